@@ -1,1 +1,10 @@
-//! Placeholder.
+//! The control plane: the registry of upstreams, servers and tokens, and its snapshot stream to edges.
+//!
+//! In reading order: `grpc` speaks, `domain` decides, `store` remembers; `snapshot` projects what is stored
+//! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues; `auth` is proof.
+//! `app` wires them, and nobody imports `app`.
+
+pub mod auth;
+pub mod clock;
+pub mod store;
+pub mod sync;

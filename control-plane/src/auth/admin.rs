@@ -1,0 +1,75 @@
+//! The administrator's bearer: one secret, compared in constant time.
+//!
+//! It must not know what administrators may do.
+
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::aead::random;
+use super::master::{MasterKeyError, read_or_create};
+
+/// The bearer that every administrative rpc needs.
+#[derive(Clone, Debug)]
+pub struct AdminToken {
+    token: SecretString,
+}
+
+impl AdminToken {
+    /// From configuration where it is given, else from `<data_dir>/admin-token`, generated when missing.
+    pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, MasterKeyError> {
+        let token = match configured {
+            Some(token) => token.clone(),
+            None => read_or_create(&data_dir.join("admin-token"), random_token)?.as_str().into(),
+        };
+        Ok(Self { token })
+    }
+
+    /// Whether this is it. Takes equally long wherever the two differ.
+    pub fn matches(&self, presented: &str) -> bool {
+        let ours = digest(&SHA256, self.token.expose_secret().as_bytes());
+        let theirs = digest(&SHA256, presented.as_bytes());
+        aws_lc_rs::constant_time::verify_slices_are_equal(ours.as_ref(), theirs.as_ref()).is_ok()
+    }
+
+    /// The bearer, to be handed to the person who started the program.
+    pub fn expose(&self) -> &str {
+        self.token.expose_secret()
+    }
+}
+
+/// 32 random bytes in a form that fits into a header.
+pub fn random_token() -> String {
+    let mut bytes = [0; 32];
+    random(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The hex of a hash of a random token: what is stored instead of it.
+pub fn token_hash(token: &str) -> String {
+    use std::fmt::Write;
+    digest(&SHA256, token.as_bytes()).as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_only_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = AdminToken::load(None, folder.path()).unwrap();
+        assert!(token.matches(token.expose()));
+        assert!(!token.matches(""));
+        assert!(!token.matches(&format!("{}x", token.expose())));
+        let again = AdminToken::load(None, folder.path()).unwrap();
+        assert!(again.matches(token.expose()));
+        assert!(!format!("{token:?}").contains(token.expose()));
+    }
+}

@@ -1,0 +1,62 @@
+//! The credential of an edge: a short-lived JWT, signed by us, for us.
+//!
+//! It must not know the table of edges: whether an edge still exists is asked by whoever lets it in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::{KeyError, Signer};
+use crate::clock;
+
+const AUDIENCE: &str = "trunkline-edges";
+
+/// How long a credential is valid.
+pub const LIFETIME: Duration = Duration::from_secs(3_600);
+
+/// Issues and verifies the credentials of edges.
+#[derive(Clone, Debug)]
+pub struct EdgeCredentials {
+    signer: Arc<Signer>,
+}
+
+/// What a valid credential says.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct EdgeClaims {
+    iss: String,
+    aud: String,
+    /// The edge's id.
+    pub sub: String,
+    iat: i64,
+    exp: i64,
+    /// When the edge enrolled first: another life of the same id has another one.
+    pub enrolled: i64,
+}
+
+impl EdgeCredentials {
+    /// With the keys of this signer.
+    pub fn new(signer: Arc<Signer>) -> Self {
+        Self { signer }
+    }
+
+    /// A credential for one edge, and when it ends, in microseconds.
+    pub fn issue(&self, edge: &str, enrolled: i64) -> Result<(String, i64), KeyError> {
+        let now = clock::now_us();
+        let end = now + clock::duration_us(LIFETIME);
+        let claims = EdgeClaims {
+            iss: self.signer.issuer().to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: edge.to_owned(),
+            iat: now / 1_000_000,
+            exp: end / 1_000_000,
+            enrolled,
+        };
+        Ok((self.signer.sign(&claims)?.0, end))
+    }
+
+    /// What a credential says, where it is ours and has not ended.
+    pub fn verify(&self, credential: &str) -> Result<EdgeClaims, KeyError> {
+        self.signer.verify(credential, AUDIENCE)
+    }
+}

@@ -1,0 +1,294 @@
+//! The keys that edges hold: they verify bearers with the public signing keys, and share the sealing keys.
+//!
+//! It must not know what is signed, nor when keys are to be rotated.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::aead::Key;
+use super::vault::{Sealed, Vault, VaultError};
+use crate::clock;
+use crate::store::keys::{Keys, NewKey, Purpose, StoredKey};
+
+/// `aud` of the bearers of clients.
+pub const CLIENT_AUDIENCE: &str = "trunkline";
+/// `alg` of every key.
+pub const ALGORITHM: &str = "ES256";
+/// How many sealing keys are kept: handles sealed with older ones no longer open.
+const SEALING_KEYS_KEPT: usize = 4;
+/// Until a new sealing key seals: every edge can open with it by then.
+pub const SEALING_ACTIVATION: Duration = Duration::from_secs(60);
+
+/// Signs, verifies, and keeps the keys for it.
+#[derive(Debug)]
+pub struct Signer {
+    keys: Keys,
+    vault: Arc<Vault>,
+    issuer: String,
+    ring: ArcSwap<Ring>,
+}
+
+/// The keys at one moment.
+#[derive(Debug, Default)]
+pub struct Ring {
+    /// The oldest first; the last one signs.
+    pub signing: Vec<SigningKey>,
+    /// The one that seals first, then the others, the newest first.
+    pub sealing: Vec<SealingKey>,
+}
+
+/// A key that signs, or signed.
+pub struct SigningKey {
+    id: u32,
+    /// `kid`.
+    pub key_id: String,
+    /// The public half (RFC 7517).
+    pub public_jwk: String,
+    /// When it was made.
+    pub create_us: i64,
+    private: EncodingKey,
+    public: DecodingKey,
+}
+
+/// A key that all edges share.
+#[derive(Debug)]
+pub struct SealingKey {
+    /// Names it within a handle.
+    pub id: u32,
+    /// The key.
+    pub key: Key,
+    /// When it was made.
+    pub create_us: i64,
+    /// Whether it may seal.
+    pub active: bool,
+}
+
+/// A key cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The database failed.
+    #[error("the keys cannot be read or written: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A stored key is not what it should be.
+    #[error("the stored key {0} is damaged")]
+    Damaged(String),
+    /// Nothing can be signed.
+    #[error("there is no signing key")]
+    NoKey,
+    /// The library failed to sign.
+    #[error("cannot sign: {0}")]
+    Sign(#[source] jsonwebtoken::errors::Error),
+    /// What was to be verified is not valid.
+    #[error("not valid: {0}")]
+    Invalid(String),
+}
+
+/// The claims of a client's bearer. It has no `exp`: the end is in the resource, so that it can be edited.
+#[derive(Debug, Serialize, serde::Deserialize, PartialEq, Eq)]
+pub struct BearerClaims {
+    /// Who issued it.
+    pub iss: String,
+    /// [`CLIENT_AUDIENCE`].
+    pub aud: String,
+    /// `tokens/{token}`.
+    pub sub: String,
+    /// The uid of the token.
+    pub jti: String,
+    /// When it was issued, in seconds since the Unix epoch.
+    pub iat: i64,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+impl Signer {
+    /// Loads the keys, making the first of each purpose where there is none.
+    pub async fn open(keys: Keys, vault: Arc<Vault>, issuer: String) -> Result<Self, KeyError> {
+        let signer = Self { keys, vault, issuer, ring: ArcSwap::default() };
+        signer.load().await?;
+        if signer.ring().signing.is_empty() {
+            signer.add_signing().await?;
+        }
+        if signer.ring().sealing.is_empty() {
+            signer.add_sealing(clock::now_us()).await?;
+        }
+        signer.load().await?;
+        Ok(signer)
+    }
+
+    /// The keys as last loaded.
+    pub fn ring(&self) -> Arc<Ring> {
+        self.ring.load_full()
+    }
+
+    /// What `iss` says.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Reads the keys again, so that those of other replicas are known.
+    pub async fn load(&self) -> Result<(), KeyError> {
+        let signing = self.keys.list(Purpose::Signing).await?;
+        let sealing = self.keys.list(Purpose::Sealing).await?;
+        let now = clock::now_us();
+        let mut ring = Ring {
+            signing: signing.iter().map(|row| self.read_signing(row)).collect::<Result<_, _>>()?,
+            sealing: sealing.iter().rev().map(|row| self.read_sealing(row, now)).collect::<Result<_, _>>()?,
+        };
+        // Stable: the newest active one comes first, and those that may not seal yet come behind it.
+        ring.sealing.sort_by_key(|key| !key.active);
+        self.ring.store(ring.into());
+        Ok(())
+    }
+
+    /// Signs the bearer of a token. Answers the bearer and the id of the key.
+    pub fn sign_token(&self, name: &str, uid: &str) -> Result<(String, String), KeyError> {
+        self.sign(&BearerClaims {
+            iss: self.issuer.clone(),
+            aud: CLIENT_AUDIENCE.to_owned(),
+            sub: name.to_owned(),
+            jti: uid.to_owned(),
+            iat: clock::now_us() / 1_000_000,
+        })
+    }
+
+    /// Signs any claims with the newest key. Answers the JWT and the id of the key.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<(String, String), KeyError> {
+        let ring = self.ring.load();
+        let key = ring.signing.last().ok_or(KeyError::NoKey)?;
+        let header = Header { kid: Some(key.key_id.clone()), ..Header::new(Algorithm::ES256) };
+        let signed = jsonwebtoken::encode(&header, claims, &key.private).map_err(KeyError::Sign)?;
+        Ok((signed, key.key_id.clone()))
+    }
+
+    /// The claims of a JWT that one of our keys signed for `audience` and that has not ended.
+    pub fn verify<C: DeserializeOwned>(&self, jwt: &str, audience: &str) -> Result<C, KeyError> {
+        let invalid = |error: jsonwebtoken::errors::Error| KeyError::Invalid(error.to_string());
+        let kid = jsonwebtoken::decode_header(jwt).map_err(invalid)?.kid;
+        let ring = self.ring.load();
+        let key = ring
+            .signing
+            .iter()
+            .find(|key| Some(&key.key_id) == kid.as_ref())
+            .ok_or_else(|| KeyError::Invalid("signed with a key that is not known".to_owned()))?;
+        let mut rules = Validation::new(Algorithm::ES256);
+        rules.set_audience(&[audience]);
+        rules.set_issuer(&[&self.issuer]);
+        rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        jsonwebtoken::decode::<C>(jwt, &key.public, &rules).map(|data| data.claims).map_err(invalid)
+    }
+
+    /// Makes a new signing key, which signs from now on. Edges must be told by a new revision.
+    pub async fn rotate_signing(&self) -> Result<(), KeyError> {
+        self.add_signing().await?;
+        self.load().await
+    }
+
+    /// Makes a new sealing key, which seals after [`SEALING_ACTIVATION`], and forgets the oldest ones.
+    /// Edges must be told by a new revision.
+    pub async fn rotate_sealing(&self) -> Result<(), KeyError> {
+        self.add_sealing(i64::MAX).await?;
+        let rows = self.keys.list(Purpose::Sealing).await?;
+        for old in rows.iter().rev().skip(SEALING_KEYS_KEPT) {
+            self.keys.delete(Purpose::Sealing, old.id).await?;
+        }
+        self.load().await
+    }
+
+    /// Lets sealing keys seal whose time has come. Answers whether edges must be told.
+    pub async fn activate_sealing(&self) -> Result<bool, KeyError> {
+        let now = clock::now_us();
+        let due = now - clock::duration_us(SEALING_ACTIVATION);
+        let ring = self.ring();
+        let waiting: Vec<_> = ring.sealing.iter().filter(|key| !key.active && key.create_us <= due).collect();
+        for key in &waiting {
+            self.keys.activate(Purpose::Sealing, key.id, now).await?;
+        }
+        self.load().await?;
+        Ok(!waiting.is_empty())
+    }
+
+    /// Forgets retired signing keys that no live token needs. Answers whether edges must be told.
+    pub async fn retire(&self, needed: &BTreeSet<String>, made_before_us: i64) -> Result<bool, KeyError> {
+        let ring = self.ring();
+        let retired = ring.signing.split_last().map_or(&[][..], |(_, retired)| retired);
+        let mut changed = false;
+        for key in retired.iter().filter(|key| key.create_us < made_before_us && !needed.contains(&key.key_id)) {
+            self.keys.delete(Purpose::Signing, key.id).await?;
+            changed = true;
+        }
+        if changed {
+            self.load().await?;
+        }
+        Ok(changed)
+    }
+
+    async fn add_signing(&self) -> Result<(), KeyError> {
+        let damaged = |_| KeyError::Damaged("just made".to_owned());
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(damaged)?;
+        let private = pair.to_pkcs8v1().map_err(damaged)?;
+        let (key_id, public) = public_jwk(pair.public_key().as_ref());
+        let sealed = self.vault.seal(&signing_context(&key_id), private.as_ref())?.into_bytes();
+        let new = NewKey { name: key_id, sealed, public, active_us: clock::now_us() };
+        Ok(self.keys.add(Purpose::Signing, &new).await?)
+    }
+
+    async fn add_sealing(&self, active_us: i64) -> Result<(), KeyError> {
+        let sealed = self.vault.seal(SEALING_CONTEXT, Key::generate().expose())?.into_bytes();
+        let new = NewKey { name: String::new(), sealed, public: String::new(), active_us };
+        Ok(self.keys.add(Purpose::Sealing, &new).await?)
+    }
+
+    fn read_signing(&self, row: &StoredKey) -> Result<SigningKey, KeyError> {
+        let private = self.vault.open(&signing_context(&row.name), &Sealed::from_bytes(row.sealed.clone()))?;
+        let jwk: jsonwebtoken::jwk::Jwk =
+            serde_json::from_str(&row.public).map_err(|_| KeyError::Damaged(row.name.clone()))?;
+        Ok(SigningKey {
+            id: row.id,
+            key_id: row.name.clone(),
+            public_jwk: row.public.clone(),
+            create_us: row.create_us,
+            private: EncodingKey::from_ec_der(&private),
+            public: DecodingKey::from_jwk(&jwk).map_err(|_| KeyError::Damaged(row.name.clone()))?,
+        })
+    }
+
+    fn read_sealing(&self, row: &StoredKey, now: i64) -> Result<SealingKey, KeyError> {
+        let bytes = self.vault.open(SEALING_CONTEXT, &Sealed::from_bytes(row.sealed.clone()))?;
+        let key = Key::new(&bytes).ok_or_else(|| KeyError::Damaged(row.id.to_string()))?;
+        Ok(SealingKey { id: row.id, key, create_us: row.create_us, active: row.active_us <= now })
+    }
+}
+
+const SEALING_CONTEXT: &str = "trunkline sealing key";
+
+fn signing_context(key_id: &str) -> String {
+    format!("trunkline signing key {key_id}")
+}
+
+/// Key id and JWK of an uncompressed point. The id is derived from the key, so that equal keys are told apart
+/// by nothing, and different ones always.
+fn public_jwk(point: &[u8]) -> (String, String) {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, point);
+    let key_id = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..12]);
+    let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..65]));
+    let jwk = format!(
+        r#"{{"kty":"EC","use":"sig","alg":"{ALGORITHM}","kid":"{key_id}","crv":"P-256","x":"{x}","y":"{y}"}}"#
+    );
+    (key_id, jwk)
+}

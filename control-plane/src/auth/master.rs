@@ -1,0 +1,129 @@
+//! The master key: from the environment, or a file that only its owner reads.
+//!
+//! It must not know what is sealed with it.
+
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use super::aead::Key;
+
+/// A master key and the name it has within what it sealed.
+#[derive(Clone, Debug)]
+pub struct MasterKey {
+    pub(super) id: u32,
+    pub(super) key: Key,
+}
+
+/// The master key cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// It is not the base64 form of 32 bytes.
+    #[error("the master key in {origin} must be 32 bytes in base64, such as `openssl rand -base64 32` prints")]
+    Form {
+        /// Where it came from.
+        origin: String,
+    },
+    /// Others can read the file.
+    #[error("{path} can be read by others: run `chmod 600 {path}`, and rotate the key if others could have read it")]
+    Exposed {
+        /// The file.
+        path: String,
+    },
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl MasterKey {
+    /// From its base64 form. `origin` is named in the error.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, MasterKeyError> {
+        let form = || MasterKeyError::Form { origin: origin.to_owned() };
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| form())?);
+        Ok(Self::new(Key::new(&bytes).ok_or_else(form)?))
+    }
+
+    /// From configuration where it is given, else from `<data_dir>/master.key`, generated when missing.
+    pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, MasterKeyError> {
+        match configured {
+            Some(text) => Self::parse(text.expose_secret(), "TRUNKLINE_MASTER_KEY"),
+            None => {
+                let path = data_dir.join("master.key");
+                let text = read_or_create(&path, || STANDARD.encode(Key::generate().expose()))?;
+                Self::parse(&text, &path.display().to_string())
+            }
+        }
+    }
+
+    fn new(key: Key) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.expose());
+        let mut id = [0; 4];
+        id.copy_from_slice(&digest.as_ref()[..4]);
+        Self { id: u32::from_be_bytes(id), key }
+    }
+}
+
+/// The trimmed content of a file of mode 0600, which is created with `make` where it is missing.
+pub fn read_or_create(
+    path: &Path,
+    make: impl FnOnce() -> String,
+) -> Result<Zeroizing<String>, MasterKeyError> {
+    let failed = |source| MasterKeyError::Io { path: path.display().to_string(), source };
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+            Err(MasterKeyError::Exposed { path: path.display().to_string() })
+        }
+        Ok(_) => {
+            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+            Ok(Zeroizing::new(text.trim().to_owned()))
+        }
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => {
+            let text = Zeroizing::new(make());
+            write_private(path, &text).map_err(failed)?;
+            Ok(text)
+        }
+        Err(other) => Err(failed(other)),
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generates_once_and_privately() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = MasterKey::load(None, folder.path()).unwrap();
+        let again = MasterKey::load(None, folder.path()).unwrap();
+        assert_eq!(first.id, again.id);
+        let path = folder.path().join("master.key");
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(MasterKey::load(None, folder.path()), Err(MasterKeyError::Exposed { .. })));
+    }
+
+    #[test]
+    fn refuses_other_lengths() {
+        for text in ["", "c2hvcnQ=", "not base64"] {
+            let error = MasterKey::parse(text, "TRUNKLINE_MASTER_KEY").unwrap_err().to_string();
+            assert!(error.contains("32 bytes in base64"), "{error}");
+        }
+    }
+}

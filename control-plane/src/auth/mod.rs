@@ -1,0 +1,10 @@
+//! Proof: who may speak to the control plane, and the keys by which edges believe bearers and handles.
+//!
+//! It must not know the registry, the stream or any service.
+
+pub mod admin;
+pub mod aead;
+pub mod credential;
+pub mod keys;
+pub mod master;
+pub mod vault;

@@ -1,0 +1,47 @@
+# `make` alone prints what there is. Everything works from a fresh clone; what is missing is installed.
+CARGO ?= cargo
+TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+# Options for `make run`, as of `mcpctl dev`: make run ARGS='--edge-listen 127.0.0.1:8080'
+ARGS ?=
+# Options for `make bench`: make bench BENCH='--short'
+BENCH ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint bench ci clean
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Builds and starts a whole gateway on embedded storage, and says what to do next
+	tests/setup.sh build
+	$(CARGO) build --locked --release --workspace --bins
+	@echo 'In another terminal: export PATH="$(TARGET)/release:$$PATH"' >&2
+	@"$(TARGET)/release/mcpctl" dev $(ARGS)
+
+build: ## Builds the three binaries, optimised, into the target directory
+	tests/setup.sh build
+	$(CARGO) build --locked --release --workspace --bins
+
+test: ## Installs what the tests need, and runs every test
+	tests/setup.sh build tools services
+	$(CARGO) build --locked --workspace --bins --tests
+	tests/services.sh $(CARGO) test --locked --workspace --no-fail-fast
+
+lint: ## Formatting, clippy, the protos, licences and forbidden crates
+	tests/setup.sh build tools
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	.tools/bin/buf lint proto
+	.tools/bin/buf format proto --diff --exit-code
+	.tools/bin/python tests/licences.py
+
+bench: ## One table: direct, one nginx hop, one Trunkline edge (2-4 minutes; BENCH='--short' for less)
+	tests/setup.sh build bench
+	$(CARGO) build --locked --release --workspace --bins --benches
+	$(CARGO) bench --locked --bench hop -- $(BENCH)
+
+ci: lint test ## What must be green: lint and test
+
+clean: ## Removes what was built and installed here
+	$(CARGO) clean
+	rm -rf .tools

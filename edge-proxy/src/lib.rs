@@ -5,4 +5,6 @@
 //! `policy` whether it may, `upstream` calls, `reply` answers. `snapshot` is what all of them know.
 //! Only `app` wires; nobody imports it.
 
+pub mod observe;
 pub mod snapshot;
+pub mod usage;

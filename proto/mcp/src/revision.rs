@@ -14,3 +14,12 @@ pub enum Revision {
     /// 2026-07-28: stateless.
     V2026_07_28,
 }
+
+/// What divides the revisions: whether a connection has a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Era {
+    /// Up to 2025-11-25: `initialize`, sessions.
+    Legacy,
+    /// From 2026-07-28: stateless.
+    Modern,
+}

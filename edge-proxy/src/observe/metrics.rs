@@ -1,0 +1,157 @@
+//! The numbers of an edge, as atomics that cost a call next to nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default, Clone)]
+pub struct Gauge(Arc<AtomicI64>);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more, until what is returned is dropped.
+    pub fn enter(&self) -> Entered {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Entered(Arc::clone(&self.0))
+    }
+}
+
+/// One that a gauge counts; dropping it takes it off again.
+#[derive(Debug)]
+pub struct Entered(Arc<AtomicI64>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The value of the label in metrics.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $label,)+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// Why a request was turned away before it led anywhere.
+    Rejection {
+        /// No bearer, or one that is not believed.
+        Unauthenticated = "unauthenticated",
+        /// The path leads to no server that the caller may see.
+        UnknownPath = "unknown_path",
+        /// The session is not known, or not the caller's.
+        UnknownSession = "unknown_session",
+        /// `Host` or `Origin` is not allowed.
+        Origin = "origin",
+        /// The method, content type or accepted types do not fit.
+        Unacceptable = "unacceptable",
+        /// The message could not be read, or breaks the protocol.
+        Malformed = "malformed",
+        /// The body is too large.
+        BodyTooLarge = "body_too_large",
+        /// The headers are too large.
+        HeadersTooLarge = "headers_too_large",
+        /// The request did not arrive in time.
+        Slow = "slow",
+        /// The caller has too much in flight.
+        TooMany = "too_many",
+        /// The edge has too much in flight.
+        Overloaded = "overloaded",
+        /// The edge is stopping.
+        Draining = "draining",
+    }
+}
+
+labels! {
+    /// How an upstream failed a call.
+    UpstreamFault {
+        /// No connection.
+        Connect = "connect",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// An HTTP status that says so.
+        Status = "status",
+        /// An answer that is not what the protocol demands.
+        Malformed = "malformed",
+        /// An answer or event larger than allowed.
+        TooLarge = "too_large",
+        /// The answer broke off.
+        Interrupted = "interrupted",
+        /// Its session ended and could not be opened anew.
+        Session = "session",
+    }
+}
+
+/// The numbers of an edge.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Client connections that are open.
+    pub connections: Gauge,
+    /// Streams to clients that are open (GET streams and SSE answers).
+    pub streams: Gauge,
+    /// Calls in flight.
+    pub in_flight: Gauge,
+    /// Upstream sessions that are held open.
+    pub upstream_sessions: Gauge,
+    rejected: [Counter; Rejection::ALL.len()],
+    upstream_faults: [Counter; UpstreamFault::ALL.len()],
+}
+
+impl Metrics {
+    /// All zero.
+    pub fn new() -> Metrics {
+        Metrics::default()
+    }
+
+    /// Requests turned away for this reason.
+    pub fn rejected(&self, reason: Rejection) -> &Counter {
+        &self.rejected[reason as usize]
+    }
+
+    /// Calls that an upstream failed in this way.
+    pub fn upstream_fault(&self, fault: UpstreamFault) -> &Counter {
+        &self.upstream_faults[fault as usize]
+    }
+}

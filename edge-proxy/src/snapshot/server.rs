@@ -1,0 +1,166 @@
+//! Virtual servers, their tables and what stands in them.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mcp::revision::Era;
+
+use super::Upstream;
+
+/// All virtual servers by id; cheap to clone, because every scope holds them.
+#[derive(Debug, Clone, Default)]
+pub struct Servers(Arc<HashMap<Box<str>, Arc<Server>>>);
+
+/// A virtual server, indexed.
+#[derive(Debug, Default)]
+pub struct Server {
+    /// `servers/{server}`.
+    pub name: Box<str>,
+    /// The id alone, as in the path.
+    pub id: Box<str>,
+    /// Identity of this life of the server; sealed handles are bound to it.
+    pub uid: Box<str>,
+    /// What clients are shown.
+    pub title: Box<str>,
+    /// What clients are told about its use.
+    pub instructions: Box<str>,
+    /// By exposed name.
+    pub tools: Table,
+    /// By exposed URI.
+    pub resources: Table,
+    /// By exposed URI template; matched in order by `templates_for`.
+    pub resource_templates: Table,
+    /// By exposed name.
+    pub prompts: Table,
+    /// Every upstream that one of its entries leads to, each once.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Changes whenever clients must be told that the list of tools changed.
+    pub tools_generation: u64,
+    /// Changes whenever clients must be told that the list of resources or templates changed.
+    pub resources_generation: u64,
+    /// Changes whenever clients must be told that the list of prompts changed.
+    pub prompts_generation: u64,
+}
+
+/// The entries of one kind, in the order of the list, indexed by exposed name.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// In the order of the list. Servers that expose the same thing under the same name share the entry.
+    pub entries: Vec<Arc<Entry>>,
+    index: HashMap<ByExposedName, u32>,
+}
+
+/// One thing that a server exposes, and where it leads.
+#[derive(Debug)]
+pub struct Entry {
+    /// The name, URI or URI template that clients see.
+    pub exposed: Box<str>,
+    /// What the upstream knows it by: tool or prompt name, URI or URI template.
+    pub original: Box<str>,
+    /// The resource name, `upstreams/{upstream}/tools/{tool}`; what usage is counted by.
+    pub target: Box<str>,
+    /// Where it is called.
+    pub upstream: Arc<Upstream>,
+    /// The definition as clients of the modern era see it: renamed, with overrides.
+    pub definition: Bytes,
+    /// Taken off an exposed URI to get the upstream's own; empty where they are the same.
+    pub uri_prefix: Box<str>,
+    /// What a tool's definition says that calling it needs.
+    pub tool: ToolFacts,
+    /// A hash of all that clients see of it.
+    pub(super) fingerprint: u128,
+}
+
+/// What calling a tool needs to know of its definition.
+#[derive(Debug, Default, Clone)]
+pub struct ToolFacts {
+    /// `annotations.readOnlyHint` or `idempotentHint` is true: safe to send twice.
+    pub safe_to_repeat: bool,
+    /// Arguments that are mirrored into `Mcp-Param-*` headers, from the upstream's `x-mcp-header`.
+    pub mirrored: Vec<mcp::header::MirroredParam>,
+    /// Its `x-mcp-header` annotations break the rules: clients of the modern era must not be offered it.
+    pub unfit_for_modern: bool,
+}
+
+impl Servers {
+    /// These, by their ids.
+    pub fn new(servers: impl IntoIterator<Item = Arc<Server>>) -> Servers {
+        Servers(Arc::new(servers.into_iter().map(|server| (server.id.clone(), server)).collect()))
+    }
+
+    /// The server with this id (`dev`, not `servers/dev`).
+    pub fn get(&self, id: &str) -> Option<&Arc<Server>> {
+        self.0.get(id)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.0.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Table {
+    /// A table of entries whose exposed names differ.
+    pub fn new(entries: Vec<Arc<Entry>>) -> Table {
+        let key = |(at, entry): (usize, &Arc<Entry>)| {
+            (ByExposedName(Arc::clone(entry)), u32::try_from(at).unwrap_or(u32::MAX))
+        };
+        let index = entries.iter().enumerate().map(key).collect();
+        Table { entries, index }
+    }
+
+    /// Where the entry with this exposed name stands.
+    pub fn position(&self, exposed: &str) -> Option<usize> {
+        self.index.get(exposed).map(|at| *at as usize)
+    }
+
+    /// The entry with this exposed name, and where it stands.
+    pub fn find(&self, exposed: &str) -> Option<(usize, &Arc<Entry>)> {
+        let at = self.position(exposed)?;
+        Some((at, self.entries.get(at)?))
+    }
+}
+
+impl Entry {
+    /// Whether clients of `era` are offered it: listed and called by the same answer.
+    pub fn is_offered_in(&self, era: Era) -> bool {
+        self.upstream.speaks(era) && !(era == Era::Modern && self.tool.unfit_for_modern)
+    }
+}
+
+/// An entry as a key, so that the index of a table need not copy its names.
+#[derive(Debug)]
+struct ByExposedName(Arc<Entry>);
+
+impl Borrow<str> for ByExposedName {
+    fn borrow(&self) -> &str {
+        &self.0.exposed
+    }
+}
+
+impl Hash for ByExposedName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.exposed.hash(state);
+    }
+}
+
+impl PartialEq for ByExposedName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.exposed == other.0.exposed
+    }
+}
+
+impl Eq for ByExposedName {}

@@ -1,0 +1,49 @@
+//! What bearers and sealed handles are believed by.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// What bearers and sealed handles are believed by. The default believes nothing.
+#[derive(Debug, Default)]
+pub struct Trust {
+    /// What `iss` of a bearer must be.
+    pub issuer: Box<str>,
+    /// What `aud` of a bearer must be.
+    pub audience: Box<str>,
+    /// Public keys by `kid`.
+    pub keys: HashMap<Box<str>, VerificationKey>,
+    /// AES-256-GCM keys of handles: the first seals, all open.
+    pub sealing: Vec<SealingKey>,
+    /// Changes whenever the keys do: caches of verified bearers are keyed by it.
+    pub generation: u64,
+    /// How long bearers are believed after a control plane was last heard.
+    pub max_age: Duration,
+}
+
+/// A public key and its algorithm.
+pub struct VerificationKey {
+    /// The only algorithm accepted with it.
+    pub algorithm: jsonwebtoken::Algorithm,
+    /// The key.
+    pub key: jsonwebtoken::DecodingKey,
+}
+
+/// A symmetric key that seals handles.
+pub struct SealingKey {
+    /// Names the key within a handle.
+    pub id: u32,
+    /// The key.
+    pub key: aws_lc_rs::aead::LessSafeKey,
+}
+
+impl std::fmt::Debug for VerificationKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VerificationKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealingKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}

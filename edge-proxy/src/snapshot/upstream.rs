@@ -1,0 +1,62 @@
+//! A backend as an edge calls it, with its credential compiled in.
+
+use http::{HeaderMap, Uri};
+use mcp::revision::{Era, Revision};
+
+/// A backend, with its credential compiled in.
+pub struct Upstream {
+    /// `upstreams/{upstream}`.
+    pub name: Box<str>,
+    /// The id alone.
+    pub id: Box<str>,
+    /// Identity of this life of the upstream.
+    pub uid: Box<str>,
+    /// The endpoint, credential parameters in its query included.
+    pub uri: Uri,
+    /// Headers that carry the credential, marked sensitive.
+    pub credential_headers: HeaderMap,
+    /// Identity of URL and credential together: connections and sessions of another one are not reused.
+    pub connection_key: u64,
+    /// Until the first byte of an answer, and between two bytes after that.
+    pub request_timeout: std::time::Duration,
+    /// The modern revisions that both sides speak, newest first. Empty: not to be spoken to in that era.
+    pub modern: Vec<Revision>,
+    /// The legacy revision it negotiated with the control plane. `None`: not to be spoken to in that era.
+    pub legacy: Option<Revision>,
+    /// Whether its legacy side gives out session ids.
+    pub legacy_sessionful: bool,
+    /// Its capabilities in the modern era, as the JSON object it sent; `{}` where unknown.
+    pub modern_capabilities: Box<str>,
+    /// Its capabilities in the legacy era, as the JSON object it sent; `{}` where unknown.
+    pub legacy_capabilities: Box<str>,
+    /// Grows with every change it announces of its tools.
+    pub tools_generation: i64,
+    /// Grows with every change it announces of its resources.
+    pub resources_generation: i64,
+    /// Grows with every change it announces of its prompts.
+    pub prompts_generation: i64,
+}
+
+impl Upstream {
+    /// Whether it may be spoken to in `era`.
+    pub fn speaks(&self, era: Era) -> bool {
+        match era {
+            Era::Legacy => self.legacy.is_some(),
+            Era::Modern => !self.modern.is_empty(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The query of the URI and the headers carry the credential.
+        f.debug_struct("Upstream")
+            .field("name", &self.name)
+            .field("uid", &self.uid)
+            .field("authority", &self.uri.authority().map(http::uri::Authority::as_str))
+            .field("path", &self.uri.path())
+            .field("modern", &self.modern)
+            .field("legacy", &self.legacy)
+            .finish_non_exhaustive()
+    }
+}

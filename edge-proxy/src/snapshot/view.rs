@@ -1,0 +1,98 @@
+//! What one scope sees of one server: decided once, for listing and for calling.
+
+use std::sync::Arc;
+
+use mcp::revision::Era;
+
+use super::{Budget, List, Lists, PageLimits, Pages, Permissions, Server, Table, glob};
+
+/// What one scope sees of one server.
+#[derive(Debug)]
+pub struct View {
+    /// The server.
+    pub server: Arc<Server>,
+    /// Which of `server.tools.entries` are allowed.
+    pub tools: Allowed,
+    /// Which of `server.resources.entries` are allowed.
+    pub resources: Allowed,
+    /// Which of `server.resource_templates.entries` are allowed.
+    pub resource_templates: Allowed,
+    /// Which of `server.prompts.entries` are allowed.
+    pub prompts: Allowed,
+    /// The globs for URIs that a template produced, which no entry names.
+    pub resource_globs: Vec<Box<str>>,
+    /// The list bodies, rendered when first asked for.
+    lists: Lists,
+}
+
+/// A set of positions in a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// One bit a position.
+    pub bits: Box<[u64]>,
+}
+
+impl View {
+    /// What `permissions` show of `server`. That they allow the server at all is decided before.
+    pub fn new(
+        server: &Arc<Server>,
+        permissions: &Permissions,
+        limits: PageLimits,
+        budget: &Budget,
+    ) -> View {
+        View {
+            server: Arc::clone(server),
+            tools: Allowed::by(&permissions.tools, &server.tools),
+            resources: Allowed::by(&permissions.resources, &server.resources),
+            resource_templates: Allowed::by(&permissions.resources, &server.resource_templates),
+            prompts: Allowed::by(&permissions.prompts, &server.prompts),
+            resource_globs: permissions.resources.clone(),
+            lists: Lists::new(limits, budget.clone()),
+        }
+    }
+
+    /// The table that `list` shows, and what is allowed of it.
+    pub fn table(&self, list: List) -> (&Table, &Allowed) {
+        match list {
+            List::Tools => (&self.server.tools, &self.tools),
+            List::Resources => (&self.server.resources, &self.resources),
+            List::ResourceTemplates => (&self.server.resource_templates, &self.resource_templates),
+            List::Prompts => (&self.server.prompts, &self.prompts),
+        }
+    }
+
+    /// The bodies of `list` for clients of `era`: rendered on first use, then kept.
+    pub fn pages(&self, list: List, era: Era) -> Arc<Pages> {
+        let (table, allowed) = self.table(list);
+        self.lists.get(list, era, || {
+            let entries = table.entries.iter().enumerate();
+            entries
+                .filter(|(at, entry)| allowed.contains(*at) && entry.is_offered_in(era))
+                .map(|(_, entry)| &entry.definition)
+                .collect()
+        })
+    }
+}
+
+impl Allowed {
+    /// The entries of `table` whose exposed name one of `globs` describes.
+    pub fn by(globs: &[Box<str>], table: &Table) -> Allowed {
+        let mut bits = vec![0u64; table.entries.len().div_ceil(64)].into_boxed_slice();
+        for (at, entry) in table.entries.iter().enumerate() {
+            if glob::any(globs, &entry.exposed) {
+                bits[at / 64] |= 1 << (at % 64);
+            }
+        }
+        Allowed { bits }
+    }
+
+    /// Whether the entry at `position` is allowed.
+    pub fn contains(&self, position: usize) -> bool {
+        self.bits.get(position / 64).is_some_and(|word| word >> (position % 64) & 1 == 1)
+    }
+
+    /// How many are allowed.
+    pub fn count(&self) -> usize {
+        self.bits.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}

@@ -1,10 +1,28 @@
 //! HTTP headers of the protocol: their names, and how values are written into them.
+//!
+//! It must not know requests or responses as a whole.
 
-/// An argument that is mirrored into a header (`x-mcp-header`, revision 2026-07-28).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MirroredParam {
-    /// What follows `Mcp-Param-`.
-    pub header: String,
-    /// The way from the root of the arguments to the value, by property names.
-    pub path: Vec<String>,
-}
+mod mirror;
+mod value;
+
+pub use mirror::{MirrorError, MirroredParam, mirror, mirrored_params, verify};
+pub use value::{ValueError, decode_value, encode_value};
+
+/// The session, up to 2025-11-25.
+pub const SESSION_ID: &str = "mcp-session-id";
+/// The revision of a request.
+pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+/// The body's method, since 2026-07-28.
+pub const METHOD: &str = "mcp-method";
+/// What the body's params name, since 2026-07-28.
+pub const NAME: &str = "mcp-name";
+/// Before the name of a mirrored argument, since 2026-07-28.
+pub const PARAM_PREFIX: &str = "mcp-param-";
+/// The last event that was seen of a stream that broke, up to 2025-11-25.
+pub const LAST_EVENT_ID: &str = "last-event-id";
+/// What `Accept` of a POST must say.
+pub const ACCEPT_BOTH: &str = "application/json, text/event-stream";
+/// The media type of messages.
+pub const JSON: &str = "application/json";
+/// The media type of streams.
+pub const EVENT_STREAM: &str = "text/event-stream";

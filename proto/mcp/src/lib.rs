@@ -1,6 +1,17 @@
 //! The Model Context Protocol on the wire, all revisions.
 //!
-//! It knows nothing of Trunkline: no scopes, no registry, no snapshot.
+//! It knows nothing of Trunkline: no scopes, no registry, no snapshot. Reading order: [`message`] and [`json`] look at
+//! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them; [`revision`], [`method`],
+//! [`error`], [`header`] and [`meta`] are the tables of the protocol; `client` (a feature) speaks it to a server.
 
+pub mod error;
 pub mod header;
+pub mod json;
+pub mod message;
+pub mod meta;
+pub mod method;
 pub mod revision;
+mod scan;
+pub mod splice;
+pub mod sse;
+pub mod stdio;

@@ -1,6 +1,8 @@
 //! The revisions of the protocol and their two eras.
+//!
+//! It must not know what a revision changed: that stands where it matters, as data ([`crate::method`]).
 
-/// A dated revision of the protocol.
+/// A dated revision of the protocol, in order of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Revision {
     /// 2024-11-05: HTTP+SSE.
@@ -15,11 +17,63 @@ pub enum Revision {
     V2026_07_28,
 }
 
-/// What divides the revisions: whether a connection has a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How a connection is made: the two families of revisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Era {
-    /// Up to 2025-11-25: `initialize`, sessions.
+    /// With an `initialize` handshake.
     Legacy,
-    /// From 2026-07-28: stateless.
+    /// Stateless: every request carries its version and capabilities.
     Modern,
+}
+
+impl Revision {
+    /// Every revision, oldest first.
+    pub const ALL: [Self; 5] =
+        [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25, Self::V2026_07_28];
+    /// The newest one.
+    pub const LATEST: Self = Self::V2026_07_28;
+    /// The newest one with an `initialize` handshake.
+    pub const LATEST_LEGACY: Self = Self::V2025_11_25;
+    /// What a Streamable HTTP request without a version header is taken for.
+    pub const WITHOUT_HEADER: Self = Self::V2025_03_26;
+
+    /// The revision of this date.
+    #[must_use]
+    pub fn parse(date: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.as_str() == date)
+    }
+
+    /// Its date.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V2024_11_05 => "2024-11-05",
+            Self::V2025_03_26 => "2025-03-26",
+            Self::V2025_06_18 => "2025-06-18",
+            Self::V2025_11_25 => "2025-11-25",
+            Self::V2026_07_28 => "2026-07-28",
+        }
+    }
+
+    /// The era it belongs to.
+    #[must_use]
+    pub const fn era(self) -> Era {
+        match self {
+            Self::V2026_07_28 => Era::Modern,
+            _ => Era::Legacy,
+        }
+    }
+
+    /// What to answer an `initialize` that asks for `requested`: the same where it is a legacy revision we know, else
+    /// our newest one.
+    #[must_use]
+    pub fn negotiate_legacy(requested: &str) -> Self {
+        Self::parse(requested).filter(|r| r.era() == Era::Legacy).unwrap_or(Self::LATEST_LEGACY)
+    }
+}
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }

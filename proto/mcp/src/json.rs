@@ -1,0 +1,258 @@
+//! JSON text looked into and edited without being re-written: every byte that is not touched stays as it was.
+//!
+//! It must not know the protocol.
+
+use std::borrow::Cow;
+
+use crate::message::span;
+use crate::scan::Scanner;
+
+/// What is wrong with JSON text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// Not JSON.
+    #[error("byte {at}: expected {expected}")]
+    Syntax {
+        /// Where, in bytes from the start of the text.
+        at: usize,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// Arrays and objects nest more than 128 deep.
+    #[error("byte {at}: nested more than 128 deep")]
+    Depth {
+        /// Where, in bytes from the start of the text.
+        at: usize,
+    },
+    /// A member that was asked for is there twice, so that readers could disagree on it.
+    #[error("member {0:?} is repeated")]
+    Repeated(String),
+    /// An escape names half of a surrogate pair.
+    #[error("a string holds half of a surrogate pair")]
+    Surrogate,
+}
+
+/// The raw text of the top-level members `keys` of `object`; `None` for those that are absent.
+///
+/// # Errors
+/// When `object` is not one JSON object, or has one of the wanted members twice.
+pub fn members<'a, const N: usize>(
+    object: &'a str,
+    keys: [&str; N],
+) -> Result<[Option<&'a str>; N], JsonError> {
+    let mut found = [None; N];
+    each_member(object, |raw, value| {
+        let key = key_text(raw);
+        let Some(wanted) = keys.iter().position(|k| *k == key) else {
+            return Ok(());
+        };
+        match found[wanted].replace(value) {
+            None => Ok(()),
+            Some(_) => Err(JsonError::Repeated(key.into_owned())),
+        }
+    })?;
+    Ok(found)
+}
+
+/// Calls `visit` with every key (raw, quotes included) and value (raw) of `object`, in order.
+///
+/// # Errors
+/// When `object` is not one JSON object, or `visit` says so.
+pub fn each_member<'a>(
+    object: &'a str,
+    visit: impl FnMut(&'a str, &'a str) -> Result<(), JsonError>,
+) -> Result<(), JsonError> {
+    let mut scanner = Scanner::new(object);
+    scanner.space();
+    scanner.object(visit)?;
+    scanner.end()
+}
+
+/// Calls `visit` with every element (raw) of `array`, in order.
+///
+/// # Errors
+/// When `array` is not one JSON array, or `visit` says so.
+pub fn each_element<'a, E: From<JsonError>>(
+    array: &'a str,
+    visit: impl FnMut(&'a str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut scanner = Scanner::new(array);
+    scanner.space();
+    scanner.array(visit)?;
+    Ok(scanner.end()?)
+}
+
+/// What a raw JSON string says.
+///
+/// # Errors
+/// When `raw` is not one JSON string, or holds half of a surrogate pair, which UTF-8 cannot say.
+pub fn string(raw: &str) -> Result<Cow<'_, str>, JsonError> {
+    let mut scanner = Scanner::new(raw);
+    scanner.space();
+    let start = scanner.at() + 1;
+    scanner.string()?;
+    let inner = &raw[start..scanner.at() - 1];
+    scanner.end()?;
+    unescape(inner).ok_or(JsonError::Surrogate)
+}
+
+/// Text as a JSON string, quotes included.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// `object` with some members replaced in place, added at its end (`Some`) or taken out (`None`).
+///
+/// New values must be JSON text. Every other byte stays as it was.
+///
+/// # Errors
+/// When `object` is not one JSON object, or has one of the edited members twice.
+pub fn set_members(object: &str, edits: &[(&str, Option<&str>)]) -> Result<String, JsonError> {
+    let mut editor = Editor::new(object, edits);
+    each_member(object, |key, value| editor.member(key, value))?;
+    editor.finish(object)
+}
+
+/// The state of [`set_members`] between two members.
+struct Editor<'e> {
+    edits: &'e [(&'e str, Option<&'e str>)],
+    done: Vec<bool>,
+    source: &'e str,
+    out: String,
+    /// What stands before the first member: the brace and white space.
+    opening: &'e str,
+    /// Where the member before ended in the source.
+    previous_end: usize,
+    /// Whether a member was seen, and whether one was kept.
+    seen: bool,
+    kept: bool,
+}
+
+impl<'e> Editor<'e> {
+    fn new(source: &'e str, edits: &'e [(&'e str, Option<&'e str>)]) -> Self {
+        let growth: usize = edits.iter().map(|(key, value)| key.len() + value.map_or(0, str::len) + 8).sum();
+        Self {
+            edits,
+            done: vec![false; edits.len()],
+            source,
+            out: String::with_capacity(source.len() + growth),
+            opening: "",
+            previous_end: 0,
+            seen: false,
+            kept: false,
+        }
+    }
+
+    fn member(&mut self, key: &str, value: &str) -> Result<(), JsonError> {
+        let key_start = span(self.source.as_bytes(), key).start;
+        let value_span = span(self.source.as_bytes(), value);
+        let before = &self.source[self.previous_end..key_start];
+        if !self.seen {
+            self.opening = before;
+            self.seen = true;
+        }
+        self.previous_end = value_span.end;
+        let replacement = match self.edit(key)? {
+            Some(None) => return Ok(()),
+            Some(Some(new)) => new,
+            None => value,
+        };
+        // The separator that stands before a member goes with it, except that the first one kept opens the object.
+        self.out.push_str(if self.kept { before } else { self.opening });
+        self.out.push_str(&self.source[key_start..value_span.start]);
+        self.out.push_str(replacement);
+        self.kept = true;
+        Ok(())
+    }
+
+    /// The edit for this key, at most once.
+    fn edit(&mut self, raw_key: &str) -> Result<Option<Option<&'e str>>, JsonError> {
+        let key = key_text(raw_key);
+        let Some(at) = self.edits.iter().position(|(k, _)| *k == key) else {
+            return Ok(None);
+        };
+        if std::mem::replace(&mut self.done[at], true) {
+            return Err(JsonError::Repeated(key.into_owned()));
+        }
+        Ok(Some(self.edits[at].1))
+    }
+
+    fn finish(mut self, object: &str) -> Result<String, JsonError> {
+        if !self.kept {
+            let opening = if self.seen { self.opening } else { brace(object) };
+            self.out.push_str(opening);
+        }
+        for (&(key, value), done) in self.edits.iter().zip(&self.done) {
+            let (Some(value), false) = (value, done) else {
+                continue;
+            };
+            if std::mem::replace(&mut self.kept, true) {
+                self.out.push(',');
+            }
+            self.out.push_str(&quote(key));
+            self.out.push(':');
+            self.out.push_str(value);
+        }
+        let rest = if self.seen { &object[self.previous_end..] } else { &object[brace(object).len()..] };
+        self.out.push_str(rest);
+        Ok(self.out)
+    }
+}
+
+/// An object's text up to and with its opening brace.
+fn brace(object: &str) -> &str {
+    let end = object.find('{').map_or(0, |at| at + 1);
+    &object[..end]
+}
+
+/// What a raw key says. One that UTF-8 cannot say keeps its escapes: it equals no name we look for.
+pub(crate) fn key_text(raw: &str) -> Cow<'_, str> {
+    let inner = &raw[1..raw.len() - 1];
+    unescape(inner).unwrap_or(Cow::Borrowed(inner))
+}
+
+/// Takes the escapes out of the inside of a string whose grammar was checked.
+fn unescape(inner: &str) -> Option<Cow<'_, str>> {
+    let Some(first) = memchr::memchr(b'\\', inner.as_bytes()) else {
+        return Some(Cow::Borrowed(inner));
+    };
+    let mut out = String::with_capacity(inner.len());
+    let (plain, mut rest) = inner.split_at(first);
+    out.push_str(plain);
+    while !rest.is_empty() {
+        let (character, length) = escaped(rest)?;
+        out.push(character);
+        rest = &rest[length..];
+        let next = memchr::memchr(b'\\', rest.as_bytes()).unwrap_or(rest.len());
+        out.push_str(&rest[..next]);
+        rest = &rest[next..];
+    }
+    Some(Cow::Owned(out))
+}
+
+/// The character that an escape at the start of `text` stands for, and the escape's length.
+fn escaped(text: &str) -> Option<(char, usize)> {
+    let simple = match text.as_bytes().get(1)? {
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => return escaped_unicode(text),
+        other => char::from(*other),
+    };
+    Some((simple, 2))
+}
+
+fn escaped_unicode(text: &str) -> Option<(char, usize)> {
+    let unit = |at: usize| u32::from_str_radix(text.get(at..at + 4)?, 16).ok();
+    let first = unit(2)?;
+    if let Some(character) = char::from_u32(first) {
+        return Some((character, 6));
+    }
+    let second = text.get(6..8).filter(|u| *u == "\\u").and_then(|_| unit(8))?;
+    let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
+    let character = char::decode_utf16(pair).next()?.ok()?;
+    Some((character, 12))
+}

@@ -1,0 +1,251 @@
+//! JSON-RPC messages as envelopes that borrow: what routes a message is looked at, the rest is passed by.
+//!
+//! It must not know methods or their parameters.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::error;
+use crate::json::{self, JsonError};
+use crate::scan::Scanner;
+
+/// How many messages a batch may hold.
+pub const MAX_BATCH: usize = 1024;
+
+/// One JSON-RPC 2.0 message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// Raw JSON, a string or an integer. `None` in notifications, and in errors about messages nobody could read.
+    pub id: Option<&'a str>,
+    /// The method, escapes taken out. `None` in responses.
+    pub method: Option<Cow<'a, str>>,
+    /// Raw JSON object. `None` also when it was `null`.
+    pub params: Option<&'a str>,
+    /// Raw JSON of any type.
+    pub result: Option<&'a str>,
+    /// Raw JSON object.
+    pub error: Option<&'a str>,
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Has a method and an id.
+    Request,
+    /// Has a method and no id.
+    Notification,
+    /// Has a result or an error.
+    Response,
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Not UTF-8.
+    #[error("not UTF-8 from byte {at} on")]
+    Utf8 {
+        /// Where the first wrong byte is.
+        at: usize,
+    },
+    /// Not JSON.
+    #[error("not JSON: {0}")]
+    Json(#[from] JsonError),
+    /// An array: a batch. [`split_batch`] takes it apart for the revision that has them.
+    #[error("batches are not part of this revision")]
+    Batch,
+    /// JSON, but not an object.
+    #[error("a message must be an object")]
+    NotObject,
+    /// `jsonrpc` is absent or not "2.0".
+    #[error("member \"jsonrpc\" must be \"2.0\"")]
+    Version,
+    /// A member is there twice, so that readers could disagree on it.
+    #[error("member {0:?} is repeated")]
+    Repeated(&'static str),
+    /// `id` is not a string or an integer.
+    #[error("member \"id\" must be a string or an integer")]
+    Id,
+    /// `method` is not a string.
+    #[error("member \"method\" must be a string")]
+    Method,
+    /// `params` is not an object.
+    #[error("member \"params\" must be an object")]
+    Params,
+    /// `error` is not an object.
+    #[error("member \"error\" must be an object")]
+    Error,
+    /// Not exactly one of method, result and error.
+    #[error("a message must have exactly one of \"method\", \"result\" and \"error\"")]
+    Shape,
+    /// A response to nothing.
+    #[error("a result must have an \"id\"")]
+    NoId,
+    /// A batch without a message.
+    #[error("an empty batch")]
+    EmptyBatch,
+    /// A batch of more than [`MAX_BATCH`] messages.
+    #[error("a batch of more than {MAX_BATCH} messages")]
+    LongBatch,
+}
+
+impl EnvelopeError {
+    /// The JSON-RPC code to answer with.
+    #[must_use]
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::Utf8 { .. } | Self::Json(_) => error::PARSE_ERROR,
+            _ => error::INVALID_REQUEST,
+        }
+    }
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads one message. The whole text is checked, so that what is relayed is well-formed.
+    ///
+    /// # Errors
+    /// When it is not exactly one JSON-RPC 2.0 message.
+    pub fn parse(source: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let text = utf8(source)?;
+        let mut scanner = Scanner::new(text);
+        scanner.space();
+        match scanner.peek() {
+            Some(b'{') => {}
+            Some(b'[') => return Err(EnvelopeError::Batch),
+            _ => return Err(not_object(scanner)),
+        }
+        let mut parts = Parts::default();
+        scanner.object(|key, value| parts.put(key, value))?;
+        scanner.end()?;
+        parts.envelope()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match (&self.method, self.id) {
+            (Some(_), Some(_)) => Kind::Request,
+            (Some(_), None) => Kind::Notification,
+            (None, _) => Kind::Response,
+        }
+    }
+}
+
+/// Where `part`, borrowed from `source`, lies in it.
+///
+/// # Panics
+/// When `part` was not borrowed from `source`.
+#[must_use]
+pub fn span(source: &[u8], part: &str) -> Range<usize> {
+    let start = (part.as_ptr() as usize).wrapping_sub(source.as_ptr() as usize);
+    assert!(start <= source.len() && part.len() <= source.len() - start, "a part lies in its source");
+    start..start + part.len()
+}
+
+/// Where the messages of a batch lie in it. They are well-formed JSON, and not looked at further.
+///
+/// # Errors
+/// When it is not a JSON array of one to [`MAX_BATCH`] elements.
+pub fn split_batch(source: &[u8]) -> Result<Vec<Range<usize>>, EnvelopeError> {
+    let mut parts = Vec::new();
+    json::each_element(utf8(source)?, |part| {
+        if parts.len() == MAX_BATCH {
+            return Err(EnvelopeError::LongBatch);
+        }
+        parts.push(span(source, part));
+        Ok(())
+    })?;
+    if parts.is_empty() {
+        return Err(EnvelopeError::EmptyBatch);
+    }
+    Ok(parts)
+}
+
+fn utf8(source: &[u8]) -> Result<&str, EnvelopeError> {
+    std::str::from_utf8(source).map_err(|e| EnvelopeError::Utf8 { at: e.valid_up_to() })
+}
+
+/// Tells other JSON from what is no JSON at all.
+fn not_object(mut scanner: Scanner<'_>) -> EnvelopeError {
+    match scanner.value().and_then(|_| scanner.end()) {
+        Ok(()) => EnvelopeError::NotObject,
+        Err(e) => EnvelopeError::Json(e),
+    }
+}
+
+/// The members of a message, raw.
+#[derive(Default)]
+struct Parts<'a> {
+    jsonrpc: Option<&'a str>,
+    id: Option<&'a str>,
+    method: Option<&'a str>,
+    params: Option<&'a str>,
+    result: Option<&'a str>,
+    error: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn put(&mut self, key: &str, value: &'a str) -> Result<(), EnvelopeError> {
+        let (slot, name) = match &*json::key_text(key) {
+            "jsonrpc" => (&mut self.jsonrpc, "jsonrpc"),
+            "id" => (&mut self.id, "id"),
+            "method" => (&mut self.method, "method"),
+            "params" => (&mut self.params, "params"),
+            "result" => (&mut self.result, "result"),
+            "error" => (&mut self.error, "error"),
+            _ => return Ok(()),
+        };
+        match slot.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(EnvelopeError::Repeated(name)),
+        }
+    }
+
+    fn envelope(self) -> Result<Envelope<'a>, EnvelopeError> {
+        if self.jsonrpc.map(json::string) != Some(Ok(Cow::Borrowed("2.0"))) {
+            return Err(EnvelopeError::Version);
+        }
+        let error = present(self.error);
+        // Servers of the JSON-RPC 1.0 school send both members, one of them null.
+        let result = self.result.filter(|raw| error.is_none() || *raw != "null");
+        let shape = (self.method.is_some(), result.is_some(), error.is_some());
+        let id = match shape {
+            // Nobody could read the message that it answers.
+            (false, false, true) => present(self.id),
+            (true, false, false) => self.id,
+            (false, true, false) => Some(self.id.ok_or(EnvelopeError::NoId)?),
+            _ => return Err(EnvelopeError::Shape),
+        };
+        if !id.is_none_or(is_id) {
+            return Err(EnvelopeError::Id);
+        }
+        let method =
+            self.method.map(|raw| json::string(raw).map_err(|_| EnvelopeError::Method)).transpose()?;
+        Ok(Envelope {
+            id,
+            method,
+            params: object(self.params, EnvelopeError::Params)?,
+            result,
+            error: object(error, EnvelopeError::Error)?,
+        })
+    }
+}
+
+/// A member that is there and not null.
+fn present(raw: Option<&str>) -> Option<&str> {
+    raw.filter(|raw| *raw != "null")
+}
+
+fn object(raw: Option<&str>, wrong: EnvelopeError) -> Result<Option<&str>, EnvelopeError> {
+    match present(raw) {
+        Some(raw) if !raw.starts_with('{') => Err(wrong),
+        other => Ok(other),
+    }
+}
+
+/// A string or an integer of any length. Fractions and exponents are refused: no two parties write them alike.
+fn is_id(raw: &str) -> bool {
+    raw.starts_with('"') || {
+        let digits = raw.strip_prefix('-').unwrap_or(raw);
+        !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+    }
+}

@@ -1,0 +1,322 @@
+//! One pass over JSON text that checks its grammar and tells where its parts lie; it builds nothing.
+//!
+//! It must not know what any member means.
+
+use crate::json::JsonError;
+
+/// How deep arrays and objects may nest. One bit of a `u128` each.
+pub(crate) const MAX_DEPTH: u32 = u128::BITS;
+
+/// A position in JSON text.
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Where it stands, in bytes from the start of the text.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Steps over `byte` when it is next.
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
+        let taken = self.peek() == Some(byte);
+        self.at += usize::from(taken);
+        taken
+    }
+
+    pub(crate) fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), JsonError> {
+        if self.take(byte) { Ok(()) } else { Err(self.wrong(name)) }
+    }
+
+    /// Steps over white space.
+    pub(crate) fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Nothing but white space may follow.
+    pub(crate) fn end(&mut self) -> Result<(), JsonError> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.wrong("the end")) }
+    }
+
+    /// The error for something else than `expected` being here.
+    pub(crate) fn wrong(&self, expected: &'static str) -> JsonError {
+        JsonError::Syntax { at: self.at, expected }
+    }
+
+    /// One value of any type, as it is written.
+    pub(crate) fn value(&mut self) -> Result<&'a str, JsonError> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'{' | b'[') => self.nested()?,
+            _ => self.leaf()?,
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    /// The members of an object, keys as they are written (quotes included).
+    pub(crate) fn object<E: From<JsonError>>(
+        &mut self,
+        mut visit: impl FnMut(&'a str, &'a str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'{', "an object")?;
+        self.space();
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.key()?;
+            let value = self.value()?;
+            visit(key, value)?;
+            self.space();
+            if self.take(b'}') {
+                return Ok(());
+            }
+            self.expect(b',', "',' or '}'")?;
+            self.space();
+        }
+    }
+
+    /// The elements of an array.
+    pub(crate) fn array<E: From<JsonError>>(
+        &mut self,
+        mut visit: impl FnMut(&'a str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'[', "an array")?;
+        self.space();
+        if self.take(b']') {
+            return Ok(());
+        }
+        loop {
+            visit(self.value()?)?;
+            self.space();
+            if self.take(b']') {
+                return Ok(());
+            }
+            self.expect(b',', "',' or ']'")?;
+            self.space();
+        }
+    }
+
+    /// A key with its colon and the space around it.
+    fn key(&mut self) -> Result<&'a str, JsonError> {
+        let start = self.at;
+        self.string()?;
+        let key = &self.text[start..self.at];
+        self.space();
+        self.expect(b':', "':'")?;
+        self.space();
+        Ok(key)
+    }
+
+    /// An array or object, without recursion: what attackers nest costs no stack.
+    fn nested(&mut self) -> Result<(), JsonError> {
+        let mut open = Nesting::default();
+        loop {
+            if self.opens(&mut open)? {
+                continue;
+            }
+            if self.closes(&mut open)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Steps over one value; true when it stepped into a container that has members to come.
+    fn opens(&mut self, open: &mut Nesting) -> Result<bool, JsonError> {
+        let (object, close) = match self.peek() {
+            Some(b'{') => (true, b'}'),
+            Some(b'[') => (false, b']'),
+            _ => return self.leaf().map(|()| false),
+        };
+        open.push(object).ok_or(JsonError::Depth { at: self.at })?;
+        self.at += 1;
+        self.space();
+        if self.take(close) {
+            open.pop();
+            return Ok(false);
+        }
+        if object {
+            self.key()?;
+        }
+        Ok(true)
+    }
+
+    /// After a value: closes what ends here; true when the outermost container did.
+    fn closes(&mut self, open: &mut Nesting) -> Result<bool, JsonError> {
+        while open.depth > 0 {
+            self.space();
+            let object = open.in_object();
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    self.space();
+                    if object {
+                        self.key()?;
+                    }
+                    return Ok(false);
+                }
+                Some(b'}') if object => self.at += 1,
+                Some(b']') if !object => self.at += 1,
+                _ => return Err(self.wrong("',' or the end of an array or object")),
+            }
+            open.pop();
+        }
+        Ok(true)
+    }
+
+    /// A value that holds no other.
+    fn leaf(&mut self) -> Result<(), JsonError> {
+        match self.peek() {
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            _ => Err(self.wrong("a value")),
+        }
+    }
+
+    fn literal(&mut self, word: &'static str) -> Result<(), JsonError> {
+        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.wrong("a value"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _sign = self.take(b'+') || self.take(b'-');
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.wrong("a digit")) } else { Ok(()) }
+    }
+
+    /// A string, quotes included.
+    pub(crate) fn string(&mut self) -> Result<(), JsonError> {
+        self.expect(b'"', "a string")?;
+        let bytes = self.text.as_bytes();
+        loop {
+            self.at = plain_until(bytes, self.at);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                Some(_) => return Err(self.wrong("no control character in a string")),
+                None => return Err(self.wrong("the end of a string")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        let rest = &self.text.as_bytes()[self.at + 1..];
+        let length = match rest {
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|d| d.is_ascii_hexdigit()) => 6,
+            _ => return Err(self.wrong("an escape")),
+        };
+        self.at += length;
+        Ok(())
+    }
+}
+
+/// Which containers are open: a bit each, the innermost lowest, set for objects.
+#[derive(Default)]
+struct Nesting {
+    objects: u128,
+    depth: u32,
+}
+
+impl Nesting {
+    fn push(&mut self, object: bool) -> Option<()> {
+        if self.depth == MAX_DEPTH {
+            return None;
+        }
+        self.objects = self.objects << 1 | u128::from(object);
+        self.depth += 1;
+        Some(())
+    }
+
+    fn pop(&mut self) {
+        self.objects >>= 1;
+        self.depth -= 1;
+    }
+
+    fn in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+}
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The first position from `at` that holds a quote, a backslash or a control character, or the end.
+///
+/// Short strings are over within a word or two; long ones go on in blocks that the compiler turns into vector code.
+fn plain_until(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        for _ in 0..4 {
+            let Some(word) = bytes.get(at..at + 8) else {
+                return plain_bytes_until(bytes, at);
+            };
+            let found = special(word);
+            if found != 0 {
+                return at + found.trailing_zeros() as usize / 8;
+            }
+            at += 8;
+        }
+        while let Some(block) = bytes.get(at..at + 64) {
+            if block.iter().fold(false, |found, &b| found | is_special(b)) {
+                break;
+            }
+            at += 64;
+        }
+    }
+}
+
+fn plain_bytes_until(bytes: &[u8], at: usize) -> usize {
+    let tail = bytes.get(at..).unwrap_or_default();
+    at + tail.iter().position(|&b| is_special(b)).unwrap_or(tail.len())
+}
+
+fn is_special(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+/// The high bit of each special byte of eight; what lies above the lowest one set may be wrong.
+fn special(word: &[u8]) -> u64 {
+    let word = word.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    let zero = |v: u64| v.wrapping_sub(LOW) & !v;
+    let control = word.wrapping_sub(LOW * 0x20) & !word;
+    (control | zero(word ^ (LOW * u64::from(b'"'))) | zero(word ^ (LOW * u64::from(b'\\')))) & HIGH
+}

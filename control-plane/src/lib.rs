@@ -6,5 +6,7 @@
 
 pub mod auth;
 pub mod clock;
+pub mod domain;
+pub mod error;
 pub mod store;
 pub mod sync;

@@ -228,7 +228,9 @@ impl Signer {
         let ring = self.ring();
         let retired = ring.signing.split_last().map_or(&[][..], |(_, retired)| retired);
         let mut changed = false;
-        for key in retired.iter().filter(|key| key.create_us < made_before_us && !needed.contains(&key.key_id)) {
+        for key in
+            retired.iter().filter(|key| key.create_us < made_before_us && !needed.contains(&key.key_id))
+        {
             self.keys.delete(Purpose::Signing, key.id).await?;
             changed = true;
         }
@@ -255,7 +257,8 @@ impl Signer {
     }
 
     fn read_signing(&self, row: &StoredKey) -> Result<SigningKey, KeyError> {
-        let private = self.vault.open(&signing_context(&row.name), &Sealed::from_bytes(row.sealed.clone()))?;
+        let private =
+            self.vault.open(&signing_context(&row.name), &Sealed::from_bytes(row.sealed.clone()))?;
         let jwk: jsonwebtoken::jwk::Jwk =
             serde_json::from_str(&row.public).map_err(|_| KeyError::Damaged(row.name.clone()))?;
         Ok(SigningKey {

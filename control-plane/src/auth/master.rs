@@ -24,13 +24,17 @@ pub struct MasterKey {
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     /// It is not the base64 form of 32 bytes.
-    #[error("the master key in {origin} must be 32 bytes in base64, such as `openssl rand -base64 32` prints")]
+    #[error(
+        "the master key in {origin} must be 32 bytes in base64, such as `openssl rand -base64 32` prints"
+    )]
     Form {
         /// Where it came from.
         origin: String,
     },
     /// Others can read the file.
-    #[error("{path} can be read by others: run `chmod 600 {path}`, and rotate the key if others could have read it")]
+    #[error(
+        "{path} can be read by others: run `chmod 600 {path}`, and rotate the key if others could have read it"
+    )]
     Exposed {
         /// The file.
         path: String,

@@ -157,8 +157,10 @@ impl Vault {
     }
 
     async fn add(&self, active_us: i64) -> Result<(), VaultError> {
-        let sealed = Sealed::new(self.master.id, &self.master.key.seal(DATA_KEY_CONTEXT, Key::generate().expose()));
-        let new = NewKey { name: String::new(), sealed: sealed.into_bytes(), public: String::new(), active_us };
+        let sealed =
+            Sealed::new(self.master.id, &self.master.key.seal(DATA_KEY_CONTEXT, Key::generate().expose()));
+        let new =
+            NewKey { name: String::new(), sealed: sealed.into_bytes(), public: String::new(), active_us };
         Ok(self.keys.add(Purpose::Data, &new).await?)
     }
 

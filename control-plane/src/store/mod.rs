@@ -1,5 +1,157 @@
-//! All SQL of the program.
-//!
-//! It must not know what is written means.
+//! What the registry remembers: all SQL of the program, one text for SQLite and PostgreSQL.
+//! It knows what a resource is, and not what any kind of resource means.
 
 pub mod keys;
+mod migrate;
+mod resources;
+mod row;
+mod secrets;
+mod tx;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyPool, Executor};
+use tokio::sync::{Mutex, Notify, watch};
+
+pub use resources::{Order, Page};
+pub use row::Row;
+pub use secrets::SecretRow;
+pub use tx::Tx;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database said no, or nothing.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Bytes that the store wrote cannot be read.
+    #[error("{name} cannot be decoded: {source}")]
+    Decode {
+        /// Which resource.
+        name: String,
+        /// Why.
+        source: prost::DecodeError,
+    },
+    /// A row that the store did not write.
+    #[error("the database holds a row of the unknown kind `{0}`")]
+    UnknownKind(String),
+}
+
+/// The registry's store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: AnyPool,
+    /// Writers of this process queue here, and not with a connection each in the database: SQLite has one
+    /// writer, and on PostgreSQL they would queue at the row `revision` anyway.
+    writer: Arc<Mutex<()>>,
+    moved: watch::Sender<i64>,
+    committed: watch::Sender<i64>,
+    nudge: Notify,
+}
+
+impl Store {
+    /// Opens a database (`sqlite:…` or `postgres://…`) and brings its tables up to date.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        install_default_drivers();
+        let sqlite = url.starts_with("sqlite:");
+        let memory = sqlite && url.contains(":memory:");
+        let options = AnyPoolOptions::new()
+            // An SQLite database in memory is one for each connection.
+            .max_connections(if memory { 1 } else { 16 })
+            .acquire_timeout(Duration::from_secs(10));
+        let options = if memory { options.idle_timeout(None).max_lifetime(None) } else { options };
+        let options = if sqlite {
+            options.after_connect(|connection, _| Box::pin(prepare_sqlite(connection)))
+        } else {
+            options
+        };
+        let pool = options.connect(url).await?;
+        migrate::run(&pool, sqlite).await?;
+        let revision = resources::revision(&pool).await?;
+        let inner = Inner {
+            pool,
+            writer: Arc::default(),
+            moved: watch::Sender::new(revision),
+            committed: watch::Sender::new(revision),
+            nudge: Notify::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Begins a write: takes the next revision, and makes other writers wait. Dropped without `commit`, it
+    /// leaves no trace.
+    pub async fn write(&self) -> Result<Tx, StoreError> {
+        Tx::begin(self.clone()).await
+    }
+
+    /// The newest revision.
+    pub async fn revision(&self) -> Result<i64, StoreError> {
+        resources::revision(&self.inner.pool).await
+    }
+
+    /// The newest revision that this process knows of, whoever wrote it.
+    pub fn moved(&self) -> watch::Receiver<i64> {
+        self.inner.moved.subscribe()
+    }
+
+    /// The newest revision that this process wrote: what it should tell other replicas.
+    pub fn committed(&self) -> watch::Receiver<i64> {
+        self.inner.committed.subscribe()
+    }
+
+    /// Looks for a new revision now, because somebody said that there is one.
+    pub fn nudge(&self) {
+        self.inner.nudge.notify_one();
+    }
+
+    /// Looks for revisions that other replicas wrote, at every interval and every `nudge`, for ever. A
+    /// database that does not answer is asked again.
+    pub async fn follow(&self, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.inner.nudge.notified() => {}
+            }
+            match self.revision().await {
+                Ok(revision) => announce(&self.inner.moved, revision),
+                Err(error) => tracing::warn!(%error, "the newest revision is not known"),
+            }
+        }
+    }
+
+    /// The connections, for tables beside the resource log.
+    pub(crate) fn pool(&self) -> &AnyPool {
+        &self.inner.pool
+    }
+
+    /// Closes all connections; what is under way is finished first.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+}
+
+/// Revisions only grow, in whatever order they are heard of.
+fn announce(channel: &watch::Sender<i64>, revision: i64) {
+    channel.send_if_modified(|known| {
+        let newer = revision > *known;
+        *known = revision.max(*known);
+        newer
+    });
+}
+
+/// `synchronous = full`: an edge must never have seen a revision that a power cut takes back.
+async fn prepare_sqlite(connection: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
+    connection
+        .execute("pragma busy_timeout = 5000; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on")
+        .await?;
+    Ok(())
+}

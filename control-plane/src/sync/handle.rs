@@ -1,7 +1,7 @@
 //! What services may ask of `sync`.
 
-use trunkline::registry::v1::{Credential, Upstream, UpstreamStatus};
 use tokio::sync::{mpsc, oneshot};
+use trunkline::registry::v1::{Credential, Upstream, UpstreamStatus};
 
 /// Asks for upstreams to be probed or fetched. Cheap to clone.
 #[derive(Clone, Debug)]

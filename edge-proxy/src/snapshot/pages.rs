@@ -107,12 +107,7 @@ impl Lists {
     }
 
     /// The pages of `list` in `era`, from `definitions` when they are not here yet.
-    pub fn get<'a>(
-        &self,
-        list: List,
-        era: Era,
-        definitions: impl FnOnce() -> Vec<&'a Bytes>,
-    ) -> Arc<Pages> {
+    pub fn get<'a>(&self, list: List, era: Era, definitions: impl FnOnce() -> Vec<&'a Bytes>) -> Arc<Pages> {
         let slot = &self.slots[list as usize * 2 + era as usize];
         if let Some(pages) = slot.get() {
             return Arc::clone(pages);

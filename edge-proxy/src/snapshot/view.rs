@@ -34,12 +34,7 @@ pub struct Allowed {
 
 impl View {
     /// What `permissions` show of `server`. That they allow the server at all is decided before.
-    pub fn new(
-        server: &Arc<Server>,
-        permissions: &Permissions,
-        limits: PageLimits,
-        budget: &Budget,
-    ) -> View {
+    pub fn new(server: &Arc<Server>, permissions: &Permissions, limits: PageLimits, budget: &Budget) -> View {
         View {
             server: Arc::clone(server),
             tools: Allowed::by(&permissions.tools, &server.tools),

@@ -92,7 +92,8 @@ impl Counts {
 
     /// Adds all of `other`. Returns how many calls had to go under `other`.
     pub(crate) fn merge(&mut self, other: &Counts) -> u64 {
-        let folded = other.sums.iter().filter_map(|(key, sums)| (!self.add(key, *sums)).then_some(sums.calls));
+        let folded =
+            other.sums.iter().filter_map(|(key, sums)| (!self.add(key, *sums)).then_some(sums.calls));
         folded.sum()
     }
 
@@ -147,7 +148,13 @@ pub(crate) trait Named {
 
     fn to_key(&self) -> Key {
         let (server, token, method, target, outcome) = self.names();
-        Key { server: server.into(), token: token.into(), method: method.into(), target: target.into(), outcome }
+        Key {
+            server: server.into(),
+            token: token.into(),
+            method: method.into(),
+            target: target.into(),
+            outcome,
+        }
     }
 }
 

@@ -1,0 +1,177 @@
+//! Resource names: `upstreams/time`, `upstreams/time/tools/get_current_time`, `servers/dev`, `tokens/laptop`.
+//! It knows nothing of what the names stand for.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::Kind;
+
+/// The longest name, so that it fits into an index of every database.
+pub const MAX_NAME_BYTES: usize = 2_048;
+
+/// Everything but `[A-Za-z0-9._~-]`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-');
+
+/// Why a name is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It does not have the form.
+    #[error("`{name}` is not of the form `{form}`")]
+    Form {
+        /// What was given.
+        name: String,
+        /// What was expected.
+        form: String,
+    },
+    /// It is too long.
+    #[error("the name has {0} bytes, at most {MAX_NAME_BYTES} are allowed")]
+    TooLong(usize),
+    /// Its id is not one that may be chosen.
+    #[error("the id `{0}` does not match `[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?`")]
+    Id(String),
+    /// Its id is not in the one encoding that there is for it.
+    #[error(
+        "the id `{0}` is not percent-encoded as it must be: every byte outside `[A-Za-z0-9._~-]`, in capitals"
+    )]
+    Encoding(String),
+}
+
+/// The parts of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// `upstreams/{upstream}` for entries of a catalogue, else empty.
+    pub parent: &'a str,
+    /// The last part, as it is in the name.
+    pub id: &'a str,
+}
+
+/// Takes a name apart, and checks that it is the name of something of the kind.
+pub fn parse(kind: Kind, name: &str) -> Result<Name<'_>, NameError> {
+    if name.len() > MAX_NAME_BYTES {
+        return Err(NameError::TooLong(name.len()));
+    }
+    let form = || NameError::Form { name: name.to_owned(), form: form(kind) };
+    let (head, id) = name.rsplit_once('/').ok_or_else(form)?;
+    if !kind.in_catalogue() {
+        return if head == kind.collection() {
+            check_id(id).map(|()| Name { kind, parent: "", id })
+        } else {
+            Err(form())
+        };
+    }
+    let (parent, collection) = head.rsplit_once('/').ok_or_else(form)?;
+    if collection != kind.collection() {
+        return Err(form());
+    }
+    parse(Kind::Upstream, parent).map_err(|_| form())?;
+    decode_id(id)?;
+    Ok(Name { kind, parent, id })
+}
+
+/// What a name of the kind looks like.
+pub fn form(kind: Kind) -> String {
+    let collection = kind.collection();
+    let noun = collection.trim_end_matches('s');
+    if kind.in_catalogue() {
+        format!("upstreams/{{upstream}}/{collection}/{{{noun}}}")
+    } else {
+        format!("{collection}/{{{noun}}}")
+    }
+}
+
+/// Finds the kind of a name out.
+pub fn kind_of(name: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| parse(*kind, name).is_ok())
+}
+
+/// The id of a name: its last part.
+pub fn id(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, id)| id)
+}
+
+/// The id of the upstream that a name of an upstream, or of an entry of its catalogue, speaks of.
+pub fn upstream_id(name: &str) -> Option<&str> {
+    name.strip_prefix("upstreams/").map(|rest| rest.split_once('/').map_or(rest, |(id, _)| id))
+}
+
+/// The name of an entry of a catalogue, from the upstream's id and the entry's own name, URI or URI template.
+pub fn entry(kind: Kind, upstream_id: &str, own: &str) -> String {
+    format!("upstreams/{upstream_id}/{}/{}", kind.collection(), encode_id(own))
+}
+
+/// Percent-encodes an entry's own name as an id.
+pub fn encode_id(own: &str) -> Cow<'_, str> {
+    utf8_percent_encode(own, ENCODED).into()
+}
+
+/// The entry's own name that an id stands for. There is one id for each.
+pub fn decode_id(id: &str) -> Result<Cow<'_, str>, NameError> {
+    let bad = || NameError::Encoding(id.to_owned());
+    let own = percent_decode_str(id).decode_utf8().map_err(|_| bad())?;
+    if own.is_empty() || encode_id(&own) != id {
+        return Err(bad());
+    }
+    Ok(own)
+}
+
+/// Checks an id that somebody chose: `[a-z]([a-z0-9-]{0,61}[a-z0-9])?`.
+pub fn check_id(id: &str) -> Result<(), NameError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let good = match id.as_bytes() {
+        [first] => first.is_ascii_lowercase(),
+        [first, middle @ .., last] => {
+            first.is_ascii_lowercase()
+                && middle.len() <= 61
+                && middle.iter().all(|byte| plain(*byte) || *byte == b'-')
+                && plain(*last)
+        }
+        [] => false,
+    };
+    if good { Ok(()) } else { Err(NameError::Id(id.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_are_checked() {
+        for good in ["a", "a1", "my-server", &format!("a{}", "b".repeat(62))] {
+            assert_eq!(check_id(good), Ok(()), "{good}");
+        }
+        for bad in ["", "1a", "a-", "-a", "A", "a_b", "a.b", "é", &format!("a{}", "b".repeat(63))] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_taken_apart() {
+        let name = parse(Kind::Tool, "upstreams/time/tools/get_current_time").unwrap();
+        assert_eq!((name.parent, name.id), ("upstreams/time", "get_current_time"));
+        assert_eq!(parse(Kind::Server, "servers/dev").unwrap().id, "dev");
+        for bad in [
+            "tools/x",
+            "upstreams/time/prompts/x",
+            "upstreams/T/tools/x",
+            "upstreams/t/tools/a b",
+            "upstreams/t/tools/%2f",
+        ] {
+            assert!(parse(Kind::Tool, bad).is_err(), "{bad}");
+        }
+        assert_eq!(kind_of("upstreams/t/resources/file%3A%2F%2F%2Fx"), Some(Kind::Resource));
+        assert_eq!(upstream_id("upstreams/t/tools/x"), Some("t"));
+    }
+
+    proptest! {
+        #[test]
+        fn ids_stand_for_one_name(own in ".{1,60}") {
+            let name = entry(Kind::Resource, "up", &own);
+            let parsed = parse(Kind::Resource, &name).unwrap();
+            prop_assert_eq!(decode_id(parsed.id).unwrap(), own);
+        }
+    }
+}

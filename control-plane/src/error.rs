@@ -1,0 +1,129 @@
+//! Every error that leaves the control plane, and the only place where one becomes a gRPC status.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::domain::{Kind, Violations};
+use crate::store::StoreError;
+
+/// The domain of every `ErrorInfo`.
+pub const DOMAIN: &str = "trunkline.dev";
+
+/// An error as its reader meets it: a canonical code, a reason for machines, a sentence for people.
+#[derive(Debug)]
+pub struct Error {
+    code: Code,
+    reason: &'static str,
+    message: String,
+    metadata: HashMap<String, String>,
+    violations: Violations,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of any kind.
+    pub fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            metadata: HashMap::new(),
+            violations: Violations::default(),
+            source: None,
+        }
+    }
+
+    /// Adds a fact for machines. Whatever the message interpolates belongs here too.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Fields that are wrong, all of them.
+    pub fn invalid(violations: Violations) -> Self {
+        let list: Vec<String> = violations
+            .clone()
+            .into_vec()
+            .into_iter()
+            .map(|v| format!("{}: {}", v.field, v.description))
+            .collect();
+        Self { violations, ..Self::new(Code::InvalidArgument, "INVALID_FIELD", list.join("; ")) }
+    }
+
+    /// One field that is wrong.
+    pub fn field(field: &str, description: impl Into<String>) -> Self {
+        let mut violations = Violations::default();
+        violations.add(field, description);
+        Self::invalid(violations)
+    }
+
+    /// There is no such resource.
+    pub fn not_found(kind: Kind, name: &str) -> Self {
+        Self::new(Code::NotFound, "RESOURCE_NOT_FOUND", format!("{name} does not exist"))
+            .with("kind", kind.as_str())
+            .with("name", name)
+    }
+
+    /// Nothing that the caller can change: it is logged here, once, and told without detail.
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let source = source.into();
+        tracing::error!(error = %source, "internal error");
+        Self {
+            source: Some(source),
+            ..Self::new(Code::Internal, "INTERNAL", "internal error; the log says more")
+        }
+    }
+
+    /// The canonical code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The reason for machines.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(
+                sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed,
+            ) => {
+                tracing::warn!(%error, "the database does not answer");
+                Self::new(Code::Unavailable, "STORE_UNAVAILABLE", "the database does not answer; try again")
+            }
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let mut details = ErrorDetails::with_error_info(error.reason, DOMAIN, error.metadata);
+        if !error.violations.is_empty() {
+            details.set_bad_request(Vec::new());
+            for violation in error.violations.into_vec() {
+                details.add_bad_request_violation(violation.field, violation.description);
+            }
+        }
+        Self::with_error_details(error.code, error.message, details)
+    }
+}

@@ -1,0 +1,288 @@
+//! A write transaction: it holds the next revision from its first statement on, so that revisions become
+//! visible in order on every replica.
+
+use std::collections::BTreeMap;
+
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, Transaction};
+use tokio::sync::OwnedMutexGuard;
+
+use super::row::{COLUMNS, Row, parent};
+use super::{Store, StoreError, announce, resources};
+use crate::clock;
+use crate::domain::{Kind, Noun};
+
+/// A write that is under way. Dropped without `commit`, it leaves no trace.
+#[derive(Debug)]
+pub struct Tx {
+    transaction: Transaction<'static, Any>,
+    store: Store,
+    revision: i64,
+    now_us: i64,
+    dirty: bool,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Tx {
+    pub(super) async fn begin(store: Store) -> Result<Self, StoreError> {
+        let turn = store.inner.writer.clone().lock_owned().await;
+        let mut transaction = store.inner.pool.begin().await?;
+        let revision = sqlx::query("update revision set value = value + 1 where id = 1 returning value")
+            .fetch_one(&mut *transaction)
+            .await?
+            .try_get("value")?;
+        Ok(Self { transaction, store, revision, now_us: clock::now_us(), dirty: false, _turn: turn })
+    }
+
+    /// The revision that this write takes, should it change anything.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The time of this write, in microseconds.
+    pub fn now_us(&self) -> i64 {
+        self.now_us
+    }
+
+    /// The connection, for tables beside the resource log. Follow a change that edges must learn of with `touch`.
+    pub(crate) fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
+
+    /// Says that something changed, so that the revision is taken.
+    pub fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Ends the write. Where nothing changed, no revision is taken. Returns the newest revision.
+    pub async fn commit(self) -> Result<i64, StoreError> {
+        if !self.dirty {
+            self.transaction.rollback().await?;
+            return Ok(self.revision - 1);
+        }
+        self.transaction.commit().await?;
+        announce(&self.store.inner.committed, self.revision);
+        announce(&self.store.inner.moved, self.revision);
+        Ok(self.revision)
+    }
+
+    /// One resource that exists.
+    pub async fn get(&mut self, kind: Kind, name: &str) -> Result<Option<Row>, StoreError> {
+        resources::get(&mut *self.transaction, kind, name).await
+    }
+
+    /// Everything written after a revision, by this write too.
+    pub async fn changes_since(&mut self, revision: i64) -> Result<(i64, Vec<Row>), StoreError> {
+        resources::changes_since(&mut *self.transaction, revision).await
+    }
+
+    /// What exists under a parent.
+    pub async fn children(&mut self, parent: &str) -> Result<Vec<Row>, StoreError> {
+        let sql = format!(
+            "select {COLUMNS} from resources r where r.parent = $1 and r.deleted = 0 order by r.kind, r.name"
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(parent)
+            .fetch_all(self.connection())
+            .await?
+            .iter()
+            .map(Row::read)
+            .collect()
+    }
+
+    /// Names of those that refer to a resource, at most `limit`.
+    pub async fn referrers(&mut self, target: &str, limit: i64) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query("select name from refs where target = $1 order by name limit $2")
+            .bind(target)
+            .bind(limit)
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
+    }
+
+    /// Names of those that were applied with a set, and exist.
+    pub async fn applied_with(&mut self, set: &str) -> Result<Vec<Row>, StoreError> {
+        let sql = format!(
+            "select {COLUMNS} from resources r where r.apply_set = $1 and r.deleted = 0 order by r.kind, r.name"
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(set)
+            .fetch_all(self.connection())
+            .await?
+            .iter()
+            .map(Row::read)
+            .collect()
+    }
+
+    /// Stores a message: creates it, or writes over `old`, which must be the row that exists. Where nothing
+    /// differs, nothing is written. `set`: the apply set; `None` keeps the one it has.
+    pub async fn put<N: Noun>(
+        &mut self,
+        message: &N,
+        old: Option<&Row>,
+        set: Option<&str>,
+    ) -> Result<Row, StoreError> {
+        let (body, status) = split(message);
+        let row = Row {
+            kind: N::KIND,
+            name: message.name().to_owned(),
+            uid: old.map_or_else(|| uuid::Uuid::now_v7().to_string(), |old| old.uid.clone()),
+            revision: self.revision,
+            create_us: old.map_or(self.now_us, |old| old.create_us),
+            update_us: self.now_us,
+            deleted: false,
+            apply_set: set.or(old.map(|old| old.apply_set.as_str())).unwrap_or_default().to_owned(),
+            body,
+            status,
+        };
+        if let Some(old) = old.filter(|old| same(old, &row)) {
+            return Ok(old.clone());
+        }
+        self.upsert(&row).await?;
+        if old.is_none_or(|old| old.body != row.body) {
+            self.index(&row, message, old.is_some()).await?;
+        }
+        self.dirty = true;
+        Ok(row)
+    }
+
+    /// Writes the status of a resource, where it differs, as a change that edges learn of.
+    pub async fn put_status<N: Noun>(&mut self, old: &Row, observed: &N) -> Result<Row, StoreError> {
+        let (_, status) = split(observed);
+        if status == old.status {
+            return Ok(old.clone());
+        }
+        let row = Row { revision: self.revision, update_us: self.now_us, status, ..old.clone() };
+        self.upsert(&row).await?;
+        self.dirty = true;
+        Ok(row)
+    }
+
+    /// Deletes a resource with all that is under it, and its secrets; a tombstone of each remains.
+    pub async fn delete(&mut self, row: &Row) -> Result<(), StoreError> {
+        if row.kind == Kind::Upstream {
+            for child in self.children(&row.name).await? {
+                self.bury(&child).await?;
+            }
+        }
+        self.delete_secret(&row.name).await?;
+        self.bury(row).await
+    }
+
+    async fn bury(&mut self, row: &Row) -> Result<(), StoreError> {
+        sqlx::query(
+            "update resources set deleted = $1, updated = $1, revision = $2 where kind = $3 and name = $4",
+        )
+        .bind(self.now_us)
+        .bind(self.revision)
+        .bind(row.kind.as_str())
+        .bind(row.name.as_str())
+        .execute(self.connection())
+        .await?;
+        self.unindex(row).await?;
+        self.dirty = true;
+        Ok(())
+    }
+
+    async fn upsert(&mut self, row: &Row) -> Result<(), StoreError> {
+        sqlx::query(
+            "insert into resources (kind, name, parent, uid, revision, created, updated, deleted, apply_set, body, status) \
+             values ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10) \
+             on conflict (kind, name) do update set uid = excluded.uid, revision = excluded.revision, \
+             created = excluded.created, updated = excluded.updated, deleted = 0, \
+             apply_set = excluded.apply_set, body = excluded.body, status = excluded.status",
+        )
+        .bind(row.kind.as_str())
+        .bind(row.name.as_str())
+        .bind(parent(row.kind, &row.name))
+        .bind(row.uid.as_str())
+        .bind(row.revision)
+        .bind(row.create_us)
+        .bind(row.update_us)
+        .bind(row.apply_set.as_str())
+        .bind(row.body.as_slice())
+        .bind(row.status.as_slice())
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn index<N: Noun>(&mut self, row: &Row, message: &N, existed: bool) -> Result<(), StoreError> {
+        if existed {
+            self.unindex(row).await?;
+        }
+        let none = BTreeMap::new();
+        for (key, value) in message.meta().map_or(&none, |meta| &meta.labels) {
+            sqlx::query("insert into labels (kind, name, key, value) values ($1, $2, $3, $4)")
+                .bind(row.kind.as_str())
+                .bind(row.name.as_str())
+                .bind(key.as_str())
+                .bind(value.as_str())
+                .execute(self.connection())
+                .await?;
+        }
+        for reference in message.references() {
+            sqlx::query(
+                "insert into refs (name, target) values ($1, $2) on conflict (name, target) do nothing",
+            )
+            .bind(row.name.as_str())
+            .bind(reference.target.as_str())
+            .execute(self.connection())
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn unindex(&mut self, row: &Row) -> Result<(), StoreError> {
+        sqlx::query("delete from labels where kind = $1 and name = $2")
+            .bind(row.kind.as_str())
+            .bind(row.name.as_str())
+            .execute(self.connection())
+            .await?;
+        sqlx::query("delete from refs where name = $1")
+            .bind(row.name.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Writes a status that no edge needs to see: it takes no revision, and is not announced. It does
+    /// nothing where that life of the resource has ended. Do not use it for fields that edges see.
+    pub async fn observe<N: Noun>(&self, name: &str, uid: &str, observed: &N) -> Result<(), StoreError> {
+        let (_, status) = split(observed);
+        let _turn = self.inner.writer.clone().lock_owned().await;
+        sqlx::query(
+            "update resources set status = $1 where kind = $2 and name = $3 and uid = $4 and deleted = 0",
+        )
+        .bind(status.as_slice())
+        .bind(N::KIND.as_str())
+        .bind(name)
+        .bind(uid)
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+}
+
+/// Whether writing a row over another would change anything but the times.
+fn same(old: &Row, new: &Row) -> bool {
+    !old.deleted && old.body == new.body && old.status == new.status && old.apply_set == new.apply_set
+}
+
+/// The bytes of spec and status. Identity is in neither: it is in the columns.
+pub(super) fn split<N: Noun>(message: &N) -> (Vec<u8>, Vec<u8>) {
+    let mut spec = message.clone();
+    let status = spec.take_status();
+    spec.set_name(String::new());
+    let slot = spec.meta_slot();
+    if let Some(meta) = slot.take() {
+        let kept = trunkline::common::v1::Meta {
+            labels: meta.labels,
+            annotations: meta.annotations,
+            ..Default::default()
+        };
+        *slot = Some(kept).filter(|meta| *meta != Default::default());
+    }
+    (spec.encode_to_vec(), status.encode_to_vec())
+}

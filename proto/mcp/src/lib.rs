@@ -4,6 +4,8 @@
 //! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them; [`revision`], [`method`],
 //! [`error`], [`header`] and [`meta`] are the tables of the protocol; `client` (a feature) speaks it to a server.
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod error;
 pub mod header;
 pub mod json;

@@ -156,7 +156,7 @@ pub fn mirror(
     let mut headers = Vec::with_capacity(params.len());
     for param in params {
         if let Some(text) = argument(args_json, param)? {
-            headers.push((header_name(param)?, encode_value(&text)));
+            headers.push((header_name(param)?, encode_value(text.as_str())));
         }
     }
     Ok(headers)
@@ -176,7 +176,7 @@ pub fn verify(headers: &HeaderMap, args_json: &str, params: &[MirroredParam]) ->
             (Some(_), None) => return Err(MirrorError::Missing(name())),
             (Some(body), Some(value)) => {
                 let header = decode_value(value).map_err(|e| MirrorError::Value(name(), e))?;
-                if !same(&body, &header) {
+                if !body.is(&header) {
                     return Err(MirrorError::Mismatch(name()));
                 }
             }
@@ -193,8 +193,31 @@ fn header_name(param: &MirroredParam) -> Result<HeaderName, MirrorError> {
         .map_err(|_| MirrorError::Name(param.path.join(".")))
 }
 
-/// What an argument says, as a header would say it. `None` where it, or something on the way to it, is absent or null.
-fn argument<'a>(args_json: &'a str, param: &MirroredParam) -> Result<Option<Cow<'a, str>>, MirrorError> {
+/// What an argument says.
+enum Argument<'a> {
+    /// A string.
+    Text(Cow<'a, str>),
+    /// A boolean, or a number; whole ones in plain decimal digits.
+    Literal(Cow<'a, str>),
+}
+
+impl Argument<'_> {
+    /// As a header says it.
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Literal(text) => text,
+        }
+    }
+
+    /// Whether a header says the same; whole numbers may be written differently.
+    fn is(&self, header: &str) -> bool {
+        self.as_str() == header
+            || matches!(self, Self::Literal(body) if whole_number(header).as_deref() == Some(body))
+    }
+}
+
+/// `None` where the argument, or something on the way to it, is absent or null.
+fn argument<'a>(args_json: &'a str, param: &MirroredParam) -> Result<Option<Argument<'a>>, MirrorError> {
     let mut raw = args_json;
     for name in &param.path {
         if !raw.trim_start().starts_with('{') {
@@ -206,16 +229,10 @@ fn argument<'a>(args_json: &'a str, param: &MirroredParam) -> Result<Option<Cow<
         }
     }
     match raw.as_bytes().first() {
-        Some(b'"') => Ok(Some(json::string(raw)?)),
+        Some(b'"') => Ok(Some(Argument::Text(json::string(raw)?))),
         Some(b'{' | b'[') | None => Err(MirrorError::Argument(param.path.join("."))),
-        Some(_) => Ok(Some(whole_number(raw).map_or(Cow::Borrowed(raw), Cow::Owned))),
+        Some(_) => Ok(Some(Argument::Literal(whole_number(raw).map_or(Cow::Borrowed(raw), Cow::Owned)))),
     }
-}
-
-/// Equal as text, or as whole numbers that are written differently.
-fn same(body: &str, header: &str) -> bool {
-    let number = |text: &str| whole_number(text).unwrap_or_else(|| text.to_owned());
-    body == header || number(body) == number(header)
 }
 
 /// A number without fraction in plain decimal digits: `-0` as `0`, `5.0` as `5`, `1e2` as `100`.

@@ -1,0 +1,63 @@
+//! Where a server is, and who we say we are.
+
+use std::fmt;
+use std::time::Duration;
+
+use ::http::HeaderMap;
+use url::Url;
+
+use crate::json::quote;
+
+/// Where a server is and how it is reached.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// The URL that messages are posted to.
+    pub url: Url,
+    /// Sent with every request: credentials and what else the server wants.
+    pub headers: HeaderMap,
+    /// How long an answer may take; for streams, how long they may be silent.
+    pub timeout: Duration,
+}
+
+/// Headers and the query may hold secrets.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("origin", &self.url.origin().ascii_serialization())
+            .field("path", &self.url.path())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// What must not be repeated in the text of an error, longest first.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let headers = self.headers.values().filter_map(|value| value.to_str().ok());
+        let words = headers.flat_map(|value| std::iter::once(value).chain(value.split_whitespace().skip(1)));
+        let mut secrets: Vec<String> = words.map(str::to_owned).collect();
+        secrets.extend(self.url.query().map(str::to_owned));
+        secrets.extend(self.url.query_pairs().map(|(_, value)| value.into_owned()));
+        secrets.extend(self.url.password().map(str::to_owned));
+        // Shorter ones would blacken every text and hide nothing.
+        secrets.retain(|secret| secret.len() >= 4);
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
+    }
+}
+
+/// Who we say we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// The program's name.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+}
+
+impl ClientInfo {
+    /// As the protocol writes it.
+    pub(super) fn json(&self) -> String {
+        format!(r#"{{"name":{},"version":{}}}"#, quote(&self.name), quote(&self.version))
+    }
+}

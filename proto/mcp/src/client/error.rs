@@ -1,0 +1,143 @@
+//! What can go wrong between us and a server, in words that can be shown to people.
+
+use std::time::Duration;
+
+/// Why a server's answer could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Unreachable(String),
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The server wants other credentials.
+    #[error("HTTP {status}: not authorized{}", challenge(.www_authenticate.as_deref()))]
+    Unauthorized {
+        /// 401 or 403.
+        status: u16,
+        /// What the server asks for.
+        www_authenticate: Option<String>,
+    },
+    /// An answer that is not MCP.
+    #[error("HTTP {status}: {excerpt}")]
+    Http {
+        /// The status.
+        status: u16,
+        /// The start of the body, or what was wrong with it.
+        excerpt: String,
+    },
+    /// The connection broke before the answer was complete.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// A message larger than we read.
+    #[error("a message is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The server answered with a JSON-RPC error.
+    #[error("error {code}: {message}")]
+    Rpc {
+        /// Its code.
+        code: i64,
+        /// Its message.
+        message: String,
+        /// Its data, raw JSON.
+        data: Option<String>,
+        /// The HTTP status that it came with.
+        status: u16,
+    },
+    /// The server does not keep to the protocol.
+    #[error("not as the protocol wants it: {0}")]
+    Protocol(String),
+    /// The server no longer knows the session; open another one.
+    #[error("the server no longer knows the session")]
+    SessionLost,
+    /// The server does not offer this.
+    #[error("the server does not offer this")]
+    Unsupported,
+    /// The server lets only one listen, and someone else does.
+    #[error("someone else listens on this session")]
+    Busy,
+    /// The pages of a list lead back to one that was read already.
+    #[error("the pages of {method} go round in a circle")]
+    CursorLoop {
+        /// The list.
+        method: &'static str,
+    },
+    /// A list is longer than the caller takes.
+    #[error("{method} has more than {limit} {unit}")]
+    TooMany {
+        /// The list.
+        method: &'static str,
+        /// How many are taken.
+        limit: usize,
+        /// Of what.
+        unit: &'static str,
+    },
+}
+
+fn challenge(www_authenticate: Option<&str>) -> String {
+    www_authenticate.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+/// Why an endpoint is not a server that can be used. Its text is the exact error of the handshake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Unreachable(String),
+    /// The server wants other credentials.
+    #[error("HTTP {status}: not authorized{}", challenge(.www_authenticate.as_deref()))]
+    Unauthorized {
+        /// 401 or 403.
+        status: u16,
+        /// What the server asks for.
+        www_authenticate: Option<String>,
+    },
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The server, or something before it, says that it cannot serve now.
+    #[error("HTTP {status}: unavailable: {excerpt}")]
+    Unavailable {
+        /// 429 or 5xx.
+        status: u16,
+        /// The start of the body.
+        excerpt: String,
+    },
+    /// Something answers, but not MCP.
+    #[error("HTTP {status}: not an MCP server: {excerpt}")]
+    NotMcp {
+        /// The status.
+        status: u16,
+        /// The start of the body, or what was wrong with it.
+        excerpt: String,
+    },
+    /// It speaks MCP, but refuses us or does not keep to the protocol.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+impl From<ClientError> for ProbeError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Unreachable(reason) => Self::Unreachable(reason),
+            ClientError::Timeout(after) => Self::Timeout(after),
+            ClientError::Unauthorized { status, www_authenticate } => {
+                Self::Unauthorized { status, www_authenticate }
+            }
+            ClientError::Http { status, excerpt } if is_outage(status) => {
+                Self::Unavailable { status, excerpt }
+            }
+            ClientError::Http { status, excerpt } => Self::NotMcp { status, excerpt },
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+/// Whether a status tells of a bad moment, not of what the server is.
+pub(super) fn is_outage(status: u16) -> bool {
+    status == 429 || status >= 500
+}

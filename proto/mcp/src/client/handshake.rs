@@ -1,0 +1,119 @@
+//! How a conversation starts: `initialize` in the legacy era, `server/discover` in the modern one.
+
+use super::channel::Channel;
+use super::error::ClientError;
+use crate::json::{self, JsonError, quote};
+use crate::meta;
+use crate::method::Method;
+use crate::revision::{Era, Revision};
+
+/// What a server says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// The revisions of the era in question that both sides speak, newest first.
+    pub versions: Vec<Revision>,
+    /// What it can do: raw JSON object.
+    pub capabilities: String,
+    /// Its name; empty where it does not say.
+    pub name: String,
+    /// Its version; empty where it does not say.
+    pub version: String,
+    /// How it wants to be used.
+    pub instructions: Option<String>,
+}
+
+/// Opens a session with `initialize` and `notifications/initialized`.
+pub(super) async fn initialize(channel: &mut Channel) -> Result<ServerFacts, ClientError> {
+    let params = format!(
+        r#"{{"protocolVersion":{},"capabilities":{{}},"clientInfo":{}}}"#,
+        quote(channel.revision.as_str()),
+        channel.info.json()
+    );
+    let (result, session_id) = channel.call_for_session(Method::Initialize.as_str(), &params).await?;
+    let members = ["protocolVersion", "capabilities", "serverInfo", "instructions"];
+    let [version, capabilities, info, instructions] = json::members(&result, members).map_err(wrong)?;
+    let version = json::string(version.unwrap_or("\"\"")).map_err(wrong)?;
+    let revision = Revision::parse(&version).filter(|r| r.era() == Era::Legacy).ok_or_else(|| {
+        let version = channel.http.clean(&version);
+        ClientError::Protocol(format!("initialize was answered with protocol version {version:?}"))
+    })?;
+    channel.revision = revision;
+    channel.agreed = true;
+    channel.session_id = session_id;
+    let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    channel.tell(initialized.as_slice().into()).await?;
+    facts(vec![revision], capabilities, info, instructions).map_err(wrong)
+}
+
+/// Asks a modern server what it speaks and what it can do.
+pub(super) async fn discover(channel: &mut Channel) -> Result<ServerFacts, ClientError> {
+    let method = Method::ServerDiscover.as_str();
+    let result = match channel.call(method, "{}").await {
+        Err(error) => match other_version(channel, &error) {
+            Some(revision) => {
+                channel.revision = revision;
+                channel.call(method, "{}").await?
+            }
+            None => return Err(error),
+        },
+        Ok(result) => result,
+    };
+    let members = ["supportedVersions", "capabilities", "_meta", "instructions"];
+    let [versions, capabilities, meta, instructions] = json::members(&result, members).map_err(wrong)?;
+    let versions = common(versions.unwrap_or("[]")).map_err(wrong)?;
+    let Some(newest) = versions.first() else {
+        return Err(ClientError::Protocol(
+            "server/discover names no protocol version that we speak".to_owned(),
+        ));
+    };
+    channel.revision = *newest;
+    channel.agreed = true;
+    let [info] = json::members(meta.unwrap_or("{}"), [meta::SERVER_INFO]).map_err(wrong)?;
+    facts(versions, capabilities, info, instructions).map_err(wrong)
+}
+
+/// The revision to try instead, when a server refuses ours and names others.
+fn other_version(channel: &Channel, error: &ClientError) -> Option<Revision> {
+    let ClientError::Rpc { code: crate::error::UNSUPPORTED_VERSION, data: Some(data), .. } = error else {
+        return None;
+    };
+    let [supported] = json::members(data, ["supported"]).ok()?;
+    common(supported?).ok()?.into_iter().find(|r| *r != channel.revision)
+}
+
+/// The modern revisions of a raw JSON array that we speak, newest first.
+fn common(array: &str) -> Result<Vec<Revision>, JsonError> {
+    let mut versions = Vec::new();
+    json::each_element(array, |raw| {
+        let revision = json::string(raw).ok().and_then(|date| Revision::parse(&date));
+        versions.extend(revision.filter(|r| r.era() == Era::Modern));
+        Ok::<_, JsonError>(())
+    })?;
+    versions.sort_unstable_by(|a, b| b.cmp(a));
+    versions.dedup();
+    Ok(versions)
+}
+
+fn facts(
+    versions: Vec<Revision>,
+    capabilities: Option<&str>,
+    info: Option<&str>,
+    instructions: Option<&str>,
+) -> Result<ServerFacts, JsonError> {
+    let capabilities = capabilities.unwrap_or("{}");
+    json::each_member(capabilities, |_, _| Ok(()))?;
+    let [name, version] = json::members(info.unwrap_or("{}"), ["name", "version"])?;
+    let text =
+        |raw: Option<&str>| raw.and_then(|raw| json::string(raw).ok()).map(std::borrow::Cow::into_owned);
+    Ok(ServerFacts {
+        versions,
+        capabilities: capabilities.to_owned(),
+        name: text(name).unwrap_or_default(),
+        version: text(version).unwrap_or_default(),
+        instructions: text(instructions),
+    })
+}
+
+fn wrong(error: JsonError) -> ClientError {
+    ClientError::Protocol(format!("the answer to the handshake: {error}"))
+}

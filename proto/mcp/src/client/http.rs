@@ -1,0 +1,227 @@
+//! HTTP requests and their answers, bounded in size and time, with secrets kept out of errors.
+//!
+//! It must not know what the messages say.
+
+use std::time::Duration;
+
+use ::http::{HeaderMap, Method, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Client, Response};
+use tokio::time::timeout;
+
+use super::MAX_MESSAGE_BYTES;
+use super::endpoint::Endpoint;
+use super::error::ClientError;
+use crate::header::{EVENT_STREAM, JSON};
+use crate::json;
+use crate::message::Envelope;
+use crate::sse::{Decoder, Event};
+
+/// How much of a body that is not MCP is read, and how much of it is shown.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+const EXCERPT_CHARS: usize = 200;
+const MAX_REDIRECTS: usize = 5;
+
+/// A server that can be sent requests.
+pub(super) struct Http {
+    client: Client,
+    pub(super) endpoint: Endpoint,
+    secrets: Vec<String>,
+}
+
+/// An answer with a status of success.
+pub(super) enum Answer {
+    /// Nothing to read.
+    Empty,
+    /// One body.
+    Json(Bytes),
+    /// A stream.
+    Events(Events),
+}
+
+impl Http {
+    pub(super) fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let client = Client::builder()
+            .redirect(Policy::custom(same_origin))
+            .connect_timeout(endpoint.timeout)
+            .tcp_keepalive(Duration::from_secs(30))
+            .build()
+            .map_err(|e| ClientError::Unreachable(reason(e)))?;
+        Ok(Self { client, secrets: endpoint.secrets(), endpoint: endpoint.clone() })
+    }
+
+    /// Sends a request; its answer is looked at no further than its headers.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, ClientError> {
+        let mut all = self.endpoint.headers.clone();
+        all.extend(headers);
+        let request = self.client.request(method, self.endpoint.url.clone()).headers(all).body(body);
+        match timeout(self.endpoint.timeout, request.send()).await {
+            Err(_) => Err(ClientError::Timeout(self.endpoint.timeout)),
+            Ok(Err(e)) if e.is_timeout() => Err(ClientError::Timeout(self.endpoint.timeout)),
+            Ok(Err(e)) if e.is_connect() => Err(ClientError::Unreachable(self.clean(&reason(e)))),
+            Ok(Err(e)) => Err(ClientError::Broken(self.clean(&reason(e)))),
+            Ok(Ok(response)) => Ok(response),
+        }
+    }
+
+    /// What a response brings, or why it is not an answer.
+    pub(super) async fn answer(&self, response: Response) -> Result<Answer, ClientError> {
+        let status = response.status();
+        if !status.is_success() {
+            return Err(self.refusal(response).await);
+        }
+        if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            return Ok(Answer::Empty);
+        }
+        match media_type(&response).as_str() {
+            JSON => {
+                let body = self.body(response, MAX_MESSAGE_BYTES).await?;
+                Ok(Answer::Json(body))
+            }
+            EVENT_STREAM => Ok(Answer::Events(Events::new(response))),
+            other => {
+                let wrong = format!("content type {other:?} instead of {JSON} or {EVENT_STREAM}");
+                Err(ClientError::Http { status: status.as_u16(), excerpt: self.clean(&wrong) })
+            }
+        }
+    }
+
+    /// The error for a response without success.
+    async fn refusal(&self, response: Response) -> ClientError {
+        let status = response.status();
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let asked = response.headers().get(header::WWW_AUTHENTICATE);
+            let asked = asked.map(|value| self.clean(&String::from_utf8_lossy(value.as_bytes())));
+            return ClientError::Unauthorized { status: status.as_u16(), www_authenticate: asked };
+        }
+        if status.is_redirection() {
+            let excerpt = "redirects to another origin, which is not followed".to_owned();
+            return ClientError::Http { status: status.as_u16(), excerpt };
+        }
+        // Whatever goes wrong here, the status is what matters.
+        let body = self.body(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+        let error = Envelope::parse(&body).ok().and_then(|e| Some(self.rpc(e.error?, status.as_u16())));
+        error.unwrap_or_else(|| ClientError::Http {
+            status: status.as_u16(),
+            excerpt: self.clean(&String::from_utf8_lossy(&body)),
+        })
+    }
+
+    /// The raw `error` member of a message as an error of ours.
+    pub(super) fn rpc(&self, error: &str, status: u16) -> ClientError {
+        let members = json::members(error, ["code", "message", "data"]);
+        let Ok([Some(code), message, data]) = members else {
+            return ClientError::Protocol("an error without a code".to_owned());
+        };
+        let message = message.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
+        match code.parse() {
+            Ok(code) => ClientError::Rpc {
+                code,
+                message: self.clean(&message),
+                data: data.map(str::to_owned),
+                status,
+            },
+            Err(_) => ClientError::Protocol("an error whose code is not an integer".to_owned()),
+        }
+    }
+
+    /// A whole body, refused as soon as it passes the limit.
+    async fn body(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = next_chunk(&mut response, Some(self.endpoint.timeout)).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(ClientError::TooLarge { limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Text of a server for people: one line, short, without secrets.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.secrets {
+            text = text.replace(secret, "[redacted]");
+        }
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        match line.char_indices().nth(EXCERPT_CHARS) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line,
+        }
+    }
+}
+
+/// The events of a response.
+pub(super) struct Events {
+    response: Response,
+    decoder: Decoder,
+}
+
+impl Events {
+    pub(super) fn new(response: Response) -> Self {
+        Self { response, decoder: Decoder::new(MAX_MESSAGE_BYTES) }
+    }
+
+    /// The next event, `None` at the end of the stream. Without `silence`, waits as long as it takes.
+    pub(super) async fn next(&mut self, silence: Option<Duration>) -> Result<Option<Event>, ClientError> {
+        loop {
+            let event =
+                self.decoder.next().map_err(|_| ClientError::TooLarge { limit: MAX_MESSAGE_BYTES })?;
+            if event.is_some() {
+                return Ok(event);
+            }
+            match next_chunk(&mut self.response, silence).await? {
+                Some(chunk) => self.decoder.push(chunk),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+async fn next_chunk(
+    response: &mut Response,
+    silence: Option<Duration>,
+) -> Result<Option<Bytes>, ClientError> {
+    let broken = |e| ClientError::Broken(reason(e));
+    let Some(silence) = silence else {
+        return response.chunk().await.map_err(broken);
+    };
+    match timeout(silence, response.chunk()).await {
+        Err(_) => Err(ClientError::Timeout(silence)),
+        Ok(chunk) => chunk.map_err(broken),
+    }
+}
+
+/// Follows a redirect only where the credentials were meant for.
+fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let from = attempt.previous().last().map(|url| url.origin());
+    if from == Some(attempt.url().origin()) && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+/// The media type, without parameters, in lower case.
+fn media_type(response: &Response) -> String {
+    let value = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let bare = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    bare.trim().to_ascii_lowercase()
+}
+
+/// The innermost cause, which is the one that says something, without the URL.
+fn reason(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,78 @@
+//! Lists over all their pages, with an end.
+
+use std::collections::HashSet;
+
+use super::channel::Channel;
+use super::error::ClientError;
+use crate::json::{self, JsonError, quote};
+use crate::method::Method;
+
+/// How many pages a list may have.
+const MAX_PAGES: usize = 1_000;
+/// How many bytes all definitions of a list may have together.
+const MAX_LIST_BYTES: usize = 64 << 20;
+
+/// The definitions of a list, raw, bounded.
+struct Definitions {
+    method: &'static str,
+    max_items: usize,
+    bytes: usize,
+    items: Vec<String>,
+}
+
+pub(super) async fn all(
+    channel: &Channel,
+    method: Method,
+    max_items: usize,
+) -> Result<Vec<String>, ClientError> {
+    let name = method.as_str();
+    let member = method
+        .list_member()
+        .ok_or_else(|| ClientError::Protocol(format!("{name} does not list anything")))?;
+    let mut found = Definitions { method: name, max_items, bytes: 0, items: Vec::new() };
+    let mut seen = HashSet::new();
+    let mut params = "{}".to_owned();
+    for _ in 0..MAX_PAGES {
+        let result = channel.call(name, &params).await?;
+        let [page, next] = json::members(&result, [member, "nextCursor"]).map_err(wrong)?;
+        let page = page.ok_or_else(|| ClientError::Protocol(format!("{name}: no member {member:?}")))?;
+        json::each_element(page, |raw| found.add(raw))?;
+        let Some(cursor) = next.filter(|raw| *raw != "null") else {
+            return Ok(found.items);
+        };
+        let cursor = json::string(cursor).map_err(wrong)?.into_owned();
+        params = format!(r#"{{"cursor":{}}}"#, quote(&cursor));
+        if !seen.insert(cursor) {
+            return Err(ClientError::CursorLoop { method: name });
+        }
+    }
+    Err(found.too_many(MAX_PAGES, "pages"))
+}
+
+impl Definitions {
+    fn add(&mut self, raw: &str) -> Result<(), ClientError> {
+        self.bytes += raw.len();
+        if self.items.len() == self.max_items {
+            return Err(self.too_many(self.max_items, "entries"));
+        }
+        if self.bytes > MAX_LIST_BYTES {
+            return Err(self.too_many(MAX_LIST_BYTES, "bytes"));
+        }
+        self.items.push(raw.to_owned());
+        Ok(())
+    }
+
+    fn too_many(&self, limit: usize, unit: &'static str) -> ClientError {
+        ClientError::TooMany { method: self.method, limit, unit }
+    }
+}
+
+impl From<JsonError> for ClientError {
+    fn from(error: JsonError) -> Self {
+        wrong(error)
+    }
+}
+
+fn wrong(error: JsonError) -> ClientError {
+    ClientError::Protocol(format!("a list: {error}"))
+}

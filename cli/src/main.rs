@@ -1,2 +1,17 @@
-//! Placeholder.
-fn main() {}
+//! Arguments -> command -> exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // One provider is compiled in; a second installation would only mean that it is in place already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match mcpctl::commands::run(mcpctl::args::Args::parse()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            mcpctl::output::say(format!("mcpctl: {error}"));
+            ExitCode::from(error.exit as u8)
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a person types: `mcpctl <verb> <noun> [name]`. Each verb's own arguments stand in its file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::error::EXIT_CODES;
+use crate::output::Format;
+use crate::parse;
+
+/// Drives Trunkline, the MCP gateway.
+#[derive(Debug, Parser)]
+#[command(name = "mcpctl", version, after_long_help = EXIT_CODES, after_help = "`mcpctl --help` lists the exit codes.")]
+#[command(propagate_version = false, disable_help_subcommand = true)]
+pub struct Args {
+    /// What every command shares.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The context file [default: ~/.config/trunkline/mcpctl.yaml, else the one of `mcpctl dev`]
+    #[arg(long, env = "MCPCTL_CONFIG", global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The context to use, instead of the file's current one
+    #[arg(long, env = "MCPCTL_CONTEXT", global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The form of what is printed on stdout
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    pub output: Option<Format>,
+    /// How long to wait for an answer, such as 500ms, 30s, 5m [default: 30s]
+    #[arg(long, env = "TRUNKLINE_TIMEOUT", global = true, value_name = "DURATION", value_parser = parse::duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show resources as a table, JSON, YAML or names
+    Get(commands::get::Args),
+    /// Show one resource with all that belongs to it
+    Describe(commands::describe::Args),
+    /// Create a resource
+    Create(commands::create::Args),
+    /// Change fields of a resource
+    Update(commands::update::Args),
+    /// Delete resources
+    Delete(commands::delete::Args),
+    /// Revoke a token, for ever
+    Revoke(commands::revoke::Args),
+    /// Probe an upstream and fetch its catalogue, now
+    Refresh(commands::upstream::RefreshArgs),
+    /// Ask a URL or an upstream who it is, and store nothing
+    Probe(commands::upstream::ProbeArgs),
+    /// Make the gateway agree with files of resources: all at one revision, or nothing
+    Apply(commands::apply::Args),
+    /// Show what `apply` would change; exits with 0 (same), 1 (different) or 2 (trouble)
+    Diff(commands::apply::DiffArgs),
+    /// Print resources as files that `apply` reads
+    Export(commands::export::Args),
+    /// Show how often what was called
+    Usage(commands::usage::Args),
+    /// Contexts: which gateway the commands talk to
+    Config(commands::config::Args),
+    /// Print a completion script for a shell
+    Completion(commands::completion::Args),
+    /// Print the version
+    Version,
+}

@@ -1,0 +1,33 @@
+//! `mcpctl completion SHELL`.
+
+use clap::CommandFactory as _;
+
+use crate::error::Result;
+use crate::output;
+
+/// Arguments of `completion`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// For which shell, such as: source <(mcpctl completion bash)
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Runs `completion`.
+pub fn run(args: Args) -> Result {
+    let shell = match args.shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut crate::args::Args::command(), "mcpctl", &mut script);
+    output::out(&String::from_utf8_lossy(&script))
+}

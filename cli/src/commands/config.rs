@@ -1,0 +1,134 @@
+//! `mcpctl config`: contexts, and the bearers that are saved in them.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::commands::Session;
+use crate::commands::fields::secret_file;
+use crate::context::Secret;
+use crate::error::{Error, Result};
+use crate::output::{self, Format, table};
+
+/// Arguments of `config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List the contexts
+    GetContexts,
+    /// Print the name of the current context
+    CurrentContext,
+    /// Make a context the current one
+    UseContext {
+        /// Which
+        name: String,
+    },
+    /// Create a context or change it; the first one becomes the current one
+    SetContext {
+        /// Which
+        name: String,
+        /// URL of the control plane, such as http://127.0.0.1:4445
+        #[arg(long, value_name = "URL")]
+        control: Option<String>,
+        /// URL of the edge, such as http://127.0.0.1:4444
+        #[arg(long, value_name = "URL")]
+        edge: Option<String>,
+        /// A file that holds the admin token; - is stdin, and then the token itself is kept
+        #[arg(long, value_name = "FILE")]
+        admin_token_file: Option<PathBuf>,
+        /// Certificates (PEM) to trust besides those of the system
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+    },
+    /// Forget a context, with the bearers saved in it
+    DeleteContext {
+        /// Which
+        name: String,
+    },
+    /// Print a bearer that `create token` saved
+    GetBearer {
+        /// The token
+        name: String,
+    },
+}
+
+/// Runs `config`.
+pub fn run(session: &Session, args: Args) -> Result {
+    match args.what {
+        What::GetContexts => get_contexts(session),
+        What::CurrentContext => {
+            let name = session.store.current_name(&session.store.read()?);
+            output::out(&name.ok_or_else(|| Error::not_found("no context is the current one"))?)
+        }
+        What::UseContext { name } => session.store.edit(|contexts| {
+            known(contexts.contexts.contains_key(&name), &name)?;
+            contexts.current_context = Some(name);
+            Ok(())
+        }),
+        What::DeleteContext { name } => session.store.edit(|contexts| {
+            known(contexts.contexts.remove(&name).is_some(), &name)?;
+            contexts.current_context.take_if(|current| *current == name);
+            Ok(())
+        }),
+        What::GetBearer { name } => {
+            output::out(session.context()?.token_for("", Some(&name))?.1.bearer.expose())
+        }
+        What::SetContext { name, control, edge, admin_token_file, ca_file } => {
+            for url in [&control, &edge].into_iter().flatten() {
+                usable(url)?;
+            }
+            let from_stdin = admin_token_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
+            let token = admin_token_file.as_deref().filter(|_| from_stdin).map(secret_file).transpose()?;
+            session.store.edit(|contexts| {
+                let context = contexts.contexts.entry(name.clone()).or_default();
+                context.control = control.or(context.control.take());
+                context.edge = edge.or(context.edge.take());
+                context.ca_file = ca_file.or(context.ca_file.take());
+                if let Some(token) = token {
+                    (context.admin_token, context.admin_token_file) = (Some(Secret::new(token)), None);
+                } else if let Some(path) = admin_token_file {
+                    let path = std::path::absolute(path)?;
+                    (context.admin_token, context.admin_token_file) = (None, Some(path));
+                }
+                contexts.current_context.get_or_insert(name);
+                Ok(())
+            })
+        }
+    }
+}
+
+fn known(known: bool, name: &str) -> Result {
+    if known { Ok(()) } else { Err(Error::not_found(format!("no context {name}: see `mcpctl config get-contexts`"))) }
+}
+
+fn usable(url: &str) -> Result {
+    match url::Url::parse(url) {
+        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
+        _ => Err(Error::usage(format!("{url:?} is no http or https URL"))),
+    }
+}
+
+fn get_contexts(session: &Session) -> Result {
+    let contexts = session.store.read()?;
+    let current = session.store.current_name(&contexts);
+    let names = || contexts.contexts.keys().cloned();
+    match session.format() {
+        Format::Name => return output::out(&names().map(|name| name + "\n").collect::<String>()),
+        Format::Json => return output::out(&output::json(&names().collect::<Vec<_>>())?),
+        Format::Yaml => return output::out(&output::yaml(&names().collect::<Vec<_>>())?),
+        Format::Table => {}
+    }
+    let rows = contexts.contexts.iter().map(|(name, context)| {
+        let mark = if current.as_ref() == Some(name) { "*" } else { "" };
+        let url = |url: &Option<String>| url.clone().unwrap_or_default();
+        let tokens = context.tokens.keys().cloned().collect::<Vec<_>>().join(",");
+        vec![name.clone(), mark.to_owned(), url(&context.control), url(&context.edge), tokens]
+    });
+    let titles = ["NAME", "CURRENT", "CONTROL PLANE", "EDGE", "SAVED TOKENS"].map(str::to_owned).to_vec();
+    output::out(&table::lines(titles, rows))
+}

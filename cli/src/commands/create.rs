@@ -1,0 +1,219 @@
+//! `mcpctl create NOUN NAME …`.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use prost_reflect::DynamicMessage;
+use serde_json::{Map, Value, json};
+
+use crate::commands::Session;
+use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
+use crate::context::{SavedToken, Secret};
+use crate::contract;
+use crate::error::{Error, Result};
+use crate::nouns::{Noun, short_name};
+use crate::output::progress::Spinner;
+use crate::output::{self, Format};
+use crate::parse;
+
+/// Arguments of `create`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+    /// Check everything, and store nothing
+    #[arg(long, global = true)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// An upstream: an MCP server to take tools, resources and prompts from
+    #[command(visible_alias = "upstreams")]
+    Upstream {
+        /// Its id
+        name: String,
+        #[command(flatten)]
+        flags: UpstreamFlags,
+        /// Do not wait for the first probe and import
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// A virtual server: what clients connect to
+    #[command(visible_alias = "servers")]
+    Server {
+        /// Its id
+        name: String,
+        #[command(flatten)]
+        flags: ServerFlags,
+    },
+    /// A token: the right of a client to call servers. Its bearer is shown once
+    #[command(visible_alias = "tokens")]
+    Token {
+        /// Its id
+        name: String,
+        #[command(flatten)]
+        flags: TokenFlags,
+        /// Do not keep the bearer in the context file (`call`, `connect` and `client-config` look there)
+        #[arg(long)]
+        no_save: bool,
+    },
+    /// A tool that an upstream does not list itself
+    Tool(Entry),
+    /// A resource that an upstream does not list itself
+    Resource(Entry),
+    /// A prompt that an upstream does not list itself
+    Prompt(Entry),
+    /// A join token, with which edges enrol. It is shown once
+    JoinToken {
+        /// How long edges may enrol with it [default: 1h]
+        #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+        ttl: Option<Duration>,
+        /// How many edges may enrol with it [default: any number]
+        #[arg(long, value_name = "N")]
+        max_uses: Option<u32>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Entry {
+    /// UPSTREAM/NAME
+    name: String,
+    #[command(flatten)]
+    flags: EntryFlags,
+}
+
+/// Runs `create`.
+pub async fn run(session: &Session, args: Args) -> Result {
+    let creation = Creation { session, validate_only: args.dry_run };
+    match args.what {
+        What::Upstream { name, flags, no_wait } => creation.upstream(&name, &flags, no_wait).await,
+        What::Server { name, flags } => creation.plain("server", &name, flags.fields()).await,
+        What::Token { name, flags, no_save } => creation.token(&name, &flags, no_save).await,
+        What::Tool(entry) => creation.plain("tool", &entry.name, entry.flags.fields()?).await,
+        What::Resource(entry) => creation.plain("resource", &entry.name, entry.flags.fields()?).await,
+        What::Prompt(entry) => creation.plain("prompt", &entry.name, entry.flags.fields()?).await,
+        What::JoinToken { ttl, max_uses } => creation.join_token(ttl, max_uses).await,
+    }
+}
+
+struct Creation<'a> {
+    session: &'a Session,
+    validate_only: bool,
+}
+
+impl Creation<'_> {
+    async fn send(&self, noun: &Noun, name: &str, fields: Fields, more: Value) -> Result<DynamicMessage> {
+        let full = noun.full_name(name)?;
+        let (parent, id) = full.rsplit_once('/').unwrap_or(("", &full));
+        let mut request = Map::from_iter([
+            (format!("{}Id", noun.singular), Value::from(id)),
+            (noun.singular.to_owned(), Value::Object(fields.body)),
+            ("validateOnly".to_owned(), self.validate_only.into()),
+        ]);
+        if let Some((upstream, _)) = parent.rsplit_once('/') {
+            request.insert("parent".into(), upstream.into());
+        }
+        request.extend(more.as_object().cloned().unwrap_or_default());
+        self.session.client().await?.call(&noun.method("Create"), Value::Object(request)).await
+    }
+
+    /// Shows what was created: data on stdout where a form was asked for, else a word on stderr and its name.
+    fn show(&self, noun: &Noun, answer: &DynamicMessage) -> Result<DynamicMessage> {
+        let item = contract::part(answer, noun.singular)
+            .ok_or_else(|| Error::failure(format!("the answer holds no {}", noun.singular)))?;
+        let done = if self.validate_only { "valid, not created (--dry-run)" } else { "created" };
+        match self.session.format {
+            Some(format) => output::out(&output::resources(noun, std::slice::from_ref(&item), true, format)?)?,
+            None => output::out(&format!("{} {done}", contract::text(&item, "name")))?,
+        }
+        Ok(item)
+    }
+
+    async fn plain(&self, noun: &str, name: &str, fields: Fields) -> Result {
+        let noun = Noun::of_word(noun);
+        let answer = self.send(noun, name, fields, Value::Null).await?;
+        let item = self.show(noun, &answer)?;
+        let status = contract::to_json(&item);
+        for member in status["status"]["unresolved"].as_array().into_iter().flatten() {
+            output::say(format!("note: {member} selects nothing at present"));
+        }
+        Ok(())
+    }
+
+    async fn upstream(&self, name: &str, flags: &UpstreamFlags, no_wait: bool) -> Result {
+        if flags.url.is_none() {
+            return Err(Error::usage("--url is missing: where does the upstream answer? such as --url http://127.0.0.1:9000/mcp"));
+        }
+        let noun = Noun::of_word("upstream");
+        let spinner = Spinner::start(format!("probing {name}"));
+        let answer = self.send(noun, name, flags.fields()?, json!({ "noWait": no_wait })).await;
+        drop(spinner);
+        let item = self.show(noun, &answer?)?;
+        if !self.validate_only && !no_wait {
+            super::upstream::tell(&item);
+        }
+        Ok(())
+    }
+
+    async fn token(&self, name: &str, flags: &TokenFlags, no_save: bool) -> Result {
+        let noun = Noun::of_word("token");
+        if flags.servers.is_empty() {
+            return Err(Error::usage("--server is missing: which server may the token call? * is every one"));
+        }
+        let answer = self.send(noun, name, flags.fields_of_new(), Value::Null).await?;
+        let bearer = contract::text(&answer, "bearer");
+        if self.validate_only {
+            return self.show(noun, &answer).map(drop);
+        }
+        let item = contract::part(&answer, noun.singular).ok_or_else(|| Error::failure("the answer holds no token"))?;
+        // Shown first: what cannot be saved must not be lost.
+        self.show_token(noun, &item, &bearer)?;
+        if no_save {
+            return Ok(());
+        }
+        save_token(self.session, &item, &bearer)?;
+        output::say(format!("saved in {}, for call, connect and client-config", self.session.store.path().display()));
+        Ok(())
+    }
+
+    fn show_token(&self, noun: &Noun, item: &DynamicMessage, bearer: &str) -> Result {
+        match self.session.format {
+            Some(format @ (Format::Json | Format::Yaml)) => {
+                let mut document = contract::document(noun.kind, item);
+                document.insert("bearer".into(), bearer.into());
+                output::out(&output::documents(vec![document], true, format)?)
+            }
+            Some(format) => {
+                output::out(&output::resources(noun, std::slice::from_ref(item), true, format)?)?;
+                output::say(format!("bearer, shown once: {bearer}"));
+                Ok(())
+            }
+            None => {
+                output::say(format!("{} created; its bearer is shown once:", contract::text(item, "name")));
+                output::out(bearer)
+            }
+        }
+    }
+
+    async fn join_token(&self, ttl: Option<Duration>, max_uses: Option<u32>) -> Result {
+        let mut request = Map::new();
+        request.extend(ttl.map(|ttl| ("ttl".to_owned(), parse::proto_duration(ttl).into())));
+        request.extend(max_uses.map(|uses| ("maxUses".to_owned(), uses.into())));
+        let client = self.session.client().await?;
+        let method = "trunkline.discovery.v1.EnrollmentService/CreateJoinToken";
+        let answer = client.call(method, Value::Object(request)).await?;
+        match self.session.format {
+            Some(format @ (Format::Json | Format::Yaml)) => output::out(&output::message(&answer, format)?),
+            _ => output::out(&contract::text(&answer, "join_token")),
+        }
+    }
+}
+
+/// Keeps the bearer of a token in the context file.
+pub fn save_token(session: &Session, token: &DynamicMessage, bearer: &str) -> Result {
+    let scope = contract::to_json(token);
+    let servers = scope["scope"]["servers"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let saved = SavedToken { bearer: Secret::new(bearer), servers: servers.map(short_name).collect() };
+    session.store.save_token(&short_name(&contract::text(token, "name")), saved)
+}

@@ -1,0 +1,336 @@
+//! The flags that set fields of a resource, for `create` and `update` alike.
+//!
+//! Each flag that is given becomes a part of the body and a path of the update mask.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::parse::{self, Expiry};
+
+/// What was given: the body in proto-JSON, and which fields it sets.
+#[derive(Debug, Default)]
+pub struct Fields {
+    /// The body.
+    pub body: Map<String, Value>,
+    /// The paths that are set, in their JSON spelling.
+    pub mask: Vec<String>,
+}
+
+impl Fields {
+    fn set(&mut self, path: &str, value: Option<Value>) -> &mut Self {
+        let Some(value) = value else { return self };
+        let mut at = &mut self.body;
+        let (folders, last) = path.rsplit_once('.').map_or((None, path), |(folders, last)| (Some(folders), last));
+        for folder in folders.iter().flat_map(|folders| folders.split('.')) {
+            let inner = at.entry(folder).or_insert_with(|| json!({}));
+            let Value::Object(inner) = inner else { return self };
+            at = inner;
+        }
+        at.insert(last.to_owned(), value);
+        self.mask.push(path.to_owned());
+        self
+    }
+
+    fn set_list(&mut self, path: &str, list: &[String], one: impl Fn(&String) -> Value) -> &mut Self {
+        let value = (!list.is_empty()).then(|| list.iter().map(one).collect());
+        self.set(path, value)
+    }
+}
+
+fn object(pairs: &[(String, String)]) -> Option<Value> {
+    let members: Map<String, Value> = pairs.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+    (!members.is_empty()).then_some(Value::Object(members))
+}
+
+fn text(value: &Option<String>) -> Option<Value> {
+    value.clone().map(Value::String)
+}
+
+/// The first line of a file, or of stdin for `-`, without its end.
+pub fn secret_file(path: &Path) -> Result<String> {
+    let text = if path.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = text.map_err(|error| Error::usage(format!("{}: {error}", path.display())))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// What is presented to an upstream.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Credential of the upstream (stored encrypted, never shown)")]
+#[group(skip)]
+pub struct CredentialFlags {
+    /// A bearer token
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["bearer_file", "basic", "headers", "query"])]
+    bearer: Option<String>,
+    /// A file that holds a bearer token; - is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["basic", "headers", "query"])]
+    bearer_file: Option<PathBuf>,
+    /// User name and password
+    #[arg(long, value_name = "USER:PASSWORD", conflicts_with_all = ["headers", "query"])]
+    basic: Option<String>,
+    /// A header; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse::pair, conflicts_with = "query")]
+    headers: Vec<(String, String)>,
+    /// A parameter of the URL's query
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
+    query: Option<(String, String)>,
+}
+
+impl CredentialFlags {
+    /// The credential in proto-JSON.
+    pub fn json(&self) -> Result<Option<Value>> {
+        if let Some(token) = &self.bearer {
+            return Ok(Some(json!({ "bearer": { "token": token } })));
+        }
+        if let Some(path) = &self.bearer_file {
+            return Ok(Some(json!({ "bearer": { "token": secret_file(path)? } })));
+        }
+        if let Some(basic) = &self.basic {
+            let (username, password) =
+                basic.split_once(':').ok_or_else(|| Error::usage("--basic: write it as USER:PASSWORD"))?;
+            return Ok(Some(json!({ "basic": { "username": username, "password": password } })));
+        }
+        if let Some(headers) = object(&self.headers) {
+            return Ok(Some(json!({ "headers": { "headers": headers } })));
+        }
+        let query = |(parameter, value): &(String, String)| json!({ "queryParameter": { "parameter": parameter, "value": value } });
+        Ok(self.query.as_ref().map(query))
+    }
+}
+
+/// Which generation of the protocol is spoken to an upstream.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Era {
+    /// The client's own, where the upstream speaks it.
+    Auto,
+    /// 2026-07-28 and later.
+    Modern,
+    /// Up to 2025-11-25.
+    Legacy,
+}
+
+/// Fields of an upstream.
+#[derive(Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct UpstreamFlags {
+    /// Where it answers: an absolute http or https URL
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// A name for people
+    #[arg(long)]
+    title: Option<String>,
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+    /// A label; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
+    labels: Vec<(String, String)>,
+    /// How long a call may take until its first byte, and between two bytes [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    request_timeout: Option<Duration>,
+    /// How often its catalogue is fetched when it announces nothing [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    refresh_interval: Option<Duration>,
+    /// Which generation of the protocol is spoken to it [default: auto]
+    #[arg(long, value_enum)]
+    era: Option<Era>,
+    /// Keep its catalogue, and expose nothing of it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disabled: Option<bool>,
+    /// What is presented to it.
+    #[command(flatten)]
+    pub credential: CredentialFlags,
+}
+
+impl UpstreamFlags {
+    /// What was given.
+    pub fn fields(&self) -> Result<Fields> {
+        let duration = |value: Option<Duration>| value.map(|d| Value::String(parse::proto_duration(d)));
+        let era = self.era.map(|era| format!("ERA_POLICY_{era:?}").to_uppercase().into());
+        let mut fields = Fields::default();
+        fields.set("http.url", text(&self.url)).set("title", text(&self.title));
+        fields.set("description", text(&self.description)).set("meta.labels", object(&self.labels));
+        fields.set("requestTimeout", duration(self.request_timeout));
+        fields.set("refreshInterval", duration(self.refresh_interval));
+        fields.set("eraPolicy", era).set("disabled", self.disabled.map(Value::Bool));
+        fields.set("credential", self.credential.json()?);
+        Ok(fields)
+    }
+}
+
+/// Fields of a virtual server.
+#[derive(Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct ServerFlags {
+    /// Tools it exposes, such as 'time/*' or github/create_issue; may be repeated
+    #[arg(long = "tool", value_name = "UPSTREAM/NAME")]
+    tools: Vec<String>,
+    /// Resources and templates it exposes, such as 'docs/*'; may be repeated
+    #[arg(long = "resource", value_name = "UPSTREAM/URI")]
+    resources: Vec<String>,
+    /// Prompts it exposes, such as 'time/*'; may be repeated
+    #[arg(long = "prompt", value_name = "UPSTREAM/NAME")]
+    prompts: Vec<String>,
+    /// Expose names and URIs as the upstreams gave them, not as UPSTREAM_NAME
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    unprefixed: Option<bool>,
+    /// A name for people
+    #[arg(long)]
+    title: Option<String>,
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+    /// What clients are told about its use
+    #[arg(long)]
+    instructions: Option<String>,
+    /// A label; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
+    labels: Vec<(String, String)>,
+    /// Answer as if it did not exist
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disabled: Option<bool>,
+}
+
+impl ServerFlags {
+    /// What was given.
+    pub fn fields(&self) -> Fields {
+        let style = |bare: bool| if bare { "NAME_STYLE_UNPREFIXED" } else { "NAME_STYLE_PREFIXED" }.into();
+        let member = |word: &String| json!({ "match": word });
+        let mut fields = Fields::default();
+        fields.set_list("tools", &self.tools, member).set_list("resources", &self.resources, member);
+        fields.set_list("prompts", &self.prompts, member).set("nameStyle", self.unprefixed.map(style));
+        fields.set("title", text(&self.title)).set("description", text(&self.description));
+        fields.set("instructions", text(&self.instructions)).set("meta.labels", object(&self.labels));
+        fields.set("disabled", self.disabled.map(Value::Bool));
+        fields
+    }
+}
+
+/// Fields of a token.
+#[derive(Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct TokenFlags {
+    /// A server it may call, or * for every one; may be repeated
+    #[arg(long = "server", value_name = "NAME")]
+    pub servers: Vec<String>,
+    /// Tools it may call, by exposed name, where * stands for any characters; may be repeated
+    #[arg(long = "tool", value_name = "GLOB")]
+    tools: Vec<String>,
+    /// Resources it may read, by exposed URI; may be repeated
+    #[arg(long = "resource", value_name = "GLOB")]
+    resources: Vec<String>,
+    /// Prompts it may get, by exposed name; may be repeated
+    #[arg(long = "prompt", value_name = "GLOB")]
+    prompts: Vec<String>,
+    /// When it ends: a duration such as 90d, a time (RFC 3339), or never
+    #[arg(long, value_name = "WHEN", value_parser = parse::expiry)]
+    expires: Option<Expiry>,
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+    /// A label; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
+    labels: Vec<(String, String)>,
+}
+
+impl TokenFlags {
+    /// What was given.
+    pub fn fields(&self) -> Fields {
+        let glob = |word: &String| Value::String(word.clone());
+        let server = |word: &String| match word.as_str() {
+            "*" => "*".into(),
+            word => format!("servers/{}", word.strip_prefix("servers/").unwrap_or(word)).into(),
+        };
+        let mut fields = Fields::default();
+        fields.set_list("scope.servers", &self.servers, server).set_list("scope.tools", &self.tools, glob);
+        fields.set_list("scope.resources", &self.resources, glob).set_list("scope.prompts", &self.prompts, glob);
+        fields.set("description", text(&self.description)).set("meta.labels", object(&self.labels));
+        let end = |expires: Expiry| {
+            expires.timestamp(time::OffsetDateTime::now_utc()).map_or(Value::Null, Value::String)
+        };
+        fields.set("expireTime", self.expires.map(end));
+        fields
+    }
+
+    /// What was given, and everything on those servers where nothing narrower was said.
+    pub fn fields_of_new(&self) -> Fields {
+        let mut fields = self.fields();
+        for (path, given) in [
+            ("scope.tools", &self.tools),
+            ("scope.resources", &self.resources),
+            ("scope.prompts", &self.prompts),
+        ] {
+            if given.is_empty() {
+                fields.set(path, Some(json!(["*"])));
+            }
+        }
+        fields
+    }
+}
+
+/// Fields of an entry of the catalogue.
+#[derive(Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct EntryFlags {
+    /// The definition as the upstream would send it: JSON, or @FILE
+    #[arg(long, value_name = "JSON|@FILE")]
+    definition: Option<String>,
+    /// Expose it on no server
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disabled: Option<bool>,
+    /// A label; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
+    labels: Vec<(String, String)>,
+}
+
+impl EntryFlags {
+    /// What was given.
+    pub fn fields(&self) -> Result<Fields> {
+        let definition = match self.definition.as_deref() {
+            Some(word) => Some(Value::String(match word.strip_prefix('@') {
+                Some(path) => secret_file(Path::new(path))?,
+                None => word.to_owned(),
+            })),
+            None => None,
+        };
+        let mut fields = Fields::default();
+        fields.set("definitionJson", definition).set("disabled", self.disabled.map(Value::Bool));
+        fields.set("meta.labels", object(&self.labels));
+        Ok(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_become_a_body_and_a_mask() {
+        let flags = UpstreamFlags {
+            url: Some("http://x/mcp".into()),
+            labels: vec![("team".into(), "core".into())],
+            request_timeout: Some(Duration::from_secs(5)),
+            era: Some(Era::Legacy),
+            ..UpstreamFlags::default()
+        };
+        let fields = flags.fields().unwrap();
+        let expected = json!({"http": {"url": "http://x/mcp"}, "meta": {"labels": {"team": "core"}},
+            "requestTimeout": "5s", "eraPolicy": "ERA_POLICY_LEGACY"});
+        assert_eq!(Value::Object(fields.body), expected);
+        assert_eq!(fields.mask, ["http.url", "meta.labels", "requestTimeout", "eraPolicy"]);
+    }
+
+    #[test]
+    fn a_new_token_may_do_everything_on_its_servers() {
+        let flags = TokenFlags { servers: vec!["dev".into()], tools: vec!["time_*".into()], ..TokenFlags::default() };
+        let expected = json!({"scope": {"servers": ["servers/dev"], "tools": ["time_*"], "resources": ["*"], "prompts": ["*"]}});
+        assert_eq!(Value::Object(flags.fields_of_new().body), expected);
+        assert_eq!(flags.fields().mask, ["scope.servers", "scope.tools"]);
+    }
+}

@@ -1,0 +1,136 @@
+//! Waiting for a revision: one line an edge, and the edge that refuses by name, with its reason.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use prost_reflect::DynamicMessage;
+use serde_json::json;
+
+use crate::commands::Session;
+use crate::contract;
+use crate::error::{Error, Exit, Result};
+use crate::nouns::short_name;
+use crate::output::progress::Spinner;
+use crate::rpc::Client;
+
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+/// Waits until every connected edge has acknowledged or refused the revision.
+pub async fn wait(session: &Session, client: &Client, revision: i64) -> Result {
+    let started = Instant::now();
+    let mut rollout = Rollout::default();
+    let spinner = Spinner::start(format!("waiting for the edges to take revision {revision}"));
+    let follow = follow(client, revision, started, &mut rollout, &spinner);
+    let ended = tokio::time::timeout(session.timeout.unwrap_or(DEFAULT_WAIT), follow).await;
+    drop(spinner);
+    match ended {
+        Ok(ended) => ended?,
+        Err(_) => {
+            let pending = rollout.in_state("PENDING").join(", ");
+            let who = if pending.is_empty() { "the control plane".to_owned() } else { pending };
+            return Err(Error::new(
+                Exit::Unavailable,
+                format!("revision {revision} is stored, but {who} did not answer in time; see `mcpctl get edges`"),
+            ));
+        }
+    }
+    rollout.verdict()
+}
+
+async fn follow(
+    client: &Client,
+    revision: i64,
+    started: Instant,
+    rollout: &mut Rollout,
+    spinner: &Spinner,
+) -> Result {
+    let request = json!({ "revision": revision });
+    let mut stream = client.stream("trunkline.discovery.v1.FleetService/WatchRollout", request).await?;
+    while let Some(message) = stream.message().await.map_err(|status| client.explain(&status))? {
+        if let Some(line) = rollout.take(&message, started.elapsed()) {
+            spinner.say(&line);
+        }
+    }
+    if rollout.edges.is_empty() {
+        spinner.say("note: no edge is connected; those that come will start with this revision");
+    }
+    Ok(())
+}
+
+/// Where each edge stands.
+#[derive(Debug, Default)]
+struct Rollout {
+    edges: BTreeMap<String, (String, Vec<String>)>,
+}
+
+impl Rollout {
+    /// Takes a message in, and gives back the line it is worth.
+    fn take(&mut self, message: &DynamicMessage, elapsed: Duration) -> Option<String> {
+        let edge = contract::part(message, "edge")?;
+        let name = contract::text(&edge, "name");
+        let state = contract::enumeration(message, "state").trim_start_matches("ROLLOUT_STATE_").to_owned();
+        let refusals: Vec<_> = contract::parts(&edge, "refusals")
+            .iter()
+            .filter_map(|refusal| contract::part(refusal, "refusal"))
+            .map(|refusal| format!("{}: {}", contract::text(&refusal, "name"), contract::text(&refusal, "reason")))
+            .collect();
+        let line = match state.as_str() {
+            "ACKNOWLEDGED" => format!("{name} acknowledged after {} ms", elapsed.as_millis()),
+            "REFUSED" => format!("{name} refused {}", refusals.join("; ")),
+            "DISCONNECTED" => format!("{name} is not connected, and not waited for"),
+            _ => String::new(),
+        };
+        let before = self.edges.insert(name, (state.clone(), refusals));
+        (!line.is_empty() && before.is_none_or(|(old, _)| old != state)).then_some(line)
+    }
+
+    fn in_state(&self, state: &str) -> Vec<String> {
+        self.edges.iter().filter(|(_, (s, _))| s == state).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn verdict(&self) -> Result {
+        let refused: Vec<_> = self
+            .edges
+            .iter()
+            .filter(|(_, (state, _))| state == "REFUSED")
+            .map(|(name, (_, why))| format!("edge {} refused {}", short_name(name), why.join("; ")))
+            .collect();
+        match refused.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Exit::Refused,
+                format!("{}; it goes on with the last good version", refused.join(", ")),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(state: &str, refusals: serde_json::Value) -> DynamicMessage {
+        let descriptor = contract::message("trunkline.discovery.v1.WatchRolloutResponse");
+        let json = json!({"state": format!("ROLLOUT_STATE_{state}"), "edge": {"name": "edges/e1", "refusals": refusals}});
+        contract::from_json(descriptor, json).unwrap()
+    }
+
+    #[test]
+    fn one_line_an_edge_and_the_refusal_by_name() {
+        let mut rollout = Rollout::default();
+        let after = Duration::from_millis(34);
+        assert_eq!(rollout.take(&message("PENDING", json!([])), after), None);
+        assert_eq!(rollout.in_state("PENDING"), ["edges/e1"]);
+        assert_eq!(
+            rollout.take(&message("ACKNOWLEDGED", json!([])), after).unwrap(),
+            "edges/e1 acknowledged after 34 ms"
+        );
+        assert_eq!(rollout.take(&message("ACKNOWLEDGED", json!([])), after), None);
+        assert!(rollout.verdict().is_ok());
+        let refusals = json!([{"refusal": {"name": "servers/dev", "reason": "a schema is no JSON"}}]);
+        rollout.take(&message("REFUSED", refusals), after);
+        let error = rollout.verdict().unwrap_err();
+        assert_eq!(error.exit, Exit::Refused);
+        assert!(error.to_string().starts_with("edge e1 refused servers/dev: a schema is no JSON"), "{error}");
+    }
+}

@@ -1,0 +1,75 @@
+//! `mcpctl usage`: how often what was called.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::commands::Session;
+use crate::contract;
+use crate::error::Result;
+use crate::nouns::{Noun, short_name};
+use crate::output::{self, Format, table};
+use crate::parse;
+
+/// Arguments of `usage`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only calls of so long ago at most, such as 1h, 7d
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    since: Option<Duration>,
+    /// Only calls to this server
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Only calls with this token
+    #[arg(long, value_name = "NAME")]
+    token: Option<String>,
+}
+
+/// Runs `usage`.
+pub async fn run(session: &Session, args: Args) -> Result {
+    let mut request = Map::new();
+    if let Some(since) = args.since {
+        let start = time::OffsetDateTime::now_utc() - since;
+        let text = parse::Expiry::At(start).timestamp(start).unwrap_or_default();
+        request.insert("startTime".into(), text.into());
+    }
+    for (key, word) in [("server", &args.server), ("token", &args.token)] {
+        if let Some(word) = word {
+            request.insert(key.into(), Noun::of_word(key).full_name(word)?.into());
+        }
+    }
+    let client = session.client().await?;
+    let answer = client.call("trunkline.telemetry.v1.UsageService/QueryUsage", Value::Object(request)).await?;
+    match session.format() {
+        Format::Table | Format::Name => output::out(&render(&contract::to_json(&answer))),
+        format => output::out(&output::message(&answer, format)?),
+    }
+}
+
+fn render(answer: &Value) -> String {
+    let records = answer["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let titles = ["SERVER", "TOKEN", "METHOD", "TARGET", "OUTCOME", "CALLS", "MEAN MS"].map(str::to_owned).to_vec();
+    table::lines(titles, records.iter().map(row))
+}
+
+fn row(record: &Value) -> Vec<String> {
+    let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
+    // 64-bit integers are strings in proto-JSON.
+    let number = |key: &str| text(key).parse::<f64>().unwrap_or_default();
+    let outcome = text("outcome").trim_start_matches("USAGE_OUTCOME_").to_lowercase().replace('_', "-");
+    let mean = number("durationUs") / number("calls").max(1.0) / 1_000.0;
+    let names = ["server", "token"].map(|key| short_name(&text(key)));
+    let [server, token] = names;
+    vec![server, token, text("method"), short_name(&text("target")), outcome, text("calls"), format!("{mean:.1}")]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sums_are_shown_with_their_mean() {
+        let answer = serde_json::json!({"records": [{"server": "servers/dev", "token": "tokens/laptop",
+            "method": "tools/call", "target": "upstreams/time/tools/now", "outcome": "USAGE_OUTCOME_TOOL_ERROR",
+            "calls": "4", "durationUs": "10000"}]});
+        insta::assert_snapshot!(super::render(&answer));
+    }
+}

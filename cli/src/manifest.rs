@@ -1,0 +1,250 @@
+//! Files of resources: `kind: Upstream`, then the fields of the message. Strict, and precise about the place.
+//!
+//! It knows no control plane: paths and text go in, resources come out.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, Value as Field};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use serde_yaml_ng::Value as Document;
+
+use crate::contract;
+use crate::error::{Error, Result};
+use crate::nouns::{Noun, is_observed};
+
+/// What `ApplyResources` takes at most; a larger set is refused before it is sent.
+const MAX_RESOURCES: usize = 10_000;
+
+/// One resource of a file.
+#[derive(Debug)]
+pub struct Resource {
+    /// Its noun.
+    pub noun: &'static Noun,
+    /// The message.
+    pub message: DynamicMessage,
+    /// Its full name.
+    pub name: String,
+    place: String,
+}
+
+/// Reads files, folders (with everything in them) and `-`, in this order.
+pub fn load(paths: &[PathBuf]) -> Result<Vec<Resource>> {
+    let mut resources = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            resources.extend(parse("stdin", &text)?);
+            continue;
+        }
+        let mut files = Vec::new();
+        collect(path, path, &mut files)?;
+        for file in files {
+            let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, &error))?;
+            resources.extend(parse(&file.display().to_string(), &text)?);
+        }
+    }
+    unique(&resources)?;
+    Ok(resources)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::usage(format!("{}: {error}", path.display()))
+}
+
+fn collect(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result {
+    if !path.is_dir() {
+        let is_resource = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+        if path == root || is_resource {
+            files.push(path.to_owned());
+        }
+        return Ok(());
+    }
+    let entries: std::io::Result<Vec<_>> = std::fs::read_dir(path).and_then(Iterator::collect);
+    let mut paths: Vec<_> = entries.map_err(|e| unreadable(path, &e))?.iter().map(std::fs::DirEntry::path).collect();
+    paths.sort();
+    for path in paths {
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            collect(root, &path, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn unique(resources: &[Resource]) -> Result {
+    if resources.len() > MAX_RESOURCES {
+        return Err(Error::usage(format!("{} resources are too many: at most {MAX_RESOURCES}", resources.len())));
+    }
+    let mut places = BTreeMap::new();
+    for resource in resources {
+        if let Some(other) = places.insert(&resource.name, &resource.place) {
+            return Err(Error::usage(format!("{}: {} is in {other} too", resource.place, resource.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the documents of one file. A document is a resource, or a list of them.
+pub fn parse(file: &str, text: &str) -> Result<Vec<Resource>> {
+    let mut resources = Vec::new();
+    for (index, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
+        let place = format!("{file} document {}", index + 1);
+        let document = Document::deserialize(document).map_err(|e| Error::usage(format!("{place}: {e}")))?;
+        match document {
+            Document::Null => {}
+            Document::Sequence(items) => {
+                for item in items {
+                    resources.push(resource(item, &place)?);
+                }
+            }
+            one => resources.push(resource(one, &place)?),
+        }
+    }
+    Ok(resources)
+}
+
+fn resource(document: Document, place: &str) -> Result<Resource> {
+    let wrong = |why: String| Error::usage(format!("{place}: {why}"));
+    let Document::Mapping(mut fields) = document else {
+        return Err(wrong("a resource begins with `kind: …` and its fields".into()));
+    };
+    let kind = fields.remove("kind").ok_or_else(|| wrong("`kind` is missing, such as `kind: Upstream`".into()))?;
+    let kind = kind.as_str().ok_or_else(|| wrong("`kind` must be a word".into()))?;
+    let noun = Noun::of_kind(kind).map_err(|error| wrong(error.to_string()))?;
+    let json = serde_json::to_value(Document::Mapping(fields)).map_err(|error| wrong(error.to_string()))?;
+    let descriptor = contract::message(noun.message);
+    check(&descriptor, &json, "").map_err(|why| wrong(format!("{kind}: {why}")))?;
+    let mut message = DynamicMessage::deserialize(descriptor, json).map_err(|e| wrong(format!("{kind}: {e}")))?;
+    let word = contract::text(&message, "name");
+    if word.is_empty() {
+        return Err(wrong(format!("{kind}: `name` is missing, such as `name: {}/…`", noun.plural)));
+    }
+    let name = noun.full_name(&word).map_err(|error| wrong(format!("{kind}: name: {error}")))?;
+    message.set_field_by_name("name", Field::String(name.clone()));
+    Ok(Resource { noun, message, name, place: place.to_owned() })
+}
+
+/// Finds the first field that is unknown or of the wrong type, and names it by its whole path.
+fn check(message: &MessageDescriptor, json: &Value, path: &str) -> std::result::Result<(), String> {
+    let Value::Object(members) = json else { return Err(format!("{path}: must be a mapping")) };
+    for (key, value) in members {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let field = message.get_field_by_json_name(key).or_else(|| message.get_field_by_name(key));
+        let Some(field) = field else { return Err(unknown(message, key, &path)) };
+        match (field.kind(), value) {
+            (Kind::Message(inner), Value::Object(_)) if is_ours(&inner) && !field.is_map() => {
+                check(&inner, value, &path)?;
+            }
+            (Kind::Message(inner), Value::Array(items)) if is_ours(&inner) && field.is_list() => {
+                for (index, item) in items.iter().enumerate() {
+                    check(&inner, item, &format!("{path}[{index}]"))?;
+                }
+            }
+            _ => {
+                DynamicMessage::deserialize(message.clone(), json!({ key: value })).map_err(|e| format!("{path}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Messages of the contract are looked into; those of Google have a JSON form of their own.
+fn is_ours(message: &MessageDescriptor) -> bool {
+    message.full_name().starts_with("trunkline.")
+}
+
+fn unknown(message: &MessageDescriptor, key: &str, path: &str) -> String {
+    let alike = |name: &str| {
+        let (a, b) = (name.to_lowercase(), key.to_lowercase().replace(['_', '-'], ""));
+        similar::TextDiff::from_chars(&a, &b).ratio()
+    };
+    let best = message.fields().map(|field| field.json_name().to_owned()).max_by(|a, b| alike(a).total_cmp(&alike(b)));
+    match best.filter(|name| alike(name) > 0.6) {
+        Some(name) => format!("unknown field `{path}`: did you mean `{name}`?"),
+        None => format!("unknown field `{path}`"),
+    }
+}
+
+/// The resource without what is only observed: what two states are compared by.
+pub fn wanted(noun: &Noun, message: &DynamicMessage) -> serde_yaml_ng::Mapping {
+    let mut document = contract::document(noun.kind, message);
+    prune(noun, &mut document, "");
+    document
+}
+
+fn prune(noun: &Noun, mapping: &mut serde_yaml_ng::Mapping, prefix: &str) {
+    mapping.retain(|key, value| {
+        let path = format!("{prefix}{}", key.as_str().unwrap_or_default());
+        if let Document::Mapping(inner) = value
+            && !is_observed(noun, &path)
+        {
+            prune(noun, inner, &format!("{path}."));
+            return !(inner.is_empty() && path == "meta");
+        }
+        !is_observed(noun, &path)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> String {
+        match parse("team.yaml", text) {
+            Ok(resources) => resources.iter().map(|r| format!("{} {}\n", r.noun.kind, r.name)).collect(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn several_documents_lists_and_short_names() {
+        let text = "kind: Upstream\nname: time\nhttp: {url: 'http://x/mcp'}\nmeta: {labels: {team: core}}\n---\n---\n\
+                    - {kind: Server, name: servers/dev, tools: [{match: time/*}]}\n- {kind: Token, name: laptop}\n";
+        assert_eq!(check(text), "Upstream upstreams/time\nServer servers/dev\nToken tokens/laptop\n");
+    }
+
+    #[test]
+    fn errors_name_file_document_and_field() {
+        let head = "kind: Upstream\nname: time\n";
+        for (text, expected) in [
+            ("name: x\n", "team.yaml document 1: `kind` is missing, such as `kind: Upstream`"),
+            ("kind: Upsteam\n", "team.yaml document 1: \"Upsteam\" is no kind: write one of Upstream, Server, Tool, Resource, Prompt, Token"),
+            ("kind: Upstream\n", "team.yaml document 1: Upstream: `name` is missing, such as `name: upstreams/…`"),
+            ("kind: Server\nname: dev\n---\nkind: Upstream\nname: time\nhttp: {ur: x}\n",
+             "team.yaml document 2: Upstream: unknown field `http.ur`: did you mean `url`?"),
+            ("kind: Server\nname: dev\ntools: [{match: a/b}, {mach: c}]\n",
+             "team.yaml document 1: Server: unknown field `tools[1].mach`: did you mean `match`?"),
+        ] {
+            assert_eq!(check(text), expected);
+        }
+        let error = check(&format!("{head}disabled: perhaps\n"));
+        assert!(error.starts_with("team.yaml document 1: Upstream: disabled: "), "{error}");
+        let error = check(&format!("{head}requestTimeout: soon\n"));
+        assert!(error.starts_with("team.yaml document 1: Upstream: requestTimeout: "), "{error}");
+        let error = check("kind: [");
+        assert!(error.starts_with("team.yaml document 1: "), "{error}");
+    }
+
+    #[test]
+    fn a_name_twice_names_both_places() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("b")).unwrap();
+        std::fs::write(folder.path().join("a.yaml"), "kind: Server\nname: dev\n").unwrap();
+        std::fs::write(folder.path().join("b/c.yml"), "kind: Server\nname: servers/dev\n").unwrap();
+        std::fs::write(folder.path().join("README.md"), "not a resource").unwrap();
+        let error = load(&[folder.path().to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("b/c.yml document 1: servers/dev is in ") && error.contains("a.yaml document 1 too"));
+    }
+
+    #[test]
+    fn what_is_observed_is_not_wanted() {
+        let text = "kind: Upstream\nname: time\nmeta: {uid: u, etag: e}\nhttp: {url: u}\ncredential: {bearer: {}, version: v}\n\
+                    status: {reason: r}\n";
+        let resource = &parse("f", text).unwrap()[0];
+        let text = serde_yaml_ng::to_string(&wanted(resource.noun, &resource.message)).unwrap();
+        assert_eq!(text, "kind: Upstream\nname: upstreams/time\nhttp:\n  url: u\ncredential:\n  bearer: {}\n");
+    }
+}

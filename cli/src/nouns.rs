@@ -1,0 +1,297 @@
+//! The nouns: one row each. A new kind of resource is a new row here, and nothing else.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::error::{Error, Result};
+use crate::output::table::{Cell, Column};
+
+/// A kind of resource, and how people see it.
+#[derive(Debug)]
+pub struct Noun {
+    /// What files call it: `kind: Upstream`.
+    pub kind: &'static str,
+    /// One of it, on the command line and in requests.
+    pub singular: &'static str,
+    /// Several of it, in names and in requests.
+    pub plural: &'static str,
+    /// Shorter words for it.
+    pub aliases: &'static [&'static str],
+    /// The message.
+    pub message: &'static str,
+    /// The service that keeps it.
+    pub service: &'static str,
+    /// Whether it lies in the catalogue of an upstream.
+    pub catalogued: bool,
+    /// Its field in `admin.v1.Manifest`; `None` where it is not applied but only observed.
+    pub manifest: Option<&'static str>,
+    /// Fields that are observed, or secret, and so no part of what somebody wants.
+    pub observed: &'static [&'static str],
+    /// What `get` shows.
+    pub columns: &'static [Column],
+}
+
+const META: [&str; 5] = ["meta.uid", "meta.etag", "meta.revision", "meta.createTime", "meta.updateTime"];
+
+/// Every noun.
+pub static NOUNS: [Noun; 7] = [
+    Noun {
+        kind: "Upstream",
+        singular: "upstream",
+        plural: "upstreams",
+        aliases: &["up"],
+        message: "trunkline.registry.v1.Upstream",
+        service: "trunkline.registry.v1.UpstreamService",
+        catalogued: false,
+        manifest: Some("upstream"),
+        observed: &["status", "credential.version"],
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("STATE", "status.state", Cell::Enum("UPSTREAM_STATE_")),
+            Column("ERA", "status.probe", Cell::Eras),
+            Column("TOOLS", "status.toolCount", Cell::Number),
+            Column("RESOURCES", "status.resourceCount", Cell::Number),
+            Column("PROMPTS", "status.promptCount", Cell::Number),
+            Column("URL", "http.url", Cell::Text),
+            Column("AGE", "meta.createTime", Cell::Age),
+            Column("REASON", "status.reason", Cell::Text),
+        ],
+    },
+    Noun {
+        kind: "Server",
+        singular: "server",
+        plural: "servers",
+        aliases: &["srv"],
+        message: "trunkline.registry.v1.Server",
+        service: "trunkline.registry.v1.ServerService",
+        catalogued: false,
+        manifest: Some("server"),
+        observed: &["status"],
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("TITLE", "title", Cell::Text),
+            Column("TOOLS", "status.toolCount", Cell::Number),
+            Column("RESOURCES", "status.resourceCount", Cell::Number),
+            Column("PROMPTS", "status.promptCount", Cell::Number),
+            Column("UNRESOLVED", "status.unresolved", Cell::List),
+            Column("CONFLICTS", "status.conflicts", Cell::List),
+            Column("AGE", "meta.createTime", Cell::Age),
+        ],
+    },
+    Noun {
+        kind: "Tool",
+        singular: "tool",
+        plural: "tools",
+        aliases: &[],
+        message: "trunkline.registry.v1.Tool",
+        service: "trunkline.registry.v1.ToolService",
+        catalogued: true,
+        manifest: Some("tool"),
+        observed: &["toolName", "title", "description", "hints", "staleTime"],
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("STATE", "", Cell::EntryState),
+            Column("TITLE", "title", Cell::Text),
+            Column("DESCRIPTION", "description", Cell::Line),
+        ],
+    },
+    Noun {
+        kind: "Resource",
+        singular: "resource",
+        plural: "resources",
+        aliases: &["res"],
+        message: "trunkline.registry.v1.Resource",
+        service: "trunkline.registry.v1.ResourceService",
+        catalogued: true,
+        manifest: Some("resource_entry"),
+        observed: &["uri", "uriTemplate", "title", "description", "staleTime"],
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("STATE", "", Cell::EntryState),
+            Column("TITLE", "title", Cell::Text),
+            Column("DESCRIPTION", "description", Cell::Line),
+        ],
+    },
+    Noun {
+        kind: "Prompt",
+        singular: "prompt",
+        plural: "prompts",
+        aliases: &[],
+        message: "trunkline.registry.v1.Prompt",
+        service: "trunkline.registry.v1.PromptService",
+        catalogued: true,
+        manifest: Some("prompt"),
+        observed: &["promptName", "title", "description", "staleTime"],
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("STATE", "", Cell::EntryState),
+            Column("TITLE", "title", Cell::Text),
+            Column("DESCRIPTION", "description", Cell::Line),
+        ],
+    },
+    Noun {
+        kind: "Token",
+        singular: "token",
+        plural: "tokens",
+        aliases: &["tok"],
+        message: "trunkline.identity.v1.Token",
+        service: "trunkline.identity.v1.TokenService",
+        catalogued: false,
+        manifest: Some("token"),
+        observed: &["revokeTime", "keyId"],
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("STATE", "", Cell::TokenState),
+            Column("SERVERS", "scope.servers", Cell::List),
+            Column("TOOLS", "scope.tools", Cell::List),
+            Column("RESOURCES", "scope.resources", Cell::List),
+            Column("PROMPTS", "scope.prompts", Cell::List),
+            Column("EXPIRES", "expireTime", Cell::Until),
+            Column("AGE", "meta.createTime", Cell::Age),
+        ],
+    },
+    Noun {
+        kind: "Edge",
+        singular: "edge",
+        plural: "edges",
+        aliases: &[],
+        message: "trunkline.discovery.v1.EdgeStatus",
+        service: "trunkline.discovery.v1.FleetService",
+        catalogued: false,
+        manifest: None,
+        observed: &[],
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("STATE", "connected", Cell::Connected),
+            Column("SINCE", "stateTime", Cell::Age),
+            Column("ADDRESS", "clientAddress", Cell::Text),
+            Column("VERSION", "version", Cell::Text),
+            Column("SENT", "sentRevision", Cell::Number),
+            Column("ACKED", "ackedRevision", Cell::Number),
+            Column("LAG", "lag", Cell::Text),
+            Column("REFUSED", "refusals", Cell::Refusals),
+        ],
+    },
+];
+
+/// Bytes of a catalogue id that are written as they are: `[A-Za-z0-9._~-]`.
+const ID: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-');
+
+impl Noun {
+    /// The noun of this `kind`.
+    pub fn of_kind(kind: &str) -> Result<&'static Self> {
+        NOUNS.iter().find(|noun| noun.kind == kind && noun.manifest.is_some()).ok_or_else(|| {
+            let kinds: Vec<_> = NOUNS.iter().filter(|n| n.manifest.is_some()).map(|n| n.kind).collect();
+            Error::usage(format!("{kind:?} is no kind: write one of {}", kinds.join(", ")))
+        })
+    }
+
+    /// The noun of this word, which is one of the table's.
+    pub fn of_word(word: &str) -> &'static Self {
+        let same = |noun: &&Self| [noun.singular, noun.plural].contains(&word) || noun.aliases.contains(&word);
+        NOUNS.iter().find(same).expect("callers pass words of this table")
+    }
+
+    /// The noun that a resource's full name belongs to.
+    pub fn of_name(name: &str) -> Option<&'static Self> {
+        let collection = name.rsplit('/').nth(1)?;
+        NOUNS.iter().find(|noun| noun.plural == collection)
+    }
+
+    /// Reads a noun from the command line, with its plural and its aliases.
+    pub fn parser() -> impl TypedValueParser<Value = &'static Self> {
+        let words = NOUNS.iter().map(|noun| {
+            PossibleValue::new(noun.plural).aliases(noun.aliases.iter().copied().chain([noun.singular]))
+        });
+        PossibleValuesParser::new(words).map(|word| Self::of_word(&word))
+    }
+
+    /// The method that does this to it: `GetUpstream`, `ListUpstreams`.
+    pub fn method(&self, verb: &str) -> String {
+        let plural = if verb == "List" { "s" } else { "" };
+        format!("{}/{verb}{}{plural}", self.service, self.kind)
+    }
+
+    /// The full name of what a person calls `time`, `time/get_current_time` or `upstreams/time`.
+    pub fn full_name(&self, word: &str) -> Result<String> {
+        let collection = format!("{}/", self.plural);
+        if !self.catalogued {
+            let id = word.strip_prefix(&collection).unwrap_or(word);
+            return match id.is_empty() || id.contains('/') {
+                true => Err(Error::usage(format!("{word:?} is no {}: write its id", self.singular))),
+                false => Ok(format!("{collection}{id}")),
+            };
+        }
+        if let Some((_, id)) = word.strip_prefix("upstreams/").and_then(|rest| rest.split_once(&format!("/{collection}")))
+            && !id.contains('/')
+        {
+            return Ok(word.to_owned());
+        }
+        match word.split_once('/') {
+            Some((upstream, own)) if !upstream.is_empty() && !own.is_empty() => {
+                Ok(format!("upstreams/{upstream}/{collection}{}", utf8_percent_encode(own, &ID)))
+            }
+            _ => Err(Error::usage(format!("{word:?} is no {}: write UPSTREAM/NAME", self.singular))),
+        }
+    }
+}
+
+/// What people call a resource of this full name: the reverse of [`Noun::full_name`].
+pub fn short_name(name: &str) -> String {
+    let parts: Vec<_> = name.split('/').collect();
+    match parts.as_slice() {
+        [_, id] => (*id).to_owned(),
+        ["upstreams", upstream, _, id] => format!("{upstream}/{}", percent_decode_str(id).decode_utf8_lossy()),
+        _ => name.to_owned(),
+    }
+}
+
+/// Whether a field (in its JSON spelling, with dots) is observed and not wanted.
+pub fn is_observed(noun: &Noun, path: &str) -> bool {
+    META.contains(&path) || noun.observed.contains(&path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract;
+
+    #[test]
+    fn every_row_agrees_with_the_contract() {
+        for noun in &NOUNS {
+            let message = contract::message(noun.message);
+            for verb in ["Get", "List", "Delete"] {
+                assert!(contract::method(&noun.method(verb)).is_some(), "{} {verb}", noun.kind);
+            }
+            let list = contract::method(&noun.method("List")).unwrap();
+            assert!(list.output().get_field_by_name(noun.plural).is_some(), "{}", noun.kind);
+            for path in noun.columns.iter().map(|c| c.1).chain(noun.observed.iter().copied()) {
+                let mut at = Some(message.clone());
+                for part in path.split('.').filter(|part| !part.is_empty()) {
+                    let field = at.as_ref().and_then(|m| m.get_field_by_json_name(part));
+                    let field = field.unwrap_or_else(|| panic!("{}: {path}", noun.kind));
+                    at = field.kind().as_message().cloned();
+                }
+            }
+            if let Some(field) = noun.manifest {
+                assert!(contract::message("trunkline.admin.v1.Manifest").get_field_by_name(field).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn names_go_there_and_back() {
+        let (upstream, tool, resource) =
+            (Noun::of_word("upstream"), Noun::of_word("tools"), Noun::of_word("res"));
+        assert_eq!(upstream.full_name("time").unwrap(), "upstreams/time");
+        assert_eq!(upstream.full_name("upstreams/time").unwrap(), "upstreams/time");
+        assert!(upstream.full_name("a/b").is_err());
+        assert_eq!(tool.full_name("time/now").unwrap(), "upstreams/time/tools/now");
+        assert_eq!(tool.full_name("upstreams/time/tools/now").unwrap(), "upstreams/time/tools/now");
+        assert!(tool.full_name("now").is_err());
+        let name = resource.full_name("files/file:///a b").unwrap();
+        assert_eq!(name, "upstreams/files/resources/file%3A%2F%2F%2Fa%20b");
+        assert_eq!(short_name(&name), "files/file:///a b");
+        assert_eq!(Noun::of_name(&name).unwrap().kind, "Resource");
+    }
+}

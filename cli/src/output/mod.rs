@@ -1,0 +1,79 @@
+//! What is printed: data on stdout in the form asked for, talk on stderr.
+
+pub mod progress;
+pub mod table;
+
+use std::io::{ErrorKind, Write as _};
+
+use prost_reflect::DynamicMessage;
+use serde_yaml_ng::{Mapping, Value};
+
+use crate::contract;
+use crate::error::{Error, Result};
+use crate::nouns::Noun;
+
+/// The form of the data on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// JSON: an object for one thing, an array for several.
+    Json,
+    /// YAML, one document each: what `apply` reads.
+    Yaml,
+    /// Full names only.
+    Name,
+}
+
+/// Writes data to stdout. A reader that has gone away (`| head`) is not an error.
+pub fn out(text: &str) -> Result {
+    let mut stdout = std::io::stdout().lock();
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    match write!(stdout, "{text}{end}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Says something to the person: one line on stderr.
+pub fn say(text: impl AsRef<str>) {
+    // Nobody to tell where stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+}
+
+/// The resources in the form asked for; `single` where exactly one was asked for by name.
+pub fn resources(noun: &Noun, items: &[DynamicMessage], single: bool, format: Format) -> Result<String> {
+    let documents = || items.iter().map(|item| contract::document(noun.kind, item)).collect::<Vec<_>>();
+    match format {
+        Format::Table => Ok(table::render(noun.columns, items, time::OffsetDateTime::now_utc())),
+        Format::Name => Ok(items.iter().map(|item| contract::text(item, "name") + "\n").collect()),
+        _ => self::documents(documents(), single, format),
+    }
+}
+
+/// Documents as JSON or YAML.
+pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Result<String> {
+    if format == Format::Json {
+        return match single {
+            true => json(documents.first().unwrap_or(&Mapping::new())),
+            false => json(&documents),
+        };
+    }
+    let texts: Result<Vec<_>> = documents.into_iter().map(|document| yaml(&Value::Mapping(document))).collect();
+    Ok(texts?.join("---\n"))
+}
+
+/// Pretty JSON.
+pub fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|error| Error::failure(error.to_string()))
+}
+
+/// YAML.
+pub fn yaml(value: &impl serde::Serialize) -> Result<String> {
+    serde_yaml_ng::to_string(value).map_err(|error| Error::failure(error.to_string()))
+}
+
+/// A message that is no resource, as JSON or YAML.
+pub fn message(message: &DynamicMessage, format: Format) -> Result<String> {
+    if format == Format::Json { json(message) } else { yaml(message) }
+}

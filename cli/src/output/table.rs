@@ -1,0 +1,205 @@
+//! Tables for people. Pure: messages and the time go in, text comes out.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use prost_reflect::DynamicMessage;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::contract;
+use crate::nouns::short_name;
+use crate::parse;
+
+/// A column: its title, where its value lies (JSON spelling, with dots), and how it is written.
+#[derive(Debug)]
+pub struct Column(pub &'static str, pub &'static str, pub Cell);
+
+/// How a value is written into a cell.
+#[derive(Debug, Clone, Copy)]
+pub enum Cell {
+    /// As it is.
+    Text,
+    /// A name without its collection.
+    Id,
+    /// Its first line, cut to a bearable length.
+    Line,
+    /// A number; absent is 0.
+    Number,
+    /// An enum without this prefix.
+    Enum(&'static str),
+    /// How long ago.
+    Age,
+    /// How long until then; `never` where absent.
+    Until,
+    /// Names with commas between.
+    List,
+    /// Which eras a probe found.
+    Eras,
+    /// Whether an entry of the catalogue is in use.
+    EntryState,
+    /// Whether a token is valid.
+    TokenState,
+    /// Whether an edge's stream is open.
+    Connected,
+    /// What an edge refuses.
+    Refusals,
+}
+
+const MAX_LINE: usize = 60;
+
+/// The table of these messages, seen at this time.
+pub fn render(columns: &[Column], items: &[DynamicMessage], now: OffsetDateTime) -> String {
+    let titles = columns.iter().map(|column| column.0.to_owned()).collect();
+    let rows = items.iter().map(|item| {
+        let item = contract::to_json(item);
+        columns.iter().map(|Column(_, path, cell)| cell.write(at(&item, path), now)).collect()
+    });
+    lines(titles, rows)
+}
+
+/// A table of plain cells. A column without any content is left out.
+pub fn lines(titles: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.collect();
+    let shown: Vec<usize> = (0..titles.len())
+        .filter(|&column| rows.is_empty() || rows.iter().any(|row| !row[column].is_empty()))
+        .collect();
+    let pick = |row: &Vec<String>| shown.iter().map(|&column| row[column].clone()).collect::<Vec<_>>();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(pick(&titles));
+    table.add_rows(rows.iter().map(pick));
+    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n").collect()
+}
+
+fn at<'a>(item: &'a Value, path: &str) -> &'a Value {
+    path.split('.').filter(|part| !part.is_empty()).fold(item, |value, part| &value[part])
+}
+
+impl Cell {
+    fn write(self, value: &Value, now: OffsetDateTime) -> String {
+        match self {
+            Self::Text => plain(value),
+            Self::Id => short_name(&plain(value)),
+            Self::Line => line(&plain(value)),
+            Self::Number => if value.is_null() { "0".into() } else { plain(value) },
+            Self::Enum(prefix) => match value.as_str() {
+                Some(name) => name.trim_start_matches(prefix).to_lowercase().replace('_', "-"),
+                None => "unknown".into(),
+            },
+            Self::Age => moment(value).map(|then| parse::short(now - then)).unwrap_or_default(),
+            Self::Until => match moment(value) {
+                Some(then) if then <= now => format!("{} ago", parse::short(now - then)),
+                Some(then) => format!("in {}", parse::short(then - now)),
+                None => "never".into(),
+            },
+            Self::List => list(value, |item| short_name(&plain(item))),
+            Self::Eras => eras(value),
+            Self::EntryState => entry_state(value).into(),
+            Self::TokenState => token_state(value, now).into(),
+            Self::Connected => if value == true { "connected" } else { "away" }.into(),
+            Self::Refusals => list(value, |item| plain(&item["refusal"]["name"])),
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn line(text: &str) -> String {
+    let first = text.trim().lines().next().unwrap_or_default();
+    match first.char_indices().nth(MAX_LINE) {
+        Some((end, _)) => format!("{}…", &first[..end]),
+        None => first.to_owned(),
+    }
+}
+
+fn list(value: &Value, one: impl Fn(&Value) -> String) -> String {
+    let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    items.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+fn moment(value: &Value) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
+}
+
+fn eras(probe: &Value) -> String {
+    let legacy = probe["legacy"]["version"].as_str();
+    let modern = probe["modern"]["versions"].as_array().and_then(|versions| versions.iter().max_by_key(|v| plain(v)));
+    let modern = modern.and_then(Value::as_str);
+    [legacy, modern].into_iter().flatten().collect::<Vec<_>>().join(",")
+}
+
+fn entry_state(entry: &Value) -> &'static str {
+    match (entry["disabled"] == true, entry["staleTime"].is_string()) {
+        (_, true) => "stale",
+        (true, false) => "disabled",
+        (false, false) => "ready",
+    }
+}
+
+fn token_state(token: &Value, now: OffsetDateTime) -> &'static str {
+    match (moment(&token["revokeTime"]), moment(&token["expireTime"])) {
+        (Some(_), _) => "revoked",
+        (None, Some(end)) if end <= now => "expired",
+        _ => "valid",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nouns::Noun;
+    use serde_json::json;
+
+    fn check(noun: &str, items: Value) -> String {
+        let noun = Noun::of_word(noun);
+        let read = |item: &Value| contract::from_json(contract::message(noun.message), item.clone()).unwrap();
+        let items: Vec<_> = items.as_array().unwrap().iter().map(read).collect();
+        render(noun.columns, &items, OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
+    }
+
+    #[test]
+    fn upstreams() {
+        insta::assert_snapshot!(check("upstreams", json!([
+            {"name": "upstreams/time", "http": {"url": "http://127.0.0.1:9000/mcp"},
+             "meta": {"createTime": "2027-01-15T05:00:00Z"},
+             "status": {"state": "UPSTREAM_STATE_READY", "toolCount": 2,
+                        "probe": {"legacy": {"version": "2025-06-18"}, "modern": {"versions": ["2026-07-28"]}}}},
+            {"name": "upstreams/down", "http": {"url": "https://down.example/mcp"},
+             "status": {"state": "UPSTREAM_STATE_UNREACHABLE", "reason": "connection refused"}},
+        ])));
+    }
+
+    #[test]
+    fn tokens() {
+        insta::assert_snapshot!(check("tokens", json!([
+            {"name": "tokens/laptop", "scope": {"servers": ["servers/dev"], "tools": ["*"]},
+             "expireTime": "2027-02-15T05:00:00Z", "meta": {"createTime": "2027-01-15T07:59:00Z"}},
+            {"name": "tokens/old", "scope": {"servers": ["*"], "tools": ["time_*", "git_*"]},
+             "revokeTime": "2027-01-01T00:00:00Z"},
+        ])));
+    }
+
+    #[test]
+    fn tools_and_edges() {
+        insta::assert_snapshot!(check("tools", json!([
+            {"name": "upstreams/time/tools/now", "title": "Now", "description": "Tells the time.\nIn UTC."},
+            {"name": "upstreams/time/tools/a%2Fb", "staleTime": "2027-01-01T00:00:00Z", "disabled": true},
+        ])));
+        insta::assert_snapshot!(check("edges", json!([
+            {"name": "edges/e1", "connected": true, "stateTime": "2027-01-15T07:00:00Z", "sentRevision": "12",
+             "ackedRevision": "11", "lag": "0.250s", "clientAddress": "http://127.0.0.1:4444", "version": "0.1.0",
+             "refusals": [{"refusal": {"name": "servers/dev", "reason": "bad"}}]},
+        ])));
+    }
+
+    #[test]
+    fn no_rows_still_have_titles() {
+        insta::assert_snapshot!(check("servers", json!([])));
+    }
+}

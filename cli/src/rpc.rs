@@ -1,0 +1,159 @@
+//! One generic gRPC call to the control plane, by the contract's descriptors.
+//!
+//! It knows no noun: requests are proto-JSON, answers are dynamic messages.
+
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use serde_json::Value;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status, Streaming};
+
+use crate::context::Context;
+use crate::contract;
+use crate::error::{Error, Exit, Result};
+
+/// Lists of a thousand tools with their schemas are large; anything beyond this is a mistake.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// A connection to the control plane of a context.
+#[derive(Clone)]
+pub struct Client {
+    grpc: tonic::client::Grpc<Channel>,
+    authorization: Option<MetadataValue<Ascii>>,
+    timeout: Duration,
+    target: String,
+}
+
+impl Client {
+    /// Connects, or says what is not there.
+    pub async fn open(context: &Context, timeout: Duration) -> Result<Self> {
+        let target = context.control_url()?.to_owned();
+        let endpoint = endpoint(&target, context)?;
+        let channel = endpoint.connect().await.map_err(|error| {
+            Error::from_status(&Status::unavailable(cause(&error)), &target)
+        })?;
+        let authorization = context
+            .admin_bearer()?
+            .map(|bearer| format!("Bearer {}", bearer.expose()).parse())
+            .transpose()
+            .map_err(|_| Error::usage("the admin token has characters that no header can carry"))?;
+        let grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        Ok(Self { grpc, authorization, timeout, target })
+    }
+
+    /// Calls `package.Service/Method` with a request in proto-JSON.
+    pub async fn call(&self, method: &str, request: Value) -> Result<DynamicMessage> {
+        let (request, path, codec) = self.prepare(method, request)?;
+        let mut grpc = self.grpc.clone();
+        let answer = async {
+            grpc.ready().await.map_err(|error| Status::unavailable(cause(&error)))?;
+            grpc.unary(request, path, codec).await
+        };
+        let answer = tokio::time::timeout(self.timeout, answer)
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        answer.map(tonic::Response::into_inner).map_err(|status| self.explain(&status))
+    }
+
+    /// Calls a method that answers with a stream; the timeout covers its beginning only.
+    pub async fn stream(&self, method: &str, request: Value) -> Result<Streaming<DynamicMessage>> {
+        let (request, path, codec) = self.prepare(method, request)?;
+        let mut grpc = self.grpc.clone();
+        let answer = async {
+            grpc.ready().await.map_err(|error| Status::unavailable(cause(&error)))?;
+            grpc.server_streaming(request, path, codec).await
+        };
+        let answer = tokio::time::timeout(self.timeout, answer)
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        answer.map(tonic::Response::into_inner).map_err(|status| self.explain(&status))
+    }
+
+    /// Turns a status of this control plane into a line for people.
+    pub fn explain(&self, status: &Status) -> Error {
+        Error::from_status(status, &self.target)
+    }
+
+    fn prepare(&self, method: &str, request: Value) -> Result<(Request<DynamicMessage>, PathAndQuery, Dynamic)> {
+        let descriptor = contract::method(method)
+            .ok_or_else(|| Error::usage(format!("{method} is not something the control plane can do")))?;
+        let mut request = Request::new(contract::from_json(descriptor.input(), request)?);
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        let path = PathAndQuery::try_from(format!("/{method}"))
+            .map_err(|_| Error::usage(format!("{method} is not a method name")))?;
+        Ok((request, path, Dynamic(descriptor.output())))
+    }
+}
+
+fn endpoint(target: &str, context: &Context) -> Result<Endpoint> {
+    let wrong = |why: String| Error::usage(format!("the control plane's URL {target} is not usable: {why}"));
+    let endpoint = Endpoint::from_shared(target.to_owned())
+        .map_err(|error| wrong(error.to_string()))?
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(20));
+    if !target.starts_with("https://") {
+        return Ok(endpoint);
+    }
+    let mut tls = ClientTlsConfig::new().with_native_roots();
+    if let Some(path) = &context.ca_file {
+        let pem = std::fs::read(path)
+            .map_err(|error| Error::new(Exit::Usage, format!("{}: {error}", path.display())))?;
+        tls = tls.ca_certificate(Certificate::from_pem(pem));
+    }
+    endpoint.tls_config(tls).map_err(|error| wrong(cause(&error)))
+}
+
+/// The innermost cause: the outer ones only say "transport error".
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// A codec for messages that are known by descriptor only.
+#[derive(Clone)]
+struct Dynamic(MessageDescriptor);
+
+impl Codec for Dynamic {
+    type Encode = DynamicMessage;
+    type Decode = DynamicMessage;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        self.clone()
+    }
+
+    fn decoder(&mut self) -> Self {
+        self.clone()
+    }
+}
+
+impl Encoder for Dynamic {
+    type Item = DynamicMessage;
+    type Error = Status;
+
+    fn encode(&mut self, item: DynamicMessage, buffer: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+        item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Decoder for Dynamic {
+    type Item = DynamicMessage;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> std::result::Result<Option<DynamicMessage>, Status> {
+        DynamicMessage::decode(self.0.clone(), buffer)
+            .map(Some)
+            .map_err(|error| Status::internal(format!("the answer cannot be read: {error}")))
+    }
+}

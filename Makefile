@@ -33,7 +33,7 @@ lint: ## Formatting, clippy, the protos, licences and forbidden crates
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	.tools/bin/buf lint proto
 	.tools/bin/buf format proto --diff --exit-code
-	.tools/bin/python tests/licences.py
+	python3 tests/licences.py
 
 bench: ## One table: direct, one nginx hop, one Trunkline edge (2-4 minutes; BENCH='--short' for less)
 	tests/setup.sh build bench

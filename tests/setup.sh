@@ -60,7 +60,7 @@ tools() {
     mkdir -p .tools/node
     cp tests/clients/package.json tests/clients/package-lock.json .tools/node/
     (cd .tools/node && npm install --no-save --no-audit --no-fund --loglevel=error --ignore-scripts >&2)
-    ln -sf ../python/bin/python .tools/bin/python
+    ln -sfn ../../.tools/node/node_modules tests/clients/node_modules # where an ES module looks for packages
     ln -sf ../node/node_modules/.bin/buf .tools/bin/buf
     echo "$want" >$stamp
 }

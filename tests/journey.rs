@@ -1,0 +1,175 @@
+//! The README as a test: real servers are registered, bundled, and called by real clients with a scoped token,
+//! on both databases, through one edge and through three.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::clients::{self, Call, Order, Outcome, Refusal, Report, Sdk};
+use crate::support::gateway::{Gateway, Store};
+use crate::support::upstreams::Upstreams;
+use crate::support::wire::Client;
+use crate::support::{PATIENCE, eventually};
+
+/// What the token may call, in the order of the list.
+const ALLOWED: [&str; 4] =
+    ["everything_echo", "everything_get-sum", "git_git_status", "time_get_current_time"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_and_one_edge() {
+    journey(Store::Sqlite, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_and_three_edges() {
+    journey(Store::Sqlite, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_and_one_edge() {
+    journey(Store::Postgres, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_and_three_edges() {
+    journey(Store::Postgres, 3).await;
+}
+
+async fn journey(store: Store, edges: usize) {
+    let gateway = Gateway::start(store, edges).await;
+    let upstreams = Upstreams::start(gateway.folder()).await;
+    let bearer = set_up(&gateway, &upstreams).await;
+
+    // Each client talks to another edge where there are several.
+    for (index, sdk) in Sdk::ALL.into_iter().enumerate() {
+        let report = clients::run(sdk, &order(&gateway, index % edges, &bearer, &upstreams)).await;
+        judge(sdk, &report);
+    }
+    let said = gateway.ctl("call dev time_get_current_time timezone=UTC").await;
+    assert!(said.contains("\"timezone\""), "{said}");
+
+    edit_and_revoke(&gateway, &bearer).await;
+}
+
+/// As the README does it, by `mcpctl` alone. Returns the bearer.
+async fn set_up(gateway: &Gateway, upstreams: &Upstreams) -> String {
+    for (name, url) in &upstreams.urls {
+        gateway.ctl(&format!("create upstream {name} --url {url}")).await;
+    }
+    gateway.ctl("create server dev --tool time/* --tool git/* --tool everything/*").await;
+    let mut create = vec!["create", "token", "laptop", "--server", "dev"];
+    ALLOWED.iter().for_each(|tool| create.extend(["--tool", tool]));
+    create.extend(["-o", "json"]);
+    let token: Value = serde_json::from_str(&gateway.ctl_args(&create).await).unwrap();
+    gateway.admin.settled().await;
+    token["bearer"].as_str().unwrap().to_owned()
+}
+
+fn order(gateway: &Gateway, edge: usize, bearer: &str, upstreams: &Upstreams) -> Order {
+    let call = |name: &str, arguments| Call { name: name.to_owned(), arguments };
+    let path = upstreams.repository.display().to_string();
+    Order {
+        url: gateway.url(edge, "dev"),
+        bearer: bearer.to_owned(),
+        mode: "auto",
+        calls: vec![
+            call("time_get_current_time", json!({"timezone": "UTC"})),
+            call("git_git_status", json!({"repo_path": path})),
+            call("everything_echo", json!({"message": "grüße 😀"})),
+            call("everything_get-sum", json!({"a": 2, "b": 3})),
+            // It exists, and the token lacks it; it does not exist at all.
+            call("git_git_log", json!({"repo_path": path})),
+            call("git_no_such", json!({"repo_path": path})),
+        ],
+    }
+}
+
+fn judge(sdk: Sdk, report: &Report) {
+    let mut tools = report.tools.clone();
+    tools.sort();
+    assert_eq!(tools, ALLOWED, "{sdk:?}");
+    let [time, git, echo, sum, forbidden, absent] = &report.calls[..] else { panic!("{sdk:?}: {report:?}") };
+    let good = |outcome: &Outcome, part: &str| {
+        let fine = outcome.error.is_none() && !outcome.is_error && outcome.text.contains(part);
+        assert!(fine, "{sdk:?} ({}): {outcome:?} lacks {part}", report.protocol);
+    };
+    good(time, "\"timezone\"");
+    good(git, "On branch main");
+    good(echo, "Echo: grüße 😀");
+    good(sum, "5");
+    let refusal = |outcome: &Outcome, name: &str| {
+        let Some(Refusal { code: -32602, message }) = &outcome.error else { panic!("{sdk:?}: {outcome:?}") };
+        message.replace(name, "…")
+    };
+    // What is not allowed looks exactly like what does not exist.
+    assert_eq!(refusal(forbidden, "git_git_log"), refusal(absent, "git_no_such"), "{sdk:?}");
+}
+
+/// An edit and a revocation act on every edge within a second, with the bearer that is out there.
+async fn edit_and_revoke(gateway: &Gateway, bearer: &str) {
+    let mut sessions = Vec::new();
+    for edge in 0..gateway.edge_count() {
+        sessions.push(Client::open(&gateway.url(edge, "dev"), bearer).await.unwrap());
+    }
+    let start = Instant::now();
+    gateway.admin.edit_token("laptop", "dev", &["everything_echo"]).await.unwrap();
+    for session in &sessions {
+        eventually("the edit is in force", PATIENCE, || async {
+            let tools = session.tools().await?;
+            if tools == ["everything_echo"] { Ok(()) } else { Err(format!("{tools:?}")) }
+        })
+        .await;
+        let answer = session.call("everything_get-sum", r#"{"a":2,"b":3}"#).await.unwrap();
+        assert_eq!(answer.code(), -32602, "{answer:?}");
+    }
+    within_a_second("the edit", start);
+
+    let start = Instant::now();
+    gateway.admin.revoke_token("laptop").await;
+    for session in &sessions {
+        eventually("the revocation is in force", PATIENCE, || async {
+            let answer = session.call("everything_echo", r#"{"message":"hi"}"#).await?;
+            if answer.status == 401 { Ok(answer) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    }
+    within_a_second("the revocation", start);
+}
+
+fn within_a_second(what: &str, start: Instant) {
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(1), "{what} took {took:?} until it was in force on every edge");
+}
+
+/// The quick start for whoever automates over gRPC, by reflection alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn quick_start_over_reflection() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let upstreams = Upstreams::start(gateway.folder()).await;
+    let urls: serde_json::Map<_, _> =
+        upstreams.urls.iter().map(|(name, url)| ((*name).to_owned(), json!(url))).collect();
+    let order = json!({
+        "target": gateway.control_address(), "admin_token": gateway.admin_token(), "upstreams": urls,
+        "tools": ["time/*", "everything/echo"],
+    });
+    let said = clients::script_output("quickstart.py", &[&order.to_string()]).await;
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let services: Vec<&str> = report["services"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+    for service in [
+        "grpc.health.v1.Health",
+        "trunkline.registry.v1.UpstreamService",
+        "trunkline.registry.v1.ServerService",
+        "trunkline.identity.v1.TokenService",
+        "trunkline.discovery.v1.FleetService",
+        "trunkline.admin.v1.BulkService",
+    ] {
+        assert!(services.contains(&service), "{service} is not reflected: {services:?}");
+    }
+    assert_eq!(report["health"], "SERVING");
+    let client = Client::open(&gateway.url(0, "dev"), report["bearer"].as_str().unwrap()).await.unwrap();
+    let mut tools = client.tools().await.unwrap();
+    tools.sort();
+    assert_eq!(tools, ["everything_echo", "time_convert_time", "time_get_current_time"]);
+    let answer = client.call("everything_echo", r#"{"message":"hi"}"#).await.unwrap();
+    assert_eq!(answer.json()["result"]["content"][0]["text"], "Echo: hi");
+}

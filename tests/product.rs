@@ -1,0 +1,10 @@
+//! The product, whole: real processes, real sockets, real clients and databases. It must not know how
+//! anything works inside. `make test` runs it; alone: `tests/services.sh cargo test --test product`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
+
+mod fidelity;
+mod hostile;
+mod journey;
+mod outage;
+mod support;
+mod tidy;

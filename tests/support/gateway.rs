@@ -1,0 +1,225 @@
+//! A gateway as an operator runs it: a control plane and edges, each a process of its own, on free ports and
+//! in a folder that disappears. It must not know what is called through it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::admin::Admin;
+use super::process::Process;
+use super::{PATIENCE, binary, eventually, free_port};
+
+/// Where the registry is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    Sqlite,
+    Postgres,
+}
+
+const ADMIN_TOKEN: &str = "an-admin-token-for-tests-only-0123456789abcdef";
+
+/// Everything is stopped and removed when it is dropped.
+pub(crate) struct Gateway {
+    // Before the folder: what runs ends before its files go.
+    edges: Vec<Edge>,
+    control: Option<Process>,
+    control_address: String,
+    database: Option<String>,
+    pub(crate) admin: Admin,
+    folder: TempDir,
+}
+
+struct Edge {
+    process: Option<Process>,
+    address: String,
+    operations: String,
+    join_token: String,
+    options: Vec<String>,
+}
+
+impl Gateway {
+    /// Starts a control plane and `edges` edges, and waits until every edge is connected.
+    pub(crate) async fn start(store: Store, edges: usize) -> Self {
+        Self::start_with(store, edges, &[]).await
+    }
+
+    /// The same, with options for the edges.
+    pub(crate) async fn start_with(store: Store, edges: usize, options: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("trunkline-test-").tempdir().unwrap();
+        let control_address = format!("127.0.0.1:{}", free_port());
+        let admin = Admin::new(&control_address, ADMIN_TOKEN);
+        let database = (store == Store::Postgres).then(|| fresh_schema(folder.path()));
+        let mut gateway = Self { edges: Vec::new(), control: None, control_address, database, admin, folder };
+        gateway.start_control().await;
+        let join_token = gateway.admin.join_token().await.unwrap();
+        for index in 0..edges {
+            gateway.edges.push(Edge {
+                process: None,
+                address: format!("127.0.0.1:{}", free_port()),
+                operations: format!("127.0.0.1:{}", free_port()),
+                join_token: join_token.clone(),
+                options: options.iter().map(|o| (*o).to_owned()).collect(),
+            });
+            gateway.start_edge(index).await;
+        }
+        gateway.all_connected().await;
+        gateway.write_context();
+        gateway
+    }
+
+    /// A file or folder beside the gateway's own.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn control_address(&self) -> &str {
+        &self.control_address
+    }
+
+    pub(crate) fn admin_token(&self) -> &'static str {
+        ADMIN_TOKEN
+    }
+
+    pub(crate) fn edge_count(&self) -> usize {
+        self.edges.len()
+    }
+
+    pub(crate) fn edge_address(&self, edge: usize) -> &str {
+        &self.edges[edge].address
+    }
+
+    /// Where clients find a server on an edge.
+    pub(crate) fn url(&self, edge: usize, server: &str) -> String {
+        format!("http://{}/servers/{server}/mcp", self.edges[edge].address)
+    }
+
+    /// Where an edge serves its metrics.
+    pub(crate) fn metrics_url(&self, edge: usize) -> String {
+        format!("http://{}/metrics", self.edges[edge].operations)
+    }
+
+    pub(crate) fn edge(&self, edge: usize) -> &Process {
+        self.edges[edge].process.as_ref().unwrap()
+    }
+
+    /// Starts the control plane on its address, and waits until it answers.
+    pub(crate) async fn start_control(&mut self) {
+        let mut command = Command::new(binary("trunkline-control-plane"));
+        command.args(["--listen", &self.control_address]);
+        command.arg("--data-dir").arg(self.folder.path().join("control"));
+        if let Some(url) = &self.database {
+            command.args(["--database-url", url]);
+        }
+        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN);
+        let mut process = Process::start("control-plane", command, self.folder.path());
+        let admin = &self.admin;
+        eventually("the control plane answers", PATIENCE, || {
+            process.assert_alive();
+            async { admin.edges().await.map_err(|e| e.to_string()) }
+        })
+        .await;
+        self.control = Some(process);
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill_control(&mut self) {
+        self.control.take().unwrap().kill();
+    }
+
+    /// Starts an edge on its addresses, and waits until it accepts connections.
+    pub(crate) async fn start_edge(&mut self, index: usize) {
+        let data = self.folder.path().join(format!("edge{index}"));
+        let control = format!("http://{}", self.control_address);
+        let edge = &mut self.edges[index];
+        let mut command = Command::new(binary("trunkline-edge-proxy"));
+        command.args(["--listen", &edge.address, "--ops-listen", &edge.operations]);
+        command
+            .args(["--control-plane", &control, "--edge-id", &format!("e{index}")])
+            .arg("--data-dir")
+            .arg(data);
+        command.args(&edge.options).env("TRUNKLINE_JOIN_TOKEN", &edge.join_token);
+        let mut process = Process::start(&format!("edge{index}"), command, self.folder.path());
+        let address = edge.address.clone();
+        eventually("the edge listens", PATIENCE, || {
+            process.assert_alive();
+            let connect = tokio::net::TcpStream::connect(address.clone());
+            async move { connect.await.map(drop).map_err(|e| e.to_string()) }
+        })
+        .await;
+        edge.process = Some(process);
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill_edge(&mut self, index: usize) {
+        self.edges[index].process.take().unwrap().kill();
+    }
+
+    /// SIGTERM: it drains, and ends without an error.
+    pub(crate) fn stop_edge(&mut self, index: usize) {
+        let status = self.edges[index].process.take().unwrap().terminate(Duration::from_secs(30));
+        assert!(status.success(), "edge {index} ended with {status}");
+    }
+
+    /// Waits until the control plane sees every edge connected.
+    pub(crate) async fn all_connected(&self) {
+        let (admin, wanted) = (&self.admin, self.edges.len());
+        eventually("every edge is connected", PATIENCE, || async move {
+            let edges = admin.edges().await.map_err(|e| e.to_string())?;
+            let connected = edges.iter().filter(|edge| edge.connected).count();
+            if connected == wanted { Ok(()) } else { Err(format!("{edges:?}")) }
+        })
+        .await;
+        self.admin.settled().await;
+    }
+
+    /// The file that points `mcpctl` at this gateway.
+    fn context(&self) -> PathBuf {
+        self.folder.path().join("mcpctl.yaml")
+    }
+
+    fn write_context(&self) {
+        let edge =
+            self.edges.first().map_or_else(String::new, |e| format!("\n    edge: http://{}", e.address));
+        let text = format!(
+            "currentContext: test\ncontexts:\n  test:\n    control: http://{}{edge}\n    adminToken: {ADMIN_TOKEN}\n",
+            self.control_address
+        );
+        std::fs::write(self.context(), text).unwrap();
+    }
+
+    /// Runs `mcpctl` with arguments written as in a shell, without quotes; it must succeed. Returns what it
+    /// printed.
+    pub(crate) async fn ctl(&self, line: &str) -> String {
+        self.ctl_args(&line.split_whitespace().collect::<Vec<_>>()).await
+    }
+
+    /// The same, with the arguments one by one.
+    pub(crate) async fn ctl_args(&self, arguments: &[&str]) -> String {
+        let output = self.try_ctl(arguments).await;
+        let (said, talk) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "mcpctl {arguments:?}: {}\n{said}\n{talk}", output.status);
+        said.into_owned()
+    }
+
+    /// The same, whatever comes of it.
+    pub(crate) async fn try_ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = tokio::process::Command::new(binary("mcpctl"));
+        command.args(arguments).env("MCPCTL_CONFIG", self.context()).env("NO_COLOR", "1");
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).kill_on_drop(true);
+        tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+    }
+}
+
+/// A schema of its own on the server that `tests/services.sh` started.
+fn fresh_schema(folder: &Path) -> String {
+    let server = std::env::var("TEST_POSTGRES_URL")
+        .expect("TEST_POSTGRES_URL is not set: run `make test`, or `tests/services.sh cargo test`");
+    let random = folder.file_name().unwrap().to_string_lossy().replace(|c: char| !c.is_alphanumeric(), "_");
+    let schema = random.to_lowercase();
+    let sql = format!("CREATE SCHEMA {schema}");
+    let output = Command::new("psql").args([&server, "-q", "-c", &sql]).output().unwrap();
+    assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    format!("{server}?options=-csearch_path%3D{schema}")
+}

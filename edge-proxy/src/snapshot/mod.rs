@@ -3,7 +3,9 @@
 //! It must not know transports, sessions or upstream connections, and nothing here does IO except
 //! `client` (the stream from the control plane) and `disk` (the last known good copy).
 
+pub mod build;
 mod current;
+mod fingerprint;
 pub mod glob;
 mod kind;
 mod pages;
@@ -17,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use current::Current;
+use fingerprint::Fingerprint;
 pub use kind::Kind;
 pub use pages::{Budget, List, Lists, PageLimits, Pages};
 pub use scope::{Permissions, Scope, Token};

@@ -1,0 +1,143 @@
+//! Whether a resource can be used, by itself.
+
+use std::collections::HashSet;
+
+use prost::Message;
+use trunkline::edge::v1 as wire;
+
+use super::{Kind, definition, trust, upstreams};
+
+/// Why a resource cannot be used. The texts never quote a value that may be secret.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Unusable {
+    #[error("the message does not decode: {0}")]
+    Encoding(String),
+    #[error("the message is named {found:?}")]
+    OtherName { found: String },
+    #[error("the name does not match {pattern}")]
+    NamePattern { pattern: &'static str },
+    #[error("{field} is empty")]
+    Empty { field: &'static str },
+    #[error("{field} {problem}")]
+    Field { field: &'static str, problem: String },
+    #[error("{field} is not a JSON object: {problem}")]
+    Json { field: &'static str, problem: String },
+    #[error("the definition's {member} is not {expected:?}")]
+    DefinitionName { member: &'static str, expected: String },
+    #[error("{list} exposes {name:?} twice")]
+    ExposedTwice { list: &'static str, name: String },
+    #[error("the entry {exposed:?} of {list}: {problem}")]
+    Entry { list: &'static str, exposed: String, problem: String },
+}
+
+/// Whether the encoded message can be used as the resource `name`.
+pub(super) fn check(kind: Kind, name: &str, body: &[u8]) -> Result<(), Unusable> {
+    match kind {
+        Kind::Secret => {
+            let secret: wire::Secret = decode(name, body, |m: &wire::Secret| &m.name)?;
+            pattern(name, "upstreams/{upstream}", &["upstreams", ""])?;
+            upstreams::credential_headers(&secret).map(drop)
+        }
+        Kind::TrustBundle => {
+            let bundle = decode(name, body, |m: &wire::TrustBundle| &m.name)?;
+            pattern(name, "default", &["default"])?;
+            trust::convert(&bundle).map(drop)
+        }
+        Kind::Upstream => {
+            let upstream = decode(name, body, |m: &wire::Upstream| &m.name)?;
+            pattern(name, "upstreams/{upstream}", &["upstreams", ""])?;
+            upstreams::convert(&upstream, None).map(drop)
+        }
+        Kind::Tool => tool(name, &decode(name, body, |m: &wire::Tool| &m.name)?),
+        Kind::Resource => resource(name, &decode(name, body, |m: &wire::Resource| &m.name)?),
+        Kind::Prompt => prompt(name, &decode(name, body, |m: &wire::Prompt| &m.name)?),
+        Kind::Token => token(name, &decode(name, body, |m: &wire::Token| &m.name)?),
+        Kind::Server => server(name, &decode(name, body, |m: &wire::Server| &m.name)?),
+    }
+}
+
+fn decode<M: Message + Default>(name: &str, body: &[u8], named: fn(&M) -> &String) -> Result<M, Unusable> {
+    let message = M::decode(body).map_err(|error| Unusable::Encoding(error.to_string()))?;
+    let found = named(&message);
+    if found != name {
+        return Err(Unusable::OtherName { found: found.clone() });
+    }
+    Ok(message)
+}
+
+/// Whether `name` has these segments; an empty one stands for any that is not empty.
+fn pattern(name: &str, shown: &'static str, segments: &[&str]) -> Result<(), Unusable> {
+    let given: Vec<&str> = name.split('/').collect();
+    let fits = |(given, wanted): (&&str, &&str)| !given.is_empty() && (wanted.is_empty() || given == wanted);
+    if given.len() == segments.len() && given.iter().zip(segments).all(fits) {
+        return Ok(());
+    }
+    Err(Unusable::NamePattern { pattern: shown })
+}
+
+fn present(field: &'static str, value: &str) -> Result<(), Unusable> {
+    if value.is_empty() { Err(Unusable::Empty { field }) } else { Ok(()) }
+}
+
+fn tool(name: &str, tool: &wire::Tool) -> Result<(), Unusable> {
+    pattern(name, "upstreams/{upstream}/tools/{tool}", &["upstreams", "", "tools", ""])?;
+    present("tool_name", &tool.tool_name)?;
+    definition::check(&tool.definition_json, "name", &tool.tool_name)
+}
+
+fn resource(name: &str, resource: &wire::Resource) -> Result<(), Unusable> {
+    pattern(name, "upstreams/{upstream}/resources/{resource}", &["upstreams", "", "resources", ""])?;
+    match (&*resource.uri, &*resource.uri_template) {
+        ("", "") => Err(Unusable::Empty { field: "uri" }),
+        (uri, "") => definition::check(&resource.definition_json, "uri", uri),
+        ("", template) => definition::check(&resource.definition_json, "uriTemplate", template),
+        _ => Err(Unusable::Field { field: "uri_template", problem: "is set beside uri".into() }),
+    }
+}
+
+fn prompt(name: &str, prompt: &wire::Prompt) -> Result<(), Unusable> {
+    pattern(name, "upstreams/{upstream}/prompts/{prompt}", &["upstreams", "", "prompts", ""])?;
+    present("prompt_name", &prompt.prompt_name)?;
+    definition::check(&prompt.definition_json, "name", &prompt.prompt_name)
+}
+
+fn token(name: &str, token: &wire::Token) -> Result<(), Unusable> {
+    pattern(name, "tokens/{token}", &["tokens", ""])?;
+    present("uid", &token.uid)?;
+    for server in &token.servers {
+        if server != "*" && pattern(server, "", &["servers", ""]).is_err() {
+            let problem = format!("has {server:?}, which is neither `*` nor servers/{{server}}");
+            return Err(Unusable::Field { field: "servers", problem });
+        }
+    }
+    Ok(())
+}
+
+fn server(name: &str, server: &wire::Server) -> Result<(), Unusable> {
+    pattern(name, "servers/{server}", &["servers", ""])?;
+    present("uid", &server.uid)?;
+    entries("tools", "tools", "name", &server.tools)?;
+    entries("resources", "resources", "uri", &server.resources)?;
+    entries("resource_templates", "resources", "uriTemplate", &server.resource_templates)?;
+    entries("prompts", "prompts", "name", &server.prompts)
+}
+
+fn entries(list: &'static str, collection: &str, key: &str, entries: &[wire::Entry]) -> Result<(), Unusable> {
+    let mut seen = HashSet::with_capacity(entries.len());
+    for entry in entries {
+        let problem =
+            |problem: String| Unusable::Entry { list, exposed: entry.exposed_name.clone(), problem };
+        present("exposed_name", &entry.exposed_name)?;
+        pattern(&entry.target, "", &["upstreams", "", collection, ""])
+            .map_err(|_| problem(format!("the target {:?} is none of {list}", entry.target)))?;
+        definition::check_overrides(&entry.overrides_json, key).map_err(|e| problem(e.to_string()))?;
+        if !entry.uri_prefix.is_empty() && !entry.exposed_name.starts_with(&entry.uri_prefix) {
+            return Err(problem("the exposed name does not begin with uri_prefix".into()));
+        }
+        if !seen.insert(&*entry.exposed_name) {
+            return Err(Unusable::ExposedTwice { list, name: entry.exposed_name.clone() });
+        }
+    }
+    Ok(())
+}

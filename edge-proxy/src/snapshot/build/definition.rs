@@ -1,0 +1,87 @@
+//! Definitions of tools, resources and prompts: only the bytes that must change are changed.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mcp::json;
+use serde_json::value::RawValue;
+
+use super::super::ToolFacts;
+use super::Unusable;
+
+/// Whether `definition` is a JSON object whose member `key` is the string `expected`.
+pub(super) fn check(definition: &str, key: &'static str, expected: &str) -> Result<(), Unusable> {
+    let bad = |problem: String| Unusable::Json { field: "definition_json", problem };
+    object(definition).map_err(bad)?;
+    let [name] = json::members(definition, [key]).map_err(|e| bad(e.to_string()))?;
+    match name.map(json::string) {
+        Some(Ok(found)) if found == expected => Ok(()),
+        _ => Err(Unusable::DefinitionName { member: key, expected: expected.to_owned() }),
+    }
+}
+
+/// Whether `overrides` is empty or a JSON object that leaves `key` alone.
+pub(super) fn check_overrides(overrides: &str, key: &str) -> Result<(), Unusable> {
+    if overrides.is_empty() {
+        return Ok(());
+    }
+    let bad = |problem: String| Unusable::Json { field: "overrides_json", problem };
+    let members = object(overrides).map_err(bad)?;
+    if members.contains_key(key) {
+        return Err(Unusable::Field { field: "overrides_json", problem: format!("sets {key}") });
+    }
+    Ok(())
+}
+
+/// The definition under another name, with overrides. `key` is the member that names it.
+pub(super) fn rewrite(
+    definition: &str,
+    key: &str,
+    exposed: &str,
+    overrides: &str,
+) -> Result<Bytes, json::JsonError> {
+    let name = json::quote(exposed);
+    let overrides =
+        if overrides.is_empty() { BTreeMap::new() } else { object(overrides).unwrap_or_default() };
+    let annotations = match overrides.get("annotations") {
+        Some(over) => Some(merge_annotations(definition, over.get())?),
+        None => None,
+    };
+    let mut edits = vec![(key, Some(name.as_str()))];
+    for (member, value) in &overrides {
+        let value = if member == "annotations" { annotations.as_deref() } else { Some(value.get()) };
+        edits.push((member, value));
+    }
+    json::set_members(definition, &edits).map(Bytes::from)
+}
+
+/// The upstream's annotations with those of `over` set; `over` alone where the upstream has none.
+fn merge_annotations(definition: &str, over: &str) -> Result<String, json::JsonError> {
+    let [theirs] = json::members(definition, ["annotations"])?;
+    let (Some(theirs), Ok(over_members)) = (theirs, object(over)) else { return Ok(over.to_owned()) };
+    if object(theirs).is_err() {
+        return Ok(over.to_owned());
+    }
+    let edits: Vec<_> = over_members.iter().map(|(key, value)| (key.as_str(), Some(value.get()))).collect();
+    json::set_members(theirs, &edits)
+}
+
+/// What calling a tool with this definition needs to know.
+pub(super) fn tool_facts(definition: &str) -> ToolFacts {
+    let [annotations, schema] = json::members(definition, ["annotations", "inputSchema"]).unwrap_or_default();
+    let hint = |key: &str| {
+        let hints = annotations.and_then(|raw| object(raw).ok());
+        hints.is_some_and(|hints| hints.get(key).is_some_and(|value| value.get() == "true"))
+    };
+    let mirrored = schema.map(mcp::header::mirrored_params).unwrap_or(Ok(Vec::new()));
+    ToolFacts {
+        safe_to_repeat: hint("readOnlyHint") || hint("idempotentHint"),
+        unfit_for_modern: mirrored.is_err(),
+        mirrored: mirrored.unwrap_or_default(),
+    }
+}
+
+/// The members of a JSON object, all of which is checked to be well formed.
+pub(super) fn object(text: &str) -> Result<BTreeMap<String, Box<RawValue>>, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}

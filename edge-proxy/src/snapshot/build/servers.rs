@@ -1,0 +1,253 @@
+//! Virtual servers with their entries resolved; entries that are equal exist once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mcp::revision::Era;
+use trunkline::edge::v1 as wire;
+
+use super::super::{Entry, Fingerprint, Kind, Server, Table, ToolFacts, Upstream};
+use super::held::{Held, HeldResources};
+use super::upstreams::UpstreamCache;
+use super::{ByName, Changed, Gap, decode, definition, upstream_of};
+
+/// What was built, by name, and every entry by the fingerprint of what it was built from.
+#[derive(Debug, Default)]
+pub(super) struct ServerCache {
+    built: ByName<Built>,
+    entries: HashMap<u128, Arc<Entry>>,
+}
+
+#[derive(Debug)]
+struct Built {
+    server: Arc<Server>,
+    /// Names of all upstreams its entries mention, those that are not here included.
+    mentions: HashSet<Box<str>>,
+    gaps: Vec<Gap>,
+}
+
+/// How many gaps are kept for each server; the rest is not news.
+const MAX_GAPS: usize = 10;
+
+impl ServerCache {
+    /// Builds anew what changed; says whether anything did.
+    pub(super) fn update(
+        &mut self,
+        held: &HeldResources,
+        changed: &Changed,
+        upstreams: &UpstreamCache,
+    ) -> bool {
+        let before = self.built.len();
+        self.built.retain(|name, built| {
+            !changed.servers.contains(name) && built.mentions.is_disjoint(&changed.upstreams)
+        });
+        let mut moved = self.built.len() != before;
+        for (name, resource) in held.of(Kind::Server) {
+            if !self.built.contains_key(name) {
+                let built = Assembly::new(held, upstreams, &mut self.entries).server(&decode(resource));
+                self.built.insert(name.into(), built);
+                moved = true;
+            }
+        }
+        if moved {
+            self.entries.retain(|_, entry| Arc::strong_count(entry) > 1);
+        }
+        moved
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.built.values().map(|built| &built.server)
+    }
+
+    pub(super) fn gaps(&self) -> impl Iterator<Item = &Gap> {
+        self.built.values().flat_map(|built| &built.gaps)
+    }
+}
+
+/// One server in the making.
+struct Assembly<'a> {
+    held: &'a HeldResources,
+    upstreams: &'a UpstreamCache,
+    entries: &'a mut HashMap<u128, Arc<Entry>>,
+    used: BTreeMap<Box<str>, Arc<Upstream>>,
+    mentions: HashSet<Box<str>>,
+    gaps: Vec<Gap>,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(
+        held: &'a HeldResources,
+        upstreams: &'a UpstreamCache,
+        entries: &'a mut HashMap<u128, Arc<Entry>>,
+    ) -> Self {
+        let (used, mentions, gaps) = (BTreeMap::new(), HashSet::new(), Vec::new());
+        Assembly { held, upstreams, entries, used, mentions, gaps }
+    }
+
+    fn server(mut self, message: &wire::Server) -> Built {
+        let tools = self.table(&message.name, Part::Tool, &message.tools);
+        let resources = self.table(&message.name, Part::Resource, &message.resources);
+        let resource_templates = self.table(&message.name, Part::Template, &message.resource_templates);
+        let prompts = self.table(&message.name, Part::Prompt, &message.prompts);
+        let upstreams: Vec<Arc<Upstream>> = self.used.into_values().collect();
+        let server = Server {
+            name: message.name.as_str().into(),
+            id: message.name.trim_start_matches("servers/").into(),
+            uid: message.uid.as_str().into(),
+            title: message.title.as_str().into(),
+            instructions: message.instructions.as_str().into(),
+            tools_generation: generation(&[&tools], &upstreams, |u| u.tools_generation),
+            resources_generation: generation(&[&resources, &resource_templates], &upstreams, |u| {
+                u.resources_generation
+            }),
+            prompts_generation: generation(&[&prompts], &upstreams, |u| u.prompts_generation),
+            tools,
+            resources,
+            resource_templates,
+            prompts,
+            upstreams,
+        };
+        Built { server: Arc::new(server), mentions: self.mentions, gaps: self.gaps }
+    }
+
+    fn table(&mut self, server: &str, part: Part, entries: &[wire::Entry]) -> Table {
+        let mut resolved = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match self.entry(part, entry) {
+                Some(entry) => resolved.push(entry),
+                None if self.gaps.len() < MAX_GAPS => {
+                    self.gaps.push(Gap { from: server.into(), to: entry.target.as_str().into() });
+                }
+                None => {}
+            }
+        }
+        Table::new(resolved)
+    }
+
+    fn entry(&mut self, part: Part, message: &wire::Entry) -> Option<Arc<Entry>> {
+        let upstream_name = upstream_of(&message.target);
+        if !self.mentions.contains(upstream_name) {
+            self.mentions.insert(upstream_name.into());
+        }
+        let upstream = self.upstreams.get(upstream_name)?;
+        let target = self.held.get(part.kind(), &message.target)?;
+        let key = entry_key(part, message, target, upstream);
+        let entry = match self.entries.get(&key) {
+            Some(entry) => Arc::clone(entry),
+            None => {
+                let entry = Arc::new(resolve(part, message, target, upstream)?);
+                self.entries.insert(key, Arc::clone(&entry));
+                entry
+            }
+        };
+        if !self.used.contains_key(upstream_name) {
+            self.used.insert(upstream_name.into(), Arc::clone(upstream));
+        }
+        Some(entry)
+    }
+}
+
+/// The four kinds of entry.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Tool,
+    Resource,
+    Template,
+    Prompt,
+}
+
+impl Part {
+    fn kind(self) -> Kind {
+        match self {
+            Part::Tool => Kind::Tool,
+            Part::Resource | Part::Template => Kind::Resource,
+            Part::Prompt => Kind::Prompt,
+        }
+    }
+
+    /// The member of a definition that names it.
+    fn key(self) -> &'static str {
+        match self {
+            Part::Tool | Part::Prompt => "name",
+            Part::Resource => "uri",
+            Part::Template => "uriTemplate",
+        }
+    }
+
+    /// The upstream's own name for it, and the definition. `None` where a template is meant and a resource
+    /// found, or the other way round.
+    fn read(self, held: &Held) -> Option<(String, String)> {
+        let (original, definition) = match self {
+            Part::Tool => {
+                let tool: wire::Tool = decode(held);
+                (tool.tool_name, tool.definition_json)
+            }
+            Part::Resource => {
+                let resource: wire::Resource = decode(held);
+                (resource.uri, resource.definition_json)
+            }
+            Part::Template => {
+                let resource: wire::Resource = decode(held);
+                (resource.uri_template, resource.definition_json)
+            }
+            Part::Prompt => {
+                let prompt: wire::Prompt = decode(held);
+                (prompt.prompt_name, prompt.definition_json)
+            }
+        };
+        (!original.is_empty()).then_some((original, definition))
+    }
+}
+
+/// Identity of all that an entry is built from. An entry that is kept keeps its upstream, so that the
+/// upstream's address stands for it.
+fn entry_key(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Upstream>) -> u128 {
+    Fingerprint::new()
+        .number(part as u64)
+        .number(Arc::as_ptr(upstream) as u64)
+        .part(target.version.as_bytes())
+        .part(message.target.as_bytes())
+        .part(message.exposed_name.as_bytes())
+        .part(message.overrides_json.as_bytes())
+        .part(message.uri_prefix.as_bytes())
+        .finish()
+}
+
+fn resolve(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Upstream>) -> Option<Entry> {
+    let (original, definition) = part.read(target)?;
+    let exposed = message.exposed_name.as_str();
+    let unchanged = exposed == original && message.overrides_json.is_empty();
+    let definition = match unchanged {
+        true => Bytes::from(definition),
+        false => definition::rewrite(&definition, part.key(), exposed, &message.overrides_json).ok()?,
+    };
+    let tool = match (part, std::str::from_utf8(&definition)) {
+        (Part::Tool, Ok(text)) => definition::tool_facts(text),
+        _ => ToolFacts::default(),
+    };
+    Some(Entry {
+        exposed: exposed.into(),
+        original: original.into(),
+        target: message.target.as_str().into(),
+        upstream: Arc::clone(upstream),
+        uri_prefix: message.uri_prefix.as_str().into(),
+        fingerprint: Fingerprint::new()
+            .part(&definition)
+            .number(u64::from(upstream.speaks(Era::Legacy)))
+            .number(u64::from(upstream.speaks(Era::Modern)))
+            .finish(),
+        definition,
+        tool,
+    })
+}
+
+/// What clients see of these tables, and what the upstreams announced of them.
+fn generation(tables: &[&Table], upstreams: &[Arc<Upstream>], announced: fn(&Upstream) -> i64) -> u64 {
+    let entries = tables.iter().flat_map(|table| &table.entries);
+    let seen = entries.fold(Fingerprint::new(), |f, entry| f.part(&entry.fingerprint.to_le_bytes()));
+    let all = upstreams.iter().fold(seen, |f, upstream| {
+        f.part(upstream.name.as_bytes()).number(announced(upstream).cast_unsigned())
+    });
+    all.finish_short()
+}

@@ -1,0 +1,413 @@
+use std::time::Duration;
+
+use mcp::revision::Era;
+use proptest::prelude::*;
+use trunkline::edge::v1 as wire;
+
+use super::super::{List, Scope};
+use super::*;
+
+const TOOL: &str = r#"{"z":1e400, "name":"now","annotations":{"readOnlyHint":true,"x":[ ]},"inputSchema":{"type":"object"}}"#;
+
+fn upstream(id: &str) -> wire::Upstream {
+    wire::Upstream {
+        name: format!("upstreams/{id}"),
+        uid: format!("u-{id}"),
+        url: "http://127.0.0.1:9000/mcp?a=1".into(),
+        modern_versions: vec!["2026-07-28".into(), "2031-01-01".into()],
+        legacy_version: "2025-11-25".into(),
+        ..Default::default()
+    }
+}
+
+fn tool(upstream: &str, name: &str, definition: &str) -> wire::Tool {
+    wire::Tool {
+        name: format!("upstreams/{upstream}/tools/{name}"),
+        tool_name: name.into(),
+        definition_json: definition.into(),
+    }
+}
+
+fn entry(exposed: &str, target: &str) -> wire::Entry {
+    wire::Entry { exposed_name: exposed.into(), target: target.into(), ..Default::default() }
+}
+
+fn token(id: &str, tools: &[&str]) -> wire::Token {
+    wire::Token {
+        name: format!("tokens/{id}"),
+        uid: format!("uid-{id}"),
+        servers: vec!["servers/dev".into()],
+        tools: tools.iter().map(|t| (*t).to_owned()).collect(),
+        resources: vec!["*".into()],
+        ..Default::default()
+    }
+}
+
+fn server(id: &str, tools: Vec<wire::Entry>) -> wire::Server {
+    wire::Server { name: format!("servers/{id}"), uid: format!("s-{id}"), tools, ..Default::default() }
+}
+
+fn trust() -> wire::TrustBundle {
+    wire::TrustBundle {
+        name: "default".into(),
+        issuer: "i".into(),
+        audience: "a".into(),
+        verification_keys: Vec::new(),
+        sealing_keys: vec![wire::SealingKey { key_id: 1, key: vec![7; 32] }],
+        max_age: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+    }
+}
+
+fn world() -> Resources {
+    let mut renamed = entry("time_now", "upstreams/time/tools/now");
+    renamed.overrides_json = r#"{"title":"T","annotations":{"readOnlyHint":false}}"#.into();
+    Resources {
+        trust_bundles: vec![trust()],
+        upstreams: vec![upstream("time")],
+        tools: vec![tool("time", "now", TOOL), tool("time", "set", r#"{"name":"set"}"#)],
+        tokens: vec![token("all", &["*"]), token("some", &["*_now"])],
+        servers: vec![server("dev", vec![renamed, entry("time_set", "upstreams/time/tools/set")])],
+        ..Default::default()
+    }
+}
+
+fn builder(resources: &Resources) -> Builder {
+    let mut builder = Builder::new(PageLimits::default(), Budget::default());
+    for offer in resources.offers() {
+        builder.put(offer).expect("it can be used");
+    }
+    builder
+}
+
+fn scope<'a>(snapshot: &'a Snapshot, uid: &str) -> &'a Scope {
+    &snapshot.tokens[uid].scope
+}
+
+fn tools(snapshot: &Snapshot, uid: &str, era: Era) -> String {
+    let pages = scope(snapshot, uid).view("dev").expect("allowed").pages(List::Tools, era);
+    assert_eq!(pages.pages.len(), 1);
+    String::from_utf8(pages.pages[0].to_vec()).unwrap()
+}
+
+#[test]
+fn definitions_keep_every_byte_but_the_name_and_the_overrides() {
+    let (snapshot, refusals) = compile(&world());
+    assert_eq!(refusals, []);
+    let now = r#"{"z":1e400, "name":"time_now","annotations":{"readOnlyHint":false,"x":[ ]},"inputSchema":{"type":"object"},"title":"T"}"#;
+    assert_eq!(tools(&snapshot, "uid-all", Era::Modern), format!(r#"[{now},{{"name":"time_set"}}]"#));
+    assert_eq!(tools(&snapshot, "uid-some", Era::Legacy), format!("[{now}]"));
+}
+
+#[test]
+fn entries_know_where_they_lead() {
+    let (snapshot, _) = compile(&world());
+    let server = snapshot.servers.get("dev").expect("a server");
+    let (at, now) = server.tools.find("time_now").expect("an entry");
+    assert_eq!((at, &*now.original, &*now.target), (0, "now", "upstreams/time/tools/now"));
+    assert!(!now.tool.safe_to_repeat, "an override took the hint away");
+    assert!(server.tools.find("now").is_none());
+    assert_eq!(server.upstreams.len(), 1);
+    assert_eq!(&*snapshot.upstreams["time"].id, "time");
+    assert!(scope(&snapshot, "uid-all").view("other").is_none());
+}
+
+#[test]
+fn tools_that_mirror_wrongly_are_not_offered_to_modern_clients() {
+    let mut world = world();
+    let bad = r#"{"name":"set","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"no token"}}}}"#;
+    world.tools[1] = tool("time", "set", bad);
+    let (snapshot, refusals) = compile(&world);
+    assert_eq!(refusals, []);
+    assert!(!tools(&snapshot, "uid-all", Era::Modern).contains("time_set"));
+    assert!(tools(&snapshot, "uid-all", Era::Legacy).contains("time_set"));
+}
+
+#[test]
+fn upstreams_that_do_not_speak_an_era_offer_nothing_in_it() {
+    let mut world = world();
+    world.upstreams[0].modern_versions.clear();
+    let (snapshot, _) = compile(&world);
+    assert_eq!(tools(&snapshot, "uid-all", Era::Modern), "[]");
+    assert_ne!(tools(&snapshot, "uid-all", Era::Legacy), "[]");
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
+    let check = |edit: &dyn Fn(&mut Resources), name: &str, reason: &str| {
+        let mut world = world();
+        edit(&mut world);
+        let (_, refusals) = compile(&world);
+        let refusal = refusals.first().unwrap_or_else(|| panic!("{name} was accepted"));
+        assert_eq!((&*refusal.name, refusals.len()), (name, 1), "{refusals:?}");
+        assert!(refusal.reason.contains(reason), "{} has not {reason}", refusal.reason);
+    };
+    check(&|w| w.upstreams[0].url = "ftp://x/".into(), "upstreams/time", "url is neither http nor https");
+    check(&|w| w.upstreams[0].url = "/mcp".into(), "upstreams/time", "url");
+    check(&|w| w.upstreams[0].url = "http://u:p@h/".into(), "upstreams/time", "user name");
+    check(
+        &|w| w.upstreams[0].legacy_capabilities_json = "[]".into(),
+        "upstreams/time",
+        "legacy_capabilities_json",
+    );
+    check(
+        &|w| w.upstreams[0].request_timeout = Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+        "upstreams/time",
+        "request_timeout",
+    );
+    check(&|w| w.tools[0].definition_json = "{".into(), "upstreams/time/tools/now", "definition_json");
+    check(&|w| w.tools[0].definition_json = r#"{"name":"x"}"#.into(), "upstreams/time/tools/now", "name");
+    check(
+        &|w| w.tools[0].definition_json = r#"{"name":"now","name":"now"}"#.into(),
+        "upstreams/time/tools/now",
+        "",
+    );
+    check(&|w| w.tools[0].definition_json = r#"{"name":"now"} {}"#.into(), "upstreams/time/tools/now", "");
+    check(&|w| w.tools[0].tool_name.clear(), "upstreams/time/tools/now", "tool_name is empty");
+    check(&|w| w.tools[0].name = "tools/now".into(), "tools/now", "upstreams/{upstream}/tools/{tool}");
+    check(&|w| w.tokens[0].servers.push("dev".into()), "tokens/all", "servers");
+    check(&|w| w.tokens[0].uid.clear(), "tokens/all", "uid");
+    check(&|w| w.trust_bundles[0].sealing_keys[0].key.push(1), "default", "32 bytes");
+    check(&|w| w.trust_bundles[0].sealing_keys.clear(), "default", "sealing_keys");
+    check(&|w| w.trust_bundles[0].max_age = None, "default", "max_age");
+    check(
+        &|w| {
+            w.trust_bundles[0].verification_keys.push(wire::VerificationKey {
+                key_id: "k".into(),
+                algorithm: "none".into(),
+                ..Default::default()
+            });
+        },
+        "default",
+        "ES256",
+    );
+    check(&|w| w.servers[0].tools[1].exposed_name = "time_now".into(), "servers/dev", "\"time_now\" twice");
+    check(&|w| w.servers[0].tools[1].overrides_json = r#"{"name":"x"}"#.into(), "servers/dev", "sets name");
+    check(&|w| w.servers[0].tools[1].target = "upstreams/time/prompts/x".into(), "servers/dev", "target");
+    check(
+        &|w| {
+            w.resources.push(wire::Resource {
+                name: "upstreams/time/resources/r".into(),
+                uri: "a:b".into(),
+                uri_template: "a:{b}".into(),
+                definition_json: r#"{"uri":"a:b"}"#.into(),
+            });
+        },
+        "upstreams/time/resources/r",
+        "uri_template",
+    );
+    let header = |name: &str, value: &str| wire::Secret {
+        name: "upstreams/time".into(),
+        headers: vec![wire::SecretParameter { name: name.into(), value: value.into() }],
+        query_parameters: Vec::new(),
+    };
+    check(&|w| w.secrets.push(header("a b", "v")), "upstreams/time", "no header name");
+    check(&|w| w.secrets.push(header("mcp-session-id", "v")), "upstreams/time", "no credential");
+    check(
+        &|w| w.secrets.push(header("authorization", "top\nsecret")),
+        "upstreams/time",
+        "no header can carry",
+    );
+    let (_, refusals) = compile(&Resources { secrets: vec![header("x", "top\nsecret")], ..world() });
+    assert!(!refusals[0].reason.contains("secret\""), "a refusal quotes no secret: {refusals:?}");
+}
+
+#[test]
+fn a_refused_version_leaves_the_last_good_one_in_force() {
+    let mut builder = builder(&world());
+    builder.compile(1);
+    let bad = Offer::new(Kind::Server, "servers/dev", b"\xff".as_slice().into());
+    let refusal = builder.put(bad).expect_err("it does not decode");
+    assert_eq!((&*refusal.name, builder.refused_count()), ("servers/dev", 1));
+    assert_eq!(builder.refused(), [refusal]);
+    let held: Vec<&str> = builder.held(Kind::Server).map(|(name, _)| name).collect();
+    assert_eq!(held, ["servers/dev"]);
+    assert!(builder.compile(2).snapshot.servers.get("dev").is_some());
+
+    builder.remove(Kind::Server, "servers/dev");
+    assert_eq!(builder.refused_count(), 0, "what is gone is not refused");
+    assert!(builder.compile(3).snapshot.servers.is_empty());
+}
+
+#[test]
+fn what_leads_nowhere_is_left_out_and_named_and_the_rest_goes_on() {
+    let mut world = world();
+    world.servers[0].tools.push(entry("time_zzz", "upstreams/time/tools/zzz"));
+    world.servers[0].tools.push(entry("web_get", "upstreams/web/tools/get"));
+    let mut builder = builder(&world);
+    let compiled = builder.compile(1);
+    let gaps: Vec<&str> = compiled.gaps.iter().map(|gap| &*gap.to).collect();
+    assert_eq!(gaps, ["upstreams/time/tools/zzz", "upstreams/web/tools/get"]);
+    assert_eq!(compiled.snapshot.servers.get("dev").unwrap().tools.entries.len(), 2);
+
+    // What was missing arrives later, in any order.
+    let later = Resources {
+        upstreams: vec![upstream("web")],
+        tools: vec![tool("web", "get", r#"{"name":"get"}"#), tool("time", "zzz", r#"{"name":"zzz"}"#)],
+        ..Default::default()
+    };
+    for offer in later.offers().into_iter().rev() {
+        builder.put(offer).unwrap();
+    }
+    let compiled = builder.compile(2);
+    assert_eq!(compiled.gaps, []);
+    assert_eq!(compiled.snapshot.servers.get("dev").unwrap().tools.entries.len(), 4);
+}
+
+#[test]
+fn an_upstream_is_not_called_without_the_secret_it_needs() {
+    let mut world = world();
+    world.upstreams[0].has_secret = true;
+    let mut builder = builder(&world);
+    let compiled = builder.compile(1);
+    assert!(compiled.snapshot.upstreams.is_empty());
+    assert_eq!(&*compiled.gaps[0].from, "upstreams/time");
+
+    let secret = wire::Secret {
+        name: "upstreams/time".into(),
+        headers: vec![wire::SecretParameter { name: "Authorization".into(), value: "Bearer s3cr3t".into() }],
+        query_parameters: vec![wire::SecretParameter { name: "k".into(), value: "a&b".into() }],
+    };
+    let resources = Resources { secrets: vec![secret], ..Default::default() };
+    builder.put(resources.offers().remove(0)).unwrap();
+    let snapshot = builder.compile(2).snapshot;
+    let upstream = &snapshot.upstreams["time"];
+    assert_eq!(upstream.uri, "http://127.0.0.1:9000/mcp?a=1&k=a%26b");
+    assert_eq!(upstream.credential_headers["authorization"], "Bearer s3cr3t");
+    let shown = format!("{snapshot:?}{builder:?}");
+    assert!(!shown.contains("s3cr3t") && !shown.contains("a%26b"), "Debug shows no secret");
+}
+
+#[test]
+fn what_has_not_changed_is_shared_between_snapshots() {
+    let mut world = world();
+    world.upstreams.push(upstream("web"));
+    world.tools.push(tool("web", "get", r#"{"name":"get"}"#));
+    world.servers.push(server("other", vec![entry("get", "upstreams/web/tools/get")]));
+    world.tokens.push(wire::Token {
+        name: "tokens/same".into(),
+        uid: "uid-same".into(),
+        ..token("all", &["*"])
+    });
+    let mut builder = builder(&world);
+    let first = builder.compile(1).snapshot;
+    let view = Arc::clone(scope(&first, "uid-all").view("dev").unwrap());
+    assert!(Arc::ptr_eq(&first.tokens["uid-all"].scope, &first.tokens["uid-same"].scope));
+
+    // One tool of `web` changes: `other` is built anew, `dev` is not, and its decided view is taken along.
+    let changed =
+        Resources { tools: vec![tool("web", "get", r#"{"name":"get","title":"G"}"#)], ..Default::default() };
+    builder.put(changed.offers().remove(0)).unwrap();
+    let second = builder.compile(2).snapshot;
+    let same = |id: &str| Arc::ptr_eq(first.servers.get(id).unwrap(), second.servers.get(id).unwrap());
+    assert_eq!((same("dev"), same("other")), (true, false));
+    assert!(Arc::ptr_eq(&first.upstreams["web"], &second.upstreams["web"]));
+    assert!(Arc::ptr_eq(&view, scope(&second, "uid-all").view("dev").unwrap()));
+    let generation = |s: &Snapshot| s.servers.get("other").unwrap().tools_generation;
+    assert_ne!(generation(&first), generation(&second));
+
+    // Nothing changes: everything is the same.
+    let third = builder.compile(3).snapshot;
+    assert!(Arc::ptr_eq(&second.tokens["uid-all"], &third.tokens["uid-all"]));
+    assert!(Arc::ptr_eq(&second.trust, &third.trust));
+}
+
+#[test]
+fn generations_move_with_what_clients_see_and_with_announcements() {
+    let generations = |world: &Resources| {
+        let (snapshot, _) = compile(world);
+        let server = snapshot.servers.get("dev").unwrap();
+        (server.tools_generation, server.resources_generation)
+    };
+    let base = generations(&world());
+    assert_eq!(base, generations(&world()), "equal on every edge");
+    let mut announced = world();
+    announced.upstreams[0].tools_generation = 1;
+    assert_ne!(base.0, generations(&announced).0);
+    assert_eq!(base.1, generations(&announced).1);
+    let mut credential = world();
+    credential.upstreams[0].credential_version = "2".into();
+    assert_eq!(base, generations(&credential), "clients do not see it");
+}
+
+#[test]
+fn servers_share_equal_entries() {
+    let mut world = world();
+    let tools = world.servers[0].tools.clone();
+    world.servers.push(server("twin", tools));
+    let (snapshot, _) = compile(&world);
+    let at = |id: &str| &snapshot.servers.get(id).unwrap().tools.entries[0];
+    assert!(Arc::ptr_eq(at("dev"), at("twin")));
+}
+
+#[test]
+fn the_trust_bundle_is_parsed_and_its_generation_follows_the_keys() {
+    let (snapshot, _) = compile(&world());
+    assert_eq!(snapshot.trust.max_age, Duration::from_secs(60));
+    assert_eq!(snapshot.trust.sealing.len(), 1);
+    let jwk = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
+    let mut with_key = world();
+    with_key.trust_bundles[0].verification_keys.push(wire::VerificationKey {
+        key_id: "k1".into(),
+        algorithm: "ES256".into(),
+        public_jwk_json: jwk.into(),
+    });
+    let (other, refusals) = compile(&with_key);
+    assert_eq!(refusals, []);
+    assert!(other.trust.keys.contains_key("k1"));
+    assert_ne!(other.trust.generation, snapshot.trust.generation);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever comes and goes in whatever order, what is built step by step equals what is built at once.
+    #[test]
+    fn incremental_builds_equal_whole_ones(steps in proptest::collection::vec((0usize..7, 0u8..3, any::<bool>()), 1..30)) {
+        let mut builder = Builder::new(PageLimits::default(), Budget::default());
+        for (slot, variant, compile_now) in steps {
+            let offers = variant_world(variant).offers();
+            let offer = offers[slot % offers.len()].clone();
+            match variant {
+                2 => builder.remove(offer.kind, &offer.name),
+                _ => builder.put(offer).expect("it can be used"),
+            }
+            if compile_now {
+                builder.compile(1);
+            }
+        }
+        let mut whole = Builder::new(PageLimits::default(), Budget::default());
+        for kind in Kind::ALL.into_iter().rev() {
+            for (name, held) in builder.held(kind) {
+                let (version, body) = (held.version.to_string(), held.body.clone());
+                whole.put(Offer { kind, name: name.to_owned(), version, body }).expect("it can be used");
+            }
+        }
+        prop_assert_eq!(seen(&builder.compile(2).snapshot), seen(&whole.compile(2).snapshot));
+    }
+}
+
+fn variant_world(variant: u8) -> Resources {
+    let mut world = world();
+    if variant == 1 {
+        world.upstreams[0].legacy_version.clear();
+        world.tools[0].definition_json = r#"{"name":"now","v":2}"#.into();
+        world.tokens[0].tools = vec!["time_set".into()];
+        world.servers[0].tools.pop();
+    }
+    world
+}
+
+/// All that a client could tell apart.
+fn seen(snapshot: &Snapshot) -> Vec<String> {
+    let mut seen = Vec::new();
+    for token in snapshot.tokens.values() {
+        for server in snapshot.servers.iter() {
+            let Some(view) = token.scope.view(&server.id) else { continue };
+            let pages = view.pages(List::Tools, Era::Legacy);
+            let modern = view.pages(List::Tools, Era::Modern);
+            seen.push(format!("{} {pages:?} {modern:?} {}", token.name, server.tools_generation));
+        }
+    }
+    seen.sort();
+    seen
+}

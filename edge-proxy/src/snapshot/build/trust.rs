@@ -1,0 +1,86 @@
+//! The trust bundle, with its keys parsed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
+use trunkline::edge::v1 as wire;
+
+use super::super::{Fingerprint, Kind, SealingKey, Trust, VerificationKey};
+use super::held::HeldResources;
+use super::{Unusable, decode};
+
+/// The trust bundle that is held; one that believes nothing where there is none.
+pub(super) fn of(held: &HeldResources) -> Arc<Trust> {
+    let bundle = held.get(Kind::TrustBundle, "default");
+    bundle.and_then(|held| convert(&decode(held)).ok()).map(Arc::new).unwrap_or_default()
+}
+
+pub(super) fn convert(bundle: &wire::TrustBundle) -> Result<Trust, Unusable> {
+    let missing = |field: &'static str, value: &str| match value {
+        "" => Err(Unusable::Empty { field }),
+        _ => Ok(()),
+    };
+    missing("issuer", &bundle.issuer)?;
+    missing("audience", &bundle.audience)?;
+    Ok(Trust {
+        issuer: bundle.issuer.as_str().into(),
+        audience: bundle.audience.as_str().into(),
+        keys: verification_keys(&bundle.verification_keys)?,
+        sealing: sealing_keys(&bundle.sealing_keys)?,
+        generation: generation(bundle),
+        max_age: max_age(bundle)?,
+    })
+}
+
+fn verification_keys(keys: &[wire::VerificationKey]) -> Result<HashMap<Box<str>, VerificationKey>, Unusable> {
+    let bad = |problem| Unusable::Field { field: "verification_keys", problem };
+    let mut parsed = HashMap::with_capacity(keys.len());
+    for wire::VerificationKey { key_id, algorithm, public_jwk_json } in keys {
+        if algorithm != "ES256" {
+            return Err(bad(format!("has {key_id:?} with the algorithm {algorithm:?}; ES256 is known")));
+        }
+        let jwk: Jwk = serde_json::from_str(public_jwk_json)
+            .map_err(|_| bad(format!("has {key_id:?}, which is no public key (RFC 7517)")))?;
+        let key = DecodingKey::from_jwk(&jwk)
+            .map_err(|_| bad(format!("has {key_id:?}, which is no key for ES256")))?;
+        let key = VerificationKey { algorithm: Algorithm::ES256, key };
+        if parsed.insert(key_id.as_str().into(), key).is_some() {
+            return Err(bad(format!("has {key_id:?} twice")));
+        }
+    }
+    Ok(parsed)
+}
+
+fn sealing_keys(keys: &[wire::SealingKey]) -> Result<Vec<SealingKey>, Unusable> {
+    let bad = |problem| Unusable::Field { field: "sealing_keys", problem };
+    let mut parsed: Vec<SealingKey> = Vec::with_capacity(keys.len());
+    for key in keys {
+        let unbound = UnboundKey::new(&AES_256_GCM, &key.key)
+            .map_err(|_| bad(format!("has {}, which is not of 32 bytes", key.key_id)))?;
+        if parsed.iter().any(|known| known.id == key.key_id) {
+            return Err(bad(format!("has {} twice", key.key_id)));
+        }
+        parsed.push(SealingKey { id: key.key_id, key: LessSafeKey::new(unbound) });
+    }
+    if parsed.is_empty() {
+        return Err(Unusable::Empty { field: "sealing_keys" });
+    }
+    Ok(parsed)
+}
+
+fn max_age(bundle: &wire::TrustBundle) -> Result<Duration, Unusable> {
+    let given = bundle.max_age.and_then(|age| Duration::try_from(age).ok());
+    let positive = given.filter(|age| age.as_secs() > 0);
+    positive.ok_or(Unusable::Field { field: "max_age", problem: "is not at least a second".into() })
+}
+
+fn generation(bundle: &wire::TrustBundle) -> u64 {
+    let start = Fingerprint::new().part(bundle.issuer.as_bytes()).part(bundle.audience.as_bytes());
+    let keys = bundle.verification_keys.iter().fold(start, |fingerprint, key| {
+        fingerprint.part(key.key_id.as_bytes()).part(key.public_jwk_json.as_bytes())
+    });
+    keys.finish_short()
+}

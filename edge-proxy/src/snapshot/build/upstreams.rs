@@ -1,0 +1,177 @@
+//! Upstreams with their credentials compiled in.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use mcp::revision::{Era, Revision};
+use trunkline::edge::v1 as wire;
+
+use super::super::{Fingerprint, Kind, Upstream};
+use super::held::{Held, HeldResources};
+use super::{ByName, Gap, Unusable, decode, definition};
+
+const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Headers that the edge itself decides; a credential that sets one would break the exchange.
+const NOT_A_CREDENTIAL: [HeaderName; 8] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+];
+
+/// What was built, by name.
+#[derive(Debug, Default)]
+pub(super) struct UpstreamCache(ByName<Arc<Upstream>>);
+
+impl UpstreamCache {
+    /// Builds anew those that changed; returns those that must not be called for want of their secret.
+    pub(super) fn update(&mut self, held: &HeldResources, changed: &HashSet<Box<str>>) -> Vec<Gap> {
+        for name in changed {
+            self.0.remove(name);
+        }
+        let mut gaps = Vec::new();
+        for (name, resource) in held.of(Kind::Upstream) {
+            if self.0.contains_key(name) {
+                continue;
+            }
+            let message: wire::Upstream = decode(resource);
+            let secret = held.get(Kind::Secret, name);
+            if message.has_secret && secret.is_none() {
+                gaps.push(Gap { from: name.into(), to: format!("the secret of {name}").into() });
+                continue;
+            }
+            if let Ok(upstream) = convert(&message, secret.filter(|_| message.has_secret)) {
+                self.0.insert(name.into(), Arc::new(upstream));
+            }
+        }
+        gaps
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.0.get(name)
+    }
+
+    pub(super) fn by_id(&self) -> ByName<Arc<Upstream>> {
+        self.0.values().map(|upstream| (upstream.id.clone(), Arc::clone(upstream))).collect()
+    }
+}
+
+pub(super) fn convert(message: &wire::Upstream, secret: Option<&Held>) -> Result<Upstream, Unusable> {
+    let uri = endpoint(&message.url)?;
+    let (uri, credential_headers) = match secret {
+        Some(held) => {
+            let secret: wire::Secret = decode(held);
+            (with_query(&uri, &secret)?, credential_headers(&secret)?)
+        }
+        None => (uri, HeaderMap::new()),
+    };
+    Ok(Upstream {
+        name: message.name.as_str().into(),
+        id: message.name.trim_start_matches("upstreams/").into(),
+        uid: message.uid.as_str().into(),
+        connection_key: connection_key(message, secret),
+        uri,
+        credential_headers,
+        request_timeout: request_timeout(message)?,
+        modern: modern_revisions(&message.modern_versions),
+        legacy: legacy_revision(&message.legacy_version),
+        legacy_sessionful: message.legacy_sessionful,
+        modern_capabilities: capabilities("modern_capabilities_json", &message.modern_capabilities_json)?,
+        legacy_capabilities: capabilities("legacy_capabilities_json", &message.legacy_capabilities_json)?,
+        tools_generation: message.tools_generation,
+        resources_generation: message.resources_generation,
+        prompts_generation: message.prompts_generation,
+    })
+}
+
+fn endpoint(url: &str) -> Result<Uri, Unusable> {
+    let bad = |problem: &str| Unusable::Field { field: "url", problem: problem.to_owned() };
+    let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(bad("is neither http nor https"));
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(bad("names no host"));
+    }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(bad("contains a user name"));
+    }
+    Ok(uri)
+}
+
+fn with_query(uri: &Uri, secret: &wire::Secret) -> Result<Uri, Unusable> {
+    if secret.query_parameters.is_empty() {
+        return Ok(uri.clone());
+    }
+    let mut query = url::form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
+    for parameter in &secret.query_parameters {
+        query.append_pair(&parameter.name, &parameter.value);
+    }
+    let mut parts = uri.clone().into_parts();
+    let path_and_query = format!("{}?{}", uri.path(), query.finish());
+    let too_long = |_| Unusable::Field { field: "query_parameters", problem: "make no URL".into() };
+    parts.path_and_query = Some(path_and_query.parse().map_err(too_long)?);
+    Uri::from_parts(parts).map_err(|_| Unusable::Field { field: "url", problem: "is not a URL".into() })
+}
+
+pub(super) fn credential_headers(secret: &wire::Secret) -> Result<HeaderMap, Unusable> {
+    let mut headers = HeaderMap::with_capacity(secret.headers.len());
+    for parameter in &secret.headers {
+        let bad = |problem| Unusable::Field { field: "headers", problem };
+        let name = HeaderName::try_from(&parameter.name)
+            .map_err(|_| bad(format!("has {:?}, which is no header name", parameter.name)))?;
+        if NOT_A_CREDENTIAL.contains(&name) || name.as_str().starts_with("mcp-") {
+            return Err(bad(format!("sets {name}, which is no credential")));
+        }
+        let mut value = HeaderValue::try_from(&parameter.value)
+            .map_err(|_| bad(format!("has a value for {name} that no header can carry")))?;
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn request_timeout(message: &wire::Upstream) -> Result<Duration, Unusable> {
+    let Some(timeout) = message.request_timeout else { return Ok(DEFAULT_REQUEST_TIMEOUT) };
+    let positive = Duration::try_from(timeout).ok().filter(|timeout| !timeout.is_zero());
+    positive.ok_or(Unusable::Field { field: "request_timeout", problem: "is not positive".into() })
+}
+
+/// Those that this edge speaks; later ones are for later edges.
+fn modern_revisions(versions: &[String]) -> Vec<Revision> {
+    let known = versions.iter().filter_map(|version| Revision::parse(version));
+    let mut revisions: Vec<Revision> = known.filter(|revision| revision.era() == Era::Modern).collect();
+    revisions.sort_unstable_by(|a, b| b.cmp(a));
+    revisions.dedup();
+    revisions
+}
+
+fn legacy_revision(version: &str) -> Option<Revision> {
+    Revision::parse(version).filter(|revision| revision.era() == Era::Legacy)
+}
+
+fn capabilities(field: &'static str, json: &str) -> Result<Box<str>, Unusable> {
+    if json.is_empty() {
+        return Ok("{}".into());
+    }
+    definition::object(json).map_err(|problem| Unusable::Json { field, problem })?;
+    Ok(json.into())
+}
+
+fn connection_key(message: &wire::Upstream, secret: Option<&Held>) -> u64 {
+    let secret_version = secret.map_or("", |held| &held.version);
+    Fingerprint::new()
+        .part(message.uid.as_bytes())
+        .part(message.url.as_bytes())
+        .part(message.credential_version.as_bytes())
+        .part(secret_version.as_bytes())
+        .finish_short()
+}

@@ -6,7 +6,9 @@
 
 pub mod auth;
 pub mod clock;
+pub mod discovery;
 pub mod domain;
 pub mod error;
+pub mod snapshot;
 pub mod store;
 pub mod sync;

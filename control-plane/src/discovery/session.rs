@@ -1,0 +1,220 @@
+//! One edge's stream as a state machine: an event in, actions out.
+//!
+//! It does no IO, reads no clock and must not know gRPC transport, the registry or other edges.
+
+use std::sync::Arc;
+
+use prost_types::Any;
+use trunkline::discovery::v1::{
+    EdgeRefusal, Refusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
+};
+
+use super::substream::{Load, Substream};
+use crate::snapshot::world::{TYPES, Type, World};
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Event {
+    /// The edge says something.
+    Request(StreamResourcesRequest),
+    /// The registry moved.
+    World(Arc<World>),
+    /// It is time for a sign of life.
+    Heartbeat,
+    /// This control plane is about to stop.
+    Drain,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Send this. `send_time` is left for the sender to fill in.
+    Send(StreamResourcesResponse),
+    /// The edge stands here now.
+    Progress(Progress),
+    /// End the stream.
+    Close,
+}
+
+/// Where an edge stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// Everything of the world at this revision was sent, or needed no sending.
+    pub sent: i64,
+    /// Everything of the world at this revision was answered, by acceptance or refusal.
+    pub answered: i64,
+    /// Everything of the world at this revision was accepted.
+    pub acked: i64,
+    /// What is refused at present.
+    pub refusals: Vec<EdgeRefusal>,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub struct Session {
+    stream: String,
+    next_nonce: u64,
+    world: Arc<World>,
+    types: [Substream; TYPES],
+    progress: Progress,
+    greeted: bool,
+}
+
+impl Session {
+    /// A stream that has just begun. `stream` tells its nonces from those of others.
+    pub fn new(stream: impl Into<String>, world: Arc<World>) -> Self {
+        Self {
+            stream: stream.into(),
+            next_nonce: 0,
+            world,
+            types: Default::default(),
+            progress: Progress::default(),
+            greeted: false,
+        }
+    }
+
+    /// Takes an event.
+    pub fn on(&mut self, event: Event) -> Vec<Action> {
+        match event {
+            Event::Request(request) => self.on_request(request),
+            Event::World(world) => self.on_world(world),
+            Event::Heartbeat if self.types.iter().any(unsent) => Vec::new(),
+            Event::Heartbeat => vec![Action::Send(self.sign_of_life(false))],
+            Event::Drain => vec![Action::Send(self.sign_of_life(true)), Action::Close],
+        }
+    }
+
+    fn on_request(&mut self, request: StreamResourcesRequest) -> Vec<Action> {
+        // A type that only a newer edge knows has nothing to send, and is no error.
+        let Some(kind) = Type::parse(&request.type_url) else { return Vec::new() };
+        let target = self.world.items(kind).clone();
+        let substream = &mut self.types[kind.index()];
+        substream.open(request.initial_versions.into_iter());
+        substream.subscribe(request.subscribe, &request.unsubscribe);
+        let refusals: Vec<_> = request.refusals.into_iter().map(|refusal| (refusal.name, refusal.reason)).collect();
+        substream.aim(&target);
+        // An answer with another nonce than the last is to a response that no longer counts.
+        if !substream.answer(&request.response_nonce, &refusals) {
+            substream.compare();
+        }
+        self.push()
+    }
+
+    fn on_world(&mut self, world: Arc<World>) -> Vec<Action> {
+        for (kind, substream) in Type::ALL.into_iter().zip(&mut self.types) {
+            if substream.opened {
+                substream.aim(world.items(kind));
+            }
+        }
+        self.world = world;
+        self.push()
+    }
+
+    /// Sends what may be sent: additions in push order, then removals in reverse.
+    fn push(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.push_additions(&mut actions);
+        self.push_removals(&mut actions);
+        self.report(&mut actions);
+        actions
+    }
+
+    /// A type waits while one before it has something left to send: what it leads to goes first.
+    fn push_additions(&mut self, actions: &mut Vec<Action>) {
+        for kind in Type::ALL {
+            // A token that is gone must stop working at once, and nothing leads to it.
+            self.send(kind, true, kind == Type::Token, actions);
+            if self.types[kind.index()].adds_wait() {
+                break;
+            }
+        }
+        self.send(Type::Token, false, true, actions);
+    }
+
+    /// Nothing is taken away while additions that may replace it are unsent or unanswered, nor before the
+    /// edge has said what it holds of everything.
+    fn push_removals(&mut self, actions: &mut Vec<Action>) {
+        if !self.complete() || self.types.iter().any(|substream| substream.adds_wait() || substream.adds_fly()) {
+            return;
+        }
+        for kind in Type::ALL.into_iter().rev() {
+            self.send(kind, false, true, actions);
+            if self.types[kind.index()].removals_wait() {
+                break;
+            }
+        }
+    }
+
+    fn send(&mut self, kind: Type, adds: bool, removals: bool, actions: &mut Vec<Action>) {
+        let nonce = format!("{}.{}", self.stream, self.next_nonce);
+        if let Some(load) = self.types[kind.index()].load(&nonce, adds, removals) {
+            self.next_nonce += 1;
+            actions.push(Action::Send(self.response(kind, nonce, load)));
+        }
+    }
+
+    fn response(&self, kind: Type, nonce: String, load: Load) -> StreamResourcesResponse {
+        let resources = load.resources.into_iter().map(|(name, item)| VersionedResource {
+            name: name.to_string(),
+            version: item.version.to_string(),
+            body: Some(Any { type_url: kind.url().to_owned(), value: item.body.clone() }),
+        });
+        StreamResourcesResponse {
+            type_url: kind.url().to_owned(),
+            resources: resources.collect(),
+            removed: load.removed.iter().map(ToString::to_string).collect(),
+            nonce,
+            revision: self.world.revision,
+            ..Default::default()
+        }
+    }
+
+    fn sign_of_life(&self, draining: bool) -> StreamResourcesResponse {
+        StreamResourcesResponse { revision: self.world.revision, draining, ..Default::default() }
+    }
+
+    /// Edges subscribe in push order, so one that has spoken of servers has spoken of all that it will.
+    fn complete(&self) -> bool {
+        self.types[Type::Server.index()].opened
+    }
+
+    /// Says where the edge stands, when that changed.
+    fn report(&mut self, actions: &mut Vec<Action>) {
+        let mut progress = Progress { refusals: self.refusals(), ..self.progress.clone() };
+        if self.complete() {
+            let revision = self.world.revision;
+            if !self.types.iter().any(unsent) {
+                progress.sent = revision;
+            }
+            if self.types.iter().all(Substream::settled) {
+                progress.answered = revision;
+                if progress.refusals.is_empty() {
+                    progress.acked = revision;
+                }
+                // The first time, so that an edge which holds everything already learns that it does.
+                if !std::mem::replace(&mut self.greeted, true) {
+                    actions.push(Action::Send(self.sign_of_life(false)));
+                }
+            }
+        }
+        if progress != self.progress {
+            self.progress = progress.clone();
+            actions.push(Action::Progress(progress));
+        }
+    }
+
+    fn refusals(&self) -> Vec<EdgeRefusal> {
+        let of_type = |kind: Type| {
+            self.types[kind.index()].refusals().iter().map(move |(name, refused)| EdgeRefusal {
+                type_url: kind.url().to_owned(),
+                refusal: Some(Refusal { name: name.to_string(), reason: refused.reason.clone() }),
+                resource_version: refused.version.to_string(),
+            })
+        };
+        Type::ALL.into_iter().flat_map(of_type).collect()
+    }
+}
+
+fn unsent(substream: &Substream) -> bool {
+    substream.adds_wait() || substream.removals_wait()
+}

@@ -130,6 +130,19 @@ impl Gateway {
 
     /// Starts an edge on its addresses, and waits until it accepts connections.
     pub(crate) async fn start_edge(&mut self, index: usize) {
+        self.spawn_edge(index);
+        let edge = &mut self.edges[index];
+        let process = edge.process.as_mut().unwrap();
+        eventually("the edge listens", PATIENCE, || {
+            process.assert_alive();
+            let connect = tokio::net::TcpStream::connect(edge.address.clone());
+            async move { connect.await.map(drop).map_err(|e| e.to_string()) }
+        })
+        .await;
+    }
+
+    /// Starts the process of an edge.
+    pub(crate) fn spawn_edge(&mut self, index: usize) {
         let data = self.folder.path().join(format!("edge{index}"));
         let control = format!("http://{}", self.control_address);
         let edge = &mut self.edges[index];
@@ -140,15 +153,7 @@ impl Gateway {
             .arg("--data-dir")
             .arg(data);
         command.args(&edge.options).env("TRUNKLINE_JOIN_TOKEN", &edge.join_token);
-        let mut process = Process::start(&format!("edge{index}"), command, self.folder.path());
-        let address = edge.address.clone();
-        eventually("the edge listens", PATIENCE, || {
-            process.assert_alive();
-            let connect = tokio::net::TcpStream::connect(address.clone());
-            async move { connect.await.map(drop).map_err(|e| e.to_string()) }
-        })
-        .await;
-        edge.process = Some(process);
+        edge.process = Some(Process::start(&format!("edge{index}"), command, self.folder.path()));
     }
 
     /// SIGKILL.

@@ -6,11 +6,14 @@ ARGS ?=
 # Options for `make bench`: make bench BENCH='--short'
 BENCH ?=
 
+# Options for `make conformance`: make conformance CONFORMANCE='--target direct --scenario tools-list'
+CONFORMANCE ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench ci clean
+.PHONY: help run build test lint bench conformance ci clean
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Builds and starts a whole gateway on embedded storage, and says what to do next
 	tests/setup.sh build
@@ -39,6 +42,11 @@ bench: ## One table: direct, one nginx hop, one Trunkline edge (2-4 minutes; BEN
 	tests/setup.sh build bench
 	$(CARGO) build --locked --release --workspace --bins --benches
 	$(CARGO) bench --locked --bench hop -- $(BENCH)
+
+conformance: ## The public MCP conformance suite: direct, through one edge, through three without stickiness
+	tests/setup.sh build conformance
+	$(CARGO) build --locked --workspace --bins --example conformance-server
+	python3 tests/conformance/run.py --programs "$(TARGET)/debug" --results "$(TARGET)/conformance" $(CONFORMANCE)
 
 ci: lint test ## What must be green: lint and test
 

@@ -4,6 +4,7 @@
 #   tools     Python and npm packages, pinned, in .tools/ (git-ignored)
 #   services  PostgreSQL and Redis, for private instances that the tests start themselves
 #   bench     nginx, the hop that `make bench` compares with
+#   conformance  the public MCP conformance suite, pinned, and the Node that it needs, in .tools/conformance/
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -65,9 +66,22 @@ tools() {
     echo "$want" >$stamp
 }
 
+conformance() {
+    has python3 || apt python3
+    has npm || apt nodejs npm
+    stamp=.tools/conformance/stamp
+    want=$(cat tests/conformance/package-lock.json | sha256sum)
+    [ "$(cat $stamp 2>/dev/null)" = "$want" ] && return 0
+    say "installing the conformance suite"
+    mkdir -p .tools/conformance
+    cp tests/conformance/package.json tests/conformance/package-lock.json .tools/conformance/
+    (cd .tools/conformance && npm install --no-save --no-audit --no-fund --loglevel=error --ignore-scripts >&2)
+    echo "$want" >$stamp
+}
+
 for part in "$@"; do
     case $part in
-    build | tools | services | bench) "$part" ;;
+    build | tools | services | bench | conformance) "$part" ;;
     *) say "unknown part: $part" && exit 2 ;;
     esac
 done

@@ -1,0 +1,11 @@
+//! The codecs and tables, from the outside.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod envelope;
+mod header;
+mod json;
+mod splice;
+mod sse;
+mod stdio;
+mod strategies;
+mod tables;

@@ -36,6 +36,7 @@ pub enum JsonError {
 ///
 /// # Errors
 /// When `object` is not one JSON object, or has one of the wanted members twice.
+#[inline]
 pub fn members<'a, const N: usize>(
     object: &'a str,
     keys: [&str; N],
@@ -65,7 +66,7 @@ pub fn each_member<'a>(
     let mut scanner = Scanner::new(object);
     scanner.space();
     scanner.object(visit)?;
-    scanner.end()
+    scanner.end().map_err(|stop| scanner.error(stop))
 }
 
 /// Calls `visit` with every element (raw) of `array`, in order.
@@ -79,7 +80,7 @@ pub fn each_element<'a, E: From<JsonError>>(
     let mut scanner = Scanner::new(array);
     scanner.space();
     scanner.array(visit)?;
-    Ok(scanner.end()?)
+    Ok(scanner.end().map_err(|stop| scanner.error(stop))?)
 }
 
 /// What a raw JSON string says.
@@ -90,9 +91,9 @@ pub fn string(raw: &str) -> Result<Cow<'_, str>, JsonError> {
     let mut scanner = Scanner::new(raw);
     scanner.space();
     let start = scanner.at() + 1;
-    scanner.string()?;
+    scanner.string().map_err(|stop| scanner.error(stop))?;
     let inner = &raw[start..scanner.at() - 1];
-    scanner.end()?;
+    scanner.end().map_err(|stop| scanner.error(stop))?;
     unescape(inner).ok_or(JsonError::Surrogate)
 }
 

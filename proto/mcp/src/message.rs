@@ -115,7 +115,7 @@ impl<'a> Envelope<'a> {
         }
         let mut parts = Parts::default();
         scanner.object(|key, value| parts.put(key, value))?;
-        scanner.end()?;
+        scanner.end().map_err(|stop| scanner.error(stop))?;
         parts.envelope()
     }
 
@@ -168,7 +168,7 @@ fn utf8(source: &[u8]) -> Result<&str, EnvelopeError> {
 fn not_object(mut scanner: Scanner<'_>) -> EnvelopeError {
     match scanner.value().and_then(|_| scanner.end()) {
         Ok(()) => EnvelopeError::NotObject,
-        Err(e) => EnvelopeError::Json(e),
+        Err(stop) => EnvelopeError::Json(scanner.error(stop)),
     }
 }
 

@@ -10,12 +10,24 @@ pub(crate) const MAX_DEPTH: u32 = u128::BITS;
 /// A position in JSON text.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
+    bytes: &'a [u8],
     at: usize,
+    failure: Failure,
+}
+
+/// The scanner stopped; why is noted in it. It is empty so that the thousands of results on the way are, too.
+pub(crate) struct Stop;
+
+/// Why a scanner stopped.
+#[derive(Clone, Copy)]
+enum Failure {
+    Expected(&'static str),
+    TooDeep,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self { text, bytes: text.as_bytes(), at: 0, failure: Failure::Expected("a value") }
     }
 
     /// Where it stands, in bytes from the start of the text.
@@ -23,22 +35,26 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.bytes.get(self.at).copied()
     }
 
     /// Steps over `byte` when it is next.
+    #[inline]
     pub(crate) fn take(&mut self, byte: u8) -> bool {
         let taken = self.peek() == Some(byte);
         self.at += usize::from(taken);
         taken
     }
 
-    pub(crate) fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), JsonError> {
+    #[inline]
+    pub(crate) fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), Stop> {
         if self.take(byte) { Ok(()) } else { Err(self.wrong(name)) }
     }
 
     /// Steps over white space.
+    #[inline]
     pub(crate) fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
@@ -46,18 +62,31 @@ impl<'a> Scanner<'a> {
     }
 
     /// Nothing but white space may follow.
-    pub(crate) fn end(&mut self) -> Result<(), JsonError> {
+    #[inline]
+    pub(crate) fn end(&mut self) -> Result<(), Stop> {
         self.space();
         if self.at == self.text.len() { Ok(()) } else { Err(self.wrong("the end")) }
     }
 
-    /// The error for something else than `expected` being here.
-    pub(crate) fn wrong(&self, expected: &'static str) -> JsonError {
-        JsonError::Syntax { at: self.at, expected }
+    /// Stops because something else than `expected` is here.
+    #[cold]
+    fn wrong(&mut self, expected: &'static str) -> Stop {
+        self.failure = Failure::Expected(expected);
+        Stop
+    }
+
+    /// Why it stopped.
+    #[cold]
+    pub(crate) fn error(&self, _stopped: Stop) -> JsonError {
+        match self.failure {
+            Failure::Expected(expected) => JsonError::Syntax { at: self.at, expected },
+            Failure::TooDeep => JsonError::Depth { at: self.at },
+        }
     }
 
     /// One value of any type, as it is written.
-    pub(crate) fn value(&mut self) -> Result<&'a str, JsonError> {
+    #[inline]
+    pub(crate) fn value(&mut self) -> Result<&'a str, Stop> {
         let start = self.at;
         match self.peek() {
             Some(b'{' | b'[') => self.nested()?,
@@ -67,51 +96,57 @@ impl<'a> Scanner<'a> {
     }
 
     /// The members of an object, keys as they are written (quotes included).
+    #[inline]
     pub(crate) fn object<E: From<JsonError>>(
         &mut self,
         mut visit: impl FnMut(&'a str, &'a str) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.expect(b'{', "an object")?;
-        self.space();
-        if self.take(b'}') {
-            return Ok(());
-        }
-        loop {
-            let key = self.key()?;
-            let value = self.value()?;
+        let mut more = self.first(b'{', b'}', "an object");
+        while more.map_err(|stop| self.error(stop))? {
+            let key = self.key().map_err(|stop| self.error(stop))?;
+            let value = self.value().map_err(|stop| self.error(stop))?;
             visit(key, value)?;
-            self.space();
-            if self.take(b'}') {
-                return Ok(());
-            }
-            self.expect(b',', "',' or '}'")?;
-            self.space();
+            more = self.further(b'}', "',' or '}'");
         }
+        Ok(())
     }
 
     /// The elements of an array.
+    #[inline]
     pub(crate) fn array<E: From<JsonError>>(
         &mut self,
         mut visit: impl FnMut(&'a str) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.expect(b'[', "an array")?;
+        let mut more = self.first(b'[', b']', "an array");
+        while more.map_err(|stop| self.error(stop))? {
+            let value = self.value().map_err(|stop| self.error(stop))?;
+            visit(value)?;
+            more = self.further(b']', "',' or ']'");
+        }
+        Ok(())
+    }
+
+    /// Steps into a container; whether there is anything in it.
+    fn first(&mut self, open: u8, close: u8, name: &'static str) -> Result<bool, Stop> {
+        self.expect(open, name)?;
         self.space();
-        if self.take(b']') {
-            return Ok(());
+        Ok(!self.take(close))
+    }
+
+    /// Steps over what follows a member or element; whether there is another.
+    fn further(&mut self, close: u8, names: &'static str) -> Result<bool, Stop> {
+        self.space();
+        if self.take(close) {
+            return Ok(false);
         }
-        loop {
-            visit(self.value()?)?;
-            self.space();
-            if self.take(b']') {
-                return Ok(());
-            }
-            self.expect(b',', "',' or ']'")?;
-            self.space();
-        }
+        self.expect(b',', names)?;
+        self.space();
+        Ok(true)
     }
 
     /// A key with its colon and the space around it.
-    fn key(&mut self) -> Result<&'a str, JsonError> {
+    #[inline]
+    fn key(&mut self) -> Result<&'a str, Stop> {
         let start = self.at;
         self.string()?;
         let key = &self.text[start..self.at];
@@ -122,7 +157,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// An array or object, without recursion: what attackers nest costs no stack.
-    fn nested(&mut self) -> Result<(), JsonError> {
+    fn nested(&mut self) -> Result<(), Stop> {
         let mut open = Nesting::default();
         loop {
             if self.opens(&mut open)? {
@@ -135,13 +170,17 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over one value; true when it stepped into a container that has members to come.
-    fn opens(&mut self, open: &mut Nesting) -> Result<bool, JsonError> {
+    #[inline]
+    fn opens(&mut self, open: &mut Nesting) -> Result<bool, Stop> {
         let (object, close) = match self.peek() {
             Some(b'{') => (true, b'}'),
             Some(b'[') => (false, b']'),
             _ => return self.leaf().map(|()| false),
         };
-        open.push(object).ok_or(JsonError::Depth { at: self.at })?;
+        if !open.push(object) {
+            self.failure = Failure::TooDeep;
+            return Err(Stop);
+        }
         self.at += 1;
         self.space();
         if self.take(close) {
@@ -155,7 +194,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// After a value: closes what ends here; true when the outermost container did.
-    fn closes(&mut self, open: &mut Nesting) -> Result<bool, JsonError> {
+    #[inline]
+    fn closes(&mut self, open: &mut Nesting) -> Result<bool, Stop> {
         while open.depth > 0 {
             self.space();
             let object = open.in_object();
@@ -178,7 +218,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// A value that holds no other.
-    fn leaf(&mut self) -> Result<(), JsonError> {
+    #[inline]
+    fn leaf(&mut self) -> Result<(), Stop> {
         match self.peek() {
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -189,15 +230,15 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn literal(&mut self, word: &'static str) -> Result<(), JsonError> {
-        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+    fn literal(&mut self, word: &'static str) -> Result<(), Stop> {
+        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
             return Err(self.wrong("a value"));
         }
         self.at += word.len();
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), JsonError> {
+    fn number(&mut self) -> Result<(), Stop> {
         self.take(b'-');
         if !self.take(b'0') {
             self.digits()?;
@@ -212,7 +253,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn digits(&mut self) -> Result<(), JsonError> {
+    fn digits(&mut self) -> Result<(), Stop> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
@@ -221,9 +262,9 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string, quotes included.
-    pub(crate) fn string(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn string(&mut self) -> Result<(), Stop> {
         self.expect(b'"', "a string")?;
-        let bytes = self.text.as_bytes();
+        let bytes = self.bytes;
         loop {
             self.at = plain_until(bytes, self.at);
             match self.peek() {
@@ -238,8 +279,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn escape(&mut self) -> Result<(), JsonError> {
-        let rest = &self.text.as_bytes()[self.at + 1..];
+    fn escape(&mut self) -> Result<(), Stop> {
+        let rest = &self.bytes[self.at + 1..];
         let length = match rest {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
             [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|d| d.is_ascii_hexdigit()) => 6,
@@ -258,13 +299,14 @@ struct Nesting {
 }
 
 impl Nesting {
-    fn push(&mut self, object: bool) -> Option<()> {
+    /// Whether there was room.
+    fn push(&mut self, object: bool) -> bool {
         if self.depth == MAX_DEPTH {
-            return None;
+            return false;
         }
         self.objects = self.objects << 1 | u128::from(object);
         self.depth += 1;
-        Some(())
+        true
     }
 
     fn pop(&mut self) {

@@ -106,7 +106,7 @@ impl Channel {
     }
 
     /// Opens the stream of a session, or takes one up after `last_event`.
-    pub(super) async fn get(&self, last_event: Option<&Bytes>) -> Result<Events, ClientError> {
+    pub(super) async fn get(&self, last_event: Option<&Bytes>) -> Result<Box<Events>, ClientError> {
         let mut headers = self.session_headers();
         headers.insert(header::ACCEPT, HeaderValue::from_static(names::EVENT_STREAM));
         if let Some(id) = last_event.and_then(|id| HeaderValue::from_bytes(id).ok()) {
@@ -218,7 +218,7 @@ impl Channel {
     /// Reads a stream, taken up again where it breaks and the server lets us, until the response to `id`.
     async fn stream(
         &self,
-        mut events: Events,
+        mut events: Box<Events>,
         id: &str,
         silence: Option<Duration>,
         on_notification: OnNotification<'_>,

@@ -37,7 +37,7 @@ pub(super) enum Answer {
     /// One body.
     Json(Bytes),
     /// A stream.
-    Events(Events),
+    Events(Box<Events>),
 }
 
 impl Http {
@@ -84,7 +84,7 @@ impl Http {
                 let body = self.body(response, MAX_MESSAGE_BYTES).await?;
                 Ok(Answer::Json(body))
             }
-            EVENT_STREAM => Ok(Answer::Events(Events::new(response))),
+            EVENT_STREAM => Ok(Answer::Events(Box::new(Events::new(response)))),
             other => {
                 let wrong = format!("content type {other:?} instead of {JSON} or {EVENT_STREAM}");
                 Err(ClientError::Http { status: status.as_u16(), excerpt: self.clean(&wrong) })

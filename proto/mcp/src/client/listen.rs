@@ -42,7 +42,7 @@ const EVERYTHING: &str =
 /// A stream that is listened to.
 struct Listening {
     channel: Arc<Channel>,
-    events: Events,
+    events: Box<Events>,
     /// The id of the request that it answers, in the modern era.
     request: Option<String>,
     over: bool,

@@ -96,8 +96,8 @@ impl Session {
         listen::open(self.channel.clone()).await
     }
 
-    /// Ends the session, as well as that goes.
-    pub async fn close(self) {
+    /// Ends the session, as well as that goes. Whoever still uses it is told that it is lost.
+    pub async fn close(&self) {
         self.channel.delete().await;
     }
 }

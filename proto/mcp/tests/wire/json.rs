@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::strategies;
 
+type Edits<'e> = &'e [(&'e str, Option<&'e str>)];
+
 #[test]
 fn members_are_found_wherever_they_are() {
     let object = r#" {"b" : [1, 2] , "other":{"a":0}, "\u0061": "x"} "#;
@@ -48,7 +50,7 @@ fn strings_lose_their_escapes() {
 
 #[test]
 fn members_are_set_and_every_other_byte_stays() {
-    let cases: &[(&str, &[(&str, Option<&str>)], &str)] = &[
+    let cases: &[(&str, Edits<'_>, &str)] = &[
         ("{}", &[], "{}"),
         ("{ }", &[("a", Some("1"))], r#"{"a":1 }"#),
         (" {} ", &[("a", Some("1")), ("b", Some("2"))], r#" {"a":1,"b":2} "#),

@@ -26,8 +26,10 @@ fn overlapping_edits_panic() {
     let _out = Splice::new().replace(0..2, "x").replace(1..3, "y").apply(b"abcd");
 }
 
+type Edit = (std::ops::Range<usize>, Vec<u8>);
+
 /// Cut points and pieces, as sorted edits that do not overlap.
-fn edits() -> impl Strategy<Value = (Vec<u8>, Vec<(std::ops::Range<usize>, Vec<u8>)>)> {
+fn edits() -> impl Strategy<Value = (Vec<u8>, Vec<Edit>)> {
     let source = prop::collection::vec(any::<u8>(), 0..60);
     let cuts =
         prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 0..5)), 0..6);

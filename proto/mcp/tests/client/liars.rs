@@ -1,0 +1,170 @@
+//! Servers that do not keep to the protocol: a precise error, in bounded memory and time.
+
+use axum::body::Bytes;
+use mcp::client::{ClientError, Endpoint, MAX_MESSAGE_BYTES, ProbeError, Session, Url, probe};
+use mcp::method::Method;
+use mcp::revision::Revision;
+
+use crate::liar::{Answer, Asked, Liar, endless, events, info, json, stalling, text};
+
+async fn probed(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> (ProbeError, Vec<Asked>) {
+    let liar = Liar::start(script).await;
+    let error = probe(&liar.endpoint, &info()).await.unwrap_err();
+    (error, liar.asked())
+}
+
+#[tokio::test]
+async fn nobody_is_there() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let liar = Liar::start(|_| json(200, "")).await;
+    let mut url = liar.endpoint.url.clone();
+    url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+    drop(listener);
+    let error = probe(&Endpoint { url, ..liar.endpoint }, &info()).await.unwrap_err();
+    assert!(matches!(&error, ProbeError::Unreachable(_)), "{error:?}");
+    assert_eq!(error.to_string(), "cannot connect: Connection refused (os error 111)");
+}
+
+#[tokio::test]
+async fn credentials_are_asked_for_and_initialize_is_not_tried() {
+    let (error, asked) = probed(|_| {
+        let challenge = "Bearer realm=\"x\", got=\"header-secret\"".to_owned();
+        (401, vec![("www-authenticate", challenge)], "no".into())
+    })
+    .await;
+    assert_eq!(error.to_string(), "HTTP 401: not authorized (Bearer realm=\"x\", got=\"[redacted]\")");
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].is("server/discover"));
+}
+
+#[tokio::test]
+async fn a_web_page_is_not_a_server_and_its_text_loses_our_secrets() {
+    let (error, _) =
+        probed(|_| text(404, "<h1>Not found</h1>\r\n\u{1b}[31m query-secret Bearer header-secret")).await;
+    let excerpt = "<h1>Not found</h1> [31m [redacted] [redacted]".to_owned();
+    assert_eq!(error, ProbeError::NotMcp { status: 404, excerpt });
+    let (error, _) = probed(|_| text(200, "hello")).await;
+    let excerpt = "content type \"text/html\" instead of application/json or text/event-stream".to_owned();
+    assert_eq!(error, ProbeError::NotMcp { status: 200, excerpt });
+}
+
+#[tokio::test]
+async fn an_outage_says_nothing_about_the_era() {
+    let (error, asked) = probed(|_| text(503, "come back later")).await;
+    assert_eq!(error, ProbeError::Unavailable { status: 503, excerpt: "come back later".to_owned() });
+    assert_eq!(asked.len(), 1);
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_origin_is_not_followed() {
+    let other = Liar::start(|_| json(200, "{}")).await;
+    let location = other.endpoint.url.to_string();
+    let (error, _) = probed(move |_| (307, vec![("location", location.clone())], "".into())).await;
+    let excerpt = "redirects to another origin, which is not followed".to_owned();
+    assert_eq!(error, ProbeError::NotMcp { status: 307, excerpt });
+    assert!(other.asked().is_empty());
+}
+
+#[tokio::test]
+async fn messages_that_are_none() {
+    let wrong = |body: &'static str| probed(move |_| json(200, body));
+    let prefix = "not as the protocol wants it: a message: ";
+    assert_eq!(wrong("").await.0.to_string(), format!("{prefix}not JSON: byte 0: expected a value"));
+    assert_eq!(
+        wrong(r#"{"jsonrpc":"2.0","id":1}"#).await.0.to_string(),
+        format!("{prefix}a message must have exactly one of \"method\", \"result\" and \"error\"")
+    );
+    assert_eq!(
+        wrong(r#"{"jsonrpc":"2.0","id":99,"result":{}}"#).await.0.to_string(),
+        "not as the protocol wants it: an answer without a response"
+    );
+    assert_eq!(
+        wrong(r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"1999-01-01"}}"#).await.0.to_string(),
+        "not as the protocol wants it: initialize was answered with protocol version \"1999-01-01\""
+    );
+    assert_eq!(
+        wrong(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-7,"message":"go away"}}"#).await.0.to_string(),
+        "error -7: go away"
+    );
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_cut_off() {
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    let (error, _) = probed(move |_| events(endless(piece.clone()))).await;
+    assert_eq!(error.to_string(), format!("a message is larger than {MAX_MESSAGE_BYTES} bytes"));
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_cut_off() {
+    let piece = Bytes::from(vec![b' '; 1 << 20]);
+    let (error, _) = probed(move |_| json(200, endless(piece.clone()))).await;
+    assert_eq!(error.to_string(), format!("a message is larger than {MAX_MESSAGE_BYTES} bytes"));
+}
+
+#[tokio::test]
+async fn events_without_end_run_into_the_timeout() {
+    let (error, _) = probed(move |_| events(endless(Bytes::from_static(b": keep-alive\n\n")))).await;
+    assert_eq!(error.to_string(), "no answer within 1.5s");
+}
+
+#[tokio::test]
+async fn silence_runs_into_the_timeout_and_the_request_is_called_off() {
+    let liar =
+        Liar::start(|asked| asked.handshake().unwrap_or_else(|| events(stalling("id: 1\ndata:\n\n")))).await;
+    let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let silent = session.request_streaming("tools/call", r#"{"name":"x"}"#, &[], |_, _| {}).await;
+    assert_eq!(silent, Err(ClientError::Timeout(liar.endpoint.timeout)));
+    let last = liar.asked().pop().unwrap();
+    assert_eq!(
+        last.body,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2,"reason":"timeout"}}"#
+    );
+}
+
+#[tokio::test]
+async fn pages_that_go_round_are_noticed() {
+    let liar = Liar::start(|asked| {
+        let next = if asked.body.contains("\"b\"") { "a" } else { "b" };
+        let page = format!(r#"{{"tools":[{{"name":"t"}}],"nextCursor":"{next}"}}"#);
+        asked.handshake().unwrap_or_else(|| json(200, asked.result(&page)))
+    })
+    .await;
+    let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let list = session.list_all(Method::ToolsList, 100).await;
+    assert_eq!(list, Err(ClientError::CursorLoop { method: "tools/list" }));
+}
+
+#[tokio::test]
+async fn definitions_are_kept_byte_for_byte() {
+    let definition = "{ \"name\":\"t\", \"n\":123456789012345678901234567890,\t\"x\":[1.50,\"\\u00e9\"] }";
+    let page = format!("{{\"tools\":[ {definition} ]}}");
+    let liar =
+        Liar::start(move |asked| asked.handshake().unwrap_or_else(|| json(200, asked.result(&page)))).await;
+    let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    assert_eq!(session.list_all(Method::ToolsList, 100).await, Ok(vec![definition.to_owned()]));
+}
+
+#[tokio::test]
+async fn a_get_that_is_refused_says_why() {
+    for (status, expected) in
+        [(405, ClientError::Unsupported), (409, ClientError::Busy), (404, ClientError::SessionLost)]
+    {
+        let liar = Liar::start(move |asked| asked.handshake().unwrap_or_else(|| text(status, ""))).await;
+        let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+        assert_eq!(session.listen().await.err(), Some(expected));
+    }
+}
+
+#[test]
+fn secrets_are_not_debugged() {
+    let endpoint = Endpoint {
+        url: Url::parse("https://user:password@example.com/mcp?key=secret").unwrap(),
+        headers: [("x-key".parse().unwrap(), "secret".parse().unwrap())].into_iter().collect(),
+        timeout: std::time::Duration::from_secs(1),
+    };
+    assert_eq!(
+        format!("{endpoint:?}"),
+        "Endpoint { origin: \"https://example.com\", path: \"/mcp\", timeout: 1s, .. }"
+    );
+}

@@ -45,7 +45,7 @@ bench: ## One table: direct, one nginx hop, one Trunkline edge (2-4 minutes; BEN
 
 conformance: ## The public MCP conformance suite: direct, through one edge, through three without stickiness
 	tests/setup.sh build conformance
-	$(CARGO) build --locked --workspace --bins --example conformance-server
+	$(CARGO) build --locked --workspace --bins --examples
 	python3 tests/conformance/run.py --programs "$(TARGET)/debug" --results "$(TARGET)/conformance" $(CONFORMANCE)
 
 ci: lint test ## What must be green: lint and test

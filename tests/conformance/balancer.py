@@ -18,16 +18,24 @@ class Balancer:
         self.targets = itertools.cycle(targets)
         self.path = path
         self.bearer = bearer
-        self.served = 0
+        self.exchanges: set[asyncio.Task] = set()
 
     async def __aenter__(self):
-        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, limit=HEAD_LIMIT)
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, limit=HEAD_LIMIT)
         self.address = "127.0.0.1:%d" % self.server.sockets[0].getsockname()[1]
         self.url = f"http://{self.address}/mcp"
         return self
 
     async def __aexit__(self, *_):
         self.server.close()
+        for exchange in self.exchanges:
+            exchange.cancel()
+        await asyncio.gather(*self.exchanges, return_exceptions=True)
+
+    def accept(self, reader, writer):
+        exchange = asyncio.ensure_future(self.serve(reader, writer))
+        self.exchanges.add(exchange)
+        exchange.add_done_callback(self.exchanges.discard)
 
     async def serve(self, reader, writer):
         try:
@@ -40,7 +48,6 @@ class Balancer:
     async def exchange(self, reader, writer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
         target = next(self.targets)
-        self.served += 1
         host, port = target.split(":")
         from_target, to_target = await asyncio.open_connection(host, int(port), limit=HEAD_LIMIT)
         try:

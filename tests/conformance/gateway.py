@@ -1,4 +1,4 @@
-"""A control plane and some edges, as separate processes, with one unprefixed server over one upstream."""
+"""A control plane and some edges, as separate processes, and how to put an upstream behind them."""
 
 import asyncio
 import json
@@ -7,88 +7,149 @@ import secrets
 import urllib.error
 import urllib.request
 from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from processes import Failed, Process, eventually, free_address
 
-SERVER = "conformance"
 REVISION = "2026-07-28"
 
 
-class Gateway:
-    """Ready for clients once it is entered."""
+@dataclass
+class Admin:
+    """What it takes to administer a running gateway; it can be handed to another process as a file."""
 
-    def __init__(self, programs: Path, folder: Path, edges: int, upstream: str):
-        self.programs, self.folder, self.count, self.upstream = programs, folder, edges, upstream
-        self.edges: list[str] = []
-        self.path = f"/servers/{SERVER}/mcp"
+    programs: str
+    config: str
+    edges: list[str] = field(default_factory=list)
 
-    async def __aenter__(self):
-        self.folder.mkdir(parents=True)
-        async with AsyncExitStack() as stack:
-            await self.start(stack)
-            self.stack = stack.pop_all()
-        return self
+    @classmethod
+    def load(cls, file: Path) -> "Admin":
+        return cls(**json.loads(file.read_text()))
 
-    async def __aexit__(self, *error):
-        await self.stack.aclose()
-
-    async def start(self, stack: AsyncExitStack):
-        await self.start_control(stack)
-        await self.ctl("create", "upstream", "fixture", "--url", self.upstream)
-        everything = [flag for kind in ("tool", "resource", "prompt") for flag in (f"--{kind}", "fixture/*")]
-        await self.ctl("create", "server", SERVER, "--unprefixed", *everything)
-        token = await self.ctl("create", "token", "suite", "--server", SERVER, "--no-save", "-o", "json")
-        self.bearer = json.loads(token)["bearer"]
-        join_token = (await self.ctl("create", "join-token")).strip()
-        for index in range(self.count):
-            await self.start_edge(stack, index, join_token)
-
-    async def start_control(self, stack: AsyncExitStack):
-        address, admin = free_address(), secrets.token_urlsafe(24)
-        self.control = f"http://{address}"
-        # JSON is YAML, too.
-        context = {"currentContext": "c", "contexts": {"c": {"control": self.control, "adminToken": admin}}}
-        (self.folder / "mcpctl.yaml").write_text(json.dumps(context))
-        command = [self.program("trunkline-control-plane"), "--listen", address, "--data-dir", str(self.folder / "control")]
-        process = await stack.enter_async_context(Process("control-plane", command, self.folder, {"TRUNKLINE_ADMIN_TOKEN": admin}))
-        await eventually("the control plane answers", process, lambda: self.ctl("get", "edges", "-o", "json"))
-
-    async def start_edge(self, stack: AsyncExitStack, index: int, join_token: str):
-        address = free_address()
-        command = [self.program("trunkline-edge-proxy"), "--listen", address, "--ops-listen", free_address()]
-        command += ["--control-plane", self.control, "--edge-id", f"e{index}", "--data-dir", str(self.folder / f"edge{index}")]
-        process = Process(f"edge{index}", command, self.folder, {"TRUNKLINE_JOIN_TOKEN": join_token})
-        process = await stack.enter_async_context(process)
-        await eventually(f"edge {index} serves the catalogue", process, lambda: asyncio.to_thread(self.lists_tools, address))
-        self.edges.append(address)
-
-    def program(self, name: str) -> str:
-        return str(self.programs / name)
+    def save(self, file: Path):
+        file.write_text(json.dumps(asdict(self)))
 
     async def ctl(self, *arguments: str) -> str:
         """Runs mcpctl, and returns what it printed."""
-        env = os.environ | {"MCPCTL_CONFIG": str(self.folder / "mcpctl.yaml"), "NO_COLOR": "1"}
-        pipe = asyncio.subprocess.PIPE
-        child = await asyncio.create_subprocess_exec(self.program("mcpctl"), *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=env)
+        env = os.environ | {"MCPCTL_CONFIG": self.config, "NO_COLOR": "1"}
+        pipe, program = asyncio.subprocess.PIPE, Path(self.programs) / "mcpctl"
+        child = await asyncio.create_subprocess_exec(
+            program, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=env
+        )
         said, talk = await child.communicate()
         if child.returncode:
             raise Failed(f"mcpctl {' '.join(arguments)}: {talk.decode().strip()}")
         return said.decode()
 
-    def lists_tools(self, address: str) -> bool:
-        meta = {"io.modelcontextprotocol/protocolVersion": REVISION, "io.modelcontextprotocol/clientCapabilities": {}}
-        request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
-        headers = {
-            "Authorization": f"Bearer {self.bearer}",
-            "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream",
-            "MCP-Protocol-Version": REVISION,
-            "Mcp-Method": "tools/list",
-        }
-        post = urllib.request.Request(f"http://{address}{self.path}", json.dumps(request).encode(), headers)
+    async def expose(self, name: str, upstream: str) -> str:
+        """Registers an upstream and a server with everything of it, unprefixed; gives a bearer for the server."""
+        await self.ctl("create", "upstream", name, "--url", upstream)
+        everything = [flag for kind in ("tool", "resource", "prompt") for flag in (f"--{kind}", f"{name}/*")]
+        await self.ctl("create", "server", name, "--unprefixed", *everything)
+        token = await self.ctl("create", "token", name, "--server", name, "--no-save", "-o", "json")
+        return json.loads(token)["bearer"]
+
+    async def withdraw(self, name: str):
+        for noun in ("token", "server", "upstream"):
+            await self.ctl("delete", noun, name)
+
+
+def path_of(server: str) -> str:
+    return f"/servers/{server}/mcp"
+
+
+async def serves(edge: str, server: str, bearer: str) -> bool:
+    """Whether an edge lists the tools of a server; an error says why not."""
+    return await asyncio.to_thread(list_tools, edge, server, bearer)
+
+
+def list_tools(edge: str, server: str, bearer: str) -> bool:
+    meta = {"io.modelcontextprotocol/protocolVersion": REVISION, "io.modelcontextprotocol/clientCapabilities": {}}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
+    headers = {
+        "Authorization": f"Bearer {bearer}",
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": REVISION,
+        "Mcp-Method": "tools/list",
+    }
+    post = urllib.request.Request(f"http://{edge}{path_of(server)}", json.dumps(request).encode(), headers)
+    try:
+        with urllib.request.urlopen(post, timeout=5) as answer:
+            return b'"tools"' in answer.read()
+    except urllib.error.HTTPError as error:
+        raise Failed(f"{error.code}: {error.read().decode(errors='replace')}") from None
+
+
+class Gateway:
+    """Running while it is entered."""
+
+    def __init__(self, programs: Path, folder: Path, edges: int):
+        self.programs, self.folder, self.count = programs, folder, edges
+        self.admin = Admin(str(programs), str(folder / "mcpctl.yaml"))
+
+    async def __aenter__(self):
+        self.folder.mkdir(parents=True)
+        async with AsyncExitStack() as stack:
+            await self.start_control(stack)
+            join_token = (await self.admin.ctl("create", "join-token")).strip()
+            for index in range(self.count):
+                await self.start_edge(stack, index, join_token)
+            self.stack = stack.pop_all()
+        self.admin.save(self.file)
+        return self
+
+    async def __aexit__(self, *_):
+        await self.stack.aclose()
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "admin.json"
+
+    async def start_control(self, stack: AsyncExitStack):
+        address, admin_token = free_address(), secrets.token_urlsafe(24)
+        self.control = f"http://{address}"
+        # JSON is YAML, too.
+        context = {"currentContext": "c", "contexts": {"c": {"control": self.control, "adminToken": admin_token}}}
+        Path(self.admin.config).write_text(json.dumps(context))
+        command = [str(self.programs / "trunkline-control-plane"), "--listen", address]
+        command += ["--data-dir", str(self.folder / "control")]
+        process = Process("control-plane", command, self.folder, {"TRUNKLINE_ADMIN_TOKEN": admin_token})
+        await stack.enter_async_context(process)
+        await eventually("the control plane answers", process, lambda: self.admin.ctl("get", "edges", "-o", "json"))
+
+    async def start_edge(self, stack: AsyncExitStack, index: int, join_token: str):
+        address = free_address()
+        command = [str(self.programs / "trunkline-edge-proxy"), "--listen", address, "--ops-listen", free_address()]
+        command += ["--control-plane", self.control, "--edge-id", f"e{index}"]
+        command += ["--data-dir", str(self.folder / f"edge{index}")]
+        process = Process(f"edge{index}", command, self.folder, {"TRUNKLINE_JOIN_TOKEN": join_token})
+        await stack.enter_async_context(process)
+        await eventually(f"edge {index} listens", process, lambda: connects(address))
+        self.admin.edges.append(address)
+
+    async def expose(self, name: str, upstream: str) -> str:
+        """Puts an upstream behind every edge; gives the bearer."""
+        bearer = await self.admin.expose(name, upstream)
+        for edge in self.admin.edges:
+            await until_served(edge, name, bearer)
+        return bearer
+
+
+async def until_served(edge: str, server: str, bearer: str):
+    for _ in range(200):
         try:
-            with urllib.request.urlopen(post, timeout=5) as answer:
-                return b'"test_simple_text"' in answer.read()
-        except urllib.error.HTTPError as error:
-            raise Failed(f"{error.code}: {error.read().decode(errors='replace')}") from None
+            if await serves(edge, server, bearer):
+                return
+        except (OSError, Failed) as error:
+            trouble = error
+        await asyncio.sleep(0.05)
+    raise Failed(f"edge {edge} does not serve {server}: {trouble}")
+
+
+async def connects(address: str) -> bool:
+    host, port = address.split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.close()
+    return True

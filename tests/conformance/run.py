@@ -12,10 +12,10 @@ from pathlib import Path
 
 import suite
 from balancer import Balancer
-from gateway import Gateway
+from gateway import Gateway, path_of
 from processes import Failed, Process, eventually
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
 TARGETS = {"direct": 0, "one-edge": 1, "three-edges": 3}
 
 
@@ -23,11 +23,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=Path, required=True, help="the folder with our programs, such as target/debug")
     parser.add_argument("--results", type=Path, required=True, help="the folder for logs and results; emptied first")
-    parser.add_argument("--tools", type=Path, default=ROOT / ".tools" / "conformance", help="where setup.sh installed the suite")
+    parser.add_argument("--tools", type=Path, default=HERE.parents[1] / ".tools" / "conformance", help="where setup.sh installed the suite")
     parser.add_argument("--target", action="append", choices=TARGETS, help="only this target; may be repeated")
     parser.add_argument("--suite", action="append", choices=[s.title for s in suite.SUITES], help="only this suite; may be repeated")
     parser.add_argument("--scenario", help="only this scenario")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.programs, options.results = options.programs.absolute(), options.results.absolute()
+    return options
 
 
 class Run:
@@ -46,45 +48,45 @@ class Run:
         fixture = Process("fixture", [str(self.options.programs / "examples" / "conformance-server")], self.folder)
         async with fixture:
             url = await eventually("the fixture serves", fixture, lambda: first_line(fixture))
-            for target in self.options.target or TARGETS:
-                await self.one(target, url)
+            for name in self.options.target or TARGETS:
+                await self.one(name, url)
 
-    async def one(self, target: str, fixture: str):
+    async def one(self, name: str, fixture: str):
         """The suites against one target."""
         async with AsyncExitStack() as stack:
             try:
-                url = await self.enter(stack, target, fixture)
+                target = await self.enter(stack, name, fixture)
             except Failed as error:
-                self.trouble.append(f"{target}: {error}")
-                self.rows.append((target, *("not run" for _ in self.suites)))
+                self.trouble.append(f"{name}: {error}")
+                self.rows.append((name, *("not run" for _ in self.suites)))
                 return
-            cells = [await self.suite(target, each, url) for each in self.suites]
-            self.rows.append((target, *cells))
+            self.rows.append((name, *[await self.suite(name, each, target) for each in self.suites]))
 
-    async def enter(self, stack: AsyncExitStack, target: str, fixture: str) -> str:
-        if not TARGETS[target]:
-            return fixture
-        gateway = Gateway(self.options.programs, self.folder / target, TARGETS[target], fixture)
-        await stack.enter_async_context(gateway)
-        balancer = await stack.enter_async_context(Balancer(gateway.edges, gateway.path, gateway.bearer))
-        return balancer.url
+    async def enter(self, stack: AsyncExitStack, name: str, fixture: str) -> suite.Target:
+        if not TARGETS[name]:
+            return suite.Target(fixture, str(self.options.programs / "examples" / "conformance-client"))
+        gateway = await stack.enter_async_context(Gateway(self.options.programs, self.folder / name, TARGETS[name]))
+        bearer = await gateway.expose("fixture", fixture)
+        balancer = await stack.enter_async_context(Balancer(gateway.admin.edges, path_of("fixture"), bearer))
+        # The suite splits the command at spaces.
+        return suite.Target(balancer.url, f"{sys.executable} {HERE / 'client.py'} {gateway.file}")
 
-    async def suite(self, target: str, each: suite.Suite, url: str) -> str:
-        print(f"{target}: {each.title}", file=sys.stderr)
-        results = self.folder / target / each.title.replace(", ", "-")
+    async def suite(self, name: str, each: suite.Suite, target: suite.Target) -> str:
+        print(f"{name}: {each.title}", file=sys.stderr)
+        results = self.folder / name / each.title.replace(" ", "-")
         try:
-            findings = await suite.run(each, url, self.options.tools, results, self.options.scenario)
+            findings = await suite.run(each, target, self.options.tools, results, self.options.scenario)
         except Failed as error:
-            self.trouble.append(f"{target}: {each.title}: {error}")
+            self.trouble.append(f"{name}: {each.title}: {error}")
             return "not run"
-        if target == "direct":
+        if name == "direct":
             self.direct[each.title] = findings
-        for line in findings.worse_than(self.direct.get(each.title) if target != "direct" else None):
-            self.trouble.append(f"{target}: {each.title}: {line}")
+        for line in findings.trouble(self.direct.get(each.title)):
+            self.trouble.append(f"{name}: {each.title}: {line}")
         return findings.summary()
 
     def report(self) -> str:
-        table = [("target", *(each.title for each in self.suites)), *self.rows]
+        table = [("scenarios (checks)", *(each.title for each in self.suites)), *self.rows]
         widths = [max(map(len, column)) for column in zip(*table)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
         return "\n".join([*lines, "", *self.trouble, f"Logs and results: {self.folder}"])

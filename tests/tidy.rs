@@ -21,8 +21,11 @@ struct Source {
 }
 
 impl Source {
-    /// What is compiled into the product: up to the unit tests, which come last.
+    /// What is compiled into the product: up to the unit tests, which come last or fill a file of their own.
     fn product(&self) -> &str {
+        if self.path.ends_with("/tests.rs") || self.path.contains("/tests/") {
+            return "";
+        }
         self.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default()
     }
 }

@@ -96,6 +96,6 @@ impl Drop for Process {
 
 /// Through the shell's own `kill`, since calling it ourselves would need `unsafe`.
 fn signal(name: &str, target: &str) {
-    let command = format!("kill -{name} -- {target}");
+    let command = format!("kill -s {name} -- {target}");
     let _ = Command::new("sh").args(["-c", &command]).stderr(Stdio::null()).status();
 }

@@ -5,6 +5,12 @@
 //! `policy` whether it may, `upstream` calls, `reply` answers. `snapshot` is what all of them know.
 //! Only `app` wires; nobody imports it.
 
+pub mod admin;
+mod clock;
+pub mod config;
+pub mod enroll;
+mod files;
+mod identity;
 pub mod observe;
 pub mod snapshot;
 pub mod usage;

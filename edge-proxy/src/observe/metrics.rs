@@ -1,7 +1,10 @@
 //! The numbers of an edge, as atomics that cost a call next to nothing.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::usage::Outcome;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -135,9 +138,34 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Upstream sessions that are held open.
     pub upstream_sessions: Gauge,
+    /// The registry revision in force.
+    pub revision: Gauge,
+    /// 1 while the stream from a control plane is open.
+    pub stream_connected: Gauge,
+    /// Resources of which the newest version is refused.
+    pub refused: Gauge,
+    /// When the copy on disk was written, in seconds since the Unix epoch; 0 for not by this run.
+    pub disk_saved_at: Gauge,
+    /// Usage records that wait to be acknowledged.
+    pub usage_backlog: Gauge,
+    /// Calls that were counted under `other`, because there were too many keys.
+    pub usage_overflow: Counter,
     rejected: [Counter; Rejection::ALL.len()],
     upstream_faults: [Counter; UpstreamFault::ALL.len()],
+    calls: Mutex<BTreeMap<(Box<str>, Outcome), Calls>>,
 }
+
+/// Calls of one method that ended in one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// How many.
+    pub calls: u64,
+    /// Their durations, added up, in microseconds.
+    pub duration_us: u64,
+}
+
+/// Methods that get a label of their own; there are fewer in the protocol.
+const MAX_METHODS: usize = 64;
 
 impl Metrics {
     /// All zero.
@@ -153,5 +181,22 @@ impl Metrics {
     /// Calls that an upstream failed in this way.
     pub fn upstream_fault(&self, fault: UpstreamFault) -> &Counter {
         &self.upstream_faults[fault as usize]
+    }
+
+    /// Counts calls that workers handed over. Not on the road of a call.
+    pub(crate) fn count_calls(&self, method: &str, outcome: Outcome, calls: u64, duration_us: u64) {
+        let mut counted = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = counted.len() >= MAX_METHODS * 6;
+        let key = (Box::from(method), outcome);
+        let key = if full && !counted.contains_key(&key) { (Box::from("other"), outcome) } else { key };
+        let entry = counted.entry(key).or_default();
+        entry.calls = entry.calls.saturating_add(calls);
+        entry.duration_us = entry.duration_us.saturating_add(duration_us);
+    }
+
+    /// Calls that ended, by method and outcome.
+    pub fn calls(&self) -> Vec<(Box<str>, Outcome, Calls)> {
+        let counted = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.iter().map(|((method, outcome), calls)| (method.clone(), *outcome, *calls)).collect()
     }
 }

@@ -1,7 +1,11 @@
 //! What an operator sees from outside: logs and metrics.
 //!
-//! Everybody counts here; it knows nobody.
+//! Everybody counts here; it must not know who.
 
+mod exporter;
+mod logs;
 mod metrics;
 
-pub use metrics::{Counter, Entered, Gauge, Metrics, Rejection, UpstreamFault};
+pub use exporter::{ExportError, Exporter};
+pub use logs::{LogError, start_logs};
+pub use metrics::{Calls, Counter, Entered, Gauge, Metrics, Rejection, UpstreamFault};

@@ -75,6 +75,13 @@ impl Current {
         self.heard_at.load(Ordering::Relaxed)
     }
 
+    /// Seconds until bearers are no longer believed; negative once they are not.
+    pub fn trust_remaining(&self, now_unix_s: u64) -> i64 {
+        let max_age = self.snapshot.load().trust.max_age.as_secs();
+        let until = self.heard_at().saturating_add(max_age);
+        i64::try_from(until).unwrap_or(i64::MAX).saturating_sub_unsigned(now_unix_s)
+    }
+
     /// Whether bearers may be believed: past the trust bundle's `max_age` without a word from a control
     /// plane, a revocation may have been missed, and none is.
     pub fn bearers_are_believed(&self, now_unix_s: u64) -> bool {

@@ -4,7 +4,9 @@
 //! `client` (the stream from the control plane) and `disk` (the last known good copy).
 
 pub mod build;
+pub mod client;
 mod current;
+pub mod disk;
 mod fingerprint;
 pub mod glob;
 mod kind;

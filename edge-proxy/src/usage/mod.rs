@@ -2,6 +2,8 @@
 //!
 //! It knows neither requests nor the snapshot, only names that its callers hand it.
 
+mod backlog;
+mod reporter;
 mod shard;
 
 use std::borrow::Borrow;
@@ -9,6 +11,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+pub use reporter::Reporter;
 pub use shard::Shard;
 pub use trunkline::telemetry::v1::UsageOutcome as Outcome;
 

@@ -1,0 +1,111 @@
+//! Every bound of the edge: what it is, its default and its unit. It must not know what is bounded by it.
+
+use std::time::Duration;
+
+/// What the road of a call may use. Past a bound there is a clear answer, never growth.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Largest body of a request, in bytes; a larger one is answered 413.
+    #[arg(long, env = "TRUNKLINE_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 4 << 20)]
+    pub max_body_bytes: usize,
+    /// Largest head of a request, in bytes (at least 8192); a larger one is answered 431.
+    #[arg(long, env = "TRUNKLINE_MAX_HEADER_BYTES", value_name = "BYTES", default_value_t = 64 << 10, value_parser = head_bytes)]
+    pub max_header_bytes: usize,
+    /// How long a connection may be idle or take to send the head of a request, in seconds.
+    #[arg(long, env = "TRUNKLINE_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds)]
+    pub header_timeout: Duration,
+    /// How long a client may take to send the body of a request, in seconds; a slower one is answered 408.
+    #[arg(long, env = "TRUNKLINE_BODY_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub body_timeout: Duration,
+    /// Connections of clients at one time; more wait to be accepted.
+    #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000)]
+    pub max_connections: usize,
+    /// Requests in flight at one time, streams not counted; more are answered 503.
+    #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT", value_name = "COUNT", default_value_t = 8_192)]
+    pub max_in_flight: usize,
+    /// Streams that one token may hold open at one time; more are answered 429.
+    #[arg(long, env = "TRUNKLINE_MAX_STREAMS_PER_TOKEN", value_name = "COUNT", default_value_t = 256)]
+    pub max_streams_per_token: usize,
+    /// Largest event of an upstream's stream, in bytes.
+    #[arg(long, env = "TRUNKLINE_MAX_EVENT_BYTES", value_name = "BYTES", default_value_t = 8 << 20)]
+    pub max_event_bytes: usize,
+    /// Largest JSON answer of an upstream, in bytes.
+    #[arg(long, env = "TRUNKLINE_MAX_ANSWER_BYTES", value_name = "BYTES", default_value_t = 32 << 20)]
+    pub max_answer_bytes: usize,
+    /// How long connecting to an upstream may take, TLS included, in seconds.
+    #[arg(long, env = "TRUNKLINE_CONNECT_TIMEOUT", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub connect_timeout: Duration,
+    /// How long an unused connection to an upstream is kept, in seconds.
+    #[arg(long, env = "TRUNKLINE_UPSTREAM_IDLE", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub upstream_idle: Duration,
+    /// How long an unused session with an upstream is kept, in seconds.
+    #[arg(long, env = "TRUNKLINE_UPSTREAM_SESSION_IDLE", value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub upstream_session_idle: Duration,
+    /// How long a stream is silent before a comment is sent to keep it alive, in seconds.
+    #[arg(long, env = "TRUNKLINE_KEEP_ALIVE", value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub keep_alive: Duration,
+    /// How long a client's session lives, in seconds; past it the client is told to initialize again.
+    #[arg(long, env = "TRUNKLINE_SESSION_LIFETIME", value_name = "SECONDS", default_value = "604800", value_parser = seconds)]
+    pub session_lifetime: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 4 << 20,
+            max_header_bytes: 64 << 10,
+            header_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            max_connections: 10_000,
+            max_in_flight: 8_192,
+            max_streams_per_token: 256,
+            max_event_bytes: 8 << 20,
+            max_answer_bytes: 32 << 20,
+            connect_timeout: Duration::from_secs(5),
+            upstream_idle: Duration::from_secs(60),
+            upstream_session_idle: Duration::from_secs(600),
+            keep_alive: Duration::from_secs(15),
+            session_lifetime: Duration::from_secs(604_800),
+        }
+    }
+}
+
+/// A positive number of seconds, fractions allowed.
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1e9 => Ok(Duration::from_secs_f64(value)),
+        _ => Err("must be a positive number of seconds".to_owned()),
+    }
+}
+
+/// hyper refuses a smaller buffer than this.
+fn head_bytes(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(value) if value >= 8_192 => Ok(value),
+        _ => Err("must be a number of bytes, at least 8192".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        limits: Limits,
+    }
+
+    #[test]
+    fn the_flags_default_to_what_default_says() {
+        let program = <Program as clap::Parser>::parse_from(["edge"]);
+        assert_eq!(program.limits, Limits::default());
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        assert!(<Program as clap::Parser>::try_parse_from(["edge", "--body-timeout", "0"]).is_err());
+        assert!(<Program as clap::Parser>::try_parse_from(["edge", "--max-header-bytes", "10"]).is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! How an edge is told what to do: flags and environment. Reading them is all this does.
+
+pub mod doors;
+pub mod limits;
+mod secret;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use serde_json::json;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Uri};
+
+use crate::snapshot::{Budget, PageLimits};
+use doors::Doors;
+use limits::Limits;
+pub use secret::Secret;
+
+/// The edge of Trunkline: terminates MCP, enforces scopes and calls upstreams.
+///
+/// It takes what it serves from a control plane, keeps a copy on disk, and serves from that copy when no
+/// control plane answers.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "trunkline-edge-proxy", version)]
+pub struct Config {
+    /// Where clients connect. The default is for one machine; 0.0.0.0:4444 serves the network.
+    #[arg(long, env = "TRUNKLINE_EDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4444")]
+    pub listen: SocketAddr,
+    /// Where operators find health, readiness, metrics and what is in force. It asks for no credential.
+    #[arg(long, env = "TRUNKLINE_EDGE_OPS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4446")]
+    pub ops_listen: SocketAddr,
+    /// A control plane; may be repeated (in the environment: separated by commas). They are tried in turn.
+    #[arg(
+        long = "control-plane",
+        env = "TRUNKLINE_CONTROL_PLANE",
+        value_name = "URL",
+        value_delimiter = ',',
+        value_parser = control_plane,
+        default_value = "http://127.0.0.1:4445"
+    )]
+    pub control_planes: Vec<Uri>,
+    /// PEM file of the authorities that a control plane's certificate may come from, for https URLs. Without
+    /// it: those that the system trusts.
+    #[arg(long, env = "TRUNKLINE_CONTROL_PLANE_CA", value_name = "FILE")]
+    pub control_plane_ca: Option<PathBuf>,
+    /// The token with which this edge enrols. Needed until it has a credential of its own.
+    #[arg(long, env = "TRUNKLINE_JOIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub join_token: Option<Secret>,
+    /// The same, from a file.
+    #[arg(long, env = "TRUNKLINE_JOIN_TOKEN_FILE", value_name = "FILE", conflicts_with = "join_token")]
+    pub join_token_file: Option<PathBuf>,
+    /// Name of this edge: `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`. Default: made of the host name and a random
+    /// part, once, and kept in the data directory.
+    #[arg(long, env = "TRUNKLINE_EDGE_ID", value_name = "ID", value_parser = edge_id)]
+    pub edge_id: Option<String>,
+    /// Where this edge keeps its credential, its copy of the snapshot and usage that waits. Default:
+    /// `$XDG_DATA_HOME/trunkline`, else `~/.local/share/trunkline`.
+    #[arg(long, env = "TRUNKLINE_DATA_DIR", value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Where clients reach this edge, for display in the fleet. Default: the URL of the address listened on.
+    #[arg(long, env = "TRUNKLINE_EDGE_ADVERTISE_ADDRESS", value_name = "URL")]
+    pub advertise_address: Option<String>,
+    /// Threads that serve clients. Default: one for each core.
+    #[arg(long, env = "TRUNKLINE_EDGE_WORKERS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// How long calls and streams may go on after SIGTERM, in seconds.
+    #[arg(long, env = "TRUNKLINE_EDGE_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 20)]
+    pub drain_timeout: u64,
+    /// Entries in one page of a list.
+    #[arg(long, env = "TRUNKLINE_EDGE_PAGE_SIZE", value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub page_size: u16,
+    /// How much memory rendered lists may take, in bytes. Past it they are rendered for each request.
+    #[arg(long, env = "TRUNKLINE_EDGE_LIST_CACHE_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
+    pub list_cache_bytes: usize,
+    /// The key that the copy of the snapshot is encrypted with: 32 bytes in Base64. Default: made once, and
+    /// kept in the data directory.
+    #[arg(long, env = "TRUNKLINE_EDGE_SNAPSHOT_KEY", value_name = "KEY", hide_env_values = true)]
+    pub snapshot_key: Option<Secret>,
+    /// How logs are written to standard error.
+    #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or a list of target=level.
+    #[arg(long, env = "TRUNKLINE_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// Every bound of the road of a call.
+    #[command(flatten)]
+    pub limits: Limits,
+    /// The names this edge answers to.
+    #[command(flatten)]
+    pub doors: Doors,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What cannot be made of the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that an option names cannot be read.
+    #[error("{option} {}: {error}", path.display())]
+    File {
+        /// The option.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// There is no home directory to put the data directory in.
+    #[error("there is no home directory; say where to keep data with --data-dir")]
+    NoHome,
+    /// TLS to the control plane cannot be set up.
+    #[error("TLS to the control plane: {0}")]
+    Tls(#[from] tonic::transport::Error),
+}
+
+impl Config {
+    /// Where data is kept.
+    pub fn data_dir(&self) -> Result<PathBuf, ConfigError> {
+        if let Some(folder) = &self.data_dir {
+            return Ok(folder.clone());
+        }
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = || set("HOME").map(|home| home.join(".local/share"));
+        set("XDG_DATA_HOME").or_else(home).map(|base| base.join("trunkline")).ok_or(ConfigError::NoHome)
+    }
+
+    /// The join token, from wherever it is.
+    pub fn join_token(&self) -> Result<Option<Secret>, ConfigError> {
+        let Some(path) = &self.join_token_file else { return Ok(self.join_token.clone()) };
+        let text = read("--join-token-file", path)?;
+        Ok(Some(Secret::new(text.trim())))
+    }
+
+    /// The control planes, as they are connected to.
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, ConfigError> {
+        let tls = match &self.control_plane_ca {
+            Some(path) => {
+                let pem = read("--control-plane-ca", path)?;
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+            }
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        let endpoint = |uri: &Uri| {
+            let endpoint = Endpoint::from(uri.clone())
+                .connect_timeout(Duration::from_secs(5))
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .keep_alive_while_idle(true);
+            match uri.scheme_str() {
+                Some("https") => Ok(endpoint.tls_config(tls.clone())?),
+                _ => Ok(endpoint),
+            }
+        };
+        self.control_planes.iter().map(endpoint).collect()
+    }
+
+    /// Threads that serve clients.
+    pub fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.workers.map_or_else(cores, usize::from)
+    }
+
+    /// How lists are divided.
+    pub fn page_limits(&self) -> PageLimits {
+        PageLimits { entries: usize::from(self.page_size) }
+    }
+
+    /// How much memory rendered lists may take.
+    pub fn list_budget(&self) -> Budget {
+        Budget::new(self.list_cache_bytes)
+    }
+
+    /// The configuration in force, without secrets.
+    pub fn to_json(&self) -> serde_json::Value {
+        let planes: Vec<String> = self.control_planes.iter().map(ToString::to_string).collect();
+        json!({
+            "listen": self.listen.to_string(),
+            "opsListen": self.ops_listen.to_string(),
+            "controlPlanes": planes,
+            "controlPlaneCa": self.control_plane_ca,
+            "joinToken": self.join_token.is_some() || self.join_token_file.is_some(),
+            "edgeId": self.edge_id,
+            "dataDir": self.data_dir().ok(),
+            "advertiseAddress": self.advertise_address,
+            "workers": self.workers(),
+            "drainTimeoutSeconds": self.drain_timeout,
+            "pageSize": self.page_size,
+            "listCacheBytes": self.list_cache_bytes,
+            "snapshotKey": self.snapshot_key.is_some(),
+            "log": self.log,
+            "limits": format!("{:?}", self.limits),
+            "doors": format!("{:?}", self.doors),
+        })
+    }
+}
+
+fn read(option: &'static str, path: &std::path::Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::File { option, path: path.to_owned(), error })
+}
+
+fn control_plane(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.trim().parse().map_err(|error| format!("{error}"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err("must be http://HOST:PORT or https://HOST:PORT".to_owned()),
+    }
+}
+
+/// Whether `text` may name an edge.
+pub(crate) fn edge_id(text: &str) -> Result<String, String> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let fits = !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if fits { Ok(text.to_owned()) } else { Err("must match [a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests;

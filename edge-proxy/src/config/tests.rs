@@ -1,0 +1,75 @@
+use super::*;
+
+fn config(args: &[&str]) -> Result<Config, clap::Error> {
+    Config::try_parse_from([&["edge"], args].concat())
+}
+
+#[test]
+fn the_command_line_is_consistent_and_every_flag_has_an_environment_variable() {
+    use clap::CommandFactory as _;
+    let command = Config::command();
+    command.clone().debug_assert();
+    for flag in command.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")) {
+        let env = flag.get_env().unwrap_or_else(|| panic!("{} has none", flag.get_id()));
+        assert!(env.to_string_lossy().starts_with("TRUNKLINE_"), "{env:?}");
+        assert!(flag.get_help().is_some(), "{} has no help", flag.get_id());
+    }
+}
+
+#[test]
+fn flags_end_up_where_they_are_used() {
+    let config = config(&[
+        "--listen=127.0.0.1:1",
+        "--control-plane=http://a:1,https://b:2",
+        "--workers=3",
+        "--page-size=7",
+        "--join-token=s3cr3t",
+        "--data-dir=/nowhere",
+    ])
+    .unwrap();
+    assert_eq!(config.listen.port(), 1);
+    let uris: Vec<String> = config.control_planes.iter().map(ToString::to_string).collect();
+    assert_eq!(uris, ["http://a:1/", "https://b:2/"]);
+    assert_eq!((config.workers(), config.page_limits().entries), (3, 7));
+    assert_eq!(config.join_token().unwrap().unwrap().expose(), "s3cr3t");
+    assert_eq!(config.data_dir().unwrap(), PathBuf::from("/nowhere"));
+    let shown = format!("{config:?}{}", config.to_json());
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+}
+
+#[test]
+fn what_cannot_work_is_refused_at_once() {
+    for (args, reason) in [
+        (&["--control-plane=b:2"][..], "http"),
+        (&["--workers=0"], "1..=1024"),
+        (&["--page-size=1001"], "1..=1000"),
+        (&["--edge-id=A"], "must match"),
+        (&["--join-token=a", "--join-token-file=b"], "cannot be used with"),
+        (&["--frobnicate"], "unexpected argument"),
+    ] {
+        let error = config(args).expect_err("it cannot work").to_string();
+        assert!(error.contains(reason), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_join_token_is_read_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "s3cr3t\n").unwrap();
+    let flag = format!("--join-token-file={}", path.display());
+    assert_eq!(config(&[&flag]).unwrap().join_token().unwrap().unwrap().expose(), "s3cr3t");
+    std::fs::remove_file(&path).unwrap();
+    let error = config(&[&flag]).unwrap().join_token().expect_err("it is gone").to_string();
+    assert!(error.starts_with("--join-token-file"), "{error}");
+}
+
+#[test]
+fn edge_ids_are_those_of_the_contract() {
+    for good in ["a", "e1", "edge-1", "0", &"x".repeat(63)] {
+        assert!(edge_id(good).is_ok(), "{good}");
+    }
+    for bad in ["", "-a", "a-", "A", "a_b", "a.b", &"x".repeat(64)] {
+        assert!(edge_id(bad).is_err(), "{bad}");
+    }
+}

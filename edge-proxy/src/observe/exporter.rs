@@ -1,0 +1,202 @@
+//! The numbers in the text format of Prometheus, through OpenTelemetry.
+
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider as _};
+use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
+use prometheus::{Encoder as _, Registry, TextEncoder};
+
+use super::Metrics;
+use super::metrics::{Rejection, UpstreamFault};
+use crate::clock;
+use crate::snapshot::Current;
+use crate::usage::Outcome;
+
+/// Reads the numbers whenever it is asked for them.
+#[derive(Debug)]
+pub struct Exporter {
+    registry: Registry,
+    _provider: SdkMeterProvider,
+}
+
+/// Why there is no exporter.
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics cannot be set up: {0}")]
+pub struct ExportError(String);
+
+impl Exporter {
+    /// An exporter of `metrics` and of what is in force.
+    pub fn new(metrics: &Arc<Metrics>, current: &Arc<Current>) -> Result<Exporter, ExportError> {
+        let registry = Registry::new();
+        let reader = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .with_namespace("trunkline_edge")
+            .without_target_info()
+            .scope_info_enabled(false)
+            .build()
+            .map_err(|error| ExportError(error.to_string()))?;
+        let provider = MeterProviderBuilder::default().with_reader(reader).build();
+        let meter = provider.meter("trunkline-edge-proxy");
+        traffic(&meter, metrics);
+        counts(&meter, metrics);
+        snapshot(&meter, metrics, current);
+        Ok(Exporter { registry, _provider: provider })
+    }
+
+    /// All numbers as text.
+    pub fn text(&self) -> Result<String, ExportError> {
+        let mut text = Vec::new();
+        let families = self.registry.gather();
+        TextEncoder::new().encode(&families, &mut text).map_err(|error| ExportError(error.to_string()))?;
+        String::from_utf8(text).map_err(|error| ExportError(error.to_string()))
+    }
+}
+
+fn gauge(
+    meter: &Meter,
+    name: &'static str,
+    description: &'static str,
+    read: impl Fn() -> i64 + Send + Sync + 'static,
+) {
+    let observe = move |observer: &dyn AsyncInstrument<i64>| observer.observe(read(), &[]);
+    meter.i64_observable_gauge(name).with_description(description).with_callback(observe).build();
+}
+
+fn counter(
+    meter: &Meter,
+    name: &'static str,
+    description: &'static str,
+    observe: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+) {
+    meter.u64_observable_counter(name).with_description(description).with_callback(observe).build();
+}
+
+fn traffic(meter: &Meter, metrics: &Arc<Metrics>) {
+    let gauges = [
+        ("connections", "Client connections that are open", metrics.connections.clone()),
+        ("streams", "Streams to clients that are open", metrics.streams.clone()),
+        ("in_flight", "Calls in flight", metrics.in_flight.clone()),
+        ("upstream_sessions", "Upstream sessions that are held open", metrics.upstream_sessions.clone()),
+        ("usage_backlog_records", "Usage records not yet acknowledged", metrics.usage_backlog.clone()),
+    ];
+    for (name, description, value) in gauges {
+        gauge(meter, name, description, move || value.get());
+    }
+}
+
+fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
+    let read = Arc::clone(metrics);
+    counter(meter, "calls", "Calls that ended, by method and outcome", move |observer| {
+        for (method, outcome, calls) in read.calls() {
+            observer.observe(calls.calls, &labels(&method, outcome));
+        }
+    });
+    let read = Arc::clone(metrics);
+    let durations = move |observer: &dyn AsyncInstrument<f64>| {
+        for (method, outcome, calls) in read.calls() {
+            observer.observe(calls.duration_us as f64 / 1e6, &labels(&method, outcome));
+        }
+    };
+    let duration = meter.f64_observable_counter("calls_duration").with_unit("s");
+    duration.with_description("Durations of calls, added up").with_callback(durations).build();
+    let read = Arc::clone(metrics);
+    counter(meter, "rejected", "Requests turned away, by reason", move |observer| {
+        for reason in Rejection::ALL {
+            observer.observe(read.rejected(*reason).get(), &[KeyValue::new("reason", reason.as_str())]);
+        }
+    });
+    let read = Arc::clone(metrics);
+    counter(meter, "upstream_errors", "Calls that an upstream failed, by fault", move |observer| {
+        for fault in UpstreamFault::ALL {
+            observer.observe(read.upstream_fault(*fault).get(), &[KeyValue::new("fault", fault.as_str())]);
+        }
+    });
+    let read = Arc::clone(metrics);
+    let overflow = "Calls counted under `other`, because there were too many keys";
+    counter(meter, "usage_overflow", overflow, move |observer| observer.observe(read.usage_overflow.get(), &[]));
+}
+
+fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, current: &Arc<Current>) {
+    let gauges = [
+        ("snapshot_revision", "Registry revision in force", metrics.revision.clone()),
+        ("stream_connected", "1 while the stream from a control plane is open", metrics.stream_connected.clone()),
+        ("refused_resources", "Resources of which the newest version is refused", metrics.refused.clone()),
+    ];
+    for (name, description, value) in gauges {
+        gauge(meter, name, description, move || value.get());
+    }
+    let saved_at = metrics.disk_saved_at.clone();
+    let disk = "Seconds since the copy on disk was written; -1 for not by this run";
+    gauge(meter, "disk_snapshot_age_seconds", disk, move || age(saved_at.get()));
+    let read = Arc::clone(current);
+    let heard = "Seconds since a control plane was heard; -1 for never";
+    gauge(meter, "control_plane_heard_age_seconds", heard, move || age(seconds(read.heard_at())));
+    let read = Arc::clone(current);
+    let trust = "Seconds until bearers are refused unless a control plane is heard; negative once they are";
+    gauge(meter, "trust_remaining_seconds", trust, move || read.trust_remaining(clock::now()));
+}
+
+fn labels(method: &str, outcome: Outcome) -> [KeyValue; 2] {
+    let outcome = match outcome {
+        Outcome::Unspecified => "unspecified",
+        Outcome::Ok => "ok",
+        Outcome::ToolError => "tool_error",
+        Outcome::ClientError => "client_error",
+        Outcome::UpstreamError => "upstream_error",
+        Outcome::Cancelled => "cancelled",
+    };
+    [KeyValue::new("method", method.to_owned()), KeyValue::new("outcome", outcome)]
+}
+
+fn seconds(unix_s: u64) -> i64 {
+    i64::try_from(unix_s).unwrap_or(i64::MAX)
+}
+
+fn age(unix_s: i64) -> i64 {
+    if unix_s == 0 { -1 } else { (seconds(clock::now()) - unix_s).max(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_shown_under_its_name() {
+        let (metrics, current) = (Arc::new(Metrics::new()), Arc::new(Current::new()));
+        let exporter = Exporter::new(&metrics, &current).unwrap();
+        let _open = metrics.connections.enter();
+        metrics.count_calls("tools/call", Outcome::Ok, 3, 1_500_000);
+        metrics.rejected(Rejection::Origin).inc();
+        metrics.upstream_fault(UpstreamFault::Timeout).add(2);
+        metrics.revision.set(7);
+        let text = exporter.text().unwrap();
+        for line in [
+            "trunkline_edge_connections 1",
+            "trunkline_edge_calls_total{method=\"tools/call\",outcome=\"ok\"} 3",
+            "trunkline_edge_calls_duration_seconds_total{method=\"tools/call\",outcome=\"ok\"} 1.5",
+            "trunkline_edge_rejected_total{reason=\"origin\"} 1",
+            "trunkline_edge_upstream_errors_total{fault=\"timeout\"} 2",
+            "trunkline_edge_snapshot_revision 7",
+            "trunkline_edge_stream_connected 0",
+            "trunkline_edge_disk_snapshot_age_seconds -1",
+            "trunkline_edge_control_plane_heard_age_seconds -1",
+            "trunkline_edge_usage_backlog_records 0",
+            "trunkline_edge_usage_overflow_total 0",
+            "trunkline_edge_refused_resources 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn methods_past_the_bound_are_counted_under_other() {
+        let metrics = Metrics::new();
+        for n in 0..1_000 {
+            metrics.count_calls(&format!("m{n}"), Outcome::Ok, 1, 1);
+        }
+        let calls = metrics.calls();
+        assert!(calls.len() <= 385);
+        assert_eq!(calls.iter().map(|(_, _, calls)| calls.calls).sum::<u64>(), 1_000);
+    }
+}

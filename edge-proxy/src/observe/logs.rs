@@ -1,0 +1,27 @@
+//! Logs, on standard error.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter cannot be read.
+    #[error("the log filter cannot be read: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Somebody set them up before.
+    #[error("logs are set up already")]
+    Again,
+}
+
+/// Sets up logs for the whole process. Programs call it once; libraries and tests do not.
+pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::builder().parse(filter)?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match format {
+        LogFormat::Text => logs.try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    };
+    set.map_err(|_| LogError::Again)
+}

@@ -1,0 +1,229 @@
+//! What to do about what happens on the stream: an event in, actions out.
+//!
+//! It does no IO and reads no clock. What arrives is taken at once; a snapshot is compiled when nothing has
+//! come for a moment, and only what is published is acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost_types::Any;
+use trunkline::discovery::v1::{
+    Edge, Refusal as WireRefusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
+};
+
+use super::super::Kind;
+use super::super::build::{Builder, Compiled, Offer, Refusal};
+
+/// What happens.
+#[derive(Debug)]
+pub enum Event {
+    /// A stream was opened.
+    Connected,
+    /// A message arrived on it.
+    Received(StreamResourcesResponse),
+    /// Nothing has arrived for a moment.
+    Settled,
+    /// The stream ended.
+    Disconnected,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Send this on the stream.
+    Send(StreamResourcesRequest),
+    /// Put this snapshot in force.
+    Publish(Compiled),
+    /// Note that a control plane spoke, at this time by its clock (seconds since the Unix epoch), if it said.
+    Heard(Option<u64>),
+    /// Raise `Settled` when nothing more has arrived for a moment.
+    AwaitSettled,
+    /// What is in force is whole: the edge may take traffic.
+    Ready,
+    /// This resource was refused. Say so.
+    Refused(Refusal),
+    /// Leave this control plane for another one, now.
+    Leave,
+}
+
+/// The edge's end of the stream.
+#[derive(Debug)]
+pub struct Machine {
+    edge: Edge,
+    builder: Builder,
+    answers: Vec<Answer>,
+    revision: i64,
+    unpublished: bool,
+    /// The control plane said that there is nothing newer than what it sent.
+    whole: bool,
+    ready: bool,
+}
+
+/// What a response will be answered with, once what it carried is in force.
+#[derive(Debug)]
+struct Answer {
+    type_url: String,
+    nonce: String,
+    refusals: Vec<Refusal>,
+}
+
+impl Machine {
+    /// An edge that holds what `builder` holds, from the copy on disk or nothing.
+    pub fn new(edge: Edge, builder: Builder, revision: i64) -> Machine {
+        Machine {
+            edge,
+            builder,
+            answers: Vec::new(),
+            revision,
+            unpublished: false,
+            whole: false,
+            ready: false,
+        }
+    }
+
+    /// What is held and what is refused.
+    pub fn builder(&self) -> &Builder {
+        &self.builder
+    }
+
+    /// The newest revision that was heard of.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// What is held, compiled, before anything was heard: a start from the copy on disk.
+    pub fn start_from_held(&mut self) -> Compiled {
+        self.ready = true;
+        self.builder.compile(self.revision)
+    }
+
+    /// Takes an event.
+    pub fn on(&mut self, event: Event) -> Vec<Action> {
+        match event {
+            Event::Connected => self.subscribe(),
+            Event::Received(response) if response.type_url.is_empty() => self.on_heartbeat(&response),
+            Event::Received(response) => self.on_changes(response),
+            Event::Settled => self.settle(),
+            Event::Disconnected => {
+                // Nonces are valid on their stream only. What was taken is kept and will be claimed.
+                self.answers.clear();
+                self.whole = false;
+                self.settle()
+            }
+        }
+    }
+
+    /// Says what is held, type by type in push order. What was refused is not held and so never claimed.
+    fn subscribe(&mut self) -> Vec<Action> {
+        self.answers.clear();
+        let mut edge = Some(self.edge.clone());
+        let request = |kind: Kind| StreamResourcesRequest {
+            edge: edge.take(),
+            type_url: kind.type_url(),
+            subscribe: vec!["*".to_owned()],
+            initial_versions: self.versions(kind),
+            ..Default::default()
+        };
+        Kind::ALL.map(request).map(Action::Send).into()
+    }
+
+    fn versions(&self, kind: Kind) -> BTreeMap<String, String> {
+        self.builder.held(kind).map(|(name, held)| (name.to_owned(), held.version.to_string())).collect()
+    }
+
+    fn on_heartbeat(&mut self, response: &StreamResourcesResponse) -> Vec<Action> {
+        let mut actions = vec![heard(response)];
+        if response.draining {
+            actions.push(Action::Leave);
+            return actions;
+        }
+        self.revision = self.revision.max(response.revision);
+        self.whole = true;
+        if self.answers.is_empty() && !self.unpublished {
+            actions.extend(self.become_ready());
+        } else {
+            actions.push(Action::AwaitSettled);
+        }
+        actions
+    }
+
+    fn on_changes(&mut self, response: StreamResourcesResponse) -> Vec<Action> {
+        let mut actions = vec![heard(&response)];
+        self.revision = self.revision.max(response.revision);
+        let Some(kind) = Kind::from_type_url(&response.type_url) else { return actions };
+        let refusals = self.take(kind, response.resources, &response.removed);
+        actions.extend(refusals.iter().cloned().map(Action::Refused));
+        self.answers.push(Answer { type_url: response.type_url, nonce: response.nonce, refusals });
+        self.unpublished = true;
+        actions.push(Action::AwaitSettled);
+        actions
+    }
+
+    /// Takes the good ones, keeps the last good version of the others.
+    fn take(&mut self, kind: Kind, resources: Vec<VersionedResource>, removed: &[String]) -> Vec<Refusal> {
+        let repeated = repeated_names(&resources, removed);
+        let mut refusals: Vec<Refusal> = Vec::new();
+        for name in &repeated {
+            let reason = "the response names it more than once".to_owned();
+            refusals.push(Refusal { kind, name: (*name).to_owned(), reason });
+        }
+        let removals = removed.iter().filter(|name| !repeated.contains(name.as_str()));
+        removals.for_each(|name| self.builder.remove(kind, name));
+        let repeated: BTreeSet<String> = repeated.into_iter().map(str::to_owned).collect();
+        for resource in resources.into_iter().filter(|resource| !repeated.contains(&resource.name)) {
+            let taken = offer(kind, resource).and_then(|offer| self.builder.put(offer));
+            refusals.extend(taken.err());
+        }
+        refusals
+    }
+
+    fn settle(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if std::mem::take(&mut self.unpublished) {
+            actions.push(Action::Publish(self.builder.compile(self.revision)));
+        }
+        actions.extend(std::mem::take(&mut self.answers).into_iter().map(Answer::into_action));
+        if self.whole {
+            actions.extend(self.become_ready());
+        }
+        actions
+    }
+
+    fn become_ready(&mut self) -> Option<Action> {
+        (!std::mem::replace(&mut self.ready, true)).then_some(Action::Ready)
+    }
+}
+
+impl Answer {
+    fn into_action(self) -> Action {
+        let refusal = |refusal: Refusal| WireRefusal { name: refusal.name, reason: refusal.reason };
+        Action::Send(StreamResourcesRequest {
+            type_url: self.type_url,
+            response_nonce: self.nonce,
+            refusals: self.refusals.into_iter().map(refusal).collect(),
+            ..Default::default()
+        })
+    }
+}
+
+fn heard(response: &StreamResourcesResponse) -> Action {
+    Action::Heard(response.send_time.and_then(|time| u64::try_from(time.seconds).ok()))
+}
+
+fn repeated_names<'a>(resources: &'a [VersionedResource], removed: &'a [String]) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    let names = resources.iter().map(|resource| resource.name.as_str()).chain(removed.iter().map(String::as_str));
+    names.filter(|name| !seen.insert(*name)).collect()
+}
+
+fn offer(kind: Kind, resource: VersionedResource) -> Result<Offer, Refusal> {
+    let VersionedResource { name, version, body } = resource;
+    let refuse = |name: String, reason: &str| Refusal { kind, name, reason: reason.to_owned() };
+    match body {
+        None => Err(refuse(name, "it has no body")),
+        Some(_) if version.is_empty() => Err(refuse(name, "it has no version")),
+        Some(Any { type_url, value }) if Kind::from_type_url(&type_url) == Some(kind) => {
+            Ok(Offer { kind, name, version, body: value.into() })
+        }
+        Some(_) => Err(refuse(name, "its body is of another type")),
+    }
+}

@@ -1,0 +1,80 @@
+//! Writes copies as snapshots are published, off the road of calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, sleep};
+
+use super::{Disk, Image};
+use crate::clock;
+use crate::observe::Metrics;
+use crate::snapshot::Current;
+
+/// Changes that follow each other within this time make one copy.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+const NOTE_HEARD_EVERY: Duration = Duration::from_secs(30);
+
+/// Keeps the copy on disk current.
+#[derive(Debug)]
+pub struct Saver {
+    disk: Arc<Disk>,
+    images: watch::Receiver<Option<Arc<Image>>>,
+    current: Arc<Current>,
+    metrics: Arc<Metrics>,
+}
+
+impl Saver {
+    /// Writes each image of `images` to `disk`.
+    pub fn new(
+        disk: Arc<Disk>,
+        images: watch::Receiver<Option<Arc<Image>>>,
+        current: Arc<Current>,
+        metrics: Arc<Metrics>,
+    ) -> Saver {
+        Saver { disk, images, current, metrics }
+    }
+
+    /// Runs until there will be no more images; writes the last one before it ends.
+    pub async fn run(mut self) {
+        let mut heard = interval(NOTE_HEARD_EVERY);
+        loop {
+            tokio::select! {
+                changed = self.images.changed() => match changed {
+                    Ok(()) => {
+                        sleep(DEBOUNCE).await;
+                        self.save().await;
+                    }
+                    // The last image was seen before this: there is nothing left to write.
+                    Err(_) => return self.note_heard().await,
+                },
+                _ = heard.tick() => self.note_heard().await,
+            }
+        }
+    }
+
+    async fn save(&mut self) {
+        let Some(image) = self.images.borrow_and_update().clone() else { return };
+        let (disk, began) = (Arc::clone(&self.disk), Instant::now());
+        let saved = tokio::task::spawn_blocking(move || disk.save(&image)).await;
+        match saved {
+            Ok(Ok(())) => {
+                self.metrics.disk_saved_at.set(i64::try_from(clock::now()).unwrap_or(i64::MAX));
+                tracing::debug!(took = ?began.elapsed(), "the copy of the snapshot was written");
+            }
+            Ok(Err(error)) => tracing::error!(%error, "the copy of the snapshot could not be written"),
+            Err(error) => tracing::error!(%error, "writing the copy of the snapshot broke off"),
+        }
+    }
+
+    async fn note_heard(&self) {
+        let (disk, heard_at) = (Arc::clone(&self.disk), self.current.heard_at());
+        if heard_at == 0 {
+            return;
+        }
+        let noted = tokio::task::spawn_blocking(move || disk.note_heard(heard_at)).await;
+        if !matches!(noted, Ok(Ok(()))) {
+            tracing::error!("when a control plane was last heard could not be noted");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What is counted and not yet acknowledged: pure, bounded, each batch numbered once.
+//!
+//! A batch that was sent may have been stored, so it never changes again. Everything later is added up in
+//! `pending`, whose number of keys is bounded: an hour without a control plane costs keys, not calls.
+
+use std::collections::VecDeque;
+
+use prost::Message;
+use prost_types::Timestamp;
+use trunkline::telemetry::v1::{ReportUsageRequest, UsageRecord};
+
+use super::{Counts, Key, Sums};
+
+/// Records in one batch: well below the size at which a message is refused.
+const BATCH_RECORDS: usize = 2_000;
+/// Keys that are added up while nothing can be sent.
+const MAX_KEYS: usize = 100_000;
+
+/// What is counted and not yet acknowledged.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    run_id: String,
+    next_sequence: i64,
+    /// Numbered and perhaps sent, oldest first; those of earlier runs before those of this one.
+    sealed: VecDeque<ReportUsageRequest>,
+    pending: Counts,
+    pending_since: u64,
+}
+
+impl Backlog {
+    pub(super) fn new(run_id: String, now: u64) -> Backlog {
+        Backlog {
+            run_id,
+            next_sequence: 1,
+            sealed: VecDeque::new(),
+            pending: Counts::new(MAX_KEYS),
+            pending_since: now,
+        }
+    }
+
+    /// Adds counts; returns how many calls had to go under `other`.
+    pub(super) fn add(&mut self, counts: &Counts) -> u64 {
+        self.pending.merge(counts)
+    }
+
+    /// The batch to send, made of what is pending when none is waiting.
+    pub(super) fn next(&mut self, now: u64) -> Option<&ReportUsageRequest> {
+        if self.sealed.is_empty() && !self.pending.is_empty() {
+            self.seal(now);
+        }
+        self.sealed.front()
+    }
+
+    /// All batches of `run_id` up to `sequence` are stored.
+    pub(super) fn acknowledge(&mut self, run_id: &str, sequence: i64) {
+        self.sealed.retain(|batch| batch.run_id != run_id || batch.sequence > sequence);
+    }
+
+    /// Keys and records that wait.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len() + self.sealed.iter().map(|batch| batch.records.len()).sum::<usize>()
+    }
+
+    /// Everything that waits as numbered batches, for the next run to deliver.
+    pub(super) fn freeze(&mut self, now: u64) -> Vec<u8> {
+        if !self.pending.is_empty() {
+            self.seal(now);
+        }
+        let mut bytes = Vec::new();
+        for batch in &self.sealed {
+            bytes.extend_from_slice(&batch.encode_length_delimited_to_vec());
+        }
+        bytes
+    }
+
+    /// Takes in what an earlier run left; returns false where it cannot be read to its end.
+    pub(super) fn thaw(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            match ReportUsageRequest::decode_length_delimited(&mut bytes) {
+                Ok(batch) => self.sealed.push_back(batch),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Numbers all that is pending, in as many batches as it needs.
+    fn seal(&mut self, now: u64) {
+        let pending = std::mem::replace(&mut self.pending, Counts::new(MAX_KEYS));
+        let records: Vec<UsageRecord> = pending.iter().map(|(key, sums)| record(key, sums)).collect();
+        for records in records.chunks(BATCH_RECORDS) {
+            self.sealed.push_back(ReportUsageRequest {
+                run_id: self.run_id.clone(),
+                sequence: self.next_sequence,
+                records: records.to_vec(),
+                start_time: timestamp(self.pending_since),
+                end_time: timestamp(now),
+            });
+            self.next_sequence += 1;
+        }
+        self.pending_since = now;
+    }
+}
+
+fn record(key: &Key, sums: &Sums) -> UsageRecord {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    UsageRecord {
+        server: key.server.to_string(),
+        token: key.token.to_string(),
+        method: key.method.to_string(),
+        target: key.target.to_string(),
+        outcome: key.outcome,
+        calls: count(sums.calls),
+        duration_us: count(sums.duration_us),
+        request_bytes: count(sums.request_bytes),
+        response_bytes: count(sums.response_bytes),
+    }
+}
+
+fn timestamp(unix_s: u64) -> Option<Timestamp> {
+    Some(Timestamp { seconds: i64::try_from(unix_s).unwrap_or(i64::MAX), nanos: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usage::{Call, Outcome};
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    fn counts(targets: &[u16]) -> Counts {
+        let mut counts = Counts::new(MAX_KEYS);
+        for target in targets {
+            counts.record(&Call {
+                server: "servers/dev",
+                token: "tokens/t",
+                method: "tools/call",
+                target: &format!("t{target}"),
+                outcome: Outcome::Ok,
+                duration: Duration::from_micros(3),
+                request_bytes: 1,
+                response_bytes: 2,
+            });
+        }
+        counts
+    }
+
+    #[test]
+    fn what_was_sent_stays_as_it_is_and_the_rest_is_added_up() {
+        let mut backlog = Backlog::new("run".into(), 10);
+        assert_eq!(backlog.next(11), None);
+        backlog.add(&counts(&[1]));
+        let first = backlog.next(12).cloned().unwrap();
+        assert_eq!((first.sequence, first.records.len(), first.records[0].calls), (1, 1, 1));
+        assert_eq!((first.start_time, first.end_time), (timestamp(10), timestamp(12)));
+        for _ in 0..1_000 {
+            backlog.add(&counts(&[1, 2]));
+        }
+        assert_eq!(backlog.next(20), Some(&first));
+        assert_eq!(backlog.len(), 3, "an outage costs keys, not calls");
+        backlog.acknowledge("another", 9);
+        assert_eq!(backlog.next(20), Some(&first));
+        backlog.acknowledge("run", 1);
+        let second = backlog.next(21).cloned().unwrap();
+        assert_eq!((second.sequence, second.start_time), (2, timestamp(12)));
+        assert_eq!(second.records.iter().map(|r| r.calls).sum::<i64>(), 2_000);
+    }
+
+    #[test]
+    fn large_backlogs_are_sent_in_several_batches() {
+        let mut backlog = Backlog::new("run".into(), 0);
+        backlog.add(&counts(&(0..4_500).collect::<Vec<u16>>()));
+        let mut sizes = Vec::new();
+        while let Some(batch) = backlog.next(1).cloned() {
+            sizes.push((batch.sequence, batch.records.len()));
+            backlog.acknowledge("run", batch.sequence);
+        }
+        assert_eq!(sizes, [(1, 2_000), (2, 2_000), (3, 500)]);
+        assert_eq!(backlog.len(), 0);
+    }
+
+    #[test]
+    fn an_earlier_runs_batches_are_delivered_under_its_name() {
+        let mut earlier = Backlog::new("one".into(), 0);
+        earlier.add(&counts(&[1]));
+        let frozen = earlier.freeze(5);
+        let mut backlog = Backlog::new("two".into(), 6);
+        assert!(backlog.thaw(&frozen));
+        backlog.add(&counts(&[2]));
+        let first = backlog.next(7).cloned().unwrap();
+        assert_eq!((&*first.run_id, first.sequence), ("one", 1));
+        backlog.acknowledge("one", 1);
+        assert_eq!(backlog.next(7).map(|b| (&*b.run_id, b.sequence)), Some(("two", 1)));
+        assert!(!Backlog::new("x".into(), 0).thaw(&frozen[..frozen.len() - 1]));
+    }
+
+    proptest! {
+        /// Whatever is lost on the way, every call is counted exactly once by who remembers sequences.
+        #[test]
+        fn every_call_is_counted_once(steps in proptest::collection::vec((0u8..5, 0u16..4), 1..60)) {
+            let mut backlog = Backlog::new("r0".into(), 0);
+            let (mut stored, mut sums) = (BTreeSet::new(), BTreeMap::<String, i64>::new());
+            let (mut recorded, mut runs) = (0i64, 0);
+            for (step, target) in steps {
+                match step {
+                    0 | 1 => { backlog.add(&counts(&[target])); recorded += 1; }
+                    // Delivered; the acknowledgement is lost.
+                    2 | 3 => {
+                        let Some(batch) = backlog.next(1).cloned() else { continue };
+                        if stored.insert((batch.run_id.clone(), batch.sequence)) {
+                            for record in &batch.records { *sums.entry(record.target.clone()).or_default() += record.calls; }
+                        }
+                        if step == 3 { backlog.acknowledge(&batch.run_id, batch.sequence); }
+                    }
+                    _ => {
+                        runs += 1;
+                        let frozen = backlog.freeze(2);
+                        backlog = Backlog::new(format!("r{runs}"), 2);
+                        prop_assert!(backlog.thaw(&frozen));
+                    }
+                }
+            }
+            while let Some(batch) = backlog.next(3).cloned() {
+                if stored.insert((batch.run_id.clone(), batch.sequence)) {
+                    for record in &batch.records { *sums.entry(record.target.clone()).or_default() += record.calls; }
+                }
+                backlog.acknowledge(&batch.run_id, batch.sequence);
+            }
+            prop_assert_eq!(sums.values().sum::<i64>(), recorded);
+        }
+    }
+}

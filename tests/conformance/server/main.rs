@@ -4,9 +4,11 @@
 //! and knows nothing of a gateway.
 
 mod ask;
+mod asking;
 mod catalog;
 mod changes;
 mod content;
+mod forms;
 mod hangup;
 mod prompts;
 mod resources;

@@ -1,4 +1,4 @@
-//! `tools/call`.
+//! `tools/call`: tools that answer by themselves, and where the others stand.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::{Value, json};
 
-use crate::ask::{Answers, Asked, Call, Question, input_required};
+use crate::ask::Call;
 use crate::catalog::{complete, typed};
 use crate::changes::Change;
 use crate::hangup::Hangup;
 use crate::service::Shared;
-use crate::{content, tasks};
+use crate::{asking, content, tasks};
 
-type Answer = Result<CallToolResponse, ErrorData>;
+pub(crate) type Answer = Result<CallToolResponse, ErrorData>;
 
 pub(crate) fn said(text: impl Into<String>) -> CallToolResult {
     complete(json!({"content": [content::text(text)]}))
@@ -63,7 +63,7 @@ pub(crate) async fn call(
             tasks::require(&call).map(|()| tasks::confirm_delete(&shared.tasks, arguments.text("filename")))
         }
         "multi_input" => tasks::require(&call).map(|()| tasks::multi_input(&shared.tasks)),
-        name => asking(shared, &call, name, &arguments, sealed.as_deref()).await,
+        name => asking::call(shared, &call, name, &arguments, sealed.as_deref()).await,
     }
 }
 
@@ -119,7 +119,7 @@ async fn progress(call: &Call) -> Answer {
     Ok(said("Done in three steps").into())
 }
 
-async fn report_progress(call: &Call, done: u32) -> Result<(), ErrorData> {
+pub(crate) async fn report_progress(call: &Call, done: u32) -> Result<(), ErrorData> {
     let Some(token) = call.context.meta.get_progress_token() else { return Ok(()) };
     let progress = typed(json!({"progressToken": token, "progress": done, "total": 100}));
     deliver(call.context.peer.notify_progress(progress).await)
@@ -148,194 +148,11 @@ fn announce(shared: &Shared, change: Change) -> Answer {
     Ok(said(told).into())
 }
 
-/// Tools that need something from the client before they can answer.
-async fn asking(
-    shared: &Shared,
-    call: &Call,
-    name: &str,
-    arguments: &Arguments,
-    sealed: Option<&str>,
-) -> Answer {
-    let state = sealed.map(|sealed| shared.state.open(name, sealed)).transpose()?;
-    if name == "test_input_required_result_multi_round" {
-        return multi_round(shared, call, name, state).await;
-    }
-    let Some(questions) = questions(call, name, arguments) else {
-        return Err(ErrorData::invalid_params(format!("Unknown tool: {name}"), None));
-    };
-    if name == "test_streaming_elicitation" {
-        report_progress(call, 50).await?;
-    }
-    if name == "test_tool_with_task" {
-        tasks::require(call)?;
-    }
-    match call.ask(&questions).await? {
-        Asked::Later(requests) => {
-            let state = carries_state(name).then(|| shared.state.seal(name, &json!({"round": 1})));
-            Ok(input_required(requests, state).into())
-        }
-        Asked::Answered(_) if carries_state(name) && call.is_modern() && state.is_none() => {
-            Err(ErrorData::invalid_params("requestState is missing", None))
-        }
-        Asked::Answered(answers) if name == "test_tool_with_task" => {
-            Ok(tasks::greet_later(&shared.tasks, answers.field("user_name", "name")))
-        }
-        Asked::Answered(answers) => Ok(said(conclusion(name, &answers)).into()),
-    }
-}
-
-fn carries_state(name: &str) -> bool {
-    name.ends_with("_request_state")
-        || name.ends_with("_tampered_state")
-        || name.ends_with("_multiple_inputs")
-}
-
-fn questions(call: &Call, name: &str, arguments: &Arguments) -> Option<Vec<Question>> {
-    let user_name = || Question::form("user_name", "What is your name?", "name");
-    let confirm = || Question::elicit("confirm", "Please confirm", &confirmation());
-    Some(match name {
-        "test_sampling" => vec![Question::sample("answer", &arguments.text("prompt"), 100)],
-        "test_elicitation" => vec![Question::elicit("answer", &arguments.text("message"), &contact())],
-        "test_elicitation_sep1034_defaults" => vec![Question::elicit("answer", "Please review", &defaults())],
-        "test_elicitation_sep1330_enums" => vec![Question::elicit("answer", "Please choose", &choices())],
-        "test_list_roots" | "test_input_required_result_list_roots" => vec![Question::roots("client_roots")],
-        "test_input_required_result_elicitation" | "test_tool_with_task" => vec![user_name()],
-        "test_input_required_result_sampling" => {
-            vec![Question::sample("capital_question", "What is the capital of France?", 100)]
-        }
-        "test_streaming_elicitation"
-        | "test_input_required_result_request_state"
-        | "test_input_required_result_tampered_state" => vec![confirm()],
-        "test_input_required_result_multiple_inputs" => {
-            vec![
-                user_name(),
-                Question::sample("greeting", "Generate a greeting", 50),
-                Question::roots("client_roots"),
-            ]
-        }
-        "test_input_required_result_capabilities" => {
-            let all = [
-                user_name(),
-                Question::sample("greeting", "Generate a greeting", 50),
-                Question::roots("client_roots"),
-            ];
-            all.into_iter().filter(|question| call.declares(question.needs())).collect()
-        }
-        _ => return None,
-    })
-}
-
-fn conclusion(name: &str, answers: &Answers) -> String {
-    match name {
-        "test_sampling" => format!("LLM response: {}", answers.sampled("answer")),
-        "test_elicitation" => format!("User response: {}", outcome(answers.get("answer"))),
-        "test_elicitation_sep1034_defaults" | "test_elicitation_sep1330_enums" => {
-            format!("Elicitation completed: {}", outcome(answers.get("answer")))
-        }
-        "test_list_roots" | "test_input_required_result_list_roots" => {
-            format!("Roots: {}", answers.get("client_roots")["roots"])
-        }
-        "test_input_required_result_elicitation" => format!("Hello, {}!", answers.field("user_name", "name")),
-        "test_input_required_result_sampling" => {
-            format!("The model says: {}", answers.sampled("capital_question"))
-        }
-        "test_streaming_elicitation" => format!("Confirmed: {}", answers.get("confirm")["action"]),
-        "test_input_required_result_multiple_inputs" => format!(
-            "{}: {} ({})",
-            answers.field("user_name", "name"),
-            answers.sampled("greeting"),
-            answers.get("client_roots")["roots"]
-        ),
-        _ => "state-ok".to_owned(),
-    }
-}
-
-async fn multi_round(shared: &Shared, call: &Call, name: &str, state: Option<Value>) -> Answer {
-    let first = Question::form("step1", "Step 1: What is your name?", "name");
-    let second = Question::form("step2", "Step 2: What is your favorite color?", "color");
-    if !call.is_modern() {
-        let Asked::Answered(answers) = call.ask(&[first, second]).await? else { return Ok(said("").into()) };
-        return Ok(said(likes(&answers.field("step1", "name"), &answers)).into());
-    }
-    let Some(user) = state.as_ref().and_then(|state| state["name"].as_str()) else {
-        return match call.ask(&[first]).await? {
-            Asked::Answered(answers) if state.is_some() => {
-                let state = shared.state.seal(name, &json!({"name": answers.field("step1", "name")}));
-                let second = serde_json::Map::from_iter([("step2".to_owned(), second.request().clone())]);
-                Ok(input_required(second, Some(state)).into())
-            }
-            Asked::Answered(_) => Err(ErrorData::invalid_params("requestState is missing", None)),
-            Asked::Later(requests) => {
-                Ok(input_required(requests, Some(shared.state.seal(name, &json!({"round": 1})))).into())
-            }
-        };
-    };
-    match call.ask(&[second]).await? {
-        Asked::Answered(answers) => Ok(said(likes(user, &answers)).into()),
-        Asked::Later(requests) => {
-            Ok(input_required(requests, Some(shared.state.seal(name, &json!({"name": user})))).into())
-        }
-    }
-}
-
-fn likes(name: &str, answers: &Answers) -> String {
-    format!("{name} likes {}", answers.field("step2", "color"))
-}
-
-fn outcome(answer: &Value) -> String {
-    format!("action={}, content={}", answer["action"].as_str().unwrap_or_default(), answer["content"])
-}
-
-fn confirmation() -> Value {
-    json!({"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]})
-}
-
-fn contact() -> Value {
-    let properties = json!({
-        "username": {"type": "string", "description": "User's response"},
-        "email": {"type": "string", "description": "User's email address"},
-    });
-    json!({"type": "object", "properties": properties, "required": ["username", "email"]})
-}
-
-/// SEP-1034: a default for every primitive type.
-fn defaults() -> Value {
-    let properties = json!({
-        "name": {"type": "string", "description": "Name", "default": "John Doe"},
-        "age": {"type": "integer", "description": "Age", "default": 30},
-        "score": {"type": "number", "description": "Score", "default": 95.5},
-        "status": {"type": "string", "enum": ["active", "inactive", "pending"], "default": "active"},
-        "verified": {"type": "boolean", "description": "Verified", "default": true},
-    });
-    json!({"type": "object", "properties": properties})
-}
-
-/// SEP-1330: one or several, titled or not, and the older way of giving titles.
-fn choices() -> Value {
-    let titled = |last: &str| {
-        json!([
-            {"const": "value1", "title": format!("First {last}")},
-            {"const": "value2", "title": format!("Second {last}")},
-            {"const": "value3", "title": format!("Third {last}")},
-        ])
-    };
-    let plain = json!(["option1", "option2", "option3"]);
-    let names = json!(["Option One", "Option Two", "Option Three"]);
-    let properties = json!({
-        "untitledSingle": {"type": "string", "enum": plain},
-        "titledSingle": {"type": "string", "oneOf": titled("Option")},
-        "legacyEnum": {"type": "string", "enum": ["opt1", "opt2", "opt3"], "enumNames": names},
-        "untitledMulti": {"type": "array", "items": {"type": "string", "enum": plain}},
-        "titledMulti": {"type": "array", "items": {"anyOf": titled("Choice")}},
-    });
-    json!({"type": "object", "properties": properties})
-}
-
 /// The arguments of a call, which may be left out altogether.
-struct Arguments(JsonObject);
+pub(crate) struct Arguments(JsonObject);
 
 impl Arguments {
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.text_or(name, "")
     }
 

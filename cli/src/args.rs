@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::bridge;
 use crate::commands;
 use crate::error::EXIT_CODES;
 use crate::output::Format;
@@ -68,10 +69,23 @@ pub enum Command {
     Export(commands::export::Args),
     /// Show how often what was called
     Usage(commands::usage::Args),
+    /// Call a tool of a server, through the edge
+    Call(commands::call::Args),
+    /// Print what to paste into an MCP host or program
+    ClientConfig(commands::client_config::Args),
+    /// Offer a stdio MCP server over Streamable HTTP, supervised
+    Expose(commands::expose::Args),
+    /// Offer a server of the edge over stdio, for hosts that speak nothing else
+    Connect(commands::connect::Args),
+    /// Take over what another MCP host is configured with
+    Import(commands::import::Args),
     /// Contexts: which gateway the commands talk to
     Config(commands::config::Args),
     /// Print a completion script for a shell
     Completion(commands::completion::Args),
     /// Print the version
     Version,
+    /// Stand between `expose` and its command
+    #[command(hide = true)]
+    Guard(bridge::guard::Args),
 }

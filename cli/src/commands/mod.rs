@@ -1,14 +1,19 @@
 //! One file a verb. Here: what they share, and who is called for which.
 
 pub mod apply;
+pub mod call;
+pub mod client_config;
 pub mod completion;
 pub mod config;
+pub mod connect;
 pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod export;
+pub mod expose;
 pub mod fields;
 pub mod get;
+pub mod import;
 pub mod revoke;
 pub mod rollout;
 pub mod update;
@@ -18,6 +23,7 @@ pub mod usage;
 use std::time::Duration;
 
 use crate::args::{Args, Command, Global};
+use crate::bridge::guard;
 use crate::context::{Context, Store};
 use crate::error::{Error, Result};
 use crate::output::{self, Format};
@@ -90,6 +96,12 @@ async fn dispatch(session: Session, command: Command) -> Result<u8> {
         Command::Diff(args) => return apply::diff(&session, args).await,
         Command::Export(args) => export::run(&session, args).await?,
         Command::Usage(args) => usage::run(&session, args).await?,
+        Command::Call(args) => return call::run(&session, args).await,
+        Command::ClientConfig(args) => client_config::run(&session, args)?,
+        Command::Expose(args) => expose::run(&session, args).await?,
+        Command::Connect(args) => connect::run(&session, args).await?,
+        Command::Import(args) => import::run(&session, args).await?,
+        Command::Guard(args) => return guard::run(args).await,
         Command::Config(args) => config::run(&session, args)?,
         Command::Completion(args) => completion::run(args)?,
         Command::Version => output::out(concat!("mcpctl ", env!("CARGO_PKG_VERSION")))?,

@@ -1,0 +1,175 @@
+//! A command as a stream of MCP messages: lines in, lines out, stderr passed through with a prefix.
+//!
+//! It must not know what a message says.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use mcp::stdio::{LineDecoder, LineError, encode};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{ChildStdin, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::bridge::guard;
+use crate::output::say;
+
+/// The largest message a command may send.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// Messages that wait to be written, and to be handled.
+const QUEUE: usize = 256;
+const MAX_STDERR_LINE: usize = 8 << 10;
+/// Longer than the guard takes in the worst case.
+const END_GRACE: Duration = Duration::from_secs(8);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+    /// Variables besides those of this process.
+    pub env: Vec<(String, String)>,
+    /// What its stderr is prefixed with.
+    pub label: String,
+    /// The `mcpctl` that guards it.
+    pub guard: PathBuf,
+}
+
+/// A running command.
+#[derive(Debug)]
+pub struct Child {
+    /// Messages to it. When all senders are gone, its stdin is closed and it ends.
+    pub input: mpsc::Sender<Bytes>,
+    /// Messages from it, until it closes its stdout.
+    pub output: mpsc::Receiver<Bytes>,
+    ended: JoinHandle<()>,
+}
+
+impl Program {
+    /// A command, with a label made of its name.
+    pub fn new(command: Vec<OsString>, label: Option<String>) -> Self {
+        let own = command.first().map(|word| Path::new(word).file_name().unwrap_or(word).display().to_string());
+        let label = label.or(own).unwrap_or_default();
+        Self { command, env: Vec::new(), label, guard: guard::this_program() }
+    }
+
+    /// Whether there is anything to run, so that a typo is told at once.
+    pub fn exists(&self) -> bool {
+        let Some(word) = self.command.first().map(Path::new) else { return false };
+        if word.components().count() > 1 {
+            return word.is_file();
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(word).is_file())
+    }
+
+    /// Starts it, in a process group of its own, guarded.
+    pub fn spawn(&self) -> std::io::Result<Child> {
+        let mut process = Command::new(&self.guard)
+            .args(["guard", "--"])
+            .args(&self.command)
+            .envs(self.env.iter().map(|(key, value)| (key, value)))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (input, to_write) = mpsc::channel(QUEUE);
+        let (to_handle, output) = mpsc::channel(QUEUE);
+        if let Some(stdin) = process.stdin.take() {
+            tokio::spawn(write(stdin, to_write));
+        }
+        if let Some(stdout) = process.stdout.take() {
+            tokio::spawn(read(stdout, to_handle, self.label.clone()));
+        }
+        if let Some(stderr) = process.stderr.take() {
+            tokio::spawn(pass_stderr(stderr, self.label.clone()));
+        }
+        let group = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let ended = tokio::spawn(async move {
+            let _ = process.wait().await;
+            // The guard has ended its group, unless somebody killed the guard itself.
+            if let Some(group) = group {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        });
+        Ok(Child { input, output, ended })
+    }
+}
+
+impl Child {
+    /// Lets it end, and waits for that.
+    pub async fn end(self) {
+        let Self { input, output, ended } = self;
+        drop(input);
+        drop(output);
+        let _ = tokio::time::timeout(END_GRACE, ended).await;
+    }
+}
+
+async fn write(mut stdin: ChildStdin, mut messages: mpsc::Receiver<Bytes>) {
+    while let Some(message) = messages.recv().await {
+        if stdin.write_all(&encode(&message)).await.is_err() || stdin.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(stdout: impl AsyncRead + Unpin, messages: mpsc::Sender<Bytes>, label: String) {
+    let mut lines = Lines::new(stdout, MAX_MESSAGE_BYTES);
+    while let Some(line) = lines.next().await {
+        match line {
+            Ok(line) => {
+                if messages.send(line).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => say(format!("[{label}] a message is dropped: {error}")),
+        }
+    }
+}
+
+async fn pass_stderr(stderr: impl AsyncRead + Unpin, label: String) {
+    let mut lines = Lines::new(stderr, MAX_STDERR_LINE);
+    while let Some(line) = lines.next().await {
+        match line {
+            Ok(line) => say(format!("[{label}] {}", String::from_utf8_lossy(&line))),
+            Err(_) => say(format!("[{label}] (a very long line)")),
+        }
+    }
+}
+
+/// A stream as lines.
+#[derive(Debug)]
+pub struct Lines<R> {
+    source: R,
+    decoder: LineDecoder,
+    buffer: BytesMut,
+    ended: bool,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    /// The lines of a stream, none of them larger than this.
+    pub fn new(source: R, max_line_bytes: usize) -> Self {
+        Self { source, decoder: LineDecoder::new(max_line_bytes), buffer: BytesMut::new(), ended: false }
+    }
+
+    /// The next line, or that it was too large; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, LineError>> {
+        loop {
+            if let Some(line) = self.decoder.next().transpose() {
+                return Some(line);
+            }
+            if self.ended {
+                return self.decoder.finish().map(Ok);
+            }
+            self.buffer.reserve(64 << 10);
+            self.ended = !matches!(self.source.read_buf(&mut self.buffer).await, Ok(read) if read > 0);
+            self.decoder.push(self.buffer.split().freeze());
+        }
+    }
+}

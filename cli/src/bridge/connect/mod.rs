@@ -1,0 +1,128 @@
+//! An edge, offered over stdio, for hosts that speak nothing else.
+//!
+//! [`wire`] speaks HTTP for one host; here its lines are taken in, each sent on its way, and answers written out.
+//! Messages are relayed byte for byte. When the edge has restarted or lost the session, the host does not notice.
+
+pub mod wire;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mcp::json;
+use mcp::message::{Envelope, Kind};
+use mcp::stdio::encode;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::bridge::child::{Lines, MAX_MESSAGE_BYTES};
+use crate::error::Result;
+use crate::output::say;
+pub use wire::{Target, Wire};
+
+/// Requests that may be under way at once; further lines wait.
+const MAX_IN_FLIGHT: usize = 256;
+/// Answers that wait for the host to read.
+const QUEUE: usize = 256;
+/// How long answers are waited for once the host has closed its side.
+const END_GRACE: Duration = Duration::from_secs(30);
+
+/// Carries messages until the host closes its side.
+pub async fn run(
+    target: Target,
+    source: impl AsyncRead + Unpin,
+    sink: impl AsyncWrite + Unpin + Send + 'static,
+) -> Result {
+    let (to_host, answers) = mpsc::channel(QUEUE);
+    let writer = tokio::spawn(write(sink, answers));
+    let host = Arc::new(Host {
+        wire: Wire::new(target, to_host)?,
+        running: Mutex::default(),
+        slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+        tasks: TaskTracker::new(),
+    });
+    let mut lines = Lines::new(source, MAX_MESSAGE_BYTES);
+    while let Some(line) = lines.next().await {
+        match line {
+            Ok(line) => host.clone().take(line).await,
+            Err(error) => say(format!("a message is dropped: {error}")),
+        }
+    }
+    host.end().await;
+    drop(host);
+    let _ = writer.await;
+    Ok(())
+}
+
+async fn write(mut sink: impl AsyncWrite + Unpin, mut answers: mpsc::Receiver<Bytes>) {
+    while let Some(message) = answers.recv().await {
+        if sink.write_all(&encode(&message)).await.is_err() || sink.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Host {
+    wire: Arc<Wire>,
+    /// Requests under way, by raw id, with whether closing their stream is what cancels them.
+    running: Mutex<HashMap<String, AbortHandle>>,
+    slots: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Host {
+    /// Takes one line of the host's. Only the handshake and notifications are waited for: their order counts.
+    async fn take(self: Arc<Self>, line: Bytes) {
+        let message = match Envelope::parse(&line) {
+            Ok(message) => message,
+            Err(error) => {
+                return self.wire.tell(mcp::error::render(None, error.code(), &error.to_string(), None)).await;
+            }
+        };
+        let method = message.method.as_deref().unwrap_or_default();
+        match message.kind() {
+            Kind::Request if method == "initialize" => self.wire.initialize(line.clone()).await,
+            Kind::Notification if wire::is_modern(&message) && method == "notifications/cancelled" => {
+                self.cancel(&message);
+            }
+            Kind::Notification => self.wire.send(line.clone()).await,
+            Kind::Request | Kind::Response => self.send_aside(line.clone(), message.id).await,
+        }
+    }
+
+    async fn send_aside(self: Arc<Self>, line: Bytes, id: Option<&str>) {
+        let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
+        let id = id.unwrap_or_default().to_owned();
+        let (host, key) = (self.clone(), id.clone());
+        // The entry is there before the task can remove it.
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = self.tasks.spawn(async move {
+            host.wire.send(line).await;
+            host.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            drop(slot);
+        });
+        running.insert(id, task.abort_handle());
+    }
+
+    /// In the modern era, closing the stream of a request is what cancels it.
+    fn cancel(&self, message: &Envelope<'_>) {
+        let id = message.params.and_then(|params| json::members(params, ["requestId"]).ok().and_then(|[id]| id));
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = id.and_then(|id| running.remove(id)) {
+            task.abort();
+        }
+    }
+
+    async fn end(&self) {
+        self.wire.close_streams();
+        self.tasks.close();
+        let _ = tokio::time::timeout(END_GRACE, self.tasks.wait()).await;
+        for (_, task) in self.running.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            task.abort();
+        }
+        self.wire.delete_session().await;
+    }
+}

@@ -1,0 +1,454 @@
+//! Streamable HTTP, as a client, for one host: raw messages out, raw messages back.
+//!
+//! It keeps the session alive: an edge that is away for a while is waited for, and a session that the edge no longer
+//! knows is opened again with the host's own `initialize`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use mcp::header::{ACCEPT_BOTH, EVENT_STREAM, JSON, METHOD, MirroredParam, NAME, PROTOCOL_VERSION, SESSION_ID};
+use mcp::message::{Envelope, Kind};
+use mcp::{json, meta, sse};
+use reqwest::{RequestBuilder, Response};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::child::MAX_MESSAGE_BYTES;
+use crate::context::Secret;
+use crate::error::{Error, Result};
+use crate::output::say;
+
+/// How long an edge may be away before its absence is an error.
+const PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const MAX_DELAY: Duration = Duration::from_secs(5);
+/// Tools whose mirrored parameters are remembered.
+const MAX_TOOLS: usize = 10_000;
+/// The codes of our own errors.
+const EDGE_AWAY: i64 = -31_010;
+const EDGE_REFUSED: i64 = -31_011;
+
+/// Where messages go.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The URL of a server on an edge.
+    pub url: url::Url,
+    /// The token's bearer.
+    pub bearer: Secret,
+}
+
+/// The connection for one host.
+pub struct Wire {
+    http: reqwest::Client,
+    target: Target,
+    to_host: mpsc::Sender<Bytes>,
+    session: Mutex<Session>,
+    /// Held while a session is being opened, so that many who miss it open one.
+    opening: tokio::sync::Mutex<()>,
+    tools: Mutex<HashMap<String, Vec<MirroredParam>>>,
+    closing: CancellationToken,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Session {
+    /// What the host began with; `None` before that, and in the modern era.
+    initialize: Option<Bytes>,
+    id: Option<HeaderValue>,
+    version: Option<HeaderValue>,
+    /// Counts the sessions opened, so that one who lost a session sees that there is a new one already.
+    generation: u64,
+}
+
+enum Failure {
+    /// It cannot have arrived: sending it again is safe.
+    Away(String),
+    /// The edge does not know the session.
+    SessionLost,
+    /// Anything else.
+    Final(String),
+}
+
+impl Wire {
+    /// Nothing is sent yet.
+    pub fn new(target: Target, to_host: mpsc::Sender<Bytes>) -> Result<Arc<Self>> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_keepalive(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Error::failure(format!("no HTTP client: {error}")))?;
+        let (session, opening, tools, closing) = Default::default();
+        Ok(Arc::new(Self { http, target, to_host, session, opening, tools, closing }))
+    }
+
+    /// Gives the host a message.
+    pub async fn tell(&self, message: Bytes) {
+        // A host that is gone has closed its other side too, and that is where it is noticed.
+        let _ = self.to_host.send(message).await;
+    }
+
+    /// Sends the host's `initialize`, and remembers it.
+    pub async fn initialize(self: &Arc<Self>, line: Bytes) {
+        *self.session() = Session { initialize: Some(line.clone()), ..Session::default() };
+        self.send(line).await;
+    }
+
+    /// Sends a message of the host's, and gives the host what comes back, until that is complete.
+    pub async fn send(self: &Arc<Self>, line: Bytes) {
+        let Ok(message) = Envelope::parse(&line) else { return };
+        let method = message.method.as_deref().unwrap_or_default();
+        let (started, mut delay) = (Instant::now(), FIRST_DELAY);
+        loop {
+            let generation = self.session().generation;
+            let error = match self.exchange(&line, &message).await {
+                Ok(()) => {
+                    if method == "notifications/initialized" {
+                        tokio::spawn(self.clone().listen());
+                    }
+                    return;
+                }
+                Err(Failure::SessionLost) => match self.reopen(generation).await {
+                    Ok(()) => continue,
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            let (code, why) = match error {
+                Failure::Away(_) if started.elapsed() < PATIENCE && !self.closing.is_cancelled() => {
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(MAX_DELAY);
+                    continue;
+                }
+                Failure::Away(why) => (EDGE_AWAY, format!("{} does not answer: {why}", self.origin())),
+                Failure::SessionLost => (EDGE_REFUSED, "the session is lost".into()),
+                // A listen is never over by itself: it goes on with the edge that is there next.
+                Failure::Final(_) if method == "subscriptions/listen" && started.elapsed() > delay => continue,
+                Failure::Final(why) => (EDGE_REFUSED, why),
+            };
+            return match message.kind() {
+                Kind::Request => self.tell(mcp::error::render(message.id, code, &why, None)).await,
+                _ => say(format!("a message was not delivered: {why}")),
+            };
+        }
+    }
+
+    /// Ends what would go on for ever.
+    pub fn close_streams(&self) {
+        self.closing.cancel();
+    }
+
+    /// Ends the session, as well as that goes.
+    pub async fn delete_session(&self) {
+        if self.session().id.is_some() {
+            let request = self.request(Method::DELETE).timeout(Duration::from_secs(2));
+            let _ = request.send().await;
+        }
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn origin(&self) -> String {
+        self.target.url.origin().ascii_serialization()
+    }
+
+    /// A request with the credential, and with the session where there is one.
+    fn request(&self, method: Method) -> RequestBuilder {
+        let request = self.http.request(method, self.target.url.clone()).bearer_auth(self.target.bearer.expose());
+        let Session { id, version, .. } = self.session().clone();
+        let request = match id {
+            Some(id) => request.header(SESSION_ID, id),
+            None => request,
+        };
+        match version {
+            Some(version) => request.header(PROTOCOL_VERSION, version),
+            None => request,
+        }
+    }
+
+    async fn exchange(&self, line: &Bytes, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
+        let request = if is_modern(message) {
+            let request = self.http.post(self.target.url.clone()).bearer_auth(self.target.bearer.expose());
+            request.headers(self.modern_headers(message))
+        } else {
+            self.request(Method::POST)
+        };
+        let request = request.header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH).body(line.clone());
+        let response = request.send().await.map_err(failure)?;
+        if response.status() == StatusCode::NOT_FOUND && !is_modern(message) && self.session().id.is_some() {
+            return Err(Failure::SessionLost);
+        }
+        let is_events = content_type(&response).starts_with(EVENT_STREAM);
+        if response.status() == StatusCode::ACCEPTED || message.kind() != Kind::Request {
+            return if response.status().is_success() { Ok(()) } else { Err(self.refused(response).await) };
+        }
+        if message.method.as_deref() == Some("initialize") {
+            self.note_session(&response);
+        }
+        if is_events {
+            return self.relay_events(response, message).await;
+        }
+        self.relay_json(response, message).await
+    }
+
+    async fn relay_json(&self, response: Response, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
+        let is_json = content_type(&response).starts_with(JSON);
+        if !is_json {
+            return Err(self.refused(response).await);
+        }
+        let body = response.bytes().await.map_err(failure)?;
+        match Envelope::parse(&body) {
+            Ok(answer) if answer.id == message.id => {
+                self.note_answer(&answer, message);
+                self.tell(body.clone()).await;
+                Ok(())
+            }
+            Ok(answer) => Err(Failure::Final(said(&answer).unwrap_or_else(|| "the edge answered something else".into()))),
+            Err(error) => Err(Failure::Final(format!("the edge's answer cannot be read: {error}"))),
+        }
+    }
+
+    async fn relay_events(&self, response: Response, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
+        let mut decoder = sse::Decoder::new(MAX_MESSAGE_BYTES);
+        let mut chunks = response.bytes_stream();
+        let broken = || Failure::Final("the connection broke before the answer came".into());
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk.ok_or_else(broken)?.map_err(|_| broken())?,
+                () = self.closing.cancelled(), if message.method.as_deref() == Some("subscriptions/listen") => return Ok(()),
+            };
+            decoder.push(chunk);
+            while let Some(event) = decoder.next().map_err(|error| Failure::Final(error.to_string()))? {
+                if self.relay_event(event.data, message).await {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Gives the host one message of a stream; whether it was the answer.
+    async fn relay_event(&self, data: Bytes, message: &Envelope<'_>) -> bool {
+        let Ok(event) = Envelope::parse(&data) else { return false };
+        let is_answer = event.kind() == Kind::Response && event.id == message.id;
+        if is_answer {
+            self.note_answer(&event, message);
+        }
+        self.tell(data.clone()).await;
+        is_answer
+    }
+
+    /// Opens the session again, unless somebody else just did.
+    async fn reopen(self: &Arc<Self>, lost: u64) -> std::result::Result<(), Failure> {
+        let _opening = self.opening.lock().await;
+        let Session { initialize, generation, .. } = self.session().clone();
+        if generation != lost {
+            return Ok(());
+        }
+        let line = initialize.ok_or(Failure::SessionLost)?;
+        (self.session().id, self.session().version) = (None, None);
+        let request = self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
+        let response = request.body(line).send().await.map_err(failure)?;
+        if !response.status().is_success() {
+            return Err(self.refused(response).await);
+        }
+        self.note_session(&response);
+        let result = first_message(response).await?;
+        let answer = Envelope::parse(&result).map_err(|error| Failure::Final(error.to_string()))?;
+        self.note_version(answer.result);
+        let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        let request = self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
+        request.body(done).send().await.map_err(failure)?;
+        self.session().generation += 1;
+        say("the edge had forgotten the session: opened it again");
+        for notice in changes(answer.result) {
+            self.tell(notice).await;
+        }
+        Ok(())
+    }
+
+    fn note_session(&self, response: &Response) {
+        self.session().id = response.headers().get(SESSION_ID).cloned();
+    }
+
+    fn note_version(&self, result: Option<&str>) {
+        let version = result.and_then(|result| json::members(result, ["protocolVersion"]).ok().and_then(|[raw]| raw));
+        let version = version.and_then(|raw| json::string(raw).ok()).and_then(|text| HeaderValue::from_str(&text).ok());
+        self.session().version = version;
+    }
+
+    /// Learns from an answer what later requests need.
+    fn note_answer(&self, answer: &Envelope<'_>, message: &Envelope<'_>) {
+        match message.method.as_deref() {
+            Some("initialize") => {
+                self.note_version(answer.result);
+                self.session().generation += 1;
+            }
+            Some("tools/list") if is_modern(message) => self.note_tools(answer.result),
+            _ => {}
+        }
+    }
+
+    fn note_tools(&self, result: Option<&str>) {
+        let Some([Some(list)]) = result.and_then(|result| json::members(result, ["tools"]).ok()) else { return };
+        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be read here is the host's to complain about.
+        let _ = json::each_element::<json::JsonError>(list, |tool| {
+            let [name, schema] = json::members(tool, ["name", "inputSchema"])?;
+            let (Some(name), Some(schema)) = (name, schema) else { return Ok(()) };
+            let params = mcp::header::mirrored_params(schema).unwrap_or_default();
+            if tools.len() < MAX_TOOLS || params.is_empty() {
+                tools.insert(json::string(name)?.into_owned(), params);
+            }
+            Ok(())
+        });
+        tools.retain(|_, params| !params.is_empty());
+    }
+
+    fn modern_headers(&self, message: &Envelope<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let method = message.method.as_deref().unwrap_or_default();
+        let mut put = |name: &'static str, value: HeaderValue| {
+            headers.insert(HeaderName::from_static(name), value);
+        };
+        if let Some(version) = meta_version(message).and_then(|version| HeaderValue::from_str(&version).ok()) {
+            put(PROTOCOL_VERSION, version);
+        }
+        if let Ok(method) = HeaderValue::from_str(method) {
+            put(METHOD, method);
+        }
+        let member = mcp::method::Method::parse(method).and_then(|method| method.mirrored_target().member());
+        let params = message.params.unwrap_or("{}");
+        let named = member.and_then(|member| json::members(params, [member]).ok().and_then(|[raw]| raw));
+        let named = named.and_then(|raw| json::string(raw).ok());
+        if let Some(named) = &named {
+            put(NAME, mcp::header::encode_value(named));
+        }
+        if let (Some(tool), Ok([Some(arguments)])) = (named, json::members(params, ["arguments"])) {
+            let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+            let mirrored = tools.get(tool.as_ref()).and_then(|known| mcp::header::mirror(arguments, known).ok());
+            headers.extend(mirrored.into_iter().flatten());
+        }
+        headers
+    }
+
+    /// The stream of what belongs to no call, for as long as the session lasts.
+    async fn listen(self: Arc<Self>) {
+        let mut delay = FIRST_DELAY;
+        while !self.closing.is_cancelled() {
+            let generation = self.session().generation;
+            let request = self.request(Method::GET).header(header::ACCEPT, EVENT_STREAM);
+            match request.send().await {
+                Ok(response) if response.status().is_success() => {
+                    delay = FIRST_DELAY;
+                    self.relay_stream(response).await;
+                }
+                Ok(response) if response.status() == StatusCode::NOT_FOUND => {
+                    let _ = self.reopen(generation).await;
+                }
+                // No such stream here, or somebody else has it.
+                Ok(response) if response.status().is_client_error() => return,
+                _ => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(delay) => delay = (delay * 2).min(MAX_DELAY),
+                () = self.closing.cancelled() => return,
+            }
+        }
+    }
+
+    async fn relay_stream(&self, response: Response) {
+        let mut decoder = sse::Decoder::new(MAX_MESSAGE_BYTES);
+        let mut chunks = response.bytes_stream();
+        loop {
+            let chunk = tokio::select! {
+                Some(Ok(chunk)) = chunks.next() => chunk,
+                () = self.closing.cancelled() => return,
+                else => return,
+            };
+            decoder.push(chunk);
+            while let Ok(Some(event)) = decoder.next() {
+                if Envelope::parse(&event.data).is_ok() {
+                    self.tell(event.data).await;
+                }
+            }
+        }
+    }
+
+    /// What the edge says when it says no, without anything of ours that is secret.
+    async fn refused(&self, response: Response) -> Failure {
+        let status = response.status();
+        let body = response.bytes().await.unwrap_or_default();
+        let why = Envelope::parse(&body).ok().as_ref().and_then(said);
+        let hint = match status {
+            StatusCode::UNAUTHORIZED => "; the token is not valid here any more: `mcpctl create token` makes another",
+            StatusCode::NOT_FOUND => "; is there such a server, and may the token call it?",
+            _ => "",
+        };
+        Failure::Final(format!("the edge answered {status}{}{hint}", why.map_or(String::new(), |why| format!(": {why}"))))
+    }
+}
+
+/// Whether a message is of the modern era: it names its revision itself.
+pub fn is_modern(message: &Envelope<'_>) -> bool {
+    meta_version(message).is_some()
+}
+
+fn meta_version(message: &Envelope<'_>) -> Option<String> {
+    let [meta] = json::members(message.params?, [meta::META]).ok()?;
+    let [version] = json::members(meta?, [meta::PROTOCOL_VERSION]).ok()?;
+    Some(json::string(version?).ok()?.into_owned())
+}
+
+fn said(answer: &Envelope<'_>) -> Option<String> {
+    let [message] = json::members(answer.error?, ["message"]).ok()?;
+    Some(json::string(message?).ok()?.into_owned())
+}
+
+fn content_type(response: &Response) -> &str {
+    response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Only what cannot have arrived may be sent again.
+fn failure(error: reqwest::Error) -> Failure {
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if error.is_connect() { Failure::Away(cause.to_string()) } else { Failure::Final(cause.to_string()) }
+}
+
+/// The one message of an answer, be it JSON or a stream.
+async fn first_message(response: Response) -> std::result::Result<Bytes, Failure> {
+    if !content_type(&response).starts_with(EVENT_STREAM) {
+        return response.bytes().await.map_err(failure);
+    }
+    let mut decoder = sse::Decoder::new(MAX_MESSAGE_BYTES);
+    let mut chunks = response.bytes_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        decoder.push(chunk);
+        while let Ok(Some(event)) = decoder.next() {
+            if Envelope::parse(&event.data).is_ok_and(|message| message.kind() == Kind::Response) {
+                return Ok(event.data);
+            }
+        }
+    }
+    Err(Failure::Final("the connection broke before the answer came".into()))
+}
+
+/// What the host is to ask for again, of the kinds whose changes the edge tells.
+fn changes(result: Option<&str>) -> Vec<Bytes> {
+    let capabilities = result.and_then(|result| json::members(result, ["capabilities"]).ok().and_then(|[raw]| raw));
+    let kinds = ["tools", "resources", "prompts"];
+    let offered = capabilities.and_then(|raw| json::members(raw, kinds).ok()).unwrap_or_default();
+    let tells = |offer: Option<&str>| {
+        let told = offer.and_then(|offer| json::members(offer, ["listChanged"]).ok().and_then(|[raw]| raw));
+        told == Some("true")
+    };
+    let notice = |kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#));
+    kinds.into_iter().zip(offered).filter(|(_, offer)| tells(*offer)).map(|(kind, _)| notice(kind)).collect()
+}

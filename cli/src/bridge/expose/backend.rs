@@ -1,0 +1,409 @@
+//! One child that is kept alive: started, greeted, restarted with backoff, and its messages brought to those who
+//! wait for them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mcp::json;
+use mcp::message::Envelope;
+use mcp::meta;
+use mcp::revision::{Era, Revision};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::child::{Child, Program};
+use crate::bridge::expose::Settings;
+use crate::bridge::expose::relay::{CallId, ClientId, Delivery, Relay};
+use crate::output::say;
+
+/// Messages that wait for one client.
+const QUEUE: usize = 256;
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const MAX_DELAY: Duration = Duration::from_secs(30);
+/// A child that lived for so long was well, and its next restart is quick again.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+/// The code of our own error for calls that the child's end cut off.
+const CHILD_ENDED: i64 = -31_002;
+
+/// What the child said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The result of `initialize` or `server/discover`, as it sent it.
+    pub result: String,
+    /// The revision that is spoken with it.
+    pub revision: Revision,
+}
+
+/// Why there is no child to talk to.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unready {
+    /// It does not speak the era.
+    #[error("it does not speak this era of the protocol: {0}")]
+    Refused(String),
+    /// It ended, and is not started again.
+    #[error("it has ended")]
+    Ended,
+    /// It has not answered yet.
+    #[error("it has not answered in time")]
+    Starting,
+}
+
+#[derive(Debug, Clone)]
+enum Phase {
+    Starting,
+    Ready(Arc<Facts>),
+    Refused(String),
+    Ended,
+}
+
+/// A message on its way to a client.
+#[derive(Debug)]
+pub enum Item {
+    /// More will come.
+    Notice(Bytes),
+    /// The last one.
+    Answer(Bytes),
+}
+
+/// A child and those who talk to it.
+#[derive(Debug)]
+pub struct Backend {
+    era: Era,
+    start_timeout: Duration,
+    phase: watch::Sender<Phase>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    relay: Relay,
+    calls: HashMap<CallId, mpsc::Sender<Item>>,
+    streams: HashMap<ClientId, mpsc::Sender<Bytes>>,
+    input: Option<mpsc::Sender<Bytes>>,
+}
+
+impl Backend {
+    /// Starts the child, and keeps it alive until `stop`.
+    pub fn start(program: Program, era: Era, settings: &Settings, stop: CancellationToken) -> Arc<Self> {
+        let phase = watch::Sender::new(Phase::Starting);
+        let backend =
+            Arc::new(Self { era, start_timeout: settings.start_timeout, phase, state: Mutex::default() });
+        tokio::spawn(backend.clone().keep_alive(program, settings.restart, stop));
+        backend
+    }
+
+    /// Waits until the child has answered.
+    pub async fn ready(&self) -> Result<Arc<Facts>, Unready> {
+        let mut phase = self.phase.subscribe();
+        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
+        let Ok(Ok(phase)) = tokio::time::timeout(self.start_timeout, settled).await else {
+            return Err(Unready::Starting);
+        };
+        match &*phase {
+            Phase::Ready(facts) => Ok(facts.clone()),
+            Phase::Refused(why) => Err(Unready::Refused(why.clone())),
+            Phase::Ended | Phase::Starting => Err(Unready::Ended),
+        }
+    }
+
+    /// Waits until the child is gone for good.
+    pub async fn ended(&self) {
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| matches!(phase, Phase::Ended | Phase::Refused(_))).await;
+    }
+
+    /// Lets a client in.
+    pub fn open(&self, capabilities: &str) -> ClientId {
+        self.lock().relay.open(capabilities)
+    }
+
+    /// Lets a client go.
+    pub fn close(&self, client: ClientId) {
+        let mut state = self.lock();
+        state.streams.remove(&client);
+        let (calls, messages) = state.relay.close(client);
+        for call in calls {
+            state.calls.remove(&call);
+        }
+        state.send_all(messages);
+    }
+
+    /// Sends a request on; its answer, and what comes before, arrive on the receiver. `None`: too much is waiting.
+    pub fn call(&self, client: ClientId, source: &[u8], message: &Envelope<'_>) -> Option<mpsc::Receiver<Item>> {
+        let mut state = self.lock();
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        if state.relay.keeps_subscription(client, message) {
+            let id = message.id.unwrap_or_default();
+            let done = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
+            return sender.try_send(Item::Answer(done)).is_ok().then_some(receiver);
+        }
+        let (call, request) = state.relay.request(client, source, message)?;
+        if state.send(request) {
+            state.calls.insert(call, sender);
+            return Some(receiver);
+        }
+        state.relay.cancel(call);
+        None
+    }
+
+    /// Sends a notification on, where the child is to have it.
+    pub fn notify(&self, client: ClientId, source: &[u8], message: &Envelope<'_>) {
+        let mut state = self.lock();
+        if let Some(message) = state.relay.notification(client, source, message) {
+            state.send(message);
+        }
+    }
+
+    /// Sends a client's answer on, where the child has asked this client.
+    pub fn respond(&self, client: ClientId, source: &Bytes, message: &Envelope<'_>) -> bool {
+        let mut state = self.lock();
+        state.relay.response(client, message) && state.send(source.clone())
+    }
+
+    /// The stream of what belongs to a client and to none of its calls; `None` where it has one open already.
+    pub fn stream(&self, client: ClientId) -> Option<mpsc::Receiver<Bytes>> {
+        let mut state = self.lock();
+        if state.streams.get(&client).is_some_and(|stream| !stream.is_closed()) {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        state.streams.insert(client, sender);
+        Some(receiver)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn keep_alive(self: Arc<Self>, program: Program, restart: bool, stop: CancellationToken) {
+        let mut delay = FIRST_DELAY;
+        loop {
+            let started = Instant::now();
+            let end = self.live_once(&program, &stop).await;
+            self.lock().fail_all();
+            if let End::Refused(why) = end {
+                self.phase.send_replace(Phase::Refused(why));
+                return;
+            }
+            if stop.is_cancelled() || !restart {
+                self.phase.send_replace(Phase::Ended);
+                return;
+            }
+            self.phase.send_replace(Phase::Starting);
+            if started.elapsed() >= WELL_AFTER {
+                delay = FIRST_DELAY;
+            }
+            let wait = delay.mul_f64(rand::random_range(0.8..1.2));
+            say(format!("[{}] starting it again in {} ms", program.label, wait.as_millis()));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+            delay = (delay * 2).min(MAX_DELAY);
+        }
+    }
+
+    async fn live_once(&self, program: &Program, stop: &CancellationToken) -> End {
+        let mut child = match program.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                say(format!("[{}] cannot be started: {error}", program.label));
+                return End::Ended;
+            }
+        };
+        let greeting = tokio::time::timeout(self.start_timeout, greet(&mut child, self.era));
+        let greeted = tokio::select! {
+            greeted = greeting => greeted,
+            () = stop.cancelled() => {
+                child.end().await;
+                return End::Ended;
+            }
+        };
+        let end = match greeted {
+            Ok(Some(Ok(facts))) => {
+                self.welcome(&child, facts);
+                tokio::select! {
+                    () = self.pump(&mut child, &program.label) => {}
+                    () = stop.cancelled() => {}
+                }
+                End::Ended
+            }
+            Ok(Some(Err(why))) => End::Refused(why),
+            Ok(None) => End::Ended,
+            Err(_) => {
+                say(format!("[{}] does not answer", program.label));
+                End::Ended
+            }
+        };
+        self.lock().input = None;
+        child.end().await;
+        end
+    }
+
+    fn welcome(&self, child: &Child, facts: Facts) {
+        let mut state = self.lock();
+        state.input = Some(child.input.clone());
+        let messages = state.relay.resume();
+        state.send_all(messages);
+        // Those who were here before a restart may hold lists of the child before it.
+        for notice in changes(&facts.result) {
+            state.broadcast(&notice);
+        }
+        drop(state);
+        self.phase.send_replace(Phase::Ready(Arc::new(facts)));
+    }
+
+    async fn pump(&self, child: &mut Child, label: &str) {
+        while let Some(message) = child.output.recv().await {
+            if let Some(why) = self.lock().deliver(&message) {
+                say(format!("[{label}] {why}"));
+            }
+        }
+    }
+}
+
+enum End {
+    Ended,
+    Refused(String),
+}
+
+impl State {
+    fn send(&self, message: Bytes) -> bool {
+        self.input.as_ref().is_some_and(|input| input.try_send(message).is_ok())
+    }
+
+    fn send_all(&self, messages: Vec<Bytes>) {
+        for message in messages {
+            self.send(message);
+        }
+    }
+
+    /// Brings a message of the child where it belongs; gives back what is to be said about one that is nobody's.
+    fn deliver(&mut self, message: &Bytes) -> Option<String> {
+        match self.relay.from_child(message) {
+            Delivery::Answer(call, message) => {
+                if let Some(sender) = self.calls.remove(&call) {
+                    // Notices leave one place free for it.
+                    let _ = sender.try_send(Item::Answer(message));
+                }
+            }
+            Delivery::Notice(call, message) => {
+                if let Some(sender) = self.calls.get(&call).filter(|sender| sender.capacity() > 1) {
+                    let _ = sender.try_send(Item::Notice(message));
+                }
+            }
+            Delivery::Client(client, message) => self.push(client, message),
+            Delivery::All(message) => self.broadcast(&message),
+            Delivery::Reply(message) => drop(self.send(message)),
+            Delivery::Nobody(why) => return (!why.is_empty()).then_some(why),
+        }
+        None
+    }
+
+    fn push(&mut self, client: ClientId, message: Bytes) {
+        if let Some(stream) = self.streams.get(&client)
+            && stream.try_send(message).is_err()
+        {
+            // A client that does not read loses its stream, and lists again when it comes back.
+            self.streams.remove(&client);
+        }
+    }
+
+    fn broadcast(&mut self, message: &Bytes) {
+        self.streams.retain(|_, stream| stream.try_send(message.clone()).is_ok());
+    }
+
+    fn fail_all(&mut self) {
+        self.input = None;
+        for (call, id) in self.relay.fail_all() {
+            if let Some(sender) = self.calls.remove(&call) {
+                let error = mcp::error::render(Some(&id), CHILD_ENDED, "the server ended before it answered", None);
+                let _ = sender.try_send(Item::Answer(error));
+            }
+        }
+    }
+}
+
+impl Facts {
+    /// Who it is, for people.
+    pub fn describe(&self) -> String {
+        let info = |object: &str| {
+            let [name, version] = json::members(object, ["name", "version"]).ok()?;
+            let text = |raw: Option<&str>| Some(json::string(raw?).ok()?.into_owned());
+            Some(format!("{} {}", text(name)?, text(version).unwrap_or_default()))
+        };
+        let [legacy, meta] = json::members(&self.result, ["serverInfo", meta::META]).unwrap_or_default();
+        let modern = meta.and_then(|meta| json::members(meta, [meta::SERVER_INFO]).ok().and_then(|[info]| info));
+        let who = legacy.or(modern).and_then(info).unwrap_or_else(|| "a server without a name".into());
+        format!("{who}, {}", self.revision.as_str())
+    }
+}
+
+/// Greets a fresh child: `initialize`, or `server/discover`. `None`: it ended; `Err`: it said no.
+pub async fn greet(child: &mut Child, era: Era) -> Option<Result<Facts, String>> {
+    child.input.send(greeting(era)).await.ok()?;
+    loop {
+        let line = child.output.recv().await?;
+        let Ok(message) = Envelope::parse(&line) else { continue };
+        if message.id != Some("0") || message.method.is_some() {
+            continue;
+        }
+        let Some(result) = message.result else {
+            return Some(Err(message.error.and_then(said).unwrap_or_else(|| "it refused".into())));
+        };
+        let Some(revision) = revision(era, result) else {
+            return Some(Err("it speaks no revision that is known here".into()));
+        };
+        if era == Era::Legacy {
+            let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+            child.input.send(done).await.ok()?;
+        }
+        return Some(Ok(Facts { result: result.to_owned(), revision }));
+    }
+}
+
+fn said(error: &str) -> Option<String> {
+    let [message] = json::members(error, ["message"]).ok()?;
+    Some(json::string(message?).ok()?.into_owned())
+}
+
+/// Sampling and elicitation are declared for all: a client that has not declared them is never asked, because the
+/// relay answers for it.
+fn greeting(era: Era) -> Bytes {
+    let info = concat!(r#"{"name":"mcpctl","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+    Bytes::from(match era {
+        Era::Legacy => format!(
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{{"sampling":{{}},"elicitation":{{}}}},"clientInfo":{info}}}}}"#,
+            Revision::LATEST_LEGACY.as_str()
+        ),
+        Era::Modern => format!(
+            r#"{{"jsonrpc":"2.0","id":0,"method":"server/discover","params":{{"_meta":{{"{}":"{}","{}":{{}},"{}":{info}}}}}}}"#,
+            meta::PROTOCOL_VERSION,
+            Revision::LATEST.as_str(),
+            meta::CLIENT_CAPABILITIES,
+            meta::CLIENT_INFO,
+        ),
+    })
+}
+
+fn revision(era: Era, result: &str) -> Option<Revision> {
+    let [legacy, modern] = json::members(result, ["protocolVersion", "supportedVersions"]).ok()?;
+    match era {
+        Era::Legacy => Revision::parse(&json::string(legacy?).ok()?).filter(|r| r.era() == Era::Legacy),
+        Era::Modern => {
+            let versions: Vec<String> = serde_json::from_str(modern?).ok()?;
+            versions.iter().filter_map(|date| Revision::parse(date)).filter(|r| r.era() == Era::Modern).max()
+        }
+    }
+}
+
+/// The notices that tell clients to list again, of the kinds that the child offers.
+fn changes(result: &str) -> Vec<Bytes> {
+    let Ok([Some(capabilities)]) = json::members(result, ["capabilities"]) else { return Vec::new() };
+    let kinds = ["tools", "resources", "prompts"];
+    let offered = json::members(capabilities, kinds).unwrap_or_default();
+    let notice = |kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#));
+    kinds.into_iter().zip(offered).filter(|(_, offered)| offered.is_some()).map(|(kind, _)| notice(kind)).collect()
+}

@@ -1,0 +1,295 @@
+//! The transport: Streamable HTTP of both eras on one URL, for whoever comes under a name that is allowed.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use mcp::error::{HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render};
+use mcp::header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, decode_value};
+use mcp::json;
+use mcp::message::{Envelope, Kind};
+use mcp::meta;
+use mcp::method::Method;
+use mcp::revision::{Era, Revision};
+use tokio::sync::mpsc;
+
+use crate::bridge::expose::Shared;
+use crate::bridge::expose::backend::{Backend, Facts, Item, Unready};
+use crate::bridge::expose::relay::ClientId;
+use crate::bridge::expose::reply::{self, Accepts, Exchange, Waiting};
+
+/// The largest body of a request.
+pub const MAX_BODY_BYTES: usize = 16 << 20;
+
+type Refusal = Response;
+
+/// The one route.
+pub fn router(shared: Arc<Shared>) -> Router {
+    let guard = middleware::from_fn_with_state(shared.clone(), check_names);
+    Router::new()
+        .route("/mcp", post(on_post).get(on_get).delete(on_delete))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(guard)
+        .with_state(shared)
+}
+
+/// A page in a browser must not reach a server on this machine by a name of its own (DNS rebinding).
+async fn check_names(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).map(|value| value.to_str().unwrap_or_default());
+    let host = host.or_else(|| request.uri().authority().map(|a| a.as_str())).unwrap_or_default();
+    if !is_allowed(&shared.hosts, host) {
+        return (StatusCode::MISDIRECTED_REQUEST, "this Host is not served here (--allow-host adds one)\n").into_response();
+    }
+    let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("?"));
+    if let Some(origin) = origin
+        && !origin.split_once("://").is_some_and(|(_, host)| is_allowed(&shared.hosts, host))
+    {
+        return (StatusCode::FORBIDDEN, "this Origin is not served here (--allow-host adds one)\n").into_response();
+    }
+    next.run(request).await
+}
+
+fn is_allowed(hosts: &[String], authority: &str) -> bool {
+    let Ok(authority) = authority.parse::<http::uri::Authority>() else { return false };
+    let host = authority.host().trim_matches(['[', ']']);
+    ["localhost", "127.0.0.1", "::1"].contains(&host) || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+}
+
+async fn on_post(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    match serve(&shared, &headers, body).await {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+async fn serve(shared: &Shared, headers: &HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content_type.split(';').next().map(str::trim) != Some(mcp::header::JSON) {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n").into_response());
+    }
+    let message = Envelope::parse(&body).map_err(|e| refuse(StatusCode::BAD_REQUEST, None, e.code(), &e.to_string()))?;
+    let version = text(headers, PROTOCOL_VERSION);
+    let header_is_modern = version.and_then(Revision::parse).is_some_and(|revision| revision.era() == Era::Modern);
+    match meta_version(&message) {
+        Some(version) => modern(shared, headers, &body, &message, &version).await,
+        None if header_is_modern => {
+            let why = "`_meta` names no protocol version";
+            Err(refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, why))
+        }
+        None => legacy(shared, headers, &body, &message).await,
+    }
+}
+
+async fn legacy(shared: &Shared, headers: &HeaderMap, body: &Bytes, message: &Envelope<'_>) -> Result<Response, Refusal> {
+    let method = message.method.as_deref();
+    if method == Some("initialize") && message.kind() == Kind::Request {
+        return initialize(shared, message).await;
+    }
+    let client = session(shared, headers, message.id)?;
+    let backend = legacy_backend(shared, message.id).await?.0;
+    match message.kind() {
+        Kind::Notification => {
+            backend.notify(client, body, message);
+            Ok(StatusCode::ACCEPTED.into_response())
+        }
+        Kind::Response if backend.respond(client, body, message) => Ok(StatusCode::ACCEPTED.into_response()),
+        Kind::Response => Err((StatusCode::BAD_REQUEST, "nobody has asked for this\n").into_response()),
+        Kind::Request if method == Some("ping") => {
+            let id = message.id.unwrap_or_default();
+            Ok(reply::json(StatusCode::OK, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)))
+        }
+        Kind::Request => {
+            let items = call(&backend, client, body, message)?;
+            Ok(Waiting { items, exchange: None }.reply(accepts(headers), |_| StatusCode::OK).await)
+        }
+    }
+}
+
+async fn initialize(shared: &Shared, message: &Envelope<'_>) -> Result<Response, Refusal> {
+    let (backend, facts) = legacy_backend(shared, message.id).await?;
+    let params = message.params.unwrap_or("{}");
+    let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "params cannot be read");
+    let [requested, capabilities] = json::members(params, ["protocolVersion", "capabilities"]).map_err(wrong)?;
+    let requested = requested.and_then(|raw| json::string(raw).ok()).and_then(|date| Revision::parse(&date));
+    // What the child can say, its older siblings could say too: the smaller of both.
+    let revision = match requested {
+        Some(older) if older < facts.revision && older > Revision::V2024_11_05 => older,
+        _ => facts.revision,
+    };
+    let quoted = json::quote(revision.as_str());
+    let result = json::set_members(&facts.result, &[("protocolVersion", Some(&quoted))]).map_err(wrong)?;
+    let client = backend.open(capabilities.unwrap_or("{}"));
+    let Some((id, evicted)) = shared.sessions.open(client) else {
+        backend.close(client);
+        return Err(busy(message.id, "too many sessions are open"));
+    };
+    if let Some(evicted) = evicted {
+        backend.close(evicted);
+    }
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, message.id.unwrap_or_default());
+    let mut response = reply::json(StatusCode::OK, body);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(SESSION_ID, id);
+    }
+    Ok(response)
+}
+
+async fn modern(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: &Bytes,
+    message: &Envelope<'_>,
+    version: &str,
+) -> Result<Response, Refusal> {
+    let bad = |code, why: &str| refuse(StatusCode::BAD_REQUEST, message.id, code, why);
+    check_headers(headers, message, version).map_err(|why| bad(HEADER_MISMATCH, &why))?;
+    let not_spoken = || bad(INVALID_REQUEST, "this server speaks no modern revision: begin with initialize");
+    let probed = shared.modern.as_ref().ok_or_else(not_spoken)?;
+    let backend = probed.backend().await.ok_or_else(not_spoken)?;
+    backend.ready().await.map_err(|error| unready(message.id, &error))?;
+    let client = backend.open("{}");
+    let exchange = Exchange { backend: backend.clone(), client };
+    if message.kind() != Kind::Request {
+        backend.notify(client, body, message);
+        return Ok(StatusCode::ACCEPTED.into_response());
+    }
+    let items = call(&backend, client, body, message)?;
+    Ok(Waiting { items, exchange: Some(exchange) }.reply(accepts(headers), modern_status).await)
+}
+
+fn call(
+    backend: &Arc<Backend>,
+    client: ClientId,
+    body: &Bytes,
+    message: &Envelope<'_>,
+) -> Result<mpsc::Receiver<Item>, Refusal> {
+    backend.call(client, body, message).ok_or_else(|| busy(message.id, "too many calls are waiting"))
+}
+
+async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let client = match session(&shared, &headers, None) {
+        Ok(client) => client,
+        Err(refusal) => return refusal,
+    };
+    if !accepts(&headers).events {
+        return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
+    }
+    match shared.legacy.as_ref().and_then(|backend| backend.stream(client)) {
+        Some(messages) => reply::open_stream(messages),
+        None => (StatusCode::CONFLICT, "this session has a stream open\n").into_response(),
+    }
+}
+
+async fn on_delete(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = session(&shared, &headers, None) {
+        return refusal;
+    }
+    let client = text(&headers, SESSION_ID).and_then(|id| shared.sessions.close(id));
+    if let (Some(client), Some(backend)) = (client, &shared.legacy) {
+        backend.close(client);
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// The client behind the session that a request names.
+fn session(shared: &Shared, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
+    let Some(session) = text(headers, SESSION_ID) else {
+        let why = "no Mcp-Session-Id: begin with initialize";
+        return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, why));
+    };
+    if let Some(version) = text(headers, PROTOCOL_VERSION)
+        && Revision::parse(version).is_none_or(|revision| revision.era() != Era::Legacy)
+    {
+        return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, "this MCP-Protocol-Version is not known"));
+    }
+    shared.sessions.find(session).ok_or_else(|| {
+        refuse(StatusCode::NOT_FOUND, id, INVALID_REQUEST, "this session is not known: begin again with initialize")
+    })
+}
+
+async fn legacy_backend(shared: &Shared, id: Option<&str>) -> Result<(Arc<Backend>, Arc<Facts>), Refusal> {
+    let no_legacy = || {
+        let latest = Revision::LATEST.as_str();
+        let why = format!("this server speaks {latest} only");
+        let data = format!(r#"{{"supported":["{latest}"]}}"#);
+        reply::json(StatusCode::BAD_REQUEST, render(id, UNSUPPORTED_VERSION, &why, Some(&data)))
+    };
+    let backend = shared.legacy.as_ref().ok_or_else(no_legacy)?;
+    match backend.ready().await {
+        Ok(facts) => Ok((backend.clone(), facts)),
+        Err(Unready::Refused(_)) => Err(no_legacy()),
+        Err(error) => Err(unready(id, &error)),
+    }
+}
+
+fn unready(id: Option<&str>, error: &Unready) -> Refusal {
+    busy(id, &format!("the server behind this address is not ready: {error}"))
+}
+
+fn busy(id: Option<&str>, why: &str) -> Refusal {
+    let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, id, -31_003, why);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn refuse(status: StatusCode, id: Option<&str>, code: i64, why: &str) -> Refusal {
+    reply::json(status, render(id, code, why, None))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or_default())
+}
+
+fn accepts(headers: &HeaderMap) -> Accepts {
+    let all = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
+    let has = |kind: &str| all.contains(kind) || all.contains("*/*");
+    let (json, events) = (has("application/json") || has("application/*"), has("text/event-stream"));
+    Accepts { json: json || !events, events }
+}
+
+fn meta_version(message: &Envelope<'_>) -> Option<String> {
+    let [meta] = json::members(message.params?, [meta::META]).ok()?;
+    let [version] = json::members(meta?, [meta::PROTOCOL_VERSION]).ok()?;
+    Some(json::string(version?).ok()?.into_owned())
+}
+
+/// The headers of the modern era must say what the body says.
+fn check_headers(headers: &HeaderMap, message: &Envelope<'_>, version: &str) -> Result<(), String> {
+    if text(headers, PROTOCOL_VERSION) != Some(version) {
+        return Err("MCP-Protocol-Version does not say what `_meta` says".into());
+    }
+    let method = message.method.as_deref().unwrap_or_default();
+    if message.kind() != Kind::Request {
+        return Ok(());
+    }
+    if text(headers, METHOD) != Some(method) {
+        return Err("Mcp-Method does not say what the body says".into());
+    }
+    let Some(member) = Method::parse(method).and_then(|method| method.mirrored_target().member()) else { return Ok(()) };
+    let named = message.params.and_then(|params| json::members(params, [member]).ok().and_then(|[raw]| raw));
+    let named = named.and_then(|raw| json::string(raw).ok());
+    match headers.get(NAME).map(decode_value) {
+        Some(Ok(header)) if Some(&header) == named.as_ref() => Ok(()),
+        _ => Err(format!("Mcp-Name does not say what `{member}` says")),
+    }
+}
+
+/// The status that the modern era wants with an error that is the first message.
+fn modern_status(message: &[u8]) -> StatusCode {
+    let code = Envelope::parse(message).ok().and_then(|message| {
+        let [code] = json::members(message.error?, ["code"]).ok()?;
+        code?.parse::<i64>().ok()
+    });
+    match code {
+        Some(METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        Some(HEADER_MISMATCH | mcp::error::MISSING_CAPABILITY | UNSUPPORTED_VERSION | INVALID_REQUEST) => {
+            StatusCode::BAD_REQUEST
+        }
+        _ => StatusCode::OK,
+    }
+}

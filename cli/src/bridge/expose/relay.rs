@@ -1,0 +1,304 @@
+//! Many clients, one child: ids, progress tokens and subscriptions mapped there and back. Pure.
+//!
+//! Only what must change is spliced; every other byte stays as it was.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use mcp::json;
+use mcp::message::{Envelope, Kind, span};
+use mcp::meta;
+use mcp::splice::Splice;
+
+/// One client of the child: a session in the legacy era, one exchange in the modern one.
+pub type ClientId = u64;
+/// One request to the child, by the id that it sees.
+pub type CallId = u64;
+
+/// What may be waiting for the child at once.
+pub const MAX_CALLS: usize = 1_024;
+/// What one client may subscribe to.
+const MAX_SUBSCRIPTIONS: usize = 1_000;
+
+const CLIENT_GONE: i64 = -31_001;
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+pub struct Relay {
+    last: u64,
+    calls: BTreeMap<CallId, Call>,
+    clients: BTreeMap<ClientId, Client>,
+    /// Requests of the child (by raw id) that a client has been shown and has not answered.
+    asked: BTreeMap<String, ClientId>,
+}
+
+#[derive(Debug)]
+struct Call {
+    client: ClientId,
+    id: String,
+    token: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    /// Requests of the child that it can answer.
+    answers: Vec<&'static str>,
+    subscriptions: BTreeSet<String>,
+}
+
+/// Where a message of the child belongs.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It answers a call.
+    Answer(CallId, Bytes),
+    /// It belongs to a call that goes on.
+    Notice(CallId, Bytes),
+    /// It belongs to a client, and to none of its calls.
+    Client(ClientId, Bytes),
+    /// Every client is to have it.
+    All(Bytes),
+    /// It is answered here.
+    Reply(Bytes),
+    /// Nobody is to have it, and why.
+    Nobody(String),
+}
+
+impl Relay {
+    /// A client comes, with its capabilities (raw JSON).
+    pub fn open(&mut self, capabilities: &str) -> ClientId {
+        let declared = json::members(capabilities, ["sampling", "elicitation", "roots"]).unwrap_or_default();
+        let methods = ["sampling/createMessage", "elicitation/create", "roots/list"];
+        let answers = methods.into_iter().zip(declared).filter_map(|(m, value)| value.map(|_| m)).collect();
+        self.last += 1;
+        self.clients.insert(self.last, Client { answers, subscriptions: BTreeSet::new() });
+        self.last
+    }
+
+    /// A client goes: the calls that end with it, and what the child is to be told.
+    pub fn close(&mut self, client: ClientId) -> (Vec<CallId>, Vec<Bytes>) {
+        let calls: Vec<_> = self.calls.iter().filter(|(_, call)| call.client == client).map(|(id, _)| *id).collect();
+        let mut messages: Vec<_> = calls.iter().filter_map(|call| self.cancel(*call)).collect();
+        let asked: Vec<_> = self.asked.extract_if(.., |_, asked| *asked == client).map(|(id, _)| id).collect();
+        messages.extend(asked.iter().map(|id| mcp::error::render(Some(id), CLIENT_GONE, "the client has gone", None)));
+        let left = self.clients.remove(&client).unwrap_or_default().subscriptions;
+        for uri in left {
+            if !self.is_subscribed(&uri) {
+                messages.push(own_request(self.next(), "resources/unsubscribe", &uri));
+            }
+        }
+        (calls, messages)
+    }
+
+    /// A request of a client, as the child is to see it.
+    pub fn request(&mut self, client: ClientId, source: &[u8], message: &Envelope<'_>) -> Option<(CallId, Bytes)> {
+        if self.calls.len() >= MAX_CALLS {
+            return None;
+        }
+        let (id, call) = (message.id?, self.next());
+        let token = token_of(message.params);
+        let number = call.to_string();
+        let mut splice = Splice::new().replace(span(source, id), Bytes::from(number.clone()));
+        if let Some(token) = token {
+            splice = splice.replace(span(source, token), Bytes::from(number));
+        }
+        self.calls.insert(call, Call { client, id: id.to_owned(), token: token.map(str::to_owned) });
+        self.note_subscription(client, message);
+        Some((call, splice.apply(source)))
+    }
+
+    /// A notification of a client, as the child is to see it; nothing where it is none of the child's business.
+    pub fn notification(&mut self, client: ClientId, source: &[u8], message: &Envelope<'_>) -> Option<Bytes> {
+        match message.method.as_deref()? {
+            // The child was initialized once, for all.
+            "notifications/initialized" => None,
+            "notifications/cancelled" => {
+                let [id] = json::members(message.params?, ["requestId"]).ok()?;
+                let id = id?;
+                let (call, _) = self.calls.iter().find(|(_, call)| call.client == client && call.id == id)?;
+                Some(Splice::new().replace(span(source, id), Bytes::from(call.to_string())).apply(source))
+            }
+            _ => Some(Bytes::copy_from_slice(source)),
+        }
+    }
+
+    /// Whether an answer of a client is one that the child has asked this client for.
+    pub fn response(&mut self, client: ClientId, message: &Envelope<'_>) -> bool {
+        let Some(id) = message.id else { return false };
+        self.asked.get(id) == Some(&client) && self.asked.remove(id).is_some()
+    }
+
+    /// Gives a call up: what the child is to be told.
+    pub fn cancel(&mut self, call: CallId) -> Option<Bytes> {
+        self.calls.remove(&call)?;
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{call},"reason":"the client has gone"}}}}"#
+        );
+        Some(Bytes::from(text))
+    }
+
+    /// The child is gone: the calls that it will not answer, with the ids that their clients gave them.
+    pub fn fail_all(&mut self) -> Vec<(CallId, String)> {
+        self.asked.clear();
+        std::mem::take(&mut self.calls).into_iter().map(|(call, Call { id, .. })| (call, id)).collect()
+    }
+
+    /// What a fresh child is to be told, so that it knows what the old one knew.
+    pub fn resume(&mut self) -> Vec<Bytes> {
+        let uris: BTreeSet<_> = self.clients.values().flat_map(|client| client.subscriptions.clone()).collect();
+        uris.iter().map(|uri| own_request(self.next(), "resources/subscribe", uri)).collect()
+    }
+
+    /// Where a message of the child belongs.
+    pub fn from_child(&mut self, source: &Bytes) -> Delivery {
+        let message = match Envelope::parse(source) {
+            Ok(message) => message,
+            Err(error) => return Delivery::Nobody(format!("not an MCP message: {error}")),
+        };
+        match message.kind() {
+            Kind::Response => self.answer(source, &message),
+            Kind::Request => self.child_request(source, &message),
+            Kind::Notification => self.child_notification(source, &message),
+        }
+    }
+
+    fn answer(&mut self, source: &[u8], message: &Envelope<'_>) -> Delivery {
+        let call = message.id.and_then(|id| Some((id, id.parse::<CallId>().ok()?)));
+        let Some((raw, id)) = call else {
+            return Delivery::Nobody("an answer to nothing that was asked".into());
+        };
+        match self.calls.remove(&id) {
+            Some(call) => {
+                Delivery::Answer(id, Splice::new().replace(span(source, raw), Bytes::from(call.id)).apply(source))
+            }
+            None => Delivery::Nobody(String::new()),
+        }
+    }
+
+    fn child_request(&mut self, source: &Bytes, message: &Envelope<'_>) -> Delivery {
+        let (Some(id), method) = (message.id, message.method.as_deref().unwrap_or_default()) else {
+            return Delivery::Nobody("a request without an id".into());
+        };
+        if method == "ping" {
+            return Delivery::Reply(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)));
+        }
+        let Some((client, call)) = self.only_client() else {
+            let why = "it cannot be told which client this is for";
+            return Delivery::Reply(mcp::error::render(Some(id), mcp::error::INVALID_REQUEST, why, None));
+        };
+        if !self.clients.get(&client).is_some_and(|known| known.answers.contains(&method)) {
+            let why = "the client has not declared that it can do this";
+            return Delivery::Reply(mcp::error::render(Some(id), mcp::error::METHOD_NOT_FOUND, why, None));
+        }
+        self.asked.insert(id.to_owned(), client);
+        match call {
+            Some(call) => Delivery::Notice(call, source.clone()),
+            None => Delivery::Client(client, source.clone()),
+        }
+    }
+
+    /// The one client that a request of the child can be for: the only one with calls, or the only one at all.
+    fn only_client(&self) -> Option<(ClientId, Option<CallId>)> {
+        if let Some((call, last)) = self.calls.last_key_value() {
+            return self.calls.values().all(|c| c.client == last.client).then_some((last.client, Some(*call)));
+        }
+        match self.clients.len() {
+            1 => self.clients.first_key_value().map(|(client, _)| (*client, None)),
+            _ => None,
+        }
+    }
+
+    fn child_notification(&mut self, source: &Bytes, message: &Envelope<'_>) -> Delivery {
+        let method = message.method.as_deref().unwrap_or_default();
+        let keys = ["progressToken", "requestId", "uri", meta::META];
+        let [token, request, uri, meta] =
+            message.params.and_then(|params| json::members(params, keys).ok()).unwrap_or_default();
+        let subscription = meta.and_then(|meta| json::members(meta, [meta::SUBSCRIPTION_ID]).ok().and_then(|[id]| id));
+        match (method, token, request) {
+            ("notifications/progress", Some(token), _) => self.on_call(source, token, |call| call.token.as_deref()),
+            ("notifications/cancelled", _, Some(request)) => match self.asked.remove(request) {
+                Some(client) => Delivery::Client(client, source.clone()),
+                None => self.on_call(source, request, |call| Some(&call.id)),
+            },
+            _ if subscription.is_some() => {
+                self.on_call(source, subscription.unwrap_or_default(), |call| Some(&call.id))
+            }
+            ("notifications/message", ..) => match self.calls.last_key_value() {
+                Some((call, _)) if self.calls.len() == 1 => Delivery::Notice(*call, source.clone()),
+                _ => Delivery::All(source.clone()),
+            },
+            ("notifications/resources/updated", ..) => self.to_subscribers(source, uri),
+            _ => Delivery::All(source.clone()),
+        }
+    }
+
+    /// Puts the client's own id or token in the place of the number that the child knows.
+    fn on_call(&self, source: &[u8], raw: &str, own: impl Fn(&Call) -> Option<&str>) -> Delivery {
+        let call = raw.parse::<CallId>().ok().and_then(|id| Some((id, self.calls.get(&id)?)));
+        match call.and_then(|(id, call)| Some((id, own(call)?.to_owned()))) {
+            Some((id, own)) => {
+                Delivery::Notice(id, Splice::new().replace(span(source, raw), Bytes::from(own)).apply(source))
+            }
+            None => Delivery::Nobody(String::new()),
+        }
+    }
+
+    fn to_subscribers(&self, source: &Bytes, uri: Option<&str>) -> Delivery {
+        let uri = uri.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
+        let concerns = |client: &Client| client.subscriptions.iter().any(|known| uri.starts_with(known.as_str()));
+        let mut clients = self.clients.iter().filter(|(_, client)| concerns(client));
+        match (clients.next(), clients.next()) {
+            (Some((client, _)), None) => Delivery::Client(*client, source.clone()),
+            // Several: the notice says nothing but a URI that others may read as well.
+            (Some(_), Some(_)) => Delivery::All(source.clone()),
+            (None, _) => Delivery::Nobody(String::new()),
+        }
+    }
+
+    /// Whether a client may unsubscribe without the child being told, because others still want the URI.
+    pub fn keeps_subscription(&mut self, client: ClientId, message: &Envelope<'_>) -> bool {
+        let Some(uri) = uri_of(message, "resources/unsubscribe") else { return false };
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.subscriptions.remove(uri.as_ref());
+        }
+        self.is_subscribed(&uri)
+    }
+
+    fn note_subscription(&mut self, client: ClientId, message: &Envelope<'_>) {
+        let Some(uri) = uri_of(message, "resources/subscribe") else { return };
+        if let Some(client) = self.clients.get_mut(&client)
+            && client.subscriptions.len() < MAX_SUBSCRIPTIONS
+        {
+            client.subscriptions.insert(uri.into_owned());
+        }
+    }
+
+    fn is_subscribed(&self, uri: &str) -> bool {
+        self.clients.values().any(|client| client.subscriptions.contains(uri))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+fn token_of(params: Option<&str>) -> Option<&str> {
+    let [meta] = json::members(params?, [meta::META]).ok()?;
+    let [token] = json::members(meta?, [meta::PROGRESS_TOKEN]).ok()?;
+    token
+}
+
+fn uri_of<'a>(message: &Envelope<'a>, method: &str) -> Option<Cow<'a, str>> {
+    if message.method.as_deref() != Some(method) {
+        return None;
+    }
+    let [uri] = json::members(message.params?, ["uri"]).ok()?;
+    json::string(uri?).ok()
+}
+
+/// A request of our own, whose answer nobody waits for.
+fn own_request(id: u64, method: &str, uri: &str) -> Bytes {
+    let uri = json::quote(uri);
+    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"uri":{uri}}}}}"#))
+}

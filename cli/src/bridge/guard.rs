@@ -1,0 +1,105 @@
+//! The guard: a small copy of this program between `mcpctl expose` and the command, so that no orphan is left.
+//!
+//! It leads a process group of its own with the command in it, and passes stdin on. When its stdin ends, because
+//! the parent closed it or was killed, even with SIGKILL, it ends the whole group. The command itself is started
+//! through a second step that asks the kernel to kill it when the guard dies. Nothing here needs `unsafe`: the
+//! kernel is told by the process that is concerned, before it becomes the command.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getpgrp, getpid, getppid, kill_process_group};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::error::{Error, Result};
+use crate::output::say;
+
+/// How long a server may take to end by itself once its stdin is closed (MCP, "Shutdown").
+const GRACE: Duration = Duration::from_secs(2);
+/// How long it may take after SIGTERM, before SIGKILL.
+const TERM_GRACE: Duration = Duration::from_secs(3);
+
+/// Arguments of the hidden `guard` command.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Become the command, as the child of this process, and die with it
+    #[arg(long, value_name = "PID")]
+    child_of: Option<i32>,
+    /// The command
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// This program, also when its file was replaced meanwhile.
+pub fn this_program() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        return PathBuf::from("/proc/self/exe");
+    }
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mcpctl"))
+}
+
+/// Runs the guard, or its second step.
+pub async fn run(args: Args) -> Result<u8> {
+    match args.child_of {
+        Some(parent) => Err(become_command(parent, &args.command)),
+        None => watch(&args.command).await,
+    }
+}
+
+/// Replaces this process by the command. It returns only when that fails.
+fn become_command(parent: i32, command: &[OsString]) -> Error {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return Error::failure(format!("cannot ask to die with the parent: {error}"));
+    }
+    if getppid() != Pid::from_raw(parent) {
+        return Error::failure("the guard is gone already");
+    }
+    let error = std::process::Command::new(&command[0]).args(&command[1..]).exec();
+    Error::failure(format!("{}: {error}", command[0].display()))
+}
+
+async fn watch(command: &[OsString]) -> Result<u8> {
+    if getpgrp() != getpid() {
+        return Err(Error::usage("guard is not for people: it must lead a process group of its own"));
+    }
+    // The group's own SIGTERM must not end the guard before it has seen the group end.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut child = Command::new(this_program())
+        .args(["guard", "--child-of", &getpid().as_raw_nonzero().to_string(), "--"])
+        .args(command)
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let mut input = child.stdin.take().ok_or_else(|| Error::failure("the command has no stdin"))?;
+    let mut stdin = tokio::io::stdin();
+    tokio::select! {
+        status = child.wait() => say(format!("ended: {}", status?)),
+        () = pass_on(&mut stdin, &mut input) => end(&mut child, input).await,
+        _ = terminate.recv() => end(&mut child, input).await,
+    }
+    // Whatever the command left behind is in the group, and so is this process: it ends here.
+    let _ = kill_process_group(getpid(), Signal::KILL);
+    Ok(0)
+}
+
+/// Passes stdin on until it ends. A command that has closed its own stdin goes on living.
+async fn pass_on(stdin: &mut tokio::io::Stdin, input: &mut tokio::process::ChildStdin) {
+    if tokio::io::copy(stdin, input).await.is_err() {
+        // Only the parent's end counts: read on, and drop what nobody takes.
+        let _ = tokio::io::copy(stdin, &mut tokio::io::sink()).await;
+    }
+}
+
+async fn end(child: &mut tokio::process::Child, mut input: tokio::process::ChildStdin) {
+    let _ = input.shutdown().await;
+    drop(input);
+    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+        let _ = kill_process_group(getpid(), Signal::TERM);
+        let _ = tokio::time::timeout(TERM_GRACE, child.wait()).await;
+    }
+}

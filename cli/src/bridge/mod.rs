@@ -1,0 +1,8 @@
+//! MCP between stdio and HTTP: [`expose`] offers a stdio server over HTTP, [`connect`] offers an edge over stdio.
+//!
+//! It knows the protocol and processes, and nothing of the registry, contexts or commands.
+
+pub mod child;
+pub mod connect;
+pub mod expose;
+pub mod guard;

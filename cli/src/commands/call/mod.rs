@@ -1,0 +1,177 @@
+//! `mcpctl call SERVER TOOL [key=value…]`: a tool, called through the edge with a saved token.
+
+pub mod arguments;
+pub mod show;
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+use mcp::client::{ClientError, ClientInfo, Endpoint, Session as Mcp};
+use mcp::json;
+use mcp::method::Method;
+use mcp::revision::{Era, Revision};
+use serde_json::{Value, json};
+
+use crate::commands::Session;
+use crate::context::Context;
+use crate::contract;
+use crate::error::{Error, Exit, Result};
+use crate::nouns::short_name;
+use crate::output::progress::Spinner;
+use crate::output::{self, Format};
+
+const MAX_TOOLS: usize = 100_000;
+
+/// Arguments of `call`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The server
+    server: String,
+    /// The tool: the name clients see, or the upstream's own where only one tool of the server has it
+    tool: String,
+    /// KEY=VALUE, typed by the tool's schema, or KEY:=JSON
+    #[arg(value_name = "KEY=VALUE", conflicts_with = "json")]
+    pairs: Vec<String>,
+    /// All arguments at once: a JSON object, @FILE, or @- for stdin
+    #[arg(long = "args", value_name = "JSON|@FILE")]
+    json: Option<String>,
+    /// The saved token to use [default: the first one that was made for the server]
+    #[arg(long, value_name = "NAME")]
+    token: Option<String>,
+    /// Which era of the protocol to speak
+    #[arg(long, value_enum, default_value = "legacy")]
+    era: CallEra,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum CallEra {
+    /// Up to 2025-11-25.
+    Legacy,
+    /// 2026-07-28 and later.
+    Modern,
+}
+
+/// Runs `call`.
+pub async fn run(session: &Session, args: Args) -> Result<u8> {
+    let context = session.context()?;
+    let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
+    let edge = context.edge_url()?.to_owned();
+    let explain = |error: ClientError| explain(error, server, &edge);
+    let endpoint = endpoint(session, &context, server, args.token.as_deref())?;
+    let revision = match args.era {
+        CallEra::Legacy => Revision::LATEST_LEGACY,
+        CallEra::Modern => Revision::LATEST,
+    };
+    let info = ClientInfo { name: "mcpctl".into(), version: env!("CARGO_PKG_VERSION").into() };
+    let spinner = Spinner::start(format!("calling {}", args.tool));
+    let mcp = Mcp::open(&endpoint, revision, info).await.map_err(explain)?;
+    let tools = mcp.list_all(Method::ToolsList, MAX_TOOLS).await.map_err(explain)?;
+    let definition = find(session, &tools, server, &args.tool).await?;
+    let [name, schema] = json::members(definition, ["name", "inputSchema"]).unwrap_or_default();
+    let schema = schema.unwrap_or("{}");
+    let arguments = arguments::read(&args.pairs, args.json.as_deref(), schema)?;
+    let params = format!(
+        r#"{{"name":{},"arguments":{arguments},"_meta":{{"progressToken":"mcpctl"}}}}"#,
+        name.unwrap_or("\"\"")
+    );
+    let mirrored = match revision.era() {
+        Era::Modern => mcp::header::mirrored_params(schema).map_err(|error| Error::failure(error.to_string()))?,
+        Era::Legacy => Vec::new(),
+    };
+    let told = |method: &str, params: Option<&str>| show::notification(&spinner, method, params);
+    let result = mcp.request_streaming("tools/call", &params, &mirrored, told).await;
+    mcp.close().await;
+    drop(spinner);
+    answer(session, &result.map_err(explain)?)
+}
+
+fn answer(session: &Session, result: &str) -> Result<u8> {
+    match session.format() {
+        // As the server wrote it: no number rounded, no key moved.
+        Format::Json => output::out(result)?,
+        Format::Yaml => output::out(&output::yaml(&serde_json::from_str::<Value>(result).unwrap_or_default())?)?,
+        Format::Table | Format::Name => output::out(&show::result(result))?,
+    }
+    let [is_error] = json::members(result, ["isError"]).unwrap_or_default();
+    if is_error == Some("true") {
+        output::say("the tool says that it failed");
+        return Ok(Exit::ToolError as u8);
+    }
+    Ok(0)
+}
+
+/// Where a server is, with a saved token's bearer.
+fn endpoint(session: &Session, context: &Context, server: &str, token: Option<&str>) -> Result<Endpoint> {
+    let url = context.server_url(server)?;
+    let url = url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
+    let (_, token) = context.token_for(server, token)?;
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.bearer.expose()))
+        .map_err(|_| Error::usage("the saved bearer has characters that no header can carry"))?;
+    bearer.set_sensitive(true);
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
+    Ok(Endpoint { url, headers, timeout: session.timeout.unwrap_or(Duration::from_secs(60)) })
+}
+
+/// The definition of the tool that is meant.
+async fn find<'a>(session: &Session, tools: &'a [String], server: &str, word: &str) -> Result<&'a str> {
+    let named = |wanted: &str| {
+        tools.iter().map(String::as_str).find(|tool| name_of(tool).as_deref() == Some(wanted))
+    };
+    if let Some(tool) = named(word) {
+        return Ok(tool);
+    }
+    let candidates = exposed_as(session, server, word).await;
+    let found: Vec<_> = candidates.iter().filter_map(|name| named(name)).collect();
+    match found.as_slice() {
+        [tool] => Ok(tool),
+        [] => {
+            let names: Vec<_> = tools.iter().filter_map(|tool| name_of(tool)).take(20).collect();
+            let there = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
+            Err(Error::not_found(format!("server {server} shows this token no tool {word}; there is {there}")))
+        }
+        several => {
+            let names: Vec<_> = several.iter().filter_map(|tool| name_of(tool)).collect();
+            Err(Error::usage(format!("several tools are called {word}: say which, {}", names.join(" or "))))
+        }
+    }
+}
+
+fn name_of(tool: &str) -> Option<String> {
+    let [name] = json::members(tool, ["name"]).ok()?;
+    Some(json::string(name?).ok()?.into_owned())
+}
+
+/// The names under which the server exposes tools that their upstream calls so. Only who administers the gateway can
+/// ask that; for others there are none.
+async fn exposed_as(session: &Session, server: &str, own: &str) -> Vec<String> {
+    let request = json!({ "name": format!("servers/{server}") });
+    let asked = async {
+        let client = session.client().await?;
+        client.call("trunkline.registry.v1.ServerService/ListServerEntries", request).await
+    };
+    let Ok(answer) = asked.await else { return Vec::new() };
+    let is_own = |target: &str| short_name(target).split_once('/').is_some_and(|(_, name)| name == own);
+    let entries = contract::parts(&answer, "entries").into_iter();
+    let entries = entries.filter(|entry| contract::text(entry, "kind") == "tool");
+    let entries = entries.filter(|entry| is_own(&contract::text(entry, "target")));
+    entries.map(|entry| contract::text(&entry, "exposed_name")).collect()
+}
+
+fn explain(error: ClientError, server: &str, edge: &str) -> Error {
+    match error {
+        ClientError::Unauthorized { .. } => Error::new(
+            Exit::Refused,
+            format!("{edge} does not accept the token: is it revoked or expired? `mcpctl get tokens` shows it"),
+        ),
+        ClientError::Unreachable(why) => {
+            Error::new(Exit::Unavailable, format!("the edge at {edge} does not answer: {why}; is it running?"))
+        }
+        ClientError::Timeout(after) => {
+            Error::new(Exit::Unavailable, format!("no answer within {after:?}: try again with a longer --timeout"))
+        }
+        ClientError::Http { status: 404, .. } | ClientError::Rpc { status: 404, .. } => Error::not_found(format!(
+            "there is no server {server} for this token: `mcpctl describe server {server}` shows it, if it exists"
+        )),
+        other => Error::failure(other.to_string()),
+    }
+}

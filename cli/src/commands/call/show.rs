@@ -1,0 +1,64 @@
+//! A tool's answer for people, and what it says on the way.
+
+use serde_json::Value;
+
+use crate::output::progress::Spinner;
+
+/// The content of a result: texts as they are, other things named; structured content where there is nothing else.
+pub fn result(result: &str) -> String {
+    let result: Value = serde_json::from_str(result).unwrap_or_default();
+    let content = result["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let lines: Vec<_> = content.iter().map(block).collect();
+    match &result["structuredContent"] {
+        structured if lines.is_empty() && !structured.is_null() => {
+            serde_json::to_string_pretty(structured).unwrap_or_default()
+        }
+        _ => lines.join("\n"),
+    }
+}
+
+fn block(block: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match block["type"].as_str() {
+        Some("text") => text(&block["text"]),
+        Some("resource_link") => text(&block["uri"]),
+        Some("resource") => match block["resource"]["text"].as_str() {
+            Some(content) => content.to_owned(),
+            None => format!("[resource {}]", text(&block["resource"]["uri"])),
+        },
+        Some(kind) => {
+            let bytes = block["data"].as_str().map_or(0, |data| data.len() / 4 * 3);
+            format!("[{kind} {}, about {bytes} bytes; -o json shows it]", text(&block["mimeType"]))
+        }
+        None => block.to_string(),
+    }
+}
+
+/// Progress moves the line on the terminal; log messages are said.
+pub fn notification(spinner: &Spinner, method: &str, params: Option<&str>) {
+    let params: Value = params.and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
+    match method {
+        "notifications/progress" => {
+            let text = params["message"].as_str().unwrap_or_default();
+            spinner.position(params["progress"].as_f64().unwrap_or_default(), params["total"].as_f64(), text);
+        }
+        "notifications/message" => {
+            let data = params["data"].as_str().map_or_else(|| params["data"].to_string(), str::to_owned);
+            spinner.say(&format!("[{}] {data}", params["level"].as_str().unwrap_or("info")));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result;
+
+    #[test]
+    fn texts_are_printed_and_other_things_named() {
+        let mixed = r#"{"content": [{"type": "text", "text": "one"}, {"type": "image", "mimeType": "image/png", "data": "AAAA"},
+            {"type": "resource_link", "uri": "file:///a"}], "structuredContent": {"a": 1}}"#;
+        assert_eq!(result(mixed), "one\n[image image/png, about 3 bytes; -o json shows it]\nfile:///a");
+        assert_eq!(result(r#"{"content": [], "structuredContent": {"a": 1}}"#), "{\n  \"a\": 1\n}");
+    }
+}

@@ -1,0 +1,264 @@
+//! `mcpctl client-config SERVER --for HOST`: what to paste into an MCP host or program.
+//!
+//! No bearer is printed unless asked for: hosts that take only a command run `mcpctl connect`, which reads it from the
+//! context file; the others read it from the environment or ask for it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::commands::Session;
+use crate::context::SavedToken;
+use crate::error::Result;
+use crate::output;
+
+/// Arguments of `client-config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The server
+    server: String,
+    /// For which host or library
+    #[arg(long = "for", value_enum, value_name = "HOST")]
+    host: Host,
+    /// The saved token to use [default: the first one that was made for the server]
+    #[arg(long, value_name = "NAME")]
+    token: Option<String>,
+    /// Write the bearer itself into it, instead of where to find it
+    #[arg(long)]
+    show_bearer: bool,
+    /// For claude and cursor: by URL, or by a command that the host runs
+    #[arg(long, value_enum, value_name = "HOW")]
+    via: Option<Via>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Host {
+    /// Claude Desktop and Claude Code.
+    Claude,
+    /// Cursor.
+    Cursor,
+    /// Visual Studio Code.
+    Vscode,
+    /// The FastMCP client (Python).
+    Fastmcp,
+    /// The MCP SDK for Python.
+    Python,
+    /// The MCP SDK for TypeScript.
+    Typescript,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Via {
+    /// Streamable HTTP.
+    Http,
+    /// `mcpctl connect`.
+    Stdio,
+}
+
+const VARIABLE: &str = "TRUNKLINE_TOKEN";
+
+/// Runs `client-config`.
+pub fn run(session: &Session, args: Args) -> Result {
+    let context = session.context()?;
+    let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
+    let (token, saved) = context.token_for(server, args.token.as_deref())?;
+    let recipe = Recipe {
+        server,
+        url: &context.server_url(server)?,
+        token,
+        bearer: args.show_bearer.then_some(saved),
+        config: session.store.path(),
+        named: args.token.is_some(),
+    };
+    output::out(&recipe.text(args.host, args.via)?)?;
+    output::say(recipe.advice(args.host, args.via));
+    Ok(())
+}
+
+struct Recipe<'a> {
+    server: &'a str,
+    url: &'a str,
+    token: &'a str,
+    bearer: Option<&'a SavedToken>,
+    config: &'a Path,
+    named: bool,
+}
+
+impl Recipe<'_> {
+    fn text(&self, host: Host, via: Option<Via>) -> Result<String> {
+        let json = match (host, via.unwrap_or(default_via(host))) {
+            (Host::Claude | Host::Cursor, Via::Stdio) => self.servers("mcpServers", self.command()),
+            (Host::Claude, Via::Http) => {
+                let entry = json!({ "type": "http", "url": self.url, "headers": self.header("${TRUNKLINE_TOKEN}") });
+                self.servers("mcpServers", entry)
+            }
+            (Host::Cursor, Via::Http) => {
+                let entry = json!({ "url": self.url, "headers": self.header("${env:TRUNKLINE_TOKEN}") });
+                self.servers("mcpServers", entry)
+            }
+            (Host::Vscode, _) => self.vscode(),
+            (Host::Fastmcp, _) => return Ok(self.fill(FASTMCP)),
+            (Host::Python, _) => return Ok(self.fill(PYTHON)),
+            (Host::Typescript, _) => return Ok(self.fill(TYPESCRIPT)),
+        };
+        output::json(&json)
+    }
+
+    fn servers(&self, key: &str, entry: Value) -> Value {
+        json!({ key: { self.server: entry } })
+    }
+
+    fn header(&self, reference: &str) -> Value {
+        let bearer = self.bearer.map_or(reference, |saved| saved.bearer.expose());
+        json!({ "Authorization": format!("Bearer {bearer}") })
+    }
+
+    fn command(&self) -> Value {
+        let program = std::env::current_exe().unwrap_or_else(|_| "mcpctl".into());
+        let mut args = vec!["connect", self.server];
+        if self.named {
+            args.extend(["--token", self.token]);
+        }
+        let config = std::path::absolute(self.config).unwrap_or_else(|_| self.config.to_owned());
+        json!({ "command": program, "args": args, "env": { "MCPCTL_CONFIG": config } })
+    }
+
+    fn vscode(&self) -> Value {
+        let id = format!("trunkline-{}", self.server);
+        let entry = json!({ "type": "http", "url": self.url, "headers": self.header(&format!("${{input:{id}}}")) });
+        let mut config = self.servers("servers", entry);
+        if self.bearer.is_none() {
+            let description = format!("Bearer of the Trunkline token {}", self.token);
+            let input = json!({ "type": "promptString", "id": id, "description": description, "password": true });
+            config["inputs"] = json!([input]);
+        }
+        config
+    }
+
+    /// A program, with the bearer from the environment or in it.
+    fn fill(&self, template: &str) -> String {
+        let is_typescript = template == TYPESCRIPT;
+        let from_environment = match is_typescript {
+            true => format!("process.env.{VARIABLE}"),
+            false => format!("os.environ[\"{VARIABLE}\"]"),
+        };
+        let token = self.bearer.map_or(from_environment, |saved| format!("\"{}\"", saved.bearer.expose()));
+        template.replace("{url}", self.url).replace("{token}", &token)
+    }
+
+    fn advice(&self, host: Host, via: Option<Via>) -> String {
+        let place = match (host, via.unwrap_or(default_via(host))) {
+            (Host::Claude, Via::Stdio) => "claude_desktop_config.json of Claude Desktop, or .mcp.json for Claude Code",
+            (Host::Claude, Via::Http) => ".mcp.json of a project, for Claude Code",
+            (Host::Cursor, _) => "~/.cursor/mcp.json, or .cursor/mcp.json of a project",
+            (Host::Vscode, _) => ".vscode/mcp.json, or the user's mcp.json (MCP: Open User Configuration)",
+            (Host::Fastmcp, _) => "a file; it needs: pip install fastmcp",
+            (Host::Python, _) => "a file; it needs: pip install mcp",
+            (Host::Typescript, _) => "a file; it needs: npm install @modelcontextprotocol/client",
+        };
+        if via.unwrap_or(default_via(host)) == Via::Stdio {
+            return format!("put it into {place}; the bearer stays in {}", self.config.display());
+        }
+        if self.bearer.is_some() {
+            return format!("put it into {place}; it holds the bearer of {}: keep it to yourself", self.token);
+        }
+        let get = format!("mcpctl config get-bearer {}", self.token);
+        match host {
+            Host::Vscode => format!("put it into {place}; it asks for the bearer once, and `{get}` prints it"),
+            _ => format!("put it into {place}; the bearer comes from: export {VARIABLE}=\"$({get})\""),
+        }
+    }
+}
+
+/// Claude Desktop takes only commands in its file; a command also works everywhere else that Claude runs.
+fn default_via(host: Host) -> Via {
+    if host == Host::Claude { Via::Stdio } else { Via::Http }
+}
+
+const FASTMCP: &str = r#"import asyncio
+import os
+
+from fastmcp import Client
+
+
+async def main():
+    async with Client("{url}", auth={token}) as client:
+        for tool in await client.list_tools():
+            print(tool.name)
+
+
+asyncio.run(main())
+"#;
+
+const PYTHON: &str = r#"import asyncio
+import os
+
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+
+
+async def main():
+    headers = {"Authorization": "Bearer " + {token}}
+    async with create_mcp_http_client(headers=headers) as http:
+        async with Client(streamable_http_client("{url}", http_client=http)) as client:
+            for tool in (await client.list_tools()).tools:
+                print(tool.name)
+
+
+asyncio.run(main())
+"#;
+
+const TYPESCRIPT: &str = r#"import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+
+const transport = new StreamableHTTPClientTransport(new URL("{url}"), {
+  requestInit: { headers: { Authorization: `Bearer ${{token}}` } },
+});
+const client = new Client({ name: "example", version: "1.0.0" });
+await client.connect(transport);
+for (const tool of (await client.listTools()).tools) {
+  console.log(tool.name);
+}
+await client.close();
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Secret;
+
+    fn check(host: Host, via: Option<Via>, shown: bool) -> String {
+        let saved = SavedToken { bearer: Secret::new("s3cret"), servers: vec!["dev".into()] };
+        let recipe = Recipe {
+            server: "dev",
+            url: "http://127.0.0.1:4444/servers/dev/mcp",
+            token: "laptop",
+            bearer: shown.then_some(&saved),
+            config: Path::new("/data/mcpctl.yaml"),
+            named: true,
+        };
+        format!("{}\n{}", recipe.text(host, via).unwrap(), recipe.advice(host, via))
+    }
+
+    #[test]
+    fn every_host_gets_its_own_form() {
+        insta::assert_snapshot!("cursor", check(Host::Cursor, None, false));
+        insta::assert_snapshot!("vscode", check(Host::Vscode, None, false));
+        insta::assert_snapshot!("claude-http", check(Host::Claude, Some(Via::Http), false));
+        insta::assert_snapshot!("fastmcp", check(Host::Fastmcp, None, false));
+        insta::assert_snapshot!("python", check(Host::Python, None, true));
+        insta::assert_snapshot!("typescript", check(Host::Typescript, None, false));
+    }
+
+    #[test]
+    fn the_bearer_is_only_there_when_asked_for() {
+        for host in [Host::Claude, Host::Cursor, Host::Vscode, Host::Fastmcp, Host::Python, Host::Typescript] {
+            assert!(!check(host, None, false).contains("s3cret"));
+            assert!(check(host, Some(Via::Http), true).contains("s3cret"), "{host:?}");
+        }
+        let claude: Value = serde_json::from_str(check(Host::Claude, None, false).rsplit_once('\n').unwrap().0).unwrap();
+        let entry = &claude["mcpServers"]["dev"];
+        assert_eq!(entry["args"], json!(["connect", "dev", "--token", "laptop"]));
+        assert_eq!(entry["env"]["MCPCTL_CONFIG"], "/data/mcpctl.yaml");
+    }
+}

@@ -1,0 +1,145 @@
+//! `mcpctl expose -- COMMAND…`: a stdio MCP server, offered as an upstream.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bridge::child::Program;
+use crate::bridge::expose::{self, Eras, Running, Settings};
+use crate::commands::Session;
+use crate::contract;
+use crate::error::{Error, Result};
+use crate::nouns::Noun;
+use crate::output::{self, say};
+use crate::parse;
+
+/// Arguments of `expose`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, env = "TRUNKLINE_EXPOSE_LISTEN", default_value = "127.0.0.1:0", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Register it as this upstream, or point the upstream here when it exists
+    #[arg(long, value_name = "NAME")]
+    register: Option<String>,
+    /// The URL under which the gateway reaches it [default: the listening address]
+    #[arg(long, value_name = "URL", requires = "register")]
+    advertise: Option<String>,
+    /// Whether to start the command again when it ends
+    #[arg(long, value_enum, default_value = "always")]
+    restart: Restart,
+    /// What the command's stderr is prefixed with [default: the upstream's or the command's name]
+    #[arg(long, value_name = "NAME")]
+    label: Option<String>,
+    /// A host name under which clients may come, besides localhost and the listening address; may be repeated
+    #[arg(long = "allow-host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// How long the command may take until it answers
+    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = parse::duration)]
+    start_timeout: Duration,
+    /// Which eras of the protocol to offer
+    #[arg(long, value_enum, default_value = "auto")]
+    era: Eras,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Restart {
+    /// With backoff.
+    Always,
+    /// Never; `expose` ends with it.
+    Never,
+}
+
+/// Runs `expose`.
+pub async fn run(session: &Session, args: Args) -> Result {
+    let program = Program::new(args.command, args.label.or_else(|| args.register.clone()));
+    if !program.exists() {
+        let word = program.command[0].display().to_string();
+        return Err(Error::not_found(format!("{word}: no such command; is it installed, and in PATH?")));
+    }
+    let settings = Settings {
+        listen: args.listen,
+        hosts: args.hosts,
+        restart: args.restart == Restart::Always,
+        start_timeout: args.start_timeout,
+        eras: args.era,
+    };
+    let label = program.label.clone();
+    let running = expose::start(program, settings).await?;
+    let mut stop = Stop::new()?;
+    let served = tokio::select! {
+        served = serve(session, &running, &label, args.register.as_deref(), args.advertise) => served,
+        () = stop.wait() => Ok(()),
+    };
+    say(format!("[{label}] stopping"));
+    running.stop().await;
+    served
+}
+
+async fn serve(
+    session: &Session,
+    running: &Running,
+    label: &str,
+    register: Option<&str>,
+    advertise: Option<String>,
+) -> Result {
+    let who = running.ready().await?;
+    say(format!("[{label}] {who}, offered at {}", running.url()));
+    output::out(&running.url())?;
+    if let Some(name) = register {
+        register_as(session, name, &advertise.unwrap_or_else(|| running.url())).await?;
+    }
+    running.ended().await;
+    Err(Error::failure(format!("{label} has ended (--restart never)")))
+}
+
+/// Creates the upstream, or points it here.
+pub async fn register_as(session: &Session, name: &str, url: &str) -> Result {
+    let noun = Noun::of_word("upstream");
+    let request = json!({
+        "upstream": { "name": noun.full_name(name)?, "http": { "url": url } },
+        "updateMask": "http.url",
+        "allowMissing": true,
+    });
+    let client = session.client().await?;
+    client.call(&noun.method("Update"), request).await?;
+    // The update stores; the refresh probes, and waits for what that brings.
+    let answer = client.call(&noun.method("Refresh"), json!({ "name": noun.full_name(name)? })).await?;
+    let upstream = contract::part(&answer, noun.singular).ok_or_else(|| Error::failure("the answer holds no upstream"))?;
+    say(format!("registered as upstream {name}; it stays registered when this ends"));
+    super::upstream::tell(&upstream);
+    Ok(())
+}
+
+/// Ctrl-C, or SIGTERM.
+pub struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    /// From now on these signals are waited for, and do not end the process.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one of them.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}

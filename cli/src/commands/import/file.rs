@@ -1,0 +1,161 @@
+//! The configuration files of MCP hosts. Pure: text in, servers out.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// A server of another host.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What the file calls it.
+    pub key: String,
+    /// What we would call it.
+    pub id: String,
+    /// How it is reached.
+    pub how: How,
+}
+
+/// How a server is reached.
+#[derive(Debug, PartialEq, Eq)]
+pub enum How {
+    /// By URL, with these headers.
+    Remote {
+        /// The URL.
+        url: String,
+        /// The headers; their values may be secret.
+        headers: BTreeMap<String, String>,
+    },
+    /// As a command, with these variables.
+    Command {
+        /// The command and its arguments.
+        command: Vec<String>,
+        /// The variables; their values may be secret.
+        env: Vec<(String, String)>,
+    },
+}
+
+/// What hosts write. They have fields of their own besides, which are theirs.
+#[derive(Deserialize)]
+struct Server {
+    url: Option<String>,
+    #[serde(rename = "serverUrl")]
+    server_url: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    command: Option<String>,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, Value>,
+    #[serde(default)]
+    disabled: bool,
+}
+
+/// The servers of a file: `mcpServers` (Claude, Cursor and most others) or `servers` (Visual Studio Code).
+pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
+    let file: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let servers = file.get("mcpServers").or_else(|| file.get("servers")).and_then(Value::as_object);
+    let servers = servers.ok_or("it has neither `mcpServers` nor `servers`")?;
+    let mut entries = Vec::new();
+    for (key, value) in servers {
+        // Without the parser's own words: they may quote a secret.
+        let server = Server::deserialize(value).map_err(|_| format!("server {key}: its fields cannot be read"))?;
+        if !server.disabled {
+            let how = how(server).ok_or_else(|| format!("server {key}: it has neither `url` nor `command`"))?;
+            entries.push(Entry { key: key.clone(), id: id(key), how });
+        }
+    }
+    Ok(entries)
+}
+
+fn how(server: Server) -> Option<How> {
+    if let Some(url) = server.url.or(server.server_url) {
+        return Some(How::Remote { url, headers: server.headers });
+    }
+    let command: Vec<_> = std::iter::once(server.command?).chain(server.args).collect();
+    if let Some(remote) = mcp_remote(&command) {
+        return Some(remote);
+    }
+    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let env = server.env.into_iter().map(|(key, value)| (key, text(value))).collect();
+    Some(How::Command { command, env })
+}
+
+/// `npx mcp-remote URL --header "Name: value"` is a bridge to a URL: we go there ourselves.
+fn mcp_remote(command: &[String]) -> Option<How> {
+    let at = command.iter().position(|word| word == "mcp-remote" || word.starts_with("mcp-remote@"))?;
+    let rest = &command[at + 1..];
+    let url = rest.iter().find(|word| word.starts_with("http://") || word.starts_with("https://"))?.clone();
+    let values = rest.iter().zip(rest.iter().skip(1)).filter(|(flag, _)| *flag == "--header");
+    let header = |(_, value): (&String, &String)| {
+        let (name, value) = value.split_once(':')?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    Some(How::Remote { url, headers: values.filter_map(header).collect() })
+}
+
+/// The id of an upstream, made of what the host calls it.
+fn id(key: &str) -> String {
+    let lower = key.to_lowercase();
+    let words: Vec<_> = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let joined = words.join("-");
+    let id = if joined.starts_with(|c: char| c.is_ascii_lowercase()) { joined } else { format!("s-{joined}") };
+    id.chars().take(63).collect::<String>().trim_end_matches('-').to_owned()
+}
+
+/// Headers as a credential; nothing where there are none.
+pub fn credential(headers: &BTreeMap<String, String>) -> Option<Value> {
+    let mut all = headers.iter();
+    match (all.next(), all.next()) {
+        (None, _) => None,
+        (Some((name, value)), None) if name.eq_ignore_ascii_case("authorization") && value.starts_with("Bearer ") => {
+            Some(json!({ "bearer": { "token": value.trim_start_matches("Bearer ") } }))
+        }
+        _ => Some(json!({ "headers": { "headers": headers } })),
+    }
+}
+
+/// The command that exposes and registers a server, for a shell.
+pub fn command_line(entry: &Entry) -> String {
+    let How::Command { command, env } = &entry.how else { return String::new() };
+    let variables = env.iter().map(|(key, _)| format!("{key}=\"${key}\" ")).collect::<String>();
+    let words = command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    format!("{variables}mcpctl expose --register {} -- {words}", entry.id)
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_remotes_and_bridges() {
+        let text = r#"{"theirOwn": 1, "mcpServers": {
+            "My Files": {"command": "npx", "args": ["-y", "server-filesystem", "/a b"], "env": {"KEY": "s3cret"}},
+            "docs": {"type": "http", "url": "https://d/mcp", "headers": {"Authorization": "Bearer x"}},
+            "old": {"command": "npx", "args": ["mcp-remote@latest", "https://o/mcp", "--header", "X-Key: k"]},
+            "off": {"command": "x", "disabled": true}}}"#;
+        let entries = parse(text).unwrap();
+        let lines: Vec<_> = entries.iter().map(command_line).collect();
+        assert_eq!(lines, [
+            "KEY=\"$KEY\" mcpctl expose --register my-files -- npx -y server-filesystem '/a b'", "", "",
+        ]);
+        let How::Remote { headers, .. } = &entries[1].how else { panic!("{entries:?}") };
+        assert_eq!(credential(headers).unwrap(), json!({"bearer": {"token": "x"}}));
+        let headers = BTreeMap::from([("X-Key".to_owned(), "k".to_owned())]);
+        assert_eq!(entries[2].how, How::Remote { url: "https://o/mcp".into(), headers: headers.clone() });
+        assert_eq!(credential(&headers).unwrap(), json!({"headers": {"headers": {"X-Key": "k"}}}));
+    }
+
+    #[test]
+    fn an_error_names_the_server_and_quotes_nothing() {
+        let error = parse(r#"{"servers": {"a": {"command": "x", "env": ["s3cret"]}}}"#).unwrap_err();
+        assert_eq!(error, "server a: its fields cannot be read");
+        assert_eq!(id("9 Lives!"), "s-9-lives");
+    }
+}

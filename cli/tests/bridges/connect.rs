@@ -1,0 +1,114 @@
+//! `mcpctl connect`: a host on stdio, and a server over HTTP that comes and goes.
+
+use mcpctl::bridge::connect::{self, Target};
+use mcpctl::context::Secret;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
+use tokio::task::JoinHandle;
+
+use crate::support::{call, expose, expose_at};
+
+struct Host {
+    input: WriteHalf<DuplexStream>,
+    output: Lines<BufReader<ReadHalf<DuplexStream>>>,
+    bridge: JoinHandle<()>,
+}
+
+impl Host {
+    fn start(url: &str) -> Self {
+        let (host, bridge) = tokio::io::duplex(1 << 20);
+        let (source, sink) = tokio::io::split(bridge);
+        let target = Target { url: url.parse().unwrap(), bearer: Secret::new("bearer") };
+        let bridge = tokio::spawn(async move { connect::run(target, source, sink).await.unwrap() });
+        let (output, input) = tokio::io::split(host);
+        Self { input, output: BufReader::new(output).lines(), bridge }
+    }
+
+    async fn send(&mut self, message: Value) {
+        self.input.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Value {
+        let line = tokio::time::timeout(std::time::Duration::from_secs(20), self.output.next_line()).await;
+        serde_json::from_str(&line.unwrap().unwrap().unwrap()).unwrap()
+    }
+
+    async fn initialize(&mut self) {
+        let params = json!({"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "h", "version": "1"}});
+        self.send(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await;
+        assert_eq!(self.next().await["result"]["serverInfo"]["name"], "fixture");
+        self.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_progress_and_questions_pass_both_ways() {
+    let running = expose(&[]).await;
+    let mut host = Host::start(&running.url());
+    host.initialize().await;
+    host.send(call(json!("c"), "count", json!({"progressToken": "t"}))).await;
+    for step in 0..3 {
+        let notice = host.next().await;
+        assert_eq!((&notice["params"]["progressToken"], &notice["params"]["progress"]), (&json!("t"), &json!(step)));
+    }
+    assert_eq!(host.next().await["result"]["content"][0]["text"], "counted");
+
+    host.send(call(json!(2), "ask", json!({}))).await;
+    assert_eq!(host.next().await["method"], "elicitation/create");
+    host.send(json!({"jsonrpc": "2.0", "id": "ask", "result": {"action": "decline"}})).await;
+    assert!(host.next().await["result"]["content"][0]["text"].as_str().unwrap().contains("decline"));
+
+    host.send(json!([])).await;
+    assert_eq!(host.next().await["error"]["code"], -32600);
+    host.send(json!({"jsonrpc": "2.0", "id": 3, "method": "no/such"})).await;
+    assert_eq!(host.next().await["error"]["code"], -32601);
+    // Closing stdin ends it, and the answer that is under way still comes.
+    host.send(call(json!(4), "pid", json!({}))).await;
+    host.input.shutdown().await.unwrap();
+    assert_eq!(host.next().await["id"], 4);
+    host.bridge.await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_other_side_goes_unnoticed() {
+    let running = expose(&[]).await;
+    let (port, url) = (running.address.port(), running.url());
+    let mut host = Host::start(&url);
+    host.initialize().await;
+    host.send(call(json!(1), "pid", json!({}))).await;
+    let before = host.next().await;
+    running.stop().await;
+
+    // Sent while nobody is there: it waits.
+    host.send(call(json!(2), "pid", json!({}))).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let running = expose_at(port, &[]).await;
+    let mut after = host.next().await;
+    while after["method"] == "notifications/tools/list_changed" {
+        after = host.next().await;
+    }
+    assert_eq!(after["id"], 2, "{after}");
+    assert_ne!(after["result"], before["result"]);
+    host.input.shutdown().await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_modern_host_needs_no_session_and_cancels_by_closing() {
+    let running = expose(&["--modern"]).await;
+    let mut host = Host::start(&running.url());
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}});
+    host.send(list).await;
+    assert_eq!(host.next().await["result"]["tools"][0]["name"], "count");
+    host.send(call(json!("long"), "sleep", meta.clone())).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    host.send(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "long", "_meta": meta}})).await;
+    host.send(call(json!(2), "pid", meta)).await;
+    assert_eq!(host.next().await["id"], 2);
+    // The cancelled call is never answered, and keeps nobody waiting.
+    host.input.shutdown().await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(5), host.bridge).await.unwrap().unwrap();
+    running.stop().await;
+}

@@ -1,0 +1,183 @@
+//! `mcpctl expose`, over real sockets and with real children.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::support::{Peer, call, events, expose, post};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_with_the_same_ids_share_one_child() {
+    let running = expose(&[]).await;
+    let (a, b) = (Peer::open(&running.url(), json!({})).await, Peer::open(&running.url(), json!({})).await);
+    let meta = json!({"progressToken": "mine"});
+    let (first, second) =
+        tokio::join!(a.call(json!("same"), "count", meta.clone()), b.call(json!("same"), "count", meta.clone()));
+    for response in [first, second] {
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let messages = events(&response.text().await.unwrap());
+        let (answer, notices) = messages.split_last().unwrap();
+        assert_eq!(answer["id"], "same");
+        assert_eq!(answer["result"]["content"][0]["text"], "counted");
+        assert_eq!(notices.len(), 3);
+        assert!(notices.iter().all(|notice| notice["params"]["progressToken"] == "mine"), "{notices:?}");
+    }
+    let pid = async |peer: &Peer| -> String {
+        let answer: Value = peer.call(json!(7), "pid", json!({})).await.json().await.unwrap();
+        answer["result"]["content"][0]["text"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(pid(&a).await, pid(&b).await);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_begin_and_end() {
+    let running = expose(&[]).await;
+    let peer = Peer::open(&running.url(), json!({})).await;
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    let answer: Value = peer.post(&ping).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+    let done = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(peer.post(&done).send().await.unwrap().status(), 202);
+
+    let status = async |session: Option<&str>, version: Option<&str>| {
+        let mut request = post(&peer.http, &peer.url, &ping.to_string());
+        request = session.map_or(request.try_clone().unwrap(), |session| request.header("mcp-session-id", session));
+        let request = match version {
+            Some(version) => request.header("mcp-protocol-version", version),
+            None => request,
+        };
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status(None, None).await, 400);
+    assert_eq!(status(Some("guess"), None).await, 404);
+    assert_eq!(status(Some(&peer.session), Some("2025-06-18")).await, 200);
+    assert_eq!(status(Some(&peer.session), Some("1999-01-01")).await, 400);
+    let delete = peer.http.delete(&peer.url).header("mcp-session-id", &peer.session);
+    assert_eq!(delete.send().await.unwrap().status(), 204);
+    assert_eq!(status(Some(&peer.session), None).await, 404);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_malformed_or_comes_under_a_foreign_name_is_refused() {
+    let running = expose(&[]).await;
+    let http = reqwest::Client::new();
+    let status = async |name: &'static str, value: &'static str, body: &'static str| {
+        let request = http.post(running.url()).header("content-type", "application/json").header(name, value);
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    assert_eq!(status("host", "evil.example", ping).await, 421);
+    assert_eq!(status("host", "bridge.example:1", ping).await, 400);
+    assert_eq!(status("origin", "http://evil.example", ping).await, 403);
+    assert_eq!(status("origin", "null", ping).await, 403);
+    assert_eq!(status("origin", "http://localhost:3000", ping).await, 400);
+    assert_eq!(status("x", "y", "{").await, 400);
+    assert_eq!(status("x", "y", "[]").await, 400);
+    let text = http.post(running.url()).header("content-type", "text/plain").body(ping).send().await.unwrap();
+    assert_eq!(text.status(), 415);
+    let large = http.post(running.url()).header("content-type", "application/json").body(vec![b' '; 17 << 20]);
+    assert_eq!(large.send().await.unwrap().status(), 413);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_reaches_the_client_that_is_being_served() {
+    let running = expose(&[]).await;
+    let (able, unable) =
+        (Peer::open(&running.url(), json!({"elicitation": {}})).await, Peer::open(&running.url(), json!({})).await);
+    let refused: Value = unable.call(json!(1), "ask", json!({})).await.json().await.unwrap();
+    assert!(refused["result"]["content"][0]["text"].as_str().unwrap().contains("-32601"), "{refused}");
+
+    let mut stream = able.call(json!(1), "ask", json!({})).await.bytes_stream();
+    let first = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert_eq!(events(&first)[0]["method"], "elicitation/create");
+    let answer = json!({"jsonrpc": "2.0", "id": "ask", "result": {"action": "accept"}});
+    assert_eq!(unable.post(&answer).send().await.unwrap().status(), 400);
+    assert_eq!(able.post(&answer).send().await.unwrap().status(), 202);
+    let last = String::from_utf8(stream.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(last.contains("accept"), "{last}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_can_be_cancelled_and_changes_are_told() {
+    let running = expose(&[]).await;
+    let peer = Peer::open(&running.url(), json!({})).await;
+    let get = || {
+        let request = peer.http.get(&peer.url).header("accept", "text/event-stream");
+        request.header("mcp-session-id", &peer.session).send()
+    };
+    let mut stream = get().await.unwrap().bytes_stream();
+    assert_eq!(get().await.unwrap().status(), 409);
+    let touch = json!({"jsonrpc": "2.0", "method": "notifications/touch"});
+    peer.post(&touch).send().await.unwrap();
+    let mut seen = String::new();
+    while !seen.contains("list_changed") {
+        seen.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
+    }
+
+    let started = Instant::now();
+    let sleeping = tokio::spawn(peer.post(&call(json!("long"), "sleep", json!({}))).timeout(Duration::from_secs(3)).send());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "long"}});
+    assert_eq!(peer.post(&cancel).send().await.unwrap().status(), 202);
+    // A cancelled call is not answered; the others are.
+    assert!(sleeping.await.unwrap().is_err());
+    assert!(started.elapsed() < Duration::from_secs(8));
+    assert_eq!(peer.call(json!(2), "pid", json!({})).await.status(), 200);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_dies_is_started_again_and_sessions_go_on() {
+    let running = expose(&[]).await;
+    let peer = Peer::open(&running.url(), json!({})).await;
+    let died: Value = peer.call(json!(1), "die", json!({})).await.json().await.unwrap();
+    assert_eq!(died["id"], 1);
+    assert_eq!(died["error"]["code"], -31002);
+    let answer: Value = peer.call(json!(2), "pid", json!({})).await.json().await.unwrap();
+    assert!(answer["result"]["content"][0]["text"].is_string(), "{answer}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_modern_child_is_offered_in_both_eras() {
+    let running = expose(&["--modern"]).await;
+    let http = reqwest::Client::new();
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}, "progressToken": 5});
+    let ask = async |name: &str, body: Value| {
+        let request = post(&http, &running.url(), &body.to_string()).header("mcp-protocol-version", "2026-07-28");
+        let request = request.header("mcp-method", body["method"].as_str().unwrap()).header("mcp-name", name);
+        request.send().await.unwrap()
+    };
+    let counted = ask("count", call(json!(9), "count", meta.clone())).await;
+    let messages = events(&counted.text().await.unwrap());
+    assert_eq!(messages.len(), 4);
+    assert!(messages[..3].iter().all(|notice| notice["params"]["progressToken"] == 5));
+    assert_eq!(messages[3]["result"]["resultType"], "complete");
+
+    let mismatch = ask("other", call(json!(9), "count", meta.clone())).await;
+    assert_eq!(mismatch.status(), 400);
+    assert_eq!(mismatch.json::<Value>().await.unwrap()["error"]["code"], -32020);
+    let unknown = json!({"jsonrpc": "2.0", "id": 1, "method": "no/such", "params": {"_meta": meta}});
+    assert_eq!(ask("", unknown).await.status(), 404);
+    let legacy = Peer::open(&running.url(), json!({})).await;
+    assert_eq!(legacy.call(json!(2), "pid", json!({})).await.status(), 200);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_child_says_so_to_modern_clients() {
+    let running = expose(&[]).await;
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": meta}});
+    let request = post(&reqwest::Client::new(), &running.url(), &body.to_string());
+    let response = request.header("mcp-protocol-version", "2026-07-28").header("mcp-method", "server/discover").send();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], -32600);
+    running.stop().await;
+}

@@ -1,0 +1,94 @@
+"""A stdio MCP server for the tests of the bridges: small, of one or both eras, and badly behaved where asked to be."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+MODERN = "--modern" in sys.argv
+LOCK = threading.Lock()
+CANCELLED = set()
+ASKED = {}
+
+
+def send(message):
+    with LOCK:
+        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def text(value):
+    return {"content": [{"type": "text", "text": value}]}
+
+
+def count(request, meta):
+    for step in range(3):
+        send({"method": "notifications/progress", "params": {"progressToken": meta["progressToken"], "progress": step, "total": 3}})
+    return text("counted")
+
+
+def sleep(request, meta):
+    for _ in range(200):
+        if request in CANCELLED:
+            print(f"cancelled {request}", file=sys.stderr, flush=True)
+            return None
+        time.sleep(0.05)
+    return text("slept")
+
+
+def ask(request, meta):
+    answer = ASKED["ask"] = threading.Event()
+    send({"id": "ask", "method": "elicitation/create", "params": {"message": "sure?"}})
+    answer.wait(10)
+    return text(json.dumps(ASKED["ask"]))
+
+
+def die(request, meta):
+    os._exit(3)
+
+
+TOOLS = {"count": count, "sleep": sleep, "ask": ask, "die": die, "pid": lambda *_: text(str(os.getpid()))}
+LIST = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
+INFO = {"name": "fixture", "version": "1"}
+
+
+def call(request, params):
+    result = TOOLS[params["name"]](request, params.get("_meta", {}))
+    if result is not None:
+        send({"id": request, "result": {**result, "resultType": "complete"} if MODERN else result})
+
+
+def handle(message):
+    method, request, params = message.get("method"), message.get("id"), message.get("params", {})
+    if method is None:
+        waiting, ASKED["ask"] = ASKED["ask"], message.get("result", message.get("error"))
+        waiting.set()
+    elif method == "initialize":
+        capabilities = {"tools": {"listChanged": True}, "resources": {}}
+        send({"id": request, "result": {"protocolVersion": "2025-06-18", "capabilities": capabilities, "serverInfo": INFO, "x": 12345678901234567890123}})
+    elif method == "server/discover" and MODERN:
+        meta = {"io.modelcontextprotocol/serverInfo": INFO}
+        send({"id": request, "result": {"supportedVersions": ["2026-07-28"], "capabilities": {}, "resultType": "complete", "_meta": meta}})
+    elif method == "tools/list":
+        send({"id": request, "result": LIST})
+    elif method == "tools/call":
+        threading.Thread(target=call, args=(request, params), daemon=True).start()
+    elif method == "notifications/cancelled":
+        CANCELLED.add(params["requestId"])
+    elif request is not None:
+        send({"id": request, "error": {"code": -32601, "message": f"no {method}"}})
+    elif method == "notifications/touch":
+        send({"method": "notifications/tools/list_changed"})
+
+
+if "--grandchild" in sys.argv:
+    # One that ignores polite requests, to see that it does not survive.
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
+    subprocess.Popen([sys.executable, "-c", script, sys.argv[-1]], stdin=subprocess.DEVNULL)
+if "--deaf" in sys.argv:
+    threading.Thread(target=lambda: time.sleep(1000), daemon=False).start()
+print("hello on stderr", file=sys.stderr, flush=True)
+for line in sys.stdin:
+    handle(json.loads(line))

@@ -207,10 +207,14 @@ fn brace(object: &str) -> &str {
     &object[..end]
 }
 
+/// What a raw string whose grammar was checked says.
+pub(crate) fn checked_string(raw: &str) -> Option<Cow<'_, str>> {
+    unescape(&raw[1..raw.len() - 1])
+}
+
 /// What a raw key says. One that UTF-8 cannot say keeps its escapes: it equals no name we look for.
 pub(crate) fn key_text(raw: &str) -> Cow<'_, str> {
-    let inner = &raw[1..raw.len() - 1];
-    unescape(inner).unwrap_or(Cow::Borrowed(inner))
+    checked_string(raw).unwrap_or(Cow::Borrowed(raw))
 }
 
 /// Takes the escapes out of the inside of a string whose grammar was checked.

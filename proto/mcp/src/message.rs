@@ -172,58 +172,60 @@ fn not_object(mut scanner: Scanner<'_>) -> EnvelopeError {
     }
 }
 
-/// The members of a message, raw.
+/// The members that make a message.
+const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// The members of a message, raw, in the order of [`MEMBERS`].
 #[derive(Default)]
-struct Parts<'a> {
-    jsonrpc: Option<&'a str>,
-    id: Option<&'a str>,
-    method: Option<&'a str>,
-    params: Option<&'a str>,
-    result: Option<&'a str>,
-    error: Option<&'a str>,
-}
+struct Parts<'a>([Option<&'a str>; 6]);
 
 impl<'a> Parts<'a> {
+    #[inline]
     fn put(&mut self, key: &str, value: &'a str) -> Result<(), EnvelopeError> {
-        let (slot, name) = match &*json::key_text(key) {
-            "jsonrpc" => (&mut self.jsonrpc, "jsonrpc"),
-            "id" => (&mut self.id, "id"),
-            "method" => (&mut self.method, "method"),
-            "params" => (&mut self.params, "params"),
-            "result" => (&mut self.result, "result"),
-            "error" => (&mut self.error, "error"),
-            _ => return Ok(()),
+        let member = |name: &str| MEMBERS.iter().position(|member| *member == name);
+        let name = &key[1..key.len() - 1];
+        // Who spells a name with escapes must not slip a second one past us.
+        let escaped = || name.contains('\\').then(|| member(&json::key_text(key))).flatten();
+        let Some(at) = member(name).or_else(escaped) else {
+            return Ok(());
         };
-        match slot.replace(value) {
+        match self.0[at].replace(value) {
             None => Ok(()),
-            Some(_) => Err(EnvelopeError::Repeated(name)),
+            Some(_) => Err(EnvelopeError::Repeated(MEMBERS[at])),
         }
     }
 
     fn envelope(self) -> Result<Envelope<'a>, EnvelopeError> {
-        if self.jsonrpc.map(json::string) != Some(Ok(Cow::Borrowed("2.0"))) {
+        let [jsonrpc, id, method, params, result, error] = self.0;
+        let version = jsonrpc.filter(|raw| raw.starts_with('"')).map(json::key_text);
+        if version.as_deref() != Some("2.0") {
             return Err(EnvelopeError::Version);
         }
-        let error = present(self.error);
+        let error = present(error);
         // Servers of the JSON-RPC 1.0 school send both members, one of them null.
-        let result = self.result.filter(|raw| error.is_none() || *raw != "null");
-        let shape = (self.method.is_some(), result.is_some(), error.is_some());
+        let result = result.filter(|raw| error.is_none() || *raw != "null");
+        let shape = (method.is_some(), result.is_some(), error.is_some());
         let id = match shape {
             // Nobody could read the message that it answers.
-            (false, false, true) => present(self.id),
-            (true, false, false) => self.id,
-            (false, true, false) => Some(self.id.ok_or(EnvelopeError::NoId)?),
+            (false, false, true) => present(id),
+            (true, false, false) => id,
+            (false, true, false) => Some(id.ok_or(EnvelopeError::NoId)?),
             _ => return Err(EnvelopeError::Shape),
         };
         if !id.is_none_or(is_id) {
             return Err(EnvelopeError::Id);
         }
-        let method =
-            self.method.map(|raw| json::string(raw).map_err(|_| EnvelopeError::Method)).transpose()?;
+        let method = match method {
+            Some(raw) if raw.starts_with('"') => {
+                Some(json::checked_string(raw).ok_or(EnvelopeError::Method)?)
+            }
+            Some(_) => return Err(EnvelopeError::Method),
+            None => None,
+        };
         Ok(Envelope {
             id,
             method,
-            params: object(self.params, EnvelopeError::Params)?,
+            params: object(params, EnvelopeError::Params)?,
             result,
             error: object(error, EnvelopeError::Error)?,
         })

@@ -325,30 +325,28 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 /// The first position from `at` that holds a quote, a backslash or a control character, or the end.
 ///
 /// Short strings are over within a word or two; long ones go on in blocks that the compiler turns into vector code.
-fn plain_until(bytes: &[u8], mut at: usize) -> usize {
+#[inline]
+fn plain_until(bytes: &[u8], at: usize) -> usize {
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    let position = |rest: &[u8]| bytes.len() - rest.len();
     loop {
         for _ in 0..4 {
-            let Some(word) = bytes.get(at..at + 8) else {
-                return plain_bytes_until(bytes, at);
+            let Some((word, further)) = rest.split_first_chunk() else {
+                return position(rest) + rest.iter().position(|&b| is_special(b)).unwrap_or(rest.len());
             };
-            let found = special(word);
+            let found = special(u64::from_le_bytes(*word));
             if found != 0 {
-                return at + found.trailing_zeros() as usize / 8;
+                return position(rest) + found.trailing_zeros() as usize / 8;
             }
-            at += 8;
+            rest = further;
         }
-        while let Some(block) = bytes.get(at..at + 64) {
+        while let Some((block, further)) = rest.split_first_chunk::<64>() {
             if block.iter().fold(false, |found, &b| found | is_special(b)) {
                 break;
             }
-            at += 64;
+            rest = further;
         }
     }
-}
-
-fn plain_bytes_until(bytes: &[u8], at: usize) -> usize {
-    let tail = bytes.get(at..).unwrap_or_default();
-    at + tail.iter().position(|&b| is_special(b)).unwrap_or(tail.len())
 }
 
 fn is_special(byte: u8) -> bool {
@@ -356,8 +354,7 @@ fn is_special(byte: u8) -> bool {
 }
 
 /// The high bit of each special byte of eight; what lies above the lowest one set may be wrong.
-fn special(word: &[u8]) -> u64 {
-    let word = word.try_into().map(u64::from_le_bytes).unwrap_or_default();
+fn special(word: u64) -> u64 {
     let zero = |v: u64| v.wrapping_sub(LOW) & !v;
     let control = word.wrapping_sub(LOW * 0x20) & !word;
     (control | zero(word ^ (LOW * u64::from(b'"'))) | zero(word ^ (LOW * u64::from(b'\\')))) & HIGH

@@ -134,11 +134,12 @@ impl Decoder {
         Ok(())
     }
 
-    /// A line from its last part and what was kept of it.
+    /// A line from its last part and what was kept of it. It is bounded alike however it was cut.
     fn whole(&mut self, end: Bytes) -> Result<Bytes, EventError> {
+        self.bound(self.pending.size + self.partial.len() + end.len())?;
         let mut line = end;
         if !self.partial.is_empty() {
-            self.keep(&line)?;
+            self.partial.extend_from_slice(&line);
             line = self.partial.split().freeze();
         }
         if std::mem::take(&mut self.first_line) && line.starts_with(b"\xef\xbb\xbf") {

@@ -1,5 +1,6 @@
 //! Requests with one answer each, over one endpoint and one session: the part that both eras share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use crate::method::Method;
 use crate::revision::{Era, Revision};
 use crate::{meta, sse};
 
-/// How often one broken stream is taken up again.
+/// How often a broken stream is taken up again without anything coming of it.
 const MAX_RESUMES: usize = 8;
-/// How long a server may ask us to wait before that, and how long we wait when it does not say.
+/// How long a server may ask us to wait before that, at least and at most, and how long we wait when it does not say.
+const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(10);
 const DEFAULT_RETRY: Duration = Duration::from_millis(500);
 
@@ -29,7 +31,7 @@ pub(super) type OnNotification<'f> = &'f mut (dyn FnMut(&str, Option<&str>) + Se
 
 /// An endpoint, the revision spoken to it and the session held with it.
 pub(super) struct Channel {
-    pub(super) http: Http,
+    pub(super) http: Arc<Http>,
     pub(super) info: ClientInfo,
     pub(super) revision: Revision,
     /// Whether the revision was agreed on: before, legacy requests have no version header.
@@ -39,7 +41,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(http: Http, info: ClientInfo, revision: Revision) -> Self {
+    pub(super) fn new(http: Arc<Http>, info: ClientInfo, revision: Revision) -> Self {
         Self { http, info, revision, agreed: false, session_id: None, next_id: AtomicU64::new(1) }
     }
 
@@ -95,7 +97,7 @@ impl Channel {
     /// A message that is not answered.
     pub(super) async fn tell(&self, message: Bytes) -> Result<(), ClientError> {
         let response = self.http.send(Verb::POST, self.headers("", "{}", &[])?, message).await?;
-        self.http.answer(self.not_lost(response)?).await.map(|_| ())
+        self.http.taken(self.not_lost(response)?).await
     }
 
     /// Opens a request and hands out its answer unread.
@@ -227,8 +229,10 @@ impl Channel {
         loop {
             let end = match events.next(silence).await {
                 Ok(Some(event)) => {
+                    resumes = 0;
                     last_event = event.id.clone().or(last_event);
-                    retry = event.retry.map_or(retry, |ms| MAX_RETRY.min(Duration::from_millis(ms)));
+                    retry =
+                        event.retry.map_or(retry, |ms| Duration::from_millis(ms).clamp(MIN_RETRY, MAX_RETRY));
                     if let Some(result) = self.event(&event, id, on_notification).await? {
                         return Ok(result);
                     }

@@ -19,12 +19,11 @@ pub struct Endpoint {
     pub timeout: Duration,
 }
 
-/// Headers and the query may hold secrets.
+/// Headers, path and query may hold secrets.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("origin", &self.url.origin().ascii_serialization())
-            .field("path", &self.url.path())
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
@@ -39,6 +38,9 @@ impl Endpoint {
         secrets.extend(self.url.query().map(str::to_owned));
         secrets.extend(self.url.query_pairs().map(|(_, value)| value.into_owned()));
         secrets.extend(self.url.password().map(str::to_owned));
+        // Some services put the key into the path; ordinary words of a path are shorter.
+        let segments = self.url.path_segments().into_iter().flatten();
+        secrets.extend(segments.filter(|segment| segment.len() >= 16).map(str::to_owned));
         // Shorter ones would blacken every text and hide nothing.
         secrets.retain(|secret| secret.len() >= 4);
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::json::JsonError;
+
 /// Why a server's answer could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
@@ -76,6 +78,12 @@ pub enum ClientError {
         /// Of what.
         unit: &'static str,
     },
+}
+
+impl From<JsonError> for ClientError {
+    fn from(error: JsonError) -> Self {
+        Self::Protocol(format!("a result: {error}"))
+    }
 }
 
 fn challenge(www_authenticate: Option<&str>) -> String {

@@ -31,8 +31,8 @@ pub(super) async fn initialize(channel: &mut Channel) -> Result<ServerFacts, Cli
     );
     let (result, session_id) = channel.call_for_session(Method::Initialize.as_str(), &params).await?;
     let members = ["protocolVersion", "capabilities", "serverInfo", "instructions"];
-    let [version, capabilities, info, instructions] = json::members(&result, members).map_err(wrong)?;
-    let version = json::string(version.unwrap_or("\"\"")).map_err(wrong)?;
+    let [version, capabilities, info, instructions] = json::members(&result, members)?;
+    let version = json::string(version.unwrap_or("\"\""))?;
     let revision = Revision::parse(&version).filter(|r| r.era() == Era::Legacy).ok_or_else(|| {
         let version = channel.http.clean(&version);
         ClientError::Protocol(format!("initialize was answered with protocol version {version:?}"))
@@ -42,7 +42,7 @@ pub(super) async fn initialize(channel: &mut Channel) -> Result<ServerFacts, Cli
     channel.session_id = session_id;
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
     channel.tell(initialized.as_slice().into()).await?;
-    facts(vec![revision], capabilities, info, instructions).map_err(wrong)
+    Ok(facts(vec![revision], capabilities, info, instructions)?)
 }
 
 /// Asks a modern server what it speaks and what it can do.
@@ -59,8 +59,8 @@ pub(super) async fn discover(channel: &mut Channel) -> Result<ServerFacts, Clien
         Ok(result) => result,
     };
     let members = ["supportedVersions", "capabilities", "_meta", "instructions"];
-    let [versions, capabilities, meta, instructions] = json::members(&result, members).map_err(wrong)?;
-    let versions = common(versions.unwrap_or("[]")).map_err(wrong)?;
+    let [versions, capabilities, meta, instructions] = json::members(&result, members)?;
+    let versions = common(versions.unwrap_or("[]"))?;
     let Some(newest) = versions.first() else {
         return Err(ClientError::Protocol(
             "server/discover names no protocol version that we speak".to_owned(),
@@ -68,8 +68,8 @@ pub(super) async fn discover(channel: &mut Channel) -> Result<ServerFacts, Clien
     };
     channel.revision = *newest;
     channel.agreed = true;
-    let [info] = json::members(meta.unwrap_or("{}"), [meta::SERVER_INFO]).map_err(wrong)?;
-    facts(versions, capabilities, info, instructions).map_err(wrong)
+    let [info] = json::members(meta.unwrap_or("{}"), [meta::SERVER_INFO])?;
+    Ok(facts(versions, capabilities, info, instructions)?)
 }
 
 /// The revision to try instead, when a server refuses ours and names others.
@@ -112,8 +112,4 @@ fn facts(
         version: text(version).unwrap_or_default(),
         instructions: text(instructions),
     })
-}
-
-fn wrong(error: JsonError) -> ClientError {
-    ClientError::Protocol(format!("the answer to the handshake: {error}"))
 }

@@ -70,6 +70,11 @@ impl Http {
         }
     }
 
+    /// Whether a message that wants no answer was taken.
+    pub(super) async fn taken(&self, response: Response) -> Result<(), ClientError> {
+        if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
+    }
+
     /// What a response brings, or why it is not an answer.
     pub(super) async fn answer(&self, response: Response) -> Result<Answer, ClientError> {
         let status = response.status();
@@ -124,7 +129,7 @@ impl Http {
             Ok(code) => ClientError::Rpc {
                 code,
                 message: self.clean(&message),
-                data: data.map(str::to_owned),
+                data: data.map(|raw| self.redact(raw)),
                 status,
             },
             Err(_) => ClientError::Protocol("an error whose code is not an integer".to_owned()),
@@ -145,16 +150,19 @@ impl Http {
 
     /// Text of a server for people: one line, short, without secrets.
     pub(super) fn clean(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            text = text.replace(secret, "[redacted]");
-        }
+        let text = self.redact(text);
         let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
         match line.char_indices().nth(EXCERPT_CHARS) {
             Some((end, _)) => format!("{}…", &line[..end]),
+            None if line.is_empty() => "no text".to_owned(),
             None => line,
         }
+    }
+
+    /// Servers like to repeat what they were sent.
+    fn redact(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::channel::Channel;
 use super::error::ClientError;
-use crate::json::{self, JsonError, quote};
+use crate::json::{self, quote};
 use crate::method::Method;
 
 /// How many pages a list may have.
@@ -34,13 +34,13 @@ pub(super) async fn all(
     let mut params = "{}".to_owned();
     for _ in 0..MAX_PAGES {
         let result = channel.call(name, &params).await?;
-        let [page, next] = json::members(&result, [member, "nextCursor"]).map_err(wrong)?;
+        let [page, next] = json::members(&result, [member, "nextCursor"])?;
         let page = page.ok_or_else(|| ClientError::Protocol(format!("{name}: no member {member:?}")))?;
         json::each_element(page, |raw| found.add(raw))?;
         let Some(cursor) = next.filter(|raw| *raw != "null") else {
             return Ok(found.items);
         };
-        let cursor = json::string(cursor).map_err(wrong)?.into_owned();
+        let cursor = json::string(cursor)?.into_owned();
         params = format!(r#"{{"cursor":{}}}"#, quote(&cursor));
         if !seen.insert(cursor) {
             return Err(ClientError::CursorLoop { method: name });
@@ -65,14 +65,4 @@ impl Definitions {
     fn too_many(&self, limit: usize, unit: &'static str) -> ClientError {
         ClientError::TooMany { method: self.method, limit, unit }
     }
-}
-
-impl From<JsonError> for ClientError {
-    fn from(error: JsonError) -> Self {
-        wrong(error)
-    }
-}
-
-fn wrong(error: JsonError) -> ClientError {
-    ClientError::Protocol(format!("a list: {error}"))
 }

@@ -1,11 +1,13 @@
 //! What an endpoint is: which eras it speaks, and what it can do in each.
 
+use std::sync::Arc;
+
 use super::channel::Channel;
 use super::endpoint::{ClientInfo, Endpoint};
 use super::error::{ClientError, ProbeError};
 use super::handshake::{ServerFacts, discover, initialize};
 use super::http::Http;
-use crate::error::{HEADER_MISMATCH, MISSING_CAPABILITY};
+use crate::error::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::revision::Revision;
 
 /// What an endpoint was found to be. At least one side is there.
@@ -59,29 +61,31 @@ pub enum Transport {
 /// # Errors
 /// When neither works; the text is that of the handshake that came further.
 pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Result<Probe, ProbeError> {
-    let modern = match modern_side(endpoint, info).await {
-        Ok(facts) => Some(facts),
-        Err(error) if says_legacy(&error) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let legacy = match (legacy_side(endpoint, info).await, &modern) {
-        (Ok(side), _) => Some(side),
-        (Err(error), None) => return Err(error.into()),
-        (Err(error), Some(_)) => {
+    let http = Arc::new(Http::new(endpoint)?);
+    let modern = modern_side(http.clone(), info).await;
+    if let Err(error) = modern.as_ref()
+        && !says_legacy(error)
+    {
+        return Err(error.clone().into());
+    }
+    match (modern, legacy_side(http, info).await) {
+        (modern, Ok(legacy)) => Ok(together(modern.ok(), Some(legacy))),
+        (Ok(modern), Err(error)) => {
             tracing::debug!(%error, "no legacy side");
-            None
+            Ok(together(Some(modern), None))
         }
-    };
-    Ok(together(modern, legacy))
+        // A server of another time: what it said first is what is wrong.
+        (Err(error @ ClientError::Rpc { code: UNSUPPORTED_VERSION, .. }), Err(_)) => Err(error.into()),
+        (Err(_), Err(error)) => Err(error.into()),
+    }
 }
 
-async fn modern_side(endpoint: &Endpoint, info: &ClientInfo) -> Result<ServerFacts, ClientError> {
-    let mut channel = Channel::new(Http::new(endpoint)?, info.clone(), Revision::LATEST);
-    discover(&mut channel).await
+async fn modern_side(http: Arc<Http>, info: &ClientInfo) -> Result<ServerFacts, ClientError> {
+    discover(&mut Channel::new(http, info.clone(), Revision::LATEST)).await
 }
 
-async fn legacy_side(endpoint: &Endpoint, info: &ClientInfo) -> Result<(ServerFacts, bool), ClientError> {
-    let mut channel = Channel::new(Http::new(endpoint)?, info.clone(), Revision::LATEST_LEGACY);
+async fn legacy_side(http: Arc<Http>, info: &ClientInfo) -> Result<(ServerFacts, bool), ClientError> {
+    let mut channel = Channel::new(http, info.clone(), Revision::LATEST_LEGACY);
     let facts = initialize(&mut channel).await;
     channel.delete().await;
     Ok((facts?, channel.session_id.is_some()))

@@ -14,7 +14,8 @@ use crate::revision::{Era, Revision};
 
 /// A conversation with a server. In the modern era there is no session behind it.
 ///
-/// Servers' pings are answered; everything else that they ask is refused.
+/// Servers' pings are answered; everything else that they ask is refused. Dropping it tells a legacy server nothing:
+/// [`Session::close`] it.
 pub struct Session {
     channel: Arc<Channel>,
     server: ServerFacts,
@@ -30,7 +31,7 @@ impl Session {
         revision: Revision,
         info: ClientInfo,
     ) -> Result<Self, ClientError> {
-        let mut channel = Channel::new(Http::new(endpoint)?, info, revision);
+        let mut channel = Channel::new(Arc::new(Http::new(endpoint)?), info, revision);
         let server = match revision.era() {
             Era::Legacy => initialize(&mut channel).await?,
             Era::Modern => discover(&mut channel).await?,

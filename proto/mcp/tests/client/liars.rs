@@ -146,6 +146,19 @@ async fn definitions_are_kept_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_server_of_another_time_says_so_first() {
+    let (error, _) = probed(|asked| match asked.is("server/discover") {
+        true => json(
+            400,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"only 2099-01-01","data":{"supported":["2099-01-01"]}}}"#,
+        ),
+        false => text(404, ""),
+    })
+    .await;
+    assert_eq!(error, ProbeError::Protocol("error -32022: only 2099-01-01".to_owned()));
+}
+
+#[tokio::test]
 async fn a_get_that_is_refused_says_why() {
     for (status, expected) in
         [(405, ClientError::Unsupported), (409, ClientError::Busy), (404, ClientError::SessionLost)]
@@ -163,8 +176,5 @@ fn secrets_are_not_debugged() {
         headers: [("x-key".parse().unwrap(), "secret".parse().unwrap())].into_iter().collect(),
         timeout: std::time::Duration::from_secs(1),
     };
-    assert_eq!(
-        format!("{endpoint:?}"),
-        "Endpoint { origin: \"https://example.com\", path: \"/mcp\", timeout: 1s, .. }"
-    );
+    assert_eq!(format!("{endpoint:?}"), "Endpoint { origin: \"https://example.com\", timeout: 1s, .. }");
 }

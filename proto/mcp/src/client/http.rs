@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use ::http::{HeaderMap, Method, StatusCode, header};
+use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, Response};
 use tokio::time::timeout;
 
 use super::MAX_MESSAGE_BYTES;
-use super::endpoint::Endpoint;
+use super::endpoint::{ClientInfo, Endpoint};
 use super::error::ClientError;
 use crate::header::{EVENT_STREAM, JSON};
 use crate::json;
@@ -41,8 +41,11 @@ pub(super) enum Answer {
 }
 
 impl Http {
-    pub(super) fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
+    pub(super) fn new(endpoint: &Endpoint, info: &ClientInfo) -> Result<Self, ClientError> {
+        // Some firewalls turn away who does not name itself.
+        let name = HeaderValue::try_from(format!("{}/{}", info.name, info.version));
         let client = Client::builder()
+            .user_agent(name.unwrap_or(HeaderValue::from_static("mcp")))
             .redirect(Policy::custom(same_origin))
             .connect_timeout(endpoint.timeout)
             .tcp_keepalive(Duration::from_secs(30))

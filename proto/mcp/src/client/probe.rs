@@ -61,7 +61,7 @@ pub enum Transport {
 /// # Errors
 /// When neither works; the text is that of the handshake that came further.
 pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Result<Probe, ProbeError> {
-    let http = Arc::new(Http::new(endpoint)?);
+    let http = Arc::new(Http::new(endpoint, info)?);
     let modern = modern_side(http.clone(), info).await;
     if let Err(error) = modern.as_ref()
         && !says_legacy(error)

@@ -31,7 +31,7 @@ impl Session {
         revision: Revision,
         info: ClientInfo,
     ) -> Result<Self, ClientError> {
-        let mut channel = Channel::new(Arc::new(Http::new(endpoint)?), info, revision);
+        let mut channel = Channel::new(Arc::new(Http::new(endpoint, &info)?), info, revision);
         let server = match revision.era() {
             Era::Legacy => initialize(&mut channel).await?,
             Era::Modern => discover(&mut channel).await?,

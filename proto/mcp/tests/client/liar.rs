@@ -15,6 +15,7 @@ use mcp::client::{ClientInfo, Endpoint, Url};
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) verb: String,
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
@@ -60,6 +61,7 @@ async fn answer(
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let question = Asked {
         verb: head.method.to_string(),
+        path: head.uri.path().to_owned(),
         headers: head.headers,
         body: String::from_utf8(body.to_vec()).unwrap(),
     };

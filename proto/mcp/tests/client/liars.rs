@@ -66,6 +66,28 @@ async fn a_redirect_to_another_origin_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_redirect_within_the_origin_is_followed_with_credentials() {
+    let liar = Liar::start(|asked| match asked.path.as_str() {
+        "/mcp" => (308, vec![("location", "/other".to_owned())], "".into()),
+        _ => asked.handshake().unwrap_or_else(|| json(404, "")),
+    })
+    .await;
+    assert!(probe(&liar.endpoint, &info()).await.is_ok());
+    let last = liar.asked().pop().unwrap();
+    assert_eq!((last.verb.as_str(), last.path.as_str()), ("DELETE", "/other"));
+    assert_eq!(last.headers["authorization"], "Bearer header-secret");
+    assert_eq!(last.headers["user-agent"], "test/0");
+}
+
+#[tokio::test]
+async fn a_key_in_the_path_is_not_repeated() {
+    let mut endpoint = Liar::start(|asked| text(404, &format!("no {}", asked.path))).await.endpoint;
+    endpoint.url.set_path("/k/0123456789abcdef/mcp");
+    let error = probe(&endpoint, &info()).await.unwrap_err();
+    assert_eq!(error.to_string(), "HTTP 404: not an MCP server: no /k/[redacted]/mcp");
+}
+
+#[tokio::test]
 async fn messages_that_are_none() {
     let wrong = |body: &'static str| probed(move |_| json(200, body));
     let prefix = "not as the protocol wants it: a message: ";

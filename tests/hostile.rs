@@ -322,3 +322,40 @@ async fn a_catalogue_that_repeats_names_is_imported_once_and_reported() {
         serde_json::from_str(&gateway.ctl("get upstream fake -o json").await).unwrap();
     assert!(upstream["status"]["warnings"].to_string().contains("good"), "{upstream}");
 }
+
+/// What people write is taken whole or refused with the place and the reason; nothing is half stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_write_is_checked() {
+    let fake = Fake::start(&format!("[{},{}]", tool("a"), tool("b")), |_, _| vec![Step::Close]).await;
+    let gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.admin.create_upstream("one", &fake.url()).await;
+    gateway.admin.create_upstream("two", &fake.url()).await;
+    let file = gateway.folder().join("bad.yaml");
+    for (yaml, parts) in [
+        ("kind: Server\nname: servers/dev\ntools: [{mach: one/*}]\n", &["bad.yaml", "mach"][..]),
+        ("kind: Server\nname: servers/DEV\n", &["DEV"]),
+        ("kind: Serveur\nname: servers/dev\n", &["Serveur"]),
+        ("kind: Upstream\nname: upstreams/x\nhttp: {url: 'ftp://x'}\n", &["url"]),
+        ("kind: Token\nname: tokens/x\nscope: {servers: [servers/nowhere]}\n", &["servers/nowhere"]),
+        ("kind: Token\nname: tokens/x\nexpireTime: tomorrow\n", &["expireTime"]),
+        (
+            "kind: Server\nname: servers/dev\nnameStyle: NAME_STYLE_UNPREFIXED\ntools: [{match: '*/*'}]\n",
+            &["upstreams/one/tools/a", "upstreams/two/tools/a"],
+        ),
+        // The first is good, the second is not: neither is stored.
+        (
+            "kind: Server\nname: servers/dev\n---\nkind: Server\nname: servers/other\ntools: [{match: ''}]\n",
+            &["match"],
+        ),
+    ] {
+        std::fs::write(&file, yaml).unwrap();
+        let output = gateway.try_ctl(&["apply", "-f", file.to_str().unwrap()]).await;
+        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "was accepted: {yaml}\n{talk}");
+        for part in parts {
+            assert!(talk.contains(part), "{yaml}\nsays nothing of {part}: {talk}");
+        }
+    }
+    assert_eq!(gateway.ctl("get servers -o name").await.trim(), "");
+    assert_eq!(gateway.ctl("get tokens -o name").await.trim(), "");
+}

@@ -1,15 +1,17 @@
 //! The README as a test: real servers are registered, bundled, and called by real clients with a scoped token,
 //! on both databases, through one edge and through three.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::clients::{self, Call, Order, Outcome, Refusal, Report, Sdk};
 use crate::support::gateway::{Gateway, Store};
+use crate::support::process::{Process, descendants, is_running};
 use crate::support::upstreams::Upstreams;
 use crate::support::wire::Client;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, binary, eventually, free_port, tool};
 
 /// What the token may call, in the order of the list.
 const ALLOWED: [&str; 4] =
@@ -172,4 +174,88 @@ async fn quick_start_over_reflection() {
     assert_eq!(tools, ["everything_echo", "time_convert_time", "time_get_current_time"]);
     let answer = client.call("everything_echo", r#"{"message":"hi"}"#).await.unwrap();
     assert_eq!(answer.json()["result"]["content"][0]["text"], "Echo: hi");
+}
+
+/// `mcpctl dev` is a whole gateway, and what it keeps outlives it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_starts_it_all() {
+    let folder = tempfile::Builder::new().prefix("trunkline-test-").tempdir().unwrap();
+    let upstreams = Upstreams::start(folder.path()).await;
+    let data = folder.path().join("data");
+    let (edge, control) = (free_port(), free_port());
+    let mut dev = start_dev(folder.path(), edge, control).await;
+    let ctl = async |line: &str| {
+        let mut command = tokio::process::Command::new(binary("mcpctl"));
+        command
+            .args(line.split_whitespace())
+            .env("MCPCTL_CONFIG", data.join("mcpctl.yaml"))
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "mcpctl {line}: {}\n{talk}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let url = &upstreams.urls.iter().find(|(name, _)| *name == "time").unwrap().1;
+    ctl(&format!("create upstream time --url {url}")).await;
+    ctl("create server dev --tool time/*").await;
+    ctl("create token laptop --server dev --tool *").await;
+    let said = ctl("call dev time_get_current_time timezone=UTC").await;
+    assert!(said.contains("\"timezone\""), "{said}");
+
+    let status = dev.terminate(Duration::from_secs(30));
+    assert!(status.success(), "mcpctl dev ended with {status}: {}", dev.output());
+    let _again = start_dev(folder.path(), edge, control).await;
+    let said = ctl("call dev time_get_current_time timezone=UTC").await;
+    assert!(said.contains("\"timezone\""), "{said}");
+}
+
+/// Starts it, and waits until its context file is there and both its doors are open.
+async fn start_dev(folder: &std::path::Path, edge: u16, control: u16) -> Process {
+    let data = folder.join("data");
+    let mut command = Command::new(binary("mcpctl"));
+    command.arg("dev").arg("--data-dir").arg(&data);
+    for (option, port) in
+        [("--edge-listen", edge), ("--control-listen", control), ("--ops-listen", free_port())]
+    {
+        command.args([option, &format!("127.0.0.1:{port}")]);
+    }
+    let mut process = Process::start("dev", command, folder);
+    eventually("mcpctl dev is ready", PATIENCE, || {
+        process.assert_alive();
+        let file = data.join("mcpctl.yaml");
+        async move {
+            for port in [edge, control] {
+                let connect = tokio::net::TcpStream::connect(("127.0.0.1", port));
+                connect.await.map_err(|e| format!("{port}: {e}"))?;
+            }
+            if file.exists() { Ok(()) } else { Err("no context file".to_owned()) }
+        }
+    })
+    .await;
+    process
+}
+
+/// What `mcpctl expose` runs ends with it, even when it gets no chance to say goodbye.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exposed_server_is_never_an_orphan() {
+    let folder = tempfile::Builder::new().prefix("trunkline-test-").tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new(binary("mcpctl"));
+    command.args(["expose", "--listen", &address, "--"]).arg(tool("python/bin/mcp-server-time"));
+    let mut expose = Process::start("expose", command, folder.path());
+    let client = eventually("the server is exposed", PATIENCE, || {
+        expose.assert_alive();
+        let url = format!("http://{address}/mcp");
+        async move { Client::open(&url, "none").await }
+    })
+    .await;
+    assert_eq!(client.tools().await.unwrap(), ["get_current_time", "convert_time"]);
+    let children = descendants(expose.pid());
+    assert!(!children.is_empty(), "it runs nothing");
+    expose.kill();
+    eventually("what it ran has ended", Duration::from_secs(10), || async {
+        let left: Vec<_> = children.iter().filter(|pid| is_running(**pid)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("still running: {left:?}")) }
+    })
+    .await;
 }

@@ -127,8 +127,10 @@ async fn the_control_plane_dies_under_load(store: Store) {
     let file = gateway.folder().join("token.yaml");
     let yaml = "kind: Token\nname: tokens/load\nscope:\n  servers: [servers/dev]\n  tools: [quick]\n";
     std::fs::write(&file, yaml).unwrap();
-    let said = gateway.ctl_args(&["apply", "-f", file.to_str().unwrap(), "--wait"]).await;
-    assert!(said.contains("e0") && said.contains("e1"), "no line per edge: {said}");
+    let output = gateway.try_ctl(&["apply", "-f", file.to_str().unwrap(), "--wait"]).await;
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{talk}");
+    assert!(talk.contains("edges/e0") && talk.contains("edges/e1"), "no line per edge: {talk}");
     for edge in 0..2 {
         let client = Client::open(&gateway.url(edge, "dev"), &bearer).await.unwrap();
         assert_eq!(client.tools().await.unwrap(), ["quick"]);

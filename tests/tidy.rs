@@ -58,7 +58,8 @@ fn none(what: &str, found: Vec<String>) {
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    let silent = sources().into_iter().filter(|s| !s.text.starts_with("//!")).map(|s| s.path);
+    let is_test = |s: &Source| s.path.ends_with("/tests.rs");
+    let silent = sources().into_iter().filter(|s| !is_test(s) && !s.text.starts_with("//!")).map(|s| s.path);
     none("files that do not open with `//!`", silent.collect());
 }
 
@@ -150,8 +151,8 @@ const ARROWS: [(&str, &str, &[&str]); 13] = [
     ("edge-proxy", "observe", &["snapshot", "usage"]),
 ];
 
-/// Modules that these arrows are about; the small rest (clock, config, errors) is everyone's.
-const ROOMS: [&str; 17] = [
+/// Modules that these arrows are about; the rest (clock, config, errors, what is counted) is everyone's.
+const ROOMS: [&str; 15] = [
     "app",
     "auth",
     "authn",
@@ -159,7 +160,6 @@ const ROOMS: [&str; 17] = [
     "domain",
     "grpc",
     "listener",
-    "observe",
     "policy",
     "reply",
     "route",
@@ -168,7 +168,6 @@ const ROOMS: [&str; 17] = [
     "store",
     "sync",
     "upstream",
-    "usage",
 ];
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::Violations;
+use super::{Catalogue, Violations};
 use trunkline::common::v1::Meta;
+use trunkline::registry::v1::Credential;
 
 /// A kind of resource of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +112,14 @@ pub trait Noun: prost::Message + Default + Clone + PartialEq + Send + Sync + 'st
     fn references(&self) -> Vec<Reference> {
         Vec::new()
     }
+    /// The field that holds secrets, where there is one.
+    fn secret(&mut self) -> Option<&mut Option<Credential>> {
+        None
+    }
     /// The texts in which bare words of a filter are looked for, beside its name.
     fn search(&self) -> Vec<&str>;
+    /// Whether `evaluate` does anything.
+    const EVALUATED: bool = false;
+    /// Fills in what follows from the catalogue, and is therefore not stored.
+    fn evaluate(&mut self, _catalogue: &Catalogue) {}
 }

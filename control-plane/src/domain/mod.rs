@@ -1,8 +1,22 @@
 //! What the registry decides, as pure functions over the messages of the contract: no async, no IO, no SQL.
 
+pub mod catalogue;
+pub mod credential;
+pub mod definition;
+pub mod exposed;
+pub mod glob;
 pub mod kind;
+pub mod members;
+pub mod meta;
 pub mod names;
+mod prompt;
+mod resource;
+mod server;
+mod token;
+mod tool;
+mod upstream;
 pub mod violation;
 
+pub use catalogue::Catalogue;
 pub use kind::{Kind, Noun, Reference};
 pub use violation::{Violation, Violations};

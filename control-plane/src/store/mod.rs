@@ -1,6 +1,7 @@
 //! What the registry remembers: all SQL of the program, one text for SQLite and PostgreSQL.
 //! It knows what a resource is, and not what any kind of resource means.
 
+mod catalogue;
 pub mod keys;
 mod migrate;
 mod resources;

@@ -1,0 +1,148 @@
+//! What upstreams offer, as far as the members of virtual servers ask about it: names, labels, hints, and
+//! whether it is there. Kept current resource by resource; it knows nothing of where they come from.
+
+use std::collections::BTreeMap;
+use std::iter;
+
+use trunkline::common::v1::Meta;
+use trunkline::registry::v1::{Prompt, Resource, Tool, Upstream};
+
+use super::{Kind, Noun, glob, names};
+use crate::clock;
+
+/// All upstreams with their entries.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    upstreams: BTreeMap<String, UpstreamEntry>,
+}
+
+/// An upstream.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamEntry {
+    /// Its id.
+    pub id: String,
+    /// Whether nothing of it is exposed.
+    pub disabled: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    entries: [BTreeMap<String, Entry>; 3],
+}
+
+/// A tool, resource, resource template or prompt.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Entry {
+    /// Its resource name.
+    pub name: String,
+    /// Its own name, URI or URI template.
+    pub own: String,
+    /// Whether it is a resource template.
+    pub template: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What its `readOnlyHint` says; absent is false.
+    pub read_only: bool,
+    /// Neither stale nor disabled.
+    pub available: bool,
+    created_us: i64,
+    uid: String,
+}
+
+impl Entry {
+    /// Sorts the older before the younger. (A uid grows with time, within one import too.)
+    pub(super) fn age(&self) -> (i64, &str) {
+        (self.created_us, &self.uid)
+    }
+}
+
+impl UpstreamEntry {
+    /// The entries of a kind whose own name is, or matches, `own`.
+    pub fn entries<'a>(&'a self, kind: Kind, own: &'a str) -> Box<dyn Iterator<Item = &'a Entry> + 'a> {
+        let Some(all) = slot(kind).map(|slot| &self.entries[slot]) else { return Box::new(iter::empty()) };
+        if own == "*" {
+            Box::new(all.values())
+        } else if glob::is_pattern(own) {
+            Box::new(all.values().filter(move |entry| glob::matches(own, &entry.own)))
+        } else {
+            Box::new(all.get(own).into_iter())
+        }
+    }
+}
+
+impl Catalogue {
+    /// The upstreams whose id is, or matches, `id`.
+    pub fn upstreams<'a>(&'a self, id: &'a str) -> Box<dyn Iterator<Item = &'a UpstreamEntry> + 'a> {
+        if glob::is_pattern(id) {
+            Box::new(self.upstreams.values().filter(move |upstream| glob::matches(id, &upstream.id)))
+        } else {
+            Box::new(self.upstreams.get(id).into_iter())
+        }
+    }
+
+    /// Takes an upstream in, its entries staying.
+    pub fn put_upstream(&mut self, upstream: &Upstream) {
+        let id = names::id(&upstream.name).to_owned();
+        let known = self.upstreams.entry(id.clone()).or_default();
+        known.id = id;
+        known.disabled = upstream.disabled;
+        known.labels = labels(upstream);
+    }
+
+    /// Takes a tool in.
+    pub fn put_tool(&mut self, tool: &Tool) {
+        let read_only = tool.hints.as_ref().and_then(|hints| hints.read_only).unwrap_or(false);
+        let available = !tool.disabled && tool.stale_time.is_none();
+        self.put(tool, Entry { read_only, available, ..Entry::default() });
+    }
+
+    /// Takes a resource or resource template in.
+    pub fn put_resource(&mut self, resource: &Resource) {
+        let template = !resource.uri_template.is_empty();
+        let available = !resource.disabled && resource.stale_time.is_none();
+        self.put(resource, Entry { template, available, ..Entry::default() });
+    }
+
+    /// Takes a prompt in.
+    pub fn put_prompt(&mut self, prompt: &Prompt) {
+        let available = !prompt.disabled && prompt.stale_time.is_none();
+        self.put(prompt, Entry { available, ..Entry::default() });
+    }
+
+    /// Forgets an upstream with its entries, or an entry. Other names are nothing to it.
+    pub fn remove(&mut self, kind: Kind, name: &str) {
+        let Some(id) = names::upstream_id(name) else { return };
+        if kind == Kind::Upstream {
+            self.upstreams.remove(id);
+        } else if let (Some(slot), Some(upstream)) = (slot(kind), self.upstreams.get_mut(id))
+            && let Ok(own) = names::decode_id(names::id(name))
+        {
+            upstream.entries[slot].remove(own.as_ref());
+        }
+    }
+
+    fn put<N: Noun>(&mut self, message: &N, entry: Entry) {
+        let (Some(slot), Some(id)) = (slot(N::KIND), names::upstream_id(message.name())) else { return };
+        let Ok(own) = names::decode_id(names::id(message.name())) else { return };
+        let own = own.into_owned();
+        let none = Meta::default();
+        let meta = message.meta().unwrap_or(&none);
+        let entry = Entry {
+            name: message.name().to_owned(),
+            own: own.clone(),
+            labels: meta.labels.clone(),
+            created_us: meta.create_time.as_ref().map_or(0, clock::micros),
+            uid: meta.uid.clone(),
+            ..entry
+        };
+        let upstream = self.upstreams.entry(id.to_owned()).or_default();
+        id.clone_into(&mut upstream.id);
+        upstream.entries[slot].insert(own, entry);
+    }
+}
+
+fn labels<N: Noun>(message: &N) -> BTreeMap<String, String> {
+    message.meta().map(|meta| meta.labels.clone()).unwrap_or_default()
+}
+
+fn slot(kind: Kind) -> Option<usize> {
+    Kind::CATALOGUE.iter().position(|known| *known == kind)
+}

@@ -1,0 +1,152 @@
+//! Virtual servers: what their author may write, and whom they refer to.
+
+use trunkline::common::v1::Meta;
+use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
+
+use super::members::{self, Target};
+use super::{Catalogue, Kind, Noun, Reference, Violations, exposed, glob, meta, names};
+
+const MAX_MEMBERS: usize = 2_000;
+const MAX_MATCH_BYTES: usize = 2_048;
+const MAX_TITLE: usize = 128;
+const MAX_DESCRIPTION: usize = 4_096;
+const MAX_INSTRUCTIONS_BYTES: usize = 16 << 10;
+
+impl Noun for Server {
+    const KIND: Kind = Kind::Server;
+    const MESSAGE: &'static str = "trunkline.registry.v1.Server";
+    const OUTPUT_ONLY: &'static [&'static str] = &["status"];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn set_name(&mut self, name: String) {
+        self.name = name;
+    }
+    fn meta(&self) -> Option<&Meta> {
+        self.meta.as_ref()
+    }
+    fn meta_slot(&mut self) -> &mut Option<Meta> {
+        &mut self.meta
+    }
+    /// What members select follows from the catalogue, so there is nothing to store.
+    fn take_status(&mut self) -> Self {
+        self.status = None;
+        Self::default()
+    }
+    fn settle(&mut self) {
+        if self.name_style() == NameStyle::Unspecified {
+            self.name_style = NameStyle::Prefixed.into();
+        }
+    }
+    fn validate(&self, violations: &mut Violations) {
+        meta::validate(self.meta.as_ref(), violations);
+        violations.at_most("title", &self.title, MAX_TITLE);
+        violations.at_most("description", &self.description, MAX_DESCRIPTION);
+        violations.at_most_bytes("instructions", &self.instructions, MAX_INSTRUCTIONS_BYTES);
+        let style = NameStyle::try_from(self.name_style);
+        violations.require(style.is_ok(), "name_style", format!("{} is not a NameStyle", self.name_style));
+        for (kind, list) in members::lists(self) {
+            let field = kind.collection();
+            let count = list.len();
+            violations.require(
+                count <= MAX_MEMBERS,
+                field,
+                format!("has {count} members, at most {MAX_MEMBERS} are allowed"),
+            );
+            for (index, member) in list.iter().enumerate() {
+                validate_member(&format!("{field}[{index}]"), kind, member, violations);
+            }
+        }
+    }
+    fn references(&self) -> Vec<Reference> {
+        let mut references = Vec::new();
+        for (kind, list) in members::lists(self) {
+            for (index, member) in list.iter().enumerate() {
+                let field = format!("{}[{index}].match", kind.collection());
+                let Some(target) =
+                    Target::parse(&member.r#match).filter(|target| !glob::is_pattern(target.upstream))
+                else {
+                    continue;
+                };
+                let upstream = format!("upstreams/{}", target.upstream);
+                references.push(Reference { field: field.clone(), target: upstream, required: true });
+                if !glob::is_pattern(target.own) {
+                    let entry = names::entry(kind, target.upstream, target.own);
+                    references.push(Reference { field, target: entry, required: false });
+                }
+            }
+        }
+        references
+    }
+    fn search(&self) -> Vec<&str> {
+        vec![&self.title, &self.description]
+    }
+    const EVALUATED: bool = true;
+    fn evaluate(&mut self, catalogue: &Catalogue) {
+        let exposure = members::evaluate(self, catalogue);
+        let count = |kind| i32::try_from(exposure.of(kind).count()).unwrap_or(i32::MAX);
+        let status = ServerStatus {
+            tool_count: count(Kind::Tool),
+            resource_count: count(Kind::Resource),
+            prompt_count: count(Kind::Prompt),
+            conflicts: exposure.conflicts.iter().map(ToString::to_string).collect(),
+            unresolved: exposure.unresolved,
+        };
+        self.status = Some(status);
+    }
+}
+
+fn validate_member(field: &str, kind: Kind, member: &Member, violations: &mut Violations) {
+    validate_match(&format!("{field}.match"), &member.r#match, violations);
+    meta::validate_labels(&format!("{field}.labels"), &member.labels, violations);
+    if kind != Kind::Tool {
+        violations.require(member.read_only.is_none(), format!("{field}.read_only"), "is for tools only");
+        violations.require(member.hints.is_none(), format!("{field}.hints"), "is for tools only");
+    }
+    if glob::is_pattern(&member.r#match) {
+        for (name, value) in
+            [("alias", &member.alias), ("title", &member.title), ("description", &member.description)]
+        {
+            violations.require(
+                value.is_empty(),
+                format!("{field}.{name}"),
+                "is only for a `match` without `*`",
+            );
+        }
+    }
+    violations.at_most(&format!("{field}.title"), &member.title, MAX_TITLE);
+    violations.at_most(&format!("{field}.description"), &member.description, MAX_DESCRIPTION);
+    if !member.alias.is_empty() {
+        validate_alias(&format!("{field}.alias"), kind, member, violations);
+    }
+}
+
+fn validate_match(field: &str, text: &str, violations: &mut Violations) {
+    violations.at_most_bytes(field, text, MAX_MATCH_BYTES);
+    let Some(target) = Target::parse(text) else {
+        return violations
+            .add(field, "is required, and of the form `{upstream}/{name}`, where each part may hold `*`");
+    };
+    let letters = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'*')
+    };
+    let upstream = target.upstream;
+    let possible =
+        if glob::is_pattern(upstream) { letters(upstream) } else { names::check_id(upstream).is_ok() };
+    violations.require(possible, field, format!("`{upstream}` cannot be the id of an upstream"));
+}
+
+fn validate_alias(field: &str, kind: Kind, member: &Member, violations: &mut Violations) {
+    if kind != Kind::Resource {
+        return violations.require(
+            exposed::fits(&member.alias),
+            field,
+            "does not match `[A-Za-z0-9_-]{1,64}`, which is what clients accept",
+        );
+    }
+    violations.require(!member.r#match.contains('{'), field, "is not for URI templates");
+    violations.at_most_bytes(field, &member.alias, MAX_MATCH_BYTES);
+    violations.require(url::Url::parse(&member.alias).is_ok(), field, "is not an absolute URI");
+}

@@ -1,0 +1,90 @@
+//! Tokens: what their author may write, and which servers they name.
+
+use trunkline::common::v1::Meta;
+use trunkline::identity::v1::Token;
+
+use super::{Kind, Noun, Reference, Violations, meta, names};
+
+const MAX_DESCRIPTION: usize = 1_024;
+const MAX_PATTERNS: usize = 1_000;
+const MAX_PATTERN_BYTES: usize = 2_048;
+/// Every server.
+const ALL: &str = "*";
+
+impl Noun for Token {
+    const KIND: Kind = Kind::Token;
+    const MESSAGE: &'static str = "trunkline.identity.v1.Token";
+    const OUTPUT_ONLY: &'static [&'static str] = &["revoke_time", "key_id"];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn set_name(&mut self, name: String) {
+        self.name = name;
+    }
+    fn meta(&self) -> Option<&Meta> {
+        self.meta.as_ref()
+    }
+    fn meta_slot(&mut self) -> &mut Option<Meta> {
+        &mut self.meta
+    }
+    fn take_status(&mut self) -> Self {
+        Self {
+            revoke_time: self.revoke_time.take(),
+            key_id: std::mem::take(&mut self.key_id),
+            ..Self::default()
+        }
+    }
+    fn validate(&self, violations: &mut Violations) {
+        meta::validate(self.meta.as_ref(), violations);
+        violations.at_most("description", &self.description, MAX_DESCRIPTION);
+        if let Some(end) = &self.expire_time {
+            let valid =
+                (0..=253_402_300_799).contains(&end.seconds) && (0..1_000_000_000).contains(&end.nanos);
+            violations.require(valid, "expire_time", "is not a time between the years 1970 and 9999");
+        }
+        let Some(scope) = &self.scope else { return };
+        for (index, server) in scope.servers.iter().enumerate().filter(|(_, server)| *server != ALL) {
+            if let Err(error) = names::parse(Kind::Server, server) {
+                violations.add(format!("scope.servers[{index}]"), format!("{error}, and not `*` either"));
+            }
+        }
+        let lists = [
+            ("servers", &scope.servers),
+            ("tools", &scope.tools),
+            ("resources", &scope.resources),
+            ("prompts", &scope.prompts),
+        ];
+        for (name, list) in lists {
+            validate_list(&format!("scope.{name}"), list, violations);
+        }
+    }
+    fn references(&self) -> Vec<Reference> {
+        let servers = self.scope.iter().flat_map(|scope| &scope.servers).enumerate();
+        servers
+            .filter(|(_, server)| *server != ALL)
+            .map(|(index, server)| Reference {
+                field: format!("scope.servers[{index}]"),
+                target: server.clone(),
+                required: true,
+            })
+            .collect()
+    }
+    fn search(&self) -> Vec<&str> {
+        vec![&self.description]
+    }
+}
+
+fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
+    let count = list.len();
+    violations.require(
+        count <= MAX_PATTERNS,
+        field,
+        format!("has {count} entries, at most {MAX_PATTERNS} are allowed"),
+    );
+    for (index, pattern) in list.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        violations.require(!pattern.is_empty(), field.clone(), "is empty");
+        violations.at_most_bytes(&field, pattern, MAX_PATTERN_BYTES);
+    }
+}

@@ -1,0 +1,96 @@
+//! Upstreams: what their author may write.
+
+use prost_types::Duration;
+use trunkline::common::v1::Meta;
+use trunkline::registry::v1::upstream::Transport;
+use trunkline::registry::v1::{EraPolicy, Upstream};
+use url::Url;
+
+use super::{Kind, Noun, Violations, credential, meta};
+
+const MAX_TITLE: usize = 128;
+const MAX_DESCRIPTION: usize = 4_096;
+const MAX_URL: usize = 2_048;
+const REQUEST_TIMEOUT: Duration = Duration { seconds: 60, nanos: 0 };
+const REFRESH_INTERVAL: Duration = Duration { seconds: 300, nanos: 0 };
+
+impl Noun for Upstream {
+    const KIND: Kind = Kind::Upstream;
+    const MESSAGE: &'static str = "trunkline.registry.v1.Upstream";
+    const OUTPUT_ONLY: &'static [&'static str] = &["status"];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn set_name(&mut self, name: String) {
+        self.name = name;
+    }
+    fn meta(&self) -> Option<&Meta> {
+        self.meta.as_ref()
+    }
+    fn meta_slot(&mut self) -> &mut Option<Meta> {
+        &mut self.meta
+    }
+    fn take_status(&mut self) -> Self {
+        Self { status: self.status.take(), ..Self::default() }
+    }
+    fn settle(&mut self) {
+        self.request_timeout.get_or_insert(REQUEST_TIMEOUT);
+        self.refresh_interval.get_or_insert(REFRESH_INTERVAL);
+        if self.era_policy() == EraPolicy::Unspecified {
+            self.era_policy = EraPolicy::Auto.into();
+        }
+    }
+    fn validate(&self, violations: &mut Violations) {
+        meta::validate(self.meta.as_ref(), violations);
+        violations.at_most("title", &self.title, MAX_TITLE);
+        violations.at_most("description", &self.description, MAX_DESCRIPTION);
+        match &self.transport {
+            Some(Transport::Http(http)) => validate_url(&http.url, violations),
+            None => violations.add("http", "is required: how the upstream is reached"),
+        }
+        within("request_timeout", self.request_timeout.as_ref(), 1, 3_600, violations);
+        within("refresh_interval", self.refresh_interval.as_ref(), 5, 86_400, violations);
+        let policy = EraPolicy::try_from(self.era_policy);
+        violations.require(policy.is_ok(), "era_policy", format!("{} is not an EraPolicy", self.era_policy));
+        if let Some(credential) = &self.credential {
+            credential::validate(credential, violations);
+        }
+    }
+    fn secret(&mut self) -> Option<&mut Option<trunkline::registry::v1::Credential>> {
+        Some(&mut self.credential)
+    }
+    fn search(&self) -> Vec<&str> {
+        let url = match &self.transport {
+            Some(Transport::Http(http)) => http.url.as_str(),
+            None => "",
+        };
+        vec![&self.title, &self.description, url]
+    }
+}
+
+fn validate_url(text: &str, violations: &mut Violations) {
+    const FIELD: &str = "http.url";
+    violations.at_most(FIELD, text, MAX_URL);
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(error) => return violations.add(FIELD, format!("is not an absolute URL: {error}")),
+    };
+    violations.require(matches!(url.scheme(), "http" | "https"), FIELD, "is neither `http` nor `https`");
+    violations.require(url.has_host(), FIELD, "names no host");
+    violations.require(
+        url.username().is_empty() && url.password().is_none(),
+        FIELD,
+        "holds user info; secrets belong into `credential`",
+    );
+    violations.require(url.fragment().is_none(), FIELD, "holds a fragment");
+}
+
+/// Both limits are in seconds.
+fn within(field: &str, duration: Option<&Duration>, least: i64, most: i64, violations: &mut Violations) {
+    let Some(duration) = duration else { return };
+    let valid = (0..1_000_000_000).contains(&duration.nanos);
+    let low = duration.seconds >= least;
+    let high = duration.seconds < most || (duration.seconds == most && duration.nanos == 0);
+    violations.require(valid && low && high, field, format!("is not between {least} s and {most} s"));
+}

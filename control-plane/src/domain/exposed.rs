@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn names_that_do_not_fit_are_made_to() {
-        assert_eq!(name(NameStyle::Prefixed, "gh", "issues.create"), "gh_issues_create_cc1d6ff5");
+        assert_eq!(name(NameStyle::Prefixed, "gh", "issues.create"), "gh_issues_create_279da74a");
         let long = format!("{}_the_tail_that_tells_it_apart", "x".repeat(80));
         let exposed = name(NameStyle::Prefixed, "github", &long);
         assert_eq!(exposed.len(), MAX_NAME);

@@ -16,7 +16,7 @@ use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
 use tokio::sync::{Mutex, Notify, watch};
 
-pub use resources::{Order, Page};
+pub use resources::Page;
 pub use row::Row;
 pub use secrets::SecretRow;
 pub use tx::Tx;

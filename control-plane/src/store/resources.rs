@@ -6,17 +6,7 @@ use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row as _};
 use super::row::{COLUMNS, Row};
 use super::{Store, StoreError};
 use crate::domain::Kind;
-
-/// By what a list is sorted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// By name.
-    Name,
-    /// By the revision of the last write.
-    Revision,
-    /// By the time of creation.
-    CreateTime,
-}
+use crate::domain::page::Order;
 
 /// Which rows to read: a keyset page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,280 @@
+//! Field masks (AIP-134): which fields of a message an update changes.
+//!
+//! A path names fields by their names in the contract, joined by dots; below a map it names a key. No mask
+//! means the fields that are set, `*` means all that can be written. What is output only cannot be named.
+
+use prost_reflect::{
+    DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
+};
+use prost_types::FieldMask;
+
+use super::{Noun, Violations, reflect};
+
+const WRITABLE_META: [&str; 2] = ["labels", "annotations"];
+
+enum Step {
+    Field(FieldDescriptor),
+    Key(String),
+}
+
+/// `current` with the fields of `patch` that the mask names. Identity and status stay as they are.
+pub fn update<N: Noun>(current: &N, patch: &N, mask: Option<&FieldMask>) -> Result<N, Violations> {
+    let from = reflect::dynamic(patch);
+    let all = FieldMask { paths: vec!["*".to_owned()] };
+    let paths = match mask {
+        None => set_paths(&from, N::OUTPUT_ONLY),
+        Some(mask) if *mask == all => writable(&reflect::descriptor::<N>(), N::OUTPUT_ONLY),
+        Some(mask) => named::<N>(mask)?,
+    };
+    let mut into = reflect::dynamic(current);
+    for path in &paths {
+        copy(&mut into, &from, path);
+    }
+    Ok(reflect::typed(&into))
+}
+
+/// Every writable field of the message, `meta` taken apart.
+fn writable(descriptor: &MessageDescriptor, output_only: &[&str]) -> Vec<Vec<Step>> {
+    let mut paths = Vec::new();
+    for field in descriptor.fields().filter(|field| is_writable(field, output_only)) {
+        if field.name() == "meta" {
+            paths.extend(meta_paths(&field));
+        } else {
+            paths.push(vec![Step::Field(field)]);
+        }
+    }
+    paths
+}
+
+fn is_writable(field: &FieldDescriptor, output_only: &[&str]) -> bool {
+    field.name() != "name" && !output_only.contains(&field.name())
+}
+
+fn meta_paths(meta: &FieldDescriptor) -> Vec<Vec<Step>> {
+    let Kind::Message(message) = meta.kind() else { return Vec::new() };
+    let fields = WRITABLE_META.iter().filter_map(|name| message.get_field_by_name(name));
+    fields.map(|field| vec![Step::Field(meta.clone()), Step::Field(field)]).collect()
+}
+
+fn named<N: Noun>(mask: &FieldMask) -> Result<Vec<Vec<Step>>, Violations> {
+    let mut violations = Violations::default();
+    let mut paths = Vec::new();
+    for (index, path) in mask.paths.iter().enumerate() {
+        match resolve(&reflect::descriptor::<N>(), path, N::OUTPUT_ONLY) {
+            Ok(found) => paths.extend(found),
+            Err(error) => violations.add(format!("update_mask.paths[{index}]"), error),
+        }
+    }
+    if violations.is_empty() { Ok(paths) } else { Err(violations) }
+}
+
+fn resolve(root: &MessageDescriptor, path: &str, output_only: &[&str]) -> Result<Vec<Vec<Step>>, String> {
+    if path == "*" {
+        return Err("`*` stands alone".to_owned());
+    }
+    let mut message = Some(root.clone());
+    let mut steps = Vec::new();
+    let mut rest = Some(path);
+    while let Some(text) = rest {
+        let Some(descriptor) = message.take() else {
+            return Err(format!("`{path}` goes below a plain value"));
+        };
+        let (name, after) = text.split_once('.').map_or((text, None), |(name, after)| (name, Some(after)));
+        let field =
+            descriptor.get_field_by_name(name).ok_or_else(|| format!("there is no field `{path}`"))?;
+        check_writable(&descriptor, &field, steps.is_empty(), output_only)
+            .map_err(|()| format!("`{path}` is output only"))?;
+        rest = after;
+        steps.push(Step::Field(field.clone()));
+        if let (true, Some(key)) = (field.is_map(), after) {
+            // The rest is a key, dots and all.
+            steps.push(Step::Key(key.to_owned()));
+            rest = None;
+        } else if let (Kind::Message(inner), false) = (field.kind(), field.is_list()) {
+            message = Some(inner);
+        }
+    }
+    match steps.as_slice() {
+        [Step::Field(only)] if only.name() == "meta" => Ok(meta_paths(only)),
+        _ => Ok(vec![steps]),
+    }
+}
+
+fn check_writable(
+    of: &MessageDescriptor,
+    field: &FieldDescriptor,
+    first: bool,
+    output_only: &[&str],
+) -> Result<(), ()> {
+    let writable = match of.full_name() {
+        "trunkline.common.v1.Meta" => WRITABLE_META.contains(&field.name()),
+        "trunkline.registry.v1.Credential" => field.name() != "version",
+        _ => !first || is_writable(field, output_only),
+    };
+    if writable { Ok(()) } else { Err(()) }
+}
+
+/// The fields that are set, going down into messages of the contract; lists and maps count as one.
+fn set_paths(message: &DynamicMessage, output_only: &[&str]) -> Vec<Vec<Step>> {
+    let mut paths = Vec::new();
+    for (field, value) in message.fields() {
+        if check_writable(&message.descriptor(), &field, true, output_only).is_err() {
+            continue;
+        }
+        let below = match value {
+            Value::Message(inner) if inner.descriptor().package_name().starts_with("trunkline") => {
+                set_paths(inner, &[])
+            }
+            _ => Vec::new(),
+        };
+        if below.is_empty() {
+            if field.name() != "meta" {
+                paths.push(vec![Step::Field(field)]);
+            }
+            continue;
+        }
+        for mut path in below {
+            path.insert(0, Step::Field(field.clone()));
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+fn copy(into: &mut DynamicMessage, from: &DynamicMessage, path: &[Step]) {
+    match path {
+        [Step::Field(field)] => {
+            if from.has_field(field) {
+                into.set_field(field, from.get_field(field).into_owned());
+            } else if into.has_field(field) {
+                into.clear_field(field);
+            }
+        }
+        [Step::Field(field), Step::Key(key), ..] => copy_key(into, from, field, key),
+        [Step::Field(field), rest @ ..] => {
+            // Looking at a field of neither must not set it: it might be one of several that exclude each other.
+            if !from.has_field(field) && !into.has_field(field) {
+                return;
+            }
+            let below = from.get_field(field);
+            if let (Some(below), Some(slot)) =
+                (below.as_message(), into.get_field_mut(field).as_message_mut())
+            {
+                copy(slot, below, rest);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn copy_key(into: &mut DynamicMessage, from: &DynamicMessage, field: &FieldDescriptor, key: &str) {
+    let key = MapKey::String(key.to_owned());
+    let value = from.get_field(field).as_map().and_then(|map| map.get(&key).cloned());
+    if let Some(map) = into.get_field_mut(field).as_map_mut() {
+        match value {
+            Some(value) => drop(map.insert(key, value)),
+            None => drop(map.remove(&key)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use trunkline::common::v1::Meta;
+    use trunkline::registry::v1::credential::Kind as Form;
+    use trunkline::registry::v1::upstream::Transport;
+    use trunkline::registry::v1::{
+        BasicCredential, BearerCredential, Credential, HttpTransport, Upstream, UpstreamStatus,
+    };
+
+    fn mask(paths: &[&str]) -> FieldMask {
+        FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }
+    }
+
+    fn upstreams() -> impl Strategy<Value = Upstream> {
+        let credential = prop_oneof![
+            Just(None),
+            "[a-z]{0,3}".prop_map(|token| Some(Form::Bearer(BearerCredential { token }))),
+            "[a-z]{0,3}".prop_map(|username| Some(Form::Basic(BasicCredential {
+                username,
+                password: String::new()
+            }))),
+        ];
+        let labels = prop::collection::btree_map("[ab]", "[xy]", 0..3);
+        ("[a-z]{0,3}", "[a-z]{0,3}", any::<bool>(), credential, labels, prop::option::of("[a-z]{1,3}"))
+            .prop_map(|(title, description, disabled, form, labels, url)| Upstream {
+                title,
+                description,
+                disabled,
+                credential: form.map(|kind| Credential { kind: Some(kind), version: String::new() }),
+                meta: (!labels.is_empty()).then(|| Meta { labels, ..Meta::default() }),
+                transport: url.map(|url| Transport::Http(HttpTransport { url })),
+                ..Upstream::default()
+            })
+    }
+
+    const PATHS: [&str; 7] =
+        ["title", "description", "disabled", "credential", "meta.labels.a", "meta.labels.b", "http.url"];
+
+    /// `meta` without content and no `meta` are the same.
+    fn plain(mut upstream: Upstream) -> Upstream {
+        upstream.meta = upstream.meta.filter(|meta| *meta != Meta::default());
+        if upstream.transport == Some(Transport::Http(HttpTransport::default())) {
+            upstream.transport = None;
+        }
+        upstream
+    }
+
+    proptest! {
+        #[test]
+        fn star_replaces(current in upstreams(), patch in upstreams()) {
+            prop_assert_eq!(plain(update(&current, &patch, Some(&mask(&["*"]))).unwrap()), patch);
+        }
+
+        #[test]
+        fn empty_mask_changes_nothing(current in upstreams(), patch in upstreams()) {
+            prop_assert_eq!(update(&current, &patch, Some(&mask(&[]))).unwrap(), current);
+        }
+
+        #[test]
+        fn paths_are_independent_and_idempotent(current in upstreams(), patch in upstreams(), a in 0..PATHS.len(), b in 0..PATHS.len()) {
+            let (a, b) = (PATHS[a], PATHS[b]);
+            let both = update(&current, &patch, Some(&mask(&[a, b]))).unwrap();
+            let other_way = update(&current, &patch, Some(&mask(&[b, a]))).unwrap();
+            let one = update(&current, &patch, Some(&mask(&[a]))).unwrap();
+            let then = update(&one, &patch, Some(&mask(&[b]))).unwrap();
+            prop_assert_eq!(plain(both.clone()), plain(other_way));
+            prop_assert_eq!(plain(both.clone()), plain(then));
+            prop_assert_eq!(plain(update(&both, &patch, Some(&mask(&[a, b]))).unwrap()), plain(both));
+        }
+
+        #[test]
+        fn no_mask_changes_what_is_set(current in upstreams()) {
+            prop_assert_eq!(update(&current, &Upstream::default(), None).unwrap(), current.clone());
+            prop_assert_eq!(update(&Upstream::default(), &current, None).unwrap(), current);
+        }
+    }
+
+    #[test]
+    fn identity_and_status_stay() {
+        let current = Upstream {
+            name: "upstreams/a".to_owned(),
+            meta: Some(Meta { uid: "u".to_owned(), ..Meta::default() }),
+            status: Some(UpstreamStatus { reason: "down".to_owned(), ..UpstreamStatus::default() }),
+            ..Upstream::default()
+        };
+        let patch = Upstream { name: "upstreams/b".to_owned(), title: "t".to_owned(), ..Upstream::default() };
+        let updated = update(&current, &patch, Some(&mask(&["*"]))).unwrap();
+        assert_eq!(updated, Upstream { title: "t".to_owned(), ..current });
+    }
+
+    #[test]
+    fn wrong_paths_are_all_named() {
+        let paths =
+            ["titel", "name", "status", "status.state", "meta.uid", "credential.version", "title.x", "*"];
+        let error = update(&Upstream::default(), &Upstream::default(), Some(&mask(&paths))).unwrap_err();
+        assert_eq!(error.into_vec().len(), paths.len());
+    }
+}

@@ -1,0 +1,34 @@
+//! The contract's messages seen through their descriptors: for masks, filters and proto-JSON.
+
+use std::sync::LazyLock;
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+
+use super::Noun;
+
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    DescriptorPool::decode(trunkline::DESCRIPTORS).expect("the build wrote a descriptor set that can be read")
+});
+
+/// The descriptors of the whole contract.
+pub fn pool() -> &'static DescriptorPool {
+    &POOL
+}
+
+/// The descriptor of a noun's message.
+pub fn descriptor<N: Noun>() -> MessageDescriptor {
+    POOL.get_message_by_name(N::MESSAGE).expect("every noun is a message of the contract")
+}
+
+/// A message, by its fields.
+pub fn dynamic<N: Noun>(message: &N) -> DynamicMessage {
+    let bytes = message.encode_to_vec();
+    DynamicMessage::decode(descriptor::<N>(), bytes.as_slice())
+        .expect("encoded and decoded by the same contract")
+}
+
+/// The reverse of `dynamic`.
+pub fn typed<N: Noun>(message: &DynamicMessage) -> N {
+    N::decode(message.encode_to_vec().as_slice()).expect("encoded and decoded by the same contract")
+}

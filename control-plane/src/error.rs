@@ -8,6 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::domain::{Kind, Violations};
 use crate::store::StoreError;
+use crate::sync::RefreshError;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "trunkline.dev";
@@ -45,13 +46,18 @@ impl Error {
 
     /// Fields that are wrong, all of them.
     pub fn invalid(violations: Violations) -> Self {
+        Self::broken(Code::InvalidArgument, "INVALID_FIELD", violations)
+    }
+
+    /// Fields that are wrong for a reason of their own.
+    pub fn broken(code: Code, reason: &'static str, violations: Violations) -> Self {
         let list: Vec<String> = violations
             .clone()
             .into_vec()
             .into_iter()
-            .map(|v| format!("{}: {}", v.field, v.description))
+            .map(|v| format!("{} {}", v.field, v.description))
             .collect();
-        Self { violations, ..Self::new(Code::InvalidArgument, "INVALID_FIELD", list.join("; ")) }
+        Self { violations, ..Self::new(code, reason, list.join("; ")) }
     }
 
     /// One field that is wrong.
@@ -111,6 +117,20 @@ impl From<StoreError> for Error {
                 Self::new(Code::Unavailable, "STORE_UNAVAILABLE", "the database does not answer; try again")
             }
             error => Self::internal(error),
+        }
+    }
+}
+
+impl From<RefreshError> for Error {
+    fn from(error: RefreshError) -> Self {
+        let text = error.to_string();
+        match error {
+            RefreshError::NotFound(name) => Self::not_found(Kind::Upstream, &name),
+            RefreshError::Disabled(name) => {
+                Self::new(Code::FailedPrecondition, "UPSTREAM_DISABLED", text).with("name", name)
+            }
+            RefreshError::Stopping => Self::new(Code::Unavailable, "STOPPING", text),
+            RefreshError::Store(_) => Self::new(Code::Unavailable, "STORE_UNAVAILABLE", text),
         }
     }
 }

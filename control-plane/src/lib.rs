@@ -9,6 +9,7 @@ pub mod clock;
 pub mod discovery;
 pub mod domain;
 pub mod error;
+pub mod grpc;
 pub mod snapshot;
 pub mod store;
 pub mod sync;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Catalogue, Violations};
 use trunkline::common::v1::Meta;
-use trunkline::registry::v1::Credential;
+use trunkline::registry::v1::{Credential, Server};
 
 /// A kind of resource of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +114,10 @@ pub trait Noun: prost::Message + Default + Clone + PartialEq + Send + Sync + 'st
     }
     /// The field that holds secrets, where there is one.
     fn secret(&mut self) -> Option<&mut Option<Credential>> {
+        None
+    }
+    /// The virtual server that it is, where it is one: its exposed names must not collide.
+    fn exposes(&self) -> Option<&Server> {
         None
     }
     /// The texts in which bare words of a filter are looked for, beside its name.

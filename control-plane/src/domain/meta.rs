@@ -10,6 +10,11 @@ const MAX_PAIRS: usize = 64;
 const MAX_LABEL_CHARACTERS: usize = 128;
 const MAX_ANNOTATION_BYTES: usize = 4 << 10;
 
+/// What people write, without what is output only.
+pub fn writable(meta: Meta) -> Meta {
+    Meta { labels: meta.labels, annotations: meta.annotations, ..Meta::default() }
+}
+
 /// Checks labels and annotations.
 pub fn validate(meta: Option<&Meta>, violations: &mut Violations) {
     let Some(meta) = meta else { return };

@@ -79,6 +79,9 @@ impl Noun for Server {
         }
         references
     }
+    fn exposes(&self) -> Option<&Server> {
+        Some(self)
+    }
     fn search(&self) -> Vec<&str> {
         vec![&self.title, &self.description]
     }

@@ -38,6 +38,11 @@ impl Violations {
         self.require(length <= limit, field, format!("has {length} bytes, at most {limit} are allowed"));
     }
 
+    /// Adds those of a part of the message, whose paths begin with `prefix`.
+    pub fn take_in(&mut self, prefix: &str, part: Self) {
+        self.0.extend(part.0.into_iter().map(|v| Violation { field: format!("{prefix}{}", v.field), ..v }));
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

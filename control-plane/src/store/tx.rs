@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::row::{COLUMNS, Row, parent};
 use super::{Store, StoreError, announce, resources};
 use crate::clock;
-use crate::domain::{Kind, Noun};
+use crate::domain::{Kind, Noun, meta};
 
 /// A write that is under way. Dropped without `commit`, it leaves no trace.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Tx {
     revision: i64,
     now_us: i64,
     dirty: bool,
+    /// Something changed that is not part of the log.
+    aside: bool,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -30,7 +32,15 @@ impl Tx {
             .fetch_one(&mut *transaction)
             .await?
             .try_get("value")?;
-        Ok(Self { transaction, store, revision, now_us: clock::now_us(), dirty: false, _turn: turn })
+        Ok(Self {
+            transaction,
+            store,
+            revision,
+            now_us: clock::now_us(),
+            dirty: false,
+            aside: false,
+            _turn: turn,
+        })
     }
 
     /// The revision that this write takes, should it change anything.
@@ -56,13 +66,27 @@ impl Tx {
     /// Ends the write. Where nothing changed, no revision is taken. Returns the newest revision.
     pub async fn commit(self) -> Result<i64, StoreError> {
         if !self.dirty {
-            self.transaction.rollback().await?;
-            return Ok(self.revision - 1);
+            return self.give_back().await;
         }
         self.transaction.commit().await?;
         announce(&self.store.inner.committed, self.revision);
         announce(&self.store.inner.moved, self.revision);
         Ok(self.revision)
+    }
+
+    /// Ends a write that takes no revision.
+    async fn give_back(mut self) -> Result<i64, StoreError> {
+        let before = self.revision - 1;
+        if self.aside {
+            sqlx::query("update revision set value = $1 where id = 1")
+                .bind(before)
+                .execute(self.connection())
+                .await?;
+            self.transaction.commit().await?;
+        } else {
+            self.transaction.rollback().await?;
+        }
+        Ok(before)
     }
 
     /// One resource that exists.
@@ -135,7 +159,7 @@ impl Tx {
             status,
         };
         if let Some(old) = old.filter(|old| same(old, &row)) {
-            return Ok(old.clone());
+            return self.adopt(old, row.apply_set).await;
         }
         self.upsert(&row).await?;
         if old.is_none_or(|old| old.body != row.body) {
@@ -143,6 +167,20 @@ impl Tx {
         }
         self.dirty = true;
         Ok(row)
+    }
+
+    /// Notes the apply set of a resource that is otherwise as it was: no revision is taken for that.
+    async fn adopt(&mut self, old: &Row, apply_set: String) -> Result<Row, StoreError> {
+        if old.apply_set != apply_set {
+            sqlx::query("update resources set apply_set = $1 where kind = $2 and name = $3")
+                .bind(apply_set.as_str())
+                .bind(old.kind.as_str())
+                .bind(old.name.as_str())
+                .execute(self.connection())
+                .await?;
+            self.aside = true;
+        }
+        Ok(Row { apply_set, ..old.clone() })
     }
 
     /// Writes the status of a resource, where it differs, as a change that edges learn of.
@@ -267,7 +305,7 @@ impl Store {
 
 /// Whether writing a row over another would change anything but the times.
 fn same(old: &Row, new: &Row) -> bool {
-    !old.deleted && old.body == new.body && old.status == new.status && old.apply_set == new.apply_set
+    !old.deleted && old.body == new.body && old.status == new.status
 }
 
 /// The bytes of spec and status. Identity is in neither: it is in the columns.
@@ -277,12 +315,7 @@ pub(super) fn split<N: Noun>(message: &N) -> (Vec<u8>, Vec<u8>) {
     spec.set_name(String::new());
     let slot = spec.meta_slot();
     if let Some(meta) = slot.take() {
-        let kept = trunkline::common::v1::Meta {
-            labels: meta.labels,
-            annotations: meta.annotations,
-            ..Default::default()
-        };
-        *slot = Some(kept).filter(|meta| *meta != Default::default());
+        *slot = Some(meta::writable(meta)).filter(|meta| *meta != Default::default());
     }
     (spec.encode_to_vec(), status.encode_to_vec())
 }

@@ -1,0 +1,249 @@
+//! The service that moves whole sets of resources: export at one revision, and apply at one revision or not
+//! at all.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use tonic::{Request, Response, Status};
+use trunkline::admin::v1::bulk_service_server::BulkService;
+use trunkline::admin::v1::manifest::Resource as Any;
+use trunkline::admin::v1::{
+    ApplyResourcesRequest, ApplyResourcesResponse, Change, ChangeAction, ExportResourcesRequest,
+    ExportResourcesResponse, Manifest,
+};
+use trunkline::identity::v1::Token;
+use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream};
+
+use super::Registry;
+use super::write::{Write, check_etag};
+use crate::domain::{Kind, Noun, Violations, mask, names};
+use crate::error::Error;
+use crate::store::Row;
+
+const MAX_MANIFESTS: usize = 10_000;
+const DEFAULT_SET: &str = "default";
+const MAX_SET: usize = 128;
+
+#[tonic::async_trait]
+impl BulkService for Registry {
+    type ExportResourcesStream = Pin<Box<dyn Stream<Item = Result<ExportResourcesResponse, Status>> + Send>>;
+
+    async fn export_resources(
+        &self,
+        request: Request<ExportResourcesRequest>,
+    ) -> Result<Response<Self::ExportResourcesStream>, Status> {
+        let kinds = kinds(&request.into_inner().kinds)?;
+        let (revision, mut rows) = self.store().all().await.map_err(Error::from)?;
+        rows.retain(|row| kinds.contains(&row.kind));
+        rows.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        let answers = rows.into_iter().map(move |row| {
+            let manifest = manifest(&row).map_err(Error::from)?;
+            Ok(ExportResourcesResponse { manifest: Some(bare(manifest)), revision })
+        });
+        Ok(Response::new(Box::pin(stream::iter(answers))))
+    }
+
+    async fn apply_resources(
+        &self,
+        request: Request<ApplyResourcesRequest>,
+    ) -> Result<Response<ApplyResourcesResponse>, Status> {
+        Ok(Response::new(self.apply(request.into_inner()).await?))
+    }
+}
+
+impl Registry {
+    async fn apply(&self, request: ApplyResourcesRequest) -> Result<ApplyResourcesResponse, Error> {
+        let set = if request.apply_set.is_empty() { DEFAULT_SET } else { &request.apply_set };
+        check_request(&request.manifests, set)?;
+        let mut write = Write::begin(self).await?;
+        let mut changes = Vec::with_capacity(request.manifests.len());
+        let mut wanted = HashSet::new();
+        // What lives under an upstream comes after it, in whatever order they were sent.
+        let mut order: Vec<usize> = (0..request.manifests.len()).collect();
+        order.sort_by_key(|index| name_and_kind(&request.manifests[*index]).map(|(kind, _)| kind));
+        let mut done: HashMap<usize, Change> = HashMap::new();
+        for index in order {
+            let Some(resource) = request.manifests[index].resource.clone() else { continue };
+            let change = write.apply_one(resource, index, set, request.validate_only).await?;
+            wanted.insert(change.name.clone());
+            done.insert(index, change);
+        }
+        changes.extend((0..request.manifests.len()).filter_map(|index| done.remove(&index)));
+        if request.prune {
+            changes.extend(write.prune(set, &wanted).await?);
+        }
+        let tx = write.finish().await?;
+        let changed = changes.iter().any(|change| change.action() != ChangeAction::Unchanged);
+        let revision =
+            if request.validate_only { tx.revision() - i64::from(!changed) } else { tx.commit().await? };
+        Ok(ApplyResourcesResponse { revision, changes })
+    }
+}
+
+impl Write<'_> {
+    async fn apply_one(
+        &mut self,
+        resource: Any,
+        index: usize,
+        set: &str,
+        validate_only: bool,
+    ) -> Result<Change, Error> {
+        let prefix = |field: &str| format!("manifests[{index}].{field}.");
+        match resource {
+            Any::Upstream(message) => self.replace(message, set, &prefix("upstream")).await,
+            Any::Server(message) => self.replace(message, set, &prefix("server")).await,
+            Any::Tool(message) => self.replace(message, set, &prefix("tool")).await,
+            Any::ResourceEntry(message) => self.replace(message, set, &prefix("resource_entry")).await,
+            Any::Prompt(message) => self.replace(message, set, &prefix("prompt")).await,
+            Any::Token(message) => {
+                let change = self.replace(message, set, &prefix("token")).await?;
+                if change.action() == ChangeAction::Created && !validate_only {
+                    return self.with_bearer(change).await;
+                }
+                Ok(change)
+            }
+        }
+    }
+
+    /// Makes one resource what the message says, output-only fields aside.
+    async fn replace<N: Noun>(&mut self, message: N, set: &str, prefix: &str) -> Result<Change, Error> {
+        let name = message.name().to_owned();
+        let old = self.tx.get(N::KIND, &name).await?;
+        let etag = message.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
+        check_etag(&name, &etag, old.as_ref())?;
+        let next = match &old {
+            Some(row) => {
+                let all = prost_types::FieldMask { paths: vec!["*".to_owned()] };
+                mask::update(&row.message::<N>()?, &message, Some(&all)).map_err(Error::invalid)?
+            }
+            None => {
+                let mut message = message;
+                message.take_status();
+                message
+            }
+        };
+        let row = self.put(next, old.as_ref(), Some(set), prefix).await?;
+        let action = match &old {
+            None => ChangeAction::Created,
+            Some(old) if old.revision == row.revision => ChangeAction::Unchanged,
+            Some(_) => ChangeAction::Updated,
+        };
+        let before = old.as_ref().map(manifest).transpose()?;
+        let after = Some(manifest(&row)?);
+        Ok(Change { name, action: action.into(), before, after, bearer: String::new() })
+    }
+
+    async fn with_bearer(&mut self, change: Change) -> Result<Change, Error> {
+        // A name that is none was noted already, and ends the write.
+        let Some(row) = self.tx.get(Kind::Token, &change.name).await? else { return Ok(change) };
+        let (row, bearer) = self.sign(&row).await?;
+        Ok(Change { after: Some(manifest(&row)?), bearer, ..change })
+    }
+
+    /// Deletes what was applied with the set, and is not wanted any more. Entries go with their upstreams.
+    async fn prune(&mut self, set: &str, wanted: &HashSet<String>) -> Result<Vec<Change>, Error> {
+        let mut changes = Vec::new();
+        let rows = self.tx.applied_with(set).await?;
+        for row in rows.iter().filter(|row| !wanted.contains(&row.name)) {
+            changes.push(Change {
+                name: row.name.clone(),
+                action: ChangeAction::Deleted.into(),
+                before: Some(manifest(row)?),
+                after: None,
+                bearer: String::new(),
+            });
+            self.delete(row, false).await?;
+        }
+        Ok(changes)
+    }
+}
+
+fn check_request(manifests: &[Manifest], set: &str) -> Result<(), Error> {
+    let mut violations = Violations::default();
+    let count = manifests.len();
+    violations.require(
+        count <= MAX_MANIFESTS,
+        "manifests",
+        format!("has {count} resources, at most {MAX_MANIFESTS} are allowed"),
+    );
+    violations.at_most("apply_set", set, MAX_SET);
+    let mut seen = HashSet::new();
+    for (index, manifest) in manifests.iter().enumerate() {
+        let field = format!("manifests[{index}]");
+        match name_and_kind(manifest) {
+            None => violations.add(field, "holds no resource"),
+            Some((kind, name)) if names::parse(kind, name).is_err() => {
+                violations.add(
+                    field,
+                    format!("has the name `{name}`, which is not of the form `{}`", names::form(kind)),
+                );
+            }
+            Some((_, name)) => violations.require(seen.insert(name), field, format!("is {name} once more")),
+        }
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
+}
+
+fn kinds(words: &[String]) -> Result<Vec<Kind>, Error> {
+    if words.is_empty() {
+        return Ok(vec![Kind::Upstream, Kind::Server, Kind::Token]);
+    }
+    let mut violations = Violations::default();
+    let mut kinds = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        match Kind::parse(word) {
+            Some(kind) => kinds.push(kind),
+            None => violations.add(format!("kinds[{index}]"), format!("is `{word}`, which is not a kind")),
+        }
+    }
+    if violations.is_empty() { Ok(kinds) } else { Err(Error::invalid(violations)) }
+}
+
+fn name_and_kind(manifest: &Manifest) -> Option<(Kind, &str)> {
+    Some(match manifest.resource.as_ref()? {
+        Any::Upstream(message) => (Kind::Upstream, &message.name),
+        Any::Server(message) => (Kind::Server, &message.name),
+        Any::Tool(message) => (Kind::Tool, &message.name),
+        Any::ResourceEntry(message) => (Kind::Resource, &message.name),
+        Any::Prompt(message) => (Kind::Prompt, &message.name),
+        Any::Token(message) => (Kind::Token, &message.name),
+    })
+}
+
+fn manifest(row: &Row) -> Result<Manifest, crate::store::StoreError> {
+    let resource = match row.kind {
+        Kind::Upstream => Any::Upstream(row.message::<Upstream>()?),
+        Kind::Server => Any::Server(row.message::<Server>()?),
+        Kind::Tool => Any::Tool(row.message::<Tool>()?),
+        Kind::Resource => Any::ResourceEntry(row.message::<Resource>()?),
+        Kind::Prompt => Any::Prompt(row.message::<Prompt>()?),
+        Kind::Token => Any::Token(row.message::<Token>()?),
+    };
+    Ok(Manifest { resource: Some(resource) })
+}
+
+/// Without what is output only.
+fn bare(mut manifest: Manifest) -> Manifest {
+    match &mut manifest.resource {
+        Some(Any::Upstream(message)) => strip(message),
+        Some(Any::Server(message)) => strip(message),
+        Some(Any::Tool(message)) => strip(message),
+        Some(Any::ResourceEntry(message)) => strip(message),
+        Some(Any::Prompt(message)) => strip(message),
+        Some(Any::Token(message)) => strip(message),
+        None => {}
+    }
+    manifest
+}
+
+fn strip<N: Noun>(message: &mut N) {
+    message.take_status();
+    let slot = message.meta_slot();
+    if let Some(meta) = slot.take() {
+        *slot = Some(crate::domain::meta::writable(meta)).filter(|meta| *meta != Default::default());
+    }
+    if let Some(Some(credential)) = message.secret() {
+        credential.version.clear();
+    }
+}

@@ -1,0 +1,78 @@
+//! The catalogue in memory, brought up to date from the log whenever somebody asks for it.
+
+use std::sync::{Arc, PoisonError};
+
+use super::Registry;
+use crate::domain::Catalogue;
+use crate::error::Error;
+use crate::store::{Row, StoreError, Tx};
+
+/// A catalogue, and the revision at which it is true.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    pub(super) revision: i64,
+    pub(super) catalogue: Catalogue,
+}
+
+impl Known {
+    fn feed(&mut self, revision: i64, rows: &[Row]) -> Result<(), StoreError> {
+        for row in rows {
+            row.feed(&mut self.catalogue)?;
+        }
+        self.revision = revision;
+        Ok(())
+    }
+}
+
+impl Registry {
+    /// The catalogue as it is now.
+    pub(super) async fn catalogue(&self) -> Result<Arc<Known>, Error> {
+        let known = self.known();
+        let (revision, rows) = self.store().changes_since(known.revision).await?;
+        if revision == known.revision {
+            return Ok(known);
+        }
+        self.learn(known, revision, &rows)
+    }
+
+    /// The catalogue as a write sees it: with its own changes, which nobody else may see yet.
+    pub(super) async fn catalogue_within(&self, tx: &mut Tx) -> Result<Arc<Known>, Error> {
+        let known = self.known();
+        let (revision, rows) = tx.changes_since(known.revision).await?;
+        let (own, committed): (Vec<Row>, Vec<Row>) =
+            rows.into_iter().partition(|row| row.revision == revision);
+        let known = self.learn(known, revision - 1, &committed)?;
+        if !own.iter().any(touches_catalogue) {
+            return Ok(known);
+        }
+        let mut seen = Known::clone(&known);
+        seen.feed(revision, &own)?;
+        Ok(Arc::new(seen))
+    }
+
+    fn known(&self) -> Arc<Known> {
+        self.inner.catalogue.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers what was read since `base`, unless somebody else was faster.
+    fn learn(&self, base: Arc<Known>, revision: i64, rows: &[Row]) -> Result<Arc<Known>, Error> {
+        if revision <= base.revision {
+            return Ok(base);
+        }
+        // Only where somebody still reads the older one is it copied.
+        let mut slot = self.inner.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.revision == base.revision {
+            drop(base);
+            Arc::make_mut(&mut slot).feed(revision, rows)?;
+            return Ok(slot.clone());
+        }
+        drop(slot);
+        let mut newer = Known::clone(&base);
+        newer.feed(revision, rows)?;
+        Ok(Arc::new(newer))
+    }
+}
+
+fn touches_catalogue(row: &Row) -> bool {
+    row.kind.in_catalogue() || row.kind == crate::domain::Kind::Upstream
+}

@@ -1,0 +1,184 @@
+//! JSON over HTTP for every unary rpc: `POST /{package}.{Service}/{Method}` with `content-type:
+//! application/json`, transcoded by the contract's descriptors. It knows no service.
+//!
+//! Requests and answers are canonical proto-JSON; unknown fields are errors. An error is
+//! `{"code": "NOT_FOUND", "message": …, "details": […]}` with the HTTP status that goes with the code.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt;
+use prost::Message as _;
+use prost_reflect::{
+    DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
+};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::MAX_REQUEST_BYTES;
+use crate::domain::reflect;
+use crate::error::Error;
+
+/// Compression flag and length before each message (gRPC over HTTP/2).
+const FRAME_HEAD: usize = 5;
+
+/// A layer for `axum::middleware::from_fn`: turns a JSON call into a gRPC call, and its answer back.
+pub async fn transcode(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST || !is_json(request.headers()) {
+        return next.run(request).await;
+    }
+    match call(request, next).await {
+        Ok(body) => (StatusCode::OK, [(CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(status) => failed(&status),
+    }
+}
+
+async fn call(request: Request, next: Next) -> Result<String, Status> {
+    let method = find(request.uri().path())?;
+    let (mut head, body) = request.into_parts();
+    let body = to_bytes(body, MAX_REQUEST_BYTES).await.map_err(|error| {
+        let text = format!("the body cannot be read, or has more than {MAX_REQUEST_BYTES} bytes: {error}");
+        Status::from(Error::new(Code::ResourceExhausted, "BODY_TOO_LARGE", text))
+    })?;
+    let message = read(method.input(), &body)?;
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    head.headers.insert(TE, HeaderValue::from_static("trailers"));
+    let response = next.run(Request::from_parts(head, Body::from(frame(&message)))).await;
+    answer(method.output(), response).await
+}
+
+fn find(path: &str) -> Result<MethodDescriptor, Status> {
+    let method = path.trim_start_matches('/').split_once('/').and_then(|(service, method)| {
+        reflect::pool().get_service_by_name(service)?.methods().find(|known| known.name() == method)
+    });
+    let method = method.ok_or_else(|| {
+        Status::from(
+            Error::new(Code::Unimplemented, "UNKNOWN_METHOD", format!("there is no rpc {path}"))
+                .with("path", path),
+        )
+    })?;
+    if method.is_client_streaming() || method.is_server_streaming() {
+        let text = format!("{path} streams: call it over gRPC");
+        return Err(Error::new(Code::Unimplemented, "STREAMING_METHOD", text).with("path", path).into());
+    }
+    Ok(method)
+}
+
+fn read(descriptor: MessageDescriptor, body: &[u8]) -> Result<DynamicMessage, Status> {
+    let bad = |error: serde_json::Error| {
+        Status::from(Error::new(Code::InvalidArgument, "MALFORMED_JSON", error.to_string()))
+    };
+    let body = if body.is_empty() { b"{}".as_slice() } else { body };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let message = DynamicMessage::deserialize_with_options(descriptor, &mut json, &options).map_err(bad)?;
+    json.end().map_err(bad)?;
+    Ok(message)
+}
+
+fn frame(message: &DynamicMessage) -> Bytes {
+    let mut framed = BytesMut::with_capacity(FRAME_HEAD + message.encoded_len());
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
+    framed.put_slice(&message.encode_to_vec());
+    framed.freeze()
+}
+
+async fn answer(descriptor: MessageDescriptor, response: Response) -> Result<String, Status> {
+    let (head, body) = response.into_parts();
+    if let Some(status) = Status::from_header_map(&head.headers).filter(|status| status.code() != Code::Ok) {
+        return Err(status);
+    }
+    let broken =
+        |error: &dyn std::fmt::Display| Status::internal(format!("the answer cannot be transcoded: {error}"));
+    let collected = body.collect().await.map_err(|error| broken(&error))?;
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    if let Some(status) = Status::from_header_map(&trailers).filter(|status| status.code() != Code::Ok) {
+        return Err(status);
+    }
+    let bytes = collected.to_bytes();
+    let message = bytes.get(FRAME_HEAD..).ok_or_else(|| broken(&"it is empty"))?;
+    let message = DynamicMessage::decode(descriptor, message).map_err(|error| broken(&error))?;
+    let mut text = Vec::new();
+    let options = SerializeOptions::new().skip_default_fields(true);
+    let mut json = serde_json::Serializer::new(&mut text);
+    message.serialize_with_options(&mut json, &options).map_err(|error| broken(&error))?;
+    String::from_utf8(text).map_err(|error| broken(&error))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type
+        .split(';')
+        .next()
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn failed(status: &Status) -> Response {
+    let body = json!({
+        "code": word(status.code()),
+        "message": status.message(),
+        "details": details(status),
+    });
+    (http_status(status.code()), [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+fn details(status: &Status) -> Vec<Value> {
+    let mut details = Vec::new();
+    if let Some(info) = status.get_details_error_info() {
+        let metadata: std::collections::BTreeMap<_, _> = info.metadata.into_iter().collect();
+        details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": info.reason, "domain": info.domain, "metadata": metadata,
+        }));
+    }
+    if let Some(bad) = status.get_details_bad_request() {
+        let violations: Vec<Value> = bad
+            .field_violations
+            .into_iter()
+            .map(|violation| json!({ "field": violation.field, "description": violation.description }))
+            .collect();
+        details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.BadRequest",
+            "fieldViolations": violations,
+        }));
+    }
+    details
+}
+
+/// Each code's name, and the HTTP status that google.rpc.Code gives it.
+fn table(code: Code) -> (&'static str, u16) {
+    match code {
+        Code::Ok => ("OK", 200),
+        Code::Cancelled => ("CANCELLED", 499),
+        Code::Unknown => ("UNKNOWN", 500),
+        Code::InvalidArgument => ("INVALID_ARGUMENT", 400),
+        Code::DeadlineExceeded => ("DEADLINE_EXCEEDED", 504),
+        Code::NotFound => ("NOT_FOUND", 404),
+        Code::AlreadyExists => ("ALREADY_EXISTS", 409),
+        Code::PermissionDenied => ("PERMISSION_DENIED", 403),
+        Code::ResourceExhausted => ("RESOURCE_EXHAUSTED", 429),
+        Code::FailedPrecondition => ("FAILED_PRECONDITION", 400),
+        Code::Aborted => ("ABORTED", 409),
+        Code::OutOfRange => ("OUT_OF_RANGE", 400),
+        Code::Unimplemented => ("UNIMPLEMENTED", 501),
+        Code::Internal => ("INTERNAL", 500),
+        Code::Unavailable => ("UNAVAILABLE", 503),
+        Code::DataLoss => ("DATA_LOSS", 500),
+        Code::Unauthenticated => ("UNAUTHENTICATED", 401),
+    }
+}
+
+fn word(code: Code) -> &'static str {
+    table(code).0
+}
+
+fn http_status(code: Code) -> StatusCode {
+    StatusCode::from_u16(table(code).1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

@@ -1,0 +1,143 @@
+//! Lists of any kind of resource: filtered after a keyset scan, so that every page costs what it holds.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prost::Message as _;
+
+use super::Registry;
+use crate::auth::vault::Sealed;
+use crate::domain::filter::Filter;
+use crate::domain::page::{self, MAX_PAGE_BYTES, Order, PageToken};
+use crate::domain::{Kind, Noun, Violations, names, reflect};
+use crate::error::Error;
+use crate::store::{Page, Row};
+
+/// What page tokens are sealed for.
+const CONTEXT: &str = "page token";
+/// How many rows are read at a time.
+const CHUNK: i64 = 500;
+
+/// A list request.
+pub(super) struct List<'a> {
+    /// `None` for kinds without parents.
+    pub(super) parent: Option<&'a str>,
+    pub(super) page_size: i32,
+    pub(super) page_token: &'a str,
+    pub(super) filter: &'a str,
+    pub(super) order_by: &'a str,
+}
+
+/// A list request that was understood.
+struct Plan {
+    filter: Filter,
+    size: usize,
+    question: Vec<u8>,
+    page: Page,
+}
+
+impl Registry {
+    /// A page, and the token of the next one; empty at the end.
+    pub(super) async fn list<N: Noun>(&self, list: &List<'_>) -> Result<(Vec<N>, String), Error> {
+        let mut plan = self.plan::<N>(list)?;
+        let known = if N::EVALUATED { Some(self.catalogue().await?) } else { None };
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let mut last: Option<(i64, String)> = None;
+        loop {
+            let rows = self.store().page(&plan.page).await?;
+            for row in &rows {
+                let mut message: N = row.message()?;
+                if let Some(known) = &known {
+                    message.evaluate(&known.catalogue);
+                }
+                if !passes(&plan.filter, &message) {
+                    continue;
+                }
+                let size = message.encoded_len();
+                if let Some((value, name)) = &last
+                    && (found.len() == plan.size || bytes + size > MAX_PAGE_BYTES)
+                {
+                    return Ok((found, self.seal(plan.question, *value, name)?));
+                }
+                bytes += size;
+                last = Some(place(plan.page.order, row));
+                found.push(message);
+            }
+            match rows.last() {
+                Some(row) if rows.len() as i64 == plan.page.limit => {
+                    plan.page.after = Some(place(plan.page.order, row))
+                }
+                _ => return Ok((found, String::new())),
+            }
+        }
+    }
+
+    fn plan<N: Noun>(&self, list: &List<'_>) -> Result<Plan, Error> {
+        let mut violations = Violations::default();
+        let size = page::size(list.page_size).map_err(|error| violations.add("page_size", error));
+        let order = page::order(list.order_by).map_err(|error| violations.add("order_by", error));
+        let filter = Filter::parse(list.filter, &reflect::descriptor::<N>())
+            .map_err(|wrong| violations.take_in("", wrong));
+        let parent = parent(list.parent).map_err(|error| violations.add("parent", error));
+        let question = page::question(N::KIND, list.parent.unwrap_or_default(), list.filter, list.order_by);
+        let after =
+            self.open(list.page_token, &question).map_err(|error| violations.add("page_token", error));
+        let (Ok(size), Ok((order, descending)), Ok(filter), Ok(parent), Ok(after)) =
+            (size, order, filter, parent, after)
+        else {
+            return Err(Error::invalid(violations));
+        };
+        // One more than a page shows whether there is another; a filter may need to look at many.
+        let limit = if filter.is_empty() { i64::try_from(size + 1).unwrap_or(CHUNK) } else { CHUNK };
+        let labels = filter.labels();
+        let page = Page { kind: N::KIND, parent, order, descending, after, labels, limit };
+        Ok(Plan { filter, size, question, page })
+    }
+
+    fn seal(&self, question: Vec<u8>, value: i64, name: &str) -> Result<String, Error> {
+        let token = PageToken { question, value, name: name.to_owned() };
+        let sealed = self.inner.vault.seal(CONTEXT, &token.encode_to_vec()).map_err(Error::internal)?;
+        Ok(URL_SAFE_NO_PAD.encode(sealed.as_bytes()))
+    }
+
+    fn open(&self, token: &str, question: &[u8]) -> Result<Option<(i64, String)>, &'static str> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let foreign = "is not one that this registry gave out";
+        let sealed = URL_SAFE_NO_PAD.decode(token).map_err(|_| foreign)?;
+        let plain = self.inner.vault.open(CONTEXT, &Sealed::from_bytes(sealed)).map_err(|_| foreign)?;
+        let token = PageToken::decode(plain.as_slice()).map_err(|_| foreign)?;
+        if token.question != question {
+            return Err("belongs to another question: parent, filter and order_by must stay the same");
+        }
+        Ok(Some((token.value, token.name)))
+    }
+}
+
+/// `None` is every parent.
+fn parent(wanted: Option<&str>) -> Result<Option<String>, String> {
+    match wanted {
+        None | Some("upstreams/-") => Ok(None),
+        Some(parent) => names::parse(Kind::Upstream, parent)
+            .map(|_| Some(parent.to_owned()))
+            .map_err(|error| error.to_string()),
+    }
+}
+
+fn passes<N: Noun>(filter: &Filter, message: &N) -> bool {
+    if filter.is_empty() {
+        return true;
+    }
+    let mut texts = message.search();
+    texts.push(message.name());
+    filter.matches(&reflect::dynamic(message), &texts)
+}
+
+fn place(order: Order, row: &Row) -> (i64, String) {
+    let value = match order {
+        Order::Name => 0,
+        Order::Revision => row.revision,
+        Order::CreateTime => row.create_us,
+    };
+    (value, row.name.clone())
+}

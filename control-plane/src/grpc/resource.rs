@@ -1,0 +1,140 @@
+//! Get, create, update and delete for any kind of resource.
+
+use prost_types::FieldMask;
+use tonic::Code;
+
+use super::Registry;
+use super::write::{Write, check_etag, new_name};
+use crate::domain::{Kind, Noun, Violations, mask, names};
+use crate::error::Error;
+use crate::store::Row;
+
+/// A create request.
+pub(super) struct Create<'a, N> {
+    pub(super) parent: &'a str,
+    /// The field of the request that holds the id, and the id.
+    pub(super) id: (&'a str, &'a str),
+    /// The field of the request that holds the message, and the message.
+    pub(super) message: (&'a str, Option<N>),
+    pub(super) validate_only: bool,
+}
+
+/// An update request.
+pub(super) struct Update<'a, N> {
+    /// The field of the request that holds the message, and the message.
+    pub(super) message: (&'a str, Option<N>),
+    pub(super) mask: Option<FieldMask>,
+    pub(super) allow_missing: bool,
+    pub(super) validate_only: bool,
+}
+
+/// A delete request.
+pub(super) struct Delete<'a> {
+    pub(super) name: &'a str,
+    pub(super) etag: &'a str,
+    pub(super) force: bool,
+    pub(super) validate_only: bool,
+}
+
+impl Registry {
+    pub(super) async fn get<N: Noun>(&self, name: &str) -> Result<N, Error> {
+        check_name(N::KIND, name)?;
+        let row = self.store().get(N::KIND, name).await?.ok_or_else(|| Error::not_found(N::KIND, name))?;
+        self.present(&row).await
+    }
+
+    pub(super) async fn create<N: Noun>(&self, create: Create<'_, N>) -> Result<N, Error> {
+        let (write, row) = self.prepare_create(&create).await?;
+        let tx = write.finish().await?;
+        if !create.validate_only {
+            tx.commit().await?;
+        }
+        self.present(&row).await
+    }
+
+    /// Everything of a create but its end.
+    pub(super) async fn prepare_create<N: Noun>(
+        &self,
+        create: &Create<'_, N>,
+    ) -> Result<(Write<'_>, Row), Error> {
+        let (field, message) = &create.message;
+        let mut message = message.clone().ok_or_else(|| Error::field(field, "is required"))?;
+        let name = new_name(N::KIND, create.parent, create.id.0, create.id.1, message.name())?;
+        message.set_name(name.clone());
+        message.take_status();
+        let mut write = Write::begin(self).await?;
+        if write.tx.get(N::KIND, &name).await?.is_some() {
+            return Err(Error::new(Code::AlreadyExists, "RESOURCE_EXISTS", format!("{name} exists already"))
+                .with("kind", N::KIND.as_str())
+                .with("name", name));
+        }
+        let row = write.put(message, None, None, &format!("{field}.")).await?;
+        Ok((write, row))
+    }
+
+    pub(super) async fn update<N: Noun>(&self, update: Update<'_, N>) -> Result<N, Error> {
+        let (field, message) = update.message;
+        let mut patch = message.ok_or_else(|| Error::field(field, "is required"))?;
+        check_name_in(N::KIND, &format!("{field}.name"), patch.name())?;
+        let name = patch.name().to_owned();
+        let etag = patch.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
+        let mut write = Write::begin(self).await?;
+        let old = write.tx.get(N::KIND, &name).await?;
+        check_etag(&name, &etag, old.as_ref())?;
+        let next = match &old {
+            Some(row) => {
+                mask::update(&row.message::<N>()?, &patch, update.mask.as_ref()).map_err(Error::invalid)?
+            }
+            None if update.allow_missing => {
+                patch.take_status();
+                patch
+            }
+            None => return Err(Error::not_found(N::KIND, &name)),
+        };
+        let row = write.put(next, old.as_ref(), None, &format!("{field}.")).await?;
+        let tx = write.finish().await?;
+        if !update.validate_only {
+            tx.commit().await?;
+        }
+        self.present(&row).await
+    }
+
+    /// Deletes, and says from which revision on.
+    pub(super) async fn delete<N: Noun>(&self, delete: Delete<'_>) -> Result<i64, Error> {
+        let name = delete.name;
+        check_name(N::KIND, name)?;
+        let mut write = Write::begin(self).await?;
+        let row = write.tx.get(N::KIND, name).await?.ok_or_else(|| Error::not_found(N::KIND, name))?;
+        check_etag(name, delete.etag, Some(&row))?;
+        write.delete(&row, delete.force).await?;
+        let tx = write.finish().await?;
+        let revision = tx.revision();
+        if !delete.validate_only {
+            tx.commit().await?;
+        }
+        Ok(revision)
+    }
+
+    /// The message of a row, with what follows from the catalogue.
+    pub(super) async fn present<N: Noun>(&self, row: &Row) -> Result<N, Error> {
+        let mut message: N = row.message()?;
+        if N::EVALUATED {
+            message.evaluate(&self.catalogue().await?.catalogue);
+        }
+        Ok(message)
+    }
+}
+
+/// Checks that a request's `name` is one of the kind.
+pub(super) fn check_name(kind: Kind, name: &str) -> Result<(), Error> {
+    check_name_in(kind, "name", name)
+}
+
+fn check_name_in(kind: Kind, field: &str, name: &str) -> Result<(), Error> {
+    let mut violations = Violations::default();
+    match names::parse(kind, name) {
+        Ok(_) => return Ok(()),
+        Err(error) => violations.add(field, error.to_string()),
+    }
+    Err(Error::invalid(violations))
+}

@@ -1,0 +1,235 @@
+//! What every write of a resource goes through, one or ten thousand of them: checks, secrets, references and
+//! collisions of exposed names, all within one transaction.
+
+use std::collections::{BTreeSet, HashSet};
+
+use tonic::Code;
+use trunkline::registry::v1::Server;
+
+use super::Registry;
+use super::secrets::SecretChange;
+use crate::domain::members::{self, Conflict};
+use crate::domain::{Kind, Noun, Reference, Violations, names};
+use crate::error::Error;
+use crate::store::{Row, Tx};
+
+/// How many referrers an error names.
+const REFERRERS_NAMED: i64 = 10;
+
+/// A write that is under way.
+pub(super) struct Write<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) tx: Tx,
+    pub(super) violations: Violations,
+    pending: Vec<(String, Reference)>,
+    servers: Vec<(String, Option<Server>, Server)>,
+    deleted: Vec<String>,
+}
+
+impl<'a> Write<'a> {
+    pub(super) async fn begin(registry: &'a Registry) -> Result<Self, Error> {
+        let tx = registry.store().write().await?;
+        Ok(Self {
+            registry,
+            tx,
+            violations: Violations::default(),
+            pending: Vec::new(),
+            servers: Vec::new(),
+            deleted: Vec::new(),
+        })
+    }
+
+    /// Checks a message and stores it over `old`. What is wrong with its fields is gathered, under `prefix`,
+    /// and told by `finish`.
+    pub(super) async fn put<N: Noun>(
+        &mut self,
+        mut message: N,
+        old: Option<&Row>,
+        set: Option<&str>,
+        prefix: &str,
+    ) -> Result<Row, Error> {
+        let mut violations = Violations::default();
+        if let Err(error) = names::parse(N::KIND, message.name()) {
+            violations.add("name", error.to_string());
+        }
+        message.settle();
+        message.validate(&mut violations);
+        let change = self.part_secret(&mut message, old, &mut violations).await?;
+        self.violations.take_in(prefix, violations);
+
+        let before: Option<N> = old.map(Row::message).transpose()?;
+        self.remember(&message, before, prefix);
+        let row = self.tx.put(&message, old, set).await?;
+        let version =
+            message.secret().and_then(|slot| slot.as_ref()).map(|c| c.version.clone()).unwrap_or_default();
+        self.registry.store_secret(&mut self.tx, &row.name, &row.uid, &version, change).await?;
+        Ok(row)
+    }
+
+    async fn part_secret<N: Noun>(
+        &mut self,
+        message: &mut N,
+        old: Option<&Row>,
+        violations: &mut Violations,
+    ) -> Result<SecretChange, Error> {
+        let name = message.name().to_owned();
+        let Some(slot) = message.secret() else { return Ok(SecretChange::Keep) };
+        let stored = if old.is_some() { self.tx.secret(&name).await? } else { None };
+        self.registry.part_secret(slot, stored.as_ref(), violations)
+    }
+
+    /// Only what this write adds is checked: what was forced away before must not stand in the way of an edit.
+    fn remember<N: Noun>(&mut self, message: &N, before: Option<N>, prefix: &str) {
+        let known: HashSet<String> =
+            before.iter().flat_map(Noun::references).map(|reference| reference.target).collect();
+        let own = names::kind_of(message.name()).filter(|kind| kind.in_catalogue());
+        let parent = own.and_then(|_| names::upstream_id(message.name())).map(|id| Reference {
+            field: "name".to_owned(),
+            target: format!("upstreams/{id}"),
+            required: true,
+        });
+        let added = message.references().into_iter().filter(|reference| reference.required).chain(parent);
+        let added = added.filter(|reference| !known.contains(&reference.target)).map(|reference| {
+            let field = format!("{prefix}{}", reference.field);
+            (message.name().to_owned(), Reference { field, ..reference })
+        });
+        self.pending.extend(added);
+        if let Some(server) = message.exposes() {
+            let before = before.as_ref().and_then(Noun::exposes);
+            self.servers.push((prefix.to_owned(), before.cloned(), server.clone()));
+        }
+    }
+
+    /// Deletes a resource. Whether others still refer to it is looked at by `finish`, unless forced.
+    pub(super) async fn delete(&mut self, row: &Row, force: bool) -> Result<(), Error> {
+        if !force {
+            self.deleted.push(row.name.clone());
+        }
+        Ok(self.tx.delete(row).await?)
+    }
+
+    /// The checks that need the whole write to be there.
+    pub(super) async fn finish(mut self) -> Result<Tx, Error> {
+        if !self.violations.is_empty() {
+            return Err(Error::invalid(self.violations));
+        }
+        self.check_references().await?;
+        self.check_referrers().await?;
+        self.check_names().await?;
+        Ok(self.tx)
+    }
+
+    async fn check_references(&mut self) -> Result<(), Error> {
+        let mut missing = Violations::default();
+        let mut targets = BTreeSet::new();
+        for (_, reference) in std::mem::take(&mut self.pending) {
+            let kind = names::kind_of(&reference.target);
+            let found = match kind {
+                Some(kind) => self.tx.get(kind, &reference.target).await?.is_some(),
+                None => false,
+            };
+            if !found {
+                missing.add(reference.field, format!("refers to {}, which does not exist", reference.target));
+                targets.insert(reference.target);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let targets: Vec<String> = targets.into_iter().collect();
+        Err(Error::broken(Code::FailedPrecondition, "REFERENCE_NOT_FOUND", missing)
+            .with("targets", targets.join(",")))
+    }
+
+    async fn check_referrers(&mut self) -> Result<(), Error> {
+        for name in std::mem::take(&mut self.deleted) {
+            let by = self.tx.referrers(&name, REFERRERS_NAMED).await?;
+            if !by.is_empty() {
+                let by = by.join(", ");
+                let text =
+                    format!("{name} is referred to by {by}; delete with `force` to do it all the same");
+                return Err(Error::new(Code::FailedPrecondition, "RESOURCE_REFERENCED", text)
+                    .with("name", name)
+                    .with("referrers", by));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses exposed names that this write makes collide.
+    async fn check_names(&mut self) -> Result<(), Error> {
+        let servers = std::mem::take(&mut self.servers);
+        if servers.is_empty() {
+            return Ok(());
+        }
+        let known = self.registry.catalogue_within(&mut self.tx).await?;
+        for (prefix, before, after) in &servers {
+            let before = before.as_ref().map(|before| members::evaluate(before, &known.catalogue).conflicts);
+            let same = |a: &Conflict, b: &Conflict| {
+                (&a.exposed_name, &a.kept, &a.left_out) == (&b.exposed_name, &b.kept, &b.left_out)
+            };
+            let new: Vec<Conflict> = members::evaluate(after, &known.catalogue)
+                .conflicts
+                .into_iter()
+                .filter(|new| !before.iter().flatten().any(|old| same(old, new)))
+                .collect();
+            if let Some(first) = new.first() {
+                let mut violations = Violations::default();
+                for Conflict { exposed_name, kept, left_out, field } in new.iter().take(20) {
+                    let text = format!(
+                        "{kept} and {left_out} would both be exposed as `{exposed_name}`; give one an `alias`"
+                    );
+                    violations.add(format!("{prefix}{field}"), text);
+                }
+                return Err(Error::broken(Code::FailedPrecondition, "EXPOSED_NAME_COLLISION", violations)
+                    .with("exposed_name", first.exposed_name.clone())
+                    .with("first", first.kept.clone())
+                    .with("second", first.left_out.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a lost race: an etag that is sent must be the one there is.
+pub(super) fn check_etag(name: &str, sent: &str, row: Option<&Row>) -> Result<(), Error> {
+    let current = row.map(Row::etag).unwrap_or_default();
+    if sent.is_empty() || sent == current {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Aborted,
+        "ETAG_MISMATCH",
+        format!("{name} was changed by somebody else; read it again"),
+    )
+    .with("name", name)
+    .with("etag", current))
+}
+
+/// The name of a new resource from the parts of a create request.
+pub(super) fn new_name(
+    kind: Kind,
+    parent: &str,
+    id_field: &str,
+    id: &str,
+    given: &str,
+) -> Result<String, Error> {
+    let mut violations = Violations::default();
+    violations.require(!id.is_empty(), id_field, "is required");
+    let name = if kind.in_catalogue() {
+        if let Err(error) = names::parse(Kind::Upstream, parent) {
+            violations.add("parent", error.to_string());
+        }
+        format!("{parent}/{}/{id}", kind.collection())
+    } else {
+        format!("{}/{id}", kind.collection())
+    };
+    if violations.is_empty()
+        && let Err(error) = names::parse(kind, &name)
+    {
+        violations.add(id_field, error.to_string());
+    }
+    let agrees = given.is_empty() || given == name;
+    violations.require(agrees, "name", format!("is `{given}`, and the ids say `{name}`"));
+    if violations.is_empty() { Ok(name) } else { Err(Error::invalid(violations)) }
+}

@@ -1,0 +1,44 @@
+//! An empty database for each test: a file of SQLite, or a schema of PostgreSQL.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::sync::Arc;
+
+use sqlx::Connection;
+use tempfile::TempDir;
+use trunkline_control_plane::store::Store;
+
+/// Where a test keeps its tables. It is gone with the last clone, as far as it is a file.
+#[derive(Clone)]
+pub struct Database {
+    url: String,
+    _folder: Option<Arc<TempDir>>,
+}
+
+impl Database {
+    /// A file.
+    pub fn sqlite() -> Self {
+        let folder = TempDir::new().unwrap();
+        let url = format!("sqlite:{}?mode=rwc", folder.path().join("trunkline.db").display());
+        Self { url, _folder: Some(Arc::new(folder)) }
+    }
+
+    /// A schema of the PostgreSQL that `TEST_POSTGRES_URL` names; without that the test is skipped.
+    pub async fn postgres() -> Option<Self> {
+        let Ok(server) = std::env::var("TEST_POSTGRES_URL") else {
+            eprintln!("SKIP: TEST_POSTGRES_URL is not set");
+            return None;
+        };
+        sqlx::any::install_default_drivers();
+        let schema = format!("t{}", uuid::Uuid::new_v4().simple());
+        let mut connection = sqlx::AnyConnection::connect(&server).await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("create schema {schema}"));
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        let joint = if server.contains('?') { '&' } else { '?' };
+        Some(Self { url: format!("{server}{joint}options=-csearch_path%3D{schema}"), _folder: None })
+    }
+
+    /// Opens it, as one more replica.
+    pub async fn open(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+}

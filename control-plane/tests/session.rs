@@ -132,8 +132,7 @@ fn a_refused_version_is_not_sent_again_until_it_changes() {
             session.on(ack(&response));
         }
     }
-    let good =
-        sent(session.on(Event::World(world(10, &[(Type::Server, "s", "good"), (Type::Tool, "t", "1")]))));
+    let good = sent(session.on(Event::World(world(10, &[(Type::Server, "s", "good"), (Type::Tool, "t", "1")]))));
     assert_eq!(summary(&good), ["Server +s"]);
     let actions = session.on(ack(&good[0]));
     let stand = progress(&actions).unwrap();
@@ -186,8 +185,10 @@ fn nonces_of_another_stream_acknowledge_nothing() {
 
 #[test]
 fn reconnecting_sends_only_what_differs() {
-    let start =
-        world(7, &[(Type::Tool, "same", "1"), (Type::Tool, "changed", "2"), (Type::Tool, "new", "1")]);
+    let start = world(
+        7,
+        &[(Type::Tool, "same", "1"), (Type::Tool, "changed", "2"), (Type::Tool, "new", "1")],
+    );
     let version = |body: &str| Item::new(body.as_bytes().to_vec()).version.to_string();
     let mut request = subscribe(Type::Tool);
     request.initial_versions = BTreeMap::from([
@@ -276,12 +277,13 @@ fn a_token_that_is_gone_is_taken_away_at_once() {
     let mut session = settled(&world(1, &[(Type::Tool, "t", "1"), (Type::Token, "k", "1")]));
     // The tool is never acknowledged.
     assert_eq!(
-        summary(&sent(
-            session.on(Event::World(world(2, &[(Type::Tool, "t", "2"), (Type::Token, "k", "1")])))
-        )),
+        summary(&sent(session.on(Event::World(world(2, &[(Type::Tool, "t", "2"), (Type::Token, "k", "1")]))))),
         ["Tool +t"]
     );
-    assert_eq!(summary(&sent(session.on(Event::World(world(3, &[(Type::Tool, "t", "3")]))))), ["Token -k"]);
+    assert_eq!(
+        summary(&sent(session.on(Event::World(world(3, &[(Type::Tool, "t", "3")]))))),
+        ["Token -k"]
+    );
 }
 
 #[test]
@@ -456,8 +458,7 @@ impl Play {
             let leads_to = tools[usize::from(*tool) % tools.len()].0;
             items.push((Type::Server, format!("s{name}"), format!("t{leads_to}")));
         }
-        let items: Vec<_> =
-            items.iter().map(|(kind, name, body)| (*kind, name.as_str(), body.as_str())).collect();
+        let items: Vec<_> = items.iter().map(|(kind, name, body)| (*kind, name.as_str(), body.as_str())).collect();
         self.world = world(self.revision, &items);
         let actions = self.session.on(Event::World(self.world.clone()));
         self.take(actions);

@@ -89,3 +89,29 @@ pub enum Command {
     #[command(hide = true)]
     Guard(bridge::guard::Args),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_every_verb() {
+        let mut command = Args::command().term_width(100);
+        command.build();
+        let mut text = command.render_long_help().to_string();
+        for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+            // The long forms of the global options are above already.
+            let help = verb.render_help().to_string();
+            let own = help.split("\nGlobal options:").next().unwrap_or_default().trim_end();
+            text.push_str(&format!("\n==== {}\n{own}\n", verb.get_name()));
+        }
+        insta::assert_snapshot!(text);
+    }
+}

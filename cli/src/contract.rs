@@ -2,14 +2,17 @@
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, ReflectMessage as _};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, ReflectMessage as _,
+};
 use serde_json::Value;
 use serde_yaml_ng::{Mapping, Value as Document};
 
 use crate::error::{Error, Result};
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(trunkline::DESCRIPTORS).expect("the descriptors are compiled in, and were just built")
+    DescriptorPool::decode(trunkline::DESCRIPTORS)
+        .expect("the descriptors are compiled in, and were just built")
 });
 
 /// The message type of this full name.
@@ -68,7 +71,12 @@ pub fn number(message: &DynamicMessage, field: &str) -> i64 {
 /// The name of the value of an enum field.
 pub fn enumeration(message: &DynamicMessage, field: &str) -> String {
     to_json(message)
-        .get(message.descriptor().get_field_by_name(field).map_or(field.to_owned(), |f| f.json_name().to_owned()))
+        .get(
+            message
+                .descriptor()
+                .get_field_by_name(field)
+                .map_or(field.to_owned(), |f| f.json_name().to_owned()),
+        )
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned()

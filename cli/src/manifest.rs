@@ -64,7 +64,8 @@ fn collect(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result {
         return Ok(());
     }
     let entries: std::io::Result<Vec<_>> = std::fs::read_dir(path).and_then(Iterator::collect);
-    let mut paths: Vec<_> = entries.map_err(|e| unreadable(path, &e))?.iter().map(std::fs::DirEntry::path).collect();
+    let mut paths: Vec<_> =
+        entries.map_err(|e| unreadable(path, &e))?.iter().map(std::fs::DirEntry::path).collect();
     paths.sort();
     for path in paths {
         if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
@@ -76,7 +77,10 @@ fn collect(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result {
 
 fn unique(resources: &[Resource]) -> Result {
     if resources.len() > MAX_RESOURCES {
-        return Err(Error::usage(format!("{} resources are too many: at most {MAX_RESOURCES}", resources.len())));
+        return Err(Error::usage(format!(
+            "{} resources are too many: at most {MAX_RESOURCES}",
+            resources.len()
+        )));
     }
     let mut places = BTreeMap::new();
     for resource in resources {
@@ -111,13 +115,15 @@ fn resource(document: Document, place: &str) -> Result<Resource> {
     let Document::Mapping(mut fields) = document else {
         return Err(wrong("a resource begins with `kind: …` and its fields".into()));
     };
-    let kind = fields.remove("kind").ok_or_else(|| wrong("`kind` is missing, such as `kind: Upstream`".into()))?;
+    let kind =
+        fields.remove("kind").ok_or_else(|| wrong("`kind` is missing, such as `kind: Upstream`".into()))?;
     let kind = kind.as_str().ok_or_else(|| wrong("`kind` must be a word".into()))?;
     let noun = Noun::of_kind(kind).map_err(|error| wrong(error.to_string()))?;
     let json = serde_json::to_value(Document::Mapping(fields)).map_err(|error| wrong(error.to_string()))?;
     let descriptor = contract::message(noun.message);
     check(&descriptor, &json, "").map_err(|why| wrong(format!("{kind}: {why}")))?;
-    let mut message = DynamicMessage::deserialize(descriptor, json).map_err(|e| wrong(format!("{kind}: {e}")))?;
+    let mut message =
+        DynamicMessage::deserialize(descriptor, json).map_err(|e| wrong(format!("{kind}: {e}")))?;
     let word = contract::text(&message, "name");
     if word.is_empty() {
         return Err(wrong(format!("{kind}: `name` is missing, such as `name: {}/…`", noun.plural)));
@@ -144,7 +150,8 @@ fn check(message: &MessageDescriptor, json: &Value, path: &str) -> std::result::
                 }
             }
             _ => {
-                DynamicMessage::deserialize(message.clone(), json!({ key: value })).map_err(|e| format!("{path}: {e}"))?;
+                DynamicMessage::deserialize(message.clone(), json!({ key: value }))
+                    .map_err(|e| format!("{path}: {e}"))?;
             }
         }
     }
@@ -161,7 +168,10 @@ fn unknown(message: &MessageDescriptor, key: &str, path: &str) -> String {
         let (a, b) = (name.to_lowercase(), key.to_lowercase().replace(['_', '-'], ""));
         similar::TextDiff::from_chars(&a, &b).ratio()
     };
-    let best = message.fields().map(|field| field.json_name().to_owned()).max_by(|a, b| alike(a).total_cmp(&alike(b)));
+    let best = message
+        .fields()
+        .map(|field| field.json_name().to_owned())
+        .max_by(|a, b| alike(a).total_cmp(&alike(b)));
     match best.filter(|name| alike(name) > 0.6) {
         Some(name) => format!("unknown field `{path}`: did you mean `{name}`?"),
         None => format!("unknown field `{path}`"),
@@ -211,12 +221,22 @@ mod tests {
         let head = "kind: Upstream\nname: time\n";
         for (text, expected) in [
             ("name: x\n", "team.yaml document 1: `kind` is missing, such as `kind: Upstream`"),
-            ("kind: Upsteam\n", "team.yaml document 1: \"Upsteam\" is no kind: write one of Upstream, Server, Tool, Resource, Prompt, Token"),
-            ("kind: Upstream\n", "team.yaml document 1: Upstream: `name` is missing, such as `name: upstreams/…`"),
-            ("kind: Server\nname: dev\n---\nkind: Upstream\nname: time\nhttp: {ur: x}\n",
-             "team.yaml document 2: Upstream: unknown field `http.ur`: did you mean `url`?"),
-            ("kind: Server\nname: dev\ntools: [{match: a/b}, {mach: c}]\n",
-             "team.yaml document 1: Server: unknown field `tools[1].mach`: did you mean `match`?"),
+            (
+                "kind: Upsteam\n",
+                "team.yaml document 1: \"Upsteam\" is no kind: write one of Upstream, Server, Tool, Resource, Prompt, Token",
+            ),
+            (
+                "kind: Upstream\n",
+                "team.yaml document 1: Upstream: `name` is missing, such as `name: upstreams/…`",
+            ),
+            (
+                "kind: Server\nname: dev\n---\nkind: Upstream\nname: time\nhttp: {ur: x}\n",
+                "team.yaml document 2: Upstream: unknown field `http.ur`: did you mean `url`?",
+            ),
+            (
+                "kind: Server\nname: dev\ntools: [{match: a/b}, {mach: c}]\n",
+                "team.yaml document 1: Server: unknown field `tools[1].mach`: did you mean `match`?",
+            ),
         ] {
             assert_eq!(check(text), expected);
         }
@@ -236,7 +256,10 @@ mod tests {
         std::fs::write(folder.path().join("b/c.yml"), "kind: Server\nname: servers/dev\n").unwrap();
         std::fs::write(folder.path().join("README.md"), "not a resource").unwrap();
         let error = load(&[folder.path().to_owned()]).unwrap_err().to_string();
-        assert!(error.contains("b/c.yml document 1: servers/dev is in ") && error.contains("a.yaml document 1 too"));
+        assert!(
+            error.contains("b/c.yml document 1: servers/dev is in ")
+                && error.contains("a.yaml document 1 too")
+        );
     }
 
     #[test]
@@ -245,6 +268,9 @@ mod tests {
                     status: {reason: r}\n";
         let resource = &parse("f", text).unwrap()[0];
         let text = serde_yaml_ng::to_string(&wanted(resource.noun, &resource.message)).unwrap();
-        assert_eq!(text, "kind: Upstream\nname: upstreams/time\nhttp:\n  url: u\ncredential:\n  bearer: {}\n");
+        assert_eq!(
+            text,
+            "kind: Upstream\nname: upstreams/time\nhttp:\n  url: u\ncredential:\n  bearer: {}\n"
+        );
     }
 }

@@ -188,7 +188,8 @@ impl Noun {
 
     /// The noun of this word, which is one of the table's.
     pub fn of_word(word: &str) -> &'static Self {
-        let same = |noun: &&Self| [noun.singular, noun.plural].contains(&word) || noun.aliases.contains(&word);
+        let same =
+            |noun: &&Self| [noun.singular, noun.plural].contains(&word) || noun.aliases.contains(&word);
         NOUNS.iter().find(same).expect("callers pass words of this table")
     }
 
@@ -222,7 +223,8 @@ impl Noun {
                 false => Ok(format!("{collection}{id}")),
             };
         }
-        if let Some((_, id)) = word.strip_prefix("upstreams/").and_then(|rest| rest.split_once(&format!("/{collection}")))
+        if let Some((_, id)) =
+            word.strip_prefix("upstreams/").and_then(|rest| rest.split_once(&format!("/{collection}")))
             && !id.contains('/')
         {
             return Ok(word.to_owned());
@@ -241,7 +243,9 @@ pub fn short_name(name: &str) -> String {
     let parts: Vec<_> = name.split('/').collect();
     match parts.as_slice() {
         [_, id] => (*id).to_owned(),
-        ["upstreams", upstream, _, id] => format!("{upstream}/{}", percent_decode_str(id).decode_utf8_lossy()),
+        ["upstreams", upstream, _, id] => {
+            format!("{upstream}/{}", percent_decode_str(id).decode_utf8_lossy())
+        }
         _ => name.to_owned(),
     }
 }

@@ -61,7 +61,9 @@ pub fn expiry(text: &str) -> Result<Expiry, String> {
         return Ok(Expiry::At(at));
     }
     duration(text).map(Expiry::After).map_err(|_| {
-        format!("{text:?} is no time: write never, a duration such as 90d, or a time such as 2027-01-31T12:00:00Z")
+        format!(
+            "{text:?} is no time: write never, a duration such as 90d, or a time such as 2027-01-31T12:00:00Z"
+        )
     })
 }
 

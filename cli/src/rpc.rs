@@ -34,9 +34,10 @@ impl Client {
     pub async fn open(context: &Context, timeout: Duration) -> Result<Self> {
         let target = context.control_url()?.to_owned();
         let endpoint = endpoint(&target, context)?;
-        let channel = endpoint.connect().await.map_err(|error| {
-            Error::from_status(&Status::unavailable(cause(&error)), &target)
-        })?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| Error::from_status(&Status::unavailable(cause(&error)), &target))?;
         let authorization = context
             .admin_bearer()?
             .map(|bearer| format!("Bearer {}", bearer.expose()).parse())
@@ -79,7 +80,11 @@ impl Client {
         Error::from_status(status, &self.target)
     }
 
-    fn prepare(&self, method: &str, request: Value) -> Result<(Request<DynamicMessage>, PathAndQuery, Dynamic)> {
+    fn prepare(
+        &self,
+        method: &str,
+        request: Value,
+    ) -> Result<(Request<DynamicMessage>, PathAndQuery, Dynamic)> {
         let descriptor = contract::method(method)
             .ok_or_else(|| Error::usage(format!("{method} is not something the control plane can do")))?;
         let mut request = Request::new(contract::from_json(descriptor.input(), request)?);
@@ -142,7 +147,11 @@ impl Encoder for Dynamic {
     type Item = DynamicMessage;
     type Error = Status;
 
-    fn encode(&mut self, item: DynamicMessage, buffer: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+    fn encode(
+        &mut self,
+        item: DynamicMessage,
+        buffer: &mut EncodeBuf<'_>,
+    ) -> std::result::Result<(), Status> {
         item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
     }
 }

@@ -52,7 +52,8 @@ pub struct Child {
 impl Program {
     /// A command, with a label made of its name.
     pub fn new(command: Vec<OsString>, label: Option<String>) -> Self {
-        let own = command.first().map(|word| Path::new(word).file_name().unwrap_or(word).display().to_string());
+        let own =
+            command.first().map(|word| Path::new(word).file_name().unwrap_or(word).display().to_string());
         let label = label.or(own).unwrap_or_default();
         Self { command, env: Vec::new(), label, guard: guard::this_program() }
     }

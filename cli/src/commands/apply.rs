@@ -58,7 +58,9 @@ pub async fn run(session: &Session, args: Args) -> Result {
     let changes = contract::parts(&answer, "changes");
     match session.format {
         Some(format @ (Format::Json | Format::Yaml)) => output::out(&output::message(&answer, format)?)?,
-        Some(Format::Name) => output::out(&changes.iter().map(|c| contract::text(c, "name") + "\n").collect::<String>())?,
+        Some(Format::Name) => {
+            output::out(&changes.iter().map(|c| contract::text(c, "name") + "\n").collect::<String>())?
+        }
         _ => output::out(&plan(&changes))?,
     }
     if args.dry_run {
@@ -105,7 +107,8 @@ fn wrap(resource: &Resource) -> Value {
 /// One line a change.
 fn plan(changes: &[DynamicMessage]) -> String {
     let line = |change: &DynamicMessage| {
-        let action = contract::enumeration(change, "action").trim_start_matches("CHANGE_ACTION_").to_lowercase();
+        let action =
+            contract::enumeration(change, "action").trim_start_matches("CHANGE_ACTION_").to_lowercase();
         let sign = match action.as_str() {
             "created" => '+',
             "updated" => '~',
@@ -148,7 +151,8 @@ fn unified(change: &DynamicMessage) -> Result<String> {
 }
 
 fn side(change: &DynamicMessage, field: &str, name: &str) -> Result<String> {
-    let noun = Noun::of_name(name).ok_or_else(|| Error::failure(format!("{name} is of no kind known here")))?;
+    let noun =
+        Noun::of_name(name).ok_or_else(|| Error::failure(format!("{name} is of no kind known here")))?;
     let resource = contract::part(change, field)
         .and_then(|manifest| contract::part(&manifest, noun.manifest.unwrap_or_default()));
     match resource {
@@ -167,12 +171,12 @@ mod tests {
 
     #[test]
     fn a_plan_and_its_diff() {
-        let server = |title: &str, revision: i64| {
-            json!({"server": {"name": "servers/dev", "title": title, "meta": {"revision": revision}, "tools": [{"match": "time/*"}]}})
-        };
+        let server = |title: &str, revision: i64| json!({"server": {"name": "servers/dev", "title": title, "meta": {"revision": revision}, "tools": [{"match": "time/*"}]}});
         let updated = change(json!({"name": "servers/dev", "action": "CHANGE_ACTION_UPDATED",
             "before": server("Old", 1), "after": server("New", 2)}));
-        let created = change(json!({"name": "servers/dev", "action": "CHANGE_ACTION_CREATED", "after": server("New", 2)}));
+        let created = change(
+            json!({"name": "servers/dev", "action": "CHANGE_ACTION_CREATED", "after": server("New", 2)}),
+        );
         let same = change(json!({"name": "servers/dev", "action": "CHANGE_ACTION_UNCHANGED",
             "before": server("New", 1), "after": server("New", 2)}));
         let all = [updated, created, same];

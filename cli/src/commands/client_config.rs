@@ -89,7 +89,8 @@ impl Recipe<'_> {
         let json = match (host, via.unwrap_or(default_via(host))) {
             (Host::Claude | Host::Cursor, Via::Stdio) => self.servers("mcpServers", self.command()),
             (Host::Claude, Via::Http) => {
-                let entry = json!({ "type": "http", "url": self.url, "headers": self.header("${TRUNKLINE_TOKEN}") });
+                let entry =
+                    json!({ "type": "http", "url": self.url, "headers": self.header("${TRUNKLINE_TOKEN}") });
                 self.servers("mcpServers", entry)
             }
             (Host::Cursor, Via::Http) => {
@@ -125,11 +126,13 @@ impl Recipe<'_> {
 
     fn vscode(&self) -> Value {
         let id = format!("trunkline-{}", self.server);
-        let entry = json!({ "type": "http", "url": self.url, "headers": self.header(&format!("${{input:{id}}}")) });
+        let entry =
+            json!({ "type": "http", "url": self.url, "headers": self.header(&format!("${{input:{id}}}")) });
         let mut config = self.servers("servers", entry);
         if self.bearer.is_none() {
             let description = format!("Bearer of the Trunkline token {}", self.token);
-            let input = json!({ "type": "promptString", "id": id, "description": description, "password": true });
+            let input =
+                json!({ "type": "promptString", "id": id, "description": description, "password": true });
             config["inputs"] = json!([input]);
         }
         config
@@ -148,7 +151,9 @@ impl Recipe<'_> {
 
     fn advice(&self, host: Host, via: Option<Via>) -> String {
         let place = match (host, via.unwrap_or(default_via(host))) {
-            (Host::Claude, Via::Stdio) => "claude_desktop_config.json of Claude Desktop, or .mcp.json for Claude Code",
+            (Host::Claude, Via::Stdio) => {
+                "claude_desktop_config.json of Claude Desktop, or .mcp.json for Claude Code"
+            }
             (Host::Claude, Via::Http) => ".mcp.json of a project, for Claude Code",
             (Host::Cursor, _) => "~/.cursor/mcp.json, or .cursor/mcp.json of a project",
             (Host::Vscode, _) => ".vscode/mcp.json, or the user's mcp.json (MCP: Open User Configuration)",
@@ -160,11 +165,16 @@ impl Recipe<'_> {
             return format!("put it into {place}; the bearer stays in {}", self.config.display());
         }
         if self.bearer.is_some() {
-            return format!("put it into {place}; it holds the bearer of {}: keep it to yourself", self.token);
+            return format!(
+                "put it into {place}; it holds the bearer of {}: keep it to yourself",
+                self.token
+            );
         }
         let get = format!("mcpctl config get-bearer {}", self.token);
         match host {
-            Host::Vscode => format!("put it into {place}; it asks for the bearer once, and `{get}` prints it"),
+            Host::Vscode => {
+                format!("put it into {place}; it asks for the bearer once, and `{get}` prints it")
+            }
             _ => format!("put it into {place}; the bearer comes from: export {VARIABLE}=\"$({get})\""),
         }
     }
@@ -252,11 +262,13 @@ mod tests {
 
     #[test]
     fn the_bearer_is_only_there_when_asked_for() {
-        for host in [Host::Claude, Host::Cursor, Host::Vscode, Host::Fastmcp, Host::Python, Host::Typescript] {
+        for host in [Host::Claude, Host::Cursor, Host::Vscode, Host::Fastmcp, Host::Python, Host::Typescript]
+        {
             assert!(!check(host, None, false).contains("s3cret"));
             assert!(check(host, Some(Via::Http), true).contains("s3cret"), "{host:?}");
         }
-        let claude: Value = serde_json::from_str(check(Host::Claude, None, false).rsplit_once('\n').unwrap().0).unwrap();
+        let claude: Value =
+            serde_json::from_str(check(Host::Claude, None, false).rsplit_once('\n').unwrap().0).unwrap();
         let entry = &claude["mcpServers"]["dev"];
         assert_eq!(entry["args"], json!(["connect", "dev", "--token", "laptop"]));
         assert_eq!(entry["env"]["MCPCTL_CONFIG"], "/data/mcpctl.yaml");

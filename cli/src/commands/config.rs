@@ -103,7 +103,11 @@ pub fn run(session: &Session, args: Args) -> Result {
 }
 
 fn known(known: bool, name: &str) -> Result {
-    if known { Ok(()) } else { Err(Error::not_found(format!("no context {name}: see `mcpctl config get-contexts`"))) }
+    if known {
+        Ok(())
+    } else {
+        Err(Error::not_found(format!("no context {name}: see `mcpctl config get-contexts`")))
+    }
 }
 
 fn usable(url: &str) -> Result {

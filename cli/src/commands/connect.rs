@@ -20,7 +20,8 @@ pub async fn run(session: &Session, args: Args) -> Result {
     let context = session.context()?;
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
     let url = context.server_url(server)?;
-    let url = url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
+    let url =
+        url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
     let (name, token) = context.token_for(server, args.token.as_deref())?;
     output::say(format!("connecting stdio to {url} with token {name}"));
     let target = Target { url, bearer: token.bearer.clone() };

@@ -124,7 +124,9 @@ impl Creation<'_> {
             .ok_or_else(|| Error::failure(format!("the answer holds no {}", noun.singular)))?;
         let done = if self.validate_only { "valid, not created (--dry-run)" } else { "created" };
         match self.session.format {
-            Some(format) => output::out(&output::resources(noun, std::slice::from_ref(&item), true, format)?)?,
+            Some(format) => {
+                output::out(&output::resources(noun, std::slice::from_ref(&item), true, format)?)?
+            }
             None => output::out(&format!("{} {done}", contract::text(&item, "name")))?,
         }
         Ok(item)
@@ -143,7 +145,9 @@ impl Creation<'_> {
 
     async fn upstream(&self, name: &str, flags: &UpstreamFlags, no_wait: bool) -> Result {
         if flags.url.is_none() {
-            return Err(Error::usage("--url is missing: where does the upstream answer? such as --url http://127.0.0.1:9000/mcp"));
+            return Err(Error::usage(
+                "--url is missing: where does the upstream answer? such as --url http://127.0.0.1:9000/mcp",
+            ));
         }
         let noun = Noun::of_word("upstream");
         let spinner = Spinner::start(format!("probing {name}"));
@@ -166,14 +170,18 @@ impl Creation<'_> {
         if self.validate_only {
             return self.show(noun, &answer).map(drop);
         }
-        let item = contract::part(&answer, noun.singular).ok_or_else(|| Error::failure("the answer holds no token"))?;
+        let item = contract::part(&answer, noun.singular)
+            .ok_or_else(|| Error::failure("the answer holds no token"))?;
         // Shown first: what cannot be saved must not be lost.
         self.show_token(noun, &item, &bearer)?;
         if no_save {
             return Ok(());
         }
         save_token(self.session, &item, &bearer)?;
-        output::say(format!("saved in {}, for call, connect and client-config", self.session.store.path().display()));
+        output::say(format!(
+            "saved in {}, for call, connect and client-config",
+            self.session.store.path().display()
+        ));
         Ok(())
     }
 

@@ -37,7 +37,8 @@ pub async fn run(session: &Session, args: Args) -> Result {
 
 /// What a server exposes, and where each leads.
 async fn entries(client: &Client, name: &str) -> Result {
-    let answer = client.call("trunkline.registry.v1.ServerService/ListServerEntries", json!({ "name": name })).await?;
+    let answer =
+        client.call("trunkline.registry.v1.ServerService/ListServerEntries", json!({ "name": name })).await?;
     let entries = contract::parts(&answer, "entries");
     let rows = entries.iter().map(|entry| {
         let target = short_name(&contract::text(entry, "target"));

@@ -111,7 +111,8 @@ pub async fn register_as(session: &Session, name: &str, url: &str) -> Result {
     client.call(&noun.method("Update"), request).await?;
     // The update stores; the refresh probes, and waits for what that brings.
     let answer = client.call(&noun.method("Refresh"), json!({ "name": noun.full_name(name)? })).await?;
-    let upstream = contract::part(&answer, noun.singular).ok_or_else(|| Error::failure("the answer holds no upstream"))?;
+    let upstream = contract::part(&answer, noun.singular)
+        .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
     say(format!("registered as upstream {name}; it stays registered when this ends"));
     super::upstream::tell(&upstream);
     Ok(())

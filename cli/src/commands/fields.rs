@@ -23,7 +23,8 @@ impl Fields {
     fn set(&mut self, path: &str, value: Option<Value>) -> &mut Self {
         let Some(value) = value else { return self };
         let mut at = &mut self.body;
-        let (folders, last) = path.rsplit_once('.').map_or((None, path), |(folders, last)| (Some(folders), last));
+        let (folders, last) =
+            path.rsplit_once('.').map_or((None, path), |(folders, last)| (Some(folders), last));
         for folder in folders.iter().flat_map(|folders| folders.split('.')) {
             let inner = at.entry(folder).or_insert_with(|| json!({}));
             let Value::Object(inner) = inner else { return self };
@@ -41,7 +42,8 @@ impl Fields {
 }
 
 fn object(pairs: &[(String, String)]) -> Option<Value> {
-    let members: Map<String, Value> = pairs.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+    let members: Map<String, Value> =
+        pairs.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     (!members.is_empty()).then_some(Value::Object(members))
 }
 
@@ -249,7 +251,11 @@ impl TokenFlags {
         };
         let mut fields = Fields::default();
         fields.set_list("scope.servers", &self.servers, server).set_list("scope.tools", &self.tools, glob);
-        fields.set_list("scope.resources", &self.resources, glob).set_list("scope.prompts", &self.prompts, glob);
+        fields.set_list("scope.resources", &self.resources, glob).set_list(
+            "scope.prompts",
+            &self.prompts,
+            glob,
+        );
         fields.set("description", text(&self.description)).set("meta.labels", object(&self.labels));
         let end = |expires: Expiry| {
             expires.timestamp(time::OffsetDateTime::now_utc()).map_or(Value::Null, Value::String)
@@ -328,7 +334,8 @@ mod tests {
 
     #[test]
     fn a_new_token_may_do_everything_on_its_servers() {
-        let flags = TokenFlags { servers: vec!["dev".into()], tools: vec!["time_*".into()], ..TokenFlags::default() };
+        let flags =
+            TokenFlags { servers: vec!["dev".into()], tools: vec!["time_*".into()], ..TokenFlags::default() };
         let expected = json!({"scope": {"servers": ["servers/dev"], "tools": ["time_*"], "resources": ["*"], "prompts": ["*"]}});
         assert_eq!(Value::Object(flags.fields_of_new().body), expected);
         assert_eq!(flags.fields().mask, ["scope.servers", "scope.tools"]);

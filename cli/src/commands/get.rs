@@ -38,24 +38,32 @@ pub struct Args {
 pub async fn run(session: &Session, args: Args) -> Result {
     let client = session.client().await?;
     let single = args.names.len() == 1 && !is_upstream(args.noun, &args.names[0]);
-    let mut seen = fetch(&client, &args).await?;
-    output::out(&output::resources(args.noun, &seen, single, session.format())?)?;
-    while args.watch {
+    let items = fetch(&client, &args).await?;
+    output::out(&output::resources(args.noun, &items, single, session.format())?)?;
+    if args.watch {
+        return watch(session, &client, &args, items).await;
+    }
+    if items.is_empty() && session.format() == Format::Table {
+        output::say(format!("no {}", args.noun.plural));
+    }
+    Ok(())
+}
+
+/// Shows what changes, until somebody ends it.
+async fn watch(session: &Session, client: &Client, args: &Args, mut seen: Vec<DynamicMessage>) -> Result {
+    loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
-        let now = fetch(&client, &args).await?;
+        let now = fetch(client, args).await?;
         let changed: Vec<_> = now.iter().filter(|item| !seen.contains(item)).cloned().collect();
         for gone in seen.iter().filter(|old| !now.iter().any(|item| name(item) == name(old))) {
             output::say(format!("{} is gone", name(gone)));
         }
         if !changed.is_empty() {
-            output::out(&without_titles(output::resources(args.noun, &changed, single, session.format())?, session))?;
+            let text = output::resources(args.noun, &changed, false, session.format())?;
+            output::out(&without_titles(text, session))?;
         }
         seen = now;
     }
-    if seen.is_empty() && session.format() == Format::Table {
-        output::say(format!("no {}", args.noun.plural));
-    }
-    Ok(())
 }
 
 fn name(item: &DynamicMessage) -> String {
@@ -103,7 +111,11 @@ async fn list(client: &Client, args: &Args, upstream: &str) -> Result<Vec<Dynami
 }
 
 /// Everything of a list, over all its pages.
-pub async fn all_pages(client: &Client, noun: &Noun, mut request: Map<String, Value>) -> Result<Vec<DynamicMessage>> {
+pub async fn all_pages(
+    client: &Client,
+    noun: &Noun,
+    mut request: Map<String, Value>,
+) -> Result<Vec<DynamicMessage>> {
     let mut items = Vec::new();
     loop {
         let page = client.call(&noun.method("List"), Value::Object(request.clone())).await?;
@@ -120,5 +132,6 @@ pub async fn all_pages(client: &Client, noun: &Noun, mut request: Map<String, Va
 pub async fn one(client: &Client, noun: &Noun, word: &str) -> Result<DynamicMessage> {
     let name = noun.full_name(word)?;
     let answer = client.call(&noun.method("Get"), json!({ "name": name })).await?;
-    contract::part(&answer, noun.singular).ok_or_else(|| Error::not_found(format!("{name}: the answer is empty")))
+    contract::part(&answer, noun.singular)
+        .ok_or_else(|| Error::not_found(format!("{name}: the answer is empty")))
 }

@@ -27,7 +27,8 @@ pub async fn run(session: &Session, args: Args) -> Result {
     let name = noun.full_name(&args.name)?;
     let client = session.client().await?;
     let answer = client.call(&noun.method("Revoke"), json!({ "name": name })).await?;
-    let token = contract::part(&answer, "token").ok_or_else(|| Error::failure("the answer holds no token"))?;
+    let token =
+        contract::part(&answer, "token").ok_or_else(|| Error::failure("the answer holds no token"))?;
     session.store.forget_token(&short_name(&name))?;
     match session.format {
         Some(format) => output::out(&output::resources(noun, std::slice::from_ref(&token), true, format)?)?,
@@ -36,6 +37,7 @@ pub async fn run(session: &Session, args: Args) -> Result {
     if !args.wait {
         return Ok(());
     }
-    let meta = contract::part(&token, "meta").ok_or_else(|| Error::failure("the answer holds no revision"))?;
+    let meta =
+        contract::part(&token, "meta").ok_or_else(|| Error::failure("the answer holds no revision"))?;
     rollout::wait(session, &client, contract::number(&meta, "revision")).await
 }

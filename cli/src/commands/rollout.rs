@@ -30,7 +30,9 @@ pub async fn wait(session: &Session, client: &Client, revision: i64) -> Result {
             let who = if pending.is_empty() { "the control plane".to_owned() } else { pending };
             return Err(Error::new(
                 Exit::Unavailable,
-                format!("revision {revision} is stored, but {who} did not answer in time; see `mcpctl get edges`"),
+                format!(
+                    "revision {revision} is stored, but {who} did not answer in time; see `mcpctl get edges`"
+                ),
             ));
         }
     }
@@ -72,7 +74,9 @@ impl Rollout {
         let refusals: Vec<_> = contract::parts(&edge, "refusals")
             .iter()
             .filter_map(|refusal| contract::part(refusal, "refusal"))
-            .map(|refusal| format!("{}: {}", contract::text(&refusal, "name"), contract::text(&refusal, "reason")))
+            .map(|refusal| {
+                format!("{}: {}", contract::text(&refusal, "name"), contract::text(&refusal, "reason"))
+            })
             .collect();
         let line = match state.as_str() {
             "ACKNOWLEDGED" => format!("{name} acknowledged after {} ms", elapsed.as_millis()),

@@ -81,7 +81,10 @@ pub async fn run(session: &Session, args: Args) -> Result {
     let noun = Noun::of_word(noun);
     let Fields { mut body, mask } = fields;
     if mask.is_empty() {
-        return Err(Error::usage(format!("nothing to change: `mcpctl update {} --help` lists the flags", noun.singular)));
+        return Err(Error::usage(format!(
+            "nothing to change: `mcpctl update {} --help` lists the flags",
+            noun.singular
+        )));
     }
     body.insert("name".into(), noun.full_name(&name)?.into());
     if let Some(etag) = args.etag {

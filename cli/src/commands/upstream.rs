@@ -37,7 +37,8 @@ pub async fn refresh(session: &Session, args: RefreshArgs) -> Result {
     let spinner = Spinner::start(format!("asking {}", args.name));
     let answer = client.call(&noun.method("Refresh"), json!({ "name": noun.full_name(&args.name)? })).await;
     drop(spinner);
-    let item = contract::part(&answer?, noun.singular).ok_or_else(|| Error::failure("the answer holds no upstream"))?;
+    let item = contract::part(&answer?, noun.singular)
+        .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
     output::out(&output::resources(noun, std::slice::from_ref(&item), true, session.format())?)?;
     ready(&contract::to_json(&item)["status"], &args.name)
 }
@@ -58,7 +59,8 @@ pub async fn probe(session: &Session, args: ProbeArgs) -> Result {
     let spinner = Spinner::start(format!("asking {}", args.target));
     let answer = client.call(&noun.method("Probe"), request).await;
     drop(spinner);
-    let status = contract::part(&answer?, "status").ok_or_else(|| Error::failure("the answer holds no status"))?;
+    let status =
+        contract::part(&answer?, "status").ok_or_else(|| Error::failure("the answer holds no status"))?;
     let format = if session.format() == Format::Json { Format::Json } else { Format::Yaml };
     output::out(&output::message(&status, format)?)?;
     ready(&contract::to_json(&status), &args.target)
@@ -71,9 +73,9 @@ fn ready(status: &Value, name: &str) -> Result {
         Some("UPSTREAM_STATE_UNAUTHORIZED") => {
             Err(Error::new(Exit::Refused, format!("{name} refuses the credential: {reason}")))
         }
-        Some("UPSTREAM_STATE_INCOMPATIBLE") => {
-            Err(Error::failure(format!("{name} is no MCP server: {reason}; is the path right, such as /mcp?")))
-        }
+        Some("UPSTREAM_STATE_INCOMPATIBLE") => Err(Error::failure(format!(
+            "{name} is no MCP server: {reason}; is the path right, such as /mcp?"
+        ))),
         _ => Err(Error::new(Exit::Unavailable, format!("{name} does not answer: {reason}"))),
     }
 }
@@ -86,9 +88,12 @@ pub fn tell(upstream: &DynamicMessage) {
     match ready(status, id) {
         Ok(()) => {
             let count = |key: &str| status[key].as_i64().unwrap_or_default();
-            let (tools, resources, prompts) = (count("toolCount"), count("resourceCount"), count("promptCount"));
+            let (tools, resources, prompts) =
+                (count("toolCount"), count("resourceCount"), count("promptCount"));
             output::say(format!("ready: {tools} tools, {resources} resources, {prompts} prompts"));
         }
-        Err(error) => output::say(format!("note: {error}. It is asked again by and by; `mcpctl refresh upstream {id}` asks now")),
+        Err(error) => output::say(format!(
+            "note: {error}. It is asked again by and by; `mcpctl refresh upstream {id}` asks now"
+        )),
     }
 }

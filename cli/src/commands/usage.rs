@@ -39,7 +39,8 @@ pub async fn run(session: &Session, args: Args) -> Result {
         }
     }
     let client = session.client().await?;
-    let answer = client.call("trunkline.telemetry.v1.UsageService/QueryUsage", Value::Object(request)).await?;
+    let answer =
+        client.call("trunkline.telemetry.v1.UsageService/QueryUsage", Value::Object(request)).await?;
     match session.format() {
         Format::Table | Format::Name => output::out(&render(&contract::to_json(&answer))),
         format => output::out(&output::message(&answer, format)?),
@@ -48,7 +49,8 @@ pub async fn run(session: &Session, args: Args) -> Result {
 
 fn render(answer: &Value) -> String {
     let records = answer["records"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let titles = ["SERVER", "TOKEN", "METHOD", "TARGET", "OUTCOME", "CALLS", "MEAN MS"].map(str::to_owned).to_vec();
+    let titles =
+        ["SERVER", "TOKEN", "METHOD", "TARGET", "OUTCOME", "CALLS", "MEAN MS"].map(str::to_owned).to_vec();
     table::lines(titles, records.iter().map(row))
 }
 
@@ -60,7 +62,15 @@ fn row(record: &Value) -> Vec<String> {
     let mean = number("durationUs") / number("calls").max(1.0) / 1_000.0;
     let names = ["server", "token"].map(|key| short_name(&text(key)));
     let [server, token] = names;
-    vec![server, token, text("method"), short_name(&text("target")), outcome, text("calls"), format!("{mean:.1}")]
+    vec![
+        server,
+        token,
+        text("method"),
+        short_name(&text("target")),
+        outcome,
+        text("calls"),
+        format!("{mean:.1}"),
+    ]
 }
 
 #[cfg(test)]

@@ -59,7 +59,8 @@ pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Resul
             false => json(&documents),
         };
     }
-    let texts: Result<Vec<_>> = documents.into_iter().map(|document| yaml(&Value::Mapping(document))).collect();
+    let texts: Result<Vec<_>> =
+        documents.into_iter().map(|document| yaml(&Value::Mapping(document))).collect();
     Ok(texts?.join("---\n"))
 }
 

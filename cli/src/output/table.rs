@@ -81,7 +81,13 @@ impl Cell {
             Self::Text => plain(value),
             Self::Id => short_name(&plain(value)),
             Self::Line => line(&plain(value)),
-            Self::Number => if value.is_null() { "0".into() } else { plain(value) },
+            Self::Number => {
+                if value.is_null() {
+                    "0".into()
+                } else {
+                    plain(value)
+                }
+            }
             Self::Enum(prefix) => match value.as_str() {
                 Some(name) => name.trim_start_matches(prefix).to_lowercase().replace('_', "-"),
                 None => "unknown".into(),
@@ -129,7 +135,8 @@ fn moment(value: &Value) -> Option<OffsetDateTime> {
 
 fn eras(probe: &Value) -> String {
     let legacy = probe["legacy"]["version"].as_str();
-    let modern = probe["modern"]["versions"].as_array().and_then(|versions| versions.iter().max_by_key(|v| plain(v)));
+    let modern =
+        probe["modern"]["versions"].as_array().and_then(|versions| versions.iter().max_by_key(|v| plain(v)));
     let modern = modern.and_then(Value::as_str);
     [legacy, modern].into_iter().flatten().collect::<Vec<_>>().join(",")
 }
@@ -165,37 +172,49 @@ mod tests {
 
     #[test]
     fn upstreams() {
-        insta::assert_snapshot!(check("upstreams", json!([
-            {"name": "upstreams/time", "http": {"url": "http://127.0.0.1:9000/mcp"},
-             "meta": {"createTime": "2027-01-15T05:00:00Z"},
-             "status": {"state": "UPSTREAM_STATE_READY", "toolCount": 2,
-                        "probe": {"legacy": {"version": "2025-06-18"}, "modern": {"versions": ["2026-07-28"]}}}},
-            {"name": "upstreams/down", "http": {"url": "https://down.example/mcp"},
-             "status": {"state": "UPSTREAM_STATE_UNREACHABLE", "reason": "connection refused"}},
-        ])));
+        insta::assert_snapshot!(check(
+            "upstreams",
+            json!([
+                {"name": "upstreams/time", "http": {"url": "http://127.0.0.1:9000/mcp"},
+                 "meta": {"createTime": "2027-01-15T05:00:00Z"},
+                 "status": {"state": "UPSTREAM_STATE_READY", "toolCount": 2,
+                            "probe": {"legacy": {"version": "2025-06-18"}, "modern": {"versions": ["2026-07-28"]}}}},
+                {"name": "upstreams/down", "http": {"url": "https://down.example/mcp"},
+                 "status": {"state": "UPSTREAM_STATE_UNREACHABLE", "reason": "connection refused"}},
+            ])
+        ));
     }
 
     #[test]
     fn tokens() {
-        insta::assert_snapshot!(check("tokens", json!([
-            {"name": "tokens/laptop", "scope": {"servers": ["servers/dev"], "tools": ["*"]},
-             "expireTime": "2027-02-15T05:00:00Z", "meta": {"createTime": "2027-01-15T07:59:00Z"}},
-            {"name": "tokens/old", "scope": {"servers": ["*"], "tools": ["time_*", "git_*"]},
-             "revokeTime": "2027-01-01T00:00:00Z"},
-        ])));
+        insta::assert_snapshot!(check(
+            "tokens",
+            json!([
+                {"name": "tokens/laptop", "scope": {"servers": ["servers/dev"], "tools": ["*"]},
+                 "expireTime": "2027-02-15T05:00:00Z", "meta": {"createTime": "2027-01-15T07:59:00Z"}},
+                {"name": "tokens/old", "scope": {"servers": ["*"], "tools": ["time_*", "git_*"]},
+                 "revokeTime": "2027-01-01T00:00:00Z"},
+            ])
+        ));
     }
 
     #[test]
     fn tools_and_edges() {
-        insta::assert_snapshot!(check("tools", json!([
-            {"name": "upstreams/time/tools/now", "title": "Now", "description": "Tells the time.\nIn UTC."},
-            {"name": "upstreams/time/tools/a%2Fb", "staleTime": "2027-01-01T00:00:00Z", "disabled": true},
-        ])));
-        insta::assert_snapshot!(check("edges", json!([
-            {"name": "edges/e1", "connected": true, "stateTime": "2027-01-15T07:00:00Z", "sentRevision": "12",
-             "ackedRevision": "11", "lag": "0.250s", "clientAddress": "http://127.0.0.1:4444", "version": "0.1.0",
-             "refusals": [{"refusal": {"name": "servers/dev", "reason": "bad"}}]},
-        ])));
+        insta::assert_snapshot!(check(
+            "tools",
+            json!([
+                {"name": "upstreams/time/tools/now", "title": "Now", "description": "Tells the time.\nIn UTC."},
+                {"name": "upstreams/time/tools/a%2Fb", "staleTime": "2027-01-01T00:00:00Z", "disabled": true},
+            ])
+        ));
+        insta::assert_snapshot!(check(
+            "edges",
+            json!([
+                {"name": "edges/e1", "connected": true, "stateTime": "2027-01-15T07:00:00Z", "sentRevision": "12",
+                 "ackedRevision": "11", "lag": "0.250s", "clientAddress": "http://127.0.0.1:4444", "version": "0.1.0",
+                 "refusals": [{"refusal": {"name": "servers/dev", "reason": "bad"}}]},
+            ])
+        ));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use mcpctl::bridge::connect::{self, Target};
 use mcpctl::context::Secret;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf,
+};
 use tokio::task::JoinHandle;
 
 use crate::support::{call, expose, expose_at};
@@ -49,7 +51,10 @@ async fn calls_progress_and_questions_pass_both_ways() {
     host.send(call(json!("c"), "count", json!({"progressToken": "t"}))).await;
     for step in 0..3 {
         let notice = host.next().await;
-        assert_eq!((&notice["params"]["progressToken"], &notice["params"]["progress"]), (&json!("t"), &json!(step)));
+        assert_eq!(
+            (&notice["params"]["progressToken"], &notice["params"]["progress"]),
+            (&json!("t"), &json!(step))
+        );
     }
     assert_eq!(host.next().await["result"]["content"][0]["text"], "counted");
 

@@ -12,8 +12,10 @@ async fn clients_with_the_same_ids_share_one_child() {
     let running = expose(&[]).await;
     let (a, b) = (Peer::open(&running.url(), json!({})).await, Peer::open(&running.url(), json!({})).await);
     let meta = json!({"progressToken": "mine"});
-    let (first, second) =
-        tokio::join!(a.call(json!("same"), "count", meta.clone()), b.call(json!("same"), "count", meta.clone()));
+    let (first, second) = tokio::join!(
+        a.call(json!("same"), "count", meta.clone()),
+        b.call(json!("same"), "count", meta.clone())
+    );
     for response in [first, second] {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let messages = events(&response.text().await.unwrap());
@@ -43,7 +45,8 @@ async fn sessions_begin_and_end() {
 
     let status = async |session: Option<&str>, version: Option<&str>| {
         let mut request = post(&peer.http, &peer.url, &ping.to_string());
-        request = session.map_or(request.try_clone().unwrap(), |session| request.header("mcp-session-id", session));
+        request =
+            session.map_or(request.try_clone().unwrap(), |session| request.header("mcp-session-id", session));
         let request = match version {
             Some(version) => request.header("mcp-protocol-version", version),
             None => request,
@@ -78,7 +81,8 @@ async fn what_is_malformed_or_comes_under_a_foreign_name_is_refused() {
     assert_eq!(status("x", "y", "[]").await, 400);
     let text = http.post(running.url()).header("content-type", "text/plain").body(ping).send().await.unwrap();
     assert_eq!(text.status(), 415);
-    let large = http.post(running.url()).header("content-type", "application/json").body(vec![b' '; 17 << 20]);
+    let large =
+        http.post(running.url()).header("content-type", "application/json").body(vec![b' '; 17 << 20]);
     assert_eq!(large.send().await.unwrap().status(), 413);
     running.stop().await;
 }
@@ -86,8 +90,10 @@ async fn what_is_malformed_or_comes_under_a_foreign_name_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_reaches_the_client_that_is_being_served() {
     let running = expose(&[]).await;
-    let (able, unable) =
-        (Peer::open(&running.url(), json!({"elicitation": {}})).await, Peer::open(&running.url(), json!({})).await);
+    let (able, unable) = (
+        Peer::open(&running.url(), json!({"elicitation": {}})).await,
+        Peer::open(&running.url(), json!({})).await,
+    );
     let refused: Value = unable.call(json!(1), "ask", json!({})).await.json().await.unwrap();
     assert!(refused["result"]["content"][0]["text"].as_str().unwrap().contains("-32601"), "{refused}");
 
@@ -120,9 +126,12 @@ async fn a_call_can_be_cancelled_and_changes_are_told() {
     }
 
     let started = Instant::now();
-    let sleeping = tokio::spawn(peer.post(&call(json!("long"), "sleep", json!({}))).timeout(Duration::from_secs(3)).send());
+    let sleeping = tokio::spawn(
+        peer.post(&call(json!("long"), "sleep", json!({}))).timeout(Duration::from_secs(3)).send(),
+    );
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "long"}});
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "long"}});
     assert_eq!(peer.post(&cancel).send().await.unwrap().status(), 202);
     // A cancelled call is not answered; the others are.
     assert!(sleeping.await.unwrap().is_err());
@@ -149,7 +158,8 @@ async fn a_modern_child_is_offered_in_both_eras() {
     let http = reqwest::Client::new();
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}, "progressToken": 5});
     let ask = async |name: &str, body: Value| {
-        let request = post(&http, &running.url(), &body.to_string()).header("mcp-protocol-version", "2026-07-28");
+        let request =
+            post(&http, &running.url(), &body.to_string()).header("mcp-protocol-version", "2026-07-28");
         let request = request.header("mcp-method", body["method"].as_str().unwrap()).header("mcp-name", name);
         request.send().await.unwrap()
     };
@@ -175,7 +185,8 @@ async fn a_legacy_child_says_so_to_modern_clients() {
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": meta}});
     let request = post(&reqwest::Client::new(), &running.url(), &body.to_string());
-    let response = request.header("mcp-protocol-version", "2026-07-28").header("mcp-method", "server/discover").send();
+    let response =
+        request.header("mcp-protocol-version", "2026-07-28").header("mcp-method", "server/discover").send();
     let response = response.await.unwrap();
     assert_eq!(response.status(), 400);
     assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], -32600);

@@ -86,7 +86,8 @@ async fn a_guard_that_is_killed_takes_the_server_along() {
     }
     send(&child, Signal::KILL);
     child.wait().await.unwrap();
-    let server = || alive(&word).into_iter().filter(|(_, c)| c.contains("stdio_server.py")).collect::<Vec<_>>();
+    let server =
+        || alive(&word).into_iter().filter(|(_, c)| c.contains("stdio_server.py")).collect::<Vec<_>>();
     let started = Instant::now();
     while !server().is_empty() {
         assert!(started.elapsed() < Duration::from_secs(3), "left behind: {:?}", server());

@@ -82,5 +82,8 @@ pub(crate) fn post(http: &Client, url: &str, body: &str) -> RequestBuilder {
 
 /// The messages of a stream that ends.
 pub(crate) fn events(text: &str) -> Vec<Value> {
-    text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap()).collect()
+    text.lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! An edge, offered over stdio, for hosts that speak nothing else.
 //!
-//! [`wire`] speaks HTTP for one host; here its lines are taken in, each sent on its way, and answers written out.
+//! [`wire`] speaks HTTP for one host, with the [`headers`] that it wants; here its lines are taken in, each sent on its way, and answers written out.
 //! Messages are relayed byte for byte. When the edge has restarted or lost the session, the host does not notice.
 
+pub mod headers;
 pub mod wire;
 
 use std::collections::HashMap;
@@ -79,13 +80,16 @@ impl Host {
         let message = match Envelope::parse(&line) {
             Ok(message) => message,
             Err(error) => {
-                return self.wire.tell(mcp::error::render(None, error.code(), &error.to_string(), None)).await;
+                return self
+                    .wire
+                    .tell(mcp::error::render(None, error.code(), &error.to_string(), None))
+                    .await;
             }
         };
         let method = message.method.as_deref().unwrap_or_default();
         match message.kind() {
             Kind::Request if method == "initialize" => self.wire.initialize(line.clone()).await,
-            Kind::Notification if wire::is_modern(&message) && method == "notifications/cancelled" => {
+            Kind::Notification if headers::is_modern(&message) && method == "notifications/cancelled" => {
                 self.cancel(&message);
             }
             Kind::Notification => self.wire.send(line.clone()).await,
@@ -109,7 +113,8 @@ impl Host {
 
     /// In the modern era, closing the stream of a request is what cancels it.
     fn cancel(&self, message: &Envelope<'_>) {
-        let id = message.params.and_then(|params| json::members(params, ["requestId"]).ok().and_then(|[id]| id));
+        let id =
+            message.params.and_then(|params| json::members(params, ["requestId"]).ok().and_then(|[id]| id));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = id.and_then(|id| running.remove(id)) {
             task.abort();

@@ -3,21 +3,21 @@
 //! It keeps the session alive: an edge that is away for a while is waited for, and a session that the edge no longer
 //! knows is opened again with the host's own `initialize`.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use mcp::header::{ACCEPT_BOTH, EVENT_STREAM, JSON, METHOD, MirroredParam, NAME, PROTOCOL_VERSION, SESSION_ID};
+use http::{HeaderValue, Method, StatusCode, header};
+use mcp::header::{ACCEPT_BOTH, EVENT_STREAM, JSON, PROTOCOL_VERSION, SESSION_ID};
 use mcp::message::{Envelope, Kind};
-use mcp::{json, meta, sse};
+use mcp::{json, sse};
 use reqwest::{RequestBuilder, Response};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::MAX_MESSAGE_BYTES;
+use crate::bridge::connect::headers::{Tools, is_modern};
 use crate::context::Secret;
 use crate::error::{Error, Result};
 use crate::output::say;
@@ -26,8 +26,6 @@ use crate::output::say;
 const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(5);
-/// Tools whose mirrored parameters are remembered.
-const MAX_TOOLS: usize = 10_000;
 /// The codes of our own errors.
 const EDGE_AWAY: i64 = -31_010;
 const EDGE_REFUSED: i64 = -31_011;
@@ -49,7 +47,7 @@ pub struct Wire {
     session: Mutex<Session>,
     /// Held while a session is being opened, so that many who miss it open one.
     opening: tokio::sync::Mutex<()>,
-    tools: Mutex<HashMap<String, Vec<MirroredParam>>>,
+    tools: Tools,
     closing: CancellationToken,
 }
 
@@ -126,7 +124,9 @@ impl Wire {
                 Failure::Away(why) => (EDGE_AWAY, format!("{} does not answer: {why}", self.origin())),
                 Failure::SessionLost => (EDGE_REFUSED, "the session is lost".into()),
                 // A listen is never over by itself: it goes on with the edge that is there next.
-                Failure::Final(_) if method == "subscriptions/listen" && started.elapsed() > delay => continue,
+                Failure::Final(_) if method == "subscriptions/listen" && started.elapsed() > delay => {
+                    continue;
+                }
                 Failure::Final(why) => (EDGE_REFUSED, why),
             };
             return match message.kind() {
@@ -159,7 +159,8 @@ impl Wire {
 
     /// A request with the credential, and with the session where there is one.
     fn request(&self, method: Method) -> RequestBuilder {
-        let request = self.http.request(method, self.target.url.clone()).bearer_auth(self.target.bearer.expose());
+        let request =
+            self.http.request(method, self.target.url.clone()).bearer_auth(self.target.bearer.expose());
         let Session { id, version, .. } = self.session().clone();
         let request = match id {
             Some(id) => request.header(SESSION_ID, id),
@@ -174,11 +175,12 @@ impl Wire {
     async fn exchange(&self, line: &Bytes, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
         let request = if is_modern(message) {
             let request = self.http.post(self.target.url.clone()).bearer_auth(self.target.bearer.expose());
-            request.headers(self.modern_headers(message))
+            request.headers(self.tools.headers(message))
         } else {
             self.request(Method::POST)
         };
-        let request = request.header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH).body(line.clone());
+        let request =
+            request.header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH).body(line.clone());
         let response = request.send().await.map_err(failure)?;
         if response.status() == StatusCode::NOT_FOUND && !is_modern(message) && self.session().id.is_some() {
             return Err(Failure::SessionLost);
@@ -196,7 +198,11 @@ impl Wire {
         self.relay_json(response, message).await
     }
 
-    async fn relay_json(&self, response: Response, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
+    async fn relay_json(
+        &self,
+        response: Response,
+        message: &Envelope<'_>,
+    ) -> std::result::Result<(), Failure> {
         let is_json = content_type(&response).starts_with(JSON);
         if !is_json {
             return Err(self.refused(response).await);
@@ -208,12 +214,18 @@ impl Wire {
                 self.tell(body.clone()).await;
                 Ok(())
             }
-            Ok(answer) => Err(Failure::Final(said(&answer).unwrap_or_else(|| "the edge answered something else".into()))),
+            Ok(answer) => Err(Failure::Final(
+                said(&answer).unwrap_or_else(|| "the edge answered something else".into()),
+            )),
             Err(error) => Err(Failure::Final(format!("the edge's answer cannot be read: {error}"))),
         }
     }
 
-    async fn relay_events(&self, response: Response, message: &Envelope<'_>) -> std::result::Result<(), Failure> {
+    async fn relay_events(
+        &self,
+        response: Response,
+        message: &Envelope<'_>,
+    ) -> std::result::Result<(), Failure> {
         let mut decoder = sse::Decoder::new(MAX_MESSAGE_BYTES);
         let mut chunks = response.bytes_stream();
         let broken = || Failure::Final("the connection broke before the answer came".into());
@@ -251,7 +263,8 @@ impl Wire {
         }
         let line = initialize.ok_or(Failure::SessionLost)?;
         (self.session().id, self.session().version) = (None, None);
-        let request = self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
+        let request =
+            self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
         let response = request.body(line).send().await.map_err(failure)?;
         if !response.status().is_success() {
             return Err(self.refused(response).await);
@@ -261,7 +274,8 @@ impl Wire {
         let answer = Envelope::parse(&result).map_err(|error| Failure::Final(error.to_string()))?;
         self.note_version(answer.result);
         let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        let request = self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
+        let request =
+            self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
         request.body(done).send().await.map_err(failure)?;
         self.session().generation += 1;
         say("the edge had forgotten the session: opened it again");
@@ -276,8 +290,10 @@ impl Wire {
     }
 
     fn note_version(&self, result: Option<&str>) {
-        let version = result.and_then(|result| json::members(result, ["protocolVersion"]).ok().and_then(|[raw]| raw));
-        let version = version.and_then(|raw| json::string(raw).ok()).and_then(|text| HeaderValue::from_str(&text).ok());
+        let version =
+            result.and_then(|result| json::members(result, ["protocolVersion"]).ok().and_then(|[raw]| raw));
+        let version =
+            version.and_then(|raw| json::string(raw).ok()).and_then(|text| HeaderValue::from_str(&text).ok());
         self.session().version = version;
     }
 
@@ -288,52 +304,9 @@ impl Wire {
                 self.note_version(answer.result);
                 self.session().generation += 1;
             }
-            Some("tools/list") if is_modern(message) => self.note_tools(answer.result),
+            Some("tools/list") if is_modern(message) => self.tools.learn(answer.result),
             _ => {}
         }
-    }
-
-    fn note_tools(&self, result: Option<&str>) {
-        let Some([Some(list)]) = result.and_then(|result| json::members(result, ["tools"]).ok()) else { return };
-        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        // What cannot be read here is the host's to complain about.
-        let _ = json::each_element::<json::JsonError>(list, |tool| {
-            let [name, schema] = json::members(tool, ["name", "inputSchema"])?;
-            let (Some(name), Some(schema)) = (name, schema) else { return Ok(()) };
-            let params = mcp::header::mirrored_params(schema).unwrap_or_default();
-            if tools.len() < MAX_TOOLS || params.is_empty() {
-                tools.insert(json::string(name)?.into_owned(), params);
-            }
-            Ok(())
-        });
-        tools.retain(|_, params| !params.is_empty());
-    }
-
-    fn modern_headers(&self, message: &Envelope<'_>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        let method = message.method.as_deref().unwrap_or_default();
-        let mut put = |name: &'static str, value: HeaderValue| {
-            headers.insert(HeaderName::from_static(name), value);
-        };
-        if let Some(version) = meta_version(message).and_then(|version| HeaderValue::from_str(&version).ok()) {
-            put(PROTOCOL_VERSION, version);
-        }
-        if let Ok(method) = HeaderValue::from_str(method) {
-            put(METHOD, method);
-        }
-        let member = mcp::method::Method::parse(method).and_then(|method| method.mirrored_target().member());
-        let params = message.params.unwrap_or("{}");
-        let named = member.and_then(|member| json::members(params, [member]).ok().and_then(|[raw]| raw));
-        let named = named.and_then(|raw| json::string(raw).ok());
-        if let Some(named) = &named {
-            put(NAME, mcp::header::encode_value(named));
-        }
-        if let (Some(tool), Ok([Some(arguments)])) = (named, json::members(params, ["arguments"])) {
-            let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-            let mirrored = tools.get(tool.as_ref()).and_then(|known| mcp::header::mirror(arguments, known).ok());
-            headers.extend(mirrored.into_iter().flatten());
-        }
-        headers
     }
 
     /// The stream of what belongs to no call, for as long as the session lasts.
@@ -385,23 +358,17 @@ impl Wire {
         let body = response.bytes().await.unwrap_or_default();
         let why = Envelope::parse(&body).ok().as_ref().and_then(said);
         let hint = match status {
-            StatusCode::UNAUTHORIZED => "; the token is not valid here any more: `mcpctl create token` makes another",
+            StatusCode::UNAUTHORIZED => {
+                "; the token is not valid here any more: `mcpctl create token` makes another"
+            }
             StatusCode::NOT_FOUND => "; is there such a server, and may the token call it?",
             _ => "",
         };
-        Failure::Final(format!("the edge answered {status}{}{hint}", why.map_or(String::new(), |why| format!(": {why}"))))
+        Failure::Final(format!(
+            "the edge answered {status}{}{hint}",
+            why.map_or(String::new(), |why| format!(": {why}"))
+        ))
     }
-}
-
-/// Whether a message is of the modern era: it names its revision itself.
-pub fn is_modern(message: &Envelope<'_>) -> bool {
-    meta_version(message).is_some()
-}
-
-fn meta_version(message: &Envelope<'_>) -> Option<String> {
-    let [meta] = json::members(message.params?, [meta::META]).ok()?;
-    let [version] = json::members(meta?, [meta::PROTOCOL_VERSION]).ok()?;
-    Some(json::string(version?).ok()?.into_owned())
 }
 
 fn said(answer: &Envelope<'_>) -> Option<String> {
@@ -442,13 +409,15 @@ async fn first_message(response: Response) -> std::result::Result<Bytes, Failure
 
 /// What the host is to ask for again, of the kinds whose changes the edge tells.
 fn changes(result: Option<&str>) -> Vec<Bytes> {
-    let capabilities = result.and_then(|result| json::members(result, ["capabilities"]).ok().and_then(|[raw]| raw));
+    let capabilities =
+        result.and_then(|result| json::members(result, ["capabilities"]).ok().and_then(|[raw]| raw));
     let kinds = ["tools", "resources", "prompts"];
     let offered = capabilities.and_then(|raw| json::members(raw, kinds).ok()).unwrap_or_default();
     let tells = |offer: Option<&str>| {
         let told = offer.and_then(|offer| json::members(offer, ["listChanged"]).ok().and_then(|[raw]| raw));
         told == Some("true")
     };
-    let notice = |kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#));
+    let notice =
+        |kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#));
     kinds.into_iter().zip(offered).filter(|(_, offer)| tells(*offer)).map(|(kind, _)| notice(kind)).collect()
 }

@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mcp::json;
 use mcp::message::Envelope;
-use mcp::meta;
-use mcp::revision::{Era, Revision};
+use mcp::revision::Era;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::{Child, Program};
 use crate::bridge::expose::Settings;
+use crate::bridge::expose::greeting::{Facts, changes, greet};
 use crate::bridge::expose::relay::{CallId, ClientId, Delivery, Relay};
 use crate::output::say;
 
@@ -26,15 +25,6 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 const WELL_AFTER: Duration = Duration::from_secs(60);
 /// The code of our own error for calls that the child's end cut off.
 const CHILD_ENDED: i64 = -31_002;
-
-/// What the child said of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// The result of `initialize` or `server/discover`, as it sent it.
-    pub result: String,
-    /// The revision that is spoken with it.
-    pub revision: Revision,
-}
 
 /// Why there is no child to talk to.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -131,7 +121,12 @@ impl Backend {
     }
 
     /// Sends a request on; its answer, and what comes before, arrive on the receiver. `None`: too much is waiting.
-    pub fn call(&self, client: ClientId, source: &[u8], message: &Envelope<'_>) -> Option<mpsc::Receiver<Item>> {
+    pub fn call(
+        &self,
+        client: ClientId,
+        source: &[u8],
+        message: &Envelope<'_>,
+    ) -> Option<mpsc::Receiver<Item>> {
         let mut state = self.lock();
         let (sender, receiver) = mpsc::channel(QUEUE);
         if state.relay.keeps_subscription(client, message) {
@@ -319,91 +314,10 @@ impl State {
         self.input = None;
         for (call, id) in self.relay.fail_all() {
             if let Some(sender) = self.calls.remove(&call) {
-                let error = mcp::error::render(Some(&id), CHILD_ENDED, "the server ended before it answered", None);
+                let error =
+                    mcp::error::render(Some(&id), CHILD_ENDED, "the server ended before it answered", None);
                 let _ = sender.try_send(Item::Answer(error));
             }
         }
     }
-}
-
-impl Facts {
-    /// Who it is, for people.
-    pub fn describe(&self) -> String {
-        let info = |object: &str| {
-            let [name, version] = json::members(object, ["name", "version"]).ok()?;
-            let text = |raw: Option<&str>| Some(json::string(raw?).ok()?.into_owned());
-            Some(format!("{} {}", text(name)?, text(version).unwrap_or_default()))
-        };
-        let [legacy, meta] = json::members(&self.result, ["serverInfo", meta::META]).unwrap_or_default();
-        let modern = meta.and_then(|meta| json::members(meta, [meta::SERVER_INFO]).ok().and_then(|[info]| info));
-        let who = legacy.or(modern).and_then(info).unwrap_or_else(|| "a server without a name".into());
-        format!("{who}, {}", self.revision.as_str())
-    }
-}
-
-/// Greets a fresh child: `initialize`, or `server/discover`. `None`: it ended; `Err`: it said no.
-pub async fn greet(child: &mut Child, era: Era) -> Option<Result<Facts, String>> {
-    child.input.send(greeting(era)).await.ok()?;
-    loop {
-        let line = child.output.recv().await?;
-        let Ok(message) = Envelope::parse(&line) else { continue };
-        if message.id != Some("0") || message.method.is_some() {
-            continue;
-        }
-        let Some(result) = message.result else {
-            return Some(Err(message.error.and_then(said).unwrap_or_else(|| "it refused".into())));
-        };
-        let Some(revision) = revision(era, result) else {
-            return Some(Err("it speaks no revision that is known here".into()));
-        };
-        if era == Era::Legacy {
-            let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-            child.input.send(done).await.ok()?;
-        }
-        return Some(Ok(Facts { result: result.to_owned(), revision }));
-    }
-}
-
-fn said(error: &str) -> Option<String> {
-    let [message] = json::members(error, ["message"]).ok()?;
-    Some(json::string(message?).ok()?.into_owned())
-}
-
-/// Sampling and elicitation are declared for all: a client that has not declared them is never asked, because the
-/// relay answers for it.
-fn greeting(era: Era) -> Bytes {
-    let info = concat!(r#"{"name":"mcpctl","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
-    Bytes::from(match era {
-        Era::Legacy => format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{{"sampling":{{}},"elicitation":{{}}}},"clientInfo":{info}}}}}"#,
-            Revision::LATEST_LEGACY.as_str()
-        ),
-        Era::Modern => format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"server/discover","params":{{"_meta":{{"{}":"{}","{}":{{}},"{}":{info}}}}}}}"#,
-            meta::PROTOCOL_VERSION,
-            Revision::LATEST.as_str(),
-            meta::CLIENT_CAPABILITIES,
-            meta::CLIENT_INFO,
-        ),
-    })
-}
-
-fn revision(era: Era, result: &str) -> Option<Revision> {
-    let [legacy, modern] = json::members(result, ["protocolVersion", "supportedVersions"]).ok()?;
-    match era {
-        Era::Legacy => Revision::parse(&json::string(legacy?).ok()?).filter(|r| r.era() == Era::Legacy),
-        Era::Modern => {
-            let versions: Vec<String> = serde_json::from_str(modern?).ok()?;
-            versions.iter().filter_map(|date| Revision::parse(date)).filter(|r| r.era() == Era::Modern).max()
-        }
-    }
-}
-
-/// The notices that tell clients to list again, of the kinds that the child offers.
-fn changes(result: &str) -> Vec<Bytes> {
-    let Ok([Some(capabilities)]) = json::members(result, ["capabilities"]) else { return Vec::new() };
-    let kinds = ["tools", "resources", "prompts"];
-    let offered = json::members(capabilities, kinds).unwrap_or_default();
-    let notice = |kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#));
-    kinds.into_iter().zip(offered).filter(|(_, offered)| offered.is_some()).map(|(kind, _)| notice(kind)).collect()
 }

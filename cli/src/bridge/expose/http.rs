@@ -9,7 +9,9 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use mcp::error::{HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render};
+use mcp::error::{
+    HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render,
+};
 use mcp::header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, decode_value};
 use mcp::json;
 use mcp::message::{Envelope, Kind};
@@ -19,14 +21,16 @@ use mcp::revision::{Era, Revision};
 use tokio::sync::mpsc;
 
 use crate::bridge::expose::Shared;
-use crate::bridge::expose::backend::{Backend, Facts, Item, Unready};
+use crate::bridge::expose::backend::{Backend, Item, Unready};
+use crate::bridge::expose::greeting::Facts;
 use crate::bridge::expose::relay::ClientId;
 use crate::bridge::expose::reply::{self, Accepts, Exchange, Waiting};
 
 /// The largest body of a request.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 
-type Refusal = Response;
+/// Boxed: a response is large, and refusals are rare.
+type Refusal = Box<Response>;
 
 /// The one route.
 pub fn router(shared: Arc<Shared>) -> Router {
@@ -44,13 +48,15 @@ async fn check_names(State(shared): State<Arc<Shared>>, request: Request, next: 
     let host = headers.get(header::HOST).map(|value| value.to_str().unwrap_or_default());
     let host = host.or_else(|| request.uri().authority().map(|a| a.as_str())).unwrap_or_default();
     if !is_allowed(&shared.hosts, host) {
-        return (StatusCode::MISDIRECTED_REQUEST, "this Host is not served here (--allow-host adds one)\n").into_response();
+        return (StatusCode::MISDIRECTED_REQUEST, "this Host is not served here (--allow-host adds one)\n")
+            .into_response();
     }
     let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("?"));
     if let Some(origin) = origin
         && !origin.split_once("://").is_some_and(|(_, host)| is_allowed(&shared.hosts, host))
     {
-        return (StatusCode::FORBIDDEN, "this Origin is not served here (--allow-host adds one)\n").into_response();
+        return (StatusCode::FORBIDDEN, "this Origin is not served here (--allow-host adds one)\n")
+            .into_response();
     }
     next.run(request).await
 }
@@ -58,23 +64,28 @@ async fn check_names(State(shared): State<Arc<Shared>>, request: Request, next: 
 fn is_allowed(hosts: &[String], authority: &str) -> bool {
     let Ok(authority) = authority.parse::<http::uri::Authority>() else { return false };
     let host = authority.host().trim_matches(['[', ']']);
-    ["localhost", "127.0.0.1", "::1"].contains(&host) || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+    ["localhost", "127.0.0.1", "::1"].contains(&host)
+        || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
 }
 
 async fn on_post(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     match serve(&shared, &headers, body).await {
-        Ok(response) | Err(response) => response,
+        Ok(response) => response,
+        Err(refusal) => *refusal,
     }
 }
 
 async fn serve(shared: &Shared, headers: &HeaderMap, body: Bytes) -> Result<Response, Refusal> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some(mcp::header::JSON) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n").into_response());
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n").into_response().into());
     }
-    let message = Envelope::parse(&body).map_err(|e| refuse(StatusCode::BAD_REQUEST, None, e.code(), &e.to_string()))?;
+    let message = Envelope::parse(&body)
+        .map_err(|e| refuse(StatusCode::BAD_REQUEST, None, e.code(), &e.to_string()))?;
     let version = text(headers, PROTOCOL_VERSION);
-    let header_is_modern = version.and_then(Revision::parse).is_some_and(|revision| revision.era() == Era::Modern);
+    let header_is_modern =
+        version.and_then(Revision::parse).is_some_and(|revision| revision.era() == Era::Modern);
     match meta_version(&message) {
         Some(version) => modern(shared, headers, &body, &message, &version).await,
         None if header_is_modern => {
@@ -85,7 +96,12 @@ async fn serve(shared: &Shared, headers: &HeaderMap, body: Bytes) -> Result<Resp
     }
 }
 
-async fn legacy(shared: &Shared, headers: &HeaderMap, body: &Bytes, message: &Envelope<'_>) -> Result<Response, Refusal> {
+async fn legacy(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: &Bytes,
+    message: &Envelope<'_>,
+) -> Result<Response, Refusal> {
     let method = message.method.as_deref();
     if method == Some("initialize") && message.kind() == Kind::Request {
         return initialize(shared, message).await;
@@ -98,7 +114,9 @@ async fn legacy(shared: &Shared, headers: &HeaderMap, body: &Bytes, message: &En
             Ok(StatusCode::ACCEPTED.into_response())
         }
         Kind::Response if backend.respond(client, body, message) => Ok(StatusCode::ACCEPTED.into_response()),
-        Kind::Response => Err((StatusCode::BAD_REQUEST, "nobody has asked for this\n").into_response()),
+        Kind::Response => {
+            Err((StatusCode::BAD_REQUEST, "nobody has asked for this\n").into_response().into())
+        }
         Kind::Request if method == Some("ping") => {
             let id = message.id.unwrap_or_default();
             Ok(reply::json(StatusCode::OK, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)))
@@ -114,7 +132,8 @@ async fn initialize(shared: &Shared, message: &Envelope<'_>) -> Result<Response,
     let (backend, facts) = legacy_backend(shared, message.id).await?;
     let params = message.params.unwrap_or("{}");
     let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "params cannot be read");
-    let [requested, capabilities] = json::members(params, ["protocolVersion", "capabilities"]).map_err(wrong)?;
+    let [requested, capabilities] =
+        json::members(params, ["protocolVersion", "capabilities"]).map_err(wrong)?;
     let requested = requested.and_then(|raw| json::string(raw).ok()).and_then(|date| Revision::parse(&date));
     // What the child can say, its older siblings could say too: the smaller of both.
     let revision = match requested {
@@ -174,7 +193,7 @@ fn call(
 async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let client = match session(&shared, &headers, None) {
         Ok(client) => client,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     if !accepts(&headers).events {
         return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
@@ -187,7 +206,7 @@ async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
 
 async fn on_delete(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     if let Err(refusal) = session(&shared, &headers, None) {
-        return refusal;
+        return *refusal;
     }
     let client = text(&headers, SESSION_ID).and_then(|id| shared.sessions.close(id));
     if let (Some(client), Some(backend)) = (client, &shared.legacy) {
@@ -205,10 +224,20 @@ fn session(shared: &Shared, headers: &HeaderMap, id: Option<&str>) -> Result<Cli
     if let Some(version) = text(headers, PROTOCOL_VERSION)
         && Revision::parse(version).is_none_or(|revision| revision.era() != Era::Legacy)
     {
-        return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, "this MCP-Protocol-Version is not known"));
+        return Err(refuse(
+            StatusCode::BAD_REQUEST,
+            id,
+            INVALID_REQUEST,
+            "this MCP-Protocol-Version is not known",
+        ));
     }
     shared.sessions.find(session).ok_or_else(|| {
-        refuse(StatusCode::NOT_FOUND, id, INVALID_REQUEST, "this session is not known: begin again with initialize")
+        refuse(
+            StatusCode::NOT_FOUND,
+            id,
+            INVALID_REQUEST,
+            "this session is not known: begin again with initialize",
+        )
     })
 }
 
@@ -217,7 +246,7 @@ async fn legacy_backend(shared: &Shared, id: Option<&str>) -> Result<(Arc<Backen
         let latest = Revision::LATEST.as_str();
         let why = format!("this server speaks {latest} only");
         let data = format!(r#"{{"supported":["{latest}"]}}"#);
-        reply::json(StatusCode::BAD_REQUEST, render(id, UNSUPPORTED_VERSION, &why, Some(&data)))
+        Box::new(reply::json(StatusCode::BAD_REQUEST, render(id, UNSUPPORTED_VERSION, &why, Some(&data))))
     };
     let backend = shared.legacy.as_ref().ok_or_else(no_legacy)?;
     match backend.ready().await {
@@ -238,7 +267,7 @@ fn busy(id: Option<&str>, why: &str) -> Refusal {
 }
 
 fn refuse(status: StatusCode, id: Option<&str>, code: i64, why: &str) -> Refusal {
-    reply::json(status, render(id, code, why, None))
+    Box::new(reply::json(status, render(id, code, why, None)))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -246,7 +275,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 fn accepts(headers: &HeaderMap) -> Accepts {
-    let all = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
+    let all =
+        headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
     let has = |kind: &str| all.contains(kind) || all.contains("*/*");
     let (json, events) = (has("application/json") || has("application/*"), has("text/event-stream"));
     Accepts { json: json || !events, events }
@@ -270,7 +300,9 @@ fn check_headers(headers: &HeaderMap, message: &Envelope<'_>, version: &str) -> 
     if text(headers, METHOD) != Some(method) {
         return Err("Mcp-Method does not say what the body says".into());
     }
-    let Some(member) = Method::parse(method).and_then(|method| method.mirrored_target().member()) else { return Ok(()) };
+    let Some(member) = Method::parse(method).and_then(|method| method.mirrored_target().member()) else {
+        return Ok(());
+    };
     let named = message.params.and_then(|params| json::members(params, [member]).ok().and_then(|[raw]| raw));
     let named = named.and_then(|raw| json::string(raw).ok());
     match headers.get(NAME).map(decode_value) {

@@ -1,9 +1,11 @@
 //! A stdio MCP server, offered over Streamable HTTP.
 //!
-//! [`relay`] maps ids between many clients and one child (pure); [`backend`] keeps the child alive; [`sessions`]
+//! [`relay`] maps ids between many clients and one child (pure); [`greeting`] asks
+//! the child who it is; [`backend`] keeps it alive; [`sessions`]
 //! knows who is there; [`http`] speaks the transport.
 
 pub mod backend;
+pub mod greeting;
 pub mod http;
 pub mod modern;
 pub mod relay;
@@ -78,13 +80,23 @@ pub async fn start(program: Program, settings: Settings) -> Result<Running> {
     let stop = CancellationToken::new();
     let legacy = (settings.eras != Eras::Modern)
         .then(|| Backend::start(program.clone(), Era::Legacy, &settings, stop.clone()));
-    let modern = (settings.eras != Eras::Legacy).then(|| modern::Probed::new(program, settings.clone(), stop.clone()));
+    let modern =
+        (settings.eras != Eras::Legacy).then(|| modern::Probed::new(program, settings.clone(), stop.clone()));
     let mut hosts = settings.hosts;
     hosts.push(address.ip().to_string());
     let shared = Arc::new(Shared { legacy, modern, sessions: Sessions::default(), hosts });
+    tokio::spawn(find_out_eras(shared.clone()));
     let server = axum::serve(listener, http::router(shared.clone()));
     let server = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     Ok(Running { address, shared, stop, server })
+}
+
+/// Asks for the modern era ahead of the first client that does, but not before the command has started once.
+async fn find_out_eras(shared: Arc<Shared>) {
+    if let (Some(legacy), Some(modern)) = (&shared.legacy, &shared.modern) {
+        let _ = legacy.ready().await;
+        modern.is_modern().await;
+    }
 }
 
 impl Running {
@@ -97,7 +109,9 @@ impl Running {
     pub async fn ready(&self) -> Result<String> {
         let backend = match (&self.shared.legacy, &self.shared.modern) {
             (Some(legacy), _) => legacy.clone(),
-            (None, Some(modern)) => modern.backend().await.ok_or_else(|| Error::failure("it is no modern server"))?,
+            (None, Some(modern)) => {
+                modern.backend().await.ok_or_else(|| Error::failure("it is no modern server"))?
+            }
             (None, None) => return Err(Error::usage("no era is offered")),
         };
         match backend.ready().await {

@@ -77,10 +77,14 @@ impl Relay {
 
     /// A client goes: the calls that end with it, and what the child is to be told.
     pub fn close(&mut self, client: ClientId) -> (Vec<CallId>, Vec<Bytes>) {
-        let calls: Vec<_> = self.calls.iter().filter(|(_, call)| call.client == client).map(|(id, _)| *id).collect();
+        let calls: Vec<_> =
+            self.calls.iter().filter(|(_, call)| call.client == client).map(|(id, _)| *id).collect();
         let mut messages: Vec<_> = calls.iter().filter_map(|call| self.cancel(*call)).collect();
-        let asked: Vec<_> = self.asked.extract_if(.., |_, asked| *asked == client).map(|(id, _)| id).collect();
-        messages.extend(asked.iter().map(|id| mcp::error::render(Some(id), CLIENT_GONE, "the client has gone", None)));
+        let asked: Vec<_> =
+            self.asked.extract_if(.., |_, asked| *asked == client).map(|(id, _)| id).collect();
+        messages.extend(
+            asked.iter().map(|id| mcp::error::render(Some(id), CLIENT_GONE, "the client has gone", None)),
+        );
         let left = self.clients.remove(&client).unwrap_or_default().subscriptions;
         for uri in left {
             if !self.is_subscribed(&uri) {
@@ -91,7 +95,12 @@ impl Relay {
     }
 
     /// A request of a client, as the child is to see it.
-    pub fn request(&mut self, client: ClientId, source: &[u8], message: &Envelope<'_>) -> Option<(CallId, Bytes)> {
+    pub fn request(
+        &mut self,
+        client: ClientId,
+        source: &[u8],
+        message: &Envelope<'_>,
+    ) -> Option<(CallId, Bytes)> {
         if self.calls.len() >= MAX_CALLS {
             return None;
         }
@@ -145,7 +154,8 @@ impl Relay {
 
     /// What a fresh child is to be told, so that it knows what the old one knew.
     pub fn resume(&mut self) -> Vec<Bytes> {
-        let uris: BTreeSet<_> = self.clients.values().flat_map(|client| client.subscriptions.clone()).collect();
+        let uris: BTreeSet<_> =
+            self.clients.values().flat_map(|client| client.subscriptions.clone()).collect();
         uris.iter().map(|uri| own_request(self.next(), "resources/subscribe", uri)).collect()
     }
 
@@ -168,9 +178,10 @@ impl Relay {
             return Delivery::Nobody("an answer to nothing that was asked".into());
         };
         match self.calls.remove(&id) {
-            Some(call) => {
-                Delivery::Answer(id, Splice::new().replace(span(source, raw), Bytes::from(call.id)).apply(source))
-            }
+            Some(call) => Delivery::Answer(
+                id,
+                Splice::new().replace(span(source, raw), Bytes::from(call.id)).apply(source),
+            ),
             None => Delivery::Nobody(String::new()),
         }
     }
@@ -200,7 +211,11 @@ impl Relay {
     /// The one client that a request of the child can be for: the only one with calls, or the only one at all.
     fn only_client(&self) -> Option<(ClientId, Option<CallId>)> {
         if let Some((call, last)) = self.calls.last_key_value() {
-            return self.calls.values().all(|c| c.client == last.client).then_some((last.client, Some(*call)));
+            return self
+                .calls
+                .values()
+                .all(|c| c.client == last.client)
+                .then_some((last.client, Some(*call)));
         }
         match self.clients.len() {
             1 => self.clients.first_key_value().map(|(client, _)| (*client, None)),
@@ -213,9 +228,12 @@ impl Relay {
         let keys = ["progressToken", "requestId", "uri", meta::META];
         let [token, request, uri, meta] =
             message.params.and_then(|params| json::members(params, keys).ok()).unwrap_or_default();
-        let subscription = meta.and_then(|meta| json::members(meta, [meta::SUBSCRIPTION_ID]).ok().and_then(|[id]| id));
+        let subscription =
+            meta.and_then(|meta| json::members(meta, [meta::SUBSCRIPTION_ID]).ok().and_then(|[id]| id));
         match (method, token, request) {
-            ("notifications/progress", Some(token), _) => self.on_call(source, token, |call| call.token.as_deref()),
+            ("notifications/progress", Some(token), _) => {
+                self.on_call(source, token, |call| call.token.as_deref())
+            }
             ("notifications/cancelled", _, Some(request)) => match self.asked.remove(request) {
                 Some(client) => Delivery::Client(client, source.clone()),
                 None => self.on_call(source, request, |call| Some(&call.id)),
@@ -245,7 +263,8 @@ impl Relay {
 
     fn to_subscribers(&self, source: &Bytes, uri: Option<&str>) -> Delivery {
         let uri = uri.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
-        let concerns = |client: &Client| client.subscriptions.iter().any(|known| uri.starts_with(known.as_str()));
+        let concerns =
+            |client: &Client| client.subscriptions.iter().any(|known| uri.starts_with(known.as_str()));
         let mut clients = self.clients.iter().filter(|(_, client)| concerns(client));
         match (clients.next(), clients.next()) {
             (Some((client, _)), None) => Delivery::Client(*client, source.clone()),
@@ -301,4 +320,93 @@ fn uri_of<'a>(message: &Envelope<'a>, method: &str) -> Option<Cow<'a, str>> {
 fn own_request(id: u64, method: &str, uri: &str) -> Bytes {
     let uri = json::quote(uri);
     Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"uri":{uri}}}}}"#))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(relay: &mut Relay, client: ClientId, text: &str) -> (CallId, String) {
+        let message = Envelope::parse(text.as_bytes()).unwrap();
+        let (call, sent) = relay.request(client, text.as_bytes(), &message).unwrap();
+        (call, String::from_utf8(sent.to_vec()).unwrap())
+    }
+
+    fn said(relay: &mut Relay, text: &str) -> Delivery {
+        relay.from_child(&Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn only_the_id_and_the_token_change() {
+        let mut relay = Relay::default();
+        let client = relay.open("{}");
+        let text = r#"{ "z":12345678901234567890123,"params":{"_meta":{"progressToken":"t","k":1.0}},"method":"x","id":"a","jsonrpc":"2.0"}"#;
+        let (call, sent) = request(&mut relay, client, text);
+        assert_eq!(sent, text.replace("\"a\"", &call.to_string()).replace("\"t\"", &call.to_string()));
+        let notice = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{call},"progress":1}}}}"#
+        );
+        let expected = notice.replace(&format!("n\":{call}"), "n\":\"t\"");
+        assert_eq!(said(&mut relay, &notice), Delivery::Notice(call, expected.into()));
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{call},"result":{{"n":1.50}}}}"#);
+        let expected = answer.replace(&format!("\"id\":{call}"), "\"id\":\"a\"");
+        assert_eq!(said(&mut relay, &answer), Delivery::Answer(call, expected.into()));
+        assert_eq!(said(&mut relay, &answer), Delivery::Nobody(String::new()));
+    }
+
+    #[test]
+    fn a_question_goes_only_to_the_client_that_it_must_be_for() {
+        let mut relay = Relay::default();
+        let (a, b) = (relay.open(r#"{"sampling":{}}"#), relay.open("{}"));
+        let question = r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":{}}"#;
+        // Two clients, no calls: nobody knows whose it is.
+        assert!(matches!(said(&mut relay, question), Delivery::Reply(_)));
+        let (call, _) = request(&mut relay, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        assert_eq!(said(&mut relay, question), Delivery::Notice(call, Bytes::from(question)));
+        let answer = Envelope::parse(br#"{"jsonrpc":"2.0","id":7,"result":{}}"#).unwrap();
+        assert!(!relay.response(b, &answer) && relay.response(a, &answer) && !relay.response(a, &answer));
+        request(&mut relay, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        assert!(matches!(said(&mut relay, question), Delivery::Reply(_)));
+        let ping = said(&mut relay, r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#);
+        assert_eq!(ping, Delivery::Reply(Bytes::from(r#"{"jsonrpc":"2.0","id":"p","result":{}}"#)));
+    }
+
+    #[test]
+    fn subscriptions_are_counted_and_survive_the_child() {
+        let mut relay = Relay::default();
+        let (a, b) = (relay.open("{}"), relay.open("{}"));
+        for client in [a, b] {
+            request(
+                &mut relay,
+                client,
+                r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"f:///x"}}"#,
+            );
+        }
+        let text = r#"{"jsonrpc":"2.0","id":2,"method":"resources/unsubscribe","params":{"uri":"f:///x"}}"#;
+        let unsubscribe = Envelope::parse(text.as_bytes()).unwrap();
+        assert!(relay.keeps_subscription(a, &unsubscribe));
+        assert_eq!(relay.fail_all().len(), 2);
+        assert_eq!(relay.resume().len(), 1);
+        let updated =
+            r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"f:///x"}}"#;
+        assert_eq!(said(&mut relay, updated), Delivery::Client(b, Bytes::from(updated)));
+        let (_, told) = relay.close(b);
+        assert_eq!(told.len(), 1, "the child is told that nobody wants it any more");
+        assert_eq!(said(&mut relay, updated), Delivery::Nobody(String::new()));
+    }
+
+    #[test]
+    fn a_client_that_goes_cancels_its_calls_and_no_others() {
+        let mut relay = Relay::default();
+        let (a, b) = (relay.open("{}"), relay.open("{}"));
+        let (first, _) = request(&mut relay, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        let (second, _) = request(&mut relay, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        let text = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+        let cancel = Envelope::parse(text.as_bytes()).unwrap();
+        let sent = relay.notification(b, text.as_bytes(), &cancel).unwrap();
+        assert_eq!(sent, text.replace(":1}", &format!(":{second}}}")).as_bytes());
+        let (calls, told) = relay.close(a);
+        assert_eq!((calls, told.len()), (vec![first], 1));
+        assert!(matches!(said(&mut relay, "no json"), Delivery::Nobody(why) if !why.is_empty()));
+    }
 }

@@ -74,10 +74,10 @@ impl Waiting {
             let mut waiting = waiting?;
             match tokio::time::timeout(KEEP_ALIVE, waiting.items.recv()).await {
                 Err(_) => Some((Ok(Bytes::from_static(sse::KEEP_ALIVE)), (None, Some(waiting)))),
-                Ok(Some(Item::Notice(message))) => Some((Ok(sse::encode_data(&message)), (None, Some(waiting)))),
-                Ok(Some(Item::Answer(message))) => {
-                    Some((Ok(sse::encode_data(&message)), (None, None)))
+                Ok(Some(Item::Notice(message))) => {
+                    Some((Ok(sse::encode_data(&message)), (None, Some(waiting))))
                 }
+                Ok(Some(Item::Answer(message))) => Some((Ok(sse::encode_data(&message)), (None, None))),
                 Ok(None) => None,
             }
         }))

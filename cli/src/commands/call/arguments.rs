@@ -38,7 +38,8 @@ fn typed(pairs: &[String], schema: &Value) -> Result<Map<String, Value>> {
         let at = at.ok_or_else(|| Error::usage(format!("{pair:?}: write it as KEY=VALUE or KEY:=JSON")))?;
         let (key, text) = (&pair[..at], &pair[at + 1..]);
         if let Some(key) = key.strip_suffix(':') {
-            let value = serde_json::from_str(text).map_err(|e| Error::usage(format!("{key}: not JSON: {e}")))?;
+            let value =
+                serde_json::from_str(text).map_err(|e| Error::usage(format!("{key}: not JSON: {e}")))?;
             object.insert(key.to_owned(), value);
             continue;
         }
@@ -85,7 +86,9 @@ fn value(key: &str, text: &str, types: &BTreeSet<String>) -> Result<Value> {
 /// Follows references within the schema, as far as is sensible.
 fn resolve<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
     for _ in 0..8 {
-        let Some(pointer) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) else { break };
+        let Some(pointer) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) else {
+            break;
+        };
         match root.pointer(pointer) {
             Some(target) => schema = target,
             None => break,
@@ -148,10 +151,19 @@ mod tests {
 
     #[test]
     fn values_are_typed_by_the_schema() {
-        assert_eq!(check(&["zone=12", "count=12", "ratio=0.5", "deep=true"]), r#"{"count":12,"deep":true,"ratio":0.5,"zone":"12"}"#);
+        assert_eq!(
+            check(&["zone=12", "count=12", "ratio=0.5", "deep=true"]),
+            r#"{"count":12,"deep":true,"ratio":0.5,"zone":"12"}"#
+        );
         assert_eq!(check(&["tags=1", "tags=2"]), r#"{"tags":[1,2]}"#);
-        assert_eq!(check(&["tags=[3,4]", "maybe=null", "either=7"]), r#"{"either":7,"maybe":null,"tags":[3,4]}"#);
-        assert_eq!(check(&["kind=a", "object={\"a\":1}", "unknown=5"]), r#"{"kind":"a","object":{"a":1},"unknown":"5"}"#);
+        assert_eq!(
+            check(&["tags=[3,4]", "maybe=null", "either=7"]),
+            r#"{"either":7,"maybe":null,"tags":[3,4]}"#
+        );
+        assert_eq!(
+            check(&["kind=a", "object={\"a\":1}", "unknown=5"]),
+            r#"{"kind":"a","object":{"a":1},"unknown":"5"}"#
+        );
         assert_eq!(check(&["zone:=12", "zone=a=b"]), r#"{"zone":"a=b"}"#);
     }
 

@@ -75,7 +75,9 @@ pub async fn run(session: &Session, args: Args) -> Result<u8> {
         name.unwrap_or("\"\"")
     );
     let mirrored = match revision.era() {
-        Era::Modern => mcp::header::mirrored_params(schema).map_err(|error| Error::failure(error.to_string()))?,
+        Era::Modern => {
+            mcp::header::mirrored_params(schema).map_err(|error| Error::failure(error.to_string()))?
+        }
         Era::Legacy => Vec::new(),
     };
     let told = |method: &str, params: Option<&str>| show::notification(&spinner, method, params);
@@ -89,7 +91,9 @@ fn answer(session: &Session, result: &str) -> Result<u8> {
     match session.format() {
         // As the server wrote it: no number rounded, no key moved.
         Format::Json => output::out(result)?,
-        Format::Yaml => output::out(&output::yaml(&serde_json::from_str::<Value>(result).unwrap_or_default())?)?,
+        Format::Yaml => {
+            output::out(&output::yaml(&serde_json::from_str::<Value>(result).unwrap_or_default())?)?
+        }
         Format::Table | Format::Name => output::out(&show::result(result))?,
     }
     let [is_error] = json::members(result, ["isError"]).unwrap_or_default();
@@ -103,7 +107,8 @@ fn answer(session: &Session, result: &str) -> Result<u8> {
 /// Where a server is, with a saved token's bearer.
 fn endpoint(session: &Session, context: &Context, server: &str, token: Option<&str>) -> Result<Endpoint> {
     let url = context.server_url(server)?;
-    let url = url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
+    let url =
+        url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
     let (_, token) = context.token_for(server, token)?;
     let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.bearer.expose()))
         .map_err(|_| Error::usage("the saved bearer has characters that no header can carry"))?;
@@ -114,9 +119,8 @@ fn endpoint(session: &Session, context: &Context, server: &str, token: Option<&s
 
 /// The definition of the tool that is meant.
 async fn find<'a>(session: &Session, tools: &'a [String], server: &str, word: &str) -> Result<&'a str> {
-    let named = |wanted: &str| {
-        tools.iter().map(String::as_str).find(|tool| name_of(tool).as_deref() == Some(wanted))
-    };
+    let named =
+        |wanted: &str| tools.iter().map(String::as_str).find(|tool| name_of(tool).as_deref() == Some(wanted));
     if let Some(tool) = named(word) {
         return Ok(tool);
     }
@@ -127,7 +131,9 @@ async fn find<'a>(session: &Session, tools: &'a [String], server: &str, word: &s
         [] => {
             let names: Vec<_> = tools.iter().filter_map(|tool| name_of(tool)).take(20).collect();
             let there = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
-            Err(Error::not_found(format!("server {server} shows this token no tool {word}; there is {there}")))
+            Err(Error::not_found(format!(
+                "server {server} shows this token no tool {word}; there is {there}"
+            )))
         }
         several => {
             let names: Vec<_> = several.iter().filter_map(|tool| name_of(tool)).collect();
@@ -161,17 +167,23 @@ fn explain(error: ClientError, server: &str, edge: &str) -> Error {
     match error {
         ClientError::Unauthorized { .. } => Error::new(
             Exit::Refused,
-            format!("{edge} does not accept the token: is it revoked or expired? `mcpctl get tokens` shows it"),
+            format!(
+                "{edge} does not accept the token: is it revoked or expired? `mcpctl get tokens` shows it"
+            ),
         ),
-        ClientError::Unreachable(why) => {
-            Error::new(Exit::Unavailable, format!("the edge at {edge} does not answer: {why}; is it running?"))
+        ClientError::Unreachable(why) => Error::new(
+            Exit::Unavailable,
+            format!("the edge at {edge} does not answer: {why}; is it running?"),
+        ),
+        ClientError::Timeout(after) => Error::new(
+            Exit::Unavailable,
+            format!("no answer within {after:?}: try again with a longer --timeout"),
+        ),
+        ClientError::Http { status: 404, .. } | ClientError::Rpc { status: 404, .. } => {
+            Error::not_found(format!(
+                "there is no server {server} for this token: `mcpctl describe server {server}` shows it, if it exists"
+            ))
         }
-        ClientError::Timeout(after) => {
-            Error::new(Exit::Unavailable, format!("no answer within {after:?}: try again with a longer --timeout"))
-        }
-        ClientError::Http { status: 404, .. } | ClientError::Rpc { status: 404, .. } => Error::not_found(format!(
-            "there is no server {server} for this token: `mcpctl describe server {server}` shows it, if it exists"
-        )),
         other => Error::failure(other.to_string()),
     }
 }

@@ -60,9 +60,11 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
     let mut entries = Vec::new();
     for (key, value) in servers {
         // Without the parser's own words: they may quote a secret.
-        let server = Server::deserialize(value).map_err(|_| format!("server {key}: its fields cannot be read"))?;
+        let server =
+            Server::deserialize(value).map_err(|_| format!("server {key}: its fields cannot be read"))?;
         if !server.disabled {
-            let how = how(server).ok_or_else(|| format!("server {key}: it has neither `url` nor `command`"))?;
+            let how =
+                how(server).ok_or_else(|| format!("server {key}: it has neither `url` nor `command`"))?;
             entries.push(Entry { key: key.clone(), id: id(key), how });
         }
     }
@@ -98,9 +100,11 @@ fn mcp_remote(command: &[String]) -> Option<How> {
 /// The id of an upstream, made of what the host calls it.
 fn id(key: &str) -> String {
     let lower = key.to_lowercase();
-    let words: Vec<_> = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<_> =
+        lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let joined = words.join("-");
-    let id = if joined.starts_with(|c: char| c.is_ascii_lowercase()) { joined } else { format!("s-{joined}") };
+    let id =
+        if joined.starts_with(|c: char| c.is_ascii_lowercase()) { joined } else { format!("s-{joined}") };
     id.chars().take(63).collect::<String>().trim_end_matches('-').to_owned()
 }
 
@@ -109,7 +113,9 @@ pub fn credential(headers: &BTreeMap<String, String>) -> Option<Value> {
     let mut all = headers.iter();
     match (all.next(), all.next()) {
         (None, _) => None,
-        (Some((name, value)), None) if name.eq_ignore_ascii_case("authorization") && value.starts_with("Bearer ") => {
+        (Some((name, value)), None)
+            if name.eq_ignore_ascii_case("authorization") && value.starts_with("Bearer ") =>
+        {
             Some(json!({ "bearer": { "token": value.trim_start_matches("Bearer ") } }))
         }
         _ => Some(json!({ "headers": { "headers": headers } })),
@@ -126,7 +132,11 @@ pub fn command_line(entry: &Entry) -> String {
 
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -142,9 +152,10 @@ mod tests {
             "off": {"command": "x", "disabled": true}}}"#;
         let entries = parse(text).unwrap();
         let lines: Vec<_> = entries.iter().map(command_line).collect();
-        assert_eq!(lines, [
-            "KEY=\"$KEY\" mcpctl expose --register my-files -- npx -y server-filesystem '/a b'", "", "",
-        ]);
+        assert_eq!(
+            lines,
+            ["KEY=\"$KEY\" mcpctl expose --register my-files -- npx -y server-filesystem '/a b'", "", "",]
+        );
         let How::Remote { headers, .. } = &entries[1].how else { panic!("{entries:?}") };
         assert_eq!(credential(headers).unwrap(), json!({"bearer": {"token": "x"}}));
         let headers = BTreeMap::from([("X-Key".to_owned(), "k".to_owned())]);

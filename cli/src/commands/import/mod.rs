@@ -39,7 +39,8 @@ pub struct Args {
 pub async fn run(session: &Session, args: Args) -> Result {
     let text = std::fs::read_to_string(&args.file)
         .map_err(|error| Error::usage(format!("{}: {error}", args.file.display())))?;
-    let mut entries = file::parse(&text).map_err(|why| Error::usage(format!("{}: {why}", args.file.display())))?;
+    let mut entries =
+        file::parse(&text).map_err(|why| Error::usage(format!("{}: {why}", args.file.display())))?;
     entries.retain(|entry| args.only.is_empty() || args.only.contains(&entry.key));
     if entries.is_empty() {
         return Err(Error::not_found(format!("{}: no such server in it", args.file.display())));
@@ -69,7 +70,8 @@ async fn remote(session: &Session, entry: &Entry) -> Result {
     }
     let request = json!({ "upstream": upstream, "updateMask": mask, "allowMissing": true });
     let answer = session.client().await?.call(&noun.method("Update"), request).await?;
-    let item = contract::part(&answer, noun.singular).ok_or_else(|| Error::failure("the answer holds no upstream"))?;
+    let item = contract::part(&answer, noun.singular)
+        .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
     out(&format!("{} imported", contract::text(&item, "name")))
 }
 

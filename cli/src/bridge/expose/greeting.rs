@@ -1,0 +1,107 @@
+//! The first words with a child: `initialize` or `server/discover`, and what it says of itself.
+
+use bytes::Bytes;
+use mcp::json;
+use mcp::message::Envelope;
+use mcp::meta;
+use mcp::revision::{Era, Revision};
+
+use crate::bridge::child::Child;
+
+/// What the child said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The result of `initialize` or `server/discover`, as it sent it.
+    pub result: String,
+    /// The revision that is spoken with it.
+    pub revision: Revision,
+}
+
+impl Facts {
+    /// Who it is, for people.
+    pub fn describe(&self) -> String {
+        let info = |object: &str| {
+            let [name, version] = json::members(object, ["name", "version"]).ok()?;
+            let text = |raw: Option<&str>| Some(json::string(raw?).ok()?.into_owned());
+            Some(format!("{} {}", text(name)?, text(version).unwrap_or_default()))
+        };
+        let [legacy, meta] = json::members(&self.result, ["serverInfo", meta::META]).unwrap_or_default();
+        let modern =
+            meta.and_then(|meta| json::members(meta, [meta::SERVER_INFO]).ok().and_then(|[info]| info));
+        let who = legacy.or(modern).and_then(info).unwrap_or_else(|| "a server without a name".into());
+        format!("{who}, {}", self.revision.as_str())
+    }
+}
+
+/// Greets a fresh child: `initialize`, or `server/discover`. `None`: it ended; `Err`: it said no.
+pub async fn greet(child: &mut Child, era: Era) -> Option<Result<Facts, String>> {
+    child.input.send(greeting(era)).await.ok()?;
+    loop {
+        let line = child.output.recv().await?;
+        let Ok(message) = Envelope::parse(&line) else { continue };
+        if message.id != Some("0") || message.method.is_some() {
+            continue;
+        }
+        let Some(result) = message.result else {
+            return Some(Err(message.error.and_then(said).unwrap_or_else(|| "it refused".into())));
+        };
+        let Some(revision) = revision(era, result) else {
+            return Some(Err("it speaks no revision that is known here".into()));
+        };
+        if era == Era::Legacy {
+            let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+            child.input.send(done).await.ok()?;
+        }
+        return Some(Ok(Facts { result: result.to_owned(), revision }));
+    }
+}
+
+fn said(error: &str) -> Option<String> {
+    let [message] = json::members(error, ["message"]).ok()?;
+    Some(json::string(message?).ok()?.into_owned())
+}
+
+/// Sampling and elicitation are declared for all: a client that has not declared them is never asked, because the
+/// relay answers for it.
+fn greeting(era: Era) -> Bytes {
+    let info = concat!(r#"{"name":"mcpctl","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+    Bytes::from(match era {
+        Era::Legacy => format!(
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{{"sampling":{{}},"elicitation":{{}}}},"clientInfo":{info}}}}}"#,
+            Revision::LATEST_LEGACY.as_str()
+        ),
+        Era::Modern => format!(
+            r#"{{"jsonrpc":"2.0","id":0,"method":"server/discover","params":{{"_meta":{{"{}":"{}","{}":{{}},"{}":{info}}}}}}}"#,
+            meta::PROTOCOL_VERSION,
+            Revision::LATEST.as_str(),
+            meta::CLIENT_CAPABILITIES,
+            meta::CLIENT_INFO,
+        ),
+    })
+}
+
+fn revision(era: Era, result: &str) -> Option<Revision> {
+    let [legacy, modern] = json::members(result, ["protocolVersion", "supportedVersions"]).ok()?;
+    match era {
+        Era::Legacy => Revision::parse(&json::string(legacy?).ok()?).filter(|r| r.era() == Era::Legacy),
+        Era::Modern => {
+            let versions: Vec<String> = serde_json::from_str(modern?).ok()?;
+            versions.iter().filter_map(|date| Revision::parse(date)).filter(|r| r.era() == Era::Modern).max()
+        }
+    }
+}
+
+/// The notices that tell clients to list again, of the kinds that the child offers.
+pub fn changes(result: &str) -> Vec<Bytes> {
+    let Ok([Some(capabilities)]) = json::members(result, ["capabilities"]) else { return Vec::new() };
+    let kinds = ["tools", "resources", "prompts"];
+    let offered = json::members(capabilities, kinds).unwrap_or_default();
+    let notice =
+        |kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#));
+    kinds
+        .into_iter()
+        .zip(offered)
+        .filter(|(_, offered)| offered.is_some())
+        .map(|(kind, _)| notice(kind))
+        .collect()
+}

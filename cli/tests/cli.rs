@@ -1,0 +1,93 @@
+//! The program as a person meets it: exit codes, one line on stderr, data on stdout.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn mcpctl(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpctl"));
+    command.args(line.split(' ')).current_dir(folder).env("MCPCTL_CONFIG", folder.join("mcpctl.yaml"));
+    command.env_remove("MCPCTL_CONTEXT").stdin(std::process::Stdio::null()).output().unwrap()
+}
+
+/// Runs a line; its exit code, what is on stdout, and what is on stderr.
+fn check(folder: &Path, line: &str) -> (i32, String, String) {
+    let output = mcpctl(folder, line);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().trim_end().to_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn without_a_context_every_command_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in ["get upstreams", "describe server dev", "export", "usage", "delete token laptop"] {
+        let (code, out, talk) = check(folder.path(), line);
+        assert_eq!((code, out.as_str()), (2, ""), "{line}");
+        assert!(
+            talk.starts_with("mcpctl: no control plane is configured") && talk.contains("mcpctl dev"),
+            "{talk}"
+        );
+        assert_eq!(talk.lines().count(), 1, "{talk}");
+    }
+}
+
+#[test]
+fn an_absent_control_plane_is_unavailable_and_trouble_for_diff() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let set =
+        format!("config set-context test --control http://127.0.0.1:{port} --edge http://127.0.0.1:{port}");
+    assert_eq!(check(folder.path(), &set).0, 0);
+    let (code, _, talk) = check(folder.path(), "get upstreams");
+    assert_eq!(code, 7, "{talk}");
+    assert!(talk.contains("is the control plane at") && talk.lines().count() == 1, "{talk}");
+    std::fs::write(folder.path().join("a.yaml"), "kind: Server\nname: dev\n").unwrap();
+    assert_eq!(check(folder.path(), "diff -f a.yaml").0, 2);
+    assert_eq!(check(folder.path(), "call dev x").0, 3);
+}
+
+#[test]
+fn contexts_are_kept_listed_and_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "s3cret\n").unwrap();
+    let set = "config set-context one --control http://127.0.0.1:1 --admin-token-file token";
+    assert_eq!(check(folder.path(), set), (0, String::new(), String::new()));
+    assert_eq!(check(folder.path(), "config set-context two --edge http://127.0.0.1:2").0, 0);
+    assert_eq!(check(folder.path(), "config current-context").1, "one");
+    assert_eq!(check(folder.path(), "config use-context two").0, 0);
+    assert_eq!(check(folder.path(), "config get-contexts -o name").1, "one\ntwo");
+    let table = check(folder.path(), "config get-contexts").1;
+    assert!(table.contains("two") && table.contains('*') && !table.contains("s3cret"), "{table}");
+    assert_eq!(check(folder.path(), "config use-context three").0, 3);
+    assert_eq!(check(folder.path(), "config delete-context two").0, 0);
+    assert_eq!(check(folder.path(), "config current-context").0, 3);
+    assert_eq!(check(folder.path(), "config set-context bad --edge ftp://x").0, 2);
+}
+
+#[test]
+fn wrong_use_is_told_before_anything_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in
+        ["get nonsense", "create upstream", "create upstream x", "create token x", "update server x", "call"]
+    {
+        let (code, out, talk) = check(folder.path(), line);
+        assert_eq!((code, out.as_str()), (2, ""), "{line}: {talk}");
+    }
+    let (code, _, talk) = check(folder.path(), "expose -- no-such-command-here");
+    assert_eq!((code, talk.lines().count()), (3, 1), "{talk}");
+    assert_eq!(check(folder.path(), "version").1, concat!("mcpctl ", env!("CARGO_PKG_VERSION")));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(check(folder.path(), &format!("completion {shell}")).1.contains("client-config"));
+    }
+}
+
+#[test]
+fn importing_runs_nothing_unless_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"{"mcpServers": {"time": {"command": "touch", "args": ["ran"], "env": {"KEY": "s3cret"}}}}"#;
+    std::fs::write(folder.path().join("claude.json"), text).unwrap();
+    let (code, out, talk) = check(folder.path(), "import claude.json");
+    assert_eq!((code, out.as_str()), (0, "KEY=\"$KEY\" mcpctl expose --register time -- touch ran"));
+    assert!(talk.contains("nothing was run") && !talk.contains("s3cret"), "{talk}");
+    assert!(!folder.path().join("ran").exists());
+}

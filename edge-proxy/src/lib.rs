@@ -2,15 +2,35 @@
 //!
 //! In reading order: `listener` accepts, `pipeline` is the whole road of a call, `transport` turns bytes
 //! into messages, `authn` says who is calling, `session` which conversation it is, `route` where it leads,
-//! `policy` whether it may, `upstream` calls, `reply` answers. `snapshot` is what all of them know.
+//! `policy` whether it may, `upstream` calls, `reply` answers. `local`, `list`, `listen` and `batch` are what
+//! the edge does by itself. `snapshot` is what all of them know; `worker` and `scene` hold what they share.
 //! Only `app` wires; nobody imports it.
 
+pub mod account;
 pub mod admin;
+pub mod authn;
+pub mod batch;
+pub mod capabilities;
 mod clock;
 pub mod config;
 pub mod enroll;
+pub mod error;
 mod files;
 mod identity;
+pub mod list;
+pub mod listen;
+pub mod listener;
+pub mod local;
 pub mod observe;
+pub mod pipeline;
+pub mod policy;
+pub mod reply;
+pub mod route;
+pub mod scene;
+pub mod session;
 pub mod snapshot;
+pub mod streams;
+pub mod transport;
+pub mod upstream;
 pub mod usage;
+pub mod worker;

@@ -1,0 +1,74 @@
+//! Accounts for one call: whoever ends it, and however, it is counted once. It must not know what a call is.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::snapshot::{Entry, Server, Token};
+use crate::usage::{Call, Outcome};
+use crate::worker::Worker;
+
+/// A call that is being made; dropping it counts it.
+pub struct Account {
+    worker: Rc<Worker>,
+    server: Arc<Server>,
+    token: Arc<Token>,
+    method: &'static str,
+    entry: Option<Arc<Entry>>,
+    started: Instant,
+    request_bytes: u64,
+    /// Bytes of the answer so far.
+    pub response_bytes: u64,
+    /// How it ended; until then that the client went away.
+    pub outcome: Outcome,
+}
+
+impl Account {
+    /// Begins a call.
+    pub fn open(
+        worker: &Rc<Worker>,
+        server: &Arc<Server>,
+        token: &Arc<Token>,
+        method: &'static str,
+        started: Instant,
+        request_bytes: usize,
+    ) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            server: Arc::clone(server),
+            token: Arc::clone(token),
+            method,
+            entry: None,
+            started,
+            request_bytes: request_bytes as u64,
+            response_bytes: 0,
+            outcome: Outcome::Cancelled,
+        }
+    }
+
+    /// Says where the call led.
+    pub fn leads_to(&mut self, entry: &Arc<Entry>) {
+        self.entry = Some(Arc::clone(entry));
+    }
+
+    /// Says how it ended.
+    pub fn ended(&mut self, outcome: Outcome, response_bytes: usize) {
+        self.outcome = outcome;
+        self.response_bytes += response_bytes as u64;
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.worker.usage.record(Call {
+            server: &self.server.name,
+            token: &self.token.name,
+            method: self.method,
+            target: self.entry.as_ref().map_or("", |entry| &entry.target),
+            outcome: self.outcome,
+            duration: self.started.elapsed(),
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+        });
+    }
+}

@@ -1,0 +1,381 @@
+//! Everything that can end a request early, and the one place where it becomes an answer.
+//!
+//! The codes are in `Failure::code`: those of JSON-RPC and MCP where they say it, -31xxx with a `data.reason` where
+//! it is the gateway that speaks. It must not know how a request got here.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use mcp::error as codes;
+use mcp::json;
+use mcp::revision::{Era, Revision};
+
+use crate::observe::{Rejection, UpstreamFault};
+use crate::transport::Body;
+
+/// What is known of a request when it fails: what an error must echo.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The raw JSON of the request's id.
+    pub id: Option<Bytes>,
+    /// The era its answer is written for.
+    pub era: Era,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { id: None, era: Era::Legacy }
+    }
+}
+
+/// How an upstream failed a call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No connection, TLS included.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// Nothing came in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The answer broke off.
+    #[error("the answer broke off")]
+    Interrupted,
+    /// A status that is no answer.
+    #[error("answered HTTP {0}")]
+    Status(u16),
+    /// An answer that is not what the protocol demands.
+    #[error("answered what is not MCP: {0}")]
+    Malformed(String),
+    /// An answer or an event past the limit.
+    #[error("its answer is larger than this edge allows")]
+    TooLarge,
+    /// It has no session with us and opens none.
+    #[error("opens no session: {0}")]
+    Session(String),
+    /// It does not speak the client's era.
+    #[error("does not speak the era of this client ({})", if *.0 == Era::Modern { "2026-07-28 or later" } else { "2025-11-25 or earlier" })]
+    Era(Era),
+}
+
+impl Fault {
+    /// `data.reason`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "upstream_unreachable",
+            Self::Timeout => "upstream_timeout",
+            Self::Interrupted => "upstream_interrupted",
+            Self::Status(_) => "upstream_status",
+            Self::Malformed(_) => "upstream_malformed",
+            Self::TooLarge => "upstream_answer_too_large",
+            Self::Session(_) => "upstream_session",
+            Self::Era(_) => "upstream_era",
+        }
+    }
+
+    fn code(&self) -> i64 {
+        match self {
+            Self::Connect(_) => -31101,
+            Self::Timeout => -31102,
+            Self::Interrupted => -31103,
+            Self::Status(_) => -31104,
+            Self::Malformed(_) => -31105,
+            Self::TooLarge => -31106,
+            Self::Session(_) => -31107,
+            Self::Era(_) => -31108,
+        }
+    }
+
+    /// What it counts as; `None` where the upstream did nothing wrong.
+    pub fn counts_as(&self) -> Option<UpstreamFault> {
+        Some(match self {
+            Self::Connect(_) => UpstreamFault::Connect,
+            Self::Timeout => UpstreamFault::Timeout,
+            Self::Interrupted => UpstreamFault::Interrupted,
+            Self::Status(_) => UpstreamFault::Status,
+            Self::Malformed(_) => UpstreamFault::Malformed,
+            Self::TooLarge => UpstreamFault::TooLarge,
+            Self::Session(_) => UpstreamFault::Session,
+            Self::Era(_) => return None,
+        })
+    }
+}
+
+/// Everything that can end a request early.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// `Host` is not one of ours.
+    #[error("this edge is not reached under this Host; see --allowed-host")]
+    Host,
+    /// `Origin` is not allowed.
+    #[error("requests from this Origin are not allowed; see --allowed-origin")]
+    Origin,
+    /// No such path.
+    #[error("nothing is here; servers are at /servers/{{name}}/mcp")]
+    Path,
+    /// No server of this name that the caller may see.
+    #[error("no such server")]
+    Server,
+    /// A verb that the path does not take.
+    #[error("this path takes {0}")]
+    Verb(&'static str),
+    /// No bearer, or one not believed.
+    #[error("{}", if *.presented { "the bearer token is not valid" } else { "a bearer token is needed" })]
+    Bearer {
+        /// Whether one was given.
+        presented: bool,
+    },
+    /// Nothing was heard from a control plane for too long.
+    #[error("this edge has not heard from its control plane for longer than bearers may be believed")]
+    Stale,
+    /// A body that is not JSON.
+    #[error("the content type must be application/json")]
+    ContentType,
+    /// A body past the limit.
+    #[error("the body is larger than {0} bytes")]
+    BodyTooLarge(usize),
+    /// A body that did not arrive in time.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// A body that broke off.
+    #[error("the body broke off")]
+    BodyBroken,
+    /// The edge has too much in flight.
+    #[error("this edge has too many requests in flight")]
+    Overloaded,
+    /// The token holds too many streams.
+    #[error("this token holds too many streams open")]
+    TooManyStreams,
+    /// The edge is stopping.
+    #[error("this edge is stopping")]
+    Draining,
+    /// Not JSON.
+    #[error("the body is not JSON: {0}")]
+    Parse(String),
+    /// JSON, but not a message that can be taken.
+    #[error("{0}")]
+    Invalid(String),
+    /// `Mcp-Session-Id` is absent.
+    #[error("the header Mcp-Session-Id is needed; it comes with the answer to initialize")]
+    SessionMissing,
+    /// The session is unknown, another's, or over.
+    #[error("unknown session; initialize again without Mcp-Session-Id")]
+    SessionUnknown,
+    /// `MCP-Protocol-Version` of the legacy era that is none.
+    #[error("the header MCP-Protocol-Version names no revision that is served here")]
+    LegacyVersion,
+    /// The modern era's headers and body do not agree.
+    #[error("{0}")]
+    Header(String),
+    /// The modern era's revision is not served.
+    #[error("unsupported protocol version")]
+    Version {
+        /// What was asked for.
+        requested: String,
+    },
+    /// No such method.
+    #[error("method not found")]
+    Method,
+    /// Parameters that cannot be taken.
+    #[error("{message}")]
+    Params {
+        /// What is wrong.
+        message: String,
+        /// HTTP status in the modern era.
+        bad_request: bool,
+    },
+    /// No tool or prompt of this name that the caller may use.
+    #[error("unknown {noun}: {name}")]
+    Unknown {
+        /// `tool` or `prompt`.
+        noun: &'static str,
+        /// As the client spelled it.
+        name: String,
+    },
+    /// No resource of this URI that the caller may read.
+    #[error("resource not found")]
+    Resource {
+        /// As the client spelled it.
+        uri: String,
+    },
+    /// The upstream failed.
+    #[error("upstream {upstream}: {fault}")]
+    Upstream {
+        /// Its id.
+        upstream: String,
+        /// How.
+        fault: Fault,
+    },
+    /// What cannot happen, such as a trust bundle without keys.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// Bad parameters, answered 200.
+    pub fn params(message: impl Into<String>) -> Self {
+        Self::Params { message: message.into(), bad_request: false }
+    }
+
+    /// A fault of this upstream.
+    pub fn upstream(upstream: &str, fault: Fault) -> Self {
+        Self::Upstream { upstream: upstream.to_owned(), fault }
+    }
+
+    fn code(&self, era: Era) -> i64 {
+        match self {
+            Self::Bearer { .. } => -31001,
+            Self::Stale => -31002,
+            Self::Host | Self::Origin => -31003,
+            Self::Path | Self::Server => -31004,
+            Self::Verb(_) => -31005,
+            Self::ContentType => -31006,
+            Self::BodyTooLarge(_) => -31007,
+            Self::BodyTimeout | Self::BodyBroken => -31008,
+            Self::Overloaded | Self::TooManyStreams | Self::Draining => -31009,
+            Self::SessionMissing | Self::SessionUnknown => -31010,
+            Self::LegacyVersion => codes::INVALID_REQUEST,
+            Self::Parse(_) => codes::PARSE_ERROR,
+            Self::Invalid(_) => codes::INVALID_REQUEST,
+            Self::Header(_) => codes::HEADER_MISMATCH,
+            Self::Version { .. } => codes::UNSUPPORTED_VERSION,
+            Self::Method => codes::METHOD_NOT_FOUND,
+            Self::Params { .. } | Self::Unknown { .. } => codes::INVALID_PARAMS,
+            Self::Resource { .. } if era == Era::Legacy => codes::RESOURCE_NOT_FOUND,
+            Self::Resource { .. } => codes::INVALID_PARAMS,
+            Self::Upstream { fault, .. } => fault.code(),
+            Self::Internal(_) => codes::INTERNAL_ERROR,
+        }
+    }
+
+    fn status(&self, era: Era) -> StatusCode {
+        match self {
+            Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Path | Self::Server | Self::SessionUnknown => StatusCode::NOT_FOUND,
+            Self::Verb(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Bearer { .. } => StatusCode::UNAUTHORIZED,
+            Self::Stale | Self::Overloaded | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
+            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyBroken | Self::Parse(_) | Self::Invalid(_) | Self::SessionMissing | Self::LegacyVersion => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Header(_) | Self::Version { .. } => StatusCode::BAD_REQUEST,
+            Self::Params { bad_request: true, .. } if era == Era::Modern => StatusCode::BAD_REQUEST,
+            Self::Method if era == Era::Modern => StatusCode::NOT_FOUND,
+            Self::Method | Self::Params { .. } | Self::Unknown { .. } | Self::Resource { .. } => StatusCode::OK,
+            Self::Upstream { .. } | Self::Internal(_) => StatusCode::OK,
+        }
+    }
+
+    /// `data` of the error, as raw JSON.
+    fn data(&self) -> Option<String> {
+        let reason = |reason: &str| Some(format!(r#"{{"reason":"{reason}"}}"#));
+        match self {
+            Self::Bearer { presented: true } => reason("bearer_invalid"),
+            Self::Bearer { presented: false } => reason("bearer_missing"),
+            Self::Stale => reason("trust_stale"),
+            Self::Host => reason("host_not_allowed"),
+            Self::Origin => reason("origin_not_allowed"),
+            Self::Path => reason("path_unknown"),
+            Self::Server => reason("server_unknown"),
+            Self::Verb(_) => reason("method_not_allowed"),
+            Self::ContentType => reason("content_type"),
+            Self::BodyTooLarge(_) => reason("body_too_large"),
+            Self::BodyTimeout => reason("body_timeout"),
+            Self::BodyBroken => reason("body_incomplete"),
+            Self::Overloaded => reason("overloaded"),
+            Self::TooManyStreams => reason("too_many_streams"),
+            Self::Draining => reason("draining"),
+            Self::SessionMissing => reason("session_missing"),
+            Self::SessionUnknown => reason("session_unknown"),
+            Self::Upstream { upstream, fault } => {
+                Some(format!(r#"{{"reason":"{}","upstream":{}}}"#, fault.reason(), json::quote(upstream)))
+            }
+            Self::Resource { uri } => Some(format!(r#"{{"uri":{}}}"#, json::quote(uri))),
+            Self::Version { requested } => Some(versions(requested)),
+            _ => None,
+        }
+    }
+
+    /// What the metrics count it as; `None` where a request got as far as to lead somewhere.
+    pub fn counts_as(&self) -> Option<Rejection> {
+        Some(match self {
+            Self::Host | Self::Origin => Rejection::Origin,
+            Self::Path | Self::Server => Rejection::UnknownPath,
+            Self::Bearer { .. } | Self::Stale => Rejection::Unauthenticated,
+            Self::SessionMissing | Self::SessionUnknown => Rejection::UnknownSession,
+            Self::Verb(_) | Self::ContentType => Rejection::Unacceptable,
+            Self::BodyTooLarge(_) => Rejection::BodyTooLarge,
+            Self::BodyTimeout | Self::BodyBroken => Rejection::Slow,
+            Self::Overloaded => Rejection::Overloaded,
+            Self::TooManyStreams => Rejection::TooMany,
+            Self::Draining => Rejection::Draining,
+            Self::Parse(_) | Self::Invalid(_) | Self::LegacyVersion | Self::Header(_) | Self::Version { .. } => {
+                Rejection::Malformed
+            }
+            _ => return None,
+        })
+    }
+
+    /// The error as a JSON-RPC message.
+    pub fn message(&self, asked: &Asked) -> Bytes {
+        let id = asked.id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
+        codes::render(id, self.code(asked.era), &self.to_string(), self.data().as_deref())
+    }
+
+    /// The answer.
+    pub fn respond(&self, asked: &Asked) -> Response<Body> {
+        let mut response = Response::new(Body::full(self.message(asked)));
+        *response.status_mut() = self.status(asked.era);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        match self {
+            Self::Verb(allow) => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
+            Self::Bearer { presented } => drop(headers.insert(WWW_AUTHENTICATE, challenge(*presented))),
+            Self::Overloaded | Self::TooManyStreams | Self::Stale | Self::Draining => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn challenge(presented: bool) -> HeaderValue {
+    HeaderValue::from_static(if presented { r#"Bearer error="invalid_token""# } else { "Bearer" })
+}
+
+fn versions(requested: &str) -> String {
+    let modern = Revision::ALL.iter().filter(|revision| revision.era() == Era::Modern);
+    let supported: Vec<String> = modern.map(|revision| json::quote(revision.as_str())).collect();
+    format!(r#"{{"supported":[{}],"requested":{}}}"#, supported.join(","), json::quote(requested))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(failure: Failure, era: Era) -> (u16, String) {
+        let asked = Asked { id: Some(Bytes::from_static(b"7")), era };
+        let status = failure.respond(&asked).status().as_u16();
+        (status, String::from_utf8(failure.message(&asked).to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_missing_resource_is_told_in_the_words_of_each_era() {
+        let failure = Failure::Resource { uri: "a\"b".to_owned() };
+        let legacy = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32002,"message":"resource not found","data":{"uri":"a\"b"}}}"#;
+        assert_eq!(rendered(failure.clone(), Era::Legacy), (200, legacy.to_owned()));
+        let modern = legacy.replace("-32002", "-32602");
+        assert_eq!(rendered(failure, Era::Modern), (200, modern));
+    }
+
+    #[test]
+    fn a_fault_names_its_reason_and_its_upstream() {
+        let failure = Failure::upstream("time", Fault::Timeout);
+        let expected = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31102,"message":"upstream time: no answer in time","data":{"reason":"upstream_timeout","upstream":"time"}}}"#;
+        assert_eq!(rendered(failure, Era::Legacy), (200, expected.to_owned()));
+    }
+}

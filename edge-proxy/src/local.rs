@@ -1,0 +1,145 @@
+//! What the edge answers by itself, from the snapshot: handshakes, lists, pings, levels, ends of sessions.
+//!
+//! It must not call upstreams.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use mcp::json;
+use mcp::message::span;
+use mcp::meta;
+use mcp::method::Method;
+use mcp::revision::{Era, Revision};
+
+use crate::capabilities;
+use crate::error::Failure;
+use crate::list;
+use crate::reply::Reply;
+use crate::scene::Scene;
+use crate::session::capabilities::Capabilities;
+use crate::session::{Conversation, Session};
+use crate::transport::Message;
+use crate::upstream::Order;
+use crate::usage::Outcome;
+
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// Answers a request that leads to no upstream.
+pub fn answer(
+    scene: &Scene<'_>,
+    session: &Session,
+    message: &Message<'_>,
+    method: Method,
+) -> Result<Reply, Failure> {
+    let mut account = scene.account(method.as_str(), message.body.len());
+    account.outcome = Outcome::ClientError;
+    let id = message.envelope.id.unwrap_or("null");
+    let reply = match (method, session) {
+        (Method::Initialize, Session::Opening) => initialize(scene, message, id)?,
+        (Method::ServerDiscover, _) => discover(scene, id),
+        (Method::Ping, _) => result(id, "{}"),
+        (Method::LoggingSetLevel, Session::Legacy(conversation)) => set_level(scene, conversation, message, id)?,
+        _ => list::page(scene, session.era(), message, method)?,
+    };
+    account.ended(Outcome::Ok, reply.length());
+    Ok(reply)
+}
+
+/// Takes a notification. All that matters here is which call is no longer wanted.
+pub fn notification(scene: &Scene<'_>, session: &Session, message: &Message<'_>) -> Result<Reply, Failure> {
+    if let (Session::Legacy(conversation), Some(Method::Cancelled)) = (session, message.method) {
+        let [id] = json::members(message.envelope.params.unwrap_or("{}"), ["requestId"])
+            .map_err(|error| Failure::Invalid(error.to_string()))?;
+        if let Some(id) = id {
+            scene.worker.shared.order(&Order::Cancel {
+                jti: conversation.jti,
+                id: message.slice(id),
+                notification: message.body.clone(),
+                at: span(message.body, id),
+            });
+        }
+    }
+    Ok(Reply::Accepted)
+}
+
+/// Ends a session.
+pub fn end(scene: &Scene<'_>, conversation: &Rc<Conversation>) -> Reply {
+    scene.worker.terminate(conversation.jti, conversation.expires);
+    Reply::Done
+}
+
+fn result(id: &str, result: &str) -> Reply {
+    Reply::json([format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into()])
+}
+
+fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Reply, Failure> {
+    let malformed = |_| Failure::params("params of initialize must have protocolVersion, capabilities and clientInfo");
+    let params = message.envelope.params.unwrap_or("{}");
+    let [version, declared, client] =
+        json::members(params, ["protocolVersion", "capabilities", "clientInfo"]).map_err(malformed)?;
+    let version = json::string(version.unwrap_or("\"\"")).map_err(malformed)?;
+    let revision = Revision::negotiate_legacy(&version);
+    let declared = Capabilities::of_client(declared.unwrap_or("{}")).map_err(malformed)?;
+    let lifetime = scene.worker.shared.limits.session_lifetime.as_secs();
+    let begun = Conversation::begin(revision, declared, &client_name(client), scene.now, lifetime);
+    let owner = scene.owner();
+    let internal = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
+    let sealed = begun.seal(&scene.snapshot.trust, owner.server, owner.token).map_err(|error| internal(&error))?;
+    let session = HeaderValue::try_from(sealed).map_err(|error| internal(&error))?;
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,
+        capabilities::of_server(&scene.view.server, Era::Legacy),
+        scene.server_info(),
+        instructions(scene),
+    );
+    Ok(Reply::Json { status: StatusCode::OK, parts: [Bytes::from(body)].into(), session: Some(session) })
+}
+
+fn client_name(info: Option<&str>) -> String {
+    let [name, version] = info.and_then(|info| json::members(info, ["name", "version"]).ok()).unwrap_or_default();
+    let text = |raw: Option<&str>| raw.and_then(|raw| json::string(raw).ok()).unwrap_or_default().into_owned();
+    format!("{}/{}", text(name), text(version))
+}
+
+fn discover(scene: &Scene<'_>, id: &str) -> Reply {
+    let modern = Revision::ALL.into_iter().filter(|revision| revision.era() == Era::Modern);
+    let versions: Vec<String> = modern.map(|revision| json::quote(revision.as_str())).collect();
+    let body = format!(
+        r#"{{"resultType":"complete","supportedVersions":[{}],"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
+        versions.join(","),
+        capabilities::of_server(&scene.view.server, Era::Modern),
+        instructions(scene),
+        meta::SERVER_INFO,
+        scene.server_info(),
+    );
+    result(id, &body)
+}
+
+fn instructions(scene: &Scene<'_>) -> String {
+    let text = &scene.view.server.instructions;
+    if text.is_empty() { String::new() } else { format!(r#","instructions":{}"#, json::quote(text)) }
+}
+
+/// A level for all upstream sessions that this conversation's calls use, or will use.
+fn set_level(
+    scene: &Scene<'_>,
+    conversation: &Rc<Conversation>,
+    message: &Message<'_>,
+    id: &str,
+) -> Result<Reply, Failure> {
+    let [level] = json::members(message.envelope.params.unwrap_or("{}"), ["level"])
+        .map_err(|error| Failure::params(error.to_string()))?;
+    let known = level.and_then(|raw| json::string(raw).ok()).is_some_and(|level| LEVELS.contains(&&*level));
+    let level = level.filter(|_| known).ok_or_else(|| Failure::params("params.level is not a log level"))?;
+    let logging = |capabilities: &str| json::members(capabilities, ["logging"]).is_ok_and(|[logging]| logging.is_some());
+    let upstreams = scene.view.server.upstreams.iter();
+    let upstreams = upstreams.filter(|upstream| upstream.legacy.is_some() && logging(&upstream.legacy_capabilities));
+    scene.worker.shared.order(&Order::Level {
+        upstreams: upstreams.cloned().collect(),
+        conversation: Arc::new(Conversation::clone(conversation)),
+        level: message.slice(level),
+    });
+    Ok(result(id, "{}"))
+}

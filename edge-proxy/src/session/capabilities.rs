@@ -1,0 +1,96 @@
+//! What a client can be asked for, as a set small enough to key pooled sessions with.
+//!
+//! It must not know sessions. Only what is relayed to clients is kept: sampling, elicitation, roots.
+
+use mcp::json;
+use mcp::revision::Revision;
+
+/// A collapsed set of client capabilities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Capabilities(pub u8);
+
+const FORM: u8 = 1;
+const URL: u8 = 1 << 1;
+const SAMPLING: u8 = 1 << 2;
+const SAMPLING_TOOLS: u8 = 1 << 3;
+const SAMPLING_CONTEXT: u8 = 1 << 4;
+const ROOTS: u8 = 1 << 5;
+
+impl Capabilities {
+    /// Reads the `capabilities` of an `initialize`. What is not understood is not relayed.
+    pub fn of_client(raw: &str) -> Result<Self, json::JsonError> {
+        let [elicitation, sampling, roots] = json::members(raw, ["elicitation", "sampling", "roots"])?;
+        let mut set = 0;
+        if let Some(elicitation) = elicitation {
+            let [form, url] = json::members(elicitation, ["form", "url"])?;
+            // An empty object means forms, which is all there was before URLs.
+            set |= if form.is_some() || url.is_none() { FORM } else { 0 };
+            set |= if url.is_some() { URL } else { 0 };
+        }
+        if let Some(sampling) = sampling {
+            let [tools, context] = json::members(sampling, ["tools", "context"])?;
+            set |= SAMPLING;
+            set |= if tools.is_some() { SAMPLING_TOOLS } else { 0 };
+            set |= if context.is_some() { SAMPLING_CONTEXT } else { 0 };
+        }
+        set |= if roots.is_some() { ROOTS } else { 0 };
+        Ok(Self(set))
+    }
+
+    /// What is declared to an upstream in an `initialize` of `revision`.
+    pub fn to_upstream(self, revision: Revision) -> String {
+        let has = |bit: u8| self.0 & bit != 0;
+        let mut parts = Vec::new();
+        if has(FORM | URL) && revision >= Revision::V2025_06_18 {
+            parts.push(self.elicitation(revision));
+        }
+        if has(SAMPLING) {
+            parts.push(self.sampling(revision));
+        }
+        if has(ROOTS) {
+            parts.push(r#""roots":{}"#.to_owned());
+        }
+        format!("{{{}}}", parts.join(","))
+    }
+
+    fn elicitation(self, revision: Revision) -> String {
+        if revision < Revision::V2025_11_25 || self.0 & URL == 0 {
+            return r#""elicitation":{}"#.to_owned();
+        }
+        let form = if self.0 & FORM == 0 { "" } else { r#""form":{},"# };
+        format!(r#""elicitation":{{{form}"url":{{}}}}"#)
+    }
+
+    fn sampling(self, revision: Revision) -> String {
+        let mut parts = Vec::new();
+        if revision >= Revision::V2025_11_25 {
+            parts.extend((self.0 & SAMPLING_TOOLS != 0).then_some(r#""tools":{}"#));
+            parts.extend((self.0 & SAMPLING_CONTEXT != 0).then_some(r#""context":{}"#));
+        }
+        format!(r#""sampling":{{{}}}"#, parts.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_declared_comes_back() {
+        for (raw, revision, upstream) in [
+            ("{}", Revision::V2025_11_25, "{}"),
+            (r#"{"elicitation":{}}"#, Revision::V2025_11_25, r#"{"elicitation":{}}"#),
+            (r#"{"elicitation":{}}"#, Revision::V2025_03_26, "{}"),
+            (r#"{"elicitation":{"url":{}}}"#, Revision::V2025_11_25, r#"{"elicitation":{"url":{}}}"#),
+            (
+                r#"{"roots":{"listChanged":true},"sampling":{"tools":{}},"elicitation":{"form":{},"url":{}},"x":1}"#,
+                Revision::V2025_11_25,
+                r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#,
+            ),
+            (r#"{"sampling":{"tools":{}}}"#, Revision::V2025_06_18, r#"{"sampling":{}}"#),
+        ] {
+            assert_eq!(Capabilities::of_client(raw).unwrap().to_upstream(revision), upstream, "{raw}");
+        }
+        assert!(Capabilities::of_client("[]").is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! Which conversation a request belongs to: the era router, legacy session ids, modern headers.
+//!
+//! It must not know what is called, nor upstreams.
+
+pub mod capabilities;
+pub mod cursor;
+mod handle;
+pub mod modern;
+pub mod seal;
+mod terminated;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub use handle::{Conversation, Jti};
+use mcp::header::SESSION_ID;
+use mcp::method::Method;
+use mcp::revision::{Era, Revision};
+pub use terminated::Terminated;
+
+use crate::error::Failure;
+use crate::snapshot::Trust;
+use crate::transport::Message;
+use crate::transport::streamable::Exchange;
+
+/// Session ids that one worker remembers having opened.
+const MAX_REMEMBERED: usize = 16_384;
+
+/// The conversation a request belongs to.
+#[derive(Debug, Clone)]
+pub enum Session {
+    /// None yet: this is the `initialize` that begins one.
+    Opening,
+    /// A legacy one.
+    Legacy(Rc<Conversation>),
+    /// None: the request carries everything.
+    Modern(Revision),
+}
+
+impl Session {
+    /// The era that answers are written for.
+    pub fn era(&self) -> Era {
+        match self {
+            Self::Modern(_) => Era::Modern,
+            _ => Era::Legacy,
+        }
+    }
+}
+
+/// The principal and the server that sessions are bound to.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// The uid of the virtual server.
+    pub server: &'a str,
+    /// The uid of the token.
+    pub token: &'a str,
+}
+
+/// The session ids that one worker has opened, by their whole text.
+#[derive(Debug, Default)]
+pub struct Opened {
+    handles: RefCell<HashMap<Box<str>, Remembered>>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    server: Box<str>,
+    token: Box<str>,
+    trust: u64,
+    /// What `Terminated::changes` said when it was last looked up there.
+    checked: u64,
+    conversation: Rc<Conversation>,
+}
+
+/// Whether a message speaks modern: it says so in `_meta`, or in its header.
+pub fn is_modern(exchange: &Exchange, message: &Message<'_>) -> bool {
+    // Revisions are dates, and dates of this form sort as text.
+    message.params.version.is_some()
+        || exchange
+            .header(mcp::header::PROTOCOL_VERSION)
+            .is_some_and(|version| version >= Revision::V2026_07_28.as_str())
+}
+
+/// Whether a message begins a legacy conversation.
+pub fn is_opening(message: &Message<'_>) -> bool {
+    message.method == Some(Method::Initialize) && message.envelope.id.is_some()
+}
+
+impl Opened {
+    /// The legacy conversation that a request's `Mcp-Session-Id` names.
+    pub fn conversation(
+        &self,
+        exchange: &Exchange,
+        trust: &Trust,
+        owner: Owner<'_>,
+        terminated: &Terminated,
+        now: u64,
+    ) -> Result<Rc<Conversation>, Failure> {
+        let id = exchange.headers.get(SESSION_ID).ok_or(Failure::SessionMissing)?;
+        let id = id.to_str().map_err(|_| Failure::SessionUnknown)?;
+        let known = self.recall(id, trust, owner, terminated, now);
+        let conversation = match known {
+            Some(conversation) => conversation,
+            None => self.open(id, trust, owner, terminated, now).ok_or(Failure::SessionUnknown)?,
+        };
+        check_version(exchange)?;
+        Ok(conversation)
+    }
+
+    fn recall(
+        &self,
+        id: &str,
+        trust: &Trust,
+        owner: Owner<'_>,
+        terminated: &Terminated,
+        now: u64,
+    ) -> Option<Rc<Conversation>> {
+        let mut handles = self.handles.borrow_mut();
+        let known = handles.get_mut(id)?;
+        let same = known.trust == trust.generation && *known.server == *owner.server && *known.token == *owner.token;
+        if !same || now >= known.conversation.expires {
+            return None;
+        }
+        let changes = terminated.changes();
+        if known.checked != changes {
+            if terminated.contains(&known.conversation.jti) {
+                handles.remove(id);
+                return None;
+            }
+            known.checked = changes;
+        }
+        Some(Rc::clone(&known.conversation))
+    }
+
+    fn open(
+        &self,
+        id: &str,
+        trust: &Trust,
+        owner: Owner<'_>,
+        terminated: &Terminated,
+        now: u64,
+    ) -> Option<Rc<Conversation>> {
+        let checked = terminated.changes();
+        let conversation = Rc::new(Conversation::open(trust, owner.server, owner.token, id, now)?);
+        if terminated.contains(&conversation.jti) {
+            return None;
+        }
+        let remembered = Remembered {
+            server: owner.server.into(),
+            token: owner.token.into(),
+            trust: trust.generation,
+            checked,
+            conversation: Rc::clone(&conversation),
+        };
+        let mut handles = self.handles.borrow_mut();
+        if handles.len() >= MAX_REMEMBERED {
+            handles.clear();
+        }
+        handles.insert(id.into(), remembered);
+        Some(conversation)
+    }
+}
+
+/// The version header of a legacy request, where it has one, must name a legacy revision.
+fn check_version(exchange: &Exchange) -> Result<(), Failure> {
+    let Some(value) = exchange.headers.get(mcp::header::PROTOCOL_VERSION) else { return Ok(()) };
+    let revision = value.to_str().ok().and_then(Revision::parse);
+    revision.filter(|revision| revision.era() == Era::Legacy).map(drop).ok_or(Failure::LegacyVersion)
+}

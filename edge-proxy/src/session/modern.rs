@@ -1,0 +1,84 @@
+//! What a modern request must say, and say twice: `_meta` and headers, in the order in which they are checked.
+//!
+//! It must not know which tools there are.
+
+use http::HeaderMap;
+use mcp::header::{self, METHOD, NAME, PROTOCOL_VERSION};
+use mcp::json;
+use mcp::meta;
+use mcp::method::{Method, Target};
+use mcp::revision::{Era, Revision};
+
+use crate::error::Failure;
+use crate::snapshot::ToolFacts;
+use crate::transport::Message;
+
+/// The revision of a modern request whose `_meta` and headers agree with its body.
+pub fn check(headers: &HeaderMap, message: &Message<'_>) -> Result<Revision, Failure> {
+    let version = required_meta(message)?;
+    if single(headers, PROTOCOL_VERSION)? != version {
+        return Err(mismatch("MCP-Protocol-Version does not say what _meta says"));
+    }
+    let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Modern);
+    let revision = revision.ok_or(Failure::Version { requested: version })?;
+    let method = message.envelope.method.as_deref().unwrap_or_default();
+    if single(headers, METHOD)? != method {
+        return Err(mismatch("Mcp-Method does not say what the body says"));
+    }
+    check_name(headers, message)?;
+    Ok(revision)
+}
+
+fn required_meta(message: &Message<'_>) -> Result<String, Failure> {
+    let missing = |key: &str| bad_meta(format!("params._meta[{key:?}] is needed"));
+    let version = message.params.version.ok_or_else(|| missing(meta::PROTOCOL_VERSION))?;
+    let version = json::string(version).map_err(|_| bad_meta(format!("{:?} must be a string", meta::PROTOCOL_VERSION)))?;
+    let capabilities = message.params.capabilities.ok_or_else(|| missing(meta::CLIENT_CAPABILITIES))?;
+    if !capabilities.starts_with('{') {
+        return Err(bad_meta(format!("{:?} must be an object", meta::CLIENT_CAPABILITIES)));
+    }
+    Ok(version.into_owned())
+}
+
+fn check_name(headers: &HeaderMap, message: &Message<'_>) -> Result<(), Failure> {
+    let raw = match message.method.map_or(Target::None, Method::mirrored_target) {
+        Target::Name => message.params.name,
+        Target::Uri => message.params.uri,
+        _ => return Ok(()),
+    };
+    // A body without the member is told so where it is routed.
+    let Some(named) = raw.and_then(|raw| json::string(raw).ok()) else { return Ok(()) };
+    if single(headers, NAME)? != named {
+        return Err(mismatch("Mcp-Name does not say what the body says"));
+    }
+    Ok(())
+}
+
+/// A header that must be there once, decoded.
+fn single(headers: &HeaderMap, name: &'static str) -> Result<String, Failure> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => {
+            header::decode_value(value).map(|text| text.into_owned()).map_err(|error| mismatch(&format!("{name}: {error}")))
+        }
+        (None, _) => Err(mismatch(&format!("the header {name} is needed"))),
+        (Some(_), Some(_)) => Err(mismatch(&format!("the header {name} is repeated"))),
+    }
+}
+
+fn mismatch(message: &str) -> Failure {
+    Failure::Header(message.to_owned())
+}
+
+fn bad_meta(message: String) -> Failure {
+    Failure::Params { message, bad_request: true }
+}
+
+/// The `Mcp-Param-*` headers of a call must say what its arguments say.
+pub fn check_arguments(headers: &HeaderMap, message: &Message<'_>, tool: &ToolFacts) -> Result<(), Failure> {
+    if tool.mirrored.is_empty() {
+        return Ok(());
+    }
+    let arguments = message.params.arguments.unwrap_or("{}");
+    header::verify(headers, arguments, &tool.mirrored).map_err(|error| mismatch(&error.to_string()))
+}

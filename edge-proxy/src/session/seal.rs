@@ -1,0 +1,167 @@
+//! Sealed handles: what a client is given to bring back, readable and forgeable by nobody but an edge.
+//!
+//! It must not know what is in a handle. AES-256-GCM with the keys of the trust bundle; the text is base64url of
+//! key id, nonce and ciphertext, so visible ASCII.
+
+use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::snapshot::Trust;
+
+/// Past this a handle is refused unread: no client was ever given one so long.
+const MAX_TEXT: usize = 64 << 10;
+const KEY_ID_LEN: usize = 4;
+
+/// What a handle is for, and whom it belongs to; a handle opens only under what it was sealed under.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding<'a> {
+    /// Keeps handles of one kind from being used as another.
+    pub purpose: Purpose,
+    /// The uid of the virtual server.
+    pub server: &'a str,
+    /// The uid of the token.
+    pub token: &'a str,
+    /// Whatever else must agree, such as method and name.
+    pub about: &'a [&'a str],
+}
+
+/// The kinds of handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// A legacy session id.
+    Session = 1,
+    /// A cursor of a list.
+    Cursor = 2,
+    /// The `requestState` of a modern upstream.
+    RequestState = 3,
+    /// The id of a request from an upstream to a client.
+    ServerRequest = 4,
+}
+
+/// Why a handle could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The trust bundle has no sealing key.
+    #[error("this edge has no key to seal handles with")]
+    NoKey,
+    /// The random source or the cipher failed.
+    #[error("sealing failed")]
+    Cipher,
+}
+
+/// Seals `content` for whoever is in `binding`.
+pub fn seal(trust: &Trust, binding: Binding<'_>, content: &[u8]) -> Result<String, SealError> {
+    let key = trust.sealing.first().ok_or(SealError::NoKey)?;
+    let mut nonce = [0u8; NONCE_LEN];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| SealError::Cipher)?;
+    let mut sealed = content.to_vec();
+    key.key
+        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(binding.bytes()), &mut sealed)
+        .map_err(|_| SealError::Cipher)?;
+    let mut bytes = Vec::with_capacity(KEY_ID_LEN + NONCE_LEN + sealed.len());
+    bytes.extend_from_slice(&key.id.to_be_bytes());
+    bytes.extend_from_slice(&nonce);
+    bytes.extend_from_slice(&sealed);
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// What was sealed, if this is a handle of ours under exactly this binding.
+pub fn open(trust: &Trust, binding: Binding<'_>, text: &str) -> Option<Vec<u8>> {
+    if text.len() > MAX_TEXT {
+        return None;
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (key_id, rest) = bytes.split_first_chunk::<KEY_ID_LEN>()?;
+    let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
+    let id = u32::from_be_bytes(*key_id);
+    let key = trust.sealing.iter().find(|key| key.id == id)?;
+    let mut content = sealed.to_vec();
+    let length = key
+        .key
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(binding.bytes()), &mut content)
+        .ok()?
+        .len();
+    content.truncate(length);
+    Some(content)
+}
+
+impl Binding<'_> {
+    /// Every part with its length, so that no two bindings have the same bytes.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.purpose as u8];
+        for part in [self.server, self.token].iter().chain(self.about) {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::snapshot::SealingKey;
+
+    /// A trust bundle with sealing keys of these ids.
+    pub(crate) fn trust(ids: &[u32]) -> Trust {
+        let sealing = ids.iter().map(|id| SealingKey { id: *id, key: key(*id as u8) }).collect();
+        Trust {
+            issuer: "i".into(),
+            audience: "a".into(),
+            keys: std::collections::HashMap::new(),
+            sealing,
+            generation: 1,
+            max_age: std::time::Duration::from_secs(60),
+        }
+    }
+
+    fn key(fill: u8) -> aws_lc_rs::aead::LessSafeKey {
+        let unbound = aws_lc_rs::aead::UnboundKey::new(&aws_lc_rs::aead::AES_256_GCM, &[fill; 32]).unwrap();
+        aws_lc_rs::aead::LessSafeKey::new(unbound)
+    }
+
+    const MINE: Binding<'static> = Binding { purpose: Purpose::Session, server: "s", token: "t", about: &["x"] };
+
+    #[test]
+    fn opens_with_an_older_key_after_rotation() {
+        let handle = seal(&trust(&[1]), MINE, b"hello").unwrap();
+        assert_eq!(open(&trust(&[2, 1]), MINE, &handle).as_deref(), Some(b"hello".as_slice()));
+        assert_eq!(open(&trust(&[2]), MINE, &handle), None);
+    }
+
+    #[test]
+    fn another_binding_does_not_open() {
+        let handle = seal(&trust(&[1]), MINE, b"hello").unwrap();
+        for other in [
+            Binding { purpose: Purpose::Cursor, ..MINE },
+            Binding { server: "st", token: "", ..MINE },
+            Binding { token: "u", ..MINE },
+            Binding { about: &[], ..MINE },
+        ] {
+            assert_eq!(open(&trust(&[1]), other, &handle), None, "{other:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_and_what_is_changed_does_not(content: Vec<u8>, at: proptest::sample::Index, flip in 1u8..) {
+            let trust = trust(&[7]);
+            let handle = seal(&trust, MINE, &content).unwrap();
+            prop_assert!(handle.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
+            prop_assert_eq!(open(&trust, MINE, &handle), Some(content));
+            let mut bytes = URL_SAFE_NO_PAD.decode(&handle).unwrap();
+            let position = at.index(bytes.len());
+            bytes[position] ^= flip;
+            prop_assert_eq!(open(&trust, MINE, &URL_SAFE_NO_PAD.encode(bytes)), None);
+        }
+
+        #[test]
+        fn junk_never_opens(text: String) {
+            prop_assert_eq!(open(&trust(&[1]), MINE, &text), None);
+        }
+    }
+}

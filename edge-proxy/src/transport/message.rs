@@ -1,0 +1,102 @@
+//! One message of a client, borrowed from its body, with what routes it taken out of its parameters.
+//!
+//! It must not know what any method does.
+
+use bytes::Bytes;
+use mcp::json::{self, JsonError};
+use mcp::message::{Envelope, EnvelopeError, Kind, span};
+use mcp::meta;
+use mcp::method::Method;
+
+use crate::error::Failure;
+
+/// One message of a client.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// The whole of it.
+    pub body: &'a Bytes,
+    /// Its envelope.
+    pub envelope: Envelope<'a>,
+    /// Its method, where it is one of the protocol's.
+    pub method: Option<Method>,
+    /// What routes it.
+    pub params: Params<'a>,
+}
+
+/// Members of `params`, raw.
+#[derive(Debug, Default)]
+pub struct Params<'a> {
+    /// `name`.
+    pub name: Option<&'a str>,
+    /// `uri`.
+    pub uri: Option<&'a str>,
+    /// `arguments`.
+    pub arguments: Option<&'a str>,
+    /// `cursor`.
+    pub cursor: Option<&'a str>,
+    /// `ref`.
+    pub reference: Option<&'a str>,
+    /// `requestState`.
+    pub request_state: Option<&'a str>,
+    /// `_meta.progressToken`.
+    pub progress_token: Option<&'a str>,
+    /// `_meta["io.modelcontextprotocol/protocolVersion"]`.
+    pub version: Option<&'a str>,
+    /// `_meta["io.modelcontextprotocol/clientCapabilities"]`.
+    pub capabilities: Option<&'a str>,
+}
+
+impl<'a> Message<'a> {
+    /// What an envelope is about.
+    pub fn new(body: &'a Bytes, envelope: Envelope<'a>) -> Result<Self, Failure> {
+        let method = envelope.method.as_deref().and_then(Method::parse);
+        let params = envelope.params.map(Params::read).transpose().map_err(malformed)?.unwrap_or_default();
+        Ok(Self { body, envelope, method, params })
+    }
+
+    /// Request, notification or response.
+    pub fn kind(&self) -> Kind {
+        self.envelope.kind()
+    }
+
+    /// The part of the body that `raw`, borrowed from it, is; shared, not copied.
+    pub fn slice(&self, raw: &str) -> Bytes {
+        self.body.slice(span(self.body, raw))
+    }
+}
+
+impl<'a> Params<'a> {
+    fn read(raw: &'a str) -> Result<Self, JsonError> {
+        let [name, uri, arguments, cursor, reference, request_state, meta] =
+            json::members(raw, ["name", "uri", "arguments", "cursor", "ref", "requestState", meta::META])?;
+        let [progress_token, version, capabilities] = match meta {
+            Some(meta) if meta.starts_with('{') => {
+                json::members(meta, [meta::PROGRESS_TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_CAPABILITIES])?
+            }
+            _ => [None; 3],
+        };
+        Ok(Self {
+            name,
+            uri,
+            arguments,
+            cursor,
+            reference,
+            request_state,
+            progress_token,
+            version,
+            capabilities,
+        })
+    }
+}
+
+/// What a client is told about an envelope that cannot be read.
+pub fn unreadable(error: EnvelopeError) -> Failure {
+    match error {
+        EnvelopeError::Utf8 { .. } | EnvelopeError::Json(_) => Failure::Parse(error.to_string()),
+        other => Failure::Invalid(other.to_string()),
+    }
+}
+
+fn malformed(error: JsonError) -> Failure {
+    Failure::Invalid(format!("params: {error}"))
+}

@@ -1,0 +1,9 @@
+//! Bytes of HTTP to messages and back. It must not know who is calling or what is called.
+
+mod body;
+pub mod door;
+mod message;
+pub mod streamable;
+
+pub use body::{Body, Chunks};
+pub use message::{Message, unreadable};

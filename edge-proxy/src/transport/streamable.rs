@@ -1,0 +1,151 @@
+//! Streamable HTTP: one URL per server, POST for messages, GET for a stream, DELETE for the end of a session.
+//!
+//! It must not know eras, sessions or callers.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::door::Door;
+use crate::config::limits::Limits;
+use crate::error::Failure;
+
+/// A request whose head was accepted.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// What it does.
+    pub verb: Verb,
+    path: String,
+    body: Incoming,
+}
+
+/// What a request to a server's URL does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Sends a message.
+    Post,
+    /// Opens the stream of what no request asked for.
+    Get,
+    /// Ends a session.
+    Delete,
+    /// A browser asks whether a page may.
+    Options,
+}
+
+impl Exchange {
+    /// Looks at the head: names, path, verb.
+    pub fn open(door: &Door, request: Request<Incoming>) -> Result<Self, Failure> {
+        door.check(&request)?;
+        let (head, body) = request.into_parts();
+        let path = server_of(head.uri.path()).ok_or(Failure::Path)?.to_owned();
+        let verb = match head.method {
+            Method::POST => Verb::Post,
+            Method::GET => Verb::Get,
+            Method::DELETE => Verb::Delete,
+            Method::OPTIONS => Verb::Options,
+            _ => return Err(Failure::Verb("GET, POST, DELETE")),
+        };
+        Ok(Self { headers: head.headers, verb, path, body })
+    }
+
+    /// The id of the server that the path names.
+    pub fn server(&self) -> &str {
+        &self.path
+    }
+
+    /// The bearer of the `Authorization` header; an empty one where the header says something else.
+    pub fn bearer(&self) -> Option<&str> {
+        let value = self.headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
+        let (scheme, bearer) = value.split_once(' ').unwrap_or((value, ""));
+        Some(if scheme.eq_ignore_ascii_case("bearer") { bearer.trim() } else { "" })
+    }
+
+    /// A header that stands there once and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The whole body, within its bounds of size and time.
+    pub async fn read(&mut self, limits: &Limits) -> Result<Bytes, Failure> {
+        if !self.headers.get(CONTENT_TYPE).is_some_and(is_json) {
+            return Err(Failure::ContentType);
+        }
+        let too_large = || Failure::BodyTooLarge(limits.max_body_bytes);
+        let announced = self.header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limits.max_body_bytes as u64) {
+            return Err(too_large());
+        }
+        let collected = collect(&mut self.body, limits.max_body_bytes);
+        match tokio::time::timeout(limits.body_timeout, collected).await {
+            Err(_) => Err(Failure::BodyTimeout),
+            Ok(Err(Broken::TooLarge)) => Err(too_large()),
+            Ok(Err(Broken::Off)) => Err(Failure::BodyBroken),
+            Ok(Ok(body)) => Ok(body),
+        }
+    }
+}
+
+enum Broken {
+    TooLarge,
+    Off,
+}
+
+/// One chunk is handed on as it is; only more than one are copied together.
+async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Broken> {
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Broken::Off)?.into_data() else { continue };
+        if first.len() + joined.len() + data.len() > limit {
+            return Err(Broken::TooLarge);
+        }
+        if first.is_empty() && joined.is_empty() {
+            first = data;
+            continue;
+        }
+        joined.extend_from_slice(&std::mem::take(&mut first));
+        joined.extend_from_slice(&data);
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// The id in `/servers/{id}/mcp`.
+fn server_of(path: &str) -> Option<&str> {
+    let id = path.strip_prefix("/servers/")?.strip_suffix("/mcp")?;
+    (!id.is_empty() && !id.contains('/')).then_some(id)
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let Ok(value) = value.to_str() else { return false };
+    let kind = value.split_once(';').map_or(value, |(kind, _)| kind);
+    kind.trim().eq_ignore_ascii_case(mcp::header::JSON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_path_of_a_server_names_one() {
+        assert_eq!(server_of("/servers/dev/mcp"), Some("dev"));
+        for path in ["/", "/servers//mcp", "/servers/mcp", "/servers/a/b/mcp", "/servers/a/mcp/", "/x/servers/a/mcp"] {
+            assert_eq!(server_of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn json_is_told_by_its_media_type() {
+        for (value, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("text/plain", false),
+            ("application/jsonp", false),
+        ] {
+            assert_eq!(is_json(&HeaderValue::from_static(value)), json, "{value}");
+        }
+    }
+}

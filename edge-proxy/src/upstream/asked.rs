@@ -1,0 +1,65 @@
+//! Requests from a legacy upstream to a client: the id that the client sees says where its answer belongs.
+//!
+//! So the answer may arrive at any edge, and nobody needs to remember the question.
+
+use http::HeaderValue;
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+
+use super::legacy::Open;
+use crate::session::Owner;
+use crate::session::seal::{self, Binding, Purpose, SealError};
+use crate::snapshot::{Trust, Upstream};
+
+/// Where a client's answer belongs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The id of the upstream.
+    pub upstream: String,
+    /// The session there, if it has one.
+    pub session: Option<HeaderValue>,
+    /// The revision of that session.
+    pub version: HeaderValue,
+    /// The raw id of the upstream's request.
+    pub id: String,
+}
+
+/// The id that the client sees of a request that has the raw id `id` in `session`.
+pub fn seal(
+    trust: &Trust,
+    owner: Owner<'_>,
+    upstream: &Upstream,
+    session: &Open,
+    id: &str,
+) -> Result<String, SealError> {
+    let header = |name: &str| session.headers.get(name).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    let mut content = Vec::new();
+    for part in [upstream.id.as_bytes(), header(SESSION_ID), header(PROTOCOL_VERSION), id.as_bytes()] {
+        content.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        content.extend_from_slice(part);
+    }
+    seal::seal(trust, binding(owner), &content)
+}
+
+/// What an id that a client answers was made of.
+pub fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
+    let content = seal::open(trust, binding(owner), text)?;
+    let mut rest = content.as_slice();
+    let mut part = || {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (part, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        rest = after;
+        Some(part.to_vec())
+    };
+    let (upstream, session, version, id) = (part()?, part()?, part()?, part()?);
+    let session = (!session.is_empty()).then(|| HeaderValue::from_bytes(&session)).transpose().ok()?;
+    Some(Question {
+        upstream: String::from_utf8(upstream).ok()?,
+        session,
+        version: HeaderValue::from_bytes(&version).ok()?,
+        id: String::from_utf8(id).ok()?,
+    })
+}
+
+fn binding(owner: Owner<'_>) -> Binding<'_> {
+    Binding { purpose: Purpose::ServerRequest, server: owner.server, token: owner.token, about: &[] }
+}

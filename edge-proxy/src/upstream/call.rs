@@ -1,0 +1,123 @@
+//! The stage that calls: chooses by the eras of client and upstream, and says what a call is made of.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use mcp::method::Method;
+use mcp::revision::Era;
+
+use super::receive::Answer;
+use super::{legacy, modern};
+use crate::account::Account;
+use crate::error::{Failure, Fault};
+use crate::policy::Permit;
+use crate::session::Session;
+use crate::snapshot::{Server, Token, Trust};
+use crate::transport::Message;
+use crate::usage::Outcome;
+use crate::worker::Worker;
+
+/// A call that may be made.
+pub struct Call<'a> {
+    /// The worker that makes it.
+    pub worker: &'a Rc<Worker>,
+    /// What handles are sealed with.
+    pub trust: &'a Arc<Trust>,
+    /// The virtual server.
+    pub server: &'a Arc<Server>,
+    /// The caller.
+    pub token: &'a Arc<Token>,
+    /// The conversation it belongs to.
+    pub session: &'a Session,
+    /// The headers it came with.
+    pub headers: &'a HeaderMap,
+    /// The client's message.
+    pub message: &'a Message<'a>,
+    /// Its method, one of the four that call.
+    pub method: Method,
+    /// What it names, as the client wrote it.
+    pub named: &'a crate::route::Named<'a>,
+    /// The right to make it.
+    pub permit: Permit,
+    /// Where it is counted.
+    pub account: Option<Account>,
+}
+
+/// Makes a call, to the side of the upstream that speaks the client's era.
+pub async fn call(mut call: Call<'_>) -> Result<Answer, Failure> {
+    let upstream = Arc::clone(&call.permit.entry().upstream);
+    let worker = call.worker;
+    let answer = match call.session {
+        Session::Legacy(conversation) if upstream.speaks(Era::Legacy) => legacy::call(call, conversation).await,
+        Session::Modern(revision) if upstream.modern.contains(revision) => modern::call(call).await,
+        session => settle(Err(Fault::Era(session.era()).into()), &mut call.account),
+    };
+    answer.map_err(|missed| match missed {
+        Missed::Fault(fault) => {
+            if let Some(counted) = fault.counts_as() {
+                worker.shared.metrics.upstream_fault(counted).inc();
+            }
+            Failure::upstream(&upstream.id, fault)
+        }
+        Missed::Client(failure) => failure,
+    })
+}
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub enum Missed {
+    /// The upstream failed.
+    Fault(Fault),
+    /// The client's request cannot be sent on.
+    Client(Failure),
+}
+
+/// Says in an account that is still here why there was no answer.
+pub fn settle<T, E: Blame>(answered: Result<T, E>, account: &mut Option<Account>) -> Result<T, E> {
+    if let (Err(missed), Some(account)) = (&answered, account) {
+        account.outcome = missed.blame();
+    }
+    answered
+}
+
+/// Whose making it is that there was no answer.
+pub trait Blame {
+    /// The outcome to count.
+    fn blame(&self) -> Outcome;
+}
+
+impl Blame for Fault {
+    fn blame(&self) -> Outcome {
+        Outcome::UpstreamError
+    }
+}
+
+impl Blame for Missed {
+    fn blame(&self) -> Outcome {
+        match self {
+            Self::Fault(_) => Outcome::UpstreamError,
+            Self::Client(_) => Outcome::ClientError,
+        }
+    }
+}
+
+impl From<Fault> for Missed {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Call<'_> {
+    /// Whether sending it twice is like sending it once.
+    pub fn repeat(&self) -> super::endpoint::Repeat {
+        let safe = self.method != Method::ToolsCall || self.permit.entry().tool.safe_to_repeat;
+        if safe { super::endpoint::Repeat::Safe } else { super::endpoint::Repeat::Unsafe }
+    }
+
+    /// The raw id of the client's request.
+    pub fn id(&self) -> Bytes {
+        self.message.envelope.id.map_or_else(Bytes::new, |id| self.message.slice(id))
+    }
+}

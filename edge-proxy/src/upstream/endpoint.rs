@@ -1,0 +1,222 @@
+//! One upstream as one worker reaches it: warm HTTP/1.1 connections, each with one request at a time.
+//!
+//! It must not know MCP beyond the headers that every request carries.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::reply::Reply;
+use crate::error::Fault;
+use crate::snapshot::Upstream;
+use crate::worker::Shared;
+
+/// Head of an answer that is still read; more is a fault.
+const MAX_HEAD: usize = 256 << 10;
+/// Idle connections that are kept.
+const MAX_IDLE: usize = 256;
+const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// One upstream as one worker reaches it.
+pub struct Endpoint {
+    shared: Arc<Shared>,
+    host: String,
+    port: u16,
+    tls: Option<ServerName<'static>>,
+    target: Uri,
+    /// What every request carries, credential included.
+    pub headers: HeaderMap,
+    idle: RefCell<Vec<Idle>>,
+    used: Cell<Instant>,
+}
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// A connection that goes back when its answer is read.
+pub struct Lease {
+    endpoint: Rc<Endpoint>,
+    sender: Sender,
+}
+
+/// Whether a request may be sent a second time when nobody can say whether the first arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Sending it twice is like sending it once.
+    Safe,
+    /// Only if it never left.
+    Unsafe,
+}
+
+impl Endpoint {
+    /// How to reach `upstream`.
+    pub fn new(shared: Arc<Shared>, upstream: &Upstream) -> Result<Self, Fault> {
+        let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
+        let authority = upstream.uri.authority().ok_or_else(|| bad("no host"))?;
+        let secure = upstream.uri.scheme_str() == Some("https");
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let tls = secure.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("a bad host"))?;
+        let path = upstream.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut headers = HeaderMap::new();
+        // What comes before the `@` of a URL is no part of Host.
+        let name = authority.as_str().rsplit('@').next().unwrap_or_default();
+        headers.insert(HOST, HeaderValue::from_str(name).map_err(|_| bad("a bad host"))?);
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(mcp::header::JSON));
+        headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::ACCEPT_BOTH));
+        headers.extend(upstream.credential_headers.clone());
+        Ok(Self {
+            shared,
+            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            host,
+            tls,
+            target: path.parse().map_err(|_| bad("a bad path"))?,
+            headers,
+            idle: RefCell::default(),
+            used: Cell::new(Instant::now()),
+        })
+    }
+
+    /// Sends one request and waits for the head of its answer. `timeout` is until its first byte, and then between
+    /// two bytes.
+    pub async fn send(
+        self: &Rc<Self>,
+        method: &Method,
+        headers: HeaderMap,
+        body: Bytes,
+        repeat: Repeat,
+        timeout: Duration,
+    ) -> Result<Reply, Fault> {
+        let answered = self.exchange(method, headers, body, repeat);
+        let (response, lease) = tokio::time::timeout(timeout, answered).await.map_err(|_| Fault::Timeout)??;
+        Ok(Reply::new(response, lease, timeout))
+    }
+
+    async fn exchange(
+        self: &Rc<Self>,
+        method: &Method,
+        headers: HeaderMap,
+        body: Bytes,
+        repeat: Repeat,
+    ) -> Result<(Response<Incoming>, Lease), Fault> {
+        let spare = (repeat == Repeat::Safe).then(|| headers.clone());
+        let mut request = self.request(method, headers, body.clone());
+        loop {
+            let (mut sender, reused) = self.checkout().await?;
+            let mut failed = match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, Lease { endpoint: Rc::clone(self), sender })),
+                Err(failed) => failed,
+            };
+            // A connection that the upstream closed while it was idle says nothing about the upstream.
+            request = match (failed.take_message(), &spare) {
+                (Some(unsent), _) if reused => unsent,
+                (None, Some(headers)) if reused && broke_off(failed.error()) => {
+                    self.request(method, headers.clone(), body.clone())
+                }
+                _ => return Err(fault_of(&failed.into_error())),
+            };
+        }
+    }
+
+    fn request(&self, method: &Method, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// A connection, and whether it was used before.
+    async fn checkout(&self) -> Result<(Sender, bool), Fault> {
+        self.used.set(Instant::now());
+        loop {
+            let idle = self.idle.borrow_mut().pop();
+            let Some(mut idle) = idle else { break };
+            let fresh = idle.since.elapsed() < self.shared.limits.upstream_idle;
+            if fresh && !idle.sender.is_closed() && (idle.sender.is_ready() || idle.sender.ready().await.is_ok()) {
+                return Ok((idle.sender, true));
+            }
+        }
+        let connected = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
+        let sender = connected.map_err(|_| Fault::Connect("no connection in time".to_owned()))??;
+        Ok((sender, false))
+    }
+
+    async fn connect(&self) -> Result<Sender, Fault> {
+        let failed = |error: std::io::Error| Fault::Connect(error.to_string());
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        match &self.tls {
+            None => handshake(stream).await,
+            Some(name) => {
+                let connector = TlsConnector::from(Arc::clone(&self.shared.tls));
+                handshake(connector.connect(name.clone(), stream).await.map_err(failed)?).await
+            }
+        }
+    }
+
+    /// Closes what was idle too long. Returns whether nothing is left and nobody came for `unused`.
+    pub fn sweep(&self, unused: Duration) -> bool {
+        let limit = self.shared.limits.upstream_idle;
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
+        idle.is_empty() && self.used.get().elapsed() > unused
+    }
+}
+
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, Fault> {
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| fault_of(&error))?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended early");
+        }
+    });
+    Ok(sender)
+}
+
+impl Lease {
+    /// Gives the connection back: its answer was read to the end.
+    pub fn give_back(self) {
+        let Self { endpoint, sender } = self;
+        let mut idle = endpoint.idle.borrow_mut();
+        if !sender.is_closed() && idle.len() < MAX_IDLE {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+/// Whether the connection ended before any of the answer came.
+fn broke_off(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed()
+}
+
+fn fault_of(error: &hyper::Error) -> Fault {
+    if error.is_parse_too_large() {
+        Fault::TooLarge
+    } else if error.is_parse() {
+        Fault::Malformed(error.to_string())
+    } else {
+        Fault::Interrupted
+    }
+}

@@ -1,0 +1,253 @@
+//! A call's stream on its way from the upstream to the client, event by event.
+//!
+//! It must not know how the client is spoken to beyond that it takes events. A legacy upstream may close the stream and
+//! be asked to go on (2025-11-25, polling); the client notices nothing of it.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method as Verb, StatusCode};
+use mcp::header::LAST_EVENT_ID;
+use mcp::sse::{self, Decoder};
+
+use super::endpoint::Repeat;
+use super::follow::{self, Guard};
+use super::reply::{Media, Reply};
+use super::translate::{Side, Translation, Turn};
+use crate::account::Account;
+use crate::error::{Asked, Failure, Fault};
+use crate::usage::Outcome;
+use crate::worker::Worker;
+
+/// How often in a row a stream is resumed without a message in between.
+const MAX_RESUMES: u32 = 10;
+const DEFAULT_RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(30);
+/// How long the rest of a stream is read that no client waits for.
+const AFTERWARDS: Duration = Duration::from_secs(300);
+
+/// A call's stream.
+pub struct Events {
+    worker: Rc<Worker>,
+    reply: Option<Reply>,
+    decoder: Decoder,
+    translation: Translation,
+    account: Option<Account>,
+    guard: Option<Guard>,
+    ready: VecDeque<Bytes>,
+    resume: Resume,
+    outcome: Option<Outcome>,
+    done: bool,
+}
+
+/// Where and when a stream that broke off goes on.
+#[derive(Default)]
+struct Resume {
+    from: Option<HeaderValue>,
+    retry: Option<Duration>,
+    attempts: u32,
+}
+
+impl Events {
+    /// Begins to read a stream, and waits for its first message.
+    pub(super) async fn begin(
+        worker: &Rc<Worker>,
+        reply: Reply,
+        translation: Translation,
+        account: &mut Option<Account>,
+        guard: Option<Guard>,
+    ) -> Result<Self, Fault> {
+        let mut events = Self {
+            decoder: Decoder::new(worker.shared.limits.max_event_bytes),
+            worker: Rc::clone(worker),
+            reply: Some(reply),
+            translation,
+            account: None,
+            guard,
+            ready: VecDeque::new(),
+            resume: Resume::default(),
+            outcome: None,
+            done: false,
+        };
+        match events.message().await {
+            Ok(first) => events.ready.extend(first),
+            Err(fault) => {
+                events.done = true;
+                return Err(fault);
+            }
+        }
+        events.account = account.take();
+        if let (Some(outcome), Some(account)) = (events.outcome, &mut events.account) {
+            account.outcome = outcome;
+        }
+        Ok(events)
+    }
+
+    /// The next event as it is written to the client, or `None` at the end. The future may be dropped and made anew.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        if let Some(ready) = self.ready.pop_front() {
+            return Some(self.counted(ready));
+        }
+        if self.done {
+            return None;
+        }
+        let message = match self.message().await {
+            Ok(message) => message?,
+            Err(fault) => self.failed(fault),
+        };
+        Some(self.counted(message))
+    }
+
+    /// The answer alone, for a client that cannot be sent events.
+    pub async fn last(&mut self) -> Option<Bytes> {
+        let mut last = None;
+        loop {
+            last = match self.ready.pop_front() {
+                Some(message) => Some(message),
+                None if self.done => return last,
+                None => match self.message().await {
+                    Ok(message) => message,
+                    Err(fault) => Some(self.failed(fault)),
+                },
+            };
+        }
+    }
+
+    fn counted(&mut self, message: Bytes) -> Bytes {
+        let event = sse::encode_data(&message);
+        if let Some(account) = &mut self.account {
+            account.response_bytes += event.len() as u64;
+        }
+        event
+    }
+
+    /// The next message for the client.
+    async fn message(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            while let Some(event) = self.decoder.next().map_err(|_| Fault::TooLarge)? {
+                self.note(&event);
+                if event.data.is_empty() {
+                    continue;
+                }
+                if let Some(message) = self.take(event.data)? {
+                    return Ok(Some(message));
+                }
+            }
+            let Some(reply) = &mut self.reply else {
+                self.go_on().await?;
+                continue;
+            };
+            match reply.chunk().await {
+                Ok(Some(chunk)) => self.decoder.push(chunk),
+                Ok(None) | Err(Fault::Interrupted) if self.may_go_on() => self.reply = None,
+                Ok(None) => return Err(Fault::Interrupted),
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
+        self.resume.attempts = 0;
+        match self.translation.turn(data)? {
+            Turn::Pass(message) => Ok(Some(message)),
+            Turn::Last(message, outcome) => {
+                self.ended(outcome);
+                self.done = true;
+                self.guard = None;
+                self.finish();
+                Ok(Some(message))
+            }
+            Turn::Ping(id) => {
+                follow::pong(&self.worker, &self.translation, &id);
+                Ok(None)
+            }
+            Turn::Nothing => Ok(None),
+        }
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+        if let Some(account) = &mut self.account {
+            account.outcome = outcome;
+        }
+    }
+
+    fn note(&mut self, event: &sse::Event) {
+        if let Some(id) = &event.id {
+            self.resume.from = HeaderValue::from_bytes(id).ok().filter(|id| !id.is_empty());
+        }
+        if let Some(retry) = event.retry {
+            self.resume.retry = Some(Duration::from_millis(retry).min(MAX_RETRY));
+        }
+    }
+
+    fn may_go_on(&self) -> bool {
+        matches!(self.translation.side, Side::Legacy { .. })
+            && self.resume.from.is_some()
+            && self.resume.attempts < MAX_RESUMES
+    }
+
+    /// Asks the upstream for the rest of a stream that it closed.
+    async fn go_on(&mut self) -> Result<(), Fault> {
+        let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.resume.from.clone()) else {
+            return Err(Fault::Interrupted);
+        };
+        tokio::time::sleep(self.resume.retry.unwrap_or(DEFAULT_RETRY)).await;
+        self.resume.attempts += 1;
+        let mut headers = session.headers.clone();
+        headers.insert(LAST_EVENT_ID, from);
+        let upstream = &self.translation.upstream;
+        let endpoint = self.worker.upstreams.endpoint(upstream)?;
+        let reply =
+            endpoint.send(&Verb::GET, headers, Bytes::new(), Repeat::Safe, upstream.request_timeout).await?;
+        if reply.status != StatusCode::OK || reply.media() != Media::Events {
+            return Err(Fault::Interrupted);
+        }
+        self.decoder = Decoder::new(self.worker.shared.limits.max_event_bytes);
+        self.reply = Some(reply);
+        Ok(())
+    }
+
+    /// The error that ends a stream whose status is already out.
+    fn failed(&mut self, fault: Fault) -> Bytes {
+        self.done = true;
+        self.ended(Outcome::UpstreamError);
+        if let Some(counted) = fault.counts_as() {
+            self.worker.shared.metrics.upstream_fault(counted).inc();
+        }
+        if fault == Fault::Timeout {
+            follow::cancel(&self.worker, &self.translation);
+        }
+        let asked = Asked { id: Some(self.translation.id.clone()), ..Asked::default() };
+        Failure::upstream(&self.translation.upstream.id, fault).message(&asked)
+    }
+
+    /// Reads what is left after the answer, which is mostly nothing, so that the connection can be used again.
+    fn finish(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            read_out(reply, None);
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let legacy = matches!(self.translation.side, Side::Legacy { .. });
+        // In the modern era hanging up is cancelling; in the legacy era the upstream may finish.
+        if let Some(reply) = self.reply.take().filter(|_| legacy && !self.done) {
+            read_out(reply, self.guard.take());
+        }
+    }
+}
+
+fn read_out(mut reply: Reply, guard: Option<Guard>) {
+    tokio::task::spawn_local(async move {
+        let rest = async { while let Ok(Some(_)) = reply.chunk().await {} };
+        if tokio::time::timeout(AFTERWARDS, rest).await.is_err() {
+            tracing::debug!("an upstream's stream had no end");
+        }
+        drop(guard);
+    });
+}

@@ -1,0 +1,190 @@
+//! What follows on a call from elsewhere: cancelling, answers to an upstream's questions, log levels.
+//!
+//! Any worker may receive it, so it goes to all workers as an `Order`, and each does its part.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method as Verb;
+use http::header::HeaderMap;
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json;
+use mcp::message::span;
+use mcp::splice::Splice;
+
+use super::asked;
+use super::endpoint::Repeat;
+use super::legacy::{Pool, SessionKey, key};
+use super::translate::{Side, Translation};
+use super::Upstreams;
+use crate::error::{Failure, Fault};
+use crate::session::{Conversation, Jti, Owner};
+use crate::snapshot::{Snapshot, Upstream};
+use crate::transport::Message;
+use crate::worker::Worker;
+
+/// Largest answer to a notification that is read.
+const MAX_SMALL: usize = 64 << 10;
+
+/// What a client asked for that concerns every worker.
+#[derive(Clone)]
+pub enum Order {
+    /// Never mind that request.
+    Cancel {
+        /// The session it was made in.
+        jti: Jti,
+        /// Its raw id.
+        id: Bytes,
+        /// The client's notification.
+        notification: Bytes,
+        /// Where the id lies in it.
+        at: std::ops::Range<usize>,
+    },
+    /// Log messages from this level on.
+    Level {
+        /// Where.
+        upstreams: Vec<Arc<Upstream>>,
+        /// For whom.
+        conversation: Arc<Conversation>,
+        /// The raw level.
+        level: Bytes,
+    },
+}
+
+/// A call that is in flight, for cancelling it.
+pub struct InFlight {
+    jti: Jti,
+    id: Bytes,
+    pool: Rc<Pool>,
+}
+
+/// Keeps a call findable until it is dropped.
+pub struct Guard {
+    worker: Rc<Worker>,
+    number: u64,
+}
+
+impl Guard {
+    /// Makes a call findable.
+    pub fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<Pool>) -> Self {
+        worker.upstreams.calls.borrow_mut().insert(number, InFlight { jti, id, pool });
+        Self { worker: Rc::clone(worker), number }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.worker.upstreams.calls.borrow_mut().remove(&self.number);
+    }
+}
+
+impl Upstreams {
+    /// Does this worker's part of an order.
+    pub fn follow(&self, order: Order) {
+        match order {
+            Order::Cancel { jti, id, notification, at } => self.cancel(jti, &id, &notification, at),
+            Order::Level { upstreams, conversation, level } => {
+                for upstream in &upstreams {
+                    self.set_level(upstream, key(upstream, &conversation), level.clone());
+                }
+            }
+        }
+    }
+
+    fn cancel(&self, jti: Jti, id: &Bytes, notification: &Bytes, at: std::ops::Range<usize>) {
+        for (number, call) in &*self.calls.borrow() {
+            if call.jti == jti && call.id == *id {
+                let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
+                notify(Rc::clone(&call.pool), body);
+            }
+        }
+    }
+
+    fn set_level(&self, upstream: &Arc<Upstream>, key: SessionKey, level: Bytes) {
+        if let Ok(pool) = self.pool(upstream, key) {
+            tokio::task::spawn_local(async move { pool.set_level(level).await });
+        }
+    }
+}
+
+/// Tells the upstream that nobody waits for a call any more.
+pub fn cancel(worker: &Rc<Worker>, translation: &Translation) {
+    if let Side::Legacy { number, session, .. } = &translation.side {
+        post(worker, &translation.upstream, session.headers.clone(), cancelled(*number));
+    }
+}
+
+/// The same, for a call that has no answer yet.
+pub fn cancel_number(pool: &Rc<Pool>, number: u64) {
+    notify(Rc::clone(pool), cancelled(number));
+}
+
+fn cancelled(number: u64) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"no answer in time"}}}}"#).into()
+}
+
+/// Answers an upstream's ping.
+pub fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
+    if let Side::Legacy { session, .. } = &translation.side {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+        post(worker, &translation.upstream, session.headers.clone(), body.into());
+    }
+}
+
+fn notify(pool: Rc<Pool>, body: Bytes) {
+    tokio::task::spawn_local(async move {
+        if let Some(open) = pool.current()
+            && let Ok(reply) = pool.post(&open, body, Repeat::Unsafe).await
+            && reply.collect(MAX_SMALL).await.is_err()
+        {
+            tracing::debug!("an upstream did not take a notification");
+        }
+    });
+}
+
+fn post(worker: &Rc<Worker>, upstream: &Arc<Upstream>, headers: HeaderMap, body: Bytes) {
+    let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
+    tokio::task::spawn_local(async move {
+        if let Err(fault) = deliver(&worker, &upstream, headers, body).await {
+            tracing::debug!(upstream = %upstream.id, %fault, "an upstream did not take a message");
+        }
+    });
+}
+
+async fn deliver(worker: &Rc<Worker>, upstream: &Upstream, headers: HeaderMap, body: Bytes) -> Result<(), Fault> {
+    let endpoint = worker.upstreams.endpoint(upstream)?;
+    let reply = endpoint.send(&Verb::POST, headers, body, Repeat::Unsafe, upstream.request_timeout).await?;
+    let status = reply.status;
+    reply.collect(MAX_SMALL).await?;
+    if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
+}
+
+/// Brings a client's answer to the upstream whose question it answers, whichever edge asked it.
+pub async fn answer(
+    worker: &Rc<Worker>,
+    snapshot: &Snapshot,
+    owner: Owner<'_>,
+    message: &Message<'_>,
+) -> Result<(), Failure> {
+    let nothing = || Failure::Invalid("this answers no request of ours".to_owned());
+    let raw = message.envelope.id.ok_or_else(nothing)?;
+    let text = json::string(raw).map_err(|_| nothing())?;
+    let question = asked::open(&snapshot.trust, owner, &text).ok_or_else(nothing)?;
+    let upstream = snapshot.upstreams.get(question.upstream.as_str()).ok_or_else(nothing)?;
+    let mut headers = worker
+        .upstreams
+        .endpoint(upstream)
+        .map_err(|fault| Failure::upstream(&upstream.id, fault))?
+        .headers
+        .clone();
+    headers.insert(PROTOCOL_VERSION, question.version);
+    if let Some(session) = question.session {
+        headers.insert(SESSION_ID, session);
+    }
+    let body = Splice::new().replace(span(message.body, raw), question.id).apply(message.body);
+    deliver(worker, upstream, headers, body).await.map_err(|fault| match fault {
+        Fault::Status(_) => nothing(),
+        fault => Failure::upstream(&upstream.id, fault),
+    })
+}

@@ -1,0 +1,306 @@
+//! The legacy side of upstreams: sessions opened on first use, shared by the clients of one worker that declared the
+//! same capabilities, opened anew when the upstream has forgotten them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json;
+use mcp::message::{Envelope, Kind, span};
+use mcp::revision::{Era, Revision};
+use mcp::splice::Splice;
+use mcp::sse::Decoder;
+
+use super::call::{Call, Missed, settle};
+use super::detach::Detached;
+use super::endpoint::{Endpoint, Repeat};
+use super::follow::{self, Guard};
+use super::receive::{Answer, receive};
+use super::reply::{Media, Reply};
+use super::translate::{Side, Translation};
+use crate::error::Fault;
+use crate::observe::{Entered, Gauge};
+use crate::session::Conversation;
+use crate::session::capabilities::Capabilities;
+use crate::snapshot::Upstream;
+
+/// Largest body of an answer to what is not a call.
+const MAX_SMALL: usize = 256 << 10;
+/// How long ending a session may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Which clients may share a session with an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// URL and credential.
+    pub connection: u64,
+    /// What the clients declared.
+    pub capabilities: Capabilities,
+    /// What the clients negotiated.
+    pub revision: Revision,
+}
+
+/// The place of one session, which is opened when needed.
+pub struct Pool {
+    /// The upstream's connections.
+    pub endpoint: Rc<Endpoint>,
+    upstream: Arc<Upstream>,
+    key: SessionKey,
+    open: RefCell<Option<Rc<Open>>>,
+    opening: tokio::sync::Mutex<()>,
+    /// The raw level that clients asked for with `logging/setLevel`.
+    level: RefCell<Option<Bytes>>,
+    used: Cell<Instant>,
+    gauge: Gauge,
+}
+
+/// A session that is open.
+pub struct Open {
+    /// What every request in it carries.
+    pub headers: HeaderMap,
+    _counted: Entered,
+}
+
+impl Open {
+    fn has_id(&self) -> bool {
+        self.headers.contains_key(SESSION_ID)
+    }
+}
+
+/// Makes a call in a shared session.
+pub async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<Answer, Missed> {
+    let worker = Rc::clone(call.worker);
+    let upstream = Arc::clone(&call.permit.entry().upstream);
+    let pool = worker.upstreams.pool(&upstream, key(&upstream, conversation))?;
+    let number = worker.upstreams.number();
+    let body = outgoing(&call, number);
+    let guard = Guard::new(&worker, number, conversation.jti, call.id(), Rc::clone(&pool));
+    let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
+    let repeat = call.repeat();
+    let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
+    let (id, method) = (call.id(), call.method);
+    let uri_prefix = call.permit.entry().uri_prefix.clone();
+    let mut account = call.account;
+    let made = Detached::new(async move {
+        let answered = async {
+            let (reply, session) = pool.send(&body, repeat).await?;
+            let side = Side::Legacy { session, number, progress_token, requests: Vec::new() };
+            let translation = Translation { trust, server, token, upstream, method, id, uri_prefix, side };
+            receive(&worker, reply, translation, &mut account, Some(guard)).await
+        };
+        let answered = answered.await;
+        if matches!(answered, Err(Fault::Timeout)) {
+            follow::cancel_number(&pool, number);
+        }
+        settle(answered, &mut account)
+    });
+    Ok(made.await?)
+}
+
+/// The session that a conversation's calls share.
+pub fn key(upstream: &Upstream, conversation: &Conversation) -> SessionKey {
+    SessionKey {
+        connection: upstream.connection_key,
+        capabilities: conversation.capabilities,
+        revision: conversation.revision,
+    }
+}
+
+/// The client's message with the id, token and name that the upstream is to see.
+fn outgoing(call: &Call<'_>, number: u64) -> Bytes {
+    let message = call.message;
+    let mut edits = Splice::new();
+    let number = Bytes::from(number.to_string());
+    if let Some(id) = message.envelope.id {
+        edits = edits.replace(span(message.body, id), number.clone());
+    }
+    if let Some(token) = message.params.progress_token {
+        edits = edits.replace(span(message.body, token), number);
+    }
+    if call.named.exposed != call.permit.original() {
+        edits = edits.replace(span(message.body, call.named.raw), json::quote(call.permit.original()));
+    }
+    edits.apply(message.body)
+}
+
+impl Pool {
+    pub(super) fn new(endpoint: Rc<Endpoint>, upstream: Arc<Upstream>, key: SessionKey, gauge: Gauge) -> Self {
+        Self {
+            endpoint,
+            upstream,
+            key,
+            open: RefCell::default(),
+            opening: tokio::sync::Mutex::default(),
+            level: RefCell::default(),
+            used: Cell::new(Instant::now()),
+            gauge,
+        }
+    }
+
+    /// Sends a request in the session. A session that the upstream has forgotten is opened anew, once; the request was
+    /// refused at the door then, so sending it again is no repetition.
+    async fn send(&self, body: &Bytes, repeat: Repeat) -> Result<(Reply, Rc<Open>), Fault> {
+        let open = self.session().await?;
+        let reply = self.post(&open, body.clone(), repeat).await?;
+        if let Some(reply) = unless_gone(&open, reply).await? {
+            return Ok((reply, open));
+        }
+        self.forget(&open);
+        let open = self.session().await?;
+        let reply = self.post(&open, body.clone(), repeat).await?;
+        match unless_gone(&open, reply).await? {
+            Some(reply) => Ok((reply, open)),
+            None => Err(Fault::Session("it forgets its sessions at once".to_owned())),
+        }
+    }
+
+    /// Sends anything in a session.
+    pub async fn post(&self, open: &Open, body: Bytes, repeat: Repeat) -> Result<Reply, Fault> {
+        self.used.set(Instant::now());
+        self.endpoint.send(&Verb::POST, open.headers.clone(), body, repeat, self.upstream.request_timeout).await
+    }
+
+    /// The session, if it is open.
+    pub fn current(&self) -> Option<Rc<Open>> {
+        self.open.borrow().clone()
+    }
+
+    /// The session, opened where it is not; those who come meanwhile wait for it.
+    async fn session(&self) -> Result<Rc<Open>, Fault> {
+        if let Some(open) = self.current() {
+            return Ok(open);
+        }
+        let _turn = self.opening.lock().await;
+        if let Some(open) = self.current() {
+            return Ok(open);
+        }
+        let open = Rc::new(self.initialize().await?);
+        self.greet(&open).await?;
+        *self.open.borrow_mut() = Some(Rc::clone(&open));
+        Ok(open)
+    }
+
+    async fn initialize(&self) -> Result<Open, Fault> {
+        let revision = self.key.revision;
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}}}"#,
+            self.key.capabilities.to_upstream(revision),
+            env!("CARGO_PKG_VERSION"),
+        );
+        let headers = self.endpoint.headers.clone();
+        let timeout = self.upstream.request_timeout;
+        let reply = self.endpoint.send(&Verb::POST, headers.clone(), body.into(), Repeat::Safe, timeout).await?;
+        let id = reply.headers.get(SESSION_ID).cloned();
+        let revision = negotiated(&response(reply).await?)?;
+        let mut headers = headers;
+        headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
+        if let Some(id) = id {
+            headers.insert(SESSION_ID, id);
+        }
+        Ok(Open { headers, _counted: self.gauge.enter() })
+    }
+
+    /// What follows on `initialize`: that we are ready, and the log level that clients asked for.
+    async fn greet(&self, open: &Open) -> Result<(), Fault> {
+        let ready = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        self.post(open, ready, Repeat::Safe).await?.collect(MAX_SMALL).await?;
+        let level = self.level.borrow().clone();
+        if let Some(level) = level {
+            self.post_level(open, &level).await;
+        }
+        Ok(())
+    }
+
+    /// Asks for log messages from a level on, now and whenever the session is opened anew.
+    pub async fn set_level(&self, level: Bytes) {
+        *self.level.borrow_mut() = Some(level.clone());
+        if let Some(open) = self.current() {
+            self.post_level(&open, &level).await;
+        }
+    }
+
+    async fn post_level(&self, open: &Open, level: &Bytes) {
+        let mut body = br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#.to_vec();
+        body.extend_from_slice(level);
+        body.extend_from_slice(b"}}");
+        match self.post(open, body.into(), Repeat::Safe).await {
+            Ok(reply) => drop(response(reply).await),
+            Err(fault) => tracing::debug!(upstream = %self.upstream.id, %fault, "the log level could not be set"),
+        }
+    }
+
+    fn forget(&self, gone: &Rc<Open>) {
+        let mut open = self.open.borrow_mut();
+        if open.as_ref().is_some_and(|open| Rc::ptr_eq(open, gone)) {
+            *open = None;
+        }
+    }
+
+    /// Whether nobody came for so long.
+    pub fn is_unused(self: &Rc<Self>, idle: Duration) -> bool {
+        Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle
+    }
+
+    /// Ends the session, if it is open.
+    pub async fn close(&self) {
+        let Some(open) = self.open.borrow_mut().take().filter(|open| open.has_id()) else { return };
+        let goodbye = self.endpoint.send(&Verb::DELETE, open.headers.clone(), Bytes::new(), Repeat::Safe, FAREWELL);
+        // An upstream may refuse to end sessions, or be gone.
+        if let Err(fault) = goodbye.await {
+            tracing::debug!(upstream = %self.upstream.id, %fault, "a session could not be ended");
+        }
+    }
+}
+
+/// The answer, unless it says that the session is gone. Some servers say 400 where the protocol says 404.
+async fn unless_gone(open: &Open, mut reply: Reply) -> Result<Option<Reply>, Fault> {
+    let gone = match reply.status {
+        StatusCode::NOT_FOUND => open.has_id(),
+        StatusCode::BAD_REQUEST if open.has_id() => {
+            let body = reply.read_ahead(MAX_SMALL).await?;
+            body.windows(7).any(|word| word.eq_ignore_ascii_case(b"session"))
+        }
+        _ => false,
+    };
+    Ok((!gone).then_some(reply))
+}
+
+/// The revision in the answer to `initialize`.
+fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
+    let session = |what: String| Fault::Session(what);
+    let envelope = Envelope::parse(message).map_err(|error| session(error.to_string()))?;
+    if let Some(error) = envelope.error {
+        let [text] = json::members(error, ["message"]).unwrap_or_default();
+        let text = text.and_then(|text| json::string(text).ok()).unwrap_or_default();
+        return Err(session(format!("initialize answered: {text}")));
+    }
+    let [version] = json::members(envelope.result.unwrap_or("{}"), ["protocolVersion"]).unwrap_or_default();
+    let version = version.and_then(|version| json::string(version).ok());
+    let revision = version.as_deref().and_then(Revision::parse).filter(|revision| revision.era() == Era::Legacy);
+    revision.ok_or_else(|| session("initialize answered without a revision that is known".to_owned()))
+}
+
+/// The one response in an answer, be it JSON or a stream.
+async fn response(mut reply: Reply) -> Result<Bytes, Fault> {
+    if !reply.status.is_success() {
+        return Err(Fault::Status(reply.status.as_u16()));
+    }
+    if reply.media() != Media::Events {
+        return reply.collect(MAX_SMALL).await;
+    }
+    let mut decoder = Decoder::new(MAX_SMALL);
+    while let Some(chunk) = reply.chunk().await? {
+        decoder.push(chunk);
+        while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+            let answers = Envelope::parse(&event.data).is_ok_and(|envelope| envelope.kind() == Kind::Response);
+            if answers {
+                return Ok(event.data);
+            }
+        }
+    }
+    Err(Fault::Interrupted)
+}

@@ -1,0 +1,115 @@
+//! Calls upstreams: warm connections, pooled legacy sessions, both eras, and the way of the answers back.
+//!
+//! It must not know how the client is spoken to. Nothing is called without a `Permit`.
+
+mod asked;
+mod call;
+mod detach;
+mod endpoint;
+mod events;
+mod follow;
+mod legacy;
+mod modern;
+mod receive;
+mod reply;
+mod state;
+mod translate;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use call::{Call, call};
+pub use events::Events;
+pub use follow::{Order, answer};
+pub use receive::Answer;
+
+use self::endpoint::Endpoint;
+use self::follow::InFlight;
+use self::legacy::{Pool, SessionKey};
+use crate::error::Fault;
+use crate::snapshot::Upstream;
+use crate::worker::Shared;
+
+/// Legacy sessions that one worker holds with upstreams.
+const MAX_POOLS: usize = 4_096;
+
+/// One worker's connections and sessions with upstreams.
+pub struct Upstreams {
+    shared: Arc<Shared>,
+    endpoints: RefCell<HashMap<u64, Rc<Endpoint>>>,
+    pools: RefCell<HashMap<SessionKey, Rc<Pool>>>,
+    calls: RefCell<HashMap<u64, InFlight>>,
+    next: Cell<u64>,
+}
+
+impl Upstreams {
+    /// None yet.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            endpoints: RefCell::default(),
+            pools: RefCell::default(),
+            calls: RefCell::default(),
+            next: Cell::new(1),
+        }
+    }
+
+    fn endpoint(&self, upstream: &Upstream) -> Result<Rc<Endpoint>, Fault> {
+        if let Some(endpoint) = self.endpoints.borrow().get(&upstream.connection_key) {
+            return Ok(Rc::clone(endpoint));
+        }
+        let endpoint = Rc::new(Endpoint::new(Arc::clone(&self.shared), upstream)?);
+        self.endpoints.borrow_mut().insert(upstream.connection_key, Rc::clone(&endpoint));
+        Ok(endpoint)
+    }
+
+    fn pool(&self, upstream: &Arc<Upstream>, key: SessionKey) -> Result<Rc<Pool>, Fault> {
+        if let Some(pool) = self.pools.borrow().get(&key) {
+            return Ok(Rc::clone(pool));
+        }
+        let endpoint = self.endpoint(upstream)?;
+        let mut pools = self.pools.borrow_mut();
+        if pools.len() >= MAX_POOLS {
+            return Err(Fault::Session("this edge holds too many sessions with upstreams".to_owned()));
+        }
+        let gauge = self.shared.metrics.upstream_sessions.clone();
+        let pool = Rc::new(Pool::new(endpoint, Arc::clone(upstream), key, gauge));
+        pools.insert(key, Rc::clone(&pool));
+        Ok(pool)
+    }
+
+    /// An id that no other request of this worker has.
+    fn number(&self) -> u64 {
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
+        number
+    }
+
+    /// Lets go of connections and sessions that nobody uses. To be called every few seconds.
+    pub fn sweep(&self) {
+        let idle = self.shared.limits.upstream_session_idle;
+        let unused: Vec<Rc<Pool>> = {
+            let mut pools = self.pools.borrow_mut();
+            let (gone, kept) = pools.drain().partition::<HashMap<_, _>, _>(|(_, pool)| pool.is_unused(idle));
+            *pools = kept;
+            gone.into_values().collect()
+        };
+        for pool in unused {
+            tokio::task::spawn_local(async move { pool.close().await });
+        }
+        self.endpoints.borrow_mut().retain(|_, endpoint| {
+            let referred = Rc::strong_count(endpoint) > 1;
+            !endpoint.sweep(idle) || referred
+        });
+    }
+
+    /// Ends every session.
+    pub async fn close(&self) {
+        let pools: Vec<Rc<Pool>> = self.pools.borrow_mut().drain().map(|(_, pool)| pool).collect();
+        for pool in pools {
+            pool.close().await;
+        }
+    }
+}

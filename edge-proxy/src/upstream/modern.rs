@@ -1,0 +1,90 @@
+//! The modern side of upstreams: one POST is one exchange, and says everything in headers as well.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as Verb};
+use mcp::header::{self, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION};
+use mcp::json;
+use mcp::message::span;
+use mcp::meta;
+use mcp::method::Target;
+use mcp::revision::Revision;
+use mcp::splice::Splice;
+
+use super::call::{Call, Missed, settle};
+use super::receive::{Answer, receive};
+use super::state;
+use super::translate::{Side, Translation};
+use crate::account::Account;
+use crate::error::Failure;
+use crate::session::{Owner, Session};
+
+/// Makes a call on a channel of its own. When it is dropped the connection closes, which cancels it.
+pub async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
+    let mut account = call.account.take();
+    let answered = exchange(&call, &mut account).await;
+    settle(answered, &mut account)
+}
+
+async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
+    let upstream = Arc::clone(&call.permit.entry().upstream);
+    let endpoint = call.worker.upstreams.endpoint(&upstream)?;
+    let headers = headers(call, endpoint.headers.clone()).map_err(Missed::Client)?;
+    let body = outgoing(call).map_err(Missed::Client)?;
+    let reply = endpoint.send(&Verb::POST, headers, body, call.repeat(), upstream.request_timeout).await?;
+    let translation = Translation {
+        trust: Arc::clone(call.trust),
+        server: Arc::clone(call.server),
+        token: Arc::clone(call.token),
+        upstream,
+        method: call.method,
+        id: call.id(),
+        uri_prefix: call.permit.entry().uri_prefix.clone(),
+        side: Side::Modern { exposed: call.named.exposed.as_ref().into() },
+    };
+    Ok(receive(call.worker, reply, translation, account, None).await?)
+}
+
+fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
+    let revision = match call.session {
+        Session::Modern(revision) => *revision,
+        _ => Revision::LATEST,
+    };
+    headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
+    headers.insert(METHOD, HeaderValue::from_static(call.method.as_str()));
+    if call.method.mirrored_target() != Target::None {
+        headers.insert(NAME, header::encode_value(call.permit.original()));
+    }
+    for (name, value) in call.headers {
+        let name_text = name.as_str();
+        if name_text.starts_with(PARAM_PREFIX) || matches!(name_text, meta::TRACEPARENT | meta::TRACESTATE | meta::BAGGAGE) {
+            headers.append(name, value.clone());
+        }
+    }
+    let mirrored = &call.permit.entry().tool.mirrored;
+    if !mirrored.is_empty() {
+        let arguments = call.message.params.arguments.unwrap_or("{}");
+        for (name, value) in header::mirror(arguments, mirrored).map_err(|error| Failure::Header(error.to_string()))? {
+            headers.insert(name, value);
+        }
+    }
+    Ok(headers)
+}
+
+/// The client's message with the name that the upstream knows, and its own state. Mostly nothing has to be changed.
+fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
+    let message = call.message;
+    let mut edits = Splice::new();
+    if call.named.exposed != call.permit.original() {
+        edits = edits.replace(span(message.body, call.named.raw), json::quote(call.permit.original()));
+    }
+    if let Some(raw) = message.params.request_state {
+        let owner = Owner { server: &call.server.uid, token: &call.token.uid };
+        let text = json::string(raw).unwrap_or_default();
+        let state = state::open(call.trust, owner, call.method, &call.named.exposed, &text);
+        let state = state.ok_or_else(|| Failure::params("params.requestState is not one that was given for this call, or is too old"))?;
+        edits = edits.replace(span(message.body, raw), state);
+    }
+    Ok(if edits.is_empty() { message.body.clone() } else { edits.apply(message.body) })
+}

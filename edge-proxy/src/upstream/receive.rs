@@ -1,0 +1,88 @@
+//! The answer to a call: told by status and media type, then translated.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use mcp::error as codes;
+use mcp::json;
+use mcp::message::Envelope;
+
+use super::events::Events;
+use super::reply::{Media, Reply};
+use super::translate::{Side, Translation, Turn};
+use crate::account::Account;
+use crate::error::Fault;
+use crate::worker::Worker;
+
+/// The answer to a call.
+pub enum Answer {
+    /// One message.
+    Json {
+        /// The status to answer with.
+        status: StatusCode,
+        /// The message.
+        body: Bytes,
+    },
+    /// A stream of messages, the first of which has come.
+    Events(Box<Events>),
+}
+
+/// An answer of the upstream as one for the client. The account is settled with it, or handed
+/// to the stream.
+pub async fn receive(
+    worker: &Rc<Worker>,
+    reply: Reply,
+    mut translation: Translation,
+    account: &mut Option<Account>,
+    guard: Option<super::follow::Guard>,
+) -> Result<Answer, Fault> {
+    let (status, media) = (reply.status, reply.media());
+    if status == StatusCode::OK && media == Media::Events {
+        let events = Events::begin(worker, reply, translation, account, guard).await?;
+        return Ok(Answer::Events(Box::new(events)));
+    }
+    if media != Media::Json {
+        return Err(not_an_answer(status));
+    }
+    let body = reply.collect(worker.shared.limits.max_answer_bytes).await?;
+    if !status.is_success() && !is_error(&body) {
+        return Err(Fault::Status(status.as_u16()));
+    }
+    let modern = matches!(translation.side, Side::Modern { .. });
+    match translation.turn(body)? {
+        Turn::Last(body, outcome) => {
+            if let Some(account) = account {
+                account.ended(outcome, body.len());
+            }
+            let status = if modern { modern_status(&body, status) } else { StatusCode::OK };
+            Ok(Answer::Json { status, body })
+        }
+        _ => Err(Fault::Malformed("an answer that is no response".to_owned())),
+    }
+}
+
+fn not_an_answer(status: StatusCode) -> Fault {
+    match status {
+        StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
+            Fault::Malformed("it accepted a request without answering it".to_owned())
+        }
+        status if status.is_success() => Fault::Malformed("the content type is neither JSON nor a stream".to_owned()),
+        status => Fault::Status(status.as_u16()),
+    }
+}
+
+fn is_error(body: &[u8]) -> bool {
+    Envelope::parse(body).is_ok_and(|envelope| envelope.error.is_some())
+}
+
+/// A missing capability is the client's own matter and keeps its status; everything else is an answer.
+fn modern_status(body: &[u8], status: StatusCode) -> StatusCode {
+    if status.is_success() {
+        return StatusCode::OK;
+    }
+    let envelope = Envelope::parse(body).ok();
+    let code = envelope.and_then(|envelope| envelope.error).and_then(|error| json::members(error, ["code"]).ok());
+    let code = code.and_then(|[code]| code).and_then(|code| code.parse::<i64>().ok());
+    if code == Some(codes::MISSING_CAPABILITY) { StatusCode::BAD_REQUEST } else { StatusCode::OK }
+}

@@ -1,0 +1,32 @@
+//! The `requestState` of a modern upstream, wrapped so that only its caller can bring it back, for the same call.
+//!
+//! With a credential that callers share, an upstream cannot tell one caller's state from another's.
+
+use mcp::method::Method;
+
+use crate::clock::now;
+use crate::session::Owner;
+use crate::session::seal::{self, Binding, Purpose, SealError};
+use crate::snapshot::Trust;
+
+/// How long a client may take to answer, in seconds.
+const LIFETIME: u64 = 3_600;
+
+/// What the client is given in the place of `state`, raw JSON.
+pub fn seal(trust: &Trust, owner: Owner<'_>, method: Method, exposed: &str, state: &str) -> Result<String, SealError> {
+    let mut content = (now() + LIFETIME).to_be_bytes().to_vec();
+    content.extend_from_slice(state.as_bytes());
+    seal::seal(trust, binding(owner, &[method.as_str(), exposed]), &content)
+}
+
+/// The upstream's own state, raw JSON.
+pub fn open(trust: &Trust, owner: Owner<'_>, method: Method, exposed: &str, text: &str) -> Option<String> {
+    let content = seal::open(trust, binding(owner, &[method.as_str(), exposed]), text)?;
+    let (expires, state) = content.split_first_chunk::<8>()?;
+    (now() < u64::from_be_bytes(*expires)).then_some(())?;
+    String::from_utf8(state.to_vec()).ok()
+}
+
+fn binding<'a>(owner: Owner<'a>, about: &'a [&'a str]) -> Binding<'a> {
+    Binding { purpose: Purpose::RequestState, server: owner.server, token: owner.token, about }
+}

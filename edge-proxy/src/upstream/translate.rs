@@ -1,0 +1,260 @@
+//! Messages of an upstream on their way back to the client: what must be changed in them is spliced, nothing else.
+//!
+//! It must not know HTTP: JSON answers and events of a stream take the same way.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mcp::error as codes;
+use mcp::json;
+use mcp::message::{Envelope, Kind, span};
+use mcp::method::Method;
+use mcp::splice::Splice;
+use memchr::memmem;
+
+use super::asked;
+use super::legacy::Open;
+use super::state;
+use crate::error::Fault;
+use crate::session::Owner;
+use crate::snapshot::{Server, Token, Trust, Upstream};
+use crate::usage::Outcome;
+
+/// Requests of an upstream that one call may have open at a time.
+const MAX_OPEN: usize = 256;
+
+/// What a call's messages are on the client's side and on the upstream's.
+pub struct Translation {
+    /// What handles are sealed with.
+    pub trust: Arc<Trust>,
+    /// The virtual server.
+    pub server: Arc<Server>,
+    /// The caller.
+    pub token: Arc<Token>,
+    /// Where the call went.
+    pub upstream: Arc<Upstream>,
+    /// What was called.
+    pub method: Method,
+    /// The raw id of the client's request.
+    pub id: Bytes,
+    /// What stands before URIs that the client sees.
+    pub uri_prefix: Box<str>,
+    /// What only one of the eras has.
+    pub side: Side,
+}
+
+/// What only one of the eras has.
+pub enum Side {
+    /// A shared session.
+    Legacy {
+        /// The session.
+        session: Rc<Open>,
+        /// The id and progress token of the call in that session.
+        number: u64,
+        /// The raw progress token of the client's request.
+        progress_token: Option<Bytes>,
+        /// Requests of the upstream that the client was sent: its raw id, and the id the client sees.
+        requests: Vec<(Box<str>, String)>,
+    },
+    /// A channel of its own.
+    Modern {
+        /// The name that the client used, which its state is bound to.
+        exposed: Box<str>,
+    },
+}
+
+/// What to do with a message of an upstream.
+#[derive(Debug)]
+pub enum Turn {
+    /// It is the answer.
+    Last(Bytes, Outcome),
+    /// It goes to the client.
+    Pass(Bytes),
+    /// It asks whether we are there; its raw id.
+    Ping(String),
+    /// It is nothing to the client.
+    Nothing,
+}
+
+impl Translation {
+    /// What to do with `message`.
+    pub fn turn(&mut self, message: Bytes) -> Result<Turn, Fault> {
+        let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
+        match envelope.kind() {
+            Kind::Response => self.response(&message, &envelope),
+            Kind::Notification => self.notification(&message, &envelope),
+            Kind::Request => self.request(&message, &envelope),
+        }
+    }
+
+    /// The owner of what is sealed on the way.
+    pub fn owner(&self) -> Owner<'_> {
+        Owner { server: &self.server.uid, token: &self.token.uid }
+    }
+
+    fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
+        if let Some(error) = envelope.error {
+            return self.error(message, envelope, error);
+        }
+        let (Some(id), Some(result)) = (envelope.id, envelope.result) else {
+            return Err(Fault::Malformed("a response without a result".to_owned()));
+        };
+        if !self.is_ours(id) {
+            return Err(Fault::Malformed("a response with the id of no request".to_owned()));
+        }
+        let mut edits = Splice::new();
+        if matches!(self.side, Side::Legacy { .. }) {
+            edits = edits.replace(span(message, id), self.id.clone());
+        }
+        edits = self.edit_result(edits, message, result)?;
+        let outcome = if is_tool_error(result) { Outcome::ToolError } else { Outcome::Ok };
+        Ok(Turn::Last(apply(edits, message), outcome))
+    }
+
+    /// An error is relayed as the upstream wrote it, with the client's id.
+    fn error(&self, message: &Bytes, envelope: &Envelope<'_>, error: &str) -> Result<Turn, Fault> {
+        let [code] = json::members(error, ["code"]).map_err(|error| Fault::Malformed(error.to_string()))?;
+        let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
+        if matches!(code, codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) {
+            return Err(Fault::Malformed(format!("it refuses our headers or revision ({code})")));
+        }
+        let outcome = outcome_of(code);
+        match envelope.id {
+            Some(id) if self.is_ours(id) => {
+                Ok(Turn::Last(apply(Splice::new().replace(span(message, id), self.id.clone()), message), outcome))
+            }
+            Some(_) => Err(Fault::Malformed("an error with the id of no request".to_owned())),
+            None => {
+                let parts: [&[u8]; 5] = [br#"{"jsonrpc":"2.0","id":"#, &self.id, br#","error":"#, error.as_bytes(), b"}"];
+                Ok(Turn::Last(parts.concat().into(), outcome))
+            }
+        }
+    }
+
+    fn is_ours(&self, id: &str) -> bool {
+        match &self.side {
+            Side::Legacy { number, .. } => id.parse() == Ok(*number),
+            Side::Modern { .. } => id.as_bytes() == self.id,
+        }
+    }
+
+    fn edit_result<'a>(&self, mut edits: Splice<'a>, message: &Bytes, result: &'a str) -> Result<Splice<'a>, Fault> {
+        let malformed = |error: json::JsonError| Fault::Malformed(error.to_string());
+        if self.method == Method::ResourcesRead && !self.uri_prefix.is_empty() {
+            edits = prefix_uris(edits, message, result, &self.uri_prefix).map_err(malformed)?;
+        }
+        let Side::Modern { exposed } = &self.side else { return Ok(edits) };
+        if self.method == Method::ResourcesRead {
+            // What one token may read, another may not: no shared cache may keep it.
+            let [scope] = json::members(result, ["cacheScope"]).map_err(malformed)?;
+            edits = match scope {
+                Some(scope) => edits.replace(span(message, scope), r#""private""#),
+                None => edits,
+            };
+        }
+        if memmem::find(result.as_bytes(), b"requestState").is_some() {
+            let [state] = json::members(result, ["requestState"]).map_err(malformed)?;
+            if let Some(state) = state {
+                let sealed = state::seal(&self.trust, self.owner(), self.method, exposed, state)
+                    .map_err(|error| Fault::Malformed(error.to_string()))?;
+                edits = edits.replace(span(message, state), json::quote(&sealed));
+            }
+        }
+        Ok(edits)
+    }
+
+    fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
+        let method = envelope.method.as_deref().and_then(Method::parse);
+        let Side::Legacy { number, progress_token, requests, .. } = &self.side else {
+            return Ok(Turn::Pass(message.clone()));
+        };
+        let (key, replacement) = match method {
+            // The gateway itself says when its lists change.
+            Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
+                return Ok(Turn::Nothing);
+            }
+            Some(Method::Progress) => ("progressToken", None),
+            Some(Method::Cancelled) => ("requestId", Some(requests)),
+            _ => return Ok(Turn::Pass(message.clone())),
+        };
+        let [raw] = json::members(envelope.params.unwrap_or("{}"), [key])
+            .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let Some(raw) = raw else { return Ok(Turn::Nothing) };
+        let known: Option<Bytes> = match replacement {
+            None => progress_token.clone().filter(|_| raw.parse() == Ok(*number)),
+            Some(requests) => {
+                requests.iter().find(|(theirs, _)| **theirs == *raw).map(|(_, ours)| json::quote(ours).into())
+            }
+        };
+        // What nobody asked for, or was asked by another call of the session, is not this client's.
+        let Some(known) = known else { return Ok(Turn::Nothing) };
+        Ok(Turn::Pass(Splice::new().replace(span(message, raw), known).apply(message)))
+    }
+
+    /// A request to the client gets an id that any edge can lead back to the upstream's session.
+    fn request(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
+        let (Side::Legacy { session, requests, .. }, Some(id)) = (&mut self.side, envelope.id) else {
+            return Ok(Turn::Nothing);
+        };
+        if envelope.method.as_deref() == Some(Method::Ping.as_str()) {
+            return Ok(Turn::Ping(id.to_owned()));
+        }
+        if requests.len() >= MAX_OPEN {
+            return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
+        }
+        let owner = Owner { server: &self.server.uid, token: &self.token.uid };
+        let sealed = asked::seal(&self.trust, owner, &self.upstream, session, id)
+            .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
+        requests.push((id.into(), sealed));
+        Ok(Turn::Pass(edited))
+    }
+}
+
+fn apply(edits: Splice<'_>, message: &Bytes) -> Bytes {
+    if edits.is_empty() { message.clone() } else { edits.apply(message) }
+}
+
+/// Puts the prefix before the URI of each content of a read resource.
+fn prefix_uris<'a>(
+    edits: Splice<'a>,
+    message: &Bytes,
+    result: &str,
+    prefix: &str,
+) -> Result<Splice<'a>, json::JsonError> {
+    let [contents] = json::members(result, ["contents"])?;
+    let Some(contents) = contents.filter(|contents| contents.starts_with('[')) else { return Ok(edits) };
+    let mut edits = Some(edits);
+    json::each_element::<json::JsonError>(contents, |content| {
+        if let Some(uri) = content.starts_with('{').then(|| json::members(content, ["uri"])).transpose()?.and_then(|[uri]| uri)
+            && uri.starts_with('"')
+        {
+            let quoted = json::quote(prefix);
+            let start = span(message, uri).start + 1;
+            let inner = quoted[1..quoted.len() - 1].to_owned();
+            edits = edits.take().map(|edits| edits.replace(start..start, inner));
+        }
+        Ok(())
+    })?;
+    Ok(edits.unwrap_or_default())
+}
+
+/// Whether a result says `isError`. The search comes first: few do, and many are long.
+fn is_tool_error(result: &str) -> bool {
+    memmem::find(result.as_bytes(), br#""isError""#).is_some()
+        && json::members(result, ["isError"]).is_ok_and(|[flag]| flag == Some("true"))
+}
+
+/// Whose making an error is.
+fn outcome_of(code: i64) -> Outcome {
+    match code {
+        codes::INVALID_REQUEST
+        | codes::METHOD_NOT_FOUND
+        | codes::INVALID_PARAMS
+        | codes::RESOURCE_NOT_FOUND
+        | codes::MISSING_CAPABILITY
+        | codes::URL_ELICITATION_REQUIRED => Outcome::ClientError,
+        _ => Outcome::UpstreamError,
+    }
+}

@@ -1,0 +1,164 @@
+//! What the stages of the road share: `Shared` among all threads, `Worker` within one.
+//!
+//! It must not know the stages' order. A worker's own things need no lock, because nothing else touches them.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::ClientConfig;
+use tokio::sync::{mpsc, watch};
+
+use crate::authn::Verified;
+use crate::clock;
+use crate::config::doors::Doors;
+use crate::config::limits::Limits;
+use crate::observe::Metrics;
+use crate::session::{Jti, Opened, Terminated};
+use crate::snapshot::Current;
+use crate::streams::Streams;
+use crate::transport::door::Door;
+use crate::upstream::{Order, Upstreams};
+use crate::usage::Shard;
+
+/// Orders that may wait for one worker.
+const MAX_ORDERS: usize = 1_024;
+
+/// What all worker threads share.
+pub struct Shared {
+    /// The snapshot in force.
+    pub current: Arc<Current>,
+    /// Every bound.
+    pub limits: Limits,
+    /// The names this edge answers to.
+    pub door: Door,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Sessions that clients ended.
+    pub terminated: Terminated,
+    /// Streams that are open, by token.
+    pub streams: Streams,
+    /// How TLS to upstreams is done.
+    pub tls: Arc<ClientConfig>,
+    /// Client connections that are open.
+    pub connections: AtomicUsize,
+    /// Requests that are in flight.
+    pub in_flight: AtomicUsize,
+    orders: Mutex<Vec<mpsc::Sender<Order>>>,
+}
+
+impl Shared {
+    /// For an edge that listens on `address`.
+    ///
+    /// # Errors
+    /// When the platform's trusted certificates cannot be had.
+    pub fn new(
+        current: Arc<Current>,
+        limits: Limits,
+        doors: &Doors,
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, rustls::Error> {
+        use rustls_platform_verifier::ConfigVerifierExt as _;
+        let mut tls = ClientConfig::with_platform_verifier()?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            current,
+            limits,
+            door: Door::new(doors, address),
+            metrics,
+            terminated: Terminated::default(),
+            streams: Streams::default(),
+            tls: Arc::new(tls),
+            connections: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            orders: Mutex::default(),
+        })
+    }
+
+    /// Tells every worker of this edge, each of which may hold what an order is about.
+    pub fn order(&self, order: &Order) {
+        for worker in &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
+            if worker.try_send(order.clone()).is_err() {
+                tracing::warn!("an order to a worker was lost: too many wait");
+            }
+        }
+    }
+
+    /// A place for orders to one worker.
+    fn enlist(&self) -> mpsc::Receiver<Order> {
+        let (sender, receiver) = mpsc::channel(MAX_ORDERS);
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.retain(|worker| !worker.is_closed());
+        orders.push(sender);
+        receiver
+    }
+}
+
+/// One thread's own things.
+pub struct Worker {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Bearers it has verified.
+    pub verified: Verified,
+    /// Session ids it has opened.
+    pub opened: Opened,
+    /// Its connections and sessions with upstreams.
+    pub upstreams: Upstreams,
+    /// Its counts of calls.
+    pub usage: Rc<Shard>,
+    /// Whether the edge is stopping.
+    pub drain: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// A worker and the orders it is to follow.
+    pub fn new(shared: Arc<Shared>, usage: Rc<Shard>, drain: watch::Receiver<bool>) -> (Rc<Self>, mpsc::Receiver<Order>) {
+        let orders = shared.enlist();
+        let worker = Self {
+            upstreams: Upstreams::new(Arc::clone(&shared)),
+            shared,
+            verified: Verified::default(),
+            opened: Opened::default(),
+            usage,
+            drain,
+        };
+        (Rc::new(worker), orders)
+    }
+
+    /// Seconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        clock::now()
+    }
+
+    /// Whether the edge is stopping.
+    pub fn is_draining(&self) -> bool {
+        *self.drain.borrow()
+    }
+
+    /// Ends a session on this edge.
+    pub fn terminate(&self, jti: Jti, expires: u64) {
+        self.shared.terminated.terminate(jti, expires, self.now());
+    }
+}
+
+/// One of a bounded number; dropping it makes room again.
+pub struct Slot<'a>(&'a AtomicUsize);
+
+impl<'a> Slot<'a> {
+    /// A slot, unless `limit` are taken.
+    pub fn take(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        if count.fetch_add(1, Ordering::Relaxed) < limit {
+            return Some(Self(count));
+        }
+        count.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

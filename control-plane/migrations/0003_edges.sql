@@ -9,6 +9,7 @@ CREATE TABLE edges (
     version        TEXT   NOT NULL,
     client_address TEXT   NOT NULL,
     sent_revision  BIGINT NOT NULL,
+    answered_revision BIGINT NOT NULL,
     acked_revision BIGINT NOT NULL,
     behind_us      BIGINT NOT NULL,
     refusals       BYTEA  NOT NULL

@@ -129,8 +129,10 @@ impl From<RefreshError> for Error {
             RefreshError::Disabled(name) => {
                 Self::new(Code::FailedPrecondition, "UPSTREAM_DISABLED", text).with("name", name)
             }
-            RefreshError::Stopping => Self::new(Code::Unavailable, "STOPPING", text),
-            RefreshError::Store(_) => Self::new(Code::Unavailable, "STORE_UNAVAILABLE", text),
+            RefreshError::Overtaken(name) => {
+                Self::new(Code::Aborted, "UPSTREAM_CHANGED", text).with("name", name)
+            }
+            RefreshError::Store(error) => error.into(),
         }
     }
 }

@@ -4,12 +4,16 @@
 //! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues; `auth` is proof.
 //! `app` wires them, and nobody imports `app`.
 
+pub mod app;
 pub mod auth;
 pub mod clock;
+pub mod config;
 pub mod discovery;
 pub mod domain;
 pub mod error;
 pub mod grpc;
+mod listener;
+pub mod observe;
 pub mod snapshot;
 pub mod store;
 pub mod sync;

@@ -223,16 +223,16 @@ impl Signer {
         Ok(!waiting.is_empty())
     }
 
-    /// Forgets retired signing keys that no live token needs. Answers whether edges must be told.
-    pub async fn retire(&self, needed: &BTreeSet<String>, made_before_us: i64) -> Result<bool, KeyError> {
+    /// Forgets signing keys that were replaced before `replaced_us` and that no live token needs. Answers
+    /// whether edges must be told.
+    pub async fn retire(&self, needed: &BTreeSet<String>, replaced_us: i64) -> Result<bool, KeyError> {
         let ring = self.ring();
-        let retired = ring.signing.split_last().map_or(&[][..], |(_, retired)| retired);
         let mut changed = false;
-        for key in
-            retired.iter().filter(|key| key.create_us < made_before_us && !needed.contains(&key.key_id))
-        {
-            self.keys.delete(Purpose::Signing, key.id).await?;
-            changed = true;
+        for (key, next) in ring.signing.iter().zip(ring.signing.iter().skip(1)) {
+            if next.create_us < replaced_us && !needed.contains(&key.key_id) {
+                self.keys.delete(Purpose::Signing, key.id).await?;
+                changed = true;
+            }
         }
         if changed {
             self.load().await?;

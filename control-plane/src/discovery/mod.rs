@@ -2,5 +2,12 @@
 //!
 //! It must not know how the world is made.
 
+pub mod caller;
+pub mod enrollment;
+pub mod fleet;
+pub mod fleet_service;
+mod rollout;
+pub mod service;
 pub mod session;
 mod substream;
+pub mod usage_service;

@@ -122,7 +122,7 @@ impl UpstreamService for Registry {
             }
             Some(Target::Upstream(upstream)) => unregistered(upstream)?,
         };
-        let status = self.inner.sync.probe(&upstream, credential.as_ref()).await.map_err(Error::from)?;
+        let status = self.inner.sync.probe(&upstream, credential.as_ref()).await;
         Ok(Response::new(ProbeUpstreamResponse { status: Some(status) }))
     }
 }

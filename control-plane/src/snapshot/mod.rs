@@ -2,4 +2,13 @@
 //!
 //! It must not know streams, edges or services.
 
+mod entries;
+mod freshness;
+mod project;
+mod publisher;
 pub mod world;
+
+pub use project::Projector;
+pub(crate) use publisher::open_secret;
+pub use freshness::Freshness;
+pub use publisher::{PublishError, Publisher};

@@ -1,13 +1,17 @@
 //! What the registry remembers: all SQL of the program, one text for SQLite and PostgreSQL.
 //! It knows what a resource is, and not what any kind of resource means.
 
+mod announce;
 mod catalogue;
+pub mod edges;
 pub mod keys;
+pub mod leases;
 mod migrate;
 mod resources;
 mod row;
 mod secrets;
 mod tx;
+pub mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;

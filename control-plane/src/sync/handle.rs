@@ -1,20 +1,39 @@
-//! What services may ask of `sync`.
+//! What services may ask of `sync`, on any replica.
+//!
+//! It must not know when upstreams are asked by themselves.
 
-use tokio::sync::{mpsc, oneshot};
-use trunkline::registry::v1::{Credential, Upstream, UpstreamStatus};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Asks for upstreams to be probed or fetched. Cheap to clone.
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+use trunkline::registry::v1::{Credential, Upstream, UpstreamState, UpstreamStatus};
+
+use super::fetch::{self, Conversation, Failure};
+use super::record::{Announced, Finding, store_failure, store_finding};
+use crate::auth::vault::Vault;
+use crate::clock;
+use crate::domain::Kind;
+use crate::snapshot;
+use crate::store::leases::Lease;
+use crate::store::{Row, Store, StoreError};
+
+/// An upstream that is slower than this to give out its whole catalogue counts as not answering.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Asks upstreams. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    requests: mpsc::Sender<Request>,
+    inner: Arc<Inner>,
 }
 
-/// What the task behind a handle is asked.
 #[derive(Debug)]
-pub(super) enum Request {
-    Refresh { name: String, reply: oneshot::Sender<Result<UpstreamStatus, RefreshError>> },
-    Probe { upstream: Box<Upstream>, credential: Option<Credential>, reply: oneshot::Sender<UpstreamStatus> },
-    Poke { name: String },
+struct Inner {
+    store: Store,
+    vault: Arc<Vault>,
+    room: Semaphore,
+    pokes: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 /// A catalogue could not be stored. That an upstream does not answer is no error: its status says so.
@@ -26,43 +45,130 @@ pub enum RefreshError {
     /// It is disabled, and left alone.
     #[error("{0} is disabled")]
     Disabled(String),
-    /// The program is about to stop.
-    #[error("the control plane is stopping")]
-    Stopping,
+    /// It was changed while it was asked, or another replica took over.
+    #[error("{0} was changed meanwhile")]
+    Overtaken(String),
     /// The database failed.
-    #[error("the catalogue could not be stored: {0}")]
-    Store(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Handle {
-    pub(super) fn new(requests: mpsc::Sender<Request>) -> Self {
-        Self { requests }
+    /// Asks at most `concurrency` upstreams at a time.
+    pub fn new(store: Store, vault: Arc<Vault>, concurrency: usize) -> Self {
+        let room = Semaphore::new(concurrency);
+        Self { inner: Arc::new(Inner { store, vault, room, pokes: Mutex::default() }) }
     }
 
     /// Probes an upstream, fetches its whole catalogue, and returns when that is stored.
     pub async fn refresh(&self, name: &str) -> Result<UpstreamStatus, RefreshError> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request::Refresh { name: name.to_owned(), reply };
-        self.requests.send(request).await.map_err(|_| RefreshError::Stopping)?;
-        answer.await.map_err(|_| RefreshError::Stopping)?
+        let row = self.row(name).await?;
+        let found = self.begin(&row).await;
+        match found {
+            Ok(conversation) => {
+                let stored = self.fetch(&row, &conversation, None, Announced::default()).await;
+                conversation.close().await;
+                stored
+            }
+            Err(failure) => store_failure(self.store(), &row, failure).await,
+        }
     }
 
     /// Asks an upstream who it is, and stores nothing. `credential` holds its secrets in the clear.
-    pub async fn probe(
-        &self,
-        upstream: &Upstream,
-        credential: Option<&Credential>,
-    ) -> Result<UpstreamStatus, RefreshError> {
-        let (reply, answer) = oneshot::channel();
-        let request =
-            Request::Probe { upstream: Box::new(upstream.clone()), credential: credential.cloned(), reply };
-        self.requests.send(request).await.map_err(|_| RefreshError::Stopping)?;
-        answer.await.map_err(|_| RefreshError::Stopping)
+    pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
+        let _room = self.inner.room.acquire().await;
+        let asked = match fetch::endpoint(upstream, credential) {
+            Ok(endpoint) => within(fetch::ask(&endpoint, upstream.era_policy())).await,
+            Err(failure) => Err(failure),
+        };
+        let now = Some(clock::timestamp(clock::now_us()));
+        match asked {
+            Ok((report, _)) => UpstreamStatus {
+                state: UpstreamState::Ready.into(),
+                state_time: now,
+                probe: Some(report),
+                ..Default::default()
+            },
+            Err(Failure { state, reason }) => {
+                UpstreamStatus { state: state.into(), state_time: now, reason, ..Default::default() }
+            }
+        }
     }
 
     /// Fetches an upstream soon, waiting for nothing.
     pub fn poke(&self, name: &str) {
-        // Full: it is looked at in the next round anyway.
-        let _ = self.requests.try_send(Request::Poke { name: name.to_owned() });
+        let pokes = self.inner.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(poke) = pokes.get(name) {
+            poke.notify_one();
+        }
     }
+
+    /// Hears of pokes for an upstream, until `unheard`.
+    pub(super) fn hear(&self, name: &str) -> Arc<Notify> {
+        let mut pokes = self.inner.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        pokes.entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(super) fn unheard(&self, name: &str) {
+        self.inner.pokes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// An upstream that may be asked.
+    pub(super) async fn row(&self, name: &str) -> Result<Row, RefreshError> {
+        let row = self.store().get(Kind::Upstream, name).await?;
+        let row = row.ok_or_else(|| RefreshError::NotFound(name.to_owned()))?;
+        let disabled = row.message::<Upstream>()?.disabled;
+        if disabled { Err(RefreshError::Disabled(name.to_owned())) } else { Ok(row) }
+    }
+
+    /// Probes an upstream and begins a conversation.
+    pub(super) async fn begin(&self, row: &Row) -> Result<Conversation, Failure> {
+        let _room = self.inner.room.acquire().await;
+        let unreadable = |error: StoreError| Failure { state: UpstreamState::Unspecified, reason: error.to_string() };
+        let upstream: Upstream = row.message().map_err(unreadable)?;
+        let credential = match upstream.credential {
+            None => None,
+            Some(_) => Some(self.credential(row).await.map_err(unreadable)?.ok_or_else(|| Failure {
+                state: UpstreamState::Unauthorized,
+                reason: "its credential cannot be opened: the master key is another one".to_owned(),
+            })?),
+        };
+        let endpoint = fetch::endpoint(&upstream, credential.as_ref())?;
+        within(fetch::converse(&endpoint, upstream.era_policy())).await
+    }
+
+    /// Fetches the whole catalogue and stores it.
+    pub(super) async fn fetch(
+        &self,
+        row: &Row,
+        conversation: &Conversation,
+        lease: Option<&Lease>,
+        announced: Announced,
+    ) -> Result<UpstreamStatus, RefreshError> {
+        let room = self.inner.room.acquire().await;
+        let lists = within(conversation.lists()).await;
+        drop(room);
+        match lists {
+            Ok(lists) => {
+                let finding = Finding { report: conversation.report.clone(), lists, announced };
+                store_finding(self.store(), row, lease, finding).await
+            }
+            Err(failure) => store_failure(self.store(), row, failure).await,
+        }
+    }
+
+    async fn credential(&self, row: &Row) -> Result<Option<Credential>, StoreError> {
+        snapshot::open_secret(self.store(), &self.inner.vault, &row.name, &row.uid).await
+    }
+}
+
+async fn within<T>(asking: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+        let reason = format!("it did not give out its catalogue within {PATIENCE:?}");
+        Err(Failure { state: UpstreamState::Unreachable, reason })
+    })
 }

@@ -1,0 +1,202 @@
+//! Wires everything: the only place where the parts meet, and which nobody imports.
+
+mod http;
+mod services;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::admin::AdminToken;
+use crate::auth::credential::EdgeCredentials;
+use crate::auth::keys::Signer;
+use crate::auth::master::MasterKey;
+use crate::auth::vault::Vault;
+use crate::config::{Config, days, hours};
+use crate::discovery::caller::EdgeGate;
+use crate::discovery::enrollment::Enrollment;
+use crate::discovery::fleet::Fleet;
+use crate::listener;
+use crate::snapshot::Publisher;
+use crate::store::Store;
+use crate::store::edges::Edges;
+use crate::store::keys::Keys;
+use crate::store::leases::Leases;
+use crate::store::usage::UsageTable;
+use crate::sync::{Bus, Handle, Minder, Upkeep};
+
+/// How often the database is asked for a new revision when nobody says that there is one.
+const POLL: Duration = Duration::from_secs(2);
+/// How long a join token made in process lasts.
+const JOIN: Duration = Duration::from_secs(3_600);
+
+/// A control plane that runs.
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The bearer of administrators.
+    pub admin_token: SecretString,
+    enrollment: Enrollment,
+    store: Store,
+    drain: CancellationToken,
+    stop: CancellationToken,
+    server: tokio::task::JoinHandle<()>,
+    tasks: JoinSet<()>,
+}
+
+/// What the services are made of.
+struct Parts {
+    store: Store,
+    vault: Arc<Vault>,
+    signer: Arc<Signer>,
+    credentials: EdgeCredentials,
+    gate: EdgeGate,
+    admin: AdminToken,
+    edges: Edges,
+    fleet: Arc<Fleet>,
+    usage: UsageTable,
+    sync: Handle,
+    drain: CancellationToken,
+}
+
+/// Starts a control plane on the address that `config` says.
+pub async fn start(config: Config) -> anyhow::Result<Running> {
+    let listener = TcpListener::bind(config.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
+    start_on(config, listener).await
+}
+
+/// Starts a control plane on a listener that is bound already.
+pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<Running> {
+    let addr = listener.local_addr()?;
+    let tls = match (&config.tls.tls_cert, &config.tls.tls_key) {
+        (Some(cert), Some(key)) => Some(listener::tls(cert, key)?),
+        _ => None,
+    };
+    let parts = parts(&config).await?;
+    let trust = hours(config.keys.trust_max_age);
+    let publisher = Publisher::start(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), trust).await?;
+    let stop = CancellationToken::new();
+    let router = services::router(&parts, &publisher)?;
+    let server = tokio::spawn(listener::serve(listener, tls, router, stop.clone()));
+    let tasks = background(&config, &parts, publisher)?;
+    Ok(Running {
+        addr,
+        admin_token: parts.admin.expose().into(),
+        enrollment: parts.enrollment(),
+        store: parts.store,
+        drain: parts.drain,
+        stop,
+        server,
+        tasks,
+    })
+}
+
+impl Parts {
+    fn enrollment(&self) -> Enrollment {
+        Enrollment::new(self.edges.clone(), self.credentials.clone(), self.gate.clone())
+    }
+}
+
+impl Running {
+    /// Makes a join token, for an edge in the same process.
+    pub async fn create_join_token(&self) -> anyhow::Result<String> {
+        Ok(self.enrollment.create(JOIN, 0).await?.0)
+    }
+
+    /// Tells edges to go elsewhere, lets calls finish, and stops.
+    pub async fn drain(mut self) {
+        self.drain.cancel();
+        self.stop.cancel();
+        if let Err(error) = self.server.await {
+            tracing::error!(%error, "the listener failed");
+        }
+        self.tasks.shutdown().await;
+        self.store.close().await;
+    }
+}
+
+async fn parts(config: &Config) -> anyhow::Result<Parts> {
+    let data_dir = config.data_dir()?;
+    create_private(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    let store = Store::open(database_url(config, &data_dir).expose_secret()).await?;
+    let master = MasterKey::load(config.keys.master_key.as_ref(), &data_dir)?;
+    let previous = config.keys.previous_master_key.as_ref();
+    let previous = previous
+        .map(|text| MasterKey::parse(text.expose_secret(), "TRUNKLINE_PREVIOUS_MASTER_KEY"))
+        .transpose()?;
+    let keys = Keys::new(store.pool().clone());
+    let vault = Arc::new(Vault::open_keys(keys.clone(), master, previous.as_ref()).await?);
+    let signer = Arc::new(Signer::open(keys, vault.clone(), config.keys.token_issuer.clone()).await?);
+    let edges = Edges::new(store.pool().clone());
+    let credentials = EdgeCredentials::new(signer.clone());
+    let fleet = Arc::new(Fleet::new(edges.clone(), replica()));
+    Ok(Parts {
+        gate: EdgeGate::new(credentials.clone(), fleet.clone()),
+        credentials,
+        admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
+        fleet,
+        usage: UsageTable::new(store.pool().clone()),
+        sync: Handle::new(store.clone(), vault.clone(), usize::from(config.sync_concurrency)),
+        drain: CancellationToken::new(),
+        edges,
+        signer,
+        vault,
+        store,
+    })
+}
+
+fn background(config: &Config, parts: &Parts, publisher: Publisher) -> anyhow::Result<JoinSet<()>> {
+    let leases = Leases::new(parts.store.pool().clone(), replica());
+    let bus = bus(config, &config.data_dir()?);
+    let upkeep = Upkeep {
+        store: parts.store.clone(),
+        leases: leases.clone(),
+        vault: parts.vault.clone(),
+        signer: parts.signer.clone(),
+        usage: parts.usage.clone(),
+        signing: days(config.keys.signing_key_rotation),
+        sealing: days(config.keys.sealing_key_rotation),
+        retention: days(config.usage_retention),
+    };
+    let mut tasks = JoinSet::new();
+    let store = parts.store.clone();
+    tasks.spawn(async move { store.follow(POLL).await });
+    tasks.spawn(bus.run(parts.store.clone()));
+    tasks.spawn(publisher.run());
+    tasks.spawn(parts.fleet.clone().run());
+    tasks.spawn(Minder::new(parts.sync.clone(), leases).run());
+    tasks.spawn(upkeep.run());
+    Ok(tasks)
+}
+
+fn database_url(config: &Config, data_dir: &Path) -> SecretString {
+    let embedded = || format!("sqlite://{}?mode=rwc", data_dir.join("registry.db").display()).into();
+    config.database_url.clone().unwrap_or_else(embedded)
+}
+
+fn bus(config: &Config, data_dir: &Path) -> Bus {
+    let database = database_url(config, data_dir);
+    match &config.redis_url {
+        Some(url) => Bus::Redis(url.clone()),
+        None if database.expose_secret().starts_with("postgres") => Bus::Postgres(database),
+        None => Bus::None,
+    }
+}
+
+/// Names this run of this process among its replicas.
+fn replica() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}

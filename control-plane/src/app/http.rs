@@ -1,0 +1,102 @@
+//! What orchestrators ask over plain HTTP: `/healthz`, `/readyz`, `/metrics`; and the answer to paths that are not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::Parts;
+use crate::discovery::fleet::Fleet;
+use crate::observe::{Gauge, render};
+use crate::snapshot::Freshness;
+use crate::snapshot::world::{Type, World};
+use crate::store::Store;
+
+/// Without an answer from the database for so long, this replica should get no traffic.
+const READY: Duration = Duration::from_secs(15);
+
+#[derive(Clone)]
+struct Facts {
+    store: Store,
+    fleet: Arc<Fleet>,
+    worlds: watch::Receiver<Arc<World>>,
+    fresh: Freshness,
+    drain: CancellationToken,
+}
+
+pub(super) fn router(parts: &Parts, worlds: watch::Receiver<Arc<World>>, fresh: Freshness) -> Router {
+    let facts = Facts {
+        store: parts.store.clone(),
+        fleet: parts.fleet.clone(),
+        worlds,
+        fresh,
+        drain: parts.drain.clone(),
+    };
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(facts)
+}
+
+/// Health says that nothing is served from the moment draining begins.
+pub(super) fn watch_health(health: HealthReporter, drain: CancellationToken) {
+    tokio::spawn(async move {
+        drain.cancelled().await;
+        health.set_service_status("", ServingStatus::NotServing).await;
+    });
+}
+
+/// Any path that nothing else answers.
+pub(super) async fn unknown(request: Request) -> Response {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        let status = Status::unimplemented(format!("there is no rpc {}", request.uri().path()));
+        return status.into_http::<axum::body::Body>().into_response();
+    }
+    let message = format!("there is nothing at {}", request.uri().path());
+    (StatusCode::NOT_FOUND, axum::Json(serde_json::json!({"code": 5, "message": message}))).into_response()
+}
+
+async fn ready(State(facts): State<Facts>) -> Response {
+    let reason = if facts.drain.is_cancelled() {
+        "draining"
+    } else if !facts.fresh.within(READY) {
+        "the database does not answer"
+    } else {
+        return "ready\n".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+}
+
+async fn metrics(State(facts): State<Facts>) -> Response {
+    let world = facts.worlds.borrow().clone();
+    let size = |kind: Type| i64::try_from(world.items(kind).len()).unwrap_or(i64::MAX);
+    let known = *facts.store.moved().borrow();
+    let edges = i64::try_from(facts.fleet.connected_here()).unwrap_or(i64::MAX);
+    let gauge = |name, help, value| Gauge { name, help, value };
+    let text = render(&[
+        gauge("trunkline_control_revision", "The newest revision of the registry that is known here.", known),
+        gauge("trunkline_control_published_revision", "The revision that edges are sent.", world.revision),
+        gauge("trunkline_control_edges_connected", "Edges connected to this replica.", edges),
+        gauge("trunkline_control_upstreams", "Upstreams that edges are sent.", size(Type::Upstream)),
+        gauge("trunkline_control_tools", "Tools that edges are sent.", size(Type::Tool)),
+        gauge("trunkline_control_servers", "Virtual servers that edges are sent.", size(Type::Server)),
+        gauge("trunkline_control_tokens", "Tokens that edges are sent.", size(Type::Token)),
+        gauge(
+            "trunkline_control_database_fresh",
+            "1 while the database answers.",
+            i64::from(facts.fresh.within(READY)),
+        ),
+    ]);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

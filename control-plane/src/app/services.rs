@@ -1,0 +1,76 @@
+//! All services on one router: gRPC, reflection, health, JSON, and what orchestrators ask.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tonic::service::Routes;
+use trunkline::discovery::v1::discovery_service_server::DiscoveryServiceServer;
+use trunkline::discovery::v1::enrollment_service_server::EnrollmentServiceServer;
+use trunkline::discovery::v1::fleet_service_server::FleetServiceServer;
+use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
+
+use super::{Parts, http};
+use crate::discovery::fleet_service::Fleets;
+use crate::discovery::service::Discovery;
+use crate::discovery::usage_service::Usage;
+use crate::grpc::caller::admit;
+use crate::grpc::json::transcode;
+use crate::grpc::Registry;
+use crate::snapshot::Publisher;
+
+/// An edge that reconnects says which versions it holds of everything, in one message.
+const MAX_REQUEST_BYTES: usize = 64 << 20;
+/// What is implemented, for reflection.
+const SERVICES: &[&str] = &[
+    "grpc.health.v1.Health",
+    "trunkline.admin.v1.BulkService",
+    "trunkline.discovery.v1.DiscoveryService",
+    "trunkline.discovery.v1.EnrollmentService",
+    "trunkline.discovery.v1.FleetService",
+    "trunkline.identity.v1.SigningKeyService",
+    "trunkline.identity.v1.TokenService",
+    "trunkline.registry.v1.PromptService",
+    "trunkline.registry.v1.ResourceService",
+    "trunkline.registry.v1.ServerService",
+    "trunkline.registry.v1.ToolService",
+    "trunkline.registry.v1.UpstreamService",
+    "trunkline.telemetry.v1.UsageService",
+];
+
+pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Router> {
+    let (worlds, fresh) = (publisher.worlds(), publisher.freshness());
+    let gate = parts.gate.clone();
+    let discovery =
+        Discovery::new(worlds.clone(), fresh.clone(), parts.fleet.clone(), gate.clone(), parts.drain.clone());
+    let fleets = Fleets::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
+    let usage = Usage::new(parts.usage.clone(), gate);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    http::watch_health(health, parts.drain.clone());
+    let mut routes = Routes::builder();
+    routes
+        .add_service(DiscoveryServiceServer::new(discovery).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(EnrollmentServiceServer::new(parts.enrollment()))
+        .add_service(FleetServiceServer::new(fleets))
+        .add_service(UsageServiceServer::new(usage).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Registry::new(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), parts.sync.clone())
+        .add_to(&mut routes);
+    // JSON becomes gRPC first, so that one gate stands before both.
+    let api = routes
+        .routes()
+        .prepare()
+        .into_axum_router()
+        .layer(from_fn_with_state(Arc::new(parts.admin.clone()), admit))
+        .layer(from_fn(transcode));
+    Ok(api.merge(http::router(parts, worlds, fresh)).fallback(http::unknown))
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(trunkline::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    SERVICES.iter().fold(builder, |builder, name| builder.with_service_name(*name))
+}

@@ -1,0 +1,167 @@
+//! What the control plane is told at start: flags, and an environment variable for each.
+//!
+//! It must not know what the values are used for.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+use secrecy::SecretString;
+
+/// The control plane of Trunkline: keeps the registry and streams it to edges.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "trunkline-control-plane", version)]
+pub struct Config {
+    /// Address and port for gRPC, JSON and health [host:port].
+    #[arg(long, env = "TRUNKLINE_LISTEN", default_value = "127.0.0.1:4445")]
+    pub listen: SocketAddr,
+    /// Folder for the embedded database, the master key and the admin token. Default: trunkline in the
+    /// user's data directory ($XDG_DATA_HOME or ~/.local/share).
+    #[arg(long, env = "TRUNKLINE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// `sqlite:…` or `postgres://…`. Default: registry.db in the data directory.
+    #[arg(long, env = "TRUNKLINE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<SecretString>,
+    /// Redis over which replicas tell each other of changes, `redis://…`. Default: none; PostgreSQL's own
+    /// notifications, and asking every few seconds.
+    #[arg(long, env = "TRUNKLINE_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub redis_url: Option<SecretString>,
+    /// TLS of the listener.
+    #[command(flatten)]
+    pub tls: Tls,
+    /// Keys and credentials.
+    #[command(flatten)]
+    pub keys: Keys,
+    /// How many upstreams are asked for their catalogues at a time [number].
+    #[arg(long, env = "TRUNKLINE_SYNC_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub sync_concurrency: u16,
+    /// How long counted calls are kept [days].
+    #[arg(long, env = "TRUNKLINE_USAGE_RETENTION", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..))]
+    pub usage_retention: u16,
+    /// Form of log lines on stderr.
+    #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or `target=level,…`.
+    #[arg(long, env = "TRUNKLINE_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// TLS of the listener.
+#[derive(Debug, Clone, Args)]
+pub struct Tls {
+    /// Certificate chain [PEM file]. Default: no TLS.
+    #[arg(long = "tls-cert", env = "TRUNKLINE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate [PEM file].
+    #[arg(long = "tls-key", env = "TRUNKLINE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Keys and credentials.
+#[derive(Debug, Clone, Args)]
+pub struct Keys {
+    /// The bearer of administrators. Default: admin-token in the data directory, generated when missing.
+    #[arg(long, env = "TRUNKLINE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub admin_token: Option<SecretString>,
+    /// The key that seals all others [32 bytes in base64]. Default: master.key in the data directory,
+    /// generated when missing. Replicas that share a database need the same one.
+    #[arg(long, env = "TRUNKLINE_MASTER_KEY", value_name = "KEY", hide_env_values = true)]
+    pub master_key: Option<SecretString>,
+    /// The master key before this one, to change from it [32 bytes in base64].
+    #[arg(long, env = "TRUNKLINE_PREVIOUS_MASTER_KEY", value_name = "KEY", hide_env_values = true)]
+    pub previous_master_key: Option<SecretString>,
+    /// What `iss` of bearers says. Changing it makes all bearers invalid.
+    #[arg(long, env = "TRUNKLINE_TOKEN_ISSUER", default_value = "trunkline")]
+    pub token_issuer: String,
+    /// Age at which the signing key is replaced [days].
+    #[arg(long, env = "TRUNKLINE_SIGNING_KEY_ROTATION", value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    pub signing_key_rotation: u16,
+    /// Age at which the key that seals edges' handles is replaced [days].
+    #[arg(long, env = "TRUNKLINE_SEALING_KEY_ROTATION", value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    pub sealing_key_rotation: u16,
+    /// How long edges go on believing bearers without hearing from a control plane [hours].
+    #[arg(long, env = "TRUNKLINE_TRUST_MAX_AGE", value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
+    pub trust_max_age: u16,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// There is no place for data.
+#[derive(Debug, thiserror::Error)]
+#[error("there is neither --data-dir nor a home directory to put data into")]
+pub struct NoDataDir;
+
+impl Config {
+    /// All defaults, with data in `data_dir`, listening on `listen`. It reads no environment.
+    pub fn local(data_dir: &Path, listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            data_dir: Some(data_dir.to_owned()),
+            database_url: None,
+            redis_url: None,
+            tls: Tls { tls_cert: None, tls_key: None },
+            keys: Keys {
+                admin_token: None,
+                master_key: None,
+                previous_master_key: None,
+                token_issuer: "trunkline".to_owned(),
+                signing_key_rotation: 30,
+                sealing_key_rotation: 7,
+                trust_max_age: 24,
+            },
+            sync_concurrency: 16,
+            usage_retention: 90,
+            log_format: LogFormat::Text,
+            log: "info".to_owned(),
+        }
+    }
+
+    /// Where data is.
+    pub fn data_dir(&self) -> Result<PathBuf, NoDataDir> {
+        let given = self.data_dir.clone();
+        let shared = || std::env::var_os("XDG_DATA_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        given.or_else(|| Some(shared().or_else(home)?.join("trunkline"))).ok_or(NoDataDir)
+    }
+}
+
+/// So many days.
+pub fn days(count: u16) -> Duration {
+    Duration::from_secs(u64::from(count) * 86_400)
+}
+
+/// So many hours.
+pub fn hours(count: u16) -> Duration {
+    Duration::from_secs(u64::from(count) * 3_600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_flag_has_a_variable_and_a_help_text() {
+        let command = Config::command();
+        command.clone().debug_assert();
+        for argument in command.get_arguments().filter(|known| !["help", "version"].contains(&known.get_id().as_str())) {
+            let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
+            assert!(variable.is_some_and(|name| name.starts_with("TRUNKLINE_")), "{}", argument.get_id());
+            assert!(argument.get_help().is_some(), "{}", argument.get_id());
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = Config::parse_from(["x", "--admin-token", "s3cret", "--database-url", "postgres://u:s3cret@h/d"]);
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,264 @@
+//! Who is connected and where each edge stands, on this replica and, through the table of edges, on all.
+//!
+//! It must not know how the stream works.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use trunkline::discovery::v1::{Edge, EdgeStatus};
+
+use super::session::Progress;
+use crate::clock;
+use crate::store::edges::{EdgeRow, Edges};
+
+/// Between two signs of life in the table.
+const BEAT: Duration = Duration::from_secs(10);
+/// Without a sign of life for so long, an edge's replica is gone, and the edge with it.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Progress is gathered for so long before it is written.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// The edges.
+#[derive(Debug)]
+pub struct Fleet {
+    edges: Edges,
+    replica: String,
+    local: Mutex<Local>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Local {
+    next: i64,
+    connected: BTreeMap<String, Connected>,
+}
+
+#[derive(Debug)]
+struct Connected {
+    row: EdgeRow,
+    dirty: bool,
+    evicted: CancellationToken,
+}
+
+/// The place of a connected edge; leaving it is dropping it.
+#[derive(Debug)]
+pub struct Seat {
+    fleet: Arc<Fleet>,
+    edge: String,
+    connection: i64,
+    evicted: CancellationToken,
+}
+
+impl Fleet {
+    /// The fleet, as one replica sees it.
+    pub fn new(edges: Edges, replica: String) -> Self {
+        Self { edges, replica, local: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+
+    /// Seats an edge that has connected. A connection that it had before is ended.
+    pub fn join(self: &Arc<Self>, edge: &Edge, enroll_us: i64) -> Seat {
+        let evicted = CancellationToken::new();
+        let mut local = self.local();
+        local.next += 1;
+        let connection = local.next;
+        let row = EdgeRow {
+            id: edge.id.clone(),
+            enroll_us,
+            replica: self.replica.clone(),
+            connection,
+            state_us: clock::now_us(),
+            version: edge.version.clone(),
+            client_address: edge.client_address.clone(),
+            ..Default::default()
+        };
+        let connected = Connected { row, dirty: true, evicted: evicted.clone() };
+        if let Some(before) = local.connected.insert(edge.id.clone(), connected) {
+            before.evicted.cancel();
+        }
+        drop(local);
+        self.touch();
+        Seat { fleet: self.clone(), edge: edge.id.clone(), connection, evicted }
+    }
+
+    /// Changes whenever an edge of this replica gets further, comes or goes.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Edges after `after`, wherever they are connected.
+    pub async fn list(&self, after: &str, limit: i64) -> sqlx::Result<Vec<Standing>> {
+        let rows = self.edges.list(after, limit).await?;
+        Ok(rows.into_iter().map(|row| self.standing(row)).collect())
+    }
+
+    /// One edge.
+    pub async fn get(&self, id: &str) -> sqlx::Result<Option<Standing>> {
+        Ok(self.edges.get(id).await?.map(|row| self.standing(row)))
+    }
+
+    /// Forgets an edge and ends its stream here at once; on other replicas that follows with their next beat.
+    pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
+        let was_there = self.edges.delete(id).await?;
+        self.evict(id, None);
+        Ok(was_there)
+    }
+
+    /// Whether that life of an edge exists.
+    pub async fn knows(&self, id: &str, enroll_us: i64) -> sqlx::Result<bool> {
+        Ok(self.edges.get(id).await?.is_some_and(|row| row.enroll_us == enroll_us))
+    }
+
+    /// Writes what changed, and signs of life, for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut changed = self.changed();
+        loop {
+            let progress = tokio::time::timeout(BEAT, changed.changed()).await.is_ok();
+            if progress {
+                tokio::time::sleep(GATHER).await;
+                changed.borrow_and_update();
+            }
+            self.write(!progress).await;
+        }
+    }
+
+    /// How many edges are connected here.
+    pub fn connected_here(&self) -> usize {
+        self.local().connected.len()
+    }
+
+    async fn write(&self, everything: bool) {
+        let now = clock::now_us();
+        let stale = now - clock::duration_us(BEAT);
+        let rows: Vec<EdgeRow> = self
+            .local()
+            .connected
+            .values_mut()
+            .filter(|edge| everything || edge.dirty || edge.row.beat_us < stale)
+            .map(|edge| {
+                edge.dirty = false;
+                edge.row.beat_us = now;
+                edge.row.clone()
+            })
+            .collect();
+        for row in rows {
+            match self.edges.report(&row).await {
+                Ok(true) => {}
+                Ok(false) => self.evict(&row.id, Some(row.connection)),
+                Err(error) => {
+                    tracing::warn!(%error, edge = row.id, "the state of an edge is not written");
+                    self.with(&row.id, row.connection, |edge| edge.dirty = true);
+                }
+            }
+        }
+    }
+
+    fn evict(&self, id: &str, connection: Option<i64>) {
+        let mut local = self.local();
+        let found = local.connected.get(id).is_some_and(|edge| connection.is_none_or(|n| n == edge.row.connection));
+        if let Some(edge) = found.then(|| local.connected.remove(id)).flatten() {
+            edge.evicted.cancel();
+        }
+    }
+
+    fn standing(&self, stored: EdgeRow) -> Standing {
+        let local = self.local();
+        match local.connected.get(&stored.id).filter(|edge| edge.row.enroll_us == stored.enroll_us) {
+            Some(edge) => Standing { row: edge.row.clone(), connected: true },
+            None => {
+                let silence = clock::now_us() - clock::duration_us(SILENCE);
+                let elsewhere = !stored.replica.is_empty() && stored.replica != self.replica;
+                Standing { connected: elsewhere && stored.beat_us > silence, row: stored }
+            }
+        }
+    }
+
+    fn with(&self, id: &str, connection: i64, change: impl FnOnce(&mut Connected)) {
+        if let Some(edge) = self.local().connected.get_mut(id).filter(|edge| edge.row.connection == connection) {
+            change(edge);
+        }
+    }
+
+    fn touch(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn local(&self) -> MutexGuard<'_, Local> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Notes where the edge stands. `revision` is that of the world it is compared with.
+    pub fn report(&self, progress: &Progress, revision: i64) {
+        let refusals = EdgeStatus { refusals: progress.refusals.clone(), ..Default::default() };
+        self.fleet.with(&self.edge, self.connection, |edge| {
+            let row = &mut edge.row;
+            row.sent_revision = progress.sent;
+            row.answered_revision = progress.answered;
+            row.acked_revision = progress.acked;
+            row.refusals = refusals.encode_to_vec();
+            row.behind_us = match (progress.acked < revision, row.behind_us) {
+                (false, _) => 0,
+                (true, 0) => clock::now_us(),
+                (true, since) => since,
+            };
+            edge.dirty = true;
+        });
+        self.fleet.touch();
+    }
+
+    /// Ends when the edge must leave: it was deleted, or has another connection.
+    pub async fn evicted(&self) {
+        self.evicted.cancelled().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.fleet.evict(&self.edge, Some(self.connection));
+        self.fleet.touch();
+        let (fleet, edge, connection) = (self.fleet.clone(), self.edge.clone(), self.connection);
+        // Outside of a runtime the program is ending, and silence says the same a little later.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = fleet.edges.leave(&edge, &fleet.replica, connection).await {
+                    tracing::debug!(%error, edge, "that it left is not written");
+                }
+            });
+        }
+    }
+}
+
+/// Where an edge stands.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// As stored, or newer.
+    pub row: EdgeRow,
+    /// Whether its stream is open, on any replica.
+    pub connected: bool,
+}
+
+impl Standing {
+    /// As the contract has it, when the registry is at `revision`.
+    pub fn status(&self, revision: i64) -> EdgeStatus {
+        let row = &self.row;
+        let behind = self.connected && row.acked_revision < revision && row.behind_us > 0;
+        let lag = if behind { (clock::now_us() - row.behind_us).max(0) } else { 0 };
+        let known = EdgeStatus::decode(row.refusals.as_slice()).unwrap_or_default();
+        EdgeStatus {
+            name: format!("edges/{}", row.id),
+            version: row.version.clone(),
+            client_address: row.client_address.clone(),
+            connected: self.connected,
+            state_time: Some(clock::timestamp(row.state_us)),
+            sent_revision: row.sent_revision,
+            acked_revision: row.acked_revision,
+            lag: prost_types::Duration::try_from(Duration::from_micros(lag.unsigned_abs())).ok(),
+            refusals: known.refusals,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `FleetService`: shows the edges, and how far they are.
+//!
+//! It must not know the stream.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+use trunkline::discovery::v1::fleet_service_server::FleetService;
+use trunkline::discovery::v1::{
+    DeleteEdgeRequest, DeleteEdgeResponse, GetEdgeRequest, GetEdgeResponse, ListEdgesRequest, ListEdgesResponse,
+    WatchRolloutRequest, WatchRolloutResponse,
+};
+
+use super::fleet::{Fleet, Standing};
+use super::rollout::Rollout;
+use crate::auth::vault::{Sealed, Vault};
+use crate::error::Error;
+use crate::store::Store;
+
+const PAGE: i64 = 50;
+const MAX_PAGE: i64 = 1_000;
+/// How often edges of other replicas are looked at while somebody waits for them.
+const LOOK: Duration = Duration::from_millis(100);
+const PAGE_CONTEXT: &str = "page of edges";
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Fleets {
+    fleet: Arc<Fleet>,
+    store: Store,
+    vault: Arc<Vault>,
+    stop: CancellationToken,
+}
+
+impl Fleets {
+    /// Shows this fleet until `stop`.
+    pub fn new(fleet: Arc<Fleet>, store: Store, vault: Arc<Vault>, stop: CancellationToken) -> Self {
+        Self { fleet, store, vault, stop }
+    }
+
+    fn after(&self, page_token: &str) -> Result<String, Error> {
+        use base64::Engine;
+        let bad = || Error::field("page_token", "is not one that this list gave");
+        if page_token.is_empty() {
+            return Ok(String::new());
+        }
+        let sealed = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(page_token).map_err(|_| bad())?;
+        let opened = self.vault.open(PAGE_CONTEXT, &Sealed::from_bytes(sealed)).map_err(|_| bad())?;
+        String::from_utf8(opened.to_vec()).map_err(|_| bad())
+    }
+
+    fn page_token(&self, last: &Standing) -> Result<String, Error> {
+        use base64::Engine;
+        let sealed = self.vault.seal(PAGE_CONTEXT, last.row.id.as_bytes()).map_err(Error::internal)?;
+        Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sealed.as_bytes()))
+    }
+
+    /// Every edge there is.
+    async fn everyone(&self) -> Result<Vec<Standing>, Error> {
+        let mut all: Vec<Standing> = Vec::new();
+        loop {
+            let after = all.last().map(|last| last.row.id.clone()).unwrap_or_default();
+            let page = self.fleet.list(&after, MAX_PAGE).await.map_err(Error::internal)?;
+            let full = page.len() as i64 == MAX_PAGE;
+            all.extend(page);
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn watch(self, revision: i64, out: mpsc::Sender<Result<WatchRolloutResponse, Status>>) {
+        let mut rollout = Rollout::new(revision);
+        let mut changed = self.fleet.changed();
+        loop {
+            changed.borrow_and_update();
+            let (news, over) = match self.everyone().await {
+                Ok(fleet) => rollout.look(&fleet),
+                Err(error) => return drop(out.send(Err(error.into())).await),
+            };
+            for response in news {
+                if out.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+            if over {
+                return;
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = out.closed() => return,
+                () = self.stop.cancelled() => {
+                    return drop(out.send(Err(Status::unavailable("the control plane is stopping"))).await);
+                }
+            }
+        }
+    }
+}
+
+fn id(name: &str) -> Result<&str, Error> {
+    let id = name.strip_prefix("edges/").filter(|id| is_edge_id(id));
+    id.ok_or_else(|| Error::field("name", format!("`{name}` is not of the form `edges/{{edge}}`")))
+}
+
+/// Whether it matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
+pub(super) fn is_edge_id(id: &str) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    match id.as_bytes() {
+        [one] => plain(one),
+        [first, middle @ .., last] => {
+            plain(first) && plain(last) && middle.len() <= 61 && middle.iter().all(|byte| plain(byte) || *byte == b'-')
+        }
+        [] => false,
+    }
+}
+
+fn not_found(name: &str) -> Error {
+    Error::new(Code::NotFound, "EDGE_NOT_FOUND", format!("{name} does not exist")).with("name", name)
+}
+
+#[tonic::async_trait]
+impl FleetService for Fleets {
+    type WatchRolloutStream = Pin<Box<dyn Stream<Item = Result<WatchRolloutResponse, Status>> + Send>>;
+
+    async fn list_edges(&self, request: Request<ListEdgesRequest>) -> Result<Response<ListEdgesResponse>, Status> {
+        let request = request.into_inner();
+        let size = match i64::from(request.page_size) {
+            ..0 => return Err(Error::field("page_size", "is less than 0").into()),
+            0 => PAGE,
+            size => size.min(MAX_PAGE),
+        };
+        let after = self.after(&request.page_token)?;
+        let revision = self.store.revision().await.map_err(Error::from)?;
+        let mut found = self.fleet.list(&after, size + 1).await.map_err(Error::internal)?;
+        let more = found.len() as i64 > size;
+        found.truncate(usize::try_from(size).unwrap_or_default());
+        let next_page_token = match found.last().filter(|_| more) {
+            Some(last) => self.page_token(last)?,
+            None => String::new(),
+        };
+        let edges = found.iter().map(|standing| standing.status(revision)).collect();
+        Ok(Response::new(ListEdgesResponse { edges, next_page_token, revision }))
+    }
+
+    async fn get_edge(&self, request: Request<GetEdgeRequest>) -> Result<Response<GetEdgeResponse>, Status> {
+        let name = request.into_inner().name;
+        let found = self.fleet.get(id(&name)?).await.map_err(Error::internal)?;
+        let revision = self.store.revision().await.map_err(Error::from)?;
+        let edge = found.ok_or_else(|| not_found(&name))?.status(revision);
+        Ok(Response::new(GetEdgeResponse { edge: Some(edge) }))
+    }
+
+    async fn delete_edge(
+        &self,
+        request: Request<DeleteEdgeRequest>,
+    ) -> Result<Response<DeleteEdgeResponse>, Status> {
+        let name = request.into_inner().name;
+        if !self.fleet.delete(id(&name)?).await.map_err(Error::internal)? {
+            return Err(not_found(&name).into());
+        }
+        Ok(Response::new(DeleteEdgeResponse {}))
+    }
+
+    async fn watch_rollout(
+        &self,
+        request: Request<WatchRolloutRequest>,
+    ) -> Result<Response<Self::WatchRolloutStream>, Status> {
+        let newest = self.store.revision().await.map_err(Error::from)?;
+        let revision = match request.into_inner().revision {
+            0 => newest,
+            asked if (1..=newest).contains(&asked) => asked,
+            _ => return Err(Error::field("revision", format!("is not between 0 and {newest}")).into()),
+        };
+        let (out, answers) = mpsc::channel(16);
+        tokio::spawn(self.clone().watch(revision, out));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_edge_id;
+
+    #[test]
+    fn edge_ids() {
+        for good in ["a", "1", "e1", "my-edge", &"a".repeat(63)] {
+            assert!(is_edge_id(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a_b", "é", &"a".repeat(64)] {
+            assert!(!is_edge_id(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! How far the fleet is with a revision: what to tell a watcher, and when it is over. Pure.
+//!
+//! It must not know where standings come from.
+
+use std::collections::BTreeMap;
+
+use trunkline::discovery::v1::{RolloutState, WatchRolloutResponse};
+
+use super::fleet::Standing;
+
+/// One watch.
+#[derive(Debug)]
+pub(super) struct Rollout {
+    revision: i64,
+    told: BTreeMap<String, RolloutState>,
+}
+
+impl Rollout {
+    pub(super) fn new(revision: i64) -> Self {
+        Self { revision, told: BTreeMap::new() }
+    }
+
+    /// What is new to the watcher, and whether the watch is over.
+    pub(super) fn look(&mut self, fleet: &[Standing]) -> (Vec<WatchRolloutResponse>, bool) {
+        let mut news = Vec::new();
+        let mut over = true;
+        for standing in fleet {
+            let state = self.state(standing);
+            over &= state != RolloutState::Pending;
+            if self.told.insert(standing.row.id.clone(), state) != Some(state) {
+                let edge = Some(standing.status(self.revision));
+                news.push(WatchRolloutResponse { edge, state: state.into() });
+            }
+        }
+        if over && !fleet.iter().any(|standing| standing.connected) {
+            news.push(WatchRolloutResponse::default());
+        }
+        (news, over)
+    }
+
+    fn state(&self, standing: &Standing) -> RolloutState {
+        match standing {
+            standing if !standing.connected => RolloutState::Disconnected,
+            standing if standing.row.acked_revision >= self.revision => RolloutState::Acknowledged,
+            standing if standing.row.answered_revision >= self.revision => RolloutState::Refused,
+            _ => RolloutState::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::edges::EdgeRow;
+
+    fn edge(id: &str, connected: bool, answered: i64, acked: i64) -> Standing {
+        let row = EdgeRow {
+            id: id.to_owned(),
+            answered_revision: answered,
+            acked_revision: acked,
+            ..Default::default()
+        };
+        Standing { row, connected }
+    }
+
+    fn states(news: &[WatchRolloutResponse]) -> Vec<RolloutState> {
+        news.iter().map(WatchRolloutResponse::state).collect()
+    }
+
+    #[test]
+    fn it_is_over_when_every_connected_edge_has_answered() {
+        let mut rollout = Rollout::new(5);
+        let (news, over) = rollout.look(&[edge("a", true, 4, 4), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
+        assert_eq!(states(&news), [RolloutState::Pending, RolloutState::Refused, RolloutState::Disconnected]);
+        assert!(!over);
+        let (news, over) = rollout.look(&[edge("a", true, 6, 6), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
+        assert_eq!(states(&news), [RolloutState::Acknowledged]);
+        assert!(over);
+    }
+
+    #[test]
+    fn without_edges_there_is_nothing_to_wait_for() {
+        let (news, over) = Rollout::new(5).look(&[]);
+        assert!(over && news[0].edge.is_none());
+    }
+}

@@ -1,0 +1,93 @@
+//! `UsageService`: takes counted calls from edges, and sums them for people.
+//!
+//! It must not know how edges count.
+
+use std::pin::Pin;
+
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use trunkline::telemetry::v1::usage_service_server::UsageService;
+use trunkline::telemetry::v1::{QueryUsageRequest, QueryUsageResponse, ReportUsageRequest, ReportUsageResponse};
+
+use super::caller::EdgeGate;
+use crate::clock;
+use crate::error::Error;
+use crate::store::usage::{UsageQuery, UsageTable};
+
+const MAX_RUN_ID: usize = 128;
+const MAX_RECORDS: usize = 100_000;
+const MAX_SUMS: i64 = 10_000;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Usage {
+    table: UsageTable,
+    gate: EdgeGate,
+}
+
+type Acknowledgements = mpsc::Sender<Result<ReportUsageResponse, Status>>;
+
+impl Usage {
+    /// Counts into this table.
+    pub fn new(table: UsageTable, gate: EdgeGate) -> Self {
+        Self { table, gate }
+    }
+
+    async fn take(self, edge: String, mut batches: Streaming<ReportUsageRequest>, out: Acknowledgements) {
+        loop {
+            let answer = match batches.message().await {
+                Ok(Some(batch)) => self.store(&edge, &batch).await,
+                Ok(None) => return,
+                Err(status) => Err(status),
+            };
+            let ended = answer.is_err();
+            if out.send(answer).await.is_err() || ended {
+                return;
+            }
+        }
+    }
+
+    async fn store(&self, edge: &str, batch: &ReportUsageRequest) -> Result<ReportUsageResponse, Status> {
+        if batch.run_id.is_empty() || batch.run_id.len() > MAX_RUN_ID {
+            return Err(Error::field("run_id", format!("must have 1 to {MAX_RUN_ID} bytes")).into());
+        }
+        if batch.sequence < 1 {
+            return Err(Error::field("sequence", "counts up from 1").into());
+        }
+        if batch.records.len() > MAX_RECORDS {
+            return Err(Error::field("records", format!("has more than {MAX_RECORDS} entries")).into());
+        }
+        let acked_sequence = self.table.store(edge, batch).await.map_err(Error::internal)?;
+        Ok(ReportUsageResponse { acked_sequence })
+    }
+}
+
+#[tonic::async_trait]
+impl UsageService for Usage {
+    type ReportUsageStream = Pin<Box<dyn Stream<Item = Result<ReportUsageResponse, Status>> + Send>>;
+
+    async fn report_usage(
+        &self,
+        request: Request<Streaming<ReportUsageRequest>>,
+    ) -> Result<Response<Self::ReportUsageStream>, Status> {
+        let edge = self.gate.admit(&request).await?.sub;
+        let (out, answers) = mpsc::channel(4);
+        tokio::spawn(self.clone().take(edge, request.into_inner(), out));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    async fn query_usage(&self, request: Request<QueryUsageRequest>) -> Result<Response<QueryUsageResponse>, Status> {
+        let request = request.into_inner();
+        let query = UsageQuery {
+            start_us: request.start_time.as_ref().map_or(0, clock::micros),
+            end_us: request.end_time.as_ref().map_or_else(clock::now_us, clock::micros),
+            server: request.server,
+            token: request.token,
+            limit: MAX_SUMS,
+        };
+        let records = self.table.query(&query).await.map_err(Error::internal)?;
+        Ok(Response::new(QueryUsageResponse { records }))
+    }
+}

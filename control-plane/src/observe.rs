@@ -1,0 +1,37 @@
+//! Log lines and metrics.
+//!
+//! It must not know what is logged or counted.
+
+use std::fmt::Write as _;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Log lines go to stderr: stdout is for data. Where something logs already, that stays.
+pub fn init(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}
+
+/// One number of `/metrics`.
+pub struct Gauge {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// How much.
+    pub value: i64,
+}
+
+/// The text that Prometheus reads.
+pub fn render(gauges: &[Gauge]) -> String {
+    gauges.iter().fold(String::new(), |mut text, Gauge { name, help, value }| {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        text
+    })
+}

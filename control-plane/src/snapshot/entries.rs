@@ -1,0 +1,149 @@
+//! Registry messages to `edge.v1` messages, one by one. Pure.
+//!
+//! It must not know which of them are in the world.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use trunkline::registry::v1::credential::Kind as Form;
+use trunkline::registry::v1::upstream::Transport;
+use trunkline::registry::v1::{Credential, EraPolicy, Member, ToolHints, Upstream};
+use trunkline::{edge::v1 as edge, identity, registry::v1 as registry};
+
+pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
+    let probe = upstream.status.as_ref().and_then(|status| status.probe.clone()).unwrap_or_default();
+    let status = upstream.status.clone().unwrap_or_default();
+    let (modern, legacy) = (
+        probe.modern.filter(|_| upstream.era_policy() != EraPolicy::Legacy).unwrap_or_default(),
+        probe.legacy.filter(|_| upstream.era_policy() != EraPolicy::Modern).unwrap_or_default(),
+    );
+    let Some(Transport::Http(http)) = upstream.transport.clone() else {
+        return edge::Upstream { name: upstream.name.clone(), ..Default::default() };
+    };
+    edge::Upstream {
+        name: upstream.name.clone(),
+        uid: upstream.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default(),
+        url: http.url,
+        has_secret: upstream.credential.is_some(),
+        credential_version: upstream.credential.as_ref().map(|held| held.version.clone()).unwrap_or_default(),
+        request_timeout: upstream.request_timeout,
+        modern_versions: modern.versions,
+        legacy_version: legacy.version,
+        legacy_sessionful: legacy.sessionful,
+        modern_capabilities_json: modern.capabilities_json,
+        legacy_capabilities_json: legacy.capabilities_json,
+        tools_generation: status.tools_change_count,
+        resources_generation: status.resources_change_count,
+        prompts_generation: status.prompts_change_count,
+    }
+}
+
+pub(super) fn secret(name: &str, credential: &Credential) -> edge::Secret {
+    let parameter = |name: &str, value: String| edge::SecretParameter { name: name.to_owned(), value };
+    let mut secret = edge::Secret { name: name.to_owned(), ..Default::default() };
+    match &credential.kind {
+        Some(Form::Bearer(bearer)) => {
+            secret.headers.push(parameter("authorization", format!("Bearer {}", bearer.token)));
+        }
+        Some(Form::Basic(basic)) => {
+            let pair = STANDARD.encode(format!("{}:{}", basic.username, basic.password));
+            secret.headers.push(parameter("authorization", format!("Basic {pair}")));
+        }
+        Some(Form::Headers(headers)) => {
+            secret.headers = headers.headers.iter().map(|(name, value)| parameter(name, value.clone())).collect();
+        }
+        Some(Form::QueryParameter(query)) => {
+            secret.query_parameters.push(parameter(&query.parameter, query.value.clone()));
+        }
+        None => {}
+    }
+    secret
+}
+
+pub(super) fn tool(tool: &registry::Tool) -> edge::Tool {
+    edge::Tool {
+        name: tool.name.clone(),
+        tool_name: tool.tool_name.clone(),
+        definition_json: tool.definition_json.clone(),
+    }
+}
+
+pub(super) fn resource(resource: &registry::Resource) -> edge::Resource {
+    edge::Resource {
+        name: resource.name.clone(),
+        uri: resource.uri.clone(),
+        uri_template: resource.uri_template.clone(),
+        definition_json: resource.definition_json.clone(),
+    }
+}
+
+pub(super) fn prompt(prompt: &registry::Prompt) -> edge::Prompt {
+    edge::Prompt {
+        name: prompt.name.clone(),
+        prompt_name: prompt.prompt_name.clone(),
+        definition_json: prompt.definition_json.clone(),
+    }
+}
+
+pub(super) fn token(token: &identity::v1::Token) -> edge::Token {
+    let scope = token.scope.clone().unwrap_or_default();
+    edge::Token {
+        name: token.name.clone(),
+        uid: token.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default(),
+        expire_time: token.expire_time,
+        revoked: token.revoke_time.is_some(),
+        servers: scope.servers,
+        tools: scope.tools,
+        resources: scope.resources,
+        prompts: scope.prompts,
+    }
+}
+
+/// What a member replaces of a definition, as a JSON object; empty: nothing.
+pub(super) fn overrides(member: &Member, definition: &str) -> String {
+    let quoted = |key: &str, text: &str| (!text.is_empty()).then(|| format!("{key}:{}", mcp::json::quote(text)));
+    let annotations = member.hints.as_ref().and_then(|hints| annotations(hints, definition));
+    let parts: Vec<String> = [
+        quoted(r#""title""#, &member.title),
+        quoted(r#""description""#, &member.description),
+        annotations.map(|object| format!(r#""annotations":{object}"#)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if parts.is_empty() { String::new() } else { format!("{{{}}}", parts.join(",")) }
+}
+
+/// The upstream's annotations with the hints that are set in place of its own.
+fn annotations(hints: &ToolHints, definition: &str) -> Option<String> {
+    let own = mcp::json::members(definition, ["annotations"]).ok().and_then(|[raw]| raw);
+    let own = own.filter(|raw| raw.starts_with('{')).unwrap_or("{}");
+    let word = |flag: bool| if flag { "true" } else { "false" };
+    let edits: Vec<(&str, Option<&str>)> = [
+        ("readOnlyHint", hints.read_only),
+        ("destructiveHint", hints.destructive),
+        ("idempotentHint", hints.idempotent),
+        ("openWorldHint", hints.open_world),
+    ]
+    .into_iter()
+    .filter_map(|(key, flag)| Some((key, Some(word(flag?)))))
+    .collect();
+    if edits.is_empty() { None } else { mcp::json::set_members(own, &edits).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_replace_only_what_is_set() {
+        assert_eq!(overrides(&Member::default(), "{}"), "");
+        let member = Member {
+            title: "T \"x\"".to_owned(),
+            hints: Some(ToolHints { read_only: Some(true), ..Default::default() }),
+            ..Default::default()
+        };
+        let definition = r#"{"name":"a","annotations":{"x":1.10,"readOnlyHint":false}}"#;
+        let expected = r#"{"title":"T \"x\"","annotations":{"x":1.10,"readOnlyHint":true}}"#;
+        assert_eq!(overrides(&member, definition), expected);
+    }
+}

@@ -1,0 +1,25 @@
+//! When the newest world was last known to be the newest.
+//!
+//! It must not know what a world is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::clock;
+
+/// Shared by whoever finds out and whoever asks.
+#[derive(Debug, Clone, Default)]
+pub struct Freshness(Arc<AtomicI64>);
+
+impl Freshness {
+    /// Whether the database answered within the last `limit`: else there may be news that nobody here knows.
+    pub fn within(&self, limit: Duration) -> bool {
+        clock::now_us() - self.0.load(Ordering::Relaxed) <= clock::duration_us(limit)
+    }
+
+    /// Says that the database just answered, and that nothing is newer.
+    pub fn confirm(&self) {
+        self.0.store(clock::now_us(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,201 @@
+//! Rows of the registry to the world of edges, kept current change by change. Pure.
+//!
+//! It must not know where rows come from, nor who may see what is secret.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use prost::Message;
+use trunkline::edge::v1::TrustBundle;
+use trunkline::identity::v1::Token;
+use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
+use trunkline::edge::v1 as edge;
+
+use super::entries;
+use super::world::{Item, Items, TYPES, Type, World};
+use crate::domain::members::{Exposed, Target, evaluate, lists};
+use crate::domain::{Catalogue, Kind, glob, names};
+use crate::store::{Row, StoreError};
+
+/// The name of the one trust bundle.
+const TRUST: &str = "default";
+
+/// The registry as edges see it, so far.
+#[derive(Debug, Default)]
+pub struct Projector {
+    types: [Arc<Items>; TYPES],
+    catalogue: Catalogue,
+    servers: BTreeMap<String, Server>,
+    /// Upstreams of which something changed since servers were last resolved.
+    touched: BTreeSet<String>,
+    /// Servers that changed themselves.
+    stale: BTreeSet<String>,
+}
+
+impl Projector {
+    /// Takes a row in, or its end.
+    pub fn apply(&mut self, row: &Row) -> Result<(), StoreError> {
+        row.feed(&mut self.catalogue)?;
+        if let Some(upstream) = names::upstream_id(&row.name) {
+            self.touched.insert(upstream.to_owned());
+        }
+        match row.kind {
+            Kind::Server => self.apply_server(row),
+            _ if row.deleted => {
+                self.forget(row);
+                Ok(())
+            }
+            Kind::Upstream => {
+                let upstream: Upstream = row.message()?;
+                if upstream.disabled || upstream.credential.is_none() {
+                    self.remove(Type::Secret, &row.name);
+                }
+                let shown = (!upstream.disabled).then(|| entries::upstream(&upstream));
+                self.set(Type::Upstream, &row.name, shown.as_ref());
+                Ok(())
+            }
+            Kind::Tool => {
+                let tool: Tool = row.message()?;
+                let shown = (!tool.disabled && tool.stale_time.is_none()).then(|| entries::tool(&tool));
+                self.set(Type::Tool, &row.name, shown.as_ref());
+                Ok(())
+            }
+            Kind::Resource => {
+                let resource: Resource = row.message()?;
+                let shown = (!resource.disabled && resource.stale_time.is_none()).then(|| entries::resource(&resource));
+                self.set(Type::Resource, &row.name, shown.as_ref());
+                Ok(())
+            }
+            Kind::Prompt => {
+                let prompt: Prompt = row.message()?;
+                let shown = (!prompt.disabled && prompt.stale_time.is_none()).then(|| entries::prompt(&prompt));
+                self.set(Type::Prompt, &row.name, shown.as_ref());
+                Ok(())
+            }
+            Kind::Token => {
+                let token: Token = row.message()?;
+                self.set(Type::Token, &row.name, Some(&entries::token(&token)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the opened credential of an upstream in.
+    pub fn put_secret(&mut self, upstream: &str, credential: &Credential) {
+        self.set(Type::Secret, upstream, Some(&entries::secret(upstream, credential)));
+    }
+
+    /// Takes in what bearers and handles are believed by.
+    pub fn put_trust(&mut self, trust: &TrustBundle) {
+        self.set(Type::TrustBundle, TRUST, Some(&TrustBundle { name: TRUST.to_owned(), ..trust.clone() }));
+    }
+
+    /// The world as of now. Only servers that something changed for are resolved again.
+    pub fn world(&mut self, revision: i64) -> World {
+        let (touched, stale) = (std::mem::take(&mut self.touched), std::mem::take(&mut self.stale));
+        let affected: Vec<_> = self
+            .servers
+            .values()
+            .filter(|server| stale.contains(&server.name) || leads_to(server, &touched))
+            .map(|server| (server.name.clone(), self.resolve(server)))
+            .collect();
+        for (name, resolved) in affected {
+            self.set(Type::Server, &name, Some(&resolved));
+        }
+        World::new(revision, self.types.clone())
+    }
+
+    fn apply_server(&mut self, row: &Row) -> Result<(), StoreError> {
+        let server = if row.deleted { None } else { Some(row.message::<Server>()?) };
+        match server.filter(|server| !server.disabled) {
+            Some(server) => {
+                self.stale.insert(row.name.clone());
+                self.servers.insert(row.name.clone(), server);
+            }
+            None => {
+                self.servers.remove(&row.name);
+                self.remove(Type::Server, &row.name);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, row: &Row) {
+        let kind = match row.kind {
+            Kind::Upstream => {
+                self.remove(Type::Secret, &row.name);
+                Type::Upstream
+            }
+            Kind::Tool => Type::Tool,
+            Kind::Resource => Type::Resource,
+            Kind::Prompt => Type::Prompt,
+            Kind::Token => Type::Token,
+            Kind::Server => Type::Server,
+        };
+        self.remove(kind, &row.name);
+    }
+
+    fn resolve(&self, server: &Server) -> edge::Server {
+        let exposure = evaluate(server, &self.catalogue);
+        let mut resolved = edge::Server {
+            name: server.name.clone(),
+            uid: server.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default(),
+            title: server.title.clone(),
+            instructions: server.instructions.clone(),
+            ..Default::default()
+        };
+        for exposed in &exposure.entries {
+            let list = match exposed.kind {
+                Kind::Resource if exposed.entry.template => &mut resolved.resource_templates,
+                Kind::Resource => &mut resolved.resources,
+                Kind::Prompt => &mut resolved.prompts,
+                _ => &mut resolved.tools,
+            };
+            list.push(self.entry(exposed));
+        }
+        resolved
+    }
+
+    fn entry(&self, exposed: &Exposed<'_>) -> edge::Entry {
+        edge::Entry {
+            exposed_name: exposed.exposed_name.clone(),
+            target: exposed.entry.name.clone(),
+            overrides_json: entries::overrides(exposed.member, &self.definition(exposed)),
+            uri_prefix: exposed.uri_prefix.clone(),
+        }
+    }
+
+    /// Only hints are merged with what the upstream says; all else replaces it without looking.
+    fn definition(&self, exposed: &Exposed<'_>) -> String {
+        let item = exposed.member.hints.as_ref().and(self.types[Type::Tool.index()].get(&*exposed.entry.name));
+        let tool = item.and_then(|item| edge::Tool::decode(item.body.as_slice()).ok());
+        tool.map(|tool| tool.definition_json).unwrap_or_default()
+    }
+
+    fn set(&mut self, kind: Type, name: &str, message: Option<&impl Message>) {
+        let Some(message) = message else { return self.remove(kind, name) };
+        let item = Item::new(message.encode_to_vec());
+        let items = &mut self.types[kind.index()];
+        if items.get(name).is_none_or(|known| **known != item) {
+            Arc::make_mut(items).insert(name.into(), item.into());
+        }
+    }
+
+    fn remove(&mut self, kind: Type, name: &str) {
+        let items = &mut self.types[kind.index()];
+        if items.contains_key(name) {
+            Arc::make_mut(items).remove(name);
+        }
+    }
+}
+
+/// Whether a member of the server may select something of these upstreams.
+fn leads_to(server: &Server, upstreams: &BTreeSet<String>) -> bool {
+    let members = lists(server).into_iter().flat_map(|(_, members)| members);
+    let targets = members.filter_map(|member| Target::parse(&member.r#match));
+    let mut patterns = targets.map(|target| target.upstream);
+    patterns.any(|pattern| match glob::is_pattern(pattern) {
+        true => upstreams.iter().any(|upstream| glob::matches(pattern, upstream)),
+        false => upstreams.contains(pattern),
+    })
+}

@@ -1,0 +1,237 @@
+//! Follows the registry and publishes a new world for every revision, at once when it is quiet and
+//! gathered when it is not.
+//!
+//! It must not know who receives worlds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use trunkline::edge::v1::{SealingKey, TrustBundle, VerificationKey};
+use trunkline::registry::v1::Credential;
+
+use super::freshness::Freshness;
+use super::project::Projector;
+use super::world::{Type, World};
+use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};
+use crate::auth::vault::{Sealed, Vault, VaultError};
+use crate::domain::{Kind, credential};
+use crate::store::{Row, Store, StoreError};
+
+/// Between the first world and the next, when changes come one after another.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// What that grows to while they go on coming.
+const LONGEST: Duration = Duration::from_millis(400);
+/// Between looks at the database when nothing is said to have changed, and after a failure.
+const CHECK: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Builds and publishes worlds.
+#[derive(Debug)]
+pub struct Publisher {
+    store: Store,
+    vault: Arc<Vault>,
+    signer: Arc<Signer>,
+    max_age: Duration,
+    projector: Projector,
+    revision: i64,
+    worlds: watch::Sender<Arc<World>>,
+    fresh: Freshness,
+}
+
+/// A world could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The registry cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The data keys cannot be read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// How long to gather changes: not at all after a quiet time, longer and longer in a storm.
+#[derive(Debug)]
+struct Pace {
+    pause: Duration,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    const START: Self = Self { pause: SHORTEST, last: None };
+
+    /// How long to wait with the next world.
+    fn wait(&mut self, now: Instant) -> Duration {
+        let gap = self.last.map_or(LONGEST, |last| now.saturating_duration_since(last));
+        let wait = self.pause.saturating_sub(gap);
+        self.last = Some(now + wait);
+        wait
+    }
+
+    /// How many revisions were gathered meanwhile. Changes that come one at a time are no storm.
+    fn gathered(&mut self, revisions: i64) {
+        self.pause = if revisions > 2 { (self.pause * 2).min(LONGEST) } else { SHORTEST };
+    }
+}
+
+impl Publisher {
+    /// Builds the first world. Edges believe bearers for `max_age` after they last heard of us.
+    pub async fn start(
+        store: Store,
+        vault: Arc<Vault>,
+        signer: Arc<Signer>,
+        max_age: Duration,
+    ) -> Result<Self, PublishError> {
+        let (revision, rows) = store.all().await?;
+        let mut publisher = Self {
+            store,
+            vault,
+            signer,
+            max_age,
+            projector: Projector::default(),
+            revision: 0,
+            worlds: watch::Sender::new(Arc::default()),
+            fresh: Freshness::default(),
+        };
+        publisher.publish(revision, &rows).await?;
+        Ok(publisher)
+    }
+
+    /// The newest world, whenever it changes.
+    pub fn worlds(&self) -> watch::Receiver<Arc<World>> {
+        self.worlds.subscribe()
+    }
+
+    /// Whether the newest world is known to be the newest.
+    pub fn freshness(&self) -> Freshness {
+        self.fresh.clone()
+    }
+
+    /// Publishes for ever.
+    pub async fn run(mut self) {
+        let mut moved = self.store.moved();
+        let mut pace = Pace::START;
+        loop {
+            // Nobody may have said that something changed: the timeout looks by itself.
+            let said = tokio::time::timeout(CHECK, moved.changed()).await;
+            if matches!(said, Ok(Ok(()))) {
+                sleep(pace.wait(Instant::now())).await;
+                moved.borrow_and_update();
+            }
+            let before = self.revision;
+            while let Err(error) = self.catch_up().await {
+                tracing::warn!(%error, "edges are not told of changes: the registry cannot be read");
+                sleep(RETRY).await;
+            }
+            pace.gathered(self.revision - before);
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<(), PublishError> {
+        let (revision, rows) = self.store.changes_since(self.revision).await?;
+        self.fresh.confirm();
+        if revision == self.revision {
+            return Ok(());
+        }
+        self.publish(revision, &rows).await
+    }
+
+    async fn publish(&mut self, revision: i64, rows: &[Row]) -> Result<(), PublishError> {
+        self.vault.load().await?;
+        self.signer.load().await?;
+        for row in rows {
+            // One row that cannot be read must not keep all others from edges.
+            if let Err(error) = self.projector.apply(row) {
+                tracing::error!(name = row.name, %error, "a resource is left as edges have it");
+            }
+        }
+        self.open_secrets(rows).await?;
+        self.projector.put_trust(&trust(&self.signer, &self.signer.ring(), self.max_age));
+        let world = self.projector.world(revision);
+        self.revision = revision;
+        self.fresh.confirm();
+        tracing::debug!(revision, rows = rows.len(), servers = world.items(Type::Server).len(), "published");
+        self.worlds.send_replace(Arc::new(world));
+        Ok(())
+    }
+
+    /// A credential changes with its upstream, so only those of changed upstreams are read.
+    async fn open_secrets(&mut self, rows: &[Row]) -> Result<(), PublishError> {
+        let upstreams = rows.iter().filter(|row| row.kind == Kind::Upstream && !row.deleted);
+        for row in upstreams {
+            let upstream: trunkline::registry::v1::Upstream = row.message()?;
+            if upstream.disabled || upstream.credential.is_none() {
+                continue;
+            }
+            match open_secret(&self.store, &self.vault, &row.name, &row.uid).await? {
+                Some(credential) => self.projector.put_secret(&row.name, &credential),
+                None => tracing::error!(name = row.name, "its credential cannot be opened"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The credential of an upstream, secrets included; `None` where there is none that can be opened.
+pub(crate) async fn open_secret(
+    store: &Store,
+    vault: &Vault,
+    name: &str,
+    uid: &str,
+) -> Result<Option<Credential>, StoreError> {
+    let Some(row) = store.secret(name).await?.filter(|row| row.uid == uid) else { return Ok(None) };
+    let opened = vault.open(&credential::context(uid), &Sealed::from_bytes(row.sealed));
+    Ok(opened.ok().and_then(|bytes| Credential::decode(bytes.as_slice()).ok()))
+}
+
+fn trust(signer: &Signer, ring: &Ring, max_age: Duration) -> TrustBundle {
+    TrustBundle {
+        name: String::new(),
+        issuer: signer.issuer().to_owned(),
+        audience: CLIENT_AUDIENCE.to_owned(),
+        verification_keys: ring
+            .signing
+            .iter()
+            .map(|key| VerificationKey {
+                key_id: key.key_id.clone(),
+                algorithm: ALGORITHM.to_owned(),
+                public_jwk_json: key.public_jwk.clone(),
+            })
+            .collect(),
+        sealing_keys: ring
+            .sealing
+            .iter()
+            .map(|key| SealingKey { key_id: key.id, key: key.key.expose().to_vec() })
+            .collect(),
+        max_age: prost_types::Duration::try_from(max_age).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_change_goes_at_once_and_storms_are_gathered() {
+        let (mut pace, mut now) = (Pace::START, Instant::now());
+        let mut wait = |pace: &mut Pace| {
+            let wait = pace.wait(now);
+            now += wait;
+            wait.as_millis()
+        };
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            waits.push(wait(&mut pace));
+            pace.gathered(10);
+        }
+        assert_eq!(waits, [0, 100, 200, 400, 400, 400]);
+        pace.gathered(1);
+        assert_eq!(wait(&mut pace), 50);
+        assert_eq!(pace.wait(Instant::now() + LONGEST * 20), Duration::ZERO);
+    }
+}

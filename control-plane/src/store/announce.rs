@@ -1,0 +1,38 @@
+//! Revisions without a resource: for what edges must learn of from other tables, such as keys.
+//!
+//! It must not know what changed.
+
+use super::{Store, StoreError};
+
+impl Store {
+    /// Takes the next revision, so that what changed beside the resource log is published.
+    pub async fn announce_change(&self) -> Result<i64, StoreError> {
+        let mut tx = self.write().await?;
+        tx.touch();
+        tx.commit().await
+    }
+
+    /// Tells the other replicas that share a PostgreSQL of a revision.
+    pub async fn notify_postgres(&self, revision: i64) -> Result<(), StoreError> {
+        sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(CHANNEL)
+            .bind(revision.to_string())
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Hears of revisions from the other replicas that share a PostgreSQL, until the connection breaks.
+    pub async fn hear_postgres(&self, url: &str) -> Result<(), StoreError> {
+        let mut listener = sqlx::postgres::PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        // What was said before this listened.
+        self.nudge();
+        loop {
+            listener.recv().await?;
+            self.nudge();
+        }
+    }
+}
+
+const CHANNEL: &str = "trunkline_revision";

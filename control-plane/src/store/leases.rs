@@ -1,0 +1,73 @@
+//! Leases: work that only one replica does at a time, with a token that grows with every new holder.
+//!
+//! It must not know what the work is.
+
+use std::time::Duration;
+
+use sqlx::{AnyConnection, AnyPool, Row as _};
+
+use crate::clock;
+
+/// A lease that is held until its time is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Of what.
+    pub name: &'static str,
+    /// Grows with every change of holder: what a holder of old writes is told by it.
+    pub token: i64,
+}
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    pool: AnyPool,
+    holder: String,
+}
+
+impl Leases {
+    /// The table of this database, for a replica.
+    pub fn new(pool: AnyPool, holder: String) -> Self {
+        Self { pool, holder }
+    }
+
+    /// Takes a lease, or makes one that is held last longer; `None` where another replica has it.
+    pub async fn take(&self, name: &'static str, duration: Duration) -> sqlx::Result<Option<Lease>> {
+        let now = clock::now_us();
+        let row = sqlx::query(
+            "INSERT INTO leases (name, holder, token, expire_us) VALUES ($1, $2, 1, $3) \
+             ON CONFLICT (name) DO UPDATE SET holder = $2, expire_us = $3, \
+             token = CASE WHEN leases.holder = $2 THEN leases.token ELSE leases.token + 1 END \
+             WHERE leases.holder = $2 OR leases.expire_us < $4 RETURNING token",
+        )
+        .bind(name)
+        .bind(self.holder.as_str())
+        .bind(now + clock::duration_us(duration))
+        .bind(now)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| Ok(Lease { name, token: row.try_get("token")? })).transpose()
+    }
+
+    /// Gives a lease back early.
+    pub async fn release(&self, lease: &Lease) -> sqlx::Result<()> {
+        sqlx::query("UPDATE leases SET expire_us = 0 WHERE name = $1 AND holder = $2 AND token = $3")
+            .bind(lease.name)
+            .bind(self.holder.as_str())
+            .bind(lease.token)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Lease {
+    /// Whether no other replica took the lease since, asked within the transaction that is to be fenced.
+    pub(crate) async fn stands(&self, connection: &mut AnyConnection) -> sqlx::Result<bool> {
+        let row = sqlx::query("SELECT token FROM leases WHERE name = $1")
+            .bind(self.name)
+            .fetch_optional(connection)
+            .await?;
+        let token: Option<i64> = row.map(|row| row.try_get("token")).transpose()?;
+        Ok(token == Some(self.token))
+    }
+}

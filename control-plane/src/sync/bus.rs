@@ -1,0 +1,98 @@
+//! Tells other replicas that the registry moved, and hears it from them. Losing it costs only time: everyone
+//! also asks the database every few seconds.
+//!
+//! It must not know what moved.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::store::Store;
+
+const CHANNEL: &str = "trunkline:revision";
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Over what replicas tell each other.
+#[derive(Debug, Clone)]
+pub enum Bus {
+    /// Nothing: there is one replica, or asking is enough.
+    None,
+    /// PostgreSQL's notifications, at this URL.
+    Postgres(SecretString),
+    /// Redis, at this URL.
+    Redis(SecretString),
+}
+
+impl Bus {
+    /// Tells and hears for ever.
+    pub async fn run(self, store: Store) {
+        match self {
+            Self::None => {}
+            Self::Postgres(url) => {
+                tokio::join!(tell_postgres(&store), hear_postgres(&store, url.expose_secret()));
+            }
+            Self::Redis(url) => match redis::Client::open(url.expose_secret()) {
+                Ok(client) => drop(tokio::join!(tell_redis(&store, &client), hear_redis(&store, &client))),
+                Err(error) => tracing::error!(%error, "--redis-url is not one; replicas ask the database instead"),
+            },
+        }
+    }
+}
+
+async fn tell_postgres(store: &Store) {
+    let mut committed = store.committed();
+    while committed.changed().await.is_ok() {
+        let revision = *committed.borrow_and_update();
+        if let Err(error) = store.notify_postgres(revision).await {
+            tracing::debug!(%error, "other replicas are not told of a revision");
+        }
+    }
+}
+
+async fn hear_postgres(store: &Store, url: &str) {
+    loop {
+        if let Err(error) = store.hear_postgres(url).await {
+            tracing::debug!(%error, "no word from other replicas");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn tell_redis(store: &Store, client: &redis::Client) {
+    let mut committed = store.committed();
+    let mut connection = None;
+    while committed.changed().await.is_ok() {
+        let revision = *committed.borrow_and_update();
+        if connection.is_none() {
+            connection = client.get_connection_manager().await.ok();
+        }
+        let Some(connection) = &mut connection else { continue };
+        let told: redis::RedisResult<()> =
+            redis::cmd("PUBLISH").arg(CHANNEL).arg(revision).query_async(connection).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "other replicas are not told of a revision");
+        }
+    }
+}
+
+async fn hear_redis(store: &Store, client: &redis::Client) {
+    loop {
+        if let Err(error) = listen_redis(store, client).await {
+            tracing::debug!(%error, "no word from other replicas");
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn listen_redis(store: &Store, client: &redis::Client) -> redis::RedisResult<()> {
+    let mut pubsub = client.get_async_pubsub().await?;
+    pubsub.subscribe(CHANNEL).await?;
+    // What was said before this listened.
+    store.nudge();
+    let mut messages = pubsub.on_message();
+    while messages.next().await.is_some() {
+        store.nudge();
+    }
+    Ok(())
+}

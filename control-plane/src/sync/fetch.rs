@@ -1,0 +1,198 @@
+//! Asks an upstream who it is and what it offers.
+//!
+//! It must not know what is stored.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use mcp::client::{ClientError, ClientInfo, Endpoint, Notices, Probe, ProbeError, Session, Transport, Url, probe};
+use mcp::method::Method;
+use mcp::revision::Revision;
+use trunkline::registry::v1::credential::Kind as Form;
+use trunkline::registry::v1::upstream::Transport as Way;
+use trunkline::registry::v1::{
+    Credential, EraPolicy, LegacyEra, ModernEra, ProbeReport, Upstream, UpstreamState,
+};
+
+use super::import::Lists;
+use crate::clock;
+
+/// How many entries a list may have.
+const MAX_ENTRIES: usize = 20_000;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A probe does not wait as long as a call may.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why an upstream cannot be used now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) state: UpstreamState,
+    pub(super) reason: String,
+}
+
+/// A conversation with an upstream that was found to be usable.
+pub(super) struct Conversation {
+    pub(super) report: ProbeReport,
+    session: Session,
+    capabilities: String,
+}
+
+/// Where an upstream is, with its credential in place.
+pub(super) fn endpoint(upstream: &Upstream, credential: Option<&Credential>) -> Result<Endpoint, Failure> {
+    let Some(Way::Http(http)) = &upstream.transport else { return Err(incompatible("it has no transport")) };
+    let mut url = Url::parse(&http.url).map_err(|error| incompatible(format!("its URL is none: {error}")))?;
+    let headers = present(credential, &mut url).map_err(|_| incompatible("its credential does not fit into a header"))?;
+    let timeout = upstream.request_timeout.as_ref().and_then(clock::duration).unwrap_or(DEFAULT_TIMEOUT);
+    Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT) })
+}
+
+fn present(credential: Option<&Credential>, url: &mut Url) -> Result<HeaderMap, http::Error> {
+    let mut headers = HeaderMap::new();
+    let secret = |text: &str| -> Result<HeaderValue, http::Error> {
+        let mut value = HeaderValue::try_from(text)?;
+        value.set_sensitive(true);
+        Ok(value)
+    };
+    match credential.and_then(|credential| credential.kind.as_ref()) {
+        Some(Form::Bearer(bearer)) => {
+            headers.insert(header::AUTHORIZATION, secret(&format!("Bearer {}", bearer.token))?);
+        }
+        Some(Form::Basic(basic)) => {
+            let pair = STANDARD.encode(format!("{}:{}", basic.username, basic.password));
+            headers.insert(header::AUTHORIZATION, secret(&format!("Basic {pair}"))?);
+        }
+        Some(Form::Headers(pairs)) => {
+            for (name, value) in &pairs.headers {
+                headers.insert(HeaderName::try_from(name.as_str())?, secret(value)?);
+            }
+        }
+        Some(Form::QueryParameter(query)) => {
+            url.query_pairs_mut().append_pair(&query.parameter, &query.value);
+        }
+        None => {}
+    }
+    Ok(headers)
+}
+
+/// Finds out who an upstream is.
+pub(super) async fn ask(endpoint: &Endpoint, policy: EraPolicy) -> Result<(ProbeReport, Probe), Failure> {
+    let found = probe(endpoint, &info()).await.map_err(|error| failed(&error))?;
+    speaks(&found, policy)?;
+    Ok((report(&found), found))
+}
+
+/// Probes an upstream and begins a conversation, in the newest era that may be spoken.
+pub(super) async fn converse(endpoint: &Endpoint, policy: EraPolicy) -> Result<Conversation, Failure> {
+    let (report, found) = ask(endpoint, policy).await?;
+    let modern = found.modern.filter(|_| policy != EraPolicy::Legacy);
+    let legacy = found.legacy.filter(|_| policy != EraPolicy::Modern);
+    let (revision, capabilities) = match (&modern, &legacy) {
+        (Some(side), _) => (side.versions.first().copied().unwrap_or(Revision::LATEST), side.capabilities.clone()),
+        (None, Some(side)) => (side.version, side.capabilities.clone()),
+        (None, None) => return Err(incompatible("it speaks no era that its policy allows")),
+    };
+    let session = Session::open(endpoint, revision, info()).await.map_err(|error| failed(&error.into()))?;
+    Ok(Conversation { report, session, capabilities })
+}
+
+impl Conversation {
+    /// Changes as the upstream tells of them; `None` where it does not.
+    pub(super) async fn listen(&self) -> Option<Notices> {
+        match self.session.listen().await {
+            Ok(notices) => Some(notices),
+            Err(error) => {
+                tracing::debug!(%error, "an upstream does not tell of changes");
+                None
+            }
+        }
+    }
+
+    /// Everything that it offers, over all pages.
+    pub(super) async fn lists(&self) -> Result<Lists, Failure> {
+        Ok(Lists {
+            tools: self.list(Method::ToolsList, "tools").await?,
+            resources: self.list(Method::ResourcesList, "resources").await?,
+            templates: self.list(Method::ResourcesTemplatesList, "resources").await?,
+            prompts: self.list(Method::PromptsList, "prompts").await?,
+        })
+    }
+
+    /// Ends it, as well as that goes.
+    pub(super) async fn close(self) {
+        self.session.close().await;
+    }
+
+    async fn list(&self, method: Method, capability: &str) -> Result<Vec<String>, Failure> {
+        if !has(&self.capabilities, capability) {
+            return Ok(Vec::new());
+        }
+        match self.session.list_all(method, MAX_ENTRIES).await {
+            Ok(entries) => Ok(entries),
+            // Many servers have resources and know nothing of templates.
+            Err(ClientError::Rpc { code: mcp::error::METHOD_NOT_FOUND, .. })
+                if method == Method::ResourcesTemplatesList =>
+            {
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                let Failure { state, reason } = failed(&error.into());
+                Err(Failure { state, reason: format!("{}: {reason}", method.as_str()) })
+            }
+        }
+    }
+}
+
+fn has(capabilities: &str, capability: &str) -> bool {
+    matches!(mcp::json::members(capabilities, [capability]), Ok([Some(raw)]) if raw != "null")
+}
+
+fn speaks(found: &Probe, policy: EraPolicy) -> Result<(), Failure> {
+    match policy {
+        EraPolicy::Modern if found.modern.is_none() => Err(incompatible("it does not speak the modern era, and its policy asks for that")),
+        EraPolicy::Legacy if found.legacy.is_none() => Err(incompatible("it does not speak the legacy era, and its policy asks for that")),
+        _ => Ok(()),
+    }
+}
+
+fn report(found: &Probe) -> ProbeReport {
+    ProbeReport {
+        transport: match found.transport {
+            Transport::StreamableHttp => "streamable-http".to_owned(),
+            _ => String::new(),
+        },
+        modern: found.modern.as_ref().map(|side| ModernEra {
+            versions: side.versions.iter().map(|version| version.as_str().to_owned()).collect(),
+            capabilities_json: side.capabilities.clone(),
+        }),
+        legacy: found.legacy.as_ref().map(|side| LegacyEra {
+            version: side.version.as_str().to_owned(),
+            capabilities_json: side.capabilities.clone(),
+            sessionful: side.sessionful,
+        }),
+        server_name: found.server_name.clone(),
+        server_version: found.server_version.clone(),
+        instructions: found.instructions.clone().unwrap_or_default(),
+        probe_time: Some(clock::timestamp(clock::now_us())),
+    }
+}
+
+fn failed(error: &ProbeError) -> Failure {
+    let state = match error {
+        ProbeError::Unauthorized { .. } => UpstreamState::Unauthorized,
+        ProbeError::NotMcp { .. } | ProbeError::Protocol(_) => UpstreamState::Incompatible,
+        ProbeError::Unreachable(_) | ProbeError::Timeout(_) | ProbeError::Unavailable { .. } => {
+            UpstreamState::Unreachable
+        }
+    };
+    Failure { state, reason: error.to_string() }
+}
+
+fn incompatible(reason: impl Into<String>) -> Failure {
+    Failure { state: UpstreamState::Incompatible, reason: reason.into() }
+}
+
+fn info() -> ClientInfo {
+    ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}

@@ -1,0 +1,141 @@
+//! Definitions that an upstream sent, as resources of the registry. Pure.
+//!
+//! One entry that cannot be taken costs only itself. It must not know what is stored already.
+
+use std::collections::BTreeMap;
+
+use prost_types::Timestamp;
+use trunkline::registry::v1::{Prompt, Resource, Tool};
+
+use crate::domain::{Noun, definition, names};
+
+/// How many warnings are kept.
+pub(super) const MAX_WARNINGS: usize = 100;
+/// How long the name of a tool or a prompt may be, in characters.
+const MAX_NAME: usize = 128;
+
+/// The lists of an upstream, each entry as it was sent.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Lists {
+    pub(super) tools: Vec<String>,
+    pub(super) resources: Vec<String>,
+    pub(super) templates: Vec<String>,
+    pub(super) prompts: Vec<String>,
+}
+
+/// What can be taken of them, by resource name.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Import {
+    pub(super) tools: BTreeMap<String, Tool>,
+    pub(super) resources: BTreeMap<String, Resource>,
+    pub(super) prompts: BTreeMap<String, Prompt>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// An entry of a catalogue: a definition, and whether it is stale.
+pub(super) trait CatalogueEntry: Noun {
+    /// The definition.
+    fn definition(&mut self) -> &mut String;
+    /// Since when the upstream has not listed it.
+    fn stale(&mut self) -> &mut Option<Timestamp>;
+}
+
+macro_rules! catalogue_entry {
+    ($($noun:ty),*) => {$(
+        impl CatalogueEntry for $noun {
+            fn definition(&mut self) -> &mut String {
+                &mut self.definition_json
+            }
+            fn stale(&mut self) -> &mut Option<Timestamp> {
+                &mut self.stale_time
+            }
+        }
+    )*};
+}
+catalogue_entry!(Tool, Resource, Prompt);
+
+/// Takes what can be taken.
+pub(super) fn import(upstream_id: &str, lists: &Lists) -> Import {
+    let mut import = Import::default();
+    let warnings = &mut import.warnings;
+    take(upstream_id, "tools", "name", &lists.tools, &mut import.tools, warnings);
+    take(upstream_id, "resources", "uri", &lists.resources, &mut import.resources, warnings);
+    take(upstream_id, "resourceTemplates", "uriTemplate", &lists.templates, &mut import.resources, warnings);
+    take(upstream_id, "prompts", "name", &lists.prompts, &mut import.prompts, warnings);
+    import
+}
+
+fn take<N: CatalogueEntry>(
+    upstream_id: &str,
+    list: &str,
+    member: &'static str,
+    sent: &[String],
+    taken: &mut BTreeMap<String, N>,
+    warnings: &mut Vec<String>,
+) {
+    for (position, raw) in sent.iter().enumerate() {
+        let entry = read::<N>(upstream_id, member, raw).and_then(|entry| match taken.contains_key(entry.name()) {
+            true => Err(format!("repeats {}", names::id(entry.name()))),
+            false => Ok(entry),
+        });
+        match entry {
+            Ok(entry) => drop(taken.insert(entry.name().to_owned(), entry)),
+            Err(reason) if warnings.len() < MAX_WARNINGS => warnings.push(format!("{list}[{position}]: {reason}")),
+            Err(_) => {}
+        }
+    }
+}
+
+fn read<N: CatalogueEntry>(upstream_id: &str, member: &'static str, raw: &str) -> Result<N, String> {
+    let found = definition::read(raw).map_err(|error| error.to_string())?;
+    let own = match member {
+        "uri" => found.uri,
+        "uriTemplate" => found.uri_template,
+        _ => found.name,
+    };
+    if own.is_empty() {
+        return Err(format!("has no `{member}`"));
+    }
+    let length = own.chars().count();
+    if member == "name" && length > MAX_NAME {
+        return Err(format!("has a name of {length} characters, at most {MAX_NAME} are taken"));
+    }
+    let name = names::entry(N::KIND, upstream_id, &own);
+    names::parse(N::KIND, &name).map_err(|error| error.to_string())?;
+    let mut entry = N::default();
+    entry.set_name(name);
+    raw.clone_into(entry.definition());
+    entry.settle();
+    Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_taken_is_named_and_costs_only_itself() {
+        let long = format!(r#"{{"name":"{}"}}"#, "n".repeat(129));
+        let lists = Lists {
+            tools: ["{}", r#"{"name":"a","x":1.10}"#, "7", r#"{"name":"a"}"#, &long, r#"{"name":""}"#]
+                .map(str::to_owned)
+                .to_vec(),
+            templates: vec![r#"{"uriTemplate":"file:///{p}","name":"t"}"#.to_owned()],
+            ..Lists::default()
+        };
+        let import = import("up", &lists);
+        assert_eq!(import.tools.keys().collect::<Vec<_>>(), ["upstreams/up/tools/a"]);
+        assert_eq!(import.tools["upstreams/up/tools/a"].definition_json, r#"{"name":"a","x":1.10}"#);
+        let template = import.resources.values().next().unwrap();
+        assert_eq!(template.uri_template, "file:///{p}");
+        let positions: Vec<_> = import.warnings.iter().map(|text| text.split(':').next().unwrap()).collect();
+        assert_eq!(positions, ["tools[0]", "tools[2]", "tools[3]", "tools[4]", "tools[5]"]);
+        assert_eq!(import.warnings[2], "tools[3]: repeats a");
+    }
+
+    #[test]
+    fn warnings_are_bounded() {
+        let lists = Lists { tools: vec!["{}".to_owned(); 500], ..Lists::default() };
+        assert_eq!(import("up", &lists).warnings.len(), MAX_WARNINGS);
+    }
+}

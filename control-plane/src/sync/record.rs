@@ -1,0 +1,165 @@
+//! Writes what was found of an upstream: one transaction, and only the differences.
+//!
+//! It must not know how upstreams are asked.
+
+use std::collections::BTreeMap;
+
+use trunkline::registry::v1::{ProbeReport, Upstream, UpstreamState, UpstreamStatus};
+
+use super::fetch::Failure;
+use super::handle::RefreshError;
+use super::import::{CatalogueEntry, Import, import, Lists};
+use crate::clock;
+use crate::domain::{Kind, names};
+use crate::store::leases::Lease;
+use crate::store::{Row, Store, Tx};
+
+/// What an upstream announced since it was last looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Announced {
+    pub(super) tools: bool,
+    pub(super) resources: bool,
+    pub(super) prompts: bool,
+}
+
+/// What was found out.
+pub(super) struct Finding {
+    pub(super) report: ProbeReport,
+    pub(super) lists: Lists,
+    pub(super) announced: Announced,
+}
+
+/// Stores a finding. Nothing is stored where the upstream was changed or deleted since `row` was read, or
+/// where the lease went to another replica: whoever did that asks again.
+pub(super) async fn store_finding(
+    store: &Store,
+    row: &Row,
+    lease: Option<&Lease>,
+    finding: Finding,
+) -> Result<UpstreamStatus, RefreshError> {
+    let import = import(names::id(&row.name), &finding.lists);
+    let mut tx = store.write().await?;
+    let current = current(&mut tx, row, lease).await?;
+    let before: Upstream = current.message()?;
+    let old = before.status.clone().unwrap_or_default();
+    let status = UpstreamStatus {
+        probe: Some(finding.report),
+        refresh_time: Some(clock::timestamp(tx.now_us())),
+        tool_count: count(import.tools.len()),
+        resource_count: count(import.resources.len()),
+        prompt_count: count(import.prompts.len()),
+        change_count: old.change_count + i64::from(finding.announced != Announced::default()),
+        tools_change_count: old.tools_change_count + i64::from(finding.announced.tools),
+        resources_change_count: old.resources_change_count + i64::from(finding.announced.resources),
+        prompts_change_count: old.prompts_change_count + i64::from(finding.announced.prompts),
+        warnings: import.warnings.clone(),
+        ..state(&old, UpstreamState::Ready, String::new(), tx.now_us())
+    };
+    let changed = write_catalogue(&mut tx, &row.name, import).await?;
+    let after = Upstream { status: Some(status.clone()), ..before.clone() };
+    if changed || edges_see_a_difference(&before, &after) {
+        tx.put_status(&current, &after).await?;
+        tx.commit().await?;
+    } else {
+        drop(tx);
+        store.observe(&row.name, &row.uid, &after).await?;
+    }
+    Ok(status)
+}
+
+/// Stores that an upstream cannot be used now. Its catalogue and what is known of it stay.
+pub(super) async fn store_failure(store: &Store, row: &Row, failure: Failure) -> Result<UpstreamStatus, RefreshError> {
+    let current = store.get(Kind::Upstream, &row.name).await?.filter(|current| same_spec(current, row));
+    let mut upstream: Upstream = current.ok_or_else(|| RefreshError::NotFound(row.name.clone()))?.message()?;
+    let old = upstream.status.clone().unwrap_or_default();
+    let status = state(&old, failure.state, failure.reason, clock::now_us());
+    upstream.status = Some(status.clone());
+    store.observe(&row.name, &row.uid, &upstream).await?;
+    Ok(status)
+}
+
+fn state(old: &UpstreamStatus, state: UpstreamState, reason: String, now_us: i64) -> UpstreamStatus {
+    let since = old.state_time.filter(|_| old.state() == state);
+    UpstreamStatus {
+        state: state.into(),
+        state_time: since.or_else(|| Some(clock::timestamp(now_us))),
+        reason,
+        ..old.clone()
+    }
+}
+
+async fn current(tx: &mut Tx, row: &Row, lease: Option<&Lease>) -> Result<Row, RefreshError> {
+    if let Some(lease) = lease
+        && !lease.stands(tx.connection()).await.map_err(crate::store::StoreError::from)?
+    {
+        return Err(RefreshError::Overtaken(row.name.clone()));
+    }
+    let current = tx.get(Kind::Upstream, &row.name).await?;
+    let current = current.ok_or_else(|| RefreshError::NotFound(row.name.clone()))?;
+    if same_spec(&current, row) { Ok(current) } else { Err(RefreshError::Overtaken(row.name.clone())) }
+}
+
+fn same_spec(current: &Row, row: &Row) -> bool {
+    current.uid == row.uid && current.body == row.body
+}
+
+/// When the upstream was asked is no news to edges.
+fn edges_see_a_difference(before: &Upstream, after: &Upstream) -> bool {
+    let seen = |upstream: &Upstream| {
+        let status = upstream.status.clone().unwrap_or_default();
+        let probe = status.probe.unwrap_or_default();
+        let changes = [status.tools_change_count, status.resources_change_count, status.prompts_change_count];
+        (probe.modern, probe.legacy, changes)
+    };
+    seen(before) != seen(after)
+}
+
+async fn write_catalogue(tx: &mut Tx, upstream: &str, import: Import) -> Result<bool, RefreshError> {
+    let mut known: BTreeMap<(Kind, String), Row> = BTreeMap::new();
+    for row in tx.children(upstream).await? {
+        known.insert((row.kind, row.name.clone()), row);
+    }
+    let mut changed = write_kind(tx, import.tools, &mut known).await?;
+    changed |= write_kind(tx, import.resources, &mut known).await?;
+    changed |= write_kind(tx, import.prompts, &mut known).await?;
+    Ok(changed)
+}
+
+/// Writes what is new or different, and marks what vanished. Answers whether anything was.
+async fn write_kind<N: CatalogueEntry>(
+    tx: &mut Tx,
+    listed: BTreeMap<String, N>,
+    known: &mut BTreeMap<(Kind, String), Row>,
+) -> Result<bool, RefreshError> {
+    let mut changed = false;
+    for (name, mut entry) in listed {
+        let Some(row) = known.remove(&(N::KIND, name)) else {
+            tx.put(&entry, None, None).await?;
+            changed = true;
+            continue;
+        };
+        let mut stored: N = row.message()?;
+        if stored.definition() == entry.definition() && stored.stale().is_none() {
+            continue;
+        }
+        std::mem::swap(stored.definition(), entry.definition());
+        *stored.stale() = None;
+        stored.settle();
+        tx.put(&stored, Some(&row), None).await?;
+        changed = true;
+    }
+    let vanished: Vec<Row> = known.values().filter(|row| row.kind == N::KIND).cloned().collect();
+    for row in vanished {
+        let mut stored: N = row.message()?;
+        if stored.stale().is_none() {
+            *stored.stale() = Some(clock::timestamp(tx.now_us()));
+            tx.put(&stored, Some(&row), None).await?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
+fn count(entries: usize) -> i32 {
+    i32::try_from(entries).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,136 @@
+//! Keys and counters grow old: replaces keys whose time has come, and forgets what nobody needs.
+//!
+//! It must not know how keys are made.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use trunkline::identity::v1::Token;
+
+use crate::auth::keys::{KeyError, Signer};
+use crate::auth::vault::{Vault, VaultError};
+use crate::clock;
+use crate::domain::Kind;
+use crate::domain::page::Order;
+use crate::store::leases::Leases;
+use crate::store::usage::UsageTable;
+use crate::store::{Page, Store, StoreError};
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(30);
+/// The lease outlives a round that is late.
+const LEASE: Duration = Duration::from_secs(90);
+/// A signing key that was replaced is kept for so long whatever happens: tokens are stored after they are signed,
+/// and edges' credentials are signed too.
+const KEPT: Duration = Duration::from_secs(2 * 3_600);
+
+/// What is looked after.
+#[derive(Debug)]
+pub struct Upkeep {
+    /// The registry.
+    pub store: Store,
+    /// The leases.
+    pub leases: Leases,
+    /// The data keys.
+    pub vault: Arc<Vault>,
+    /// The keys that edges hold.
+    pub signer: Arc<Signer>,
+    /// The counters.
+    pub usage: UsageTable,
+    /// Age at which the signing key is replaced.
+    pub signing: Duration,
+    /// Age at which the sealing key is replaced.
+    pub sealing: Duration,
+    /// Age at which counters are forgotten.
+    pub retention: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum UpkeepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl Upkeep {
+    /// Looks after things for ever, while this replica holds the lease.
+    pub async fn run(self) {
+        loop {
+            if let Err(error) = self.round().await {
+                tracing::warn!(%error, "upkeep of keys is late");
+            }
+            tokio::time::sleep(ROUND).await;
+        }
+    }
+
+    async fn round(&self) -> Result<(), UpkeepError> {
+        self.vault.load().await?;
+        self.signer.load().await?;
+        if self.leases.take("upkeep", LEASE).await?.is_none() {
+            return Ok(());
+        }
+        let mut changed = self.rotate().await?;
+        changed |= self.signer.activate_sealing().await?;
+        let kept = clock::now_us() - clock::duration_us(KEPT);
+        if self.signer.ring().signing.len() > 1 {
+            changed |= self.signer.retire(&self.needed().await?, kept).await?;
+        }
+        if changed {
+            self.store.announce_change().await?;
+        }
+        Ok(self.usage.forget(clock::now_us() - clock::duration_us(self.retention)).await?)
+    }
+
+    async fn rotate(&self) -> Result<bool, KeyError> {
+        let ring = self.signer.ring();
+        let old = |made: Option<i64>, age: Duration| {
+            made.is_some_and(|made| made < clock::now_us() - clock::duration_us(age))
+        };
+        let signing = old(ring.signing.last().map(|key| key.create_us), self.signing);
+        let sealing = old(ring.sealing.iter().map(|key| key.create_us).max(), self.sealing);
+        if signing {
+            self.signer.rotate_signing().await?;
+        }
+        if sealing {
+            self.signer.rotate_sealing().await?;
+        }
+        Ok(signing || sealing)
+    }
+
+    /// The keys that signed bearers which are still good.
+    async fn needed(&self) -> Result<BTreeSet<String>, StoreError> {
+        const PAGE: i64 = 1_000;
+        let mut needed = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let page = Page {
+                kind: Kind::Token,
+                parent: None,
+                order: Order::Name,
+                descending: false,
+                after,
+                labels: Vec::new(),
+                limit: PAGE,
+            };
+            let rows = self.store.page(&page).await?;
+            for row in &rows {
+                needed.extend(needs(&row.message::<Token>()?));
+            }
+            match rows.last().filter(|_| rows.len() as i64 == PAGE) {
+                Some(last) => after = Some((0, last.name.clone())),
+                None => return Ok(needed),
+            }
+        }
+    }
+}
+
+fn needs(token: &Token) -> Option<String> {
+    let ended = token.expire_time.as_ref().is_some_and(|end| clock::micros(end) < clock::now_us());
+    (!ended && token.revoke_time.is_none()).then(|| token.key_id.clone())
+}

@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod admin;
+pub mod app;
 pub mod authn;
 pub mod batch;
 pub mod capabilities;

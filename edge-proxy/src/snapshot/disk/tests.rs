@@ -1,0 +1,168 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::super::build::Resources;
+use super::super::{Budget, Current};
+use super::*;
+use crate::config::Secret;
+use trunkline::edge::v1 as wire;
+
+fn key() -> DiskKey {
+    let text = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    DiskKey::get(Some(&Secret::new(text)), Path::new("/nowhere")).unwrap()
+}
+
+fn image() -> Image {
+    let resources = Resources {
+        secrets: vec![wire::Secret {
+            name: "upstreams/time".into(),
+            headers: vec![wire::SecretParameter { name: "authorization".into(), value: "s3cr3t".into() }],
+            query_parameters: Vec::new(),
+        }],
+        tokens: vec![wire::Token { name: "tokens/t".into(), uid: "u".into(), ..Default::default() }],
+        ..Default::default()
+    };
+    let record = |offer: Offer| Record {
+        kind: offer.kind,
+        name: offer.name.into(),
+        version: offer.version.into(),
+        body: offer.body,
+    };
+    Image { revision: 9, heard_at: 1_000, records: resources.offers().into_iter().map(record).collect() }
+}
+
+fn load(disk: &Disk) -> Option<Found> {
+    disk.load(PageLimits::default(), Budget::default())
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_copy_is_found_again_and_shows_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(folder.path(), key());
+    assert!(load(&disk).is_none(), "there is none at first");
+    disk.save(&image()).unwrap();
+    let bytes = std::fs::read(folder.path().join("snapshot")).unwrap();
+    assert!(!bytes.windows(6).any(|window| window == b"s3cr3t" || window == b"tokens"));
+
+    let found = load(&disk).unwrap();
+    assert_eq!((found.revision, found.heard_at), (9, 1_000));
+    assert_eq!(found.builder.held(Kind::Secret).count(), 1);
+    assert_eq!(found.builder.held(Kind::Token).next().unwrap().0, "tokens/t");
+    assert_eq!(names(folder.path()), ["snapshot"]);
+}
+
+#[test]
+fn a_copy_that_cannot_be_used_is_moved_aside_and_the_start_goes_on() {
+    let good = format::seal(&key(), &image()).unwrap();
+    let edit = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] ^= value;
+        bytes
+    };
+    let last = good.len() - 1;
+    for (what, bytes, expected) in [
+        ("empty", Vec::new(), FileError::Truncated),
+        ("another file", b"hello, this is another file".to_vec(), FileError::Magic),
+        ("a later version", edit(8, 0x7f), FileError::Version(0x7e)),
+        ("cut in the header", good[..10].to_vec(), FileError::Truncated),
+        ("cut in the checksum", good[..20].to_vec(), FileError::Truncated),
+        ("cut in the nonce", good[..50].to_vec(), FileError::Checksum),
+        ("cut at the end", good[..last].to_vec(), FileError::Checksum),
+        ("longer", [good.clone(), vec![0]].concat(), FileError::Checksum),
+        ("a bit in the checksum", edit(12, 1), FileError::Checksum),
+        ("a bit in the content", edit(last, 1), FileError::Checksum),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(format::open(&key(), &bytes), Err(expected), "{what}");
+        std::fs::write(folder.path().join("snapshot"), &bytes).unwrap();
+        let disk = Disk::new(folder.path(), key());
+        assert!(load(&disk).is_none(), "{what}");
+        let names = names(folder.path());
+        assert!(names.len() == 1 && names[0].starts_with("snapshot.bad-"), "{what}: {names:?}");
+        disk.save(&image()).unwrap();
+        assert!(load(&disk).is_some(), "{what}: the next copy is good");
+    }
+    let other = DiskKey::get(None, tempfile::tempdir().unwrap().path()).unwrap();
+    assert_eq!(format::open(&other, &good), Err(FileError::Key));
+}
+
+#[test]
+fn records_that_cannot_be_used_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(folder.path(), key());
+    let mut image = image();
+    image.records[0].body = Bytes::from_static(b"\xff");
+    disk.save(&image).unwrap();
+    let found = load(&disk).unwrap();
+    assert_eq!(found.builder.held(Kind::Secret).count(), 0);
+    assert_eq!(found.builder.held(Kind::Token).count(), 1);
+}
+
+#[test]
+fn when_a_control_plane_was_heard_outlives_the_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(folder.path(), key());
+    disk.save(&image()).unwrap();
+    disk.note_heard(1_030).unwrap();
+    assert_eq!(load(&disk).unwrap().heard_at, 1_030);
+    std::fs::write(folder.path().join("snapshot.heard"), "soon").unwrap();
+    assert_eq!(load(&disk).unwrap().heard_at, 1_000, "an unreadable note can only close earlier");
+}
+
+#[test]
+fn keys_are_made_once_or_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = DiskKey::get(None, folder.path()).unwrap();
+    let sealed = format::seal(&made, &image()).unwrap();
+    let again = DiskKey::get(None, folder.path()).unwrap();
+    assert_eq!(format::open(&again, &sealed), Ok(image()));
+    assert_eq!(names(folder.path()), ["snapshot.key"]);
+    for bad in ["", "AAEC", "not base64 at all, nor 32 bytes long"] {
+        assert!(DiskKey::get(Some(&Secret::new(bad)), folder.path()).is_err(), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_saver_writes_the_last_image_before_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = std::sync::Arc::new(Disk::new(folder.path(), key()));
+    let (current, metrics) = <(std::sync::Arc<Current>, std::sync::Arc<crate::observe::Metrics>)>::default();
+    current.heard(2_000);
+    let (images, receiver) = tokio::sync::watch::channel(None);
+    let saver = Saver::new(disk.clone(), receiver, current, metrics.clone());
+    let running = tokio::spawn(saver.run());
+    images.send_replace(Some(std::sync::Arc::new(Image { revision: 1, ..image() })));
+    images.send_replace(Some(std::sync::Arc::new(image())));
+    drop(images);
+    running.await.unwrap();
+    let found = load(&disk).unwrap();
+    assert_eq!((found.revision, found.heard_at), (9, 2_000));
+    assert!(metrics.disk_saved_at.get() > 0);
+}
+
+proptest! {
+    #[test]
+    fn the_parser_survives_anything(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(Bytes::from(bytes));
+    }
+
+    #[test]
+    fn what_was_written_is_read(names in proptest::collection::vec(("\\PC{0,8}", 0u8..8, any::<Vec<u8>>()), 0..6)) {
+        let record = |(name, kind, body): (String, u8, Vec<u8>)| Record {
+            kind: Kind::from_number(kind).unwrap(),
+            version: name.as_str().into(),
+            name: name.into(),
+            body: body.into(),
+        };
+        let image = Image { revision: -1, heard_at: u64::MAX, records: names.into_iter().map(record).collect() };
+        let sealed = format::seal(&key(), &image).unwrap();
+        prop_assert_eq!(format::open(&key(), &sealed), Ok(image));
+    }
+}

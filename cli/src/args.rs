@@ -29,16 +29,16 @@ pub struct Args {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The context file [default: ~/.config/trunkline/mcpctl.yaml, else the one of `mcpctl dev`]
-    #[arg(long, env = "MCPCTL_CONFIG", global = true, value_name = "FILE")]
+    #[arg(long, env = "MCPCTL_CONFIG", hide_env_values = true, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The context to use, instead of the file's current one
-    #[arg(long, env = "MCPCTL_CONTEXT", global = true, value_name = "NAME")]
+    #[arg(long, env = "MCPCTL_CONTEXT", hide_env_values = true, global = true, value_name = "NAME")]
     pub context: Option<String>,
     /// The form of what is printed on stdout
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
     /// How long to wait for an answer, such as 500ms, 30s, 5m [default: 30s]
-    #[arg(long, env = "TRUNKLINE_TIMEOUT", global = true, value_name = "DURATION", value_parser = parse::duration)]
+    #[arg(long, env = "TRUNKLINE_TIMEOUT", hide_env_values = true, global = true, value_name = "DURATION", value_parser = parse::duration)]
     pub timeout: Option<Duration>,
 }
 

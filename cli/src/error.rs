@@ -78,10 +78,10 @@ impl Error {
                 message.push_str(&format!("; {}: {}", violation.field, one_line(&violation.description)));
             }
         }
-        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-        let (exit, hint) = advice(status.code(), &reason, target);
+        let (exit, hint) = advice(status.code(), target);
         if message.is_empty() {
-            message = format!("{:?}", status.code());
+            let reason = status.get_details_error_info().map(|info| info.reason);
+            message = reason.unwrap_or_else(|| format!("{:?}", status.code()));
         }
         if !hint.is_empty() {
             message = format!("{message}; {hint}");
@@ -97,7 +97,7 @@ impl From<std::io::Error> for Error {
 }
 
 /// The exit code of a gRPC code, and what to try next.
-fn advice(code: Code, reason: &str, target: &str) -> (Exit, String) {
+fn advice(code: Code, target: &str) -> (Exit, String) {
     match code {
         Code::NotFound => (Exit::NotFound, "`mcpctl get` lists what exists".into()),
         Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, String::new()),
@@ -108,9 +108,6 @@ fn advice(code: Code, reason: &str, target: &str) -> (Exit, String) {
         Code::PermissionDenied => (Exit::Refused, String::new()),
         Code::AlreadyExists => (Exit::Conflict, "`mcpctl update` or `mcpctl apply` changes it".into()),
         Code::Aborted => (Exit::Conflict, "read it again, and repeat".into()),
-        Code::FailedPrecondition if reason.contains("REFER") => {
-            (Exit::Conflict, "remove the references first, or use --force".into())
-        }
         Code::FailedPrecondition => (Exit::Conflict, String::new()),
         Code::Unavailable => {
             (Exit::Unavailable, format!("is the control plane at {target} running? `mcpctl dev` starts one"))

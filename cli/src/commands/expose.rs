@@ -20,7 +20,13 @@ use crate::parse;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, env = "TRUNKLINE_EXPOSE_LISTEN", default_value = "127.0.0.1:0", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "TRUNKLINE_EXPOSE_LISTEN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:0",
+        value_name = "ADDR"
+    )]
     listen: SocketAddr,
     /// Register it as this upstream, or point the upstream here when it exists
     #[arg(long, value_name = "NAME")]

@@ -115,7 +115,7 @@ mod tests {
         #[test]
         fn any_filling_matches(a in "[a-z0-9%._~-]{1,8}", b in "[a-z0-9/]{1,8}") {
             let uri = format!("s://{a}/x/{b}");
-            prop_assert!(matches("s://{a}/x/{+b}", &uri));
+            prop_assert!(matches("s://{a}/x/{+b}", &uri), "{uri}");
         }
 
         #[test]

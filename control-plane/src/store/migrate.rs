@@ -22,18 +22,18 @@ const COLLATION: &str = r#"create collation if not exists "binary" from "C""#;
 /// Runs what has not been run, in one transaction.
 pub(super) async fn run(pool: &AnyPool, sqlite: bool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
-    let mut transaction = connection.begin().await?;
+    // Whoever comes second waits here, and then finds everything done.
+    let begin = if sqlite { "begin immediate" } else { "begin" };
+    let mut transaction = connection.begin_with(begin).await?;
     if !sqlite {
         sqlx::raw_sql(LOCK).execute(&mut *transaction).await?;
         sqlx::raw_sql(COLLATION).execute(&mut *transaction).await?;
     }
-    sqlx::raw_sql("create table if not exists migrations (version BIGINT not null primary key, applied BIGINT not null)")
-        .execute(&mut *transaction)
-        .await?;
-    // A write that changes nothing: it takes SQLite's write lock before anything has been read.
-    sqlx::raw_sql("update migrations set applied = applied where version = 0")
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::raw_sql(
+        "create table if not exists migrations (version BIGINT not null primary key, applied BIGINT not null)",
+    )
+    .execute(&mut *transaction)
+    .await?;
     let done = newest(&mut transaction).await?;
     for (version, text) in MIGRATIONS.iter().filter(|(version, _)| *version > done) {
         sqlx::raw_sql(*text).execute(&mut *transaction).await?;

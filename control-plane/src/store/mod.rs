@@ -156,7 +156,19 @@ fn announce(channel: &watch::Sender<i64>, revision: i64) {
 /// `synchronous = full`: an edge must never have seen a revision that a power cut takes back.
 async fn prepare_sqlite(connection: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
     connection
-        .execute("pragma busy_timeout = 5000; pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on")
+        .execute("pragma busy_timeout = 5000; pragma synchronous = full; pragma foreign_keys = on")
         .await?;
-    Ok(())
+    // Changing the journal mode needs the file alone, and does not wait for it as other statements do.
+    let mut attempts = 50;
+    loop {
+        match connection.execute("pragma journal_mode = wal").await {
+            Err(error) if attempts > 0 && is_busy(&error) => attempts -= 1,
+            done => return done.map(drop),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("locked"))
 }

@@ -40,7 +40,9 @@ pub fn answer(
         (Method::Initialize, Session::Opening) => initialize(scene, message, id)?,
         (Method::ServerDiscover, _) => discover(scene, id),
         (Method::Ping, _) => result(id, "{}"),
-        (Method::LoggingSetLevel, Session::Legacy(conversation)) => set_level(scene, conversation, message, id)?,
+        (Method::LoggingSetLevel, Session::Legacy(conversation)) => {
+            set_level(scene, conversation, message, id)?
+        }
         _ => list::page(scene, session.era(), message, method)?,
     };
     account.ended(Outcome::Ok, reply.length());
@@ -75,7 +77,8 @@ fn result(id: &str, result: &str) -> Reply {
 }
 
 fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Reply, Failure> {
-    let malformed = |_| Failure::params("params of initialize must have protocolVersion, capabilities and clientInfo");
+    let malformed =
+        |_| Failure::params("params of initialize must have protocolVersion, capabilities and clientInfo");
     let params = message.envelope.params.unwrap_or("{}");
     let [version, declared, client] =
         json::members(params, ["protocolVersion", "capabilities", "clientInfo"]).map_err(malformed)?;
@@ -86,7 +89,8 @@ fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Repl
     let begun = Conversation::begin(revision, declared, &client_name(client), scene.now, lifetime);
     let owner = scene.owner();
     let internal = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
-    let sealed = begun.seal(&scene.snapshot.trust, owner.server, owner.token).map_err(|error| internal(&error))?;
+    let sealed =
+        begun.seal(&scene.snapshot.trust, owner.server, owner.token).map_err(|error| internal(&error))?;
     let session = HeaderValue::try_from(sealed).map_err(|error| internal(&error))?;
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,
@@ -98,18 +102,23 @@ fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Repl
 }
 
 fn client_name(info: Option<&str>) -> String {
-    let [name, version] = info.and_then(|info| json::members(info, ["name", "version"]).ok()).unwrap_or_default();
-    let text = |raw: Option<&str>| raw.and_then(|raw| json::string(raw).ok()).unwrap_or_default().into_owned();
+    let [name, version] =
+        info.and_then(|info| json::members(info, ["name", "version"]).ok()).unwrap_or_default();
+    let text =
+        |raw: Option<&str>| raw.and_then(|raw| json::string(raw).ok()).unwrap_or_default().into_owned();
     format!("{}/{}", text(name), text(version))
 }
 
 fn discover(scene: &Scene<'_>, id: &str) -> Reply {
-    let modern = Revision::ALL.into_iter().filter(|revision| revision.era() == Era::Modern);
-    let versions: Vec<String> = modern.map(|revision| json::quote(revision.as_str())).collect();
+    // A client that may choose is led to the era in which all of this server can be called.
+    let whole = |era| scene.view.server.upstreams.iter().all(|upstream| upstream.speaks(era));
+    let era = if whole(Era::Legacy) && !whole(Era::Modern) { Era::Legacy } else { Era::Modern };
+    let offered = Revision::ALL.into_iter().filter(|revision| revision.era() == era);
+    let versions: Vec<String> = offered.map(|revision| json::quote(revision.as_str())).collect();
     let body = format!(
         r#"{{"resultType":"complete","supportedVersions":[{}],"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
         versions.join(","),
-        capabilities::of_server(&scene.view.server, Era::Modern),
+        capabilities::of_server(&scene.view.server, era),
         instructions(scene),
         meta::SERVER_INFO,
         scene.server_info(),
@@ -133,9 +142,12 @@ fn set_level(
         .map_err(|error| Failure::params(error.to_string()))?;
     let known = level.and_then(|raw| json::string(raw).ok()).is_some_and(|level| LEVELS.contains(&&*level));
     let level = level.filter(|_| known).ok_or_else(|| Failure::params("params.level is not a log level"))?;
-    let logging = |capabilities: &str| json::members(capabilities, ["logging"]).is_ok_and(|[logging]| logging.is_some());
+    let logging = |capabilities: &str| {
+        json::members(capabilities, ["logging"]).is_ok_and(|[logging]| logging.is_some())
+    };
     let upstreams = scene.view.server.upstreams.iter();
-    let upstreams = upstreams.filter(|upstream| upstream.legacy.is_some() && logging(&upstream.legacy_capabilities));
+    let upstreams =
+        upstreams.filter(|upstream| upstream.legacy.is_some() && logging(&upstream.legacy_capabilities));
     scene.worker.shared.order(&Order::Level {
         upstreams: upstreams.cloned().collect(),
         conversation: Arc::new(Conversation::clone(conversation)),

@@ -95,10 +95,9 @@ impl Admin {
             },
             "/config" => json_page(&self.config),
             "/snapshot" => json_page(&summary(&self.current.load(), &self.current)),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "there are /healthz, /readyz, /metrics, /config and /snapshot\n",
-            ),
+            _ => {
+                text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /config and /snapshot\n")
+            }
         }
     }
 
@@ -118,8 +117,10 @@ impl Admin {
 
 /// What is in force, without anything that gives access.
 fn summary(snapshot: &Snapshot, current: &Current) -> Value {
-    let servers: Vec<Value> = sorted(snapshot.servers.iter(), |server| &server.id).map(|s| server(s)).collect();
-    let upstreams: Vec<Value> = sorted(snapshot.upstreams.values(), |up| &up.id).map(|u| upstream(u)).collect();
+    let servers: Vec<Value> =
+        sorted(snapshot.servers.iter(), |server| &server.id).map(|s| server(s)).collect();
+    let upstreams: Vec<Value> =
+        sorted(snapshot.upstreams.values(), |up| &up.id).map(|u| upstream(u)).collect();
     let mut keys: Vec<&str> = snapshot.trust.keys.keys().map(AsRef::as_ref).collect();
     keys.sort_unstable();
     json!({

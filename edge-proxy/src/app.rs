@@ -117,8 +117,12 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     };
     let enrollment = Enrollment::new(edge_id.clone(), config.join_token()?, folder.join("edge.credential"));
     let (image, images) = watch::channel(None);
-    let told =
-        Publication { current: Arc::clone(&current), image, link: watch::Sender::new(None), metrics: Arc::clone(&metrics) };
+    let told = Publication {
+        current: Arc::clone(&current),
+        image,
+        link: watch::Sender::new(None),
+        metrics: Arc::clone(&metrics),
+    };
     let reporter = Reporter::new(told.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
     let machine = start_from_disk(config, edge, &disk, &told);
 
@@ -177,7 +181,9 @@ fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, told: &Publication)
     told.publish(&machine, compiled);
     told.current.set_ready();
     if !told.current.bearers_are_believed(clock::now()) {
-        tracing::error!("the copy on disk is older than bearers are believed: every call is refused until a control plane answers");
+        tracing::error!(
+            "the copy on disk is older than bearers are believed: every call is refused until a control plane answers"
+        );
     }
     machine
 }

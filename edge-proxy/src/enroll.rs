@@ -187,12 +187,8 @@ mod tests {
 
     #[test]
     fn renewal_is_due_at_half_life() {
-        let held = |obtained, expires| Held {
-            edge_id: "e".into(),
-            credential: "c".into(),
-            obtained,
-            expires,
-        };
+        let held =
+            |obtained, expires| Held { edge_id: "e".into(), credential: "c".into(), obtained, expires };
         assert_eq!(held(100, 200).renew_in(100), Duration::from_secs(50));
         assert_eq!(held(100, 200).renew_in(190), Duration::ZERO);
         assert_eq!(held(100, 50).renew_in(120), Duration::ZERO);

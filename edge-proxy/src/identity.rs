@@ -19,7 +19,8 @@ pub(crate) fn of(configured: Option<&str>, folder: &Path) -> io::Result<String> 
     if let Some(id) = kept.and_then(|text| edge_id(text.trim()).ok()) {
         return Ok(id);
     }
-    let host = ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|f| std::fs::read_to_string(f).ok());
+    let host =
+        ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|f| std::fs::read_to_string(f).ok());
     let id = make(&host.unwrap_or_default(), rand::random());
     files::write(&path, id.as_bytes())?;
     Ok(id)
@@ -27,7 +28,8 @@ pub(crate) fn of(configured: Option<&str>, folder: &Path) -> io::Result<String> 
 
 fn make(host: &str, random: u32) -> String {
     let first = host.trim().split('.').next().unwrap_or_default().to_ascii_lowercase();
-    let kept: String = first.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(LONGEST_HOST).collect();
+    let kept: String =
+        first.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(LONGEST_HOST).collect();
     let host = kept.trim_matches('-');
     if host.is_empty() { format!("edge-{random:08x}") } else { format!("{host}-{random:08x}") }
 }

@@ -81,6 +81,10 @@ impl HeldResources {
         self.refused.iter().map(refusal).collect()
     }
 
+    pub(super) fn forget_refused(&mut self) {
+        self.refused.clear();
+    }
+
     pub(super) fn refused_count(&self) -> usize {
         self.refused.len()
     }

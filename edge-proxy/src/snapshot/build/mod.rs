@@ -123,6 +123,11 @@ impl Builder {
         self.held.refused()
     }
 
+    /// Forgets what was refused, because it will be offered again where it still is.
+    pub fn forget_refused(&mut self) {
+        self.held.forget_refused();
+    }
+
     /// How many are refused at present.
     pub fn refused_count(&self) -> usize {
         self.held.refused_count()

@@ -115,6 +115,8 @@ impl Machine {
     /// Says what is held, type by type in push order. What was refused is not held and so never claimed.
     fn subscribe(&mut self) -> Vec<Action> {
         self.answers.clear();
+        // What is not claimed is sent again, unless it is gone; nobody would say so of what is not held.
+        self.builder.forget_refused();
         let mut edge = Some(self.edge.clone());
         let request = |kind: Kind| StreamResourcesRequest {
             edge: edge.take(),

@@ -219,7 +219,10 @@ impl Client {
             Action::Publish(compiled) => {
                 self.told.publish(&self.machine, compiled);
             }
-            Action::Heard(send_time) => self.told.heard(send_time),
+            Action::Heard(send_time) => {
+                self.told.heard(send_time);
+                self.told.count_refused(&self.machine);
+            }
             Action::Ready => self.told.current.set_ready(),
             Action::Refused(refusal) => tracing::warn!(
                 kind = refusal.kind.as_str(),
@@ -242,9 +245,13 @@ impl Publication {
         let (servers, tokens) = (compiled.snapshot.servers.len(), compiled.snapshot.tokens.len());
         self.current.publish(compiled.snapshot);
         self.metrics.revision.set(revision);
-        self.metrics.refused.set(i64::try_from(machine.builder().refused_count()).unwrap_or(i64::MAX));
+        self.count_refused(machine);
         self.image.send_replace(Some(Arc::new(Image::of(machine, self.current.heard_at()))));
         tracing::info!(revision, servers, tokens, "a snapshot is in force");
+    }
+
+    fn count_refused(&self, machine: &Machine) {
+        self.metrics.refused.set(i64::try_from(machine.builder().refused_count()).unwrap_or(i64::MAX));
     }
 
     /// A clock of the control plane that runs ahead must not lengthen anybody's life.

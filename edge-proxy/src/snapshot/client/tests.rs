@@ -19,7 +19,7 @@ fn machine() -> Machine {
 
 fn token(name: &str, version: u8) -> VersionedResource {
     // Version 9 is one that no edge can use.
-    let uid = if version == 9 { String::new() } else { format!("u{version}") };
+    let uid = if version == 9 { String::new() } else { format!("u{version}-{name}") };
     let message = wire::Token { name: name.into(), uid, ..Default::default() };
     VersionedResource {
         name: name.into(),
@@ -365,7 +365,7 @@ proptest! {
         play.calm();
         let usable = play.model.world.iter().filter(|(_, version)| **version != 9);
         for (name, version) in usable {
-            prop_assert!(play.published.contains(&format!("{name}=u{version}")), "{name} is not in force");
+            prop_assert!(play.published.contains(&format!("{name}=u{version}-{name}")), "{name} is not in force");
         }
         // What is in force beside that is the last good version of something that is refused.
         for published in &play.published {

@@ -1,0 +1,11 @@
+//! The road of a call, over real sockets: raw clients on one side, recording upstreams on the other.
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod door;
+mod hostile;
+mod legacy;
+mod lists;
+mod modern;
+mod streams;
+mod support;

@@ -1,0 +1,83 @@
+//! Streams the edge itself speaks on: what is announced, how many there may be, how they end.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use trunkline_edge_proxy::config::limits::Limits;
+
+use crate::support::{Edge, META, Reply, modern};
+
+/// Reads a stream until it holds `needle`.
+async fn until(response: &mut reqwest::Response, needle: &str) -> String {
+    let mut seen = String::new();
+    let read = async {
+        while !seen.contains(needle) {
+            match response.chunk().await.unwrap() {
+                Some(chunk) => seen.push_str(std::str::from_utf8(&chunk).unwrap()),
+                None => panic!("the stream ended: {seen}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap_or_else(|_| panic!("no {needle}"));
+    seen
+}
+
+#[tokio::test]
+async fn the_get_stream_says_when_lists_change() {
+    let limits = Limits { keep_alive: Duration::from_millis(300), max_streams_per_token: 1, ..Limits::default() };
+    let mut edge = Edge::limited("http://127.0.0.1:9/mcp", limits);
+    let session = edge.session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let mut stream = edge.request("GET", &headers, "").send().await.unwrap();
+    assert_eq!((stream.status().as_u16(), stream.headers()["content-type"].to_str().unwrap()), (200, "text/event-stream"));
+    assert_eq!(until(&mut stream, "\n\n").await, "id: 0\ndata:\n\n");
+    until(&mut stream, ": keep-alive\n\n").await;
+    edge.world.resources.servers[0].tools.pop();
+    edge.publish();
+    let seen = until(&mut stream, "list_changed").await;
+    assert!(seen.ends_with("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n"), "{seen}");
+    let second = Reply::of(edge.request("GET", &headers, "")).await;
+    assert_eq!((second.status, second.header("retry-after")), (429, "1"));
+    edge.world.resources.tokens[0].revoked = true;
+    edge.publish();
+    let rest = tokio::time::timeout(Duration::from_secs(2), stream.bytes_stream().collect::<Vec<_>>()).await;
+    assert!(rest.is_ok(), "the stream of a revoked token goes on");
+}
+
+#[tokio::test]
+async fn an_edited_scope_is_a_changed_list() {
+    let mut edge = Edge::start("http://127.0.0.1:9/mcp");
+    let session = edge.session("2025-06-18", "{}").await;
+    let mut stream = edge.request("GET", &[("mcp-session-id", &session)], "").send().await.unwrap();
+    assert_eq!(until(&mut stream, "\n\n").await, ": keep-alive\n\n");
+    edge.world.resources.tokens[0].tools = vec!["u_safe".into()];
+    edge.publish();
+    until(&mut stream, "notifications/tools/list_changed").await;
+}
+
+#[tokio::test]
+async fn listening_is_acknowledged_first_and_ended_well() {
+    let mut edge = Edge::start("http://127.0.0.1:9/mcp");
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":"s","method":"subscriptions/listen","params":{{"notifications":{{"toolsListChanged":true,"promptsListChanged":false,"resourceSubscriptions":["x"]}},{META}}}}}"#
+    );
+    let mut stream = edge.request("POST", &modern("subscriptions/listen", None), &body).send().await.unwrap();
+    let subscription = r#""_meta":{"io.modelcontextprotocol/subscriptionId":"s"}"#;
+    assert_eq!(
+        until(&mut stream, "\n\n").await,
+        format!("data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{\"notifications\":{{\"toolsListChanged\":true}},{subscription}}}}}\n\n")
+    );
+    edge.world.resources.servers[0].prompts.pop();
+    edge.world.resources.servers[0].tools.pop();
+    edge.publish();
+    assert_eq!(
+        until(&mut stream, "\n\n").await,
+        format!("data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\",\"params\":{{{subscription}}}}}\n\n")
+    );
+    edge.drain();
+    assert_eq!(
+        until(&mut stream, "\n\n").await,
+        format!("data: {{\"jsonrpc\":\"2.0\",\"id\":\"s\",\"result\":{{\"resultType\":\"complete\",{subscription}}}}}\n\n")
+    );
+    assert_eq!(stream.chunk().await.unwrap(), None);
+}

@@ -1,0 +1,19 @@
+//! An edge in this process, upstreams that record, and clients that say exactly what they are told to.
+
+mod edge;
+mod upstream;
+mod world;
+
+pub(crate) use edge::{Edge, Reply};
+pub(crate) use upstream::{Recorded, Upstream, events, json, status};
+pub(crate) use world::{Keys, World};
+
+/// Headers of a modern request for `method`, about `name` where there is one.
+pub(crate) fn modern<'a>(method: &'a str, name: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
+    let mut headers = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+    headers.extend(name.map(|name| ("mcp-name", name)));
+    headers
+}
+
+/// `_meta` of a modern request, to stand in its params.
+pub(crate) const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;

@@ -16,7 +16,11 @@ use crate::transport::{Message, unreadable};
 const MAX: usize = 64;
 
 /// The answers to all requests of a batch, as an array; `Accepted` where it has none.
-pub async fn messages(scene: &Scene<'_>, body: &Bytes, conversation: &Conversation) -> Result<Reply, Failure> {
+pub async fn messages(
+    scene: &Scene<'_>,
+    body: &Bytes,
+    conversation: &Conversation,
+) -> Result<Reply, Failure> {
     if conversation.revision > Revision::V2025_03_26 {
         return Err(Failure::Invalid("batches are not part of this revision".to_owned()));
     }

@@ -7,11 +7,16 @@ use crate::snapshot::{Server, Upstream};
 
 /// The `capabilities` of a server: a JSON object.
 pub fn of_server(server: &Server, era: Era) -> String {
-    let offers = |key: &str| server.upstreams.iter().any(|upstream| offers(upstream, key, &[Era::Legacy, Era::Modern]));
+    let offers = |key: &str| {
+        server.upstreams.iter().any(|upstream| offers(upstream, key, &[Era::Legacy, Era::Modern]))
+    };
     let offers_here = |key: &str| server.upstreams.iter().any(|upstream| self::offers(upstream, key, &[era]));
     // A gateway's tools come and go, so the list is worth asking for even where it is empty now.
     let mut parts = vec![r#""tools":{"listChanged":true}"#];
-    if offers("resources") || !server.resources.entries.is_empty() || !server.resource_templates.entries.is_empty() {
+    if offers("resources")
+        || !server.resources.entries.is_empty()
+        || !server.resource_templates.entries.is_empty()
+    {
         parts.push(r#""resources":{"listChanged":true}"#);
     }
     if offers("prompts") || !server.prompts.entries.is_empty() {

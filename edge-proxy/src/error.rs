@@ -258,13 +258,17 @@ impl Failure {
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken | Self::Parse(_) | Self::Invalid(_) | Self::SessionMissing | Self::LegacyVersion => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BodyBroken
+            | Self::Parse(_)
+            | Self::Invalid(_)
+            | Self::SessionMissing
+            | Self::LegacyVersion => StatusCode::BAD_REQUEST,
             Self::Header(_) | Self::Version { .. } => StatusCode::BAD_REQUEST,
             Self::Params { bad_request: true, .. } if era == Era::Modern => StatusCode::BAD_REQUEST,
             Self::Method if era == Era::Modern => StatusCode::NOT_FOUND,
-            Self::Method | Self::Params { .. } | Self::Unknown { .. } | Self::Resource { .. } => StatusCode::OK,
+            Self::Method | Self::Params { .. } | Self::Unknown { .. } | Self::Resource { .. } => {
+                StatusCode::OK
+            }
             Self::Upstream { .. } | Self::Internal(_) => StatusCode::OK,
         }
     }
@@ -312,9 +316,11 @@ impl Failure {
             Self::Overloaded => Rejection::Overloaded,
             Self::TooManyStreams => Rejection::TooMany,
             Self::Draining => Rejection::Draining,
-            Self::Parse(_) | Self::Invalid(_) | Self::LegacyVersion | Self::Header(_) | Self::Version { .. } => {
-                Rejection::Malformed
-            }
+            Self::Parse(_)
+            | Self::Invalid(_)
+            | Self::LegacyVersion
+            | Self::Header(_)
+            | Self::Version { .. } => Rejection::Malformed,
             _ => return None,
         })
     }

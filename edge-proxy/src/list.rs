@@ -49,7 +49,8 @@ fn number(scene: &Scene<'_>, message: &Message<'_>, member: &str, generation: u6
     let Some(raw) = message.params.cursor.filter(|raw| *raw != "null") else { return Ok(0) };
     let text = json::string(raw).map_err(|_| Failure::params("params.cursor must be a string"))?;
     let cursor = Cursor::open(&scene.snapshot.trust, scene.owner(), member, &text);
-    let cursor = cursor.ok_or_else(|| Failure::params("params.cursor is not one that was given for this list"))?;
+    let cursor =
+        cursor.ok_or_else(|| Failure::params("params.cursor is not one that was given for this list"))?;
     if cursor.generation == generation { Ok(cursor.page) } else { Err(outdated()) }
 }
 

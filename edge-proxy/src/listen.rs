@@ -27,7 +27,8 @@ use crate::transport::Message;
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
-const CHANGES: [Method; 3] = [Method::ToolsListChanged, Method::ResourcesListChanged, Method::PromptsListChanged];
+const CHANGES: [Method; 3] =
+    [Method::ToolsListChanged, Method::ResourcesListChanged, Method::PromptsListChanged];
 const WANTED: [&str; 3] = ["toolsListChanged", "resourcesListChanged", "promptsListChanged"];
 
 /// The GET stream of a legacy session.
@@ -50,7 +51,8 @@ pub fn modern(scene: &Scene<'_>, message: &Message<'_>) -> Result<Reply, Failure
     let [wanted] = json::members(message.envelope.params.unwrap_or("{}"), ["notifications"])
         .map_err(|error| Failure::params(error.to_string()))?;
     let wanted = wanted.ok_or_else(|| Failure::params("params.notifications is needed"))?;
-    let wanted = json::members(wanted, WANTED).map_err(|_| Failure::params("params.notifications must be an object"))?;
+    let wanted = json::members(wanted, WANTED)
+        .map_err(|_| Failure::params("params.notifications must be an object"))?;
     let wanted = wanted.map(|flag| flag == Some("true"));
     let id = message.envelope.id.unwrap_or("null");
     let mut watch = Watch::begin(scene, wanted)?;

@@ -20,6 +20,8 @@ use crate::worker::{Shared, Worker};
 
 /// How long to wait after a failed accept: mostly there are no file descriptors left, and they come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How far a connection is read beyond a head.
+const READ_AHEAD: usize = 64 << 10;
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves one worker's share of the connections until `drain` turns true and the last of them has ended.
@@ -113,7 +115,8 @@ async fn connection(stream: TcpStream, worker: &Rc<Worker>) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.max_header_bytes)
+        .max_header_size(limits.max_header_bytes)
+        .max_buf_size(limits.max_header_bytes + READ_AHEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     let mut drain = worker.drain.clone();

@@ -47,7 +47,11 @@ fn rejected(worker: &Worker, failure: &Failure, asked: &Asked) -> Response<Body>
     failure.respond(asked)
 }
 
-async fn road(worker: &Rc<Worker>, request: Request<Incoming>, asked: &mut Asked) -> Result<Response<Body>, Failure> {
+async fn road(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    asked: &mut Asked,
+) -> Result<Response<Body>, Failure> {
     let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
     let _slot = Slot::take(&shared.in_flight, shared.limits.max_in_flight).ok_or(Failure::Overloaded)?;
     let mut exchange = Exchange::open(&shared.door, request)?;

@@ -64,7 +64,8 @@ pub fn named<'a>(method: Method, message: &Message<'a>) -> Result<Named<'a>, Fai
 
 fn name<'a>(noun: Noun, raw: Option<&'a str>, member: &str) -> Result<Named<'a>, Failure> {
     let raw = raw.ok_or_else(|| Failure::params(format!("params.{member} is needed")))?;
-    let exposed = json::string(raw).map_err(|_| Failure::params(format!("params.{member} must be a string")))?;
+    let exposed =
+        json::string(raw).map_err(|_| Failure::params(format!("params.{member} must be a string")))?;
     Ok(Named { noun, exposed, raw })
 }
 
@@ -86,11 +87,11 @@ impl Named<'_> {
         match self.noun {
             Noun::Tool => exact(List::Tools, server, &self.exposed),
             Noun::Prompt => exact(List::Prompts, server, &self.exposed),
-            Noun::Resource => exact(List::Resources, server, &self.exposed).or_else(|| produced(server, &self.exposed)),
-            Noun::Template => {
-                exact(List::ResourceTemplates, server, &self.exposed)
-                    .or_else(|| exact(List::Resources, server, &self.exposed))
+            Noun::Resource => {
+                exact(List::Resources, server, &self.exposed).or_else(|| produced(server, &self.exposed))
             }
+            Noun::Template => exact(List::ResourceTemplates, server, &self.exposed)
+                .or_else(|| exact(List::Resources, server, &self.exposed)),
         }
     }
 

@@ -114,7 +114,11 @@ pub struct Worker {
 
 impl Worker {
     /// A worker and the orders it is to follow.
-    pub fn new(shared: Arc<Shared>, usage: Rc<Shard>, drain: watch::Receiver<bool>) -> (Rc<Self>, mpsc::Receiver<Order>) {
+    pub fn new(
+        shared: Arc<Shared>,
+        usage: Rc<Shard>,
+        drain: watch::Receiver<bool>,
+    ) -> (Rc<Self>, mpsc::Receiver<Order>) {
         let orders = shared.enlist();
         let worker = Self {
             upstreams: Upstreams::new(Arc::clone(&shared)),

@@ -114,13 +114,19 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
     });
     let read = Arc::clone(metrics);
     let overflow = "Calls counted under `other`, because there were too many keys";
-    counter(meter, "usage_overflow", overflow, move |observer| observer.observe(read.usage_overflow.get(), &[]));
+    counter(meter, "usage_overflow", overflow, move |observer| {
+        observer.observe(read.usage_overflow.get(), &[])
+    });
 }
 
 fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, current: &Arc<Current>) {
     let gauges = [
         ("snapshot_revision", "Registry revision in force", metrics.revision.clone()),
-        ("stream_connected", "1 while the stream from a control plane is open", metrics.stream_connected.clone()),
+        (
+            "stream_connected",
+            "1 while the stream from a control plane is open",
+            metrics.stream_connected.clone(),
+        ),
         ("refused_resources", "Resources of which the newest version is refused", metrics.refused.clone()),
     ];
     for (name, description, value) in gauges {

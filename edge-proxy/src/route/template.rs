@@ -15,7 +15,7 @@ enum Part<'a> {
 }
 
 /// Whether `template` could have produced `uri`.
-pub fn matches(template: &str, uri: &str) -> bool {
+pub(super) fn matches(template: &str, uri: &str) -> bool {
     if uri.len() > MAX_URI {
         return false;
     }
@@ -76,7 +76,8 @@ fn step(part: Part<'_>, from: &[bool], uri: &[u8]) -> Vec<bool> {
             }
             Part::Led(lead, stops) => {
                 to[at] |= running || *reached;
-                running = (*reached && next == Some(&lead)) || (running && next.is_some_and(|byte| !stops.contains(byte)));
+                running = (*reached && next == Some(&lead))
+                    || (running && next.is_some_and(|byte| !stops.contains(byte)));
             }
         }
     }

@@ -26,7 +26,10 @@ impl Cursor {
     pub fn open(trust: &Trust, owner: Owner<'_>, list: &str, text: &str) -> Option<Self> {
         let content = seal::open(trust, binding(owner, &[list]), text)?;
         let (generation, page) = content.split_first_chunk::<8>()?;
-        Some(Self { generation: u64::from_be_bytes(*generation), page: u32::from_be_bytes(page.try_into().ok()?) })
+        Some(Self {
+            generation: u64::from_be_bytes(*generation),
+            page: u32::from_be_bytes(page.try_into().ok()?),
+        })
     }
 }
 

@@ -35,7 +35,13 @@ pub struct Conversation {
 
 impl Conversation {
     /// A new conversation.
-    pub fn begin(revision: Revision, capabilities: Capabilities, client: &str, now: u64, lifetime: u64) -> Self {
+    pub fn begin(
+        revision: Revision,
+        capabilities: Capabilities,
+        client: &str,
+        now: u64,
+        lifetime: u64,
+    ) -> Self {
         Self {
             jti: *uuid::Uuid::new_v4().as_bytes(),
             revision,

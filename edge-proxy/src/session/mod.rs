@@ -118,7 +118,8 @@ impl Opened {
     ) -> Option<Rc<Conversation>> {
         let mut handles = self.handles.borrow_mut();
         let known = handles.get_mut(id)?;
-        let same = known.trust == trust.generation && *known.server == *owner.server && *known.token == *owner.token;
+        let same =
+            known.trust == trust.generation && *known.server == *owner.server && *known.token == *owner.token;
         if !same || now >= known.conversation.expires {
             return None;
         }

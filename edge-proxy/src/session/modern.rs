@@ -32,7 +32,8 @@ pub fn check(headers: &HeaderMap, message: &Message<'_>) -> Result<Revision, Fai
 fn required_meta(message: &Message<'_>) -> Result<String, Failure> {
     let missing = |key: &str| bad_meta(format!("params._meta[{key:?}] is needed"));
     let version = message.params.version.ok_or_else(|| missing(meta::PROTOCOL_VERSION))?;
-    let version = json::string(version).map_err(|_| bad_meta(format!("{:?} must be a string", meta::PROTOCOL_VERSION)))?;
+    let version = json::string(version)
+        .map_err(|_| bad_meta(format!("{:?} must be a string", meta::PROTOCOL_VERSION)))?;
     let capabilities = message.params.capabilities.ok_or_else(|| missing(meta::CLIENT_CAPABILITIES))?;
     if !capabilities.starts_with('{') {
         return Err(bad_meta(format!("{:?} must be an object", meta::CLIENT_CAPABILITIES)));
@@ -58,9 +59,9 @@ fn check_name(headers: &HeaderMap, message: &Message<'_>) -> Result<(), Failure>
 fn single(headers: &HeaderMap, name: &'static str) -> Result<String, Failure> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => {
-            header::decode_value(value).map(|text| text.into_owned()).map_err(|error| mismatch(&format!("{name}: {error}")))
-        }
+        (Some(value), None) => header::decode_value(value)
+            .map(|text| text.into_owned())
+            .map_err(|error| mismatch(&format!("{name}: {error}"))),
         (None, _) => Err(mismatch(&format!("the header {name} is needed"))),
         (Some(_), Some(_)) => Err(mismatch(&format!("the header {name} is repeated"))),
     }

@@ -58,7 +58,11 @@ pub fn seal(trust: &Trust, binding: Binding<'_>, content: &[u8]) -> Result<Strin
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| SealError::Cipher)?;
     let mut sealed = content.to_vec();
     key.key
-        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(binding.bytes()), &mut sealed)
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(binding.bytes()),
+            &mut sealed,
+        )
         .map_err(|_| SealError::Cipher)?;
     let mut bytes = Vec::with_capacity(KEY_ID_LEN + NONCE_LEN + sealed.len());
     bytes.extend_from_slice(&key.id.to_be_bytes());
@@ -124,7 +128,8 @@ pub(crate) mod tests {
         aws_lc_rs::aead::LessSafeKey::new(unbound)
     }
 
-    const MINE: Binding<'static> = Binding { purpose: Purpose::Session, server: "s", token: "t", about: &["x"] };
+    const MINE: Binding<'static> =
+        Binding { purpose: Purpose::Session, server: "s", token: "t", about: &["x"] };
 
     #[test]
     fn opens_with_an_older_key_after_rotation() {

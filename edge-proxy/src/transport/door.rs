@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN,
+    VARY,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 
@@ -30,7 +31,8 @@ impl Door {
     /// What the flags say, for an edge that listens on `address`.
     pub fn new(doors: &Doors, address: SocketAddr) -> Self {
         let loopback = address.ip().is_loopback();
-        let mut hosts: Vec<String> = doors.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let mut hosts: Vec<String> =
+            doors.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         let any_host = hosts.iter().any(|host| host == "*") || (hosts.is_empty() && !loopback);
         hosts.push(address.to_string());
         let origins: Vec<String> = doors
@@ -64,7 +66,10 @@ impl Door {
         };
         let name = without_port(host);
         (self.loopback && LOOPBACK.iter().any(|ours| name.eq_ignore_ascii_case(ours)))
-            || self.hosts.iter().any(|ours| host.eq_ignore_ascii_case(ours) || name.eq_ignore_ascii_case(ours))
+            || self
+                .hosts
+                .iter()
+                .any(|ours| host.eq_ignore_ascii_case(ours) || name.eq_ignore_ascii_case(ours))
     }
 
     fn origin_is_allowed(&self, origin: &HeaderValue) -> bool {
@@ -94,7 +99,10 @@ impl Door {
     /// Lets an allowed page read the answer. Called only for an `origin` that was checked.
     pub fn expose(origin: HeaderValue, headers: &mut HeaderMap) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("mcp-session-id, www-authenticate"));
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("mcp-session-id, www-authenticate"),
+        );
         headers.append(VARY, HeaderValue::from_static("origin"));
     }
 }
@@ -121,13 +129,18 @@ mod tests {
 
     fn door(hosts: &[&str], origins: &[&str], address: &str) -> Door {
         let owned = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect();
-        Door::new(&Doors { allowed_hosts: owned(hosts), allowed_origins: owned(origins) }, address.parse().unwrap())
+        Door::new(
+            &Doors { allowed_hosts: owned(hosts), allowed_origins: owned(origins) },
+            address.parse().unwrap(),
+        )
     }
 
     #[test]
     fn loopback_takes_loopback_names_with_any_port_and_nothing_else() {
         let door = door(&[], &[], "127.0.0.1:4444");
-        for (host, origin) in [("localhost:1", None), ("[::1]:4444", Some("http://127.0.0.1:9")), ("LocalHost", None)] {
+        for (host, origin) in
+            [("localhost:1", None), ("[::1]:4444", Some("http://127.0.0.1:9")), ("LocalHost", None)]
+        {
             assert_eq!(verdict(&door, host, origin), Ok(()), "{host} {origin:?}");
         }
         assert_eq!(verdict(&door, "evil.com", None), Err(Failure::Host));

@@ -70,9 +70,10 @@ impl<'a> Params<'a> {
         let [name, uri, arguments, cursor, reference, request_state, meta] =
             json::members(raw, ["name", "uri", "arguments", "cursor", "ref", "requestState", meta::META])?;
         let [progress_token, version, capabilities] = match meta {
-            Some(meta) if meta.starts_with('{') => {
-                json::members(meta, [meta::PROGRESS_TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_CAPABILITIES])?
-            }
+            Some(meta) if meta.starts_with('{') => json::members(
+                meta,
+                [meta::PROGRESS_TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_CAPABILITIES],
+            )?,
             _ => [None; 3],
         };
         Ok(Self {

@@ -2,6 +2,8 @@
 //!
 //! It must not know eras, sessions or callers.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
@@ -11,6 +13,9 @@ use hyper::body::Incoming;
 use super::door::Door;
 use crate::config::limits::Limits;
 use crate::error::Failure;
+
+/// How long a body that is too large is read on.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A request whose head was accepted.
 #[derive(Debug)]
@@ -76,13 +81,17 @@ impl Exchange {
         }
         let too_large = || Failure::BodyTooLarge(limits.max_body_bytes);
         let announced = self.header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limits.max_body_bytes as u64) {
-            return Err(too_large());
-        }
-        let collected = collect(&mut self.body, limits.max_body_bytes);
+        let limit = match announced {
+            Some(length) if length > limits.max_body_bytes as u64 => 0,
+            _ => limits.max_body_bytes,
+        };
+        let collected = collect(&mut self.body, limit);
         match tokio::time::timeout(limits.body_timeout, collected).await {
             Err(_) => Err(Failure::BodyTimeout),
-            Ok(Err(Broken::TooLarge)) => Err(too_large()),
+            Ok(Err(Broken::TooLarge)) => {
+                linger(&mut self.body, limits.max_body_bytes).await;
+                Err(too_large())
+            }
             Ok(Err(Broken::Off)) => Err(Failure::BodyBroken),
             Ok(Ok(body)) => Ok(body),
         }
@@ -113,6 +122,22 @@ async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Broken> {
     Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
+/// Reads on for a while without keeping anything: a client that is still writing does not read the answer, and a
+/// connection closed under it takes the answer with it.
+async fn linger(body: &mut Incoming, mut left: usize) {
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    // A client that takes longer has been given its chance.
+    let _: Result<(), _> = tokio::time::timeout(LINGER, rest).await;
+}
+
 /// The id in `/servers/{id}/mcp`.
 fn server_of(path: &str) -> Option<&str> {
     let id = path.strip_prefix("/servers/")?.strip_suffix("/mcp")?;
@@ -132,7 +157,9 @@ mod tests {
     #[test]
     fn only_the_path_of_a_server_names_one() {
         assert_eq!(server_of("/servers/dev/mcp"), Some("dev"));
-        for path in ["/", "/servers//mcp", "/servers/mcp", "/servers/a/b/mcp", "/servers/a/mcp/", "/x/servers/a/mcp"] {
+        for path in
+            ["/", "/servers//mcp", "/servers/mcp", "/servers/a/b/mcp", "/servers/a/mcp/", "/x/servers/a/mcp"]
+        {
             assert_eq!(server_of(path), None, "{path}");
         }
     }

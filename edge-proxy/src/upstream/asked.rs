@@ -12,7 +12,7 @@ use crate::snapshot::{Trust, Upstream};
 
 /// Where a client's answer belongs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Question {
+pub(super) struct Question {
     /// The id of the upstream.
     pub upstream: String,
     /// The session there, if it has one.
@@ -24,7 +24,7 @@ pub struct Question {
 }
 
 /// The id that the client sees of a request that has the raw id `id` in `session`.
-pub fn seal(
+pub(super) fn seal(
     trust: &Trust,
     owner: Owner<'_>,
     upstream: &Upstream,
@@ -41,7 +41,7 @@ pub fn seal(
 }
 
 /// What an id that a client answers was made of.
-pub fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
+pub(super) fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
     let content = seal::open(trust, binding(owner), text)?;
     let mut rest = content.as_slice();
     let mut part = || {

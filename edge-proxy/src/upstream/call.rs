@@ -50,7 +50,9 @@ pub async fn call(mut call: Call<'_>) -> Result<Answer, Failure> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let worker = call.worker;
     let answer = match call.session {
-        Session::Legacy(conversation) if upstream.speaks(Era::Legacy) => legacy::call(call, conversation).await,
+        Session::Legacy(conversation) if upstream.speaks(Era::Legacy) => {
+            legacy::call(call, conversation).await
+        }
         Session::Modern(revision) if upstream.modern.contains(revision) => modern::call(call).await,
         session => settle(Err(Fault::Era(session.era()).into()), &mut call.account),
     };
@@ -67,7 +69,7 @@ pub async fn call(mut call: Call<'_>) -> Result<Answer, Failure> {
 
 /// Why a call has no answer.
 #[derive(Debug)]
-pub enum Missed {
+pub(super) enum Missed {
     /// The upstream failed.
     Fault(Fault),
     /// The client's request cannot be sent on.
@@ -75,7 +77,7 @@ pub enum Missed {
 }
 
 /// Says in an account that is still here why there was no answer.
-pub fn settle<T, E: Blame>(answered: Result<T, E>, account: &mut Option<Account>) -> Result<T, E> {
+pub(super) fn settle<T, E: Blame>(answered: Result<T, E>, account: &mut Option<Account>) -> Result<T, E> {
     if let (Err(missed), Some(account)) = (&answered, account) {
         account.outcome = missed.blame();
     }
@@ -83,7 +85,7 @@ pub fn settle<T, E: Blame>(answered: Result<T, E>, account: &mut Option<Account>
 }
 
 /// Whose making it is that there was no answer.
-pub trait Blame {
+pub(super) trait Blame {
     /// The outcome to count.
     fn blame(&self) -> Outcome;
 }
@@ -111,7 +113,7 @@ impl From<Fault> for Missed {
 
 impl Call<'_> {
     /// Whether sending it twice is like sending it once.
-    pub fn repeat(&self) -> super::endpoint::Repeat {
+    pub(super) fn repeat(&self) -> super::endpoint::Repeat {
         let safe = self.method != Method::ToolsCall || self.permit.entry().tool.safe_to_repeat;
         if safe { super::endpoint::Repeat::Safe } else { super::endpoint::Repeat::Unsafe }
     }

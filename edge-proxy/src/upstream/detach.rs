@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// A future that is finished in the background when it is dropped early.
-pub struct Detached<T: 'static>(Option<Pin<Box<dyn Future<Output = T>>>>);
+pub(super) struct Detached<T: 'static>(Option<Pin<Box<dyn Future<Output = T>>>>);
 
 impl<T> Detached<T> {
     /// Wraps a future that bounds its own time.
-    pub fn new(future: impl Future<Output = T> + 'static) -> Self {
+    pub(super) fn new(future: impl Future<Output = T> + 'static) -> Self {
         Self(Some(Box::pin(future)))
     }
 }

@@ -33,7 +33,7 @@ const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
 type Sender = SendRequest<Full<Bytes>>;
 
 /// One upstream as one worker reaches it.
-pub struct Endpoint {
+pub(super) struct Endpoint {
     shared: Arc<Shared>,
     host: String,
     port: u16,
@@ -51,14 +51,14 @@ struct Idle {
 }
 
 /// A connection that goes back when its answer is read.
-pub struct Lease {
+pub(super) struct Lease {
     endpoint: Rc<Endpoint>,
     sender: Sender,
 }
 
 /// Whether a request may be sent a second time when nobody can say whether the first arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
+pub(super) enum Repeat {
     /// Sending it twice is like sending it once.
     Safe,
     /// Only if it never left.
@@ -67,12 +67,13 @@ pub enum Repeat {
 
 impl Endpoint {
     /// How to reach `upstream`.
-    pub fn new(shared: Arc<Shared>, upstream: &Upstream) -> Result<Self, Fault> {
+    pub(super) fn new(shared: Arc<Shared>, upstream: &Upstream) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
         let authority = upstream.uri.authority().ok_or_else(|| bad("no host"))?;
         let secure = upstream.uri.scheme_str() == Some("https");
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let tls = secure.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("a bad host"))?;
+        let tls =
+            secure.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("a bad host"))?;
         let path = upstream.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = HeaderMap::new();
         // What comes before the `@` of a URL is no part of Host.
@@ -96,7 +97,7 @@ impl Endpoint {
 
     /// Sends one request and waits for the head of its answer. `timeout` is until its first byte, and then between
     /// two bytes.
-    pub async fn send(
+    pub(super) async fn send(
         self: &Rc<Self>,
         method: &Method,
         headers: HeaderMap,
@@ -105,7 +106,8 @@ impl Endpoint {
         timeout: Duration,
     ) -> Result<Reply, Fault> {
         let answered = self.exchange(method, headers, body, repeat);
-        let (response, lease) = tokio::time::timeout(timeout, answered).await.map_err(|_| Fault::Timeout)??;
+        let (response, lease) =
+            tokio::time::timeout(timeout, answered).await.map_err(|_| Fault::Timeout)??;
         Ok(Reply::new(response, lease, timeout))
     }
 
@@ -150,7 +152,10 @@ impl Endpoint {
             let idle = self.idle.borrow_mut().pop();
             let Some(mut idle) = idle else { break };
             let fresh = idle.since.elapsed() < self.shared.limits.upstream_idle;
-            if fresh && !idle.sender.is_closed() && (idle.sender.is_ready() || idle.sender.ready().await.is_ok()) {
+            if fresh
+                && !idle.sender.is_closed()
+                && (idle.sender.is_ready() || idle.sender.ready().await.is_ok())
+            {
                 return Ok((idle.sender, true));
             }
         }
@@ -173,7 +178,7 @@ impl Endpoint {
     }
 
     /// Closes what was idle too long. Returns whether nothing is left and nobody came for `unused`.
-    pub fn sweep(&self, unused: Duration) -> bool {
+    pub(super) fn sweep(&self, unused: Duration) -> bool {
         let limit = self.shared.limits.upstream_idle;
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
@@ -197,7 +202,7 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
 
 impl Lease {
     /// Gives the connection back: its answer was read to the end.
-    pub fn give_back(self) {
+    pub(super) fn give_back(self) {
         let Self { endpoint, sender } = self;
         let mut idle = endpoint.idle.borrow_mut();
         if !sender.is_closed() && idle.len() < MAX_IDLE {

@@ -191,7 +191,8 @@ impl Events {
 
     /// Asks the upstream for the rest of a stream that it closed.
     async fn go_on(&mut self) -> Result<(), Fault> {
-        let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.resume.from.clone()) else {
+        let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.resume.from.clone())
+        else {
             return Err(Fault::Interrupted);
         };
         tokio::time::sleep(self.resume.retry.unwrap_or(DEFAULT_RETRY)).await;

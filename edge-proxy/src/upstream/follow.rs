@@ -13,11 +13,11 @@ use mcp::json;
 use mcp::message::span;
 use mcp::splice::Splice;
 
+use super::Upstreams;
 use super::asked;
 use super::endpoint::Repeat;
 use super::legacy::{Pool, SessionKey, key};
 use super::translate::{Side, Translation};
-use super::Upstreams;
 use crate::error::{Failure, Fault};
 use crate::session::{Conversation, Jti, Owner};
 use crate::snapshot::{Snapshot, Upstream};
@@ -53,21 +53,21 @@ pub enum Order {
 }
 
 /// A call that is in flight, for cancelling it.
-pub struct InFlight {
+pub(super) struct InFlight {
     jti: Jti,
     id: Bytes,
     pool: Rc<Pool>,
 }
 
 /// Keeps a call findable until it is dropped.
-pub struct Guard {
+pub(super) struct Guard {
     worker: Rc<Worker>,
     number: u64,
 }
 
 impl Guard {
     /// Makes a call findable.
-    pub fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<Pool>) -> Self {
+    pub(super) fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<Pool>) -> Self {
         worker.upstreams.calls.borrow_mut().insert(number, InFlight { jti, id, pool });
         Self { worker: Rc::clone(worker), number }
     }
@@ -109,14 +109,14 @@ impl Upstreams {
 }
 
 /// Tells the upstream that nobody waits for a call any more.
-pub fn cancel(worker: &Rc<Worker>, translation: &Translation) {
+pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation) {
     if let Side::Legacy { number, session, .. } = &translation.side {
         post(worker, &translation.upstream, session.headers.clone(), cancelled(*number));
     }
 }
 
 /// The same, for a call that has no answer yet.
-pub fn cancel_number(pool: &Rc<Pool>, number: u64) {
+pub(super) fn cancel_number(pool: &Rc<Pool>, number: u64) {
     notify(Rc::clone(pool), cancelled(number));
 }
 
@@ -125,7 +125,7 @@ fn cancelled(number: u64) -> Bytes {
 }
 
 /// Answers an upstream's ping.
-pub fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
+pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
     if let Side::Legacy { session, .. } = &translation.side {
         let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
         post(worker, &translation.upstream, session.headers.clone(), body.into());
@@ -152,7 +152,12 @@ fn post(worker: &Rc<Worker>, upstream: &Arc<Upstream>, headers: HeaderMap, body:
     });
 }
 
-async fn deliver(worker: &Rc<Worker>, upstream: &Upstream, headers: HeaderMap, body: Bytes) -> Result<(), Fault> {
+async fn deliver(
+    worker: &Rc<Worker>,
+    upstream: &Upstream,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(), Fault> {
     let endpoint = worker.upstreams.endpoint(upstream)?;
     let reply = endpoint.send(&Verb::POST, headers, body, Repeat::Unsafe, upstream.request_timeout).await?;
     let status = reply.status;

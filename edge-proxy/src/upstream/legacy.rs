@@ -35,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Which clients may share a session with an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SessionKey {
+pub(super) struct SessionKey {
     /// URL and credential.
     pub connection: u64,
     /// What the clients declared.
@@ -45,7 +45,7 @@ pub struct SessionKey {
 }
 
 /// The place of one session, which is opened when needed.
-pub struct Pool {
+pub(super) struct Pool {
     /// The upstream's connections.
     pub endpoint: Rc<Endpoint>,
     upstream: Arc<Upstream>,
@@ -59,7 +59,7 @@ pub struct Pool {
 }
 
 /// A session that is open.
-pub struct Open {
+pub(super) struct Open {
     /// What every request in it carries.
     pub headers: HeaderMap,
     _counted: Entered,
@@ -72,7 +72,7 @@ impl Open {
 }
 
 /// Makes a call in a shared session.
-pub async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<Answer, Missed> {
+pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<Answer, Missed> {
     let worker = Rc::clone(call.worker);
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let pool = worker.upstreams.pool(&upstream, key(&upstream, conversation))?;
@@ -102,7 +102,7 @@ pub async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<Ans
 }
 
 /// The session that a conversation's calls share.
-pub fn key(upstream: &Upstream, conversation: &Conversation) -> SessionKey {
+pub(super) fn key(upstream: &Upstream, conversation: &Conversation) -> SessionKey {
     SessionKey {
         connection: upstream.connection_key,
         capabilities: conversation.capabilities,
@@ -128,7 +128,12 @@ fn outgoing(call: &Call<'_>, number: u64) -> Bytes {
 }
 
 impl Pool {
-    pub(super) fn new(endpoint: Rc<Endpoint>, upstream: Arc<Upstream>, key: SessionKey, gauge: Gauge) -> Self {
+    pub(super) fn new(
+        endpoint: Rc<Endpoint>,
+        upstream: Arc<Upstream>,
+        key: SessionKey,
+        gauge: Gauge,
+    ) -> Self {
         Self {
             endpoint,
             upstream,
@@ -159,13 +164,15 @@ impl Pool {
     }
 
     /// Sends anything in a session.
-    pub async fn post(&self, open: &Open, body: Bytes, repeat: Repeat) -> Result<Reply, Fault> {
+    pub(super) async fn post(&self, open: &Open, body: Bytes, repeat: Repeat) -> Result<Reply, Fault> {
         self.used.set(Instant::now());
-        self.endpoint.send(&Verb::POST, open.headers.clone(), body, repeat, self.upstream.request_timeout).await
+        self.endpoint
+            .send(&Verb::POST, open.headers.clone(), body, repeat, self.upstream.request_timeout)
+            .await
     }
 
     /// The session, if it is open.
-    pub fn current(&self) -> Option<Rc<Open>> {
+    pub(super) fn current(&self) -> Option<Rc<Open>> {
         self.open.borrow().clone()
     }
 
@@ -193,7 +200,8 @@ impl Pool {
         );
         let headers = self.endpoint.headers.clone();
         let timeout = self.upstream.request_timeout;
-        let reply = self.endpoint.send(&Verb::POST, headers.clone(), body.into(), Repeat::Safe, timeout).await?;
+        let reply =
+            self.endpoint.send(&Verb::POST, headers.clone(), body.into(), Repeat::Safe, timeout).await?;
         let id = reply.headers.get(SESSION_ID).cloned();
         let revision = negotiated(&response(reply).await?)?;
         let mut headers = headers;
@@ -216,7 +224,7 @@ impl Pool {
     }
 
     /// Asks for log messages from a level on, now and whenever the session is opened anew.
-    pub async fn set_level(&self, level: Bytes) {
+    pub(super) async fn set_level(&self, level: Bytes) {
         *self.level.borrow_mut() = Some(level.clone());
         if let Some(open) = self.current() {
             self.post_level(&open, &level).await;
@@ -224,12 +232,15 @@ impl Pool {
     }
 
     async fn post_level(&self, open: &Open, level: &Bytes) {
-        let mut body = br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#.to_vec();
+        let mut body =
+            br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#.to_vec();
         body.extend_from_slice(level);
         body.extend_from_slice(b"}}");
         match self.post(open, body.into(), Repeat::Safe).await {
             Ok(reply) => drop(response(reply).await),
-            Err(fault) => tracing::debug!(upstream = %self.upstream.id, %fault, "the log level could not be set"),
+            Err(fault) => {
+                tracing::debug!(upstream = %self.upstream.id, %fault, "the log level could not be set")
+            }
         }
     }
 
@@ -241,14 +252,15 @@ impl Pool {
     }
 
     /// Whether nobody came for so long.
-    pub fn is_unused(self: &Rc<Self>, idle: Duration) -> bool {
+    pub(super) fn is_unused(self: &Rc<Self>, idle: Duration) -> bool {
         Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle
     }
 
     /// Ends the session, if it is open.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         let Some(open) = self.open.borrow_mut().take().filter(|open| open.has_id()) else { return };
-        let goodbye = self.endpoint.send(&Verb::DELETE, open.headers.clone(), Bytes::new(), Repeat::Safe, FAREWELL);
+        let goodbye =
+            self.endpoint.send(&Verb::DELETE, open.headers.clone(), Bytes::new(), Repeat::Safe, FAREWELL);
         // An upstream may refuse to end sessions, or be gone.
         if let Err(fault) = goodbye.await {
             tracing::debug!(upstream = %self.upstream.id, %fault, "a session could not be ended");
@@ -280,7 +292,8 @@ fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
     }
     let [version] = json::members(envelope.result.unwrap_or("{}"), ["protocolVersion"]).unwrap_or_default();
     let version = version.and_then(|version| json::string(version).ok());
-    let revision = version.as_deref().and_then(Revision::parse).filter(|revision| revision.era() == Era::Legacy);
+    let revision =
+        version.as_deref().and_then(Revision::parse).filter(|revision| revision.era() == Era::Legacy);
     revision.ok_or_else(|| session("initialize answered without a revision that is known".to_owned()))
 }
 
@@ -296,7 +309,8 @@ async fn response(mut reply: Reply) -> Result<Bytes, Fault> {
     while let Some(chunk) = reply.chunk().await? {
         decoder.push(chunk);
         while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-            let answers = Envelope::parse(&event.data).is_ok_and(|envelope| envelope.kind() == Kind::Response);
+            let answers =
+                Envelope::parse(&event.data).is_ok_and(|envelope| envelope.kind() == Kind::Response);
             if answers {
                 return Ok(event.data);
             }

@@ -21,7 +21,7 @@ use crate::error::Failure;
 use crate::session::{Owner, Session};
 
 /// Makes a call on a channel of its own. When it is dropped the connection closes, which cancels it.
-pub async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
+pub(super) async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
     let mut account = call.account.take();
     let answered = exchange(&call, &mut account).await;
     settle(answered, &mut account)
@@ -58,14 +58,18 @@ fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure
     }
     for (name, value) in call.headers {
         let name_text = name.as_str();
-        if name_text.starts_with(PARAM_PREFIX) || matches!(name_text, meta::TRACEPARENT | meta::TRACESTATE | meta::BAGGAGE) {
+        if name_text.starts_with(PARAM_PREFIX)
+            || matches!(name_text, meta::TRACEPARENT | meta::TRACESTATE | meta::BAGGAGE)
+        {
             headers.append(name, value.clone());
         }
     }
     let mirrored = &call.permit.entry().tool.mirrored;
     if !mirrored.is_empty() {
         let arguments = call.message.params.arguments.unwrap_or("{}");
-        for (name, value) in header::mirror(arguments, mirrored).map_err(|error| Failure::Header(error.to_string()))? {
+        for (name, value) in
+            header::mirror(arguments, mirrored).map_err(|error| Failure::Header(error.to_string()))?
+        {
             headers.insert(name, value);
         }
     }
@@ -83,7 +87,9 @@ fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
         let owner = Owner { server: &call.server.uid, token: &call.token.uid };
         let text = json::string(raw).unwrap_or_default();
         let state = state::open(call.trust, owner, call.method, &call.named.exposed, &text);
-        let state = state.ok_or_else(|| Failure::params("params.requestState is not one that was given for this call, or is too old"))?;
+        let state = state.ok_or_else(|| {
+            Failure::params("params.requestState is not one that was given for this call, or is too old")
+        })?;
         edits = edits.replace(span(message.body, raw), state);
     }
     Ok(if edits.is_empty() { message.body.clone() } else { edits.apply(message.body) })

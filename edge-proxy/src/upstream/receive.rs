@@ -30,7 +30,7 @@ pub enum Answer {
 
 /// An answer of the upstream as one for the client. The account is settled with it, or handed
 /// to the stream.
-pub async fn receive(
+pub(super) async fn receive(
     worker: &Rc<Worker>,
     reply: Reply,
     mut translation: Translation,
@@ -67,7 +67,9 @@ fn not_an_answer(status: StatusCode) -> Fault {
         StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
             Fault::Malformed("it accepted a request without answering it".to_owned())
         }
-        status if status.is_success() => Fault::Malformed("the content type is neither JSON nor a stream".to_owned()),
+        status if status.is_success() => {
+            Fault::Malformed("the content type is neither JSON nor a stream".to_owned())
+        }
         status => Fault::Status(status.as_u16()),
     }
 }
@@ -82,7 +84,8 @@ fn modern_status(body: &[u8], status: StatusCode) -> StatusCode {
         return StatusCode::OK;
     }
     let envelope = Envelope::parse(body).ok();
-    let code = envelope.and_then(|envelope| envelope.error).and_then(|error| json::members(error, ["code"]).ok());
+    let code =
+        envelope.and_then(|envelope| envelope.error).and_then(|error| json::members(error, ["code"]).ok());
     let code = code.and_then(|[code]| code).and_then(|code| code.parse::<i64>().ok());
     if code == Some(codes::MISSING_CAPABILITY) { StatusCode::BAD_REQUEST } else { StatusCode::OK }
 }

@@ -12,7 +12,7 @@ use super::endpoint::Lease;
 use crate::error::Fault;
 
 /// An answer whose head has come. Dropping it before its end closes the connection.
-pub struct Reply {
+pub(super) struct Reply {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -26,7 +26,7 @@ pub struct Reply {
 
 /// What kind of body an answer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Media {
+pub(super) enum Media {
     /// One message.
     Json,
     /// A stream of messages.
@@ -38,11 +38,19 @@ pub enum Media {
 impl Reply {
     pub(super) fn new(response: Response<Incoming>, lease: Lease, timeout: Duration) -> Self {
         let (head, body) = response.into_parts();
-        Self { status: head.status, headers: head.headers, body, ahead: None, lease: Some(lease), timeout, last: Instant::now() }
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body,
+            ahead: None,
+            lease: Some(lease),
+            timeout,
+            last: Instant::now(),
+        }
     }
 
     /// What its `Content-Type` says.
-    pub fn media(&self) -> Media {
+    pub(super) fn media(&self) -> Media {
         let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = value.split_once(';').map_or(value, |(kind, _)| kind).trim();
         if kind.eq_ignore_ascii_case(mcp::header::JSON) {
@@ -55,7 +63,7 @@ impl Reply {
     }
 
     /// The next chunk, or `None` at the end. What was waited is kept when the future is dropped and made anew.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         if let Some(ahead) = self.ahead.take() {
             return Ok(Some(ahead));
         }
@@ -81,14 +89,14 @@ impl Reply {
     }
 
     /// The whole body, which can be read again afterwards.
-    pub async fn read_ahead(&mut self, limit: usize) -> Result<Bytes, Fault> {
+    pub(super) async fn read_ahead(&mut self, limit: usize) -> Result<Bytes, Fault> {
         let body = self.read(limit).await?;
         self.ahead = Some(body.clone());
         Ok(body)
     }
 
     /// The whole body.
-    pub async fn collect(mut self, limit: usize) -> Result<Bytes, Fault> {
+    pub(super) async fn collect(mut self, limit: usize) -> Result<Bytes, Fault> {
         self.read(limit).await
     }
 

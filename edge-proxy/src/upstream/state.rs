@@ -13,14 +13,26 @@ use crate::snapshot::Trust;
 const LIFETIME: u64 = 3_600;
 
 /// What the client is given in the place of `state`, raw JSON.
-pub fn seal(trust: &Trust, owner: Owner<'_>, method: Method, exposed: &str, state: &str) -> Result<String, SealError> {
+pub(super) fn seal(
+    trust: &Trust,
+    owner: Owner<'_>,
+    method: Method,
+    exposed: &str,
+    state: &str,
+) -> Result<String, SealError> {
     let mut content = (now() + LIFETIME).to_be_bytes().to_vec();
     content.extend_from_slice(state.as_bytes());
     seal::seal(trust, binding(owner, &[method.as_str(), exposed]), &content)
 }
 
 /// The upstream's own state, raw JSON.
-pub fn open(trust: &Trust, owner: Owner<'_>, method: Method, exposed: &str, text: &str) -> Option<String> {
+pub(super) fn open(
+    trust: &Trust,
+    owner: Owner<'_>,
+    method: Method,
+    exposed: &str,
+    text: &str,
+) -> Option<String> {
     let content = seal::open(trust, binding(owner, &[method.as_str(), exposed]), text)?;
     let (expires, state) = content.split_first_chunk::<8>()?;
     (now() < u64::from_be_bytes(*expires)).then_some(())?;

@@ -25,7 +25,7 @@ use crate::usage::Outcome;
 const MAX_OPEN: usize = 256;
 
 /// What a call's messages are on the client's side and on the upstream's.
-pub struct Translation {
+pub(super) struct Translation {
     /// What handles are sealed with.
     pub trust: Arc<Trust>,
     /// The virtual server.
@@ -45,7 +45,7 @@ pub struct Translation {
 }
 
 /// What only one of the eras has.
-pub enum Side {
+pub(super) enum Side {
     /// A shared session.
     Legacy {
         /// The session.
@@ -66,7 +66,7 @@ pub enum Side {
 
 /// What to do with a message of an upstream.
 #[derive(Debug)]
-pub enum Turn {
+pub(super) enum Turn {
     /// It is the answer.
     Last(Bytes, Outcome),
     /// It goes to the client.
@@ -79,7 +79,7 @@ pub enum Turn {
 
 impl Translation {
     /// What to do with `message`.
-    pub fn turn(&mut self, message: Bytes) -> Result<Turn, Fault> {
+    pub(super) fn turn(&mut self, message: Bytes) -> Result<Turn, Fault> {
         let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
         match envelope.kind() {
             Kind::Response => self.response(&message, &envelope),
@@ -89,7 +89,7 @@ impl Translation {
     }
 
     /// The owner of what is sealed on the way.
-    pub fn owner(&self) -> Owner<'_> {
+    pub(super) fn owner(&self) -> Owner<'_> {
         Owner { server: &self.server.uid, token: &self.token.uid }
     }
 
@@ -121,12 +121,14 @@ impl Translation {
         }
         let outcome = outcome_of(code);
         match envelope.id {
-            Some(id) if self.is_ours(id) => {
-                Ok(Turn::Last(apply(Splice::new().replace(span(message, id), self.id.clone()), message), outcome))
-            }
+            Some(id) if self.is_ours(id) => Ok(Turn::Last(
+                apply(Splice::new().replace(span(message, id), self.id.clone()), message),
+                outcome,
+            )),
             Some(_) => Err(Fault::Malformed("an error with the id of no request".to_owned())),
             None => {
-                let parts: [&[u8]; 5] = [br#"{"jsonrpc":"2.0","id":"#, &self.id, br#","error":"#, error.as_bytes(), b"}"];
+                let parts: [&[u8]; 5] =
+                    [br#"{"jsonrpc":"2.0","id":"#, &self.id, br#","error":"#, error.as_bytes(), b"}"];
                 Ok(Turn::Last(parts.concat().into(), outcome))
             }
         }
@@ -139,7 +141,12 @@ impl Translation {
         }
     }
 
-    fn edit_result<'a>(&self, mut edits: Splice<'a>, message: &Bytes, result: &'a str) -> Result<Splice<'a>, Fault> {
+    fn edit_result<'a>(
+        &self,
+        mut edits: Splice<'a>,
+        message: &Bytes,
+        result: &'a str,
+    ) -> Result<Splice<'a>, Fault> {
         let malformed = |error: json::JsonError| Fault::Malformed(error.to_string());
         if self.method == Method::ResourcesRead && !self.uri_prefix.is_empty() {
             edits = prefix_uris(edits, message, result, &self.uri_prefix).map_err(malformed)?;
@@ -227,7 +234,11 @@ fn prefix_uris<'a>(
     let Some(contents) = contents.filter(|contents| contents.starts_with('[')) else { return Ok(edits) };
     let mut edits = Some(edits);
     json::each_element::<json::JsonError>(contents, |content| {
-        if let Some(uri) = content.starts_with('{').then(|| json::members(content, ["uri"])).transpose()?.and_then(|[uri]| uri)
+        if let Some(uri) = content
+            .starts_with('{')
+            .then(|| json::members(content, ["uri"]))
+            .transpose()?
+            .and_then(|[uri]| uri)
             && uri.starts_with('"')
         {
             let quoted = json::quote(prefix);

@@ -11,8 +11,8 @@ use tonic::Streaming;
 use trunkline::telemetry::v1::usage_service_client::UsageServiceClient;
 use trunkline::telemetry::v1::{ReportUsageRequest, ReportUsageResponse};
 
-use super::backlog::Backlog;
 use super::Counts;
+use super::backlog::Backlog;
 use crate::observe::Metrics;
 use crate::snapshot::client::Link;
 use crate::{clock, files};
@@ -149,7 +149,8 @@ async fn send(
     };
     loop {
         let answer = stream.acknowledged.message().await?;
-        let answer = answer.ok_or_else(|| tonic::Status::unavailable("the control plane ended the stream"))?;
+        let answer =
+            answer.ok_or_else(|| tonic::Status::unavailable("the control plane ended the stream"))?;
         if answer.acked_sequence >= sequence {
             return Ok(());
         }
@@ -174,7 +175,9 @@ fn keep(backlog: &mut Backlog, path: &std::path::Path) {
     let left = backlog.freeze(clock::now());
     let kept = if left.is_empty() { files::remove(path) } else { files::write(path, &left) };
     match kept {
-        Ok(()) if !left.is_empty() => tracing::info!(records = backlog.len(), "usage was kept for the next start"),
+        Ok(()) if !left.is_empty() => {
+            tracing::info!(records = backlog.len(), "usage was kept for the next start")
+        }
         Ok(()) => {}
         Err(error) => tracing::error!(path = %path.display(), %error, "usage could not be kept"),
     }

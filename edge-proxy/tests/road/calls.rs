@@ -2,7 +2,8 @@
 
 use crate::support::{Edge, META, Upstream, events, json, modern};
 
-const ODD: &str = r#"{"z" : 123456789012345678901234567890.5e-3,"a":[ 1,2 ],"é\u00e9":null, "future":{"x":true}}"#;
+const ODD: &str =
+    r#"{"z" : 123456789012345678901234567890.5e-3,"a":[ 1,2 ],"é\u00e9":null, "future":{"x":true}}"#;
 
 /// An upstream that answers with its params and what else a future revision may say.
 async fn echoing() -> Upstream {
@@ -21,12 +22,16 @@ async fn a_legacy_call_changes_only_name_and_ids() {
     let session = edge.session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-11-25")];
     let call = |name: &str, id: &str| {
-        format!(r#" {{"params":{{"name":"{name}","arguments":{ODD},"more":[1]}},"method":"tools/call","id":{id},"jsonrpc":"2.0","y":0}}"#)
+        format!(
+            r#" {{"params":{{"name":"{name}","arguments":{ODD},"more":[1]}},"method":"tools/call","id":{id},"jsonrpc":"2.0","y":0}}"#
+        )
     };
     let reply = edge.post(&headers, &call("u_echo", r#""my id""#)).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), "application/json");
-    let expected = format!(r#"{{"result":{{"content":[],"structuredContent":{ODD},"vendor":2}}, "jsonrpc":"2.0","x":[],"id":"my id"}}"#);
+    let expected = format!(
+        r#"{{"result":{{"content":[],"structuredContent":{ODD},"vendor":2}}, "jsonrpc":"2.0","x":[],"id":"my id"}}"#
+    );
     assert_eq!(reply.body, expected);
     let sent = &upstream.calls("tools/call")[0];
     assert_eq!(sent.body, call("echo", &sent.id()));
@@ -39,17 +44,24 @@ async fn a_modern_call_changes_only_the_name() {
     let upstream = echoing().await;
     let edge = Edge::start(&upstream.url);
     let call = |name: &str| {
-        format!(r#"{{"jsonrpc":"2.0","params":{{"name":"{name}","arguments":{ODD},"more":[1],{META}}},"id":-7,"method":"tools/call"}}"#)
+        format!(
+            r#"{{"jsonrpc":"2.0","params":{{"name":"{name}","arguments":{ODD},"more":[1],{META}}},"id":-7,"method":"tools/call"}}"#
+        )
     };
     let mut headers = modern("tools/call", Some("u_echo"));
     headers.extend([("traceparent", "00-1-2-01"), ("mcp-param-x", "1"), ("cookie", "secret")]);
     let reply = edge.post(&headers, &call("u_echo")).await;
-    let expected = format!(r#"{{"result":{{"content":[],"structuredContent":{ODD},"vendor":2}}, "jsonrpc":"2.0","x":[],"id":-7}}"#);
+    let expected = format!(
+        r#"{{"result":{{"content":[],"structuredContent":{ODD},"vendor":2}}, "jsonrpc":"2.0","x":[],"id":-7}}"#
+    );
     assert_eq!((reply.status, reply.body), (200, expected));
     let sent = &upstream.requests()[0];
     assert_eq!(sent.body, call("echo"));
     let header = |name: &str| sent.header(name).to_owned();
-    assert_eq!([header("mcp-method"), header("mcp-name"), header("traceparent"), header("mcp-param-x")], ["tools/call", "echo", "00-1-2-01", "1"]);
+    assert_eq!(
+        [header("mcp-method"), header("mcp-name"), header("traceparent"), header("mcp-param-x")],
+        ["tools/call", "echo", "00-1-2-01", "1"]
+    );
     assert_eq!(header("cookie"), "");
 }
 
@@ -93,7 +105,9 @@ async fn resources_are_read_under_their_exposed_uris() {
     .await;
     let edge = Edge::start(&upstream.url);
     for uri in ["file:///r", "file:///t/1"] {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{{"uri":"u+{uri}",{META}}}}}"#);
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{{"uri":"u+{uri}",{META}}}}}"#
+        );
         let exposed = format!("u+{uri}");
         let reply = edge.post(&modern("resources/read", Some(&exposed)), &body).await;
         let expected = format!(
@@ -101,13 +115,17 @@ async fn resources_are_read_under_their_exposed_uris() {
         );
         assert_eq!((reply.status, reply.body), (200, expected));
     }
-    let names: Vec<String> = upstream.requests().iter().map(|sent| sent.header("mcp-name").to_owned()).collect();
+    let names: Vec<String> =
+        upstream.requests().iter().map(|sent| sent.header("mcp-name").to_owned()).collect();
     assert_eq!(names, ["file:///r", "file:///t/1"]);
 }
 
 #[tokio::test]
 async fn prompts_and_completions_lead_to_what_they_name() {
-    let upstream = Upstream::start(|request| json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))).await;
+    let upstream = Upstream::start(|request| {
+        json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))
+    })
+    .await;
     let edge = Edge::start(&upstream.url);
     let session = edge.session("2025-11-25", "{}").await;
     for (body, path, expected) in [
@@ -133,7 +151,10 @@ async fn prompts_and_completions_lead_to_what_they_name() {
 #[tokio::test]
 async fn errors_of_the_upstream_arrive_as_it_wrote_them() {
     let upstream = Upstream::start(|request| {
-        json(&format!(r#"{{"jsonrpc":"2.0","error":{{"code":-32042,"message":"m","data":{{"k":[1]}},"x":1}},"id":{}}}"#, request.id()))
+        json(&format!(
+            r#"{{"jsonrpc":"2.0","error":{{"code":-32042,"message":"m","data":{{"k":[1]}},"x":1}},"id":{}}}"#,
+            request.id()
+        ))
     })
     .await;
     let edge = Edge::start(&upstream.url);

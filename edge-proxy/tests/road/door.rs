@@ -28,9 +28,14 @@ async fn bearers_are_asked_for_and_checked() {
     for bearer in [forged, other, expired, foreign, unknown, String::new(), "x".into()] {
         let request = edge.bare("POST", "dev", LIST).header("authorization", format!("Bearer {bearer}"));
         let reply = Reply::of(request).await;
-        assert_eq!((reply.status, reply.header("www-authenticate")), (401, r#"Bearer error="invalid_token""#), "{bearer}");
+        assert_eq!(
+            (reply.status, reply.header("www-authenticate")),
+            (401, r#"Bearer error="invalid_token""#),
+            "{bearer}"
+        );
     }
-    let query = reqwest::Client::new().post(format!("{}?access_token={}", edge.url("dev"), edge.keys.bearer("all")));
+    let query =
+        reqwest::Client::new().post(format!("{}?access_token={}", edge.url("dev"), edge.keys.bearer("all")));
     assert_eq!(Reply::of(query.header("content-type", "application/json").body(LIST)).await.status, 401);
 }
 
@@ -79,7 +84,10 @@ async fn foreign_names_are_turned_away() {
     assert_eq!(Reply::of(with("host", "evil.com")).await.status, 403);
     assert_eq!(Reply::of(with("origin", "http://evil.com")).await.status, 403);
     let allowed = Reply::of(with("origin", "http://localhost:6274")).await;
-    assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (400, "http://localhost:6274"));
+    assert_eq!(
+        (allowed.status, allowed.header("access-control-allow-origin")),
+        (400, "http://localhost:6274")
+    );
     let preflight = edge.bare("OPTIONS", "dev", "").header("origin", "http://localhost:6274");
     let preflight = Reply::of(preflight.header("access-control-request-headers", "mcp-param-x")).await;
     assert_eq!((preflight.status, preflight.header("access-control-allow-headers")), (204, "mcp-param-x"));
@@ -110,7 +118,11 @@ async fn methods_types_and_bodies_are_told_apart() {
 
 #[tokio::test]
 async fn heads_and_slow_bodies_are_bounded() {
-    let limits = Limits { body_timeout: Duration::from_millis(300), header_timeout: Duration::from_millis(800), ..Limits::default() };
+    let limits = Limits {
+        body_timeout: Duration::from_millis(300),
+        header_timeout: Duration::from_millis(800),
+        ..Limits::default()
+    };
     let edge = Edge::limited("http://127.0.0.1:9/", limits);
     let head = format!(
         "POST /servers/dev/mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer {}\r\n",

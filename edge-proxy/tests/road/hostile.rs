@@ -33,7 +33,8 @@ fn http(kind: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 async fn call(edge: &Edge) -> crate::support::Reply {
-    let body = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);
+    let body =
+        format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);
     edge.post(&modern("tools/call", Some("u_echo")), &body).await
 }
 
@@ -52,19 +53,47 @@ async fn each_lie_has_its_error() {
         ("bad utf-8", http(json, &length(4), b"\"\xff\"}"), true, -31105, "upstream_malformed"),
         ("not json", http(json, &length(5), b"hello"), true, -31105, "upstream_malformed"),
         ("html", http("text/html", &length(5), b"hello"), true, -31105, "upstream_malformed"),
-        ("other id", http(json, &length(36), br#"{"jsonrpc":"2.0","id":4,"result":{}}"#), true, -31105, "upstream_malformed"),
-        ("status", b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n".to_vec(), true, -31104, "upstream_status"),
-        ("accepts", b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec(), true, -31105, "upstream_malformed"),
+        (
+            "other id",
+            http(json, &length(36), br#"{"jsonrpc":"2.0","id":4,"result":{}}"#),
+            true,
+            -31105,
+            "upstream_malformed",
+        ),
+        (
+            "status",
+            b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            true,
+            -31104,
+            "upstream_status",
+        ),
+        (
+            "accepts",
+            b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            true,
+            -31105,
+            "upstream_malformed",
+        ),
         ("empty stream", http(stream, "", b""), false, -31103, "upstream_interrupted"),
         ("large", http(json, &length(20_000), &[b' '; 20_000]), true, -31106, "upstream_answer_too_large"),
-        ("large event", http(stream, "", &[b"data: ".as_slice(), &[b'x'; 20_000]].concat()), true, -31106, "upstream_answer_too_large"),
+        (
+            "large event",
+            http(stream, "", &[b"data: ".as_slice(), &[b'x'; 20_000]].concat()),
+            true,
+            -31106,
+            "upstream_answer_too_large",
+        ),
     ] {
         let limits = Limits { max_answer_bytes: 10_000, max_event_bytes: 10_000, ..Limits::default() };
         let edge = Edge::limited(&raw(answer, hold).await, limits);
         let begun = Instant::now();
         let reply = call(&edge).await;
         assert_eq!((reply.status, reply.error_code()), (200, code), "{what}: {}", reply.body);
-        assert!(reply.body.contains(&format!(r#""data":{{"reason":"{reason}","upstream":"u"}}"#)), "{what}: {}", reply.body);
+        assert!(
+            reply.body.contains(&format!(r#""data":{{"reason":"{reason}","upstream":"u"}}"#)),
+            "{what}: {}",
+            reply.body
+        );
         assert!(begun.elapsed() < Duration::from_secs(5), "{what}");
     }
 }
@@ -93,6 +122,7 @@ async fn a_stalled_upstream_leaves_the_others_alone() {
     let refused = stalled.iter().filter(|reply| reply.status == 503).count();
     assert_eq!(refused, 2);
     let session = edge.session("2025-11-25", "{}").await;
-    let list = edge.post(&[("mcp-session-id", &session)], r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await;
+    let list =
+        edge.post(&[("mcp-session-id", &session)], r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await;
     assert_eq!(list.status, 200);
 }

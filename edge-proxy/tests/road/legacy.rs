@@ -14,8 +14,12 @@ fn ok(request: &crate::support::Recorded) -> axum::response::Response {
 async fn initialize_is_answered_from_the_snapshot() {
     let upstream = Upstream::start(ok).await;
     let edge = Edge::start(&upstream.url);
-    for (asked, answered) in [("2025-03-26", "2025-03-26"), ("2026-07-28", "2025-11-25"), ("1999-01-01", "2025-11-25")] {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":"a","method":"initialize","params":{{"protocolVersion":"{asked}","capabilities":{{}}}}}}"#);
+    for (asked, answered) in
+        [("2025-03-26", "2025-03-26"), ("2026-07-28", "2025-11-25"), ("1999-01-01", "2025-11-25")]
+    {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":"a","method":"initialize","params":{{"protocolVersion":"{asked}","capabilities":{{}}}}}}"#
+        );
         let reply = edge.post(&[], &body).await;
         let version = env!("CARGO_PKG_VERSION");
         let expected = format!(
@@ -32,16 +36,22 @@ async fn a_session_is_its_owners_alone_and_ends_when_told() {
     let upstream = Upstream::start(ok).await;
     let edge = Edge::start(&upstream.url);
     let session = edge.session("2025-11-25", "{}").await;
-    let initialized = edge.post(&[("mcp-session-id", &session)], r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
+    let initialized = edge
+        .post(&[("mcp-session-id", &session)], r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+        .await;
     assert_eq!((initialized.status, initialized.body.as_str()), (202, ""));
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-    assert_eq!(edge.post(&[("mcp-session-id", &session)], ping).await.body, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    assert_eq!(
+        edge.post(&[("mcp-session-id", &session)], ping).await.body,
+        r#"{"jsonrpc":"2.0","id":1,"result":{}}"#
+    );
     assert_eq!(edge.post(&[], ping).await.status, 400);
     assert_eq!(edge.post(&[("mcp-session-id", "nonsense")], ping).await.status, 404);
     let wrong = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2020-01-01")];
     assert_eq!(edge.post(&wrong, ping).await.status, 400);
     let other = format!("Bearer {}", edge.keys.bearer("some"));
-    let stolen = edge.bare("POST", "dev", ping).header("authorization", other).header("mcp-session-id", &session);
+    let stolen =
+        edge.bare("POST", "dev", ping).header("authorization", other).header("mcp-session-id", &session);
     assert_eq!(Reply::of(stolen).await.status, 404);
     assert_eq!(Reply::of(edge.request("DELETE", &[("mcp-session-id", &session)], "")).await.status, 200);
     // Several times, because each connection may meet the other worker.
@@ -58,7 +68,10 @@ async fn clients_share_an_upstream_session_only_when_they_declare_the_same() {
     let calls = async |capabilities: &str| {
         let session = edge.session("2025-11-25", capabilities).await;
         for _ in 0..3 {
-            assert_eq!(edge.post(&[("mcp-session-id", &session)], CALL).await.body, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+            assert_eq!(
+                edge.post(&[("mcp-session-id", &session)], CALL).await.body,
+                r#"{"jsonrpc":"2.0","id":1,"result":{}}"#
+            );
         }
     };
     for capabilities in ["{}", "{}", r#"{"sampling":{}}"#] {
@@ -67,12 +80,14 @@ async fn clients_share_an_upstream_session_only_when_they_declare_the_same() {
     let opened = upstream.calls("initialize");
     // Each of two workers holds its own.
     assert!((2..=4).contains(&opened.len()), "{}", opened.len());
-    let mut declared: Vec<String> = opened.iter().map(|sent| sent.json()["params"]["capabilities"].to_string()).collect();
+    let mut declared: Vec<String> =
+        opened.iter().map(|sent| sent.json()["params"]["capabilities"].to_string()).collect();
     declared.sort();
     declared.dedup();
     assert_eq!(declared, [r#"{"sampling":{}}"#, "{}"]);
     let calls = upstream.calls("tools/call");
-    let mut ids: Vec<(String, String)> = calls.iter().map(|sent| (sent.header("mcp-session-id").to_owned(), sent.id())).collect();
+    let mut ids: Vec<(String, String)> =
+        calls.iter().map(|sent| (sent.header("mcp-session-id").to_owned(), sent.id())).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 9, "ids repeat within a session");
@@ -80,7 +95,13 @@ async fn clients_share_an_upstream_session_only_when_they_declare_the_same() {
 
 #[tokio::test]
 async fn a_session_that_the_upstream_forgot_is_opened_anew_unnoticed() {
-    for (forgetting, text) in [(404, "gone"), (400, r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#)] {
+    for (forgetting, text) in [
+        (404, "gone"),
+        (
+            400,
+            r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#,
+        ),
+    ] {
         let upstream = Upstream::start(move |request| {
             let first = matches!(request.header("mcp-session-id"), "up-0" | "up-1");
             if first { status(forgetting, text) } else { ok(request) }
@@ -89,8 +110,14 @@ async fn a_session_that_the_upstream_forgot_is_opened_anew_unnoticed() {
         let edge = Edge::start(&upstream.url);
         let session = edge.session("2025-11-25", "{}").await;
         // The first two sessions are forgotten at once, the third is not.
-        let replies = [edge.post(&[("mcp-session-id", &session)], CALL).await, edge.post(&[("mcp-session-id", &session)], CALL).await];
-        assert!(replies.iter().any(|reply| reply.body == r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), "{replies:?}");
+        let replies = [
+            edge.post(&[("mcp-session-id", &session)], CALL).await,
+            edge.post(&[("mcp-session-id", &session)], CALL).await,
+        ];
+        assert!(
+            replies.iter().any(|reply| reply.body == r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
+            "{replies:?}"
+        );
     }
 }
 
@@ -113,9 +140,19 @@ async fn a_question_reaches_the_client_and_its_answer_the_upstream() {
     assert_eq!((messages.len(), messages[1].as_str()), (2, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#));
     let question: serde_json::Value = serde_json::from_str(&messages[0]).unwrap();
     let id = question["id"].as_str().unwrap();
-    assert_eq!(messages[0], format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"elicitation/create","params":{{"message":"?"}}}}"#));
+    assert_eq!(
+        messages[0],
+        format!(
+            r#"{{"jsonrpc":"2.0","id":"{id}","method":"elicitation/create","params":{{"message":"?"}}}}"#
+        )
+    );
     // Any edge can lead it back: here one that never saw the question.
-    let answered = edge.post(&headers, &format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{{"action":"accept","x":1e400}}}}"#)).await;
+    let answered = edge
+        .post(
+            &headers,
+            &format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{{"action":"accept","x":1e400}}}}"#),
+        )
+        .await;
     assert_eq!((answered.status, answered.body.as_str()), (202, ""));
     let delivered = upstream.requests().pop().unwrap();
     assert_eq!(delivered.body, r#"{"jsonrpc":"2.0","id":"up q","result":{"action":"accept","x":1e400}}"#);
@@ -136,15 +173,23 @@ async fn cancelling_reaches_the_upstream_under_its_own_id() {
     .await;
     let edge = Edge::start(&upstream.url);
     let session = edge.session("2025-11-25", "{}").await;
-    let call = edge.request("POST", &[("mcp-session-id", &session)], CALL).timeout(Duration::from_millis(700));
+    let call =
+        edge.request("POST", &[("mcp-session-id", &session)], CALL).timeout(Duration::from_millis(700));
     let hung_up = tokio::spawn(async move { call.send().await.is_err() });
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let notification = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"r","requestId":1}}"#;
+    let notification =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"r","requestId":1}}"#;
     assert_eq!(edge.post(&[("mcp-session-id", &session)], notification).await.status, 202);
     assert!(hung_up.await.unwrap());
     let id = upstream.calls("tools/call")[0].id();
-    let sent: Vec<String> = upstream.calls("notifications/cancelled").into_iter().map(|sent| sent.body).collect();
-    assert_eq!(sent, [format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"reason":"r","requestId":{id}}}}}"#)]);
+    let sent: Vec<String> =
+        upstream.calls("notifications/cancelled").into_iter().map(|sent| sent.body).collect();
+    assert_eq!(
+        sent,
+        [format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"reason":"r","requestId":{id}}}}}"#
+        )]
+    );
 }
 
 #[tokio::test]
@@ -153,7 +198,9 @@ async fn a_level_is_set_where_calls_are_made() {
     let edge = Edge::start(&upstream.url);
     let session = edge.session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str())];
-    let level = |level: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{{"level":"{level}"}}}}"#);
+    let level = |level: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{{"level":"{level}"}}}}"#)
+    };
     assert_eq!(edge.post(&headers, &level("loud")).await.error_code(), -32602);
     assert_eq!(edge.post(&headers, &level("debug")).await.body, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -165,7 +212,9 @@ async fn a_level_is_set_where_calls_are_made() {
 async fn a_batch_is_for_the_revision_that_has_them() {
     let upstream = Upstream::start(ok).await;
     let edge = Edge::start(&upstream.url);
-    let batch = format!(r#"[{CALL},{{"jsonrpc":"2.0","method":"notifications/initialized"}}, {{"jsonrpc":"2.0","id":"b","method":"ping"}},1]"#);
+    let batch = format!(
+        r#"[{CALL},{{"jsonrpc":"2.0","method":"notifications/initialized"}}, {{"jsonrpc":"2.0","id":"b","method":"ping"}},1]"#
+    );
     let session = edge.session("2025-03-26", "{}").await;
     let reply = edge.post(&[("mcp-session-id", &session)], &batch).await;
     let expected = r#"[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":"b","result":{}},{"jsonrpc":"2.0","error":{"code":-32600,"message":"a message must be an object"}}]"#;
@@ -181,7 +230,11 @@ async fn what_is_not_allowed_is_told_like_what_does_not_exist() {
     let edge = Edge::start(&upstream.url);
     let bearer = format!("Bearer {}", edge.keys.bearer("some"));
     let ask = |body: String, session: String| {
-        Reply::of(edge.bare("POST", "dev", &body).header("authorization", &bearer).header("mcp-session-id", session))
+        Reply::of(
+            edge.bare("POST", "dev", &body)
+                .header("authorization", &bearer)
+                .header("mcp-session-id", session),
+        )
     };
     let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}"#;
     let session = ask(initialize.to_owned(), String::new()).await.header("mcp-session-id").to_owned();
@@ -191,7 +244,9 @@ async fn what_is_not_allowed_is_told_like_what_does_not_exist() {
         ("resources/read", "uri", "u+file:///r", "u+file:///s"),
         ("resources/read", "uri", "u+file:///t/1", "u+file:///x/1"),
     ] {
-        let body = |name: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"{member}":"{name}"}}}}"#);
+        let body = |name: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"{member}":"{name}"}}}}"#)
+        };
         let denied = ask(body(there), session.clone()).await;
         let unknown = ask(body(not_there), session.clone()).await;
         assert_eq!((denied.status, unknown.status), (200, 200));

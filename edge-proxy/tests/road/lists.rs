@@ -12,7 +12,10 @@ async fn a_list_is_what_the_scope_shows() {
     let session = edge.session("2025-11-25", "{}").await;
     let body = r#"{"jsonrpc":"2.0","id":"x","method":"tools/list"}"#;
     let reply = edge.post(&[("mcp-session-id", &session)], body).await;
-    assert_eq!((reply.status, reply.body), (200, format!(r#"{{"jsonrpc":"2.0","id":"x","result":{{"tools":{TOOLS}}}}}"#)));
+    assert_eq!(
+        (reply.status, reply.body),
+        (200, format!(r#"{{"jsonrpc":"2.0","id":"x","result":{{"tools":{TOOLS}}}}}"#))
+    );
     let bearer = format!("Bearer {}", edge.keys.bearer("some"));
     let body = format!(r#"{{"jsonrpc":"2.0","id":"x","method":"tools/list","params":{{{META}}}}}"#);
     let mut request = edge.bare("POST", "dev", &body).header("authorization", bearer);
@@ -81,7 +84,10 @@ async fn the_other_lists_are_there_too() {
     let session = edge.session("2024-11-05", "{}").await;
     for (method, result) in [
         ("resources/list", r#"{"resources":[{"uri":"u+file:///r","name":"r"}]}"#),
-        ("resources/templates/list", r#"{"resourceTemplates":[{"uriTemplate":"u+file:///t/{id}","name":"t"}]}"#),
+        (
+            "resources/templates/list",
+            r#"{"resourceTemplates":[{"uriTemplate":"u+file:///t/{id}","name":"t"}]}"#,
+        ),
         ("prompts/list", r#"{"prompts":[{"name":"u_p"}]}"#),
     ] {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#);

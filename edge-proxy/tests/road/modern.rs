@@ -12,10 +12,16 @@ async fn requests_are_checked_in_order() {
     let version = ("mcp-protocol-version", "2026-07-28");
     let listing = ("mcp-method", "tools/list");
     let meta = |version: &str| {
-        format!(r#""_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}","io.modelcontextprotocol/clientCapabilities":{{}}}}"#)
+        format!(
+            r#""_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}","io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+        )
     };
     let initialize = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"initialize","params":{{{META}}}}}"#);
-    let call = |name: &str, more: &str| format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"{name}"{more},{META}}}}}"#);
+    let call = |name: &str, more: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"{name}"{more},{META}}}}}"#
+        )
+    };
     let named = |name| modern("tools/call", Some(name));
     let cases: Vec<(Vec<(&str, &str)>, String, (u16, i64))> = vec![
         (vec![version, listing], r#"{"jsonrpc":"2.0","id":3,"method":"tools/list"}"#.into(), (400, -32602)),
@@ -35,20 +41,35 @@ async fn requests_are_checked_in_order() {
     ];
     for (headers, body, (expected_status, code)) in cases {
         let reply = edge.post(&headers, &body).await;
-        assert_eq!((reply.status, reply.error_code()), (expected_status, code), "{headers:?} {body} {}", reply.body);
+        assert_eq!(
+            (reply.status, reply.error_code()),
+            (expected_status, code),
+            "{headers:?} {body} {}",
+            reply.body
+        );
         assert!(reply.body.contains(r#""id":3"#), "{}", reply.body);
     }
-    let unsupported = edge.post(&[("mcp-protocol-version", "2027-01-01"), listing], &list(&meta("2027-01-01"))).await;
-    assert!(unsupported.body.contains(r#""data":{"supported":["2026-07-28"],"requested":"2027-01-01"}"#), "{}", unsupported.body);
+    let unsupported =
+        edge.post(&[("mcp-protocol-version", "2027-01-01"), listing], &list(&meta("2027-01-01"))).await;
+    assert!(
+        unsupported.body.contains(r#""data":{"supported":["2026-07-28"],"requested":"2027-01-01"}"#),
+        "{}",
+        unsupported.body
+    );
 }
 
 #[tokio::test]
 async fn mirrored_arguments_are_checked_and_mirrored_again() {
-    let upstream = Upstream::start(|request| json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))).await;
+    let upstream = Upstream::start(|request| {
+        json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))
+    })
+    .await;
     let edge = Edge::start(&upstream.url);
     let mut headers = modern("tools/call", Some("u_region"));
     headers.push(("MCP-Param-Region", " eu "));
-    let body = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_region","arguments":{{"region":"eu"}},{META}}}}}"#);
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_region","arguments":{{"region":"eu"}},{META}}}}}"#
+    );
     let reply = edge.post(&headers, &body).await;
     assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"jsonrpc":"2.0","id":3,"result":{}}"#));
     let sent = &upstream.requests()[0];
@@ -77,12 +98,19 @@ async fn state_is_wrapped_and_comes_back_only_with_its_call() {
     .await;
     let edge = Edge::start(&upstream.url);
     let call = |name: &str, state: &str| {
-        format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"{name}"{state},{META}}}}}"#)
+        format!(
+            r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"{name}"{state},{META}}}}}"#
+        )
     };
     let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("u_echo", "")).await;
     let message: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     let state = message["result"]["requestState"].as_str().unwrap().to_owned();
-    assert_eq!(reply.body, format!(r#"{{"jsonrpc":"2.0","id":3,"result":{{"resultType":"input_required","requestState":"{state}","x":1}}}}"#));
+    assert_eq!(
+        reply.body,
+        format!(
+            r#"{{"jsonrpc":"2.0","id":3,"result":{{"resultType":"input_required","requestState":"{state}","x":1}}}}"#
+        )
+    );
     let with = format!(r#","requestState":"{state}","inputResponses":{{}}"#);
     edge.post(&modern("tools/call", Some("u_echo")), &call("u_echo", &with)).await;
     let sent = upstream.requests().pop().unwrap();
@@ -104,7 +132,8 @@ async fn a_missing_capability_keeps_its_status() {
     })
     .await;
     let edge = Edge::start(&upstream.url);
-    let body = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);
+    let body =
+        format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);
     let reply = edge.post(&modern("tools/call", Some("u_echo")), &body).await;
     assert_eq!((reply.status, reply.error_code()), (400, -32021));
 }
@@ -115,7 +144,8 @@ async fn an_upstream_of_the_other_era_is_named() {
     let mut edge = Edge::start(&upstream.url);
     edge.world.resources.upstreams[0].modern_versions.clear();
     edge.publish();
-    let body = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);
+    let body =
+        format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);
     let reply = edge.post(&modern("tools/call", Some("u_echo")), &body).await;
     assert_eq!((reply.status, reply.error_code()), (200, -31108));
     assert!(reply.body.contains(r#""data":{"reason":"upstream_era","upstream":"u"}"#), "{}", reply.body);

@@ -24,18 +24,25 @@ async fn until(response: &mut reqwest::Response, needle: &str) -> String {
 
 #[tokio::test]
 async fn the_get_stream_says_when_lists_change() {
-    let limits = Limits { keep_alive: Duration::from_millis(300), max_streams_per_token: 1, ..Limits::default() };
+    let limits =
+        Limits { keep_alive: Duration::from_millis(300), max_streams_per_token: 1, ..Limits::default() };
     let mut edge = Edge::limited("http://127.0.0.1:9/mcp", limits);
     let session = edge.session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str())];
     let mut stream = edge.request("GET", &headers, "").send().await.unwrap();
-    assert_eq!((stream.status().as_u16(), stream.headers()["content-type"].to_str().unwrap()), (200, "text/event-stream"));
+    assert_eq!(
+        (stream.status().as_u16(), stream.headers()["content-type"].to_str().unwrap()),
+        (200, "text/event-stream")
+    );
     assert_eq!(until(&mut stream, "\n\n").await, "id: 0\ndata:\n\n");
     until(&mut stream, ": keep-alive\n\n").await;
     edge.world.resources.servers[0].tools.pop();
     edge.publish();
     let seen = until(&mut stream, "list_changed").await;
-    assert!(seen.ends_with("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n"), "{seen}");
+    assert!(
+        seen.ends_with("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n"),
+        "{seen}"
+    );
     let second = Reply::of(edge.request("GET", &headers, "")).await;
     assert_eq!((second.status, second.header("retry-after")), (429, "1"));
     edge.world.resources.tokens[0].revoked = true;
@@ -65,19 +72,25 @@ async fn listening_is_acknowledged_first_and_ended_well() {
     let subscription = r#""_meta":{"io.modelcontextprotocol/subscriptionId":"s"}"#;
     assert_eq!(
         until(&mut stream, "\n\n").await,
-        format!("data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{\"notifications\":{{\"toolsListChanged\":true}},{subscription}}}}}\n\n")
+        format!(
+            "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{\"notifications\":{{\"toolsListChanged\":true}},{subscription}}}}}\n\n"
+        )
     );
     edge.world.resources.servers[0].prompts.pop();
     edge.world.resources.servers[0].tools.pop();
     edge.publish();
     assert_eq!(
         until(&mut stream, "\n\n").await,
-        format!("data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\",\"params\":{{{subscription}}}}}\n\n")
+        format!(
+            "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\",\"params\":{{{subscription}}}}}\n\n"
+        )
     );
     edge.drain();
     assert_eq!(
         until(&mut stream, "\n\n").await,
-        format!("data: {{\"jsonrpc\":\"2.0\",\"id\":\"s\",\"result\":{{\"resultType\":\"complete\",{subscription}}}}}\n\n")
+        format!(
+            "data: {{\"jsonrpc\":\"2.0\",\"id\":\"s\",\"result\":{{\"resultType\":\"complete\",{subscription}}}}}\n\n"
+        )
     );
     assert_eq!(stream.chunk().await.unwrap(), None);
 }

@@ -213,7 +213,8 @@ fn heard(response: &StreamResourcesResponse) -> Action {
 
 fn repeated_names<'a>(resources: &'a [VersionedResource], removed: &'a [String]) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
-    let names = resources.iter().map(|resource| resource.name.as_str()).chain(removed.iter().map(String::as_str));
+    let names =
+        resources.iter().map(|resource| resource.name.as_str()).chain(removed.iter().map(String::as_str));
     names.filter(|name| !seen.insert(*name)).collect()
 }
 

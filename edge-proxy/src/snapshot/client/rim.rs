@@ -149,8 +149,7 @@ impl Client {
         bearer: &Bearer,
         outgoing: mpsc::Receiver<StreamResourcesRequest>,
     ) -> Result<Streaming<StreamResourcesResponse>, Ended> {
-        let mut client =
-            DiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut client = DiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let request = bearer.authorise(ReceiverStream::new(outgoing));
         let answer = timeout(PATIENCE, client.stream_resources(request)).await.map_err(|_| Ended::Slow)?;
         answer.map(tonic::Response::into_inner).map_err(|status| self.status(status))
@@ -239,7 +238,11 @@ impl Publication {
     /// Puts a compiled snapshot in force and hands what it was made of to the copy on disk.
     pub fn publish(&self, machine: &Machine, compiled: super::super::build::Compiled) {
         for gap in &compiled.gaps {
-            tracing::warn!(from = &*gap.from, to = &*gap.to, "left out, because it leads to what is not here");
+            tracing::warn!(
+                from = &*gap.from,
+                to = &*gap.to,
+                "left out, because it leads to what is not here"
+            );
         }
         let revision = compiled.snapshot.revision;
         let (servers, tokens) = (compiled.snapshot.servers.len(), compiled.snapshot.tokens.len());

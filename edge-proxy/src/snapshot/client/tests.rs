@@ -1,11 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use proptest::prelude::*;
 use prost::Message as _;
 use prost_types::Any;
-use proptest::prelude::*;
-use trunkline::discovery::v1::{
-    Edge, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
-};
+use trunkline::discovery::v1::{Edge, StreamResourcesRequest, StreamResourcesResponse, VersionedResource};
 use trunkline::edge::v1 as wire;
 
 use super::super::build::Builder;
@@ -135,7 +133,10 @@ fn bodies_of_another_type_without_version_or_missing_are_refused() {
     let unversioned = VersionedResource { version: String::new(), ..token("tokens/b", 1) };
     let missing = VersionedResource { body: None, ..token("tokens/c", 1) };
     let actions = machine.on(tokens("n1", vec![other, unversioned, missing], &[]));
-    assert_eq!(words(&actions), ["heard", "refused tokens/a", "refused tokens/b", "refused tokens/c", "await"]);
+    assert_eq!(
+        words(&actions),
+        ["heard", "refused tokens/a", "refused tokens/b", "refused tokens/c", "await"]
+    );
 }
 
 #[test]

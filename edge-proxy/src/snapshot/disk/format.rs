@@ -73,7 +73,9 @@ pub(super) fn seal(key: &DiskKey, image: &Image) -> Result<Vec<u8>, FileError> {
     let nonce_bytes: [u8; NONCE_LEN] = rand::random();
     let nonce = Nonce::assume_unique_for_key(nonce_bytes);
     let header = header();
-    key.aead().seal_in_place_append_tag(nonce, Aad::from(&header), &mut plain).map_err(|_| FileError::Seal)?;
+    key.aead()
+        .seal_in_place_append_tag(nonce, Aad::from(&header), &mut plain)
+        .map_err(|_| FileError::Seal)?;
     let mut content = nonce_bytes.to_vec();
     content.append(&mut plain);
     let mut file = header;
@@ -99,7 +101,8 @@ pub(super) fn open(key: &DiskKey, file: &[u8]) -> Result<Image, FileError> {
     let (nonce, sealed) = content.split_at_checked(NONCE_LEN).ok_or(FileError::Truncated)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| FileError::Truncated)?;
     let mut sealed = sealed.to_vec();
-    let plain = key.aead().open_in_place(nonce, Aad::from(header()), &mut sealed).map_err(|_| FileError::Key)?;
+    let plain =
+        key.aead().open_in_place(nonce, Aad::from(header()), &mut sealed).map_err(|_| FileError::Key)?;
     let length = plain.len();
     sealed.truncate(length);
     parse(Bytes::from(sealed))
@@ -170,12 +173,18 @@ fn part(input: &mut Bytes) -> Result<Bytes, FileError> {
 impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let records = self.records.len();
-        f.debug_struct("Image").field("revision", &self.revision).field("records", &records).finish_non_exhaustive()
+        f.debug_struct("Image")
+            .field("revision", &self.revision)
+            .field("records", &records)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Record").field("name", &self.name).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Record")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }

@@ -21,7 +21,6 @@ pub(crate) struct Edge {
     pub(crate) current: Arc<Current>,
     pub(crate) keys: Keys,
     pub(crate) world: World,
-    pub(crate) metrics: Arc<Metrics>,
     drain: watch::Sender<bool>,
     client: reqwest::Client,
 }
@@ -69,20 +68,20 @@ impl Edge {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let shared =
-            Shared::new(Arc::clone(&current), limits, &Doors::default(), address, Arc::clone(&metrics)).unwrap();
+        let shared = Shared::new(Arc::clone(&current), limits, &Doors::default(), address, metrics).unwrap();
         let shared = Arc::new(shared);
         let (drain, draining) = watch::channel(false);
         // Two workers, so that what must not depend on the worker is seen not to.
         for _ in 0..2 {
-            let (listener, shared, draining) = (listener.try_clone().unwrap(), Arc::clone(&shared), draining.clone());
+            let (listener, shared, draining) =
+                (listener.try_clone().unwrap(), Arc::clone(&shared), draining.clone());
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let usage = Rc::new(Shard::detached());
                 runtime.block_on(listener::serve(listener, shared, usage, draining)).unwrap();
             });
         }
-        Self { address, current, keys, world, metrics, drain, client: client() }
+        Self { address, current, keys, world, drain, client: client() }
     }
 
     pub(crate) fn drain(&self) {
@@ -98,7 +97,12 @@ impl Edge {
     }
 
     /// A request with the bearer of `tokens/all`.
-    pub(crate) fn request(&self, method: &str, headers: &[(&str, &str)], body: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> reqwest::RequestBuilder {
         let bearer = format!("Bearer {}", self.keys.bearer("all"));
         self.bare(method, "dev", body).header("authorization", bearer).headers(map(headers))
     }
@@ -106,7 +110,9 @@ impl Edge {
     /// A request without a bearer.
     pub(crate) fn bare(&self, method: &str, server: &str, body: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method.parse().unwrap(), self.url(server)).body(body.to_owned());
-        request.header("content-type", "application/json").header("accept", "application/json, text/event-stream")
+        request
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
     }
 
     pub(crate) async fn post(&self, headers: &[(&str, &str)], body: &str) -> Reply {

@@ -106,6 +106,7 @@ pub(crate) fn status(status: u16, body: &str) -> Response {
 
 /// A stream of these messages, each in an event.
 pub(crate) fn events(messages: &[String]) -> Response {
-    let body: String = messages.iter().map(|message| format!("event: message\ndata: {message}\n\n")).collect();
+    let body: String =
+        messages.iter().map(|message| format!("event: message\ndata: {message}\n\n")).collect();
     Response::builder().header("content-type", "text/event-stream").body(Body::from(body)).unwrap()
 }

@@ -95,11 +95,17 @@ impl World {
                 legacy_version: "2025-11-25".into(),
                 legacy_sessionful: true,
                 modern_capabilities_json: r#"{"tools":{},"completions":{}}"#.into(),
-                legacy_capabilities_json: r#"{"tools":{},"prompts":{},"resources":{},"completions":{},"logging":{}}"#.into(),
+                legacy_capabilities_json:
+                    r#"{"tools":{},"prompts":{},"resources":{},"completions":{},"logging":{}}"#.into(),
                 request_timeout: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
                 ..Default::default()
             }],
-            tools: vec![tool("echo", ""), tool("other", ""), tool("safe", r#","annotations":{"readOnlyHint":true}"#), region],
+            tools: vec![
+                tool("echo", ""),
+                tool("other", ""),
+                tool("safe", r#","annotations":{"readOnlyHint":true}"#),
+                region,
+            ],
             resources: vec![resource("r", "file:///r", ""), resource("t", "", "file:///t/{id}")],
             prompts: vec![wire::Prompt {
                 name: "upstreams/u/prompts/p".into(),

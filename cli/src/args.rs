@@ -45,6 +45,8 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a whole gateway in this process: control plane, edge, embedded storage
+    Dev(commands::dev::Args),
     /// Show resources as a table, JSON, YAML or names
     Get(commands::get::Args),
     /// Show one resource with all that belongs to it

@@ -9,6 +9,7 @@ pub mod connect;
 pub mod create;
 pub mod delete;
 pub mod describe;
+pub mod dev;
 pub mod export;
 pub mod expose;
 pub mod fields;
@@ -102,6 +103,7 @@ async fn dispatch(session: Session, command: Command) -> Result<u8> {
         Command::Connect(args) => connect::run(&session, args).await?,
         Command::Import(args) => import::run(&session, args).await?,
         Command::Guard(args) => return guard::run(args).await,
+        Command::Dev(args) => dev::run(&session, args).await?,
         Command::Config(args) => config::run(&session, args)?,
         Command::Completion(args) => completion::run(args)?,
         Command::Version => output::out(concat!("mcpctl ", env!("CARGO_PKG_VERSION")))?,

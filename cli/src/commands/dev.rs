@@ -1,0 +1,214 @@
+//! `mcpctl dev`: a whole gateway in one process, on embedded storage. The only file that knows the two other roles.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser as _;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+use trunkline_control_plane::{app as control_plane, config::Config as ControlConfig};
+use trunkline_edge_proxy::{app as edge_proxy, config::Config as EdgeConfig};
+
+use crate::commands::Session;
+use crate::commands::expose::Stop;
+use crate::context::{Context, Contexts, Secret, Store, data_home};
+use crate::contract;
+use crate::error::{Error, Result};
+use crate::output::progress::Spinner;
+use crate::output::say;
+use crate::rpc::Client;
+
+const CONTEXT: &str = "dev";
+const EDGE: &str = "local";
+/// How long everything may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Arguments of `dev`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where everything is kept [default: $XDG_DATA_HOME/trunkline, else ~/.local/share/trunkline]
+    #[arg(long, env = "TRUNKLINE_DATA_DIR", hide_env_values = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where clients connect
+    #[arg(
+        long,
+        env = "TRUNKLINE_EDGE_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:4444"
+    )]
+    edge_listen: SocketAddr,
+    /// Where `mcpctl` and other administrators connect (gRPC and JSON)
+    #[arg(
+        long,
+        env = "TRUNKLINE_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:4445"
+    )]
+    control_listen: SocketAddr,
+    /// Where operators find health, readiness and metrics of the edge
+    #[arg(
+        long,
+        env = "TRUNKLINE_EDGE_OPS_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:4446"
+    )]
+    ops_listen: SocketAddr,
+    /// What is logged on stderr: a level, or a list of target=level
+    #[arg(
+        long,
+        env = "TRUNKLINE_LOG",
+        hide_env_values = true,
+        value_name = "FILTER",
+        default_value = "warn"
+    )]
+    log: String,
+}
+
+/// Runs `dev`.
+pub async fn run(session: &Session, args: Args) -> Result {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| Error::usage(format!("--log: {error}")))?;
+    // A second subscriber in one process is a test's; the first one stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let folder = args.data_dir.clone().unwrap_or_else(|| data_home().join("trunkline"));
+    let folder = std::path::absolute(folder)?;
+    let file = Store::locate(Some(folder.join("mcpctl.yaml")), None);
+    let mut stop = Stop::new()?;
+    let spinner = Spinner::start("starting the control plane");
+
+    let control =
+        control_plane::start(control_config(&args, &folder)?).await.map_err(failed("the control plane"))?;
+    // A file of an earlier run would say "ready" too soon. The bearers saved in it still count.
+    let earlier = file.read()?;
+    remove(file.path())?;
+    let join_token = control.create_join_token().await.map_err(failed("the control plane"))?;
+    spinner.text("starting the edge");
+    let control_url = format!("http://{}", control.addr);
+    let edge = edge_proxy::start(&edge_config(&args, &folder, &control_url, &join_token)?);
+    let edge = edge.map_err(failed("the edge"))?;
+    let context = Context {
+        control: Some(control_url),
+        edge: Some(format!("http://{}", edge.client_addr)),
+        admin_token: Some(Secret::new(control.admin_token.expose_secret())),
+        ..earlier.contexts.get(CONTEXT).cloned().unwrap_or_default()
+    };
+    spinner.text("waiting for the edge to have its snapshot");
+    let ready = tokio::select! {
+        ready = ready(&context, session.timeout()) => ready,
+        () = stop.wait() => Err(Error::failure("stopped before it was ready")),
+    };
+    file.edit(|contexts| {
+        *contexts = earlier;
+        remember(contexts, context.clone());
+        Ok(())
+    })?;
+    drop(spinner);
+    ready?;
+    welcome(&context, &file, edge.ops_addr);
+    stop.wait().await;
+    say("stopping; once more Ctrl-C does it at once");
+    tokio::select! {
+        () = async { edge.drain().await; control.drain().await } => {}
+        () = stop.wait() => {}
+    }
+    Ok(())
+}
+
+fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
+    // `{:#}` is the whole chain of causes.
+    move |error| Error::failure(format!("{what} does not start: {error:#}; is another gateway running here?"))
+}
+
+/// The options that are not ours come from the environment, as when the roles run apart.
+fn control_config(args: &Args, folder: &Path) -> Result<ControlConfig> {
+    let words = ["trunkline-control-plane", "--listen", &args.control_listen.to_string(), "--data-dir"];
+    let words = words.map(std::ffi::OsString::from).into_iter().chain([folder.join("control").into()]);
+    ControlConfig::try_parse_from(words).map_err(|error| Error::usage(format!("the control plane: {error}")))
+}
+
+fn edge_config(args: &Args, folder: &Path, control_url: &str, join_token: &str) -> Result<EdgeConfig> {
+    let (listen, ops) = (args.edge_listen.to_string(), args.ops_listen.to_string());
+    let words = [
+        "trunkline-edge-proxy",
+        "--listen",
+        &listen,
+        "--ops-listen",
+        &ops,
+        "--control-plane",
+        control_url,
+        "--join-token",
+        join_token,
+        "--edge-id",
+        EDGE,
+        "--data-dir",
+    ];
+    let words = words.map(std::ffi::OsString::from).into_iter().chain([folder.join("edge").into()]);
+    EdgeConfig::try_parse_from(words).map_err(|error| Error::usage(format!("the edge: {error}")))
+}
+
+fn remove(path: &Path) -> Result {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn remember(contexts: &mut Contexts, context: Context) {
+    contexts.contexts.insert(CONTEXT.to_owned(), context);
+    contexts.current_context = Some(CONTEXT.to_owned());
+}
+
+/// Waits until the edge has acknowledged everything there is.
+async fn ready(context: &Context, timeout: Duration) -> Result {
+    let client = Client::open(context, timeout).await?;
+    let acknowledged = async {
+        loop {
+            let answer = client.call("trunkline.discovery.v1.FleetService/ListEdges", json!({})).await?;
+            let newest = contract::number(&answer, "revision");
+            let name = format!("edges/{EDGE}");
+            let edges = contract::parts(&answer, "edges");
+            let edge = edges.iter().find(|edge| contract::text(edge, "name") == name);
+            let connected = edge.is_some_and(|edge| contract::to_json(edge)["connected"] == true);
+            if connected && edge.is_some_and(|edge| contract::number(edge, "acked_revision") >= newest) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let late = |_| Err(Error::failure("the edge is not ready in time; --log info shows why"));
+    tokio::time::timeout(PATIENCE, acknowledged).await.unwrap_or_else(late)
+}
+
+/// What to do next.
+fn welcome(context: &Context, file: &Store, ops: SocketAddr) {
+    let url = |url: &Option<String>| url.clone().unwrap_or_default();
+    let default = Store::locate(None, None);
+    let pointer = match default.path() == file.path() {
+        true => String::new(),
+        false => format!("  export MCPCTL_CONFIG={}\n", file.path().display()),
+    };
+    say(format!(
+        "\nTrunkline is ready.
+
+  edge           {}   (clients: /servers/NAME/mcp)
+  control plane  {}   (gRPC and JSON)
+  operations     http://{ops}   (/metrics)
+
+Next, in another terminal:
+
+{pointer}  mcpctl expose --register time -- uvx mcp-server-time     # any stdio server; it stays in that terminal
+  mcpctl create upstream docs --url https://example.com/mcp   # or one that has a URL
+  mcpctl create server dev --tool 'time/*'
+  mcpctl create token laptop --server dev
+  mcpctl call dev get_current_time timezone=UTC
+  mcpctl client-config dev --for claude
+
+Ctrl-C stops it; everything is kept.",
+        url(&context.edge),
+        url(&context.control),
+    ));
+}

@@ -34,6 +34,8 @@ use crate::sync::{Bus, Handle, Minder, Upkeep};
 
 /// How often the database is asked for a new revision when nobody says that there is one.
 const POLL: Duration = Duration::from_secs(2);
+/// The embedded database, within the data directory.
+const DATABASE: &str = "registry.db";
 /// How long a join token made in process lasts.
 const JOIN: Duration = Duration::from_secs(3_600);
 
@@ -82,7 +84,8 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     };
     let parts = parts(&config).await?;
     let trust = hours(config.keys.trust_max_age);
-    let publisher = Publisher::start(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), trust).await?;
+    let publisher =
+        Publisher::start(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), trust).await?;
     let stop = CancellationToken::new();
     let router = services::router(&parts, &publisher)?;
     let server = tokio::spawn(listener::serve(listener, tls, router, stop.clone()));
@@ -126,16 +129,20 @@ impl Running {
 async fn parts(config: &Config) -> anyhow::Result<Parts> {
     let data_dir = config.data_dir()?;
     create_private(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    if config.database_url.is_none() {
+        let path = data_dir.join(DATABASE);
+        create_private_file(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    }
     let store = Store::open(database_url(config, &data_dir).expose_secret()).await?;
     let master = MasterKey::load(config.keys.master_key.as_ref(), &data_dir)?;
     let previous = config.keys.previous_master_key.as_ref();
     let previous = previous
         .map(|text| MasterKey::parse(text.expose_secret(), "TRUNKLINE_PREVIOUS_MASTER_KEY"))
         .transpose()?;
-    let keys = Keys::new(store.pool().clone());
+    let keys = Keys::new(&store);
     let vault = Arc::new(Vault::open_keys(keys.clone(), master, previous.as_ref()).await?);
     let signer = Arc::new(Signer::open(keys, vault.clone(), config.keys.token_issuer.clone()).await?);
-    let edges = Edges::new(store.pool().clone());
+    let edges = Edges::new(&store);
     let credentials = EdgeCredentials::new(signer.clone());
     let fleet = Arc::new(Fleet::new(edges.clone(), replica()));
     Ok(Parts {
@@ -143,7 +150,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
         credentials,
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
         fleet,
-        usage: UsageTable::new(store.pool().clone()),
+        usage: UsageTable::new(&store),
         sync: Handle::new(store.clone(), vault.clone(), usize::from(config.sync_concurrency)),
         drain: CancellationToken::new(),
         edges,
@@ -154,7 +161,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
 }
 
 fn background(config: &Config, parts: &Parts, publisher: Publisher) -> anyhow::Result<JoinSet<()>> {
-    let leases = Leases::new(parts.store.pool().clone(), replica());
+    let leases = Leases::new(&parts.store, replica());
     let bus = bus(config, &config.data_dir()?);
     let upkeep = Upkeep {
         store: parts.store.clone(),
@@ -178,7 +185,7 @@ fn background(config: &Config, parts: &Parts, publisher: Publisher) -> anyhow::R
 }
 
 fn database_url(config: &Config, data_dir: &Path) -> SecretString {
-    let embedded = || format!("sqlite://{}?mode=rwc", data_dir.join("registry.db").display()).into();
+    let embedded = || format!("sqlite://{}?mode=rwc", data_dir.join(DATABASE).display()).into();
     config.database_url.clone().unwrap_or_else(embedded)
 }
 
@@ -199,4 +206,10 @@ fn replica() -> String {
 fn create_private(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Makes a file that only its owner reads, where there is none. What SQLite puts beside it has the same rights.
+fn create_private_file(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
 }

@@ -1,6 +1,6 @@
 //! Every error that leaves the control plane, and the only place where one becomes a gRPC status.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use tonic::{Code, Status};
@@ -19,7 +19,7 @@ pub struct Error {
     code: Code,
     reason: &'static str,
     message: String,
-    metadata: HashMap<String, String>,
+    metadata: BTreeMap<String, String>,
     violations: Violations,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -31,7 +31,7 @@ impl Error {
             code,
             reason,
             message: message.into(),
-            metadata: HashMap::new(),
+            metadata: BTreeMap::new(),
             violations: Violations::default(),
             source: None,
         }
@@ -121,6 +121,12 @@ impl From<StoreError> for Error {
     }
 }
 
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
 impl From<RefreshError> for Error {
     fn from(error: RefreshError) -> Self {
         let text = error.to_string();
@@ -139,7 +145,8 @@ impl From<RefreshError> for Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let mut details = ErrorDetails::with_error_info(error.reason, DOMAIN, error.metadata);
+        let metadata: std::collections::HashMap<_, _> = error.metadata.into_iter().collect();
+        let mut details = ErrorDetails::with_error_info(error.reason, DOMAIN, metadata);
         if !error.violations.is_empty() {
             details.set_bad_request(Vec::new());
             for violation in error.violations.into_vec() {

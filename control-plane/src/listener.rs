@@ -49,7 +49,12 @@ pub(crate) fn tls(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
 }
 
 /// Serves until `stop`, then lets calls finish for as long as [`GRACE`].
-pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: CancellationToken,
+) {
     let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS)));
     while let Some(place) = tokio::select! {
         biased;
@@ -90,7 +95,11 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router,
     }
 }
 
-async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, watcher: Watcher) {
+async fn http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    watcher: Watcher,
+) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     builder
@@ -101,7 +110,8 @@ async fn http(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, rout
         .max_concurrent_streams(CALLS)
         .adaptive_window(true);
     let service = TowerToHyperService::new(router);
-    let served = watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
+    let served =
+        watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
     if let Err(error) = served.await {
         tracing::debug!(error = %error, "a connection ended");
     }

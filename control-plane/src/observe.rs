@@ -3,6 +3,7 @@
 //! It must not know what is logged or counted.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
@@ -12,6 +13,8 @@ use crate::config::LogFormat;
 pub fn init(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for terminals, and there `NO_COLOR` has its say; in files they are noise.
+    let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
     let _ = match format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().try_init(),

@@ -1,6 +1,7 @@
 //! One conformance suite of the store, run on SQLite and, where `TEST_POSTGRES_URL` is set, on PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+#[macro_use]
 #[path = "support/database.rs"]
 mod database;
 
@@ -15,25 +16,6 @@ use trunkline::registry::v1::{HttpTransport, Server, Tool, Upstream, UpstreamSta
 use trunkline_control_plane::domain::page::Order;
 use trunkline_control_plane::domain::{Kind, Noun};
 use trunkline_control_plane::store::{Page, Row, SecretRow, Store};
-
-macro_rules! suite {
-    ($($test:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Database::sqlite()).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                if let Some(database) = super::Database::postgres().await {
-                    super::$test(database).await;
-                }
-            })*
-        }
-    };
-}
 
 suite! {
     a_resource_lives_and_dies,
@@ -172,7 +154,9 @@ async fn pages_visit_each_once_in_every_order(database: Database) {
     }
     let by_name = ["a", "m", "tie0", "tie1", "tie2", "tie3", "z"].map(|id| format!("upstreams/{id}"));
     let by_age = ["tie0", "tie1", "tie2", "tie3", "z", "m", "a"].map(|id| format!("upstreams/{id}"));
-    for (order, expected) in [(Order::Name, by_name), (Order::Revision, by_age.clone()), (Order::CreateTime, by_age)] {
+    for (order, expected) in
+        [(Order::Name, by_name), (Order::Revision, by_age.clone()), (Order::CreateTime, by_age)]
+    {
         assert_eq!(read_pages(&store, page(Kind::Upstream, order, false)).await, expected);
         let backwards: Vec<String> = expected.into_iter().rev().collect();
         assert_eq!(read_pages(&store, page(Kind::Upstream, order, true)).await, backwards);
@@ -205,7 +189,9 @@ async fn the_log_tells_everything(database: Database) {
     put(&store, &upstream("b", "one")).await;
     put(&store, &upstream("a", "two")).await;
     delete(&store, Kind::Upstream, "upstreams/b").await;
-    let told = |rows: Vec<Row>| rows.into_iter().map(|row| (row.name, row.revision, row.deleted)).collect::<Vec<_>>();
+    let told = |rows: Vec<Row>| {
+        rows.into_iter().map(|row| (row.name, row.revision, row.deleted)).collect::<Vec<_>>()
+    };
     let (revision, rows) = store.changes_since(1).await.unwrap();
     assert_eq!(revision, 4);
     assert_eq!(told(rows), [("upstreams/a".to_owned(), 3, false), ("upstreams/b".to_owned(), 4, true)]);
@@ -231,8 +217,12 @@ async fn an_upstream_takes_its_catalogue_along(database: Database) {
 async fn referrers_are_known(database: Database) {
     let store = database.open().await;
     put(&store, &Server { name: "servers/dev".to_owned(), ..Server::default() }).await;
-    let scope = |servers: &[&str]| Scope { servers: servers.iter().map(|&s| s.to_owned()).collect(), ..Scope::default() };
-    let token = |servers| Token { name: "tokens/t".to_owned(), scope: Some(scope(servers)), ..Token::default() };
+    let scope = |servers: &[&str]| Scope {
+        servers: servers.iter().map(|&s| s.to_owned()).collect(),
+        ..Scope::default()
+    };
+    let token =
+        |servers| Token { name: "tokens/t".to_owned(), scope: Some(scope(servers)), ..Token::default() };
     put(&store, &token(&["servers/dev"])).await;
     let mut tx = store.write().await.unwrap();
     assert_eq!(tx.referrers("servers/dev", 10).await.unwrap(), ["tokens/t"]);
@@ -272,7 +262,8 @@ async fn replicas_hear_of_each_other(database: Database) {
     put(&here, &upstream("a", "t")).await;
     assert_eq!((*here.moved().borrow(), *here.committed().borrow()), (1, 1));
     there.nudge();
-    let heard = tokio::time::timeout(Duration::from_secs(10), moved.wait_for(|revision| *revision == 1)).await;
+    let heard =
+        tokio::time::timeout(Duration::from_secs(10), moved.wait_for(|revision| *revision == 1)).await;
     assert_eq!(*heard.unwrap().unwrap(), 1);
     assert_eq!(*there.committed().borrow(), 0, "only what was written here is told to others");
     following.abort();

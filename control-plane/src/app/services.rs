@@ -14,9 +14,9 @@ use super::{Parts, http};
 use crate::discovery::fleet_service::Fleets;
 use crate::discovery::service::Discovery;
 use crate::discovery::usage_service::Usage;
+use crate::grpc::Registry;
 use crate::grpc::caller::admit;
 use crate::grpc::json::transcode;
-use crate::grpc::Registry;
 use crate::snapshot::Publisher;
 
 /// An edge that reconnects says which versions it holds of everything, in one message.
@@ -43,7 +43,8 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
     let gate = parts.gate.clone();
     let discovery =
         Discovery::new(worlds.clone(), fresh.clone(), parts.fleet.clone(), gate.clone(), parts.drain.clone());
-    let fleets = Fleets::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
+    let fleets =
+        Fleets::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
     let usage = Usage::new(parts.usage.clone(), gate);
     let (health, health_service) = tonic_health::server::health_reporter();
     http::watch_health(health, parts.drain.clone());

@@ -12,8 +12,9 @@ use crate::clock;
 
 const AUDIENCE: &str = "trunkline-edges";
 
-/// How long a credential is valid.
-pub const LIFETIME: Duration = Duration::from_secs(3_600);
+/// How long a credential is valid. Edges renew it when half of that is over, so that they come back by themselves
+/// after an outage of days; whether an edge still exists is asked every time, whatever its credential says.
+pub const LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 
 /// Issues and verifies the credentials of edges.
 #[derive(Clone, Debug)]

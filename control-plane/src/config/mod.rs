@@ -152,7 +152,9 @@ mod tests {
     fn every_flag_has_a_variable_and_a_help_text() {
         let command = Config::command();
         command.clone().debug_assert();
-        for argument in command.get_arguments().filter(|known| !["help", "version"].contains(&known.get_id().as_str())) {
+        for argument in
+            command.get_arguments().filter(|known| !["help", "version"].contains(&known.get_id().as_str()))
+        {
             let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned());
             assert!(variable.is_some_and(|name| name.starts_with("TRUNKLINE_")), "{}", argument.get_id());
             assert!(argument.get_help().is_some(), "{}", argument.get_id());
@@ -161,7 +163,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let config = Config::parse_from(["x", "--admin-token", "s3cret", "--database-url", "postgres://u:s3cret@h/d"]);
+        let config =
+            Config::parse_from(["x", "--admin-token", "s3cret", "--database-url", "postgres://u:s3cret@h/d"]);
         assert!(!format!("{config:?}").contains("s3cret"));
     }
 }

@@ -31,7 +31,7 @@ impl EdgeGate {
             let text = format!("the edge's credential is {error}: renew it, or enrol again");
             refused("EDGE_CREDENTIAL_INVALID", text)
         })?;
-        if self.fleet.knows(&claims.sub, claims.enrolled).await.map_err(Error::internal)? {
+        if self.fleet.knows(&claims.sub, claims.enrolled).await? {
             return Ok(claims);
         }
         let text = format!("edge `{}` was deleted: enrol again", claims.sub);

@@ -42,7 +42,7 @@ impl Enrollment {
         let token = format!("tlj_{}", random_token());
         let expire_us = clock::now_us() + clock::duration_us(ttl);
         let hash = token_hash(&token);
-        self.edges.add_join_token(&hash, expire_us, i64::from(max_uses)).await.map_err(Error::internal)?;
+        self.edges.add_join_token(&hash, expire_us, i64::from(max_uses)).await?;
         Ok((token, expire_us))
     }
 
@@ -66,20 +66,26 @@ impl EnrollmentService for Enrollment {
             return Err(Error::field("max_uses", "is less than 0").into());
         }
         let (join_token, expire_us) = self.create(ttl, request.max_uses).await?;
-        Ok(Response::new(CreateJoinTokenResponse { join_token, expire_time: Some(clock::timestamp(expire_us)) }))
+        Ok(Response::new(CreateJoinTokenResponse {
+            join_token,
+            expire_time: Some(clock::timestamp(expire_us)),
+        }))
     }
 
-    async fn enroll_edge(&self, request: Request<EnrollEdgeRequest>) -> Result<Response<EnrollEdgeResponse>, Status> {
+    async fn enroll_edge(
+        &self,
+        request: Request<EnrollEdgeRequest>,
+    ) -> Result<Response<EnrollEdgeResponse>, Status> {
         let request = request.into_inner();
         let edge = request.edge_id;
         if !is_edge_id(&edge) {
             return Err(Error::field("edge_id", "does not match `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`").into());
         }
-        if !self.edges.use_join_token(&token_hash(&request.join_token)).await.map_err(Error::internal)? {
+        if !self.edges.use_join_token(&token_hash(&request.join_token)).await.map_err(Error::from)? {
             let message = "the join token is not known, has ended, or was used up";
             return Err(Error::new(Code::Unauthenticated, "JOIN_TOKEN_INVALID", message).into());
         }
-        let enrolled = self.edges.enroll(&edge).await.map_err(Error::internal)?;
+        let enrolled = self.edges.enroll(&edge).await.map_err(Error::from)?;
         tracing::info!(edge, "edge enrolled");
         let (credential, expire_us) = self.credential(&edge, enrolled)?;
         Ok(Response::new(EnrollEdgeResponse { credential, expire_time: Some(clock::timestamp(expire_us)) }))

@@ -158,7 +158,8 @@ impl Fleet {
 
     fn evict(&self, id: &str, connection: Option<i64>) {
         let mut local = self.local();
-        let found = local.connected.get(id).is_some_and(|edge| connection.is_none_or(|n| n == edge.row.connection));
+        let found =
+            local.connected.get(id).is_some_and(|edge| connection.is_none_or(|n| n == edge.row.connection));
         if let Some(edge) = found.then(|| local.connected.remove(id)).flatten() {
             edge.evicted.cancel();
         }
@@ -177,7 +178,9 @@ impl Fleet {
     }
 
     fn with(&self, id: &str, connection: i64, change: impl FnOnce(&mut Connected)) {
-        if let Some(edge) = self.local().connected.get_mut(id).filter(|edge| edge.row.connection == connection) {
+        if let Some(edge) =
+            self.local().connected.get_mut(id).filter(|edge| edge.row.connection == connection)
+        {
             change(edge);
         }
     }
@@ -211,9 +214,11 @@ impl Seat {
         self.fleet.touch();
     }
 
-    /// Ends when the edge must leave: it was deleted, or has another connection.
-    pub async fn evicted(&self) {
+    /// Ends when the edge must leave this connection. Answers whether it has another one instead; else it
+    /// was deleted.
+    pub async fn evicted(&self) -> bool {
         self.evicted.cancelled().await;
+        self.fleet.local().connected.contains_key(&self.edge)
     }
 }
 

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use trunkline::discovery::v1::fleet_service_server::FleetService;
 use trunkline::discovery::v1::{
-    DeleteEdgeRequest, DeleteEdgeResponse, GetEdgeRequest, GetEdgeResponse, ListEdgesRequest, ListEdgesResponse,
-    WatchRolloutRequest, WatchRolloutResponse,
+    DeleteEdgeRequest, DeleteEdgeResponse, GetEdgeRequest, GetEdgeResponse, ListEdgesRequest,
+    ListEdgesResponse, WatchRolloutRequest, WatchRolloutResponse,
 };
 
 use super::fleet::{Fleet, Standing};
@@ -50,7 +50,8 @@ impl Fleets {
         if page_token.is_empty() {
             return Ok(String::new());
         }
-        let sealed = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(page_token).map_err(|_| bad())?;
+        let sealed =
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(page_token).map_err(|_| bad())?;
         let opened = self.vault.open(PAGE_CONTEXT, &Sealed::from_bytes(sealed)).map_err(|_| bad())?;
         String::from_utf8(opened.to_vec()).map_err(|_| bad())
     }
@@ -66,7 +67,7 @@ impl Fleets {
         let mut all: Vec<Standing> = Vec::new();
         loop {
             let after = all.last().map(|last| last.row.id.clone()).unwrap_or_default();
-            let page = self.fleet.list(&after, MAX_PAGE).await.map_err(Error::internal)?;
+            let page = self.fleet.list(&after, MAX_PAGE).await?;
             let full = page.len() as i64 == MAX_PAGE;
             all.extend(page);
             if !full {
@@ -115,7 +116,10 @@ pub(super) fn is_edge_id(id: &str) -> bool {
     match id.as_bytes() {
         [one] => plain(one),
         [first, middle @ .., last] => {
-            plain(first) && plain(last) && middle.len() <= 61 && middle.iter().all(|byte| plain(byte) || *byte == b'-')
+            plain(first)
+                && plain(last)
+                && middle.len() <= 61
+                && middle.iter().all(|byte| plain(byte) || *byte == b'-')
         }
         [] => false,
     }
@@ -129,7 +133,10 @@ fn not_found(name: &str) -> Error {
 impl FleetService for Fleets {
     type WatchRolloutStream = Pin<Box<dyn Stream<Item = Result<WatchRolloutResponse, Status>> + Send>>;
 
-    async fn list_edges(&self, request: Request<ListEdgesRequest>) -> Result<Response<ListEdgesResponse>, Status> {
+    async fn list_edges(
+        &self,
+        request: Request<ListEdgesRequest>,
+    ) -> Result<Response<ListEdgesResponse>, Status> {
         let request = request.into_inner();
         let size = match i64::from(request.page_size) {
             ..0 => return Err(Error::field("page_size", "is less than 0").into()),
@@ -138,7 +145,7 @@ impl FleetService for Fleets {
         };
         let after = self.after(&request.page_token)?;
         let revision = self.store.revision().await.map_err(Error::from)?;
-        let mut found = self.fleet.list(&after, size + 1).await.map_err(Error::internal)?;
+        let mut found = self.fleet.list(&after, size + 1).await.map_err(Error::from)?;
         let more = found.len() as i64 > size;
         found.truncate(usize::try_from(size).unwrap_or_default());
         let next_page_token = match found.last().filter(|_| more) {
@@ -151,7 +158,7 @@ impl FleetService for Fleets {
 
     async fn get_edge(&self, request: Request<GetEdgeRequest>) -> Result<Response<GetEdgeResponse>, Status> {
         let name = request.into_inner().name;
-        let found = self.fleet.get(id(&name)?).await.map_err(Error::internal)?;
+        let found = self.fleet.get(id(&name)?).await.map_err(Error::from)?;
         let revision = self.store.revision().await.map_err(Error::from)?;
         let edge = found.ok_or_else(|| not_found(&name))?.status(revision);
         Ok(Response::new(GetEdgeResponse { edge: Some(edge) }))
@@ -162,7 +169,7 @@ impl FleetService for Fleets {
         request: Request<DeleteEdgeRequest>,
     ) -> Result<Response<DeleteEdgeResponse>, Status> {
         let name = request.into_inner().name;
-        if !self.fleet.delete(id(&name)?).await.map_err(Error::internal)? {
+        if !self.fleet.delete(id(&name)?).await.map_err(Error::from)? {
             return Err(not_found(&name).into());
         }
         Ok(Response::new(DeleteEdgeResponse {}))

@@ -70,10 +70,12 @@ mod tests {
     #[test]
     fn it_is_over_when_every_connected_edge_has_answered() {
         let mut rollout = Rollout::new(5);
-        let (news, over) = rollout.look(&[edge("a", true, 4, 4), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
+        let (news, over) =
+            rollout.look(&[edge("a", true, 4, 4), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
         assert_eq!(states(&news), [RolloutState::Pending, RolloutState::Refused, RolloutState::Disconnected]);
         assert!(!over);
-        let (news, over) = rollout.look(&[edge("a", true, 6, 6), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
+        let (news, over) =
+            rollout.look(&[edge("a", true, 6, 6), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
         assert_eq!(states(&news), [RolloutState::Acknowledged]);
         assert!(over);
     }

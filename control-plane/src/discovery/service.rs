@@ -109,7 +109,7 @@ impl Discovery {
             event = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => Event::Drain,
-                () = seat.evicted() => return Err(Status::unauthenticated("the edge was deleted, or connected again")),
+                replaced = seat.evicted() => return Err(evicted(replaced)),
                 changed = worlds.changed() => {
                     if changed.is_err() { Event::Drain } else {
                         world = worlds.borrow_and_update().clone();
@@ -126,6 +126,8 @@ impl Discovery {
     }
 
     /// Heartbeats stop while it cannot be known that nothing is newer: a revocation may be what is unknown.
+    /// Edges then try another replica, and meanwhile go on with what they have, up to the bundle's `max_age`,
+    /// which is an hour at the least: a database that is slow for seconds refuses nobody.
     async fn beat(&self, heartbeat: &mut tokio::time::Interval) {
         loop {
             heartbeat.tick().await;
@@ -139,6 +141,15 @@ impl Discovery {
 fn send(out: &Outbound, mut response: StreamResourcesResponse) -> Result<(), Status> {
     response.send_time = Some(clock::timestamp(clock::now_us()));
     out.try_send(Ok(response)).map_err(|_| Status::resource_exhausted("the edge does not read"))
+}
+
+/// Only an edge that was deleted must throw its credential away.
+fn evicted(replaced: bool) -> Status {
+    if replaced {
+        Error::new(Code::Aborted, "EDGE_REPLACED", "the edge connected again").into()
+    } else {
+        Error::new(Code::Unauthenticated, "EDGE_UNKNOWN", "the edge was deleted: enrol again").into()
+    }
 }
 
 fn other_edge(said: &str, enrolled: &str) -> Error {

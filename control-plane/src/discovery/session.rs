@@ -14,6 +14,7 @@ use crate::snapshot::world::{TYPES, Type, World};
 
 /// What happens to a session.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made and taken one at a time, never kept")]
 pub enum Event {
     /// The edge says something.
     Request(StreamResourcesRequest),
@@ -91,7 +92,8 @@ impl Session {
         let substream = &mut self.types[kind.index()];
         substream.open(request.initial_versions.into_iter());
         substream.subscribe(request.subscribe, &request.unsubscribe);
-        let refusals: Vec<_> = request.refusals.into_iter().map(|refusal| (refusal.name, refusal.reason)).collect();
+        let refusals: Vec<_> =
+            request.refusals.into_iter().map(|refusal| (refusal.name, refusal.reason)).collect();
         substream.aim(&target);
         // An answer with another nonce than the last is to a response that no longer counts.
         if !substream.answer(&request.response_nonce, &refusals) {
@@ -134,7 +136,9 @@ impl Session {
     /// Nothing is taken away while additions that may replace it are unsent or unanswered, nor before the
     /// edge has said what it holds of everything.
     fn push_removals(&mut self, actions: &mut Vec<Action>) {
-        if !self.complete() || self.types.iter().any(|substream| substream.adds_wait() || substream.adds_fly()) {
+        if !self.complete()
+            || self.types.iter().any(|substream| substream.adds_wait() || substream.adds_fly())
+        {
             return;
         }
         for kind in Type::ALL.into_iter().rev() {

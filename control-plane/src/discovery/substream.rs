@@ -95,7 +95,8 @@ impl Substream {
     /// Works out what is still to be sent.
     pub(super) fn compare(&mut self) {
         let target = self.target.clone();
-        self.refused.retain(|name, refused| target.get(name).is_some_and(|item| item.version == refused.version));
+        self.refused
+            .retain(|name, refused| target.get(name).is_some_and(|item| item.version == refused.version));
         self.add = target
             .iter()
             .filter(|(name, item)| self.wants(name) && self.must_send(name, item))
@@ -208,7 +209,11 @@ impl Substream {
     fn removals(&self, target: &Items) -> BTreeSet<Arc<str>> {
         let flying = self.flight.iter().flat_map(|flight| flight.items.keys());
         let known = self.held.keys().chain(flying).filter(|name| self.expected(name).is_some());
-        known.chain(&self.owed).filter(|name| self.wants(name) && !target.contains_key(*name)).cloned().collect()
+        known
+            .chain(&self.owed)
+            .filter(|name| self.wants(name) && !target.contains_key(*name))
+            .cloned()
+            .collect()
     }
 }
 

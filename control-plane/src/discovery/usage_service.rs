@@ -9,7 +9,9 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use trunkline::telemetry::v1::usage_service_server::UsageService;
-use trunkline::telemetry::v1::{QueryUsageRequest, QueryUsageResponse, ReportUsageRequest, ReportUsageResponse};
+use trunkline::telemetry::v1::{
+    QueryUsageRequest, QueryUsageResponse, ReportUsageRequest, ReportUsageResponse,
+};
 
 use super::caller::EdgeGate;
 use crate::clock;
@@ -59,7 +61,7 @@ impl Usage {
         if batch.records.len() > MAX_RECORDS {
             return Err(Error::field("records", format!("has more than {MAX_RECORDS} entries")).into());
         }
-        let acked_sequence = self.table.store(edge, batch).await.map_err(Error::internal)?;
+        let acked_sequence = self.table.store(edge, batch).await.map_err(Error::from)?;
         Ok(ReportUsageResponse { acked_sequence })
     }
 }
@@ -78,7 +80,10 @@ impl UsageService for Usage {
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 
-    async fn query_usage(&self, request: Request<QueryUsageRequest>) -> Result<Response<QueryUsageResponse>, Status> {
+    async fn query_usage(
+        &self,
+        request: Request<QueryUsageRequest>,
+    ) -> Result<Response<QueryUsageResponse>, Status> {
         let request = request.into_inner();
         let query = UsageQuery {
             start_us: request.start_time.as_ref().map_or(0, clock::micros),
@@ -87,7 +92,7 @@ impl UsageService for Usage {
             token: request.token,
             limit: MAX_SUMS,
         };
-        let records = self.table.query(&query).await.map_err(Error::internal)?;
+        let records = self.table.query(&query).await.map_err(Error::from)?;
         Ok(Response::new(QueryUsageResponse { records }))
     }
 }

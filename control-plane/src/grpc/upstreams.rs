@@ -135,9 +135,9 @@ impl Registry {
             self.inner.sync.poke(&upstream.name);
             return Ok(upstream);
         }
-        match tokio::time::timeout(FIRST_LOOK, self.inner.sync.refresh(&upstream.name)).await {
-            Ok(Err(error)) => tracing::warn!(upstream = upstream.name, %error, "the first import failed"),
-            Ok(Ok(_)) | Err(_) => {}
+        let looked = tokio::time::timeout(FIRST_LOOK, self.inner.sync.refresh(&upstream.name)).await;
+        if let Ok(Err(error)) = looked {
+            tracing::warn!(upstream = upstream.name, %error, "the first import failed");
         }
         // Somebody may have deleted it meanwhile; it was created all the same.
         let row = self.store().get(Kind::Upstream, &upstream.name).await?;

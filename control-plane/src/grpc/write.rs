@@ -129,7 +129,10 @@ impl<'a> Write<'a> {
                 None => false,
             };
             if !found {
-                missing.add(reference.field, format!("refers to {}, which does not exist", reference.target));
+                missing.add(
+                    reference.field,
+                    format!("refers to {}, which does not exist: create it first", reference.target),
+                );
                 targets.insert(reference.target);
             }
         }

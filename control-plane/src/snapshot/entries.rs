@@ -49,7 +49,8 @@ pub(super) fn secret(name: &str, credential: &Credential) -> edge::Secret {
             secret.headers.push(parameter("authorization", format!("Basic {pair}")));
         }
         Some(Form::Headers(headers)) => {
-            secret.headers = headers.headers.iter().map(|(name, value)| parameter(name, value.clone())).collect();
+            secret.headers =
+                headers.headers.iter().map(|(name, value)| parameter(name, value.clone())).collect();
         }
         Some(Form::QueryParameter(query)) => {
             secret.query_parameters.push(parameter(&query.parameter, query.value.clone()));
@@ -100,7 +101,8 @@ pub(super) fn token(token: &identity::v1::Token) -> edge::Token {
 
 /// What a member replaces of a definition, as a JSON object; empty: nothing.
 pub(super) fn overrides(member: &Member, definition: &str) -> String {
-    let quoted = |key: &str, text: &str| (!text.is_empty()).then(|| format!("{key}:{}", mcp::json::quote(text)));
+    let quoted =
+        |key: &str, text: &str| (!text.is_empty()).then(|| format!("{key}:{}", mcp::json::quote(text)));
     let annotations = member.hints.as_ref().and_then(|hints| annotations(hints, definition));
     let parts: Vec<String> = [
         quoted(r#""title""#, &member.title),

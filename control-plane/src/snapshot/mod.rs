@@ -8,7 +8,7 @@ mod project;
 mod publisher;
 pub mod world;
 
+pub use freshness::Freshness;
 pub use project::Projector;
 pub(crate) use publisher::open_secret;
-pub use freshness::Freshness;
 pub use publisher::{PublishError, Publisher};

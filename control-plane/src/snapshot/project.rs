@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
+use trunkline::edge::v1 as edge;
 use trunkline::edge::v1::TrustBundle;
 use trunkline::identity::v1::Token;
 use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
-use trunkline::edge::v1 as edge;
 
 use super::entries;
 use super::world::{Item, Items, TYPES, Type, World};
@@ -62,13 +62,15 @@ impl Projector {
             }
             Kind::Resource => {
                 let resource: Resource = row.message()?;
-                let shown = (!resource.disabled && resource.stale_time.is_none()).then(|| entries::resource(&resource));
+                let shown = (!resource.disabled && resource.stale_time.is_none())
+                    .then(|| entries::resource(&resource));
                 self.set(Type::Resource, &row.name, shown.as_ref());
                 Ok(())
             }
             Kind::Prompt => {
                 let prompt: Prompt = row.message()?;
-                let shown = (!prompt.disabled && prompt.stale_time.is_none()).then(|| entries::prompt(&prompt));
+                let shown =
+                    (!prompt.disabled && prompt.stale_time.is_none()).then(|| entries::prompt(&prompt));
                 self.set(Type::Prompt, &row.name, shown.as_ref());
                 Ok(())
             }
@@ -167,7 +169,8 @@ impl Projector {
 
     /// Only hints are merged with what the upstream says; all else replaces it without looking.
     fn definition(&self, exposed: &Exposed<'_>) -> String {
-        let item = exposed.member.hints.as_ref().and(self.types[Type::Tool.index()].get(&*exposed.entry.name));
+        let item =
+            exposed.member.hints.as_ref().and(self.types[Type::Tool.index()].get(&*exposed.entry.name));
         let tool = item.and_then(|item| edge::Tool::decode(item.body.as_slice()).ok());
         tool.map(|tool| tool.definition_json).unwrap_or_default()
     }

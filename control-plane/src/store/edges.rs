@@ -5,6 +5,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row as _};
 
+use super::Store;
 use crate::clock;
 
 /// An edge as it is stored.
@@ -46,8 +47,8 @@ pub struct Edges {
 
 impl Edges {
     /// The tables of this database.
-    pub fn new(pool: AnyPool) -> Self {
-        Self { pool }
+    pub fn new(store: &Store) -> Self {
+        Self { pool: store.pool().clone() }
     }
 
     /// Stores an edge where it is new. Answers when it enrolled first.
@@ -68,7 +69,8 @@ impl Edges {
 
     /// One edge.
     pub async fn get(&self, id: &str) -> sqlx::Result<Option<EdgeRow>> {
-        let row = sqlx::query("SELECT * FROM edges WHERE id = $1").bind(id).fetch_optional(&self.pool).await?;
+        let row =
+            sqlx::query("SELECT * FROM edges WHERE id = $1").bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -133,13 +135,15 @@ impl Edges {
     pub async fn add_join_token(&self, hash: &str, expire_us: i64, max_uses: i64) -> sqlx::Result<()> {
         let now = clock::now_us();
         sqlx::query("DELETE FROM join_tokens WHERE expire_us < $1").bind(now).execute(&self.pool).await?;
-        sqlx::query("INSERT INTO join_tokens (hash, create_us, expire_us, max_uses, uses) VALUES ($1, $2, $3, $4, 0)")
-            .bind(hash)
-            .bind(now)
-            .bind(expire_us)
-            .bind(max_uses)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO join_tokens (hash, create_us, expire_us, max_uses, uses) VALUES ($1, $2, $3, $4, 0)",
+        )
+        .bind(hash)
+        .bind(now)
+        .bind(expire_us)
+        .bind(max_uses)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 

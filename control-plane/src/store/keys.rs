@@ -4,6 +4,7 @@
 
 use sqlx::{AnyPool, Row};
 
+use super::Store;
 use crate::clock;
 
 /// What a key is for.
@@ -65,8 +66,8 @@ impl Purpose {
 
 impl Keys {
     /// The table of this database.
-    pub fn new(pool: AnyPool) -> Self {
-        Self { pool }
+    pub fn new(store: &Store) -> Self {
+        Self { pool: store.pool().clone() }
     }
 
     /// All keys of a purpose, the oldest first.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::{AnyConnection, AnyPool, Row as _};
 
+use super::Store;
 use crate::clock;
 
 /// A lease that is held until its time is over.
@@ -26,8 +27,8 @@ pub struct Leases {
 
 impl Leases {
     /// The table of this database, for a replica.
-    pub fn new(pool: AnyPool, holder: String) -> Self {
-        Self { pool, holder }
+    pub fn new(store: &Store, holder: String) -> Self {
+        Self { pool: store.pool().clone(), holder }
     }
 
     /// Takes a lease, or makes one that is held last longer; `None` where another replica has it.

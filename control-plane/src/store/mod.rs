@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// The connections, for tables beside the resource log.
-    pub(crate) fn pool(&self) -> &AnyPool {
+    fn pool(&self) -> &AnyPool {
         &self.inner.pool
     }
 

@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool, Connection, Row as _};
 use trunkline::telemetry::v1::{ReportUsageRequest, UsageRecord};
 
+use super::Store;
 use crate::clock;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -37,8 +38,8 @@ type Key<'a> = (&'a str, &'a str, &'a str, &'a str, i32);
 
 impl UsageTable {
     /// The tables of this database.
-    pub fn new(pool: AnyPool) -> Self {
-        Self { pool }
+    pub fn new(store: &Store) -> Self {
+        Self { pool: store.pool().clone() }
     }
 
     /// Stores a batch that was not stored before. Answers up to where the run is stored.

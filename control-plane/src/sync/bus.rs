@@ -34,7 +34,9 @@ impl Bus {
             }
             Self::Redis(url) => match redis::Client::open(url.expose_secret()) {
                 Ok(client) => drop(tokio::join!(tell_redis(&store, &client), hear_redis(&store, &client))),
-                Err(error) => tracing::error!(%error, "--redis-url is not one; replicas ask the database instead"),
+                Err(error) => {
+                    tracing::error!(%error, "--redis-url is not one; replicas ask the database instead")
+                }
             },
         }
     }

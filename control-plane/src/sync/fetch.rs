@@ -7,7 +7,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use mcp::client::{ClientError, ClientInfo, Endpoint, Notices, Probe, ProbeError, Session, Transport, Url, probe};
+use mcp::client::{
+    ClientError, ClientInfo, Endpoint, Notices, Probe, ProbeError, Session, Transport, Url, probe,
+};
 use mcp::method::Method;
 use mcp::revision::Revision;
 use trunkline::registry::v1::credential::Kind as Form;
@@ -43,7 +45,8 @@ pub(super) struct Conversation {
 pub(super) fn endpoint(upstream: &Upstream, credential: Option<&Credential>) -> Result<Endpoint, Failure> {
     let Some(Way::Http(http)) = &upstream.transport else { return Err(incompatible("it has no transport")) };
     let mut url = Url::parse(&http.url).map_err(|error| incompatible(format!("its URL is none: {error}")))?;
-    let headers = present(credential, &mut url).map_err(|_| incompatible("its credential does not fit into a header"))?;
+    let headers = present(credential, &mut url)
+        .map_err(|_| incompatible("its credential does not fit into a header"))?;
     let timeout = upstream.request_timeout.as_ref().and_then(clock::duration).unwrap_or(DEFAULT_TIMEOUT);
     Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT) })
 }
@@ -89,11 +92,13 @@ pub(super) async fn converse(endpoint: &Endpoint, policy: EraPolicy) -> Result<C
     let modern = found.modern.filter(|_| policy != EraPolicy::Legacy);
     let legacy = found.legacy.filter(|_| policy != EraPolicy::Modern);
     let (revision, capabilities) = match (&modern, &legacy) {
-        (Some(side), _) => (side.versions.first().copied().unwrap_or(Revision::LATEST), side.capabilities.clone()),
+        (Some(side), _) => {
+            (side.versions.first().copied().unwrap_or(Revision::LATEST), side.capabilities.clone())
+        }
         (None, Some(side)) => (side.version, side.capabilities.clone()),
         (None, None) => return Err(incompatible("it speaks no era that its policy allows")),
     };
-    let session = Session::open(endpoint, revision, info()).await.map_err(|error| failed(&error.into()))?;
+    let session = Session::open(endpoint, revision, info()).await.map_err(broken)?;
     Ok(Conversation { report, session, capabilities })
 }
 
@@ -137,7 +142,7 @@ impl Conversation {
                 Ok(Vec::new())
             }
             Err(error) => {
-                let Failure { state, reason } = failed(&error.into());
+                let Failure { state, reason } = broken(error);
                 Err(Failure { state, reason: format!("{}: {reason}", method.as_str()) })
             }
         }
@@ -150,8 +155,12 @@ fn has(capabilities: &str, capability: &str) -> bool {
 
 fn speaks(found: &Probe, policy: EraPolicy) -> Result<(), Failure> {
     match policy {
-        EraPolicy::Modern if found.modern.is_none() => Err(incompatible("it does not speak the modern era, and its policy asks for that")),
-        EraPolicy::Legacy if found.legacy.is_none() => Err(incompatible("it does not speak the legacy era, and its policy asks for that")),
+        EraPolicy::Modern if found.modern.is_none() => {
+            Err(incompatible("it does not speak the modern era, and its policy asks for that"))
+        }
+        EraPolicy::Legacy if found.legacy.is_none() => {
+            Err(incompatible("it does not speak the legacy era, and its policy asks for that"))
+        }
         _ => Ok(()),
     }
 }
@@ -187,6 +196,16 @@ fn failed(error: &ProbeError) -> Failure {
         }
     };
     Failure { state, reason: error.to_string() }
+}
+
+/// What breaks off was understood before: the upstream is not there at the moment.
+fn broken(error: ClientError) -> Failure {
+    match error {
+        ClientError::Broken(_) | ClientError::SessionLost => {
+            Failure { state: UpstreamState::Unreachable, reason: error.to_string() }
+        }
+        error => failed(&error.into()),
+    }
 }
 
 fn incompatible(reason: impl Into<String>) -> Failure {

@@ -128,7 +128,8 @@ impl Handle {
     /// Probes an upstream and begins a conversation.
     pub(super) async fn begin(&self, row: &Row) -> Result<Conversation, Failure> {
         let _room = self.inner.room.acquire().await;
-        let unreadable = |error: StoreError| Failure { state: UpstreamState::Unspecified, reason: error.to_string() };
+        let unreadable =
+            |error: StoreError| Failure { state: UpstreamState::Unspecified, reason: error.to_string() };
         let upstream: Upstream = row.message().map_err(unreadable)?;
         let credential = match upstream.credential {
             None => None,

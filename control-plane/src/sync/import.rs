@@ -74,13 +74,16 @@ fn take<N: CatalogueEntry>(
     warnings: &mut Vec<String>,
 ) {
     for (position, raw) in sent.iter().enumerate() {
-        let entry = read::<N>(upstream_id, member, raw).and_then(|entry| match taken.contains_key(entry.name()) {
-            true => Err(format!("repeats {}", names::id(entry.name()))),
-            false => Ok(entry),
-        });
+        let entry =
+            read::<N>(upstream_id, member, raw).and_then(|entry| match taken.contains_key(entry.name()) {
+                true => Err(format!("repeats {}", names::id(entry.name()))),
+                false => Ok(entry),
+            });
         match entry {
             Ok(entry) => drop(taken.insert(entry.name().to_owned(), entry)),
-            Err(reason) if warnings.len() < MAX_WARNINGS => warnings.push(format!("{list}[{position}]: {reason}")),
+            Err(reason) if warnings.len() < MAX_WARNINGS => {
+                warnings.push(format!("{list}[{position}]: {reason}"))
+            }
             Err(_) => {}
         }
     }

@@ -8,7 +8,7 @@ use trunkline::registry::v1::{ProbeReport, Upstream, UpstreamState, UpstreamStat
 
 use super::fetch::Failure;
 use super::handle::RefreshError;
-use super::import::{CatalogueEntry, Import, import, Lists};
+use super::import::{CatalogueEntry, Import, Lists, import};
 use crate::clock;
 use crate::domain::{Kind, names};
 use crate::store::leases::Lease;
@@ -68,9 +68,14 @@ pub(super) async fn store_finding(
 }
 
 /// Stores that an upstream cannot be used now. Its catalogue and what is known of it stay.
-pub(super) async fn store_failure(store: &Store, row: &Row, failure: Failure) -> Result<UpstreamStatus, RefreshError> {
+pub(super) async fn store_failure(
+    store: &Store,
+    row: &Row,
+    failure: Failure,
+) -> Result<UpstreamStatus, RefreshError> {
     let current = store.get(Kind::Upstream, &row.name).await?.filter(|current| same_spec(current, row));
-    let mut upstream: Upstream = current.ok_or_else(|| RefreshError::NotFound(row.name.clone()))?.message()?;
+    let mut upstream: Upstream =
+        current.ok_or_else(|| RefreshError::NotFound(row.name.clone()))?.message()?;
     let old = upstream.status.clone().unwrap_or_default();
     let status = state(&old, failure.state, failure.reason, clock::now_us());
     upstream.status = Some(status.clone());

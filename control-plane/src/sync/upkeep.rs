@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use trunkline::identity::v1::Token;
 
+use crate::auth::credential::LIFETIME;
 use crate::auth::keys::{KeyError, Signer};
 use crate::auth::vault::{Vault, VaultError};
 use crate::clock;
@@ -23,7 +24,7 @@ const ROUND: Duration = Duration::from_secs(30);
 const LEASE: Duration = Duration::from_secs(90);
 /// A signing key that was replaced is kept for so long whatever happens: tokens are stored after they are signed,
 /// and edges' credentials are signed too.
-const KEPT: Duration = Duration::from_secs(2 * 3_600);
+const KEPT: Duration = LIFETIME.saturating_add(Duration::from_secs(3_600));
 
 /// What is looked after.
 #[derive(Debug)]
@@ -133,4 +134,20 @@ impl Upkeep {
 fn needs(token: &Token) -> Option<String> {
     let ended = token.expire_time.as_ref().is_some_and(|end| clock::micros(end) < clock::now_us());
     (!ended && token.revoke_time.is_none()).then(|| token.key_id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_live_tokens_need_their_key() {
+        let now = clock::now_us();
+        let live = Token { key_id: "k".to_owned(), ..Default::default() };
+        let until = |us| Token { expire_time: Some(clock::timestamp(us)), ..live.clone() };
+        assert_eq!(needs(&live).as_deref(), Some("k"));
+        assert_eq!(needs(&until(now + 60_000_000)).as_deref(), Some("k"));
+        assert_eq!(needs(&until(now - 1_000_000)), None);
+        assert_eq!(needs(&Token { revoke_time: Some(clock::timestamp(now)), ..live.clone() }), None);
+    }
 }

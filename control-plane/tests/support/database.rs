@@ -7,23 +7,43 @@ use sqlx::Connection;
 use tempfile::TempDir;
 use trunkline_control_plane::store::Store;
 
+/// Runs each test on both databases.
+macro_rules! suite {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::Database::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                if let Some(database) = super::Database::postgres().await {
+                    super::$test(database).await;
+                }
+            })*
+        }
+    };
+}
+
 /// Where a test keeps its tables. It is gone with the last clone, as far as it is a file.
 #[derive(Clone)]
-pub struct Database {
+pub(crate) struct Database {
     url: String,
     _folder: Option<Arc<TempDir>>,
 }
 
 impl Database {
     /// A file.
-    pub fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         let folder = TempDir::new().unwrap();
         let url = format!("sqlite:{}?mode=rwc", folder.path().join("trunkline.db").display());
         Self { url, _folder: Some(Arc::new(folder)) }
     }
 
     /// A schema of the PostgreSQL that `TEST_POSTGRES_URL` names; without that the test is skipped.
-    pub async fn postgres() -> Option<Self> {
+    pub(crate) async fn postgres() -> Option<Self> {
         let Ok(server) = std::env::var("TEST_POSTGRES_URL") else {
             eprintln!("SKIP: TEST_POSTGRES_URL is not set");
             return None;
@@ -38,7 +58,7 @@ impl Database {
     }
 
     /// Opens it, as one more replica.
-    pub async fn open(&self) -> Store {
+    pub(crate) async fn open(&self) -> Store {
         Store::open(&self.url).await.unwrap()
     }
 }

@@ -1,5 +1,7 @@
 //! Logs, on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
@@ -19,6 +21,8 @@ pub enum LogError {
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let filter = EnvFilter::builder().parse(filter)?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for terminals, and there `NO_COLOR` has its say; in files they are noise.
+    let logs = if std::io::stderr().is_terminal() { logs } else { logs.with_ansi(false) };
     let set = match format {
         LogFormat::Text => logs.try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),

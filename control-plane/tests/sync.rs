@@ -1,0 +1,206 @@
+//! Catalogues of upstreams, over sockets: what a server that somebody else wrote offers is in the registry, and stays
+//! there while the server is away; what a lying one sends is named and costs only itself.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+#[path = "support/control.rs"]
+mod control;
+#[path = "support/upstream.rs"]
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use control::{Control, upstream_at};
+use trunkline::registry::v1::tool_service_client::ToolServiceClient;
+use trunkline::registry::v1::upstream_service_client::UpstreamServiceClient;
+use trunkline::registry::v1::{
+    GetUpstreamRequest, ListToolsRequest, RefreshUpstreamRequest, Tool, UpstreamState, UpstreamStatus,
+};
+use upstream::Upstream;
+
+const SEVEN: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+/// For anything that must happen: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn status(control: &Control, id: &str) -> UpstreamStatus {
+    let request = control.admin(GetUpstreamRequest { name: format!("upstreams/{id}") });
+    let mut client = UpstreamServiceClient::new(control.channel.clone());
+    client.get_upstream(request).await.unwrap().into_inner().upstream.unwrap().status.unwrap_or_default()
+}
+
+/// The status, once it is as wanted, by itself.
+async fn status_when(
+    control: &Control,
+    id: &str,
+    wanted: impl Fn(&UpstreamStatus) -> bool,
+) -> UpstreamStatus {
+    let waiting = async {
+        loop {
+            let status = status(control, id).await;
+            if wanted(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap()
+}
+
+async fn refresh(control: &Control, id: &str) -> UpstreamStatus {
+    let request = control.admin(RefreshUpstreamRequest { name: format!("upstreams/{id}") });
+    let mut client = UpstreamServiceClient::new(control.channel.clone());
+    client.refresh_upstream(request).await.unwrap().into_inner().upstream.unwrap().status.unwrap()
+}
+
+/// The tools of an upstream by their own names.
+async fn tools(control: &Control, id: &str) -> BTreeMap<String, Tool> {
+    let request =
+        ListToolsRequest { parent: format!("upstreams/{id}"), page_size: 100, ..Default::default() };
+    let mut client = ToolServiceClient::new(control.channel.clone());
+    let listed = client.list_tools(control.admin(request)).await.unwrap().into_inner().tools;
+    listed.into_iter().map(|tool| (tool.tool_name.clone(), tool)).collect()
+}
+
+async fn fresh_names(control: &Control, id: &str) -> Vec<String> {
+    let tools = tools(control, id).await;
+    tools.into_iter().filter(|(_, tool)| tool.stale_time.is_none()).map(|(name, _)| name).collect()
+}
+
+#[tokio::test]
+async fn a_catalogue_is_imported_over_all_pages_and_follows_announcements() {
+    let control = Control::start().await;
+    let server = Upstream::start(&SEVEN);
+    let created = control.upstream("shelf", upstream_at(server.url()), true).await;
+    let status = created.status.unwrap();
+    assert_eq!((status.state(), status.reason.as_str(), status.tool_count), (UpstreamState::Ready, "", 7));
+    let probe = status.probe.unwrap();
+    assert_eq!((probe.server_name.as_str(), probe.server_version.as_str()), ("shelf", "1.2.3"));
+    assert_eq!(probe.modern.unwrap().versions, ["2026-07-28"]);
+    assert_eq!(probe.legacy.unwrap().version, "2025-11-25");
+    let imported = tools(&control, "shelf").await;
+    assert_eq!(imported.keys().collect::<Vec<_>>(), SEVEN.iter().collect::<Vec<_>>());
+    assert_eq!(imported["c"].name, "upstreams/shelf/tools/c");
+    assert_eq!(imported["c"].description, "does it");
+
+    announced(&control, &server).await;
+    let vanished = tools(&control, "shelf").await;
+    assert!(vanished["c"].stale_time.is_some(), "{:?}", vanished["c"]);
+    assert_eq!(fresh_names(&control, "shelf").await, ["a", "b", "new"]);
+    assert_eq!(vanished["a"].meta, imported["a"].meta, "what did not change took no revision");
+
+    server.offer(&["a", "b", "c", "new"]);
+    status_when(&control, "shelf", |status| status.tool_count == 4).await;
+    let back = tools(&control, "shelf").await;
+    assert_eq!(back["c"].stale_time, None);
+    let uid = |tool: &Tool| tool.meta.clone().unwrap().uid;
+    assert_eq!(uid(&back["c"]), uid(&imported["c"]), "it is the same tool");
+}
+
+/// Changes what the server offers until the control plane has heard of it: who begins to listen after a change
+/// was announced finds it by asking, and hears nothing.
+async fn announced(control: &Control, server: &Upstream) {
+    let mut offers = [&["a", "b"][..], &["a", "b", "new"]].into_iter().cycle();
+    let mut heard = 0;
+    let waiting = async {
+        loop {
+            let offer = offers.next().unwrap();
+            server.offer(offer);
+            let expected = i32::try_from(offer.len()).unwrap();
+            let status = status_when(control, "shelf", |status| status.tool_count == expected).await;
+            assert_eq!(status.change_count, status.tools_change_count);
+            assert_eq!((status.resources_change_count, status.prompts_change_count), (0, 0));
+            if heard > 0 && status.tools_change_count > heard && expected == 3 {
+                return;
+            }
+            heard = status.tools_change_count;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_outage_keeps_the_catalogue_and_says_since_when_and_why() {
+    let control = Control::start().await;
+    let mut server = Upstream::start(&SEVEN);
+    let before = control.upstream("shelf", upstream_at(server.url()), true).await.status.unwrap();
+    let imported = tools(&control, "shelf").await;
+    server.stop();
+    let away = status_when(&control, "shelf", |status| status.state() == UpstreamState::Unreachable).await;
+    assert!(away.reason.contains("onnect"), "{}", away.reason);
+    let since = away.state_time.unwrap();
+    let ready = before.state_time.unwrap();
+    assert!((since.seconds, since.nanos) > (ready.seconds, ready.nanos));
+    assert!(away.tool_count == 7 && away.refresh_time.is_some(), "{away:?}");
+    assert_eq!(away.probe.map(|probe| probe.server_name).as_deref(), Some("shelf"));
+    assert_eq!(tools(&control, "shelf").await, imported, "nothing is stale for that");
+    assert_eq!(
+        refresh(&control, "shelf").await.state_time,
+        Some(since),
+        "asked again, it began when it began"
+    );
+
+    server.restart();
+    let back = status_when(&control, "shelf", |status| status.state() == UpstreamState::Ready).await;
+    assert_eq!((back.reason.as_str(), back.tool_count), ("", 7));
+    let again = back.state_time.unwrap();
+    assert!((again.seconds, again.nanos) > (since.seconds, since.nanos));
+    assert_eq!(tools(&control, "shelf").await, imported);
+}
+
+/// A legacy server that answers `tools/list` with whatever it is told to.
+async fn liar(list: &Arc<Mutex<String>>) -> String {
+    let list = list.clone();
+    let answer = move |body: String| {
+        let list = list.clone();
+        async move { lie(&body, &list) }
+    };
+    let router = axum::Router::new().route("/mcp", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+fn lie(body: &str, list: &Mutex<String>) -> axum::response::Response {
+    let message: serde_json::Value = serde_json::from_str(body).unwrap();
+    let Some(id) = message.get("id") else { return http::StatusCode::ACCEPTED.into_response() };
+    let answer = match message["method"].as_str().unwrap() {
+        "initialize" => concat!(
+            r#""result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"#,
+            r#""serverInfo":{"name":"liar","version":"0"}}"#
+        )
+        .to_owned(),
+        "tools/list" => format!(r#""result":{}"#, list.lock().unwrap()),
+        _ => r#""error":{"code":-32601,"message":"unknown"}"#.to_owned(),
+    };
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#);
+    ([("content-type", "application/json")], body).into_response()
+}
+
+#[tokio::test]
+async fn what_a_liar_sends_is_named_and_costs_only_itself() {
+    let control = Control::start().await;
+    let good = r#"{"name":"good", "x":1.10,"inputSchema":{"type":"object"}}"#;
+    let long = "n".repeat(129);
+    let list = format!(
+        r#"{{"tools":[{good},7,{{}},{{"name":"good"}},{{"name":"{long}"}},{{"name":"twice","name":"x"}},{{"name":"last"}}]}}"#
+    );
+    let list = Arc::new(Mutex::new(list));
+    let url = liar(&list).await;
+    let status = control.upstream("liar", upstream_at(url), true).await.status.unwrap();
+    assert_eq!((status.state(), status.tool_count), (UpstreamState::Ready, 2), "{status:?}");
+    let places: Vec<_> = status.warnings.iter().map(|text| text.split(':').next().unwrap()).collect();
+    assert_eq!(places, ["tools[1]", "tools[2]", "tools[3]", "tools[4]", "tools[5]"], "{:?}", status.warnings);
+    let imported = tools(&control, "liar").await;
+    assert_eq!(imported.keys().collect::<Vec<_>>(), ["good", "last"]);
+    assert_eq!(imported["good"].definition_json, good, "byte for byte");
+
+    // A list that goes round in a circle is none, and what is known stays.
+    *list.lock().unwrap() = r#"{"tools":[],"nextCursor":"again"}"#.to_owned();
+    let status = refresh(&control, "liar").await;
+    assert_eq!(status.state(), UpstreamState::Incompatible);
+    assert_eq!(status.reason, "tools/list: the pages of tools/list go round in a circle");
+    assert_eq!(fresh_names(&control, "liar").await, ["good", "last"]);
+}

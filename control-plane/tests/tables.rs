@@ -1,0 +1,295 @@
+//! One conformance list for each table beside the resources: leases, usage, keys, edges. Run on SQLite and, where
+//! `TEST_POSTGRES_URL` is set, on PostgreSQL.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+#[macro_use]
+#[path = "support/database.rs"]
+mod database;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use database::Database;
+use prost_types::Timestamp;
+use trunkline::telemetry::v1::{ReportUsageRequest, UsageOutcome, UsageRecord};
+use trunkline_control_plane::auth::credential::EdgeCredentials;
+use trunkline_control_plane::auth::keys::{KeyError, Signer};
+use trunkline_control_plane::auth::master::MasterKey;
+use trunkline_control_plane::auth::vault::{Sealed, Vault, VaultError};
+use trunkline_control_plane::store::Store;
+use trunkline_control_plane::store::edges::{EdgeRow, Edges};
+use trunkline_control_plane::store::keys::{Keys, NewKey, Purpose};
+use trunkline_control_plane::store::leases::Leases;
+use trunkline_control_plane::store::usage::{UsageQuery, UsageTable};
+
+suite! {
+    a_lease_has_one_holder_and_its_token_grows,
+    replicas_that_want_a_lease_at_once_do_not_both_get_it,
+    a_batch_is_counted_once,
+    usage_is_summed_filtered_and_forgotten,
+    keys_are_numbered_and_replaced,
+    bearers_outlive_the_rotation_of_their_key,
+    a_signing_key_stays_while_it_is_needed,
+    sealing_keys_seal_once_every_edge_can_open,
+    secrets_outlive_the_change_of_the_master_key,
+    edges_are_told_apart_by_their_lives,
+    join_tokens_end,
+}
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+async fn a_lease_has_one_holder_and_its_token_grows(database: Database) {
+    let store = database.open().await;
+    let (a, b) = (Leases::new(&store, "a".to_owned()), Leases::new(&store, "b".to_owned()));
+    let first = a.take("sync", LONG).await.unwrap().unwrap();
+    assert_eq!(b.take("sync", LONG).await.unwrap(), None);
+    assert_eq!(a.take("sync", LONG).await.unwrap().as_ref(), Some(&first), "renewed, it is the same lease");
+    assert!(b.take("upkeep", LONG).await.unwrap().is_some(), "leases of other names are others");
+
+    a.release(&first).await.unwrap();
+    let second = b.take("sync", Duration::ZERO).await.unwrap().unwrap();
+    assert!(second.token > first.token);
+    // It ended at once, so that another may have it; the token tells the two apart.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let third = a.take("sync", LONG).await.unwrap().unwrap();
+    assert!(third.token > second.token);
+    // Who lost a lease cannot give away that of another.
+    a.release(&first).await.unwrap();
+    b.release(&second).await.unwrap();
+    assert_eq!(b.take("sync", LONG).await.unwrap(), None);
+}
+
+async fn replicas_that_want_a_lease_at_once_do_not_both_get_it(database: Database) {
+    let store = database.open().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for holder in 0..8 {
+        let leases = Leases::new(&store, holder.to_string());
+        tasks.spawn(async move { leases.take("sync", LONG).await.unwrap() });
+    }
+    let held = tasks.join_all().await;
+    assert_eq!(held.iter().flatten().count(), 1, "{held:?}");
+}
+
+fn record(server: &str, token: &str, calls: i64) -> UsageRecord {
+    UsageRecord {
+        server: server.to_owned(),
+        token: token.to_owned(),
+        method: "tools/call".to_owned(),
+        target: "upstreams/up/tools/echo".to_owned(),
+        outcome: UsageOutcome::Ok.into(),
+        calls,
+        duration_us: calls * 10,
+        request_bytes: calls * 100,
+        response_bytes: calls * 1_000,
+    }
+}
+
+fn batch(run_id: &str, sequence: i64, end: i64, records: Vec<UsageRecord>) -> ReportUsageRequest {
+    let end_time = Some(Timestamp { seconds: end, nanos: 0 });
+    ReportUsageRequest { run_id: run_id.to_owned(), sequence, records, start_time: None, end_time }
+}
+
+fn all() -> UsageQuery {
+    UsageQuery { end_us: i64::MAX, limit: 100, ..UsageQuery::default() }
+}
+
+async fn a_batch_is_counted_once(database: Database) {
+    let store = database.open().await;
+    let usage = UsageTable::new(&store);
+    let one =
+        batch("run", 1, 600, vec![record("servers/a", "tokens/t", 2), record("servers/a", "tokens/t", 3)]);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (usage, one) = (usage.clone(), one.clone());
+        tasks.spawn(async move { usage.store("e1", &one).await.unwrap() });
+    }
+    assert_eq!(tasks.join_all().await, [1; 4]);
+    let two = batch("run", 2, 600, vec![record("servers/a", "tokens/t", 10)]);
+    assert_eq!(usage.store("e1", &two).await.unwrap(), 2);
+    assert_eq!(usage.store("e1", &one).await.unwrap(), 2, "what is stored up to 2 is stored");
+    assert_eq!(usage.query(&all()).await.unwrap(), [record("servers/a", "tokens/t", 15)]);
+    // Another edge, or another run of the same one, counts by itself.
+    usage.store("e2", &one).await.unwrap();
+    usage.store("e1", &batch("again", 1, 600, vec![record("servers/a", "tokens/t", 1)])).await.unwrap();
+    assert_eq!(usage.query(&all()).await.unwrap(), [record("servers/a", "tokens/t", 21)]);
+}
+
+async fn usage_is_summed_filtered_and_forgotten(database: Database) {
+    let store = database.open().await;
+    let usage = UsageTable::new(&store);
+    let records = vec![record("servers/a", "tokens/t", 1), record("servers/b", "tokens/t", 5)];
+    usage.store("e1", &batch("run", 1, 60, records)).await.unwrap();
+    usage.store("e1", &batch("run", 2, 6_000, vec![record("servers/a", "tokens/u", 3)])).await.unwrap();
+    let (a_t, b_t, a_u) = (
+        record("servers/a", "tokens/t", 1),
+        record("servers/b", "tokens/t", 5),
+        record("servers/a", "tokens/u", 3),
+    );
+    assert_eq!(
+        usage.query(&all()).await.unwrap(),
+        [b_t.clone(), a_u.clone(), a_t.clone()],
+        "most calls first"
+    );
+    let of_server = UsageQuery { server: "servers/a".to_owned(), ..all() };
+    assert_eq!(usage.query(&of_server).await.unwrap(), [a_u.clone(), a_t.clone()]);
+    let of_token = UsageQuery { token: "tokens/t".to_owned(), ..all() };
+    assert_eq!(usage.query(&of_token).await.unwrap(), [b_t.clone(), a_t]);
+    let early = UsageQuery { end_us: 100_000_000, limit: 1, ..all() };
+    assert_eq!(usage.query(&early).await.unwrap(), [b_t]);
+    let late = UsageQuery { start_us: 100_000_000, ..all() };
+    assert_eq!(usage.query(&late).await.unwrap(), std::slice::from_ref(&a_u));
+    usage.forget(100_000_000).await.unwrap();
+    assert_eq!(usage.query(&all()).await.unwrap(), [a_u]);
+}
+
+fn new_key(name: &str) -> NewKey {
+    NewKey { name: name.to_owned(), sealed: vec![0, 1, 255], public: "p".to_owned(), active_us: 7 }
+}
+
+async fn keys_are_numbered_and_replaced(database: Database) {
+    let store = database.open().await;
+    let keys = Keys::new(&store);
+    for name in ["a", "b"] {
+        keys.add(Purpose::Signing, &new_key(name)).await.unwrap();
+    }
+    keys.add(Purpose::Sealing, &new_key("")).await.unwrap();
+    let stored = keys.list(Purpose::Signing).await.unwrap();
+    let seen: Vec<_> = stored.iter().map(|key| (key.id, key.name.as_str(), key.active_us)).collect();
+    assert_eq!(seen, [(1, "a", 7), (2, "b", 7)]);
+    assert_eq!((stored[0].sealed.as_slice(), stored[0].public.as_str()), ([0, 1, 255].as_slice(), "p"));
+    keys.reseal(Purpose::Signing, 1, &[9]).await.unwrap();
+    keys.activate(Purpose::Signing, 1, i64::MAX).await.unwrap();
+    keys.delete(Purpose::Signing, 2).await.unwrap();
+    let stored = keys.list(Purpose::Signing).await.unwrap();
+    assert_eq!(stored.len(), 1);
+    assert_eq!((stored[0].sealed.as_slice(), stored[0].active_us), ([9].as_slice(), i64::MAX));
+    assert_eq!(keys.list(Purpose::Sealing).await.unwrap().len(), 1, "purposes are apart");
+}
+
+fn master(byte: u8) -> MasterKey {
+    use base64::Engine;
+    MasterKey::parse(&base64::engine::general_purpose::STANDARD.encode([byte; 32]), "the test").unwrap()
+}
+
+async fn signer(store: &Store) -> Arc<Signer> {
+    let vault = Vault::open_keys(Keys::new(store), master(1), None).await.unwrap();
+    Arc::new(Signer::open(Keys::new(store), Arc::new(vault), "here".to_owned()).await.unwrap())
+}
+
+async fn bearers_outlive_the_rotation_of_their_key(database: Database) {
+    let store = database.open().await;
+    let (one, two) = (signer(&store).await, signer(&store).await);
+    let (old, _) = EdgeCredentials::new(one.clone()).issue("e1", 5).unwrap();
+    let (_, first) = one.sign_token("tokens/t", "uid").unwrap();
+    one.rotate_signing().await.unwrap();
+    let (new, _) = EdgeCredentials::new(one.clone()).issue("e1", 5).unwrap();
+    let (_, second) = one.sign_token("tokens/t", "uid").unwrap();
+    assert_ne!(first, second, "the newest key signs");
+    let ids: Vec<_> = one.ring().signing.iter().map(|key| key.key_id.clone()).collect();
+    assert_eq!(ids, [first, second]);
+    for jwt in [&old, &new] {
+        assert_eq!(EdgeCredentials::new(one.clone()).verify(jwt).unwrap().sub, "e1");
+    }
+    // Another replica knows the new key as soon as it has looked.
+    let other = EdgeCredentials::new(two.clone());
+    assert!(matches!(other.verify(&new), Err(KeyError::Invalid(_))));
+    two.load().await.unwrap();
+    assert_eq!(other.verify(&new).unwrap(), EdgeCredentials::new(one).verify(&new).unwrap());
+}
+
+async fn a_signing_key_stays_while_it_is_needed(database: Database) {
+    let store = database.open().await;
+    let signer = signer(&store).await;
+    let (old, _) = EdgeCredentials::new(signer.clone()).issue("e1", 5).unwrap();
+    let first = signer.ring().signing[0].key_id.clone();
+    signer.rotate_signing().await.unwrap();
+    let needed = BTreeSet::from([first]);
+    assert!(!signer.retire(&needed, i64::MAX).await.unwrap(), "a live token needs it");
+    assert!(!signer.retire(&BTreeSet::new(), 0).await.unwrap(), "it was replaced too recently");
+    EdgeCredentials::new(signer.clone()).verify(&old).unwrap();
+    assert!(signer.retire(&BTreeSet::new(), i64::MAX).await.unwrap());
+    assert!(EdgeCredentials::new(signer.clone()).verify(&old).is_err());
+    assert!(!signer.retire(&BTreeSet::new(), i64::MAX).await.unwrap(), "the one that signs stays");
+    assert_eq!(signer.ring().signing.len(), 1);
+}
+
+async fn sealing_keys_seal_once_every_edge_can_open(database: Database) {
+    let store = database.open().await;
+    let signer = signer(&store).await;
+    let ids = |signer: &Signer| signer.ring().sealing.iter().map(|key| key.id).collect::<Vec<_>>();
+    signer.rotate_sealing().await.unwrap();
+    assert_eq!(ids(&signer), [1, 2], "the new one opens, and does not seal yet");
+    assert!(!signer.activate_sealing().await.unwrap(), "its time has not come");
+    Keys::new(&store).activate(Purpose::Sealing, 2, 0).await.unwrap();
+    signer.load().await.unwrap();
+    assert_eq!(ids(&signer), [2, 1]);
+    for id in 3..=6 {
+        signer.rotate_sealing().await.unwrap();
+        Keys::new(&store).activate(Purpose::Sealing, id, 0).await.unwrap();
+    }
+    signer.load().await.unwrap();
+    assert_eq!(ids(&signer), [6, 5, 4, 3], "the oldest are forgotten");
+}
+
+async fn secrets_outlive_the_change_of_the_master_key(database: Database) {
+    let store = database.open().await;
+    let vault = Vault::open_keys(Keys::new(&store), master(1), None).await.unwrap();
+    let sealed = vault.seal("of a", b"secret").unwrap();
+    assert!(matches!(vault.open("of b", &sealed), Err(VaultError::Refused)));
+    let refused = Vault::open_keys(Keys::new(&store), master(2), None).await;
+    assert!(matches!(refused, Err(VaultError::OtherMasterKey)));
+    let changed = Vault::open_keys(Keys::new(&store), master(2), Some(&master(1))).await.unwrap();
+    assert_eq!(*changed.open("of a", &sealed).unwrap(), b"secret");
+    let again = Vault::open_keys(Keys::new(&store), master(2), None).await.unwrap();
+    again.rotate().await.unwrap();
+    let stored = Sealed::from_bytes(sealed.into_bytes());
+    assert_eq!(*again.open("of a", &stored).unwrap(), b"secret");
+}
+
+async fn edges_are_told_apart_by_their_lives(database: Database) {
+    let store = database.open().await;
+    let edges = Edges::new(&store);
+    let first = edges.enroll("e1").await.unwrap();
+    assert_eq!(edges.enroll("e1").await.unwrap(), first, "enrolled again, it is the same edge");
+    edges.enroll("e2").await.unwrap();
+    let connected = EdgeRow {
+        id: "e1".to_owned(),
+        enroll_us: first,
+        replica: "r".to_owned(),
+        connection: 3,
+        version: "1.2.3".to_owned(),
+        acked_revision: 4,
+        refusals: vec![1, 0, 255],
+        ..EdgeRow::default()
+    };
+    assert!(edges.report(&connected).await.unwrap());
+    assert_eq!(edges.get("e1").await.unwrap(), Some(connected.clone()));
+    let ids = |rows: Vec<EdgeRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    assert_eq!(ids(edges.list("", 10).await.unwrap()), ["e1", "e2"]);
+    assert_eq!(ids(edges.list("e1", 10).await.unwrap()), ["e2"]);
+
+    edges.leave("e1", "r", 2).await.unwrap();
+    assert_eq!(edges.get("e1").await.unwrap().unwrap().replica, "r", "it has a newer connection");
+    edges.leave("e1", "r", 3).await.unwrap();
+    assert_eq!(edges.get("e1").await.unwrap().unwrap().replica, "");
+
+    assert!(edges.delete("e1").await.unwrap());
+    assert!(!edges.delete("e1").await.unwrap());
+    assert!(!edges.report(&connected).await.unwrap());
+    assert!(edges.enroll("e1").await.unwrap() > first);
+    assert!(!edges.report(&connected).await.unwrap(), "that was another life");
+}
+
+async fn join_tokens_end(database: Database) {
+    let store = database.open().await;
+    let edges = Edges::new(&store);
+    edges.add_join_token("twice", i64::MAX, 2).await.unwrap();
+    edges.add_join_token("often", i64::MAX, 0).await.unwrap();
+    edges.add_join_token("ended", 1, 0).await.unwrap();
+    let mut uses = Vec::new();
+    for hash in ["twice", "twice", "twice", "often", "often", "often", "ended", "unknown"] {
+        uses.push(edges.use_join_token(hash).await.unwrap());
+    }
+    assert_eq!(uses, [true, true, false, true, true, true, false, false]);
+}

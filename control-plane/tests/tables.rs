@@ -137,7 +137,7 @@ async fn usage_is_summed_filtered_and_forgotten(database: Database) {
     assert_eq!(usage.query(&of_token).await.unwrap(), [b_t.clone(), a_t]);
     let early = UsageQuery { end_us: 100_000_000, limit: 1, ..all() };
     assert_eq!(usage.query(&early).await.unwrap(), [b_t]);
-    let late = UsageQuery { start_us: 100_000_000, ..all() };
+    let late = UsageQuery { start_us: 200_000_000, ..all() };
     assert_eq!(usage.query(&late).await.unwrap(), std::slice::from_ref(&a_u));
     usage.forget(100_000_000).await.unwrap();
     assert_eq!(usage.query(&all()).await.unwrap(), [a_u]);

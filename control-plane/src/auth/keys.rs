@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 
 use super::aead::Key;
 use super::vault::{Sealed, Vault, VaultError};
@@ -35,6 +36,8 @@ pub struct Signer {
     vault: Arc<Vault>,
     issuer: String,
     ring: ArcSwap<Ring>,
+    /// Those who load take turns: what was read before a rotation must not replace what was read after it.
+    loading: Mutex<()>,
 }
 
 /// The keys at one moment.
@@ -119,7 +122,7 @@ impl std::fmt::Debug for SigningKey {
 impl Signer {
     /// Loads the keys, making the first of each purpose where there is none.
     pub async fn open(keys: Keys, vault: Arc<Vault>, issuer: String) -> Result<Self, KeyError> {
-        let signer = Self { keys, vault, issuer, ring: ArcSwap::default() };
+        let signer = Self { keys, vault, issuer, ring: ArcSwap::default(), loading: Mutex::default() };
         signer.load().await?;
         if signer.ring().signing.is_empty() {
             signer.add_signing().await?;
@@ -143,6 +146,7 @@ impl Signer {
 
     /// Reads the keys again, so that those of other replicas are known.
     pub async fn load(&self) -> Result<(), KeyError> {
+        let _turn = self.loading.lock().await;
         let signing = self.keys.list(Purpose::Signing).await?;
         let sealing = self.keys.list(Purpose::Sealing).await?;
         let now = clock::now_us();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::aead::Key;
@@ -32,6 +33,8 @@ pub struct Vault {
     keys: Keys,
     master: MasterKey,
     ring: ArcSwap<Ring>,
+    /// Those who load take turns: what was read before a rotation must not replace what was read after it.
+    loading: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +110,7 @@ impl Vault {
         master: MasterKey,
         previous: Option<&MasterKey>,
     ) -> Result<Self, VaultError> {
-        let vault = Self { keys, master, ring: ArcSwap::default() };
+        let vault = Self { keys, master, ring: ArcSwap::default(), loading: Mutex::default() };
         if let Some(previous) = previous {
             vault.change_master(previous).await?;
         }
@@ -136,6 +139,7 @@ impl Vault {
 
     /// Reads the data keys again, so that those made by other replicas are known.
     pub async fn load(&self) -> Result<(), VaultError> {
+        let _turn = self.loading.lock().await;
         let rows = self.keys.list(Purpose::Data).await?;
         let mut ring = Ring::default();
         let now = clock::now_us();

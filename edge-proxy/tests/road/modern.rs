@@ -6,6 +6,9 @@ fn list(meta: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{{{meta}}}}}"#)
 }
 
+/// Headers, body, and the status and code they lead to.
+type Case<'a> = (Vec<(&'a str, &'a str)>, String, (u16, i64));
+
 #[tokio::test]
 async fn requests_are_checked_in_order() {
     let edge = Edge::start(&Upstream::raw(|_| status(500, "")).await.url);
@@ -23,7 +26,7 @@ async fn requests_are_checked_in_order() {
         )
     };
     let named = |name| modern("tools/call", Some(name));
-    let cases: Vec<(Vec<(&str, &str)>, String, (u16, i64))> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (vec![version, listing], r#"{"jsonrpc":"2.0","id":3,"method":"tools/list"}"#.into(), (400, -32602)),
         (vec![listing], list(META), (400, -32020)),
         (vec![("mcp-protocol-version", "2025-11-25"), listing], list(META), (400, -32020)),

@@ -37,7 +37,7 @@ impl DiskKey {
             return DiskKey::parse(&Zeroizing::new(stored));
         }
         let fresh: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
-        files::write(&path, Zeroizing::new(BASE64_STANDARD.encode(&*fresh)).as_bytes())?;
+        files::write(&path, Zeroizing::new(BASE64_STANDARD.encode(*fresh)).as_bytes())?;
         DiskKey::new(&*fresh)
     }
 

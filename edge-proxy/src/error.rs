@@ -8,7 +8,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use mcp::error as codes;
 use mcp::json;
-use mcp::revision::{Era, Revision};
+use mcp::revision::Era;
 
 use crate::observe::{Rejection, UpstreamFault};
 use crate::transport::Body;
@@ -171,7 +171,12 @@ pub enum Failure {
     Version {
         /// What was asked for.
         requested: String,
+        /// The era that this server offers, as `server/discover` says.
+        offered: Era,
     },
+    /// The client did not declare an extension that the method belongs to.
+    #[error("missing required client capability")]
+    Extension(&'static str),
     /// No such method.
     #[error("method not found")]
     Method,
@@ -238,6 +243,7 @@ impl Failure {
             Self::Invalid(_) => codes::INVALID_REQUEST,
             Self::Header(_) => codes::HEADER_MISMATCH,
             Self::Version { .. } => codes::UNSUPPORTED_VERSION,
+            Self::Extension(_) => codes::MISSING_CAPABILITY,
             Self::Method => codes::METHOD_NOT_FOUND,
             Self::Params { .. } | Self::Unknown { .. } => codes::INVALID_PARAMS,
             Self::Resource { .. } if era == Era::Legacy => codes::RESOURCE_NOT_FOUND,
@@ -263,7 +269,7 @@ impl Failure {
             | Self::Invalid(_)
             | Self::SessionMissing
             | Self::LegacyVersion => StatusCode::BAD_REQUEST,
-            Self::Header(_) | Self::Version { .. } => StatusCode::BAD_REQUEST,
+            Self::Header(_) | Self::Version { .. } | Self::Extension(_) => StatusCode::BAD_REQUEST,
             Self::Params { bad_request: true, .. } if era == Era::Modern => StatusCode::BAD_REQUEST,
             Self::Method if era == Era::Modern => StatusCode::NOT_FOUND,
             Self::Method | Self::Params { .. } | Self::Unknown { .. } | Self::Resource { .. } => {
@@ -298,7 +304,10 @@ impl Failure {
                 Some(format!(r#"{{"reason":"{}","upstream":{}}}"#, fault.reason(), json::quote(upstream)))
             }
             Self::Resource { uri } => Some(format!(r#"{{"uri":{}}}"#, json::quote(uri))),
-            Self::Version { requested } => Some(versions(requested)),
+            Self::Extension(name) => {
+                Some(format!(r#"{{"requiredCapabilities":{{"extensions":{{"{name}":{{}}}}}}}}"#))
+            }
+            Self::Version { requested, offered } => Some(versions(requested, *offered)),
             _ => None,
         }
     }
@@ -353,10 +362,9 @@ fn challenge(presented: bool) -> HeaderValue {
     HeaderValue::from_static(if presented { r#"Bearer error="invalid_token""# } else { "Bearer" })
 }
 
-fn versions(requested: &str) -> String {
-    let modern = Revision::ALL.iter().filter(|revision| revision.era() == Era::Modern);
-    let supported: Vec<String> = modern.map(|revision| json::quote(revision.as_str())).collect();
-    format!(r#"{{"supported":[{}],"requested":{}}}"#, supported.join(","), json::quote(requested))
+fn versions(requested: &str, offered: Era) -> String {
+    let supported = crate::capabilities::revisions(offered);
+    format!(r#"{{"supported":{supported},"requested":{}}}"#, json::quote(requested))
 }
 
 #[cfg(test)]
@@ -376,6 +384,23 @@ mod tests {
         assert_eq!(rendered(failure.clone(), Era::Legacy), (200, legacy.to_owned()));
         let modern = legacy.replace("-32002", "-32602");
         assert_eq!(rendered(failure, Era::Modern), (200, modern));
+    }
+
+    #[test]
+    fn what_is_supported_instead_is_what_is_offered() {
+        let failure = |offered| Failure::Version { requested: "2027-01-01".to_owned(), offered };
+        let expected = |supported: &str| {
+            let data = format!(r#"{{"supported":{supported},"requested":"2027-01-01"}}"#);
+            (
+                400,
+                format!(
+                    r#"{{"jsonrpc":"2.0","id":7,"error":{{"code":-32022,"message":"unsupported protocol version","data":{data}}}}}"#
+                ),
+            )
+        };
+        assert_eq!(rendered(failure(Era::Modern), Era::Modern), expected(r#"["2026-07-28"]"#));
+        let legacy = r#"["2024-11-05","2025-03-26","2025-06-18","2025-11-25"]"#;
+        assert_eq!(rendered(failure(Era::Legacy), Era::Modern), expected(legacy));
     }
 
     #[test]

@@ -15,14 +15,14 @@ use mcp::revision::{Era, Revision};
 
 use crate::capabilities;
 use crate::error::Failure;
-use crate::list;
 use crate::reply::Reply;
 use crate::scene::Scene;
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, Session};
+use crate::session::{Conversation, MAX_URIS, Session};
 use crate::transport::Message;
 use crate::upstream::Order;
 use crate::usage::Outcome;
+use crate::{list, listen, route};
 
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
@@ -40,6 +40,14 @@ pub fn answer(
         (Method::Initialize, Session::Opening) => initialize(scene, message, id)?,
         (Method::ServerDiscover, _) => discover(scene, id),
         (Method::Ping, _) => result(id, "{}"),
+        (Method::ResourcesSubscribe, Session::Legacy(conversation)) => {
+            subscribe(scene, conversation, message, id)?
+        }
+        (Method::ResourcesUnsubscribe, Session::Legacy(conversation)) => {
+            let uri = route::named(Method::ResourcesRead, message)?.exposed;
+            scene.worker.shared.subscriptions.remove(&conversation.jti, &uri);
+            result(id, "{}")
+        }
         (Method::LoggingSetLevel, Session::Legacy(conversation)) => {
             set_level(scene, conversation, message, id)?
         }
@@ -110,14 +118,10 @@ fn client_name(info: Option<&str>) -> String {
 }
 
 fn discover(scene: &Scene<'_>, id: &str) -> Reply {
-    // A client that may choose is led to the era in which all of this server can be called.
-    let whole = |era| scene.view.server.upstreams.iter().all(|upstream| upstream.speaks(era));
-    let era = if whole(Era::Legacy) && !whole(Era::Modern) { Era::Legacy } else { Era::Modern };
-    let offered = Revision::ALL.into_iter().filter(|revision| revision.era() == era);
-    let versions: Vec<String> = offered.map(|revision| json::quote(revision.as_str())).collect();
+    let era = capabilities::offered_era(&scene.view.server);
     let body = format!(
-        r#"{{"resultType":"complete","supportedVersions":[{}],"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
-        versions.join(","),
+        r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
+        capabilities::revisions(era),
         capabilities::of_server(&scene.view.server, era),
         instructions(scene),
         meta::SERVER_INFO,
@@ -129,6 +133,24 @@ fn discover(scene: &Scene<'_>, id: &str) -> Reply {
 fn instructions(scene: &Scene<'_>) -> String {
     let text = &scene.view.server.instructions;
     if text.is_empty() { String::new() } else { format!(r#","instructions":{}"#, json::quote(text)) }
+}
+
+/// Remembers that a session wants to hear of a resource; its GET stream does the rest.
+fn subscribe(
+    scene: &Scene<'_>,
+    conversation: &Conversation,
+    message: &Message<'_>,
+    id: &str,
+) -> Result<Reply, Failure> {
+    let named = route::named(Method::ResourcesRead, message)?;
+    let permit = listen::permit(scene.view, &named.exposed).ok_or_else(|| named.unknown())?;
+    if !capabilities::tells(&permit.entry().upstream, Era::Legacy) {
+        return Err(Failure::params("nobody tells when this resource changes"));
+    }
+    if !scene.worker.shared.subscriptions.add(conversation, &named.exposed, scene.now) {
+        return Err(Failure::params(format!("a session may subscribe to {MAX_URIS} resources")));
+    }
+    Ok(result(id, "{}"))
 }
 
 /// A level for all upstream sessions that this conversation's calls use, or will use.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::ORIGIN;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use mcp::header::LAST_EVENT_ID;
 use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::method::Method;
 use mcp::revision::Era;
@@ -23,7 +24,7 @@ use crate::transport::streamable::{Exchange, Verb};
 use crate::transport::{Body, Message, unreadable};
 use crate::usage::Outcome;
 use crate::worker::{Slot, Worker};
-use crate::{batch, listen, local, policy, route, upstream};
+use crate::{batch, capabilities, listen, local, policy, route, upstream};
 
 /// Answers one request. Every failure becomes its answer here.
 pub async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Body> {
@@ -67,7 +68,7 @@ async fn road(
     let body = if exchange.verb == Verb::Post { exchange.read(&shared.limits).await? } else { Bytes::new() };
     let scene = Scene { worker, snapshot: &snapshot, token: &token, view, exchange: &exchange, started, now };
     let reply = match exchange.verb {
-        Verb::Get => listen::legacy(&scene, &conversation(&scene)?)?,
+        Verb::Get => stream(&scene)?,
         Verb::Delete => local::end(&scene, &conversation(&scene)?),
         Verb::Post | Verb::Options => match Envelope::parse(&body) {
             Ok(envelope) => message(&scene, Message::new(&body, envelope)?, asked).await?,
@@ -103,13 +104,27 @@ fn session_of(scene: &Scene<'_>, message: &Message<'_>, asked: &mut Asked) -> Re
         return Ok(Session::Modern(if unchecked {
             mcp::revision::Revision::LATEST
         } else {
-            session::modern::check(headers, message)?
+            session::modern::check(headers, message, &scene.view.server)?
         }));
     }
     if session::is_opening(message) {
         return Ok(Session::Opening);
     }
     Ok(Session::Legacy(conversation(scene)?))
+}
+
+/// The rest of a call's stream that broke off, or what no request asked for.
+fn stream(scene: &Scene<'_>) -> Result<Reply, Failure> {
+    let conversation = conversation(scene)?;
+    let (trust, server) = (&scene.snapshot.trust, &scene.view.server);
+    let rest = scene
+        .exchange
+        .header(LAST_EVENT_ID)
+        .and_then(|id| upstream::resume(scene.worker, trust, server, scene.token, id));
+    match rest {
+        Some(events) => Ok(Reply::Events(Box::new(events))),
+        None => listen::legacy(scene, &conversation),
+    }
 }
 
 fn conversation(scene: &Scene<'_>) -> Result<Rc<session::Conversation>, Failure> {
@@ -123,7 +138,12 @@ async fn request(scene: &Scene<'_>, session: &Session, message: &Message<'_>) ->
         Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::CompletionComplete => {
             call(scene, session, message, method).await
         }
-        Method::SubscriptionsListen => listen::modern(scene, message),
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel
+            if capabilities::offers_tasks(&scene.view.server, session.era()) =>
+        {
+            about_task(scene, session, message, method).await
+        }
+        Method::SubscriptionsListen => listen::modern(scene, message).await,
         _ => local::answer(scene, session, message, method),
     }
 }
@@ -154,6 +174,48 @@ async fn call(
         message,
         method,
         named: &named,
+        task: None,
+        permit,
+        account: Some(account),
+    };
+    Ok(upstream::call(call).await?.into())
+}
+
+/// What is asked about a task goes where the tool that began it leads, as long as the caller may call that.
+async fn about_task(
+    scene: &Scene<'_>,
+    session: &Session,
+    message: &Message<'_>,
+    method: Method,
+) -> Result<Reply, Failure> {
+    let mut account = scene.account(method.as_str(), message.body.len());
+    account.outcome = Outcome::ClientError;
+    if !message.params.capabilities.is_some_and(upstream::knows_tasks) {
+        return Err(Failure::Extension(upstream::EXTENSION));
+    }
+    let raw = session::modern::task_id(message).ok_or_else(|| Failure::params("params.taskId is needed"))?;
+    let unknown = || Failure::params("unknown task");
+    let text = mcp::json::string(raw).map_err(|_| unknown())?;
+    let task = upstream::Task::open(&scene.snapshot.trust, scene.owner(), &text).ok_or_else(unknown)?;
+    let named = route::Named { noun: route::Noun::Tool, exposed: task.tool.clone().into(), raw };
+    let destination = named.find(&scene.view.server).ok_or_else(unknown)?;
+    let permit = policy::check(scene.view, destination).ok_or_else(unknown)?;
+    if *permit.entry().upstream.id != *task.upstream {
+        return Err(unknown());
+    }
+    account.leads_to(permit.entry());
+    account.outcome = Outcome::Cancelled;
+    let call = upstream::Call {
+        worker: scene.worker,
+        trust: &scene.snapshot.trust,
+        server: &scene.view.server,
+        token: scene.token,
+        session,
+        headers: &scene.exchange.headers,
+        message,
+        method,
+        named: &named,
+        task: Some((task, raw)),
         permit,
         account: Some(account),
     };

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::doors::Doors;
 use crate::config::limits::Limits;
 use crate::observe::Metrics;
-use crate::session::{Jti, Opened, Terminated};
+use crate::session::{Jti, Opened, Subscriptions, Terminated};
 use crate::snapshot::Current;
 use crate::streams::Streams;
 use crate::transport::door::Door;
@@ -37,6 +37,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Sessions that clients ended.
     pub terminated: Terminated,
+    /// What legacy sessions are subscribed to.
+    pub subscriptions: Subscriptions,
     /// Streams that are open, by token.
     pub streams: Streams,
     /// How TLS to upstreams is done.
@@ -69,6 +71,7 @@ impl Shared {
             door: Door::new(doors, address),
             metrics,
             terminated: Terminated::default(),
+            subscriptions: Subscriptions::default(),
             streams: Streams::default(),
             tls: Arc::new(tls),
             connections: AtomicUsize::new(0),
@@ -144,6 +147,7 @@ impl Worker {
     /// Ends a session on this edge.
     pub fn terminate(&self, jti: Jti, expires: u64) {
         self.shared.terminated.terminate(jti, expires, self.now());
+        self.shared.subscriptions.end(&jti);
     }
 }
 

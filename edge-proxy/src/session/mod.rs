@@ -7,6 +7,7 @@ pub mod cursor;
 mod handle;
 pub mod modern;
 pub mod seal;
+mod subscriptions;
 mod terminated;
 
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ pub use handle::{Conversation, Jti};
 use mcp::header::SESSION_ID;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
+pub use subscriptions::{MAX_URIS, Subscriptions, Uris};
 pub use terminated::Terminated;
 
 use crate::error::Failure;

@@ -9,18 +9,20 @@ use mcp::meta;
 use mcp::method::{Method, Target};
 use mcp::revision::{Era, Revision};
 
+use crate::capabilities;
 use crate::error::Failure;
-use crate::snapshot::ToolFacts;
+use crate::snapshot::{Server, ToolFacts};
 use crate::transport::Message;
 
 /// The revision of a modern request whose `_meta` and headers agree with its body.
-pub fn check(headers: &HeaderMap, message: &Message<'_>) -> Result<Revision, Failure> {
+pub fn check(headers: &HeaderMap, message: &Message<'_>, server: &Server) -> Result<Revision, Failure> {
     let version = required_meta(message)?;
     if single(headers, PROTOCOL_VERSION)? != version {
         return Err(mismatch("MCP-Protocol-Version does not say what _meta says"));
     }
     let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Modern);
-    let revision = revision.ok_or(Failure::Version { requested: version })?;
+    let revision = revision
+        .ok_or_else(|| Failure::Version { requested: version, offered: capabilities::offered_era(server) })?;
     let method = message.envelope.method.as_deref().unwrap_or_default();
     if single(headers, METHOD)? != method {
         return Err(mismatch("Mcp-Method does not say what the body says"));
@@ -45,6 +47,7 @@ fn check_name(headers: &HeaderMap, message: &Message<'_>) -> Result<(), Failure>
     let raw = match message.method.map_or(Target::None, Method::mirrored_target) {
         Target::Name => message.params.name,
         Target::Uri => message.params.uri,
+        Target::TaskId => task_id(message),
         _ => return Ok(()),
     };
     // A body without the member is told so where it is routed.
@@ -53,6 +56,12 @@ fn check_name(headers: &HeaderMap, message: &Message<'_>) -> Result<(), Failure>
         return Err(mismatch("Mcp-Name does not say what the body says"));
     }
     Ok(())
+}
+
+/// The raw `taskId` of a request about a task.
+pub fn task_id<'a>(message: &Message<'a>) -> Option<&'a str> {
+    let [id] = json::members(message.envelope.params?, ["taskId"]).ok()?;
+    id
 }
 
 /// A header that must be there once, decoded.

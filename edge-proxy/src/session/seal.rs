@@ -38,6 +38,10 @@ pub enum Purpose {
     RequestState = 3,
     /// The id of a request from an upstream to a client.
     ServerRequest = 4,
+    /// The id of an event that a client may go on from.
+    Event = 5,
+    /// The id of a task of a modern upstream.
+    Task = 6,
 }
 
 /// Why a handle could not be made.
@@ -89,6 +93,26 @@ pub fn open(trust: &Trust, binding: Binding<'_>, text: &str) -> Option<Vec<u8>> 
         .len();
     content.truncate(length);
     Some(content)
+}
+
+/// Parts of a content, one after the other, each with its length.
+pub fn join<const N: usize>(parts: [&[u8]; N]) -> Vec<u8> {
+    let mut content = Vec::with_capacity(parts.iter().map(|part| 4 + part.len()).sum());
+    for part in parts {
+        content.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        content.extend_from_slice(part);
+    }
+    content
+}
+
+/// The parts that a content was joined of.
+pub fn split<const N: usize>(mut content: &[u8]) -> Option<[&[u8]; N]> {
+    let mut parts = [b"".as_slice(); N];
+    for part in &mut parts {
+        let (length, after) = content.split_first_chunk::<4>()?;
+        (*part, content) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    }
+    content.is_empty().then_some(parts)
 }
 
 impl Binding<'_> {
@@ -162,6 +186,14 @@ pub(crate) mod tests {
             let position = at.index(bytes.len());
             bytes[position] ^= flip;
             prop_assert_eq!(open(&trust, MINE, &URL_SAFE_NO_PAD.encode(bytes)), None);
+        }
+
+        #[test]
+        fn what_is_joined_is_split(a: Vec<u8>, b: Vec<u8>, c: Vec<u8>) {
+            let content = join([&a, &b, &c]);
+            prop_assert_eq!(split(&content), Some([a.as_slice(), &b, &c]));
+            prop_assert_eq!(split::<2>(&content), None);
+            prop_assert_eq!(split::<4>(&content), None);
         }
 
         #[test]

@@ -32,31 +32,21 @@ pub(super) fn seal(
     id: &str,
 ) -> Result<String, SealError> {
     let header = |name: &str| session.headers.get(name).map_or(b"".as_slice(), HeaderValue::as_bytes);
-    let mut content = Vec::new();
-    for part in [upstream.id.as_bytes(), header(SESSION_ID), header(PROTOCOL_VERSION), id.as_bytes()] {
-        content.extend_from_slice(&(part.len() as u32).to_be_bytes());
-        content.extend_from_slice(part);
-    }
+    let content =
+        seal::join([upstream.id.as_bytes(), header(SESSION_ID), header(PROTOCOL_VERSION), id.as_bytes()]);
     seal::seal(trust, binding(owner), &content)
 }
 
 /// What an id that a client answers was made of.
 pub(super) fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
     let content = seal::open(trust, binding(owner), text)?;
-    let mut rest = content.as_slice();
-    let mut part = || {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let (part, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        rest = after;
-        Some(part.to_vec())
-    };
-    let (upstream, session, version, id) = (part()?, part()?, part()?, part()?);
-    let session = (!session.is_empty()).then(|| HeaderValue::from_bytes(&session)).transpose().ok()?;
+    let [upstream, session, version, id] = seal::split(&content)?;
+    let session = (!session.is_empty()).then(|| HeaderValue::from_bytes(session)).transpose().ok()?;
     Some(Question {
-        upstream: String::from_utf8(upstream).ok()?,
+        upstream: String::from_utf8(upstream.to_vec()).ok()?,
         session,
-        version: HeaderValue::from_bytes(&version).ok()?,
-        id: String::from_utf8(id).ok()?,
+        version: HeaderValue::from_bytes(version).ok()?,
+        id: String::from_utf8(id.to_vec()).ok()?,
     })
 }
 

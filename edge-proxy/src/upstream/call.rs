@@ -9,6 +9,7 @@ use mcp::method::Method;
 use mcp::revision::Era;
 
 use super::receive::Answer;
+use super::task::Task;
 use super::{legacy, modern};
 use crate::account::Account;
 use crate::error::{Failure, Fault};
@@ -35,10 +36,12 @@ pub struct Call<'a> {
     pub headers: &'a HeaderMap,
     /// The client's message.
     pub message: &'a Message<'a>,
-    /// Its method, one of the four that call.
+    /// Its method, one of those that call.
     pub method: Method,
     /// What it names, as the client wrote it.
     pub named: &'a crate::route::Named<'a>,
+    /// The task it is about, and the raw id that the client named it by.
+    pub task: Option<(Task, &'a str)>,
     /// The right to make it.
     pub permit: Permit,
     /// Where it is counted.
@@ -114,7 +117,11 @@ impl From<Fault> for Missed {
 impl Call<'_> {
     /// Whether sending it twice is like sending it once.
     pub(super) fn repeat(&self) -> super::endpoint::Repeat {
-        let safe = self.method != Method::ToolsCall || self.permit.entry().tool.safe_to_repeat;
+        let safe = match self.method {
+            Method::ToolsCall => self.permit.entry().tool.safe_to_repeat,
+            Method::TasksUpdate => false,
+            _ => true,
+        };
         if safe { super::endpoint::Repeat::Safe } else { super::endpoint::Repeat::Unsafe }
     }
 

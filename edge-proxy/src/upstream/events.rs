@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method as Verb, StatusCode};
 use mcp::header::LAST_EVENT_ID;
-use mcp::sse::{self, Decoder};
+use mcp::sse::{self, Decoder, Event};
 
 use super::endpoint::Repeat;
 use super::follow::{self, Guard};
@@ -25,6 +25,8 @@ use crate::worker::Worker;
 const MAX_RESUMES: u32 = 10;
 const DEFAULT_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// How long a call can be cancelled whose client has gone and may come back.
+const RETURN: Duration = Duration::from_secs(60);
 /// How long the rest of a stream is read that no client waits for.
 const AFTERWARDS: Duration = Duration::from_secs(300);
 
@@ -36,7 +38,7 @@ pub struct Events {
     translation: Translation,
     account: Option<Account>,
     guard: Option<Guard>,
-    ready: VecDeque<Bytes>,
+    ready: VecDeque<Event>,
     resume: Resume,
     outcome: Option<Outcome>,
     done: bool,
@@ -51,18 +53,16 @@ struct Resume {
 }
 
 impl Events {
-    /// Begins to read a stream, and waits for its first message.
-    pub(super) async fn begin(
+    fn new(
         worker: &Rc<Worker>,
-        reply: Reply,
+        reply: Option<Reply>,
         translation: Translation,
-        account: &mut Option<Account>,
         guard: Option<Guard>,
-    ) -> Result<Self, Fault> {
-        let mut events = Self {
+    ) -> Self {
+        Self {
             decoder: Decoder::new(worker.shared.limits.max_event_bytes),
             worker: Rc::clone(worker),
-            reply: Some(reply),
+            reply,
             translation,
             account: None,
             guard,
@@ -70,8 +70,27 @@ impl Events {
             resume: Resume::default(),
             outcome: None,
             done: false,
-        };
-        match events.message().await {
+        }
+    }
+
+    /// The rest of a stream that a client was reading, after the event that the upstream knows as `from`.
+    pub(super) fn resumed(worker: &Rc<Worker>, translation: Translation, from: HeaderValue) -> Self {
+        let mut events = Self::new(worker, None, translation, None);
+        // The client has waited already.
+        events.resume = Resume { from: Some(from), retry: Some(Duration::ZERO), attempts: 0 };
+        events
+    }
+
+    /// Begins to read a stream, and waits for its first event.
+    pub(super) async fn begin(
+        worker: &Rc<Worker>,
+        reply: Reply,
+        translation: Translation,
+        account: &mut Option<Account>,
+        guard: Option<Guard>,
+    ) -> Result<Self, Fault> {
+        let mut events = Self::new(worker, Some(reply), translation, guard);
+        match events.event().await {
             Ok(first) => events.ready.extend(first),
             Err(fault) => {
                 events.done = true;
@@ -93,46 +112,51 @@ impl Events {
         if self.done {
             return None;
         }
-        let message = match self.message().await {
-            Ok(message) => message?,
+        let event = match self.event().await {
+            Ok(event) => event?,
             Err(fault) => self.failed(fault),
         };
-        Some(self.counted(message))
+        Some(self.counted(event))
     }
 
     /// The answer alone, for a client that cannot be sent events.
     pub async fn last(&mut self) -> Option<Bytes> {
         let mut last = None;
         loop {
-            last = match self.ready.pop_front() {
-                Some(message) => Some(message),
+            let event = match self.ready.pop_front() {
+                Some(event) => Some(event),
                 None if self.done => return last,
-                None => match self.message().await {
-                    Ok(message) => message,
+                None => match self.event().await {
+                    Ok(event) => event,
                     Err(fault) => Some(self.failed(fault)),
                 },
             };
+            last = event.map(|event| event.data).filter(|data| !data.is_empty()).or(last);
         }
     }
 
-    fn counted(&mut self, message: Bytes) -> Bytes {
-        let event = sse::encode_data(&message);
+    fn counted(&mut self, event: Event) -> Bytes {
+        let event = sse::encode(&event);
         if let Some(account) = &mut self.account {
             account.response_bytes += event.len() as u64;
         }
         event
     }
 
-    /// The next message for the client.
-    async fn message(&mut self) -> Result<Option<Bytes>, Fault> {
+    /// The next event for the client.
+    async fn event(&mut self) -> Result<Option<Event>, Fault> {
         loop {
             while let Some(event) = self.decoder.next().map_err(|_| Fault::TooLarge)? {
                 self.note(&event);
-                if event.data.is_empty() {
-                    continue;
-                }
-                if let Some(message) = self.take(event.data)? {
-                    return Ok(Some(message));
+                let id = event.id.as_deref().and_then(|id| self.translation.place(id));
+                let retry = event.retry.filter(|_| id.is_some());
+                let data = match event.data {
+                    // It says where to go on, before there is anything to go on with.
+                    empty if empty.is_empty() => id.is_some().then_some(empty),
+                    message => self.take(message)?,
+                };
+                if let Some(data) = data {
+                    return Ok(Some(Event { event: None, data, id, retry }));
                 }
             }
             let Some(reply) = &mut self.reply else {
@@ -141,6 +165,10 @@ impl Events {
             };
             match reply.chunk().await {
                 Ok(Some(chunk)) => self.decoder.push(chunk),
+                Ok(None) if self.is_resumable() => {
+                    self.hand_over();
+                    return Ok(None);
+                }
                 Ok(None) | Err(Fault::Interrupted) if self.may_go_on() => self.reply = None,
                 Ok(None) => return Err(Fault::Interrupted),
                 Err(fault) => return Err(fault),
@@ -183,6 +211,24 @@ impl Events {
         }
     }
 
+    /// Whether the client can go on with the stream by itself.
+    fn is_resumable(&self) -> bool {
+        matches!(self.translation.side, Side::Legacy { resumable: true, .. }) && self.resume.from.is_some()
+    }
+
+    /// Leaves the rest to the client, which may ask any edge for it. For a while it can still cancel the call here.
+    fn hand_over(&mut self) {
+        self.done = true;
+        self.reply = None;
+        self.ended(Outcome::Ok);
+        if let Some(guard) = self.guard.take() {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(RETURN).await;
+                drop(guard);
+            });
+        }
+    }
+
     fn may_go_on(&self) -> bool {
         matches!(self.translation.side, Side::Legacy { .. })
             && self.resume.from.is_some()
@@ -195,7 +241,8 @@ impl Events {
         else {
             return Err(Fault::Interrupted);
         };
-        tokio::time::sleep(self.resume.retry.unwrap_or(DEFAULT_RETRY)).await;
+        let retry = self.resume.retry.filter(|retry| !retry.is_zero() || self.resume.attempts == 0);
+        tokio::time::sleep(retry.unwrap_or(DEFAULT_RETRY)).await;
         self.resume.attempts += 1;
         let mut headers = session.headers.clone();
         headers.insert(LAST_EVENT_ID, from);
@@ -212,7 +259,7 @@ impl Events {
     }
 
     /// The error that ends a stream whose status is already out.
-    fn failed(&mut self, fault: Fault) -> Bytes {
+    fn failed(&mut self, fault: Fault) -> Event {
         self.done = true;
         self.ended(Outcome::UpstreamError);
         if let Some(counted) = fault.counts_as() {
@@ -222,7 +269,8 @@ impl Events {
             follow::cancel(&self.worker, &self.translation);
         }
         let asked = Asked { id: Some(self.translation.id.clone()), ..Asked::default() };
-        Failure::upstream(&self.translation.upstream.id, fault).message(&asked)
+        let data = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
+        Event { data, ..Event::default() }
     }
 
     /// Reads what is left after the answer, which is mostly nothing, so that the connection can be used again.
@@ -238,7 +286,13 @@ impl Drop for Events {
         let legacy = matches!(self.translation.side, Side::Legacy { .. });
         // In the modern era hanging up is cancelling; in the legacy era the upstream may finish.
         if let Some(reply) = self.reply.take().filter(|_| legacy && !self.done) {
-            read_out(reply, self.guard.take());
+            if self.is_resumable() {
+                // Some upstreams give the rest to one reader only, and the client may be the next.
+                drop(reply);
+                self.hand_over();
+            } else {
+                read_out(reply, self.guard.take());
+            }
         }
     }
 }

@@ -30,6 +30,9 @@ use crate::snapshot::Upstream;
 
 /// Largest body of an answer to what is not a call.
 const MAX_SMALL: usize = 256 << 10;
+/// What the TypeScript and Python SDKs say, with status 400, to a session that they do not know.
+const TURNED_AWAY: [&str; 2] =
+    ["Bad Request: No valid session ID provided", "Bad Request: Server not initialized"];
 /// How long ending a session may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -62,10 +65,17 @@ pub(super) struct Pool {
 pub(super) struct Open {
     /// What every request in it carries.
     pub headers: HeaderMap,
-    _counted: Entered,
+    /// Whether a request was answered in it: only then can the upstream have forgotten it.
+    proven: Cell<bool>,
+    _counted: Option<Entered>,
 }
 
 impl Open {
+    /// A session that was opened elsewhere.
+    pub(super) fn joined(headers: HeaderMap) -> Self {
+        Self { headers, proven: Cell::new(true), _counted: None }
+    }
+
     fn has_id(&self) -> bool {
         self.headers.contains_key(SESSION_ID)
     }
@@ -83,12 +93,14 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let repeat = call.repeat();
     let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
     let (id, method) = (call.id(), call.method);
+    // Older clients choke on an event without data, and do not ask for the rest.
+    let resumable = conversation.revision >= Revision::V2025_11_25;
     let uri_prefix = call.permit.entry().uri_prefix.clone();
     let mut account = call.account;
     let made = Detached::new(async move {
         let answered = async {
             let (reply, session) = pool.send(&body, repeat).await?;
-            let side = Side::Legacy { session, number, progress_token, requests: Vec::new() };
+            let side = Side::Legacy { session, number, progress_token, resumable, requests: Vec::new() };
             let translation = Translation { trust, server, token, upstream, method, id, uri_prefix, side };
             receive(&worker, reply, translation, &mut account, Some(guard)).await
         };
@@ -152,13 +164,17 @@ impl Pool {
         let open = self.session().await?;
         let reply = self.post(&open, body.clone(), repeat).await?;
         if let Some(reply) = unless_gone(&open, reply).await? {
+            open.proven.set(true);
             return Ok((reply, open));
         }
         self.forget(&open);
         let open = self.session().await?;
         let reply = self.post(&open, body.clone(), repeat).await?;
         match unless_gone(&open, reply).await? {
-            Some(reply) => Ok((reply, open)),
+            Some(reply) => {
+                open.proven.set(true);
+                Ok((reply, open))
+            }
             None => Err(Fault::Session("it forgets its sessions at once".to_owned())),
         }
     }
@@ -177,7 +193,7 @@ impl Pool {
     }
 
     /// The session, opened where it is not; those who come meanwhile wait for it.
-    async fn session(&self) -> Result<Rc<Open>, Fault> {
+    pub(super) async fn session(&self) -> Result<Rc<Open>, Fault> {
         if let Some(open) = self.current() {
             return Ok(open);
         }
@@ -209,7 +225,7 @@ impl Pool {
         if let Some(id) = id {
             headers.insert(SESSION_ID, id);
         }
-        Ok(Open { headers, _counted: self.gauge.enter() })
+        Ok(Open { headers, proven: Cell::new(false), _counted: Some(self.gauge.enter()) })
     }
 
     /// What follows on `initialize`: that we are ready, and the log level that clients asked for.
@@ -268,17 +284,31 @@ impl Pool {
     }
 }
 
-/// The answer, unless it says that the session is gone. Some servers say 400 where the protocol says 404.
+/// The answer, unless it says that the session is gone: with the protocol's 404, which comes before anything is done,
+/// or in the words that some servers have for it.
 async fn unless_gone(open: &Open, mut reply: Reply) -> Result<Option<Reply>, Fault> {
     let gone = match reply.status {
         StatusCode::NOT_FOUND => open.has_id(),
-        StatusCode::BAD_REQUEST if open.has_id() => {
-            let body = reply.read_ahead(MAX_SMALL).await?;
-            body.windows(7).any(|word| word.eq_ignore_ascii_case(b"session"))
+        StatusCode::BAD_REQUEST if open.has_id() && open.proven.get() => {
+            is_turned_away(&reply.read_ahead(MAX_SMALL).await?)
         }
         _ => false,
     };
     Ok((!gone).then_some(reply))
+}
+
+/// Whether an answer 400 is the one that SDKs give at the door to a session that they do not know. What echoes the id
+/// of our request, which is a number, may have come from behind the door.
+fn is_turned_away(body: &[u8]) -> bool {
+    let Ok(envelope) = Envelope::parse(body) else {
+        return std::str::from_utf8(body).is_ok_and(|text| TURNED_AWAY.contains(&text.trim()));
+    };
+    let Some(error) = envelope.error.filter(|_| envelope.id.is_none_or(|id| id.starts_with('"'))) else {
+        return false;
+    };
+    let [code, message] = json::members(error, ["code", "message"]).unwrap_or_default();
+    let message = message.and_then(|message| json::string(message).ok());
+    matches!(code, Some("-32000" | "-32600")) && message.is_some_and(|text| TURNED_AWAY.contains(&&*text))
 }
 
 /// The revision in the answer to `initialize`.
@@ -298,7 +328,7 @@ fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
 }
 
 /// The one response in an answer, be it JSON or a stream.
-async fn response(mut reply: Reply) -> Result<Bytes, Fault> {
+pub(super) async fn response(mut reply: Reply) -> Result<Bytes, Fault> {
     if !reply.status.is_success() {
         return Err(Fault::Status(reply.status.as_u16()));
     }
@@ -317,4 +347,29 @@ async fn response(mut reply: Reply) -> Result<Bytes, Fault> {
         }
     }
     Err(Fault::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_words_of_the_door_are_taken_for_a_forgotten_session() {
+        let error = |id: &str, code: i64, message: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#)
+        };
+        let [unknown, cold] = TURNED_AWAY;
+        for (body, gone) in [
+            (unknown.to_owned(), true),
+            (error("null", -32000, unknown), true),
+            (error("\"server-error\"", -32600, cold), true),
+            (error("7", -32000, unknown), false),
+            (error("null", -32602, unknown), false),
+            (error("null", -32000, "the session of this customer is closed"), false),
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"session":1}}"#.to_owned(), false),
+            ("no session".to_owned(), false),
+        ] {
+            assert_eq!(is_turned_away(body.as_bytes()), gone, "{body}");
+        }
+    }
 }

@@ -10,10 +10,14 @@ mod events;
 mod follow;
 mod legacy;
 mod modern;
+mod place;
 mod receive;
 mod reply;
+mod resume;
 mod state;
+mod task;
 mod translate;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,6 +28,9 @@ pub use call::{Call, call};
 pub use events::Events;
 pub use follow::{Order, answer};
 pub use receive::Answer;
+pub use resume::resume;
+pub use task::{EXTENSION, Task, knows_tasks};
+pub use watch::{Notice, Wanted, Watching};
 
 use self::endpoint::Endpoint;
 use self::follow::InFlight;

@@ -8,14 +8,15 @@ use mcp::header::{self, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION};
 use mcp::json;
 use mcp::message::span;
 use mcp::meta;
-use mcp::method::Target;
+use mcp::method::{Method, Target};
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
 use super::call::{Call, Missed, settle};
 use super::receive::{Answer, receive};
 use super::state;
-use super::translate::{Side, Translation};
+use super::task::knows_tasks;
+use super::translate::{Side, Tasks, Translation};
 use crate::account::Account;
 use crate::error::Failure;
 use crate::session::{Owner, Session};
@@ -41,9 +42,22 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answ
         method: call.method,
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
-        side: Side::Modern { exposed: call.named.exposed.as_ref().into() },
+        side: Side::Modern { exposed: call.named.exposed.as_ref().into(), tasks: tasks(call) },
     };
     Ok(receive(call.worker, reply, translation, account, None).await?)
+}
+
+/// Which ids of tasks the answer may hold. Only clients that know tasks are given any.
+fn tasks(call: &Call<'_>) -> Tasks {
+    match &call.task {
+        Some((_, raw)) => Tasks::Known((*raw).into()),
+        None if call.method == Method::ToolsCall
+            && call.message.params.capabilities.is_some_and(knows_tasks) =>
+        {
+            Tasks::Begun
+        }
+        None => Tasks::None,
+    }
 }
 
 fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
@@ -54,7 +68,8 @@ fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
     headers.insert(METHOD, HeaderValue::from_static(call.method.as_str()));
     if call.method.mirrored_target() != Target::None {
-        headers.insert(NAME, header::encode_value(call.permit.original()));
+        let name = call.task.as_ref().map_or(call.permit.original(), |(task, _)| &task.id);
+        headers.insert(NAME, header::encode_value(name));
     }
     for (name, value) in call.headers {
         let name_text = name.as_str();
@@ -65,7 +80,7 @@ fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure
         }
     }
     let mirrored = &call.permit.entry().tool.mirrored;
-    if !mirrored.is_empty() {
+    if !mirrored.is_empty() && call.task.is_none() {
         let arguments = call.message.params.arguments.unwrap_or("{}");
         for (name, value) in
             header::mirror(arguments, mirrored).map_err(|error| Failure::Header(error.to_string()))?
@@ -80,7 +95,9 @@ fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure
 fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
     let message = call.message;
     let mut edits = Splice::new();
-    if call.named.exposed != call.permit.original() {
+    if let Some((task, raw)) = &call.task {
+        edits = edits.replace(span(message.body, raw), json::quote(&task.id));
+    } else if call.named.exposed != call.permit.original() {
         edits = edits.replace(span(message.body, call.named.raw), json::quote(call.permit.original()));
     }
     if let Some(raw) = message.params.request_state {

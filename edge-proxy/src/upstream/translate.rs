@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use mcp::error as codes;
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::message::{Envelope, Kind, span};
 use mcp::method::Method;
@@ -15,7 +17,9 @@ use memchr::memmem;
 
 use super::asked;
 use super::legacy::Open;
+use super::place::Place;
 use super::state;
+use super::task::Task;
 use crate::error::Fault;
 use crate::session::Owner;
 use crate::snapshot::{Server, Token, Trust, Upstream};
@@ -54,6 +58,8 @@ pub(super) enum Side {
         number: u64,
         /// The raw progress token of the client's request.
         progress_token: Option<Bytes>,
+        /// Whether the client may go on with a stream that broke off.
+        resumable: bool,
         /// Requests of the upstream that the client was sent: its raw id, and the id the client sees.
         requests: Vec<(Box<str>, String)>,
     },
@@ -61,7 +67,19 @@ pub(super) enum Side {
     Modern {
         /// The name that the client used, which its state is bound to.
         exposed: Box<str>,
+        /// Which ids of tasks the answer may hold.
+        tasks: Tasks,
     },
+}
+
+/// Which ids of tasks an answer may hold.
+pub(super) enum Tasks {
+    /// None.
+    None,
+    /// That of a task that the call began.
+    Begun,
+    /// That of the task that was asked about; the raw id that the client knows it by.
+    Known(Box<str>),
 }
 
 /// What to do with a message of an upstream.
@@ -91,6 +109,25 @@ impl Translation {
     /// The owner of what is sealed on the way.
     pub(super) fn owner(&self) -> Owner<'_> {
         Owner { server: &self.server.uid, token: &self.token.uid }
+    }
+
+    /// Where the client may go on after an event of this id, at any edge.
+    pub(super) fn place(&self, event: &[u8]) -> Option<Bytes> {
+        let Side::Legacy { session, number, progress_token, resumable: true, .. } = &self.side else {
+            return None;
+        };
+        let place = Place {
+            upstream: &self.upstream.id,
+            session: session.headers.get(SESSION_ID).map_or(b"", HeaderValue::as_bytes),
+            version: session.headers.get(PROTOCOL_VERSION).map_or(b"", HeaderValue::as_bytes),
+            number: *number,
+            id: &self.id,
+            progress_token: progress_token.as_deref().unwrap_or_default(),
+            method: self.method,
+            uri_prefix: &self.uri_prefix,
+            event,
+        };
+        place.seal(&self.trust, self.owner()).ok().map(Bytes::from)
     }
 
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
@@ -151,7 +188,8 @@ impl Translation {
         if self.method == Method::ResourcesRead && !self.uri_prefix.is_empty() {
             edits = prefix_uris(edits, message, result, &self.uri_prefix).map_err(malformed)?;
         }
-        let Side::Modern { exposed } = &self.side else { return Ok(edits) };
+        let Side::Modern { exposed, tasks } = &self.side else { return Ok(edits) };
+        edits = self.edit_task(edits, message, result, exposed, tasks)?;
         if self.method == Method::ResourcesRead {
             // What one token may read, another may not: no shared cache may keep it.
             let [scope] = json::members(result, ["cacheScope"]).map_err(malformed)?;
@@ -169,6 +207,34 @@ impl Translation {
             }
         }
         Ok(edits)
+    }
+
+    fn edit_task<'a>(
+        &self,
+        edits: Splice<'a>,
+        message: &Bytes,
+        result: &'a str,
+        tool: &str,
+        tasks: &Tasks,
+    ) -> Result<Splice<'a>, Fault> {
+        if matches!(tasks, Tasks::None) {
+            return Ok(edits);
+        }
+        let malformed = |error: String| Fault::Malformed(error);
+        let [kind, id] =
+            json::members(result, ["resultType", "taskId"]).map_err(|error| malformed(error.to_string()))?;
+        let Some(raw) = id else { return Ok(edits) };
+        let known = match tasks {
+            Tasks::Known(known) => known.to_string(),
+            _ if kind == Some(r#""task""#) => {
+                let id = json::string(raw).map_err(|error| malformed(error.to_string()))?.into_owned();
+                let task = Task { upstream: self.upstream.id.to_string(), tool: tool.to_owned(), id };
+                let sealed = task.seal(&self.trust, self.owner());
+                json::quote(&sealed.map_err(|error| malformed(error.to_string()))?)
+            }
+            _ => return Ok(edits),
+        };
+        Ok(edits.replace(span(message, raw), known))
     }
 
     fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {

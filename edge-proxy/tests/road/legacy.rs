@@ -1,6 +1,10 @@
 //! Legacy conversations: sessions that any edge opens, shared upstream sessions, cancelling, questions to the client.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
+
+use futures_util::StreamExt as _;
 
 use crate::support::{Edge, Reply, Upstream, events, json, status};
 
@@ -102,23 +106,75 @@ async fn a_session_that_the_upstream_forgot_is_opened_anew_unnoticed() {
             r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#,
         ),
     ] {
+        let seen = Mutex::new(HashSet::new());
+        // Every session is good for one call.
         let upstream = Upstream::start(move |request| {
-            let first = matches!(request.header("mcp-session-id"), "up-0" | "up-1");
-            if first { status(forgetting, text) } else { ok(request) }
+            let first = seen.lock().unwrap().insert(request.header("mcp-session-id").to_owned());
+            if first { ok(request) } else { status(forgetting, text) }
         })
         .await;
         let edge = Edge::start(&upstream.url);
         let session = edge.session("2025-11-25", "{}").await;
-        // The first two sessions are forgotten at once, the third is not.
-        let replies = [
-            edge.post(&[("mcp-session-id", &session)], CALL).await,
-            edge.post(&[("mcp-session-id", &session)], CALL).await,
-        ];
-        assert!(
-            replies.iter().any(|reply| reply.body == r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
-            "{replies:?}"
+        for _ in 0..4 {
+            let reply = edge.post(&[("mcp-session-id", &session)], CALL).await;
+            assert_eq!(reply.body, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        }
+        assert_eq!(upstream.calls("initialize").len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_only_speaks_of_sessions_is_no_reason_to_call_again() {
+    let upstream = Upstream::start(|request| {
+        let id = request.id();
+        let mut refusal = json(&format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"Bad Request: No valid session ID provided"}}}}"#
+        ));
+        *refusal.status_mut() = http::StatusCode::BAD_REQUEST;
+        refusal
+    })
+    .await;
+    let edge = Edge::start(&upstream.url);
+    let session = edge.session("2025-11-25", "{}").await;
+    for _ in 0..2 {
+        let reply = edge.post(&[("mcp-session-id", &session)], CALL).await;
+        assert_eq!(
+            reply.body,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"Bad Request: No valid session ID provided"}}"#
         );
     }
+    assert_eq!(upstream.calls("tools/call").len(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_that_broke_off_goes_on_at_any_edge() {
+    let number = Mutex::new(String::new());
+    let upstream = Upstream::start(move |request| {
+        if request.verb == "GET" {
+            let number = number.lock().unwrap();
+            return events(&[format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{{}}}}"#)]);
+        }
+        *number.lock().unwrap() = request.id();
+        let primed =
+            futures_util::stream::iter([Ok(bytes::Bytes::from_static(b"id: e/1\nretry: 20\ndata:\n\n"))]);
+        let open = primed.chain(futures_util::stream::pending::<Result<_, std::convert::Infallible>>());
+        let body = axum::body::Body::from_stream(open);
+        axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+    })
+    .await;
+    let edge = Edge::start(&upstream.url);
+    let session = edge.session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let mut broken = edge.request("POST", &headers, CALL).send().await.unwrap();
+    let primed = String::from_utf8(broken.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    drop(broken);
+    let id =
+        primed.strip_prefix("id: ").and_then(|rest| rest.strip_suffix("\nretry: 20\ndata: \n\n")).unwrap();
+    let again = [headers[0], ("last-event-id", id)];
+    let rest = Reply::of(edge.request("GET", &again, "")).await;
+    assert_eq!(rest.body, "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n");
+    let asked = upstream.requests().into_iter().find(|request| request.verb == "GET").unwrap();
+    assert_eq!((asked.header("last-event-id"), &asked.header("mcp-session-id")[..3]), ("e/1", "up-"));
 }
 
 #[tokio::test]

@@ -153,3 +153,48 @@ async fn an_upstream_of_the_other_era_is_named() {
     assert_eq!((reply.status, reply.error_code()), (200, -31108));
     assert!(reply.body.contains(r#""data":{"reason":"upstream_era","upstream":"u"}"#), "{}", reply.body);
 }
+
+#[tokio::test]
+async fn a_task_is_asked_about_where_it_began_by_its_owner_alone() {
+    let upstream = Upstream::start(|request| {
+        let result = r#"{"resultType":"task","taskId":"t 1","status":"working"}"#;
+        json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, request.id()))
+    })
+    .await;
+    let mut edge = Edge::start(&upstream.url);
+    let extension = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
+    edge.world.resources.upstreams[0].modern_capabilities_json = format!("{{{extension}}}");
+    edge.publish();
+    let meta = META.replace("Capabilities\":{}", &format!("Capabilities\":{{{extension}}}"));
+    let ask = |method: &str, params: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{{{params},{meta}}}}}"#)
+    };
+    let begun =
+        edge.post(&modern("tools/call", Some("u_echo")), &ask("tools/call", r#""name":"u_echo""#)).await;
+    let message: serde_json::Value = serde_json::from_str(&begun.body).unwrap();
+    let id = message["result"]["taskId"].as_str().unwrap();
+    let result = format!(r#"{{"resultType":"task","taskId":"{id}","status":"working"}}"#);
+    let expected = format!(r#"{{"jsonrpc":"2.0","id":3,"result":{result}}}"#);
+    assert!(id.len() > 40 && begun.body == expected, "{}", begun.body);
+
+    let about = format!(r#""taskId":"{id}""#);
+    let asked = edge.post(&modern("tasks/get", Some(id)), &ask("tasks/get", &about)).await;
+    assert_eq!((asked.status, &asked.body), (200, &expected));
+    let sent = upstream.requests().pop().unwrap();
+    assert_eq!((sent.header("mcp-name"), &sent.body), ("t 1", &ask("tasks/get", r#""taskId":"t 1""#)));
+
+    let undeclared = ask("tasks/get", &about).replace(&meta, META);
+    let undeclared = edge.post(&modern("tasks/get", Some(id)), &undeclared).await;
+    assert_eq!((undeclared.status, undeclared.error_code()), (400, -32021));
+    let misnamed = edge.post(&modern("tasks/get", Some("t 1")), &ask("tasks/get", &about)).await;
+    assert_eq!((misnamed.status, misnamed.error_code()), (400, -32020));
+    let bare = edge.post(&modern("tasks/get", Some("t 1")), &ask("tasks/get", r#""taskId":"t 1""#)).await;
+    assert_eq!((bare.status, bare.error_code()), (200, -32602));
+    let bearer = format!("Bearer {}", edge.keys.bearer("some"));
+    let mut theirs = edge.bare("POST", "dev", &ask("tasks/get", &about)).header("authorization", bearer);
+    for (name, value) in modern("tasks/get", Some(id)) {
+        theirs = theirs.header(name, value);
+    }
+    assert_eq!(crate::support::Reply::of(theirs).await.error_code(), -32602);
+    assert_eq!(upstream.requests().len(), 2);
+}

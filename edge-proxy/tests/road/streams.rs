@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, META, Reply, modern};
+use crate::support::{Edge, META, Recorded, Reply, Upstream, json, modern};
 
 /// Reads a stream until it holds `needle`.
 async fn until(response: &mut reqwest::Response, needle: &str) -> String {
@@ -93,4 +93,79 @@ async fn listening_is_acknowledged_first_and_ended_well() {
         )
     );
     assert_eq!(stream.chunk().await.unwrap(), None);
+}
+
+/// Tells of a changed resource on every stream, and answers everything else with nothing.
+fn telling(request: &Recorded) -> axum::response::Response {
+    let acknowledged = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{}}"#;
+    let told = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///r"}}"#;
+    if request.verb != "GET" && request.method() != "subscriptions/listen" {
+        return json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()));
+    }
+    let events = bytes::Bytes::from(format!("data: {acknowledged}\n\ndata: {told}\n\n"));
+    let open = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(events)])
+        .chain(futures_util::stream::pending());
+    let body = axum::body::Body::from_stream(open);
+    axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+}
+
+fn telling_edge(upstream: &Upstream) -> Edge {
+    let mut edge = Edge::start(&upstream.url);
+    let tells = r#"{"resources":{"subscribe":true}}"#;
+    edge.world.resources.upstreams[0].legacy_capabilities_json = tells.into();
+    edge.world.resources.upstreams[0].modern_capabilities_json = tells.into();
+    edge.publish();
+    edge
+}
+
+#[tokio::test]
+async fn a_session_hears_of_the_resources_it_is_subscribed_to() {
+    let upstream = Upstream::start(telling).await;
+    let edge = telling_edge(&upstream);
+    let session = edge.session("2025-06-18", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let ask = |what: &str, uri: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"resources/{what}","params":{{"uri":"{uri}"}}}}"#)
+    };
+    let mut stream = edge.request("GET", &headers, "").send().await.unwrap();
+    assert_eq!(until(&mut stream, "\n\n").await, ": keep-alive\n\n");
+    assert_eq!(edge.post(&headers, &ask("subscribe", "u+file:///s")).await.error_code(), -32002);
+    let done = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    assert_eq!(edge.post(&headers, &ask("subscribe", "u+file:///r")).await.body, done);
+    assert_eq!(
+        until(&mut stream, "\n\n").await,
+        "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":\"u+file:///r\"}}\n\n"
+    );
+    assert_eq!(upstream.calls("resources/subscribe")[0].json()["params"]["uri"], "file:///r");
+    assert_eq!(edge.post(&headers, &ask("unsubscribe", "u+file:///r")).await.body, done);
+    // With the last resource the session at the upstream ends.
+    let ended = async {
+        while !upstream.requests().iter().any(|request| request.verb == "DELETE") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn listening_to_resources_begins_where_the_acknowledgement_says() {
+    let upstream = Upstream::start(telling).await;
+    let edge = telling_edge(&upstream);
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{{"notifications":{{"resourceSubscriptions":["u+file:///r","u+file:///s"]}},{META}}}}}"#
+    );
+    let mut stream = edge.request("POST", &modern("subscriptions/listen", None), &body).send().await.unwrap();
+    let seen = until(&mut stream, "updated").await;
+    let subscription = r#""_meta":{"io.modelcontextprotocol/subscriptionId":1}"#;
+    assert_eq!(
+        seen,
+        format!(
+            "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{\"notifications\":{{\"resourceSubscriptions\":[\"u+file:///r\"]}},{subscription}}}}}\n\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":\"u+file:///r\",{subscription}}}}}\n\n"
+        )
+    );
+    let asked = &upstream.calls("subscriptions/listen")[0];
+    assert_eq!(
+        asked.json()["params"]["notifications"]["resourceSubscriptions"],
+        serde_json::json!(["file:///r"])
+    );
 }

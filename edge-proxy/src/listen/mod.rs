@@ -1,8 +1,11 @@
 //! Streams that the edge itself speaks on: the legacy GET stream and `subscriptions/listen`.
 //!
-//! They say when a list has changed for this caller, which the snapshot tells. It must not call upstreams.
+//! They say when a list has changed for this caller, which the snapshot tells, and when a resource has, which its
+//! upstream tells. It must not know how upstreams are watched.
 
-use std::collections::VecDeque;
+mod resources;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,8 +14,10 @@ use futures_util::stream;
 use mcp::json;
 use mcp::meta;
 use mcp::method::Method;
-use mcp::revision::Revision;
+use mcp::revision::{Era, Revision};
 use mcp::sse::{self, KEEP_ALIVE};
+pub use resources::permit;
+use resources::{News, Resources};
 use tokio::sync::watch;
 
 use crate::authn::is_in_force;
@@ -20,8 +25,8 @@ use crate::error::Failure;
 use crate::observe::Entered;
 use crate::reply::Reply;
 use crate::scene::Scene;
-use crate::session::{Conversation, Jti};
-use crate::snapshot::{Permissions, Server};
+use crate::session::{Conversation, Jti, MAX_URIS};
+use crate::snapshot::{Permissions, Server, View};
 use crate::streams::Open;
 use crate::transport::Message;
 use crate::usage::Outcome;
@@ -29,12 +34,15 @@ use crate::worker::Worker;
 
 const CHANGES: [Method; 3] =
     [Method::ToolsListChanged, Method::ResourcesListChanged, Method::PromptsListChanged];
+const SUBSCRIPTIONS: &str = "resourceSubscriptions";
 const WANTED: [&str; 3] = ["toolsListChanged", "resourcesListChanged", "promptsListChanged"];
 
 /// The GET stream of a legacy session.
 pub fn legacy(scene: &Scene<'_>, conversation: &Rc<Conversation>) -> Result<Reply, Failure> {
-    let mut watch = Watch::begin(scene, [true; 3])?;
+    let mut watch = Watch::begin(scene, Era::Legacy, [true; 3])?;
     watch.session = Some(conversation.jti);
+    watch.resources.subscribed = scene.worker.shared.subscriptions.watch(conversation, scene.now);
+    watch.resources.want_subscribed(scene.worker, scene.view);
     // Older clients choke on an event without data.
     let greeting = match conversation.revision {
         revision if revision >= Revision::V2025_11_25 => Bytes::from_static(b"id: 0\ndata:\n\n"),
@@ -45,30 +53,56 @@ pub fn legacy(scene: &Scene<'_>, conversation: &Rc<Conversation>) -> Result<Repl
 }
 
 /// The stream of a `subscriptions/listen`.
-pub fn modern(scene: &Scene<'_>, message: &Message<'_>) -> Result<Reply, Failure> {
+pub async fn modern(scene: &Scene<'_>, message: &Message<'_>) -> Result<Reply, Failure> {
     let mut account = scene.account(Method::SubscriptionsListen.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let [wanted] = json::members(message.envelope.params.unwrap_or("{}"), ["notifications"])
         .map_err(|error| Failure::params(error.to_string()))?;
     let wanted = wanted.ok_or_else(|| Failure::params("params.notifications is needed"))?;
-    let wanted = json::members(wanted, WANTED)
-        .map_err(|_| Failure::params("params.notifications must be an object"))?;
-    let wanted = wanted.map(|flag| flag == Some("true"));
+    let [tools, resources, prompts, uris] =
+        json::members(wanted, [WANTED[0], WANTED[1], WANTED[2], SUBSCRIPTIONS])
+            .map_err(|_| Failure::params("params.notifications must be an object"))?;
+    let wanted = [tools, resources, prompts].map(|flag| flag == Some("true"));
+    let uris = subscriptions(uris)?;
     let id = message.envelope.id.unwrap_or("null");
-    let mut watch = Watch::begin(scene, wanted)?;
+    let mut watch = Watch::begin(scene, Era::Modern, wanted)?;
     let subscription = format!(r#""_meta":{{"{}":{id}}}"#, meta::SUBSCRIPTION_ID);
-    watch.ready.push_back(acknowledgement(wanted, &subscription));
+    let honoured = watch.resources.want(scene.worker, scene.view, uris.iter().map(|uri| &**uri));
+    watch.ready.push_back(acknowledgement(wanted, &honoured, &subscription));
     watch.farewell = Some(event(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete",{subscription}}}}}"#
     )));
-    watch.params = format!(r#","params":{{{subscription}}}"#);
+    watch.params = subscription;
+    for uri in watch.resources.live().await {
+        watch.tell_of(&uri, scene.view);
+    }
     account.ended(Outcome::Ok, 0);
     Ok(watch.into_reply())
 }
 
-fn acknowledgement(wanted: [bool; 3], subscription: &str) -> Bytes {
+/// The URIs of `resourceSubscriptions`.
+fn subscriptions(raw: Option<&str>) -> Result<Vec<String>, Failure> {
+    let bad = || Failure::params(format!("{SUBSCRIPTIONS} must be an array of at most {MAX_URIS} strings"));
+    let mut uris = Vec::new();
+    let Some(raw) = raw else { return Ok(uris) };
+    if !raw.starts_with('[') {
+        return Err(bad());
+    }
+    json::each_element::<json::JsonError>(raw, |uri| {
+        uris.push(json::string(uri)?.into_owned());
+        Ok(())
+    })
+    .map_err(|_| bad())?;
+    if uris.len() > MAX_URIS { Err(bad()) } else { Ok(uris) }
+}
+
+fn acknowledgement(wanted: [bool; 3], watched: &BTreeSet<&str>, subscription: &str) -> Bytes {
     let honoured = WANTED.iter().zip(wanted).filter(|(_, wanted)| *wanted);
-    let honoured: Vec<String> = honoured.map(|(name, _)| format!(r#""{name}":true"#)).collect();
+    let mut honoured: Vec<String> = honoured.map(|(name, _)| format!(r#""{name}":true"#)).collect();
+    if !watched.is_empty() {
+        let uris: Vec<String> = watched.iter().map(|uri| json::quote(uri)).collect();
+        honoured.push(format!(r#""{SUBSCRIPTIONS}":[{}]"#, uris.join(",")));
+    }
     event(format!(
         r#"{{"jsonrpc":"2.0","method":"{}","params":{{"notifications":{{{}}},{subscription}}}}}"#,
         Method::SubscriptionsAcknowledged,
@@ -88,7 +122,8 @@ struct Watch {
     session: Option<Jti>,
     wanted: [bool; 3],
     seen: Seen,
-    /// What notifications carry besides their method.
+    resources: Resources,
+    /// What the params of notifications hold besides what they say.
     params: String,
     /// The last event, where the end is one that the edge chose.
     farewell: Option<Bytes>,
@@ -109,12 +144,13 @@ struct Seen {
 
 enum Wake {
     Snapshot,
+    Resources(News),
     Drain,
     Silence,
 }
 
 impl Watch {
-    fn begin(scene: &Scene<'_>, wanted: [bool; 3]) -> Result<Self, Failure> {
+    fn begin(scene: &Scene<'_>, era: Era, wanted: [bool; 3]) -> Result<Self, Failure> {
         let shared = &scene.worker.shared;
         let limit = shared.limits.max_streams_per_token;
         let open = shared.streams.open(&scene.token.uid, limit).ok_or(Failure::TooManyStreams)?;
@@ -132,6 +168,7 @@ impl Watch {
                 generations: generations(&scene.view.server),
                 permissions: scene.token.scope.permissions().clone(),
             },
+            resources: Resources::new(era),
             params: String::new(),
             farewell: None,
             ready: VecDeque::new(),
@@ -164,11 +201,13 @@ impl Watch {
             }
             let woken_by = tokio::select! {
                 _ = self.moved.changed() => Wake::Snapshot,
+                news = self.resources.next() => Wake::Resources(news),
                 _ = self.drain.wait_for(|draining| *draining) => Wake::Drain,
                 () = tokio::time::sleep(silence) => Wake::Silence,
             };
             match woken_by {
                 Wake::Snapshot => self.look(),
+                Wake::Resources(news) => self.hear(&news),
                 Wake::Drain => self.ended = true,
                 Wake::Silence => {
                     self.look();
@@ -180,15 +219,36 @@ impl Watch {
 
     /// Looks at the snapshot in force, for what changed and whether the caller may still know.
     fn look(&mut self) {
+        let Some((permissions, view)) = self.view() else { return };
+        self.compare(&permissions, &view.server);
+        self.resources.want_subscribed(&self.worker, &view);
+    }
+
+    fn hear(&mut self, news: &News) {
+        let Some((_, view)) = self.view() else { return };
+        match news {
+            News::Updated(uri) => self.tell_of(uri, &view),
+            News::Subscribed => self.resources.want_subscribed(&self.worker, &view),
+        }
+    }
+
+    /// Tells that a resource changed, if the caller may still read it.
+    fn tell_of(&mut self, uri: &str, view: &View) {
+        if permit(view, uri).is_some() {
+            self.ready.push_back(event(resources::updated(uri, &self.params)));
+        }
+    }
+
+    /// What the caller sees now; nothing once it may see nothing any more, and then the stream ends.
+    fn view(&mut self) -> Option<(Permissions, Arc<View>)> {
         let snapshot = self.worker.shared.current.load_full();
         let now = self.worker.now();
         let terminated = self.session.is_some_and(|jti| self.worker.shared.terminated.contains(&jti));
         let token = snapshot.tokens.get(&self.token).filter(|token| is_in_force(token, now));
         let view = token.and_then(|token| Some((token, token.scope.view(&self.server)?)));
-        match view.filter(|(_, view)| view.server.uid == self.seen.uid && !terminated) {
-            Some((token, view)) => self.compare(token.scope.permissions(), &Arc::clone(&view.server)),
-            None => self.ended = true,
-        }
+        let view = view.filter(|(_, view)| view.server.uid == self.seen.uid && !terminated);
+        self.ended = view.is_none();
+        view.map(|(token, view)| (token.scope.permissions().clone(), Arc::clone(view)))
     }
 
     fn compare(&mut self, permissions: &Permissions, server: &Server) {
@@ -196,7 +256,10 @@ impl Watch {
         let rescoped = *permissions != self.seen.permissions;
         for (at, change) in CHANGES.into_iter().enumerate() {
             if self.wanted[at] && (rescoped || generations[at] != self.seen.generations[at]) {
-                let params = &self.params;
+                let params = match &*self.params {
+                    "" => String::new(),
+                    params => format!(r#","params":{{{params}}}"#),
+                };
                 self.ready.push_back(event(format!(r#"{{"jsonrpc":"2.0","method":"{change}"{params}}}"#)));
             }
         }

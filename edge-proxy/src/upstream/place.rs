@@ -1,0 +1,104 @@
+//! Ids of events: where a client may go on with a call's stream, sealed, so that any edge can ask the upstream.
+//!
+//! It must not know how streams are read.
+
+use mcp::method::Method;
+
+use crate::session::Owner;
+use crate::session::seal::{self, Binding, Purpose, SealError};
+use crate::snapshot::Trust;
+
+/// Where a client may go on, and what its call was on both sides.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    /// The id of the upstream.
+    pub upstream: &'a str,
+    /// The session there; empty where it has none.
+    pub session: &'a [u8],
+    /// The revision of that session.
+    pub version: &'a [u8],
+    /// The id and progress token of the call in that session.
+    pub number: u64,
+    /// The raw id of the client's request.
+    pub id: &'a [u8],
+    /// The raw progress token of the client's request; empty where it has none.
+    pub progress_token: &'a [u8],
+    /// What was called.
+    pub method: Method,
+    /// What stands before URIs that the client sees.
+    pub uri_prefix: &'a str,
+    /// The upstream's own id of the event.
+    pub event: &'a [u8],
+}
+
+impl<'a> Place<'a> {
+    /// The id that the client is given.
+    pub(super) fn seal(&self, trust: &Trust, owner: Owner<'_>) -> Result<String, SealError> {
+        let content = seal::join([
+            self.upstream.as_bytes(),
+            self.session,
+            self.version,
+            &self.number.to_be_bytes(),
+            self.id,
+            self.progress_token,
+            self.method.as_str().as_bytes(),
+            self.uri_prefix.as_bytes(),
+            self.event,
+        ]);
+        seal::seal(trust, binding(owner), &content)
+    }
+
+    /// The content of an id that a client brought back.
+    pub(super) fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Vec<u8>> {
+        seal::open(trust, binding(owner), text)
+    }
+
+    /// Reads what `open` gave.
+    pub(super) fn read(content: &'a [u8]) -> Option<Self> {
+        let [upstream, session, version, number, id, progress_token, method, uri_prefix, event] =
+            seal::split(content)?;
+        let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
+        Some(Self {
+            upstream: text(upstream)?,
+            session,
+            version,
+            number: u64::from_be_bytes(number.try_into().ok()?),
+            id,
+            progress_token,
+            method: Method::parse(text(method)?)?,
+            uri_prefix: text(uri_prefix)?,
+            event,
+        })
+    }
+}
+
+fn binding(owner: Owner<'_>) -> Binding<'_> {
+    Binding { purpose: Purpose::Event, server: owner.server, token: owner.token, about: &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::seal::tests::trust;
+
+    #[test]
+    fn a_place_is_found_again_by_its_owner_alone() {
+        let (trust, owner) = (trust(&[1]), Owner { server: "s", token: "t" });
+        let place = Place {
+            upstream: "u",
+            session: b"up-1",
+            version: b"2025-11-25",
+            number: 7,
+            id: b"\"a\"",
+            progress_token: b"",
+            method: Method::ToolsCall,
+            uri_prefix: "u+",
+            event: b"1/2",
+        };
+        let text = place.seal(&trust, owner).unwrap();
+        let content = Place::open(&trust, owner, &text).unwrap();
+        assert_eq!(Place::read(&content), Some(place));
+        assert_eq!(Place::open(&trust, Owner { server: "s", token: "u" }, &text), None);
+        assert_eq!(Place::read(b"junk"), None);
+    }
+}

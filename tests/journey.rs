@@ -107,40 +107,69 @@ fn judge(sdk: Sdk, report: &Report) {
     assert_eq!(refusal(forbidden, "git_git_log"), refusal(absent, "git_no_such"), "{sdk:?}");
 }
 
-/// An edit and a revocation act on every edge within a second, with the bearer that is out there.
+/// An edit and a revocation act on every edge within a second, with the bearer that is out there. Each is timed
+/// several times, since one pause of a busy machine is not ours.
 async fn edit_and_revoke(gateway: &Gateway, bearer: &str) {
+    let mut sessions = open_everywhere(gateway, bearer).await;
+    let mut edits = Vec::new();
+    for tools in [&ALLOWED[..1], &ALLOWED[..2], &ALLOWED[..1]] {
+        let start = Instant::now();
+        gateway.admin.edit_token("laptop", "dev", tools).await.unwrap();
+        let shows = async |session: &Client| {
+            let mut listed = session.tools().await?;
+            listed.sort();
+            if listed == tools { Ok(()) } else { Err(format!("{listed:?}")) }
+        };
+        edits.push(until_everywhere(&sessions, start, shows).await);
+    }
+    within_a_second("an edit", edits);
+    for session in &sessions {
+        let answer = session.call("everything_get-sum", r#"{"a":2,"b":3}"#).await.unwrap();
+        assert_eq!(answer.code(), -32602, "{answer:?}");
+    }
+
+    let mut revocations = Vec::new();
+    for name in ["laptop", "tablet", "phone"] {
+        if name != "laptop" {
+            let bearer = gateway.admin.create_token(name, "dev", &["*"]).await;
+            gateway.admin.settled().await;
+            sessions = open_everywhere(gateway, &bearer).await;
+        }
+        let start = Instant::now();
+        gateway.admin.revoke_token(name).await;
+        let refused = async |session: &Client| {
+            let answer = session.call("everything_echo", r#"{"message":"hi"}"#).await?;
+            if answer.status == 401 { Ok(()) } else { Err(format!("{answer:?}")) }
+        };
+        revocations.push(until_everywhere(&sessions, start, refused).await);
+    }
+    within_a_second("a revocation", revocations);
+}
+
+async fn open_everywhere(gateway: &Gateway, bearer: &str) -> Vec<Client> {
     let mut sessions = Vec::new();
     for edge in 0..gateway.edge_count() {
         sessions.push(Client::open(&gateway.url(edge, "dev"), bearer).await.unwrap());
     }
-    let start = Instant::now();
-    gateway.admin.edit_token("laptop", "dev", &["everything_echo"]).await.unwrap();
-    for session in &sessions {
-        eventually("the edit is in force", PATIENCE, || async {
-            let tools = session.tools().await?;
-            if tools == ["everything_echo"] { Ok(()) } else { Err(format!("{tools:?}")) }
-        })
-        .await;
-        let answer = session.call("everything_get-sum", r#"{"a":2,"b":3}"#).await.unwrap();
-        assert_eq!(answer.code(), -32602, "{answer:?}");
-    }
-    within_a_second("the edit", start);
-
-    let start = Instant::now();
-    gateway.admin.revoke_token("laptop").await;
-    for session in &sessions {
-        eventually("the revocation is in force", PATIENCE, || async {
-            let answer = session.call("everything_echo", r#"{"message":"hi"}"#).await?;
-            if answer.status == 401 { Ok(answer) } else { Err(format!("{answer:?}")) }
-        })
-        .await;
-    }
-    within_a_second("the revocation", start);
+    sessions
 }
 
-fn within_a_second(what: &str, start: Instant) {
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(1), "{what} took {took:?} until it was in force on every edge");
+/// How long it took until `holds` on every edge.
+async fn until_everywhere(
+    sessions: &[Client],
+    start: Instant,
+    holds: impl AsyncFn(&Client) -> Result<(), String>,
+) -> Duration {
+    for session in sessions {
+        eventually("a change is in force", PATIENCE, || holds(session)).await;
+    }
+    start.elapsed()
+}
+
+fn within_a_second(what: &str, mut took: Vec<Duration>) {
+    took.sort();
+    let median = took[took.len() / 2];
+    assert!(median < Duration::from_secs(1), "{what} is in force everywhere only after {took:?}");
 }
 
 /// The quick start for whoever automates over gRPC, by reflection alone.

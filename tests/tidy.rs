@@ -140,7 +140,7 @@ const ARROWS: [(&str, &str, &[&str]); 13] = [
     ("control-plane", "store", &["domain", "auth"]),
     ("control-plane", "snapshot", &["domain", "store", "auth"]),
     ("control-plane", "grpc", &["domain", "store", "auth", "sync", "discovery"]),
-    ("control-plane", "sync", &["domain", "store", "auth"]),
+    ("control-plane", "sync", &["domain", "store", "auth", "snapshot"]),
     ("control-plane", "auth", &["store", "domain"]),
     ("edge-proxy", "snapshot", &[]),
     ("edge-proxy", "authn", &["snapshot"]),

@@ -113,7 +113,7 @@ impl Admin {
     }
 
     pub(crate) async fn revoke_token(&self, id: &str) {
-        let request = RevokeTokenRequest { name: format!("tokens/{id}"), ..Default::default() };
+        let request = RevokeTokenRequest { name: format!("tokens/{id}") };
         TokenServiceClient::new(self.authorized()).revoke_token(request).await.unwrap();
     }
 
@@ -124,7 +124,7 @@ impl Admin {
 
     /// Waits until every connected edge has the newest revision; fails where one refused it.
     pub(crate) async fn settled(&self) {
-        let request = WatchRolloutRequest { revision: 0, ..Default::default() };
+        let request = WatchRolloutRequest { revision: 0 };
         let mut stream =
             FleetServiceClient::new(self.authorized()).watch_rollout(request).await.unwrap().into_inner();
         while let Some(message) = stream.message().await.unwrap() {
@@ -140,6 +140,5 @@ fn scope(server: &str, tools: &[&str]) -> Scope {
         tools: tools.iter().map(|t| (*t).to_owned()).collect(),
         resources: everything(),
         prompts: everything(),
-        ..Default::default()
     }
 }

@@ -53,7 +53,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(url: &str, bearer: &str) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
+        // Idle connections are dropped before the shortest `--header-timeout` of any test ends them.
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .pool_idle_timeout(Duration::from_secs(1))
+            .no_proxy()
+            .build()
+            .unwrap();
         Self { http, url: url.to_owned(), bearer: bearer.to_owned(), session: None }
     }
 

@@ -1,0 +1,11 @@
+//! No bytes make the reader of the copy on disk fail. What is fuzzed is the text inside the encryption: a file that
+//! anybody changed does not get as far.
+#![no_main]
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use trunkline_edge_proxy::snapshot::disk::parse;
+
+fuzz_target!(|source: &[u8]| {
+    let _image = parse(Bytes::copy_from_slice(source));
+});

@@ -59,13 +59,13 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         .add_service(reflection().build_v1alpha()?);
     Registry::new(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), parts.sync.clone())
         .add_to(&mut routes);
-    // JSON becomes gRPC first, so that one gate stands before both.
+    // The gate is outermost: a stranger's body is not even read.
     let api = routes
         .routes()
         .prepare()
         .into_axum_router()
-        .layer(from_fn_with_state(Arc::new(parts.admin.clone()), admit))
-        .layer(from_fn(transcode));
+        .layer(from_fn(transcode))
+        .layer(from_fn_with_state(Arc::new(parts.admin.clone()), admit));
     Ok(api.merge(http::router(parts, worlds, fresh)).fallback(http::unknown))
 }
 

@@ -7,8 +7,9 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
-use tonic::{Code, Status};
+use tonic::Code;
 
+use super::json;
 use crate::auth::admin::AdminToken;
 use crate::error::Error;
 
@@ -30,7 +31,7 @@ pub async fn admit(State(admin): State<Arc<AdminToken>>, request: Request, next:
         return next.run(request).await;
     }
     let text = "this needs `authorization: Bearer` with the administrator's token";
-    Status::from(Error::new(Code::Unauthenticated, "ADMIN_REQUIRED", text)).into_http()
+    json::refuse(request.headers(), &Error::new(Code::Unauthenticated, "ADMIN_REQUIRED", text).into())
 }
 
 fn bearer(request: &Request) -> Option<&str> {

@@ -38,6 +38,11 @@ pub async fn transcode(request: Request, next: Next) -> Response {
     }
 }
 
+/// An error in the language of the request.
+pub(super) fn refuse(request: &HeaderMap, status: &Status) -> Response {
+    if is_json(request) { failed(status) } else { status.clone().into_http() }
+}
+
 async fn call(request: Request, next: Next) -> Result<String, Status> {
     let method = find(request.uri().path())?;
     let (mut head, body) = request.into_parts();

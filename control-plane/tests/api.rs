@@ -1,0 +1,325 @@
+//! The API over a real socket: whole answers, as JSON.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+#[path = "support/api.rs"]
+mod api;
+
+use std::collections::BTreeSet;
+
+use api::{Api, masked};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+const UPSTREAMS: &str = "registry.v1.UpstreamService";
+const SERVERS: &str = "registry.v1.ServerService";
+const TOOLS: &str = "registry.v1.ToolService";
+const TOKENS: &str = "identity.v1.TokenService";
+const APPLY: &str = "admin.v1.BulkService/ApplyResources";
+
+fn reason(error: &Value) -> (&str, &str) {
+    (error["code"].as_str().unwrap_or_default(), error["details"][0]["reason"].as_str().unwrap_or_default())
+}
+
+fn fields(error: &Value) -> Vec<&str> {
+    let violations = error["details"][1]["fieldViolations"].as_array().unwrap();
+    violations.iter().map(|violation| violation["field"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_learn_nothing() {
+    let api = Api::start().await;
+    for authorization in ["", "Bearer", "Bearer wrong", "Basic eDp5"] {
+        for method in ["GetUpstream", "NoSuchMethod"] {
+            let (status, error) = api.raw_as(authorization, &format!("{UPSTREAMS}/{method}"), "{").await;
+            assert_eq!(
+                (status, reason(&error)),
+                (StatusCode::UNAUTHORIZED, ("UNAUTHENTICATED", "ADMIN_REQUIRED"))
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_is_kept_without_its_secret() {
+    let api = Api::start().await;
+    let upstream = json!({
+        "http": {"url": "https://example.com/mcp"}, "disabled": true, "meta": {"labels": {"team": "core"}},
+        "credential": {"bearer": {"token": "s3cret"}},
+    });
+    let created = api
+        .ok(&format!("{UPSTREAMS}/CreateUpstream"), json!({"upstreamId": "a", "upstream": upstream}))
+        .await;
+    let expected = json!({"upstream": {
+        "name": "upstreams/a",
+        "meta": {"uid": "<uid>", "etag": "<etag>", "createTime": "<createTime>", "updateTime": "<updateTime>", "labels": {"team": "core"}},
+        "http": {"url": "https://example.com/mcp"},
+        "credential": {"bearer": {}, "version": "<version>"},
+        "requestTimeout": "60s", "refreshInterval": "300s", "eraPolicy": "ERA_POLICY_AUTO", "disabled": true,
+    }});
+    assert_eq!(created, expected);
+
+    let (_, before) = api.raw(&format!("{UPSTREAMS}/GetUpstream"), r#"{"name": "upstreams/a"}"#).await;
+    let update = |credential: Value| json!({"upstream": {"name": "upstreams/a", "credential": credential}, "updateMask": "credential"});
+    let written_back = update(json!({"bearer": {}}));
+    let (_, kept) = api.raw(&format!("{UPSTREAMS}/UpdateUpstream"), &written_back.to_string()).await;
+    assert_eq!(kept["upstream"]["credential"], before["upstream"]["credential"]);
+    assert_eq!(
+        kept["upstream"]["meta"]["revision"], before["upstream"]["meta"]["revision"],
+        "nothing changed"
+    );
+
+    let other = update(json!({"bearer": {"token": "other"}}));
+    let (_, changed) = api.raw(&format!("{UPSTREAMS}/UpdateUpstream"), &other.to_string()).await;
+    assert_ne!(changed["upstream"]["credential"]["version"], before["upstream"]["credential"]["version"]);
+    let error = api
+        .fails(
+            &format!("{UPSTREAMS}/UpdateUpstream"),
+            update(json!({"queryParameter": {"parameter": "key"}})),
+        )
+        .await;
+    assert_eq!(fields(&error), ["upstream.credential.query_parameter.value"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_wrong_is_told_at_once() {
+    let api = Api::start().await;
+    let upstream = json!({
+        "title": "x".repeat(129), "http": {"url": "ftp://user@example.com/#x"}, "requestTimeout": "0.5s", "refreshInterval": "86401s",
+        "meta": {"labels": {"Bad Key": "v"}}, "credential": {"headers": {"headers": {"Mcp-Session-Id": "x", "X-Ok": "v"}}},
+    });
+    let error = api
+        .fails(&format!("{UPSTREAMS}/CreateUpstream"), json!({"upstreamId": "a", "upstream": upstream}))
+        .await;
+    assert_eq!(reason(&error), ("INVALID_ARGUMENT", "INVALID_FIELD"));
+    assert_eq!(
+        fields(&error),
+        [
+            "upstream.meta.labels[\"Bad Key\"]",
+            "upstream.title",
+            "upstream.http.url",
+            "upstream.http.url",
+            "upstream.http.url",
+            "upstream.request_timeout",
+            "upstream.refresh_interval",
+            "upstream.credential.headers.headers[\"Mcp-Session-Id\"]",
+        ]
+    );
+    let error = api
+        .fails(&format!("{UPSTREAMS}/CreateUpstream"), json!({"upstreamId": "a", "upstream": {"titel": "x"}}))
+        .await;
+    assert_eq!(reason(&error), ("INVALID_ARGUMENT", "MALFORMED_JSON"));
+    let error = api
+        .fails(
+            &format!("{UPSTREAMS}/ListUpstreams"),
+            json!({"pageSize": -1, "filter": "nope = 1", "orderBy": "x", "pageToken": "y"}),
+        )
+        .await;
+    assert_eq!(fields(&error), ["page_size", "order_by", "filter", "page_token"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_race_is_aborted() {
+    let api = Api::start().await;
+    api.server("dev", json!({"title": "one"})).await;
+    let (_, read) = api.raw(&format!("{SERVERS}/GetServer"), r#"{"name": "servers/dev"}"#).await;
+    let etag = &read["server"]["meta"]["etag"];
+    let update =
+        |title: &str| json!({"server": {"name": "servers/dev", "title": title, "meta": {"etag": etag}}});
+    api.ok(&format!("{SERVERS}/UpdateServer"), update("two")).await;
+    let error = api.fails(&format!("{SERVERS}/UpdateServer"), update("three")).await;
+    assert_eq!(reason(&error), ("ABORTED", "ETAG_MISMATCH"));
+    let error =
+        api.fails(&format!("{SERVERS}/DeleteServer"), json!({"name": "servers/dev", "etag": etag})).await;
+    assert_eq!(reason(&error), ("ABORTED", "ETAG_MISMATCH"));
+    api.ok(&format!("{SERVERS}/DeleteServer"), json!({"name": "servers/dev"})).await;
+    let error = api.fails(&format!("{SERVERS}/GetServer"), json!({"name": "servers/dev"})).await;
+    let expected = json!({"code": "NOT_FOUND", "message": "servers/dev does not exist", "details": [{
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RESOURCE_NOT_FOUND", "domain": "trunkline.dev",
+        "metadata": {"kind": "Server", "name": "servers/dev"},
+    }]});
+    assert_eq!(error, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_expose_what_their_members_select() {
+    let api = Api::start().await;
+    for upstream in ["git", "time"] {
+        api.upstream(upstream).await;
+        api.tool(upstream, "search").await;
+    }
+    api.tool("git", "issues.create").await;
+    let members = json!([{"match": "git/search", "alias": "find"}, {"match": "git/*"}, {"match": "time/*"}, {"match": "time/gone"}]);
+    let server = api.server("dev", json!({"tools": members})).await;
+    assert_eq!(server["server"]["nameStyle"], "NAME_STYLE_PREFIXED");
+    let (_, server) = api.raw(&format!("{SERVERS}/GetServer"), r#"{"name": "servers/dev"}"#).await;
+    assert_eq!(server["server"]["status"], json!({"toolCount": 3, "unresolved": ["time/gone"]}));
+    let entries = api.ok(&format!("{SERVERS}/ListServerEntries"), json!({"name": "servers/dev"})).await;
+    let expected = json!({"entries": [
+        {"kind": "tool", "exposedName": "find", "target": "upstreams/git/tools/search"},
+        {"kind": "tool", "exposedName": "git_issues_create_84db79d6", "target": "upstreams/git/tools/issues.create"},
+        {"kind": "tool", "exposedName": "time_search", "target": "upstreams/time/tools/search"},
+    ]});
+    let hash = entries["entries"][1]["exposedName"].as_str().unwrap();
+    assert!(hash.starts_with("git_issues_create_"));
+    let mut expected = expected;
+    expected["entries"][1]["exposedName"] = json!(hash);
+    assert_eq!(entries, expected);
+
+    let update = json!({"server": {"name": "servers/dev", "nameStyle": "NAME_STYLE_UNPREFIXED", "tools": [{"match": "*/search"}]}});
+    let error = api.fails(&format!("{SERVERS}/UpdateServer"), update).await;
+    assert_eq!(reason(&error), ("FAILED_PRECONDITION", "EXPOSED_NAME_COLLISION"));
+    let metadata = json!({"exposed_name": "search", "first": "upstreams/git/tools/search", "second": "upstreams/time/tools/search"});
+    assert_eq!(error["details"][0]["metadata"], metadata);
+    assert_eq!(fields(&error), ["server.tools[0]"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references_hold() {
+    let api = Api::start().await;
+    let error = api
+        .fails(
+            &format!("{SERVERS}/CreateServer"),
+            json!({"serverId": "dev", "server": {"tools": [{"match": "git/x"}]}}),
+        )
+        .await;
+    assert_eq!(
+        (reason(&error), fields(&error)),
+        (("FAILED_PRECONDITION", "REFERENCE_NOT_FOUND"), vec!["server.tools[0].match"])
+    );
+    api.upstream("git").await;
+    api.tool("git", "x").await;
+    api.server("dev", json!({"tools": [{"match": "git/x"}]})).await;
+    let error = api.fails(&format!("{UPSTREAMS}/DeleteUpstream"), json!({"name": "upstreams/git"})).await;
+    assert_eq!(error["details"][0]["metadata"], json!({"name": "upstreams/git", "referrers": "servers/dev"}));
+    let error = api.fails(&format!("{TOOLS}/DeleteTool"), json!({"name": "upstreams/git/tools/x"})).await;
+    assert_eq!(reason(&error), ("FAILED_PRECONDITION", "RESOURCE_REFERENCED"));
+    api.ok(&format!("{UPSTREAMS}/DeleteUpstream"), json!({"name": "upstreams/git", "force": true})).await;
+    let tools = api.ok(&format!("{TOOLS}/ListTools"), json!({"parent": "upstreams/-"})).await;
+    assert_eq!(tools, json!({}), "the catalogue went along");
+    let edited = api
+        .ok(&format!("{SERVERS}/UpdateServer"), json!({"server": {"name": "servers/dev", "title": "t"}}))
+        .await;
+    assert_eq!(edited["server"]["title"], "t", "what was forced away does not stand in the way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_show_their_bearer_once() {
+    let api = Api::start().await;
+    api.server("dev", json!({})).await;
+    let create =
+        json!({"tokenId": "laptop", "token": {"scope": {"servers": ["servers/dev"], "tools": ["time_*"]}}});
+    let created = api.ok(&format!("{TOKENS}/CreateToken"), create).await;
+    assert_eq!((&created["bearer"], &created["token"]["keyId"]), (&json!("<bearer>"), &json!("<keyId>")));
+    let revoked = api.ok(&format!("{TOKENS}/RevokeToken"), json!({"name": "tokens/laptop"})).await;
+    assert_eq!(revoked["token"]["revokeTime"], "<revokeTime>");
+    let edit = json!({"token": {"name": "tokens/laptop", "description": "d"}, "updateMask": "*"});
+    let edited = api.ok(&format!("{TOKENS}/UpdateToken"), edit).await;
+    assert_eq!(edited["token"]["revokeTime"], "<revokeTime>", "revoked is for ever");
+    assert_eq!(edited["token"]["scope"], Value::Null);
+    let error = api
+        .fails(&format!("{TOKENS}/UpdateToken"), json!({"token": {"name": "tokens/x"}, "allowMissing": true}))
+        .await;
+    assert_eq!(fields(&error), ["allow_missing"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_visit_each_once() {
+    let api = Api::start().await;
+    api.upstream("up").await;
+    let tools: Vec<String> = (0..25).map(|index| format!("tool{index:02}")).collect();
+    for tool in &tools {
+        api.tool("up", tool).await;
+    }
+    for (size, filter, order, expected) in [
+        (1, "", "", 25),
+        (7, "", "create_time desc", 25),
+        (25, "", "revision", 25),
+        (3, "tool_name = tool1*", "name desc", 10),
+        (4, "does OR nothing", "", 25),
+    ] {
+        let (mut seen, mut token, mut visits) = (BTreeSet::new(), String::new(), 0);
+        loop {
+            let body = json!({"parent": "upstreams/up", "pageSize": size, "filter": filter, "orderBy": order, "pageToken": token});
+            let (_, answer) = api.raw(&format!("{TOOLS}/ListTools"), &body.to_string()).await;
+            let page = answer["tools"].as_array().unwrap();
+            assert!((1..=size).contains(&page.len()));
+            visits += page.len();
+            seen.extend(page.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+            match answer["nextPageToken"].as_str() {
+                Some(next) => token = next.to_owned(),
+                None => break,
+            }
+        }
+        assert_eq!((visits, seen.len()), (expected, expected), "{size} {filter} {order}");
+    }
+    let first = json!({"parent": "upstreams/up", "pageSize": 1});
+    let (_, answer) = api.raw(&format!("{TOOLS}/ListTools"), &first.to_string()).await;
+    let other = json!({"parent": "upstreams/-", "pageToken": answer["nextPageToken"]});
+    assert_eq!(fields(&api.fails(&format!("{TOOLS}/ListTools"), other).await), ["page_token"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_applied_whole_or_not_at_all() {
+    let api = Api::start().await;
+    let upstream = json!({"upstream": {"name": "upstreams/git", "http": {"url": "http://127.0.0.1:1/mcp"}, "disabled": true}});
+    let server = json!({"server": {"name": "servers/dev", "tools": [{"match": "git/*"}]}});
+    let token = json!({"token": {"name": "tokens/t", "scope": {"servers": ["servers/dev"]}}});
+    let broken = json!({"manifests": [token, {"server": {"name": "servers/dev", "tools": [{"match": "nope/x"}, {"match": ""}]}}]});
+    let error = api.fails(APPLY, broken).await;
+    assert_eq!(fields(&error), ["manifests[1].server.tools[1].match"]);
+
+    // What is referred to comes last: the order within a set is of no matter.
+    let all = json!({"manifests": [token, server, upstream], "applySet": "team"});
+    let dry = api.ok(APPLY, json!({"manifests": [token, server, upstream], "validateOnly": true})).await;
+    let actions = |answer: &Value| -> Vec<(String, String)> {
+        let changes = answer["changes"].as_array().unwrap().iter();
+        changes
+            .map(|c| {
+                (
+                    c["name"].as_str().unwrap().to_owned(),
+                    c["action"].as_str().unwrap().replace("CHANGE_ACTION_", ""),
+                )
+            })
+            .collect()
+    };
+    let pairs = |list: &[(&str, &str)]| {
+        list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        actions(&dry),
+        pairs(&[("tokens/t", "CREATED"), ("servers/dev", "CREATED"), ("upstreams/git", "CREATED")])
+    );
+    assert_eq!(
+        api.fails(&format!("{SERVERS}/GetServer"), json!({"name": "servers/dev"})).await["code"],
+        "NOT_FOUND"
+    );
+
+    let (_, applied) = api.raw(APPLY, &all.to_string()).await;
+    assert!(applied["changes"][0]["bearer"].as_str().unwrap().starts_with("ey"));
+    let (_, again) = api.raw(APPLY, &all.to_string()).await;
+    assert_eq!(
+        actions(&again),
+        pairs(&[("tokens/t", "UNCHANGED"), ("servers/dev", "UNCHANGED"), ("upstreams/git", "UNCHANGED")])
+    );
+    assert_eq!(again["revision"], applied["revision"]);
+
+    let pruned = api.ok(APPLY, json!({"manifests": [upstream], "applySet": "team", "prune": true})).await;
+    assert_eq!(
+        actions(&pruned),
+        pairs(&[("upstreams/git", "UNCHANGED"), ("servers/dev", "DELETED"), ("tokens/t", "DELETED")])
+    );
+    assert_eq!(masked(pruned["changes"][0]["before"].clone()), masked(pruned["changes"][0]["after"].clone()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_rotate() {
+    let api = Api::start().await;
+    let list = "identity.v1.SigningKeyService/ListSigningKeys";
+    let first = api.raw(list, "{}").await.1["signingKeys"][0]["keyId"].clone();
+    let rotated = api.raw("identity.v1.SigningKeyService/RotateSigningKey", "").await.1;
+    assert_ne!(rotated["signingKey"]["keyId"], first);
+    let keys = api.raw(list, "{}").await.1;
+    let active: Vec<&Value> =
+        keys["signingKeys"].as_array().unwrap().iter().map(|key| &key["active"]).collect();
+    assert_eq!(active, [&json!(true), &Value::Null]);
+}

@@ -15,7 +15,11 @@ pub const DOMAIN: &str = "trunkline.dev";
 
 /// An error as its reader meets it: a canonical code, a reason for machines, a sentence for people.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Facts>);
+
+/// In a box, so that a `Result` of it stays small.
+#[derive(Debug)]
+struct Facts {
     code: Code,
     reason: &'static str,
     message: String,
@@ -27,20 +31,20 @@ pub struct Error {
 impl Error {
     /// An error of any kind.
     pub fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Facts {
             code,
             reason,
             message: message.into(),
             metadata: BTreeMap::new(),
             violations: Violations::default(),
             source: None,
-        }
+        }))
     }
 
     /// Adds a fact for machines. Whatever the message interpolates belongs here too.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
-        self.metadata.insert(key.to_owned(), value.into());
+        self.0.metadata.insert(key.to_owned(), value.into());
         self
     }
 
@@ -57,7 +61,9 @@ impl Error {
             .into_iter()
             .map(|v| format!("{} {}", v.field, v.description))
             .collect();
-        Self { violations, ..Self::new(code, reason, list.join("; ")) }
+        let mut error = Self::new(code, reason, list.join("; "));
+        error.0.violations = violations;
+        error
     }
 
     /// One field that is wrong.
@@ -78,32 +84,31 @@ impl Error {
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
         tracing::error!(error = %source, "internal error");
-        Self {
-            source: Some(source),
-            ..Self::new(Code::Internal, "INTERNAL", "internal error; the log says more")
-        }
+        let mut error = Self::new(Code::Internal, "INTERNAL", "internal error; the log says more");
+        error.0.source = Some(source);
+        error
     }
 
     /// The canonical code.
     pub fn code(&self) -> Code {
-        self.code
+        self.0.code
     }
 
     /// The reason for machines.
     pub fn reason(&self) -> &'static str {
-        self.reason
+        self.0.reason
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
 
@@ -144,7 +149,7 @@ impl From<RefreshError> for Error {
 }
 
 impl From<Error> for Status {
-    fn from(error: Error) -> Self {
+    fn from(Error(error): Error) -> Self {
         let metadata: std::collections::HashMap<_, _> = error.metadata.into_iter().collect();
         let mut details = ErrorDetails::with_error_info(error.reason, DOMAIN, metadata);
         if !error.violations.is_empty() {

@@ -214,6 +214,8 @@ async fn reconnecting_receives_only_what_differs() {
     for id in ["changed", "gone", "same"] {
         control.server(id, titled(id)).await;
     }
+    // Writes in quick succession are published together: another edge that has the last proves that all are out.
+    connect(&control, "e2").await.until(|held| holds(held, Type::Server, "servers/same")).await;
     let credential = control.enrol("e1").await;
     let mut edge = EdgeEnd::connect(&control.channel, "e1", &credential, Held::new()).await.unwrap();
     assert_eq!(edge.until_alive().await, ["+default", "+servers/changed", "+servers/gone", "+servers/same"]);
@@ -227,7 +229,6 @@ async fn reconnecting_receives_only_what_differs() {
     let update = UpdateServerRequest { server, ..Default::default() };
     servers.update_server(control.admin(update)).await.unwrap();
     let newest = control.server("new", titled("new")).await;
-    // Another edge that has the newest world proves that it is published.
     connect(&control, "e2").await.until(|held| holds(held, Type::Server, "servers/new")).await;
     let mut edge = EdgeEnd::connect(&control.channel, "e1", &credential, held).await.unwrap();
     assert_eq!(edge.until_alive().await, ["+servers/changed", "+servers/new", "-servers/gone"]);

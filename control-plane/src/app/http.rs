@@ -64,7 +64,8 @@ pub(super) async fn unknown(request: Request) -> Response {
         return status.into_http::<axum::body::Body>().into_response();
     }
     let message = format!("there is nothing at {}", request.uri().path());
-    (StatusCode::NOT_FOUND, axum::Json(serde_json::json!({"code": 5, "message": message}))).into_response()
+    (StatusCode::NOT_FOUND, axum::Json(serde_json::json!({"code": "NOT_FOUND", "message": message})))
+        .into_response()
 }
 
 async fn ready(State(facts): State<Facts>) -> Response {

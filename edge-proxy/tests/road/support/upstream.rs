@@ -90,6 +90,17 @@ impl Upstream {
         self.requests.lock().unwrap().clone()
     }
 
+    /// The request with this body, which may still be on its way.
+    pub(crate) async fn received(&self, body: &str) -> Recorded {
+        for _ in 0..100 {
+            if let Some(found) = self.requests().into_iter().find(|request| request.body == body) {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("the upstream was never sent {body}; it was sent {:#?}", self.requests());
+    }
+
     /// Requests of this method.
     pub(crate) fn calls(&self, method: &str) -> Vec<Recorded> {
         self.requests().into_iter().filter(|request| request.method() == method).collect()

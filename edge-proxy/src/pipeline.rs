@@ -15,6 +15,7 @@ use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::method::Method;
 use mcp::revision::Era;
 
+use crate::account::Account;
 use crate::error::{Asked, Failure};
 use crate::reply::Reply;
 use crate::scene::Scene;
@@ -162,23 +163,8 @@ async fn call(
     if session.era() == Era::Modern {
         session::modern::check_arguments(&scene.exchange.headers, message, &permit.entry().tool)?;
     }
-    account.leads_to(permit.entry());
-    account.outcome = Outcome::Cancelled;
-    let call = upstream::Call {
-        worker: scene.worker,
-        trust: &scene.snapshot.trust,
-        server: &scene.view.server,
-        token: scene.token,
-        session,
-        headers: &scene.exchange.headers,
-        message,
-        method,
-        named: &named,
-        task: None,
-        permit,
-        account: Some(account),
-    };
-    Ok(upstream::call(call).await?.into())
+    let way = Way { named: &named, task: None, permit };
+    send(scene, session, message, method, way, account).await
 }
 
 /// What is asked about a task goes where the tool that began it leads, as long as the caller may call that.
@@ -203,7 +189,27 @@ async fn about_task(
     if *permit.entry().upstream.id != *task.upstream {
         return Err(unknown());
     }
-    account.leads_to(permit.entry());
+    let way = Way { named: &named, task: Some((task, raw)), permit };
+    send(scene, session, message, method, way, account).await
+}
+
+/// Where a message leads, and the right to send it there.
+struct Way<'a> {
+    named: &'a route::Named<'a>,
+    task: Option<(upstream::Task, &'a str)>,
+    permit: policy::Permit,
+}
+
+/// From here on it is the upstream's to answer, and the client's to give up.
+async fn send(
+    scene: &Scene<'_>,
+    session: &Session,
+    message: &Message<'_>,
+    method: Method,
+    way: Way<'_>,
+    mut account: Account,
+) -> Result<Reply, Failure> {
+    account.leads_to(way.permit.entry());
     account.outcome = Outcome::Cancelled;
     let call = upstream::Call {
         worker: scene.worker,
@@ -214,9 +220,9 @@ async fn about_task(
         headers: &scene.exchange.headers,
         message,
         method,
-        named: &named,
-        task: Some((task, raw)),
-        permit,
+        named: way.named,
+        task: way.task,
+        permit: way.permit,
         account: Some(account),
     };
     Ok(upstream::call(call).await?.into())

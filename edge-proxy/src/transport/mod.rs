@@ -2,8 +2,10 @@
 
 mod body;
 pub mod door;
+mod gathered;
 mod message;
 pub mod streamable;
 
 pub use body::{Body, Chunks};
+pub use gathered::{Gathered, TooLarge};
 pub use message::{Message, unreadable};

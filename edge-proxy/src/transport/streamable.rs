@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::door::Door;
+use super::gathered::{Gathered, TooLarge};
 use crate::config::limits::Limits;
 use crate::error::Failure;
 
@@ -103,23 +104,13 @@ enum Broken {
     Off,
 }
 
-/// One chunk is handed on as it is; only more than one are copied together.
 async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Broken> {
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
+    let mut gathered = Gathered::within(limit);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Broken::Off)?.into_data() else { continue };
-        if first.len() + joined.len() + data.len() > limit {
-            return Err(Broken::TooLarge);
-        }
-        if first.is_empty() && joined.is_empty() {
-            first = data;
-            continue;
-        }
-        joined.extend_from_slice(&std::mem::take(&mut first));
-        joined.extend_from_slice(&data);
+        gathered.push(data).map_err(|TooLarge| Broken::TooLarge)?;
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    Ok(gathered.finish())
 }
 
 /// Reads on for a while without keeping anything: a client that is still writing does not read the answer, and a

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::endpoint::Lease;
 use crate::error::Fault;
+use crate::transport::{Gathered, TooLarge};
 
 /// An answer whose head has come. Dropping it before its end closes the connection.
 pub(super) struct Reply {
@@ -100,21 +101,11 @@ impl Reply {
         self.read(limit).await
     }
 
-    /// One chunk is handed on as it is; only more than one are copied together.
     async fn read(&mut self, limit: usize) -> Result<Bytes, Fault> {
-        let mut first = Bytes::new();
-        let mut joined = BytesMut::new();
+        let mut gathered = Gathered::within(limit);
         while let Some(data) = self.chunk().await? {
-            if first.len() + joined.len() + data.len() > limit {
-                return Err(Fault::TooLarge);
-            }
-            if first.is_empty() && joined.is_empty() {
-                first = data;
-                continue;
-            }
-            joined.extend_from_slice(&std::mem::take(&mut first));
-            joined.extend_from_slice(&data);
+            gathered.push(data).map_err(|TooLarge| Fault::TooLarge)?;
         }
-        Ok(if joined.is_empty() { first } else { joined.freeze() })
+        Ok(gathered.finish())
     }
 }

@@ -14,7 +14,9 @@ use trunkline::discovery::v1::Edge;
 use crate::admin::Admin;
 use crate::config::{Config, ConfigError};
 use crate::enroll::Enrollment;
+use crate::held::Held;
 use crate::observe::{Exporter, Metrics};
+use crate::peers::Peers;
 use crate::snapshot::Current;
 use crate::snapshot::build::Builder;
 use crate::snapshot::client::{Client, Machine, Publication};
@@ -106,6 +108,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         &config.doors,
         client_addr,
         Arc::clone(&metrics),
+        Peers::new(Arc::new(Held::new(&edge_id))),
     )?;
     let exporter = Exporter::new(&metrics, &current)?;
     let disk = Arc::new(Disk::new(&folder, DiskKey::get(config.snapshot_key.as_ref(), &folder)?));

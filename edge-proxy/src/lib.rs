@@ -3,7 +3,7 @@
 //! In reading order: `listener` accepts, `pipeline` is the whole road of a call, `transport` turns bytes
 //! into messages, `authn` says who is calling, `session` which conversation it is, `route` where it leads,
 //! `policy` whether it may, `upstream` calls, `reply` answers. `local`, `list`, `listen` and `batch` are what
-//! the edge does by itself. `snapshot` is what all of them know; `worker` and `scene` hold what they share.
+//! the edge does by itself; `held` and `peers` lead what only one edge has to that edge. `snapshot` is what all of them know; `worker` and `scene` hold what they share.
 //! Only `app` wires; nobody imports it.
 
 pub mod account;
@@ -17,12 +17,14 @@ pub mod config;
 pub mod enroll;
 pub mod error;
 mod files;
+pub mod held;
 mod identity;
 pub mod list;
 pub mod listen;
 pub mod listener;
 pub mod local;
 pub mod observe;
+pub mod peers;
 pub mod pipeline;
 pub mod policy;
 pub mod reply;

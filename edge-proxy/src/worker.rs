@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::doors::Doors;
 use crate::config::limits::Limits;
 use crate::observe::Metrics;
+use crate::peers::Peers;
 use crate::session::{Jti, Opened, Subscriptions, Terminated};
 use crate::snapshot::Current;
 use crate::streams::Streams;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub subscriptions: Subscriptions,
     /// Streams that are open, by token.
     pub streams: Streams,
+    /// The other edges, and what this one holds for them.
+    pub peers: Peers,
     /// How TLS to upstreams is done.
     pub tls: Arc<ClientConfig>,
     /// Client connections that are open.
@@ -51,7 +54,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For an edge that listens on `address`.
+    /// For the edge `peers` knows as this one, which listens on `address`.
     ///
     /// # Errors
     /// When the platform's trusted certificates cannot be had.
@@ -61,6 +64,7 @@ impl Shared {
         doors: &Doors,
         address: SocketAddr,
         metrics: Arc<Metrics>,
+        peers: Peers,
     ) -> Result<Self, rustls::Error> {
         use rustls_platform_verifier::ConfigVerifierExt as _;
         let mut tls = ClientConfig::with_platform_verifier()?;
@@ -73,6 +77,7 @@ impl Shared {
             terminated: Terminated::default(),
             subscriptions: Subscriptions::default(),
             streams: Streams::default(),
+            peers,
             tls: Arc::new(tls),
             connections: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),

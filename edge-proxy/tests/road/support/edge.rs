@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use trunkline_edge_proxy::config::doors::Doors;
 use trunkline_edge_proxy::config::limits::Limits;
+use trunkline_edge_proxy::held::Held;
 use trunkline_edge_proxy::listener;
 use trunkline_edge_proxy::observe::Metrics;
+use trunkline_edge_proxy::peers::Peers;
 use trunkline_edge_proxy::snapshot::Current;
 use trunkline_edge_proxy::usage::Shard;
 use trunkline_edge_proxy::worker::Shared;
@@ -68,7 +70,9 @@ impl Edge {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let shared = Shared::new(Arc::clone(&current), limits, &Doors::default(), address, metrics).unwrap();
+        let peers = Peers::new(Arc::new(Held::new("edge")));
+        let shared =
+            Shared::new(Arc::clone(&current), limits, &Doors::default(), address, metrics, peers).unwrap();
         let shared = Arc::new(shared);
         let (drain, draining) = watch::channel(false);
         // Two workers, so that what must not depend on the worker is seen not to.

@@ -61,9 +61,49 @@ pub async fn probe(session: &Session, args: ProbeArgs) -> Result {
     drop(spinner);
     let status =
         contract::part(&answer?, "status").ok_or_else(|| Error::failure("the answer holds no status"))?;
-    let format = if session.format() == Format::Json { Format::Json } else { Format::Yaml };
-    output::out(&output::message(&status, format)?)?;
+    let shown = match session.format() {
+        Format::Json => output::message(&status, Format::Json)?,
+        Format::Yaml => output::message(&status, Format::Yaml)?,
+        Format::Table | Format::Name => verdict(&contract::to_json(&status)),
+    };
+    output::out(&shown)?;
     ready(&contract::to_json(&status), &args.target)
+}
+
+/// What a probe found, for people: what the upstream is, and how that was found out.
+fn verdict(status: &Value) -> String {
+    let probe = &status["probe"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut lines = Vec::new();
+    if probe.is_object() {
+        let name = format!("{} {}", text(&probe["serverName"]), text(&probe["serverVersion"]));
+        let modern = texts(&probe["modern"]["versions"]).join(", ");
+        let legacy = match text(&probe["legacy"]["version"]) {
+            version if version.is_empty() => "no".to_owned(),
+            version if probe["legacy"]["sessionful"] == true => format!("{version}, with sessions"),
+            version => format!("{version}, without sessions"),
+        };
+        lines.push(("server", name.trim().to_owned()));
+        lines.push(("transport", text(&probe["transport"])));
+        lines.push(("modern", if modern.is_empty() { "no".to_owned() } else { modern }));
+        lines.push(("legacy", legacy));
+        lines.push(("quirks", texts(&probe["quirks"]).join(", ")));
+    }
+    let tried = status["attempts"].as_array().into_iter().flatten();
+    lines.extend(tried.map(|attempt| {
+        let error = text(&attempt["error"]);
+        let outcome = if error.is_empty() { "ok" } else { &error };
+        (
+            "tried",
+            format!("{:<15}  {:<15}  {outcome}", text(&attempt["transport"]), text(&attempt["handshake"])),
+        )
+    }));
+    let lines = lines.iter().filter(|(_, value)| !value.is_empty());
+    lines.map(|(key, value)| format!("{key:<9}  {value}")).collect::<Vec<_>>().join("\n")
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 fn ready(status: &Value, name: &str) -> Result {

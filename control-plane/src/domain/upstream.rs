@@ -76,7 +76,8 @@ fn validate_url(text: &str, violations: &mut Violations) {
         Ok(url) => url,
         Err(error) => return violations.add(FIELD, format!("is not an absolute URL: {error}")),
     };
-    violations.require(matches!(url.scheme(), "http" | "https"), FIELD, "is neither `http` nor `https`");
+    let known = matches!(url.scheme(), "http" | "https" | "ws" | "wss");
+    violations.require(known, FIELD, "is none of `http`, `https`, `ws` and `wss`");
     violations.require(url.has_host(), FIELD, "names no host");
     violations.require(
         url.username().is_empty() && url.password().is_none(),

@@ -16,6 +16,11 @@ pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
         probe.modern.filter(|_| upstream.era_policy() != EraPolicy::Legacy).unwrap_or_default(),
         probe.legacy.filter(|_| upstream.era_policy() != EraPolicy::Modern).unwrap_or_default(),
     );
+    let transport = match probe.transport.as_str() {
+        "http+sse" => edge::UpstreamTransport::HttpSse,
+        "websocket" => edge::UpstreamTransport::Websocket,
+        _ => edge::UpstreamTransport::StreamableHttp,
+    };
     let Some(Transport::Http(http)) = upstream.transport.clone() else {
         return edge::Upstream { name: upstream.name.clone(), ..Default::default() };
     };
@@ -34,6 +39,7 @@ pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
         tools_generation: status.tools_change_count,
         resources_generation: status.resources_change_count,
         prompts_generation: status.prompts_change_count,
+        transport: transport.into(),
     }
 }
 

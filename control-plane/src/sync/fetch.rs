@@ -8,14 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mcp::client::{
-    ClientError, ClientInfo, Endpoint, Notices, Probe, ProbeError, Session, Transport, Url, probe,
+    Attempt, ClientError, ClientInfo, Endpoint, Findings, Notices, Probe, ProbeError, Session, Url, probe,
 };
 use mcp::method::Method;
 use mcp::revision::Revision;
 use trunkline::registry::v1::credential::Kind as Form;
 use trunkline::registry::v1::upstream::Transport as Way;
 use trunkline::registry::v1::{
-    Credential, EraPolicy, LegacyEra, ModernEra, ProbeReport, Upstream, UpstreamState,
+    Credential, EraPolicy, LegacyEra, ModernEra, ProbeAttempt, ProbeReport, Upstream, UpstreamState,
 };
 
 use super::import::Lists;
@@ -32,11 +32,28 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Failure {
     pub(super) state: UpstreamState,
     pub(super) reason: String,
+    /// What was tried, where anything was.
+    pub(super) attempts: Vec<ProbeAttempt>,
+}
+
+impl Failure {
+    /// Before anything was tried.
+    pub(super) fn new(state: UpstreamState, reason: impl Into<String>) -> Self {
+        Self { state, reason: reason.into(), attempts: Vec::new() }
+    }
+}
+
+/// What a probe found.
+pub(super) struct Asked {
+    pub(super) report: ProbeReport,
+    pub(super) attempts: Vec<ProbeAttempt>,
+    found: Probe,
 }
 
 /// A conversation with an upstream that was found to be usable.
 pub(super) struct Conversation {
     pub(super) report: ProbeReport,
+    pub(super) attempts: Vec<ProbeAttempt>,
     session: Session,
     capabilities: String,
 }
@@ -80,15 +97,19 @@ fn present(credential: Option<&Credential>, url: &mut Url) -> Result<HeaderMap, 
 }
 
 /// Finds out who an upstream is.
-pub(super) async fn ask(endpoint: &Endpoint, policy: EraPolicy) -> Result<(ProbeReport, Probe), Failure> {
-    let found = probe(endpoint, &info()).await.map_err(|error| failed(&error))?;
-    speaks(&found, policy)?;
-    Ok((report(&found), found))
+pub(super) async fn ask(endpoint: &Endpoint, policy: EraPolicy) -> Result<Asked, Failure> {
+    let Findings { attempts, verdict } = probe(endpoint, &info()).await;
+    let attempts: Vec<ProbeAttempt> = attempts.iter().map(attempt).collect();
+    let found = verdict.map_err(|error| failed(&error));
+    match found.and_then(|found| speaks(&found, policy).map(|()| found)) {
+        Ok(found) => Ok(Asked { report: report(&found), attempts, found }),
+        Err(failure) => Err(Failure { attempts, ..failure }),
+    }
 }
 
 /// Probes an upstream and begins a conversation, in the newest era that may be spoken.
 pub(super) async fn converse(endpoint: &Endpoint, policy: EraPolicy) -> Result<Conversation, Failure> {
-    let (report, found) = ask(endpoint, policy).await?;
+    let Asked { report, attempts, found } = ask(endpoint, policy).await?;
     let modern = found.modern.filter(|_| policy != EraPolicy::Legacy);
     let legacy = found.legacy.filter(|_| policy != EraPolicy::Modern);
     let (revision, capabilities) = match (&modern, &legacy) {
@@ -98,8 +119,8 @@ pub(super) async fn converse(endpoint: &Endpoint, policy: EraPolicy) -> Result<C
         (None, Some(side)) => (side.version, side.capabilities.clone()),
         (None, None) => return Err(incompatible("it speaks no era that its policy allows")),
     };
-    let session = Session::open(endpoint, revision, info()).await.map_err(broken)?;
-    Ok(Conversation { report, session, capabilities })
+    let session = Session::open(endpoint, found.transport, revision, info()).await.map_err(broken)?;
+    Ok(Conversation { report, attempts, session, capabilities })
 }
 
 impl Conversation {
@@ -142,8 +163,8 @@ impl Conversation {
                 Ok(Vec::new())
             }
             Err(error) => {
-                let Failure { state, reason } = broken(error);
-                Err(Failure { state, reason: format!("{}: {reason}", method.as_str()) })
+                let Failure { state, reason, .. } = broken(error);
+                Err(Failure::new(state, format!("{}: {reason}", method.as_str())))
             }
         }
     }
@@ -167,10 +188,8 @@ fn speaks(found: &Probe, policy: EraPolicy) -> Result<(), Failure> {
 
 fn report(found: &Probe) -> ProbeReport {
     ProbeReport {
-        transport: match found.transport {
-            Transport::StreamableHttp => "streamable-http".to_owned(),
-            _ => String::new(),
-        },
+        transport: found.transport.as_str().to_owned(),
+        quirks: found.quirks.iter().map(|quirk| quirk.as_str().to_owned()).collect(),
         modern: found.modern.as_ref().map(|side| ModernEra {
             versions: side.versions.iter().map(|version| version.as_str().to_owned()).collect(),
             capabilities_json: side.capabilities.clone(),
@@ -187,6 +206,14 @@ fn report(found: &Probe) -> ProbeReport {
     }
 }
 
+fn attempt(tried: &Attempt) -> ProbeAttempt {
+    ProbeAttempt {
+        transport: tried.transport.as_str().to_owned(),
+        handshake: tried.handshake.as_str().to_owned(),
+        error: tried.error.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
 fn failed(error: &ProbeError) -> Failure {
     let state = match error {
         ProbeError::Unauthorized { .. } => UpstreamState::Unauthorized,
@@ -195,21 +222,21 @@ fn failed(error: &ProbeError) -> Failure {
             UpstreamState::Unreachable
         }
     };
-    Failure { state, reason: error.to_string() }
+    Failure::new(state, error.to_string())
 }
 
 /// What breaks off was understood before: the upstream is not there at the moment.
 fn broken(error: ClientError) -> Failure {
     match error {
         ClientError::Broken(_) | ClientError::SessionLost => {
-            Failure { state: UpstreamState::Unreachable, reason: error.to_string() }
+            Failure::new(UpstreamState::Unreachable, error.to_string())
         }
         error => failed(&error.into()),
     }
 }
 
 fn incompatible(reason: impl Into<String>) -> Failure {
-    Failure { state: UpstreamState::Incompatible, reason: reason.into() }
+    Failure::new(UpstreamState::Incompatible, reason)
 }
 
 fn info() -> ClientInfo {

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use trunkline::registry::v1::{Credential, Upstream, UpstreamState, UpstreamStatus};
 
-use super::fetch::{self, Conversation, Failure};
+use super::fetch::{self, Asked, Conversation, Failure};
 use super::record::{Announced, Finding, store_failure, store_finding};
 use crate::auth::vault::Vault;
 use crate::clock;
@@ -83,15 +83,20 @@ impl Handle {
         };
         let now = Some(clock::timestamp(clock::now_us()));
         match asked {
-            Ok((report, _)) => UpstreamStatus {
+            Ok(Asked { report, attempts, .. }) => UpstreamStatus {
                 state: UpstreamState::Ready.into(),
                 state_time: now,
                 probe: Some(report),
+                attempts,
                 ..Default::default()
             },
-            Err(Failure { state, reason }) => {
-                UpstreamStatus { state: state.into(), state_time: now, reason, ..Default::default() }
-            }
+            Err(Failure { state, reason, attempts }) => UpstreamStatus {
+                state: state.into(),
+                state_time: now,
+                reason,
+                attempts,
+                ..Default::default()
+            },
         }
     }
 
@@ -128,14 +133,13 @@ impl Handle {
     /// Probes an upstream and begins a conversation.
     pub(super) async fn begin(&self, row: &Row) -> Result<Conversation, Failure> {
         let _room = self.inner.room.acquire().await;
-        let unreadable =
-            |error: StoreError| Failure { state: UpstreamState::Unspecified, reason: error.to_string() };
+        let unreadable = |error: StoreError| Failure::new(UpstreamState::Unspecified, error.to_string());
         let upstream: Upstream = row.message().map_err(unreadable)?;
         let credential = match upstream.credential {
             None => None,
-            Some(_) => Some(self.credential(row).await.map_err(unreadable)?.ok_or_else(|| Failure {
-                state: UpstreamState::Unauthorized,
-                reason: "its credential cannot be opened: the master key is another one".to_owned(),
+            Some(_) => Some(self.credential(row).await.map_err(unreadable)?.ok_or_else(|| {
+                let reason = "its credential cannot be opened: the master key is another one";
+                Failure::new(UpstreamState::Unauthorized, reason)
             })?),
         };
         let endpoint = fetch::endpoint(&upstream, credential.as_ref())?;
@@ -155,7 +159,12 @@ impl Handle {
         drop(room);
         match lists {
             Ok(lists) => {
-                let finding = Finding { report: conversation.report.clone(), lists, announced };
+                let finding = Finding {
+                    report: conversation.report.clone(),
+                    attempts: conversation.attempts.clone(),
+                    lists,
+                    announced,
+                };
                 store_finding(self.store(), row, lease, finding).await
             }
             Err(failure) => store_failure(self.store(), row, failure).await,
@@ -170,6 +179,6 @@ impl Handle {
 async fn within<T>(asking: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
         let reason = format!("it did not give out its catalogue within {PATIENCE:?}");
-        Err(Failure { state: UpstreamState::Unreachable, reason })
+        Err(Failure::new(UpstreamState::Unreachable, reason))
     })
 }

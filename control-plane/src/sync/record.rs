@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use trunkline::registry::v1::{ProbeReport, Upstream, UpstreamState, UpstreamStatus};
+use trunkline::registry::v1::{ProbeAttempt, ProbeReport, Upstream, UpstreamState, UpstreamStatus};
 
 use super::fetch::Failure;
 use super::handle::RefreshError;
@@ -25,6 +25,7 @@ pub(super) struct Announced {
 /// What was found out.
 pub(super) struct Finding {
     pub(super) report: ProbeReport,
+    pub(super) attempts: Vec<ProbeAttempt>,
     pub(super) lists: Lists,
     pub(super) announced: Announced,
 }
@@ -44,6 +45,7 @@ pub(super) async fn store_finding(
     let old = before.status.clone().unwrap_or_default();
     let status = UpstreamStatus {
         probe: Some(finding.report),
+        attempts: finding.attempts,
         refresh_time: Some(clock::timestamp(tx.now_us())),
         tool_count: count(import.tools.len()),
         resource_count: count(import.resources.len()),
@@ -77,7 +79,10 @@ pub(super) async fn store_failure(
     let mut upstream: Upstream =
         current.ok_or_else(|| RefreshError::NotFound(row.name.clone()))?.message()?;
     let old = upstream.status.clone().unwrap_or_default();
-    let status = state(&old, failure.state, failure.reason, clock::now_us());
+    let mut status = state(&old, failure.state, failure.reason, clock::now_us());
+    if !failure.attempts.is_empty() {
+        status.attempts = failure.attempts;
+    }
     upstream.status = Some(status.clone());
     store.observe(&row.name, &row.uid, &upstream).await?;
     Ok(status)
@@ -114,7 +119,7 @@ fn edges_see_a_difference(before: &Upstream, after: &Upstream) -> bool {
         let status = upstream.status.clone().unwrap_or_default();
         let probe = status.probe.unwrap_or_default();
         let changes = [status.tools_change_count, status.resources_change_count, status.prompts_change_count];
-        (probe.modern, probe.legacy, changes)
+        (probe.transport, probe.modern, probe.legacy, changes)
     };
     seen(before) != seen(after)
 }

@@ -1,4 +1,4 @@
-//! Speaks the protocol to a server over Streamable HTTP, in both eras.
+//! Speaks the protocol to a server over Streamable HTTP in both eras, HTTP+SSE and WebSocket.
 //!
 //! It must not know who asks or why. Everything that a server sends is bounded in size, and every wait in time.
 //! Texts of errors never hold what the endpoint's headers or query say.
@@ -8,18 +8,21 @@ mod endpoint;
 mod error;
 mod handshake;
 mod http;
+mod line;
 mod list;
 mod listen;
 mod probe;
 mod session;
+mod websocket;
 
 pub use endpoint::{ClientInfo, Endpoint};
 pub use error::{ClientError, ProbeError};
 pub use handshake::ServerFacts;
 pub use listen::{ChangeNotice, Notices};
-pub use probe::{LegacySide, ModernSide, Probe, Transport, probe};
+pub use probe::{Attempt, Findings, LegacySide, ModernSide, Probe, Quirk, Transport, probe};
 pub use session::Session;
 pub use url::Url;
+pub use websocket::SUBPROTOCOL;
 
 /// The largest message that is read, as a body or as an event.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;

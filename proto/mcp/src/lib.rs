@@ -1,11 +1,13 @@
 //! The Model Context Protocol on the wire, all revisions.
 //!
 //! It knows nothing of Trunkline: no scopes, no registry, no snapshot. Reading order: [`message`] and [`json`] look at
-//! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them; [`revision`], [`method`],
+//! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them, [`endpoint`] is
+//! where those of HTTP+SSE go; [`revision`], [`method`],
 //! [`error`], [`header`] and [`meta`] are the tables of the protocol; `client` (a feature) speaks it to a server.
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod endpoint;
 pub mod error;
 pub mod header;
 pub mod json;

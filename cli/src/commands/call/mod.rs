@@ -6,7 +6,7 @@ pub mod show;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
-use mcp::client::{ClientError, ClientInfo, Endpoint, Session as Mcp};
+use mcp::client::{ClientError, ClientInfo, Endpoint, Session as Mcp, Transport};
 use mcp::json;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
@@ -64,7 +64,7 @@ pub async fn run(session: &Session, args: Args) -> Result<u8> {
     };
     let info = ClientInfo { name: "mcpctl".into(), version: env!("CARGO_PKG_VERSION").into() };
     let spinner = Spinner::start(format!("calling {}", args.tool));
-    let mcp = Mcp::open(&endpoint, revision, info).await.map_err(explain)?;
+    let mcp = Mcp::open(&endpoint, Transport::StreamableHttp, revision, info).await.map_err(explain)?;
     let tools = mcp.list_all(Method::ToolsList, MAX_TOOLS).await.map_err(explain)?;
     let definition = find(session, &tools, server, &args.tool).await?;
     let [name, schema] = json::members(definition, ["name", "inputSchema"]).unwrap_or_default();

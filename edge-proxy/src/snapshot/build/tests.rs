@@ -141,7 +141,11 @@ fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
         assert_eq!((&*refusal.name, refusals.len()), (name, 1), "{refusals:?}");
         assert!(refusal.reason.contains(reason), "{} has not {reason}", refusal.reason);
     };
-    check(&|w| w.upstreams[0].url = "ftp://x/".into(), "upstreams/time", "url is neither http nor https");
+    check(
+        &|w| w.upstreams[0].url = "ftp://x/".into(),
+        "upstreams/time",
+        "url is none of http, https, ws and wss",
+    );
     check(&|w| w.upstreams[0].url = "/mcp".into(), "upstreams/time", "url");
     check(&|w| w.upstreams[0].url = "http://u:p@h/".into(), "upstreams/time", "user name");
     check(

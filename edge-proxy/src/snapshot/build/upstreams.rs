@@ -95,8 +95,8 @@ pub(super) fn convert(message: &wire::Upstream, secret: Option<&Held>) -> Result
 fn endpoint(url: &str) -> Result<Uri, Unusable> {
     let bad = |problem: &str| Unusable::Field { field: "url", problem: problem.to_owned() };
     let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(bad("is neither http nor https"));
+    if !matches!(uri.scheme_str(), Some("http" | "https" | "ws" | "wss")) {
+        return Err(bad("is none of http, https, ws and wss"));
     }
     if uri.host().is_none_or(str::is_empty) {
         return Err(bad("names no host"));

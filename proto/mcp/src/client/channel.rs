@@ -1,4 +1,4 @@
-//! Requests with one answer each, over one endpoint and one session: the part that both eras share.
+//! Requests with one answer each, over one endpoint and one session: the part that eras and transports share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,8 @@ use tokio::time::{sleep, timeout};
 use super::endpoint::ClientInfo;
 use super::error::ClientError;
 use super::http::{Answer, Events, Http};
-use crate::error::{METHOD_NOT_FOUND, render};
+use super::line::{self, Line};
+use super::probe::Transport;
 use crate::header::{self as names, MirroredParam, encode_value, mirror};
 use crate::json::{self, JsonError, quote, set_members};
 use crate::message::{Envelope, Kind, split_batch};
@@ -32,6 +33,8 @@ pub(super) type OnNotification<'f> = &'f mut (dyn FnMut(&str, Option<&str>) + Se
 /// An endpoint, the revision spoken to it and the session held with it.
 pub(super) struct Channel {
     pub(super) http: Arc<Http>,
+    /// The connection that is the session, where the transport has such.
+    pub(super) line: Option<Line>,
     pub(super) info: ClientInfo,
     pub(super) revision: Revision,
     /// Whether the revision was agreed on: before, legacy requests have no version header.
@@ -42,7 +45,22 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn new(http: Arc<Http>, info: ClientInfo, revision: Revision) -> Self {
-        Self { http, info, revision, agreed: false, session_id: None, next_id: AtomicU64::new(1) }
+        Self { http, line: None, info, revision, agreed: false, session_id: None, next_id: AtomicU64::new(1) }
+    }
+
+    /// Opens what `transport` needs before the first message.
+    pub(super) async fn open_over(
+        transport: Transport,
+        http: Arc<Http>,
+        info: ClientInfo,
+        revision: Revision,
+    ) -> Result<Self, ClientError> {
+        let line = match transport {
+            Transport::StreamableHttp => None,
+            Transport::HttpSse => Some(Line::over_sse(&http).await?),
+            Transport::WebSocket => Some(Line::over_websocket(&http).await?),
+        };
+        Ok(Self { line, ..Self::new(http, info, revision) })
     }
 
     /// A request and its raw result, all within the endpoint's timeout.
@@ -77,6 +95,9 @@ impl Channel {
         method: &str,
         params: &str,
     ) -> Result<(String, Option<HeaderValue>), ClientError> {
+        if self.line.is_some() {
+            return Ok((self.call(method, params).await?, None));
+        }
         let id = self.fresh_id();
         let limit = self.http.endpoint.timeout;
         let exchange = async {
@@ -96,6 +117,9 @@ impl Channel {
 
     /// A message that is not answered.
     pub(super) async fn tell(&self, message: Bytes) -> Result<(), ClientError> {
+        if let Some(line) = &self.line {
+            return line.send(message).await;
+        }
         let response = self.http.send(Verb::POST, self.headers("", "{}", &[])?, message).await?;
         self.http.taken(self.not_lost(response)?).await
     }
@@ -126,33 +150,32 @@ impl Channel {
         }
     }
 
-    /// Ends the session, as well as that goes.
-    pub(super) async fn delete(&self) {
-        if self.session_id.is_none() {
-            return;
+    /// Ends the session, as well as that goes. Answers whether the server let us.
+    pub(super) async fn delete(&self) -> bool {
+        if let Some(line) = &self.line {
+            line.close().await;
         }
-        let deleted = self.http.send(Verb::DELETE, self.session_headers(), Bytes::new()).await;
-        if let Err(error) = deleted {
-            tracing::debug!(%error, "a session could not be ended");
+        if self.session_id.is_none() {
+            return true;
+        }
+        match self.http.send(Verb::DELETE, self.session_headers(), Bytes::new()).await {
+            Ok(response) => response.status().is_success(),
+            Err(error) => {
+                tracing::debug!(%error, "a session could not be ended");
+                false
+            }
         }
     }
 
     /// Answers what a server asks: a ping kindly, everything else not.
     pub(super) async fn reply(&self, request: &Envelope<'_>) {
-        let (Some(id), Some(method)) = (request.id, request.method.as_deref()) else {
-            return;
-        };
-        let message = if method == Method::Ping.as_str() {
-            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()
-        } else {
-            render(Some(id), METHOD_NOT_FOUND, "this client does not offer that", None)
-        };
+        let Some(message) = line::reply(request) else { return };
         if let Err(error) = self.tell(message).await {
-            tracing::debug!(%error, method, "a server's request could not be answered");
+            tracing::debug!(%error, "a server's request could not be answered");
         }
     }
 
-    fn fresh_id(&self) -> String {
+    pub(super) fn fresh_id(&self) -> String {
         self.next_id.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
@@ -170,9 +193,37 @@ impl Channel {
         silence: Option<Duration>,
         on_notification: OnNotification<'_>,
     ) -> Result<String, ClientError> {
+        if let Some(line) = &self.line {
+            let message = self.body(id, method, params)?;
+            return self.over_line(line, id, message, silence, on_notification).await;
+        }
         let headers = self.headers(method, params, mirrored)?;
         let answer = self.post(headers, self.body(id, method, params)?).await?;
         self.result(answer, id, silence, on_notification).await
+    }
+
+    async fn over_line(
+        &self,
+        line: &Line,
+        id: &str,
+        message: Bytes,
+        silence: Option<Duration>,
+        on_notification: OnNotification<'_>,
+    ) -> Result<String, ClientError> {
+        let mut answers = line.expect(id)?;
+        line.send(message).await?;
+        loop {
+            let next = match silence {
+                None => answers.next().await,
+                Some(limit) => {
+                    timeout(limit, answers.next()).await.map_err(|_| ClientError::Timeout(limit))?
+                }
+            };
+            let message = next.ok_or_else(|| line.reason())?;
+            if let Some(result) = self.look(&message, id, on_notification).await? {
+                return Ok(result);
+            }
+        }
     }
 
     /// A 404 on a session means that it is gone.
@@ -307,7 +358,7 @@ impl Channel {
         Ok(None)
     }
 
-    fn body(&self, id: &str, method: &str, params: &str) -> Result<Bytes, ClientError> {
+    pub(super) fn body(&self, id: &str, method: &str, params: &str) -> Result<Bytes, ClientError> {
         let params = match self.revision.era() {
             Era::Legacy => params.to_owned(),
             Era::Modern => self.with_meta(params).map_err(bad_params)?,

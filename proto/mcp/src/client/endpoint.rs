@@ -30,6 +30,25 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
+    /// Whether it is reached over a WebSocket, which its scheme says.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.url.scheme(), "ws" | "wss")
+    }
+
+    /// The same place in the words of HTTP, with which a WebSocket begins.
+    pub(super) fn over_http(&self) -> Self {
+        let mut url = self.url.clone();
+        let scheme = match url.scheme() {
+            "ws" => "http",
+            "wss" => "https",
+            _ => return self.clone(),
+        };
+        // Between schemes that name hosts alike it never fails.
+        let _: Result<(), ()> = url.set_scheme(scheme);
+        Self { url, ..self.clone() }
+    }
+
     /// What must not be repeated in the text of an error, longest first.
     pub(super) fn secrets(&self) -> Vec<String> {
         let headers = self.headers.values().filter_map(|value| value.to_str().ok());

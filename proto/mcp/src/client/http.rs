@@ -44,14 +44,27 @@ impl Http {
     pub(super) fn new(endpoint: &Endpoint, info: &ClientInfo) -> Result<Self, ClientError> {
         // Some firewalls turn away who does not name itself.
         let name = HeaderValue::try_from(format!("{}/{}", info.name, info.version));
-        let client = Client::builder()
+        let mut builder = Client::builder();
+        if endpoint.is_websocket() {
+            // HTTP/2 has no upgrades.
+            builder = builder.http1_only();
+        }
+        let client = builder
             .user_agent(name.unwrap_or(HeaderValue::from_static("mcp")))
             .redirect(Policy::custom(same_origin))
             .connect_timeout(endpoint.timeout)
             .tcp_keepalive(Duration::from_secs(30))
             .build()
             .map_err(|e| ClientError::Unreachable(reason(e)))?;
-        Ok(Self { client, secrets: endpoint.secrets(), endpoint: endpoint.clone() })
+        Ok(Self { client, secrets: endpoint.secrets(), endpoint: endpoint.over_http() })
+    }
+
+    /// The same server at another URL.
+    pub(super) fn at(&self, url: url::Url) -> Self {
+        let endpoint = Endpoint { url, ..self.endpoint.clone() };
+        let mut secrets = self.secrets.clone();
+        secrets.extend(endpoint.secrets());
+        Self { client: self.client.clone(), endpoint, secrets }
     }
 
     /// Sends a request; its answer is looked at no further than its headers.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::channel::Channel;
@@ -42,10 +44,18 @@ const EVERYTHING: &str =
 /// A stream that is listened to.
 struct Listening {
     channel: Arc<Channel>,
-    events: Box<Events>,
+    from: Ear,
     /// The id of the request that it answers, in the modern era.
     request: Option<String>,
     over: bool,
+}
+
+/// Where it is heard.
+enum Ear {
+    /// A stream for nothing else.
+    Events(Box<Events>),
+    /// The connection that is the session.
+    Line(mpsc::Receiver<Bytes>),
 }
 
 /// What one message on the stream means.
@@ -59,8 +69,11 @@ enum Heard {
 pub(super) async fn open(channel: Arc<Channel>) -> Result<Notices, ClientError> {
     let listening = match channel.revision.era() {
         Era::Legacy => {
-            let events = channel.get(None).await?;
-            Listening { channel, events, request: None, over: false }
+            let from = match &channel.line {
+                Some(line) => Ear::Line(line.listen()?),
+                None => Ear::Events(channel.get(None).await?),
+            };
+            Listening { channel, from, request: None, over: false }
         }
         Era::Modern => acknowledged(channel).await?,
     };
@@ -73,21 +86,57 @@ pub(super) async fn open(channel: Arc<Channel>) -> Result<Notices, ClientError> 
 
 /// Opens a modern listen and waits until the server says that it is in force.
 async fn acknowledged(channel: Arc<Channel>) -> Result<Listening, ClientError> {
-    let opened = channel.open(Method::SubscriptionsListen.as_str(), EVERYTHING).await;
-    let (id, events) = match opened {
-        Ok((id, Answer::Events(events))) => (id, events),
-        Ok(_) => return Err(ClientError::Protocol("a listen was not answered with a stream".to_owned())),
-        Err(ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => return Err(ClientError::Unsupported),
-        Err(other) => return Err(other),
-    };
+    let (id, from) = ask(&channel).await?;
     let limit = channel.http.endpoint.timeout;
-    let mut listening = Listening { channel, events, request: Some(id), over: false };
-    match timeout(limit, listening.hear()).await {
+    let mut listening = Listening { channel, from, request: Some(id), over: false };
+    let acknowledged = async {
+        loop {
+            match listening.hear().await? {
+                Heard::Nothing if listening.channel.line.is_some() => {}
+                heard => return Ok(heard),
+            }
+        }
+    };
+    match timeout(limit, acknowledged).await {
         Err(_) => Err(ClientError::Timeout(limit)),
         Ok(Err(ClientError::Rpc { code: METHOD_NOT_FOUND, .. })) => Err(ClientError::Unsupported),
         Ok(Err(other)) => Err(other),
         Ok(Ok(Heard::Acknowledged)) => Ok(listening),
         Ok(Ok(_)) => Err(ClientError::Protocol("a listen was not acknowledged first".to_owned())),
+    }
+}
+
+async fn ask(channel: &Channel) -> Result<(String, Ear), ClientError> {
+    let method = Method::SubscriptionsListen.as_str();
+    if let Some(line) = &channel.line {
+        let (id, from) = (channel.fresh_id(), Ear::Line(line.listen()?));
+        line.send(channel.body(&id, method, EVERYTHING)?).await?;
+        return Ok((id, from));
+    }
+    match channel.open(method, EVERYTHING).await {
+        Ok((id, Answer::Events(events))) => Ok((id, Ear::Events(events))),
+        Ok(_) => Err(ClientError::Protocol("a listen was not answered with a stream".to_owned())),
+        Err(ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => Err(ClientError::Unsupported),
+        Err(other) => Err(other),
+    }
+}
+
+impl Ear {
+    /// The next message, `None` at the end.
+    async fn next(&mut self, channel: &Channel) -> Result<Option<Bytes>, ClientError> {
+        match self {
+            Self::Line(messages) => match (messages.recv().await, &channel.line) {
+                (None, Some(line)) => Err(line.reason()),
+                (message, _) => Ok(message),
+            },
+            Self::Events(events) => loop {
+                match events.next(None).await? {
+                    None => return Ok(None),
+                    Some(event) if event.data.is_empty() => {}
+                    Some(event) => return Ok(Some(event.data)),
+                }
+            },
+        }
     }
 }
 
@@ -109,19 +158,17 @@ impl Listening {
 
     /// The next message that is one.
     async fn hear(&mut self) -> Result<Heard, ClientError> {
-        let event = loop {
-            match self.events.next(None).await? {
-                None => return Ok(Heard::Over),
-                Some(event) if event.data.is_empty() => {}
-                Some(event) => break event,
-            }
-        };
-        let message = Envelope::parse(&event.data);
+        let Some(message) = self.from.next(&self.channel).await? else { return Ok(Heard::Over) };
+        let message = Envelope::parse(&message);
         let message = message.map_err(|e| ClientError::Protocol(format!("a message: {e}")))?;
         match message.kind() {
             Kind::Notification => Ok(notification(&message)),
             Kind::Request => {
                 self.channel.reply(&message).await;
+                Ok(Heard::Nothing)
+            }
+            // What else comes on the line answers requests that nobody waits for any more.
+            Kind::Response if self.channel.line.is_some() && self.request.as_deref() != message.id => {
                 Ok(Heard::Nothing)
             }
             Kind::Response => match message.error {

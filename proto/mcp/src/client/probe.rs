@@ -1,4 +1,4 @@
-//! What an endpoint is: which eras it speaks, and what it can do in each.
+//! What an endpoint is: how it is reached, which eras it speaks, and what it can do in each.
 
 use std::sync::Arc;
 
@@ -7,7 +7,9 @@ use super::endpoint::{ClientInfo, Endpoint};
 use super::error::{ClientError, ProbeError};
 use super::handshake::{ServerFacts, discover, initialize};
 use super::http::Http;
+use super::line::Line;
 use crate::error::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
+use crate::method::Method;
 use crate::revision::Revision;
 
 /// What an endpoint was found to be. At least one side is there.
@@ -25,6 +27,28 @@ pub struct Probe {
     pub instructions: Option<String>,
     /// How messages travel.
     pub transport: Transport,
+    /// What is odd about it.
+    pub quirks: Vec<Quirk>,
+}
+
+/// What was found, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    /// What was tried, in this order.
+    pub attempts: Vec<Attempt>,
+    /// What the endpoint is.
+    pub verdict: Result<Probe, ProbeError>,
+}
+
+/// One handshake that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Over which transport.
+    pub transport: Transport,
+    /// `server/discover` or `initialize`.
+    pub handshake: Method,
+    /// Why it failed, if it did.
+    pub error: Option<ClientError>,
 }
 
 /// The modern side of a server.
@@ -49,46 +73,147 @@ pub struct LegacySide {
 
 /// How messages travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Transport {
     /// One URL, POST and sometimes GET.
     StreamableHttp,
+    /// A stream of events that says where to post (2024-11-05).
+    HttpSse,
+    /// Frames both ways.
+    WebSocket,
+}
+
+impl Transport {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamableHttp => "streamable-http",
+            Self::HttpSse => "http+sse",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// What is odd about a server, and harmless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Quirk {
+    /// It gives out session ids, and does not let them be ended.
+    NoDelete,
+    /// Its WebSocket does not choose the subprotocol `mcp`.
+    NoSubprotocol,
+}
+
+impl Quirk {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoDelete => "no-delete",
+            Self::NoSubprotocol => "no-subprotocol",
+        }
+    }
+}
+
+/// What `initialize` told.
+struct Legacy {
+    facts: ServerFacts,
+    transport: Transport,
+    sessionful: bool,
+    quirks: Vec<Quirk>,
+}
+
+struct Prober<'a> {
+    http: Arc<Http>,
+    info: &'a ClientInfo,
+    attempts: Vec<Attempt>,
 }
 
 /// Finds out what an endpoint is. `server/discover` is tried first, because it runs nothing on servers that do not know
-/// it; then `initialize`, because the answer to the first does not tell whether the second works.
+/// it; then `initialize`, because the answer to the first does not tell whether the second works. Where neither works in
+/// a way that servers of 2024-11-05 have, the URL may be that of an HTTP+SSE stream.
 ///
-/// # Errors
-/// When neither works; the text is that of the handshake that came further.
-pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Result<Probe, ProbeError> {
-    let http = Arc::new(Http::new(endpoint, info)?);
-    let modern = modern_side(http.clone(), info).await;
-    if let Err(error) = modern.as_ref()
-        && !says_legacy(error)
-    {
-        return Err(error.clone().into());
-    }
-    match (modern, legacy_side(http, info).await) {
-        (modern, Ok(legacy)) => Ok(together(modern.ok(), Some(legacy))),
-        (Ok(modern), Err(error)) => {
-            tracing::debug!(%error, "no legacy side");
-            Ok(together(Some(modern), None))
+/// Where nothing works, the error is that of the handshake that came furthest.
+pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
+    let http = match Http::new(endpoint, info) {
+        Ok(http) => Arc::new(http),
+        Err(error) => return Findings { attempts: Vec::new(), verdict: Err(error.into()) },
+    };
+    let mut prober = Prober { http, info, attempts: Vec::new() };
+    let transport = if endpoint.is_websocket() { Transport::WebSocket } else { Transport::StreamableHttp };
+    let verdict = prober.look(transport).await;
+    Findings { attempts: prober.attempts, verdict }
+}
+
+impl Prober<'_> {
+    async fn look(&mut self, transport: Transport) -> Result<Probe, ProbeError> {
+        let modern = self.modern_side(transport).await;
+        if let Err(error) = modern.as_ref()
+            && !says_legacy(error)
+        {
+            return Err(error.clone().into());
         }
-        // A server of another time: what it said first is what is wrong.
-        (Err(error @ ClientError::Rpc { code: UNSUPPORTED_VERSION, .. }), Err(_)) => Err(error.into()),
-        (Err(_), Err(error)) => Err(error.into()),
+        let mut legacy = self.legacy_side(transport).await;
+        if let Err(error) = &legacy
+            && modern.is_err()
+            && transport == Transport::StreamableHttp
+            && says_stream(error)
+        {
+            legacy = match self.legacy_side(Transport::HttpSse).await {
+                // There is no stream either: what the endpoint said first is what is wrong.
+                Err(ClientError::Http { .. } | ClientError::Rpc { .. }) => legacy,
+                streamed => streamed,
+            };
+        }
+        match (modern, legacy) {
+            (modern, Ok(legacy)) => Ok(together(transport, modern.ok(), Some(legacy))),
+            (Ok(modern), Err(error)) => {
+                tracing::debug!(%error, "no legacy side");
+                Ok(together(transport, Some(modern), None))
+            }
+            // A server of another time: what it said first is what is wrong.
+            (Err(error @ ClientError::Rpc { code: UNSUPPORTED_VERSION, .. }), Err(_)) => Err(error.into()),
+            (Err(_), Err(error)) => Err(error.into()),
+        }
     }
-}
 
-async fn modern_side(http: Arc<Http>, info: &ClientInfo) -> Result<ServerFacts, ClientError> {
-    discover(&mut Channel::new(http, info.clone(), Revision::LATEST)).await
-}
+    async fn modern_side(&mut self, transport: Transport) -> Result<ServerFacts, ClientError> {
+        let asked = async {
+            let mut channel = self.channel(transport, Revision::LATEST).await?;
+            let facts = discover(&mut channel).await;
+            channel.delete().await;
+            facts
+        };
+        let found = asked.await;
+        self.note(transport, Method::ServerDiscover, found.as_ref().err());
+        found
+    }
 
-async fn legacy_side(http: Arc<Http>, info: &ClientInfo) -> Result<(ServerFacts, bool), ClientError> {
-    let mut channel = Channel::new(http, info.clone(), Revision::LATEST_LEGACY);
-    let facts = initialize(&mut channel).await;
-    channel.delete().await;
-    Ok((facts?, channel.session_id.is_some()))
+    /// On a connection of its own: some servers break it off when the first message is not theirs.
+    async fn legacy_side(&mut self, transport: Transport) -> Result<Legacy, ClientError> {
+        let asked = async {
+            let mut channel = self.channel(transport, Revision::LATEST_LEGACY).await?;
+            let mut quirks = channel.line.as_ref().map(Line::quirks).unwrap_or_default();
+            let facts = initialize(&mut channel).await;
+            let ended = channel.delete().await;
+            if !ended {
+                quirks.push(Quirk::NoDelete);
+            }
+            let sessionful = channel.session_id.is_some() || channel.line.is_some();
+            Ok(Legacy { facts: facts?, transport, sessionful, quirks })
+        };
+        let found = asked.await;
+        self.note(transport, Method::Initialize, found.as_ref().err());
+        found
+    }
+
+    async fn channel(&self, transport: Transport, revision: Revision) -> Result<Channel, ClientError> {
+        Channel::open_over(transport, self.http.clone(), self.info.clone(), revision).await
+    }
+
+    fn note(&mut self, transport: Transport, handshake: Method, error: Option<&ClientError>) {
+        self.attempts.push(Attempt { transport, handshake, error: error.cloned() });
+    }
 }
 
 /// Whether a failed `server/discover` leaves `initialize` worth trying. An outage, missing credentials and what only
@@ -103,8 +228,20 @@ fn says_legacy(error: &ClientError) -> bool {
     }
 }
 
-fn together(modern: Option<ServerFacts>, legacy: Option<(ServerFacts, bool)>) -> Probe {
-    let said = modern.iter().chain(legacy.iter().map(|(facts, _)| facts));
+/// Whether a failed `initialize` leaves a stream of events worth asking for, as the revisions of Streamable HTTP say.
+fn says_stream(error: &ClientError) -> bool {
+    match error {
+        ClientError::Http { status, .. } => matches!(status, 400 | 404 | 405),
+        ClientError::Rpc { status, code, .. } => {
+            matches!(status, 400 | 404 | 405)
+                && !matches!(*code, HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION)
+        }
+        _ => false,
+    }
+}
+
+fn together(transport: Transport, modern: Option<ServerFacts>, legacy: Option<Legacy>) -> Probe {
+    let said = modern.iter().chain(legacy.iter().map(|legacy| &legacy.facts));
     let mut named = said.clone().filter(|facts| !facts.name.is_empty());
     let (server_name, server_version) =
         named.next().map(|facts| (facts.name.clone(), facts.version.clone())).unwrap_or_default();
@@ -112,9 +249,10 @@ fn together(modern: Option<ServerFacts>, legacy: Option<(ServerFacts, bool)>) ->
         server_name,
         server_version,
         instructions: said.clone().find_map(|facts| facts.instructions.clone()),
-        transport: Transport::StreamableHttp,
+        transport: legacy.as_ref().map_or(transport, |legacy| legacy.transport),
+        quirks: legacy.as_ref().map(|legacy| legacy.quirks.clone()).unwrap_or_default(),
         modern: modern.map(|facts| ModernSide { versions: facts.versions, capabilities: facts.capabilities }),
-        legacy: legacy.and_then(|(facts, sessionful)| {
+        legacy: legacy.and_then(|Legacy { facts, sessionful, .. }| {
             let version = *facts.versions.first()?;
             Some(LegacySide { version, capabilities: facts.capabilities, sessionful })
         }),

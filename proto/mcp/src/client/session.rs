@@ -7,6 +7,7 @@ use super::endpoint::{ClientInfo, Endpoint};
 use super::error::ClientError;
 use super::handshake::{ServerFacts, discover, initialize};
 use super::http::Http;
+use super::probe::Transport;
 use super::{list, listen};
 use crate::header::MirroredParam;
 use crate::method::Method;
@@ -22,16 +23,18 @@ pub struct Session {
 }
 
 impl Session {
-    /// Shakes hands. `revision` decides the era, and is what a legacy server is asked for; it may answer with another.
+    /// Shakes hands over `transport`. `revision` decides the era, and is what a legacy server is asked for; it may answer with another.
     ///
     /// # Errors
     /// When there is no such server, or it does not speak that era.
     pub async fn open(
         endpoint: &Endpoint,
+        transport: Transport,
         revision: Revision,
         info: ClientInfo,
     ) -> Result<Self, ClientError> {
-        let mut channel = Channel::new(Arc::new(Http::new(endpoint, &info)?), info, revision);
+        let http = Arc::new(Http::new(endpoint, &info)?);
+        let mut channel = Channel::open_over(transport, http, info, revision).await?;
         let server = match revision.era() {
             Era::Legacy => initialize(&mut channel).await?,
             Era::Modern => discover(&mut channel).await?,
@@ -51,10 +54,10 @@ impl Session {
         self.channel.revision
     }
 
-    /// Whether the server keeps a session.
+    /// Whether the server keeps a session for us.
     #[must_use]
     pub fn is_sessionful(&self) -> bool {
-        self.channel.session_id.is_some()
+        self.channel.session_id.is_some() || self.channel.line.is_some()
     }
 
     /// Sends a request with `params` (raw JSON object) and waits for its result (raw JSON), within the timeout.
@@ -99,6 +102,6 @@ impl Session {
 
     /// Ends the session, as well as that goes. Whoever still uses it is told that it is lost.
     pub async fn close(&self) {
-        self.channel.delete().await;
+        let _allowed = self.channel.delete().await;
     }
 }

@@ -1,7 +1,7 @@
 //! Servers that do not keep to the protocol: a precise error, in bounded memory and time.
 
 use axum::body::Bytes;
-use mcp::client::{ClientError, Endpoint, MAX_MESSAGE_BYTES, ProbeError, Session, Url, probe};
+use mcp::client::{ClientError, Endpoint, MAX_MESSAGE_BYTES, ProbeError, Session, Transport, Url, probe};
 use mcp::method::Method;
 use mcp::revision::Revision;
 
@@ -9,7 +9,7 @@ use crate::liar::{Answer, Asked, Liar, endless, events, info, json, stalling, te
 
 async fn probed(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> (ProbeError, Vec<Asked>) {
     let liar = Liar::start(script).await;
-    let error = probe(&liar.endpoint, &info()).await.unwrap_err();
+    let error = probe(&liar.endpoint, &info()).await.verdict.unwrap_err();
     (error, liar.asked())
 }
 
@@ -20,7 +20,7 @@ async fn nobody_is_there() {
     let mut url = liar.endpoint.url.clone();
     url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
     drop(listener);
-    let error = probe(&Endpoint { url, ..liar.endpoint }, &info()).await.unwrap_err();
+    let error = probe(&Endpoint { url, ..liar.endpoint }, &info()).await.verdict.unwrap_err();
     assert!(matches!(&error, ProbeError::Unreachable(_)), "{error:?}");
     assert_eq!(error.to_string(), "cannot connect: Connection refused (os error 111)");
 }
@@ -72,7 +72,7 @@ async fn a_redirect_within_the_origin_is_followed_with_credentials() {
         _ => asked.handshake().unwrap_or_else(|| json(404, "")),
     })
     .await;
-    assert!(probe(&liar.endpoint, &info()).await.is_ok());
+    assert!(probe(&liar.endpoint, &info()).await.verdict.is_ok());
     let last = liar.asked().pop().unwrap();
     assert_eq!((last.verb.as_str(), last.path.as_str()), ("DELETE", "/other"));
     assert_eq!(last.headers["authorization"], "Bearer header-secret");
@@ -83,7 +83,7 @@ async fn a_redirect_within_the_origin_is_followed_with_credentials() {
 async fn a_key_in_the_path_is_not_repeated() {
     let mut endpoint = Liar::start(|asked| text(404, &format!("no {}", asked.path))).await.endpoint;
     endpoint.url.set_path("/k/0123456789abcdef/mcp");
-    let error = probe(&endpoint, &info()).await.unwrap_err();
+    let error = probe(&endpoint, &info()).await.verdict.unwrap_err();
     assert_eq!(error.to_string(), "HTTP 404: not an MCP server: no /k/[redacted]/mcp");
 }
 
@@ -134,7 +134,9 @@ async fn events_without_end_run_into_the_timeout() {
 async fn silence_runs_into_the_timeout_and_the_request_is_called_off() {
     let liar =
         Liar::start(|asked| asked.handshake().unwrap_or_else(|| events(stalling("id: 1\ndata:\n\n")))).await;
-    let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+        .await
+        .unwrap();
     let silent = session.request_streaming("tools/call", r#"{"name":"x"}"#, &[], |_, _| {}).await;
     assert_eq!(silent, Err(ClientError::Timeout(liar.endpoint.timeout)));
     let last = liar.asked().pop().unwrap();
@@ -152,7 +154,9 @@ async fn pages_that_go_round_are_noticed() {
         asked.handshake().unwrap_or_else(|| json(200, asked.result(&page)))
     })
     .await;
-    let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+        .await
+        .unwrap();
     let list = session.list_all(Method::ToolsList, 100).await;
     assert_eq!(list, Err(ClientError::CursorLoop { method: "tools/list" }));
 }
@@ -163,7 +167,9 @@ async fn definitions_are_kept_byte_for_byte() {
     let page = format!("{{\"tools\":[ {definition} ]}}");
     let liar =
         Liar::start(move |asked| asked.handshake().unwrap_or_else(|| json(200, asked.result(&page)))).await;
-    let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+        .await
+        .unwrap();
     assert_eq!(session.list_all(Method::ToolsList, 100).await, Ok(vec![definition.to_owned()]));
 }
 
@@ -186,7 +192,10 @@ async fn a_get_that_is_refused_says_why() {
         [(405, ClientError::Unsupported), (409, ClientError::Busy), (404, ClientError::SessionLost)]
     {
         let liar = Liar::start(move |asked| asked.handshake().unwrap_or_else(|| text(status, ""))).await;
-        let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+        let session =
+            Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+                .await
+                .unwrap();
         assert_eq!(session.listen().await.err(), Some(expected));
     }
 }

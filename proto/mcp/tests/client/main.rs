@@ -3,5 +3,6 @@
 
 mod liar;
 mod liars;
+mod lines;
 mod rmcp_server;
 mod transcripts;

@@ -112,8 +112,8 @@ const BOTH: [Revision; 2] = [Revision::LATEST_LEGACY, Revision::LATEST];
 #[tokio::test]
 async fn both_sides_are_found() {
     let server = serve(true).await;
-    let Probe { modern, legacy, server_name, server_version, instructions, transport } =
-        probe(&server.endpoint, &info()).await.unwrap();
+    let Probe { modern, legacy, server_name, server_version, instructions, transport, quirks } =
+        probe(&server.endpoint, &info()).await.verdict.unwrap();
     let (modern, legacy) = (modern.unwrap(), legacy.unwrap());
     assert_eq!(modern.versions, [Revision::V2026_07_28]);
     assert_eq!(modern.capabilities, r#"{"tools":{"listChanged":true}}"#);
@@ -122,13 +122,13 @@ async fn both_sides_are_found() {
     assert!(legacy.sessionful);
     assert_eq!((server_name.as_str(), server_version.as_str()), ("seven", "1.2.3"));
     assert_eq!(instructions.as_deref(), Some("count them"));
-    assert_eq!(transport, Transport::StreamableHttp);
+    assert_eq!((transport, quirks), (Transport::StreamableHttp, vec![]));
 }
 
 #[tokio::test]
 async fn a_server_without_sessions_is_seen_as_such() {
     let server = serve(false).await;
-    let found = probe(&server.endpoint, &info()).await.unwrap();
+    let found = probe(&server.endpoint, &info()).await.verdict.unwrap();
     assert!(!found.legacy.unwrap().sessionful);
 }
 
@@ -136,7 +136,8 @@ async fn a_server_without_sessions_is_seen_as_such() {
 async fn every_page_of_a_list_is_read() {
     let server = serve(true).await;
     for revision in BOTH {
-        let session = Session::open(&server.endpoint, revision, info()).await.unwrap();
+        let session =
+            Session::open(&server.endpoint, Transport::StreamableHttp, revision, info()).await.unwrap();
         let tools = session.list_all(Method::ToolsList, 7).await.unwrap();
         let names: Vec<_> = tools
             .iter()
@@ -163,7 +164,8 @@ async fn a_call_is_answered_and_its_progress_told() {
     let server = serve(true).await;
     let mirrored = mirrored_params(SCHEMA).unwrap();
     for revision in BOTH {
-        let session = Session::open(&server.endpoint, revision, info()).await.unwrap();
+        let session =
+            Session::open(&server.endpoint, Transport::StreamableHttp, revision, info()).await.unwrap();
         let params = r#"{"name":"tool1","arguments":{"text":"né"},"_meta":{"progressToken":"p1"}}"#;
         let mut told = Vec::new();
         let result = session
@@ -185,7 +187,8 @@ async fn a_call_is_answered_and_its_progress_told() {
 async fn errors_of_a_server_are_typed() {
     let server = serve(true).await;
     for revision in BOTH {
-        let session = Session::open(&server.endpoint, revision, info()).await.unwrap();
+        let session =
+            Session::open(&server.endpoint, Transport::StreamableHttp, revision, info()).await.unwrap();
         let refused = session.request("tools/call", r#"{"name":"none","arguments":{}}"#).await;
         let expected =
             |status| ClientError::Rpc { code: -32602, message: "no such tool".into(), data: None, status };
@@ -197,7 +200,9 @@ async fn errors_of_a_server_are_typed() {
 #[tokio::test]
 async fn changes_are_told_in_the_legacy_era() {
     let server = serve(true).await;
-    let session = Session::open(&server.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+        .await
+        .unwrap();
     let mut notices = session.listen().await.unwrap();
     session.request("tools/call", r#"{"name":"tool6"}"#).await.unwrap();
     let notice = tokio::time::timeout(Duration::from_secs(5), notices.next()).await.unwrap();
@@ -207,7 +212,8 @@ async fn changes_are_told_in_the_legacy_era() {
 #[tokio::test]
 async fn changes_are_told_in_the_modern_era() {
     let server = serve(true).await;
-    let session = Session::open(&server.endpoint, Revision::LATEST, info()).await.unwrap();
+    let session =
+        Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST, info()).await.unwrap();
     let mut notices = session.listen().await.unwrap();
     server.changed.notify_one();
     let heard = async { [notices.next().await, notices.next().await] };
@@ -218,7 +224,9 @@ async fn changes_are_told_in_the_modern_era() {
 #[tokio::test]
 async fn a_session_that_is_gone_is_said_to_be() {
     let server = serve(true).await;
-    let session = Session::open(&server.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+        .await
+        .unwrap();
     assert!(session.is_sessionful());
     session.close().await;
     assert_eq!(session.request("ping", "{}").await, Err(ClientError::SessionLost));

@@ -1,6 +1,6 @@
 //! What the client says, word for word.
 
-use mcp::client::{Session, probe};
+use mcp::client::{Session, Transport, probe};
 use mcp::revision::Revision;
 
 use crate::liar::{Asked, Liar, events, info, json};
@@ -22,7 +22,7 @@ async fn a_legacy_server_is_probed() {
         })
     })
     .await;
-    let found = probe(&liar.endpoint, &info()).await.unwrap();
+    let found = probe(&liar.endpoint, &info()).await.verdict.unwrap();
     assert_eq!(found.modern, None);
     assert_eq!(found.legacy.map(|side| side.version), Some(Revision::V2025_06_18));
 
@@ -62,7 +62,8 @@ async fn a_modern_call_repeats_itself_in_headers() {
         json(200, asked.result(result))
     })
     .await;
-    let session = Session::open(&liar.endpoint, Revision::LATEST, info()).await.unwrap();
+    let session =
+        Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST, info()).await.unwrap();
     assert_eq!(session.server().capabilities, r#"{"x":1.0}"#);
     let mirrored = mcp::header::mirrored_params(
         r#"{"properties":{"n":{"type":"integer","x-mcp-header":"N"},"s":{"type":"string","x-mcp-header":"S"}}}"#,
@@ -104,7 +105,9 @@ async fn what_a_server_asks_is_answered() {
         })
     })
     .await;
-    let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+        .await
+        .unwrap();
     assert_eq!(session.request("tools/call", r#"{"name":"x"}"#).await.as_deref(), Ok("{}"));
     let answers: Vec<_> = liar.asked().into_iter().skip(3).map(|asked| asked.body).collect();
     assert_eq!(
@@ -126,7 +129,9 @@ async fn a_stream_that_breaks_is_taken_up_where_it_ended() {
         })
     })
     .await;
-    let session = Session::open(&liar.endpoint, Revision::LATEST_LEGACY, info()).await.unwrap();
+    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+        .await
+        .unwrap();
     assert_eq!(session.request("tools/call", r#"{"name":"x"}"#).await.as_deref(), Ok(r#"{"late":true}"#));
     let last = liar.asked().pop().unwrap();
     assert_eq!(header(&last, "last-event-id"), Some("e2"));
@@ -143,7 +148,10 @@ async fn an_upstream_of_the_future_is_asked_again_in_our_words() {
         json(400, error)
     })
     .await;
-    let error = Session::open(&liar.endpoint, Revision::LATEST, info()).await.err().unwrap();
+    let error = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST, info())
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.to_string(), "error -32022: no");
     assert_eq!(liar.asked().len(), 1);
 }

@@ -1,0 +1,293 @@
+//! A connection that is the session: messages both ways, answers found by their ids. HTTP+SSE and WebSocket are such.
+//!
+//! It must not know what is asked. Whoever does not read what is for him is forgotten, so that the others go on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::error::ClientError;
+use super::http::{Answer, Events, Http};
+use super::probe::Quirk;
+use super::websocket::{self, Frames, Socket};
+use crate::endpoint;
+use crate::error::{METHOD_NOT_FOUND, render};
+use crate::header::{ACCEPT_BOTH, EVENT_STREAM, JSON};
+use crate::message::{Envelope, Kind, split_batch};
+use crate::method::Method;
+use ::http::{HeaderMap, HeaderValue, Method as Verb, header};
+
+/// Messages that may wait for one reader.
+const MAX_WAITING: usize = 1_024;
+
+/// A connection that is the session.
+pub(super) struct Line {
+    out: Out,
+    desk: Arc<Desk>,
+    reader: AbortHandle,
+    quirks: Vec<Quirk>,
+}
+
+/// How messages are sent.
+#[derive(Clone)]
+enum Out {
+    /// Each is posted to where the server said.
+    Post(Arc<Http>),
+    /// Each is a frame.
+    Frame(Socket),
+}
+
+/// How messages come.
+enum In {
+    Events(Box<Events>),
+    Frames(Frames),
+}
+
+/// Who waits for what.
+#[derive(Default)]
+struct Desk(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    /// By the raw id of the request.
+    requests: HashMap<String, mpsc::Sender<Bytes>>,
+    /// Hears what is nobody's answer.
+    listener: Option<mpsc::Sender<Bytes>>,
+    /// Why nothing comes any more.
+    over: Option<ClientError>,
+}
+
+/// What comes for one request, until it is dropped.
+pub(super) struct Answers {
+    desk: Arc<Desk>,
+    id: String,
+    messages: mpsc::Receiver<Bytes>,
+}
+
+impl Line {
+    /// Opens a stream of events, and waits for its first, which says where messages are posted.
+    pub(super) async fn over_sse(http: &Arc<Http>) -> Result<Self, ClientError> {
+        let limit = http.endpoint.timeout;
+        let opened = async {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+            let response = http.send(Verb::GET, headers, Bytes::new()).await?;
+            let Answer::Events(mut events) = http.answer(response).await? else {
+                return Err(ClientError::Protocol("a GET was not answered with a stream".to_owned()));
+            };
+            let first = events.next(None).await?;
+            let place = first.filter(|event| event.event.as_deref() == Some(endpoint::EVENT));
+            let place = place.ok_or_else(|| {
+                ClientError::Protocol("a stream does not begin with the event `endpoint`".to_owned())
+            })?;
+            let url = endpoint::resolve(&http.endpoint.url, &place.data)
+                .map_err(|error| ClientError::Protocol(error.to_string()))?;
+            Ok(Self::begin(Out::Post(Arc::new(http.at(url))), In::Events(events), Vec::new()))
+        };
+        timeout(limit, opened).await.unwrap_or(Err(ClientError::Timeout(limit)))
+    }
+
+    /// Opens a WebSocket.
+    pub(super) async fn over_websocket(http: &Http) -> Result<Self, ClientError> {
+        let limit = http.endpoint.timeout;
+        let opened = timeout(limit, websocket::open(http)).await;
+        let (socket, frames) = opened.unwrap_or(Err(ClientError::Timeout(limit)))?;
+        let quirks = if frames.named { Vec::new() } else { vec![Quirk::NoSubprotocol] };
+        Ok(Self::begin(Out::Frame(socket), In::Frames(frames), quirks))
+    }
+
+    fn begin(out: Out, incoming: In, quirks: Vec<Quirk>) -> Self {
+        let desk = Arc::new(Desk::default());
+        let reader = tokio::spawn(read(incoming, Arc::clone(&desk), out.clone())).abort_handle();
+        Self { out, desk, reader, quirks }
+    }
+
+    /// What is odd about it.
+    pub(super) fn quirks(&self) -> Vec<Quirk> {
+        self.quirks.clone()
+    }
+
+    /// Waits for what comes for the request of this raw id, which is about to be sent.
+    pub(super) fn expect(&self, id: &str) -> Result<Answers, ClientError> {
+        let (sender, messages) = mpsc::channel(MAX_WAITING);
+        self.desk.with(|waiting| match &waiting.over {
+            Some(over) => Err(over.clone()),
+            None => {
+                waiting.requests.insert(id.to_owned(), sender);
+                Ok(())
+            }
+        })?;
+        Ok(Answers { desk: Arc::clone(&self.desk), id: id.to_owned(), messages })
+    }
+
+    /// What the server says that is no answer to a request that is waited for.
+    pub(super) fn listen(&self) -> Result<mpsc::Receiver<Bytes>, ClientError> {
+        let (sender, messages) = mpsc::channel(MAX_WAITING);
+        self.desk.with(|waiting| match (&waiting.over, &waiting.listener) {
+            (Some(over), _) => Err(over.clone()),
+            (None, Some(listener)) if !listener.is_closed() => Err(ClientError::Busy),
+            (None, _) => {
+                waiting.listener = Some(sender);
+                Ok(())
+            }
+        })?;
+        Ok(messages)
+    }
+
+    /// Why nothing comes any more.
+    pub(super) fn reason(&self) -> ClientError {
+        let over = self.desk.with(|waiting| waiting.over.clone());
+        over.unwrap_or_else(|| ClientError::Broken("more came than was read".to_owned()))
+    }
+
+    pub(super) async fn send(&self, message: Bytes) -> Result<(), ClientError> {
+        self.out.send(message).await
+    }
+
+    /// Ends the session, as well as that goes.
+    pub(super) async fn close(&self) {
+        if let Out::Frame(socket) = &self.out {
+            socket.close().await;
+        }
+        self.reader.abort();
+        self.desk.end(ClientError::SessionLost);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Out {
+    async fn send(&self, message: Bytes) -> Result<(), ClientError> {
+        match self {
+            Self::Post(http) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+                headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT_BOTH));
+                http.taken(http.send(Verb::POST, headers, message).await?).await
+            }
+            Self::Frame(socket) => socket.send(message).await,
+        }
+    }
+}
+
+impl In {
+    /// The next message; an error at the end.
+    async fn next(&mut self) -> Result<Bytes, ClientError> {
+        match self {
+            Self::Frames(frames) => frames.next().await,
+            Self::Events(events) => loop {
+                let event = events.next(None).await?;
+                let event = event.ok_or_else(|| ClientError::Broken("the stream ended".to_owned()))?;
+                if !event.data.is_empty() && event.event.as_deref().is_none_or(|kind| kind == b"message") {
+                    return Ok(event.data);
+                }
+            },
+        }
+    }
+}
+
+/// Leads every message to whoever waits for it, until the connection ends.
+async fn read(mut incoming: In, desk: Arc<Desk>, out: Out) {
+    let ended = loop {
+        let came = match incoming.next().await {
+            Ok(message) => desk.take(&message),
+            Err(error) => break error,
+        };
+        match came {
+            Ok(replies) => {
+                for reply in replies {
+                    if let Err(error) = out.send(reply).await {
+                        tracing::debug!(%error, "a server's request could not be answered");
+                    }
+                }
+            }
+            Err(error) => break error,
+        }
+    };
+    desk.end(ended);
+}
+
+impl Desk {
+    fn with<T>(&self, look: impl FnOnce(&mut Waiting) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Leads what a server sent to whoever waits for it; answers what is to be replied.
+    fn take(&self, source: &Bytes) -> Result<Vec<Bytes>, ClientError> {
+        let wrong = |e| ClientError::Protocol(format!("a message: {e}"));
+        let parts = match source.trim_ascii_start().starts_with(b"[") {
+            true => split_batch(source).map_err(wrong)?,
+            false => std::iter::once(0..source.len()).collect(),
+        };
+        let mut replies = Vec::new();
+        for part in parts {
+            let message = source.slice(part);
+            let envelope = Envelope::parse(&message).map_err(wrong)?;
+            if envelope.kind() == Kind::Request {
+                replies.extend(reply(&envelope));
+            } else {
+                self.with(|waiting| waiting.lead(&envelope, &message));
+            }
+        }
+        Ok(replies)
+    }
+
+    fn end(&self, why: ClientError) {
+        self.with(|waiting| {
+            waiting.requests.clear();
+            waiting.listener = None;
+            waiting.over.get_or_insert(why);
+        });
+    }
+}
+
+impl Waiting {
+    fn lead(&mut self, envelope: &Envelope<'_>, message: &Bytes) {
+        let heard = |sender: &mpsc::Sender<Bytes>| sender.try_send(message.clone()).is_ok();
+        match (envelope.kind(), envelope.id) {
+            (Kind::Response, Some(id)) if self.requests.contains_key(id) => {
+                if let Some(sender) = self.requests.remove(id) {
+                    heard(&sender);
+                }
+                return;
+            }
+            // An error without an id is about the only request there is, and a notification about any.
+            (Kind::Notification, _) | (Kind::Response, None) => {
+                self.requests.retain(|_, sender| heard(sender))
+            }
+            _ => {}
+        }
+        self.listener.take_if(|listener| !heard(listener));
+    }
+}
+
+impl Answers {
+    /// The next message, `None` when there will be none.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        self.messages.recv().await
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.desk.with(|waiting| waiting.requests.remove(&self.id));
+    }
+}
+
+/// What a server that asks something is told: a ping kindly, everything else not.
+pub(super) fn reply(request: &Envelope<'_>) -> Option<Bytes> {
+    let (id, method) = (request.id?, request.method.as_deref()?);
+    Some(if method == Method::Ping.as_str() {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()
+    } else {
+        render(Some(id), METHOD_NOT_FOUND, "this client does not offer that", None)
+    })
+}

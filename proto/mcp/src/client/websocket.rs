@@ -1,0 +1,144 @@
+//! WebSocket: one message is one text frame, and the connection is the session.
+//!
+//! It must not know what messages say. The convention is that of the first SDKs; see their `WebSocketClientTransport`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use reqwest::Upgraded;
+use tokio::sync::Mutex;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::MAX_MESSAGE_BYTES;
+use super::error::ClientError;
+use super::http::Http;
+
+/// The subprotocol. Servers that do not know it are taken as well.
+pub const SUBPROTOCOL: &str = "mcp";
+/// How often the other side is asked whether it is there; twice without a sign is the end.
+const PING: Duration = Duration::from_secs(30);
+/// How long saying goodbye may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+type Stream = WebSocketStream<Upgraded>;
+
+/// The sending side.
+#[derive(Clone)]
+pub(super) struct Socket(Arc<Mutex<SplitSink<Stream, Message>>>);
+
+/// The receiving side, which also looks whether the other side is there.
+pub(super) struct Frames {
+    stream: SplitStream<Stream>,
+    socket: Socket,
+    ticks: Interval,
+    silent: bool,
+    /// Whether the server chose the subprotocol.
+    pub(super) named: bool,
+}
+
+/// Upgrades a connection.
+pub(super) async fn open(http: &Http) -> Result<(Socket, Frames), ClientError> {
+    let key = generate_key();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    let accept = derive_accept_key(key.as_bytes());
+    headers.extend(HeaderValue::try_from(key).map(|key| (header::SEC_WEBSOCKET_KEY, key)));
+    let response = http.send(Method::GET, headers, Bytes::new()).await?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let status = response.status().as_u16();
+        http.taken(response).await?;
+        let excerpt = "answered, but not as a WebSocket".to_owned();
+        return Err(ClientError::Http { status, excerpt });
+    }
+    let wrong = |what: &str| Err(ClientError::Protocol(format!("a WebSocket's answer has {what}")));
+    if response.headers().get(header::SEC_WEBSOCKET_ACCEPT).is_none_or(|found| *found != *accept) {
+        return wrong("another key than ours");
+    }
+    let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+    let named = chosen.is_some();
+    if chosen.is_some_and(|chosen| chosen != SUBPROTOCOL) {
+        return wrong("a subprotocol that was not offered");
+    }
+    let upgraded = response.upgrade().await.map_err(|error| ClientError::Broken(error.to_string()))?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let stream = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
+    let (sink, stream) = stream.split();
+    let socket = Socket(Arc::new(Mutex::new(sink)));
+    let mut ticks = interval(PING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.reset();
+    Ok((socket.clone(), Frames { stream, socket, ticks, silent: false, named }))
+}
+
+impl Socket {
+    pub(super) async fn send(&self, message: Bytes) -> Result<(), ClientError> {
+        let text =
+            message.try_into().map_err(|_| ClientError::Protocol("a message is not UTF-8".to_owned()))?;
+        self.frame(Message::Text(text)).await
+    }
+
+    /// Says goodbye, as well as that goes.
+    pub(super) async fn close(&self) {
+        if let Ok(Err(error)) = timeout(FAREWELL, self.frame(Message::Close(None))).await {
+            tracing::debug!(%error, "a WebSocket could not be closed");
+        }
+    }
+
+    async fn frame(&self, frame: Message) -> Result<(), ClientError> {
+        self.0.lock().await.send(frame).await.map_err(broken)
+    }
+}
+
+impl Frames {
+    /// The next message; an error at the end.
+    pub(super) async fn next(&mut self) -> Result<Bytes, ClientError> {
+        loop {
+            let frame = tokio::select! {
+                frame = self.stream.next() => frame,
+                _ = self.ticks.tick() => {
+                    if std::mem::replace(&mut self.silent, true) {
+                        return Err(ClientError::Broken("the server gives no sign of life".to_owned()));
+                    }
+                    self.socket.frame(Message::Ping(Bytes::new())).await?;
+                    continue;
+                }
+            };
+            self.silent = false;
+            match frame {
+                None => return Err(ClientError::Broken("the connection was closed".to_owned())),
+                Some(Err(error)) => return Err(broken(error)),
+                Some(Ok(Message::Text(text))) => return Ok(text.into()),
+                Some(Ok(Message::Binary(_))) => {
+                    return Err(ClientError::Protocol("a binary frame".to_owned()));
+                }
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    let why = format!("closed by the server: {} {}", u16::from(frame.code), frame.reason);
+                    return Err(ClientError::Broken(why.trim_end().to_owned()));
+                }
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+}
+
+fn broken(error: Error) -> ClientError {
+    match error {
+        Error::Capacity(_) => ClientError::TooLarge { limit: MAX_MESSAGE_BYTES },
+        Error::Protocol(error) => ClientError::Protocol(error.to_string()),
+        error => ClientError::Broken(error.to_string()),
+    }
+}

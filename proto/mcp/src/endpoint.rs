@@ -1,0 +1,89 @@
+//! The first event of HTTP+SSE (2024-11-05): where messages are to be posted.
+//!
+//! It must not know how they are. A server may not send us elsewhere than to itself: our credentials go along.
+
+use url::Url;
+
+/// The type of that event.
+pub const EVENT: &[u8] = b"endpoint";
+/// The longest one that is taken.
+pub const MAX_BYTES: usize = 8 << 10;
+
+/// Why an endpoint is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// It is no reference to anything.
+    #[error("its endpoint is no URL")]
+    Malformed,
+    /// It is longer than any honest one.
+    #[error("its endpoint is longer than {MAX_BYTES} bytes")]
+    TooLong,
+    /// It leads to somebody else.
+    #[error("its endpoint is at another origin, which is not followed")]
+    CrossOrigin,
+}
+
+/// The URL that the data of an `endpoint` event names, for a stream that was opened at `base`.
+///
+/// # Errors
+/// When it is none, or leads away from the origin of `base`.
+pub fn resolve(base: &Url, data: &[u8]) -> Result<Url, EndpointError> {
+    if data.len() > MAX_BYTES {
+        return Err(EndpointError::TooLong);
+    }
+    let text = std::str::from_utf8(data).map_err(|_| EndpointError::Malformed)?.trim();
+    if text.is_empty() {
+        return Err(EndpointError::Malformed);
+    }
+    let mut url = base.join(text).map_err(|_| EndpointError::Malformed)?;
+    // An origin that is opaque equals nothing, itself included.
+    if url.origin() != base.origin() || !url.username().is_empty() || url.password().is_some() {
+        return Err(EndpointError::CrossOrigin);
+    }
+    url.set_fragment(None);
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(data: &str) -> Result<String, EndpointError> {
+        let base = Url::parse("https://host:8443/base/sse?key=k").unwrap();
+        resolve(&base, data.as_bytes()).map(Into::into)
+    }
+
+    #[test]
+    fn an_endpoint_is_resolved_as_a_reference() {
+        for (data, url) in [
+            ("/message?sessionId=1", "https://host:8443/message?sessionId=1"),
+            ("message", "https://host:8443/base/message"),
+            ("?s=1", "https://host:8443/base/sse?s=1"),
+            ("../up#part", "https://host:8443/up"),
+            (" https://HOST:8443/x ", "https://host:8443/x"),
+        ] {
+            assert_eq!(at(data).as_deref(), Ok(url), "{data}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_sent_elsewhere() {
+        for data in [
+            "http://host:8443/x",
+            "https://host/x",
+            "//other/x",
+            "\\\\other\\x",
+            "https://host:8443@other/x",
+            "https://user@host:8443/x",
+            "https://user:pw@host:8443/x",
+            "file:///etc/passwd",
+            "data:,x",
+            "wss://host:8443/x",
+        ] {
+            assert_eq!(at(data), Err(EndpointError::CrossOrigin), "{data}");
+        }
+        assert_eq!(at(""), Err(EndpointError::Malformed));
+        assert_eq!(at("https://[/"), Err(EndpointError::Malformed));
+        assert_eq!(at(&"x".repeat(MAX_BYTES + 1)), Err(EndpointError::TooLong));
+    }
+}

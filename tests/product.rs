@@ -6,5 +6,6 @@ mod fidelity;
 mod hostile;
 mod journey;
 mod outage;
+mod secure;
 mod support;
 mod tidy;

@@ -61,7 +61,7 @@ pub struct Client {
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("it could not be reached: {0}")]
+    #[error("it could not be reached: {}", innermost(.0))]
     Connect(#[from] tonic::transport::Error),
     #[error("it did not answer within {} s", PATIENCE.as_secs())]
     Slow,
@@ -75,6 +75,15 @@ enum Ended {
     Silent,
     #[error("it is about to stop")]
     Draining,
+}
+
+/// The innermost cause: the outer ones only say "transport error".
+fn innermost(error: &tonic::transport::Error) -> &dyn std::error::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 impl Client {

@@ -1,0 +1,200 @@
+//! Every hop in TLS: `mcpctl` and edges to the control plane, control plane and edges to upstreams. Whoever shows
+//! a certificate of another authority is not spoken to.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::fake::{Fake, id, json, tool};
+use crate::support::process::Process;
+use crate::support::{PATIENCE, binary, eventually, free_port};
+
+const ADMIN_TOKEN: &str = "an-admin-token-for-tests-only-0123456789abcdef";
+
+/// An authority and a certificate of it for this machine.
+struct Authority {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    server: Arc<rustls::ServerConfig>,
+}
+
+impl Authority {
+    fn new(folder: &Path, name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().unwrap();
+        let root = params.self_signed(&ca_key).unwrap();
+        let issuer = Issuer::new(params, ca_key);
+        let key = KeyPair::generate().unwrap();
+        let names = ["127.0.0.1", "localhost"].map(str::to_owned);
+        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let write = |part: &str, pem: String| {
+            let path = folder.join(format!("{name}-{part}.pem"));
+            std::fs::write(&path, pem).unwrap();
+            path
+        };
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], private)
+            .unwrap();
+        Self {
+            ca: write("ca", root.pem()),
+            certificate: write("cert", leaf.pem()),
+            key: write("key", key.serialize_pem()),
+            server: Arc::new(server),
+        }
+    }
+}
+
+/// Takes the TLS off and leads on to `target`. Returns where it listens.
+async fn behind_tls(authority: &Authority, target: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Arc::clone(&authority.server));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, target) = (acceptor.clone(), target.clone());
+            tokio::spawn(async move {
+                let mut inside = acceptor.accept(stream).await.ok()?;
+                let mut outside = TcpStream::connect(target).await.ok()?;
+                tokio::io::copy_bidirectional(&mut inside, &mut outside).await.ok()
+            });
+        }
+    });
+    port
+}
+
+/// A gateway of one control plane, in TLS.
+struct Secure {
+    folder: TempDir,
+    control: String,
+    _control: Process,
+    ours: Authority,
+    theirs: Authority,
+}
+
+impl Secure {
+    async fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("trunkline-test-").tempdir().unwrap();
+        let (ours, theirs) = (Authority::new(folder.path(), "ours"), Authority::new(folder.path(), "theirs"));
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = Command::new(binary("trunkline-control-plane"));
+        command.args(["--listen", &address]).arg("--data-dir").arg(folder.path().join("control"));
+        command.arg("--tls-cert").arg(&ours.certificate).arg("--tls-key").arg(&ours.key);
+        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN).env("SSL_CERT_FILE", &ours.ca);
+        let process = Process::start("control-plane", command, folder.path());
+        std::fs::write(folder.path().join("admin"), ADMIN_TOKEN).unwrap();
+        let secure = Self { control: format!("https://{address}"), folder, _control: process, ours, theirs };
+        secure.context("ours", &secure.ours.ca).await;
+        eventually("the control plane answers in TLS", PATIENCE, || async {
+            let listed = secure.ctl(&["get", "edges"]).await;
+            listed.status.success().then_some(()).ok_or_else(|| text(&listed))
+        })
+        .await;
+        secure
+    }
+
+    /// A context that trusts the authority in a file, which becomes the current one.
+    async fn context(&self, name: &str, ca: &Path) {
+        let (admin, ca) = (self.folder.path().join("admin"), ca.to_str().unwrap().to_owned());
+        let admin = admin.to_str().unwrap();
+        let arguments = ["--control", &self.control, "--admin-token-file", admin, "--ca-file", &ca];
+        self.ok(&[&["config", "set-context", name], &arguments[..]].concat()).await;
+        self.ok(&["config", "use-context", name]).await;
+    }
+
+    async fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.ctl(arguments).await;
+        assert!(output.status.success(), "mcpctl {arguments:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    async fn ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = tokio::process::Command::new(binary("mcpctl"));
+        command.args(arguments).env("MCPCTL_CONFIG", self.folder.path().join("mcpctl.yaml"));
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).kill_on_drop(true);
+        tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+    }
+
+    /// An edge that trusts `control_ca` for the control plane and our authority for upstreams.
+    async fn edge(&self, name: &str, control_ca: &Path) -> (Process, String) {
+        let join_token = self.ok(&["create", "join-token"]).await;
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = Command::new(binary("trunkline-edge-proxy"));
+        command.args(["--listen", &address, "--ops-listen", "127.0.0.1:0", "--edge-id", name]);
+        command.args(["--control-plane", &self.control]).arg("--control-plane-ca").arg(control_ca);
+        command.arg("--data-dir").arg(self.folder.path().join(name));
+        command.env("TRUNKLINE_JOIN_TOKEN", join_token.trim()).env("SSL_CERT_FILE", &self.ours.ca);
+        (Process::start(name, command, self.folder.path()), address)
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test]
+async fn every_hop_is_in_tls_and_strangers_are_not_spoken_to() {
+    let fake = Fake::start(&format!("[{}]", tool("quick")), |_, request| {
+        let body = r#""result":{"content":[{"type":"text","text":"done in secret"}]}}"#;
+        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},{body}"#, id(request)))]
+    })
+    .await;
+    let plain = fake.url().trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
+    let secure = Secure::start().await;
+
+    // A control plane's certificate must come from the authority that the edge was told.
+    let (stranger, _) = secure.edge("stranger", &secure.theirs.ca).await;
+    let (_edge, address) = secure.edge("friend", &secure.ours.ca).await;
+    eventually("the friend is connected", PATIENCE, || async {
+        let edges = secure.ok(&["get", "edges"]).await;
+        if edges.contains("friend") { Ok(()) } else { Err(edges) }
+    })
+    .await;
+    assert!(!secure.ok(&["get", "edges"]).await.contains("stranger"));
+    eventually("the stranger says why", PATIENCE, || async {
+        let said = stranger.output();
+        if said.contains("certificate") || said.contains("UnknownIssuer") { Ok(()) } else { Err(said) }
+    })
+    .await;
+
+    // So must an upstream's.
+    let url = |port: u16| format!("https://127.0.0.1:{port}/mcp");
+    let (good, bad) =
+        (behind_tls(&secure.ours, plain.clone()).await, behind_tls(&secure.theirs, plain).await);
+    secure.ok(&["create", "upstream", "good", "--url", &url(good)]).await;
+    secure.ok(&["create", "upstream", "bad", "--url", &url(bad)]).await;
+    let described = eventually("the bad upstream is refused", PATIENCE, || async {
+        let described = secure.ok(&["describe", "upstream", "bad"]).await;
+        if described.contains("certificate") { Ok(described) } else { Err(described) }
+    })
+    .await;
+    assert!(described.contains("UPSTREAM_STATE_UNREACHABLE"), "{described}");
+
+    secure.ok(&["config", "set-context", "ours", "--edge", &format!("http://{address}")]).await;
+    secure.ok(&["create", "server", "dev", "--tool", "good/*"]).await;
+    secure.ok(&["create", "token", "laptop", "--server", "dev"]).await;
+    let said = eventually("the call arrives", PATIENCE, || async {
+        let called = secure.ctl(&["call", "dev", "quick"]).await;
+        if called.status.success() { Ok(text(&called)) } else { Err(text(&called)) }
+    })
+    .await;
+    assert_eq!(said.trim(), "done in secret");
+
+    // And `mcpctl` does not tell its admin token to a control plane that it does not trust.
+    secure.context("theirs", &secure.theirs.ca).await;
+    let refused = secure.ctl(&["get", "edges"]).await;
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(text(&refused).contains("certificate"), "{}", text(&refused));
+}

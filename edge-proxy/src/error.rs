@@ -171,8 +171,6 @@ pub enum Failure {
     Version {
         /// What was asked for.
         requested: String,
-        /// The era that this server offers, as `server/discover` says.
-        offered: Era,
     },
     /// The client did not declare an extension that the method belongs to.
     #[error("missing required client capability")]
@@ -307,7 +305,7 @@ impl Failure {
             Self::Extension(name) => {
                 Some(format!(r#"{{"requiredCapabilities":{{"extensions":{{"{name}":{{}}}}}}}}"#))
             }
-            Self::Version { requested, offered } => Some(versions(requested, *offered)),
+            Self::Version { requested } => Some(versions(requested)),
             _ => None,
         }
     }
@@ -362,8 +360,8 @@ fn challenge(presented: bool) -> HeaderValue {
     HeaderValue::from_static(if presented { r#"Bearer error="invalid_token""# } else { "Bearer" })
 }
 
-fn versions(requested: &str, offered: Era) -> String {
-    let supported = crate::capabilities::revisions(offered);
+fn versions(requested: &str) -> String {
+    let supported = crate::capabilities::modern_revisions();
     format!(r#"{{"supported":{supported},"requested":{}}}"#, json::quote(requested))
 }
 
@@ -387,20 +385,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_supported_instead_is_what_is_offered() {
-        let failure = |offered| Failure::Version { requested: "2027-01-01".to_owned(), offered };
-        let expected = |supported: &str| {
-            let data = format!(r#"{{"supported":{supported},"requested":"2027-01-01"}}"#);
-            (
-                400,
-                format!(
-                    r#"{{"jsonrpc":"2.0","id":7,"error":{{"code":-32022,"message":"unsupported protocol version","data":{data}}}}}"#
-                ),
-            )
-        };
-        assert_eq!(rendered(failure(Era::Modern), Era::Modern), expected(r#"["2026-07-28"]"#));
-        let legacy = r#"["2024-11-05","2025-03-26","2025-06-18","2025-11-25"]"#;
-        assert_eq!(rendered(failure(Era::Legacy), Era::Modern), expected(legacy));
+    fn what_is_supported_instead_is_named() {
+        let failure = Failure::Version { requested: "2027-01-01".to_owned() };
+        let data = r#"{"supported":["2026-07-28"],"requested":"2027-01-01"}"#;
+        let expected = format!(
+            r#"{{"jsonrpc":"2.0","id":7,"error":{{"code":-32022,"message":"unsupported protocol version","data":{data}}}}}"#
+        );
+        assert_eq!(rendered(failure, Era::Modern), (400, expected));
     }
 
     #[test]

@@ -18,13 +18,11 @@ use crate::error::Failure;
 use crate::reply::Reply;
 use crate::scene::Scene;
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, MAX_URIS, Session};
+use crate::session::{Conversation, Level, MAX_URIS, Session};
 use crate::transport::Message;
 use crate::upstream::Order;
 use crate::usage::Outcome;
 use crate::{list, listen, route};
-
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// Answers a request that leads to no upstream.
 pub fn answer(
@@ -118,11 +116,10 @@ fn client_name(info: Option<&str>) -> String {
 }
 
 fn discover(scene: &Scene<'_>, id: &str) -> Reply {
-    let era = capabilities::offered_era(&scene.view.server);
     let body = format!(
         r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
-        capabilities::revisions(era),
-        capabilities::of_server(&scene.view.server, era),
+        capabilities::modern_revisions(),
+        capabilities::of_server(&scene.view.server, Era::Modern),
         instructions(scene),
         meta::SERVER_INFO,
         scene.server_info(),
@@ -144,7 +141,7 @@ fn subscribe(
 ) -> Result<Reply, Failure> {
     let named = route::named(Method::ResourcesRead, message)?;
     let permit = listen::permit(scene.view, &named.exposed).ok_or_else(|| named.unknown())?;
-    if !capabilities::tells(&permit.entry().upstream, Era::Legacy) {
+    if capabilities::told_in(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("nobody tells when this resource changes"));
     }
     if !scene.worker.shared.subscriptions.add(conversation, &named.exposed, scene.now) {
@@ -162,14 +159,9 @@ fn set_level(
 ) -> Result<Reply, Failure> {
     let [level] = json::members(message.envelope.params.unwrap_or("{}"), ["level"])
         .map_err(|error| Failure::params(error.to_string()))?;
-    let known = level.and_then(|raw| json::string(raw).ok()).is_some_and(|level| LEVELS.contains(&&*level));
-    let level = level.filter(|_| known).ok_or_else(|| Failure::params("params.level is not a log level"))?;
-    let logging = |capabilities: &str| {
-        json::members(capabilities, ["logging"]).is_ok_and(|[logging]| logging.is_some())
-    };
-    let upstreams = scene.view.server.upstreams.iter();
-    let upstreams =
-        upstreams.filter(|upstream| upstream.legacy.is_some() && logging(&upstream.legacy_capabilities));
+    let level = level.filter(|raw| Level::parse(raw).is_some());
+    let level = level.ok_or_else(|| Failure::params("params.level is not a log level"))?;
+    let upstreams = scene.view.server.upstreams.iter().filter(|upstream| upstream.logs());
     scene.worker.shared.order(&Order::Level {
         upstreams: upstreams.cloned().collect(),
         conversation: Arc::new(Conversation::clone(conversation)),

@@ -105,7 +105,7 @@ fn session_of(scene: &Scene<'_>, message: &Message<'_>, asked: &mut Asked) -> Re
         return Ok(Session::Modern(if unchecked {
             mcp::revision::Revision::LATEST
         } else {
-            session::modern::check(headers, message, &scene.view.server)?
+            session::modern::check(headers, message)?
         }));
     }
     if session::is_opening(message) {

@@ -10,7 +10,7 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::{mpsc, watch};
 
-use crate::capabilities::tells;
+use crate::capabilities::told_in;
 use crate::policy::{self, Permit};
 use crate::route::{Named, Noun};
 use crate::session::Uris;
@@ -62,25 +62,25 @@ impl Resources {
         view: &View,
         uris: impl IntoIterator<Item = &'a str>,
     ) -> BTreeSet<&'a str> {
-        let mut wanted: BTreeMap<Box<str>, (Arc<Upstream>, Wanted)> = BTreeMap::new();
+        let mut wanted: BTreeMap<Box<str>, (Arc<Upstream>, Era, Wanted)> = BTreeMap::new();
         let mut honoured = BTreeSet::new();
         for uri in uris {
             let Some(permit) = permit(view, uri) else { continue };
             let upstream = &permit.entry().upstream;
-            if tells(upstream, self.era) {
+            if let Some(era) = told_in(upstream, self.era) {
                 let place = wanted.entry(upstream.id.clone());
-                let (_, wanted) = place.or_insert_with(|| (Arc::clone(upstream), Wanted::new()));
+                let (.., wanted) = place.or_insert_with(|| (Arc::clone(upstream), era, Wanted::new()));
                 wanted.insert(permit.original().into(), uri.into());
                 honoured.insert(uri);
             }
         }
         self.watching.retain(|id, watching| {
-            wanted.get(id).is_some_and(|(upstream, wanted)| watching.instead(upstream, wanted))
+            wanted.get(id).is_some_and(|(upstream, era, wanted)| watching.instead(upstream, *era, wanted))
         });
-        for (id, (upstream, wanted)) in wanted {
+        for (id, (upstream, era, wanted)) in wanted {
             self.watching
                 .entry(id)
-                .or_insert_with(|| Watching::begin(worker, &upstream, self.era, wanted, self.sender.clone()));
+                .or_insert_with(|| Watching::begin(worker, &upstream, era, wanted, self.sender.clone()));
         }
         honoured
     }

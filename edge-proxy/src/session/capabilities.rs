@@ -16,7 +16,31 @@ const SAMPLING_TOOLS: u8 = 1 << 3;
 const SAMPLING_CONTEXT: u8 = 1 << 4;
 const ROOTS: u8 = 1 << 5;
 
+/// What a server may ask of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To fill in a form.
+    Form,
+    /// To visit a URL.
+    Url,
+    /// To ask its model.
+    Sampling,
+    /// To name its folders.
+    Roots,
+}
+
 impl Capabilities {
+    /// Whether a client that declared these can be asked for that.
+    pub fn cover(self, need: Need) -> bool {
+        let bit = match need {
+            Need::Form => FORM,
+            Need::Url => URL,
+            Need::Sampling => SAMPLING,
+            Need::Roots => ROOTS,
+        };
+        self.0 & bit != 0
+    }
+
     /// Reads the `capabilities` of an `initialize`. What is not understood is not relayed.
     pub fn of_client(raw: &str) -> Result<Self, json::JsonError> {
         let [elicitation, sampling, roots] = json::members(raw, ["elicitation", "sampling", "roots"])?;

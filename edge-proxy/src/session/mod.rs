@@ -5,6 +5,7 @@
 pub mod capabilities;
 pub mod cursor;
 mod handle;
+mod level;
 pub mod modern;
 pub mod seal;
 mod subscriptions;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use handle::{Conversation, Jti};
+pub use level::Level;
 use mcp::header::SESSION_ID;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};

@@ -66,6 +66,8 @@ pub struct Entry {
     pub upstream: Arc<Upstream>,
     /// The definition as clients of the modern era see it: renamed, with overrides.
     pub definition: Bytes,
+    /// The same for clients of the legacy era, where those cannot take it as it is.
+    pub legacy_definition: Option<Bytes>,
     /// Taken off an exposed URI to get the upstream's own; empty where they are the same.
     pub uri_prefix: Box<str>,
     /// What a tool's definition says that calling it needs.
@@ -135,9 +137,21 @@ impl Table {
 }
 
 impl Entry {
-    /// Whether clients of `era` are offered it: listed and called by the same answer.
+    /// Whether clients of `era` are shown it. What breaks the rules of the modern era is not carried there.
     pub fn is_offered_in(&self, era: Era) -> bool {
-        self.upstream.speaks(era) && !(era == Era::Modern && self.tool.unfit_for_modern)
+        match (era, self.upstream.side_for(era)) {
+            (_, None) => false,
+            (Era::Legacy, Some(Era::Legacy)) => true,
+            _ => !self.tool.unfit_for_modern,
+        }
+    }
+
+    /// Its definition as clients of `era` see it.
+    pub fn definition(&self, era: Era) -> &Bytes {
+        match &self.legacy_definition {
+            Some(definition) if era == Era::Legacy => definition,
+            _ => &self.definition,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A backend as an edge calls it, with its credential compiled in.
 
 use http::{HeaderMap, Uri};
+use mcp::json;
 use mcp::revision::{Era, Revision};
 
 /// A backend, with its credential compiled in.
@@ -43,6 +44,28 @@ impl Upstream {
         match era {
             Era::Legacy => self.legacy.is_some(),
             Era::Modern => !self.modern.is_empty(),
+        }
+    }
+
+    /// The era in which calls of clients of `era` reach it; `None` where it cannot be spoken to at all. Their own where it
+    /// has it, except that its legacy side can ask clients for nothing when it gives out no session ids.
+    pub fn side_for(&self, era: Era) -> Option<Era> {
+        let whole = self.speaks(era) && (era == Era::Modern || self.legacy_sessionful);
+        let other = if era == Era::Modern { Era::Legacy } else { Era::Modern };
+        if whole { Some(era) } else { [other, era].into_iter().find(|era| self.speaks(*era)) }
+    }
+
+    /// Whether its legacy side takes log levels.
+    pub fn logs(&self) -> bool {
+        self.legacy.is_some()
+            && json::members(&self.legacy_capabilities, ["logging"]).is_ok_and(|[logging]| logging.is_some())
+    }
+
+    /// Its capabilities in an era, as the JSON object it sent.
+    pub fn capabilities(&self, era: Era) -> &str {
+        match era {
+            Era::Legacy => &self.legacy_capabilities,
+            Era::Modern => &self.modern_capabilities,
         }
     }
 }

@@ -63,7 +63,7 @@ impl View {
             let entries = table.entries.iter().enumerate();
             entries
                 .filter(|(at, entry)| allowed.contains(*at) && entry.is_offered_in(era))
-                .map(|(_, entry)| &entry.definition)
+                .map(|(_, entry)| entry.definition(era))
                 .collect()
         })
     }

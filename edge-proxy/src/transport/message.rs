@@ -44,6 +44,10 @@ pub struct Params<'a> {
     pub version: Option<&'a str>,
     /// `_meta["io.modelcontextprotocol/clientCapabilities"]`.
     pub capabilities: Option<&'a str>,
+    /// `_meta["io.modelcontextprotocol/logLevel"]`.
+    pub log_level: Option<&'a str>,
+    /// `_meta`.
+    pub meta: Option<&'a str>,
 }
 
 impl<'a> Message<'a> {
@@ -69,12 +73,12 @@ impl<'a> Params<'a> {
     fn read(raw: &'a str) -> Result<Self, JsonError> {
         let [name, uri, arguments, cursor, reference, request_state, meta] =
             json::members(raw, ["name", "uri", "arguments", "cursor", "ref", "requestState", meta::META])?;
-        let [progress_token, version, capabilities] = match meta {
+        let [progress_token, version, capabilities, log_level] = match meta {
             Some(meta) if meta.starts_with('{') => json::members(
                 meta,
-                [meta::PROGRESS_TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_CAPABILITIES],
+                [meta::PROGRESS_TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL],
             )?,
-            _ => [None; 3],
+            _ => [None; 4],
         };
         Ok(Self {
             name,
@@ -86,6 +90,8 @@ impl<'a> Params<'a> {
             progress_token,
             version,
             capabilities,
+            log_level,
+            meta,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The stage that calls: chooses by the eras of client and upstream, and says what a call is made of.
+//! The stage that calls: chooses the side of the upstream, and says what a call is made of.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use mcp::revision::Era;
 
 use super::receive::Answer;
 use super::task::Task;
-use super::{legacy, modern};
+use super::{across, legacy, modern};
 use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::policy::Permit;
@@ -48,16 +48,18 @@ pub struct Call<'a> {
     pub account: Option<Account>,
 }
 
-/// Makes a call, to the side of the upstream that speaks the client's era.
+/// Makes a call, to the side of the upstream that is best for the client's era.
 pub async fn call(mut call: Call<'_>) -> Result<Answer, Failure> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let worker = call.worker;
-    let answer = match call.session {
-        Session::Legacy(conversation) if upstream.speaks(Era::Legacy) => {
-            legacy::call(call, conversation).await
+    let answer = match (call.session, upstream.side_for(call.session.era())) {
+        (Session::Legacy(conversation), Some(Era::Legacy)) => legacy::call(call, conversation).await,
+        (Session::Modern(_), Some(Era::Modern)) => modern::call(call).await,
+        (Session::Legacy(conversation), Some(Era::Modern)) => {
+            across::call_of_legacy(call, conversation).await
         }
-        Session::Modern(revision) if upstream.modern.contains(revision) => modern::call(call).await,
-        session => settle(Err(Fault::Era(session.era()).into()), &mut call.account),
+        (Session::Modern(_), Some(Era::Legacy)) if call.task.is_none() => across::call_of_modern(call).await,
+        (session, _) => settle(Err(Fault::Era(session.era()).into()), &mut call.account),
     };
     answer.map_err(|missed| match missed {
         Missed::Fault(fault) => {

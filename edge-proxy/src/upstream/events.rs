@@ -12,6 +12,7 @@ use http::{HeaderValue, Method as Verb, StatusCode};
 use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Decoder, Event};
 
+use super::across;
 use super::endpoint::Repeat;
 use super::follow::{self, Guard};
 use super::reply::{Media, Reply};
@@ -191,6 +192,18 @@ impl Events {
                 follow::pong(&self.worker, &self.translation, &id);
                 Ok(None)
             }
+            Turn::Answer(body) => {
+                follow::say(&self.worker, &self.translation, body);
+                Ok(None)
+            }
+            Turn::Ask(question) => {
+                follow::say(
+                    &self.worker,
+                    &self.translation,
+                    across::refusal(question.method.as_str(), &question.id),
+                );
+                Ok(None)
+            }
             Turn::Nothing => Ok(None),
         }
     }
@@ -266,7 +279,7 @@ impl Events {
             self.worker.shared.metrics.upstream_fault(counted).inc();
         }
         if fault == Fault::Timeout {
-            follow::cancel(&self.worker, &self.translation);
+            follow::cancel(&self.worker, &self.translation, follow::LATE);
         }
         let asked = Asked { id: Some(self.translation.id.clone()), ..Asked::default() };
         let data = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
@@ -283,6 +296,10 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
+        if self.reply.is_some() && !self.done && self.translation.guest().is_some() {
+            follow::cancel(&self.worker, &self.translation, follow::GONE);
+            return;
+        }
         let legacy = matches!(self.translation.side, Side::Legacy { .. });
         // In the modern era hanging up is cancelling; in the legacy era the upstream may finish.
         if let Some(reply) = self.reply.take().filter(|_| legacy && !self.done) {

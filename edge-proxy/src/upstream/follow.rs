@@ -24,6 +24,9 @@ use crate::snapshot::{Snapshot, Upstream};
 use crate::transport::Message;
 use crate::worker::Worker;
 
+/// Why a call is cancelled: it took too long, or its client went away.
+pub(super) const LATE: &str = "no answer in time";
+pub(super) const GONE: &str = "the client went away";
 /// Largest answer to a notification that is read.
 const MAX_SMALL: usize = 64 << 10;
 
@@ -85,6 +88,7 @@ impl Upstreams {
         match order {
             Order::Cancel { jti, id, notification, at } => self.cancel(jti, &id, &notification, at),
             Order::Level { upstreams, conversation, level } => {
+                self.remember_level(conversation.jti, level.clone());
                 for upstream in &upstreams {
                     self.set_level(upstream, key(upstream, &conversation), level.clone());
                 }
@@ -108,27 +112,31 @@ impl Upstreams {
     }
 }
 
-/// Tells the upstream that nobody waits for a call any more.
-pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation) {
-    if let Side::Legacy { number, session, .. } = &translation.side {
-        post(worker, &translation.upstream, session.headers.clone(), cancelled(*number));
+/// Tells the upstream that nobody waits for a call any more, and why.
+pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) {
+    if let Side::Legacy { number, .. } = &translation.side {
+        say(worker, translation, cancelled(*number, why));
     }
 }
 
 /// The same, for a call that has no answer yet.
-pub(super) fn cancel_number(pool: &Rc<Pool>, number: u64) {
-    notify(Rc::clone(pool), cancelled(number));
+pub(super) fn cancel_number(pool: &Rc<Pool>, number: u64, why: &str) {
+    notify(Rc::clone(pool), cancelled(number, why));
 }
 
-fn cancelled(number: u64) -> Bytes {
-    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"no answer in time"}}}}"#).into()
+fn cancelled(number: u64, why: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"{why}"}}}}"#).into()
 }
 
 /// Answers an upstream's ping.
 pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
+    say(worker, translation, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into());
+}
+
+/// Tells the upstream something in the session of a call.
+pub(super) fn say(worker: &Rc<Worker>, translation: &Translation, body: Bytes) {
     if let Side::Legacy { session, .. } = &translation.side {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
-        post(worker, &translation.upstream, session.headers.clone(), body.into());
+        post(worker, &translation.upstream, session.headers.clone(), body);
     }
 }
 

@@ -24,8 +24,8 @@ use super::reply::{Media, Reply};
 use super::translate::{Side, Translation};
 use crate::error::Fault;
 use crate::observe::{Entered, Gauge};
-use crate::session::Conversation;
 use crate::session::capabilities::Capabilities;
+use crate::session::{Conversation, Level};
 use crate::snapshot::Upstream;
 
 /// Largest body of an answer to what is not a call.
@@ -45,6 +45,8 @@ pub(super) struct SessionKey {
     pub capabilities: Capabilities,
     /// What the clients negotiated.
     pub revision: Revision,
+    /// The era of the clients.
+    pub client: Era,
 }
 
 /// The place of one session, which is opened when needed.
@@ -100,13 +102,14 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let made = Detached::new(async move {
         let answered = async {
             let (reply, session) = pool.send(&body, repeat).await?;
-            let side = Side::Legacy { session, number, progress_token, resumable, requests: Vec::new() };
+            let requests = Vec::new();
+            let side = Side::Legacy { session, number, progress_token, resumable, requests, guest: None };
             let translation = Translation { trust, server, token, upstream, method, id, uri_prefix, side };
             receive(&worker, reply, translation, &mut account, Some(guard)).await
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {
-            follow::cancel_number(&pool, number);
+            follow::cancel_number(&pool, number, follow::LATE);
         }
         settle(answered, &mut account)
     });
@@ -119,6 +122,7 @@ pub(super) fn key(upstream: &Upstream, conversation: &Conversation) -> SessionKe
         connection: upstream.connection_key,
         capabilities: conversation.capabilities,
         revision: conversation.revision,
+        client: Era::Legacy,
     }
 }
 
@@ -160,7 +164,7 @@ impl Pool {
 
     /// Sends a request in the session. A session that the upstream has forgotten is opened anew, once; the request was
     /// refused at the door then, so sending it again is no repetition.
-    async fn send(&self, body: &Bytes, repeat: Repeat) -> Result<(Reply, Rc<Open>), Fault> {
+    pub(super) async fn send(&self, body: &Bytes, repeat: Repeat) -> Result<(Reply, Rc<Open>), Fault> {
         let open = self.session().await?;
         let reply = self.post(&open, body.clone(), repeat).await?;
         if let Some(reply) = unless_gone(&open, reply).await? {
@@ -244,6 +248,15 @@ impl Pool {
         *self.level.borrow_mut() = Some(level.clone());
         if let Some(open) = self.current() {
             self.post_level(&open, &level).await;
+        }
+    }
+
+    /// Asks for log messages from a level on, unless more is asked for already.
+    pub(super) async fn want_level(&self, level: Level) {
+        let asked =
+            self.level.borrow().as_deref().and_then(|raw| Level::parse(std::str::from_utf8(raw).ok()?));
+        if asked.is_none_or(|asked| level < asked) && self.upstream.logs() {
+            self.set_level(json::quote(level.as_str()).into()).await;
         }
     }
 

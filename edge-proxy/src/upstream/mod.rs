@@ -2,6 +2,7 @@
 //!
 //! It must not know how the client is spoken to. Nothing is called without a `Permit`.
 
+mod across;
 mod asked;
 mod call;
 mod detach;
@@ -24,6 +25,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 pub use call::{Call, call};
 pub use events::Events;
 pub use follow::{Order, answer};
@@ -36,11 +38,14 @@ use self::endpoint::Endpoint;
 use self::follow::InFlight;
 use self::legacy::{Pool, SessionKey};
 use crate::error::Fault;
+use crate::session::Jti;
 use crate::snapshot::Upstream;
 use crate::worker::Shared;
 
 /// Legacy sessions that one worker holds with upstreams.
 const MAX_POOLS: usize = 4_096;
+/// Log levels of legacy sessions that one worker remembers for upstreams of the modern era.
+const MAX_LEVELS: usize = 16_384;
 
 /// One worker's connections and sessions with upstreams.
 pub struct Upstreams {
@@ -48,6 +53,7 @@ pub struct Upstreams {
     endpoints: RefCell<HashMap<u64, Rc<Endpoint>>>,
     pools: RefCell<HashMap<SessionKey, Rc<Pool>>>,
     calls: RefCell<HashMap<u64, InFlight>>,
+    levels: RefCell<HashMap<Jti, Bytes>>,
     next: Cell<u64>,
 }
 
@@ -59,6 +65,7 @@ impl Upstreams {
             endpoints: RefCell::default(),
             pools: RefCell::default(),
             calls: RefCell::default(),
+            levels: RefCell::default(),
             next: Cell::new(1),
         }
     }
@@ -85,6 +92,21 @@ impl Upstreams {
         let pool = Rc::new(Pool::new(endpoint, Arc::clone(upstream), key, gauge));
         pools.insert(key, Rc::clone(&pool));
         Ok(pool)
+    }
+
+    /// Remembers from which level on a session wants to see log messages.
+    fn remember_level(&self, jti: Jti, level: Bytes) {
+        let mut levels = self.levels.borrow_mut();
+        if levels.len() >= MAX_LEVELS {
+            levels.clear();
+        }
+        levels.insert(jti, level);
+    }
+
+    /// The raw level that a session asked for.
+    fn level(&self, jti: &Jti) -> Option<String> {
+        let levels = self.levels.borrow();
+        levels.get(jti).and_then(|raw| String::from_utf8(raw.to_vec()).ok())
     }
 
     /// An id that no other request of this worker has.

@@ -42,7 +42,7 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answ
         method: call.method,
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
-        side: Side::Modern { exposed: call.named.exposed.as_ref().into(), tasks: tasks(call) },
+        side: Side::Modern { exposed: call.named.exposed.as_ref().into(), tasks: tasks(call), guest: None },
     };
     Ok(receive(call.worker, reply, translation, account, None).await?)
 }
@@ -60,7 +60,7 @@ fn tasks(call: &Call<'_>) -> Tasks {
     }
 }
 
-fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
+pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
     let revision = match call.session {
         Session::Modern(revision) => *revision,
         _ => Revision::LATEST,

@@ -7,10 +7,11 @@ use http::StatusCode;
 use mcp::error as codes;
 use mcp::json;
 use mcp::message::Envelope;
+use mcp::revision::Era;
 
 use super::events::Events;
 use super::reply::{Media, Reply};
-use super::translate::{Side, Translation, Turn};
+use super::translate::{Translation, Turn};
 use crate::account::Account;
 use crate::error::Fault;
 use crate::worker::Worker;
@@ -49,7 +50,7 @@ pub(super) async fn receive(
     if !status.is_success() && !is_error(&body) {
         return Err(Fault::Status(status.as_u16()));
     }
-    let modern = matches!(translation.side, Side::Modern { .. });
+    let modern = translation.client() == Era::Modern;
     match translation.turn(body)? {
         Turn::Last(body, outcome) => {
             if let Some(account) = account {

@@ -48,6 +48,7 @@ pub fn resume(
             progress_token,
             resumable: true,
             requests: Vec::new(),
+            guest: None,
         },
     };
     Some(Events::resumed(worker, translation, HeaderValue::from_bytes(place.event).ok()?))

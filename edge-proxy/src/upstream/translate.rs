@@ -12,16 +12,19 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::message::{Envelope, Kind, span};
 use mcp::method::Method;
+use mcp::revision::Era;
 use mcp::splice::Splice;
 use memchr::memmem;
 
+use super::across::{self, Question};
 use super::asked;
 use super::legacy::Open;
 use super::place::Place;
 use super::state;
 use super::task::Task;
 use crate::error::Fault;
-use crate::session::Owner;
+use crate::session::capabilities::Capabilities;
+use crate::session::{Level, Owner};
 use crate::snapshot::{Server, Token, Trust, Upstream};
 use crate::usage::Outcome;
 
@@ -62,6 +65,8 @@ pub(super) enum Side {
         resumable: bool,
         /// Requests of the upstream that the client was sent: its raw id, and the id the client sees.
         requests: Vec<(Box<str>, String)>,
+        /// A client of the modern era.
+        guest: Option<Box<ModernGuest>>,
     },
     /// A channel of its own.
     Modern {
@@ -69,7 +74,27 @@ pub(super) enum Side {
         exposed: Box<str>,
         /// Which ids of tasks the answer may hold.
         tasks: Tasks,
+        /// A client of the legacy era.
+        guest: Option<LegacyGuest>,
     },
+}
+
+/// What matters of a modern client at a legacy upstream.
+#[derive(Debug, Clone)]
+pub(super) struct ModernGuest {
+    /// What the client called.
+    pub exposed: Box<str>,
+    /// What it can be asked for.
+    pub capabilities: Capabilities,
+    /// The log messages that it wants to see.
+    pub level: Option<Level>,
+}
+
+/// What matters of a legacy client at a modern upstream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LegacyGuest {
+    /// The id of the request at the upstream.
+    pub number: u64,
 }
 
 /// Which ids of tasks an answer may hold.
@@ -91,6 +116,10 @@ pub(super) enum Turn {
     Pass(Bytes),
     /// It asks whether we are there; its raw id.
     Ping(String),
+    /// The edge answers it in the client's place, with this.
+    Answer(Bytes),
+    /// It asks the client, who must be told in its own era's way.
+    Ask(Question),
     /// It is nothing to the client.
     Nothing,
 }
@@ -99,10 +128,45 @@ impl Translation {
     /// What to do with `message`.
     pub(super) fn turn(&mut self, message: Bytes) -> Result<Turn, Fault> {
         let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
+        if self.is_across() {
+            return across::turn(self, &message, &envelope);
+        }
         match envelope.kind() {
             Kind::Response => self.response(&message, &envelope),
             Kind::Notification => self.notification(&message, &envelope),
             Kind::Request => self.request(&message, &envelope),
+        }
+    }
+
+    /// The era of the client.
+    pub(super) fn client(&self) -> Era {
+        match &self.side {
+            Side::Legacy { guest: None, .. } | Side::Modern { guest: Some(_), .. } => Era::Legacy,
+            _ => Era::Modern,
+        }
+    }
+
+    /// Whether the client is of the other era.
+    fn is_across(&self) -> bool {
+        match &self.side {
+            Side::Legacy { guest, .. } => guest.is_some(),
+            Side::Modern { guest, .. } => guest.is_some(),
+        }
+    }
+
+    /// The modern client at a legacy upstream.
+    pub(super) fn guest(&self) -> Option<&ModernGuest> {
+        match &self.side {
+            Side::Legacy { guest, .. } => guest.as_deref(),
+            Side::Modern { .. } => None,
+        }
+    }
+
+    /// What the client called, where it crosses the eras.
+    pub(super) fn exposed(&self) -> &str {
+        match &self.side {
+            Side::Legacy { guest, .. } => guest.as_ref().map_or("", |guest| &guest.exposed),
+            Side::Modern { exposed, .. } => exposed,
         }
     }
 
@@ -171,9 +235,10 @@ impl Translation {
         }
     }
 
-    fn is_ours(&self, id: &str) -> bool {
+    pub(super) fn is_ours(&self, id: &str) -> bool {
         match &self.side {
             Side::Legacy { number, .. } => id.parse() == Ok(*number),
+            Side::Modern { guest: Some(guest), .. } => id.parse() == Ok(guest.number),
             Side::Modern { .. } => id.as_bytes() == self.id,
         }
     }
@@ -185,10 +250,8 @@ impl Translation {
         result: &'a str,
     ) -> Result<Splice<'a>, Fault> {
         let malformed = |error: json::JsonError| Fault::Malformed(error.to_string());
-        if self.method == Method::ResourcesRead && !self.uri_prefix.is_empty() {
-            edits = prefix_uris(edits, message, result, &self.uri_prefix).map_err(malformed)?;
-        }
-        let Side::Modern { exposed, tasks } = &self.side else { return Ok(edits) };
+        edits = self.edit_uris(edits, message, result)?;
+        let Side::Modern { exposed, tasks, .. } = &self.side else { return Ok(edits) };
         edits = self.edit_task(edits, message, result, exposed, tasks)?;
         if self.method == Method::ResourcesRead {
             // What one token may read, another may not: no shared cache may keep it.
@@ -207,6 +270,20 @@ impl Translation {
             }
         }
         Ok(edits)
+    }
+
+    /// Puts the prefix that clients know before the URIs of a read resource.
+    pub(super) fn edit_uris<'a>(
+        &self,
+        edits: Splice<'a>,
+        message: &Bytes,
+        result: &str,
+    ) -> Result<Splice<'a>, Fault> {
+        if self.method != Method::ResourcesRead || self.uri_prefix.is_empty() {
+            return Ok(edits);
+        }
+        prefix_uris(edits, message, result, &self.uri_prefix)
+            .map_err(|error| Fault::Malformed(error.to_string()))
     }
 
     fn edit_task<'a>(
@@ -237,7 +314,7 @@ impl Translation {
         Ok(edits.replace(span(message, raw), known))
     }
 
-    fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
+    pub(super) fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
         let method = envelope.method.as_deref().and_then(Method::parse);
         let Side::Legacy { number, progress_token, requests, .. } = &self.side else {
             return Ok(Turn::Pass(message.clone()));
@@ -285,7 +362,7 @@ impl Translation {
     }
 }
 
-fn apply(edits: Splice<'_>, message: &Bytes) -> Bytes {
+pub(super) fn apply(edits: Splice<'_>, message: &Bytes) -> Bytes {
     if edits.is_empty() { message.clone() } else { edits.apply(message) }
 }
 
@@ -318,13 +395,13 @@ fn prefix_uris<'a>(
 }
 
 /// Whether a result says `isError`. The search comes first: few do, and many are long.
-fn is_tool_error(result: &str) -> bool {
+pub(super) fn is_tool_error(result: &str) -> bool {
     memmem::find(result.as_bytes(), br#""isError""#).is_some()
         && json::members(result, ["isError"]).is_ok_and(|[flag]| flag == Some("true"))
 }
 
 /// Whose making an error is.
-fn outcome_of(code: i64) -> Outcome {
+pub(super) fn outcome_of(code: i64) -> Outcome {
     match code {
         codes::INVALID_REQUEST
         | codes::METHOD_NOT_FOUND

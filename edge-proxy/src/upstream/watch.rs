@@ -49,12 +49,13 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Watching {
     upstream: Arc<Upstream>,
+    era: Era,
     wanted: watch::Sender<Wanted>,
     task: AbortHandle,
 }
 
 impl Watching {
-    /// Begins to watch.
+    /// Begins to watch, in an era that the upstream speaks, whichever the client's.
     pub fn begin(
         worker: &Rc<Worker>,
         upstream: &Arc<Upstream>,
@@ -66,12 +67,12 @@ impl Watching {
         let watcher =
             Watcher { worker: Rc::clone(worker), upstream: Arc::clone(upstream), wanted: receiver, notices };
         let task = tokio::task::spawn_local(watcher.run(era)).abort_handle();
-        Self { upstream: Arc::clone(upstream), wanted, task }
+        Self { upstream: Arc::clone(upstream), era, wanted, task }
     }
 
     /// Watches these instead, unless the upstream is reached in another way now.
-    pub fn instead(&self, upstream: &Upstream, wanted: &Wanted) -> bool {
-        let same = self.upstream.connection_key == upstream.connection_key;
+    pub fn instead(&self, upstream: &Upstream, era: Era, wanted: &Wanted) -> bool {
+        let same = self.upstream.connection_key == upstream.connection_key && self.era == era;
         if same {
             self.wanted.send_if_modified(|old| {
                 let changed = old != wanted;
@@ -137,6 +138,7 @@ impl Watcher {
             connection: self.upstream.connection_key,
             capabilities: Capabilities::default(),
             revision: Revision::LATEST_LEGACY,
+            client: Era::Legacy,
         };
         let gauge = self.worker.shared.metrics.upstream_sessions.clone();
         let farewell = Farewell(Some(Pool::new(endpoint, Arc::clone(&self.upstream), key, gauge)));

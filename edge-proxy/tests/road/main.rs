@@ -3,6 +3,7 @@
 
 mod calls;
 mod door;
+mod eras;
 mod hostile;
 mod legacy;
 mod lists;

@@ -142,10 +142,11 @@ async fn a_missing_capability_keeps_its_status() {
 }
 
 #[tokio::test]
-async fn an_upstream_of_the_other_era_is_named() {
+async fn an_upstream_that_speaks_no_era_is_named() {
     let upstream = Upstream::start(|_| status(500, "")).await;
     let mut edge = Edge::start(&upstream.url);
     edge.world.resources.upstreams[0].modern_versions.clear();
+    edge.world.resources.upstreams[0].legacy_version.clear();
     edge.publish();
     let body =
         format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);

@@ -66,6 +66,15 @@ fn merge_annotations(definition: &str, over: &str) -> Result<String, json::JsonE
     json::set_members(theirs, &edits)
 }
 
+/// A tool's definition without its `outputSchema`, where that describes what clients of the legacy era cannot take: until
+/// 2025-11-25 structured content is an object.
+pub(super) fn for_legacy(definition: &str) -> Option<Bytes> {
+    let [schema] = json::members(definition, ["outputSchema"]).ok()?;
+    let [root] = json::members(schema?, ["type"]).unwrap_or_default();
+    let without = || json::set_members(definition, &[("outputSchema", None)]).ok().map(Bytes::from);
+    if root == Some(r#""object""#) { None } else { without() }
+}
+
 /// What calling a tool with this definition needs to know.
 pub(super) fn tool_facts(definition: &str) -> ToolFacts {
     let [annotations, schema] = json::members(definition, ["annotations", "inputSchema"]).unwrap_or_default();

@@ -226,7 +226,10 @@ fn resolve(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Upst
         (Part::Tool, Ok(text)) => definition::tool_facts(text),
         _ => ToolFacts::default(),
     };
+    let crosses = matches!(part, Part::Tool) && upstream.side_for(Era::Legacy) == Some(Era::Modern);
+    let legacy_definition = std::str::from_utf8(&definition).ok().filter(|_| crosses);
     Some(Entry {
+        legacy_definition: legacy_definition.and_then(definition::for_legacy),
         exposed: exposed.into(),
         original: original.into(),
         target: message.target.as_str().into(),
@@ -234,8 +237,8 @@ fn resolve(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Upst
         uri_prefix: message.uri_prefix.as_str().into(),
         fingerprint: Fingerprint::new()
             .part(&definition)
-            .number(u64::from(upstream.speaks(Era::Legacy)))
-            .number(u64::from(upstream.speaks(Era::Modern)))
+            .number(upstream.side_for(Era::Legacy).map_or(0, |era| era as u64 + 1))
+            .number(upstream.side_for(Era::Modern).map_or(0, |era| era as u64 + 1))
             .finish(),
         definition,
         tool,

@@ -1,0 +1,24 @@
+//! Calls across the eras: a modern client's at a legacy upstream, and a legacy client's at a modern one.
+//!
+//! It must not know how the client is spoken to. Where both eras say a thing alike, the modules around this one do it.
+
+mod legacy_client;
+mod modern_client;
+mod questions;
+mod requests;
+mod results;
+mod turn;
+
+use mcp::json::JsonError;
+
+pub(super) use self::legacy_client::call as call_of_legacy;
+pub(super) use self::modern_client::call as call_of_modern;
+pub(super) use self::questions::{Question, refusal};
+pub(super) use self::turn::turn;
+use super::call::Missed;
+use crate::error::Failure;
+
+/// What a client is told whose params cannot be taken apart.
+fn unreadable(error: JsonError) -> Missed {
+    Missed::Client(Failure::params(format!("params: {error}")))
+}

@@ -1,0 +1,99 @@
+//! A modern client's call at a legacy upstream: in a session of clients that can do exactly the same, until the client
+//! hangs up, which cancels it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mcp::revision::{Era, Revision};
+
+use super::{requests, unreadable};
+use crate::account::Account;
+use crate::error::{Failure, Fault};
+use crate::session::Level;
+use crate::session::capabilities::Capabilities;
+use crate::snapshot::Upstream;
+use crate::upstream::call::{Call, Missed, settle};
+use crate::upstream::follow;
+use crate::upstream::legacy::{Pool, SessionKey};
+use crate::upstream::receive::{Answer, receive};
+use crate::upstream::translate::{ModernGuest, Side, Translation};
+
+/// Makes a call in a session that is shared by modern clients which declare the same.
+pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
+    let mut account = call.account.take();
+    let answered = begin(&call, &mut account).await;
+    settle(answered, &mut account)
+}
+
+async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
+    let worker = call.worker;
+    let upstream = &call.permit.entry().upstream;
+    let guest = guest(call)?;
+    let pool = worker.upstreams.pool(upstream, key(upstream, guest.capabilities))?;
+    let number = worker.upstreams.number();
+    let body = requests::to_legacy(call, number).map_err(unreadable)?;
+    if let Some(level) = guest.level {
+        pool.want_level(level).await;
+    }
+    let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
+    let sent = pool.send(&body, call.repeat()).await;
+    leaving.armed = matches!(sent, Err(Fault::Timeout));
+    let (reply, session) = sent?;
+    let side = Side::Legacy {
+        session,
+        number,
+        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
+        resumable: false,
+        requests: Vec::new(),
+        guest: Some(Box::new(guest)),
+    };
+    Ok(receive(worker, reply, translation(call, side), account, None).await?)
+}
+
+/// What a call's messages are on both sides.
+fn translation(call: &Call<'_>, side: Side) -> Translation {
+    Translation {
+        trust: Arc::clone(call.trust),
+        server: Arc::clone(call.server),
+        token: Arc::clone(call.token),
+        upstream: Arc::clone(&call.permit.entry().upstream),
+        method: call.method,
+        id: call.id(),
+        uri_prefix: call.permit.entry().uri_prefix.clone(),
+        side,
+    }
+}
+
+fn guest(call: &Call<'_>) -> Result<ModernGuest, Missed> {
+    let params = &call.message.params;
+    let capabilities = Capabilities::of_client(params.capabilities.unwrap_or("{}")).map_err(unreadable)?;
+    let level = params.log_level.map(|raw| {
+        Level::parse(raw).ok_or_else(|| Missed::Client(Failure::params("the log level in _meta is none")))
+    });
+    Ok(ModernGuest { exposed: call.named.exposed.as_ref().into(), capabilities, level: level.transpose()? })
+}
+
+/// The session of modern clients that declare these: apart from those of legacy clients, whose log levels last.
+fn key(upstream: &Upstream, capabilities: Capabilities) -> SessionKey {
+    SessionKey {
+        connection: upstream.connection_key,
+        capabilities,
+        revision: Revision::LATEST_LEGACY,
+        client: Era::Modern,
+    }
+}
+
+/// Tells the upstream when the client leaves before there is anything of an answer.
+struct Leaving {
+    pool: Rc<Pool>,
+    number: u64,
+    armed: bool,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if self.armed {
+            follow::cancel_number(&self.pool, self.number, follow::GONE);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Requests on their way across the eras: what only one era knows is taken out or put in, every other byte stays.
+//!
+//! It must not know how requests are sent.
+
+use bytes::Bytes;
+use mcp::json::{self, JsonError};
+use mcp::message::span;
+use mcp::meta;
+use mcp::method::Target;
+use mcp::revision::Revision;
+use mcp::splice::Splice;
+
+use crate::route::Noun;
+use crate::session::Conversation;
+use crate::upstream::Call;
+
+/// Members of the params that a modern client's retry brings along.
+const STATE: &str = "requestState";
+const RESPONSES: &str = "inputResponses";
+
+/// A modern client's request as a legacy upstream is to see it, with the id and progress token `number`.
+pub(super) fn to_legacy(call: &Call<'_>, number: u64) -> Result<Bytes, JsonError> {
+    let number = number.to_string();
+    let token = call.message.params.progress_token.map(|_| number.as_str());
+    let keys = [
+        (meta::PROTOCOL_VERSION, None),
+        (meta::CLIENT_CAPABILITIES, None),
+        (meta::CLIENT_INFO, None),
+        (meta::LOG_LEVEL, None),
+    ];
+    let meta = call.message.params.meta.unwrap_or("{}");
+    let mut meta = json::set_members(meta, &keys)?;
+    if token.is_some() {
+        meta = json::set_members(&meta, &[(meta::PROGRESS_TOKEN, token)])?;
+    }
+    let kept = has_members(&meta)?.then_some(meta.as_str());
+    write(call, &number, &[(meta::META, kept), (STATE, None), (RESPONSES, None)])
+}
+
+/// A legacy client's request as a modern upstream is to see it, with the id `number`.
+pub(super) fn to_modern(
+    call: &Call<'_>,
+    conversation: &Conversation,
+    level: Option<&str>,
+    number: u64,
+) -> Result<Bytes, JsonError> {
+    let client = client_info(&conversation.client);
+    let capabilities = conversation.capabilities.to_upstream(conversation.revision);
+    let version = json::quote(Revision::LATEST.as_str());
+    let keys = [
+        (meta::PROTOCOL_VERSION, Some(version.as_str())),
+        (meta::CLIENT_CAPABILITIES, Some(&capabilities)),
+        (meta::CLIENT_INFO, Some(&client)),
+        (meta::LOG_LEVEL, level),
+    ];
+    let meta = call.message.params.meta.filter(|meta| meta.starts_with('{')).unwrap_or("{}");
+    let meta = json::set_members(meta, &keys)?;
+    write(call, &number.to_string(), &[(meta::META, Some(&meta)), (STATE, None), (RESPONSES, None)])
+}
+
+/// The client's message with this id, with the name that the upstream knows, and with `changes` to its params.
+fn write(call: &Call<'_>, id: &str, changes: &[(&str, Option<&str>)]) -> Result<Bytes, JsonError> {
+    let message = call.message;
+    let original = json::quote(call.permit.original());
+    let mut changes = changes.to_vec();
+    let reference;
+    match call.method.target() {
+        _ if call.named.exposed == call.permit.original() => {}
+        Target::Reference => {
+            let member = if call.named.noun == Noun::Prompt { "name" } else { "uri" };
+            let raw = message.params.reference.unwrap_or("{}");
+            reference = json::set_members(raw, &[(member, Some(&original))])?;
+            changes.push(("ref", Some(&reference)));
+        }
+        target => changes.extend(target.member().map(|member| (member, Some(original.as_str())))),
+    }
+    let mut edits = Splice::new();
+    if let Some(raw) = message.envelope.id {
+        edits = edits.replace(span(message.body, raw), id);
+    }
+    if let Some(params) = message.envelope.params {
+        edits = edits.replace(span(message.body, params), json::set_members(params, &changes)?);
+    }
+    Ok(edits.apply(message.body))
+}
+
+fn has_members(object: &str) -> Result<bool, JsonError> {
+    let mut any = false;
+    json::each_member(object, |_, _| {
+        any = true;
+        Ok(())
+    })?;
+    Ok(any)
+}
+
+/// `clientInfo` from what a conversation remembers of it.
+fn client_info(client: &str) -> String {
+    let (name, version) = client.rsplit_once('/').unwrap_or((client, ""));
+    format!(r#"{{"name":{},"version":{}}}"#, json::quote(name), json::quote(version))
+}

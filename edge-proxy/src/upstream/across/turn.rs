@@ -1,0 +1,113 @@
+//! Messages of an upstream on their way to a client of the other era.
+//!
+//! It must not know HTTP. What both eras say alike is translated where it always is.
+
+use bytes::Bytes;
+use mcp::error as codes;
+use mcp::json::{self, JsonError};
+use mcp::message::{Envelope, Kind, span};
+use mcp::method::Method;
+use mcp::splice::Splice;
+
+use super::questions::{self, Question};
+use super::results;
+use crate::error::Fault;
+use crate::session::Level;
+use crate::upstream::translate::{Side, Translation, Turn, apply, is_tool_error, outcome_of};
+use crate::usage::Outcome;
+
+/// What to do with `message`, which an upstream sent to a client of the other era.
+pub(in crate::upstream) fn turn(
+    translation: &mut Translation,
+    message: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Result<Turn, Fault> {
+    match (&translation.side, envelope.kind()) {
+        (_, Kind::Response) => response(translation, message, envelope),
+        (Side::Legacy { .. }, Kind::Notification) => to_modern_notification(translation, message, envelope),
+        (Side::Legacy { .. }, Kind::Request) => Ok(request(translation, envelope)),
+        (Side::Modern { .. }, Kind::Notification) => Ok(Turn::Pass(message.clone())),
+        (Side::Modern { .. }, Kind::Request) => Ok(Turn::Nothing),
+    }
+}
+
+fn malformed(error: JsonError) -> Fault {
+    Fault::Malformed(error.to_string())
+}
+
+fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
+    let id = envelope.id.filter(|id| translation.is_ours(id));
+    if let Some(error) = envelope.error {
+        if id.is_none() && envelope.id.is_some() {
+            return Err(Fault::Malformed("an error with the id of no request".to_owned()));
+        }
+        return failure(translation, error);
+    }
+    let (Some(id), Some(result)) = (id, envelope.result) else {
+        return Err(Fault::Malformed("a response with the id of no request".to_owned()));
+    };
+    let edits = Splice::new().replace(span(message, id), translation.id.clone());
+    let outcome = if is_tool_error(result) { Outcome::ToolError } else { Outcome::Ok };
+    let edits = translation.edit_uris(edits, message, result)?;
+    let edits = match &translation.side {
+        Side::Legacy { .. } => results::to_modern(edits, message, result, translation.method),
+        Side::Modern { .. } => results::to_legacy(edits, message, result, translation.method),
+    };
+    Ok(Turn::Last(apply(edits.map_err(malformed)?, message), outcome))
+}
+
+/// An error in the words of the client's era.
+fn failure(translation: &Translation, error: &str) -> Result<Turn, Fault> {
+    let [code] = json::members(error, ["code"]).map_err(malformed)?;
+    let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
+    let method = translation.method;
+    let told = match &translation.side {
+        Side::Legacy { .. } => results::error_to_modern(error, code, translation.exposed()),
+        Side::Modern { .. } if matches!(code, codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) => {
+            return Err(Fault::Malformed(format!("it refuses our headers or revision ({code})")));
+        }
+        Side::Modern { .. } => results::error_to_legacy(error, code, method, translation.exposed()),
+    };
+    let told = told.map_err(malformed)?;
+    let error = told.as_deref().unwrap_or(error);
+    let parts: [&[u8]; 5] =
+        [br#"{"jsonrpc":"2.0","id":"#, &translation.id, br#","error":"#, error.as_bytes(), b"}"];
+    Ok(Turn::Last(parts.concat().into(), outcome_of(code)))
+}
+
+fn to_modern_notification(
+    translation: &Translation,
+    message: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Result<Turn, Fault> {
+    match envelope.method.as_deref().and_then(Method::parse) {
+        // The modern era has no such things.
+        Some(
+            Method::ElicitationComplete | Method::TasksStatus | Method::ResourcesUpdated | Method::Cancelled,
+        ) => Ok(Turn::Nothing),
+        Some(Method::Message) => {
+            let wanted = translation.guest().and_then(|guest| guest.level);
+            let [level] = json::members(envelope.params.unwrap_or("{}"), ["level"]).map_err(malformed)?;
+            let said = level.and_then(Level::parse);
+            let heard = wanted.zip(said).is_some_and(|(wanted, said)| said >= wanted);
+            Ok(if heard { Turn::Pass(message.clone()) } else { Turn::Nothing })
+        }
+        _ => translation.notification(message, envelope),
+    }
+}
+
+/// A request of a legacy upstream: the modern client can be asked some of them, between two calls.
+fn request(translation: &Translation, envelope: &Envelope<'_>) -> Turn {
+    let method = envelope.method.as_deref().unwrap_or_default();
+    let id = envelope.id.unwrap_or("null");
+    if method == Method::Ping.as_str() {
+        return Turn::Ping(id.to_owned());
+    }
+    let declared = translation.guest().map(|guest| guest.capabilities).unwrap_or_default();
+    match Question::of(method, envelope.params, id)
+        .filter(|question| questions::may_ask(translation.method) && question.is_covered_by(declared))
+    {
+        Some(question) => Turn::Ask(question),
+        None => Turn::Answer(questions::refusal(method, id)),
+    }
+}

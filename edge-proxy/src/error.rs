@@ -4,7 +4,7 @@
 //! it is the gateway that speaks. It must not know how a request got here.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use mcp::error as codes;
 use mcp::json;
@@ -110,7 +110,7 @@ pub enum Failure {
     #[error("requests from this Origin are not allowed; see --allowed-origin")]
     Origin,
     /// No such path.
-    #[error("nothing is here; servers are at /servers/{{name}}/mcp")]
+    #[error("nothing is here; servers are at /servers/{{name}}/mcp, /sse and /ws")]
     Path,
     /// No server of this name that the caller may see.
     #[error("no such server")]
@@ -124,6 +124,15 @@ pub enum Failure {
         /// Whether one was given.
         presented: bool,
     },
+    /// A bearer where it ends up in logs.
+    #[error("a bearer must not be in the URL; send it as Authorization, or from a browser take a ticket")]
+    BearerInUrl,
+    /// A ticket that is not ours, too old, or used already.
+    #[error("the ticket is not valid; take another")]
+    Ticket,
+    /// A request for a WebSocket that asks for none.
+    #[error("this path speaks WebSocket (version 13)")]
+    Upgrade,
     /// Nothing was heard from a control plane for too long.
     #[error("this edge has not heard from its control plane for longer than bearers may be believed")]
     Stale,
@@ -145,6 +154,9 @@ pub enum Failure {
     /// The token holds too many streams.
     #[error("this token holds too many streams open")]
     TooManyStreams,
+    /// The client has too much in flight on one connection.
+    #[error("this connection has too many requests in flight")]
+    TooManyRequests,
     /// The edge is stopping.
     #[error("this edge is stopping")]
     Draining,
@@ -160,6 +172,12 @@ pub enum Failure {
     /// The session is unknown, another's, or over.
     #[error("unknown session; initialize again without Mcp-Session-Id")]
     SessionUnknown,
+    /// A message on a connection whose conversation has not begun.
+    #[error("initialize first")]
+    NotInitialized,
+    /// The connection that a message belongs to is gone, or is another's.
+    #[error("nothing is connected here any more; open the stream again")]
+    Disconnected,
     /// `MCP-Protocol-Version` of the legacy era that is none.
     #[error("the header MCP-Protocol-Version names no revision that is served here")]
     LegacyVersion,
@@ -226,16 +244,17 @@ impl Failure {
 
     fn code(&self, era: Era) -> i64 {
         match self {
-            Self::Bearer { .. } => -31001,
+            Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket => -31001,
             Self::Stale => -31002,
             Self::Host | Self::Origin => -31003,
             Self::Path | Self::Server => -31004,
-            Self::Verb(_) => -31005,
+            Self::Verb(_) | Self::Upgrade => -31005,
             Self::ContentType => -31006,
             Self::BodyTooLarge(_) => -31007,
             Self::BodyTimeout | Self::BodyBroken => -31008,
-            Self::Overloaded | Self::TooManyStreams | Self::Draining => -31009,
+            Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
             Self::SessionMissing | Self::SessionUnknown => -31010,
+            Self::NotInitialized | Self::Disconnected => -31010,
             Self::LegacyVersion => codes::INVALID_REQUEST,
             Self::Parse(_) => codes::PARSE_ERROR,
             Self::Invalid(_) => codes::INVALID_REQUEST,
@@ -254,11 +273,12 @@ impl Failure {
     fn status(&self, era: Era) -> StatusCode {
         match self {
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
-            Self::Path | Self::Server | Self::SessionUnknown => StatusCode::NOT_FOUND,
+            Self::Path | Self::Server | Self::SessionUnknown | Self::Disconnected => StatusCode::NOT_FOUND,
             Self::Verb(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Bearer { .. } => StatusCode::UNAUTHORIZED,
+            Self::Upgrade => StatusCode::UPGRADE_REQUIRED,
+            Self::Bearer { .. } | Self::Ticket => StatusCode::UNAUTHORIZED,
             Self::Stale | Self::Overloaded | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyStreams | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -266,6 +286,8 @@ impl Failure {
             | Self::Parse(_)
             | Self::Invalid(_)
             | Self::SessionMissing
+            | Self::NotInitialized
+            | Self::BearerInUrl
             | Self::LegacyVersion => StatusCode::BAD_REQUEST,
             Self::Header(_) | Self::Version { .. } | Self::Extension(_) => StatusCode::BAD_REQUEST,
             Self::Params { bad_request: true, .. } if era == Era::Modern => StatusCode::BAD_REQUEST,
@@ -283,6 +305,9 @@ impl Failure {
         match self {
             Self::Bearer { presented: true } => reason("bearer_invalid"),
             Self::Bearer { presented: false } => reason("bearer_missing"),
+            Self::BearerInUrl => reason("bearer_in_url"),
+            Self::Ticket => reason("ticket_invalid"),
+            Self::Upgrade => reason("upgrade_needed"),
             Self::Stale => reason("trust_stale"),
             Self::Host => reason("host_not_allowed"),
             Self::Origin => reason("origin_not_allowed"),
@@ -295,9 +320,11 @@ impl Failure {
             Self::BodyBroken => reason("body_incomplete"),
             Self::Overloaded => reason("overloaded"),
             Self::TooManyStreams => reason("too_many_streams"),
+            Self::TooManyRequests => reason("too_many_requests"),
             Self::Draining => reason("draining"),
             Self::SessionMissing => reason("session_missing"),
-            Self::SessionUnknown => reason("session_unknown"),
+            Self::SessionUnknown | Self::Disconnected => reason("session_unknown"),
+            Self::NotInitialized => reason("not_initialized"),
             Self::Upstream { upstream, fault } => {
                 Some(format!(r#"{{"reason":"{}","upstream":{}}}"#, fault.reason(), json::quote(upstream)))
             }
@@ -315,13 +342,17 @@ impl Failure {
         Some(match self {
             Self::Host | Self::Origin => Rejection::Origin,
             Self::Path | Self::Server => Rejection::UnknownPath,
-            Self::Bearer { .. } | Self::Stale => Rejection::Unauthenticated,
-            Self::SessionMissing | Self::SessionUnknown => Rejection::UnknownSession,
-            Self::Verb(_) | Self::ContentType => Rejection::Unacceptable,
+            Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::Stale => {
+                Rejection::Unauthenticated
+            }
+            Self::SessionMissing | Self::SessionUnknown | Self::NotInitialized | Self::Disconnected => {
+                Rejection::UnknownSession
+            }
+            Self::Verb(_) | Self::ContentType | Self::Upgrade => Rejection::Unacceptable,
             Self::BodyTooLarge(_) => Rejection::BodyTooLarge,
             Self::BodyTimeout | Self::BodyBroken => Rejection::Slow,
             Self::Overloaded => Rejection::Overloaded,
-            Self::TooManyStreams => Rejection::TooMany,
+            Self::TooManyStreams | Self::TooManyRequests => Rejection::TooMany,
             Self::Draining => Rejection::Draining,
             Self::Parse(_)
             | Self::Invalid(_)
@@ -347,7 +378,16 @@ impl Failure {
         match self {
             Self::Verb(allow) => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
             Self::Bearer { presented } => drop(headers.insert(WWW_AUTHENTICATE, challenge(*presented))),
-            Self::Overloaded | Self::TooManyStreams | Self::Stale | Self::Draining => {
+            Self::Ticket => drop(headers.insert(WWW_AUTHENTICATE, challenge(true))),
+            Self::Upgrade => {
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            Self::Overloaded
+            | Self::TooManyStreams
+            | Self::TooManyRequests
+            | Self::Stale
+            | Self::Draining => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));
             }
             _ => {}

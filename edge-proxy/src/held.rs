@@ -67,6 +67,16 @@ impl Held {
         &self.edge
     }
 
+    /// How much it holds.
+    pub fn len(&self) -> usize {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Holds something more, unless too much is held.
     pub fn hold(self: &Arc<Self>) -> Option<Holding> {
         let (sender, deliveries) = mpsc::channel(MAX_WAITING);

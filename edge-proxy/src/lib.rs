@@ -3,7 +3,7 @@
 //! In reading order: `listener` accepts, `pipeline` is the whole road of a call, `transport` turns bytes
 //! into messages, `authn` says who is calling, `session` which conversation it is, `route` where it leads,
 //! `policy` whether it may, `upstream` calls, `reply` answers. `local`, `list`, `listen` and `batch` are what
-//! the edge does by itself; `held` and `peers` lead what only one edge has to that edge. `snapshot` is what all of them know; `worker` and `scene` hold what they share.
+//! the edge does by itself; `duplex` carries what is said on a connection along the same road; `held` and `peers` lead what only one edge has to that edge. `snapshot` is what all of them know; `worker` and `scene` hold what they share.
 //! Only `app` wires; nobody imports it.
 
 pub mod account;
@@ -14,6 +14,7 @@ pub mod batch;
 pub mod capabilities;
 mod clock;
 pub mod config;
+pub mod duplex;
 pub mod enroll;
 pub mod error;
 mod files;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::pipeline;
+use crate::transport::Wire;
 use crate::usage::Shard;
 use crate::worker::{Shared, Worker};
 
@@ -108,28 +109,37 @@ fn open(stream: TcpStream, worker: &Rc<Worker>, alive: mpsc::Sender<()>) {
 
 async fn connection(stream: TcpStream, worker: &Rc<Worker>) {
     let limits = &worker.shared.limits;
+    let wire = Rc::new(Wire::default());
     let service = service_fn(|request| {
-        let worker = Rc::clone(worker);
-        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&worker, request).await) }
+        let (worker, wire) = (Rc::clone(worker), Rc::clone(&wire));
+        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&worker, &wire, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.max_header_bytes)
         .max_buf_size(limits.max_header_bytes + READ_AHEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut served = std::pin::pin!(served);
     let mut drain = worker.drain.clone();
     let ended = tokio::select! {
         biased;
         ended = served.as_mut() => ended,
+        () = wire.was_cut() => return,
         _ = drain.wait_for(|draining| *draining) => {
             served.as_mut().graceful_shutdown();
-            served.await
+            tokio::select! {
+                ended = served => ended,
+                () = wire.was_cut() => return,
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a client connection ended early");
+    }
+    if let Some(afterwards) = wire.afterwards() {
+        afterwards.await;
     }
 }
 

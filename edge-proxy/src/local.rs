@@ -16,7 +16,7 @@ use mcp::revision::{Era, Revision};
 use crate::capabilities;
 use crate::error::Failure;
 use crate::reply::Reply;
-use crate::scene::Scene;
+use crate::scene::{Came, Scene};
 use crate::session::capabilities::Capabilities;
 use crate::session::{Conversation, Level, MAX_URIS, Session};
 use crate::transport::Message;
@@ -93,18 +93,28 @@ fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Repl
     let declared = Capabilities::of_client(declared.unwrap_or("{}")).map_err(malformed)?;
     let lifetime = scene.worker.shared.limits.session_lifetime.as_secs();
     let begun = Conversation::begin(revision, declared, &client_name(client), scene.now, lifetime);
-    let owner = scene.owner();
-    let internal = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
-    let sealed =
-        begun.seal(&scene.snapshot.trust, owner.server, owner.token).map_err(|error| internal(&error))?;
-    let session = HeaderValue::try_from(sealed).map_err(|error| internal(&error))?;
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,
         capabilities::of_server(&scene.view.server, Era::Legacy),
         scene.server_info(),
         instructions(scene),
     );
-    Ok(Reply::Json { status: StatusCode::OK, parts: [Bytes::from(body)].into(), session: Some(session) })
+    let session = match scene.came {
+        Came::Alone(_) => Some(session_id(scene, &begun)?),
+        Came::On(duplex) => {
+            duplex.begin(begun)?;
+            None
+        }
+    };
+    Ok(Reply::Json { status: StatusCode::OK, parts: [Bytes::from(body)].into(), session })
+}
+
+/// What later requests of the conversation bring along, each to whichever edge it meets.
+fn session_id(scene: &Scene<'_>, conversation: &Conversation) -> Result<HeaderValue, Failure> {
+    let internal = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
+    let owner = scene.owner();
+    let sealed = conversation.seal(&scene.snapshot.trust, owner.server, owner.token);
+    HeaderValue::try_from(sealed.map_err(|error| internal(&error))?).map_err(|error| internal(&error))
 }
 
 fn client_name(info: Option<&str>) -> String {

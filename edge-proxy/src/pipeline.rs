@@ -4,6 +4,7 @@
 //! here is only their order.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,22 +17,26 @@ use mcp::method::Method;
 use mcp::revision::Era;
 
 use crate::account::Account;
+use crate::duplex::{Duplex, sse, websocket};
 use crate::error::{Asked, Failure};
 use crate::reply::Reply;
-use crate::scene::Scene;
+use crate::scene::{Came, Scene};
 use crate::session::{self, Session};
+use crate::snapshot::Snapshot;
 use crate::transport::door::Door;
+use crate::transport::path::Endpoint;
 use crate::transport::streamable::{Exchange, Verb};
-use crate::transport::{Body, Message, unreadable};
+use crate::transport::websocket::Handshake;
+use crate::transport::{Body, Message, Wire, unreadable};
 use crate::usage::Outcome;
-use crate::worker::{Slot, Worker};
+use crate::worker::Worker;
 use crate::{batch, capabilities, listen, local, policy, route, upstream};
 
 /// Answers one request. Every failure becomes its answer here.
-pub async fn serve(worker: &Rc<Worker>, request: Request<Incoming>) -> Response<Body> {
+pub async fn serve(worker: &Rc<Worker>, wire: &Rc<Wire>, request: Request<Incoming>) -> Response<Body> {
     let origin = request.headers().get(ORIGIN).cloned();
     let mut asked = Asked::default();
-    let mut response = match road(worker, request, &mut asked).await {
+    let mut response = match road(worker, wire, request, &mut asked).await {
         Ok(response) => response,
         Err(Failure::Origin) => return rejected(worker, &Failure::Origin, &asked),
         Err(failure) => rejected(worker, &failure, &asked),
@@ -51,11 +56,12 @@ fn rejected(worker: &Worker, failure: &Failure, asked: &Asked) -> Response<Body>
 
 async fn road(
     worker: &Rc<Worker>,
+    wire: &Rc<Wire>,
     request: Request<Incoming>,
     asked: &mut Asked,
 ) -> Result<Response<Body>, Failure> {
     let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
-    let _slot = Slot::take(&shared.in_flight, shared.limits.max_in_flight).ok_or(Failure::Overloaded)?;
+    let _slot = shared.slot().ok_or(Failure::Overloaded)?;
     let mut exchange = Exchange::open(&shared.door, request)?;
     if exchange.verb == Verb::Options {
         return Ok(shared.door.preflight(&exchange.headers));
@@ -64,20 +70,92 @@ async fn road(
     if !shared.current.bearers_are_believed(now) {
         return Err(Failure::Stale);
     }
+    if exchange.endpoint == Endpoint::WebSocket {
+        return socket(worker, wire, exchange, &snapshot, started, now);
+    }
     let token = worker.verified.caller(&snapshot, exchange.bearer(), now)?;
     let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
-    let body = if exchange.verb == Verb::Post { exchange.read(&shared.limits).await? } else { Bytes::new() };
-    let scene = Scene { worker, snapshot: &snapshot, token: &token, view, exchange: &exchange, started, now };
-    let reply = match exchange.verb {
-        Verb::Get => stream(&scene)?,
-        Verb::Delete => local::end(&scene, &conversation(&scene)?),
-        Verb::Post | Verb::Options => match Envelope::parse(&body) {
-            Ok(envelope) => message(&scene, Message::new(&body, envelope)?, asked).await?,
-            Err(EnvelopeError::Batch) => batch::messages(&scene, &body, &*conversation(&scene)?).await?,
-            Err(error) => return Err(unreadable(error)),
-        },
+    let has_body = exchange.verb == Verb::Post && exchange.endpoint != Endpoint::Ticket;
+    let body = if has_body { exchange.read(&shared.limits).await? } else { Bytes::new() };
+    let came = Came::Alone(&exchange.headers);
+    let scene = Scene { worker, snapshot: &snapshot, token: &token, view, came, started, now };
+    let bearer = exchange.bearer().unwrap_or_default();
+    match &exchange.endpoint {
+        Endpoint::Mcp => Ok(alone(&scene, exchange.verb, &body, asked).await?.into_response(worker)),
+        Endpoint::Sse => sse::open(&scene, bearer, wire),
+        Endpoint::Messages(handle) => sse::post(&scene, handle, body).await,
+        Endpoint::Ticket | Endpoint::WebSocket => {
+            Ok(websocket::keep_nowhere(websocket::ticket(&scene, bearer)?.into_response(worker)))
+        }
+    }
+}
+
+/// A request of Streamable HTTP.
+async fn alone(scene: &Scene<'_>, verb: Verb, body: &Bytes, asked: &mut Asked) -> Result<Reply, Failure> {
+    match verb {
+        Verb::Get => stream(scene),
+        Verb::Delete => Ok(local::end(scene, &conversation(scene)?)),
+        Verb::Post | Verb::Options => messages(scene, body, Envelope::parse(body), asked).await,
+    }
+}
+
+/// A request for a WebSocket, from a program with its bearer or from a page with a ticket.
+fn socket(
+    worker: &Rc<Worker>,
+    wire: &Rc<Wire>,
+    mut exchange: Exchange,
+    snapshot: &Arc<Snapshot>,
+    started: Instant,
+    now: u64,
+) -> Result<Response<Body>, Failure> {
+    let handshake = Handshake::read(&exchange.headers)?;
+    let upgrade = exchange.upgrade().ok_or(Failure::Upgrade)?;
+    let bearer = match (exchange.bearer(), &handshake.ticket) {
+        (None, Some(ticket)) => Some(websocket::redeem(worker, snapshot, exchange.server(), ticket, now)?),
+        (bearer, _) => bearer.map(str::to_owned),
     };
-    Ok(reply.into_response(worker))
+    let token = worker.verified.caller(snapshot, bearer.as_deref(), now)?;
+    let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
+    let came = Came::Alone(&exchange.headers);
+    let scene = Scene { worker, snapshot, token: &token, view, came, started, now };
+    websocket::open(&scene, &bearer.unwrap_or_default(), &handshake, upgrade, wire)
+}
+
+/// What was said on a connection. The caller is looked at anew each time.
+pub async fn heard(
+    duplex: &Rc<Duplex>,
+    body: &Bytes,
+    read: Result<Envelope<'_>, EnvelopeError>,
+    asked: &mut Asked,
+) -> Result<Reply, Failure> {
+    let worker = duplex.worker();
+    let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
+    let _slot = shared.slot().ok_or(Failure::Overloaded)?;
+    let snapshot = shared.current.load_full();
+    let (token, view) = duplex.caller(&snapshot, now)?;
+    let came = Came::On(duplex);
+    let scene = Scene { worker, snapshot: &snapshot, token: &token, view: &view, came, started, now };
+    let is_ready =
+        read.as_ref().is_ok_and(|read| read.method.as_deref() == Some(Method::Initialized.as_str()));
+    let reply = messages(&scene, body, read, asked).await?;
+    // From then on the client hears on its connection what others open a stream for.
+    if is_ready && duplex.begins_to_listen() {
+        return listen::legacy(&scene, &conversation(&scene)?);
+    }
+    Ok(reply)
+}
+
+async fn messages(
+    scene: &Scene<'_>,
+    body: &Bytes,
+    read: Result<Envelope<'_>, EnvelopeError>,
+    asked: &mut Asked,
+) -> Result<Reply, Failure> {
+    match read {
+        Ok(envelope) => message(scene, Message::new(body, envelope)?, asked).await,
+        Err(EnvelopeError::Batch) => batch::messages(scene, body, &*conversation(scene)?).await,
+        Err(error) => Err(unreadable(error)),
+    }
 }
 
 /// One message, from the session it belongs to up to its answer.
@@ -98,14 +176,13 @@ pub async fn message(scene: &Scene<'_>, message: Message<'_>, asked: &mut Asked)
 }
 
 fn session_of(scene: &Scene<'_>, message: &Message<'_>, asked: &mut Asked) -> Result<Session, Failure> {
-    if session::is_modern(scene.exchange, message) {
+    if carries_modern(scene) && session::is_modern(scene.headers(), message) {
         asked.era = Era::Modern;
         let unchecked = message.kind() != Kind::Request;
-        let headers = &scene.exchange.headers;
         return Ok(Session::Modern(if unchecked {
             mcp::revision::Revision::LATEST
         } else {
-            session::modern::check(headers, message)?
+            session::modern::check(scene.headers(), message)?
         }));
     }
     if session::is_opening(message) {
@@ -114,14 +191,19 @@ fn session_of(scene: &Scene<'_>, message: &Message<'_>, asked: &mut Asked) -> Re
     Ok(Session::Legacy(conversation(scene)?))
 }
 
+fn carries_modern(scene: &Scene<'_>) -> bool {
+    match scene.came {
+        Came::Alone(_) => true,
+        Came::On(duplex) => duplex.carries(Era::Modern),
+    }
+}
+
 /// The rest of a call's stream that broke off, or what no request asked for.
 fn stream(scene: &Scene<'_>) -> Result<Reply, Failure> {
     let conversation = conversation(scene)?;
     let (trust, server) = (&scene.snapshot.trust, &scene.view.server);
-    let rest = scene
-        .exchange
-        .header(LAST_EVENT_ID)
-        .and_then(|id| upstream::resume(scene.worker, trust, server, scene.token, id));
+    let last = scene.headers().and_then(|headers| headers.get(LAST_EVENT_ID)?.to_str().ok());
+    let rest = last.and_then(|id| upstream::resume(scene.worker, trust, server, scene.token, id));
     match rest {
         Some(events) => Ok(Reply::Events(Box::new(events))),
         None => listen::legacy(scene, &conversation),
@@ -130,7 +212,13 @@ fn stream(scene: &Scene<'_>) -> Result<Reply, Failure> {
 
 fn conversation(scene: &Scene<'_>) -> Result<Rc<session::Conversation>, Failure> {
     let (worker, trust) = (scene.worker, &scene.snapshot.trust);
-    worker.opened.conversation(scene.exchange, trust, scene.owner(), &worker.shared.terminated, scene.now)
+    match scene.came {
+        Came::Alone(headers) => {
+            let terminated = &worker.shared.terminated;
+            worker.opened.conversation(headers, trust, scene.owner(), terminated, scene.now)
+        }
+        Came::On(duplex) => duplex.conversation(),
+    }
 }
 
 async fn request(scene: &Scene<'_>, session: &Session, message: &Message<'_>) -> Result<Reply, Failure> {
@@ -160,8 +248,8 @@ async fn call(
     let named = route::named(method, message)?;
     let destination = named.find(&scene.view.server).ok_or_else(|| named.unknown())?;
     let permit = policy::check(scene.view, destination).ok_or_else(|| named.unknown())?;
-    if session.era() == Era::Modern {
-        session::modern::check_arguments(&scene.exchange.headers, message, &permit.entry().tool)?;
+    if let (Era::Modern, Some(headers)) = (session.era(), scene.headers()) {
+        session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }
     let way = Way { named: &named, task: None, permit };
     send(scene, session, message, method, way, account).await
@@ -217,7 +305,7 @@ async fn send(
         server: &scene.view.server,
         token: scene.token,
         session,
-        headers: &scene.exchange.headers,
+        headers: scene.headers(),
         message,
         method,
         named: way.named,

@@ -1,14 +1,15 @@
 //! And back: what the stages made becomes an HTTP answer. It must not know how it was made.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use mcp::header::SESSION_ID;
-use mcp::sse::KEEP_ALIVE;
+use mcp::sse::{self, KEEP_ALIVE};
 
 use crate::transport::{Body, Chunks};
 use crate::upstream::{Answer, Events};
@@ -34,7 +35,19 @@ pub enum Reply {
     /// The stream of a call.
     Events(Box<Events>),
     /// A stream of our own.
-    Stream(Chunks),
+    Stream(Sayings),
+}
+
+/// What is said on a stream of our own.
+pub type Sayings = Pin<Box<dyn Stream<Item = Said>>>;
+
+/// One thing that is said there.
+#[derive(Debug)]
+pub enum Said {
+    /// A message.
+    Message(Bytes),
+    /// What only keeps a stream of events going, as it is written there.
+    Filler(&'static [u8]),
 }
 
 impl Reply {
@@ -58,7 +71,7 @@ impl Reply {
             Self::Done => empty(StatusCode::OK),
             Self::Json { status, parts, session } => json(status, parts, session),
             Self::Events(events) => events_stream(call_stream(worker, events)),
-            Self::Stream(chunks) => events_stream(chunks),
+            Self::Stream(sayings) => events_stream(Box::pin(sayings.map(Said::into_event))),
         }
     }
 }
@@ -90,7 +103,17 @@ fn json(status: StatusCode, mut parts: VecDeque<Bytes>, session: Option<HeaderVa
     response
 }
 
-fn events_stream(chunks: Chunks) -> Response<Body> {
+impl Said {
+    fn into_event(self) -> Bytes {
+        match self {
+            Self::Message(message) => sse::encode_data(&message),
+            Self::Filler(filler) => Bytes::from_static(filler),
+        }
+    }
+}
+
+/// An answer that is a stream of events.
+pub fn events_stream(chunks: Chunks) -> Response<Body> {
     let mut response = Response::new(Body::Stream(chunks));
     let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(mcp::header::EVENT_STREAM));

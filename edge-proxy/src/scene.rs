@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderMap;
 use mcp::json;
 
 use crate::account::Account;
+use crate::duplex::Duplex;
 use crate::session::Owner;
 use crate::snapshot::{Snapshot, Token, View};
-use crate::transport::streamable::Exchange;
 use crate::worker::Worker;
 
 /// What every stage of one request sees.
@@ -22,15 +23,32 @@ pub struct Scene<'a> {
     pub token: &'a Arc<Token>,
     /// What the caller sees of the server.
     pub view: &'a Arc<View>,
-    /// The request's head.
-    pub exchange: &'a Exchange,
+    /// How it came.
+    pub came: Came<'a>,
     /// When it came.
     pub started: Instant,
     /// The same, in seconds since the Unix epoch.
     pub now: u64,
 }
 
+/// How a message came.
+#[derive(Clone, Copy)]
+pub enum Came<'a> {
+    /// By itself, with headers that say where it belongs.
+    Alone(&'a HeaderMap),
+    /// On a connection, and it belongs to the conversation that is held there.
+    On(&'a Rc<Duplex>),
+}
+
 impl<'a> Scene<'a> {
+    /// The headers it came with; none where the transport has none.
+    pub fn headers(&self) -> Option<&'a HeaderMap> {
+        match self.came {
+            Came::Alone(headers) => Some(headers),
+            Came::On(_) => None,
+        }
+    }
+
     /// Whom handles are sealed for.
     pub fn owner(&self) -> Owner<'a> {
         Owner { server: &self.view.server.uid, token: &self.token.uid }

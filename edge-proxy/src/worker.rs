@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ClientConfig;
@@ -14,11 +14,11 @@ use crate::authn::Verified;
 use crate::clock;
 use crate::config::doors::Doors;
 use crate::config::limits::Limits;
-use crate::observe::Metrics;
+use crate::observe::{Entered, Metrics};
 use crate::peers::Peers;
-use crate::session::{Jti, Opened, Subscriptions, Terminated};
+use crate::session::{Jti, Opened, Spent, Subscriptions, Terminated};
 use crate::snapshot::Current;
-use crate::streams::Streams;
+use crate::streams::{Open, Streams};
 use crate::transport::door::Door;
 use crate::upstream::{Order, Upstreams};
 use crate::usage::Shard;
@@ -40,6 +40,8 @@ pub struct Shared {
     pub terminated: Terminated,
     /// What legacy sessions are subscribed to.
     pub subscriptions: Subscriptions,
+    /// Tickets that were used.
+    pub spent: Spent,
     /// Streams that are open, by token.
     pub streams: Streams,
     /// The other edges, and what this one holds for them.
@@ -48,8 +50,6 @@ pub struct Shared {
     pub tls: Arc<ClientConfig>,
     /// Client connections that are open.
     pub connections: AtomicUsize,
-    /// Requests that are in flight.
-    pub in_flight: AtomicUsize,
     orders: Mutex<Vec<mpsc::Sender<Order>>>,
 }
 
@@ -76,13 +76,24 @@ impl Shared {
             metrics,
             terminated: Terminated::default(),
             subscriptions: Subscriptions::default(),
+            spent: Spent::default(),
             streams: Streams::default(),
             peers,
             tls: Arc::new(tls),
             connections: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
             orders: Mutex::default(),
         })
+    }
+
+    /// A place for one more stream or connection of a token, unless it holds too many.
+    pub fn seat(&self, token: &str) -> Option<(Open, Entered)> {
+        let open = self.streams.open(token, self.limits.max_streams_per_token)?;
+        Some((open, self.metrics.streams.enter()))
+    }
+
+    /// A place for one more request in flight, unless there are too many.
+    pub fn slot(&self) -> Option<Entered> {
+        self.metrics.in_flight.enter_below(self.limits.max_in_flight)
     }
 
     /// Tells every worker of this edge, each of which may hold what an order is about.
@@ -153,25 +164,5 @@ impl Worker {
     pub fn terminate(&self, jti: Jti, expires: u64) {
         self.shared.terminated.terminate(jti, expires, self.now());
         self.shared.subscriptions.end(&jti);
-    }
-}
-
-/// One of a bounded number; dropping it makes room again.
-pub struct Slot<'a>(&'a AtomicUsize);
-
-impl<'a> Slot<'a> {
-    /// A slot, unless `limit` are taken.
-    pub fn take(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
-        if count.fetch_add(1, Ordering::Relaxed) < limit {
-            return Some(Self(count));
-        }
-        count.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -22,4 +22,35 @@ pub struct Doors {
         value_delimiter = ','
     )]
     pub allowed_origins: Vec<String>,
+    /// The path under which a proxy publishes this edge and which it takes off before it passes requests on, such as
+    /// `/gateway`. Addresses that clients are told begin with it.
+    #[arg(long, env = "TRUNKLINE_PUBLIC_PATH_PREFIX", value_name = "PATH", default_value = "", hide_default_value = true, value_parser = path_prefix)]
+    pub public_path_prefix: String,
+}
+
+/// What may stand before the path of a URL.
+fn path_prefix(text: &str) -> Result<String, String> {
+    let prefix = text.trim_end_matches('/');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte);
+    if prefix.is_empty()
+        || (prefix.starts_with('/') && !prefix.starts_with("//") && prefix.bytes().all(plain))
+    {
+        return Ok(prefix.to_owned());
+    }
+    Err("must be a path such as /gateway".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_path() {
+        for (text, prefix) in [("", ""), ("/", ""), ("/gateway/", "/gateway"), ("/a/b", "/a/b")] {
+            assert_eq!(path_prefix(text).as_deref(), Ok(prefix), "{text}");
+        }
+        for text in ["gateway", "//evil.com", "/a?b", "/a b", "http://x"] {
+            assert!(path_prefix(text).is_err(), "{text}");
+        }
+    }
 }

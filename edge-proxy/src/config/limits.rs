@@ -27,6 +27,16 @@ pub struct Limits {
     /// Streams that one token may hold open at one time; more are answered 429.
     #[arg(long, env = "TRUNKLINE_MAX_STREAMS_PER_TOKEN", value_name = "COUNT", default_value_t = 256)]
     pub max_streams_per_token: usize,
+    /// Requests in flight at one time on one connection over HTTP+SSE or WebSocket; more are answered with an error.
+    #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT_PER_CONNECTION", value_name = "COUNT", default_value_t = 64, value_parser = per_connection)]
+    pub max_in_flight_per_connection: usize,
+    /// How long a message waits for a client over HTTP+SSE or WebSocket to read, in seconds; then the connection ends.
+    #[arg(long, env = "TRUNKLINE_SEND_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub send_timeout: Duration,
+    /// How often a client over WebSocket is asked whether it is there, in seconds; after two without a word the
+    /// connection ends.
+    #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub ping_interval: Duration,
     /// Largest event of an upstream's stream, in bytes.
     #[arg(long, env = "TRUNKLINE_MAX_EVENT_BYTES", value_name = "BYTES", default_value_t = 8 << 20)]
     pub max_event_bytes: usize,
@@ -60,6 +70,9 @@ impl Default for Limits {
             max_connections: 10_000,
             max_in_flight: 8_192,
             max_streams_per_token: 256,
+            max_in_flight_per_connection: 64,
+            send_timeout: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(30),
             max_event_bytes: 8 << 20,
             max_answer_bytes: 32 << 20,
             connect_timeout: Duration::from_secs(5),
@@ -76,6 +89,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= 1e9 => Ok(Duration::from_secs_f64(value)),
         _ => Err("must be a positive number of seconds".to_owned()),
+    }
+}
+
+/// Counted by a semaphore, with as many again for what is no request.
+fn per_connection(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(value) if (1..=10_000).contains(&value) => Ok(value),
+        _ => Err("must be a number from 1 to 10000".to_owned()),
     }
 }
 

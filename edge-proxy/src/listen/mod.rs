@@ -15,7 +15,7 @@ use mcp::json;
 use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
-use mcp::sse::{self, KEEP_ALIVE};
+use mcp::sse::KEEP_ALIVE;
 pub use resources::permit;
 use resources::{News, Resources};
 use tokio::sync::watch;
@@ -23,8 +23,8 @@ use tokio::sync::watch;
 use crate::authn::is_in_force;
 use crate::error::Failure;
 use crate::observe::Entered;
-use crate::reply::Reply;
-use crate::scene::Scene;
+use crate::reply::{Reply, Said};
+use crate::scene::{Came, Scene};
 use crate::session::{Conversation, Jti, MAX_URIS};
 use crate::snapshot::{Permissions, Server, View};
 use crate::streams::Open;
@@ -37,18 +37,17 @@ const CHANGES: [Method; 3] =
 const SUBSCRIPTIONS: &str = "resourceSubscriptions";
 const WANTED: [&str; 3] = ["toolsListChanged", "resourcesListChanged", "promptsListChanged"];
 
-/// The GET stream of a legacy session.
+/// The first thing on a GET stream. Older clients choke on an event without data.
+const PRIMING: &[u8] = b"id: 0\ndata:\n\n";
+
+/// What a legacy session hears without having asked: its GET stream, or its connection.
 pub fn legacy(scene: &Scene<'_>, conversation: &Rc<Conversation>) -> Result<Reply, Failure> {
     let mut watch = Watch::begin(scene, Era::Legacy, [true; 3])?;
     watch.session = Some(conversation.jti);
     watch.resources.subscribed = scene.worker.shared.subscriptions.watch(conversation, scene.now);
     watch.resources.want_subscribed(scene.worker, scene.view);
-    // Older clients choke on an event without data.
-    let greeting = match conversation.revision {
-        revision if revision >= Revision::V2025_11_25 => Bytes::from_static(b"id: 0\ndata:\n\n"),
-        _ => Bytes::from_static(KEEP_ALIVE),
-    };
-    watch.ready.push_back(greeting);
+    let primed = conversation.revision >= Revision::V2025_11_25;
+    watch.ready.push_back(Said::Filler(if primed { PRIMING } else { KEEP_ALIVE }));
     Ok(watch.into_reply())
 }
 
@@ -69,7 +68,7 @@ pub async fn modern(scene: &Scene<'_>, message: &Message<'_>) -> Result<Reply, F
     let subscription = format!(r#""_meta":{{"{}":{id}}}"#, meta::SUBSCRIPTION_ID);
     let honoured = watch.resources.want(scene.worker, scene.view, uris.iter().map(|uri| &**uri));
     watch.ready.push_back(acknowledgement(wanted, &honoured, &subscription));
-    watch.farewell = Some(event(format!(
+    watch.farewell = Some(message_of(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete",{subscription}}}}}"#
     )));
     watch.params = subscription;
@@ -96,22 +95,22 @@ fn subscriptions(raw: Option<&str>) -> Result<Vec<String>, Failure> {
     if uris.len() > MAX_URIS { Err(bad()) } else { Ok(uris) }
 }
 
-fn acknowledgement(wanted: [bool; 3], watched: &BTreeSet<&str>, subscription: &str) -> Bytes {
+fn acknowledgement(wanted: [bool; 3], watched: &BTreeSet<&str>, subscription: &str) -> Said {
     let honoured = WANTED.iter().zip(wanted).filter(|(_, wanted)| *wanted);
     let mut honoured: Vec<String> = honoured.map(|(name, _)| format!(r#""{name}":true"#)).collect();
     if !watched.is_empty() {
         let uris: Vec<String> = watched.iter().map(|uri| json::quote(uri)).collect();
         honoured.push(format!(r#""{SUBSCRIPTIONS}":[{}]"#, uris.join(",")));
     }
-    event(format!(
+    message_of(format!(
         r#"{{"jsonrpc":"2.0","method":"{}","params":{{"notifications":{{{}}},{subscription}}}}}"#,
         Method::SubscriptionsAcknowledged,
         honoured.join(","),
     ))
 }
 
-fn event(message: String) -> Bytes {
-    sse::encode_data(message.as_bytes())
+fn message_of(text: String) -> Said {
+    Said::Message(Bytes::from(text))
 }
 
 /// A caller who is told when lists change.
@@ -125,14 +124,13 @@ struct Watch {
     resources: Resources,
     /// What the params of notifications hold besides what they say.
     params: String,
-    /// The last event, where the end is one that the edge chose.
-    farewell: Option<Bytes>,
-    ready: VecDeque<Bytes>,
+    /// The last word, where the end is one that the edge chose.
+    farewell: Option<Said>,
+    ready: VecDeque<Said>,
     moved: watch::Receiver<u64>,
     drain: watch::Receiver<bool>,
     ended: bool,
-    _open: Open,
-    _counted: Entered,
+    _seat: Option<(Open, Entered)>,
 }
 
 /// What decides a caller's lists.
@@ -152,8 +150,11 @@ enum Wake {
 impl Watch {
     fn begin(scene: &Scene<'_>, era: Era, wanted: [bool; 3]) -> Result<Self, Failure> {
         let shared = &scene.worker.shared;
-        let limit = shared.limits.max_streams_per_token;
-        let open = shared.streams.open(&scene.token.uid, limit).ok_or(Failure::TooManyStreams)?;
+        let seat = match scene.came {
+            Came::Alone(_) => Some(shared.seat(&scene.token.uid).ok_or(Failure::TooManyStreams)?),
+            // The connection has its seat already.
+            Came::On(_) => None,
+        };
         if scene.worker.is_draining() {
             return Err(Failure::Draining);
         }
@@ -175,8 +176,7 @@ impl Watch {
             moved: shared.current.subscribe(),
             drain: scene.worker.drain.clone(),
             ended: false,
-            _open: open,
-            _counted: shared.metrics.streams.enter(),
+            _seat: seat,
         };
         // What was published since this request was pinned to its snapshot counts as a change.
         watch.moved.mark_changed();
@@ -185,12 +185,12 @@ impl Watch {
 
     fn into_reply(self) -> Reply {
         Reply::Stream(Box::pin(stream::unfold(self, |mut watch| async move {
-            let chunk = watch.next().await?;
-            Some((chunk, watch))
+            let said = watch.next().await?;
+            Some((said, watch))
         })))
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Said> {
         let silence = self.worker.shared.limits.keep_alive;
         loop {
             if let Some(ready) = self.ready.pop_front() {
@@ -211,7 +211,7 @@ impl Watch {
                 Wake::Drain => self.ended = true,
                 Wake::Silence => {
                     self.look();
-                    return Some(Bytes::from_static(KEEP_ALIVE));
+                    return Some(Said::Filler(KEEP_ALIVE));
                 }
             }
         }
@@ -235,7 +235,7 @@ impl Watch {
     /// Tells that a resource changed, if the caller may still read it.
     fn tell_of(&mut self, uri: &str, view: &View) {
         if permit(view, uri).is_some() {
-            self.ready.push_back(event(resources::updated(uri, &self.params)));
+            self.ready.push_back(message_of(resources::updated(uri, &self.params)));
         }
     }
 
@@ -260,7 +260,8 @@ impl Watch {
                     "" => String::new(),
                     params => format!(r#","params":{{{params}}}"#),
                 };
-                self.ready.push_back(event(format!(r#"{{"jsonrpc":"2.0","method":"{change}"{params}}}"#)));
+                let told = format!(r#"{{"jsonrpc":"2.0","method":"{change}"{params}}}"#);
+                self.ready.push_back(message_of(told));
             }
         }
         self.seen.generations = generations;

@@ -8,7 +8,7 @@ use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
-use super::metrics::{Rejection, UpstreamFault};
+use super::metrics::{Ending, Rejection, Transport, UpstreamFault};
 use crate::clock;
 use crate::snapshot::Current;
 use crate::usage::Outcome;
@@ -39,6 +39,7 @@ impl Exporter {
         let provider = MeterProviderBuilder::default().with_reader(reader).build();
         let meter = provider.meter("trunkline-edge-proxy");
         traffic(&meter, metrics);
+        client_sessions(&meter, metrics);
         counts(&meter, metrics);
         snapshot(&meter, metrics, current);
         Ok(Exporter { registry, _provider: provider })
@@ -83,6 +84,29 @@ fn traffic(meter: &Meter, metrics: &Arc<Metrics>) {
     for (name, description, value) in gauges {
         gauge(meter, name, description, move || value.get());
     }
+}
+
+fn client_sessions(meter: &Meter, metrics: &Arc<Metrics>) {
+    let read = Arc::clone(metrics);
+    let open = move |observer: &dyn AsyncInstrument<i64>| {
+        for transport in Transport::ALL {
+            let label = KeyValue::new("transport", transport.as_str());
+            observer.observe(read.client_sessions(*transport).get(), &[label]);
+        }
+    };
+    let gauge = meter.i64_observable_gauge("client_sessions");
+    gauge.with_description("Sessions over HTTP+SSE and WebSocket that are open").with_callback(open).build();
+    let read = Arc::clone(metrics);
+    let description = "Sessions over HTTP+SSE and WebSocket that ended, by reason";
+    counter(meter, "client_sessions_ended", description, move |observer| {
+        for (transport, ending) in
+            Transport::ALL.iter().flat_map(|one| Ending::ALL.iter().map(move |ending| (*one, *ending)))
+        {
+            let labels =
+                [KeyValue::new("transport", transport.as_str()), KeyValue::new("reason", ending.as_str())];
+            observer.observe(read.client_sessions_ended(transport, ending).get(), &labels);
+        }
+    });
 }
 
 fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
@@ -176,6 +200,8 @@ mod tests {
         metrics.rejected(Rejection::Origin).inc();
         metrics.upstream_fault(UpstreamFault::Timeout).add(2);
         metrics.revision.set(7);
+        let _session = metrics.client_sessions(Transport::Sse).enter();
+        metrics.client_sessions_ended(Transport::WebSocket, Ending::Binary).inc();
         let text = exporter.text().unwrap();
         for line in [
             "trunkline_edge_connections 1",
@@ -184,6 +210,8 @@ mod tests {
             "trunkline_edge_rejected_total{reason=\"origin\"} 1",
             "trunkline_edge_upstream_errors_total{fault=\"timeout\"} 2",
             "trunkline_edge_snapshot_revision 7",
+            "trunkline_edge_client_sessions{transport=\"sse\"} 1",
+            "trunkline_edge_client_sessions_ended_total{reason=\"binary\",transport=\"websocket\"} 1",
             "trunkline_edge_stream_connected 0",
             "trunkline_edge_disk_snapshot_age_seconds -1",
             "trunkline_edge_control_plane_heard_age_seconds -1",

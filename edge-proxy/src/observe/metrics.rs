@@ -47,6 +47,12 @@ impl Gauge {
         self.0.fetch_add(1, Ordering::Relaxed);
         Entered(Arc::clone(&self.0))
     }
+
+    /// The same, unless there are `limit` already.
+    pub fn enter_below(&self, limit: usize) -> Option<Entered> {
+        let entered = self.enter();
+        (usize::try_from(self.get()).unwrap_or_default() <= limit).then_some(entered)
+    }
 }
 
 /// One that a gauge counts; dropping it takes it off again.
@@ -127,6 +133,40 @@ labels! {
     }
 }
 
+labels! {
+    /// A transport whose session is its connection.
+    Transport {
+        /// HTTP+SSE.
+        Sse = "sse",
+        /// WebSocket.
+        WebSocket = "websocket",
+    }
+}
+
+labels! {
+    /// Why such a connection ended.
+    Ending {
+        /// The client went.
+        Client = "client",
+        /// The edge is stopping.
+        Drain = "drain",
+        /// The token was revoked, has expired, or no longer has the server.
+        Unauthorized = "unauthorized",
+        /// The client did not read.
+        NotReading = "not_reading",
+        /// Nothing was heard of the client.
+        Silent = "silent",
+        /// A frame that is not text.
+        Binary = "binary",
+        /// A message that is too large.
+        TooLarge = "too_large",
+        /// What is not WebSocket.
+        Malformed = "malformed",
+        /// Text that is not UTF-8.
+        Encoding = "encoding",
+    }
+}
+
 /// The numbers of an edge.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -150,6 +190,8 @@ pub struct Metrics {
     pub usage_backlog: Gauge,
     /// Calls that were counted under `other`, because there were too many keys.
     pub usage_overflow: Counter,
+    client_sessions: [Gauge; Transport::ALL.len()],
+    client_sessions_ended: [[Counter; Ending::ALL.len()]; Transport::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     upstream_faults: [Counter; UpstreamFault::ALL.len()],
     calls: Mutex<BTreeMap<(Box<str>, Outcome), Calls>>,
@@ -171,6 +213,16 @@ impl Metrics {
     /// All zero.
     pub fn new() -> Metrics {
         Metrics::default()
+    }
+
+    /// Sessions over this transport that are open.
+    pub fn client_sessions(&self, transport: Transport) -> &Gauge {
+        &self.client_sessions[transport as usize]
+    }
+
+    /// Sessions over this transport that ended in this way.
+    pub fn client_sessions_ended(&self, transport: Transport, ending: Ending) -> &Counter {
+        &self.client_sessions_ended[transport as usize][ending as usize]
     }
 
     /// Requests turned away for this reason.

@@ -6,27 +6,30 @@ pub mod capabilities;
 pub mod cursor;
 mod handle;
 mod level;
+pub mod mailbox;
 pub mod modern;
 pub mod seal;
 mod subscriptions;
 mod terminated;
+pub mod ticket;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use handle::{Conversation, Jti};
+use http::HeaderMap;
 pub use level::Level;
-use mcp::header::SESSION_ID;
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 pub use subscriptions::{MAX_URIS, Subscriptions, Uris};
 pub use terminated::Terminated;
+pub use ticket::Spent;
 
 use crate::error::Failure;
 use crate::snapshot::Trust;
 use crate::transport::Message;
-use crate::transport::streamable::Exchange;
 
 /// Session ids that one worker remembers having opened.
 const MAX_REMEMBERED: usize = 16_384;
@@ -78,12 +81,11 @@ struct Remembered {
 }
 
 /// Whether a message speaks modern: it says so in `_meta`, or in its header.
-pub fn is_modern(exchange: &Exchange, message: &Message<'_>) -> bool {
+pub fn is_modern(headers: Option<&HeaderMap>, message: &Message<'_>) -> bool {
+    let named = || headers?.get(PROTOCOL_VERSION)?.to_str().ok();
     // Revisions are dates, and dates of this form sort as text.
     message.params.version.is_some()
-        || exchange
-            .header(mcp::header::PROTOCOL_VERSION)
-            .is_some_and(|version| version >= Revision::V2026_07_28.as_str())
+        || named().is_some_and(|version| version >= Revision::V2026_07_28.as_str())
 }
 
 /// Whether a message begins a legacy conversation.
@@ -95,20 +97,20 @@ impl Opened {
     /// The legacy conversation that a request's `Mcp-Session-Id` names.
     pub fn conversation(
         &self,
-        exchange: &Exchange,
+        headers: &HeaderMap,
         trust: &Trust,
         owner: Owner<'_>,
         terminated: &Terminated,
         now: u64,
     ) -> Result<Rc<Conversation>, Failure> {
-        let id = exchange.headers.get(SESSION_ID).ok_or(Failure::SessionMissing)?;
+        let id = headers.get(SESSION_ID).ok_or(Failure::SessionMissing)?;
         let id = id.to_str().map_err(|_| Failure::SessionUnknown)?;
         let known = self.recall(id, trust, owner, terminated, now);
         let conversation = match known {
             Some(conversation) => conversation,
             None => self.open(id, trust, owner, terminated, now).ok_or(Failure::SessionUnknown)?,
         };
-        check_version(exchange)?;
+        check_version(headers)?;
         Ok(conversation)
     }
 
@@ -168,8 +170,8 @@ impl Opened {
 }
 
 /// The version header of a legacy request, where it has one, must name a legacy revision.
-fn check_version(exchange: &Exchange) -> Result<(), Failure> {
-    let Some(value) = exchange.headers.get(mcp::header::PROTOCOL_VERSION) else { return Ok(()) };
+fn check_version(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
     let revision = value.to_str().ok().and_then(Revision::parse);
     revision.filter(|revision| revision.era() == Era::Legacy).map(drop).ok_or(Failure::LegacyVersion)
 }

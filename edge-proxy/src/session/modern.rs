@@ -13,19 +13,23 @@ use crate::error::Failure;
 use crate::snapshot::ToolFacts;
 use crate::transport::Message;
 
-/// The revision of a modern request whose `_meta` and headers agree with its body.
-pub fn check(headers: &HeaderMap, message: &Message<'_>) -> Result<Revision, Failure> {
+/// The revision of a modern request whose `_meta` and headers, where it has any, agree with its body.
+pub fn check(headers: Option<&HeaderMap>, message: &Message<'_>) -> Result<Revision, Failure> {
     let version = required_meta(message)?;
-    if single(headers, PROTOCOL_VERSION)? != version {
+    if let Some(headers) = headers
+        && single(headers, PROTOCOL_VERSION)? != version
+    {
         return Err(mismatch("MCP-Protocol-Version does not say what _meta says"));
     }
     let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Modern);
     let revision = revision.ok_or(Failure::Version { requested: version })?;
-    let method = message.envelope.method.as_deref().unwrap_or_default();
-    if single(headers, METHOD)? != method {
-        return Err(mismatch("Mcp-Method does not say what the body says"));
+    if let Some(headers) = headers {
+        let method = message.envelope.method.as_deref().unwrap_or_default();
+        if single(headers, METHOD)? != method {
+            return Err(mismatch("Mcp-Method does not say what the body says"));
+        }
+        check_name(headers, message)?;
     }
-    check_name(headers, message)?;
     Ok(revision)
 }
 

@@ -42,6 +42,10 @@ pub enum Purpose {
     Event = 5,
     /// The id of a task of a modern upstream.
     Task = 6,
+    /// Where the messages to a client's connection are posted.
+    Mailbox = 8,
+    /// What a browser opens a WebSocket with.
+    Ticket = 9,
 }
 
 /// Why a handle could not be made.

@@ -25,6 +25,7 @@ pub struct Door {
     origins: Vec<String>,
     any_origin: bool,
     loopback: bool,
+    prefix: String,
 }
 
 impl Door {
@@ -41,7 +42,13 @@ impl Door {
             .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
             .collect();
         let any_origin = origins.iter().any(|origin| origin == "*");
-        Self { hosts, any_host, origins, any_origin, loopback }
+        let prefix = doors.public_path_prefix.clone();
+        Self { hosts, any_host, origins, any_origin, loopback, prefix }
+    }
+
+    /// A path of this edge as clients know it.
+    pub fn public(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
     }
 
     /// Turns away what comes under a foreign name, or from a foreign page.
@@ -130,7 +137,7 @@ mod tests {
     fn door(hosts: &[&str], origins: &[&str], address: &str) -> Door {
         let owned = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect();
         Door::new(
-            &Doors { allowed_hosts: owned(hosts), allowed_origins: owned(origins) },
+            &Doors { allowed_hosts: owned(hosts), allowed_origins: owned(origins), ..Doors::default() },
             address.parse().unwrap(),
         )
     }

@@ -1,4 +1,5 @@
-//! Streamable HTTP: one URL per server, POST for messages, GET for a stream, DELETE for the end of a session.
+//! HTTP as clients speak it: what a request's head says, and its body. Streamable HTTP is one URL per server: POST for
+//! messages, GET for a stream, DELETE for the end of a session; the paths of the other transports are told apart here too.
 //!
 //! It must not know eras, sessions or callers.
 
@@ -9,9 +10,11 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::door::Door;
 use super::gathered::{Gathered, TooLarge};
+use super::path::{self, Endpoint};
 use crate::config::limits::Limits;
 use crate::error::Failure;
 
@@ -25,16 +28,19 @@ pub struct Exchange {
     pub headers: HeaderMap,
     /// What it does.
     pub verb: Verb,
-    path: String,
+    /// What it is addressed to.
+    pub endpoint: Endpoint,
+    server: String,
     body: Incoming,
+    upgrade: Option<OnUpgrade>,
 }
 
-/// What a request to a server's URL does.
+/// What a request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// Sends a message.
     Post,
-    /// Opens the stream of what no request asked for.
+    /// Opens a stream or a connection.
     Get,
     /// Ends a session.
     Delete,
@@ -44,23 +50,37 @@ pub enum Verb {
 
 impl Exchange {
     /// Looks at the head: names, path, verb.
-    pub fn open(door: &Door, request: Request<Incoming>) -> Result<Self, Failure> {
+    pub fn open(door: &Door, mut request: Request<Incoming>) -> Result<Self, Failure> {
         door.check(&request)?;
-        let (head, body) = request.into_parts();
-        let path = server_of(head.uri.path()).ok_or(Failure::Path)?.to_owned();
-        let verb = match head.method {
+        let (server, endpoint) = path::read(request.uri().path()).ok_or(Failure::Path)?;
+        let server = server.to_owned();
+        // Streamable HTTP takes no notice of queries, so that nothing in one is believed there.
+        if endpoint != Endpoint::Mcp && request.uri().query().is_some_and(path::holds_a_bearer) {
+            return Err(Failure::BearerInUrl);
+        }
+        let verb = match *request.method() {
             Method::POST => Verb::Post,
             Method::GET => Verb::Get,
             Method::DELETE => Verb::Delete,
             Method::OPTIONS => Verb::Options,
-            _ => return Err(Failure::Verb("GET, POST, DELETE")),
+            _ => return Err(Failure::Verb(endpoint.verbs())),
         };
-        Ok(Self { headers: head.headers, verb, path, body })
+        if !endpoint.takes(verb) {
+            return Err(Failure::Verb(endpoint.verbs()));
+        }
+        let upgrade = (endpoint == Endpoint::WebSocket).then(|| hyper::upgrade::on(&mut request));
+        let (head, body) = request.into_parts();
+        Ok(Self { headers: head.headers, verb, endpoint, server, body, upgrade })
     }
 
     /// The id of the server that the path names.
     pub fn server(&self) -> &str {
-        &self.path
+        &self.server
+    }
+
+    /// The connection itself, once it was answered that another protocol is spoken on it.
+    pub fn upgrade(&mut self) -> Option<OnUpgrade> {
+        self.upgrade.take()
     }
 
     /// The bearer of the `Authorization` header; an empty one where the header says something else.
@@ -129,12 +149,6 @@ async fn linger(body: &mut Incoming, mut left: usize) {
     let _: Result<(), _> = tokio::time::timeout(LINGER, rest).await;
 }
 
-/// The id in `/servers/{id}/mcp`.
-fn server_of(path: &str) -> Option<&str> {
-    let id = path.strip_prefix("/servers/")?.strip_suffix("/mcp")?;
-    (!id.is_empty() && !id.contains('/')).then_some(id)
-}
-
 fn is_json(value: &HeaderValue) -> bool {
     let Ok(value) = value.to_str() else { return false };
     let kind = value.split_once(';').map_or(value, |(kind, _)| kind);
@@ -144,16 +158,6 @@ fn is_json(value: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_path_of_a_server_names_one() {
-        assert_eq!(server_of("/servers/dev/mcp"), Some("dev"));
-        for path in
-            ["/", "/servers//mcp", "/servers/mcp", "/servers/a/b/mcp", "/servers/a/mcp/", "/x/servers/a/mcp"]
-        {
-            assert_eq!(server_of(path), None, "{path}");
-        }
-    }
 
     #[test]
     fn json_is_told_by_its_media_type() {

@@ -32,8 +32,8 @@ pub struct Call<'a> {
     pub token: &'a Arc<Token>,
     /// The conversation it belongs to.
     pub session: &'a Session,
-    /// The headers it came with.
-    pub headers: &'a HeaderMap,
+    /// The headers it came with, where its transport has any.
+    pub headers: Option<&'a HeaderMap>,
     /// The client's message.
     pub message: &'a Message<'a>,
     /// Its method, one of those that call.

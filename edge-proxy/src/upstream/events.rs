@@ -120,6 +120,26 @@ impl Events {
         Some(self.counted(event))
     }
 
+    /// The next message, or `None` at the end, for a client that is sent messages and no events.
+    pub async fn message(&mut self) -> Option<Bytes> {
+        loop {
+            let event = match self.ready.pop_front() {
+                Some(event) => event,
+                None if self.done => return None,
+                None => match self.event().await {
+                    Ok(event) => event?,
+                    Err(fault) => self.failed(fault),
+                },
+            };
+            if !event.data.is_empty() {
+                if let Some(account) = &mut self.account {
+                    account.response_bytes += event.data.len() as u64;
+                }
+                return Some(event.data);
+            }
+        }
+    }
+
     /// The answer alone, for a client that cannot be sent events.
     pub async fn last(&mut self) -> Option<Bytes> {
         let mut last = None;

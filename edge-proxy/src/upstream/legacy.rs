@@ -95,8 +95,8 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let repeat = call.repeat();
     let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
     let (id, method) = (call.id(), call.method);
-    // Older clients choke on an event without data, and do not ask for the rest.
-    let resumable = conversation.revision >= Revision::V2025_11_25;
+    // Older clients choke on an event without data, and do not ask for the rest; on a connection there is no rest.
+    let resumable = call.headers.is_some() && conversation.revision >= Revision::V2025_11_25;
     let uri_prefix = call.permit.entry().uri_prefix.clone();
     let mut account = call.account;
     let made = Detached::new(async move {

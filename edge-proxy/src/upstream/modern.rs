@@ -71,7 +71,7 @@ pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderM
         let name = call.task.as_ref().map_or(call.permit.original(), |(task, _)| &task.id);
         headers.insert(NAME, header::encode_value(name));
     }
-    for (name, value) in call.headers {
+    for (name, value) in call.headers.into_iter().flatten() {
         let name_text = name.as_str();
         if name_text.starts_with(PARAM_PREFIX)
             || matches!(name_text, meta::TRACEPARENT | meta::TRACESTATE | meta::BAGGAGE)

@@ -8,5 +8,7 @@ mod hostile;
 mod legacy;
 mod lists;
 mod modern;
+mod sse;
 mod streams;
 mod support;
+mod websocket;

@@ -96,7 +96,7 @@ async fn listening_is_acknowledged_first_and_ended_well() {
 }
 
 /// Tells of a changed resource on every stream, and answers everything else with nothing.
-fn telling(request: &Recorded) -> axum::response::Response {
+pub(crate) fn telling(request: &Recorded) -> axum::response::Response {
     let acknowledged = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{}}"#;
     let told = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///r"}}"#;
     if request.verb != "GET" && request.method() != "subscriptions/listen" {
@@ -109,7 +109,7 @@ fn telling(request: &Recorded) -> axum::response::Response {
     axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
 }
 
-fn telling_edge(upstream: &Upstream) -> Edge {
+pub(crate) fn telling_edge(upstream: &Upstream) -> Edge {
     let mut edge = Edge::start(&upstream.url);
     let tells = r#"{"resources":{"subscribe":true}}"#;
     edge.world.resources.upstreams[0].legacy_capabilities_json = tells.into();

@@ -10,7 +10,7 @@ use trunkline_edge_proxy::config::doors::Doors;
 use trunkline_edge_proxy::config::limits::Limits;
 use trunkline_edge_proxy::held::Held;
 use trunkline_edge_proxy::listener;
-use trunkline_edge_proxy::observe::Metrics;
+use trunkline_edge_proxy::observe::{Metrics, Transport};
 use trunkline_edge_proxy::peers::Peers;
 use trunkline_edge_proxy::snapshot::Current;
 use trunkline_edge_proxy::usage::Shard;
@@ -23,8 +23,10 @@ pub(crate) struct Edge {
     pub(crate) current: Arc<Current>,
     pub(crate) keys: Keys,
     pub(crate) world: World,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) held: Arc<Held>,
     drain: watch::Sender<bool>,
-    client: reqwest::Client,
+    pub(super) client: reqwest::Client,
 }
 
 /// A whole answer.
@@ -61,6 +63,10 @@ impl Edge {
     }
 
     pub(crate) fn limited(url: &str, limits: Limits) -> Self {
+        Self::named(url, limits, &Doors::default())
+    }
+
+    pub(crate) fn named(url: &str, limits: Limits, doors: &Doors) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let keys = Keys::new();
         let world = World::new(&keys, url);
@@ -70,9 +76,10 @@ impl Edge {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let peers = Peers::new(Arc::new(Held::new("edge")));
+        let held = Arc::new(Held::new("edge"));
+        let peers = Peers::new(Arc::clone(&held));
         let shared =
-            Shared::new(Arc::clone(&current), limits, &Doors::default(), address, metrics, peers).unwrap();
+            Shared::new(Arc::clone(&current), limits, doors, address, Arc::clone(&metrics), peers).unwrap();
         let shared = Arc::new(shared);
         let (drain, draining) = watch::channel(false);
         // Two workers, so that what must not depend on the worker is seen not to.
@@ -85,7 +92,7 @@ impl Edge {
                 runtime.block_on(listener::serve(listener, shared, usage, draining)).unwrap();
             });
         }
-        Self { address, current, keys, world, drain, client: client() }
+        Self { address, current, keys, world, metrics, held, drain, client: client() }
     }
 
     pub(crate) fn drain(&self) {
@@ -98,6 +105,22 @@ impl Edge {
 
     pub(crate) fn url(&self, server: &str) -> String {
         format!("http://{}/servers/{server}/mcp", self.address)
+    }
+
+    /// Waits until nothing is left of what clients opened.
+    pub(crate) async fn nothing_is_left(&self) {
+        let left = || {
+            let metrics = &self.metrics;
+            let sessions = Transport::ALL.iter().map(|one| metrics.client_sessions(*one).get()).sum::<i64>();
+            [metrics.streams.get(), metrics.in_flight.get(), sessions, self.held.len() as i64]
+        };
+        for _ in 0..200 {
+            if left() == [0; 4] {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("streams, requests, sessions and held places are left: {:?}", left());
     }
 
     /// A request with the bearer of `tokens/all`.
@@ -113,7 +136,13 @@ impl Edge {
 
     /// A request without a bearer.
     pub(crate) fn bare(&self, method: &str, server: &str, body: &str) -> reqwest::RequestBuilder {
-        let request = self.client.request(method.parse().unwrap(), self.url(server)).body(body.to_owned());
+        self.at(method, &format!("/servers/{server}/mcp"), body)
+    }
+
+    /// A request to any path, without a bearer.
+    pub(crate) fn at(&self, method: &str, path: &str, body: &str) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        let request = self.client.request(method.parse().unwrap(), url).body(body.to_owned());
         request
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
@@ -125,9 +154,7 @@ impl Edge {
 
     /// The id of a new session that declares `capabilities`.
     pub(crate) async fn session(&self, revision: &str, capabilities: &str) -> String {
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{capabilities},"clientInfo":{{"name":"test","version":"1"}}}}}}"#
-        );
+        let body = super::initialize(revision, capabilities);
         let opened = self.post(&[], &body).await;
         assert_eq!(opened.status, 200, "{opened:?}");
         opened.header("mcp-session-id").to_owned()

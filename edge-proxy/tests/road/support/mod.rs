@@ -1,11 +1,15 @@
 //! An edge in this process, upstreams that record, and clients that say exactly what they are told to.
 
 mod edge;
+mod sse;
 mod upstream;
+mod websocket;
 mod world;
 
 pub(crate) use edge::{Edge, Reply};
-pub(crate) use upstream::{Recorded, Upstream, events, json, status};
+pub(crate) use sse::Sse;
+pub(crate) use upstream::{Recorded, Upstream, events, json, late, never, status};
+pub(crate) use websocket::Socket;
 pub(crate) use world::{Keys, World};
 
 /// Headers of a modern request for `method`, about `name` where there is one.
@@ -17,3 +21,10 @@ pub(crate) fn modern<'a>(method: &'a str, name: Option<&'a str>) -> Vec<(&'a str
 
 /// `_meta` of a modern request, to stand in its params.
 pub(crate) const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+
+/// The body of an `initialize`.
+pub(crate) fn initialize(revision: &str, capabilities: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{capabilities},"clientInfo":{{"name":"test","version":"1"}}}}}}"#
+    )
+}

@@ -121,3 +121,20 @@ pub(crate) fn events(messages: &[String]) -> Response {
         messages.iter().map(|message| format!("event: message\ndata: {message}\n\n")).collect();
     Response::builder().header("content-type", "text/event-stream").body(Body::from(body)).unwrap()
 }
+
+/// A stream that never ends, and says nothing.
+pub(crate) fn never() -> Response {
+    let never = futures_util::stream::pending::<Result<bytes::Bytes, std::convert::Infallible>>();
+    let response = Response::builder().header("content-type", "text/event-stream");
+    response.body(Body::from_stream(never)).unwrap()
+}
+
+/// An empty result, after a while.
+pub(crate) fn late(request: &Recorded) -> Response {
+    let message = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id());
+    let late = futures_util::stream::once(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        Ok::<_, std::convert::Infallible>(bytes::Bytes::from(message))
+    });
+    Response::builder().header("content-type", "application/json").body(Body::from_stream(late)).unwrap()
+}

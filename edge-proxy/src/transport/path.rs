@@ -1,0 +1,109 @@
+//! The paths of a server: which transport, and which part of it. It must not know what servers there are.
+
+use super::streamable::Verb;
+
+/// What is at a path of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Streamable HTTP, `…/mcp`.
+    Mcp,
+    /// The stream of HTTP+SSE, `…/sse`.
+    Sse,
+    /// Where a client of HTTP+SSE posts, `…/sse/{handle}`.
+    Messages(Box<str>),
+    /// WebSocket, `…/ws`.
+    WebSocket,
+    /// Tickets for WebSocket, `…/ws/ticket`.
+    Ticket,
+}
+
+/// The id of the server that a path names, and what is there.
+pub fn read(path: &str) -> Option<(&str, Endpoint)> {
+    let (server, rest) = path.strip_prefix("/servers/")?.split_once('/')?;
+    let endpoint = match rest {
+        "mcp" => Endpoint::Mcp,
+        "sse" => Endpoint::Sse,
+        "ws" => Endpoint::WebSocket,
+        "ws/ticket" => Endpoint::Ticket,
+        _ => match rest.strip_prefix("sse/")? {
+            handle if !handle.is_empty() && !handle.contains('/') => Endpoint::Messages(handle.into()),
+            _ => return None,
+        },
+    };
+    (!server.is_empty()).then_some((server, endpoint))
+}
+
+/// Whether a query has a bearer in it, where it ends up in the logs of others.
+pub fn holds_a_bearer(query: &str) -> bool {
+    query.split('&').any(|pair| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        ["access_token", "authorization", "bearer", "token"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+    })
+}
+
+impl Endpoint {
+    /// Whether a request may do this to it.
+    pub fn takes(&self, verb: Verb) -> bool {
+        match self {
+            _ if verb == Verb::Options => true,
+            Self::Mcp => true,
+            Self::Sse | Self::WebSocket => verb == Verb::Get,
+            Self::Messages(_) | Self::Ticket => verb == Verb::Post,
+        }
+    }
+
+    /// What it takes, as `Allow` says it.
+    pub fn verbs(&self) -> &'static str {
+        match self {
+            Self::Mcp => "GET, POST, DELETE",
+            Self::Sse | Self::WebSocket => "GET",
+            Self::Messages(_) | Self::Ticket => "POST",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_paths_of_a_server_name_one() {
+        for (path, endpoint) in [
+            ("/servers/dev/mcp", Endpoint::Mcp),
+            ("/servers/dev/sse", Endpoint::Sse),
+            ("/servers/dev/sse/abc", Endpoint::Messages("abc".into())),
+            ("/servers/dev/ws", Endpoint::WebSocket),
+            ("/servers/dev/ws/ticket", Endpoint::Ticket),
+        ] {
+            assert_eq!(read(path), Some(("dev", endpoint)), "{path}");
+        }
+        for path in [
+            "/",
+            "/servers//mcp",
+            "/servers/mcp",
+            "/servers/a/b/mcp",
+            "/servers/a/mcp/",
+            "/x/servers/a/mcp",
+            "/servers/a/sse/",
+            "/servers/a/sse/b/c",
+            "/servers/a/ws/",
+        ] {
+            assert_eq!(read(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_in_a_query_is_seen_by_its_name() {
+        for (query, held) in [
+            ("access_token=x", true),
+            ("a=b&Token=x", true),
+            ("bearer", true),
+            ("a=token", false),
+            ("tokens=1", false),
+        ] {
+            assert_eq!(holds_a_bearer(query), held, "{query}");
+        }
+    }
+}

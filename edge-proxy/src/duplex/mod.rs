@@ -137,7 +137,7 @@ impl Duplex {
     }
 
     /// Who is calling and what is seen of the server, if the caller is still welcome.
-    pub fn caller<'a>(&self, snapshot: &'a Snapshot, now: u64) -> Result<(Arc<Token>, Arc<View>), Failure> {
+    pub fn caller(&self, snapshot: &Snapshot, now: u64) -> Result<(Arc<Token>, Arc<View>), Failure> {
         if !self.worker.shared.current.bearers_are_believed(now) {
             return Err(Failure::Stale);
         }

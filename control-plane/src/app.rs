@@ -23,6 +23,7 @@ use crate::config::{Config, days, hours};
 use crate::discovery::caller::EdgeGate;
 use crate::discovery::enrollment::Enrollment;
 use crate::discovery::fleet::Fleet;
+use crate::discovery::roster::Roster;
 use crate::listener;
 use crate::snapshot::Publisher;
 use crate::store::Store;
@@ -84,12 +85,14 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     };
     let parts = parts(&config).await?;
     let trust = hours(config.keys.trust_max_age);
-    let publisher =
-        Publisher::start(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), trust).await?;
+    let roster = Roster::start(parts.edges.clone()).await?;
+    let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
+    let publisher = Publisher::start(store, vault, signer, trust, roster.peers()).await?;
     let stop = CancellationToken::new();
     let router = services::router(&parts, &publisher)?;
     let server = tokio::spawn(listener::serve(listener, tls, router, stop.clone()));
-    let tasks = background(&config, &parts, publisher)?;
+    let mut tasks = background(&config, &parts, publisher)?;
+    tasks.spawn(roster.run(parts.fleet.peers_changed()));
     Ok(Running {
         addr,
         admin_token: parts.admin.expose().into(),

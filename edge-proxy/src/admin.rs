@@ -105,8 +105,11 @@ impl Admin {
         if *self.draining.borrow() {
             return Some("draining\n");
         }
-        if !self.current.is_ready() {
+        if !*self.current.whole().borrow() {
             return Some("no snapshot yet: no control plane has answered, and there is no copy on disk\n");
+        }
+        if !self.current.is_ready() {
+            return Some("other edges are being asked what they know of sessions\n");
         }
         if !self.current.bearers_are_believed(clock::now()) {
             return Some("no control plane was heard for longer than bearers are believed\n");

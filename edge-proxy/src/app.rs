@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline::discovery::v1::Edge;
 
 use crate::admin::Admin;
+use crate::advertise::Advertised;
 use crate::config::{Config, ConfigError};
 use crate::enroll::Enrollment;
 use crate::held::Held;
 use crate::observe::{Exporter, Metrics};
-use crate::peers::Peers;
+use crate::peers::{Certificate, Peers};
 use crate::snapshot::Current;
 use crate::snapshot::build::Builder;
 use crate::snapshot::client::{Client, Machine, Publication};
@@ -36,6 +38,7 @@ pub struct Running {
     patience: Duration,
     threads: Vec<JoinHandle<()>>,
     ended: oneshot::Receiver<()>,
+    alone: DropGuard,
 }
 
 /// Sockets that are bound already, for those who want to know their ports before.
@@ -45,6 +48,8 @@ pub struct Listeners {
     pub client: Option<TcpListener>,
     /// For operators; else what the configuration says.
     pub ops: Option<TcpListener>,
+    /// For other edges; else what the configuration says.
+    pub peers: Option<TcpListener>,
 }
 
 /// Why an edge did not start.
@@ -74,8 +79,8 @@ pub enum StartError {
     /// The key of the copy on disk cannot be had.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// TLS to upstreams cannot be set up.
-    #[error("TLS to upstreams: {0}")]
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// The metrics cannot be set up.
     #[error(transparent)]
@@ -95,6 +100,12 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let client = bind(listeners.client, "--listen", config.listen)?;
     let ops = bind(listeners.ops, "--ops-listen", config.ops_listen)?;
     let (client_addr, ops_addr) = (address(&client)?, address(&ops)?);
+    let peer_listener = match (listeners.peers, config.peer_listen.0) {
+        (Some(given), _) => Some(given),
+        (None, Some(address)) => Some(bind(None, "--peer-listen", address)?),
+        (None, None) => None,
+    };
+    let peer_addr = peer_listener.as_ref().map(address).transpose()?;
     let folder = config.data_dir()?;
     let data = |error| StartError::Data { folder: folder.clone(), error };
     files::make_folder(&folder).map_err(data)?;
@@ -102,13 +113,25 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
 
     let (drain, draining) = watch::channel(false);
     let (metrics, current) = (Arc::new(Metrics::new()), Arc::new(Current::new()));
+    let certificate = Certificate::of(&folder).map_err(data)?;
+    let fingerprint = certificate.fingerprint();
+    let peer_runtime = runtime()?;
+    let held = Arc::new(Held::new(&edge_id));
+    let peers = match &peer_listener {
+        Some(_) => {
+            let (current, metrics) = (Arc::clone(&current), Arc::clone(&metrics));
+            let handle = peer_runtime.handle().clone();
+            Peers::among(held, current, certificate, &config.limits, metrics, handle)
+        }
+        None => Peers::new(held),
+    };
     let shared = Shared::new(
         Arc::clone(&current),
         config.limits.clone(),
         &config.doors,
         client_addr,
         Arc::clone(&metrics),
-        Peers::new(Arc::new(Held::new(&edge_id))),
+        peers,
     )?;
     let exporter = Exporter::new(&metrics, &current)?;
     let disk = Arc::new(Disk::new(&folder, DiskKey::get(config.snapshot_key.as_ref(), &folder)?));
@@ -116,7 +139,9 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         id: edge_id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         client_address: config.advertise_address.clone().unwrap_or_else(|| format!("http://{client_addr}")),
+        // Known with each connection to a control plane.
         peer_address: String::new(),
+        peer_certificate_sha256: fingerprint.to_vec(),
     };
     let enrollment = Enrollment::new(edge_id.clone(), config.join_token()?, folder.join("edge.credential"));
     let (image, images) = watch::channel(None);
@@ -129,15 +154,22 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let reporter = Reporter::new(told.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
     let machine = start_from_disk(config, edge, &disk, &told);
 
-    let mut threads = workers(config, &client, &Arc::new(shared), &reporter, &draining)?;
+    let shared = Arc::new(shared);
+    let mut threads = workers(config, &client, &shared, &reporter, &draining)?;
     drop(client);
+    let alone = CancellationToken::new();
+    match peer_listener {
+        Some(listener) => threads.push(others(peer_runtime, listener, shared, alone.clone())?),
+        None => current.set_recalled(),
+    }
+    let advertised = Advertised::new(config.peer_advertise.as_deref(), peer_addr);
     let background = Background {
-        client: Client::new(machine, config.endpoints()?, Arc::new(enrollment), told),
+        client: Client::new(machine, config.endpoints()?, Arc::new(enrollment), advertised, told),
         saver: Saver::new(disk, images, Arc::clone(&current), metrics),
         reporter,
     };
     let (ending, ended) = oneshot::channel();
-    threads.push(spawn("edge-background", move |runtime| {
+    threads.push(spawn("edge-background", runtime()?, move |runtime| {
         runtime.block_on(background.run());
         // Nobody may be waiting.
         let _ = ending.send(());
@@ -146,7 +178,8 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     operators(admin, ops)?;
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is up");
     let patience = Duration::from_secs(config.drain_timeout);
-    Ok(Running { client_addr, ops_addr, drain, patience, threads, ended })
+    let alone = alone.drop_guard();
+    Ok(Running { client_addr, ops_addr, drain, patience, threads, ended, alone })
 }
 
 fn bind(
@@ -182,7 +215,7 @@ fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, told: &Publication)
     told.current.heard(heard_at);
     let compiled = machine.start_from_held();
     told.publish(&machine, compiled);
-    told.current.set_ready();
+    told.current.set_whole();
     if !told.current.bearers_are_believed(clock::now()) {
         tracing::error!(
             "the copy on disk is older than bearers are believed: every call is refused until a control plane answers"
@@ -203,7 +236,7 @@ fn workers(
     let worker = |number: usize| {
         let (listener, shared) = (client.try_clone()?, Arc::clone(shared));
         let (usage, drain) = (reporter.counts(), draining.clone());
-        spawn(&format!("edge-worker-{number}"), move |runtime| {
+        spawn(&format!("edge-worker-{number}"), runtime()?, move |runtime| {
             let usage = Rc::new(Shard::new(usage));
             runtime.block_on(serve(listener, shared, usage, drain, patience));
         })
@@ -255,9 +288,28 @@ impl Background {
     }
 }
 
+/// What goes between edges, until `alone`: on a thread of its own, so that it never waits for a snapshot to be compiled.
+fn others(
+    runtime: Runtime,
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    alone: CancellationToken,
+) -> std::io::Result<JoinHandle<()>> {
+    spawn("edge-peers", runtime, move |runtime| {
+        runtime.block_on(async {
+            let serving = alone.run_until_cancelled(Peers::serve(listener, Arc::clone(&shared)));
+            if let Some(Err(error)) = serving.await {
+                tracing::error!(%error, "other edges can no longer reach this one");
+                shared.current.set_recalled();
+                alone.cancelled().await;
+            }
+        });
+    })
+}
+
 fn operators(admin: Admin, ops: TcpListener) -> Result<(), StartError> {
     // Not joined: it answers until the process ends, also while everything else is stopping.
-    spawn("edge-ops", move |runtime| {
+    spawn("edge-ops", runtime()?, move |runtime| {
         if let Err(error) = runtime.block_on(admin.serve(ops)) {
             tracing::error!(%error, "the operators' port ended");
         }
@@ -265,8 +317,15 @@ fn operators(admin: Admin, ops: TcpListener) -> Result<(), StartError> {
     Ok(())
 }
 
-fn spawn(name: &str, run: impl FnOnce(Runtime) + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn spawn(
+    name: &str,
+    runtime: Runtime,
+    run: impl FnOnce(Runtime) + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || run(runtime))
 }
 
@@ -278,6 +337,8 @@ impl Running {
         self.drain.send_replace(true);
         // An error means that the background has ended already.
         let _ = self.ended.await;
+        // Calls that ended last may still have been waited for by other edges' clients.
+        drop(self.alone);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the edge panicked");

@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod admin;
+pub mod advertise;
 pub mod app;
 pub mod authn;
 pub mod batch;

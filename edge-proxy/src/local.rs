@@ -18,14 +18,14 @@ use crate::error::Failure;
 use crate::reply::Reply;
 use crate::scene::{Came, Scene};
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, Level, MAX_URIS, Session};
+use crate::session::{Conversation, Level, MAX_URIS, Session, event};
 use crate::transport::Message;
 use crate::upstream::Order;
 use crate::usage::Outcome;
 use crate::{list, listen, route};
 
 /// Answers a request that leads to no upstream.
-pub fn answer(
+pub async fn answer(
     scene: &Scene<'_>,
     session: &Session,
     message: &Message<'_>,
@@ -39,15 +39,13 @@ pub fn answer(
         (Method::ServerDiscover, _) => discover(scene, id),
         (Method::Ping, _) => result(id, "{}"),
         (Method::ResourcesSubscribe, Session::Legacy(conversation)) => {
-            subscribe(scene, conversation, message, id)?
+            subscribe(scene, conversation, message, id).await?
         }
         (Method::ResourcesUnsubscribe, Session::Legacy(conversation)) => {
-            let uri = route::named(Method::ResourcesRead, message)?.exposed;
-            scene.worker.shared.subscriptions.remove(&conversation.jti, &uri);
-            result(id, "{}")
+            unsubscribe(scene, conversation, message, id).await?
         }
         (Method::LoggingSetLevel, Session::Legacy(conversation)) => {
-            set_level(scene, conversation, message, id)?
+            set_level(scene, conversation, message, id).await?
         }
         _ => list::page(scene, session.era(), message, method)?,
     };
@@ -55,26 +53,35 @@ pub fn answer(
     Ok(reply)
 }
 
-/// Takes a notification. All that matters here is which call is no longer wanted.
-pub fn notification(scene: &Scene<'_>, session: &Session, message: &Message<'_>) -> Result<Reply, Failure> {
+/// Takes a notification. All that matters here is which call is no longer wanted; any edge may have it.
+pub async fn notification(
+    scene: &Scene<'_>,
+    session: &Session,
+    message: &Message<'_>,
+) -> Result<Reply, Failure> {
     if let (Session::Legacy(conversation), Some(Method::Cancelled)) = (session, message.method) {
         let [id] = json::members(message.envelope.params.unwrap_or("{}"), ["requestId"])
             .map_err(|error| Failure::Invalid(error.to_string()))?;
         if let Some(id) = id {
-            scene.worker.shared.order(&Order::Cancel {
+            let (shared, at) = (&scene.worker.shared, span(message.body, id));
+            let told = event::cancelled(&conversation.jti, message.body, &at);
+            shared.order(&Order::Cancel {
                 jti: conversation.jti,
                 id: message.slice(id),
                 notification: message.body.clone(),
-                at: span(message.body, id),
+                at,
             });
+            shared.peers.tell(told).await;
         }
     }
     Ok(Reply::Accepted)
 }
 
-/// Ends a session.
-pub fn end(scene: &Scene<'_>, conversation: &Rc<Conversation>) -> Reply {
-    scene.worker.terminate(conversation.jti, conversation.expires);
+/// Ends a session, on every edge that can be reached.
+pub async fn end(scene: &Scene<'_>, conversation: &Conversation) -> Reply {
+    let shared = &scene.worker.shared;
+    shared.end(conversation.jti, conversation.expires);
+    shared.peers.tell(event::ended(&conversation.jti, conversation.expires)).await;
     Reply::Done
 }
 
@@ -142,8 +149,8 @@ fn instructions(scene: &Scene<'_>) -> String {
     if text.is_empty() { String::new() } else { format!(r#","instructions":{}"#, json::quote(text)) }
 }
 
-/// Remembers that a session wants to hear of a resource; its GET stream does the rest.
-fn subscribe(
+/// Remembers that a session wants to hear of a resource, wherever its GET stream is, which does the rest.
+async fn subscribe(
     scene: &Scene<'_>,
     conversation: &Conversation,
     message: &Message<'_>,
@@ -154,14 +161,34 @@ fn subscribe(
     if capabilities::told_in(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("nobody tells when this resource changes"));
     }
-    if !scene.worker.shared.subscriptions.add(conversation, &named.exposed, scene.now) {
+    if !scene.worker.shared.subscriptions.add(
+        &conversation.jti,
+        conversation.expires,
+        &named.exposed,
+        scene.now,
+    ) {
         return Err(Failure::params(format!("a session may subscribe to {MAX_URIS} resources")));
     }
+    let told = event::subscribed(&conversation.jti, conversation.expires, &named.exposed);
+    scene.worker.shared.peers.tell(told).await;
     Ok(result(id, "{}"))
 }
 
-/// A level for all upstream sessions that this conversation's calls use, or will use.
-fn set_level(
+async fn unsubscribe(
+    scene: &Scene<'_>,
+    conversation: &Conversation,
+    message: &Message<'_>,
+    id: &str,
+) -> Result<Reply, Failure> {
+    let uri = route::named(Method::ResourcesRead, message)?.exposed;
+    let shared = &scene.worker.shared;
+    shared.subscriptions.remove(&conversation.jti, &uri);
+    shared.peers.tell(event::unsubscribed(&conversation.jti, &uri)).await;
+    Ok(result(id, "{}"))
+}
+
+/// A level for all upstream sessions that this conversation's calls use, or will use, on any edge.
+async fn set_level(
     scene: &Scene<'_>,
     conversation: &Rc<Conversation>,
     message: &Message<'_>,
@@ -171,11 +198,15 @@ fn set_level(
         .map_err(|error| Failure::params(error.to_string()))?;
     let level = level.filter(|raw| Level::parse(raw).is_some());
     let level = level.ok_or_else(|| Failure::params("params.level is not a log level"))?;
-    let upstreams = scene.view.server.upstreams.iter().filter(|upstream| upstream.logs());
-    scene.worker.shared.order(&Order::Level {
-        upstreams: upstreams.cloned().collect(),
+    let upstreams: Vec<_> =
+        scene.view.server.upstreams.iter().filter(|upstream| upstream.logs()).cloned().collect();
+    let told = event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes());
+    let shared = &scene.worker.shared;
+    shared.order(&Order::Level {
+        upstreams,
         conversation: Arc::new(Conversation::clone(conversation)),
         level: message.slice(level),
     });
+    shared.peers.tell(told).await;
     Ok(result(id, "{}"))
 }

@@ -94,7 +94,7 @@ async fn road(
 async fn alone(scene: &Scene<'_>, verb: Verb, body: &Bytes, asked: &mut Asked) -> Result<Reply, Failure> {
     match verb {
         Verb::Get => stream(scene),
-        Verb::Delete => Ok(local::end(scene, &conversation(scene)?)),
+        Verb::Delete => Ok(local::end(scene, &*conversation(scene)?).await),
         Verb::Post | Verb::Options => messages(scene, body, Envelope::parse(body), asked).await,
     }
 }
@@ -164,7 +164,7 @@ pub async fn message(scene: &Scene<'_>, message: Message<'_>, asked: &mut Asked)
     let session = session_of(scene, &message, asked)?;
     match message.kind() {
         Kind::Request => request(scene, &session, &message).await,
-        Kind::Notification => local::notification(scene, &session, &message),
+        Kind::Notification => local::notification(scene, &session, &message).await,
         Kind::Response if session.era() == Era::Modern => {
             Err(Failure::Invalid("clients send no responses in this revision".to_owned()))
         }
@@ -233,7 +233,7 @@ async fn request(scene: &Scene<'_>, session: &Session, message: &Message<'_>) ->
             about_task(scene, session, message, method).await
         }
         Method::SubscriptionsListen => listen::modern(scene, message).await,
-        _ => local::answer(scene, session, message, method),
+        _ => local::answer(scene, session, message, method).await,
     }
 }
 

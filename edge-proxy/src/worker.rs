@@ -96,6 +96,12 @@ impl Shared {
         self.metrics.in_flight.enter_below(self.limits.max_in_flight)
     }
 
+    /// Ends a session on this edge.
+    pub fn end(&self, jti: Jti, expires: u64) {
+        self.terminated.terminate(jti, expires, clock::now());
+        self.subscriptions.end(&jti);
+    }
+
     /// Tells every worker of this edge, each of which may hold what an order is about.
     pub fn order(&self, order: &Order) {
         for worker in &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -158,11 +164,5 @@ impl Worker {
     /// Whether the edge is stopping.
     pub fn is_draining(&self) -> bool {
         *self.drain.borrow()
-    }
-
-    /// Ends a session on this edge.
-    pub fn terminate(&self, jti: Jti, expires: u64) {
-        self.shared.terminated.terminate(jti, expires, self.now());
-        self.shared.subscriptions.end(&jti);
     }
 }

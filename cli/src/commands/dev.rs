@@ -142,6 +142,8 @@ fn edge_config(args: &Args, folder: &Path, control_url: &str, join_token: &str) 
         control_url,
         "--join-token",
         join_token,
+        "--peer-listen",
+        "off",
         "--edge-id",
         EDGE,
         "--data-dir",

@@ -19,6 +19,9 @@ use crate::store::edges::{EdgeRow, Edges};
 const BEAT: Duration = Duration::from_secs(10);
 /// Without a sign of life for so long, an edge's replica is gone, and the edge with it.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Longest address of an edge, a host name and a port.
+const MAX_ADDRESS: usize = 260;
+const SHA256_LEN: usize = 32;
 /// Progress is gathered for so long before it is written.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -29,6 +32,8 @@ pub struct Fleet {
     replica: String,
     local: Mutex<Local>,
     changed: watch::Sender<u64>,
+    /// Changes when the table of edges has come to name other peers.
+    peers: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +46,8 @@ struct Local {
 struct Connected {
     row: EdgeRow,
     dirty: bool,
+    /// Whether the table knows that it is here.
+    told: bool,
     evicted: CancellationToken,
 }
 
@@ -56,7 +63,8 @@ pub struct Seat {
 impl Fleet {
     /// The fleet, as one replica sees it.
     pub fn new(edges: Edges, replica: String) -> Self {
-        Self { edges, replica, local: Mutex::default(), changed: watch::Sender::new(0) }
+        let (changed, peers) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { edges, replica, local: Mutex::default(), changed, peers }
     }
 
     /// Seats an edge that has connected. A connection that it had before is ended.
@@ -65,6 +73,7 @@ impl Fleet {
         let mut local = self.local();
         local.next += 1;
         let connection = local.next;
+        let (peer_address, peer_certificate) = peer(edge).unwrap_or_default();
         let row = EdgeRow {
             id: edge.id.clone(),
             enroll_us,
@@ -73,9 +82,11 @@ impl Fleet {
             state_us: clock::now_us(),
             version: edge.version.clone(),
             client_address: edge.client_address.clone(),
+            peer_address,
+            peer_certificate,
             ..Default::default()
         };
-        let connected = Connected { row, dirty: true, evicted: evicted.clone() };
+        let connected = Connected { row, dirty: true, told: false, evicted: evicted.clone() };
         if let Some(before) = local.connected.insert(edge.id.clone(), connected) {
             before.evicted.cancel();
         }
@@ -87,6 +98,11 @@ impl Fleet {
     /// Changes whenever an edge of this replica gets further, comes or goes.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Changes when an edge of this replica can be reached by others, or was deleted here.
+    pub fn peers_changed(&self) -> watch::Receiver<u64> {
+        self.peers.subscribe()
     }
 
     /// Edges after `after`, wherever they are connected.
@@ -104,6 +120,7 @@ impl Fleet {
     pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
         let was_there = self.edges.delete(id).await?;
         self.evict(id, None);
+        self.peers.send_modify(|count| *count += 1);
         Ok(was_there)
     }
 
@@ -144,15 +161,21 @@ impl Fleet {
                 edge.row.clone()
             })
             .collect();
+        let mut arrived = false;
         for row in rows {
             match self.edges.report(&row).await {
-                Ok(true) => {}
+                Ok(true) => self.with(&row.id, row.connection, |edge| {
+                    arrived |= !std::mem::replace(&mut edge.told, true);
+                }),
                 Ok(false) => self.evict(&row.id, Some(row.connection)),
                 Err(error) => {
                     tracing::warn!(%error, edge = row.id, "the state of an edge is not written");
                     self.with(&row.id, row.connection, |edge| edge.dirty = true);
                 }
             }
+        }
+        if arrived {
+            self.peers.send_modify(|count| *count += 1);
         }
     }
 
@@ -192,6 +215,15 @@ impl Fleet {
     fn local(&self) -> MutexGuard<'_, Local> {
         self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where other edges reach it and what they know it by, if they can.
+fn peer(edge: &Edge) -> Option<(String, String)> {
+    let (host, port) = edge.peer_address.rsplit_once(':')?;
+    let fits = !host.is_empty() && edge.peer_address.len() <= MAX_ADDRESS && port.parse::<u16>().is_ok();
+    let certificate = &edge.peer_certificate_sha256;
+    let hex = || certificate.iter().map(|byte| format!("{byte:02x}")).collect();
+    (fits && certificate.len() == SHA256_LEN).then(|| (edge.peer_address.clone(), hex()))
 }
 
 impl Seat {
@@ -264,6 +296,7 @@ impl Standing {
             acked_revision: row.acked_revision,
             lag: prost_types::Duration::try_from(Duration::from_micros(lag.unsigned_abs())).ok(),
             refusals: known.refusals,
+            peer_address: row.peer_address.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod enrollment;
 pub mod fleet;
 pub mod fleet_service;
 mod rollout;
+pub mod roster;
 pub mod service;
 pub mod session;
 mod substream;

@@ -12,6 +12,9 @@ use trunkline::discovery::v1::{
 use super::substream::{Load, Substream};
 use crate::snapshot::world::{TYPES, Type, World};
 
+/// What nothing leads to: one that is gone must stop working at once.
+const AT_ONCE: [Type; 2] = [Type::Token, Type::EdgePeer];
+
 /// What happens to a session.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "made and taken one at a time, never kept")]
@@ -124,13 +127,14 @@ impl Session {
     /// A type waits while one before it has something left to send: what it leads to goes first.
     fn push_additions(&mut self, actions: &mut Vec<Action>) {
         for kind in Type::ALL {
-            // A token that is gone must stop working at once, and nothing leads to it.
-            self.send(kind, true, kind == Type::Token, actions);
+            self.send(kind, true, AT_ONCE.contains(&kind), actions);
             if self.types[kind.index()].adds_wait() {
                 break;
             }
         }
-        self.send(Type::Token, false, true, actions);
+        for kind in AT_ONCE {
+            self.send(kind, false, true, actions);
+        }
     }
 
     /// Nothing is taken away while additions that may replace it are unsent or unanswered, nor before the

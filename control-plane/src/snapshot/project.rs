@@ -92,6 +92,11 @@ impl Projector {
         self.set(Type::TrustBundle, TRUST, Some(&TrustBundle { name: TRUST.to_owned(), ..trust.clone() }));
     }
 
+    /// Takes in which edges reach each other.
+    pub fn put_peers(&mut self, peers: &Arc<Items>) {
+        self.types[Type::EdgePeer.index()] = peers.clone();
+    }
+
     /// The world as of now. Only servers that something changed for are resolved again.
     pub fn world(&mut self, revision: i64) -> World {
         let (touched, stale) = (std::mem::take(&mut self.touched), std::mem::take(&mut self.stale));

@@ -14,7 +14,7 @@ use trunkline::registry::v1::Credential;
 
 use super::freshness::Freshness;
 use super::project::Projector;
-use super::world::{Type, World};
+use super::world::{Items, World};
 use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};
 use crate::auth::vault::{Sealed, Vault, VaultError};
 use crate::domain::{Kind, credential};
@@ -37,6 +37,7 @@ pub struct Publisher {
     max_age: Duration,
     projector: Projector,
     revision: i64,
+    peers: watch::Receiver<Arc<Items>>,
     worlds: watch::Sender<Arc<World>>,
     fresh: Freshness,
 }
@@ -80,12 +81,14 @@ impl Pace {
 }
 
 impl Publisher {
-    /// Builds the first world. Edges believe bearers for `max_age` after they last heard of us.
+    /// Builds the first world. Edges believe bearers for `max_age` after they last heard of us; `peers` are the
+    /// edges that reach each other.
     pub async fn start(
         store: Store,
         vault: Arc<Vault>,
         signer: Arc<Signer>,
         max_age: Duration,
+        peers: watch::Receiver<Arc<Items>>,
     ) -> Result<Self, PublishError> {
         let (revision, rows) = store.all().await?;
         let mut publisher = Self {
@@ -95,6 +98,7 @@ impl Publisher {
             max_age,
             projector: Projector::default(),
             revision: 0,
+            peers,
             worlds: watch::Sender::new(Arc::default()),
             fresh: Freshness::default(),
         };
@@ -118,7 +122,13 @@ impl Publisher {
         let mut pace = Pace::START;
         loop {
             // Nobody may have said that something changed: the timeout looks by itself.
-            let said = tokio::time::timeout(CHECK, moved.changed()).await;
+            let said = tokio::select! {
+                said = tokio::time::timeout(CHECK, moved.changed()) => said,
+                Ok(()) = self.peers.changed() => {
+                    self.send();
+                    continue;
+                }
+            };
             if matches!(said, Ok(Ok(()))) {
                 sleep(pace.wait(Instant::now())).await;
                 moved.borrow_and_update();
@@ -152,12 +162,17 @@ impl Publisher {
         }
         self.open_secrets(rows).await?;
         self.projector.put_trust(&trust(&self.signer, &self.signer.ring(), self.max_age));
-        let world = self.projector.world(revision);
         self.revision = revision;
         self.fresh.confirm();
-        tracing::debug!(revision, rows = rows.len(), servers = world.items(Type::Server).len(), "published");
-        self.worlds.send_replace(Arc::new(world));
+        tracing::debug!(revision, rows = rows.len(), "published");
+        self.send();
         Ok(())
+    }
+
+    /// Who is connected is no part of the registry, so edges that come and go make worlds of the same revision.
+    fn send(&mut self) {
+        self.projector.put_peers(&self.peers.borrow_and_update().clone());
+        self.worlds.send_replace(Arc::new(self.projector.world(self.revision)));
     }
 
     /// A credential changes with its upstream, so only those of changed upstreams are read.

@@ -16,6 +16,8 @@ pub enum Type {
     Secret,
     /// What bearers and handles are believed by.
     TrustBundle,
+    /// Another edge, as edges reach each other.
+    EdgePeer,
     /// Where calls go.
     Upstream,
     /// A tool of an upstream.
@@ -55,9 +57,10 @@ pub struct World {
 
 impl Type {
     /// All of them, in push order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Secret,
         Self::TrustBundle,
+        Self::EdgePeer,
         Self::Upstream,
         Self::Tool,
         Self::Resource,
@@ -71,6 +74,7 @@ impl Type {
         match self {
             Self::Secret => "type.googleapis.com/trunkline.edge.v1.Secret",
             Self::TrustBundle => "type.googleapis.com/trunkline.edge.v1.TrustBundle",
+            Self::EdgePeer => "type.googleapis.com/trunkline.edge.v1.EdgePeer",
             Self::Upstream => "type.googleapis.com/trunkline.edge.v1.Upstream",
             Self::Tool => "type.googleapis.com/trunkline.edge.v1.Tool",
             Self::Resource => "type.googleapis.com/trunkline.edge.v1.Resource",

@@ -27,6 +27,10 @@ pub struct EdgeRow {
     pub version: String,
     /// Where clients reach it, as it believes.
     pub client_address: String,
+    /// Where other edges reach it; empty: they cannot.
+    pub peer_address: String,
+    /// SHA-256 of the certificate that it presents to them, in hexadecimal.
+    pub peer_certificate: String,
     /// Everything up to here was sent.
     pub sent_revision: i64,
     /// Everything up to here was answered.
@@ -37,6 +41,19 @@ pub struct EdgeRow {
     pub behind_us: i64,
     /// What it refuses, encoded.
     pub refusals: Vec<u8>,
+}
+
+/// An edge as other edges find it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerRow {
+    /// Its id.
+    pub id: String,
+    /// Where it is reached.
+    pub address: String,
+    /// SHA-256 of its certificate, in hexadecimal.
+    pub certificate: String,
+    /// When it was last known to be there.
+    pub seen_us: i64,
 }
 
 /// The tables.
@@ -97,7 +114,8 @@ impl Edges {
         let done = sqlx::query(
             "UPDATE edges SET replica = $3, connection = $4, beat_us = $5, state_us = $6, version = $7, \
              client_address = $8, sent_revision = $9, answered_revision = $10, acked_revision = $11, \
-             behind_us = $12, refusals = $13 WHERE id = $1 AND enroll_us = $2",
+             behind_us = $12, refusals = $13, peer_address = $14, peer_certificate = $15 \
+             WHERE id = $1 AND enroll_us = $2",
         )
         .bind(row.id.as_str())
         .bind(row.enroll_us)
@@ -112,9 +130,25 @@ impl Edges {
         .bind(row.acked_revision)
         .bind(row.behind_us)
         .bind(row.refusals.as_slice())
+        .bind(row.peer_address.as_str())
+        .bind(row.peer_certificate.as_str())
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    /// The edges that other edges can reach and that were there since `since_us`, by id.
+    pub async fn peers(&self, since_us: i64) -> sqlx::Result<Vec<PeerRow>> {
+        sqlx::query(
+            "SELECT id, peer_address, peer_certificate, beat_us, state_us FROM edges \
+             WHERE peer_address <> '' AND (beat_us >= $1 OR state_us >= $1) ORDER BY id",
+        )
+        .bind(since_us)
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(read_peer)
+        .collect()
     }
 
     /// Writes that a connection ended, unless the edge has another one by now.
@@ -161,6 +195,16 @@ impl Edges {
     }
 }
 
+fn read_peer(row: &AnyRow) -> sqlx::Result<PeerRow> {
+    let (beat_us, state_us): (i64, i64) = (row.try_get("beat_us")?, row.try_get("state_us")?);
+    Ok(PeerRow {
+        id: row.try_get("id")?,
+        address: row.try_get("peer_address")?,
+        certificate: row.try_get("peer_certificate")?,
+        seen_us: beat_us.max(state_us),
+    })
+}
+
 fn read(row: &AnyRow) -> sqlx::Result<EdgeRow> {
     Ok(EdgeRow {
         id: row.try_get("id")?,
@@ -171,6 +215,8 @@ fn read(row: &AnyRow) -> sqlx::Result<EdgeRow> {
         state_us: row.try_get("state_us")?,
         version: row.try_get("version")?,
         client_address: row.try_get("client_address")?,
+        peer_address: row.try_get("peer_address")?,
+        peer_certificate: row.try_get("peer_certificate")?,
         sent_revision: row.try_get("sent_revision")?,
         answered_revision: row.try_get("answered_revision")?,
         acked_revision: row.try_get("acked_revision")?,

@@ -61,6 +61,20 @@ pub struct Config {
     /// Where clients reach this edge, for display in the fleet. Default: the URL of the address listened on.
     #[arg(long, env = "TRUNKLINE_EDGE_ADVERTISE_ADDRESS", value_name = "URL")]
     pub advertise_address: Option<String>,
+    /// Where other edges connect, over TLS with certificates that they know each other by; `off` for an edge that has
+    /// no others. Sessions need it where there are several.
+    #[arg(
+        long,
+        env = "TRUNKLINE_EDGE_PEER_LISTEN",
+        value_name = "ADDRESS",
+        value_parser = peer_listen,
+        default_value = "0.0.0.0:4447"
+    )]
+    pub peer_listen: PeerListen,
+    /// Where other edges reach this one, `host:port`. Default: the address of --peer-listen; where that is
+    /// unspecified, the address that this machine has towards the control plane.
+    #[arg(long, env = "TRUNKLINE_EDGE_PEER_ADVERTISE", value_name = "ADDRESS", value_parser = peer_advertise)]
+    pub peer_advertise: Option<String>,
     /// Threads that serve clients. Default: one for each core.
     #[arg(long, env = "TRUNKLINE_EDGE_WORKERS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -90,6 +104,10 @@ pub struct Config {
     #[command(flatten)]
     pub doors: Doors,
 }
+
+/// Where other edges connect; `None`: nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerListen(pub Option<SocketAddr>);
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -191,6 +209,8 @@ impl Config {
             "edgeId": self.edge_id,
             "dataDir": self.data_dir().ok(),
             "advertiseAddress": self.advertise_address,
+            "peerListen": self.peer_listen.0.map(|address| address.to_string()),
+            "peerAdvertise": self.peer_advertise,
             "workers": self.workers(),
             "drainTimeoutSeconds": self.drain_timeout,
             "pageSize": self.page_size,
@@ -213,6 +233,22 @@ fn control_plane(text: &str) -> Result<Uri, String> {
         (Some("http" | "https"), Some(_)) => Ok(uri),
         _ => Err("must be http://HOST:PORT or https://HOST:PORT".to_owned()),
     }
+}
+
+fn peer_listen(text: &str) -> Result<PeerListen, String> {
+    match text.trim() {
+        "" | "off" => Ok(PeerListen(None)),
+        address => {
+            let address = address.parse().map_err(|_| "must be IP:PORT or `off`".to_owned())?;
+            Ok(PeerListen(Some(address)))
+        }
+    }
+}
+
+fn peer_advertise(text: &str) -> Result<String, String> {
+    let found = text.trim().rsplit_once(':');
+    let good = found.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
+    if good { Ok(text.trim().to_owned()) } else { Err("must be HOST:PORT".to_owned()) }
 }
 
 /// Whether `text` may name an edge.

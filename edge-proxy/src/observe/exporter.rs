@@ -8,7 +8,7 @@ use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
-use super::metrics::{Ending, Rejection, Transport, UpstreamFault};
+use super::metrics::{Ending, PeerDelivery, Rejection, Transport, UpstreamFault};
 use crate::clock;
 use crate::snapshot::Current;
 use crate::usage::Outcome;
@@ -41,6 +41,7 @@ impl Exporter {
         traffic(&meter, metrics);
         client_sessions(&meter, metrics);
         counts(&meter, metrics);
+        peers(&meter, metrics);
         snapshot(&meter, metrics, current);
         Ok(Exporter { registry, _provider: provider })
     }
@@ -143,6 +144,29 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
     });
 }
 
+fn peers(meter: &Meter, metrics: &Arc<Metrics>) {
+    let gauges = [
+        ("peer_known", "Other edges that the control plane tells of", metrics.peers_known.clone()),
+        (
+            "peer_unreachable",
+            "Other edges that did not answer when they were last told something",
+            metrics.peers_unreachable.clone(),
+        ),
+        ("peer_connections", "Connections of other edges that are open", metrics.peer_connections.clone()),
+    ];
+    for (name, description, value) in gauges {
+        gauge(meter, name, description, move || value.get());
+    }
+    let read = Arc::clone(metrics);
+    let deliveries = "What was brought to other edges, because only they hold it, by outcome";
+    counter(meter, "peer_deliveries", deliveries, move |observer| {
+        for outcome in PeerDelivery::ALL {
+            observer
+                .observe(read.peer_deliveries(*outcome).get(), &[KeyValue::new("outcome", outcome.as_str())]);
+        }
+    });
+}
+
 fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, current: &Arc<Current>) {
     let gauges = [
         ("snapshot_revision", "Registry revision in force", metrics.revision.clone()),
@@ -218,6 +242,10 @@ mod tests {
             "trunkline_edge_usage_backlog_records 0",
             "trunkline_edge_usage_overflow_total 0",
             "trunkline_edge_refused_resources 0",
+            "trunkline_edge_peer_known 0",
+            "trunkline_edge_peer_unreachable 0",
+            "trunkline_edge_peer_connections 0",
+            "trunkline_edge_peer_deliveries_total{outcome=\"gone\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }

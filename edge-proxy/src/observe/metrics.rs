@@ -114,6 +114,20 @@ labels! {
 }
 
 labels! {
+    /// What became of something that was brought to another edge.
+    PeerDelivery {
+        /// Its holder has it.
+        Delivered = "delivered",
+        /// Nobody holds the place any more, or the edge is gone.
+        Gone = "gone",
+        /// Its holder does not keep up.
+        Full = "full",
+        /// The edge did not answer.
+        Unreachable = "unreachable",
+    }
+}
+
+labels! {
     /// How an upstream failed a call.
     UpstreamFault {
         /// No connection.
@@ -192,6 +206,13 @@ pub struct Metrics {
     pub usage_overflow: Counter,
     client_sessions: [Gauge; Transport::ALL.len()],
     client_sessions_ended: [[Counter; Ending::ALL.len()]; Transport::ALL.len()],
+    /// Other edges that the stream knows.
+    pub peers_known: Gauge,
+    /// Those of them that did not answer when they were last told something.
+    pub peers_unreachable: Gauge,
+    /// Connections of other edges that are open.
+    pub peer_connections: Gauge,
+    peer_deliveries: [Counter; PeerDelivery::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     upstream_faults: [Counter; UpstreamFault::ALL.len()],
     calls: Mutex<BTreeMap<(Box<str>, Outcome), Calls>>,
@@ -228,6 +249,11 @@ impl Metrics {
     /// Requests turned away for this reason.
     pub fn rejected(&self, reason: Rejection) -> &Counter {
         &self.rejected[reason as usize]
+    }
+
+    /// What was brought to other edges and ended in this way.
+    pub fn peer_deliveries(&self, outcome: PeerDelivery) -> &Counter {
+        &self.peer_deliveries[outcome as usize]
     }
 
     /// Calls that an upstream failed in this way.

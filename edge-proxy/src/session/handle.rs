@@ -54,13 +54,7 @@ impl Conversation {
 
     /// The `Mcp-Session-Id` that any edge can open, for this server and this token only.
     pub fn seal(&self, trust: &Trust, server_uid: &str, token_uid: &str) -> Result<String, SealError> {
-        let mut content = Vec::with_capacity(FIXED + self.client.len());
-        content.extend([FORMAT, number(self.revision), self.capabilities.0]);
-        content.extend(self.jti);
-        content.extend(self.issued.to_be_bytes());
-        content.extend(self.expires.to_be_bytes());
-        content.extend(self.client.as_bytes());
-        seal::seal(trust, binding(server_uid, token_uid), &content)
+        seal::seal(trust, binding(server_uid, token_uid), &self.encode())
     }
 
     /// The conversation that a session id names, unless it is not ours, not theirs, or over.
@@ -70,7 +64,19 @@ impl Conversation {
         (now < conversation.expires).then_some(conversation)
     }
 
-    fn decode(content: &[u8]) -> Option<Self> {
+    /// What was agreed on, as edges tell each other. Clients see it sealed only.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut content = Vec::with_capacity(FIXED + self.client.len());
+        content.extend([FORMAT, number(self.revision), self.capabilities.0]);
+        content.extend(self.jti);
+        content.extend(self.issued.to_be_bytes());
+        content.extend(self.expires.to_be_bytes());
+        content.extend(self.client.as_bytes());
+        content
+    }
+
+    /// Reads what `encode` wrote.
+    pub fn decode(content: &[u8]) -> Option<Self> {
         let ([format, revision, capabilities], rest) = content.split_first_chunk::<3>()?;
         let (jti, rest) = rest.split_first_chunk::<16>()?;
         let (issued, rest) = rest.split_first_chunk::<8>()?;

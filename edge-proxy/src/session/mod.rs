@@ -4,6 +4,7 @@
 
 pub mod capabilities;
 pub mod cursor;
+pub mod event;
 mod handle;
 mod level;
 pub mod mailbox;

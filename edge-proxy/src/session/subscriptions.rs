@@ -1,4 +1,4 @@
-//! Which resources the legacy sessions of this edge are subscribed to. It must not know upstreams or streams.
+//! Which resources legacy sessions are subscribed to, whichever edge was told. It must not know upstreams or streams.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +27,8 @@ struct Entry {
 
 impl Subscriptions {
     /// Subscribes a session, unless there is no room for it.
-    pub fn add(&self, session: &Conversation, uri: &str, now: u64) -> bool {
-        self.with(session, now, |entry| {
+    pub fn add(&self, jti: &Jti, expires: u64, uri: &str, now: u64) -> bool {
+        self.with(jti, expires, now, |entry| {
             entry
                 .uris
                 .send_if_modified(|uris| uris.len() < MAX_URIS && Arc::make_mut(uris).insert(uri.into()));
@@ -46,7 +46,14 @@ impl Subscriptions {
 
     /// What a session is subscribed to, now and later. `None` where there is no room to remember it.
     pub fn watch(&self, session: &Conversation, now: u64) -> Option<watch::Receiver<Uris>> {
-        self.with(session, now, |entry| entry.uris.subscribe())
+        self.with(&session.jti, session.expires, now, |entry| entry.uris.subscribe())
+    }
+
+    /// What every session is subscribed to that has not expired, with when it will.
+    pub fn all(&self, now: u64) -> Vec<(Jti, u64, Uris)> {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let subscribed = sessions.iter().filter(|(_, entry)| entry.expires > now);
+        subscribed.map(|(jti, entry)| (*jti, entry.expires, Uris::clone(&entry.uris.borrow()))).collect()
     }
 
     /// Forgets a session.
@@ -54,16 +61,16 @@ impl Subscriptions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(jti);
     }
 
-    fn with<T>(&self, session: &Conversation, now: u64, then: impl FnOnce(&Entry) -> T) -> Option<T> {
+    fn with<T>(&self, jti: &Jti, expires: u64, now: u64, then: impl FnOnce(&Entry) -> T) -> Option<T> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() >= MAX_SESSIONS && !sessions.contains_key(&session.jti) {
+        if sessions.len() >= MAX_SESSIONS && !sessions.contains_key(jti) {
             sessions.retain(|_, entry| entry.expires > now && entry.is_of_use());
             if sessions.len() >= MAX_SESSIONS {
                 return None;
             }
         }
-        let fresh = || Entry { uris: watch::Sender::default(), expires: session.expires };
-        Some(then(sessions.entry(session.jti).or_insert_with(fresh)))
+        let fresh = || Entry { uris: watch::Sender::default(), expires };
+        Some(then(sessions.entry(*jti).or_insert_with(fresh)))
     }
 }
 
@@ -86,17 +93,20 @@ mod tests {
         let begin = || Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, 10);
         let (mine, theirs) = (begin(), begin());
         let mut watch = subscriptions.watch(&mine, 0).unwrap();
-        assert!(subscriptions.add(&mine, "a", 0) && subscriptions.add(&theirs, "b", 0));
+        let add = |to: &Conversation, uri: &str| subscriptions.add(&to.jti, to.expires, uri, 0);
+        assert!(add(&mine, "a") && add(&theirs, "b"));
         assert!(watch.has_changed().unwrap());
         assert_eq!(watch.borrow_and_update().iter().map(|uri| &**uri).collect::<Vec<_>>(), ["a"]);
-        assert!(subscriptions.add(&mine, "a", 0));
+        assert!(add(&mine, "a"));
         assert!(!watch.has_changed().unwrap());
         subscriptions.remove(&mine.jti, "a");
         assert!(watch.borrow_and_update().is_empty());
         for number in 0..MAX_URIS {
-            assert!(subscriptions.add(&mine, &number.to_string(), 0));
+            assert!(add(&mine, &number.to_string()));
         }
-        assert!(!subscriptions.add(&mine, "one more", 0));
+        assert!(!add(&mine, "one more"));
+        assert_eq!(subscriptions.all(0).len(), 2);
+        assert!(subscriptions.all(10).is_empty());
         subscriptions.end(&mine.jti);
         assert!(watch.has_changed().is_err());
     }

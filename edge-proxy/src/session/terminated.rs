@@ -24,7 +24,7 @@ impl Terminated {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Ends a session. This is where the other edges are told.
+    /// Ends a session on this edge.
     pub fn terminate(&self, jti: Jti, expires: u64, now: u64) {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.len() >= MAX {
@@ -33,6 +33,12 @@ impl Terminated {
         until.insert(jti, expires);
         drop(until);
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Those that have not expired, with when they will.
+    pub fn all(&self, now: u64) -> Vec<(Jti, u64)> {
+        let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.iter().filter(|(_, expires)| **expires > now).map(|(jti, expires)| (*jti, *expires)).collect()
     }
 
     /// Whether a session was ended.

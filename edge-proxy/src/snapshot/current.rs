@@ -13,7 +13,8 @@ use super::Snapshot;
 pub struct Current {
     snapshot: ArcSwap<Snapshot>,
     published: watch::Sender<u64>,
-    ready: AtomicBool,
+    whole: watch::Sender<bool>,
+    recalled: AtomicBool,
     heard_at: AtomicU64,
 }
 
@@ -22,7 +23,8 @@ impl Default for Current {
         Current {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             published: watch::Sender::new(0),
-            ready: AtomicBool::new(false),
+            whole: watch::Sender::new(false),
+            recalled: AtomicBool::new(false),
             heard_at: AtomicU64::new(0),
         }
     }
@@ -55,14 +57,24 @@ impl Current {
         self.published.send_modify(|count| *count += 1);
     }
 
-    /// Says that what is published is whole: the edge may take traffic.
-    pub fn set_ready(&self) {
-        self.ready.store(true, Ordering::Release);
+    /// Says that what is published is whole.
+    pub fn set_whole(&self) {
+        self.whole.send_replace(true);
+    }
+
+    /// Whether what is published is whole, now and later.
+    pub fn whole(&self) -> watch::Receiver<bool> {
+        self.whole.subscribe()
+    }
+
+    /// Says that this edge knows what the others know of sessions, as far as they could be asked.
+    pub fn set_recalled(&self) {
+        self.recalled.store(true, Ordering::Release);
     }
 
     /// Whether the edge may take traffic.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        *self.whole.borrow() && self.recalled.load(Ordering::Acquire)
     }
 
     /// Notes that a control plane spoke, in seconds since the Unix epoch. Never moves back.
@@ -101,6 +113,10 @@ mod tests {
         let current = Current::new();
         let mut moved = current.subscribe();
         assert!(!current.is_ready());
+        current.set_whole();
+        assert!(!current.is_ready());
+        current.set_recalled();
+        assert!(current.is_ready());
         current.publish(Arc::new(Snapshot { revision: 7, ..Snapshot::default() }));
         assert_eq!(current.load().revision, 7);
         assert!(moved.has_changed().unwrap());

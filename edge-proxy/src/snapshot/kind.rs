@@ -1,34 +1,37 @@
-//! The eight types of resource on the stream, in the order in which additions are made.
+//! The nine types of resource on the stream, in the order in which additions are made.
 
-/// A type of resource of package `trunkline.edge.v1`.
+/// A type of resource of package `trunkline.edge.v1`. The numbers are those of the copy on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// What is presented to an upstream.
-    Secret,
+    Secret = 0,
     /// What bearers and handles are believed by.
-    TrustBundle,
+    TrustBundle = 1,
+    /// Another edge, as edges reach each other.
+    EdgePeer = 8,
     /// Where calls go.
-    Upstream,
+    Upstream = 2,
     /// A tool of an upstream.
-    Tool,
+    Tool = 3,
     /// A resource or a template of an upstream.
-    Resource,
+    Resource = 4,
     /// A prompt of an upstream.
-    Prompt,
+    Prompt = 5,
     /// What a bearer may do.
-    Token,
+    Token = 6,
     /// A virtual server.
-    Server,
+    Server = 7,
 }
 
 const TYPE_PREFIX: &str = "type.googleapis.com/trunkline.edge.v1.";
 
 impl Kind {
     /// All of them, in the order in which additions are made.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Secret,
         Kind::TrustBundle,
+        Kind::EdgePeer,
         Kind::Upstream,
         Kind::Tool,
         Kind::Resource,
@@ -42,6 +45,7 @@ impl Kind {
         match self {
             Kind::Secret => "Secret",
             Kind::TrustBundle => "TrustBundle",
+            Kind::EdgePeer => "EdgePeer",
             Kind::Upstream => "Upstream",
             Kind::Tool => "Tool",
             Kind::Resource => "Resource",
@@ -64,7 +68,7 @@ impl Kind {
 
     /// The type with this number in the file on disk.
     pub fn from_number(number: u8) -> Option<Kind> {
-        Kind::ALL.get(usize::from(number)).copied()
+        Kind::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 }
 
@@ -80,6 +84,6 @@ mod tests {
         }
         assert_eq!(Kind::from_type_url("type.googleapis.com/trunkline.edge.v1.Policy"), None);
         assert_eq!(Kind::from_type_url("Tool"), None);
-        assert_eq!(Kind::from_number(8), None);
+        assert_eq!(Kind::from_number(9), None);
     }
 }

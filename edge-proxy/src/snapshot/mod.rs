@@ -11,6 +11,7 @@ mod fingerprint;
 pub mod glob;
 mod kind;
 mod pages;
+mod peer;
 mod scope;
 mod server;
 mod trust;
@@ -24,6 +25,7 @@ pub use current::Current;
 use fingerprint::Fingerprint;
 pub use kind::Kind;
 pub use pages::{Budget, List, Lists, PageLimits, Pages};
+pub use peer::{EdgePeer, EdgePeers, Sha256};
 pub use scope::{Permissions, Scope, Token};
 pub use server::{Entry, Server, Servers, Table, ToolFacts};
 pub use trust::{SealingKey, Trust, VerificationKey};
@@ -43,4 +45,6 @@ pub struct Snapshot {
     pub upstreams: HashMap<Box<str>, Arc<Upstream>>,
     /// What bearers and handles are believed by.
     pub trust: Arc<Trust>,
+    /// The edges of the fleet, this one included, as they reach each other.
+    pub peers: Arc<EdgePeers>,
 }

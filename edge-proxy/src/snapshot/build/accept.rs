@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use prost::Message;
 use trunkline::edge::v1 as wire;
 
-use super::{Kind, definition, trust, upstreams};
+use super::{Kind, definition, peers, trust, upstreams};
 
 /// Why a resource cannot be used. The texts never quote a value that may be secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -43,6 +43,11 @@ pub(super) fn check(kind: Kind, name: &str, body: &[u8]) -> Result<(), Unusable>
             let bundle = decode(name, body, |m: &wire::TrustBundle| &m.name)?;
             pattern(name, "default", &["default"])?;
             trust::convert(&bundle).map(drop)
+        }
+        Kind::EdgePeer => {
+            let peer = decode(name, body, |m: &wire::EdgePeer| &m.name)?;
+            pattern(name, "peers/{edge}", &["peers", ""])?;
+            peers::convert(&peer).map(drop)
         }
         Kind::Upstream => {
             let upstream = decode(name, body, |m: &wire::Upstream| &m.name)?;

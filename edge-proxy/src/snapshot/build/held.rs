@@ -37,7 +37,7 @@ impl std::fmt::Debug for Held {
 
 #[derive(Debug, Default)]
 pub(super) struct HeldResources {
-    accepted: [BTreeMap<Box<str>, Held>; 8],
+    accepted: [BTreeMap<Box<str>, Held>; Kind::ALL.len()],
     refused: BTreeMap<(Kind, String), String>,
 }
 

@@ -8,6 +8,7 @@
 mod accept;
 mod definition;
 mod held;
+mod peers;
 mod scopes;
 mod servers;
 mod trust;
@@ -21,7 +22,7 @@ use prost::Message;
 use trunkline::edge::v1 as wire;
 
 use super::Fingerprint;
-use super::{Budget, Kind, PageLimits, Servers, Snapshot, Trust};
+use super::{Budget, EdgePeers, Kind, PageLimits, Servers, Snapshot, Trust};
 pub use accept::Unusable;
 pub use held::{Held, Offer};
 
@@ -68,6 +69,7 @@ pub struct Builder {
     servers: ServerCache,
     scopes: ScopeCache,
     trust: Arc<Trust>,
+    peers: Arc<EdgePeers>,
 }
 
 /// What changed since the last snapshot, in the grain in which things are built anew.
@@ -80,6 +82,7 @@ struct Changed {
     servers: HashSet<Box<str>>,
     tokens: HashSet<Box<str>>,
     trust: bool,
+    peers: bool,
 }
 
 const MAX_GAPS: usize = 100;
@@ -94,6 +97,7 @@ impl Builder {
             servers: ServerCache::default(),
             scopes: ScopeCache::new(limits, budget),
             trust: Arc::default(),
+            peers: Arc::default(),
         }
     }
 
@@ -146,6 +150,9 @@ impl Builder {
         if changed.trust {
             self.trust = trust::of(&self.held);
         }
+        if changed.peers {
+            self.peers = peers::of(&self.held);
+        }
         gaps.extend(self.servers.gaps().take(MAX_GAPS.saturating_sub(gaps.len())).cloned());
         gaps.truncate(MAX_GAPS);
         let snapshot = Snapshot {
@@ -154,6 +161,7 @@ impl Builder {
             tokens: self.scopes.tokens(),
             upstreams: self.upstreams.by_id(),
             trust: Arc::clone(&self.trust),
+            peers: Arc::clone(&self.peers),
         };
         Compiled { snapshot: Arc::new(snapshot), gaps }
     }
@@ -176,6 +184,7 @@ impl Changed {
                 self.tokens.insert(name.into());
             }
             Kind::TrustBundle => self.trust = true,
+            Kind::EdgePeer => self.peers = true,
         }
     }
 }
@@ -194,6 +203,7 @@ fn upstream_of(target: &str) -> &str {
 pub struct Resources {
     pub secrets: Vec<wire::Secret>,
     pub trust_bundles: Vec<wire::TrustBundle>,
+    pub edge_peers: Vec<wire::EdgePeer>,
     pub upstreams: Vec<wire::Upstream>,
     pub tools: Vec<wire::Tool>,
     pub resources: Vec<wire::Resource>,
@@ -219,6 +229,7 @@ impl Resources {
         let mut add = |kind, name: &str, body: Vec<u8>| offers.push(Offer::new(kind, name, body.into()));
         self.secrets.iter().for_each(|m| add(Kind::Secret, &m.name, m.encode_to_vec()));
         self.trust_bundles.iter().for_each(|m| add(Kind::TrustBundle, &m.name, m.encode_to_vec()));
+        self.edge_peers.iter().for_each(|m| add(Kind::EdgePeer, &m.name, m.encode_to_vec()));
         self.upstreams.iter().for_each(|m| add(Kind::Upstream, &m.name, m.encode_to_vec()));
         self.tools.iter().for_each(|m| add(Kind::Tool, &m.name, m.encode_to_vec()));
         self.resources.iter().for_each(|m| add(Kind::Resource, &m.name, m.encode_to_vec()));

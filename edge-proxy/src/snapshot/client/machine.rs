@@ -90,6 +90,11 @@ impl Machine {
         self.revision
     }
 
+    /// Says where other edges reach this one, with the next stream.
+    pub fn reached_at(&mut self, peer_address: String) {
+        self.edge.peer_address = peer_address;
+    }
+
     /// What is held, compiled, before anything was heard: a start from the copy on disk.
     pub fn start_from_held(&mut self) -> Compiled {
         self.ready = true;

@@ -13,6 +13,7 @@ use trunkline::discovery::v1::{StreamResourcesRequest, StreamResourcesResponse};
 
 use super::backoff::Backoff;
 use super::{Action, Event, Machine};
+use crate::advertise::Advertised;
 use crate::clock;
 use crate::enroll::{Bearer, EnrollError, Enrollment};
 use crate::observe::Metrics;
@@ -55,6 +56,7 @@ pub struct Client {
     machine: Machine,
     targets: Vec<Endpoint>,
     enrollment: Arc<Enrollment>,
+    advertised: Advertised,
     told: Publication,
 }
 
@@ -87,14 +89,15 @@ fn innermost(error: &tonic::transport::Error) -> &dyn std::error::Error {
 }
 
 impl Client {
-    /// A client that tries `targets` in turn.
+    /// A client that tries `targets` in turn, and says that other edges reach this one where it is `advertised`.
     pub fn new(
         machine: Machine,
         targets: Vec<Endpoint>,
         enrollment: Arc<Enrollment>,
+        advertised: Advertised,
         told: Publication,
     ) -> Client {
-        Client { machine, targets, enrollment, told }
+        Client { machine, targets, enrollment, advertised, told }
     }
 
     /// Keeps a stream open to one of the control planes, for ever.
@@ -141,6 +144,7 @@ impl Client {
     async fn try_stream(&mut self, target: &Endpoint, healthy: &mut bool) -> Result<Never, Ended> {
         let channel = timeout(PATIENCE, target.connect()).await.map_err(|_| Ended::Slow)??;
         let bearer = timeout(PATIENCE, self.enrollment.bearer(&channel)).await.map_err(|_| Ended::Slow)??;
+        self.machine.reached_at(self.advertised.to(target.uri()).await);
         let (out, outgoing) = mpsc::channel(64);
         for action in self.machine.on(Event::Connected) {
             self.act(action, &out).await?;
@@ -231,7 +235,7 @@ impl Client {
                 self.told.heard(send_time);
                 self.told.count_refused(&self.machine);
             }
-            Action::Ready => self.told.current.set_ready(),
+            Action::Ready => self.told.current.set_whole(),
             Action::Refused(refusal) => tracing::warn!(
                 kind = refusal.kind.as_str(),
                 name = refusal.name,

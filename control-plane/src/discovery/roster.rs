@@ -1,0 +1,127 @@
+//! Which edges other edges may reach, as the table of edges has it, whichever replica they are connected to.
+//!
+//! It must not know the stream. An edge that left stays for a moment, so that one that only reconnects is not
+//! forgotten by the others, and one that was deleted goes at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use trunkline::edge::v1::EdgePeer;
+
+use crate::clock;
+use crate::snapshot::world::{Item, Items};
+use crate::store::edges::{Edges, PeerRow};
+
+/// Between two looks at the table: other replicas say nothing of their edges but there.
+const LOOK: Duration = Duration::from_secs(1);
+/// Edges that come within this time are told of together.
+const GATHER: Duration = Duration::from_millis(100);
+/// How long after its last sign of life an edge is still told of.
+const GRACE: Duration = Duration::from_secs(60);
+/// After a start, edges that were there so long ago have the time of `GRACE` to come back: they may have lost
+/// every control plane, and must not lose each other.
+const ABSENCE: Duration = Duration::from_secs(86_400);
+
+/// The roster of one replica.
+#[derive(Debug)]
+pub struct Roster {
+    edges: Edges,
+    started_us: i64,
+    peers: watch::Sender<Arc<Items>>,
+}
+
+impl Roster {
+    /// The roster as the table has it now.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn start(edges: Edges) -> sqlx::Result<Self> {
+        let roster = Self { edges, started_us: clock::now_us(), peers: watch::Sender::new(Arc::default()) };
+        roster.look().await?;
+        Ok(roster)
+    }
+
+    /// The edges, whenever they change.
+    pub fn peers(&self) -> watch::Receiver<Arc<Items>> {
+        self.peers.subscribe()
+    }
+
+    /// Follows the table for ever; `changed` says that it is worth a look.
+    pub async fn run(self, mut changed: watch::Receiver<u64>) {
+        loop {
+            if matches!(timeout(LOOK, changed.changed()).await, Ok(Ok(()))) {
+                sleep(GATHER).await;
+                changed.borrow_and_update();
+            }
+            if let Err(error) = self.look().await {
+                tracing::warn!(%error, "edges are not told of each other: the table of edges cannot be read");
+                sleep(LOOK).await;
+            }
+        }
+    }
+
+    async fn look(&self) -> sqlx::Result<()> {
+        let since = since(clock::now_us(), self.started_us);
+        let items = items(&self.edges.peers(since).await?);
+        self.peers.send_if_modified(|known| {
+            let differs = **known != items;
+            if differs {
+                *known = Arc::new(items);
+            }
+            differs
+        });
+        Ok(())
+    }
+}
+
+/// Edges that were seen since then are there.
+fn since(now_us: i64, started_us: i64) -> i64 {
+    let grace = clock::duration_us(GRACE);
+    if now_us - started_us < grace { started_us - clock::duration_us(ABSENCE) } else { now_us - grace }
+}
+
+fn items(rows: &[PeerRow]) -> Items {
+    let item = |row: &PeerRow| {
+        let name = format!("peers/{}", row.id);
+        let peer = EdgePeer {
+            name: name.clone(),
+            address: row.address.clone(),
+            certificate_sha256: bytes(&row.certificate),
+        };
+        (name.into(), Arc::new(Item::new(peer.encode_to_vec())))
+    };
+    rows.iter().map(item).collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks(2);
+    digits.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_stays_for_a_minute_and_longer_after_a_start() {
+        let second = 1_000_000;
+        assert_eq!(since(1_000 * second, 100 * second), 940 * second);
+        assert!(since(1_000 * second, 990 * second) < 0);
+    }
+
+    #[test]
+    fn a_sign_of_life_changes_nothing() {
+        let row = |seen_us| PeerRow {
+            id: "e".to_owned(),
+            address: "a:1".to_owned(),
+            certificate: "07".repeat(32),
+            seen_us,
+        };
+        assert_eq!(items(&[row(1)]), items(&[row(2)]));
+        assert_eq!(bytes(&row(1).certificate), [7; 32]);
+        assert_eq!(items(&[row(1)]).keys().map(|name| &**name).collect::<Vec<_>>(), ["peers/e"]);
+    }
+}

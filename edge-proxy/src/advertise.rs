@@ -1,0 +1,80 @@
+//! Where other edges are told to reach this one.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::{UdpSocket, lookup_host};
+use tonic::transport::Uri;
+
+/// Where other edges reach this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Advertised {
+    /// Nowhere: it takes no calls of other edges.
+    Nowhere,
+    /// Here: `host:port`.
+    At(String),
+    /// At the address that this machine has towards a control plane, on this port.
+    Towards(u16),
+}
+
+impl Advertised {
+    /// What was configured, else the address listened on, where that is one that others can use.
+    pub fn new(configured: Option<&str>, listening: Option<SocketAddr>) -> Self {
+        match (configured, listening) {
+            (_, None) => Self::Nowhere,
+            (Some(address), Some(_)) => Self::At(address.to_owned()),
+            (None, Some(listening)) if listening.ip().is_unspecified() => Self::Towards(listening.port()),
+            (None, Some(listening)) => Self::At(listening.to_string()),
+        }
+    }
+
+    /// What a control plane is told; empty: nowhere.
+    pub async fn to(&self, control_plane: &Uri) -> String {
+        match self {
+            Self::Nowhere => String::new(),
+            Self::At(address) => address.clone(),
+            Self::Towards(port) => match towards(control_plane).await {
+                Ok(ip) => SocketAddr::new(ip, *port).to_string(),
+                Err(error) => {
+                    tracing::warn!(%error, "other edges cannot be told where this one is; --peer-advertise can say it");
+                    String::new()
+                }
+            },
+        }
+    }
+}
+
+/// The address that this machine would send from. Nothing is sent.
+async fn towards(control_plane: &Uri) -> io::Result<IpAddr> {
+    let host = control_plane.host().unwrap_or_default().trim_matches(['[', ']']);
+    // The port has no part in choosing a route.
+    let port = control_plane.port_u16().unwrap_or(443);
+    let there = lookup_host((host, port)).await?.next();
+    let there = there.ok_or_else(|| io::Error::other(format!("{host} has no address")))?;
+    let any: IpAddr =
+        if there.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(there).await?;
+    Ok(socket.local_addr()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_edge_says_what_others_can_use() {
+        let plane = Uri::from_static("http://127.0.0.1:4445");
+        let any: SocketAddr = "0.0.0.0:4447".parse().unwrap();
+        let one: SocketAddr = "10.1.2.3:4447".parse().unwrap();
+        for (configured, listening, expected) in [
+            (None, None, ""),
+            (Some("e1.example:4447"), None, ""),
+            (Some("e1.example:4447"), Some(any), "e1.example:4447"),
+            (None, Some(one), "10.1.2.3:4447"),
+            (None, Some(any), "127.0.0.1:4447"),
+        ] {
+            assert_eq!(Advertised::new(configured, listening).to(&plane).await, expected);
+        }
+    }
+}

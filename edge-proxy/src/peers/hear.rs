@@ -1,0 +1,69 @@
+//! Does here what another edge was told about a session. It must not know who told it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use trunkline::edge::v1::SessionEvent;
+use trunkline::edge::v1::session_event::Event;
+use trunkline::edge::v1::{CallCancelled, LogLevelSet, ResourceSubscribed, SessionEnded};
+
+use crate::clock;
+use crate::session::{Conversation, Jti};
+use crate::upstream::Order;
+use crate::worker::Shared;
+
+/// Puts an event in force at this edge.
+pub(super) fn hear(shared: &Shared, event: SessionEvent) {
+    let Some(event) = event.event else { return };
+    let heard = match event {
+        Event::Ended(event) => ended(shared, &event),
+        Event::Subscribed(event) => subscribed(shared, &event),
+        Event::Unsubscribed(event) => {
+            jti(&event.session).map(|jti| shared.subscriptions.remove(&jti, &event.uri))
+        }
+        Event::Cancelled(event) => cancelled(shared, event),
+        Event::LevelSet(event) => level_set(shared, event),
+    };
+    if heard.is_none() {
+        tracing::warn!("another edge told what cannot be read");
+    }
+}
+
+fn jti(session: &[u8]) -> Option<Jti> {
+    session.try_into().ok()
+}
+
+fn ended(shared: &Shared, event: &SessionEnded) -> Option<()> {
+    shared.end(jti(&event.session)?, u64::try_from(event.expire_unix).ok()?);
+    Some(())
+}
+
+fn subscribed(shared: &Shared, event: &ResourceSubscribed) -> Option<()> {
+    let (jti, expires) = (jti(&event.session)?, u64::try_from(event.expire_unix).ok()?);
+    // Told late, of a session that has ended meanwhile.
+    if !shared.terminated.contains(&jti) && !shared.subscriptions.add(&jti, expires, &event.uri, clock::now())
+    {
+        tracing::warn!("a subscription that another edge took finds no room here");
+    }
+    Some(())
+}
+
+fn cancelled(shared: &Shared, event: CallCancelled) -> Option<()> {
+    let (jti, notification) = (jti(&event.session)?, Bytes::from(event.notification));
+    let at = usize::try_from(event.id_start).ok()?..usize::try_from(event.id_end).ok()?;
+    notification.get(at.clone())?;
+    shared.order(&Order::Cancel { jti, id: notification.slice(at.clone()), notification, at });
+    Some(())
+}
+
+fn level_set(shared: &Shared, event: LogLevelSet) -> Option<()> {
+    let conversation = Arc::new(Conversation::decode(&event.conversation)?);
+    let snapshot = shared.current.load();
+    let upstreams = event.upstreams.iter().filter_map(|id| snapshot.upstreams.get(id.as_str()).cloned());
+    shared.order(&Order::Level {
+        upstreams: upstreams.collect(),
+        conversation,
+        level: Bytes::from(event.level),
+    });
+    Some(())
+}

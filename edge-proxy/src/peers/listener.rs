@@ -1,0 +1,103 @@
+//! Where other edges connect: accepts those that the stream knows. It must not know what they want.
+
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use crate::observe::{Entered, Gauge};
+
+/// Connections of other edges at one time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 8_192;
+/// How long another edge may take to shake hands.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait after a failed accept: mostly there are no file descriptors left, and they come back.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection of another edge.
+pub(super) struct Accepted {
+    stream: TlsStream<TcpStream>,
+    _counted: Entered,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Accepts connections and shakes hands, until nobody takes them any more.
+///
+/// # Errors
+/// When the socket cannot be used by this runtime.
+pub(super) async fn accept(
+    listener: StdListener,
+    tls: TlsAcceptor,
+    connections: Gauge,
+    accepted: mpsc::Sender<io::Result<Accepted>>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = tokio::select! {
+            stream = listener.accept() => stream,
+            () = accepted.closed() => return Ok(()),
+        };
+        let Ok((stream, address)) = stream else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let (tls, accepted, counted) = (tls.clone(), accepted.clone(), connections.enter());
+        tokio::spawn(async move {
+            // Small messages go at once; without it they wait for the other side's acknowledgement.
+            let _ = stream.set_nodelay(true);
+            match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    let connection = Accepted { stream, _counted: counted, _place: place };
+                    // Nobody takes it when the edge is stopping.
+                    let _ = accepted.send(Ok(connection)).await;
+                }
+                Ok(Err(error)) => tracing::warn!(%address, %error, "a stranger at the edges' own port"),
+                Err(_) => tracing::debug!(%address, "no TLS in time at the edges' own port"),
+            }
+        });
+    }
+    Ok(())
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = <TlsStream<TcpStream> as Connected>::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,56 @@
+//! What happened to a session, as edges tell each other. It must not know how they do.
+
+use std::ops::Range;
+
+use trunkline::edge::v1::session_event::Event;
+use trunkline::edge::v1::{
+    CallCancelled, LogLevelSet, ResourceSubscribed, ResourceUnsubscribed, SessionEnded, SessionEvent,
+};
+
+use super::{Conversation, Jti};
+
+/// A session is over.
+pub fn ended(jti: &Jti, expires: u64) -> SessionEvent {
+    event(Event::Ended(SessionEnded { session: jti.to_vec(), expire_unix: unix(expires) }))
+}
+
+/// A session is subscribed to a resource.
+pub fn subscribed(jti: &Jti, expires: u64, uri: &str) -> SessionEvent {
+    let (session, expire_unix) = (jti.to_vec(), unix(expires));
+    event(Event::Subscribed(ResourceSubscribed { session, expire_unix, uri: uri.to_owned() }))
+}
+
+/// A session is no longer subscribed to a resource.
+pub fn unsubscribed(jti: &Jti, uri: &str) -> SessionEvent {
+    event(Event::Unsubscribed(ResourceUnsubscribed { session: jti.to_vec(), uri: uri.to_owned() }))
+}
+
+/// Nobody waits for the call whose raw id lies at `at` of the notification.
+pub fn cancelled(jti: &Jti, notification: &[u8], at: &Range<usize>) -> SessionEvent {
+    // Bodies are shorter than 4 GiB by far.
+    let position = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    event(Event::Cancelled(CallCancelled {
+        session: jti.to_vec(),
+        notification: notification.to_vec(),
+        id_start: position(at.start),
+        id_end: position(at.end),
+    }))
+}
+
+/// A session wants log messages of these upstreams from a level on.
+pub fn level_set<'a>(
+    conversation: &Conversation,
+    upstreams: impl Iterator<Item = &'a str>,
+    level: &[u8],
+) -> SessionEvent {
+    let (conversation, upstreams) = (conversation.encode(), upstreams.map(str::to_owned).collect());
+    event(Event::LevelSet(LogLevelSet { conversation, upstreams, level: level.to_vec() }))
+}
+
+fn event(event: Event) -> SessionEvent {
+    SessionEvent { event: Some(event) }
+}
+
+fn unix(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}

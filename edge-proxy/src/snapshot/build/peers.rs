@@ -1,0 +1,50 @@
+//! The other edges.
+
+use std::sync::Arc;
+
+use trunkline::edge::v1 as wire;
+
+use super::super::{EdgePeer, EdgePeers, Kind};
+use super::held::HeldResources;
+use super::{Unusable, decode};
+
+const PREFIX: &str = "peers/";
+
+/// The edges that are held.
+pub(super) fn of(held: &HeldResources) -> Arc<EdgePeers> {
+    let peers = held.of(Kind::EdgePeer).filter_map(|(name, held)| {
+        let id = name.strip_prefix(PREFIX)?;
+        Some((id.into(), convert(&decode(held)).ok()?))
+    });
+    Arc::new(peers.collect())
+}
+
+pub(super) fn convert(peer: &wire::EdgePeer) -> Result<EdgePeer, Unusable> {
+    let bad = |field: &'static str, problem: &str| Unusable::Field { field, problem: problem.to_owned() };
+    let address = peer.address.rsplit_once(':');
+    let address = address.filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    address.ok_or_else(|| bad("address", "is not host:port"))?;
+    let certificate = peer.certificate_sha256.as_slice().try_into();
+    let certificate = certificate.map_err(|_| bad("certificate_sha256", "is not of 32 bytes"))?;
+    Ok(EdgePeer { address: peer.address.as_str().into(), certificate })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_reached_or_known_is_refused() {
+        let peer = |address: &str, length: usize| wire::EdgePeer {
+            name: "peers/e".into(),
+            address: address.into(),
+            certificate_sha256: vec![7; length],
+        };
+        for good in ["10.0.0.1:4447", "[::1]:4447", "edge-1.example:4447"] {
+            assert_eq!(convert(&peer(good, 32)).unwrap().certificate, [7; 32], "{good}");
+        }
+        for (address, length) in [("", 32), ("host", 32), (":1", 32), ("host:99999", 32), ("host:1", 31)] {
+            assert!(convert(&peer(address, length)).is_err(), "{address} {length}");
+        }
+    }
+}

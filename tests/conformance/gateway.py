@@ -88,6 +88,7 @@ class Gateway:
     def __init__(self, programs: Path, folder: Path, edges: int):
         self.programs, self.folder, self.count = programs, folder, edges
         self.admin = Admin(str(programs), str(folder / "mcpctl.yaml"))
+        self.operations: list[str] = []
 
     async def __aenter__(self):
         self.folder.mkdir(parents=True)
@@ -96,6 +97,8 @@ class Gateway:
             join_token = (await self.admin.ctl("create", "join-token")).strip()
             for index in range(self.count):
                 await self.start_edge(stack, index, join_token)
+            for edge in self.operations:
+                await until_acquainted(edge, self.count - 1)
             self.stack = stack.pop_all()
         self.admin.save(self.file)
         return self
@@ -120,14 +123,15 @@ class Gateway:
         await eventually("the control plane answers", process, lambda: self.admin.ctl("get", "edges", "-o", "json"))
 
     async def start_edge(self, stack: AsyncExitStack, index: int, join_token: str):
-        address = free_address()
-        command = [str(self.programs / "trunkline-edge-proxy"), "--listen", address, "--ops-listen", free_address()]
-        command += ["--control-plane", self.control, "--edge-id", f"e{index}"]
+        address, operations = free_address(), free_address()
+        command = [str(self.programs / "trunkline-edge-proxy"), "--listen", address, "--ops-listen", operations]
+        command += ["--peer-listen", "127.0.0.1:0", "--control-plane", self.control, "--edge-id", f"e{index}"]
         command += ["--data-dir", str(self.folder / f"edge{index}")]
         process = Process(f"edge{index}", command, self.folder, {"TRUNKLINE_JOIN_TOKEN": join_token})
         await stack.enter_async_context(process)
         await eventually(f"edge {index} listens", process, lambda: connects(address))
         self.admin.edges.append(address)
+        self.operations.append(operations)
 
     async def expose(self, name: str, upstream: str) -> str:
         """Puts an upstream behind every edge; gives the bearer."""
@@ -135,6 +139,21 @@ class Gateway:
         for edge in self.admin.edges:
             await until_served(edge, name, bearer)
         return bearer
+
+
+async def until_acquainted(operations: str, others: int):
+    """Waits until an edge knows so many others: sessions are shared from then on."""
+    wanted = f"trunkline_edge_peer_known {others}"
+    for _ in range(200):
+        if wanted in (await asyncio.to_thread(metrics, operations)).splitlines():
+            return
+        await asyncio.sleep(0.05)
+    raise Failed(f"the edge at {operations} does not get to know {others} others")
+
+
+def metrics(operations: str) -> str:
+    with urllib.request.urlopen(f"http://{operations}/metrics", timeout=5) as answer:
+        return answer.read().decode()
 
 
 async def until_served(edge: str, server: str, bearer: str):

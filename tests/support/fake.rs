@@ -28,7 +28,7 @@ pub(crate) enum Step {
     Close,
 }
 
-type Script = dyn Fn(&str, &Received) -> Vec<Step> + Send + Sync;
+type Script = dyn Fn(&Received) -> Option<Vec<Step>> + Send + Sync;
 
 /// Listens until dropped.
 pub(crate) struct Fake {
@@ -42,6 +42,19 @@ impl Fake {
     pub(crate) async fn start(
         tools: &str,
         script: impl Fn(&str, &Received) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::scripted(tools, move |request| {
+            let message: serde_json::Value = serde_json::from_str(&request.body).unwrap_or_default();
+            let name = message["params"]["name"].as_str().unwrap_or_default();
+            (message["method"] == "tools/call").then(|| script(name, request))
+        })
+        .await
+    }
+
+    /// Serves `tools`; whatever `script` has an answer for is answered so.
+    pub(crate) async fn scripted(
+        tools: &str,
+        script: impl Fn(&Received) -> Option<Vec<Step>> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -84,7 +97,7 @@ async fn serve(
     loop {
         let request = read_request(&mut stream, &mut buffer).await?;
         log.lock().unwrap().push(request.clone());
-        for step in answer(&request, tools, script) {
+        for step in script(&request).unwrap_or_else(|| answer(&request, tools)) {
             match step {
                 Step::Write(bytes) => stream.write_all(&bytes).await.ok()?,
                 Step::Flood(bytes) => loop {
@@ -122,7 +135,7 @@ pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn answer(request: &Received, tools: &str, script: &Script) -> Vec<Step> {
+fn answer(request: &Received, tools: &str) -> Vec<Step> {
     if !request.head.starts_with("POST") {
         return vec![write("HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")];
     }
@@ -131,7 +144,6 @@ fn answer(request: &Received, tools: &str, script: &Script) -> Vec<Step> {
     let capabilities = r#"{"tools":{"listChanged":false}}"#;
     let info = r#"{"name":"fake","version":"1"}"#;
     let result = match message["method"].as_str().unwrap_or_default() {
-        "tools/call" => return script(message["params"]["name"].as_str().unwrap_or_default(), request),
         "server/discover" => format!(
             r#"{{"resultType":"complete","supportedVersions":["{}"],"capabilities":{capabilities},"ttlMs":0,"cacheScope":"public","_meta":{{"io.modelcontextprotocol/serverInfo":{info}}}}}"#,
             super::wire::MODERN

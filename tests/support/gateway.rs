@@ -37,6 +37,8 @@ struct Edge {
     operations: String,
     join_token: String,
     options: Vec<String>,
+    /// Where other edges connect.
+    peers: String,
 }
 
 impl Gateway {
@@ -61,6 +63,7 @@ impl Gateway {
                 operations: format!("127.0.0.1:{}", free_port()),
                 join_token: join_token.clone(),
                 options: options.iter().map(|o| (*o).to_owned()).collect(),
+                peers: format!("127.0.0.1:{}", free_port()),
             });
             gateway.start_edge(index).await;
         }
@@ -150,6 +153,7 @@ impl Gateway {
         command.args(["--listen", &edge.address, "--ops-listen", &edge.operations]);
         command
             .args(["--control-plane", &control, "--edge-id", &format!("e{index}")])
+            .args(["--peer-listen", &edge.peers])
             .arg("--data-dir")
             .arg(data);
         command.args(&edge.options).env("TRUNKLINE_JOIN_TOKEN", &edge.join_token);
@@ -177,6 +181,27 @@ impl Gateway {
         })
         .await;
         self.admin.settled().await;
+        self.all_acquainted().await;
+    }
+
+    /// Waits until every edge that runs is ready and knows all others.
+    pub(crate) async fn all_acquainted(&self) {
+        let others = self.edges.len().saturating_sub(1);
+        let wanted = format!("trunkline_edge_peer_known {others}");
+        for edge in self.edges.iter().filter(|edge| edge.process.is_some()) {
+            let (ready, metrics) =
+                (format!("http://{}/readyz", edge.operations), format!("http://{}/metrics", edge.operations));
+            eventually("the edges know each other", PATIENCE, || async {
+                let get = async |url: &str| {
+                    let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
+                    answer.map_err(|e| e.to_string())?.text().await.map_err(|e| e.to_string())
+                };
+                get(&ready).await?;
+                let numbers = get(&metrics).await?;
+                if numbers.lines().any(|line| line == wanted) { Ok(()) } else { Err(numbers) }
+            })
+            .await;
+        }
     }
 
     /// The file that points `mcpctl` at this gateway.

@@ -78,6 +78,14 @@ impl Client {
         if answer.status == 202 { Ok(client) } else { Err(format!("initialized: {answer:?}")) }
     }
 
+    /// Opens the stream of this session.
+    pub(crate) async fn listen(&self) -> reqwest::Response {
+        let request = self.http.get(&self.url).header("accept", "text/event-stream");
+        let request = request.header("authorization", format!("Bearer {}", self.bearer));
+        let session = self.session.as_deref().unwrap_or_default();
+        request.header("mcp-session-id", session).send().await.unwrap()
+    }
+
     pub(crate) fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }

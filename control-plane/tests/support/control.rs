@@ -25,8 +25,19 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) async fn start() -> Self {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Another control plane on the same database.
+    pub(crate) async fn replica(&self) -> Self {
+        // Its folder is that of the first, whose files stay while the first does.
         let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(self.folder.path().join("data"), folder.path().join("data")).unwrap();
+        Self::start_in(folder).await
+    }
+
+    async fn start_in(folder: TempDir) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = Config::local(&folder.path().join("data"), address);

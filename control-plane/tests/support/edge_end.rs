@@ -36,11 +36,22 @@ impl EdgeEnd {
         credential: &str,
         held: Held,
     ) -> Result<Self, Status> {
+        let edge = Edge { id: id.to_owned(), ..Default::default() };
+        Self::connect_as(channel, edge, credential, held).await
+    }
+
+    /// Connects as this edge, saying that it holds `held`.
+    pub(crate) async fn connect_as(
+        channel: &Channel,
+        edge: Edge,
+        credential: &str,
+        held: Held,
+    ) -> Result<Self, Status> {
         let (out, requests) = mpsc::channel(32);
         for (position, kind) in Type::ALL.into_iter().enumerate() {
             let of_kind = held.iter().filter(|((of, _), _)| *of == kind);
             let request = StreamResourcesRequest {
-                edge: (position == 0).then(|| Edge { id: id.to_owned(), ..Default::default() }),
+                edge: (position == 0).then(|| edge.clone()),
                 type_url: kind.url().to_owned(),
                 subscribe: vec!["*".to_owned()],
                 initial_versions: of_kind

@@ -114,17 +114,19 @@ impl Resources {
         loop {
             let (subscribed, notices) = (&mut self.subscribed, &mut self.notices);
             let changed = async {
-                // The sender is gone when the session has ended, of which the stream is told otherwise.
-                let changed = match subscribed {
+                match subscribed {
                     Some(uris) => uris.changed().await.is_ok(),
-                    None => false,
-                };
-                if !changed {
-                    std::future::pending::<()>().await;
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = changed => return News::Subscribed,
+                changed = changed => {
+                    if !changed {
+                        // The session has ended, which whoever looks now sees.
+                        self.subscribed = None;
+                    }
+                    return News::Subscribed;
+                }
                 Some(notice) = notices.recv() => {
                     if let Notice::Updated(uri) = notice {
                         return News::Updated(uri);

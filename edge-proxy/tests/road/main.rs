@@ -4,6 +4,7 @@
 mod calls;
 mod door;
 mod eras;
+mod fleet;
 mod hostile;
 mod legacy;
 mod lists;

@@ -8,7 +8,7 @@ use trunkline_edge_proxy::config::limits::Limits;
 use crate::support::{Edge, META, Recorded, Reply, Upstream, json, modern};
 
 /// Reads a stream until it holds `needle`.
-async fn until(response: &mut reqwest::Response, needle: &str) -> String {
+pub(crate) async fn until(response: &mut reqwest::Response, needle: &str) -> String {
     let mut seen = String::new();
     let read = async {
         while !seen.contains(needle) {

@@ -25,6 +25,7 @@ pub(crate) struct Edge {
     pub(crate) world: World,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) held: Arc<Held>,
+    pub(crate) shared: Arc<Shared>,
     drain: watch::Sender<bool>,
     pub(super) client: reqwest::Client,
 }
@@ -67,8 +68,18 @@ impl Edge {
     }
 
     pub(crate) fn named(url: &str, limits: Limits, doors: &Doors) -> Self {
+        Self::among(url, limits, doors, Keys::new(), |_, _| Peers::new(Arc::new(Held::new("edge"))))
+    }
+
+    /// An edge whose others are what `peers` makes of its snapshot and its numbers.
+    pub(crate) fn among(
+        url: &str,
+        limits: Limits,
+        doors: &Doors,
+        keys: Keys,
+        peers: impl FnOnce(&Arc<Current>, &Arc<Metrics>) -> Peers,
+    ) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let keys = Keys::new();
         let world = World::new(&keys, url);
         let current = Arc::new(Current::new());
         current.publish(world.compile());
@@ -76,8 +87,8 @@ impl Edge {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let held = Arc::new(Held::new("edge"));
-        let peers = Peers::new(Arc::clone(&held));
+        let peers = peers(&current, &metrics);
+        let held = Arc::clone(peers.held());
         let shared =
             Shared::new(Arc::clone(&current), limits, doors, address, Arc::clone(&metrics), peers).unwrap();
         let shared = Arc::new(shared);
@@ -92,7 +103,7 @@ impl Edge {
                 runtime.block_on(listener::serve(listener, shared, usage, draining)).unwrap();
             });
         }
-        Self { address, current, keys, world, metrics, held, drain, client: client() }
+        Self { address, current, keys, world, metrics, held, shared, drain, client: client() }
     }
 
     pub(crate) fn drain(&self) {

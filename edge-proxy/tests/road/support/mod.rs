@@ -1,12 +1,14 @@
 //! An edge in this process, upstreams that record, and clients that say exactly what they are told to.
 
 mod edge;
+mod fleet;
 mod sse;
 mod upstream;
 mod websocket;
 mod world;
 
 pub(crate) use edge::{Edge, Reply};
+pub(crate) use fleet::Fleet;
 pub(crate) use sse::Sse;
 pub(crate) use upstream::{Recorded, Upstream, events, json, late, never, status};
 pub(crate) use websocket::Socket;

@@ -9,6 +9,7 @@ use trunkline::edge::v1 as wire;
 use trunkline_edge_proxy::snapshot::Snapshot;
 use trunkline_edge_proxy::snapshot::build::{Resources, compile};
 
+#[derive(Clone)]
 pub(crate) struct Keys {
     signing: EncodingKey,
     jwk: String,

@@ -1,0 +1,256 @@
+//! Several edges as one: what only one holds is found from all, and what one is told all know.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use trunkline_edge_proxy::held::{Delivery, Place, Undelivered};
+use trunkline_edge_proxy::observe::PeerDelivery;
+
+use crate::streams::{telling, until};
+use crate::support::{Fleet, Recorded, Reply, Upstream, json};
+
+const NOWHERE: &str = "http://127.0.0.1:9/mcp";
+const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
+const DONE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+
+fn delivery(message: &'static str) -> Delivery {
+    Delivery { message: Bytes::from_static(message.as_bytes()), answers: None }
+}
+
+fn ok(request: &Recorded) -> axum::response::Response {
+    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))
+}
+
+#[tokio::test]
+async fn what_one_edge_holds_is_reached_from_another() {
+    let fleet = Fleet::start(NOWHERE, 2).await;
+    let (there, here) = (&fleet.edges[0].shared, &fleet.edges[1].shared);
+    let mut holding = there.peers.held().hold().unwrap();
+    let place = holding.place();
+    let (sender, mut answers) = mpsc::channel(4);
+    let asked = Delivery { message: Bytes::from_static(b"?"), answers: Some(sender) };
+    here.peers.deliver(&place, asked).await.unwrap();
+    let Delivery { message, answers: back } = holding.next().await;
+    assert_eq!(message, "?");
+    let back = back.unwrap();
+    for part in ["one", "two"] {
+        back.send(Bytes::from_static(part.as_bytes())).await.unwrap();
+        assert_eq!(answers.recv().await.unwrap(), part);
+    }
+    drop(back);
+    assert_eq!(answers.recv().await, None, "the end is that the sender is dropped");
+
+    drop(holding);
+    assert_eq!(here.peers.deliver(&place, delivery("late")).await, Err(Undelivered::Gone));
+    let nobody = Place { edge: "e9".into(), number: place.number };
+    assert_eq!(here.peers.deliver(&nobody, delivery("lost")).await, Err(Undelivered::Gone));
+    assert_eq!(here.metrics.peer_deliveries(PeerDelivery::Delivered).get(), 1);
+    assert_eq!(here.metrics.peer_deliveries(PeerDelivery::Gone).get(), 2);
+}
+
+#[tokio::test]
+async fn a_holder_hears_that_nobody_wants_its_answers_any_more() {
+    let fleet = Fleet::start(NOWHERE, 2).await;
+    let mut holding = fleet.edges[0].shared.peers.held().hold().unwrap();
+    let (sender, answers) = mpsc::channel(1);
+    let asked = Delivery { message: Bytes::new(), answers: Some(sender) };
+    fleet.edges[1].shared.peers.deliver(&holding.place(), asked).await.unwrap();
+    let back = holding.next().await.answers.unwrap();
+    drop(answers);
+    tokio::time::timeout(Duration::from_secs(5), back.closed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn large_deliveries_arrive_whole() {
+    let fleet = Fleet::start(NOWHERE, 2).await;
+    let mut holding = fleet.edges[0].shared.peers.held().hold().unwrap();
+    let large = Bytes::from(vec![b'x'; 20 << 20]);
+    let sent = Delivery { message: large.clone(), answers: None };
+    fleet.edges[1].shared.peers.deliver(&holding.place(), sent).await.unwrap();
+    assert!(holding.next().await.message == large);
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_on_one_edge_is_over_on_all() {
+    let fleet = Fleet::start(NOWHERE, 3).await;
+    let session = fleet.edges[0].session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    for edge in &fleet.edges {
+        assert_eq!(edge.post(&headers, LIST).await.status, 200);
+    }
+    let mut stream = fleet.edges[2].request("GET", &headers, "").send().await.unwrap();
+    until(&mut stream, "\n\n").await;
+    assert_eq!(Reply::of(fleet.edges[1].request("DELETE", &headers, "")).await.status, 200);
+    for edge in &fleet.edges {
+        assert_eq!(edge.post(&headers, LIST).await.status, 404);
+    }
+    let rest = tokio::time::timeout(Duration::from_secs(5), stream.chunk()).await;
+    assert_eq!(rest.unwrap().unwrap(), None, "its stream ends with it");
+}
+
+#[tokio::test]
+async fn an_edge_that_comes_later_knows_what_was_before() {
+    let mut fleet = Fleet::changed(NOWHERE, 2, tells).await;
+    let (ended, alive) =
+        (fleet.edges[0].session("2025-11-25", "{}").await, fleet.edges[0].session("2025-11-25", "{}").await);
+    let subscribe =
+        r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"u+file:///r"}}"#;
+    assert_eq!(fleet.edges[0].post(&[("mcp-session-id", &alive)], subscribe).await.body, DONE);
+    let end = fleet.edges[1].request("DELETE", &[("mcp-session-id", ended.as_str())], "");
+    assert_eq!(Reply::of(end).await.status, 200);
+    let late = fleet.stranger("e2");
+    fleet.edges.push(late);
+    fleet.publish().await;
+    assert_eq!(fleet.edges[2].post(&[("mcp-session-id", &ended)], LIST).await.status, 404);
+    assert_eq!(fleet.edges[2].shared.subscriptions.all(0).len(), 1);
+}
+
+fn tells(world: &mut crate::support::World) {
+    let tells = r#"{"resources":{"subscribe":true}}"#;
+    world.resources.upstreams[0].legacy_capabilities_json = tells.into();
+    world.resources.upstreams[0].modern_capabilities_json = tells.into();
+}
+
+#[tokio::test]
+async fn a_subscription_made_on_one_edge_is_told_of_on_the_stream_at_another() {
+    let upstream = Upstream::start(telling).await;
+    let fleet = Fleet::changed(&upstream.url, 2, tells).await;
+    let session = fleet.edges[0].session("2025-06-18", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let ask = |what: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"resources/{what}","params":{{"uri":"u+file:///r"}}}}"#)
+    };
+    let updated = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":\"u+file:///r\"}}\n\n";
+
+    let mut stream = fleet.edges[1].request("GET", &headers, "").send().await.unwrap();
+    assert_eq!(until(&mut stream, "\n\n").await, ": keep-alive\n\n");
+    assert_eq!(fleet.edges[0].post(&headers, &ask("subscribe")).await.body, DONE);
+    assert_eq!(until(&mut stream, "\n\n").await, updated);
+
+    // One that opens later, elsewhere, knows as well; and what is given up is given up everywhere.
+    let mut later = fleet.edges[0].request("GET", &headers, "").send().await.unwrap();
+    until(&mut later, updated).await;
+    assert_eq!(fleet.edges[1].post(&headers, &ask("unsubscribe")).await.body, DONE);
+    for edge in &fleet.edges {
+        assert!(edge.shared.subscriptions.all(0).iter().all(|(_, _, uris)| uris.is_empty()));
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_cancelled_from_any_edge() {
+    let upstream = Upstream::start(|_| {
+        let never = futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>();
+        let body = axum::body::Body::from_stream(never);
+        axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+    })
+    .await;
+    let fleet = Fleet::start(&upstream.url, 2).await;
+    let session = fleet.edges[0].session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let call = tokio::spawn(fleet.edges[0].request("POST", &headers, CALL).send());
+    while upstream.calls("tools/call").is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let notification =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"r","requestId":1}}"#;
+    assert_eq!(fleet.edges[1].post(&headers, notification).await.status, 202);
+    let id = upstream.calls("tools/call")[0].id();
+    let told = notification.replace(":1}", &format!(":{id}}}"));
+    upstream.received(&told).await;
+    call.abort();
+}
+
+#[tokio::test]
+async fn a_level_set_on_one_edge_holds_for_calls_through_another() {
+    let upstream = Upstream::start(ok).await;
+    let fleet = Fleet::start(&upstream.url, 2).await;
+    let session = fleet.edges[0].session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let level = r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"debug"}}"#;
+    assert_eq!(fleet.edges[0].post(&headers, level).await.body, DONE);
+    fleet.edges[1].post(&headers, CALL).await;
+    upstream
+        .received(r#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"debug"}}"#)
+        .await;
+}
+
+#[tokio::test]
+async fn an_impostor_reaches_nobody_and_is_told_nothing() {
+    let mut fleet = Fleet::start(NOWHERE, 2).await;
+    let mut impostor = fleet.stranger("e9");
+    // It knows everybody, and sits where e1 is said to be; but it does not have the key of e1.
+    let mut fake = fleet.edges[1].peer();
+    fake.address = impostor.peer_address().to_string();
+    let true_peers = [fleet.edges[0].peer(), fleet.edges[1].peer()];
+    impostor.publish(&true_peers, |_| {});
+    impostor.joined(2).await;
+    let holding = fleet.edges[0].shared.peers.held().hold().unwrap();
+    let refused = impostor.shared.peers.deliver(&holding.place(), delivery("forged")).await;
+    assert_eq!(refused, Err(Undelivered::Gone));
+
+    let session = fleet.edges[0].session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    assert_eq!(Reply::of(impostor.request("DELETE", &headers, "")).await.status, 200);
+    assert_eq!(fleet.edges[0].post(&headers, LIST).await.status, 200, "nobody believes an impostor");
+
+    let peers = [fleet.edges[0].peer(), fake];
+    fleet.edges[0].publish(&peers, |_| {});
+    let at_e1 =
+        Place { edge: "e1".into(), number: impostor.shared.peers.held().hold().unwrap().place().number };
+    assert_eq!(
+        fleet.edges[0].shared.peers.deliver(&at_e1, delivery("secret")).await,
+        Err(Undelivered::Gone),
+        "nobody tells an impostor anything"
+    );
+}
+
+#[tokio::test]
+async fn an_edge_that_is_removed_is_no_longer_listened_to() {
+    let mut fleet = Fleet::start(NOWHERE, 2).await;
+    let holding = fleet.edges[0].shared.peers.held().hold().unwrap();
+    let place = holding.place();
+    fleet.edges[1].shared.peers.deliver(&place, delivery("a")).await.unwrap();
+    let left = [fleet.edges[0].peer()];
+    fleet.edges[0].publish(&left, |_| {});
+    let refused = fleet.edges[1].shared.peers.deliver(&place, delivery("b")).await;
+    assert_eq!(refused, Err(Undelivered::Gone), "its connection is older than its removal");
+}
+
+#[tokio::test]
+async fn an_edge_that_died_holds_nobody_up() {
+    let mut fleet = Fleet::start(NOWHERE, 3).await;
+    let session = fleet.edges[0].session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let dead = fleet.edges.pop().unwrap();
+    let place = dead.shared.peers.held().hold().unwrap().place();
+    drop(dead);
+    let began = Instant::now();
+    assert_eq!(fleet.edges[0].shared.peers.deliver(&place, delivery("a")).await, Err(Undelivered::Gone));
+    assert_eq!(Reply::of(fleet.edges[0].request("DELETE", &headers, "")).await.status, 200);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(fleet.edges[1].post(&headers, LIST).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_edge_that_was_cut_off_is_told_when_it_is_back() {
+    let mut fleet = Fleet::start(NOWHERE, 2).await;
+    let session = fleet.edges[0].session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    // Whoever is where e1 is said to be does not answer.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut cut_off = fleet.edges[1].peer();
+    cut_off.address = silent.local_addr().unwrap().to_string();
+    let (first, second) = (fleet.edges[0].peer(), fleet.edges[1].peer());
+    fleet.edges[0].publish(&[first.clone(), cut_off], |_| {});
+    assert_eq!(Reply::of(fleet.edges[0].request("DELETE", &headers, "")).await.status, 200);
+    assert_eq!(fleet.edges[1].post(&headers, LIST).await.status, 200, "it cannot know");
+    fleet.edges[0].publish(&[first, second], |_| {});
+    let told = async {
+        while fleet.edges[1].post(&headers, LIST).await.status != 404 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
+}

@@ -207,6 +207,7 @@ async fn set_level(
         conversation: Arc::new(Conversation::clone(conversation)),
         level: message.slice(level),
     });
+    shared.levels.set(conversation, told.clone(), scene.now);
     shared.peers.tell(told).await;
     Ok(result(id, "{}"))
 }

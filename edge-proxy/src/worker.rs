@@ -16,7 +16,7 @@ use crate::config::doors::Doors;
 use crate::config::limits::Limits;
 use crate::observe::{Entered, Metrics};
 use crate::peers::Peers;
-use crate::session::{Jti, Opened, Spent, Subscriptions, Terminated};
+use crate::session::{Jti, Levels, Opened, Spent, Subscriptions, Terminated};
 use crate::snapshot::Current;
 use crate::streams::{Open, Streams};
 use crate::transport::door::Door;
@@ -42,6 +42,8 @@ pub struct Shared {
     pub subscriptions: Subscriptions,
     /// Tickets that were used.
     pub spent: Spent,
+    /// Which log messages legacy sessions asked for.
+    pub levels: Levels,
     /// Streams that are open, by token.
     pub streams: Streams,
     /// The other edges, and what this one holds for them.
@@ -77,6 +79,7 @@ impl Shared {
             terminated: Terminated::default(),
             subscriptions: Subscriptions::default(),
             spent: Spent::default(),
+            levels: Levels::default(),
             streams: Streams::default(),
             peers,
             tls: Arc::new(tls),
@@ -100,6 +103,7 @@ impl Shared {
     pub fn end(&self, jti: Jti, expires: u64) {
         self.terminated.terminate(jti, expires, clock::now());
         self.subscriptions.end(&jti);
+        self.levels.end(&jti);
     }
 
     /// Tells every worker of this edge, each of which may hold what an order is about.

@@ -58,6 +58,12 @@ fn cancelled(shared: &Shared, event: CallCancelled) -> Option<()> {
 
 fn level_set(shared: &Shared, event: LogLevelSet) -> Option<()> {
     let conversation = Arc::new(Conversation::decode(&event.conversation)?);
+    // Told late, of a session that has ended meanwhile.
+    if shared.terminated.contains(&conversation.jti) {
+        return Some(());
+    }
+    let told = SessionEvent { event: Some(Event::LevelSet(event.clone())) };
+    shared.levels.set(&conversation, told, clock::now());
     let snapshot = shared.current.load();
     let upstreams = event.upstreams.iter().filter_map(|id| snapshot.upstreams.get(id.as_str()).cloned());
     shared.order(&Order::Level {

@@ -62,12 +62,21 @@ pub(super) async fn accept(
                     // Nobody takes it when the edge is stopping.
                     let _ = accepted.send(Ok(connection)).await;
                 }
-                Ok(Err(error)) => tracing::warn!(%address, %error, "a stranger at the edges' own port"),
+                Ok(Err(error)) if is_stranger(&error) => {
+                    tracing::warn!(%address, %error, "a stranger at the edges' own port");
+                }
+                Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS at the edges' own port"),
                 Err(_) => tracing::debug!(%address, "no TLS in time at the edges' own port"),
             }
         });
     }
     Ok(())
+}
+
+/// Whether somebody meant to come in. Others only look whether the port is open.
+fn is_stranger(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
 }
 
 impl Connected for Accepted {

@@ -59,6 +59,6 @@ pub(super) fn everything(shared: &Arc<Shared>) -> impl Iterator<Item = Vec<Sessi
         let of_one = uris.iter().map(|uri| event::subscribed(&jti, expires, uri));
         of_one.collect::<Vec<_>>()
     });
-    let mut events = ended.chain(subscribed).peekable();
+    let mut events = ended.chain(subscribed).chain(shared.levels.all(now)).peekable();
     std::iter::from_fn(move || events.peek().is_some().then(|| events.by_ref().take(IN_ONE).collect()))
 }

@@ -98,6 +98,8 @@ async fn an_edge_that_comes_later_knows_what_was_before() {
     let subscribe =
         r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"u+file:///r"}}"#;
     assert_eq!(fleet.edges[0].post(&[("mcp-session-id", &alive)], subscribe).await.body, DONE);
+    let level = r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"debug"}}"#;
+    assert_eq!(fleet.edges[1].post(&[("mcp-session-id", &alive)], level).await.body, DONE);
     let end = fleet.edges[1].request("DELETE", &[("mcp-session-id", ended.as_str())], "");
     assert_eq!(Reply::of(end).await.status, 200);
     let late = fleet.stranger("e2");
@@ -105,6 +107,7 @@ async fn an_edge_that_comes_later_knows_what_was_before() {
     fleet.publish().await;
     assert_eq!(fleet.edges[2].post(&[("mcp-session-id", &ended)], LIST).await.status, 404);
     assert_eq!(fleet.edges[2].shared.subscriptions.all(0).len(), 1);
+    assert_eq!(fleet.edges[2].shared.levels.all(0), fleet.edges[0].shared.levels.all(0));
 }
 
 fn tells(world: &mut crate::support::World) {

@@ -8,4 +8,6 @@ mod metrics;
 
 pub use exporter::{ExportError, Exporter};
 pub use logs::{LogError, start_logs};
-pub use metrics::{Calls, Counter, Ending, Entered, Gauge, Metrics, PeerDelivery, Rejection, Transport, UpstreamFault};
+pub use metrics::{
+    Calls, Counter, Ending, Entered, Gauge, Metrics, PeerDelivery, Rejection, Transport, UpstreamFault,
+};

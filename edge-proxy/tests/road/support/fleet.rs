@@ -80,11 +80,17 @@ impl Member {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let handle = runtime.handle().clone();
-        let edge = Edge::among(&fleet.url, Limits::default(), &Doors::default(), fleet.keys.clone(), |current, metrics| {
-            let held = Arc::new(Held::new(id));
-            let (current, metrics) = (Arc::clone(current), Arc::clone(metrics));
-            Peers::among(held, current, certificate, &Limits::default(), metrics, handle)
-        });
+        let edge = Edge::among(
+            &fleet.url,
+            Limits::default(),
+            &Doors::default(),
+            fleet.keys.clone(),
+            |current, metrics| {
+                let held = Arc::new(Held::new(id));
+                let (current, metrics) = (Arc::clone(current), Arc::clone(metrics));
+                Peers::among(held, current, certificate, &Limits::default(), metrics, handle)
+            },
+        );
         let (stop, shared) = (CancellationToken::new(), Arc::clone(&edge.shared));
         let until = stop.clone();
         std::thread::spawn(move || {

@@ -37,7 +37,7 @@ pub struct Limits {
     /// connection ends.
     #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub ping_interval: Duration,
-    /// Largest event of an upstream's stream, in bytes.
+    /// Largest event of an upstream's stream, or message of its WebSocket, in bytes.
     #[arg(long, env = "TRUNKLINE_MAX_EVENT_BYTES", value_name = "BYTES", default_value_t = 8 << 20)]
     pub max_event_bytes: usize,
     /// Largest JSON answer of an upstream, in bytes.

@@ -29,7 +29,7 @@ pub use peer::{EdgePeer, EdgePeers, Sha256};
 pub use scope::{Permissions, Scope, Token};
 pub use server::{Entry, Server, Servers, Table, ToolFacts};
 pub use trust::{SealingKey, Trust, VerificationKey};
-pub use upstream::Upstream;
+pub use upstream::{Transport, Upstream};
 pub use view::{Allowed, View};
 
 /// Everything an edge serves from, at one revision. Built off the request path, then published whole.

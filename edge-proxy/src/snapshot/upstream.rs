@@ -4,6 +4,17 @@ use http::{HeaderMap, Uri};
 use mcp::json;
 use mcp::revision::{Era, Revision};
 
+/// How messages to an upstream travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Every message is a request of its own.
+    StreamableHttp,
+    /// A stream of events is the session (2024-11-05).
+    HttpSse,
+    /// The connection is the session.
+    WebSocket,
+}
+
 /// A backend, with its credential compiled in.
 pub struct Upstream {
     /// `upstreams/{upstream}`.
@@ -12,6 +23,8 @@ pub struct Upstream {
     pub id: Box<str>,
     /// Identity of this life of the upstream.
     pub uid: Box<str>,
+    /// How messages travel.
+    pub transport: Transport,
     /// The endpoint, credential parameters in its query included.
     pub uri: Uri,
     /// Headers that carry the credential, marked sensitive.

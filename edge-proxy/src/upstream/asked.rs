@@ -5,7 +5,7 @@
 use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
-use super::legacy::Open;
+use crate::held::Place;
 use crate::session::Owner;
 use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::{Trust, Upstream};
@@ -15,39 +15,76 @@ use crate::snapshot::{Trust, Upstream};
 pub(super) struct Question {
     /// The id of the upstream.
     pub upstream: String,
-    /// The session there, if it has one.
-    pub session: Option<HeaderValue>,
-    /// The revision of that session.
-    pub version: HeaderValue,
+    /// Who waits for the answer.
+    pub asker: Asker,
     /// The raw id of the upstream's request.
     pub id: String,
 }
 
-/// The id that the client sees of a request that has the raw id `id` in `session`.
+/// Who waits for an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A session at the upstream, which any edge can post to.
+    Session {
+        /// Its id, if it has one.
+        id: Option<HeaderValue>,
+        /// Its revision.
+        version: HeaderValue,
+    },
+    /// What one edge holds.
+    Held(Place),
+}
+
+impl Asker {
+    /// The session whose messages carry these headers.
+    pub(super) fn session(headers: &http::HeaderMap) -> Self {
+        let version = headers.get(PROTOCOL_VERSION).cloned();
+        Self::Session {
+            id: headers.get(SESSION_ID).cloned(),
+            version: version.unwrap_or(HeaderValue::from_static("")),
+        }
+    }
+}
+
+/// The id that the client sees of a request that has the raw id `id`.
 pub(super) fn seal(
     trust: &Trust,
     owner: Owner<'_>,
     upstream: &Upstream,
-    session: &Open,
+    asker: &Asker,
     id: &str,
 ) -> Result<String, SealError> {
-    let header = |name: &str| session.headers.get(name).map_or(b"".as_slice(), HeaderValue::as_bytes);
-    let content =
-        seal::join([upstream.id.as_bytes(), header(SESSION_ID), header(PROTOCOL_VERSION), id.as_bytes()]);
+    let number;
+    let (kind, first, second): (&[u8], &[u8], &[u8]) = match asker {
+        Asker::Session { id, version } => {
+            (b"s", id.as_ref().map_or(b"", HeaderValue::as_bytes), version.as_bytes())
+        }
+        Asker::Held(place) => {
+            number = place.number.to_be_bytes();
+            (b"h", place.edge.as_bytes(), &number)
+        }
+    };
+    let content = seal::join([upstream.id.as_bytes(), kind, first, second, id.as_bytes()]);
     seal::seal(trust, binding(owner), &content)
 }
 
 /// What an id that a client answers was made of.
 pub(super) fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
     let content = seal::open(trust, binding(owner), text)?;
-    let [upstream, session, version, id] = seal::split(&content)?;
-    let session = (!session.is_empty()).then(|| HeaderValue::from_bytes(session)).transpose().ok()?;
-    Some(Question {
-        upstream: String::from_utf8(upstream.to_vec()).ok()?,
-        session,
-        version: HeaderValue::from_bytes(version).ok()?,
-        id: String::from_utf8(id.to_vec()).ok()?,
-    })
+    let [upstream, kind, first, second, id] = seal::split(&content)?;
+    let asker = match kind {
+        b"s" => Asker::Session {
+            id: (!first.is_empty()).then(|| HeaderValue::from_bytes(first)).transpose().ok()?,
+            version: HeaderValue::from_bytes(second).ok()?,
+        },
+        b"h" => Asker::Held(Place {
+            edge: std::str::from_utf8(first).ok()?.into(),
+            number: u64::from_be_bytes(second.try_into().ok()?),
+        }),
+        _ => return None,
+    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    Some(Question { upstream: text(upstream)?, asker, id: text(id)? })
 }
 
 fn binding(owner: Owner<'_>) -> Binding<'_> {

@@ -8,19 +8,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::reply::Reply;
 use crate::error::Fault;
+use crate::held::Held;
 use crate::snapshot::Upstream;
 use crate::worker::Shared;
 
@@ -28,6 +35,8 @@ use crate::worker::Shared;
 const MAX_HEAD: usize = 256 << 10;
 /// Idle connections that are kept.
 const MAX_IDLE: usize = 256;
+/// What is offered to WebSockets.
+const SUBPROTOCOL: &str = "mcp";
 const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
 
 type Sender = SendRequest<Full<Bytes>>;
@@ -70,7 +79,7 @@ impl Endpoint {
     pub(super) fn new(shared: Arc<Shared>, upstream: &Upstream) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
         let authority = upstream.uri.authority().ok_or_else(|| bad("no host"))?;
-        let secure = upstream.uri.scheme_str() == Some("https");
+        let secure = matches!(upstream.uri.scheme_str(), Some("https" | "wss"));
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let tls =
             secure.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("a bad host"))?;
@@ -105,21 +114,76 @@ impl Endpoint {
         repeat: Repeat,
         timeout: Duration,
     ) -> Result<Reply, Fault> {
-        let answered = self.exchange(method, headers, body, repeat);
+        self.send_to(&self.target, method, headers, body, repeat, timeout).await
+    }
+
+    /// The same, to another path of the upstream.
+    pub(super) async fn send_to(
+        self: &Rc<Self>,
+        target: &Uri,
+        method: &Method,
+        headers: HeaderMap,
+        body: Bytes,
+        repeat: Repeat,
+        timeout: Duration,
+    ) -> Result<Reply, Fault> {
+        let answered = self.exchange(target, method, headers, body, repeat);
         let (response, lease) =
             tokio::time::timeout(timeout, answered).await.map_err(|_| Fault::Timeout)??;
         Ok(Reply::new(response, lease, timeout))
     }
 
+    /// Makes a connection to the upstream a WebSocket.
+    pub(super) async fn upgrade(&self) -> Result<TokioIo<Upgraded>, Fault> {
+        let refused = |what: &str| Fault::Session(format!("its WebSocket's answer has {what}"));
+        let key = generate_key();
+        let accept = derive_accept_key(key.as_bytes());
+        let mut headers = self.headers.clone();
+        headers.remove(CONTENT_TYPE);
+        headers.remove(ACCEPT);
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| refused("no key"))?);
+        let connected = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
+        let mut sender = connected.map_err(|_| Fault::Connect("no connection in time".to_owned()))??;
+        let request = request(&self.target, &Method::GET, headers, Bytes::new());
+        let response = sender.send_request(request).await.map_err(|error| fault_of(&error))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Fault::Status(response.status().as_u16()));
+        }
+        if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|found| *found != *accept) {
+            return Err(refused("another key than ours"));
+        }
+        // Servers that know no subprotocols are taken as well.
+        if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|chosen| chosen != SUBPROTOCOL) {
+            return Err(refused("a subprotocol that was not offered"));
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(|error| fault_of(&error))?;
+        Ok(TokioIo::new(upgraded))
+    }
+
+    /// Largest message that is read.
+    pub(super) fn max_message(&self) -> usize {
+        self.shared.limits.max_event_bytes
+    }
+
+    /// What this edge holds for others.
+    pub(super) fn held(&self) -> &Arc<Held> {
+        self.shared.peers.held()
+    }
+
     async fn exchange(
         self: &Rc<Self>,
+        target: &Uri,
         method: &Method,
         headers: HeaderMap,
         body: Bytes,
         repeat: Repeat,
     ) -> Result<(Response<Incoming>, Lease), Fault> {
         let spare = (repeat == Repeat::Safe).then(|| headers.clone());
-        let mut request = self.request(method, headers, body.clone());
+        let mut request = request(target, method, headers, body.clone());
         loop {
             let (mut sender, reused) = self.checkout().await?;
             let mut failed = match sender.try_send_request(request).await {
@@ -130,19 +194,11 @@ impl Endpoint {
             request = match (failed.take_message(), &spare) {
                 (Some(unsent), _) if reused => unsent,
                 (None, Some(headers)) if reused && broke_off(failed.error()) => {
-                    self.request(method, headers.clone(), body.clone())
+                    self::request(target, method, headers.clone(), body.clone())
                 }
                 _ => return Err(fault_of(&failed.into_error())),
             };
         }
-    }
-
-    fn request(&self, method: &Method, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = headers;
-        request
     }
 
     /// A connection, and whether it was used before.
@@ -186,6 +242,14 @@ impl Endpoint {
     }
 }
 
+fn request(target: &Uri, method: &Method, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = target.clone();
+    *request.headers_mut() = headers;
+    request
+}
+
 async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, Fault> {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -193,7 +257,7 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
         .await
         .map_err(|error| fault_of(&error))?;
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "an upstream connection ended early");
         }
     });

@@ -10,12 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method as Verb, StatusCode};
 use mcp::header::LAST_EVENT_ID;
-use mcp::sse::{self, Decoder, Event};
+use mcp::sse::{self, Event};
 
 use super::across;
 use super::endpoint::Repeat;
 use super::follow::{self, Guard};
-use super::reply::{Media, Reply};
+use super::legacy::Way;
+use super::reply::Media;
+use super::source::Source;
 use super::translate::{Side, Translation, Turn};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
@@ -34,8 +36,7 @@ const AFTERWARDS: Duration = Duration::from_secs(300);
 /// A call's stream.
 pub struct Events {
     worker: Rc<Worker>,
-    reply: Option<Reply>,
-    decoder: Decoder,
+    source: Option<Source>,
     translation: Translation,
     account: Option<Account>,
     guard: Option<Guard>,
@@ -56,14 +57,13 @@ struct Resume {
 impl Events {
     fn new(
         worker: &Rc<Worker>,
-        reply: Option<Reply>,
+        source: Option<Source>,
         translation: Translation,
         guard: Option<Guard>,
     ) -> Self {
         Self {
-            decoder: Decoder::new(worker.shared.limits.max_event_bytes),
             worker: Rc::clone(worker),
-            reply,
+            source,
             translation,
             account: None,
             guard,
@@ -85,12 +85,12 @@ impl Events {
     /// Begins to read a stream, and waits for its first event.
     pub(super) async fn begin(
         worker: &Rc<Worker>,
-        reply: Reply,
+        source: Source,
         translation: Translation,
         account: &mut Option<Account>,
         guard: Option<Guard>,
     ) -> Result<Self, Fault> {
-        let mut events = Self::new(worker, Some(reply), translation, guard);
+        let mut events = Self::new(worker, Some(source), translation, guard);
         match events.event().await {
             Ok(first) => events.ready.extend(first),
             Err(fault) => {
@@ -103,6 +103,15 @@ impl Events {
             account.outcome = outcome;
         }
         Ok(events)
+    }
+
+    /// The answer, where nothing came before it.
+    pub(super) fn only(&mut self) -> Option<Bytes> {
+        let event = self.ready.pop_front_if(|_| self.done)?;
+        if let Some(account) = &mut self.account {
+            account.response_bytes += event.data.len() as u64;
+        }
+        Some(event.data)
     }
 
     /// The next event as it is written to the client, or `None` at the end. The future may be dropped and made anew.
@@ -167,34 +176,38 @@ impl Events {
     /// The next event for the client.
     async fn event(&mut self) -> Result<Option<Event>, Fault> {
         loop {
-            while let Some(event) = self.decoder.next().map_err(|_| Fault::TooLarge)? {
-                self.note(&event);
-                let id = event.id.as_deref().and_then(|id| self.translation.place(id));
-                let retry = event.retry.filter(|_| id.is_some());
-                let data = match event.data {
-                    // It says where to go on, before there is anything to go on with.
-                    empty if empty.is_empty() => id.is_some().then_some(empty),
-                    message => self.take(message)?,
-                };
-                if let Some(data) = data {
-                    return Ok(Some(Event { event: None, data, id, retry }));
-                }
-            }
-            let Some(reply) = &mut self.reply else {
+            let Some(source) = &mut self.source else {
                 self.go_on().await?;
                 continue;
             };
-            match reply.chunk().await {
-                Ok(Some(chunk)) => self.decoder.push(chunk),
+            match source.next().await {
+                Ok(Some(event)) => {
+                    if let Some(event) = self.turn(event)? {
+                        return Ok(Some(event));
+                    }
+                }
                 Ok(None) if self.is_resumable() => {
                     self.hand_over();
                     return Ok(None);
                 }
-                Ok(None) | Err(Fault::Interrupted) if self.may_go_on() => self.reply = None,
+                Ok(None) | Err(Fault::Interrupted) if self.may_go_on() => self.source = None,
                 Ok(None) => return Err(Fault::Interrupted),
                 Err(fault) => return Err(fault),
             }
         }
+    }
+
+    /// An event of the upstream as one for the client.
+    fn turn(&mut self, event: Event) -> Result<Option<Event>, Fault> {
+        self.note(&event);
+        let id = event.id.as_deref().and_then(|id| self.translation.place(id));
+        let retry = event.retry.filter(|_| id.is_some());
+        let data = match event.data {
+            // It says where to go on, before there is anything to go on with.
+            empty if empty.is_empty() => id.is_some().then_some(empty),
+            message => self.take(message)?,
+        };
+        Ok(data.map(|data| Event { event: None, data, id, retry }))
     }
 
     fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
@@ -252,7 +265,7 @@ impl Events {
     /// Leaves the rest to the client, which may ask any edge for it. For a while it can still cancel the call here.
     fn hand_over(&mut self) {
         self.done = true;
-        self.reply = None;
+        self.source = None;
         self.ended(Outcome::Ok);
         if let Some(guard) = self.guard.take() {
             tokio::task::spawn_local(async move {
@@ -277,7 +290,8 @@ impl Events {
         let retry = self.resume.retry.filter(|retry| !retry.is_zero() || self.resume.attempts == 0);
         tokio::time::sleep(retry.unwrap_or(DEFAULT_RETRY)).await;
         self.resume.attempts += 1;
-        let mut headers = session.headers.clone();
+        let Way::Http(headers) = &session.way else { return Err(Fault::Interrupted) };
+        let mut headers = headers.clone();
         headers.insert(LAST_EVENT_ID, from);
         let upstream = &self.translation.upstream;
         let endpoint = self.worker.upstreams.endpoint(upstream)?;
@@ -286,8 +300,7 @@ impl Events {
         if reply.status != StatusCode::OK || reply.media() != Media::Events {
             return Err(Fault::Interrupted);
         }
-        self.decoder = Decoder::new(self.worker.shared.limits.max_event_bytes);
-        self.reply = Some(reply);
+        self.source = Some(Source::stream(reply, self.worker.shared.limits.max_event_bytes));
         Ok(())
     }
 
@@ -308,36 +321,35 @@ impl Events {
 
     /// Reads what is left after the answer, which is mostly nothing, so that the connection can be used again.
     fn finish(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            read_out(reply, None);
+        if let Some(source) = self.source.take() {
+            read_out(source, None);
         }
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        if self.reply.is_some() && !self.done && self.translation.guest().is_some() {
+        if self.source.is_some() && !self.done && self.translation.guest().is_some() {
             follow::cancel(&self.worker, &self.translation, follow::GONE);
             return;
         }
         let legacy = matches!(self.translation.side, Side::Legacy { .. });
         // In the modern era hanging up is cancelling; in the legacy era the upstream may finish.
-        if let Some(reply) = self.reply.take().filter(|_| legacy && !self.done) {
+        if let Some(source) = self.source.take().filter(|_| legacy && !self.done) {
             if self.is_resumable() {
                 // Some upstreams give the rest to one reader only, and the client may be the next.
-                drop(reply);
+                drop(source);
                 self.hand_over();
             } else {
-                read_out(reply, self.guard.take());
+                read_out(source, self.guard.take());
             }
         }
     }
 }
 
-fn read_out(mut reply: Reply, guard: Option<Guard>) {
+fn read_out(source: Source, guard: Option<Guard>) {
     tokio::task::spawn_local(async move {
-        let rest = async { while let Ok(Some(_)) = reply.chunk().await {} };
-        if tokio::time::timeout(AFTERWARDS, rest).await.is_err() {
+        if tokio::time::timeout(AFTERWARDS, source.drain()).await.is_err() {
             tracing::debug!("an upstream's stream had no end");
         }
         drop(guard);

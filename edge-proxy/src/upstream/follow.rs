@@ -14,11 +14,12 @@ use mcp::message::span;
 use mcp::splice::Splice;
 
 use super::Upstreams;
-use super::asked;
+use super::asked::{self, Asker};
 use super::endpoint::Repeat;
-use super::legacy::{Pool, SessionKey, key};
+use super::legacy::{Pool, SessionKey, Way, key};
 use super::translate::{Side, Translation};
 use crate::error::{Failure, Fault};
+use crate::held::Delivery;
 use crate::session::{Conversation, Jti, Owner};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::transport::Message;
@@ -100,7 +101,7 @@ impl Upstreams {
         for (number, call) in &*self.calls.borrow() {
             if call.jti == jti && call.id == *id {
                 let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
-                notify(Rc::clone(&call.pool), body);
+                notify(Rc::clone(&call.pool), *number, body);
             }
         }
     }
@@ -114,14 +115,17 @@ impl Upstreams {
 
 /// Tells the upstream that nobody waits for a call any more, and why.
 pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) {
-    if let Side::Legacy { number, .. } = &translation.side {
-        say(worker, translation, cancelled(*number, why));
+    if let Side::Legacy { number, session, .. } = &translation.side {
+        match &session.way {
+            Way::Channel(lease) => lease.call_off(cancelled(*number, why)),
+            Way::Http(_) => say(worker, translation, cancelled(*number, why)),
+        }
     }
 }
 
 /// The same, for a call that has no answer yet.
 pub(super) fn cancel_number(pool: &Rc<Pool>, number: u64, why: &str) {
-    notify(Rc::clone(pool), cancelled(number, why));
+    notify(Rc::clone(pool), number, cancelled(number, why));
 }
 
 fn cancelled(number: u64, why: &str) -> Bytes {
@@ -136,19 +140,15 @@ pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
 /// Tells the upstream something in the session of a call.
 pub(super) fn say(worker: &Rc<Worker>, translation: &Translation, body: Bytes) {
     if let Side::Legacy { session, .. } = &translation.side {
-        post(worker, &translation.upstream, session.headers.clone(), body);
+        match &session.way {
+            Way::Channel(lease) => lease.say(body),
+            Way::Http(headers) => post(worker, &translation.upstream, headers.clone(), body),
+        }
     }
 }
 
-fn notify(pool: Rc<Pool>, body: Bytes) {
-    tokio::task::spawn_local(async move {
-        if let Some(open) = pool.current()
-            && let Ok(reply) = pool.post(&open, body, Repeat::Unsafe).await
-            && reply.collect(MAX_SMALL).await.is_err()
-        {
-            tracing::debug!("an upstream did not take a notification");
-        }
-    });
+fn notify(pool: Rc<Pool>, number: u64, body: Bytes) {
+    tokio::task::spawn_local(async move { pool.cancel(number, body).await });
 }
 
 fn post(worker: &Rc<Worker>, upstream: &Arc<Upstream>, headers: HeaderMap, body: Bytes) {
@@ -185,17 +185,24 @@ pub async fn answer(
     let text = json::string(raw).map_err(|_| nothing())?;
     let question = asked::open(&snapshot.trust, owner, &text).ok_or_else(nothing)?;
     let upstream = snapshot.upstreams.get(question.upstream.as_str()).ok_or_else(nothing)?;
+    let body = Splice::new().replace(span(message.body, raw), question.id).apply(message.body);
+    let (id, version) = match question.asker {
+        Asker::Session { id, version } => (id, version),
+        Asker::Held(place) => {
+            let delivery = Delivery { message: body, answers: None };
+            return worker.shared.peers.deliver(&place, delivery).await.map_err(|_| nothing());
+        }
+    };
     let mut headers = worker
         .upstreams
         .endpoint(upstream)
         .map_err(|fault| Failure::upstream(&upstream.id, fault))?
         .headers
         .clone();
-    headers.insert(PROTOCOL_VERSION, question.version);
-    if let Some(session) = question.session {
+    headers.insert(PROTOCOL_VERSION, version);
+    if let Some(session) = id {
         headers.insert(SESSION_ID, session);
     }
-    let body = Splice::new().replace(span(message.body, raw), question.id).apply(message.body);
     deliver(worker, upstream, headers, body).await.map_err(|fault| match fault {
         Fault::Status(_) => nothing(),
         fault => Failure::upstream(&upstream.id, fault),

@@ -15,18 +15,21 @@ use mcp::revision::{Era, Revision};
 use mcp::splice::Splice;
 use mcp::sse::Decoder;
 
+use super::asked::Asker;
 use super::call::{Call, Missed, settle};
+use super::channel::{Channels, Lease};
 use super::detach::Detached;
 use super::endpoint::{Endpoint, Repeat};
 use super::follow::{self, Guard};
 use super::receive::{Answer, receive};
 use super::reply::{Media, Reply};
+use super::source::Answered;
 use super::translate::{Side, Translation};
 use crate::error::Fault;
 use crate::observe::{Entered, Gauge};
 use crate::session::capabilities::Capabilities;
 use crate::session::{Conversation, Level};
-use crate::snapshot::Upstream;
+use crate::snapshot::{Transport, Upstream};
 
 /// Largest body of an answer to what is not a call.
 const MAX_SMALL: usize = 256 << 10;
@@ -55,6 +58,8 @@ pub(super) struct Pool {
     pub endpoint: Rc<Endpoint>,
     upstream: Arc<Upstream>,
     key: SessionKey,
+    /// Where connections are the sessions, they are here, and `open` stays empty.
+    channels: Option<Channels>,
     open: RefCell<Option<Rc<Open>>>,
     opening: tokio::sync::Mutex<()>,
     /// The raw level that clients asked for with `logging/setLevel`.
@@ -65,21 +70,50 @@ pub(super) struct Pool {
 
 /// A session that is open.
 pub(super) struct Open {
-    /// What every request in it carries.
-    pub headers: HeaderMap,
+    /// How messages are sent in it.
+    pub way: Way,
     /// Whether a request was answered in it: only then can the upstream have forgotten it.
     proven: Cell<bool>,
     _counted: Option<Entered>,
 }
 
+/// How messages are sent in a session.
+pub(super) enum Way {
+    /// Each is a request that carries these headers.
+    Http(HeaderMap),
+    /// Over a connection, of which a call has this share.
+    Channel(Rc<Lease>),
+}
+
 impl Open {
     /// A session that was opened elsewhere.
     pub(super) fn joined(headers: HeaderMap) -> Self {
-        Self { headers, proven: Cell::new(true), _counted: None }
+        Self { way: Way::Http(headers), proven: Cell::new(true), _counted: None }
+    }
+
+    /// A call's share of a connection.
+    fn channel(lease: Rc<Lease>) -> Self {
+        Self { way: Way::Channel(lease), proven: Cell::new(true), _counted: None }
+    }
+
+    /// What every request in it carries, where messages are requests.
+    pub(super) fn headers(&self) -> Option<&HeaderMap> {
+        match &self.way {
+            Way::Http(headers) => Some(headers),
+            Way::Channel(_) => None,
+        }
+    }
+
+    /// Who waits for answers to what the upstream asks in it; `None` when this edge holds too much.
+    pub(super) fn asker(&self) -> Option<Asker> {
+        match &self.way {
+            Way::Http(headers) => Some(Asker::session(headers)),
+            Way::Channel(lease) => lease.place().map(Asker::Held),
+        }
     }
 
     fn has_id(&self) -> bool {
-        self.headers.contains_key(SESSION_ID)
+        self.headers().is_some_and(|headers| headers.contains_key(SESSION_ID))
     }
 }
 
@@ -101,11 +135,11 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let mut account = call.account;
     let made = Detached::new(async move {
         let answered = async {
-            let (reply, session) = pool.send(&body, repeat).await?;
+            let (answered, session) = pool.call(number, &body, repeat).await?;
             let requests = Vec::new();
             let side = Side::Legacy { session, number, progress_token, resumable, requests, guest: None };
             let translation = Translation { trust, server, token, upstream, method, id, uri_prefix, side };
-            receive(&worker, reply, translation, &mut account, Some(guard)).await
+            receive(&worker, answered, translation, &mut account, Some(guard)).await
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {
@@ -150,10 +184,13 @@ impl Pool {
         key: SessionKey,
         gauge: Gauge,
     ) -> Self {
+        let channels = (upstream.transport != Transport::StreamableHttp)
+            .then(|| Channels::new(Rc::clone(&endpoint), Arc::clone(&upstream), key, gauge.clone()));
         Self {
             endpoint,
             upstream,
             key,
+            channels,
             open: RefCell::default(),
             opening: tokio::sync::Mutex::default(),
             level: RefCell::default(),
@@ -162,9 +199,27 @@ impl Pool {
         }
     }
 
+    /// Makes the call of this number.
+    pub(super) async fn call(
+        &self,
+        number: u64,
+        body: &Bytes,
+        repeat: Repeat,
+    ) -> Result<(Answered, Rc<Open>), Fault> {
+        let Some(channels) = &self.channels else {
+            let (reply, open) = self.send(body, repeat).await?;
+            return Ok((Answered::Reply(reply), open));
+        };
+        self.used.set(Instant::now());
+        let level = self.level.borrow().clone();
+        let messages = channels.call(number, body, repeat, level.as_ref()).await?;
+        let open = Rc::new(Open::channel(messages.lease()));
+        Ok((Answered::Messages(messages), open))
+    }
+
     /// Sends a request in the session. A session that the upstream has forgotten is opened anew, once; the request was
     /// refused at the door then, so sending it again is no repetition.
-    pub(super) async fn send(&self, body: &Bytes, repeat: Repeat) -> Result<(Reply, Rc<Open>), Fault> {
+    async fn send(&self, body: &Bytes, repeat: Repeat) -> Result<(Reply, Rc<Open>), Fault> {
         let open = self.session().await?;
         let reply = self.post(&open, body.clone(), repeat).await?;
         if let Some(reply) = unless_gone(&open, reply).await? {
@@ -186,9 +241,20 @@ impl Pool {
     /// Sends anything in a session.
     pub(super) async fn post(&self, open: &Open, body: Bytes, repeat: Repeat) -> Result<Reply, Fault> {
         self.used.set(Instant::now());
-        self.endpoint
-            .send(&Verb::POST, open.headers.clone(), body, repeat, self.upstream.request_timeout)
-            .await
+        let headers = open.headers().cloned().unwrap_or_default();
+        self.endpoint.send(&Verb::POST, headers, body, repeat, self.upstream.request_timeout).await
+    }
+
+    /// Tells the upstream that nobody waits for a call any more.
+    pub(super) async fn cancel(&self, number: u64, notification: Bytes) {
+        if let Some(channels) = &self.channels {
+            channels.cancel(number, notification);
+        } else if let Some(open) = self.current()
+            && let Ok(reply) = self.post(&open, notification, Repeat::Unsafe).await
+            && reply.collect(MAX_SMALL).await.is_err()
+        {
+            tracing::debug!("an upstream did not take a notification");
+        }
     }
 
     /// The session, if it is open.
@@ -212,12 +278,7 @@ impl Pool {
     }
 
     async fn initialize(&self) -> Result<Open, Fault> {
-        let revision = self.key.revision;
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}}}"#,
-            self.key.capabilities.to_upstream(revision),
-            env!("CARGO_PKG_VERSION"),
-        );
+        let body = greeting(self.key);
         let headers = self.endpoint.headers.clone();
         let timeout = self.upstream.request_timeout;
         let reply =
@@ -229,7 +290,7 @@ impl Pool {
         if let Some(id) = id {
             headers.insert(SESSION_ID, id);
         }
-        Ok(Open { headers, proven: Cell::new(false), _counted: Some(self.gauge.enter()) })
+        Ok(Open { way: Way::Http(headers), proven: Cell::new(false), _counted: Some(self.gauge.enter()) })
     }
 
     /// What follows on `initialize`: that we are ready, and the log level that clients asked for.
@@ -246,7 +307,9 @@ impl Pool {
     /// Asks for log messages from a level on, now and whenever the session is opened anew.
     pub(super) async fn set_level(&self, level: Bytes) {
         *self.level.borrow_mut() = Some(level.clone());
-        if let Some(open) = self.current() {
+        if let Some(channels) = &self.channels {
+            channels.set_level(&level);
+        } else if let Some(open) = self.current() {
             self.post_level(&open, &level).await;
         }
     }
@@ -261,11 +324,7 @@ impl Pool {
     }
 
     async fn post_level(&self, open: &Open, level: &Bytes) {
-        let mut body =
-            br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#.to_vec();
-        body.extend_from_slice(level);
-        body.extend_from_slice(b"}}");
-        match self.post(open, body.into(), Repeat::Safe).await {
+        match self.post(open, set_level(level), Repeat::Safe).await {
             Ok(reply) => drop(response(reply).await),
             Err(fault) => {
                 tracing::debug!(upstream = %self.upstream.id, %fault, "the log level could not be set")
@@ -285,11 +344,21 @@ impl Pool {
         Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle
     }
 
+    /// Closes connections that nobody used for so long.
+    pub(super) fn sweep(&self, idle: Duration) {
+        if let Some(channels) = &self.channels {
+            channels.sweep(idle);
+        }
+    }
+
     /// Ends the session, if it is open.
     pub(super) async fn close(&self) {
+        if let Some(channels) = &self.channels {
+            channels.close();
+        }
         let Some(open) = self.open.borrow_mut().take().filter(|open| open.has_id()) else { return };
-        let goodbye =
-            self.endpoint.send(&Verb::DELETE, open.headers.clone(), Bytes::new(), Repeat::Safe, FAREWELL);
+        let headers = open.headers().cloned().unwrap_or_default();
+        let goodbye = self.endpoint.send(&Verb::DELETE, headers, Bytes::new(), Repeat::Safe, FAREWELL);
         // An upstream may refuse to end sessions, or be gone.
         if let Err(fault) = goodbye.await {
             tracing::debug!(upstream = %self.upstream.id, %fault, "a session could not be ended");
@@ -324,8 +393,24 @@ fn is_turned_away(body: &[u8]) -> bool {
     matches!(code, Some("-32000" | "-32600")) && message.is_some_and(|text| TURNED_AWAY.contains(&&*text))
 }
 
+/// What opens a session.
+pub(super) fn greeting(key: SessionKey) -> String {
+    let revision = key.revision;
+    format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}}}"#,
+        key.capabilities.to_upstream(revision),
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// What asks for log messages from a raw level on.
+pub(super) fn set_level(level: &[u8]) -> Bytes {
+    let before = br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#;
+    [before.as_slice(), level, b"}}"].concat().into()
+}
+
 /// The revision in the answer to `initialize`.
-fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
+pub(super) fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
     let session = |what: String| Fault::Session(what);
     let envelope = Envelope::parse(message).map_err(|error| session(error.to_string()))?;
     if let Some(error) = envelope.error {

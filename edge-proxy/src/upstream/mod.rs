@@ -5,6 +5,7 @@
 mod across;
 mod asked;
 mod call;
+mod channel;
 mod detach;
 mod endpoint;
 mod events;
@@ -15,6 +16,7 @@ mod place;
 mod receive;
 mod reply;
 mod resume;
+mod source;
 mod state;
 mod task;
 mod translate;
@@ -122,6 +124,7 @@ impl Upstreams {
         let unused: Vec<Rc<Pool>> = {
             let mut pools = self.pools.borrow_mut();
             let (gone, kept) = pools.drain().partition::<HashMap<_, _>, _>(|(_, pool)| pool.is_unused(idle));
+            kept.values().for_each(|pool| pool.sweep(idle));
             *pools = kept;
             gone.into_values().collect()
         };

@@ -14,6 +14,7 @@ use mcp::splice::Splice;
 
 use super::call::{Call, Missed, settle};
 use super::receive::{Answer, receive};
+use super::source::Answered;
 use super::state;
 use super::task::knows_tasks;
 use super::translate::{Side, Tasks, Translation};
@@ -44,7 +45,7 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answ
         uri_prefix: call.permit.entry().uri_prefix.clone(),
         side: Side::Modern { exposed: call.named.exposed.as_ref().into(), tasks: tasks(call), guest: None },
     };
-    Ok(receive(call.worker, reply, translation, account, None).await?)
+    Ok(receive(call.worker, Answered::Reply(reply), translation, account, None).await?)
 }
 
 /// Which ids of tasks the answer may hold. Only clients that know tasks are given any.

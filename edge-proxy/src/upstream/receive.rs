@@ -10,7 +10,8 @@ use mcp::message::Envelope;
 use mcp::revision::Era;
 
 use super::events::Events;
-use super::reply::{Media, Reply};
+use super::reply::Media;
+use super::source::{Answered, Source};
 use super::translate::{Translation, Turn};
 use crate::account::Account;
 use crate::error::Fault;
@@ -33,14 +34,26 @@ pub enum Answer {
 /// to the stream.
 pub(super) async fn receive(
     worker: &Rc<Worker>,
-    reply: Reply,
+    answered: Answered,
     mut translation: Translation,
     account: &mut Option<Account>,
     guard: Option<super::follow::Guard>,
 ) -> Result<Answer, Fault> {
+    let reply = match answered {
+        Answered::Reply(reply) => reply,
+        Answered::Messages(messages) => {
+            let source = Source::Channel(messages);
+            let mut events = Events::begin(worker, source, translation, account, guard).await?;
+            return Ok(match events.only() {
+                Some(body) => Answer::Json { status: StatusCode::OK, body },
+                None => Answer::Events(Box::new(events)),
+            });
+        }
+    };
     let (status, media) = (reply.status, reply.media());
     if status == StatusCode::OK && media == Media::Events {
-        let events = Events::begin(worker, reply, translation, account, guard).await?;
+        let source = Source::stream(reply, worker.shared.limits.max_event_bytes);
+        let events = Events::begin(worker, source, translation, account, guard).await?;
         return Ok(Answer::Events(Box::new(events)));
     }
     if media != Media::Json {

@@ -180,10 +180,11 @@ impl Translation {
         let Side::Legacy { session, number, progress_token, resumable: true, .. } = &self.side else {
             return None;
         };
+        let headers = session.headers()?;
         let place = Place {
             upstream: &self.upstream.id,
-            session: session.headers.get(SESSION_ID).map_or(b"", HeaderValue::as_bytes),
-            version: session.headers.get(PROTOCOL_VERSION).map_or(b"", HeaderValue::as_bytes),
+            session: headers.get(SESSION_ID).map_or(b"", HeaderValue::as_bytes),
+            version: headers.get(PROTOCOL_VERSION).map_or(b"", HeaderValue::as_bytes),
             number: *number,
             id: &self.id,
             progress_token: progress_token.as_deref().unwrap_or_default(),
@@ -354,7 +355,10 @@ impl Translation {
             return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
         }
         let owner = Owner { server: &self.server.uid, token: &self.token.uid };
-        let sealed = asked::seal(&self.trust, owner, &self.upstream, session, id)
+        let asker = session.asker();
+        let asker =
+            asker.ok_or_else(|| Fault::Session("this edge holds too much for it to ask".to_owned()))?;
+        let sealed = asked::seal(&self.trust, owner, &self.upstream, &asker, id)
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
         requests.push((id.into(), sealed));

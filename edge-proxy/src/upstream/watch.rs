@@ -18,12 +18,13 @@ use mcp::sse::Decoder;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::channel::Channel;
 use super::endpoint::Repeat;
-use super::legacy::{Open, Pool, SessionKey, response};
+use super::legacy::{Pool, SessionKey, response};
 use super::reply::{Media, Reply};
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
-use crate::snapshot::Upstream;
+use crate::snapshot::{Transport, Upstream};
 use crate::worker::Worker;
 
 /// Largest event of such a stream.
@@ -99,6 +100,14 @@ struct Watcher {
     notices: mpsc::Sender<Notice>,
 }
 
+/// Where changes are heard.
+enum Heard {
+    /// A stream of events.
+    Stream(Box<(Reply, Decoder)>),
+    /// A connection that is the session.
+    Channel(mpsc::Receiver<Bytes>),
+}
+
 /// Ends a session when the watcher is gone, however it went.
 struct Farewell(Option<Pool>);
 
@@ -116,6 +125,7 @@ impl Watcher {
         loop {
             let begun = tokio::time::Instant::now();
             let ended = match era {
+                Era::Legacy if self.upstream.transport != Transport::StreamableHttp => self.channel().await,
                 Era::Legacy => self.legacy().await,
                 Era::Modern => self.modern().await,
             };
@@ -134,30 +144,61 @@ impl Watcher {
     /// A session of its own, so that what is subscribed in it concerns nobody else.
     async fn legacy(&mut self) -> Result<(), Fault> {
         let endpoint = self.worker.upstreams.endpoint(&self.upstream)?;
-        let key = SessionKey {
-            connection: self.upstream.connection_key,
-            capabilities: Capabilities::default(),
-            revision: Revision::LATEST_LEGACY,
-            client: Era::Legacy,
-        };
+        let key = self.key();
         let gauge = self.worker.shared.metrics.upstream_sessions.clone();
         let farewell = Farewell(Some(Pool::new(endpoint, Arc::clone(&self.upstream), key, gauge)));
         let Some(pool) = &farewell.0 else { return Ok(()) };
         let open = pool.session().await?;
-        let mut reply = self.stream(&Verb::GET, open.headers.clone(), Bytes::new()).await?;
-        let mut decoder = Decoder::new(MAX_EVENT);
+        let headers = open.headers().cloned().unwrap_or_default();
+        let reply = self.stream(&Verb::GET, headers, Bytes::new()).await?;
+        let mut heard = Heard::stream(reply);
+        let ask = async |_, body| response(pool.post(&open, body, Repeat::Safe).await?).await;
+        self.subscribed(&mut heard, ask).await
+    }
+
+    /// A connection of its own, for the same reason.
+    async fn channel(&mut self) -> Result<(), Fault> {
+        let endpoint = self.worker.upstreams.endpoint(&self.upstream)?;
+        let gauge = &self.worker.shared.metrics.upstream_sessions;
+        let channel = Channel::open(&endpoint, &self.upstream, self.key(), false, gauge).await?;
+        let mut heard = Heard::Channel(channel.listen());
+        let limit = self.upstream.request_timeout;
+        let ask = async |number, body| {
+            let answered = tokio::time::timeout(limit, channel.ask(number, body)).await;
+            answered.map_err(|_| Fault::Timeout)?
+        };
+        let ended = self.subscribed(&mut heard, ask).await;
+        channel.close();
+        ended
+    }
+
+    fn key(&self) -> SessionKey {
+        SessionKey {
+            connection: self.upstream.connection_key,
+            capabilities: Capabilities::default(),
+            revision: Revision::LATEST_LEGACY,
+            client: Era::Legacy,
+        }
+    }
+
+    /// Keeps what is subscribed to what is wanted, and passes on what is heard.
+    async fn subscribed(
+        &mut self,
+        heard: &mut Heard,
+        ask: impl AsyncFn(u64, Bytes) -> Result<Bytes, Fault>,
+    ) -> Result<(), Fault> {
         let mut subscribed = BTreeSet::new();
         loop {
             let wanted: BTreeSet<Box<str>> = self.wanted.borrow_and_update().keys().cloned().collect();
-            for uri in subscribed.difference(&wanted) {
-                ask(pool, &open, Method::ResourcesUnsubscribe, uri).await;
-            }
-            for uri in wanted.difference(&subscribed) {
-                ask(pool, &open, Method::ResourcesSubscribe, uri).await;
+            let gone = subscribed.difference(&wanted).map(|uri| (Method::ResourcesUnsubscribe, uri));
+            let new = wanted.difference(&subscribed).map(|uri| (Method::ResourcesSubscribe, uri));
+            for (method, uri) in gone.chain(new) {
+                let number = self.worker.upstreams.number();
+                told(method, ask(number, subscription(number, method, uri)).await);
             }
             subscribed = wanted;
             self.say(Notice::Live).await;
-            if !self.hear(&mut reply, &mut decoder).await? {
+            if !self.hear(heard).await? {
                 return Ok(());
             }
         }
@@ -172,8 +213,8 @@ impl Watcher {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
             headers.insert(METHOD, HeaderValue::from_static(Method::SubscriptionsListen.as_str()));
             let body = listen(revision, &self.wanted.borrow_and_update());
-            let mut reply = self.stream(&Verb::POST, headers, body).await?;
-            if !self.hear(&mut reply, &mut Decoder::new(MAX_EVENT)).await? {
+            let reply = self.stream(&Verb::POST, headers, body).await?;
+            if !self.hear(&mut Heard::stream(reply)).await? {
                 return Ok(());
             }
         }
@@ -191,16 +232,14 @@ impl Watcher {
     }
 
     /// Passes on what is heard, until something else is wanted (true) or nothing any more (false).
-    async fn hear(&mut self, reply: &mut Reply, decoder: &mut Decoder) -> Result<bool, Fault> {
+    async fn hear(&mut self, heard: &mut Heard) -> Result<bool, Fault> {
         loop {
-            while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-                if let Some(notice) = self.notice(&event.data) {
-                    self.say(notice).await;
-                }
-            }
-            tokio::select! {
-                chunk = reply.chunk() => decoder.push(chunk?.ok_or(Fault::Interrupted)?),
+            let message = tokio::select! {
+                message = heard.next() => message?,
                 changed = self.wanted.changed() => return Ok(changed.is_ok()),
+            };
+            if let Some(notice) = self.notice(&message) {
+                self.say(notice).await;
             }
         }
     }
@@ -224,12 +263,34 @@ impl Watcher {
     }
 }
 
-/// Subscribes or unsubscribes. A refusal concerns this one resource only.
-async fn ask(pool: &Pool, open: &Open, method: Method, uri: &str) {
+impl Heard {
+    fn stream(reply: Reply) -> Self {
+        Self::Stream(Box::new((reply, Decoder::new(MAX_EVENT))))
+    }
+
+    /// The next message. The future may be dropped and made anew.
+    async fn next(&mut self) -> Result<Bytes, Fault> {
+        match self {
+            Self::Channel(messages) => messages.recv().await.ok_or(Fault::Interrupted),
+            Self::Stream(stream) => loop {
+                let (reply, decoder) = &mut **stream;
+                if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+                    return Ok(event.data);
+                }
+                decoder.push(reply.chunk().await?.ok_or(Fault::Interrupted)?);
+            },
+        }
+    }
+}
+
+fn subscription(number: u64, method: Method, uri: &str) -> Bytes {
     let uri = json::quote(uri);
-    let body = format!(r#"{{"jsonrpc":"2.0","id":{uri},"method":"{method}","params":{{"uri":{uri}}}}}"#);
-    let asked = async { response(pool.post(open, body.into(), Repeat::Safe).await?).await };
-    match asked.await {
+    format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{{"uri":{uri}}}}}"#).into()
+}
+
+/// A refusal concerns this one resource only.
+fn told(method: Method, answered: Result<Bytes, Fault>) {
+    match answered {
         Ok(answer) if Envelope::parse(&answer).is_ok_and(|answer| answer.error.is_none()) => {}
         Ok(_) => tracing::debug!(%method, "an upstream refused"),
         Err(fault) => tracing::debug!(%method, %fault, "an upstream did not answer"),

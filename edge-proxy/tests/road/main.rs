@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod channels;
 mod door;
 mod eras;
 mod fleet;

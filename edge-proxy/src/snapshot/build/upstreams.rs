@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use mcp::revision::{Era, Revision};
 use trunkline::edge::v1 as wire;
 
-use super::super::{Fingerprint, Kind, Upstream};
+use super::super::{Fingerprint, Kind, Transport, Upstream};
 use super::held::{Held, HeldResources};
 use super::{ByName, Gap, Unusable, decode, definition};
 
@@ -73,7 +73,14 @@ pub(super) fn convert(message: &wire::Upstream, secret: Option<&Held>) -> Result
         }
         None => (uri, HeaderMap::new()),
     };
+    let transport = transport(message, &uri);
+    // A connection that is a session is spoken to in the era of sessions.
+    let modern = match transport {
+        Transport::StreamableHttp => modern_revisions(&message.modern_versions),
+        Transport::HttpSse | Transport::WebSocket => Vec::new(),
+    };
     Ok(Upstream {
+        transport,
         name: message.name.as_str().into(),
         id: message.name.trim_start_matches("upstreams/").into(),
         uid: message.uid.as_str().into(),
@@ -81,7 +88,7 @@ pub(super) fn convert(message: &wire::Upstream, secret: Option<&Held>) -> Result
         uri,
         credential_headers,
         request_timeout: request_timeout(message)?,
-        modern: modern_revisions(&message.modern_versions),
+        modern,
         legacy: legacy_revision(&message.legacy_version),
         legacy_sessionful: message.legacy_sessionful,
         modern_capabilities: capabilities("modern_capabilities_json", &message.modern_capabilities_json)?,
@@ -105,6 +112,15 @@ fn endpoint(url: &str) -> Result<Uri, Unusable> {
         return Err(bad("contains a user name"));
     }
     Ok(uri)
+}
+
+/// What the control plane found; a WebSocket is told by its scheme.
+fn transport(message: &wire::Upstream, uri: &Uri) -> Transport {
+    match message.transport() {
+        _ if matches!(uri.scheme_str(), Some("ws" | "wss")) => Transport::WebSocket,
+        wire::UpstreamTransport::HttpSse => Transport::HttpSse,
+        _ => Transport::StreamableHttp,
+    }
 }
 
 fn with_query(uri: &Uri, secret: &wire::Secret) -> Result<Uri, Unusable> {
@@ -171,6 +187,7 @@ fn connection_key(message: &wire::Upstream, secret: Option<&Held>) -> u64 {
     Fingerprint::new()
         .part(message.uid.as_bytes())
         .part(message.url.as_bytes())
+        .part(&message.transport.to_be_bytes())
         .part(message.credential_version.as_bytes())
         .part(secret_version.as_bytes())
         .finish_short()

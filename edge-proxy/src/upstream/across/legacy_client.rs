@@ -10,6 +10,7 @@ use crate::session::Conversation;
 use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::modern;
 use crate::upstream::receive::{Answer, receive};
+use crate::upstream::source::Answered;
 use crate::upstream::translate::{LegacyGuest, Side, Tasks, Translation};
 
 /// Makes a call on a channel of its own.
@@ -41,7 +42,7 @@ pub(in crate::upstream) async fn call(
                 guest: Some(LegacyGuest { number }),
             },
         };
-        Ok(receive(call.worker, reply, translation, &mut account, None).await?)
+        Ok(receive(call.worker, Answered::Reply(reply), translation, &mut account, None).await?)
     }
     .await;
     settle(answered, &mut account)

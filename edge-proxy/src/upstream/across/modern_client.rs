@@ -36,9 +36,9 @@ async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer,
         pool.want_level(level).await;
     }
     let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
-    let sent = pool.send(&body, call.repeat()).await;
+    let sent = pool.call(number, &body, call.repeat()).await;
     leaving.armed = matches!(sent, Err(Fault::Timeout));
-    let (reply, session) = sent?;
+    let (answered, session) = sent?;
     let side = Side::Legacy {
         session,
         number,
@@ -47,7 +47,7 @@ async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer,
         requests: Vec::new(),
         guest: Some(Box::new(guest)),
     };
-    Ok(receive(worker, reply, translation(call, side), account, None).await?)
+    Ok(receive(worker, answered, translation(call, side), account, None).await?)
 }
 
 /// What a call's messages are on both sides.

@@ -3,6 +3,7 @@
 mod edge;
 mod fleet;
 mod sse;
+mod talker;
 mod upstream;
 mod websocket;
 mod world;
@@ -10,6 +11,7 @@ mod world;
 pub(crate) use edge::{Edge, Reply};
 pub(crate) use fleet::Fleet;
 pub(crate) use sse::Sse;
+pub(crate) use talker::{KINDS, Talker, id, result};
 pub(crate) use upstream::{Recorded, Upstream, events, json, late, never, status};
 pub(crate) use websocket::Socket;
 pub(crate) use world::{Keys, World};

@@ -13,6 +13,7 @@ use reqwest::Upgraded;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -138,6 +139,9 @@ impl Frames {
 fn broken(error: Error) -> ClientError {
     match error {
         Error::Capacity(_) => ClientError::TooLarge { limit: MAX_MESSAGE_BYTES },
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            ClientError::Broken("the connection was closed".to_owned())
+        }
         Error::Protocol(error) => ClientError::Protocol(error.to_string()),
         error => ClientError::Broken(error.to_string()),
     }

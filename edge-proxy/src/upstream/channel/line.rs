@@ -1,0 +1,198 @@
+//! How messages travel on a channel: events one way and posts the other, or frames both ways.
+//!
+//! It must not know what they say.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use mcp::endpoint::{self, EVENT};
+use mcp::sse::Decoder;
+use tokio::sync::Mutex;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use url::Url;
+
+use super::super::endpoint::{Endpoint, Repeat};
+use super::super::reply::{Media, Reply};
+use crate::error::Fault;
+use crate::snapshot::Upstream;
+
+/// An upstream need not say anything for as long as nobody asks it anything.
+const SILENCE: Duration = Duration::from_secs(24 * 3_600);
+/// How often the other side of a WebSocket is asked whether it is there; twice without a sign is the end.
+const PING: Duration = Duration::from_secs(30);
+/// Largest answer to a post that is read.
+const MAX_SMALL: usize = 64 << 10;
+/// How long saying goodbye may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Sink = Rc<Mutex<SplitSink<Socket, Message>>>;
+
+/// How messages are sent.
+#[derive(Clone)]
+pub(super) enum Out {
+    /// Each is posted to where the upstream said.
+    Post { endpoint: Rc<Endpoint>, target: Uri, timeout: Duration },
+    /// Each is a frame.
+    Frame(Sink),
+}
+
+/// How messages come.
+pub(super) enum In {
+    Events(Box<(Reply, Decoder)>),
+    Frames(Frames),
+}
+
+/// Frames, and a look now and then whether the other side is there.
+pub(super) struct Frames {
+    stream: SplitStream<Socket>,
+    sink: Sink,
+    ticks: Interval,
+    silent: bool,
+}
+
+/// Opens a stream of events, and waits for its first, which says where messages are posted.
+pub(super) async fn events(
+    endpoint: &Rc<Endpoint>,
+    upstream: &Upstream,
+    max_message: usize,
+) -> Result<(Out, In), Fault> {
+    let mut headers = endpoint.headers.clone();
+    headers.remove(CONTENT_TYPE);
+    headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::EVENT_STREAM));
+    let reply = endpoint.send(&Method::GET, headers, Bytes::new(), Repeat::Safe, SILENCE).await?;
+    if reply.status != StatusCode::OK {
+        return Err(Fault::Status(reply.status.as_u16()));
+    }
+    if reply.media() != Media::Events {
+        return Err(Fault::Session("it opens no stream of events".to_owned()));
+    }
+    let mut stream = Box::new((reply, Decoder::new(max_message)));
+    let first = next_event(&mut stream).await?;
+    if first.event.as_deref() != Some(EVENT) {
+        return Err(Fault::Session("its stream does not begin with the event `endpoint`".to_owned()));
+    }
+    let session = |error: String| Fault::Session(error);
+    let base = Url::parse(&upstream.uri.to_string()).map_err(|error| session(error.to_string()))?;
+    let url = endpoint::resolve(&base, &first.data).map_err(|error| session(error.to_string()))?;
+    let target = &url[url::Position::BeforePath..];
+    let target = target.parse().map_err(|_| session("its endpoint is no URL".to_owned()))?;
+    let out = Out::Post { endpoint: Rc::clone(endpoint), target, timeout: upstream.request_timeout };
+    Ok((out, In::Events(stream)))
+}
+
+/// Upgrades a connection.
+pub(super) async fn websocket(endpoint: &Rc<Endpoint>, max_message: usize) -> Result<(Out, In), Fault> {
+    let config =
+        WebSocketConfig::default().max_message_size(Some(max_message)).max_frame_size(Some(max_message));
+    let upgraded = endpoint.upgrade().await?;
+    let socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
+    let (sink, stream) = socket.split();
+    let sink = Rc::new(Mutex::new(sink));
+    let mut ticks = interval(PING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.reset();
+    let frames = Frames { stream, sink: Rc::clone(&sink), ticks, silent: false };
+    Ok((Out::Frame(sink), In::Frames(frames)))
+}
+
+impl Out {
+    pub(super) async fn send(&self, message: Bytes) -> Result<(), Fault> {
+        match self {
+            Self::Post { endpoint, target, timeout } => {
+                let headers = endpoint.headers.clone();
+                let sent = endpoint
+                    .send_to(target, &Method::POST, headers, message, Repeat::Unsafe, *timeout)
+                    .await?;
+                let status = sent.status;
+                // An old server may answer here and not on the stream; nobody ever did.
+                sent.collect(MAX_SMALL).await?;
+                if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
+            }
+            Self::Frame(sink) => {
+                let text = message.try_into();
+                let text = text.map_err(|_| Fault::Malformed("a message is not UTF-8".to_owned()))?;
+                sink.lock().await.send(Message::Text(text)).await.map_err(|error| fault(&error))
+            }
+        }
+    }
+
+    /// Says goodbye, as well as that goes.
+    pub(super) async fn close(&self) {
+        let Self::Frame(sink) = self else { return };
+        let goodbye = async { sink.lock().await.send(Message::Close(None)).await };
+        if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, goodbye).await {
+            tracing::debug!(%error, "a WebSocket was closed already");
+        }
+    }
+}
+
+impl In {
+    /// The next message; a fault at the end.
+    pub(super) async fn next(&mut self) -> Result<Bytes, Fault> {
+        match self {
+            Self::Frames(frames) => frames.next().await,
+            Self::Events(stream) => loop {
+                let event = next_event(stream).await?;
+                if !event.data.is_empty() && event.event.as_deref().is_none_or(|kind| kind == b"message") {
+                    return Ok(event.data);
+                }
+            },
+        }
+    }
+}
+
+async fn next_event((reply, decoder): &mut (Reply, Decoder)) -> Result<mcp::sse::Event, Fault> {
+    loop {
+        if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+            return Ok(event);
+        }
+        decoder.push(reply.chunk().await?.ok_or(Fault::Interrupted)?);
+    }
+}
+
+impl Frames {
+    async fn next(&mut self) -> Result<Bytes, Fault> {
+        loop {
+            let frame = tokio::select! {
+                frame = self.stream.next() => frame,
+                _ = self.ticks.tick() => {
+                    if std::mem::replace(&mut self.silent, true) {
+                        return Err(Fault::Interrupted);
+                    }
+                    let ping = Message::Ping(Bytes::new());
+                    self.sink.lock().await.send(ping).await.map_err(|error| fault(&error))?;
+                    continue;
+                }
+            };
+            self.silent = false;
+            match frame {
+                Some(Ok(Message::Text(text))) => return Ok(text.into()),
+                Some(Ok(Message::Binary(_))) => return Err(Fault::Malformed("a binary frame".to_owned())),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(fault(&error)),
+                None => return Err(Fault::Interrupted),
+            }
+        }
+    }
+}
+
+fn fault(error: &Error) -> Fault {
+    match error {
+        Error::Capacity(_) => Fault::TooLarge,
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Fault::Interrupted,
+        Error::Protocol(error) => Fault::Malformed(error.to_string()),
+        _ => Fault::Interrupted,
+    }
+}

@@ -1,0 +1,60 @@
+//! Where the messages of one call come from: the answer to a request, or what a channel leads to the call.
+//!
+//! It must not know what they say.
+
+use mcp::sse::{Decoder, Event};
+
+use super::channel::Messages;
+use super::reply::Reply;
+use crate::error::Fault;
+
+/// What a call was answered with.
+pub(super) enum Answered {
+    /// An answer whose head has come.
+    Reply(Reply),
+    /// Messages, the first of which has come.
+    Messages(Messages),
+}
+
+/// Where the messages of one call come from, one by one.
+#[expect(clippy::large_enum_variant, reason = "the large one is the one on the hot path")]
+pub(super) enum Source {
+    /// The stream of an answer.
+    Stream(Reply, Decoder),
+    /// A channel.
+    Channel(Messages),
+}
+
+impl Source {
+    /// The stream of an answer, whose events may have so many bytes.
+    pub(super) fn stream(reply: Reply, max_event_bytes: usize) -> Self {
+        Self::Stream(reply, Decoder::new(max_event_bytes))
+    }
+
+    /// The next event, or `None` at the end. The future may be dropped and made anew.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
+        match self {
+            Self::Stream(reply, decoder) => loop {
+                if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+                    return Ok(Some(event));
+                }
+                match reply.chunk().await? {
+                    Some(chunk) => decoder.push(chunk),
+                    None => return Ok(None),
+                }
+            },
+            Self::Channel(messages) => {
+                let data = messages.next().await?;
+                Ok(Some(Event { data, ..Event::default() }))
+            }
+        }
+    }
+
+    /// Reads what is left.
+    pub(super) async fn drain(mut self) {
+        match &mut self {
+            Self::Stream(reply, _) => while let Ok(Some(_)) = reply.chunk().await {},
+            Self::Channel(messages) => while messages.next().await.is_ok() {},
+        }
+    }
+}

@@ -12,6 +12,7 @@ use mcp::message::span;
 use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
+use trunkline::edge::v1::SessionEvent;
 
 use crate::capabilities;
 use crate::error::Failure;
@@ -71,7 +72,7 @@ pub async fn notification(
                 notification: message.body.clone(),
                 at,
             });
-            shared.peers.tell(told).await;
+            tell(scene, told).await;
         }
     }
     Ok(Reply::Accepted)
@@ -81,8 +82,15 @@ pub async fn notification(
 pub async fn end(scene: &Scene<'_>, conversation: &Conversation) -> Reply {
     let shared = &scene.worker.shared;
     shared.end(conversation.jti, conversation.expires);
-    shared.peers.tell(event::ended(&conversation.jti, conversation.expires)).await;
+    tell(scene, event::ended(&conversation.jti, conversation.expires)).await;
     Reply::Done
+}
+
+/// Tells the other edges, unless the session is a connection, which this edge has.
+async fn tell(scene: &Scene<'_>, event: SessionEvent) {
+    if let Came::Alone(_) = scene.came {
+        scene.worker.shared.peers.tell(event).await;
+    }
 }
 
 fn result(id: &str, result: &str) -> Reply {
@@ -170,7 +178,7 @@ async fn subscribe(
         return Err(Failure::params(format!("a session may subscribe to {MAX_URIS} resources")));
     }
     let told = event::subscribed(&conversation.jti, conversation.expires, &named.exposed);
-    scene.worker.shared.peers.tell(told).await;
+    tell(scene, told).await;
     Ok(result(id, "{}"))
 }
 
@@ -183,7 +191,7 @@ async fn unsubscribe(
     let uri = route::named(Method::ResourcesRead, message)?.exposed;
     let shared = &scene.worker.shared;
     shared.subscriptions.remove(&conversation.jti, &uri);
-    shared.peers.tell(event::unsubscribed(&conversation.jti, &uri)).await;
+    tell(scene, event::unsubscribed(&conversation.jti, &uri)).await;
     Ok(result(id, "{}"))
 }
 
@@ -208,6 +216,6 @@ async fn set_level(
         level: message.slice(level),
     });
     shared.levels.set(conversation, told.clone(), scene.now);
-    shared.peers.tell(told).await;
+    tell(scene, told).await;
     Ok(result(id, "{}"))
 }

@@ -71,7 +71,7 @@ async fn road(
         return Err(Failure::Stale);
     }
     if exchange.endpoint == Endpoint::WebSocket {
-        return socket(worker, wire, exchange, &snapshot, started, now);
+        return socket(worker, wire, exchange, &snapshot, started, now).await;
     }
     let token = worker.verified.caller(&snapshot, exchange.bearer(), now)?;
     let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
@@ -100,7 +100,7 @@ async fn alone(scene: &Scene<'_>, verb: Verb, body: &Bytes, asked: &mut Asked) -
 }
 
 /// A request for a WebSocket, from a program with its bearer or from a page with a ticket.
-fn socket(
+async fn socket(
     worker: &Rc<Worker>,
     wire: &Rc<Wire>,
     mut exchange: Exchange,
@@ -111,7 +111,9 @@ fn socket(
     let handshake = Handshake::read(&exchange.headers)?;
     let upgrade = exchange.upgrade().ok_or(Failure::Upgrade)?;
     let bearer = match (exchange.bearer(), &handshake.ticket) {
-        (None, Some(ticket)) => Some(websocket::redeem(worker, snapshot, exchange.server(), ticket, now)?),
+        (None, Some(ticket)) => {
+            Some(websocket::redeem(worker, snapshot, exchange.server(), ticket, now).await?)
+        }
         (bearer, _) => bearer.map(str::to_owned),
     };
     let token = worker.verified.caller(snapshot, bearer.as_deref(), now)?;

@@ -24,6 +24,7 @@ use crate::error::Failure;
 use crate::observe::{Ending, Transport};
 use crate::reply::Reply;
 use crate::scene::Scene;
+use crate::session::event;
 use crate::session::ticket::{self, Ticket};
 use crate::snapshot::Snapshot;
 use crate::transport::websocket::{Handshake, Heard, close, config, heard};
@@ -50,8 +51,8 @@ pub fn keep_nowhere(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// The bearer that a ticket stands for, which is used by that.
-pub fn redeem(
+/// The bearer that a ticket stands for, which is used by that, on every edge that can be reached.
+pub async fn redeem(
     worker: &Worker,
     snapshot: &Snapshot,
     server: &str,
@@ -63,6 +64,7 @@ pub fn redeem(
     if !worker.shared.spent.spend(&ticket, now) {
         return Err(Failure::Ticket);
     }
+    worker.shared.peers.tell(event::ticket_used(&ticket)).await;
     Ok(ticket.bearer)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use trunkline::edge::v1::SessionEvent;
 use trunkline::edge::v1::session_event::Event;
-use trunkline::edge::v1::{CallCancelled, LogLevelSet, ResourceSubscribed, SessionEnded};
+use trunkline::edge::v1::{CallCancelled, LogLevelSet, ResourceSubscribed, SessionEnded, TicketUsed};
 
 use crate::clock;
 use crate::session::{Conversation, Jti};
@@ -23,6 +23,7 @@ pub(super) fn hear(shared: &Shared, event: SessionEvent) {
         }
         Event::Cancelled(event) => cancelled(shared, event),
         Event::LevelSet(event) => level_set(shared, event),
+        Event::TicketUsed(event) => ticket_used(shared, &event),
     };
     if heard.is_none() {
         tracing::warn!("another edge told what cannot be read");
@@ -53,6 +54,13 @@ fn cancelled(shared: &Shared, event: CallCancelled) -> Option<()> {
     let at = usize::try_from(event.id_start).ok()?..usize::try_from(event.id_end).ok()?;
     notification.get(at.clone())?;
     shared.order(&Order::Cancel { jti, id: notification.slice(at.clone()), notification, at });
+    Some(())
+}
+
+fn ticket_used(shared: &Shared, event: &TicketUsed) -> Option<()> {
+    let (number, expires) =
+        (event.ticket.as_slice().try_into().ok()?, u64::try_from(event.expire_unix).ok()?);
+    shared.spent.used(number, expires, clock::now());
     Some(())
 }
 

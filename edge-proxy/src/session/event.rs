@@ -5,8 +5,10 @@ use std::ops::Range;
 use trunkline::edge::v1::session_event::Event;
 use trunkline::edge::v1::{
     CallCancelled, LogLevelSet, ResourceSubscribed, ResourceUnsubscribed, SessionEnded, SessionEvent,
+    TicketUsed,
 };
 
+use super::ticket::Ticket;
 use super::{Conversation, Jti};
 
 /// A session is over.
@@ -35,6 +37,11 @@ pub fn cancelled(jti: &Jti, notification: &[u8], at: &Range<usize>) -> SessionEv
         id_start: position(at.start),
         id_end: position(at.end),
     }))
+}
+
+/// A ticket is used up.
+pub fn ticket_used(ticket: &Ticket) -> SessionEvent {
+    event(Event::TicketUsed(TicketUsed { ticket: ticket.number.to_vec(), expire_unix: unix(ticket.expires) }))
 }
 
 /// A session wants log messages of these upstreams from a level on.

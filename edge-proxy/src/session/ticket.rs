@@ -1,7 +1,7 @@
 //! Tickets: with what a browser opens a WebSocket, where it cannot send `Authorization`. A sealed bearer, good for one
 //! server, a minute and one use.
 //!
-//! It must not know sockets. That it is used once is known on the edge where it was used.
+//! It must not know sockets.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +21,8 @@ pub struct Ticket {
     pub bearer: String,
     /// When it ends, in seconds since the Unix epoch.
     pub expires: u64,
-    number: [u8; 16],
+    /// Names it among all.
+    pub(super) number: [u8; 16],
 }
 
 impl Ticket {
@@ -58,13 +59,18 @@ fn binding<'a>(uid: &'a str, about: &'a [&'a str]) -> Binding<'a> {
     Binding { purpose: Purpose::Ticket, server: uid, token: "", about }
 }
 
-/// Tickets that were used on this edge and have not ended yet.
+/// Tickets that were used on any edge and have not ended yet.
 #[derive(Debug, Default)]
 pub struct Spent(Mutex<HashMap<[u8; 16], u64>>);
 
 impl Spent {
     /// Uses a ticket. False where it was used before, or so many were that nobody can say.
     pub fn spend(&self, ticket: &Ticket, now: u64) -> bool {
+        self.used(ticket.number, ticket.expires, now)
+    }
+
+    /// Notes that the ticket of this number was used, wherever. False as for `spend`.
+    pub fn used(&self, number: [u8; 16], expires: u64, now: u64) -> bool {
         let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spent.len() >= MAX_SPENT {
             spent.retain(|_, expires| *expires > now);
@@ -72,7 +78,7 @@ impl Spent {
                 return false;
             }
         }
-        spent.insert(ticket.number, ticket.expires).is_none()
+        spent.insert(number, expires).is_none()
     }
 }
 

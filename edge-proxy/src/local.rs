@@ -19,7 +19,7 @@ use crate::error::Failure;
 use crate::reply::Reply;
 use crate::scene::{Came, Scene};
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, Level, MAX_URIS, Session, event};
+use crate::session::{Conversation, Level, MAX_URI_BYTES, MAX_URIS, Session, event};
 use crate::transport::Message;
 use crate::upstream::Order;
 use crate::usage::Outcome;
@@ -165,6 +165,9 @@ async fn subscribe(
     id: &str,
 ) -> Result<Reply, Failure> {
     let named = route::named(Method::ResourcesRead, message)?;
+    if named.exposed.len() > MAX_URI_BYTES {
+        return Err(Failure::params(format!("a URI to subscribe to may have {MAX_URI_BYTES} bytes")));
+    }
     let permit = listen::permit(scene.view, &named.exposed).ok_or_else(|| named.unknown())?;
     if capabilities::told_in(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("nobody tells when this resource changes"));

@@ -12,6 +12,9 @@ const MAX_SESSIONS: usize = 65_536;
 /// Resources that one session may subscribe to.
 pub const MAX_URIS: usize = 1_024;
 
+/// Longest URI that a session may subscribe to, in bytes.
+pub const MAX_URI_BYTES: usize = 4_096;
+
 /// What one session is subscribed to, as the client spells it.
 pub type Uris = Arc<BTreeSet<Box<str>>>;
 

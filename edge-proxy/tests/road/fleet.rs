@@ -8,7 +8,7 @@ use trunkline_edge_proxy::held::{Delivery, Place, Undelivered};
 use trunkline_edge_proxy::observe::PeerDelivery;
 
 use crate::streams::{telling, until};
-use crate::support::{Fleet, Recorded, Reply, Upstream, json};
+use crate::support::{Fleet, Recorded, Reply, Socket, Sse, Upstream, json};
 
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
@@ -180,6 +180,33 @@ async fn a_level_set_on_one_edge_holds_for_calls_through_another() {
 }
 
 #[tokio::test]
+async fn what_is_posted_at_one_edge_is_answered_on_the_stream_at_another() {
+    let mut fleet = Fleet::start(NOWHERE, 2).await;
+    let mut client = Sse::open(&fleet.edges[0], "all").await;
+    client.post_to(&fleet.edges[1]);
+    client.initialize("2024-11-05", "{}").await;
+    assert_eq!(client.ask(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).await, DONE);
+    // The stream is where it was; who brings posts to it is gone.
+    fleet.edges.remove(0).leave();
+    assert_eq!(client.post(r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_ticket_opens_one_connection_on_all_edges_together() {
+    let fleet = Fleet::start(NOWHERE, 2).await;
+    let bearer = format!("Bearer {}", fleet.edges[0].keys.bearer("all"));
+    let asked = fleet.edges[0].at("POST", "/servers/dev/ws/ticket", "").header("authorization", &bearer);
+    let taken: serde_json::Value = serde_json::from_str(&Reply::of(asked).await.body).unwrap();
+    let offered = format!("mcp, mcp.auth.{}", taken["ticket"].as_str().unwrap());
+    let headers = [("sec-websocket-protocol", offered.as_str())];
+    assert!(Socket::connect(&fleet.edges[1], "/servers/dev/ws", &headers).await.is_ok());
+    for edge in &fleet.edges {
+        let (status, _) = Socket::connect(edge, "/servers/dev/ws", &headers).await.err().unwrap();
+        assert_eq!(status, 401);
+    }
+}
+
+#[tokio::test]
 async fn an_impostor_reaches_nobody_and_is_told_nothing() {
     let mut fleet = Fleet::start(NOWHERE, 2).await;
     let mut impostor = fleet.stranger("e9");
@@ -228,7 +255,7 @@ async fn an_edge_that_died_holds_nobody_up() {
     let headers = [("mcp-session-id", session.as_str())];
     let dead = fleet.edges.pop().unwrap();
     let place = dead.shared.peers.held().hold().unwrap().place();
-    drop(dead);
+    dead.leave();
     let began = Instant::now();
     assert_eq!(fleet.edges[0].shared.peers.deliver(&place, delivery("a")).await, Err(Undelivered::Gone));
     assert_eq!(Reply::of(fleet.edges[0].request("DELETE", &headers, "")).await.status, 200);

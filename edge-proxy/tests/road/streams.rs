@@ -130,6 +130,8 @@ async fn a_session_hears_of_the_resources_it_is_subscribed_to() {
     let mut stream = edge.request("GET", &headers, "").send().await.unwrap();
     assert_eq!(until(&mut stream, "\n\n").await, ": keep-alive\n\n");
     assert_eq!(edge.post(&headers, &ask("subscribe", "u+file:///s")).await.error_code(), -32002);
+    let long = format!("u+file:///t/{}", "x".repeat(4_096));
+    assert_eq!(edge.post(&headers, &ask("subscribe", &long)).await.error_code(), -32602);
     let done = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
     assert_eq!(edge.post(&headers, &ask("subscribe", "u+file:///r")).await.body, done);
     assert_eq!(

@@ -22,11 +22,11 @@ pub(crate) struct Fleet {
     pub(crate) edges: Vec<Member>,
 }
 
-/// An edge of a fleet; dropping it cuts its connections with the others.
+/// An edge of a fleet.
 pub(crate) struct Member {
     edge: Edge,
     peer: wire::EdgePeer,
-    _serving: DropGuard,
+    serving: DropGuard,
 }
 
 impl Deref for Member {
@@ -96,7 +96,12 @@ impl Member {
         std::thread::spawn(move || {
             runtime.block_on(until.run_until_cancelled(Peers::serve(listener, shared)));
         });
-        Self { edge, peer, _serving: stop.drop_guard() }
+        Self { edge, peer, serving: stop.drop_guard() }
+    }
+
+    /// Cuts its connections with the others, for good.
+    pub(crate) fn leave(self) {
+        drop(self.serving);
     }
 
     /// What the others are told of it.

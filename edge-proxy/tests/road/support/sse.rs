@@ -43,6 +43,11 @@ impl Sse {
         self.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
     }
 
+    /// Posts to another edge from now on.
+    pub(crate) fn post_to(&mut self, edge: &Edge) {
+        self.host = format!("http://{}", edge.address);
+    }
+
     pub(crate) async fn post(&self, body: &str) -> Reply {
         let request = self.client.post(format!("{}{}", self.host, self.endpoint)).body(body.to_owned());
         Reply::of(request.header("content-type", "application/json").header("authorization", &self.bearer))

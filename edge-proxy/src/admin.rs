@@ -2,6 +2,7 @@
 //!
 //! It shows no secret and must not know the road of a call.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
@@ -124,6 +125,8 @@ fn summary(snapshot: &Snapshot, current: &Current) -> Value {
         sorted(snapshot.servers.iter(), |server| &server.id).map(|s| server(s)).collect();
     let upstreams: Vec<Value> =
         sorted(snapshot.upstreams.values(), |up| &up.id).map(|u| upstream(u)).collect();
+    let peers: BTreeMap<&str, &str> =
+        snapshot.peers.iter().map(|(edge, peer)| (&**edge, &*peer.address)).collect();
     let mut keys: Vec<&str> = snapshot.trust.keys.keys().map(AsRef::as_ref).collect();
     keys.sort_unstable();
     json!({
@@ -133,6 +136,7 @@ fn summary(snapshot: &Snapshot, current: &Current) -> Value {
         "servers": servers,
         "upstreams": upstreams,
         "tokens": snapshot.tokens.len(),
+        "peers": peers,
         "trust": {
             "issuer": snapshot.trust.issuer,
             "audience": snapshot.trust.audience,

@@ -19,6 +19,8 @@ use crate::store::edges::{Edges, PeerRow};
 const LOOK: Duration = Duration::from_secs(1);
 /// Edges that come within this time are told of together.
 const GATHER: Duration = Duration::from_millis(100);
+/// Between two tellings, however many edges come: what each of them is told grows with how many there are.
+const REST: Duration = Duration::from_millis(400);
 /// How long after its last sign of life an edge is still told of.
 const GRACE: Duration = Duration::from_secs(60);
 /// After a start, edges that were there so long ago have the time of `GRACE` to come back: they may have lost
@@ -56,24 +58,28 @@ impl Roster {
                 sleep(GATHER).await;
                 changed.borrow_and_update();
             }
-            if let Err(error) = self.look().await {
-                tracing::warn!(%error, "edges are not told of each other: the table of edges cannot be read");
-                sleep(LOOK).await;
+            match self.look().await {
+                Ok(false) => {}
+                Ok(true) => sleep(REST).await,
+                Err(error) => {
+                    tracing::warn!(%error, "edges are not told of each other: their table cannot be read");
+                    sleep(LOOK).await;
+                }
             }
         }
     }
 
-    async fn look(&self) -> sqlx::Result<()> {
+    /// Looks at the table. Answers whether it names others than before.
+    async fn look(&self) -> sqlx::Result<bool> {
         let since = since(clock::now_us(), self.started_us);
         let items = items(&self.edges.peers(since).await?);
-        self.peers.send_if_modified(|known| {
+        Ok(self.peers.send_if_modified(|known| {
             let differs = **known != items;
             if differs {
                 *known = Arc::new(items);
             }
             differs
-        });
-        Ok(())
+        }))
     }
 }
 

@@ -28,6 +28,7 @@ pub enum Event {
 
 /// What is to be done, in this order.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made and taken one at a time, never kept")]
 pub enum Action {
     /// Send this on the stream.
     Send(StreamResourcesRequest),

@@ -8,5 +8,6 @@ mod hostile;
 mod journey;
 mod outage;
 mod secure;
+mod sessions;
 mod support;
 mod tidy;

@@ -23,11 +23,31 @@ pub(crate) enum Sdk {
     TypeScript1,
     TypeScript2,
     Rmcp,
+    PythonSse,
+    TypeScript1Sse,
+    TypeScript1WebSocket,
 }
 
 impl Sdk {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Python, Self::FastMcp, Self::TypeScript1, Self::TypeScript2, Self::Rmcp];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Python,
+        Self::FastMcp,
+        Self::TypeScript1,
+        Self::TypeScript2,
+        Self::Rmcp,
+        Self::PythonSse,
+        Self::TypeScript1Sse,
+        Self::TypeScript1WebSocket,
+    ];
+
+    /// The transport it uses, and what the path of a server ends with there.
+    fn transport(self) -> (&'static str, &'static str) {
+        match self {
+            Self::PythonSse | Self::TypeScript1Sse => ("sse", "/sse"),
+            Self::TypeScript1WebSocket => ("websocket", "/ws"),
+            _ => ("http", "/mcp"),
+        }
+    }
 }
 
 /// What a client is to do. `tests/clients/README.md` describes the fields.
@@ -70,13 +90,17 @@ pub(crate) struct Refusal {
 /// Runs one client to its end.
 pub(crate) async fn run(sdk: Sdk, order: &Order) -> Report {
     let script = match sdk {
-        Sdk::Python => "client_mcp.py",
+        Sdk::Python | Sdk::PythonSse => "client_mcp.py",
         Sdk::FastMcp => "client_fastmcp.py",
-        Sdk::TypeScript1 => "client_ts1.mjs",
+        Sdk::TypeScript1 | Sdk::TypeScript1Sse | Sdk::TypeScript1WebSocket => "client_ts1.mjs",
         Sdk::TypeScript2 => "client_ts2.mjs",
         Sdk::Rmcp => return tokio::time::timeout(LIMIT, run_rmcp(order)).await.unwrap(),
     };
-    let output = script_output(script, &[&serde_json::to_string(order).unwrap()]).await;
+    let (transport, path) = sdk.transport();
+    let mut order = serde_json::to_value(order).unwrap();
+    order["transport"] = transport.into();
+    order["url"] = order["url"].as_str().unwrap().replace("/mcp", path).into();
+    let output = script_output(script, &[&order.to_string()]).await;
     serde_json::from_str(&output).unwrap_or_else(|e| panic!("{sdk:?}: {e}: {output}"))
 }
 
@@ -85,6 +109,10 @@ pub(crate) async fn script_output(script: &str, arguments: &[&str]) -> String {
     let program = if script.ends_with(".py") { super::tool("python/bin/python") } else { "node".into() };
     let path = super::root().join("tests/clients").join(script);
     let mut command = tokio::process::Command::new(program);
+    if script.ends_with(".mjs") {
+        // Older versions of Node have it only when asked.
+        command.arg("--experimental-websocket");
+    }
     command.arg(path).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command.env_remove("HTTP_PROXY").env_remove("http_proxy").env("NO_PROXY", "127.0.0.1");
     let output = tokio::time::timeout(LIMIT, command.output()).await;

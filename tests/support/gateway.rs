@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::process::Child;
 
 use super::admin::Admin;
 use super::process::Process;
@@ -235,10 +236,22 @@ impl Gateway {
 
     /// The same, whatever comes of it.
     pub(crate) async fn try_ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = self.ctl_command(arguments);
+        command.stdin(Stdio::null());
+        tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+    }
+
+    /// `mcpctl` with its standard input and output at hand, until it is dropped.
+    pub(crate) fn spawn_ctl(&self, arguments: &[&str]) -> Child {
+        let mut command = self.ctl_command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn ctl_command(&self, arguments: &[&str]) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(binary("mcpctl"));
         command.args(arguments).env("MCPCTL_CONFIG", self.context()).env("NO_COLOR", "1");
-        command.current_dir(self.folder.path()).stdin(Stdio::null()).kill_on_drop(true);
-        tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+        command.current_dir(self.folder.path()).kill_on_drop(true);
+        command
     }
 }
 

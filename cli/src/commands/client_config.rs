@@ -29,6 +29,9 @@ pub struct Args {
     /// For claude and cursor: by URL, or by a command that the host runs
     #[arg(long, value_enum, value_name = "HOW")]
     via: Option<Via>,
+    /// The transport of what connects by URL
+    #[arg(long, value_enum, default_value = "http")]
+    transport: Transport,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -55,6 +58,14 @@ enum Via {
     Stdio,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Transport {
+    /// Streamable HTTP.
+    Http,
+    /// HTTP+SSE, for hosts and libraries that know nothing newer.
+    Sse,
+}
+
 const VARIABLE: &str = "TRUNKLINE_TOKEN";
 
 /// Runs `client-config`.
@@ -62,9 +73,11 @@ pub fn run(session: &Session, args: Args) -> Result {
     let context = session.context()?;
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
     let (token, saved) = context.token_for(server, args.token.as_deref())?;
+    let url = context.server_url(server)?;
     let recipe = Recipe {
         server,
-        url: &context.server_url(server)?,
+        url: &args.transport.address(&url),
+        transport: args.transport,
         token,
         bearer: args.show_bearer.then_some(saved),
         config: session.store.path(),
@@ -75,9 +88,28 @@ pub fn run(session: &Session, args: Args) -> Result {
     Ok(())
 }
 
+impl Transport {
+    /// Where it is spoken, of a server whose Streamable HTTP is at `url`.
+    fn address(self, url: &str) -> String {
+        match (self, url.strip_suffix("/mcp")) {
+            (Self::Sse, Some(server)) => format!("{server}/sse"),
+            _ => url.to_owned(),
+        }
+    }
+
+    /// What hosts call it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Sse => "sse",
+        }
+    }
+}
+
 struct Recipe<'a> {
     server: &'a str,
     url: &'a str,
+    transport: Transport,
     token: &'a str,
     bearer: Option<&'a SavedToken>,
     config: &'a Path,
@@ -89,8 +121,8 @@ impl Recipe<'_> {
         let json = match (host, via.unwrap_or(default_via(host))) {
             (Host::Claude | Host::Cursor, Via::Stdio) => self.servers("mcpServers", self.command()),
             (Host::Claude, Via::Http) => {
-                let entry =
-                    json!({ "type": "http", "url": self.url, "headers": self.header("${TRUNKLINE_TOKEN}") });
+                let (kind, headers) = (self.transport.as_str(), self.header("${TRUNKLINE_TOKEN}"));
+                let entry = json!({ "type": kind, "url": self.url, "headers": headers });
                 self.servers("mcpServers", entry)
             }
             (Host::Cursor, Via::Http) => {
@@ -99,7 +131,13 @@ impl Recipe<'_> {
             }
             (Host::Vscode, _) => self.vscode(),
             (Host::Fastmcp, _) => return Ok(self.fill(FASTMCP)),
+            (Host::Python, _) if self.transport == Transport::Sse => return Ok(self.fill(PYTHON_SSE)),
             (Host::Python, _) => return Ok(self.fill(PYTHON)),
+            (Host::Typescript, _) if self.transport == Transport::Sse => {
+                return Ok(self
+                    .fill(TYPESCRIPT)
+                    .replace("StreamableHTTPClientTransport", "SSEClientTransport"));
+            }
             (Host::Typescript, _) => return Ok(self.fill(TYPESCRIPT)),
         };
         output::json(&json)
@@ -126,8 +164,8 @@ impl Recipe<'_> {
 
     fn vscode(&self) -> Value {
         let id = format!("trunkline-{}", self.server);
-        let entry =
-            json!({ "type": "http", "url": self.url, "headers": self.header(&format!("${{input:{id}}}")) });
+        let (kind, headers) = (self.transport.as_str(), self.header(&format!("${{input:{id}}}")));
+        let entry = json!({ "type": kind, "url": self.url, "headers": headers });
         let mut config = self.servers("servers", entry);
         if self.bearer.is_none() {
             let description = format!("Bearer of the Trunkline token {}", self.token);
@@ -219,6 +257,23 @@ async def main():
 asyncio.run(main())
 "#;
 
+const PYTHON_SSE: &str = r#"import asyncio
+import os
+
+from mcp.client.client import Client
+from mcp.client.sse import sse_client
+
+
+async def main():
+    headers = {"Authorization": "Bearer " + {token}}
+    async with Client(sse_client("{url}", headers=headers)) as client:
+        for tool in (await client.list_tools()).tools:
+            print(tool.name)
+
+
+asyncio.run(main())
+"#;
+
 const TYPESCRIPT: &str = r#"import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
 const transport = new StreamableHTTPClientTransport(new URL("{url}"), {
@@ -238,10 +293,15 @@ mod tests {
     use crate::context::Secret;
 
     fn check(host: Host, via: Option<Via>, shown: bool) -> String {
+        check_over(Transport::Http, host, via, shown)
+    }
+
+    fn check_over(transport: Transport, host: Host, via: Option<Via>, shown: bool) -> String {
         let saved = SavedToken { bearer: Secret::new("s3cret"), servers: vec!["dev".into()] };
         let recipe = Recipe {
             server: "dev",
-            url: "http://127.0.0.1:4444/servers/dev/mcp",
+            url: &transport.address("http://127.0.0.1:4444/servers/dev/mcp"),
+            transport,
             token: "laptop",
             bearer: shown.then_some(&saved),
             config: Path::new("/data/mcpctl.yaml"),
@@ -258,6 +318,21 @@ mod tests {
         insta::assert_snapshot!("fastmcp", check(Host::Fastmcp, None, false));
         insta::assert_snapshot!("python", check(Host::Python, None, true));
         insta::assert_snapshot!("typescript", check(Host::Typescript, None, false));
+    }
+
+    #[test]
+    fn another_transport_has_its_own_address_and_name() {
+        for (host, part) in [
+            (Host::Claude, r#""type": "sse""#),
+            (Host::Vscode, r#""type": "sse""#),
+            (Host::Cursor, r#""url": "http://127.0.0.1:4444/servers/dev/sse""#),
+            (Host::Fastmcp, "/servers/dev/sse"),
+            (Host::Python, r#"sse_client("http://127.0.0.1:4444/servers/dev/sse""#),
+            (Host::Typescript, r#"new SSEClientTransport(new URL("http://127.0.0.1:4444/servers/dev/sse"))"#),
+        ] {
+            let text = check_over(Transport::Sse, host, Some(Via::Http), false);
+            assert!(text.contains(part.trim_end_matches("))")) && !text.contains("/mcp\""), "{text}");
+        }
     }
 
     #[test]

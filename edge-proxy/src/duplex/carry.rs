@@ -101,7 +101,8 @@ impl Duplex {
     ) {
         let wants_answer =
             !matches!(&read, Ok(envelope) if matches!(envelope.kind(), Kind::Notification | Kind::Response));
-        match pipeline::heard(self, body, read, &mut asked).await {
+        // On the heap, so that a stream that is told for hours does not hold the room of the road before it.
+        match Box::pin(pipeline::heard(self, body, read, &mut asked)).await {
             Ok(reply) => self.tell(reply).await,
             Err(failure) => {
                 if matches!(failure, Failure::Bearer { .. } | Failure::Server | Failure::Stale) {

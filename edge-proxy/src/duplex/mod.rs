@@ -101,6 +101,7 @@ impl Drop for Root {
         let shared = &duplex.worker.shared;
         if let Some(conversation) = duplex.conversation.get() {
             shared.subscriptions.end(&conversation.jti);
+            shared.levels.end(&conversation.jti);
         }
         let ending = duplex.ending.borrow().unwrap_or(Ending::Client);
         shared.metrics.client_sessions_ended(duplex.transport, ending).inc();

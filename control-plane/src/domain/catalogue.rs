@@ -43,6 +43,8 @@ pub struct Entry {
     pub read_only: bool,
     /// Neither stale nor disabled.
     pub available: bool,
+    /// Where it stands in the upstream's list.
+    pub position: i32,
     created_us: i64,
     uid: String,
 }
@@ -91,20 +93,20 @@ impl Catalogue {
     pub fn put_tool(&mut self, tool: &Tool) {
         let read_only = tool.hints.as_ref().and_then(|hints| hints.read_only).unwrap_or(false);
         let available = !tool.disabled && tool.stale_time.is_none();
-        self.put(tool, Entry { read_only, available, ..Entry::default() });
+        self.put(tool, Entry { read_only, available, position: tool.position, ..Entry::default() });
     }
 
     /// Takes a resource or resource template in.
     pub fn put_resource(&mut self, resource: &Resource) {
         let template = !resource.uri_template.is_empty();
         let available = !resource.disabled && resource.stale_time.is_none();
-        self.put(resource, Entry { template, available, ..Entry::default() });
+        self.put(resource, Entry { template, available, position: resource.position, ..Entry::default() });
     }
 
     /// Takes a prompt in.
     pub fn put_prompt(&mut self, prompt: &Prompt) {
         let available = !prompt.disabled && prompt.stale_time.is_none();
-        self.put(prompt, Entry { available, ..Entry::default() });
+        self.put(prompt, Entry { available, position: prompt.position, ..Entry::default() });
     }
 
     /// Forgets an upstream with its entries, or an entry. Other names are nothing to it.

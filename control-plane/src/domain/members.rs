@@ -7,7 +7,7 @@ use std::fmt;
 use trunkline::registry::v1::{Member, Server};
 
 use super::catalogue::{Entry, UpstreamEntry};
-use super::{Catalogue, Kind, exposed, glob};
+use super::{Catalogue, Kind, exposed, glob, names};
 
 /// The two parts of a `match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Exposed<'a> {
     pub entry: &'a Entry,
     /// The member that selected it.
     pub member: &'a Member,
+    /// Which of the members of its kind that is.
+    index: usize,
     /// What clients see.
     pub exposed_name: String,
     /// For resources: what stands before the upstream's own URI in the exposed one.
@@ -75,7 +77,8 @@ impl fmt::Display for Conflict {
 /// What a server exposes, and what it does not.
 #[derive(Debug, Default)]
 pub struct Exposure<'a> {
-    /// Sorted by word and exposed name, which together are unique.
+    /// Sorted by word, then in the order in which clients see them: as the members were written, and within one as the
+    /// upstreams list them. Word and exposed name together are unique.
     pub entries: Vec<Exposed<'a>>,
     /// Matches without `*` that select nothing.
     pub unresolved: Vec<String>,
@@ -120,12 +123,16 @@ pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a
                 kind,
                 entry: choice.entry,
                 member: choice.member,
+                index: choice.index,
                 exposed_name,
                 uri_prefix,
             });
         }
     }
-    exposure.entries.sort_by(|a, b| (a.word(), &a.exposed_name).cmp(&(b.word(), &b.exposed_name)));
+    exposure.entries.sort_by_cached_key(|exposed| {
+        let upstream = names::upstream_id(&exposed.entry.name).unwrap_or_default().to_owned();
+        (exposed.word(), exposed.index, upstream, exposed.entry.position, exposed.entry.name.clone())
+    });
     exposure
 }
 
@@ -184,5 +191,36 @@ fn appearance(server: &Server, kind: Kind, choice: &Choice<'_>) -> (String, Stri
         (format!("{prefix}{own}"), prefix)
     } else {
         (exposed::name(style, upstream, own), String::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline::registry::v1::{Tool, Upstream};
+
+    use super::*;
+
+    #[test]
+    fn clients_see_members_as_written_and_within_one_what_upstreams_list_as_they_list_it() {
+        let mut catalogue = Catalogue::default();
+        for (upstream, own) in [("b", ["z", "m", "a"]), ("a", ["y", "k", "x"])] {
+            catalogue.put_upstream(&Upstream { name: format!("upstreams/{upstream}"), ..Default::default() });
+            for (position, own) in own.iter().enumerate() {
+                catalogue.put_tool(&Tool {
+                    name: format!("upstreams/{upstream}/tools/{own}"),
+                    position: position as i32,
+                    ..Default::default()
+                });
+            }
+        }
+        let member = |text: &str| Member { r#match: text.to_owned(), ..Default::default() };
+        let seen = |members: &[&str]| -> Vec<String> {
+            let server =
+                Server { tools: members.iter().map(|text| member(text)).collect(), ..Default::default() };
+            let exposure = evaluate(&server, &catalogue);
+            exposure.entries.into_iter().map(|exposed| exposed.exposed_name).collect()
+        };
+        assert_eq!(seen(&["*/*"]), ["a_y", "a_k", "a_x", "b_z", "b_m", "b_a"]);
+        assert_eq!(seen(&["b/a", "a/x", "b/*"]), ["b_a", "a_x", "b_z", "b_m"]);
     }
 }

@@ -8,7 +8,8 @@ use super::{Kind, Noun, Violations, definition, meta};
 impl Noun for Prompt {
     const KIND: Kind = Kind::Prompt;
     const MESSAGE: &'static str = "trunkline.registry.v1.Prompt";
-    const OUTPUT_ONLY: &'static [&'static str] = &["prompt_name", "title", "description", "stale_time"];
+    const OUTPUT_ONLY: &'static [&'static str] =
+        &["prompt_name", "title", "description", "stale_time", "position"];
 
     fn name(&self) -> &str {
         &self.name
@@ -28,6 +29,7 @@ impl Noun for Prompt {
             title: std::mem::take(&mut self.title),
             description: std::mem::take(&mut self.description),
             stale_time: self.stale_time.take(),
+            position: std::mem::take(&mut self.position),
             ..Self::default()
         }
     }

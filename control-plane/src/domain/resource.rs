@@ -9,7 +9,7 @@ impl Noun for Resource {
     const KIND: Kind = Kind::Resource;
     const MESSAGE: &'static str = "trunkline.registry.v1.Resource";
     const OUTPUT_ONLY: &'static [&'static str] =
-        &["uri", "uri_template", "title", "description", "stale_time"];
+        &["uri", "uri_template", "title", "description", "stale_time", "position"];
 
     fn name(&self) -> &str {
         &self.name
@@ -30,6 +30,7 @@ impl Noun for Resource {
             title: std::mem::take(&mut self.title),
             description: std::mem::take(&mut self.description),
             stale_time: self.stale_time.take(),
+            position: std::mem::take(&mut self.position),
             ..Self::default()
         }
     }

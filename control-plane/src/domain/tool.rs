@@ -9,7 +9,7 @@ impl Noun for Tool {
     const KIND: Kind = Kind::Tool;
     const MESSAGE: &'static str = "trunkline.registry.v1.Tool";
     const OUTPUT_ONLY: &'static [&'static str] =
-        &["tool_name", "title", "description", "hints", "stale_time"];
+        &["tool_name", "title", "description", "hints", "stale_time", "position"];
 
     fn name(&self) -> &str {
         &self.name
@@ -30,6 +30,7 @@ impl Noun for Tool {
             description: std::mem::take(&mut self.description),
             hints: self.hints.take(),
             stale_time: self.stale_time.take(),
+            position: std::mem::take(&mut self.position),
             ..Self::default()
         }
     }

@@ -38,6 +38,8 @@ pub(super) trait CatalogueEntry: Noun {
     fn definition(&mut self) -> &mut String;
     /// Since when the upstream has not listed it.
     fn stale(&mut self) -> &mut Option<Timestamp>;
+    /// Where it stands in the upstream's list.
+    fn position(&mut self) -> &mut i32;
 }
 
 macro_rules! catalogue_entry {
@@ -48,6 +50,9 @@ macro_rules! catalogue_entry {
             }
             fn stale(&mut self) -> &mut Option<Timestamp> {
                 &mut self.stale_time
+            }
+            fn position(&mut self) -> &mut i32 {
+                &mut self.position
             }
         }
     )*};
@@ -80,7 +85,10 @@ fn take<N: CatalogueEntry>(
                 false => Ok(entry),
             });
         match entry {
-            Ok(entry) => drop(taken.insert(entry.name().to_owned(), entry)),
+            Ok(mut entry) => {
+                *entry.position() = i32::try_from(position).unwrap_or(i32::MAX);
+                taken.insert(entry.name().to_owned(), entry);
+            }
             Err(reason) if warnings.len() < MAX_WARNINGS => {
                 warnings.push(format!("{list}[{position}]: {reason}"))
             }

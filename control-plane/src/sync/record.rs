@@ -149,10 +149,12 @@ async fn write_kind<N: CatalogueEntry>(
             continue;
         };
         let mut stored: N = row.message()?;
-        if stored.definition() == entry.definition() && stored.stale().is_none() {
+        let same = stored.definition() == entry.definition() && stored.position() == entry.position();
+        if same && stored.stale().is_none() {
             continue;
         }
         std::mem::swap(stored.definition(), entry.definition());
+        *stored.position() = *entry.position();
         *stored.stale() = None;
         stored.settle();
         tx.put(&stored, Some(&row), None).await?;

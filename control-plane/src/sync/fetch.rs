@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mcp::client::{
     Attempt, ClientError, ClientInfo, Endpoint, Findings, Notices, Probe, ProbeError, Session, Url, probe,
+    probe_modern,
 };
 use mcp::method::Method;
 use mcp::revision::Revision;
@@ -98,7 +99,10 @@ fn present(credential: Option<&Credential>, url: &mut Url) -> Result<HeaderMap, 
 
 /// Finds out who an upstream is.
 pub(super) async fn ask(endpoint: &Endpoint, policy: EraPolicy) -> Result<Asked, Failure> {
-    let Findings { attempts, verdict } = probe(endpoint, &info()).await;
+    let Findings { attempts, verdict } = match policy {
+        EraPolicy::Modern => probe_modern(endpoint, &info()).await,
+        _ => probe(endpoint, &info()).await,
+    };
     let attempts: Vec<ProbeAttempt> = attempts.iter().map(attempt).collect();
     let found = verdict.map_err(|error| failed(&error));
     match found.and_then(|found| speaks(&found, policy).map(|()| found)) {

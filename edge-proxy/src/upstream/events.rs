@@ -13,6 +13,7 @@ use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Event};
 
 use super::across;
+use super::aside::{self, Aside};
 use super::endpoint::Repeat;
 use super::follow::{self, Guard};
 use super::legacy::Way;
@@ -40,6 +41,7 @@ pub struct Events {
     translation: Translation,
     account: Option<Account>,
     guard: Option<Guard>,
+    aside: Option<Aside>,
     ready: VecDeque<Event>,
     resume: Resume,
     outcome: Option<Outcome>,
@@ -59,9 +61,10 @@ impl Events {
         worker: &Rc<Worker>,
         source: Option<Source>,
         translation: Translation,
-        guard: Option<Guard>,
+        mut guard: Option<Guard>,
     ) -> Self {
         Self {
+            aside: guard.as_mut().and_then(|guard| guard.aside.take()),
             worker: Rc::clone(worker),
             source,
             translation,
@@ -175,16 +178,29 @@ impl Events {
 
     /// The next event for the client.
     async fn event(&mut self) -> Result<Option<Event>, Fault> {
+        if self.aside.as_ref().is_some_and(Aside::is_ending) {
+            return self.late().await;
+        }
         loop {
             let Some(source) = &mut self.source else {
                 self.go_on().await?;
                 continue;
             };
-            match source.next().await {
+            let heard = match &mut self.aside {
+                None => source.next().await,
+                Some(aside) => tokio::select! {
+                    said = aside.next() => Ok(Some(Event { data: said, ..Event::default() })),
+                    event = source.next() => event,
+                },
+            };
+            match heard {
                 Ok(Some(event)) => {
-                    if let Some(event) = self.turn(event)? {
-                        return Ok(Some(event));
+                    let Some(event) = self.turn(event)? else { continue };
+                    match self.aside.as_mut().filter(|_| self.done) {
+                        Some(aside) => aside.keep(event),
+                        None => return Ok(Some(event)),
                     }
+                    return self.late().await;
                 }
                 Ok(None) if self.is_resumable() => {
                     self.hand_over();
@@ -208,6 +224,25 @@ impl Events {
             message => self.take(message)?,
         };
         Ok(data.map(|data| Event { event: None, data, id, retry }))
+    }
+
+    /// What was said aside before the answer but comes after it, and then the answer.
+    async fn late(&mut self) -> Result<Option<Event>, Fault> {
+        self.done = false;
+        while let Some(aside) = &mut self.aside {
+            match aside.last().await {
+                aside::Last::Answer(answer) => {
+                    self.done = true;
+                    return Ok(answer);
+                }
+                aside::Last::Said(said) => {
+                    if let Some(data) = self.take(said)? {
+                        return Ok(Some(Event { data, ..Event::default() }));
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {

@@ -14,6 +14,7 @@ use mcp::message::span;
 use mcp::splice::Splice;
 
 use super::Upstreams;
+use super::aside::Aside;
 use super::asked::{self, Asker};
 use super::endpoint::Repeat;
 use super::legacy::{Pool, SessionKey, Way, key};
@@ -45,7 +46,7 @@ pub enum Order {
         /// Where the id lies in it.
         at: std::ops::Range<usize>,
     },
-    /// Log messages from this level on.
+    /// Log messages from this level on, which takes a session of the conversation's own.
     Level {
         /// Where.
         upstreams: Vec<Arc<Upstream>>,
@@ -67,13 +68,16 @@ pub(super) struct InFlight {
 pub(super) struct Guard {
     worker: Rc<Worker>,
     number: u64,
+    /// What the upstream says aside meanwhile, where that concerns nobody else.
+    pub(super) aside: Option<Aside>,
 }
 
 impl Guard {
     /// Makes a call findable.
     pub(super) fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<Pool>) -> Self {
+        let aside = pool.aside();
         worker.upstreams.calls.borrow_mut().insert(number, InFlight { jti, id, pool });
-        Self { worker: Rc::clone(worker), number }
+        Self { worker: Rc::clone(worker), number, aside }
     }
 }
 
@@ -91,7 +95,7 @@ impl Upstreams {
             Order::Level { upstreams, conversation, level } => {
                 self.remember_level(conversation.jti, level.clone());
                 for upstream in &upstreams {
-                    self.set_level(upstream, key(upstream, &conversation), level.clone());
+                    self.set_level(key(self, upstream, &conversation), level.clone());
                 }
             }
         }
@@ -106,8 +110,10 @@ impl Upstreams {
         }
     }
 
-    fn set_level(&self, upstream: &Arc<Upstream>, key: SessionKey, level: Bytes) {
-        if let Ok(pool) = self.pool(upstream, key) {
+    fn set_level(&self, key: SessionKey, level: Bytes) {
+        let pool = self.pools.borrow().get(&key).cloned();
+        // Where there is none yet, it begins with the level.
+        if let Some(pool) = pool {
             tokio::task::spawn_local(async move { pool.set_level(level).await });
         }
     }

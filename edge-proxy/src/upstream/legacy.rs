@@ -15,6 +15,8 @@ use mcp::revision::{Era, Revision};
 use mcp::splice::Splice;
 use mcp::sse::Decoder;
 
+use super::Upstreams;
+use super::aside::{Aside, Hearing, Listeners};
 use super::asked::Asker;
 use super::call::{Call, Missed, settle};
 use super::channel::{Channels, Lease};
@@ -28,7 +30,7 @@ use super::translate::{Side, Translation};
 use crate::error::Fault;
 use crate::observe::{Entered, Gauge};
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, Level};
+use crate::session::{Conversation, Jti, Level};
 use crate::snapshot::{Transport, Upstream};
 
 /// Largest body of an answer to what is not a call.
@@ -50,6 +52,8 @@ pub(super) struct SessionKey {
     pub revision: Revision,
     /// The era of the clients.
     pub client: Era,
+    /// The only one that may, where it must be told what the upstream says aside.
+    pub conversation: Option<Jti>,
 }
 
 /// The place of one session, which is opened when needed.
@@ -64,6 +68,8 @@ pub(super) struct Pool {
     opening: tokio::sync::Mutex<()>,
     /// The raw level that clients asked for with `logging/setLevel`.
     level: RefCell<Option<Bytes>>,
+    listeners: Listeners,
+    hearing: RefCell<Option<Hearing>>,
     used: Cell<Instant>,
     gauge: Gauge,
 }
@@ -121,7 +127,7 @@ impl Open {
 pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<Answer, Missed> {
     let worker = Rc::clone(call.worker);
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let pool = worker.upstreams.pool(&upstream, key(&upstream, conversation))?;
+    let pool = worker.upstreams.pool(&upstream, key(&worker.upstreams, &upstream, conversation))?;
     let number = worker.upstreams.number();
     let body = outgoing(&call, number);
     let guard = Guard::new(&worker, number, conversation.jti, call.id(), Rc::clone(&pool));
@@ -150,13 +156,20 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     Ok(made.await?)
 }
 
-/// The session that a conversation's calls share.
-pub(super) fn key(upstream: &Upstream, conversation: &Conversation) -> SessionKey {
+/// The session that a conversation's calls share. What an upstream logs and asks aside cannot be told apart by calls, so a
+/// conversation that wants to see the one, or can be asked the other, shares with nobody.
+pub(super) fn key(upstreams: &Upstreams, upstream: &Upstream, conversation: &Conversation) -> SessionKey {
+    let can_be_asked = conversation.capabilities != Capabilities::default();
+    let sees_logs = || upstreams.level(&conversation.jti).is_some() && upstream.logs();
+    // A connection that is a session has one call at a time where that can be asked something.
+    let on_streams = upstream.transport == Transport::StreamableHttp;
+    let alone = upstream.legacy_sessionful && (can_be_asked && on_streams || sees_logs());
     SessionKey {
         connection: upstream.connection_key,
         capabilities: conversation.capabilities,
         revision: conversation.revision,
         client: Era::Legacy,
+        conversation: alone.then_some(conversation.jti),
     }
 }
 
@@ -182,10 +195,14 @@ impl Pool {
         endpoint: Rc<Endpoint>,
         upstream: Arc<Upstream>,
         key: SessionKey,
+        level: Option<Bytes>,
         gauge: Gauge,
     ) -> Self {
         let channels = (upstream.transport != Transport::StreamableHttp)
             .then(|| Channels::new(Rc::clone(&endpoint), Arc::clone(&upstream), key, gauge.clone()));
+        if let (Some(channels), Some(level)) = (&channels, &level) {
+            channels.set_level(level);
+        }
         Self {
             endpoint,
             upstream,
@@ -193,7 +210,9 @@ impl Pool {
             channels,
             open: RefCell::default(),
             opening: tokio::sync::Mutex::default(),
-            level: RefCell::default(),
+            level: RefCell::new(level),
+            listeners: Listeners::default(),
+            hearing: RefCell::default(),
             used: Cell::new(Instant::now()),
             gauge,
         }
@@ -273,6 +292,10 @@ impl Pool {
         }
         let open = Rc::new(self.initialize().await?);
         self.greet(&open).await?;
+        if let (Some(_), Way::Http(headers)) = (self.key.conversation, &open.way) {
+            let hearing = Hearing::begin(&self.endpoint, headers, &self.listeners).await;
+            *self.hearing.borrow_mut() = Some(hearing);
+        }
         *self.open.borrow_mut() = Some(Rc::clone(&open));
         Ok(open)
     }
@@ -332,6 +355,11 @@ impl Pool {
         }
     }
 
+    /// What is said aside from now on, if that is for one conversation alone.
+    pub(super) fn aside(&self) -> Option<Aside> {
+        (self.key.conversation.is_some() && self.channels.is_none()).then(|| self.listeners.listen())
+    }
+
     fn forget(&self, gone: &Rc<Open>) {
         let mut open = self.open.borrow_mut();
         if open.as_ref().is_some_and(|open| Rc::ptr_eq(open, gone)) {
@@ -357,6 +385,7 @@ impl Pool {
             channels.close();
         }
         let Some(open) = self.open.borrow_mut().take().filter(|open| open.has_id()) else { return };
+        *self.hearing.borrow_mut() = None;
         let headers = open.headers().cloned().unwrap_or_default();
         let goodbye = self.endpoint.send(&Verb::DELETE, headers, Bytes::new(), Repeat::Safe, FAREWELL);
         // An upstream may refuse to end sessions, or be gone.

@@ -3,6 +3,7 @@
 //! It must not know how the client is spoken to. Nothing is called without a `Permit`.
 
 mod across;
+mod aside;
 mod asked;
 mod call;
 mod channel;
@@ -46,7 +47,9 @@ use crate::worker::Shared;
 
 /// Legacy sessions that one worker holds with upstreams.
 const MAX_POOLS: usize = 4_096;
-/// Log levels of legacy sessions that one worker remembers for upstreams of the modern era.
+/// Past so many, a conversation shares what it would have for itself, and hears less.
+const MAX_ALONE: usize = 3_072;
+/// Log levels of legacy sessions that one worker remembers.
 const MAX_LEVELS: usize = 16_384;
 
 /// One worker's connections and sessions with upstreams.
@@ -87,11 +90,16 @@ impl Upstreams {
         }
         let endpoint = self.endpoint(upstream)?;
         let mut pools = self.pools.borrow_mut();
+        if pools.len() >= MAX_ALONE && key.conversation.is_some() {
+            drop(pools);
+            return self.pool(upstream, SessionKey { conversation: None, ..key });
+        }
         if pools.len() >= MAX_POOLS {
             return Err(Fault::Session("this edge holds too many sessions with upstreams".to_owned()));
         }
         let gauge = self.shared.metrics.upstream_sessions.clone();
-        let pool = Rc::new(Pool::new(endpoint, Arc::clone(upstream), key, gauge));
+        let level = key.conversation.and_then(|jti| self.level(&jti)).map(Bytes::from);
+        let pool = Rc::new(Pool::new(endpoint, Arc::clone(upstream), key, level, gauge));
         pools.insert(key, Rc::clone(&pool));
         Ok(pool)
     }

@@ -146,7 +146,7 @@ impl Watcher {
         let endpoint = self.worker.upstreams.endpoint(&self.upstream)?;
         let key = self.key();
         let gauge = self.worker.shared.metrics.upstream_sessions.clone();
-        let farewell = Farewell(Some(Pool::new(endpoint, Arc::clone(&self.upstream), key, gauge)));
+        let farewell = Farewell(Some(Pool::new(endpoint, Arc::clone(&self.upstream), key, None, gauge)));
         let Some(pool) = &farewell.0 else { return Ok(()) };
         let open = pool.session().await?;
         let headers = open.headers().cloned().unwrap_or_default();
@@ -178,6 +178,7 @@ impl Watcher {
             capabilities: Capabilities::default(),
             revision: Revision::LATEST_LEGACY,
             client: Era::Legacy,
+            conversation: None,
         }
     }
 

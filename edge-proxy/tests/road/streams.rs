@@ -1,11 +1,12 @@
 //! Streams the edge itself speaks on: what is announced, how many there may be, how they end.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, META, Recorded, Reply, Upstream, json, modern};
+use crate::support::{Edge, META, Recorded, Reply, Upstream, events, json, modern};
 
 /// Reads a stream until it holds `needle`.
 pub(crate) async fn until(response: &mut reqwest::Response, needle: &str) -> String {
@@ -170,4 +171,55 @@ async fn listening_to_resources_begins_where_the_acknowledgement_says() {
         asked.json()["params"]["notifications"]["resourceSubscriptions"],
         serde_json::json!(["file:///r"])
     );
+}
+
+/// Logs on the stream of each session, and answers calls in a stream of their own.
+fn logging(request: &Recorded) -> axum::response::Response {
+    if request.verb != "GET" {
+        return events(&[format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id())]);
+    }
+    let logged = bytes::Bytes::from(format!("data: {LOGGED}\n\n"));
+    let open = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(logged)])
+        .chain(futures_util::stream::pending());
+    let body = axum::body::Body::from_stream(open);
+    axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+}
+
+const LOGGED: &str =
+    r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hello"}}"#;
+
+#[tokio::test]
+async fn who_sets_a_level_sees_what_is_logged_during_a_call_and_nobody_else_does() {
+    let upstream = Upstream::start(logging).await;
+    let edge = Edge::start(&upstream.url);
+    let (curious, other) = (edge.session("2025-11-25", "{}").await, edge.session("2025-11-25", "{}").await);
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
+    let done = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let set = r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"info"}}"#;
+    assert_eq!(edge.post(&[("mcp-session-id", &curious)], set).await.body, done);
+    let seen = async {
+        // Each worker hears of the level in its own time.
+        loop {
+            let messages = edge.post(&[("mcp-session-id", &curious)], call).await.messages();
+            assert_eq!(messages.last().map(String::as_str), Some(done));
+            if messages.len() == 2 {
+                return messages;
+            }
+        }
+    };
+    let messages = tokio::time::timeout(Duration::from_secs(5), seen).await.unwrap();
+    assert_eq!(messages, [LOGGED, done]);
+    for _ in 0..4 {
+        assert_eq!(edge.post(&[("mcp-session-id", &other)], call).await.messages(), [done]);
+    }
+    let heard: HashSet<String> = upstream
+        .requests()
+        .iter()
+        .filter(|sent| sent.verb == "GET")
+        .map(|sent| sent.header("mcp-session-id").to_owned())
+        .collect();
+    let levels = upstream.calls("logging/setLevel");
+    assert!(levels.iter().all(
+        |sent| sent.json()["params"]["level"] == "info" && heard.contains(sent.header("mcp-session-id"))
+    ));
 }

@@ -19,7 +19,7 @@ pub use endpoint::{ClientInfo, Endpoint};
 pub use error::{ClientError, ProbeError};
 pub use handshake::ServerFacts;
 pub use listen::{ChangeNotice, Notices};
-pub use probe::{Attempt, Findings, LegacySide, ModernSide, Probe, Quirk, Transport, probe};
+pub use probe::{Attempt, Findings, LegacySide, ModernSide, Probe, Quirk, Transport, probe, probe_modern};
 pub use session::Session;
 pub use url::Url;
 pub use websocket::SUBPROTOCOL;

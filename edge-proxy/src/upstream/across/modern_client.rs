@@ -80,6 +80,7 @@ fn key(upstream: &Upstream, capabilities: Capabilities) -> SessionKey {
         capabilities,
         revision: Revision::LATEST_LEGACY,
         client: Era::Modern,
+        conversation: None,
     }
 }
 

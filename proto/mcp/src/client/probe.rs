@@ -135,17 +135,35 @@ struct Prober<'a> {
 ///
 /// Where nothing works, the error is that of the handshake that came furthest.
 pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
-    let http = match Http::new(endpoint, info) {
-        Ok(http) => Arc::new(http),
+    let mut prober = match Prober::new(endpoint, info) {
+        Ok(prober) => prober,
         Err(error) => return Findings { attempts: Vec::new(), verdict: Err(error.into()) },
     };
-    let mut prober = Prober { http, info, attempts: Vec::new() };
-    let transport = if endpoint.is_websocket() { Transport::WebSocket } else { Transport::StreamableHttp };
-    let verdict = prober.look(transport).await;
+    let verdict = prober.look(transport_of(endpoint)).await;
     Findings { attempts: prober.attempts, verdict }
 }
 
-impl Prober<'_> {
+/// The same for an endpoint that is to be spoken to in the modern era only: nothing of the other is tried.
+pub async fn probe_modern(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
+    let mut prober = match Prober::new(endpoint, info) {
+        Ok(prober) => prober,
+        Err(error) => return Findings { attempts: Vec::new(), verdict: Err(error.into()) },
+    };
+    let transport = transport_of(endpoint);
+    let found = prober.modern_side(transport).await;
+    let verdict = found.map(|modern| together(transport, Some(modern), None)).map_err(Into::into);
+    Findings { attempts: prober.attempts, verdict }
+}
+
+fn transport_of(endpoint: &Endpoint) -> Transport {
+    if endpoint.is_websocket() { Transport::WebSocket } else { Transport::StreamableHttp }
+}
+
+impl<'a> Prober<'a> {
+    fn new(endpoint: &Endpoint, info: &'a ClientInfo) -> Result<Self, ClientError> {
+        Ok(Self { http: Arc::new(Http::new(endpoint, info)?), info, attempts: Vec::new() })
+    }
+
     async fn look(&mut self, transport: Transport) -> Result<Probe, ProbeError> {
         let modern = self.modern_side(transport).await;
         if let Err(error) = modern.as_ref()

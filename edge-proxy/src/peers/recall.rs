@@ -62,3 +62,88 @@ pub(super) fn everything(shared: &Arc<Shared>) -> impl Iterator<Item = Vec<Sessi
     let mut events = ended.chain(subscribed).chain(shared.levels.all(now)).peekable();
     std::iter::from_fn(move || events.peek().is_some().then(|| events.by_ref().take(IN_ONE).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use mcp::revision::Revision;
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::config::doors::Doors;
+    use crate::config::limits::Limits;
+    use crate::held::Held;
+    use crate::observe::Metrics;
+    use crate::peers::Peers;
+    use crate::session::Conversation;
+    use crate::session::capabilities::Capabilities;
+    use crate::snapshot::Current;
+
+    fn edge() -> Arc<Shared> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let (current, metrics) = (Arc::new(Current::new()), Arc::new(Metrics::new()));
+        let peers = Peers::new(Arc::new(Held::new("e")));
+        let address = "127.0.0.1:1".parse().unwrap();
+        let shared = Shared::new(current, Limits::default(), &Doors::default(), address, metrics, peers);
+        Arc::new(shared.unwrap())
+    }
+
+    /// What an edge knows, whatever the order.
+    fn known(edge: &Arc<Shared>) -> BTreeSet<Vec<u8>> {
+        everything(edge).flatten().map(|event| event.encode_to_vec()).collect()
+    }
+
+    fn events() -> impl Strategy<Value = SessionEvent> {
+        let session = (0u8..3).prop_map(|number| [number; 16]);
+        let uri = prop_oneof![Just("a"), Just("b")];
+        (session, uri, 0..5).prop_map(|(jti, uri, what)| match what {
+            0 => event::ended(&jti, u64::MAX >> 1),
+            1 | 2 => event::subscribed(&jti, u64::MAX >> 1, uri),
+            3 => event::unsubscribed(&jti, uri),
+            _ => {
+                let lifetime = u64::MAX >> 1;
+                let begun =
+                    Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, lifetime);
+                event::level_set(&Conversation { jti, ..begun }, ["u"].into_iter(), uri.as_bytes())
+            }
+        })
+    }
+
+    proptest! {
+        // Each case makes edges, which read the certificates that the system trusts.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Who recalls knows as much as who was told, and hearing something twice changes nothing.
+        #[test]
+        fn who_recalls_knows_as_much(told in proptest::collection::vec(events(), 0..40)) {
+            let (first, later) = (edge(), edge());
+            told.iter().cloned().for_each(|event| hear(&first, event));
+            for _ in 0..2 {
+                everything(&first).flatten().for_each(|event| hear(&later, event));
+                prop_assert_eq!(known(&later), known(&first));
+            }
+            let ended = first.terminated.all(0);
+            for (jti, _, uris) in first.subscriptions.all(0) {
+                prop_assert!(uris.is_empty() || ended.iter().all(|(ended, _)| *ended != jti));
+            }
+        }
+
+        #[test]
+        fn what_cannot_be_read_harms_nobody(junk: Vec<u8>) {
+            if let Ok(event) = SessionEvent::decode(junk.as_slice()) {
+                hear(&edge(), event);
+            }
+        }
+    }
+
+    #[test]
+    fn much_comes_in_parts() {
+        let edge = edge();
+        for number in 0..=IN_ONE as u128 {
+            edge.end(number.to_be_bytes(), u64::MAX >> 1);
+        }
+        assert_eq!(everything(&edge).map(|part| part.len()).collect::<Vec<_>>(), [IN_ONE, 1]);
+    }
+}

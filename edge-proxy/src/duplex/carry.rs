@@ -8,6 +8,7 @@ use futures_util::future::{AbortHandle, Abortable};
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::method::Method;
+use tokio::sync::mpsc;
 
 use super::Duplex;
 use crate::error::{Asked, Failure};
@@ -16,8 +17,12 @@ use crate::pipeline;
 use crate::reply::{Reply, Said};
 
 impl Duplex {
-    /// Takes a message of the client. Waits where too many are being taken already.
+    /// Takes a message of the client. Waits where too many are being taken already, or too much was not read: more of it
+    /// would only wait as well.
     pub(super) async fn hear(self: &Rc<Self>, body: Bytes) {
+        if self.room().await.is_none() {
+            return;
+        }
         let Ok(seat) = self.seats.clone().acquire_owned().await else { return };
         let duplex = Rc::clone(self);
         self.spawn(async move {
@@ -152,15 +157,21 @@ impl Duplex {
         }
     }
 
-    /// Says one message to the client, as soon as there is room for it. False where nobody reads any more: who has
-    /// not read for so long that a message had no room is let go.
+    /// Says one message to the client, as soon as there is room for it. False where nobody reads any more.
     async fn say(&self, message: Bytes) -> bool {
+        let Some(room) = self.room().await else { return false };
+        room.send(message);
+        true
+    }
+
+    /// Room for one message to the client. Who has not read for so long that there is none is let go.
+    async fn room(&self) -> Option<mpsc::Permit<'_, Bytes>> {
         let patience = self.worker.shared.limits.send_timeout;
-        match tokio::time::timeout(patience, self.outbox.send(message)).await {
-            Ok(sent) => sent.is_ok(),
+        match tokio::time::timeout(patience, self.outbox.reserve()).await {
+            Ok(room) => room.ok(),
             Err(_) => {
                 self.end(Ending::NotReading);
-                false
+                None
             }
         }
     }

@@ -124,6 +124,11 @@ pub fn close(ending: Ending, in_conversation: bool) -> (CloseCode, &'static str)
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Read, Write};
+
+    use proptest::prelude::*;
+    use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
+
     use super::*;
 
     fn headers(more: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -172,6 +177,81 @@ mod tests {
             let mut headers = headers(&[]);
             headers.remove(gone);
             assert_eq!(Handshake::read(&headers), Err(Failure::Upgrade), "{gone}");
+        }
+    }
+
+    /// Bytes to read, and nobody who reads what is written.
+    struct Wire<'a>(&'a [u8]);
+
+    impl Read for Wire<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl Write for Wire<'_> {
+        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+            Ok(buffer.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a server makes of these bytes.
+    fn all_heard(bytes: &[u8], max_message: usize) -> Vec<Heard> {
+        let mut socket = WebSocket::from_raw_socket(Wire(bytes), Role::Server, Some(config(max_message)));
+        let mut all = Vec::new();
+        while !matches!(all.last(), Some(Heard::End(_))) {
+            assert!(all.len() <= bytes.len(), "no end of {bytes:?}");
+            all.push(heard(Some(socket.read())));
+        }
+        all
+    }
+
+    /// A masked frame of a client.
+    fn frame(opcode: u8, last: bool, payload: &[u8]) -> Vec<u8> {
+        assert!(payload.len() < 126);
+        let mut bytes = vec![opcode | if last { 0x80 } else { 0 }, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn fragments_are_one_message_and_each_lie_has_its_end() {
+        let message = |text: &'static str| Heard::Message(Bytes::from_static(text.as_bytes()));
+        let fragments = [frame(1, false, b"{\"a\""), frame(9, true, b""), frame(0, true, b":1}")].concat();
+        assert_eq!(
+            all_heard(&fragments, 100),
+            [Heard::Alive, message("{\"a\":1}"), Heard::End(Ending::Client)]
+        );
+        for (bytes, ending) in [
+            (frame(2, true, b"{}"), Ending::Binary),
+            (frame(1, true, b"\xff"), Ending::Encoding),
+            (frame(1, true, &[b'x'; 101]), Ending::TooLarge),
+            ([frame(1, false, &[b'x'; 60]), frame(0, true, &[b'x'; 60])].concat(), Ending::TooLarge),
+            (frame(0, true, b"{}"), Ending::Malformed),
+            (frame(3, true, b"{}"), Ending::Malformed),
+            (b"\x81\x02{}".to_vec(), Ending::Malformed),
+            (frame(8, true, b""), Ending::Client),
+            (Vec::new(), Ending::Client),
+        ] {
+            assert_eq!(all_heard(&bytes, 100), [Heard::End(ending)], "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_messages_are_bounded_text_and_there_is_an_end(bytes: Vec<u8>, opcode in 0u8..16, last: bool) {
+            let framed = frame(opcode, last, &bytes[..bytes.len().min(125)]);
+            for bytes in [&bytes, &framed, &[framed.clone(), bytes.clone()].concat()] {
+                for heard in all_heard(bytes, 100) {
+                    if let Heard::Message(message) = heard {
+                        prop_assert!(message.len() <= 100 && std::str::from_utf8(&message).is_ok());
+                    }
+                }
+            }
         }
     }
 

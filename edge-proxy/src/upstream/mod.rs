@@ -21,12 +21,14 @@ mod source;
 mod state;
 mod task;
 mod translate;
+mod turned_away;
 mod watch;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 pub use call::{Call, call};
@@ -129,9 +131,15 @@ impl Upstreams {
     /// Lets go of connections and sessions that nobody uses. To be called every few seconds.
     pub fn sweep(&self) {
         let idle = self.shared.limits.upstream_session_idle;
+        let snapshot = self.shared.current.load();
+        let known: HashSet<u64> = snapshot.upstreams.values().map(|known| known.connection_key).collect();
+        // Nobody comes any more for an upstream that was deleted, or is reached in another way now.
+        let patience = |connection: u64| if known.contains(&connection) { idle } else { Duration::ZERO };
         let unused: Vec<Rc<Pool>> = {
             let mut pools = self.pools.borrow_mut();
-            let (gone, kept) = pools.drain().partition::<HashMap<_, _>, _>(|(_, pool)| pool.is_unused(idle));
+            let is_unused = |key: &SessionKey, pool: &Rc<Pool>| pool.is_unused(patience(key.connection));
+            let (gone, kept) =
+                pools.drain().partition::<HashMap<_, _>, _>(|(key, pool)| is_unused(key, pool));
             kept.values().for_each(|pool| pool.sweep(idle));
             *pools = kept;
             gone.into_values().collect()
@@ -139,9 +147,9 @@ impl Upstreams {
         for pool in unused {
             tokio::task::spawn_local(async move { pool.close().await });
         }
-        self.endpoints.borrow_mut().retain(|_, endpoint| {
+        self.endpoints.borrow_mut().retain(|connection, endpoint| {
             let referred = Rc::strong_count(endpoint) > 1;
-            !endpoint.sweep(idle) || referred
+            !endpoint.sweep(idle) && known.contains(connection) || referred
         });
     }
 

@@ -116,6 +116,8 @@ fn tools_that_mirror_wrongly_are_not_offered_to_modern_clients() {
     let mut world = world();
     let bad = r#"{"name":"set","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"no token"}}}}"#;
     world.tools[1] = tool("time", "set", bad);
+    // Legacy clients reach its legacy side, which knows nothing of mirroring.
+    world.upstreams[0].legacy_sessionful = true;
     let (snapshot, refusals) = compile(&world);
     assert_eq!(refusals, []);
     assert!(!tools(&snapshot, "uid-all", Era::Modern).contains("time_set"));
@@ -123,12 +125,13 @@ fn tools_that_mirror_wrongly_are_not_offered_to_modern_clients() {
 }
 
 #[test]
-fn upstreams_that_do_not_speak_an_era_offer_nothing_in_it() {
+fn upstreams_that_speak_one_era_are_offered_in_both() {
     let mut world = world();
     world.upstreams[0].modern_versions.clear();
     let (snapshot, _) = compile(&world);
-    assert_eq!(tools(&snapshot, "uid-all", Era::Modern), "[]");
-    assert_ne!(tools(&snapshot, "uid-all", Era::Legacy), "[]");
+    let legacy = tools(&snapshot, "uid-all", Era::Legacy);
+    assert!(legacy.contains("time_now"), "{legacy}");
+    assert_eq!(tools(&snapshot, "uid-all", Era::Modern), legacy);
 }
 
 #[test]

@@ -27,7 +27,7 @@ const MAX_STDERR_LINE: usize = 8 << 10;
 const END_GRACE: Duration = Duration::from_secs(8);
 
 /// What to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Program {
     /// The command and its arguments.
     pub command: Vec<OsString>,
@@ -37,6 +37,16 @@ pub struct Program {
     pub label: String,
     /// The `mcpctl` that guards it.
     pub guard: PathBuf,
+}
+
+/// Variables may hold secrets.
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("command", &self.command)
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A running command.

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::child::Program;
+use crate::bridge::expose::offer::EnvFromHeader;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Session;
 use crate::contract;
@@ -49,6 +50,10 @@ pub struct Args {
     /// Which eras of the protocol to offer
     #[arg(long, value_enum, default_value = "auto")]
     era: Eras,
+    /// Give the command the value of a request's header in its environment; one copy of it runs for each value. May be
+    /// repeated
+    #[arg(long = "env-from-header", value_name = "NAME=HEADER")]
+    env_from_headers: Vec<EnvFromHeader>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -75,6 +80,7 @@ pub async fn run(session: &Session, args: Args) -> Result {
         restart: args.restart == Restart::Always,
         start_timeout: args.start_timeout,
         eras: args.era,
+        env_from_headers: args.env_from_headers,
     };
     let label = program.label.clone();
     let running = expose::start(program, settings).await?;

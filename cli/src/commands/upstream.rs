@@ -137,3 +137,32 @@ pub fn tell(upstream: &DynamicMessage) {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_what_it_is_and_how_that_was_found() {
+        let attempt = |transport: &str, handshake: &str, error: &str| json!({ "transport": transport, "handshake": handshake, "error": error });
+        let status = json!({
+            "probe": {
+                "transport": "http+sse", "serverName": "old", "serverVersion": "1", "quirks": ["no-delete"],
+                "legacy": { "version": "2024-11-05", "sessionful": true }
+            },
+            "attempts": [
+                attempt("streamable-http", "initialize", "HTTP 405: no text"), attempt("http+sse", "initialize", "")
+            ]
+        });
+        let expected = "\
+server     old 1
+transport  http+sse
+modern     no
+legacy     2024-11-05, with sessions
+quirks     no-delete
+tried      streamable-http  initialize       HTTP 405: no text
+tried      http+sse         initialize       ok";
+        assert_eq!(verdict(&status), expected);
+        assert_eq!(verdict(&json!({})), "");
+    }
+}

@@ -28,16 +28,20 @@ pub(crate) async fn expose(arguments: &[&str]) -> Running {
 }
 
 pub(crate) async fn expose_at(port: u16, arguments: &[&str]) -> Running {
-    let settings = Settings {
+    let running = expose::start(program(arguments), settings(port)).await.unwrap();
+    running.ready().await.unwrap();
+    running
+}
+
+pub(crate) fn settings(port: u16) -> Settings {
+    Settings {
         listen: ([127, 0, 0, 1], port).into(),
         hosts: vec!["bridge.example".into()],
         restart: true,
         start_timeout: Duration::from_secs(30),
         eras: Eras::Auto,
-    };
-    let running = expose::start(program(arguments), settings).await.unwrap();
-    running.ready().await.unwrap();
-    running
+        env_from_headers: Vec::new(),
+    }
 }
 
 /// One client with a session.

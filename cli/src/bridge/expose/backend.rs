@@ -104,6 +104,17 @@ impl Backend {
         let _ = phase.wait_for(|phase| matches!(phase, Phase::Ended | Phase::Refused(_))).await;
     }
 
+    /// Whether the child is gone for good.
+    pub fn is_ended(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Ended)
+    }
+
+    /// Whether a call or a stream waits for it.
+    pub fn is_busy(&self) -> bool {
+        let state = self.lock();
+        !state.calls.is_empty() || state.streams.values().any(|stream| !stream.is_closed())
+    }
+
     /// Lets a client in.
     pub fn open(&self, capabilities: &str) -> ClientId {
         self.lock().relay.open(capabilities)

@@ -1,7 +1,7 @@
 //! The first words with a child: `initialize` or `server/discover`, and what it says of itself.
 
 use bytes::Bytes;
-use mcp::json;
+use mcp::json::{self, JsonError};
 use mcp::message::Envelope;
 use mcp::meta;
 use mcp::revision::{Era, Revision};
@@ -89,6 +89,36 @@ fn revision(era: Era, result: &str) -> Option<Revision> {
             versions.iter().filter_map(|date| Revision::parse(date)).filter(|r| r.era() == Era::Modern).max()
         }
     }
+}
+
+/// What a client is told that says `initialize`.
+#[derive(Debug)]
+pub struct Welcome<'m> {
+    /// What it said it can do: raw JSON.
+    pub capabilities: &'m str,
+    /// The answer.
+    pub answer: Bytes,
+}
+
+/// The answer to `initialize`, in a revision not before `oldest`.
+pub fn welcome<'m>(
+    facts: &Facts,
+    message: &Envelope<'m>,
+    oldest: Revision,
+) -> Result<Welcome<'m>, JsonError> {
+    let [requested, capabilities] =
+        json::members(message.params.unwrap_or("{}"), ["protocolVersion", "capabilities"])?;
+    let requested = requested.and_then(|raw| json::string(raw).ok()).and_then(|date| Revision::parse(&date));
+    // What the child can say, its older siblings could say too: the smaller of both.
+    let revision = match requested {
+        Some(older) if older < facts.revision && older >= oldest => older,
+        _ => facts.revision,
+    };
+    let quoted = json::quote(revision.as_str());
+    let result = json::set_members(&facts.result, &[("protocolVersion", Some(&quoted))])?;
+    let id = message.id.unwrap_or_default();
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into();
+    Ok(Welcome { capabilities: capabilities.unwrap_or("{}"), answer })
 }
 
 /// The notices that tell clients to list again, of the kinds that the child offers.

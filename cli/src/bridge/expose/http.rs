@@ -1,4 +1,4 @@
-//! The transport: Streamable HTTP of both eras on one URL, for whoever comes under a name that is allowed.
+//! The transports, for whoever comes under a name that is allowed. Streamable HTTP of both eras on one URL is here.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use mcp::error::{
@@ -22,7 +22,9 @@ use tokio::sync::mpsc;
 
 use crate::bridge::expose::Shared;
 use crate::bridge::expose::backend::{Backend, Item, Unready};
-use crate::bridge::expose::greeting::Facts;
+use crate::bridge::expose::greeting::{Facts, Welcome, welcome};
+use crate::bridge::expose::line;
+use crate::bridge::expose::offer::Offer;
 use crate::bridge::expose::relay::ClientId;
 use crate::bridge::expose::reply::{self, Accepts, Exchange, Waiting};
 
@@ -32,11 +34,14 @@ pub const MAX_BODY_BYTES: usize = 16 << 20;
 /// Boxed: a response is large, and refusals are rare.
 type Refusal = Box<Response>;
 
-/// The one route.
+/// The routes.
 pub fn router(shared: Arc<Shared>) -> Router {
     let guard = middleware::from_fn_with_state(shared.clone(), check_names);
     Router::new()
         .route("/mcp", post(on_post).get(on_get).delete(on_delete))
+        .route("/sse", get(line::on_sse))
+        .route("/message", post(line::on_message))
+        .route("/ws", get(line::on_ws))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(guard)
         .with_state(shared)
@@ -69,13 +74,14 @@ fn is_allowed(hosts: &[String], authority: &str) -> bool {
 }
 
 async fn on_post(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    match serve(&shared, &headers, body).await {
+    let Some(offer) = shared.offers.of(&headers) else { return *crowded() };
+    match serve(&offer, &headers, body).await {
         Ok(response) => response,
         Err(refusal) => *refusal,
     }
 }
 
-async fn serve(shared: &Shared, headers: &HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+async fn serve(offer: &Offer, headers: &HeaderMap, body: Bytes) -> Result<Response, Refusal> {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some(mcp::header::JSON) {
@@ -87,27 +93,27 @@ async fn serve(shared: &Shared, headers: &HeaderMap, body: Bytes) -> Result<Resp
     let header_is_modern =
         version.and_then(Revision::parse).is_some_and(|revision| revision.era() == Era::Modern);
     match meta_version(&message) {
-        Some(version) => modern(shared, headers, &body, &message, &version).await,
+        Some(version) => modern(offer, headers, &body, &message, &version).await,
         None if header_is_modern => {
             let why = "`_meta` names no protocol version";
             Err(refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, why))
         }
-        None => legacy(shared, headers, &body, &message).await,
+        None => legacy(offer, headers, &body, &message).await,
     }
 }
 
 async fn legacy(
-    shared: &Shared,
+    offer: &Offer,
     headers: &HeaderMap,
     body: &Bytes,
     message: &Envelope<'_>,
 ) -> Result<Response, Refusal> {
     let method = message.method.as_deref();
     if method == Some("initialize") && message.kind() == Kind::Request {
-        return initialize(shared, message).await;
+        return initialize(offer, message).await;
     }
-    let client = session(shared, headers, message.id)?;
-    let backend = legacy_backend(shared, message.id).await?.0;
+    let client = session(offer, headers, message.id)?;
+    let backend = legacy_backend(offer, message.id).await?.0;
     match message.kind() {
         Kind::Notification => {
             backend.notify(client, body, message);
@@ -128,30 +134,20 @@ async fn legacy(
     }
 }
 
-async fn initialize(shared: &Shared, message: &Envelope<'_>) -> Result<Response, Refusal> {
-    let (backend, facts) = legacy_backend(shared, message.id).await?;
-    let params = message.params.unwrap_or("{}");
+async fn initialize(offer: &Offer, message: &Envelope<'_>) -> Result<Response, Refusal> {
+    let (backend, facts) = legacy_backend(offer, message.id).await?;
     let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "params cannot be read");
-    let [requested, capabilities] =
-        json::members(params, ["protocolVersion", "capabilities"]).map_err(wrong)?;
-    let requested = requested.and_then(|raw| json::string(raw).ok()).and_then(|date| Revision::parse(&date));
-    // What the child can say, its older siblings could say too: the smaller of both.
-    let revision = match requested {
-        Some(older) if older < facts.revision && older > Revision::V2024_11_05 => older,
-        _ => facts.revision,
-    };
-    let quoted = json::quote(revision.as_str());
-    let result = json::set_members(&facts.result, &[("protocolVersion", Some(&quoted))]).map_err(wrong)?;
-    let client = backend.open(capabilities.unwrap_or("{}"));
-    let Some((id, evicted)) = shared.sessions.open(client) else {
+    // Streamable HTTP is younger than 2024-11-05.
+    let Welcome { capabilities, answer } = welcome(&facts, message, Revision::V2025_03_26).map_err(wrong)?;
+    let client = backend.open(capabilities);
+    let Some((id, evicted)) = offer.sessions.open(client) else {
         backend.close(client);
         return Err(busy(message.id, "too many sessions are open"));
     };
     if let Some(evicted) = evicted {
         backend.close(evicted);
     }
-    let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, message.id.unwrap_or_default());
-    let mut response = reply::json(StatusCode::OK, body);
+    let mut response = reply::json(StatusCode::OK, answer);
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(SESSION_ID, id);
     }
@@ -159,7 +155,7 @@ async fn initialize(shared: &Shared, message: &Envelope<'_>) -> Result<Response,
 }
 
 async fn modern(
-    shared: &Shared,
+    offer: &Offer,
     headers: &HeaderMap,
     body: &Bytes,
     message: &Envelope<'_>,
@@ -168,7 +164,7 @@ async fn modern(
     let bad = |code, why: &str| refuse(StatusCode::BAD_REQUEST, message.id, code, why);
     check_headers(headers, message, version).map_err(|why| bad(HEADER_MISMATCH, &why))?;
     let not_spoken = || bad(INVALID_REQUEST, "this server speaks no modern revision: begin with initialize");
-    let probed = shared.modern.as_ref().ok_or_else(not_spoken)?;
+    let probed = offer.modern.as_ref().ok_or_else(not_spoken)?;
     let backend = probed.backend().await.ok_or_else(not_spoken)?;
     backend.ready().await.map_err(|error| unready(message.id, &error))?;
     let client = backend.open("{}");
@@ -191,32 +187,34 @@ fn call(
 }
 
 async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let client = match session(&shared, &headers, None) {
+    let Some(offer) = shared.offers.of(&headers) else { return *crowded() };
+    let client = match session(&offer, &headers, None) {
         Ok(client) => client,
         Err(refusal) => return *refusal,
     };
     if !accepts(&headers).events {
         return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
     }
-    match shared.legacy.as_ref().and_then(|backend| backend.stream(client)) {
+    match offer.legacy.as_ref().and_then(|backend| backend.stream(client)) {
         Some(messages) => reply::open_stream(messages),
         None => (StatusCode::CONFLICT, "this session has a stream open\n").into_response(),
     }
 }
 
 async fn on_delete(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    if let Err(refusal) = session(&shared, &headers, None) {
+    let Some(offer) = shared.offers.of(&headers) else { return *crowded() };
+    if let Err(refusal) = session(&offer, &headers, None) {
         return *refusal;
     }
-    let client = text(&headers, SESSION_ID).and_then(|id| shared.sessions.close(id));
-    if let (Some(client), Some(backend)) = (client, &shared.legacy) {
+    let client = text(&headers, SESSION_ID).and_then(|id| offer.sessions.close(id));
+    if let (Some(client), Some(backend)) = (client, &offer.legacy) {
         backend.close(client);
     }
     StatusCode::NO_CONTENT.into_response()
 }
 
 /// The client behind the session that a request names.
-fn session(shared: &Shared, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
+fn session(offer: &Offer, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
     let Some(session) = text(headers, SESSION_ID) else {
         let why = "no Mcp-Session-Id: begin with initialize";
         return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, why));
@@ -231,7 +229,7 @@ fn session(shared: &Shared, headers: &HeaderMap, id: Option<&str>) -> Result<Cli
             "this MCP-Protocol-Version is not known",
         ));
     }
-    shared.sessions.find(session).ok_or_else(|| {
+    offer.sessions.find(session).ok_or_else(|| {
         refuse(
             StatusCode::NOT_FOUND,
             id,
@@ -241,14 +239,14 @@ fn session(shared: &Shared, headers: &HeaderMap, id: Option<&str>) -> Result<Cli
     })
 }
 
-async fn legacy_backend(shared: &Shared, id: Option<&str>) -> Result<(Arc<Backend>, Arc<Facts>), Refusal> {
+async fn legacy_backend(offer: &Offer, id: Option<&str>) -> Result<(Arc<Backend>, Arc<Facts>), Refusal> {
     let no_legacy = || {
         let latest = Revision::LATEST.as_str();
         let why = format!("this server speaks {latest} only");
         let data = format!(r#"{{"supported":["{latest}"]}}"#);
         Box::new(reply::json(StatusCode::BAD_REQUEST, render(id, UNSUPPORTED_VERSION, &why, Some(&data))))
     };
-    let backend = shared.legacy.as_ref().ok_or_else(no_legacy)?;
+    let backend = offer.legacy.as_ref().ok_or_else(no_legacy)?;
     match backend.ready().await {
         Ok(facts) => Ok((backend.clone(), facts)),
         Err(Unready::Refused(_)) => Err(no_legacy()),
@@ -258,6 +256,10 @@ async fn legacy_backend(shared: &Shared, id: Option<&str>) -> Result<(Arc<Backen
 
 fn unready(id: Option<&str>, error: &Unready) -> Refusal {
     busy(id, &format!("the server behind this address is not ready: {error}"))
+}
+
+fn crowded() -> Refusal {
+    busy(None, "too many clients send other values in their headers")
 }
 
 fn busy(id: Option<&str>, why: &str) -> Refusal {
@@ -274,7 +276,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
-fn accepts(headers: &HeaderMap) -> Accepts {
+pub fn accepts(headers: &HeaderMap) -> Accepts {
     let all =
         headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
     let has = |kind: &str| all.contains(kind) || all.contains("*/*");

@@ -1,13 +1,15 @@
-//! A stdio MCP server, offered over Streamable HTTP.
+//! A stdio MCP server, offered over Streamable HTTP, HTTP+SSE and WebSocket.
 //!
 //! [`relay`] maps ids between many clients and one child (pure); [`greeting`] asks
-//! the child who it is; [`backend`] keeps it alive; [`sessions`]
-//! knows who is there; [`http`] speaks the transport.
+//! the child who it is; [`backend`] keeps it alive; [`offer`] has one for all clients or one for each kind;
+//! [`sessions`] knows who is there; [`http`] and [`line`] speak the transports.
 
 pub mod backend;
 pub mod greeting;
 pub mod http;
+pub mod line;
 pub mod modern;
+pub mod offer;
 pub mod relay;
 pub mod reply;
 pub mod sessions;
@@ -16,14 +18,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp::revision::Era;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::Program;
 use crate::error::{Error, Result};
-use backend::Backend;
-use sessions::Sessions;
+use line::Lines;
+use offer::{EnvFromHeader, Offers};
 
 /// Which eras are offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -49,14 +50,15 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// Which eras are offered.
     pub eras: Eras,
+    /// Variables of the child's environment that come from headers of requests.
+    pub env_from_headers: Vec<EnvFromHeader>,
 }
 
 /// What the HTTP side works with.
 #[derive(Debug)]
 pub struct Shared {
-    pub(crate) legacy: Option<Arc<Backend>>,
-    pub(crate) modern: Option<modern::Probed>,
-    pub(crate) sessions: Sessions,
+    pub(crate) offers: Arc<Offers>,
+    pub(crate) lines: Lines,
     pub(crate) hosts: Vec<String>,
 }
 
@@ -78,25 +80,16 @@ pub async fn start(program: Program, settings: Settings) -> Result<Running> {
         .map_err(|error| Error::failure(format!("cannot listen on {}: {error}", settings.listen)))?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    let legacy = (settings.eras != Eras::Modern)
-        .then(|| Backend::start(program.clone(), Era::Legacy, &settings, stop.clone()));
-    let modern =
-        (settings.eras != Eras::Legacy).then(|| modern::Probed::new(program, settings.clone(), stop.clone()));
-    let mut hosts = settings.hosts;
+    let mut hosts = settings.hosts.clone();
     hosts.push(address.ip().to_string());
-    let shared = Arc::new(Shared { legacy, modern, sessions: Sessions::default(), hosts });
-    tokio::spawn(find_out_eras(shared.clone()));
+    let offers = Arc::new(Offers::new(program, settings, stop.clone()));
+    // Begins to start it, where it is one for all.
+    let _only = offers.only();
+    tokio::spawn(offers.clone().sweep());
+    let shared = Arc::new(Shared { offers, lines: Lines::default(), hosts });
     let server = axum::serve(listener, http::router(shared.clone()));
     let server = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
     Ok(Running { address, shared, stop, server })
-}
-
-/// Asks for the modern era ahead of the first client that does, but not before the command has started once.
-async fn find_out_eras(shared: Arc<Shared>) {
-    if let (Some(legacy), Some(modern)) = (&shared.legacy, &shared.modern) {
-        let _ = legacy.ready().await;
-        modern.is_modern().await;
-    }
 }
 
 impl Running {
@@ -107,7 +100,10 @@ impl Running {
 
     /// Waits until the command has answered; says who it is.
     pub async fn ready(&self) -> Result<String> {
-        let backend = match (&self.shared.legacy, &self.shared.modern) {
+        let Some(only) = self.shared.offers.only() else {
+            return Ok("started when a client comes".to_owned());
+        };
+        let backend = match (&only.legacy, &only.modern) {
             (Some(legacy), _) => legacy.clone(),
             (None, Some(modern)) => {
                 modern.backend().await.ok_or_else(|| Error::failure("it is no modern server"))?
@@ -116,14 +112,15 @@ impl Running {
         };
         match backend.ready().await {
             Ok(facts) => Ok(facts.describe()),
-            Err(backend::Unready::Refused(_)) if self.shared.modern.is_some() => Ok("modern only".into()),
+            Err(backend::Unready::Refused(_)) if only.modern.is_some() => Ok("modern only".into()),
             Err(error) => Err(Error::failure(error.to_string())),
         }
     }
 
     /// Waits until the command is gone for good.
     pub async fn ended(&self) {
-        match (&self.shared.legacy, &self.shared.modern) {
+        let Some(only) = self.shared.offers.only() else { return std::future::pending().await };
+        match (&only.legacy, &only.modern) {
             (Some(legacy), _) => legacy.ended().await,
             (None, Some(modern)) => modern.ended().await,
             (None, None) => {}
@@ -133,11 +130,8 @@ impl Running {
     /// Stops serving, ends the command, and waits for both.
     pub async fn stop(self) {
         self.stop.cancel();
-        if let Some(legacy) = &self.shared.legacy {
-            legacy.ended().await;
-        }
-        if let Some(modern) = &self.shared.modern {
-            modern.ended().await;
+        for offer in self.shared.offers.all() {
+            offer.ended().await;
         }
         // Streams may be open for long; the command is gone, and so is what they wait for.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.server).await;

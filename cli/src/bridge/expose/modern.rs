@@ -54,6 +54,11 @@ impl Probed {
         }
     }
 
+    /// Whether a call or a stream waits for the child.
+    pub fn is_busy(&self) -> bool {
+        self.backend.get().is_some_and(|backend| backend.is_busy())
+    }
+
     /// Some servers end when they are asked before `initialize`: a sibling may.
     async fn sibling_is_modern(&self) -> bool {
         let Ok(mut sibling) = self.program.spawn() else { return false };

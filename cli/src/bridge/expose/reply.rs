@@ -108,7 +108,8 @@ pub fn json(status: StatusCode, message: impl Into<Body>) -> Response {
     response
 }
 
-fn events(body: Body) -> Response {
+/// A stream of events.
+pub fn events(body: Body) -> Response {
     let mut response = Response::new(body);
     for (name, value) in [
         ("content-type", mcp::header::EVENT_STREAM),

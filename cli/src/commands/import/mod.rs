@@ -123,6 +123,7 @@ async fn start_all(session: &Session, commands: Vec<Entry>, running: &mut Vec<Ru
             restart: true,
             start_timeout: std::time::Duration::from_secs(120),
             eras: Eras::Auto,
+            env_from_headers: Vec::new(),
         };
         let one = expose::start(program, settings).await?;
         running.push(one);

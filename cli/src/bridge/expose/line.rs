@@ -1,0 +1,313 @@
+//! A client whose connection is its session: HTTP+SSE (2024-11-05) at `/sse`, WebSocket at `/ws`.
+//!
+//! One that sends faster than it is served, or does not read, loses its connection and may come again.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, StatusCode};
+use mcp::error::{INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, render};
+use mcp::message::{Envelope, Kind, split_batch};
+use mcp::revision::Revision;
+use mcp::sse::{self, Event};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::expose::Shared;
+use crate::bridge::expose::backend::{Backend, Item, Unready};
+use crate::bridge::expose::greeting::{Welcome, welcome};
+use crate::bridge::expose::http::{MAX_BODY_BYTES, accepts};
+use crate::bridge::expose::offer::Offer;
+use crate::bridge::expose::relay::ClientId;
+use crate::bridge::expose::reply;
+
+/// Connections at a time.
+pub const MAX_LINES: usize = 1_000;
+/// Messages that may wait, each way.
+const QUEUE: usize = 256;
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Where the messages go that are posted for a stream, by the stream's id.
+#[derive(Debug, Default)]
+pub struct Lines(Mutex<HashMap<String, mpsc::Sender<Bytes>>>);
+
+/// A place among them, until it is dropped.
+struct Place {
+    shared: Arc<Shared>,
+    id: String,
+}
+
+impl Lines {
+    fn open(shared: &Arc<Shared>, inbox: mpsc::Sender<Bytes>) -> Option<Place> {
+        let mut lines = shared.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() >= MAX_LINES {
+            return None;
+        }
+        // Version 4: 122 bits of the operating system's randomness.
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        lines.insert(id.clone(), inbox);
+        Some(Place { shared: shared.clone(), id })
+    }
+
+    fn find(&self, id: &str) -> Option<mpsc::Sender<Bytes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.lines.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// One client.
+struct Line {
+    offer: Arc<Offer>,
+    out: mpsc::Sender<Bytes>,
+    client: Option<(Arc<Backend>, ClientId)>,
+    over: CancellationToken,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some((backend, client)) = &self.client {
+            backend.close(*client);
+        }
+    }
+}
+
+/// `GET /sse`: a stream whose first event says where to post.
+pub async fn on_sse(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !accepts(&headers).events {
+        return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
+    }
+    let (inbox, messages) = mpsc::channel(QUEUE);
+    let (Some(offer), Some(place)) = (shared.offers.of(&headers), Lines::open(&shared, inbox)) else {
+        return full();
+    };
+    let (out, replies) = mpsc::channel(QUEUE);
+    let data = format!("/message?sessionId={}", place.id).into();
+    let hello =
+        sse::encode(&Event { event: Some(Bytes::from_static(b"endpoint")), data, ..Event::default() });
+    tokio::spawn(async move {
+        serve(offer, messages, out).await;
+        drop(place);
+    });
+    reply::events(Body::from_stream(stream::unfold((Some(hello), replies), async |(hello, mut replies)| {
+        if let Some(hello) = hello {
+            return Some((Ok::<_, Infallible>(hello), (None, replies)));
+        }
+        match tokio::time::timeout(KEEP_ALIVE, replies.recv()).await {
+            Err(_) => Some((Ok(Bytes::from_static(sse::KEEP_ALIVE)), (None, replies))),
+            Ok(Some(message)) => {
+                let event = Some(Bytes::from_static(b"message"));
+                Some((Ok(sse::encode(&Event { event, data: message, ..Event::default() })), (None, replies)))
+            }
+            Ok(None) => None,
+        }
+    })))
+}
+
+/// `POST /message?sessionId=…`: a message for a stream, which is answered there.
+pub async fn on_message(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<HashMap<String, String>>,
+    body: Bytes,
+) -> Response {
+    let Some(inbox) = query.get("sessionId").and_then(|id| shared.lines.find(id)) else {
+        return (StatusCode::NOT_FOUND, "there is no such stream: open one at /sse\n").into_response();
+    };
+    match inbox.try_send(body) {
+        Ok(()) => StatusCode::ACCEPTED.into_response(),
+        Err(_) => full(),
+    }
+}
+
+/// `GET /ws`.
+pub async fn on_ws(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let (inbox, messages) = mpsc::channel(QUEUE);
+    let (Some(offer), Some(place)) = (shared.offers.of(&headers), Lines::open(&shared, inbox.clone())) else {
+        return full();
+    };
+    let upgrade = upgrade.protocols([mcp::client::SUBPROTOCOL]);
+    let upgrade = upgrade.max_message_size(MAX_BODY_BYTES).max_frame_size(MAX_BODY_BYTES);
+    upgrade.on_upgrade(async move |socket| {
+        talk(offer, socket, inbox, messages).await;
+        drop(place);
+    })
+}
+
+fn full() -> Response {
+    let retry = [(http::header::RETRY_AFTER, "1")];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, "too many clients are here, or too much waits\n").into_response()
+}
+
+async fn talk(
+    offer: Arc<Offer>,
+    mut socket: WebSocket,
+    inbox: mpsc::Sender<Bytes>,
+    messages: mpsc::Receiver<Bytes>,
+) {
+    let (out, mut replies) = mpsc::channel::<Bytes>(QUEUE);
+    let serving = tokio::spawn(serve(offer, messages, out));
+    let why = loop {
+        let frame = tokio::select! {
+            frame = socket.recv() => frame,
+            message = replies.recv() => {
+                let Some(Ok(text)) = message.map(TryInto::try_into) else {
+                    break (close_code::RESTART, "begin anew");
+                };
+                match socket.send(Message::Text(text)).await {
+                    Ok(()) => continue,
+                    Err(_) => break (close_code::AWAY, ""),
+                }
+            }
+        };
+        match frame {
+            Some(Ok(Message::Text(text))) => {
+                if inbox.try_send(text.into()).is_err() {
+                    break (close_code::AGAIN, "too much waits");
+                }
+            }
+            Some(Ok(Message::Binary(_))) => break (close_code::UNSUPPORTED, "messages are text"),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_)) | Err(_)) | None => break (close_code::NORMAL, ""),
+        }
+    };
+    drop(replies);
+    let close = Message::Close(Some(CloseFrame { code: why.0, reason: why.1.into() }));
+    // It may be gone already.
+    let _: Result<(), _> = socket.send(close).await;
+    let _ended = serving.await;
+}
+
+/// Serves one client until it goes, or loses what it should have heard.
+async fn serve(offer: Arc<Offer>, mut messages: mpsc::Receiver<Bytes>, out: mpsc::Sender<Bytes>) {
+    let over = CancellationToken::new();
+    let mut line = Line { offer, out: out.clone(), client: None, over: over.clone() };
+    loop {
+        let message = tokio::select! {
+            message = messages.recv() => message,
+            () = out.closed() => return,
+            () = over.cancelled() => return,
+        };
+        let Some(message) = message else { return };
+        line.take_all(message).await;
+    }
+}
+
+impl Line {
+    /// Takes what was sent: one message or, in 2025-03-26, several.
+    async fn take_all(&mut self, source: Bytes) {
+        if !source.trim_ascii_start().starts_with(b"[") {
+            return self.take(source).await;
+        }
+        match split_batch(&source) {
+            Ok(parts) => {
+                for part in parts {
+                    self.take(source.slice(part)).await;
+                }
+            }
+            Err(error) => self.say(render(None, error.code(), &error.to_string(), None)).await,
+        }
+    }
+
+    async fn take(&mut self, body: Bytes) {
+        let message = match Envelope::parse(&body) {
+            Ok(message) => message,
+            Err(error) => return self.say(render(None, error.code(), &error.to_string(), None)).await,
+        };
+        let refused = match (message.kind(), &self.client) {
+            (Kind::Request, _) if message.method.as_deref() == Some("initialize") => {
+                self.initialize(&message).await
+            }
+            (Kind::Request, _) if message.method.as_deref() == Some("ping") => {
+                let id = message.id.unwrap_or_default();
+                self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()).await;
+                return;
+            }
+            (Kind::Request, Some((backend, client))) => self.call(backend, *client, &body, &message),
+            (Kind::Request, None) => Err(render(message.id, INVALID_REQUEST, "begin with initialize", None)),
+            (Kind::Notification, Some((backend, client))) => {
+                backend.notify(*client, &body, &message);
+                Ok(())
+            }
+            (Kind::Response, Some((backend, client))) => {
+                backend.respond(*client, &body, &message);
+                Ok(())
+            }
+            (_, None) => Ok(()),
+        };
+        if let Err(refusal) = refused {
+            self.say(refusal).await;
+        }
+    }
+
+    async fn initialize(&mut self, message: &Envelope<'_>) -> Result<(), Bytes> {
+        let refuse = |code, why: &str| render(message.id, code, why, None);
+        if self.client.is_some() {
+            return Err(refuse(INVALID_REQUEST, "it was initialized already"));
+        }
+        let newer_only = || refuse(UNSUPPORTED_VERSION, "this server does not begin with initialize");
+        let backend = self.offer.legacy.clone().ok_or_else(newer_only)?;
+        let facts = backend.ready().await.map_err(|unready| match unready {
+            Unready::Refused(_) => newer_only(),
+            unready => refuse(-31_003, &format!("the server behind this address is not ready: {unready}")),
+        })?;
+        let welcomed = welcome(&facts, message, Revision::V2024_11_05);
+        let Welcome { capabilities, answer } =
+            welcomed.map_err(|_| refuse(INVALID_PARAMS, "params cannot be read"))?;
+        let client = backend.open(capabilities);
+        if let Some(mut stream) = backend.stream(client) {
+            let (out, over) = (self.out.clone(), self.over.clone());
+            tokio::spawn(async move {
+                while let Some(message) = stream.recv().await {
+                    if out.send(message).await.is_err() {
+                        break;
+                    }
+                }
+                over.cancel();
+            });
+        }
+        self.client = Some((backend, client));
+        self.say(answer).await;
+        Ok(())
+    }
+
+    fn call(
+        &self,
+        backend: &Backend,
+        client: ClientId,
+        body: &Bytes,
+        message: &Envelope<'_>,
+    ) -> Result<(), Bytes> {
+        let busy = || render(message.id, -31_003, "too many calls are waiting", None);
+        let mut items = backend.call(client, body, message).ok_or_else(busy)?;
+        let out = self.out.clone();
+        tokio::spawn(async move {
+            while let Some(Item::Notice(message) | Item::Answer(message)) = items.recv().await {
+                if out.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    async fn say(&self, message: Bytes) {
+        // Nobody reads it when the client has gone; then this ends as well.
+        let _: Result<(), _> = self.out.send(message).await;
+    }
+}

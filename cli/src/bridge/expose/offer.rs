@@ -1,0 +1,208 @@
+//! What is offered to clients: a child of each era and their sessions; one such for all, or one for each set of values
+//! that clients send in headers and the child wants in its environment.
+//!
+//! Those values are secrets as a rule: they are never shown.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName};
+use mcp::revision::Era;
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::child::Program;
+use crate::bridge::expose::backend::Backend;
+use crate::bridge::expose::modern::Probed;
+use crate::bridge::expose::sessions::Sessions;
+use crate::bridge::expose::{Eras, Settings};
+
+/// Sets of values that are served at a time, each with children of its own.
+pub const MAX_OFFERS: usize = 32;
+/// The children of one that nobody used for so long are ended; where room is needed, earlier.
+const IDLE: Duration = Duration::from_secs(600);
+const IDLE_WHEN_FULL: Duration = Duration::from_secs(60);
+/// Between two looks for those.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// A variable of the child's environment, and the header whose value it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvFromHeader {
+    /// The variable.
+    pub variable: String,
+    /// The header.
+    pub header: HeaderName,
+}
+
+impl std::str::FromStr for EnvFromHeader {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (variable, header) = text.split_once('=').ok_or("write NAME=HEADER")?;
+        if variable.is_empty() || variable.contains('\0') {
+            return Err("the variable has no name".to_owned());
+        }
+        let header = header.parse().map_err(|_| format!("{header:?} is no name of a header"))?;
+        Ok(Self { variable: variable.to_owned(), header })
+    }
+}
+
+/// What clients that send the same values are served with.
+#[derive(Debug)]
+pub struct Offer {
+    pub(crate) legacy: Option<Arc<Backend>>,
+    pub(crate) modern: Option<Probed>,
+    pub(crate) sessions: Sessions,
+    stop: CancellationToken,
+    used: Mutex<Instant>,
+}
+
+/// The values that a client sent, one for each variable.
+type Values = Vec<Option<String>>;
+
+/// All that is offered.
+pub struct Offers {
+    program: Program,
+    settings: Settings,
+    stop: CancellationToken,
+    known: Mutex<HashMap<Values, Arc<Offer>>>,
+}
+
+/// The values are secrets.
+impl std::fmt::Debug for Offers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offers").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+impl Offer {
+    fn start(program: Program, settings: &Settings, stop: CancellationToken) -> Arc<Self> {
+        let legacy = (settings.eras != Eras::Modern)
+            .then(|| Backend::start(program.clone(), Era::Legacy, settings, stop.clone()));
+        let modern =
+            (settings.eras != Eras::Legacy).then(|| Probed::new(program, settings.clone(), stop.clone()));
+        let used = Mutex::new(Instant::now());
+        let offer = Arc::new(Self { legacy, modern, sessions: Sessions::default(), stop, used });
+        tokio::spawn(find_out_eras(offer.clone()));
+        offer
+    }
+
+    /// Waits until its children are gone for good.
+    pub async fn ended(&self) {
+        if let Some(legacy) = &self.legacy {
+            legacy.ended().await;
+        }
+        if let Some(modern) = &self.modern {
+            modern.ended().await;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.is_cancelled() || self.legacy.as_ref().is_some_and(|legacy| legacy.is_ended())
+    }
+
+    fn is_unused_for(&self, idle: Duration) -> bool {
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = self.legacy.as_ref().is_some_and(|legacy| legacy.is_busy())
+            || self.modern.as_ref().is_some_and(Probed::is_busy);
+        used.elapsed() >= idle && !busy
+    }
+
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+/// Asks for the modern era ahead of the first client that does, but not before the command has started once.
+async fn find_out_eras(offer: Arc<Offer>) {
+    if let (Some(legacy), Some(modern)) = (&offer.legacy, &offer.modern) {
+        let _ = legacy.ready().await;
+        modern.is_modern().await;
+    }
+}
+
+impl Offers {
+    /// Nothing is started yet.
+    pub fn new(program: Program, settings: Settings, stop: CancellationToken) -> Self {
+        Self { program, settings, stop, known: Mutex::default() }
+    }
+
+    /// What all clients are served with; `None` where that depends on what they send.
+    pub fn only(&self) -> Option<Arc<Offer>> {
+        self.settings.env_from_headers.is_empty().then(|| self.find(Vec::new())).flatten()
+    }
+
+    /// What a client that sent these headers is served with; `None`: too many others are.
+    pub fn of(&self, headers: &HeaderMap) -> Option<Arc<Offer>> {
+        let value = |wanted: &EnvFromHeader| {
+            let value = headers.get(&wanted.header)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        self.find(self.settings.env_from_headers.iter().map(value).collect())
+    }
+
+    fn find(&self, values: Values) -> Option<Arc<Offer>> {
+        let mut known = self.lock();
+        let fixed = self.settings.env_from_headers.is_empty();
+        if let Some(offer) = known.get(&values).filter(|offer| fixed || !offer.is_over()) {
+            offer.touch();
+            return Some(offer.clone());
+        }
+        if known.len() >= MAX_OFFERS {
+            let unused =
+                known.iter().find(|(_, offer)| offer.is_over() || offer.is_unused_for(IDLE_WHEN_FULL));
+            let unused = unused.map(|(values, _)| values.clone())?;
+            known.remove(&unused).inspect(|offer| offer.stop.cancel());
+        }
+        let mut program = self.program.clone();
+        let variables = self.settings.env_from_headers.iter().zip(&values);
+        program.env.extend(variables.filter_map(|(wanted, value)| {
+            let value = value.clone()?;
+            Some((wanted.variable.clone(), value))
+        }));
+        let offer = Offer::start(program, &self.settings, self.stop.child_token());
+        known.insert(values, offer.clone());
+        Some(offer)
+    }
+
+    /// Ends what nobody uses, until everything is ended.
+    pub async fn sweep(self: Arc<Self>) {
+        while !self.settings.env_from_headers.is_empty() {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP) => {}
+                () = self.stop.cancelled() => return,
+            }
+            self.lock().retain(|_, offer| {
+                let keep = !offer.is_over() && !offer.is_unused_for(IDLE);
+                if !keep {
+                    offer.stop.cancel();
+                }
+                keep
+            });
+        }
+    }
+
+    /// All that is being offered.
+    pub fn all(&self) -> Vec<Arc<Offer>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Values, Arc<Offer>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_and_a_header_are_told_apart() {
+        let parsed = "API_KEY=X-Api-Key".parse();
+        let header = HeaderName::from_static("x-api-key");
+        assert_eq!(parsed, Ok(EnvFromHeader { variable: "API_KEY".to_owned(), header }));
+        for wrong in ["API_KEY", "=X", "A=", "A=b c"] {
+            assert!(wrong.parse::<EnvFromHeader>().is_err(), "{wrong}");
+        }
+    }
+}

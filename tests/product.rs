@@ -11,3 +11,4 @@ mod secure;
 mod sessions;
 mod support;
 mod tidy;
+mod transports;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mcp::sse::Decoder;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -42,6 +43,28 @@ impl Answer {
     }
 }
 
+/// An answer that is a stream of events.
+pub(crate) struct Stream {
+    response: reqwest::Response,
+    decoder: Decoder,
+}
+
+impl Stream {
+    /// The next message.
+    pub(crate) async fn next(&mut self) -> Result<Value, String> {
+        loop {
+            match self.decoder.next().map_err(|e| e.to_string())? {
+                Some(event) if event.data.is_empty() => {}
+                Some(event) => return serde_json::from_slice(&event.data).map_err(|e| e.to_string()),
+                None => {
+                    let chunk = self.response.chunk().await.map_err(|e| format!("{e:?}"))?;
+                    self.decoder.push(chunk.ok_or("the stream ended")?);
+                }
+            }
+        }
+    }
+}
+
 /// A client of one virtual server.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -65,9 +88,14 @@ impl Client {
 
     /// A client with a session of the legacy era.
     pub(crate) async fn open(url: &str, bearer: &str) -> Result<Self, String> {
+        Self::open_with(url, bearer, "{}").await
+    }
+
+    /// The same, of a client that declares these capabilities.
+    pub(crate) async fn open_with(url: &str, bearer: &str, capabilities: &str) -> Result<Self, String> {
         let mut client = Self::new(url, bearer);
         let hello = format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{{"name":"wire","version":"1"}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{capabilities},"clientInfo":{{"name":"wire","version":"1"}}}}}}"#
         );
         let answer = client.post(&hello, &[]).await?;
         if answer.status != 200 {
@@ -106,6 +134,18 @@ impl Client {
         body: Vec<u8>,
         extra: &[(&str, &str)],
     ) -> Result<Answer, String> {
+        let response = self.request(method, body, extra).await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.map_err(|e| format!("{e:?}"))?.to_vec();
+        Ok(Answer { status, headers, body })
+    }
+
+    async fn request(
+        &self,
+        method: reqwest::Method,
+        body: Vec<u8>,
+        extra: &[(&str, &str)],
+    ) -> Result<reqwest::Response, String> {
         let mut headers = HeaderMap::new();
         let mut set = |name: &str, value: &str| {
             headers.insert(reqwest::header::HeaderName::try_from(name).unwrap(), value.parse().unwrap());
@@ -119,10 +159,16 @@ impl Client {
         }
         extra.iter().for_each(|(name, value)| set(name, value));
         let request = self.http.request(method, &self.url).headers(headers).body(body);
-        let response = request.send().await.map_err(|e| format!("{e:?}"))?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.map_err(|e| format!("{e:?}"))?.to_vec();
-        Ok(Answer { status, headers, body })
+        request.send().await.map_err(|e| format!("{e:?}"))
+    }
+
+    /// `tools/call` in a session, whose answer is read message by message.
+    pub(crate) async fn stream(&self, name: &str, arguments: &str) -> Result<Stream, String> {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}","arguments":{arguments}}}}}"#
+        );
+        let response = self.request(reqwest::Method::POST, body.into_bytes(), &[]).await?;
+        Ok(Stream { response, decoder: Decoder::new(1 << 20) })
     }
 
     /// `tools/call` in the era of this client.

@@ -367,7 +367,8 @@ impl Pool {
 
     /// Whether nobody came for so long.
     pub(super) fn is_unused(self: &Rc<Self>, idle: Duration) -> bool {
-        Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle
+        let busy = self.channels.as_ref().is_some_and(|channels| !channels.is_idle());
+        Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle && !busy
     }
 
     /// Closes connections that nobody used for so long.

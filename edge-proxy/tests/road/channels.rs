@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{Edge, KINDS, Reply, Talker, id, result};
+use trunkline_edge_proxy::config::limits::Limits;
+
+use crate::support::{Edge, Fleet, KINDS, Reply, Talker, Upstream, World, id, json, result};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"u_echo"}}"#;
 const SAFE: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"u_safe"}}"#;
@@ -121,6 +123,29 @@ async fn a_question_reaches_its_client_alone_and_the_answer_its_connection() {
 }
 
 #[tokio::test]
+async fn a_question_is_answered_at_any_edge() {
+    let changes: [fn(&mut World); 2] = [
+        |world| world.resources.upstreams[0].set_transport(KINDS[0]),
+        |world| world.resources.upstreams[0].set_transport(KINDS[1]),
+    ];
+    for (kind, change) in KINDS.into_iter().zip(changes) {
+        let talker = Talker::start(|_| {
+            vec![r#"{"jsonrpc":"2.0","id":0,"method":"elicitation/create","params":{"message":"?"}}"#.into()]
+        })
+        .await;
+        let fleet = Fleet::changed(&talker.url(kind), 2, change).await;
+        let session = fleet.edges[0].session("2025-11-25", r#"{"elicitation":{}}"#).await;
+        let headers = [("mcp-session-id", session.as_str())];
+        let mut stream = fleet.edges[0].request("POST", &headers, CALL).send().await.unwrap();
+        let seen = until(&mut stream, "elicitation/create").await;
+        let question = id(seen.lines().find_map(|line| line.strip_prefix("data: ")).unwrap());
+        let answer = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"accept"}}}}"#);
+        assert_eq!(fleet.edges[1].post(&headers, &answer(&question)).await.status, 202);
+        talker.heard(&answer("0")).await;
+    }
+}
+
+#[tokio::test]
 async fn only_what_is_safe_is_done_again_when_a_connection_breaks() {
     for kind in KINDS {
         let calls = AtomicUsize::new(0);
@@ -216,6 +241,80 @@ async fn resources_are_watched_on_a_connection_of_their_own() {
         assert_eq!(call(&edge, &session, subscribe).await.body, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
         until(&mut stream, r#""uri":"u+file:///r""#).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_no_message_ends_the_connection_and_nothing_else() {
+    for kind in KINDS {
+        for (wrong, code) in [("x".repeat(80 << 10), -31106), ("no json".to_owned(), -31105)] {
+            let talker = Talker::start(move |message| match message.contains("good") {
+                true => echo(message),
+                false => vec![wrong.clone()],
+            })
+            .await;
+            let limits = Limits { max_event_bytes: 64 << 10, ..Limits::default() };
+            let edge = talker.limited(kind, limits);
+            let session = edge.session("2025-11-25", "{}").await;
+            assert_eq!(call(&edge, &session, CALL).await.error_code(), code);
+            let good = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"good":1}"#);
+            assert!(call(&edge, &session, &good).await.body.contains(r#""n":1.0"#));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_sends_us_elsewhere_is_not_followed() {
+    let elsewhere = Upstream::raw(|_| json(r#"{"jsonrpc":"2.0","id":0,"result":{}}"#)).await;
+    for place in [elsewhere.url.clone(), "//127.0.0.2/message".to_owned(), "x".repeat(9 << 10)] {
+        let upstream = Upstream::raw(move |_| {
+            let body = axum::body::Body::from(format!("event: endpoint\ndata: {place}\n\n"));
+            axum::response::Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(body)
+                .unwrap()
+        })
+        .await;
+        let mut edge = Edge::start(&upstream.url);
+        edge.world.resources.upstreams[0].set_transport(KINDS[0]);
+        edge.publish();
+        let session = edge.session("2025-11-25", "{}").await;
+        let refused: serde_json::Value =
+            serde_json::from_str(&call(&edge, &session, CALL).await.body).unwrap();
+        assert_eq!(refused["error"]["data"]["reason"], "upstream_session", "{refused}");
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_that_fell_silent_is_left() {
+    let talker = Talker::start(|message| match message.contains("tools/call") {
+        true if message.contains("now") => echo(message),
+        _ => Vec::new(),
+    })
+    .await;
+    let edge = talker.edge(KINDS[0]);
+    let session = edge.session("2025-11-25", "{}").await;
+    assert_eq!(call(&edge, &session, CALL).await.error_code(), -31102);
+    let (silent, said) = talker.said("tools/call").remove(0);
+    let line = talker.heard(&cancelled(&id(&said))).await;
+    assert_eq!(line, silent, "it is told that nobody waits");
+    assert_eq!(talker.heard(r#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#).await, silent);
+    let now = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"now":1}"#);
+    let start = std::time::Instant::now();
+    while talker.said("tools/call").last().is_some_and(|(line, _)| *line == silent) {
+        assert!(start.elapsed() < Duration::from_secs(15), "it is never left");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // What came on it is a sign of life, so it is left alone until it must have been found out.
+        if talker.said("initialize").len() < 2 && start.elapsed() > Duration::from_secs(6) {
+            assert!(call(&edge, &session, &now).await.body.contains(r#""n":1.0"#));
+        }
+    }
+}
+
+fn cancelled(number: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"no answer in time"}}}}"#
+    )
 }
 
 #[tokio::test]

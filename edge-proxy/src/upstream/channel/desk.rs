@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 use mcp::message::{Envelope, Kind, split_batch};
@@ -17,6 +18,7 @@ pub(super) struct Desk {
     calls: RefCell<HashMap<u64, Waiting>>,
     listener: RefCell<Option<mpsc::Sender<Bytes>>>,
     over: Cell<bool>,
+    heard: Cell<Instant>,
 }
 
 /// A call that waits.
@@ -28,7 +30,13 @@ pub(super) struct Waiting {
 
 impl Desk {
     pub(super) fn new(alone: bool) -> Self {
-        Self { alone, calls: RefCell::default(), listener: RefCell::default(), over: Cell::new(false) }
+        Self {
+            alone,
+            calls: RefCell::default(),
+            listener: RefCell::default(),
+            over: Cell::new(false),
+            heard: Cell::new(Instant::now()),
+        }
     }
 
     /// Whether calls come one at a time.
@@ -44,6 +52,11 @@ impl Desk {
     /// Whether nothing comes any more.
     pub(super) fn is_over(&self) -> bool {
         self.over.get()
+    }
+
+    /// When something came last.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard.get()
     }
 
     /// Waits for what comes for a call.
@@ -105,6 +118,7 @@ impl Desk {
 
     /// Leads what came to whom it is for. What is returned is to be replied.
     pub(super) async fn lead(&self, source: Bytes) -> Result<Option<Bytes>, Fault> {
+        self.heard.set(Instant::now());
         if !source.trim_ascii_start().starts_with(b"[") {
             return self.lead_one(source).await;
         }

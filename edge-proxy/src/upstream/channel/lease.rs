@@ -92,6 +92,8 @@ impl Drop for Lease {
         if self.channel.desk.is_alone() {
             // What still comes for this call must not be taken for the next one's.
             self.channel.desk.end(&Fault::Interrupted);
+        } else if !waiting.cancelled {
+            self.channel.check();
         }
     }
 }

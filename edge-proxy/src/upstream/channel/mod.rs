@@ -14,7 +14,7 @@ pub(super) use pool::Channels;
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mcp::json;
@@ -31,6 +31,8 @@ use crate::snapshot::{Transport, Upstream};
 
 /// Messages that may wait for one reader.
 const MAX_WAITING: usize = 256;
+/// How long an upstream that kept silent has to show that it is there.
+const CHECK: Duration = Duration::from_secs(5);
 /// The number of `initialize`; calls begin with 1.
 const FIRST: u64 = 0;
 
@@ -96,6 +98,18 @@ impl Channel {
             match number {
                 Some(number) => channel.desk.fail(number, fault),
                 None => tracing::debug!(%fault, "a channel did not take a message"),
+            }
+        });
+    }
+
+    /// Sees whether the upstream is still there, after it kept silent where it should have said something.
+    fn check(self: &Rc<Self>) {
+        let (channel, asked) = (Rc::clone(self), Instant::now());
+        self.post(None, Bytes::from_static(br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#));
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(CHECK).await;
+            if channel.desk.heard() < asked {
+                channel.desk.end(&Fault::Interrupted);
             }
         });
     }

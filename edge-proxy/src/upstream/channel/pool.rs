@@ -1,7 +1,7 @@
 //! The channels that one worker has with one upstream for clients that declared the same: opened when needed, at most so
 //! many, closed when idle, and not opened at once again where that failed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,7 +36,6 @@ pub(in super::super) struct Channels {
     opening: tokio::sync::Mutex<()>,
     room: Arc<Semaphore>,
     pause: RefCell<Option<Pause>>,
-    logs: Cell<bool>,
 }
 
 /// An upstream that could not be reached is left alone for a while.
@@ -62,7 +61,6 @@ impl Channels {
             opening: tokio::sync::Mutex::default(),
             room: Arc::new(Semaphore::new(MAX_CHANNELS)),
             pause: RefCell::default(),
-            logs: Cell::new(false),
         }
     }
 
@@ -92,7 +90,7 @@ impl Channels {
 
     /// A share of a channel: of one that has no other call, where calls may be asked something.
     async fn checkout(&self, number: u64, level: Option<&Bytes>) -> Result<Messages, Fault> {
-        let alone = self.key.capabilities != Capabilities::default() || self.logs.get();
+        let alone = self.key.capabilities != Capabilities::default() || level.is_some();
         let timeout = self.upstream.request_timeout;
         let room = if alone { Some(self.room().await?) } else { None };
         for _ in 0..MAX_OPENS {
@@ -167,12 +165,16 @@ impl Channels {
         }
     }
 
-    /// From now on log messages of this level are wanted, so no two calls share a channel.
+    /// From now on log messages of this level are wanted.
     pub(in super::super) fn set_level(&self, level: &Bytes) {
-        self.logs.set(true);
         for channel in self.open.borrow().iter().filter(|channel| channel.desk.is_alone()) {
             channel.post_level(level);
         }
+    }
+
+    /// Whether no call waits.
+    pub(in super::super) fn is_idle(&self) -> bool {
+        self.open.borrow().iter().all(|channel| channel.desk.is_idle())
     }
 
     /// Closes what was idle for so long.

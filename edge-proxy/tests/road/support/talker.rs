@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use futures_util::stream::unfold;
 use tokio::sync::mpsc;
 use trunkline::edge::v1::UpstreamTransport;
+use trunkline_edge_proxy::config::limits::Limits;
 
 use super::Edge;
 
@@ -50,14 +51,22 @@ impl Talker {
 
     /// An edge before it.
     pub(crate) fn edge(&self, kind: UpstreamTransport) -> Edge {
-        let url = match kind {
-            UpstreamTransport::Websocket => format!("ws://{}/ws", self.address),
-            _ => format!("http://{}/sse", self.address),
-        };
-        let mut edge = Edge::start(&url);
+        self.limited(kind, Limits::default())
+    }
+
+    pub(crate) fn limited(&self, kind: UpstreamTransport, limits: Limits) -> Edge {
+        let mut edge = Edge::limited(&self.url(kind), limits);
         edge.world.resources.upstreams[0].set_transport(kind);
         edge.publish();
         edge
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self, kind: UpstreamTransport) -> String {
+        match kind {
+            UpstreamTransport::Websocket => format!("ws://{}/ws", self.address),
+            _ => format!("http://{}/sse", self.address),
+        }
     }
 
     /// What it was sent of this method, by connection.

@@ -7,6 +7,7 @@ mod fleet;
 mod hostile;
 mod journey;
 mod outage;
+mod rolling;
 mod secure;
 mod sessions;
 mod support;

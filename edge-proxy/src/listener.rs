@@ -53,8 +53,7 @@ pub async fn serve(
                     follower.upstreams.follow(order);
                 }
             });
-            accept(&listener, &worker).await;
-            drop(listener);
+            accept(listener, &worker).await;
             worker.upstreams.close().await;
             worker.usage.finish().await;
         })
@@ -63,7 +62,7 @@ pub async fn serve(
 }
 
 /// Accepts until draining, then waits for the connections there are.
-async fn accept(listener: &TcpListener, worker: &Rc<Worker>) {
+async fn accept(listener: TcpListener, worker: &Rc<Worker>) {
     let mut drain = worker.drain.clone();
     // Every connection holds a sender; when the last is gone, `ended` ends.
     let (alive, mut ended) = mpsc::channel::<()>(1);
@@ -90,9 +89,24 @@ async fn accept(listener: &TcpListener, worker: &Rc<Worker>) {
             }
         }
     }
+    // Who has connected is served; from here on connecting is refused, so that balancers go elsewhere.
+    for stream in waiting(listener) {
+        open(stream, worker, alive.clone());
+    }
     drop(alive);
     // Nothing is ever sent: this returns when all connections have ended.
     let _: Option<()> = ended.recv().await;
+}
+
+/// The connections that nobody has accepted yet. The socket is closed with that: they would be reset.
+fn waiting(listener: TcpListener) -> Vec<TcpStream> {
+    let accepted = |listener: StdListener| -> Vec<TcpStream> {
+        let next = || listener.accept().ok().map(|(stream, _)| stream);
+        std::iter::from_fn(next)
+            .filter_map(|stream| stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok())
+            .collect()
+    };
+    listener.into_std().map(accepted).unwrap_or_default()
 }
 
 fn open(stream: TcpStream, worker: &Rc<Worker>, alive: mpsc::Sender<()>) {

@@ -10,7 +10,7 @@ BENCH ?=
 CONFORMANCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench conformance ci clean
+.PHONY: help run build test lint bench conformance protocol ci clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,12 @@ conformance: ## The public MCP conformance suite: direct, through one edge, thro
 	$(CARGO) build --locked --workspace --bins --examples
 	python3 tests/conformance/run.py --programs "$(TARGET)/debug" --results "$(TARGET)/conformance" $(CONFORMANCE)
 
-ci: lint test ## What must be green: lint and test
+protocol: ## Every kind of client against every kind of upstream; writes the table of docs/PROTOCOL.md
+	tests/setup.sh build tools
+	$(CARGO) build --locked --workspace --bins
+	.tools/python/bin/python tests/matrix/run.py --programs "$(TARGET)/debug" --write docs/PROTOCOL.md
+
+ci: lint test conformance ## What must be green: lint, test and conformance
 
 clean: ## Removes what was built and installed here
 	$(CARGO) clean

@@ -42,9 +42,9 @@ class Admin:
             raise Failed(f"mcpctl {' '.join(arguments)}: {talk.decode().strip()}")
         return said.decode()
 
-    async def expose(self, name: str, upstream: str) -> str:
+    async def expose(self, name: str, upstream: str, *options: str) -> str:
         """Registers an upstream and a server with everything of it, unprefixed; gives a bearer for the server."""
-        await self.ctl("create", "upstream", name, "--url", upstream)
+        await self.ctl("create", "upstream", name, "--url", upstream, *options)
         everything = [flag for kind in ("tool", "resource", "prompt") for flag in (f"--{kind}", f"{name}/*")]
         await self.ctl("create", "server", name, "--unprefixed", *everything)
         token = await self.ctl("create", "token", name, "--server", name, "--no-save", "-o", "json")

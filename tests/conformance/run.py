@@ -81,7 +81,7 @@ class Run:
             return "not run"
         if name == "direct":
             self.direct[each.title] = findings
-        for line in findings.trouble(self.direct.get(each.title)):
+        for line in findings.trouble(self.direct.get(each.title), may_skip=bool(each.clients)):
             self.trouble.append(f"{name}: {each.title}: {line}")
         return findings.summary()
 

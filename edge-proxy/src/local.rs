@@ -23,7 +23,7 @@ use crate::session::{Conversation, Level, MAX_URI_BYTES, MAX_URIS, Session, even
 use crate::transport::Message;
 use crate::upstream::Order;
 use crate::usage::Outcome;
-use crate::{list, listen, route};
+use crate::{clock, list, listen, route};
 
 /// Answers a request that leads to no upstream.
 pub async fn answer(
@@ -172,16 +172,11 @@ async fn subscribe(
     if capabilities::told_in(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("nobody tells when this resource changes"));
     }
-    if !scene.worker.shared.subscriptions.add(
-        &conversation.jti,
-        conversation.expires,
-        &named.exposed,
-        scene.now,
-    ) {
-        return Err(Failure::params(format!("a session may subscribe to {MAX_URIS} resources")));
-    }
-    let told = event::subscribed(&conversation.jti, conversation.expires, &named.exposed);
-    tell(scene, told).await;
+    let change =
+        scene.worker.shared.subscriptions.change(conversation, &named.exposed, true, clock::now_us());
+    let change =
+        change.ok_or_else(|| Failure::params(format!("a session may subscribe to {MAX_URIS} resources")))?;
+    tell(scene, event::subscription_changed(&conversation.jti, conversation.expires, &change)).await;
     Ok(result(id, "{}"))
 }
 
@@ -192,9 +187,11 @@ async fn unsubscribe(
     id: &str,
 ) -> Result<Reply, Failure> {
     let uri = route::named(Method::ResourcesRead, message)?.exposed;
-    let shared = &scene.worker.shared;
-    shared.subscriptions.remove(&conversation.jti, &uri);
-    tell(scene, event::unsubscribed(&conversation.jti, &uri)).await;
+    let change = scene.worker.shared.subscriptions.change(conversation, &uri, false, clock::now_us());
+    // Where there was no room to remember it, nothing was subscribed to either.
+    if let Some(change) = change {
+        tell(scene, event::subscription_changed(&conversation.jti, conversation.expires, &change)).await;
+    }
     Ok(result(id, "{}"))
 }
 
@@ -211,14 +208,15 @@ async fn set_level(
     let level = level.ok_or_else(|| Failure::params("params.level is not a log level"))?;
     let upstreams: Vec<_> =
         scene.view.server.upstreams.iter().filter(|upstream| upstream.logs()).cloned().collect();
-    let told = event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes());
     let shared = &scene.worker.shared;
+    let said_us = shared.levels.next(&conversation.jti, clock::now_us());
+    let told = event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes(), said_us);
     shared.order(&Order::Level {
         upstreams,
         conversation: Arc::new(Conversation::clone(conversation)),
         level: message.slice(level),
     });
-    shared.levels.set(conversation, told.clone(), scene.now);
+    shared.levels.set(conversation, told.clone(), said_us, scene.now);
     tell(scene, told).await;
     Ok(result(id, "{}"))
 }

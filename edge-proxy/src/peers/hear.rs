@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use trunkline::edge::v1::SessionEvent;
 use trunkline::edge::v1::session_event::Event;
-use trunkline::edge::v1::{CallCancelled, LogLevelSet, ResourceSubscribed, SessionEnded, TicketUsed};
+use trunkline::edge::v1::{CallCancelled, LogLevelSet, SessionEnded, SubscriptionChanged, TicketUsed};
 
 use crate::clock;
-use crate::session::{Conversation, Jti};
+use crate::session::{Change, Conversation, Jti};
 use crate::upstream::Order;
 use crate::worker::Shared;
 
@@ -17,10 +17,7 @@ pub(super) fn hear(shared: &Shared, event: SessionEvent) {
     let Some(event) = event.event else { return };
     let heard = match event {
         Event::Ended(event) => ended(shared, &event),
-        Event::Subscribed(event) => subscribed(shared, &event),
-        Event::Unsubscribed(event) => {
-            jti(&event.session).map(|jti| shared.subscriptions.remove(&jti, &event.uri))
-        }
+        Event::SubscriptionChanged(event) => subscription_changed(shared, event),
         Event::Cancelled(event) => cancelled(shared, event),
         Event::LevelSet(event) => level_set(shared, event),
         Event::TicketUsed(event) => ticket_used(shared, &event),
@@ -39,11 +36,11 @@ fn ended(shared: &Shared, event: &SessionEnded) -> Option<()> {
     Some(())
 }
 
-fn subscribed(shared: &Shared, event: &ResourceSubscribed) -> Option<()> {
+fn subscription_changed(shared: &Shared, event: SubscriptionChanged) -> Option<()> {
     let (jti, expires) = (jti(&event.session)?, u64::try_from(event.expire_unix).ok()?);
-    // Told late, of a session that has ended meanwhile.
-    if !shared.terminated.contains(&jti) && !shared.subscriptions.add(&jti, expires, &event.uri, clock::now())
-    {
+    let change = Change { uri: event.uri.into(), subscribed: event.subscribed, said_us: event.said_us };
+    // It may be told late, of a session that has ended meanwhile.
+    if !shared.terminated.contains(&jti) && !shared.subscriptions.take(&jti, expires, &change, clock::now()) {
         tracing::warn!("a subscription that another edge took finds no room here");
     }
     Some(())
@@ -71,7 +68,9 @@ fn level_set(shared: &Shared, event: LogLevelSet) -> Option<()> {
         return Some(());
     }
     let told = SessionEvent { event: Some(Event::LevelSet(event.clone())) };
-    shared.levels.set(&conversation, told, clock::now());
+    if !shared.levels.set(&conversation, told, event.said_us, clock::now()) {
+        return Some(());
+    }
     let snapshot = shared.current.load();
     let upstreams = event.upstreams.iter().filter_map(|id| snapshot.upstreams.get(id.as_str()).cloned());
     shared.order(&Order::Level {

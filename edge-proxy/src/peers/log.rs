@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::event;
+    use crate::session::{Change, event};
 
     fn happened(number: u64) -> SessionEvent {
         let mut jti = [0; 16];
@@ -142,7 +142,9 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_in_bytes_too() {
         let (log, now) = (Log::new(), Instant::now());
-        let large = || event::subscribed(&[0; 16], 1, &"x".repeat(MAX_BYTES / 4));
+        let uri: Box<str> = "x".repeat(MAX_BYTES / 4).into();
+        let change = Change { uri, subscribed: true, said_us: 1 };
+        let large = || event::subscription_changed(&[0; 16], 1, &change);
         for _ in 0..20 {
             log.append(large(), now);
         }

@@ -55,9 +55,8 @@ pub(super) fn everything(shared: &Arc<Shared>) -> impl Iterator<Item = Vec<Sessi
     let ended = shared.terminated.all(now);
     let subscribed = shared.subscriptions.all(now);
     let ended = ended.into_iter().map(|(jti, expires)| event::ended(&jti, expires));
-    let subscribed = subscribed.into_iter().flat_map(|(jti, expires, uris)| {
-        let of_one = uris.iter().map(|uri| event::subscribed(&jti, expires, uri));
-        of_one.collect::<Vec<_>>()
+    let subscribed = subscribed.into_iter().flat_map(|(jti, expires, changes)| {
+        changes.into_iter().map(move |change| event::subscription_changed(&jti, expires, &change))
     });
     let mut events = ended.chain(subscribed).chain(shared.levels.all(now)).peekable();
     std::iter::from_fn(move || events.peek().is_some().then(|| events.by_ref().take(IN_ONE).collect()))
@@ -77,8 +76,8 @@ mod tests {
     use crate::held::Held;
     use crate::observe::Metrics;
     use crate::peers::Peers;
-    use crate::session::Conversation;
     use crate::session::capabilities::Capabilities;
+    use crate::session::{Change, Conversation};
     use crate::snapshot::Current;
 
     fn edge() -> Arc<Shared> {
@@ -98,15 +97,17 @@ mod tests {
     fn events() -> impl Strategy<Value = SessionEvent> {
         let session = (0u8..3).prop_map(|number| [number; 16]);
         let uri = prop_oneof![Just("a"), Just("b")];
-        (session, uri, 0..5).prop_map(|(jti, uri, what)| match what {
+        (session, uri, 0..4, 0u64..8).prop_map(|(jti, uri, what, said_us)| match what {
             0 => event::ended(&jti, u64::MAX >> 1),
-            1 | 2 => event::subscribed(&jti, u64::MAX >> 1, uri),
-            3 => event::unsubscribed(&jti, uri),
+            1 | 2 => {
+                let change = Change { uri: uri.into(), subscribed: what == 1, said_us };
+                event::subscription_changed(&jti, u64::MAX >> 1, &change)
+            }
             _ => {
                 let lifetime = u64::MAX >> 1;
                 let begun =
                     Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, lifetime);
-                event::level_set(&Conversation { jti, ..begun }, ["u"].into_iter(), uri.as_bytes())
+                event::level_set(&Conversation { jti, ..begun }, ["u"].into_iter(), uri.as_bytes(), said_us)
             }
         })
     }
@@ -125,8 +126,8 @@ mod tests {
                 prop_assert_eq!(known(&later), known(&first));
             }
             let ended = first.terminated.all(0);
-            for (jti, _, uris) in first.subscriptions.all(0) {
-                prop_assert!(uris.is_empty() || ended.iter().all(|(ended, _)| *ended != jti));
+            for (jti, ..) in first.subscriptions.all(0) {
+                prop_assert!(ended.iter().all(|(ended, _)| *ended != jti));
             }
         }
 

@@ -4,27 +4,26 @@ use std::ops::Range;
 
 use trunkline::edge::v1::session_event::Event;
 use trunkline::edge::v1::{
-    CallCancelled, LogLevelSet, ResourceSubscribed, ResourceUnsubscribed, SessionEnded, SessionEvent,
-    TicketUsed,
+    CallCancelled, LogLevelSet, SessionEnded, SessionEvent, SubscriptionChanged, TicketUsed,
 };
 
 use super::ticket::Ticket;
-use super::{Conversation, Jti};
+use super::{Change, Conversation, Jti};
 
 /// A session is over.
 pub fn ended(jti: &Jti, expires: u64) -> SessionEvent {
     event(Event::Ended(SessionEnded { session: jti.to_vec(), expire_unix: unix(expires) }))
 }
 
-/// A session is subscribed to a resource.
-pub fn subscribed(jti: &Jti, expires: u64, uri: &str) -> SessionEvent {
-    let (session, expire_unix) = (jti.to_vec(), unix(expires));
-    event(Event::Subscribed(ResourceSubscribed { session, expire_unix, uri: uri.to_owned() }))
-}
-
-/// A session is no longer subscribed to a resource.
-pub fn unsubscribed(jti: &Jti, uri: &str) -> SessionEvent {
-    event(Event::Unsubscribed(ResourceUnsubscribed { session: jti.to_vec(), uri: uri.to_owned() }))
+/// A session is subscribed to a resource, or no longer.
+pub fn subscription_changed(jti: &Jti, expires: u64, change: &Change) -> SessionEvent {
+    event(Event::SubscriptionChanged(SubscriptionChanged {
+        session: jti.to_vec(),
+        expire_unix: unix(expires),
+        uri: change.uri.to_string(),
+        subscribed: change.subscribed,
+        said_us: change.said_us,
+    }))
 }
 
 /// Nobody waits for the call whose raw id lies at `at` of the notification.
@@ -49,9 +48,10 @@ pub fn level_set<'a>(
     conversation: &Conversation,
     upstreams: impl Iterator<Item = &'a str>,
     level: &[u8],
+    said_us: u64,
 ) -> SessionEvent {
     let (conversation, upstreams) = (conversation.encode(), upstreams.map(str::to_owned).collect());
-    event(Event::LevelSet(LogLevelSet { conversation, upstreams, level: level.to_vec() }))
+    event(Event::LevelSet(LogLevelSet { conversation, upstreams, level: level.to_vec(), said_us }))
 }
 
 fn event(event: Event) -> SessionEvent {

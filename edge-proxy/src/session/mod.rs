@@ -26,7 +26,7 @@ pub use levels::Levels;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
-pub use subscriptions::{MAX_URI_BYTES, MAX_URIS, Subscriptions, Uris};
+pub use subscriptions::{Change, MAX_URI_BYTES, MAX_URIS, Subscriptions, Uris};
 pub use terminated::Terminated;
 pub use ticket::Spent;
 

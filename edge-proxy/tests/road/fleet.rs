@@ -137,7 +137,13 @@ async fn a_subscription_made_on_one_edge_is_told_of_on_the_stream_at_another() {
     until(&mut later, updated).await;
     assert_eq!(fleet.edges[1].post(&headers, &ask("unsubscribe")).await.body, DONE);
     for edge in &fleet.edges {
-        assert!(edge.shared.subscriptions.all(0).iter().all(|(_, _, uris)| uris.is_empty()));
+        assert!(
+            edge.shared
+                .subscriptions
+                .all(0)
+                .iter()
+                .all(|(_, _, said)| said.iter().all(|uri| !uri.subscribed))
+        );
     }
 }
 

@@ -6,6 +6,7 @@ mod fidelity;
 mod fleet;
 mod hostile;
 mod journey;
+mod matrix;
 mod outage;
 mod rolling;
 mod secure;

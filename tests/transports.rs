@@ -53,7 +53,7 @@ async fn a_python_server_over_http_and_sse() {
     let (gateway, port) = (Gateway::start(Store::Sqlite, 2).await, free_port());
     let _server = serve("sse-python", python("sse_server.py", port), port, &gateway).await;
     let client = open(&gateway, &format!("http://127.0.0.1:{port}/sse"), "http+sse").await;
-    assert_eq!(client.tools().await.unwrap(), ["ask", "count", "echo"]);
+    assert_eq!(client.tools().await.unwrap(), ["echo", "ask", "count"]);
     assert_eq!(text(&client, "echo", r#"{"text":"grüße 😀"}"#).await, "grüße 😀");
     assert_eq!(text(&client, "count", "{}").await, "counted");
     // The answer may come to another edge than the one that asked.

@@ -52,6 +52,18 @@ pub enum Fault {
     /// It has no session with us and opens none.
     #[error("opens no session: {0}")]
     Session(String),
+    /// A call that waited for its client cannot be gone on with.
+    #[error("the call that waited for this answer is lost")]
+    Lost {
+        /// Whether making it again does no harm.
+        retryable: bool,
+    },
+    /// Too many calls wait for their clients.
+    #[error("too many calls wait for their clients at this edge")]
+    Crowded,
+    /// What it asks for cannot be asked of this client.
+    #[error("needs what this client cannot be asked for: {0}")]
+    Unasked(String),
     /// It does not speak the client's era.
     #[error("does not speak the era of this client ({})", if *.0 == Era::Modern { "2026-07-28 or later" } else { "2025-11-25 or earlier" })]
     Era(Era),
@@ -69,6 +81,9 @@ impl Fault {
             Self::TooLarge => "upstream_answer_too_large",
             Self::Session(_) => "upstream_session",
             Self::Era(_) => "upstream_era",
+            Self::Lost { .. } => "upstream_call_lost",
+            Self::Crowded => "too_many_parked_calls",
+            Self::Unasked(_) => "input_unavailable",
         }
     }
 
@@ -82,6 +97,9 @@ impl Fault {
             Self::TooLarge => -31106,
             Self::Session(_) => -31107,
             Self::Era(_) => -31108,
+            Self::Lost { .. } => -31109,
+            Self::Crowded => -31110,
+            Self::Unasked(_) => -31111,
         }
     }
 
@@ -95,7 +113,8 @@ impl Fault {
             Self::Malformed(_) => UpstreamFault::Malformed,
             Self::TooLarge => UpstreamFault::TooLarge,
             Self::Session(_) => UpstreamFault::Session,
-            Self::Era(_) => return None,
+            Self::Lost { .. } => UpstreamFault::Lost,
+            Self::Era(_) | Self::Crowded | Self::Unasked(_) => return None,
         })
     }
 }
@@ -325,6 +344,11 @@ impl Failure {
             Self::SessionMissing => reason("session_missing"),
             Self::SessionUnknown | Self::Disconnected => reason("session_unknown"),
             Self::NotInitialized => reason("not_initialized"),
+            Self::Upstream { upstream, fault: fault @ Fault::Lost { retryable } } => Some(format!(
+                r#"{{"reason":"{}","upstream":{},"retryable":{retryable}}}"#,
+                fault.reason(),
+                json::quote(upstream),
+            )),
             Self::Upstream { upstream, fault } => {
                 Some(format!(r#"{{"reason":"{}","upstream":{}}}"#, fault.reason(), json::quote(upstream)))
             }

@@ -43,6 +43,12 @@ pub struct Limits {
     /// Largest JSON answer of an upstream, in bytes.
     #[arg(long, env = "TRUNKLINE_MAX_ANSWER_BYTES", value_name = "BYTES", default_value_t = 32 << 20)]
     pub max_answer_bytes: usize,
+    /// Calls that may wait for answers of their clients at one time (elicitation and the like, across eras); past it they fail.
+    #[arg(long, env = "TRUNKLINE_MAX_PARKED_CALLS", value_name = "COUNT", default_value_t = 4_096)]
+    pub max_parked_calls: usize,
+    /// How long a call waits for answers of its client, in seconds; then its upstream is told that there are none.
+    #[arg(long, env = "TRUNKLINE_PARKED_CALL_LIFETIME", value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub parked_call_lifetime: Duration,
     /// How long connecting to an upstream may take, TLS included, in seconds.
     #[arg(long, env = "TRUNKLINE_CONNECT_TIMEOUT", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub connect_timeout: Duration,
@@ -75,6 +81,8 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(30),
             max_event_bytes: 8 << 20,
             max_answer_bytes: 32 << 20,
+            max_parked_calls: 4_096,
+            parked_call_lifetime: Duration::from_secs(600),
             connect_timeout: Duration::from_secs(5),
             upstream_idle: Duration::from_secs(60),
             upstream_session_idle: Duration::from_secs(600),

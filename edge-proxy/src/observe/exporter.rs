@@ -80,6 +80,7 @@ fn traffic(meter: &Meter, metrics: &Arc<Metrics>) {
         ("streams", "Streams to clients that are open", metrics.streams.clone()),
         ("in_flight", "Calls in flight", metrics.in_flight.clone()),
         ("upstream_sessions", "Upstream sessions that are held open", metrics.upstream_sessions.clone()),
+        ("parked_calls", "Calls that wait for answers of their clients", metrics.parked_calls.clone()),
         ("usage_backlog_records", "Usage records not yet acknowledged", metrics.usage_backlog.clone()),
     ];
     for (name, description, value) in gauges {

@@ -144,6 +144,8 @@ labels! {
         Interrupted = "interrupted",
         /// Its session ended and could not be opened anew.
         Session = "session",
+        /// A call that waited for its client could not be gone on with.
+        Lost = "lost",
     }
 }
 
@@ -192,6 +194,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Upstream sessions that are held open.
     pub upstream_sessions: Gauge,
+    /// Calls that wait for answers of their clients.
+    pub parked_calls: Gauge,
     /// The registry revision in force.
     pub revision: Gauge,
     /// 1 while the stream from a control plane is open.

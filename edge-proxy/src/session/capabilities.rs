@@ -30,6 +30,19 @@ pub enum Need {
 }
 
 impl Capabilities {
+    /// Those that clients of `revision` have.
+    #[must_use]
+    pub fn within(self, revision: Revision) -> Self {
+        let mut set = self.0;
+        if revision < Revision::V2025_06_18 {
+            set &= !FORM;
+        }
+        if revision < Revision::V2025_11_25 {
+            set &= !(URL | SAMPLING_TOOLS | SAMPLING_CONTEXT);
+        }
+        Self(set)
+    }
+
     /// Whether a client that declared these can be asked for that.
     pub fn cover(self, need: Need) -> bool {
         let bit = match need {

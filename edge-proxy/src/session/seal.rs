@@ -42,6 +42,8 @@ pub enum Purpose {
     Event = 5,
     /// The id of a task of a modern upstream.
     Task = 6,
+    /// What a call that waits for its client's answers goes on from.
+    Parked = 7,
     /// Where the messages to a client's connection are posted.
     Mailbox = 8,
     /// What a browser opens a WebSocket with.
@@ -101,6 +103,11 @@ pub fn open(trust: &Trust, binding: Binding<'_>, text: &str) -> Option<Vec<u8>> 
 
 /// Parts of a content, one after the other, each with its length.
 pub fn join<const N: usize>(parts: [&[u8]; N]) -> Vec<u8> {
+    join_all(&parts)
+}
+
+/// The same, of as many parts as there are.
+pub fn join_all(parts: &[&[u8]]) -> Vec<u8> {
     let mut content = Vec::with_capacity(parts.iter().map(|part| 4 + part.len()).sum());
     for part in parts {
         content.extend_from_slice(&(part.len() as u32).to_be_bytes());
@@ -117,6 +124,18 @@ pub fn split<const N: usize>(mut content: &[u8]) -> Option<[&[u8]; N]> {
         (*part, content) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     }
     content.is_empty().then_some(parts)
+}
+
+/// The same, however many they are.
+pub fn split_all(mut content: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut parts = Vec::new();
+    while !content.is_empty() {
+        let (length, after) = content.split_first_chunk::<4>()?;
+        let (part, rest) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        parts.push(part);
+        content = rest;
+    }
+    Some(parts)
 }
 
 impl Binding<'_> {

@@ -118,13 +118,17 @@ impl From<Fault> for Missed {
 
 impl Call<'_> {
     /// Whether sending it twice is like sending it once.
-    pub(super) fn repeat(&self) -> super::endpoint::Repeat {
-        let safe = match self.method {
+    pub(super) fn is_safe(&self) -> bool {
+        match self.method {
             Method::ToolsCall => self.permit.entry().tool.safe_to_repeat,
             Method::TasksUpdate => false,
             _ => true,
-        };
-        if safe { super::endpoint::Repeat::Safe } else { super::endpoint::Repeat::Unsafe }
+        }
+    }
+
+    /// The same, for connections.
+    pub(super) fn repeat(&self) -> super::endpoint::Repeat {
+        if self.is_safe() { super::endpoint::Repeat::Safe } else { super::endpoint::Repeat::Unsafe }
     }
 
     /// The raw id of the client's request.

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method as Verb, StatusCode};
 use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Event};
 
-use super::across;
+use super::across::{self, Questions};
 use super::aside::{self, Aside};
 use super::endpoint::Repeat;
 use super::follow::{self, Guard};
@@ -35,17 +35,29 @@ const RETURN: Duration = Duration::from_secs(60);
 const AFTERWARDS: Duration = Duration::from_secs(300);
 
 /// A call's stream.
-pub struct Events {
-    worker: Rc<Worker>,
+pub struct Stream {
+    pub(super) worker: Rc<Worker>,
     source: Option<Source>,
-    translation: Translation,
-    account: Option<Account>,
+    pub(super) translation: Translation,
+    /// What a modern client is asked in the middle.
+    pub(super) questions: Questions,
+    pub(super) account: Option<Account>,
     guard: Option<Guard>,
     aside: Option<Aside>,
     ready: VecDeque<Event>,
     resume: Resume,
     outcome: Option<Outcome>,
     done: bool,
+}
+
+/// What comes next.
+pub(super) enum Heard {
+    /// An event for the client.
+    Event(Event),
+    /// Questions that a modern client must be asked.
+    Questions,
+    /// Nothing: the client goes on by itself.
+    End,
 }
 
 /// Where and when a stream that broke off goes on.
@@ -56,7 +68,7 @@ struct Resume {
     attempts: u32,
 }
 
-impl Events {
+impl Stream {
     fn new(
         worker: &Rc<Worker>,
         source: Option<Source>,
@@ -68,6 +80,7 @@ impl Events {
             worker: Rc::clone(worker),
             source,
             translation,
+            questions: Questions::default(),
             account: None,
             guard,
             ready: VecDeque::new(),
@@ -181,30 +194,51 @@ impl Events {
         if self.aside.as_ref().is_some_and(Aside::is_ending) {
             return self.late().await;
         }
+        match self.hear().await? {
+            Heard::Event(event) => match self.aside.as_mut().filter(|_| self.done) {
+                Some(aside) => {
+                    aside.keep(event);
+                    self.late().await
+                }
+                None => Ok(Some(event)),
+            },
+            Heard::End => Ok(None),
+            Heard::Questions => {
+                let data = across::park(self)?;
+                self.ended(Outcome::Ok);
+                self.done = true;
+                Ok(Some(Event { data, ..Event::default() }))
+            }
+        }
+    }
+
+    /// Waits for what comes next. The future may be dropped and made anew.
+    pub(super) async fn hear(&mut self) -> Result<Heard, Fault> {
         loop {
+            let due = self.questions.due();
             let Some(source) = &mut self.source else {
+                if due.is_some() {
+                    return Ok(Heard::Questions);
+                }
                 self.go_on().await?;
                 continue;
             };
-            let heard = match &mut self.aside {
-                None => source.next().await,
-                Some(aside) => tokio::select! {
-                    said = aside.next() => Ok(Some(Event { data: said, ..Event::default() })),
-                    event = source.next() => event,
+            let next = next_of(source, self.aside.as_mut());
+            let heard = match due {
+                None => next.await,
+                Some(due) => match tokio::time::timeout_at(due, next).await {
+                    Ok(heard) => heard,
+                    Err(_) => return Ok(Heard::Questions),
                 },
             };
             match heard {
                 Ok(Some(event)) => {
                     let Some(event) = self.turn(event)? else { continue };
-                    match self.aside.as_mut().filter(|_| self.done) {
-                        Some(aside) => aside.keep(event),
-                        None => return Ok(Some(event)),
-                    }
-                    return self.late().await;
+                    return Ok(Heard::Event(event));
                 }
                 Ok(None) if self.is_resumable() => {
                     self.hand_over();
-                    return Ok(None);
+                    return Ok(Heard::End);
                 }
                 Ok(None) | Err(Fault::Interrupted) if self.may_go_on() => self.source = None,
                 Ok(None) => return Err(Fault::Interrupted),
@@ -265,14 +299,11 @@ impl Events {
                 Ok(None)
             }
             Turn::Ask(question) => {
-                follow::say(
-                    &self.worker,
-                    &self.translation,
-                    across::refusal(question.method.as_str(), &question.id),
-                );
+                self.questions.add(question);
                 Ok(None)
             }
-            Turn::Nothing => Ok(None),
+            // Whoever carries on a legacy client's call reads its streams by itself.
+            Turn::Nothing | Turn::Input(_) => Ok(None),
         }
     }
 
@@ -290,6 +321,36 @@ impl Events {
         if let Some(retry) = event.retry {
             self.resume.retry = Some(Duration::from_millis(retry).min(MAX_RETRY));
         }
+    }
+
+    /// Whether its answer has come.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The id of the last event, where the upstream gives its events ids and has a session to resume them in.
+    pub(super) fn last_event(&self) -> Option<HeaderValue> {
+        self.resume.from.clone()
+    }
+
+    /// Waits so long between two chunks from now on.
+    pub(super) fn be_patient(&mut self, timeout: Duration) {
+        if let Some(source) = &mut self.source {
+            source.be_patient(timeout);
+        }
+    }
+
+    /// Closes the stream, which somebody will resume.
+    pub(super) fn close(&mut self) {
+        self.source = None;
+    }
+
+    /// What is left of the stream, for somebody else to read.
+    pub(super) fn rest(&mut self) -> Self {
+        let mut rest = Self::new(&self.worker, self.source.take(), self.translation.clone(), None);
+        std::mem::swap(&mut rest.questions, &mut self.questions);
+        std::mem::swap(&mut rest.resume, &mut self.resume);
+        rest
     }
 
     /// Whether the client can go on with the stream by itself.
@@ -317,7 +378,7 @@ impl Events {
     }
 
     /// Asks the upstream for the rest of a stream that it closed.
-    async fn go_on(&mut self) -> Result<(), Fault> {
+    pub(super) async fn go_on(&mut self) -> Result<(), Fault> {
         let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.resume.from.clone())
         else {
             return Err(Fault::Interrupted);
@@ -362,7 +423,7 @@ impl Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for Stream {
     fn drop(&mut self) {
         if self.source.is_some() && !self.done && self.translation.guest().is_some() {
             follow::cancel(&self.worker, &self.translation, follow::GONE);
@@ -382,7 +443,17 @@ impl Drop for Events {
     }
 }
 
-fn read_out(source: Source, guard: Option<Guard>) {
+/// What is said next, by the upstream or aside of the call.
+async fn next_of(source: &mut Source, aside: Option<&mut Aside>) -> Result<Option<Event>, Fault> {
+    let Some(aside) = aside else { return source.next().await };
+    tokio::select! {
+        said = aside.next() => Ok(Some(Event { data: said, ..Event::default() })),
+        event = source.next() => event,
+    }
+}
+
+/// Reads what is left of a stream, that its connection can be used again.
+pub(super) fn read_out(source: Source, guard: Option<Guard>) {
     tokio::task::spawn_local(async move {
         if tokio::time::timeout(AFTERWARDS, source.drain()).await.is_err() {
             tracing::debug!("an upstream's stream had no end");

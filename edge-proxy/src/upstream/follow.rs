@@ -12,6 +12,7 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::message::span;
 use mcp::splice::Splice;
+use tokio::sync::Notify;
 
 use super::Upstreams;
 use super::aside::Aside;
@@ -20,7 +21,7 @@ use super::endpoint::Repeat;
 use super::legacy::{Pool, SessionKey, Way, key};
 use super::translate::{Side, Translation};
 use crate::error::{Failure, Fault};
-use crate::held::Delivery;
+use crate::held::{Delivery, Undelivered};
 use crate::session::{Conversation, Jti, Owner};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::transport::Message;
@@ -61,7 +62,15 @@ pub enum Order {
 pub(super) struct InFlight {
     jti: Jti,
     id: Bytes,
-    pool: Rc<Pool>,
+    end: End,
+}
+
+/// How a call is cancelled.
+enum End {
+    /// The upstream is told in its session.
+    Told(Rc<Pool>),
+    /// Whoever carries it on stops.
+    Stopped(Rc<Notify>),
 }
 
 /// Keeps a call findable until it is dropped.
@@ -76,7 +85,16 @@ impl Guard {
     /// Makes a call findable.
     pub(super) fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<Pool>) -> Self {
         let aside = pool.aside();
-        worker.upstreams.calls.borrow_mut().insert(number, InFlight { jti, id, pool });
+        Self::keep(worker, number, InFlight { jti, id, end: End::Told(pool) }, aside)
+    }
+
+    /// The same, for a call that ends when it is told to stop.
+    pub(super) fn stopping(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, stop: Rc<Notify>) -> Self {
+        Self::keep(worker, number, InFlight { jti, id, end: End::Stopped(stop) }, None)
+    }
+
+    fn keep(worker: &Rc<Worker>, number: u64, call: InFlight, aside: Option<Aside>) -> Self {
+        worker.upstreams.calls.borrow_mut().insert(number, call);
         Self { worker: Rc::clone(worker), number, aside }
     }
 }
@@ -104,8 +122,13 @@ impl Upstreams {
     fn cancel(&self, jti: Jti, id: &Bytes, notification: &Bytes, at: std::ops::Range<usize>) {
         for (number, call) in &*self.calls.borrow() {
             if call.jti == jti && call.id == *id {
-                let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
-                notify(Rc::clone(&call.pool), *number, body);
+                match &call.end {
+                    End::Told(pool) => {
+                        let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
+                        notify(Rc::clone(pool), *number, body);
+                    }
+                    End::Stopped(stop) => stop.notify_one(),
+                }
             }
         }
     }
@@ -141,6 +164,18 @@ fn cancelled(number: u64, why: &str) -> Bytes {
 /// Answers an upstream's ping.
 pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
     say(worker, translation, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into());
+}
+
+/// Tells the upstream something in the session of a call, and waits until it has been taken.
+pub(super) async fn tell(worker: &Rc<Worker>, translation: &Translation, body: Bytes) -> Result<(), Fault> {
+    let Side::Legacy { session, .. } = &translation.side else { return Ok(()) };
+    match &session.way {
+        Way::Channel(lease) => lease.say(body),
+        Way::Http(headers) => {
+            deliver(worker, &translation.upstream, headers.clone(), body).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells the upstream something in the session of a call.
@@ -196,7 +231,11 @@ pub async fn answer(
         Asker::Session { id, version } => (id, version),
         Asker::Held(place) => {
             let delivery = Delivery { message: body, answers: None };
-            return worker.shared.peers.deliver(&place, delivery).await.map_err(|_| nothing());
+            let delivered = worker.shared.peers.deliver(&place, delivery).await;
+            return delivered.map_err(|undelivered| match undelivered {
+                Undelivered::Gone => nothing(),
+                _ => Failure::Overloaded,
+            });
         }
     };
     let mut headers = worker

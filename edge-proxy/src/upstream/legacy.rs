@@ -78,6 +78,8 @@ pub(super) struct Open {
     pub way: Way,
     /// Whether a request was answered in it: only then can the upstream have forgotten it.
     proven: Cell<bool>,
+    /// Until when calls are parked in it.
+    kept: Cell<Option<Instant>>,
     _counted: Option<Entered>,
 }
 
@@ -92,12 +94,12 @@ pub(super) enum Way {
 impl Open {
     /// A session that was opened elsewhere.
     pub(super) fn joined(headers: HeaderMap) -> Self {
-        Self { way: Way::Http(headers), proven: Cell::new(true), _counted: None }
+        Self { way: Way::Http(headers), proven: Cell::new(true), kept: Cell::default(), _counted: None }
     }
 
     /// A call's share of a connection.
     fn channel(lease: Rc<Lease>) -> Self {
-        Self { way: Way::Channel(lease), proven: Cell::new(true), _counted: None }
+        Self { way: Way::Channel(lease), proven: Cell::new(true), kept: Cell::default(), _counted: None }
     }
 
     /// What every request in it carries, where messages are requests.
@@ -114,6 +116,15 @@ impl Open {
             Way::Http(headers) => Some(Asker::session(headers)),
             Way::Channel(lease) => lease.place().map(Asker::Held),
         }
+    }
+
+    /// Keeps it open for so long, though nobody may seem to use it: a call is parked in it.
+    pub(super) fn keep(&self, time: Duration) {
+        self.kept.set(Some(Instant::now() + time));
+    }
+
+    fn is_kept(&self) -> bool {
+        self.kept.get().is_some_and(|until| Instant::now() < until)
     }
 
     fn has_id(&self) -> bool {
@@ -311,7 +322,12 @@ impl Pool {
         if let Some(id) = id {
             headers.insert(SESSION_ID, id);
         }
-        Ok(Open { way: Way::Http(headers), proven: Cell::new(false), _counted: Some(self.gauge.enter()) })
+        Ok(Open {
+            way: Way::Http(headers),
+            proven: Cell::new(false),
+            kept: Cell::default(),
+            _counted: Some(self.gauge.enter()),
+        })
     }
 
     /// What follows on `initialize`: that we are ready, and the log level that clients asked for.
@@ -368,7 +384,8 @@ impl Pool {
     /// Whether nobody came for so long.
     pub(super) fn is_unused(self: &Rc<Self>, idle: Duration) -> bool {
         let busy = self.channels.as_ref().is_some_and(|channels| !channels.is_idle());
-        Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle && !busy
+        let kept = self.open.borrow().as_ref().is_some_and(|open| open.is_kept());
+        Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle && !busy && !kept
     }
 
     /// Closes connections that nobody used for so long.
@@ -383,8 +400,10 @@ impl Pool {
         if let Some(channels) = &self.channels {
             channels.close();
         }
-        let Some(open) = self.open.borrow_mut().take().filter(|open| open.has_id()) else { return };
         *self.hearing.borrow_mut() = None;
+        let open = self.open.borrow_mut().take();
+        // Another edge may go on with what is parked in it.
+        let Some(open) = open.filter(|open| open.has_id() && !open.is_kept()) else { return };
         let headers = open.headers().cloned().unwrap_or_default();
         let goodbye = self.endpoint.send(&Verb::DELETE, headers, Bytes::new(), Repeat::Safe, FAREWELL);
         // An upstream may refuse to end sessions, or be gone.

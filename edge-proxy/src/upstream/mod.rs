@@ -20,6 +20,7 @@ mod resume;
 mod source;
 mod state;
 mod task;
+mod told;
 mod translate;
 mod turned_away;
 mod watch;
@@ -32,11 +33,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 pub use call::{Call, call};
-pub use events::Events;
 pub use follow::{Order, answer};
 pub use receive::Answer;
 pub use resume::resume;
 pub use task::{EXTENSION, Task, knows_tasks};
+pub use told::Events;
 pub use watch::{Notice, Wanted, Watching};
 
 use self::endpoint::Endpoint;

@@ -9,12 +9,14 @@ use mcp::json;
 use mcp::message::Envelope;
 use mcp::revision::Era;
 
-use super::events::Events;
+use super::events::Stream;
 use super::reply::Media;
 use super::source::{Answered, Source};
+use super::told::Events;
 use super::translate::{Translation, Turn};
 use crate::account::Account;
 use crate::error::Fault;
+use crate::usage::Outcome;
 use crate::worker::Worker;
 
 /// The answer to a call.
@@ -43,18 +45,18 @@ pub(super) async fn receive(
         Answered::Reply(reply) => reply,
         Answered::Messages(messages) => {
             let source = Source::Channel(messages);
-            let mut events = Events::begin(worker, source, translation, account, guard).await?;
-            return Ok(match events.only() {
+            let mut stream = Stream::begin(worker, source, translation, account, guard).await?;
+            return Ok(match stream.only() {
                 Some(body) => Answer::Json { status: StatusCode::OK, body },
-                None => Answer::Events(Box::new(events)),
+                None => Answer::Events(Box::new(Events::Upstream(stream))),
             });
         }
     };
     let (status, media) = (reply.status, reply.media());
     if status == StatusCode::OK && media == Media::Events {
         let source = Source::stream(reply, worker.shared.limits.max_event_bytes);
-        let events = Events::begin(worker, source, translation, account, guard).await?;
-        return Ok(Answer::Events(Box::new(events)));
+        let stream = Stream::begin(worker, source, translation, account, guard).await?;
+        return Ok(Answer::Events(Box::new(Events::Upstream(stream))));
     }
     if media != Media::Json {
         return Err(not_an_answer(status));
@@ -69,14 +71,15 @@ pub(super) async fn receive(
             if let Some(account) = account {
                 account.ended(outcome, body.len());
             }
-            let status = if modern { modern_status(&body, status) } else { StatusCode::OK };
+            let clients_own = modern && outcome == Outcome::ClientError;
+            let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
             Ok(Answer::Json { status, body })
         }
         _ => Err(Fault::Malformed("an answer that is no response".to_owned())),
     }
 }
 
-fn not_an_answer(status: StatusCode) -> Fault {
+pub(super) fn not_an_answer(status: StatusCode) -> Fault {
     match status {
         StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
             Fault::Malformed("it accepted a request without answering it".to_owned())
@@ -88,15 +91,12 @@ fn not_an_answer(status: StatusCode) -> Fault {
     }
 }
 
-fn is_error(body: &[u8]) -> bool {
+pub(super) fn is_error(body: &[u8]) -> bool {
     Envelope::parse(body).is_ok_and(|envelope| envelope.error.is_some())
 }
 
 /// A missing capability is the client's own matter and keeps its status; everything else is an answer.
-fn modern_status(body: &[u8], status: StatusCode) -> StatusCode {
-    if status.is_success() {
-        return StatusCode::OK;
-    }
+fn modern_status(body: &[u8]) -> StatusCode {
     let envelope = Envelope::parse(body).ok();
     let code =
         envelope.and_then(|envelope| envelope.error).and_then(|error| json::members(error, ["code"]).ok());

@@ -63,6 +63,12 @@ impl Reply {
         }
     }
 
+    /// Waits so long between two chunks from now on.
+    pub(super) fn be_patient(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+        self.last = Instant::now();
+    }
+
     /// The next chunk, or `None` at the end. What was waited is kept when the future is dropped and made anew.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         if let Some(ahead) = self.ahead.take() {

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
-use super::events::Events;
+use super::events::Stream;
 use super::legacy::Open;
 use super::place::Place;
+use super::told::Events;
 use super::translate::{Side, Translation};
 use crate::session::Owner;
 use crate::snapshot::{Server, Token, Trust};
@@ -51,5 +52,6 @@ pub fn resume(
             guest: None,
         },
     };
-    Some(Events::resumed(worker, translation, HeaderValue::from_bytes(place.event).ok()?))
+    let stream = Stream::resumed(worker, translation, HeaderValue::from_bytes(place.event).ok()?);
+    Some(Events::Upstream(stream))
 }

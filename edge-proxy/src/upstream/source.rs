@@ -2,6 +2,8 @@
 //!
 //! It must not know what they say.
 
+use std::time::Duration;
+
 use mcp::sse::{Decoder, Event};
 
 use super::channel::Messages;
@@ -47,6 +49,14 @@ impl Source {
                 let data = messages.next().await?;
                 Ok(Some(Event { data, ..Event::default() }))
             }
+        }
+    }
+
+    /// Waits so long for what comes next from now on.
+    pub(super) fn be_patient(&mut self, timeout: Duration) {
+        match self {
+            Self::Stream(reply, _) => reply.be_patient(timeout),
+            Self::Channel(messages) => messages.be_patient(timeout),
         }
     }
 

@@ -16,7 +16,7 @@ use mcp::revision::Era;
 use mcp::splice::Splice;
 use memchr::memmem;
 
-use super::across::{self, Question};
+use super::across::{self, Input, Question};
 use super::asked;
 use super::legacy::Open;
 use super::place::Place;
@@ -32,6 +32,7 @@ use crate::usage::Outcome;
 const MAX_OPEN: usize = 256;
 
 /// What a call's messages are on the client's side and on the upstream's.
+#[derive(Clone)]
 pub(super) struct Translation {
     /// What handles are sealed with.
     pub trust: Arc<Trust>,
@@ -52,6 +53,7 @@ pub(super) struct Translation {
 }
 
 /// What only one of the eras has.
+#[derive(Clone)]
 pub(super) enum Side {
     /// A shared session.
     Legacy {
@@ -88,6 +90,8 @@ pub(super) struct ModernGuest {
     pub capabilities: Capabilities,
     /// The log messages that it wants to see.
     pub level: Option<Level>,
+    /// The raw arguments of the call.
+    pub arguments: Option<Bytes>,
 }
 
 /// What matters of a legacy client at a modern upstream.
@@ -98,6 +102,7 @@ pub(super) struct LegacyGuest {
 }
 
 /// Which ids of tasks an answer may hold.
+#[derive(Clone)]
 pub(super) enum Tasks {
     /// None.
     None,
@@ -120,6 +125,8 @@ pub(super) enum Turn {
     Answer(Bytes),
     /// It asks the client, who must be told in its own era's way.
     Ask(Question),
+    /// A modern upstream wants to know something before it answers a legacy client.
+    Input(Input),
     /// It is nothing to the client.
     Nothing,
 }

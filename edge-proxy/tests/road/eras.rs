@@ -1,12 +1,22 @@
 //! Clients of one era and upstreams of the other: what each of them is sent, byte for byte.
 
 mod calls;
+mod parked;
+mod rounds;
 
-use crate::support::{Edge, Upstream};
+use std::time::Duration;
+
+use trunkline_edge_proxy::config::limits::Limits;
+
+use crate::support::{Edge, Recorded, Upstream};
 
 /// An edge whose upstream speaks the legacy era alone.
 fn legacy_only(upstream: &Upstream) -> Edge {
-    let mut edge = Edge::start(&upstream.url);
+    legacy_limited(upstream, Limits::default())
+}
+
+fn legacy_limited(upstream: &Upstream, limits: Limits) -> Edge {
+    let mut edge = Edge::limited(&upstream.url, limits);
     edge.world.resources.upstreams[0].modern_versions.clear();
     edge.world.resources.upstreams[0].modern_capabilities_json.clear();
     edge.publish();
@@ -27,4 +37,30 @@ fn ask(id: &str, method: &str, params: &str, capabilities: &str, more: &str) -> 
     format!(
         r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{capabilities}{more}}}}}}}"#
     )
+}
+
+fn result(request: &Recorded, result: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, request.id())
+}
+
+/// An open stream that begins with this.
+fn open_stream(start: &str) -> axum::response::Response {
+    use futures_util::StreamExt as _;
+    let start = Ok::<_, std::convert::Infallible>(bytes::Bytes::from(start.to_owned()));
+    let body = futures_util::stream::iter([start]).chain(futures_util::stream::pending());
+    let body = axum::body::Body::from_stream(body);
+    axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+}
+
+/// The next message of a stream.
+async fn next_message(response: &mut reqwest::Response) -> String {
+    let mut seen = String::new();
+    let read = async {
+        while !seen.contains("\n\n") {
+            let chunk = response.chunk().await.unwrap().expect("the stream goes on");
+            seen.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), read).await.expect("a message in time");
+    seen.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\n")).expect("one event").to_owned()
 }

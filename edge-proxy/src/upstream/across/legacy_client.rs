@@ -1,49 +1,107 @@
 //! A legacy client's call at a modern upstream, which is told in each request what the session knows of the client.
+//!
+//! A task of its own carries it on: a legacy client that hangs up has not cancelled.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::Method as Verb;
+use http::header::ACCEPT;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::{Notify, mpsc};
 
+use super::rounds::Rounds;
 use super::{requests, unreadable};
+use crate::account::Account;
 use crate::session::Conversation;
 use crate::upstream::call::{Call, Missed, settle};
+use crate::upstream::follow::Guard;
 use crate::upstream::modern;
-use crate::upstream::receive::{Answer, receive};
-use crate::upstream::source::Answered;
+use crate::upstream::receive::Answer;
+use crate::upstream::told::{Events, Said, Teller, Told};
 use crate::upstream::translate::{LegacyGuest, Side, Tasks, Translation};
 
-/// Makes a call on a channel of its own.
+/// Messages that may wait for the client to read.
+const MAX_WAITING: usize = 16;
+
+/// Makes a call on channels of its own, as many as the upstream asks questions.
 pub(in crate::upstream) async fn call(
     mut call: Call<'_>,
     conversation: &Rc<Conversation>,
 ) -> Result<Answer, Missed> {
     let mut account = call.account.take();
-    let answered = async {
-        let upstream = Arc::clone(&call.permit.entry().upstream);
-        let number = call.worker.upstreams.number();
-        let level = call.worker.upstreams.level(&conversation.jti);
-        let body = requests::to_modern(&call, conversation, level.as_deref(), number).map_err(unreadable)?;
-        let endpoint = call.worker.upstreams.endpoint(&upstream)?;
-        let headers = modern::headers(&call, endpoint.headers.clone()).map_err(Missed::Client)?;
-        let reply =
-            endpoint.send(&Verb::POST, headers, body, call.repeat(), upstream.request_timeout).await?;
-        let translation = Translation {
-            trust: Arc::clone(call.trust),
-            server: Arc::clone(call.server),
-            token: Arc::clone(call.token),
-            upstream,
-            method: call.method,
-            id: call.id(),
-            uri_prefix: call.permit.entry().uri_prefix.clone(),
-            side: Side::Modern {
-                exposed: call.named.exposed.as_ref().into(),
-                tasks: Tasks::None,
-                guest: Some(LegacyGuest { number }),
-            },
-        };
-        Ok(receive(call.worker, Answered::Reply(reply), translation, &mut account, None).await?)
+    let rounds = settle(prepare(&call, conversation), &mut account)?;
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let stop = Rc::new(Notify::new());
+    let guard = Guard::stopping(call.worker, rounds.number(), conversation.jti, call.id(), Rc::clone(&stop));
+    tokio::task::spawn_local(carry_on(rounds, sender, stop, guard, account));
+    let mut teller = Teller::Here(receiver);
+    let first = teller.next().await;
+    if let Some(Said { message, last: true }) = first {
+        return Ok(Answer::Json { status: StatusCode::OK, body: message });
     }
-    .await;
-    settle(answered, &mut account)
+    let upstream = &call.permit.entry().upstream;
+    let told = Told::new(call.worker, upstream, call.id(), teller, first, None);
+    Ok(Answer::Events(Box::new(Events::Told(told))))
+}
+
+/// Goes on until there is an answer, whether the client still reads or not, unless it says that it wants none.
+async fn carry_on(
+    mut rounds: Rounds,
+    client: mpsc::Sender<Said>,
+    stop: Rc<Notify>,
+    _guard: Guard,
+    account: Option<Account>,
+) {
+    let (message, outcome) = tokio::select! {
+        answered = rounds.answer(&client) => answered,
+        // What is dropped here closes the upstream's stream, which cancels the call there.
+        () = stop.notified() => return,
+    };
+    if let Some(mut account) = account {
+        account.ended(outcome, message.len());
+    }
+    // A client that has gone does not read it.
+    let _: Result<(), _> = client.send(Said { message, last: true }).await;
+}
+
+fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, Missed> {
+    let upstream = Arc::clone(&call.permit.entry().upstream);
+    let number = call.worker.upstreams.number();
+    let level = call.worker.upstreams.level(&conversation.jti);
+    let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
+    let endpoint = call.worker.upstreams.endpoint(&upstream)?;
+    let headers = modern::headers(call, endpoint.headers.clone()).map_err(Missed::Client)?;
+    let translation = Translation {
+        trust: Arc::clone(call.trust),
+        server: Arc::clone(call.server),
+        token: Arc::clone(call.token),
+        upstream,
+        method: call.method,
+        id: call.id(),
+        uri_prefix: call.permit.entry().uri_prefix.clone(),
+        side: Side::Modern {
+            exposed: call.named.exposed.as_ref().into(),
+            tasks: Tasks::None,
+            guest: Some(LegacyGuest { number }),
+        },
+    };
+    Ok(Rounds {
+        worker: Rc::clone(call.worker),
+        endpoint,
+        headers,
+        body,
+        repeat: call.repeat(),
+        translation,
+        revision: conversation.revision,
+        capabilities: conversation.capabilities.within(conversation.revision),
+        reads_events: reads_events(call.headers),
+        holding: None,
+        asked: 0,
+    })
+}
+
+/// Whether a client can be asked in the middle of its call: what accepts JSON alone cannot.
+fn reads_events(headers: Option<&HeaderMap>) -> bool {
+    let accepts = headers.and_then(|headers| headers.get(ACCEPT)).and_then(|value| value.to_str().ok());
+    accepts.is_none_or(|accepts| accepts.contains(mcp::header::EVENT_STREAM) || accepts.contains("*/*"))
 }

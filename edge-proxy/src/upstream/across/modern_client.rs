@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mcp::revision::{Era, Revision};
 
-use super::{requests, unreadable};
+use super::{requests, retry, unreadable};
 use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::session::Level;
@@ -21,11 +21,14 @@ use crate::upstream::translate::{ModernGuest, Side, Translation};
 /// Makes a call in a session that is shared by modern clients which declare the same.
 pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
     let mut account = call.account.take();
-    let answered = begin(&call, &mut account).await;
+    let answered = match call.message.params.request_state {
+        None => begin(&call, &mut account).await,
+        Some(state) => retry::call(&call, state, &mut account).await,
+    };
     settle(answered, &mut account)
 }
 
-async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
+pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
     let guest = guest(call)?;
@@ -51,7 +54,7 @@ async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer,
 }
 
 /// What a call's messages are on both sides.
-fn translation(call: &Call<'_>, side: Side) -> Translation {
+pub(super) fn translation(call: &Call<'_>, side: Side) -> Translation {
     Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
@@ -64,13 +67,18 @@ fn translation(call: &Call<'_>, side: Side) -> Translation {
     }
 }
 
-fn guest(call: &Call<'_>) -> Result<ModernGuest, Missed> {
+pub(super) fn guest(call: &Call<'_>) -> Result<ModernGuest, Missed> {
     let params = &call.message.params;
     let capabilities = Capabilities::of_client(params.capabilities.unwrap_or("{}")).map_err(unreadable)?;
     let level = params.log_level.map(|raw| {
         Level::parse(raw).ok_or_else(|| Missed::Client(Failure::params("the log level in _meta is none")))
     });
-    Ok(ModernGuest { exposed: call.named.exposed.as_ref().into(), capabilities, level: level.transpose()? })
+    Ok(ModernGuest {
+        exposed: call.named.exposed.as_ref().into(),
+        capabilities,
+        level: level.transpose()?,
+        arguments: params.arguments.map(|raw| call.message.slice(raw)),
+    })
 }
 
 /// The session of modern clients that declare these: apart from those of legacy clients, whose log levels last.

@@ -4,8 +4,10 @@
 
 use bytes::Bytes;
 use mcp::error as codes;
-use mcp::json;
+use mcp::json::{self, JsonError};
+use mcp::message::span;
 use mcp::method::Method;
+use memchr::memmem;
 
 use crate::session::capabilities::{Capabilities, Need};
 
@@ -18,6 +20,28 @@ pub(in crate::upstream) struct Question {
     pub method: Method,
     /// Its raw params.
     pub params: Box<str>,
+}
+
+/// What a modern upstream wants to know before it answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::upstream) struct Input {
+    /// Its raw `inputRequests`, by key.
+    pub requests: Option<Bytes>,
+    /// Its raw `requestState`.
+    pub state: Option<Bytes>,
+}
+
+impl Input {
+    /// What a result asks for, if it does.
+    pub(super) fn of(message: &Bytes, result: &str) -> Result<Option<Self>, JsonError> {
+        if memmem::find(result.as_bytes(), b"input_required").is_none() {
+            return Ok(None);
+        }
+        let [kind, requests, state] = json::members(result, ["resultType", "inputRequests", "requestState"])?;
+        let slice = |raw: &str| message.slice(span(message, raw));
+        let asks = kind == Some(r#""input_required""#);
+        Ok(asks.then(|| Self { requests: requests.map(slice), state: state.map(slice) }))
+    }
 }
 
 /// Whether an upstream may ask in the middle of a call of this method.
@@ -53,7 +77,7 @@ impl Question {
 }
 
 /// What an upstream is told that asks what no client can be asked here.
-pub(in crate::upstream) fn refusal(method: &str, id: &str) -> Bytes {
+pub(super) fn refusal(method: &str, id: &str) -> Bytes {
     if method == Method::ElicitationCreate.as_str() {
         return format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"cancel"}}}}"#).into();
     }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use mcp::json::{self, JsonError};
-use mcp::message::span;
+use mcp::message::{Envelope, span};
 use mcp::meta;
 use mcp::method::Target;
 use mcp::revision::Revision;
@@ -45,7 +45,8 @@ pub(super) fn to_modern(
     number: u64,
 ) -> Result<Bytes, JsonError> {
     let client = client_info(&conversation.client);
-    let capabilities = conversation.capabilities.to_upstream(conversation.revision);
+    let capabilities =
+        conversation.capabilities.within(conversation.revision).to_upstream(conversation.revision);
     let version = json::quote(Revision::LATEST.as_str());
     let keys = [
         (meta::PROTOCOL_VERSION, Some(version.as_str())),
@@ -56,6 +57,22 @@ pub(super) fn to_modern(
     let meta = call.message.params.meta.filter(|meta| meta.starts_with('{')).unwrap_or("{}");
     let meta = json::set_members(meta, &keys)?;
     write(call, &number.to_string(), &[(meta::META, Some(&meta)), (STATE, None), (RESPONSES, None)])
+}
+
+/// What `to_modern` made, asked again with what the upstream wanted to know.
+pub(super) fn again(
+    request: &[u8],
+    number: u64,
+    responses: Option<&str>,
+    state: Option<&str>,
+) -> Result<Bytes, JsonError> {
+    let number = number.to_string();
+    let Ok(Envelope { id: Some(id), params: Some(params), .. }) = Envelope::parse(request) else {
+        return Ok(Bytes::copy_from_slice(request));
+    };
+    let retried = json::set_members(params, &[(RESPONSES, responses), (STATE, state)])?;
+    let edits = Splice::new().replace(span(request, id), number).replace(span(request, params), retried);
+    Ok(edits.apply(request))
 }
 
 /// The client's message with this id, with the name that the upstream knows, and with `changes` to its params.

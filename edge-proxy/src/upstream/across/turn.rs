@@ -7,10 +7,11 @@ use mcp::error as codes;
 use mcp::json::{self, JsonError};
 use mcp::message::{Envelope, Kind, span};
 use mcp::method::Method;
+use mcp::revision::Era;
 use mcp::splice::Splice;
 
-use super::questions::{self, Question};
-use super::results;
+use super::questions::{self, Input, Question};
+use super::{park, results};
 use crate::error::Fault;
 use crate::session::Level;
 use crate::upstream::translate::{Side, Translation, Turn, apply, is_tool_error, outcome_of};
@@ -46,6 +47,11 @@ fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>)
     let (Some(id), Some(result)) = (id, envelope.result) else {
         return Err(Fault::Malformed("a response with the id of no request".to_owned()));
     };
+    if translation.client() == Era::Legacy
+        && let Some(input) = Input::of(message, result).map_err(malformed)?
+    {
+        return Ok(Turn::Input(input));
+    }
     let edits = Splice::new().replace(span(message, id), translation.id.clone());
     let outcome = if is_tool_error(result) { Outcome::ToolError } else { Outcome::Ok };
     let edits = translation.edit_uris(edits, message, result)?;
@@ -61,6 +67,15 @@ fn failure(translation: &Translation, error: &str) -> Result<Turn, Fault> {
     let [code] = json::members(error, ["code"]).map_err(malformed)?;
     let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
     let method = translation.method;
+    if code == codes::URL_ELICITATION_REQUIRED && translation.guest().is_some() {
+        let (message, outcome) = park::visit_first(translation, error)?;
+        return Ok(Turn::Last(message, outcome));
+    }
+    if code == codes::MISSING_CAPABILITY && translation.client() == Era::Legacy {
+        let [text] = json::members(error, ["message"]).map_err(malformed)?;
+        let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
+        return Err(Fault::Unasked(text.into_owned()));
+    }
     let told = match &translation.side {
         Side::Legacy { .. } => results::error_to_modern(error, code, translation.exposed()),
         Side::Modern { .. } if matches!(code, codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) => {

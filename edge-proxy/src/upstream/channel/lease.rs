@@ -113,6 +113,11 @@ impl Messages {
         Rc::clone(&self.lease)
     }
 
+    /// Waits so long between two messages from now on.
+    pub(in super::super) fn be_patient(&mut self, timeout: Duration) {
+        (self.timeout, self.last, self.asked) = (timeout, Instant::now(), false);
+    }
+
     /// Waits for the first message, which is kept.
     pub(super) async fn first(&mut self) -> Result<(), Fault> {
         self.ahead = Some(self.next().await?);

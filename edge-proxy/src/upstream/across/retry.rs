@@ -1,0 +1,189 @@
+//! A modern client that brings answers: to the upstream that waits for them, or to whoever holds its call.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue};
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json::{self, JsonError};
+use tokio::sync::mpsc;
+
+use super::hold::Retry;
+use super::park::{self, Questions, asking};
+use super::parked::{Asked, Belongs, Parked, Way, digest};
+use super::{modern_client, unreadable};
+use crate::account::Account;
+use crate::error::{Failure, Fault};
+use crate::held::{Delivery, Undelivered};
+use crate::session::Owner;
+use crate::upstream::call::{Call, Missed};
+use crate::upstream::events::Stream;
+use crate::upstream::follow;
+use crate::upstream::legacy::Open;
+use crate::upstream::receive::Answer;
+use crate::upstream::told::{Events, Teller, Told};
+use crate::upstream::translate::{Side, Translation};
+use crate::usage::Outcome;
+
+/// Messages of a held call that may wait for its client.
+const MAX_WAITING: usize = 16;
+
+/// Goes on with the call that `state`, raw JSON, names.
+pub(super) async fn call(
+    call: &Call<'_>,
+    state: &str,
+    account: &mut Option<Account>,
+) -> Result<Answer, Missed> {
+    let params = &call.message.params;
+    let belongs = Belongs {
+        owner: Owner { server: &call.server.uid, token: &call.token.uid },
+        method: call.method,
+        exposed: &call.named.exposed,
+        digest: &digest(params.arguments),
+    };
+    let text = json::string(state).map_err(unreadable)?;
+    let parked = Parked::open(call.trust, belongs, &text)
+        .filter(|parked| parked.upstream == call.permit.entry().upstream.id)
+        .ok_or_else(unknown)?;
+    let answers = answers(call)?;
+    match parked.way {
+        Way::Again if parked.open.iter().all(|asked| answers.contains_key(&asked.key())) => {
+            modern_client::begin(call, account).await
+        }
+        Way::Again => Ok(ask_again(call, &parked.open, &text, account)),
+        Way::Held => deliver(call, &parked, &answers, account).await,
+        Way::Event(_) if parked.open.iter().any(|asked| answers.contains_key(&asked.key())) => {
+            resume(call, parked, &answers, account).await
+        }
+        Way::Event(_) => Ok(ask_again(call, &parked.open, &text, account)),
+    }
+}
+
+fn unknown() -> Missed {
+    Missed::Client(Failure::params(
+        "params.requestState is not one that was given for this call, or is too old",
+    ))
+}
+
+/// `inputResponses`, by key. Each is an object.
+fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, Missed> {
+    let [responses] = json::members(call.message.envelope.params.unwrap_or("{}"), ["inputResponses"])
+        .map_err(unreadable)?;
+    let mut answers = HashMap::new();
+    json::each_member(responses.unwrap_or("{}"), |key, response| {
+        if response.starts_with('{') {
+            answers.insert(json::string(key)?.into_owned(), response);
+        }
+        Ok::<_, JsonError>(())
+    })
+    .map_err(unreadable)?;
+    Ok(answers)
+}
+
+/// The same questions once more, for a client that brought no answer.
+fn ask_again(call: &Call<'_>, open: &[Asked], state: &str, account: &mut Option<Account>) -> Answer {
+    let body = asking(&call.id(), open, state);
+    if let Some(account) = account {
+        account.ended(Outcome::Ok, body.len());
+    }
+    Answer::Json { status: http::StatusCode::OK, body }
+}
+
+/// Posts the answers, and resumes the stream of the call where it was left.
+async fn resume(
+    call: &Call<'_>,
+    parked: Parked,
+    answers: &HashMap<String, &str>,
+    account: &mut Option<Account>,
+) -> Result<Answer, Missed> {
+    let Way::Event(event) = &parked.way else { return Err(unknown()) };
+    let event = HeaderValue::from_bytes(event).map_err(|_| unknown())?;
+    let worker = call.worker;
+    let mut stream = Stream::resumed(worker, joined(call, &parked)?, event);
+    stream.questions = Questions::of(&parked);
+    let taken: Vec<_> = answers
+        .iter()
+        .filter_map(|(key, response)| Some(park::answer(&stream.questions.take(key)?, response)))
+        .collect();
+    if let Some(place) = parked.place.clone() {
+        // Whoever looks after the call need not any more.
+        let shared = std::sync::Arc::clone(&worker.shared);
+        tokio::task::spawn_local(async move {
+            let taken = Delivery { message: bytes::Bytes::new(), answers: None };
+            if let Err(gone) = shared.peers.deliver(&place, taken).await {
+                tracing::debug!(%gone, "nobody looked after a parked call");
+            }
+        });
+    }
+    let translation = stream.translation.clone();
+    let told = async {
+        for body in taken {
+            follow::tell(worker, &translation, body).await?;
+        }
+        Ok(())
+    };
+    let lost = |fault: Fault| {
+        tracing::debug!(upstream = %call.permit.entry().upstream.id, %fault, "a parked call is lost");
+        Missed::Fault(Fault::Lost { retryable: call.is_safe() })
+    };
+    if !stream.questions.open.is_empty() {
+        told.await.map_err(lost)?;
+        stream.account = account.take();
+        stream.questions.ask_now();
+        return Ok(Answer::Events(Box::new(Events::Upstream(stream))));
+    }
+    let (resumed, told) = tokio::join!(stream.go_on(), told);
+    resumed.and(told).map_err(lost)?;
+    stream.account = account.take();
+    Ok(Answer::Events(Box::new(Events::Upstream(stream))))
+}
+
+/// What the messages of a parked call are on both sides, wherever it was begun.
+fn joined(call: &Call<'_>, parked: &Parked) -> Result<Translation, Missed> {
+    let upstream = &call.permit.entry().upstream;
+    let mut headers: HeaderMap = call.worker.upstreams.endpoint(upstream)?.headers.clone();
+    let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| unknown());
+    headers.insert(PROTOCOL_VERSION, value(&parked.version)?);
+    if !parked.session.is_empty() {
+        headers.insert(SESSION_ID, value(&parked.session)?);
+    }
+    let side = Side::Legacy {
+        session: Rc::new(Open::joined(headers)),
+        number: parked.number,
+        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
+        resumable: false,
+        requests: Vec::new(),
+        guest: Some(Box::new(modern_client::guest(call)?)),
+    };
+    Ok(modern_client::translation(call, side))
+}
+
+/// Brings the answers to whoever holds the call, and passes on what follows.
+async fn deliver(
+    call: &Call<'_>,
+    parked: &Parked,
+    answers: &HashMap<String, &str>,
+    account: &mut Option<Account>,
+) -> Result<Answer, Missed> {
+    let lost = || Missed::Fault(Fault::Lost { retryable: call.is_safe() });
+    let place = parked.place.as_ref().ok_or_else(unknown)?;
+    let guest = modern_client::guest(call)?;
+    let retry = Retry {
+        id: call.id(),
+        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
+        level: guest.level,
+        answers: answers.iter().map(|(key, answer)| (key.clone(), (*answer).to_owned())).collect(),
+    };
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let delivery = Delivery { message: retry.encode(), answers: Some(sender) };
+    match call.worker.shared.peers.deliver(place, delivery).await {
+        Ok(()) => {}
+        Err(Undelivered::Gone) => return Err(lost()),
+        Err(_) => return Err(Missed::Client(Failure::Overloaded)),
+    }
+    let mut teller = Teller::Holder(receiver);
+    let first = teller.next().await.ok_or_else(lost)?;
+    let upstream = &call.permit.entry().upstream;
+    let told = Told::new(call.worker, upstream, call.id(), teller, Some(first), account.take());
+    Ok(Answer::Events(Box::new(Events::Told(told))))
+}

@@ -1,0 +1,264 @@
+//! Rounds with a modern upstream that wants to know something first: its questions are put to the legacy client on the
+//! stream of its call, and the call is made again with the answers.
+//!
+//! It must not know how the client's answers find their way here.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method as Verb, StatusCode};
+use mcp::json::{self, JsonError};
+use mcp::message::Envelope;
+use mcp::method::Method;
+use mcp::revision::{Era, Revision};
+use mcp::sse::Decoder;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::questions::{Input, need};
+use super::requests;
+use crate::error::{Asked, Failure, Fault};
+use crate::held::Holding;
+use crate::observe::Entered;
+use crate::session::capabilities::{Capabilities, Need};
+use crate::upstream::asked::{self, Asker};
+use crate::upstream::endpoint::{Endpoint, Repeat};
+use crate::upstream::events::read_out;
+use crate::upstream::receive::{is_error, not_an_answer};
+use crate::upstream::reply::{Media, Reply};
+use crate::upstream::source::Source;
+use crate::upstream::told::Said;
+use crate::upstream::translate::{Side, Translation, Turn};
+use crate::usage::Outcome;
+use crate::worker::Worker;
+
+/// How often an upstream may ask for input in one call.
+const MAX_ROUNDS: usize = 10;
+/// How long an upstream is left alone that only wants to be asked again.
+const PACE: Duration = Duration::from_millis(250);
+
+/// A legacy client's call, carried on.
+pub(super) struct Rounds {
+    pub worker: Rc<Worker>,
+    pub endpoint: Rc<Endpoint>,
+    pub headers: HeaderMap,
+    /// The request as the upstream is to see it.
+    pub body: Bytes,
+    pub repeat: Repeat,
+    pub translation: Translation,
+    /// The client's revision, and what it can be asked for.
+    pub revision: Revision,
+    pub capabilities: Capabilities,
+    /// Whether the client reads a stream on which it can be asked.
+    pub reads_events: bool,
+    /// Where the client's answers arrive, once it has been asked something.
+    pub holding: Option<(Holding, Entered)>,
+    /// How much it has been asked.
+    pub asked: u32,
+}
+
+/// What a round came to.
+enum Round {
+    Answer(Bytes, Outcome),
+    Input(Input),
+}
+
+impl Rounds {
+    /// The id of the first request.
+    pub(super) fn number(&self) -> u64 {
+        match &self.translation.side {
+            Side::Modern { guest: Some(guest), .. } => guest.number,
+            _ => 0,
+        }
+    }
+
+    /// The answer to the call, after as many rounds as it takes.
+    pub(super) async fn answer(&mut self, client: &mpsc::Sender<Said>) -> (Bytes, Outcome) {
+        let ended = match self.rounds(client).await {
+            Ok(answer) => return answer,
+            Err(fault) => fault,
+        };
+        if let Some(counted) = ended.counts_as() {
+            self.worker.shared.metrics.upstream_fault(counted).inc();
+        }
+        self.failed(ended)
+    }
+
+    async fn rounds(&mut self, client: &mpsc::Sender<Said>) -> Result<(Bytes, Outcome), Fault> {
+        for _ in 0..MAX_ROUNDS {
+            let timeout = self.translation.upstream.request_timeout;
+            let (headers, body) = (self.headers.clone(), self.body.clone());
+            let reply = self.endpoint.send(&Verb::POST, headers, body, self.repeat, timeout).await?;
+            match self.read(reply, client).await? {
+                Round::Answer(message, outcome) => return Ok((message, outcome)),
+                Round::Input(input) => self.prepare(input, client).await?,
+            }
+        }
+        Err(Fault::Unasked(format!("it asked for input {MAX_ROUNDS} times")))
+    }
+
+    /// Reads what a request is answered with; what comes before the answer goes to the client.
+    async fn read(&mut self, mut reply: Reply, client: &mpsc::Sender<Said>) -> Result<Round, Fault> {
+        let (status, media) = (reply.status, reply.media());
+        if status != StatusCode::OK || media != Media::Events {
+            if media != Media::Json {
+                return Err(not_an_answer(status));
+            }
+            let body = reply.collect(self.worker.shared.limits.max_answer_bytes).await?;
+            if !status.is_success() && !is_error(&body) {
+                return Err(Fault::Status(status.as_u16()));
+            }
+            let round = self.turn(body, client).await?;
+            return round.ok_or_else(|| Fault::Malformed("an answer that is no response".to_owned()));
+        }
+        let mut decoder = Decoder::new(self.worker.shared.limits.max_event_bytes);
+        loop {
+            while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+                if event.data.is_empty() {
+                    continue;
+                }
+                if let Some(round) = self.turn(event.data, client).await? {
+                    read_out(Source::Stream(reply, decoder), None);
+                    return Ok(round);
+                }
+            }
+            decoder.push(reply.chunk().await?.ok_or(Fault::Interrupted)?);
+        }
+    }
+
+    async fn turn(&mut self, message: Bytes, client: &mpsc::Sender<Said>) -> Result<Option<Round>, Fault> {
+        Ok(match self.translation.turn(message)? {
+            Turn::Last(message, outcome) => Some(Round::Answer(message, outcome)),
+            Turn::Input(input) => Some(Round::Input(input)),
+            Turn::Pass(message) => {
+                // A client that has gone does not read it.
+                let _: Result<(), _> = client.send(Said { message, last: false }).await;
+                None
+            }
+            Turn::Ping(_) | Turn::Answer(_) | Turn::Ask(_) | Turn::Nothing => None,
+        })
+    }
+
+    /// Makes the next request of what the upstream wants to know.
+    async fn prepare(&mut self, input: Input, client: &mpsc::Sender<Said>) -> Result<(), Fault> {
+        let malformed = |error: JsonError| Fault::Malformed(error.to_string());
+        let Input { requests, state } = &input;
+        let responses = match requests.as_deref().map(text).transpose()? {
+            Some(requests) => Some(self.ask(requests, client).await?),
+            None if state.is_some() => {
+                tokio::time::sleep(PACE).await;
+                None
+            }
+            None => return Err(Fault::Malformed("it wants input and does not say what".to_owned())),
+        };
+        let number = self.worker.upstreams.number();
+        if let Side::Modern { guest: Some(guest), .. } = &mut self.translation.side {
+            guest.number = number;
+        }
+        let state = state.as_deref().map(text).transpose()?;
+        self.body = requests::again(&self.body, number, responses.as_deref(), state).map_err(malformed)?;
+        Ok(())
+    }
+
+    /// Puts an upstream's questions to the client; returns `inputResponses`.
+    async fn ask(&mut self, requests: &str, client: &mpsc::Sender<Said>) -> Result<String, Fault> {
+        let mut questions = Vec::new();
+        json::each_member(requests, |key, request| {
+            questions.push((key, json::members(request, ["method", "params"])?));
+            Ok(())
+        })
+        .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let mut open = BTreeMap::new();
+        for (key, [method, params]) in questions {
+            let method = method.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
+            let params = params.unwrap_or("{}");
+            let need = need(&method, params).filter(|need| self.capabilities.cover(*need));
+            let need = need.ok_or_else(|| Fault::Unasked(format!("{method}, which it did not declare")))?;
+            if !self.reads_events {
+                return Err(Fault::Unasked(format!("{method}, since it accepts no stream")));
+            }
+            let question = self.question(&method, params, need)?;
+            let put = client.send(Said { message: question, last: false }).await;
+            put.map_err(|_| Fault::Unasked(format!("{method}, since it has hung up")))?;
+            open.insert(self.asked, (key, need));
+        }
+        self.responses(open).await
+    }
+
+    /// A question as the client is asked it, under an id that leads its answer back here.
+    fn question(&mut self, method: &str, params: &str, need: Need) -> Result<Bytes, Fault> {
+        let shared = &self.worker.shared;
+        if self.holding.is_none() {
+            let full = shared.metrics.parked_calls.get() >= shared.limits.max_parked_calls as i64;
+            let holding = if full { None } else { shared.peers.held().hold() };
+            let holding = holding.ok_or(Fault::Crowded)?;
+            self.holding = Some((holding, shared.metrics.parked_calls.enter()));
+        }
+        let Some((holding, _)) = &self.holding else { return Err(Fault::Crowded) };
+        self.asked += 1;
+        let (trust, owner) = (&self.translation.trust, self.translation.owner());
+        let asker = Asker::Held(holding.place());
+        let id = asked::seal(trust, owner, &self.translation.upstream, &asker, &self.asked.to_string())
+            .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let named = (need == Need::Url && self.revision >= Revision::V2025_11_25).then(|| {
+            let id = json::quote(&uuid::Uuid::new_v4().to_string());
+            json::set_members(params, &[("elicitationId", Some(&id))])
+        });
+        let named = named.transpose().map_err(|error| Fault::Malformed(error.to_string()))?;
+        let params = named.as_deref().unwrap_or(params);
+        Ok(format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"{method}","params":{params}}}"#).into())
+    }
+
+    /// Waits for the client's answers to these questions.
+    async fn responses(&mut self, mut open: BTreeMap<u32, (&str, Need)>) -> Result<String, Fault> {
+        let until = Instant::now() + self.worker.shared.limits.parked_call_lifetime;
+        let mut responses = Vec::new();
+        while !open.is_empty() {
+            let Some((holding, _)) = &mut self.holding else { return Err(Fault::Crowded) };
+            let delivery = tokio::time::timeout_at(until, holding.next()).await;
+            let delivery = delivery.map_err(|_| Fault::Unasked("it did not answer in time".to_owned()))?;
+            let Ok(answer) = Envelope::parse(&delivery.message) else { continue };
+            let number = answer.id.and_then(|id| id.parse().ok());
+            let Some((key, need)) = number.and_then(|number| open.remove(&number)) else { continue };
+            responses.push(format!("{key}:{}", response(&answer, need)?));
+        }
+        Ok(format!("{{{}}}", responses.join(",")))
+    }
+
+    /// What the client is told where the call cannot be finished.
+    fn failed(&self, fault: Fault) -> (Bytes, Outcome) {
+        let Translation { id, method, upstream, .. } = &self.translation;
+        let outcome = if matches!(fault, Fault::Unasked(_) | Fault::Crowded) {
+            Outcome::ToolError
+        } else {
+            Outcome::UpstreamError
+        };
+        let failure = Failure::upstream(&upstream.id, fault.clone());
+        if *method == Method::ToolsCall && matches!(fault, Fault::Unasked(_)) {
+            let text = json::quote(&failure.to_string());
+            let result = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true}}"#);
+            let id = String::from_utf8_lossy(id);
+            return (format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into(), outcome);
+        }
+        (failure.message(&Asked { id: Some(id.clone()), era: Era::Legacy }), outcome)
+    }
+}
+
+/// What the client says to a question. One who will not be asked has cancelled, where that can be said.
+fn response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
+    match (answer.result, need) {
+        (Some(result), _) => Ok(result.to_owned()),
+        (None, Need::Form | Need::Url) => Ok(r#"{"action":"cancel"}"#.to_owned()),
+        (None, _) => {
+            let [text] = json::members(answer.error.unwrap_or("{}"), ["message"]).unwrap_or_default();
+            let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
+            Err(Fault::Unasked(format!("it answered: {text}")))
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(bytes).map_err(|error| Fault::Malformed(error.to_string()))
+}

@@ -39,9 +39,12 @@ async fn resumable() -> Upstream {
     .await
 }
 
+/// The id of a call, and its stream.
+type Waiting = (String, mpsc::UnboundedSender<String>);
+
 /// An upstream that asks in the middle, and goes on with the same stream when it is answered.
 async fn unresumable() -> Upstream {
-    let open: Arc<Mutex<Option<(String, mpsc::UnboundedSender<String>)>>> = Arc::default();
+    let open: Arc<Mutex<Option<Waiting>>> = Arc::default();
     Upstream::start(move |request| {
         if request.method().is_empty() {
             let (id, stream) = open.lock().unwrap().take().unwrap();

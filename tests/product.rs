@@ -8,6 +8,7 @@ mod hostile;
 mod journey;
 mod matrix;
 mod outage;
+mod parked;
 mod rolling;
 mod secure;
 mod sessions;

@@ -132,7 +132,8 @@ impl Secure {
         let join_token = self.ok(&["create", "join-token"]).await;
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(binary("trunkline-edge-proxy"));
-        command.args(["--listen", &address, "--ops-listen", "127.0.0.1:0", "--edge-id", name]);
+        command.args(["--listen", &address, "--ops-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"]);
+        command.args(["--edge-id", name]);
         command.args(["--control-plane", &self.control]).arg("--control-plane-ca").arg(control_ca);
         command.arg("--data-dir").arg(self.folder.path().join(name));
         command.env("TRUNKLINE_JOIN_TOKEN", join_token.trim()).env("SSL_CERT_FILE", &self.ours.ca);

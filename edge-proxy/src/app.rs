@@ -115,12 +115,12 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let (metrics, current) = (Arc::new(Metrics::new()), Arc::new(Current::new()));
     let certificate = Certificate::of(&folder).map_err(data)?;
     let fingerprint = certificate.fingerprint();
-    let peer_runtime = runtime()?;
+    let peer_line = peer_listener.map(|listener| Ok::<_, StartError>((listener, runtime()?))).transpose()?;
     let held = Arc::new(Held::new(&edge_id));
-    let peers = match &peer_listener {
-        Some(_) => {
+    let peers = match &peer_line {
+        Some((_, runtime)) => {
             let (current, metrics) = (Arc::clone(&current), Arc::clone(&metrics));
-            let handle = peer_runtime.handle().clone();
+            let handle = runtime.handle().clone();
             Peers::among(held, current, certificate, &config.limits, metrics, handle)
         }
         None => Peers::new(held),
@@ -158,8 +158,8 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let mut threads = workers(config, &client, &shared, &reporter, &draining)?;
     drop(client);
     let alone = CancellationToken::new();
-    match peer_listener {
-        Some(listener) => threads.push(others(peer_runtime, listener, shared, alone.clone())?),
+    match peer_line {
+        Some((listener, runtime)) => threads.push(others(runtime, listener, shared, alone.clone())?),
         None => current.set_recalled(),
     }
     let advertised = Advertised::new(config.peer_advertise.as_deref(), peer_addr);

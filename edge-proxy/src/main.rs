@@ -27,10 +27,12 @@ fn run(config: &Config) -> anyhow::Result<()> {
         tracing::debug!("a TLS provider was installed before");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let context = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let running = app::start(config)?;
+    drop(context);
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-        let running = app::start(config)?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

@@ -29,6 +29,8 @@ use crate::worker::Worker;
 const MAX_RESUMES: u32 = 10;
 const DEFAULT_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// How long a stream that was resumed may take to show a sign of life.
+const SETTLING: Duration = Duration::from_millis(100);
 /// How long a call can be cancelled whose client has gone and may come back.
 const RETURN: Duration = Duration::from_secs(60);
 /// How long the rest of a stream is read that no client waits for.
@@ -114,10 +116,7 @@ impl Stream {
                 return Err(fault);
             }
         }
-        events.account = account.take();
-        if let (Some(outcome), Some(account)) = (events.outcome, &mut events.account) {
-            account.outcome = outcome;
-        }
+        events.count_in(account.take());
         Ok(events)
     }
 
@@ -321,6 +320,31 @@ impl Stream {
         if let Some(retry) = event.retry {
             self.resume.retry = Some(Duration::from_millis(retry).min(MAX_RETRY));
         }
+    }
+
+    /// Counts the stream in this account from now on.
+    pub(super) fn count_in(&mut self, account: Option<Account>) {
+        self.account = account;
+        if let (Some(outcome), Some(account)) = (self.outcome, &mut self.account) {
+            account.outcome = outcome;
+        }
+    }
+
+    /// Waits a little for a sign that the upstream has the stream again. Some servers lose what is said to a stream between
+    /// the moment when it was asked for and the one when they have it.
+    pub(super) async fn settle(&mut self) -> Result<(), Fault> {
+        let Some(source) = &mut self.source else { return Ok(()) };
+        match tokio::time::timeout(SETTLING, source.next()).await {
+            Err(_) => {}
+            Ok(Ok(Some(event))) => {
+                let event = self.turn(event)?;
+                self.ready.extend(event);
+            }
+            // It is asked for once more when it is read.
+            Ok(Ok(None) | Err(Fault::Interrupted)) => self.source = None,
+            Ok(Err(fault)) => return Err(fault),
+        }
+        Ok(())
     }
 
     /// Whether its answer has come.

@@ -48,6 +48,8 @@ use crate::session::Jti;
 use crate::snapshot::Upstream;
 use crate::worker::Shared;
 
+/// What the first number of a worker is made of. Some JSON libraries read no integers beyond 2^53.
+const FIRST_NUMBERS: u64 = (1 << 52) - 1;
 /// Legacy sessions that one worker holds with upstreams.
 const MAX_POOLS: usize = 4_096;
 /// Past so many, a conversation shares what it would have for itself, and hears less.
@@ -74,7 +76,7 @@ impl Upstreams {
             pools: RefCell::default(),
             calls: RefCell::default(),
             levels: RefCell::default(),
-            next: Cell::new(1),
+            next: Cell::new(rand::random::<u64>() & FIRST_NUMBERS),
         }
     }
 
@@ -122,7 +124,8 @@ impl Upstreams {
         levels.get(jti).and_then(|raw| String::from_utf8(raw.to_vec()).ok())
     }
 
-    /// An id that no other request of this worker has.
+    /// An id that no other request of this worker has, and hardly one of another worker or edge: some servers take streams
+    /// of several sessions for one when their requests have the same id.
     fn number(&self) -> u64 {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));

@@ -132,9 +132,11 @@ async fn resume(
         stream.questions.ask_now();
         return Ok(Answer::Events(Box::new(Events::Upstream(stream))));
     }
-    let (resumed, told) = tokio::join!(stream.go_on(), told);
-    resumed.and(told).map_err(lost)?;
-    stream.account = account.take();
+    // First the stream, then the answers: what follows on them must find a reader.
+    stream.go_on().await.map_err(lost)?;
+    stream.settle().await.map_err(lost)?;
+    told.await.map_err(lost)?;
+    stream.count_in(account.take());
     Ok(Answer::Events(Box::new(Events::Upstream(stream))))
 }
 

@@ -33,7 +33,7 @@ use crate::snapshot::{Transport, Upstream};
 const MAX_WAITING: usize = 256;
 /// How long an upstream that kept silent has to show that it is there.
 const CHECK: Duration = Duration::from_secs(5);
-/// The number of `initialize`; calls begin with 1.
+/// The number of `initialize`; no call has it.
 const FIRST: u64 = 0;
 
 /// One connection, which is one session.

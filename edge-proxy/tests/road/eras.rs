@@ -3,6 +3,7 @@
 mod calls;
 mod parked;
 mod rounds;
+mod watched;
 
 use std::time::Duration;
 

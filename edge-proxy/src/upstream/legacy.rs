@@ -20,6 +20,7 @@ use super::aside::{Aside, Hearing, Listeners};
 use super::asked::Asker;
 use super::call::{Call, Missed, settle};
 use super::channel::{Channels, Lease};
+use super::content;
 use super::detach::Detached;
 use super::endpoint::{Endpoint, Repeat};
 use super::follow::{self, Guard};
@@ -146,14 +147,15 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let (id, method) = (call.id(), call.method);
     // Older clients choke on an event without data, and do not ask for the rest; on a connection there is no rest.
     let resumable = call.headers.is_some() && conversation.revision >= Revision::V2025_11_25;
-    let uri_prefix = call.permit.entry().uri_prefix.clone();
+    let (uri_prefix, older) = (call.permit.entry().uri_prefix.clone(), content::older(conversation.revision));
     let mut account = call.account;
     let made = Detached::new(async move {
         let answered = async {
             let (answered, session) = pool.call(number, &body, repeat).await?;
             let requests = Vec::new();
             let side = Side::Legacy { session, number, progress_token, resumable, requests, guest: None };
-            let translation = Translation { trust, server, token, upstream, method, id, uri_prefix, side };
+            let translation =
+                Translation { trust, server, token, upstream, method, id, uri_prefix, older, side };
             receive(&worker, answered, translation, &mut account, Some(guard)).await
         };
         let answered = answered.await;

@@ -7,6 +7,7 @@ mod aside;
 mod asked;
 mod call;
 mod channel;
+mod content;
 mod detach;
 mod endpoint;
 mod events;

@@ -43,6 +43,7 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answ
         method: call.method,
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
+        older: None,
         side: Side::Modern { exposed: call.named.exposed.as_ref().into(), tasks: tasks(call), guest: None },
     };
     Ok(receive(call.worker, Answered::Reply(reply), translation, account, None).await?)

@@ -43,6 +43,8 @@ pub fn resume(
         method: place.method,
         id: Bytes::copy_from_slice(place.id),
         uri_prefix: place.uri_prefix.into(),
+        // Only clients that know them all are given ids of events.
+        older: None,
         side: Side::Legacy {
             session: Rc::new(Open::joined(headers)),
             number: place.number,

@@ -12,12 +12,13 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::message::{Envelope, Kind, span};
 use mcp::method::Method;
-use mcp::revision::Era;
+use mcp::revision::{Era, Revision};
 use mcp::splice::Splice;
 use memchr::memmem;
 
 use super::across::{self, Input, Question};
 use super::asked;
+use super::content;
 use super::legacy::Open;
 use super::place::Place;
 use super::state;
@@ -48,6 +49,8 @@ pub(super) struct Translation {
     pub id: Bytes,
     /// What stands before URIs that the client sees.
     pub uri_prefix: Box<str>,
+    /// The client's revision, where it is too old to know every block of content.
+    pub older: Option<Revision>,
     /// What only one of the eras has.
     pub side: Side,
 }
@@ -134,6 +137,16 @@ pub(super) enum Turn {
 impl Translation {
     /// What to do with `message`.
     pub(super) fn turn(&mut self, message: Bytes) -> Result<Turn, Fault> {
+        let Some(revision) = self.older else { return self.translate(message) };
+        Ok(match self.translate(message)? {
+            Turn::Last(message, outcome) => {
+                Turn::Last(content::within(message, self.method, revision), outcome)
+            }
+            turn => turn,
+        })
+    }
+
+    fn translate(&mut self, message: Bytes) -> Result<Turn, Fault> {
         let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
         if self.is_across() {
             return across::turn(self, &message, &envelope);

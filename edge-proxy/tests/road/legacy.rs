@@ -312,3 +312,31 @@ async fn what_is_not_allowed_is_told_like_what_does_not_exist() {
     assert_eq!(ask(CALL.to_owned(), session).await.body, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     assert_eq!(upstream.calls("tools/call").len(), 1);
 }
+
+#[tokio::test]
+async fn older_clients_are_told_in_blocks_that_they_know() {
+    const LINK: &str = r#"{"type":"resource_link","uri":"file:///x","name":"x.md"}"#;
+    const AUDIO: &str = r#"{"type":"audio","data":"AA==","mimeType":"audio/wav"}"#;
+    let upstream = Upstream::start(|request| {
+        json(&format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[{AUDIO},{LINK}],"n":1e400}}}}"#,
+            request.id()
+        ))
+    })
+    .await;
+    let edge = Edge::start(&upstream.url);
+    let text = r#"{"type":"text","text":"x.md: file:///x"}"#;
+    let blob = r#"{"type":"resource","resource":{"uri":"audio:///0","mimeType":"audio/wav","blob":"AA=="}}"#;
+    for (revision, audio, link) in [
+        ("2024-11-05", blob, text),
+        ("2025-03-26", AUDIO, text),
+        ("2025-06-18", AUDIO, LINK),
+        ("2025-11-25", AUDIO, LINK),
+    ] {
+        let session = edge.session(revision, "{}").await;
+        let reply = edge.post(&[("mcp-session-id", &session)], CALL).await;
+        let content = format!(r#"[{audio},{link}]"#);
+        let expected = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":{content},"n":1e400}}}}"#);
+        assert_eq!(reply.body, expected, "{revision}");
+    }
+}

@@ -14,6 +14,7 @@ use super::{requests, unreadable};
 use crate::account::Account;
 use crate::session::Conversation;
 use crate::upstream::call::{Call, Missed, settle};
+use crate::upstream::content;
 use crate::upstream::follow::Guard;
 use crate::upstream::modern;
 use crate::upstream::receive::Answer;
@@ -79,6 +80,7 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, M
         method: call.method,
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
+        older: content::older(conversation.revision),
         side: Side::Modern {
             exposed: call.named.exposed.as_ref().into(),
             tasks: Tasks::None,

@@ -63,6 +63,7 @@ pub(super) fn translation(call: &Call<'_>, side: Side) -> Translation {
         method: call.method,
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
+        older: None,
         side,
     }
 }

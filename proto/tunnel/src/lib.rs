@@ -1,0 +1,39 @@
+//! Byte streams through a connection that the far side opened: how a gateway reaches a server that it cannot dial.
+//!
+//! Whoever dialled accepts streams, and whoever was dialled opens them. It is HTTP/2 with the parts exchanged, each stream
+//! a CONNECT (RFC 9113 §8.5), carried in the binary frames of a WebSocket, which proxies and load balancers let through.
+//! It must not know what streams carry, nor who may open a tunnel.
+
+mod accept;
+mod carrier;
+mod open;
+mod roster;
+
+use std::time::Duration;
+
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+
+pub use accept::accept;
+pub use carrier::carrier;
+pub use open::Tunnel;
+pub use roster::{Entry, Full, Tunnels};
+
+/// The subprotocol of the WebSocket that carries a tunnel.
+pub const SUBPROTOCOL: &str = "trunkline.tunnel.v1";
+/// Who may open a tunnel: `aud` of the credential (RFC 7519 §4.1.3).
+pub const AUDIENCE: &str = "trunkline-tunnels";
+/// The largest frame of that WebSocket, in bytes.
+pub const MAX_FRAME: usize = 1 << 20;
+
+/// A stream within a tunnel.
+pub type Stream = TokioIo<Upgraded>;
+
+/// How often each side asks whether the other is there, and how long it waits for the answer. It also keeps what stands
+/// between them from taking the connection for unused.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// What may be on its way in one stream before its reader has read it, and in a whole tunnel.
+const STREAM_WINDOW: u32 = 1 << 20;
+const TUNNEL_WINDOW: u32 = 8 << 20;
+/// Streams in one tunnel at a time.
+const MAX_STREAMS: u32 = 1_024;

@@ -1,0 +1,157 @@
+//! The tunnels that a process holds, by whom they lead to. It must not know what the keys mean.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Stream, Tunnel};
+
+/// Tunnels to one far side: enough for a few copies of it, and for connections that are about to be noticed as dead.
+const MAX_ALIKE: usize = 16;
+/// Tunnels altogether.
+const MAX_TUNNELS: usize = 4_096;
+
+/// All tunnels that one process holds.
+#[derive(Debug)]
+pub struct Tunnels {
+    open: Mutex<HashMap<Box<str>, Vec<Held>>>,
+    next: AtomicU64,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Held {
+    number: u64,
+    tunnel: Tunnel,
+    close: CancellationToken,
+}
+
+/// A tunnel's place, until it is dropped.
+#[derive(Debug)]
+pub struct Entry {
+    tunnels: Arc<Tunnels>,
+    key: Box<str>,
+    number: u64,
+    close: CancellationToken,
+}
+
+/// There is no place for another tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl Default for Tunnels {
+    fn default() -> Self {
+        Self { open: Mutex::default(), next: AtomicU64::new(0), changed: watch::Sender::new(()) }
+    }
+}
+
+impl Tunnels {
+    /// Whether there is a place for one more tunnel to whom `key` names.
+    #[must_use]
+    pub fn has_room(&self, key: &str) -> bool {
+        Self::room(&self.lock(), key)
+    }
+
+    /// Gives a tunnel a place.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn enter(self: &Arc<Self>, key: &str, tunnel: Tunnel) -> Result<Entry, Full> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let close = CancellationToken::new();
+        let mut open = self.lock();
+        if !Self::room(&open, key) {
+            return Err(Full);
+        }
+        open.entry(key.into()).or_default().push(Held { number, tunnel, close: close.clone() });
+        drop(open);
+        self.changed.send_replace(());
+        Ok(Entry { tunnels: Arc::clone(self), key: key.into(), number, close })
+    }
+
+    /// Opens a stream to whom `key` names, through the youngest tunnel that lets it: older ones may be dead and not be noticed yet.
+    ///
+    /// # Errors
+    /// `NotConnected` where there is no tunnel; else what the last one said.
+    pub async fn open(&self, key: &str) -> io::Result<Stream> {
+        let mut refused = io::Error::from(io::ErrorKind::NotConnected);
+        for tunnel in self.to(key) {
+            match tunnel.open().await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Whether any tunnel leads there.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.lock().contains_key(key)
+    }
+
+    /// Where tunnels lead.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Box<str>> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// How many tunnels there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
+    /// Ends all tunnels that `keep` does not say to keep.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        let open = self.lock();
+        let unwanted = open.iter().filter(|(key, _)| !keep(key));
+        unwanted.flat_map(|(_, held)| held).for_each(|held| held.close.cancel());
+    }
+
+    /// Changes whenever a tunnel comes or goes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn to(&self, key: &str) -> Vec<Tunnel> {
+        let open = self.lock();
+        let held = open.get(key).map(Vec::as_slice).unwrap_or_default();
+        held.iter().rev().map(|held| held.tunnel.clone()).filter(|tunnel| !tunnel.is_over()).collect()
+    }
+
+    fn room(open: &HashMap<Box<str>, Vec<Held>>, key: &str) -> bool {
+        open.get(key).is_none_or(|held| held.len() < MAX_ALIKE)
+            && open.values().map(Vec::len).sum::<usize>() < MAX_TUNNELS
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Vec<Held>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Waits until somebody wants the tunnel to end.
+    pub async fn unwanted(&self) {
+        self.close.cancelled().await;
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut open = self.tunnels.lock();
+        if let Some(held) = open.get_mut(&self.key) {
+            held.retain(|held| held.number != self.number);
+            if held.is_empty() {
+                open.remove(&self.key);
+            }
+        }
+        drop(open);
+        self.tunnels.changed.send_replace(());
+    }
+}

@@ -15,3 +15,4 @@ mod sessions;
 mod support;
 mod tidy;
 mod transports;
+mod tunnels;

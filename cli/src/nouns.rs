@@ -52,7 +52,7 @@ pub static NOUNS: [Noun; 7] = [
             Column("TOOLS", "status.toolCount", Cell::Number),
             Column("RESOURCES", "status.resourceCount", Cell::Number),
             Column("PROMPTS", "status.promptCount", Cell::Number),
-            Column("URL", "http.url", Cell::Text),
+            Column("URL", "", Cell::Reached),
             Column("AGE", "meta.createTime", Cell::Age),
             Column("REASON", "status.reason", Cell::Text),
         ],

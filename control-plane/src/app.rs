@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tunnel::Tunnels;
 
 use crate::auth::admin::AdminToken;
 use crate::auth::credential::EdgeCredentials;
@@ -65,6 +66,7 @@ struct Parts {
     edges: Edges,
     fleet: Arc<Fleet>,
     usage: UsageTable,
+    tunnels: Arc<Tunnels>,
     sync: Handle,
     drain: CancellationToken,
 }
@@ -148,13 +150,20 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
     let edges = Edges::new(&store);
     let credentials = EdgeCredentials::new(signer.clone());
     let fleet = Arc::new(Fleet::new(edges.clone(), replica()));
+    let tunnels = Arc::new(Tunnels::default());
     Ok(Parts {
         gate: EdgeGate::new(credentials.clone(), fleet.clone()),
         credentials,
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
         fleet,
         usage: UsageTable::new(&store),
-        sync: Handle::new(store.clone(), vault.clone(), usize::from(config.sync_concurrency)),
+        sync: Handle::new(
+            store.clone(),
+            vault.clone(),
+            tunnels.clone(),
+            usize::from(config.sync_concurrency),
+        ),
+        tunnels,
         drain: CancellationToken::new(),
         edges,
         signer,

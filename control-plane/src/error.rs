@@ -140,6 +140,9 @@ impl From<RefreshError> for Error {
             RefreshError::Disabled(name) => {
                 Self::new(Code::FailedPrecondition, "UPSTREAM_DISABLED", text).with("name", name)
             }
+            RefreshError::Away(name) => {
+                Self::new(Code::FailedPrecondition, "UPSTREAM_AWAY", text).with("name", name)
+            }
             RefreshError::Overtaken(name) => {
                 Self::new(Code::Aborted, "UPSTREAM_CHANGED", text).with("name", name)
             }

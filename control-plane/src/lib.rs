@@ -1,7 +1,8 @@
 //! The control plane: the registry of upstreams, servers and tokens, and its snapshot stream to edges.
 //!
 //! In reading order: `grpc` speaks, `domain` decides, `store` remembers; `snapshot` projects what is stored
-//! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues; `auth` is proof.
+//! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues,
+//! through `tunnels` those that cannot be dialled; `auth` is proof.
 //! `app` wires them, and nobody imports `app`.
 
 pub mod app;
@@ -17,3 +18,4 @@ pub mod observe;
 pub mod snapshot;
 pub mod store;
 pub mod sync;
+pub mod tunnels;

@@ -23,6 +23,7 @@ use crate::snapshot::Current;
 use crate::snapshot::build::Builder;
 use crate::snapshot::client::{Client, Machine, Publication};
 use crate::snapshot::disk::{Disk, DiskKey, Found, KeyError, Saver};
+use crate::tunnels::Tunnels;
 use crate::usage::{Reporter, Shard};
 use crate::worker::Shared;
 use crate::{clock, files, identity, listener};
@@ -158,6 +159,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let mut threads = workers(config, &client, &shared, &reporter, &draining)?;
     drop(client);
     let alone = CancellationToken::new();
+    threads.push(tunnels(Arc::clone(&shared), alone.clone())?);
     match peer_line {
         Some((listener, runtime)) => threads.push(others(runtime, listener, shared, alone.clone())?),
         None => current.set_recalled(),
@@ -303,6 +305,16 @@ fn others(
                 shared.current.set_recalled();
                 alone.cancelled().await;
             }
+        });
+    })
+}
+
+/// The tunnels of upstreams that dial in, until `alone`: on a thread of its own, so that they outlive the workers.
+fn tunnels(shared: Arc<Shared>, alone: CancellationToken) -> std::io::Result<JoinHandle<()>> {
+    spawn("edge-tunnels", runtime()?, move |runtime| {
+        runtime.block_on(async {
+            // Either way the edge is stopping.
+            let _: Option<()> = alone.run_until_cancelled(Tunnels::serve(shared)).await;
         });
     })
 }

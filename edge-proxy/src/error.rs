@@ -176,6 +176,12 @@ pub enum Failure {
     /// The client has too much in flight on one connection.
     #[error("this connection has too many requests in flight")]
     TooManyRequests,
+    /// There are too many tunnels.
+    #[error("there are too many tunnels to this upstream, or to this edge")]
+    TooManyTunnels,
+    /// No upstream that dials in and that the credential is for.
+    #[error("no upstream of this credential dials in here")]
+    Tunnel,
     /// The edge is stopping.
     #[error("this edge is stopping")]
     Draining,
@@ -266,12 +272,13 @@ impl Failure {
             Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket => -31001,
             Self::Stale => -31002,
             Self::Host | Self::Origin => -31003,
-            Self::Path | Self::Server => -31004,
+            Self::Path | Self::Server | Self::Tunnel => -31004,
             Self::Verb(_) | Self::Upgrade => -31005,
             Self::ContentType => -31006,
             Self::BodyTooLarge(_) => -31007,
             Self::BodyTimeout | Self::BodyBroken => -31008,
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
+            Self::TooManyTunnels => -31009,
             Self::SessionMissing | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
             Self::LegacyVersion => codes::INVALID_REQUEST,
@@ -292,12 +299,16 @@ impl Failure {
     fn status(&self, era: Era) -> StatusCode {
         match self {
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
-            Self::Path | Self::Server | Self::SessionUnknown | Self::Disconnected => StatusCode::NOT_FOUND,
+            Self::Path | Self::Server | Self::Tunnel | Self::SessionUnknown | Self::Disconnected => {
+                StatusCode::NOT_FOUND
+            }
             Self::Verb(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upgrade => StatusCode::UPGRADE_REQUIRED,
             Self::Bearer { .. } | Self::Ticket => StatusCode::UNAUTHORIZED,
             Self::Stale | Self::Overloaded | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TooManyStreams | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyStreams | Self::TooManyRequests | Self::TooManyTunnels => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -332,6 +343,8 @@ impl Failure {
             Self::Origin => reason("origin_not_allowed"),
             Self::Path => reason("path_unknown"),
             Self::Server => reason("server_unknown"),
+            Self::Tunnel => reason("tunnel_unknown"),
+            Self::TooManyTunnels => reason("too_many_tunnels"),
             Self::Verb(_) => reason("method_not_allowed"),
             Self::ContentType => reason("content_type"),
             Self::BodyTooLarge(_) => reason("body_too_large"),
@@ -365,7 +378,7 @@ impl Failure {
     pub fn counts_as(&self) -> Option<Rejection> {
         Some(match self {
             Self::Host | Self::Origin => Rejection::Origin,
-            Self::Path | Self::Server => Rejection::UnknownPath,
+            Self::Path | Self::Server | Self::Tunnel => Rejection::UnknownPath,
             Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::Stale => {
                 Rejection::Unauthenticated
             }
@@ -376,7 +389,7 @@ impl Failure {
             Self::BodyTooLarge(_) => Rejection::BodyTooLarge,
             Self::BodyTimeout | Self::BodyBroken => Rejection::Slow,
             Self::Overloaded => Rejection::Overloaded,
-            Self::TooManyStreams | Self::TooManyRequests => Rejection::TooMany,
+            Self::TooManyStreams | Self::TooManyRequests | Self::TooManyTunnels => Rejection::TooMany,
             Self::Draining => Rejection::Draining,
             Self::Parse(_)
             | Self::Invalid(_)
@@ -410,6 +423,7 @@ impl Failure {
             Self::Overloaded
             | Self::TooManyStreams
             | Self::TooManyRequests
+            | Self::TooManyTunnels
             | Self::Stale
             | Self::Draining => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));

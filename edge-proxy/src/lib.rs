@@ -36,6 +36,7 @@ pub mod session;
 pub mod snapshot;
 pub mod streams;
 pub mod transport;
+pub mod tunnels;
 pub mod upstream;
 pub mod usage;
 pub mod worker;

@@ -24,10 +24,11 @@ use crate::scene::{Came, Scene};
 use crate::session::{self, Session};
 use crate::snapshot::Snapshot;
 use crate::transport::door::Door;
-use crate::transport::path::Endpoint;
+use crate::transport::path::{self, Endpoint};
 use crate::transport::streamable::{Exchange, Verb};
 use crate::transport::websocket::Handshake;
 use crate::transport::{Body, Message, Wire, unreadable};
+use crate::tunnels::door;
 use crate::usage::Outcome;
 use crate::worker::Worker;
 use crate::{batch, capabilities, listen, local, policy, route, upstream};
@@ -62,6 +63,9 @@ async fn road(
 ) -> Result<Response<Body>, Failure> {
     let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
     let _slot = shared.slot().ok_or(Failure::Overloaded)?;
+    if let Some(upstream) = path::tunnel(request.uri().path()).map(str::to_owned) {
+        return door::open(worker, wire, &upstream, request, now);
+    }
     let mut exchange = Exchange::open(&shared.door, request)?;
     if exchange.verb == Verb::Options {
         return Ok(shared.door.preflight(&exchange.headers));

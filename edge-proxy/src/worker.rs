@@ -20,6 +20,7 @@ use crate::session::{Jti, Levels, Opened, Spent, Subscriptions, Terminated};
 use crate::snapshot::Current;
 use crate::streams::{Open, Streams};
 use crate::transport::door::Door;
+use crate::tunnels::Tunnels;
 use crate::upstream::{Order, Upstreams};
 use crate::usage::Shard;
 
@@ -48,6 +49,8 @@ pub struct Shared {
     pub streams: Streams,
     /// The other edges, and what this one holds for them.
     pub peers: Peers,
+    /// The ways to upstreams that dial in.
+    pub tunnels: Tunnels,
     /// How TLS to upstreams is done.
     pub tls: Arc<ClientConfig>,
     /// Client connections that are open.
@@ -82,6 +85,7 @@ impl Shared {
             levels: Levels::default(),
             streams: Streams::default(),
             peers,
+            tunnels: Tunnels::default(),
             tls: Arc::new(tls),
             connections: AtomicUsize::new(0),
             orders: Mutex::default(),

@@ -5,6 +5,7 @@ pub(crate) mod admin;
 pub(crate) mod clients;
 pub(crate) mod fake;
 pub(crate) mod gateway;
+pub(crate) mod line;
 pub(crate) mod process;
 pub(crate) mod upstreams;
 pub(crate) mod wire;

@@ -1,4 +1,4 @@
-//! `mcpctl expose -- COMMAND…`: a stdio MCP server, offered as an upstream.
+//! `mcpctl expose -- COMMAND…`: a stdio MCP server, offered as an upstream, to be dialled or dialling out.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use crate::bridge::child::Program;
 use crate::bridge::expose::offer::EnvFromHeader;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Session;
+use crate::commands::tunnel::Tunnels;
 use crate::contract;
 use crate::error::{Error, Result};
 use crate::nouns::Noun;
@@ -47,6 +48,20 @@ pub struct Args {
     /// How long the command may take until it answers
     #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = parse::duration)]
     start_timeout: Duration,
+    /// Dial out instead of listening, to the control plane at URL [default: that of the context] and to the edges: for
+    /// networks that nobody can dial into
+    #[arg(
+        long,
+        value_name = "URL",
+        num_args = 0..=1,
+        requires = "register",
+        conflicts_with_all = ["listen", "advertise"]
+    )]
+    connect: Option<Option<String>>,
+    /// The URL of an edge, or of the load balancer before the edges, to dial to [default: that of the context]; may be
+    /// repeated
+    #[arg(long = "edge", value_name = "URL", requires = "connect")]
+    edges: Vec<String>,
     /// Which eras of the protocol to offer
     #[arg(long, value_enum, default_value = "auto")]
     era: Eras,
@@ -74,8 +89,12 @@ pub async fn run(session: &Session, args: Args) -> Result {
         let word = program.command[0].display().to_string();
         return Err(Error::not_found(format!("{word}: no such command; is it installed, and in PATH?")));
     }
+    let tunnels = match (args.connect, &args.register) {
+        (Some(control), Some(name)) => Some(Tunnels::new(session, name, control, &args.edges)?),
+        _ => None,
+    };
     let settings = Settings {
-        listen: args.listen,
+        listen: tunnels.is_none().then_some(args.listen),
         hosts: args.hosts,
         restart: args.restart == Restart::Always,
         start_timeout: args.start_timeout,
@@ -86,7 +105,7 @@ pub async fn run(session: &Session, args: Args) -> Result {
     let running = expose::start(program, settings).await?;
     let mut stop = Stop::new()?;
     let served = tokio::select! {
-        served = serve(session, &running, &label, args.register.as_deref(), args.advertise) => served,
+        served = serve(session, &running, &label, tunnels, args.register.as_deref(), args.advertise) => served,
         () = stop.wait() => Ok(()),
     };
     say(format!("[{label}] stopping"));
@@ -98,17 +117,29 @@ async fn serve(
     session: &Session,
     running: &Running,
     label: &str,
+    tunnels: Option<Tunnels>,
     register: Option<&str>,
     advertise: Option<String>,
 ) -> Result {
     let who = running.ready().await?;
-    say(format!("[{label}] {who}, offered at {}", running.url()));
-    output::out(&running.url())?;
-    if let Some(name) = register {
-        register_as(session, name, &advertise.unwrap_or_else(|| running.url())).await?;
+    let ended = async {
+        running.ended().await;
+        Err(Error::failure(format!("{label} has ended (--restart never)")))
+    };
+    if let Some(tunnels) = tunnels {
+        say(format!("[{label}] {who}"));
+        return tokio::select! {
+            held = tunnels.hold(running, label) => held,
+            ended = ended => ended,
+        };
     }
-    running.ended().await;
-    Err(Error::failure(format!("{label} has ended (--restart never)")))
+    let url = running.url().unwrap_or_default();
+    say(format!("[{label}] {who}, offered at {url}"));
+    output::out(&url)?;
+    if let Some(name) = register {
+        register_as(session, name, &advertise.unwrap_or(url)).await?;
+    }
+    ended.await
 }
 
 /// Creates the upstream, or points it here.

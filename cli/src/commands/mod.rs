@@ -17,6 +17,7 @@ pub mod get;
 pub mod import;
 pub mod revoke;
 pub mod rollout;
+pub mod tunnel;
 pub mod update;
 pub mod upstream;
 pub mod usage;

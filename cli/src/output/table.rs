@@ -39,6 +39,8 @@ pub enum Cell {
     EntryState,
     /// Whether a token is valid.
     TokenState,
+    /// How an upstream is reached.
+    Reached,
     /// Whether an edge's stream is open.
     Connected,
     /// What an edge refuses.
@@ -102,6 +104,7 @@ impl Cell {
             Self::Eras => eras(value),
             Self::EntryState => entry_state(value).into(),
             Self::TokenState => token_state(value, now).into(),
+            Self::Reached => reached(value),
             Self::Connected => if value == true { "connected" } else { "away" }.into(),
             Self::Refusals => list(value, |item| plain(&item["refusal"]["name"])),
         }
@@ -147,6 +150,11 @@ fn entry_state(entry: &Value) -> &'static str {
         (true, false) => "disabled",
         (false, false) => "ready",
     }
+}
+
+/// Where an upstream is dialled, or that it dials in.
+fn reached(upstream: &Value) -> String {
+    if upstream["tunnel"].is_object() { "tunnel".to_owned() } else { line(&plain(&upstream["http"]["url"])) }
 }
 
 fn token_state(token: &Value, now: OffsetDateTime) -> &'static str {

@@ -46,7 +46,7 @@ impl Host {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_progress_and_questions_pass_both_ways() {
     let running = expose(&[]).await;
-    let mut host = Host::start(&running.url());
+    let mut host = Host::start(&running.url().unwrap());
     host.initialize().await;
     host.send(call(json!("c"), "count", json!({"progressToken": "t"}))).await;
     for step in 0..3 {
@@ -78,7 +78,7 @@ async fn calls_progress_and_questions_pass_both_ways() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_the_other_side_goes_unnoticed() {
     let running = expose(&[]).await;
-    let (port, url) = (running.address.port(), running.url());
+    let (port, url) = (running.address.unwrap().port(), running.url().unwrap());
     let mut host = Host::start(&url);
     host.initialize().await;
     host.send(call(json!(1), "pid", json!({}))).await;
@@ -102,7 +102,7 @@ async fn a_restart_of_the_other_side_goes_unnoticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_modern_host_needs_no_session_and_cancels_by_closing() {
     let running = expose(&["--modern"]).await;
-    let mut host = Host::start(&running.url());
+    let mut host = Host::start(&running.url().unwrap());
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}});
     host.send(list).await;

@@ -10,7 +10,10 @@ use crate::support::{Peer, call, events, expose, post};
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_with_the_same_ids_share_one_child() {
     let running = expose(&[]).await;
-    let (a, b) = (Peer::open(&running.url(), json!({})).await, Peer::open(&running.url(), json!({})).await);
+    let (a, b) = (
+        Peer::open(&running.url().unwrap(), json!({})).await,
+        Peer::open(&running.url().unwrap(), json!({})).await,
+    );
     let meta = json!({"progressToken": "mine"});
     let (first, second) = tokio::join!(
         a.call(json!("same"), "count", meta.clone()),
@@ -36,7 +39,7 @@ async fn clients_with_the_same_ids_share_one_child() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_begin_and_end() {
     let running = expose(&[]).await;
-    let peer = Peer::open(&running.url(), json!({})).await;
+    let peer = Peer::open(&running.url().unwrap(), json!({})).await;
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
     let answer: Value = peer.post(&ping).send().await.unwrap().json().await.unwrap();
     assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
@@ -68,7 +71,8 @@ async fn what_is_malformed_or_comes_under_a_foreign_name_is_refused() {
     let running = expose(&[]).await;
     let http = reqwest::Client::new();
     let status = async |name: &'static str, value: &'static str, body: &'static str| {
-        let request = http.post(running.url()).header("content-type", "application/json").header(name, value);
+        let request =
+            http.post(running.url().unwrap()).header("content-type", "application/json").header(name, value);
         request.body(body).send().await.unwrap().status().as_u16()
     };
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -79,10 +83,18 @@ async fn what_is_malformed_or_comes_under_a_foreign_name_is_refused() {
     assert_eq!(status("origin", "http://localhost:3000", ping).await, 400);
     assert_eq!(status("x", "y", "{").await, 400);
     assert_eq!(status("x", "y", "[]").await, 400);
-    let text = http.post(running.url()).header("content-type", "text/plain").body(ping).send().await.unwrap();
+    let text = http
+        .post(running.url().unwrap())
+        .header("content-type", "text/plain")
+        .body(ping)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(text.status(), 415);
-    let large =
-        http.post(running.url()).header("content-type", "application/json").body(vec![b' '; 17 << 20]);
+    let large = http
+        .post(running.url().unwrap())
+        .header("content-type", "application/json")
+        .body(vec![b' '; 17 << 20]);
     assert_eq!(large.send().await.unwrap().status(), 413);
     running.stop().await;
 }
@@ -91,8 +103,8 @@ async fn what_is_malformed_or_comes_under_a_foreign_name_is_refused() {
 async fn a_question_reaches_the_client_that_is_being_served() {
     let running = expose(&[]).await;
     let (able, unable) = (
-        Peer::open(&running.url(), json!({"elicitation": {}})).await,
-        Peer::open(&running.url(), json!({})).await,
+        Peer::open(&running.url().unwrap(), json!({"elicitation": {}})).await,
+        Peer::open(&running.url().unwrap(), json!({})).await,
     );
     let refused: Value = unable.call(json!(1), "ask", json!({})).await.json().await.unwrap();
     assert!(refused["result"]["content"][0]["text"].as_str().unwrap().contains("-32601"), "{refused}");
@@ -111,7 +123,7 @@ async fn a_question_reaches_the_client_that_is_being_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_can_be_cancelled_and_changes_are_told() {
     let running = expose(&[]).await;
-    let peer = Peer::open(&running.url(), json!({})).await;
+    let peer = Peer::open(&running.url().unwrap(), json!({})).await;
     let get = || {
         let request = peer.http.get(&peer.url).header("accept", "text/event-stream");
         request.header("mcp-session-id", &peer.session).send()
@@ -143,7 +155,7 @@ async fn a_call_can_be_cancelled_and_changes_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_dies_is_started_again_and_sessions_go_on() {
     let running = expose(&[]).await;
-    let peer = Peer::open(&running.url(), json!({})).await;
+    let peer = Peer::open(&running.url().unwrap(), json!({})).await;
     let died: Value = peer.call(json!(1), "die", json!({})).await.json().await.unwrap();
     assert_eq!(died["id"], 1);
     assert_eq!(died["error"]["code"], -31002);
@@ -158,8 +170,8 @@ async fn a_modern_child_is_offered_in_both_eras() {
     let http = reqwest::Client::new();
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}, "progressToken": 5});
     let ask = async |name: &str, body: Value| {
-        let request =
-            post(&http, &running.url(), &body.to_string()).header("mcp-protocol-version", "2026-07-28");
+        let request = post(&http, &running.url().unwrap(), &body.to_string())
+            .header("mcp-protocol-version", "2026-07-28");
         let request = request.header("mcp-method", body["method"].as_str().unwrap()).header("mcp-name", name);
         request.send().await.unwrap()
     };
@@ -174,7 +186,7 @@ async fn a_modern_child_is_offered_in_both_eras() {
     assert_eq!(mismatch.json::<Value>().await.unwrap()["error"]["code"], -32020);
     let unknown = json!({"jsonrpc": "2.0", "id": 1, "method": "no/such", "params": {"_meta": meta}});
     assert_eq!(ask("", unknown).await.status(), 404);
-    let legacy = Peer::open(&running.url(), json!({})).await;
+    let legacy = Peer::open(&running.url().unwrap(), json!({})).await;
     assert_eq!(legacy.call(json!(2), "pid", json!({})).await.status(), 200);
     running.stop().await;
 }
@@ -184,7 +196,7 @@ async fn a_legacy_child_says_so_to_modern_clients() {
     let running = expose(&[]).await;
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": meta}});
-    let request = post(&reqwest::Client::new(), &running.url(), &body.to_string());
+    let request = post(&reqwest::Client::new(), &running.url().unwrap(), &body.to_string());
     let response =
         request.header("mcp-protocol-version", "2026-07-28").header("mcp-method", "server/discover").send();
     let response = response.await.unwrap();

@@ -13,8 +13,8 @@ use crate::support::{expose, program, settings};
 
 fn endpoint(running: &Running, scheme: &str, path: &str, secret: Option<&'static str>) -> Endpoint {
     let secret = secret.map(|value| (HeaderName::from_static("x-secret"), HeaderValue::from_static(value)));
-    let url = format!("{scheme}://{}{path}", running.address).parse().unwrap();
-    Endpoint { url, headers: HeaderMap::from_iter(secret), timeout: Duration::from_secs(30) }
+    let url = format!("{scheme}://{}{path}", running.address.unwrap()).parse().unwrap();
+    Endpoint { url, headers: HeaderMap::from_iter(secret), timeout: Duration::from_secs(30), dial: None }
 }
 
 fn info() -> ClientInfo {
@@ -82,7 +82,7 @@ async fn each_value_of_a_header_has_a_child_of_its_own() {
 
     // A session is one of its child's: with another value it is not known.
     let http = reqwest::Client::new();
-    let url = running.url();
+    let url = running.url().unwrap();
     let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}"#;
     let opened =
         crate::support::post(&http, &url, hello).header("x-secret", "s3cret-a").send().await.unwrap();

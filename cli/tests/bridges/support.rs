@@ -35,7 +35,7 @@ pub(crate) async fn expose_at(port: u16, arguments: &[&str]) -> Running {
 
 pub(crate) fn settings(port: u16) -> Settings {
     Settings {
-        listen: ([127, 0, 0, 1], port).into(),
+        listen: Some(([127, 0, 0, 1], port).into()),
         hosts: vec!["bridge.example".into()],
         restart: true,
         start_timeout: Duration::from_secs(30),

@@ -11,6 +11,7 @@ use trunkline::discovery::v1::fleet_service_server::FleetServiceServer;
 use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
 
 use super::{Parts, http};
+use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::Fleets;
 use crate::discovery::service::Discovery;
 use crate::discovery::usage_service::Usage;
@@ -18,6 +19,7 @@ use crate::grpc::Registry;
 use crate::grpc::caller::admit;
 use crate::grpc::json::transcode;
 use crate::snapshot::Publisher;
+use crate::tunnels;
 
 /// An edge that reconnects says which versions it holds of everything, in one message.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
@@ -66,7 +68,14 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         .into_axum_router()
         .layer(from_fn(transcode))
         .layer(from_fn_with_state(Arc::new(parts.admin.clone()), admit));
-    Ok(api.merge(http::router(parts, worlds, fresh)).fallback(http::unknown))
+    let door = tunnels::Door {
+        credentials: TunnelCredentials::new(parts.signer.clone()),
+        store: parts.store.clone(),
+        tunnels: parts.tunnels.clone(),
+        sync: parts.sync.clone(),
+    };
+    let plain = http::router(parts, worlds, fresh).merge(tunnels::router(door));
+    Ok(api.merge(plain).fallback(http::unknown))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -7,4 +7,5 @@ pub mod aead;
 pub mod credential;
 pub mod keys;
 pub mod master;
+pub mod tunnel;
 pub mod vault;

@@ -18,7 +18,7 @@ mod resource;
 mod server;
 mod token;
 mod tool;
-mod upstream;
+pub mod upstream;
 pub mod violation;
 
 pub use catalogue::Catalogue;

@@ -87,6 +87,11 @@ pub fn kind_of(name: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| parse(*kind, name).is_ok())
 }
 
+/// The name of the upstream with this id.
+pub fn upstream(id: &str) -> String {
+    format!("upstreams/{id}")
+}
+
 /// The id of a name: its last part.
 pub fn id(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, id)| id)

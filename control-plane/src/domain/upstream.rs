@@ -14,6 +14,14 @@ const MAX_URL: usize = 2_048;
 const REQUEST_TIMEOUT: Duration = Duration { seconds: 60, nanos: 0 };
 const REFRESH_INTERVAL: Duration = Duration { seconds: 300, nanos: 0 };
 
+/// What is asked for within a tunnel: where `mcpctl expose` has its endpoint.
+pub const WITHIN_TUNNEL: &str = "http://localhost/mcp";
+
+/// Whether it cannot be dialled, and dials in.
+pub fn dials_in(upstream: &Upstream) -> bool {
+    matches!(upstream.transport, Some(Transport::Tunnel(_)))
+}
+
 impl Noun for Upstream {
     const KIND: Kind = Kind::Upstream;
     const MESSAGE: &'static str = "trunkline.registry.v1.Upstream";
@@ -47,7 +55,8 @@ impl Noun for Upstream {
         violations.at_most("description", &self.description, MAX_DESCRIPTION);
         match &self.transport {
             Some(Transport::Http(http)) => validate_url(&http.url, violations),
-            None => violations.add("http", "is required: how the upstream is reached"),
+            Some(Transport::Tunnel(_)) => {}
+            None => violations.add("http", "or `tunnel` is required: how the upstream is reached"),
         }
         within("request_timeout", self.request_timeout.as_ref(), 1, 3_600, violations);
         within("refresh_interval", self.refresh_interval.as_ref(), 5, 86_400, violations);
@@ -63,7 +72,7 @@ impl Noun for Upstream {
     fn search(&self) -> Vec<&str> {
         let url = match &self.transport {
             Some(Transport::Http(http)) => http.url.as_str(),
-            None => "",
+            Some(Transport::Tunnel(_)) | None => "",
         };
         vec![&self.title, &self.description, url]
     }

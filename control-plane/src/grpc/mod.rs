@@ -32,6 +32,7 @@ use trunkline::registry::v1::tool_service_server::ToolServiceServer;
 use trunkline::registry::v1::upstream_service_server::UpstreamServiceServer;
 
 use crate::auth::keys::Signer;
+use crate::auth::tunnel::TunnelCredentials;
 use crate::auth::vault::Vault;
 use crate::store::Store;
 use crate::sync::Handle;
@@ -50,6 +51,7 @@ struct Inner {
     store: Store,
     vault: Arc<Vault>,
     signer: Arc<Signer>,
+    tunnels: TunnelCredentials,
     sync: Handle,
     catalogue: Mutex<Arc<catalogue::Known>>,
 }
@@ -57,7 +59,8 @@ struct Inner {
 impl Registry {
     /// Assembles the services.
     pub fn new(store: Store, vault: Arc<Vault>, signer: Arc<Signer>, sync: Handle) -> Self {
-        Self { inner: Arc::new(Inner { store, vault, signer, sync, catalogue: Mutex::default() }) }
+        let tunnels = TunnelCredentials::new(signer.clone());
+        Self { inner: Arc::new(Inner { store, vault, signer, tunnels, sync, catalogue: Mutex::default() }) }
     }
 
     /// Adds the services to those of others.

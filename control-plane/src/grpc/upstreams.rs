@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use trunkline::registry::v1::probe_upstream_request::Target;
 use trunkline::registry::v1::upstream_service_server::UpstreamService;
 use trunkline::registry::v1::{
-    CreateUpstreamRequest, CreateUpstreamResponse, Credential, DeleteUpstreamRequest, DeleteUpstreamResponse,
-    GetUpstreamRequest, GetUpstreamResponse, ListUpstreamsRequest, ListUpstreamsResponse,
-    ProbeUpstreamRequest, ProbeUpstreamResponse, RefreshUpstreamRequest, RefreshUpstreamResponse,
-    UpdateUpstreamRequest, UpdateUpstreamResponse, Upstream,
+    CreateTunnelCredentialRequest, CreateTunnelCredentialResponse, CreateUpstreamRequest,
+    CreateUpstreamResponse, Credential, DeleteUpstreamRequest, DeleteUpstreamResponse, GetUpstreamRequest,
+    GetUpstreamResponse, ListUpstreamsRequest, ListUpstreamsResponse, ProbeUpstreamRequest,
+    ProbeUpstreamResponse, RefreshUpstreamRequest, RefreshUpstreamResponse, UpdateUpstreamRequest,
+    UpdateUpstreamResponse, Upstream,
 };
 
 use super::Registry;
 use super::list::List;
 use super::resource::{Create, Delete, Update};
+use crate::clock;
+use crate::domain::upstream::dials_in;
 use crate::domain::{Kind, Noun as _, Violations, credential};
 use crate::error::Error;
+use crate::sync::RefreshError;
 
 /// How long a create waits for the first probe and import.
 const FIRST_LOOK: Duration = Duration::from_secs(15);
@@ -125,6 +129,24 @@ impl UpstreamService for Registry {
         let status = self.inner.sync.probe(&upstream, credential.as_ref()).await;
         Ok(Response::new(ProbeUpstreamResponse { status: Some(status) }))
     }
+
+    async fn create_tunnel_credential(
+        &self,
+        request: Request<CreateTunnelCredentialRequest>,
+    ) -> Result<Response<CreateTunnelCredentialResponse>, Status> {
+        let name = request.into_inner().name;
+        let upstream: Upstream = self.get(&name).await?;
+        if !dials_in(&upstream) {
+            let text = format!("{name} does not dial in: its transport is not `tunnel`");
+            return Err(Error::new(Code::FailedPrecondition, "UPSTREAM_NOT_TUNNELLED", text)
+                .with("name", name)
+                .into());
+        }
+        let uid = upstream.meta.map(|meta| meta.uid).unwrap_or_default();
+        let (credential, end) = self.inner.tunnels.issue(&uid).map_err(Error::internal)?;
+        let expire_time = Some(clock::timestamp(end));
+        Ok(Response::new(CreateTunnelCredentialResponse { credential, expire_time }))
+    }
 }
 
 impl Registry {
@@ -136,7 +158,9 @@ impl Registry {
             return Ok(upstream);
         }
         let looked = tokio::time::timeout(FIRST_LOOK, self.inner.sync.refresh(&upstream.name)).await;
-        if let Ok(Err(error)) = looked {
+        if let Ok(Err(error)) = looked
+            && !matches!(error, RefreshError::Away(_))
+        {
             tracing::warn!(upstream = upstream.name, %error, "the first import failed");
         }
         // Somebody may have deleted it meanwhile; it was created all the same.

@@ -9,6 +9,8 @@ use trunkline::registry::v1::upstream::Transport;
 use trunkline::registry::v1::{Credential, EraPolicy, Member, ToolHints, Upstream};
 use trunkline::{edge::v1 as edge, identity, registry::v1 as registry};
 
+use crate::domain::upstream::WITHIN_TUNNEL;
+
 pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
     let probe = upstream.status.as_ref().and_then(|status| status.probe.clone()).unwrap_or_default();
     let status = upstream.status.clone().unwrap_or_default();
@@ -21,13 +23,15 @@ pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
         "websocket" => edge::UpstreamTransport::Websocket,
         _ => edge::UpstreamTransport::StreamableHttp,
     };
-    let Some(Transport::Http(http)) = upstream.transport.clone() else {
-        return edge::Upstream { name: upstream.name.clone(), ..Default::default() };
+    let (url, tunnelled) = match upstream.transport.clone() {
+        Some(Transport::Http(http)) => (http.url, false),
+        Some(Transport::Tunnel(_)) => (WITHIN_TUNNEL.to_owned(), true),
+        None => return edge::Upstream { name: upstream.name.clone(), ..Default::default() },
     };
     edge::Upstream {
         name: upstream.name.clone(),
         uid: upstream.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default(),
-        url: http.url,
+        url,
         has_secret: upstream.credential.is_some(),
         credential_version: upstream.credential.as_ref().map(|held| held.version.clone()).unwrap_or_default(),
         request_timeout: upstream.request_timeout,
@@ -40,6 +44,7 @@ pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
         resources_generation: status.resources_change_count,
         prompts_generation: status.prompts_change_count,
         transport: transport.into(),
+        tunnelled,
     }
 }
 

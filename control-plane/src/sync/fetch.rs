@@ -2,14 +2,15 @@
 //!
 //! It must not know what is stored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mcp::client::{
-    Attempt, ClientError, ClientInfo, Endpoint, Findings, Notices, Probe, ProbeError, Session, Url, probe,
-    probe_modern,
+    Attempt, ClientError, ClientInfo, Dial, Endpoint, Findings, Notices, Probe, ProbeError, Session, Url,
+    probe, probe_modern,
 };
 use mcp::method::Method;
 use mcp::revision::Revision;
@@ -18,9 +19,11 @@ use trunkline::registry::v1::upstream::Transport as Way;
 use trunkline::registry::v1::{
     Credential, EraPolicy, LegacyEra, ModernEra, ProbeAttempt, ProbeReport, Upstream, UpstreamState,
 };
+use tunnel::Tunnels;
 
 use super::import::Lists;
 use crate::clock;
+use crate::domain::upstream::WITHIN_TUNNEL;
 
 /// How many entries a list may have.
 const MAX_ENTRIES: usize = 20_000;
@@ -59,14 +62,36 @@ pub(super) struct Conversation {
     capabilities: String,
 }
 
-/// Where an upstream is, with its credential in place.
-pub(super) fn endpoint(upstream: &Upstream, credential: Option<&Credential>) -> Result<Endpoint, Failure> {
-    let Some(Way::Http(http)) = &upstream.transport else { return Err(incompatible("it has no transport")) };
-    let mut url = Url::parse(&http.url).map_err(|error| incompatible(format!("its URL is none: {error}")))?;
+/// Where an upstream is, with its credential in place; `tunnels` lead to those that dial in.
+pub(super) fn endpoint(
+    upstream: &Upstream,
+    credential: Option<&Credential>,
+    tunnels: &Arc<Tunnels>,
+) -> Result<Endpoint, Failure> {
+    let (url, dial) = match &upstream.transport {
+        Some(Way::Http(http)) => (http.url.as_str(), None),
+        Some(Way::Tunnel(_)) => (WITHIN_TUNNEL, Some(through(tunnels, upstream)?)),
+        None => return Err(incompatible("it has no transport")),
+    };
+    let mut url = Url::parse(url).map_err(|error| incompatible(format!("its URL is none: {error}")))?;
     let headers = present(credential, &mut url)
         .map_err(|_| incompatible("its credential does not fit into a header"))?;
     let timeout = upstream.request_timeout.as_ref().and_then(clock::duration).unwrap_or(DEFAULT_TIMEOUT);
-    Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT) })
+    Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT), dial })
+}
+
+/// The way through a tunnel, where one is open.
+fn through(tunnels: &Arc<Tunnels>, upstream: &Upstream) -> Result<Dial, Failure> {
+    let uid = upstream.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default();
+    if !tunnels.has(&uid) {
+        let reason = "no tunnel of it is open here: is `mcpctl expose --connect` running where it lives?";
+        return Err(Failure::new(UpstreamState::Unreachable, reason));
+    }
+    let tunnels = Arc::clone(tunnels);
+    Ok(Dial::new(move || {
+        let (tunnels, uid) = (Arc::clone(&tunnels), uid.clone());
+        async move { tunnels.open(&uid).await }
+    }))
 }
 
 fn present(credential: Option<&Credential>, url: &mut Url) -> Result<HeaderMap, http::Error> {
@@ -160,12 +185,8 @@ impl Conversation {
         }
         match self.session.list_all(method, MAX_ENTRIES).await {
             Ok(entries) => Ok(entries),
-            // Many servers have resources and know nothing of templates.
-            Err(ClientError::Rpc { code: mcp::error::METHOD_NOT_FOUND, .. })
-                if method == Method::ResourcesTemplatesList =>
-            {
-                Ok(Vec::new())
-            }
+            // Many servers have resources and know nothing of templates, and some declare more than they have.
+            Err(ClientError::Rpc { code: mcp::error::METHOD_NOT_FOUND, .. }) => Ok(Vec::new()),
             Err(error) => {
                 let Failure { state, reason, .. } = broken(error);
                 Err(Failure::new(state, format!("{}: {reason}", method.as_str())))

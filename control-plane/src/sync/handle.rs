@@ -9,12 +9,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use trunkline::registry::v1::{Credential, Upstream, UpstreamState, UpstreamStatus};
+use tunnel::Tunnels;
 
 use super::fetch::{self, Asked, Conversation, Failure};
 use super::record::{Announced, Finding, store_failure, store_finding};
 use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::Kind;
+use crate::domain::upstream::dials_in;
 use crate::snapshot;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
@@ -32,6 +34,7 @@ pub struct Handle {
 struct Inner {
     store: Store,
     vault: Arc<Vault>,
+    tunnels: Arc<Tunnels>,
     room: Semaphore,
     pokes: Mutex<HashMap<String, Arc<Notify>>>,
 }
@@ -45,6 +48,9 @@ pub enum RefreshError {
     /// It is disabled, and left alone.
     #[error("{0} is disabled")]
     Disabled(String),
+    /// It dials in, and no tunnel of it is open to this replica.
+    #[error("{0} has no tunnel open to this control plane; it is asked by itself when one opens")]
+    Away(String),
     /// It was changed while it was asked, or another replica took over.
     #[error("{0} was changed meanwhile")]
     Overtaken(String),
@@ -54,15 +60,18 @@ pub enum RefreshError {
 }
 
 impl Handle {
-    /// Asks at most `concurrency` upstreams at a time.
-    pub fn new(store: Store, vault: Arc<Vault>, concurrency: usize) -> Self {
+    /// Asks at most `concurrency` upstreams at a time; `tunnels` lead to those that dial in.
+    pub fn new(store: Store, vault: Arc<Vault>, tunnels: Arc<Tunnels>, concurrency: usize) -> Self {
         let room = Semaphore::new(concurrency);
-        Self { inner: Arc::new(Inner { store, vault, room, pokes: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { store, vault, tunnels, room, pokes: Mutex::default() }) }
     }
 
     /// Probes an upstream, fetches its whole catalogue, and returns when that is stored.
     pub async fn refresh(&self, name: &str) -> Result<UpstreamStatus, RefreshError> {
         let row = self.row(name).await?;
+        if self.is_away(&row)? {
+            return Err(RefreshError::Away(name.to_owned()));
+        }
         let found = self.begin(&row).await;
         match found {
             Ok(conversation) => {
@@ -77,7 +86,7 @@ impl Handle {
     /// Asks an upstream who it is, and stores nothing. `credential` holds its secrets in the clear.
     pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
         let _room = self.inner.room.acquire().await;
-        let asked = match fetch::endpoint(upstream, credential) {
+        let asked = match fetch::endpoint(upstream, credential, &self.inner.tunnels) {
             Ok(endpoint) => within(fetch::ask(&endpoint, upstream.era_policy())).await,
             Err(failure) => Err(failure),
         };
@@ -122,6 +131,15 @@ impl Handle {
         &self.inner.store
     }
 
+    pub(super) fn tunnels(&self) -> &Arc<Tunnels> {
+        &self.inner.tunnels
+    }
+
+    /// Whether it dials in, and has not done so here. Another replica may reach it.
+    pub(super) fn is_away(&self, row: &Row) -> Result<bool, StoreError> {
+        Ok(dials_in(&row.message()?) && !self.inner.tunnels.has(&row.uid))
+    }
+
     /// An upstream that may be asked.
     pub(super) async fn row(&self, name: &str) -> Result<Row, RefreshError> {
         let row = self.store().get(Kind::Upstream, name).await?;
@@ -142,7 +160,7 @@ impl Handle {
                 Failure::new(UpstreamState::Unauthorized, reason)
             })?),
         };
-        let endpoint = fetch::endpoint(&upstream, credential.as_ref())?;
+        let endpoint = fetch::endpoint(&upstream, credential.as_ref(), &self.inner.tunnels)?;
         within(fetch::converse(&endpoint, upstream.era_policy())).await
     }
 

@@ -4,6 +4,8 @@
 
 mod bearer;
 
+pub use bearer::tunnel;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;

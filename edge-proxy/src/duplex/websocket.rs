@@ -27,7 +27,7 @@ use crate::scene::Scene;
 use crate::session::event;
 use crate::session::ticket::{self, Ticket};
 use crate::snapshot::Snapshot;
-use crate::transport::websocket::{Handshake, Heard, close, config, heard};
+use crate::transport::websocket::{Handshake, Heard, SUBPROTOCOL, close, config, heard};
 use crate::transport::{Body, Wire};
 use crate::worker::Worker;
 
@@ -77,7 +77,7 @@ pub fn open(
     wire: &Wire,
 ) -> Result<Response<Body>, Failure> {
     let root = Root::open(scene, Transport::WebSocket, bearer)?;
-    let response = handshake.answer()?;
+    let response = handshake.answer(SUBPROTOCOL)?;
     wire.hand_over(async move {
         // A connection that ended before it changed its protocol is no error of anybody's.
         if let Ok(upgraded) = upgrade.await {

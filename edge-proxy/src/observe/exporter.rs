@@ -154,6 +154,7 @@ fn peers(meter: &Meter, metrics: &Arc<Metrics>) {
             metrics.peers_unreachable.clone(),
         ),
         ("peer_connections", "Connections of other edges that are open", metrics.peer_connections.clone()),
+        ("tunnels", "Tunnels that upstreams opened to this edge", metrics.tunnels.clone()),
     ];
     for (name, description, value) in gauges {
         gauge(meter, name, description, move || value.get());
@@ -246,6 +247,7 @@ mod tests {
             "trunkline_edge_peer_known 0",
             "trunkline_edge_peer_unreachable 0",
             "trunkline_edge_peer_connections 0",
+            "trunkline_edge_tunnels 0",
             "trunkline_edge_peer_deliveries_total{outcome=\"gone\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");

@@ -216,6 +216,8 @@ pub struct Metrics {
     pub peers_unreachable: Gauge,
     /// Connections of other edges that are open.
     pub peer_connections: Gauge,
+    /// Tunnels of upstreams that dial in, to this edge.
+    pub tunnels: Gauge,
     peer_deliveries: [Counter; PeerDelivery::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     upstream_faults: [Counter; UpstreamFault::ALL.len()],

@@ -21,6 +21,10 @@ pub(super) fn hear(shared: &Shared, event: SessionEvent) {
         Event::Cancelled(event) => cancelled(shared, event),
         Event::LevelSet(event) => level_set(shared, event),
         Event::TicketUsed(event) => ticket_used(shared, &event),
+        Event::TunnelChanged(event) => {
+            shared.tunnels.heard(event);
+            Some(())
+        }
     };
     if heard.is_none() {
         tracing::warn!("another edge told what cannot be read");

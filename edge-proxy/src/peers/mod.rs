@@ -14,6 +14,7 @@ mod service;
 mod teller;
 
 mod pinned;
+mod reach;
 
 use std::convert::Infallible;
 use std::io;
@@ -31,6 +32,7 @@ use trunkline::edge::v1::{DeliverRequest, DeliverResponse, SessionEvent};
 
 pub use certificate::Certificate;
 use channels::Channels;
+pub use reach::{Reached, Unreached};
 use service::Service;
 use teller::Tellers;
 
@@ -112,6 +114,19 @@ impl Peers {
             Some(network) => network.deliver(place, delivery).await,
             None => Err(Undelivered::Gone),
         }
+    }
+
+    /// Opens a connection to an upstream through a tunnel of another edge.
+    ///
+    /// # Errors
+    /// When that edge has none, or cannot be reached.
+    pub async fn reach(&self, edge: &str, upstream: &str) -> Result<Reached, Unreached> {
+        let Some(network) = &self.network else { return Err(Unreached::Away) };
+        let (channels, edge, upstream) =
+            (Arc::clone(&network.channels), edge.to_owned(), upstream.to_owned());
+        let opening = async move { reach::open(&channels, &edge, &upstream).await };
+        // An error means that this edge is stopping.
+        network.runtime.spawn(opening).await.unwrap_or(Err(Unreached::Away))
     }
 
     /// Tells all other edges, and waits until every one that can be reached has it in force. Those that cannot are told

@@ -58,7 +58,8 @@ pub(super) fn everything(shared: &Arc<Shared>) -> impl Iterator<Item = Vec<Sessi
     let subscribed = subscribed.into_iter().flat_map(|(jti, expires, changes)| {
         changes.into_iter().map(move |change| event::subscription_changed(&jti, expires, &change))
     });
-    let mut events = ended.chain(subscribed).chain(shared.levels.all(now)).peekable();
+    let tunnels = shared.tunnels.all(shared.peers.held().edge()).into_iter().map(event::said_of_tunnel);
+    let mut events = ended.chain(subscribed).chain(shared.levels.all(now)).chain(tunnels).peekable();
     std::iter::from_fn(move || events.peek().is_some().then(|| events.by_ref().take(IN_ONE).collect()))
 }
 

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use trunkline::edge::v1::peer_service_server::PeerService;
 use trunkline::edge::v1::{
-    DeliverRequest, DeliverResponse, RecallRequest, RecallResponse, TellRequest, TellResponse,
+    DeliverRequest, DeliverResponse, ReachRequest, ReachResponse, RecallRequest, RecallResponse, TellRequest,
+    TellResponse,
 };
 
 use super::certificate::fingerprint;
-use super::{hear, recall};
+use super::{hear, reach, recall};
 use crate::held::{Delivery, Undelivered};
 use crate::snapshot::{Current, Sha256};
 use crate::worker::Shared;
@@ -52,6 +53,7 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl PeerService for Service {
     type DeliverStream = Streamed<DeliverResponse>;
     type RecallStream = Streamed<RecallResponse>;
+    type ReachStream = Streamed<ReachResponse>;
 
     async fn deliver(
         &self,
@@ -81,5 +83,17 @@ impl PeerService for Service {
         self.admit(&request)?;
         let parts = recall::everything(&self.shared).map(|events| Ok(RecallResponse { events }));
         Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
+    }
+
+    async fn reach(
+        &self,
+        request: Request<Streaming<ReachRequest>>,
+    ) -> Result<Response<Self::ReachStream>, Status> {
+        self.admit(&request)?;
+        let mut sent = request.into_inner();
+        let first = sent.message().await?.ok_or_else(|| Status::invalid_argument("names no upstream"))?;
+        let tunnelled = self.shared.tunnels.open_here(&first.upstream).await;
+        let tunnelled = tunnelled.map_err(|_| Status::not_found("no tunnel of it is open here"))?;
+        Ok(Response::new(Box::pin(reach::relay(sent, tunnelled))))
     }
 }

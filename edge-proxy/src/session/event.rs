@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use trunkline::edge::v1::session_event::Event;
 use trunkline::edge::v1::{
-    CallCancelled, LogLevelSet, SessionEnded, SessionEvent, SubscriptionChanged, TicketUsed,
+    CallCancelled, LogLevelSet, SessionEnded, SessionEvent, SubscriptionChanged, TicketUsed, TunnelChanged,
 };
 
 use super::ticket::Ticket;
@@ -52,6 +52,16 @@ pub fn level_set<'a>(
 ) -> SessionEvent {
     let (conversation, upstreams) = (conversation.encode(), upstreams.map(str::to_owned).collect());
     event(Event::LevelSet(LogLevelSet { conversation, upstreams, level: level.to_vec(), said_us }))
+}
+
+/// An edge has a tunnel to the upstream with this uid, or no longer.
+pub fn tunnel_changed(upstream: &str, edge: &str, open: bool, said_us: u64) -> SessionEvent {
+    said_of_tunnel(TunnelChanged { upstream: upstream.to_owned(), edge: edge.to_owned(), open, said_us })
+}
+
+/// The same, as it was said.
+pub fn said_of_tunnel(said: TunnelChanged) -> SessionEvent {
+    event(Event::TunnelChanged(said))
 }
 
 fn event(event: Event) -> SessionEvent {

@@ -25,6 +25,8 @@ pub struct Upstream {
     pub uid: Box<str>,
     /// How messages travel.
     pub transport: Transport,
+    /// Whether it cannot be dialled, and dials in.
+    pub dials_in: bool,
     /// The endpoint, credential parameters in its query included.
     pub uri: Uri,
     /// Headers that carry the credential, marked sensitive.

@@ -33,6 +33,11 @@ pub fn read(path: &str) -> Option<(&str, Endpoint)> {
     (!server.is_empty()).then_some((server, endpoint))
 }
 
+/// The id of the upstream whose tunnels are opened at a path.
+pub fn tunnel(path: &str) -> Option<&str> {
+    path.strip_prefix("/tunnels/").filter(|id| !id.is_empty() && !id.contains('/'))
+}
+
 /// Whether a query has a bearer in it, where it ends up in the logs of others.
 pub fn holds_a_bearer(query: &str) -> bool {
     query.split('&').any(|pair| {

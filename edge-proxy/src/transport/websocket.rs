@@ -26,7 +26,7 @@ const BUFFER: usize = 8 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake {
     accept: String,
-    speaks_mcp: bool,
+    offered: Vec<String>,
     /// The ticket it comes with.
     pub ticket: Option<String>,
 }
@@ -42,13 +42,13 @@ impl Handshake {
         let offered = || lists(headers, SEC_WEBSOCKET_PROTOCOL.as_str());
         Ok(Self {
             accept: derive_accept_key(key.as_bytes()),
-            speaks_mcp: offered().any(|name| name == SUBPROTOCOL),
+            offered: offered().map(str::to_owned).collect(),
             ticket: offered().find_map(|name| name.strip_prefix(TICKET)).map(str::to_owned),
         })
     }
 
-    /// The answer with which the protocol changes.
-    pub fn answer(&self) -> Result<Response<Body>, Failure> {
+    /// The answer with which the protocol changes to this subprotocol, where it was offered, or to none.
+    pub fn answer(&self, subprotocol: &'static str) -> Result<Response<Body>, Failure> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -57,8 +57,8 @@ impl Handshake {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-        if self.speaks_mcp {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        if self.offered.iter().any(|offered| offered == subprotocol) {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         }
         Ok(response)
     }
@@ -158,12 +158,8 @@ mod tests {
             ),
         ] {
             let handshake = Handshake::read(&headers(offered)).unwrap();
-            assert_eq!(
-                (handshake.speaks_mcp, handshake.ticket.as_deref()),
-                (speaks_mcp, ticket),
-                "{offered:?}"
-            );
-            let answer = handshake.answer().unwrap();
+            assert_eq!(handshake.ticket.as_deref(), ticket, "{offered:?}");
+            let answer = handshake.answer(SUBPROTOCOL).unwrap();
             // The example of RFC 6455, section 1.3.
             assert_eq!(answer.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
             let selected = answer.headers().get(SEC_WEBSOCKET_PROTOCOL).map(|value| value.to_str().unwrap());

@@ -29,6 +29,7 @@ use super::reply::Reply;
 use crate::error::Fault;
 use crate::held::Held;
 use crate::snapshot::Upstream;
+use crate::tunnels::Connection;
 use crate::worker::Shared;
 
 /// Head of an answer that is still read; more is a fault.
@@ -47,6 +48,8 @@ pub(super) struct Endpoint {
     host: String,
     port: u16,
     tls: Option<ServerName<'static>>,
+    /// The uid of an upstream that dials in.
+    dials_in: Option<Box<str>>,
     target: Uri,
     /// What every request carries, credential included.
     pub headers: HeaderMap,
@@ -97,6 +100,7 @@ impl Endpoint {
             port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             host,
             tls,
+            dials_in: upstream.dials_in.then(|| upstream.uid.clone()),
             target: path.parse().map_err(|_| bad("a bad path"))?,
             headers,
             idle: RefCell::default(),
@@ -146,8 +150,7 @@ impl Endpoint {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| refused("no key"))?);
-        let connected = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
-        let mut sender = connected.map_err(|_| Fault::Connect("no connection in time".to_owned()))??;
+        let mut sender = self.connected().await?;
         let request = request(&self.target, &Method::GET, headers, Bytes::new());
         let response = sender.send_request(request).await.map_err(|error| fault_of(&error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -215,12 +218,22 @@ impl Endpoint {
                 return Ok((idle.sender, true));
             }
         }
+        Ok((self.connected().await?, false))
+    }
+
+    async fn connected(&self) -> Result<Sender, Fault> {
         let connected = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
-        let sender = connected.map_err(|_| Fault::Connect("no connection in time".to_owned()))??;
-        Ok((sender, false))
+        let late = if self.dials_in.is_some() { "no tunnel of it is open" } else { "no connection in time" };
+        connected.unwrap_or_else(|_| Err(Fault::Connect(late.to_owned())))
     }
 
     async fn connect(&self) -> Result<Sender, Fault> {
+        if let Some(uid) = &self.dials_in {
+            return match self.shared.tunnels.connect(&self.shared.peers, uid).await? {
+                Connection::Near(stream) => handshake(stream).await,
+                Connection::Far(stream) => handshake(stream).await,
+            };
+        }
         let failed = |error: std::io::Error| Fault::Connect(error.to_string());
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;

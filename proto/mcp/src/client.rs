@@ -4,6 +4,7 @@
 //! Texts of errors never hold what the endpoint's headers or query say.
 
 mod channel;
+mod dial;
 mod endpoint;
 mod error;
 mod handshake;
@@ -15,6 +16,7 @@ mod probe;
 mod session;
 mod websocket;
 
+pub use dial::{Connection, Dial};
 pub use endpoint::{ClientInfo, Endpoint};
 pub use error::{ClientError, ProbeError};
 pub use handshake::ServerFacts;

@@ -1,11 +1,17 @@
-//! The frames of a WebSocket as one run of bytes each way. It must not know whose WebSocket it is.
+//! The frames of a WebSocket as one run of bytes each way. It must not know how the WebSocket came about.
 
+use std::future::ready;
 use std::io;
 
 use bytes::Bytes;
-use futures_util::{Sink, Stream};
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+
+use crate::MAX_FRAME;
 
 /// What is written to the result becomes frames of `sink`; what the frames of `source` hold is read from it. Where a frame
 /// ends means nothing.
@@ -14,4 +20,31 @@ pub fn carrier(
     sink: impl Sink<Bytes, Error = io::Error> + Send + Unpin + 'static,
 ) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
     tokio::io::join(StreamReader::new(source), SinkWriter::new(CopyToBytes::new(sink)))
+}
+
+/// The same for a socket on which WebSocket is spoken from now on. `ahead` was read of it already.
+pub async fn websocket(
+    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    role: Role,
+    ahead: Vec<u8>,
+) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    let limits = WebSocketConfig::default()
+        .write_buffer_size(0)
+        .max_message_size(Some(MAX_FRAME))
+        .max_frame_size(Some(MAX_FRAME));
+    let frames = WebSocketStream::from_partially_read(socket, ahead, role, Some(limits)).await;
+    let (sink, source) = frames.split();
+    let sink = sink.sink_map_err(io::Error::other);
+    let sink = sink.with(|bytes| ready(io::Result::Ok(Message::Binary(bytes))));
+    carrier(source.filter_map(|frame| ready(content(frame))), sink)
+}
+
+/// What a frame brings.
+fn content(frame: Result<Message, Error>) -> Option<io::Result<Bytes>> {
+    match frame {
+        Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+        Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
+        Ok(_) => None,
+        Err(error) => Some(Err(io::Error::other(error))),
+    }
 }

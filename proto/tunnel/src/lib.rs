@@ -15,9 +15,10 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 
 pub use accept::accept;
-pub use carrier::carrier;
+pub use carrier::{carrier, websocket};
 pub use open::Tunnel;
 pub use roster::{Entry, Full, Tunnels};
+pub use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// The subprotocol of the WebSocket that carries a tunnel.
 pub const SUBPROTOCOL: &str = "trunkline.tunnel.v1";

@@ -2,9 +2,11 @@
 //!
 //! [`relay`] maps ids between many clients and one child (pure); [`greeting`] asks
 //! the child who it is; [`backend`] keeps it alive; [`offer`] has one for all clients or one for each kind;
-//! [`sessions`] knows who is there; [`http`] and [`line`] speak the transports.
+//! [`sessions`] knows who is there; [`http`] and [`line`] speak the transports,
+//! to those who connect and, through the tunnels of [`dial`], to those who cannot.
 
 pub mod backend;
+pub mod dial;
 pub mod greeting;
 pub mod http;
 pub mod line;
@@ -40,8 +42,8 @@ pub enum Eras {
 /// How to offer it.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen.
-    pub listen: SocketAddr,
+    /// Where to listen, if anywhere.
+    pub listen: Option<SocketAddr>,
     /// Host names, besides those of the listening address, under which clients may come.
     pub hosts: Vec<String>,
     /// Whether the command is started again when it ends.
@@ -65,37 +67,45 @@ pub struct Shared {
 /// A command that is being offered.
 #[derive(Debug)]
 pub struct Running {
-    /// Where it is offered.
-    pub address: SocketAddr,
+    /// Where it is offered to those who connect.
+    pub address: Option<SocketAddr>,
     /// What the HTTP side works with.
     pub shared: Arc<Shared>,
     stop: CancellationToken,
-    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 /// Starts the command and offers it.
 pub async fn start(program: Program, settings: Settings) -> Result<Running> {
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| Error::failure(format!("cannot listen on {}: {error}", settings.listen)))?;
-    let address = listener.local_addr()?;
+    let listener = match settings.listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let stop = CancellationToken::new();
     let mut hosts = settings.hosts.clone();
-    hosts.push(address.ip().to_string());
+    hosts.extend(address.map(|address| address.ip().to_string()));
     let offers = Arc::new(Offers::new(program, settings, stop.clone()));
     // Begins to start it, where it is one for all.
     let _only = offers.only();
     tokio::spawn(offers.clone().sweep());
     let shared = Arc::new(Shared { offers, lines: Lines::default(), hosts });
-    let server = axum::serve(listener, http::router(shared.clone()));
-    let server = tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future());
+    let server = listener.map(|listener| {
+        let server = axum::serve(listener, http::router(shared.clone()));
+        tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future())
+    });
     Ok(Running { address, shared, stop, server })
 }
 
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| Error::failure(format!("cannot listen on {address}: {error}")))
+}
+
 impl Running {
-    /// The URL to register.
-    pub fn url(&self) -> String {
-        format!("http://{}/mcp", self.address)
+    /// The URL to register, where it listens.
+    pub fn url(&self) -> Option<String> {
+        self.address.map(|address| format!("http://{address}/mcp"))
     }
 
     /// Waits until the command has answered; says who it is.
@@ -134,6 +144,8 @@ impl Running {
             offer.ended().await;
         }
         // Streams may be open for long; the command is gone, and so is what they wait for.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.server).await;
+        if let Some(server) = self.server {
+            let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+        }
     }
 }

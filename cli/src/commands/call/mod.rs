@@ -114,7 +114,7 @@ fn endpoint(session: &Session, context: &Context, server: &str, token: Option<&s
         .map_err(|_| Error::usage("the saved bearer has characters that no header can carry"))?;
     bearer.set_sensitive(true);
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
-    Ok(Endpoint { url, headers, timeout: session.timeout.unwrap_or(Duration::from_secs(60)) })
+    Ok(Endpoint { url, headers, timeout: session.timeout.unwrap_or(Duration::from_secs(60)), dial: None })
 }
 
 /// The definition of the tool that is meant.

@@ -118,7 +118,7 @@ async fn start_all(session: &Session, commands: Vec<Entry>, running: &mut Vec<Ru
             continue;
         }
         let settings = Settings {
-            listen: ([127, 0, 0, 1], 0).into(),
+            listen: Some(([127, 0, 0, 1], 0).into()),
             hosts: Vec::new(),
             restart: true,
             start_timeout: std::time::Duration::from_secs(120),
@@ -129,8 +129,9 @@ async fn start_all(session: &Session, commands: Vec<Entry>, running: &mut Vec<Ru
         running.push(one);
         let Some(one) = running.last() else { continue };
         let who = one.ready().await?;
-        say(format!("[{}] {who}, offered at {}", entry.id, one.url()));
-        register_as(session, &entry.id, &one.url()).await?;
+        let url = one.url().unwrap_or_default();
+        say(format!("[{}] {who}, offered at {url}", entry.id));
+        register_as(session, &entry.id, &url).await?;
     }
     Ok(())
 }

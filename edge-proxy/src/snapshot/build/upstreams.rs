@@ -81,6 +81,7 @@ pub(super) fn convert(message: &wire::Upstream, secret: Option<&Held>) -> Result
     };
     Ok(Upstream {
         transport,
+        dials_in: message.tunnelled,
         name: message.name.as_str().into(),
         id: message.name.trim_start_matches("upstreams/").into(),
         uid: message.uid.as_str().into(),
@@ -188,6 +189,7 @@ fn connection_key(message: &wire::Upstream, secret: Option<&Held>) -> u64 {
         .part(message.uid.as_bytes())
         .part(message.url.as_bytes())
         .part(&message.transport.to_be_bytes())
+        .part(&[u8::from(message.tunnelled)])
         .part(message.credential_version.as_bytes())
         .part(secret_version.as_bytes())
         .finish_short()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::http::HeaderMap;
 use url::Url;
 
+use super::dial::Dial;
 use crate::json::quote;
 
 /// Where a server is and how it is reached.
@@ -17,6 +18,8 @@ pub struct Endpoint {
     pub headers: HeaderMap,
     /// How long an answer may take; for streams, how long they may be silent.
     pub timeout: Duration,
+    /// How it is reached, where the URL's host does not say.
+    pub dial: Option<Dial>,
 }
 
 /// Headers, path and query may hold secrets.

@@ -11,6 +11,7 @@ use reqwest::{Client, Response};
 use tokio::time::timeout;
 
 use super::MAX_MESSAGE_BYTES;
+use super::dial::{self, Dial, Undialled};
 use super::endpoint::{ClientInfo, Endpoint};
 use super::error::ClientError;
 use crate::header::{EVENT_STREAM, JSON};
@@ -26,6 +27,7 @@ const MAX_REDIRECTS: usize = 5;
 /// A server that can be sent requests.
 pub(super) struct Http {
     client: Client,
+    agent: HeaderValue,
     pub(super) endpoint: Endpoint,
     secrets: Vec<String>,
 }
@@ -44,19 +46,20 @@ impl Http {
     pub(super) fn new(endpoint: &Endpoint, info: &ClientInfo) -> Result<Self, ClientError> {
         // Some firewalls turn away who does not name itself.
         let name = HeaderValue::try_from(format!("{}/{}", info.name, info.version));
+        let agent = name.unwrap_or(HeaderValue::from_static("mcp"));
         let mut builder = Client::builder();
         if endpoint.is_websocket() {
             // HTTP/2 has no upgrades.
             builder = builder.http1_only();
         }
         let client = builder
-            .user_agent(name.unwrap_or(HeaderValue::from_static("mcp")))
+            .user_agent(agent.clone())
             .redirect(Policy::custom(same_origin))
             .connect_timeout(endpoint.timeout)
             .tcp_keepalive(Duration::from_secs(30))
             .build()
             .map_err(|e| ClientError::Unreachable(reason(e)))?;
-        Ok(Self { client, secrets: endpoint.secrets(), endpoint: endpoint.over_http() })
+        Ok(Self { client, agent, secrets: endpoint.secrets(), endpoint: endpoint.over_http() })
     }
 
     /// The same server at another URL.
@@ -64,7 +67,7 @@ impl Http {
         let endpoint = Endpoint { url, ..self.endpoint.clone() };
         let mut secrets = self.secrets.clone();
         secrets.extend(endpoint.secrets());
-        Self { client: self.client.clone(), endpoint, secrets }
+        Self { client: self.client.clone(), agent: self.agent.clone(), endpoint, secrets }
     }
 
     /// Sends a request; its answer is looked at no further than its headers.
@@ -76,13 +79,40 @@ impl Http {
     ) -> Result<Response, ClientError> {
         let mut all = self.endpoint.headers.clone();
         all.extend(headers);
-        let request = self.client.request(method, self.endpoint.url.clone()).headers(all).body(body);
-        match timeout(self.endpoint.timeout, request.send()).await {
-            Err(_) => Err(ClientError::Timeout(self.endpoint.timeout)),
-            Ok(Err(e)) if e.is_timeout() => Err(ClientError::Timeout(self.endpoint.timeout)),
-            Ok(Err(e)) if e.is_connect() => Err(ClientError::Unreachable(self.clean(&reason(e)))),
-            Ok(Err(e)) => Err(ClientError::Broken(self.clean(&reason(e)))),
-            Ok(Ok(response)) => Ok(response),
+        let sent = async {
+            match &self.endpoint.dial {
+                Some(dial) => self.dialled(dial, method, all, body).await,
+                None => self.sent(method, all, body).await,
+            }
+        };
+        timeout(self.endpoint.timeout, sent).await.unwrap_or(Err(ClientError::Timeout(self.endpoint.timeout)))
+    }
+
+    async fn sent(&self, method: Method, headers: HeaderMap, body: Bytes) -> Result<Response, ClientError> {
+        let request = self.client.request(method, self.endpoint.url.clone()).headers(headers).body(body);
+        request.send().await.map_err(|error| match error {
+            e if e.is_timeout() => ClientError::Timeout(self.endpoint.timeout),
+            e if e.is_connect() => ClientError::Unreachable(self.clean(&reason(e))),
+            e => ClientError::Broken(self.clean(&reason(e))),
+        })
+    }
+
+    async fn dialled(
+        &self,
+        dial: &Dial,
+        method: Method,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, ClientError> {
+        headers.insert(header::USER_AGENT, self.agent.clone());
+        let request = dial::request(method, &self.endpoint.url, headers, body)
+            .map_err(|error| ClientError::Unreachable(self.clean(&error.to_string())))?;
+        match dial.send(request).await {
+            Ok(response) => Ok(dial::as_usual(response)),
+            Err(Undialled::Unreachable(error)) => {
+                Err(ClientError::Unreachable(self.clean(&error.to_string())))
+            }
+            Err(Undialled::Broken(error)) => Err(ClientError::Broken(self.clean(&error.to_string()))),
         }
     }
 

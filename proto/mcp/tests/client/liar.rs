@@ -42,8 +42,12 @@ impl Liar {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer header-secret"));
-        let endpoint =
-            Endpoint { url: Url::parse(&url).unwrap(), headers, timeout: Duration::from_millis(1500) };
+        let endpoint = Endpoint {
+            url: Url::parse(&url).unwrap(),
+            headers,
+            timeout: Duration::from_millis(1500),
+            dial: None,
+        };
         Self { endpoint, asked }
     }
 

@@ -206,6 +206,7 @@ fn secrets_are_not_debugged() {
         url: Url::parse("https://user:password@example.com/mcp?key=secret").unwrap(),
         headers: [("x-key".parse().unwrap(), "secret".parse().unwrap())].into_iter().collect(),
         timeout: std::time::Duration::from_secs(1),
+        dial: None,
     };
     assert_eq!(format!("{endpoint:?}"), "Endpoint { origin: \"https://example.com\", timeout: 1s, .. }");
 }

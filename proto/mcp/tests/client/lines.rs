@@ -57,7 +57,7 @@ impl Server {
         let url = Url::parse(&url.as_str().replacen("http", scheme, 1)).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer header-secret"));
-        Endpoint { url, headers, timeout: Duration::from_millis(1500) }
+        Endpoint { url, headers, timeout: Duration::from_millis(1500), dial: None }
     }
 
     fn sse(&self) -> Endpoint {

@@ -98,7 +98,7 @@ async fn serve(sessions: bool) -> Server {
     let url = Url::parse(&format!("http://{}/mcp", listener.local_addr().unwrap())).unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     Server {
-        endpoint: Endpoint { url, headers: HeaderMap::new(), timeout: Duration::from_secs(10) },
+        endpoint: Endpoint { url, headers: HeaderMap::new(), timeout: Duration::from_secs(10), dial: None },
         changed,
     }
 }

@@ -1,0 +1,177 @@
+//! Tunnels out of a network into which nobody can dial: held open to each place that wants to reach the command, and opened
+//! again whenever they break.
+//!
+//! It must not know who lets tunnels in, nor how credentials are had.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, header};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use reqwest::Upgraded;
+use tokio::sync::{Notify, watch};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tunnel::{Role, SUBPROTOCOL, accept};
+use url::Url;
+
+use crate::bridge::expose::{Shared, http as served};
+use crate::context::Secret;
+use crate::error::{Error, Result};
+use crate::output::say;
+
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const MAX_DELAY: Duration = Duration::from_secs(15);
+/// A tunnel that was open for so long was well, and is opened again quickly.
+const WELL_AFTER: Duration = Duration::from_secs(30);
+/// How long the other side may take to let one in.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What every tunnel needs.
+pub struct Dialler {
+    http: reqwest::Client,
+    shared: Arc<Shared>,
+    label: String,
+    /// The bearer that opens tunnels, renewed by somebody else.
+    credential: watch::Receiver<Secret>,
+    /// Tells that somebody that it was refused.
+    refused: Arc<Notify>,
+}
+
+/// Why a tunnel is not open.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Closed {
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("it does not believe this credential")]
+    Refused,
+    #[error("it answered HTTP {0}: {1}")]
+    Status(u16, String),
+    #[error("it is no gateway that takes tunnels")]
+    Stranger,
+}
+
+impl Dialler {
+    /// For the command that is being offered by `shared`. `ca_file`: certificates (PEM) to trust besides those of the system.
+    pub fn new(
+        shared: Arc<Shared>,
+        label: String,
+        ca_file: Option<&Path>,
+        credential: watch::Receiver<Secret>,
+        refused: Arc<Notify>,
+    ) -> Result<Arc<Self>> {
+        let unusable = |error: reqwest::Error| Error::failure(format!("no HTTP client: {error}"));
+        // HTTP/2 has no upgrades.
+        let mut http = reqwest::Client::builder().http1_only().connect_timeout(PATIENCE);
+        if let Some(path) = ca_file {
+            let wrong = |why: String| Error::usage(format!("{}: {why}", path.display()));
+            let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem);
+            let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
+            http = certificates.into_iter().fold(http, reqwest::ClientBuilder::add_root_certificate);
+        }
+        let http = http.build().map_err(unusable)?;
+        Ok(Arc::new(Self { http, shared, label, credential, refused }))
+    }
+
+    /// Holds one tunnel open, for ever. `open` says whether it is.
+    pub async fn hold(self: Arc<Self>, place: Url, open: watch::Sender<bool>) {
+        let (mut pause, mut said) = (FIRST_DELAY, None);
+        loop {
+            let why = match self.dial(&place).await {
+                Ok(socket) => {
+                    self.say(&format!("a tunnel to {} is open", place.origin().ascii_serialization()));
+                    open.send_replace(true);
+                    let began = Instant::now();
+                    let broke = self.serve(socket).await;
+                    open.send_replace(false);
+                    if began.elapsed() > WELL_AFTER {
+                        pause = FIRST_DELAY;
+                    }
+                    said = None;
+                    Closed::Unreachable(broke)
+                }
+                Err(why) => why,
+            };
+            if why == Closed::Refused {
+                self.refused.notify_one();
+            }
+            if said.as_ref() != Some(&why) {
+                let place = place.origin().ascii_serialization();
+                self.say(&format!("no tunnel to {place}: {why}; it is dialled again"));
+                said = Some(why);
+            }
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+            pause = (pause * 2).min(MAX_DELAY);
+        }
+    }
+
+    async fn dial(&self, place: &Url) -> std::result::Result<Upgraded, Closed> {
+        let bearer = self.credential.borrow().clone();
+        let request = self
+            .http
+            .get(place.clone())
+            .bearer_auth(bearer.expose())
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, generate_key())
+            .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+        let unreachable = |error: reqwest::Error| Closed::Unreachable(cause(&error.without_url()));
+        let answered = tokio::time::timeout(PATIENCE, request.send()).await;
+        let late = || Closed::Unreachable("no answer in time".to_owned());
+        let response = answered.map_err(|_| late())?.map_err(unreachable)?;
+        match response.status() {
+            // Who names the subprotocol has understood what is asked for.
+            StatusCode::SWITCHING_PROTOCOLS
+                if response
+                    .headers()
+                    .get(header::SEC_WEBSOCKET_PROTOCOL)
+                    .is_some_and(|p| p == SUBPROTOCOL) =>
+            {
+                response.upgrade().await.map_err(unreachable)
+            }
+            StatusCode::UNAUTHORIZED => Err(Closed::Refused),
+            status if status.is_client_error() || status.is_server_error() => {
+                let text = response.text().await.unwrap_or_default();
+                Err(Closed::Status(status.as_u16(), text.trim().chars().take(200).collect()))
+            }
+            _ => Err(Closed::Stranger),
+        }
+    }
+
+    /// Serves what comes through a tunnel, until it breaks; says why it did.
+    async fn serve(&self, socket: Upgraded) -> String {
+        let carrier = tunnel::websocket(socket, Role::Client, Vec::new()).await;
+        let router = served::router(self.shared.clone());
+        let ended = accept(carrier, move |stream: tunnel::Stream| {
+            let service = TowerToHyperService::new(router.clone());
+            async move {
+                let mut builder = Builder::new(TokioExecutor::new());
+                builder.http1().timer(TokioTimer::new());
+                // That it ended is the other side's affair.
+                let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                drop(served.await);
+            }
+        });
+        match ended.await {
+            Ok(()) => "it was closed".to_owned(),
+            Err(error) => format!("it broke: {}", cause(&error)),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        say(format!("[{}] {text}", self.label));
+    }
+}
+
+/// The innermost cause: the outer ones only say that something failed.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

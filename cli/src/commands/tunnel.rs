@@ -1,0 +1,181 @@
+//! `mcpctl expose --connect`: registers an upstream that dials in, and keeps what it dials with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use url::Url;
+
+use crate::bridge::expose::Running;
+use crate::bridge::expose::dial::Dialler;
+use crate::commands::Session;
+use crate::context::{Context, Secret};
+use crate::contract;
+use crate::error::{Error, Exit, Result};
+use crate::nouns::Noun;
+use crate::output::say;
+use crate::rpc::Client;
+
+/// Tunnels to each edge URL. Behind a load balancer they end at different edges, most of the time; and while one is dialled
+/// again, calls go through the other.
+const TO_EACH_EDGE: usize = 2;
+/// Between two tries to renew a credential.
+const RETRY: Duration = Duration::from_secs(5);
+
+const CREATE_CREDENTIAL: &str = "trunkline.registry.v1.UpstreamService/CreateTunnelCredential";
+
+/// What is dialled, and for whom.
+pub struct Tunnels {
+    noun: &'static Noun,
+    /// `upstreams/{upstream}`.
+    name: String,
+    context: Context,
+    timeout: Duration,
+    control: Url,
+    edges: Vec<Url>,
+}
+
+/// A credential, and how long it is good for.
+struct Credential {
+    bearer: Secret,
+    lasts: Duration,
+}
+
+impl Tunnels {
+    /// To the control plane of the context, or at `control`, and to the edges at `edges`, or at the context's URL.
+    pub fn new(session: &Session, register: &str, control: Option<String>, edges: &[String]) -> Result<Self> {
+        let noun = Noun::of_word("upstream");
+        let name = noun.full_name(register)?;
+        let mut context = session.context()?;
+        if let Some(control) = control {
+            context.control = Some(control);
+        }
+        let path = |url: &str| place(url, &name);
+        let edges = match edges {
+            [] => vec![path(context.edge_url()?)?],
+            named => named.iter().map(|url| path(url)).collect::<Result<_>>()?,
+        };
+        let control = path(context.control_url()?)?;
+        Ok(Self { noun, name, context, timeout: session.timeout(), control, edges })
+    }
+
+    /// Registers the upstream, dials, and says what came of it; then goes on for ever.
+    pub async fn hold(self, running: &Running, label: &str) -> Result {
+        let client = self.client().await?;
+        let upstream = json!({
+            "upstream": { "name": self.name, "tunnel": {} },
+            "updateMask": "tunnel",
+            "allowMissing": true,
+        });
+        client.call(&self.noun.method("Update"), upstream).await?;
+        let first = self.credential(&client).await?;
+        let (sender, credential) = watch::channel(first.bearer.clone());
+        let refused = Arc::new(Notify::new());
+        let (shared, ca) = (running.shared.clone(), self.context.ca_file.as_deref());
+        let dialler = Dialler::new(shared, label.to_owned(), ca, credential, refused.clone())?;
+
+        // They end with this future.
+        let mut tunnels = JoinSet::new();
+        let (opened, mut is_open) = watch::channel(false);
+        tunnels.spawn(dialler.clone().hold(self.control.clone(), opened));
+        for edge in self.edges.iter().flat_map(|edge| std::iter::repeat_n(edge, TO_EACH_EDGE)) {
+            tunnels.spawn(dialler.clone().hold(edge.clone(), watch::Sender::new(false)));
+        }
+        if tokio::time::timeout(self.timeout, is_open.wait_for(|open| *open)).await.is_ok() {
+            self.refresh(&client).await?;
+        }
+        drop(client);
+        self.renew(first.lasts, &sender, &refused).await;
+        Ok(())
+    }
+
+    async fn client(&self) -> Result<Client> {
+        Client::open(&self.context, self.timeout).await
+    }
+
+    async fn credential(&self, client: &Client) -> Result<Credential> {
+        let answer = client.call(CREATE_CREDENTIAL, json!({ "name": self.name })).await?;
+        let answer = contract::to_json(&answer);
+        let text = |member: &str| answer[member].as_str().unwrap_or_default().to_owned();
+        let ends = OffsetDateTime::parse(&text("expireTime"), &Rfc3339)
+            .map_err(|error| Error::failure(format!("the answer says no time: {error}")))?;
+        let lasts = (ends - OffsetDateTime::now_utc()).try_into().unwrap_or_default();
+        Ok(Credential { bearer: Secret::new(text("credential")), lasts })
+    }
+
+    /// Has the catalogue fetched. A control plane at which the tunnel did not end does it by itself.
+    async fn refresh(&self, client: &Client) -> Result {
+        match client.call(&self.noun.method("Refresh"), json!({ "name": self.name })).await {
+            Ok(answer) => {
+                let upstream = contract::part(&answer, self.noun.singular)
+                    .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
+                say(format!("registered as upstream {}; it stays registered when this ends", self.id()));
+                super::upstream::tell(&upstream);
+                Ok(())
+            }
+            Err(error) if error.exit == Exit::Conflict => {
+                say(format!("registered as upstream {}; its catalogue is fetched in a moment", self.id()));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Renews the credential when half of its time is over, or when it was refused, for ever.
+    async fn renew(&self, lasts: Duration, credential: &watch::Sender<Secret>, refused: &Notify) {
+        let mut wait = lasts / 2;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = refused.notified() => {}
+            }
+            let renewed = async { self.credential(&self.client().await?).await };
+            wait = match renewed.await {
+                Ok(renewed) => {
+                    credential.send_replace(renewed.bearer);
+                    renewed.lasts / 2
+                }
+                // The one there is may be good for days yet.
+                Err(error) => {
+                    say(format!("the credential of the tunnels was not renewed: {error}"));
+                    RETRY
+                }
+            };
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn id(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// Where tunnels of an upstream are opened, at a control plane or an edge.
+fn place(url: &str, name: &str) -> Result<Url> {
+    let wrong = |why: String| Error::usage(format!("{url} is not usable: {why}"));
+    let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(wrong("it is neither http nor https".to_owned()));
+    }
+    let id = name.rsplit('/').next().unwrap_or_default();
+    Url::parse(&format!("{}/tunnels/{id}", url.trim_end_matches('/'))).map_err(|e| wrong(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnels_are_opened_below_the_url_of_the_gateway() {
+        let at = |url: &str| place(url, "upstreams/notes").map(|url| url.to_string());
+        assert_eq!(at("http://127.0.0.1:4445").unwrap(), "http://127.0.0.1:4445/tunnels/notes");
+        assert_eq!(at("https://gw.example.com/mcp/").unwrap(), "https://gw.example.com/mcp/tunnels/notes");
+        for wrong in ["ws://a", "a", "ftp://a"] {
+            assert_eq!(at(wrong).unwrap_err().exit, Exit::Usage, "{wrong}");
+        }
+    }
+}

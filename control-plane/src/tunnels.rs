@@ -1,0 +1,126 @@
+//! Where upstreams that dial in open their tunnels to this replica: `GET /tunnels/{upstream}`, a WebSocket.
+//!
+//! It must not know what goes through them.
+
+use std::future::ready;
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use trunkline::registry::v1::Upstream;
+use tunnel::{MAX_FRAME, SUBPROTOCOL, Tunnel, Tunnels, carrier};
+
+use crate::auth::tunnel::TunnelCredentials;
+use crate::domain::upstream::dials_in;
+use crate::domain::{Kind, names};
+use crate::store::Store;
+use crate::sync::Handle;
+
+/// What lets tunnels in.
+#[derive(Clone)]
+pub struct Door {
+    /// Who may open one.
+    pub credentials: TunnelCredentials,
+    /// The registry.
+    pub store: Store,
+    /// Where they are kept.
+    pub tunnels: Arc<Tunnels>,
+    /// What wants to know that an upstream can be reached.
+    pub sync: Handle,
+}
+
+/// The route.
+pub fn router(door: Door) -> Router {
+    Router::new().route("/tunnels/{upstream}", get(open)).with_state(door)
+}
+
+async fn open(
+    State(door): State<Door>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+    let Some(uid) = bearer(&headers).and_then(|bearer| door.credentials.verify(bearer).ok()) else {
+        return (StatusCode::UNAUTHORIZED, challenge, "this needs the credential of a tunnel\n")
+            .into_response();
+    };
+    let name = names::upstream(&id);
+    match door.leads_to(&name, &uid).await {
+        Ok(true) => {}
+        Ok(false) => {
+            return (StatusCode::NOT_FOUND, "no upstream of this credential dials in here\n").into_response();
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a tunnel was turned away, because the database does not answer");
+            return busy("the database does not answer\n");
+        }
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return rejection.into_response(),
+    };
+    if !door.tunnels.has_room(&uid) {
+        return busy("there are too many tunnels\n");
+    }
+    let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    upgrade.on_upgrade(async move |socket| door.hold(&name, &uid, socket).await)
+}
+
+impl Door {
+    /// Whether this is an upstream that dials in and has this uid.
+    async fn leads_to(&self, name: &str, uid: &str) -> Result<bool, crate::store::StoreError> {
+        let Some(row) = self.store.get(Kind::Upstream, name).await? else { return Ok(false) };
+        let upstream: Upstream = row.message()?;
+        Ok(row.uid == uid && dials_in(&upstream) && !upstream.disabled)
+    }
+
+    /// Keeps a tunnel for as long as it lasts and is wanted.
+    async fn hold(&self, name: &str, uid: &str, socket: WebSocket) {
+        let (sink, source) = socket.split();
+        let sink =
+            sink.sink_map_err(io::Error::other).with(|bytes| ready(io::Result::Ok(Message::Binary(bytes))));
+        let source = source.filter_map(|frame| ready(content(frame)));
+        let (tunnel, driver) = match Tunnel::begin(carrier(source, sink)).await {
+            Ok(begun) => begun,
+            Err(error) => return tracing::info!(upstream = name, %error, "a tunnel did not begin"),
+        };
+        let Ok(entry) = self.tunnels.enter(uid, tunnel) else { return };
+        tracing::info!(upstream = name, "a tunnel is open");
+        tokio::select! {
+            _ = driver => {}
+            () = entry.unwanted() => {}
+        }
+        drop(entry);
+        tracing::info!(upstream = name, "a tunnel is closed");
+        self.sync.poke(name);
+    }
+}
+
+/// What a frame brings for the tunnel.
+fn content(frame: Result<Message, axum::Error>) -> Option<io::Result<Bytes>> {
+    match frame {
+        Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+        Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
+        Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => None,
+        Err(error) => Some(Err(io::Error::other(error))),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, bearer) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(bearer.trim())
+}
+
+fn busy(why: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], why).into_response()
+}

@@ -1,0 +1,76 @@
+//! A line to an address that can be cut, or go silent, and be mended. It must not know what is said on it.
+
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    /// Who is connected is cut off, and who connects is refused.
+    Cut,
+    /// Nothing arrives, and nobody is told.
+    Silent,
+}
+
+/// A line, until it is dropped.
+pub(crate) struct Line {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    accepting: AbortHandle,
+}
+
+impl Line {
+    /// To an address of this machine.
+    pub(crate) async fn to(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, target) = (listener.local_addr().unwrap(), target.to_owned());
+        let (state, states) = watch::channel(State::Whole);
+        let accepting = tokio::spawn(async move {
+            loop {
+                let (near, _) = listener.accept().await.unwrap();
+                if *states.borrow() == State::Whole {
+                    tokio::spawn(carry(near, target.clone(), states.clone()));
+                }
+            }
+        });
+        Self { address, state, accepting: accepting.abort_handle() }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn cut(&self) {
+        self.state.send_replace(State::Cut);
+    }
+
+    pub(crate) fn silence(&self) {
+        self.state.send_replace(State::Silent);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.state.send_replace(State::Whole);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn carry(mut near: TcpStream, target: String, mut states: watch::Receiver<State>) {
+    let Ok(mut far) = TcpStream::connect(target).await else { return };
+    let changed = tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+        state = states.wait_for(|state| *state != State::Whole) => state.map(|state| *state),
+    };
+    // Whoever is on a line that went silent finds out by himself; a mended line is another one.
+    if changed.is_ok_and(|state| state == State::Silent) {
+        let _ = states.wait_for(|state| *state == State::Cut).await;
+    }
+}

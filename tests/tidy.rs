@@ -11,8 +11,8 @@ use crate::support::{binary, root};
 const MAX_LINES: usize = 500;
 
 /// Folders of production code.
-const SOURCES: [&str; 5] =
-    ["proto/lib.rs", "proto/mcp/src", "control-plane/src", "edge-proxy/src", "cli/src"];
+const SOURCES: [&str; 6] =
+    ["proto/lib.rs", "proto/mcp/src", "proto/tunnel/src", "control-plane/src", "edge-proxy/src", "cli/src"];
 
 /// A source file, by its path in the repository.
 struct Source {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tunnel::Tunnels;
 
 use super::Parts;
 use crate::discovery::fleet::Fleet;
@@ -30,6 +31,7 @@ struct Facts {
     fleet: Arc<Fleet>,
     worlds: watch::Receiver<Arc<World>>,
     fresh: Freshness,
+    tunnels: Arc<Tunnels>,
     drain: CancellationToken,
 }
 
@@ -39,6 +41,7 @@ pub(super) fn router(parts: &Parts, worlds: watch::Receiver<Arc<World>>, fresh: 
         fleet: parts.fleet.clone(),
         worlds,
         fresh,
+        tunnels: parts.tunnels.clone(),
         drain: parts.drain.clone(),
     };
     Router::new()
@@ -83,6 +86,7 @@ async fn metrics(State(facts): State<Facts>) -> Response {
     let world = facts.worlds.borrow().clone();
     let size = |kind: Type| i64::try_from(world.items(kind).len()).unwrap_or(i64::MAX);
     let known = *facts.store.moved().borrow();
+    let tunnels = i64::try_from(facts.tunnels.count()).unwrap_or(i64::MAX);
     let edges = i64::try_from(facts.fleet.connected_here()).unwrap_or(i64::MAX);
     let gauge = |name, help, value| Gauge { name, help, value };
     let text = render(&[
@@ -93,6 +97,7 @@ async fn metrics(State(facts): State<Facts>) -> Response {
         gauge("trunkline_control_tools", "Tools that edges are sent.", size(Type::Tool)),
         gauge("trunkline_control_servers", "Virtual servers that edges are sent.", size(Type::Server)),
         gauge("trunkline_control_tokens", "Tokens that edges are sent.", size(Type::Token)),
+        gauge("trunkline_control_tunnels", "Tunnels that upstreams opened to this replica.", tunnels),
         gauge(
             "trunkline_control_database_fresh",
             "1 while the database answers.",

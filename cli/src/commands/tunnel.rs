@@ -82,13 +82,14 @@ impl Tunnels {
         let mut tunnels = JoinSet::new();
         let (opened, mut is_open) = watch::channel(false);
         tunnels.spawn(dialler.clone().hold(self.control.clone(), opened));
-        for edge in self.edges.iter().flat_map(|edge| std::iter::repeat_n(edge, TO_EACH_EDGE)) {
-            tunnels.spawn(dialler.clone().hold(edge.clone(), watch::Sender::new(false)));
-        }
         if tokio::time::timeout(self.timeout, is_open.wait_for(|open| *open)).await.is_ok() {
             self.refresh(&client).await?;
         }
         drop(client);
+        // By now they have heard of the upstream; those that have not yet are dialled again.
+        for edge in self.edges.iter().flat_map(|edge| std::iter::repeat_n(edge, TO_EACH_EDGE)) {
+            tunnels.spawn(dialler.clone().hold(edge.clone(), watch::Sender::new(false)));
+        }
         self.renew(first.lasts, &sender, &refused).await;
         Ok(())
     }

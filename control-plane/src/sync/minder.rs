@@ -112,7 +112,14 @@ impl Minder {
 
     /// A tunnel came or went.
     async fn look_at_those_that_dial(&mut self, lease: Option<&Lease>) {
-        for name in self.dialling.keys().cloned().collect::<Vec<_>>() {
+        let unsettled = |(name, uid): (&String, &String)| {
+            let held = self.handle.tunnels().has(uid);
+            let duty = if held { Some(Duty::Mind(None)) } else { lease.map(|_| Duty::Watch) };
+            let task = self.tasks.get(name);
+            let settled = duty.is_none_or(|duty| task.is_some_and(|task| task.does(&duty)));
+            (!settled).then(|| name.clone())
+        };
+        for name in self.dialling.iter().filter_map(unsettled).collect::<Vec<_>>() {
             let looked = match self.handle.store().get(Kind::Upstream, &name).await {
                 Ok(Some(row)) => self.mind(row, lease),
                 Ok(None) => Ok(()),

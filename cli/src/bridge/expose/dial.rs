@@ -136,7 +136,7 @@ impl Dialler {
             StatusCode::UNAUTHORIZED => Err(Closed::Refused),
             status if status.is_client_error() || status.is_server_error() => {
                 let text = response.text().await.unwrap_or_default();
-                Err(Closed::Status(status.as_u16(), text.trim().chars().take(200).collect()))
+                Err(Closed::Status(status.as_u16(), reason(&text)))
             }
             _ => Err(Closed::Stranger),
         }
@@ -165,6 +165,13 @@ impl Dialler {
     fn say(&self, text: &str) {
         say(format!("[{}] {text}", self.label));
     }
+}
+
+/// What a refusal says: the message of a JSON-RPC error, or its text.
+fn reason(body: &str) -> String {
+    let error: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let text = error["error"]["message"].as_str().unwrap_or(body);
+    text.trim().chars().take(200).collect()
 }
 
 /// The innermost cause: the outer ones only say that something failed.

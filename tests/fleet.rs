@@ -81,6 +81,7 @@ async fn a_session_is_over_on_every_edge_when_its_end_is_answered() {
     // An edge that died holds nobody up, and knows when it is back; no control plane has a part in it.
     let clients = at_each(&gateway, &bearer).await;
     gateway.kill_control();
+    gateway.on_disk(2).await;
     gateway.kill_edge(2);
     let began = Instant::now();
     end(&clients[0]).await;

@@ -109,6 +109,7 @@ async fn the_control_plane_dies_under_load(store: Store) {
 
     // Meanwhile the other edge starts again, from its disk alone: new sessions, and those of before.
     let before = Client::open(&gateway.url(1, "dev"), &bearer).await.unwrap();
+    gateway.on_disk(1).await;
     gateway.kill_edge(1);
     gateway.start_edge(1).await;
     let fresh = eventually("the restarted edge serves from disk", PATIENCE, || {

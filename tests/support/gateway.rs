@@ -166,6 +166,27 @@ impl Gateway {
         self.edges[index].process.take().unwrap().kill();
     }
 
+    /// Waits until what is in force at an edge is on its disk as well: one that is killed before that starts from what
+    /// was on disk before.
+    pub(crate) async fn on_disk(&self, index: usize) {
+        let url = self.metrics_url(index);
+        eventually("what is in force is on disk", PATIENCE, || async {
+            let text = reqwest::get(&url).await.map_err(|e| e.to_string())?;
+            let text = text.text().await.map_err(|e| e.to_string())?;
+            let read = |name: &str| {
+                text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<i64>().ok())
+            };
+            let behind = read("trunkline_edge_disk_snapshot_behind");
+            let revisions =
+                ["trunkline_edge_snapshot_revision", "trunkline_edge_disk_snapshot_revision"].map(read);
+            match (behind, revisions) {
+                (Some(0), [Some(in_force), Some(on_disk)]) if in_force == on_disk => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+
     /// SIGTERM: it drains, and ends without an error.
     pub(crate) fn stop_edge(&mut self, index: usize) {
         let status = self.edges[index].process.take().unwrap().terminate(Duration::from_secs(30));

@@ -177,6 +177,16 @@ fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, current: &Arc<Current>) {
             "1 while the stream from a control plane is open",
             metrics.stream_connected.clone(),
         ),
+        (
+            "disk_snapshot_revision",
+            "Registry revision of the copy on disk; 0 for not written by this run",
+            metrics.disk_revision.clone(),
+        ),
+        (
+            "disk_snapshot_behind",
+            "1 while the snapshot in force is not on disk yet",
+            metrics.disk_behind.clone(),
+        ),
         ("refused_resources", "Resources of which the newest version is refused", metrics.refused.clone()),
     ];
     for (name, description, value) in gauges {
@@ -240,6 +250,8 @@ mod tests {
             "trunkline_edge_client_sessions_ended_total{reason=\"binary\",transport=\"websocket\"} 1",
             "trunkline_edge_stream_connected 0",
             "trunkline_edge_disk_snapshot_age_seconds -1",
+            "trunkline_edge_disk_snapshot_behind 0",
+            "trunkline_edge_disk_snapshot_revision 0",
             "trunkline_edge_control_plane_heard_age_seconds -1",
             "trunkline_edge_usage_backlog_records 0",
             "trunkline_edge_usage_overflow_total 0",

@@ -202,6 +202,10 @@ pub struct Metrics {
     pub stream_connected: Gauge,
     /// Resources of which the newest version is refused.
     pub refused: Gauge,
+    /// The registry revision of the copy on disk; 0 for none by this run.
+    pub disk_revision: Gauge,
+    /// 1 while what is in force is not on disk yet.
+    pub disk_behind: Gauge,
     /// When the copy on disk was written, in seconds since the Unix epoch; 0 for not by this run.
     pub disk_saved_at: Gauge,
     /// Usage records that wait to be acknowledged.

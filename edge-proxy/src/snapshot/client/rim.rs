@@ -262,7 +262,12 @@ impl Publication {
         self.current.publish(compiled.snapshot);
         self.metrics.revision.set(revision);
         self.count_refused(machine);
-        self.image.send_replace(Some(Arc::new(Image::of(machine, self.current.heard_at()))));
+        let made_of = Arc::new(Image::of(machine, self.current.heard_at()));
+        // In one step, so that the saver never takes an older copy for this one.
+        self.image.send_modify(|image| {
+            *image = Some(made_of);
+            self.metrics.disk_behind.set(1);
+        });
         tracing::info!(revision, servers, tokens, "a snapshot is in force");
     }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, timeout};
 
 use super::{Disk, Image};
 use crate::clock;
 use crate::observe::Metrics;
 use crate::snapshot::Current;
 
-/// Changes that follow each other within this time make one copy.
-const DEBOUNCE: Duration = Duration::from_millis(200);
+/// The first change is copied at once; those that follow within this time make one more copy.
+const PACE: Duration = Duration::from_millis(200);
 const NOTE_HEARD_EVERY: Duration = Duration::from_secs(30);
 
 /// Keeps the copy on disk current.
@@ -22,6 +22,8 @@ pub struct Saver {
     images: watch::Receiver<Option<Arc<Image>>>,
     current: Arc<Current>,
     metrics: Arc<Metrics>,
+    pub(super) pace: Duration,
+    pub(super) note_heard_every: Duration,
 }
 
 impl Saver {
@@ -32,38 +34,61 @@ impl Saver {
         current: Arc<Current>,
         metrics: Arc<Metrics>,
     ) -> Saver {
-        Saver { disk, images, current, metrics }
+        Saver { disk, images, current, metrics, pace: PACE, note_heard_every: NOTE_HEARD_EVERY }
     }
 
     /// Runs until there will be no more images; writes the last one before it ends.
     pub async fn run(mut self) {
-        let mut heard = interval(NOTE_HEARD_EVERY);
+        let mut heard = interval(self.note_heard_every);
         loop {
             tokio::select! {
                 changed = self.images.changed() => match changed {
                     Ok(()) => {
-                        sleep(DEBOUNCE).await;
                         self.save().await;
+                        self.pause().await;
                     }
                     // The last image was seen before this: there is nothing left to write.
                     Err(_) => return self.note_heard().await,
                 },
-                _ = heard.tick() => self.note_heard().await,
+                _ = heard.tick() => {
+                    // The disk may have room again.
+                    if self.metrics.disk_behind.get() == 1 {
+                        self.save().await;
+                    }
+                    self.note_heard().await;
+                }
             }
         }
     }
 
+    /// A pause between copies, which the end cuts short.
+    async fn pause(&self) {
+        let mut images = self.images.clone();
+        let ended = async { while images.changed().await.is_ok() {} };
+        let _ = timeout(self.pace, ended).await;
+    }
+
     async fn save(&mut self) {
         let Some(image) = self.images.borrow_and_update().clone() else { return };
-        let (disk, began) = (Arc::clone(&self.disk), Instant::now());
+        let (disk, revision, began) = (Arc::clone(&self.disk), image.revision, Instant::now());
         let saved = tokio::task::spawn_blocking(move || disk.save(&image)).await;
         match saved {
             Ok(Ok(())) => {
-                self.metrics.disk_saved_at.set(i64::try_from(clock::now()).unwrap_or(i64::MAX));
+                self.saved(revision);
                 tracing::debug!(took = ?began.elapsed(), "the copy of the snapshot was written");
             }
             Ok(Err(error)) => tracing::error!(%error, "the copy of the snapshot could not be written"),
             Err(error) => tracing::error!(%error, "writing the copy of the snapshot broke off"),
+        }
+    }
+
+    fn saved(&self, revision: i64) {
+        self.metrics.disk_saved_at.set(i64::try_from(clock::now()).unwrap_or(i64::MAX));
+        self.metrics.disk_revision.set(revision);
+        // While the newest image is held, no newer one can come.
+        let newest = self.images.borrow();
+        if !newest.has_changed() {
+            self.metrics.disk_behind.set(0);
         }
     }
 

@@ -1,11 +1,19 @@
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::prelude::*;
+use tokio::sync::watch;
 
 use super::super::build::Resources;
 use super::super::{Budget, Current};
 use super::*;
 use crate::config::Secret;
+use crate::observe::Metrics;
 use trunkline::edge::v1 as wire;
+
+/// How long anything may take: machines are slow at times.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn key() -> DiskKey {
     let text = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -132,19 +140,91 @@ fn keys_are_made_once_or_given() {
 #[tokio::test]
 async fn the_saver_writes_the_last_image_before_it_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = std::sync::Arc::new(Disk::new(folder.path(), key()));
-    let (current, metrics) = <(std::sync::Arc<Current>, std::sync::Arc<crate::observe::Metrics>)>::default();
+    let disk = Arc::new(Disk::new(folder.path(), key()));
+    let (current, metrics) = <(Arc<Current>, Arc<Metrics>)>::default();
     current.heard(2_000);
-    let (images, receiver) = tokio::sync::watch::channel(None);
+    let (images, receiver) = watch::channel(None);
     let saver = Saver::new(disk.clone(), receiver, current, metrics.clone());
     let running = tokio::spawn(saver.run());
-    images.send_replace(Some(std::sync::Arc::new(Image { revision: 1, ..image() })));
-    images.send_replace(Some(std::sync::Arc::new(image())));
+    images.send_replace(Some(Arc::new(Image { revision: 1, ..image() })));
+    images.send_replace(Some(Arc::new(image())));
     drop(images);
     running.await.unwrap();
     let found = load(&disk).unwrap();
     assert_eq!((found.revision, found.heard_at), (9, 2_000));
     assert!(metrics.disk_saved_at.get() > 0);
+}
+
+/// A saver under way, and the way to put images in force.
+struct Saving {
+    folder: tempfile::TempDir,
+    disk: Arc<Disk>,
+    metrics: Arc<Metrics>,
+    images: watch::Sender<Option<Arc<Image>>>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Saving {
+    fn start(pace: Duration, note_heard_every: Duration) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Disk::new(folder.path(), key()));
+        let metrics = Arc::<Metrics>::default();
+        let (images, receiver) = watch::channel(None);
+        let mut saver = Saver::new(disk.clone(), receiver, Arc::default(), metrics.clone());
+        (saver.pace, saver.note_heard_every) = (pace, note_heard_every);
+        Self { folder, disk, metrics, images, running: tokio::spawn(saver.run()) }
+    }
+
+    fn put_in_force(&self, revision: i64) {
+        self.images.send_modify(|newest| {
+            *newest = Some(Arc::new(Image { revision, ..image() }));
+            self.metrics.disk_behind.set(1);
+        });
+    }
+
+    fn said(&self) -> (i64, i64) {
+        (self.metrics.disk_revision.get(), self.metrics.disk_behind.get())
+    }
+
+    async fn says(&self, wanted: (i64, i64)) {
+        let said = async {
+            while self.said() != wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{:?}", self.said()));
+    }
+}
+
+#[tokio::test]
+async fn the_saver_writes_the_first_image_at_once_and_says_while_it_is_behind() {
+    let saving = Saving::start(Duration::from_secs(3_600), Duration::from_secs(3_600));
+    saving.put_in_force(1);
+    saving.says((1, 0)).await;
+    assert_eq!(load(&saving.disk).unwrap().revision, 1);
+
+    saving.put_in_force(2);
+    saving.put_in_force(3);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(saving.said(), (1, 1), "there is time for it");
+    let Saving { folder: _folder, disk, metrics, images, running } = saving;
+    drop(images);
+    tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+    assert_eq!((metrics.disk_revision.get(), metrics.disk_behind.get()), (3, 0));
+    assert_eq!(load(&disk).unwrap().revision, 3, "the end waits for no pause");
+}
+
+#[tokio::test]
+async fn the_saver_tries_again_where_the_disk_refused() {
+    let saving = Saving::start(Duration::ZERO, Duration::from_millis(20));
+    let in_the_way = saving.folder.path().join("snapshot.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    saving.put_in_force(1);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(saving.said(), (0, 1));
+    std::fs::remove_dir(&in_the_way).unwrap();
+    saving.says((1, 0)).await;
+    assert_eq!(load(&saving.disk).unwrap().revision, 1);
 }
 
 proptest! {

@@ -23,6 +23,8 @@ use crate::worker::{Shared, Worker};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How far a connection is read beyond a head.
 const READ_AHEAD: usize = 64 << 10;
+/// How long an edge that drains waits for the first request of who has just connected: it is on its way.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves one worker's share of the connections until `drain` turns true and the last of them has ended.
@@ -126,6 +128,7 @@ async fn connection(stream: TcpStream, worker: &Rc<Worker>) {
     let wire = Rc::new(Wire::default());
     let service = service_fn(|request| {
         let (worker, wire) = (Rc::clone(worker), Rc::clone(&wire));
+        wire.ask();
         async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&worker, &wire, request).await) }
     });
     let served = http1::Builder::new()
@@ -137,11 +140,16 @@ async fn connection(stream: TcpStream, worker: &Rc<Worker>) {
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     let mut drain = worker.drain.clone();
+    let drained = async {
+        let _ = drain.wait_for(|draining| *draining).await;
+        // A connection on which nothing was said is closed at once by what follows.
+        let _ = tokio::time::timeout(FIRST_REQUEST, wire.was_asked()).await;
+    };
     let ended = tokio::select! {
         biased;
         ended = served.as_mut() => ended,
         () = wire.was_cut() => return,
-        _ = drain.wait_for(|draining| *draining) => {
+        () = drained => {
             served.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = served => ended,

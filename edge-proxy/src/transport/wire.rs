@@ -1,7 +1,7 @@
 //! The connection that a request came on, as far as a request may act on it: cut it, or take it over. It must not know
 //! what for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -13,11 +13,27 @@ type Afterwards = Pin<Box<dyn Future<Output = ()>>>;
 /// One connection of a client.
 #[derive(Default)]
 pub struct Wire {
+    asked: Cell<bool>,
+    first: Notify,
     cut: Notify,
     afterwards: RefCell<Option<Afterwards>>,
 }
 
 impl Wire {
+    /// Says that a request has come.
+    pub fn ask(&self) {
+        if !self.asked.replace(true) {
+            self.first.notify_one();
+        }
+    }
+
+    /// Waits until the first request has come.
+    pub async fn was_asked(&self) {
+        if !self.asked.get() {
+            self.first.notified().await;
+        }
+    }
+
     /// Ends the connection, whatever is half written.
     pub fn cut(&self) {
         self.cut.notify_one();

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, Reply, Upstream, status};
+use crate::support::{Edge, PATIENCE, Reply, Upstream, status};
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
 
@@ -136,12 +136,42 @@ async fn heads_and_slow_bodies_are_bounded() {
     assert_eq!(half, "");
 }
 
-/// What comes back until the edge closes, or for two seconds.
+/// What comes back until the edge closes.
 async fn raw(edge: &Edge, request: &str) -> String {
-    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    raw_on(TcpStream::connect(edge.address).await.unwrap(), request).await
+}
+
+async fn raw_on(mut stream: TcpStream, request: &str) -> String {
     // The edge may answer, and close, before it has read everything.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(2), stream.read_to_end(&mut answer)).await;
+    let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    // What it had not read yet, it resets.
+    let _ = closed.expect("the edge closes");
     String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn who_has_connected_before_a_drain_is_answered_and_then_let_go() {
+    let edge = edge().await;
+    let early = TcpStream::connect(edge.address).await.unwrap();
+    let mut silent = TcpStream::connect(edge.address).await.unwrap();
+    let accepted = async {
+        while edge.metrics.connections.get() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, accepted).await.unwrap();
+    edge.drain();
+    let refused = async {
+        while TcpStream::connect(edge.address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    let answer = raw_on(early, "OPTIONS /servers/dev/mcp HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    let mut nothing = Vec::new();
+    tokio::time::timeout(PATIENCE, silent.read_to_end(&mut nothing)).await.unwrap().unwrap();
+    assert_eq!(nothing, b"");
 }

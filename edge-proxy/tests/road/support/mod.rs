@@ -16,6 +16,9 @@ pub(crate) use upstream::{Recorded, Upstream, events, json, late, never, status}
 pub(crate) use websocket::Socket;
 pub(crate) use world::{Keys, World};
 
+/// How long anything may take: generous, since machines are slow at times.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Headers of a modern request for `method`, about `name` where there is one.
 pub(crate) fn modern<'a>(method: &'a str, name: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let mut headers = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];

@@ -49,6 +49,7 @@ pub struct Running {
     pub admin_token: SecretString,
     enrollment: Enrollment,
     store: Store,
+    leases: Leases,
     drain: CancellationToken,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<()>,
@@ -93,13 +94,15 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let stop = CancellationToken::new();
     let router = services::router(&parts, &publisher)?;
     let server = tokio::spawn(listener::serve(listener, tls, router, stop.clone()));
-    let mut tasks = background(&config, &parts, publisher)?;
+    let leases = Leases::new(&parts.store, replica());
+    let mut tasks = background(&config, &parts, publisher, leases.clone())?;
     tasks.spawn(roster.run(parts.fleet.peers_changed()));
     Ok(Running {
         addr,
         admin_token: parts.admin.expose().into(),
         enrollment: parts.enrollment(),
         store: parts.store,
+        leases,
         drain: parts.drain,
         stop,
         server,
@@ -127,6 +130,10 @@ impl Running {
             tracing::error!(%error, "the listener failed");
         }
         self.tasks.shutdown().await;
+        // Otherwise the next replica would wait until they end by themselves.
+        if let Err(error) = self.leases.release().await {
+            tracing::debug!(%error, "leases were not given back");
+        }
         self.store.close().await;
     }
 }
@@ -172,8 +179,12 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
     })
 }
 
-fn background(config: &Config, parts: &Parts, publisher: Publisher) -> anyhow::Result<JoinSet<()>> {
-    let leases = Leases::new(&parts.store, replica());
+fn background(
+    config: &Config,
+    parts: &Parts,
+    publisher: Publisher,
+    leases: Leases,
+) -> anyhow::Result<JoinSet<()>> {
     let bus = bus(config, &config.data_dir()?);
     let upkeep = Upkeep {
         store: parts.store.clone(),

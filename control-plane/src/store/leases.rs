@@ -49,12 +49,10 @@ impl Leases {
         row.map(|row| Ok(Lease { name, token: row.try_get("token")? })).transpose()
     }
 
-    /// Gives a lease back early.
-    pub async fn release(&self, lease: &Lease) -> sqlx::Result<()> {
-        sqlx::query("UPDATE leases SET expire_us = 0 WHERE name = $1 AND holder = $2 AND token = $3")
-            .bind(lease.name)
+    /// Gives back early what this replica holds.
+    pub async fn release(&self) -> sqlx::Result<()> {
+        sqlx::query("UPDATE leases SET expire_us = 0 WHERE holder = $1")
             .bind(self.holder.as_str())
-            .bind(lease.token)
             .execute(&self.pool)
             .await?;
         Ok(())

@@ -7,6 +7,7 @@ mod fleet;
 mod hostile;
 mod journey;
 mod matrix;
+mod options;
 mod outage;
 mod parked;
 mod rolling;

@@ -27,6 +27,9 @@ pub(crate) struct Gateway {
     edges: Vec<Edge>,
     control: Option<Process>,
     control_address: String,
+    /// Options and environment of the control plane, besides those that every test needs.
+    control_options: Vec<String>,
+    control_environment: Vec<(String, String)>,
     database: Option<String>,
     pub(crate) admin: Admin,
     folder: TempDir,
@@ -54,23 +57,44 @@ impl Gateway {
         let control_address = format!("127.0.0.1:{}", free_port());
         let admin = Admin::new(&control_address, ADMIN_TOKEN);
         let database = (store == Store::Postgres).then(|| fresh_schema(folder.path()));
-        let mut gateway = Self { edges: Vec::new(), control: None, control_address, database, admin, folder };
+        let mut gateway = Self {
+            edges: Vec::new(),
+            control: None,
+            control_address,
+            control_options: Vec::new(),
+            control_environment: Vec::new(),
+            database,
+            admin,
+            folder,
+        };
         gateway.start_control().await;
         let join_token = gateway.admin.join_token().await.unwrap();
-        for index in 0..edges {
-            gateway.edges.push(Edge {
-                process: None,
-                address: format!("127.0.0.1:{}", free_port()),
-                operations: format!("127.0.0.1:{}", free_port()),
-                join_token: join_token.clone(),
-                options: options.iter().map(|o| (*o).to_owned()).collect(),
-                peers: format!("127.0.0.1:{}", free_port()),
-            });
-            gateway.start_edge(index).await;
+        for _ in 0..edges {
+            gateway.push_edge(join_token.clone(), options).await;
         }
         gateway.all_connected().await;
         gateway.write_context();
         gateway
+    }
+
+    /// One more edge, enrolled and connected.
+    pub(crate) async fn add_edge(&mut self, options: &[&str]) {
+        let join_token = self.admin.join_token().await.unwrap();
+        self.push_edge(join_token, options).await;
+        self.all_connected().await;
+        self.write_context();
+    }
+
+    async fn push_edge(&mut self, join_token: String, options: &[&str]) {
+        self.edges.push(Edge {
+            process: None,
+            address: format!("127.0.0.1:{}", free_port()),
+            operations: format!("127.0.0.1:{}", free_port()),
+            join_token,
+            options: options.iter().map(|o| (*o).to_owned()).collect(),
+            peers: format!("127.0.0.1:{}", free_port()),
+        });
+        self.start_edge(self.edges.len() - 1).await;
     }
 
     /// A file or folder beside the gateway's own.
@@ -110,14 +134,7 @@ impl Gateway {
 
     /// Starts the control plane on its address, and waits until it answers.
     pub(crate) async fn start_control(&mut self) {
-        let mut command = Command::new(binary("trunkline-control-plane"));
-        command.args(["--listen", &self.control_address]);
-        command.arg("--data-dir").arg(self.folder.path().join("control"));
-        if let Some(url) = &self.database {
-            command.args(["--database-url", url]);
-        }
-        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN);
-        let mut process = Process::start("control-plane", command, self.folder.path());
+        let mut process = Process::start("control-plane", self.control_command(), self.folder.path());
         let admin = &self.admin;
         eventually("the control plane answers", PATIENCE, || {
             process.assert_alive();
@@ -125,6 +142,48 @@ impl Gateway {
         })
         .await;
         self.control = Some(process);
+    }
+
+    fn control_command(&self) -> Command {
+        let mut command = Command::new(binary("trunkline-control-plane"));
+        command.args(["--listen", &self.control_address]);
+        command.arg("--data-dir").arg(self.folder.path().join("control"));
+        if let Some(url) = &self.database {
+            command.args(["--database-url", url]);
+        }
+        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN);
+        command.args(&self.control_options).envs(self.control_environment.iter().cloned());
+        command
+    }
+
+    /// Starts a control plane that is not to start; what it says about that.
+    pub(crate) fn refused_control(&self) -> String {
+        let output = self.control_command().output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// How the control plane is started from now on.
+    pub(crate) fn configure_control(&mut self, options: &[&str], environment: &[(&str, &str)]) {
+        self.control_options = options.iter().map(|o| (*o).to_owned()).collect();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.control_environment = environment.iter().map(owned).collect();
+    }
+
+    /// How an edge is started from now on.
+    pub(crate) fn configure_edge(&mut self, index: usize, options: &[&str]) {
+        self.edges[index].options = options.iter().map(|o| (*o).to_owned()).collect();
+    }
+
+    /// Where an edge says whether it takes traffic.
+    pub(crate) fn ready_url(&self, edge: usize) -> String {
+        format!("http://{}/readyz", self.edges[edge].operations)
+    }
+
+    /// SIGTERM to the control plane: it drains, and ends without an error.
+    pub(crate) fn stop_control(&mut self) {
+        let status = self.control.take().unwrap().terminate(Duration::from_secs(30));
+        assert!(status.success(), "the control plane ended with {status}");
     }
 
     /// SIGKILL.

@@ -2,7 +2,7 @@
 //!
 //! It must not know how they are. A server may not send us elsewhere than to itself: our credentials go along.
 
-use url::Url;
+use url::{Url, form_urlencoded};
 
 /// The type of that event.
 pub const EVENT: &[u8] = b"endpoint";
@@ -23,7 +23,8 @@ pub enum EndpointError {
     CrossOrigin,
 }
 
-/// The URL that the data of an `endpoint` event names, for a stream that was opened at `base`.
+/// The URL that the data of an `endpoint` event names, for a stream that was opened at `base`. Parameters of the stream's query go
+/// along, unless the event names them: what some services want to see there, such as a key, they want with every request.
 ///
 /// # Errors
 /// When it is none, or leads away from the origin of `base`.
@@ -41,6 +42,14 @@ pub fn resolve(base: &Url, data: &[u8]) -> Result<Url, EndpointError> {
         return Err(EndpointError::CrossOrigin);
     }
     url.set_fragment(None);
+    let own: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    let is_named = |pair: &&str| {
+        form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| own.contains(&name.into_owned()))
+    };
+    let along = base.query().into_iter().flat_map(|query| query.split('&')).filter(|pair| !is_named(pair));
+    let query: Vec<&str> = url.query().into_iter().chain(along).filter(|part| !part.is_empty()).collect();
+    let query = query.join("&");
+    url.set_query((!query.is_empty()).then_some(&query));
     Ok(url)
 }
 
@@ -56,11 +65,12 @@ mod tests {
     #[test]
     fn an_endpoint_is_resolved_as_a_reference() {
         for (data, url) in [
-            ("/message?sessionId=1", "https://host:8443/message?sessionId=1"),
-            ("message", "https://host:8443/base/message"),
-            ("?s=1", "https://host:8443/base/sse?s=1"),
-            ("../up#part", "https://host:8443/up"),
-            (" https://HOST:8443/x ", "https://host:8443/x"),
+            ("/message?sessionId=1", "https://host:8443/message?sessionId=1&key=k"),
+            ("message", "https://host:8443/base/message?key=k"),
+            ("?s=1", "https://host:8443/base/sse?s=1&key=k"),
+            ("?key=other&s=%2F", "https://host:8443/base/sse?key=other&s=%2F"),
+            ("../up#part", "https://host:8443/up?key=k"),
+            (" https://HOST:8443/x ", "https://host:8443/x?key=k"),
         ] {
             assert_eq!(at(data).as_deref(), Ok(url), "{data}");
         }

@@ -93,6 +93,23 @@ async fn a_session_is_over_on_every_edge_when_its_end_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_stays_over_when_no_edge_is_left_that_knows() {
+    let (mut gateway, _upstream, bearer) = fleet().await;
+    let (over, goes_on) = (at_each(&gateway, &bearer).await, at_each(&gateway, &bearer).await);
+    end(&over[1]).await;
+    for edge in 0..3 {
+        gateway.stop_edge(edge);
+    }
+    for edge in 0..3 {
+        gateway.start_edge(edge).await;
+    }
+    gateway.all_acquainted().await;
+    for edge in 0..3 {
+        assert_eq!((status(&over[edge]).await, status(&goes_on[edge]).await), (404, 200), "edge {edge}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_session_asks_of_one_edge_happens_where_its_call_and_its_stream_are() {
     let (gateway, upstream, bearer) = fleet().await;
     let clients = at_each(&gateway, &bearer).await;

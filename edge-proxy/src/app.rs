@@ -15,6 +15,7 @@ use trunkline::discovery::v1::Edge;
 use crate::admin::Admin;
 use crate::advertise::Advertised;
 use crate::config::{Config, ConfigError};
+use crate::ended::Ended;
 use crate::enroll::Enrollment;
 use crate::held::Held;
 use crate::observe::{Exporter, Metrics};
@@ -156,6 +157,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let machine = start_from_disk(config, edge, &disk, &told);
 
     let shared = Arc::new(shared);
+    let ended = Ended::recall(folder.join("sessions.ended"), Arc::clone(&shared));
     let mut threads = workers(config, &client, &shared, &reporter, &draining)?;
     drop(client);
     let alone = CancellationToken::new();
@@ -168,6 +170,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let background = Background {
         client: Client::new(machine, config.endpoints()?, Arc::new(enrollment), advertised, told),
         saver: Saver::new(disk, images, Arc::clone(&current), metrics),
+        ended,
         reporter,
     };
     let (ending, ended) = oneshot::channel();
@@ -274,15 +277,20 @@ async fn serve(
 struct Background {
     client: Client,
     saver: Saver,
+    ended: Ended,
     reporter: Reporter,
 }
 
 impl Background {
     /// Runs until the last worker has ended and its usage is delivered or kept.
-    async fn run(self) {
+    async fn run(mut self) {
         let saver = tokio::spawn(self.saver.run());
         let client = tokio::spawn(self.client.run());
-        self.reporter.run().await;
+        tokio::select! {
+            () = self.reporter.run() => {}
+            never = self.ended.keep() => match never {},
+        }
+        self.ended.write().await;
         // With the client go the images, and with them, after the last one is written, the saver.
         client.abort();
         let _ = client.await;

@@ -16,6 +16,7 @@ pub mod capabilities;
 mod clock;
 pub mod config;
 pub mod duplex;
+pub mod ended;
 pub mod enroll;
 pub mod error;
 mod files;

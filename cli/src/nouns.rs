@@ -33,6 +33,14 @@ pub struct Noun {
 
 const META: [&str; 5] = ["meta.uid", "meta.etag", "meta.revision", "meta.createTime", "meta.updateTime"];
 
+/// What is shown of an entry of a catalogue.
+const ENTRY: [Column; 4] = [
+    Column("NAME", "name", Cell::Id),
+    Column("STATE", "", Cell::EntryState),
+    Column("TITLE", "title", Cell::Text),
+    Column("DESCRIPTION", "description", Cell::Line),
+];
+
 /// Every noun.
 pub static NOUNS: [Noun; 7] = [
     Noun {
@@ -88,12 +96,7 @@ pub static NOUNS: [Noun; 7] = [
         catalogued: true,
         manifest: Some("tool"),
         observed: &["toolName", "title", "description", "hints", "staleTime"],
-        columns: &[
-            Column("NAME", "name", Cell::Id),
-            Column("STATE", "", Cell::EntryState),
-            Column("TITLE", "title", Cell::Text),
-            Column("DESCRIPTION", "description", Cell::Line),
-        ],
+        columns: &ENTRY,
     },
     Noun {
         kind: "Resource",
@@ -105,12 +108,7 @@ pub static NOUNS: [Noun; 7] = [
         catalogued: true,
         manifest: Some("resource_entry"),
         observed: &["uri", "uriTemplate", "title", "description", "staleTime"],
-        columns: &[
-            Column("NAME", "name", Cell::Id),
-            Column("STATE", "", Cell::EntryState),
-            Column("TITLE", "title", Cell::Text),
-            Column("DESCRIPTION", "description", Cell::Line),
-        ],
+        columns: &ENTRY,
     },
     Noun {
         kind: "Prompt",
@@ -122,12 +120,7 @@ pub static NOUNS: [Noun; 7] = [
         catalogued: true,
         manifest: Some("prompt"),
         observed: &["promptName", "title", "description", "staleTime"],
-        columns: &[
-            Column("NAME", "name", Cell::Id),
-            Column("STATE", "", Cell::EntryState),
-            Column("TITLE", "title", Cell::Text),
-            Column("DESCRIPTION", "description", Cell::Line),
-        ],
+        columns: &ENTRY,
     },
     Noun {
         kind: "Token",

@@ -6,16 +6,14 @@
 mod bulk;
 pub mod caller;
 mod catalogue;
+mod entries;
 pub mod json;
 mod list;
-mod prompts;
 mod resource;
-mod resources;
 mod secrets;
 mod servers;
 mod signing_keys;
 mod tokens;
-mod tools;
 mod upstreams;
 mod write;
 

@@ -7,7 +7,7 @@ use mcp::revision::Revision;
 
 use crate::error::{Asked, Failure};
 use crate::pipeline;
-use crate::reply::Reply;
+use crate::reply::{Reply, joined};
 use crate::scene::Scene;
 use crate::session::Conversation;
 use crate::transport::{Message, unreadable};
@@ -60,7 +60,7 @@ async fn answer(scene: &Scene<'_>, body: &Bytes, asked: &mut Asked) -> Result<Op
     }
     let wants_answer = message.kind() == Kind::Request;
     let answer = match pipeline::message(scene, message, asked).await? {
-        Reply::Json { parts, .. } => Some(parts.into_iter().flatten().collect()),
+        Reply::Json { parts, .. } => Some(joined(parts)),
         Reply::Events(mut events) => events.last().await,
         _ => None,
     };

@@ -1,4 +1,4 @@
-//! Lists: a page that is rendered already, between a few bytes of this request. It must not call upstreams.
+//! Lists: a page that is rendered already, after a few bytes of this request. It must not call upstreams.
 
 use bytes::Bytes;
 use mcp::json;
@@ -21,24 +21,25 @@ pub fn page(scene: &Scene<'_>, era: Era, message: &Message<'_>, method: Method) 
     let pages = scene.view.pages(list, era);
     let page = pages.pages.get(number as usize).ok_or_else(outdated)?.clone();
     let next = number + 1;
-    let mut rest = String::new();
+    let mut said = String::new();
     if (next as usize) < pages.pages.len() {
         let cursor = Cursor { generation, page: next }.seal(&scene.snapshot.trust, scene.owner(), member);
         let cursor = cursor.map_err(|error| Failure::Internal(error.to_string()))?;
-        rest = format!(r#","nextCursor":"{cursor}""#);
+        said = format!(r#""nextCursor":"{cursor}","#);
     }
     if era == Era::Modern {
-        rest.push_str(&cache_hints(scene));
+        said.push_str(&cache_hints(scene));
     }
     let id = message.envelope.id.unwrap_or("null");
-    let start = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"{member}":"#);
-    Ok(Reply::json([Bytes::from(start), page, Bytes::from(format!("{rest}}}}}"))]))
+    let start = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{{said}"{member}":"#);
+    // A page holds the end of the message as well.
+    Ok(Reply::json([Bytes::from(start), page]))
 }
 
 /// What a modern list says of itself. Another token may see another list, so nobody may share it.
 fn cache_hints(scene: &Scene<'_>) -> String {
     format!(
-        r#","resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}"#,
+        r#""resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}},"#,
         meta::SERVER_INFO,
         scene.server_info(),
     )

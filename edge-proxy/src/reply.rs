@@ -112,6 +112,12 @@ impl Said {
     }
 }
 
+/// The parts of a message as one.
+pub fn joined(mut parts: VecDeque<Bytes>) -> Bytes {
+    let single = if parts.len() == 1 { parts.pop_front() } else { None };
+    single.unwrap_or_else(|| parts.make_contiguous().concat().into())
+}
+
 /// An answer that is a stream of events.
 pub fn events_stream(chunks: Chunks) -> Response<Body> {
     let mut response = Response::new(Body::Stream(chunks));

@@ -14,7 +14,7 @@ use super::Duplex;
 use crate::error::{Asked, Failure};
 use crate::observe::Ending;
 use crate::pipeline;
-use crate::reply::{Reply, Said};
+use crate::reply::{Reply, Said, joined};
 
 impl Duplex {
     /// Takes a message of the client. Waits where too many are being taken already, or too much was not read: more of it
@@ -133,10 +133,8 @@ impl Duplex {
     async fn tell(&self, reply: Reply) {
         match reply {
             Reply::Accepted | Reply::Done => {}
-            Reply::Json { mut parts, .. } => {
-                let single = if parts.len() == 1 { parts.pop_front() } else { None };
-                let message = single.unwrap_or_else(|| parts.into_iter().flatten().collect());
-                self.say(message).await;
+            Reply::Json { parts, .. } => {
+                self.say(joined(parts)).await;
             }
             Reply::Events(mut events) => {
                 while let Some(message) = events.message().await {

@@ -29,9 +29,13 @@ pub struct PageLimits {
 /// The pages of one list. There is always one, be it empty.
 #[derive(Debug)]
 pub struct Pages {
-    /// Each page's array of definitions, brackets included: `[{…},{…}]`.
+    /// Each page's array of definitions and the end of the answer that it stands in: `[{…},{…}]}}`. Nothing comes after
+    /// it, because what follows on a long part is a write and a packet of its own.
     pub pages: Vec<Bytes>,
 }
+
+/// The end of the result, and of the message.
+const END: &[u8] = b"}}";
 
 /// How many bytes of rendered lists may be kept by all views together. Past it, lists are rendered for each
 /// request and dropped again.
@@ -77,7 +81,7 @@ impl Pages {
     /// Definitions as they are, joined into arrays.
     pub fn render(definitions: &[&Bytes], limits: PageLimits) -> Pages {
         if definitions.is_empty() {
-            return Pages { pages: vec![Bytes::from_static(b"[]")] };
+            return Pages { pages: vec![array(&[])] };
         }
         Pages { pages: definitions.chunks(limits.entries.max(1)).map(array).collect() }
     }
@@ -88,7 +92,8 @@ impl Pages {
 }
 
 fn array(definitions: &[&Bytes]) -> Bytes {
-    let mut body = Vec::with_capacity(definitions.iter().map(|d| d.len() + 1).sum::<usize>() + 1);
+    let length = definitions.iter().map(|d| d.len() + 1).sum::<usize>() + 2 + END.len();
+    let mut body = Vec::with_capacity(length);
     body.push(b'[');
     for (at, definition) in definitions.iter().enumerate() {
         if at > 0 {
@@ -97,6 +102,7 @@ fn array(definitions: &[&Bytes]) -> Bytes {
         body.extend_from_slice(definition);
     }
     body.push(b']');
+    body.extend_from_slice(END);
     Bytes::from(body)
 }
 
@@ -141,14 +147,14 @@ mod tests {
         let definitions: Vec<Bytes> = (1..=5).map(|n| Bytes::from(n.to_string())).collect();
         let all: Vec<&Bytes> = definitions.iter().collect();
         let limits = PageLimits { entries: 2 };
-        assert_eq!(bodies(&Pages::render(&all, limits)), [&b"[1,2]"[..], b"[3,4]", b"[5]"]);
-        assert_eq!(bodies(&Pages::render(&all[..2], limits)), [b"[1,2]"]);
-        assert_eq!(bodies(&Pages::render(&[], limits)), [b"[]"]);
+        assert_eq!(bodies(&Pages::render(&all, limits)), [&b"[1,2]}}"[..], b"[3,4]}}", b"[5]}}"]);
+        assert_eq!(bodies(&Pages::render(&all[..2], limits)), [b"[1,2]}}"]);
+        assert_eq!(bodies(&Pages::render(&[], limits)), [b"[]}}"]);
     }
 
     #[test]
     fn lists_are_rendered_once_while_the_budget_lasts_and_give_it_back() {
-        let budget = Budget::new(5);
+        let budget = Budget::new(7);
         let (first, second) = (Bytes::from_static(b"1"), Bytes::from_static(b"2"));
         let lists = Lists::new(PageLimits::default(), budget.clone());
         let rendered = lists.get(List::Tools, Era::Modern, || vec![&first]);
@@ -158,9 +164,9 @@ mod tests {
         let over = lists.get(List::Prompts, Era::Modern, || vec![&second]);
         let over_again = lists.get(List::Prompts, Era::Modern, || vec![&second]);
         assert!(!Arc::ptr_eq(&over, &over_again), "there is no room to keep it");
-        assert_eq!(bodies(&over_again), [b"[2]"]);
+        assert_eq!(bodies(&over_again), [b"[2]}}"]);
 
         drop(lists);
-        assert!(budget.take(5));
+        assert!(budget.take(7));
     }
 }

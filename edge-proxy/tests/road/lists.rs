@@ -25,7 +25,7 @@ async fn a_list_is_what_the_scope_shows() {
     let scoped = Reply::of(request).await;
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
-        r#"{{"jsonrpc":"2.0","id":"x","result":{{"tools":[{{"name":"u_echo","inputSchema":{{"type":"object"}}}}],"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{{"name":"dev","title":"Dev","version":"{version}"}}}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":"x","result":{{"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{{"name":"dev","title":"Dev","version":"{version}"}}}},"tools":[{{"name":"u_echo","inputSchema":{{"type":"object"}}}}]}}}}"#
     );
     assert_eq!((scoped.status, scoped.body), (200, expected));
 }

@@ -86,7 +86,7 @@ fn scope<'a>(snapshot: &'a Snapshot, uid: &str) -> &'a Scope {
 fn tools(snapshot: &Snapshot, uid: &str, era: Era) -> String {
     let pages = scope(snapshot, uid).view("dev").expect("allowed").pages(List::Tools, era);
     assert_eq!(pages.pages.len(), 1);
-    String::from_utf8(pages.pages[0].to_vec()).unwrap()
+    String::from_utf8(pages.pages[0].to_vec()).unwrap().strip_suffix("}}").unwrap().to_owned()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is measured: one kind of request against one kind of target. It must not know how load is made.
 
+use crate::line::Transport;
 use crate::load::Job;
 use crate::support::wire::{LEGACY, MODERN, modern_meta};
 
@@ -29,29 +30,81 @@ pub(crate) enum Work {
     List { tools: usize },
 }
 
+/// How the upstream is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    /// Over Streamable HTTP, in the client's own era.
+    Same,
+    /// Over Streamable HTTP, in the other era: it has no other.
+    Across,
+    /// Over HTTP+SSE, which has sessions.
+    Sse,
+    /// Over WebSocket, with a session.
+    WebSocket,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub(crate) era: Era,
     pub(crate) work: Work,
     pub(crate) connections: usize,
+    pub(crate) client: Transport,
+    pub(crate) upstream: Upstream,
 }
 
 impl Cell {
-    pub(crate) fn all() -> Vec<Self> {
+    /// A client of Streamable HTTP, and an upstream of the same and of its era.
+    pub(crate) fn plain(era: Era, work: Work, connections: usize) -> Self {
+        Self { era, work, connections, client: Transport::Http, upstream: Upstream::Same }
+    }
+
+    /// The cells whose label holds this text, and what they are compared with.
+    pub(crate) fn labelled(text: &str) -> Vec<Self> {
+        let all = Self::all();
+        let wanted = |cell: &Self| format!("{} {}", cell.label(), cell.road()).contains(text);
+        let compared = |cell: &Self| all.iter().any(|c| wanted(c) && c.compared_with() == Some(*cell));
+        all.iter().copied().filter(|cell| wanted(cell) || compared(cell)).collect()
+    }
+
+    fn all() -> Vec<Self> {
         let mut cells = Vec::new();
         for era in [Era::Legacy, Era::Modern] {
-            cells.push(Self { era, work: Work::Call { bytes: 200, sse: false }, connections: 1 });
+            cells.push(Self::plain(era, Work::Call { bytes: 200, sse: false }, 1));
             for sse in [false, true] {
                 for bytes in [200, 4 << 10, 64 << 10] {
-                    cells.push(Self { era, work: Work::Call { bytes, sse }, connections: 16 });
+                    let plain = Self::plain(era, Work::Call { bytes, sse }, 16);
+                    cells.push(plain);
+                    // Right after what they are compared with.
+                    cells.extend(plain.other_roads());
                 }
             }
             for tools in [10, 1_000] {
-                cells.push(Self { era, work: Work::List { tools }, connections: 8 });
+                cells.push(Self::plain(era, Work::List { tools }, 8));
             }
         }
         cells
+    }
+
+    /// The same call over other transports and to the other era; of long ones and streams, what may make a difference.
+    fn other_roads(self) -> Vec<Self> {
+        let Work::Call { bytes: bytes @ ..=4096, sse } = self.work else { return Vec::new() };
+        let (json, small, legacy) = (!sse, bytes == 200, self.era == Era::Legacy);
+        let roads = [
+            (json || small, Transport::Http, Upstream::Across),
+            (json && legacy, Transport::Sse, Upstream::Same),
+            (json, Transport::WebSocket, Upstream::Same),
+            (json && small, Transport::Http, Upstream::Sse),
+            (json && small, Transport::Http, Upstream::WebSocket),
+        ];
+        let taken = roads.into_iter().filter(|(taken, ..)| *taken);
+        taken.map(|(_, client, upstream)| Self { client, upstream, ..self }).collect()
+    }
+
+    /// What this is compared with, where it is not what it would be.
+    pub(crate) fn compared_with(&self) -> Option<Self> {
+        let plain = Self { client: Transport::Http, upstream: Upstream::Same, ..*self };
+        (plain != *self).then_some(plain)
     }
 
     pub(crate) fn label(&self) -> String {
@@ -66,59 +119,89 @@ impl Cell {
         }
     }
 
-    /// A file can only be a list.
+    /// In which way this is not what it is compared with.
+    pub(crate) fn road(&self) -> &'static str {
+        match (self.client, self.upstream, self.era) {
+            (Transport::Sse, ..) => "client over HTTP+SSE",
+            (Transport::WebSocket, ..) => "client over WebSocket",
+            (_, Upstream::Across, Era::Legacy) => "upstream knows 2026-07-28 only",
+            (_, Upstream::Across, Era::Modern) => "upstream knows sessions only",
+            (_, Upstream::Sse, _) => "upstream over HTTP+SSE",
+            (_, Upstream::WebSocket, _) => "upstream over WebSocket",
+            (_, Upstream::Same, _) => "",
+        }
+    }
+
+    /// A file can only be a list, and only an edge takes other roads.
     pub(crate) fn applies_to(&self, target: &Target) -> bool {
-        matches!(self.work, Work::List { .. }) || !matches!(target, Target::NginxFile { .. })
+        match target {
+            Target::Trunkline { .. } => true,
+            Target::NginxFile { .. } => matches!(self.work, Work::List { .. }),
+            Target::Direct { .. } | Target::Nginx { .. } => self.compared_with().is_none(),
+        }
     }
 
     fn server(&self) -> &'static str {
-        if matches!(self.work, Work::List { tools: 1_000 }) { "thousand" } else { "ten" }
+        match (self.upstream, self.era, self.work) {
+            (_, _, Work::List { tools: 1_000 }) => "thousand",
+            (Upstream::Same, ..) => "ten",
+            (Upstream::Across, Era::Legacy, _) => "modern",
+            (Upstream::Across, Era::Modern, _) => "legacy",
+            (Upstream::Sse, ..) => "events",
+            (Upstream::WebSocket, ..) => "frames",
+        }
     }
 
     pub(crate) fn job(&self, target: &Target) -> Job {
         let (address, pid, path) = match target {
             Target::Direct { address, pid } | Target::Nginx { address, pid } => {
-                (address, *pid, format!("/{}", self.server()))
+                (address, *pid, if self.server() == "thousand" { "/1000" } else { "/10" }.to_owned())
             }
             Target::NginxFile { address, pid } => {
                 let era = if self.era == Era::Legacy { "legacy" } else { "modern" };
                 (address, *pid, format!("/files/{}-{era}.json", self.server()))
             }
             Target::Trunkline { address, pid, .. } => {
-                (address, *pid, format!("/servers/{}/mcp", self.server()))
+                let door = match self.client {
+                    Transport::Http => "mcp",
+                    Transport::Sse => "sse",
+                    Transport::WebSocket => "ws",
+                };
+                (address, *pid, format!("/servers/{}/{door}", self.server()))
             }
         };
-        let (head, opens_session) = self.head(target, &path, address);
+        let is_file = matches!(target, Target::NginxFile { .. });
         Job {
             address: address.clone(),
             pid,
+            transport: self.client,
+            path,
             connections: self.connections,
-            hello: opens_session.then(|| hello(&head)),
-            head: self.headers(&head),
+            hello: (self.era == Era::Legacy && !is_file).then(hello),
+            head: self.headers(target, address),
             body: self.body(),
             expected: self.expected(target),
         }
     }
 
-    fn head(&self, target: &Target, path: &str, address: &str) -> (String, bool) {
+    fn headers(&self, target: &Target, address: &str) -> String {
         let mut head = format!(
-            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n"
+            "host: {address}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n"
         );
         if let Target::Trunkline { bearer, .. } = target {
             head += &format!("authorization: Bearer {bearer}\r\n");
         }
-        let is_file = matches!(target, Target::NginxFile { .. });
-        (head, self.era == Era::Legacy && !is_file)
-    }
-
-    fn headers(&self, head: &str) -> String {
+        // What says so in headers is Streamable HTTP.
+        if self.client != Transport::Http {
+            return head;
+        }
+        if self.era == Era::Legacy {
+            return format!("{head}mcp-protocol-version: {LEGACY}\r\n");
+        }
         let (method, name) = match self.work {
             Work::Call { sse, .. } => ("tools/call", Some(tool(sse))),
             Work::List { .. } => ("tools/list", None),
         };
-        if self.era == Era::Legacy {
-            return format!("{head}mcp-protocol-version: {LEGACY}\r\n");
-        }
         let name = name.map_or_else(String::new, |name| format!("mcp-name: {name}\r\n"));
         format!("{head}mcp-protocol-version: {MODERN}\r\nmcp-method: {method}\r\n{name}")
     }
@@ -164,9 +247,8 @@ fn tool(sse: bool) -> &'static str {
     if sse { "echo_sse" } else { "echo" }
 }
 
-fn hello(head: &str) -> Vec<u8> {
-    let body = format!(
+fn hello() -> String {
+    format!(
         r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{{}},"clientInfo":{{"name":"hop","version":"1"}}}}}}"#
-    );
-    format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    )
 }

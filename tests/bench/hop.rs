@@ -1,11 +1,13 @@
 //! What one hop costs: direct, through nginx, and through a Trunkline edge with everything on, in one run and
 //! taking turns. The figure that counts is CPU time of the process per call. It reports, and asserts nothing.
 //!
-//! `make bench`; `make bench BENCH='--short'` for a look.
+//! `make bench`; `make bench BENCH='--short'` for a look, `BENCH='--rows list'` for the rows whose label says so.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on says so where it stands")]
 
 mod cell;
+#[expect(dead_code, reason = "the other benchmark finds a process by its name, and looks at long times")]
 mod cpu;
+mod line;
 mod load;
 mod nginx;
 mod report;
@@ -22,6 +24,7 @@ use cell::{Cell, Target};
 use load::Measured;
 use report::{Report, Row};
 use support::gateway::{Gateway, Store};
+use trunkline::registry::v1::{EraPolicy, Upstream};
 
 /// How long, and how often.
 struct Plan {
@@ -29,6 +32,8 @@ struct Plan {
     warm_up: Duration,
     window: Duration,
     repeats: usize,
+    /// What the label of a row must hold.
+    rows: String,
 }
 
 impl Plan {
@@ -39,19 +44,20 @@ impl Plan {
             warm_up: Duration::from_millis(200),
             window: Duration::from_secs(1),
             repeats: 15,
+            rows: String::new(),
         };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
-            let mut number =
-                || arguments.next().and_then(|n| n.parse::<f64>().ok()).unwrap_or_else(|| usage());
+            let mut value = || arguments.next().unwrap_or_else(|| usage());
             match argument.as_str() {
                 "--short" => {
                     plan.rounds = 1;
                     plan.window = Duration::from_millis(400);
                     plan.repeats = 5;
                 }
-                "--rounds" => plan.rounds = number() as usize,
-                "--seconds" => plan.window = Duration::from_secs_f64(number()),
+                "--rounds" => plan.rounds = number(value()) as usize,
+                "--seconds" => plan.window = Duration::from_secs_f64(number(value())),
+                "--rows" => (plan.rows, plan.repeats) = (value().clone(), 0),
                 _ => usage(),
             }
         }
@@ -59,15 +65,21 @@ impl Plan {
     }
 }
 
+fn number(text: &str) -> f64 {
+    text.parse().unwrap_or_else(|_| usage())
+}
+
 fn usage() -> ! {
-    eprintln!("hop [--short] [--rounds N (default 3)] [--seconds OF EACH WINDOW (default 1)]");
+    eprintln!(
+        "hop [--short] [--rounds N (default 3)] [--seconds OF EACH WINDOW (default 1)] [--rows PART OF THEIR LABELS]"
+    );
     std::process::exit(2)
 }
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("upstream") {
-        let address = std::env::args().nth(2).unwrap_or_else(|| usage());
-        return upstream::run(&address);
+        let argument = |at| std::env::args().nth(at).unwrap_or_else(|| usage());
+        return upstream::run(&argument(2), &argument(3));
     }
     let plan = Plan::from_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -79,10 +91,10 @@ async fn bench(plan: &Plan) {
     let folder = tempfile::Builder::new().prefix("trunkline-bench-").tempdir().unwrap();
     let upstream = upstream::start(folder.path()).await;
     let mut gateway = Gateway::start(Store::Sqlite, 3).await;
-    let bearer = set_up(&gateway, upstream.address()).await;
+    let bearer = set_up(&gateway, &upstream).await;
     let nginx = nginx::start(folder.path(), upstream.address(), gateway.edge_address(0), &bearer).await;
 
-    let cells = Cell::all();
+    let cells = Cell::labelled(&plan.rows);
     let targets = [
         Target::Direct { address: upstream.address().to_owned(), pid: upstream.pid() },
         Target::Nginx { address: nginx.address().to_owned(), pid: nginx.pid() },
@@ -116,12 +128,20 @@ fn measure(plan: &Plan, cell: &Cell, target: &Target) -> Measured {
     std::thread::scope(|scope| scope.spawn(|| load::run(&job, warm_up, window)).join().unwrap())
 }
 
-/// Two virtual servers, and a token whose scope is checked on each call.
-async fn set_up(gateway: &Gateway, upstream: &str) -> String {
-    let admin = &gateway.admin;
-    for size in ["ten", "thousand"] {
-        admin.create_upstream(size, &format!("http://{upstream}/{size}")).await;
-        admin.create_server(size, &[&format!("{size}/*")]).await;
+/// A virtual server for each way to an upstream, and a token whose scope is checked on each call.
+async fn set_up(gateway: &Gateway, upstream: &upstream::Upstream) -> String {
+    let (admin, http, sockets) = (&gateway.admin, upstream.address(), upstream.sockets());
+    let era = |policy: EraPolicy| Upstream { era_policy: policy.into(), ..Default::default() };
+    for (id, url, settings) in [
+        ("ten", format!("http://{http}/10"), Upstream::default()),
+        ("thousand", format!("http://{http}/1000"), Upstream::default()),
+        ("legacy", format!("http://{http}/10"), era(EraPolicy::Legacy)),
+        ("modern", format!("http://{http}/10"), era(EraPolicy::Modern)),
+        ("events", format!("http://{http}/events"), Upstream::default()),
+        ("frames", format!("ws://{sockets}/"), Upstream::default()),
+    ] {
+        admin.create_upstream_with(id, &url, settings).await;
+        admin.create_server(id, &[&format!("{id}/*")]).await;
     }
     let bearer = admin.create_token("bench", "*", &["echo*", "tool_*"]).await;
     admin.settled().await;

@@ -1,28 +1,41 @@
-//! An upstream that costs next to nothing, as a process of its own so that its cost is not ours. It must not
-//! know who calls it.
+//! An upstream that costs next to nothing, as a process of its own so that its cost is not ours: Streamable HTTP of both
+//! eras, HTTP+SSE, and WebSocket. It must not know who calls it.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use axum::extract::ws::{Message as Frame, WebSocket, WebSocketUpgrade};
+use axum::serve::ListenerExt as _;
 use mcp::message::Envelope;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use crate::support::fake::header;
 use crate::support::process::Process;
 use crate::support::wire::{LEGACY, MODERN};
 use crate::support::{PATIENCE, eventually, free_port};
 
+/// How many tools there are where nothing says so.
+const TEN: usize = 10;
+
 /// The running process.
 pub(crate) struct Upstream {
     process: Process,
     address: String,
+    sockets: String,
 }
 
 impl Upstream {
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where it speaks WebSocket.
+    pub(crate) fn sockets(&self) -> &str {
+        &self.sockets
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -32,34 +45,48 @@ impl Upstream {
 
 /// Starts this program again, as an upstream.
 pub(crate) async fn start(folder: &Path) -> Upstream {
-    let address = format!("127.0.0.1:{}", free_port());
+    let [address, sockets] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["upstream", &address]);
+    command.args(["upstream", &address, &sockets]);
     let process = Process::start("upstream", command, folder);
     eventually("the upstream listens", PATIENCE, || async {
-        TcpStream::connect(&address).await.map(drop).map_err(|e| e.to_string())
+        let listens = async |address| TcpStream::connect(address).await.map(drop).map_err(|e| e.to_string());
+        listens(&address).await?;
+        listens(&sockets).await
     })
     .await;
-    Upstream { process, address }
+    Upstream { process, address, sockets }
 }
 
-/// Serves until killed: `/ten` with ten tools, `/thousand` with a thousand.
-pub(crate) fn run(address: &str) {
+/// Serves until killed: as many tools as the path says (`/10`); ten also as the stream `/events`, and as a WebSocket at the
+/// other address.
+pub(crate) fn run(address: &str, sockets: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await.unwrap();
-        let lists = Arc::new(Lists { ten: tools(10), thousand: tools(1_000) });
+        let shared = Arc::new(Shared::default());
+        tokio::spawn(serve_sockets(TcpListener::bind(sockets).await.unwrap(), Arc::clone(&shared)));
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
-            tokio::spawn(serve(stream, Arc::clone(&lists)));
+            tokio::spawn(serve(stream, Arc::clone(&shared)));
         }
     });
 }
 
-struct Lists {
-    ten: String,
-    thousand: String,
+#[derive(Default)]
+struct Shared {
+    /// Lists of tools, by how many there are.
+    lists: Mutex<HashMap<usize, Arc<str>>>,
+    /// The streams of HTTP+SSE, by the number in the address that is posted to.
+    streams: Mutex<HashMap<usize, mpsc::UnboundedSender<String>>>,
+}
+
+impl Shared {
+    fn list(&self, count: usize) -> Arc<str> {
+        let mut lists = self.lists.lock().unwrap();
+        Arc::clone(lists.entry(count).or_insert_with(|| tools(count).into()))
+    }
 }
 
 /// Definitions of about 350 bytes each.
@@ -79,7 +106,7 @@ fn tools(count: usize) -> String {
     format!("[{}]", (0..count).map(tool).collect::<Vec<_>>().join(","))
 }
 
-async fn serve(mut stream: TcpStream, lists: Arc<Lists>) -> Option<()> {
+async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
     let mut buffer = Vec::with_capacity(128 << 10);
     loop {
         let (end, length) = loop {
@@ -94,7 +121,10 @@ async fn serve(mut stream: TcpStream, lists: Arc<Lists>) -> Option<()> {
             read(&mut stream, &mut buffer).await?;
         }
         let head = std::str::from_utf8(&buffer[..end]).ok()?;
-        let answer = answer(head, &buffer[end..end + length], &lists);
+        if head.starts_with("GET /events ") {
+            return tell(stream, &shared).await;
+        }
+        let answer = answer(head, &buffer[end..end + length], &shared);
         buffer.drain(..end + length);
         stream.write_all(answer.as_bytes()).await.ok()?;
     }
@@ -105,72 +135,146 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
     stream.read_buf(buffer).await.ok().filter(|count| *count > 0).map(drop)
 }
 
-fn answer(head: &str, body: &[u8], lists: &Lists) -> String {
+/// A stream of HTTP+SSE: first where to post, then the answers to what is posted there.
+async fn tell(mut stream: TcpStream, shared: &Shared) -> Option<()> {
+    let (sender, mut answers) = mpsc::unbounded_channel();
+    let number = {
+        let mut streams = shared.streams.lock().unwrap();
+        let number = streams.len();
+        streams.insert(number, sender);
+        number
+    };
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let first = chunk(&format!("event: endpoint\ndata: /posts/{number}\n\n"));
+    stream.write_all(format!("{head}{first}").as_bytes()).await.ok()?;
+    while let Some(message) = answers.recv().await {
+        stream.write_all(chunk(&event(&message)).as_bytes()).await.ok()?;
+    }
+    None
+}
+
+async fn serve_sockets(listener: TcpListener, shared: Arc<Shared>) {
+    let upgrade = |upgrade: WebSocketUpgrade| async {
+        upgrade.protocols(["mcp"]).on_upgrade(|socket| frames(socket, shared))
+    };
+    let router = axum::Router::new().route("/", axum::routing::any(upgrade));
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+    axum::serve(listener, router).await.unwrap();
+}
+
+async fn frames(mut socket: WebSocket, shared: Arc<Shared>) {
+    while let Some(Ok(frame)) = socket.recv().await {
+        let answer = match &frame {
+            Frame::Text(text) => said(text.as_bytes(), &shared.list(TEN), false),
+            _ => None,
+        };
+        if let Some(Answer { message, .. }) = answer
+            && socket.send(Frame::Text(message.into())).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn answer(head: &str, body: &[u8], shared: &Shared) -> String {
     if head.starts_with("DELETE") {
-        return "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned();
+        return status("200 OK");
     }
-    if !head.starts_with("POST") {
-        return "HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n".to_owned();
+    if !head.starts_with("POST") || head.starts_with("POST /events ") {
+        return status("405 Method Not Allowed");
     }
-    let Ok(message) = Envelope::parse(body) else {
-        return "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_owned();
-    };
-    let Some(id) = message.id else {
-        return "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned();
-    };
-    let params = message.params.unwrap_or_default();
+    let number = |prefix| head.strip_prefix(prefix)?.split(' ').next()?.parse::<usize>().ok();
+    let tools = shared.list(number("POST /").unwrap_or(TEN));
     let modern = header(head, "mcp-protocol-version") == Some(MODERN);
+    let answer = said(body, &tools, modern);
+    if let Some(number) = number("POST /posts/") {
+        let streams = shared.streams.lock().unwrap();
+        if let (Some(stream), Some(answer)) = (streams.get(&number), answer) {
+            let _: Result<(), _> = stream.send(answer.message);
+        }
+        return status("202 Accepted");
+    }
+    let Some(Answer { message, kind }) = answer else { return status("202 Accepted") };
+    match kind {
+        Kind::Json => json("200 OK", &message, ""),
+        Kind::Session => json("200 OK", &message, "mcp-session-id: one-for-all\r\n"),
+        Kind::Unknown => json("404 Not Found", &message, ""),
+        Kind::Events => format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
+            chunk(&event(&message))
+        ),
+    }
+}
+
+/// What is said to a request.
+struct Answer {
+    message: String,
+    kind: Kind,
+}
+
+/// How it is said over Streamable HTTP.
+enum Kind {
+    Json,
+    Session,
+    Events,
+    Unknown,
+}
+
+/// The answer to a message, if it has one.
+fn said(body: &[u8], tools: &str, modern: bool) -> Option<Answer> {
+    let message = Envelope::parse(body).unwrap();
+    let id = message.id?;
+    let params = message.params.unwrap_or_default();
     let kind = if modern { r#""resultType":"complete","# } else { "" };
     let fresh = if modern { r#","ttlMs":0,"cacheScope":"public""# } else { "" };
     let about = r#""capabilities":{"tools":{}}"#;
+    let answer = |kind, result: &str| {
+        Some(Answer { message: format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#), kind })
+    };
     match message.method.as_deref().unwrap_or_default() {
         "tools/call" => {
             let text = between(params, r#""text":""#, '"');
-            let result = format!(r#"{{{kind}"content":[{{"type":"text","text":"{text}"}}]}}"#);
-            if params.contains(r#""echo_sse""#) { sse(id, &result) } else { json(id, &result, "") }
+            let how = if params.contains(r#""echo_sse""#) { Kind::Events } else { Kind::Json };
+            answer(how, &format!(r#"{{{kind}"content":[{{"type":"text","text":"{text}"}}]}}"#))
         }
-        "tools/list" => {
-            let thousand = head.starts_with("POST /thousand");
-            let tools = if thousand { &lists.thousand } else { &lists.ten };
-            json(id, &format!(r#"{{{kind}"tools":{tools}{fresh}}}"#), "")
-        }
-        "server/discover" => json(
-            id,
+        "tools/list" => answer(Kind::Json, &format!(r#"{{{kind}"tools":{tools}{fresh}}}"#)),
+        "server/discover" if modern => answer(
+            Kind::Json,
             &format!(
                 r#"{{"resultType":"complete","supportedVersions":["{MODERN}"],{about},"ttlMs":0,"cacheScope":"public"}}"#
             ),
-            "",
         ),
-        "initialize" => {
-            let result = format!(
+        "initialize" => answer(
+            Kind::Session,
+            &format!(
                 r#"{{"protocolVersion":"{LEGACY}",{about},"serverInfo":{{"name":"fast","version":"1"}}}}"#
-            );
-            json(id, &result, "mcp-session-id: one-for-all\r\n")
-        }
-        "ping" => json(id, "{}", ""),
-        _ => {
-            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"no"}}}}"#);
-            format!(
-                "HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )
-        }
+            ),
+        ),
+        "ping" => answer(Kind::Json, "{}"),
+        _ => Some(Answer {
+            message: format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"no"}}}}"#),
+            kind: Kind::Unknown,
+        }),
     }
 }
 
-fn json(id: &str, result: &str, headers: &str) -> String {
-    let length = r#"{"jsonrpc":"2.0","id":,"result":}"#.len() + id.len() + result.len();
+fn status(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")
+}
+
+fn json(status: &str, message: &str, headers: &str) -> String {
+    let length = message.len();
     format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}"
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{message}"
     )
 }
 
-fn sse(id: &str, result: &str) -> String {
-    let event = format!("event: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n\n");
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n0\r\n\r\n",
-        event.len()
-    )
+fn event(message: &str) -> String {
+    format!("event: message\ndata: {message}\n\n")
+}
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
 }
 
 fn between<'a>(text: &'a str, start: &str, end: char) -> &'a str {

@@ -3,17 +3,17 @@ CARGO ?= cargo
 TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 # Options for `make run`, as of `mcpctl dev`: make run ARGS='--edge-listen 127.0.0.1:8080'
 ARGS ?=
-# Options for `make bench`: make bench BENCH='--short'
+# Options for `make bench` and `make bench-capacity`: make bench BENCH='--short'
 BENCH ?=
 
 # Options for `make conformance`: make conformance CONFORMANCE='--target direct --scenario tools-list'
 CONFORMANCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint bench conformance protocol ci clean
+.PHONY: help run build test lint bench bench-capacity conformance protocol ci clean
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Builds and starts a whole gateway on embedded storage, and says what to do next
 	tests/setup.sh build
@@ -38,10 +38,15 @@ lint: ## Formatting, clippy, the protos, licences and forbidden crates
 	.tools/bin/buf format proto --diff --exit-code
 	python3 tests/licences.py
 
-bench: ## One table: direct, one nginx hop, one Trunkline edge (2-4 minutes; BENCH='--short' for less)
+bench: ## One table: direct, one nginx hop, one Trunkline edge (4-6 minutes; BENCH='--short' for less)
 	tests/setup.sh build bench
 	$(CARGO) build --locked --release --workspace --bins --benches
 	$(CARGO) bench --locked --bench hop -- $(BENCH)
+
+bench-capacity: ## 10,000 tools at one edge, and 1,000 edges at one control plane: times, CPU, memory (a minute)
+	tests/setup.sh build
+	$(CARGO) build --locked --release --workspace --bins --benches
+	$(CARGO) bench --locked --bench capacity -- $(BENCH)
 
 conformance: ## The public MCP conformance suite: direct, through one edge, through three without stickiness
 	tests/setup.sh build conformance

@@ -1,0 +1,20 @@
+//! How much memory a process takes, from `/proc`, and the middle of some times. It must not know what they are of.
+
+use std::time::Duration;
+
+/// Memory that is resident, and the most there ever was.
+pub(crate) fn megabytes(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let of = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
+    };
+    format!("{:.0} MiB (at most {:.0})", of("VmRSS:"), of("VmHWM:"))
+}
+
+/// The middle one, in milliseconds.
+pub(crate) fn median(times: &[Duration]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.get(times.len().saturating_sub(1) / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+}

@@ -10,6 +10,9 @@ use crate::support::process::Process;
 use crate::support::wire::Client;
 use crate::support::{PATIENCE, binary, eventually, root};
 
+/// An upstream that dials in, as people write it.
+const FAR: &str = "kind: Upstream\nname: upstreams/far\ntunnel: {}\n";
+
 /// `mcpctl expose --connect`, towards the control plane at one URL and edges at others.
 fn expose(gateway: &Gateway, control: &str, edges: &[String]) -> Process {
     let mut command = Command::new(binary("mcpctl"));
@@ -75,8 +78,12 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
     for edge in 1..3 {
         assert_eq!(pid_again(&gateway, edge, &bearer).await, server);
     }
-    assert_eq!(tunnels(&gateway, 0).await, "trunkline_edge_tunnels 2");
-    assert_eq!(tunnels(&gateway, 2).await, "trunkline_edge_tunnels 0");
+    eventually("both tunnels are open", PATIENCE, || async {
+        let counts = [tunnels(&gateway, 0).await, tunnels(&gateway, 1).await, tunnels(&gateway, 2).await];
+        let wanted = ["trunkline_edge_tunnels 2", "trunkline_edge_tunnels 2", "trunkline_edge_tunnels 0"];
+        if counts == wanted { Ok(()) } else { Err(format!("{counts:?}")) }
+    })
+    .await;
     let client = Client::open(&gateway.url(2, "dev"), &bearer).await.unwrap();
     let counted = client
         .post(
@@ -104,9 +111,18 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
     let known = state(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
     assert!(known["status"]["reason"].as_str().unwrap().contains("tunnel"), "{known}");
     let client = Client::open(&gateway.url(2, "dev"), &bearer).await.unwrap();
-    let refused = client.call("pid", "{}").await.unwrap().json();
-    assert_eq!(refused["error"]["data"]["reason"], "upstream_unreachable", "{refused}");
-    assert_eq!(refused["error"]["message"], "upstream far: cannot connect: no tunnel of it is open");
+    let refused = eventually("callers are told", PATIENCE, || async {
+        let answer = client.call("pid", "{}").await?.json();
+        // One that took a connection which broke a moment later was told of that.
+        if answer["error"]["data"]["reason"] == "upstream_unreachable" {
+            Ok(answer)
+        } else {
+            Err(answer.to_string())
+        }
+    })
+    .await;
+    let why = "upstream far: cannot connect: no connection through a tunnel in time: is one open?";
+    assert_eq!(refused["error"]["message"], why);
     assert_eq!(refused["error"]["data"]["upstream"], "far");
     [&first, &second, &control].into_iter().for_each(Line::mend);
     for edge in 0..3 {
@@ -161,16 +177,32 @@ async fn tunnels_need_no_control_plane_and_a_line_that_went_silent_is_noticed() 
         assert_eq!(pid_again(&gateway, edge, &bearer).await, server);
     }
     gateway.start_control().await;
-    state(&gateway, "UPSTREAM_STATE_READY").await;
+    // A refresh works only through a tunnel to this control plane.
+    eventually("the catalogue can be fetched", PATIENCE, || async {
+        let output = gateway.try_ctl(&["refresh", "upstream", "far"]).await;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    })
+    .await;
     assert_eq!(pid_again(&gateway, 0, &bearer).await, server);
+
+    // Another upstream of the same name is another one; its tunnels come with another credential.
+    for what in ["token laptop", "server dev", "upstream far"] {
+        gateway.ctl(&format!("delete {what}")).await;
+    }
+    std::fs::write(gateway.folder().join("far.yaml"), FAR).unwrap();
+    gateway.ctl("apply -f far.yaml").await;
+    state(&gateway, "UPSTREAM_STATE_READY").await;
     exposed.assert_alive();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_credential_of_an_upstream_opens_its_tunnels() {
     let gateway = Gateway::start(Store::Sqlite, 1).await;
-    std::fs::write(gateway.folder().join("far.yaml"), "kind: Upstream\nname: upstreams/far\ntunnel: {}\n")
-        .unwrap();
+    std::fs::write(gateway.folder().join("far.yaml"), FAR).unwrap();
     gateway.ctl("apply -f far.yaml --wait").await;
     gateway.ctl("create upstream near --url http://127.0.0.1:1/mcp").await;
     let bearer = gateway.admin.create_token("laptop", "*", &["*"]).await;

@@ -94,15 +94,23 @@ impl Door {
             Ok(begun) => begun,
             Err(error) => return tracing::info!(upstream = name, %error, "a tunnel did not begin"),
         };
-        let Ok(entry) = self.tunnels.enter(uid, tunnel) else { return };
-        tracing::info!(upstream = name, "a tunnel is open");
-        tokio::select! {
-            _ = driver => {}
-            () = entry.unwanted() => {}
+        let Ok(entry) = self.tunnels.enter(uid, tunnel) else {
+            return tracing::warn!(upstream = name, "there are too many tunnels");
+        };
+        // It may have been deleted since the tunnel was let in.
+        if !self.leads_to(name, uid).await.unwrap_or(false) {
+            return;
         }
+        tracing::info!(upstream = name, "a tunnel is open");
+        let why = tokio::select! {
+            why = driver => why.to_string(),
+            () = entry.unwanted() => "it is not wanted".to_owned(),
+        };
         drop(entry);
-        tracing::info!(upstream = name, "a tunnel is closed");
-        self.sync.poke(name);
+        tracing::info!(upstream = name, why, "a tunnel is closed");
+        if !self.tunnels.has(uid) {
+            self.sync.poke(name);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::bridge::expose::dial::Dialler;
 use crate::commands::Session;
 use crate::context::{Context, Secret};
 use crate::contract;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::nouns::Noun;
 use crate::output::say;
 use crate::rpc::Client;
@@ -83,7 +83,7 @@ impl Tunnels {
         let (opened, mut is_open) = watch::channel(false);
         tunnels.spawn(dialler.clone().hold(self.control.clone(), opened));
         if tokio::time::timeout(self.timeout, is_open.wait_for(|open| *open)).await.is_ok() {
-            self.refresh(&client).await?;
+            self.refresh(&client).await;
         }
         drop(client);
         // By now they have heard of the upstream; those that have not yet are dialled again.
@@ -109,20 +109,17 @@ impl Tunnels {
     }
 
     /// Has the catalogue fetched. A control plane at which the tunnel did not end does it by itself.
-    async fn refresh(&self, client: &Client) -> Result {
-        match client.call(&self.noun.method("Refresh"), json!({ "name": self.name })).await {
+    async fn refresh(&self, client: &Client) {
+        let refreshed = client.call(&self.noun.method("Refresh"), json!({ "name": self.name })).await;
+        say(format!("registered as upstream {}; it stays registered when this ends", self.id()));
+        match refreshed {
             Ok(answer) => {
-                let upstream = contract::part(&answer, self.noun.singular)
-                    .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
-                say(format!("registered as upstream {}; it stays registered when this ends", self.id()));
-                super::upstream::tell(&upstream);
-                Ok(())
+                if let Some(upstream) = contract::part(&answer, self.noun.singular) {
+                    super::upstream::tell(&upstream);
+                }
             }
-            Err(error) if error.exit == Exit::Conflict => {
-                say(format!("registered as upstream {}; its catalogue is fetched in a moment", self.id()));
-                Ok(())
-            }
-            Err(error) => Err(error),
+            // Whatever it is, the tunnels are open.
+            Err(error) => say(format!("its catalogue is fetched in a moment: {error}")),
         }
     }
 
@@ -169,6 +166,7 @@ fn place(url: &str, name: &str) -> Result<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Exit;
 
     #[test]
     fn tunnels_are_opened_below_the_url_of_the_gateway() {

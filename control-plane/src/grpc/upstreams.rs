@@ -174,6 +174,11 @@ fn unregistered(mut upstream: Upstream) -> Result<(Upstream, Option<Credential>)
     let mut violations = Violations::default();
     upstream.settle();
     upstream.validate(&mut violations);
+    violations.require(
+        !dials_in(&upstream),
+        "tunnel",
+        "cannot be asked before it is registered: nobody can dial in",
+    );
     let credential = upstream.credential.as_mut().map(|written| {
         credential::keep(written, None, &mut violations);
         credential::part(written)

@@ -28,6 +28,9 @@ use crate::domain::upstream::WITHIN_TUNNEL;
 /// How many entries a list may have.
 const MAX_ENTRIES: usize = 20_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Why an upstream that dials in cannot be asked.
+pub(super) const NO_TUNNEL: &str =
+    "no tunnel of it is open: is `mcpctl expose --connect` running where it lives?";
 /// A probe does not wait as long as a call may.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -84,8 +87,7 @@ pub(super) fn endpoint(
 fn through(tunnels: &Arc<Tunnels>, upstream: &Upstream) -> Result<Dial, Failure> {
     let uid = upstream.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default();
     if !tunnels.has(&uid) {
-        let reason = "no tunnel of it is open here: is `mcpctl expose --connect` running where it lives?";
-        return Err(Failure::new(UpstreamState::Unreachable, reason));
+        return Err(Failure::new(UpstreamState::Unreachable, NO_TUNNEL));
     }
     let tunnels = Arc::clone(tunnels);
     Ok(Dial::new(move || {

@@ -3,7 +3,7 @@
 //!
 //! It must not know what is asked or stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use trunkline::registry::v1::{Upstream, UpstreamState};
 
-use super::fetch::{Conversation, Failure};
+use super::fetch::{Conversation, Failure, NO_TUNNEL};
 use super::handle::{Handle, RefreshError};
 use super::record::{Announced, store_failure};
 use crate::clock;
@@ -105,6 +105,7 @@ impl Minder {
         };
         if lease != held {
             self.tasks.clear();
+            self.dialling.clear();
             self.revision = 0;
         }
         lease
@@ -139,6 +140,10 @@ impl Minder {
         };
         for row in rows.into_iter().filter(|row| row.kind == Kind::Upstream) {
             self.mind(row, lease)?;
+        }
+        if self.revision == 0 {
+            let dialling: HashSet<&str> = self.dialling.values().map(String::as_str).collect();
+            self.handle.tunnels().retain(|uid| dialling.contains(uid));
         }
         self.revision = revision;
         Ok(())
@@ -194,20 +199,29 @@ impl Task {
     /// Whether it does this. One that minds an upstream whose last tunnel went is left to say so, and ends by itself.
     fn does(&self, duty: &Duty) -> bool {
         let says_so = *duty == Duty::Watch && self.duty == Duty::Mind(None);
-        self.duty == *duty && !self.task.is_finished() || says_so
+        (self.duty == *duty || says_so) && !self.task.is_finished()
     }
 }
 
 /// Looks from time to time whether somebody minds an upstream that dials in.
 async fn watch(handle: Handle, name: String) {
-    while let Ok(row) = handle.row(&name).await {
+    loop {
+        let row = match handle.row(&name).await {
+            Ok(row) => row,
+            Err(RefreshError::NotFound(_) | RefreshError::Disabled(_)) => return,
+            Err(error) => {
+                tracing::debug!(%error, upstream = name, "not watched for a moment");
+                sleep(jitter(LONGEST)).await;
+                continue;
+            }
+        };
         let Ok(upstream) = row.message::<Upstream>() else { return };
         let forsaken = interval_of(&upstream) * 2 + GRACE;
         let status = upstream.status.unwrap_or_default();
         let asked = status.refresh_time.as_ref().map_or(0, clock::micros);
         let overdue = clock::now_us() - asked > clock::duration_us(forsaken);
         if overdue && status.state() == UpstreamState::Ready {
-            let failure = Failure::new(UpstreamState::Unreachable, "no tunnel of it is open");
+            let failure = Failure::new(UpstreamState::Unreachable, NO_TUNNEL);
             if let Err(error) = store_failure(handle.store(), &row, failure).await {
                 tracing::debug!(%error, upstream = name, "not watched for a moment");
             }
@@ -236,8 +250,13 @@ async fn one(handle: Handle, name: String, lease: Option<Lease>) {
             Err(error) => tracing::debug!(%error, upstream = name, "not minded for a moment"),
         }
         // Whoever has no tunnel is asked again when one opens.
-        if handle.row(&name).await.is_ok_and(|row| handle.is_away(&row).unwrap_or(false)) {
-            return;
+        if let Ok(row) = handle.row(&name).await
+            && handle.is_away(&row).unwrap_or(false)
+        {
+            let away = Failure::new(UpstreamState::Unreachable, NO_TUNNEL);
+            if store_failure(handle.store(), &row, away).await.is_ok() {
+                return;
+            }
         }
         let poke = handle.hear(&name);
         tokio::select! {

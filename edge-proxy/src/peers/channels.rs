@@ -37,7 +37,14 @@ pub(super) struct Channels {
     current: Arc<Current>,
     own: Arc<Certificate>,
     max_message: usize,
-    open: Mutex<HashMap<Box<str>, Line>>,
+    open: Mutex<HashMap<(Box<str>, Purpose), Line>>,
+}
+
+/// What a connection is for: upstreams that do not read must not hold up what edges have to say to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Purpose {
+    Talk,
+    Reach,
 }
 
 #[derive(Debug)]
@@ -54,10 +61,19 @@ impl Channels {
 
     /// A client of that edge, unless the stream knows of none. To be called on the runtime of the peers.
     pub(super) fn to(&self, edge: &str) -> Option<Client> {
+        self.line(edge, Purpose::Talk)
+    }
+
+    /// The same, for what goes through that edge to upstreams.
+    pub(super) fn through(&self, edge: &str) -> Option<Client> {
+        self.line(edge, Purpose::Reach)
+    }
+
+    fn line(&self, edge: &str, purpose: Purpose) -> Option<Client> {
         let snapshot = self.current.load();
         let peer = snapshot.peers.get(edge)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = open.get_mut(edge).filter(|line| line.peer == *peer);
+        let known = open.get_mut(&(edge.into(), purpose)).filter(|line| line.peer == *peer);
         let channel = match known {
             Some(line) => {
                 line.used = Instant::now();
@@ -66,7 +82,7 @@ impl Channels {
             None => {
                 let channel = connect(&self.own, peer)?;
                 let line = Line { peer: peer.clone(), channel: channel.clone(), used: Instant::now() };
-                open.insert(edge.into(), line);
+                open.insert((edge.into(), purpose), line);
                 channel
             }
         };
@@ -76,10 +92,9 @@ impl Channels {
     /// Lets go of connections that nobody uses, and of those to edges that are gone.
     pub(super) fn sweep(&self) {
         let snapshot = self.current.load();
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|edge, line| line.used.elapsed() < IDLE && snapshot.peers.get(edge) == Some(&line.peer));
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(edge, _), line| {
+            line.used.elapsed() < IDLE && snapshot.peers.get(edge) == Some(&line.peer)
+        });
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::{CopyToBytes, ReaderStream, SinkWriter, StreamReader};
 use tokio_util::sync::PollSender;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status, Streaming};
 use trunkline::edge::v1::{ReachRequest, ReachResponse};
 
@@ -41,7 +42,7 @@ pub enum Unreached {
 
 /// Opens a stream through `edge`. To be called on the runtime of the peers.
 pub(super) async fn open(channels: &Channels, edge: &str, upstream: &str) -> Result<Reached, Unreached> {
-    let mut client = channels.to(edge).ok_or(Unreached::Away)?;
+    let mut client = channels.through(edge).ok_or(Unreached::Away)?;
     let (sender, parts) = mpsc::channel(MAX_WAITING);
     let first = ReachRequest { upstream: upstream.to_owned(), chunk: Vec::new() };
     let parts = stream::once(async { first }).chain(ReceiverStream::new(parts));
@@ -104,7 +105,7 @@ pub(super) fn relay(
     tunnelled: tunnel::Stream,
 ) -> impl Stream<Item = Result<ReachResponse, Status>> + Send {
     let (reader, mut writer) = tokio::io::split(tunnelled);
-    tokio::spawn(async move {
+    let sending = AbortOnDropHandle::new(tokio::spawn(async move {
         let chunks = sent.map(|part| part.map(|part| Bytes::from(part.chunk)).map_err(io::Error::other));
         let copied = tokio::io::copy_buf(&mut StreamReader::new(chunks), &mut writer).await;
         // Either way nothing more comes, and the upstream is told so.
@@ -112,9 +113,13 @@ pub(super) fn relay(
         if let Err(error) = copied.and(closed) {
             tracing::debug!(%error, "what another edge sent an upstream broke off");
         }
-    });
-    ReaderStream::with_capacity(reader, PART).map(|chunk| match chunk {
-        Ok(chunk) => Ok(ReachResponse { chunk: chunk.into() }),
-        Err(error) => Err(Status::aborted(error.to_string())),
+    }));
+    ReaderStream::with_capacity(reader, PART).map(move |chunk| {
+        // When the other edge goes, so does what it was sending, and takes no more room in its connection.
+        let _ = &sending;
+        match chunk {
+            Ok(chunk) => Ok(ReachResponse { chunk: chunk.into() }),
+            Err(error) => Err(Status::aborted(error.to_string())),
+        }
     })
 }

@@ -92,8 +92,13 @@ impl PeerService for Service {
         self.admit(&request)?;
         let mut sent = request.into_inner();
         let first = sent.message().await?.ok_or_else(|| Status::invalid_argument("names no upstream"))?;
-        let tunnelled = self.shared.tunnels.open_here(&first.upstream).await;
-        let tunnelled = tunnelled.map_err(|_| Status::not_found("no tunnel of it is open here"))?;
+        let tunnels = &self.shared.tunnels;
+        let tunnelled = tunnels.open_here(&first.upstream).await.map_err(|error| {
+            if tunnels.is_here(&first.upstream) {
+                return Status::unavailable(error.to_string());
+            }
+            Status::not_found("no tunnel of it is open here")
+        })?;
         Ok(Response::new(Box::pin(reach::relay(sent, tunnelled))))
     }
 }

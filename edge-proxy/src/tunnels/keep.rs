@@ -37,8 +37,12 @@ impl Tunnels {
                 Some(arrival) = arriving.recv() => drop(kept.spawn(keep(Arc::clone(&shared), arrival))),
                 Some(_) = kept.join_next() => {}
                 Ok(()) = published.changed() => {
-                    let snapshot = shared.current.load();
+                    let snapshot = shared.current.load_full();
                     shared.tunnels.near.retain(|upstream| dials_in(&snapshot, upstream));
+                    shared.tunnels.far.retain(
+                        |upstream| dials_in(&snapshot, upstream),
+                        |edge| snapshot.peers.contains_key(edge),
+                    );
                 }
                 else => return,
             }
@@ -56,26 +60,40 @@ async fn keep(shared: Arc<Shared>, arrival: Arrival) {
         Ok(begun) => begun,
         Err(error) => return tracing::info!(%error, "a tunnel did not begin"),
     };
-    let Ok(entry) = shared.tunnels.near.enter(&upstream, tunnel) else { return };
+    let had = shared.tunnels.near.has(&upstream);
+    let Ok(entry) = shared.tunnels.near.enter(&upstream, tunnel) else {
+        return tracing::warn!(upstream = &*upstream, "there are too many tunnels");
+    };
+    // It may have been deleted since the tunnel was let in.
+    if !dials_in(&shared.current.load_full(), &upstream) {
+        return;
+    }
     let counted = shared.metrics.tunnels.enter();
     tracing::info!(upstream = &*upstream, "a tunnel is open");
     let over = async {
         tokio::select! {
-            _ = driver => {}
-            () = entry.unwanted() => {}
+            why = driver => why.to_string(),
+            () = entry.unwanted() => "it is not wanted".to_owned(),
         }
     };
     // Others are told while it is served already: one of them may be slow.
-    tokio::join!(over, tell(&shared, &upstream));
+    let told = async {
+        if !had {
+            tell(&shared, &upstream).await;
+        }
+    };
+    let (why, ()) = tokio::join!(over, told);
     drop((entry, counted));
-    tracing::info!(upstream = &*upstream, "a tunnel is closed");
-    tell(&shared, &upstream).await;
+    tracing::info!(upstream = &*upstream, why, "a tunnel is closed");
+    if !shared.tunnels.near.has(&upstream) {
+        tell(&shared, &upstream).await;
+    }
 }
 
-async fn begin(arrival: Arrival) -> io::Result<(Tunnel, impl Future<Output = hyper::Result<()>> + Send)> {
+async fn begin(arrival: Arrival) -> io::Result<(Tunnel, impl Future<Output = io::Error> + Send)> {
     let socket = TcpStream::from_std(arrival.socket)?;
     let carrier = tunnel::websocket(socket, Role::Server, arrival.ahead.to_vec()).await;
-    Tunnel::begin(carrier).await.map_err(io::Error::other)
+    Tunnel::begin(carrier).await
 }
 
 /// Tells the other edges whether this one has a tunnel to an upstream.

@@ -9,6 +9,7 @@ mod keep;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use trunkline::edge::v1::TunnelChanged;
@@ -17,8 +18,10 @@ use self::far::Far;
 use self::keep::Arrival;
 use crate::clock;
 use crate::error::Fault;
-use crate::peers::{Peers, Unreached};
+use crate::peers::{Peers, Reached, Unreached};
 
+/// How long until an edge that could not be reached is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
 /// Tunnels that have been let in and are not served yet.
 const MAX_ARRIVING: usize = 256;
 
@@ -35,7 +38,7 @@ pub enum Connection {
     /// Of a tunnel to this edge.
     Near(tunnel::Stream),
     /// Through another edge.
-    Far(crate::peers::Reached),
+    Far(Reached),
 }
 
 impl Default for Tunnels {
@@ -56,26 +59,29 @@ impl Tunnels {
             if let Ok(stream) = self.near.open(upstream).await {
                 return Ok(Connection::Near(stream));
             }
-            if let Some(reached) = self.through_others(peers, upstream).await {
-                return Ok(Connection::Far(reached));
-            }
+            let again = match self.through_others(peers, upstream).await {
+                Ok(reached) => return Ok(Connection::Far(reached)),
+                Err(unreached) => unreached == Unreached::Away || self.near.has(upstream),
+            };
             tokio::select! {
                 _ = near.changed() => {}
                 _ = far.changed() => {}
+                // Whoever has one may only have been away for a moment.
+                () = tokio::time::sleep(AGAIN), if again => {}
             }
         }
     }
 
-    async fn through_others(&self, peers: &Peers, upstream: &str) -> Option<crate::peers::Reached> {
-        for edge in self.far.edges(upstream) {
-            match peers.reach(&edge, upstream).await {
-                Ok(reached) => return Some(reached),
-                Err(Unreached::Closed) => self.far.mistaken(upstream, &edge),
-                // It may be back at once, and is asked again.
-                Err(Unreached::Away) => {}
+    async fn through_others(&self, peers: &Peers, upstream: &str) -> Result<Reached, Unreached> {
+        let mut outcome = Unreached::Closed;
+        for holder in self.far.holders(upstream) {
+            match peers.reach(&holder.edge, upstream).await {
+                Ok(reached) => return Ok(reached),
+                Err(Unreached::Closed) => self.far.mistaken(upstream, &holder),
+                Err(Unreached::Away) => outcome = Unreached::Away,
             }
         }
-        None
+        Err(outcome)
     }
 
     /// Opens a connection through a tunnel to this edge, for another edge.
@@ -84,6 +90,11 @@ impl Tunnels {
     /// When there is no tunnel here that works.
     pub async fn open_here(&self, upstream: &str) -> io::Result<tunnel::Stream> {
         self.near.open(upstream).await
+    }
+
+    /// Whether there is a tunnel to this edge, working or not.
+    pub fn is_here(&self, upstream: &str) -> bool {
+        self.near.has(upstream)
     }
 
     /// Notes what an edge says of its tunnels.

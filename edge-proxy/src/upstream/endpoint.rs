@@ -223,7 +223,11 @@ impl Endpoint {
 
     async fn connected(&self) -> Result<Sender, Fault> {
         let connected = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
-        let late = if self.dials_in.is_some() { "no tunnel of it is open" } else { "no connection in time" };
+        let late = if self.dials_in.is_some() {
+            "no connection through a tunnel in time: is one open?"
+        } else {
+            "no connection in time"
+        };
         connected.unwrap_or_else(|_| Err(Fault::Connect(late.to_owned())))
     }
 

@@ -1,62 +1,71 @@
 //! The side that dialled, and accepts streams.
 
-use std::convert::Infallible;
+use std::io;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Empty;
-use hyper::body::Incoming;
-use hyper::server::conn::http2::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
 
-use crate::{KEEP_ALIVE, MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW};
+use crate::{MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, life};
 
-/// Serves a connection until it ends: every stream that the far side opens is led to `take`, on a task of its own.
-///
-/// # Errors
-/// When the connection breaks, or the far side does not speak as one that opens streams.
+/// Serves a connection until it ends: every stream that the far side opens is led to `take`, on a task of its own. Returns why it
+/// ended; what `take` still does ends with it.
 pub async fn accept<F>(
     carrier: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    take: impl Fn(Stream) -> F + Clone + Send + 'static,
-) -> hyper::Result<()>
+    take: impl Fn(Stream) -> F,
+) -> io::Error
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let service = service_fn(move |request| {
-        let take = take.clone();
-        async move { Ok::<_, Infallible>(answer(request, take)) }
-    });
-    Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
+    let begun = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(TUNNEL_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .serve_connection(TokioIo::new(carrier), service)
-        .await
+        .max_concurrent_streams(u32::try_from(MAX_STREAMS).unwrap_or(u32::MAX))
+        .handshake::<_, Bytes>(carrier)
+        .await;
+    let mut connection = match begun {
+        Ok(connection) => connection,
+        Err(error) => return io::Error::other(error),
+    };
+    let Some(asking) = connection.ping_pong() else { return io::Error::other("nobody can be asked") };
+    tokio::select! {
+        ended = serve(connection, take) => ended,
+        silent = life::watch(asking) => silent,
+    }
 }
 
-fn answer<F>(
-    mut request: Request<Incoming>,
-    take: impl Fn(Stream) -> F + Send + 'static,
-) -> Response<Empty<Bytes>>
+async fn serve<F, C>(mut connection: Connection<C, Bytes>, take: impl Fn(Stream) -> F) -> io::Error
 where
     F: Future<Output = ()> + Send + 'static,
+    C: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut response = Response::new(Empty::new());
-    if request.method() != Method::CONNECT {
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        return response;
-    }
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        // A stream that ended before it began is nobody's loss.
-        if let Ok(upgraded) = upgrade.await {
-            take(TokioIo::new(upgraded)).await;
+    let mut taken = JoinSet::new();
+    loop {
+        let asked = tokio::select! {
+            asked = connection.accept() => asked,
+            Some(_) = taken.join_next() => continue,
+        };
+        match asked {
+            Some(Ok((request, answer))) => {
+                // One that ended before it began is nobody's loss.
+                if let Some(stream) = begin(request, answer) {
+                    taken.spawn(take(stream));
+                }
+            }
+            Some(Err(error)) => return io::Error::other(error),
+            None => return io::Error::new(io::ErrorKind::ConnectionAborted, "it was closed"),
         }
-    });
-    response
+    }
+}
+
+fn begin(request: Request<RecvStream>, mut answer: SendResponse<Bytes>) -> Option<Stream> {
+    if request.method() != Method::CONNECT {
+        answer.send_reset(Reason::REFUSED_STREAM);
+        return None;
+    }
+    let send = answer.send_response(Response::new(()), false).ok()?;
+    Some(Stream::new(send, request.into_body(), None))
 }

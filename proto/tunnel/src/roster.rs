@@ -4,16 +4,20 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Stream, Tunnel};
 
-/// Tunnels to one far side: enough for a few copies of it, and for connections that are about to be noticed as dead.
+/// Tunnels to one far side: enough for those that are about to be noticed as dead, too.
 const MAX_ALIKE: usize = 16;
 /// Tunnels altogether.
 const MAX_TUNNELS: usize = 4_096;
+/// How long one tunnel may take to open a stream, where there may be another.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All tunnels that one process holds.
 #[derive(Debug)]
@@ -73,16 +77,17 @@ impl Tunnels {
         Ok(Entry { tunnels: Arc::clone(self), key: key.into(), number, close })
     }
 
-    /// Opens a stream to whom `key` names, through the youngest tunnel that lets it: older ones may be dead and not be noticed yet.
+    /// Opens a stream to whom `key` names, through the youngest tunnel that lets it: any of them may be dead and not be noticed yet.
     ///
     /// # Errors
     /// `NotConnected` where there is no tunnel; else what the last one said.
     pub async fn open(&self, key: &str) -> io::Result<Stream> {
         let mut refused = io::Error::from(io::ErrorKind::NotConnected);
         for tunnel in self.to(key) {
-            match tunnel.open().await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => refused = error,
+            match timeout(PATIENCE, tunnel.open()).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => refused = error,
+                Err(_) => refused = io::ErrorKind::TimedOut.into(),
             }
         }
         Err(refused)

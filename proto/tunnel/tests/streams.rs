@@ -44,10 +44,13 @@ async fn said_back(tunnel: &Tunnel, said: Vec<u8>) -> Vec<u8> {
 #[tokio::test]
 async fn streams_do_not_mix_and_one_that_is_not_read_holds_up_no_other() {
     let (tunnel, _driver, _far) = echoing().await;
-    // More than a stream's window, which nobody reads.
-    let stuck = tunnel.open().await.unwrap();
-    let (_unread, mut writer) = tokio::io::split(stuck);
-    let flood = tokio::spawn(async move { while writer.write_all(&[0; 64 << 10]).await.is_ok() {} });
+    // More than a stream's window, many times, which nobody reads.
+    let mut stuck = Vec::new();
+    for _ in 0..100 {
+        let (unread, mut writer) = tokio::io::split(tunnel.open().await.unwrap());
+        let flood = tokio::spawn(async move { while writer.write_all(&[0; 64 << 10]).await.is_ok() {} });
+        stuck.push((unread, flood.abort_handle()));
+    }
     let each = (0..50u8).map(|number| {
         let tunnel = tunnel.clone();
         tokio::spawn(async move { said_back(&tunnel, vec![number; 100_000]).await })
@@ -55,7 +58,7 @@ async fn streams_do_not_mix_and_one_that_is_not_read_holds_up_no_other() {
     for (number, heard) in (0..50u8).zip(each.collect::<Vec<_>>()) {
         assert!(heard.await.unwrap() == vec![number; 100_000], "stream {number}");
     }
-    flood.abort();
+    stuck.into_iter().for_each(|(_, flood)| flood.abort());
 }
 
 #[tokio::test]
@@ -67,6 +70,61 @@ async fn a_tunnel_whose_far_side_went_is_over() {
     driver.await.unwrap();
     assert!(tunnel.is_over());
     tunnel.open().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn when_the_driver_goes_every_stream_ends() {
+    let (tunnel, driver, _far) = echoing().await;
+    let mut stream = tunnel.open().await.unwrap();
+    driver.abort();
+    assert!(driver.await.unwrap_err().is_cancelled());
+    assert!(tunnel.is_over());
+    stream.read_to_end(&mut Vec::new()).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_far_side_that_takes_nothing_is_given_nothing_to_keep() {
+    // It answers, opens no window, and says so; what is left of a stream that nobody wants is its reset.
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (resets, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let far = tokio::spawn(async move {
+        let mut connection =
+            h2::server::Builder::new().initial_window_size(0).handshake::<_, Bytes>(far).await.unwrap();
+        let mut streams = tokio::task::JoinSet::new();
+        while let Some(Ok((mut request, mut answer))) = connection.accept().await {
+            let sending = answer.send_response(http::Response::new(()), false).unwrap();
+            let resets = resets.clone();
+            streams.spawn(async move {
+                let _sending = sending;
+                let ended = request.body_mut().data().await;
+                resets.send(ended.map(|data| data.unwrap_err().reason())).unwrap();
+            });
+        }
+    });
+    let (tunnel, driver) = Tunnel::begin(near).await.unwrap();
+    let driver = tokio::spawn(async move { drop(driver.await) });
+    for _ in 0..1_100 {
+        let mut stream = tunnel.open().await.unwrap();
+        let writing = tokio::time::timeout(Duration::from_millis(1), stream.write_all(&[0; 1 << 20]));
+        writing.await.unwrap_err();
+    }
+    for _ in 0..1_100 {
+        assert_eq!(heard.recv().await.unwrap(), Some(Some(h2::Reason::CANCEL)));
+    }
+    driver.abort();
+    far.abort();
+}
+
+#[tokio::test]
+async fn a_tunnel_has_no_more_streams_than_it_may() {
+    let (tunnel, _driver, _far) = echoing().await;
+    let mut streams = Vec::new();
+    for _ in 0..1_024 {
+        streams.push(tunnel.open().await.unwrap());
+    }
+    assert_eq!(tunnel.open().await.unwrap_err().kind(), std::io::ErrorKind::QuotaExceeded);
+    streams.pop();
+    tunnel.open().await.unwrap();
 }
 
 #[tokio::test]
@@ -108,10 +166,10 @@ async fn there_are_no_more_to_one_far_side_than_anybody_needs() {
 #[tokio::test]
 async fn what_is_no_tunnel_ends_it() {
     let (mut near, far) = tokio::io::duplex(1 << 10);
-    let serving = tokio::spawn(accept(far, echo));
+    let serving = tokio::spawn(async move { accept(far, echo).await });
     near.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let served = tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap();
-    assert!(served.unwrap().is_err());
+    served.unwrap();
 }
 
 proptest! {

@@ -80,7 +80,9 @@ impl Dialler {
     pub async fn hold(self: Arc<Self>, place: Url, open: watch::Sender<bool>) {
         let (mut pause, mut said) = (FIRST_DELAY, None);
         loop {
-            let why = match self.dial(&place).await {
+            let dialled = tokio::time::timeout(PATIENCE, self.dial(&place)).await;
+            let late = Err(Closed::Unreachable("no answer in time".to_owned()));
+            let why = match dialled.unwrap_or(late) {
                 Ok(socket) => {
                     self.say(&format!("a tunnel to {} is open", place.origin().ascii_serialization()));
                     open.send_replace(true);
@@ -95,7 +97,8 @@ impl Dialler {
                 }
                 Err(why) => why,
             };
-            if why == Closed::Refused {
+            // An upstream that was deleted and made anew is another one, and wants another credential.
+            if matches!(why, Closed::Refused | Closed::Status(404, _)) {
                 self.refused.notify_one();
             }
             if said.as_ref() != Some(&why) {
@@ -120,9 +123,7 @@ impl Dialler {
             .header(header::SEC_WEBSOCKET_KEY, generate_key())
             .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
         let unreachable = |error: reqwest::Error| Closed::Unreachable(cause(&error.without_url()));
-        let answered = tokio::time::timeout(PATIENCE, request.send()).await;
-        let late = || Closed::Unreachable("no answer in time".to_owned());
-        let response = answered.map_err(|_| late())?.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(unreachable)?;
         match response.status() {
             // Who names the subprotocol has understood what is asked for.
             StatusCode::SWITCHING_PROTOCOLS
@@ -135,8 +136,9 @@ impl Dialler {
             }
             StatusCode::UNAUTHORIZED => Err(Closed::Refused),
             status if status.is_client_error() || status.is_server_error() => {
-                let text = response.text().await.unwrap_or_default();
-                Err(Closed::Status(status.as_u16(), reason(&text)))
+                // The first part says enough.
+                let text = response.chunk().await.ok().flatten().unwrap_or_default();
+                Err(Closed::Status(status.as_u16(), reason(&String::from_utf8_lossy(&text))))
             }
             _ => Err(Closed::Stranger),
         }
@@ -156,10 +158,7 @@ impl Dialler {
                 drop(served.await);
             }
         });
-        match ended.await {
-            Ok(()) => "it was closed".to_owned(),
-            Err(error) => format!("it broke: {}", cause(&error)),
-        }
+        cause(&ended.await)
     }
 
     fn say(&self, text: &str) {

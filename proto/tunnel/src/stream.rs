@@ -1,0 +1,96 @@
+//! One stream of a tunnel, as bytes. It must not know which side it is on.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use h2::{Reason, RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// What is written at once.
+const PART: usize = 16 << 10;
+
+/// A stream within a tunnel. Dropping it before its end tells the far side that nobody is there.
+#[derive(Debug)]
+pub struct Stream {
+    send: SendStream<Bytes>,
+    received: RecvStream,
+    /// What has come and was not read.
+    ahead: Bytes,
+    is_sent: bool,
+    is_received: bool,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        send: SendStream<Bytes>,
+        received: RecvStream,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { send, received, ahead: Bytes::new(), is_sent: false, is_received: false, _place: place }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.ahead.is_empty() {
+            match ready!(self.received.poll_data(cx)) {
+                Some(Ok(chunk)) => self.ahead = chunk,
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => {
+                    self.is_received = true;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+        let length = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead[..length]);
+        self.ahead.advance(length);
+        let released = self.received.flow_control().release_capacity(length);
+        Poll::Ready(released.map_err(io::Error::other))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let wanted = bytes.len().min(PART);
+        self.send.reserve_capacity(wanted);
+        // Nothing is queued that the far side does not take, so that what it leaves takes no memory.
+        let granted = match ready!(self.send.poll_capacity(cx)) {
+            Some(Ok(granted)) => granted.min(wanted),
+            Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        };
+        let sent = self.send.send_data(Bytes::copy_from_slice(&bytes[..granted]), false);
+        Poll::Ready(sent.map(|()| granted).map_err(io::Error::other))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::replace(&mut self.is_sent, true) {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(io::Error::other))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.is_sent || !self.is_received {
+            self.send.send_reset(Reason::CANCEL);
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! Every kind of client against every kind of upstream, and the table of it in `docs/PROTOCOL.md`. The Python SDK is both
-//! ends; `tests/matrix` says what they do.
+//! Every kind of client against every kind of upstream, and the table of it in `docs/PROTOCOL.md`. The SDKs of Python and
+//! TypeScript are at both ends; `tests/matrix` says what they do.
 
 use std::process::Stdio;
 

@@ -46,6 +46,7 @@ bench() {
 }
 
 tools() {
+    ln -sfn ../.tools/node/node_modules tests/node_modules # where an ES module looks for packages
     stamp=.tools/stamp
     want=$(cat tests/clients/requirements.txt tests/clients/package-lock.json | sha256sum)
     [ "$(cat $stamp 2>/dev/null)" = "$want" ] && return 0
@@ -61,7 +62,6 @@ tools() {
     mkdir -p .tools/node
     cp tests/clients/package.json tests/clients/package-lock.json .tools/node/
     (cd .tools/node && npm install --no-save --no-audit --no-fund --loglevel=error --ignore-scripts >&2)
-    ln -sfn ../../.tools/node/node_modules tests/clients/node_modules # where an ES module looks for packages
     ln -sf ../node/node_modules/.bin/buf .tools/bin/buf
     echo "$want" >$stamp
 }

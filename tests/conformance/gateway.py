@@ -60,7 +60,7 @@ def path_of(server: str) -> str:
 
 
 async def serves(edge: str, server: str, bearer: str) -> bool:
-    """Whether an edge lists the tools of a server; an error says why not."""
+    """Whether an edge lists some tool of a server; an error says why not."""
     return await asyncio.to_thread(list_tools, edge, server, bearer)
 
 
@@ -77,7 +77,7 @@ def list_tools(edge: str, server: str, bearer: str) -> bool:
     post = urllib.request.Request(f"http://{edge}{path_of(server)}", json.dumps(request).encode(), headers)
     try:
         with urllib.request.urlopen(post, timeout=5) as answer:
-            return b'"tools"' in answer.read()
+            return b'"inputSchema"' in answer.read()
     except urllib.error.HTTPError as error:
         raise Failed(f"{error.code}: {error.read().decode(errors='replace')}") from None
 

@@ -1,4 +1,4 @@
-"""The kinds of client: transports of the Python SDK, and what its client notes of what it is told.
+"""The kinds of client, those on the Python SDK connected: its transports, and what its client notes of what it is told.
 
 It knows the addresses of an edge and nothing of what is called.
 """
@@ -25,11 +25,12 @@ handshakes = anyio.Lock()
 
 @dataclass(frozen=True)
 class Way:
-    """One kind of client: how its messages travel, and the revision it asks for."""
+    """One kind of client: how its messages travel, the revision it asks for, and the SDK it is on."""
 
     title: str
     transport: str
     revision: str
+    sdk: str = "Python"
 
     @property
     def is_modern(self) -> bool:
@@ -45,6 +46,9 @@ WAYS = [
     Way("HTTP 2026-07-28", "http", MODERN),
     Way("WebSocket", "ws", "2025-11-25"),
     Way("stdio", "stdio", "2025-11-25"),
+    Way("TypeScript SSE", "sse", "2025-11-25", "TypeScript"),
+    Way("TypeScript 2025-11-25", "http", "2025-11-25", "TypeScript"),
+    Way("TypeScript 2026-07-28", "http", MODERN, "TypeScript"),
 ]
 
 

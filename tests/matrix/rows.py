@@ -1,4 +1,4 @@
-"""The rows of the matrix: what a client does, and what it must see. They know no transport and no gateway.
+"""The rows of the matrix: what a client does, and what it must see (rows.mjs has the same). They know no transport and no gateway.
 
 Each takes a connected client, what it hears, and the way it came.
 """
@@ -47,7 +47,7 @@ async def logging(client, heard, way):
 
 
 async def elicitation(client, _heard, _way):
-    expect(await text(client, "elicit"), "accept {'name': 'Ada'}")
+    expect(await text(client, "elicit"), "accept Ada")
 
 
 async def sampling(client, _heard, _way):

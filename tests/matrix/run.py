@@ -19,15 +19,17 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "conformance"))
 
 import anyio  # noqa: E402
+import typescript  # noqa: E402
 from clients import WAYS, Place, Way, client  # noqa: E402
 from gateway import Gateway  # noqa: E402
 from limits import LIMITS, limit  # noqa: E402
 from processes import Failed, Process, eventually, free_address  # noqa: E402
 from rows import ROWS  # noqa: E402
 
-# The order of the table's blocks: the title, and what server.py is told.
+# The order of the table's blocks: the title, and what server.py is told; one is server.mjs.
 UPSTREAMS = {
     "legacy, HTTP": "http",
+    "legacy, HTTP, TypeScript": "typescript",
     "legacy, HTTP+SSE": "sse",
     "legacy, stdio": "stdio",
     "modern": "modern",
@@ -83,6 +85,8 @@ class Run:
     async def start(self, stack: AsyncExitStack, kind: str) -> str:
         """Starts an upstream, and gives the URL to register."""
         server = [sys.executable, "-W", "ignore", str(HERE / "server.py"), kind]
+        if kind == "typescript":
+            server = ["node", str(HERE / "server.mjs")]
         if kind == "stdio":
             address = free_address()
             server = [str(self.options.programs / "mcpctl"), "expose", "--era", "legacy", "--listen", address, "--", *server]
@@ -105,13 +109,15 @@ class Run:
         return file
 
     async def one(self, upstream: str, way: Way, place: Place, turns: asyncio.Semaphore):
-        for name, row in self.rows.items():
-            began = time.monotonic()
-            async with turns:
-                trouble = await self.cell(row, way, place)
-            self.found[upstream, name, way.title] = trouble
-            said = f"{upstream} · {way.title} · {name}: {trouble or 'works'} ({time.monotonic() - began:.1f} s)"
-            print(said, file=sys.stderr)
+        async with AsyncExitStack() as stack:
+            child = await stack.enter_async_context(typescript.process(way, place)) if way.sdk == "TypeScript" else None
+            for name, row in self.rows.items():
+                began = time.monotonic()
+                async with turns:
+                    trouble = await (typescript.trouble(child, name, PATIENCE) if child else self.cell(row, way, place))
+                self.found[upstream, name, way.title] = trouble
+                said = f"{upstream} · {way.title} · {name}: {trouble or 'works'} ({time.monotonic() - began:.1f} s)"
+                print(said, file=sys.stderr)
 
     async def cell(self, row, way: Way, place: Place) -> str | None:
         works = False

@@ -124,7 +124,7 @@ class Rows:
             answer = await ctx.session.send_request(request, kind, metadata=metadata)
         match name:
             case "elicit":
-                return said(f"{answer.action} {answer.content}")
+                return said(f"{answer.action} {answer.content['name']}")
             case "sample":
                 return said(answer.content.text)
             case _:

@@ -14,6 +14,7 @@ mod rolling;
 mod secure;
 mod sessions;
 mod support;
+mod tasks;
 mod tidy;
 mod transports;
 mod tunnels;

@@ -13,16 +13,30 @@ pub fn modern_revisions() -> String {
     format!("[{}]", quoted.join(","))
 }
 
-/// Whether calls of a server may go on as tasks. Only a modern upstream's tasks are led to.
-pub fn offers_tasks(server: &Server, era: Era) -> bool {
-    let known = |upstream: &Upstream| {
-        upstream.side_for(era) == Some(Era::Modern) && knows_tasks(&upstream.modern_capabilities)
+/// Whether calls of a server may go on as tasks: those of upstreams that make them in the client's own era.
+pub fn offers_tasks(server: &Server, revision: Revision) -> bool {
+    let era = revision.era();
+    let known = |upstream: &Upstream| match era {
+        Era::Modern => knows_tasks(&upstream.modern_capabilities),
+        Era::Legacy => upstream.makes_tasks(),
     };
-    era == Era::Modern && server.upstreams.iter().any(|upstream| known(upstream))
+    revision >= Revision::V2025_11_25
+        && server.upstreams.iter().any(|upstream| upstream.side_for(era) == Some(era) && known(upstream))
 }
 
-/// The `capabilities` of a server: a JSON object.
-pub fn of_server(server: &Server, era: Era) -> String {
+/// What a server says of its tasks: each era has its own word.
+fn tasks(server: &Server, revision: Revision) -> Option<&'static str> {
+    let cancels = || server.upstreams.iter().any(|upstream| upstream.cancels_tasks());
+    offers_tasks(server, revision).then(|| match revision.era() {
+        Era::Modern => r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#,
+        Era::Legacy if cancels() => r#""tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}"#,
+        Era::Legacy => r#""tasks":{"requests":{"tools":{"call":{}}}}"#,
+    })
+}
+
+/// The `capabilities` of a server towards clients of `revision`: a JSON object.
+pub fn of_server(server: &Server, revision: Revision) -> String {
+    let era = revision.era();
     let any = |said: &dyn Fn(&Upstream) -> bool| server.upstreams.iter().any(|upstream| said(upstream));
     let offers = |key: &str| any(&|upstream| has(upstream, key, upstream.side_for(era)));
     // A gateway's tools come and go, so the list is worth asking for even where it is empty now.
@@ -40,9 +54,7 @@ pub fn of_server(server: &Server, era: Era) -> String {
     if offers("prompts") || !server.prompts.entries.is_empty() {
         parts.push(r#""prompts":{"listChanged":true}"#);
     }
-    if offers_tasks(server, era) {
-        parts.push(r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#);
-    }
+    parts.extend(tasks(server, revision));
     if offers("completions") {
         parts.push(r#""completions":{}"#);
     }

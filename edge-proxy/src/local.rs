@@ -110,7 +110,7 @@ fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Repl
     let begun = Conversation::begin(revision, declared, &client_name(client), scene.now, lifetime);
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,
-        capabilities::of_server(&scene.view.server, Era::Legacy),
+        capabilities::of_server(&scene.view.server, revision),
         scene.server_info(),
         instructions(scene),
     );
@@ -144,7 +144,7 @@ fn discover(scene: &Scene<'_>, id: &str) -> Reply {
     let body = format!(
         r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
         capabilities::modern_revisions(),
-        capabilities::of_server(&scene.view.server, Era::Modern),
+        capabilities::of_server(&scene.view.server, Revision::LATEST),
         instructions(scene),
         meta::SERVER_INFO,
         scene.server_info(),

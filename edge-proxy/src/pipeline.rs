@@ -233,8 +233,10 @@ async fn request(scene: &Scene<'_>, session: &Session, message: &Message<'_>) ->
         Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::CompletionComplete => {
             call(scene, session, message, method).await
         }
-        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel
-            if capabilities::offers_tasks(&scene.view.server, session.era()) =>
+        Method::TasksGet | Method::TasksResult | Method::TasksUpdate | Method::TasksCancel
+            if session
+                .revision()
+                .is_some_and(|revision| capabilities::offers_tasks(&scene.view.server, revision)) =>
         {
             about_task(scene, session, message, method).await
         }
@@ -270,7 +272,8 @@ async fn about_task(
 ) -> Result<Reply, Failure> {
     let mut account = scene.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
-    if !message.params.capabilities.is_some_and(upstream::knows_tasks) {
+    let declared = message.params.capabilities.is_some_and(upstream::knows_tasks);
+    if session.era() == Era::Modern && !declared {
         return Err(Failure::Extension(upstream::EXTENSION));
     }
     let raw = session::modern::task_id(message).ok_or_else(|| Failure::params("params.taskId is needed"))?;

@@ -167,7 +167,12 @@ impl Client {
         let body = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}","arguments":{arguments}}}}}"#
         );
-        let response = self.request(reqwest::Method::POST, body.into_bytes(), &[]).await?;
+        self.read(&body).await
+    }
+
+    /// Any request, whose answer is read message by message.
+    pub(crate) async fn read(&self, body: &str) -> Result<Stream, String> {
+        let response = self.request(reqwest::Method::POST, body.as_bytes().to_vec(), &[]).await?;
         Ok(Stream { response, decoder: Decoder::new(1 << 20) })
     }
 

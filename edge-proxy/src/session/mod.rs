@@ -56,6 +56,15 @@ impl Session {
             _ => Era::Legacy,
         }
     }
+
+    /// The revision that is spoken, once that is settled.
+    pub fn revision(&self) -> Option<Revision> {
+        match self {
+            Self::Opening => None,
+            Self::Legacy(conversation) => Some(conversation.revision),
+            Self::Modern(revision) => Some(*revision),
+        }
+    }
 }
 
 /// The principal and the server that sessions are bound to.

@@ -40,7 +40,7 @@ pub enum Purpose {
     ServerRequest = 4,
     /// The id of an event that a client may go on from.
     Event = 5,
-    /// The id of a task of a modern upstream.
+    /// The id of a task.
     Task = 6,
     /// What a call that waits for its client's answers goes on from.
     Parked = 7,

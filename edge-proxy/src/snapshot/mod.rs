@@ -27,7 +27,7 @@ pub use kind::Kind;
 pub use pages::{Budget, List, Lists, PageLimits, Pages};
 pub use peer::{EdgePeer, EdgePeers, Sha256};
 pub use scope::{Permissions, Scope, Token};
-pub use server::{Entry, Server, Servers, Table, ToolFacts};
+pub use server::{Entry, Server, Servers, Table, TaskSupport, ToolFacts};
 pub use trust::{SealingKey, Trust, VerificationKey};
 pub use upstream::{Transport, Upstream};
 pub use view::{Allowed, View};

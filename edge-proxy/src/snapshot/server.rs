@@ -85,6 +85,20 @@ pub struct ToolFacts {
     pub mirrored: Vec<mcp::header::MirroredParam>,
     /// Its `x-mcp-header` annotations break the rules: clients of the modern era must not be offered it.
     pub unfit_for_modern: bool,
+    /// Whether the legacy side of its upstream makes tasks of its calls (2025-11-25).
+    pub tasks: TaskSupport,
+}
+
+/// Whether calls of a tool may be tasks, as its `execution.taskSupport` says.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum TaskSupport {
+    /// None is.
+    #[default]
+    Forbidden,
+    /// The caller chooses.
+    Optional,
+    /// Each must be.
+    Required,
 }
 
 impl Servers {

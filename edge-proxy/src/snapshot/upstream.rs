@@ -76,6 +76,24 @@ impl Upstream {
             && json::members(&self.legacy_capabilities, ["logging"]).is_ok_and(|[logging]| logging.is_some())
     }
 
+    /// Whether its legacy side makes tasks of calls, as 2025-11-25 has them.
+    pub fn makes_tasks(&self) -> bool {
+        self.legacy >= Some(Revision::V2025_11_25) && self.says(&["tasks", "requests", "tools", "call"])
+    }
+
+    /// Whether tasks that its legacy side made can be cancelled.
+    pub fn cancels_tasks(&self) -> bool {
+        self.makes_tasks() && self.says(&["tasks", "cancel"])
+    }
+
+    /// Whether its capabilities in the legacy era have this member, at the end of a path.
+    fn says(&self, path: &[&str]) -> bool {
+        let within = path.iter().try_fold(&*self.legacy_capabilities, |object, key| {
+            json::members(object, [*key]).ok().and_then(|[member]| member)
+        });
+        within.is_some()
+    }
+
     /// Its capabilities in an era, as the JSON object it sent.
     pub fn capabilities(&self, era: Era) -> &str {
         match era {

@@ -52,10 +52,14 @@ pub struct Call<'a> {
 pub async fn call(mut call: Call<'_>) -> Result<Answer, Failure> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let worker = call.worker;
-    let answer = match (call.session, upstream.side_for(call.session.era())) {
+    let side = match &call.task {
+        None => upstream.side_for(call.session.era()),
+        Some((task, _)) => Some(task.era()).filter(|era| upstream.speaks(*era)),
+    };
+    let answer = match (call.session, side) {
         (Session::Legacy(conversation), Some(Era::Legacy)) => legacy::call(call, conversation).await,
         (Session::Modern(_), Some(Era::Modern)) => modern::call(call).await,
-        (Session::Legacy(conversation), Some(Era::Modern)) => {
+        (Session::Legacy(conversation), Some(Era::Modern)) if call.task.is_none() => {
             across::call_of_legacy(call, conversation).await
         }
         (Session::Modern(_), Some(Era::Legacy)) if call.task.is_none() => across::call_of_modern(call).await,

@@ -146,20 +146,27 @@ impl Stream {
 
     /// The next message, or `None` at the end, for a client that is sent messages and no events.
     pub async fn message(&mut self) -> Option<Bytes> {
+        let said = match self.said().await {
+            Ok(said) => said?,
+            Err(fault) => self.failed(fault).data,
+        };
+        if let Some(account) = &mut self.account {
+            account.response_bytes += said.len() as u64;
+        }
+        Some(said)
+    }
+
+    /// The same, for who can do something about a stream that breaks off.
+    pub(super) async fn said(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
             let event = match self.ready.pop_front() {
-                Some(event) => event,
-                None if self.done => return None,
-                None => match self.event().await {
-                    Ok(event) => event?,
-                    Err(fault) => self.failed(fault),
-                },
+                Some(event) => Some(event),
+                None if self.done => None,
+                None => self.event().await?,
             };
-            if !event.data.is_empty() {
-                if let Some(account) = &mut self.account {
-                    account.response_bytes += event.data.len() as u64;
-                }
-                return Some(event.data);
+            match event {
+                Some(event) if event.data.is_empty() => {}
+                event => return Ok(event.map(|event| event.data)),
             }
         }
     }
@@ -347,6 +354,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether its answer has come, and was passed on.
+    pub(super) fn is_told(&self) -> bool {
+        self.done && self.ready.is_empty()
+    }
+
     /// Whether its answer has come.
     pub(super) fn is_done(&self) -> bool {
         self.done
@@ -415,8 +427,9 @@ impl Stream {
         headers.insert(LAST_EVENT_ID, from);
         let upstream = &self.translation.upstream;
         let endpoint = self.worker.upstreams.endpoint(upstream)?;
-        let reply =
-            endpoint.send(&Verb::GET, headers, Bytes::new(), Repeat::Safe, upstream.request_timeout).await?;
+        let reply = endpoint
+            .send(&Verb::GET, headers, Bytes::new(), Repeat::Safe, self.translation.patience())
+            .await?;
         if reply.status != StatusCode::OK || reply.media() != Media::Events {
             return Err(Fault::Interrupted);
         }

@@ -19,6 +19,7 @@ use super::aside::Aside;
 use super::asked::{self, Asker};
 use super::endpoint::Repeat;
 use super::legacy::{Pool, SessionKey, Way, key};
+use super::task;
 use super::translate::{Side, Translation};
 use crate::error::{Failure, Fault};
 use crate::held::{Delivery, Undelivered};
@@ -30,6 +31,8 @@ use crate::worker::Worker;
 /// Why a call is cancelled: it took too long, or its client went away.
 pub(super) const LATE: &str = "no answer in time";
 pub(super) const GONE: &str = "the client went away";
+/// Why a stream is left before its end.
+const LEFT: &str = "its client is asked first";
 /// Largest answer to a notification that is read.
 const MAX_SMALL: usize = 64 << 10;
 
@@ -144,11 +147,25 @@ impl Upstreams {
 
 /// Tells the upstream that nobody waits for a call any more, and why.
 pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) {
+    if translation.waited_task().is_some() {
+        // It is said once.
+        if let Some(body) = translation.cancels(worker.upstreams.number()) {
+            say(worker, translation, body);
+        }
+        return;
+    }
     if let Side::Legacy { number, session, .. } = &translation.side {
         match &session.way {
             Way::Channel(lease) => lease.call_off(cancelled(*number, why)),
             Way::Http(_) => say(worker, translation, cancelled(*number, why)),
         }
+    }
+}
+
+/// Tells the upstream that a stream is not read any more, though what it is about goes on.
+pub(super) fn leave(worker: &Rc<Worker>, translation: &Translation) {
+    if let Side::Legacy { number, .. } = &translation.side {
+        say(worker, translation, cancelled(*number, LEFT));
     }
 }
 
@@ -226,7 +243,8 @@ pub async fn answer(
     let text = json::string(raw).map_err(|_| nothing())?;
     let question = asked::open(&snapshot.trust, owner, &text).ok_or_else(nothing)?;
     let upstream = snapshot.upstreams.get(question.upstream.as_str()).ok_or_else(nothing)?;
-    let body = Splice::new().replace(span(message.body, raw), question.id).apply(message.body);
+    let edits = Splice::new().replace(span(message.body, raw), question.id);
+    let body = task::of_response(edits, &snapshot.trust, owner, message).apply(message.body);
     let (id, version) = match question.asker {
         Asker::Session { id, version } => (id, version),
         Asker::Held(place) => {

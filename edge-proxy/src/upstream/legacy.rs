@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::message::{Envelope, Kind, span};
+use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use mcp::splice::Splice;
 use mcp::sse::Decoder;
@@ -27,6 +28,8 @@ use super::follow::{self, Guard};
 use super::receive::{Answer, receive};
 use super::reply::{Media, Reply};
 use super::source::Answered;
+use super::task::LONGEST;
+use super::tasked::Tasks;
 use super::translate::{Side, Translation};
 use super::turned_away::is_turned_away;
 use crate::error::Fault;
@@ -119,9 +122,9 @@ impl Open {
         }
     }
 
-    /// Keeps it open for so long, though nobody may seem to use it: a call is parked in it.
+    /// Keeps it open for so long, though nobody may seem to use it: a call is parked in it, or a task was begun.
     pub(super) fn keep(&self, time: Duration) {
-        self.kept.set(Some(Instant::now() + time));
+        self.kept.set(self.kept.get().max(Some(Instant::now() + time)));
     }
 
     fn is_kept(&self) -> bool {
@@ -145,17 +148,26 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let repeat = call.repeat();
     let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
     let (id, method) = (call.id(), call.method);
-    // Older clients choke on an event without data, and do not ask for the rest; on a connection there is no rest.
-    let resumable = call.headers.is_some() && conversation.revision >= Revision::V2025_11_25;
+    // Older clients choke on an event without data, and do not ask for the rest; on a connection there is no rest, and that
+    // of a task is asked for by its id.
+    let tasks = Tasks::of_legacy(&call);
+    let resumable = call.headers.is_some()
+        && conversation.revision >= Revision::V2025_11_25
+        && matches!(tasks, Tasks::None);
+    let task = call.task.map(|(task, _)| task);
     let (uri_prefix, older) = (call.permit.entry().uri_prefix.clone(), content::older(conversation.revision));
     let mut account = call.account;
     let made = Detached::new(async move {
         let answered = async {
-            let (answered, session) = pool.call(number, &body, repeat).await?;
+            let patience = if method == Method::TasksResult { LONGEST } else { upstream.request_timeout };
+            let (answered, session) = match &task {
+                None => pool.call(number, &body, repeat).await?,
+                Some(task) => task.ask(&pool, number, &body, repeat, patience).await?,
+            };
             let requests = Vec::new();
             let side = Side::Legacy { session, number, progress_token, resumable, requests, guest: None };
             let translation =
-                Translation { trust, server, token, upstream, method, id, uri_prefix, older, side };
+                Translation { trust, server, token, upstream, method, id, uri_prefix, older, tasks, side };
             receive(&worker, answered, translation, &mut account, Some(guard)).await
         };
         let answered = answered.await;
@@ -195,7 +207,9 @@ fn outgoing(call: &Call<'_>, number: u64) -> Bytes {
     if let Some(token) = message.params.progress_token {
         edits = edits.replace(span(message.body, token), number);
     }
-    if call.named.exposed != call.permit.original() {
+    if let Some((task, raw)) = &call.task {
+        edits = edits.replace(span(message.body, raw), json::quote(&task.id));
+    } else if call.named.exposed != call.permit.original() {
         edits = edits.replace(span(message.body, call.named.raw), json::quote(call.permit.original()));
     }
     edits.apply(message.body)
@@ -417,7 +431,7 @@ impl Pool {
 
 /// The answer, unless it says that the session is gone: with the protocol's 404, which comes before anything is done,
 /// or in the words that some servers have for it.
-async fn unless_gone(open: &Open, mut reply: Reply) -> Result<Option<Reply>, Fault> {
+pub(super) async fn unless_gone(open: &Open, mut reply: Reply) -> Result<Option<Reply>, Fault> {
     let gone = match reply.status {
         StatusCode::NOT_FOUND => open.has_id(),
         StatusCode::BAD_REQUEST if open.has_id() && open.proven.get() => {

@@ -21,6 +21,7 @@ mod resume;
 mod source;
 mod state;
 mod task;
+mod tasked;
 mod told;
 mod translate;
 mod turned_away;

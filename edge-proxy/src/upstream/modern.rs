@@ -8,7 +8,7 @@ use mcp::header::{self, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION};
 use mcp::json;
 use mcp::message::span;
 use mcp::meta;
-use mcp::method::{Method, Target};
+use mcp::method::Target;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
@@ -16,8 +16,8 @@ use super::call::{Call, Missed, settle};
 use super::receive::{Answer, receive};
 use super::source::Answered;
 use super::state;
-use super::task::knows_tasks;
-use super::translate::{Side, Tasks, Translation};
+use super::tasked::Tasks;
+use super::translate::{Side, Translation};
 use crate::account::Account;
 use crate::error::Failure;
 use crate::session::{Owner, Session};
@@ -44,22 +44,10 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answ
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
         older: None,
-        side: Side::Modern { exposed: call.named.exposed.as_ref().into(), tasks: tasks(call), guest: None },
+        tasks: Tasks::of_modern(call),
+        side: Side::Modern { exposed: call.named.exposed.as_ref().into(), guest: None },
     };
     Ok(receive(call.worker, Answered::Reply(reply), translation, account, None).await?)
-}
-
-/// Which ids of tasks the answer may hold. Only clients that know tasks are given any.
-fn tasks(call: &Call<'_>) -> Tasks {
-    match &call.task {
-        Some((_, raw)) => Tasks::Known((*raw).into()),
-        None if call.method == Method::ToolsCall
-            && call.message.params.capabilities.is_some_and(knows_tasks) =>
-        {
-            Tasks::Begun
-        }
-        None => Tasks::None,
-    }
 }
 
 pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {

@@ -10,6 +10,7 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use super::events::Stream;
 use super::legacy::Open;
 use super::place::Place;
+use super::tasked::Tasks;
 use super::told::Events;
 use super::translate::{Side, Translation};
 use crate::session::Owner;
@@ -45,6 +46,8 @@ pub fn resume(
         uri_prefix: place.uri_prefix.into(),
         // Only clients that know them all are given ids of events.
         older: None,
+        // Nor are any given where a task is begun or waited for.
+        tasks: Tasks::None,
         side: Side::Legacy {
             session: Rc::new(Open::joined(headers)),
             number: place.number,

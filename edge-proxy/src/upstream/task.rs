@@ -1,17 +1,36 @@
 //! Ids of tasks: sealed, so that any edge leads a question about a task to the upstream that does it, and only its
 //! owner's. It must not know what is asked.
 
-use mcp::json;
+use std::rc::Rc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as Verb};
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json;
+use mcp::message::span;
+use mcp::meta;
+use mcp::method::Method;
+use mcp::revision::Era;
+use mcp::splice::Splice;
+use memchr::memmem;
+
+use super::endpoint::Repeat;
+use super::legacy::{Open, Pool, unless_gone};
+use super::source::Answered;
+use crate::error::Fault;
 use crate::session::Owner;
 use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::Trust;
+use crate::transport::Message;
 
-/// The extension that tasks belong to.
+/// The extension that tasks of the modern era belong to.
 pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+/// How long the result of a task is waited for, and the session kept that it was begun in.
+pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// A task at an upstream.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     /// The id of the upstream.
     pub upstream: String,
@@ -19,21 +38,92 @@ pub struct Task {
     pub tool: String,
     /// Its id there.
     pub id: String,
+    /// The session there that it was begun in; empty where there is none.
+    pub session: Box<[u8]>,
+    /// The revision of that session; empty for a task of the modern era.
+    pub version: Box<[u8]>,
 }
 
 impl Task {
     /// The id that the client is given.
     pub(super) fn seal(&self, trust: &Trust, owner: Owner<'_>) -> Result<String, SealError> {
-        let content = seal::join([self.upstream.as_bytes(), self.tool.as_bytes(), self.id.as_bytes()]);
+        let texts = [&self.upstream, &self.tool, &self.id].map(|text| text.as_bytes());
+        let [upstream, tool, id] = texts;
+        let content = seal::join([upstream, tool, id, &*self.session, &*self.version]);
         seal::seal(trust, binding(owner), &content)
     }
 
     /// The task that an id of ours names.
     pub fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Self> {
         let content = seal::open(trust, binding(owner), text)?;
-        let [upstream, tool, id] = seal::split(&content)?;
+        let [upstream, tool, id, session, version] = seal::split(&content)?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-        Some(Self { upstream: text(upstream)?, tool: text(tool)?, id: text(id)? })
+        let (session, version) = (session.into(), version.into());
+        Some(Self { upstream: text(upstream)?, tool: text(tool)?, id: text(id)?, session, version })
+    }
+
+    /// The era that it was begun in.
+    pub fn era(&self) -> Era {
+        if self.version.is_empty() { Era::Modern } else { Era::Legacy }
+    }
+
+    /// What a request in its session carries besides `headers`, where it has one.
+    fn joined(&self, mut headers: HeaderMap) -> Option<HeaderMap> {
+        let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).ok();
+        headers.insert(PROTOCOL_VERSION, value(&self.version)?);
+        headers.insert(SESSION_ID, value(&self.session).filter(|id| !id.is_empty())?);
+        Some(headers)
+    }
+
+    /// Sends a request about it in the session that it was begun in, or where that is gone in the client's own.
+    pub(super) async fn ask(
+        &self,
+        pool: &Pool,
+        number: u64,
+        body: &Bytes,
+        repeat: Repeat,
+        patience: Duration,
+    ) -> Result<(Answered, Rc<Open>), Fault> {
+        if let Some(headers) = self.joined(pool.endpoint.headers.clone()) {
+            let open = Rc::new(Open::joined(headers.clone()));
+            let reply = pool.endpoint.send(&Verb::POST, headers, body.clone(), repeat, patience).await?;
+            if let Some(reply) = unless_gone(&open, reply).await? {
+                return Ok((Answered::Reply(reply), open));
+            }
+        }
+        pool.call(number, body, repeat).await
+    }
+}
+
+/// A request about the task of this raw id.
+pub(super) fn request(method: Method, number: u64, id: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{{"taskId":{id}}}}}"#).into()
+}
+
+/// For how long a task with this raw `ttl`, in milliseconds, is to be found.
+pub(super) fn lifetime(ttl: Option<&str>) -> Duration {
+    let ttl = ttl.and_then(|raw| raw.parse().ok()).map(Duration::from_millis);
+    ttl.unwrap_or(LONGEST).min(LONGEST)
+}
+
+/// What a client says of the task that its response is related to, in the upstream's words.
+pub(super) fn of_response<'a>(
+    edits: Splice<'a>,
+    trust: &Trust,
+    owner: Owner<'_>,
+    message: &Message<'_>,
+) -> Splice<'a> {
+    if memmem::find(message.body, meta::RELATED_TASK.as_bytes()).is_none() {
+        return edits;
+    }
+    let mut inner = message.envelope.result;
+    for key in [meta::META, meta::RELATED_TASK, "taskId"] {
+        inner = inner.and_then(|outer| json::members(outer, [key]).ok()?[0]);
+    }
+    let Some(raw) = inner else { return edits };
+    match json::string(raw).ok().and_then(|text| Task::open(trust, owner, &text)) {
+        Some(task) => edits.replace(span(message.body, raw), json::quote(&task.id)),
+        None => edits,
     }
 }
 
@@ -55,11 +145,24 @@ mod tests {
     #[test]
     fn a_task_is_its_owners_alone() {
         let (trust, owner) = (trust(&[1]), Owner { server: "s", token: "t" });
-        let task = Task { upstream: "u".into(), tool: "u_slow".into(), id: "7".into() };
+        let (session, version): (Box<[u8]>, Box<[u8]>) = ((*b"up").into(), (*b"2025-11-25").into());
+        let task = Task { upstream: "u".into(), tool: "u_slow".into(), id: "7".into(), session, version };
         let text = task.seal(&trust, owner).unwrap();
         assert_eq!(Task::open(&trust, owner, &text), Some(task));
         assert_eq!(Task::open(&trust, Owner { server: "s", token: "u" }, &text), None);
         assert_eq!(Task::open(&trust, owner, "7"), None);
+    }
+
+    #[test]
+    fn a_task_is_kept_for_as_long_as_it_says_within_reason() {
+        for (ttl, expected) in [
+            (None, LONGEST),
+            (Some("null"), LONGEST),
+            (Some("1500"), Duration::from_millis(1_500)),
+            (Some("99999999999"), LONGEST),
+        ] {
+            assert_eq!(lifetime(ttl), expected, "{ttl:?}");
+        }
     }
 
     #[test]

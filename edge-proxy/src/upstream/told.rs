@@ -162,7 +162,7 @@ impl Teller {
 }
 
 /// How an answer counts.
-fn outcome(message: &[u8]) -> Outcome {
+pub(super) fn outcome(message: &[u8]) -> Outcome {
     let Ok(envelope) = Envelope::parse(message) else { return Outcome::UpstreamError };
     let code = envelope.error.map(|error| mcp::json::members(error, ["code"]).unwrap_or_default());
     match (envelope.result, code) {

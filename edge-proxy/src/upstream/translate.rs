@@ -22,7 +22,7 @@ use super::content;
 use super::legacy::Open;
 use super::place::Place;
 use super::state;
-use super::task::Task;
+use super::tasked::Tasks;
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
 use crate::session::{Level, Owner};
@@ -51,6 +51,8 @@ pub(super) struct Translation {
     pub uri_prefix: Box<str>,
     /// The client's revision, where it is too old to know every block of content.
     pub older: Option<Revision>,
+    /// Which tasks it may be about.
+    pub tasks: Tasks,
     /// What only one of the eras has.
     pub side: Side,
 }
@@ -77,8 +79,6 @@ pub(super) enum Side {
     Modern {
         /// The name that the client used, which its state is bound to.
         exposed: Box<str>,
-        /// Which ids of tasks the answer may hold.
-        tasks: Tasks,
         /// A client of the legacy era.
         guest: Option<LegacyGuest>,
     },
@@ -102,17 +102,6 @@ pub(super) struct ModernGuest {
 pub(super) struct LegacyGuest {
     /// The id of the request at the upstream.
     pub number: u64,
-}
-
-/// Which ids of tasks an answer may hold.
-#[derive(Clone)]
-pub(super) enum Tasks {
-    /// None.
-    None,
-    /// That of a task that the call began.
-    Begun,
-    /// That of the task that was asked about; the raw id that the client knows it by.
-    Known(Box<str>),
 }
 
 /// What to do with a message of an upstream.
@@ -147,6 +136,7 @@ impl Translation {
     }
 
     fn translate(&mut self, message: Bytes) -> Result<Turn, Fault> {
+        let message = self.related(message).map_err(|error| Fault::Malformed(error.to_string()))?;
         let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
         if self.is_across() {
             return across::turn(self, &message, &envelope);
@@ -272,8 +262,8 @@ impl Translation {
     ) -> Result<Splice<'a>, Fault> {
         let malformed = |error: json::JsonError| Fault::Malformed(error.to_string());
         edits = self.edit_uris(edits, message, result)?;
-        let Side::Modern { exposed, tasks, .. } = &self.side else { return Ok(edits) };
-        edits = self.edit_task(edits, message, result, exposed, tasks)?;
+        edits = self.edit_task(edits, message, result)?;
+        let Side::Modern { exposed, .. } = &self.side else { return Ok(edits) };
         if self.method == Method::ResourcesRead {
             // What one token may read, another may not: no shared cache may keep it.
             let [scope] = json::members(result, ["cacheScope"]).map_err(malformed)?;
@@ -307,34 +297,6 @@ impl Translation {
             .map_err(|error| Fault::Malformed(error.to_string()))
     }
 
-    fn edit_task<'a>(
-        &self,
-        edits: Splice<'a>,
-        message: &Bytes,
-        result: &'a str,
-        tool: &str,
-        tasks: &Tasks,
-    ) -> Result<Splice<'a>, Fault> {
-        if matches!(tasks, Tasks::None) {
-            return Ok(edits);
-        }
-        let malformed = |error: String| Fault::Malformed(error);
-        let [kind, id] =
-            json::members(result, ["resultType", "taskId"]).map_err(|error| malformed(error.to_string()))?;
-        let Some(raw) = id else { return Ok(edits) };
-        let known = match tasks {
-            Tasks::Known(known) => known.to_string(),
-            _ if kind == Some(r#""task""#) => {
-                let id = json::string(raw).map_err(|error| malformed(error.to_string()))?.into_owned();
-                let task = Task { upstream: self.upstream.id.to_string(), tool: tool.to_owned(), id };
-                let sealed = task.seal(&self.trust, self.owner());
-                json::quote(&sealed.map_err(|error| malformed(error.to_string()))?)
-            }
-            _ => return Ok(edits),
-        };
-        Ok(edits.replace(span(message, raw), known))
-    }
-
     pub(super) fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
         let method = envelope.method.as_deref().and_then(Method::parse);
         let Side::Legacy { number, progress_token, requests, .. } = &self.side else {
@@ -347,13 +309,14 @@ impl Translation {
             }
             Some(Method::Progress) => ("progressToken", None),
             Some(Method::Cancelled) => ("requestId", Some(requests)),
+            Some(Method::TasksStatus) => return self.task_status(message, envelope),
             _ => return Ok(Turn::Pass(message.clone())),
         };
         let [raw] = json::members(envelope.params.unwrap_or("{}"), [key])
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let Some(raw) = raw else { return Ok(Turn::Nothing) };
         let known: Option<Bytes> = match replacement {
-            None => progress_token.clone().filter(|_| raw.parse() == Ok(*number)),
+            None => progress_token.clone().filter(|_| raw.parse() == Ok(self.progress(*number))),
             Some(requests) => {
                 requests.iter().find(|(theirs, _)| **theirs == *raw).map(|(_, ours)| json::quote(ours).into())
             }

@@ -3,6 +3,7 @@
 mod calls;
 mod parked;
 mod rounds;
+mod tasks;
 mod watched;
 
 use std::time::Duration;

@@ -13,4 +13,5 @@ mod modern;
 mod sse;
 mod streams;
 mod support;
+mod tasks;
 mod websocket;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mcp::json;
 use serde_json::value::RawValue;
 
-use super::super::ToolFacts;
+use super::super::{TaskSupport, ToolFacts};
 use super::Unusable;
 
 /// Whether `definition` is a JSON object whose member `key` is the string `expected`.
@@ -75,9 +75,10 @@ pub(super) fn for_legacy(definition: &str) -> Option<Bytes> {
     if root == Some(r#""object""#) { None } else { without() }
 }
 
-/// What calling a tool with this definition needs to know.
-pub(super) fn tool_facts(definition: &str) -> ToolFacts {
-    let [annotations, schema] = json::members(definition, ["annotations", "inputSchema"]).unwrap_or_default();
+/// What calling a tool with this definition needs to know. Servers that make no tasks mean nothing by `taskSupport`.
+pub(super) fn tool_facts(definition: &str, makes_tasks: bool) -> ToolFacts {
+    let [annotations, schema, execution] =
+        json::members(definition, ["annotations", "inputSchema", "execution"]).unwrap_or_default();
     let hint = |key: &str| {
         let hints = annotations.and_then(|raw| object(raw).ok());
         hints.is_some_and(|hints| hints.get(key).is_some_and(|value| value.get() == "true"))
@@ -87,6 +88,15 @@ pub(super) fn tool_facts(definition: &str) -> ToolFacts {
         safe_to_repeat: hint("readOnlyHint") || hint("idempotentHint"),
         unfit_for_modern: mirrored.is_err(),
         mirrored: mirrored.unwrap_or_default(),
+        tasks: execution.filter(|_| makes_tasks).map(task_support).unwrap_or_default(),
+    }
+}
+
+fn task_support(execution: &str) -> TaskSupport {
+    match json::members(execution, ["taskSupport"]) {
+        Ok([Some(r#""required""#)]) => TaskSupport::Required,
+        Ok([Some(r#""optional""#)]) => TaskSupport::Optional,
+        _ => TaskSupport::Forbidden,
     }
 }
 

@@ -223,7 +223,7 @@ fn resolve(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Upst
         false => definition::rewrite(&definition, part.key(), exposed, &message.overrides_json).ok()?,
     };
     let tool = match (part, std::str::from_utf8(&definition)) {
-        (Part::Tool, Ok(text)) => definition::tool_facts(text),
+        (Part::Tool, Ok(text)) => definition::tool_facts(text, upstream.makes_tasks()),
         _ => ToolFacts::default(),
     };
     let crosses = matches!(part, Part::Tool) && upstream.side_for(Era::Legacy) == Some(Era::Modern);

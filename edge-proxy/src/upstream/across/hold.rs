@@ -131,7 +131,7 @@ impl<'a> Visit<'a> {
         if !self.stream.questions.open.is_empty() {
             return self.ask().await;
         }
-        let timeout = self.stream.translation.upstream.request_timeout;
+        let timeout = self.stream.translation.patience();
         self.stream.be_patient(timeout);
         loop {
             let heard = tokio::select! {

@@ -18,8 +18,9 @@ use crate::upstream::content;
 use crate::upstream::follow::Guard;
 use crate::upstream::modern;
 use crate::upstream::receive::Answer;
+use crate::upstream::tasked::Tasks;
 use crate::upstream::told::{Events, Said, Teller, Told};
-use crate::upstream::translate::{LegacyGuest, Side, Tasks, Translation};
+use crate::upstream::translate::{LegacyGuest, Side, Translation};
 
 /// Messages that may wait for the client to read.
 const MAX_WAITING: usize = 16;
@@ -81,9 +82,9 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, M
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
         older: content::older(conversation.revision),
+        tasks: Tasks::None,
         side: Side::Modern {
             exposed: call.named.exposed.as_ref().into(),
-            tasks: Tasks::None,
             guest: Some(LegacyGuest { number }),
         },
     };

@@ -2,6 +2,7 @@
 //!
 //! It must not know how the client is spoken to. Where both eras say a thing alike, the modules around this one do it.
 
+mod driven;
 mod hold;
 mod legacy_client;
 mod modern_client;

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use mcp::revision::{Era, Revision};
 
-use super::{requests, retry, unreadable};
+use super::{driven, requests, retry, unreadable};
 use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::session::Level;
 use crate::session::capabilities::Capabilities;
-use crate::snapshot::Upstream;
+use crate::snapshot::{TaskSupport, Upstream};
 use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::follow;
 use crate::upstream::legacy::{Pool, SessionKey};
 use crate::upstream::receive::{Answer, receive};
+use crate::upstream::tasked::Tasks;
 use crate::upstream::translate::{ModernGuest, Side, Translation};
 
 /// Makes a call in a session that is shared by modern clients which declare the same.
@@ -28,13 +29,21 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Miss
     settle(answered, &mut account)
 }
 
+/// Makes the call, as a task where its tool takes no other.
 pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
+    match call.permit.entry().tool.tasks {
+        TaskSupport::Required => driven::call(call, account).await,
+        TaskSupport::Optional | TaskSupport::Forbidden => plain(call, account).await,
+    }
+}
+
+async fn plain(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
     let guest = guest(call)?;
     let pool = worker.upstreams.pool(upstream, key(upstream, guest.capabilities))?;
     let number = worker.upstreams.number();
-    let body = requests::to_legacy(call, number).map_err(unreadable)?;
+    let body = requests::to_legacy(call, number, None).map_err(unreadable)?;
     if let Some(level) = guest.level {
         pool.want_level(level).await;
     }
@@ -64,6 +73,7 @@ pub(super) fn translation(call: &Call<'_>, side: Side) -> Translation {
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
         older: None,
+        tasks: Tasks::None,
         side,
     }
 }
@@ -83,7 +93,7 @@ pub(super) fn guest(call: &Call<'_>) -> Result<ModernGuest, Missed> {
 }
 
 /// The session of modern clients that declare these: apart from those of legacy clients, whose log levels last.
-fn key(upstream: &Upstream, capabilities: Capabilities) -> SessionKey {
+pub(super) fn key(upstream: &Upstream, capabilities: Capabilities) -> SessionKey {
     SessionKey {
         connection: upstream.connection_key,
         capabilities,
@@ -94,10 +104,10 @@ fn key(upstream: &Upstream, capabilities: Capabilities) -> SessionKey {
 }
 
 /// Tells the upstream when the client leaves before there is anything of an answer.
-struct Leaving {
-    pool: Rc<Pool>,
-    number: u64,
-    armed: bool,
+pub(super) struct Leaving {
+    pub(super) pool: Rc<Pool>,
+    pub(super) number: u64,
+    pub(super) armed: bool,
 }
 
 impl Drop for Leaving {

@@ -107,11 +107,15 @@ pub(in crate::upstream) fn park(stream: &mut Stream) -> Result<Bytes, Fault> {
     stream.questions.told();
     let mut parked = Parked::of(&stream.translation, &stream.questions, lifetime);
     parked.place = Some(holding.place());
-    if let Some(event) = stream.last_event() {
-        parked.way = Way::Event(event.as_bytes().into());
+    if let Some(way) = way_on(stream) {
+        parked.way = way;
         let state = seal(&stream.translation, &parked)?;
         if state.len() <= MAX_STATE {
             stream.close();
+            if parked.way == Way::Task {
+                // Else what is asked next may be told on this stream.
+                follow::leave(&worker, &stream.translation);
+            }
             keep(&stream.translation, lifetime);
             let watch = look_after(worker, stream.translation.clone(), parked.open.clone(), holding, counted);
             tokio::task::spawn_local(watch);
@@ -124,6 +128,15 @@ pub(in crate::upstream) fn park(stream: &mut Stream) -> Result<Bytes, Fault> {
     let answer = asking(&stream.translation.id, &open, &state);
     tokio::task::spawn_local(hold(stream.rest(), holding, counted));
     Ok(answer)
+}
+
+/// How any edge goes on with a call, if any can. A session that is a connection is here alone.
+fn way_on(stream: &Stream) -> Option<Way> {
+    let Side::Legacy { session, .. } = &stream.translation.side else { return None };
+    if stream.translation.waited_task().is_some() && session.headers().is_some() {
+        return Some(Way::Task);
+    }
+    stream.last_event().map(|event| Way::Event(event.as_bytes().into()))
 }
 
 impl Parked {
@@ -142,7 +155,8 @@ impl Parked {
             upstream: translation.upstream.id.clone(),
             session: header(SESSION_ID),
             version: header(PROTOCOL_VERSION),
-            number,
+            number: translation.progress(number),
+            task: translation.waited_task().unwrap_or_default().into(),
             way: Way::Again,
             place: None,
             open: questions.open.clone(),

@@ -22,8 +22,10 @@ pub(in crate::upstream) struct Parked {
     pub session: Box<[u8]>,
     /// The revision of that session.
     pub version: Box<[u8]>,
-    /// The id and progress token of the call in that session.
+    /// The id and progress token of the call in that session; of a task, its progress token.
     pub number: u64,
+    /// The raw id of the task that is waited for; empty where there is none.
+    pub task: Box<str>,
     /// How the call goes on.
     pub way: Way,
     /// Who looks after it.
@@ -41,6 +43,8 @@ pub(in crate::upstream) struct Parked {
 pub(in crate::upstream) enum Way {
     /// Its stream is resumed after this event, by whoever has the answers.
     Event(Box<[u8]>),
+    /// Its task goes on by itself, and its result is asked for again.
+    Task,
     /// Its stream is held open.
     Held,
     /// It is made again: it has not begun yet.
@@ -118,14 +122,16 @@ impl Parked {
         let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
         let (way, event): (&[u8], &[u8]) = match &self.way {
             Way::Event(event) => (b"event", event),
+            Way::Task => (b"task", b""),
             Way::Held => (b"held", b""),
             Way::Again => (b"again", b""),
         };
         let place = self.place.as_ref();
         let holder = place.map_or(0, |place| place.number).to_be_bytes();
         let edge = place.map_or(b"".as_slice(), |place| place.edge.as_bytes());
+        let (upstream, task) = (self.upstream.as_bytes(), self.task.as_bytes());
         let mut parts: Vec<&[u8]> =
-            vec![&numbers, self.upstream.as_bytes(), &self.session, &self.version, way, event, edge, &holder];
+            vec![&numbers, upstream, &self.session, &self.version, task, way, event, edge, &holder];
         let keys: Vec<[u8; 4]> = self.open.iter().map(|asked| asked.number.to_be_bytes()).collect();
         for (key, Asked { question, .. }) in keys.iter().zip(&self.open) {
             parts.push(key);
@@ -140,8 +146,8 @@ impl Parked {
     fn decode(content: &[u8]) -> Option<Self> {
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
         let parts = seal::split_all(content)?;
-        let (fixed, rest) = parts.split_first_chunk::<8>()?;
-        let [numbers, upstream, session, version, way, event, edge, holder] = *fixed;
+        let (fixed, rest) = parts.split_first_chunk::<9>()?;
+        let [numbers, upstream, session, version, task, way, event, edge, holder] = *fixed;
         let (numbers, excess) = numbers.as_chunks::<8>();
         let [expires, number, asked, open] = *numbers else { return None };
         let count = usize::try_from(u64::from_be_bytes(open)).ok()?;
@@ -155,8 +161,10 @@ impl Parked {
             session: session.into(),
             version: version.into(),
             number: u64::from_be_bytes(number),
+            task: text(task)?,
             way: match way {
                 b"event" => Way::Event(event.into()),
+                b"task" => Way::Task,
                 b"held" => Way::Held,
                 b"again" => Way::Again,
                 _ => return None,
@@ -197,10 +205,10 @@ mod tests {
 
     prop_compose! {
         fn parked()(
-            (expires, number, asked, upstream) in any::<(u64, u64, u32, String)>(),
+            (expires, number, asked, upstream, task) in any::<(u64, u64, u32, String, String)>(),
             session in bytes(),
             version in bytes(),
-            way in prop_oneof![bytes().prop_map(Way::Event), Just(Way::Held), Just(Way::Again)],
+            way in prop_oneof![bytes().prop_map(Way::Event), Just(Way::Task), Just(Way::Held), Just(Way::Again)],
             place in proptest::option::of(("[a-z]{1,8}", any::<u64>())),
             open in prop::collection::vec((any::<u32>(), question()), 0..4),
             answered in prop::collection::vec(any::<String>(), 0..4),
@@ -211,6 +219,7 @@ mod tests {
                 session,
                 version,
                 number,
+                task: task.into(),
                 way,
                 place: place.map(|(edge, number)| Place { edge: edge.into(), number }),
                 open: open.into_iter().map(|(number, question)| Asked { number, question }).collect(),

@@ -17,9 +17,11 @@ use crate::upstream::Call;
 /// Members of the params that a modern client's retry brings along.
 const STATE: &str = "requestState";
 const RESPONSES: &str = "inputResponses";
+/// The member that makes a call a task, which the modern era does not have.
+const TASK: &str = "task";
 
-/// A modern client's request as a legacy upstream is to see it, with the id and progress token `number`.
-pub(super) fn to_legacy(call: &Call<'_>, number: u64) -> Result<Bytes, JsonError> {
+/// A modern client's request as a legacy upstream is to see it, with the id and progress token `number`, as a task or not.
+pub(super) fn to_legacy(call: &Call<'_>, number: u64, task: Option<&str>) -> Result<Bytes, JsonError> {
     let number = number.to_string();
     let token = call.message.params.progress_token.map(|_| number.as_str());
     let keys = [
@@ -34,7 +36,7 @@ pub(super) fn to_legacy(call: &Call<'_>, number: u64) -> Result<Bytes, JsonError
         meta = json::set_members(&meta, &[(meta::PROGRESS_TOKEN, token)])?;
     }
     let kept = has_members(&meta)?.then_some(meta.as_str());
-    write(call, &number, &[(meta::META, kept), (STATE, None), (RESPONSES, None)])
+    write(call, &number, &[(meta::META, kept), (STATE, None), (RESPONSES, None), (TASK, task)])
 }
 
 /// A legacy client's request as a modern upstream is to see it, with the id `number`.
@@ -56,7 +58,8 @@ pub(super) fn to_modern(
     ];
     let meta = call.message.params.meta.filter(|meta| meta.starts_with('{')).unwrap_or("{}");
     let meta = json::set_members(meta, &keys)?;
-    write(call, &number.to_string(), &[(meta::META, Some(&meta)), (STATE, None), (RESPONSES, None)])
+    let changes = [(meta::META, Some(meta.as_str())), (STATE, None), (RESPONSES, None), (TASK, None)];
+    write(call, &number.to_string(), &changes)
 }
 
 /// What `to_modern` made, asked again with what the upstream wanted to know.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::hold::Retry;
 use super::park::{self, Questions, asking};
 use super::parked::{Asked, Belongs, Parked, Way, digest};
-use super::{modern_client, unreadable};
+use super::{driven, modern_client, unreadable};
 use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::held::{Delivery, Undelivered};
@@ -21,6 +21,7 @@ use crate::upstream::events::Stream;
 use crate::upstream::follow;
 use crate::upstream::legacy::Open;
 use crate::upstream::receive::Answer;
+use crate::upstream::tasked::Tasks;
 use crate::upstream::told::{Events, Teller, Told};
 use crate::upstream::translate::{Side, Translation};
 use crate::usage::Outcome;
@@ -50,7 +51,10 @@ pub(super) async fn call(
         Way::Again if parked.open.iter().all(|asked| answers.contains_key(&asked.key())) => {
             modern_client::begin(call, account).await
         }
-        Way::Again => Ok(ask_again(call, &parked.open, &text, account)),
+        Way::Task if parked.open.iter().all(|asked| answers.contains_key(&asked.key())) => {
+            follow_task(call, &parked, &answers, account).await
+        }
+        Way::Again | Way::Task => Ok(ask_again(call, &parked.open, &text, account)),
         Way::Held => deliver(call, &parked, &answers, account).await,
         Way::Event(_) if parked.open.iter().any(|asked| answers.contains_key(&asked.key())) => {
             resume(call, parked, &answers, account).await
@@ -89,6 +93,40 @@ fn ask_again(call: &Call<'_>, open: &[Asked], state: &str, account: &mut Option<
     Answer::Json { status: http::StatusCode::OK, body }
 }
 
+/// Posts the answers, and waits for the task once more.
+async fn follow_task(
+    call: &Call<'_>,
+    parked: &Parked,
+    answers: &HashMap<String, &str>,
+    account: &mut Option<Account>,
+) -> Result<Answer, Missed> {
+    let translation = joined(call, parked)?;
+    relieve(call, parked);
+    for asked in &parked.open {
+        let Some(response) = answers.get(&asked.key()) else { continue };
+        let told = follow::tell(call.worker, &translation, park::answer(asked, response)).await;
+        told.map_err(|fault| lost(call, &fault))?;
+    }
+    driven::go_on(call, translation, account)
+}
+
+/// Whoever looks after a parked call need not any more.
+fn relieve(call: &Call<'_>, parked: &Parked) {
+    let Some(place) = parked.place.clone() else { return };
+    let shared = std::sync::Arc::clone(&call.worker.shared);
+    tokio::task::spawn_local(async move {
+        let taken = Delivery { message: bytes::Bytes::new(), answers: None };
+        if let Err(gone) = shared.peers.deliver(&place, taken).await {
+            tracing::debug!(%gone, "nobody looked after a parked call");
+        }
+    });
+}
+
+fn lost(call: &Call<'_>, fault: &Fault) -> Missed {
+    tracing::debug!(upstream = %call.permit.entry().upstream.id, %fault, "a parked call is lost");
+    Missed::Fault(Fault::Lost { retryable: call.is_safe() })
+}
+
 /// Posts the answers, and resumes the stream of the call where it was left.
 async fn resume(
     call: &Call<'_>,
@@ -105,16 +143,7 @@ async fn resume(
         .iter()
         .filter_map(|(key, response)| Some(park::answer(&stream.questions.take(key)?, response)))
         .collect();
-    if let Some(place) = parked.place.clone() {
-        // Whoever looks after the call need not any more.
-        let shared = std::sync::Arc::clone(&worker.shared);
-        tokio::task::spawn_local(async move {
-            let taken = Delivery { message: bytes::Bytes::new(), answers: None };
-            if let Err(gone) = shared.peers.deliver(&place, taken).await {
-                tracing::debug!(%gone, "nobody looked after a parked call");
-            }
-        });
-    }
+    relieve(call, &parked);
     let translation = stream.translation.clone();
     let told = async {
         for body in taken {
@@ -122,10 +151,7 @@ async fn resume(
         }
         Ok(())
     };
-    let lost = |fault: Fault| {
-        tracing::debug!(upstream = %call.permit.entry().upstream.id, %fault, "a parked call is lost");
-        Missed::Fault(Fault::Lost { retryable: call.is_safe() })
-    };
+    let lost = |fault: Fault| lost(call, &fault);
     if !stream.questions.open.is_empty() {
         told.await.map_err(lost)?;
         stream.account = account.take();
@@ -157,7 +183,11 @@ fn joined(call: &Call<'_>, parked: &Parked) -> Result<Translation, Missed> {
         requests: Vec::new(),
         guest: Some(Box::new(modern_client::guest(call)?)),
     };
-    Ok(modern_client::translation(call, side))
+    let mut translation = modern_client::translation(call, side);
+    if !parked.task.is_empty() {
+        translation.tasks = Tasks::waited(&parked.task, parked.number);
+    }
+    Ok(translation)
 }
 
 /// Brings the answers to whoever holds the call, and passes on what follows.

@@ -124,6 +124,16 @@ impl Messages {
         Ok(())
     }
 
+    /// The response, whatever comes before it.
+    pub(in super::super) async fn response(&mut self) -> Result<Bytes, Fault> {
+        loop {
+            let message = self.next().await?;
+            if Envelope::parse(&message).is_ok_and(|envelope| envelope.kind() == Kind::Response) {
+                return Ok(message);
+            }
+        }
+    }
+
     /// The next message. What was waited is kept when the future is dropped and made anew.
     pub(in super::super) async fn next(&mut self) -> Result<Bytes, Fault> {
         if let Some(ahead) = self.ahead.take() {

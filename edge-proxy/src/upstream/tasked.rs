@@ -1,0 +1,217 @@
+//! Tasks in what upstreams say: their ids become those that the client was given, or nothing where it knows of no task.
+//!
+//! It must not know who asks about them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json::{self, JsonError};
+use mcp::message::{Envelope, span};
+use mcp::meta;
+use mcp::method::Method;
+use mcp::revision::Revision;
+use mcp::splice::Splice;
+use memchr::memmem;
+
+use super::call::Call;
+use super::legacy::Open;
+use super::task::{self, Task, knows_tasks};
+use super::translate::{Side, Translation, Turn};
+use crate::error::Fault;
+use crate::snapshot::TaskSupport;
+
+/// Which tasks an answer may be about.
+#[derive(Debug, Clone)]
+pub(super) enum Tasks {
+    /// None.
+    None,
+    /// One that the call began.
+    Begun {
+        /// The tool, as the client calls it.
+        tool: Box<str>,
+    },
+    /// The one that the client asked about.
+    Known {
+        /// Its raw id, as the client wrote it.
+        ours: Box<str>,
+        /// Its id at the upstream.
+        theirs: Box<str>,
+    },
+    /// One that is waited for in the place of a client that knows nothing of it.
+    Waited {
+        /// Its raw id.
+        id: Box<str>,
+        /// The token of its progress.
+        progress: u64,
+        /// Whether it was cancelled, which is said once.
+        cancelled: Rc<Cell<bool>>,
+    },
+}
+
+impl Tasks {
+    /// Those of a legacy client's call: the one that is asked about, or one that the client wants made of the call.
+    pub(super) fn of_legacy(call: &Call<'_>) -> Self {
+        if let Some((task, raw)) = &call.task {
+            return Self::Known { ours: (*raw).into(), theirs: task.id.as_str().into() };
+        }
+        if call.permit.entry().tool.tasks == TaskSupport::Forbidden {
+            return Self::None;
+        }
+        match json::members(call.message.envelope.params.unwrap_or("{}"), ["task"]) {
+            Ok([Some(_)]) => Self::Begun { tool: call.named.exposed.as_ref().into() },
+            _ => Self::None,
+        }
+    }
+
+    /// Those of a modern client's call at its own era. Only clients that know tasks are told of any.
+    pub(super) fn of_modern(call: &Call<'_>) -> Self {
+        match &call.task {
+            Some((task, raw)) => Self::Known { ours: (*raw).into(), theirs: task.id.as_str().into() },
+            None if call.method == Method::ToolsCall
+                && call.message.params.capabilities.is_some_and(knows_tasks) =>
+            {
+                Self::Begun { tool: call.named.exposed.as_ref().into() }
+            }
+            None => Self::None,
+        }
+    }
+
+    /// That a task is waited for.
+    pub(super) fn waited(id: &str, progress: u64) -> Self {
+        Self::Waited { id: id.into(), progress, cancelled: Rc::default() }
+    }
+}
+
+impl Translation {
+    /// The raw id of the task that is waited for.
+    pub(super) fn waited_task(&self) -> Option<&str> {
+        match &self.tasks {
+            Tasks::Waited { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The token of its progress, where a call at the upstream has this number.
+    pub(super) fn progress(&self, number: u64) -> u64 {
+        match &self.tasks {
+            Tasks::Waited { progress, .. } => *progress,
+            _ => number,
+        }
+    }
+
+    /// How long its upstream may be silent.
+    pub(super) fn patience(&self) -> Duration {
+        match &self.tasks {
+            Tasks::Waited { .. } => task::LONGEST,
+            Tasks::Known { .. } if self.method == Method::TasksResult => task::LONGEST,
+            _ => self.upstream.request_timeout,
+        }
+    }
+
+    /// What cancels the task that is waited for, unless it was said.
+    pub(super) fn cancels(&self, number: u64) -> Option<Bytes> {
+        match &self.tasks {
+            Tasks::Waited { id, cancelled, .. } if !cancelled.replace(true) => {
+                Some(task::request(Method::TasksCancel, number, id))
+            }
+            _ => None,
+        }
+    }
+
+    /// The message with what it says of the task that it is related to in the client's words. Only the legacy era says that.
+    pub(super) fn related(&self, message: Bytes) -> Result<Bytes, JsonError> {
+        if matches!(self.tasks, Tasks::None | Tasks::Begun { .. })
+            || matches!(self.side, Side::Modern { .. })
+            || memmem::find(&message, meta::RELATED_TASK.as_bytes()).is_none()
+        {
+            return Ok(message);
+        }
+        let Ok(envelope) = Envelope::parse(&message) else { return Ok(message) };
+        let Some(outer) = envelope.params.or(envelope.result) else { return Ok(message) };
+        let [raw] = json::members(outer, [meta::META])?;
+        let Some(raw) = raw.filter(|raw| raw.starts_with('{')) else { return Ok(message) };
+        let about = match &self.tasks {
+            Tasks::Known { ours, .. } => Some(format!(r#"{{"taskId":{ours}}}"#)),
+            _ => None,
+        };
+        let told = json::set_members(raw, &[(meta::RELATED_TASK, about.as_deref())])?;
+        Ok(Splice::new().replace(span(&message, raw), told).apply(&message))
+    }
+
+    /// How a task stands, if it is the one that the client asked about: it knows no other by this id.
+    pub(super) fn task_status(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
+        let Tasks::Known { ours, theirs } = &self.tasks else { return Ok(Turn::Nothing) };
+        let [raw] = json::members(envelope.params.unwrap_or("{}"), ["taskId"])
+            .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let Some(raw) = raw.filter(|raw| json::string(raw).is_ok_and(|id| id == **theirs)) else {
+            return Ok(Turn::Nothing);
+        };
+        Ok(Turn::Pass(Splice::new().replace(span(message, raw), ours.to_string()).apply(message)))
+    }
+
+    /// The id of the task in a result in the client's words.
+    pub(super) fn edit_task<'a>(
+        &self,
+        edits: Splice<'a>,
+        message: &Bytes,
+        result: &'a str,
+    ) -> Result<Splice<'a>, Fault> {
+        let malformed = |error: JsonError| Fault::Malformed(error.to_string());
+        let replaced = match &self.tasks {
+            Tasks::None | Tasks::Waited { .. } => None,
+            Tasks::Begun { tool } => self.begun(tool, result)?,
+            Tasks::Known { ours, .. } => {
+                let [id] = json::members(result, ["taskId"]).map_err(malformed)?;
+                id.map(|id| (id, ours.to_string()))
+            }
+        };
+        Ok(match replaced {
+            Some((raw, told)) => edits.replace(span(message, raw), told),
+            None => edits,
+        })
+    }
+
+    /// The raw id of a task that a call began, and the one that the client is given.
+    fn begun<'a>(&self, tool: &str, result: &'a str) -> Result<Option<(&'a str, String)>, Fault> {
+        let malformed = |error: JsonError| Fault::Malformed(error.to_string());
+        let raw = match &self.side {
+            Side::Modern { .. } => {
+                let [kind, id] = json::members(result, ["resultType", "taskId"]).map_err(malformed)?;
+                id.filter(|_| kind == Some(r#""task""#))
+            }
+            Side::Legacy { session, .. } => {
+                let [begun] = json::members(result, ["task"]).map_err(malformed)?;
+                let Some(begun) = begun else { return Ok(None) };
+                let [id, ttl] = json::members(begun, ["taskId", "ttl"]).map_err(malformed)?;
+                session.keep(task::lifetime(ttl));
+                id
+            }
+        };
+        let Some(raw) = raw else { return Ok(None) };
+        let id = json::string(raw).map_err(malformed)?.into_owned();
+        let sealed = self.task(tool, id).seal(&self.trust, self.owner());
+        let sealed = sealed.map_err(|error| Fault::Malformed(error.to_string()))?;
+        Ok(Some((raw, json::quote(&sealed))))
+    }
+
+    /// A task of this id, where the call was made.
+    fn task(&self, tool: &str, id: String) -> Task {
+        let (session, version) = match &self.side {
+            Side::Legacy { session, .. } => place(session),
+            Side::Modern { .. } => Default::default(),
+        };
+        Task { upstream: self.upstream.id.to_string(), tool: tool.to_owned(), id, session, version }
+    }
+}
+
+/// The id and the revision of a session; a connection has no id.
+fn place(session: &Open) -> (Box<[u8]>, Box<[u8]>) {
+    let header =
+        |name: &str| session.headers().and_then(|headers| headers.get(name)).map(HeaderValue::as_bytes);
+    let version = header(PROTOCOL_VERSION).unwrap_or(Revision::LATEST_LEGACY.as_str().as_bytes());
+    (header(SESSION_ID).unwrap_or_default().into(), version.into())
+}

@@ -1,0 +1,293 @@
+//! Tools that are tasks in one era, for clients of the other.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::eras::{ask, legacy_only, modern_only, open_stream};
+use crate::support::{Edge, Recorded, Upstream, events, json, making, modern, never, status};
+
+const RELATED: &str = r#""_meta":{"k":1,"io.modelcontextprotocol/related-task":{"taskId":"t 1"}}"#;
+const PROGRESS: &str =
+    r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":0.50}}"#;
+const DONE: &str =
+    r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"complete","content":[],"_meta":{"k":1}}}"#;
+
+/// An edge whose upstream takes calls of `u_echo` as tasks alone.
+fn required(upstream: &Upstream) -> Edge {
+    let mut edge = legacy_only(upstream);
+    edge.make_tasks("required");
+    edge
+}
+
+fn call(capabilities: &str, meta: &str) -> String {
+    ask("7", "tools/call", r#""name":"u_echo","arguments":{"a":1.0},"#, capabilities, meta)
+}
+
+/// The result of a task, as its server tells it.
+fn result(request: &Recorded) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[],{RELATED}}}}}"#, request.id())
+}
+
+#[tokio::test]
+async fn a_modern_call_of_a_tool_that_is_a_task_is_answered_with_its_result() {
+    let token = std::sync::Mutex::new(String::new());
+    let upstream = Upstream::start(move |request| {
+        if request.method() != "tasks/result" {
+            *token.lock().unwrap() = request.id();
+            return making(request, "working");
+        }
+        let progress = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{},"progress":0.50}}}}"#,
+            token.lock().unwrap()
+        );
+        events(&[progress, result(request)])
+    })
+    .await;
+    let edge = required(&upstream);
+    let body = call("{}", r#","progressToken":"p""#);
+    let reply = edge.post(&modern("tools/call", Some("u_echo")), &body).await;
+    assert_eq!((reply.status, reply.messages()), (200, vec![PROGRESS.to_owned(), DONE.to_owned()]));
+    let (called, asked) = (&upstream.calls("tools/call")[0], &upstream.calls("tasks/result")[0]);
+    let id = called.id();
+    assert_ne!(id, asked.id());
+    let params =
+        format!(r#"{{"name":"echo","arguments":{{"a":1.0}},"_meta":{{"progressToken":{id}}},"task":{{}}}}"#);
+    assert_eq!(
+        called.body,
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}"#)
+    );
+    let expected = format!(
+        r#"{{"jsonrpc":"2.0","id":{},"method":"tasks/result","params":{{"taskId":"t 1"}}}}"#,
+        asked.id()
+    );
+    assert_eq!((&asked.body, asked.header("mcp-session-id")), (&expected, "up-0"));
+    assert_eq!(upstream.calls("tasks/cancel").len(), 0);
+}
+
+#[tokio::test]
+async fn a_tool_that_may_be_a_task_is_called_as_none() {
+    let upstream = Upstream::start(|request| {
+        json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[],{RELATED}}}}}"#, request.id()))
+    })
+    .await;
+    let mut edge = legacy_only(&upstream);
+    // The last says so of its tools, and nothing of tasks.
+    for support in ["optional", "forbidden", "required"] {
+        edge.make_tasks(support);
+        if support == "required" {
+            edge.world.resources.upstreams[0].legacy_capabilities_json = r#"{"tools":{}}"#.into();
+            edge.publish();
+        }
+        let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("{}", "")).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let called = upstream.calls("tools/call").pop().unwrap();
+        let expected = format!(
+            r#"{{"jsonrpc":"2.0","id":{},"method":"tools/call","params":{{"name":"echo","arguments":{{"a":1.0}}}}}}"#,
+            called.id()
+        );
+        assert_eq!(called.body, expected, "{support}");
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_is_cut_off_is_asked_for_again_when_the_task_is_over() {
+    let (asked, looked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let upstream = Upstream::start(move |request| match request.method().as_str() {
+        "tasks/result" if asked.fetch_add(1, Ordering::SeqCst) == 0 => status(504, "<html>"),
+        "tasks/result" => json(&result(request)),
+        "tasks/get" => match looked.fetch_add(1, Ordering::SeqCst) {
+            0 => making(request, "working"),
+            1 => status(502, ""),
+            2 => making(request, "working"),
+            _ => making(request, "completed"),
+        },
+        _ => making(request, "working"),
+    })
+    .await;
+    let edge = required(&upstream);
+    let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("{}", "")).await;
+    assert_eq!((reply.status, reply.messages()), (200, vec![DONE.to_owned()]));
+    assert!(reply.header("content-type").starts_with("text/event-stream"));
+    let results = upstream.calls("tasks/result");
+    assert_eq!((results.len(), upstream.calls("tasks/get").len()), (2, 4));
+    assert_ne!(results[0].id(), results[1].id());
+    assert_eq!((upstream.calls("tools/call").len(), upstream.calls("tasks/cancel").len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_task_that_its_server_forgot_is_a_lost_call() {
+    let upstream = Upstream::start(|request| match request.method().as_str() {
+        "tasks/result" => never(),
+        "tasks/get" => json(&format!(
+            r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32602,"message":"unknown task"}}}}"#,
+            request.id()
+        )),
+        _ => making(request, "working"),
+    })
+    .await;
+    let edge = required(&upstream);
+    let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("{}", "")).await;
+    let expected = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31109,"message":"upstream u: the call that waited for this answer is lost","data":{"reason":"upstream_call_lost","upstream":"u","retryable":false}}}"#;
+    assert_eq!((reply.status, reply.messages()), (200, vec![expected.to_owned()]));
+    assert_eq!(upstream.calls("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_has_cancelled_the_task_once() {
+    let upstream = Upstream::start(|request| match request.method().as_str() {
+        "tasks/result" => never(),
+        _ => making(request, "working"),
+    })
+    .await;
+    let edge = required(&upstream);
+    let hasty = edge.request("POST", &modern("tools/call", Some("u_echo")), &call("{}", ""));
+    let mut stream = hasty.send().await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(400), stream.chunk()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    drop(stream);
+    let cancelled = async {
+        while upstream.calls("tasks/cancel").is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), cancelled).await.unwrap();
+    edge.nothing_is_left().await;
+    let cancelled = upstream.calls("tasks/cancel");
+    let expected = format!(
+        r#"{{"jsonrpc":"2.0","id":{},"method":"tasks/cancel","params":{{"taskId":"t 1"}}}}"#,
+        cancelled[0].id()
+    );
+    assert_eq!((cancelled.len(), &cancelled[0].body), (1, &expected));
+    assert!(!upstream.calls("tasks/get").is_empty());
+    assert_eq!(upstream.calls("notifications/cancelled").len(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_makes_no_task_after_all_has_answered() {
+    let upstream = Upstream::start(|request| {
+        let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error"}}"#;
+        match request.json()["params"]["arguments"]["a"].as_f64() {
+            Some(1.0) => {
+                json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+            }
+            _ => events(&[
+                log.to_owned(),
+                format!(
+                    r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32601,"message":"no"}}}}"#,
+                    request.id()
+                ),
+            ]),
+        }
+    })
+    .await;
+    let edge = required(&upstream);
+    let headers = modern("tools/call", Some("u_echo"));
+    let level = r#","io.modelcontextprotocol/logLevel":"info""#;
+    let done = r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"complete","content":[]}}"#;
+    let reply = edge.post(&headers, &call("{}", level)).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, done));
+    let reply = edge.post(&headers, &call("{}", level).replace("1.0", "2")).await;
+    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error"}}"#;
+    let failed = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"no"}}"#;
+    assert_eq!((reply.status, reply.messages()), (200, vec![log.to_owned(), failed.to_owned()]));
+    assert_eq!(upstream.calls("tasks/result").len(), 0);
+}
+
+#[tokio::test]
+async fn a_task_that_asks_something_is_gone_on_with_at_any_edge() {
+    let question = |id: u32| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"elicitation/create","params":{{"message":"?",{RELATED}}}}}"#
+        )
+    };
+    let (asked, call_id) = (AtomicUsize::new(0), std::sync::Mutex::new(String::new()));
+    let upstream = Upstream::start(move |request| match request.method().as_str() {
+        "tasks/result" => match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => open_stream(&format!("data: {}\n\ndata: {}\n\n", question(1), question(2))),
+            _ => {
+                let progress = format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{},"progress":0.50}}}}"#,
+                    call_id.lock().unwrap()
+                );
+                events(&[progress, result(request)])
+            }
+        },
+        "tools/call" => {
+            *call_id.lock().unwrap() = request.id();
+            making(request, "working")
+        }
+        _ => making(request, "input_required"),
+    })
+    .await;
+    let headers = modern("tools/call", Some("u_echo"));
+    let reply = required(&upstream).post(&headers, &call(r#"{"elicitation":{}}"#, "")).await;
+    let parked: serde_json::Value = serde_json::from_str(&reply.messages()[0]).unwrap();
+    let state = parked["result"]["requestState"].as_str().unwrap();
+    let asked = |number: u32| {
+        format!(
+            r#""question-{number}":{{"method":"elicitation/create","params":{{"message":"?","_meta":{{"k":1}}}}}}"#
+        )
+    };
+    let expected = format!(
+        r#"{{"jsonrpc":"2.0","id":7,"result":{{"resultType":"input_required","inputRequests":{{{},{}}},"requestState":"{state}"}}}}"#,
+        asked(1),
+        asked(2)
+    );
+    assert_eq!((reply.status, reply.messages()), (200, vec![expected.clone()]));
+    let left = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"its client is asked first"}}}}"#,
+        upstream.calls("tasks/result")[0].id()
+    );
+    upstream.received(&left).await;
+
+    let bring = |answers: &str, meta: &str| {
+        let brought = format!(
+            r#""name":"u_echo","inputResponses":{{{answers}}},"requestState":"{state}","arguments":{{"a":1.0}},"#
+        );
+        ask("7", "tools/call", &brought, r#"{"elicitation":{}}"#, meta)
+    };
+    let elsewhere = required(&upstream);
+    let first = r#""question-1":{"action":"accept"}"#;
+    let again = elsewhere.post(&headers, &bring(first, "")).await;
+    assert_eq!((again.status, again.messages()), (200, vec![expected]));
+    let both = format!(r#"{first},"question-2":{{"action":"decline"}}"#);
+    let reply = elsewhere.post(&headers, &bring(&both, r#","progressToken":"p""#)).await;
+    assert_eq!((reply.status, reply.messages()), (200, vec![PROGRESS.to_owned(), DONE.to_owned()]));
+    for told in [
+        r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept"}}"#,
+        r#"{"jsonrpc":"2.0","id":2,"result":{"action":"decline"}}"#,
+    ] {
+        assert_eq!(upstream.received(told).await.header("mcp-session-id"), "up-0");
+    }
+    assert_eq!((upstream.calls("tools/call").len(), upstream.calls("tasks/cancel").len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_legacy_client_gets_no_tasks_of_a_modern_upstream() {
+    let upstream = Upstream::raw(|request| {
+        json(&format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"complete","content":[]}}}}"#,
+            request.id()
+        ))
+    })
+    .await;
+    let mut edge = modern_only(&upstream);
+    edge.world.resources.upstreams[0].modern_capabilities_json =
+        r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#.into();
+    edge.publish();
+    let opened = edge.post(&[], &crate::support::initialize("2025-11-25", "{}")).await;
+    assert!(!opened.body.contains("tasks"), "{}", opened.body);
+    let headers = [("mcp-session-id", opened.header("mcp-session-id"))];
+    let call =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo","task":{"ttl":1}}}"#;
+    let answered = edge.post(&headers, call).await;
+    assert_eq!(
+        (answered.status, answered.body.as_str()),
+        (200, r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[]}}"#)
+    );
+    let sent = &upstream.calls("tools/call")[0].json()["params"];
+    let declared = &sent["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!((sent.get("task"), declared), (None, &serde_json::json!({})));
+    let get = r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t"}}"#;
+    assert_eq!(edge.post(&headers, get).await.error_code(), -32601);
+}

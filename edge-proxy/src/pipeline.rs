@@ -280,12 +280,8 @@ async fn about_task(
     let unknown = || Failure::params("unknown task");
     let text = mcp::json::string(raw).map_err(|_| unknown())?;
     let task = upstream::Task::open(&scene.snapshot.trust, scene.owner(), &text).ok_or_else(unknown)?;
+    let permit = listen::task_permit(scene.view, &task).ok_or_else(unknown)?;
     let named = route::Named { noun: route::Noun::Tool, exposed: task.tool.clone().into(), raw };
-    let destination = named.find(&scene.view.server).ok_or_else(unknown)?;
-    let permit = policy::check(scene.view, destination).ok_or_else(unknown)?;
-    if *permit.entry().upstream.id != *task.upstream {
-        return Err(unknown());
-    }
     let way = Way { named: &named, task: Some((task, raw)), permit };
     send(scene, session, message, method, way, account).await
 }

@@ -1,9 +1,10 @@
 //! Streams that the edge itself speaks on: the legacy GET stream and `subscriptions/listen`.
 //!
-//! They say when a list has changed for this caller, which the snapshot tells, and when a resource has, which its
-//! upstream tells. It must not know how upstreams are watched.
+//! They say when a list has changed for this caller, which the snapshot tells, and when a resource or a task has, which
+//! its upstream tells. It must not know how upstreams are watched.
 
-mod resources;
+mod heard;
+mod tasks;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -11,13 +12,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
+pub use heard::permit;
+use heard::{Heard, News};
 use mcp::json;
 use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use mcp::sse::KEEP_ALIVE;
-pub use resources::permit;
-use resources::{News, Resources};
+pub use tasks::permit as task_permit;
+use tasks::{Followed, TASKS};
 use tokio::sync::watch;
 
 use crate::authn::is_in_force;
@@ -44,8 +47,8 @@ const PRIMING: &[u8] = b"id: 0\ndata:\n\n";
 pub fn legacy(scene: &Scene<'_>, conversation: &Rc<Conversation>) -> Result<Reply, Failure> {
     let mut watch = Watch::begin(scene, Era::Legacy, [true; 3])?;
     watch.session = Some(conversation.jti);
-    watch.resources.subscribed = scene.worker.shared.subscriptions.watch(conversation, scene.now);
-    watch.resources.want_subscribed(scene.worker, scene.view);
+    watch.heard.subscribed = scene.worker.shared.subscriptions.watch(conversation, scene.now);
+    watch.heard.want_subscribed(scene.worker, scene.view);
     let primed = conversation.revision >= Revision::V2025_11_25;
     watch.ready.push_back(Said::Filler(if primed { PRIMING } else { KEEP_ALIVE }));
     Ok(watch.into_reply())
@@ -58,49 +61,58 @@ pub async fn modern(scene: &Scene<'_>, message: &Message<'_>) -> Result<Reply, F
     let [wanted] = json::members(message.envelope.params.unwrap_or("{}"), ["notifications"])
         .map_err(|error| Failure::params(error.to_string()))?;
     let wanted = wanted.ok_or_else(|| Failure::params("params.notifications is needed"))?;
-    let [tools, resources, prompts, uris] =
-        json::members(wanted, [WANTED[0], WANTED[1], WANTED[2], SUBSCRIPTIONS])
+    let [tools, resources, prompts, uris, tasks] =
+        json::members(wanted, [WANTED[0], WANTED[1], WANTED[2], SUBSCRIPTIONS, TASKS])
             .map_err(|_| Failure::params("params.notifications must be an object"))?;
     let wanted = [tools, resources, prompts].map(|flag| flag == Some("true"));
-    let uris = subscriptions(uris)?;
+    let (uris, tasks) = (strings(uris, SUBSCRIPTIONS)?, tasks::followed(scene, message, tasks)?);
     let id = message.envelope.id.unwrap_or("null");
     let mut watch = Watch::begin(scene, Era::Modern, wanted)?;
     let subscription = format!(r#""_meta":{{"{}":{id}}}"#, meta::SUBSCRIPTION_ID);
-    let honoured = watch.resources.want(scene.worker, scene.view, uris.iter().map(|uri| &**uri));
-    watch.ready.push_back(acknowledgement(wanted, &honoured, &subscription));
+    let honoured = watch.heard.want(scene.worker, scene.view, uris.iter().map(|uri| &**uri), &tasks);
+    watch.ready.push_back(acknowledgement(wanted, &honoured, &tasks, &subscription));
     watch.farewell = Some(message_of(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete",{subscription}}}}}"#
     )));
-    watch.params = subscription;
-    for uri in watch.resources.live().await {
-        watch.tell_of(&uri, scene.view);
+    (watch.params, watch.subscription, watch.tasks) = (subscription, id.into(), tasks);
+    for news in watch.heard.live().await {
+        watch.tell(&news, scene.view);
     }
     account.ended(Outcome::Ok, 0);
     Ok(watch.into_reply())
 }
 
-/// The URIs of `resourceSubscriptions`.
-fn subscriptions(raw: Option<&str>) -> Result<Vec<String>, Failure> {
-    let bad = || Failure::params(format!("{SUBSCRIPTIONS} must be an array of at most {MAX_URIS} strings"));
-    let mut uris = Vec::new();
-    let Some(raw) = raw else { return Ok(uris) };
+/// The strings of an array, such as URIs.
+fn strings(raw: Option<&str>, member: &str) -> Result<Vec<String>, Failure> {
+    let bad = || Failure::params(format!("{member} must be an array of at most {MAX_URIS} strings"));
+    let mut strings = Vec::new();
+    let Some(raw) = raw else { return Ok(strings) };
     if !raw.starts_with('[') {
         return Err(bad());
     }
-    json::each_element::<json::JsonError>(raw, |uri| {
-        uris.push(json::string(uri)?.into_owned());
+    json::each_element::<json::JsonError>(raw, |string| {
+        strings.push(json::string(string)?.into_owned());
         Ok(())
     })
     .map_err(|_| bad())?;
-    if uris.len() > MAX_URIS { Err(bad()) } else { Ok(uris) }
+    if strings.len() > MAX_URIS { Err(bad()) } else { Ok(strings) }
 }
 
-fn acknowledgement(wanted: [bool; 3], watched: &BTreeSet<&str>, subscription: &str) -> Said {
+fn acknowledgement(
+    wanted: [bool; 3],
+    watched: &BTreeSet<&str>,
+    tasks: &[Followed],
+    subscription: &str,
+) -> Said {
     let honoured = WANTED.iter().zip(wanted).filter(|(_, wanted)| *wanted);
     let mut honoured: Vec<String> = honoured.map(|(name, _)| format!(r#""{name}":true"#)).collect();
     if !watched.is_empty() {
         let uris: Vec<String> = watched.iter().map(|uri| json::quote(uri)).collect();
         honoured.push(format!(r#""{SUBSCRIPTIONS}":[{}]"#, uris.join(",")));
+    }
+    if !tasks.is_empty() {
+        let ids: Vec<String> = tasks.iter().map(|task| json::quote(&task.id)).collect();
+        honoured.push(format!(r#""{TASKS}":[{}]"#, ids.join(",")));
     }
     message_of(format!(
         r#"{{"jsonrpc":"2.0","method":"{}","params":{{"notifications":{{{}}},{subscription}}}}}"#,
@@ -121,9 +133,13 @@ struct Watch {
     session: Option<Jti>,
     wanted: [bool; 3],
     seen: Seen,
-    resources: Resources,
+    heard: Heard,
+    /// The tasks it wants to hear of.
+    tasks: Vec<Followed>,
     /// What the params of notifications hold besides what they say.
     params: String,
+    /// The raw id of the request that asked for them.
+    subscription: Box<str>,
     /// The last word, where the end is one that the edge chose.
     farewell: Option<Said>,
     ready: VecDeque<Said>,
@@ -142,7 +158,7 @@ struct Seen {
 
 enum Wake {
     Snapshot,
-    Resources(News),
+    Heard(News),
     Drain,
     Silence,
 }
@@ -169,8 +185,10 @@ impl Watch {
                 generations: generations(&scene.view.server),
                 permissions: scene.token.scope.permissions().clone(),
             },
-            resources: Resources::new(era),
+            heard: Heard::new(era),
+            tasks: Vec::new(),
             params: String::new(),
+            subscription: Box::default(),
             farewell: None,
             ready: VecDeque::new(),
             moved: shared.current.subscribe(),
@@ -201,13 +219,13 @@ impl Watch {
             }
             let woken_by = tokio::select! {
                 _ = self.moved.changed() => Wake::Snapshot,
-                news = self.resources.next() => Wake::Resources(news),
+                news = self.heard.next() => Wake::Heard(news),
                 _ = self.drain.wait_for(|draining| *draining) => Wake::Drain,
                 () = tokio::time::sleep(silence) => Wake::Silence,
             };
             match woken_by {
                 Wake::Snapshot => self.look(),
-                Wake::Resources(news) => self.hear(&news),
+                Wake::Heard(news) => self.hear(&news),
                 Wake::Drain => self.ended = true,
                 Wake::Silence => {
                     self.look();
@@ -221,22 +239,33 @@ impl Watch {
     fn look(&mut self) {
         let Some((permissions, view)) = self.view() else { return };
         self.compare(&permissions, &view.server);
-        self.resources.want_subscribed(&self.worker, &view);
+        self.heard.want_subscribed(&self.worker, &view);
     }
 
     fn hear(&mut self, news: &News) {
-        let Some((_, view)) = self.view() else { return };
-        match news {
-            News::Updated(uri) => self.tell_of(uri, &view),
-            News::Subscribed => self.resources.want_subscribed(&self.worker, &view),
+        if let Some((_, view)) = self.view() {
+            self.tell(news, &view);
         }
     }
 
-    /// Tells that a resource changed, if the caller may still read it.
-    fn tell_of(&mut self, uri: &str, view: &View) {
-        if permit(view, uri).is_some() {
-            self.ready.push_back(message_of(resources::updated(uri, &self.params)));
+    /// Tells that a resource or a task changed, if the caller may still read or call it.
+    fn tell(&mut self, news: &News, view: &View) {
+        match news {
+            News::Updated(uri) if permit(view, uri).is_some() => {
+                self.ready.push_back(message_of(heard::updated(uri, &self.params)));
+            }
+            News::Task(id, params) if self.may_follow(id, view) => {
+                let stands = tasks::stands(params, &self.subscription);
+                self.ready.extend(stands.ok().map(message_of));
+            }
+            News::Updated(_) | News::Task(..) => {}
+            News::Subscribed => self.heard.want_subscribed(&self.worker, view),
         }
+    }
+
+    fn may_follow(&self, id: &str, view: &View) -> bool {
+        let followed = self.tasks.iter().find(|followed| *followed.id == *id);
+        followed.is_some_and(|followed| tasks::permit(view, &followed.task).is_some())
     }
 
     /// What the caller sees now; nothing once it may see nothing any more, and then the stream ends.

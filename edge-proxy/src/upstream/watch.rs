@@ -1,4 +1,4 @@
-//! Watches resources at an upstream for one stream of a client: a session of its own in the legacy era, a
+//! Watches resources and tasks at an upstream for one stream of a client: a session of its own in the legacy era, a
 //! `subscriptions/listen` in the modern one. It must not know how the client is told.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,7 @@ use super::channel::Channel;
 use super::endpoint::Repeat;
 use super::legacy::{Pool, SessionKey, response};
 use super::reply::{Media, Reply};
+use super::task::EXTENSION;
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::{Transport, Upstream};
@@ -34,8 +35,14 @@ const SILENCE: Duration = Duration::from_secs(24 * 3_600);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Resources to watch: the URI that the upstream knows, and the one that the client knows.
-pub type Wanted = BTreeMap<Box<str>, Box<str>>;
+/// What to watch: the words that the upstream has for it, and those that the client has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// URIs of resources.
+    pub resources: BTreeMap<Box<str>, Box<str>>,
+    /// Ids of tasks, which the modern era alone tells of.
+    pub tasks: BTreeMap<Box<str>, Box<str>>,
+}
 
 /// What is heard of an upstream.
 #[derive(Debug)]
@@ -44,13 +51,19 @@ pub enum Notice {
     Live,
     /// A resource changed; the URI that the client knows.
     Updated(Box<str>),
+    /// A task stands otherwise than before.
+    Task {
+        /// The id that the client knows.
+        id: Box<str>,
+        /// The raw params that say how, with that id.
+        params: Box<str>,
+    },
 }
 
-/// Resources that are watched at one upstream, until it is dropped.
+/// What is watched at one upstream, until it is dropped.
 #[derive(Debug)]
 pub struct Watching {
     upstream: Arc<Upstream>,
-    era: Era,
     wanted: watch::Sender<Wanted>,
     task: AbortHandle,
 }
@@ -68,12 +81,12 @@ impl Watching {
         let watcher =
             Watcher { worker: Rc::clone(worker), upstream: Arc::clone(upstream), wanted: receiver, notices };
         let task = tokio::task::spawn_local(watcher.run(era)).abort_handle();
-        Self { upstream: Arc::clone(upstream), era, wanted, task }
+        Self { upstream: Arc::clone(upstream), wanted, task }
     }
 
     /// Watches these instead, unless the upstream is reached in another way now.
-    pub fn instead(&self, upstream: &Upstream, era: Era, wanted: &Wanted) -> bool {
-        let same = self.upstream.connection_key == upstream.connection_key && self.era == era;
+    pub fn instead(&self, upstream: &Upstream, wanted: &Wanted) -> bool {
+        let same = self.upstream.connection_key == upstream.connection_key;
         if same {
             self.wanted.send_if_modified(|old| {
                 let changed = old != wanted;
@@ -132,7 +145,7 @@ impl Watcher {
             match ended {
                 Ok(()) => return,
                 Err(fault) => {
-                    tracing::debug!(upstream = %self.upstream.id, %fault, "resources are not watched")
+                    tracing::debug!(upstream = %self.upstream.id, %fault, "nothing is watched")
                 }
             }
             pause =
@@ -151,7 +164,7 @@ impl Watcher {
         let open = pool.session().await?;
         let headers = open.headers().cloned().unwrap_or_default();
         let reply = self.stream(&Verb::GET, headers, Bytes::new()).await?;
-        let mut heard = Heard::stream(reply);
+        let mut heard = Heard::stream(reply, MAX_EVENT);
         let ask = async |_, body| response(pool.post(&open, body, Repeat::Safe).await?).await;
         self.subscribed(&mut heard, ask).await
     }
@@ -190,7 +203,8 @@ impl Watcher {
     ) -> Result<(), Fault> {
         let mut subscribed = BTreeSet::new();
         loop {
-            let wanted: BTreeSet<Box<str>> = self.wanted.borrow_and_update().keys().cloned().collect();
+            let wanted: BTreeSet<Box<str>> =
+                self.wanted.borrow_and_update().resources.keys().cloned().collect();
             let gone = subscribed.difference(&wanted).map(|uri| (Method::ResourcesUnsubscribe, uri));
             let new = wanted.difference(&subscribed).map(|uri| (Method::ResourcesSubscribe, uri));
             for (method, uri) in gone.chain(new) {
@@ -215,7 +229,9 @@ impl Watcher {
             headers.insert(METHOD, HeaderValue::from_static(Method::SubscriptionsListen.as_str()));
             let body = listen(revision, &self.wanted.borrow_and_update());
             let reply = self.stream(&Verb::POST, headers, body).await?;
-            if !self.hear(&mut Heard::stream(reply)).await? {
+            // Of a task that is over the whole result is told.
+            let max_event = self.worker.shared.limits.max_event_bytes;
+            if !self.hear(&mut Heard::stream(reply, max_event)).await? {
                 return Ok(());
             }
         }
@@ -252,10 +268,19 @@ impl Watcher {
             Method::ResourcesUpdated => {
                 let [uri] = json::members(envelope.params?, ["uri"]).ok()?;
                 let uri = json::string(uri?).ok()?;
-                self.wanted.borrow().get(&*uri).cloned().map(Notice::Updated)
+                self.wanted.borrow().resources.get(&*uri).cloned().map(Notice::Updated)
             }
+            Method::TasksChanged => self.task(envelope.params?),
             _ => None,
         }
+    }
+
+    fn task(&self, params: &str) -> Option<Notice> {
+        let [theirs] = json::members(params, ["taskId"]).ok()?;
+        let theirs = json::string(theirs?).ok()?;
+        let id = self.wanted.borrow().tasks.get(&*theirs).cloned()?;
+        let params = json::set_members(params, &[("taskId", Some(&json::quote(&id)))]).ok()?;
+        Some(Notice::Task { id, params: params.into() })
     }
 
     async fn say(&self, notice: Notice) {
@@ -265,8 +290,8 @@ impl Watcher {
 }
 
 impl Heard {
-    fn stream(reply: Reply) -> Self {
-        Self::Stream(Box::new((reply, Decoder::new(MAX_EVENT))))
+    fn stream(reply: Reply, max_event: usize) -> Self {
+        Self::Stream(Box::new((reply, Decoder::new(max_event))))
     }
 
     /// The next message. The future may be dropped and made anew.
@@ -299,11 +324,21 @@ fn told(method: Method, answered: Result<Bytes, Fault>) {
 }
 
 fn listen(revision: Revision, wanted: &Wanted) -> Bytes {
-    let uris: Vec<String> = wanted.keys().map(|uri| json::quote(uri)).collect();
+    let members = [("resourceSubscriptions", &wanted.resources), ("taskIds", &wanted.tasks)];
+    let members = members.into_iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(member, wanted)| {
+        let names: Vec<String> = wanted.keys().map(|name| json::quote(name)).collect();
+        format!(r#""{member}":[{}]"#, names.join(","))
+    });
+    let members: Vec<String> = members.collect();
+    let capabilities = if wanted.tasks.is_empty() {
+        "{}".to_owned()
+    } else {
+        format!(r#"{{"extensions":{{"{EXTENSION}":{{}}}}}}"#)
+    };
     let method = Method::SubscriptionsListen;
     format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"notifications":{{"resourceSubscriptions":[{}]}},"_meta":{{"{}":"{revision}","{}":{{}},"{}":{{"name":"trunkline","version":"{}"}}}}}}}}"#,
-        uris.join(","),
+        r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"notifications":{{{}}},"_meta":{{"{}":"{revision}","{}":{capabilities},"{}":{{"name":"trunkline","version":"{}"}}}}}}}}"#,
+        members.join(","),
         meta::PROTOCOL_VERSION,
         meta::CLIENT_CAPABILITIES,
         meta::CLIENT_INFO,

@@ -46,7 +46,7 @@ fn result(request: &Recorded, result: &str) -> String {
 }
 
 /// An open stream that begins with this.
-fn open_stream(start: &str) -> axum::response::Response {
+pub(crate) fn open_stream(start: &str) -> axum::response::Response {
     use futures_util::StreamExt as _;
     let start = Ok::<_, std::convert::Infallible>(bytes::Bytes::from(start.to_owned()));
     let body = futures_util::stream::iter([start]).chain(futures_util::stream::pending());
@@ -55,7 +55,7 @@ fn open_stream(start: &str) -> axum::response::Response {
 }
 
 /// The next message of a stream.
-async fn next_message(response: &mut reqwest::Response) -> String {
+pub(crate) async fn next_message(response: &mut reqwest::Response) -> String {
     let mut seen = String::new();
     let read = async {
         while !seen.contains("\n\n") {

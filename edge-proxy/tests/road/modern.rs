@@ -1,6 +1,7 @@
 //! The modern era: what is checked, in which order, and what is sealed.
 
-use crate::support::{Edge, META, Upstream, json, modern, status};
+use crate::eras::{next_message, open_stream};
+use crate::support::{Edge, META, Reply, Upstream, json, modern, status};
 
 fn list(meta: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{{{meta}}}}}"#)
@@ -196,6 +197,81 @@ async fn a_task_is_asked_about_where_it_began_by_its_owner_alone() {
     for (name, value) in modern("tasks/get", Some(id)) {
         theirs = theirs.header(name, value);
     }
-    assert_eq!(crate::support::Reply::of(theirs).await.error_code(), -32602);
+    assert_eq!(Reply::of(theirs).await.error_code(), -32602);
     assert_eq!(upstream.requests().len(), 2);
+}
+
+/// An upstream that begins a task, and tells of it and of another to who listens.
+async fn telling() -> Upstream {
+    Upstream::raw(|request| {
+        let stands = |id: &str| {
+            let meta = r#""_meta":{"io.modelcontextprotocol/subscriptionId":1,"k":1.0}"#;
+            let params = format!(r#"{{"taskId":"{id}","status":"completed","result":{{"n":1e400}},{meta}}}"#);
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{params}}}"#)
+        };
+        let live = r#"{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{}}"#;
+        match request.method().as_str() {
+            "subscriptions/listen" => open_stream(&format!(
+                "data: {live}\n\ndata: {}\n\ndata: {}\n\n",
+                stands("t 2"),
+                stands("t 1")
+            )),
+            _ => json(&format!(
+                r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"task","taskId":"t 1"}}}}"#,
+                request.id()
+            )),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_listen_hears_of_the_tasks_that_its_caller_began() {
+    let upstream = telling().await;
+    let mut edge = Edge::start(&upstream.url);
+    let extension = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
+    edge.world.resources.upstreams[0].modern_capabilities_json = format!("{{{extension}}}");
+    edge.publish();
+    let meta = META.replace("Capabilities\":{}", &format!("Capabilities\":{{{extension}}}"));
+    let ask = |method: &str, params: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":"l","method":"{method}","params":{{{params},{meta}}}}}"#)
+    };
+    let listen = |ids: &str| ask("subscriptions/listen", &format!(r#""notifications":{{"taskIds":{ids}}}"#));
+    let begun =
+        edge.post(&modern("tools/call", Some("u_echo")), &ask("tools/call", r#""name":"u_echo""#)).await;
+    let begun: serde_json::Value = serde_json::from_str(&begun.body).unwrap();
+    let id = begun["result"]["taskId"].as_str().unwrap();
+    let headers = modern("subscriptions/listen", None);
+
+    let subscription = r#""io.modelcontextprotocol/subscriptionId":"l""#;
+    let acknowledged = |honoured: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{{{honoured}}},"_meta":{{{subscription}}}}}}}"#
+        )
+    };
+    let wanted = listen(&format!(r#"["t 1","{id}"]"#));
+    let mut stream = edge.request("POST", &headers, &wanted).send().await.unwrap();
+    assert_eq!(next_message(&mut stream).await, acknowledged(&format!(r#""taskIds":["{id}"]"#)));
+    let params = format!(
+        r#"{{"taskId":"{id}","status":"completed","result":{{"n":1e400}},"_meta":{{{subscription},"k":1.0}}}}"#
+    );
+    let expected = format!(r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{params}}}"#);
+    assert_eq!(next_message(&mut stream).await, expected);
+    let sent = upstream.calls("subscriptions/listen")[0].json()["params"].clone();
+    assert_eq!(sent["notifications"], serde_json::json!({"taskIds": ["t 1"]}));
+    let declared = &sent["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!(*declared, serde_json::json!({"extensions": {"io.modelcontextprotocol/tasks": {}}}));
+
+    let undeclared = edge.post(&headers, &wanted.replace(&meta, META)).await;
+    assert_eq!((undeclared.status, undeclared.error_code()), (400, -32021));
+    for bad in ["7", "[7]"] {
+        assert_eq!(edge.post(&headers, &listen(bad)).await.error_code(), -32602, "{bad}");
+    }
+    let bearer = format!("Bearer {}", edge.keys.bearer("some"));
+    let mut theirs = edge.bare("POST", "dev", &wanted).header("authorization", bearer);
+    for (name, value) in headers {
+        theirs = theirs.header(name, value);
+    }
+    assert_eq!(next_message(&mut theirs.send().await.unwrap()).await, acknowledged(""));
+    assert_eq!(upstream.calls("subscriptions/listen").len(), 1);
 }

@@ -175,6 +175,8 @@ methods! {
     RootsListChanged "notifications/roots/list_changed" Notification Client V24..V25 Nothing;
     /// A task's state changed.
     TasksStatus "notifications/tasks/status" Notification Both V25..V25 TaskId;
+    /// How a task stands; an extension.
+    TasksChanged "notifications/tasks" Notification Server V26..V26 TaskId;
     /// The user is done at that URL.
     ElicitationComplete "notifications/elicitation/complete" Notification Server V25..V25 Nothing;
     /// What of a listen is honoured.

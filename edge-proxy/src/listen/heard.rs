@@ -1,4 +1,4 @@
-//! Resources that one stream of a client is told about. It must not know how they are watched.
+//! Resources and tasks that one stream of a client is told about. It must not know how they are watched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::{mpsc, watch};
 
+use super::tasks::Followed;
 use crate::capabilities::told_in;
 use crate::policy::{self, Permit};
 use crate::route::{Named, Noun};
@@ -23,10 +24,11 @@ const MAX_WAITING: usize = 256;
 /// How long a client waits at most to be told that it is heard.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Resources that one stream is told about.
-pub(super) struct Resources {
+/// What one stream is told about.
+pub(super) struct Heard {
     era: Era,
-    watching: BTreeMap<Box<str>, Watching>,
+    /// By upstream, and the era in which it tells.
+    watching: BTreeMap<(Box<str>, Era), Watching>,
     sender: mpsc::Sender<Notice>,
     notices: mpsc::Receiver<Notice>,
     /// What the session is subscribed to, where the stream is a session's.
@@ -37,6 +39,8 @@ pub(super) struct Resources {
 pub(super) enum News {
     /// This resource changed.
     Updated(Box<str>),
+    /// The task of this id stands as these raw params say.
+    Task(Box<str>, Box<str>),
     /// The session is subscribed to others now.
     Subscribed,
 }
@@ -47,39 +51,46 @@ pub fn permit(view: &View, uri: &str) -> Option<Permit> {
     policy::check(view, named.find(&view.server)?)
 }
 
-impl Resources {
+impl Heard {
     /// None yet.
     pub(super) fn new(era: Era) -> Self {
         let (sender, notices) = mpsc::channel(MAX_WAITING);
         Self { era, watching: BTreeMap::new(), sender, notices, subscribed: None }
     }
 
-    /// Watches these and no others. Returns those that are watched: the others may not be read, or nobody tells of
-    /// them.
+    /// Watches these and no others. Returns the resources that are watched: the others may not be read, or nobody tells
+    /// of them.
     pub(super) fn want<'a>(
         &mut self,
         worker: &Rc<Worker>,
         view: &View,
         uris: impl IntoIterator<Item = &'a str>,
+        tasks: &[Followed],
     ) -> BTreeSet<&'a str> {
-        let mut wanted: BTreeMap<Box<str>, (Arc<Upstream>, Era, Wanted)> = BTreeMap::new();
+        let mut wanted: BTreeMap<(Box<str>, Era), (Arc<Upstream>, Wanted)> = BTreeMap::new();
         let mut honoured = BTreeSet::new();
         for uri in uris {
             let Some(permit) = permit(view, uri) else { continue };
             let upstream = &permit.entry().upstream;
             if let Some(era) = told_in(upstream, self.era) {
-                let place = wanted.entry(upstream.id.clone());
-                let (.., wanted) = place.or_insert_with(|| (Arc::clone(upstream), era, Wanted::new()));
-                wanted.insert(permit.original().into(), uri.into());
+                let place = wanted.entry((upstream.id.clone(), era));
+                let (_, wanted) = place.or_insert_with(|| (Arc::clone(upstream), Wanted::default()));
+                wanted.resources.insert(permit.original().into(), uri.into());
                 honoured.insert(uri);
             }
         }
-        self.watching.retain(|id, watching| {
-            wanted.get(id).is_some_and(|(upstream, era, wanted)| watching.instead(upstream, *era, wanted))
+        for Followed { id, task, upstream } in tasks {
+            let place = wanted.entry((upstream.id.clone(), task.era()));
+            let (_, wanted) = place.or_insert_with(|| (Arc::clone(upstream), Wanted::default()));
+            wanted.tasks.insert(task.id.as_str().into(), id.clone());
+        }
+        self.watching.retain(|key, watching| {
+            wanted.get(key).is_some_and(|(upstream, wanted)| watching.instead(upstream, wanted))
         });
-        for (id, (upstream, era, wanted)) in wanted {
+        for (key, (upstream, wanted)) in wanted {
+            let era = key.1;
             self.watching
-                .entry(id)
+                .entry(key)
                 .or_insert_with(|| Watching::begin(worker, &upstream, era, wanted, self.sender.clone()));
         }
         honoured
@@ -88,25 +99,26 @@ impl Resources {
     /// Watches what the session is subscribed to.
     pub(super) fn want_subscribed(&mut self, worker: &Rc<Worker>, view: &View) {
         if let Some(uris) = self.subscribed.as_mut().map(|uris| Uris::clone(&uris.borrow_and_update())) {
-            self.want(worker, view, uris.iter().map(|uri| &**uri));
+            self.want(worker, view, uris.iter().map(|uri| &**uri), &[]);
         }
     }
 
     /// Waits until every upstream is heard, or too long. Returns what changed meanwhile.
-    pub(super) async fn live(&mut self) -> Vec<Box<str>> {
-        let (mut missing, mut updated) = (self.watching.len(), Vec::new());
+    pub(super) async fn live(&mut self) -> Vec<News> {
+        let (mut missing, mut news) = (self.watching.len(), Vec::new());
         let heard = async {
             while missing > 0 {
                 match self.notices.recv().await {
                     Some(Notice::Live) => missing -= 1,
-                    Some(Notice::Updated(uri)) => updated.push(uri),
+                    Some(Notice::Updated(uri)) => news.push(News::Updated(uri)),
+                    Some(Notice::Task { id, params }) => news.push(News::Task(id, params)),
                     None => return,
                 }
             }
         };
         // What is not heard by then is heard later.
         let _: Result<(), _> = tokio::time::timeout(PATIENCE, heard).await;
-        updated
+        news
     }
 
     /// Waits for news. The future may be dropped and made anew.
@@ -127,11 +139,11 @@ impl Resources {
                     }
                     return News::Subscribed;
                 }
-                Some(notice) = notices.recv() => {
-                    if let Notice::Updated(uri) = notice {
-                        return News::Updated(uri);
-                    }
-                }
+                Some(notice) = notices.recv() => match notice {
+                    Notice::Live => {}
+                    Notice::Updated(uri) => return News::Updated(uri),
+                    Notice::Task { id, params } => return News::Task(id, params),
+                },
             }
         }
     }

@@ -13,15 +13,15 @@ pub fn modern_revisions() -> String {
     format!("[{}]", quoted.join(","))
 }
 
-/// Whether calls of a server may go on as tasks: those of upstreams that make them in the client's own era.
+/// Whether calls of a server may go on as tasks. Modern clients are handed those of both eras.
 pub fn offers_tasks(server: &Server, revision: Revision) -> bool {
     let era = revision.era();
-    let known = |upstream: &Upstream| match era {
-        Era::Modern => knows_tasks(&upstream.modern_capabilities),
-        Era::Legacy => upstream.makes_tasks(),
+    let known = |upstream: &Upstream| match (era, upstream.side_for(era)) {
+        (Era::Modern, Some(Era::Modern)) => knows_tasks(&upstream.modern_capabilities),
+        (_, Some(Era::Legacy)) => upstream.makes_tasks(),
+        _ => false,
     };
-    revision >= Revision::V2025_11_25
-        && server.upstreams.iter().any(|upstream| upstream.side_for(era) == Some(era) && known(upstream))
+    revision >= Revision::V2025_11_25 && server.upstreams.iter().any(|upstream| known(upstream))
 }
 
 /// What a server says of its tasks: each era has its own word.

@@ -62,7 +62,8 @@ pub async fn call(mut call: Call<'_>) -> Result<Answer, Failure> {
         (Session::Legacy(conversation), Some(Era::Modern)) if call.task.is_none() => {
             across::call_of_legacy(call, conversation).await
         }
-        (Session::Modern(_), Some(Era::Legacy)) if call.task.is_none() => across::call_of_modern(call).await,
+        (Session::Modern(_), Some(Era::Legacy)) if call.task.is_some() => across::call_about_task(call).await,
+        (Session::Modern(_), Some(Era::Legacy)) => across::call_of_modern(call).await,
         (session, _) => settle(Err(Fault::Era(session.era()).into()), &mut call.account),
     };
     answer.map_err(|missed| match missed {

@@ -86,6 +86,13 @@ impl Tasks {
     }
 }
 
+impl Tasks {
+    /// That only the result of a task is fetched, which needs no cancelling.
+    pub(super) fn over(id: &str) -> Self {
+        Self::Waited { id: json::quote(id).into(), progress: 0, cancelled: Rc::new(Cell::new(true)) }
+    }
+}
+
 impl Translation {
     /// The raw id of the task that is waited for.
     pub(super) fn waited_task(&self) -> Option<&str> {
@@ -176,7 +183,7 @@ impl Translation {
     }
 
     /// The raw id of a task that a call began, and the one that the client is given.
-    fn begun<'a>(&self, tool: &str, result: &'a str) -> Result<Option<(&'a str, String)>, Fault> {
+    pub(super) fn begun<'a>(&self, tool: &str, result: &'a str) -> Result<Option<(&'a str, String)>, Fault> {
         let malformed = |error: JsonError| Fault::Malformed(error.to_string());
         let raw = match &self.side {
             Side::Modern { .. } => {

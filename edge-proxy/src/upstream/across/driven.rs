@@ -62,10 +62,13 @@ struct Driver {
 }
 
 /// Calls a tool as a task, and answers with its result.
-pub(super) async fn call(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
+pub(super) async fn call(
+    call: &Call<'_>,
+    guest: ModernGuest,
+    account: &mut Option<Account>,
+) -> Result<Answer, Missed> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
-    let guest = guest(call)?;
     let pool = worker.upstreams.pool(upstream, key(upstream, guest.capabilities))?;
     let number = worker.upstreams.number();
     let body = requests::to_legacy(call, number, Some("{}")).map_err(unreadable)?;
@@ -144,7 +147,7 @@ fn pause_of(raw: Option<&str>) -> Duration {
 }
 
 /// The stream of an answer, or its one message.
-fn stream(answer: Answer) -> Result<Result<Stream, Bytes>, Fault> {
+pub(super) fn stream(answer: Answer) -> Result<Result<Stream, Bytes>, Fault> {
     match answer {
         Answer::Json { body, .. } => Ok(Err(body)),
         Answer::Events(events) => match *events {

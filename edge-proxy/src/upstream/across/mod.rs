@@ -3,6 +3,7 @@
 //! It must not know how the client is spoken to. Where both eras say a thing alike, the modules around this one do it.
 
 mod driven;
+mod handed;
 mod hold;
 mod legacy_client;
 mod modern_client;
@@ -17,6 +18,7 @@ mod turn;
 
 use mcp::json::JsonError;
 
+pub(super) use self::handed::call as call_about_task;
 pub(super) use self::legacy_client::call as call_of_legacy;
 pub(super) use self::modern_client::call as call_of_modern;
 pub(super) use self::park::{Questions, park};

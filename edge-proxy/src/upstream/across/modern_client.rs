@@ -16,6 +16,7 @@ use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::follow;
 use crate::upstream::legacy::{Pool, SessionKey};
 use crate::upstream::receive::{Answer, receive};
+use crate::upstream::task::knows_tasks;
 use crate::upstream::tasked::Tasks;
 use crate::upstream::translate::{ModernGuest, Side, Translation};
 
@@ -29,21 +30,34 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Miss
     settle(answered, &mut account)
 }
 
-/// Makes the call, as a task where its tool takes no other.
+/// Makes the call: as a task that the client is handed, as one that is waited for, or as none. Who can be asked
+/// something is handed none, since a task of the legacy era asks otherwise than one of the extension.
 pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
-    match call.permit.entry().tool.tasks {
-        TaskSupport::Required => driven::call(call, account).await,
-        TaskSupport::Optional | TaskSupport::Forbidden => plain(call, account).await,
+    let support = call.permit.entry().tool.tasks;
+    let guest = guest(call)?;
+    let knows = || call.message.params.capabilities.is_some_and(knows_tasks);
+    if support != TaskSupport::Forbidden && guest.capabilities == Capabilities::default() && knows() {
+        let tool = call.named.exposed.as_ref().into();
+        return plain(call, guest, Tasks::Begun { tool }, account).await;
+    }
+    match support {
+        TaskSupport::Required => driven::call(call, guest, account).await,
+        TaskSupport::Optional | TaskSupport::Forbidden => plain(call, guest, Tasks::None, account).await,
     }
 }
 
-async fn plain(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
+async fn plain(
+    call: &Call<'_>,
+    guest: ModernGuest,
+    tasks: Tasks,
+    account: &mut Option<Account>,
+) -> Result<Answer, Missed> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
-    let guest = guest(call)?;
     let pool = worker.upstreams.pool(upstream, key(upstream, guest.capabilities))?;
     let number = worker.upstreams.number();
-    let body = requests::to_legacy(call, number, None).map_err(unreadable)?;
+    let task = matches!(tasks, Tasks::Begun { .. }).then_some("{}");
+    let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
     if let Some(level) = guest.level {
         pool.want_level(level).await;
     }
@@ -59,7 +73,8 @@ async fn plain(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer,
         requests: Vec::new(),
         guest: Some(Box::new(guest)),
     };
-    Ok(receive(worker, answered, translation(call, side), account, None).await?)
+    let translation = Translation { tasks, ..translation(call, side) };
+    Ok(receive(worker, answered, translation, account, None).await?)
 }
 
 /// What a call's messages are on both sides.

@@ -11,9 +11,10 @@ use mcp::revision::Era;
 use mcp::splice::Splice;
 
 use super::questions::{self, Input, Question};
-use super::{park, results};
+use super::{handed, park, results};
 use crate::error::Fault;
 use crate::session::Level;
+use crate::upstream::tasked::Tasks;
 use crate::upstream::translate::{Side, Translation, Turn, apply, is_tool_error, outcome_of};
 use crate::usage::Outcome;
 
@@ -52,6 +53,9 @@ fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>)
     {
         return Ok(Turn::Input(input));
     }
+    if let Some(begun) = begun(translation, result)? {
+        return Ok(Turn::Last(begun, Outcome::Ok));
+    }
     let edits = Splice::new().replace(span(message, id), translation.id.clone());
     let outcome = if is_tool_error(result) { Outcome::ToolError } else { Outcome::Ok };
     let edits = translation.edit_uris(edits, message, result)?;
@@ -60,6 +64,20 @@ fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>)
         Side::Modern { .. } => results::to_legacy(edits, message, result, translation.method),
     };
     Ok(Turn::Last(apply(edits.map_err(malformed)?, message), outcome))
+}
+
+/// A task that was begun for a modern client, in its words.
+fn begun(translation: &Translation, result: &str) -> Result<Option<Bytes>, Fault> {
+    let Tasks::Begun { tool } = &translation.tasks else { return Ok(None) };
+    let (Some((_, sealed)), [Some(task)]) =
+        (translation.begun(tool, result)?, json::members(result, ["task"]).map_err(malformed)?)
+    else {
+        return Ok(None);
+    };
+    let told = handed::flat(task, &sealed, &[("resultType", Some(r#""task""#))]).map_err(malformed)?;
+    let parts: [&[u8]; 5] =
+        [br#"{"jsonrpc":"2.0","id":"#, &translation.id, br#","result":"#, told.as_bytes(), b"}"];
+    Ok(Some(parts.concat().into()))
 }
 
 /// An error in the words of the client's era.

@@ -1,6 +1,7 @@
 //! Tools that are tasks in one era, for clients of the other.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::eras::{ask, legacy_only, modern_only, open_stream};
@@ -30,7 +31,7 @@ fn result(request: &Recorded) -> String {
 
 #[tokio::test]
 async fn a_modern_call_of_a_tool_that_is_a_task_is_answered_with_its_result() {
-    let token = std::sync::Mutex::new(String::new());
+    let token = Mutex::new(String::new());
     let upstream = Upstream::start(move |request| {
         if request.method() != "tasks/result" {
             *token.lock().unwrap() = request.id();
@@ -200,7 +201,7 @@ async fn a_task_that_asks_something_is_gone_on_with_at_any_edge() {
             r#"{{"jsonrpc":"2.0","id":{id},"method":"elicitation/create","params":{{"message":"?",{RELATED}}}}}"#
         )
     };
-    let (asked, call_id) = (AtomicUsize::new(0), std::sync::Mutex::new(String::new()));
+    let (asked, call_id) = (AtomicUsize::new(0), Mutex::new(String::new()));
     let upstream = Upstream::start(move |request| match request.method().as_str() {
         "tasks/result" => match asked.fetch_add(1, Ordering::SeqCst) {
             0 => open_stream(&format!("data: {}\n\ndata: {}\n\n", question(1), question(2))),
@@ -220,7 +221,8 @@ async fn a_task_that_asks_something_is_gone_on_with_at_any_edge() {
     })
     .await;
     let headers = modern("tools/call", Some("u_echo"));
-    let reply = required(&upstream).post(&headers, &call(r#"{"elicitation":{}}"#, "")).await;
+    let here = required(&upstream);
+    let reply = here.post(&headers, &call(r#"{"elicitation":{}}"#, "")).await;
     let parked: serde_json::Value = serde_json::from_str(&reply.messages()[0]).unwrap();
     let state = parked["result"]["requestState"].as_str().unwrap();
     let asked = |number: u32| {
@@ -260,6 +262,111 @@ async fn a_task_that_asks_something_is_gone_on_with_at_any_edge() {
         assert_eq!(upstream.received(told).await.header("mcp-session-id"), "up-0");
     }
     assert_eq!((upstream.calls("tools/call").len(), upstream.calls("tasks/cancel").len()), (1, 0));
+}
+
+/// What a client declares that knows the extension.
+const KNOWS: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+
+/// A legacy upstream's task as a client of the extension is told it, but for its id.
+fn told(id: &str, status: &str, kind: &str, more: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":7,"result":{{"taskId":"{id}","status":"{status}","createdAt":"c","lastUpdatedAt":"l","ttlMs":60000,"pollIntervalMs":50,"resultType":"{kind}"{more}}}}}"#
+    )
+}
+
+/// A task that a client of the extension is handed, and its id.
+async fn handed(edge: &Edge) -> String {
+    let reply = edge.post(&modern("tools/call", Some("u_echo")), &call(KNOWS, "")).await;
+    let begun: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    let id = begun["result"]["taskId"].as_str().expect(&reply.body).to_owned();
+    assert!(id.len() > 40 && reply.body == told(&id, "working", "task", ""), "{reply:?}");
+    id
+}
+
+async fn about(edge: &Edge, method: &str, id: &str) -> String {
+    let body = ask("7", method, &format!(r#""taskId":"{id}","#), KNOWS, "");
+    let reply = edge.post(&modern(method, Some(id)), &body).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.body
+}
+
+#[tokio::test]
+async fn a_client_of_the_extension_is_handed_a_legacy_task_and_follows_it_in_its_own_words() {
+    let stands = Arc::new(Mutex::new(("working", String::new())));
+    let now = Arc::clone(&stands);
+    let upstream = Upstream::start(move |request| {
+        let (status, result) = now.lock().unwrap().clone();
+        match request.method().as_str() {
+            "tasks/result" => events(&[format!(r#"{{"jsonrpc":"2.0","id":{},{result}}}"#, request.id())]),
+            "tasks/cancel" if status != "working" => making_nothing(request),
+            "tasks/get" if status == "forgotten" => making_nothing(request),
+            _ => making(request, status),
+        }
+    })
+    .await;
+    let mut edge = legacy_only(&upstream);
+    edge.make_tasks("optional");
+    let discovered =
+        edge.post(&modern("server/discover", None), &ask("7", "server/discover", "", "{}", "")).await;
+    assert!(discovered.body.contains(&KNOWS[1..KNOWS.len() - 1]), "{discovered:?}");
+    let id = handed(&edge).await;
+    let called = &upstream.calls("tools/call")[0];
+    assert_eq!(called.json()["params"]["task"], serde_json::json!({}));
+    let mut elsewhere = legacy_only(&upstream);
+    elsewhere.make_tasks("optional");
+    let acknowledged = r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"complete"}}"#;
+    assert_eq!(about(&elsewhere, "tasks/cancel", &id).await, acknowledged);
+    assert_eq!(about(&elsewhere, "tasks/update", &id).await, acknowledged);
+    let failed = format!(r#""result":{{"content":[],"isError":true,{RELATED}}}"#);
+    let result = r#","result":{"resultType":"complete","content":[],"isError":true,"_meta":{"k":1}}"#;
+    for (status, upstreams, expected, more) in [
+        ("working", "", "working", ""),
+        ("input_required", "", "input_required", r#","inputRequests":{}"#),
+        ("cancelled", "", "cancelled", ""),
+        ("completed", failed.as_str(), "completed", result),
+        ("failed", failed.as_str(), "completed", result),
+        (
+            "failed",
+            r#""error":{"code":-32603,"message":"no"}"#,
+            "failed",
+            r#","error":{"code":-32603,"message":"no"}"#,
+        ),
+    ] {
+        *stands.lock().unwrap() = (status, upstreams.to_owned());
+        assert_eq!(
+            about(&elsewhere, "tasks/get", &id).await,
+            told(&id, expected, "complete", more),
+            "{status}"
+        );
+    }
+    // What is over cannot be cancelled, and need not.
+    assert_eq!(about(&elsewhere, "tasks/cancel", &id).await, acknowledged);
+    *stands.lock().unwrap() = ("forgotten", String::new());
+    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+        let unknown = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"unknown task"}}"#;
+        assert_eq!(about(&elsewhere, method, &id).await, unknown, "{method}");
+    }
+    let sessions =
+        |method: &str| upstream.calls(method).iter().all(|asked| asked.header("mcp-session-id") == "up-0");
+    assert!(sessions("tasks/get") && sessions("tasks/result") && sessions("tasks/cancel"));
+    assert_eq!(upstream.calls("tools/call").len(), 1);
+}
+
+fn making_nothing(request: &Recorded) -> axum::response::Response {
+    let error = r#"{"code":-32602,"message":"unknown task"}"#;
+    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, request.id()))
+}
+
+#[tokio::test]
+async fn a_client_of_the_extension_that_can_be_asked_is_not_handed_a_legacy_task() {
+    let upstream = Upstream::start(|request| match request.method().as_str() {
+        "tasks/result" => json(&result(request)),
+        _ => making(request, "working"),
+    })
+    .await;
+    let knows = KNOWS.replacen('{', r#"{"elicitation":{},"#, 1);
+    let reply = required(&upstream).post(&modern("tools/call", Some("u_echo")), &call(&knows, "")).await;
+    assert_eq!((reply.status, reply.messages()), (200, vec![DONE.to_owned()]));
 }
 
 #[tokio::test]

@@ -1,0 +1,175 @@
+//! A task of a legacy upstream in the hands of a modern client that knows the extension, which asks about it in its own
+//! era's words.
+//!
+//! It must not know how the task was begun.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use mcp::json::{self, JsonError};
+use mcp::message::Envelope;
+use mcp::method::Method;
+
+use super::driven::stream;
+use super::modern_client::{guest, key, translation};
+use crate::error::Fault;
+use crate::session::capabilities::Capabilities;
+use crate::upstream::call::{Call, Missed, settle};
+use crate::upstream::endpoint::Repeat;
+use crate::upstream::legacy::{Open, Pool, response};
+use crate::upstream::receive::{Answer, receive};
+use crate::upstream::source::Answered;
+use crate::upstream::task::{self, Task};
+use crate::upstream::tasked::Tasks;
+use crate::upstream::told::outcome;
+use crate::upstream::translate::Side;
+
+/// Answers what a client asks about its task.
+pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
+    let mut account = call.account.take();
+    let body = settle(answer(&call).await, &mut account)?;
+    if let Some(account) = &mut account {
+        account.ended(outcome(&body), body.len());
+    }
+    Ok(Answer::Json { status: StatusCode::OK, body })
+}
+
+/// A task as the modern era tells it, under the raw id `id`, with what is to be set besides.
+pub(super) fn flat(task: &str, id: &str, more: &[(&str, Option<&str>)]) -> Result<String, JsonError> {
+    let [ttl, pause] = json::members(task, ["ttl", "pollInterval"])?;
+    let mut changes = vec![
+        ("taskId", Some(id)),
+        ("ttl", None),
+        ("ttlMs", Some(ttl.unwrap_or("null"))),
+        ("pollInterval", None),
+        ("pollIntervalMs", pause),
+    ];
+    changes.extend(more);
+    json::set_members(task, &changes)
+}
+
+async fn answer(call: &Call<'_>) -> Result<Bytes, Missed> {
+    let Some((task, raw)) = &call.task else { return Err(Fault::Interrupted.into()) };
+    let upstream = &call.permit.entry().upstream;
+    let pool = call.worker.upstreams.pool(upstream, key(upstream, Capabilities::default()))?;
+    let about = About { call, pool, task };
+    let told = match call.method {
+        Method::TasksGet => about.stands(raw).await?,
+        Method::TasksCancel => about.cancelled().await?,
+        // It was asked nothing, so nothing that it brings is awaited.
+        _ => about.look(Method::TasksGet).await?.map(|_| ACKNOWLEDGED.to_owned()),
+    };
+    let (member, told) = match told {
+        Ok(result) => ("result", result),
+        Err(error) => ("error", error),
+    };
+    let id = call.id();
+    let parts: [&[u8]; 7] =
+        [br#"{"jsonrpc":"2.0","id":"#, &id, b",\"", member.as_bytes(), b"\":", told.as_bytes(), b"}"];
+    Ok(parts.concat().into())
+}
+
+/// The result of what has none.
+const ACKNOWLEDGED: &str = r#"{"resultType":"complete"}"#;
+
+/// A raw result, or a raw error of the upstream.
+type Told = Result<String, String>;
+
+/// A client's question about its task.
+struct About<'a> {
+    call: &'a Call<'a>,
+    pool: Rc<Pool>,
+    task: &'a Task,
+}
+
+impl About<'_> {
+    /// How the task stands, with its result where it is over.
+    async fn stands(&self, id: &str) -> Result<Told, Missed> {
+        let stands = match self.look(Method::TasksGet).await? {
+            Ok(stands) => stands,
+            Err(error) => return Ok(Err(error)),
+        };
+        let malformed = |error: JsonError| Missed::Fault(Fault::Malformed(error.to_string()));
+        let [status] = json::members(&stands, ["status"]).map_err(malformed)?;
+        let result;
+        let mut more = vec![("resultType", Some(r#""complete""#))];
+        match status {
+            // What failed has a result as well, where the tool says so and not the protocol.
+            Some(r#""completed""# | r#""failed""#) => {
+                result = self.result().await?;
+                let (status, member) = match &result {
+                    Ok(_) => (r#""completed""#, "result"),
+                    Err(_) => (r#""failed""#, "error"),
+                };
+                let told = result.as_ref().unwrap_or_else(|error| error);
+                more.extend([("status", Some(status)), (member, Some(told.as_str()))]);
+            }
+            Some(r#""input_required""#) => more.push(("inputRequests", Some("{}"))),
+            _ => {}
+        }
+        flat(&stands, id, &more).map(Ok).map_err(malformed)
+    }
+
+    /// Cancels the task. One that is over cannot be cancelled in the legacy era, which is no error in the modern one.
+    async fn cancelled(&self) -> Result<Told, Missed> {
+        let told = match self.look(Method::TasksCancel).await? {
+            Ok(cancelled) => Ok(cancelled),
+            Err(_) => self.look(Method::TasksGet).await?,
+        };
+        Ok(told.map(|_| ACKNOWLEDGED.to_owned()))
+    }
+
+    /// What the upstream answers, which is small.
+    async fn look(&self, method: Method) -> Result<Told, Missed> {
+        let (answered, ..) = self.ask(method).await?;
+        let answer = match answered {
+            Answered::Reply(reply) => response(reply).await?,
+            Answered::Messages(mut messages) => messages.response().await?,
+        };
+        told(&answer)
+    }
+
+    /// The result of a task that is over.
+    async fn result(&self) -> Result<Told, Missed> {
+        let (answered, session, number) = self.ask(Method::TasksResult).await?;
+        let side = Side::Legacy {
+            session,
+            number,
+            progress_token: None,
+            resumable: false,
+            requests: Vec::new(),
+            guest: Some(Box::new(guest(self.call)?)),
+        };
+        let mut translation = translation(self.call, side);
+        translation.tasks = Tasks::over(&self.task.id);
+        let answer = receive(self.call.worker, answered, translation, &mut None, None).await?;
+        let mut stream = match stream(answer)? {
+            Ok(stream) => stream,
+            Err(only) => return told(&only),
+        };
+        while let Some(said) = stream.said().await? {
+            if stream.is_told() {
+                return told(&said);
+            }
+        }
+        Err(Fault::Interrupted.into())
+    }
+
+    async fn ask(&self, method: Method) -> Result<(Answered, Rc<Open>, u64), Missed> {
+        let number = self.call.worker.upstreams.number();
+        let body = task::request(method, number, &json::quote(&self.task.id));
+        let patience = self.call.permit.entry().upstream.request_timeout;
+        let (answered, session) = self.task.ask(&self.pool, number, &body, Repeat::Safe, patience).await?;
+        Ok((answered, session, number))
+    }
+}
+
+fn told(answer: &[u8]) -> Result<Told, Missed> {
+    let envelope = Envelope::parse(answer).map_err(|error| Fault::Malformed(error.to_string()))?;
+    match (envelope.result, envelope.error) {
+        (Some(result), _) => Ok(Ok(result.to_owned())),
+        (None, Some(error)) => Ok(Err(error.to_owned())),
+        (None, None) => Err(Fault::Malformed("an answer that is no response".to_owned()).into()),
+    }
+}

@@ -125,7 +125,7 @@ impl Edge {
             let sessions = Transport::ALL.iter().map(|one| metrics.client_sessions(*one).get()).sum::<i64>();
             [metrics.streams.get(), metrics.in_flight.get(), sessions, self.held.len() as i64]
         };
-        for _ in 0..200 {
+        for _ in 0..1_200 {
             if left() == [0; 4] {
                 return;
             }

@@ -1,6 +1,6 @@
 //! Several edges behind a load balancer that knows nothing of sessions: whichever is asked, it is as if there were one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 
@@ -83,9 +83,7 @@ async fn a_session_is_over_on_every_edge_when_its_end_is_answered() {
     gateway.kill_control();
     gateway.on_disk(2).await;
     gateway.kill_edge(2);
-    let began = Instant::now();
     end(&clients[0]).await;
-    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
     assert_eq!(status(&clients[1]).await, 404);
     gateway.start_edge(2).await;
     gateway.all_acquainted().await;

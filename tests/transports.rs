@@ -1,10 +1,8 @@
 //! Upstreams of every transport, served by SDKs other than ours: registered, listed, called, asked back, and heard of
 //! changes.
 
-use std::process::Command;
-use std::time::Duration;
-
 use serde_json::{Value, json};
+use std::process::Command;
 
 use crate::support::gateway::{Gateway, Store};
 use crate::support::process::Process;
@@ -87,7 +85,7 @@ async fn a_server_over_websocket() {
     let answer = asked(&client, &client, "ask", &json!({"action": "decline"})).await;
     assert_eq!(answer["result"]["content"][0]["text"], r#"{"action": "decline"}"#, "{answer}");
     text(&client, "grow", "{}").await;
-    eventually("the new tool is listed", Duration::from_secs(10), || async {
+    eventually("the new tool is listed", PATIENCE, || async {
         let tools = client.tools().await?;
         if tools.iter().any(|tool| tool == "grown") { Ok(()) } else { Err(format!("{tools:?}")) }
     })

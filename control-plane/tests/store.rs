@@ -263,7 +263,7 @@ async fn replicas_hear_of_each_other(database: Database) {
     assert_eq!((*here.moved().borrow(), *here.committed().borrow()), (1, 1));
     there.nudge();
     let heard =
-        tokio::time::timeout(Duration::from_secs(10), moved.wait_for(|revision| *revision == 1)).await;
+        tokio::time::timeout(Duration::from_secs(60), moved.wait_for(|revision| *revision == 1)).await;
     assert_eq!(*heard.unwrap().unwrap(), 1);
     assert_eq!(*there.committed().borrow(), 0, "only what was written here is told to others");
     following.abort();

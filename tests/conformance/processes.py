@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import random
 import socket
 import time
 from pathlib import Path
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 class Failed(Exception):
@@ -39,10 +40,20 @@ class Process:
             raise Failed(f"{self.name} ended with {self.child.returncode}:\n{self.said()[-4000:]}")
 
 
+# Below those that the system gives to connections that go out, which would take one before it is listened on.
+PORTS = iter(random.sample(range(10_000, 12_000), 2_000))
+
+
 def free_address() -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return "127.0.0.1:%d" % taken.getsockname()[1]
+    """An address that nobody listens on, given out once."""
+    for port in PORTS:
+        with socket.socket() as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return f"127.0.0.1:{port}"
+    raise Failed("no port is free")
 
 
 async def eventually(what: str, process: Process, attempt):

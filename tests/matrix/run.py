@@ -35,7 +35,7 @@ UPSTREAMS = {
     "modern": "modern",
     "both eras": "dual",
 }
-PATIENCE = 30
+PATIENCE = 90
 BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
 
 

@@ -1,8 +1,6 @@
 //! The control plane's API as an administrator's program uses it: the generated gRPC clients. It must not
 //! know `mcpctl`, which has its own tests.
 
-use std::time::Duration;
-
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -18,8 +16,11 @@ use trunkline::registry::v1::server_service_client::ServerServiceClient;
 use trunkline::registry::v1::upstream::Transport;
 use trunkline::registry::v1::upstream_service_client::UpstreamServiceClient;
 use trunkline::registry::v1::{
-    CreateServerRequest, CreateUpstreamRequest, HttpTransport, Member, NameStyle, Server, Upstream,
+    CreateServerRequest, CreateUpstreamRequest, GetUpstreamRequest, HttpTransport, Member, NameStyle, Server,
+    Upstream,
 };
+
+use super::{PATIENCE, eventually};
 
 /// An administrator's connection.
 #[derive(Clone)]
@@ -44,10 +45,8 @@ impl tonic::service::Interceptor for Bearer {
 impl Admin {
     /// Connects when first used.
     pub(crate) fn new(address: &str, token: &str) -> Self {
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .unwrap()
-            .timeout(Duration::from_secs(30))
-            .connect_lazy();
+        let channel =
+            Endpoint::from_shared(format!("http://{address}")).unwrap().timeout(PATIENCE).connect_lazy();
         Self { channel, bearer: format!("Bearer {token}").parse().unwrap() }
     }
 
@@ -74,7 +73,21 @@ impl Admin {
             ..Default::default()
         };
         let mut client = UpstreamServiceClient::new(self.authorized());
-        client.create_upstream(request).await.unwrap().into_inner().upstream.unwrap()
+        client.create_upstream(request).await.unwrap();
+        self.imported(id).await
+    }
+
+    /// Waits until the catalogue of an upstream was fetched: creating it waits for that a while, but no longer.
+    pub(crate) async fn imported(&self, id: &str) -> Upstream {
+        eventually("the upstream is imported", PATIENCE, || async {
+            let request = GetUpstreamRequest { name: format!("upstreams/{id}") };
+            let mut client = UpstreamServiceClient::new(self.authorized());
+            let found = client.get_upstream(request).await.map_err(|e| e.to_string())?.into_inner();
+            let upstream = found.upstream.ok_or("no upstream")?;
+            let imported = upstream.status.as_ref().is_some_and(|status| status.refresh_time.is_some());
+            if imported { Ok(upstream) } else { Err(format!("{:?}", upstream.status)) }
+        })
+        .await
     }
 
     /// Creates a server of the tools, resources and prompts that match, under their own names.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Longer than the slowest interpreter needs on a busy machine.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// SDKs that nobody here wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

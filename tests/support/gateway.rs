@@ -182,7 +182,7 @@ impl Gateway {
 
     /// SIGTERM to the control plane: it drains, and ends without an error.
     pub(crate) fn stop_control(&mut self) {
-        let status = self.control.take().unwrap().terminate(Duration::from_secs(30));
+        let status = self.control.take().unwrap().terminate(PATIENCE);
         assert!(status.success(), "the control plane ended with {status}");
     }
 

@@ -11,7 +11,9 @@ pub(crate) mod upstreams;
 pub(crate) mod wire;
 
 use std::future::Future;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take to start or to become true: generous, since machines are slow at times.
@@ -41,9 +43,22 @@ pub(crate) fn tool(path: &str) -> PathBuf {
     path
 }
 
-/// A port that is free at this moment.
+/// The ports that tests give out: below those that the system gives to connections that go out, which would take one
+/// while nobody listens on it, such as between a kill and the start after it.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A port that is free, and that no other test of this process is given.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let (count, first) = (PORTS.end - PORTS.start, std::process::id() as usize * 397);
+    loop {
+        // Test programs that run at the same time begin elsewhere.
+        let turn = first + usize::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + (turn % usize::from(count)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Asks again until there is an answer, or fails with what was last said after `limit`.

@@ -8,6 +8,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::PATIENCE;
+
 /// The newest revision with sessions, and the newest without.
 pub(crate) const LEGACY: &str = "2025-11-25";
 pub(crate) const MODERN: &str = "2026-07-28";
@@ -78,7 +80,7 @@ impl Client {
     pub(crate) fn new(url: &str, bearer: &str) -> Self {
         // Idle connections are dropped before the shortest `--header-timeout` of any test ends them.
         let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
+            .timeout(PATIENCE)
             .pool_idle_timeout(Duration::from_secs(1))
             .no_proxy()
             .build()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, Fleet, KINDS, Reply, Talker, Upstream, World, id, json, result};
+use crate::support::{Edge, Fleet, KINDS, PATIENCE, Reply, Talker, Upstream, World, id, json, result};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"u_echo"}}"#;
 const SAFE: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"u_safe"}}"#;
@@ -302,7 +302,7 @@ async fn a_connection_that_fell_silent_is_left() {
     let now = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"now":1}"#);
     let start = std::time::Instant::now();
     while talker.said("tools/call").last().is_some_and(|(line, _)| *line == silent) {
-        assert!(start.elapsed() < Duration::from_secs(15), "it is never left");
+        assert!(start.elapsed() < PATIENCE, "it is never left");
         tokio::time::sleep(Duration::from_millis(200)).await;
         // What came on it is a sign of life, so it is left alone until it must have been found out.
         if talker.said("initialize").len() < 2 && start.elapsed() > Duration::from_secs(6) {
@@ -339,6 +339,6 @@ async fn until(response: &mut reqwest::Response, needle: &str) -> String {
             seen.push_str(std::str::from_utf8(&chunk.expect("the stream goes on")).unwrap());
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap_or_else(|_| panic!("no {needle}"));
+    tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("no {needle}"));
     seen
 }

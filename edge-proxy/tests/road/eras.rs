@@ -6,11 +6,9 @@ mod rounds;
 mod tasks;
 mod watched;
 
-use std::time::Duration;
-
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, Recorded, Upstream};
+use crate::support::{Edge, PATIENCE, Recorded, Upstream};
 
 /// An edge whose upstream speaks the legacy era alone.
 fn legacy_only(upstream: &Upstream) -> Edge {
@@ -63,6 +61,6 @@ pub(crate) async fn next_message(response: &mut reqwest::Response) -> String {
             seen.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), read).await.expect("a message in time");
+    tokio::time::timeout(PATIENCE, read).await.expect("a message in time");
     seen.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\n")).expect("one event").to_owned()
 }

@@ -8,7 +8,7 @@ use trunkline_edge_proxy::held::{Delivery, Place, Undelivered};
 use trunkline_edge_proxy::observe::PeerDelivery;
 
 use crate::streams::{telling, until};
-use crate::support::{Fleet, Recorded, Reply, Socket, Sse, Upstream, json};
+use crate::support::{Fleet, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, json};
 
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
@@ -59,7 +59,7 @@ async fn a_holder_hears_that_nobody_wants_its_answers_any_more() {
     fleet.edges[1].shared.peers.deliver(&holding.place(), asked).await.unwrap();
     let back = holding.next().await.answers.unwrap();
     drop(answers);
-    tokio::time::timeout(Duration::from_secs(5), back.closed()).await.unwrap();
+    tokio::time::timeout(PATIENCE, back.closed()).await.unwrap();
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_session_that_is_ended_on_one_edge_is_over_on_all() {
     for edge in &fleet.edges {
         assert_eq!(edge.post(&headers, LIST).await.status, 404);
     }
-    let rest = tokio::time::timeout(Duration::from_secs(5), stream.chunk()).await;
+    let rest = tokio::time::timeout(PATIENCE, stream.chunk()).await;
     assert_eq!(rest.unwrap().unwrap(), None, "its stream ends with it");
 }
 
@@ -288,5 +288,5 @@ async fn an_edge_that_was_cut_off_is_told_when_it_is_back() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
+    tokio::time::timeout(PATIENCE, told).await.unwrap();
 }

@@ -1,12 +1,12 @@
 //! Upstreams that lie, stall, break off or speak nonsense: a precise error, and nobody else is disturbed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, META, modern};
+use crate::support::{Edge, META, PATIENCE, modern};
 
 /// An upstream that answers every request with these bytes and then holds or closes the connection.
 async fn raw(answer: Vec<u8>, hold: bool) -> String {
@@ -94,7 +94,7 @@ async fn each_lie_has_its_error() {
             "{what}: {}",
             reply.body
         );
-        assert!(begun.elapsed() < Duration::from_secs(5), "{what}");
+        assert!(begun.elapsed() < PATIENCE, "{what}");
     }
 }
 

@@ -6,7 +6,7 @@ use trunkline_edge_proxy::config::doors::Doors;
 use trunkline_edge_proxy::config::limits::Limits;
 use trunkline_edge_proxy::observe::{Ending, Transport};
 
-use crate::support::{Edge, Recorded, Reply, Sse, Upstream, events, json, never, status};
+use crate::support::{Edge, PATIENCE, Recorded, Reply, Sse, Upstream, events, json, never, status};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
 const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
@@ -270,6 +270,6 @@ async fn resources_are_told_of_and_their_session_ends_with_the_stream() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
     edge.nothing_is_left().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, META, Recorded, Reply, Upstream, events, json, modern};
+use crate::support::{Edge, META, PATIENCE, Recorded, Reply, Upstream, events, json, modern};
 
 /// Reads a stream until it holds `needle`.
 pub(crate) async fn until(response: &mut reqwest::Response, needle: &str) -> String {
@@ -19,7 +19,7 @@ pub(crate) async fn until(response: &mut reqwest::Response, needle: &str) -> Str
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap_or_else(|_| panic!("no {needle}"));
+    tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("no {needle}"));
     seen
 }
 
@@ -48,7 +48,7 @@ async fn the_get_stream_says_when_lists_change() {
     assert_eq!((second.status, second.header("retry-after")), (429, "1"));
     edge.world.resources.tokens[0].revoked = true;
     edge.publish();
-    let rest = tokio::time::timeout(Duration::from_secs(2), stream.bytes_stream().collect::<Vec<_>>()).await;
+    let rest = tokio::time::timeout(PATIENCE, stream.bytes_stream().collect::<Vec<_>>()).await;
     assert!(rest.is_ok(), "the stream of a revoked token goes on");
 }
 
@@ -147,7 +147,7 @@ async fn a_session_hears_of_the_resources_it_is_subscribed_to() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn who_sets_a_level_sees_what_is_logged_during_a_call_and_nobody_else_does
             }
         }
     };
-    let messages = tokio::time::timeout(Duration::from_secs(5), seen).await.unwrap();
+    let messages = tokio::time::timeout(PATIENCE, seen).await.unwrap();
     assert_eq!(messages, [LOGGED, done]);
     for _ in 0..4 {
         assert_eq!(edge.post(&[("mcp-session-id", &other)], call).await.messages(), [done]);

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use trunkline_edge_proxy::config::limits::Limits;
 use trunkline_edge_proxy::observe::{Ending, Transport};
 
-use crate::support::{Edge, META, Recorded, Reply, Socket, Upstream, events, json, never, status};
+use crate::support::{Edge, META, PATIENCE, Recorded, Reply, Socket, Upstream, events, json, never, status};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
 const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
@@ -275,7 +275,7 @@ async fn a_client_that_answers_no_ping_is_let_go() {
             let _ping = tokio::time::timeout(Duration::from_millis(20), alive.socket.next()).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap();
+    tokio::time::timeout(PATIENCE, reading).await.unwrap();
     assert_eq!(alive.ask(PING).await, r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
     drop(silent);
 }

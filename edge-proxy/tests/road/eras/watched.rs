@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::eras::{ask, legacy_only, modern_only, next_message, open_stream};
-use crate::support::{Edge, Recorded, Upstream, json, modern};
+use crate::support::{Edge, PATIENCE, Recorded, Upstream, json, modern};
 
 const TELLS: &str = r#"{"resources":{"subscribe":true}}"#;
 
@@ -62,7 +62,7 @@ async fn ended(upstream: &Upstream) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), gone).await.unwrap();
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
 }
 
 #[tokio::test]

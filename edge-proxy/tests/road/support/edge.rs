@@ -16,7 +16,7 @@ use trunkline_edge_proxy::snapshot::Current;
 use trunkline_edge_proxy::usage::Shard;
 use trunkline_edge_proxy::worker::Shared;
 
-use super::{Keys, World};
+use super::{Keys, PATIENCE, World};
 
 pub(crate) struct Edge {
     pub(crate) address: SocketAddr,
@@ -125,7 +125,7 @@ impl Edge {
             let sessions = Transport::ALL.iter().map(|one| metrics.client_sessions(*one).get()).sum::<i64>();
             [metrics.streams.get(), metrics.in_flight.get(), sessions, self.held.len() as i64]
         };
-        for _ in 0..1_200 {
+        for _ in 0..2_400 {
             if left() == [0; 4] {
                 return;
             }
@@ -185,7 +185,7 @@ impl Reply {
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().timeout(Duration::from_secs(20)).no_proxy().build().unwrap()
+    reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap()
 }
 
 fn map(headers: &[(&str, &str)]) -> http::HeaderMap {

@@ -1,8 +1,6 @@
 //! A client of HTTP+SSE that says exactly what it is told to.
 
-use std::time::Duration;
-
-use super::{Edge, Reply};
+use super::{Edge, PATIENCE, Reply};
 
 pub(crate) struct Sse {
     client: reqwest::Client,
@@ -84,7 +82,7 @@ impl Sse {
                     return Some((field("event: ").unwrap_or_default(), data));
                 }
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(10), self.stream.chunk()).await;
+            let chunk = tokio::time::timeout(PATIENCE, self.stream.chunk()).await;
             let chunk = chunk.expect("nothing came").unwrap_or_default()?;
             self.read.push_str(std::str::from_utf8(&chunk).unwrap());
         }

@@ -77,7 +77,7 @@ impl Talker {
 
     /// The connection on which this came, which may still be on its way.
     pub(crate) async fn heard(&self, message: &str) -> usize {
-        for _ in 0..100 {
+        for _ in 0..1_200 {
             let said = self.said.lock().unwrap().clone();
             if let Some((line, _)) = said.into_iter().find(|(_, said)| said == message) {
                 return line;

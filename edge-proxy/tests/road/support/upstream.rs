@@ -92,7 +92,7 @@ impl Upstream {
 
     /// The request with this body, which may still be on its way.
     pub(crate) async fn received(&self, body: &str) -> Recorded {
-        for _ in 0..100 {
+        for _ in 0..1_200 {
             if let Some(found) = self.requests().into_iter().find(|request| request.body == body) {
                 return found;
             }

@@ -1,14 +1,12 @@
 //! A client of WebSocket that says exactly what it is told to.
 
-use std::time::Duration;
-
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::Edge;
+use super::{Edge, PATIENCE};
 
 pub(crate) struct Socket {
     pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -87,7 +85,7 @@ impl Socket {
 
     async fn frame(&mut self) -> Option<Message> {
         loop {
-            let frame = tokio::time::timeout(Duration::from_secs(10), self.socket.next()).await;
+            let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await;
             match frame.expect("nothing came")? {
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 Ok(frame) => return Some(frame),

@@ -4,7 +4,8 @@ use mcpctl::bridge::connect::{self, Target};
 use mcpctl::context::Secret;
 use serde_json::{Value, json};
 use tokio::io::{
-    AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf,
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf,
+    WriteHalf,
 };
 use tokio::task::JoinHandle;
 
@@ -31,7 +32,7 @@ impl Host {
     }
 
     async fn next(&mut self) -> Value {
-        let line = tokio::time::timeout(std::time::Duration::from_secs(20), self.output.next_line()).await;
+        let line = tokio::time::timeout(std::time::Duration::from_secs(60), self.output.next_line()).await;
         serde_json::from_str(&line.unwrap().unwrap().unwrap()).unwrap()
     }
 
@@ -114,6 +115,49 @@ async fn a_modern_host_needs_no_session_and_cancels_by_closing() {
     assert_eq!(host.next().await["id"], 2);
     // The cancelled call is never answered, and keeps nobody waiting.
     host.input.shutdown().await.unwrap();
-    tokio::time::timeout(std::time::Duration::from_secs(5), host.bridge).await.unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(60), host.bridge).await.unwrap().unwrap();
     running.stop().await;
+}
+
+/// Somebody who breaks off the first of two connections after the request has come, and answers on the other.
+async fn breaks_off_once() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        for breaks in [true, false] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"}") {
+                let count = stream.read_buf(&mut seen).await.unwrap();
+                assert!(count > 0, "{}", String::from_utf8_lossy(&seen));
+            }
+            if !breaks {
+                let body = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#;
+                let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n";
+                let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    (url, serving)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_asks_is_sent_again_when_a_connection_broke_and_nothing_else_is() {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}});
+    let (url, serving) = breaks_off_once().await;
+    let mut host = Host::start(&url);
+    host.send(list).await;
+    assert_eq!(host.next().await["result"], json!({"tools": []}));
+    serving.await.unwrap();
+    host.input.shutdown().await.unwrap();
+
+    let (url, serving) = breaks_off_once().await;
+    let mut host = Host::start(&url);
+    host.send(call(json!(2), "pid", meta)).await;
+    let refused = host.next().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(2), &json!(-31_011)), "{refused}");
+    serving.abort();
+    host.input.shutdown().await.unwrap();
 }

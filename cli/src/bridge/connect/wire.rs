@@ -64,6 +64,8 @@ struct Session {
 enum Failure {
     /// It cannot have arrived: sending it again is safe.
     Away(String),
+    /// The connection broke: it may have arrived.
+    Cut(String),
     /// The edge does not know the session.
     SessionLost,
     /// Anything else.
@@ -115,6 +117,10 @@ impl Wire {
                 },
                 Err(failure) => failure,
             };
+            let error = match error {
+                Failure::Cut(why) if only_asks(method) => Failure::Away(why),
+                error => error,
+            };
             let (code, why) = match error {
                 Failure::Away(_) if started.elapsed() < PATIENCE && !self.closing.is_cancelled() => {
                     tokio::time::sleep(delay).await;
@@ -124,10 +130,12 @@ impl Wire {
                 Failure::Away(why) => (EDGE_AWAY, format!("{} does not answer: {why}", self.origin())),
                 Failure::SessionLost => (EDGE_REFUSED, "the session is lost".into()),
                 // A listen is never over by itself: it goes on with the edge that is there next.
-                Failure::Final(_) if method == "subscriptions/listen" && started.elapsed() > delay => {
+                Failure::Cut(_) | Failure::Final(_)
+                    if method == "subscriptions/listen" && started.elapsed() > delay =>
+                {
                     continue;
                 }
-                Failure::Final(why) => (EDGE_REFUSED, why),
+                Failure::Cut(why) | Failure::Final(why) => (EDGE_REFUSED, why),
             };
             return match message.kind() {
                 Kind::Request => self.tell(mcp::error::render(message.id, code, &why, None)).await,
@@ -380,13 +388,29 @@ fn content_type(response: &Response) -> &str {
     response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Only what cannot have arrived may be sent again.
+/// Whether a request changes nothing, so that it may be sent again although it may have arrived.
+fn only_asks(method: &str) -> bool {
+    const ASKING: [&str; 9] = [
+        "ping",
+        "server/discover",
+        "tools/list",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+    ];
+    ASKING.contains(&method)
+}
+
+/// What cannot have arrived may be sent again, whatever it is.
 fn failure(error: reqwest::Error) -> Failure {
     let mut cause: &dyn std::error::Error = &error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    if error.is_connect() { Failure::Away(cause.to_string()) } else { Failure::Final(cause.to_string()) }
+    if error.is_connect() { Failure::Away(cause.to_string()) } else { Failure::Cut(cause.to_string()) }
 }
 
 /// The one message of an answer, be it JSON or a stream.

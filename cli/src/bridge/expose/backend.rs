@@ -157,8 +157,9 @@ impl Backend {
     /// Sends a notification on, where the child is to have it.
     pub fn notify(&self, client: ClientId, source: &[u8], message: &Envelope<'_>) {
         let mut state = self.lock();
-        if let Some(message) = state.relay.notification(client, source, message) {
+        if let Some((message, ended)) = state.relay.notification(client, source, message) {
             state.send(message);
+            ended.map(|call| state.calls.remove(&call));
         }
     }
 

@@ -116,8 +116,14 @@ impl Relay {
         Some((call, splice.apply(source)))
     }
 
-    /// A notification of a client, as the child is to see it; nothing where it is none of the child's business.
-    pub fn notification(&mut self, client: ClientId, source: &[u8], message: &Envelope<'_>) -> Option<Bytes> {
+    /// A notification of a client, as the child is to see it, and the call that ends with it; nothing where it is none of the
+    /// child's business.
+    pub fn notification(
+        &mut self,
+        client: ClientId,
+        source: &[u8],
+        message: &Envelope<'_>,
+    ) -> Option<(Bytes, Option<CallId>)> {
         match message.method.as_deref()? {
             // The child was initialized once, for all.
             "notifications/initialized" => None,
@@ -125,9 +131,12 @@ impl Relay {
                 let [id] = json::members(message.params?, ["requestId"]).ok()?;
                 let id = id?;
                 let (call, _) = self.calls.iter().find(|(_, call)| call.client == client && call.id == id)?;
-                Some(Splice::new().replace(span(source, id), Bytes::from(call.to_string())).apply(source))
+                let (call, number) = (*call, Bytes::from(call.to_string()));
+                // Nobody answers what was cancelled, so nothing else would end it.
+                self.calls.remove(&call);
+                Some((Splice::new().replace(span(source, id), number).apply(source), Some(call)))
             }
-            _ => Some(Bytes::copy_from_slice(source)),
+            _ => Some((Bytes::copy_from_slice(source), None)),
         }
     }
 
@@ -403,8 +412,12 @@ mod tests {
         let (second, _) = request(&mut relay, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
         let text = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
         let cancel = Envelope::parse(text.as_bytes()).unwrap();
-        let sent = relay.notification(b, text.as_bytes(), &cancel).unwrap();
+        let (sent, ended) = relay.notification(b, text.as_bytes(), &cancel).unwrap();
         assert_eq!(sent, text.replace(":1}", &format!(":{second}}}")).as_bytes());
+        // Nothing is left of it: no place, and nobody to be asked something.
+        assert_eq!(ended, Some(second));
+        assert_eq!(relay.notification(b, text.as_bytes(), &cancel), None);
+        assert_eq!(relay.only_client(), Some((a, Some(first))));
         let (calls, told) = relay.close(a);
         assert_eq!((calls, told.len()), (vec![first], 1));
         assert!(matches!(said(&mut relay, "no json"), Delivery::Nobody(why) if !why.is_empty()));

@@ -60,7 +60,9 @@ impl Waiting {
                 // A client that takes JSON only gets the answer only.
                 Some(Item::Notice(_)) if !accepts.events => {}
                 Some(Item::Notice(message)) => return events(self.into_body(message)),
-                None => return (StatusCode::SERVICE_UNAVAILABLE, "the server has ended").into_response(),
+                // It was cancelled, or its session is over: nothing more comes.
+                None if accepts.events => return events(Body::empty()),
+                None => return StatusCode::ACCEPTED.into_response(),
             }
         }
     }

@@ -13,6 +13,7 @@ use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Event};
 
 use super::across::{self, Questions};
+use super::again::Again;
 use super::aside::{self, Aside};
 use super::endpoint::Repeat;
 use super::follow::{self, Guard};
@@ -25,10 +26,6 @@ use crate::error::{Asked, Failure, Fault};
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
-/// How often in a row a stream is resumed without a message in between.
-const MAX_RESUMES: u32 = 10;
-const DEFAULT_RETRY: Duration = Duration::from_millis(500);
-const MAX_RETRY: Duration = Duration::from_secs(30);
 /// How long a stream that was resumed may take to show a sign of life.
 const SETTLING: Duration = Duration::from_millis(100);
 /// How long a call can be cancelled whose client has gone and may come back.
@@ -47,7 +44,7 @@ pub struct Stream {
     guard: Option<Guard>,
     aside: Option<Aside>,
     ready: VecDeque<Event>,
-    resume: Resume,
+    again: Again,
     outcome: Option<Outcome>,
     done: bool,
 }
@@ -60,14 +57,6 @@ pub(super) enum Heard {
     Questions,
     /// Nothing: the client goes on by itself.
     End,
-}
-
-/// Where and when a stream that broke off goes on.
-#[derive(Default)]
-struct Resume {
-    from: Option<HeaderValue>,
-    retry: Option<Duration>,
-    attempts: u32,
 }
 
 impl Stream {
@@ -86,7 +75,7 @@ impl Stream {
             account: None,
             guard,
             ready: VecDeque::new(),
-            resume: Resume::default(),
+            again: Again::default(),
             outcome: None,
             done: false,
         }
@@ -96,7 +85,7 @@ impl Stream {
     pub(super) fn resumed(worker: &Rc<Worker>, translation: Translation, from: HeaderValue) -> Self {
         let mut events = Self::new(worker, None, translation, None);
         // The client has waited already.
-        events.resume = Resume { from: Some(from), retry: Some(Duration::ZERO), attempts: 0 };
+        events.again = Again::at_once(from);
         events
     }
 
@@ -255,7 +244,7 @@ impl Stream {
 
     /// An event of the upstream as one for the client.
     fn turn(&mut self, event: Event) -> Result<Option<Event>, Fault> {
-        self.note(&event);
+        self.again.note(&event);
         let id = event.id.as_deref().and_then(|id| self.translation.place(id));
         let retry = event.retry.filter(|_| id.is_some());
         let data = match event.data {
@@ -286,7 +275,7 @@ impl Stream {
     }
 
     fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
-        self.resume.attempts = 0;
+        self.again.went_on();
         match self.translation.turn(data)? {
             Turn::Pass(message) => Ok(Some(message)),
             Turn::Last(message, outcome) => {
@@ -317,15 +306,6 @@ impl Stream {
         self.outcome = Some(outcome);
         if let Some(account) = &mut self.account {
             account.outcome = outcome;
-        }
-    }
-
-    fn note(&mut self, event: &sse::Event) {
-        if let Some(id) = &event.id {
-            self.resume.from = HeaderValue::from_bytes(id).ok().filter(|id| !id.is_empty());
-        }
-        if let Some(retry) = event.retry {
-            self.resume.retry = Some(Duration::from_millis(retry).min(MAX_RETRY));
         }
     }
 
@@ -366,7 +346,7 @@ impl Stream {
 
     /// The id of the last event, where the upstream gives its events ids and has a session to resume them in.
     pub(super) fn last_event(&self) -> Option<HeaderValue> {
-        self.resume.from.clone()
+        self.again.from().cloned()
     }
 
     /// Waits so long between two chunks from now on.
@@ -385,13 +365,13 @@ impl Stream {
     pub(super) fn rest(&mut self) -> Self {
         let mut rest = Self::new(&self.worker, self.source.take(), self.translation.clone(), None);
         std::mem::swap(&mut rest.questions, &mut self.questions);
-        std::mem::swap(&mut rest.resume, &mut self.resume);
+        std::mem::swap(&mut rest.again, &mut self.again);
         rest
     }
 
     /// Whether the client can go on with the stream by itself.
     fn is_resumable(&self) -> bool {
-        matches!(self.translation.side, Side::Legacy { resumable: true, .. }) && self.resume.from.is_some()
+        matches!(self.translation.side, Side::Legacy { resumable: true, .. }) && self.again.from().is_some()
     }
 
     /// Leaves the rest to the client, which may ask any edge for it. For a while it can still cancel the call here.
@@ -408,20 +388,16 @@ impl Stream {
     }
 
     fn may_go_on(&self) -> bool {
-        matches!(self.translation.side, Side::Legacy { .. })
-            && self.resume.from.is_some()
-            && self.resume.attempts < MAX_RESUMES
+        matches!(self.translation.side, Side::Legacy { .. }) && self.again.may_go_on()
     }
 
     /// Asks the upstream for the rest of a stream that it closed.
     pub(super) async fn go_on(&mut self) -> Result<(), Fault> {
-        let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.resume.from.clone())
+        self.again.wait().await;
+        let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.again.from().cloned())
         else {
             return Err(Fault::Interrupted);
         };
-        let retry = self.resume.retry.filter(|retry| !retry.is_zero() || self.resume.attempts == 0);
-        tokio::time::sleep(retry.unwrap_or(DEFAULT_RETRY)).await;
-        self.resume.attempts += 1;
         let Way::Http(headers) = &session.way else { return Err(Fault::Interrupted) };
         let mut headers = headers.clone();
         headers.insert(LAST_EVENT_ID, from);

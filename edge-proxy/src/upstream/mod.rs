@@ -3,6 +3,7 @@
 //! It must not know how the client is spoken to. Nothing is called without a `Permit`.
 
 mod across;
+mod again;
 mod aside;
 mod asked;
 mod call;

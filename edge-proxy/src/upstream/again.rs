@@ -1,0 +1,96 @@
+//! Where and when an upstream's stream that broke off goes on. It must not know how.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use mcp::sse::Event;
+use tokio::time::{Instant, sleep_until};
+
+/// How often in a row a stream is resumed without a message in between.
+const MAX_ATTEMPTS: u32 = 10;
+const DEFAULT_RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(30);
+
+/// Where and when a stream that broke off goes on.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    from: Option<HeaderValue>,
+    retry: Option<Duration>,
+    attempts: u32,
+    due: Option<Instant>,
+}
+
+impl Again {
+    /// After the event that the upstream knows as `from`, at once: somebody has waited already.
+    pub(super) fn at_once(from: HeaderValue) -> Self {
+        Self { from: Some(from), retry: Some(Duration::ZERO), ..Self::default() }
+    }
+
+    /// Notes what an event says of it.
+    pub(super) fn note(&mut self, event: &Event) {
+        if let Some(id) = &event.id {
+            self.from = HeaderValue::from_bytes(id).ok().filter(|id| !id.is_empty());
+        }
+        if let Some(retry) = event.retry {
+            self.retry = Some(Duration::from_millis(retry).min(MAX_RETRY));
+        }
+    }
+
+    /// A message came: it goes on well.
+    pub(super) fn went_on(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// The event after which it goes on.
+    pub(super) fn from(&self) -> Option<&HeaderValue> {
+        self.from.as_ref()
+    }
+
+    /// Whether it is worth another attempt.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.from.is_some() && self.attempts < MAX_ATTEMPTS
+    }
+
+    /// Waits until the next attempt is due. Whoever gives up waiting and comes again waits for what is left.
+    pub(super) async fn wait(&mut self) {
+        let retry = self.retry.filter(|retry| !retry.is_zero() || self.attempts == 0);
+        let due = *self.due.get_or_insert_with(|| Instant::now() + retry.unwrap_or(DEFAULT_RETRY));
+        sleep_until(due).await;
+        self.due = None;
+        self.attempts += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_looks_in_between_waits_no_longer() {
+        let mut again = Again::at_once(HeaderValue::from_static("7"));
+        again.note(&Event { retry: Some(200), ..Event::default() });
+        let mut looks = 0;
+        while timeout(Duration::from_millis(20), again.wait()).await.is_err() {
+            looks += 1;
+            assert!(looks < 1_000, "it never comes");
+        }
+        assert!(looks > 0);
+    }
+
+    #[tokio::test]
+    async fn only_so_many_attempts_are_made_in_a_row() {
+        let mut again = Again::at_once(HeaderValue::from_static("7"));
+        again.note(&Event { retry: Some(1), ..Event::default() });
+        for _ in 0..MAX_ATTEMPTS {
+            assert!(again.may_go_on());
+            again.wait().await;
+        }
+        assert!(!again.may_go_on());
+        again.went_on();
+        assert!(again.may_go_on());
+        again.note(&Event { id: Some(bytes::Bytes::new()), ..Event::default() });
+        assert!(!again.may_go_on(), "an empty id takes the place away");
+    }
+}

@@ -6,6 +6,7 @@ mod channels;
 mod door;
 mod eras;
 mod fleet;
+mod handles;
 mod hostile;
 mod legacy;
 mod lists;

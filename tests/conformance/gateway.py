@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import secrets
+import time
 import urllib.error
 import urllib.request
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from processes import Failed, Process, eventually, free_address
+from processes import PATIENCE, Failed, Process, eventually, free_address
 
 REVISION = "2026-07-28"
 
@@ -59,12 +60,12 @@ def path_of(server: str) -> str:
     return f"/servers/{server}/mcp"
 
 
-async def serves(edge: str, server: str, bearer: str) -> bool:
-    """Whether an edge lists some tool of a server; an error says why not."""
-    return await asyncio.to_thread(list_tools, edge, server, bearer)
+async def serves(edge: str, server: str, bearer: str, some: str) -> bool:
+    """Whether an edge lists the tools of a server, with `some` among them; an error says why not."""
+    return some.encode() in await asyncio.to_thread(list_tools, edge, server, bearer)
 
 
-def list_tools(edge: str, server: str, bearer: str) -> bool:
+def list_tools(edge: str, server: str, bearer: str) -> bytes:
     meta = {"io.modelcontextprotocol/protocolVersion": REVISION, "io.modelcontextprotocol/clientCapabilities": {}}
     request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
     headers = {
@@ -77,7 +78,7 @@ def list_tools(edge: str, server: str, bearer: str) -> bool:
     post = urllib.request.Request(f"http://{edge}{path_of(server)}", json.dumps(request).encode(), headers)
     try:
         with urllib.request.urlopen(post, timeout=5) as answer:
-            return b'"inputSchema"' in answer.read()
+            return answer.read()
     except urllib.error.HTTPError as error:
         raise Failed(f"{error.code}: {error.read().decode(errors='replace')}") from None
 
@@ -156,10 +157,12 @@ def metrics(operations: str) -> str:
         return answer.read().decode()
 
 
-async def until_served(edge: str, server: str, bearer: str):
-    for _ in range(200):
+async def until_served(edge: str, server: str, bearer: str, some: str = '"inputSchema"'):
+    """Waits until an edge serves a server, with some tool unless `some` says otherwise."""
+    end, trouble = time.monotonic() + PATIENCE, "it lists no tools"
+    while time.monotonic() < end:
         try:
-            if await serves(edge, server, bearer):
+            if await serves(edge, server, bearer, some):
                 return
         except (OSError, Failed) as error:
             trouble = error

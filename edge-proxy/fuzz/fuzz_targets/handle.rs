@@ -18,6 +18,7 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
         issuer: "trunkline".into(),
         audience: "trunkline".into(),
         sealing_keys: vec![SealingKey { key_id: 1, key: vec![7; 32].into() }],
+        max_age: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
         ..Default::default()
     };
     let (snapshot, refusals) = compile(&Resources { trust_bundles: vec![trust], ..Default::default() });

@@ -22,7 +22,7 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
         audience: "trunkline".into(),
         verification_keys: vec![key],
         sealing_keys: vec![SealingKey { key_id: 1, key: vec![7; 32].into() }],
-        max_age: None,
+        max_age: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
     };
     let (snapshot, refusals) = compile(&Resources { trust_bundles: vec![trust], ..Default::default() });
     assert!(refusals.is_empty(), "{refusals:?}");

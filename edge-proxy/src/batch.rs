@@ -61,7 +61,7 @@ async fn answer(scene: &Scene<'_>, body: &Bytes, asked: &mut Asked) -> Result<Op
     let wants_answer = message.kind() == Kind::Request;
     let answer = match pipeline::message(scene, message, asked).await? {
         Reply::Json { parts, .. } => Some(joined(parts)),
-        Reply::Events(mut events) => events.last().await,
+        Reply::Events(events) => events.last().await,
         _ => None,
     };
     Ok(answer.filter(|_| wants_answer))

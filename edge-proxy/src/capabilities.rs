@@ -1,9 +1,9 @@
-//! What a virtual server tells clients it can do: what its upstreams can and the edge can lead to, across eras too.
+//! What a virtual server tells one caller it can do: what the upstreams that the caller reaches can, across eras too.
 
 use mcp::json;
 use mcp::revision::{Era, Revision};
 
-use crate::snapshot::{Server, Upstream};
+use crate::snapshot::{Upstream, View};
 use crate::upstream::knows_tasks;
 
 /// The modern revisions: a JSON array. Every server is offered in all of them.
@@ -14,47 +14,44 @@ pub fn modern_revisions() -> String {
 }
 
 /// Whether calls of a server may go on as tasks. Modern clients are handed those of both eras.
-pub fn offers_tasks(server: &Server, revision: Revision) -> bool {
+pub fn offers_tasks(view: &View, revision: Revision) -> bool {
     let era = revision.era();
     let known = |upstream: &Upstream| match (era, upstream.side_for(era)) {
         (Era::Modern, Some(Era::Modern)) => knows_tasks(&upstream.modern_capabilities),
         (_, Some(Era::Legacy)) => upstream.makes_tasks(),
         _ => false,
     };
-    revision >= Revision::V2025_11_25 && server.upstreams.iter().any(|upstream| known(upstream))
+    revision >= Revision::V2025_11_25 && view.upstreams.iter().any(|upstream| known(upstream))
 }
 
 /// What a server says of its tasks: each era has its own word.
-fn tasks(server: &Server, revision: Revision) -> Option<&'static str> {
-    let cancels = || server.upstreams.iter().any(|upstream| upstream.cancels_tasks());
-    offers_tasks(server, revision).then(|| match revision.era() {
+fn tasks(view: &View, revision: Revision) -> Option<&'static str> {
+    let cancels = || view.upstreams.iter().any(|upstream| upstream.cancels_tasks());
+    offers_tasks(view, revision).then(|| match revision.era() {
         Era::Modern => r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#,
         Era::Legacy if cancels() => r#""tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}"#,
         Era::Legacy => r#""tasks":{"requests":{"tools":{"call":{}}}}"#,
     })
 }
 
-/// The `capabilities` of a server towards clients of `revision`: a JSON object.
-pub fn of_server(server: &Server, revision: Revision) -> String {
+/// The `capabilities` of a server towards a caller that sees this of it, in `revision`: a JSON object.
+pub fn of_view(view: &View, revision: Revision) -> String {
     let era = revision.era();
-    let any = |said: &dyn Fn(&Upstream) -> bool| server.upstreams.iter().any(|upstream| said(upstream));
+    let any = |said: &dyn Fn(&Upstream) -> bool| view.upstreams.iter().any(|upstream| said(upstream));
     let offers = |key: &str| any(&|upstream| has(upstream, key, upstream.side_for(era)));
     // A gateway's tools come and go, so the list is worth asking for even where it is empty now.
     let resources;
     let mut parts = vec![r#""tools":{"listChanged":true}"#];
-    if offers("resources")
-        || !server.resources.entries.is_empty()
-        || !server.resource_templates.entries.is_empty()
-    {
+    if offers("resources") || view.resources.count() > 0 || view.resource_templates.count() > 0 {
         let subscribe = any(&|upstream| told_in(upstream, era).is_some());
         let subscribe = if subscribe { r#""subscribe":true,"# } else { "" };
         resources = format!(r#""resources":{{{subscribe}"listChanged":true}}"#);
         parts.push(&resources);
     }
-    if offers("prompts") || !server.prompts.entries.is_empty() {
+    if offers("prompts") || view.prompts.count() > 0 {
         parts.push(r#""prompts":{"listChanged":true}"#);
     }
-    parts.extend(tasks(server, revision));
+    parts.extend(tasks(view, revision));
     if offers("completions") {
         parts.push(r#""completions":{}"#);
     }

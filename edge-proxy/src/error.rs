@@ -257,6 +257,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A response of a client that belongs to no request of ours, or to one that it may not answer any more.
+    pub fn answers_nothing() -> Self {
+        Self::Invalid("this answers no request of ours".to_owned())
+    }
+
     /// Bad parameters, answered 200.
     pub fn params(message: impl Into<String>) -> Self {
         Self::Params { message: message.into(), bad_request: false }

@@ -7,6 +7,7 @@
 //! Only `app` wires; nobody imports it.
 
 pub mod account;
+mod active_calls;
 pub mod admin;
 pub mod advertise;
 pub mod app;

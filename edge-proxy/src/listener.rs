@@ -14,10 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::pipeline;
 use crate::transport::Wire;
 use crate::usage::Shard;
 use crate::worker::{Shared, Worker};
+use crate::{active_calls, pipeline};
 
 /// How long to wait after a failed accept: mostly there are no file descriptors left, and they come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -49,6 +49,7 @@ pub async fn serve(
             tokio::task::spawn_local(usage.run());
             let sweeper = Rc::clone(&worker);
             tokio::task::spawn_local(async move { sweep(&sweeper).await });
+            tokio::task::spawn_local(active_calls::watch(Rc::clone(&worker)));
             let follower = Rc::clone(&worker);
             tokio::task::spawn_local(async move {
                 while let Some(order) = orders.recv().await {

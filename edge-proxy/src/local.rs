@@ -110,7 +110,7 @@ fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Repl
     let begun = Conversation::begin(revision, declared, &client_name(client), scene.now, lifetime);
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,
-        capabilities::of_server(&scene.view.server, revision),
+        capabilities::of_view(scene.view, revision),
         scene.server_info(),
         instructions(scene),
     );
@@ -144,7 +144,7 @@ fn discover(scene: &Scene<'_>, id: &str) -> Reply {
     let body = format!(
         r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
         capabilities::modern_revisions(),
-        capabilities::of_server(&scene.view.server, Revision::LATEST),
+        capabilities::of_view(scene.view, Revision::LATEST),
         instructions(scene),
         meta::SERVER_INFO,
         scene.server_info(),
@@ -206,8 +206,7 @@ async fn set_level(
         .map_err(|error| Failure::params(error.to_string()))?;
     let level = level.filter(|raw| Level::parse(raw).is_some());
     let level = level.ok_or_else(|| Failure::params("params.level is not a log level"))?;
-    let upstreams: Vec<_> =
-        scene.view.server.upstreams.iter().filter(|upstream| upstream.logs()).cloned().collect();
+    let upstreams: Vec<_> = scene.view.upstreams.iter().filter(|upstream| upstream.logs()).cloned().collect();
     let shared = &scene.worker.shared;
     let said_us = shared.levels.next(&conversation.jti, clock::now_us());
     let told = event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes(), said_us);

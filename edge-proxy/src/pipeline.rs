@@ -17,6 +17,7 @@ use mcp::method::Method;
 use mcp::revision::Era;
 
 use crate::account::Account;
+use crate::active_calls::{ActiveCall, Request as Made};
 use crate::duplex::{Duplex, sse, websocket};
 use crate::error::{Asked, Failure};
 use crate::reply::Reply;
@@ -175,10 +176,20 @@ pub async fn message(scene: &Scene<'_>, message: Message<'_>, asked: &mut Asked)
             Err(Failure::Invalid("clients send no responses in this revision".to_owned()))
         }
         Kind::Response => {
-            upstream::answer(scene.worker, scene.snapshot, scene.owner(), &message).await?;
+            answer(scene, &message).await?;
             Ok(Reply::Accepted)
         }
     }
+}
+
+/// A client's answer to what an upstream asked in the middle of a call, as long as the client may make that call.
+async fn answer(scene: &Scene<'_>, message: &Message<'_>) -> Result<(), Failure> {
+    let (trust, owner) = (&scene.snapshot.trust, scene.owner());
+    let question = upstream::Question::answered_by(trust, owner, message);
+    let question = question.ok_or_else(Failure::answers_nothing)?;
+    let permit = policy::permit(scene.view, &question.target().named());
+    let permit = permit.ok_or_else(Failure::answers_nothing)?;
+    upstream::answer(scene.worker, trust, owner, message, question, &permit).await
 }
 
 fn session_of(scene: &Scene<'_>, message: &Message<'_>, asked: &mut Asked) -> Result<Session, Failure> {
@@ -207,13 +218,22 @@ fn carries_modern(scene: &Scene<'_>) -> bool {
 /// The rest of a call's stream that broke off, or what no request asked for.
 fn stream(scene: &Scene<'_>) -> Result<Reply, Failure> {
     let conversation = conversation(scene)?;
-    let (trust, server) = (&scene.snapshot.trust, &scene.view.server);
     let last = scene.headers().and_then(|headers| headers.get(LAST_EVENT_ID)?.to_str().ok());
-    let rest = last.and_then(|id| upstream::resume(scene.worker, trust, server, scene.token, id));
-    match rest {
-        Some(events) => Ok(Reply::Events(Box::new(events))),
+    match last.and_then(|id| resumed(scene, &conversation, id)) {
+        Some(reply) => Ok(reply),
         None => listen::legacy(scene, &conversation),
     }
+}
+
+/// The rest of the call's stream that an event id names, as long as the caller may make that call.
+fn resumed(scene: &Scene<'_>, conversation: &session::Conversation, last_event_id: &str) -> Option<Reply> {
+    let (trust, server) = (&scene.snapshot.trust, &scene.view.server);
+    let resumption = upstream::Resumption::open(trust, scene.owner(), last_event_id)?;
+    let permit = policy::permit(scene.view, &resumption.target()?.named())?;
+    let active = ActiveCall::begin(scene.worker, scene.token, server, &permit);
+    let request = Made { session: Some(conversation.jti), id: resumption.id()? };
+    let events = upstream::resume(scene.worker, trust, server, scene.token, &resumption, permit)?;
+    Some(Reply::Events(Box::new(active.stream(Box::new(events), request))))
 }
 
 fn conversation(scene: &Scene<'_>) -> Result<Rc<session::Conversation>, Failure> {
@@ -236,7 +256,7 @@ async fn request(scene: &Scene<'_>, session: &Session, message: &Message<'_>) ->
         Method::TasksGet | Method::TasksResult | Method::TasksUpdate | Method::TasksCancel
             if session
                 .revision()
-                .is_some_and(|revision| capabilities::offers_tasks(&scene.view.server, revision)) =>
+                .is_some_and(|revision| capabilities::offers_tasks(scene.view, revision)) =>
         {
             about_task(scene, session, message, method).await
         }
@@ -254,8 +274,7 @@ async fn call(
     let mut account = scene.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let named = route::named(method, message)?;
-    let destination = named.find(&scene.view.server).ok_or_else(|| named.unknown())?;
-    let permit = policy::check(scene.view, destination).ok_or_else(|| named.unknown())?;
+    let permit = policy::permit(scene.view, &named).ok_or_else(|| named.unknown())?;
     if let (Era::Modern, Some(headers)) = (session.era(), scene.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }
@@ -304,6 +323,7 @@ async fn send(
 ) -> Result<Reply, Failure> {
     account.leads_to(way.permit.entry());
     account.outcome = Outcome::Cancelled;
+    let active = ActiveCall::begin(scene.worker, scene.token, &scene.view.server, &way.permit);
     let call = upstream::Call {
         worker: scene.worker,
         trust: &scene.snapshot.trust,
@@ -318,5 +338,19 @@ async fn send(
         permit: way.permit,
         account: Some(account),
     };
-    Ok(upstream::call(call).await?.into())
+    let request = Made { session: session.id(), id: call.id() };
+    let answer = tokio::select! {
+        biased;
+        failure = active.withdrawn() => {
+            request.withdraw(scene.worker);
+            return Err(failure);
+        }
+        answer = upstream::call(call) => answer?,
+    };
+    Ok(match answer {
+        upstream::Answer::Json { status, body } => {
+            Reply::Json { status, parts: [body].into(), session: None }
+        }
+        upstream::Answer::Events(events) => Reply::Events(Box::new(active.stream(events, request))),
+    })
 }

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use mcp::header::SESSION_ID;
 use mcp::sse::{self, KEEP_ALIVE};
 
+use crate::active_calls::CallStream;
 use crate::transport::{Body, Chunks};
-use crate::upstream::{Answer, Events};
 use crate::worker::Worker;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -33,7 +33,7 @@ pub enum Reply {
         session: Option<HeaderValue>,
     },
     /// The stream of a call.
-    Events(Box<Events>),
+    Events(Box<CallStream>),
     /// A stream of our own.
     Stream(Sayings),
 }
@@ -72,15 +72,6 @@ impl Reply {
             Self::Json { status, parts, session } => json(status, parts, session),
             Self::Events(events) => events_stream(call_stream(worker, events)),
             Self::Stream(sayings) => events_stream(Box::pin(sayings.map(Said::into_event))),
-        }
-    }
-}
-
-impl From<Answer> for Reply {
-    fn from(answer: Answer) -> Self {
-        match answer {
-            Answer::Json { status, body } => Self::Json { status, parts: [body].into(), session: None },
-            Answer::Events(events) => Self::Events(events),
         }
     }
 }
@@ -129,7 +120,7 @@ pub fn events_stream(chunks: Chunks) -> Response<Body> {
 }
 
 /// A call's events, and comments where there is none for long.
-fn call_stream(worker: &Rc<Worker>, events: Box<Events>) -> Chunks {
+fn call_stream(worker: &Rc<Worker>, events: Box<CallStream>) -> Chunks {
     let silence = worker.shared.limits.keep_alive;
     let counted = worker.shared.metrics.streams.enter();
     Box::pin(stream::unfold((events, counted), move |(mut events, counted)| async move {

@@ -23,6 +23,15 @@ pub struct Named<'a> {
     pub raw: &'a str,
 }
 
+/// What a call leads to, in words that outlast the snapshot it was found in: sealed into handles, and checked again later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What kind of thing.
+    pub noun: Noun,
+    /// The name, URI or URI template that clients use.
+    pub exposed: Box<str>,
+}
+
 /// What a call can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noun {
@@ -49,6 +58,32 @@ pub struct Destination {
     pub original: Option<Box<str>>,
     /// The URI as the client wrote it, where a template produced it.
     pub exposed_uri: Option<Box<str>>,
+}
+
+impl Noun {
+    /// The byte that stands for it in a sealed handle.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Tool => b't',
+            Self::Prompt => b'p',
+            Self::Resource => b'r',
+            Self::Template => b'm',
+        }
+    }
+}
+
+impl Target {
+    /// Reads a target from a sealed handle: the code of its noun, and its exposed name.
+    pub fn read(code: &[u8], exposed: &[u8]) -> Option<Self> {
+        let nouns = [Noun::Tool, Noun::Prompt, Noun::Resource, Noun::Template];
+        let noun = nouns.into_iter().find(|noun| code == [noun.code()])?;
+        Some(Self { noun, exposed: std::str::from_utf8(exposed).ok()?.into() })
+    }
+
+    /// The target as a call would name it.
+    pub fn named(&self) -> Named<'_> {
+        Named { noun: self.noun, exposed: Cow::Borrowed(&self.exposed), raw: "" }
+    }
 }
 
 /// What a call names. `method` must be one of the four that call.
@@ -82,17 +117,19 @@ fn reference<'a>(raw: Option<&'a str>) -> Result<Named<'a>, Failure> {
 }
 
 impl Named<'_> {
-    /// Where it leads, if anywhere.
-    pub fn find(&self, server: &Server) -> Option<Destination> {
-        match self.noun {
-            Noun::Tool => exact(List::Tools, server, &self.exposed),
-            Noun::Prompt => exact(List::Prompts, server, &self.exposed),
-            Noun::Resource => {
-                exact(List::Resources, server, &self.exposed).or_else(|| produced(server, &self.exposed))
-            }
-            Noun::Template => exact(List::ResourceTemplates, server, &self.exposed)
-                .or_else(|| exact(List::Resources, server, &self.exposed)),
-        }
+    /// Where it may lead, in the order of the list. Templates overlap, so a URI may lead to several entries; which of
+    /// them the caller may use is for the policy to say.
+    pub fn destinations(&self, server: &Server) -> impl Iterator<Item = Destination> {
+        let exact = |list| exact(list, server, &self.exposed);
+        let found = match self.noun {
+            Noun::Tool => exact(List::Tools),
+            Noun::Prompt => exact(List::Prompts),
+            Noun::Resource => exact(List::Resources),
+            Noun::Template => exact(List::ResourceTemplates).or_else(|| exact(List::Resources)),
+        };
+        let is_produced = found.is_none() && self.noun == Noun::Resource;
+        let produced = is_produced.then(|| produced(server, &self.exposed));
+        found.into_iter().chain(produced.into_iter().flatten())
     }
 
     /// What a caller is told where it leads nowhere, or nowhere that the caller may go.
@@ -118,16 +155,18 @@ fn exact(list: List, server: &Server, exposed: &str) -> Option<Destination> {
     Some(Destination { list, position, entry: Arc::clone(entry), original: None, exposed_uri: None })
 }
 
-/// The first template that could have produced `uri`.
-fn produced(server: &Server, uri: &str) -> Option<Destination> {
-    let mut entries = server.resource_templates.entries.iter().enumerate();
-    let (position, entry) = entries.find(|(_, entry)| template::matches(&entry.exposed, uri))?;
-    let original = uri.strip_prefix(&*entry.uri_prefix)?;
-    Some(Destination {
-        list: List::ResourceTemplates,
-        position,
-        entry: Arc::clone(entry),
-        original: Some(original.into()),
-        exposed_uri: Some(uri.into()),
+/// The templates that could have produced `uri`.
+fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Destination> {
+    let entries = server.resource_templates.entries.iter().enumerate();
+    let matching = entries.filter(move |(_, entry)| template::matches(&entry.exposed, uri));
+    matching.filter_map(move |(position, entry)| {
+        let original = uri.strip_prefix(&*entry.uri_prefix)?;
+        Some(Destination {
+            list: List::ResourceTemplates,
+            position,
+            entry: Arc::clone(entry),
+            original: Some(original.into()),
+            exposed_uri: Some(uri.into()),
+        })
     })
 }

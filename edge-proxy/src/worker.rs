@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
+use crate::active_calls::ActiveCalls;
 use crate::authn::Verified;
 use crate::clock;
 use crate::config::doors::Doors;
@@ -139,6 +140,8 @@ pub struct Worker {
     pub opened: Opened,
     /// Its connections and sessions with upstreams.
     pub upstreams: Upstreams,
+    /// The calls it is making.
+    pub active_calls: ActiveCalls,
     /// Its counts of calls.
     pub usage: Rc<Shard>,
     /// Whether the edge is stopping.
@@ -158,6 +161,7 @@ impl Worker {
             shared,
             verified: Verified::default(),
             opened: Opened::default(),
+            active_calls: ActiveCalls::default(),
             usage,
             drain,
         };

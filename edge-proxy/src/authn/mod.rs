@@ -9,6 +9,7 @@ pub use bearer::tunnel;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Failure;
 use crate::snapshot::{Snapshot, Token, Trust};
@@ -65,6 +66,11 @@ impl Verified {
         }
         bearers.insert(bearer.into(), known);
     }
+}
+
+/// How long a token lasts from `now` on, where it ends by itself.
+pub fn remaining(token: &Token, now: u64) -> Option<Duration> {
+    token.expires.map(|expires| Duration::from_secs(expires.saturating_sub(now)))
 }
 
 /// Whether a token is neither revoked nor past its end.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Duplex;
+use crate::authn::remaining;
 use crate::observe::Ending;
 
 /// Ends the connection when the token no longer holds, or, once all requests are answered, when the edge is stopping.
@@ -11,13 +12,16 @@ pub(super) async fn mind(duplex: Rc<Duplex>) {
     let mut moved = shared.current.subscribe();
     let mut drain = duplex.worker.drain.clone();
     loop {
+        let now = duplex.worker.now();
+        let Ok((token, _)) = duplex.caller(&shared.current.load_full(), now) else {
+            return duplex.end(Ending::Unauthorized);
+        };
+        let silence = shared.limits.keep_alive;
+        let next = remaining(&token, now).map_or(silence, |left| left.min(silence));
         tokio::select! {
             _ = drain.wait_for(|draining| *draining) => break,
             _ = moved.changed() => {}
-            () = tokio::time::sleep(shared.limits.keep_alive) => {}
-        }
-        if duplex.caller(&shared.current.load_full(), duplex.worker.now()).is_err() {
-            return duplex.end(Ending::Unauthorized);
+            () = tokio::time::sleep(next) => {}
         }
     }
     // Nothing is begun any more; what is under way is answered as far as the edge's patience goes.

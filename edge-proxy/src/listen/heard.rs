@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mcp::json;
@@ -15,7 +14,7 @@ use crate::capabilities::told_in;
 use crate::policy::{self, Permit};
 use crate::route::{Named, Noun};
 use crate::session::Uris;
-use crate::snapshot::{Upstream, View};
+use crate::snapshot::View;
 use crate::upstream::{Notice, Wanted, Watching};
 use crate::worker::Worker;
 
@@ -48,7 +47,7 @@ pub(super) enum News {
 /// The right to read a resource, which is the right to hear of it.
 pub fn permit(view: &View, uri: &str) -> Option<Permit> {
     let named = Named { noun: Noun::Resource, exposed: uri.into(), raw: "" };
-    policy::check(view, named.find(&view.server)?)
+    policy::permit(view, &named)
 }
 
 impl Heard {
@@ -67,31 +66,27 @@ impl Heard {
         uris: impl IntoIterator<Item = &'a str>,
         tasks: &[Followed],
     ) -> BTreeSet<&'a str> {
-        let mut wanted: BTreeMap<(Box<str>, Era), (Arc<Upstream>, Wanted)> = BTreeMap::new();
+        let mut wanted: BTreeMap<(Box<str>, Era), Wanted> = BTreeMap::new();
         let mut honoured = BTreeSet::new();
         for uri in uris {
             let Some(permit) = permit(view, uri) else { continue };
             let upstream = &permit.entry().upstream;
             if let Some(era) = told_in(upstream, self.era) {
                 let place = wanted.entry((upstream.id.clone(), era));
-                let (_, wanted) = place.or_insert_with(|| (Arc::clone(upstream), Wanted::default()));
-                wanted.resources.insert(permit.original().into(), uri.into());
+                place.or_insert_with(|| Wanted::at(&permit)).add_resource(&permit);
                 honoured.insert(uri);
             }
         }
-        for Followed { id, task, upstream } in tasks {
-            let place = wanted.entry((upstream.id.clone(), task.era()));
-            let (_, wanted) = place.or_insert_with(|| (Arc::clone(upstream), Wanted::default()));
-            wanted.tasks.insert(task.id.as_str().into(), id.clone());
+        for Followed { id, task, permit } in tasks {
+            let place = wanted.entry((permit.entry().upstream.id.clone(), task.era()));
+            place.or_insert_with(|| Wanted::at(permit)).add_task(permit, task, id);
         }
-        self.watching.retain(|key, watching| {
-            wanted.get(key).is_some_and(|(upstream, wanted)| watching.instead(upstream, wanted))
-        });
-        for (key, (upstream, wanted)) in wanted {
+        self.watching.retain(|key, watching| wanted.get(key).is_some_and(|wanted| watching.instead(wanted)));
+        for (key, wanted) in wanted {
             let era = key.1;
             self.watching
                 .entry(key)
-                .or_insert_with(|| Watching::begin(worker, &upstream, era, wanted, self.sender.clone()));
+                .or_insert_with(|| Watching::begin(worker, era, wanted, self.sender.clone()));
         }
         honoured
     }

@@ -9,6 +9,7 @@ mod tasks;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -23,7 +24,7 @@ pub use tasks::permit as task_permit;
 use tasks::{Followed, TASKS};
 use tokio::sync::watch;
 
-use crate::authn::is_in_force;
+use crate::authn::{is_in_force, remaining};
 use crate::error::Failure;
 use crate::observe::Entered;
 use crate::reply::{Reply, Said};
@@ -211,6 +212,8 @@ impl Watch {
     async fn next(&mut self) -> Option<Said> {
         let silence = self.worker.shared.limits.keep_alive;
         loop {
+            // A token that ends by itself takes the stream with it.
+            let end = self.remaining().filter(|left| *left < silence);
             if let Some(ready) = self.ready.pop_front() {
                 return Some(ready);
             }
@@ -221,7 +224,7 @@ impl Watch {
                 _ = self.moved.changed() => Wake::Snapshot,
                 news = self.heard.next() => Wake::Heard(news),
                 _ = self.drain.wait_for(|draining| *draining) => Wake::Drain,
-                () = tokio::time::sleep(silence) => Wake::Silence,
+                () = tokio::time::sleep(end.unwrap_or(silence)) => Wake::Silence,
             };
             match woken_by {
                 Wake::Snapshot => self.look(),
@@ -229,10 +232,17 @@ impl Watch {
                 Wake::Drain => self.ended = true,
                 Wake::Silence => {
                     self.look();
-                    return Some(Said::Filler(KEEP_ALIVE));
+                    if end.is_none() {
+                        return Some(Said::Filler(KEEP_ALIVE));
+                    }
                 }
             }
         }
+    }
+
+    fn remaining(&self) -> Option<Duration> {
+        let snapshot = self.worker.shared.current.load();
+        remaining(snapshot.tokens.get(&self.token)?, self.worker.now())
     }
 
     /// Looks at the snapshot in force, for what changed and whether the caller may still know.

@@ -1,7 +1,5 @@
 //! Tasks that one stream of a client is told about. It must not know how they are watched.
 
-use std::sync::Arc;
-
 use mcp::json;
 use mcp::meta;
 use mcp::method::Method;
@@ -12,7 +10,7 @@ use crate::error::Failure;
 use crate::policy::{self, Permit};
 use crate::route::{Named, Noun};
 use crate::scene::Scene;
-use crate::snapshot::{Upstream, View};
+use crate::snapshot::View;
 use crate::transport::Message;
 use crate::upstream::{EXTENSION, Task, knows_tasks};
 
@@ -23,14 +21,14 @@ pub(super) const TASKS: &str = "taskIds";
 pub(super) struct Followed {
     pub(super) id: Box<str>,
     pub(super) task: Task,
-    /// Where it is done.
-    pub(super) upstream: Arc<Upstream>,
+    /// The right to call what began it.
+    pub(super) permit: Permit,
 }
 
 /// The right to call what began a task, which is the right to hear of it.
 pub fn permit(view: &View, task: &Task) -> Option<Permit> {
     let named = Named { noun: Noun::Tool, exposed: task.tool.as_str().into(), raw: "" };
-    let permit = policy::check(view, named.find(&view.server)?)?;
+    let permit = policy::permit(view, &named)?;
     (*permit.entry().upstream.id == *task.upstream).then_some(permit)
 }
 
@@ -50,7 +48,7 @@ pub(super) fn followed(
         let told = task.era() == Era::Modern
             && upstream.speaks(Era::Modern)
             && knows_tasks(&upstream.modern_capabilities);
-        told.then(|| Followed { id: id.into(), task, upstream: Arc::clone(upstream) })
+        told.then(|| Followed { id: id.into(), task, permit })
     };
     Ok(strings(raw, TASKS)?.into_iter().filter_map(open).collect())
 }

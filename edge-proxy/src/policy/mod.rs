@@ -1,17 +1,19 @@
 //! Whether a caller may do what it asks: the one place where a `Permit` is made.
 //!
-//! It must not know HTTP or upstream connections. What is not allowed is told like what does not exist.
+//! It must not know HTTP or upstream connections. What is not allowed is reported as unknown.
 
 use std::sync::Arc;
 
-use crate::route::Destination;
+use crate::route::{Destination, Named, Noun, Target};
 use crate::snapshot::{Entry, List, View, glob};
 
-/// The right to call one entry. Only `check` makes one, and an upstream is called with one only.
+/// The right to call one entry. Only this module makes one, and every way to an upstream asks for one.
 #[derive(Debug, Clone)]
 pub struct Permit {
     entry: Arc<Entry>,
+    list: List,
     original: Option<Box<str>>,
+    exposed_uri: Option<Box<str>>,
 }
 
 impl Permit {
@@ -20,22 +22,53 @@ impl Permit {
         &self.entry
     }
 
-    /// What the upstream knows the target by.
+    /// The name or URI that the upstream knows the target by.
     pub fn original(&self) -> &str {
         self.original.as_deref().unwrap_or(&self.entry.original)
     }
+
+    /// The kind of thing that the permit is for.
+    pub fn noun(&self) -> Noun {
+        match (self.list, &self.exposed_uri) {
+            (List::Tools, _) => Noun::Tool,
+            (List::Prompts, _) => Noun::Prompt,
+            (List::Resources, _) | (List::ResourceTemplates, Some(_)) => Noun::Resource,
+            (List::ResourceTemplates, None) => Noun::Template,
+        }
+    }
+
+    /// The name, URI or URI template that the client named.
+    pub fn exposed(&self) -> &str {
+        self.exposed_uri.as_deref().unwrap_or(&self.entry.exposed)
+    }
+
+    /// What the permit is for, to be checked again later.
+    pub fn target(&self) -> Target {
+        Target { noun: self.noun(), exposed: self.exposed().into() }
+    }
+
+    /// Whether `view` still permits this: the same target, still led to the same upstream.
+    pub fn still_holds(&self, view: &View) -> bool {
+        let named = Named { noun: self.noun(), exposed: self.exposed().into(), raw: "" };
+        permit(view, &named).is_some_and(|now| now.entry.upstream.uid == self.entry.upstream.uid)
+    }
 }
 
-/// A permit for a destination that `view` shows.
-pub fn check(view: &View, destination: Destination) -> Option<Permit> {
-    let allowed = match destination.list {
-        List::Tools => view.tools.contains(destination.position),
-        List::Prompts => view.prompts.contains(destination.position),
-        List::Resources => view.resources.contains(destination.position),
+/// A permit for what a call names, where `view` shows it.
+pub fn permit(view: &View, named: &Named<'_>) -> Option<Permit> {
+    named.destinations(&view.server).find_map(|destination| check(view, destination))
+}
+
+fn check(view: &View, destination: Destination) -> Option<Permit> {
+    let Destination { list, position, entry, original, exposed_uri } = destination;
+    let allowed = match list {
+        List::Tools => view.tools.contains(position),
+        List::Prompts => view.prompts.contains(position),
+        List::Resources => view.resources.contains(position),
         List::ResourceTemplates => {
-            view.resource_templates.contains(destination.position)
-                || destination.exposed_uri.as_deref().is_some_and(|uri| glob::any(&view.resource_globs, uri))
+            view.resource_templates.contains(position)
+                || exposed_uri.as_deref().is_some_and(|uri| glob::any(&view.resource_globs, uri))
         }
     };
-    allowed.then_some(Permit { entry: destination.entry, original: destination.original })
+    allowed.then_some(Permit { entry, list, original, exposed_uri })
 }

@@ -57,6 +57,14 @@ impl Session {
         }
     }
 
+    /// The id of the legacy session, where there is one.
+    pub fn id(&self) -> Option<Jti> {
+        match self {
+            Self::Legacy(conversation) => Some(conversation.jti),
+            Self::Opening | Self::Modern(_) => None,
+        }
+    }
+
     /// The revision that is spoken, once that is settled.
     pub fn revision(&self) -> Option<Revision> {
         match self {

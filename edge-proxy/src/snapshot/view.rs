@@ -1,10 +1,11 @@
 //! What one scope sees of one server: decided once, for listing and for calling.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mcp::revision::Era;
 
-use super::{Budget, List, Lists, PageLimits, Pages, Permissions, Server, Table, glob};
+use super::{Budget, List, Lists, PageLimits, Pages, Permissions, Server, Table, Upstream, glob};
 
 /// What one scope sees of one server.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct View {
     pub prompts: Allowed,
     /// The globs for URIs that a template produced, which no entry names.
     pub resource_globs: Vec<Box<str>>,
+    /// Every upstream that something allowed leads to, each once.
+    pub upstreams: Vec<Arc<Upstream>>,
     /// The list bodies, rendered when first asked for.
     lists: Lists,
 }
@@ -35,15 +38,34 @@ pub struct Allowed {
 impl View {
     /// What `permissions` show of `server`. That they allow the server at all is decided before.
     pub fn new(server: &Arc<Server>, permissions: &Permissions, limits: PageLimits, budget: &Budget) -> View {
-        View {
+        let mut view = View {
             server: Arc::clone(server),
             tools: Allowed::by(&permissions.tools, &server.tools),
             resources: Allowed::by(&permissions.resources, &server.resources),
             resource_templates: Allowed::by(&permissions.resources, &server.resource_templates),
             prompts: Allowed::by(&permissions.prompts, &server.prompts),
             resource_globs: permissions.resources.clone(),
+            upstreams: Vec::new(),
             lists: Lists::new(limits, budget.clone()),
+        };
+        view.upstreams = view.reached();
+        view
+    }
+
+    /// The upstreams of the server that something allowed leads to. A scope that can read what a template produces reaches
+    /// the upstream of that template.
+    fn reached(&self) -> Vec<Arc<Upstream>> {
+        let lists = [List::Tools, List::Resources, List::ResourceTemplates, List::Prompts];
+        let mut reached: HashSet<*const Upstream> = HashSet::new();
+        for list in lists {
+            let (table, allowed) = self.table(list);
+            let by_uri = matches!(list, List::ResourceTemplates) && !self.resource_globs.is_empty();
+            let entries = table.entries.iter().enumerate();
+            let entries = entries.filter(|(at, _)| by_uri || allowed.contains(*at));
+            reached.extend(entries.map(|(_, entry)| Arc::as_ptr(&entry.upstream)));
         }
+        let known = |upstream: &&Arc<Upstream>| reached.contains(&Arc::as_ptr(upstream));
+        self.server.upstreams.iter().filter(known).cloned().collect()
     }
 
     /// The table that `list` shows, and what is allowed of it.

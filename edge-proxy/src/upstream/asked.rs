@@ -4,21 +4,27 @@
 
 use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json;
 
 use crate::held::Place;
+use crate::policy::Permit;
+use crate::route::Target;
 use crate::session::Owner;
 use crate::session::seal::{self, Binding, Purpose, SealError};
-use crate::snapshot::{Trust, Upstream};
+use crate::snapshot::Trust;
+use crate::transport::Message;
 
 /// Where a client's answer belongs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Question {
+pub struct Question {
     /// The id of the upstream.
-    pub upstream: String,
+    pub(super) upstream: String,
+    /// What the call that asks leads to: who may not call it any more may not answer it either.
+    target: Target,
     /// Who waits for the answer.
-    pub asker: Asker,
+    pub(super) asker: Asker,
     /// The raw id of the upstream's request.
-    pub id: String,
+    pub(super) id: String,
 }
 
 /// Who waits for an answer.
@@ -50,7 +56,7 @@ impl Asker {
 pub(super) fn seal(
     trust: &Trust,
     owner: Owner<'_>,
-    upstream: &Upstream,
+    permit: &Permit,
     asker: &Asker,
     id: &str,
 ) -> Result<String, SealError> {
@@ -64,14 +70,33 @@ pub(super) fn seal(
             (b"h", place.edge.as_bytes(), &number)
         }
     };
-    let content = seal::join([upstream.id.as_bytes(), kind, first, second, id.as_bytes()]);
+    let content = seal::join([
+        permit.entry().upstream.id.as_bytes(),
+        &[permit.noun().code()],
+        permit.exposed().as_bytes(),
+        kind,
+        first,
+        second,
+        id.as_bytes(),
+    ]);
     seal::seal(trust, binding(owner), &content)
 }
 
-/// What an id that a client answers was made of.
-pub(super) fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
+impl Question {
+    /// The question that the response of a client answers.
+    pub fn answered_by(trust: &Trust, owner: Owner<'_>, message: &Message<'_>) -> Option<Self> {
+        open(trust, owner, &json::string(message.envelope.id?).ok()?)
+    }
+
+    /// What the call that asks leads to.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
+fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
     let content = seal::open(trust, binding(owner), text)?;
-    let [upstream, kind, first, second, id] = seal::split(&content)?;
+    let [upstream, noun, exposed, kind, first, second, id] = seal::split(&content)?;
     let asker = match kind {
         b"s" => Asker::Session {
             id: (!first.is_empty()).then(|| HeaderValue::from_bytes(first)).transpose().ok()?,
@@ -84,7 +109,8 @@ pub(super) fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Questi
         _ => return None,
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-    Some(Question { upstream: text(upstream)?, asker, id: text(id)? })
+    let target = Target::read(noun, exposed)?;
+    Some(Question { upstream: text(upstream)?, target, asker, id: text(id)? })
 }
 
 fn binding(owner: Owner<'_>) -> Binding<'_> {

@@ -334,6 +334,18 @@ impl Stream {
         Ok(())
     }
 
+    /// Ends the call, which its caller may not make any more, and tells the upstream.
+    pub(super) fn withdraw(&mut self) {
+        if self.done {
+            return;
+        }
+        follow::withdraw(&self.worker, &self.translation);
+        self.done = true;
+        (self.source, self.guard) = (None, None);
+        self.ready.clear();
+        self.ended(Outcome::ClientError);
+    }
+
     /// Whether its answer has come, and was passed on.
     pub(super) fn is_told(&self) -> bool {
         self.done && self.ready.is_empty()

@@ -9,28 +9,30 @@ use bytes::Bytes;
 use http::Method as Verb;
 use http::header::HeaderMap;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
-use mcp::json;
 use mcp::message::span;
 use mcp::splice::Splice;
 use tokio::sync::Notify;
 
 use super::Upstreams;
 use super::aside::Aside;
-use super::asked::{self, Asker};
+use super::asked::{Asker, Question};
 use super::endpoint::Repeat;
 use super::legacy::{Pool, SessionKey, Way, key};
 use super::task;
 use super::translate::{Side, Translation};
 use crate::error::{Failure, Fault};
 use crate::held::{Delivery, Undelivered};
+use crate::policy::Permit;
 use crate::session::{Conversation, Jti, Owner};
-use crate::snapshot::{Snapshot, Upstream};
+use crate::snapshot::{Trust, Upstream};
 use crate::transport::Message;
 use crate::worker::Worker;
 
 /// Why a call is cancelled: it took too long, or its client went away.
 pub(super) const LATE: &str = "no answer in time";
 pub(super) const GONE: &str = "the client went away";
+/// Why a call is cancelled that its caller may not make any more.
+const WITHDRAWN: &str = "the right to call was withdrawn";
 /// Why a stream is left before its end.
 const LEFT: &str = "its client is asked first";
 /// Largest answer to a notification that is read.
@@ -136,6 +138,18 @@ impl Upstreams {
         }
     }
 
+    /// Ends the calls that a session makes under this raw id, and tells their upstreams: they may not be made any more.
+    pub fn withdraw(&self, jti: Jti, id: &Bytes) {
+        for (number, call) in &*self.calls.borrow() {
+            if call.jti == jti && call.id == *id {
+                match &call.end {
+                    End::Told(pool) => cancel_number(pool, *number, WITHDRAWN),
+                    End::Stopped(stop) => stop.notify_one(),
+                }
+            }
+        }
+    }
+
     fn set_level(&self, key: SessionKey, level: Bytes) {
         let pool = self.pools.borrow().get(&key).cloned();
         // Where there is none yet, it begins with the level.
@@ -160,6 +174,11 @@ pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) 
             Way::Http(_) => say(worker, translation, cancelled(*number, why)),
         }
     }
+}
+
+/// Tells the upstream that the caller may not make this call any more.
+pub(super) fn withdraw(worker: &Rc<Worker>, translation: &Translation) {
+    cancel(worker, translation, WITHDRAWN);
 }
 
 /// Tells the upstream that a stream is not read any more, though what it is about goes on.
@@ -231,20 +250,21 @@ async fn deliver(
     if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
 }
 
-/// Brings a client's answer to the upstream whose question it answers, whichever edge asked it.
+/// Brings a client's answer to the upstream whose question it answers, whichever edge asked it. The permit is for the call
+/// in which it was asked.
 pub async fn answer(
     worker: &Rc<Worker>,
-    snapshot: &Snapshot,
+    trust: &Trust,
     owner: Owner<'_>,
     message: &Message<'_>,
+    question: Question,
+    permit: &Permit,
 ) -> Result<(), Failure> {
-    let nothing = || Failure::Invalid("this answers no request of ours".to_owned());
-    let raw = message.envelope.id.ok_or_else(nothing)?;
-    let text = json::string(raw).map_err(|_| nothing())?;
-    let question = asked::open(&snapshot.trust, owner, &text).ok_or_else(nothing)?;
-    let upstream = snapshot.upstreams.get(question.upstream.as_str()).ok_or_else(nothing)?;
+    let nothing = Failure::answers_nothing;
+    let upstream = &permit.entry().upstream;
+    let raw = message.envelope.id.filter(|_| *upstream.id == *question.upstream).ok_or_else(nothing)?;
     let edits = Splice::new().replace(span(message.body, raw), question.id);
-    let body = task::of_response(edits, &snapshot.trust, owner, message).apply(message.body);
+    let body = task::of_response(edits, trust, owner, message).apply(message.body);
     let (id, version) = match question.asker {
         Asker::Session { id, version } => (id, version),
         Asker::Held(place) => {

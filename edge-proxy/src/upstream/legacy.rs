@@ -156,7 +156,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
         && matches!(tasks, Tasks::None);
     let task = call.task.map(|(task, _)| task);
     let (uri_prefix, older) = (call.permit.entry().uri_prefix.clone(), content::older(conversation.revision));
-    let mut account = call.account;
+    let (permit, mut account) = (call.permit, call.account);
     let made = Detached::new(async move {
         let answered = async {
             let patience = if method == Method::TasksResult { LONGEST } else { upstream.request_timeout };
@@ -166,8 +166,19 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
             };
             let requests = Vec::new();
             let side = Side::Legacy { session, number, progress_token, resumable, requests, guest: None };
-            let translation =
-                Translation { trust, server, token, upstream, method, id, uri_prefix, older, tasks, side };
+            let translation = Translation {
+                trust,
+                server,
+                token,
+                permit,
+                upstream,
+                method,
+                id,
+                uri_prefix,
+                older,
+                tasks,
+                side,
+            };
             receive(&worker, answered, translation, &mut account, Some(guard)).await
         };
         let answered = answered.await;

@@ -34,11 +34,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use asked::Question;
 use bytes::Bytes;
 pub use call::{Call, call};
 pub use follow::{Order, answer};
 pub use receive::Answer;
-pub use resume::resume;
+pub use resume::{Resumption, resume};
 pub use task::{EXTENSION, Task, knows_tasks};
 pub use told::Events;
 pub use watch::{Notice, Wanted, Watching};

@@ -39,6 +39,7 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answ
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
         token: Arc::clone(call.token),
+        permit: call.permit.clone(),
         upstream,
         method: call.method,
         id: call.id(),

@@ -4,6 +4,7 @@
 
 use mcp::method::Method;
 
+use crate::route::{Noun, Target};
 use crate::session::Owner;
 use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::Trust;
@@ -27,6 +28,10 @@ pub(super) struct Place<'a> {
     pub method: Method,
     /// What stands before URIs that the client sees.
     pub uri_prefix: &'a str,
+    /// The kind of thing that was called, which is checked again before the stream goes on.
+    pub noun: Noun,
+    /// The name or URI that the client called it by.
+    pub exposed: &'a str,
     /// The upstream's own id of the event.
     pub event: &'a [u8],
 }
@@ -43,6 +48,8 @@ impl<'a> Place<'a> {
             self.progress_token,
             self.method.as_str().as_bytes(),
             self.uri_prefix.as_bytes(),
+            &[self.noun.code()],
+            self.exposed.as_bytes(),
             self.event,
         ]);
         seal::seal(trust, binding(owner), &content)
@@ -55,9 +62,21 @@ impl<'a> Place<'a> {
 
     /// Reads what `open` gave.
     pub(super) fn read(content: &'a [u8]) -> Option<Self> {
-        let [upstream, session, version, number, id, progress_token, method, uri_prefix, event] =
-            seal::split(content)?;
+        let [
+            upstream,
+            session,
+            version,
+            number,
+            id,
+            progress_token,
+            method,
+            uri_prefix,
+            noun,
+            exposed,
+            event,
+        ] = seal::split(content)?;
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
+        let Target { noun, .. } = Target::read(noun, exposed)?;
         Some(Self {
             upstream: text(upstream)?,
             session,
@@ -67,6 +86,8 @@ impl<'a> Place<'a> {
             progress_token,
             method: Method::parse(text(method)?)?,
             uri_prefix: text(uri_prefix)?,
+            noun,
+            exposed: text(exposed)?,
             event,
         })
     }
@@ -93,6 +114,8 @@ mod tests {
             progress_token: b"",
             method: Method::ToolsCall,
             uri_prefix: "u+",
+            noun: Noun::Tool,
+            exposed: "u_slow",
             event: b"1/2",
         };
         let text = place.seal(&trust, owner).unwrap();

@@ -13,23 +13,48 @@ use super::place::Place;
 use super::tasked::Tasks;
 use super::told::Events;
 use super::translate::{Side, Translation};
+use crate::policy::Permit;
+use crate::route::Target;
 use crate::session::Owner;
 use crate::snapshot::{Server, Token, Trust};
 use crate::worker::Worker;
 
-/// The rest of the stream in which the client had the event with this id, if that was a call's stream.
+/// A call's stream that broke off, as the id of the last event that its client had names it.
+pub struct Resumption(Vec<u8>);
+
+impl Resumption {
+    /// Reads a `Last-Event-ID`; `None` where no edge gave it to this owner.
+    pub fn open(trust: &Trust, owner: Owner<'_>, last_event_id: &str) -> Option<Self> {
+        Place::open(trust, owner, last_event_id).map(Self)
+    }
+
+    /// What was called.
+    pub fn target(&self) -> Option<Target> {
+        let Place { noun, exposed, .. } = Place::read(&self.0)?;
+        Some(Target { noun, exposed: exposed.into() })
+    }
+
+    /// The raw id of the request.
+    pub fn id(&self) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(Place::read(&self.0)?.id))
+    }
+}
+
+/// The rest of a stream that broke off. `None` where the target leads elsewhere now.
 pub fn resume(
     worker: &Rc<Worker>,
     trust: &Arc<Trust>,
     server: &Arc<Server>,
     token: &Arc<Token>,
-    last_event_id: &str,
+    resumption: &Resumption,
+    permit: Permit,
 ) -> Option<Events> {
-    let owner = Owner { server: &server.uid, token: &token.uid };
-    let content = Place::open(trust, owner, last_event_id)?;
-    let place = Place::read(&content)?;
-    let upstream = server.upstreams.iter().find(|upstream| *upstream.id == *place.upstream)?;
-    let mut headers = worker.upstreams.endpoint(upstream).ok()?.headers.clone();
+    let place = Place::read(&resumption.0)?;
+    let upstream = Arc::clone(&permit.entry().upstream);
+    if *upstream.id != *place.upstream {
+        return None;
+    }
+    let mut headers = worker.upstreams.endpoint(&upstream).ok()?.headers.clone();
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_bytes(place.version).ok()?);
     if !place.session.is_empty() {
         headers.insert(SESSION_ID, HeaderValue::from_bytes(place.session).ok()?);
@@ -40,7 +65,8 @@ pub fn resume(
         trust: Arc::clone(trust),
         server: Arc::clone(server),
         token: Arc::clone(token),
-        upstream: Arc::clone(upstream),
+        permit,
+        upstream,
         method: place.method,
         id: Bytes::copy_from_slice(place.id),
         uri_prefix: place.uri_prefix.into(),

@@ -44,6 +44,14 @@ impl Events {
         }
     }
 
+    /// Ends a call that its caller may not make any more, and tells the upstream.
+    pub fn withdraw(&mut self) {
+        match self {
+            Self::Upstream(stream) => stream.withdraw(),
+            Self::Told(told) => told.withdraw(),
+        }
+    }
+
     /// The answer alone, for a client that cannot be sent events.
     pub async fn last(&mut self) -> Option<Bytes> {
         match self {
@@ -92,6 +100,15 @@ impl Told {
     ) -> Self {
         let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
         Self { worker, upstream, id, teller, first, account, done: false }
+    }
+
+    /// Hears no more of the call, which whoever carries it on takes for the client's going away.
+    fn withdraw(&mut self) {
+        self.done = true;
+        self.teller = Teller::Here(mpsc::channel(1).1);
+        if let Some(account) = &mut self.account {
+            account.outcome = Outcome::ClientError;
+        }
     }
 
     async fn next(&mut self) -> Option<Bytes> {

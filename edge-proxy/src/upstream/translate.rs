@@ -24,6 +24,7 @@ use super::place::Place;
 use super::state;
 use super::tasked::Tasks;
 use crate::error::Fault;
+use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
 use crate::session::{Level, Owner};
 use crate::snapshot::{Server, Token, Trust, Upstream};
@@ -41,6 +42,8 @@ pub(super) struct Translation {
     pub server: Arc<Server>,
     /// The caller.
     pub token: Arc<Token>,
+    /// The right that the call was made with.
+    pub permit: Permit,
     /// Where the call went.
     pub upstream: Arc<Upstream>,
     /// What was called.
@@ -200,6 +203,8 @@ impl Translation {
             progress_token: progress_token.as_deref().unwrap_or_default(),
             method: self.method,
             uri_prefix: &self.uri_prefix,
+            noun: self.permit.noun(),
+            exposed: self.permit.exposed(),
             event,
         };
         place.seal(&self.trust, self.owner()).ok().map(Bytes::from)
@@ -341,7 +346,7 @@ impl Translation {
         let asker = session.asker();
         let asker =
             asker.ok_or_else(|| Fault::Session("this edge holds too much for it to ask".to_owned()))?;
-        let sealed = asked::seal(&self.trust, owner, &self.upstream, &asker, id)
+        let sealed = asked::seal(&self.trust, owner, &self.permit, &asker, id)
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
         requests.push((id.into(), sealed));

@@ -22,8 +22,9 @@ use super::channel::Channel;
 use super::endpoint::Repeat;
 use super::legacy::{Pool, SessionKey, response};
 use super::reply::{Media, Reply};
-use super::task::EXTENSION;
+use super::task::{EXTENSION, Task};
 use crate::error::Fault;
+use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::{Transport, Upstream};
 use crate::worker::Worker;
@@ -35,13 +36,37 @@ const SILENCE: Duration = Duration::from_secs(24 * 3_600);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What to watch: the words that the upstream has for it, and those that the client has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What to watch at one upstream: the words that the upstream has for it, and those that the client has. Only permits add
+/// to it.
+#[derive(Debug, Clone)]
 pub struct Wanted {
+    upstream: Arc<Upstream>,
+    names: Names,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Names {
     /// URIs of resources.
-    pub resources: BTreeMap<Box<str>, Box<str>>,
+    resources: BTreeMap<Box<str>, Box<str>>,
     /// Ids of tasks, which the modern era alone tells of.
-    pub tasks: BTreeMap<Box<str>, Box<str>>,
+    tasks: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl Wanted {
+    /// Nothing yet, at the upstream that a permit leads to.
+    pub fn at(permit: &Permit) -> Self {
+        Self { upstream: Arc::clone(&permit.entry().upstream), names: Names::default() }
+    }
+
+    /// Adds a resource that may be read.
+    pub fn add_resource(&mut self, permit: &Permit) {
+        self.names.resources.insert(permit.original().into(), permit.exposed().into());
+    }
+
+    /// Adds a task of a tool that may be called; `id` is the one that the client knows.
+    pub fn add_task(&mut self, _permit: &Permit, task: &Task, id: &str) {
+        self.names.tasks.insert(task.id.as_str().into(), id.into());
+    }
 }
 
 /// What is heard of an upstream.
@@ -64,34 +89,29 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Watching {
     upstream: Arc<Upstream>,
-    wanted: watch::Sender<Wanted>,
+    wanted: watch::Sender<Names>,
     task: AbortHandle,
 }
 
 impl Watching {
     /// Begins to watch, in an era that the upstream speaks, whichever the client's.
-    pub fn begin(
-        worker: &Rc<Worker>,
-        upstream: &Arc<Upstream>,
-        era: Era,
-        wanted: Wanted,
-        notices: mpsc::Sender<Notice>,
-    ) -> Self {
-        let (wanted, receiver) = watch::channel(wanted);
+    pub fn begin(worker: &Rc<Worker>, era: Era, wanted: Wanted, notices: mpsc::Sender<Notice>) -> Self {
+        let Wanted { upstream, names } = wanted;
+        let (wanted, receiver) = watch::channel(names);
         let watcher =
-            Watcher { worker: Rc::clone(worker), upstream: Arc::clone(upstream), wanted: receiver, notices };
+            Watcher { worker: Rc::clone(worker), upstream: Arc::clone(&upstream), wanted: receiver, notices };
         let task = tokio::task::spawn_local(watcher.run(era)).abort_handle();
-        Self { upstream: Arc::clone(upstream), wanted, task }
+        Self { upstream, wanted, task }
     }
 
     /// Watches these instead, unless the upstream is reached in another way now.
-    pub fn instead(&self, upstream: &Upstream, wanted: &Wanted) -> bool {
-        let same = self.upstream.connection_key == upstream.connection_key;
+    pub fn instead(&self, wanted: &Wanted) -> bool {
+        let same = self.upstream.connection_key == wanted.upstream.connection_key;
         if same {
             self.wanted.send_if_modified(|old| {
-                let changed = old != wanted;
+                let changed = *old != wanted.names;
                 if changed {
-                    old.clone_from(wanted);
+                    old.clone_from(&wanted.names);
                 }
                 changed
             });
@@ -109,7 +129,7 @@ impl Drop for Watching {
 struct Watcher {
     worker: Rc<Worker>,
     upstream: Arc<Upstream>,
-    wanted: watch::Receiver<Wanted>,
+    wanted: watch::Receiver<Names>,
     notices: mpsc::Sender<Notice>,
 }
 
@@ -323,7 +343,7 @@ fn told(method: Method, answered: Result<Bytes, Fault>) {
     }
 }
 
-fn listen(revision: Revision, wanted: &Wanted) -> Bytes {
+fn listen(revision: Revision, wanted: &Names) -> Bytes {
     let members = [("resourceSubscriptions", &wanted.resources), ("taskIds", &wanted.tasks)];
     let members = members.into_iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(member, wanted)| {
         let names: Vec<String> = wanted.keys().map(|name| json::quote(name)).collect();

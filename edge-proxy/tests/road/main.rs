@@ -16,3 +16,4 @@ mod streams;
 mod support;
 mod tasks;
 mod websocket;
+mod withdrawn;

@@ -77,6 +77,7 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, M
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
         token: Arc::clone(call.token),
+        permit: call.permit.clone(),
         upstream,
         method: call.method,
         id: call.id(),

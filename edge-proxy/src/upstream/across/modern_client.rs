@@ -83,6 +83,7 @@ pub(super) fn translation(call: &Call<'_>, side: Side) -> Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
         token: Arc::clone(call.token),
+        permit: call.permit.clone(),
         upstream: Arc::clone(&call.permit.entry().upstream),
         method: call.method,
         id: call.id(),

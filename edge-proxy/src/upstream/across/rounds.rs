@@ -200,7 +200,7 @@ impl Rounds {
         self.asked += 1;
         let (trust, owner) = (&self.translation.trust, self.translation.owner());
         let asker = Asker::Held(holding.place());
-        let id = asked::seal(trust, owner, &self.translation.upstream, &asker, &self.asked.to_string())
+        let id = asked::seal(trust, owner, &self.translation.permit, &asker, &self.asked.to_string())
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let named = (need == Need::Url && self.revision >= Revision::V2025_11_25).then(|| {
             let id = json::quote(&uuid::Uuid::new_v4().to_string());

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::snapshot::{Entry, Server, Token};
-use crate::usage::{Call, Outcome};
-use crate::worker::Worker;
+use crate::usage::{Call, Outcome, Shard};
 
 /// A call that is being made; dropping it counts it.
 pub struct Account {
-    worker: Rc<Worker>,
+    usage: Rc<Shard>,
     server: Arc<Server>,
     token: Arc<Token>,
     method: &'static str,
@@ -26,7 +25,7 @@ pub struct Account {
 impl Account {
     /// Begins a call.
     pub fn open(
-        worker: &Rc<Worker>,
+        usage: &Rc<Shard>,
         server: &Arc<Server>,
         token: &Arc<Token>,
         method: &'static str,
@@ -34,7 +33,7 @@ impl Account {
         request_bytes: usize,
     ) -> Self {
         Self {
-            worker: Rc::clone(worker),
+            usage: Rc::clone(usage),
             server: Arc::clone(server),
             token: Arc::clone(token),
             method,
@@ -60,7 +59,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.worker.usage.record(Call {
+        self.usage.record(Call {
             server: &self.server.name,
             token: &self.token.name,
             method: self.method,

@@ -18,12 +18,12 @@ use crate::config::{Config, ConfigError};
 use crate::ended::Ended;
 use crate::enroll::Enrollment;
 use crate::held::Held;
-use crate::observe::{Exporter, Metrics};
+use crate::observe::{Exporter, InForce, Metrics};
 use crate::peers::{Certificate, Peers};
-use crate::snapshot::Current;
 use crate::snapshot::build::Builder;
 use crate::snapshot::client::{Client, Machine, Publication};
 use crate::snapshot::disk::{Disk, DiskKey, Found, KeyError, Saver};
+use crate::snapshot::{Budget, Current, PageLimits};
 use crate::tunnels::Tunnels;
 use crate::usage::{Reporter, Shard};
 use crate::worker::Shared;
@@ -135,7 +135,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         Arc::clone(&metrics),
         peers,
     )?;
-    let exporter = Exporter::new(&metrics, &current)?;
+    let exporter = Exporter::new(&metrics, in_force(&current))?;
     let disk = Arc::new(Disk::new(&folder, DiskKey::get(config.snapshot_key.as_ref(), &folder)?));
     let edge = Edge {
         id: edge_id.clone(),
@@ -206,13 +206,22 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+fn in_force(current: &Arc<Current>) -> InForce {
+    let (heard, trusted) = (Arc::clone(current), Arc::clone(current));
+    InForce {
+        heard_at: Box::new(move || heard.heard_at()),
+        trust_remaining: Box::new(move |now| trusted.trust_remaining(now)),
+    }
+}
+
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     Ok(listener.local_addr()?)
 }
 
 /// What the stream goes on from: the copy on disk, put in force at once, or nothing.
 fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, told: &Publication) -> Machine {
-    let (limits, budget) = (config.page_limits(), config.list_budget());
+    let limits = PageLimits { entries: usize::from(config.page_size) };
+    let budget = Budget::new(config.list_cache_bytes);
     let Some(Found { builder, revision, heard_at }) = disk.load(limits, budget.clone()) else {
         return Machine::new(edge, Builder::new(limits, budget), 0);
     };

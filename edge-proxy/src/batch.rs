@@ -7,7 +7,7 @@ use mcp::revision::Revision;
 
 use crate::error::{Asked, Failure};
 use crate::pipeline;
-use crate::reply::{Reply, joined};
+use crate::respond::{Reply, joined};
 use crate::scene::Scene;
 use crate::session::Conversation;
 use crate::transport::{Message, unreadable};

@@ -1,23 +1,16 @@
 //! What a virtual server tells one caller it can do: what the upstreams that the caller reaches can, across eras too.
 
+use mcp::extension::declares_tasks;
 use mcp::json;
 use mcp::revision::{Era, Revision};
 
 use crate::snapshot::{Upstream, View};
-use crate::upstream::knows_tasks;
-
-/// The modern revisions: a JSON array. Every server is offered in all of them.
-pub fn modern_revisions() -> String {
-    let revisions = Revision::ALL.into_iter().filter(|revision| revision.era() == Era::Modern);
-    let quoted: Vec<String> = revisions.map(|revision| json::quote(revision.as_str())).collect();
-    format!("[{}]", quoted.join(","))
-}
 
 /// Whether calls of a server may go on as tasks. Modern clients are handed those of both eras.
 pub fn offers_tasks(view: &View, revision: Revision) -> bool {
     let era = revision.era();
     let known = |upstream: &Upstream| match (era, upstream.side_for(era)) {
-        (Era::Modern, Some(Era::Modern)) => knows_tasks(&upstream.modern_capabilities),
+        (Era::Modern, Some(Era::Modern)) => declares_tasks(&upstream.modern_capabilities),
         (_, Some(Era::Legacy)) => upstream.makes_tasks(),
         _ => false,
     };

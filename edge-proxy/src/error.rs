@@ -1,17 +1,15 @@
-//! Everything that can end a request early, and the one place where it becomes an answer.
+//! Everything that can end a request early: its code, its status, its words. `respond` makes an answer of it.
 //!
 //! The codes are in `Failure::code`: those of JSON-RPC and MCP where they say it, -31xxx with a `data.reason` where
 //! it is the gateway that speaks. It must not know how a request got here.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::StatusCode;
 use mcp::error as codes;
 use mcp::json;
-use mcp::revision::Era;
+use mcp::revision::{Era, Revision};
 
 use crate::observe::{Rejection, UpstreamFault};
-use crate::transport::Body;
 
 /// What is known of a request when it fails: what an error must echo.
 #[derive(Debug, Clone)]
@@ -301,7 +299,8 @@ impl Failure {
         }
     }
 
-    fn status(&self, era: Era) -> StatusCode {
+    /// The HTTP status that it is answered with, where its transport has any.
+    pub fn status(&self, era: Era) -> StatusCode {
         match self {
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
             Self::Path | Self::Server | Self::Tunnel | Self::SessionUnknown | Self::Disconnected => {
@@ -410,41 +409,10 @@ impl Failure {
         let id = asked.id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
         codes::render(id, self.code(asked.era), &self.to_string(), self.data().as_deref())
     }
-
-    /// The answer.
-    pub fn respond(&self, asked: &Asked) -> Response<Body> {
-        let mut response = Response::new(Body::full(self.message(asked)));
-        *response.status_mut() = self.status(asked.era);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        match self {
-            Self::Verb(allow) => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
-            Self::Bearer { presented } => drop(headers.insert(WWW_AUTHENTICATE, challenge(*presented))),
-            Self::Ticket => drop(headers.insert(WWW_AUTHENTICATE, challenge(true))),
-            Self::Upgrade => {
-                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            }
-            Self::Overloaded
-            | Self::TooManyStreams
-            | Self::TooManyRequests
-            | Self::TooManyTunnels
-            | Self::Stale
-            | Self::Draining => {
-                drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));
-            }
-            _ => {}
-        }
-        response
-    }
-}
-
-fn challenge(presented: bool) -> HeaderValue {
-    HeaderValue::from_static(if presented { r#"Bearer error="invalid_token""# } else { "Bearer" })
 }
 
 fn versions(requested: &str) -> String {
-    let supported = crate::capabilities::modern_revisions();
+    let supported = Revision::modern_json();
     format!(r#"{{"supported":{supported},"requested":{}}}"#, json::quote(requested))
 }
 
@@ -454,7 +422,7 @@ mod tests {
 
     fn rendered(failure: Failure, era: Era) -> (u16, String) {
         let asked = Asked { id: Some(Bytes::from_static(b"7")), era };
-        let status = failure.respond(&asked).status().as_u16();
+        let status = failure.status(asked.era).as_u16();
         (status, String::from_utf8(failure.message(&asked).to_vec()).unwrap())
     }
 

@@ -31,7 +31,7 @@ pub mod observe;
 pub mod peers;
 pub mod pipeline;
 pub mod policy;
-pub mod reply;
+pub mod respond;
 pub mod route;
 pub mod scene;
 pub mod session;

@@ -7,7 +7,7 @@ use mcp::method::Method;
 use mcp::revision::Era;
 
 use crate::error::Failure;
-use crate::reply::Reply;
+use crate::respond::Reply;
 use crate::scene::Scene;
 use crate::session::cursor::Cursor;
 use crate::snapshot::{List, Server};

@@ -16,7 +16,7 @@ use trunkline::edge::v1::SessionEvent;
 
 use crate::capabilities;
 use crate::error::Failure;
-use crate::reply::Reply;
+use crate::respond::Reply;
 use crate::scene::{Came, Scene};
 use crate::session::capabilities::Capabilities;
 use crate::session::{Conversation, Level, MAX_URI_BYTES, MAX_URIS, Session, event};
@@ -143,7 +143,7 @@ fn client_name(info: Option<&str>) -> String {
 fn discover(scene: &Scene<'_>, id: &str) -> Reply {
     let body = format!(
         r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
-        capabilities::modern_revisions(),
+        Revision::modern_json(),
         capabilities::of_view(scene.view, Revision::LATEST),
         instructions(scene),
         meta::SERVER_INFO,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::ORIGIN;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use mcp::extension::{self, declares_tasks};
 use mcp::header::LAST_EVENT_ID;
 use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::method::Method;
@@ -20,7 +21,7 @@ use crate::account::Account;
 use crate::active_calls::{ActiveCall, Request as Made};
 use crate::duplex::{Duplex, sse, websocket};
 use crate::error::{Asked, Failure};
-use crate::reply::Reply;
+use crate::respond::Reply;
 use crate::scene::{Came, Scene};
 use crate::session::{self, Session};
 use crate::snapshot::Snapshot;
@@ -32,7 +33,7 @@ use crate::transport::{Body, Message, Wire, unreadable};
 use crate::tunnels::door;
 use crate::usage::Outcome;
 use crate::worker::Worker;
-use crate::{batch, capabilities, listen, local, policy, route, upstream};
+use crate::{batch, capabilities, listen, local, policy, respond, route, upstream};
 
 /// Answers one request. Every failure becomes its answer here.
 pub async fn serve(worker: &Rc<Worker>, wire: &Rc<Wire>, request: Request<Incoming>) -> Response<Body> {
@@ -53,7 +54,7 @@ fn rejected(worker: &Worker, failure: &Failure, asked: &Asked) -> Response<Body>
     if let Some(reason) = failure.counts_as() {
         worker.shared.metrics.rejected(reason).inc();
     }
-    failure.respond(asked)
+    respond::failure(failure, asked)
 }
 
 async fn road(
@@ -291,9 +292,9 @@ async fn about_task(
 ) -> Result<Reply, Failure> {
     let mut account = scene.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
-    let declared = message.params.capabilities.is_some_and(upstream::knows_tasks);
+    let declared = message.params.capabilities.is_some_and(declares_tasks);
     if session.era() == Era::Modern && !declared {
-        return Err(Failure::Extension(upstream::EXTENSION));
+        return Err(Failure::Extension(extension::TASKS));
     }
     let raw = session::modern::task_id(message).ok_or_else(|| Failure::params("params.taskId is needed"))?;
     let unknown = || Failure::params("unknown task");

@@ -56,7 +56,7 @@ impl<'a> Scene<'a> {
 
     /// An account for one call.
     pub fn account(&self, method: &'static str, request_bytes: usize) -> Account {
-        Account::open(self.worker, &self.view.server, self.token, method, self.started, request_bytes)
+        Account::open(&self.worker.usage, &self.view.server, self.token, method, self.started, request_bytes)
     }
 
     /// How the server introduces itself: a JSON object.

@@ -12,7 +12,6 @@ use clap::Parser;
 use serde_json::json;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Uri};
 
-use crate::snapshot::{Budget, PageLimits};
 use doors::Doors;
 use limits::Limits;
 pub use secret::Secret;
@@ -185,16 +184,6 @@ impl Config {
     pub fn workers(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.workers.map_or_else(cores, usize::from)
-    }
-
-    /// How lists are divided.
-    pub fn page_limits(&self) -> PageLimits {
-        PageLimits { entries: usize::from(self.page_size) }
-    }
-
-    /// How much memory rendered lists may take.
-    pub fn list_budget(&self) -> Budget {
-        Budget::new(self.list_cache_bytes)
     }
 
     /// The configuration in force, without secrets.

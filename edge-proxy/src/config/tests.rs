@@ -32,7 +32,7 @@ fn flags_end_up_where_they_are_used() {
     assert_eq!(config.listen.port(), 1);
     let uris: Vec<String> = config.control_planes.iter().map(ToString::to_string).collect();
     assert_eq!(uris, ["http://a:1/", "https://b:2/"]);
-    assert_eq!((config.workers(), config.page_limits().entries), (3, 7));
+    assert_eq!((config.workers(), config.page_size), (3, 7));
     assert_eq!(config.peer_listen, PeerListen(Some("127.0.0.1:0".parse().unwrap())));
     assert_eq!(config.peer_advertise.as_deref(), Some("e1.example:4447"));
     assert_eq!(config.join_token().unwrap().unwrap().expose(), "s3cr3t");

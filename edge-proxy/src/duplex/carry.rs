@@ -14,7 +14,7 @@ use super::Duplex;
 use crate::error::{Asked, Failure};
 use crate::observe::Ending;
 use crate::pipeline;
-use crate::reply::{Reply, Said, joined};
+use crate::respond::{Reply, Said, joined};
 
 impl Duplex {
     /// Takes a message of the client. Waits where too many are being taken already, or too much was not read: more of it

@@ -15,7 +15,7 @@ use super::{Duplex, Root};
 use crate::error::Failure;
 use crate::held::{Delivery, Holding, Undelivered};
 use crate::observe::{Ending, Transport};
-use crate::reply::events_stream;
+use crate::respond::events_stream;
 use crate::scene::Scene;
 use crate::session::mailbox;
 use crate::transport::{Body, Wire, unreadable};

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message as Frame, Rol
 use super::{Duplex, Root};
 use crate::error::Failure;
 use crate::observe::{Ending, Transport};
-use crate::reply::Reply;
+use crate::respond::Reply;
 use crate::scene::Scene;
 use crate::session::event;
 use crate::session::ticket::{self, Ticket};

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use crate::authn::{is_in_force, remaining};
 use crate::error::Failure;
 use crate::observe::Entered;
-use crate::reply::{Reply, Said};
+use crate::respond::{Reply, Said};
 use crate::scene::{Came, Scene};
 use crate::session::{Conversation, Jti, MAX_URIS};
 use crate::snapshot::{Permissions, Server, View};

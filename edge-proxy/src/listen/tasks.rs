@@ -1,5 +1,6 @@
 //! Tasks that one stream of a client is told about. It must not know how they are watched.
 
+use mcp::extension::{self, declares_tasks};
 use mcp::json;
 use mcp::meta;
 use mcp::method::Method;
@@ -12,7 +13,7 @@ use crate::route::{Named, Noun};
 use crate::scene::Scene;
 use crate::snapshot::View;
 use crate::transport::Message;
-use crate::upstream::{EXTENSION, Task, knows_tasks};
+use crate::upstream::Task;
 
 /// The member of `notifications` that names them.
 pub(super) const TASKS: &str = "taskIds";
@@ -38,8 +39,8 @@ pub(super) fn followed(
     message: &Message<'_>,
     raw: Option<&str>,
 ) -> Result<Vec<Followed>, Failure> {
-    if raw.is_some() && !message.params.capabilities.is_some_and(knows_tasks) {
-        return Err(Failure::Extension(EXTENSION));
+    if raw.is_some() && !message.params.capabilities.is_some_and(declares_tasks) {
+        return Err(Failure::Extension(extension::TASKS));
     }
     let open = |id: String| {
         let task = Task::open(&scene.snapshot.trust, scene.owner(), &id)?;
@@ -47,7 +48,7 @@ pub(super) fn followed(
         let upstream = &permit.entry().upstream;
         let told = task.era() == Era::Modern
             && upstream.speaks(Era::Modern)
-            && knows_tasks(&upstream.modern_capabilities);
+            && declares_tasks(&upstream.modern_capabilities);
         told.then(|| Followed { id: id.into(), task, permit })
     };
     Ok(strings(raw, TASKS)?.into_iter().filter_map(open).collect())

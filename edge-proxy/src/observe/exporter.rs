@@ -9,15 +9,23 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
 use super::metrics::{Ending, PeerDelivery, Rejection, Transport, UpstreamFault};
+use trunkline::telemetry::v1::UsageOutcome as Outcome;
+
 use crate::clock;
-use crate::snapshot::Current;
-use crate::usage::Outcome;
 
 /// Reads the numbers whenever it is asked for them.
 #[derive(Debug)]
 pub struct Exporter {
     registry: Registry,
     _provider: SdkMeterProvider,
+}
+
+/// Reads what is in force, which `Metrics` does not hold.
+pub struct InForce {
+    /// When a control plane was last heard, in seconds since the Unix epoch; 0 for never.
+    pub heard_at: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Seconds until bearers are refused, counted from a time in seconds since the Unix epoch.
+    pub trust_remaining: Box<dyn Fn(u64) -> i64 + Send + Sync>,
 }
 
 /// Why there is no exporter.
@@ -27,7 +35,7 @@ pub struct ExportError(String);
 
 impl Exporter {
     /// An exporter of `metrics` and of what is in force.
-    pub fn new(metrics: &Arc<Metrics>, current: &Arc<Current>) -> Result<Exporter, ExportError> {
+    pub fn new(metrics: &Arc<Metrics>, in_force: InForce) -> Result<Exporter, ExportError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -42,7 +50,7 @@ impl Exporter {
         client_sessions(&meter, metrics);
         counts(&meter, metrics);
         peers(&meter, metrics);
-        snapshot(&meter, metrics, current);
+        snapshot(&meter, metrics, in_force);
         Ok(Exporter { registry, _provider: provider })
     }
 
@@ -169,7 +177,7 @@ fn peers(meter: &Meter, metrics: &Arc<Metrics>) {
     });
 }
 
-fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, current: &Arc<Current>) {
+fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, in_force: InForce) {
     let gauges = [
         ("snapshot_revision", "Registry revision in force", metrics.revision.clone()),
         (
@@ -195,12 +203,11 @@ fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, current: &Arc<Current>) {
     let saved_at = metrics.disk_saved_at.clone();
     let disk = "Seconds since the copy on disk was written; -1 for not by this run";
     gauge(meter, "disk_snapshot_age_seconds", disk, move || age(saved_at.get()));
-    let read = Arc::clone(current);
+    let InForce { heard_at, trust_remaining } = in_force;
     let heard = "Seconds since a control plane was heard; -1 for never";
-    gauge(meter, "control_plane_heard_age_seconds", heard, move || age(seconds(read.heard_at())));
-    let read = Arc::clone(current);
+    gauge(meter, "control_plane_heard_age_seconds", heard, move || age(seconds(heard_at())));
     let trust = "Seconds until bearers are refused unless a control plane is heard; negative once they are";
-    gauge(meter, "trust_remaining_seconds", trust, move || read.trust_remaining(clock::now()));
+    gauge(meter, "trust_remaining_seconds", trust, move || trust_remaining(clock::now()));
 }
 
 fn labels(method: &str, outcome: Outcome) -> [KeyValue; 2] {
@@ -229,8 +236,9 @@ mod tests {
 
     #[test]
     fn every_number_is_shown_under_its_name() {
-        let (metrics, current) = (Arc::new(Metrics::new()), Arc::new(Current::new()));
-        let exporter = Exporter::new(&metrics, &current).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let in_force = InForce { heard_at: Box::new(|| 0), trust_remaining: Box::new(|_| 0) };
+        let exporter = Exporter::new(&metrics, in_force).unwrap();
         let _open = metrics.connections.enter();
         metrics.count_calls("tools/call", Outcome::Ok, 3, 1_500_000);
         metrics.rejected(Rejection::Origin).inc();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::usage::Outcome;
+use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
 /// A number that only grows.
 #[derive(Debug, Default)]

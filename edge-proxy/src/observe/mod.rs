@@ -6,7 +6,7 @@ mod exporter;
 mod logs;
 mod metrics;
 
-pub use exporter::{ExportError, Exporter};
+pub use exporter::{ExportError, Exporter, InForce};
 pub use logs::{LogError, start_logs};
 pub use metrics::{
     Calls, Counter, Ending, Entered, Gauge, Metrics, PeerDelivery, Rejection, Transport, UpstreamFault,

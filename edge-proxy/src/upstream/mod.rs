@@ -40,7 +40,7 @@ pub use call::{Call, call};
 pub use follow::{Order, answer};
 pub use receive::Answer;
 pub use resume::{Resumption, resume};
-pub use task::{EXTENSION, Task, knows_tasks};
+pub use task::Task;
 pub use told::Events;
 pub use watch::{Notice, Wanted, Watching};
 

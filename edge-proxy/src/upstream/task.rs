@@ -24,8 +24,6 @@ use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::Trust;
 use crate::transport::Message;
 
-/// The extension that tasks of the modern era belong to.
-pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 /// How long the result of a task is waited for, and the session kept that it was begun in.
 pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -127,12 +125,6 @@ pub(super) fn of_response<'a>(
     }
 }
 
-/// Whether capabilities, a client's or a server's, name the extension.
-pub fn knows_tasks(capabilities: &str) -> bool {
-    let [extensions] = json::members(capabilities, ["extensions"]).unwrap_or_default();
-    extensions.is_some_and(|raw| json::members(raw, [EXTENSION]).is_ok_and(|[tasks]| tasks.is_some()))
-}
-
 fn binding(owner: Owner<'_>) -> Binding<'_> {
     Binding { purpose: Purpose::Task, server: owner.server, token: owner.token, about: &[] }
 }
@@ -162,16 +154,6 @@ mod tests {
             (Some("99999999999"), LONGEST),
         ] {
             assert_eq!(lifetime(ttl), expected, "{ttl:?}");
-        }
-    }
-
-    #[test]
-    fn the_extension_is_looked_for_where_it_belongs() {
-        assert!(knows_tasks(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#));
-        for other in
-            ["{}", r#"{"extensions":{}}"#, r#"{"io.modelcontextprotocol/tasks":{}}"#, r#"{"extensions":1}"#]
-        {
-            assert!(!knows_tasks(other), "{other}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use mcp::extension::declares_tasks;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json::{self, JsonError};
 use mcp::message::{Envelope, span};
@@ -19,7 +20,7 @@ use memchr::memmem;
 
 use super::call::Call;
 use super::legacy::Open;
-use super::task::{self, Task, knows_tasks};
+use super::task::{self, Task};
 use super::translate::{Side, Translation, Turn};
 use crate::error::Fault;
 use crate::snapshot::TaskSupport;
@@ -72,7 +73,7 @@ impl Tasks {
         match &call.task {
             Some((task, raw)) => Self::Known { ours: (*raw).into(), theirs: task.id.as_str().into() },
             None if call.method == Method::ToolsCall
-                && call.message.params.capabilities.is_some_and(knows_tasks) =>
+                && call.message.params.capabilities.is_some_and(declares_tasks) =>
             {
                 Self::Begun { tool: call.named.exposed.as_ref().into() }
             }

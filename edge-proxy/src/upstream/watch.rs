@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
+use mcp::extension::TASKS;
 use mcp::header::{METHOD, PROTOCOL_VERSION};
 use mcp::json;
 use mcp::message::Envelope;
@@ -22,7 +23,7 @@ use super::channel::Channel;
 use super::endpoint::Repeat;
 use super::legacy::{Pool, SessionKey, response};
 use super::reply::{Media, Reply};
-use super::task::{EXTENSION, Task};
+use super::task::Task;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
@@ -353,7 +354,7 @@ fn listen(revision: Revision, wanted: &Names) -> Bytes {
     let capabilities = if wanted.tasks.is_empty() {
         "{}".to_owned()
     } else {
-        format!(r#"{{"extensions":{{"{EXTENSION}":{{}}}}}}"#)
+        format!(r#"{{"extensions":{{"{TASKS}":{{}}}}}}"#)
     };
     let method = Method::SubscriptionsListen;
     format!(

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod endpoint;
 pub mod error;
+pub mod extension;
 pub mod header;
 pub mod json;
 pub mod message;

@@ -43,6 +43,14 @@ impl Revision {
         Self::ALL.into_iter().find(|r| r.as_str() == date)
     }
 
+    /// The dates of the modern revisions, oldest first: a JSON array.
+    #[must_use]
+    pub fn modern_json() -> String {
+        let modern = Self::ALL.into_iter().filter(|revision| revision.era() == Era::Modern);
+        let quoted: Vec<String> = modern.map(|revision| format!("\"{}\"", revision.as_str())).collect();
+        format!("[{}]", quoted.join(","))
+    }
+
     /// Its date.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

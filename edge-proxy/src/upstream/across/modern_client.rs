@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mcp::extension::declares_tasks;
 use mcp::revision::{Era, Revision};
 
 use super::{driven, requests, retry, unreadable};
@@ -16,7 +17,6 @@ use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::follow;
 use crate::upstream::legacy::{Pool, SessionKey};
 use crate::upstream::receive::{Answer, receive};
-use crate::upstream::task::knows_tasks;
 use crate::upstream::tasked::Tasks;
 use crate::upstream::translate::{ModernGuest, Side, Translation};
 
@@ -35,7 +35,7 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Miss
 pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
     let support = call.permit.entry().tool.tasks;
     let guest = guest(call)?;
-    let knows = || call.message.params.capabilities.is_some_and(knows_tasks);
+    let knows = || call.message.params.capabilities.is_some_and(declares_tasks);
     if support != TaskSupport::Forbidden && guest.capabilities == Capabilities::default() && knows() {
         let tool = call.named.exposed.as_ref().into();
         return plain(call, guest, Tasks::Begun { tool }, account).await;

@@ -1,10 +1,13 @@
 //! And back: what the stages made becomes an HTTP answer. It must not know how it was made.
 
+mod failure;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
+pub use failure::failure;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};

@@ -1,0 +1,38 @@
+//! A failure as an HTTP response: its status, its message, and the headers that say what to do.
+
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response};
+
+use crate::error::{Asked, Failure};
+use crate::transport::Body;
+
+/// The response to a request that failed.
+pub fn failure(failure: &Failure, asked: &Asked) -> Response<Body> {
+    let mut response = Response::new(Body::full(failure.message(asked)));
+    *response.status_mut() = failure.status(asked.era);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    match failure {
+        Failure::Verb(allow) => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
+        Failure::Bearer { presented } => drop(headers.insert(WWW_AUTHENTICATE, challenge(*presented))),
+        Failure::Ticket => drop(headers.insert(WWW_AUTHENTICATE, challenge(true))),
+        Failure::Upgrade => {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        Failure::Overloaded
+        | Failure::TooManyStreams
+        | Failure::TooManyRequests
+        | Failure::TooManyTunnels
+        | Failure::Stale
+        | Failure::Draining => {
+            drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn challenge(presented: bool) -> HeaderValue {
+    HeaderValue::from_static(if presented { r#"Bearer error="invalid_token""# } else { "Bearer" })
+}

@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 use crate::transport::Wire;
 use crate::usage::Shard;
 use crate::worker::{Shared, Worker};
-use crate::{active_calls, pipeline};
+use crate::{active_calls, request};
 
 /// How long to wait after a failed accept: mostly there are no file descriptors left, and they come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -130,7 +130,7 @@ async fn connection(stream: TcpStream, worker: &Rc<Worker>) {
     let service = service_fn(|request| {
         let (worker, wire) = (Rc::clone(worker), Rc::clone(&wire));
         wire.ask();
-        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&worker, &wire, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(request::serve(&worker, &wire, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -8,8 +8,7 @@ use http::HeaderMap;
 use mcp::json;
 
 use crate::account::Account;
-use crate::duplex::Duplex;
-use crate::session::Owner;
+use crate::session::{ConnectionSession, Owner};
 use crate::snapshot::{Snapshot, Token, View};
 use crate::worker::Worker;
 
@@ -37,7 +36,7 @@ pub enum Came<'a> {
     /// By itself, with headers that say where it belongs.
     Alone(&'a HeaderMap),
     /// On a connection, and it belongs to the conversation that is held there.
-    On(&'a Rc<Duplex>),
+    On(&'a ConnectionSession),
 }
 
 impl<'a> Scene<'a> {

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use super::Duplex;
 use crate::error::{Asked, Failure};
 use crate::observe::Ending;
-use crate::pipeline;
 use crate::respond::{Reply, Said, joined};
 
 impl Duplex {
@@ -58,7 +57,7 @@ impl Duplex {
         };
         let (handle, registration) = AbortHandle::new_pair();
         // In a legacy conversation the upstream is told, and may answer all the same.
-        let handle = self.conversation.get().is_none().then_some(handle);
+        let handle = self.session.begun().is_none().then_some(handle);
         if self.requests.borrow().contains_key(&id) {
             let failure = Failure::Invalid("a request with this id is in flight".to_owned());
             return self.tell_failure(&failure, &asked).await;
@@ -106,8 +105,7 @@ impl Duplex {
     ) {
         let wants_answer =
             !matches!(&read, Ok(envelope) if matches!(envelope.kind(), Kind::Notification | Kind::Response));
-        // On the heap, so that a stream that is told for hours does not hold the room of the road before it.
-        match Box::pin(pipeline::heard(self, body, read, &mut asked)).await {
+        match (self.handler)(self, body, read, &mut asked).await {
             Ok(reply) => self.tell(reply).await,
             Err(failure) => {
                 if matches!(failure, Failure::Bearer { .. } | Failure::Server | Failure::Stale) {

@@ -8,27 +8,36 @@ mod minder;
 pub mod sse;
 pub mod websocket;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::AbortHandle;
-use mcp::revision::Era;
+use futures_util::future::{AbortHandle, LocalBoxFuture};
+use mcp::message::{Envelope, EnvelopeError};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::error::Failure;
+use crate::error::{Asked, Failure};
 use crate::observe::{Ending, Entered, Transport};
+use crate::respond::Reply;
 use crate::scene::Scene;
-use crate::session::Conversation;
+use crate::session::ConnectionSession;
 use crate::snapshot::{Snapshot, Token, View};
 use crate::streams::Open;
 use crate::worker::Worker;
 
 /// Messages that wait for the client to read; then whoever has another waits too.
 const MAX_WAITING: usize = 16;
+
+/// Answers one message of a connection: the request pipeline, which this module need not know.
+pub type Handler = for<'a> fn(
+    &'a Rc<Duplex>,
+    &'a Bytes,
+    Result<Envelope<'a>, EnvelopeError>,
+    &'a mut Asked,
+) -> LocalBoxFuture<'a, Result<Reply, Failure>>;
 
 /// A connection on which both sides speak.
 pub struct Duplex {
@@ -38,7 +47,8 @@ pub struct Duplex {
     /// The uid of the server, which must stay the same.
     uid: Box<str>,
     bearer: Box<str>,
-    conversation: OnceCell<Rc<Conversation>>,
+    session: ConnectionSession,
+    handler: Handler,
     /// Whether the client hears what no request asked for.
     listening: Cell<bool>,
     /// Requests that are in flight, by raw id; those that are cancelled here with the means to do it.
@@ -62,7 +72,12 @@ struct Root {
 
 impl Root {
     /// A connection of the caller that `scene` is about, who came with `bearer`.
-    fn open(scene: &Scene<'_>, transport: Transport, bearer: &str) -> Result<Self, Failure> {
+    fn open(
+        scene: &Scene<'_>,
+        transport: Transport,
+        bearer: &str,
+        handler: Handler,
+    ) -> Result<Self, Failure> {
         let shared = &scene.worker.shared;
         let seat = shared.seat(&scene.token.uid).ok_or(Failure::TooManyStreams)?;
         if scene.worker.is_draining() {
@@ -77,7 +92,8 @@ impl Root {
             server: scene.view.server.id.clone(),
             uid: scene.view.server.uid.clone(),
             bearer: bearer.into(),
-            conversation: OnceCell::new(),
+            session: ConnectionSession::new(transport == Transport::WebSocket),
+            handler,
             listening: Cell::new(false),
             requests: RefCell::default(),
             turns: Arc::new(Semaphore::new(turns)),
@@ -99,7 +115,7 @@ impl Drop for Root {
         let duplex = &self.duplex;
         duplex.tasks.borrow_mut().abort_all();
         let shared = &duplex.worker.shared;
-        if let Some(conversation) = duplex.conversation.get() {
+        if let Some(conversation) = duplex.session.begun() {
             shared.subscriptions.end(&conversation.jti);
             shared.levels.end(&conversation.jti);
         }
@@ -109,22 +125,9 @@ impl Drop for Root {
 }
 
 impl Duplex {
-    /// Begins the one conversation of this connection.
-    pub fn begin(&self, conversation: Conversation) -> Result<(), Failure> {
-        let begun = self.conversation.set(Rc::new(conversation));
-        begun
-            .map_err(|_| Failure::Invalid("the conversation on this connection has begun already".to_owned()))
-    }
-
-    /// The conversation of this connection.
-    pub fn conversation(&self) -> Result<Rc<Conversation>, Failure> {
-        self.conversation.get().cloned().ok_or(Failure::NotInitialized)
-    }
-
-    /// Whether requests of this era may come on it. HTTP+SSE is of the legacy era, and whoever has begun a conversation
-    /// keeps to it.
-    pub fn carries(&self, era: Era) -> bool {
-        era == Era::Legacy || (self.transport == Transport::WebSocket && self.conversation.get().is_none())
+    /// The session of this connection.
+    pub fn session(&self) -> &ConnectionSession {
+        &self.session
     }
 
     /// Whether the client is to hear from now on what no request asks for. True once.

@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use mcp::message::{Envelope, EnvelopeError};
 use mcp::sse::{self, Event, KEEP_ALIVE};
 
-use super::{Duplex, Root};
+use super::{Duplex, Handler, Root};
 use crate::error::Failure;
 use crate::held::{Delivery, Holding, Undelivered};
 use crate::observe::{Ending, Transport};
@@ -24,9 +24,14 @@ use crate::transport::{Body, Wire, unreadable};
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Opens a stream, which is a session.
-pub fn open(scene: &Scene<'_>, bearer: &str, wire: &Rc<Wire>) -> Result<Response<Body>, Failure> {
+pub fn open(
+    scene: &Scene<'_>,
+    bearer: &str,
+    wire: &Rc<Wire>,
+    handler: Handler,
+) -> Result<Response<Body>, Failure> {
     let shared = &scene.worker.shared;
-    let root = Root::open(scene, Transport::Sse, bearer)?;
+    let root = Root::open(scene, Transport::Sse, bearer, handler)?;
     let holding = shared.peers.held().hold().ok_or(Failure::Overloaded)?;
     let handle = mailbox::seal(&scene.snapshot.trust, scene.owner(), &holding.place())
         .map_err(|error| Failure::Internal(error.to_string()))?;

@@ -19,7 +19,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message as Frame, Role};
 
-use super::{Duplex, Root};
+use super::{Duplex, Handler, Root};
 use crate::error::Failure;
 use crate::observe::{Ending, Transport};
 use crate::respond::Reply;
@@ -75,8 +75,9 @@ pub fn open(
     handshake: &Handshake,
     upgrade: OnUpgrade,
     wire: &Wire,
+    handler: Handler,
 ) -> Result<Response<Body>, Failure> {
-    let root = Root::open(scene, Transport::WebSocket, bearer)?;
+    let root = Root::open(scene, Transport::WebSocket, bearer, handler)?;
     let response = handshake.answer(SUBPROTOCOL)?;
     wire.hand_over(async move {
         // A connection that ended before it changed its protocol is no error of anybody's.
@@ -106,7 +107,7 @@ async fn run(mut root: Root, upgraded: Upgraded) {
                 sink.send(frame(message)?).await.ok()?;
             }
         }
-        let (code, reason) = close(ending, duplex.conversation.get().is_some());
+        let (code, reason) = close(ending, duplex.session.begun().is_some());
         sink.send(Frame::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) })))
             .await
             .ok()?;

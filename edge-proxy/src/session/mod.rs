@@ -3,6 +3,7 @@
 //! It must not know what is called, nor upstreams.
 
 pub mod capabilities;
+mod connection;
 pub mod cursor;
 pub mod event;
 mod handle;
@@ -19,6 +20,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+pub use connection::ConnectionSession;
 pub use handle::{Conversation, Jti};
 use http::HeaderMap;
 pub use level::Level;

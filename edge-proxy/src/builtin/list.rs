@@ -14,7 +14,12 @@ use crate::snapshot::{List, Server};
 use crate::transport::Message;
 
 /// The page of a list that a request asks for.
-pub fn page(scene: &Scene<'_>, era: Era, message: &Message<'_>, method: Method) -> Result<Reply, Failure> {
+pub(super) fn page(
+    scene: &Scene<'_>,
+    era: Era,
+    message: &Message<'_>,
+    method: Method,
+) -> Result<Reply, Failure> {
     let (list, member) = of_method(method).ok_or(Failure::Method)?;
     let generation = generation(&scene.view.server, list);
     let number = number(scene, message, member, generation)?;

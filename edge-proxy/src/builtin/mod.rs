@@ -2,6 +2,10 @@
 //!
 //! It must not call upstreams.
 
+pub mod capabilities;
+mod list;
+pub mod listen;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +18,6 @@ use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use trunkline::edge::v1::SessionEvent;
 
-use crate::capabilities;
 use crate::error::Failure;
 use crate::respond::Reply;
 use crate::scene::{Came, Scene};
@@ -23,7 +26,7 @@ use crate::session::{Conversation, Level, MAX_URI_BYTES, MAX_URIS, Session, even
 use crate::transport::Message;
 use crate::upstream::Order;
 use crate::usage::Outcome;
-use crate::{clock, list, listen, route};
+use crate::{clock, route};
 
 /// Answers a request that leads to no upstream.
 pub async fn answer(
@@ -116,8 +119,8 @@ fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Repl
     );
     let session = match scene.came {
         Came::Alone(_) => Some(session_id(scene, &begun)?),
-        Came::On(duplex) => {
-            duplex.begin(begun)?;
+        Came::On(session) => {
+            session.begin(begun)?;
             None
         }
     };

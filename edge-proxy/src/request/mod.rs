@@ -3,11 +3,14 @@
 //! Accepted → Exchange → Caller → Session → Target → Permit → Call → reply. Each stage is a function of another module;
 //! here is only their order.
 
+mod batch;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use http::header::ORIGIN;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -19,6 +22,7 @@ use mcp::revision::Era;
 
 use crate::account::Account;
 use crate::active_calls::{ActiveCall, Request as Made};
+use crate::builtin::{self, capabilities, listen};
 use crate::duplex::{Duplex, sse, websocket};
 use crate::error::{Asked, Failure};
 use crate::respond::Reply;
@@ -33,7 +37,7 @@ use crate::transport::{Body, Message, Wire, unreadable};
 use crate::tunnels::door;
 use crate::usage::Outcome;
 use crate::worker::Worker;
-use crate::{batch, capabilities, listen, local, policy, respond, route, upstream};
+use crate::{policy, respond, route, upstream};
 
 /// Answers one request. Every failure becomes its answer here.
 pub async fn serve(worker: &Rc<Worker>, wire: &Rc<Wire>, request: Request<Incoming>) -> Response<Body> {
@@ -88,7 +92,7 @@ async fn road(
     let bearer = exchange.bearer().unwrap_or_default();
     match &exchange.endpoint {
         Endpoint::Mcp => Ok(alone(&scene, exchange.verb, &body, asked).await?.into_response(worker)),
-        Endpoint::Sse => sse::open(&scene, bearer, wire),
+        Endpoint::Sse => sse::open(&scene, bearer, wire, heard_boxed),
         Endpoint::Messages(handle) => sse::post(&scene, handle, body).await,
         Endpoint::Ticket | Endpoint::WebSocket => {
             Ok(websocket::keep_nowhere(websocket::ticket(&scene, bearer)?.into_response(worker)))
@@ -100,7 +104,7 @@ async fn road(
 async fn alone(scene: &Scene<'_>, verb: Verb, body: &Bytes, asked: &mut Asked) -> Result<Reply, Failure> {
     match verb {
         Verb::Get => stream(scene),
-        Verb::Delete => Ok(local::end(scene, &*conversation(scene)?).await),
+        Verb::Delete => Ok(builtin::end(scene, &*conversation(scene)?).await),
         Verb::Post | Verb::Options => messages(scene, body, Envelope::parse(body), asked).await,
     }
 }
@@ -126,11 +130,21 @@ async fn socket(
     let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
     let came = Came::Alone(&exchange.headers);
     let scene = Scene { worker, snapshot, token: &token, view, came, started, now };
-    websocket::open(&scene, &bearer.unwrap_or_default(), &handshake, upgrade, wire)
+    websocket::open(&scene, &bearer.unwrap_or_default(), &handshake, upgrade, wire, heard_boxed)
 }
 
-/// What was said on a connection. The caller is looked at anew each time.
-pub async fn heard(
+/// `heard` on the heap, so that a stream that is told for hours does not hold the room of the stages before it.
+fn heard_boxed<'a>(
+    duplex: &'a Rc<Duplex>,
+    body: &'a Bytes,
+    read: Result<Envelope<'a>, EnvelopeError>,
+    asked: &'a mut Asked,
+) -> LocalBoxFuture<'a, Result<Reply, Failure>> {
+    Box::pin(heard(duplex, body, read, asked))
+}
+
+/// Answers what was said on a connection. The caller is looked at anew each time.
+async fn heard(
     duplex: &Rc<Duplex>,
     body: &Bytes,
     read: Result<Envelope<'_>, EnvelopeError>,
@@ -141,7 +155,7 @@ pub async fn heard(
     let _slot = shared.slot().ok_or(Failure::Overloaded)?;
     let snapshot = shared.current.load_full();
     let (token, view) = duplex.caller(&snapshot, now)?;
-    let came = Came::On(duplex);
+    let came = Came::On(duplex.session());
     let scene = Scene { worker, snapshot: &snapshot, token: &token, view: &view, came, started, now };
     let is_ready =
         read.as_ref().is_ok_and(|read| read.method.as_deref() == Some(Method::Initialized.as_str()));
@@ -172,7 +186,7 @@ pub async fn message(scene: &Scene<'_>, message: Message<'_>, asked: &mut Asked)
     let session = session_of(scene, &message, asked)?;
     match message.kind() {
         Kind::Request => request(scene, &session, &message).await,
-        Kind::Notification => local::notification(scene, &session, &message).await,
+        Kind::Notification => builtin::notification(scene, &session, &message).await,
         Kind::Response if session.era() == Era::Modern => {
             Err(Failure::Invalid("clients send no responses in this revision".to_owned()))
         }
@@ -212,7 +226,7 @@ fn session_of(scene: &Scene<'_>, message: &Message<'_>, asked: &mut Asked) -> Re
 fn carries_modern(scene: &Scene<'_>) -> bool {
     match scene.came {
         Came::Alone(_) => true,
-        Came::On(duplex) => duplex.carries(Era::Modern),
+        Came::On(session) => session.carries(Era::Modern),
     }
 }
 
@@ -244,7 +258,7 @@ fn conversation(scene: &Scene<'_>) -> Result<Rc<session::Conversation>, Failure>
             let terminated = &worker.shared.terminated;
             worker.opened.conversation(headers, trust, scene.owner(), terminated, scene.now)
         }
-        Came::On(duplex) => duplex.conversation(),
+        Came::On(session) => session.conversation(),
     }
 }
 
@@ -262,7 +276,7 @@ async fn request(scene: &Scene<'_>, session: &Session, message: &Message<'_>) ->
             about_task(scene, session, message, method).await
         }
         Method::SubscriptionsListen => listen::modern(scene, message).await,
-        _ => local::answer(scene, session, message, method).await,
+        _ => builtin::answer(scene, session, message, method).await,
     }
 }
 

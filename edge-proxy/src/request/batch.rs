@@ -6,7 +6,6 @@ use mcp::method::Method;
 use mcp::revision::Revision;
 
 use crate::error::{Asked, Failure};
-use crate::pipeline;
 use crate::respond::{Reply, joined};
 use crate::scene::Scene;
 use crate::session::Conversation;
@@ -16,7 +15,7 @@ use crate::transport::{Message, unreadable};
 const MAX: usize = 64;
 
 /// The answers to all requests of a batch, as an array; `Accepted` where it has none.
-pub async fn messages(
+pub(super) async fn messages(
     scene: &Scene<'_>,
     body: &Bytes,
     conversation: &Conversation,
@@ -59,7 +58,7 @@ async fn answer(scene: &Scene<'_>, body: &Bytes, asked: &mut Asked) -> Result<Op
         return Err(Failure::Invalid("initialize must not be part of a batch".to_owned()));
     }
     let wants_answer = message.kind() == Kind::Request;
-    let answer = match pipeline::message(scene, message, asked).await? {
+    let answer = match super::message(scene, message, asked).await? {
         Reply::Json { parts, .. } => Some(joined(parts)),
         Reply::Events(events) => events.last().await,
         _ => None,

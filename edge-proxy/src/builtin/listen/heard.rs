@@ -10,7 +10,7 @@ use mcp::revision::Era;
 use tokio::sync::{mpsc, watch};
 
 use super::tasks::Followed;
-use crate::capabilities::told_in;
+use crate::builtin::capabilities::told_in;
 use crate::policy::{self, Permit};
 use crate::route::{Named, Noun};
 use crate::session::Uris;

@@ -1,6 +1,6 @@
-//! Our own rules, kept true: who may import whom, what every file opens with, what the documents must name.
+//! Our own rules, kept true: what every file opens with, what the documents must name. `arrows.rs` has who may import whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,114 +97,6 @@ fn the_changelog_knows_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     let known = changelog.lines().any(|line| line.starts_with("## ") && line.contains(version));
     assert!(known, "CHANGELOG.md has no section for {version}");
-}
-
-/// Crate by crate: the contract and the protocol know nobody of ours; the programs know those two and never each
-/// other, except that `mcpctl dev` assembles the others.
-#[test]
-fn no_crate_imports_what_it_must_not() {
-    let ours = ["trunkline", "mcp", "trunkline_control_plane", "trunkline_edge_proxy", "mcpctl"];
-    let mut found = Vec::new();
-    for source in sources() {
-        let allowed: &[&str] = match source.path.as_str() {
-            path if path.starts_with("proto/") => &["mcp"],
-            path if path.starts_with("cli/src/commands/dev") => &ours,
-            path if path.starts_with("cli/") => &["trunkline", "mcp", "mcpctl"],
-            path if path.starts_with("control-plane/") => &["trunkline", "mcp", "trunkline_control_plane"],
-            _ => &["trunkline", "mcp", "trunkline_edge_proxy"],
-        };
-        for name in ours.into_iter().filter(|name| !allowed.contains(name)) {
-            if mentions(source.product(), name) {
-                found.push(format!("{}: {name}", source.path));
-            }
-        }
-    }
-    none("imports of a crate that must not be known", found);
-}
-
-/// Whether a path of this crate is used: `name::…` where `name` stands alone.
-fn mentions(text: &str, name: &str) -> bool {
-    let path = format!("{name}::");
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
-        line.match_indices(&path).any(|(at, _)| {
-            let before = line[..at].chars().next_back();
-            !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
-        })
-    })
-}
-
-/// The modules that a module of a crate may import; what is not listed may be imported by everyone. A module
-/// that is not listed on the left may import what it likes, except `app`.
-const ARROWS: [(&str, &str, &[&str]); 13] = [
-    ("control-plane", "domain", &[]),
-    ("control-plane", "store", &["domain", "auth"]),
-    ("control-plane", "snapshot", &["domain", "store", "auth"]),
-    ("control-plane", "grpc", &["domain", "store", "auth", "sync", "discovery"]),
-    ("control-plane", "sync", &["domain", "store", "auth", "snapshot"]),
-    ("control-plane", "auth", &["store", "domain"]),
-    ("edge-proxy", "snapshot", &[]),
-    ("edge-proxy", "authn", &["snapshot"]),
-    ("edge-proxy", "session", &["snapshot", "authn"]),
-    ("edge-proxy", "policy", &["snapshot", "authn", "session", "route"]),
-    ("edge-proxy", "upstream", &["snapshot", "authn", "session", "route", "policy"]),
-    ("edge-proxy", "usage", &["snapshot"]),
-    ("edge-proxy", "observe", &["snapshot", "usage"]),
-];
-
-/// Modules that these arrows are about; the rest (clock, config, errors, what is counted) is everyone's.
-const ROOMS: [&str; 15] = [
-    "app",
-    "auth",
-    "authn",
-    "discovery",
-    "domain",
-    "grpc",
-    "listener",
-    "policy",
-    "reply",
-    "route",
-    "session",
-    "snapshot",
-    "store",
-    "sync",
-    "upstream",
-];
-
-#[test]
-fn no_module_imports_what_it_must_not() {
-    let mut found = Vec::new();
-    for source in sources() {
-        let Some((krate, inside)) = source.path.split_once("/src/") else { continue };
-        let room = inside.split(['/', '.']).next().unwrap_or_default();
-        let arrows =
-            ARROWS.iter().find(|(c, r, _)| *c == krate && *r == room).map(|(_, _, allowed)| *allowed);
-        for imported in imports(source.product()) {
-            let is_app = imported == "app" && !matches!(room, "app" | "main" | "lib");
-            let is_other = ROOMS.contains(&imported.as_str()) && imported != room;
-            let is_wrong = is_other && arrows.is_some_and(|allowed| !allowed.contains(&imported.as_str()));
-            if is_app || is_wrong {
-                found.push(format!("{}: crate::{imported}", source.path));
-            }
-        }
-    }
-    none("imports against the arrows of docs/ARCHITECTURE.md", found);
-}
-
-/// The first segment of every `crate::…` path, groups included.
-fn imports(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-        for (at, _) in line.match_indices("crate::") {
-            let rest = &line[at + "crate::".len()..];
-            let names = rest.strip_prefix('{').map_or_else(|| vec![rest], |group| group.split(',').collect());
-            for name in names {
-                let name: String =
-                    name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                found.insert(name);
-            }
-        }
-    }
-    found
 }
 
 /// The options of a program and of its subcommands, from its own help.

@@ -25,6 +25,7 @@ use super::content;
 use super::detach::Detached;
 use super::endpoint::{Endpoint, Repeat};
 use super::follow::{self, Guard};
+use super::handshake;
 use super::receive::{Answer, receive};
 use super::reply::{Media, Reply};
 use super::source::Answered;
@@ -337,13 +338,13 @@ impl Pool {
     }
 
     async fn initialize(&self) -> Result<Open, Fault> {
-        let body = greeting(self.key);
+        let body = handshake::initialize(self.key);
         let headers = self.endpoint.headers.clone();
         let timeout = self.upstream.request_timeout;
         let reply =
             self.endpoint.send(&Verb::POST, headers.clone(), body.into(), Repeat::Safe, timeout).await?;
         let id = reply.headers.get(SESSION_ID).cloned();
-        let revision = negotiated(&response(reply).await?)?;
+        let revision = handshake::negotiated(&response(reply).await?)?;
         let mut headers = headers;
         headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
         if let Some(id) = id {
@@ -388,7 +389,7 @@ impl Pool {
     }
 
     async fn post_level(&self, open: &Open, level: &Bytes) {
-        match self.post(open, set_level(level), Repeat::Safe).await {
+        match self.post(open, handshake::set_level(level), Repeat::Safe).await {
             Ok(reply) => drop(response(reply).await),
             Err(fault) => {
                 tracing::debug!(upstream = %self.upstream.id, %fault, "the log level could not be set")
@@ -451,38 +452,6 @@ pub(super) async fn unless_gone(open: &Open, mut reply: Reply) -> Result<Option<
         _ => false,
     };
     Ok((!gone).then_some(reply))
-}
-
-/// What opens a session.
-pub(super) fn greeting(key: SessionKey) -> String {
-    let revision = key.revision;
-    format!(
-        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}}}"#,
-        key.capabilities.to_upstream(revision),
-        env!("CARGO_PKG_VERSION"),
-    )
-}
-
-/// What asks for log messages from a raw level on.
-pub(super) fn set_level(level: &[u8]) -> Bytes {
-    let before = br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#;
-    [before.as_slice(), level, b"}}"].concat().into()
-}
-
-/// The revision in the answer to `initialize`.
-pub(super) fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
-    let session = |what: String| Fault::Session(what);
-    let envelope = Envelope::parse(message).map_err(|error| session(error.to_string()))?;
-    if let Some(error) = envelope.error {
-        let [text] = json::members(error, ["message"]).unwrap_or_default();
-        let text = text.and_then(|text| json::string(text).ok()).unwrap_or_default();
-        return Err(session(format!("initialize answered: {text}")));
-    }
-    let [version] = json::members(envelope.result.unwrap_or("{}"), ["protocolVersion"]).unwrap_or_default();
-    let version = version.and_then(|version| json::string(version).ok());
-    let revision =
-        version.as_deref().and_then(Revision::parse).filter(|revision| revision.era() == Era::Legacy);
-    revision.ok_or_else(|| session("initialize answered without a revision that is known".to_owned()))
 }
 
 /// The one response in an answer, be it JSON or a stream.

@@ -13,6 +13,7 @@ mod detach;
 mod endpoint;
 mod events;
 mod follow;
+mod handshake;
 mod legacy;
 mod modern;
 mod place;

@@ -24,7 +24,8 @@ use tokio::task::AbortHandle;
 use self::desk::Desk;
 use self::line::{In, Out};
 use super::endpoint::Endpoint;
-use super::legacy::{SessionKey, greeting, negotiated, set_level};
+use super::handshake;
+use super::legacy::SessionKey;
 use crate::error::Fault;
 use crate::observe::{Entered, Gauge};
 use crate::snapshot::{Transport, Upstream};
@@ -61,8 +62,8 @@ impl Channel {
                 _ => line::events(endpoint, upstream, max_message).await?,
             };
             let channel = Rc::new(Self::begin(out, incoming, alone, gauge));
-            let answer = channel.ask(FIRST, greeting(key).into()).await?;
-            negotiated(&answer)?;
+            let answer = channel.ask(FIRST, handshake::initialize(key).into()).await?;
+            handshake::negotiated(&answer)?;
             let ready = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
             channel.out.send(ready).await?;
             Ok(channel)
@@ -116,7 +117,7 @@ impl Channel {
 
     /// Asks for log messages from a raw level on.
     pub(super) fn post_level(self: &Rc<Self>, level: &Bytes) {
-        self.post(None, set_level(level));
+        self.post(None, handshake::set_level(level));
     }
 
     /// What is said that belongs to no call.

@@ -1,0 +1,41 @@
+//! The messages of a legacy handshake with an upstream, and how its answer reads. It must not know how they are sent.
+
+use bytes::Bytes;
+use mcp::json;
+use mcp::message::Envelope;
+use mcp::revision::{Era, Revision};
+
+use super::legacy::SessionKey;
+use crate::error::Fault;
+
+/// The `initialize` that opens a session.
+pub(super) fn initialize(key: SessionKey) -> String {
+    let revision = key.revision;
+    format!(
+        r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}}}"#,
+        key.capabilities.to_upstream(revision),
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// The `logging/setLevel` that asks for log messages from a raw level on.
+pub(super) fn set_level(level: &[u8]) -> Bytes {
+    let before = br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#;
+    [before.as_slice(), level, b"}}"].concat().into()
+}
+
+/// The revision in the answer to `initialize`.
+pub(super) fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
+    let session = |what: String| Fault::Session(what);
+    let envelope = Envelope::parse(message).map_err(|error| session(error.to_string()))?;
+    if let Some(error) = envelope.error {
+        let [text] = json::members(error, ["message"]).unwrap_or_default();
+        let text = text.and_then(|text| json::string(text).ok()).unwrap_or_default();
+        return Err(session(format!("initialize answered: {text}")));
+    }
+    let [version] = json::members(envelope.result.unwrap_or("{}"), ["protocolVersion"]).unwrap_or_default();
+    let version = version.and_then(|version| json::string(version).ok());
+    let revision =
+        version.as_deref().and_then(Revision::parse).filter(|revision| revision.era() == Era::Legacy);
+    revision.ok_or_else(|| session("initialize answered without a revision that is known".to_owned()))
+}

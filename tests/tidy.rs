@@ -139,7 +139,7 @@ const ARROWS: [(&str, &str, &[&str]); 13] = [
     ("control-plane", "domain", &[]),
     ("control-plane", "store", &["domain", "auth"]),
     ("control-plane", "snapshot", &["domain", "store", "auth"]),
-    ("control-plane", "grpc", &["domain", "store", "auth", "sync", "discovery"]),
+    ("control-plane", "api", &["domain", "store", "auth", "sync", "discovery"]),
     ("control-plane", "sync", &["domain", "store", "auth", "snapshot"]),
     ("control-plane", "auth", &["store", "domain"]),
     ("edge-proxy", "snapshot", &[]),
@@ -153,12 +153,12 @@ const ARROWS: [(&str, &str, &[&str]); 13] = [
 
 /// Modules that these arrows are about; the rest (clock, config, errors, what is counted) is everyone's.
 const ROOMS: [&str; 15] = [
+    "api",
     "app",
     "auth",
     "authn",
     "discovery",
     "domain",
-    "grpc",
     "listener",
     "policy",
     "reply",

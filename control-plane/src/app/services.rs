@@ -11,13 +11,13 @@ use trunkline::discovery::v1::fleet_service_server::FleetServiceServer;
 use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
 
 use super::{Parts, http};
+use crate::api::Registry;
+use crate::api::admit::admit;
+use crate::api::json::transcode;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::Fleets;
 use crate::discovery::service::Discovery;
 use crate::discovery::usage_service::Usage;
-use crate::grpc::Registry;
-use crate::grpc::caller::admit;
-use crate::grpc::json::transcode;
 use crate::snapshot::Publisher;
 use crate::tunnels;
 

@@ -1,5 +1,5 @@
-//! Who is calling: every rpc needs the administrator's bearer, but for the few that say otherwise here. It is
-//! checked before anything else, so that a stranger cannot learn what exists.
+//! The gate in front of every rpc, over gRPC and JSON alike: finds the [`Caller`] by the credential that the
+//! contract declares for the rpc. It runs before anything else, so that a stranger cannot learn what exists.
 
 use std::sync::Arc;
 
@@ -10,28 +10,53 @@ use http::header::AUTHORIZATION;
 use tonic::Code;
 
 use super::json;
+use super::permissions::{Needs, Permissions, Undeclared};
 use crate::auth::admin::AdminToken;
+use crate::auth::caller::Caller;
+use crate::discovery::caller::EdgeGate;
+use crate::domain::reflect;
 use crate::error::Error;
 
-/// Anyone may call these.
-const PUBLIC: [&str; 3] =
-    ["/grpc.health.v1.Health/", "/grpc.reflection.", "/trunkline.discovery.v1.EnrollmentService/EnrollEdge"];
-/// Edges call these, with credentials of their own that the services themselves check.
-const EDGES: [&str; 3] = [
-    "/trunkline.discovery.v1.DiscoveryService/",
-    "/trunkline.discovery.v1.EnrollmentService/RenewEdgeCredential",
-    "/trunkline.telemetry.v1.UsageService/ReportUsage",
-];
+/// The credentials that the gate accepts, and the rpcs that take each.
+#[derive(Debug)]
+pub struct Gate {
+    permissions: Permissions,
+    admin: AdminToken,
+    edges: EdgeGate,
+}
 
-/// A layer for `axum::middleware::from_fn_with_state`: lets through who may call what they call.
-pub async fn admit(State(admin): State<Arc<AdminToken>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let is_open = PUBLIC.iter().chain(&EDGES).any(|open| path.starts_with(open));
-    if is_open || bearer(&request).is_some_and(|bearer| admin.matches(bearer)) {
-        return next.run(request).await;
+impl Gate {
+    /// Reads the permissions that the contract declares. Fails where an rpc declares none.
+    pub fn new(admin: AdminToken, edges: EdgeGate) -> Result<Self, Undeclared> {
+        Ok(Self { permissions: Permissions::read(reflect::pool())?, admin, edges })
     }
-    let text = "this needs `authorization: Bearer` with the administrator's token";
-    json::refuse(request.headers(), &Error::new(Code::Unauthenticated, "ADMIN_REQUIRED", text).into())
+
+    async fn caller(&self, path: &str, bearer: Option<&str>) -> Result<Caller, Error> {
+        match self.permissions.needs(path) {
+            Needs::Nothing => Ok(Caller::Anonymous),
+            Needs::Edge => self.edges.admit(bearer).await.map(Caller::Edge),
+            Needs::Administrator if bearer.is_some_and(|bearer| self.admin.matches(bearer)) => {
+                Ok(Caller::Administrator)
+            }
+            Needs::Administrator => {
+                let text = "this needs `authorization: Bearer` with the administrator's token";
+                Err(Error::new(Code::Unauthenticated, "ADMIN_REQUIRED", text))
+            }
+        }
+    }
+}
+
+/// A layer for `axum::middleware::from_fn_with_state`: passes on the calls of those who may make them.
+pub async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let bearer = bearer(&request).map(str::to_owned);
+    match gate.caller(&path, bearer.as_deref()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => json::refuse(request.headers(), &error.into()),
+    }
 }
 
 fn bearer(request: &Request) -> Option<&str> {

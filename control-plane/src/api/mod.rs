@@ -9,6 +9,7 @@ mod catalogue;
 mod entries;
 pub mod json;
 mod list;
+pub mod permissions;
 mod resource;
 mod secrets;
 mod servers;

@@ -112,7 +112,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
 
 impl Parts {
     fn enrollment(&self) -> Enrollment {
-        Enrollment::new(self.edges.clone(), self.credentials.clone(), self.gate.clone())
+        Enrollment::new(self.edges.clone(), self.credentials.clone())
     }
 }
 

@@ -1,10 +1,11 @@
 //! The control plane: the registry of upstreams, servers and tokens, and its snapshot stream to edges.
 //!
-//! In reading order: `grpc` speaks, `domain` decides, `store` remembers; `snapshot` projects what is stored
+//! In reading order: `api` speaks, `domain` decides, `store` remembers; `snapshot` projects what is stored
 //! for edges, `discovery` publishes it; `sync` asks upstreams for their catalogues,
 //! through `tunnels` those that cannot be dialled; `auth` is proof.
 //! `app` wires them, and nobody imports `app`.
 
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod clock;
@@ -12,7 +13,6 @@ pub mod config;
 pub mod discovery;
 pub mod domain;
 pub mod error;
-pub mod grpc;
 mod listener;
 pub mod observe;
 pub mod snapshot;

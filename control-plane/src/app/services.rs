@@ -11,13 +11,13 @@ use trunkline::discovery::v1::fleet_service_server::FleetServiceServer;
 use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
 
 use super::{Parts, http};
+use crate::api::Registry;
+use crate::api::admit::{Gate, admit};
+use crate::api::json::transcode;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::Fleets;
 use crate::discovery::service::Discovery;
 use crate::discovery::usage_service::Usage;
-use crate::grpc::Registry;
-use crate::grpc::caller::admit;
-use crate::grpc::json::transcode;
 use crate::snapshot::Publisher;
 use crate::tunnels;
 
@@ -42,12 +42,10 @@ const SERVICES: &[&str] = &[
 
 pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Router> {
     let (worlds, fresh) = (publisher.worlds(), publisher.freshness());
-    let gate = parts.gate.clone();
-    let discovery =
-        Discovery::new(worlds.clone(), fresh.clone(), parts.fleet.clone(), gate.clone(), parts.drain.clone());
+    let discovery = Discovery::new(worlds.clone(), fresh.clone(), parts.fleet.clone(), parts.drain.clone());
     let fleets =
         Fleets::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
-    let usage = Usage::new(parts.usage.clone(), gate);
+    let usage = Usage::new(parts.usage.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     http::watch_health(health, parts.drain.clone());
     let mut routes = Routes::builder();
@@ -61,13 +59,14 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         .add_service(reflection().build_v1alpha()?);
     Registry::new(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), parts.sync.clone())
         .add_to(&mut routes);
+    let gate = Arc::new(Gate::new(parts.admin.clone(), parts.gate.clone())?);
     // The gate is outermost: a stranger's body is not even read.
     let api = routes
         .routes()
         .prepare()
         .into_axum_router()
         .layer(from_fn(transcode))
-        .layer(from_fn_with_state(Arc::new(parts.admin.clone()), admit));
+        .layer(from_fn_with_state(gate, admit));
     let door = tunnels::Door {
         credentials: TunnelCredentials::new(parts.signer.clone()),
         store: parts.store.clone(),

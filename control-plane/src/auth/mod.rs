@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod aead;
+pub mod caller;
 pub mod credential;
 pub mod keys;
 pub mod master;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tonic::{Code, Request};
 
 use super::fleet::Fleet;
+use crate::auth::caller::Caller;
 use crate::auth::credential::{EdgeClaims, EdgeCredentials};
 use crate::error::Error;
 
@@ -23,10 +24,10 @@ impl EdgeGate {
         Self { credentials, fleet }
     }
 
-    /// What the credential of the caller says, where that edge still exists.
-    pub async fn admit<T>(&self, request: &Request<T>) -> Result<EdgeClaims, Error> {
+    /// Verifies the credential of a caller. Fails where its edge no longer exists.
+    pub async fn admit(&self, bearer: Option<&str>) -> Result<EdgeClaims, Error> {
         let text = "send `authorization: Bearer` with an edge's credential";
-        let bearer = bearer(request).ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", text))?;
+        let bearer = bearer.ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", text))?;
         let claims = self.credentials.verify(bearer).map_err(|error| {
             let text = format!("the edge's credential is {error}: renew it, or enrol again");
             refused("EDGE_CREDENTIAL_INVALID", text)
@@ -39,9 +40,10 @@ impl EdgeGate {
     }
 }
 
-fn bearer<T>(request: &Request<T>) -> Option<&str> {
-    let (scheme, bearer) = request.metadata().get("authorization")?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(bearer.trim())
+/// Reads the edge that the gate in front of all services found. Without one nothing is served.
+pub(super) fn edge<T>(request: &Request<T>) -> Result<EdgeClaims, Error> {
+    let text = "send `authorization: Bearer` with an edge's credential";
+    Caller::edge(request).ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", text))
 }
 
 fn refused(reason: &'static str, text: impl Into<String>) -> Error {

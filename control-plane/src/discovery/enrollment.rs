@@ -11,7 +11,7 @@ use trunkline::discovery::v1::{
     RenewEdgeCredentialRequest, RenewEdgeCredentialResponse,
 };
 
-use super::caller::EdgeGate;
+use super::caller::edge;
 use super::fleet_service::is_edge_id;
 use crate::auth::admin::{random_token, token_hash};
 use crate::auth::credential::EdgeCredentials;
@@ -28,13 +28,12 @@ const LONGEST_TTL: Duration = Duration::from_secs(30 * 86_400);
 pub struct Enrollment {
     edges: Edges,
     credentials: EdgeCredentials,
-    gate: EdgeGate,
 }
 
 impl Enrollment {
     /// Enrols into this table.
-    pub fn new(edges: Edges, credentials: EdgeCredentials, gate: EdgeGate) -> Self {
-        Self { edges, credentials, gate }
+    pub fn new(edges: Edges, credentials: EdgeCredentials) -> Self {
+        Self { edges, credentials }
     }
 
     /// Makes a join token. Answers it, and when it ends, in microseconds.
@@ -95,7 +94,7 @@ impl EnrollmentService for Enrollment {
         &self,
         request: Request<RenewEdgeCredentialRequest>,
     ) -> Result<Response<RenewEdgeCredentialResponse>, Status> {
-        let claims = self.gate.admit(&request).await?;
+        let claims = edge(&request)?;
         let (credential, expire_us) = self.credential(&claims.sub, claims.enrolled)?;
         let expire_time = Some(clock::timestamp(expire_us));
         Ok(Response::new(RenewEdgeCredentialResponse { credential, expire_time }))

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use trunkline::discovery::v1::discovery_service_server::DiscoveryService;
 use trunkline::discovery::v1::{StreamResourcesRequest, StreamResourcesResponse};
 
-use super::caller::EdgeGate;
+use super::caller::edge;
 use super::fleet::{Fleet, Seat};
 use super::session::{Action, Event, Session};
 use crate::auth::credential::EdgeClaims;
@@ -39,7 +39,6 @@ pub struct Discovery {
     worlds: watch::Receiver<Arc<World>>,
     fresh: Freshness,
     fleet: Arc<Fleet>,
-    gate: EdgeGate,
     drain: CancellationToken,
 }
 
@@ -51,10 +50,9 @@ impl Discovery {
         worlds: watch::Receiver<Arc<World>>,
         fresh: Freshness,
         fleet: Arc<Fleet>,
-        gate: EdgeGate,
         drain: CancellationToken,
     ) -> Self {
-        Self { worlds, fresh, fleet, gate, drain }
+        Self { worlds, fresh, fleet, drain }
     }
 
     async fn serve(self, claims: EdgeClaims, mut inbound: Streaming<StreamResourcesRequest>, out: Outbound) {
@@ -165,7 +163,7 @@ impl DiscoveryService for Discovery {
         &self,
         request: Request<Streaming<StreamResourcesRequest>>,
     ) -> Result<Response<Self::StreamResourcesStream>, Status> {
-        let claims = self.gate.admit(&request).await?;
+        let claims = edge(&request)?;
         let (out, answers) = mpsc::channel(UNREAD);
         tokio::spawn(self.clone().serve(claims, request.into_inner(), out));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))

@@ -13,7 +13,7 @@ use trunkline::telemetry::v1::{
     QueryUsageRequest, QueryUsageResponse, ReportUsageRequest, ReportUsageResponse,
 };
 
-use super::caller::EdgeGate;
+use super::caller::edge;
 use crate::clock;
 use crate::error::Error;
 use crate::store::usage::{UsageQuery, UsageTable};
@@ -26,15 +26,14 @@ const MAX_SUMS: i64 = 10_000;
 #[derive(Debug, Clone)]
 pub struct Usage {
     table: UsageTable,
-    gate: EdgeGate,
 }
 
 type Acknowledgements = mpsc::Sender<Result<ReportUsageResponse, Status>>;
 
 impl Usage {
     /// Counts into this table.
-    pub fn new(table: UsageTable, gate: EdgeGate) -> Self {
-        Self { table, gate }
+    pub fn new(table: UsageTable) -> Self {
+        Self { table }
     }
 
     async fn take(self, edge: String, mut batches: Streaming<ReportUsageRequest>, out: Acknowledgements) {
@@ -74,7 +73,7 @@ impl UsageService for Usage {
         &self,
         request: Request<Streaming<ReportUsageRequest>>,
     ) -> Result<Response<Self::ReportUsageStream>, Status> {
-        let edge = self.gate.admit(&request).await?.sub;
+        let edge = edge(&request)?.sub;
         let (out, answers) = mpsc::channel(4);
         tokio::spawn(self.clone().take(edge, request.into_inner(), out));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))

@@ -3,12 +3,13 @@
 //! Everything about resources goes through one generic path ([`resource`], [`write`]); the files named after
 //! services are thin. It must not know how upstreams are asked, nor what edges are sent.
 
+pub mod admit;
 mod bulk;
-pub mod caller;
 mod catalogue;
 mod entries;
 pub mod json;
 mod list;
+pub mod permissions;
 mod resource;
 mod secrets;
 mod servers;

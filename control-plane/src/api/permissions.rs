@@ -1,0 +1,124 @@
+//! The credential that each rpc takes, as the contract declares it: exact paths, never prefixes.
+
+use std::collections::HashMap;
+
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+use trunkline::common::v1::Access;
+
+/// The option by which an rpc declares who may call it.
+const OPTION: &str = "trunkline.common.v1.access";
+/// Rpcs of other contracts, which declare nothing. Anyone may call them.
+const OPEN: [&str; 5] = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// What the gate asks of a caller before an rpc runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: the rpc is open, or reads a join token from its request.
+    Nothing,
+    /// The credential of an edge that is enrolled.
+    Edge,
+    /// The administrator's bearer.
+    Administrator,
+}
+
+/// An rpc that declares no access.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} declares no access: give it `option ({OPTION})`")]
+pub struct Undeclared(pub String);
+
+/// The credential that each rpc takes, by its path.
+#[derive(Debug)]
+pub struct Permissions(HashMap<String, Needs>);
+
+impl Permissions {
+    /// Reads what the rpcs of a contract declare. Fails where one declares nothing.
+    pub fn read(contract: &DescriptorPool) -> Result<Self, Undeclared> {
+        let mut table: HashMap<_, _> = OPEN.iter().map(|path| ((*path).to_owned(), Needs::Nothing)).collect();
+        for method in contract.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let needs = match access(contract, &method) {
+                Access::Unspecified => return Err(Undeclared(path)),
+                // Edges serve it to each other, the control plane does not.
+                Access::Peer => continue,
+                Access::Administrator => Needs::Administrator,
+                Access::Edge => Needs::Edge,
+                Access::Join => Needs::Nothing,
+            };
+            table.insert(path, needs);
+        }
+        Ok(Self(table))
+    }
+
+    /// Finds what a path needs. Unknown paths need the administrator, so that a stranger cannot learn what exists.
+    pub fn needs(&self, path: &str) -> Needs {
+        self.0.get(path).copied().unwrap_or(Needs::Administrator)
+    }
+}
+
+fn access(contract: &DescriptorPool, method: &MethodDescriptor) -> Access {
+    let declared = contract.get_extension_by_name(OPTION).and_then(|option| {
+        let number = method.options().get_extension(&option).as_enum_number()?;
+        Access::try_from(number).ok()
+    });
+    declared.unwrap_or(Access::Unspecified)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::{FileDescriptorProto, MethodDescriptorProto, ServiceDescriptorProto};
+
+    use super::*;
+    use crate::domain::reflect::pool;
+
+    #[test]
+    fn every_rpc_declares_its_access() {
+        let permissions = Permissions::read(pool()).unwrap();
+        let count = |wanted| permissions.0.values().filter(|needs| **needs == wanted).count();
+        assert_eq!((count(Needs::Edge), count(Needs::Nothing)), (3, OPEN.len() + 1));
+    }
+
+    #[test]
+    fn refuses_a_contract_with_an_undeclared_rpc() {
+        let mut contract = pool().clone();
+        let empty = ".trunkline.identity.v1.ListSigningKeysRequest".to_owned();
+        let method = MethodDescriptorProto {
+            name: Some("Open".to_owned()),
+            input_type: Some(empty.clone()),
+            output_type: Some(empty),
+            ..Default::default()
+        };
+        let service = ServiceDescriptorProto {
+            name: Some("New".to_owned()),
+            method: vec![method],
+            ..Default::default()
+        };
+        let file = FileDescriptorProto {
+            name: Some("new.proto".to_owned()),
+            package: Some("new".to_owned()),
+            dependency: vec!["trunkline/identity/v1/signing_key_service.proto".to_owned()],
+            service: vec![service],
+            syntax: Some("proto3".to_owned()),
+            ..Default::default()
+        };
+        contract.add_file_descriptor_proto(file).unwrap();
+        assert_eq!(Permissions::read(&contract).unwrap_err(), Undeclared("/new.New/Open".to_owned()));
+    }
+
+    #[test]
+    fn takes_paths_whole() {
+        let permissions = Permissions::read(pool()).unwrap();
+        let enroll = "/trunkline.discovery.v1.EnrollmentService/EnrollEdge";
+        assert_eq!(permissions.needs(enroll), Needs::Nothing);
+        for path in
+            [&format!("{enroll}Again"), &format!("{enroll}/"), &format!("/{enroll}"), "/grpc.reflection."]
+        {
+            assert_eq!(permissions.needs(path), Needs::Administrator, "{path}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The caller of an rpc, as the gate in front of all services found it.
+
+use super::credential::EdgeClaims;
+
+/// The caller of an rpc. Handlers read it from the extensions of their request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Holds the administrator's bearer.
+    Administrator,
+    /// An edge that is enrolled.
+    Edge(EdgeClaims),
+    /// Proved nothing to the gate: calls what is open, or carries a join token in its request.
+    Anonymous,
+}
+
+impl Caller {
+    /// Reads the edge that sent a request, where the gate found one.
+    pub fn edge<T>(request: &tonic::Request<T>) -> Option<EdgeClaims> {
+        match request.extensions().get() {
+            Some(Self::Edge(claims)) => Some(claims.clone()),
+            _ => None,
+        }
+    }
+}

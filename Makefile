@@ -28,7 +28,7 @@ build: ## Builds the three binaries, optimised, into the target directory
 test: ## Installs what the tests need, and runs every test; one that fails is run once more, alone
 	tests/setup.sh build tools services
 	$(CARGO) build --locked --workspace --bins --tests
-	python3 tests/run.py --check
+	python3 tests/run.py --check >/dev/null
 	tests/services.sh python3 tests/run.py $(CARGO) test --locked --workspace --no-fail-fast
 
 lint: ## Formatting, clippy, the protos, licences and forbidden crates

@@ -37,6 +37,9 @@ pub struct ActiveCalls {
 pub(crate) struct ActiveCall {
     worker: Rc<Worker>,
     number: u64,
+    /// The legacy session that the request belongs to.
+    session: Option<Jti>,
+    asked: Asked,
     state: Rc<State>,
 }
 
@@ -91,12 +94,14 @@ impl State {
 }
 
 impl ActiveCall {
-    /// Watches over a call that `token` makes at `server`.
+    /// Watches over a call that `token` makes at `server`, for the request that `asked` tells of.
     pub(crate) fn begin(
         worker: &Rc<Worker>,
         token: &Arc<Token>,
         server: &Arc<Server>,
         permit: &Permit,
+        session: Option<Jti>,
+        asked: Asked,
     ) -> Self {
         let state = Rc::new(State {
             token: Arc::clone(token),
@@ -109,7 +114,7 @@ impl ActiveCall {
         let number = calls.next.get();
         calls.next.set(number.wrapping_add(1));
         calls.calls.borrow_mut().insert(number, Rc::clone(&state));
-        Self { worker: Rc::clone(worker), number, state }
+        Self { worker: Rc::clone(worker), number, session, asked, state }
     }
 
     /// Waits until the right to make the call is withdrawn: the answer that the same request would get now.
@@ -124,9 +129,16 @@ impl ActiveCall {
         .await
     }
 
+    /// Has whoever carries the call on by itself stop, and tell the upstream.
+    pub(crate) fn stop(&self) {
+        if let (Some(session), Some(id)) = (self.session, &self.asked.id) {
+            self.worker.upstreams.withdraw(session, id);
+        }
+    }
+
     /// What is left of an answer that is a stream of events.
-    pub(crate) fn stream(self, events: Box<Events>, request: Request) -> CallStream {
-        CallStream { active: self, events, request, refused: false }
+    pub(crate) fn stream(self, events: Box<Events>) -> CallStream {
+        CallStream { active: self, events }
     }
 }
 
@@ -136,35 +148,16 @@ impl Drop for ActiveCall {
     }
 }
 
-/// The request that a call was made for.
-pub(crate) struct Request {
-    /// The legacy session that it belongs to.
-    pub session: Option<Jti>,
-    /// Its raw id.
-    pub id: Bytes,
-}
-
-impl Request {
-    /// Tells whoever carries the call on that it may not be made any more.
-    pub(crate) fn withdraw(&self, worker: &Worker) {
-        if let Some(session) = self.session {
-            worker.upstreams.withdraw(session, &self.id);
-        }
-    }
-}
-
 /// The stream of a call's answer, which ends when the right to make the call is withdrawn.
 pub struct CallStream {
     active: ActiveCall,
     events: Box<Events>,
-    request: Request,
-    refused: bool,
 }
 
 impl CallStream {
     /// The next event as it is written to the client, or `None` at the end. The future may be dropped and made anew.
     pub async fn next(&mut self) -> Option<Bytes> {
-        if self.refused {
+        if self.events.is_over() {
             return None;
         }
         tokio::select! {
@@ -176,7 +169,7 @@ impl CallStream {
 
     /// The next message, or `None` at the end, for a client that is sent messages and no events.
     pub async fn message(&mut self) -> Option<Bytes> {
-        if self.refused {
+        if self.events.is_over() {
             return None;
         }
         tokio::select! {
@@ -196,10 +189,9 @@ impl CallStream {
     }
 
     fn refuse(&mut self, failure: &Failure) -> Bytes {
-        self.refused = true;
-        // A call that is carried on by itself is found by its session; one that is read from here is not.
-        self.request.withdraw(&self.active.worker);
+        // First the stream: it tells the upstream itself, and is not found by its session after that.
         self.events.withdraw();
-        failure.message(&Asked { id: Some(self.request.id.clone()), ..Asked::default() })
+        self.active.stop();
+        failure.message(&self.active.asked)
     }
 }

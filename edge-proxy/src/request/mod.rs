@@ -21,7 +21,7 @@ use mcp::method::Method;
 use mcp::revision::Era;
 
 use crate::account::Account;
-use crate::active_calls::{ActiveCall, Request as Made};
+use crate::active_calls::ActiveCall;
 use crate::builtin::{self, capabilities, listen};
 use crate::duplex::{Duplex, sse, websocket};
 use crate::error::{Asked, Failure};
@@ -245,10 +245,11 @@ fn resumed(scene: &Scene<'_>, conversation: &session::Conversation, last_event_i
     let (trust, server) = (&scene.snapshot.trust, &scene.view.server);
     let resumption = upstream::Resumption::open(trust, scene.owner(), last_event_id)?;
     let permit = policy::permit(scene.view, &resumption.target()?.named())?;
-    let active = ActiveCall::begin(scene.worker, scene.token, server, &permit);
-    let request = Made { session: Some(conversation.jti), id: resumption.id()? };
+    let asked = Asked { id: Some(resumption.id()?), era: Era::Legacy };
+    let session = Some(conversation.jti);
+    let active = ActiveCall::begin(scene.worker, scene.token, server, &permit, session, asked);
     let events = upstream::resume(scene.worker, trust, server, scene.token, &resumption, permit)?;
-    Some(Reply::Events(Box::new(active.stream(Box::new(events), request))))
+    Some(Reply::Events(Box::new(active.stream(Box::new(events)))))
 }
 
 fn conversation(scene: &Scene<'_>) -> Result<Rc<session::Conversation>, Failure> {
@@ -338,11 +339,13 @@ async fn send(
 ) -> Result<Reply, Failure> {
     account.leads_to(way.permit.entry());
     account.outcome = Outcome::Cancelled;
-    let active = ActiveCall::begin(scene.worker, scene.token, &scene.view.server, &way.permit);
+    let asked = Asked { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };
+    let server = &scene.view.server;
+    let active = ActiveCall::begin(scene.worker, scene.token, server, &way.permit, session.id(), asked);
     let call = upstream::Call {
         worker: scene.worker,
         trust: &scene.snapshot.trust,
-        server: &scene.view.server,
+        server,
         token: scene.token,
         session,
         headers: scene.headers(),
@@ -353,11 +356,10 @@ async fn send(
         permit: way.permit,
         account: Some(account),
     };
-    let request = Made { session: session.id(), id: call.id() };
     let answer = tokio::select! {
         biased;
         failure = active.withdrawn() => {
-            request.withdraw(scene.worker);
+            active.stop();
             return Err(failure);
         }
         answer = upstream::call(call) => answer?,
@@ -366,6 +368,6 @@ async fn send(
         upstream::Answer::Json { status, body } => {
             Reply::Json { status, parts: [body].into(), session: None }
         }
-        upstream::Answer::Events(events) => Reply::Events(Box::new(active.stream(events, request))),
+        upstream::Answer::Events(events) => Reply::Events(Box::new(active.stream(events))),
     })
 }

@@ -334,16 +334,15 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the call, which its caller may not make any more, and tells the upstream.
+    /// Ends the call, which its caller may not make any more, and tells the upstream unless it has answered.
     pub(super) fn withdraw(&mut self) {
-        if self.done {
-            return;
+        if !self.done {
+            follow::withdraw(&self.worker, &self.translation);
+            self.ended(Outcome::ClientError);
         }
-        follow::withdraw(&self.worker, &self.translation);
         self.done = true;
-        (self.source, self.guard) = (None, None);
+        (self.source, self.guard, self.aside) = (None, None, None);
         self.ready.clear();
-        self.ended(Outcome::ClientError);
     }
 
     /// Whether its answer has come, and was passed on.

@@ -44,7 +44,15 @@ impl Events {
         }
     }
 
-    /// Ends a call that its caller may not make any more, and tells the upstream.
+    /// Whether everything was told.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Upstream(stream) => stream.is_told(),
+            Self::Told(told) => told.done,
+        }
+    }
+
+    /// Ends a call that its caller may not make any more: nothing of it is told from now on.
     pub fn withdraw(&mut self) {
         match self {
             Self::Upstream(stream) => stream.withdraw(),

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use trunkline::edge::v1 as wire;
+use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::streams::until;
 use crate::support::{
@@ -77,6 +78,7 @@ async fn cancelled(upstream: &Upstream) {
         }
     };
     tokio::time::timeout(PATIENCE, waited).await.expect("the upstream is not told");
+    assert_eq!(upstream.calls("notifications/cancelled").len(), 1, "the upstream is told more than once");
 }
 
 #[tokio::test]
@@ -138,6 +140,61 @@ async fn a_call_without_an_answer_yet_ends_as_well() {
     let reply = call.await.unwrap();
     assert_eq!((reply.status, reply.body.as_str()), (200, UNKNOWN));
     cancelled(&upstream).await;
+}
+
+/// A modern client is refused in the words of its era, which are others for resources.
+#[tokio::test]
+async fn a_read_that_ends_is_refused_in_its_own_era() {
+    let upstream = endless().await;
+    let read = format!(
+        r#"{{"jsonrpc":"2.0","id":"c","method":"resources/read","params":{{"uri":"u+file:///r",{}}}}}"#,
+        META.replacen('{', r#"{"progressToken":"t","#, 1)
+    );
+    let mut edge = Edge::start(&upstream.url);
+    let headers = modern("resources/read", Some("u+file:///r"));
+    let mut stream = edge.request("POST", &headers, &read).send().await.unwrap();
+    until(&mut stream, r#""progressToken":"t""#).await;
+    edge.world.resources.tokens[0].resources.clear();
+    edge.publish();
+    assert_eq!(last_code(&rest(stream).await), -32602);
+}
+
+/// What was answered is answered: a client that reads slowly gets one response, whatever was withdrawn meanwhile.
+#[tokio::test]
+async fn an_answer_that_was_given_is_not_followed_by_a_refusal() {
+    let upstream = Upstream::start(|request| {
+        let progress =
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
+        let long = "x".repeat(24 << 20);
+        let id = request.id();
+        events(&[progress.into(), format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"long":"{long}"}}}}"#)])
+    })
+    .await;
+    let limits = Limits { max_event_bytes: 64 << 20, ..Limits::default() };
+    let mut edge = Edge::limited(&upstream.url, limits);
+    let session = edge.session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let mut call = edge.request("POST", &headers, CALL).send().await.unwrap();
+    let first = until(&mut call, r#""result""#).await;
+    // Others run on both workers, so that it is seen when each has looked at its calls.
+    let running = endless().await;
+    edge.world.resources.upstreams[0].url = running.url.clone();
+    edge.publish();
+    let mut others = Vec::new();
+    for number in 0..8 {
+        let call = CALL.replace("\"c\"", &number.to_string());
+        let mut other = edge.request("POST", &headers, &call).send().await.unwrap();
+        until(&mut other, r#""progressToken":"t""#).await;
+        others.push(other);
+    }
+    narrow(&mut edge);
+    edge.publish();
+    for other in others {
+        rest(other).await;
+    }
+    let whole = first + &rest(call).await;
+    assert_eq!(whole.matches(r#""id":"c""#).count(), 1, "{}", &whole[whole.len() - 200..]);
+    assert!(whole.ends_with("x\"}}\n\n"), "{}", &whole[whole.len() - 200..]);
 }
 
 #[tokio::test]

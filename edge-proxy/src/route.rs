@@ -70,19 +70,24 @@ impl Noun {
             Self::Template => b'm',
         }
     }
+
+    /// Reads what `code` wrote into a handle.
+    pub fn read(code: &[u8]) -> Option<Self> {
+        [Self::Tool, Self::Prompt, Self::Resource, Self::Template]
+            .into_iter()
+            .find(|noun| code == [noun.code()])
+    }
 }
 
 impl Target {
     /// Reads a target from a sealed handle: the code of its noun, and its exposed name.
     pub fn read(code: &[u8], exposed: &[u8]) -> Option<Self> {
-        let nouns = [Noun::Tool, Noun::Prompt, Noun::Resource, Noun::Template];
-        let noun = nouns.into_iter().find(|noun| code == [noun.code()])?;
-        Some(Self { noun, exposed: std::str::from_utf8(exposed).ok()?.into() })
+        Some(Self { noun: Noun::read(code)?, exposed: std::str::from_utf8(exposed).ok()?.into() })
     }
 
     /// The target as a call would name it.
     pub fn named(&self) -> Named<'_> {
-        Named { noun: self.noun, exposed: Cow::Borrowed(&self.exposed), raw: "" }
+        Named::of(self.noun, &self.exposed)
     }
 }
 
@@ -116,7 +121,12 @@ fn reference<'a>(raw: Option<&'a str>) -> Result<Named<'a>, Failure> {
     }
 }
 
-impl Named<'_> {
+impl<'a> Named<'a> {
+    /// Names what no message names, or not in a way that is rewritten.
+    pub fn of(noun: Noun, exposed: &'a str) -> Self {
+        Self { noun, exposed: Cow::Borrowed(exposed), raw: "" }
+    }
+
     /// Where it may lead, in the order of the list. Templates overlap, so a URI may lead to several entries; which of
     /// them the caller may use is for the policy to say.
     pub fn destinations(&self, server: &Server) -> impl Iterator<Item = Destination> {

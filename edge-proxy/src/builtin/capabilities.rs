@@ -14,12 +14,12 @@ pub fn offers_tasks(view: &View, revision: Revision) -> bool {
         (_, Some(Era::Legacy)) => upstream.makes_tasks(),
         _ => false,
     };
-    revision >= Revision::V2025_11_25 && view.upstreams.iter().any(|upstream| known(upstream))
+    revision >= Revision::V2025_11_25 && view.upstreams().iter().any(|upstream| known(upstream))
 }
 
 /// What a server says of its tasks: each era has its own word.
 fn tasks(view: &View, revision: Revision) -> Option<&'static str> {
-    let cancels = || view.upstreams.iter().any(|upstream| upstream.cancels_tasks());
+    let cancels = || view.upstreams().iter().any(|upstream| upstream.cancels_tasks());
     offers_tasks(view, revision).then(|| match revision.era() {
         Era::Modern => r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#,
         Era::Legacy if cancels() => r#""tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}"#,
@@ -30,7 +30,7 @@ fn tasks(view: &View, revision: Revision) -> Option<&'static str> {
 /// The `capabilities` of a server towards a caller that sees this of it, in `revision`: a JSON object.
 pub fn of_view(view: &View, revision: Revision) -> String {
     let era = revision.era();
-    let any = |said: &dyn Fn(&Upstream) -> bool| view.upstreams.iter().any(|upstream| said(upstream));
+    let any = |said: &dyn Fn(&Upstream) -> bool| view.upstreams().iter().any(|upstream| said(upstream));
     let offers = |key: &str| any(&|upstream| has(upstream, key, upstream.side_for(era)));
     // A gateway's tools come and go, so the list is worth asking for even where it is empty now.
     let resources;

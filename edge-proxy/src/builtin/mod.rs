@@ -209,7 +209,8 @@ async fn set_level(
         .map_err(|error| Failure::params(error.to_string()))?;
     let level = level.filter(|raw| Level::parse(raw).is_some());
     let level = level.ok_or_else(|| Failure::params("params.level is not a log level"))?;
-    let upstreams: Vec<_> = scene.view.upstreams.iter().filter(|upstream| upstream.logs()).cloned().collect();
+    let upstreams: Vec<_> =
+        scene.view.upstreams().iter().filter(|upstream| upstream.logs()).cloned().collect();
     let shared = &scene.worker.shared;
     let said_us = shared.levels.next(&conversation.jti, clock::now_us());
     let told = event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes(), said_us);

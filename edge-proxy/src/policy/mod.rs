@@ -49,8 +49,8 @@ impl Permit {
 
     /// Whether `view` still permits this: the same target, still led to the same upstream.
     pub fn still_holds(&self, view: &View) -> bool {
-        let named = Named { noun: self.noun(), exposed: self.exposed().into(), raw: "" };
-        permit(view, &named).is_some_and(|now| now.entry.upstream.uid == self.entry.upstream.uid)
+        permit(view, &Named::of(self.noun(), self.exposed()))
+            .is_some_and(|now| now.entry.upstream.uid == self.entry.upstream.uid)
     }
 }
 

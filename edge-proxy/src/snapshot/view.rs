@@ -1,7 +1,7 @@
 //! What one scope sees of one server: decided once, for listing and for calling.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mcp::revision::Era;
 
@@ -22,8 +22,8 @@ pub struct View {
     pub prompts: Allowed,
     /// The globs for URIs that a template produced, which no entry names.
     pub resource_globs: Vec<Box<str>>,
-    /// Every upstream that something allowed leads to, each once.
-    pub upstreams: Vec<Arc<Upstream>>,
+    /// Every upstream that something allowed leads to, found when first asked for.
+    upstreams: OnceLock<Vec<Arc<Upstream>>>,
     /// The list bodies, rendered when first asked for.
     lists: Lists,
 }
@@ -38,18 +38,21 @@ pub struct Allowed {
 impl View {
     /// What `permissions` show of `server`. That they allow the server at all is decided before.
     pub fn new(server: &Arc<Server>, permissions: &Permissions, limits: PageLimits, budget: &Budget) -> View {
-        let mut view = View {
+        View {
             server: Arc::clone(server),
             tools: Allowed::by(&permissions.tools, &server.tools),
             resources: Allowed::by(&permissions.resources, &server.resources),
             resource_templates: Allowed::by(&permissions.resources, &server.resource_templates),
             prompts: Allowed::by(&permissions.prompts, &server.prompts),
             resource_globs: permissions.resources.clone(),
-            upstreams: Vec::new(),
+            upstreams: OnceLock::new(),
             lists: Lists::new(limits, budget.clone()),
-        };
-        view.upstreams = view.reached();
-        view
+        }
+    }
+
+    /// Every upstream that something allowed leads to, each once.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        self.upstreams.get_or_init(|| self.reached())
     }
 
     /// The upstreams of the server that something allowed leads to. A scope that can read what a template produces reaches

@@ -125,25 +125,23 @@ impl Upstreams {
     }
 
     fn cancel(&self, jti: Jti, id: &Bytes, notification: &Bytes, at: std::ops::Range<usize>) {
-        for (number, call) in &*self.calls.borrow() {
-            if call.jti == jti && call.id == *id {
-                match &call.end {
-                    End::Told(pool) => {
-                        let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
-                        notify(Rc::clone(pool), *number, body);
-                    }
-                    End::Stopped(stop) => stop.notify_one(),
-                }
-            }
-        }
+        self.end(jti, id, |pool, number| {
+            let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
+            notify(Rc::clone(pool), number, body);
+        });
     }
 
     /// Ends the calls that a session makes under this raw id, and tells their upstreams: they may not be made any more.
     pub fn withdraw(&self, jti: Jti, id: &Bytes) {
+        self.end(jti, id, |pool, number| cancel_number(pool, number, WITHDRAWN));
+    }
+
+    /// Ends the calls that a session makes under this raw id: `tell` tells the upstream of those that it carries on.
+    fn end(&self, jti: Jti, id: &Bytes, tell: impl Fn(&Rc<Pool>, u64)) {
         for (number, call) in &*self.calls.borrow() {
             if call.jti == jti && call.id == *id {
                 match &call.end {
-                    End::Told(pool) => cancel_number(pool, *number, WITHDRAWN),
+                    End::Told(pool) => tell(pool, *number),
                     End::Stopped(stop) => stop.notify_one(),
                 }
             }

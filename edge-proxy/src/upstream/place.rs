@@ -4,7 +4,7 @@
 
 use mcp::method::Method;
 
-use crate::route::{Noun, Target};
+use crate::route::Noun;
 use crate::session::Owner;
 use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::Trust;
@@ -76,7 +76,6 @@ impl<'a> Place<'a> {
             event,
         ] = seal::split(content)?;
         let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
-        let Target { noun, .. } = Target::read(noun, exposed)?;
         Some(Self {
             upstream: text(upstream)?,
             session,
@@ -86,7 +85,7 @@ impl<'a> Place<'a> {
             progress_token,
             method: Method::parse(text(method)?)?,
             uri_prefix: text(uri_prefix)?,
-            noun,
+            noun: Noun::read(noun)?,
             exposed: text(exposed)?,
             event,
         })

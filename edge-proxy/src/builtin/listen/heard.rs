@@ -46,8 +46,7 @@ pub(super) enum News {
 
 /// The right to read a resource, which is the right to hear of it.
 pub fn permit(view: &View, uri: &str) -> Option<Permit> {
-    let named = Named { noun: Noun::Resource, exposed: uri.into(), raw: "" };
-    policy::permit(view, &named)
+    policy::permit(view, &Named::of(Noun::Resource, uri))
 }
 
 impl Heard {

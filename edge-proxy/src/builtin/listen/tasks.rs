@@ -28,8 +28,7 @@ pub(super) struct Followed {
 
 /// The right to call what began a task, which is the right to hear of it.
 pub fn permit(view: &View, task: &Task) -> Option<Permit> {
-    let named = Named { noun: Noun::Tool, exposed: task.tool.as_str().into(), raw: "" };
-    let permit = policy::permit(view, &named)?;
+    let permit = policy::permit(view, &Named::of(Noun::Tool, &task.tool))?;
     (*permit.entry().upstream.id == *task.upstream).then_some(permit)
 }
 

@@ -4,8 +4,11 @@
 //! what the code is. It starts nothing: `cargo test --test arrows`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+
+use sources::{Source, sources};
 
 /// Modules and what each imports.
 type Graph = BTreeMap<String, BTreeSet<String>>;
@@ -31,32 +34,10 @@ const KNOWN: [(&str, &[&str]); 7] = [
 const OURS: [&str; 6] =
     ["trunkline", "mcp", "tunnel", "trunkline_control_plane", "trunkline_edge_proxy", "mcpctl"];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn files(folder: &Path, into: &mut Vec<PathBuf>) {
-    if folder.is_file() {
-        into.push(folder.to_owned());
-        return;
-    }
-    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-    entries.sort();
-    for entry in entries {
-        if entry.is_dir() || entry.extension().is_some_and(|e| e == "rs") {
-            files(&entry, into);
-        }
-    }
-}
-
-/// The code of a file that is compiled into the product: no comments, no unit tests.
-fn product(path: &Path) -> String {
-    if path.ends_with("tests.rs") {
-        return String::new();
-    }
-    let text = std::fs::read_to_string(path).unwrap();
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+/// The code of a file that is compiled into the product, without comments.
+fn code(source: &Source) -> String {
+    let lines = source.product().lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The first segment of every `crate::…` path, groups over many lines included.
@@ -100,14 +81,12 @@ fn members(group: &str) -> Vec<&str> {
 
 /// What the modules of a crate import. `main` and `lib` only name modules.
 fn graph(krate: &str) -> Graph {
-    let source = root().join(krate).join("src");
-    let mut paths = Vec::new();
-    files(&source, &mut paths);
+    let folder = format!("{krate}/src/");
     let mut graph = Graph::new();
-    for path in paths {
-        let inside = path.strip_prefix(&source).unwrap().components().next().unwrap();
-        let module = inside.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        graph.entry(module).or_default().extend(imports(&product(&path)));
+    for source in sources() {
+        let Some(inside) = source.path.strip_prefix(&folder) else { continue };
+        let module = inside.split(['/', '.']).next().unwrap_or_default().to_owned();
+        graph.entry(module).or_default().extend(imports(&code(&source)));
     }
     graph.retain(|module, _| module != "main" && module != "lib");
     let modules: BTreeSet<String> = graph.keys().cloned().collect();
@@ -159,7 +138,7 @@ fn cycles(graph: &Graph) -> Vec<BTreeSet<String>> {
 
 #[test]
 fn modules_import_what_the_architecture_page_lists() {
-    let page = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ARCHITECTURE.md")).unwrap();
     for krate in CRATES {
         let start = format!("```text modules of {krate}\n");
         let list = page.split(&start).nth(1).and_then(|rest| rest.split("\n```").next());
@@ -190,23 +169,11 @@ fn nobody_imports_app() {
 #[test]
 fn crates_know_only_whom_they_may() {
     let mut found = Vec::new();
-    for folder in [
-        "proto/lib.rs",
-        "proto/mcp/src",
-        "proto/tunnel/src",
-        "control-plane/src",
-        "edge-proxy/src",
-        "cli/src",
-    ] {
-        let mut paths = Vec::new();
-        files(&root().join(folder), &mut paths);
-        for path in paths {
-            let shown = path.strip_prefix(root()).unwrap().display().to_string();
-            let (_, known) = KNOWN.iter().find(|(start, _)| shown.starts_with(start)).unwrap();
-            let code = product(&path);
-            let strangers = OURS.iter().filter(|name| !known.contains(name) && mentions(&code, name));
-            found.extend(strangers.map(|name| format!("{shown}: {name}")));
-        }
+    for source in sources() {
+        let (_, known) = KNOWN.iter().find(|(start, _)| source.path.starts_with(start)).unwrap();
+        let code = code(&source);
+        let strangers = OURS.iter().filter(|name| !known.contains(name) && mentions(&code, name));
+        found.extend(strangers.map(|name| format!("{}: {name}", source.path)));
     }
     assert!(found.is_empty(), "imports of a crate that must not be known:\n  {}", found.join("\n  "));
 }

@@ -13,6 +13,7 @@ mod parked;
 mod rolling;
 mod secure;
 mod sessions;
+mod sources;
 mod support;
 mod tasks;
 mod tidy;

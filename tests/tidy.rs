@@ -1,56 +1,14 @@
 //! Our own rules, kept true: what every file opens with, what the documents must name. `arrows.rs` has who may import whom.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::sources::{Source, sources};
 use crate::support::gateway::{Gateway, Store};
 use crate::support::{binary, root};
 
 /// Longer than this, and a file does two things.
 const MAX_LINES: usize = 500;
-
-/// Folders of production code.
-const SOURCES: [&str; 6] =
-    ["proto/lib.rs", "proto/mcp/src", "proto/tunnel/src", "control-plane/src", "edge-proxy/src", "cli/src"];
-
-/// A source file, by its path in the repository.
-struct Source {
-    path: String,
-    text: String,
-}
-
-impl Source {
-    /// What is compiled into the product: up to the unit tests, which come last or fill a file of their own.
-    fn product(&self) -> &str {
-        if self.path.ends_with("/tests.rs") || self.path.contains("/tests/") {
-            return "";
-        }
-        self.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default()
-    }
-}
-
-fn sources() -> Vec<Source> {
-    let mut paths = Vec::new();
-    SOURCES.iter().for_each(|folder| collect(&root().join(folder), &mut paths));
-    assert!(paths.len() > 20, "found only {paths:?}");
-    paths.into_iter().map(read).collect()
-}
-
-fn collect(path: &Path, into: &mut Vec<PathBuf>) {
-    if path.is_dir() {
-        let mut entries: Vec<_> = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect();
-        entries.sort();
-        entries.iter().for_each(|entry| collect(entry, into));
-    } else if path.extension().is_some_and(|e| e == "rs") {
-        into.push(path.to_owned());
-    }
-}
-
-fn read(path: PathBuf) -> Source {
-    let text = std::fs::read_to_string(&path).unwrap();
-    Source { path: path.strip_prefix(root()).unwrap().display().to_string(), text }
-}
 
 fn none(what: &str, found: Vec<String>) {
     assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));

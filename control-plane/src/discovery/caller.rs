@@ -11,6 +11,8 @@ use crate::auth::caller::Caller;
 use crate::auth::credential::{EdgeClaims, EdgeCredentials};
 use crate::error::Error;
 
+const NEEDED: &str = "send `authorization: Bearer` with an edge's credential";
+
 /// Lets edges in that are enrolled.
 #[derive(Debug, Clone)]
 pub struct EdgeGate {
@@ -26,8 +28,7 @@ impl EdgeGate {
 
     /// Verifies the credential of a caller. Fails where its edge no longer exists.
     pub async fn admit(&self, bearer: Option<&str>) -> Result<EdgeClaims, Error> {
-        let text = "send `authorization: Bearer` with an edge's credential";
-        let bearer = bearer.ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", text))?;
+        let bearer = bearer.ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", NEEDED))?;
         let claims = self.credentials.verify(bearer).map_err(|error| {
             let text = format!("the edge's credential is {error}: renew it, or enrol again");
             refused("EDGE_CREDENTIAL_INVALID", text)
@@ -42,8 +43,7 @@ impl EdgeGate {
 
 /// Reads the edge that the gate in front of all services found. Without one nothing is served.
 pub(super) fn edge<T>(request: &Request<T>) -> Result<EdgeClaims, Error> {
-    let text = "send `authorization: Bearer` with an edge's credential";
-    Caller::edge(request).ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", text))
+    Caller::edge(request).ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", NEEDED))
 }
 
 fn refused(reason: &'static str, text: impl Into<String>) -> Error {

@@ -14,7 +14,7 @@ use trunkline::identity::v1::{Scope, Token};
 use trunkline::registry::v1::upstream::Transport;
 use trunkline::registry::v1::{HttpTransport, Server, Tool, Upstream, UpstreamStatus};
 use trunkline_control_plane::domain::page::Order;
-use trunkline_control_plane::domain::{Kind, Noun};
+use trunkline_control_plane::domain::{Kind, KindRules};
 use trunkline_control_plane::store::{Page, Row, SecretRow, Store};
 
 suite! {
@@ -53,15 +53,15 @@ fn tool(upstream: &str, own: &str) -> Tool {
     }
 }
 
-fn labelled<N: Noun>(mut message: N, key: &str, value: &str) -> N {
+fn labelled<K: KindRules>(mut message: K, key: &str, value: &str) -> K {
     let labels = [(key.to_owned(), value.to_owned())].into();
     *message.meta_slot() = Some(Meta { labels, ..Meta::default() });
     message
 }
 
-async fn put<N: Noun>(store: &Store, message: &N) -> Row {
+async fn put<K: KindRules>(store: &Store, message: &K) -> Row {
     let mut tx = store.write().await.unwrap();
-    let old = tx.get(N::KIND, message.name()).await.unwrap();
+    let old = tx.get(K::KIND, message.name()).await.unwrap();
     let row = tx.put(message, old.as_ref(), None).await.unwrap();
     tx.commit().await.unwrap();
     row

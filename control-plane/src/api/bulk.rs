@@ -12,12 +12,10 @@ use trunkline::admin::v1::{
     ApplyResourcesRequest, ApplyResourcesResponse, Change, ChangeAction, ExportResourcesRequest,
     ExportResourcesResponse, Manifest,
 };
-use trunkline::identity::v1::Token;
-use trunkline::registry::v1::{Prompt, Resource, Server, Tool, Upstream};
 
 use super::Registry;
 use super::write::{Write, check_etag};
-use crate::domain::{Kind, Noun, Violations, mask, names};
+use crate::domain::{Kind, KindMessage as _, KindRules, Violations, each_kind, mask, names};
 use crate::error::Error;
 use crate::store::Row;
 
@@ -61,7 +59,7 @@ impl Registry {
         let mut wanted = HashSet::new();
         // What lives under an upstream comes after it, in whatever order they were sent.
         let mut order: Vec<usize> = (0..request.manifests.len()).collect();
-        order.sort_by_key(|index| name_and_kind(&request.manifests[*index]).map(|(kind, _)| kind));
+        order.sort_by_key(|index| kind_and_name(&request.manifests[*index]).map(|(kind, _)| kind));
         let mut done: HashMap<usize, Change> = HashMap::new();
         for index in order {
             let Some(resource) = request.manifests[index].resource.clone() else { continue };
@@ -89,33 +87,25 @@ impl Write<'_> {
         set: &str,
         validate_only: bool,
     ) -> Result<Change, Error> {
-        let prefix = |field: &str| format!("manifests[{index}].{field}.");
-        match resource {
-            Any::Upstream(message) => self.replace(message, set, &prefix("upstream")).await,
-            Any::Server(message) => self.replace(message, set, &prefix("server")).await,
-            Any::Tool(message) => self.replace(message, set, &prefix("tool")).await,
-            Any::ResourceEntry(message) => self.replace(message, set, &prefix("resource_entry")).await,
-            Any::Prompt(message) => self.replace(message, set, &prefix("prompt")).await,
-            Any::Token(message) => {
-                let change = self.replace(message, set, &prefix("token")).await?;
-                if change.action() == ChangeAction::Created && !validate_only {
-                    return self.with_bearer(change).await;
-                }
-                Ok(change)
-            }
+        let kind = Kind::of_manifest(&resource).0;
+        let prefix = format!("manifests[{index}].{}.", kind.manifest_field());
+        let change = self.replace_any(resource, set, &prefix).await?;
+        if kind == Kind::Token && change.action() == ChangeAction::Created && !validate_only {
+            return self.with_bearer(change).await;
         }
+        Ok(change)
     }
 
     /// Makes one resource what the message says, output-only fields aside.
-    async fn replace<N: Noun>(&mut self, message: N, set: &str, prefix: &str) -> Result<Change, Error> {
+    async fn replace<K: KindRules>(&mut self, message: K, set: &str, prefix: &str) -> Result<Change, Error> {
         let name = message.name().to_owned();
-        let old = self.tx.get(N::KIND, &name).await?;
+        let old = self.tx.get(K::KIND, &name).await?;
         let etag = message.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
         check_etag(&name, &etag, old.as_ref())?;
         let next = match &old {
             Some(row) => {
                 let all = prost_types::FieldMask { paths: vec!["*".to_owned()] };
-                mask::update(&row.message::<N>()?, &message, Some(&all)).map_err(Error::invalid)?
+                mask::update(&row.message::<K>()?, &message, Some(&all)).map_err(Error::invalid)?
             }
             None => {
                 let mut message = message;
@@ -171,7 +161,7 @@ fn check_request(manifests: &[Manifest], set: &str) -> Result<(), Error> {
     let mut seen = HashSet::new();
     for (index, manifest) in manifests.iter().enumerate() {
         let field = format!("manifests[{index}]");
-        match name_and_kind(manifest) {
+        match kind_and_name(manifest) {
             None => violations.add(field, "holds no resource"),
             Some((kind, name)) if names::parse(kind, name).is_err() => {
                 violations.add(
@@ -200,44 +190,44 @@ fn kinds(words: &[String]) -> Result<Vec<Kind>, Error> {
     if violations.is_empty() { Ok(kinds) } else { Err(Error::invalid(violations)) }
 }
 
-fn name_and_kind(manifest: &Manifest) -> Option<(Kind, &str)> {
-    Some(match manifest.resource.as_ref()? {
-        Any::Upstream(message) => (Kind::Upstream, &message.name),
-        Any::Server(message) => (Kind::Server, &message.name),
-        Any::Tool(message) => (Kind::Tool, &message.name),
-        Any::ResourceEntry(message) => (Kind::Resource, &message.name),
-        Any::Prompt(message) => (Kind::Prompt, &message.name),
-        Any::Token(message) => (Kind::Token, &message.name),
-    })
+fn kind_and_name(manifest: &Manifest) -> Option<(Kind, &str)> {
+    manifest.resource.as_ref().map(Kind::of_manifest)
 }
 
-fn manifest(row: &Row) -> Result<Manifest, crate::store::StoreError> {
-    let resource = match row.kind {
-        Kind::Upstream => Any::Upstream(row.message::<Upstream>()?),
-        Kind::Server => Any::Server(row.message::<Server>()?),
-        Kind::Tool => Any::Tool(row.message::<Tool>()?),
-        Kind::Resource => Any::ResourceEntry(row.message::<Resource>()?),
-        Kind::Prompt => Any::Prompt(row.message::<Prompt>()?),
-        Kind::Token => Any::Token(row.message::<Token>()?),
+macro_rules! by_kind {
+    ($($(#[$doc:meta])* $kind:ident {
+        package: $package:ident, collection: $collection:literal, under_upstream: $under_upstream:literal,
+        manifest: $variant:ident $field:literal,
+        output_only: [$($output_only:ident),*],
+    })*) => {
+        impl Write<'_> {
+            async fn replace_any(&mut self, resource: Any, set: &str, prefix: &str) -> Result<Change, Error> {
+                match resource {
+                    $(Any::$variant(message) => self.replace(message, set, prefix).await,)*
+                }
+            }
+        }
+
+        fn manifest(row: &Row) -> Result<Manifest, crate::store::StoreError> {
+            let resource = match row.kind {
+                $(Kind::$kind => row.message::<trunkline::$package::v1::$kind>()?.into_manifest(),)*
+            };
+            Ok(Manifest { resource: Some(resource) })
+        }
+
+        /// Takes off what is output only.
+        fn bare(mut manifest: Manifest) -> Manifest {
+            match &mut manifest.resource {
+                $(Some(Any::$variant(message)) => strip(message),)*
+                None => {}
+            }
+            manifest
+        }
     };
-    Ok(Manifest { resource: Some(resource) })
 }
+each_kind!(by_kind);
 
-/// Without what is output only.
-fn bare(mut manifest: Manifest) -> Manifest {
-    match &mut manifest.resource {
-        Some(Any::Upstream(message)) => strip(message),
-        Some(Any::Server(message)) => strip(message),
-        Some(Any::Tool(message)) => strip(message),
-        Some(Any::ResourceEntry(message)) => strip(message),
-        Some(Any::Prompt(message)) => strip(message),
-        Some(Any::Token(message)) => strip(message),
-        None => {}
-    }
-    manifest
-}
-
-fn strip<N: Noun>(message: &mut N) {
+fn strip<K: KindRules>(message: &mut K) {
     message.take_status();
     let slot = message.meta_slot();
     if let Some(meta) = slot.take() {

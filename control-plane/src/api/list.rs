@@ -8,7 +8,7 @@ use super::Registry;
 use crate::auth::vault::Sealed;
 use crate::domain::filter::Filter;
 use crate::domain::page::{self, MAX_PAGE_BYTES, Order, PageToken};
-use crate::domain::{Kind, Noun, Violations, names, reflect};
+use crate::domain::{Kind, KindRules, Violations, names, reflect};
 use crate::error::Error;
 use crate::store::{Page, Row};
 
@@ -37,15 +37,15 @@ struct Plan {
 
 impl Registry {
     /// A page, and the token of the next one; empty at the end.
-    pub(super) async fn list<N: Noun>(&self, list: &List<'_>) -> Result<(Vec<N>, String), Error> {
-        let mut plan = self.plan::<N>(list)?;
-        let known = if N::EVALUATED { Some(self.catalogue().await?) } else { None };
+    pub(super) async fn list<K: KindRules>(&self, list: &List<'_>) -> Result<(Vec<K>, String), Error> {
+        let mut plan = self.plan::<K>(list)?;
+        let known = if K::EVALUATED { Some(self.catalogue().await?) } else { None };
         let (mut found, mut bytes) = (Vec::new(), 0);
         let mut last: Option<(i64, String)> = None;
         loop {
             let rows = self.store().page(&plan.page).await?;
             for row in &rows {
-                let mut message: N = row.message()?;
+                let mut message: K = row.message()?;
                 if let Some(known) = &known {
                     message.evaluate(&known.catalogue);
                 }
@@ -71,14 +71,14 @@ impl Registry {
         }
     }
 
-    fn plan<N: Noun>(&self, list: &List<'_>) -> Result<Plan, Error> {
+    fn plan<K: KindRules>(&self, list: &List<'_>) -> Result<Plan, Error> {
         let mut violations = Violations::default();
         let size = page::size(list.page_size).map_err(|error| violations.add("page_size", error));
         let order = page::order(list.order_by).map_err(|error| violations.add("order_by", error));
-        let filter = Filter::parse(list.filter, &reflect::descriptor::<N>())
+        let filter = Filter::parse(list.filter, &reflect::descriptor::<K>())
             .map_err(|wrong| violations.take_in("", wrong));
         let parent = parent(list.parent).map_err(|error| violations.add("parent", error));
-        let question = page::question(N::KIND, list.parent.unwrap_or_default(), list.filter, list.order_by);
+        let question = page::question(K::KIND, list.parent.unwrap_or_default(), list.filter, list.order_by);
         let after =
             self.open(list.page_token, &question).map_err(|error| violations.add("page_token", error));
         let (Ok(size), Ok((order, descending)), Ok(filter), Ok(parent), Ok(after)) =
@@ -89,7 +89,7 @@ impl Registry {
         // One more than a page shows whether there is another; a filter may need to look at many.
         let limit = if filter.is_empty() { i64::try_from(size + 1).unwrap_or(CHUNK) } else { CHUNK };
         let labels = filter.labels();
-        let page = Page { kind: N::KIND, parent, order, descending, after, labels, limit };
+        let page = Page { kind: K::KIND, parent, order, descending, after, labels, limit };
         Ok(Plan { filter, size, question, page })
     }
 
@@ -124,7 +124,7 @@ fn parent(wanted: Option<&str>) -> Result<Option<String>, String> {
     }
 }
 
-fn passes<N: Noun>(filter: &Filter, message: &N) -> bool {
+fn passes<K: KindRules>(filter: &Filter, message: &K) -> bool {
     if filter.is_empty() {
         return true;
     }

@@ -6,14 +6,15 @@
 pub mod admit;
 mod bulk;
 mod catalogue;
-mod entries;
 pub mod json;
 mod list;
 pub mod permissions;
 mod resource;
+mod rpc;
 mod secrets;
 mod servers;
 mod signing_keys;
+mod standard;
 mod tokens;
 mod upstreams;
 mod write;
@@ -22,13 +23,6 @@ use std::sync::{Arc, Mutex};
 
 use tonic::service::RoutesBuilder;
 use trunkline::admin::v1::bulk_service_server::BulkServiceServer;
-use trunkline::identity::v1::signing_key_service_server::SigningKeyServiceServer;
-use trunkline::identity::v1::token_service_server::TokenServiceServer;
-use trunkline::registry::v1::prompt_service_server::PromptServiceServer;
-use trunkline::registry::v1::resource_service_server::ResourceServiceServer;
-use trunkline::registry::v1::server_service_server::ServerServiceServer;
-use trunkline::registry::v1::tool_service_server::ToolServiceServer;
-use trunkline::registry::v1::upstream_service_server::UpstreamServiceServer;
 
 use crate::auth::keys::Signer;
 use crate::auth::tunnel::TunnelCredentials;
@@ -64,17 +58,8 @@ impl Registry {
 
     /// Adds the services to those of others.
     pub fn add_to(&self, routes: &mut RoutesBuilder) {
-        routes
-            .add_service(
-                UpstreamServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
-            )
-            .add_service(ServerServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES))
-            .add_service(ToolServiceServer::new(self.clone()))
-            .add_service(ResourceServiceServer::new(self.clone()))
-            .add_service(PromptServiceServer::new(self.clone()))
-            .add_service(TokenServiceServer::new(self.clone()))
-            .add_service(SigningKeyServiceServer::new(self.clone()))
-            .add_service(BulkServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES));
+        self.add_unary_services(routes);
+        routes.add_service(BulkServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES));
     }
 
     fn store(&self) -> &Store {

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use trunkline::common::v1::Access;
 
+use crate::domain::reflect;
+
 /// The option by which an rpc declares who may call it.
 const OPTION: &str = "trunkline.common.v1.access";
 /// Rpcs of other contracts, which declare nothing. Anyone may call them.
@@ -59,6 +61,13 @@ impl Permissions {
     pub fn needs(&self, path: &str) -> Needs {
         self.0.get(path).copied().unwrap_or(Needs::Administrator)
     }
+}
+
+/// Lists the services of the contract that the control plane serves: all but those that edges serve to each other.
+pub fn served() -> impl Iterator<Item = String> {
+    let is_served = |method: MethodDescriptor| access(reflect::pool(), &method) != Access::Peer;
+    let services = reflect::pool().services().filter(move |service| service.methods().any(is_served));
+    services.map(|service| service.full_name().to_owned())
 }
 
 fn access(contract: &DescriptorPool, method: &MethodDescriptor) -> Access {

@@ -5,24 +5,25 @@ use tonic::Code;
 
 use super::Registry;
 use super::write::{Write, check_etag, new_name};
-use crate::domain::{Kind, Noun, Violations, mask, names};
+use crate::domain::{Kind, KindRules, Violations, mask, names};
 use crate::error::Error;
 use crate::store::Row;
 
 /// A create request.
-pub(super) struct Create<'a, N> {
-    pub(super) parent: &'a str,
+pub(super) struct Create<'a, K> {
+    /// `None` for kinds without parents.
+    pub(super) parent: Option<&'a str>,
     /// The field of the request that holds the id, and the id.
     pub(super) id: (&'a str, &'a str),
     /// The field of the request that holds the message, and the message.
-    pub(super) message: (&'a str, Option<N>),
+    pub(super) message: (&'a str, Option<K>),
     pub(super) validate_only: bool,
 }
 
 /// An update request.
-pub(super) struct Update<'a, N> {
+pub(super) struct Update<'a, K> {
     /// The field of the request that holds the message, and the message.
-    pub(super) message: (&'a str, Option<N>),
+    pub(super) message: (&'a str, Option<K>),
     pub(super) mask: Option<FieldMask>,
     pub(super) allow_missing: bool,
     pub(super) validate_only: bool,
@@ -37,13 +38,13 @@ pub(super) struct Delete<'a> {
 }
 
 impl Registry {
-    pub(super) async fn get<N: Noun>(&self, name: &str) -> Result<N, Error> {
-        check_name(N::KIND, name)?;
-        let row = self.store().get(N::KIND, name).await?.ok_or_else(|| Error::not_found(N::KIND, name))?;
+    pub(super) async fn get<K: KindRules>(&self, name: &str) -> Result<K, Error> {
+        check_name(K::KIND, name)?;
+        let row = self.store().get(K::KIND, name).await?.ok_or_else(|| Error::not_found(K::KIND, name))?;
         self.present(&row).await
     }
 
-    pub(super) async fn create<N: Noun>(&self, create: Create<'_, N>) -> Result<N, Error> {
+    pub(super) async fn create<K: KindRules>(&self, create: Create<'_, K>) -> Result<K, Error> {
         let (write, row) = self.prepare_create(&create).await?;
         let tx = write.finish().await?;
         if !create.validate_only {
@@ -53,43 +54,43 @@ impl Registry {
     }
 
     /// Everything of a create but its end.
-    pub(super) async fn prepare_create<N: Noun>(
+    pub(super) async fn prepare_create<K: KindRules>(
         &self,
-        create: &Create<'_, N>,
+        create: &Create<'_, K>,
     ) -> Result<(Write<'_>, Row), Error> {
         let (field, message) = &create.message;
         let mut message = message.clone().ok_or_else(|| Error::field(field, "is required"))?;
-        let name = new_name(N::KIND, create.parent, create.id.0, create.id.1, message.name())?;
+        let name = new_name(K::KIND, create.parent, create.id.0, create.id.1, message.name())?;
         message.set_name(name.clone());
         message.take_status();
         let mut write = Write::begin(self).await?;
-        if write.tx.get(N::KIND, &name).await?.is_some() {
+        if write.tx.get(K::KIND, &name).await?.is_some() {
             return Err(Error::new(Code::AlreadyExists, "RESOURCE_EXISTS", format!("{name} exists already"))
-                .with("kind", N::KIND.as_str())
+                .with("kind", K::KIND.as_str())
                 .with("name", name));
         }
         let row = write.put(message, None, None, &format!("{field}.")).await?;
         Ok((write, row))
     }
 
-    pub(super) async fn update<N: Noun>(&self, update: Update<'_, N>) -> Result<N, Error> {
+    pub(super) async fn update<K: KindRules>(&self, update: Update<'_, K>) -> Result<K, Error> {
         let (field, message) = update.message;
         let mut patch = message.ok_or_else(|| Error::field(field, "is required"))?;
-        check_name_in(N::KIND, &format!("{field}.name"), patch.name())?;
+        check_name_in(K::KIND, &format!("{field}.name"), patch.name())?;
         let name = patch.name().to_owned();
         let etag = patch.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
         let mut write = Write::begin(self).await?;
-        let old = write.tx.get(N::KIND, &name).await?;
+        let old = write.tx.get(K::KIND, &name).await?;
         check_etag(&name, &etag, old.as_ref())?;
         let next = match &old {
             Some(row) => {
-                mask::update(&row.message::<N>()?, &patch, update.mask.as_ref()).map_err(Error::invalid)?
+                mask::update(&row.message::<K>()?, &patch, update.mask.as_ref()).map_err(Error::invalid)?
             }
             None if update.allow_missing => {
                 patch.take_status();
                 patch
             }
-            None => return Err(Error::not_found(N::KIND, &name)),
+            None => return Err(Error::not_found(K::KIND, &name)),
         };
         let row = write.put(next, old.as_ref(), None, &format!("{field}.")).await?;
         let tx = write.finish().await?;
@@ -100,11 +101,11 @@ impl Registry {
     }
 
     /// Deletes, and says from which revision on.
-    pub(super) async fn delete<N: Noun>(&self, delete: Delete<'_>) -> Result<i64, Error> {
+    pub(super) async fn delete<K: KindRules>(&self, delete: Delete<'_>) -> Result<i64, Error> {
         let name = delete.name;
-        check_name(N::KIND, name)?;
+        check_name(K::KIND, name)?;
         let mut write = Write::begin(self).await?;
-        let row = write.tx.get(N::KIND, name).await?.ok_or_else(|| Error::not_found(N::KIND, name))?;
+        let row = write.tx.get(K::KIND, name).await?.ok_or_else(|| Error::not_found(K::KIND, name))?;
         check_etag(name, delete.etag, Some(&row))?;
         write.delete(&row, delete.force).await?;
         let tx = write.finish().await?;
@@ -116,9 +117,9 @@ impl Registry {
     }
 
     /// The message of a row, with what follows from the catalogue.
-    pub(super) async fn present<N: Noun>(&self, row: &Row) -> Result<N, Error> {
-        let mut message: N = row.message()?;
-        if N::EVALUATED {
+    pub(super) async fn present<K: KindRules>(&self, row: &Row) -> Result<K, Error> {
+        let mut message: K = row.message()?;
+        if K::EVALUATED {
             message.evaluate(&self.catalogue().await?.catalogue);
         }
         Ok(message)

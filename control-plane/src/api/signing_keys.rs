@@ -1,38 +1,33 @@
-//! The service that shows and rotates the keys with which bearers are signed.
+//! The rpcs that show and rotate the keys with which bearers are signed.
 
-use tonic::{Request, Response, Status};
-use trunkline::identity::v1::signing_key_service_server::SigningKeyService;
 use trunkline::identity::v1::{
     ListSigningKeysRequest, ListSigningKeysResponse, RotateSigningKeyRequest, RotateSigningKeyResponse,
     SigningKey,
 };
 
 use super::Registry;
+use super::rpc::Rpc;
 use crate::auth::keys::ALGORITHM;
 use crate::clock;
 use crate::error::Error;
 
-#[tonic::async_trait]
-impl SigningKeyService for Registry {
-    async fn list_signing_keys(
-        &self,
-        _request: Request<ListSigningKeysRequest>,
-    ) -> Result<Response<ListSigningKeysResponse>, Status> {
-        Ok(Response::new(ListSigningKeysResponse { signing_keys: self.signing_keys() }))
-    }
+impl Rpc for ListSigningKeysRequest {
+    type Response = ListSigningKeysResponse;
 
-    async fn rotate_signing_key(
-        &self,
-        _request: Request<RotateSigningKeyRequest>,
-    ) -> Result<Response<RotateSigningKeyResponse>, Status> {
-        self.inner.signer.rotate_signing().await.map_err(Error::internal)?;
-        let mut tx = self.store().write().await.map_err(Error::from)?;
+    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+        Ok(ListSigningKeysResponse { signing_keys: registry.signing_keys() })
+    }
+}
+
+impl Rpc for RotateSigningKeyRequest {
+    type Response = RotateSigningKeyResponse;
+
+    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+        registry.inner.signer.rotate_signing().await.map_err(Error::internal)?;
+        let mut tx = registry.store().write().await?;
         tx.touch();
-        let revision = tx.commit().await.map_err(Error::from)?;
-        Ok(Response::new(RotateSigningKeyResponse {
-            signing_key: self.signing_keys().into_iter().next(),
-            revision,
-        }))
+        let revision = tx.commit().await?;
+        Ok(RotateSigningKeyResponse { signing_key: registry.signing_keys().into_iter().next(), revision })
     }
 }
 

@@ -1,122 +1,74 @@
-//! The service that keeps tokens. A bearer is signed where its token is created, and shown there only.
+//! Rpcs of tokens beyond the standard ones. A bearer is signed where its token is created, and shown there only.
 
-use tonic::{Request, Response, Status};
-use trunkline::identity::v1::token_service_server::TokenService;
 use trunkline::identity::v1::{
-    CreateTokenRequest, CreateTokenResponse, DeleteTokenRequest, DeleteTokenResponse, GetTokenRequest,
-    GetTokenResponse, ListTokensRequest, ListTokensResponse, RevokeTokenRequest, RevokeTokenResponse, Token,
+    CreateTokenRequest, CreateTokenResponse, RevokeTokenRequest, RevokeTokenResponse, Token,
     UpdateTokenRequest, UpdateTokenResponse,
 };
 
 use super::Registry;
-use super::list::List;
-use super::resource::{Create, Delete, Update, check_name};
+use super::resource::{Create, Update, check_name};
+use super::rpc::Rpc;
 use super::write::Write;
 use crate::clock;
 use crate::domain::Kind;
 use crate::error::Error;
 use crate::store::Row;
 
-#[tonic::async_trait]
-impl TokenService for Registry {
-    async fn get_token(
-        &self,
-        request: Request<GetTokenRequest>,
-    ) -> Result<Response<GetTokenResponse>, Status> {
-        let token = self.get(&request.into_inner().name).await?;
-        Ok(Response::new(GetTokenResponse { token: Some(token) }))
-    }
+impl Rpc for CreateTokenRequest {
+    type Response = CreateTokenResponse;
 
-    async fn list_tokens(
-        &self,
-        request: Request<ListTokensRequest>,
-    ) -> Result<Response<ListTokensResponse>, Status> {
-        let request = request.into_inner();
-        let list = List {
-            parent: None,
-            page_size: request.page_size,
-            page_token: &request.page_token,
-            filter: &request.filter,
-            order_by: &request.order_by,
-        };
-        let (tokens, next_page_token) = self.list(&list).await?;
-        Ok(Response::new(ListTokensResponse { tokens, next_page_token }))
-    }
-
-    async fn create_token(
-        &self,
-        request: Request<CreateTokenRequest>,
-    ) -> Result<Response<CreateTokenResponse>, Status> {
-        let request = request.into_inner();
+    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
         let create = Create {
-            parent: "",
-            id: ("token_id", &request.token_id),
-            message: ("token", request.token),
-            validate_only: request.validate_only,
+            parent: None,
+            id: ("token_id", &self.token_id),
+            message: ("token", self.token),
+            validate_only: self.validate_only,
         };
-        let (mut write, row) = self.prepare_create(&create).await?;
+        let (mut write, row) = registry.prepare_create(&create).await?;
         if create.validate_only {
             write.finish().await?;
-            return Ok(Response::new(CreateTokenResponse {
-                token: Some(self.present(&row).await?),
-                bearer: String::new(),
-            }));
+            let token = Some(registry.present(&row).await?);
+            return Ok(CreateTokenResponse { token, bearer: String::new() });
         }
         let (row, bearer) = write.sign(&row).await?;
-        write.finish().await?.commit().await.map_err(Error::from)?;
-        Ok(Response::new(CreateTokenResponse { token: Some(self.present(&row).await?), bearer }))
+        write.finish().await?.commit().await?;
+        Ok(CreateTokenResponse { token: Some(registry.present(&row).await?), bearer })
     }
+}
 
-    async fn update_token(
-        &self,
-        request: Request<UpdateTokenRequest>,
-    ) -> Result<Response<UpdateTokenResponse>, Status> {
-        let request = request.into_inner();
-        if request.allow_missing {
+impl Rpc for UpdateTokenRequest {
+    type Response = UpdateTokenResponse;
+
+    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+        if self.allow_missing {
             // The answer has no room for the bearer, which is shown once.
             let text = "is not for tokens: CreateToken and ApplyResources create them, and show the bearer";
-            return Err(Error::field("allow_missing", text).into());
+            return Err(Error::field("allow_missing", text));
         }
         let update = Update {
-            message: ("token", request.token),
-            mask: request.update_mask,
+            message: ("token", self.token),
+            mask: self.update_mask,
             allow_missing: false,
-            validate_only: request.validate_only,
+            validate_only: self.validate_only,
         };
-        let token = self.update(update).await?;
-        Ok(Response::new(UpdateTokenResponse { token: Some(token) }))
+        Ok(UpdateTokenResponse { token: Some(registry.update(update).await?) })
     }
+}
 
-    async fn delete_token(
-        &self,
-        request: Request<DeleteTokenRequest>,
-    ) -> Result<Response<DeleteTokenResponse>, Status> {
-        let request = request.into_inner();
-        let delete = Delete {
-            name: &request.name,
-            etag: &request.etag,
-            force: request.force,
-            validate_only: request.validate_only,
-        };
-        let revision = self.delete::<Token>(delete).await?;
-        Ok(Response::new(DeleteTokenResponse { revision }))
-    }
+impl Rpc for RevokeTokenRequest {
+    type Response = RevokeTokenResponse;
 
-    async fn revoke_token(
-        &self,
-        request: Request<RevokeTokenRequest>,
-    ) -> Result<Response<RevokeTokenResponse>, Status> {
-        let name = request.into_inner().name;
+    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+        let name = self.name;
         check_name(Kind::Token, &name)?;
-        let mut tx = self.store().write().await.map_err(Error::from)?;
-        let row = tx.get(Kind::Token, &name).await.map_err(Error::from)?;
-        let row = row.ok_or_else(|| Error::not_found(Kind::Token, &name))?;
-        let mut token: Token = row.message().map_err(Error::from)?;
+        let mut tx = registry.store().write().await?;
+        let row = tx.get(Kind::Token, &name).await?.ok_or_else(|| Error::not_found(Kind::Token, &name))?;
+        let mut token: Token = row.message()?;
         // Once is for ever: the time of the first revocation stays.
         token.revoke_time.get_or_insert(clock::timestamp(tx.now_us()));
-        let row = tx.put_status(&row, &token).await.map_err(Error::from)?;
-        tx.commit().await.map_err(Error::from)?;
-        Ok(Response::new(RevokeTokenResponse { token: Some(self.present(&row).await?) }))
+        let row = tx.put_status(&row, &token).await?;
+        tx.commit().await?;
+        Ok(RevokeTokenResponse { token: Some(registry.present(&row).await?) })
     }
 }
 

@@ -9,7 +9,7 @@ use trunkline::registry::v1::Server;
 use super::Registry;
 use super::secrets::SecretChange;
 use crate::domain::members::{self, Conflict};
-use crate::domain::{Kind, Noun, Reference, Violations, names};
+use crate::domain::{Kind, KindRules, Reference, Violations, names};
 use crate::error::Error;
 use crate::store::{Row, Tx};
 
@@ -41,15 +41,15 @@ impl<'a> Write<'a> {
 
     /// Checks a message and stores it over `old`. What is wrong with its fields is gathered, under `prefix`,
     /// and told by `finish`.
-    pub(super) async fn put<N: Noun>(
+    pub(super) async fn put<K: KindRules>(
         &mut self,
-        mut message: N,
+        mut message: K,
         old: Option<&Row>,
         set: Option<&str>,
         prefix: &str,
     ) -> Result<Row, Error> {
         let mut violations = Violations::default();
-        if let Err(error) = names::parse(N::KIND, message.name()) {
+        if let Err(error) = names::parse(K::KIND, message.name()) {
             violations.add("name", error.to_string());
         }
         message.settle();
@@ -57,7 +57,7 @@ impl<'a> Write<'a> {
         let change = self.part_secret(&mut message, old, &mut violations).await?;
         self.violations.take_in(prefix, violations);
 
-        let before: Option<N> = old.map(Row::message).transpose()?;
+        let before: Option<K> = old.map(Row::message).transpose()?;
         self.remember(&message, before, prefix);
         let row = self.tx.put(&message, old, set).await?;
         let version =
@@ -66,9 +66,9 @@ impl<'a> Write<'a> {
         Ok(row)
     }
 
-    async fn part_secret<N: Noun>(
+    async fn part_secret<K: KindRules>(
         &mut self,
-        message: &mut N,
+        message: &mut K,
         old: Option<&Row>,
         violations: &mut Violations,
     ) -> Result<SecretChange, Error> {
@@ -79,9 +79,9 @@ impl<'a> Write<'a> {
     }
 
     /// Only what this write adds is checked: what was forced away before must not stand in the way of an edit.
-    fn remember<N: Noun>(&mut self, message: &N, before: Option<N>, prefix: &str) {
+    fn remember<K: KindRules>(&mut self, message: &K, before: Option<K>, prefix: &str) {
         let known: HashSet<String> =
-            before.iter().flat_map(Noun::references).map(|reference| reference.target).collect();
+            before.iter().flat_map(KindRules::references).map(|reference| reference.target).collect();
         let own = names::kind_of(message.name()).filter(|kind| kind.in_catalogue());
         let parent = own.and_then(|_| names::upstream_id(message.name())).map(|id| Reference {
             field: "name".to_owned(),
@@ -95,7 +95,7 @@ impl<'a> Write<'a> {
         });
         self.pending.extend(added);
         if let Some(server) = message.exposes() {
-            let before = before.as_ref().and_then(Noun::exposes);
+            let before = before.as_ref().and_then(KindRules::exposes);
             self.servers.push((prefix.to_owned(), before.cloned(), server.clone()));
         }
     }
@@ -212,14 +212,14 @@ pub(super) fn check_etag(name: &str, sent: &str, row: Option<&Row>) -> Result<()
 /// The name of a new resource from the parts of a create request.
 pub(super) fn new_name(
     kind: Kind,
-    parent: &str,
+    parent: Option<&str>,
     id_field: &str,
     id: &str,
     given: &str,
 ) -> Result<String, Error> {
     let mut violations = Violations::default();
     violations.require(!id.is_empty(), id_field, "is required");
-    let name = if kind.in_catalogue() {
+    let name = if let Some(parent) = parent {
         if let Err(error) = names::parse(Kind::Upstream, parent) {
             violations.add("parent", error.to_string());
         }

@@ -14,6 +14,7 @@ use super::{Parts, http};
 use crate::api::Registry;
 use crate::api::admit::{Gate, admit};
 use crate::api::json::transcode;
+use crate::api::permissions::served;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::Fleets;
 use crate::discovery::service::Discovery;
@@ -23,23 +24,6 @@ use crate::tunnels;
 
 /// An edge that reconnects says which versions it holds of everything, in one message.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
-/// What is implemented, for reflection.
-const SERVICES: &[&str] = &[
-    "grpc.health.v1.Health",
-    "trunkline.admin.v1.BulkService",
-    "trunkline.discovery.v1.DiscoveryService",
-    "trunkline.discovery.v1.EnrollmentService",
-    "trunkline.discovery.v1.FleetService",
-    "trunkline.identity.v1.SigningKeyService",
-    "trunkline.identity.v1.TokenService",
-    "trunkline.registry.v1.PromptService",
-    "trunkline.registry.v1.ResourceService",
-    "trunkline.registry.v1.ServerService",
-    "trunkline.registry.v1.ToolService",
-    "trunkline.registry.v1.UpstreamService",
-    "trunkline.telemetry.v1.UsageService",
-];
-
 pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Router> {
     let (worlds, fresh) = (publisher.worlds(), publisher.freshness());
     let discovery = Discovery::new(worlds.clone(), fresh.clone(), parts.fleet.clone(), parts.drain.clone());
@@ -81,5 +65,6 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(trunkline::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-    SERVICES.iter().fold(builder, |builder, name| builder.with_service_name(*name))
+    let builder = builder.with_service_name("grpc.health.v1.Health");
+    served().fold(builder, |builder, name| builder.with_service_name(name))
 }

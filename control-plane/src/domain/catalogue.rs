@@ -7,7 +7,7 @@ use std::iter;
 use trunkline::common::v1::Meta;
 use trunkline::registry::v1::{Prompt, Resource, Tool, Upstream};
 
-use super::{Kind, Noun, glob, names};
+use super::{Kind, KindRules, glob, names};
 use crate::clock;
 
 /// All upstreams with their entries.
@@ -121,8 +121,8 @@ impl Catalogue {
         }
     }
 
-    fn put<N: Noun>(&mut self, message: &N, entry: Entry) {
-        let (Some(slot), Some(id)) = (slot(N::KIND), names::upstream_id(message.name())) else { return };
+    fn put<K: KindRules>(&mut self, message: &K, entry: Entry) {
+        let (Some(slot), Some(id)) = (slot(K::KIND), names::upstream_id(message.name())) else { return };
         let Ok(own) = names::decode_id(names::id(message.name())) else { return };
         let own = own.into_owned();
         let none = Meta::default();
@@ -141,10 +141,10 @@ impl Catalogue {
     }
 }
 
-fn labels<N: Noun>(message: &N) -> BTreeMap<String, String> {
+fn labels<K: KindRules>(message: &K) -> BTreeMap<String, String> {
     message.meta().map(|meta| meta.labels.clone()).unwrap_or_default()
 }
 
 fn slot(kind: Kind) -> Option<usize> {
-    Kind::CATALOGUE.iter().position(|known| *known == kind)
+    Kind::catalogue().position(|known| known == kind)
 }

@@ -2,74 +2,11 @@
 
 use std::fmt;
 
+use super::kinds::each_kind;
 use super::{Catalogue, Violations};
+use trunkline::admin::v1::manifest;
 use trunkline::common::v1::Meta;
 use trunkline::registry::v1::{Credential, Server};
-
-/// A kind of resource of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A backend.
-    Upstream,
-    /// A virtual server.
-    Server,
-    /// A tool of an upstream.
-    Tool,
-    /// A resource, or resource template, of an upstream.
-    Resource,
-    /// A prompt of an upstream.
-    Prompt,
-    /// A client's right to call.
-    Token,
-}
-
-impl Kind {
-    /// All of them, what is referred to before what refers.
-    pub const ALL: [Self; 6] =
-        [Self::Upstream, Self::Tool, Self::Resource, Self::Prompt, Self::Server, Self::Token];
-    /// The kinds that make up the catalogue of an upstream.
-    pub const CATALOGUE: [Self; 3] = [Self::Tool, Self::Resource, Self::Prompt];
-
-    /// The word for it in tables, manifests and errors.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Upstream => "Upstream",
-            Self::Server => "Server",
-            Self::Tool => "Tool",
-            Self::Resource => "Resource",
-            Self::Prompt => "Prompt",
-            Self::Token => "Token",
-        }
-    }
-
-    /// The word for many of it, as in names.
-    pub const fn collection(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstreams",
-            Self::Server => "servers",
-            Self::Tool => "tools",
-            Self::Resource => "resources",
-            Self::Prompt => "prompts",
-            Self::Token => "tokens",
-        }
-    }
-
-    /// Reads what `as_str` gives.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// Whether it lives under an upstream.
-    pub const fn in_catalogue(self) -> bool {
-        matches!(self, Self::Tool | Self::Resource | Self::Prompt)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A name of another resource that a resource holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,11 +19,11 @@ pub struct Reference {
     pub required: bool,
 }
 
-/// What the generic core asks of the message of a kind.
+/// What every kind's message has, by its row in the table of kinds.
 ///
 /// A message has three parts: identity (`name` and the output-only fields of `meta`, kept in columns),
 /// the *spec* (what people write: the body) and the *status* (the other output-only fields).
-pub trait Noun: prost::Message + Default + Clone + PartialEq + Send + Sync + 'static {
+pub trait KindMessage: prost::Message + Default + Clone + PartialEq + Send + Sync + 'static {
     /// Its kind.
     const KIND: Kind;
     /// The full name of the message, for reflection.
@@ -104,6 +41,12 @@ pub trait Noun: prost::Message + Default + Clone + PartialEq + Send + Sync + 'st
     fn meta_slot(&mut self) -> &mut Option<Meta>;
     /// Takes the output-only fields off, and returns a message with nothing but them.
     fn take_status(&mut self) -> Self;
+    /// Wraps it for a manifest.
+    fn into_manifest(self) -> manifest::Resource;
+}
+
+/// The rules of a kind: what its messages may say, and what follows from them.
+pub trait KindRules: KindMessage {
     /// Fills the defaults in, and what follows from other fields.
     fn settle(&mut self) {}
     /// Checks everything that can be checked without looking at other resources.
@@ -122,8 +65,108 @@ pub trait Noun: prost::Message + Default + Clone + PartialEq + Send + Sync + 'st
     }
     /// The texts in which bare words of a filter are looked for, beside its name.
     fn search(&self) -> Vec<&str>;
-    /// Whether `evaluate` does anything.
+    /// Whether the status follows from the catalogue: `evaluate` fills it in on every read, and it is not stored.
     const EVALUATED: bool = false;
-    /// Fills in what follows from the catalogue, and is therefore not stored.
+    /// Fills the status in, where it follows from the catalogue.
     fn evaluate(&mut self, _catalogue: &Catalogue) {}
+}
+
+macro_rules! define {
+    ($($(#[$doc:meta])* $kind:ident {
+        package: $package:ident, collection: $collection:literal, under_upstream: $under_upstream:literal,
+        manifest: $variant:ident $field:literal,
+        output_only: [$($output_only:ident),*],
+    })*) => {
+        /// A kind of resource of the log.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// All of them, what is referred to before what refers.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),*];
+
+            /// The word for it in tables, manifests and errors.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)*
+                }
+            }
+
+            /// The word for many of it, as in names.
+            pub const fn collection(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $collection,)*
+                }
+            }
+
+            /// Whether it lives under an upstream, whose catalogue it is part of.
+            pub const fn in_catalogue(self) -> bool {
+                match self {
+                    $(Self::$kind => $under_upstream,)*
+                }
+            }
+
+            /// The field of a manifest that holds it.
+            pub const fn manifest_field(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $field,)*
+                }
+            }
+
+            /// The kind and name of what a manifest holds.
+            pub fn of_manifest(resource: &manifest::Resource) -> (Self, &str) {
+                match resource {
+                    $(manifest::Resource::$variant(message) => (Self::$kind, &message.name),)*
+                }
+            }
+        }
+
+        $(impl KindMessage for trunkline::$package::v1::$kind {
+            const KIND: Kind = Kind::$kind;
+            const MESSAGE: &'static str = concat!("trunkline.", stringify!($package), ".v1.", stringify!($kind));
+            const OUTPUT_ONLY: &'static [&'static str] = &[$(stringify!($output_only)),*];
+
+            fn name(&self) -> &str {
+                &self.name
+            }
+            fn set_name(&mut self, name: String) {
+                self.name = name;
+            }
+            fn meta(&self) -> Option<&Meta> {
+                self.meta.as_ref()
+            }
+            fn meta_slot(&mut self) -> &mut Option<Meta> {
+                &mut self.meta
+            }
+            fn take_status(&mut self) -> Self {
+                let mut status = Self::default();
+                $(std::mem::swap(&mut status.$output_only, &mut self.$output_only);)*
+                status
+            }
+            fn into_manifest(self) -> manifest::Resource {
+                manifest::Resource::$variant(self)
+            }
+        })*
+    };
+}
+each_kind!(define);
+
+impl Kind {
+    /// Reads what `as_str` gives.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
+    }
+
+    /// The kinds that make up the catalogue of an upstream.
+    pub fn catalogue() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|kind| kind.in_catalogue())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }

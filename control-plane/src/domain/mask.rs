@@ -8,7 +8,7 @@ use prost_reflect::{
 };
 use prost_types::FieldMask;
 
-use super::{Noun, Violations, reflect};
+use super::{KindRules, Violations, reflect};
 
 const WRITABLE_META: [&str; 2] = ["labels", "annotations"];
 
@@ -18,13 +18,13 @@ enum Step {
 }
 
 /// `current` with the fields of `patch` that the mask names. Identity and status stay as they are.
-pub fn update<N: Noun>(current: &N, patch: &N, mask: Option<&FieldMask>) -> Result<N, Violations> {
+pub fn update<K: KindRules>(current: &K, patch: &K, mask: Option<&FieldMask>) -> Result<K, Violations> {
     let from = reflect::dynamic(patch);
     let all = FieldMask { paths: vec!["*".to_owned()] };
     let paths = match mask {
-        None => set_paths(&from, N::OUTPUT_ONLY),
-        Some(mask) if *mask == all => writable(&reflect::descriptor::<N>(), N::OUTPUT_ONLY),
-        Some(mask) => named::<N>(mask)?,
+        None => set_paths(&from, K::OUTPUT_ONLY),
+        Some(mask) if *mask == all => writable(&reflect::descriptor::<K>(), K::OUTPUT_ONLY),
+        Some(mask) => named::<K>(mask)?,
     };
     let mut into = reflect::dynamic(current);
     for path in &paths {
@@ -56,11 +56,11 @@ fn meta_paths(meta: &FieldDescriptor) -> Vec<Vec<Step>> {
     fields.map(|field| vec![Step::Field(meta.clone()), Step::Field(field)]).collect()
 }
 
-fn named<N: Noun>(mask: &FieldMask) -> Result<Vec<Vec<Step>>, Violations> {
+fn named<K: KindRules>(mask: &FieldMask) -> Result<Vec<Vec<Step>>, Violations> {
     let mut violations = Violations::default();
     let mut paths = Vec::new();
     for (index, path) in mask.paths.iter().enumerate() {
-        match resolve(&reflect::descriptor::<N>(), path, N::OUTPUT_ONLY) {
+        match resolve(&reflect::descriptor::<K>(), path, K::OUTPUT_ONLY) {
             Ok(found) => paths.extend(found),
             Err(error) => violations.add(format!("update_mask.paths[{index}]"), error),
         }

@@ -7,6 +7,7 @@ pub mod exposed;
 pub mod filter;
 pub mod glob;
 pub mod kind;
+mod kinds;
 pub mod mask;
 pub mod members;
 pub mod meta;
@@ -22,5 +23,6 @@ pub mod upstream;
 pub mod violation;
 
 pub use catalogue::Catalogue;
-pub use kind::{Kind, Noun, Reference};
+pub use kind::{Kind, KindMessage, KindRules, Reference};
+pub(crate) use kinds::each_kind;
 pub use violation::{Violation, Violations};

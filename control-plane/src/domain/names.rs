@@ -74,17 +74,17 @@ pub fn parse(kind: Kind, name: &str) -> Result<Name<'_>, NameError> {
 /// What a name of the kind looks like.
 pub fn form(kind: Kind) -> String {
     let collection = kind.collection();
-    let noun = collection.trim_end_matches('s');
+    let singular = collection.trim_end_matches('s');
     if kind.in_catalogue() {
-        format!("upstreams/{{upstream}}/{collection}/{{{noun}}}")
+        format!("upstreams/{{upstream}}/{collection}/{{{singular}}}")
     } else {
-        format!("{collection}/{{{noun}}}")
+        format!("{collection}/{{{singular}}}")
     }
 }
 
 /// Finds the kind of a name out.
 pub fn kind_of(name: &str) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| parse(*kind, name).is_ok())
+    Kind::ALL.iter().copied().find(|kind| parse(*kind, name).is_ok())
 }
 
 /// The name of the upstream with this id.

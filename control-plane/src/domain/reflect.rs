@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
-use super::Noun;
+use super::KindRules;
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(trunkline::DESCRIPTORS).expect("the build wrote a descriptor set that can be read")
@@ -16,19 +16,19 @@ pub fn pool() -> &'static DescriptorPool {
     &POOL
 }
 
-/// The descriptor of a noun's message.
-pub fn descriptor<N: Noun>() -> MessageDescriptor {
-    POOL.get_message_by_name(N::MESSAGE).expect("every noun is a message of the contract")
+/// The descriptor of a kind's message.
+pub fn descriptor<K: KindRules>() -> MessageDescriptor {
+    POOL.get_message_by_name(K::MESSAGE).expect("every kind is a message of the contract")
 }
 
 /// A message, by its fields.
-pub fn dynamic<N: Noun>(message: &N) -> DynamicMessage {
+pub fn dynamic<K: KindRules>(message: &K) -> DynamicMessage {
     let bytes = message.encode_to_vec();
-    DynamicMessage::decode(descriptor::<N>(), bytes.as_slice())
+    DynamicMessage::decode(descriptor::<K>(), bytes.as_slice())
         .expect("encoded and decoded by the same contract")
 }
 
 /// The reverse of `dynamic`.
-pub fn typed<N: Noun>(message: &DynamicMessage) -> N {
-    N::decode(message.encode_to_vec().as_slice()).expect("encoded and decoded by the same contract")
+pub fn typed<K: KindRules>(message: &DynamicMessage) -> K {
+    K::decode(message.encode_to_vec().as_slice()).expect("encoded and decoded by the same contract")
 }

@@ -1,10 +1,9 @@
 //! Virtual servers: what their author may write, and whom they refer to.
 
-use trunkline::common::v1::Meta;
 use trunkline::registry::v1::{Member, NameStyle, Server, ServerStatus};
 
 use super::members::{self, Target};
-use super::{Catalogue, Kind, Noun, Reference, Violations, exposed, glob, meta, names};
+use super::{Catalogue, Kind, KindRules, Reference, Violations, exposed, glob, meta, names};
 
 const MAX_MEMBERS: usize = 2_000;
 const MAX_MATCH_BYTES: usize = 2_048;
@@ -12,28 +11,7 @@ const MAX_TITLE: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
 const MAX_INSTRUCTIONS_BYTES: usize = 16 << 10;
 
-impl Noun for Server {
-    const KIND: Kind = Kind::Server;
-    const MESSAGE: &'static str = "trunkline.registry.v1.Server";
-    const OUTPUT_ONLY: &'static [&'static str] = &["status"];
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn set_name(&mut self, name: String) {
-        self.name = name;
-    }
-    fn meta(&self) -> Option<&Meta> {
-        self.meta.as_ref()
-    }
-    fn meta_slot(&mut self) -> &mut Option<Meta> {
-        &mut self.meta
-    }
-    /// What members select follows from the catalogue, so there is nothing to store.
-    fn take_status(&mut self) -> Self {
-        self.status = None;
-        Self::default()
-    }
+impl KindRules for Server {
     fn settle(&mut self) {
         if self.name_style() == NameStyle::Unspecified {
             self.name_style = NameStyle::Prefixed.into();

@@ -1,9 +1,8 @@
 //! Tokens: what their author may write, and which servers they name.
 
-use trunkline::common::v1::Meta;
 use trunkline::identity::v1::Token;
 
-use super::{Kind, Noun, Reference, Violations, meta, names};
+use super::{Kind, KindRules, Reference, Violations, meta, names};
 
 const MAX_DESCRIPTION: usize = 1_024;
 const MAX_PATTERNS: usize = 1_000;
@@ -11,30 +10,7 @@ const MAX_PATTERN_BYTES: usize = 2_048;
 /// Every server.
 const ALL: &str = "*";
 
-impl Noun for Token {
-    const KIND: Kind = Kind::Token;
-    const MESSAGE: &'static str = "trunkline.identity.v1.Token";
-    const OUTPUT_ONLY: &'static [&'static str] = &["revoke_time", "key_id"];
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn set_name(&mut self, name: String) {
-        self.name = name;
-    }
-    fn meta(&self) -> Option<&Meta> {
-        self.meta.as_ref()
-    }
-    fn meta_slot(&mut self) -> &mut Option<Meta> {
-        &mut self.meta
-    }
-    fn take_status(&mut self) -> Self {
-        Self {
-            revoke_time: self.revoke_time.take(),
-            key_id: std::mem::take(&mut self.key_id),
-            ..Self::default()
-        }
-    }
+impl KindRules for Token {
     fn validate(&self, violations: &mut Violations) {
         meta::validate(self.meta.as_ref(), violations);
         violations.at_most("description", &self.description, MAX_DESCRIPTION);

@@ -1,12 +1,11 @@
 //! Upstreams: what their author may write.
 
 use prost_types::Duration;
-use trunkline::common::v1::Meta;
 use trunkline::registry::v1::upstream::Transport;
 use trunkline::registry::v1::{EraPolicy, Upstream};
 use url::Url;
 
-use super::{Kind, Noun, Violations, credential, meta};
+use super::{KindRules, Violations, credential, meta};
 
 const MAX_TITLE: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
@@ -22,26 +21,7 @@ pub fn dials_in(upstream: &Upstream) -> bool {
     matches!(upstream.transport, Some(Transport::Tunnel(_)))
 }
 
-impl Noun for Upstream {
-    const KIND: Kind = Kind::Upstream;
-    const MESSAGE: &'static str = "trunkline.registry.v1.Upstream";
-    const OUTPUT_ONLY: &'static [&'static str] = &["status"];
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn set_name(&mut self, name: String) {
-        self.name = name;
-    }
-    fn meta(&self) -> Option<&Meta> {
-        self.meta.as_ref()
-    }
-    fn meta_slot(&mut self) -> &mut Option<Meta> {
-        &mut self.meta
-    }
-    fn take_status(&mut self) -> Self {
-        Self { status: self.status.take(), ..Self::default() }
-    }
+impl KindRules for Upstream {
     fn settle(&mut self) {
         self.request_timeout.get_or_insert(REQUEST_TIMEOUT);
         self.refresh_interval.get_or_insert(REFRESH_INTERVAL);

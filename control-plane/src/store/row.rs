@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 
 use super::StoreError;
 use crate::clock;
-use crate::domain::{Kind, Noun};
+use crate::domain::{Kind, KindRules};
 
 /// The columns of a row, in the order in which every statement selects them.
 pub(super) const COLUMNS: &str =
@@ -38,9 +38,9 @@ pub struct Row {
 
 impl Row {
     /// The whole message: spec, status, name and `meta`. (Encoded messages that follow each other merge.)
-    pub fn message<N: Noun>(&self) -> Result<N, StoreError> {
+    pub fn message<K: KindRules>(&self) -> Result<K, StoreError> {
         let decode = |source| StoreError::Decode { name: self.name.clone(), source };
-        let mut message = N::decode(self.body.as_slice()).map_err(decode)?;
+        let mut message = K::decode(self.body.as_slice()).map_err(decode)?;
         message.merge(self.status.as_slice()).map_err(decode)?;
         message.set_name(self.name.clone());
         let meta = message.meta_slot().get_or_insert_default();

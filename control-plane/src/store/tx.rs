@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::row::{COLUMNS, Row, parent};
 use super::{Store, StoreError, announce, resources};
 use crate::clock;
-use crate::domain::{Kind, Noun, meta};
+use crate::domain::{Kind, KindRules, meta};
 
 /// A write that is under way. Dropped without `commit`, it leaves no trace.
 #[derive(Debug)]
@@ -139,15 +139,15 @@ impl Tx {
 
     /// Stores a message: creates it, or writes over `old`, which must be the row that exists. Where nothing
     /// differs, nothing is written. `set`: the apply set; `None` keeps the one it has.
-    pub async fn put<N: Noun>(
+    pub async fn put<K: KindRules>(
         &mut self,
-        message: &N,
+        message: &K,
         old: Option<&Row>,
         set: Option<&str>,
     ) -> Result<Row, StoreError> {
         let (body, status) = split(message);
         let row = Row {
-            kind: N::KIND,
+            kind: K::KIND,
             name: message.name().to_owned(),
             uid: old.map_or_else(|| uuid::Uuid::now_v7().to_string(), |old| old.uid.clone()),
             revision: self.revision,
@@ -184,7 +184,7 @@ impl Tx {
     }
 
     /// Writes the status of a resource, where it differs, as a change that edges learn of.
-    pub async fn put_status<N: Noun>(&mut self, old: &Row, observed: &N) -> Result<Row, StoreError> {
+    pub async fn put_status<K: KindRules>(&mut self, old: &Row, observed: &K) -> Result<Row, StoreError> {
         let (_, status) = split(observed);
         if status == old.status {
             return Ok(old.clone());
@@ -244,7 +244,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn index<N: Noun>(&mut self, row: &Row, message: &N, existed: bool) -> Result<(), StoreError> {
+    async fn index<K: KindRules>(&mut self, row: &Row, message: &K, existed: bool) -> Result<(), StoreError> {
         if existed {
             self.unindex(row).await?;
         }
@@ -287,14 +287,14 @@ impl Tx {
 impl Store {
     /// Writes a status that no edge needs to see: it takes no revision, and is not announced. It does
     /// nothing where that life of the resource has ended. Do not use it for fields that edges see.
-    pub async fn observe<N: Noun>(&self, name: &str, uid: &str, observed: &N) -> Result<(), StoreError> {
+    pub async fn observe<K: KindRules>(&self, name: &str, uid: &str, observed: &K) -> Result<(), StoreError> {
         let (_, status) = split(observed);
         let _turn = self.inner.writer.clone().lock_owned().await;
         sqlx::query(
             "update resources set status = $1 where kind = $2 and name = $3 and uid = $4 and deleted = 0",
         )
         .bind(status.as_slice())
-        .bind(N::KIND.as_str())
+        .bind(K::KIND.as_str())
         .bind(name)
         .bind(uid)
         .execute(self.pool())
@@ -309,13 +309,14 @@ fn same(old: &Row, new: &Row) -> bool {
 }
 
 /// The bytes of spec and status. Identity is in neither: it is in the columns.
-pub(super) fn split<N: Noun>(message: &N) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn split<K: KindRules>(message: &K) -> (Vec<u8>, Vec<u8>) {
     let mut spec = message.clone();
-    let status = spec.take_status();
+    let observed = spec.take_status();
+    let status = if K::EVALUATED { Vec::new() } else { observed.encode_to_vec() };
     spec.set_name(String::new());
     let slot = spec.meta_slot();
     if let Some(meta) = slot.take() {
         *slot = Some(meta::writable(meta)).filter(|meta| *meta != Default::default());
     }
-    (spec.encode_to_vec(), status.encode_to_vec())
+    (spec.encode_to_vec(), status)
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use prost_types::Timestamp;
 use trunkline::registry::v1::{Prompt, Resource, Tool};
 
-use crate::domain::{Noun, definition, names};
+use crate::domain::{KindRules, definition, names};
 
 /// How many warnings are kept.
 pub(super) const MAX_WARNINGS: usize = 100;
@@ -33,7 +33,7 @@ pub(super) struct Import {
 }
 
 /// An entry of a catalogue: a definition, and whether it is stale.
-pub(super) trait CatalogueEntry: Noun {
+pub(super) trait CatalogueEntry: KindRules {
     /// The definition.
     fn definition(&mut self) -> &mut String;
     /// Since when the upstream has not listed it.
@@ -43,8 +43,8 @@ pub(super) trait CatalogueEntry: Noun {
 }
 
 macro_rules! catalogue_entry {
-    ($($noun:ty),*) => {$(
-        impl CatalogueEntry for $noun {
+    ($($kind:ty),*) => {$(
+        impl CatalogueEntry for $kind {
             fn definition(&mut self) -> &mut String {
                 &mut self.definition_json
             }

@@ -3,7 +3,7 @@ use trunkline::common::v1::Meta;
 use trunkline::registry::v1::{Tool, ToolHints, Upstream, UpstreamState, UpstreamStatus};
 
 use super::*;
-use crate::domain::{Noun, reflect};
+use crate::domain::{KindRules, reflect};
 
 fn tool() -> Tool {
     let labels = [("team".to_owned(), "core".to_owned()), ("a.b".to_owned(), "c".to_owned())].into();
@@ -22,8 +22,8 @@ fn tool() -> Tool {
     }
 }
 
-fn passes<N: Noun>(filter: &str, message: &N) -> bool {
-    let parsed = Filter::parse(filter, &reflect::descriptor::<N>())
+fn passes<K: KindRules>(filter: &str, message: &K) -> bool {
+    let parsed = Filter::parse(filter, &reflect::descriptor::<K>())
         .unwrap_or_else(|error| panic!("{filter}: {error:?}"));
     let mut texts = message.search();
     texts.push(message.name());

@@ -1,0 +1,62 @@
+//! An rpc as a value: its request, which is run against the registry. The generated service traits are implemented once,
+//! here, and here an error becomes a status. It must not know what rpcs do.
+
+use tonic::{Request, Response, Status};
+
+use super::Registry;
+use crate::error::Error;
+
+/// The request of a unary rpc. One that every kind has is a line in `standard.rs`; any other is implemented in the file
+/// of its concern.
+pub(super) trait Rpc: Send + 'static {
+    /// The message that answers it.
+    type Response: Send + 'static;
+
+    /// Runs the rpc.
+    fn run(self, registry: &Registry) -> impl Future<Output = Result<Self::Response, Error>> + Send;
+}
+
+/// Runs an rpc that came over gRPC.
+pub(super) async fn serve<R: Rpc>(
+    registry: &Registry,
+    request: Request<R>,
+) -> Result<Response<R::Response>, Status> {
+    Ok(Response::new(request.into_inner().run(registry).await?))
+}
+
+/// Implements services of which all rpcs are unary, and adds them to the routes: `package Service { Rpc … }`.
+macro_rules! unary_services {
+    ($($package:ident $service:ident { $($rpc:ident)+ })+) => { pastey::paste! {
+        $(#[tonic::async_trait]
+        impl trunkline::$package::v1::[<$service:snake _server>]::$service for Registry {
+            $(async fn [<$rpc:snake>](
+                &self,
+                request: Request<trunkline::$package::v1::[<$rpc Request>]>,
+            ) -> Result<Response<trunkline::$package::v1::[<$rpc Response>]>, Status> {
+                serve(self, request).await
+            })+
+        })+
+
+        impl Registry {
+            pub(super) fn add_unary_services(&self, routes: &mut tonic::service::RoutesBuilder) {
+                $(routes.add_service(
+                    trunkline::$package::v1::[<$service:snake _server>]::[<$service Server>]::new(self.clone())
+                        .max_decoding_message_size(super::MAX_REQUEST_BYTES),
+                );)+
+            }
+        }
+    } };
+}
+
+unary_services! {
+    registry UpstreamService {
+        GetUpstream ListUpstreams CreateUpstream UpdateUpstream DeleteUpstream
+        RefreshUpstream ProbeUpstream CreateTunnelCredential
+    }
+    registry ServerService { GetServer ListServers CreateServer UpdateServer DeleteServer ListServerEntries }
+    registry ToolService { GetTool ListTools CreateTool UpdateTool DeleteTool }
+    registry ResourceService { GetResource ListResources CreateResource UpdateResource DeleteResource }
+    registry PromptService { GetPrompt ListPrompts CreatePrompt UpdatePrompt DeletePrompt }
+    identity TokenService { GetToken ListTokens CreateToken UpdateToken DeleteToken RevokeToken }
+    identity SigningKeyService { ListSigningKeys RotateSigningKey }
+}

@@ -168,7 +168,7 @@ pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) 
     }
     if let Side::Legacy { number, session, .. } = &translation.side {
         match &session.way {
-            Way::Channel(lease) => lease.call_off(cancelled(*number, why)),
+            Way::Channel(claim) => claim.cancel(cancelled(*number, why)),
             Way::Http(_) => say(worker, translation, cancelled(*number, why)),
         }
     }
@@ -204,7 +204,7 @@ pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
 pub(super) async fn tell(worker: &Rc<Worker>, translation: &Translation, body: Bytes) -> Result<(), Fault> {
     let Side::Legacy { session, .. } = &translation.side else { return Ok(()) };
     match &session.way {
-        Way::Channel(lease) => lease.say(body),
+        Way::Channel(claim) => claim.send(body),
         Way::Http(headers) => {
             deliver(worker, &translation.upstream, headers.clone(), body).await?;
         }
@@ -216,7 +216,7 @@ pub(super) async fn tell(worker: &Rc<Worker>, translation: &Translation, body: B
 pub(super) fn say(worker: &Rc<Worker>, translation: &Translation, body: Bytes) {
     if let Side::Legacy { session, .. } = &translation.side {
         match &session.way {
-            Way::Channel(lease) => lease.say(body),
+            Way::Channel(claim) => claim.send(body),
             Way::Http(headers) => post(worker, &translation.upstream, headers.clone(), body),
         }
     }

@@ -20,7 +20,7 @@ use super::Upstreams;
 use super::aside::{Aside, Hearing, Listeners};
 use super::asked::Asker;
 use super::call::{Call, Missed, settle};
-use super::channel::{Channels, Lease};
+use super::channel::{ChannelClaim, ChannelPool};
 use super::content;
 use super::detach::Detached;
 use super::endpoint::{Endpoint, Repeat};
@@ -66,7 +66,7 @@ pub(super) struct Pool {
     upstream: Arc<Upstream>,
     key: SessionKey,
     /// Where connections are the sessions, they are here, and `open` stays empty.
-    channels: Option<Channels>,
+    channels: Option<ChannelPool>,
     open: RefCell<Option<Rc<Open>>>,
     opening: tokio::sync::Mutex<()>,
     /// The raw level that clients asked for with `logging/setLevel`.
@@ -93,7 +93,7 @@ pub(super) enum Way {
     /// Each is a request that carries these headers.
     Http(HeaderMap),
     /// Over a connection, of which a call has this share.
-    Channel(Rc<Lease>),
+    Channel(Rc<ChannelClaim>),
 }
 
 impl Open {
@@ -103,8 +103,8 @@ impl Open {
     }
 
     /// A call's share of a connection.
-    fn channel(lease: Rc<Lease>) -> Self {
-        Self { way: Way::Channel(lease), proven: Cell::new(true), kept: Cell::default(), _counted: None }
+    fn channel(claim: Rc<ChannelClaim>) -> Self {
+        Self { way: Way::Channel(claim), proven: Cell::new(true), kept: Cell::default(), _counted: None }
     }
 
     /// What every request in it carries, where messages are requests.
@@ -119,7 +119,7 @@ impl Open {
     pub(super) fn asker(&self) -> Option<Asker> {
         match &self.way {
             Way::Http(headers) => Some(Asker::session(headers)),
-            Way::Channel(lease) => lease.place().map(Asker::Held),
+            Way::Channel(claim) => claim.reply_address().map(Asker::Held),
         }
     }
 
@@ -236,7 +236,7 @@ impl Pool {
         gauge: Gauge,
     ) -> Self {
         let channels = (upstream.transport != Transport::StreamableHttp)
-            .then(|| Channels::new(Rc::clone(&endpoint), Arc::clone(&upstream), key, gauge.clone()));
+            .then(|| ChannelPool::new(Rc::clone(&endpoint), Arc::clone(&upstream), key, gauge.clone()));
         if let (Some(channels), Some(level)) = (&channels, &level) {
             channels.set_level(level);
         }
@@ -269,7 +269,7 @@ impl Pool {
         self.used.set(Instant::now());
         let level = self.level.borrow().clone();
         let messages = channels.call(number, body, repeat, level.as_ref()).await?;
-        let open = Rc::new(Open::channel(messages.lease()));
+        let open = Rc::new(Open::channel(messages.claim()));
         Ok((Answered::Messages(messages), open))
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcp::sse::{Decoder, Event};
 
-use super::channel::Messages;
+use super::channel::CallMessages;
 use super::reply::Reply;
 use crate::error::Fault;
 
@@ -15,7 +15,7 @@ pub(super) enum Answered {
     /// An answer whose head has come.
     Reply(Reply),
     /// Messages, the first of which has come.
-    Messages(Messages),
+    Messages(CallMessages),
 }
 
 /// Where the messages of one call come from, one by one.
@@ -24,7 +24,7 @@ pub(super) enum Source {
     /// The stream of an answer.
     Stream(Reply, Decoder),
     /// A channel.
-    Channel(Messages),
+    Channel(CallMessages),
 }
 
 impl Source {
@@ -56,7 +56,7 @@ impl Source {
     pub(super) fn be_patient(&mut self, timeout: Duration) {
         match self {
             Self::Stream(reply, _) => reply.be_patient(timeout),
-            Self::Channel(messages) => messages.be_patient(timeout),
+            Self::Channel(messages) => messages.set_timeout(timeout),
         }
     }
 

@@ -198,7 +198,7 @@ impl Watcher {
         let mut heard = Heard::Channel(channel.listen());
         let limit = self.upstream.request_timeout;
         let ask = async |number, body| {
-            let answered = tokio::time::timeout(limit, channel.ask(number, body)).await;
+            let answered = tokio::time::timeout(limit, channel.request(number, body)).await;
             answered.map_err(|_| Fault::Timeout)?
         };
         let ended = self.subscribed(&mut heard, ask).await;

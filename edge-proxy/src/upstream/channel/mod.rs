@@ -4,13 +4,13 @@
 //! It must not know clients. On a connection nothing says which call a question or a log message belongs to, so calls
 //! that may be asked something have one each, and only the others share.
 
-mod desk;
-mod lease;
-mod line;
+mod claim;
+mod dispatcher;
+mod framing;
 mod pool;
 
-pub(super) use lease::{Lease, Messages};
-pub(super) use pool::Channels;
+pub(super) use claim::{CallMessages, ChannelClaim};
+pub(super) use pool::ChannelPool;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,8 +21,8 @@ use mcp::json;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use self::desk::Desk;
-use self::line::{In, Out};
+use self::dispatcher::Dispatcher;
+use self::framing::{Incoming, Outgoing};
 use super::endpoint::Endpoint;
 use super::handshake;
 use super::legacy::SessionKey;
@@ -33,14 +33,14 @@ use crate::snapshot::{Transport, Upstream};
 /// Messages that may wait for one reader.
 const MAX_WAITING: usize = 256;
 /// How long an upstream that kept silent has to show that it is there.
-const CHECK: Duration = Duration::from_secs(5);
+const LIVENESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of `initialize`; no call has it.
-const FIRST: u64 = 0;
+const INITIALIZE_ID: u64 = 0;
 
 /// One connection, which is one session.
 pub(super) struct Channel {
-    out: Out,
-    desk: Rc<Desk>,
+    outgoing: Outgoing,
+    dispatcher: Rc<Dispatcher>,
     reader: AbortHandle,
     used: Cell<Instant>,
     _counted: Entered,
@@ -52,36 +52,38 @@ impl Channel {
         endpoint: &Rc<Endpoint>,
         upstream: &Upstream,
         key: SessionKey,
-        alone: bool,
+        exclusive: bool,
         gauge: &Gauge,
     ) -> Result<Rc<Self>, Fault> {
         let (limit, max_message) = (upstream.request_timeout, endpoint.max_message());
         let opened = async {
-            let (out, incoming) = match upstream.transport {
-                Transport::WebSocket => line::websocket(endpoint, max_message).await?,
-                _ => line::events(endpoint, upstream, max_message).await?,
+            let (outgoing, incoming) = match upstream.transport {
+                Transport::WebSocket => framing::open_websocket(endpoint, max_message).await?,
+                _ => framing::open_event_stream(endpoint, upstream, max_message).await?,
             };
-            let channel = Rc::new(Self::begin(out, incoming, alone, gauge));
-            let answer = channel.ask(FIRST, handshake::initialize(key).into()).await?;
+            let channel = Rc::new(Self::start(outgoing, incoming, exclusive, gauge));
+            let answer = channel.request(INITIALIZE_ID, handshake::initialize(key).into()).await?;
             handshake::negotiated(&answer)?;
-            let ready = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-            channel.out.send(ready).await?;
+            let initialized =
+                Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+            channel.outgoing.send(initialized).await?;
             Ok(channel)
         };
         tokio::time::timeout(limit, opened).await.map_err(|_| Fault::Timeout)?
     }
 
-    fn begin(out: Out, incoming: In, alone: bool, gauge: &Gauge) -> Self {
-        let desk = Rc::new(Desk::new(alone));
-        let reader = tokio::task::spawn_local(read(incoming, Rc::clone(&desk), out.clone())).abort_handle();
-        Self { out, desk, reader, used: Cell::new(Instant::now()), _counted: gauge.enter() }
+    fn start(outgoing: Outgoing, incoming: Incoming, exclusive: bool, gauge: &Gauge) -> Self {
+        let dispatcher = Rc::new(Dispatcher::new(exclusive));
+        let reader =
+            tokio::task::spawn_local(read(incoming, Rc::clone(&dispatcher), outgoing.clone())).abort_handle();
+        Self { outgoing, dispatcher, reader, used: Cell::new(Instant::now()), _counted: gauge.enter() }
     }
 
     /// Sends a request of this number, and waits for its answer.
-    pub(super) async fn ask(&self, number: u64, body: Bytes) -> Result<Bytes, Fault> {
-        let mut answers = self.desk.expect(number)?;
+    pub(super) async fn request(&self, number: u64, body: Bytes) -> Result<Bytes, Fault> {
+        let mut answers = self.dispatcher.register(number)?;
         let sent = async {
-            self.out.send(body).await?;
+            self.outgoing.send(body).await?;
             std::future::pending().await
         };
         tokio::select! {
@@ -91,50 +93,50 @@ impl Channel {
     }
 
     /// Sends a message, waiting for nothing. Where it is a call, that it could not be sent ends the call.
-    pub(super) fn post(self: &Rc<Self>, number: Option<u64>, body: Bytes) {
+    pub(super) fn send(self: &Rc<Self>, number: Option<u64>, body: Bytes) {
         let channel = Rc::clone(self);
         channel.used.set(Instant::now());
         tokio::task::spawn_local(async move {
-            let Err(fault) = channel.out.send(body).await else { return };
+            let Err(fault) = channel.outgoing.send(body).await else { return };
             match number {
-                Some(number) => channel.desk.fail(number, fault),
+                Some(number) => channel.dispatcher.fail(number, fault),
                 None => tracing::debug!(%fault, "a channel did not take a message"),
             }
         });
     }
 
     /// Sees whether the upstream is still there, after it kept silent where it should have said something.
-    fn check(self: &Rc<Self>) {
+    fn check_alive(self: &Rc<Self>) {
         let (channel, asked) = (Rc::clone(self), Instant::now());
-        self.post(None, Bytes::from_static(br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#));
+        self.send(None, Bytes::from_static(br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#));
         tokio::task::spawn_local(async move {
-            tokio::time::sleep(CHECK).await;
-            if channel.desk.heard() < asked {
-                channel.desk.end(&Fault::Interrupted);
+            tokio::time::sleep(LIVENESS_TIMEOUT).await;
+            if channel.dispatcher.last_received() < asked {
+                channel.dispatcher.close(&Fault::Interrupted);
             }
         });
     }
 
     /// Asks for log messages from a raw level on.
-    pub(super) fn post_level(self: &Rc<Self>, level: &Bytes) {
-        self.post(None, handshake::set_level(level));
+    pub(super) fn set_level(self: &Rc<Self>, level: &Bytes) {
+        self.send(None, handshake::set_level(level));
     }
 
     /// What is said that belongs to no call.
     pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
-        self.desk.listen()
+        self.dispatcher.listen()
     }
 
-    fn is_over(&self) -> bool {
-        self.desk.is_over()
+    fn is_closed(&self) -> bool {
+        self.dispatcher.is_closed()
     }
 
     /// Ends it, as well as that goes.
     pub(super) fn close(&self) {
         self.reader.abort();
-        self.desk.end(&Fault::Interrupted);
-        let out = self.out.clone();
-        tokio::task::spawn_local(async move { out.close().await });
+        self.dispatcher.close(&Fault::Interrupted);
+        let outgoing = self.outgoing.clone();
+        tokio::task::spawn_local(async move { outgoing.close().await });
     }
 }
 
@@ -142,23 +144,23 @@ impl Channel {
 impl Drop for Channel {
     fn drop(&mut self) {
         self.reader.abort();
-        self.desk.end(&Fault::Interrupted);
+        self.dispatcher.close(&Fault::Interrupted);
     }
 }
 
 /// Leads every message to whoever it is for, until the connection ends.
-async fn read(mut incoming: In, desk: Rc<Desk>, out: Out) {
+async fn read(mut incoming: Incoming, dispatcher: Rc<Dispatcher>, outgoing: Outgoing) {
     let ended = loop {
         let message = match incoming.next().await {
             Ok(message) => message,
             Err(fault) => break fault,
         };
-        match desk.lead(message).await {
+        match dispatcher.dispatch(message).await {
             Ok(None) => {}
             Ok(Some(reply)) => {
-                let out = out.clone();
+                let outgoing = outgoing.clone();
                 tokio::task::spawn_local(async move {
-                    if let Err(fault) = out.send(reply).await {
+                    if let Err(fault) = outgoing.send(reply).await {
                         tracing::debug!(%fault, "a channel did not take a reply");
                     }
                 });
@@ -167,7 +169,7 @@ async fn read(mut incoming: In, desk: Rc<Desk>, out: Out) {
         }
     };
     tracing::debug!(fault = %ended, "a channel ended");
-    desk.end(&ended);
+    dispatcher.close(&ended);
 }
 
 /// What nobody can be asked.

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::super::endpoint::{Endpoint, Repeat};
 use super::super::legacy::SessionKey;
 use super::Channel;
-use super::lease::{Lease, Messages};
+use super::claim::{CallMessages, ChannelClaim};
 use crate::error::Fault;
 use crate::observe::Gauge;
 use crate::session::capabilities::Capabilities;
@@ -21,31 +21,31 @@ use crate::snapshot::Upstream;
 /// Channels at a time: calls that may be asked something and find none wait for one.
 const MAX_CHANNELS: usize = 64;
 /// How often one is opened for a call that finds it closed again.
-const MAX_OPENS: usize = 3;
+const MAX_OPEN_ATTEMPTS: usize = 3;
 /// How long nothing is opened where that failed, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// The channels that one worker has with one upstream for clients that declared the same.
-pub(in super::super) struct Channels {
+pub(in super::super) struct ChannelPool {
     endpoint: Rc<Endpoint>,
     upstream: Arc<Upstream>,
     key: SessionKey,
     gauge: Gauge,
     open: RefCell<Vec<Rc<Channel>>>,
     opening: tokio::sync::Mutex<()>,
-    room: Arc<Semaphore>,
-    pause: RefCell<Option<Pause>>,
+    slots: Arc<Semaphore>,
+    backoff: RefCell<Option<OpenBackoff>>,
 }
 
 /// An upstream that could not be reached is left alone for a while.
-struct Pause {
+struct OpenBackoff {
     until: Instant,
-    long: Duration,
-    why: Fault,
+    delay: Duration,
+    fault: Fault,
 }
 
-impl Channels {
+impl ChannelPool {
     pub(in super::super) fn new(
         endpoint: Rc<Endpoint>,
         upstream: Arc<Upstream>,
@@ -59,8 +59,8 @@ impl Channels {
             gauge,
             open: RefCell::default(),
             opening: tokio::sync::Mutex::default(),
-            room: Arc::new(Semaphore::new(MAX_CHANNELS)),
-            pause: RefCell::default(),
+            slots: Arc::new(Semaphore::new(MAX_CHANNELS)),
+            backoff: RefCell::default(),
         }
     }
 
@@ -72,87 +72,94 @@ impl Channels {
         body: &Bytes,
         repeat: Repeat,
         level: Option<&Bytes>,
-    ) -> Result<Messages, Fault> {
-        let mut again = true;
+    ) -> Result<CallMessages, Fault> {
+        let mut may_retry = true;
         loop {
             let mut messages = self.checkout(number, level).await?;
-            messages.lease.channel.post(Some(number), body.clone());
-            let cancelled = |messages: &Messages| messages.lease.channel.desk.is_cancelled(number);
+            messages.claim.channel.send(Some(number), body.clone());
+            let cancelled = |messages: &CallMessages| messages.claim.channel.dispatcher.is_cancelled(number);
             match messages.first().await {
                 // Its door no longer knows the session, and let nothing through.
-                Err(Fault::Status(404)) if again => messages.lease.channel.desk.end(&Fault::Interrupted),
-                Err(Fault::Interrupted) if again && repeat == Repeat::Safe && !cancelled(&messages) => {}
-                answered => return answered.map(|()| messages),
+                Err(Fault::Status(404)) if may_retry => {
+                    messages.claim.channel.dispatcher.close(&Fault::Interrupted)
+                }
+                Err(Fault::Interrupted) if may_retry && repeat == Repeat::Safe && !cancelled(&messages) => {}
+                outcome => return outcome.map(|()| messages),
             }
-            again = false;
+            may_retry = false;
         }
     }
 
     /// A share of a channel: of one that has no other call, where calls may be asked something.
-    async fn checkout(&self, number: u64, level: Option<&Bytes>) -> Result<Messages, Fault> {
-        let alone = self.key.capabilities != Capabilities::default() || level.is_some();
+    async fn checkout(&self, number: u64, level: Option<&Bytes>) -> Result<CallMessages, Fault> {
+        let exclusive = self.key.capabilities != Capabilities::default() || level.is_some();
         let timeout = self.upstream.request_timeout;
-        let room = if alone { Some(self.room().await?) } else { None };
-        for _ in 0..MAX_OPENS {
-            let channel = match self.free(alone) {
+        let slot = if exclusive { Some(self.acquire_slot().await?) } else { None };
+        for _ in 0..MAX_OPEN_ATTEMPTS {
+            let channel = match self.find_free(exclusive) {
                 Some(channel) => channel,
-                None if alone => self.open(true, level).await?,
+                None if exclusive => self.open(true, level).await?,
                 None => self.shared().await?,
             };
             // One that was opened a moment ago may have ended, or be taken.
-            if let Ok(receiver) = channel.desk.expect(number) {
-                let lease = Lease::new(channel, number, Arc::clone(self.endpoint.held()), room);
-                return Ok(Messages::new(lease, receiver, timeout));
+            if let Ok(receiver) = channel.dispatcher.register(number) {
+                let claim = ChannelClaim::new(channel, number, Arc::clone(self.endpoint.held()), slot);
+                return Ok(CallMessages::new(claim, receiver, timeout));
             }
         }
         Err(Fault::Interrupted)
     }
 
-    async fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        let room = Arc::clone(&self.room).acquire_owned();
-        match tokio::time::timeout(self.upstream.request_timeout, room).await {
-            Ok(Ok(room)) => Ok(room),
+    async fn acquire_slot(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let slot = Arc::clone(&self.slots).acquire_owned();
+        match tokio::time::timeout(self.upstream.request_timeout, slot).await {
+            Ok(Ok(slot)) => Ok(slot),
             _ => Err(Fault::Session(format!("its {MAX_CHANNELS} connections are all in use"))),
         }
     }
 
-    fn free(&self, alone: bool) -> Option<Rc<Channel>> {
+    fn find_free(&self, exclusive: bool) -> Option<Rc<Channel>> {
         let mut open = self.open.borrow_mut();
-        open.retain(|channel| !channel.is_over());
-        let mut fit = open.iter().filter(|channel| channel.desk.is_alone() == alone);
-        fit.find(|channel| !alone || channel.desk.is_idle()).cloned()
+        open.retain(|channel| !channel.is_closed());
+        let mut fit = open.iter().filter(|channel| channel.dispatcher.is_exclusive() == exclusive);
+        fit.find(|channel| !exclusive || channel.dispatcher.is_idle()).cloned()
     }
 
     /// The one that calls share; those who come while it is opened wait for it.
     async fn shared(&self) -> Result<Rc<Channel>, Fault> {
         let _turn = self.opening.lock().await;
-        match self.free(false) {
+        match self.find_free(false) {
             Some(channel) => Ok(channel),
             None => self.open(false, None).await,
         }
     }
 
-    async fn open(&self, alone: bool, level: Option<&Bytes>) -> Result<Rc<Channel>, Fault> {
-        let paused =
-            self.pause.borrow().as_ref().filter(|pause| Instant::now() < pause.until).map(Pause::why);
-        if let Some(why) = paused {
-            return Err(why);
+    async fn open(&self, exclusive: bool, level: Option<&Bytes>) -> Result<Rc<Channel>, Fault> {
+        let paused = self
+            .backoff
+            .borrow()
+            .as_ref()
+            .filter(|backoff| Instant::now() < backoff.until)
+            .map(OpenBackoff::fault);
+        if let Some(fault) = paused {
+            return Err(fault);
         }
-        let opened = Channel::open(&self.endpoint, &self.upstream, self.key, alone, &self.gauge);
+        let opened = Channel::open(&self.endpoint, &self.upstream, self.key, exclusive, &self.gauge);
         match opened.await {
             Ok(channel) => {
-                *self.pause.borrow_mut() = None;
+                *self.backoff.borrow_mut() = None;
                 if let Some(level) = level {
-                    channel.post_level(level);
+                    channel.set_level(level);
                 }
                 self.open.borrow_mut().push(Rc::clone(&channel));
                 Ok(channel)
             }
-            Err(why) => {
-                let mut pause = self.pause.borrow_mut();
-                let long = pause.as_ref().map_or(FIRST_PAUSE, |pause| (pause.long * 2).min(LONGEST_PAUSE));
-                *pause = Some(Pause { until: Instant::now() + long, long, why: why.clone() });
-                Err(why)
+            Err(fault) => {
+                let mut backoff = self.backoff.borrow_mut();
+                let delay =
+                    backoff.as_ref().map_or(FIRST_BACKOFF, |backoff| (backoff.delay * 2).min(MAX_BACKOFF));
+                *backoff = Some(OpenBackoff { until: Instant::now() + delay, delay, fault: fault.clone() });
+                Err(fault)
             }
         }
     }
@@ -160,28 +167,28 @@ impl Channels {
     /// Ends a call that its client cancelled, and says so to the upstream in the client's words.
     pub(in super::super) fn cancel(&self, number: u64, notification: Bytes) {
         let open = self.open.borrow();
-        if let Some(channel) = open.iter().find(|channel| channel.desk.cancel(number)) {
-            channel.post(None, notification);
+        if let Some(channel) = open.iter().find(|channel| channel.dispatcher.cancel(number)) {
+            channel.send(None, notification);
         }
     }
 
     /// From now on log messages of this level are wanted.
     pub(in super::super) fn set_level(&self, level: &Bytes) {
-        for channel in self.open.borrow().iter().filter(|channel| channel.desk.is_alone()) {
-            channel.post_level(level);
+        for channel in self.open.borrow().iter().filter(|channel| channel.dispatcher.is_exclusive()) {
+            channel.set_level(level);
         }
     }
 
     /// Whether no call waits.
     pub(in super::super) fn is_idle(&self) -> bool {
-        self.open.borrow().iter().all(|channel| channel.desk.is_idle())
+        self.open.borrow().iter().all(|channel| channel.dispatcher.is_idle())
     }
 
     /// Closes what was idle for so long.
     pub(in super::super) fn sweep(&self, idle: Duration) {
-        let unused = |channel: &Channel| channel.desk.is_idle() && channel.used.get().elapsed() > idle;
+        let unused = |channel: &Channel| channel.dispatcher.is_idle() && channel.used.get().elapsed() > idle;
         self.open.borrow_mut().retain(|channel| {
-            let keep = !channel.is_over() && !unused(channel);
+            let keep = !channel.is_closed() && !unused(channel);
             if !keep {
                 channel.close();
             }
@@ -197,8 +204,8 @@ impl Channels {
     }
 }
 
-impl Pause {
-    fn why(&self) -> Fault {
-        self.why.clone()
+impl OpenBackoff {
+    fn fault(&self) -> Fault {
+        self.fault.clone()
     }
 }

@@ -17,110 +17,110 @@ use crate::error::Fault;
 use crate::held::{Held, Place};
 
 /// A call's share of a channel.
-pub(in super::super) struct Lease {
+pub(in super::super) struct ChannelClaim {
     pub(super) channel: Rc<Channel>,
     pub(super) number: u64,
     held: Arc<Held>,
     answers: RefCell<Option<(Place, AbortHandle)>>,
-    _room: Option<OwnedSemaphorePermit>,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 /// What comes for one call.
-pub(in super::super) struct Messages {
-    pub(super) lease: Rc<Lease>,
+pub(in super::super) struct CallMessages {
+    pub(super) claim: Rc<ChannelClaim>,
     receiver: mpsc::Receiver<Result<Bytes, Fault>>,
-    ahead: Option<Bytes>,
+    buffered: Option<Bytes>,
     timeout: Duration,
     last: Instant,
     /// Whether the client was asked something and has not answered: it may take its time.
     asked: bool,
 }
 
-impl Lease {
+impl ChannelClaim {
     pub(super) fn new(
         channel: Rc<Channel>,
         number: u64,
         held: Arc<Held>,
-        room: Option<OwnedSemaphorePermit>,
+        slot: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { channel, number, held, answers: RefCell::default(), _room: room }
+        Self { channel, number, held, answers: RefCell::default(), _slot: slot }
     }
 
     /// Says something in the session of the call.
-    pub(in super::super) fn say(&self, message: Bytes) {
-        self.channel.post(None, message);
+    pub(in super::super) fn send(&self, message: Bytes) {
+        self.channel.send(None, message);
     }
 
     /// Calls the call off, in these words.
-    pub(in super::super) fn call_off(&self, notification: Bytes) {
-        if self.channel.desk.cancel(self.number) {
-            self.say(notification);
+    pub(in super::super) fn cancel(&self, notification: Bytes) {
+        if self.channel.dispatcher.cancel(self.number) {
+            self.send(notification);
         }
     }
 
     /// Where answers to what the upstream asks in this call are brought; `None` when this edge holds too much.
-    pub(in super::super) fn place(&self) -> Option<Place> {
-        if let Some((place, _)) = &*self.answers.borrow() {
-            return Some(place.clone());
+    pub(in super::super) fn reply_address(&self) -> Option<Place> {
+        if let Some((reply_address, _)) = &*self.answers.borrow() {
+            return Some(reply_address.clone());
         }
         let mut holding = self.held.hold()?;
-        let place = holding.place();
+        let reply_address = holding.place();
         let channel = Rc::clone(&self.channel);
-        let bringing = tokio::task::spawn_local(async move {
+        let forwarding = tokio::task::spawn_local(async move {
             loop {
-                channel.post(None, holding.next().await.message);
+                channel.send(None, holding.next().await.message);
             }
         });
-        *self.answers.borrow_mut() = Some((place.clone(), bringing.abort_handle()));
-        Some(place)
+        *self.answers.borrow_mut() = Some((reply_address.clone(), forwarding.abort_handle()));
+        Some(reply_address)
     }
 }
 
-impl Drop for Lease {
+impl Drop for ChannelClaim {
     fn drop(&mut self) {
-        if let Some((_, bringing)) = self.answers.borrow_mut().take() {
-            bringing.abort();
+        if let Some((_, forwarding)) = self.answers.borrow_mut().take() {
+            forwarding.abort();
         }
-        let Some(waiting) = self.channel.desk.leave(self.number) else { return };
+        let Some(waiting) = self.channel.dispatcher.unregister(self.number) else { return };
         if !waiting.cancelled {
             let number = self.number;
             let body = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"no answer in time"}}}}"#
             );
-            self.channel.post(None, body.into());
+            self.channel.send(None, body.into());
         }
-        if self.channel.desk.is_alone() {
+        if self.channel.dispatcher.is_exclusive() {
             // What still comes for this call must not be taken for the next one's.
-            self.channel.desk.end(&Fault::Interrupted);
+            self.channel.dispatcher.close(&Fault::Interrupted);
         } else if !waiting.cancelled {
-            self.channel.check();
+            self.channel.check_alive();
         }
     }
 }
 
-impl Messages {
+impl CallMessages {
     pub(super) fn new(
-        lease: Lease,
+        claim: ChannelClaim,
         receiver: mpsc::Receiver<Result<Bytes, Fault>>,
         timeout: Duration,
     ) -> Self {
-        let lease = Rc::new(lease);
-        Self { lease, receiver, ahead: None, timeout, last: Instant::now(), asked: false }
+        let claim = Rc::new(claim);
+        Self { claim, receiver, buffered: None, timeout, last: Instant::now(), asked: false }
     }
 
     /// The share that they come through.
-    pub(in super::super) fn lease(&self) -> Rc<Lease> {
-        Rc::clone(&self.lease)
+    pub(in super::super) fn claim(&self) -> Rc<ChannelClaim> {
+        Rc::clone(&self.claim)
     }
 
     /// Waits so long between two messages from now on.
-    pub(in super::super) fn be_patient(&mut self, timeout: Duration) {
+    pub(in super::super) fn set_timeout(&mut self, timeout: Duration) {
         (self.timeout, self.last, self.asked) = (timeout, Instant::now(), false);
     }
 
     /// Waits for the first message, which is kept.
     pub(super) async fn first(&mut self) -> Result<(), Fault> {
-        self.ahead = Some(self.next().await?);
+        self.buffered = Some(self.next().await?);
         Ok(())
     }
 
@@ -136,8 +136,8 @@ impl Messages {
 
     /// The next message. What was waited is kept when the future is dropped and made anew.
     pub(in super::super) async fn next(&mut self) -> Result<Bytes, Fault> {
-        if let Some(ahead) = self.ahead.take() {
-            return Ok(ahead);
+        if let Some(buffered) = self.buffered.take() {
+            return Ok(buffered);
         }
         let came = if self.asked {
             self.receiver.recv().await

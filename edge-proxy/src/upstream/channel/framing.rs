@@ -28,20 +28,20 @@ use crate::error::Fault;
 use crate::snapshot::Upstream;
 
 /// An upstream need not say anything for as long as nobody asks it anything.
-const SILENCE: Duration = Duration::from_secs(24 * 3_600);
+const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 /// How often the other side of a WebSocket is asked whether it is there; twice without a sign is the end.
 const PING: Duration = Duration::from_secs(30);
 /// Largest answer to a post that is read.
-const MAX_SMALL: usize = 64 << 10;
+const MAX_POST_RESPONSE: usize = 64 << 10;
 /// How long saying goodbye may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 type Sink = Rc<Mutex<SplitSink<Socket, Message>>>;
 
 /// How messages are sent.
 #[derive(Clone)]
-pub(super) enum Out {
+pub(super) enum Outgoing {
     /// Each is posted to where the upstream said.
     Post { endpoint: Rc<Endpoint>, target: Uri, timeout: Duration },
     /// Each is a frame.
@@ -49,13 +49,13 @@ pub(super) enum Out {
 }
 
 /// How messages come.
-pub(super) enum In {
+pub(super) enum Incoming {
     Events(Box<(Reply, Decoder)>),
-    Frames(Frames),
+    FrameReader(FrameReader),
 }
 
 /// Frames, and a look now and then whether the other side is there.
-pub(super) struct Frames {
+pub(super) struct FrameReader {
     stream: SplitStream<Socket>,
     sink: Sink,
     ticks: Interval,
@@ -63,15 +63,15 @@ pub(super) struct Frames {
 }
 
 /// Opens a stream of events, and waits for its first, which says where messages are posted.
-pub(super) async fn events(
+pub(super) async fn open_event_stream(
     endpoint: &Rc<Endpoint>,
     upstream: &Upstream,
     max_message: usize,
-) -> Result<(Out, In), Fault> {
+) -> Result<(Outgoing, Incoming), Fault> {
     let mut headers = endpoint.headers.clone();
     headers.remove(CONTENT_TYPE);
     headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::EVENT_STREAM));
-    let reply = endpoint.send(&Method::GET, headers, Bytes::new(), Repeat::Safe, SILENCE).await?;
+    let reply = endpoint.send(&Method::GET, headers, Bytes::new(), Repeat::Safe, MAX_SILENCE).await?;
     if reply.status != StatusCode::OK {
         return Err(Fault::Status(reply.status.as_u16()));
     }
@@ -88,12 +88,16 @@ pub(super) async fn events(
     let url = endpoint::resolve(&base, &first.data).map_err(|error| session(error.to_string()))?;
     let target = &url[url::Position::BeforePath..];
     let target = target.parse().map_err(|_| session("its endpoint is no URL".to_owned()))?;
-    let out = Out::Post { endpoint: Rc::clone(endpoint), target, timeout: upstream.request_timeout };
-    Ok((out, In::Events(stream)))
+    let outgoing =
+        Outgoing::Post { endpoint: Rc::clone(endpoint), target, timeout: upstream.request_timeout };
+    Ok((outgoing, Incoming::Events(stream)))
 }
 
 /// Upgrades a connection.
-pub(super) async fn websocket(endpoint: &Rc<Endpoint>, max_message: usize) -> Result<(Out, In), Fault> {
+pub(super) async fn open_websocket(
+    endpoint: &Rc<Endpoint>,
+    max_message: usize,
+) -> Result<(Outgoing, Incoming), Fault> {
     let config =
         WebSocketConfig::default().max_message_size(Some(max_message)).max_frame_size(Some(max_message));
     let upgraded = endpoint.upgrade().await?;
@@ -103,11 +107,11 @@ pub(super) async fn websocket(endpoint: &Rc<Endpoint>, max_message: usize) -> Re
     let mut ticks = interval(PING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
-    let frames = Frames { stream, sink: Rc::clone(&sink), ticks, silent: false };
-    Ok((Out::Frame(sink), In::Frames(frames)))
+    let frames = FrameReader { stream, sink: Rc::clone(&sink), ticks, silent: false };
+    Ok((Outgoing::Frame(sink), Incoming::FrameReader(frames)))
 }
 
-impl Out {
+impl Outgoing {
     pub(super) async fn send(&self, message: Bytes) -> Result<(), Fault> {
         match self {
             Self::Post { endpoint, target, timeout } => {
@@ -117,7 +121,7 @@ impl Out {
                     .await?;
                 let status = sent.status;
                 // An old server may answer here and not on the stream; nobody ever did.
-                sent.collect(MAX_SMALL).await?;
+                sent.collect(MAX_POST_RESPONSE).await?;
                 if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
             }
             Self::Frame(sink) => {
@@ -131,18 +135,18 @@ impl Out {
     /// Says goodbye, as well as that goes.
     pub(super) async fn close(&self) {
         let Self::Frame(sink) = self else { return };
-        let goodbye = async { sink.lock().await.send(Message::Close(None)).await };
-        if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, goodbye).await {
+        let closing = async { sink.lock().await.send(Message::Close(None)).await };
+        if let Ok(Err(error)) = tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
             tracing::debug!(%error, "a WebSocket was closed already");
         }
     }
 }
 
-impl In {
+impl Incoming {
     /// The next message; a fault at the end.
     pub(super) async fn next(&mut self) -> Result<Bytes, Fault> {
         match self {
-            Self::Frames(frames) => frames.next().await,
+            Self::FrameReader(frames) => frames.next().await,
             Self::Events(stream) => loop {
                 let event = next_event(stream).await?;
                 if !event.data.is_empty() && event.event.as_deref().is_none_or(|kind| kind == b"message") {
@@ -162,7 +166,7 @@ async fn next_event((reply, decoder): &mut (Reply, Decoder)) -> Result<mcp::sse:
     }
 }
 
-impl Frames {
+impl FrameReader {
     async fn next(&mut self) -> Result<Bytes, Fault> {
         loop {
             let frame = tokio::select! {

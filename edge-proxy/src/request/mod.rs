@@ -365,9 +365,9 @@ async fn send(
         answer = upstream::call(call) => answer?,
     };
     Ok(match answer {
-        upstream::Answer::Json { status, body } => {
+        upstream::CallResponse::Json { status, body } => {
             Reply::Json { status, parts: [body].into(), session: None }
         }
-        upstream::Answer::Events(events) => Reply::Events(Box::new(active.stream(events))),
+        upstream::CallResponse::Events(events) => Reply::Events(Box::new(active.stream(events))),
     })
 }

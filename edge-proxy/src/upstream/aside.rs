@@ -16,8 +16,8 @@ use mcp::sse::{Decoder, Event};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::endpoint::{Endpoint, Repeat};
-use super::reply::{Media, Reply};
+use super::http_pool::{HttpPool, Retry};
+use super::http_response::{HttpResponse, MediaType};
 use crate::error::Fault;
 
 /// Largest message.
@@ -105,10 +105,10 @@ impl Drop for Hearing {
 
 impl Hearing {
     /// Begins to hear the session whose requests carry `headers`, and waits until that is so, or for too long.
-    pub(super) async fn begin(endpoint: &Rc<Endpoint>, headers: &HeaderMap, listeners: &Listeners) -> Self {
+    pub(super) async fn begin(http_pool: &Rc<HttpPool>, headers: &HeaderMap, listeners: &Listeners) -> Self {
         let (live, is_live) = oneshot::channel();
         let ear =
-            Ear { endpoint: Rc::clone(endpoint), headers: headers.clone(), listeners: listeners.clone() };
+            Ear { http_pool: Rc::clone(http_pool), headers: headers.clone(), listeners: listeners.clone() };
         let task = tokio::task::spawn_local(ear.run(live)).abort_handle();
         // What is not heard by then is heard later, or not at all.
         let _: Result<_, _> = tokio::time::timeout(PATIENCE, is_live).await;
@@ -117,7 +117,7 @@ impl Hearing {
 }
 
 struct Ear {
-    endpoint: Rc<Endpoint>,
+    http_pool: Rc<HttpPool>,
     headers: HeaderMap,
     listeners: Listeners,
 }
@@ -127,15 +127,17 @@ impl Ear {
         let mut live = Some(live);
         loop {
             let headers = self.headers.clone();
-            let stream = self.endpoint.send(&Verb::GET, headers, Bytes::new(), Repeat::Safe, SILENCE).await;
+            let stream = self.http_pool.send(&Verb::GET, headers, Bytes::new(), Retry::Safe, SILENCE).await;
             match stream {
-                Ok(reply) if reply.status == StatusCode::OK && reply.media() == Media::Events => {
+                Ok(response)
+                    if response.status == StatusCode::OK && response.media_type() == MediaType::Events =>
+                {
                     drop(live.take());
-                    if let Err(fault) = self.hear(reply).await {
+                    if let Err(fault) = self.hear(response).await {
                         tracing::debug!(%fault, "a session is no longer heard");
                     }
                 }
-                Ok(reply) if reply.status.is_server_error() => {}
+                Ok(response) if response.status.is_server_error() => {}
                 // The session has ended, or the upstream has nothing to say aside.
                 Ok(_) => return,
                 Err(fault) => tracing::debug!(%fault, "a session is not heard"),
@@ -144,9 +146,9 @@ impl Ear {
         }
     }
 
-    async fn hear(&self, mut reply: Reply) -> Result<(), Fault> {
+    async fn hear(&self, mut response: HttpResponse) -> Result<(), Fault> {
         let mut decoder = Decoder::new(MAX_EVENT);
-        while let Some(chunk) = reply.chunk().await? {
+        while let Some(chunk) = response.chunk().await? {
             decoder.push(chunk);
             while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
                 self.take(event.data);
@@ -174,9 +176,9 @@ impl Ear {
 
     fn say(&self, id: &str, answer: &str) {
         let body = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#));
-        let (endpoint, headers) = (Rc::clone(&self.endpoint), self.headers.clone());
+        let (http_pool, headers) = (Rc::clone(&self.http_pool), self.headers.clone());
         tokio::task::spawn_local(async move {
-            if let Err(fault) = endpoint.send(&Verb::POST, headers, body, Repeat::Unsafe, PATIENCE).await {
+            if let Err(fault) = http_pool.send(&Verb::POST, headers, body, Retry::IfUnsent, PATIENCE).await {
                 tracing::debug!(%fault, "an upstream did not take an answer");
             }
         });

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use mcp::method::Method;
 use mcp::revision::Era;
 
-use super::receive::Answer;
+use super::response::CallResponse;
 use super::task::Task;
 use super::{across, legacy, modern};
 use crate::account::Account;
@@ -49,7 +49,7 @@ pub struct Call<'a> {
 }
 
 /// Makes a call, to the side of the upstream that is best for the client's era.
-pub async fn call(mut call: Call<'_>) -> Result<Answer, Failure> {
+pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let worker = call.worker;
     let side = match &call.task {
@@ -132,8 +132,8 @@ impl Call<'_> {
     }
 
     /// The same, for connections.
-    pub(super) fn repeat(&self) -> super::endpoint::Repeat {
-        if self.is_safe() { super::endpoint::Repeat::Safe } else { super::endpoint::Repeat::Unsafe }
+    pub(super) fn retry(&self) -> super::http_pool::Retry {
+        if self.is_safe() { super::http_pool::Retry::Safe } else { super::http_pool::Retry::IfUnsent }
     }
 
     /// The raw id of the client's request.

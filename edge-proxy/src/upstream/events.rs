@@ -15,11 +15,11 @@ use mcp::sse::{self, Event};
 use super::across::{self, Questions};
 use super::again::Again;
 use super::aside::{self, Aside};
-use super::endpoint::Repeat;
 use super::follow::{self, Guard};
+use super::http_pool::Retry;
+use super::http_response::MediaType;
 use super::legacy::Way;
-use super::reply::Media;
-use super::source::Source;
+use super::message_source::MessageSource;
 use super::translate::{Side, Translation, Turn};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
@@ -36,7 +36,7 @@ const AFTERWARDS: Duration = Duration::from_secs(300);
 /// A call's stream.
 pub struct Stream {
     pub(super) worker: Rc<Worker>,
-    source: Option<Source>,
+    source: Option<MessageSource>,
     pub(super) translation: Translation,
     /// What a modern client is asked in the middle.
     pub(super) questions: Questions,
@@ -62,7 +62,7 @@ pub(super) enum Heard {
 impl Stream {
     fn new(
         worker: &Rc<Worker>,
-        source: Option<Source>,
+        source: Option<MessageSource>,
         translation: Translation,
         mut guard: Option<Guard>,
     ) -> Self {
@@ -92,7 +92,7 @@ impl Stream {
     /// Begins to read a stream, and waits for its first event.
     pub(super) async fn begin(
         worker: &Rc<Worker>,
-        source: Source,
+        source: MessageSource,
         translation: Translation,
         account: &mut Option<Account>,
         guard: Option<Guard>,
@@ -361,9 +361,9 @@ impl Stream {
     }
 
     /// Waits so long between two chunks from now on.
-    pub(super) fn be_patient(&mut self, timeout: Duration) {
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
         if let Some(source) = &mut self.source {
-            source.be_patient(timeout);
+            source.set_timeout(timeout);
         }
     }
 
@@ -413,14 +413,14 @@ impl Stream {
         let mut headers = headers.clone();
         headers.insert(LAST_EVENT_ID, from);
         let upstream = &self.translation.upstream;
-        let endpoint = self.worker.upstreams.endpoint(upstream)?;
-        let reply = endpoint
-            .send(&Verb::GET, headers, Bytes::new(), Repeat::Safe, self.translation.patience())
+        let http_pool = self.worker.upstreams.http_pool(upstream)?;
+        let response = http_pool
+            .send(&Verb::GET, headers, Bytes::new(), Retry::Safe, self.translation.patience())
             .await?;
-        if reply.status != StatusCode::OK || reply.media() != Media::Events {
+        if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
             return Err(Fault::Interrupted);
         }
-        self.source = Some(Source::stream(reply, self.worker.shared.limits.max_event_bytes));
+        self.source = Some(MessageSource::event_stream(response, self.worker.shared.limits.max_event_bytes));
         Ok(())
     }
 
@@ -468,7 +468,7 @@ impl Drop for Stream {
 }
 
 /// What is said next, by the upstream or aside of the call.
-async fn next_of(source: &mut Source, aside: Option<&mut Aside>) -> Result<Option<Event>, Fault> {
+async fn next_of(source: &mut MessageSource, aside: Option<&mut Aside>) -> Result<Option<Event>, Fault> {
     let Some(aside) = aside else { return source.next().await };
     tokio::select! {
         said = aside.next() => Ok(Some(Event { data: said, ..Event::default() })),
@@ -477,7 +477,7 @@ async fn next_of(source: &mut Source, aside: Option<&mut Aside>) -> Result<Optio
 }
 
 /// Reads what is left of a stream, that its connection can be used again.
-pub(super) fn read_out(source: Source, guard: Option<Guard>) {
+pub(super) fn read_out(source: MessageSource, guard: Option<Guard>) {
     tokio::task::spawn_local(async move {
         if tokio::time::timeout(AFTERWARDS, source.drain()).await.is_err() {
             tracing::debug!("an upstream's stream had no end");

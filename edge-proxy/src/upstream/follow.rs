@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::Upstreams;
 use super::aside::Aside;
 use super::asked::{Asker, Question};
-use super::endpoint::Repeat;
+use super::http_pool::Retry;
 use super::legacy::{Pool, SessionKey, Way, key};
 use super::task;
 use super::translate::{Side, Translation};
@@ -241,10 +241,11 @@ async fn deliver(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(), Fault> {
-    let endpoint = worker.upstreams.endpoint(upstream)?;
-    let reply = endpoint.send(&Verb::POST, headers, body, Repeat::Unsafe, upstream.request_timeout).await?;
-    let status = reply.status;
-    reply.collect(MAX_SMALL).await?;
+    let http_pool = worker.upstreams.http_pool(upstream)?;
+    let response =
+        http_pool.send(&Verb::POST, headers, body, Retry::IfUnsent, upstream.request_timeout).await?;
+    let status = response.status;
+    response.collect(MAX_SMALL).await?;
     if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
 }
 
@@ -276,7 +277,7 @@ pub async fn answer(
     };
     let mut headers = worker
         .upstreams
-        .endpoint(upstream)
+        .http_pool(upstream)
         .map_err(|fault| Failure::upstream(&upstream.id, fault))?
         .headers
         .clone();

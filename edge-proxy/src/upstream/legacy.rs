@@ -10,11 +10,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
-use mcp::message::{Envelope, Kind, span};
+use mcp::message::span;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use mcp::splice::Splice;
-use mcp::sse::Decoder;
 
 use super::Upstreams;
 use super::aside::{Aside, Hearing, Listeners};
@@ -23,12 +22,12 @@ use super::call::{Call, Missed, settle};
 use super::channel::{ChannelClaim, ChannelPool};
 use super::content;
 use super::detach::Detached;
-use super::endpoint::{Endpoint, Repeat};
 use super::follow::{self, Guard};
 use super::handshake;
-use super::receive::{Answer, receive};
-use super::reply::{Media, Reply};
-use super::source::Answered;
+use super::http_pool::{HttpPool, Retry};
+use super::http_response::HttpResponse;
+use super::message_source::RawResponse;
+use super::response::{CallResponse, read_response, read_rpc_response};
 use super::task::LONGEST;
 use super::tasked::Tasks;
 use super::translate::{Side, Translation};
@@ -40,7 +39,7 @@ use crate::session::{Conversation, Jti, Level};
 use crate::snapshot::{Transport, Upstream};
 
 /// Largest body of an answer to what is not a call.
-const MAX_SMALL: usize = 256 << 10;
+const MAX_SMALL_RESPONSE: usize = 256 << 10;
 /// How long ending a session may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -62,7 +61,7 @@ pub(super) struct SessionKey {
 /// The place of one session, which is opened when needed.
 pub(super) struct Pool {
     /// The upstream's connections.
-    pub endpoint: Rc<Endpoint>,
+    pub http_pool: Rc<HttpPool>,
     upstream: Arc<Upstream>,
     key: SessionKey,
     /// Where connections are the sessions, they are here, and `open` stays empty.
@@ -138,7 +137,7 @@ impl Open {
 }
 
 /// Makes a call in a shared session.
-pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<Answer, Missed> {
+pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<CallResponse, Missed> {
     let worker = Rc::clone(call.worker);
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let pool = worker.upstreams.pool(&upstream, key(&worker.upstreams, &upstream, conversation))?;
@@ -146,7 +145,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let body = outgoing(&call, number);
     let guard = Guard::new(&worker, number, conversation.jti, call.id(), Rc::clone(&pool));
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
-    let repeat = call.repeat();
+    let retry = call.retry();
     let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
     let (id, method) = (call.id(), call.method);
     // Older clients choke on an event without data, and do not ask for the rest; on a connection there is no rest, and that
@@ -162,8 +161,8 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
         let answered = async {
             let patience = if method == Method::TasksResult { LONGEST } else { upstream.request_timeout };
             let (answered, session) = match &task {
-                None => pool.call(number, &body, repeat).await?,
-                Some(task) => task.ask(&pool, number, &body, repeat, patience).await?,
+                None => pool.call(number, &body, retry).await?,
+                Some(task) => task.ask(&pool, number, &body, retry, patience).await?,
             };
             let requests = Vec::new();
             let side = Side::Legacy { session, number, progress_token, resumable, requests, guest: None };
@@ -180,7 +179,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
                 tasks,
                 side,
             };
-            receive(&worker, answered, translation, &mut account, Some(guard)).await
+            read_response(&worker, answered, translation, &mut account, Some(guard)).await
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {
@@ -229,19 +228,19 @@ fn outgoing(call: &Call<'_>, number: u64) -> Bytes {
 
 impl Pool {
     pub(super) fn new(
-        endpoint: Rc<Endpoint>,
+        http_pool: Rc<HttpPool>,
         upstream: Arc<Upstream>,
         key: SessionKey,
         level: Option<Bytes>,
         gauge: Gauge,
     ) -> Self {
         let channels = (upstream.transport != Transport::StreamableHttp)
-            .then(|| ChannelPool::new(Rc::clone(&endpoint), Arc::clone(&upstream), key, gauge.clone()));
+            .then(|| ChannelPool::new(Rc::clone(&http_pool), Arc::clone(&upstream), key, gauge.clone()));
         if let (Some(channels), Some(level)) = (&channels, &level) {
             channels.set_level(level);
         }
         Self {
-            endpoint,
+            http_pool,
             upstream,
             key,
             channels,
@@ -260,45 +259,45 @@ impl Pool {
         &self,
         number: u64,
         body: &Bytes,
-        repeat: Repeat,
-    ) -> Result<(Answered, Rc<Open>), Fault> {
+        retry: Retry,
+    ) -> Result<(RawResponse, Rc<Open>), Fault> {
         let Some(channels) = &self.channels else {
-            let (reply, open) = self.send(body, repeat).await?;
-            return Ok((Answered::Reply(reply), open));
+            let (response, open) = self.send(body, retry).await?;
+            return Ok((RawResponse::Http(response), open));
         };
         self.used.set(Instant::now());
         let level = self.level.borrow().clone();
-        let messages = channels.call(number, body, repeat, level.as_ref()).await?;
+        let messages = channels.call(number, body, retry, level.as_ref()).await?;
         let open = Rc::new(Open::channel(messages.claim()));
-        Ok((Answered::Messages(messages), open))
+        Ok((RawResponse::Channel(messages), open))
     }
 
     /// Sends a request in the session. A session that the upstream has forgotten is opened anew, once; the request was
     /// refused at the door then, so sending it again is no repetition.
-    async fn send(&self, body: &Bytes, repeat: Repeat) -> Result<(Reply, Rc<Open>), Fault> {
+    async fn send(&self, body: &Bytes, retry: Retry) -> Result<(HttpResponse, Rc<Open>), Fault> {
         let open = self.session().await?;
-        let reply = self.post(&open, body.clone(), repeat).await?;
-        if let Some(reply) = unless_gone(&open, reply).await? {
+        let response = self.post(&open, body.clone(), retry).await?;
+        if let Some(response) = unless_gone(&open, response).await? {
             open.proven.set(true);
-            return Ok((reply, open));
+            return Ok((response, open));
         }
         self.forget(&open);
         let open = self.session().await?;
-        let reply = self.post(&open, body.clone(), repeat).await?;
-        match unless_gone(&open, reply).await? {
-            Some(reply) => {
+        let response = self.post(&open, body.clone(), retry).await?;
+        match unless_gone(&open, response).await? {
+            Some(response) => {
                 open.proven.set(true);
-                Ok((reply, open))
+                Ok((response, open))
             }
             None => Err(Fault::Session("it forgets its sessions at once".to_owned())),
         }
     }
 
     /// Sends anything in a session.
-    pub(super) async fn post(&self, open: &Open, body: Bytes, repeat: Repeat) -> Result<Reply, Fault> {
+    pub(super) async fn post(&self, open: &Open, body: Bytes, retry: Retry) -> Result<HttpResponse, Fault> {
         self.used.set(Instant::now());
         let headers = open.headers().cloned().unwrap_or_default();
-        self.endpoint.send(&Verb::POST, headers, body, repeat, self.upstream.request_timeout).await
+        self.http_pool.send(&Verb::POST, headers, body, retry, self.upstream.request_timeout).await
     }
 
     /// Tells the upstream that nobody waits for a call any more.
@@ -306,8 +305,8 @@ impl Pool {
         if let Some(channels) = &self.channels {
             channels.cancel(number, notification);
         } else if let Some(open) = self.current()
-            && let Ok(reply) = self.post(&open, notification, Repeat::Unsafe).await
-            && reply.collect(MAX_SMALL).await.is_err()
+            && let Ok(response) = self.post(&open, notification, Retry::IfUnsent).await
+            && response.collect(MAX_SMALL_RESPONSE).await.is_err()
         {
             tracing::debug!("an upstream did not take a notification");
         }
@@ -330,7 +329,7 @@ impl Pool {
         let open = Rc::new(self.initialize().await?);
         self.greet(&open).await?;
         if let (Some(_), Way::Http(headers)) = (self.key.conversation, &open.way) {
-            let hearing = Hearing::begin(&self.endpoint, headers, &self.listeners).await;
+            let hearing = Hearing::begin(&self.http_pool, headers, &self.listeners).await;
             *self.hearing.borrow_mut() = Some(hearing);
         }
         *self.open.borrow_mut() = Some(Rc::clone(&open));
@@ -339,12 +338,12 @@ impl Pool {
 
     async fn initialize(&self) -> Result<Open, Fault> {
         let body = handshake::initialize(self.key);
-        let headers = self.endpoint.headers.clone();
+        let headers = self.http_pool.headers.clone();
         let timeout = self.upstream.request_timeout;
-        let reply =
-            self.endpoint.send(&Verb::POST, headers.clone(), body.into(), Repeat::Safe, timeout).await?;
-        let id = reply.headers.get(SESSION_ID).cloned();
-        let revision = handshake::negotiated(&response(reply).await?)?;
+        let response =
+            self.http_pool.send(&Verb::POST, headers.clone(), body.into(), Retry::Safe, timeout).await?;
+        let id = response.headers.get(SESSION_ID).cloned();
+        let revision = handshake::negotiated(&read_rpc_response(response).await?)?;
         let mut headers = headers;
         headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
         if let Some(id) = id {
@@ -361,7 +360,7 @@ impl Pool {
     /// What follows on `initialize`: that we are ready, and the log level that clients asked for.
     async fn greet(&self, open: &Open) -> Result<(), Fault> {
         let ready = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        self.post(open, ready, Repeat::Safe).await?.collect(MAX_SMALL).await?;
+        self.post(open, ready, Retry::Safe).await?.collect(MAX_SMALL_RESPONSE).await?;
         let level = self.level.borrow().clone();
         if let Some(level) = level {
             self.post_level(open, &level).await;
@@ -389,8 +388,8 @@ impl Pool {
     }
 
     async fn post_level(&self, open: &Open, level: &Bytes) {
-        match self.post(open, handshake::set_level(level), Repeat::Safe).await {
-            Ok(reply) => drop(response(reply).await),
+        match self.post(open, handshake::set_level(level), Retry::Safe).await {
+            Ok(response) => drop(read_rpc_response(response).await),
             Err(fault) => {
                 tracing::debug!(upstream = %self.upstream.id, %fault, "the log level could not be set")
             }
@@ -433,7 +432,7 @@ impl Pool {
         // Another edge may go on with what is parked in it.
         let Some(open) = open.filter(|open| open.has_id() && !open.is_kept()) else { return };
         let headers = open.headers().cloned().unwrap_or_default();
-        let goodbye = self.endpoint.send(&Verb::DELETE, headers, Bytes::new(), Repeat::Safe, FAREWELL);
+        let goodbye = self.http_pool.send(&Verb::DELETE, headers, Bytes::new(), Retry::Safe, FAREWELL);
         // An upstream may refuse to end sessions, or be gone.
         if let Err(fault) = goodbye.await {
             tracing::debug!(upstream = %self.upstream.id, %fault, "a session could not be ended");
@@ -443,35 +442,16 @@ impl Pool {
 
 /// The answer, unless it says that the session is gone: with the protocol's 404, which comes before anything is done,
 /// or in the words that some servers have for it.
-pub(super) async fn unless_gone(open: &Open, mut reply: Reply) -> Result<Option<Reply>, Fault> {
-    let gone = match reply.status {
+pub(super) async fn unless_gone(
+    open: &Open,
+    mut response: HttpResponse,
+) -> Result<Option<HttpResponse>, Fault> {
+    let gone = match response.status {
         StatusCode::NOT_FOUND => open.has_id(),
         StatusCode::BAD_REQUEST if open.has_id() && open.proven.get() => {
-            is_turned_away(&reply.read_ahead(MAX_SMALL).await?)
+            is_turned_away(&response.buffer(MAX_SMALL_RESPONSE).await?)
         }
         _ => false,
     };
-    Ok((!gone).then_some(reply))
-}
-
-/// The one response in an answer, be it JSON or a stream.
-pub(super) async fn response(mut reply: Reply) -> Result<Bytes, Fault> {
-    if !reply.status.is_success() {
-        return Err(Fault::Status(reply.status.as_u16()));
-    }
-    if reply.media() != Media::Events {
-        return reply.collect(MAX_SMALL).await;
-    }
-    let mut decoder = Decoder::new(MAX_SMALL);
-    while let Some(chunk) = reply.chunk().await? {
-        decoder.push(chunk);
-        while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-            let answers =
-                Envelope::parse(&event.data).is_ok_and(|envelope| envelope.kind() == Kind::Response);
-            if answers {
-                return Ok(event.data);
-            }
-        }
-    }
-    Err(Fault::Interrupted)
+    Ok((!gone).then_some(response))
 }

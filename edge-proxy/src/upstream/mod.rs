@@ -10,17 +10,17 @@ mod call;
 mod channel;
 mod content;
 mod detach;
-mod endpoint;
 mod events;
 mod follow;
 mod handshake;
+mod http_pool;
+mod http_response;
 mod legacy;
+mod message_source;
 mod modern;
 mod place;
-mod receive;
-mod reply;
+mod response;
 mod resume;
-mod source;
 mod state;
 mod task;
 mod tasked;
@@ -39,14 +39,14 @@ pub use asked::Question;
 use bytes::Bytes;
 pub use call::{Call, call};
 pub use follow::{Order, answer};
-pub use receive::Answer;
+pub use response::CallResponse;
 pub use resume::{Resumption, resume};
 pub use task::Task;
 pub use told::Events;
 pub use watch::{Notice, Wanted, Watching};
 
-use self::endpoint::Endpoint;
 use self::follow::InFlight;
+use self::http_pool::HttpPool;
 use self::legacy::{Pool, SessionKey};
 use crate::error::Fault;
 use crate::session::Jti;
@@ -65,7 +65,7 @@ const MAX_LEVELS: usize = 16_384;
 /// One worker's connections and sessions with upstreams.
 pub struct Upstreams {
     shared: Arc<Shared>,
-    endpoints: RefCell<HashMap<u64, Rc<Endpoint>>>,
+    http_pools: RefCell<HashMap<u64, Rc<HttpPool>>>,
     pools: RefCell<HashMap<SessionKey, Rc<Pool>>>,
     calls: RefCell<HashMap<u64, InFlight>>,
     levels: RefCell<HashMap<Jti, Bytes>>,
@@ -77,7 +77,7 @@ impl Upstreams {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            endpoints: RefCell::default(),
+            http_pools: RefCell::default(),
             pools: RefCell::default(),
             calls: RefCell::default(),
             levels: RefCell::default(),
@@ -85,20 +85,20 @@ impl Upstreams {
         }
     }
 
-    fn endpoint(&self, upstream: &Upstream) -> Result<Rc<Endpoint>, Fault> {
-        if let Some(endpoint) = self.endpoints.borrow().get(&upstream.connection_key) {
-            return Ok(Rc::clone(endpoint));
+    fn http_pool(&self, upstream: &Upstream) -> Result<Rc<HttpPool>, Fault> {
+        if let Some(http_pool) = self.http_pools.borrow().get(&upstream.connection_key) {
+            return Ok(Rc::clone(http_pool));
         }
-        let endpoint = Rc::new(Endpoint::new(Arc::clone(&self.shared), upstream)?);
-        self.endpoints.borrow_mut().insert(upstream.connection_key, Rc::clone(&endpoint));
-        Ok(endpoint)
+        let http_pool = Rc::new(HttpPool::new(Arc::clone(&self.shared), upstream)?);
+        self.http_pools.borrow_mut().insert(upstream.connection_key, Rc::clone(&http_pool));
+        Ok(http_pool)
     }
 
     fn pool(&self, upstream: &Arc<Upstream>, key: SessionKey) -> Result<Rc<Pool>, Fault> {
         if let Some(pool) = self.pools.borrow().get(&key) {
             return Ok(Rc::clone(pool));
         }
-        let endpoint = self.endpoint(upstream)?;
+        let http_pool = self.http_pool(upstream)?;
         let mut pools = self.pools.borrow_mut();
         if pools.len() >= MAX_ALONE && key.conversation.is_some() {
             drop(pools);
@@ -109,7 +109,7 @@ impl Upstreams {
         }
         let gauge = self.shared.metrics.upstream_sessions.clone();
         let level = key.conversation.and_then(|jti| self.level(&jti)).map(Bytes::from);
-        let pool = Rc::new(Pool::new(endpoint, Arc::clone(upstream), key, level, gauge));
+        let pool = Rc::new(Pool::new(http_pool, Arc::clone(upstream), key, level, gauge));
         pools.insert(key, Rc::clone(&pool));
         Ok(pool)
     }
@@ -156,9 +156,9 @@ impl Upstreams {
         for pool in unused {
             tokio::task::spawn_local(async move { pool.close().await });
         }
-        self.endpoints.borrow_mut().retain(|connection, endpoint| {
-            let referred = Rc::strong_count(endpoint) > 1;
-            !endpoint.sweep(idle) && known.contains(connection) || referred
+        self.http_pools.borrow_mut().retain(|connection, http_pool| {
+            let referred = Rc::strong_count(http_pool) > 1;
+            !http_pool.sweep(idle) && known.contains(connection) || referred
         });
     }
 

@@ -13,8 +13,8 @@ use mcp::revision::Revision;
 use mcp::splice::Splice;
 
 use super::call::{Call, Missed, settle};
-use super::receive::{Answer, receive};
-use super::source::Answered;
+use super::message_source::RawResponse;
+use super::response::{CallResponse, read_response};
 use super::state;
 use super::tasked::Tasks;
 use super::translate::{Side, Translation};
@@ -23,18 +23,18 @@ use crate::error::Failure;
 use crate::session::{Owner, Session};
 
 /// Makes a call on a channel of its own. When it is dropped the connection closes, which cancels it.
-pub(super) async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
+pub(super) async fn call(mut call: Call<'_>) -> Result<CallResponse, Missed> {
     let mut account = call.account.take();
     let answered = exchange(&call, &mut account).await;
     settle(answered, &mut account)
 }
 
-async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
+async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, Missed> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let endpoint = call.worker.upstreams.endpoint(&upstream)?;
-    let headers = headers(call, endpoint.headers.clone()).map_err(Missed::Client)?;
+    let http_pool = call.worker.upstreams.http_pool(&upstream)?;
+    let headers = headers(call, http_pool.headers.clone()).map_err(Missed::Client)?;
     let body = outgoing(call).map_err(Missed::Client)?;
-    let reply = endpoint.send(&Verb::POST, headers, body, call.repeat(), upstream.request_timeout).await?;
+    let response = http_pool.send(&Verb::POST, headers, body, call.retry(), upstream.request_timeout).await?;
     let translation = Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
@@ -48,7 +48,7 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answ
         tasks: Tasks::of_modern(call),
         side: Side::Modern { exposed: call.named.exposed.as_ref().into(), guest: None },
     };
-    Ok(receive(call.worker, Answered::Reply(reply), translation, account, None).await?)
+    Ok(read_response(call.worker, RawResponse::Http(response), translation, account, None).await?)
 }
 
 pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {

@@ -54,7 +54,7 @@ pub fn resume(
     if *upstream.id != *place.upstream {
         return None;
     }
-    let mut headers = worker.upstreams.endpoint(&upstream).ok()?.headers.clone();
+    let mut headers = worker.upstreams.http_pool(&upstream).ok()?.headers.clone();
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_bytes(place.version).ok()?);
     if !place.session.is_empty() {
         headers.insert(SESSION_ID, HeaderValue::from_bytes(place.session).ok()?);

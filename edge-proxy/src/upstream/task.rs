@@ -15,9 +15,9 @@ use mcp::revision::Era;
 use mcp::splice::Splice;
 use memchr::memmem;
 
-use super::endpoint::Repeat;
+use super::http_pool::Retry;
 use super::legacy::{Open, Pool, unless_gone};
-use super::source::Answered;
+use super::message_source::RawResponse;
 use crate::error::Fault;
 use crate::session::Owner;
 use crate::session::seal::{self, Binding, Purpose, SealError};
@@ -79,17 +79,17 @@ impl Task {
         pool: &Pool,
         number: u64,
         body: &Bytes,
-        repeat: Repeat,
+        retry: Retry,
         patience: Duration,
-    ) -> Result<(Answered, Rc<Open>), Fault> {
-        if let Some(headers) = self.joined(pool.endpoint.headers.clone()) {
+    ) -> Result<(RawResponse, Rc<Open>), Fault> {
+        if let Some(headers) = self.joined(pool.http_pool.headers.clone()) {
             let open = Rc::new(Open::joined(headers.clone()));
-            let reply = pool.endpoint.send(&Verb::POST, headers, body.clone(), repeat, patience).await?;
-            if let Some(reply) = unless_gone(&open, reply).await? {
-                return Ok((Answered::Reply(reply), open));
+            let response = pool.http_pool.send(&Verb::POST, headers, body.clone(), retry, patience).await?;
+            if let Some(response) = unless_gone(&open, response).await? {
+                return Ok((RawResponse::Http(response), open));
             }
         }
-        pool.call(number, body, repeat).await
+        pool.call(number, body, retry).await
     }
 }
 

@@ -20,9 +20,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::channel::Channel;
-use super::endpoint::Repeat;
-use super::legacy::{Pool, SessionKey, response};
-use super::reply::{Media, Reply};
+use super::http_pool::Retry;
+use super::http_response::{HttpResponse, MediaType};
+use super::legacy::{Pool, SessionKey};
+use super::response::read_rpc_response;
 use super::task::Task;
 use crate::error::Fault;
 use crate::policy::Permit;
@@ -137,7 +138,7 @@ struct Watcher {
 /// Where changes are heard.
 enum Heard {
     /// A stream of events.
-    Stream(Box<(Reply, Decoder)>),
+    Stream(Box<(HttpResponse, Decoder)>),
     /// A connection that is the session.
     Channel(mpsc::Receiver<Bytes>),
 }
@@ -177,24 +178,24 @@ impl Watcher {
 
     /// A session of its own, so that what is subscribed in it concerns nobody else.
     async fn legacy(&mut self) -> Result<(), Fault> {
-        let endpoint = self.worker.upstreams.endpoint(&self.upstream)?;
+        let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
         let key = self.key();
         let gauge = self.worker.shared.metrics.upstream_sessions.clone();
-        let farewell = Farewell(Some(Pool::new(endpoint, Arc::clone(&self.upstream), key, None, gauge)));
+        let farewell = Farewell(Some(Pool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
         let Some(pool) = &farewell.0 else { return Ok(()) };
         let open = pool.session().await?;
         let headers = open.headers().cloned().unwrap_or_default();
-        let reply = self.stream(&Verb::GET, headers, Bytes::new()).await?;
-        let mut heard = Heard::stream(reply, MAX_EVENT);
-        let ask = async |_, body| response(pool.post(&open, body, Repeat::Safe).await?).await;
+        let response = self.stream(&Verb::GET, headers, Bytes::new()).await?;
+        let mut heard = Heard::stream(response, MAX_EVENT);
+        let ask = async |_, body| read_rpc_response(pool.post(&open, body, Retry::Safe).await?).await;
         self.subscribed(&mut heard, ask).await
     }
 
     /// A connection of its own, for the same reason.
     async fn channel(&mut self) -> Result<(), Fault> {
-        let endpoint = self.worker.upstreams.endpoint(&self.upstream)?;
+        let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
         let gauge = &self.worker.shared.metrics.upstream_sessions;
-        let channel = Channel::open(&endpoint, &self.upstream, self.key(), false, gauge).await?;
+        let channel = Channel::open(&http_pool, &self.upstream, self.key(), false, gauge).await?;
         let mut heard = Heard::Channel(channel.listen());
         let limit = self.upstream.request_timeout;
         let ask = async |number, body| {
@@ -244,29 +245,29 @@ impl Watcher {
     async fn modern(&mut self) -> Result<(), Fault> {
         loop {
             let revision = self.upstream.modern.first().copied().unwrap_or(Revision::LATEST);
-            let endpoint = self.worker.upstreams.endpoint(&self.upstream)?;
-            let mut headers = endpoint.headers.clone();
+            let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
+            let mut headers = http_pool.headers.clone();
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
             headers.insert(METHOD, HeaderValue::from_static(Method::SubscriptionsListen.as_str()));
             let body = listen(revision, &self.wanted.borrow_and_update());
-            let reply = self.stream(&Verb::POST, headers, body).await?;
+            let response = self.stream(&Verb::POST, headers, body).await?;
             // Of a task that is over the whole result is told.
             let max_event = self.worker.shared.limits.max_event_bytes;
-            if !self.hear(&mut Heard::stream(reply, max_event)).await? {
+            if !self.hear(&mut Heard::stream(response, max_event)).await? {
                 return Ok(());
             }
         }
     }
 
-    async fn stream(&self, verb: &Verb, headers: HeaderMap, body: Bytes) -> Result<Reply, Fault> {
-        let endpoint = self.worker.upstreams.endpoint(&self.upstream)?;
-        let answered = endpoint.send(verb, headers, body, Repeat::Safe, SILENCE);
+    async fn stream(&self, verb: &Verb, headers: HeaderMap, body: Bytes) -> Result<HttpResponse, Fault> {
+        let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
+        let answered = http_pool.send(verb, headers, body, Retry::Safe, SILENCE);
         let answered = tokio::time::timeout(self.upstream.request_timeout, answered).await;
-        let reply = answered.map_err(|_| Fault::Timeout)??;
-        if reply.status != StatusCode::OK || reply.media() != Media::Events {
-            return Err(Fault::Status(reply.status.as_u16()));
+        let response = answered.map_err(|_| Fault::Timeout)??;
+        if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
+            return Err(Fault::Status(response.status.as_u16()));
         }
-        Ok(reply)
+        Ok(response)
     }
 
     /// Passes on what is heard, until something else is wanted (true) or nothing any more (false).
@@ -311,8 +312,8 @@ impl Watcher {
 }
 
 impl Heard {
-    fn stream(reply: Reply, max_event: usize) -> Self {
-        Self::Stream(Box::new((reply, Decoder::new(max_event))))
+    fn stream(response: HttpResponse, max_event: usize) -> Self {
+        Self::Stream(Box::new((response, Decoder::new(max_event))))
     }
 
     /// The next message. The future may be dropped and made anew.
@@ -320,11 +321,11 @@ impl Heard {
         match self {
             Self::Channel(messages) => messages.recv().await.ok_or(Fault::Interrupted),
             Self::Stream(stream) => loop {
-                let (reply, decoder) = &mut **stream;
+                let (response, decoder) = &mut **stream;
                 if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
                     return Ok(event.data);
                 }
-                decoder.push(reply.chunk().await?.ok_or(Fault::Interrupted)?);
+                decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
             },
         }
     }

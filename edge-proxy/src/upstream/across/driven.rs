@@ -19,11 +19,11 @@ use super::{requests, unreadable};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
 use crate::upstream::call::{Call, Missed};
-use crate::upstream::endpoint::Repeat;
 use crate::upstream::events::Stream;
-use crate::upstream::legacy::{Pool, Way, response};
-use crate::upstream::receive::{Answer, receive};
-use crate::upstream::source::Answered;
+use crate::upstream::http_pool::Retry;
+use crate::upstream::legacy::{Pool, Way};
+use crate::upstream::message_source::RawResponse;
+use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::tasked::Tasks;
 use crate::upstream::told::{Events, Said, Teller, Told, outcome};
 use crate::upstream::translate::{ModernGuest, Side, Translation};
@@ -66,7 +66,7 @@ pub(super) async fn call(
     call: &Call<'_>,
     guest: ModernGuest,
     account: &mut Option<Account>,
-) -> Result<Answer, Missed> {
+) -> Result<CallResponse, Missed> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
     let pool = worker.upstreams.pool(upstream, key(upstream, guest.capabilities))?;
@@ -76,7 +76,7 @@ pub(super) async fn call(
         pool.want_level(level).await;
     }
     let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
-    let sent = pool.call(number, &body, call.repeat()).await;
+    let sent = pool.call(number, &body, call.retry()).await;
     leaving.armed = matches!(sent, Err(Fault::Timeout));
     let (answered, session) = sent?;
     let side = Side::Legacy {
@@ -89,14 +89,14 @@ pub(super) async fn call(
         guest: Some(Box::new(ModernGuest { capabilities: Default::default(), ..guest.clone() })),
     };
     let mut translation = translation(call, side);
-    let begun = receive(worker, answered, translation.clone(), &mut None, None).await?;
-    if let Answer::Json { status, body } = &begun
+    let begun = read_response(worker, answered, translation.clone(), &mut None, None).await?;
+    if let CallResponse::Json { status, body } = &begun
         && Begun::of(body).is_none()
     {
         if let Some(account) = account {
             account.ended(outcome(body), body.len());
         }
-        return Ok(Answer::Json { status: *status, body: body.clone() });
+        return Ok(CallResponse::Json { status: *status, body: body.clone() });
     }
     if let Side::Legacy { guest: its, .. } = &mut translation.side {
         *its = Some(Box::new(guest));
@@ -109,7 +109,7 @@ pub(super) fn go_on(
     call: &Call<'_>,
     translation: Translation,
     account: &mut Option<Account>,
-) -> Result<Answer, Missed> {
+) -> Result<CallResponse, Missed> {
     let upstream = &call.permit.entry().upstream;
     let pool = call.worker.upstreams.pool(upstream, key(upstream, guest(call)?.capabilities))?;
     Ok(drive(call, pool, translation, None, account))
@@ -120,16 +120,16 @@ fn drive(
     call: &Call<'_>,
     pool: Rc<Pool>,
     translation: Translation,
-    begun: Option<Answer>,
+    begun: Option<CallResponse>,
     account: &mut Option<Account>,
-) -> Answer {
+) -> CallResponse {
     let (client, receiver) = mpsc::channel(MAX_WAITING);
     let worker = Rc::clone(call.worker);
     let driver = Driver { worker, pool, translation, client, pause: PACE };
     tokio::task::spawn_local(driver.run(begun));
     let (upstream, teller) = (&call.permit.entry().upstream, Teller::Here(receiver));
     let told = Told::new(call.worker, upstream, call.id(), teller, None, account.take());
-    Answer::Events(Box::new(Events::Told(told)))
+    CallResponse::Events(Box::new(Events::Told(told)))
 }
 
 impl Begun {
@@ -147,10 +147,10 @@ fn pause_of(raw: Option<&str>) -> Duration {
 }
 
 /// The stream of an answer, or its one message.
-pub(super) fn stream(answer: Answer) -> Result<Result<Stream, Bytes>, Fault> {
+pub(super) fn stream(answer: CallResponse) -> Result<Result<Stream, Bytes>, Fault> {
     match answer {
-        Answer::Json { body, .. } => Ok(Err(body)),
-        Answer::Events(events) => match *events {
+        CallResponse::Json { body, .. } => Ok(Err(body)),
+        CallResponse::Events(events) => match *events {
             Events::Upstream(stream) => Ok(Ok(stream)),
             Events::Told(_) => Err(Fault::Interrupted),
         },
@@ -164,7 +164,7 @@ fn is_cut(fault: &Fault) -> bool {
 
 impl Driver {
     /// Goes on until there is an answer, or nobody waits for it any more.
-    async fn run(mut self, begun: Option<Answer>) {
+    async fn run(mut self, begun: Option<CallResponse>) {
         let client = self.client.clone();
         let ended = tokio::select! {
             ended = tokio::time::timeout(task::LONGEST, self.drive(begun)) => ended.unwrap_or(Err(Fault::Timeout)),
@@ -187,7 +187,7 @@ impl Driver {
         self.say(message, true).await;
     }
 
-    async fn drive(&mut self, begun: Option<Answer>) -> Result<(), Fault> {
+    async fn drive(&mut self, begun: Option<CallResponse>) -> Result<(), Fault> {
         if let Some(begun) = begun {
             let answer = self.begun(begun).await?;
             let Some(begun) = Begun::of(&answer) else {
@@ -210,7 +210,7 @@ impl Driver {
     }
 
     /// What the call itself was answered; what was said before goes to the client.
-    async fn begun(&self, begun: Answer) -> Result<Bytes, Fault> {
+    async fn begun(&self, begun: CallResponse) -> Result<Bytes, Fault> {
         let mut stream = match stream(begun)? {
             Ok(stream) => stream,
             Err(only) => return Ok(only),
@@ -251,7 +251,7 @@ impl Driver {
             *its = number;
         }
         let answered = self.ask(Method::TasksResult, task, number).await?;
-        let answer = receive(&self.worker, answered, translation, &mut None, None).await?;
+        let answer = read_response(&self.worker, answered, translation, &mut None, None).await?;
         let mut stream = match stream(answer)? {
             Ok(stream) => stream,
             Err(only) => {
@@ -300,18 +300,18 @@ impl Driver {
     /// How the task stands.
     async fn look(&self, task: &str) -> Result<Bytes, Fault> {
         match self.ask(Method::TasksGet, task, self.worker.upstreams.number()).await? {
-            Answered::Reply(reply) => response(reply).await,
-            Answered::Messages(mut messages) => messages.response().await,
+            RawResponse::Http(response) => read_rpc_response(response).await,
+            RawResponse::Channel(mut messages) => messages.response().await,
         }
     }
 
     /// Asks something about the task, in the session that it was begun in where that is no connection.
-    async fn ask(&self, method: Method, task: &str, number: u64) -> Result<Answered, Fault> {
+    async fn ask(&self, method: Method, task: &str, number: u64) -> Result<RawResponse, Fault> {
         let body = task::request(method, number, task);
         let Side::Legacy { session, .. } = &self.translation.side else { return Err(Fault::Interrupted) };
         match &session.way {
-            Way::Http(_) => Ok(Answered::Reply(self.pool.post(session, body, Repeat::Safe).await?)),
-            Way::Channel(_) => Ok(self.pool.call(number, &body, Repeat::Safe).await?.0),
+            Way::Http(_) => Ok(RawResponse::Http(self.pool.post(session, body, Retry::Safe).await?)),
+            Way::Channel(_) => Ok(self.pool.call(number, &body, Retry::Safe).await?.0),
         }
     }
 

@@ -16,23 +16,23 @@ use super::modern_client::{guest, key, translation};
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
 use crate::upstream::call::{Call, Missed, settle};
-use crate::upstream::endpoint::Repeat;
-use crate::upstream::legacy::{Open, Pool, response};
-use crate::upstream::receive::{Answer, receive};
-use crate::upstream::source::Answered;
+use crate::upstream::http_pool::Retry;
+use crate::upstream::legacy::{Open, Pool};
+use crate::upstream::message_source::RawResponse;
+use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::task::{self, Task};
 use crate::upstream::tasked::Tasks;
 use crate::upstream::told::outcome;
 use crate::upstream::translate::Side;
 
 /// Answers what a client asks about its task.
-pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
+pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, Missed> {
     let mut account = call.account.take();
     let body = settle(answer(&call).await, &mut account)?;
     if let Some(account) = &mut account {
         account.ended(outcome(&body), body.len());
     }
-    Ok(Answer::Json { status: StatusCode::OK, body })
+    Ok(CallResponse::Json { status: StatusCode::OK, body })
 }
 
 /// A task as the modern era tells it, under the raw id `id`, with what is to be set besides.
@@ -124,8 +124,8 @@ impl About<'_> {
     async fn look(&self, method: Method) -> Result<Told, Missed> {
         let (answered, ..) = self.ask(method).await?;
         let answer = match answered {
-            Answered::Reply(reply) => response(reply).await?,
-            Answered::Messages(mut messages) => messages.response().await?,
+            RawResponse::Http(response) => read_rpc_response(response).await?,
+            RawResponse::Channel(mut messages) => messages.response().await?,
         };
         told(&answer)
     }
@@ -143,7 +143,7 @@ impl About<'_> {
         };
         let mut translation = translation(self.call, side);
         translation.tasks = Tasks::over(&self.task.id);
-        let answer = receive(self.call.worker, answered, translation, &mut None, None).await?;
+        let answer = read_response(self.call.worker, answered, translation, &mut None, None).await?;
         let mut stream = match stream(answer)? {
             Ok(stream) => stream,
             Err(only) => return told(&only),
@@ -156,11 +156,11 @@ impl About<'_> {
         Err(Fault::Interrupted.into())
     }
 
-    async fn ask(&self, method: Method) -> Result<(Answered, Rc<Open>, u64), Missed> {
+    async fn ask(&self, method: Method) -> Result<(RawResponse, Rc<Open>, u64), Missed> {
         let number = self.call.worker.upstreams.number();
         let body = task::request(method, number, &json::quote(&self.task.id));
         let patience = self.call.permit.entry().upstream.request_timeout;
-        let (answered, session) = self.task.ask(&self.pool, number, &body, Repeat::Safe, patience).await?;
+        let (answered, session) = self.task.ask(&self.pool, number, &body, Retry::Safe, patience).await?;
         Ok((answered, session, number))
     }
 }

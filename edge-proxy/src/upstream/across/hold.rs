@@ -20,7 +20,7 @@ use crate::upstream::translate::Side;
 
 /// What a client brings to the holder of its call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Retry {
+pub(super) struct ResumeInput {
     /// The raw id of its new request.
     pub id: Bytes,
     /// The raw progress token of its new request.
@@ -31,7 +31,7 @@ pub(super) struct Retry {
     pub answers: Vec<(String, String)>,
 }
 
-impl Retry {
+impl ResumeInput {
     pub(super) fn encode(&self) -> Bytes {
         let level = self.level.map(|level| mcp::json::quote(level.as_str())).unwrap_or_default();
         let token = self.progress_token.as_deref().unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) async fn hold(mut stream: Stream, mut holding: Holding, _counted: Ent
     let lifetime = stream.worker.shared.limits.parked_call_lifetime;
     let mut early = None;
     loop {
-        stream.be_patient(lifetime * 2);
+        stream.set_timeout(lifetime * 2);
         let until = Instant::now() + lifetime;
         let delivery = tokio::select! {
             delivery = holding.next() => delivery,
@@ -106,16 +106,16 @@ struct Visit<'a> {
 impl<'a> Visit<'a> {
     /// Goes on with the call for a client; returns whether it must be held on.
     async fn of(stream: &'a mut Stream, holding: &Holding, delivery: Delivery, early: Option<Bytes>) -> bool {
-        let (Some(client), Some(retry)) = (delivery.answers, Retry::decode(&delivery.message)) else {
+        let (Some(client), Some(input)) = (delivery.answers, ResumeInput::decode(&delivery.message)) else {
             return early.is_none();
         };
-        stream.translation.id = retry.id;
+        stream.translation.id = input.id;
         if let Side::Legacy { progress_token, guest: Some(guest), .. } = &mut stream.translation.side {
-            *progress_token = retry.progress_token;
-            guest.level = retry.level;
+            *progress_token = input.progress_token;
+            guest.level = input.level;
         }
         let mut visit = Self { stream, place: holding.place(), client };
-        visit.go_on(retry.answers, early).await
+        visit.go_on(input.answers, early).await
     }
 
     async fn go_on(&mut self, answers: Vec<(String, String)>, early: Option<Bytes>) -> bool {
@@ -132,7 +132,7 @@ impl<'a> Visit<'a> {
             return self.ask().await;
         }
         let timeout = self.stream.translation.patience();
-        self.stream.be_patient(timeout);
+        self.stream.set_timeout(timeout);
         loop {
             let heard = tokio::select! {
                 heard = self.stream.hear() => heard,
@@ -219,9 +219,9 @@ mod tests {
         fn what_a_client_brings_arrives(id: String, token: Option<u64>, answers: Vec<(String, String)>, junk: Vec<u8>) {
             let progress_token = token.map(|token| Bytes::from(token.to_string()));
             let level = Level::parse("\"error\"");
-            let retry = Retry { id: id.into(), progress_token, level, answers };
-            prop_assert_eq!(Retry::decode(&retry.encode()), Some(retry));
-            let _: Option<Retry> = Retry::decode(&junk.into());
+            let input = ResumeInput { id: id.into(), progress_token, level, answers };
+            prop_assert_eq!(ResumeInput::decode(&input.encode()), Some(input));
+            let _: Option<ResumeInput> = ResumeInput::decode(&junk.into());
         }
     }
 }

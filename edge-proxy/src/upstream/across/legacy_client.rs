@@ -17,7 +17,7 @@ use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::content;
 use crate::upstream::follow::Guard;
 use crate::upstream::modern;
-use crate::upstream::receive::Answer;
+use crate::upstream::response::CallResponse;
 use crate::upstream::tasked::Tasks;
 use crate::upstream::told::{Events, Said, Teller, Told};
 use crate::upstream::translate::{LegacyGuest, Side, Translation};
@@ -29,7 +29,7 @@ const MAX_WAITING: usize = 16;
 pub(in crate::upstream) async fn call(
     mut call: Call<'_>,
     conversation: &Rc<Conversation>,
-) -> Result<Answer, Missed> {
+) -> Result<CallResponse, Missed> {
     let mut account = call.account.take();
     let rounds = settle(prepare(&call, conversation), &mut account)?;
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
@@ -39,11 +39,11 @@ pub(in crate::upstream) async fn call(
     let mut teller = Teller::Here(receiver);
     let first = teller.next().await;
     if let Some(Said { message, last: true }) = first {
-        return Ok(Answer::Json { status: StatusCode::OK, body: message });
+        return Ok(CallResponse::Json { status: StatusCode::OK, body: message });
     }
     let upstream = &call.permit.entry().upstream;
     let told = Told::new(call.worker, upstream, call.id(), teller, first, None);
-    Ok(Answer::Events(Box::new(Events::Told(told))))
+    Ok(CallResponse::Events(Box::new(Events::Told(told))))
 }
 
 /// Goes on until there is an answer, whether the client still reads or not, unless it says that it wants none.
@@ -71,8 +71,8 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, M
     let number = call.worker.upstreams.number();
     let level = call.worker.upstreams.level(&conversation.jti);
     let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
-    let endpoint = call.worker.upstreams.endpoint(&upstream)?;
-    let headers = modern::headers(call, endpoint.headers.clone()).map_err(Missed::Client)?;
+    let http_pool = call.worker.upstreams.http_pool(&upstream)?;
+    let headers = modern::headers(call, http_pool.headers.clone()).map_err(Missed::Client)?;
     let translation = Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
@@ -91,10 +91,10 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, M
     };
     Ok(Rounds {
         worker: Rc::clone(call.worker),
-        endpoint,
+        http_pool,
         headers,
         body,
-        repeat: call.repeat(),
+        retry: call.retry(),
         translation,
         revision: conversation.revision,
         capabilities: conversation.capabilities.within(conversation.revision),

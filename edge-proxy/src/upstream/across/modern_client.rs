@@ -16,12 +16,12 @@ use crate::snapshot::{TaskSupport, Upstream};
 use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::follow;
 use crate::upstream::legacy::{Pool, SessionKey};
-use crate::upstream::receive::{Answer, receive};
+use crate::upstream::response::{CallResponse, read_response};
 use crate::upstream::tasked::Tasks;
 use crate::upstream::translate::{ModernGuest, Side, Translation};
 
 /// Makes a call in a session that is shared by modern clients which declare the same.
-pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Missed> {
+pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, Missed> {
     let mut account = call.account.take();
     let answered = match call.message.params.request_state {
         None => begin(&call, &mut account).await,
@@ -32,7 +32,7 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<Answer, Miss
 
 /// Makes the call: as a task that the client is handed, as one that is waited for, or as none. Who can be asked
 /// something is handed none, since a task of the legacy era asks otherwise than one of the extension.
-pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<Answer, Missed> {
+pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, Missed> {
     let support = call.permit.entry().tool.tasks;
     let guest = guest(call)?;
     let knows = || call.message.params.capabilities.is_some_and(declares_tasks);
@@ -51,7 +51,7 @@ async fn plain(
     guest: ModernGuest,
     tasks: Tasks,
     account: &mut Option<Account>,
-) -> Result<Answer, Missed> {
+) -> Result<CallResponse, Missed> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
     let pool = worker.upstreams.pool(upstream, key(upstream, guest.capabilities))?;
@@ -62,7 +62,7 @@ async fn plain(
         pool.want_level(level).await;
     }
     let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
-    let sent = pool.call(number, &body, call.repeat()).await;
+    let sent = pool.call(number, &body, call.retry()).await;
     leaving.armed = matches!(sent, Err(Fault::Timeout));
     let (answered, session) = sent?;
     let side = Side::Legacy {
@@ -74,7 +74,7 @@ async fn plain(
         guest: Some(Box::new(guest)),
     };
     let translation = Translation { tasks, ..translation(call, side) };
-    Ok(receive(worker, answered, translation, account, None).await?)
+    Ok(read_response(worker, answered, translation, account, None).await?)
 }
 
 /// What a call's messages are on both sides.

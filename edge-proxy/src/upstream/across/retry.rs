@@ -8,7 +8,7 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json::{self, JsonError};
 use tokio::sync::mpsc;
 
-use super::hold::Retry;
+use super::hold::ResumeInput;
 use super::park::{self, Questions, asking};
 use super::parked::{Asked, Belongs, Parked, Way, digest};
 use super::{driven, modern_client, unreadable};
@@ -20,7 +20,7 @@ use crate::upstream::call::{Call, Missed};
 use crate::upstream::events::Stream;
 use crate::upstream::follow;
 use crate::upstream::legacy::Open;
-use crate::upstream::receive::Answer;
+use crate::upstream::response::CallResponse;
 use crate::upstream::tasked::Tasks;
 use crate::upstream::told::{Events, Teller, Told};
 use crate::upstream::translate::{Side, Translation};
@@ -34,7 +34,7 @@ pub(super) async fn call(
     call: &Call<'_>,
     state: &str,
     account: &mut Option<Account>,
-) -> Result<Answer, Missed> {
+) -> Result<CallResponse, Missed> {
     let params = &call.message.params;
     let belongs = Belongs {
         owner: Owner { server: &call.server.uid, token: &call.token.uid },
@@ -85,12 +85,12 @@ fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, Missed> {
 }
 
 /// The same questions once more, for a client that brought no answer.
-fn ask_again(call: &Call<'_>, open: &[Asked], state: &str, account: &mut Option<Account>) -> Answer {
+fn ask_again(call: &Call<'_>, open: &[Asked], state: &str, account: &mut Option<Account>) -> CallResponse {
     let body = asking(&call.id(), open, state);
     if let Some(account) = account {
         account.ended(Outcome::Ok, body.len());
     }
-    Answer::Json { status: http::StatusCode::OK, body }
+    CallResponse::Json { status: http::StatusCode::OK, body }
 }
 
 /// Posts the answers, and waits for the task once more.
@@ -99,7 +99,7 @@ async fn follow_task(
     parked: &Parked,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
-) -> Result<Answer, Missed> {
+) -> Result<CallResponse, Missed> {
     let translation = joined(call, parked)?;
     relieve(call, parked);
     for asked in &parked.open {
@@ -133,7 +133,7 @@ async fn resume(
     parked: Parked,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
-) -> Result<Answer, Missed> {
+) -> Result<CallResponse, Missed> {
     let Way::Event(event) = &parked.way else { return Err(unknown()) };
     let event = HeaderValue::from_bytes(event).map_err(|_| unknown())?;
     let worker = call.worker;
@@ -156,20 +156,20 @@ async fn resume(
         told.await.map_err(lost)?;
         stream.account = account.take();
         stream.questions.ask_now();
-        return Ok(Answer::Events(Box::new(Events::Upstream(stream))));
+        return Ok(CallResponse::Events(Box::new(Events::Upstream(stream))));
     }
     // First the stream, then the answers: what follows on them must find a reader.
     stream.go_on().await.map_err(lost)?;
     stream.settle().await.map_err(lost)?;
     told.await.map_err(lost)?;
     stream.count_in(account.take());
-    Ok(Answer::Events(Box::new(Events::Upstream(stream))))
+    Ok(CallResponse::Events(Box::new(Events::Upstream(stream))))
 }
 
 /// What the messages of a parked call are on both sides, wherever it was begun.
 fn joined(call: &Call<'_>, parked: &Parked) -> Result<Translation, Missed> {
     let upstream = &call.permit.entry().upstream;
-    let mut headers: HeaderMap = call.worker.upstreams.endpoint(upstream)?.headers.clone();
+    let mut headers: HeaderMap = call.worker.upstreams.http_pool(upstream)?.headers.clone();
     let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| unknown());
     headers.insert(PROTOCOL_VERSION, value(&parked.version)?);
     if !parked.session.is_empty() {
@@ -196,18 +196,18 @@ async fn deliver(
     parked: &Parked,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
-) -> Result<Answer, Missed> {
+) -> Result<CallResponse, Missed> {
     let lost = || Missed::Fault(Fault::Lost { retryable: call.is_safe() });
     let place = parked.place.as_ref().ok_or_else(unknown)?;
     let guest = modern_client::guest(call)?;
-    let retry = Retry {
+    let input = ResumeInput {
         id: call.id(),
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         level: guest.level,
         answers: answers.iter().map(|(key, answer)| (key.clone(), (*answer).to_owned())).collect(),
     };
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
-    let delivery = Delivery { message: retry.encode(), answers: Some(sender) };
+    let delivery = Delivery { message: input.encode(), answers: Some(sender) };
     match call.worker.shared.peers.deliver(place, delivery).await {
         Ok(()) => {}
         Err(Undelivered::Gone) => return Err(lost()),
@@ -217,5 +217,5 @@ async fn deliver(
     let first = teller.next().await.ok_or_else(lost)?;
     let upstream = &call.permit.entry().upstream;
     let told = Told::new(call.worker, upstream, call.id(), teller, Some(first), account.take());
-    Ok(Answer::Events(Box::new(Events::Told(told))))
+    Ok(CallResponse::Events(Box::new(Events::Told(told))))
 }

@@ -24,11 +24,11 @@ use crate::held::Holding;
 use crate::observe::Entered;
 use crate::session::capabilities::{Capabilities, Need};
 use crate::upstream::asked::{self, Asker};
-use crate::upstream::endpoint::{Endpoint, Repeat};
 use crate::upstream::events::read_out;
-use crate::upstream::receive::{is_error, not_an_answer};
-use crate::upstream::reply::{Media, Reply};
-use crate::upstream::source::Source;
+use crate::upstream::http_pool::{HttpPool, Retry};
+use crate::upstream::http_response::{HttpResponse, MediaType};
+use crate::upstream::message_source::MessageSource;
+use crate::upstream::response::{is_error_response, unexpected_response};
 use crate::upstream::told::Said;
 use crate::upstream::translate::{Side, Translation, Turn};
 use crate::usage::Outcome;
@@ -42,11 +42,11 @@ const PACE: Duration = Duration::from_millis(250);
 /// A legacy client's call, carried on.
 pub(super) struct Rounds {
     pub worker: Rc<Worker>,
-    pub endpoint: Rc<Endpoint>,
+    pub http_pool: Rc<HttpPool>,
     pub headers: HeaderMap,
     /// The request as the upstream is to see it.
     pub body: Bytes,
-    pub repeat: Repeat,
+    pub retry: Retry,
     pub translation: Translation,
     /// The client's revision, and what it can be asked for.
     pub revision: Revision,
@@ -90,8 +90,8 @@ impl Rounds {
         for _ in 0..MAX_ROUNDS {
             let timeout = self.translation.upstream.request_timeout;
             let (headers, body) = (self.headers.clone(), self.body.clone());
-            let reply = self.endpoint.send(&Verb::POST, headers, body, self.repeat, timeout).await?;
-            match self.read(reply, client).await? {
+            let response = self.http_pool.send(&Verb::POST, headers, body, self.retry, timeout).await?;
+            match self.read(response, client).await? {
                 Round::Answer(message, outcome) => return Ok((message, outcome)),
                 Round::Input(input) => self.prepare(input, client).await?,
             }
@@ -100,14 +100,18 @@ impl Rounds {
     }
 
     /// Reads what a request is answered with; what comes before the answer goes to the client.
-    async fn read(&mut self, mut reply: Reply, client: &mpsc::Sender<Said>) -> Result<Round, Fault> {
-        let (status, media) = (reply.status, reply.media());
-        if status != StatusCode::OK || media != Media::Events {
-            if media != Media::Json {
-                return Err(not_an_answer(status));
+    async fn read(
+        &mut self,
+        mut response: HttpResponse,
+        client: &mpsc::Sender<Said>,
+    ) -> Result<Round, Fault> {
+        let (status, media) = (response.status, response.media_type());
+        if status != StatusCode::OK || media != MediaType::Events {
+            if media != MediaType::Json {
+                return Err(unexpected_response(status));
             }
-            let body = reply.collect(self.worker.shared.limits.max_answer_bytes).await?;
-            if !status.is_success() && !is_error(&body) {
+            let body = response.collect(self.worker.shared.limits.max_answer_bytes).await?;
+            if !status.is_success() && !is_error_response(&body) {
                 return Err(Fault::Status(status.as_u16()));
             }
             let round = self.turn(body, client).await?;
@@ -120,11 +124,11 @@ impl Rounds {
                     continue;
                 }
                 if let Some(round) = self.turn(event.data, client).await? {
-                    read_out(Source::Stream(reply, decoder), None);
+                    read_out(MessageSource::Http(response, decoder), None);
                     return Ok(round);
                 }
             }
-            decoder.push(reply.chunk().await?.ok_or(Fault::Interrupted)?);
+            decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
         }
     }
 

@@ -22,8 +22,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use url::Url;
 
-use super::super::endpoint::{Endpoint, Repeat};
-use super::super::reply::{Media, Reply};
+use super::super::http_pool::{HttpPool, Retry};
+use super::super::http_response::{HttpResponse, MediaType};
 use crate::error::Fault;
 use crate::snapshot::Upstream;
 
@@ -43,14 +43,14 @@ type Sink = Rc<Mutex<SplitSink<Socket, Message>>>;
 #[derive(Clone)]
 pub(super) enum Outgoing {
     /// Each is posted to where the upstream said.
-    Post { endpoint: Rc<Endpoint>, target: Uri, timeout: Duration },
+    Post { http_pool: Rc<HttpPool>, target: Uri, timeout: Duration },
     /// Each is a frame.
     Frame(Sink),
 }
 
 /// How messages come.
 pub(super) enum Incoming {
-    Events(Box<(Reply, Decoder)>),
+    Events(Box<(HttpResponse, Decoder)>),
     FrameReader(FrameReader),
 }
 
@@ -64,21 +64,21 @@ pub(super) struct FrameReader {
 
 /// Opens a stream of events, and waits for its first, which says where messages are posted.
 pub(super) async fn open_event_stream(
-    endpoint: &Rc<Endpoint>,
+    http_pool: &Rc<HttpPool>,
     upstream: &Upstream,
     max_message: usize,
 ) -> Result<(Outgoing, Incoming), Fault> {
-    let mut headers = endpoint.headers.clone();
+    let mut headers = http_pool.headers.clone();
     headers.remove(CONTENT_TYPE);
     headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::EVENT_STREAM));
-    let reply = endpoint.send(&Method::GET, headers, Bytes::new(), Repeat::Safe, MAX_SILENCE).await?;
-    if reply.status != StatusCode::OK {
-        return Err(Fault::Status(reply.status.as_u16()));
+    let response = http_pool.send(&Method::GET, headers, Bytes::new(), Retry::Safe, MAX_SILENCE).await?;
+    if response.status != StatusCode::OK {
+        return Err(Fault::Status(response.status.as_u16()));
     }
-    if reply.media() != Media::Events {
+    if response.media_type() != MediaType::Events {
         return Err(Fault::Session("it opens no stream of events".to_owned()));
     }
-    let mut stream = Box::new((reply, Decoder::new(max_message)));
+    let mut stream = Box::new((response, Decoder::new(max_message)));
     let first = next_event(&mut stream).await?;
     if first.event.as_deref() != Some(EVENT) {
         return Err(Fault::Session("its stream does not begin with the event `endpoint`".to_owned()));
@@ -89,18 +89,18 @@ pub(super) async fn open_event_stream(
     let target = &url[url::Position::BeforePath..];
     let target = target.parse().map_err(|_| session("its endpoint is no URL".to_owned()))?;
     let outgoing =
-        Outgoing::Post { endpoint: Rc::clone(endpoint), target, timeout: upstream.request_timeout };
+        Outgoing::Post { http_pool: Rc::clone(http_pool), target, timeout: upstream.request_timeout };
     Ok((outgoing, Incoming::Events(stream)))
 }
 
 /// Upgrades a connection.
 pub(super) async fn open_websocket(
-    endpoint: &Rc<Endpoint>,
+    http_pool: &Rc<HttpPool>,
     max_message: usize,
 ) -> Result<(Outgoing, Incoming), Fault> {
     let config =
         WebSocketConfig::default().max_message_size(Some(max_message)).max_frame_size(Some(max_message));
-    let upgraded = endpoint.upgrade().await?;
+    let upgraded = http_pool.upgrade().await?;
     let socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
     let (sink, stream) = socket.split();
     let sink = Rc::new(Mutex::new(sink));
@@ -114,10 +114,10 @@ pub(super) async fn open_websocket(
 impl Outgoing {
     pub(super) async fn send(&self, message: Bytes) -> Result<(), Fault> {
         match self {
-            Self::Post { endpoint, target, timeout } => {
-                let headers = endpoint.headers.clone();
-                let sent = endpoint
-                    .send_to(target, &Method::POST, headers, message, Repeat::Unsafe, *timeout)
+            Self::Post { http_pool, target, timeout } => {
+                let headers = http_pool.headers.clone();
+                let sent = http_pool
+                    .send_to(target, &Method::POST, headers, message, Retry::IfUnsent, *timeout)
                     .await?;
                 let status = sent.status;
                 // An old server may answer here and not on the stream; nobody ever did.
@@ -157,12 +157,12 @@ impl Incoming {
     }
 }
 
-async fn next_event((reply, decoder): &mut (Reply, Decoder)) -> Result<mcp::sse::Event, Fault> {
+async fn next_event((response, decoder): &mut (HttpResponse, Decoder)) -> Result<mcp::sse::Event, Fault> {
     loop {
         if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
             return Ok(event);
         }
-        decoder.push(reply.chunk().await?.ok_or(Fault::Interrupted)?);
+        decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
     }
 }
 

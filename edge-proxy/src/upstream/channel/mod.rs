@@ -23,8 +23,8 @@ use tokio::task::AbortHandle;
 
 use self::dispatcher::Dispatcher;
 use self::framing::{Incoming, Outgoing};
-use super::endpoint::Endpoint;
 use super::handshake;
+use super::http_pool::HttpPool;
 use super::legacy::SessionKey;
 use crate::error::Fault;
 use crate::observe::{Entered, Gauge};
@@ -49,17 +49,17 @@ pub(super) struct Channel {
 impl Channel {
     /// Connects and shakes hands. `alone`: calls come one at a time, and are told everything that is said meanwhile.
     pub(super) async fn open(
-        endpoint: &Rc<Endpoint>,
+        http_pool: &Rc<HttpPool>,
         upstream: &Upstream,
         key: SessionKey,
         exclusive: bool,
         gauge: &Gauge,
     ) -> Result<Rc<Self>, Fault> {
-        let (limit, max_message) = (upstream.request_timeout, endpoint.max_message());
+        let (limit, max_message) = (upstream.request_timeout, http_pool.max_message());
         let opened = async {
             let (outgoing, incoming) = match upstream.transport {
-                Transport::WebSocket => framing::open_websocket(endpoint, max_message).await?,
-                _ => framing::open_event_stream(endpoint, upstream, max_message).await?,
+                Transport::WebSocket => framing::open_websocket(http_pool, max_message).await?,
+                _ => framing::open_event_stream(http_pool, upstream, max_message).await?,
             };
             let channel = Rc::new(Self::start(outgoing, incoming, exclusive, gauge));
             let answer = channel.request(INITIALIZE_ID, handshake::initialize(key).into()).await?;

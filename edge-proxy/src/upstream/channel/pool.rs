@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::super::endpoint::{Endpoint, Repeat};
+use super::super::http_pool::{HttpPool, Retry};
 use super::super::legacy::SessionKey;
 use super::Channel;
 use super::claim::{CallMessages, ChannelClaim};
@@ -28,7 +28,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// The channels that one worker has with one upstream for clients that declared the same.
 pub(in super::super) struct ChannelPool {
-    endpoint: Rc<Endpoint>,
+    http_pool: Rc<HttpPool>,
     upstream: Arc<Upstream>,
     key: SessionKey,
     gauge: Gauge,
@@ -47,13 +47,13 @@ struct OpenBackoff {
 
 impl ChannelPool {
     pub(in super::super) fn new(
-        endpoint: Rc<Endpoint>,
+        http_pool: Rc<HttpPool>,
         upstream: Arc<Upstream>,
         key: SessionKey,
         gauge: Gauge,
     ) -> Self {
         Self {
-            endpoint,
+            http_pool,
             upstream,
             key,
             gauge,
@@ -70,7 +70,7 @@ impl ChannelPool {
         &self,
         number: u64,
         body: &Bytes,
-        repeat: Repeat,
+        retry: Retry,
         level: Option<&Bytes>,
     ) -> Result<CallMessages, Fault> {
         let mut may_retry = true;
@@ -83,7 +83,7 @@ impl ChannelPool {
                 Err(Fault::Status(404)) if may_retry => {
                     messages.claim.channel.dispatcher.close(&Fault::Interrupted)
                 }
-                Err(Fault::Interrupted) if may_retry && repeat == Repeat::Safe && !cancelled(&messages) => {}
+                Err(Fault::Interrupted) if may_retry && retry == Retry::Safe && !cancelled(&messages) => {}
                 outcome => return outcome.map(|()| messages),
             }
             may_retry = false;
@@ -103,7 +103,7 @@ impl ChannelPool {
             };
             // One that was opened a moment ago may have ended, or be taken.
             if let Ok(receiver) = channel.dispatcher.register(number) {
-                let claim = ChannelClaim::new(channel, number, Arc::clone(self.endpoint.held()), slot);
+                let claim = ChannelClaim::new(channel, number, Arc::clone(self.http_pool.held()), slot);
                 return Ok(CallMessages::new(claim, receiver, timeout));
             }
         }
@@ -144,7 +144,7 @@ impl ChannelPool {
         if let Some(fault) = paused {
             return Err(fault);
         }
-        let opened = Channel::open(&self.endpoint, &self.upstream, self.key, exclusive, &self.gauge);
+        let opened = Channel::open(&self.http_pool, &self.upstream, self.key, exclusive, &self.gauge);
         match opened.await {
             Ok(channel) => {
                 *self.backoff.borrow_mut() = None;

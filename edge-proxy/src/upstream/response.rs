@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use mcp::error as codes;
 use mcp::json;
-use mcp::message::Envelope;
+use mcp::message::{Envelope, Kind};
 use mcp::revision::Era;
+use mcp::sse::Decoder;
 
 use super::events::Stream;
-use super::reply::Media;
-use super::source::{Answered, Source};
+use super::http_response::{HttpResponse, MediaType};
+use super::message_source::{MessageSource, RawResponse};
 use super::told::Events;
 use super::translate::{Translation, Turn};
 use crate::account::Account;
@@ -19,8 +20,11 @@ use crate::error::Fault;
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
+/// Largest response to a request that is not a client's call.
+const MAX_SMALL_RESPONSE: usize = 256 << 10;
+
 /// The answer to a call.
-pub enum Answer {
+pub enum CallResponse {
     /// One message.
     Json {
         /// The status to answer with.
@@ -34,35 +38,35 @@ pub enum Answer {
 
 /// An answer of the upstream as one for the client. The account is settled with it, or handed
 /// to the stream.
-pub(super) async fn receive(
+pub(super) async fn read_response(
     worker: &Rc<Worker>,
-    answered: Answered,
+    answered: RawResponse,
     mut translation: Translation,
     account: &mut Option<Account>,
     guard: Option<super::follow::Guard>,
-) -> Result<Answer, Fault> {
-    let reply = match answered {
-        Answered::Reply(reply) => reply,
-        Answered::Messages(messages) => {
-            let source = Source::Channel(messages);
+) -> Result<CallResponse, Fault> {
+    let response = match answered {
+        RawResponse::Http(response) => response,
+        RawResponse::Channel(messages) => {
+            let source = MessageSource::Channel(messages);
             let mut stream = Stream::begin(worker, source, translation, account, guard).await?;
             return Ok(match stream.only() {
-                Some(body) => Answer::Json { status: StatusCode::OK, body },
-                None => Answer::Events(Box::new(Events::Upstream(stream))),
+                Some(body) => CallResponse::Json { status: StatusCode::OK, body },
+                None => CallResponse::Events(Box::new(Events::Upstream(stream))),
             });
         }
     };
-    let (status, media) = (reply.status, reply.media());
-    if status == StatusCode::OK && media == Media::Events {
-        let source = Source::stream(reply, worker.shared.limits.max_event_bytes);
+    let (status, media) = (response.status, response.media_type());
+    if status == StatusCode::OK && media == MediaType::Events {
+        let source = MessageSource::event_stream(response, worker.shared.limits.max_event_bytes);
         let stream = Stream::begin(worker, source, translation, account, guard).await?;
-        return Ok(Answer::Events(Box::new(Events::Upstream(stream))));
+        return Ok(CallResponse::Events(Box::new(Events::Upstream(stream))));
     }
-    if media != Media::Json {
-        return Err(not_an_answer(status));
+    if media != MediaType::Json {
+        return Err(unexpected_response(status));
     }
-    let body = reply.collect(worker.shared.limits.max_answer_bytes).await?;
-    if !status.is_success() && !is_error(&body) {
+    let body = response.collect(worker.shared.limits.max_answer_bytes).await?;
+    if !status.is_success() && !is_error_response(&body) {
         return Err(Fault::Status(status.as_u16()));
     }
     let modern = translation.client() == Era::Modern;
@@ -73,13 +77,13 @@ pub(super) async fn receive(
             }
             let clients_own = modern && outcome == Outcome::ClientError;
             let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
-            Ok(Answer::Json { status, body })
+            Ok(CallResponse::Json { status, body })
         }
         _ => Err(Fault::Malformed("an answer that is no response".to_owned())),
     }
 }
 
-pub(super) fn not_an_answer(status: StatusCode) -> Fault {
+pub(super) fn unexpected_response(status: StatusCode) -> Fault {
     match status {
         StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
             Fault::Malformed("it accepted a request without answering it".to_owned())
@@ -91,8 +95,30 @@ pub(super) fn not_an_answer(status: StatusCode) -> Fault {
     }
 }
 
-pub(super) fn is_error(body: &[u8]) -> bool {
+pub(super) fn is_error_response(body: &[u8]) -> bool {
     Envelope::parse(body).is_ok_and(|envelope| envelope.error.is_some())
+}
+
+/// The one response in an answer, be it JSON or a stream.
+pub(super) async fn read_rpc_response(mut response: HttpResponse) -> Result<Bytes, Fault> {
+    if !response.status.is_success() {
+        return Err(Fault::Status(response.status.as_u16()));
+    }
+    if response.media_type() != MediaType::Events {
+        return response.collect(MAX_SMALL_RESPONSE).await;
+    }
+    let mut decoder = Decoder::new(MAX_SMALL_RESPONSE);
+    while let Some(chunk) = response.chunk().await? {
+        decoder.push(chunk);
+        while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+            let answers =
+                Envelope::parse(&event.data).is_ok_and(|envelope| envelope.kind() == Kind::Response);
+            if answers {
+                return Ok(event.data);
+            }
+        }
+    }
+    Err(Fault::Interrupted)
 }
 
 /// A missing capability is the client's own matter and keeps its status; everything else is an answer.

@@ -7,40 +7,40 @@ use std::time::Duration;
 use mcp::sse::{Decoder, Event};
 
 use super::channel::CallMessages;
-use super::reply::Reply;
+use super::http_response::HttpResponse;
 use crate::error::Fault;
 
 /// What a call was answered with.
-pub(super) enum Answered {
+pub(super) enum RawResponse {
     /// An answer whose head has come.
-    Reply(Reply),
+    HttpResponse(HttpResponse),
     /// Messages, the first of which has come.
     Messages(CallMessages),
 }
 
 /// Where the messages of one call come from, one by one.
 #[expect(clippy::large_enum_variant, reason = "the large one is the one on the hot path")]
-pub(super) enum Source {
+pub(super) enum MessageSource {
     /// The stream of an answer.
-    Stream(Reply, Decoder),
+    Stream(HttpResponse, Decoder),
     /// A channel.
     Channel(CallMessages),
 }
 
-impl Source {
+impl MessageSource {
     /// The stream of an answer, whose events may have so many bytes.
-    pub(super) fn stream(reply: Reply, max_event_bytes: usize) -> Self {
-        Self::Stream(reply, Decoder::new(max_event_bytes))
+    pub(super) fn stream(response: HttpResponse, max_event_bytes: usize) -> Self {
+        Self::Stream(response, Decoder::new(max_event_bytes))
     }
 
     /// The next event, or `None` at the end. The future may be dropped and made anew.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         match self {
-            Self::Stream(reply, decoder) => loop {
+            Self::Stream(response, decoder) => loop {
                 if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
                     return Ok(Some(event));
                 }
-                match reply.chunk().await? {
+                match response.chunk().await? {
                     Some(chunk) => decoder.push(chunk),
                     None => return Ok(None),
                 }
@@ -53,9 +53,9 @@ impl Source {
     }
 
     /// Waits so long for what comes next from now on.
-    pub(super) fn be_patient(&mut self, timeout: Duration) {
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
         match self {
-            Self::Stream(reply, _) => reply.be_patient(timeout),
+            Self::Stream(response, _) => response.set_timeout(timeout),
             Self::Channel(messages) => messages.set_timeout(timeout),
         }
     }
@@ -63,7 +63,7 @@ impl Source {
     /// Reads what is left.
     pub(super) async fn drain(mut self) {
         match &mut self {
-            Self::Stream(reply, _) => while let Ok(Some(_)) = reply.chunk().await {},
+            Self::Stream(response, _) => while let Ok(Some(_)) = response.chunk().await {},
             Self::Channel(messages) => while messages.next().await.is_ok() {},
         }
     }

@@ -8,26 +8,26 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::endpoint::Lease;
+use super::http_pool::PooledConnection;
 use crate::error::Fault;
 use crate::transport::{Gathered, TooLarge};
 
 /// An answer whose head has come. Dropping it before its end closes the connection.
-pub(super) struct Reply {
+pub(super) struct HttpResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
     body: Incoming,
-    ahead: Option<Bytes>,
-    lease: Option<Lease>,
+    buffered: Option<Bytes>,
+    connection: Option<PooledConnection>,
     timeout: Duration,
-    last: Instant,
+    last_received: Instant,
 }
 
 /// What kind of body an answer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Media {
+pub(super) enum MediaType {
     /// One message.
     Json,
     /// A stream of messages.
@@ -36,52 +36,52 @@ pub(super) enum Media {
     Other,
 }
 
-impl Reply {
-    pub(super) fn new(response: Response<Incoming>, lease: Lease, timeout: Duration) -> Self {
+impl HttpResponse {
+    pub(super) fn new(response: Response<Incoming>, connection: PooledConnection, timeout: Duration) -> Self {
         let (head, body) = response.into_parts();
         Self {
             status: head.status,
             headers: head.headers,
             body,
-            ahead: None,
-            lease: Some(lease),
+            buffered: None,
+            connection: Some(connection),
             timeout,
-            last: Instant::now(),
+            last_received: Instant::now(),
         }
     }
 
     /// What its `Content-Type` says.
-    pub(super) fn media(&self) -> Media {
+    pub(super) fn media_type(&self) -> MediaType {
         let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = value.split_once(';').map_or(value, |(kind, _)| kind).trim();
         if kind.eq_ignore_ascii_case(mcp::header::JSON) {
-            Media::Json
+            MediaType::Json
         } else if kind.eq_ignore_ascii_case(mcp::header::EVENT_STREAM) {
-            Media::Events
+            MediaType::Events
         } else {
-            Media::Other
+            MediaType::Other
         }
     }
 
     /// Waits so long between two chunks from now on.
-    pub(super) fn be_patient(&mut self, timeout: Duration) {
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
-        self.last = Instant::now();
+        self.last_received = Instant::now();
     }
 
     /// The next chunk, or `None` at the end. What was waited is kept when the future is dropped and made anew.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
-        if let Some(ahead) = self.ahead.take() {
-            return Ok(Some(ahead));
+        if let Some(buffered) = self.buffered.take() {
+            return Ok(Some(buffered));
         }
         loop {
-            let left = self.timeout.saturating_sub(self.last.elapsed());
+            let left = self.timeout.saturating_sub(self.last_received.elapsed());
             let frame = tokio::time::timeout(left, self.body.frame()).await.map_err(|_| Fault::Timeout)?;
-            self.last = Instant::now();
+            self.last_received = Instant::now();
             match frame {
                 None => {
-                    if let Some(lease) = self.lease.take() {
-                        lease.give_back();
+                    if let Some(connection) = self.connection.take() {
+                        connection.release();
                     }
                     return Ok(None);
                 }
@@ -96,9 +96,9 @@ impl Reply {
     }
 
     /// The whole body, which can be read again afterwards.
-    pub(super) async fn read_ahead(&mut self, limit: usize) -> Result<Bytes, Fault> {
+    pub(super) async fn buffer(&mut self, limit: usize) -> Result<Bytes, Fault> {
         let body = self.read(limit).await?;
-        self.ahead = Some(body.clone());
+        self.buffered = Some(body.clone());
         Ok(body)
     }
 

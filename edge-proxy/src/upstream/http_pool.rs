@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::reply::Reply;
+use super::http_response::HttpResponse;
 use crate::error::Fault;
 use crate::held::Held;
 use crate::snapshot::Upstream;
@@ -43,7 +43,7 @@ const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
 type Sender = SendRequest<Full<Bytes>>;
 
 /// One upstream as one worker reaches it.
-pub(super) struct Endpoint {
+pub(super) struct HttpPool {
     shared: Arc<Shared>,
     host: String,
     port: u16,
@@ -63,21 +63,21 @@ struct Idle {
 }
 
 /// A connection that goes back when its answer is read.
-pub(super) struct Lease {
-    endpoint: Rc<Endpoint>,
+pub(super) struct PooledConnection {
+    http_pool: Rc<HttpPool>,
     sender: Sender,
 }
 
 /// Whether a request may be sent a second time when nobody can say whether the first arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub(super) enum Retry {
     /// Sending it twice is like sending it once.
     Safe,
     /// Only if it never left.
-    Unsafe,
+    IfUnsent,
 }
 
-impl Endpoint {
+impl HttpPool {
     /// How to reach `upstream`.
     pub(super) fn new(shared: Arc<Shared>, upstream: &Upstream) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
@@ -115,10 +115,10 @@ impl Endpoint {
         method: &Method,
         headers: HeaderMap,
         body: Bytes,
-        repeat: Repeat,
+        retry: Retry,
         timeout: Duration,
-    ) -> Result<Reply, Fault> {
-        self.send_to(&self.target, method, headers, body, repeat, timeout).await
+    ) -> Result<HttpResponse, Fault> {
+        self.send_to(&self.target, method, headers, body, retry, timeout).await
     }
 
     /// The same, to another path of the upstream.
@@ -128,13 +128,13 @@ impl Endpoint {
         method: &Method,
         headers: HeaderMap,
         body: Bytes,
-        repeat: Repeat,
+        retry: Retry,
         timeout: Duration,
-    ) -> Result<Reply, Fault> {
-        let answered = self.exchange(target, method, headers, body, repeat);
-        let (response, lease) =
+    ) -> Result<HttpResponse, Fault> {
+        let answered = self.exchange(target, method, headers, body, retry);
+        let (response, connection) =
             tokio::time::timeout(timeout, answered).await.map_err(|_| Fault::Timeout)??;
-        Ok(Reply::new(response, lease, timeout))
+        Ok(HttpResponse::new(response, connection, timeout))
     }
 
     /// Makes a connection to the upstream a WebSocket.
@@ -150,7 +150,7 @@ impl Endpoint {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| refused("no key"))?);
-        let mut sender = self.connected().await?;
+        let mut sender = self.connect_in_time().await?;
         let request = request(&self.target, &Method::GET, headers, Bytes::new());
         let response = sender.send_request(request).await.map_err(|error| fault_of(&error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -183,20 +183,22 @@ impl Endpoint {
         method: &Method,
         headers: HeaderMap,
         body: Bytes,
-        repeat: Repeat,
-    ) -> Result<(Response<Incoming>, Lease), Fault> {
-        let spare = (repeat == Repeat::Safe).then(|| headers.clone());
+        retry: Retry,
+    ) -> Result<(Response<Incoming>, PooledConnection), Fault> {
+        let spare = (retry == Retry::Safe).then(|| headers.clone());
         let mut request = request(target, method, headers, body.clone());
         loop {
             let (mut sender, reused) = self.checkout().await?;
             let mut failed = match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Lease { endpoint: Rc::clone(self), sender })),
+                Ok(response) => {
+                    return Ok((response, PooledConnection { http_pool: Rc::clone(self), sender }));
+                }
                 Err(failed) => failed,
             };
             // A connection that the upstream closed while it was idle says nothing about the upstream.
             request = match (failed.take_message(), &spare) {
                 (Some(unsent), _) if reused => unsent,
-                (None, Some(headers)) if reused && broke_off(failed.error()) => {
+                (None, Some(headers)) if reused && closed_before_response(failed.error()) => {
                     self::request(target, method, headers.clone(), body.clone())
                 }
                 _ => return Err(fault_of(&failed.into_error())),
@@ -218,17 +220,17 @@ impl Endpoint {
                 return Ok((idle.sender, true));
             }
         }
-        Ok((self.connected().await?, false))
+        Ok((self.connect_in_time().await?, false))
     }
 
-    async fn connected(&self) -> Result<Sender, Fault> {
-        let connected = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
+    async fn connect_in_time(&self) -> Result<Sender, Fault> {
+        let connect_in_time = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
         let late = if self.dials_in.is_some() {
             "no connection through a tunnel in time: is one open?"
         } else {
             "no connection in time"
         };
-        connected.unwrap_or_else(|_| Err(Fault::Connect(late.to_owned())))
+        connect_in_time.unwrap_or_else(|_| Err(Fault::Connect(late.to_owned())))
     }
 
     async fn connect(&self) -> Result<Sender, Fault> {
@@ -281,11 +283,11 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
     Ok(sender)
 }
 
-impl Lease {
+impl PooledConnection {
     /// Gives the connection back: its answer was read to the end.
-    pub(super) fn give_back(self) {
-        let Self { endpoint, sender } = self;
-        let mut idle = endpoint.idle.borrow_mut();
+    pub(super) fn release(self) {
+        let Self { http_pool, sender } = self;
+        let mut idle = http_pool.idle.borrow_mut();
         if !sender.is_closed() && idle.len() < MAX_IDLE {
             idle.push(Idle { sender, since: Instant::now() });
         }
@@ -293,7 +295,7 @@ impl Lease {
 }
 
 /// Whether the connection ended before any of the answer came.
-fn broke_off(error: &hyper::Error) -> bool {
+fn closed_before_response(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || error.is_canceled() || error.is_closed()
 }
 

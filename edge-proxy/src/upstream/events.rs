@@ -14,11 +14,10 @@ use mcp::sse::{self, Event};
 
 use super::across::{self, Questions};
 use super::again::Again;
-use super::aside::{self, Aside};
+use super::legacy::{FinalMessage, ServerMessages, SessionTransport};
 use super::follow::{self, Guard};
 use super::http_pool::Retry;
 use super::http_response::MediaType;
-use super::legacy::Way;
 use super::message_source::MessageSource;
 use super::translate::{Side, Translation, Turn};
 use crate::account::Account;
@@ -42,7 +41,7 @@ pub struct Stream {
     pub(super) questions: Questions,
     pub(super) account: Option<Account>,
     guard: Option<Guard>,
-    aside: Option<Aside>,
+    aside: Option<ServerMessages>,
     ready: VecDeque<Event>,
     again: Again,
     outcome: Option<Outcome>,
@@ -186,13 +185,13 @@ impl Stream {
 
     /// The next event for the client.
     async fn event(&mut self) -> Result<Option<Event>, Fault> {
-        if self.aside.as_ref().is_some_and(Aside::is_ending) {
+        if self.aside.as_ref().is_some_and(ServerMessages::has_answer) {
             return self.late().await;
         }
         match self.hear().await? {
             Heard::Event(event) => match self.aside.as_mut().filter(|_| self.done) {
                 Some(aside) => {
-                    aside.keep(event);
+                    aside.hold_answer(event);
                     self.late().await
                 }
                 None => Ok(Some(event)),
@@ -259,12 +258,12 @@ impl Stream {
     async fn late(&mut self) -> Result<Option<Event>, Fault> {
         self.done = false;
         while let Some(aside) = &mut self.aside {
-            match aside.last().await {
-                aside::Last::Answer(answer) => {
+            match aside.final_message().await {
+                FinalMessage::Answer(answer) => {
                     self.done = true;
                     return Ok(answer);
                 }
-                aside::Last::Said(said) => {
+                FinalMessage::Late(said) => {
                     if let Some(data) = self.take(said)? {
                         return Ok(Some(Event { data, ..Event::default() }));
                     }
@@ -409,7 +408,7 @@ impl Stream {
         else {
             return Err(Fault::Interrupted);
         };
-        let Way::Http(headers) = &session.way else { return Err(Fault::Interrupted) };
+        let SessionTransport::Http(headers) = &session.transport else { return Err(Fault::Interrupted) };
         let mut headers = headers.clone();
         headers.insert(LAST_EVENT_ID, from);
         let upstream = &self.translation.upstream;
@@ -468,7 +467,7 @@ impl Drop for Stream {
 }
 
 /// What is said next, by the upstream or aside of the call.
-async fn next_of(source: &mut MessageSource, aside: Option<&mut Aside>) -> Result<Option<Event>, Fault> {
+async fn next_of(source: &mut MessageSource, aside: Option<&mut ServerMessages>) -> Result<Option<Event>, Fault> {
     let Some(aside) = aside else { return source.next().await };
     tokio::select! {
         said = aside.next() => Ok(Some(Event { data: said, ..Event::default() })),

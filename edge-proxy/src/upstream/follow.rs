@@ -14,10 +14,9 @@ use mcp::splice::Splice;
 use tokio::sync::Notify;
 
 use super::Upstreams;
-use super::aside::Aside;
-use super::asked::{Asker, Question};
+use super::asked::{ReplyTo, Question};
 use super::http_pool::Retry;
-use super::legacy::{Pool, SessionKey, Way, key};
+use super::legacy::{ServerMessages, SessionKey, SessionPool, SessionTransport};
 use super::task;
 use super::translate::{Side, Translation};
 use crate::error::{Failure, Fault};
@@ -73,7 +72,7 @@ pub(super) struct InFlight {
 /// How a call is cancelled.
 enum End {
     /// The upstream is told in its session.
-    Told(Rc<Pool>),
+    Told(Rc<SessionPool>),
     /// Whoever carries it on stops.
     Stopped(Rc<Notify>),
 }
@@ -83,13 +82,13 @@ pub(super) struct Guard {
     worker: Rc<Worker>,
     number: u64,
     /// What the upstream says aside meanwhile, where that concerns nobody else.
-    pub(super) aside: Option<Aside>,
+    pub(super) aside: Option<ServerMessages>,
 }
 
 impl Guard {
     /// Makes a call findable.
-    pub(super) fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<Pool>) -> Self {
-        let aside = pool.aside();
+    pub(super) fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<SessionPool>) -> Self {
+        let aside = pool.server_messages();
         Self::keep(worker, number, InFlight { jti, id, end: End::Told(pool) }, aside)
     }
 
@@ -98,7 +97,7 @@ impl Guard {
         Self::keep(worker, number, InFlight { jti, id, end: End::Stopped(stop) }, None)
     }
 
-    fn keep(worker: &Rc<Worker>, number: u64, call: InFlight, aside: Option<Aside>) -> Self {
+    fn keep(worker: &Rc<Worker>, number: u64, call: InFlight, aside: Option<ServerMessages>) -> Self {
         worker.upstreams.calls.borrow_mut().insert(number, call);
         Self { worker: Rc::clone(worker), number, aside }
     }
@@ -118,7 +117,7 @@ impl Upstreams {
             Order::Level { upstreams, conversation, level } => {
                 self.remember_level(conversation.jti, level.clone());
                 for upstream in &upstreams {
-                    self.set_level(key(self, upstream, &conversation), level.clone());
+                    self.set_level(SessionKey::of_conversation(self, upstream, &conversation), level.clone());
                 }
             }
         }
@@ -137,7 +136,7 @@ impl Upstreams {
     }
 
     /// Ends the calls that a session makes under this raw id: `tell` tells the upstream of those that it carries on.
-    fn end(&self, jti: Jti, id: &Bytes, tell: impl Fn(&Rc<Pool>, u64)) {
+    fn end(&self, jti: Jti, id: &Bytes, tell: impl Fn(&Rc<SessionPool>, u64)) {
         for (number, call) in &*self.calls.borrow() {
             if call.jti == jti && call.id == *id {
                 match &call.end {
@@ -149,7 +148,7 @@ impl Upstreams {
     }
 
     fn set_level(&self, key: SessionKey, level: Bytes) {
-        let pool = self.pools.borrow().get(&key).cloned();
+        let pool = self.session_pools.borrow().get(&key).cloned();
         // Where there is none yet, it begins with the level.
         if let Some(pool) = pool {
             tokio::task::spawn_local(async move { pool.set_level(level).await });
@@ -167,9 +166,9 @@ pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) 
         return;
     }
     if let Side::Legacy { number, session, .. } = &translation.side {
-        match &session.way {
-            Way::Channel(claim) => claim.cancel(cancelled(*number, why)),
-            Way::Http(_) => say(worker, translation, cancelled(*number, why)),
+        match &session.transport {
+            SessionTransport::Channel(claim) => claim.cancel(cancelled(*number, why)),
+            SessionTransport::Http(_) => say(worker, translation, cancelled(*number, why)),
         }
     }
 }
@@ -187,7 +186,7 @@ pub(super) fn leave(worker: &Rc<Worker>, translation: &Translation) {
 }
 
 /// The same, for a call that has no answer yet.
-pub(super) fn cancel_number(pool: &Rc<Pool>, number: u64, why: &str) {
+pub(super) fn cancel_number(pool: &Rc<SessionPool>, number: u64, why: &str) {
     notify(Rc::clone(pool), number, cancelled(number, why));
 }
 
@@ -203,9 +202,9 @@ pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
 /// Tells the upstream something in the session of a call, and waits until it has been taken.
 pub(super) async fn tell(worker: &Rc<Worker>, translation: &Translation, body: Bytes) -> Result<(), Fault> {
     let Side::Legacy { session, .. } = &translation.side else { return Ok(()) };
-    match &session.way {
-        Way::Channel(claim) => claim.send(body),
-        Way::Http(headers) => {
+    match &session.transport {
+        SessionTransport::Channel(claim) => claim.send(body),
+        SessionTransport::Http(headers) => {
             deliver(worker, &translation.upstream, headers.clone(), body).await?;
         }
     }
@@ -215,14 +214,14 @@ pub(super) async fn tell(worker: &Rc<Worker>, translation: &Translation, body: B
 /// Tells the upstream something in the session of a call.
 pub(super) fn say(worker: &Rc<Worker>, translation: &Translation, body: Bytes) {
     if let Side::Legacy { session, .. } = &translation.side {
-        match &session.way {
-            Way::Channel(claim) => claim.send(body),
-            Way::Http(headers) => post(worker, &translation.upstream, headers.clone(), body),
+        match &session.transport {
+            SessionTransport::Channel(claim) => claim.send(body),
+            SessionTransport::Http(headers) => post(worker, &translation.upstream, headers.clone(), body),
         }
     }
 }
 
-fn notify(pool: Rc<Pool>, number: u64, body: Bytes) {
+fn notify(pool: Rc<SessionPool>, number: u64, body: Bytes) {
     tokio::task::spawn_local(async move { pool.cancel(number, body).await });
 }
 
@@ -265,8 +264,8 @@ pub async fn answer(
     let edits = Splice::new().replace(span(message.body, raw), question.id);
     let body = task::of_response(edits, trust, owner, message).apply(message.body);
     let (id, version) = match question.asker {
-        Asker::Session { id, version } => (id, version),
-        Asker::Held(place) => {
+        ReplyTo::Session { id, version } => (id, version),
+        ReplyTo::Held(place) => {
             let delivery = Delivery { message: body, answers: None };
             let delivered = worker.shared.peers.deliver(&place, delivery).await;
             return delivered.map_err(|undelivered| match undelivered {

@@ -4,7 +4,6 @@
 
 mod across;
 mod again;
-mod aside;
 mod asked;
 mod call;
 mod channel;
@@ -12,7 +11,6 @@ mod content;
 mod detach;
 mod events;
 mod follow;
-mod handshake;
 mod http_pool;
 mod http_response;
 mod legacy;
@@ -26,7 +24,6 @@ mod task;
 mod tasked;
 mod told;
 mod translate;
-mod turned_away;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -47,7 +44,7 @@ pub use watch::{Notice, Wanted, Watching};
 
 use self::follow::InFlight;
 use self::http_pool::HttpPool;
-use self::legacy::{Pool, SessionKey};
+use self::legacy::{SessionPool, SessionKey};
 use crate::error::Fault;
 use crate::session::Jti;
 use crate::snapshot::Upstream;
@@ -66,7 +63,7 @@ const MAX_LEVELS: usize = 16_384;
 pub struct Upstreams {
     shared: Arc<Shared>,
     http_pools: RefCell<HashMap<u64, Rc<HttpPool>>>,
-    pools: RefCell<HashMap<SessionKey, Rc<Pool>>>,
+    session_pools: RefCell<HashMap<SessionKey, Rc<SessionPool>>>,
     calls: RefCell<HashMap<u64, InFlight>>,
     levels: RefCell<HashMap<Jti, Bytes>>,
     next: Cell<u64>,
@@ -78,7 +75,7 @@ impl Upstreams {
         Self {
             shared,
             http_pools: RefCell::default(),
-            pools: RefCell::default(),
+            session_pools: RefCell::default(),
             calls: RefCell::default(),
             levels: RefCell::default(),
             next: Cell::new(rand::random::<u64>() & FIRST_NUMBERS),
@@ -94,23 +91,23 @@ impl Upstreams {
         Ok(http_pool)
     }
 
-    fn pool(&self, upstream: &Arc<Upstream>, key: SessionKey) -> Result<Rc<Pool>, Fault> {
-        if let Some(pool) = self.pools.borrow().get(&key) {
+    fn session_pool(&self, upstream: &Arc<Upstream>, key: SessionKey) -> Result<Rc<SessionPool>, Fault> {
+        if let Some(pool) = self.session_pools.borrow().get(&key) {
             return Ok(Rc::clone(pool));
         }
         let http_pool = self.http_pool(upstream)?;
-        let mut pools = self.pools.borrow_mut();
-        if pools.len() >= MAX_ALONE && key.conversation.is_some() {
-            drop(pools);
-            return self.pool(upstream, SessionKey { conversation: None, ..key });
+        let mut session_pools = self.session_pools.borrow_mut();
+        if session_pools.len() >= MAX_ALONE && key.conversation.is_some() {
+            drop(session_pools);
+            return self.session_pool(upstream, SessionKey { conversation: None, ..key });
         }
-        if pools.len() >= MAX_POOLS {
+        if session_pools.len() >= MAX_POOLS {
             return Err(Fault::Session("this edge holds too many sessions with upstreams".to_owned()));
         }
         let gauge = self.shared.metrics.upstream_sessions.clone();
         let level = key.conversation.and_then(|jti| self.level(&jti)).map(Bytes::from);
-        let pool = Rc::new(Pool::new(http_pool, Arc::clone(upstream), key, level, gauge));
-        pools.insert(key, Rc::clone(&pool));
+        let pool = Rc::new(SessionPool::new(http_pool, Arc::clone(upstream), key, level, gauge));
+        session_pools.insert(key, Rc::clone(&pool));
         Ok(pool)
     }
 
@@ -144,13 +141,13 @@ impl Upstreams {
         let known: HashSet<u64> = snapshot.upstreams.values().map(|known| known.connection_key).collect();
         // Nobody comes any more for an upstream that was deleted, or is reached in another way now.
         let patience = |connection: u64| if known.contains(&connection) { idle } else { Duration::ZERO };
-        let unused: Vec<Rc<Pool>> = {
-            let mut pools = self.pools.borrow_mut();
-            let is_unused = |key: &SessionKey, pool: &Rc<Pool>| pool.is_unused(patience(key.connection));
+        let unused: Vec<Rc<SessionPool>> = {
+            let mut session_pools = self.session_pools.borrow_mut();
+            let is_unused = |key: &SessionKey, pool: &Rc<SessionPool>| pool.is_unused(patience(key.connection));
             let (gone, kept) =
-                pools.drain().partition::<HashMap<_, _>, _>(|(key, pool)| is_unused(key, pool));
+                session_pools.drain().partition::<HashMap<_, _>, _>(|(key, pool)| is_unused(key, pool));
             kept.values().for_each(|pool| pool.sweep(idle));
-            *pools = kept;
+            *session_pools = kept;
             gone.into_values().collect()
         };
         for pool in unused {
@@ -164,8 +161,8 @@ impl Upstreams {
 
     /// Ends every session.
     pub async fn close(&self) {
-        let pools: Vec<Rc<Pool>> = self.pools.borrow_mut().drain().map(|(_, pool)| pool).collect();
-        for pool in pools {
+        let session_pools: Vec<Rc<SessionPool>> = self.session_pools.borrow_mut().drain().map(|(_, pool)| pool).collect();
+        for pool in session_pools {
             pool.close().await;
         }
     }

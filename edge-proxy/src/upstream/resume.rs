@@ -8,7 +8,7 @@ use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
 use super::events::Stream;
-use super::legacy::Open;
+use super::legacy::UpstreamSession;
 use super::place::Place;
 use super::tasked::Tasks;
 use super::told::Events;
@@ -75,7 +75,7 @@ pub fn resume(
         // Nor are any given where a task is begun or waited for.
         tasks: Tasks::None,
         side: Side::Legacy {
-            session: Rc::new(Open::joined(headers)),
+            session: Rc::new(UpstreamSession::joined(headers)),
             number: place.number,
             progress_token,
             resumable: true,

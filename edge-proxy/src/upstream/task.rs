@@ -16,7 +16,7 @@ use mcp::splice::Splice;
 use memchr::memmem;
 
 use super::http_pool::Retry;
-use super::legacy::{Open, Pool, unless_gone};
+use super::legacy::{UpstreamSession, SessionPool, unless_session_unknown};
 use super::message_source::RawResponse;
 use crate::error::Fault;
 use crate::session::Owner;
@@ -76,16 +76,16 @@ impl Task {
     /// Sends a request about it in the session that it was begun in, or where that is gone in the client's own.
     pub(super) async fn ask(
         &self,
-        pool: &Pool,
+        pool: &SessionPool,
         number: u64,
         body: &Bytes,
         retry: Retry,
         patience: Duration,
-    ) -> Result<(RawResponse, Rc<Open>), Fault> {
+    ) -> Result<(RawResponse, Rc<UpstreamSession>), Fault> {
         if let Some(headers) = self.joined(pool.http_pool.headers.clone()) {
-            let open = Rc::new(Open::joined(headers.clone()));
+            let open = Rc::new(UpstreamSession::joined(headers.clone()));
             let response = pool.http_pool.send(&Verb::POST, headers, body.clone(), retry, patience).await?;
-            if let Some(response) = unless_gone(&open, response).await? {
+            if let Some(response) = unless_session_unknown(&open, response).await? {
                 return Ok((RawResponse::Http(response), open));
             }
         }

@@ -19,7 +19,7 @@ use mcp::splice::Splice;
 use memchr::memmem;
 
 use super::call::Call;
-use super::legacy::Open;
+use super::legacy::UpstreamSession;
 use super::task::{self, Task};
 use super::translate::{Side, Translation, Turn};
 use crate::error::Fault;
@@ -195,7 +195,7 @@ impl Translation {
                 let [begun] = json::members(result, ["task"]).map_err(malformed)?;
                 let Some(begun) = begun else { return Ok(None) };
                 let [id, ttl] = json::members(begun, ["taskId", "ttl"]).map_err(malformed)?;
-                session.keep(task::lifetime(ttl));
+                session.keep_for(task::lifetime(ttl));
                 id
             }
         };
@@ -217,7 +217,7 @@ impl Translation {
 }
 
 /// The id and the revision of a session; a connection has no id.
-fn place(session: &Open) -> (Box<[u8]>, Box<[u8]>) {
+fn place(session: &UpstreamSession) -> (Box<[u8]>, Box<[u8]>) {
     let header =
         |name: &str| session.headers().and_then(|headers| headers.get(name)).map(HeaderValue::as_bytes);
     let version = header(PROTOCOL_VERSION).unwrap_or(Revision::LATEST_LEGACY.as_str().as_bytes());

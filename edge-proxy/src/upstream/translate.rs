@@ -19,7 +19,7 @@ use memchr::memmem;
 use super::across::{self, Input, Question};
 use super::asked;
 use super::content;
-use super::legacy::Open;
+use super::legacy::UpstreamSession;
 use super::place::Place;
 use super::state;
 use super::tasked::Tasks;
@@ -66,7 +66,7 @@ pub(super) enum Side {
     /// A shared session.
     Legacy {
         /// The session.
-        session: Rc<Open>,
+        session: Rc<UpstreamSession>,
         /// The id and progress token of the call in that session.
         number: u64,
         /// The raw progress token of the client's request.
@@ -343,7 +343,7 @@ impl Translation {
             return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
         }
         let owner = Owner { server: &self.server.uid, token: &self.token.uid };
-        let asker = session.asker();
+        let asker = session.reply_to();
         let asker =
             asker.ok_or_else(|| Fault::Session("this edge holds too much for it to ask".to_owned()))?;
         let sealed = asked::seal(&self.trust, owner, &self.permit, &asker, id)

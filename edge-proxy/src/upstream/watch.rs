@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use super::channel::Channel;
 use super::http_pool::Retry;
 use super::http_response::{HttpResponse, MediaType};
-use super::legacy::{Pool, SessionKey};
+use super::legacy::{SessionPool, SessionKey};
 use super::response::read_rpc_response;
 use super::task::Task;
 use crate::error::Fault;
@@ -144,7 +144,7 @@ enum Heard {
 }
 
 /// Ends a session when the watcher is gone, however it went.
-struct Farewell(Option<Pool>);
+struct Farewell(Option<SessionPool>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
@@ -181,7 +181,7 @@ impl Watcher {
         let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
         let key = self.key();
         let gauge = self.worker.shared.metrics.upstream_sessions.clone();
-        let farewell = Farewell(Some(Pool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
+        let farewell = Farewell(Some(SessionPool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
         let Some(pool) = &farewell.0 else { return Ok(()) };
         let open = pool.session().await?;
         let headers = open.headers().cloned().unwrap_or_default();

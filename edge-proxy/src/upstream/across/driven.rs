@@ -14,14 +14,14 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::mpsc;
 
-use super::modern_client::{Leaving, guest, key, translation};
+use super::modern_client::{Leaving, guest, translation};
 use super::{requests, unreadable};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
 use crate::upstream::call::{Call, Missed};
 use crate::upstream::events::Stream;
 use crate::upstream::http_pool::Retry;
-use crate::upstream::legacy::{Pool, Way};
+use crate::upstream::legacy::{SessionKey, SessionPool, SessionTransport};
 use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::tasked::Tasks;
@@ -55,7 +55,7 @@ struct Begun {
 /// A call that waits for its task.
 struct Driver {
     worker: Rc<Worker>,
-    pool: Rc<Pool>,
+    pool: Rc<SessionPool>,
     translation: Translation,
     client: mpsc::Sender<Said>,
     pause: Duration,
@@ -69,11 +69,11 @@ pub(super) async fn call(
 ) -> Result<CallResponse, Missed> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
-    let pool = worker.upstreams.pool(upstream, key(upstream, guest.capabilities))?;
+    let pool = worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, guest.capabilities))?;
     let number = worker.upstreams.number();
     let body = requests::to_legacy(call, number, Some("{}")).map_err(unreadable)?;
     if let Some(level) = guest.level {
-        pool.want_level(level).await;
+        pool.ensure_level(level).await;
     }
     let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
     let sent = pool.call(number, &body, call.retry()).await;
@@ -111,14 +111,14 @@ pub(super) fn go_on(
     account: &mut Option<Account>,
 ) -> Result<CallResponse, Missed> {
     let upstream = &call.permit.entry().upstream;
-    let pool = call.worker.upstreams.pool(upstream, key(upstream, guest(call)?.capabilities))?;
+    let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, guest(call)?.capabilities))?;
     Ok(drive(call, pool, translation, None, account))
 }
 
 /// Lets a task of this worker wait. What was `begun` may be a task or the answer.
 fn drive(
     call: &Call<'_>,
-    pool: Rc<Pool>,
+    pool: Rc<SessionPool>,
     translation: Translation,
     begun: Option<CallResponse>,
     account: &mut Option<Account>,
@@ -309,9 +309,9 @@ impl Driver {
     async fn ask(&self, method: Method, task: &str, number: u64) -> Result<RawResponse, Fault> {
         let body = task::request(method, number, task);
         let Side::Legacy { session, .. } = &self.translation.side else { return Err(Fault::Interrupted) };
-        match &session.way {
-            Way::Http(_) => Ok(RawResponse::Http(self.pool.post(session, body, Retry::Safe).await?)),
-            Way::Channel(_) => Ok(self.pool.call(number, &body, Retry::Safe).await?.0),
+        match &session.transport {
+            SessionTransport::Http(_) => Ok(RawResponse::Http(self.pool.post(session, body, Retry::Safe).await?)),
+            SessionTransport::Channel(_) => Ok(self.pool.call(number, &body, Retry::Safe).await?.0),
         }
     }
 

@@ -12,12 +12,12 @@ use mcp::message::Envelope;
 use mcp::method::Method;
 
 use super::driven::stream;
-use super::modern_client::{guest, key, translation};
+use super::modern_client::{guest, translation};
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
 use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::http_pool::Retry;
-use crate::upstream::legacy::{Open, Pool};
+use crate::upstream::legacy::{SessionKey, SessionPool, UpstreamSession};
 use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::task::{self, Task};
@@ -52,7 +52,7 @@ pub(super) fn flat(task: &str, id: &str, more: &[(&str, Option<&str>)]) -> Resul
 async fn answer(call: &Call<'_>) -> Result<Bytes, Missed> {
     let Some((task, raw)) = &call.task else { return Err(Fault::Interrupted.into()) };
     let upstream = &call.permit.entry().upstream;
-    let pool = call.worker.upstreams.pool(upstream, key(upstream, Capabilities::default()))?;
+    let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, Capabilities::default()))?;
     let about = About { call, pool, task };
     let told = match call.method {
         Method::TasksGet => about.stands(raw).await?,
@@ -79,7 +79,7 @@ type Told = Result<String, String>;
 /// A client's question about its task.
 struct About<'a> {
     call: &'a Call<'a>,
-    pool: Rc<Pool>,
+    pool: Rc<SessionPool>,
     task: &'a Task,
 }
 
@@ -156,7 +156,7 @@ impl About<'_> {
         Err(Fault::Interrupted.into())
     }
 
-    async fn ask(&self, method: Method) -> Result<(RawResponse, Rc<Open>, u64), Missed> {
+    async fn ask(&self, method: Method) -> Result<(RawResponse, Rc<UpstreamSession>, u64), Missed> {
         let number = self.call.worker.upstreams.number();
         let body = task::request(method, number, &json::quote(&self.task.id));
         let patience = self.call.permit.entry().upstream.request_timeout;

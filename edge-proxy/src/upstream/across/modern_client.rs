@@ -5,17 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mcp::extension::declares_tasks;
-use mcp::revision::{Era, Revision};
 
 use super::{driven, requests, retry, unreadable};
 use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::session::Level;
 use crate::session::capabilities::Capabilities;
-use crate::snapshot::{TaskSupport, Upstream};
+use crate::snapshot::TaskSupport;
 use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::follow;
-use crate::upstream::legacy::{Pool, SessionKey};
+use crate::upstream::legacy::{SessionKey, SessionPool};
 use crate::upstream::response::{CallResponse, read_response};
 use crate::upstream::tasked::Tasks;
 use crate::upstream::translate::{ModernGuest, Side, Translation};
@@ -54,12 +53,12 @@ async fn plain(
 ) -> Result<CallResponse, Missed> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
-    let pool = worker.upstreams.pool(upstream, key(upstream, guest.capabilities))?;
+    let pool = worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, guest.capabilities))?;
     let number = worker.upstreams.number();
     let task = matches!(tasks, Tasks::Begun { .. }).then_some("{}");
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
     if let Some(level) = guest.level {
-        pool.want_level(level).await;
+        pool.ensure_level(level).await;
     }
     let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
     let sent = pool.call(number, &body, call.retry()).await;
@@ -108,20 +107,9 @@ pub(super) fn guest(call: &Call<'_>) -> Result<ModernGuest, Missed> {
     })
 }
 
-/// The session of modern clients that declare these: apart from those of legacy clients, whose log levels last.
-pub(super) fn key(upstream: &Upstream, capabilities: Capabilities) -> SessionKey {
-    SessionKey {
-        connection: upstream.connection_key,
-        capabilities,
-        revision: Revision::LATEST_LEGACY,
-        client: Era::Modern,
-        conversation: None,
-    }
-}
-
 /// Tells the upstream when the client leaves before there is anything of an answer.
 pub(super) struct Leaving {
-    pub(super) pool: Rc<Pool>,
+    pub(super) pool: Rc<SessionPool>,
     pub(super) number: u64,
     pub(super) armed: bool,
 }

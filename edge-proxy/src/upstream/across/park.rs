@@ -214,7 +214,7 @@ pub(super) fn refuse(worker: &Rc<Worker>, translation: &Translation, open: &[Ask
 /// Keeps the session at the upstream for as long as a call is parked in it.
 fn keep(translation: &Translation, lifetime: Duration) {
     if let Side::Legacy { session, .. } = &translation.side {
-        session.keep(lifetime + GRACE);
+        session.keep_for(lifetime + GRACE);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::session::Owner;
 use crate::upstream::call::{Call, Missed};
 use crate::upstream::events::Stream;
 use crate::upstream::follow;
-use crate::upstream::legacy::Open;
+use crate::upstream::legacy::UpstreamSession;
 use crate::upstream::response::CallResponse;
 use crate::upstream::tasked::Tasks;
 use crate::upstream::told::{Events, Teller, Told};
@@ -176,7 +176,7 @@ fn joined(call: &Call<'_>, parked: &Parked) -> Result<Translation, Missed> {
         headers.insert(SESSION_ID, value(&parked.session)?);
     }
     let side = Side::Legacy {
-        session: Rc::new(Open::joined(headers)),
+        session: Rc::new(UpstreamSession::joined(headers)),
         number: parked.number,
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         resumable: false,

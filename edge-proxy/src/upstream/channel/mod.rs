@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 
 use self::dispatcher::Dispatcher;
 use self::framing::{Incoming, Outgoing};
-use super::handshake;
+use super::legacy;
 use super::http_pool::HttpPool;
 use super::legacy::SessionKey;
 use crate::error::Fault;
@@ -62,8 +62,8 @@ impl Channel {
                 _ => framing::open_event_stream(http_pool, upstream, max_message).await?,
             };
             let channel = Rc::new(Self::start(outgoing, incoming, exclusive, gauge));
-            let answer = channel.request(INITIALIZE_ID, handshake::initialize(key).into()).await?;
-            handshake::negotiated(&answer)?;
+            let answer = channel.request(INITIALIZE_ID, legacy::initialize(key).into()).await?;
+            legacy::negotiated(&answer)?;
             let initialized =
                 Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
             channel.outgoing.send(initialized).await?;
@@ -119,7 +119,7 @@ impl Channel {
 
     /// Asks for log messages from a raw level on.
     pub(super) fn set_level(self: &Rc<Self>, level: &Bytes) {
-        self.send(None, handshake::set_level(level));
+        self.send(None, legacy::set_level(level));
     }
 
     /// What is said that belongs to no call.

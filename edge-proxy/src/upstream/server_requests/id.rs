@@ -22,14 +22,14 @@ pub struct Question {
     /// What the call that asks leads to: who may not call it any more may not answer it either.
     target: Target,
     /// Who waits for the answer.
-    pub(super) asker: Asker,
+    pub(super) asker: ReplyTo,
     /// The raw id of the upstream's request.
     pub(super) id: String,
 }
 
 /// Who waits for an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(super) enum ReplyTo {
     /// A session at the upstream, which any edge can post to.
     Session {
         /// Its id, if it has one.
@@ -41,7 +41,7 @@ pub(super) enum Asker {
     Held(Place),
 }
 
-impl Asker {
+impl ReplyTo {
     /// The session whose messages carry these headers.
     pub(super) fn session(headers: &http::HeaderMap) -> Self {
         let version = headers.get(PROTOCOL_VERSION).cloned();
@@ -57,15 +57,15 @@ pub(super) fn seal(
     trust: &Trust,
     owner: Owner<'_>,
     permit: &Permit,
-    asker: &Asker,
+    asker: &ReplyTo,
     id: &str,
 ) -> Result<String, SealError> {
     let number;
     let (kind, first, second): (&[u8], &[u8], &[u8]) = match asker {
-        Asker::Session { id, version } => {
+        ReplyTo::Session { id, version } => {
             (b"s", id.as_ref().map_or(b"", HeaderValue::as_bytes), version.as_bytes())
         }
-        Asker::Held(place) => {
+        ReplyTo::Held(place) => {
             number = place.number.to_be_bytes();
             (b"h", place.edge.as_bytes(), &number)
         }
@@ -98,11 +98,11 @@ fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
     let content = seal::open(trust, binding(owner), text)?;
     let [upstream, noun, exposed, kind, first, second, id] = seal::split(&content)?;
     let asker = match kind {
-        b"s" => Asker::Session {
+        b"s" => ReplyTo::Session {
             id: (!first.is_empty()).then(|| HeaderValue::from_bytes(first)).transpose().ok()?,
             version: HeaderValue::from_bytes(second).ok()?,
         },
-        b"h" => Asker::Held(Place {
+        b"h" => ReplyTo::Held(Place {
             edge: std::str::from_utf8(first).ok()?.into(),
             number: u64::from_be_bytes(second.try_into().ok()?),
         }),

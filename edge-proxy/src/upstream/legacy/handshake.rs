@@ -5,11 +5,11 @@ use mcp::json;
 use mcp::message::Envelope;
 use mcp::revision::{Era, Revision};
 
-use super::legacy::SessionKey;
+use super::session_key::SessionKey;
 use crate::error::Fault;
 
 /// The `initialize` that opens a session.
-pub(super) fn initialize(key: SessionKey) -> String {
+pub(in crate::upstream) fn initialize(key: SessionKey) -> String {
     let revision = key.revision;
     format!(
         r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}}}"#,
@@ -19,13 +19,13 @@ pub(super) fn initialize(key: SessionKey) -> String {
 }
 
 /// The `logging/setLevel` that asks for log messages from a raw level on.
-pub(super) fn set_level(level: &[u8]) -> Bytes {
+pub(in crate::upstream) fn set_level(level: &[u8]) -> Bytes {
     let before = br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#;
     [before.as_slice(), level, b"}}"].concat().into()
 }
 
 /// The revision in the answer to `initialize`.
-pub(super) fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
+pub(in crate::upstream) fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
     let session = |what: String| Fault::Session(what);
     let envelope = Envelope::parse(message).map_err(|error| session(error.to_string()))?;
     if let Some(error) = envelope.error {

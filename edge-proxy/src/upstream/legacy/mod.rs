@@ -1,0 +1,112 @@
+//! Calls of legacy clients at legacy upstreams: in sessions that the clients of one worker share where they declared the
+//! same capabilities.
+//!
+//! It must not know the modern era.
+
+mod handshake;
+mod reestablish;
+mod server_stream;
+mod session;
+mod session_errors;
+mod session_key;
+mod session_pool;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mcp::json;
+use mcp::message::span;
+use mcp::method::Method;
+use mcp::revision::Revision;
+use mcp::splice::Splice;
+
+pub(super) use self::handshake::{initialize, negotiated, set_level};
+pub(super) use self::server_stream::{FinalMessage, ServerMessages};
+pub(super) use self::session::{SessionTransport, UpstreamSession};
+pub(super) use self::session_errors::unless_session_unknown;
+pub(super) use self::session_key::SessionKey;
+pub(super) use self::session_pool::SessionPool;
+use super::call::{Call, Missed, settle};
+use super::content;
+use super::detach::Detached;
+use super::follow::{self, Guard};
+use super::response::{CallResponse, read_response};
+use super::task::LONGEST;
+use super::tasked::Tasks;
+use super::translate::{Side, Translation};
+use crate::error::Fault;
+use crate::session::Conversation;
+
+/// Makes a call in a shared session.
+pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<CallResponse, Missed> {
+    let worker = Rc::clone(call.worker);
+    let upstream = Arc::clone(&call.permit.entry().upstream);
+    let sessions = worker.upstreams.pool(&upstream, SessionKey::of_conversation(&worker.upstreams, &upstream, conversation))?;
+    let number = worker.upstreams.number();
+    let body = outgoing(&call, number);
+    let guard = Guard::new(&worker, number, conversation.jti, call.id(), Rc::clone(&sessions));
+    let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
+    let retry = call.retry();
+    let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
+    let (id, method) = (call.id(), call.method);
+    // Older clients choke on an event without data, and do not ask for the rest; on a connection there is no rest, and that
+    // of a task is asked for by its id.
+    let tasks = Tasks::of_legacy(&call);
+    let resumable = call.headers.is_some()
+        && conversation.revision >= Revision::V2025_11_25
+        && matches!(tasks, Tasks::None);
+    let task = call.task.map(|(task, _)| task);
+    let (uri_prefix, older) = (call.permit.entry().uri_prefix.clone(), content::older(conversation.revision));
+    let (permit, mut account) = (call.permit, call.account);
+    let made = Detached::new(async move {
+        let answered = async {
+            let patience = if method == Method::TasksResult { LONGEST } else { upstream.request_timeout };
+            let (answered, session) = match &task {
+                None => sessions.call(number, &body, retry).await?,
+                Some(task) => task.ask(&sessions, number, &body, retry, patience).await?,
+            };
+            let requests = Vec::new();
+            let side = Side::Legacy { session, number, progress_token, resumable, requests, guest: None };
+            let translation = Translation {
+                trust,
+                server,
+                token,
+                permit,
+                upstream,
+                method,
+                id,
+                uri_prefix,
+                older,
+                tasks,
+                side,
+            };
+            read_response(&worker, answered, translation, &mut account, Some(guard)).await
+        };
+        let answered = answered.await;
+        if matches!(answered, Err(Fault::Timeout)) {
+            follow::cancel_number(&sessions, number, follow::LATE_MESSAGE_WINDOW);
+        }
+        settle(answered, &mut account)
+    });
+    Ok(made.await?)
+}
+
+/// The client's message with the id, token and name that the upstream is to see.
+fn outgoing(call: &Call<'_>, number: u64) -> Bytes {
+    let message = call.message;
+    let mut edits = Splice::new();
+    let number = Bytes::from(number.to_string());
+    if let Some(id) = message.envelope.id {
+        edits = edits.replace(span(message.body, id), number.clone());
+    }
+    if let Some(token) = message.params.progress_token {
+        edits = edits.replace(span(message.body, token), number);
+    }
+    if let Some((task, raw)) = &call.task {
+        edits = edits.replace(span(message.body, raw), json::quote(&task.id));
+    } else if call.named.exposed != call.permit.original() {
+        edits = edits.replace(span(message.body, call.named.raw), json::quote(call.permit.original()));
+    }
+    edits.apply(message.body)
+}

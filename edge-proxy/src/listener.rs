@@ -53,7 +53,7 @@ pub async fn serve(
             let follower = Rc::clone(&worker);
             tokio::task::spawn_local(async move {
                 while let Some(order) = orders.recv().await {
-                    follower.upstreams.follow(order);
+                    follower.upstreams.apply(order);
                 }
             });
             accept(listener, &worker).await;

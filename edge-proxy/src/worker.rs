@@ -22,7 +22,7 @@ use crate::snapshot::Current;
 use crate::streams::{Open, Streams};
 use crate::transport::door::Door;
 use crate::tunnels::Tunnels;
-use crate::upstream::{Order, Upstreams};
+use crate::upstream::{SessionCommand, Upstreams};
 use crate::usage::Shard;
 
 /// Orders that may wait for one worker.
@@ -56,7 +56,7 @@ pub struct Shared {
     pub tls: Arc<ClientConfig>,
     /// Client connections that are open.
     pub connections: AtomicUsize,
-    orders: Mutex<Vec<mpsc::Sender<Order>>>,
+    orders: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
 }
 
 impl Shared {
@@ -112,7 +112,7 @@ impl Shared {
     }
 
     /// Tells every worker of this edge, each of which may hold what an order is about.
-    pub fn order(&self, order: &Order) {
+    pub fn order(&self, order: &SessionCommand) {
         for worker in &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
             if worker.try_send(order.clone()).is_err() {
                 tracing::warn!("an order to a worker was lost: too many wait");
@@ -121,7 +121,7 @@ impl Shared {
     }
 
     /// A place for orders to one worker.
-    fn enlist(&self) -> mpsc::Receiver<Order> {
+    fn enlist(&self) -> mpsc::Receiver<SessionCommand> {
         let (sender, receiver) = mpsc::channel(MAX_ORDERS);
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         orders.retain(|worker| !worker.is_closed());
@@ -154,7 +154,7 @@ impl Worker {
         shared: Arc<Shared>,
         usage: Rc<Shard>,
         drain: watch::Receiver<bool>,
-    ) -> (Rc<Self>, mpsc::Receiver<Order>) {
+    ) -> (Rc<Self>, mpsc::Receiver<SessionCommand>) {
         let orders = shared.enlist();
         let worker = Self {
             upstreams: Upstreams::new(Arc::clone(&shared)),

@@ -24,7 +24,7 @@ use crate::scene::{Came, Scene};
 use crate::session::capabilities::Capabilities;
 use crate::session::{Conversation, Level, MAX_URI_BYTES, MAX_URIS, Session, event};
 use crate::transport::Message;
-use crate::upstream::Order;
+use crate::upstream::SessionCommand;
 use crate::usage::Outcome;
 use crate::{clock, route};
 
@@ -69,7 +69,7 @@ pub async fn notification(
         if let Some(id) = id {
             let (shared, at) = (&scene.worker.shared, span(message.body, id));
             let told = event::cancelled(&conversation.jti, message.body, &at);
-            shared.order(&Order::Cancel {
+            shared.order(&SessionCommand::Cancel {
                 jti: conversation.jti,
                 id: message.slice(id),
                 notification: message.body.clone(),
@@ -214,7 +214,7 @@ async fn set_level(
     let shared = &scene.worker.shared;
     let said_us = shared.levels.next(&conversation.jti, clock::now_us());
     let told = event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes(), said_us);
-    shared.order(&Order::Level {
+    shared.order(&SessionCommand::SetLevel {
         upstreams,
         conversation: Arc::new(Conversation::clone(conversation)),
         level: message.slice(level),

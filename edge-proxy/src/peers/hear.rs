@@ -9,7 +9,7 @@ use trunkline::edge::v1::{CallCancelled, LogLevelSet, SessionEnded, Subscription
 
 use crate::clock;
 use crate::session::{Change, Conversation, Jti};
-use crate::upstream::Order;
+use crate::upstream::SessionCommand;
 use crate::worker::Shared;
 
 /// Puts an event in force at this edge.
@@ -54,7 +54,7 @@ fn cancelled(shared: &Shared, event: CallCancelled) -> Option<()> {
     let (jti, notification) = (jti(&event.session)?, Bytes::from(event.notification));
     let at = usize::try_from(event.id_start).ok()?..usize::try_from(event.id_end).ok()?;
     notification.get(at.clone())?;
-    shared.order(&Order::Cancel { jti, id: notification.slice(at.clone()), notification, at });
+    shared.order(&SessionCommand::Cancel { jti, id: notification.slice(at.clone()), notification, at });
     Some(())
 }
 
@@ -77,7 +77,7 @@ fn level_set(shared: &Shared, event: LogLevelSet) -> Option<()> {
     }
     let snapshot = shared.current.load();
     let upstreams = event.upstreams.iter().filter_map(|id| snapshot.upstreams.get(id.as_str()).cloned());
-    shared.order(&Order::Level {
+    shared.order(&SessionCommand::SetLevel {
         upstreams: upstreams.collect(),
         conversation,
         level: Bytes::from(event.level),

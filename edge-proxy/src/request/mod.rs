@@ -200,7 +200,7 @@ pub async fn message(scene: &Scene<'_>, message: Message<'_>, asked: &mut Asked)
 /// A client's answer to what an upstream asked in the middle of a call, as long as the client may make that call.
 async fn answer(scene: &Scene<'_>, message: &Message<'_>) -> Result<(), Failure> {
     let (trust, owner) = (&scene.snapshot.trust, scene.owner());
-    let question = upstream::Question::answered_by(trust, owner, message);
+    let question = upstream::ServerRequestId::answered_by(trust, owner, message);
     let question = question.ok_or_else(Failure::answers_nothing)?;
     let permit = policy::permit(scene.view, &question.target().named());
     let permit = permit.ok_or_else(Failure::answers_nothing)?;

@@ -15,7 +15,7 @@ use mcp::sse::{self, Event};
 use super::across::{self, Questions};
 use super::again::Again;
 use super::legacy::{FinalMessage, ServerMessages, SessionTransport};
-use super::follow::{self, Guard};
+use super::in_flight::InFlightGuard;
 use super::http_pool::Retry;
 use super::http_response::MediaType;
 use super::message_source::MessageSource;
@@ -40,7 +40,7 @@ pub struct Stream {
     /// What a modern client is asked in the middle.
     pub(super) questions: Questions,
     pub(super) account: Option<Account>,
-    guard: Option<Guard>,
+    guard: Option<InFlightGuard>,
     aside: Option<ServerMessages>,
     ready: VecDeque<Event>,
     again: Again,
@@ -63,7 +63,7 @@ impl Stream {
         worker: &Rc<Worker>,
         source: Option<MessageSource>,
         translation: Translation,
-        mut guard: Option<Guard>,
+        mut guard: Option<InFlightGuard>,
     ) -> Self {
         Self {
             aside: guard.as_mut().and_then(|guard| guard.aside.take()),
@@ -94,7 +94,7 @@ impl Stream {
         source: MessageSource,
         translation: Translation,
         account: &mut Option<Account>,
-        guard: Option<Guard>,
+        guard: Option<InFlightGuard>,
     ) -> Result<Self, Fault> {
         let mut events = Self::new(worker, Some(source), translation, guard);
         match events.event().await {
@@ -285,11 +285,11 @@ impl Stream {
                 Ok(Some(message))
             }
             Turn::Ping(id) => {
-                follow::pong(&self.worker, &self.translation, &id);
+                session_messages::pong(&self.worker, &self.translation, &id);
                 Ok(None)
             }
             Turn::Answer(body) => {
-                follow::say(&self.worker, &self.translation, body);
+                session_messages::send(&self.worker, &self.translation, body);
                 Ok(None)
             }
             Turn::Ask(question) => {
@@ -336,7 +336,7 @@ impl Stream {
     /// Ends the call, which its caller may not make any more, and tells the upstream unless it has answered.
     pub(super) fn withdraw(&mut self) {
         if !self.done {
-            follow::withdraw(&self.worker, &self.translation);
+            session_messages::withdraw(&self.worker, &self.translation);
             self.ended(Outcome::ClientError);
         }
         self.done = true;
@@ -431,7 +431,7 @@ impl Stream {
             self.worker.shared.metrics.upstream_fault(counted).inc();
         }
         if fault == Fault::Timeout {
-            follow::cancel(&self.worker, &self.translation, follow::LATE);
+            session_messages::cancel(&self.worker, &self.translation, session_messages::TIMED_OUT);
         }
         let asked = Asked { id: Some(self.translation.id.clone()), ..Asked::default() };
         let data = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
@@ -449,7 +449,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.source.is_some() && !self.done && self.translation.guest().is_some() {
-            follow::cancel(&self.worker, &self.translation, follow::GONE);
+            session_messages::cancel(&self.worker, &self.translation, session_messages::CLIENT_GONE);
             return;
         }
         let legacy = matches!(self.translation.side, Side::Legacy { .. });
@@ -476,7 +476,7 @@ async fn next_of(source: &mut MessageSource, aside: Option<&mut ServerMessages>)
 }
 
 /// Reads what is left of a stream, that its connection can be used again.
-pub(super) fn read_out(source: MessageSource, guard: Option<Guard>) {
+pub(super) fn read_out(source: MessageSource, guard: Option<InFlightGuard>) {
     tokio::task::spawn_local(async move {
         if tokio::time::timeout(AFTERWARDS, source.drain()).await.is_err() {
             tracing::debug!("an upstream's stream had no end");

@@ -4,13 +4,14 @@
 
 mod across;
 mod again;
-mod asked;
 mod call;
 mod channel;
 mod content;
-mod detach;
+mod detached;
 mod events;
-mod follow;
+mod in_flight;
+mod server_requests;
+mod session_messages;
 mod http_pool;
 mod http_response;
 mod legacy;
@@ -32,17 +33,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use asked::Question;
 use bytes::Bytes;
 pub use call::{Call, call};
-pub use follow::{Order, answer};
+pub use session_messages::{SessionCommand, answer};
 pub use response::CallResponse;
+pub use server_requests::{ServerRequestId, answer};
 pub use resume::{Resumption, resume};
 pub use task::Task;
 pub use told::Events;
 pub use watch::{Notice, Wanted, Watching};
 
-use self::follow::InFlight;
+use self::in_flight::InFlightCall;
 use self::http_pool::HttpPool;
 use self::legacy::{SessionPool, SessionKey};
 use crate::error::Fault;

@@ -43,7 +43,7 @@ pub(super) async fn read_response(
     answered: RawResponse,
     mut translation: Translation,
     account: &mut Option<Account>,
-    guard: Option<super::follow::Guard>,
+    guard: Option<super::in_flight::InFlightGuard>,
 ) -> Result<CallResponse, Fault> {
     let response = match answered {
         RawResponse::Http(response) => response,

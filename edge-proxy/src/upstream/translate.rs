@@ -17,7 +17,7 @@ use mcp::splice::Splice;
 use memchr::memmem;
 
 use super::across::{self, Input, Question};
-use super::asked;
+use super::server_requests;
 use super::content;
 use super::legacy::UpstreamSession;
 use super::place::Place;
@@ -343,10 +343,10 @@ impl Translation {
             return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
         }
         let owner = Owner { server: &self.server.uid, token: &self.token.uid };
-        let asker = session.reply_to();
-        let asker =
-            asker.ok_or_else(|| Fault::Session("this edge holds too much for it to ask".to_owned()))?;
-        let sealed = asked::seal(&self.trust, owner, &self.permit, &asker, id)
+        let reply_to = session.reply_to();
+        let reply_to =
+            reply_to.ok_or_else(|| Fault::Session("this edge holds too much for it to ask".to_owned()))?;
+        let sealed = server_requests::seal(&self.trust, owner, &self.permit, &reply_to, id)
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
         requests.push((id.into(), sealed));

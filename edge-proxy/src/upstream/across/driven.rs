@@ -27,7 +27,7 @@ use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::tasked::Tasks;
 use crate::upstream::told::{Events, Said, Teller, Told, outcome};
 use crate::upstream::translate::{ModernGuest, Side, Translation};
-use crate::upstream::{follow, task};
+use crate::upstream::{session_messages, task};
 use crate::worker::Worker;
 
 /// Messages that may wait for the client to read.
@@ -171,10 +171,10 @@ impl Driver {
             () = client.closed() => Err(Fault::Interrupted),
         };
         let Err(fault) = ended else { return };
-        let why = if client.is_closed() { follow::GONE } else { follow::LATE };
+        let why = if client.is_closed() { session_messages::CLIENT_GONE } else { session_messages::TIMED_OUT };
         // What is not begun yet is cancelled with its stream.
         if self.translation.waited_task().is_some() {
-            follow::cancel(&self.worker, &self.translation, why);
+            session_messages::cancel(&self.worker, &self.translation, why);
         }
         if client.is_closed() {
             return;

@@ -15,7 +15,7 @@ use crate::held::{Delivery, Holding};
 use crate::observe::Entered;
 use crate::session::{Level, seal};
 use crate::upstream::events::{Heard, Stream};
-use crate::upstream::follow;
+use crate::upstream::session_messages;
 use crate::upstream::translate::Side;
 
 /// What a client brings to the holder of its call.
@@ -166,7 +166,7 @@ impl<'a> Visit<'a> {
         for (key, response) in answers {
             let Some(asked) = self.stream.questions.take(&key) else { continue };
             let body = park::answer(&asked, &response);
-            let told = follow::tell(&self.stream.worker, &self.stream.translation, body).await;
+            let told = session_messages::send_confirmed(&self.stream.worker, &self.stream.translation, body).await;
             if told.is_err() {
                 return false;
             }

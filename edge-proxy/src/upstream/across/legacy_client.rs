@@ -15,7 +15,7 @@ use crate::account::Account;
 use crate::session::Conversation;
 use crate::upstream::call::{Call, Missed, settle};
 use crate::upstream::content;
-use crate::upstream::follow::Guard;
+use crate::upstream::in_flight::InFlightGuard;
 use crate::upstream::modern;
 use crate::upstream::response::CallResponse;
 use crate::upstream::tasked::Tasks;
@@ -34,7 +34,7 @@ pub(in crate::upstream) async fn call(
     let rounds = settle(prepare(&call, conversation), &mut account)?;
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
     let stop = Rc::new(Notify::new());
-    let guard = Guard::stopping(call.worker, rounds.number(), conversation.jti, call.id(), Rc::clone(&stop));
+    let guard = InFlightGuard::with_stop(call.worker, rounds.number(), conversation.jti, call.id(), Rc::clone(&stop));
     tokio::task::spawn_local(carry_on(rounds, sender, stop, guard, account));
     let mut teller = Teller::Here(receiver);
     let first = teller.next().await;
@@ -51,7 +51,7 @@ async fn carry_on(
     mut rounds: Rounds,
     client: mpsc::Sender<Said>,
     stop: Rc<Notify>,
-    _guard: Guard,
+    _guard: InFlightGuard,
     account: Option<Account>,
 ) {
     let (message, outcome) = tokio::select! {

@@ -13,7 +13,7 @@ use crate::session::Level;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::TaskSupport;
 use crate::upstream::call::{Call, Missed, settle};
-use crate::upstream::follow;
+use crate::upstream::session_messages;
 use crate::upstream::legacy::{SessionKey, SessionPool};
 use crate::upstream::response::{CallResponse, read_response};
 use crate::upstream::tasked::Tasks;
@@ -117,7 +117,7 @@ pub(super) struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         if self.armed {
-            follow::cancel_number(&self.pool, self.number, follow::GONE);
+            session_messages::cancel_request(&self.pool, self.number, session_messages::CLIENT_GONE);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::held::Holding;
 use crate::observe::Entered;
 use crate::session::capabilities::{Capabilities, Need};
 use crate::upstream::events::Stream;
-use crate::upstream::follow;
+use crate::upstream::session_messages;
 use crate::upstream::translate::{Side, Translation};
 use crate::usage::Outcome;
 use crate::worker::Worker;
@@ -114,7 +114,7 @@ pub(in crate::upstream) fn park(stream: &mut Stream) -> Result<Bytes, Fault> {
             stream.close();
             if parked.way == Way::Task {
                 // Else what is asked next may be told on this stream.
-                follow::leave(&worker, &stream.translation);
+                session_messages::stop_reading(&worker, &stream.translation);
             }
             keep(&stream.translation, lifetime);
             let watch = look_after(worker, stream.translation.clone(), parked.open.clone(), holding, counted);
@@ -207,7 +207,7 @@ pub(super) fn answer(asked: &Asked, response: &str) -> Bytes {
 /// Tells the upstream that nobody will answer.
 pub(super) fn refuse(worker: &Rc<Worker>, translation: &Translation, open: &[Asked]) {
     for Asked { question, .. } in open {
-        follow::say(worker, translation, refusal(question.method.as_str(), &question.id));
+        session_messages::send(worker, translation, refusal(question.method.as_str(), &question.id));
     }
 }
 

@@ -18,7 +18,7 @@ use crate::held::{Delivery, Undelivered};
 use crate::session::Owner;
 use crate::upstream::call::{Call, Missed};
 use crate::upstream::events::Stream;
-use crate::upstream::follow;
+use crate::upstream::session_messages;
 use crate::upstream::legacy::UpstreamSession;
 use crate::upstream::response::CallResponse;
 use crate::upstream::tasked::Tasks;
@@ -104,7 +104,7 @@ async fn follow_task(
     relieve(call, parked);
     for asked in &parked.open {
         let Some(response) = answers.get(&asked.key()) else { continue };
-        let told = follow::tell(call.worker, &translation, park::answer(asked, response)).await;
+        let told = session_messages::send_confirmed(call.worker, &translation, park::answer(asked, response)).await;
         told.map_err(|fault| lost(call, &fault))?;
     }
     driven::go_on(call, translation, account)
@@ -147,7 +147,7 @@ async fn resume(
     let translation = stream.translation.clone();
     let told = async {
         for body in taken {
-            follow::tell(worker, &translation, body).await?;
+            session_messages::send_confirmed(worker, &translation, body).await?;
         }
         Ok(())
     };

@@ -23,7 +23,7 @@ use crate::error::{Asked, Failure, Fault};
 use crate::held::Holding;
 use crate::observe::Entered;
 use crate::session::capabilities::{Capabilities, Need};
-use crate::upstream::asked::{self, ReplyTo};
+use crate::upstream::server_requests::{self, ReplyTo};
 use crate::upstream::events::read_out;
 use crate::upstream::http_pool::{HttpPool, Retry};
 use crate::upstream::http_response::{HttpResponse, MediaType};
@@ -203,8 +203,8 @@ impl Rounds {
         let Some((holding, _)) = &self.holding else { return Err(Fault::Crowded) };
         self.asked += 1;
         let (trust, owner) = (&self.translation.trust, self.translation.owner());
-        let asker = ReplyTo::Held(holding.place());
-        let id = asked::seal(trust, owner, &self.translation.permit, &asker, &self.asked.to_string())
+        let reply_to = ReplyTo::Held(holding.place());
+        let id = server_requests::seal(trust, owner, &self.translation.permit, &reply_to, &self.asked.to_string())
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let named = (need == Need::Url && self.revision >= Revision::V2025_11_25).then(|| {
             let id = json::quote(&uuid::Uuid::new_v4().to_string());

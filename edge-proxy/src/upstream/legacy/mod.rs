@@ -29,8 +29,8 @@ pub(super) use self::session_key::SessionKey;
 pub(super) use self::session_pool::SessionPool;
 use super::call::{Call, Missed, settle};
 use super::content;
-use super::detach::Detached;
-use super::follow::{self, Guard};
+use super::detached::Detached;
+use super::in_flight::InFlightGuard;
 use super::response::{CallResponse, read_response};
 use super::task::LONGEST;
 use super::tasked::Tasks;
@@ -45,7 +45,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let sessions = worker.upstreams.pool(&upstream, SessionKey::of_conversation(&worker.upstreams, &upstream, conversation))?;
     let number = worker.upstreams.number();
     let body = outgoing(&call, number);
-    let guard = Guard::new(&worker, number, conversation.jti, call.id(), Rc::clone(&sessions));
+    let guard = InFlightGuard::new(&worker, number, conversation.jti, call.id(), Rc::clone(&sessions));
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
     let retry = call.retry();
     let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
@@ -85,7 +85,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {
-            follow::cancel_number(&sessions, number, follow::LATE_MESSAGE_WINDOW);
+            session_messages::cancel_request(&sessions, number, session_messages::LATE_MESSAGE_WINDOW);
         }
         settle(answered, &mut account)
     });

@@ -16,13 +16,13 @@ use crate::transport::Message;
 
 /// Where a client's answer belongs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ServerRequestId {
     /// The id of the upstream.
     pub(super) upstream: String,
     /// What the call that asks leads to: who may not call it any more may not answer it either.
     target: Target,
     /// Who waits for the answer.
-    pub(super) asker: ReplyTo,
+    pub(super) reply_to: ReplyTo,
     /// The raw id of the upstream's request.
     pub(super) id: String,
 }
@@ -57,11 +57,11 @@ pub(super) fn seal(
     trust: &Trust,
     owner: Owner<'_>,
     permit: &Permit,
-    asker: &ReplyTo,
+    reply_to: &ReplyTo,
     id: &str,
 ) -> Result<String, SealError> {
     let number;
-    let (kind, first, second): (&[u8], &[u8], &[u8]) = match asker {
+    let (kind, first, second): (&[u8], &[u8], &[u8]) = match reply_to {
         ReplyTo::Session { id, version } => {
             (b"s", id.as_ref().map_or(b"", HeaderValue::as_bytes), version.as_bytes())
         }
@@ -82,7 +82,7 @@ pub(super) fn seal(
     seal::seal(trust, binding(owner), &content)
 }
 
-impl Question {
+impl ServerRequestId {
     /// The question that the response of a client answers.
     pub fn answered_by(trust: &Trust, owner: Owner<'_>, message: &Message<'_>) -> Option<Self> {
         open(trust, owner, &json::string(message.envelope.id?).ok()?)
@@ -94,10 +94,10 @@ impl Question {
     }
 }
 
-fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
+fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<ServerRequestId> {
     let content = seal::open(trust, binding(owner), text)?;
     let [upstream, noun, exposed, kind, first, second, id] = seal::split(&content)?;
-    let asker = match kind {
+    let reply_to = match kind {
         b"s" => ReplyTo::Session {
             id: (!first.is_empty()).then(|| HeaderValue::from_bytes(first)).transpose().ok()?,
             version: HeaderValue::from_bytes(second).ok()?,
@@ -110,7 +110,7 @@ fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Question> {
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
     let target = Target::read(noun, exposed)?;
-    Some(Question { upstream: text(upstream)?, target, asker, id: text(id)? })
+    Some(ServerRequestId { upstream: text(upstream)?, target, reply_to, id: text(id)? })
 }
 
 fn binding(owner: Owner<'_>) -> Binding<'_> {

@@ -1,0 +1,9 @@
+//! Requests from a legacy upstream to a client, such as elicitations: the ids that clients see of them, and the way of the
+//! responses back, from whichever edge they reach.
+
+mod answer;
+mod id;
+
+pub use self::answer::answer;
+pub use self::id::ServerRequestId;
+pub(super) use self::id::{ReplyTo, seal};

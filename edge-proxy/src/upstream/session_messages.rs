@@ -1,0 +1,120 @@
+//! Messages that the edge itself sends in the session of a call: cancellations, pongs and responses.
+//!
+//! It must not know why they are sent.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method as Verb;
+use http::header::HeaderMap;
+
+use super::http_pool::Retry;
+use super::legacy::{SessionPool, SessionTransport};
+use super::translate::{Side, Translation};
+use crate::error::Fault;
+use crate::snapshot::Upstream;
+use crate::worker::Worker;
+
+/// Why a call is cancelled: it took too long, or its client went away.
+pub(super) const TIMED_OUT: &str = "no answer in time";
+pub(super) const CLIENT_GONE: &str = "the client went away";
+/// Why a call is cancelled that its caller may not make any more.
+pub(super) const WITHDRAWN: &str = "the right to call was withdrawn";
+/// Why a stream is left before its end.
+const ASKING_CLIENT: &str = "its client is asked first";
+/// Largest answer to a notification that is read.
+const MAX_SMALL_RESPONSE: usize = 64 << 10;
+
+/// Tells the upstream that nobody waits for a call any more, and why.
+pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) {
+    if translation.waited_task().is_some() {
+        // It is said once.
+        if let Some(body) = translation.cancels(worker.upstreams.number()) {
+            send(worker, translation, body);
+        }
+        return;
+    }
+    if let Side::Legacy { number, session, .. } = &translation.side {
+        match &session.transport {
+            SessionTransport::Channel(claim) => claim.cancel(cancellation(*number, why)),
+            SessionTransport::Http(_) => send(worker, translation, cancellation(*number, why)),
+        }
+    }
+}
+
+/// Tells the upstream that the caller may not make this call any more.
+pub(super) fn withdraw(worker: &Rc<Worker>, translation: &Translation) {
+    cancel(worker, translation, WITHDRAWN);
+}
+
+/// Tells the upstream that a stream is not read any more, though what it is about goes on.
+pub(super) fn stop_reading(worker: &Rc<Worker>, translation: &Translation) {
+    if let Side::Legacy { number, .. } = &translation.side {
+        send(worker, translation, cancellation(*number, ASKING_CLIENT));
+    }
+}
+
+/// The same, for a call that has no answer yet.
+pub(super) fn cancel_request(pool: &Rc<SessionPool>, number: u64, why: &str) {
+    notify(Rc::clone(pool), number, cancellation(number, why));
+}
+
+fn cancellation(number: u64, why: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"{why}"}}}}"#).into()
+}
+
+/// Answers an upstream's ping.
+pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
+    send(worker, translation, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into());
+}
+
+/// Tells the upstream something in the session of a call, and waits until it has been taken.
+pub(super) async fn send_confirmed(worker: &Rc<Worker>, translation: &Translation, body: Bytes) -> Result<(), Fault> {
+    let Side::Legacy { session, .. } = &translation.side else { return Ok(()) };
+    match &session.transport {
+        SessionTransport::Channel(claim) => claim.send(body),
+        SessionTransport::Http(headers) => {
+            post(worker, &translation.upstream, headers.clone(), body).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells the upstream something in the session of a call.
+pub(super) fn send(worker: &Rc<Worker>, translation: &Translation, body: Bytes) {
+    if let Side::Legacy { session, .. } = &translation.side {
+        match &session.transport {
+            SessionTransport::Channel(claim) => claim.send(body),
+            SessionTransport::Http(headers) => post_in_background(worker, &translation.upstream, headers.clone(), body),
+        }
+    }
+}
+
+pub(super) fn notify(pool: Rc<SessionPool>, number: u64, body: Bytes) {
+    tokio::task::spawn_local(async move { pool.cancel(number, body).await });
+}
+
+fn post_in_background(worker: &Rc<Worker>, upstream: &Arc<Upstream>, headers: HeaderMap, body: Bytes) {
+    let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
+    tokio::task::spawn_local(async move {
+        if let Err(fault) = post(&worker, &upstream, headers, body).await {
+            tracing::debug!(upstream = %upstream.id, %fault, "an upstream did not take a message");
+        }
+    });
+}
+
+pub(super) async fn post(
+    worker: &Rc<Worker>,
+    upstream: &Upstream,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(), Fault> {
+    let http_pool = worker.upstreams.http_pool(upstream)?;
+    let response =
+        http_pool.send(&Verb::POST, headers, body, Retry::IfUnsent, upstream.request_timeout).await?;
+    let status = response.status;
+    response.collect(MAX_SMALL_RESPONSE).await?;
+    if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
+}
+

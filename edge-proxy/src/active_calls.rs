@@ -20,7 +20,7 @@ use crate::error::{Asked, Failure};
 use crate::policy::Permit;
 use crate::session::Jti;
 use crate::snapshot::{Server, Snapshot, Token};
-use crate::upstream::Events;
+use crate::upstream::AnswerStream;
 use crate::worker::Worker;
 
 /// How often tokens that end by themselves are looked for.
@@ -137,7 +137,7 @@ impl ActiveCall {
     }
 
     /// What is left of an answer that is a stream of events.
-    pub(crate) fn stream(self, events: Box<Events>) -> CallStream {
+    pub(crate) fn stream(self, events: Box<AnswerStream>) -> CallStream {
         CallStream { active: self, events }
     }
 }
@@ -151,13 +151,13 @@ impl Drop for ActiveCall {
 /// The stream of a call's answer, which ends when the right to make the call is withdrawn.
 pub struct CallStream {
     active: ActiveCall,
-    events: Box<Events>,
+    events: Box<AnswerStream>,
 }
 
 impl CallStream {
     /// The next event as it is written to the client, or `None` at the end. The future may be dropped and made anew.
     pub async fn next(&mut self) -> Option<Bytes> {
-        if self.events.is_over() {
+        if self.events.is_finished() {
             return None;
         }
         tokio::select! {
@@ -169,7 +169,7 @@ impl CallStream {
 
     /// The next message, or `None` at the end, for a client that is sent messages and no events.
     pub async fn message(&mut self) -> Option<Bytes> {
-        if self.events.is_over() {
+        if self.events.is_finished() {
             return None;
         }
         tokio::select! {
@@ -184,7 +184,7 @@ impl CallStream {
         tokio::select! {
             biased;
             failure = self.active.withdrawn() => Some(self.refuse(&failure)),
-            last = self.events.last() => last,
+            last = self.events.final_message() => last,
         }
     }
 

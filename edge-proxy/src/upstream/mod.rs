@@ -3,12 +3,13 @@
 //! It must not know how the client is spoken to. Nothing is called without a `Permit`.
 
 mod across;
-mod again;
+mod answer_stream;
+mod reconnect;
 mod call;
 mod channel;
 mod content;
 mod detached;
-mod events;
+mod upstream_stream;
 mod in_flight;
 mod server_requests;
 mod session_messages;
@@ -17,13 +18,13 @@ mod http_response;
 mod legacy;
 mod message_source;
 mod modern;
-mod place;
+mod resumption_token;
 mod response;
 mod resume;
 mod state;
 mod task;
 mod tasked;
-mod told;
+mod relayed_stream;
 mod translate;
 mod watch;
 
@@ -40,7 +41,7 @@ pub use response::CallResponse;
 pub use server_requests::{ServerRequestId, answer};
 pub use resume::{Resumption, resume};
 pub use task::Task;
-pub use told::Events;
+pub use answer_stream::AnswerStream;
 pub use watch::{Notice, Wanted, Watching};
 
 use self::in_flight::InFlightCall;

@@ -10,10 +10,10 @@ use mcp::message::{Envelope, Kind};
 use mcp::revision::Era;
 use mcp::sse::Decoder;
 
-use super::events::Stream;
+use super::upstream_stream::UpstreamStream;
 use super::http_response::{HttpResponse, MediaType};
 use super::message_source::{MessageSource, RawResponse};
-use super::told::Events;
+use super::answer_stream::AnswerStream;
 use super::translate::{Translation, Turn};
 use crate::account::Account;
 use crate::error::Fault;
@@ -33,7 +33,7 @@ pub enum CallResponse {
         body: Bytes,
     },
     /// A stream of messages, the first of which has come.
-    Events(Box<Events>),
+    Events(Box<AnswerStream>),
 }
 
 /// An answer of the upstream as one for the client. The account is settled with it, or handed
@@ -49,18 +49,18 @@ pub(super) async fn read_response(
         RawResponse::Http(response) => response,
         RawResponse::Channel(messages) => {
             let source = MessageSource::Channel(messages);
-            let mut stream = Stream::begin(worker, source, translation, account, guard).await?;
-            return Ok(match stream.only() {
+            let mut stream = UpstreamStream::open(worker, source, translation, account, guard).await?;
+            return Ok(match stream.take_sole_response() {
                 Some(body) => CallResponse::Json { status: StatusCode::OK, body },
-                None => CallResponse::Events(Box::new(Events::Upstream(stream))),
+                None => CallResponse::Events(Box::new(AnswerStream::Upstream(stream))),
             });
         }
     };
     let (status, media) = (response.status, response.media_type());
     if status == StatusCode::OK && media == MediaType::Events {
         let source = MessageSource::event_stream(response, worker.shared.limits.max_event_bytes);
-        let stream = Stream::begin(worker, source, translation, account, guard).await?;
-        return Ok(CallResponse::Events(Box::new(Events::Upstream(stream))));
+        let stream = UpstreamStream::open(worker, source, translation, account, guard).await?;
+        return Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))));
     }
     if media != MediaType::Json {
         return Err(unexpected_response(status));

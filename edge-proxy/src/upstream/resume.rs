@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
-use super::events::Stream;
+use super::upstream_stream::UpstreamStream;
 use super::legacy::UpstreamSession;
-use super::place::Place;
+use super::resumption_token::ResumptionToken;
 use super::tasked::Tasks;
-use super::told::Events;
+use super::answer_stream::AnswerStream;
 use super::translate::{Side, Translation};
 use crate::policy::Permit;
 use crate::route::Target;
@@ -25,18 +25,18 @@ pub struct Resumption(Vec<u8>);
 impl Resumption {
     /// Reads a `Last-Event-ID`; `None` where no edge gave it to this owner.
     pub fn open(trust: &Trust, owner: Owner<'_>, last_event_id: &str) -> Option<Self> {
-        Place::open(trust, owner, last_event_id).map(Self)
+        ResumptionToken::open(trust, owner, last_event_id).map(Self)
     }
 
     /// What was called.
     pub fn target(&self) -> Option<Target> {
-        let Place { noun, exposed, .. } = Place::read(&self.0)?;
+        let ResumptionToken { noun, exposed, .. } = ResumptionToken::read(&self.0)?;
         Some(Target { noun, exposed: exposed.into() })
     }
 
     /// The raw id of the request.
     pub fn id(&self) -> Option<Bytes> {
-        Some(Bytes::copy_from_slice(Place::read(&self.0)?.id))
+        Some(Bytes::copy_from_slice(ResumptionToken::read(&self.0)?.id))
     }
 }
 
@@ -48,41 +48,41 @@ pub fn resume(
     token: &Arc<Token>,
     resumption: &Resumption,
     permit: Permit,
-) -> Option<Events> {
-    let place = Place::read(&resumption.0)?;
+) -> Option<AnswerStream> {
+    let from = ResumptionToken::read(&resumption.0)?;
     let upstream = Arc::clone(&permit.entry().upstream);
-    if *upstream.id != *place.upstream {
+    if *upstream.id != *from.upstream {
         return None;
     }
     let mut headers = worker.upstreams.http_pool(&upstream).ok()?.headers.clone();
-    headers.insert(PROTOCOL_VERSION, HeaderValue::from_bytes(place.version).ok()?);
-    if !place.session.is_empty() {
-        headers.insert(SESSION_ID, HeaderValue::from_bytes(place.session).ok()?);
+    headers.insert(PROTOCOL_VERSION, HeaderValue::from_bytes(from.version).ok()?);
+    if !from.session.is_empty() {
+        headers.insert(SESSION_ID, HeaderValue::from_bytes(from.session).ok()?);
     }
     let progress_token =
-        (!place.progress_token.is_empty()).then(|| Bytes::copy_from_slice(place.progress_token));
+        (!from.progress_token.is_empty()).then(|| Bytes::copy_from_slice(from.progress_token));
     let translation = Translation {
         trust: Arc::clone(trust),
         server: Arc::clone(server),
         token: Arc::clone(token),
         permit,
         upstream,
-        method: place.method,
-        id: Bytes::copy_from_slice(place.id),
-        uri_prefix: place.uri_prefix.into(),
+        method: from.method,
+        id: Bytes::copy_from_slice(from.id),
+        uri_prefix: from.uri_prefix.into(),
         // Only clients that know them all are given ids of events.
         older: None,
         // Nor are any given where a task is begun or waited for.
         tasks: Tasks::None,
         side: Side::Legacy {
             session: Rc::new(UpstreamSession::joined(headers)),
-            number: place.number,
+            number: from.number,
             progress_token,
             resumable: true,
             requests: Vec::new(),
             guest: None,
         },
     };
-    let stream = Stream::resumed(worker, translation, HeaderValue::from_bytes(place.event).ok()?);
-    Some(Events::Upstream(stream))
+    let stream = UpstreamStream::resumed(worker, translation, HeaderValue::from_bytes(from.event).ok()?);
+    Some(AnswerStream::Upstream(stream))
 }

@@ -20,7 +20,7 @@ use super::across::{self, Input, Question};
 use super::server_requests;
 use super::content;
 use super::legacy::UpstreamSession;
-use super::place::Place;
+use super::resumption_token::ResumptionToken;
 use super::state;
 use super::tasked::Tasks;
 use crate::error::Fault;
@@ -189,12 +189,12 @@ impl Translation {
     }
 
     /// Where the client may go on after an event of this id, at any edge.
-    pub(super) fn place(&self, event: &[u8]) -> Option<Bytes> {
+    pub(super) fn resumption_token(&self, event: &[u8]) -> Option<Bytes> {
         let Side::Legacy { session, number, progress_token, resumable: true, .. } = &self.side else {
             return None;
         };
         let headers = session.headers()?;
-        let place = Place {
+        let resumption = ResumptionToken {
             upstream: &self.upstream.id,
             session: headers.get(SESSION_ID).map_or(b"", HeaderValue::as_bytes),
             version: headers.get(PROTOCOL_VERSION).map_or(b"", HeaderValue::as_bytes),
@@ -207,7 +207,7 @@ impl Translation {
             exposed: self.permit.exposed(),
             event,
         };
-        place.seal(&self.trust, self.owner()).ok().map(Bytes::from)
+        resumption.seal(&self.trust, self.owner()).ok().map(Bytes::from)
     }
 
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {

@@ -19,13 +19,13 @@ use super::{requests, unreadable};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
 use crate::upstream::call::{Call, Missed};
-use crate::upstream::events::Stream;
+use crate::upstream::upstream_stream::UpstreamStream;
 use crate::upstream::http_pool::Retry;
 use crate::upstream::legacy::{SessionKey, SessionPool, SessionTransport};
 use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::tasked::Tasks;
-use crate::upstream::told::{Events, Said, Teller, Told, outcome};
+use crate::upstream::relayed_stream::{RelayedMessage, RelaySource, RelayedStream, outcome_of_response};
 use crate::upstream::translate::{ModernGuest, Side, Translation};
 use crate::upstream::{session_messages, task};
 use crate::worker::Worker;
@@ -57,7 +57,7 @@ struct Driver {
     worker: Rc<Worker>,
     pool: Rc<SessionPool>,
     translation: Translation,
-    client: mpsc::Sender<Said>,
+    client: mpsc::Sender<RelayedMessage>,
     pause: Duration,
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn call(
         && Begun::of(body).is_none()
     {
         if let Some(account) = account {
-            account.ended(outcome(body), body.len());
+            account.ended(outcome_of_response(body), body.len());
         }
         return Ok(CallResponse::Json { status: *status, body: body.clone() });
     }
@@ -127,9 +127,9 @@ fn drive(
     let worker = Rc::clone(call.worker);
     let driver = Driver { worker, pool, translation, client, pause: PACE };
     tokio::task::spawn_local(driver.run(begun));
-    let (upstream, teller) = (&call.permit.entry().upstream, Teller::Here(receiver));
-    let told = Told::new(call.worker, upstream, call.id(), teller, None, account.take());
-    CallResponse::Events(Box::new(Events::Told(told)))
+    let (upstream, teller) = (&call.permit.entry().upstream, RelaySource::Task(receiver));
+    let told = RelayedStream::new(call.worker, upstream, call.id(), teller, None, account.take());
+    CallResponse::Events(Box::new(AnswerStream::Relayed(told)))
 }
 
 impl Begun {
@@ -147,12 +147,12 @@ fn pause_of(raw: Option<&str>) -> Duration {
 }
 
 /// The stream of an answer, or its one message.
-pub(super) fn stream(answer: CallResponse) -> Result<Result<Stream, Bytes>, Fault> {
+pub(super) fn stream(answer: CallResponse) -> Result<Result<UpstreamStream, Bytes>, Fault> {
     match answer {
         CallResponse::Json { body, .. } => Ok(Err(body)),
         CallResponse::Events(events) => match *events {
-            Events::Upstream(stream) => Ok(Ok(stream)),
-            Events::Told(_) => Err(Fault::Interrupted),
+            AnswerStream::Upstream(stream) => Ok(Ok(stream)),
+            AnswerStream::Relayed(_) => Err(Fault::Interrupted),
         },
     }
 }
@@ -215,8 +215,8 @@ impl Driver {
             Ok(stream) => stream,
             Err(only) => return Ok(only),
         };
-        while let Some(said) = stream.said().await? {
-            if stream.is_told() {
+        while let Some(said) = stream.next_message().await? {
+            if stream.is_finished() {
                 return Ok(said);
             }
             self.say(said, false).await;
@@ -259,11 +259,11 @@ impl Driver {
                 return Ok(());
             }
         };
-        while !stream.is_told() {
-            let said = stream.said().await.and_then(|said| said.ok_or(Fault::Interrupted));
+        while !stream.is_finished() {
+            let said = stream.next_message().await.and_then(|said| said.ok_or(Fault::Interrupted));
             // It is the stream alone that is over, not the task.
             let said = said.inspect_err(|_| stream.close())?;
-            self.say(said, stream.is_told()).await;
+            self.say(said, stream.is_finished()).await;
         }
         Ok(())
     }
@@ -317,7 +317,7 @@ impl Driver {
 
     async fn say(&self, message: Bytes, last: bool) {
         // That a client has gone is seen where it matters.
-        let _: Result<(), _> = self.client.send(Said { message, last }).await;
+        let _: Result<(), _> = self.client.send(RelayedMessage { message, last }).await;
     }
 }
 

@@ -22,7 +22,7 @@ use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::task::{self, Task};
 use crate::upstream::tasked::Tasks;
-use crate::upstream::told::outcome;
+use crate::upstream::relayed_stream::outcome_of_response;
 use crate::upstream::translate::Side;
 
 /// Answers what a client asks about its task.
@@ -30,7 +30,7 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse
     let mut account = call.account.take();
     let body = settle(answer(&call).await, &mut account)?;
     if let Some(account) = &mut account {
-        account.ended(outcome(&body), body.len());
+        account.ended(outcome_of_response(&body), body.len());
     }
     Ok(CallResponse::Json { status: StatusCode::OK, body })
 }
@@ -148,8 +148,8 @@ impl About<'_> {
             Ok(stream) => stream,
             Err(only) => return told(&only),
         };
-        while let Some(said) = stream.said().await? {
-            if stream.is_told() {
+        while let Some(said) = stream.next_message().await? {
+            if stream.is_finished() {
                 return told(&said);
             }
         }

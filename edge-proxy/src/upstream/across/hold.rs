@@ -14,7 +14,7 @@ use crate::error::{Asked, Failure, Fault};
 use crate::held::{Delivery, Holding};
 use crate::observe::Entered;
 use crate::session::{Level, seal};
-use crate::upstream::events::{Heard, Stream};
+use crate::upstream::upstream_stream::{Received, UpstreamStream};
 use crate::upstream::session_messages;
 use crate::upstream::translate::Side;
 
@@ -56,7 +56,7 @@ impl ResumeInput {
 }
 
 /// Holds a call until its client has its answer, or has not come back for too long.
-pub(super) async fn hold(mut stream: Stream, mut holding: Holding, _counted: Entered) {
+pub(super) async fn hold(mut stream: UpstreamStream, mut holding: Holding, _counted: Entered) {
     let lifetime = stream.worker.shared.limits.parked_call_lifetime;
     let mut early = None;
     loop {
@@ -77,20 +77,20 @@ pub(super) async fn hold(mut stream: Stream, mut holding: Holding, _counted: Ent
 }
 
 /// Reads on while no client is there. What comes in between is nobody's; the answer is kept.
-async fn listen(stream: &mut Stream, early: &mut Option<Bytes>) -> std::convert::Infallible {
+async fn listen(stream: &mut UpstreamStream, early: &mut Option<Bytes>) -> std::convert::Infallible {
     while early.is_none() {
-        match stream.hear().await {
-            Ok(Heard::Event(event)) if stream.is_done() => *early = Some(event.data),
-            Ok(Heard::Event(_)) => {}
-            Ok(Heard::Questions) => stream.questions.told(),
-            Ok(Heard::End) => *early = Some(error(stream, Fault::Interrupted)),
+        match stream.receive().await {
+            Ok(Received::Event(event)) if stream.has_response() => *early = Some(event.data),
+            Ok(Received::Event(_)) => {}
+            Ok(Received::ServerRequests) => stream.questions.told(),
+            Ok(Received::HandedOver) => *early = Some(error(stream, Fault::Interrupted)),
             Err(fault) => *early = Some(error(stream, fault)),
         }
     }
     std::future::pending().await
 }
 
-fn error(stream: &Stream, fault: Fault) -> Bytes {
+fn error(stream: &UpstreamStream, fault: Fault) -> Bytes {
     let translation = &stream.translation;
     let asked = Asked { id: Some(translation.id.clone()), era: mcp::revision::Era::Modern };
     Failure::upstream(&translation.upstream.id, fault).message(&asked)
@@ -98,14 +98,14 @@ fn error(stream: &Stream, fault: Fault) -> Bytes {
 
 /// A client that has come back.
 struct Visit<'a> {
-    stream: &'a mut Stream,
+    stream: &'a mut UpstreamStream,
     place: crate::held::Place,
     client: mpsc::Sender<Bytes>,
 }
 
 impl<'a> Visit<'a> {
     /// Goes on with the call for a client; returns whether it must be held on.
-    async fn of(stream: &'a mut Stream, holding: &Holding, delivery: Delivery, early: Option<Bytes>) -> bool {
+    async fn of(stream: &'a mut UpstreamStream, holding: &Holding, delivery: Delivery, early: Option<Bytes>) -> bool {
         let (Some(client), Some(input)) = (delivery.answers, ResumeInput::decode(&delivery.message)) else {
             return early.is_none();
         };
@@ -134,20 +134,20 @@ impl<'a> Visit<'a> {
         let timeout = self.stream.translation.patience();
         self.stream.set_timeout(timeout);
         loop {
-            let heard = tokio::select! {
-                heard = self.stream.hear() => heard,
+            let received = tokio::select! {
+                received = self.stream.receive() => received,
                 // A modern client that hangs up has cancelled.
                 () = self.client.closed() => return false,
             };
-            match heard {
-                Ok(Heard::Event(event)) => {
+            match received {
+                Ok(Received::Event(event)) => {
                     self.say(event.data).await;
-                    if self.stream.is_done() {
+                    if self.stream.has_response() {
                         return false;
                     }
                 }
-                Ok(Heard::Questions) => return self.ask().await,
-                Ok(Heard::End) => {
+                Ok(Received::ServerRequests) => return self.ask().await,
+                Ok(Received::HandedOver) => {
                     let broken = error(self.stream, Fault::Interrupted);
                     self.say(broken).await;
                     return false;
@@ -176,7 +176,7 @@ impl<'a> Visit<'a> {
 
     /// Asks what is still open.
     async fn ask(&mut self) -> bool {
-        let Stream { translation, questions, worker, .. } = &mut *self.stream;
+        let UpstreamStream { translation, questions, worker, .. } = &mut *self.stream;
         questions.told();
         let lifetime = worker.shared.limits.parked_call_lifetime;
         let mut parked = Parked::of(translation, questions, lifetime);

@@ -19,7 +19,7 @@ use crate::upstream::in_flight::InFlightGuard;
 use crate::upstream::modern;
 use crate::upstream::response::CallResponse;
 use crate::upstream::tasked::Tasks;
-use crate::upstream::told::{Events, Said, Teller, Told};
+use crate::upstream::relayed_stream::{RelayedMessage, RelaySource, RelayedStream};
 use crate::upstream::translate::{LegacyGuest, Side, Translation};
 
 /// Messages that may wait for the client to read.
@@ -36,20 +36,20 @@ pub(in crate::upstream) async fn call(
     let stop = Rc::new(Notify::new());
     let guard = InFlightGuard::with_stop(call.worker, rounds.number(), conversation.jti, call.id(), Rc::clone(&stop));
     tokio::task::spawn_local(carry_on(rounds, sender, stop, guard, account));
-    let mut teller = Teller::Here(receiver);
+    let mut teller = RelaySource::Task(receiver);
     let first = teller.next().await;
-    if let Some(Said { message, last: true }) = first {
+    if let Some(RelayedMessage { message, last: true }) = first {
         return Ok(CallResponse::Json { status: StatusCode::OK, body: message });
     }
     let upstream = &call.permit.entry().upstream;
-    let told = Told::new(call.worker, upstream, call.id(), teller, first, None);
-    Ok(CallResponse::Events(Box::new(Events::Told(told))))
+    let told = RelayedStream::new(call.worker, upstream, call.id(), teller, first, None);
+    Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(told))))
 }
 
 /// Goes on until there is an answer, whether the client still reads or not, unless it says that it wants none.
 async fn carry_on(
     mut rounds: Rounds,
-    client: mpsc::Sender<Said>,
+    client: mpsc::Sender<RelayedMessage>,
     stop: Rc<Notify>,
     _guard: InFlightGuard,
     account: Option<Account>,
@@ -63,7 +63,7 @@ async fn carry_on(
         account.ended(outcome, message.len());
     }
     // A client that has gone does not read it.
-    let _: Result<(), _> = client.send(Said { message, last: true }).await;
+    let _: Result<(), _> = client.send(RelayedMessage { message, last: true }).await;
 }
 
 fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, Missed> {

@@ -23,7 +23,7 @@ use crate::error::Fault;
 use crate::held::Holding;
 use crate::observe::Entered;
 use crate::session::capabilities::{Capabilities, Need};
-use crate::upstream::events::Stream;
+use crate::upstream::upstream_stream::UpstreamStream;
 use crate::upstream::session_messages;
 use crate::upstream::translate::{Side, Translation};
 use crate::usage::Outcome;
@@ -93,7 +93,7 @@ impl Questions {
 }
 
 /// Parks the call of a stream; returns its answer, which asks the client.
-pub(in crate::upstream) fn park(stream: &mut Stream) -> Result<Bytes, Fault> {
+pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fault> {
     let worker = Rc::clone(&stream.worker);
     let shared = &worker.shared;
     let lifetime = shared.limits.parked_call_lifetime;
@@ -126,17 +126,17 @@ pub(in crate::upstream) fn park(stream: &mut Stream) -> Result<Bytes, Fault> {
     let (open, _) = (std::mem::take(&mut parked.open), std::mem::take(&mut parked.answered));
     let state = seal(&stream.translation, &parked)?;
     let answer = asking(&stream.translation.id, &open, &state);
-    tokio::task::spawn_local(hold(stream.rest(), holding, counted));
+    tokio::task::spawn_local(hold(stream.take_rest(), holding, counted));
     Ok(answer)
 }
 
 /// How any edge goes on with a call, if any can. A session that is a connection is here alone.
-fn way_on(stream: &Stream) -> Option<Way> {
+fn way_on(stream: &UpstreamStream) -> Option<Way> {
     let Side::Legacy { session, .. } = &stream.translation.side else { return None };
     if stream.translation.waited_task().is_some() && session.headers().is_some() {
         return Some(Way::Task);
     }
-    stream.last_event().map(|event| Way::Event(event.as_bytes().into()))
+    stream.last_event_id().map(|event| Way::Event(event.as_bytes().into()))
 }
 
 impl Parked {

@@ -17,12 +17,12 @@ use crate::error::{Failure, Fault};
 use crate::held::{Delivery, Undelivered};
 use crate::session::Owner;
 use crate::upstream::call::{Call, Missed};
-use crate::upstream::events::Stream;
+use crate::upstream::upstream_stream::UpstreamStream;
 use crate::upstream::session_messages;
 use crate::upstream::legacy::UpstreamSession;
 use crate::upstream::response::CallResponse;
 use crate::upstream::tasked::Tasks;
-use crate::upstream::told::{Events, Teller, Told};
+use crate::upstream::relayed_stream::{RelaySource, RelayedStream};
 use crate::upstream::translate::{Side, Translation};
 use crate::usage::Outcome;
 
@@ -137,7 +137,7 @@ async fn resume(
     let Way::Event(event) = &parked.way else { return Err(unknown()) };
     let event = HeaderValue::from_bytes(event).map_err(|_| unknown())?;
     let worker = call.worker;
-    let mut stream = Stream::resumed(worker, joined(call, &parked)?, event);
+    let mut stream = UpstreamStream::resumed(worker, joined(call, &parked)?, event);
     stream.questions = Questions::of(&parked);
     let taken: Vec<_> = answers
         .iter()
@@ -156,14 +156,14 @@ async fn resume(
         told.await.map_err(lost)?;
         stream.account = account.take();
         stream.questions.ask_now();
-        return Ok(CallResponse::Events(Box::new(Events::Upstream(stream))));
+        return Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))));
     }
     // First the stream, then the answers: what follows on them must find a reader.
-    stream.go_on().await.map_err(lost)?;
-    stream.settle().await.map_err(lost)?;
+    stream.reconnect_now().await.map_err(lost)?;
+    stream.confirm_resumed().await.map_err(lost)?;
     told.await.map_err(lost)?;
-    stream.count_in(account.take());
-    Ok(CallResponse::Events(Box::new(Events::Upstream(stream))))
+    stream.attach_account(account.take());
+    Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))))
 }
 
 /// What the messages of a parked call are on both sides, wherever it was begun.
@@ -213,9 +213,9 @@ async fn deliver(
         Err(Undelivered::Gone) => return Err(lost()),
         Err(_) => return Err(Missed::Client(Failure::Overloaded)),
     }
-    let mut teller = Teller::Holder(receiver);
+    let mut teller = RelaySource::Waiter(receiver);
     let first = teller.next().await.ok_or_else(lost)?;
     let upstream = &call.permit.entry().upstream;
-    let told = Told::new(call.worker, upstream, call.id(), teller, Some(first), account.take());
-    Ok(CallResponse::Events(Box::new(Events::Told(told))))
+    let told = RelayedStream::new(call.worker, upstream, call.id(), teller, Some(first), account.take());
+    Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(told))))
 }

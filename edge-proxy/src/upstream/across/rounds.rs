@@ -24,12 +24,12 @@ use crate::held::Holding;
 use crate::observe::Entered;
 use crate::session::capabilities::{Capabilities, Need};
 use crate::upstream::server_requests::{self, ReplyTo};
-use crate::upstream::events::read_out;
+use crate::upstream::upstream_stream::drain_in_background;
 use crate::upstream::http_pool::{HttpPool, Retry};
 use crate::upstream::http_response::{HttpResponse, MediaType};
 use crate::upstream::message_source::MessageSource;
 use crate::upstream::response::{is_error_response, unexpected_response};
-use crate::upstream::told::Said;
+use crate::upstream::relayed_stream::RelayedMessage;
 use crate::upstream::translate::{Side, Translation, Turn};
 use crate::usage::Outcome;
 use crate::worker::Worker;
@@ -75,7 +75,7 @@ impl Rounds {
     }
 
     /// The answer to the call, after as many rounds as it takes.
-    pub(super) async fn answer(&mut self, client: &mpsc::Sender<Said>) -> (Bytes, Outcome) {
+    pub(super) async fn answer(&mut self, client: &mpsc::Sender<RelayedMessage>) -> (Bytes, Outcome) {
         let ended = match self.rounds(client).await {
             Ok(answer) => return answer,
             Err(fault) => fault,
@@ -86,7 +86,7 @@ impl Rounds {
         self.failed(ended)
     }
 
-    async fn rounds(&mut self, client: &mpsc::Sender<Said>) -> Result<(Bytes, Outcome), Fault> {
+    async fn rounds(&mut self, client: &mpsc::Sender<RelayedMessage>) -> Result<(Bytes, Outcome), Fault> {
         for _ in 0..MAX_ROUNDS {
             let timeout = self.translation.upstream.request_timeout;
             let (headers, body) = (self.headers.clone(), self.body.clone());
@@ -103,7 +103,7 @@ impl Rounds {
     async fn read(
         &mut self,
         mut response: HttpResponse,
-        client: &mpsc::Sender<Said>,
+        client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Round, Fault> {
         let (status, media) = (response.status, response.media_type());
         if status != StatusCode::OK || media != MediaType::Events {
@@ -124,7 +124,7 @@ impl Rounds {
                     continue;
                 }
                 if let Some(round) = self.turn(event.data, client).await? {
-                    read_out(MessageSource::Http(response, decoder), None);
+                    drain_in_background(MessageSource::Http(response, decoder), None);
                     return Ok(round);
                 }
             }
@@ -132,13 +132,13 @@ impl Rounds {
         }
     }
 
-    async fn turn(&mut self, message: Bytes, client: &mpsc::Sender<Said>) -> Result<Option<Round>, Fault> {
+    async fn turn(&mut self, message: Bytes, client: &mpsc::Sender<RelayedMessage>) -> Result<Option<Round>, Fault> {
         Ok(match self.translation.turn(message)? {
             Turn::Last(message, outcome) => Some(Round::Answer(message, outcome)),
             Turn::Input(input) => Some(Round::Input(input)),
             Turn::Pass(message) => {
                 // A client that has gone does not read it.
-                let _: Result<(), _> = client.send(Said { message, last: false }).await;
+                let _: Result<(), _> = client.send(RelayedMessage { message, last: false }).await;
                 None
             }
             Turn::Ping(_) | Turn::Answer(_) | Turn::Ask(_) | Turn::Nothing => None,
@@ -146,7 +146,7 @@ impl Rounds {
     }
 
     /// Makes the next request of what the upstream wants to know.
-    async fn prepare(&mut self, input: Input, client: &mpsc::Sender<Said>) -> Result<(), Fault> {
+    async fn prepare(&mut self, input: Input, client: &mpsc::Sender<RelayedMessage>) -> Result<(), Fault> {
         let malformed = |error: JsonError| Fault::Malformed(error.to_string());
         let Input { requests, state } = &input;
         let responses = match requests.as_deref().map(text).transpose()? {
@@ -167,7 +167,7 @@ impl Rounds {
     }
 
     /// Puts an upstream's questions to the client; returns `inputResponses`.
-    async fn ask(&mut self, requests: &str, client: &mpsc::Sender<Said>) -> Result<String, Fault> {
+    async fn ask(&mut self, requests: &str, client: &mpsc::Sender<RelayedMessage>) -> Result<String, Fault> {
         let mut questions = Vec::new();
         json::each_member(requests, |key, request| {
             questions.push((key, json::members(request, ["method", "params"])?));
@@ -184,7 +184,7 @@ impl Rounds {
                 return Err(Fault::Unasked(format!("{method}, since it accepts no stream")));
             }
             let question = self.question(&method, params, need)?;
-            let put = client.send(Said { message: question, last: false }).await;
+            let put = client.send(RelayedMessage { message: question, last: false }).await;
             put.map_err(|_| Fault::Unasked(format!("{method}, since it has hung up")))?;
             open.insert(self.asked, (key, need));
         }

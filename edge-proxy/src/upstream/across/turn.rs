@@ -122,8 +122,8 @@ fn to_modern_notification(
             let wanted = translation.guest().and_then(|guest| guest.level);
             let [level] = json::members(envelope.params.unwrap_or("{}"), ["level"]).map_err(malformed)?;
             let said = level.and_then(Level::parse);
-            let heard = wanted.zip(said).is_some_and(|(wanted, said)| said >= wanted);
-            Ok(if heard { Turn::Pass(message.clone()) } else { Turn::Nothing })
+            let received = wanted.zip(said).is_some_and(|(wanted, said)| said >= wanted);
+            Ok(if received { Turn::Pass(message.clone()) } else { Turn::Nothing })
         }
         _ => translation.notification(message, envelope),
     }

@@ -11,7 +11,7 @@ use crate::snapshot::Trust;
 
 /// Where a client may go on, and what its call was on both sides.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place<'a> {
+pub(super) struct ResumptionToken<'a> {
     /// The id of the upstream.
     pub upstream: &'a str,
     /// The session there; empty where it has none.
@@ -36,7 +36,7 @@ pub(super) struct Place<'a> {
     pub event: &'a [u8],
 }
 
-impl<'a> Place<'a> {
+impl<'a> ResumptionToken<'a> {
     /// The id that the client is given.
     pub(super) fn seal(&self, trust: &Trust, owner: Owner<'_>) -> Result<String, SealError> {
         let content = seal::join([
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_place_is_found_again_by_its_owner_alone() {
         let (trust, owner) = (trust(&[1]), Owner { server: "s", token: "t" });
-        let place = Place {
+        let token = ResumptionToken {
             upstream: "u",
             session: b"up-1",
             version: b"2025-11-25",
@@ -117,10 +117,10 @@ mod tests {
             exposed: "u_slow",
             event: b"1/2",
         };
-        let text = place.seal(&trust, owner).unwrap();
-        let content = Place::open(&trust, owner, &text).unwrap();
-        assert_eq!(Place::read(&content), Some(place));
-        assert_eq!(Place::open(&trust, Owner { server: "s", token: "u" }, &text), None);
-        assert_eq!(Place::read(b"junk"), None);
+        let text = token.seal(&trust, owner).unwrap();
+        let content = ResumptionToken::open(&trust, owner, &text).unwrap();
+        assert_eq!(ResumptionToken::read(&content), Some(token));
+        assert_eq!(ResumptionToken::open(&trust, Owner { server: "s", token: "u" }, &text), None);
+        assert_eq!(ResumptionToken::read(b"junk"), None);
     }
 }

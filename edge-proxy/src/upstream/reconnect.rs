@@ -13,23 +13,23 @@ const MAX_RETRY: Duration = Duration::from_secs(30);
 
 /// Where and when a stream that broke off goes on.
 #[derive(Debug, Default)]
-pub(super) struct Again {
-    from: Option<HeaderValue>,
+pub(super) struct Reconnect {
+    last_event_id: Option<HeaderValue>,
     retry: Option<Duration>,
     attempts: u32,
     due: Option<Instant>,
 }
 
-impl Again {
+impl Reconnect {
     /// After the event that the upstream knows as `from`, at once: somebody has waited already.
-    pub(super) fn at_once(from: HeaderValue) -> Self {
-        Self { from: Some(from), retry: Some(Duration::ZERO), ..Self::default() }
+    pub(super) fn at_once(last_event_id: HeaderValue) -> Self {
+        Self { last_event_id: Some(last_event_id), retry: Some(Duration::ZERO), ..Self::default() }
     }
 
     /// Notes what an event says of it.
     pub(super) fn note(&mut self, event: &Event) {
         if let Some(id) = &event.id {
-            self.from = HeaderValue::from_bytes(id).ok().filter(|id| !id.is_empty());
+            self.last_event_id = HeaderValue::from_bytes(id).ok().filter(|id| !id.is_empty());
         }
         if let Some(retry) = event.retry {
             self.retry = Some(Duration::from_millis(retry).min(MAX_RETRY));
@@ -37,18 +37,18 @@ impl Again {
     }
 
     /// A message came: it goes on well.
-    pub(super) fn went_on(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.attempts = 0;
     }
 
     /// The event after which it goes on.
-    pub(super) fn from(&self) -> Option<&HeaderValue> {
-        self.from.as_ref()
+    pub(super) fn last_event_id(&self) -> Option<&HeaderValue> {
+        self.last_event_id.as_ref()
     }
 
     /// Whether it is worth another attempt.
-    pub(super) fn may_go_on(&self) -> bool {
-        self.from.is_some() && self.attempts < MAX_ATTEMPTS
+    pub(super) fn is_allowed(&self) -> bool {
+        self.last_event_id.is_some() && self.attempts < MAX_ATTEMPTS
     }
 
     /// Waits until the next attempt is due. Whoever gives up waiting and comes again waits for what is left.
@@ -69,28 +69,28 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_looks_in_between_waits_no_longer() {
-        let mut again = Again::at_once(HeaderValue::from_static("7"));
-        again.note(&Event { retry: Some(200), ..Event::default() });
-        let mut looks = 0;
-        while timeout(Duration::from_millis(20), again.wait()).await.is_err() {
-            looks += 1;
-            assert!(looks < 1_000, "it never comes");
+        let mut reconnect = Reconnect::at_once(HeaderValue::from_static("7"));
+        reconnect.note(&Event { retry: Some(200), ..Event::default() });
+        let mut polls = 0;
+        while timeout(Duration::from_millis(20), reconnect.wait()).await.is_err() {
+            polls += 1;
+            assert!(polls < 1_000, "it never comes");
         }
-        assert!(looks > 0);
+        assert!(polls > 0);
     }
 
     #[tokio::test]
     async fn only_so_many_attempts_are_made_in_a_row() {
-        let mut again = Again::at_once(HeaderValue::from_static("7"));
-        again.note(&Event { retry: Some(1), ..Event::default() });
+        let mut reconnect = Reconnect::at_once(HeaderValue::from_static("7"));
+        reconnect.note(&Event { retry: Some(1), ..Event::default() });
         for _ in 0..MAX_ATTEMPTS {
-            assert!(again.may_go_on());
-            again.wait().await;
+            assert!(reconnect.is_allowed());
+            reconnect.wait().await;
         }
-        assert!(!again.may_go_on());
-        again.went_on();
-        assert!(again.may_go_on());
-        again.note(&Event { id: Some(bytes::Bytes::new()), ..Event::default() });
-        assert!(!again.may_go_on(), "an empty id takes the place away");
+        assert!(!reconnect.is_allowed());
+        reconnect.succeeded();
+        assert!(reconnect.is_allowed());
+        reconnect.note(&Event { id: Some(bytes::Bytes::new()), ..Event::default() });
+        assert!(!reconnect.is_allowed(), "an empty id takes the place away");
     }
 }

@@ -13,7 +13,7 @@ use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Event};
 
 use super::across::{self, Questions};
-use super::again::Again;
+use super::reconnect::Reconnect;
 use super::legacy::{FinalMessage, ServerMessages, SessionTransport};
 use super::in_flight::InFlightGuard;
 use super::http_pool::Retry;
@@ -26,14 +26,14 @@ use crate::usage::Outcome;
 use crate::worker::Worker;
 
 /// How long a stream that was resumed may take to show a sign of life.
-const SETTLING: Duration = Duration::from_millis(100);
+const RESUME_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a call can be cancelled whose client has gone and may come back.
-const RETURN: Duration = Duration::from_secs(60);
+const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
 /// How long the rest of a stream is read that no client waits for.
-const AFTERWARDS: Duration = Duration::from_secs(300);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A call's stream.
-pub struct Stream {
+pub struct UpstreamStream {
     pub(super) worker: Rc<Worker>,
     source: Option<MessageSource>,
     pub(super) translation: Translation,
@@ -41,24 +41,24 @@ pub struct Stream {
     pub(super) questions: Questions,
     pub(super) account: Option<Account>,
     guard: Option<InFlightGuard>,
-    aside: Option<ServerMessages>,
-    ready: VecDeque<Event>,
-    again: Again,
+    server_messages: Option<ServerMessages>,
+    queued: VecDeque<Event>,
+    reconnect: Reconnect,
     outcome: Option<Outcome>,
     done: bool,
 }
 
 /// What comes next.
-pub(super) enum Heard {
+pub(super) enum Received {
     /// An event for the client.
     Event(Event),
     /// Questions that a modern client must be asked.
     Questions,
     /// Nothing: the client goes on by itself.
-    End,
+    HandedOver,
 }
 
-impl Stream {
+impl UpstreamStream {
     fn new(
         worker: &Rc<Worker>,
         source: Option<MessageSource>,
@@ -66,15 +66,15 @@ impl Stream {
         mut guard: Option<InFlightGuard>,
     ) -> Self {
         Self {
-            aside: guard.as_mut().and_then(|guard| guard.aside.take()),
+            server_messages: guard.as_mut().and_then(|guard| guard.server_messages.take()),
             worker: Rc::clone(worker),
             source,
             translation,
             questions: Questions::default(),
             account: None,
             guard,
-            ready: VecDeque::new(),
-            again: Again::default(),
+            queued: VecDeque::new(),
+            reconnect: Reconnect::default(),
             outcome: None,
             done: false,
         }
@@ -82,35 +82,35 @@ impl Stream {
 
     /// The rest of a stream that a client was reading, after the event that the upstream knows as `from`.
     pub(super) fn resumed(worker: &Rc<Worker>, translation: Translation, from: HeaderValue) -> Self {
-        let mut events = Self::new(worker, None, translation, None);
+        let mut stream = Self::new(worker, None, translation, None);
         // The client has waited already.
-        events.again = Again::at_once(from);
-        events
+        stream.reconnect = Reconnect::at_once(from);
+        stream
     }
 
     /// Begins to read a stream, and waits for its first event.
-    pub(super) async fn begin(
+    pub(super) async fn open(
         worker: &Rc<Worker>,
         source: MessageSource,
         translation: Translation,
         account: &mut Option<Account>,
         guard: Option<InFlightGuard>,
     ) -> Result<Self, Fault> {
-        let mut events = Self::new(worker, Some(source), translation, guard);
-        match events.event().await {
-            Ok(first) => events.ready.extend(first),
+        let mut stream = Self::new(worker, Some(source), translation, guard);
+        match stream.client_event().await {
+            Ok(first) => stream.queued.extend(first),
             Err(fault) => {
-                events.done = true;
+                stream.done = true;
                 return Err(fault);
             }
         }
-        events.count_in(account.take());
-        Ok(events)
+        stream.attach_account(account.take());
+        Ok(stream)
     }
 
     /// The answer, where nothing came before it.
-    pub(super) fn only(&mut self) -> Option<Bytes> {
-        let event = self.ready.pop_front_if(|_| self.done)?;
+    pub(super) fn take_sole_response(&mut self) -> Option<Bytes> {
+        let event = self.queued.pop_front_if(|_| self.done)?;
         if let Some(account) = &mut self.account {
             account.response_bytes += event.data.len() as u64;
         }
@@ -119,13 +119,13 @@ impl Stream {
 
     /// The next event as it is written to the client, or `None` at the end. The future may be dropped and made anew.
     pub async fn next(&mut self) -> Option<Bytes> {
-        if let Some(ready) = self.ready.pop_front() {
-            return Some(self.counted(ready));
+        if let Some(queued) = self.queued.pop_front() {
+            return Some(self.counted(queued));
         }
         if self.done {
             return None;
         }
-        let event = match self.event().await {
+        let event = match self.client_event().await {
             Ok(event) => event?,
             Err(fault) => self.failed(fault),
         };
@@ -134,23 +134,23 @@ impl Stream {
 
     /// The next message, or `None` at the end, for a client that is sent messages and no events.
     pub async fn message(&mut self) -> Option<Bytes> {
-        let said = match self.said().await {
-            Ok(said) => said?,
+        let message = match self.next_message().await {
+            Ok(message) => message?,
             Err(fault) => self.failed(fault).data,
         };
         if let Some(account) = &mut self.account {
-            account.response_bytes += said.len() as u64;
+            account.response_bytes += message.len() as u64;
         }
-        Some(said)
+        Some(message)
     }
 
     /// The same, for who can do something about a stream that breaks off.
-    pub(super) async fn said(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn next_message(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            let event = match self.ready.pop_front() {
+            let event = match self.queued.pop_front() {
                 Some(event) => Some(event),
                 None if self.done => None,
-                None => self.event().await?,
+                None => self.client_event().await?,
             };
             match event {
                 Some(event) if event.data.is_empty() => {}
@@ -160,18 +160,18 @@ impl Stream {
     }
 
     /// The answer alone, for a client that cannot be sent events.
-    pub async fn last(&mut self) -> Option<Bytes> {
-        let mut last = None;
+    pub async fn final_message(&mut self) -> Option<Bytes> {
+        let mut latest = None;
         loop {
-            let event = match self.ready.pop_front() {
+            let event = match self.queued.pop_front() {
                 Some(event) => Some(event),
-                None if self.done => return last,
-                None => match self.event().await {
+                None if self.done => return latest,
+                None => match self.client_event().await {
                     Ok(event) => event,
                     Err(fault) => Some(self.failed(fault)),
                 },
             };
-            last = event.map(|event| event.data).filter(|data| !data.is_empty()).or(last);
+            latest = event.map(|event| event.data).filter(|data| !data.is_empty()).or(latest);
         }
     }
 
@@ -184,22 +184,22 @@ impl Stream {
     }
 
     /// The next event for the client.
-    async fn event(&mut self) -> Result<Option<Event>, Fault> {
-        if self.aside.as_ref().is_some_and(ServerMessages::has_answer) {
-            return self.late().await;
+    async fn client_event(&mut self) -> Result<Option<Event>, Fault> {
+        if self.server_messages.as_ref().is_some_and(ServerMessages::has_answer) {
+            return self.late_messages().await;
         }
-        match self.hear().await? {
-            Heard::Event(event) => match self.aside.as_mut().filter(|_| self.done) {
-                Some(aside) => {
-                    aside.hold_answer(event);
-                    self.late().await
+        match self.receive().await? {
+            Received::Event(event) => match self.server_messages.as_mut().filter(|_| self.done) {
+                Some(server_messages) => {
+                    server_messages.hold_answer(event);
+                    self.late_messages().await
                 }
                 None => Ok(Some(event)),
             },
-            Heard::End => Ok(None),
-            Heard::Questions => {
+            Received::HandedOver => Ok(None),
+            Received::ServerRequests => {
                 let data = across::park(self)?;
-                self.ended(Outcome::Ok);
+                self.set_outcome(Outcome::Ok);
                 self.done = true;
                 Ok(Some(Event { data, ..Event::default() }))
             }
@@ -207,34 +207,34 @@ impl Stream {
     }
 
     /// Waits for what comes next. The future may be dropped and made anew.
-    pub(super) async fn hear(&mut self) -> Result<Heard, Fault> {
+    pub(super) async fn receive(&mut self) -> Result<Received, Fault> {
         loop {
             let due = self.questions.due();
             let Some(source) = &mut self.source else {
                 if due.is_some() {
-                    return Ok(Heard::Questions);
+                    return Ok(Received::ServerRequests);
                 }
-                self.go_on().await?;
+                self.reconnect_now().await?;
                 continue;
             };
-            let next = next_of(source, self.aside.as_mut());
-            let heard = match due {
+            let next = next_event(source, self.server_messages.as_mut());
+            let received = match due {
                 None => next.await,
                 Some(due) => match tokio::time::timeout_at(due, next).await {
-                    Ok(heard) => heard,
-                    Err(_) => return Ok(Heard::Questions),
+                    Ok(received) => received,
+                    Err(_) => return Ok(Received::ServerRequests),
                 },
             };
-            match heard {
+            match received {
                 Ok(Some(event)) => {
-                    let Some(event) = self.turn(event)? else { continue };
-                    return Ok(Heard::Event(event));
+                    let Some(event) = self.translate_event(event)? else { continue };
+                    return Ok(Received::Event(event));
                 }
                 Ok(None) if self.is_resumable() => {
                     self.hand_over();
-                    return Ok(Heard::End);
+                    return Ok(Received::HandedOver);
                 }
-                Ok(None) | Err(Fault::Interrupted) if self.may_go_on() => self.source = None,
+                Ok(None) | Err(Fault::Interrupted) if self.may_reconnect() => self.source = None,
                 Ok(None) => return Err(Fault::Interrupted),
                 Err(fault) => return Err(fault),
             }
@@ -242,29 +242,29 @@ impl Stream {
     }
 
     /// An event of the upstream as one for the client.
-    fn turn(&mut self, event: Event) -> Result<Option<Event>, Fault> {
-        self.again.note(&event);
-        let id = event.id.as_deref().and_then(|id| self.translation.place(id));
+    fn translate_event(&mut self, event: Event) -> Result<Option<Event>, Fault> {
+        self.reconnect.note(&event);
+        let id = event.id.as_deref().and_then(|id| self.translation.resumption_token(id));
         let retry = event.retry.filter(|_| id.is_some());
         let data = match event.data {
             // It says where to go on, before there is anything to go on with.
             empty if empty.is_empty() => id.is_some().then_some(empty),
-            message => self.take(message)?,
+            message => self.translate_message(message)?,
         };
         Ok(data.map(|data| Event { event: None, data, id, retry }))
     }
 
     /// What was said aside before the answer but comes after it, and then the answer.
-    async fn late(&mut self) -> Result<Option<Event>, Fault> {
+    async fn late_messages(&mut self) -> Result<Option<Event>, Fault> {
         self.done = false;
-        while let Some(aside) = &mut self.aside {
-            match aside.final_message().await {
+        while let Some(server_messages) = &mut self.server_messages {
+            match server_messages.final_message().await {
                 FinalMessage::Answer(answer) => {
                     self.done = true;
                     return Ok(answer);
                 }
-                FinalMessage::Late(said) => {
-                    if let Some(data) = self.take(said)? {
+                FinalMessage::Late(message) => {
+                    if let Some(data) = self.translate_message(message)? {
                         return Ok(Some(Event { data, ..Event::default() }));
                     }
                 }
@@ -273,15 +273,15 @@ impl Stream {
         Ok(None)
     }
 
-    fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
-        self.again.went_on();
+    fn translate_message(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
+        self.reconnect.succeeded();
         match self.translation.turn(data)? {
             Turn::Pass(message) => Ok(Some(message)),
             Turn::Last(message, outcome) => {
-                self.ended(outcome);
+                self.set_outcome(outcome);
                 self.done = true;
                 self.guard = None;
-                self.finish();
+                self.drain_rest();
                 Ok(Some(message))
             }
             Turn::Ping(id) => {
@@ -301,7 +301,7 @@ impl Stream {
         }
     }
 
-    fn ended(&mut self, outcome: Outcome) {
+    fn set_outcome(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
         if let Some(account) = &mut self.account {
             account.outcome = outcome;
@@ -309,7 +309,7 @@ impl Stream {
     }
 
     /// Counts the stream in this account from now on.
-    pub(super) fn count_in(&mut self, account: Option<Account>) {
+    pub(super) fn attach_account(&mut self, account: Option<Account>) {
         self.account = account;
         if let (Some(outcome), Some(account)) = (self.outcome, &mut self.account) {
             account.outcome = outcome;
@@ -318,13 +318,13 @@ impl Stream {
 
     /// Waits a little for a sign that the upstream has the stream again. Some servers lose what is said to a stream between
     /// the moment when it was asked for and the one when they have it.
-    pub(super) async fn settle(&mut self) -> Result<(), Fault> {
+    pub(super) async fn confirm_resumed(&mut self) -> Result<(), Fault> {
         let Some(source) = &mut self.source else { return Ok(()) };
-        match tokio::time::timeout(SETTLING, source.next()).await {
+        match tokio::time::timeout(RESUME_TIMEOUT, source.next()).await {
             Err(_) => {}
             Ok(Ok(Some(event))) => {
-                let event = self.turn(event)?;
-                self.ready.extend(event);
+                let event = self.translate_event(event)?;
+                self.queued.extend(event);
             }
             // It is asked for once more when it is read.
             Ok(Ok(None) | Err(Fault::Interrupted)) => self.source = None,
@@ -337,26 +337,26 @@ impl Stream {
     pub(super) fn withdraw(&mut self) {
         if !self.done {
             session_messages::withdraw(&self.worker, &self.translation);
-            self.ended(Outcome::ClientError);
+            self.set_outcome(Outcome::ClientError);
         }
         self.done = true;
-        (self.source, self.guard, self.aside) = (None, None, None);
-        self.ready.clear();
+        (self.source, self.guard, self.server_messages) = (None, None, None);
+        self.queued.clear();
     }
 
     /// Whether its answer has come, and was passed on.
-    pub(super) fn is_told(&self) -> bool {
-        self.done && self.ready.is_empty()
+    pub(super) fn is_finished(&self) -> bool {
+        self.done && self.queued.is_empty()
     }
 
     /// Whether its answer has come.
-    pub(super) fn is_done(&self) -> bool {
+    pub(super) fn has_response(&self) -> bool {
         self.done
     }
 
     /// The id of the last event, where the upstream gives its events ids and has a session to resume them in.
-    pub(super) fn last_event(&self) -> Option<HeaderValue> {
-        self.again.from().cloned()
+    pub(super) fn last_event_id(&self) -> Option<HeaderValue> {
+        self.reconnect.last_event_id().cloned()
     }
 
     /// Waits so long between two chunks from now on.
@@ -372,39 +372,39 @@ impl Stream {
     }
 
     /// What is left of the stream, for somebody else to read.
-    pub(super) fn rest(&mut self) -> Self {
+    pub(super) fn take_rest(&mut self) -> Self {
         let mut rest = Self::new(&self.worker, self.source.take(), self.translation.clone(), None);
         std::mem::swap(&mut rest.questions, &mut self.questions);
-        std::mem::swap(&mut rest.again, &mut self.again);
+        std::mem::swap(&mut rest.reconnect, &mut self.reconnect);
         rest
     }
 
     /// Whether the client can go on with the stream by itself.
     fn is_resumable(&self) -> bool {
-        matches!(self.translation.side, Side::Legacy { resumable: true, .. }) && self.again.from().is_some()
+        matches!(self.translation.side, Side::Legacy { resumable: true, .. }) && self.reconnect.last_event_id().is_some()
     }
 
     /// Leaves the rest to the client, which may ask any edge for it. For a while it can still cancel the call here.
     fn hand_over(&mut self) {
         self.done = true;
         self.source = None;
-        self.ended(Outcome::Ok);
+        self.set_outcome(Outcome::Ok);
         if let Some(guard) = self.guard.take() {
             tokio::task::spawn_local(async move {
-                tokio::time::sleep(RETURN).await;
+                tokio::time::sleep(CANCELLABLE_AFTER).await;
                 drop(guard);
             });
         }
     }
 
-    fn may_go_on(&self) -> bool {
-        matches!(self.translation.side, Side::Legacy { .. }) && self.again.may_go_on()
+    fn may_reconnect(&self) -> bool {
+        matches!(self.translation.side, Side::Legacy { .. }) && self.reconnect.is_allowed()
     }
 
     /// Asks the upstream for the rest of a stream that it closed.
-    pub(super) async fn go_on(&mut self) -> Result<(), Fault> {
-        self.again.wait().await;
-        let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.again.from().cloned())
+    pub(super) async fn reconnect_now(&mut self) -> Result<(), Fault> {
+        self.reconnect.wait().await;
+        let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.reconnect.last_event_id().cloned())
         else {
             return Err(Fault::Interrupted);
         };
@@ -426,7 +426,7 @@ impl Stream {
     /// The error that ends a stream whose status is already out.
     fn failed(&mut self, fault: Fault) -> Event {
         self.done = true;
-        self.ended(Outcome::UpstreamError);
+        self.set_outcome(Outcome::UpstreamError);
         if let Some(counted) = fault.counts_as() {
             self.worker.shared.metrics.upstream_fault(counted).inc();
         }
@@ -439,14 +439,14 @@ impl Stream {
     }
 
     /// Reads what is left after the answer, which is mostly nothing, so that the connection can be used again.
-    fn finish(&mut self) {
+    fn drain_rest(&mut self) {
         if let Some(source) = self.source.take() {
-            read_out(source, None);
+            drain_in_background(source, None);
         }
     }
 }
 
-impl Drop for Stream {
+impl Drop for UpstreamStream {
     fn drop(&mut self) {
         if self.source.is_some() && !self.done && self.translation.guest().is_some() {
             session_messages::cancel(&self.worker, &self.translation, session_messages::CLIENT_GONE);
@@ -460,25 +460,25 @@ impl Drop for Stream {
                 drop(source);
                 self.hand_over();
             } else {
-                read_out(source, self.guard.take());
+                drain_in_background(source, self.guard.take());
             }
         }
     }
 }
 
 /// What is said next, by the upstream or aside of the call.
-async fn next_of(source: &mut MessageSource, aside: Option<&mut ServerMessages>) -> Result<Option<Event>, Fault> {
-    let Some(aside) = aside else { return source.next().await };
+async fn next_event(source: &mut MessageSource, server_messages: Option<&mut ServerMessages>) -> Result<Option<Event>, Fault> {
+    let Some(server_messages) = server_messages else { return source.next().await };
     tokio::select! {
-        said = aside.next() => Ok(Some(Event { data: said, ..Event::default() })),
+        message = server_messages.next() => Ok(Some(Event { data: message, ..Event::default() })),
         event = source.next() => event,
     }
 }
 
 /// Reads what is left of a stream, that its connection can be used again.
-pub(super) fn read_out(source: MessageSource, guard: Option<InFlightGuard>) {
+pub(super) fn drain_in_background(source: MessageSource, guard: Option<InFlightGuard>) {
     tokio::task::spawn_local(async move {
-        if tokio::time::timeout(AFTERWARDS, source.drain()).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIMEOUT, source.drain()).await.is_err() {
             tracing::debug!("an upstream's stream had no end");
         }
         drop(guard);

@@ -1,0 +1,148 @@
+//! The stream of a call as its client reads it: straight from the upstream, or told by whoever carries the call on.
+//!
+//! It must not know how calls are carried on.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mcp::message::{Envelope, Kind};
+use mcp::sse;
+use tokio::sync::mpsc;
+
+use super::upstream_stream::UpstreamStream;
+use super::translate::{is_tool_error, outcome_of};
+use crate::account::Account;
+use crate::error::{Asked, Failure, Fault};
+use crate::snapshot::Upstream;
+use crate::usage::Outcome;
+use crate::worker::Worker;
+
+/// One message of a call that somebody carries on.
+pub(super) struct RelayedMessage {
+    /// The message, as the client is to have it.
+    pub message: Bytes,
+    /// Whether it is the answer.
+    pub is_final: bool,
+}
+
+/// Where messages come from.
+pub(super) enum RelaySource {
+    /// A task of this worker, which answers for the account.
+    Task(mpsc::Receiver<RelayedMessage>),
+    /// The holder of the call, maybe at another edge.
+    Waiter(mpsc::Receiver<Bytes>),
+}
+
+/// What somebody tells of a call.
+pub struct RelayedStream {
+    worker: Rc<Worker>,
+    upstream: Arc<Upstream>,
+    id: Bytes,
+    source: RelaySource,
+    first: Option<RelayedMessage>,
+    account: Option<Account>,
+    done: bool,
+}
+
+impl RelayedStream {
+    /// What `teller` tells of the request with this raw id, `first` before anything else.
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        upstream: &Arc<Upstream>,
+        id: Bytes,
+        source: RelaySource,
+        first: Option<RelayedMessage>,
+        account: Option<Account>,
+    ) -> Self {
+        let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
+        Self { worker, upstream, id, source, first, account, done: false }
+    }
+
+    /// Hears no more of the call, which whoever carries it on takes for the client's going away.
+    fn withdraw(&mut self) {
+        self.done = true;
+        self.source = RelaySource::Task(mpsc::channel(1).1);
+        if let Some(account) = &mut self.account {
+            account.outcome = Outcome::ClientError;
+        }
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        Some(sse::encode_data(&self.message().await?))
+    }
+
+    async fn message(&mut self) -> Option<Bytes> {
+        let RelayedMessage { message, .. } = self.receive().await?;
+        if let Some(account) = &mut self.account {
+            account.response_bytes += message.len() as u64;
+        }
+        Some(message)
+    }
+
+    async fn final_message(&mut self) -> Option<Bytes> {
+        while let Some(message) = self.receive().await {
+            if message.is_final {
+                return Some(message.message);
+            }
+        }
+        None
+    }
+
+    async fn receive(&mut self) -> Option<RelayedMessage> {
+        if self.done {
+            return None;
+        }
+        let message = match self.first.take() {
+            Some(first) => Some(first),
+            None => self.source.next().await,
+        };
+        let message = match (message, &self.source) {
+            (None, RelaySource::Waiter(_)) => Some(self.lost()),
+            (message, _) => message,
+        };
+        self.done = message.as_ref().is_none_or(|message| message.is_final);
+        if let (Some(message), Some(account)) = (&message, &mut self.account)
+            && message.is_final
+        {
+            account.outcome = outcome_of_response(&message.message);
+        }
+        message
+    }
+
+    /// The holder has gone, and the call with it.
+    fn lost(&self) -> RelayedMessage {
+        let fault = Fault::Lost { retryable: false };
+        if let Some(counted) = fault.counts_as() {
+            self.worker.shared.metrics.upstream_fault(counted).inc();
+        }
+        let asked = Asked { id: Some(self.id.clone()), ..Asked::default() };
+        RelayedMessage { message: Failure::upstream(&self.upstream.id, fault).message(&asked), is_final: true }
+    }
+}
+
+impl RelaySource {
+    /// What is said next.
+    pub(super) async fn next(&mut self) -> Option<RelayedMessage> {
+        match self {
+            Self::Task(source) => source.recv().await,
+            Self::Waiter(waiter) => {
+                let message = waiter.recv().await?;
+                let kind = Envelope::parse(&message).ok().map(|envelope| envelope.kind());
+                Some(RelayedMessage { message, is_final: kind == Some(Kind::Response) })
+            }
+        }
+    }
+}
+
+/// How an answer counts.
+pub(super) fn outcome_of_response(message: &[u8]) -> Outcome {
+    let Ok(envelope) = Envelope::parse(message) else { return Outcome::UpstreamError };
+    let code = envelope.error.map(|error| mcp::json::members(error, ["code"]).unwrap_or_default());
+    match (envelope.result, code) {
+        (Some(result), _) if is_tool_error(result) => Outcome::ToolError,
+        (Some(_), _) => Outcome::Ok,
+        (None, Some([Some(code)])) => outcome_of(code.parse().unwrap_or_default()),
+        _ => Outcome::UpstreamError,
+    }
+}

@@ -52,11 +52,11 @@ pub struct Call<'a> {
 pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let worker = call.worker;
-    let side = match &call.task {
+    let era = match &call.task {
         None => upstream.side_for(call.session.era()),
         Some((task, _)) => Some(task.era()).filter(|era| upstream.speaks(*era)),
     };
-    let answer = match (call.session, side) {
+    let answer = match (call.session, era) {
         (Session::Legacy(conversation), Some(Era::Legacy)) => legacy::call(call, conversation).await,
         (Session::Modern(_), Some(Era::Modern)) => modern::call(call).await,
         (Session::Legacy(conversation), Some(Era::Modern)) if call.task.is_none() => {
@@ -64,60 +64,60 @@ pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
         }
         (Session::Modern(_), Some(Era::Legacy)) if call.task.is_some() => across::call_about_task(call).await,
         (Session::Modern(_), Some(Era::Legacy)) => across::call_of_modern(call).await,
-        (session, _) => settle(Err(Fault::Era(session.era()).into()), &mut call.account),
+        (session, _) => record_outcome(Err(Fault::Era(session.era()).into()), &mut call.account),
     };
-    answer.map_err(|missed| match missed {
-        Missed::Fault(fault) => {
+    answer.map_err(|error| match error {
+        CallError::Upstream(fault) => {
             if let Some(counted) = fault.counts_as() {
                 worker.shared.metrics.upstream_fault(counted).inc();
             }
             Failure::upstream(&upstream.id, fault)
         }
-        Missed::Client(failure) => failure,
+        CallError::Client(failure) => failure,
     })
 }
 
 /// Why a call has no answer.
 #[derive(Debug)]
-pub(super) enum Missed {
+pub(super) enum CallError {
     /// The upstream failed.
-    Fault(Fault),
+    Upstream(Fault),
     /// The client's request cannot be sent on.
     Client(Failure),
 }
 
 /// Says in an account that is still here why there was no answer.
-pub(super) fn settle<T, E: Blame>(answered: Result<T, E>, account: &mut Option<Account>) -> Result<T, E> {
-    if let (Err(missed), Some(account)) = (&answered, account) {
-        account.outcome = missed.blame();
+pub(super) fn record_outcome<T, E: HasOutcome>(answered: Result<T, E>, account: &mut Option<Account>) -> Result<T, E> {
+    if let (Err(error), Some(account)) = (&answered, account) {
+        account.outcome = error.outcome();
     }
     answered
 }
 
 /// Whose making it is that there was no answer.
-pub(super) trait Blame {
+pub(super) trait HasOutcome {
     /// The outcome to count.
-    fn blame(&self) -> Outcome;
+    fn outcome(&self) -> Outcome;
 }
 
-impl Blame for Fault {
-    fn blame(&self) -> Outcome {
+impl HasOutcome for Fault {
+    fn outcome(&self) -> Outcome {
         Outcome::UpstreamError
     }
 }
 
-impl Blame for Missed {
-    fn blame(&self) -> Outcome {
+impl HasOutcome for CallError {
+    fn outcome(&self) -> Outcome {
         match self {
-            Self::Fault(_) => Outcome::UpstreamError,
+            Self::Upstream(_) => Outcome::UpstreamError,
             Self::Client(_) => Outcome::ClientError,
         }
     }
 }
 
-impl From<Fault> for Missed {
+impl From<Fault> for CallError {
     fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+        Self::Upstream(fault)
     }
 }
 

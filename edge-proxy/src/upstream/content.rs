@@ -11,29 +11,29 @@ use mcp::splice::Splice;
 use memchr::memmem;
 
 /// A revision whose clients do not know every block there is.
-pub(super) fn older(revision: Revision) -> Option<Revision> {
+pub(super) fn outdated(revision: Revision) -> Option<Revision> {
     (revision < Revision::V2025_06_18).then_some(revision)
 }
 
 /// A response with nothing in it that a client of `revision` does not know. What cannot be read stays as it is.
-pub(super) fn within(message: Bytes, method: Method, revision: Revision) -> Bytes {
+pub(super) fn downgrade(message: Bytes, method: Method, revision: Revision) -> Bytes {
     let has = |word: &[u8]| memmem::find(&message, word).is_some();
     if !has(b"resource_link") && !has(b"audio") {
         return message;
     }
-    edited(&message, method, revision).ok().flatten().unwrap_or(message)
+    downgraded(&message, method, revision).ok().flatten().unwrap_or(message)
 }
 
 /// The message with every block told anew that must be; `None` where it is fine as it is.
-fn edited(message: &Bytes, method: Method, revision: Revision) -> Result<Option<Bytes>, JsonError> {
+fn downgraded(message: &Bytes, method: Method, revision: Revision) -> Result<Option<Bytes>, JsonError> {
     let Ok(Envelope { result: Some(result), .. }) = Envelope::parse(message) else { return Ok(None) };
     let mut edits = Vec::new();
     for block in blocks(result, method)? {
-        if let Some(told) = told(block, revision, edits.len())? {
-            edits.push((span(message, block), told));
+        if let Some(downgraded_block) = downgraded_block(block, revision, edits.len())? {
+            edits.push((span(message, block), downgraded_block));
         }
     }
-    let splice = edits.into_iter().fold(Splice::new(), |splice, (at, told)| splice.replace(at, told));
+    let splice = edits.into_iter().fold(Splice::new(), |splice, (at, downgraded_block)| splice.replace(at, downgraded_block));
     Ok((!splice.is_empty()).then(|| splice.apply(message)))
 }
 
@@ -43,15 +43,15 @@ fn blocks(result: &str, method: Method) -> Result<Vec<&str>, JsonError> {
     match method {
         Method::ToolsCall => {
             let [content] = json::members(result, ["content"])?;
-            gather(content, &mut blocks)?;
+            collect_objects(content, &mut blocks)?;
         }
         Method::PromptsGet => {
             let mut messages = Vec::new();
             let [list] = json::members(result, ["messages"])?;
-            gather(list, &mut messages)?;
+            collect_objects(list, &mut messages)?;
             for message in messages {
                 let [content] = json::members(message, ["content"])?;
-                gather(content, &mut blocks)?;
+                collect_objects(content, &mut blocks)?;
             }
         }
         _ => {}
@@ -60,7 +60,7 @@ fn blocks(result: &str, method: Method) -> Result<Vec<&str>, JsonError> {
 }
 
 /// The objects that `raw` is, or is an array of.
-fn gather<'a>(raw: Option<&'a str>, found: &mut Vec<&'a str>) -> Result<(), JsonError> {
+fn collect_objects<'a>(raw: Option<&'a str>, found: &mut Vec<&'a str>) -> Result<(), JsonError> {
     match raw {
         Some(object) if object.starts_with('{') => found.push(object),
         Some(array) if array.starts_with('[') => json::each_element::<JsonError>(array, |element| {
@@ -73,7 +73,7 @@ fn gather<'a>(raw: Option<&'a str>, found: &mut Vec<&'a str>) -> Result<(), Json
 }
 
 /// A block in words of an older revision; `None` where it is known there. `number` tells audio blocks apart.
-fn told(block: &str, revision: Revision, number: usize) -> Result<Option<String>, JsonError> {
+fn downgraded_block(block: &str, revision: Revision, number: usize) -> Result<Option<String>, JsonError> {
     let [kind, annotations] = json::members(block, ["type", "annotations"])?;
     let annotations = annotations.map(|raw| format!(r#","annotations":{raw}"#)).unwrap_or_default();
     Ok(match kind {
@@ -103,14 +103,14 @@ mod tests {
         r#"{"type":"resource_link","uri":"file:///é","name":"n","annotations":{"priority":1.50}}"#;
     const AUDIO: &str = r#"{"type":"audio","data":"AA==","mimeType":"audio/wav"}"#;
     const TEXT: &str = r#"{"type":"text","text":"audio, resource_link"}"#;
-    const LINKED: &str = r#"{"type":"text","text":"n: file:///é","annotations":{"priority":1.50}}"#;
-    const HEARD: &str =
+    const AS_TEXT: &str = r#"{"type":"text","text":"n: file:///é","annotations":{"priority":1.50}}"#;
+    const EMBEDDED: &str =
         r#"{"type":"resource","resource":{"uri":"audio:///0","mimeType":"audio/wav","blob":"AA=="}}"#;
 
-    fn told(result: &str, method: Method, revision: Revision) -> String {
+    fn downgraded_block(result: &str, method: Method, revision: Revision) -> String {
         let message: Bytes = format!(r#"{{"jsonrpc":"2.0","id":1, "result":{result}}}"#).into();
-        let out = match older(revision) {
-            Some(revision) => within(message, method, revision),
+        let out = match outdated(revision) {
+            Some(revision) => downgrade(message, method, revision),
             None => message,
         };
         let out = String::from_utf8(out.to_vec()).unwrap();
@@ -125,12 +125,12 @@ mod tests {
         };
         let whole = result(AUDIO, LINK);
         for (revision, expected) in [
-            (Revision::V2024_11_05, result(HEARD, LINKED)),
-            (Revision::V2025_03_26, result(AUDIO, LINKED)),
+            (Revision::V2024_11_05, result(EMBEDDED, AS_TEXT)),
+            (Revision::V2025_03_26, result(AUDIO, AS_TEXT)),
             (Revision::V2025_06_18, whole.clone()),
             (Revision::V2025_11_25, whole.clone()),
         ] {
-            assert_eq!(told(&whole, Method::ToolsCall, revision), expected, "{revision}");
+            assert_eq!(downgraded_block(&whole, Method::ToolsCall, revision), expected, "{revision}");
         }
     }
 
@@ -138,11 +138,11 @@ mod tests {
     fn prompts_hold_blocks_too_and_other_answers_none() {
         let prompt = |block: &str| format!(r#"{{"messages":[{{"role":"user","content":{block}}}]}}"#);
         let old = Revision::V2024_11_05;
-        assert_eq!(told(&prompt(AUDIO), Method::PromptsGet, old), prompt(HEARD));
-        assert_eq!(told(&prompt(AUDIO), Method::ResourcesRead, old), prompt(AUDIO));
+        assert_eq!(downgraded_block(&prompt(AUDIO), Method::PromptsGet, old), prompt(EMBEDDED));
+        assert_eq!(downgraded_block(&prompt(AUDIO), Method::ResourcesRead, old), prompt(AUDIO));
         for odd in [r#"{"content":"audio"}"#, r#"{"content":["audio",1]}"#, r#"["audio"]"#] {
             let message: Bytes = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{odd}}}"#).into();
-            assert_eq!(within(message.clone(), Method::ToolsCall, old), message, "{odd}");
+            assert_eq!(downgrade(message.clone(), Method::ToolsCall, old), message, "{odd}");
         }
     }
 }

@@ -21,11 +21,11 @@ mod modern;
 mod resumption_token;
 mod response;
 mod resume;
-mod state;
+mod request_state;
 mod task;
-mod tasked;
+mod call_tasks;
 mod relayed_stream;
-mod translate;
+mod translation;
 mod watch;
 
 use std::cell::{Cell, RefCell};

@@ -12,28 +12,28 @@ use mcp::method::Target;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
-use super::call::{Call, Missed, settle};
+use super::call::{Call, CallError, record_outcome};
 use super::message_source::RawResponse;
 use super::response::{CallResponse, read_response};
-use super::state;
-use super::tasked::Tasks;
-use super::translate::{Side, Translation};
+use super::request_state;
+use super::call_tasks::CallTasks;
+use super::translation::{UpstreamEra, Translation};
 use crate::account::Account;
 use crate::error::Failure;
 use crate::session::{Owner, Session};
 
 /// Makes a call on a channel of its own. When it is dropped the connection closes, which cancels it.
-pub(super) async fn call(mut call: Call<'_>) -> Result<CallResponse, Missed> {
+pub(super) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let answered = exchange(&call, &mut account).await;
-    settle(answered, &mut account)
+    record_outcome(answered, &mut account)
 }
 
-async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, Missed> {
+async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let http_pool = call.worker.upstreams.http_pool(&upstream)?;
-    let headers = headers(call, http_pool.headers.clone()).map_err(Missed::Client)?;
-    let body = outgoing(call).map_err(Missed::Client)?;
+    let headers = headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
+    let body = outgoing(call).map_err(CallError::Client)?;
     let response = http_pool.send(&Verb::POST, headers, body, call.retry(), upstream.request_timeout).await?;
     let translation = Translation {
         trust: Arc::clone(call.trust),
@@ -44,9 +44,9 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Call
         method: call.method,
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
-        older: None,
-        tasks: Tasks::of_modern(call),
-        side: Side::Modern { exposed: call.named.exposed.as_ref().into(), guest: None },
+        outdated: None,
+        tasks: CallTasks::of_modern(call),
+        upstream_era: UpstreamEra::Modern { exposed: call.named.exposed.as_ref().into(), legacy_client: None },
     };
     Ok(read_response(call.worker, RawResponse::Http(response), translation, account, None).await?)
 }
@@ -94,7 +94,7 @@ fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
     if let Some(raw) = message.params.request_state {
         let owner = Owner { server: &call.server.uid, token: &call.token.uid };
         let text = json::string(raw).unwrap_or_default();
-        let state = state::open(call.trust, owner, call.method, &call.named.exposed, &text);
+        let state = request_state::open(call.trust, owner, call.method, &call.named.exposed, &text);
         let state = state.ok_or_else(|| {
             Failure::params("params.requestState is not one that was given for this call, or is too old")
         })?;

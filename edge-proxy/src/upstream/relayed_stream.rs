@@ -11,7 +11,7 @@ use mcp::sse;
 use tokio::sync::mpsc;
 
 use super::upstream_stream::UpstreamStream;
-use super::translate::{is_tool_error, outcome_of};
+use super::translation::{is_tool_error, outcome_of};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
 use crate::snapshot::Upstream;

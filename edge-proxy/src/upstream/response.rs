@@ -14,7 +14,7 @@ use super::upstream_stream::UpstreamStream;
 use super::http_response::{HttpResponse, MediaType};
 use super::message_source::{MessageSource, RawResponse};
 use super::answer_stream::AnswerStream;
-use super::translate::{Translation, Turn};
+use super::translation::{Translation, Translated};
 use crate::account::Account;
 use crate::error::Fault;
 use crate::usage::Outcome;
@@ -69,9 +69,9 @@ pub(super) async fn read_response(
     if !status.is_success() && !is_error_response(&body) {
         return Err(Fault::Status(status.as_u16()));
     }
-    let modern = translation.client() == Era::Modern;
-    match translation.turn(body)? {
-        Turn::Last(body, outcome) => {
+    let modern = translation.client_era() == Era::Modern;
+    match translation.translate(body)? {
+        Translated::Response(body, outcome) => {
             if let Some(account) = account {
                 account.ended(outcome, body.len());
             }

@@ -10,9 +10,9 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use super::upstream_stream::UpstreamStream;
 use super::legacy::UpstreamSession;
 use super::resumption_token::ResumptionToken;
-use super::tasked::Tasks;
+use super::call_tasks::CallTasks;
 use super::answer_stream::AnswerStream;
-use super::translate::{Side, Translation};
+use super::translation::{UpstreamEra, Translation};
 use crate::policy::Permit;
 use crate::route::Target;
 use crate::session::Owner;
@@ -71,16 +71,16 @@ pub fn resume(
         id: Bytes::copy_from_slice(from.id),
         uri_prefix: from.uri_prefix.into(),
         // Only clients that know them all are given ids of events.
-        older: None,
+        outdated: None,
         // Nor are any given where a task is begun or waited for.
-        tasks: Tasks::None,
-        side: Side::Legacy {
+        tasks: CallTasks::None,
+        upstream_era: UpstreamEra::Legacy {
             session: Rc::new(UpstreamSession::joined(headers)),
             number: from.number,
             progress_token,
             resumable: true,
             requests: Vec::new(),
-            guest: None,
+            modern_client: None,
         },
     };
     let stream = UpstreamStream::resumed(worker, translation, HeaderValue::from_bytes(from.event).ok()?);

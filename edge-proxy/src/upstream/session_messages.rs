@@ -11,7 +11,7 @@ use http::header::HeaderMap;
 
 use super::http_pool::Retry;
 use super::legacy::{SessionPool, SessionTransport};
-use super::translate::{Side, Translation};
+use super::translation::{UpstreamEra, Translation};
 use crate::error::Fault;
 use crate::snapshot::Upstream;
 use crate::worker::Worker;
@@ -28,14 +28,14 @@ const MAX_SMALL_RESPONSE: usize = 64 << 10;
 
 /// Tells the upstream that nobody waits for a call any more, and why.
 pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) {
-    if translation.waited_task().is_some() {
+    if translation.awaited_task().is_some() {
         // It is said once.
-        if let Some(body) = translation.cancels(worker.upstreams.number()) {
+        if let Some(body) = translation.take_cancellation(worker.upstreams.number()) {
             send(worker, translation, body);
         }
         return;
     }
-    if let Side::Legacy { number, session, .. } = &translation.side {
+    if let UpstreamEra::Legacy { number, session, .. } = &translation.upstream_era {
         match &session.transport {
             SessionTransport::Channel(claim) => claim.cancel(cancellation(*number, why)),
             SessionTransport::Http(_) => send(worker, translation, cancellation(*number, why)),
@@ -50,7 +50,7 @@ pub(super) fn withdraw(worker: &Rc<Worker>, translation: &Translation) {
 
 /// Tells the upstream that a stream is not read any more, though what it is about goes on.
 pub(super) fn stop_reading(worker: &Rc<Worker>, translation: &Translation) {
-    if let Side::Legacy { number, .. } = &translation.side {
+    if let UpstreamEra::Legacy { number, .. } = &translation.upstream_era {
         send(worker, translation, cancellation(*number, ASKING_CLIENT));
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
 
 /// Tells the upstream something in the session of a call, and waits until it has been taken.
 pub(super) async fn send_confirmed(worker: &Rc<Worker>, translation: &Translation, body: Bytes) -> Result<(), Fault> {
-    let Side::Legacy { session, .. } = &translation.side else { return Ok(()) };
+    let UpstreamEra::Legacy { session, .. } = &translation.upstream_era else { return Ok(()) };
     match &session.transport {
         SessionTransport::Channel(claim) => claim.send(body),
         SessionTransport::Http(headers) => {
@@ -83,7 +83,7 @@ pub(super) async fn send_confirmed(worker: &Rc<Worker>, translation: &Translatio
 
 /// Tells the upstream something in the session of a call.
 pub(super) fn send(worker: &Rc<Worker>, translation: &Translation, body: Bytes) {
-    if let Side::Legacy { session, .. } = &translation.side {
+    if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
         match &session.transport {
             SessionTransport::Channel(claim) => claim.send(body),
             SessionTransport::Http(headers) => post_in_background(worker, &translation.upstream, headers.clone(), body),

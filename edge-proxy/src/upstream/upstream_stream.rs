@@ -19,7 +19,7 @@ use super::in_flight::InFlightGuard;
 use super::http_pool::Retry;
 use super::http_response::MediaType;
 use super::message_source::MessageSource;
-use super::translate::{Side, Translation, Turn};
+use super::translation::{UpstreamEra, Translation, Translated};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
 use crate::usage::Outcome;
@@ -275,29 +275,29 @@ impl UpstreamStream {
 
     fn translate_message(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
         self.reconnect.succeeded();
-        match self.translation.turn(data)? {
-            Turn::Pass(message) => Ok(Some(message)),
-            Turn::Last(message, outcome) => {
+        match self.translation.translate(data)? {
+            Translated::Forward(message) => Ok(Some(message)),
+            Translated::Response(message, outcome) => {
                 self.set_outcome(outcome);
                 self.done = true;
                 self.guard = None;
                 self.drain_rest();
                 Ok(Some(message))
             }
-            Turn::Ping(id) => {
+            Translated::Ping(id) => {
                 session_messages::pong(&self.worker, &self.translation, &id);
                 Ok(None)
             }
-            Turn::Answer(body) => {
+            Translated::Reply(body) => {
                 session_messages::send(&self.worker, &self.translation, body);
                 Ok(None)
             }
-            Turn::Ask(question) => {
+            Translated::ServerRequest(question) => {
                 self.questions.add(question);
                 Ok(None)
             }
             // Whoever carries on a legacy client's call reads its streams by itself.
-            Turn::Nothing | Turn::Input(_) => Ok(None),
+            Translated::Ignore | Translated::InputRequired(_) => Ok(None),
         }
     }
 
@@ -381,7 +381,7 @@ impl UpstreamStream {
 
     /// Whether the client can go on with the stream by itself.
     fn is_resumable(&self) -> bool {
-        matches!(self.translation.side, Side::Legacy { resumable: true, .. }) && self.reconnect.last_event_id().is_some()
+        matches!(self.translation.upstream_era, UpstreamEra::Legacy { resumable: true, .. }) && self.reconnect.last_event_id().is_some()
     }
 
     /// Leaves the rest to the client, which may ask any edge for it. For a while it can still cancel the call here.
@@ -398,13 +398,13 @@ impl UpstreamStream {
     }
 
     fn may_reconnect(&self) -> bool {
-        matches!(self.translation.side, Side::Legacy { .. }) && self.reconnect.is_allowed()
+        matches!(self.translation.upstream_era, UpstreamEra::Legacy { .. }) && self.reconnect.is_allowed()
     }
 
     /// Asks the upstream for the rest of a stream that it closed.
     pub(super) async fn reconnect_now(&mut self) -> Result<(), Fault> {
         self.reconnect.wait().await;
-        let (Side::Legacy { session, .. }, Some(from)) = (&self.translation.side, self.reconnect.last_event_id().cloned())
+        let (UpstreamEra::Legacy { session, .. }, Some(from)) = (&self.translation.upstream_era, self.reconnect.last_event_id().cloned())
         else {
             return Err(Fault::Interrupted);
         };
@@ -414,7 +414,7 @@ impl UpstreamStream {
         let upstream = &self.translation.upstream;
         let http_pool = self.worker.upstreams.http_pool(upstream)?;
         let response = http_pool
-            .send(&Verb::GET, headers, Bytes::new(), Retry::Safe, self.translation.patience())
+            .send(&Verb::GET, headers, Bytes::new(), Retry::Safe, self.translation.response_timeout())
             .await?;
         if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
             return Err(Fault::Interrupted);
@@ -448,11 +448,11 @@ impl UpstreamStream {
 
 impl Drop for UpstreamStream {
     fn drop(&mut self) {
-        if self.source.is_some() && !self.done && self.translation.guest().is_some() {
+        if self.source.is_some() && !self.done && self.translation.modern_client().is_some() {
             session_messages::cancel(&self.worker, &self.translation, session_messages::CLIENT_GONE);
             return;
         }
-        let legacy = matches!(self.translation.side, Side::Legacy { .. });
+        let legacy = matches!(self.translation.upstream_era, UpstreamEra::Legacy { .. });
         // In the modern era hanging up is cancelling; in the legacy era the upstream may finish.
         if let Some(source) = self.source.take().filter(|_| legacy && !self.done) {
             if self.is_resumable() {

@@ -14,19 +14,19 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::mpsc;
 
-use super::modern_client::{Leaving, guest, translation};
+use super::modern_client::{Leaving, modern_client_of, translation};
 use super::{requests, unreadable};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
-use crate::upstream::call::{Call, Missed};
+use crate::upstream::call::{Call, CallError};
 use crate::upstream::upstream_stream::UpstreamStream;
 use crate::upstream::http_pool::Retry;
 use crate::upstream::legacy::{SessionKey, SessionPool, SessionTransport};
 use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
-use crate::upstream::tasked::Tasks;
+use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::relayed_stream::{RelayedMessage, RelaySource, RelayedStream, outcome_of_response};
-use crate::upstream::translate::{ModernGuest, Side, Translation};
+use crate::upstream::translation::{ModernClient, UpstreamEra, Translation};
 use crate::upstream::{session_messages, task};
 use crate::worker::Worker;
 
@@ -64,31 +64,31 @@ struct Driver {
 /// Calls a tool as a task, and answers with its result.
 pub(super) async fn call(
     call: &Call<'_>,
-    guest: ModernGuest,
+    modern_client: ModernClient,
     account: &mut Option<Account>,
-) -> Result<CallResponse, Missed> {
+) -> Result<CallResponse, CallError> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
-    let pool = worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, guest.capabilities))?;
+    let pool = worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
     let number = worker.upstreams.number();
     let body = requests::to_legacy(call, number, Some("{}")).map_err(unreadable)?;
-    if let Some(level) = guest.level {
+    if let Some(level) = modern_client.level {
         pool.ensure_level(level).await;
     }
     let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
     let sent = pool.call(number, &body, call.retry()).await;
     leaving.armed = matches!(sent, Err(Fault::Timeout));
     let (answered, session) = sent?;
-    let side = Side::Legacy {
+    let upstream_era = UpstreamEra::Legacy {
         session,
         number,
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         resumable: false,
         requests: Vec::new(),
         // What is asked before there is a task could not be gone on with.
-        guest: Some(Box::new(ModernGuest { capabilities: Default::default(), ..guest.clone() })),
+        modern_client: Some(Box::new(ModernClient { capabilities: Default::default(), ..modern_client.clone() })),
     };
-    let mut translation = translation(call, side);
+    let mut translation = translation(call, upstream_era);
     let begun = read_response(worker, answered, translation.clone(), &mut None, None).await?;
     if let CallResponse::Json { status, body } = &begun
         && Begun::of(body).is_none()
@@ -98,8 +98,8 @@ pub(super) async fn call(
         }
         return Ok(CallResponse::Json { status: *status, body: body.clone() });
     }
-    if let Side::Legacy { guest: its, .. } = &mut translation.side {
-        *its = Some(Box::new(guest));
+    if let UpstreamEra::Legacy { modern_client: its, .. } = &mut translation.upstream_era {
+        *its = Some(Box::new(modern_client));
     }
     Ok(drive(call, pool, translation, Some(begun), account))
 }
@@ -109,9 +109,9 @@ pub(super) fn go_on(
     call: &Call<'_>,
     translation: Translation,
     account: &mut Option<Account>,
-) -> Result<CallResponse, Missed> {
+) -> Result<CallResponse, CallError> {
     let upstream = &call.permit.entry().upstream;
-    let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, guest(call)?.capabilities))?;
+    let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities))?;
     Ok(drive(call, pool, translation, None, account))
 }
 
@@ -173,7 +173,7 @@ impl Driver {
         let Err(fault) = ended else { return };
         let why = if client.is_closed() { session_messages::CLIENT_GONE } else { session_messages::TIMED_OUT };
         // What is not begun yet is cancelled with its stream.
-        if self.translation.waited_task().is_some() {
+        if self.translation.awaited_task().is_some() {
             session_messages::cancel(&self.worker, &self.translation, why);
         }
         if client.is_closed() {
@@ -195,11 +195,11 @@ impl Driver {
                 return Ok(());
             };
             self.pause = begun.pause;
-            if let Side::Legacy { number, .. } = &self.translation.side {
-                self.translation.tasks = Tasks::waited(&begun.id, *number);
+            if let UpstreamEra::Legacy { number, .. } = &self.translation.upstream_era {
+                self.translation.tasks = CallTasks::awaited(&begun.id, *number);
             }
         }
-        let task = self.translation.waited_task().unwrap_or_default().to_owned();
+        let task = self.translation.awaited_task().unwrap_or_default().to_owned();
         for _ in 0..MAX_ATTEMPTS {
             if self.attempt(&task).await? {
                 return Ok(());
@@ -247,7 +247,7 @@ impl Driver {
     async fn result(&self, task: &str) -> Result<(), Fault> {
         let number = self.worker.upstreams.number();
         let mut translation = self.translation.clone();
-        if let Side::Legacy { number: its, .. } = &mut translation.side {
+        if let UpstreamEra::Legacy { number: its, .. } = &mut translation.upstream_era {
             *its = number;
         }
         let answered = self.ask(Method::TasksResult, task, number).await?;
@@ -308,7 +308,7 @@ impl Driver {
     /// Asks something about the task, in the session that it was begun in where that is no connection.
     async fn ask(&self, method: Method, task: &str, number: u64) -> Result<RawResponse, Fault> {
         let body = task::request(method, number, task);
-        let Side::Legacy { session, .. } = &self.translation.side else { return Err(Fault::Interrupted) };
+        let UpstreamEra::Legacy { session, .. } = &self.translation.upstream_era else { return Err(Fault::Interrupted) };
         match &session.transport {
             SessionTransport::Http(_) => Ok(RawResponse::Http(self.pool.post(session, body, Retry::Safe).await?)),
             SessionTransport::Channel(_) => Ok(self.pool.call(number, &body, Retry::Safe).await?.0),

@@ -12,23 +12,23 @@ use mcp::message::Envelope;
 use mcp::method::Method;
 
 use super::driven::stream;
-use super::modern_client::{guest, translation};
+use super::modern_client::{modern_client_of, translation};
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
-use crate::upstream::call::{Call, Missed, settle};
+use crate::upstream::call::{Call, CallError, record_outcome};
 use crate::upstream::http_pool::Retry;
 use crate::upstream::legacy::{SessionKey, SessionPool, UpstreamSession};
 use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::task::{self, Task};
-use crate::upstream::tasked::Tasks;
+use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::relayed_stream::outcome_of_response;
-use crate::upstream::translate::Side;
+use crate::upstream::translation::UpstreamEra;
 
 /// Answers what a client asks about its task.
-pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, Missed> {
+pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
-    let body = settle(answer(&call).await, &mut account)?;
+    let body = record_outcome(answer(&call).await, &mut account)?;
     if let Some(account) = &mut account {
         account.ended(outcome_of_response(&body), body.len());
     }
@@ -49,7 +49,7 @@ pub(super) fn flat(task: &str, id: &str, more: &[(&str, Option<&str>)]) -> Resul
     json::set_members(task, &changes)
 }
 
-async fn answer(call: &Call<'_>) -> Result<Bytes, Missed> {
+async fn answer(call: &Call<'_>) -> Result<Bytes, CallError> {
     let Some((task, raw)) = &call.task else { return Err(Fault::Interrupted.into()) };
     let upstream = &call.permit.entry().upstream;
     let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, Capabilities::default()))?;
@@ -85,12 +85,12 @@ struct About<'a> {
 
 impl About<'_> {
     /// How the task stands, with its result where it is over.
-    async fn stands(&self, id: &str) -> Result<Told, Missed> {
+    async fn stands(&self, id: &str) -> Result<Told, CallError> {
         let stands = match self.look(Method::TasksGet).await? {
             Ok(stands) => stands,
             Err(error) => return Ok(Err(error)),
         };
-        let malformed = |error: JsonError| Missed::Fault(Fault::Malformed(error.to_string()));
+        let malformed = |error: JsonError| CallError::Upstream(Fault::Malformed(error.to_string()));
         let [status] = json::members(&stands, ["status"]).map_err(malformed)?;
         let result;
         let mut more = vec![("resultType", Some(r#""complete""#))];
@@ -112,7 +112,7 @@ impl About<'_> {
     }
 
     /// Cancels the task. One that is over cannot be cancelled in the legacy era, which is no error in the modern one.
-    async fn cancelled(&self) -> Result<Told, Missed> {
+    async fn cancelled(&self) -> Result<Told, CallError> {
         let told = match self.look(Method::TasksCancel).await? {
             Ok(cancelled) => Ok(cancelled),
             Err(_) => self.look(Method::TasksGet).await?,
@@ -121,7 +121,7 @@ impl About<'_> {
     }
 
     /// What the upstream answers, which is small.
-    async fn look(&self, method: Method) -> Result<Told, Missed> {
+    async fn look(&self, method: Method) -> Result<Told, CallError> {
         let (answered, ..) = self.ask(method).await?;
         let answer = match answered {
             RawResponse::Http(response) => read_rpc_response(response).await?,
@@ -131,18 +131,18 @@ impl About<'_> {
     }
 
     /// The result of a task that is over.
-    async fn result(&self) -> Result<Told, Missed> {
+    async fn result(&self) -> Result<Told, CallError> {
         let (answered, session, number) = self.ask(Method::TasksResult).await?;
-        let side = Side::Legacy {
+        let upstream_era = UpstreamEra::Legacy {
             session,
             number,
             progress_token: None,
             resumable: false,
             requests: Vec::new(),
-            guest: Some(Box::new(guest(self.call)?)),
+            modern_client: Some(Box::new(modern_client_of(self.call)?)),
         };
-        let mut translation = translation(self.call, side);
-        translation.tasks = Tasks::over(&self.task.id);
+        let mut translation = translation(self.call, upstream_era);
+        translation.tasks = CallTasks::finished(&self.task.id);
         let answer = read_response(self.call.worker, answered, translation, &mut None, None).await?;
         let mut stream = match stream(answer)? {
             Ok(stream) => stream,
@@ -156,7 +156,7 @@ impl About<'_> {
         Err(Fault::Interrupted.into())
     }
 
-    async fn ask(&self, method: Method) -> Result<(RawResponse, Rc<UpstreamSession>, u64), Missed> {
+    async fn ask(&self, method: Method) -> Result<(RawResponse, Rc<UpstreamSession>, u64), CallError> {
         let number = self.call.worker.upstreams.number();
         let body = task::request(method, number, &json::quote(&self.task.id));
         let patience = self.call.permit.entry().upstream.request_timeout;
@@ -165,7 +165,7 @@ impl About<'_> {
     }
 }
 
-fn told(answer: &[u8]) -> Result<Told, Missed> {
+fn told(answer: &[u8]) -> Result<Told, CallError> {
     let envelope = Envelope::parse(answer).map_err(|error| Fault::Malformed(error.to_string()))?;
     match (envelope.result, envelope.error) {
         (Some(result), _) => Ok(Ok(result.to_owned())),

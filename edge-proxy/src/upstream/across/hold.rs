@@ -16,7 +16,7 @@ use crate::observe::Entered;
 use crate::session::{Level, seal};
 use crate::upstream::upstream_stream::{Received, UpstreamStream};
 use crate::upstream::session_messages;
-use crate::upstream::translate::Side;
+use crate::upstream::translation::UpstreamEra;
 
 /// What a client brings to the holder of its call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,9 +110,9 @@ impl<'a> Visit<'a> {
             return early.is_none();
         };
         stream.translation.id = input.id;
-        if let Side::Legacy { progress_token, guest: Some(guest), .. } = &mut stream.translation.side {
+        if let UpstreamEra::Legacy { progress_token, modern_client: Some(modern_client), .. } = &mut stream.translation.upstream_era {
             *progress_token = input.progress_token;
-            guest.level = input.level;
+            modern_client.level = input.level;
         }
         let mut visit = Self { stream, place: holding.place(), client };
         visit.go_on(input.answers, early).await
@@ -131,7 +131,7 @@ impl<'a> Visit<'a> {
         if !self.stream.questions.open.is_empty() {
             return self.ask().await;
         }
-        let timeout = self.stream.translation.patience();
+        let timeout = self.stream.translation.response_timeout();
         self.stream.set_timeout(timeout);
         loop {
             let received = tokio::select! {

@@ -13,14 +13,14 @@ use super::rounds::Rounds;
 use super::{requests, unreadable};
 use crate::account::Account;
 use crate::session::Conversation;
-use crate::upstream::call::{Call, Missed, settle};
+use crate::upstream::call::{Call, CallError, record_outcome};
 use crate::upstream::content;
 use crate::upstream::in_flight::InFlightGuard;
 use crate::upstream::modern;
 use crate::upstream::response::CallResponse;
-use crate::upstream::tasked::Tasks;
+use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::relayed_stream::{RelayedMessage, RelaySource, RelayedStream};
-use crate::upstream::translate::{LegacyGuest, Side, Translation};
+use crate::upstream::translation::{LegacyClient, UpstreamEra, Translation};
 
 /// Messages that may wait for the client to read.
 const MAX_WAITING: usize = 16;
@@ -29,9 +29,9 @@ const MAX_WAITING: usize = 16;
 pub(in crate::upstream) async fn call(
     mut call: Call<'_>,
     conversation: &Rc<Conversation>,
-) -> Result<CallResponse, Missed> {
+) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
-    let rounds = settle(prepare(&call, conversation), &mut account)?;
+    let rounds = record_outcome(prepare(&call, conversation), &mut account)?;
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
     let stop = Rc::new(Notify::new());
     let guard = InFlightGuard::with_stop(call.worker, rounds.number(), conversation.jti, call.id(), Rc::clone(&stop));
@@ -66,13 +66,13 @@ async fn carry_on(
     let _: Result<(), _> = client.send(RelayedMessage { message, last: true }).await;
 }
 
-fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, Missed> {
+fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let number = call.worker.upstreams.number();
     let level = call.worker.upstreams.level(&conversation.jti);
     let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
     let http_pool = call.worker.upstreams.http_pool(&upstream)?;
-    let headers = modern::headers(call, http_pool.headers.clone()).map_err(Missed::Client)?;
+    let headers = modern::headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
     let translation = Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
@@ -82,11 +82,11 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, M
         method: call.method,
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
-        older: content::older(conversation.revision),
-        tasks: Tasks::None,
-        side: Side::Modern {
+        outdated: content::outdated(conversation.revision),
+        tasks: CallTasks::None,
+        upstream_era: UpstreamEra::Modern {
             exposed: call.named.exposed.as_ref().into(),
-            guest: Some(LegacyGuest { number }),
+            legacy_client: Some(LegacyClient { number }),
         },
     };
     Ok(Rounds {

@@ -24,10 +24,10 @@ pub(super) use self::modern_client::call as call_of_modern;
 pub(super) use self::park::{Questions, park};
 pub(super) use self::questions::{Input, Question};
 pub(super) use self::turn::turn;
-use super::call::Missed;
+use super::call::CallError;
 use crate::error::Failure;
 
 /// What a client is told whose params cannot be taken apart.
-fn unreadable(error: JsonError) -> Missed {
-    Missed::Client(Failure::params(format!("params: {error}")))
+fn unreadable(error: JsonError) -> CallError {
+    CallError::Client(Failure::params(format!("params: {error}")))
 }

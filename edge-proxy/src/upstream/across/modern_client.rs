@@ -12,72 +12,72 @@ use crate::error::{Failure, Fault};
 use crate::session::Level;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::TaskSupport;
-use crate::upstream::call::{Call, Missed, settle};
+use crate::upstream::call::{Call, CallError, record_outcome};
 use crate::upstream::session_messages;
 use crate::upstream::legacy::{SessionKey, SessionPool};
 use crate::upstream::response::{CallResponse, read_response};
-use crate::upstream::tasked::Tasks;
-use crate::upstream::translate::{ModernGuest, Side, Translation};
+use crate::upstream::call_tasks::CallTasks;
+use crate::upstream::translation::{ModernClient, UpstreamEra, Translation};
 
 /// Makes a call in a session that is shared by modern clients which declare the same.
-pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, Missed> {
+pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let answered = match call.message.params.request_state {
         None => begin(&call, &mut account).await,
         Some(state) => retry::call(&call, state, &mut account).await,
     };
-    settle(answered, &mut account)
+    record_outcome(answered, &mut account)
 }
 
 /// Makes the call: as a task that the client is handed, as one that is waited for, or as none. Who can be asked
 /// something is handed none, since a task of the legacy era asks otherwise than one of the extension.
-pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, Missed> {
+pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
     let support = call.permit.entry().tool.tasks;
-    let guest = guest(call)?;
+    let modern_client = modern_client_of(call)?;
     let knows = || call.message.params.capabilities.is_some_and(declares_tasks);
-    if support != TaskSupport::Forbidden && guest.capabilities == Capabilities::default() && knows() {
+    if support != TaskSupport::Forbidden && modern_client.capabilities == Capabilities::default() && knows() {
         let tool = call.named.exposed.as_ref().into();
-        return plain(call, guest, Tasks::Begun { tool }, account).await;
+        return plain(call, modern_client, CallTasks::Created { tool }, account).await;
     }
     match support {
-        TaskSupport::Required => driven::call(call, guest, account).await,
-        TaskSupport::Optional | TaskSupport::Forbidden => plain(call, guest, Tasks::None, account).await,
+        TaskSupport::Required => driven::call(call, modern_client, account).await,
+        TaskSupport::Optional | TaskSupport::Forbidden => plain(call, modern_client, CallTasks::None, account).await,
     }
 }
 
 async fn plain(
     call: &Call<'_>,
-    guest: ModernGuest,
-    tasks: Tasks,
+    modern_client: ModernClient,
+    tasks: CallTasks,
     account: &mut Option<Account>,
-) -> Result<CallResponse, Missed> {
+) -> Result<CallResponse, CallError> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
-    let pool = worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, guest.capabilities))?;
+    let pool = worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
     let number = worker.upstreams.number();
-    let task = matches!(tasks, Tasks::Begun { .. }).then_some("{}");
+    let task = matches!(tasks, CallTasks::Created { .. }).then_some("{}");
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
-    if let Some(level) = guest.level {
+    if let Some(level) = modern_client.level {
         pool.ensure_level(level).await;
     }
     let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
     let sent = pool.call(number, &body, call.retry()).await;
     leaving.armed = matches!(sent, Err(Fault::Timeout));
     let (answered, session) = sent?;
-    let side = Side::Legacy {
+    let upstream_era = UpstreamEra::Legacy {
         session,
         number,
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         resumable: false,
         requests: Vec::new(),
-        guest: Some(Box::new(guest)),
+        modern_client: Some(Box::new(modern_client)),
     };
-    let translation = Translation { tasks, ..translation(call, side) };
+    let translation = Translation { tasks, ..translation(call, upstream_era) };
     Ok(read_response(worker, answered, translation, account, None).await?)
 }
 
 /// What a call's messages are on both sides.
-pub(super) fn translation(call: &Call<'_>, side: Side) -> Translation {
+pub(super) fn translation(call: &Call<'_>, upstream_era: UpstreamEra) -> Translation {
     Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
@@ -87,19 +87,19 @@ pub(super) fn translation(call: &Call<'_>, side: Side) -> Translation {
         method: call.method,
         id: call.id(),
         uri_prefix: call.permit.entry().uri_prefix.clone(),
-        older: None,
-        tasks: Tasks::None,
-        side,
+        outdated: None,
+        tasks: CallTasks::None,
+        upstream_era,
     }
 }
 
-pub(super) fn guest(call: &Call<'_>) -> Result<ModernGuest, Missed> {
+pub(super) fn modern_client_of(call: &Call<'_>) -> Result<ModernClient, CallError> {
     let params = &call.message.params;
     let capabilities = Capabilities::of_client(params.capabilities.unwrap_or("{}")).map_err(unreadable)?;
     let level = params.log_level.map(|raw| {
-        Level::parse(raw).ok_or_else(|| Missed::Client(Failure::params("the log level in _meta is none")))
+        Level::parse(raw).ok_or_else(|| CallError::Client(Failure::params("the log level in _meta is none")))
     });
-    Ok(ModernGuest {
+    Ok(ModernClient {
         exposed: call.named.exposed.as_ref().into(),
         capabilities,
         level: level.transpose()?,

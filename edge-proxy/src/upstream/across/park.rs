@@ -25,7 +25,7 @@ use crate::observe::Entered;
 use crate::session::capabilities::{Capabilities, Need};
 use crate::upstream::upstream_stream::UpstreamStream;
 use crate::upstream::session_messages;
-use crate::upstream::translate::{Side, Translation};
+use crate::upstream::translation::{UpstreamEra, Translation};
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
@@ -132,8 +132,8 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
 
 /// How any edge goes on with a call, if any can. A session that is a connection is here alone.
 fn way_on(stream: &UpstreamStream) -> Option<Way> {
-    let Side::Legacy { session, .. } = &stream.translation.side else { return None };
-    if stream.translation.waited_task().is_some() && session.headers().is_some() {
+    let UpstreamEra::Legacy { session, .. } = &stream.translation.upstream_era else { return None };
+    if stream.translation.awaited_task().is_some() && session.headers().is_some() {
         return Some(Way::Task);
     }
     stream.last_event_id().map(|event| Way::Event(event.as_bytes().into()))
@@ -142,9 +142,9 @@ fn way_on(stream: &UpstreamStream) -> Option<Way> {
 impl Parked {
     /// A call that waits, of which nobody looks after yet.
     pub(super) fn of(translation: &Translation, questions: &Questions, lifetime: Duration) -> Self {
-        let (session, number) = match &translation.side {
-            Side::Legacy { session, number, .. } => (Some(session), *number),
-            Side::Modern { .. } => (None, 0),
+        let (session, number) = match &translation.upstream_era {
+            UpstreamEra::Legacy { session, number, .. } => (Some(session), *number),
+            UpstreamEra::Modern { .. } => (None, 0),
         };
         let header = |name: &str| {
             let value = session.and_then(|session| session.headers()?.get(name));
@@ -155,8 +155,8 @@ impl Parked {
             upstream: translation.upstream.id.clone(),
             session: header(SESSION_ID),
             version: header(PROTOCOL_VERSION),
-            number: translation.progress(number),
-            task: translation.waited_task().unwrap_or_default().into(),
+            number: translation.progress_token(number),
+            task: translation.awaited_task().unwrap_or_default().into(),
             way: Way::Again,
             place: None,
             open: questions.open.clone(),
@@ -168,7 +168,7 @@ impl Parked {
 
 /// The `requestState` of a call that is parked.
 pub(super) fn seal(translation: &Translation, parked: &Parked) -> Result<String, Fault> {
-    let arguments = translation.guest().and_then(|guest| guest.arguments.as_deref());
+    let arguments = translation.modern_client().and_then(|modern_client| modern_client.arguments.as_deref());
     let arguments = arguments.and_then(|raw| std::str::from_utf8(raw).ok());
     let belongs = Belongs {
         owner: translation.owner(),
@@ -213,7 +213,7 @@ pub(super) fn refuse(worker: &Rc<Worker>, translation: &Translation, open: &[Ask
 
 /// Keeps the session at the upstream for as long as a call is parked in it.
 fn keep(translation: &Translation, lifetime: Duration) {
-    if let Side::Legacy { session, .. } = &translation.side {
+    if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
         session.keep_for(lifetime + GRACE);
     }
 }
@@ -235,7 +235,7 @@ async fn look_after(
 /// The error of a legacy upstream that wants URLs visited before it begins, as a modern client is told it: it is asked,
 /// and its next call is made anew.
 pub(super) fn visit_first(translation: &Translation, error: &str) -> Result<(Bytes, Outcome), Fault> {
-    let questions = translation.guest().and_then(|guest| url_questions(error, guest.capabilities));
+    let questions = translation.modern_client().and_then(|modern_client| url_questions(error, modern_client.capabilities));
     let Some(questions) = questions else {
         let id = std::str::from_utf8(&translation.id).ok();
         let needed = r#"{"requiredCapabilities":{"elicitation":{"url":{}}}}"#;

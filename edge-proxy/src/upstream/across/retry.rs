@@ -16,14 +16,14 @@ use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::held::{Delivery, Undelivered};
 use crate::session::Owner;
-use crate::upstream::call::{Call, Missed};
+use crate::upstream::call::{Call, CallError};
 use crate::upstream::upstream_stream::UpstreamStream;
 use crate::upstream::session_messages;
 use crate::upstream::legacy::UpstreamSession;
 use crate::upstream::response::CallResponse;
-use crate::upstream::tasked::Tasks;
+use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::relayed_stream::{RelaySource, RelayedStream};
-use crate::upstream::translate::{Side, Translation};
+use crate::upstream::translation::{UpstreamEra, Translation};
 use crate::usage::Outcome;
 
 /// Messages of a held call that may wait for its client.
@@ -34,7 +34,7 @@ pub(super) async fn call(
     call: &Call<'_>,
     state: &str,
     account: &mut Option<Account>,
-) -> Result<CallResponse, Missed> {
+) -> Result<CallResponse, CallError> {
     let params = &call.message.params;
     let belongs = Belongs {
         owner: Owner { server: &call.server.uid, token: &call.token.uid },
@@ -63,14 +63,14 @@ pub(super) async fn call(
     }
 }
 
-fn unknown() -> Missed {
-    Missed::Client(Failure::params(
+fn unknown() -> CallError {
+    CallError::Client(Failure::params(
         "params.requestState is not one that was given for this call, or is too old",
     ))
 }
 
 /// `inputResponses`, by key. Each is an object.
-fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, Missed> {
+fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, CallError> {
     let [responses] = json::members(call.message.envelope.params.unwrap_or("{}"), ["inputResponses"])
         .map_err(unreadable)?;
     let mut answers = HashMap::new();
@@ -99,7 +99,7 @@ async fn follow_task(
     parked: &Parked,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
-) -> Result<CallResponse, Missed> {
+) -> Result<CallResponse, CallError> {
     let translation = joined(call, parked)?;
     relieve(call, parked);
     for asked in &parked.open {
@@ -122,9 +122,9 @@ fn relieve(call: &Call<'_>, parked: &Parked) {
     });
 }
 
-fn lost(call: &Call<'_>, fault: &Fault) -> Missed {
+fn lost(call: &Call<'_>, fault: &Fault) -> CallError {
     tracing::debug!(upstream = %call.permit.entry().upstream.id, %fault, "a parked call is lost");
-    Missed::Fault(Fault::Lost { retryable: call.is_safe() })
+    CallError::Upstream(Fault::Lost { retryable: call.is_safe() })
 }
 
 /// Posts the answers, and resumes the stream of the call where it was left.
@@ -133,7 +133,7 @@ async fn resume(
     parked: Parked,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
-) -> Result<CallResponse, Missed> {
+) -> Result<CallResponse, CallError> {
     let Way::Event(event) = &parked.way else { return Err(unknown()) };
     let event = HeaderValue::from_bytes(event).map_err(|_| unknown())?;
     let worker = call.worker;
@@ -167,7 +167,7 @@ async fn resume(
 }
 
 /// What the messages of a parked call are on both sides, wherever it was begun.
-fn joined(call: &Call<'_>, parked: &Parked) -> Result<Translation, Missed> {
+fn joined(call: &Call<'_>, parked: &Parked) -> Result<Translation, CallError> {
     let upstream = &call.permit.entry().upstream;
     let mut headers: HeaderMap = call.worker.upstreams.http_pool(upstream)?.headers.clone();
     let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| unknown());
@@ -175,17 +175,17 @@ fn joined(call: &Call<'_>, parked: &Parked) -> Result<Translation, Missed> {
     if !parked.session.is_empty() {
         headers.insert(SESSION_ID, value(&parked.session)?);
     }
-    let side = Side::Legacy {
+    let upstream_era = UpstreamEra::Legacy {
         session: Rc::new(UpstreamSession::joined(headers)),
         number: parked.number,
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         resumable: false,
         requests: Vec::new(),
-        guest: Some(Box::new(modern_client::guest(call)?)),
+        modern_client: Some(Box::new(modern_client::modern_client_of(call)?)),
     };
-    let mut translation = modern_client::translation(call, side);
+    let mut translation = modern_client::translation(call, upstream_era);
     if !parked.task.is_empty() {
-        translation.tasks = Tasks::waited(&parked.task, parked.number);
+        translation.tasks = CallTasks::awaited(&parked.task, parked.number);
     }
     Ok(translation)
 }
@@ -196,14 +196,14 @@ async fn deliver(
     parked: &Parked,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
-) -> Result<CallResponse, Missed> {
-    let lost = || Missed::Fault(Fault::Lost { retryable: call.is_safe() });
+) -> Result<CallResponse, CallError> {
+    let lost = || CallError::Upstream(Fault::Lost { retryable: call.is_safe() });
     let place = parked.place.as_ref().ok_or_else(unknown)?;
-    let guest = modern_client::guest(call)?;
+    let modern_client = modern_client::modern_client_of(call)?;
     let input = ResumeInput {
         id: call.id(),
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
-        level: guest.level,
+        level: modern_client.level,
         answers: answers.iter().map(|(key, answer)| (key.clone(), (*answer).to_owned())).collect(),
     };
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
@@ -211,7 +211,7 @@ async fn deliver(
     match call.worker.shared.peers.deliver(place, delivery).await {
         Ok(()) => {}
         Err(Undelivered::Gone) => return Err(lost()),
-        Err(_) => return Err(Missed::Client(Failure::Overloaded)),
+        Err(_) => return Err(CallError::Client(Failure::Overloaded)),
     }
     let mut teller = RelaySource::Waiter(receiver);
     let first = teller.next().await.ok_or_else(lost)?;

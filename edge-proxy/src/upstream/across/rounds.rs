@@ -30,7 +30,7 @@ use crate::upstream::http_response::{HttpResponse, MediaType};
 use crate::upstream::message_source::MessageSource;
 use crate::upstream::response::{is_error_response, unexpected_response};
 use crate::upstream::relayed_stream::RelayedMessage;
-use crate::upstream::translate::{Side, Translation, Turn};
+use crate::upstream::translation::{UpstreamEra, Translation, Translated};
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
@@ -68,8 +68,8 @@ enum Round {
 impl Rounds {
     /// The id of the first request.
     pub(super) fn number(&self) -> u64 {
-        match &self.translation.side {
-            Side::Modern { guest: Some(guest), .. } => guest.number,
+        match &self.translation.upstream_era {
+            UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } => legacy_client.number,
             _ => 0,
         }
     }
@@ -133,15 +133,15 @@ impl Rounds {
     }
 
     async fn turn(&mut self, message: Bytes, client: &mpsc::Sender<RelayedMessage>) -> Result<Option<Round>, Fault> {
-        Ok(match self.translation.turn(message)? {
-            Turn::Last(message, outcome) => Some(Round::Answer(message, outcome)),
-            Turn::Input(input) => Some(Round::Input(input)),
-            Turn::Pass(message) => {
+        Ok(match self.translation.translate(message)? {
+            Translated::Response(message, outcome) => Some(Round::Answer(message, outcome)),
+            Translated::InputRequired(input) => Some(Round::Input(input)),
+            Translated::Forward(message) => {
                 // A client that has gone does not read it.
                 let _: Result<(), _> = client.send(RelayedMessage { message, last: false }).await;
                 None
             }
-            Turn::Ping(_) | Turn::Answer(_) | Turn::Ask(_) | Turn::Nothing => None,
+            Translated::Ping(_) | Translated::Reply(_) | Translated::ServerRequest(_) | Translated::Ignore => None,
         })
     }
 
@@ -158,8 +158,8 @@ impl Rounds {
             None => return Err(Fault::Malformed("it wants input and does not say what".to_owned())),
         };
         let number = self.worker.upstreams.number();
-        if let Side::Modern { guest: Some(guest), .. } = &mut self.translation.side {
-            guest.number = number;
+        if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } = &mut self.translation.upstream_era {
+            legacy_client.number = number;
         }
         let state = state.as_deref().map(text).transpose()?;
         self.body = requests::again(&self.body, number, responses.as_deref(), state).map_err(malformed)?;

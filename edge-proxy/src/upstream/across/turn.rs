@@ -14,8 +14,8 @@ use super::questions::{self, Input, Question};
 use super::{handed, park, results};
 use crate::error::Fault;
 use crate::session::Level;
-use crate::upstream::tasked::Tasks;
-use crate::upstream::translate::{Side, Translation, Turn, apply, is_tool_error, outcome_of};
+use crate::upstream::call_tasks::CallTasks;
+use crate::upstream::translation::{UpstreamEra, Translation, Translated, apply, is_tool_error, outcome_of};
 use crate::usage::Outcome;
 
 /// What to do with `message`, which an upstream sent to a client of the other era.
@@ -23,13 +23,13 @@ pub(in crate::upstream) fn turn(
     translation: &mut Translation,
     message: &Bytes,
     envelope: &Envelope<'_>,
-) -> Result<Turn, Fault> {
-    match (&translation.side, envelope.kind()) {
+) -> Result<Translated, Fault> {
+    match (&translation.upstream_era, envelope.kind()) {
         (_, Kind::Response) => response(translation, message, envelope),
-        (Side::Legacy { .. }, Kind::Notification) => to_modern_notification(translation, message, envelope),
-        (Side::Legacy { .. }, Kind::Request) => Ok(request(translation, envelope)),
-        (Side::Modern { .. }, Kind::Notification) => Ok(Turn::Pass(message.clone())),
-        (Side::Modern { .. }, Kind::Request) => Ok(Turn::Nothing),
+        (UpstreamEra::Legacy { .. }, Kind::Notification) => to_modern_notification(translation, message, envelope),
+        (UpstreamEra::Legacy { .. }, Kind::Request) => Ok(request(translation, envelope)),
+        (UpstreamEra::Modern { .. }, Kind::Notification) => Ok(Translated::Forward(message.clone())),
+        (UpstreamEra::Modern { .. }, Kind::Request) => Ok(Translated::Ignore),
     }
 }
 
@@ -37,8 +37,8 @@ fn malformed(error: JsonError) -> Fault {
     Fault::Malformed(error.to_string())
 }
 
-fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
-    let id = envelope.id.filter(|id| translation.is_ours(id));
+fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
+    let id = envelope.id.filter(|id| translation.is_own_id(id));
     if let Some(error) = envelope.error {
         if id.is_none() && envelope.id.is_some() {
             return Err(Fault::Malformed("an error with the id of no request".to_owned()));
@@ -48,29 +48,29 @@ fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>)
     let (Some(id), Some(result)) = (id, envelope.result) else {
         return Err(Fault::Malformed("a response with the id of no request".to_owned()));
     };
-    if translation.client() == Era::Legacy
+    if translation.client_era() == Era::Legacy
         && let Some(input) = Input::of(message, result).map_err(malformed)?
     {
-        return Ok(Turn::Input(input));
+        return Ok(Translated::InputRequired(input));
     }
     if let Some(begun) = begun(translation, result)? {
-        return Ok(Turn::Last(begun, Outcome::Ok));
+        return Ok(Translated::Response(begun, Outcome::Ok));
     }
     let edits = Splice::new().replace(span(message, id), translation.id.clone());
     let outcome = if is_tool_error(result) { Outcome::ToolError } else { Outcome::Ok };
     let edits = translation.edit_uris(edits, message, result)?;
-    let edits = match &translation.side {
-        Side::Legacy { .. } => results::to_modern(edits, message, result, translation.method),
-        Side::Modern { .. } => results::to_legacy(edits, message, result, translation.method),
+    let edits = match &translation.upstream_era {
+        UpstreamEra::Legacy { .. } => results::to_modern(edits, message, result, translation.method),
+        UpstreamEra::Modern { .. } => results::to_legacy(edits, message, result, translation.method),
     };
-    Ok(Turn::Last(apply(edits.map_err(malformed)?, message), outcome))
+    Ok(Translated::Response(apply(edits.map_err(malformed)?, message), outcome))
 }
 
 /// A task that was begun for a modern client, in its words.
 fn begun(translation: &Translation, result: &str) -> Result<Option<Bytes>, Fault> {
-    let Tasks::Begun { tool } = &translation.tasks else { return Ok(None) };
+    let CallTasks::Created { tool } = &translation.tasks else { return Ok(None) };
     let (Some((_, sealed)), [Some(task)]) =
-        (translation.begun(tool, result)?, json::members(result, ["task"]).map_err(malformed)?)
+        (translation.created(tool, result)?, json::members(result, ["task"]).map_err(malformed)?)
     else {
         return Ok(None);
     };
@@ -81,66 +81,66 @@ fn begun(translation: &Translation, result: &str) -> Result<Option<Bytes>, Fault
 }
 
 /// An error in the words of the client's era.
-fn failure(translation: &Translation, error: &str) -> Result<Turn, Fault> {
+fn failure(translation: &Translation, error: &str) -> Result<Translated, Fault> {
     let [code] = json::members(error, ["code"]).map_err(malformed)?;
     let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
     let method = translation.method;
-    if code == codes::URL_ELICITATION_REQUIRED && translation.guest().is_some() {
+    if code == codes::URL_ELICITATION_REQUIRED && translation.modern_client().is_some() {
         let (message, outcome) = park::visit_first(translation, error)?;
-        return Ok(Turn::Last(message, outcome));
+        return Ok(Translated::Response(message, outcome));
     }
-    if code == codes::MISSING_CAPABILITY && translation.client() == Era::Legacy {
+    if code == codes::MISSING_CAPABILITY && translation.client_era() == Era::Legacy {
         let [text] = json::members(error, ["message"]).map_err(malformed)?;
         let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
         return Err(Fault::Unasked(text.into_owned()));
     }
-    let told = match &translation.side {
-        Side::Legacy { .. } => results::error_to_modern(error, code, translation.exposed()),
-        Side::Modern { .. } if matches!(code, codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) => {
+    let told = match &translation.upstream_era {
+        UpstreamEra::Legacy { .. } => results::error_to_modern(error, code, translation.exposed()),
+        UpstreamEra::Modern { .. } if matches!(code, codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) => {
             return Err(Fault::Malformed(format!("it refuses our headers or revision ({code})")));
         }
-        Side::Modern { .. } => results::error_to_legacy(error, code, method, translation.exposed()),
+        UpstreamEra::Modern { .. } => results::error_to_legacy(error, code, method, translation.exposed()),
     };
     let told = told.map_err(malformed)?;
     let error = told.as_deref().unwrap_or(error);
     let parts: [&[u8]; 5] =
         [br#"{"jsonrpc":"2.0","id":"#, &translation.id, br#","error":"#, error.as_bytes(), b"}"];
-    Ok(Turn::Last(parts.concat().into(), outcome_of(code)))
+    Ok(Translated::Response(parts.concat().into(), outcome_of(code)))
 }
 
 fn to_modern_notification(
     translation: &Translation,
     message: &Bytes,
     envelope: &Envelope<'_>,
-) -> Result<Turn, Fault> {
+) -> Result<Translated, Fault> {
     match envelope.method.as_deref().and_then(Method::parse) {
         // The modern era has no such things.
         Some(
             Method::ElicitationComplete | Method::TasksStatus | Method::ResourcesUpdated | Method::Cancelled,
-        ) => Ok(Turn::Nothing),
+        ) => Ok(Translated::Ignore),
         Some(Method::Message) => {
-            let wanted = translation.guest().and_then(|guest| guest.level);
+            let wanted = translation.modern_client().and_then(|modern_client| modern_client.level);
             let [level] = json::members(envelope.params.unwrap_or("{}"), ["level"]).map_err(malformed)?;
             let said = level.and_then(Level::parse);
             let received = wanted.zip(said).is_some_and(|(wanted, said)| said >= wanted);
-            Ok(if received { Turn::Pass(message.clone()) } else { Turn::Nothing })
+            Ok(if received { Translated::Forward(message.clone()) } else { Translated::Ignore })
         }
         _ => translation.notification(message, envelope),
     }
 }
 
 /// A request of a legacy upstream: the modern client can be asked some of them, between two calls.
-fn request(translation: &Translation, envelope: &Envelope<'_>) -> Turn {
+fn request(translation: &Translation, envelope: &Envelope<'_>) -> Translated {
     let method = envelope.method.as_deref().unwrap_or_default();
     let id = envelope.id.unwrap_or("null");
     if method == Method::Ping.as_str() {
-        return Turn::Ping(id.to_owned());
+        return Translated::Ping(id.to_owned());
     }
-    let declared = translation.guest().map(|guest| guest.capabilities).unwrap_or_default();
+    let declared = translation.modern_client().map(|modern_client| modern_client.capabilities).unwrap_or_default();
     match Question::of(method, envelope.params, id)
         .filter(|question| questions::may_ask(translation.method) && question.is_covered_by(declared))
     {
-        Some(question) => Turn::Ask(question),
-        None => Turn::Answer(questions::refusal(method, id)),
+        Some(question) => Translated::ServerRequest(question),
+        None => Translated::Reply(questions::refusal(method, id)),
     }
 }

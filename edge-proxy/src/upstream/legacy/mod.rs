@@ -27,19 +27,19 @@ pub(super) use self::session::{SessionTransport, UpstreamSession};
 pub(super) use self::session_errors::unless_session_unknown;
 pub(super) use self::session_key::SessionKey;
 pub(super) use self::session_pool::SessionPool;
-use super::call::{Call, Missed, settle};
+use super::call::{Call, CallError, record_outcome};
 use super::content;
 use super::detached::Detached;
 use super::in_flight::InFlightGuard;
 use super::response::{CallResponse, read_response};
 use super::task::LONGEST;
-use super::tasked::Tasks;
-use super::translate::{Side, Translation};
+use super::call_tasks::CallTasks;
+use super::translation::{UpstreamEra, Translation};
 use crate::error::Fault;
 use crate::session::Conversation;
 
 /// Makes a call in a shared session.
-pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<CallResponse, Missed> {
+pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<CallResponse, CallError> {
     let worker = Rc::clone(call.worker);
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let sessions = worker.upstreams.pool(&upstream, SessionKey::of_conversation(&worker.upstreams, &upstream, conversation))?;
@@ -52,12 +52,12 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let (id, method) = (call.id(), call.method);
     // Older clients choke on an event without data, and do not ask for the rest; on a connection there is no rest, and that
     // of a task is asked for by its id.
-    let tasks = Tasks::of_legacy(&call);
+    let tasks = CallTasks::of_legacy(&call);
     let resumable = call.headers.is_some()
         && conversation.revision >= Revision::V2025_11_25
-        && matches!(tasks, Tasks::None);
+        && matches!(tasks, CallTasks::None);
     let task = call.task.map(|(task, _)| task);
-    let (uri_prefix, older) = (call.permit.entry().uri_prefix.clone(), content::older(conversation.revision));
+    let (uri_prefix, outdated) = (call.permit.entry().uri_prefix.clone(), content::outdated(conversation.revision));
     let (permit, mut account) = (call.permit, call.account);
     let made = Detached::new(async move {
         let answered = async {
@@ -67,7 +67,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
                 Some(task) => task.ask(&sessions, number, &body, retry, patience).await?,
             };
             let requests = Vec::new();
-            let side = Side::Legacy { session, number, progress_token, resumable, requests, guest: None };
+            let upstream_era = UpstreamEra::Legacy { session, number, progress_token, resumable, requests, modern_client: None };
             let translation = Translation {
                 trust,
                 server,
@@ -77,9 +77,9 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
                 method,
                 id,
                 uri_prefix,
-                older,
+                outdated,
                 tasks,
-                side,
+                upstream_era,
             };
             read_response(&worker, answered, translation, &mut account, Some(guard)).await
         };
@@ -87,7 +87,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
         if matches!(answered, Err(Fault::Timeout)) {
             session_messages::cancel_request(&sessions, number, session_messages::LATE_MESSAGE_WINDOW);
         }
-        settle(answered, &mut account)
+        record_outcome(answered, &mut account)
     });
     Ok(made.await?)
 }

@@ -21,17 +21,17 @@ use memchr::memmem;
 use super::call::Call;
 use super::legacy::UpstreamSession;
 use super::task::{self, Task};
-use super::translate::{Side, Translation, Turn};
+use super::translation::{UpstreamEra, Translation, Translated};
 use crate::error::Fault;
 use crate::snapshot::TaskSupport;
 
 /// Which tasks an answer may be about.
 #[derive(Debug, Clone)]
-pub(super) enum Tasks {
+pub(super) enum CallTasks {
     /// None.
     None,
     /// One that the call began.
-    Begun {
+    Created {
         /// The tool, as the client calls it.
         tool: Box<str>,
     },
@@ -43,7 +43,7 @@ pub(super) enum Tasks {
         theirs: Box<str>,
     },
     /// One that is waited for in the place of a client that knows nothing of it.
-    Waited {
+    Awaited {
         /// Its raw id.
         id: Box<str>,
         /// The token of its progress.
@@ -53,7 +53,7 @@ pub(super) enum Tasks {
     },
 }
 
-impl Tasks {
+impl CallTasks {
     /// Those of a legacy client's call: the one that is asked about, or one that the client wants made of the call.
     pub(super) fn of_legacy(call: &Call<'_>) -> Self {
         if let Some((task, raw)) = &call.task {
@@ -63,7 +63,7 @@ impl Tasks {
             return Self::None;
         }
         match json::members(call.message.envelope.params.unwrap_or("{}"), ["task"]) {
-            Ok([Some(_)]) => Self::Begun { tool: call.named.exposed.as_ref().into() },
+            Ok([Some(_)]) => Self::Created { tool: call.named.exposed.as_ref().into() },
             _ => Self::None,
         }
     }
@@ -75,55 +75,55 @@ impl Tasks {
             None if call.method == Method::ToolsCall
                 && call.message.params.capabilities.is_some_and(declares_tasks) =>
             {
-                Self::Begun { tool: call.named.exposed.as_ref().into() }
+                Self::Created { tool: call.named.exposed.as_ref().into() }
             }
             None => Self::None,
         }
     }
 
     /// That a task is waited for.
-    pub(super) fn waited(id: &str, progress: u64) -> Self {
-        Self::Waited { id: id.into(), progress, cancelled: Rc::default() }
+    pub(super) fn awaited(id: &str, progress: u64) -> Self {
+        Self::Awaited { id: id.into(), progress, cancelled: Rc::default() }
     }
 }
 
-impl Tasks {
+impl CallTasks {
     /// That only the result of a task is fetched, which needs no cancelling.
-    pub(super) fn over(id: &str) -> Self {
-        Self::Waited { id: json::quote(id).into(), progress: 0, cancelled: Rc::new(Cell::new(true)) }
+    pub(super) fn finished(id: &str) -> Self {
+        Self::Awaited { id: json::quote(id).into(), progress: 0, cancelled: Rc::new(Cell::new(true)) }
     }
 }
 
 impl Translation {
     /// The raw id of the task that is waited for.
-    pub(super) fn waited_task(&self) -> Option<&str> {
+    pub(super) fn awaited_task(&self) -> Option<&str> {
         match &self.tasks {
-            Tasks::Waited { id, .. } => Some(id),
+            CallTasks::Awaited { id, .. } => Some(id),
             _ => None,
         }
     }
 
     /// The token of its progress, where a call at the upstream has this number.
-    pub(super) fn progress(&self, number: u64) -> u64 {
+    pub(super) fn progress_token(&self, number: u64) -> u64 {
         match &self.tasks {
-            Tasks::Waited { progress, .. } => *progress,
+            CallTasks::Awaited { progress, .. } => *progress,
             _ => number,
         }
     }
 
     /// How long its upstream may be silent.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn response_timeout(&self) -> Duration {
         match &self.tasks {
-            Tasks::Waited { .. } => task::LONGEST,
-            Tasks::Known { .. } if self.method == Method::TasksResult => task::LONGEST,
+            CallTasks::Awaited { .. } => task::LONGEST,
+            CallTasks::Known { .. } if self.method == Method::TasksResult => task::LONGEST,
             _ => self.upstream.request_timeout,
         }
     }
 
     /// What cancels the task that is waited for, unless it was said.
-    pub(super) fn cancels(&self, number: u64) -> Option<Bytes> {
+    pub(super) fn take_cancellation(&self, number: u64) -> Option<Bytes> {
         match &self.tasks {
-            Tasks::Waited { id, cancelled, .. } if !cancelled.replace(true) => {
+            CallTasks::Awaited { id, cancelled, .. } if !cancelled.replace(true) => {
                 Some(task::request(Method::TasksCancel, number, id))
             }
             _ => None,
@@ -131,9 +131,9 @@ impl Translation {
     }
 
     /// The message with what it says of the task that it is related to in the client's words. Only the legacy era says that.
-    pub(super) fn related(&self, message: Bytes) -> Result<Bytes, JsonError> {
-        if matches!(self.tasks, Tasks::None | Tasks::Begun { .. })
-            || matches!(self.side, Side::Modern { .. })
+    pub(super) fn translate_related_task(&self, message: Bytes) -> Result<Bytes, JsonError> {
+        if matches!(self.tasks, CallTasks::None | CallTasks::Created { .. })
+            || matches!(self.upstream_era, UpstreamEra::Modern { .. })
             || memmem::find(&message, meta::RELATED_TASK.as_bytes()).is_none()
         {
             return Ok(message);
@@ -142,23 +142,23 @@ impl Translation {
         let Some(outer) = envelope.params.or(envelope.result) else { return Ok(message) };
         let [raw] = json::members(outer, [meta::META])?;
         let Some(raw) = raw.filter(|raw| raw.starts_with('{')) else { return Ok(message) };
-        let about = match &self.tasks {
-            Tasks::Known { ours, .. } => Some(format!(r#"{{"taskId":{ours}}}"#)),
+        let replacement = match &self.tasks {
+            CallTasks::Known { ours, .. } => Some(format!(r#"{{"taskId":{ours}}}"#)),
             _ => None,
         };
-        let told = json::set_members(raw, &[(meta::RELATED_TASK, about.as_deref())])?;
-        Ok(Splice::new().replace(span(&message, raw), told).apply(&message))
+        let translated = json::set_members(raw, &[(meta::RELATED_TASK, replacement.as_deref())])?;
+        Ok(Splice::new().replace(span(&message, raw), translated).apply(&message))
     }
 
     /// How a task stands, if it is the one that the client asked about: it knows no other by this id.
-    pub(super) fn task_status(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
-        let Tasks::Known { ours, theirs } = &self.tasks else { return Ok(Turn::Nothing) };
+    pub(super) fn task_status(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
+        let CallTasks::Known { ours, theirs } = &self.tasks else { return Ok(Translated::Ignore) };
         let [raw] = json::members(envelope.params.unwrap_or("{}"), ["taskId"])
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let Some(raw) = raw.filter(|raw| json::string(raw).is_ok_and(|id| id == **theirs)) else {
-            return Ok(Turn::Nothing);
+            return Ok(Translated::Ignore);
         };
-        Ok(Turn::Pass(Splice::new().replace(span(message, raw), ours.to_string()).apply(message)))
+        Ok(Translated::Forward(Splice::new().replace(span(message, raw), ours.to_string()).apply(message)))
     }
 
     /// The id of the task in a result in the client's words.
@@ -170,31 +170,31 @@ impl Translation {
     ) -> Result<Splice<'a>, Fault> {
         let malformed = |error: JsonError| Fault::Malformed(error.to_string());
         let replaced = match &self.tasks {
-            Tasks::None | Tasks::Waited { .. } => None,
-            Tasks::Begun { tool } => self.begun(tool, result)?,
-            Tasks::Known { ours, .. } => {
+            CallTasks::None | CallTasks::Awaited { .. } => None,
+            CallTasks::Created { tool } => self.created(tool, result)?,
+            CallTasks::Known { ours, .. } => {
                 let [id] = json::members(result, ["taskId"]).map_err(malformed)?;
                 id.map(|id| (id, ours.to_string()))
             }
         };
         Ok(match replaced {
-            Some((raw, told)) => edits.replace(span(message, raw), told),
+            Some((raw, translated)) => edits.replace(span(message, raw), translated),
             None => edits,
         })
     }
 
     /// The raw id of a task that a call began, and the one that the client is given.
-    pub(super) fn begun<'a>(&self, tool: &str, result: &'a str) -> Result<Option<(&'a str, String)>, Fault> {
+    pub(super) fn created<'a>(&self, tool: &str, result: &'a str) -> Result<Option<(&'a str, String)>, Fault> {
         let malformed = |error: JsonError| Fault::Malformed(error.to_string());
-        let raw = match &self.side {
-            Side::Modern { .. } => {
+        let raw = match &self.upstream_era {
+            UpstreamEra::Modern { .. } => {
                 let [kind, id] = json::members(result, ["resultType", "taskId"]).map_err(malformed)?;
                 id.filter(|_| kind == Some(r#""task""#))
             }
-            Side::Legacy { session, .. } => {
-                let [begun] = json::members(result, ["task"]).map_err(malformed)?;
-                let Some(begun) = begun else { return Ok(None) };
-                let [id, ttl] = json::members(begun, ["taskId", "ttl"]).map_err(malformed)?;
+            UpstreamEra::Legacy { session, .. } => {
+                let [created] = json::members(result, ["task"]).map_err(malformed)?;
+                let Some(created) = created else { return Ok(None) };
+                let [id, ttl] = json::members(created, ["taskId", "ttl"]).map_err(malformed)?;
                 session.keep_for(task::lifetime(ttl));
                 id
             }
@@ -208,16 +208,16 @@ impl Translation {
 
     /// A task of this id, where the call was made.
     fn task(&self, tool: &str, id: String) -> Task {
-        let (session, version) = match &self.side {
-            Side::Legacy { session, .. } => place(session),
-            Side::Modern { .. } => Default::default(),
+        let (session, version) = match &self.upstream_era {
+            UpstreamEra::Legacy { session, .. } => session_headers(session),
+            UpstreamEra::Modern { .. } => Default::default(),
         };
         Task { upstream: self.upstream.id.to_string(), tool: tool.to_owned(), id, session, version }
     }
 }
 
 /// The id and the revision of a session; a connection has no id.
-fn place(session: &UpstreamSession) -> (Box<[u8]>, Box<[u8]>) {
+fn session_headers(session: &UpstreamSession) -> (Box<[u8]>, Box<[u8]>) {
     let header =
         |name: &str| session.headers().and_then(|headers| headers.get(name)).map(HeaderValue::as_bytes);
     let version = header(PROTOCOL_VERSION).unwrap_or(Revision::LATEST_LEGACY.as_str().as_bytes());

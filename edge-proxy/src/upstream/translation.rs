@@ -21,8 +21,8 @@ use super::server_requests;
 use super::content;
 use super::legacy::UpstreamSession;
 use super::resumption_token::ResumptionToken;
-use super::state;
-use super::tasked::Tasks;
+use super::request_state;
+use super::call_tasks::CallTasks;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
@@ -31,7 +31,7 @@ use crate::snapshot::{Server, Token, Trust, Upstream};
 use crate::usage::Outcome;
 
 /// Requests of an upstream that one call may have open at a time.
-const MAX_OPEN: usize = 256;
+const MAX_OPEN_REQUESTS: usize = 256;
 
 /// What a call's messages are on the client's side and on the upstream's.
 #[derive(Clone)]
@@ -53,16 +53,16 @@ pub(super) struct Translation {
     /// What stands before URIs that the client sees.
     pub uri_prefix: Box<str>,
     /// The client's revision, where it is too old to know every block of content.
-    pub older: Option<Revision>,
+    pub outdated: Option<Revision>,
     /// Which tasks it may be about.
-    pub tasks: Tasks,
+    pub tasks: CallTasks,
     /// What only one of the eras has.
-    pub side: Side,
+    pub upstream_era: UpstreamEra,
 }
 
 /// What only one of the eras has.
 #[derive(Clone)]
-pub(super) enum Side {
+pub(super) enum UpstreamEra {
     /// A shared session.
     Legacy {
         /// The session.
@@ -76,20 +76,20 @@ pub(super) enum Side {
         /// Requests of the upstream that the client was sent: its raw id, and the id the client sees.
         requests: Vec<(Box<str>, String)>,
         /// A client of the modern era.
-        guest: Option<Box<ModernGuest>>,
+        modern_client: Option<Box<ModernClient>>,
     },
     /// A channel of its own.
     Modern {
         /// The name that the client used, which its state is bound to.
         exposed: Box<str>,
         /// A client of the legacy era.
-        guest: Option<LegacyGuest>,
+        legacy_client: Option<LegacyClient>,
     },
 }
 
 /// What matters of a modern client at a legacy upstream.
 #[derive(Debug, Clone)]
-pub(super) struct ModernGuest {
+pub(super) struct ModernClient {
     /// What the client called.
     pub exposed: Box<str>,
     /// What it can be asked for.
@@ -102,47 +102,47 @@ pub(super) struct ModernGuest {
 
 /// What matters of a legacy client at a modern upstream.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LegacyGuest {
+pub(super) struct LegacyClient {
     /// The id of the request at the upstream.
     pub number: u64,
 }
 
 /// What to do with a message of an upstream.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum Translated {
     /// It is the answer.
-    Last(Bytes, Outcome),
+    Response(Bytes, Outcome),
     /// It goes to the client.
-    Pass(Bytes),
+    Forward(Bytes),
     /// It asks whether we are there; its raw id.
     Ping(String),
     /// The edge answers it in the client's place, with this.
-    Answer(Bytes),
+    Reply(Bytes),
     /// It asks the client, who must be told in its own era's way.
-    Ask(Question),
+    ServerRequest(Question),
     /// A modern upstream wants to know something before it answers a legacy client.
-    Input(Input),
+    InputRequired(Input),
     /// It is nothing to the client.
-    Nothing,
+    Ignore,
 }
 
 impl Translation {
     /// What to do with `message`.
-    pub(super) fn turn(&mut self, message: Bytes) -> Result<Turn, Fault> {
-        let Some(revision) = self.older else { return self.translate(message) };
-        Ok(match self.translate(message)? {
-            Turn::Last(message, outcome) => {
-                Turn::Last(content::within(message, self.method, revision), outcome)
+    pub(super) fn translate(&mut self, message: Bytes) -> Result<Translated, Fault> {
+        let Some(revision) = self.outdated else { return self.translate_message(message) };
+        Ok(match self.translate_message(message)? {
+            Translated::Response(message, outcome) => {
+                Translated::Response(content::downgrade(message, self.method, revision), outcome)
             }
-            turn => turn,
+             translated=>translated => translated=> translated,
         })
     }
 
-    fn translate(&mut self, message: Bytes) -> Result<Turn, Fault> {
-        let message = self.related(message).map_err(|error| Fault::Malformed(error.to_string()))?;
+    fn translate_message(&mut self, message: Bytes) -> Result<Translated, Fault> {
+        let message = self.translate_related_task(message).map_err(|error| Fault::Malformed(error.to_string()))?;
         let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
-        if self.is_across() {
-            return across::turn(self, &message, &envelope);
+        if self.is_cross_era() {
+            return across::translate(self, &message, &envelope);
         }
         match envelope.kind() {
             Kind::Response => self.response(&message, &envelope),
@@ -152,34 +152,34 @@ impl Translation {
     }
 
     /// The era of the client.
-    pub(super) fn client(&self) -> Era {
-        match &self.side {
-            Side::Legacy { guest: None, .. } | Side::Modern { guest: Some(_), .. } => Era::Legacy,
+    pub(super) fn client_era(&self) -> Era {
+        match &self.upstream_era {
+            UpstreamEra::Legacy { modern_client: None, .. } | UpstreamEra::Modern { legacy_client: Some(_), .. } => Era::Legacy,
             _ => Era::Modern,
         }
     }
 
     /// Whether the client is of the other era.
-    fn is_across(&self) -> bool {
-        match &self.side {
-            Side::Legacy { guest, .. } => guest.is_some(),
-            Side::Modern { guest, .. } => guest.is_some(),
+    fn is_cross_era(&self) -> bool {
+        match &self.upstream_era {
+            UpstreamEra::Legacy { modern_client, .. } => modern_client.is_some(),
+            UpstreamEra::Modern { legacy_client, .. } => legacy_client.is_some(),
         }
     }
 
     /// The modern client at a legacy upstream.
-    pub(super) fn guest(&self) -> Option<&ModernGuest> {
-        match &self.side {
-            Side::Legacy { guest, .. } => guest.as_deref(),
-            Side::Modern { .. } => None,
+    pub(super) fn modern_client(&self) -> Option<&ModernClient> {
+        match &self.upstream_era {
+            UpstreamEra::Legacy { modern_client, .. } => modern_client.as_deref(),
+            UpstreamEra::Modern { .. } => None,
         }
     }
 
     /// What the client called, where it crosses the eras.
     pub(super) fn exposed(&self) -> &str {
-        match &self.side {
-            Side::Legacy { guest, .. } => guest.as_ref().map_or("", |guest| &guest.exposed),
-            Side::Modern { exposed, .. } => exposed,
+        match &self.upstream_era {
+            UpstreamEra::Legacy { modern_client, .. } => modern_client.as_ref().map_or("", |modern_client| &modern_client.exposed),
+            UpstreamEra::Modern { exposed, .. } => exposed,
         }
     }
 
@@ -190,7 +190,7 @@ impl Translation {
 
     /// Where the client may go on after an event of this id, at any edge.
     pub(super) fn resumption_token(&self, event: &[u8]) -> Option<Bytes> {
-        let Side::Legacy { session, number, progress_token, resumable: true, .. } = &self.side else {
+        let UpstreamEra::Legacy { session, number, progress_token, resumable: true, .. } = &self.upstream_era else {
             return None;
         };
         let headers = session.headers()?;
@@ -210,27 +210,27 @@ impl Translation {
         resumption.seal(&self.trust, self.owner()).ok().map(Bytes::from)
     }
 
-    fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
+    fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
         if let Some(error) = envelope.error {
             return self.error(message, envelope, error);
         }
         let (Some(id), Some(result)) = (envelope.id, envelope.result) else {
             return Err(Fault::Malformed("a response without a result".to_owned()));
         };
-        if !self.is_ours(id) {
+        if !self.is_own_id(id) {
             return Err(Fault::Malformed("a response with the id of no request".to_owned()));
         }
         let mut edits = Splice::new();
-        if matches!(self.side, Side::Legacy { .. }) {
+        if matches!(self.upstream_era, UpstreamEra::Legacy { .. }) {
             edits = edits.replace(span(message, id), self.id.clone());
         }
         edits = self.edit_result(edits, message, result)?;
         let outcome = if is_tool_error(result) { Outcome::ToolError } else { Outcome::Ok };
-        Ok(Turn::Last(apply(edits, message), outcome))
+        Ok(Translated::Response(apply(edits, message), outcome))
     }
 
     /// An error is relayed as the upstream wrote it, with the client's id.
-    fn error(&self, message: &Bytes, envelope: &Envelope<'_>, error: &str) -> Result<Turn, Fault> {
+    fn error(&self, message: &Bytes, envelope: &Envelope<'_>, error: &str) -> Result<Translated, Fault> {
         let [code] = json::members(error, ["code"]).map_err(|error| Fault::Malformed(error.to_string()))?;
         let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
         if matches!(code, codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) {
@@ -238,7 +238,7 @@ impl Translation {
         }
         let outcome = outcome_of(code);
         match envelope.id {
-            Some(id) if self.is_ours(id) => Ok(Turn::Last(
+            Some(id) if self.is_own_id(id) => Ok(Translated::Response(
                 apply(Splice::new().replace(span(message, id), self.id.clone()), message),
                 outcome,
             )),
@@ -246,16 +246,16 @@ impl Translation {
             None => {
                 let parts: [&[u8]; 5] =
                     [br#"{"jsonrpc":"2.0","id":"#, &self.id, br#","error":"#, error.as_bytes(), b"}"];
-                Ok(Turn::Last(parts.concat().into(), outcome))
+                Ok(Translated::Response(parts.concat().into(), outcome))
             }
         }
     }
 
-    pub(super) fn is_ours(&self, id: &str) -> bool {
-        match &self.side {
-            Side::Legacy { number, .. } => id.parse() == Ok(*number),
-            Side::Modern { guest: Some(guest), .. } => id.parse() == Ok(guest.number),
-            Side::Modern { .. } => id.as_bytes() == self.id,
+    pub(super) fn is_own_id(&self, id: &str) -> bool {
+        match &self.upstream_era {
+            UpstreamEra::Legacy { number, .. } => id.parse() == Ok(*number),
+            UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } => id.parse() == Ok(legacy_client.number),
+            UpstreamEra::Modern { .. } => id.as_bytes() == self.id,
         }
     }
 
@@ -268,7 +268,7 @@ impl Translation {
         let malformed = |error: json::JsonError| Fault::Malformed(error.to_string());
         edits = self.edit_uris(edits, message, result)?;
         edits = self.edit_task(edits, message, result)?;
-        let Side::Modern { exposed, .. } = &self.side else { return Ok(edits) };
+        let UpstreamEra::Modern { exposed, .. } = &self.upstream_era else { return Ok(edits) };
         if self.method == Method::ResourcesRead {
             // What one token may read, another may not: no shared cache may keep it.
             let [scope] = json::members(result, ["cacheScope"]).map_err(malformed)?;
@@ -280,7 +280,7 @@ impl Translation {
         if memmem::find(result.as_bytes(), b"requestState").is_some() {
             let [state] = json::members(result, ["requestState"]).map_err(malformed)?;
             if let Some(state) = state {
-                let sealed = state::seal(&self.trust, self.owner(), self.method, exposed, state)
+                let sealed = request_state::seal(&self.trust, self.owner(), self.method, exposed, state)
                     .map_err(|error| Fault::Malformed(error.to_string()))?;
                 edits = edits.replace(span(message, state), json::quote(&sealed));
             }
@@ -302,44 +302,44 @@ impl Translation {
             .map_err(|error| Fault::Malformed(error.to_string()))
     }
 
-    pub(super) fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
+    pub(super) fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
         let method = envelope.method.as_deref().and_then(Method::parse);
-        let Side::Legacy { number, progress_token, requests, .. } = &self.side else {
-            return Ok(Turn::Pass(message.clone()));
+        let UpstreamEra::Legacy { number, progress_token, requests, .. } = &self.upstream_era else {
+            return Ok(Translated::Forward(message.clone()));
         };
         let (key, replacement) = match method {
             // The gateway itself says when its lists change.
             Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
-                return Ok(Turn::Nothing);
+                return Ok(Translated::Ignore);
             }
             Some(Method::Progress) => ("progressToken", None),
             Some(Method::Cancelled) => ("requestId", Some(requests)),
             Some(Method::TasksStatus) => return self.task_status(message, envelope),
-            _ => return Ok(Turn::Pass(message.clone())),
+            _ => return Ok(Translated::Forward(message.clone())),
         };
         let [raw] = json::members(envelope.params.unwrap_or("{}"), [key])
             .map_err(|error| Fault::Malformed(error.to_string()))?;
-        let Some(raw) = raw else { return Ok(Turn::Nothing) };
+        let Some(raw) = raw else { return Ok(Translated::Ignore) };
         let known: Option<Bytes> = match replacement {
-            None => progress_token.clone().filter(|_| raw.parse() == Ok(self.progress(*number))),
+            None => progress_token.clone().filter(|_| raw.parse() == Ok(self.progress_token(*number))),
             Some(requests) => {
                 requests.iter().find(|(theirs, _)| **theirs == *raw).map(|(_, ours)| json::quote(ours).into())
             }
         };
         // What nobody asked for, or was asked by another call of the session, is not this client's.
-        let Some(known) = known else { return Ok(Turn::Nothing) };
-        Ok(Turn::Pass(Splice::new().replace(span(message, raw), known).apply(message)))
+        let Some(known) = known else { return Ok(Translated::Ignore) };
+        Ok(Translated::Forward(Splice::new().replace(span(message, raw), known).apply(message)))
     }
 
     /// A request to the client gets an id that any edge can lead back to the upstream's session.
-    fn request(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Turn, Fault> {
-        let (Side::Legacy { session, requests, .. }, Some(id)) = (&mut self.side, envelope.id) else {
-            return Ok(Turn::Nothing);
+    fn request(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
+        let (UpstreamEra::Legacy { session, requests, .. }, Some(id)) = (&mut self.upstream_era, envelope.id) else {
+            return Ok(Translated::Ignore);
         };
         if envelope.method.as_deref() == Some(Method::Ping.as_str()) {
-            return Ok(Turn::Ping(id.to_owned()));
+            return Ok(Translated::Ping(id.to_owned()));
         }
-        if requests.len() >= MAX_OPEN {
+        if requests.len() >= MAX_OPEN_REQUESTS {
             return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
         }
         let owner = Owner { server: &self.server.uid, token: &self.token.uid };
@@ -350,7 +350,7 @@ impl Translation {
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
         requests.push((id.into(), sealed));
-        Ok(Turn::Pass(edited))
+        Ok(Translated::Forward(edited))
     }
 }
 

@@ -10,7 +10,7 @@ use mcp::revision::Era;
 
 use super::response::CallResponse;
 use super::task::Task;
-use super::{across, legacy, modern};
+use super::{bridge, legacy, modern};
 use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::policy::Permit;
@@ -60,10 +60,10 @@ pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
         (Session::Legacy(conversation), Some(Era::Legacy)) => legacy::call(call, conversation).await,
         (Session::Modern(_), Some(Era::Modern)) => modern::call(call).await,
         (Session::Legacy(conversation), Some(Era::Modern)) if call.task.is_none() => {
-            across::call_of_legacy(call, conversation).await
+            bridge::call_of_legacy(call, conversation).await
         }
-        (Session::Modern(_), Some(Era::Legacy)) if call.task.is_some() => across::call_about_task(call).await,
-        (Session::Modern(_), Some(Era::Legacy)) => across::call_of_modern(call).await,
+        (Session::Modern(_), Some(Era::Legacy)) if call.task.is_some() => bridge::call_about_task(call).await,
+        (Session::Modern(_), Some(Era::Legacy)) => bridge::call_of_modern(call).await,
         (session, _) => record_outcome(Err(Fault::Era(session.era()).into()), &mut call.account),
     };
     answer.map_err(|error| match error {

@@ -29,11 +29,11 @@ fn downgraded(message: &Bytes, method: Method, revision: Revision) -> Result<Opt
     let Ok(Envelope { result: Some(result), .. }) = Envelope::parse(message) else { return Ok(None) };
     let mut edits = Vec::new();
     for block in blocks(result, method)? {
-        if let Some(downgraded_block) = downgraded_block(block, revision, edits.len())? {
-            edits.push((span(message, block), downgraded_block));
+        if let Some(replacement) = downgraded_block(block, revision, edits.len())? {
+            edits.push((span(message, block), replacement));
         }
     }
-    let splice = edits.into_iter().fold(Splice::new(), |splice, (at, downgraded_block)| splice.replace(at, downgraded_block));
+    let splice = edits.into_iter().fold(Splice::new(), |splice, (at, replacement)| splice.replace(at, replacement));
     Ok((!splice.is_empty()).then(|| splice.apply(message)))
 }
 
@@ -107,7 +107,7 @@ mod tests {
     const EMBEDDED: &str =
         r#"{"type":"resource","resource":{"uri":"audio:///0","mimeType":"audio/wav","blob":"AA=="}}"#;
 
-    fn downgraded_block(result: &str, method: Method, revision: Revision) -> String {
+    fn downgrade_result(result: &str, method: Method, revision: Revision) -> String {
         let message: Bytes = format!(r#"{{"jsonrpc":"2.0","id":1, "result":{result}}}"#).into();
         let out = match outdated(revision) {
             Some(revision) => downgrade(message, method, revision),
@@ -130,7 +130,7 @@ mod tests {
             (Revision::V2025_06_18, whole.clone()),
             (Revision::V2025_11_25, whole.clone()),
         ] {
-            assert_eq!(downgraded_block(&whole, Method::ToolsCall, revision), expected, "{revision}");
+            assert_eq!(downgrade_result(&whole, Method::ToolsCall, revision), expected, "{revision}");
         }
     }
 
@@ -138,8 +138,8 @@ mod tests {
     fn prompts_hold_blocks_too_and_other_answers_none() {
         let prompt = |block: &str| format!(r#"{{"messages":[{{"role":"user","content":{block}}}]}}"#);
         let old = Revision::V2024_11_05;
-        assert_eq!(downgraded_block(&prompt(AUDIO), Method::PromptsGet, old), prompt(EMBEDDED));
-        assert_eq!(downgraded_block(&prompt(AUDIO), Method::ResourcesRead, old), prompt(AUDIO));
+        assert_eq!(downgrade_result(&prompt(AUDIO), Method::PromptsGet, old), prompt(EMBEDDED));
+        assert_eq!(downgrade_result(&prompt(AUDIO), Method::ResourcesRead, old), prompt(AUDIO));
         for odd in [r#"{"content":"audio"}"#, r#"{"content":["audio",1]}"#, r#"["audio"]"#] {
             let message: Bytes = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{odd}}}"#).into();
             assert_eq!(downgrade(message.clone(), Method::ToolsCall, old), message, "{odd}");

@@ -2,7 +2,7 @@
 //!
 //! It must not know how the client is spoken to. Nothing is called without a `Permit`.
 
-mod across;
+mod bridge;
 mod answer_stream;
 mod reconnect;
 mod call;
@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 pub use call::{Call, call};
-pub use session_messages::{SessionCommand, answer};
+pub use in_flight::SessionCommand;
 pub use response::CallResponse;
 pub use server_requests::{ServerRequestId, answer};
 pub use resume::{Resumption, resume};

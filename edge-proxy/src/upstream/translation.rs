@@ -16,7 +16,7 @@ use mcp::revision::{Era, Revision};
 use mcp::splice::Splice;
 use memchr::memmem;
 
-use super::across::{self, Input, Question};
+use super::bridge::{self, InputRequired, ServerRequest};
 use super::server_requests;
 use super::content;
 use super::legacy::UpstreamSession;
@@ -119,9 +119,9 @@ pub(super) enum Translated {
     /// The edge answers it in the client's place, with this.
     Reply(Bytes),
     /// It asks the client, who must be told in its own era's way.
-    ServerRequest(Question),
+    ServerRequest(ServerRequest),
     /// A modern upstream wants to know something before it answers a legacy client.
-    InputRequired(Input),
+    InputRequired(InputRequired),
     /// It is nothing to the client.
     Ignore,
 }
@@ -134,7 +134,7 @@ impl Translation {
             Translated::Response(message, outcome) => {
                 Translated::Response(content::downgrade(message, self.method, revision), outcome)
             }
-             translated=>translated => translated=> translated,
+            translated => translated,
         })
     }
 
@@ -142,7 +142,7 @@ impl Translation {
         let message = self.translate_related_task(message).map_err(|error| Fault::Malformed(error.to_string()))?;
         let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
         if self.is_cross_era() {
-            return across::translate(self, &message, &envelope);
+            return bridge::translate(self, &message, &envelope);
         }
         match envelope.kind() {
             Kind::Response => self.response(&message, &envelope),

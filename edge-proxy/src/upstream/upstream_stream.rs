@@ -12,7 +12,7 @@ use http::{HeaderValue, Method as Verb, StatusCode};
 use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Event};
 
-use super::across::{self, Questions};
+use super::bridge::{self, PendingRequests};
 use super::reconnect::Reconnect;
 use super::legacy::{FinalMessage, ServerMessages, SessionTransport};
 use super::in_flight::InFlightGuard;
@@ -38,7 +38,7 @@ pub struct UpstreamStream {
     source: Option<MessageSource>,
     pub(super) translation: Translation,
     /// What a modern client is asked in the middle.
-    pub(super) questions: Questions,
+    pub(super) questions: PendingRequests,
     pub(super) account: Option<Account>,
     guard: Option<InFlightGuard>,
     server_messages: Option<ServerMessages>,
@@ -53,7 +53,7 @@ pub(super) enum Received {
     /// An event for the client.
     Event(Event),
     /// Questions that a modern client must be asked.
-    Questions,
+    PendingRequests,
     /// Nothing: the client goes on by itself.
     HandedOver,
 }
@@ -70,7 +70,7 @@ impl UpstreamStream {
             worker: Rc::clone(worker),
             source,
             translation,
-            questions: Questions::default(),
+            questions: PendingRequests::default(),
             account: None,
             guard,
             queued: VecDeque::new(),
@@ -198,7 +198,7 @@ impl UpstreamStream {
             },
             Received::HandedOver => Ok(None),
             Received::ServerRequests => {
-                let data = across::park(self)?;
+                let data = bridge::park(self)?;
                 self.set_outcome(Outcome::Ok);
                 self.done = true;
                 Ok(Some(Event { data, ..Event::default() }))
@@ -209,7 +209,7 @@ impl UpstreamStream {
     /// Waits for what comes next. The future may be dropped and made anew.
     pub(super) async fn receive(&mut self) -> Result<Received, Fault> {
         loop {
-            let due = self.questions.due();
+            let due = self.pending.due();
             let Some(source) = &mut self.source else {
                 if due.is_some() {
                     return Ok(Received::ServerRequests);
@@ -293,7 +293,7 @@ impl UpstreamStream {
                 Ok(None)
             }
             Translated::ServerRequest(question) => {
-                self.questions.add(question);
+                self.pending.add(question);
                 Ok(None)
             }
             // Whoever carries on a legacy client's call reads its streams by itself.
@@ -374,7 +374,7 @@ impl UpstreamStream {
     /// What is left of the stream, for somebody else to read.
     pub(super) fn take_rest(&mut self) -> Self {
         let mut rest = Self::new(&self.worker, self.source.take(), self.translation.clone(), None);
-        std::mem::swap(&mut rest.questions, &mut self.questions);
+        std::mem::swap(&mut rest.pending, &mut self.pending);
         std::mem::swap(&mut rest.reconnect, &mut self.reconnect);
         rest
     }

@@ -2,6 +2,8 @@
 //!
 //! A task of its own carries it on: a legacy client that hangs up has not cancelled.
 
+mod input_required;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, mpsc};
 
-use super::rounds::Rounds;
+use self::input_required::InputLoop;
 use super::{requests, unreadable};
 use crate::account::Account;
 use crate::session::Conversation;
@@ -19,11 +21,12 @@ use crate::upstream::in_flight::InFlightGuard;
 use crate::upstream::modern;
 use crate::upstream::response::CallResponse;
 use crate::upstream::call_tasks::CallTasks;
+use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::relayed_stream::{RelayedMessage, RelaySource, RelayedStream};
 use crate::upstream::translation::{LegacyClient, UpstreamEra, Translation};
 
 /// Messages that may wait for the client to read.
-const MAX_WAITING: usize = 16;
+const MAX_QUEUED: usize = 16;
 
 /// Makes a call on channels of its own, as many as the upstream asks questions.
 pub(in crate::upstream) async fn call(
@@ -31,31 +34,31 @@ pub(in crate::upstream) async fn call(
     conversation: &Rc<Conversation>,
 ) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
-    let rounds = record_outcome(prepare(&call, conversation), &mut account)?;
-    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let input_loop = record_outcome(prepare(&call, conversation), &mut account)?;
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let stop = Rc::new(Notify::new());
-    let guard = InFlightGuard::with_stop(call.worker, rounds.number(), conversation.jti, call.id(), Rc::clone(&stop));
-    tokio::task::spawn_local(carry_on(rounds, sender, stop, guard, account));
-    let mut teller = RelaySource::Task(receiver);
-    let first = teller.next().await;
-    if let Some(RelayedMessage { message, last: true }) = first {
+    let guard = InFlightGuard::with_stop(call.worker, input_loop.number(), conversation.jti, call.id(), Rc::clone(&stop));
+    tokio::task::spawn_local(run_in_background(input_loop, sender, stop, guard, account));
+    let mut source = RelaySource::Task(receiver);
+    let first = source.next().await;
+    if let Some(RelayedMessage { message, is_final: true }) = first {
         return Ok(CallResponse::Json { status: StatusCode::OK, body: message });
     }
     let upstream = &call.permit.entry().upstream;
-    let told = RelayedStream::new(call.worker, upstream, call.id(), teller, first, None);
-    Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(told))))
+    let relayed = RelayedStream::new(call.worker, upstream, call.id(), source, first, None);
+    Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(relayed))))
 }
 
 /// Goes on until there is an answer, whether the client still reads or not, unless it says that it wants none.
-async fn carry_on(
-    mut rounds: Rounds,
+async fn run_in_background(
+    mut input_loop: InputLoop,
     client: mpsc::Sender<RelayedMessage>,
     stop: Rc<Notify>,
     _guard: InFlightGuard,
     account: Option<Account>,
 ) {
     let (message, outcome) = tokio::select! {
-        answered = rounds.answer(&client) => answered,
+        answered = input_loop.run(&client) => answered,
         // What is dropped here closes the upstream's stream, which cancels the call there.
         () = stop.notified() => return,
     };
@@ -63,10 +66,10 @@ async fn carry_on(
         account.ended(outcome, message.len());
     }
     // A client that has gone does not read it.
-    let _: Result<(), _> = client.send(RelayedMessage { message, last: true }).await;
+    let _: Result<(), _> = client.send(RelayedMessage { message, is_final: true }).await;
 }
 
-fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, CallError> {
+fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let number = call.worker.upstreams.number();
     let level = call.worker.upstreams.level(&conversation.jti);
@@ -89,7 +92,7 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, C
             legacy_client: Some(LegacyClient { number }),
         },
     };
-    Ok(Rounds {
+    Ok(InputLoop {
         worker: Rc::clone(call.worker),
         http_pool,
         headers,
@@ -98,14 +101,14 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<Rounds, C
         translation,
         revision: conversation.revision,
         capabilities: conversation.capabilities.within(conversation.revision),
-        reads_events: reads_events(call.headers),
+        accepts_events: accepts_events(call.headers),
         holding: None,
-        asked: 0,
+        requests_sent: 0,
     })
 }
 
 /// Whether a client can be asked in the middle of its call: what accepts JSON alone cannot.
-fn reads_events(headers: Option<&HeaderMap>) -> bool {
+fn accepts_events(headers: Option<&HeaderMap>) -> bool {
     let accepts = headers.and_then(|headers| headers.get(ACCEPT)).and_then(|value| value.to_str().ok());
     accepts.is_none_or(|accepts| accepts.contains(mcp::header::EVENT_STREAM) || accepts.contains("*/*"))
 }

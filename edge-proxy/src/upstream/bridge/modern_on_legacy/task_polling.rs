@@ -14,8 +14,8 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::mpsc;
 
-use super::modern_client::{Leaving, modern_client_of, translation};
-use super::{requests, unreadable};
+use super::{CancelOnDrop, modern_client_of, translation};
+use crate::upstream::bridge::{requests, unreadable};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
 use crate::upstream::call::{Call, CallError};
@@ -25,40 +25,41 @@ use crate::upstream::legacy::{SessionKey, SessionPool, SessionTransport};
 use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::call_tasks::CallTasks;
+use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::relayed_stream::{RelayedMessage, RelaySource, RelayedStream, outcome_of_response};
 use crate::upstream::translation::{ModernClient, UpstreamEra, Translation};
 use crate::upstream::{session_messages, task};
 use crate::worker::Worker;
 
 /// Messages that may wait for the client to read.
-const MAX_WAITING: usize = 16;
+const MAX_QUEUED: usize = 16;
 /// How often a task is asked about where its server does not say.
-const PACE: Duration = Duration::from_secs(1);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 /// The bounds of what servers say about that.
-const FASTEST: Duration = Duration::from_millis(50);
-const SLOWEST: Duration = Duration::from_secs(60);
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
 /// How late the result of a task may be that is over.
-const GRACE: Duration = Duration::from_secs(5);
+const RESULT_GRACE: Duration = Duration::from_secs(5);
 /// How often in a row a server may fail to say how a task stands.
-const MAX_MISSES: u32 = 3;
+const MAX_FAILED_POLLS: u32 = 3;
 /// How often the result is asked for, where its stream is cut off.
 const MAX_ATTEMPTS: usize = 10;
 
 /// A task that a call began.
-struct Begun {
+struct CreatedTask {
     /// Its raw id.
     id: Box<str>,
     /// How long to wait before it is asked about.
-    pause: Duration,
+    interval: Duration,
 }
 
 /// A call that waits for its task.
-struct Driver {
+struct TaskPoller {
     worker: Rc<Worker>,
     pool: Rc<SessionPool>,
     translation: Translation,
     client: mpsc::Sender<RelayedMessage>,
-    pause: Duration,
+    interval: Duration,
 }
 
 /// Calls a tool as a task, and answers with its result.
@@ -75,10 +76,10 @@ pub(super) async fn call(
     if let Some(level) = modern_client.level {
         pool.ensure_level(level).await;
     }
-    let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
-    let sent = pool.call(number, &body, call.retry()).await;
-    leaving.armed = matches!(sent, Err(Fault::Timeout));
-    let (answered, session) = sent?;
+    let mut cancel_on_drop = CancelOnDrop { pool: Rc::clone(&pool), number, armed: true };
+    let called = pool.call(number, &body, call.retry()).await;
+    cancel_on_drop.armed = matches!(called, Err(Fault::Timeout));
+    let (answered, session) = called?;
     let upstream_era = UpstreamEra::Legacy {
         session,
         number,
@@ -89,66 +90,66 @@ pub(super) async fn call(
         modern_client: Some(Box::new(ModernClient { capabilities: Default::default(), ..modern_client.clone() })),
     };
     let mut translation = translation(call, upstream_era);
-    let begun = read_response(worker, answered, translation.clone(), &mut None, None).await?;
-    if let CallResponse::Json { status, body } = &begun
-        && Begun::of(body).is_none()
+    let created = read_response(worker, answered, translation.clone(), &mut None, None).await?;
+    if let CallResponse::Json { status, body } = &created
+        && CreatedTask::of(body).is_none()
     {
         if let Some(account) = account {
             account.ended(outcome_of_response(body), body.len());
         }
         return Ok(CallResponse::Json { status: *status, body: body.clone() });
     }
-    if let UpstreamEra::Legacy { modern_client: its, .. } = &mut translation.upstream_era {
-        *its = Some(Box::new(modern_client));
+    if let UpstreamEra::Legacy { modern_client: current, .. } = &mut translation.upstream_era {
+        *current = Some(Box::new(modern_client));
     }
-    Ok(drive(call, pool, translation, Some(begun), account))
+    Ok(start(call, pool, translation, Some(created), account))
 }
 
 /// Waits once more for the task of a call that was parked, in whose session its client's answers are.
-pub(super) fn go_on(
+pub(super) fn resume(
     call: &Call<'_>,
     translation: Translation,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
     let upstream = &call.permit.entry().upstream;
     let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities))?;
-    Ok(drive(call, pool, translation, None, account))
+    Ok(start(call, pool, translation, None, account))
 }
 
 /// Lets a task of this worker wait. What was `begun` may be a task or the answer.
-fn drive(
+fn start(
     call: &Call<'_>,
     pool: Rc<SessionPool>,
     translation: Translation,
-    begun: Option<CallResponse>,
+    created: Option<CallResponse>,
     account: &mut Option<Account>,
 ) -> CallResponse {
-    let (client, receiver) = mpsc::channel(MAX_WAITING);
+    let (client, receiver) = mpsc::channel(MAX_QUEUED);
     let worker = Rc::clone(call.worker);
-    let driver = Driver { worker, pool, translation, client, pause: PACE };
-    tokio::task::spawn_local(driver.run(begun));
-    let (upstream, teller) = (&call.permit.entry().upstream, RelaySource::Task(receiver));
-    let told = RelayedStream::new(call.worker, upstream, call.id(), teller, None, account.take());
-    CallResponse::Events(Box::new(AnswerStream::Relayed(told)))
+    let poller = TaskPoller { worker, pool, translation, client, interval: DEFAULT_INTERVAL };
+    tokio::task::spawn_local(poller.run(created));
+    let (upstream, source) = (&call.permit.entry().upstream, RelaySource::Task(receiver));
+    let relayed = RelayedStream::new(call.worker, upstream, call.id(), source, None, account.take());
+    CallResponse::Events(Box::new(AnswerStream::Relayed(relayed)))
 }
 
-impl Begun {
+impl CreatedTask {
     /// The task that a tool's answer says it has begun, if it says so.
     fn of(message: &[u8]) -> Option<Self> {
-        let [begun] = json::members(Envelope::parse(message).ok()?.result?, ["task"]).ok()?;
-        let [id, pause] = json::members(begun?, ["taskId", "pollInterval"]).ok()?;
-        Some(Self { id: id?.into(), pause: pause_of(pause) })
+        let [created] = json::members(Envelope::parse(message).ok()?.result?, ["task"]).ok()?;
+        let [id, interval] = json::members(created?, ["taskId", "pollInterval"]).ok()?;
+        Some(Self { id: id?.into(), interval: parse_interval(interval) })
     }
 }
 
-fn pause_of(raw: Option<&str>) -> Duration {
-    let said = raw.and_then(|raw| raw.parse::<f64>().ok()).filter(|said| said.is_finite() && *said >= 0.0);
-    said.map_or(PACE, |said| Duration::from_secs_f64(said.min(1e9) / 1e3).clamp(FASTEST, SLOWEST))
+fn parse_interval(raw: Option<&str>) -> Duration {
+    let millis = raw.and_then(|raw| raw.parse::<f64>().ok()).filter(|millis| millis.is_finite() && *millis >= 0.0);
+    millis.map_or(DEFAULT_INTERVAL, |millis| Duration::from_secs_f64(millis.min(1e9) / 1e3).clamp(MIN_INTERVAL, MAX_INTERVAL))
 }
 
 /// The stream of an answer, or its one message.
-pub(super) fn stream(answer: CallResponse) -> Result<Result<UpstreamStream, Bytes>, Fault> {
-    match answer {
+pub(super) fn into_stream(response: CallResponse) -> Result<Result<UpstreamStream, Bytes>, Fault> {
+    match response {
         CallResponse::Json { body, .. } => Ok(Err(body)),
         CallResponse::Events(events) => match *events {
             AnswerStream::Upstream(stream) => Ok(Ok(stream)),
@@ -158,16 +159,16 @@ pub(super) fn stream(answer: CallResponse) -> Result<Result<UpstreamStream, Byte
 }
 
 /// Whether the stream of a result was cut off, which says nothing of the task.
-fn is_cut(fault: &Fault) -> bool {
+fn is_stream_cut_off(fault: &Fault) -> bool {
     matches!(fault, Fault::Interrupted | Fault::Timeout | Fault::Connect(_) | Fault::Status(_))
 }
 
-impl Driver {
+impl TaskPoller {
     /// Goes on until there is an answer, or nobody waits for it any more.
-    async fn run(mut self, begun: Option<CallResponse>) {
+    async fn run(mut self, created: Option<CallResponse>) {
         let client = self.client.clone();
         let ended = tokio::select! {
-            ended = tokio::time::timeout(task::LONGEST, self.drive(begun)) => ended.unwrap_or(Err(Fault::Timeout)),
+            ended = tokio::time::timeout(task::LONGEST, self.poll(created)) => ended.unwrap_or(Err(Fault::Timeout)),
             () = client.closed() => Err(Fault::Interrupted),
         };
         let Err(fault) = ended else { return };
@@ -184,129 +185,129 @@ impl Driver {
         }
         let asked = Asked { id: Some(self.translation.id.clone()), era: Era::Modern };
         let message = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
-        self.say(message, true).await;
+        self.send(message, true).await;
     }
 
-    async fn drive(&mut self, begun: Option<CallResponse>) -> Result<(), Fault> {
-        if let Some(begun) = begun {
-            let answer = self.begun(begun).await?;
-            let Some(begun) = Begun::of(&answer) else {
-                self.say(answer, true).await;
+    async fn poll(&mut self, created: Option<CallResponse>) -> Result<(), Fault> {
+        if let Some(created) = created {
+            let answer = self.creation_response(created).await?;
+            let Some(created) = CreatedTask::of(&answer) else {
+                self.send(answer, true).await;
                 return Ok(());
             };
-            self.pause = begun.pause;
+            self.interval = created.interval;
             if let UpstreamEra::Legacy { number, .. } = &self.translation.upstream_era {
-                self.translation.tasks = CallTasks::awaited(&begun.id, *number);
+                self.translation.tasks = CallTasks::awaited(&created.id, *number);
             }
         }
         let task = self.translation.awaited_task().unwrap_or_default().to_owned();
         for _ in 0..MAX_ATTEMPTS {
-            if self.attempt(&task).await? {
+            if self.fetch_result(&task).await? {
                 return Ok(());
             }
-            self.wait(&task, false).await?;
+            self.wait_for(&task, false).await?;
         }
         Err(Fault::Interrupted)
     }
 
     /// What the call itself was answered; what was said before goes to the client.
-    async fn begun(&self, begun: CallResponse) -> Result<Bytes, Fault> {
-        let mut stream = match stream(begun)? {
+    async fn creation_response(&self, created: CallResponse) -> Result<Bytes, Fault> {
+        let mut stream = match into_stream(created)? {
             Ok(stream) => stream,
             Err(only) => return Ok(only),
         };
-        while let Some(said) = stream.next_message().await? {
+        while let Some(message) = stream.next_message().await? {
             if stream.is_finished() {
-                return Ok(said);
+                return Ok(message);
             }
-            self.say(said, false).await;
+            self.send(message, false).await;
         }
         Err(Fault::Interrupted)
     }
 
     /// Asks for the result, and how the task stands meanwhile. Returns whether the client has its answer; if not, the
     /// stream of the result was cut off.
-    async fn attempt(&self, task: &str) -> Result<bool, Fault> {
-        let result = self.result(task);
-        let (mut result, over) = (pin!(result), pin!(self.wait(task, true)));
+    async fn fetch_result(&self, task: &str) -> Result<bool, Fault> {
+        let result = self.read_result(task);
+        let (mut result, finished) = (pin!(result), pin!(self.wait_for(task, true)));
         let answered = tokio::select! {
             answered = &mut result => answered,
-            over = over => {
-                over?;
-                tokio::time::timeout(GRACE, result).await.unwrap_or(Err(Fault::Timeout))
+            finished = finished => {
+                finished?;
+                tokio::time::timeout(RESULT_GRACE, result).await.unwrap_or(Err(Fault::Timeout))
             }
         };
         match answered {
             Ok(()) => Ok(true),
-            Err(fault) if is_cut(&fault) => Ok(false),
+            Err(fault) if is_stream_cut_off(&fault) => Ok(false),
             Err(fault) => Err(fault),
         }
     }
 
     /// Asks for the result, which comes when the task is over, and passes on what comes with it.
-    async fn result(&self, task: &str) -> Result<(), Fault> {
+    async fn read_result(&self, task: &str) -> Result<(), Fault> {
         let number = self.worker.upstreams.number();
         let mut translation = self.translation.clone();
-        if let UpstreamEra::Legacy { number: its, .. } = &mut translation.upstream_era {
-            *its = number;
+        if let UpstreamEra::Legacy { number: current, .. } = &mut translation.upstream_era {
+            *current = number;
         }
-        let answered = self.ask(Method::TasksResult, task, number).await?;
-        let answer = read_response(&self.worker, answered, translation, &mut None, None).await?;
-        let mut stream = match stream(answer)? {
+        let answered = self.request(Method::TasksResult, task, number).await?;
+        let response = read_response(&self.worker, answered, translation, &mut None, None).await?;
+        let mut stream = match into_stream(response)? {
             Ok(stream) => stream,
             Err(only) => {
-                self.say(only, true).await;
+                self.send(only, true).await;
                 return Ok(());
             }
         };
         while !stream.is_finished() {
-            let said = stream.next_message().await.and_then(|said| said.ok_or(Fault::Interrupted));
+            let message = stream.next_message().await.and_then(|message| message.ok_or(Fault::Interrupted));
             // It is the stream alone that is over, not the task.
-            let said = said.inspect_err(|_| stream.close())?;
-            self.say(said, stream.is_finished()).await;
+            let message = message.inspect_err(|_| stream.close())?;
+            self.send(message, stream.is_finished()).await;
         }
         Ok(())
     }
 
     /// Waits until the task is over, or else until it wants something, too.
-    async fn wait(&self, task: &str, over: bool) -> Result<(), Fault> {
-        let (mut pause, mut misses) = (self.pause, 0);
+    async fn wait_for(&self, task: &str, finished: bool) -> Result<(), Fault> {
+        let (mut interval, mut failures) = (self.interval, 0);
         loop {
-            tokio::time::sleep(pause).await;
-            let answer = match self.look(task).await {
+            tokio::time::sleep(interval).await;
+            let answer = match self.status(task).await {
                 Ok(answer) => answer,
-                Err(fault) if is_cut(&fault) && misses < MAX_MISSES => {
-                    misses += 1;
+                Err(fault) if is_stream_cut_off(&fault) && failures < MAX_FAILED_POLLS => {
+                    failures += 1;
                     continue;
                 }
                 Err(fault) => return Err(fault),
             };
-            misses = 0;
+            failures = 0;
             // A server that does not know its task any more has lost the call.
             let lost = Fault::Lost { retryable: false };
             let result = Envelope::parse(&answer).ok().and_then(|answer| answer.result).ok_or(lost)?;
             let [status, next] = json::members(result, ["status", "pollInterval"]).unwrap_or_default();
             match status {
                 Some(r#""working""#) => {}
-                Some(r#""input_required""#) if over => {}
+                Some(r#""input_required""#) if finished => {}
                 _ => return Ok(()),
             }
             if next.is_some() {
-                pause = pause_of(next);
+                interval = parse_interval(next);
             }
         }
     }
 
     /// How the task stands.
-    async fn look(&self, task: &str) -> Result<Bytes, Fault> {
-        match self.ask(Method::TasksGet, task, self.worker.upstreams.number()).await? {
+    async fn status(&self, task: &str) -> Result<Bytes, Fault> {
+        match self.request(Method::TasksGet, task, self.worker.upstreams.number()).await? {
             RawResponse::Http(response) => read_rpc_response(response).await,
             RawResponse::Channel(mut messages) => messages.response().await,
         }
     }
 
     /// Asks something about the task, in the session that it was begun in where that is no connection.
-    async fn ask(&self, method: Method, task: &str, number: u64) -> Result<RawResponse, Fault> {
+    async fn request(&self, method: Method, task: &str, number: u64) -> Result<RawResponse, Fault> {
         let body = task::request(method, number, task);
         let UpstreamEra::Legacy { session, .. } = &self.translation.upstream_era else { return Err(Fault::Interrupted) };
         match &session.transport {
@@ -315,9 +316,9 @@ impl Driver {
         }
     }
 
-    async fn say(&self, message: Bytes, last: bool) {
+    async fn send(&self, message: Bytes, is_final: bool) {
         // That a client has gone is seen where it matters.
-        let _: Result<(), _> = self.client.send(RelayedMessage { message, last }).await;
+        let _: Result<(), _> = self.client.send(RelayedMessage { message, is_final }).await;
     }
 }
 
@@ -327,26 +328,26 @@ mod tests {
 
     #[test]
     fn servers_say_how_often_to_ask_within_reason() {
-        for (said, expected) in [
-            (None, PACE),
-            (Some("\"soon\""), PACE),
-            (Some("-1"), PACE),
+        for (raw, expected) in [
+            (None, DEFAULT_INTERVAL),
+            (Some("\"soon\""), DEFAULT_INTERVAL),
+            (Some("-1"), DEFAULT_INTERVAL),
             (Some("250"), Duration::from_millis(250)),
-            (Some("0"), FASTEST),
-            (Some("1e300"), SLOWEST),
+            (Some("0"), MIN_INTERVAL),
+            (Some("1e300"), MAX_INTERVAL),
         ] {
-            assert_eq!(pause_of(said), expected, "{said:?}");
+            assert_eq!(parse_interval(raw), expected, "{raw:?}");
         }
     }
 
     #[test]
     fn a_task_is_begun_where_the_result_says_so() {
         let message = br#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t","status":"working","pollInterval":100}}}"#;
-        let begun = Begun::of(message).unwrap();
-        assert_eq!((&*begun.id, begun.pause), (r#""t""#, Duration::from_millis(100)));
+        let created = CreatedTask::of(message).unwrap();
+        assert_eq!((&*created.id, created.interval), (r#""t""#, Duration::from_millis(100)));
         for other in [r#"{"content":[]}"#, r#"{"task":{}}"#, r#"{"task":7}"#] {
             let message = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{other}}}"#);
-            assert!(Begun::of(message.as_bytes()).is_none(), "{other}");
+            assert!(CreatedTask::of(message.as_bytes()).is_none(), "{other}");
         }
     }
 }

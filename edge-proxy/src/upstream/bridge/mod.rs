@@ -2,28 +2,19 @@
 //!
 //! It must not know how the client is spoken to. Where both eras say a thing alike, the modules around this one do it.
 
-mod driven;
-mod handed;
-mod hold;
-mod legacy_client;
-mod modern_client;
-mod park;
-mod parked;
-mod questions;
+mod input_requests;
+mod legacy_on_modern;
+mod modern_on_legacy;
 mod requests;
 mod results;
-mod retry;
-mod rounds;
-mod turn;
+mod translate;
 
 use mcp::json::JsonError;
 
-pub(super) use self::handed::call as call_about_task;
-pub(super) use self::legacy_client::call as call_of_legacy;
-pub(super) use self::modern_client::call as call_of_modern;
-pub(super) use self::park::{Questions, park};
-pub(super) use self::questions::{Input, Question};
-pub(super) use self::turn::turn;
+pub(super) use self::input_requests::{InputRequired, ServerRequest};
+pub(super) use self::legacy_on_modern::call as call_of_legacy;
+pub(super) use self::modern_on_legacy::{PendingRequests, call as call_of_modern, call_about_task, park};
+pub(super) use self::translate::translate;
 use super::call::CallError;
 use crate::error::Failure;
 

@@ -4,7 +4,7 @@
 
 use mcp::method::Method;
 
-use super::questions::Question;
+use crate::upstream::bridge::input_requests::ServerRequest;
 use crate::clock::now;
 use crate::held::Place;
 use crate::session::Owner;
@@ -13,7 +13,7 @@ use crate::snapshot::Trust;
 
 /// A call that waits for its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) struct Parked {
+pub(in crate::upstream) struct ParkedCall {
     /// When it is given up, in seconds since the Unix epoch.
     pub expires: u64,
     /// The id of the upstream.
@@ -27,20 +27,20 @@ pub(in crate::upstream) struct Parked {
     /// The raw id of the task that is waited for; empty where there is none.
     pub task: Box<str>,
     /// How the call goes on.
-    pub way: Way,
+    pub resume_by: ResumeBy,
     /// Who looks after it.
-    pub place: Option<Place>,
+    pub held_at: Option<Place>,
     /// What was asked, and is not answered yet.
-    pub open: Vec<Asked>,
+    pub pending: Vec<PendingRequest>,
     /// How many questions there were so far.
-    pub asked: u32,
+    pub total: u32,
     /// The raw ids of questions that were answered: they may be asked once more when a stream is replayed.
     pub answered: Vec<Box<str>>,
 }
 
 /// How a call goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) enum Way {
+pub(in crate::upstream) enum ResumeBy {
     /// Its stream is resumed after this event, by whoever has the answers.
     Event(Box<[u8]>),
     /// Its task goes on by itself, and its result is asked for again.
@@ -48,19 +48,19 @@ pub(in crate::upstream) enum Way {
     /// Its stream is held open.
     Held,
     /// It is made again: it has not begun yet.
-    Again,
+    NewCall,
 }
 
 /// A question that the client has been asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) struct Asked {
+pub(in crate::upstream) struct PendingRequest {
     /// Its number among the questions of the call.
     pub number: u32,
     /// The question.
-    pub question: Question,
+    pub request: ServerRequest,
 }
 
-impl Asked {
+impl PendingRequest {
     /// The key that the client answers under.
     pub(in crate::upstream) fn key(&self) -> String {
         format!("question-{}", self.number)
@@ -69,7 +69,7 @@ impl Asked {
 
 /// What a parked call belongs to; it opens for nothing else.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::upstream) struct Belongs<'a> {
+pub(in crate::upstream) struct CallBinding<'a> {
     /// Whose call it is.
     pub owner: Owner<'a>,
     /// Its method.
@@ -80,7 +80,7 @@ pub(in crate::upstream) struct Belongs<'a> {
     pub digest: &'a str,
 }
 
-impl Belongs<'_> {
+impl CallBinding<'_> {
     fn seal(self, trust: &Trust, content: &[u8]) -> Result<String, SealError> {
         let about = [self.method.as_str(), self.exposed, self.digest];
         seal::seal(trust, self.binding(&about), content)
@@ -93,7 +93,7 @@ impl Belongs<'_> {
 
     fn binding<'b>(&'b self, about: &'b [&'b str]) -> Binding<'b> {
         let Owner { server, token } = self.owner;
-        Binding { purpose: Purpose::Parked, server, token, about }
+        Binding { purpose: Purpose::ParkedCall, server, token, about }
     }
 }
 
@@ -105,39 +105,39 @@ pub(super) fn digest(arguments: Option<&str>) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
 }
 
-impl Parked {
+impl ParkedCall {
     /// The `requestState` that the client is given.
-    pub(super) fn seal(&self, trust: &Trust, belongs: Belongs<'_>) -> Result<String, SealError> {
-        belongs.seal(trust, &self.encode())
+    pub(super) fn seal(&self, trust: &Trust, binding: CallBinding<'_>) -> Result<String, SealError> {
+        binding.seal(trust, &self.encode())
     }
 
     /// What a `requestState` of ours says, unless it is another's, about another call, or too old.
-    pub(super) fn open(trust: &Trust, belongs: Belongs<'_>, text: &str) -> Option<Self> {
-        let parked = Self::decode(&belongs.open(trust, text)?)?;
+    pub(super) fn open(trust: &Trust, binding: CallBinding<'_>, text: &str) -> Option<Self> {
+        let parked = Self::decode(&binding.open(trust, text)?)?;
         (now() < parked.expires).then_some(parked)
     }
 
     fn encode(&self) -> Vec<u8> {
-        let numbers = [self.expires, self.number, u64::from(self.asked), self.open.len() as u64];
+        let numbers = [self.expires, self.number, u64::from(self.total), self.pending.len() as u64];
         let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
-        let (way, event): (&[u8], &[u8]) = match &self.way {
-            Way::Event(event) => (b"event", event),
-            Way::Task => (b"task", b""),
-            Way::Held => (b"held", b""),
-            Way::Again => (b"again", b""),
+        let (resume_by, event): (&[u8], &[u8]) = match &self.resume_by {
+            ResumeBy::Event(event) => (b"event", event),
+            ResumeBy::Task => (b"task", b""),
+            ResumeBy::Held => (b"held", b""),
+            ResumeBy::NewCall => (b"again", b""),
         };
-        let place = self.place.as_ref();
-        let holder = place.map_or(0, |place| place.number).to_be_bytes();
-        let edge = place.map_or(b"".as_slice(), |place| place.edge.as_bytes());
+        let held_at = self.held_at.as_ref();
+        let holder = held_at.map_or(0, |place| place.number).to_be_bytes();
+        let edge = held_at.map_or(b"".as_slice(), |place| place.edge.as_bytes());
         let (upstream, task) = (self.upstream.as_bytes(), self.task.as_bytes());
         let mut parts: Vec<&[u8]> =
-            vec![&numbers, upstream, &self.session, &self.version, task, way, event, edge, &holder];
-        let keys: Vec<[u8; 4]> = self.open.iter().map(|asked| asked.number.to_be_bytes()).collect();
-        for (key, Asked { question, .. }) in keys.iter().zip(&self.open) {
+            vec![&numbers, upstream, &self.session, &self.version, task, resume_by, event, edge, &holder];
+        let keys: Vec<[u8; 4]> = self.pending.iter().map(|pending| pending.number.to_be_bytes()).collect();
+        for (key, PendingRequest { request, .. }) in keys.iter().zip(&self.pending) {
             parts.push(key);
-            parts.push(question.id.as_bytes());
-            parts.push(question.method.as_str().as_bytes());
-            parts.push(question.params.as_bytes());
+            parts.push(request.id.as_bytes());
+            parts.push(request.method.as_str().as_bytes());
+            parts.push(request.params.as_bytes());
         }
         parts.extend(self.answered.iter().map(|id| id.as_bytes()));
         seal::join_all(&parts)
@@ -147,12 +147,12 @@ impl Parked {
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
         let parts = seal::split_all(content)?;
         let (fixed, rest) = parts.split_first_chunk::<9>()?;
-        let [numbers, upstream, session, version, task, way, event, edge, holder] = *fixed;
+        let [numbers, upstream, session, version, task, resume_by, event, edge, holder] = *fixed;
         let (numbers, excess) = numbers.as_chunks::<8>();
-        let [expires, number, asked, open] = *numbers else { return None };
-        let count = usize::try_from(u64::from_be_bytes(open)).ok()?;
-        let (open, answered) = rest.split_at_checked(count.checked_mul(4)?)?;
-        let (open, _) = open.as_chunks::<4>();
+        let [expires, number, total, pending] = *numbers else { return None };
+        let pending = usize::try_from(u64::from_be_bytes(pending)).ok()?;
+        let (pending, answered) = rest.split_at_checked(pending.checked_mul(4)?)?;
+        let (pending, _) = pending.as_chunks::<4>();
         let edge = text(edge)?;
         let holder = u64::from_be_bytes(holder.try_into().ok()?);
         Some(Self {
@@ -162,27 +162,27 @@ impl Parked {
             version: version.into(),
             number: u64::from_be_bytes(number),
             task: text(task)?,
-            way: match way {
-                b"event" => Way::Event(event.into()),
-                b"task" => Way::Task,
-                b"held" => Way::Held,
-                b"again" => Way::Again,
+            resume_by: match resume_by {
+                b"event" => ResumeBy::Event(event.into()),
+                b"task" => ResumeBy::Task,
+                b"held" => ResumeBy::Held,
+                b"again" => ResumeBy::NewCall,
                 _ => return None,
             },
-            place: (!edge.is_empty()).then_some(Place { edge, number: holder }),
-            open: open.iter().map(|parts| Asked::decode(*parts)).collect::<Option<_>>()?,
-            asked: u32::try_from(u64::from_be_bytes(asked)).ok().filter(|_| excess.is_empty())?,
+            held_at: (!edge.is_empty()).then_some(Place { edge, number: holder }),
+            pending: pending.iter().map(|parts| PendingRequest::decode(*parts)).collect::<Option<_>>()?,
+            total: u32::try_from(u64::from_be_bytes(total)).ok().filter(|_| excess.is_empty())?,
             answered: answered.iter().map(|id| text(id)).collect::<Option<_>>()?,
         })
     }
 }
 
-impl Asked {
+impl PendingRequest {
     fn decode([number, id, method, params]: [&[u8]; 4]) -> Option<Self> {
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
         let method = Method::parse(&text(method)?)?;
-        let question = Question { id: text(id)?, method, params: text(params)? };
-        Some(Self { number: u32::from_be_bytes(number.try_into().ok()?), question })
+        let request = ServerRequest { id: text(id)?, method, params: text(params)? };
+        Some(Self { number: u32::from_be_bytes(number.try_into().ok()?), request })
     }
 }
 
@@ -193,10 +193,10 @@ mod tests {
     use super::*;
     use crate::session::seal::tests::trust;
 
-    fn question() -> impl Strategy<Value = Question> {
+    fn request() -> impl Strategy<Value = ServerRequest> {
         let methods = [Method::ElicitationCreate, Method::SamplingCreateMessage, Method::RootsList];
         (any::<String>(), proptest::sample::select(methods.to_vec()), any::<String>())
-            .prop_map(|(id, method, params)| Question { id: id.into(), method, params: params.into() })
+            .prop_map(|(id, method, params)| ServerRequest { id: id.into(), method, params: params.into() })
     }
 
     fn bytes() -> impl Strategy<Value = Box<[u8]>> {
@@ -205,31 +205,31 @@ mod tests {
 
     prop_compose! {
         fn parked()(
-            (expires, number, asked, upstream, task) in any::<(u64, u64, u32, String, String)>(),
+            (expires, number, total, upstream, task) in any::<(u64, u64, u32, String, String)>(),
             session in bytes(),
             version in bytes(),
-            way in prop_oneof![bytes().prop_map(Way::Event), Just(Way::Task), Just(Way::Held), Just(Way::Again)],
-            place in proptest::option::of(("[a-z]{1,8}", any::<u64>())),
-            open in prop::collection::vec((any::<u32>(), question()), 0..4),
+            resume_by in prop_oneof![bytes().prop_map(ResumeBy::Event), Just(ResumeBy::Task), Just(ResumeBy::Held), Just(ResumeBy::NewCall)],
+            held_at in proptest::option::of(("[a-z]{1,8}", any::<u64>())),
+            pending in prop::collection::vec((any::<u32>(), request()), 0..4),
             answered in prop::collection::vec(any::<String>(), 0..4),
-        ) -> Parked {
-            Parked {
+        ) -> ParkedCall {
+            ParkedCall {
                 expires: expires | 1 << 63,
                 upstream: upstream.into(),
                 session,
                 version,
                 number,
                 task: task.into(),
-                way,
-                place: place.map(|(edge, number)| Place { edge: edge.into(), number }),
-                open: open.into_iter().map(|(number, question)| Asked { number, question }).collect(),
-                asked,
+                resume_by,
+                held_at: held_at.map(|(edge, number)| Place { edge: edge.into(), number }),
+                pending: pending.into_iter().map(|(number, request)| PendingRequest { number, request }).collect(),
+                total,
                 answered: answered.into_iter().map(Into::into).collect(),
             }
         }
     }
 
-    const MINE: Belongs<'static> = Belongs {
+    const OWN: CallBinding<'static> = CallBinding {
         owner: Owner { server: "s", token: "t" },
         method: Method::ToolsCall,
         exposed: "u_echo",
@@ -240,25 +240,25 @@ mod tests {
         #[test]
         fn what_is_parked_is_found_again_by_its_own_call_alone(parked in parked()) {
             let trust = trust(&[1]);
-            let text = parked.seal(&trust, MINE).unwrap();
-            prop_assert_eq!(Parked::open(&trust, MINE, &text), Some(parked.clone()));
+            let text = parked.seal(&trust, OWN).unwrap();
+            prop_assert_eq!(ParkedCall::open(&trust, OWN, &text), Some(parked.clone()));
             for other in [
-                Belongs { owner: Owner { server: "s", token: "u" }, ..MINE },
-                Belongs { method: Method::PromptsGet, ..MINE },
-                Belongs { exposed: "u_other", ..MINE },
-                Belongs { digest: "e", ..MINE },
+                CallBinding { owner: Owner { server: "s", token: "u" }, ..OWN },
+                CallBinding { method: Method::PromptsGet, ..OWN },
+                CallBinding { exposed: "u_other", ..OWN },
+                CallBinding { digest: "e", ..OWN },
             ] {
-                prop_assert_eq!(Parked::open(&trust, other, &text), None);
+                prop_assert_eq!(ParkedCall::open(&trust, other, &text), None);
             }
-            let late = Parked { expires: 1, ..parked };
-            prop_assert_eq!(Parked::open(&trust, MINE, &late.seal(&trust, MINE).unwrap()), None);
+            let late = ParkedCall { expires: 1, ..parked };
+            prop_assert_eq!(ParkedCall::open(&trust, OWN, &late.seal(&trust, OWN).unwrap()), None);
         }
 
         #[test]
         fn junk_is_never_a_parked_call_that_panics(content: Vec<u8>, parked in parked(), cut: prop::sample::Index) {
-            let _: Option<Parked> = Parked::decode(&content);
+            let _: Option<ParkedCall> = ParkedCall::decode(&content);
             let whole = parked.encode();
-            let _: Option<Parked> = Parked::decode(&whole[..cut.index(whole.len())]);
+            let _: Option<ParkedCall> = ParkedCall::decode(&whole[..cut.index(whole.len())]);
         }
     }
 }

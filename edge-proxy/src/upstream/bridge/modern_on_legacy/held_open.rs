@@ -8,8 +8,8 @@ use mcp::splice::Splice;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::park::{self, asking, refuse};
-use super::parked::{Parked, Way};
+use super::park::{self, input_required_response, refuse_all};
+use super::parked_call::{ParkedCall, ResumeBy};
 use crate::error::{Asked, Failure, Fault};
 use crate::held::{Delivery, Holding};
 use crate::observe::Entered;
@@ -56,80 +56,80 @@ impl ResumeInput {
 }
 
 /// Holds a call until its client has its answer, or has not come back for too long.
-pub(super) async fn hold(mut stream: UpstreamStream, mut holding: Holding, _counted: Entered) {
+pub(super) async fn hold_open(mut stream: UpstreamStream, mut holding: Holding, _counted: Entered) {
     let lifetime = stream.worker.shared.limits.parked_call_lifetime;
-    let mut early = None;
+    let mut early_response = None;
     loop {
         stream.set_timeout(lifetime * 2);
         let until = Instant::now() + lifetime;
         let delivery = tokio::select! {
             delivery = holding.next() => delivery,
             () = tokio::time::sleep_until(until) => {
-                refuse(&stream.worker, &stream.translation, &stream.questions.open);
+                refuse_all(&stream.worker, &stream.translation, &stream.pending.requests);
                 return;
             }
-            never = listen(&mut stream, &mut early) => match never {},
+            never = read_while_waiting(&mut stream, &mut early_response) => match never {},
         };
-        if !Visit::of(&mut stream, &holding, delivery, early.take()).await {
+        if !ResumedCall::serve(&mut stream, &holding, delivery, early_response.take()).await {
             return;
         }
     }
 }
 
 /// Reads on while no client is there. What comes in between is nobody's; the answer is kept.
-async fn listen(stream: &mut UpstreamStream, early: &mut Option<Bytes>) -> std::convert::Infallible {
-    while early.is_none() {
+async fn read_while_waiting(stream: &mut UpstreamStream, early_response: &mut Option<Bytes>) -> std::convert::Infallible {
+    while early_response.is_none() {
         match stream.receive().await {
-            Ok(Received::Event(event)) if stream.has_response() => *early = Some(event.data),
+            Ok(Received::Event(event)) if stream.has_response() => *early_response = Some(event.data),
             Ok(Received::Event(_)) => {}
-            Ok(Received::ServerRequests) => stream.questions.told(),
-            Ok(Received::HandedOver) => *early = Some(error(stream, Fault::Interrupted)),
-            Err(fault) => *early = Some(error(stream, fault)),
+            Ok(Received::ServerRequests) => stream.pending.mark_asked(),
+            Ok(Received::HandedOver) => *early_response = Some(error_response(stream, Fault::Interrupted)),
+            Err(fault) => *early_response = Some(error_response(stream, fault)),
         }
     }
     std::future::pending().await
 }
 
-fn error(stream: &UpstreamStream, fault: Fault) -> Bytes {
+fn error_response(stream: &UpstreamStream, fault: Fault) -> Bytes {
     let translation = &stream.translation;
     let asked = Asked { id: Some(translation.id.clone()), era: mcp::revision::Era::Modern };
     Failure::upstream(&translation.upstream.id, fault).message(&asked)
 }
 
 /// A client that has come back.
-struct Visit<'a> {
+struct ResumedCall<'a> {
     stream: &'a mut UpstreamStream,
-    place: crate::held::Place,
+    held_at: crate::held::Place,
     client: mpsc::Sender<Bytes>,
 }
 
-impl<'a> Visit<'a> {
+impl<'a> ResumedCall<'a> {
     /// Goes on with the call for a client; returns whether it must be held on.
-    async fn of(stream: &'a mut UpstreamStream, holding: &Holding, delivery: Delivery, early: Option<Bytes>) -> bool {
+    async fn serve(stream: &'a mut UpstreamStream, holding: &Holding, delivery: Delivery, early_response: Option<Bytes>) -> bool {
         let (Some(client), Some(input)) = (delivery.answers, ResumeInput::decode(&delivery.message)) else {
-            return early.is_none();
+            return early_response.is_none();
         };
         stream.translation.id = input.id;
         if let UpstreamEra::Legacy { progress_token, modern_client: Some(modern_client), .. } = &mut stream.translation.upstream_era {
             *progress_token = input.progress_token;
             modern_client.level = input.level;
         }
-        let mut visit = Self { stream, place: holding.place(), client };
-        visit.go_on(input.answers, early).await
+        let mut resumed = Self { stream, held_at: holding.place(), client };
+        resumed.resume(input.answers, early_response).await
     }
 
-    async fn go_on(&mut self, answers: Vec<(String, String)>, early: Option<Bytes>) -> bool {
-        if let Some(last) = early {
-            self.say(renamed(&last, &self.stream.translation.id)).await;
+    async fn resume(&mut self, answers: Vec<(String, String)>, early_response: Option<Bytes>) -> bool {
+        if let Some(last) = early_response {
+            self.send(with_id(&last, &self.stream.translation.id)).await;
             return false;
         }
-        if !self.answer(answers).await {
-            let lost = error(self.stream, Fault::Lost { retryable: false });
-            self.say(lost).await;
+        if !self.deliver_answers(answers).await {
+            let lost = error_response(self.stream, Fault::Lost { retryable: false });
+            self.send(lost).await;
             return false;
         }
-        if !self.stream.questions.open.is_empty() {
-            return self.ask().await;
+        if !self.stream.pending.requests.is_empty() {
+            return self.ask_again().await;
         }
         let timeout = self.stream.translation.response_timeout();
         self.stream.set_timeout(timeout);
@@ -141,20 +141,20 @@ impl<'a> Visit<'a> {
             };
             match received {
                 Ok(Received::Event(event)) => {
-                    self.say(event.data).await;
+                    self.send(event.data).await;
                     if self.stream.has_response() {
                         return false;
                     }
                 }
-                Ok(Received::ServerRequests) => return self.ask().await,
+                Ok(Received::ServerRequests) => return self.ask_again().await,
                 Ok(Received::HandedOver) => {
-                    let broken = error(self.stream, Fault::Interrupted);
-                    self.say(broken).await;
+                    let broken = error_response(self.stream, Fault::Interrupted);
+                    self.send(broken).await;
                     return false;
                 }
                 Err(fault) => {
-                    let broken = error(self.stream, fault);
-                    self.say(broken).await;
+                    let broken = error_response(self.stream, fault);
+                    self.send(broken).await;
                     return false;
                 }
             }
@@ -162,12 +162,12 @@ impl<'a> Visit<'a> {
     }
 
     /// Brings answers to the upstream; what nobody asked is left out.
-    async fn answer(&mut self, answers: Vec<(String, String)>) -> bool {
+    async fn deliver_answers(&mut self, answers: Vec<(String, String)>) -> bool {
         for (key, response) in answers {
-            let Some(asked) = self.stream.questions.take(&key) else { continue };
-            let body = park::answer(&asked, &response);
-            let told = session_messages::send_confirmed(&self.stream.worker, &self.stream.translation, body).await;
-            if told.is_err() {
+            let Some(pending) = self.stream.pending.take(&key) else { continue };
+            let body = park::response_to(&pending, &response);
+            let posted = session_messages::send_confirmed(&self.stream.worker, &self.stream.translation, body).await;
+            if posted.is_err() {
                 return false;
             }
         }
@@ -175,32 +175,32 @@ impl<'a> Visit<'a> {
     }
 
     /// Asks what is still open.
-    async fn ask(&mut self) -> bool {
-        let UpstreamStream { translation, questions, worker, .. } = &mut *self.stream;
-        questions.told();
+    async fn ask_again(&mut self) -> bool {
+        let UpstreamStream { translation, pending, worker, .. } = &mut *self.stream;
+        pending.mark_asked();
         let lifetime = worker.shared.limits.parked_call_lifetime;
-        let mut parked = Parked::of(translation, questions, lifetime);
-        (parked.way, parked.place) = (Way::Held, Some(self.place.clone()));
+        let mut parked = ParkedCall::of(translation, pending, lifetime);
+        (parked.resume_by, parked.held_at) = (ResumeBy::Held, Some(self.held_at.clone()));
         // The holder knows them.
-        (parked.open, parked.answered) = (Vec::new(), Vec::new());
+        (parked.pending, parked.answered) = (Vec::new(), Vec::new());
         match park::seal(translation, &parked) {
             Ok(state) => {
-                let question = asking(&translation.id, &questions.open, &state);
-                self.say(question).await;
+                let request = input_required_response(&translation.id, &pending.requests, &state);
+                self.send(request).await;
                 true
             }
             Err(_) => false,
         }
     }
 
-    async fn say(&self, message: Bytes) {
+    async fn send(&self, message: Bytes) {
         // A client that has gone hears nothing; that it has gone is seen where it matters.
         let _: Result<(), _> = self.client.send(message).await;
     }
 }
 
 /// A response under another id.
-fn renamed(message: &Bytes, id: &Bytes) -> Bytes {
+fn with_id(message: &Bytes, id: &Bytes) -> Bytes {
     let envelope = Envelope::parse(message).ok();
     match envelope.and_then(|envelope| envelope.id) {
         Some(old) => Splice::new().replace(span(message, old), id.clone()).apply(message),

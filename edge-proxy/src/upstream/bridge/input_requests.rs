@@ -13,7 +13,7 @@ use crate::session::capabilities::{Capabilities, Need};
 
 /// A question of a legacy upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) struct Question {
+pub(in crate::upstream) struct ServerRequest {
     /// The raw id of the upstream's request.
     pub id: Box<str>,
     /// What is asked for.
@@ -24,14 +24,14 @@ pub(in crate::upstream) struct Question {
 
 /// What a modern upstream wants to know before it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::upstream) struct Input {
+pub(in crate::upstream) struct InputRequired {
     /// Its raw `inputRequests`, by key.
     pub requests: Option<Bytes>,
     /// Its raw `requestState`.
     pub state: Option<Bytes>,
 }
 
-impl Input {
+impl InputRequired {
     /// What a result asks for, if it does.
     pub(super) fn of(message: &Bytes, result: &str) -> Result<Option<Self>, JsonError> {
         if memmem::find(result.as_bytes(), b"input_required").is_none() {
@@ -62,7 +62,7 @@ pub(super) fn need(method: &str, params: &str) -> Option<Need> {
     }
 }
 
-impl Question {
+impl ServerRequest {
     /// The question that a request of an upstream is, if it is one.
     pub(super) fn of(method: &str, params: Option<&str>, id: &str) -> Option<Self> {
         let params = params.unwrap_or("{}");

@@ -17,8 +17,8 @@ use mcp::sse::Decoder;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::questions::{Input, need};
-use super::requests;
+use crate::upstream::bridge::input_requests::{InputRequired, need};
+use crate::upstream::bridge::requests;
 use crate::error::{Asked, Failure, Fault};
 use crate::held::Holding;
 use crate::observe::Entered;
@@ -37,10 +37,10 @@ use crate::worker::Worker;
 /// How often an upstream may ask for input in one call.
 const MAX_ROUNDS: usize = 10;
 /// How long an upstream is left alone that only wants to be asked again.
-const PACE: Duration = Duration::from_millis(250);
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// A legacy client's call, carried on.
-pub(super) struct Rounds {
+pub(super) struct InputLoop {
     pub worker: Rc<Worker>,
     pub http_pool: Rc<HttpPool>,
     pub headers: HeaderMap,
@@ -52,20 +52,20 @@ pub(super) struct Rounds {
     pub revision: Revision,
     pub capabilities: Capabilities,
     /// Whether the client reads a stream on which it can be asked.
-    pub reads_events: bool,
+    pub accepts_events: bool,
     /// Where the client's answers arrive, once it has been asked something.
     pub holding: Option<(Holding, Entered)>,
     /// How much it has been asked.
-    pub asked: u32,
+    pub requests_sent: u32,
 }
 
 /// What a round came to.
-enum Round {
-    Answer(Bytes, Outcome),
-    Input(Input),
+enum Step {
+    Response(Bytes, Outcome),
+    InputRequired(InputRequired),
 }
 
-impl Rounds {
+impl InputLoop {
     /// The id of the first request.
     pub(super) fn number(&self) -> u64 {
         match &self.translation.upstream_era {
@@ -75,36 +75,36 @@ impl Rounds {
     }
 
     /// The answer to the call, after as many rounds as it takes.
-    pub(super) async fn answer(&mut self, client: &mpsc::Sender<RelayedMessage>) -> (Bytes, Outcome) {
-        let ended = match self.rounds(client).await {
+    pub(super) async fn run(&mut self, client: &mpsc::Sender<RelayedMessage>) -> (Bytes, Outcome) {
+        let fault = match self.run_rounds(client).await {
             Ok(answer) => return answer,
             Err(fault) => fault,
         };
-        if let Some(counted) = ended.counts_as() {
+        if let Some(counted) = fault.counts_as() {
             self.worker.shared.metrics.upstream_fault(counted).inc();
         }
-        self.failed(ended)
+        self.failure_response(fault)
     }
 
-    async fn rounds(&mut self, client: &mpsc::Sender<RelayedMessage>) -> Result<(Bytes, Outcome), Fault> {
+    async fn run_rounds(&mut self, client: &mpsc::Sender<RelayedMessage>) -> Result<(Bytes, Outcome), Fault> {
         for _ in 0..MAX_ROUNDS {
             let timeout = self.translation.upstream.request_timeout;
             let (headers, body) = (self.headers.clone(), self.body.clone());
             let response = self.http_pool.send(&Verb::POST, headers, body, self.retry, timeout).await?;
-            match self.read(response, client).await? {
-                Round::Answer(message, outcome) => return Ok((message, outcome)),
-                Round::Input(input) => self.prepare(input, client).await?,
+            match self.read_step(response, client).await? {
+                Step::Response(message, outcome) => return Ok((message, outcome)),
+                Step::InputRequired(input) => self.prepare_request(input, client).await?,
             }
         }
         Err(Fault::Unasked(format!("it asked for input {MAX_ROUNDS} times")))
     }
 
     /// Reads what a request is answered with; what comes before the answer goes to the client.
-    async fn read(
+    async fn read_step(
         &mut self,
         mut response: HttpResponse,
         client: &mpsc::Sender<RelayedMessage>,
-    ) -> Result<Round, Fault> {
+    ) -> Result<Step, Fault> {
         let (status, media) = (response.status, response.media_type());
         if status != StatusCode::OK || media != MediaType::Events {
             if media != MediaType::Json {
@@ -114,8 +114,8 @@ impl Rounds {
             if !status.is_success() && !is_error_response(&body) {
                 return Err(Fault::Status(status.as_u16()));
             }
-            let round = self.turn(body, client).await?;
-            return round.ok_or_else(|| Fault::Malformed("an answer that is no response".to_owned()));
+            let step = self.turn(body, client).await?;
+            return step.ok_or_else(|| Fault::Malformed("an answer that is no response".to_owned()));
         }
         let mut decoder = Decoder::new(self.worker.shared.limits.max_event_bytes);
         loop {
@@ -123,22 +123,22 @@ impl Rounds {
                 if event.data.is_empty() {
                     continue;
                 }
-                if let Some(round) = self.turn(event.data, client).await? {
+                if let Some(step) = self.turn(event.data, client).await? {
                     drain_in_background(MessageSource::Http(response, decoder), None);
-                    return Ok(round);
+                    return Ok(step);
                 }
             }
             decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
         }
     }
 
-    async fn turn(&mut self, message: Bytes, client: &mpsc::Sender<RelayedMessage>) -> Result<Option<Round>, Fault> {
+    async fn next_step(&mut self, message: Bytes, client: &mpsc::Sender<RelayedMessage>) -> Result<Option<Step>, Fault> {
         Ok(match self.translation.translate(message)? {
-            Translated::Response(message, outcome) => Some(Round::Answer(message, outcome)),
-            Translated::InputRequired(input) => Some(Round::Input(input)),
+            Translated::Response(message, outcome) => Some(Step::Response(message, outcome)),
+            Translated::InputRequired(input) => Some(Step::InputRequired(input)),
             Translated::Forward(message) => {
                 // A client that has gone does not read it.
-                let _: Result<(), _> = client.send(RelayedMessage { message, last: false }).await;
+                let _: Result<(), _> = client.send(RelayedMessage { message, is_final: false }).await;
                 None
             }
             Translated::Ping(_) | Translated::Reply(_) | Translated::ServerRequest(_) | Translated::Ignore => None,
@@ -146,13 +146,13 @@ impl Rounds {
     }
 
     /// Makes the next request of what the upstream wants to know.
-    async fn prepare(&mut self, input: Input, client: &mpsc::Sender<RelayedMessage>) -> Result<(), Fault> {
+    async fn prepare_request(&mut self, input: InputRequired, client: &mpsc::Sender<RelayedMessage>) -> Result<(), Fault> {
         let malformed = |error: JsonError| Fault::Malformed(error.to_string());
-        let Input { requests, state } = &input;
-        let responses = match requests.as_deref().map(text).transpose()? {
-            Some(requests) => Some(self.ask(requests, client).await?),
+        let InputRequired { requests, state } = &input;
+        let responses = match requests.as_deref().map(utf8).transpose()? {
+            Some(requests) => Some(self.ask_client(requests, client).await?),
             None if state.is_some() => {
-                tokio::time::sleep(PACE).await;
+                tokio::time::sleep(RETRY_DELAY).await;
                 None
             }
             None => return Err(Fault::Malformed("it wants input and does not say what".to_owned())),
@@ -161,38 +161,38 @@ impl Rounds {
         if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } = &mut self.translation.upstream_era {
             legacy_client.number = number;
         }
-        let state = state.as_deref().map(text).transpose()?;
-        self.body = requests::again(&self.body, number, responses.as_deref(), state).map_err(malformed)?;
+        let state = state.as_deref().map(utf8).transpose()?;
+        self.body = requests::with_input(&self.body, number, responses.as_deref(), state).map_err(malformed)?;
         Ok(())
     }
 
     /// Puts an upstream's questions to the client; returns `inputResponses`.
-    async fn ask(&mut self, requests: &str, client: &mpsc::Sender<RelayedMessage>) -> Result<String, Fault> {
-        let mut questions = Vec::new();
+    async fn ask_client(&mut self, requests: &str, client: &mpsc::Sender<RelayedMessage>) -> Result<String, Fault> {
+        let mut members = Vec::new();
         json::each_member(requests, |key, request| {
-            questions.push((key, json::members(request, ["method", "params"])?));
+            members.push((key, json::members(request, ["method", "params"])?));
             Ok(())
         })
         .map_err(|error| Fault::Malformed(error.to_string()))?;
-        let mut open = BTreeMap::new();
-        for (key, [method, params]) in questions {
+        let mut pending = BTreeMap::new();
+        for (key, [method, params]) in members {
             let method = method.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
             let params = params.unwrap_or("{}");
             let need = need(&method, params).filter(|need| self.capabilities.cover(*need));
             let need = need.ok_or_else(|| Fault::Unasked(format!("{method}, which it did not declare")))?;
-            if !self.reads_events {
+            if !self.accepts_events {
                 return Err(Fault::Unasked(format!("{method}, since it accepts no stream")));
             }
-            let question = self.question(&method, params, need)?;
-            let put = client.send(RelayedMessage { message: question, last: false }).await;
-            put.map_err(|_| Fault::Unasked(format!("{method}, since it has hung up")))?;
-            open.insert(self.asked, (key, need));
+            let request = self.server_request(&method, params, need)?;
+            let sent = client.send(RelayedMessage { message: request, is_final: false }).await;
+            sent.map_err(|_| Fault::Unasked(format!("{method}, since it has hung up")))?;
+            pending.insert(self.requests_sent, (key, need));
         }
-        self.responses(open).await
+        self.await_responses(pending).await
     }
 
     /// A question as the client is asked it, under an id that leads its answer back here.
-    fn question(&mut self, method: &str, params: &str, need: Need) -> Result<Bytes, Fault> {
+    fn server_request(&mut self, method: &str, params: &str, need: Need) -> Result<Bytes, Fault> {
         let shared = &self.worker.shared;
         if self.holding.is_none() {
             let full = shared.metrics.parked_calls.get() >= shared.limits.max_parked_calls as i64;
@@ -201,38 +201,38 @@ impl Rounds {
             self.holding = Some((holding, shared.metrics.parked_calls.enter()));
         }
         let Some((holding, _)) = &self.holding else { return Err(Fault::Crowded) };
-        self.asked += 1;
+        self.requests_sent += 1;
         let (trust, owner) = (&self.translation.trust, self.translation.owner());
         let reply_to = ReplyTo::Held(holding.place());
-        let id = server_requests::seal(trust, owner, &self.translation.permit, &reply_to, &self.asked.to_string())
+        let id = server_requests::seal(trust, owner, &self.translation.permit, &reply_to, &self.requests_sent.to_string())
             .map_err(|error| Fault::Malformed(error.to_string()))?;
-        let named = (need == Need::Url && self.revision >= Revision::V2025_11_25).then(|| {
+        let params_with_id = (need == Need::Url && self.revision >= Revision::V2025_11_25).then(|| {
             let id = json::quote(&uuid::Uuid::new_v4().to_string());
             json::set_members(params, &[("elicitationId", Some(&id))])
         });
-        let named = named.transpose().map_err(|error| Fault::Malformed(error.to_string()))?;
-        let params = named.as_deref().unwrap_or(params);
+        let params_with_id = params_with_id.transpose().map_err(|error| Fault::Malformed(error.to_string()))?;
+        let params = params_with_id.as_deref().unwrap_or(params);
         Ok(format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"{method}","params":{params}}}"#).into())
     }
 
     /// Waits for the client's answers to these questions.
-    async fn responses(&mut self, mut open: BTreeMap<u32, (&str, Need)>) -> Result<String, Fault> {
+    async fn await_responses(&mut self, mut pending: BTreeMap<u32, (&str, Need)>) -> Result<String, Fault> {
         let until = Instant::now() + self.worker.shared.limits.parked_call_lifetime;
         let mut responses = Vec::new();
-        while !open.is_empty() {
+        while !pending.is_empty() {
             let Some((holding, _)) = &mut self.holding else { return Err(Fault::Crowded) };
             let delivery = tokio::time::timeout_at(until, holding.next()).await;
             let delivery = delivery.map_err(|_| Fault::Unasked("it did not answer in time".to_owned()))?;
             let Ok(answer) = Envelope::parse(&delivery.message) else { continue };
             let number = answer.id.and_then(|id| id.parse().ok());
-            let Some((key, need)) = number.and_then(|number| open.remove(&number)) else { continue };
-            responses.push(format!("{key}:{}", response(&answer, need)?));
+            let Some((key, need)) = number.and_then(|number| pending.remove(&number)) else { continue };
+            responses.push(format!("{key}:{}", input_response(&answer, need)?));
         }
         Ok(format!("{{{}}}", responses.join(",")))
     }
 
     /// What the client is told where the call cannot be finished.
-    fn failed(&self, fault: Fault) -> (Bytes, Outcome) {
+    fn failure_response(&self, fault: Fault) -> (Bytes, Outcome) {
         let Translation { id, method, upstream, .. } = &self.translation;
         let outcome = if matches!(fault, Fault::Unasked(_) | Fault::Crowded) {
             Outcome::ToolError
@@ -251,7 +251,7 @@ impl Rounds {
 }
 
 /// What the client says to a question. One who will not be asked has cancelled, where that can be said.
-fn response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
+fn input_response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
     match (answer.result, need) {
         (Some(result), _) => Ok(result.to_owned()),
         (None, Need::Form | Need::Url) => Ok(r#"{"action":"cancel"}"#.to_owned()),
@@ -263,6 +263,6 @@ fn response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Fault> {
+fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
     std::str::from_utf8(bytes).map_err(|error| Fault::Malformed(error.to_string()))
 }

@@ -15,9 +15,9 @@ use mcp::json;
 use mcp::method::Method;
 use tokio::time::Instant;
 
-use super::hold::hold;
-use super::parked::{Asked, Belongs, Parked, Way, digest};
-use super::questions::{Question, refusal};
+use super::held_open::hold_open;
+use super::parked_call::{PendingRequest, CallBinding, ParkedCall, ResumeBy, digest};
+use crate::upstream::bridge::input_requests::{ServerRequest, refusal};
 use crate::clock::now;
 use crate::error::Fault;
 use crate::held::Holding;
@@ -34,61 +34,61 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// Longest `requestState` that is given to a client; what would be longer is held here.
 const MAX_STATE: usize = 48 << 10;
 /// How much longer than its parked calls a session with an upstream is kept.
-const GRACE: Duration = Duration::from_secs(60);
+const SESSION_GRACE: Duration = Duration::from_secs(60);
 /// How long a client may take to visit the URLs that a call needs before it begins.
-const AGAIN: Duration = Duration::from_secs(3_600);
+const URL_VISIT_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// The questions of one call.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct Questions {
+pub(in crate::upstream) struct PendingRequests {
     /// Those that are not answered yet.
-    pub(super) open: Vec<Asked>,
+    pub(super) requests: Vec<PendingRequest>,
     /// How many there were.
-    pub(super) asked: u32,
+    pub(super) total: u32,
     /// The raw ids of those that were answered.
     pub(super) answered: Vec<Box<str>>,
     /// When the client is to be told of the newest.
-    due: Option<Instant>,
+    ask_at: Option<Instant>,
 }
 
-impl Questions {
+impl PendingRequests {
     /// Those of a call that goes on.
-    pub(super) fn of(parked: &Parked) -> Self {
-        Self { open: parked.open.clone(), asked: parked.asked, answered: parked.answered.clone(), due: None }
+    pub(super) fn of(parked: &ParkedCall) -> Self {
+        Self { requests: parked.pending.clone(), total: parked.total, answered: parked.answered.clone(), ask_at: None }
     }
 
     /// One more, unless it is known: upstreams repeat what they said last.
-    pub(in crate::upstream) fn add(&mut self, question: Question) {
-        let open = self.open.iter().any(|asked| asked.question.id == question.id);
-        if open || self.answered.contains(&question.id) {
+    pub(in crate::upstream) fn add(&mut self, request: ServerRequest) {
+        let known = self.requests.iter().any(|pending| pending.request.id == request.id);
+        if known || self.answered.contains(&request.id) {
             return;
         }
-        self.asked = self.asked.saturating_add(1);
-        self.open.push(Asked { number: self.asked, question });
-        self.due.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+        self.total = self.total.saturating_add(1);
+        self.requests.push(PendingRequest { number: self.total, request });
+        self.ask_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
     }
 
     /// When the client is to be told.
-    pub(in crate::upstream) fn due(&self) -> Option<Instant> {
-        self.due
+    pub(in crate::upstream) fn ask_at(&self) -> Option<Instant> {
+        self.ask_at
     }
 
     /// The client is to be told at once of what is open.
     pub(super) fn ask_now(&mut self) {
-        self.due = Some(Instant::now());
+        self.ask_at = Some(Instant::now());
     }
 
     /// The client has been told of all.
-    pub(super) fn told(&mut self) {
-        self.due = None;
+    pub(super) fn mark_asked(&mut self) {
+        self.ask_at = None;
     }
 
     /// Takes the question that is answered under this key.
-    pub(super) fn take(&mut self, key: &str) -> Option<Asked> {
-        let at = self.open.iter().position(|asked| asked.key() == key)?;
-        let asked = self.open.remove(at);
-        self.answered.push(asked.question.id.clone());
-        Some(asked)
+    pub(super) fn take(&mut self, key: &str) -> Option<PendingRequest> {
+        let at = self.requests.iter().position(|pending| pending.key() == key)?;
+        let pending = self.requests.remove(at);
+        self.answered.push(pending.request.id.clone());
+        Some(pending)
     }
 }
 
@@ -100,48 +100,48 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
     let full = shared.metrics.parked_calls.get() >= shared.limits.max_parked_calls as i64;
     let holding = if full { None } else { shared.peers.held().hold() };
     let Some(holding) = holding else {
-        refuse(&worker, &stream.translation, &stream.questions.open);
+        refuse_all(&worker, &stream.translation, &stream.pending.requests);
         return Err(Fault::Crowded);
     };
     let counted = shared.metrics.parked_calls.enter();
-    stream.questions.told();
-    let mut parked = Parked::of(&stream.translation, &stream.questions, lifetime);
-    parked.place = Some(holding.place());
-    if let Some(way) = way_on(stream) {
-        parked.way = way;
+    stream.pending.mark_asked();
+    let mut parked = ParkedCall::of(&stream.translation, &stream.pending, lifetime);
+    parked.held_at = Some(holding.place());
+    if let Some(resume_by) = resume_method(stream) {
+        parked.resume_by = resume_by;
         let state = seal(&stream.translation, &parked)?;
         if state.len() <= MAX_STATE {
             stream.close();
-            if parked.way == Way::Task {
+            if parked.resume_by == ResumeBy::Task {
                 // Else what is asked next may be told on this stream.
                 session_messages::stop_reading(&worker, &stream.translation);
             }
-            keep(&stream.translation, lifetime);
-            let watch = look_after(worker, stream.translation.clone(), parked.open.clone(), holding, counted);
-            tokio::task::spawn_local(watch);
-            return Ok(asking(&stream.translation.id, &parked.open, &state));
+            keep_session(&stream.translation, lifetime);
+            let release = wait_for_client(worker, stream.translation.clone(), parked.pending.clone(), holding, counted);
+            tokio::task::spawn_local(release);
+            return Ok(input_required_response(&stream.translation.id, &parked.pending, &state));
         }
     }
-    parked.way = Way::Held;
-    let (open, _) = (std::mem::take(&mut parked.open), std::mem::take(&mut parked.answered));
+    parked.resume_by = ResumeBy::Held;
+    let (requests, _) = (std::mem::take(&mut parked.pending), std::mem::take(&mut parked.answered));
     let state = seal(&stream.translation, &parked)?;
-    let answer = asking(&stream.translation.id, &open, &state);
-    tokio::task::spawn_local(hold(stream.take_rest(), holding, counted));
+    let answer = input_required_response(&stream.translation.id, &requests, &state);
+    tokio::task::spawn_local(hold_open(stream.take_rest(), holding, counted));
     Ok(answer)
 }
 
 /// How any edge goes on with a call, if any can. A session that is a connection is here alone.
-fn way_on(stream: &UpstreamStream) -> Option<Way> {
+fn resume_method(stream: &UpstreamStream) -> Option<ResumeBy> {
     let UpstreamEra::Legacy { session, .. } = &stream.translation.upstream_era else { return None };
     if stream.translation.awaited_task().is_some() && session.headers().is_some() {
-        return Some(Way::Task);
+        return Some(ResumeBy::Task);
     }
-    stream.last_event_id().map(|event| Way::Event(event.as_bytes().into()))
+    stream.last_event_id().map(|event| ResumeBy::Event(event.as_bytes().into()))
 }
 
-impl Parked {
+impl ParkedCall {
     /// A call that waits, of which nobody looks after yet.
-    pub(super) fn of(translation: &Translation, questions: &Questions, lifetime: Duration) -> Self {
+    pub(super) fn of(translation: &Translation, pending: &PendingRequests, lifetime: Duration) -> Self {
         let (session, number) = match &translation.upstream_era {
             UpstreamEra::Legacy { session, number, .. } => (Some(session), *number),
             UpstreamEra::Modern { .. } => (None, 0),
@@ -157,107 +157,107 @@ impl Parked {
             version: header(PROTOCOL_VERSION),
             number: translation.progress_token(number),
             task: translation.awaited_task().unwrap_or_default().into(),
-            way: Way::Again,
-            place: None,
-            open: questions.open.clone(),
-            asked: questions.asked,
-            answered: questions.answered.clone(),
+            resume_by: ResumeBy::NewCall,
+            held_at: None,
+            pending: pending.requests.clone(),
+            total: pending.total,
+            answered: pending.answered.clone(),
         }
     }
 }
 
 /// The `requestState` of a call that is parked.
-pub(super) fn seal(translation: &Translation, parked: &Parked) -> Result<String, Fault> {
+pub(super) fn seal(translation: &Translation, parked: &ParkedCall) -> Result<String, Fault> {
     let arguments = translation.modern_client().and_then(|modern_client| modern_client.arguments.as_deref());
     let arguments = arguments.and_then(|raw| std::str::from_utf8(raw).ok());
-    let belongs = Belongs {
+    let binding = CallBinding {
         owner: translation.owner(),
         method: translation.method,
         exposed: translation.exposed(),
         digest: &digest(arguments),
     };
-    parked.seal(&translation.trust, belongs).map_err(|error| Fault::Malformed(error.to_string()))
+    parked.seal(&translation.trust, binding).map_err(|error| Fault::Malformed(error.to_string()))
 }
 
 /// The answer that asks a client, in the words of the modern era.
-pub(super) fn asking(id: &[u8], open: &[Asked], state: &str) -> Bytes {
+pub(super) fn input_required_response(id: &[u8], requests: &[PendingRequest], state: &str) -> Bytes {
     let id = String::from_utf8_lossy(id);
-    let questions: Vec<String> = open.iter().map(question).collect();
+    let pending: Vec<String> = requests.iter().map(input_request).collect();
     format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"input_required","inputRequests":{{{}}},"requestState":{}}}}}"#,
-        questions.join(","),
+        pending.join(","),
         json::quote(state),
     )
     .into()
 }
 
 /// One member of `inputRequests`. The modern era gives elicitations no ids.
-fn question(asked: &Asked) -> String {
-    let Question { method, params, .. } = &asked.question;
+fn input_request(pending: &PendingRequest) -> String {
+    let ServerRequest { method, params, .. } = &pending.request;
     let without = json::set_members(params, &[("elicitationId", None)]);
     let params = without.as_deref().unwrap_or(params);
-    format!(r#"{}:{{"method":"{method}","params":{params}}}"#, json::quote(&asked.key()))
+    format!(r#"{}:{{"method":"{method}","params":{params}}}"#, json::quote(&pending.key()))
 }
 
 /// What an upstream is told to one of its questions.
-pub(super) fn answer(asked: &Asked, response: &str) -> Bytes {
-    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{response}}}"#, asked.question.id).into()
+pub(super) fn response_to(pending: &PendingRequest, response: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{response}}}"#, pending.request.id).into()
 }
 
 /// Tells the upstream that nobody will answer.
-pub(super) fn refuse(worker: &Rc<Worker>, translation: &Translation, open: &[Asked]) {
-    for Asked { question, .. } in open {
-        session_messages::send(worker, translation, refusal(question.method.as_str(), &question.id));
+pub(super) fn refuse_all(worker: &Rc<Worker>, translation: &Translation, requests: &[PendingRequest]) {
+    for PendingRequest { request, .. } in requests {
+        session_messages::send(worker, translation, refusal(request.method.as_str(), &request.id));
     }
 }
 
 /// Keeps the session at the upstream for as long as a call is parked in it.
-fn keep(translation: &Translation, lifetime: Duration) {
+fn keep_session(translation: &Translation, lifetime: Duration) {
     if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
-        session.keep_for(lifetime + GRACE);
+        session.keep_for(lifetime + SESSION_GRACE);
     }
 }
 
 /// Waits for a client that may come back to any edge. One that never does must not leave the upstream waiting.
-async fn look_after(
+async fn wait_for_client(
     worker: Rc<Worker>,
     translation: Translation,
-    open: Vec<Asked>,
+    requests: Vec<PendingRequest>,
     mut holding: Holding,
     _counted: Entered,
 ) {
     let lifetime = worker.shared.limits.parked_call_lifetime;
     if tokio::time::timeout(lifetime, holding.next()).await.is_err() {
-        refuse(&worker, &translation, &open);
+        refuse_all(&worker, &translation, &requests);
     }
 }
 
 /// The error of a legacy upstream that wants URLs visited before it begins, as a modern client is told it: it is asked,
 /// and its next call is made anew.
-pub(super) fn visit_first(translation: &Translation, error: &str) -> Result<(Bytes, Outcome), Fault> {
-    let questions = translation.modern_client().and_then(|modern_client| url_questions(error, modern_client.capabilities));
-    let Some(questions) = questions else {
+pub(in crate::upstream::bridge) fn url_elicitation_required(translation: &Translation, error: &str) -> Result<(Bytes, Outcome), Fault> {
+    let pending = translation.modern_client().and_then(|modern_client| url_elicitations(error, modern_client.capabilities));
+    let Some(pending) = pending else {
         let id = std::str::from_utf8(&translation.id).ok();
         let needed = r#"{"requiredCapabilities":{"elicitation":{"url":{}}}}"#;
         let text = "missing required client capability";
         return Ok((codes::render(id, codes::MISSING_CAPABILITY, text, Some(needed)), Outcome::ClientError));
     };
-    let parked = Parked::of(translation, &questions, AGAIN);
+    let parked = ParkedCall::of(translation, &pending, URL_VISIT_LIFETIME);
     let state = seal(translation, &parked)?;
-    Ok((asking(&translation.id, &parked.open, &state), Outcome::Ok))
+    Ok((input_required_response(&translation.id, &parked.pending, &state), Outcome::Ok))
 }
 
-fn url_questions(error: &str, declared: Capabilities) -> Option<Questions> {
+fn url_elicitations(error: &str, declared: Capabilities) -> Option<PendingRequests> {
     let [data] = json::members(error, ["data"]).ok()?;
     let [elicitations] = json::members(data?, ["elicitations"]).ok()?;
-    let mut questions = Questions::default();
+    let mut pending = PendingRequests::default();
     json::each_element::<json::JsonError>(elicitations?, |params| {
         let params = json::set_members(params, &[("mode", Some(r#""url""#))])?;
-        questions.asked += 1;
-        let question = Question { id: "".into(), method: Method::ElicitationCreate, params: params.into() };
-        questions.open.push(Asked { number: questions.asked, question });
+        pending.total += 1;
+        let request = ServerRequest { id: "".into(), method: Method::ElicitationCreate, params: params.into() };
+        pending.requests.push(PendingRequest { number: pending.total, request });
         Ok(())
     })
     .ok()?;
-    (declared.cover(Need::Url) && !questions.open.is_empty()).then_some(questions)
+    (declared.cover(Need::Url) && !pending.requests.is_empty()).then_some(pending)
 }

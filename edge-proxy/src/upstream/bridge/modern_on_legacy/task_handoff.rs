@@ -11,8 +11,8 @@ use mcp::json::{self, JsonError};
 use mcp::message::Envelope;
 use mcp::method::Method;
 
-use super::driven::stream;
-use super::modern_client::{modern_client_of, translation};
+use super::task_polling::into_stream;
+use super::{modern_client_of, translation};
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
 use crate::upstream::call::{Call, CallError, record_outcome};
@@ -36,7 +36,7 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse
 }
 
 /// A task as the modern era tells it, under the raw id `id`, with what is to be set besides.
-pub(super) fn flat(task: &str, id: &str, more: &[(&str, Option<&str>)]) -> Result<String, JsonError> {
+pub(in crate::upstream::bridge) fn flatten_task(task: &str, id: &str, more: &[(&str, Option<&str>)]) -> Result<String, JsonError> {
     let [ttl, pause] = json::members(task, ["ttl", "pollInterval"])?;
     let mut changes = vec![
         ("taskId", Some(id)),
@@ -53,20 +53,20 @@ async fn answer(call: &Call<'_>) -> Result<Bytes, CallError> {
     let Some((task, raw)) = &call.task else { return Err(Fault::Interrupted.into()) };
     let upstream = &call.permit.entry().upstream;
     let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, Capabilities::default()))?;
-    let about = About { call, pool, task };
-    let told = match call.method {
-        Method::TasksGet => about.stands(raw).await?,
-        Method::TasksCancel => about.cancelled().await?,
+    let query = TaskQuery { call, pool, task };
+    let result = match call.method {
+        Method::TasksGet => query.status(raw).await?,
+        Method::TasksCancel => query.cancel().await?,
         // It was asked nothing, so nothing that it brings is awaited.
-        _ => about.look(Method::TasksGet).await?.map(|_| ACKNOWLEDGED.to_owned()),
+        _ => query.request_small(Method::TasksGet).await?.map(|_| ACKNOWLEDGED.to_owned()),
     };
-    let (member, told) = match told {
+    let (member, result) = match result {
         Ok(result) => ("result", result),
         Err(error) => ("error", error),
     };
     let id = call.id();
     let parts: [&[u8]; 7] =
-        [br#"{"jsonrpc":"2.0","id":"#, &id, b",\"", member.as_bytes(), b"\":", told.as_bytes(), b"}"];
+        [br#"{"jsonrpc":"2.0","id":"#, &id, b",\"", member.as_bytes(), b"\":", result.as_bytes(), b"}"];
     Ok(parts.concat().into())
 }
 
@@ -74,65 +74,65 @@ async fn answer(call: &Call<'_>) -> Result<Bytes, CallError> {
 const ACKNOWLEDGED: &str = r#"{"resultType":"complete"}"#;
 
 /// A raw result, or a raw error of the upstream.
-type Told = Result<String, String>;
+type RpcResult = Result<String, String>;
 
 /// A client's question about its task.
-struct About<'a> {
+struct TaskQuery<'a> {
     call: &'a Call<'a>,
     pool: Rc<SessionPool>,
     task: &'a Task,
 }
 
-impl About<'_> {
+impl TaskQuery<'_> {
     /// How the task stands, with its result where it is over.
-    async fn stands(&self, id: &str) -> Result<Told, CallError> {
-        let stands = match self.look(Method::TasksGet).await? {
-            Ok(stands) => stands,
+    async fn status(&self, id: &str) -> Result<RpcResult, CallError> {
+        let task = match self.request_small(Method::TasksGet).await? {
+            Ok(task) => task,
             Err(error) => return Ok(Err(error)),
         };
         let malformed = |error: JsonError| CallError::Upstream(Fault::Malformed(error.to_string()));
-        let [status] = json::members(&stands, ["status"]).map_err(malformed)?;
+        let [status] = json::members(&task, ["status"]).map_err(malformed)?;
         let result;
         let mut more = vec![("resultType", Some(r#""complete""#))];
         match status {
             // What failed has a result as well, where the tool says so and not the protocol.
             Some(r#""completed""# | r#""failed""#) => {
-                result = self.result().await?;
+                result = self.fetch_result().await?;
                 let (status, member) = match &result {
                     Ok(_) => (r#""completed""#, "result"),
                     Err(_) => (r#""failed""#, "error"),
                 };
-                let told = result.as_ref().unwrap_or_else(|error| error);
-                more.extend([("status", Some(status)), (member, Some(told.as_str()))]);
+                let result = result.as_ref().unwrap_or_else(|error| error);
+                more.extend([("status", Some(status)), (member, Some(result.as_str()))]);
             }
             Some(r#""input_required""#) => more.push(("inputRequests", Some("{}"))),
             _ => {}
         }
-        flat(&stands, id, &more).map(Ok).map_err(malformed)
+        flatten_task(&task, id, &more).map(Ok).map_err(malformed)
     }
 
     /// Cancels the task. One that is over cannot be cancelled in the legacy era, which is no error in the modern one.
-    async fn cancelled(&self) -> Result<Told, CallError> {
-        let told = match self.look(Method::TasksCancel).await? {
+    async fn cancel(&self) -> Result<RpcResult, CallError> {
+        let result = match self.request_small(Method::TasksCancel).await? {
             Ok(cancelled) => Ok(cancelled),
-            Err(_) => self.look(Method::TasksGet).await?,
+            Err(_) => self.request_small(Method::TasksGet).await?,
         };
-        Ok(told.map(|_| ACKNOWLEDGED.to_owned()))
+        Ok(result.map(|_| ACKNOWLEDGED.to_owned()))
     }
 
     /// What the upstream answers, which is small.
-    async fn look(&self, method: Method) -> Result<Told, CallError> {
-        let (answered, ..) = self.ask(method).await?;
+    async fn request_small(&self, method: Method) -> Result<RpcResult, CallError> {
+        let (answered, ..) = self.request(method).await?;
         let answer = match answered {
             RawResponse::Http(response) => read_rpc_response(response).await?,
             RawResponse::Channel(mut messages) => messages.response().await?,
         };
-        told(&answer)
+        parse_rpc_result(&answer)
     }
 
     /// The result of a task that is over.
-    async fn result(&self) -> Result<Told, CallError> {
-        let (answered, session, number) = self.ask(Method::TasksResult).await?;
+    async fn fetch_result(&self) -> Result<RpcResult, CallError> {
+        let (answered, session, number) = self.request(Method::TasksResult).await?;
         let upstream_era = UpstreamEra::Legacy {
             session,
             number,
@@ -143,20 +143,20 @@ impl About<'_> {
         };
         let mut translation = translation(self.call, upstream_era);
         translation.tasks = CallTasks::finished(&self.task.id);
-        let answer = read_response(self.call.worker, answered, translation, &mut None, None).await?;
-        let mut stream = match stream(answer)? {
+        let response = read_response(self.call.worker, answered, translation, &mut None, None).await?;
+        let mut stream = match into_stream(response)? {
             Ok(stream) => stream,
-            Err(only) => return told(&only),
+            Err(only) => return parse_rpc_result(&only),
         };
-        while let Some(said) = stream.next_message().await? {
+        while let Some(message) = stream.next_message().await? {
             if stream.is_finished() {
-                return told(&said);
+                return parse_rpc_result(&message);
             }
         }
         Err(Fault::Interrupted.into())
     }
 
-    async fn ask(&self, method: Method) -> Result<(RawResponse, Rc<UpstreamSession>, u64), CallError> {
+    async fn request(&self, method: Method) -> Result<(RawResponse, Rc<UpstreamSession>, u64), CallError> {
         let number = self.call.worker.upstreams.number();
         let body = task::request(method, number, &json::quote(&self.task.id));
         let patience = self.call.permit.entry().upstream.request_timeout;
@@ -165,7 +165,7 @@ impl About<'_> {
     }
 }
 
-fn told(answer: &[u8]) -> Result<Told, CallError> {
+fn parse_rpc_result(answer: &[u8]) -> Result<RpcResult, CallError> {
     let envelope = Envelope::parse(answer).map_err(|error| Fault::Malformed(error.to_string()))?;
     match (envelope.result, envelope.error) {
         (Some(result), _) => Ok(Ok(result.to_owned())),

@@ -35,8 +35,8 @@ pub(super) fn to_legacy(call: &Call<'_>, number: u64, task: Option<&str>) -> Res
     if token.is_some() {
         meta = json::set_members(&meta, &[(meta::PROGRESS_TOKEN, token)])?;
     }
-    let kept = has_members(&meta)?.then_some(meta.as_str());
-    write(call, &number, &[(meta::META, kept), (STATE, None), (RESPONSES, None), (TASK, task)])
+    let remaining = has_members(&meta)?.then_some(meta.as_str());
+    rewrite(call, &number, &[(meta::META, remaining), (STATE, None), (RESPONSES, None), (TASK, task)])
 }
 
 /// A legacy client's request as a modern upstream is to see it, with the id `number`.
@@ -59,11 +59,11 @@ pub(super) fn to_modern(
     let meta = call.message.params.meta.filter(|meta| meta.starts_with('{')).unwrap_or("{}");
     let meta = json::set_members(meta, &keys)?;
     let changes = [(meta::META, Some(meta.as_str())), (STATE, None), (RESPONSES, None), (TASK, None)];
-    write(call, &number.to_string(), &changes)
+    rewrite(call, &number.to_string(), &changes)
 }
 
 /// What `to_modern` made, asked again with what the upstream wanted to know.
-pub(super) fn again(
+pub(super) fn with_input(
     request: &[u8],
     number: u64,
     responses: Option<&str>,
@@ -73,13 +73,13 @@ pub(super) fn again(
     let Ok(Envelope { id: Some(id), params: Some(params), .. }) = Envelope::parse(request) else {
         return Ok(Bytes::copy_from_slice(request));
     };
-    let retried = json::set_members(params, &[(RESPONSES, responses), (STATE, state)])?;
-    let edits = Splice::new().replace(span(request, id), number).replace(span(request, params), retried);
+    let updated = json::set_members(params, &[(RESPONSES, responses), (STATE, state)])?;
+    let edits = Splice::new().replace(span(request, id), number).replace(span(request, params), updated);
     Ok(edits.apply(request))
 }
 
 /// The client's message with this id, with the name that the upstream knows, and with `changes` to its params.
-fn write(call: &Call<'_>, id: &str, changes: &[(&str, Option<&str>)]) -> Result<Bytes, JsonError> {
+fn rewrite(call: &Call<'_>, id: &str, changes: &[(&str, Option<&str>)]) -> Result<Bytes, JsonError> {
     let message = call.message;
     let original = json::quote(call.permit.original());
     let mut changes = changes.to_vec();

@@ -10,8 +10,9 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use mcp::splice::Splice;
 
-use super::questions::{self, Input, Question};
-use super::{handed, park, results};
+use super::input_requests::{self, InputRequired, ServerRequest};
+use super::modern_on_legacy::{flatten_task, url_elicitation_required};
+use super::results;
 use crate::error::Fault;
 use crate::session::Level;
 use crate::upstream::call_tasks::CallTasks;
@@ -19,7 +20,7 @@ use crate::upstream::translation::{UpstreamEra, Translation, Translated, apply, 
 use crate::usage::Outcome;
 
 /// What to do with `message`, which an upstream sent to a client of the other era.
-pub(in crate::upstream) fn turn(
+pub(in crate::upstream) fn translate(
     translation: &mut Translation,
     message: &Bytes,
     envelope: &Envelope<'_>,
@@ -49,12 +50,12 @@ fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>)
         return Err(Fault::Malformed("a response with the id of no request".to_owned()));
     };
     if translation.client_era() == Era::Legacy
-        && let Some(input) = Input::of(message, result).map_err(malformed)?
+        && let Some(input) = InputRequired::of(message, result).map_err(malformed)?
     {
         return Ok(Translated::InputRequired(input));
     }
-    if let Some(begun) = begun(translation, result)? {
-        return Ok(Translated::Response(begun, Outcome::Ok));
+    if let Some(created) = created_task(translation, result)? {
+        return Ok(Translated::Response(created, Outcome::Ok));
     }
     let edits = Splice::new().replace(span(message, id), translation.id.clone());
     let outcome = if is_tool_error(result) { Outcome::ToolError } else { Outcome::Ok };
@@ -67,14 +68,14 @@ fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>)
 }
 
 /// A task that was begun for a modern client, in its words.
-fn begun(translation: &Translation, result: &str) -> Result<Option<Bytes>, Fault> {
+fn created_task(translation: &Translation, result: &str) -> Result<Option<Bytes>, Fault> {
     let CallTasks::Created { tool } = &translation.tasks else { return Ok(None) };
     let (Some((_, sealed)), [Some(task)]) =
         (translation.created(tool, result)?, json::members(result, ["task"]).map_err(malformed)?)
     else {
         return Ok(None);
     };
-    let told = handed::flat(task, &sealed, &[("resultType", Some(r#""task""#))]).map_err(malformed)?;
+    let told = flatten_task(task, &sealed, &[("resultType", Some(r#""task""#))]).map_err(malformed)?;
     let parts: [&[u8]; 5] =
         [br#"{"jsonrpc":"2.0","id":"#, &translation.id, br#","result":"#, told.as_bytes(), b"}"];
     Ok(Some(parts.concat().into()))
@@ -86,7 +87,7 @@ fn failure(translation: &Translation, error: &str) -> Result<Translated, Fault> 
     let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
     let method = translation.method;
     if code == codes::URL_ELICITATION_REQUIRED && translation.modern_client().is_some() {
-        let (message, outcome) = park::visit_first(translation, error)?;
+        let (message, outcome) = url_elicitation_required(translation, error)?;
         return Ok(Translated::Response(message, outcome));
     }
     if code == codes::MISSING_CAPABILITY && translation.client_era() == Era::Legacy {
@@ -137,10 +138,10 @@ fn request(translation: &Translation, envelope: &Envelope<'_>) -> Translated {
         return Translated::Ping(id.to_owned());
     }
     let declared = translation.modern_client().map(|modern_client| modern_client.capabilities).unwrap_or_default();
-    match Question::of(method, envelope.params, id)
-        .filter(|question| questions::may_ask(translation.method) && question.is_covered_by(declared))
+    match ServerRequest::of(method, envelope.params, id)
+        .filter(|question| input_requests::may_ask(translation.method) && question.is_covered_by(declared))
     {
         Some(question) => Translated::ServerRequest(question),
-        None => Translated::Reply(questions::refusal(method, id)),
+        None => Translated::Reply(input_requests::refusal(method, id)),
     }
 }

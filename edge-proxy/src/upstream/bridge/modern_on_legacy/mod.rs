@@ -1,12 +1,23 @@
 //! A modern client's call at a legacy upstream: in a session of clients that can do exactly the same, until the client
 //! hangs up, which cancels it.
 
+mod held_open;
+mod park;
+mod parked_call;
+mod resume_with_input;
+mod task_handoff;
+mod task_polling;
+
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mcp::extension::declares_tasks;
 
-use super::{driven, requests, retry, unreadable};
+pub(in crate::upstream) use self::park::{PendingRequests, park};
+pub(super) use self::park::url_elicitation_required;
+pub(in crate::upstream) use self::task_handoff::call as call_about_task;
+pub(super) use self::task_handoff::flatten_task;
+use super::{requests, unreadable};
 use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::session::Level;
@@ -24,7 +35,7 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse
     let mut account = call.account.take();
     let answered = match call.message.params.request_state {
         None => begin(&call, &mut account).await,
-        Some(state) => retry::call(&call, state, &mut account).await,
+        Some(state) => resume_with_input::call(&call, state, &mut account).await,
     };
     record_outcome(answered, &mut account)
 }
@@ -40,7 +51,7 @@ pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Res
         return plain(call, modern_client, CallTasks::Created { tool }, account).await;
     }
     match support {
-        TaskSupport::Required => driven::call(call, modern_client, account).await,
+        TaskSupport::Required => task_polling::call(call, modern_client, account).await,
         TaskSupport::Optional | TaskSupport::Forbidden => plain(call, modern_client, CallTasks::None, account).await,
     }
 }
@@ -60,9 +71,9 @@ async fn plain(
     if let Some(level) = modern_client.level {
         pool.ensure_level(level).await;
     }
-    let mut leaving = Leaving { pool: Rc::clone(&pool), number, armed: true };
+    let mut cancel_on_drop = CancelOnDrop { pool: Rc::clone(&pool), number, armed: true };
     let sent = pool.call(number, &body, call.retry()).await;
-    leaving.armed = matches!(sent, Err(Fault::Timeout));
+    cancel_on_drop.armed = matches!(sent, Err(Fault::Timeout));
     let (answered, session) = sent?;
     let upstream_era = UpstreamEra::Legacy {
         session,
@@ -108,13 +119,13 @@ pub(super) fn modern_client_of(call: &Call<'_>) -> Result<ModernClient, CallErro
 }
 
 /// Tells the upstream when the client leaves before there is anything of an answer.
-pub(super) struct Leaving {
+pub(super) struct CancelOnDrop {
     pub(super) pool: Rc<SessionPool>,
     pub(super) number: u64,
     pub(super) armed: bool,
 }
 
-impl Drop for Leaving {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if self.armed {
             session_messages::cancel_request(&self.pool, self.number, session_messages::CLIENT_GONE);

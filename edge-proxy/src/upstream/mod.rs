@@ -26,7 +26,7 @@ mod task;
 mod call_tasks;
 mod relayed_stream;
 mod translation;
-mod watch;
+mod subscription;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -42,7 +42,7 @@ pub use server_requests::{ServerRequestId, answer};
 pub use resume::{Resumption, resume};
 pub use task::Task;
 pub use answer_stream::AnswerStream;
-pub use watch::{Notice, Wanted, Watching};
+pub use subscription::{SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
 
 use self::in_flight::InFlightCall;
 use self::http_pool::HttpPool;

@@ -15,7 +15,7 @@ use crate::policy::{self, Permit};
 use crate::route::{Named, Noun};
 use crate::session::Uris;
 use crate::snapshot::View;
-use crate::upstream::{Notice, Wanted, Watching};
+use crate::upstream::{SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
 use crate::worker::Worker;
 
 /// Notices that wait for the client to read.
@@ -27,9 +27,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Heard {
     era: Era,
     /// By upstream, and the era in which it tells.
-    watching: BTreeMap<(Box<str>, Era), Watching>,
-    sender: mpsc::Sender<Notice>,
-    notices: mpsc::Receiver<Notice>,
+    watching: BTreeMap<(Box<str>, Era), UpstreamSubscription>,
+    sender: mpsc::Sender<SubscriptionNotice>,
+    notices: mpsc::Receiver<SubscriptionNotice>,
     /// What the session is subscribed to, where the stream is a session's.
     pub(super) subscribed: Option<watch::Receiver<Uris>>,
 }
@@ -65,27 +65,27 @@ impl Heard {
         uris: impl IntoIterator<Item = &'a str>,
         tasks: &[Followed],
     ) -> BTreeSet<&'a str> {
-        let mut wanted: BTreeMap<(Box<str>, Era), Wanted> = BTreeMap::new();
+        let mut wanted: BTreeMap<(Box<str>, Era), SubscriptionTargets> = BTreeMap::new();
         let mut honoured = BTreeSet::new();
         for uri in uris {
             let Some(permit) = permit(view, uri) else { continue };
             let upstream = &permit.entry().upstream;
             if let Some(era) = told_in(upstream, self.era) {
                 let place = wanted.entry((upstream.id.clone(), era));
-                place.or_insert_with(|| Wanted::at(&permit)).add_resource(&permit);
+                place.or_insert_with(|| SubscriptionTargets::at(&permit)).add_resource(&permit);
                 honoured.insert(uri);
             }
         }
         for Followed { id, task, permit } in tasks {
             let place = wanted.entry((permit.entry().upstream.id.clone(), task.era()));
-            place.or_insert_with(|| Wanted::at(permit)).add_task(permit, task, id);
+            place.or_insert_with(|| SubscriptionTargets::at(permit)).add_task(permit, task, id);
         }
-        self.watching.retain(|key, watching| wanted.get(key).is_some_and(|wanted| watching.instead(wanted)));
+        self.watching.retain(|key, watching| wanted.get(key).is_some_and(|wanted| watching.replace(wanted)));
         for (key, wanted) in wanted {
             let era = key.1;
             self.watching
                 .entry(key)
-                .or_insert_with(|| Watching::begin(worker, era, wanted, self.sender.clone()));
+                .or_insert_with(|| UpstreamSubscription::start(worker, era, wanted, self.sender.clone()));
         }
         honoured
     }
@@ -103,9 +103,9 @@ impl Heard {
         let heard = async {
             while missing > 0 {
                 match self.notices.recv().await {
-                    Some(Notice::Live) => missing -= 1,
-                    Some(Notice::Updated(uri)) => news.push(News::Updated(uri)),
-                    Some(Notice::Task { id, params }) => news.push(News::Task(id, params)),
+                    Some(SubscriptionNotice::Live) => missing -= 1,
+                    Some(SubscriptionNotice::Updated(uri)) => news.push(News::Updated(uri)),
+                    Some(SubscriptionNotice::Task { id, params }) => news.push(News::Task(id, params)),
                     None => return,
                 }
             }
@@ -134,9 +134,9 @@ impl Heard {
                     return News::Subscribed;
                 }
                 Some(notice) = notices.recv() => match notice {
-                    Notice::Live => {}
-                    Notice::Updated(uri) => return News::Updated(uri),
-                    Notice::Task { id, params } => return News::Task(id, params),
+                    SubscriptionNotice::Live => {}
+                    SubscriptionNotice::Updated(uri) => return News::Updated(uri),
+                    SubscriptionNotice::Task { id, params } => return News::Task(id, params),
                 },
             }
         }

@@ -34,14 +34,14 @@ use crate::worker::Worker;
 /// Largest event of such a stream.
 const MAX_EVENT: usize = 256 << 10;
 /// Upstreams need not say anything for as long as nothing changes.
-const SILENCE: Duration = Duration::from_secs(24 * 3_600);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// What to watch at one upstream: the words that the upstream has for it, and those that the client has. Only permits add
 /// to it.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct SubscriptionTargets {
     upstream: Arc<Upstream>,
     names: Names,
 }
@@ -54,7 +54,7 @@ struct Names {
     tasks: BTreeMap<Box<str>, Box<str>>,
 }
 
-impl Wanted {
+impl SubscriptionTargets {
     /// Nothing yet, at the upstream that a permit leads to.
     pub fn at(permit: &Permit) -> Self {
         Self { upstream: Arc::clone(&permit.entry().upstream), names: Names::default() }
@@ -73,7 +73,7 @@ impl Wanted {
 
 /// What is heard of an upstream.
 #[derive(Debug)]
-pub enum Notice {
+pub enum SubscriptionNotice {
     /// From now on its changes are heard.
     Live,
     /// A resource changed; the URI that the client knows.
@@ -89,31 +89,31 @@ pub enum Notice {
 
 /// What is watched at one upstream, until it is dropped.
 #[derive(Debug)]
-pub struct Watching {
+pub struct UpstreamSubscription {
     upstream: Arc<Upstream>,
-    wanted: watch::Sender<Names>,
+    targets: watch::Sender<Names>,
     task: AbortHandle,
 }
 
-impl Watching {
+impl UpstreamSubscription {
     /// Begins to watch, in an era that the upstream speaks, whichever the client's.
-    pub fn begin(worker: &Rc<Worker>, era: Era, wanted: Wanted, notices: mpsc::Sender<Notice>) -> Self {
-        let Wanted { upstream, names } = wanted;
-        let (wanted, receiver) = watch::channel(names);
-        let watcher =
-            Watcher { worker: Rc::clone(worker), upstream: Arc::clone(&upstream), wanted: receiver, notices };
-        let task = tokio::task::spawn_local(watcher.run(era)).abort_handle();
-        Self { upstream, wanted, task }
+    pub fn start(worker: &Rc<Worker>, era: Era, targets: SubscriptionTargets, notices: mpsc::Sender<SubscriptionNotice>) -> Self {
+        let SubscriptionTargets { upstream, names } = targets;
+        let (targets, receiver) = watch::channel(names);
+        let subscription =
+            SubscriptionTask { worker: Rc::clone(worker), upstream: Arc::clone(&upstream), targets: receiver, notices };
+        let task = tokio::task::spawn_local(subscription.run(era)).abort_handle();
+        Self { upstream, targets, task }
     }
 
     /// Watches these instead, unless the upstream is reached in another way now.
-    pub fn instead(&self, wanted: &Wanted) -> bool {
-        let same = self.upstream.connection_key == wanted.upstream.connection_key;
+    pub fn replace(&self, targets: &SubscriptionTargets) -> bool {
+        let same = self.upstream.connection_key == targets.upstream.connection_key;
         if same {
-            self.wanted.send_if_modified(|old| {
-                let changed = *old != wanted.names;
+            self.targets.send_if_modified(|old| {
+                let changed = *old != targets.names;
                 if changed {
-                    old.clone_from(&wanted.names);
+                    old.clone_from(&targets.names);
                 }
                 changed
             });
@@ -122,21 +122,21 @@ impl Watching {
     }
 }
 
-impl Drop for Watching {
+impl Drop for UpstreamSubscription {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-struct Watcher {
+struct SubscriptionTask {
     worker: Rc<Worker>,
     upstream: Arc<Upstream>,
-    wanted: watch::Receiver<Names>,
-    notices: mpsc::Sender<Notice>,
+    targets: watch::Receiver<Names>,
+    notices: mpsc::Sender<SubscriptionNotice>,
 }
 
 /// Where changes are heard.
-enum Heard {
+enum NotificationSource {
     /// A stream of events.
     Stream(Box<(HttpResponse, Decoder)>),
     /// A connection that is the session.
@@ -144,9 +144,9 @@ enum Heard {
 }
 
 /// Ends a session when the watcher is gone, however it went.
-struct Farewell(Option<SessionPool>);
+struct CloseOnDrop(Option<SessionPool>);
 
-impl Drop for Farewell {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         if let Some(pool) = self.0.take() {
             tokio::task::spawn_local(async move { pool.close().await });
@@ -154,15 +154,15 @@ impl Drop for Farewell {
     }
 }
 
-impl Watcher {
+impl SubscriptionTask {
     async fn run(mut self, era: Era) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = FIRST_BACKOFF;
         loop {
-            let begun = tokio::time::Instant::now();
+            let started = tokio::time::Instant::now();
             let ended = match era {
-                Era::Legacy if self.upstream.transport != Transport::StreamableHttp => self.channel().await,
-                Era::Legacy => self.legacy().await,
-                Era::Modern => self.modern().await,
+                Era::Legacy if self.upstream.transport != Transport::StreamableHttp => self.run_on_channel().await,
+                Era::Legacy => self.run_in_session().await,
+                Era::Modern => self.run_listening().await,
             };
             match ended {
                 Ok(()) => return,
@@ -170,39 +170,39 @@ impl Watcher {
                     tracing::debug!(upstream = %self.upstream.id, %fault, "nothing is watched")
                 }
             }
-            pause =
-                if begun.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-            tokio::time::sleep(pause).await;
+            backoff =
+                if started.elapsed() > MAX_BACKOFF { FIRST_BACKOFF } else { (backoff * 2).min(MAX_BACKOFF) };
+            tokio::time::sleep(backoff).await;
         }
     }
 
     /// A session of its own, so that what is subscribed in it concerns nobody else.
-    async fn legacy(&mut self) -> Result<(), Fault> {
+    async fn run_in_session(&mut self) -> Result<(), Fault> {
         let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
         let key = self.key();
         let gauge = self.worker.shared.metrics.upstream_sessions.clone();
-        let farewell = Farewell(Some(SessionPool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
-        let Some(pool) = &farewell.0 else { return Ok(()) };
-        let open = pool.session().await?;
-        let headers = open.headers().cloned().unwrap_or_default();
-        let response = self.stream(&Verb::GET, headers, Bytes::new()).await?;
-        let mut heard = Heard::stream(response, MAX_EVENT);
-        let ask = async |_, body| read_rpc_response(pool.post(&open, body, Retry::Safe).await?).await;
-        self.subscribed(&mut heard, ask).await
+        let closing = CloseOnDrop(Some(SessionPool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
+        let Some(pool) = &closing.0 else { return Ok(()) };
+        let session = pool.session().await?;
+        let headers = session.headers().cloned().unwrap_or_default();
+        let response = self.open_stream(&Verb::GET, headers, Bytes::new()).await?;
+        let mut source = NotificationSource::stream(response, MAX_EVENT);
+        let request = async |_, body| read_rpc_response(pool.post(&session, body, Retry::Safe).await?).await;
+        self.run_subscribed(&mut source, request).await
     }
 
     /// A connection of its own, for the same reason.
-    async fn channel(&mut self) -> Result<(), Fault> {
+    async fn run_on_channel(&mut self) -> Result<(), Fault> {
         let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
         let gauge = &self.worker.shared.metrics.upstream_sessions;
         let channel = Channel::open(&http_pool, &self.upstream, self.key(), false, gauge).await?;
-        let mut heard = Heard::Channel(channel.listen());
+        let mut source = NotificationSource::Channel(channel.listen());
         let limit = self.upstream.request_timeout;
-        let ask = async |number, body| {
+        let request = async |number, body| {
             let answered = tokio::time::timeout(limit, channel.request(number, body)).await;
             answered.map_err(|_| Fault::Timeout)?
         };
-        let ended = self.subscribed(&mut heard, ask).await;
+        let ended = self.run_subscribed(&mut source, request).await;
         channel.close();
         ended
     }
@@ -218,50 +218,50 @@ impl Watcher {
     }
 
     /// Keeps what is subscribed to what is wanted, and passes on what is heard.
-    async fn subscribed(
+    async fn run_subscribed(
         &mut self,
-        heard: &mut Heard,
-        ask: impl AsyncFn(u64, Bytes) -> Result<Bytes, Fault>,
+        source: &mut NotificationSource,
+        request: impl AsyncFn(u64, Bytes) -> Result<Bytes, Fault>,
     ) -> Result<(), Fault> {
         let mut subscribed = BTreeSet::new();
         loop {
-            let wanted: BTreeSet<Box<str>> =
-                self.wanted.borrow_and_update().resources.keys().cloned().collect();
-            let gone = subscribed.difference(&wanted).map(|uri| (Method::ResourcesUnsubscribe, uri));
-            let new = wanted.difference(&subscribed).map(|uri| (Method::ResourcesSubscribe, uri));
-            for (method, uri) in gone.chain(new) {
+            let targets: BTreeSet<Box<str>> =
+                self.targets.borrow_and_update().resources.keys().cloned().collect();
+            let removed = subscribed.difference(&targets).map(|uri| (Method::ResourcesUnsubscribe, uri));
+            let added = targets.difference(&subscribed).map(|uri| (Method::ResourcesSubscribe, uri));
+            for (method, uri) in removed.chain(added) {
                 let number = self.worker.upstreams.number();
-                told(method, ask(number, subscription(number, method, uri)).await);
+                log_failure(method, request(number, subscribe_request(number, method, uri)).await);
             }
-            subscribed = wanted;
-            self.say(Notice::Live).await;
-            if !self.hear(heard).await? {
+            subscribed = targets;
+            self.notify(SubscriptionNotice::Live).await;
+            if !self.relay(source).await? {
                 return Ok(());
             }
         }
     }
 
     /// One `subscriptions/listen`, begun anew when other resources are wanted.
-    async fn modern(&mut self) -> Result<(), Fault> {
+    async fn run_listening(&mut self) -> Result<(), Fault> {
         loop {
             let revision = self.upstream.modern.first().copied().unwrap_or(Revision::LATEST);
             let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
             let mut headers = http_pool.headers.clone();
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
             headers.insert(METHOD, HeaderValue::from_static(Method::SubscriptionsListen.as_str()));
-            let body = listen(revision, &self.wanted.borrow_and_update());
-            let response = self.stream(&Verb::POST, headers, body).await?;
+            let body = listen_request(revision, &self.targets.borrow_and_update());
+            let response = self.open_stream(&Verb::POST, headers, body).await?;
             // Of a task that is over the whole result is told.
             let max_event = self.worker.shared.limits.max_event_bytes;
-            if !self.hear(&mut Heard::stream(response, max_event)).await? {
+            if !self.relay(&mut NotificationSource::stream(response, max_event)).await? {
                 return Ok(());
             }
         }
     }
 
-    async fn stream(&self, verb: &Verb, headers: HeaderMap, body: Bytes) -> Result<HttpResponse, Fault> {
+    async fn open_stream(&self, verb: &Verb, headers: HeaderMap, body: Bytes) -> Result<HttpResponse, Fault> {
         let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
-        let answered = http_pool.send(verb, headers, body, Retry::Safe, SILENCE);
+        let answered = http_pool.send(verb, headers, body, Retry::Safe, MAX_SILENCE);
         let answered = tokio::time::timeout(self.upstream.request_timeout, answered).await;
         let response = answered.map_err(|_| Fault::Timeout)??;
         if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
@@ -271,47 +271,47 @@ impl Watcher {
     }
 
     /// Passes on what is heard, until something else is wanted (true) or nothing any more (false).
-    async fn hear(&mut self, heard: &mut Heard) -> Result<bool, Fault> {
+    async fn relay(&mut self, source: &mut NotificationSource) -> Result<bool, Fault> {
         loop {
             let message = tokio::select! {
-                message = heard.next() => message?,
-                changed = self.wanted.changed() => return Ok(changed.is_ok()),
+                message = source.next() => message?,
+                changed = self.targets.changed() => return Ok(changed.is_ok()),
             };
-            if let Some(notice) = self.notice(&message) {
-                self.say(notice).await;
+            if let Some(notice) = self.notice_of(&message) {
+                self.notify(notice).await;
             }
         }
     }
 
-    fn notice(&self, message: &[u8]) -> Option<Notice> {
+    fn notice_of(&self, message: &[u8]) -> Option<SubscriptionNotice> {
         let envelope = Envelope::parse(message).ok()?;
         match Method::parse(envelope.method.as_deref()?)? {
-            Method::SubscriptionsAcknowledged => Some(Notice::Live),
+            Method::SubscriptionsAcknowledged => Some(SubscriptionNotice::Live),
             Method::ResourcesUpdated => {
                 let [uri] = json::members(envelope.params?, ["uri"]).ok()?;
                 let uri = json::string(uri?).ok()?;
-                self.wanted.borrow().resources.get(&*uri).cloned().map(Notice::Updated)
+                self.targets.borrow().resources.get(&*uri).cloned().map(SubscriptionNotice::Updated)
             }
-            Method::TasksChanged => self.task(envelope.params?),
+            Method::TasksChanged => self.task_notice(envelope.params?),
             _ => None,
         }
     }
 
-    fn task(&self, params: &str) -> Option<Notice> {
+    fn task_notice(&self, params: &str) -> Option<SubscriptionNotice> {
         let [theirs] = json::members(params, ["taskId"]).ok()?;
         let theirs = json::string(theirs?).ok()?;
-        let id = self.wanted.borrow().tasks.get(&*theirs).cloned()?;
+        let id = self.targets.borrow().tasks.get(&*theirs).cloned()?;
         let params = json::set_members(params, &[("taskId", Some(&json::quote(&id)))]).ok()?;
-        Some(Notice::Task { id, params: params.into() })
+        Some(SubscriptionNotice::Task { id, params: params.into() })
     }
 
-    async fn say(&self, notice: Notice) {
+    async fn notify(&self, notice: SubscriptionNotice) {
         // Nobody hears it when the client has just gone; then this task is about to end as well.
         let _: Result<(), _> = self.notices.send(notice).await;
     }
 }
 
-impl Heard {
+impl NotificationSource {
     fn stream(response: HttpResponse, max_event: usize) -> Self {
         Self::Stream(Box::new((response, Decoder::new(max_event))))
     }
@@ -331,13 +331,13 @@ impl Heard {
     }
 }
 
-fn subscription(number: u64, method: Method, uri: &str) -> Bytes {
+fn subscribe_request(number: u64, method: Method, uri: &str) -> Bytes {
     let uri = json::quote(uri);
     format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{{"uri":{uri}}}}}"#).into()
 }
 
 /// A refusal concerns this one resource only.
-fn told(method: Method, answered: Result<Bytes, Fault>) {
+fn log_failure(method: Method, answered: Result<Bytes, Fault>) {
     match answered {
         Ok(answer) if Envelope::parse(&answer).is_ok_and(|answer| answer.error.is_none()) => {}
         Ok(_) => tracing::debug!(%method, "an upstream refused"),
@@ -345,14 +345,14 @@ fn told(method: Method, answered: Result<Bytes, Fault>) {
     }
 }
 
-fn listen(revision: Revision, wanted: &Names) -> Bytes {
-    let members = [("resourceSubscriptions", &wanted.resources), ("taskIds", &wanted.tasks)];
-    let members = members.into_iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(member, wanted)| {
-        let names: Vec<String> = wanted.keys().map(|name| json::quote(name)).collect();
+fn listen_request(revision: Revision, targets: &Names) -> Bytes {
+    let members = [("resourceSubscriptions", &targets.resources), ("taskIds", &targets.tasks)];
+    let members = members.into_iter().filter(|(_, targets)| !targets.is_empty()).map(|(member, targets)| {
+        let names: Vec<String> = targets.keys().map(|name| json::quote(name)).collect();
         format!(r#""{member}":[{}]"#, names.join(","))
     });
     let members: Vec<String> = members.collect();
-    let capabilities = if wanted.tasks.is_empty() {
+    let capabilities = if targets.tasks.is_empty() {
         "{}".to_owned()
     } else {
         format!(r#"{{"extensions":{{"{TASKS}":{{}}}}}}"#)

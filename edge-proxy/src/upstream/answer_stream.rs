@@ -8,14 +8,14 @@ use super::upstream_stream::UpstreamStream;
 /// A call's stream.
 #[expect(clippy::large_enum_variant, reason = "it is boxed as a whole")]
 pub enum AnswerStream {
-    /// As it comes from the upstream.
+    /// Events of the upstream itself.
     Upstream(UpstreamStream),
-    /// As it is told by a task of this worker, or by another edge.
+    /// Messages that a task of this worker, or another edge, relays.
     Relayed(RelayedStream),
 }
 
 impl AnswerStream {
-    /// The next event as it is written to the client, or `None` at the end. The future may be dropped and made anew.
+    /// Returns the next event as it is written to the client, or `None` at the end. Cancel safe.
     pub async fn next(&mut self) -> Option<Bytes> {
         match self {
             Self::Upstream(stream) => stream.next().await,
@@ -23,7 +23,7 @@ impl AnswerStream {
         }
     }
 
-    /// The next message, or `None` at the end, for a client that is sent messages and no events.
+    /// Returns the next message, or `None` at the end, for a client that is sent messages and no events.
     pub async fn message(&mut self) -> Option<Bytes> {
         match self {
             Self::Upstream(stream) => stream.message().await,
@@ -31,15 +31,15 @@ impl AnswerStream {
         }
     }
 
-    /// Whether everything was told.
+    /// Whether its last message was read.
     pub fn is_finished(&self) -> bool {
         match self {
             Self::Upstream(stream) => stream.is_finished(),
-            Self::Relayed(stream) => stream.done,
+            Self::Relayed(stream) => stream.is_finished(),
         }
     }
 
-    /// Ends a call that its caller may not make any more: nothing of it is told from now on.
+    /// Ends a call that its caller may no longer make: the client is sent nothing more of it.
     pub fn withdraw(&mut self) {
         match self {
             Self::Upstream(stream) => stream.withdraw(),
@@ -47,7 +47,7 @@ impl AnswerStream {
         }
     }
 
-    /// The answer alone, for a client that cannot be sent events.
+    /// Returns the response alone, for a client that cannot be sent events.
     pub async fn final_message(&mut self) -> Option<Bytes> {
         match self {
             Self::Upstream(stream) => stream.final_message().await,

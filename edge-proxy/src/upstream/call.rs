@@ -1,4 +1,5 @@
-//! The stage that calls: chooses the side of the upstream, and says what a call is made of.
+//! The stage that calls: chooses the era in which the upstream is spoken to. It must not know the messages of either
+//! era.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,33 +23,27 @@ use crate::worker::Worker;
 
 /// A call that may be made.
 pub struct Call<'a> {
-    /// The worker that makes it.
     pub worker: &'a Rc<Worker>,
-    /// What handles are sealed with.
+    /// The keys that handles are sealed with.
     pub trust: &'a Arc<Trust>,
-    /// The virtual server.
     pub server: &'a Arc<Server>,
-    /// The caller.
     pub token: &'a Arc<Token>,
-    /// The conversation it belongs to.
     pub session: &'a Session,
-    /// The headers it came with, where its transport has any.
+    /// Its HTTP headers, where its transport has any.
     pub headers: Option<&'a HeaderMap>,
-    /// The client's message.
     pub message: &'a Message<'a>,
-    /// Its method, one of those that call.
+    /// A method that calls an upstream.
     pub method: Method,
-    /// What it names, as the client wrote it.
+    /// The name or URI that the client wrote.
     pub named: &'a crate::route::Named<'a>,
-    /// The task it is about, and the raw id that the client named it by.
+    /// The task that it concerns, and the raw id that the client named it by.
     pub task: Option<(Task, &'a str)>,
-    /// The right to make it.
     pub permit: Permit,
-    /// Where it is counted.
+    /// The usage account that it is counted in.
     pub account: Option<Account>,
 }
 
-/// Makes a call, to the side of the upstream that is best for the client's era.
+/// Makes a call, in the era of the upstream that suits the client's best.
 pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let worker = call.worker;
@@ -77,7 +72,7 @@ pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
     })
 }
 
-/// Why a call has no answer.
+/// A call without a response.
 #[derive(Debug)]
 pub(super) enum CallError {
     /// The upstream failed.
@@ -86,17 +81,19 @@ pub(super) enum CallError {
     Client(Failure),
 }
 
-/// Says in an account that is still here why there was no answer.
-pub(super) fn record_outcome<T, E: HasOutcome>(answered: Result<T, E>, account: &mut Option<Account>) -> Result<T, E> {
+/// Records the outcome of an error in an account that no response has taken.
+pub(super) fn record_outcome<T, E: HasOutcome>(
+    answered: Result<T, E>,
+    account: &mut Option<Account>,
+) -> Result<T, E> {
     if let (Err(error), Some(account)) = (&answered, account) {
         account.outcome = error.outcome();
     }
     answered
 }
 
-/// Whose making it is that there was no answer.
+/// An error that counts as an outcome.
 pub(super) trait HasOutcome {
-    /// The outcome to count.
     fn outcome(&self) -> Outcome;
 }
 
@@ -122,7 +119,7 @@ impl From<Fault> for CallError {
 }
 
 impl Call<'_> {
-    /// Whether sending it twice is like sending it once.
+    /// Whether sending it twice has the effect of sending it once.
     pub(super) fn is_safe(&self) -> bool {
         match self.method {
             Method::ToolsCall => self.permit.entry().tool.safe_to_repeat,
@@ -131,7 +128,7 @@ impl Call<'_> {
         }
     }
 
-    /// The same, for connections.
+    /// Whether a connection may send it again.
     pub(super) fn retry(&self) -> super::http_pool::Retry {
         if self.is_safe() { super::http_pool::Retry::Safe } else { super::http_pool::Retry::IfUnsent }
     }

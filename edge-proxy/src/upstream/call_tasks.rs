@@ -1,6 +1,7 @@
-//! Tasks in what upstreams say: their ids become those that the client was given, or nothing where it knows of no task.
+//! Translates the ids of tasks in an upstream's messages into those that the client was given, or removes them where it
+//! knows of no task.
 //!
-//! It must not know who asks about them.
+//! It must not know how clients ask about them.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,40 +22,40 @@ use memchr::memmem;
 use super::call::Call;
 use super::legacy::UpstreamSession;
 use super::task::{self, Task};
-use super::translation::{UpstreamEra, Translation, Translated};
+use super::translation::{Translated, Translation, UpstreamEra};
 use crate::error::Fault;
 use crate::snapshot::TaskSupport;
 
-/// Which tasks an answer may be about.
+/// The tasks that the messages of a call may concern.
 #[derive(Debug, Clone)]
 pub(super) enum CallTasks {
     /// None.
     None,
-    /// One that the call began.
+    /// One that the call creates.
     Created {
-        /// The tool, as the client calls it.
+        /// The exposed name of the tool.
         tool: Box<str>,
     },
-    /// The one that the client asked about.
+    /// The one that the client's request names.
     Known {
-        /// Its raw id, as the client wrote it.
+        /// The raw id that the client wrote.
         ours: Box<str>,
         /// Its id at the upstream.
         theirs: Box<str>,
     },
-    /// One that is waited for in the place of a client that knows nothing of it.
+    /// One that the edge waits for in place of a client that does not know of it.
     Awaited {
         /// Its raw id.
         id: Box<str>,
-        /// The token of its progress.
+        /// Its progress token.
         progress: u64,
-        /// Whether it was cancelled, which is said once.
+        /// Whether its cancellation was sent, which happens once.
         cancelled: Rc<Cell<bool>>,
     },
 }
 
 impl CallTasks {
-    /// Those of a legacy client's call: the one that is asked about, or one that the client wants made of the call.
+    /// Returns those of a legacy client's call: the one that it names, or the one that it asks to be created.
     pub(super) fn of_legacy(call: &Call<'_>) -> Self {
         if let Some((task, raw)) = &call.task {
             return Self::Known { ours: (*raw).into(), theirs: task.id.as_str().into() };
@@ -68,7 +69,8 @@ impl CallTasks {
         }
     }
 
-    /// Those of a modern client's call at its own era. Only clients that know tasks are told of any.
+    /// Returns those of a modern client's call at a modern upstream. Only clients that declared the extension see
+    /// tasks.
     pub(super) fn of_modern(call: &Call<'_>) -> Self {
         match &call.task {
             Some((task, raw)) => Self::Known { ours: (*raw).into(), theirs: task.id.as_str().into() },
@@ -81,21 +83,21 @@ impl CallTasks {
         }
     }
 
-    /// That a task is waited for.
+    /// Returns a task that the edge waits for.
     pub(super) fn awaited(id: &str, progress: u64) -> Self {
         Self::Awaited { id: id.into(), progress, cancelled: Rc::default() }
     }
 }
 
 impl CallTasks {
-    /// That only the result of a task is fetched, which needs no cancelling.
+    /// Returns a finished task, whose result is fetched and which needs no cancellation.
     pub(super) fn finished(id: &str) -> Self {
         Self::Awaited { id: json::quote(id).into(), progress: 0, cancelled: Rc::new(Cell::new(true)) }
     }
 }
 
 impl Translation {
-    /// The raw id of the task that is waited for.
+    /// The raw id of the task that the edge waits for.
     pub(super) fn awaited_task(&self) -> Option<&str> {
         match &self.tasks {
             CallTasks::Awaited { id, .. } => Some(id),
@@ -103,7 +105,7 @@ impl Translation {
         }
     }
 
-    /// The token of its progress, where a call at the upstream has this number.
+    /// The progress token at the upstream, where the request there has this number.
     pub(super) fn progress_token(&self, number: u64) -> u64 {
         match &self.tasks {
             CallTasks::Awaited { progress, .. } => *progress,
@@ -111,7 +113,7 @@ impl Translation {
         }
     }
 
-    /// How long its upstream may be silent.
+    /// The longest silence of its upstream.
     pub(super) fn response_timeout(&self) -> Duration {
         match &self.tasks {
             CallTasks::Awaited { .. } => task::LONGEST,
@@ -120,7 +122,7 @@ impl Translation {
         }
     }
 
-    /// What cancels the task that is waited for, unless it was said.
+    /// Returns the request that cancels the awaited task, once.
     pub(super) fn take_cancellation(&self, number: u64) -> Option<Bytes> {
         match &self.tasks {
             CallTasks::Awaited { id, cancelled, .. } if !cancelled.replace(true) => {
@@ -130,7 +132,7 @@ impl Translation {
         }
     }
 
-    /// The message with what it says of the task that it is related to in the client's words. Only the legacy era says that.
+    /// Translates the related task in the metadata of a message. Only the legacy era has it.
     pub(super) fn translate_related_task(&self, message: Bytes) -> Result<Bytes, JsonError> {
         if matches!(self.tasks, CallTasks::None | CallTasks::Created { .. })
             || matches!(self.upstream_era, UpstreamEra::Modern { .. })
@@ -150,7 +152,7 @@ impl Translation {
         Ok(Splice::new().replace(span(&message, raw), translated).apply(&message))
     }
 
-    /// How a task stands, if it is the one that the client asked about: it knows no other by this id.
+    /// Translates the status of a task if the client's request names it; others are ignored.
     pub(super) fn task_status(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
         let CallTasks::Known { ours, theirs } = &self.tasks else { return Ok(Translated::Ignore) };
         let [raw] = json::members(envelope.params.unwrap_or("{}"), ["taskId"])
@@ -161,7 +163,7 @@ impl Translation {
         Ok(Translated::Forward(Splice::new().replace(span(message, raw), ours.to_string()).apply(message)))
     }
 
-    /// The id of the task in a result in the client's words.
+    /// Translates the id of the task in a result.
     pub(super) fn edit_task<'a>(
         &self,
         edits: Splice<'a>,
@@ -183,8 +185,12 @@ impl Translation {
         })
     }
 
-    /// The raw id of a task that a call began, and the one that the client is given.
-    pub(super) fn created<'a>(&self, tool: &str, result: &'a str) -> Result<Option<(&'a str, String)>, Fault> {
+    /// Returns the raw id of a task that the call created, and the one that the client is given.
+    pub(super) fn created<'a>(
+        &self,
+        tool: &str,
+        result: &'a str,
+    ) -> Result<Option<(&'a str, String)>, Fault> {
         let malformed = |error: JsonError| Fault::Malformed(error.to_string());
         let raw = match &self.upstream_era {
             UpstreamEra::Modern { .. } => {
@@ -206,7 +212,7 @@ impl Translation {
         Ok(Some((raw, json::quote(&sealed))))
     }
 
-    /// A task of this id, where the call was made.
+    /// Returns the task of this id in the session of the call.
     fn task(&self, tool: &str, id: String) -> Task {
         let (session, version) = match &self.upstream_era {
             UpstreamEra::Legacy { session, .. } => session_headers(session),
@@ -216,7 +222,7 @@ impl Translation {
     }
 }
 
-/// The id and the revision of a session; a connection has no id.
+/// Returns the id and the revision of a session; a connection has no id.
 fn session_headers(session: &UpstreamSession) -> (Box<[u8]>, Box<[u8]>) {
     let header =
         |name: &str| session.headers().and_then(|headers| headers.get(name)).map(HeaderValue::as_bytes);

@@ -1,4 +1,4 @@
-//! Blocks of content that a client's revision does not know yet, told in blocks that it does. It must not know eras.
+//! Replaces blocks of content that a client's revision does not know by blocks that it does. It must not know eras.
 //!
 //! Audio came with 2025-03-26 and becomes an embedded resource; links to resources came with 2025-06-18 and become text.
 
@@ -10,12 +10,12 @@ use mcp::revision::Revision;
 use mcp::splice::Splice;
 use memchr::memmem;
 
-/// A revision whose clients do not know every block there is.
+/// Returns a revision whose clients do not know every kind of block.
 pub(super) fn outdated(revision: Revision) -> Option<Revision> {
     (revision < Revision::V2025_06_18).then_some(revision)
 }
 
-/// A response with nothing in it that a client of `revision` does not know. What cannot be read stays as it is.
+/// Returns a response without blocks that a client of `revision` does not know. Unreadable content stays as it is.
 pub(super) fn downgrade(message: Bytes, method: Method, revision: Revision) -> Bytes {
     let has = |word: &[u8]| memmem::find(&message, word).is_some();
     if !has(b"resource_link") && !has(b"audio") {
@@ -24,7 +24,7 @@ pub(super) fn downgrade(message: Bytes, method: Method, revision: Revision) -> B
     downgraded(&message, method, revision).ok().flatten().unwrap_or(message)
 }
 
-/// The message with every block told anew that must be; `None` where it is fine as it is.
+/// Returns the message with unknown blocks replaced; `None` where there are none.
 fn downgraded(message: &Bytes, method: Method, revision: Revision) -> Result<Option<Bytes>, JsonError> {
     let Ok(Envelope { result: Some(result), .. }) = Envelope::parse(message) else { return Ok(None) };
     let mut edits = Vec::new();
@@ -33,11 +33,12 @@ fn downgraded(message: &Bytes, method: Method, revision: Revision) -> Result<Opt
             edits.push((span(message, block), replacement));
         }
     }
-    let splice = edits.into_iter().fold(Splice::new(), |splice, (at, replacement)| splice.replace(at, replacement));
+    let splice =
+        edits.into_iter().fold(Splice::new(), |splice, (at, replacement)| splice.replace(at, replacement));
     Ok((!splice.is_empty()).then(|| splice.apply(message)))
 }
 
-/// The blocks of a tool's result or of a prompt's messages.
+/// Returns the blocks of a tool's result or of a prompt's messages.
 fn blocks(result: &str, method: Method) -> Result<Vec<&str>, JsonError> {
     let mut blocks = Vec::new();
     match method {
@@ -59,7 +60,7 @@ fn blocks(result: &str, method: Method) -> Result<Vec<&str>, JsonError> {
     Ok(blocks)
 }
 
-/// The objects that `raw` is, or is an array of.
+/// Collects the object that `raw` is, or the objects in its array.
 fn collect_objects<'a>(raw: Option<&'a str>, found: &mut Vec<&'a str>) -> Result<(), JsonError> {
     match raw {
         Some(object) if object.starts_with('{') => found.push(object),
@@ -72,7 +73,8 @@ fn collect_objects<'a>(raw: Option<&'a str>, found: &mut Vec<&'a str>) -> Result
     Ok(())
 }
 
-/// A block in words of an older revision; `None` where it is known there. `number` tells audio blocks apart.
+/// Returns the replacement of a block for an older revision; `None` where the revision knows it. `number` tells audio
+/// blocks apart.
 fn downgraded_block(block: &str, revision: Revision, number: usize) -> Result<Option<String>, JsonError> {
     let [kind, annotations] = json::members(block, ["type", "annotations"])?;
     let annotations = annotations.map(|raw| format!(r#","annotations":{raw}"#)).unwrap_or_default();

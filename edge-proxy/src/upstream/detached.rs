@@ -1,5 +1,4 @@
-//! Futures that go on when nobody waits for them any more: in the legacy era a client that hangs up has not
-//! cancelled its call.
+//! Futures that finish in the background: in the legacy era a client that hangs up has not cancelled its call.
 
 use std::future::Future;
 use std::pin::Pin;

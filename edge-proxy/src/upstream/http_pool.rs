@@ -1,4 +1,4 @@
-//! One upstream as one worker reaches it: warm HTTP/1.1 connections, each with one request at a time.
+//! The warm HTTP/1.1 connections of one worker to one upstream, each with one request at a time.
 //!
 //! It must not know MCP beyond the headers that every request carries.
 
@@ -32,26 +32,24 @@ use crate::snapshot::Upstream;
 use crate::tunnels::Connection;
 use crate::worker::Shared;
 
-/// Head of an answer that is still read; more is a fault.
+/// Largest head of a response.
 const MAX_HEAD: usize = 256 << 10;
-/// Idle connections that are kept.
 const MAX_IDLE: usize = 256;
-/// What is offered to WebSockets.
+/// The subprotocol that is offered to WebSocket upstreams.
 const SUBPROTOCOL: &str = "mcp";
 const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// One upstream as one worker reaches it.
+/// The connections of one worker to one upstream.
 pub(super) struct HttpPool {
     shared: Arc<Shared>,
     host: String,
     port: u16,
     tls: Option<ServerName<'static>>,
-    /// The uid of an upstream that dials in.
     dials_in: Option<Box<str>>,
     target: Uri,
-    /// What every request carries, credential included.
+    /// The headers of every request, credential included.
     pub headers: HeaderMap,
     idle: RefCell<Vec<Idle>>,
     used: Cell<Instant>,
@@ -62,23 +60,23 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection that goes back when its answer is read.
+/// A connection that returns to the pool when its response is read.
 pub(super) struct PooledConnection {
     http_pool: Rc<HttpPool>,
     sender: Sender,
 }
 
-/// Whether a request may be sent a second time when nobody can say whether the first arrived.
+/// Whether a request may be sent again when it is unknown whether it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retry {
-    /// Sending it twice is like sending it once.
+    /// Sending it twice has the effect of sending it once.
     Safe,
-    /// Only if it never left.
+    /// Only if it was never sent.
     IfUnsent,
 }
 
 impl HttpPool {
-    /// How to reach `upstream`.
+    /// Creates the pool of an upstream, without connecting.
     pub(super) fn new(shared: Arc<Shared>, upstream: &Upstream) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
         let authority = upstream.uri.authority().ok_or_else(|| bad("no host"))?;
@@ -88,7 +86,7 @@ impl HttpPool {
             secure.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("a bad host"))?;
         let path = upstream.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = HeaderMap::new();
-        // What comes before the `@` of a URL is no part of Host.
+        // The user info of a URL is no part of Host.
         let name = authority.as_str().rsplit('@').next().unwrap_or_default();
         headers.insert(HOST, HeaderValue::from_str(name).map_err(|_| bad("a bad host"))?);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -108,8 +106,8 @@ impl HttpPool {
         })
     }
 
-    /// Sends one request and waits for the head of its answer. `timeout` is until its first byte, and then between
-    /// two bytes.
+    /// Sends one request and waits for the head of its response. `timeout` applies until its first byte, and then
+    /// between two bytes.
     pub(super) async fn send(
         self: &Rc<Self>,
         method: &Method,
@@ -121,7 +119,7 @@ impl HttpPool {
         self.send_to(&self.target, method, headers, body, retry, timeout).await
     }
 
-    /// The same, to another path of the upstream.
+    /// Sends one request, as `send` does, to another path of the upstream.
     pub(super) async fn send_to(
         self: &Rc<Self>,
         target: &Uri,
@@ -137,7 +135,7 @@ impl HttpPool {
         Ok(HttpResponse::new(response, connection, timeout))
     }
 
-    /// Makes a connection to the upstream a WebSocket.
+    /// Upgrades a connection to a WebSocket.
     pub(super) async fn upgrade(&self) -> Result<TokioIo<Upgraded>, Fault> {
         let refused = |what: &str| Fault::Session(format!("its WebSocket's answer has {what}"));
         let key = generate_key();
@@ -159,7 +157,7 @@ impl HttpPool {
         if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|found| *found != *accept) {
             return Err(refused("another key than ours"));
         }
-        // Servers that know no subprotocols are taken as well.
+        // Servers that know no subprotocols are accepted as well.
         if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|chosen| chosen != SUBPROTOCOL) {
             return Err(refused("a subprotocol that was not offered"));
         }
@@ -167,12 +165,12 @@ impl HttpPool {
         Ok(TokioIo::new(upgraded))
     }
 
-    /// Largest message that is read.
+    /// The size of the largest message that is read.
     pub(super) fn max_message(&self) -> usize {
         self.shared.limits.max_event_bytes
     }
 
-    /// What this edge holds for others.
+    /// The calls that wait at this edge.
     pub(super) fn held(&self) -> &Arc<Held> {
         self.shared.peers.held()
     }
@@ -206,7 +204,7 @@ impl HttpPool {
         }
     }
 
-    /// A connection, and whether it was used before.
+    /// Takes an idle connection or opens one; returns it and whether it was used before.
     async fn checkout(&self) -> Result<(Sender, bool), Fault> {
         self.used.set(Instant::now());
         loop {
@@ -252,7 +250,7 @@ impl HttpPool {
         }
     }
 
-    /// Closes what was idle too long. Returns whether nothing is left and nobody came for `unused`.
+    /// Closes connections that were idle too long. Returns whether none is left and none was used for `unused`.
     pub(super) fn sweep(&self, unused: Duration) -> bool {
         let limit = self.shared.limits.upstream_idle;
         let mut idle = self.idle.borrow_mut();
@@ -284,7 +282,7 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
 }
 
 impl PooledConnection {
-    /// Gives the connection back: its answer was read to the end.
+    /// Returns the connection to the pool: its response was read to the end.
     pub(super) fn release(self) {
         let Self { http_pool, sender } = self;
         let mut idle = http_pool.idle.borrow_mut();
@@ -294,7 +292,7 @@ impl PooledConnection {
     }
 }
 
-/// Whether the connection ended before any of the answer came.
+/// Whether the connection ended before any of the response came.
 fn closed_before_response(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || error.is_canceled() || error.is_closed()
 }

@@ -1,4 +1,5 @@
-//! The answer of an upstream as HTTP: its head, and its body chunk by chunk within bounds of time and size.
+//! An upstream's HTTP response: its head, and its body chunk by chunk within bounds of time and size. It must not know
+//! what the body says.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,9 @@ use super::http_pool::PooledConnection;
 use crate::error::Fault;
 use crate::transport::{Gathered, TooLarge};
 
-/// An answer whose head has come. Dropping it before its end closes the connection.
+/// A response whose head was read. Dropping it before its end closes the connection.
 pub(super) struct HttpResponse {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
     body: Incoming,
     buffered: Option<Bytes>,
@@ -25,7 +24,7 @@ pub(super) struct HttpResponse {
     last_received: Instant,
 }
 
-/// What kind of body an answer has.
+/// The kind of body that a response has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MediaType {
     /// One message.
@@ -50,7 +49,7 @@ impl HttpResponse {
         }
     }
 
-    /// What its `Content-Type` says.
+    /// Reads the `Content-Type`.
     pub(super) fn media_type(&self) -> MediaType {
         let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = value.split_once(';').map_or(value, |(kind, _)| kind).trim();
@@ -63,13 +62,13 @@ impl HttpResponse {
         }
     }
 
-    /// Waits so long between two chunks from now on.
+    /// Sets the longest silence between two chunks, from now on.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
         self.last_received = Instant::now();
     }
 
-    /// The next chunk, or `None` at the end. What was waited is kept when the future is dropped and made anew.
+    /// Returns the next chunk, or `None` at the end. Cancel safe: the timeout goes on from the last chunk.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         if let Some(buffered) = self.buffered.take() {
             return Ok(Some(buffered));
@@ -95,14 +94,14 @@ impl HttpResponse {
         }
     }
 
-    /// The whole body, which can be read again afterwards.
+    /// Reads the whole body, and keeps it for the next reader.
     pub(super) async fn buffer(&mut self, limit: usize) -> Result<Bytes, Fault> {
         let body = self.read(limit).await?;
         self.buffered = Some(body.clone());
         Ok(body)
     }
 
-    /// The whole body.
+    /// Reads the whole body.
     pub(super) async fn collect(mut self, limit: usize) -> Result<Bytes, Fault> {
         self.read(limit).await
     }

@@ -1,6 +1,7 @@
-//! Calls that are in flight, and what a client asks for while they are: cancellations and log levels.
+//! Calls in flight, and the commands of clients that concern them: cancellations and log levels.
 //!
-//! Any worker may receive it, so it goes to all workers as a `SessionCommand`, and each does its part.
+//! Any worker may receive one, so it goes to all workers as a `SessionCommand`, and each applies its part. It must not
+//! know how calls are made.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,67 +16,76 @@ use crate::session::{Conversation, Jti};
 use crate::snapshot::Upstream;
 use crate::worker::Worker;
 
-/// What a client asked for that concerns every worker.
+/// A command of a client that concerns every worker.
 #[derive(Clone)]
 pub enum SessionCommand {
-    /// Never mind that request.
+    /// Cancels a request.
     Cancel {
-        /// The session it was made in.
+        /// The session that the request was made in.
         jti: Jti,
         /// Its raw id.
         id: Bytes,
         /// The client's notification.
         notification: Bytes,
-        /// Where the id lies in it.
+        /// The position of the id in it.
         at: std::ops::Range<usize>,
     },
-    /// Log messages from this level on, which takes a session of the conversation's own.
-    SetLevel {
-        /// Where.
-        upstreams: Vec<Arc<Upstream>>,
-        /// For whom.
-        conversation: Arc<Conversation>,
-        /// The raw level.
-        level: Bytes,
-    },
+    /// Sets the level of log messages, for which the conversation has sessions of its own.
+    SetLevel { upstreams: Vec<Arc<Upstream>>, conversation: Arc<Conversation>, level: Bytes },
 }
 
-/// A call that is in flight, for cancelling it.
+/// A call that can be cancelled.
 pub(super) struct InFlightCall {
     jti: Jti,
     id: Bytes,
     cancellation: Cancellation,
 }
 
-/// How a call is cancelled.
+/// The way in which a call is cancelled.
 enum Cancellation {
-    /// The upstream is told in its session.
+    /// Sends a notification in the session of the call.
     Notify(Rc<SessionPool>),
-    /// Whoever carries it on stops.
+    /// Stops the task that makes the call.
     Stop(Rc<tokio::sync::Notify>),
 }
 
-/// Keeps a call findable until it is dropped.
+/// Keeps a call registered until it is dropped.
 pub(super) struct InFlightGuard {
     worker: Rc<Worker>,
     number: u64,
-    /// What the upstream says aside meanwhile, where that concerns nobody else.
+    /// The messages on the server stream meanwhile, where the session is the conversation's own.
     pub(super) server_messages: Option<ServerMessages>,
 }
 
 impl InFlightGuard {
-    /// Makes a call findable.
+    /// Registers a call that is cancelled by a notification.
     pub(super) fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<SessionPool>) -> Self {
         let server_messages = pool.server_messages();
-        Self::register(worker, number, InFlightCall { jti, id, cancellation: Cancellation::Notify(pool) }, server_messages)
+        Self::register(
+            worker,
+            number,
+            InFlightCall { jti, id, cancellation: Cancellation::Notify(pool) },
+            server_messages,
+        )
     }
 
-    /// The same, for a call that ends when it is told to stop.
-    pub(super) fn with_stop(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, stop: Rc<tokio::sync::Notify>) -> Self {
+    /// Registers a call that is cancelled by stopping its task.
+    pub(super) fn with_stop(
+        worker: &Rc<Worker>,
+        number: u64,
+        jti: Jti,
+        id: Bytes,
+        stop: Rc<tokio::sync::Notify>,
+    ) -> Self {
         Self::register(worker, number, InFlightCall { jti, id, cancellation: Cancellation::Stop(stop) }, None)
     }
 
-    fn register(worker: &Rc<Worker>, number: u64, call: InFlightCall, server_messages: Option<ServerMessages>) -> Self {
+    fn register(
+        worker: &Rc<Worker>,
+        number: u64,
+        call: InFlightCall,
+        server_messages: Option<ServerMessages>,
+    ) -> Self {
         worker.upstreams.calls.borrow_mut().insert(number, call);
         Self { worker: Rc::clone(worker), number, server_messages }
     }
@@ -88,7 +98,7 @@ impl Drop for InFlightGuard {
 }
 
 impl Upstreams {
-    /// Does this worker's part of an order.
+    /// Applies this worker's part of a command.
     pub fn apply(&self, command: SessionCommand) {
         match command {
             SessionCommand::Cancel { jti, id, notification, at } => self.cancel(jti, &id, &notification, at),
@@ -108,12 +118,14 @@ impl Upstreams {
         });
     }
 
-    /// Ends the calls that a session makes under this raw id, and tells their upstreams: they may not be made any more.
+    /// Ends the calls of a session under this raw id, which may no longer be made, and cancels them at their upstreams.
     pub fn withdraw(&self, jti: Jti, id: &Bytes) {
-        self.end_calls(jti, id, |pool, number| session_messages::cancel_request(pool, number, session_messages::WITHDRAWN));
+        self.end_calls(jti, id, |pool, number| {
+            session_messages::cancel_request(pool, number, session_messages::WITHDRAWN)
+        });
     }
 
-    /// Ends the calls that a session makes under this raw id: `tell` tells the upstream of those that it carries on.
+    /// Ends the calls of a session under this raw id; `tell` cancels those that an upstream is to be told of.
     fn end_calls(&self, jti: Jti, id: &Bytes, tell: impl Fn(&Rc<SessionPool>, u64)) {
         for (number, call) in &*self.calls.borrow() {
             if call.jti == jti && call.id == *id {
@@ -127,10 +139,9 @@ impl Upstreams {
 
     fn set_level(&self, key: SessionKey, level: Bytes) {
         let pool = self.session_pools.borrow().get(&key).cloned();
-        // Where there is none yet, it begins with the level.
+        // A session that is opened later begins with the level.
         if let Some(pool) = pool {
             tokio::task::spawn_local(async move { pool.set_level(level).await });
         }
     }
 }
-

@@ -1,4 +1,4 @@
-//! Where the messages of one call come from: the answer to a request, or what a channel leads to the call.
+//! The messages of one call, from the response to a request or from a channel.
 //!
 //! It must not know what they say.
 
@@ -10,33 +10,33 @@ use super::channel::CallMessages;
 use super::http_response::HttpResponse;
 use crate::error::Fault;
 
-/// What a call was answered with.
+/// The response to a call before it is read.
 pub(super) enum RawResponse {
-    /// An answer whose head has come.
-    HttpResponse(HttpResponse),
-    /// Messages, the first of which has come.
-    Messages(CallMessages),
+    /// An HTTP response whose head was read.
+    Http(HttpResponse),
+    /// Messages of a channel, the first of which has come.
+    Channel(CallMessages),
 }
 
-/// Where the messages of one call come from, one by one.
+/// The source of one call's messages.
 #[expect(clippy::large_enum_variant, reason = "the large one is the one on the hot path")]
 pub(super) enum MessageSource {
-    /// The stream of an answer.
-    Stream(HttpResponse, Decoder),
-    /// A channel.
+    /// The event stream of a response.
+    Http(HttpResponse, Decoder),
+    /// The messages that a channel dispatches to the call.
     Channel(CallMessages),
 }
 
 impl MessageSource {
-    /// The stream of an answer, whose events may have so many bytes.
-    pub(super) fn stream(response: HttpResponse, max_event_bytes: usize) -> Self {
-        Self::Stream(response, Decoder::new(max_event_bytes))
+    /// Reads the event stream of a response, whose events may have so many bytes.
+    pub(super) fn event_stream(response: HttpResponse, max_event_bytes: usize) -> Self {
+        Self::Http(response, Decoder::new(max_event_bytes))
     }
 
-    /// The next event, or `None` at the end. The future may be dropped and made anew.
+    /// Returns the next event, or `None` at the end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         match self {
-            Self::Stream(response, decoder) => loop {
+            Self::Http(response, decoder) => loop {
                 if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
                     return Ok(Some(event));
                 }
@@ -52,18 +52,18 @@ impl MessageSource {
         }
     }
 
-    /// Waits so long for what comes next from now on.
+    /// Sets the longest silence before the next message, from now on.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         match self {
-            Self::Stream(response, _) => response.set_timeout(timeout),
+            Self::Http(response, _) => response.set_timeout(timeout),
             Self::Channel(messages) => messages.set_timeout(timeout),
         }
     }
 
-    /// Reads what is left.
+    /// Reads and drops the rest.
     pub(super) async fn drain(mut self) {
         match &mut self {
-            Self::Stream(response, _) => while let Ok(Some(_)) = response.chunk().await {},
+            Self::Http(response, _) => while let Ok(Some(_)) = response.chunk().await {},
             Self::Channel(messages) => while messages.next().await.is_ok() {},
         }
     }

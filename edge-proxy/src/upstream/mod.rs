@@ -1,32 +1,32 @@
-//! Calls upstreams: warm connections, pooled legacy sessions, both eras, and the way of the answers back.
+//! Calls upstreams: warm connections, pooled legacy sessions, both eras, and the translation of their messages.
 //!
 //! It must not know how the client is spoken to. Nothing is called without a `Permit`.
 
-mod bridge;
 mod answer_stream;
-mod reconnect;
+mod bridge;
 mod call;
+mod call_tasks;
 mod channel;
 mod content;
 mod detached;
-mod upstream_stream;
-mod in_flight;
-mod server_requests;
-mod session_messages;
 mod http_pool;
 mod http_response;
+mod in_flight;
 mod legacy;
 mod message_source;
 mod modern;
-mod resumption_token;
+mod reconnect;
+mod relayed_stream;
+mod request_state;
 mod response;
 mod resume;
-mod request_state;
-mod task;
-mod call_tasks;
-mod relayed_stream;
-mod translation;
+mod resumption_token;
+mod server_requests;
+mod session_messages;
 mod subscription;
+mod task;
+mod translation;
+mod upstream_stream;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -34,31 +34,30 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use answer_stream::AnswerStream;
 use bytes::Bytes;
 pub use call::{Call, call};
 pub use in_flight::SessionCommand;
 pub use response::CallResponse;
-pub use server_requests::{ServerRequestId, answer};
 pub use resume::{Resumption, resume};
-pub use task::Task;
-pub use answer_stream::AnswerStream;
+pub use server_requests::{ServerRequestId, answer};
 pub use subscription::{SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
+pub use task::Task;
 
-use self::in_flight::InFlightCall;
 use self::http_pool::HttpPool;
-use self::legacy::{SessionPool, SessionKey};
+use self::in_flight::InFlightCall;
+use self::legacy::{SessionKey, SessionPool};
 use crate::error::Fault;
 use crate::session::Jti;
 use crate::snapshot::Upstream;
 use crate::worker::Shared;
 
-/// What the first number of a worker is made of. Some JSON libraries read no integers beyond 2^53.
+/// Bits of a worker's first request id. Some JSON libraries read no integers beyond 2^53.
 const FIRST_NUMBERS: u64 = (1 << 52) - 1;
-/// Legacy sessions that one worker holds with upstreams.
 const MAX_POOLS: usize = 4_096;
-/// Past so many, a conversation shares what it would have for itself, and hears less.
+/// Past so many, a conversation shares sessions that it would have for itself, and misses messages on the server
+/// stream.
 const MAX_ALONE: usize = 3_072;
-/// Log levels of legacy sessions that one worker remembers.
 const MAX_LEVELS: usize = 16_384;
 
 /// One worker's connections and sessions with upstreams.
@@ -66,13 +65,13 @@ pub struct Upstreams {
     shared: Arc<Shared>,
     http_pools: RefCell<HashMap<u64, Rc<HttpPool>>>,
     session_pools: RefCell<HashMap<SessionKey, Rc<SessionPool>>>,
-    calls: RefCell<HashMap<u64, InFlight>>,
+    calls: RefCell<HashMap<u64, InFlightCall>>,
     levels: RefCell<HashMap<Jti, Bytes>>,
     next: Cell<u64>,
 }
 
 impl Upstreams {
-    /// None yet.
+    /// Starts with none.
     pub fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
@@ -113,7 +112,7 @@ impl Upstreams {
         Ok(pool)
     }
 
-    /// Remembers from which level on a session wants to see log messages.
+    /// Remembers the level of log messages that a session asked for.
     fn remember_level(&self, jti: Jti, level: Bytes) {
         let mut levels = self.levels.borrow_mut();
         if levels.len() >= MAX_LEVELS {
@@ -122,30 +121,31 @@ impl Upstreams {
         levels.insert(jti, level);
     }
 
-    /// The raw level that a session asked for.
+    /// Returns the raw level that a session asked for.
     fn level(&self, jti: &Jti) -> Option<String> {
         let levels = self.levels.borrow();
         levels.get(jti).and_then(|raw| String::from_utf8(raw.to_vec()).ok())
     }
 
-    /// An id that no other request of this worker has, and hardly one of another worker or edge: some servers take streams
-    /// of several sessions for one when their requests have the same id.
+    /// Returns an id that no other request of this worker has, and hardly one of another worker or edge: some servers
+    /// confuse the streams of several sessions when their requests have the same id.
     fn number(&self) -> u64 {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         number
     }
 
-    /// Lets go of connections and sessions that nobody uses. To be called every few seconds.
+    /// Closes unused connections and sessions. To be called every few seconds.
     pub fn sweep(&self) {
         let idle = self.shared.limits.upstream_session_idle;
         let snapshot = self.shared.current.load();
         let known: HashSet<u64> = snapshot.upstreams.values().map(|known| known.connection_key).collect();
-        // Nobody comes any more for an upstream that was deleted, or is reached in another way now.
+        // No call comes any more for an upstream that was deleted, or is now reached in another way.
         let patience = |connection: u64| if known.contains(&connection) { idle } else { Duration::ZERO };
         let unused: Vec<Rc<SessionPool>> = {
             let mut session_pools = self.session_pools.borrow_mut();
-            let is_unused = |key: &SessionKey, pool: &Rc<SessionPool>| pool.is_unused(patience(key.connection));
+            let is_unused =
+                |key: &SessionKey, pool: &Rc<SessionPool>| pool.is_unused(patience(key.connection));
             let (gone, kept) =
                 session_pools.drain().partition::<HashMap<_, _>, _>(|(key, pool)| is_unused(key, pool));
             kept.values().for_each(|pool| pool.sweep(idle));
@@ -163,7 +163,8 @@ impl Upstreams {
 
     /// Ends every session.
     pub async fn close(&self) {
-        let session_pools: Vec<Rc<SessionPool>> = self.session_pools.borrow_mut().drain().map(|(_, pool)| pool).collect();
+        let session_pools: Vec<Rc<SessionPool>> =
+            self.session_pools.borrow_mut().drain().map(|(_, pool)| pool).collect();
         for pool in session_pools {
             pool.close().await;
         }

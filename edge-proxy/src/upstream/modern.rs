@@ -1,4 +1,4 @@
-//! The modern side of upstreams: one POST is one exchange, and says everything in headers as well.
+//! Calls of modern clients at modern upstreams: one POST is one exchange, and its headers mirror the body.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use mcp::revision::Revision;
 use mcp::splice::Splice;
 
 use super::call::{Call, CallError, record_outcome};
-use super::message_source::RawResponse;
-use super::response::{CallResponse, read_response};
-use super::request_state;
 use super::call_tasks::CallTasks;
-use super::translation::{UpstreamEra, Translation};
+use super::message_source::RawResponse;
+use super::request_state;
+use super::response::{CallResponse, read_response};
+use super::translation::{Translation, UpstreamEra};
 use crate::account::Account;
 use crate::error::Failure;
 use crate::session::{Owner, Session};
 
-/// Makes a call on a channel of its own. When it is dropped the connection closes, which cancels it.
+/// Makes a call on a connection of its own. Dropping it closes the connection, which cancels the call.
 pub(super) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let answered = exchange(&call, &mut account).await;
@@ -46,7 +46,10 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Call
         uri_prefix: call.permit.entry().uri_prefix.clone(),
         outdated: None,
         tasks: CallTasks::of_modern(call),
-        upstream_era: UpstreamEra::Modern { exposed: call.named.exposed.as_ref().into(), legacy_client: None },
+        upstream_era: UpstreamEra::Modern {
+            exposed: call.named.exposed.as_ref().into(),
+            legacy_client: None,
+        },
     };
     Ok(read_response(call.worker, RawResponse::Http(response), translation, account, None).await?)
 }
@@ -82,7 +85,7 @@ pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderM
     Ok(headers)
 }
 
-/// The client's message with the name that the upstream knows, and its own state. Mostly nothing has to be changed.
+/// Returns the client's message with the upstream's own name and request state. Mostly nothing has to be changed.
 fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
     let message = call.message;
     let mut edits = Splice::new();

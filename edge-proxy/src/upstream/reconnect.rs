@@ -1,4 +1,4 @@
-//! Where and when an upstream's stream that broke off goes on. It must not know how.
+//! The position and the time at which an upstream's stream is resumed. It must not know how.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use http::HeaderValue;
 use mcp::sse::Event;
 use tokio::time::{Instant, sleep_until};
 
-/// How often in a row a stream is resumed without a message in between.
+/// Attempts in a row without a message in between.
 const MAX_ATTEMPTS: u32 = 10;
 const DEFAULT_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
-/// Where and when a stream that broke off goes on.
+/// The position and the time at which a stream that broke off is resumed.
 #[derive(Debug, Default)]
 pub(super) struct Reconnect {
     last_event_id: Option<HeaderValue>,
@@ -21,12 +21,12 @@ pub(super) struct Reconnect {
 }
 
 impl Reconnect {
-    /// After the event that the upstream knows as `from`, at once: somebody has waited already.
+    /// Resumes after this event at once: a client has waited already.
     pub(super) fn at_once(last_event_id: HeaderValue) -> Self {
         Self { last_event_id: Some(last_event_id), retry: Some(Duration::ZERO), ..Self::default() }
     }
 
-    /// Notes what an event says of it.
+    /// Notes the id and the retry delay of an event.
     pub(super) fn note(&mut self, event: &Event) {
         if let Some(id) = &event.id {
             self.last_event_id = HeaderValue::from_bytes(id).ok().filter(|id| !id.is_empty());
@@ -36,22 +36,22 @@ impl Reconnect {
         }
     }
 
-    /// A message came: it goes on well.
+    /// Notes that a message came.
     pub(super) fn succeeded(&mut self) {
         self.attempts = 0;
     }
 
-    /// The event after which it goes on.
+    /// The id of the last event.
     pub(super) fn last_event_id(&self) -> Option<&HeaderValue> {
         self.last_event_id.as_ref()
     }
 
-    /// Whether it is worth another attempt.
+    /// Whether another attempt may be made.
     pub(super) fn is_allowed(&self) -> bool {
         self.last_event_id.is_some() && self.attempts < MAX_ATTEMPTS
     }
 
-    /// Waits until the next attempt is due. Whoever gives up waiting and comes again waits for what is left.
+    /// Waits until the next attempt is due. Cancel safe: the next wait is for the rest of the time.
     pub(super) async fn wait(&mut self) {
         let retry = self.retry.filter(|retry| !retry.is_zero() || self.attempts == 0);
         let due = *self.due.get_or_insert_with(|| Instant::now() + retry.unwrap_or(DEFAULT_RETRY));

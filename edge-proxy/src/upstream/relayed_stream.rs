@@ -1,6 +1,6 @@
-//! The stream of a call as its client reads it: straight from the upstream, or told by whoever carries the call on.
+//! The messages of a call that another task, or another edge, makes.
 //!
-//! It must not know how calls are carried on.
+//! It must not know how they come about.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use mcp::message::{Envelope, Kind};
 use mcp::sse;
 use tokio::sync::mpsc;
 
-use super::upstream_stream::UpstreamStream;
 use super::translation::{is_tool_error, outcome_of};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
@@ -18,23 +17,23 @@ use crate::snapshot::Upstream;
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
-/// One message of a call that somebody carries on.
+/// One message of a relayed call.
 pub(super) struct RelayedMessage {
-    /// The message, as the client is to have it.
+    /// The message, in the client's words.
     pub message: Bytes,
-    /// Whether it is the answer.
+    /// Whether it is the response.
     pub is_final: bool,
 }
 
-/// Where messages come from.
+/// The source of relayed messages.
 pub(super) enum RelaySource {
-    /// A task of this worker, which answers for the account.
+    /// A task of this worker, which settles the account.
     Task(mpsc::Receiver<RelayedMessage>),
-    /// The holder of the call, maybe at another edge.
+    /// The waiter that holds the call, maybe at another edge.
     Waiter(mpsc::Receiver<Bytes>),
 }
 
-/// What somebody tells of a call.
+/// The stream of a relayed call.
 pub struct RelayedStream {
     worker: Rc<Worker>,
     upstream: Arc<Upstream>,
@@ -46,7 +45,7 @@ pub struct RelayedStream {
 }
 
 impl RelayedStream {
-    /// What `teller` tells of the request with this raw id, `first` before anything else.
+    /// Relays the messages of `source` for the request of this raw id, `first` before any other.
     pub(super) fn new(
         worker: &Rc<Worker>,
         upstream: &Arc<Upstream>,
@@ -59,8 +58,8 @@ impl RelayedStream {
         Self { worker, upstream, id, source, first, account, done: false }
     }
 
-    /// Hears no more of the call, which whoever carries it on takes for the client's going away.
-    fn withdraw(&mut self) {
+    /// Stops reading, which the task that makes the call takes for a client that hung up.
+    pub(super) fn withdraw(&mut self) {
         self.done = true;
         self.source = RelaySource::Task(mpsc::channel(1).1);
         if let Some(account) = &mut self.account {
@@ -68,11 +67,17 @@ impl RelayedStream {
         }
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    /// Whether its last message was read.
+    pub(super) fn is_finished(&self) -> bool {
+        self.done
+    }
+
+    /// Returns the next event as it is written to the client.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         Some(sse::encode_data(&self.message().await?))
     }
 
-    async fn message(&mut self) -> Option<Bytes> {
+    pub(super) async fn message(&mut self) -> Option<Bytes> {
         let RelayedMessage { message, .. } = self.receive().await?;
         if let Some(account) = &mut self.account {
             account.response_bytes += message.len() as u64;
@@ -80,7 +85,7 @@ impl RelayedStream {
         Some(message)
     }
 
-    async fn final_message(&mut self) -> Option<Bytes> {
+    pub(super) async fn final_message(&mut self) -> Option<Bytes> {
         while let Some(message) = self.receive().await {
             if message.is_final {
                 return Some(message.message);
@@ -110,19 +115,22 @@ impl RelayedStream {
         message
     }
 
-    /// The holder has gone, and the call with it.
+    /// Returns the error for a call whose waiter is gone.
     fn lost(&self) -> RelayedMessage {
         let fault = Fault::Lost { retryable: false };
         if let Some(counted) = fault.counts_as() {
             self.worker.shared.metrics.upstream_fault(counted).inc();
         }
         let asked = Asked { id: Some(self.id.clone()), ..Asked::default() };
-        RelayedMessage { message: Failure::upstream(&self.upstream.id, fault).message(&asked), is_final: true }
+        RelayedMessage {
+            message: Failure::upstream(&self.upstream.id, fault).message(&asked),
+            is_final: true,
+        }
     }
 }
 
 impl RelaySource {
-    /// What is said next.
+    /// Returns the next message.
     pub(super) async fn next(&mut self) -> Option<RelayedMessage> {
         match self {
             Self::Task(source) => source.recv().await,
@@ -135,7 +143,7 @@ impl RelaySource {
     }
 }
 
-/// How an answer counts.
+/// Returns the outcome that a response counts as.
 pub(super) fn outcome_of_response(message: &[u8]) -> Outcome {
     let Ok(envelope) = Envelope::parse(message) else { return Outcome::UpstreamError };
     let code = envelope.error.map(|error| mcp::json::members(error, ["code"]).unwrap_or_default());

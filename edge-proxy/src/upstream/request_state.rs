@@ -1,4 +1,4 @@
-//! The `requestState` of a modern upstream, wrapped so that only its caller can bring it back, for the same call.
+//! Seals the `requestState` of a modern upstream, so that only its caller can send it back, for the same call.
 //!
 //! With a credential that callers share, an upstream cannot tell one caller's state from another's.
 
@@ -12,7 +12,7 @@ use crate::snapshot::Trust;
 /// How long a client may take to answer, in seconds.
 const LIFETIME: u64 = 3_600;
 
-/// What the client is given in the place of `state`, raw JSON.
+/// Seals a raw state for the client.
 pub(super) fn seal(
     trust: &Trust,
     owner: Owner<'_>,
@@ -25,7 +25,7 @@ pub(super) fn seal(
     seal::seal(trust, binding(owner, &[method.as_str(), exposed]), &content)
 }
 
-/// The upstream's own state, raw JSON.
+/// Opens a sealed state; returns the upstream's own, raw.
 pub(super) fn open(
     trust: &Trust,
     owner: Owner<'_>,

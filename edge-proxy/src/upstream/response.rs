@@ -1,4 +1,5 @@
-//! The answer to a call: told by status and media type, then translated.
+//! Reads the response to a call: its status and media type, and its translated messages. It must not know how it is
+//! sent to the client.
 
 use std::rc::Rc;
 
@@ -10,11 +11,11 @@ use mcp::message::{Envelope, Kind};
 use mcp::revision::Era;
 use mcp::sse::Decoder;
 
-use super::upstream_stream::UpstreamStream;
+use super::answer_stream::AnswerStream;
 use super::http_response::{HttpResponse, MediaType};
 use super::message_source::{MessageSource, RawResponse};
-use super::answer_stream::AnswerStream;
-use super::translation::{Translation, Translated};
+use super::translation::{Translated, Translation};
+use super::upstream_stream::UpstreamStream;
 use crate::account::Account;
 use crate::error::Fault;
 use crate::usage::Outcome;
@@ -23,21 +24,19 @@ use crate::worker::Worker;
 /// Largest response to a request that is not a client's call.
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
 
-/// The answer to a call.
+/// The response to a call.
 pub enum CallResponse {
     /// One message.
     Json {
-        /// The status to answer with.
+        /// The status for the client.
         status: StatusCode,
-        /// The message.
         body: Bytes,
     },
-    /// A stream of messages, the first of which has come.
+    /// A stream of messages, the first of which was read.
     Events(Box<AnswerStream>),
 }
 
-/// An answer of the upstream as one for the client. The account is settled with it, or handed
-/// to the stream.
+/// Reads an upstream's response into one for the client. The account is settled with it, or handed to the stream.
 pub(super) async fn read_response(
     worker: &Rc<Worker>,
     answered: RawResponse,
@@ -99,7 +98,7 @@ pub(super) fn is_error_response(body: &[u8]) -> bool {
     Envelope::parse(body).is_ok_and(|envelope| envelope.error.is_some())
 }
 
-/// The one response in an answer, be it JSON or a stream.
+/// Reads the JSON-RPC response in an HTTP response, be it JSON or a stream.
 pub(super) async fn read_rpc_response(mut response: HttpResponse) -> Result<Bytes, Fault> {
     if !response.status.is_success() {
         return Err(Fault::Status(response.status.as_u16()));
@@ -121,7 +120,8 @@ pub(super) async fn read_rpc_response(mut response: HttpResponse) -> Result<Byte
     Err(Fault::Interrupted)
 }
 
-/// A missing capability is the client's own matter and keeps its status; everything else is an answer.
+/// Returns the status of an error: a missing capability is the client's fault and keeps its status, others are
+/// responses.
 fn modern_status(body: &[u8]) -> StatusCode {
     let envelope = Envelope::parse(body).ok();
     let code =

@@ -1,4 +1,5 @@
-//! Streams of calls that a client was reading, here or at another edge, and goes on with.
+//! Resumes the stream of a call that a client was reading, here or at another edge. It must not know where its messages
+//! come from.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,28 +8,28 @@ use bytes::Bytes;
 use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
-use super::upstream_stream::UpstreamStream;
+use super::answer_stream::AnswerStream;
+use super::call_tasks::CallTasks;
 use super::legacy::UpstreamSession;
 use super::resumption_token::ResumptionToken;
-use super::call_tasks::CallTasks;
-use super::answer_stream::AnswerStream;
-use super::translation::{UpstreamEra, Translation};
+use super::translation::{Translation, UpstreamEra};
+use super::upstream_stream::UpstreamStream;
 use crate::policy::Permit;
 use crate::route::Target;
 use crate::session::Owner;
 use crate::snapshot::{Server, Token, Trust};
 use crate::worker::Worker;
 
-/// A call's stream that broke off, as the id of the last event that its client had names it.
+/// A stream to resume, as a client's `Last-Event-ID` names it.
 pub struct Resumption(Vec<u8>);
 
 impl Resumption {
-    /// Reads a `Last-Event-ID`; `None` where no edge gave it to this owner.
+    /// Opens a `Last-Event-ID`; `None` where no edge gave it to this owner.
     pub fn open(trust: &Trust, owner: Owner<'_>, last_event_id: &str) -> Option<Self> {
         ResumptionToken::open(trust, owner, last_event_id).map(Self)
     }
 
-    /// What was called.
+    /// The target of the call.
     pub fn target(&self) -> Option<Target> {
         let ResumptionToken { noun, exposed, .. } = ResumptionToken::read(&self.0)?;
         Some(Target { noun, exposed: exposed.into() })
@@ -40,7 +41,7 @@ impl Resumption {
     }
 }
 
-/// The rest of a stream that broke off. `None` where the target leads elsewhere now.
+/// Resumes a stream. `None` where the target now leads to another upstream.
 pub fn resume(
     worker: &Rc<Worker>,
     trust: &Arc<Trust>,
@@ -70,9 +71,9 @@ pub fn resume(
         method: from.method,
         id: Bytes::copy_from_slice(from.id),
         uri_prefix: from.uri_prefix.into(),
-        // Only clients that know them all are given ids of events.
+        // Clients that do not know every block are given no event ids.
         outdated: None,
-        // Nor are any given where a task is begun or waited for.
+        // Nor are calls that create or await a task.
         tasks: CallTasks::None,
         upstream_era: UpstreamEra::Legacy {
             session: Rc::new(UpstreamSession::joined(headers)),

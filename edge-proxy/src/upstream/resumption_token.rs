@@ -1,4 +1,4 @@
-//! Ids of events: where a client may go on with a call's stream, sealed, so that any edge can ask the upstream.
+//! Event ids that clients are given: the position in a call's stream, sealed, so that any edge can resume it.
 //!
 //! It must not know how streams are read.
 
@@ -9,7 +9,7 @@ use crate::session::Owner;
 use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::Trust;
 
-/// Where a client may go on, and what its call was on both sides.
+/// The position in a stream, and the call that it belongs to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ResumptionToken<'a> {
     /// The id of the upstream.
@@ -24,20 +24,20 @@ pub(super) struct ResumptionToken<'a> {
     pub id: &'a [u8],
     /// The raw progress token of the client's request; empty where it has none.
     pub progress_token: &'a [u8],
-    /// What was called.
+    /// The target of the call.
     pub method: Method,
-    /// What stands before URIs that the client sees.
+    /// The prefix of URIs that the client sees.
     pub uri_prefix: &'a str,
-    /// The kind of thing that was called, which is checked again before the stream goes on.
+    /// The kind of the target, which is checked again before the stream is resumed.
     pub noun: Noun,
-    /// The name or URI that the client called it by.
+    /// The name or URI that the client called.
     pub exposed: &'a str,
     /// The upstream's own id of the event.
     pub event: &'a [u8],
 }
 
 impl<'a> ResumptionToken<'a> {
-    /// The id that the client is given.
+    /// Seals it into the id that the client is given.
     pub(super) fn seal(&self, trust: &Trust, owner: Owner<'_>) -> Result<String, SealError> {
         let content = seal::join([
             self.upstream.as_bytes(),
@@ -55,12 +55,12 @@ impl<'a> ResumptionToken<'a> {
         seal::seal(trust, binding(owner), &content)
     }
 
-    /// The content of an id that a client brought back.
+    /// Opens an id that a client sent back; returns its content.
     pub(super) fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Vec<u8>> {
         seal::open(trust, binding(owner), text)
     }
 
-    /// Reads what `open` gave.
+    /// Reads the content that `open` returned.
     pub(super) fn read(content: &'a [u8]) -> Option<Self> {
         let [
             upstream,

@@ -11,25 +11,23 @@ use http::header::HeaderMap;
 
 use super::http_pool::Retry;
 use super::legacy::{SessionPool, SessionTransport};
-use super::translation::{UpstreamEra, Translation};
+use super::translation::{Translation, UpstreamEra};
 use crate::error::Fault;
 use crate::snapshot::Upstream;
 use crate::worker::Worker;
 
-/// Why a call is cancelled: it took too long, or its client went away.
+/// Reasons in `notifications/cancelled`.
 pub(super) const TIMED_OUT: &str = "no answer in time";
 pub(super) const CLIENT_GONE: &str = "the client went away";
-/// Why a call is cancelled that its caller may not make any more.
 pub(super) const WITHDRAWN: &str = "the right to call was withdrawn";
-/// Why a stream is left before its end.
 const ASKING_CLIENT: &str = "its client is asked first";
-/// Largest answer to a notification that is read.
+/// Largest response to a notification.
 const MAX_SMALL_RESPONSE: usize = 64 << 10;
 
-/// Tells the upstream that nobody waits for a call any more, and why.
+/// Cancels a call at its upstream.
 pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) {
     if translation.awaited_task().is_some() {
-        // It is said once.
+        // It is sent once.
         if let Some(body) = translation.take_cancellation(worker.upstreams.number()) {
             send(worker, translation, body);
         }
@@ -43,19 +41,19 @@ pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) 
     }
 }
 
-/// Tells the upstream that the caller may not make this call any more.
+/// Cancels a call that its caller may no longer make.
 pub(super) fn withdraw(worker: &Rc<Worker>, translation: &Translation) {
     cancel(worker, translation, WITHDRAWN);
 }
 
-/// Tells the upstream that a stream is not read any more, though what it is about goes on.
+/// Tells the upstream that a stream is no longer read, though its task goes on.
 pub(super) fn stop_reading(worker: &Rc<Worker>, translation: &Translation) {
     if let UpstreamEra::Legacy { number, .. } = &translation.upstream_era {
         send(worker, translation, cancellation(*number, ASKING_CLIENT));
     }
 }
 
-/// The same, for a call that has no answer yet.
+/// Cancels a call that has no response yet.
 pub(super) fn cancel_request(pool: &Rc<SessionPool>, number: u64, why: &str) {
     notify(Rc::clone(pool), number, cancellation(number, why));
 }
@@ -69,8 +67,12 @@ pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
     send(worker, translation, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into());
 }
 
-/// Tells the upstream something in the session of a call, and waits until it has been taken.
-pub(super) async fn send_confirmed(worker: &Rc<Worker>, translation: &Translation, body: Bytes) -> Result<(), Fault> {
+/// Sends a message in the session of a call, and waits until the upstream has accepted it.
+pub(super) async fn send_confirmed(
+    worker: &Rc<Worker>,
+    translation: &Translation,
+    body: Bytes,
+) -> Result<(), Fault> {
     let UpstreamEra::Legacy { session, .. } = &translation.upstream_era else { return Ok(()) };
     match &session.transport {
         SessionTransport::Channel(claim) => claim.send(body),
@@ -81,12 +83,14 @@ pub(super) async fn send_confirmed(worker: &Rc<Worker>, translation: &Translatio
     Ok(())
 }
 
-/// Tells the upstream something in the session of a call.
+/// Sends a message in the session of a call, in the background.
 pub(super) fn send(worker: &Rc<Worker>, translation: &Translation, body: Bytes) {
     if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
         match &session.transport {
             SessionTransport::Channel(claim) => claim.send(body),
-            SessionTransport::Http(headers) => post_in_background(worker, &translation.upstream, headers.clone(), body),
+            SessionTransport::Http(headers) => {
+                post_in_background(worker, &translation.upstream, headers.clone(), body)
+            }
         }
     }
 }
@@ -117,4 +121,3 @@ pub(super) async fn post(
     response.collect(MAX_SMALL_RESPONSE).await?;
     if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
 }
-

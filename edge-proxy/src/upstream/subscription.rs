@@ -1,5 +1,5 @@
-//! Watches resources and tasks at an upstream for one stream of a client: a session of its own in the legacy era, a
-//! `subscriptions/listen` in the modern one. It must not know how the client is told.
+//! Subscribes to resources and tasks at an upstream for one stream of a client: in a session of its own in the legacy
+//! era, with `subscriptions/listen` in the modern one. It must not know how the client is notified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use super::channel::Channel;
 use super::http_pool::Retry;
 use super::http_response::{HttpResponse, MediaType};
-use super::legacy::{SessionPool, SessionKey};
+use super::legacy::{SessionKey, SessionPool};
 use super::response::read_rpc_response;
 use super::task::Task;
 use crate::error::Fault;
@@ -31,15 +31,15 @@ use crate::session::capabilities::Capabilities;
 use crate::snapshot::{Transport, Upstream};
 use crate::worker::Worker;
 
-/// Largest event of such a stream.
+/// Largest notification.
 const MAX_EVENT: usize = 256 << 10;
-/// Upstreams need not say anything for as long as nothing changes.
+/// Longest silence of a stream on which nothing changes.
 const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// What to watch at one upstream: the words that the upstream has for it, and those that the client has. Only permits add
-/// to it.
+/// The resources and tasks to subscribe to at one upstream, by its own names and those of the client. Only permits add
+/// to them.
 #[derive(Debug, Clone)]
 pub struct SubscriptionTargets {
     upstream: Arc<Upstream>,
@@ -48,14 +48,14 @@ pub struct SubscriptionTargets {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Names {
-    /// URIs of resources.
+    /// URIs of resources, the upstream's and the client's.
     resources: BTreeMap<Box<str>, Box<str>>,
-    /// Ids of tasks, which the modern era alone tells of.
+    /// Ids of tasks, the upstream's and the client's; only the modern era has notifications of them.
     tasks: BTreeMap<Box<str>, Box<str>>,
 }
 
 impl SubscriptionTargets {
-    /// Nothing yet, at the upstream that a permit leads to.
+    /// Starts with none, at the upstream of a permit.
     pub fn at(permit: &Permit) -> Self {
         Self { upstream: Arc::clone(&permit.entry().upstream), names: Names::default() }
     }
@@ -65,29 +65,29 @@ impl SubscriptionTargets {
         self.names.resources.insert(permit.original().into(), permit.exposed().into());
     }
 
-    /// Adds a task of a tool that may be called; `id` is the one that the client knows.
+    /// Adds a task of a tool that may be called; `id` is the client's.
     pub fn add_task(&mut self, _permit: &Permit, task: &Task, id: &str) {
         self.names.tasks.insert(task.id.as_str().into(), id.into());
     }
 }
 
-/// What is heard of an upstream.
+/// A notification of an upstream.
 #[derive(Debug)]
 pub enum SubscriptionNotice {
-    /// From now on its changes are heard.
+    /// Changes are notified from now on.
     Live,
-    /// A resource changed; the URI that the client knows.
+    /// A resource changed, which the client knows by this URI.
     Updated(Box<str>),
-    /// A task stands otherwise than before.
+    /// The status of a task changed.
     Task {
         /// The id that the client knows.
         id: Box<str>,
-        /// The raw params that say how, with that id.
+        /// The raw params of the notification, with that id.
         params: Box<str>,
     },
 }
 
-/// What is watched at one upstream, until it is dropped.
+/// The subscription at one upstream, until it is dropped.
 #[derive(Debug)]
 pub struct UpstreamSubscription {
     upstream: Arc<Upstream>,
@@ -96,17 +96,26 @@ pub struct UpstreamSubscription {
 }
 
 impl UpstreamSubscription {
-    /// Begins to watch, in an era that the upstream speaks, whichever the client's.
-    pub fn start(worker: &Rc<Worker>, era: Era, targets: SubscriptionTargets, notices: mpsc::Sender<SubscriptionNotice>) -> Self {
+    /// Subscribes in an era that the upstream speaks, whatever the client's.
+    pub fn start(
+        worker: &Rc<Worker>,
+        era: Era,
+        targets: SubscriptionTargets,
+        notices: mpsc::Sender<SubscriptionNotice>,
+    ) -> Self {
         let SubscriptionTargets { upstream, names } = targets;
         let (targets, receiver) = watch::channel(names);
-        let subscription =
-            SubscriptionTask { worker: Rc::clone(worker), upstream: Arc::clone(&upstream), targets: receiver, notices };
+        let subscription = SubscriptionTask {
+            worker: Rc::clone(worker),
+            upstream: Arc::clone(&upstream),
+            targets: receiver,
+            notices,
+        };
         let task = tokio::task::spawn_local(subscription.run(era)).abort_handle();
         Self { upstream, targets, task }
     }
 
-    /// Watches these instead, unless the upstream is reached in another way now.
+    /// Replaces the targets, unless the upstream is now reached in another way.
     pub fn replace(&self, targets: &SubscriptionTargets) -> bool {
         let same = self.upstream.connection_key == targets.upstream.connection_key;
         if same {
@@ -135,7 +144,7 @@ struct SubscriptionTask {
     notices: mpsc::Sender<SubscriptionNotice>,
 }
 
-/// Where changes are heard.
+/// The source of an upstream's notifications.
 enum NotificationSource {
     /// A stream of events.
     Stream(Box<(HttpResponse, Decoder)>),
@@ -143,7 +152,7 @@ enum NotificationSource {
     Channel(mpsc::Receiver<Bytes>),
 }
 
-/// Ends a session when the watcher is gone, however it went.
+/// Ends the session of a subscription on every way out.
 struct CloseOnDrop(Option<SessionPool>);
 
 impl Drop for CloseOnDrop {
@@ -160,7 +169,9 @@ impl SubscriptionTask {
         loop {
             let started = tokio::time::Instant::now();
             let ended = match era {
-                Era::Legacy if self.upstream.transport != Transport::StreamableHttp => self.run_on_channel().await,
+                Era::Legacy if self.upstream.transport != Transport::StreamableHttp => {
+                    self.run_on_channel().await
+                }
                 Era::Legacy => self.run_in_session().await,
                 Era::Modern => self.run_listening().await,
             };
@@ -176,12 +187,13 @@ impl SubscriptionTask {
         }
     }
 
-    /// A session of its own, so that what is subscribed in it concerns nobody else.
+    /// Subscribes in a session of its own, so that its subscriptions are no other's.
     async fn run_in_session(&mut self) -> Result<(), Fault> {
         let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
         let key = self.key();
         let gauge = self.worker.shared.metrics.upstream_sessions.clone();
-        let closing = CloseOnDrop(Some(SessionPool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
+        let closing =
+            CloseOnDrop(Some(SessionPool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
         let Some(pool) = &closing.0 else { return Ok(()) };
         let session = pool.session().await?;
         let headers = session.headers().cloned().unwrap_or_default();
@@ -191,7 +203,7 @@ impl SubscriptionTask {
         self.run_subscribed(&mut source, request).await
     }
 
-    /// A connection of its own, for the same reason.
+    /// Subscribes on a connection of its own, for the same reason.
     async fn run_on_channel(&mut self) -> Result<(), Fault> {
         let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
         let gauge = &self.worker.shared.metrics.upstream_sessions;
@@ -217,7 +229,7 @@ impl SubscriptionTask {
         }
     }
 
-    /// Keeps what is subscribed to what is wanted, and passes on what is heard.
+    /// Keeps the subscriptions equal to the targets, and relays notifications.
     async fn run_subscribed(
         &mut self,
         source: &mut NotificationSource,
@@ -241,7 +253,7 @@ impl SubscriptionTask {
         }
     }
 
-    /// One `subscriptions/listen`, begun anew when other resources are wanted.
+    /// Sends `subscriptions/listen`, again whenever the targets change.
     async fn run_listening(&mut self) -> Result<(), Fault> {
         loop {
             let revision = self.upstream.modern.first().copied().unwrap_or(Revision::LATEST);
@@ -251,7 +263,7 @@ impl SubscriptionTask {
             headers.insert(METHOD, HeaderValue::from_static(Method::SubscriptionsListen.as_str()));
             let body = listen_request(revision, &self.targets.borrow_and_update());
             let response = self.open_stream(&Verb::POST, headers, body).await?;
-            // Of a task that is over the whole result is told.
+            // The notification of a finished task carries its result.
             let max_event = self.worker.shared.limits.max_event_bytes;
             if !self.relay(&mut NotificationSource::stream(response, max_event)).await? {
                 return Ok(());
@@ -270,7 +282,7 @@ impl SubscriptionTask {
         Ok(response)
     }
 
-    /// Passes on what is heard, until something else is wanted (true) or nothing any more (false).
+    /// Relays notifications until the targets change (true) or the subscription is dropped (false).
     async fn relay(&mut self, source: &mut NotificationSource) -> Result<bool, Fault> {
         loop {
             let message = tokio::select! {
@@ -306,7 +318,7 @@ impl SubscriptionTask {
     }
 
     async fn notify(&self, notice: SubscriptionNotice) {
-        // Nobody hears it when the client has just gone; then this task is about to end as well.
+        // When the client has just gone, this task is about to end as well.
         let _: Result<(), _> = self.notices.send(notice).await;
     }
 }
@@ -316,7 +328,7 @@ impl NotificationSource {
         Self::Stream(Box::new((response, Decoder::new(max_event))))
     }
 
-    /// The next message. The future may be dropped and made anew.
+    /// Returns the next message. Cancel safe.
     async fn next(&mut self) -> Result<Bytes, Fault> {
         match self {
             Self::Channel(messages) => messages.recv().await.ok_or(Fault::Interrupted),
@@ -336,7 +348,7 @@ fn subscribe_request(number: u64, method: Method, uri: &str) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{{"uri":{uri}}}}}"#).into()
 }
 
-/// A refusal concerns this one resource only.
+/// Logs a refusal, which concerns this one resource only.
 fn log_failure(method: Method, answered: Result<Bytes, Fault>) {
     match answered {
         Ok(answer) if Envelope::parse(&answer).is_ok_and(|answer| answer.error.is_none()) => {}

@@ -1,5 +1,5 @@
-//! Ids of tasks: sealed, so that any edge leads a question about a task to the upstream that does it, and only its
-//! owner's. It must not know what is asked.
+//! Sealed ids of tasks, with which any edge finds the upstream and session of a task, for its owner alone. It must not
+//! know what is asked about tasks.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use mcp::splice::Splice;
 use memchr::memmem;
 
 use super::http_pool::Retry;
-use super::legacy::{UpstreamSession, SessionPool, unless_session_unknown};
+use super::legacy::{SessionPool, UpstreamSession, unless_session_unknown};
 use super::message_source::RawResponse;
 use crate::error::Fault;
 use crate::session::Owner;
@@ -24,7 +24,7 @@ use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::Trust;
 use crate::transport::Message;
 
-/// How long the result of a task is waited for, and the session kept that it was begun in.
+/// Longest wait for the result of a task, and longest time for which its session is kept.
 pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// A task at an upstream.
@@ -32,18 +32,18 @@ pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
 pub struct Task {
     /// The id of the upstream.
     pub upstream: String,
-    /// The tool that began it, as the client calls it.
+    /// The exposed name of the tool that created it.
     pub tool: String,
-    /// Its id there.
+    /// Its id at the upstream.
     pub id: String,
-    /// The session there that it was begun in; empty where there is none.
+    /// The session that it was created in; empty where there is none.
     pub session: Box<[u8]>,
     /// The revision of that session; empty for a task of the modern era.
     pub version: Box<[u8]>,
 }
 
 impl Task {
-    /// The id that the client is given.
+    /// Seals it into the id that the client is given.
     pub(super) fn seal(&self, trust: &Trust, owner: Owner<'_>) -> Result<String, SealError> {
         let texts = [&self.upstream, &self.tool, &self.id].map(|text| text.as_bytes());
         let [upstream, tool, id] = texts;
@@ -51,7 +51,7 @@ impl Task {
         seal::seal(trust, binding(owner), &content)
     }
 
-    /// The task that an id of ours names.
+    /// Opens the id that a client was given.
     pub fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Self> {
         let content = seal::open(trust, binding(owner), text)?;
         let [upstream, tool, id, session, version] = seal::split(&content)?;
@@ -60,12 +60,12 @@ impl Task {
         Some(Self { upstream: text(upstream)?, tool: text(tool)?, id: text(id)?, session, version })
     }
 
-    /// The era that it was begun in.
+    /// The era that it was created in.
     pub fn era(&self) -> Era {
         if self.version.is_empty() { Era::Modern } else { Era::Legacy }
     }
 
-    /// What a request in its session carries besides `headers`, where it has one.
+    /// Adds the headers of its session, where it has one.
     fn joined(&self, mut headers: HeaderMap) -> Option<HeaderMap> {
         let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).ok();
         headers.insert(PROTOCOL_VERSION, value(&self.version)?);
@@ -73,7 +73,7 @@ impl Task {
         Some(headers)
     }
 
-    /// Sends a request about it in the session that it was begun in, or where that is gone in the client's own.
+    /// Sends a request about it in the session that it was created in, or where that is gone in the client's own.
     pub(super) async fn ask(
         &self,
         pool: &SessionPool,
@@ -93,18 +93,18 @@ impl Task {
     }
 }
 
-/// A request about the task of this raw id.
+/// Builds a request about the task of this raw id.
 pub(super) fn request(method: Method, number: u64, id: &str) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{{"taskId":{id}}}}}"#).into()
 }
 
-/// For how long a task with this raw `ttl`, in milliseconds, is to be found.
+/// Returns how long a task with this raw `ttl`, in milliseconds, is kept.
 pub(super) fn lifetime(ttl: Option<&str>) -> Duration {
     let ttl = ttl.and_then(|raw| raw.parse().ok()).map(Duration::from_millis);
     ttl.unwrap_or(LONGEST).min(LONGEST)
 }
 
-/// What a client says of the task that its response is related to, in the upstream's words.
+/// Translates the id of the related task in a client's response into the upstream's.
 pub(super) fn of_response<'a>(
     edits: Splice<'a>,
     trust: &Trust,

@@ -1,6 +1,6 @@
-//! Messages of an upstream on their way back to the client: what must be changed in them is spliced, nothing else.
+//! Translates an upstream's messages for the client: only the parts that must change are spliced.
 //!
-//! It must not know HTTP: JSON answers and events of a stream take the same way.
+//! It must not know HTTP: JSON responses and events of a stream take the same way.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use mcp::splice::Splice;
 use memchr::memmem;
 
 use super::bridge::{self, InputRequired, ServerRequest};
-use super::server_requests;
+use super::call_tasks::CallTasks;
 use super::content;
 use super::legacy::UpstreamSession;
-use super::resumption_token::ResumptionToken;
 use super::request_state;
-use super::call_tasks::CallTasks;
+use super::resumption_token::ResumptionToken;
+use super::server_requests;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
@@ -30,104 +30,99 @@ use crate::session::{Level, Owner};
 use crate::snapshot::{Server, Token, Trust, Upstream};
 use crate::usage::Outcome;
 
-/// Requests of an upstream that one call may have open at a time.
+/// Open requests of an upstream in one call.
 const MAX_OPEN_REQUESTS: usize = 256;
 
-/// What a call's messages are on the client's side and on the upstream's.
+/// A call as the client and as the upstream see it.
 #[derive(Clone)]
 pub(super) struct Translation {
-    /// What handles are sealed with.
+    /// The keys that handles are sealed with.
     pub trust: Arc<Trust>,
-    /// The virtual server.
     pub server: Arc<Server>,
-    /// The caller.
     pub token: Arc<Token>,
-    /// The right that the call was made with.
     pub permit: Permit,
-    /// Where the call went.
     pub upstream: Arc<Upstream>,
-    /// What was called.
+    /// The target of the call.
     pub method: Method,
     /// The raw id of the client's request.
     pub id: Bytes,
-    /// What stands before URIs that the client sees.
+    /// The prefix of URIs that the client sees.
     pub uri_prefix: Box<str>,
-    /// The client's revision, where it is too old to know every block of content.
+    /// The client's revision, where it does not know every block of content.
     pub outdated: Option<Revision>,
-    /// Which tasks it may be about.
+    /// The tasks that its messages may concern.
     pub tasks: CallTasks,
-    /// What only one of the eras has.
+    /// The era of the upstream, and the parts of a call that only one era has.
     pub upstream_era: UpstreamEra,
 }
 
-/// What only one of the eras has.
+/// The era of the upstream, and the parts of a call that only one era has.
 #[derive(Clone)]
 pub(super) enum UpstreamEra {
-    /// A shared session.
+    /// A legacy upstream, called in a shared session.
     Legacy {
-        /// The session.
         session: Rc<UpstreamSession>,
         /// The id and progress token of the call in that session.
         number: u64,
         /// The raw progress token of the client's request.
         progress_token: Option<Bytes>,
-        /// Whether the client may go on with a stream that broke off.
+        /// Whether the client may resume a stream that broke off.
         resumable: bool,
-        /// Requests of the upstream that the client was sent: its raw id, and the id the client sees.
+        /// Server requests that were sent to the client, by the upstream's raw id and the client's.
         requests: Vec<(Box<str>, String)>,
-        /// A client of the modern era.
+        /// The client, where it is of the modern era.
         modern_client: Option<Box<ModernClient>>,
     },
-    /// A channel of its own.
+    /// A modern upstream, called on a connection of its own.
     Modern {
-        /// The name that the client used, which its state is bound to.
+        /// The exposed name, which the request state is bound to.
         exposed: Box<str>,
-        /// A client of the legacy era.
+        /// The client, where it is of the legacy era.
         legacy_client: Option<LegacyClient>,
     },
 }
 
-/// What matters of a modern client at a legacy upstream.
+/// A modern client of a legacy upstream.
 #[derive(Debug, Clone)]
 pub(super) struct ModernClient {
-    /// What the client called.
+    /// The exposed name or URI that the client called.
     pub exposed: Box<str>,
-    /// What it can be asked for.
+    /// Its declared capabilities.
     pub capabilities: Capabilities,
-    /// The log messages that it wants to see.
+    /// The level of log messages that it asked for.
     pub level: Option<Level>,
     /// The raw arguments of the call.
     pub arguments: Option<Bytes>,
 }
 
-/// What matters of a legacy client at a modern upstream.
+/// A legacy client of a modern upstream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LegacyClient {
     /// The id of the request at the upstream.
     pub number: u64,
 }
 
-/// What to do with a message of an upstream.
+/// A message of an upstream, translated.
 #[derive(Debug)]
 pub(super) enum Translated {
-    /// It is the answer.
+    /// The response to the call.
     Response(Bytes, Outcome),
-    /// It goes to the client.
+    /// A message for the client.
     Forward(Bytes),
-    /// It asks whether we are there; its raw id.
+    /// A ping, by its raw id.
     Ping(String),
-    /// The edge answers it in the client's place, with this.
+    /// A request that the edge answers in place of the client, with this message.
     Reply(Bytes),
-    /// It asks the client, who must be told in its own era's way.
+    /// A request to a modern client, which is sent in the response to its call.
     ServerRequest(ServerRequest),
-    /// A modern upstream wants to know something before it answers a legacy client.
+    /// Input that a modern upstream requires of a legacy client.
     InputRequired(InputRequired),
-    /// It is nothing to the client.
+    /// A message that does not concern the client.
     Ignore,
 }
 
 impl Translation {
-    /// What to do with `message`.
+    /// Translates a message, with content that the client's revision knows.
     pub(super) fn translate(&mut self, message: Bytes) -> Result<Translated, Fault> {
         let Some(revision) = self.outdated else { return self.translate_message(message) };
         Ok(match self.translate_message(message)? {
@@ -139,7 +134,8 @@ impl Translation {
     }
 
     fn translate_message(&mut self, message: Bytes) -> Result<Translated, Fault> {
-        let message = self.translate_related_task(message).map_err(|error| Fault::Malformed(error.to_string()))?;
+        let message =
+            self.translate_related_task(message).map_err(|error| Fault::Malformed(error.to_string()))?;
         let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
         if self.is_cross_era() {
             return bridge::translate(self, &message, &envelope);
@@ -154,12 +150,13 @@ impl Translation {
     /// The era of the client.
     pub(super) fn client_era(&self) -> Era {
         match &self.upstream_era {
-            UpstreamEra::Legacy { modern_client: None, .. } | UpstreamEra::Modern { legacy_client: Some(_), .. } => Era::Legacy,
+            UpstreamEra::Legacy { modern_client: None, .. }
+            | UpstreamEra::Modern { legacy_client: Some(_), .. } => Era::Legacy,
             _ => Era::Modern,
         }
     }
 
-    /// Whether the client is of the other era.
+    /// Whether the client is of another era than the upstream.
     fn is_cross_era(&self) -> bool {
         match &self.upstream_era {
             UpstreamEra::Legacy { modern_client, .. } => modern_client.is_some(),
@@ -167,7 +164,7 @@ impl Translation {
         }
     }
 
-    /// The modern client at a legacy upstream.
+    /// The modern client of a legacy upstream.
     pub(super) fn modern_client(&self) -> Option<&ModernClient> {
         match &self.upstream_era {
             UpstreamEra::Legacy { modern_client, .. } => modern_client.as_deref(),
@@ -175,22 +172,25 @@ impl Translation {
         }
     }
 
-    /// What the client called, where it crosses the eras.
+    /// The exposed name or URI, where the call crosses the eras.
     pub(super) fn exposed(&self) -> &str {
         match &self.upstream_era {
-            UpstreamEra::Legacy { modern_client, .. } => modern_client.as_ref().map_or("", |modern_client| &modern_client.exposed),
+            UpstreamEra::Legacy { modern_client, .. } => {
+                modern_client.as_ref().map_or("", |modern_client| &modern_client.exposed)
+            }
             UpstreamEra::Modern { exposed, .. } => exposed,
         }
     }
 
-    /// The owner of what is sealed on the way.
+    /// The owner of handles that are sealed in messages.
     pub(super) fn owner(&self) -> Owner<'_> {
         Owner { server: &self.server.uid, token: &self.token.uid }
     }
 
-    /// Where the client may go on after an event of this id, at any edge.
+    /// Seals the event id with which the client may resume the stream, at any edge.
     pub(super) fn resumption_token(&self, event: &[u8]) -> Option<Bytes> {
-        let UpstreamEra::Legacy { session, number, progress_token, resumable: true, .. } = &self.upstream_era else {
+        let UpstreamEra::Legacy { session, number, progress_token, resumable: true, .. } = &self.upstream_era
+        else {
             return None;
         };
         let headers = session.headers()?;
@@ -229,7 +229,7 @@ impl Translation {
         Ok(Translated::Response(apply(edits, message), outcome))
     }
 
-    /// An error is relayed as the upstream wrote it, with the client's id.
+    /// Forwards an error as the upstream wrote it, with the client's id.
     fn error(&self, message: &Bytes, envelope: &Envelope<'_>, error: &str) -> Result<Translated, Fault> {
         let [code] = json::members(error, ["code"]).map_err(|error| Fault::Malformed(error.to_string()))?;
         let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
@@ -254,7 +254,9 @@ impl Translation {
     pub(super) fn is_own_id(&self, id: &str) -> bool {
         match &self.upstream_era {
             UpstreamEra::Legacy { number, .. } => id.parse() == Ok(*number),
-            UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } => id.parse() == Ok(legacy_client.number),
+            UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } => {
+                id.parse() == Ok(legacy_client.number)
+            }
             UpstreamEra::Modern { .. } => id.as_bytes() == self.id,
         }
     }
@@ -270,7 +272,7 @@ impl Translation {
         edits = self.edit_task(edits, message, result)?;
         let UpstreamEra::Modern { exposed, .. } = &self.upstream_era else { return Ok(edits) };
         if self.method == Method::ResourcesRead {
-            // What one token may read, another may not: no shared cache may keep it.
+            // Tokens may read different resources: no shared cache may keep it.
             let [scope] = json::members(result, ["cacheScope"]).map_err(malformed)?;
             edits = match scope {
                 Some(scope) => edits.replace(span(message, scope), r#""private""#),
@@ -288,7 +290,7 @@ impl Translation {
         Ok(edits)
     }
 
-    /// Puts the prefix that clients know before the URIs of a read resource.
+    /// Prefixes the URIs of a read resource.
     pub(super) fn edit_uris<'a>(
         &self,
         edits: Splice<'a>,
@@ -308,7 +310,7 @@ impl Translation {
             return Ok(Translated::Forward(message.clone()));
         };
         let (key, replacement) = match method {
-            // The gateway itself says when its lists change.
+            // The edge itself notifies clients of changed lists.
             Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
                 return Ok(Translated::Ignore);
             }
@@ -326,14 +328,15 @@ impl Translation {
                 requests.iter().find(|(theirs, _)| **theirs == *raw).map(|(_, ours)| json::quote(ours).into())
             }
         };
-        // What nobody asked for, or was asked by another call of the session, is not this client's.
+        // Progress that was not asked for, and requests of another call of the session, are not this client's.
         let Some(known) = known else { return Ok(Translated::Ignore) };
         Ok(Translated::Forward(Splice::new().replace(span(message, raw), known).apply(message)))
     }
 
-    /// A request to the client gets an id that any edge can lead back to the upstream's session.
+    /// Gives a server request an id with which any edge finds the upstream's session.
     fn request(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
-        let (UpstreamEra::Legacy { session, requests, .. }, Some(id)) = (&mut self.upstream_era, envelope.id) else {
+        let (UpstreamEra::Legacy { session, requests, .. }, Some(id)) = (&mut self.upstream_era, envelope.id)
+        else {
             return Ok(Translated::Ignore);
         };
         if envelope.method.as_deref() == Some(Method::Ping.as_str()) {
@@ -358,7 +361,7 @@ pub(super) fn apply(edits: Splice<'_>, message: &Bytes) -> Bytes {
     if edits.is_empty() { message.clone() } else { edits.apply(message) }
 }
 
-/// Puts the prefix before the URI of each content of a read resource.
+/// Prefixes the URI of each content of a read resource.
 fn prefix_uris<'a>(
     edits: Splice<'a>,
     message: &Bytes,
@@ -392,7 +395,7 @@ pub(super) fn is_tool_error(result: &str) -> bool {
         && json::members(result, ["isError"]).is_ok_and(|[flag]| flag == Some("true"))
 }
 
-/// Whose making an error is.
+/// Returns the outcome that an error code counts as.
 pub(super) fn outcome_of(code: i64) -> Outcome {
     match code {
         codes::INVALID_REQUEST

@@ -1,7 +1,7 @@
-//! A call's stream on its way from the upstream to the client, event by event.
+//! The stream of a call on its way from the upstream to the client, event by event.
 //!
-//! It must not know how the client is spoken to beyond that it takes events. A legacy upstream may close the stream and
-//! be asked to go on (2025-11-25, polling); the client notices nothing of it.
+//! A legacy upstream may close the stream and let it be resumed (2025-11-25, polling), which the client does not
+//! notice. It must not know how events are written to the client.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -13,23 +13,24 @@ use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Event};
 
 use super::bridge::{self, PendingRequests};
-use super::reconnect::Reconnect;
-use super::legacy::{FinalMessage, ServerMessages, SessionTransport};
-use super::in_flight::InFlightGuard;
 use super::http_pool::Retry;
 use super::http_response::MediaType;
+use super::in_flight::InFlightGuard;
+use super::legacy::{FinalMessage, ServerMessages, SessionTransport};
 use super::message_source::MessageSource;
-use super::translation::{UpstreamEra, Translation, Translated};
+use super::reconnect::Reconnect;
+use super::session_messages;
+use super::translation::{Translated, Translation, UpstreamEra};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
-/// How long a stream that was resumed may take to show a sign of life.
+/// Longest wait for the first event of a resumed stream.
 const RESUME_TIMEOUT: Duration = Duration::from_millis(100);
-/// How long a call can be cancelled whose client has gone and may come back.
+/// Time for which a call can be cancelled whose client may resume it.
 const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
-/// How long the rest of a stream is read that no client waits for.
+/// Longest time for which the rest of a stream is read without a client.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A call's stream.
@@ -37,8 +38,8 @@ pub struct UpstreamStream {
     pub(super) worker: Rc<Worker>,
     source: Option<MessageSource>,
     pub(super) translation: Translation,
-    /// What a modern client is asked in the middle.
-    pub(super) questions: PendingRequests,
+    /// Server requests that a modern client must answer.
+    pub(super) pending: PendingRequests,
     pub(super) account: Option<Account>,
     guard: Option<InFlightGuard>,
     server_messages: Option<ServerMessages>,
@@ -48,13 +49,13 @@ pub struct UpstreamStream {
     done: bool,
 }
 
-/// What comes next.
+/// The next event on the stream, or its end.
 pub(super) enum Received {
     /// An event for the client.
     Event(Event),
-    /// Questions that a modern client must be asked.
-    PendingRequests,
-    /// Nothing: the client goes on by itself.
+    /// Server requests that a modern client must answer.
+    ServerRequests,
+    /// The end: the client resumes the stream itself.
     HandedOver,
 }
 
@@ -70,7 +71,7 @@ impl UpstreamStream {
             worker: Rc::clone(worker),
             source,
             translation,
-            questions: PendingRequests::default(),
+            pending: PendingRequests::default(),
             account: None,
             guard,
             queued: VecDeque::new(),
@@ -80,15 +81,14 @@ impl UpstreamStream {
         }
     }
 
-    /// The rest of a stream that a client was reading, after the event that the upstream knows as `from`.
+    /// Resumes a stream after the event that the upstream knows as `from`.
     pub(super) fn resumed(worker: &Rc<Worker>, translation: Translation, from: HeaderValue) -> Self {
         let mut stream = Self::new(worker, None, translation, None);
-        // The client has waited already.
         stream.reconnect = Reconnect::at_once(from);
         stream
     }
 
-    /// Begins to read a stream, and waits for its first event.
+    /// Opens a stream, and waits for its first event.
     pub(super) async fn open(
         worker: &Rc<Worker>,
         source: MessageSource,
@@ -108,7 +108,7 @@ impl UpstreamStream {
         Ok(stream)
     }
 
-    /// The answer, where nothing came before it.
+    /// Takes the response, where no message came before it.
     pub(super) fn take_sole_response(&mut self) -> Option<Bytes> {
         let event = self.queued.pop_front_if(|_| self.done)?;
         if let Some(account) = &mut self.account {
@@ -117,7 +117,7 @@ impl UpstreamStream {
         Some(event.data)
     }
 
-    /// The next event as it is written to the client, or `None` at the end. The future may be dropped and made anew.
+    /// Returns the next event as it is written to the client, or `None` at the end. Cancel safe.
     pub async fn next(&mut self) -> Option<Bytes> {
         if let Some(queued) = self.queued.pop_front() {
             return Some(self.counted(queued));
@@ -132,7 +132,7 @@ impl UpstreamStream {
         Some(self.counted(event))
     }
 
-    /// The next message, or `None` at the end, for a client that is sent messages and no events.
+    /// Returns the next message, or `None` at the end, for a client that is sent messages and no events.
     pub async fn message(&mut self) -> Option<Bytes> {
         let message = match self.next_message().await {
             Ok(message) => message?,
@@ -144,7 +144,7 @@ impl UpstreamStream {
         Some(message)
     }
 
-    /// The same, for who can do something about a stream that breaks off.
+    /// Returns the next message, or the fault of a stream that broke off.
     pub(super) async fn next_message(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
             let event = match self.queued.pop_front() {
@@ -159,7 +159,7 @@ impl UpstreamStream {
         }
     }
 
-    /// The answer alone, for a client that cannot be sent events.
+    /// Returns the response alone, for a client that cannot be sent events.
     pub async fn final_message(&mut self) -> Option<Bytes> {
         let mut latest = None;
         loop {
@@ -183,7 +183,7 @@ impl UpstreamStream {
         event
     }
 
-    /// The next event for the client.
+    /// Returns the next event for the client; parks the call where it must be asked something.
     async fn client_event(&mut self) -> Result<Option<Event>, Fault> {
         if self.server_messages.as_ref().is_some_and(ServerMessages::has_answer) {
             return self.late_messages().await;
@@ -206,21 +206,21 @@ impl UpstreamStream {
         }
     }
 
-    /// Waits for what comes next. The future may be dropped and made anew.
+    /// Waits for the next event. Cancel safe.
     pub(super) async fn receive(&mut self) -> Result<Received, Fault> {
         loop {
-            let due = self.pending.due();
+            let ask_at = self.pending.ask_at();
             let Some(source) = &mut self.source else {
-                if due.is_some() {
+                if ask_at.is_some() {
                     return Ok(Received::ServerRequests);
                 }
                 self.reconnect_now().await?;
                 continue;
             };
             let next = next_event(source, self.server_messages.as_mut());
-            let received = match due {
+            let received = match ask_at {
                 None => next.await,
-                Some(due) => match tokio::time::timeout_at(due, next).await {
+                Some(ask_at) => match tokio::time::timeout_at(ask_at, next).await {
                     Ok(received) => received,
                     Err(_) => return Ok(Received::ServerRequests),
                 },
@@ -241,20 +241,20 @@ impl UpstreamStream {
         }
     }
 
-    /// An event of the upstream as one for the client.
+    /// Translates an event; `None` where it does not concern the client.
     fn translate_event(&mut self, event: Event) -> Result<Option<Event>, Fault> {
         self.reconnect.note(&event);
         let id = event.id.as_deref().and_then(|id| self.translation.resumption_token(id));
         let retry = event.retry.filter(|_| id.is_some());
         let data = match event.data {
-            // It says where to go on, before there is anything to go on with.
+            // It carries an id to resume from, before the first message.
             empty if empty.is_empty() => id.is_some().then_some(empty),
             message => self.translate_message(message)?,
         };
         Ok(data.map(|data| Event { event: None, data, id, retry }))
     }
 
-    /// What was said aside before the answer but comes after it, and then the answer.
+    /// Returns messages on the server stream that come after the response, and then the response.
     async fn late_messages(&mut self) -> Result<Option<Event>, Fault> {
         self.done = false;
         while let Some(server_messages) = &mut self.server_messages {
@@ -296,7 +296,7 @@ impl UpstreamStream {
                 self.pending.add(question);
                 Ok(None)
             }
-            // Whoever carries on a legacy client's call reads its streams by itself.
+            // The input loop of a legacy client's call reads its streams itself.
             Translated::Ignore | Translated::InputRequired(_) => Ok(None),
         }
     }
@@ -308,7 +308,7 @@ impl UpstreamStream {
         }
     }
 
-    /// Counts the stream in this account from now on.
+    /// Counts the stream in this account.
     pub(super) fn attach_account(&mut self, account: Option<Account>) {
         self.account = account;
         if let (Some(outcome), Some(account)) = (self.outcome, &mut self.account) {
@@ -316,8 +316,8 @@ impl UpstreamStream {
         }
     }
 
-    /// Waits a little for a sign that the upstream has the stream again. Some servers lose what is said to a stream between
-    /// the moment when it was asked for and the one when they have it.
+    /// Waits briefly for the first event of a resumed stream. Some servers lose messages to a stream between the
+    /// request for it and its start.
     pub(super) async fn confirm_resumed(&mut self) -> Result<(), Fault> {
         let Some(source) = &mut self.source else { return Ok(()) };
         match tokio::time::timeout(RESUME_TIMEOUT, source.next()).await {
@@ -326,14 +326,14 @@ impl UpstreamStream {
                 let event = self.translate_event(event)?;
                 self.queued.extend(event);
             }
-            // It is asked for once more when it is read.
+            // The next read asks for it again.
             Ok(Ok(None) | Err(Fault::Interrupted)) => self.source = None,
             Ok(Err(fault)) => return Err(fault),
         }
         Ok(())
     }
 
-    /// Ends the call, which its caller may not make any more, and tells the upstream unless it has answered.
+    /// Ends the call, which its caller may no longer make, and cancels it at the upstream unless it has responded.
     pub(super) fn withdraw(&mut self) {
         if !self.done {
             session_messages::withdraw(&self.worker, &self.translation);
@@ -344,12 +344,12 @@ impl UpstreamStream {
         self.queued.clear();
     }
 
-    /// Whether its answer has come, and was passed on.
+    /// Whether its response was read by the client.
     pub(super) fn is_finished(&self) -> bool {
         self.done && self.queued.is_empty()
     }
 
-    /// Whether its answer has come.
+    /// Whether its response has come.
     pub(super) fn has_response(&self) -> bool {
         self.done
     }
@@ -359,19 +359,19 @@ impl UpstreamStream {
         self.reconnect.last_event_id().cloned()
     }
 
-    /// Waits so long between two chunks from now on.
+    /// Sets the longest silence between two chunks, from now on.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         if let Some(source) = &mut self.source {
             source.set_timeout(timeout);
         }
     }
 
-    /// Closes the stream, which somebody will resume.
+    /// Closes the stream, which will be resumed.
     pub(super) fn close(&mut self) {
         self.source = None;
     }
 
-    /// What is left of the stream, for somebody else to read.
+    /// Takes the rest of the stream, for another reader.
     pub(super) fn take_rest(&mut self) -> Self {
         let mut rest = Self::new(&self.worker, self.source.take(), self.translation.clone(), None);
         std::mem::swap(&mut rest.pending, &mut self.pending);
@@ -379,12 +379,13 @@ impl UpstreamStream {
         rest
     }
 
-    /// Whether the client can go on with the stream by itself.
+    /// Whether the client can resume the stream itself.
     fn is_resumable(&self) -> bool {
-        matches!(self.translation.upstream_era, UpstreamEra::Legacy { resumable: true, .. }) && self.reconnect.last_event_id().is_some()
+        matches!(self.translation.upstream_era, UpstreamEra::Legacy { resumable: true, .. })
+            && self.reconnect.last_event_id().is_some()
     }
 
-    /// Leaves the rest to the client, which may ask any edge for it. For a while it can still cancel the call here.
+    /// Leaves the rest to the client, which may resume it at any edge. For a while it can still cancel the call here.
     fn hand_over(&mut self) {
         self.done = true;
         self.source = None;
@@ -401,10 +402,11 @@ impl UpstreamStream {
         matches!(self.translation.upstream_era, UpstreamEra::Legacy { .. }) && self.reconnect.is_allowed()
     }
 
-    /// Asks the upstream for the rest of a stream that it closed.
+    /// Resumes a stream that the upstream closed.
     pub(super) async fn reconnect_now(&mut self) -> Result<(), Fault> {
         self.reconnect.wait().await;
-        let (UpstreamEra::Legacy { session, .. }, Some(from)) = (&self.translation.upstream_era, self.reconnect.last_event_id().cloned())
+        let (UpstreamEra::Legacy { session, .. }, Some(from)) =
+            (&self.translation.upstream_era, self.reconnect.last_event_id().cloned())
         else {
             return Err(Fault::Interrupted);
         };
@@ -423,7 +425,7 @@ impl UpstreamStream {
         Ok(())
     }
 
-    /// The error that ends a stream whose status is already out.
+    /// Returns the error that ends a stream whose status was already sent.
     fn failed(&mut self, fault: Fault) -> Event {
         self.done = true;
         self.set_outcome(Outcome::UpstreamError);
@@ -438,7 +440,7 @@ impl UpstreamStream {
         Event { data, ..Event::default() }
     }
 
-    /// Reads what is left after the answer, which is mostly nothing, so that the connection can be used again.
+    /// Reads the rest after the response, which is mostly nothing, so that the connection can be used again.
     fn drain_rest(&mut self) {
         if let Some(source) = self.source.take() {
             drain_in_background(source, None);
@@ -456,7 +458,7 @@ impl Drop for UpstreamStream {
         // In the modern era hanging up is cancelling; in the legacy era the upstream may finish.
         if let Some(source) = self.source.take().filter(|_| legacy && !self.done) {
             if self.is_resumable() {
-                // Some upstreams give the rest to one reader only, and the client may be the next.
+                // Some upstreams send the rest to one reader only, and the client may be the next.
                 drop(source);
                 self.hand_over();
             } else {
@@ -466,8 +468,11 @@ impl Drop for UpstreamStream {
     }
 }
 
-/// What is said next, by the upstream or aside of the call.
-async fn next_event(source: &mut MessageSource, server_messages: Option<&mut ServerMessages>) -> Result<Option<Event>, Fault> {
+/// Returns the next event, on the call's stream or on the server stream.
+async fn next_event(
+    source: &mut MessageSource,
+    server_messages: Option<&mut ServerMessages>,
+) -> Result<Option<Event>, Fault> {
     let Some(server_messages) = server_messages else { return source.next().await };
     tokio::select! {
         message = server_messages.next() => Ok(Some(Event { data: message, ..Event::default() })),
@@ -475,7 +480,7 @@ async fn next_event(source: &mut MessageSource, server_messages: Option<&mut Ser
     }
 }
 
-/// Reads what is left of a stream, that its connection can be used again.
+/// Reads the rest of a stream, so that its connection can be used again.
 pub(super) fn drain_in_background(source: MessageSource, guard: Option<InFlightGuard>) {
     tokio::task::spawn_local(async move {
         if tokio::time::timeout(DRAIN_TIMEOUT, source.drain()).await.is_err() {

@@ -1,6 +1,6 @@
-//! What a server may ask a client in the middle of a call, in either era: elicitation, sampling, roots.
+//! Requests for a client's input during a call, in either era: elicitation, sampling, roots.
 //!
-//! It must not know how it is asked.
+//! It must not know how they reach the client.
 
 use bytes::Bytes;
 use mcp::error as codes;
@@ -11,18 +11,17 @@ use memchr::memmem;
 
 use crate::session::capabilities::{Capabilities, Need};
 
-/// A question of a legacy upstream.
+/// A request of a legacy upstream to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) struct ServerRequest {
     /// The raw id of the upstream's request.
     pub id: Box<str>,
-    /// What is asked for.
     pub method: Method,
     /// Its raw params.
     pub params: Box<str>,
 }
 
-/// What a modern upstream wants to know before it answers.
+/// The input that a modern upstream requires before it responds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) struct InputRequired {
     /// Its raw `inputRequests`, by key.
@@ -32,7 +31,7 @@ pub(in crate::upstream) struct InputRequired {
 }
 
 impl InputRequired {
-    /// What a result asks for, if it does.
+    /// Reads the input that a result requires, if any.
     pub(super) fn of(message: &Bytes, result: &str) -> Result<Option<Self>, JsonError> {
         if memmem::find(result.as_bytes(), b"input_required").is_none() {
             return Ok(None);
@@ -44,12 +43,12 @@ impl InputRequired {
     }
 }
 
-/// Whether an upstream may ask in the middle of a call of this method.
+/// Whether an upstream may require input during a call of this method.
 pub(super) fn may_ask(method: Method) -> bool {
     matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
 }
 
-/// What a client must be able to do to be asked this; `None` where no client can be asked it.
+/// Returns the capability that a client needs for this request; `None` where no client can be asked it.
 pub(super) fn need(method: &str, params: &str) -> Option<Need> {
     match Method::parse(method)? {
         Method::RootsList => Some(Need::Roots),
@@ -63,20 +62,20 @@ pub(super) fn need(method: &str, params: &str) -> Option<Need> {
 }
 
 impl ServerRequest {
-    /// The question that a request of an upstream is, if it is one.
+    /// Reads a request of an upstream for input; `None` for other requests.
     pub(super) fn of(method: &str, params: Option<&str>, id: &str) -> Option<Self> {
         let params = params.unwrap_or("{}");
         need(method, params)?;
         Some(Self { id: id.into(), method: Method::parse(method)?, params: params.into() })
     }
 
-    /// Whether a client that declared these can be asked.
+    /// Whether a client with these capabilities can be asked it.
     pub(super) fn is_covered_by(&self, declared: Capabilities) -> bool {
         need(self.method.as_str(), &self.params).is_some_and(|need| declared.cover(need))
     }
 }
 
-/// What an upstream is told that asks what no client can be asked here.
+/// Refuses a request that the client cannot be asked.
 pub(super) fn refusal(method: &str, id: &str) -> Bytes {
     if method == Method::ElicitationCreate.as_str() {
         return format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"cancel"}}}}"#).into();

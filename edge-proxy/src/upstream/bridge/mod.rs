@@ -1,6 +1,7 @@
-//! Calls across the eras: a modern client's at a legacy upstream, and a legacy client's at a modern one.
+//! Bridges the eras: calls of modern clients at legacy upstreams, and of legacy clients at modern ones.
 //!
-//! It must not know how the client is spoken to. Where both eras say a thing alike, the modules around this one do it.
+//! It must not know how the client is spoken to. Messages that both eras share are translated by the modules around
+//! this one.
 
 mod input_requests;
 mod legacy_on_modern;
@@ -18,7 +19,7 @@ pub(super) use self::translate::translate;
 use super::call::CallError;
 use crate::error::Failure;
 
-/// What a client is told whose params cannot be taken apart.
+/// Returns the error of params that cannot be parsed.
 fn unreadable(error: JsonError) -> CallError {
     CallError::Client(Failure::params(format!("params: {error}")))
 }

@@ -1,4 +1,4 @@
-//! Requests on their way across the eras: what only one era knows is taken out or put in, every other byte stays.
+//! Translates requests between the eras: members of one era are added or removed, every other byte stays.
 //!
 //! It must not know how requests are sent.
 
@@ -14,13 +14,14 @@ use crate::route::Noun;
 use crate::session::Conversation;
 use crate::upstream::Call;
 
-/// Members of the params that a modern client's retry brings along.
+/// Members of the params with which a modern client resumes a call.
 const STATE: &str = "requestState";
 const RESPONSES: &str = "inputResponses";
 /// The member that makes a call a task, which the modern era does not have.
 const TASK: &str = "task";
 
-/// A modern client's request as a legacy upstream is to see it, with the id and progress token `number`, as a task or not.
+/// Translates a modern client's request for a legacy upstream, with `number` as id and progress token, and as a task
+/// where `task` is set.
 pub(super) fn to_legacy(call: &Call<'_>, number: u64, task: Option<&str>) -> Result<Bytes, JsonError> {
     let number = number.to_string();
     let token = call.message.params.progress_token.map(|_| number.as_str());
@@ -39,7 +40,7 @@ pub(super) fn to_legacy(call: &Call<'_>, number: u64, task: Option<&str>) -> Res
     rewrite(call, &number, &[(meta::META, remaining), (STATE, None), (RESPONSES, None), (TASK, task)])
 }
 
-/// A legacy client's request as a modern upstream is to see it, with the id `number`.
+/// Translates a legacy client's request for a modern upstream, with the id `number`.
 pub(super) fn to_modern(
     call: &Call<'_>,
     conversation: &Conversation,
@@ -62,7 +63,7 @@ pub(super) fn to_modern(
     rewrite(call, &number.to_string(), &changes)
 }
 
-/// What `to_modern` made, asked again with what the upstream wanted to know.
+/// Adds the input that the upstream required to a request that `to_modern` built.
 pub(super) fn with_input(
     request: &[u8],
     number: u64,
@@ -78,7 +79,7 @@ pub(super) fn with_input(
     Ok(edits.apply(request))
 }
 
-/// The client's message with this id, with the name that the upstream knows, and with `changes` to its params.
+/// Returns the client's message with this id, the upstream's own name, and `changes` to its params.
 fn rewrite(call: &Call<'_>, id: &str, changes: &[(&str, Option<&str>)]) -> Result<Bytes, JsonError> {
     let message = call.message;
     let original = json::quote(call.permit.original());
@@ -113,7 +114,7 @@ fn has_members(object: &str) -> Result<bool, JsonError> {
     Ok(any)
 }
 
-/// `clientInfo` from what a conversation remembers of it.
+/// Returns `clientInfo` from the conversation's short form of it.
 fn client_info(client: &str) -> String {
     let (name, version) = client.rsplit_once('/').unwrap_or((client, ""));
     format!(r#"{{"name":{},"version":{}}}"#, json::quote(name), json::quote(version))

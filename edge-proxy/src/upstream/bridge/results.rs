@@ -1,4 +1,4 @@
-//! Results and errors on their way across the eras, spliced: what only one era knows is taken out or put in.
+//! Translates results and errors between the eras: members of one era are spliced in or out.
 //!
 //! It must not know where they come from.
 
@@ -10,7 +10,7 @@ use mcp::method::Method;
 use mcp::splice::Splice;
 use memchr::memmem;
 
-/// What every result of the modern era says of itself, and those that may be cached besides.
+/// Adds the members that results of the modern era have: their type, and cache hints where they may be cached.
 pub(super) fn to_modern<'a>(
     edits: Splice<'a>,
     message: &Bytes,
@@ -43,8 +43,7 @@ pub(super) fn to_modern<'a>(
     Ok(edits.replace(at..at, added.join(",") + if empty { "" } else { "," }))
 }
 
-/// A tool's result without structured content that is no object, which the legacy era does not have. What it says
-/// stays as text.
+/// Removes structured content that is no object, which the legacy era does not have, and keeps it as text.
 pub(super) fn to_legacy<'a>(
     edits: Splice<'a>,
     message: &Bytes,
@@ -79,15 +78,14 @@ fn has_text(content: &str) -> Result<bool, JsonError> {
     Ok(found)
 }
 
-/// `array` with one more element.
+/// Returns `array` with one more element.
 fn append(array: &str, element: &str) -> String {
     let inner = array.trim_end().strip_suffix(']').unwrap_or(array);
     let separator = if inner.trim_end().ends_with('[') { "" } else { "," };
     format!("{inner}{separator}{element}]")
 }
 
-/// An error of a legacy upstream as a modern client is told it: a resource that is not there is a bad parameter, and the
-/// client's own word for it is `uri`.
+/// Translates an error of a legacy upstream: an unknown resource is an invalid parameter, with the client's URI.
 pub(super) fn error_to_modern(error: &str, code: i64, uri: &str) -> Result<Option<String>, JsonError> {
     if code != codes::RESOURCE_NOT_FOUND {
         return Ok(None);
@@ -96,7 +94,7 @@ pub(super) fn error_to_modern(error: &str, code: i64, uri: &str) -> Result<Optio
     with_uri(error, codes::INVALID_PARAMS, data, uri).map(Some)
 }
 
-/// An error of a modern upstream as a legacy client is told it.
+/// Translates an error of a modern upstream: an invalid URI is an unknown resource.
 pub(super) fn error_to_legacy(
     error: &str,
     code: i64,

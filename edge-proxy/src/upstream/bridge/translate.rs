@@ -1,6 +1,6 @@
-//! Messages of an upstream on their way to a client of the other era.
+//! Translates an upstream's messages for a client of the other era.
 //!
-//! It must not know HTTP. What both eras say alike is translated where it always is.
+//! It must not know HTTP. Messages that both eras share are left to `upstream::translation`.
 
 use bytes::Bytes;
 use mcp::error as codes;
@@ -16,10 +16,10 @@ use super::results;
 use crate::error::Fault;
 use crate::session::Level;
 use crate::upstream::call_tasks::CallTasks;
-use crate::upstream::translation::{UpstreamEra, Translation, Translated, apply, is_tool_error, outcome_of};
+use crate::upstream::translation::{Translated, Translation, UpstreamEra, apply, is_tool_error, outcome_of};
 use crate::usage::Outcome;
 
-/// What to do with `message`, which an upstream sent to a client of the other era.
+/// Translates a message for a client of the other era.
 pub(in crate::upstream) fn translate(
     translation: &mut Translation,
     message: &Bytes,
@@ -27,7 +27,9 @@ pub(in crate::upstream) fn translate(
 ) -> Result<Translated, Fault> {
     match (&translation.upstream_era, envelope.kind()) {
         (_, Kind::Response) => response(translation, message, envelope),
-        (UpstreamEra::Legacy { .. }, Kind::Notification) => to_modern_notification(translation, message, envelope),
+        (UpstreamEra::Legacy { .. }, Kind::Notification) => {
+            to_modern_notification(translation, message, envelope)
+        }
         (UpstreamEra::Legacy { .. }, Kind::Request) => Ok(request(translation, envelope)),
         (UpstreamEra::Modern { .. }, Kind::Notification) => Ok(Translated::Forward(message.clone())),
         (UpstreamEra::Modern { .. }, Kind::Request) => Ok(Translated::Ignore),
@@ -38,7 +40,11 @@ fn malformed(error: JsonError) -> Fault {
     Fault::Malformed(error.to_string())
 }
 
-fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
+fn response(
+    translation: &Translation,
+    message: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Result<Translated, Fault> {
     let id = envelope.id.filter(|id| translation.is_own_id(id));
     if let Some(error) = envelope.error {
         if id.is_none() && envelope.id.is_some() {
@@ -67,7 +73,7 @@ fn response(translation: &Translation, message: &Bytes, envelope: &Envelope<'_>)
     Ok(Translated::Response(apply(edits.map_err(malformed)?, message), outcome))
 }
 
-/// A task that was begun for a modern client, in its words.
+/// Translates the result that created a task for a modern client.
 fn created_task(translation: &Translation, result: &str) -> Result<Option<Bytes>, Fault> {
     let CallTasks::Created { tool } = &translation.tasks else { return Ok(None) };
     let (Some((_, sealed)), [Some(task)]) =
@@ -81,7 +87,7 @@ fn created_task(translation: &Translation, result: &str) -> Result<Option<Bytes>
     Ok(Some(parts.concat().into()))
 }
 
-/// An error in the words of the client's era.
+/// Translates an error into the client's era.
 fn failure(translation: &Translation, error: &str) -> Result<Translated, Fault> {
     let [code] = json::members(error, ["code"]).map_err(malformed)?;
     let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
@@ -115,7 +121,7 @@ fn to_modern_notification(
     envelope: &Envelope<'_>,
 ) -> Result<Translated, Fault> {
     match envelope.method.as_deref().and_then(Method::parse) {
-        // The modern era has no such things.
+        // The modern era does not have them.
         Some(
             Method::ElicitationComplete | Method::TasksStatus | Method::ResourcesUpdated | Method::Cancelled,
         ) => Ok(Translated::Ignore),
@@ -130,14 +136,15 @@ fn to_modern_notification(
     }
 }
 
-/// A request of a legacy upstream: the modern client can be asked some of them, between two calls.
+/// Translates a request of a legacy upstream: some become input that the modern client is asked for.
 fn request(translation: &Translation, envelope: &Envelope<'_>) -> Translated {
     let method = envelope.method.as_deref().unwrap_or_default();
     let id = envelope.id.unwrap_or("null");
     if method == Method::Ping.as_str() {
         return Translated::Ping(id.to_owned());
     }
-    let declared = translation.modern_client().map(|modern_client| modern_client.capabilities).unwrap_or_default();
+    let declared =
+        translation.modern_client().map(|modern_client| modern_client.capabilities).unwrap_or_default();
     match ServerRequest::of(method, envelope.params, id)
         .filter(|question| input_requests::may_ask(translation.method) && question.is_covered_by(declared))
     {

@@ -1,6 +1,6 @@
-//! A call's share of a channel: what comes for it, and the place where its client's answers are brought.
+//! The claim of a call on a channel: the messages for it, and the address of its client's responses.
 //!
-//! A call that is dropped before its answer came is called off at the upstream.
+//! A call that is dropped before its response came is cancelled at the upstream.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use super::Channel;
 use crate::error::Fault;
 use crate::held::{Held, Place};
 
-/// A call's share of a channel.
+/// The claim of a call on a channel.
 pub(in super::super) struct ChannelClaim {
     pub(super) channel: Rc<Channel>,
     pub(super) number: u64,
@@ -25,14 +25,14 @@ pub(in super::super) struct ChannelClaim {
     _slot: Option<OwnedSemaphorePermit>,
 }
 
-/// What comes for one call.
+/// The messages for one call.
 pub(in super::super) struct CallMessages {
     pub(super) claim: Rc<ChannelClaim>,
     receiver: mpsc::Receiver<Result<Bytes, Fault>>,
     buffered: Option<Bytes>,
     timeout: Duration,
     last: Instant,
-    /// Whether the client was asked something and has not answered: it may take its time.
+    /// Whether the client has a request to answer, for which it has time.
     asked: bool,
 }
 
@@ -46,19 +46,19 @@ impl ChannelClaim {
         Self { channel, number, held, answers: RefCell::default(), _slot: slot }
     }
 
-    /// Says something in the session of the call.
+    /// Sends a message in the session of the call.
     pub(in super::super) fn send(&self, message: Bytes) {
         self.channel.send(None, message);
     }
 
-    /// Calls the call off, in these words.
+    /// Cancels the call with this notification.
     pub(in super::super) fn cancel(&self, notification: Bytes) {
         if self.channel.dispatcher.cancel(self.number) {
             self.send(notification);
         }
     }
 
-    /// Where answers to what the upstream asks in this call are brought; `None` when this edge holds too much.
+    /// Returns the address of responses to the upstream's requests in this call; `None` when this edge holds too many.
     pub(in super::super) fn reply_address(&self) -> Option<Place> {
         if let Some((reply_address, _)) = &*self.answers.borrow() {
             return Some(reply_address.clone());
@@ -90,7 +90,7 @@ impl Drop for ChannelClaim {
             self.channel.send(None, body.into());
         }
         if self.channel.dispatcher.is_exclusive() {
-            // What still comes for this call must not be taken for the next one's.
+            // Late messages for this call must not be taken for the next one's.
             self.channel.dispatcher.close(&Fault::Interrupted);
         } else if !waiting.cancelled {
             self.channel.check_alive();
@@ -108,23 +108,23 @@ impl CallMessages {
         Self { claim, receiver, buffered: None, timeout, last: Instant::now(), asked: false }
     }
 
-    /// The share that they come through.
+    /// The claim that they come through.
     pub(in super::super) fn claim(&self) -> Rc<ChannelClaim> {
         Rc::clone(&self.claim)
     }
 
-    /// Waits so long between two messages from now on.
+    /// Sets the longest silence between two messages, from now on.
     pub(in super::super) fn set_timeout(&mut self, timeout: Duration) {
         (self.timeout, self.last, self.asked) = (timeout, Instant::now(), false);
     }
 
-    /// Waits for the first message, which is kept.
+    /// Waits for the first message, and keeps it for the next reader.
     pub(super) async fn first(&mut self) -> Result<(), Fault> {
         self.buffered = Some(self.next().await?);
         Ok(())
     }
 
-    /// The response, whatever comes before it.
+    /// Returns the response, and drops messages before it.
     pub(in super::super) async fn response(&mut self) -> Result<Bytes, Fault> {
         loop {
             let message = self.next().await?;
@@ -134,7 +134,7 @@ impl CallMessages {
         }
     }
 
-    /// The next message. What was waited is kept when the future is dropped and made anew.
+    /// Returns the next message. Cancel safe: the timeout goes on from the last message.
     pub(in super::super) async fn next(&mut self) -> Result<Bytes, Fault> {
         if let Some(buffered) = self.buffered.take() {
             return Ok(buffered);

@@ -1,4 +1,4 @@
-//! Who waits for what on one channel. It must not know how messages travel.
+//! Dispatches the messages of one channel to the calls that wait for them. It must not know how messages travel.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{MAX_WAITING, number, refusal};
 use crate::error::Fault;
 
-/// Who waits for what on one channel.
+/// The calls that wait for messages of one channel.
 pub(super) struct Dispatcher {
     exclusive: bool,
     calls: RefCell<HashMap<u64, PendingCall>>,
@@ -24,7 +24,7 @@ pub(super) struct Dispatcher {
 /// A call that waits.
 pub(super) struct PendingCall {
     messages: mpsc::Sender<Result<Bytes, Fault>>,
-    /// Whether the upstream knows that nobody wants its answer.
+    /// Whether it was cancelled at the upstream.
     pub cancelled: bool,
 }
 
@@ -39,7 +39,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether calls come one at a time.
+    /// Whether it has one call at a time.
     pub(super) fn is_exclusive(&self) -> bool {
         self.exclusive
     }
@@ -49,17 +49,17 @@ impl Dispatcher {
         self.calls.borrow().is_empty()
     }
 
-    /// Whether nothing comes any more.
+    /// Whether the connection has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// When something came last.
+    /// The time of the last message.
     pub(super) fn last_received(&self) -> Instant {
         self.last_received.get()
     }
 
-    /// Waits for what comes for a call.
+    /// Registers a call; returns its messages.
     pub(super) fn register(&self, number: u64) -> Result<mpsc::Receiver<Result<Bytes, Fault>>, Fault> {
         if self.closed.get() {
             return Err(Fault::Interrupted);
@@ -69,17 +69,17 @@ impl Dispatcher {
         Ok(receiver)
     }
 
-    /// Waits for it no longer. What is returned was not answered.
+    /// Removes a call; returns it where it had no response.
     pub(super) fn unregister(&self, number: u64) -> Option<PendingCall> {
         self.calls.borrow_mut().remove(&number)
     }
 
-    /// Ends a call that nobody wants answered. Answers whether it was here.
+    /// Ends a call that is cancelled. Returns whether it was here.
     pub(super) fn cancel(&self, number: u64) -> bool {
         let mut calls = self.calls.borrow_mut();
         let Some(call) = calls.get_mut(&number) else { return false };
         call.cancelled = true;
-        // A queue that is full ends it as well: its call is about to be dropped by who reads it not.
+        // A full queue ends it as well: its call is about to be dropped because its reader does not keep up.
         let _: Result<(), _> = call.messages.try_send(Err(Fault::Interrupted));
         true
     }
@@ -96,7 +96,7 @@ impl Dispatcher {
         }
     }
 
-    /// Hears what belongs to no call, instead of whoever did before.
+    /// Listens to messages that belong to no call, in place of the previous listener.
     pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         if !self.closed.get() {
@@ -105,7 +105,7 @@ impl Dispatcher {
         receiver
     }
 
-    /// Ends everything. An answer that was too large is the fault of the one call there is, or of nobody known.
+    /// Ends all calls. A response that was too large is the fault of the only call there is, or of none in particular.
     pub(super) fn close(&self, fault: &Fault) {
         self.closed.set(true);
         self.listener.borrow_mut().take();
@@ -116,7 +116,7 @@ impl Dispatcher {
         }
     }
 
-    /// Leads what came to whom it is for. What is returned is to be replied.
+    /// Dispatches a message, or a batch of them. The message that is returned is to be sent back.
     pub(super) async fn dispatch(&self, source: Bytes) -> Result<Option<Bytes>, Fault> {
         self.last_received.set(Instant::now());
         if !source.trim_ascii_start().starts_with(b"[") {
@@ -140,7 +140,7 @@ impl Dispatcher {
             (Kind::Response, Some(id)) => {
                 let call = id.parse().ok().and_then(|number| self.unregister(number));
                 if let Some(call) = call {
-                    // Nobody reads it when the client has gone.
+                    // It is not read when the client has gone.
                     let _: Result<(), _> = call.messages.send(Ok(message)).await;
                 }
             }
@@ -159,7 +159,7 @@ impl Dispatcher {
         Ok(None)
     }
 
-    /// The last place in a queue is for the answer.
+    /// Sends progress, and keeps the last place in the queue for the response.
     fn send_progress(&self, number: Option<u64>, message: Bytes) {
         let calls = self.calls.borrow();
         let call = number.and_then(|number| calls.get(&number));
@@ -168,7 +168,7 @@ impl Dispatcher {
         }
     }
 
-    /// Waits where it does not keep up: it holds up nobody but itself.
+    /// Sends a message to the only call. Waits for a slow reader, which holds up no other call.
     async fn send_to_only_call(&self, message: Bytes) {
         let only = {
             let calls = self.calls.borrow();
@@ -180,7 +180,7 @@ impl Dispatcher {
         }
     }
 
-    /// One that does not keep up is told no more.
+    /// Sends a message to the listener, which is removed when it does not keep up.
     fn send_to_listener(&self, message: Bytes) {
         self.listener.borrow_mut().take_if(|listener| listener.try_send(message).is_err());
     }

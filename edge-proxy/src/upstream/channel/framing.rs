@@ -1,4 +1,4 @@
-//! How messages travel on a channel: events one way and posts the other, or frames both ways.
+//! The framing of messages on a channel: events one way and posts the other, or frames both ways.
 //!
 //! It must not know what they say.
 
@@ -27,34 +27,34 @@ use super::super::http_response::{HttpResponse, MediaType};
 use crate::error::Fault;
 use crate::snapshot::Upstream;
 
-/// An upstream need not say anything for as long as nobody asks it anything.
+/// Longest silence of an upstream that is sent no requests.
 const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
-/// How often the other side of a WebSocket is asked whether it is there; twice without a sign is the end.
+/// Interval of pings on a WebSocket; two without any frame in between end it.
 const PING: Duration = Duration::from_secs(30);
-/// Largest answer to a post that is read.
+/// Largest response to a post.
 const MAX_POST_RESPONSE: usize = 64 << 10;
-/// How long saying goodbye may take.
+/// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 type Sink = Rc<Mutex<SplitSink<Socket, Message>>>;
 
-/// How messages are sent.
+/// The sending half of a channel.
 #[derive(Clone)]
 pub(super) enum Outgoing {
-    /// Each is posted to where the upstream said.
+    /// Each message is posted to the URL that the upstream named.
     Post { http_pool: Rc<HttpPool>, target: Uri, timeout: Duration },
-    /// Each is a frame.
+    /// Each message is a frame.
     Frame(Sink),
 }
 
-/// How messages come.
+/// The receiving half of a channel.
 pub(super) enum Incoming {
     Events(Box<(HttpResponse, Decoder)>),
     FrameReader(FrameReader),
 }
 
-/// Frames, and a look now and then whether the other side is there.
+/// Received frames, and pings that detect a dead connection.
 pub(super) struct FrameReader {
     stream: SplitStream<Socket>,
     sink: Sink,
@@ -62,7 +62,7 @@ pub(super) struct FrameReader {
     silent: bool,
 }
 
-/// Opens a stream of events, and waits for its first, which says where messages are posted.
+/// Opens a stream of events, and waits for its first, which names the URL that messages are posted to.
 pub(super) async fn open_event_stream(
     http_pool: &Rc<HttpPool>,
     upstream: &Upstream,
@@ -93,7 +93,7 @@ pub(super) async fn open_event_stream(
     Ok((outgoing, Incoming::Events(stream)))
 }
 
-/// Upgrades a connection.
+/// Opens a WebSocket.
 pub(super) async fn open_websocket(
     http_pool: &Rc<HttpPool>,
     max_message: usize,
@@ -120,7 +120,7 @@ impl Outgoing {
                     .send_to(target, &Method::POST, headers, message, Retry::IfUnsent, *timeout)
                     .await?;
                 let status = sent.status;
-                // An old server may answer here and not on the stream; nobody ever did.
+                // Servers respond on the stream, not here.
                 sent.collect(MAX_POST_RESPONSE).await?;
                 if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
             }
@@ -132,7 +132,7 @@ impl Outgoing {
         }
     }
 
-    /// Says goodbye, as well as that goes.
+    /// Sends a closing frame; a failure is only logged.
     pub(super) async fn close(&self) {
         let Self::Frame(sink) = self else { return };
         let closing = async { sink.lock().await.send(Message::Close(None)).await };
@@ -143,7 +143,7 @@ impl Outgoing {
 }
 
 impl Incoming {
-    /// The next message; a fault at the end.
+    /// Returns the next message; a fault at the end.
     pub(super) async fn next(&mut self) -> Result<Bytes, Fault> {
         match self {
             Self::FrameReader(frames) => frames.next().await,

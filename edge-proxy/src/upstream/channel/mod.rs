@@ -1,8 +1,8 @@
-//! Connections that are sessions: HTTP+SSE and WebSocket upstreams. One is opened on first use, kept warm, and led from
-//! there: every message to the call that it belongs to.
+//! Connections that are sessions: HTTP+SSE and WebSocket upstreams. One is opened on first use and kept warm, and its
+//! messages are dispatched to the calls that they belong to.
 //!
-//! It must not know clients. On a connection nothing says which call a question or a log message belongs to, so calls
-//! that may be asked something have one each, and only the others share.
+//! It must not know clients. A server request or a log message on a connection does not say which call it belongs to,
+//! so calls that may be asked something have one each, and only the others share.
 
 mod claim;
 mod dispatcher;
@@ -23,18 +23,17 @@ use tokio::task::AbortHandle;
 
 use self::dispatcher::Dispatcher;
 use self::framing::{Incoming, Outgoing};
-use super::legacy;
 use super::http_pool::HttpPool;
+use super::legacy;
 use super::legacy::SessionKey;
 use crate::error::Fault;
 use crate::observe::{Entered, Gauge};
 use crate::snapshot::{Transport, Upstream};
 
-/// Messages that may wait for one reader.
 const MAX_WAITING: usize = 256;
-/// How long an upstream that kept silent has to show that it is there.
+/// Longest wait for a sign of an upstream that kept silent.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of `initialize`; no call has it.
+/// The id of `initialize`; no call has it.
 const INITIALIZE_ID: u64 = 0;
 
 /// One connection, which is one session.
@@ -47,7 +46,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// Connects and shakes hands. `alone`: calls come one at a time, and are told everything that is said meanwhile.
+    /// Connects and initializes. An `exclusive` channel has one call at a time, which receives all messages meanwhile.
     pub(super) async fn open(
         http_pool: &Rc<HttpPool>,
         upstream: &Upstream,
@@ -79,7 +78,7 @@ impl Channel {
         Self { outgoing, dispatcher, reader, used: Cell::new(Instant::now()), _counted: gauge.enter() }
     }
 
-    /// Sends a request of this number, and waits for its answer.
+    /// Sends the request of this number, and waits for its response.
     pub(super) async fn request(&self, number: u64, body: Bytes) -> Result<Bytes, Fault> {
         let mut answers = self.dispatcher.register(number)?;
         let sent = async {
@@ -92,7 +91,7 @@ impl Channel {
         }
     }
 
-    /// Sends a message, waiting for nothing. Where it is a call, that it could not be sent ends the call.
+    /// Sends a message in the background. A call that could not be sent is ended.
     pub(super) fn send(self: &Rc<Self>, number: Option<u64>, body: Bytes) {
         let channel = Rc::clone(self);
         channel.used.set(Instant::now());
@@ -105,7 +104,7 @@ impl Channel {
         });
     }
 
-    /// Sees whether the upstream is still there, after it kept silent where it should have said something.
+    /// Pings the upstream after an unexpected silence, and ends the channel if it stays silent.
     fn check_alive(self: &Rc<Self>) {
         let (channel, asked) = (Rc::clone(self), Instant::now());
         self.send(None, Bytes::from_static(br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#));
@@ -122,7 +121,7 @@ impl Channel {
         self.send(None, legacy::set_level(level));
     }
 
-    /// What is said that belongs to no call.
+    /// Returns the messages that belong to no call.
     pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
         self.dispatcher.listen()
     }
@@ -131,7 +130,7 @@ impl Channel {
         self.dispatcher.is_closed()
     }
 
-    /// Ends it, as well as that goes.
+    /// Closes the connection in the background.
     pub(super) fn close(&self) {
         self.reader.abort();
         self.dispatcher.close(&Fault::Interrupted);
@@ -140,7 +139,7 @@ impl Channel {
     }
 }
 
-/// The connection goes with it; nobody is left who could say goodbye.
+/// The connection is closed with it, without a closing handshake.
 impl Drop for Channel {
     fn drop(&mut self) {
         self.reader.abort();
@@ -148,7 +147,7 @@ impl Drop for Channel {
     }
 }
 
-/// Leads every message to whoever it is for, until the connection ends.
+/// Dispatches every message until the connection ends.
 async fn read(mut incoming: Incoming, dispatcher: Rc<Dispatcher>, outgoing: Outgoing) {
     let ended = loop {
         let message = match incoming.next().await {
@@ -172,13 +171,13 @@ async fn read(mut incoming: Incoming, dispatcher: Rc<Dispatcher>, outgoing: Outg
     dispatcher.close(&ended);
 }
 
-/// What nobody can be asked.
+/// Refuses a request that no client can be asked.
 fn refusal(id: &str) -> Bytes {
     let error = "this client does not offer that";
     mcp::error::render(Some(id), mcp::error::METHOD_NOT_FOUND, error, None)
 }
 
-/// The number that a raw member of params holds.
+/// Reads a member of raw params that is a number.
 fn number(params: Option<&str>, member: &'static str) -> Option<u64> {
     let [raw] = json::members(params?, [member]).ok()?;
     raw?.parse().ok()

@@ -1,5 +1,5 @@
-//! The channels that one worker has with one upstream for clients that declared the same: opened when needed, at most so
-//! many, closed when idle, and not opened at once again where that failed.
+//! The channels of one worker to one upstream for clients with the same capabilities: opened when needed, bounded,
+//! closed when idle, with a backoff after failures.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,15 +18,15 @@ use crate::observe::Gauge;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::Upstream;
 
-/// Channels at a time: calls that may be asked something and find none wait for one.
+/// Channels at a time; calls that find none free wait for one.
 const MAX_CHANNELS: usize = 64;
-/// How often one is opened for a call that finds it closed again.
+/// Attempts to open one for a call.
 const MAX_OPEN_ATTEMPTS: usize = 3;
-/// How long nothing is opened where that failed, at first and at most.
+/// First and longest wait after a failure to open one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// The channels that one worker has with one upstream for clients that declared the same.
+/// The channels of one worker to one upstream for clients with the same capabilities.
 pub(in super::super) struct ChannelPool {
     http_pool: Rc<HttpPool>,
     upstream: Arc<Upstream>,
@@ -38,7 +38,7 @@ pub(in super::super) struct ChannelPool {
     backoff: RefCell<Option<OpenBackoff>>,
 }
 
-/// An upstream that could not be reached is left alone for a while.
+/// The time for which an upstream that could not be reached is not tried again.
 struct OpenBackoff {
     until: Instant,
     delay: Duration,
@@ -64,8 +64,8 @@ impl ChannelPool {
         }
     }
 
-    /// Makes a call, and waits for the first message about it. It is made once more where the channel broke before that
-    /// and nothing can have happened, or happening twice is harmless.
+    /// Makes a call, and waits for the first message about it. Retries once where the channel broke before that and the
+    /// call had no effect, or may have it twice.
     pub(in super::super) async fn call(
         &self,
         number: u64,
@@ -79,7 +79,7 @@ impl ChannelPool {
             messages.claim.channel.send(Some(number), body.clone());
             let cancelled = |messages: &CallMessages| messages.claim.channel.dispatcher.is_cancelled(number);
             match messages.first().await {
-                // Its door no longer knows the session, and let nothing through.
+                // The upstream no longer knows the session, and has done nothing.
                 Err(Fault::Status(404)) if may_retry => {
                     messages.claim.channel.dispatcher.close(&Fault::Interrupted)
                 }
@@ -90,7 +90,7 @@ impl ChannelPool {
         }
     }
 
-    /// A share of a channel: of one that has no other call, where calls may be asked something.
+    /// Claims a channel: one without another call, where calls may be asked something.
     async fn checkout(&self, number: u64, level: Option<&Bytes>) -> Result<CallMessages, Fault> {
         let exclusive = self.key.capabilities != Capabilities::default() || level.is_some();
         let timeout = self.upstream.request_timeout;
@@ -125,7 +125,7 @@ impl ChannelPool {
         fit.find(|channel| !exclusive || channel.dispatcher.is_idle()).cloned()
     }
 
-    /// The one that calls share; those who come while it is opened wait for it.
+    /// Returns the channel that calls share; calls that come while it is opened wait for it.
     async fn shared(&self) -> Result<Rc<Channel>, Fault> {
         let _turn = self.opening.lock().await;
         match self.find_free(false) {
@@ -164,7 +164,7 @@ impl ChannelPool {
         }
     }
 
-    /// Ends a call that its client cancelled, and says so to the upstream in the client's words.
+    /// Ends a call that its client cancelled, and forwards the notification.
     pub(in super::super) fn cancel(&self, number: u64, notification: Bytes) {
         let open = self.open.borrow();
         if let Some(channel) = open.iter().find(|channel| channel.dispatcher.cancel(number)) {
@@ -172,7 +172,7 @@ impl ChannelPool {
         }
     }
 
-    /// From now on log messages of this level are wanted.
+    /// Asks for log messages from this raw level on.
     pub(in super::super) fn set_level(&self, level: &Bytes) {
         for channel in self.open.borrow().iter().filter(|channel| channel.dispatcher.is_exclusive()) {
             channel.set_level(level);
@@ -184,7 +184,7 @@ impl ChannelPool {
         self.open.borrow().iter().all(|channel| channel.dispatcher.is_idle())
     }
 
-    /// Closes what was idle for so long.
+    /// Closes channels that were idle for so long.
     pub(in super::super) fn sweep(&self, idle: Duration) {
         let unused = |channel: &Channel| channel.dispatcher.is_idle() && channel.used.get().elapsed() > idle;
         self.open.borrow_mut().retain(|channel| {

@@ -1,4 +1,4 @@
-//! The messages of a legacy handshake with an upstream, and how its answer reads. It must not know how they are sent.
+//! The messages of the legacy handshake with an upstream. It must not know how they are sent.
 
 use bytes::Bytes;
 use mcp::json;
@@ -8,7 +8,7 @@ use mcp::revision::{Era, Revision};
 use super::session_key::SessionKey;
 use crate::error::Fault;
 
-/// The `initialize` that opens a session.
+/// Builds the `initialize` that opens a session.
 pub(in crate::upstream) fn initialize(key: SessionKey) -> String {
     let revision = key.revision;
     format!(
@@ -18,13 +18,13 @@ pub(in crate::upstream) fn initialize(key: SessionKey) -> String {
     )
 }
 
-/// The `logging/setLevel` that asks for log messages from a raw level on.
+/// Builds the `logging/setLevel` of a raw level.
 pub(in crate::upstream) fn set_level(level: &[u8]) -> Bytes {
     let before = br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#;
     [before.as_slice(), level, b"}}"].concat().into()
 }
 
-/// The revision in the answer to `initialize`.
+/// Reads the revision in the response to `initialize`.
 pub(in crate::upstream) fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
     let session = |what: String| Fault::Session(what);
     let envelope = Envelope::parse(message).map_err(|error| session(error.to_string()))?;

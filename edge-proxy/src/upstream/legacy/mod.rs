@@ -28,13 +28,14 @@ pub(super) use self::session_errors::unless_session_unknown;
 pub(super) use self::session_key::SessionKey;
 pub(super) use self::session_pool::SessionPool;
 use super::call::{Call, CallError, record_outcome};
+use super::call_tasks::CallTasks;
 use super::content;
 use super::detached::Detached;
 use super::in_flight::InFlightGuard;
 use super::response::{CallResponse, read_response};
+use super::session_messages;
 use super::task::LONGEST;
-use super::call_tasks::CallTasks;
-use super::translation::{UpstreamEra, Translation};
+use super::translation::{Translation, UpstreamEra};
 use crate::error::Fault;
 use crate::session::Conversation;
 
@@ -42,7 +43,9 @@ use crate::session::Conversation;
 pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<CallResponse, CallError> {
     let worker = Rc::clone(call.worker);
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let sessions = worker.upstreams.pool(&upstream, SessionKey::of_conversation(&worker.upstreams, &upstream, conversation))?;
+    let sessions = worker
+        .upstreams
+        .session_pool(&upstream, SessionKey::of_conversation(&worker.upstreams, &upstream, conversation))?;
     let number = worker.upstreams.number();
     let body = outgoing(&call, number);
     let guard = InFlightGuard::new(&worker, number, conversation.jti, call.id(), Rc::clone(&sessions));
@@ -50,14 +53,15 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let retry = call.retry();
     let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
     let (id, method) = (call.id(), call.method);
-    // Older clients choke on an event without data, and do not ask for the rest; on a connection there is no rest, and that
-    // of a task is asked for by its id.
+    // Older clients fail on an event without data, and do not resume; a connection cannot be resumed, and a task is
+    // asked for by its id.
     let tasks = CallTasks::of_legacy(&call);
     let resumable = call.headers.is_some()
         && conversation.revision >= Revision::V2025_11_25
         && matches!(tasks, CallTasks::None);
     let task = call.task.map(|(task, _)| task);
-    let (uri_prefix, outdated) = (call.permit.entry().uri_prefix.clone(), content::outdated(conversation.revision));
+    let (uri_prefix, outdated) =
+        (call.permit.entry().uri_prefix.clone(), content::outdated(conversation.revision));
     let (permit, mut account) = (call.permit, call.account);
     let made = Detached::new(async move {
         let answered = async {
@@ -67,7 +71,14 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
                 Some(task) => task.ask(&sessions, number, &body, retry, patience).await?,
             };
             let requests = Vec::new();
-            let upstream_era = UpstreamEra::Legacy { session, number, progress_token, resumable, requests, modern_client: None };
+            let upstream_era = UpstreamEra::Legacy {
+                session,
+                number,
+                progress_token,
+                resumable,
+                requests,
+                modern_client: None,
+            };
             let translation = Translation {
                 trust,
                 server,
@@ -85,14 +96,14 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {
-            session_messages::cancel_request(&sessions, number, session_messages::LATE_MESSAGE_WINDOW);
+            session_messages::cancel_request(&sessions, number, session_messages::TIMED_OUT);
         }
         record_outcome(answered, &mut account)
     });
     Ok(made.await?)
 }
 
-/// The client's message with the id, token and name that the upstream is to see.
+/// Returns the client's message with the upstream's id, progress token and name.
 fn outgoing(call: &Call<'_>, number: u64) -> Bytes {
     let message = call.message;
     let mut edits = Splice::new();

@@ -1,7 +1,7 @@
-//! What a legacy upstream says aside of its answers, on a session's own stream: most log there, and some ask there.
+//! The stream of a legacy session on which the upstream sends messages outside of responses: log messages and requests.
 //!
-//! Whose call it is about is not said, so it is only heard where a session belongs to one conversation. It must not know how
-//! clients are told.
+//! Its messages do not say which call they belong to, so it is read only where a session belongs to one conversation.
+//! It must not know how they reach the client.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,41 +16,41 @@ use mcp::sse::{Decoder, Event};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use crate::error::Fault;
 use crate::upstream::http_pool::{HttpPool, Retry};
 use crate::upstream::http_response::{HttpResponse, MediaType};
-use crate::error::Fault;
 
 /// Largest message.
 const MAX_EVENT: usize = 256 << 10;
-/// Messages that wait for one client to read; further ones are dropped or refused.
+/// Messages that wait for one client; further ones are dropped or refused.
 const MAX_QUEUED: usize = 256;
-/// A stream may be silent for as long as there is nothing to say.
+/// Longest silence of the stream.
 const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
-/// How long a call waits at most for its session to be heard.
+/// Longest wait of a call for the stream to open.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
-/// What is said aside and a call's answer come on two streams: how long one may be late behind the other.
+/// Messages and the response to a call come on two streams: how much later the former may come.
 const LATE_MESSAGE_WINDOW: Duration = Duration::from_millis(25);
 
-/// The calls of one conversation that are being made. The youngest is told what is said meanwhile.
+/// The calls of one conversation in flight. The youngest receives the messages.
 #[derive(Clone, Default)]
 pub(in crate::upstream) struct MessageSubscribers(Rc<RefCell<Vec<mpsc::Sender<Bytes>>>>);
 
-/// What is said while a call is made.
+/// The messages on the server stream during a call.
 pub(in crate::upstream) struct ServerMessages {
     messages: mpsc::Receiver<Bytes>,
     answer: Option<Event>,
 }
 
 impl MessageSubscribers {
-    /// What is said from now on, for one call.
+    /// Subscribes a call to the messages from now on.
     pub(in crate::upstream) fn subscribe(&self) -> ServerMessages {
         let (sender, messages) = mpsc::channel(MAX_QUEUED);
         self.0.borrow_mut().push(sender);
         ServerMessages { messages, answer: None }
     }
 
-    /// Whether a call was told.
+    /// Sends a message to the youngest call. Returns whether there was one.
     fn send(&self, message: Bytes) -> bool {
         let mut subscribers = self.0.borrow_mut();
         subscribers.retain(|subscriber| !subscriber.is_closed());
@@ -59,7 +59,7 @@ impl MessageSubscribers {
 }
 
 impl ServerMessages {
-    /// The next message. The future may be dropped and made anew.
+    /// Returns the next message. Cancel safe.
     pub(in crate::upstream) async fn next(&mut self) -> Bytes {
         match self.messages.recv().await {
             Some(message) => message,
@@ -67,17 +67,17 @@ impl ServerMessages {
         }
     }
 
-    /// Keeps the answer to the call until nothing is said any more.
+    /// Holds the response to the call back until late messages have come.
     pub(in crate::upstream) fn hold_answer(&mut self, answer: Event) {
         self.answer = Some(answer);
     }
 
-    /// Whether the answer is kept.
+    /// Whether the response is held back.
     pub(in crate::upstream) fn has_answer(&self) -> bool {
         self.answer.is_some()
     }
 
-    /// What was said before the answer and comes after it, and then the answer. The future may be dropped and made anew.
+    /// Returns messages that come after the response, and then the response. Cancel safe.
     pub(in crate::upstream) async fn final_message(&mut self) -> FinalMessage {
         match tokio::time::timeout(LATE_MESSAGE_WINDOW, self.next()).await {
             Ok(message) => FinalMessage::Late(message),
@@ -86,15 +86,15 @@ impl ServerMessages {
     }
 }
 
-/// What comes at the end of a call.
+/// The last messages of a call.
 pub(in crate::upstream) enum FinalMessage {
-    /// A message that is late.
+    /// A message that came after the response.
     Late(Bytes),
-    /// The answer.
+    /// The response.
     Answer(Option<Event>),
 }
 
-/// Hears a session until it is dropped.
+/// Reads the server stream of a session until it is dropped.
 pub(in crate::upstream) struct ServerStream(AbortHandle);
 
 impl Drop for ServerStream {
@@ -104,13 +104,20 @@ impl Drop for ServerStream {
 }
 
 impl ServerStream {
-    /// Begins to hear the session whose requests carry `headers`, and waits until that is so, or for too long.
-    pub(in crate::upstream) async fn open(http_pool: &Rc<HttpPool>, headers: &HeaderMap, subscribers: &MessageSubscribers) -> Self {
+    /// Opens the stream of the session whose requests carry `headers`, and waits for it, for a while.
+    pub(in crate::upstream) async fn open(
+        http_pool: &Rc<HttpPool>,
+        headers: &HeaderMap,
+        subscribers: &MessageSubscribers,
+    ) -> Self {
         let (opened, is_opened) = oneshot::channel();
-        let reader =
-            StreamReader { http_pool: Rc::clone(http_pool), headers: headers.clone(), subscribers: subscribers.clone() };
+        let reader = StreamReader {
+            http_pool: Rc::clone(http_pool),
+            headers: headers.clone(),
+            subscribers: subscribers.clone(),
+        };
         let task = tokio::task::spawn_local(reader.run(opened)).abort_handle();
-        // What is not heard by then is heard later, or not at all.
+        // A stream that is not open by then opens later, or not at all.
         let _: Result<_, _> = tokio::time::timeout(OPEN_TIMEOUT, is_opened).await;
         Self(task)
     }
@@ -127,7 +134,8 @@ impl StreamReader {
         let mut opened = Some(opened);
         loop {
             let headers = self.headers.clone();
-            let opened_stream = self.http_pool.send(&Verb::GET, headers, Bytes::new(), Retry::Safe, MAX_SILENCE).await;
+            let opened_stream =
+                self.http_pool.send(&Verb::GET, headers, Bytes::new(), Retry::Safe, MAX_SILENCE).await;
             match opened_stream {
                 Ok(response)
                     if response.status == StatusCode::OK && response.media_type() == MediaType::Events =>
@@ -138,7 +146,7 @@ impl StreamReader {
                     }
                 }
                 Ok(response) if response.status.is_server_error() => {}
-                // The session has ended, or the upstream has nothing to say aside.
+                // The session has ended, or the upstream has no such stream.
                 Ok(_) => return,
                 Err(fault) => tracing::debug!(%fault, "a session is not heard"),
             }
@@ -178,7 +186,9 @@ impl StreamReader {
         let body = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#));
         let (http_pool, headers) = (Rc::clone(&self.http_pool), self.headers.clone());
         tokio::task::spawn_local(async move {
-            if let Err(fault) = http_pool.send(&Verb::POST, headers, body, Retry::IfUnsent, OPEN_TIMEOUT).await {
+            if let Err(fault) =
+                http_pool.send(&Verb::POST, headers, body, Retry::IfUnsent, OPEN_TIMEOUT).await
+            {
                 tracing::debug!(%fault, "an upstream did not take an answer");
             }
         });

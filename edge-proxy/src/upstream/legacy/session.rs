@@ -1,4 +1,4 @@
-//! One session with a legacy upstream, and how messages are sent in it. It must not know how it is opened.
+//! One session with a legacy upstream, and its transport. It must not know how it is opened.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,20 +13,19 @@ use crate::upstream::server_requests::ReplyTo;
 
 /// A session that is open.
 pub(in crate::upstream) struct UpstreamSession {
-    /// How messages are sent in it.
     pub transport: SessionTransport,
     /// Whether a request was answered in it: only then can the upstream have forgotten it.
     confirmed: Cell<bool>,
-    /// Until when calls are parked in it.
+    /// The time until which a parked call or a task needs it.
     kept_until: Cell<Option<Instant>>,
     _counted: Option<Entered>,
 }
 
-/// How messages are sent in a session.
+/// The transport of a session's messages.
 pub(in crate::upstream) enum SessionTransport {
-    /// Each is a request that carries these headers.
+    /// Requests that carry these headers.
     Http(HeaderMap),
-    /// Over a connection, on which a call has this claim.
+    /// A connection, on which a call has this claim.
     Channel(Rc<ChannelClaim>),
 }
 

@@ -7,7 +7,6 @@ use crate::session::{Conversation, Jti};
 use crate::snapshot::{Transport, Upstream};
 use crate::upstream::Upstreams;
 
-
 /// The clients that may share a session with an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::upstream) struct SessionKey {

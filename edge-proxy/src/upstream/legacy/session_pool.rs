@@ -26,18 +26,17 @@ use crate::upstream::http_response::HttpResponse;
 use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::read_rpc_response;
 
-/// Largest response that is read of what is not a call.
+/// Largest response to a message that is not a call.
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
-/// How long ending a session may take.
+/// Longest wait for the end of a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The place of one session, which is opened when needed.
+/// The session that clients of one key share, opened when needed.
 pub(in crate::upstream) struct SessionPool {
-    /// The upstream's connections.
     pub http_pool: Rc<HttpPool>,
     upstream: Arc<Upstream>,
     key: SessionKey,
-    /// Where connections are the sessions, they are here, and `open` stays empty.
+    /// The sessions, where connections are sessions; `session` is then empty.
     channels: Option<ChannelPool>,
     session: RefCell<Option<Rc<UpstreamSession>>>,
     opening: tokio::sync::Mutex<()>,
@@ -77,7 +76,7 @@ impl SessionPool {
         }
     }
 
-    /// Makes the call of this number.
+    /// Makes the call of this number in the session.
     pub(in crate::upstream) async fn call(
         &self,
         number: u64,
@@ -91,15 +90,23 @@ impl SessionPool {
         self.used.set(Instant::now());
         let level = self.level.borrow().clone();
         let messages = channels.call(number, body, retry, level.as_ref()).await?;
+        let session = Rc::new(UpstreamSession::channel(messages.claim()));
+        Ok((RawResponse::Channel(messages), session))
+    }
 
-    /// Sends anything in a session.
-    pub(in crate::upstream) async fn post(&self, session: &UpstreamSession, body: Bytes, retry: Retry) -> Result<HttpResponse, Fault> {
+    /// Sends a message in a session.
+    pub(in crate::upstream) async fn post(
+        &self,
+        session: &UpstreamSession,
+        body: Bytes,
+        retry: Retry,
+    ) -> Result<HttpResponse, Fault> {
         self.used.set(Instant::now());
         let headers = session.headers().cloned().unwrap_or_default();
         self.http_pool.send(&Verb::POST, headers, body, retry, self.upstream.request_timeout).await
     }
 
-    /// Tells the upstream that nobody waits for a call any more.
+    /// Cancels the call of this number with this notification.
     pub(in crate::upstream) async fn cancel(&self, number: u64, notification: Bytes) {
         if let Some(channels) = &self.channels {
             channels.cancel(number, notification);
@@ -111,12 +118,12 @@ impl SessionPool {
         }
     }
 
-    /// The session, if it is open.
+    /// Returns the session, if it is open.
     pub(in crate::upstream) fn current(&self) -> Option<Rc<UpstreamSession>> {
         self.session.borrow().clone()
     }
 
-    /// The session, opened where it is not; those who come meanwhile wait for it.
+    /// Returns the session; opens it where it is not. Calls that come meanwhile wait for it.
     pub(in crate::upstream) async fn session(&self) -> Result<Rc<UpstreamSession>, Fault> {
         if let Some(session) = self.current() {
             return Ok(session);
@@ -151,7 +158,7 @@ impl SessionPool {
         Ok(UpstreamSession::initialized(headers, self.gauge.enter()))
     }
 
-    /// What follows on `initialize`: that we are ready, and the log level that clients asked for.
+    /// Sends `notifications/initialized`, and the log level that clients asked for.
     async fn complete_handshake(&self, session: &UpstreamSession) -> Result<(), Fault> {
         let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         self.post(session, initialized, Retry::Safe).await?.collect(MAX_SMALL_RESPONSE).await?;
@@ -162,7 +169,7 @@ impl SessionPool {
         Ok(())
     }
 
-    /// Asks for log messages from a level on, now and whenever the session is opened anew.
+    /// Asks for log messages from a raw level on, now and whenever the session is re-established.
     pub(in crate::upstream) async fn set_level(&self, level: Bytes) {
         *self.level.borrow_mut() = Some(level.clone());
         if let Some(channels) = &self.channels {
@@ -172,7 +179,7 @@ impl SessionPool {
         }
     }
 
-    /// Asks for log messages from a level on, unless more is asked for already.
+    /// Asks for log messages from a level on, unless more were asked for already.
     pub(in crate::upstream) async fn ensure_level(&self, level: Level) {
         let current =
             self.level.borrow().as_deref().and_then(|raw| Level::parse(std::str::from_utf8(raw).ok()?));
@@ -190,7 +197,7 @@ impl SessionPool {
         }
     }
 
-    /// What is said aside from now on, if that is for one conversation alone.
+    /// Subscribes to the server stream, if the session belongs to one conversation.
     pub(in crate::upstream) fn server_messages(&self) -> Option<ServerMessages> {
         (self.key.conversation.is_some() && self.channels.is_none()).then(|| self.subscribers.subscribe())
     }
@@ -203,14 +210,14 @@ impl SessionPool {
         }
     }
 
-    /// Whether nobody came for so long.
+    /// Whether it was not used for so long.
     pub(in crate::upstream) fn is_unused(self: &Rc<Self>, idle: Duration) -> bool {
         let busy = self.channels.as_ref().is_some_and(|channels| !channels.is_idle());
         let kept = self.session.borrow().as_ref().is_some_and(|session| session.is_kept());
         Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle && !busy && !kept
     }
 
-    /// Closes connections that nobody used for so long.
+    /// Closes channels that were not used for so long.
     pub(in crate::upstream) fn sweep(&self, idle: Duration) {
         if let Some(channels) = &self.channels {
             channels.sweep(idle);
@@ -224,7 +231,7 @@ impl SessionPool {
         }
         *self.server_stream.borrow_mut() = None;
         let session = self.session.borrow_mut().take();
-        // Another edge may go on with what is parked in it.
+        // Another edge may resume a call that is parked in it.
         let Some(session) = session.filter(|session| session.has_id() && !session.is_kept()) else { return };
         let headers = session.headers().cloned().unwrap_or_default();
         let closing = self.http_pool.send(&Verb::DELETE, headers, Bytes::new(), Retry::Safe, CLOSE_TIMEOUT);

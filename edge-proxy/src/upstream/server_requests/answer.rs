@@ -19,8 +19,8 @@ use crate::upstream::session_messages::post;
 use crate::upstream::task;
 use crate::worker::Worker;
 
-/// Brings a client's answer to the upstream whose question it answers, whichever edge asked it. The permit is for the call
-/// in which it was asked.
+/// Delivers a client's response to the upstream whose request it answers, whichever edge relayed the request. The
+/// permit is for the call that it was made in.
 pub async fn answer(
     worker: &Rc<Worker>,
     trust: &Trust,

@@ -1,6 +1,6 @@
-//! Requests from a legacy upstream to a client: the id that the client sees says where its answer belongs.
+//! Sealed ids of server requests: they say where the client's response goes.
 //!
-//! So the answer may arrive at any edge, and nobody needs to remember the question.
+//! So the response may arrive at any edge, and no edge remembers the request.
 
 use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
@@ -14,36 +14,36 @@ use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::Trust;
 use crate::transport::Message;
 
-/// Where a client's answer belongs.
+/// The id of a server request, as the client was given it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServerRequestId {
     /// The id of the upstream.
-    pub(super) upstream: String,
-    /// What the call that asks leads to: who may not call it any more may not answer it either.
+    pub(in crate::upstream) upstream: String,
+    /// The target of the call: a client that may no longer call it may not answer it either.
     target: Target,
-    /// Who waits for the answer.
-    pub(super) reply_to: ReplyTo,
+    /// The address of the response.
+    pub(in crate::upstream) reply_to: ReplyTo,
     /// The raw id of the upstream's request.
-    pub(super) id: String,
+    pub(in crate::upstream) id: String,
 }
 
-/// Who waits for an answer.
+/// The address of the response to a server request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ReplyTo {
-    /// A session at the upstream, which any edge can post to.
+pub(in crate::upstream) enum ReplyTo {
+    /// A session with the upstream, which any edge can post to.
     Session {
         /// Its id, if it has one.
         id: Option<HeaderValue>,
         /// Its revision.
         version: HeaderValue,
     },
-    /// What one edge holds.
+    /// A call that waits at one edge.
     Held(Place),
 }
 
 impl ReplyTo {
-    /// The session whose messages carry these headers.
-    pub(super) fn session(headers: &http::HeaderMap) -> Self {
+    /// Returns the session whose requests carry these headers.
+    pub(in crate::upstream) fn session(headers: &http::HeaderMap) -> Self {
         let version = headers.get(PROTOCOL_VERSION).cloned();
         Self::Session {
             id: headers.get(SESSION_ID).cloned(),
@@ -52,8 +52,8 @@ impl ReplyTo {
     }
 }
 
-/// The id that the client sees of a request that has the raw id `id`.
-pub(super) fn seal(
+/// Seals the id for the client of a request with the raw id `id`.
+pub(in crate::upstream) fn seal(
     trust: &Trust,
     owner: Owner<'_>,
     permit: &Permit,
@@ -83,12 +83,12 @@ pub(super) fn seal(
 }
 
 impl ServerRequestId {
-    /// The question that the response of a client answers.
+    /// Opens the id of the request that a client's response answers.
     pub fn answered_by(trust: &Trust, owner: Owner<'_>, message: &Message<'_>) -> Option<Self> {
         open(trust, owner, &json::string(message.envelope.id?).ok()?)
     }
 
-    /// What the call that asks leads to.
+    /// The target of the call that the request was made in.
     pub fn target(&self) -> &Target {
         &self.target
     }

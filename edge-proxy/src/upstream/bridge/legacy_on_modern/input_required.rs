@@ -1,7 +1,7 @@
-//! Rounds with a modern upstream that wants to know something first: its questions are put to the legacy client on the
-//! stream of its call, and the call is made again with the answers.
+//! The loop of a call at a modern upstream that requires input: its requests, such as elicitations, are sent to the
+//! legacy client on the stream of the call, and the call is made again with the responses.
 //!
-//! It must not know how the client's answers find their way here.
+//! It must not know how the client's responses arrive.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,49 +17,49 @@ use mcp::sse::Decoder;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::upstream::bridge::input_requests::{InputRequired, need};
-use crate::upstream::bridge::requests;
 use crate::error::{Asked, Failure, Fault};
 use crate::held::Holding;
 use crate::observe::Entered;
 use crate::session::capabilities::{Capabilities, Need};
-use crate::upstream::server_requests::{self, ReplyTo};
-use crate::upstream::upstream_stream::drain_in_background;
+use crate::upstream::bridge::input_requests::{InputRequired, need};
+use crate::upstream::bridge::requests;
 use crate::upstream::http_pool::{HttpPool, Retry};
 use crate::upstream::http_response::{HttpResponse, MediaType};
 use crate::upstream::message_source::MessageSource;
-use crate::upstream::response::{is_error_response, unexpected_response};
 use crate::upstream::relayed_stream::RelayedMessage;
-use crate::upstream::translation::{UpstreamEra, Translation, Translated};
+use crate::upstream::response::{is_error_response, unexpected_response};
+use crate::upstream::server_requests::{self, ReplyTo};
+use crate::upstream::translation::{Translated, Translation, UpstreamEra};
+use crate::upstream::upstream_stream::drain_in_background;
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
-/// How often an upstream may ask for input in one call.
+/// Times that an upstream may require input in one call.
 const MAX_ROUNDS: usize = 10;
-/// How long an upstream is left alone that only wants to be asked again.
+/// Wait before a retry without input.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// A legacy client's call, carried on.
+/// The call of a legacy client, with everything that it takes to make it again.
 pub(super) struct InputLoop {
     pub worker: Rc<Worker>,
     pub http_pool: Rc<HttpPool>,
     pub headers: HeaderMap,
-    /// The request as the upstream is to see it.
+    /// The request for the upstream.
     pub body: Bytes,
     pub retry: Retry,
     pub translation: Translation,
-    /// The client's revision, and what it can be asked for.
+    /// The client's revision and capabilities.
     pub revision: Revision,
     pub capabilities: Capabilities,
-    /// Whether the client reads a stream on which it can be asked.
+    /// Whether the client reads a stream on which it can be sent requests.
     pub accepts_events: bool,
-    /// Where the client's answers arrive, once it has been asked something.
+    /// The waiter for the client's responses, once it was sent a request.
     pub holding: Option<(Holding, Entered)>,
-    /// How much it has been asked.
+    /// Requests that the client was sent.
     pub requests_sent: u32,
 }
 
-/// What a round came to.
+/// The result of one request to the upstream.
 enum Step {
     Response(Bytes, Outcome),
     InputRequired(InputRequired),
@@ -74,7 +74,7 @@ impl InputLoop {
         }
     }
 
-    /// The answer to the call, after as many rounds as it takes.
+    /// Makes the call until it has a response.
     pub(super) async fn run(&mut self, client: &mpsc::Sender<RelayedMessage>) -> (Bytes, Outcome) {
         let fault = match self.run_rounds(client).await {
             Ok(answer) => return answer,
@@ -99,7 +99,7 @@ impl InputLoop {
         Err(Fault::Unasked(format!("it asked for input {MAX_ROUNDS} times")))
     }
 
-    /// Reads what a request is answered with; what comes before the answer goes to the client.
+    /// Reads the response to one request; messages before it go to the client.
     async fn read_step(
         &mut self,
         mut response: HttpResponse,
@@ -114,7 +114,7 @@ impl InputLoop {
             if !status.is_success() && !is_error_response(&body) {
                 return Err(Fault::Status(status.as_u16()));
             }
-            let step = self.turn(body, client).await?;
+            let step = self.next_step(body, client).await?;
             return step.ok_or_else(|| Fault::Malformed("an answer that is no response".to_owned()));
         }
         let mut decoder = Decoder::new(self.worker.shared.limits.max_event_bytes);
@@ -123,7 +123,7 @@ impl InputLoop {
                 if event.data.is_empty() {
                     continue;
                 }
-                if let Some(step) = self.turn(event.data, client).await? {
+                if let Some(step) = self.next_step(event.data, client).await? {
                     drain_in_background(MessageSource::Http(response, decoder), None);
                     return Ok(step);
                 }
@@ -132,7 +132,11 @@ impl InputLoop {
         }
     }
 
-    async fn next_step(&mut self, message: Bytes, client: &mpsc::Sender<RelayedMessage>) -> Result<Option<Step>, Fault> {
+    async fn next_step(
+        &mut self,
+        message: Bytes,
+        client: &mpsc::Sender<RelayedMessage>,
+    ) -> Result<Option<Step>, Fault> {
         Ok(match self.translation.translate(message)? {
             Translated::Response(message, outcome) => Some(Step::Response(message, outcome)),
             Translated::InputRequired(input) => Some(Step::InputRequired(input)),
@@ -141,12 +145,19 @@ impl InputLoop {
                 let _: Result<(), _> = client.send(RelayedMessage { message, is_final: false }).await;
                 None
             }
-            Translated::Ping(_) | Translated::Reply(_) | Translated::ServerRequest(_) | Translated::Ignore => None,
+            Translated::Ping(_)
+            | Translated::Reply(_)
+            | Translated::ServerRequest(_)
+            | Translated::Ignore => None,
         })
     }
 
-    /// Makes the next request of what the upstream wants to know.
-    async fn prepare_request(&mut self, input: InputRequired, client: &mpsc::Sender<RelayedMessage>) -> Result<(), Fault> {
+    /// Builds the next request with the input that the upstream requires.
+    async fn prepare_request(
+        &mut self,
+        input: InputRequired,
+        client: &mpsc::Sender<RelayedMessage>,
+    ) -> Result<(), Fault> {
         let malformed = |error: JsonError| Fault::Malformed(error.to_string());
         let InputRequired { requests, state } = &input;
         let responses = match requests.as_deref().map(utf8).transpose()? {
@@ -158,16 +169,23 @@ impl InputLoop {
             None => return Err(Fault::Malformed("it wants input and does not say what".to_owned())),
         };
         let number = self.worker.upstreams.number();
-        if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } = &mut self.translation.upstream_era {
+        if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } =
+            &mut self.translation.upstream_era
+        {
             legacy_client.number = number;
         }
         let state = state.as_deref().map(utf8).transpose()?;
-        self.body = requests::with_input(&self.body, number, responses.as_deref(), state).map_err(malformed)?;
+        self.body =
+            requests::with_input(&self.body, number, responses.as_deref(), state).map_err(malformed)?;
         Ok(())
     }
 
-    /// Puts an upstream's questions to the client; returns `inputResponses`.
-    async fn ask_client(&mut self, requests: &str, client: &mpsc::Sender<RelayedMessage>) -> Result<String, Fault> {
+    /// Sends an upstream's requests to the client; returns `inputResponses`.
+    async fn ask_client(
+        &mut self,
+        requests: &str,
+        client: &mpsc::Sender<RelayedMessage>,
+    ) -> Result<String, Fault> {
         let mut members = Vec::new();
         json::each_member(requests, |key, request| {
             members.push((key, json::members(request, ["method", "params"])?));
@@ -191,7 +209,7 @@ impl InputLoop {
         self.await_responses(pending).await
     }
 
-    /// A question as the client is asked it, under an id that leads its answer back here.
+    /// Builds a server request, under an id that leads its response back here.
     fn server_request(&mut self, method: &str, params: &str, need: Need) -> Result<Bytes, Fault> {
         let shared = &self.worker.shared;
         if self.holding.is_none() {
@@ -204,18 +222,25 @@ impl InputLoop {
         self.requests_sent += 1;
         let (trust, owner) = (&self.translation.trust, self.translation.owner());
         let reply_to = ReplyTo::Held(holding.place());
-        let id = server_requests::seal(trust, owner, &self.translation.permit, &reply_to, &self.requests_sent.to_string())
-            .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let id = server_requests::seal(
+            trust,
+            owner,
+            &self.translation.permit,
+            &reply_to,
+            &self.requests_sent.to_string(),
+        )
+        .map_err(|error| Fault::Malformed(error.to_string()))?;
         let params_with_id = (need == Need::Url && self.revision >= Revision::V2025_11_25).then(|| {
             let id = json::quote(&uuid::Uuid::new_v4().to_string());
             json::set_members(params, &[("elicitationId", Some(&id))])
         });
-        let params_with_id = params_with_id.transpose().map_err(|error| Fault::Malformed(error.to_string()))?;
+        let params_with_id =
+            params_with_id.transpose().map_err(|error| Fault::Malformed(error.to_string()))?;
         let params = params_with_id.as_deref().unwrap_or(params);
         Ok(format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"{method}","params":{params}}}"#).into())
     }
 
-    /// Waits for the client's answers to these questions.
+    /// Waits for the client's responses to these requests.
     async fn await_responses(&mut self, mut pending: BTreeMap<u32, (&str, Need)>) -> Result<String, Fault> {
         let until = Instant::now() + self.worker.shared.limits.parked_call_lifetime;
         let mut responses = Vec::new();
@@ -231,7 +256,7 @@ impl InputLoop {
         Ok(format!("{{{}}}", responses.join(",")))
     }
 
-    /// What the client is told where the call cannot be finished.
+    /// Returns the response to a call that cannot be finished.
     fn failure_response(&self, fault: Fault) -> (Bytes, Outcome) {
         let Translation { id, method, upstream, .. } = &self.translation;
         let outcome = if matches!(fault, Fault::Unasked(_) | Fault::Crowded) {
@@ -250,7 +275,7 @@ impl InputLoop {
     }
 }
 
-/// What the client says to a question. One who will not be asked has cancelled, where that can be said.
+/// Translates a client's response to a request. An error cancels, where the request can be cancelled.
 fn input_response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
     match (answer.result, need) {
         (Some(result), _) => Ok(result.to_owned()),

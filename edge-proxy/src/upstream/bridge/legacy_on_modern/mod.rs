@@ -1,6 +1,6 @@
-//! A legacy client's call at a modern upstream, which is told in each request what the session knows of the client.
+//! Calls of legacy clients at modern upstreams: each request carries what the session knows of the client.
 //!
-//! A task of its own carries it on: a legacy client that hangs up has not cancelled.
+//! A task of its own makes the call: a legacy client that hangs up has not cancelled.
 
 mod input_required;
 
@@ -15,20 +15,19 @@ use self::input_required::InputLoop;
 use super::{requests, unreadable};
 use crate::account::Account;
 use crate::session::Conversation;
+use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::call::{Call, CallError, record_outcome};
+use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::content;
 use crate::upstream::in_flight::InFlightGuard;
 use crate::upstream::modern;
+use crate::upstream::relayed_stream::{RelaySource, RelayedMessage, RelayedStream};
 use crate::upstream::response::CallResponse;
-use crate::upstream::call_tasks::CallTasks;
-use crate::upstream::answer_stream::AnswerStream;
-use crate::upstream::relayed_stream::{RelayedMessage, RelaySource, RelayedStream};
-use crate::upstream::translation::{LegacyClient, UpstreamEra, Translation};
+use crate::upstream::translation::{LegacyClient, Translation, UpstreamEra};
 
-/// Messages that may wait for the client to read.
 const MAX_QUEUED: usize = 16;
 
-/// Makes a call on channels of its own, as many as the upstream asks questions.
+/// Makes a call, as often as the upstream requires input.
 pub(in crate::upstream) async fn call(
     mut call: Call<'_>,
     conversation: &Rc<Conversation>,
@@ -37,7 +36,13 @@ pub(in crate::upstream) async fn call(
     let input_loop = record_outcome(prepare(&call, conversation), &mut account)?;
     let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let stop = Rc::new(Notify::new());
-    let guard = InFlightGuard::with_stop(call.worker, input_loop.number(), conversation.jti, call.id(), Rc::clone(&stop));
+    let guard = InFlightGuard::with_stop(
+        call.worker,
+        input_loop.number(),
+        conversation.jti,
+        call.id(),
+        Rc::clone(&stop),
+    );
     tokio::task::spawn_local(run_in_background(input_loop, sender, stop, guard, account));
     let mut source = RelaySource::Task(receiver);
     let first = source.next().await;
@@ -49,7 +54,7 @@ pub(in crate::upstream) async fn call(
     Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(relayed))))
 }
 
-/// Goes on until there is an answer, whether the client still reads or not, unless it says that it wants none.
+/// Runs the loop until there is a response, whether the client still reads or not, unless it is cancelled.
 async fn run_in_background(
     mut input_loop: InputLoop,
     client: mpsc::Sender<RelayedMessage>,
@@ -59,7 +64,7 @@ async fn run_in_background(
 ) {
     let (message, outcome) = tokio::select! {
         answered = input_loop.run(&client) => answered,
-        // What is dropped here closes the upstream's stream, which cancels the call there.
+        // Dropping the loop closes the upstream's stream, which cancels the call there.
         () = stop.notified() => return,
     };
     if let Some(mut account) = account {
@@ -107,7 +112,7 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop
     })
 }
 
-/// Whether a client can be asked in the middle of its call: what accepts JSON alone cannot.
+/// Whether a client can be asked during its call: one that accepts JSON alone cannot.
 fn accepts_events(headers: Option<&HeaderMap>) -> bool {
     let accepts = headers.and_then(|headers| headers.get(ACCEPT)).and_then(|value| value.to_str().ok());
     accepts.is_none_or(|accepts| accepts.contains(mcp::header::EVENT_STREAM) || accepts.contains("*/*"))

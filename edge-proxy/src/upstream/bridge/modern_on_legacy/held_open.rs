@@ -1,6 +1,7 @@
-//! Calls whose stream cannot be resumed: held open until their client brings answers, to whichever edge, or time is up.
+//! Parked calls whose stream cannot be resumed: it is held open until the client sends the input, to any edge, or time
+//! is up.
 //!
-//! It must not know how answers travel from edge to edge.
+//! It must not know how input travels from edge to edge.
 
 use bytes::Bytes;
 use mcp::message::{Envelope, span};
@@ -14,20 +15,20 @@ use crate::error::{Asked, Failure, Fault};
 use crate::held::{Delivery, Holding};
 use crate::observe::Entered;
 use crate::session::{Level, seal};
-use crate::upstream::upstream_stream::{Received, UpstreamStream};
 use crate::upstream::session_messages;
 use crate::upstream::translation::UpstreamEra;
+use crate::upstream::upstream_stream::{Received, UpstreamStream};
 
-/// What a client brings to the holder of its call.
+/// The input with which a client resumes its call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ResumeInput {
     /// The raw id of its new request.
     pub id: Bytes,
     /// The raw progress token of its new request.
     pub progress_token: Option<Bytes>,
-    /// The log messages that it wants to see now.
+    /// The level of log messages that it asks for now.
     pub level: Option<Level>,
-    /// Its answers, by key, raw.
+    /// Its raw responses, by key.
     pub answers: Vec<(String, String)>,
 }
 
@@ -55,7 +56,7 @@ impl ResumeInput {
     }
 }
 
-/// Holds a call until its client has its answer, or has not come back for too long.
+/// Holds a call open until its client has the response, or has not come back for too long.
 pub(super) async fn hold_open(mut stream: UpstreamStream, mut holding: Holding, _counted: Entered) {
     let lifetime = stream.worker.shared.limits.parked_call_lifetime;
     let mut early_response = None;
@@ -76,8 +77,11 @@ pub(super) async fn hold_open(mut stream: UpstreamStream, mut holding: Holding, 
     }
 }
 
-/// Reads on while no client is there. What comes in between is nobody's; the answer is kept.
-async fn read_while_waiting(stream: &mut UpstreamStream, early_response: &mut Option<Bytes>) -> std::convert::Infallible {
+/// Reads on while no client is connected. Messages meanwhile are dropped; the response is kept.
+async fn read_while_waiting(
+    stream: &mut UpstreamStream,
+    early_response: &mut Option<Bytes>,
+) -> std::convert::Infallible {
     while early_response.is_none() {
         match stream.receive().await {
             Ok(Received::Event(event)) if stream.has_response() => *early_response = Some(event.data),
@@ -96,7 +100,7 @@ fn error_response(stream: &UpstreamStream, fault: Fault) -> Bytes {
     Failure::upstream(&translation.upstream.id, fault).message(&asked)
 }
 
-/// A client that has come back.
+/// A held call that a client has resumed.
 struct ResumedCall<'a> {
     stream: &'a mut UpstreamStream,
     held_at: crate::held::Place,
@@ -104,13 +108,20 @@ struct ResumedCall<'a> {
 }
 
 impl<'a> ResumedCall<'a> {
-    /// Goes on with the call for a client; returns whether it must be held on.
-    async fn serve(stream: &'a mut UpstreamStream, holding: &Holding, delivery: Delivery, early_response: Option<Bytes>) -> bool {
+    /// Resumes the call for a client; returns whether it must be held further.
+    async fn serve(
+        stream: &'a mut UpstreamStream,
+        holding: &Holding,
+        delivery: Delivery,
+        early_response: Option<Bytes>,
+    ) -> bool {
         let (Some(client), Some(input)) = (delivery.answers, ResumeInput::decode(&delivery.message)) else {
             return early_response.is_none();
         };
         stream.translation.id = input.id;
-        if let UpstreamEra::Legacy { progress_token, modern_client: Some(modern_client), .. } = &mut stream.translation.upstream_era {
+        if let UpstreamEra::Legacy { progress_token, modern_client: Some(modern_client), .. } =
+            &mut stream.translation.upstream_era
+        {
             *progress_token = input.progress_token;
             modern_client.level = input.level;
         }
@@ -161,12 +172,13 @@ impl<'a> ResumedCall<'a> {
         }
     }
 
-    /// Brings answers to the upstream; what nobody asked is left out.
+    /// Delivers responses to the upstream; those to unknown requests are dropped.
     async fn deliver_answers(&mut self, answers: Vec<(String, String)>) -> bool {
         for (key, response) in answers {
             let Some(pending) = self.stream.pending.take(&key) else { continue };
             let body = park::response_to(&pending, &response);
-            let posted = session_messages::send_confirmed(&self.stream.worker, &self.stream.translation, body).await;
+            let posted =
+                session_messages::send_confirmed(&self.stream.worker, &self.stream.translation, body).await;
             if posted.is_err() {
                 return false;
             }
@@ -174,14 +186,14 @@ impl<'a> ResumedCall<'a> {
         true
     }
 
-    /// Asks what is still open.
+    /// Asks the client for the input that is still missing.
     async fn ask_again(&mut self) -> bool {
         let UpstreamStream { translation, pending, worker, .. } = &mut *self.stream;
         pending.mark_asked();
         let lifetime = worker.shared.limits.parked_call_lifetime;
         let mut parked = ParkedCall::of(translation, pending, lifetime);
         (parked.resume_by, parked.held_at) = (ResumeBy::Held, Some(self.held_at.clone()));
-        // The holder knows them.
+        // The waiter knows them.
         (parked.pending, parked.answered) = (Vec::new(), Vec::new());
         match park::seal(translation, &parked) {
             Ok(state) => {
@@ -194,12 +206,12 @@ impl<'a> ResumedCall<'a> {
     }
 
     async fn send(&self, message: Bytes) {
-        // A client that has gone hears nothing; that it has gone is seen where it matters.
+        // A client that has gone is noticed by the loop in `resume`.
         let _: Result<(), _> = self.client.send(message).await;
     }
 }
 
-/// A response under another id.
+/// Returns a response under another id.
 fn with_id(message: &Bytes, id: &Bytes) -> Bytes {
     let envelope = Envelope::parse(message).ok();
     match envelope.and_then(|envelope| envelope.id) {

@@ -1,5 +1,5 @@
-//! A modern client's call at a legacy upstream: in a session of clients that can do exactly the same, until the client
-//! hangs up, which cancels it.
+//! Calls of modern clients at legacy upstreams: in a session of clients with the same capabilities, until the client
+//! hangs up, which cancels the call.
 
 mod held_open;
 mod park;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use mcp::extension::declares_tasks;
 
-pub(in crate::upstream) use self::park::{PendingRequests, park};
 pub(super) use self::park::url_elicitation_required;
+pub(in crate::upstream) use self::park::{PendingRequests, park};
 pub(in crate::upstream) use self::task_handoff::call as call_about_task;
 pub(super) use self::task_handoff::flatten_task;
 use super::{requests, unreadable};
@@ -24,13 +24,13 @@ use crate::session::Level;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::TaskSupport;
 use crate::upstream::call::{Call, CallError, record_outcome};
-use crate::upstream::session_messages;
+use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::legacy::{SessionKey, SessionPool};
 use crate::upstream::response::{CallResponse, read_response};
-use crate::upstream::call_tasks::CallTasks;
-use crate::upstream::translation::{ModernClient, UpstreamEra, Translation};
+use crate::upstream::session_messages;
+use crate::upstream::translation::{ModernClient, Translation, UpstreamEra};
 
-/// Makes a call in a session that is shared by modern clients which declare the same.
+/// Makes a call, or resumes one that was parked.
 pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let answered = match call.message.params.request_state {
@@ -40,8 +40,8 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse
     record_outcome(answered, &mut account)
 }
 
-/// Makes the call: as a task that the client is handed, as one that is waited for, or as none. Who can be asked
-/// something is handed none, since a task of the legacy era asks otherwise than one of the extension.
+/// Makes the call: as a task that is handed to the client, as a task that the edge waits for, or without one. A client
+/// that can be asked something is handed none, since tasks of the two eras require input in different ways.
 pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
     let support = call.permit.entry().tool.tasks;
     let modern_client = modern_client_of(call)?;
@@ -52,7 +52,9 @@ pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Res
     }
     match support {
         TaskSupport::Required => task_polling::call(call, modern_client, account).await,
-        TaskSupport::Optional | TaskSupport::Forbidden => plain(call, modern_client, CallTasks::None, account).await,
+        TaskSupport::Optional | TaskSupport::Forbidden => {
+            plain(call, modern_client, CallTasks::None, account).await
+        }
     }
 }
 
@@ -64,7 +66,9 @@ async fn plain(
 ) -> Result<CallResponse, CallError> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
-    let pool = worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
+    let pool = worker
+        .upstreams
+        .session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
     let number = worker.upstreams.number();
     let task = matches!(tasks, CallTasks::Created { .. }).then_some("{}");
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
@@ -87,7 +91,7 @@ async fn plain(
     Ok(read_response(worker, answered, translation, account, None).await?)
 }
 
-/// What a call's messages are on both sides.
+/// Builds the translation of a call.
 pub(super) fn translation(call: &Call<'_>, upstream_era: UpstreamEra) -> Translation {
     Translation {
         trust: Arc::clone(call.trust),
@@ -118,7 +122,7 @@ pub(super) fn modern_client_of(call: &Call<'_>) -> Result<ModernClient, CallErro
     })
 }
 
-/// Tells the upstream when the client leaves before there is anything of an answer.
+/// Cancels the call when the client hangs up before the response begins.
 pub(super) struct CancelOnDrop {
     pub(super) pool: Rc<SessionPool>,
     pub(super) number: u64,

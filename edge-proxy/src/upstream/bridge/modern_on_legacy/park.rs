@@ -1,8 +1,8 @@
-//! Questions of a legacy upstream in the middle of a modern client's call: the call is parked, its answer says what is
-//! asked, and the client's next call brings the answers and goes on with it.
+//! Parks a modern client's call while a legacy upstream requires input: its response carries the requests, and the
+//! client's next call carries the input and resumes it.
 //!
-//! Where the upstream numbers its events the stream is closed, and whoever has the answers resumes it, at any edge. Else
-//! it is held open here, and what the client brings is delivered here.
+//! Where the upstream's events have ids the stream is closed, and any edge resumes it. Else it is held open here, and
+//! the input is delivered here.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,48 +16,53 @@ use mcp::method::Method;
 use tokio::time::Instant;
 
 use super::held_open::hold_open;
-use super::parked_call::{PendingRequest, CallBinding, ParkedCall, ResumeBy, digest};
-use crate::upstream::bridge::input_requests::{ServerRequest, refusal};
+use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
 use crate::clock::now;
 use crate::error::Fault;
 use crate::held::Holding;
 use crate::observe::Entered;
 use crate::session::capabilities::{Capabilities, Need};
-use crate::upstream::upstream_stream::UpstreamStream;
+use crate::upstream::bridge::input_requests::{ServerRequest, refusal};
 use crate::upstream::session_messages;
-use crate::upstream::translation::{UpstreamEra, Translation};
+use crate::upstream::translation::{Translation, UpstreamEra};
+use crate::upstream::upstream_stream::UpstreamStream;
 use crate::usage::Outcome;
 use crate::worker::Worker;
 
-/// How long further questions are waited for, so that a client is asked all of them at once.
+/// Wait for further requests, so that a client is sent all of them at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
-/// Longest `requestState` that is given to a client; what would be longer is held here.
+/// Longest `requestState` for a client; a call with a longer one is held open here.
 const MAX_STATE: usize = 48 << 10;
-/// How much longer than its parked calls a session with an upstream is kept.
+/// Time for which a session is kept longer than its parked calls.
 const SESSION_GRACE: Duration = Duration::from_secs(60);
-/// How long a client may take to visit the URLs that a call needs before it begins.
+/// Longest time for a client to visit the URLs that a call requires before it begins.
 const URL_VISIT_LIFETIME: Duration = Duration::from_secs(3_600);
 
-/// The questions of one call.
+/// The server requests of one call that wait for the client's input.
 #[derive(Debug, Default)]
 pub(in crate::upstream) struct PendingRequests {
-    /// Those that are not answered yet.
+    /// Those without a response.
     pub(super) requests: Vec<PendingRequest>,
-    /// How many there were.
+    /// The number of all that were made.
     pub(super) total: u32,
-    /// The raw ids of those that were answered.
+    /// The raw ids of those with a response.
     pub(super) answered: Vec<Box<str>>,
-    /// When the client is to be told of the newest.
+    /// The time at which the client is to be sent the newest.
     ask_at: Option<Instant>,
 }
 
 impl PendingRequests {
-    /// Those of a call that goes on.
+    /// Restores those of a parked call.
     pub(super) fn of(parked: &ParkedCall) -> Self {
-        Self { requests: parked.pending.clone(), total: parked.total, answered: parked.answered.clone(), ask_at: None }
+        Self {
+            requests: parked.pending.clone(),
+            total: parked.total,
+            answered: parked.answered.clone(),
+            ask_at: None,
+        }
     }
 
-    /// One more, unless it is known: upstreams repeat what they said last.
+    /// Adds a request, unless it is known: upstreams repeat their last messages on a resumed stream.
     pub(in crate::upstream) fn add(&mut self, request: ServerRequest) {
         let known = self.requests.iter().any(|pending| pending.request.id == request.id);
         if known || self.answered.contains(&request.id) {
@@ -68,22 +73,22 @@ impl PendingRequests {
         self.ask_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
     }
 
-    /// When the client is to be told.
+    /// The time at which the client is to be sent them.
     pub(in crate::upstream) fn ask_at(&self) -> Option<Instant> {
         self.ask_at
     }
 
-    /// The client is to be told at once of what is open.
+    /// Sends the client the open requests at once.
     pub(super) fn ask_now(&mut self) {
         self.ask_at = Some(Instant::now());
     }
 
-    /// The client has been told of all.
+    /// Notes that the client was sent all of them.
     pub(super) fn mark_asked(&mut self) {
         self.ask_at = None;
     }
 
-    /// Takes the question that is answered under this key.
+    /// Takes the request that is answered under this key.
     pub(super) fn take(&mut self, key: &str) -> Option<PendingRequest> {
         let at = self.requests.iter().position(|pending| pending.key() == key)?;
         let pending = self.requests.remove(at);
@@ -92,7 +97,7 @@ impl PendingRequests {
     }
 }
 
-/// Parks the call of a stream; returns its answer, which asks the client.
+/// Parks the call of a stream; returns its response, which asks the client for input.
 pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fault> {
     let worker = Rc::clone(&stream.worker);
     let shared = &worker.shared;
@@ -113,11 +118,12 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
         if state.len() <= MAX_STATE {
             stream.close();
             if parked.resume_by == ResumeBy::Task {
-                // Else what is asked next may be told on this stream.
+                // Else the next request may be sent on this stream.
                 session_messages::stop_reading(&worker, &stream.translation);
             }
             keep_session(&stream.translation, lifetime);
-            let release = wait_for_client(worker, stream.translation.clone(), parked.pending.clone(), holding, counted);
+            let release =
+                wait_for_client(worker, stream.translation.clone(), parked.pending.clone(), holding, counted);
             tokio::task::spawn_local(release);
             return Ok(input_required_response(&stream.translation.id, &parked.pending, &state));
         }
@@ -130,7 +136,7 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
     Ok(answer)
 }
 
-/// How any edge goes on with a call, if any can. A session that is a connection is here alone.
+/// Returns how any edge resumes the call, if any can. A session that is a connection exists here alone.
 fn resume_method(stream: &UpstreamStream) -> Option<ResumeBy> {
     let UpstreamEra::Legacy { session, .. } = &stream.translation.upstream_era else { return None };
     if stream.translation.awaited_task().is_some() && session.headers().is_some() {
@@ -140,7 +146,7 @@ fn resume_method(stream: &UpstreamStream) -> Option<ResumeBy> {
 }
 
 impl ParkedCall {
-    /// A call that waits, of which nobody looks after yet.
+    /// Describes a parked call, without a waiter.
     pub(super) fn of(translation: &Translation, pending: &PendingRequests, lifetime: Duration) -> Self {
         let (session, number) = match &translation.upstream_era {
             UpstreamEra::Legacy { session, number, .. } => (Some(session), *number),
@@ -166,7 +172,7 @@ impl ParkedCall {
     }
 }
 
-/// The `requestState` of a call that is parked.
+/// Seals the `requestState` of a parked call.
 pub(super) fn seal(translation: &Translation, parked: &ParkedCall) -> Result<String, Fault> {
     let arguments = translation.modern_client().and_then(|modern_client| modern_client.arguments.as_deref());
     let arguments = arguments.and_then(|raw| std::str::from_utf8(raw).ok());
@@ -179,7 +185,7 @@ pub(super) fn seal(translation: &Translation, parked: &ParkedCall) -> Result<Str
     parked.seal(&translation.trust, binding).map_err(|error| Fault::Malformed(error.to_string()))
 }
 
-/// The answer that asks a client, in the words of the modern era.
+/// Builds the response that asks a modern client for input.
 pub(super) fn input_required_response(id: &[u8], requests: &[PendingRequest], state: &str) -> Bytes {
     let id = String::from_utf8_lossy(id);
     let pending: Vec<String> = requests.iter().map(input_request).collect();
@@ -191,7 +197,7 @@ pub(super) fn input_required_response(id: &[u8], requests: &[PendingRequest], st
     .into()
 }
 
-/// One member of `inputRequests`. The modern era gives elicitations no ids.
+/// Builds one member of `inputRequests`. The modern era gives elicitations no ids.
 fn input_request(pending: &PendingRequest) -> String {
     let ServerRequest { method, params, .. } = &pending.request;
     let without = json::set_members(params, &[("elicitationId", None)]);
@@ -199,12 +205,12 @@ fn input_request(pending: &PendingRequest) -> String {
     format!(r#"{}:{{"method":"{method}","params":{params}}}"#, json::quote(&pending.key()))
 }
 
-/// What an upstream is told to one of its questions.
+/// Builds the response to an upstream's request.
 pub(super) fn response_to(pending: &PendingRequest, response: &str) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","id":{},"result":{response}}}"#, pending.request.id).into()
 }
 
-/// Tells the upstream that nobody will answer.
+/// Refuses all requests that the client will not answer.
 pub(super) fn refuse_all(worker: &Rc<Worker>, translation: &Translation, requests: &[PendingRequest]) {
     for PendingRequest { request, .. } in requests {
         session_messages::send(worker, translation, refusal(request.method.as_str(), &request.id));
@@ -218,7 +224,7 @@ fn keep_session(translation: &Translation, lifetime: Duration) {
     }
 }
 
-/// Waits for a client that may come back to any edge. One that never does must not leave the upstream waiting.
+/// Waits for a client that may resume the call at any edge. One that never does must not leave the upstream waiting.
 async fn wait_for_client(
     worker: Rc<Worker>,
     translation: Translation,
@@ -232,10 +238,15 @@ async fn wait_for_client(
     }
 }
 
-/// The error of a legacy upstream that wants URLs visited before it begins, as a modern client is told it: it is asked,
-/// and its next call is made anew.
-pub(in crate::upstream::bridge) fn url_elicitation_required(translation: &Translation, error: &str) -> Result<(Bytes, Outcome), Fault> {
-    let pending = translation.modern_client().and_then(|modern_client| url_elicitations(error, modern_client.capabilities));
+/// Translates the error of a legacy upstream that requires URLs to be visited first: the client is asked to, and its
+/// next call is made anew.
+pub(in crate::upstream::bridge) fn url_elicitation_required(
+    translation: &Translation,
+    error: &str,
+) -> Result<(Bytes, Outcome), Fault> {
+    let pending = translation
+        .modern_client()
+        .and_then(|modern_client| url_elicitations(error, modern_client.capabilities));
     let Some(pending) = pending else {
         let id = std::str::from_utf8(&translation.id).ok();
         let needed = r#"{"requiredCapabilities":{"elicitation":{"url":{}}}}"#;
@@ -254,7 +265,8 @@ fn url_elicitations(error: &str, declared: Capabilities) -> Option<PendingReques
     json::each_element::<json::JsonError>(elicitations?, |params| {
         let params = json::set_members(params, &[("mode", Some(r#""url""#))])?;
         pending.total += 1;
-        let request = ServerRequest { id: "".into(), method: Method::ElicitationCreate, params: params.into() };
+        let request =
+            ServerRequest { id: "".into(), method: Method::ElicitationCreate, params: params.into() };
         pending.requests.push(PendingRequest { number: pending.total, request });
         Ok(())
     })

@@ -1,20 +1,20 @@
-//! What a modern client brings back with its answers: where its call waits for them, sealed, so that any edge goes on.
+//! The state of a parked call, sealed into the `requestState` of a modern client, so that any edge can resume it.
 //!
-//! It must not know how a call is parked or gone on with.
+//! It must not know how a call is parked or resumed.
 
 use mcp::method::Method;
 
-use crate::upstream::bridge::input_requests::ServerRequest;
 use crate::clock::now;
 use crate::held::Place;
 use crate::session::Owner;
 use crate::session::seal::{self, Binding, Purpose, SealError};
 use crate::snapshot::Trust;
+use crate::upstream::bridge::input_requests::ServerRequest;
 
-/// A call that waits for its client.
+/// A call that waits for its client's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) struct ParkedCall {
-    /// When it is given up, in seconds since the Unix epoch.
+    /// The time at which it is given up, in seconds since the Unix epoch.
     pub expires: u64,
     /// The id of the upstream.
     pub upstream: Box<str>,
@@ -24,57 +24,54 @@ pub(in crate::upstream) struct ParkedCall {
     pub version: Box<[u8]>,
     /// The id and progress token of the call in that session; of a task, its progress token.
     pub number: u64,
-    /// The raw id of the task that is waited for; empty where there is none.
+    /// The raw id of the task that the edge waits for; empty where there is none.
     pub task: Box<str>,
-    /// How the call goes on.
+    /// The way in which the call is resumed.
     pub resume_by: ResumeBy,
-    /// Who looks after it.
+    /// The waiter that holds it.
     pub held_at: Option<Place>,
-    /// What was asked, and is not answered yet.
+    /// The server requests without a response.
     pub pending: Vec<PendingRequest>,
-    /// How many questions there were so far.
+    /// The number of server requests so far.
     pub total: u32,
-    /// The raw ids of questions that were answered: they may be asked once more when a stream is replayed.
+    /// The raw ids of requests with a response: they may be repeated when a stream is replayed.
     pub answered: Vec<Box<str>>,
 }
 
-/// How a call goes on.
+/// The way in which a call is resumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) enum ResumeBy {
-    /// Its stream is resumed after this event, by whoever has the answers.
+    /// Its stream is resumed after this event, by any edge.
     Event(Box<[u8]>),
-    /// Its task goes on by itself, and its result is asked for again.
+    /// Its task runs by itself, and its result is requested again.
     Task,
-    /// Its stream is held open.
+    /// Its stream is held open at one edge.
     Held,
-    /// It is made again: it has not begun yet.
+    /// It is made anew: it has not begun.
     NewCall,
 }
 
-/// A question that the client has been asked.
+/// A server request that waits for the client's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::upstream) struct PendingRequest {
-    /// Its number among the questions of the call.
+    /// Its number among those of the call.
     pub number: u32,
-    /// The question.
     pub request: ServerRequest,
 }
 
 impl PendingRequest {
-    /// The key that the client answers under.
+    /// The key in `inputRequests` and `inputResponses`.
     pub(in crate::upstream) fn key(&self) -> String {
         format!("question-{}", self.number)
     }
 }
 
-/// What a parked call belongs to; it opens for nothing else.
+/// The call that a `requestState` is bound to; it opens for no other.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::upstream) struct CallBinding<'a> {
-    /// Whose call it is.
     pub owner: Owner<'a>,
-    /// Its method.
     pub method: Method,
-    /// What the client called.
+    /// The exposed name or URI that the client called.
     pub exposed: &'a str,
     /// The digest of its arguments.
     pub digest: &'a str,
@@ -93,11 +90,11 @@ impl CallBinding<'_> {
 
     fn binding<'b>(&'b self, about: &'b [&'b str]) -> Binding<'b> {
         let Owner { server, token } = self.owner;
-        Binding { purpose: Purpose::ParkedCall, server, token, about }
+        Binding { purpose: Purpose::Parked, server, token, about }
     }
 }
 
-/// What stands for the arguments of a call.
+/// Returns the digest of a call's arguments.
 pub(super) fn digest(arguments: Option<&str>) -> String {
     use base64::Engine as _;
     let text = arguments.unwrap_or_default();
@@ -106,12 +103,12 @@ pub(super) fn digest(arguments: Option<&str>) -> String {
 }
 
 impl ParkedCall {
-    /// The `requestState` that the client is given.
+    /// Seals it into the `requestState` that the client is given.
     pub(super) fn seal(&self, trust: &Trust, binding: CallBinding<'_>) -> Result<String, SealError> {
         binding.seal(trust, &self.encode())
     }
 
-    /// What a `requestState` of ours says, unless it is another's, about another call, or too old.
+    /// Opens a `requestState`, unless it is another's, of another call, or too old.
     pub(super) fn open(trust: &Trust, binding: CallBinding<'_>, text: &str) -> Option<Self> {
         let parked = Self::decode(&binding.open(trust, text)?)?;
         (now() < parked.expires).then_some(parked)

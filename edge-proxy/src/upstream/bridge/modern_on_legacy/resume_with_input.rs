@@ -1,4 +1,5 @@
-//! A modern client that brings answers: to the upstream that waits for them, or to whoever holds its call.
+//! Resumes a parked call with a modern client's input: at the upstream that waits for it, or at the waiter that holds
+//! the call open. It must not know how calls are parked.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,28 +11,27 @@ use tokio::sync::mpsc;
 
 use super::held_open::ResumeInput;
 use super::park::{self, PendingRequests, input_required_response};
-use super::parked_call::{PendingRequest, CallBinding, ParkedCall, ResumeBy, digest};
+use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
 use super::task_polling;
-use crate::upstream::bridge::unreadable;
 use crate::account::Account;
 use crate::error::{Failure, Fault};
 use crate::held::{Delivery, Undelivered};
 use crate::session::Owner;
-use crate::upstream::call::{Call, CallError};
-use crate::upstream::upstream_stream::UpstreamStream;
-use crate::upstream::session_messages;
-use crate::upstream::legacy::UpstreamSession;
-use crate::upstream::response::CallResponse;
-use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::answer_stream::AnswerStream;
+use crate::upstream::bridge::unreadable;
+use crate::upstream::call::{Call, CallError};
+use crate::upstream::call_tasks::CallTasks;
+use crate::upstream::legacy::UpstreamSession;
 use crate::upstream::relayed_stream::{RelaySource, RelayedStream};
-use crate::upstream::translation::{UpstreamEra, Translation};
+use crate::upstream::response::CallResponse;
+use crate::upstream::session_messages;
+use crate::upstream::translation::{Translation, UpstreamEra};
+use crate::upstream::upstream_stream::UpstreamStream;
 use crate::usage::Outcome;
 
-/// Messages of a held call that may wait for its client.
 const MAX_QUEUED: usize = 16;
 
-/// Goes on with the call that `state`, raw JSON, names.
+/// Resumes the call that a raw `requestState` names.
 pub(super) async fn call(
     call: &Call<'_>,
     state: &str,
@@ -71,7 +71,7 @@ fn unknown_state() -> CallError {
     ))
 }
 
-/// `inputResponses`, by key. Each is an object.
+/// Reads `inputResponses`, by key. Each is an object.
 fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, CallError> {
     let [responses] = json::members(call.message.envelope.params.unwrap_or("{}"), ["inputResponses"])
         .map_err(unreadable)?;
@@ -86,8 +86,13 @@ fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, CallError> {
     Ok(answers)
 }
 
-/// The same questions once more, for a client that brought no answer.
-fn ask_again(call: &Call<'_>, pending: &[PendingRequest], state: &str, account: &mut Option<Account>) -> CallResponse {
+/// Asks again, where a client sent no input.
+fn ask_again(
+    call: &Call<'_>,
+    pending: &[PendingRequest],
+    state: &str,
+    account: &mut Option<Account>,
+) -> CallResponse {
     let body = input_required_response(&call.id(), pending, state);
     if let Some(account) = account {
         account.ended(Outcome::Ok, body.len());
@@ -95,7 +100,7 @@ fn ask_again(call: &Call<'_>, pending: &[PendingRequest], state: &str, account: 
     CallResponse::Json { status: http::StatusCode::OK, body }
 }
 
-/// Posts the answers, and waits for the task once more.
+/// Posts the responses, and waits for the task again.
 async fn resume_task(
     call: &Call<'_>,
     parked: &ParkedCall,
@@ -106,13 +111,15 @@ async fn resume_task(
     release_waiter(call, parked);
     for pending in &parked.pending {
         let Some(response) = answers.get(&pending.key()) else { continue };
-        let posted = session_messages::send_confirmed(call.worker, &translation, park::response_to(pending, response)).await;
+        let posted =
+            session_messages::send_confirmed(call.worker, &translation, park::response_to(pending, response))
+                .await;
         posted.map_err(|fault| lost(call, &fault))?;
     }
     task_polling::resume(call, translation, account)
 }
 
-/// Whoever looks after a parked call need not any more.
+/// Releases the waiter of a parked call.
 fn release_waiter(call: &Call<'_>, parked: &ParkedCall) {
     let Some(held_at) = parked.held_at.clone() else { return };
     let shared = std::sync::Arc::clone(&call.worker.shared);
@@ -129,7 +136,7 @@ fn lost(call: &Call<'_>, fault: &Fault) -> CallError {
     CallError::Upstream(Fault::Lost { retryable: call.is_safe() })
 }
 
-/// Posts the answers, and resumes the stream of the call where it was left.
+/// Posts the responses, and resumes the stream of the call after its last event.
 async fn resume_stream(
     call: &Call<'_>,
     parked: ParkedCall,
@@ -160,7 +167,7 @@ async fn resume_stream(
         stream.pending.ask_now();
         return Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))));
     }
-    // First the stream, then the answers: what follows on them must find a reader.
+    // The stream is resumed before the responses are posted: the messages that follow on them must find a reader.
     stream.reconnect_now().await.map_err(lost)?;
     stream.confirm_resumed().await.map_err(lost)?;
     posted.await.map_err(lost)?;
@@ -168,7 +175,7 @@ async fn resume_stream(
     Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))))
 }
 
-/// What the messages of a parked call are on both sides, wherever it was begun.
+/// Builds the translation of a parked call, wherever it was begun.
 fn parked_translation(call: &Call<'_>, parked: &ParkedCall) -> Result<Translation, CallError> {
     let upstream = &call.permit.entry().upstream;
     let mut headers: HeaderMap = call.worker.upstreams.http_pool(upstream)?.headers.clone();
@@ -192,7 +199,7 @@ fn parked_translation(call: &Call<'_>, parked: &ParkedCall) -> Result<Translatio
     Ok(translation)
 }
 
-/// Brings the answers to whoever holds the call, and passes on what follows.
+/// Delivers the input to the waiter that holds the call, and relays the messages that follow.
 async fn deliver_to_waiter(
     call: &Call<'_>,
     parked: &ParkedCall,

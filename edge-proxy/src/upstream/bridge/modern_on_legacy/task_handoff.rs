@@ -1,7 +1,6 @@
-//! A task of a legacy upstream in the hands of a modern client that knows the extension, which asks about it in its own
-//! era's words.
+//! Hands a legacy upstream's task to a modern client that declared the extension, and translates its requests about it.
 //!
-//! It must not know how the task was begun.
+//! It must not know how the task was created.
 
 use std::rc::Rc;
 
@@ -16,16 +15,16 @@ use super::{modern_client_of, translation};
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
 use crate::upstream::call::{Call, CallError, record_outcome};
+use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::http_pool::Retry;
 use crate::upstream::legacy::{SessionKey, SessionPool, UpstreamSession};
 use crate::upstream::message_source::RawResponse;
+use crate::upstream::relayed_stream::outcome_of_response;
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::task::{self, Task};
-use crate::upstream::call_tasks::CallTasks;
-use crate::upstream::relayed_stream::outcome_of_response;
 use crate::upstream::translation::UpstreamEra;
 
-/// Answers what a client asks about its task.
+/// Answers a client's request about its task.
 pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let body = record_outcome(answer(&call).await, &mut account)?;
@@ -35,8 +34,12 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse
     Ok(CallResponse::Json { status: StatusCode::OK, body })
 }
 
-/// A task as the modern era tells it, under the raw id `id`, with what is to be set besides.
-pub(in crate::upstream::bridge) fn flatten_task(task: &str, id: &str, more: &[(&str, Option<&str>)]) -> Result<String, JsonError> {
+/// Translates a task into the modern era, under the raw id `id`, with `more` members.
+pub(in crate::upstream::bridge) fn flatten_task(
+    task: &str,
+    id: &str,
+    more: &[(&str, Option<&str>)],
+) -> Result<String, JsonError> {
     let [ttl, pause] = json::members(task, ["ttl", "pollInterval"])?;
     let mut changes = vec![
         ("taskId", Some(id)),
@@ -52,12 +55,15 @@ pub(in crate::upstream::bridge) fn flatten_task(task: &str, id: &str, more: &[(&
 async fn answer(call: &Call<'_>) -> Result<Bytes, CallError> {
     let Some((task, raw)) = &call.task else { return Err(Fault::Interrupted.into()) };
     let upstream = &call.permit.entry().upstream;
-    let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, Capabilities::default()))?;
+    let pool = call
+        .worker
+        .upstreams
+        .session_pool(upstream, SessionKey::of_modern_clients(upstream, Capabilities::default()))?;
     let query = TaskQuery { call, pool, task };
     let result = match call.method {
         Method::TasksGet => query.status(raw).await?,
         Method::TasksCancel => query.cancel().await?,
-        // It was asked nothing, so nothing that it brings is awaited.
+        // The client was asked for no input, so the upstream waits for none.
         _ => query.request_small(Method::TasksGet).await?.map(|_| ACKNOWLEDGED.to_owned()),
     };
     let (member, result) = match result {
@@ -70,13 +76,13 @@ async fn answer(call: &Call<'_>) -> Result<Bytes, CallError> {
     Ok(parts.concat().into())
 }
 
-/// The result of what has none.
+/// The result of a request that has none.
 const ACKNOWLEDGED: &str = r#"{"resultType":"complete"}"#;
 
 /// A raw result, or a raw error of the upstream.
 type RpcResult = Result<String, String>;
 
-/// A client's question about its task.
+/// A client's request about its task.
 struct TaskQuery<'a> {
     call: &'a Call<'a>,
     pool: Rc<SessionPool>,
@@ -84,7 +90,7 @@ struct TaskQuery<'a> {
 }
 
 impl TaskQuery<'_> {
-    /// How the task stands, with its result where it is over.
+    /// Returns the status of the task, with its result where it is finished.
     async fn status(&self, id: &str) -> Result<RpcResult, CallError> {
         let task = match self.request_small(Method::TasksGet).await? {
             Ok(task) => task,
@@ -95,7 +101,7 @@ impl TaskQuery<'_> {
         let result;
         let mut more = vec![("resultType", Some(r#""complete""#))];
         match status {
-            // What failed has a result as well, where the tool says so and not the protocol.
+            // A failed task has a result as well, where the tool failed and not the protocol.
             Some(r#""completed""# | r#""failed""#) => {
                 result = self.fetch_result().await?;
                 let (status, member) = match &result {
@@ -111,7 +117,7 @@ impl TaskQuery<'_> {
         flatten_task(&task, id, &more).map(Ok).map_err(malformed)
     }
 
-    /// Cancels the task. One that is over cannot be cancelled in the legacy era, which is no error in the modern one.
+    /// Cancels the task. In the legacy era a finished task cannot be cancelled, which is no error in the modern one.
     async fn cancel(&self) -> Result<RpcResult, CallError> {
         let result = match self.request_small(Method::TasksCancel).await? {
             Ok(cancelled) => Ok(cancelled),
@@ -120,7 +126,7 @@ impl TaskQuery<'_> {
         Ok(result.map(|_| ACKNOWLEDGED.to_owned()))
     }
 
-    /// What the upstream answers, which is small.
+    /// Sends a request whose response is small.
     async fn request_small(&self, method: Method) -> Result<RpcResult, CallError> {
         let (answered, ..) = self.request(method).await?;
         let answer = match answered {
@@ -130,7 +136,7 @@ impl TaskQuery<'_> {
         parse_rpc_result(&answer)
     }
 
-    /// The result of a task that is over.
+    /// Fetches the result of a finished task.
     async fn fetch_result(&self) -> Result<RpcResult, CallError> {
         let (answered, session, number) = self.request(Method::TasksResult).await?;
         let upstream_era = UpstreamEra::Legacy {

@@ -1,7 +1,8 @@
-//! A tool of a legacy upstream that can be called as a task alone, for a modern client that knows nothing of tasks: the
-//! task is begun and waited for, and its result is the answer.
+//! Polls a task for a modern client that does not know tasks, where a legacy upstream's tool can be called only as one:
+//! the task is created and awaited, and its result is the response.
 //!
-//! A task of this worker waits, until the client hangs up, which cancels it. It must not know how a call is parked.
+//! A task of this worker waits, until the client hangs up, which cancels the upstream's. It must not know how a call is
+//! parked.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -15,41 +16,40 @@ use mcp::revision::Era;
 use tokio::sync::mpsc;
 
 use super::{CancelOnDrop, modern_client_of, translation};
-use crate::upstream::bridge::{requests, unreadable};
 use crate::account::Account;
 use crate::error::{Asked, Failure, Fault};
+use crate::upstream::answer_stream::AnswerStream;
+use crate::upstream::bridge::{requests, unreadable};
 use crate::upstream::call::{Call, CallError};
-use crate::upstream::upstream_stream::UpstreamStream;
+use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::http_pool::Retry;
 use crate::upstream::legacy::{SessionKey, SessionPool, SessionTransport};
 use crate::upstream::message_source::RawResponse;
+use crate::upstream::relayed_stream::{RelaySource, RelayedMessage, RelayedStream, outcome_of_response};
 use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
-use crate::upstream::call_tasks::CallTasks;
-use crate::upstream::answer_stream::AnswerStream;
-use crate::upstream::relayed_stream::{RelayedMessage, RelaySource, RelayedStream, outcome_of_response};
-use crate::upstream::translation::{ModernClient, UpstreamEra, Translation};
+use crate::upstream::translation::{ModernClient, Translation, UpstreamEra};
+use crate::upstream::upstream_stream::UpstreamStream;
 use crate::upstream::{session_messages, task};
 use crate::worker::Worker;
 
-/// Messages that may wait for the client to read.
 const MAX_QUEUED: usize = 16;
-/// How often a task is asked about where its server does not say.
+/// Poll interval where the upstream does not say.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-/// The bounds of what servers say about that.
+/// Bounds of the poll interval.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
-/// How late the result of a task may be that is over.
+/// Longest wait for the result of a finished task.
 const RESULT_GRACE: Duration = Duration::from_secs(5);
-/// How often in a row a server may fail to say how a task stands.
+/// Failed polls in a row.
 const MAX_FAILED_POLLS: u32 = 3;
-/// How often the result is asked for, where its stream is cut off.
+/// Requests for the result, where its stream is cut off.
 const MAX_ATTEMPTS: usize = 10;
 
-/// A task that a call began.
+/// A task that a call created.
 struct CreatedTask {
     /// Its raw id.
     id: Box<str>,
-    /// How long to wait before it is asked about.
+    /// The poll interval.
     interval: Duration,
 }
 
@@ -62,7 +62,7 @@ struct TaskPoller {
     interval: Duration,
 }
 
-/// Calls a tool as a task, and answers with its result.
+/// Calls a tool as a task, and responds with its result.
 pub(super) async fn call(
     call: &Call<'_>,
     modern_client: ModernClient,
@@ -70,7 +70,9 @@ pub(super) async fn call(
 ) -> Result<CallResponse, CallError> {
     let worker = call.worker;
     let upstream = &call.permit.entry().upstream;
-    let pool = worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
+    let pool = worker
+        .upstreams
+        .session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
     let number = worker.upstreams.number();
     let body = requests::to_legacy(call, number, Some("{}")).map_err(unreadable)?;
     if let Some(level) = modern_client.level {
@@ -86,8 +88,11 @@ pub(super) async fn call(
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         resumable: false,
         requests: Vec::new(),
-        // What is asked before there is a task could not be gone on with.
-        modern_client: Some(Box::new(ModernClient { capabilities: Default::default(), ..modern_client.clone() })),
+        // A call could not be resumed if it were parked before there is a task.
+        modern_client: Some(Box::new(ModernClient {
+            capabilities: Default::default(),
+            ..modern_client.clone()
+        })),
     };
     let mut translation = translation(call, upstream_era);
     let created = read_response(worker, answered, translation.clone(), &mut None, None).await?;
@@ -105,18 +110,21 @@ pub(super) async fn call(
     Ok(start(call, pool, translation, Some(created), account))
 }
 
-/// Waits once more for the task of a call that was parked, in whose session its client's answers are.
+/// Awaits the task of a parked call again, to whose session the client's input was posted.
 pub(super) fn resume(
     call: &Call<'_>,
     translation: Translation,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
     let upstream = &call.permit.entry().upstream;
-    let pool = call.worker.upstreams.session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities))?;
+    let pool = call.worker.upstreams.session_pool(
+        upstream,
+        SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities),
+    )?;
     Ok(start(call, pool, translation, None, account))
 }
 
-/// Lets a task of this worker wait. What was `begun` may be a task or the answer.
+/// Starts the polling in a task of this worker. `created` may be a task or the response.
 fn start(
     call: &Call<'_>,
     pool: Rc<SessionPool>,
@@ -134,7 +142,7 @@ fn start(
 }
 
 impl CreatedTask {
-    /// The task that a tool's answer says it has begun, if it says so.
+    /// Reads the task that a response says was created, if any.
     fn of(message: &[u8]) -> Option<Self> {
         let [created] = json::members(Envelope::parse(message).ok()?.result?, ["task"]).ok()?;
         let [id, interval] = json::members(created?, ["taskId", "pollInterval"]).ok()?;
@@ -143,11 +151,14 @@ impl CreatedTask {
 }
 
 fn parse_interval(raw: Option<&str>) -> Duration {
-    let millis = raw.and_then(|raw| raw.parse::<f64>().ok()).filter(|millis| millis.is_finite() && *millis >= 0.0);
-    millis.map_or(DEFAULT_INTERVAL, |millis| Duration::from_secs_f64(millis.min(1e9) / 1e3).clamp(MIN_INTERVAL, MAX_INTERVAL))
+    let millis =
+        raw.and_then(|raw| raw.parse::<f64>().ok()).filter(|millis| millis.is_finite() && *millis >= 0.0);
+    millis.map_or(DEFAULT_INTERVAL, |millis| {
+        Duration::from_secs_f64(millis.min(1e9) / 1e3).clamp(MIN_INTERVAL, MAX_INTERVAL)
+    })
 }
 
-/// The stream of an answer, or its one message.
+/// Returns the stream of a response, or its only message.
 pub(super) fn into_stream(response: CallResponse) -> Result<Result<UpstreamStream, Bytes>, Fault> {
     match response {
         CallResponse::Json { body, .. } => Ok(Err(body)),
@@ -158,13 +169,13 @@ pub(super) fn into_stream(response: CallResponse) -> Result<Result<UpstreamStrea
     }
 }
 
-/// Whether the stream of a result was cut off, which says nothing of the task.
+/// Whether the stream of a result was cut off, which says nothing about the task.
 fn is_stream_cut_off(fault: &Fault) -> bool {
     matches!(fault, Fault::Interrupted | Fault::Timeout | Fault::Connect(_) | Fault::Status(_))
 }
 
 impl TaskPoller {
-    /// Goes on until there is an answer, or nobody waits for it any more.
+    /// Polls until there is a response, or the client has gone.
     async fn run(mut self, created: Option<CallResponse>) {
         let client = self.client.clone();
         let ended = tokio::select! {
@@ -172,8 +183,9 @@ impl TaskPoller {
             () = client.closed() => Err(Fault::Interrupted),
         };
         let Err(fault) = ended else { return };
-        let why = if client.is_closed() { session_messages::CLIENT_GONE } else { session_messages::TIMED_OUT };
-        // What is not begun yet is cancelled with its stream.
+        let why =
+            if client.is_closed() { session_messages::CLIENT_GONE } else { session_messages::TIMED_OUT };
+        // A call without a task yet is cancelled with its stream.
         if self.translation.awaited_task().is_some() {
             session_messages::cancel(&self.worker, &self.translation, why);
         }
@@ -210,7 +222,7 @@ impl TaskPoller {
         Err(Fault::Interrupted)
     }
 
-    /// What the call itself was answered; what was said before goes to the client.
+    /// Reads the response to the call itself; messages before it go to the client.
     async fn creation_response(&self, created: CallResponse) -> Result<Bytes, Fault> {
         let mut stream = match into_stream(created)? {
             Ok(stream) => stream,
@@ -225,7 +237,7 @@ impl TaskPoller {
         Err(Fault::Interrupted)
     }
 
-    /// Asks for the result, and how the task stands meanwhile. Returns whether the client has its answer; if not, the
+    /// Requests the result, and polls the task meanwhile. Returns whether the client has its response; if not, the
     /// stream of the result was cut off.
     async fn fetch_result(&self, task: &str) -> Result<bool, Fault> {
         let result = self.read_result(task);
@@ -244,7 +256,7 @@ impl TaskPoller {
         }
     }
 
-    /// Asks for the result, which comes when the task is over, and passes on what comes with it.
+    /// Requests the result, which comes when the task is finished, and relays the messages before it.
     async fn read_result(&self, task: &str) -> Result<(), Fault> {
         let number = self.worker.upstreams.number();
         let mut translation = self.translation.clone();
@@ -262,14 +274,14 @@ impl TaskPoller {
         };
         while !stream.is_finished() {
             let message = stream.next_message().await.and_then(|message| message.ok_or(Fault::Interrupted));
-            // It is the stream alone that is over, not the task.
+            // Only the stream has ended, not the task.
             let message = message.inspect_err(|_| stream.close())?;
             self.send(message, stream.is_finished()).await;
         }
         Ok(())
     }
 
-    /// Waits until the task is over, or else until it wants something, too.
+    /// Waits until the task is finished, or, unless `finished`, requires input.
     async fn wait_for(&self, task: &str, finished: bool) -> Result<(), Fault> {
         let (mut interval, mut failures) = (self.interval, 0);
         loop {
@@ -283,7 +295,7 @@ impl TaskPoller {
                 Err(fault) => return Err(fault),
             };
             failures = 0;
-            // A server that does not know its task any more has lost the call.
+            // A server that no longer knows its task has lost the call.
             let lost = Fault::Lost { retryable: false };
             let result = Envelope::parse(&answer).ok().and_then(|answer| answer.result).ok_or(lost)?;
             let [status, next] = json::members(result, ["status", "pollInterval"]).unwrap_or_default();
@@ -298,7 +310,7 @@ impl TaskPoller {
         }
     }
 
-    /// How the task stands.
+    /// Requests the status of the task.
     async fn status(&self, task: &str) -> Result<Bytes, Fault> {
         match self.request(Method::TasksGet, task, self.worker.upstreams.number()).await? {
             RawResponse::Http(response) => read_rpc_response(response).await,
@@ -306,18 +318,22 @@ impl TaskPoller {
         }
     }
 
-    /// Asks something about the task, in the session that it was begun in where that is no connection.
+    /// Sends a request about the task, in the session that it was created in where that is no connection.
     async fn request(&self, method: Method, task: &str, number: u64) -> Result<RawResponse, Fault> {
         let body = task::request(method, number, task);
-        let UpstreamEra::Legacy { session, .. } = &self.translation.upstream_era else { return Err(Fault::Interrupted) };
+        let UpstreamEra::Legacy { session, .. } = &self.translation.upstream_era else {
+            return Err(Fault::Interrupted);
+        };
         match &session.transport {
-            SessionTransport::Http(_) => Ok(RawResponse::Http(self.pool.post(session, body, Retry::Safe).await?)),
+            SessionTransport::Http(_) => {
+                Ok(RawResponse::Http(self.pool.post(session, body, Retry::Safe).await?))
+            }
             SessionTransport::Channel(_) => Ok(self.pool.call(number, &body, Retry::Safe).await?.0),
         }
     }
 
     async fn send(&self, message: Bytes, is_final: bool) {
-        // That a client has gone is seen where it matters.
+        // A client that has gone is noticed by `run`.
         let _: Result<(), _> = self.client.send(RelayedMessage { message, is_final }).await;
     }
 }

@@ -90,11 +90,11 @@ impl Door {
         let sink =
             sink.sink_map_err(io::Error::other).with(|bytes| ready(io::Result::Ok(Message::Binary(bytes))));
         let source = source.filter_map(|frame| ready(content(frame)));
-        let (tunnel, driver) = match Tunnel::begin(carrier(source, sink)).await {
+        let (tunnel, driver) = match Tunnel::start(carrier(source, sink)).await {
             Ok(begun) => begun,
             Err(error) => return tracing::info!(upstream = name, %error, "a tunnel did not begin"),
         };
-        let Ok(entry) = self.tunnels.enter(uid, tunnel) else {
+        let Ok(entry) = self.tunnels.register(uid, tunnel) else {
             return tracing::warn!(upstream = name, "there are too many tunnels");
         };
         // It may have been deleted since the tunnel was let in.
@@ -104,7 +104,7 @@ impl Door {
         tracing::info!(upstream = name, "a tunnel is open");
         let why = tokio::select! {
             why = driver => why.to_string(),
-            () = entry.unwanted() => "it is not wanted".to_owned(),
+            () = entry.close_requested() => "it is not wanted".to_owned(),
         };
         drop(entry);
         tracing::info!(upstream = name, why, "a tunnel is closed");

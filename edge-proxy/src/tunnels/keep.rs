@@ -61,7 +61,7 @@ async fn keep(shared: Arc<Shared>, arrival: Arrival) {
         Err(error) => return tracing::info!(%error, "a tunnel did not begin"),
     };
     let had = shared.tunnels.near.has(&upstream);
-    let Ok(entry) = shared.tunnels.near.enter(&upstream, tunnel) else {
+    let Ok(entry) = shared.tunnels.near.register(&upstream, tunnel) else {
         return tracing::warn!(upstream = &*upstream, "there are too many tunnels");
     };
     // It may have been deleted since the tunnel was let in.
@@ -73,7 +73,7 @@ async fn keep(shared: Arc<Shared>, arrival: Arrival) {
     let over = async {
         tokio::select! {
             why = driver => why.to_string(),
-            () = entry.unwanted() => "it is not wanted".to_owned(),
+            () = entry.close_requested() => "it is not wanted".to_owned(),
         }
     };
     // Others are told while it is served already: one of them may be slow.
@@ -93,7 +93,7 @@ async fn keep(shared: Arc<Shared>, arrival: Arrival) {
 async fn begin(arrival: Arrival) -> io::Result<(Tunnel, impl Future<Output = io::Error> + Send)> {
     let socket = TcpStream::from_std(arrival.socket)?;
     let carrier = tunnel::websocket(socket, Role::Server, arrival.ahead.to_vec()).await;
-    Tunnel::begin(carrier).await
+    Tunnel::start(carrier).await
 }
 
 /// Tells the other edges whether this one has a tunnel to an upstream.

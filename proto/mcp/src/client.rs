@@ -9,10 +9,10 @@ mod endpoint;
 mod error;
 mod handshake;
 mod http;
-mod line;
 mod list;
 mod listen;
 mod probe;
+mod rpc;
 mod session;
 mod websocket;
 

@@ -9,50 +9,50 @@ use http::{Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use crate::{MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, life};
+use crate::{MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, keepalive};
 
 /// Serves a connection until it ends: every stream that the far side opens is led to `take`, on a task of its own. Returns why it
 /// ended; what `take` still does ends with it.
 pub async fn accept<F>(
     carrier: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    take: impl Fn(Stream) -> F,
+    serve_stream: impl Fn(Stream) -> F,
 ) -> io::Error
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let begun = Builder::new()
+    let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(TUNNEL_WINDOW)
         .max_concurrent_streams(u32::try_from(MAX_STREAMS).unwrap_or(u32::MAX))
         .handshake::<_, Bytes>(carrier)
         .await;
-    let mut connection = match begun {
+    let mut connection = match handshake {
         Ok(connection) => connection,
         Err(error) => return io::Error::other(error),
     };
-    let Some(asking) = connection.ping_pong() else { return io::Error::other("nobody can be asked") };
+    let Some(ping_pong) = connection.ping_pong() else { return io::Error::other("nobody can be asked") };
     tokio::select! {
-        ended = serve(connection, take) => ended,
-        silent = life::watch(asking) => silent,
+        ended = serve(connection, serve_stream) => ended,
+        silent = keepalive::watch(ping_pong) => silent,
     }
 }
 
-async fn serve<F, C>(mut connection: Connection<C, Bytes>, take: impl Fn(Stream) -> F) -> io::Error
+async fn serve<F, C>(mut connection: Connection<C, Bytes>, serve_stream: impl Fn(Stream) -> F) -> io::Error
 where
     F: Future<Output = ()> + Send + 'static,
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut taken = JoinSet::new();
+    let mut streams = JoinSet::new();
     loop {
-        let asked = tokio::select! {
-            asked = connection.accept() => asked,
-            Some(_) = taken.join_next() => continue,
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            Some(_) = streams.join_next() => continue,
         };
-        match asked {
-            Some(Ok((request, answer))) => {
+        match accepted {
+            Some(Ok((request, response))) => {
                 // One that ended before it began is nobody's loss.
-                if let Some(stream) = begin(request, answer) {
-                    taken.spawn(take(stream));
+                if let Some(stream) = open_stream(request, response) {
+                    streams.spawn(serve_stream(stream));
                 }
             }
             Some(Err(error)) => return io::Error::other(error),
@@ -61,11 +61,11 @@ where
     }
 }
 
-fn begin(request: Request<RecvStream>, mut answer: SendResponse<Bytes>) -> Option<Stream> {
+fn open_stream(request: Request<RecvStream>, mut response: SendResponse<Bytes>) -> Option<Stream> {
     if request.method() != Method::CONNECT {
-        answer.send_reset(Reason::REFUSED_STREAM);
+        response.send_reset(Reason::REFUSED_STREAM);
         return None;
     }
-    let send = answer.send_response(Response::new(()), false).ok()?;
+    let send = response.send_response(Response::new(()), false).ok()?;
     Some(Stream::new(send, request.into_body(), None))
 }

@@ -26,13 +26,13 @@ pub fn carrier(
 pub async fn websocket(
     socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     role: Role,
-    ahead: Vec<u8>,
+    buffered: Vec<u8>,
 ) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
     let limits = WebSocketConfig::default()
         .write_buffer_size(0)
         .max_message_size(Some(MAX_FRAME))
         .max_frame_size(Some(MAX_FRAME));
-    let frames = WebSocketStream::from_partially_read(socket, ahead, role, Some(limits)).await;
+    let frames = WebSocketStream::from_partially_read(socket, buffered, role, Some(limits)).await;
     let (sink, source) = frames.split();
     let sink = sink.sink_map_err(io::Error::other);
     let sink = sink.with(|bytes| ready(io::Result::Ok(Message::Binary(bytes))));

@@ -6,19 +6,19 @@
 
 mod accept;
 mod carrier;
-mod life;
+mod keepalive;
 mod open;
-mod roster;
 mod stream;
+mod tunnels;
 
 use std::time::Duration;
 
 pub use accept::accept;
 pub use carrier::{carrier, websocket};
 pub use open::Tunnel;
-pub use roster::{Entry, Full, Tunnels};
 pub use stream::Stream;
 pub use tokio_tungstenite::tungstenite::protocol::Role;
+pub use tunnels::{Full, Registration, Tunnels};
 
 /// The subprotocol of the WebSocket that carries a tunnel.
 pub const SUBPROTOCOL: &str = "trunkline.tunnel.v1";

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, life};
+use crate::{MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, keepalive};
 
 /// CONNECT needs an authority; the other side serves one thing only and does not look at it.
 const AUTHORITY: &str = "tunnel:80";
@@ -20,8 +20,8 @@ const AUTHORITY: &str = "tunnel:80";
 pub struct Tunnel {
     sender: SendRequest<Bytes>,
     /// Whatever the far side allows.
-    places: Arc<Semaphore>,
-    over: CancellationToken,
+    slots: Arc<Semaphore>,
+    ended: CancellationToken,
 }
 
 impl Tunnel {
@@ -30,28 +30,28 @@ impl Tunnel {
     ///
     /// # Errors
     /// When the connection breaks at once.
-    pub async fn begin(
+    pub async fn start(
         carrier: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) -> io::Result<(Self, impl Future<Output = io::Error> + Send)> {
-        let begun = Builder::new()
+        let handshake = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(TUNNEL_WINDOW)
             .enable_push(false)
             .handshake::<_, Bytes>(carrier)
             .await;
-        let (sender, mut connection) = begun.map_err(io::Error::other)?;
-        let asking = connection.ping_pong().ok_or_else(|| io::Error::other("nobody can be asked"))?;
-        let over = CancellationToken::new();
-        let tunnel = Self { sender, places: Arc::new(Semaphore::new(MAX_STREAMS)), over: over.clone() };
-        let ends: DropGuard = over.drop_guard();
+        let (sender, mut connection) = handshake.map_err(io::Error::other)?;
+        let ping_pong = connection.ping_pong().ok_or_else(|| io::Error::other("nobody can be asked"))?;
+        let ended = CancellationToken::new();
+        let tunnel = Self { sender, slots: Arc::new(Semaphore::new(MAX_STREAMS)), ended: ended.clone() };
+        let guard: DropGuard = ended.drop_guard();
         let driver = async move {
-            let _ends = ends;
+            let _guard = guard;
             tokio::select! {
                 ended = connection => match ended {
                     Ok(()) => io::ErrorKind::ConnectionAborted.into(),
                     Err(error) => io::Error::other(error),
                 },
-                silent = life::watch(asking) => silent,
+                silent = keepalive::watch(ping_pong) => silent,
             }
         };
         Ok((tunnel, driver))
@@ -64,22 +64,22 @@ impl Tunnel {
     pub async fn open(&self) -> io::Result<Stream> {
         let full =
             |_| io::Error::new(io::ErrorKind::QuotaExceeded, "the tunnel has no room for another connection");
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(full)?;
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(full)?;
         let mut request = Request::new(());
         *request.method_mut() = Method::CONNECT;
         *request.uri_mut() = Uri::from_static(AUTHORITY);
         let mut sender = self.sender.clone().ready().await.map_err(io::Error::other)?;
-        let (answer, send) = sender.send_request(request, false).map_err(io::Error::other)?;
-        let answer = answer.await.map_err(io::Error::other)?;
-        if !answer.status().is_success() {
-            return Err(io::Error::other(format!("the far side answered {}", answer.status())));
+        let (response, send) = sender.send_request(request, false).map_err(io::Error::other)?;
+        let response = response.await.map_err(io::Error::other)?;
+        if !response.status().is_success() {
+            return Err(io::Error::other(format!("the far side answered {}", response.status())));
         }
-        Ok(Stream::new(send, answer.into_body(), Some(place)))
+        Ok(Stream::new(send, response.into_body(), Some(slot)))
     }
 
     /// Whether no stream can be opened any more.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.over.is_cancelled()
+    pub fn is_ended(&self) -> bool {
+        self.ended.is_cancelled()
     }
 }

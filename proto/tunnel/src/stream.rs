@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What is written at once.
-const PART: usize = 16 << 10;
+const MAX_WRITE: usize = 16 << 10;
 
 /// A stream within a tunnel. Dropping it before its end tells the far side that nobody is there.
 #[derive(Debug)]
@@ -18,19 +18,19 @@ pub struct Stream {
     send: SendStream<Bytes>,
     received: RecvStream,
     /// What has come and was not read.
-    ahead: Bytes,
+    buffered: Bytes,
     is_sent: bool,
     is_received: bool,
-    _place: Option<OwnedSemaphorePermit>,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Stream {
     pub(crate) fn new(
         send: SendStream<Bytes>,
         received: RecvStream,
-        place: Option<OwnedSemaphorePermit>,
+        slot: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { send, received, ahead: Bytes::new(), is_sent: false, is_received: false, _place: place }
+        Self { send, received, buffered: Bytes::new(), is_sent: false, is_received: false, _slot: slot }
     }
 }
 
@@ -40,9 +40,9 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.ahead.is_empty() {
+        while self.buffered.is_empty() {
             match ready!(self.received.poll_data(cx)) {
-                Some(Ok(chunk)) => self.ahead = chunk,
+                Some(Ok(chunk)) => self.buffered = chunk,
                 Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
                 None => {
                     self.is_received = true;
@@ -50,9 +50,9 @@ impl AsyncRead for Stream {
                 }
             }
         }
-        let length = self.ahead.len().min(buffer.remaining());
-        buffer.put_slice(&self.ahead[..length]);
-        self.ahead.advance(length);
+        let length = self.buffered.len().min(buffer.remaining());
+        buffer.put_slice(&self.buffered[..length]);
+        self.buffered.advance(length);
         let released = self.received.flow_control().release_capacity(length);
         Poll::Ready(released.map_err(io::Error::other))
     }
@@ -63,7 +63,7 @@ impl AsyncWrite for Stream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let wanted = bytes.len().min(PART);
+        let wanted = bytes.len().min(MAX_WRITE);
         self.send.reserve_capacity(wanted);
         // Nothing is queued that the far side does not take, so that what it leaves takes no memory.
         let granted = match ready!(self.send.poll_capacity(cx)) {

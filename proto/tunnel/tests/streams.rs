@@ -16,7 +16,7 @@ use tunnel::{Stream, Tunnel, Tunnels, accept, carrier};
 async fn echoing() -> (Tunnel, JoinHandle<()>, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(64 << 10);
     let far = tokio::spawn(async move { drop(accept(far, echo).await) });
-    let (tunnel, driver) = Tunnel::begin(near).await.unwrap();
+    let (tunnel, driver) = Tunnel::start(near).await.unwrap();
     (tunnel, tokio::spawn(async move { drop(driver.await) }), far)
 }
 
@@ -65,10 +65,10 @@ async fn streams_do_not_mix_and_one_that_is_not_read_holds_up_no_other() {
 async fn a_tunnel_whose_far_side_went_is_over() {
     let (tunnel, driver, far) = echoing().await;
     assert_eq!(said_back(&tunnel, b"there?".to_vec()).await, b"there?");
-    assert!(!tunnel.is_over());
+    assert!(!tunnel.is_ended());
     far.abort();
     driver.await.unwrap();
-    assert!(tunnel.is_over());
+    assert!(tunnel.is_ended());
     tunnel.open().await.unwrap_err();
 }
 
@@ -78,7 +78,7 @@ async fn when_the_driver_goes_every_stream_ends() {
     let mut stream = tunnel.open().await.unwrap();
     driver.abort();
     assert!(driver.await.unwrap_err().is_cancelled());
-    assert!(tunnel.is_over());
+    assert!(tunnel.is_ended());
     stream.read_to_end(&mut Vec::new()).await.unwrap_err();
 }
 
@@ -101,7 +101,7 @@ async fn a_far_side_that_takes_nothing_is_given_nothing_to_keep() {
             });
         }
     });
-    let (tunnel, driver) = Tunnel::begin(near).await.unwrap();
+    let (tunnel, driver) = Tunnel::start(near).await.unwrap();
     let driver = tokio::spawn(async move { drop(driver.await) });
     for _ in 0..1_100 {
         let mut stream = tunnel.open().await.unwrap();
@@ -134,8 +134,8 @@ async fn the_roster_takes_the_youngest_that_works_and_forgets_those_that_end() {
     assert_eq!(tunnels.open("a").await.unwrap_err().kind(), std::io::ErrorKind::NotConnected);
     let (old, _driver, _far) = echoing().await;
     let (dead, driver, far) = echoing().await;
-    let kept = tunnels.enter("a", old).unwrap();
-    let gone = tunnels.enter("a", dead).unwrap();
+    let kept = tunnels.register("a", old).unwrap();
+    let gone = tunnels.register("a", dead).unwrap();
     assert!(changes.has_changed().unwrap());
     changes.borrow_and_update();
     far.abort();
@@ -146,7 +146,7 @@ async fn the_roster_takes_the_youngest_that_works_and_forgets_those_that_end() {
     assert!(changes.has_changed().unwrap());
     assert_eq!(tunnels.count(), 1);
     tunnels.retain(|key| key != "a");
-    kept.unwanted().await;
+    kept.close_requested().await;
     drop(kept);
     assert!(!tunnels.has("a"));
 }
@@ -155,9 +155,9 @@ async fn the_roster_takes_the_youngest_that_works_and_forgets_those_that_end() {
 async fn there_are_no_more_to_one_far_side_than_anybody_needs() {
     let tunnels = Arc::new(Tunnels::default());
     let (tunnel, _driver, _far) = echoing().await;
-    let held: Vec<_> = (0..16).map(|_| tunnels.enter("a", tunnel.clone()).unwrap()).collect();
+    let held: Vec<_> = (0..16).map(|_| tunnels.register("a", tunnel.clone()).unwrap()).collect();
     assert!(!tunnels.has_room("a"));
-    assert_eq!(tunnels.enter("a", tunnel.clone()).unwrap_err(), tunnel::Full);
+    assert_eq!(tunnels.register("a", tunnel.clone()).unwrap_err(), tunnel::Full);
     assert!(tunnels.has_room("b"));
     drop(held);
     assert!(tunnels.has_room("a"));

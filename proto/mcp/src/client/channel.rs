@@ -1,432 +1,293 @@
-//! Requests with one answer each, over one endpoint and one session: the part that eras and transports share.
+//! A connection that is the session: messages both ways, answers found by their ids. HTTP+SSE and WebSocket are such.
+//!
+//! It must not know what is asked. Whoever does not read what is for him is forgotten, so that the others go on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, StatusCode, header};
 use bytes::Bytes;
-use tokio::time::{sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
-use super::endpoint::ClientInfo;
 use super::error::ClientError;
-use super::http::{Answer, Events, Http};
-use super::line::{self, Line};
-use super::probe::Transport;
-use crate::header::{self as names, MirroredParam, encode_value, mirror};
-use crate::json::{self, JsonError, quote, set_members};
+use super::http::{Events, HttpClient, ResponseBody};
+use super::probe::Quirk;
+use super::websocket::{self, Frames, Socket};
+use crate::endpoint;
+use crate::error::{METHOD_NOT_FOUND, render};
+use crate::header::{ACCEPT_BOTH, EVENT_STREAM, JSON};
 use crate::message::{Envelope, Kind, split_batch};
 use crate::method::Method;
-use crate::revision::{Era, Revision};
-use crate::{meta, sse};
+use ::http::{HeaderMap, HeaderValue, Method as Verb, header};
 
-/// How often a broken stream is taken up again without anything coming of it.
-const MAX_RESUMES: usize = 8;
-/// How long a server may ask us to wait before that, at least and at most, and how long we wait when it does not say.
-const MIN_RETRY: Duration = Duration::from_millis(100);
-const MAX_RETRY: Duration = Duration::from_secs(10);
-const DEFAULT_RETRY: Duration = Duration::from_millis(500);
+/// Messages that may wait for one reader.
+const MAX_QUEUED: usize = 1_024;
 
-/// What is told of every notification: its method, and its params as raw JSON.
-pub(super) type OnNotification<'f> = &'f mut (dyn FnMut(&str, Option<&str>) + Send);
-
-/// An endpoint, the revision spoken to it and the session held with it.
+/// A connection that is the session.
 pub(super) struct Channel {
-    pub(super) http: Arc<Http>,
-    /// The connection that is the session, where the transport has such.
-    pub(super) line: Option<Line>,
-    pub(super) info: ClientInfo,
-    pub(super) revision: Revision,
-    /// Whether the revision was agreed on: before, legacy requests have no version header.
-    pub(super) agreed: bool,
-    pub(super) session_id: Option<HeaderValue>,
-    next_id: AtomicU64,
+    outgoing: Outgoing,
+    dispatcher: Arc<Dispatcher>,
+    reader: AbortHandle,
+    quirks: Vec<Quirk>,
+}
+
+/// How messages are sent.
+#[derive(Clone)]
+enum Outgoing {
+    /// Each is posted to where the server said.
+    Post(Arc<HttpClient>),
+    /// Each is a frame.
+    Frame(Socket),
+}
+
+/// How messages come.
+enum Incoming {
+    Events(Box<Events>),
+    Frames(Frames),
+}
+
+/// Who waits for what.
+#[derive(Default)]
+struct Dispatcher(Mutex<Pending>);
+
+#[derive(Default)]
+struct Pending {
+    /// By the raw id of the request.
+    requests: HashMap<String, mpsc::Sender<Bytes>>,
+    /// Hears what is nobody's answer.
+    listener: Option<mpsc::Sender<Bytes>>,
+    /// Why nothing comes any more.
+    closed: Option<ClientError>,
+}
+
+/// What comes for one request, until it is dropped.
+pub(super) struct Responses {
+    dispatcher: Arc<Dispatcher>,
+    id: String,
+    messages: mpsc::Receiver<Bytes>,
 }
 
 impl Channel {
-    pub(super) fn new(http: Arc<Http>, info: ClientInfo, revision: Revision) -> Self {
-        Self { http, line: None, info, revision, agreed: false, session_id: None, next_id: AtomicU64::new(1) }
-    }
-
-    /// Opens what `transport` needs before the first message.
-    pub(super) async fn open_over(
-        transport: Transport,
-        http: Arc<Http>,
-        info: ClientInfo,
-        revision: Revision,
-    ) -> Result<Self, ClientError> {
-        let line = match transport {
-            Transport::StreamableHttp => None,
-            Transport::HttpSse => Some(Line::over_sse(&http).await?),
-            Transport::WebSocket => Some(Line::over_websocket(&http).await?),
+    /// Opens a stream of events, and waits for its first, which says where messages are posted.
+    pub(super) async fn over_sse(http: &Arc<HttpClient>) -> Result<Self, ClientError> {
+        let limit = http.endpoint.timeout;
+        let opened = async {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+            let response = http.send(Verb::GET, headers, Bytes::new()).await?;
+            let ResponseBody::Events(mut events) = http.read(response).await? else {
+                return Err(ClientError::Protocol("a GET was not answered with a stream".to_owned()));
+            };
+            let first = events.next(None).await?;
+            let event = first.filter(|event| event.event.as_deref() == Some(endpoint::EVENT));
+            let event = event.ok_or_else(|| {
+                ClientError::Protocol("a stream does not begin with the event `endpoint`".to_owned())
+            })?;
+            let url = endpoint::resolve(&http.endpoint.url, &event.data)
+                .map_err(|error| ClientError::Protocol(error.to_string()))?;
+            Ok(Self::start(Outgoing::Post(Arc::new(http.at(url))), Incoming::Events(events), Vec::new()))
         };
-        Ok(Self { line, ..Self::new(http, info, revision) })
+        timeout(limit, opened).await.unwrap_or(Err(ClientError::Timeout(limit)))
     }
 
-    /// A request and its raw result, all within the endpoint's timeout.
-    pub(super) async fn call(&self, method: &str, params: &str) -> Result<String, ClientError> {
-        let id = self.fresh_id();
-        let limit = self.http.endpoint.timeout;
-        let mut ignore = |_: &str, _: Option<&str>| {};
-        let exchange = self.exchange(&id, method, params, &[], None, &mut ignore);
-        let result = timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(limit)));
-        self.give_up_on_timeout(&id, method, &result).await;
-        result
+    /// Opens a WebSocket.
+    pub(super) async fn over_websocket(http: &HttpClient) -> Result<Self, ClientError> {
+        let limit = http.endpoint.timeout;
+        let opened = timeout(limit, websocket::open(http)).await;
+        let (socket, frames) = opened.unwrap_or(Err(ClientError::Timeout(limit)))?;
+        let quirks = if frames.has_subprotocol { Vec::new() } else { vec![Quirk::NoSubprotocol] };
+        Ok(Self::start(Outgoing::Frame(socket), Incoming::Frames(frames), quirks))
     }
 
-    /// A request and its raw result, however long it takes, as long as the stream is not silent for too long.
-    pub(super) async fn call_streaming(
-        &self,
-        method: &str,
-        params: &str,
-        mirrored: &[MirroredParam],
-        on_notification: OnNotification<'_>,
-    ) -> Result<String, ClientError> {
-        let id = self.fresh_id();
-        let silence = Some(self.http.endpoint.timeout);
-        let result = self.exchange(&id, method, params, mirrored, silence, on_notification).await;
-        self.give_up_on_timeout(&id, method, &result).await;
-        result
+    fn start(outgoing: Outgoing, incoming: Incoming, quirks: Vec<Quirk>) -> Self {
+        let dispatcher = Arc::new(Dispatcher::default());
+        let reader = tokio::spawn(read(incoming, Arc::clone(&dispatcher), outgoing.clone())).abort_handle();
+        Self { outgoing, dispatcher, reader, quirks }
     }
 
-    /// The first request of a session: also what the answer's headers say.
-    pub(super) async fn call_for_session(
-        &self,
-        method: &str,
-        params: &str,
-    ) -> Result<(String, Option<HeaderValue>), ClientError> {
-        if self.line.is_some() {
-            return Ok((self.call(method, params).await?, None));
+    /// What is odd about it.
+    pub(super) fn quirks(&self) -> Vec<Quirk> {
+        self.quirks.clone()
+    }
+
+    /// Waits for what comes for the request of this raw id, which is about to be sent.
+    pub(super) fn register(&self, id: &str) -> Result<Responses, ClientError> {
+        let (sender, messages) = mpsc::channel(MAX_QUEUED);
+        self.dispatcher.with(|pending| match &pending.closed {
+            Some(closed) => Err(closed.clone()),
+            None => {
+                pending.requests.insert(id.to_owned(), sender);
+                Ok(())
+            }
+        })?;
+        Ok(Responses { dispatcher: Arc::clone(&self.dispatcher), id: id.to_owned(), messages })
+    }
+
+    /// What the server says that is no answer to a request that is waited for.
+    pub(super) fn listen(&self) -> Result<mpsc::Receiver<Bytes>, ClientError> {
+        let (sender, messages) = mpsc::channel(MAX_QUEUED);
+        self.dispatcher.with(|pending| match (&pending.closed, &pending.listener) {
+            (Some(closed), _) => Err(closed.clone()),
+            (None, Some(listener)) if !listener.is_closed() => Err(ClientError::Busy),
+            (None, _) => {
+                pending.listener = Some(sender);
+                Ok(())
+            }
+        })?;
+        Ok(messages)
+    }
+
+    /// Why nothing comes any more.
+    pub(super) fn close_reason(&self) -> ClientError {
+        let closed = self.dispatcher.with(|pending| pending.closed.clone());
+        closed.unwrap_or_else(|| ClientError::Broken("more came than was read".to_owned()))
+    }
+
+    pub(super) async fn send(&self, message: Bytes) -> Result<(), ClientError> {
+        self.outgoing.send(message).await
+    }
+
+    /// Ends the session, as well as that goes.
+    pub(super) async fn close(&self) {
+        if let Outgoing::Frame(socket) = &self.outgoing {
+            socket.close().await;
         }
-        let id = self.fresh_id();
-        let limit = self.http.endpoint.timeout;
-        let exchange = async {
-            let response = self.http.send(
-                Verb::POST,
-                self.headers(method, params, &[])?,
-                self.body(&id, method, params)?,
-            );
-            let response = response.await?;
-            let session = response.headers().get(names::SESSION_ID).cloned();
-            let answer = self.http.answer(response).await?;
-            let result = self.result(answer, &id, None, &mut |_, _| {}).await?;
-            Ok((result, session))
+        self.reader.abort();
+        self.dispatcher.close(ClientError::SessionLost);
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Outgoing {
+    async fn send(&self, message: Bytes) -> Result<(), ClientError> {
+        match self {
+            Self::Post(http) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+                headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT_BOTH));
+                http.expect_success(http.send(Verb::POST, headers, message).await?).await
+            }
+            Self::Frame(socket) => socket.send(message).await,
+        }
+    }
+}
+
+impl Incoming {
+    /// The next message; an error at the end.
+    async fn next(&mut self) -> Result<Bytes, ClientError> {
+        match self {
+            Self::Frames(frames) => frames.next().await,
+            Self::Events(events) => loop {
+                let event = events.next(None).await?;
+                let event = event.ok_or_else(|| ClientError::Broken("the stream ended".to_owned()))?;
+                if !event.data.is_empty() && event.event.as_deref().is_none_or(|kind| kind == b"message") {
+                    return Ok(event.data);
+                }
+            },
+        }
+    }
+}
+
+/// Leads every message to whoever waits for it, until the connection ends.
+async fn read(mut incoming: Incoming, dispatcher: Arc<Dispatcher>, outgoing: Outgoing) {
+    let ended = loop {
+        let dispatched = match incoming.next().await {
+            Ok(message) => dispatcher.dispatch(&message),
+            Err(error) => break error,
         };
-        timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(limit)))
-    }
-
-    /// A message that is not answered.
-    pub(super) async fn tell(&self, message: Bytes) -> Result<(), ClientError> {
-        if let Some(line) = &self.line {
-            return line.send(message).await;
+        match dispatched {
+            Ok(replies) => {
+                for reply in replies {
+                    if let Err(error) = outgoing.send(reply).await {
+                        tracing::debug!(%error, "a server's request could not be answered");
+                    }
+                }
+            }
+            Err(error) => break error,
         }
-        let response = self.http.send(Verb::POST, self.headers("", "{}", &[])?, message).await?;
-        self.http.taken(self.not_lost(response)?).await
+    };
+    dispatcher.close(ended);
+}
+
+impl Dispatcher {
+    fn with<T>(&self, access: impl FnOnce(&mut Pending) -> T) -> T {
+        access(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens a request and hands out its answer unread.
-    pub(super) async fn open(&self, method: &str, params: &str) -> Result<(String, Answer), ClientError> {
-        let id = self.fresh_id();
-        let answer = self.post(self.headers(method, params, &[])?, self.body(&id, method, params)?).await?;
-        Ok((id, answer))
-    }
-
-    /// Opens the stream of a session, or takes one up after `last_event`.
-    pub(super) async fn get(&self, last_event: Option<&Bytes>) -> Result<Box<Events>, ClientError> {
-        let mut headers = self.session_headers();
-        headers.insert(header::ACCEPT, HeaderValue::from_static(names::EVENT_STREAM));
-        if let Some(id) = last_event.and_then(|id| HeaderValue::from_bytes(id).ok()) {
-            headers.insert(HeaderName::from_static(names::LAST_EVENT_ID), id);
+    /// Leads what a server sent to whoever waits for it; answers what is to be replied.
+    fn dispatch(&self, source: &Bytes) -> Result<Vec<Bytes>, ClientError> {
+        let malformed = |e| ClientError::Protocol(format!("a message: {e}"));
+        let parts = match source.trim_ascii_start().starts_with(b"[") {
+            true => split_batch(source).map_err(malformed)?,
+            false => std::iter::once(0..source.len()).collect(),
+        };
+        let mut replies = Vec::new();
+        for part in parts {
+            let message = source.slice(part);
+            let envelope = Envelope::parse(&message).map_err(malformed)?;
+            if envelope.kind() == Kind::Request {
+                replies.extend(reply(&envelope));
+            } else {
+                self.with(|pending| pending.dispatch(&envelope, &message));
+            }
         }
-        let response = self.http.send(Verb::GET, headers, Bytes::new()).await?;
-        match response.status() {
-            StatusCode::METHOD_NOT_ALLOWED => return Err(ClientError::Unsupported),
-            StatusCode::CONFLICT => return Err(ClientError::Busy),
+        Ok(replies)
+    }
+
+    fn close(&self, reason: ClientError) {
+        self.with(|pending| {
+            pending.requests.clear();
+            pending.listener = None;
+            pending.closed.get_or_insert(reason);
+        });
+    }
+}
+
+impl Pending {
+    fn dispatch(&mut self, envelope: &Envelope<'_>, message: &Bytes) {
+        let deliver = |sender: &mpsc::Sender<Bytes>| sender.try_send(message.clone()).is_ok();
+        match (envelope.kind(), envelope.id) {
+            (Kind::Response, Some(id)) if self.requests.contains_key(id) => {
+                if let Some(sender) = self.requests.remove(id) {
+                    deliver(&sender);
+                }
+                return;
+            }
+            // An error without an id is about the only request there is, and a notification about any.
+            (Kind::Notification, _) | (Kind::Response, None) => {
+                self.requests.retain(|_, sender| deliver(sender))
+            }
             _ => {}
         }
-        match self.http.answer(self.not_lost(response)?).await? {
-            Answer::Events(events) => Ok(events),
-            _ => Err(ClientError::Protocol("a GET was not answered with a stream".to_owned())),
-        }
-    }
-
-    /// Ends the session, as well as that goes. Answers whether the server let us.
-    pub(super) async fn delete(&self) -> bool {
-        if let Some(line) = &self.line {
-            line.close().await;
-        }
-        if self.session_id.is_none() {
-            return true;
-        }
-        match self.http.send(Verb::DELETE, self.session_headers(), Bytes::new()).await {
-            Ok(response) => response.status().is_success(),
-            Err(error) => {
-                tracing::debug!(%error, "a session could not be ended");
-                false
-            }
-        }
-    }
-
-    /// Answers what a server asks: a ping kindly, everything else not.
-    pub(super) async fn reply(&self, request: &Envelope<'_>) {
-        let Some(message) = line::reply(request) else { return };
-        if let Err(error) = self.tell(message).await {
-            tracing::debug!(%error, "a server's request could not be answered");
-        }
-    }
-
-    pub(super) fn fresh_id(&self) -> String {
-        self.next_id.fetch_add(1, Ordering::Relaxed).to_string()
-    }
-
-    async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<Answer, ClientError> {
-        let response = self.http.send(Verb::POST, headers, body).await?;
-        self.http.answer(self.not_lost(response)?).await
-    }
-
-    async fn exchange(
-        &self,
-        id: &str,
-        method: &str,
-        params: &str,
-        mirrored: &[MirroredParam],
-        silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
-    ) -> Result<String, ClientError> {
-        if let Some(line) = &self.line {
-            let message = self.body(id, method, params)?;
-            return self.over_line(line, id, message, silence, on_notification).await;
-        }
-        let headers = self.headers(method, params, mirrored)?;
-        let answer = self.post(headers, self.body(id, method, params)?).await?;
-        self.result(answer, id, silence, on_notification).await
-    }
-
-    async fn over_line(
-        &self,
-        line: &Line,
-        id: &str,
-        message: Bytes,
-        silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
-    ) -> Result<String, ClientError> {
-        let mut answers = line.expect(id)?;
-        line.send(message).await?;
-        loop {
-            let next = match silence {
-                None => answers.next().await,
-                Some(limit) => {
-                    timeout(limit, answers.next()).await.map_err(|_| ClientError::Timeout(limit))?
-                }
-            };
-            let message = next.ok_or_else(|| line.reason())?;
-            if let Some(result) = self.look(&message, id, on_notification).await? {
-                return Ok(result);
-            }
-        }
-    }
-
-    /// A 404 on a session means that it is gone.
-    fn not_lost(&self, response: reqwest::Response) -> Result<reqwest::Response, ClientError> {
-        if response.status() == StatusCode::NOT_FOUND && self.session_id.is_some() {
-            return Err(ClientError::SessionLost);
-        }
-        Ok(response)
-    }
-
-    /// In the legacy era an answer that nobody waits for must be called off.
-    async fn give_up_on_timeout(&self, id: &str, method: &str, result: &Result<String, ClientError>) {
-        let late = matches!(result, Err(ClientError::Timeout(_)));
-        if !late || self.revision.era() == Era::Modern || method == Method::Initialize.as_str() {
-            return;
-        }
-        let message = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"timeout"}}}}"#
-        );
-        if let Err(error) = self.tell(message.into()).await {
-            tracing::debug!(%error, "a request could not be called off");
-        }
-    }
-
-    /// Reads an answer until the response to `id`.
-    async fn result(
-        &self,
-        answer: Answer,
-        id: &str,
-        silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
-    ) -> Result<String, ClientError> {
-        match answer {
-            Answer::Empty => {
-                Err(ClientError::Protocol("a request was accepted without an answer".to_owned()))
-            }
-            Answer::Json(body) => {
-                let found = self.look(&body, id, on_notification).await?;
-                found.ok_or_else(|| ClientError::Protocol("an answer without a response".to_owned()))
-            }
-            Answer::Events(events) => self.stream(events, id, silence, on_notification).await,
-        }
-    }
-
-    /// Reads a stream, taken up again where it breaks and the server lets us, until the response to `id`.
-    async fn stream(
-        &self,
-        mut events: Box<Events>,
-        id: &str,
-        silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
-    ) -> Result<String, ClientError> {
-        let (mut last_event, mut retry, mut resumes) = (None, DEFAULT_RETRY, 0);
-        loop {
-            let end = match events.next(silence).await {
-                Ok(Some(event)) => {
-                    resumes = 0;
-                    last_event = event.id.clone().or(last_event);
-                    retry =
-                        event.retry.map_or(retry, |ms| Duration::from_millis(ms).clamp(MIN_RETRY, MAX_RETRY));
-                    if let Some(result) = self.event(&event, id, on_notification).await? {
-                        return Ok(result);
-                    }
-                    continue;
-                }
-                Ok(None) => ClientError::Broken("the stream ended before the response".to_owned()),
-                Err(broken @ ClientError::Broken(_)) => broken,
-                Err(other) => return Err(other),
-            };
-            let legacy = self.revision.era() == Era::Legacy;
-            resumes += 1;
-            if !legacy || last_event.is_none() || resumes > MAX_RESUMES {
-                return Err(end);
-            }
-            sleep(retry).await;
-            events = self.get(last_event.as_ref()).await.map_err(|_| end)?;
-        }
-    }
-
-    async fn event(
-        &self,
-        event: &sse::Event,
-        id: &str,
-        on_notification: OnNotification<'_>,
-    ) -> Result<Option<String>, ClientError> {
-        if event.data.is_empty() {
-            return Ok(None);
-        }
-        self.look(&event.data, id, on_notification).await
-    }
-
-    /// Looks at what a server sent: one message or, in 2025-03-26, several.
-    async fn look(
-        &self,
-        source: &[u8],
-        id: &str,
-        on_notification: OnNotification<'_>,
-    ) -> Result<Option<String>, ClientError> {
-        let wrong = |e| ClientError::Protocol(format!("a message: {e}"));
-        if !source.trim_ascii_start().starts_with(b"[") {
-            let message = Envelope::parse(source).map_err(wrong)?;
-            return self.message(&message, id, on_notification).await;
-        }
-        let mut found = None;
-        for range in split_batch(source).map_err(wrong)? {
-            let message = Envelope::parse(&source[range]).map_err(wrong)?;
-            found = self.message(&message, id, on_notification).await?.or(found);
-        }
-        Ok(found)
-    }
-
-    async fn message(
-        &self,
-        message: &Envelope<'_>,
-        id: &str,
-        on_notification: OnNotification<'_>,
-    ) -> Result<Option<String>, ClientError> {
-        match message.kind() {
-            Kind::Notification => {
-                on_notification(message.method.as_deref().unwrap_or_default(), message.params)
-            }
-            Kind::Request => self.reply(message).await,
-            // An error without an id is about the only request there is.
-            Kind::Response if message.id.is_none_or(|answered| answered == id) => {
-                if let Some(error) = message.error {
-                    return Err(self.http.rpc(error, 200));
-                }
-                return Ok(message.result.map(str::to_owned));
-            }
-            Kind::Response => {}
-        }
-        Ok(None)
-    }
-
-    pub(super) fn body(&self, id: &str, method: &str, params: &str) -> Result<Bytes, ClientError> {
-        let params = match self.revision.era() {
-            Era::Legacy => params.to_owned(),
-            Era::Modern => self.with_meta(params).map_err(bad_params)?,
-        };
-        let method = quote(method);
-        Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#).into())
-    }
-
-    /// Params with what every modern request must say of its sender.
-    fn with_meta(&self, params: &str) -> Result<String, JsonError> {
-        let [given] = json::members(params, [meta::META])?;
-        let edits = [
-            (meta::PROTOCOL_VERSION, Some(&*quote(self.revision.as_str()))),
-            (meta::CLIENT_CAPABILITIES, Some("{}")),
-            (meta::CLIENT_INFO, Some(&*self.info.json())),
-        ]
-        .map(|(key, value)| (key, value.map(str::to_owned)));
-        let edits = edits.each_ref().map(|(key, value)| (*key, value.as_deref()));
-        let meta = set_members(given.unwrap_or("{}"), &edits)?;
-        set_members(params, &[(meta::META, Some(&meta))])
-    }
-
-    /// The headers of a POST. `method` is empty for what is not a request.
-    fn headers(
-        &self,
-        method: &str,
-        params: &str,
-        mirrored: &[MirroredParam],
-    ) -> Result<HeaderMap, ClientError> {
-        let mut headers = self.session_headers();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(names::JSON));
-        headers.insert(header::ACCEPT, HeaderValue::from_static(names::ACCEPT_BOTH));
-        if self.revision.era() == Era::Modern && !method.is_empty() {
-            headers.insert(HeaderName::from_static(names::METHOD), encode_value(method));
-            let (name, arguments) = mirrored_parts(method, params).map_err(bad_params)?;
-            if let Some(name) = name {
-                headers.insert(HeaderName::from_static(names::NAME), encode_value(&name));
-            }
-            let arguments = mirror(arguments, mirrored);
-            headers.extend(arguments.map_err(|e| ClientError::Protocol(e.to_string()))?);
-        }
-        Ok(headers)
-    }
-
-    fn session_headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if self.agreed || self.revision.era() == Era::Modern {
-            let version = HeaderValue::from_static(self.revision.as_str());
-            headers.insert(HeaderName::from_static(names::PROTOCOL_VERSION), version);
-        }
-        if let Some(id) = &self.session_id {
-            headers.insert(HeaderName::from_static(names::SESSION_ID), id.clone());
-        }
-        headers
+        self.listener.take_if(|listener| !deliver(listener));
     }
 }
 
-/// What a modern request repeats in headers: the name of its target, and its arguments.
-fn mirrored_parts<'p>(
-    method: &str,
-    params: &'p str,
-) -> Result<(Option<std::borrow::Cow<'p, str>>, &'p str), JsonError> {
-    let target = Method::parse(method).and_then(|method| method.mirrored_target().member());
-    let [name, arguments] = json::members(params, [target.unwrap_or_default(), "arguments"])?;
-    let name = name.filter(|_| target.is_some()).map(json::string).transpose()?;
-    Ok((name, arguments.unwrap_or("{}")))
+impl Responses {
+    /// The next message, `None` when there will be none.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        self.messages.recv().await
+    }
 }
 
-fn bad_params(error: JsonError) -> ClientError {
-    ClientError::Protocol(format!("params: {error}"))
+impl Drop for Responses {
+    fn drop(&mut self) {
+        self.dispatcher.with(|pending| pending.requests.remove(&self.id));
+    }
+}
+
+/// What a server that asks something is told: a ping kindly, everything else not.
+pub(super) fn reply(request: &Envelope<'_>) -> Option<Bytes> {
+    let (id, method) = (request.id?, request.method.as_deref()?);
+    Some(if method == Method::Ping.as_str() {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()
+    } else {
+        render(Some(id), METHOD_NOT_FOUND, "this client does not offer that", None)
+    })
 }

@@ -30,7 +30,7 @@ impl fmt::Debug for Dial {
 }
 
 /// Why a request that was dialled got no answer.
-pub(super) enum Undialled {
+pub(super) enum DialError {
     /// There is no connection.
     Unreachable(io::Error),
     /// It broke.
@@ -51,10 +51,10 @@ impl Dial {
     }
 
     /// Sends one request on a connection of its own: what is asked for in this way is asked rarely.
-    pub(super) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Undialled> {
-        let stream = (self.0)().await.map_err(Undialled::Unreachable)?;
+    pub(super) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, DialError> {
+        let stream = (self.0)().await.map_err(DialError::Unreachable)?;
         let (mut sender, connection) =
-            http1::handshake::<_, Body>(TokioIo::new(stream)).await.map_err(Undialled::Broken)?;
+            http1::handshake::<_, Body>(TokioIo::new(stream)).await.map_err(DialError::Broken)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a dialled connection ended early");
@@ -66,12 +66,12 @@ impl Dial {
         }
         let path = request.uri().path_and_query().cloned().map(Uri::from);
         *request.uri_mut() = path.unwrap_or_default();
-        sender.send_request(request).await.map_err(Undialled::Broken)
+        sender.send_request(request).await.map_err(DialError::Broken)
     }
 }
 
 /// An answer as `reqwest` gives them.
-pub(super) fn as_usual(response: Response<Incoming>) -> reqwest::Response {
+pub(super) fn into_reqwest(response: Response<Incoming>) -> reqwest::Response {
     response.map(Body::wrap).into()
 }
 

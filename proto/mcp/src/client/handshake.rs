@@ -1,7 +1,7 @@
 //! How a conversation starts: `initialize` in the legacy era, `server/discover` in the modern one.
 
-use super::channel::Channel;
 use super::error::ClientError;
+use super::rpc::RpcClient;
 use crate::json::{self, JsonError, quote};
 use crate::meta;
 use crate::method::Method;
@@ -23,36 +23,36 @@ pub struct ServerFacts {
 }
 
 /// Opens a session with `initialize` and `notifications/initialized`.
-pub(super) async fn initialize(channel: &mut Channel) -> Result<ServerFacts, ClientError> {
+pub(super) async fn initialize(rpc: &mut RpcClient) -> Result<ServerFacts, ClientError> {
     let params = format!(
         r#"{{"protocolVersion":{},"capabilities":{{}},"clientInfo":{}}}"#,
-        quote(channel.revision.as_str()),
-        channel.info.json()
+        quote(rpc.revision.as_str()),
+        rpc.info.json()
     );
-    let (result, session_id) = channel.call_for_session(Method::Initialize.as_str(), &params).await?;
+    let (result, session_id) = rpc.call_initialize(Method::Initialize.as_str(), &params).await?;
     let members = ["protocolVersion", "capabilities", "serverInfo", "instructions"];
     let [version, capabilities, info, instructions] = json::members(&result, members)?;
     let version = json::string(version.unwrap_or("\"\""))?;
     let revision = Revision::parse(&version).filter(|r| r.era() == Era::Legacy).ok_or_else(|| {
-        let version = channel.http.clean(&version);
+        let version = rpc.http.sanitize(&version);
         ClientError::Protocol(format!("initialize was answered with protocol version {version:?}"))
     })?;
-    channel.revision = revision;
-    channel.agreed = true;
-    channel.session_id = session_id;
+    rpc.revision = revision;
+    rpc.negotiated = true;
+    rpc.session_id = session_id;
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    channel.tell(initialized.as_slice().into()).await?;
+    rpc.notify(initialized.as_slice().into()).await?;
     Ok(facts(vec![revision], capabilities, info, instructions)?)
 }
 
 /// Asks a modern server what it speaks and what it can do.
-pub(super) async fn discover(channel: &mut Channel) -> Result<ServerFacts, ClientError> {
+pub(super) async fn discover(rpc: &mut RpcClient) -> Result<ServerFacts, ClientError> {
     let method = Method::ServerDiscover.as_str();
-    let result = match channel.call(method, "{}").await {
-        Err(error) => match other_version(channel, &error) {
+    let result = match rpc.call(method, "{}").await {
+        Err(error) => match other_version(rpc, &error) {
             Some(revision) => {
-                channel.revision = revision;
-                channel.call(method, "{}").await?
+                rpc.revision = revision;
+                rpc.call(method, "{}").await?
             }
             None => return Err(error),
         },
@@ -66,19 +66,19 @@ pub(super) async fn discover(channel: &mut Channel) -> Result<ServerFacts, Clien
             "server/discover names no protocol version that we speak".to_owned(),
         ));
     };
-    channel.revision = *newest;
-    channel.agreed = true;
+    rpc.revision = *newest;
+    rpc.negotiated = true;
     let [info] = json::members(meta.unwrap_or("{}"), [meta::SERVER_INFO])?;
     Ok(facts(versions, capabilities, info, instructions)?)
 }
 
 /// The revision to try instead, when a server refuses ours and names others.
-fn other_version(channel: &Channel, error: &ClientError) -> Option<Revision> {
+fn other_version(rpc: &RpcClient, error: &ClientError) -> Option<Revision> {
     let ClientError::Rpc { code: crate::error::UNSUPPORTED_VERSION, data: Some(data), .. } = error else {
         return None;
     };
     let [supported] = json::members(data, ["supported"]).ok()?;
-    common(supported?).ok()?.into_iter().find(|r| *r != channel.revision)
+    common(supported?).ok()?.into_iter().find(|r| *r != rpc.revision)
 }
 
 /// The modern revisions of a raw JSON array that we speak, newest first.

@@ -11,7 +11,7 @@ use reqwest::{Client, Response};
 use tokio::time::timeout;
 
 use super::MAX_MESSAGE_BYTES;
-use super::dial::{self, Dial, Undialled};
+use super::dial::{self, Dial, DialError};
 use super::endpoint::{ClientInfo, Endpoint};
 use super::error::ClientError;
 use crate::header::{EVENT_STREAM, JSON};
@@ -25,7 +25,7 @@ const EXCERPT_CHARS: usize = 200;
 const MAX_REDIRECTS: usize = 5;
 
 /// A server that can be sent requests.
-pub(super) struct Http {
+pub(super) struct HttpClient {
     client: Client,
     agent: HeaderValue,
     pub(super) endpoint: Endpoint,
@@ -33,7 +33,7 @@ pub(super) struct Http {
 }
 
 /// An answer with a status of success.
-pub(super) enum Answer {
+pub(super) enum ResponseBody {
     /// Nothing to read.
     Empty,
     /// One body.
@@ -42,7 +42,7 @@ pub(super) enum Answer {
     Events(Box<Events>),
 }
 
-impl Http {
+impl HttpClient {
     pub(super) fn new(endpoint: &Endpoint, info: &ClientInfo) -> Result<Self, ClientError> {
         // Some firewalls turn away who does not name itself.
         let name = HeaderValue::try_from(format!("{}/{}", info.name, info.version));
@@ -81,23 +81,28 @@ impl Http {
         all.extend(headers);
         let sent = async {
             match &self.endpoint.dial {
-                Some(dial) => self.dialled(dial, method, all, body).await,
-                None => self.sent(method, all, body).await,
+                Some(dial) => self.send_dialled(dial, method, all, body).await,
+                None => self.send_direct(method, all, body).await,
             }
         };
         timeout(self.endpoint.timeout, sent).await.unwrap_or(Err(ClientError::Timeout(self.endpoint.timeout)))
     }
 
-    async fn sent(&self, method: Method, headers: HeaderMap, body: Bytes) -> Result<Response, ClientError> {
+    async fn send_direct(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, ClientError> {
         let request = self.client.request(method, self.endpoint.url.clone()).headers(headers).body(body);
         request.send().await.map_err(|error| match error {
             e if e.is_timeout() => ClientError::Timeout(self.endpoint.timeout),
-            e if e.is_connect() => ClientError::Unreachable(self.clean(&reason(e))),
-            e => ClientError::Broken(self.clean(&reason(e))),
+            e if e.is_connect() => ClientError::Unreachable(self.sanitize(&reason(e))),
+            e => ClientError::Broken(self.sanitize(&reason(e))),
         })
     }
 
-    async fn dialled(
+    async fn send_dialled(
         &self,
         dial: &Dial,
         method: Method,
@@ -106,49 +111,49 @@ impl Http {
     ) -> Result<Response, ClientError> {
         headers.insert(header::USER_AGENT, self.agent.clone());
         let request = dial::request(method, &self.endpoint.url, headers, body)
-            .map_err(|error| ClientError::Unreachable(self.clean(&error.to_string())))?;
+            .map_err(|error| ClientError::Unreachable(self.sanitize(&error.to_string())))?;
         match dial.send(request).await {
-            Ok(response) => Ok(dial::as_usual(response)),
-            Err(Undialled::Unreachable(error)) => {
-                Err(ClientError::Unreachable(self.clean(&error.to_string())))
+            Ok(response) => Ok(dial::into_reqwest(response)),
+            Err(DialError::Unreachable(error)) => {
+                Err(ClientError::Unreachable(self.sanitize(&error.to_string())))
             }
-            Err(Undialled::Broken(error)) => Err(ClientError::Broken(self.clean(&error.to_string()))),
+            Err(DialError::Broken(error)) => Err(ClientError::Broken(self.sanitize(&error.to_string()))),
         }
     }
 
     /// Whether a message that wants no answer was taken.
-    pub(super) async fn taken(&self, response: Response) -> Result<(), ClientError> {
-        if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) }
+    pub(super) async fn expect_success(&self, response: Response) -> Result<(), ClientError> {
+        if response.status().is_success() { Ok(()) } else { Err(self.error_of(response).await) }
     }
 
     /// What a response brings, or why it is not an answer.
-    pub(super) async fn answer(&self, response: Response) -> Result<Answer, ClientError> {
+    pub(super) async fn read(&self, response: Response) -> Result<ResponseBody, ClientError> {
         let status = response.status();
         if !status.is_success() {
-            return Err(self.refusal(response).await);
+            return Err(self.error_of(response).await);
         }
         if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
-            return Ok(Answer::Empty);
+            return Ok(ResponseBody::Empty);
         }
         match media_type(&response).as_str() {
             JSON => {
                 let body = self.body(response, MAX_MESSAGE_BYTES).await?;
-                Ok(Answer::Json(body))
+                Ok(ResponseBody::Json(body))
             }
-            EVENT_STREAM => Ok(Answer::Events(Box::new(Events::new(response)))),
+            EVENT_STREAM => Ok(ResponseBody::Events(Box::new(Events::new(response)))),
             other => {
-                let wrong = format!("content type {other:?} instead of {JSON} or {EVENT_STREAM}");
-                Err(ClientError::Http { status: status.as_u16(), excerpt: self.clean(&wrong) })
+                let malformed = format!("content type {other:?} instead of {JSON} or {EVENT_STREAM}");
+                Err(ClientError::Http { status: status.as_u16(), excerpt: self.sanitize(&malformed) })
             }
         }
     }
 
     /// The error for a response without success.
-    async fn refusal(&self, response: Response) -> ClientError {
+    async fn error_of(&self, response: Response) -> ClientError {
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let asked = response.headers().get(header::WWW_AUTHENTICATE);
-            let asked = asked.map(|value| self.clean(&String::from_utf8_lossy(value.as_bytes())));
+            let asked = asked.map(|value| self.sanitize(&String::from_utf8_lossy(value.as_bytes())));
             return ClientError::Unauthorized { status: status.as_u16(), www_authenticate: asked };
         }
         if status.is_redirection() {
@@ -160,7 +165,7 @@ impl Http {
         let error = Envelope::parse(&body).ok().and_then(|e| Some(self.rpc(e.error?, status.as_u16())));
         error.unwrap_or_else(|| ClientError::Http {
             status: status.as_u16(),
-            excerpt: self.clean(&String::from_utf8_lossy(&body)),
+            excerpt: self.sanitize(&String::from_utf8_lossy(&body)),
         })
     }
 
@@ -174,7 +179,7 @@ impl Http {
         match code.parse() {
             Ok(code) => ClientError::Rpc {
                 code,
-                message: self.clean(&message),
+                message: self.sanitize(&message),
                 data: data.map(|raw| self.redact(raw)),
                 status,
             },
@@ -195,14 +200,14 @@ impl Http {
     }
 
     /// Text of a server for people: one line, short, without secrets.
-    pub(super) fn clean(&self, text: &str) -> String {
+    pub(super) fn sanitize(&self, text: &str) -> String {
         let text = self.redact(text);
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-        match line.char_indices().nth(EXCERPT_CHARS) {
-            Some((end, _)) => format!("{}…", &line[..end]),
-            None if line.is_empty() => "no text".to_owned(),
-            None => line,
+        let channel: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let channel = channel.split_whitespace().collect::<Vec<_>>().join(" ");
+        match channel.char_indices().nth(EXCERPT_CHARS) {
+            Some((end, _)) => format!("{}…", &channel[..end]),
+            None if channel.is_empty() => "no text".to_owned(),
+            None => channel,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::channel::Channel;
 use super::error::ClientError;
+use super::rpc::RpcClient;
 use crate::json::{self, quote};
 use crate::method::Method;
 
@@ -21,7 +21,7 @@ struct Definitions {
 }
 
 pub(super) async fn all(
-    channel: &Channel,
+    rpc: &RpcClient,
     method: Method,
     max_items: usize,
 ) -> Result<Vec<String>, ClientError> {
@@ -33,7 +33,7 @@ pub(super) async fn all(
     let mut seen = HashSet::new();
     let mut params = "{}".to_owned();
     for _ in 0..MAX_PAGES {
-        let result = channel.call(name, &params).await?;
+        let result = rpc.call(name, &params).await?;
         let [page, next] = json::members(&result, [member, "nextCursor"])?;
         let page = page.ok_or_else(|| ClientError::Protocol(format!("{name}: no member {member:?}")))?;
         json::each_element(page, |raw| found.add(raw))?;

@@ -8,9 +8,9 @@ use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::channel::Channel;
 use super::error::ClientError;
-use super::http::{Answer, Events};
+use super::http::{Events, ResponseBody};
+use super::rpc::RpcClient;
 use crate::error::METHOD_NOT_FOUND;
 use crate::json;
 use crate::message::{Envelope, Kind};
@@ -42,58 +42,58 @@ const EVERYTHING: &str =
     r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}}"#;
 
 /// A stream that is listened to.
-struct Listening {
-    channel: Arc<Channel>,
-    from: Ear,
+struct ListenStream {
+    rpc: Arc<RpcClient>,
+    source: NoticeSource,
     /// The id of the request that it answers, in the modern era.
     request: Option<String>,
-    over: bool,
+    closed: bool,
 }
 
 /// Where it is heard.
-enum Ear {
+enum NoticeSource {
     /// A stream for nothing else.
     Events(Box<Events>),
     /// The connection that is the session.
-    Line(mpsc::Receiver<Bytes>),
+    Channel(mpsc::Receiver<Bytes>),
 }
 
 /// What one message on the stream means.
-enum Heard {
+enum ListenMessage {
     Change(ChangeNotice),
     Acknowledged,
-    Over,
-    Nothing,
+    Closed,
+    Ignored,
 }
 
-pub(super) async fn open(channel: Arc<Channel>) -> Result<Notices, ClientError> {
-    let listening = match channel.revision.era() {
+pub(super) async fn open(rpc: Arc<RpcClient>) -> Result<Notices, ClientError> {
+    let stream = match rpc.revision.era() {
         Era::Legacy => {
-            let from = match &channel.line {
-                Some(line) => Ear::Line(line.listen()?),
-                None => Ear::Events(channel.get(None).await?),
+            let source = match &rpc.channel {
+                Some(channel) => NoticeSource::Channel(channel.listen()?),
+                None => NoticeSource::Events(rpc.get(None).await?),
             };
-            Listening { channel, from, request: None, over: false }
+            ListenStream { rpc, source, request: None, closed: false }
         }
-        Era::Modern => acknowledged(channel).await?,
+        Era::Modern => acknowledged(rpc).await?,
     };
-    let notices = stream::unfold(listening, |mut listening| async {
-        let notice = listening.next().await?;
-        Some((notice, listening))
+    let notices = stream::unfold(stream, |mut stream| async {
+        let notice = stream.next().await?;
+        Some((notice, stream))
     });
     Ok(notices.boxed())
 }
 
 /// Opens a modern listen and waits until the server says that it is in force.
-async fn acknowledged(channel: Arc<Channel>) -> Result<Listening, ClientError> {
-    let (id, from) = ask(&channel).await?;
-    let limit = channel.http.endpoint.timeout;
-    let mut listening = Listening { channel, from, request: Some(id), over: false };
+async fn acknowledged(rpc: Arc<RpcClient>) -> Result<ListenStream, ClientError> {
+    let (id, source) = request_listen(&rpc).await?;
+    let limit = rpc.http.endpoint.timeout;
+    let mut stream = ListenStream { rpc, source, request: Some(id), closed: false };
     let acknowledged = async {
         loop {
-            match listening.hear().await? {
-                Heard::Nothing if listening.channel.line.is_some() => {}
-                heard => return Ok(heard),
+            match stream.next_message().await? {
+                ListenMessage::Ignored if stream.rpc.channel.is_some() => {}
+                message => return Ok(message),
             }
         }
     };
@@ -101,32 +101,32 @@ async fn acknowledged(channel: Arc<Channel>) -> Result<Listening, ClientError> {
         Err(_) => Err(ClientError::Timeout(limit)),
         Ok(Err(ClientError::Rpc { code: METHOD_NOT_FOUND, .. })) => Err(ClientError::Unsupported),
         Ok(Err(other)) => Err(other),
-        Ok(Ok(Heard::Acknowledged)) => Ok(listening),
+        Ok(Ok(ListenMessage::Acknowledged)) => Ok(stream),
         Ok(Ok(_)) => Err(ClientError::Protocol("a listen was not acknowledged first".to_owned())),
     }
 }
 
-async fn ask(channel: &Channel) -> Result<(String, Ear), ClientError> {
+async fn request_listen(rpc: &RpcClient) -> Result<(String, NoticeSource), ClientError> {
     let method = Method::SubscriptionsListen.as_str();
-    if let Some(line) = &channel.line {
-        let (id, from) = (channel.fresh_id(), Ear::Line(line.listen()?));
-        line.send(channel.body(&id, method, EVERYTHING)?).await?;
-        return Ok((id, from));
+    if let Some(channel) = &rpc.channel {
+        let (id, source) = (rpc.next_request_id(), NoticeSource::Channel(channel.listen()?));
+        channel.send(rpc.body(&id, method, EVERYTHING)?).await?;
+        return Ok((id, source));
     }
-    match channel.open(method, EVERYTHING).await {
-        Ok((id, Answer::Events(events))) => Ok((id, Ear::Events(events))),
+    match rpc.open(method, EVERYTHING).await {
+        Ok((id, ResponseBody::Events(events))) => Ok((id, NoticeSource::Events(events))),
         Ok(_) => Err(ClientError::Protocol("a listen was not answered with a stream".to_owned())),
         Err(ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => Err(ClientError::Unsupported),
         Err(other) => Err(other),
     }
 }
 
-impl Ear {
+impl NoticeSource {
     /// The next message, `None` at the end.
-    async fn next(&mut self, channel: &Channel) -> Result<Option<Bytes>, ClientError> {
+    async fn next(&mut self, rpc: &RpcClient) -> Result<Option<Bytes>, ClientError> {
         match self {
-            Self::Line(messages) => match (messages.recv().await, &channel.line) {
-                (None, Some(line)) => Err(line.reason()),
+            Self::Channel(messages) => match (messages.recv().await, &rpc.channel) {
+                (None, Some(channel)) => Err(channel.close_reason()),
                 (message, _) => Ok(message),
             },
             Self::Events(events) => loop {
@@ -140,15 +140,15 @@ impl Ear {
     }
 }
 
-impl Listening {
+impl ListenStream {
     async fn next(&mut self) -> Option<Result<ChangeNotice, ClientError>> {
-        while !self.over {
-            match self.hear().await {
-                Ok(Heard::Change(notice)) => return Some(Ok(notice)),
-                Ok(Heard::Over) => self.over = true,
-                Ok(Heard::Acknowledged | Heard::Nothing) => {}
+        while !self.closed {
+            match self.next_message().await {
+                Ok(ListenMessage::Change(notice)) => return Some(Ok(notice)),
+                Ok(ListenMessage::Closed) => self.closed = true,
+                Ok(ListenMessage::Acknowledged | ListenMessage::Ignored) => {}
                 Err(error) => {
-                    self.over = true;
+                    self.closed = true;
                     return Some(Err(error));
                 }
             }
@@ -157,40 +157,42 @@ impl Listening {
     }
 
     /// The next message that is one.
-    async fn hear(&mut self) -> Result<Heard, ClientError> {
-        let Some(message) = self.from.next(&self.channel).await? else { return Ok(Heard::Over) };
+    async fn next_message(&mut self) -> Result<ListenMessage, ClientError> {
+        let Some(message) = self.source.next(&self.rpc).await? else { return Ok(ListenMessage::Closed) };
         let message = Envelope::parse(&message);
         let message = message.map_err(|e| ClientError::Protocol(format!("a message: {e}")))?;
         match message.kind() {
             Kind::Notification => Ok(notification(&message)),
             Kind::Request => {
-                self.channel.reply(&message).await;
-                Ok(Heard::Nothing)
+                self.rpc.reply(&message).await;
+                Ok(ListenMessage::Ignored)
             }
             // What else comes on the line answers requests that nobody waits for any more.
-            Kind::Response if self.channel.line.is_some() && self.request.as_deref() != message.id => {
-                Ok(Heard::Nothing)
+            Kind::Response if self.rpc.channel.is_some() && self.request.as_deref() != message.id => {
+                Ok(ListenMessage::Ignored)
             }
             Kind::Response => match message.error {
-                Some(error) => Err(self.channel.http.rpc(error, 200)),
-                None if self.request.as_deref() == message.id => Ok(Heard::Over),
-                None => Ok(Heard::Nothing),
+                Some(error) => Err(self.rpc.http.rpc(error, 200)),
+                None if self.request.as_deref() == message.id => Ok(ListenMessage::Closed),
+                None => Ok(ListenMessage::Ignored),
             },
         }
     }
 }
 
-fn notification(message: &Envelope<'_>) -> Heard {
+fn notification(message: &Envelope<'_>) -> ListenMessage {
     let Some(method) = message.method.as_deref().and_then(Method::parse) else {
-        return Heard::Nothing;
+        return ListenMessage::Ignored;
     };
     match method {
-        Method::ToolsListChanged => Heard::Change(ChangeNotice::Tools),
-        Method::PromptsListChanged => Heard::Change(ChangeNotice::Prompts),
-        Method::ResourcesListChanged => Heard::Change(ChangeNotice::Resources),
-        Method::ResourcesUpdated => resource(message.params).map_or(Heard::Nothing, Heard::Change),
-        Method::SubscriptionsAcknowledged => Heard::Acknowledged,
-        _ => Heard::Nothing,
+        Method::ToolsListChanged => ListenMessage::Change(ChangeNotice::Tools),
+        Method::PromptsListChanged => ListenMessage::Change(ChangeNotice::Prompts),
+        Method::ResourcesListChanged => ListenMessage::Change(ChangeNotice::Resources),
+        Method::ResourcesUpdated => {
+            resource(message.params).map_or(ListenMessage::Ignored, ListenMessage::Change)
+        }
+        Method::SubscriptionsAcknowledged => ListenMessage::Acknowledged,
+        _ => ListenMessage::Ignored,
     }
 }
 

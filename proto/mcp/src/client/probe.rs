@@ -6,8 +6,8 @@ use super::channel::Channel;
 use super::endpoint::{ClientInfo, Endpoint};
 use super::error::{ClientError, ProbeError};
 use super::handshake::{ServerFacts, discover, initialize};
-use super::http::Http;
-use super::line::Line;
+use super::http::HttpClient;
+use super::rpc::RpcClient;
 use crate::error::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::method::Method;
 use crate::revision::Revision;
@@ -124,7 +124,7 @@ struct Legacy {
 }
 
 struct Prober<'a> {
-    http: Arc<Http>,
+    http: Arc<HttpClient>,
     info: &'a ClientInfo,
     attempts: Vec<Attempt>,
 }
@@ -139,7 +139,7 @@ pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
         Ok(prober) => prober,
         Err(error) => return Findings { attempts: Vec::new(), verdict: Err(error.into()) },
     };
-    let verdict = prober.look(transport_of(endpoint)).await;
+    let verdict = prober.run(transport_of(endpoint)).await;
     Findings { attempts: prober.attempts, verdict }
 }
 
@@ -150,8 +150,8 @@ pub async fn probe_modern(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
         Err(error) => return Findings { attempts: Vec::new(), verdict: Err(error.into()) },
     };
     let transport = transport_of(endpoint);
-    let found = prober.modern_side(transport).await;
-    let verdict = found.map(|modern| together(transport, Some(modern), None)).map_err(Into::into);
+    let found = prober.try_discover(transport).await;
+    let verdict = found.map(|modern| combine(transport, Some(modern), None)).map_err(Into::into);
     Findings { attempts: prober.attempts, verdict }
 }
 
@@ -161,33 +161,33 @@ fn transport_of(endpoint: &Endpoint) -> Transport {
 
 impl<'a> Prober<'a> {
     fn new(endpoint: &Endpoint, info: &'a ClientInfo) -> Result<Self, ClientError> {
-        Ok(Self { http: Arc::new(Http::new(endpoint, info)?), info, attempts: Vec::new() })
+        Ok(Self { http: Arc::new(HttpClient::new(endpoint, info)?), info, attempts: Vec::new() })
     }
 
-    async fn look(&mut self, transport: Transport) -> Result<Probe, ProbeError> {
-        let modern = self.modern_side(transport).await;
+    async fn run(&mut self, transport: Transport) -> Result<Probe, ProbeError> {
+        let modern = self.try_discover(transport).await;
         if let Err(error) = modern.as_ref()
-            && !says_legacy(error)
+            && !suggests_legacy(error)
         {
             return Err(error.clone().into());
         }
-        let mut legacy = self.legacy_side(transport).await;
+        let mut legacy = self.try_initialize(transport).await;
         if let Err(error) = &legacy
             && modern.is_err()
             && transport == Transport::StreamableHttp
-            && says_stream(error)
+            && suggests_sse(error)
         {
-            legacy = match self.legacy_side(Transport::HttpSse).await {
+            legacy = match self.try_initialize(Transport::HttpSse).await {
                 // There is no stream either: what the endpoint said first is what is wrong.
                 Err(ClientError::Http { .. } | ClientError::Rpc { .. }) => legacy,
                 streamed => streamed,
             };
         }
         match (modern, legacy) {
-            (modern, Ok(legacy)) => Ok(together(transport, modern.ok(), Some(legacy))),
+            (modern, Ok(legacy)) => Ok(combine(transport, modern.ok(), Some(legacy))),
             (Ok(modern), Err(error)) => {
                 tracing::debug!(%error, "no legacy side");
-                Ok(together(transport, Some(modern), None))
+                Ok(combine(transport, Some(modern), None))
             }
             // A server of another time: what it said first is what is wrong.
             (Err(error @ ClientError::Rpc { code: UNSUPPORTED_VERSION, .. }), Err(_)) => Err(error.into()),
@@ -195,48 +195,48 @@ impl<'a> Prober<'a> {
         }
     }
 
-    async fn modern_side(&mut self, transport: Transport) -> Result<ServerFacts, ClientError> {
-        let asked = async {
-            let mut channel = self.channel(transport, Revision::LATEST).await?;
-            let facts = discover(&mut channel).await;
-            channel.delete().await;
+    async fn try_discover(&mut self, transport: Transport) -> Result<ServerFacts, ClientError> {
+        let handshake = async {
+            let mut rpc = self.rpc(transport, Revision::LATEST).await?;
+            let facts = discover(&mut rpc).await;
+            rpc.delete().await;
             facts
         };
-        let found = asked.await;
-        self.note(transport, Method::ServerDiscover, found.as_ref().err());
+        let found = handshake.await;
+        self.record(transport, Method::ServerDiscover, found.as_ref().err());
         found
     }
 
     /// On a connection of its own: some servers break it off when the first message is not theirs.
-    async fn legacy_side(&mut self, transport: Transport) -> Result<Legacy, ClientError> {
-        let asked = async {
-            let mut channel = self.channel(transport, Revision::LATEST_LEGACY).await?;
-            let mut quirks = channel.line.as_ref().map(Line::quirks).unwrap_or_default();
-            let facts = initialize(&mut channel).await;
-            let ended = channel.delete().await;
+    async fn try_initialize(&mut self, transport: Transport) -> Result<Legacy, ClientError> {
+        let handshake = async {
+            let mut rpc = self.rpc(transport, Revision::LATEST_LEGACY).await?;
+            let mut quirks = rpc.channel.as_ref().map(Channel::quirks).unwrap_or_default();
+            let facts = initialize(&mut rpc).await;
+            let ended = rpc.delete().await;
             if !ended {
                 quirks.push(Quirk::NoDelete);
             }
-            let sessionful = channel.session_id.is_some() || channel.line.is_some();
+            let sessionful = rpc.session_id.is_some() || rpc.channel.is_some();
             Ok(Legacy { facts: facts?, transport, sessionful, quirks })
         };
-        let found = asked.await;
-        self.note(transport, Method::Initialize, found.as_ref().err());
+        let found = handshake.await;
+        self.record(transport, Method::Initialize, found.as_ref().err());
         found
     }
 
-    async fn channel(&self, transport: Transport, revision: Revision) -> Result<Channel, ClientError> {
-        Channel::open_over(transport, self.http.clone(), self.info.clone(), revision).await
+    async fn rpc(&self, transport: Transport, revision: Revision) -> Result<RpcClient, ClientError> {
+        RpcClient::open_over(transport, self.http.clone(), self.info.clone(), revision).await
     }
 
-    fn note(&mut self, transport: Transport, handshake: Method, error: Option<&ClientError>) {
+    fn record(&mut self, transport: Transport, handshake: Method, error: Option<&ClientError>) {
         self.attempts.push(Attempt { transport, handshake, error: error.cloned() });
     }
 }
 
 /// Whether a failed `server/discover` leaves `initialize` worth trying. An outage, missing credentials and what only
 /// modern servers say do not.
-fn says_legacy(error: &ClientError) -> bool {
+fn suggests_legacy(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable(_) | ClientError::Unauthorized { .. } => false,
         // What stands before a server that is down says these; 500 is also what some say to unknown methods.
@@ -247,7 +247,7 @@ fn says_legacy(error: &ClientError) -> bool {
 }
 
 /// Whether a failed `initialize` leaves a stream of events worth asking for, as the revisions of Streamable HTTP say.
-fn says_stream(error: &ClientError) -> bool {
+fn suggests_sse(error: &ClientError) -> bool {
     match error {
         ClientError::Http { status, .. } => matches!(status, 400 | 404 | 405),
         ClientError::Rpc { status, code, .. } => {
@@ -258,15 +258,15 @@ fn says_stream(error: &ClientError) -> bool {
     }
 }
 
-fn together(transport: Transport, modern: Option<ServerFacts>, legacy: Option<Legacy>) -> Probe {
-    let said = modern.iter().chain(legacy.iter().map(|legacy| &legacy.facts));
-    let mut named = said.clone().filter(|facts| !facts.name.is_empty());
+fn combine(transport: Transport, modern: Option<ServerFacts>, legacy: Option<Legacy>) -> Probe {
+    let facts = modern.iter().chain(legacy.iter().map(|legacy| &legacy.facts));
+    let mut named = facts.clone().filter(|facts| !facts.name.is_empty());
     let (server_name, server_version) =
         named.next().map(|facts| (facts.name.clone(), facts.version.clone())).unwrap_or_default();
     Probe {
         server_name,
         server_version,
-        instructions: said.clone().find_map(|facts| facts.instructions.clone()),
+        instructions: facts.clone().find_map(|facts| facts.instructions.clone()),
         transport: legacy.as_ref().map_or(transport, |legacy| legacy.transport),
         quirks: legacy.as_ref().map(|legacy| legacy.quirks.clone()).unwrap_or_default(),
         modern: modern.map(|facts| ModernSide { versions: facts.versions, capabilities: facts.capabilities }),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::channel::Channel;
 use super::endpoint::{ClientInfo, Endpoint};
 use super::error::ClientError;
 use super::handshake::{ServerFacts, discover, initialize};
-use super::http::Http;
+use super::http::HttpClient;
 use super::probe::Transport;
+use super::rpc::RpcClient;
 use super::{list, listen};
 use crate::header::MirroredParam;
 use crate::method::Method;
@@ -18,7 +18,7 @@ use crate::revision::{Era, Revision};
 /// Servers' pings are answered; everything else that they ask is refused. Dropping it tells a legacy server nothing:
 /// [`Session::close`] it.
 pub struct Session {
-    channel: Arc<Channel>,
+    rpc: Arc<RpcClient>,
     server: ServerFacts,
 }
 
@@ -33,13 +33,13 @@ impl Session {
         revision: Revision,
         info: ClientInfo,
     ) -> Result<Self, ClientError> {
-        let http = Arc::new(Http::new(endpoint, &info)?);
-        let mut channel = Channel::open_over(transport, http, info, revision).await?;
+        let http = Arc::new(HttpClient::new(endpoint, &info)?);
+        let mut rpc = RpcClient::open_over(transport, http, info, revision).await?;
         let server = match revision.era() {
-            Era::Legacy => initialize(&mut channel).await?,
-            Era::Modern => discover(&mut channel).await?,
+            Era::Legacy => initialize(&mut rpc).await?,
+            Era::Modern => discover(&mut rpc).await?,
         };
-        Ok(Self { channel: Arc::new(channel), server })
+        Ok(Self { rpc: Arc::new(rpc), server })
     }
 
     /// What the server said of itself.
@@ -51,13 +51,13 @@ impl Session {
     /// The revision that is spoken.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.channel.revision
+        self.rpc.revision
     }
 
     /// Whether the server keeps a session for us.
     #[must_use]
     pub fn is_sessionful(&self) -> bool {
-        self.channel.session_id.is_some() || self.channel.line.is_some()
+        self.rpc.session_id.is_some() || self.rpc.channel.is_some()
     }
 
     /// Sends a request with `params` (raw JSON object) and waits for its result (raw JSON), within the timeout.
@@ -65,7 +65,7 @@ impl Session {
     /// # Errors
     /// [`ClientError::Rpc`] when the server says no; [`ClientError::SessionLost`] when another must be opened.
     pub async fn request(&self, method: &str, params: &str) -> Result<String, ClientError> {
-        self.channel.call(method, params).await
+        self.rpc.call(method, params).await
     }
 
     /// As [`Self::request`], with no limit but on silence, and with every notification that comes before the result
@@ -81,7 +81,7 @@ impl Session {
         mirrored: &[MirroredParam],
         mut on_notification: impl FnMut(&str, Option<&str>) + Send,
     ) -> Result<String, ClientError> {
-        self.channel.call_streaming(method, params, mirrored, &mut on_notification).await
+        self.rpc.call_streaming(method, params, mirrored, &mut on_notification).await
     }
 
     /// All definitions of a list, over all its pages, each as the server wrote it.
@@ -89,7 +89,7 @@ impl Session {
     /// # Errors
     /// When there are more than `max_items`, or the pages do not end; and as [`Self::request`].
     pub async fn list_all(&self, method: Method, max_items: usize) -> Result<Vec<String>, ClientError> {
-        list::all(&self.channel, method, max_items).await
+        list::all(&self.rpc, method, max_items).await
     }
 
     /// Tells of changes from now on: a list that is asked for after this returns misses none.
@@ -97,11 +97,11 @@ impl Session {
     /// # Errors
     /// [`ClientError::Unsupported`] when the server tells nobody; [`ClientError::Busy`] when it tells someone else.
     pub async fn listen(&self) -> Result<listen::Notices, ClientError> {
-        listen::open(self.channel.clone()).await
+        listen::open(self.rpc.clone()).await
     }
 
     /// Ends the session, as well as that goes. Whoever still uses it is told that it is lost.
     pub async fn close(&self) {
-        let _allowed = self.channel.delete().await;
+        let _allowed = self.rpc.delete().await;
     }
 }

@@ -21,14 +21,14 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::MAX_MESSAGE_BYTES;
 use super::error::ClientError;
-use super::http::Http;
+use super::http::HttpClient;
 
 /// The subprotocol. Servers that do not know it are taken as well.
 pub const SUBPROTOCOL: &str = "mcp";
 /// How often the other side is asked whether it is there; twice without a sign is the end.
 const PING: Duration = Duration::from_secs(30);
 /// How long saying goodbye may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Stream = WebSocketStream<Upgraded>;
 
@@ -43,11 +43,11 @@ pub(super) struct Frames {
     ticks: Interval,
     silent: bool,
     /// Whether the server chose the subprotocol.
-    pub(super) named: bool,
+    pub(super) has_subprotocol: bool,
 }
 
 /// Upgrades a connection.
-pub(super) async fn open(http: &Http) -> Result<(Socket, Frames), ClientError> {
+pub(super) async fn open(http: &HttpClient) -> Result<(Socket, Frames), ClientError> {
     let key = generate_key();
     let mut headers = HeaderMap::new();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -59,18 +59,18 @@ pub(super) async fn open(http: &Http) -> Result<(Socket, Frames), ClientError> {
     let response = http.send(Method::GET, headers, Bytes::new()).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status().as_u16();
-        http.taken(response).await?;
+        http.expect_success(response).await?;
         let excerpt = "answered, but not as a WebSocket".to_owned();
         return Err(ClientError::Http { status, excerpt });
     }
-    let wrong = |what: &str| Err(ClientError::Protocol(format!("a WebSocket's answer has {what}")));
+    let malformed = |what: &str| Err(ClientError::Protocol(format!("a WebSocket's answer has {what}")));
     if response.headers().get(header::SEC_WEBSOCKET_ACCEPT).is_none_or(|found| *found != *accept) {
-        return wrong("another key than ours");
+        return malformed("another key than ours");
     }
     let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
-    let named = chosen.is_some();
+    let has_subprotocol = chosen.is_some();
     if chosen.is_some_and(|chosen| chosen != SUBPROTOCOL) {
-        return wrong("a subprotocol that was not offered");
+        return malformed("a subprotocol that was not offered");
     }
     let upgraded = response.upgrade().await.map_err(|error| ClientError::Broken(error.to_string()))?;
     let config = WebSocketConfig::default()
@@ -82,7 +82,7 @@ pub(super) async fn open(http: &Http) -> Result<(Socket, Frames), ClientError> {
     let mut ticks = interval(PING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
-    Ok((socket.clone(), Frames { stream, socket, ticks, silent: false, named }))
+    Ok((socket.clone(), Frames { stream, socket, ticks, silent: false, has_subprotocol }))
 }
 
 impl Socket {
@@ -94,7 +94,7 @@ impl Socket {
 
     /// Says goodbye, as well as that goes.
     pub(super) async fn close(&self) {
-        if let Ok(Err(error)) = timeout(FAREWELL, self.frame(Message::Close(None))).await {
+        if let Ok(Err(error)) = timeout(CLOSE_TIMEOUT, self.frame(Message::Close(None))).await {
             tracing::debug!(%error, "a WebSocket could not be closed");
         }
     }

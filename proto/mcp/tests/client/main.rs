@@ -1,8 +1,8 @@
-//! The client over real sockets: against rmcp, and against servers that lie.
+//! The client over real sockets: against rmcp, and against servers that break the protocol.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod liar;
-mod liars;
-mod lines;
+mod channels;
+mod faulty_servers;
 mod rmcp_server;
+mod scripted_server;
 mod transcripts;

@@ -3,7 +3,7 @@
 use mcp::client::{Session, Transport, probe};
 use mcp::revision::Revision;
 
-use crate::liar::{Asked, Liar, events, info, json};
+use crate::scripted_server::{Asked, ScriptedServer, events, info, json};
 
 const MODERN_META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"test","version":"0"}}"#;
 
@@ -13,7 +13,7 @@ fn header<'a>(asked: &'a Asked, name: &str) -> Option<&'a str> {
 
 #[tokio::test]
 async fn a_legacy_server_is_probed() {
-    let liar = Liar::start(|asked| {
+    let server = ScriptedServer::start(|asked| {
         asked.handshake().unwrap_or_else(|| {
             json(
                 400,
@@ -22,11 +22,11 @@ async fn a_legacy_server_is_probed() {
         })
     })
     .await;
-    let found = probe(&liar.endpoint, &info()).await.verdict.unwrap();
+    let found = probe(&server.endpoint, &info()).await.verdict.unwrap();
     assert_eq!(found.modern, None);
     assert_eq!(found.legacy.map(|side| side.version), Some(Revision::V2025_06_18));
 
-    let asked = liar.asked();
+    let asked = server.asked();
     let bodies: Vec<_> = asked.iter().map(|a| (a.verb.as_str(), a.body.as_str())).collect();
     let discover =
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{{{MODERN_META}}}}}"#);
@@ -54,7 +54,7 @@ async fn a_legacy_server_is_probed() {
 
 #[tokio::test]
 async fn a_modern_call_repeats_itself_in_headers() {
-    let liar = Liar::start(|asked| {
+    let server = ScriptedServer::start(|asked| {
         let result = match asked.is("server/discover") {
             true => r#"{"supportedVersions":["2099-01-01","2026-07-28"],"capabilities":{"x":1.0}}"#,
             false => r#"{"content":[]}"#,
@@ -63,7 +63,7 @@ async fn a_modern_call_repeats_itself_in_headers() {
     })
     .await;
     let session =
-        Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST, info()).await.unwrap();
+        Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST, info()).await.unwrap();
     assert_eq!(session.server().capabilities, r#"{"x":1.0}"#);
     let mirrored = mcp::header::mirrored_params(
         r#"{"properties":{"n":{"type":"integer","x-mcp-header":"N"},"s":{"type":"string","x-mcp-header":"S"}}}"#,
@@ -73,7 +73,7 @@ async fn a_modern_call_repeats_itself_in_headers() {
     session.request_streaming("tools/call", params, &mirrored, |_, _| {}).await.unwrap();
     session.close().await;
 
-    let asked = liar.asked();
+    let asked = server.asked();
     assert_eq!(asked.len(), 2, "no session, no DELETE");
     let meta = MODERN_META.replace("{\"io.", "{\"progressToken\":7,\"io.");
     let body = format!(
@@ -89,7 +89,7 @@ async fn a_modern_call_repeats_itself_in_headers() {
 
 #[tokio::test]
 async fn what_a_server_asks_is_answered() {
-    let liar = Liar::start(|asked| {
+    let server = ScriptedServer::start(|asked| {
         let stream = format!(
             "data: {}\n\ndata: {}\n\ndata: {}\n\n",
             r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#,
@@ -105,11 +105,11 @@ async fn what_a_server_asks_is_answered() {
         })
     })
     .await;
-    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
         .await
         .unwrap();
     assert_eq!(session.request("tools/call", r#"{"name":"x"}"#).await.as_deref(), Ok("{}"));
-    let answers: Vec<_> = liar.asked().into_iter().skip(3).map(|asked| asked.body).collect();
+    let answers: Vec<_> = server.asked().into_iter().skip(3).map(|asked| asked.body).collect();
     assert_eq!(
         answers,
         [
@@ -121,7 +121,7 @@ async fn what_a_server_asks_is_answered() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_is_taken_up_where_it_ended() {
-    let liar = Liar::start(|asked| {
+    let server = ScriptedServer::start(|asked| {
         let start = "id: e1\nretry: 10\ndata:\n\nid: e2\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n";
         asked.handshake().unwrap_or_else(|| match asked.verb.as_str() {
             "GET" => events("id: e3\ndata: {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"late\":true}}\n\n"),
@@ -129,18 +129,18 @@ async fn a_stream_that_breaks_is_taken_up_where_it_ended() {
         })
     })
     .await;
-    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
         .await
         .unwrap();
     assert_eq!(session.request("tools/call", r#"{"name":"x"}"#).await.as_deref(), Ok(r#"{"late":true}"#));
-    let last = liar.asked().pop().unwrap();
+    let last = server.asked().pop().unwrap();
     assert_eq!(header(&last, "last-event-id"), Some("e2"));
     assert_eq!(header(&last, "mcp-session-id"), Some("s-1"));
 }
 
 #[tokio::test]
 async fn an_upstream_of_the_future_is_asked_again_in_our_words() {
-    let liar = Liar::start(|asked| {
+    let server = ScriptedServer::start(|asked| {
         let error = format!(
             r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32022,"message":"no","data":{{"supported":["2099-01-01"]}}}}}}"#,
             asked.id()
@@ -148,10 +148,10 @@ async fn an_upstream_of_the_future_is_asked_again_in_our_words() {
         json(400, error)
     })
     .await;
-    let error = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST, info())
+    let error = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST, info())
         .await
         .err()
         .unwrap();
     assert_eq!(error.to_string(), "error -32022: no");
-    assert_eq!(liar.asked().len(), 1);
+    assert_eq!(server.asked().len(), 1);
 }

@@ -8,10 +8,10 @@ use tokio::time::{sleep, timeout};
 use crate::KEEP_ALIVE;
 
 /// Asks again and again; resolves when there was no answer in time, or the tunnel ended.
-pub(crate) async fn watch(mut asking: PingPong) -> io::Error {
+pub(crate) async fn watch(mut ping_pong: PingPong) -> io::Error {
     loop {
         sleep(KEEP_ALIVE).await;
-        match timeout(KEEP_ALIVE, asking.ping(Ping::opaque())).await {
+        match timeout(KEEP_ALIVE, ping_pong.ping(Ping::opaque())).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return io::Error::other(error),
             Err(_) => return io::Error::new(io::ErrorKind::TimedOut, "the far side gives no sign of life"),

@@ -17,7 +17,7 @@ use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use tokio::sync::mpsc;
 
-use crate::liar::info;
+use crate::scripted_server::info;
 
 /// What a server says to a message: any number of messages.
 type Script = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;

@@ -26,12 +26,12 @@ pub(crate) type Answer = (u16, Vec<(&'static str, String)>, Body);
 type Script = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
 
 #[derive(Clone)]
-pub(crate) struct Liar {
+pub(crate) struct ScriptedServer {
     pub(crate) endpoint: Endpoint,
     asked: Arc<Mutex<VecDeque<Asked>>>,
 }
 
-impl Liar {
+impl ScriptedServer {
     /// Starts one that answers by `script`.
     pub(crate) async fn start(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
         let script: Script = Arc::new(script);

@@ -13,22 +13,22 @@ use tokio_util::sync::CancellationToken;
 use crate::{Stream, Tunnel};
 
 /// Tunnels to one far side: enough for those that are about to be noticed as dead, too.
-const MAX_ALIKE: usize = 16;
+const MAX_PER_KEY: usize = 16;
 /// Tunnels altogether.
 const MAX_TUNNELS: usize = 4_096;
 /// How long one tunnel may take to open a stream, where there may be another.
-const PATIENCE: Duration = Duration::from_secs(1);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All tunnels that one process holds.
 #[derive(Debug)]
 pub struct Tunnels {
-    open: Mutex<HashMap<Box<str>, Vec<Held>>>,
+    open: Mutex<HashMap<Box<str>, Vec<OpenTunnel>>>,
     next: AtomicU64,
     changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct OpenTunnel {
     number: u64,
     tunnel: Tunnel,
     close: CancellationToken,
@@ -36,7 +36,7 @@ struct Held {
 
 /// A tunnel's place, until it is dropped.
 #[derive(Debug)]
-pub struct Entry {
+pub struct Registration {
     tunnels: Arc<Tunnels>,
     key: Box<str>,
     number: u64,
@@ -57,24 +57,24 @@ impl Tunnels {
     /// Whether there is a place for one more tunnel to whom `key` names.
     #[must_use]
     pub fn has_room(&self, key: &str) -> bool {
-        Self::room(&self.lock(), key)
+        Self::fits(&self.lock(), key)
     }
 
     /// Gives a tunnel a place.
     ///
     /// # Errors
     /// When there are too many.
-    pub fn enter(self: &Arc<Self>, key: &str, tunnel: Tunnel) -> Result<Entry, Full> {
+    pub fn register(self: &Arc<Self>, key: &str, tunnel: Tunnel) -> Result<Registration, Full> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let close = CancellationToken::new();
         let mut open = self.lock();
-        if !Self::room(&open, key) {
+        if !Self::fits(&open, key) {
             return Err(Full);
         }
-        open.entry(key.into()).or_default().push(Held { number, tunnel, close: close.clone() });
+        open.entry(key.into()).or_default().push(OpenTunnel { number, tunnel, close: close.clone() });
         drop(open);
         self.changed.send_replace(());
-        Ok(Entry { tunnels: Arc::clone(self), key: key.into(), number, close })
+        Ok(Registration { tunnels: Arc::clone(self), key: key.into(), number, close })
     }
 
     /// Opens a stream to whom `key` names, through the youngest tunnel that lets it: any of them may be dead and not be noticed yet.
@@ -84,7 +84,7 @@ impl Tunnels {
     pub async fn open(&self, key: &str) -> io::Result<Stream> {
         let mut refused = io::Error::from(io::ErrorKind::NotConnected);
         for tunnel in self.to(key) {
-            match timeout(PATIENCE, tunnel.open()).await {
+            match timeout(OPEN_TIMEOUT, tunnel.open()).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => refused = error,
                 Err(_) => refused = io::ErrorKind::TimedOut.into(),
@@ -114,8 +114,8 @@ impl Tunnels {
     /// Ends all tunnels that `keep` does not say to keep.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         let open = self.lock();
-        let unwanted = open.iter().filter(|(key, _)| !keep(key));
-        unwanted.flat_map(|(_, held)| held).for_each(|held| held.close.cancel());
+        let closing = open.iter().filter(|(key, _)| !keep(key));
+        closing.flat_map(|(_, registered)| registered).for_each(|registered| registered.close.cancel());
     }
 
     /// Changes whenever a tunnel comes or goes.
@@ -126,33 +126,38 @@ impl Tunnels {
 
     fn to(&self, key: &str) -> Vec<Tunnel> {
         let open = self.lock();
-        let held = open.get(key).map(Vec::as_slice).unwrap_or_default();
-        held.iter().rev().map(|held| held.tunnel.clone()).filter(|tunnel| !tunnel.is_over()).collect()
+        let registered = open.get(key).map(Vec::as_slice).unwrap_or_default();
+        registered
+            .iter()
+            .rev()
+            .map(|registered| registered.tunnel.clone())
+            .filter(|tunnel| !tunnel.is_ended())
+            .collect()
     }
 
-    fn room(open: &HashMap<Box<str>, Vec<Held>>, key: &str) -> bool {
-        open.get(key).is_none_or(|held| held.len() < MAX_ALIKE)
+    fn fits(open: &HashMap<Box<str>, Vec<OpenTunnel>>, key: &str) -> bool {
+        open.get(key).is_none_or(|registered| registered.len() < MAX_PER_KEY)
             && open.values().map(Vec::len).sum::<usize>() < MAX_TUNNELS
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Vec<Held>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Vec<OpenTunnel>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Entry {
+impl Registration {
     /// Waits until somebody wants the tunnel to end.
-    pub async fn unwanted(&self) {
+    pub async fn close_requested(&self) {
         self.close.cancelled().await;
     }
 }
 
-impl Drop for Entry {
+impl Drop for Registration {
     fn drop(&mut self) {
         let mut open = self.tunnels.lock();
-        if let Some(held) = open.get_mut(&self.key) {
-            held.retain(|held| held.number != self.number);
-            if held.is_empty() {
+        if let Some(registered) = open.get_mut(&self.key) {
+            registered.retain(|registered| registered.number != self.number);
+            if registered.is_empty() {
                 open.remove(&self.key);
             }
         }

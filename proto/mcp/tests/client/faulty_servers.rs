@@ -5,22 +5,22 @@ use mcp::client::{ClientError, Endpoint, MAX_MESSAGE_BYTES, ProbeError, Session,
 use mcp::method::Method;
 use mcp::revision::Revision;
 
-use crate::liar::{Answer, Asked, Liar, endless, events, info, json, stalling, text};
+use crate::scripted_server::{Answer, Asked, ScriptedServer, endless, events, info, json, stalling, text};
 
 async fn probed(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> (ProbeError, Vec<Asked>) {
-    let liar = Liar::start(script).await;
-    let error = probe(&liar.endpoint, &info()).await.verdict.unwrap_err();
-    (error, liar.asked())
+    let server = ScriptedServer::start(script).await;
+    let error = probe(&server.endpoint, &info()).await.verdict.unwrap_err();
+    (error, server.asked())
 }
 
 #[tokio::test]
 async fn nobody_is_there() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let liar = Liar::start(|_| json(200, "")).await;
-    let mut url = liar.endpoint.url.clone();
+    let server = ScriptedServer::start(|_| json(200, "")).await;
+    let mut url = server.endpoint.url.clone();
     url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
     drop(listener);
-    let error = probe(&Endpoint { url, ..liar.endpoint }, &info()).await.verdict.unwrap_err();
+    let error = probe(&Endpoint { url, ..server.endpoint }, &info()).await.verdict.unwrap_err();
     assert!(matches!(&error, ProbeError::Unreachable(_)), "{error:?}");
     assert_eq!(error.to_string(), "cannot connect: Connection refused (os error 111)");
 }
@@ -57,7 +57,7 @@ async fn an_outage_says_nothing_about_the_era() {
 
 #[tokio::test]
 async fn a_redirect_to_another_origin_is_not_followed() {
-    let other = Liar::start(|_| json(200, "{}")).await;
+    let other = ScriptedServer::start(|_| json(200, "{}")).await;
     let location = other.endpoint.url.to_string();
     let (error, _) = probed(move |_| (307, vec![("location", location.clone())], "".into())).await;
     let excerpt = "redirects to another origin, which is not followed".to_owned();
@@ -67,13 +67,13 @@ async fn a_redirect_to_another_origin_is_not_followed() {
 
 #[tokio::test]
 async fn a_redirect_within_the_origin_is_followed_with_credentials() {
-    let liar = Liar::start(|asked| match asked.path.as_str() {
+    let server = ScriptedServer::start(|asked| match asked.path.as_str() {
         "/mcp" => (308, vec![("location", "/other".to_owned())], "".into()),
         _ => asked.handshake().unwrap_or_else(|| json(404, "")),
     })
     .await;
-    assert!(probe(&liar.endpoint, &info()).await.verdict.is_ok());
-    let last = liar.asked().pop().unwrap();
+    assert!(probe(&server.endpoint, &info()).await.verdict.is_ok());
+    let last = server.asked().pop().unwrap();
     assert_eq!((last.verb.as_str(), last.path.as_str()), ("DELETE", "/other"));
     assert_eq!(last.headers["authorization"], "Bearer header-secret");
     assert_eq!(last.headers["user-agent"], "test/0");
@@ -81,7 +81,7 @@ async fn a_redirect_within_the_origin_is_followed_with_credentials() {
 
 #[tokio::test]
 async fn a_key_in_the_path_is_not_repeated() {
-    let mut endpoint = Liar::start(|asked| text(404, &format!("no {}", asked.path))).await.endpoint;
+    let mut endpoint = ScriptedServer::start(|asked| text(404, &format!("no {}", asked.path))).await.endpoint;
     endpoint.url.set_path("/k/0123456789abcdef/mcp");
     let error = probe(&endpoint, &info()).await.verdict.unwrap_err();
     assert_eq!(error.to_string(), "HTTP 404: not an MCP server: no /k/[redacted]/mcp");
@@ -132,14 +132,16 @@ async fn events_without_end_run_into_the_timeout() {
 
 #[tokio::test]
 async fn silence_runs_into_the_timeout_and_the_request_is_called_off() {
-    let liar =
-        Liar::start(|asked| asked.handshake().unwrap_or_else(|| events(stalling("id: 1\ndata:\n\n")))).await;
-    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+    let server = ScriptedServer::start(|asked| {
+        asked.handshake().unwrap_or_else(|| events(stalling("id: 1\ndata:\n\n")))
+    })
+    .await;
+    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
         .await
         .unwrap();
     let silent = session.request_streaming("tools/call", r#"{"name":"x"}"#, &[], |_, _| {}).await;
-    assert_eq!(silent, Err(ClientError::Timeout(liar.endpoint.timeout)));
-    let last = liar.asked().pop().unwrap();
+    assert_eq!(silent, Err(ClientError::Timeout(server.endpoint.timeout)));
+    let last = server.asked().pop().unwrap();
     assert_eq!(
         last.body,
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2,"reason":"timeout"}}"#
@@ -148,13 +150,13 @@ async fn silence_runs_into_the_timeout_and_the_request_is_called_off() {
 
 #[tokio::test]
 async fn pages_that_go_round_are_noticed() {
-    let liar = Liar::start(|asked| {
+    let server = ScriptedServer::start(|asked| {
         let next = if asked.body.contains("\"b\"") { "a" } else { "b" };
         let page = format!(r#"{{"tools":[{{"name":"t"}}],"nextCursor":"{next}"}}"#);
         asked.handshake().unwrap_or_else(|| json(200, asked.result(&page)))
     })
     .await;
-    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
         .await
         .unwrap();
     let list = session.list_all(Method::ToolsList, 100).await;
@@ -165,9 +167,11 @@ async fn pages_that_go_round_are_noticed() {
 async fn definitions_are_kept_byte_for_byte() {
     let definition = "{ \"name\":\"t\", \"n\":123456789012345678901234567890,\t\"x\":[1.50,\"\\u00e9\"] }";
     let page = format!("{{\"tools\":[ {definition} ]}}");
-    let liar =
-        Liar::start(move |asked| asked.handshake().unwrap_or_else(|| json(200, asked.result(&page)))).await;
-    let session = Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+    let server = ScriptedServer::start(move |asked| {
+        asked.handshake().unwrap_or_else(|| json(200, asked.result(&page)))
+    })
+    .await;
+    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
         .await
         .unwrap();
     assert_eq!(session.list_all(Method::ToolsList, 100).await, Ok(vec![definition.to_owned()]));
@@ -191,9 +195,10 @@ async fn a_get_that_is_refused_says_why() {
     for (status, expected) in
         [(405, ClientError::Unsupported), (409, ClientError::Busy), (404, ClientError::SessionLost)]
     {
-        let liar = Liar::start(move |asked| asked.handshake().unwrap_or_else(|| text(status, ""))).await;
+        let server =
+            ScriptedServer::start(move |asked| asked.handshake().unwrap_or_else(|| text(status, ""))).await;
         let session =
-            Session::open(&liar.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
+            Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
                 .await
                 .unwrap();
         assert_eq!(session.listen().await.err(), Some(expected));

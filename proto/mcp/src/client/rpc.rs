@@ -1,0 +1,444 @@
+//! Requests with one answer each, over one endpoint and one session: the part that eras and transports share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, StatusCode, header};
+use bytes::Bytes;
+use tokio::time::{sleep, timeout};
+
+use super::channel::{self, Channel};
+use super::endpoint::ClientInfo;
+use super::error::ClientError;
+use super::http::{Events, HttpClient, ResponseBody};
+use super::probe::Transport;
+use crate::header::{self as names, MirroredParam, encode_value, mirror};
+use crate::json::{self, JsonError, quote, set_members};
+use crate::message::{Envelope, Kind, split_batch};
+use crate::method::Method;
+use crate::revision::{Era, Revision};
+use crate::{meta, sse};
+
+/// How often a broken stream is taken up again without anything coming of it.
+const MAX_RECONNECTS: usize = 8;
+/// How long a server may ask us to wait before that, at least and at most, and how long we wait when it does not say.
+const MIN_RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(10);
+const DEFAULT_RETRY: Duration = Duration::from_millis(500);
+
+/// What is told of every notification: its method, and its params as raw JSON.
+pub(super) type OnNotification<'f> = &'f mut (dyn FnMut(&str, Option<&str>) + Send);
+
+/// An endpoint, the revision spoken to it and the session held with it.
+pub(super) struct RpcClient {
+    pub(super) http: Arc<HttpClient>,
+    /// The connection that is the session, where the transport has such.
+    pub(super) channel: Option<Channel>,
+    pub(super) info: ClientInfo,
+    pub(super) revision: Revision,
+    /// Whether the revision was agreed on: before, legacy requests have no version header.
+    pub(super) negotiated: bool,
+    pub(super) session_id: Option<HeaderValue>,
+    next_id: AtomicU64,
+}
+
+impl RpcClient {
+    pub(super) fn new(http: Arc<HttpClient>, info: ClientInfo, revision: Revision) -> Self {
+        Self {
+            http,
+            channel: None,
+            info,
+            revision,
+            negotiated: false,
+            session_id: None,
+            next_id: AtomicU64::new(1),
+        }
+    }
+
+    /// Opens what `transport` needs before the first message.
+    pub(super) async fn open_over(
+        transport: Transport,
+        http: Arc<HttpClient>,
+        info: ClientInfo,
+        revision: Revision,
+    ) -> Result<Self, ClientError> {
+        let channel = match transport {
+            Transport::StreamableHttp => None,
+            Transport::HttpSse => Some(Channel::over_sse(&http).await?),
+            Transport::WebSocket => Some(Channel::over_websocket(&http).await?),
+        };
+        Ok(Self { channel, ..Self::new(http, info, revision) })
+    }
+
+    /// A request and its raw result, all within the endpoint's timeout.
+    pub(super) async fn call(&self, method: &str, params: &str) -> Result<String, ClientError> {
+        let id = self.next_request_id();
+        let limit = self.http.endpoint.timeout;
+        let mut ignore = |_: &str, _: Option<&str>| {};
+        let exchange = self.exchange(&id, method, params, &[], None, &mut ignore);
+        let result = timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(limit)));
+        self.cancel_on_timeout(&id, method, &result).await;
+        result
+    }
+
+    /// A request and its raw result, however long it takes, as long as the stream is not silent for too long.
+    pub(super) async fn call_streaming(
+        &self,
+        method: &str,
+        params: &str,
+        mirrored: &[MirroredParam],
+        on_notification: OnNotification<'_>,
+    ) -> Result<String, ClientError> {
+        let id = self.next_request_id();
+        let silence = Some(self.http.endpoint.timeout);
+        let result = self.exchange(&id, method, params, mirrored, silence, on_notification).await;
+        self.cancel_on_timeout(&id, method, &result).await;
+        result
+    }
+
+    /// The first request of a session: also what the answer's headers say.
+    pub(super) async fn call_initialize(
+        &self,
+        method: &str,
+        params: &str,
+    ) -> Result<(String, Option<HeaderValue>), ClientError> {
+        if self.channel.is_some() {
+            return Ok((self.call(method, params).await?, None));
+        }
+        let id = self.next_request_id();
+        let limit = self.http.endpoint.timeout;
+        let exchange = async {
+            let response = self.http.send(
+                Verb::POST,
+                self.headers(method, params, &[])?,
+                self.body(&id, method, params)?,
+            );
+            let response = response.await?;
+            let session = response.headers().get(names::SESSION_ID).cloned();
+            let answer = self.http.read(response).await?;
+            let result = self.result(answer, &id, None, &mut |_, _| {}).await?;
+            Ok((result, session))
+        };
+        timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(limit)))
+    }
+
+    /// A message that is not answered.
+    pub(super) async fn notify(&self, message: Bytes) -> Result<(), ClientError> {
+        if let Some(channel) = &self.channel {
+            return channel.send(message).await;
+        }
+        let response = self.http.send(Verb::POST, self.headers("", "{}", &[])?, message).await?;
+        self.http.expect_success(self.check_session(response)?).await
+    }
+
+    /// Opens a request and hands out its answer unread.
+    pub(super) async fn open(
+        &self,
+        method: &str,
+        params: &str,
+    ) -> Result<(String, ResponseBody), ClientError> {
+        let id = self.next_request_id();
+        let answer = self.post(self.headers(method, params, &[])?, self.body(&id, method, params)?).await?;
+        Ok((id, answer))
+    }
+
+    /// Opens the stream of a session, or takes one up after `last_event`.
+    pub(super) async fn get(&self, last_event: Option<&Bytes>) -> Result<Box<Events>, ClientError> {
+        let mut headers = self.session_headers();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(names::EVENT_STREAM));
+        if let Some(id) = last_event.and_then(|id| HeaderValue::from_bytes(id).ok()) {
+            headers.insert(HeaderName::from_static(names::LAST_EVENT_ID), id);
+        }
+        let response = self.http.send(Verb::GET, headers, Bytes::new()).await?;
+        match response.status() {
+            StatusCode::METHOD_NOT_ALLOWED => return Err(ClientError::Unsupported),
+            StatusCode::CONFLICT => return Err(ClientError::Busy),
+            _ => {}
+        }
+        match self.http.read(self.check_session(response)?).await? {
+            ResponseBody::Events(events) => Ok(events),
+            _ => Err(ClientError::Protocol("a GET was not answered with a stream".to_owned())),
+        }
+    }
+
+    /// Ends the session, as well as that goes. Answers whether the server let us.
+    pub(super) async fn delete(&self) -> bool {
+        if let Some(channel) = &self.channel {
+            channel.close().await;
+        }
+        if self.session_id.is_none() {
+            return true;
+        }
+        match self.http.send(Verb::DELETE, self.session_headers(), Bytes::new()).await {
+            Ok(response) => response.status().is_success(),
+            Err(error) => {
+                tracing::debug!(%error, "a session could not be ended");
+                false
+            }
+        }
+    }
+
+    /// Answers what a server asks: a ping kindly, everything else not.
+    pub(super) async fn reply(&self, request: &Envelope<'_>) {
+        let Some(message) = channel::reply(request) else { return };
+        if let Err(error) = self.notify(message).await {
+            tracing::debug!(%error, "a server's request could not be answered");
+        }
+    }
+
+    pub(super) fn next_request_id(&self) -> String {
+        self.next_id.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
+    async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<ResponseBody, ClientError> {
+        let response = self.http.send(Verb::POST, headers, body).await?;
+        self.http.read(self.check_session(response)?).await
+    }
+
+    async fn exchange(
+        &self,
+        id: &str,
+        method: &str,
+        params: &str,
+        mirrored: &[MirroredParam],
+        silence: Option<Duration>,
+        on_notification: OnNotification<'_>,
+    ) -> Result<String, ClientError> {
+        if let Some(channel) = &self.channel {
+            let message = self.body(id, method, params)?;
+            return self.exchange_on_channel(channel, id, message, silence, on_notification).await;
+        }
+        let headers = self.headers(method, params, mirrored)?;
+        let answer = self.post(headers, self.body(id, method, params)?).await?;
+        self.result(answer, id, silence, on_notification).await
+    }
+
+    async fn exchange_on_channel(
+        &self,
+        channel: &Channel,
+        id: &str,
+        message: Bytes,
+        silence: Option<Duration>,
+        on_notification: OnNotification<'_>,
+    ) -> Result<String, ClientError> {
+        let mut responses = channel.register(id)?;
+        channel.send(message).await?;
+        loop {
+            let next = match silence {
+                None => responses.next().await,
+                Some(limit) => {
+                    timeout(limit, responses.next()).await.map_err(|_| ClientError::Timeout(limit))?
+                }
+            };
+            let message = next.ok_or_else(|| channel.close_reason())?;
+            if let Some(result) = self.find_response(&message, id, on_notification).await? {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// A 404 on a session means that it is gone.
+    fn check_session(&self, response: reqwest::Response) -> Result<reqwest::Response, ClientError> {
+        if response.status() == StatusCode::NOT_FOUND && self.session_id.is_some() {
+            return Err(ClientError::SessionLost);
+        }
+        Ok(response)
+    }
+
+    /// In the legacy era an answer that nobody waits for must be called off.
+    async fn cancel_on_timeout(&self, id: &str, method: &str, result: &Result<String, ClientError>) {
+        let late = matches!(result, Err(ClientError::Timeout(_)));
+        if !late || self.revision.era() == Era::Modern || method == Method::Initialize.as_str() {
+            return;
+        }
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"timeout"}}}}"#
+        );
+        if let Err(error) = self.notify(message.into()).await {
+            tracing::debug!(%error, "a request could not be called off");
+        }
+    }
+
+    /// Reads an answer until the response to `id`.
+    async fn result(
+        &self,
+        answer: ResponseBody,
+        id: &str,
+        silence: Option<Duration>,
+        on_notification: OnNotification<'_>,
+    ) -> Result<String, ClientError> {
+        match answer {
+            ResponseBody::Empty => {
+                Err(ClientError::Protocol("a request was accepted without an answer".to_owned()))
+            }
+            ResponseBody::Json(body) => {
+                let found = self.find_response(&body, id, on_notification).await?;
+                found.ok_or_else(|| ClientError::Protocol("an answer without a response".to_owned()))
+            }
+            ResponseBody::Events(events) => self.stream(events, id, silence, on_notification).await,
+        }
+    }
+
+    /// Reads a stream, taken up again where it breaks and the server lets us, until the response to `id`.
+    async fn stream(
+        &self,
+        mut events: Box<Events>,
+        id: &str,
+        silence: Option<Duration>,
+        on_notification: OnNotification<'_>,
+    ) -> Result<String, ClientError> {
+        let (mut last_event, mut retry, mut reconnects) = (None, DEFAULT_RETRY, 0);
+        loop {
+            let end = match events.next(silence).await {
+                Ok(Some(event)) => {
+                    reconnects = 0;
+                    last_event = event.id.clone().or(last_event);
+                    retry =
+                        event.retry.map_or(retry, |ms| Duration::from_millis(ms).clamp(MIN_RETRY, MAX_RETRY));
+                    if let Some(result) = self.event(&event, id, on_notification).await? {
+                        return Ok(result);
+                    }
+                    continue;
+                }
+                Ok(None) => ClientError::Broken("the stream ended before the response".to_owned()),
+                Err(broken @ ClientError::Broken(_)) => broken,
+                Err(other) => return Err(other),
+            };
+            let legacy = self.revision.era() == Era::Legacy;
+            reconnects += 1;
+            if !legacy || last_event.is_none() || reconnects > MAX_RECONNECTS {
+                return Err(end);
+            }
+            sleep(retry).await;
+            events = self.get(last_event.as_ref()).await.map_err(|_| end)?;
+        }
+    }
+
+    async fn event(
+        &self,
+        event: &sse::Event,
+        id: &str,
+        on_notification: OnNotification<'_>,
+    ) -> Result<Option<String>, ClientError> {
+        if event.data.is_empty() {
+            return Ok(None);
+        }
+        self.find_response(&event.data, id, on_notification).await
+    }
+
+    /// Looks at what a server sent: one message or, in 2025-03-26, several.
+    async fn find_response(
+        &self,
+        source: &[u8],
+        id: &str,
+        on_notification: OnNotification<'_>,
+    ) -> Result<Option<String>, ClientError> {
+        let malformed = |e| ClientError::Protocol(format!("a message: {e}"));
+        if !source.trim_ascii_start().starts_with(b"[") {
+            let message = Envelope::parse(source).map_err(malformed)?;
+            return self.message(&message, id, on_notification).await;
+        }
+        let mut found = None;
+        for range in split_batch(source).map_err(malformed)? {
+            let message = Envelope::parse(&source[range]).map_err(malformed)?;
+            found = self.message(&message, id, on_notification).await?.or(found);
+        }
+        Ok(found)
+    }
+
+    async fn message(
+        &self,
+        message: &Envelope<'_>,
+        id: &str,
+        on_notification: OnNotification<'_>,
+    ) -> Result<Option<String>, ClientError> {
+        match message.kind() {
+            Kind::Notification => {
+                on_notification(message.method.as_deref().unwrap_or_default(), message.params)
+            }
+            Kind::Request => self.reply(message).await,
+            // An error without an id is about the only request there is.
+            Kind::Response if message.id.is_none_or(|answered| answered == id) => {
+                if let Some(error) = message.error {
+                    return Err(self.http.rpc(error, 200));
+                }
+                return Ok(message.result.map(str::to_owned));
+            }
+            Kind::Response => {}
+        }
+        Ok(None)
+    }
+
+    pub(super) fn body(&self, id: &str, method: &str, params: &str) -> Result<Bytes, ClientError> {
+        let params = match self.revision.era() {
+            Era::Legacy => params.to_owned(),
+            Era::Modern => self.with_meta(params).map_err(bad_params)?,
+        };
+        let method = quote(method);
+        Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#).into())
+    }
+
+    /// Params with what every modern request must say of its sender.
+    fn with_meta(&self, params: &str) -> Result<String, JsonError> {
+        let [given] = json::members(params, [meta::META])?;
+        let edits = [
+            (meta::PROTOCOL_VERSION, Some(&*quote(self.revision.as_str()))),
+            (meta::CLIENT_CAPABILITIES, Some("{}")),
+            (meta::CLIENT_INFO, Some(&*self.info.json())),
+        ]
+        .map(|(key, value)| (key, value.map(str::to_owned)));
+        let edits = edits.each_ref().map(|(key, value)| (*key, value.as_deref()));
+        let meta = set_members(given.unwrap_or("{}"), &edits)?;
+        set_members(params, &[(meta::META, Some(&meta))])
+    }
+
+    /// The headers of a POST. `method` is empty for what is not a request.
+    fn headers(
+        &self,
+        method: &str,
+        params: &str,
+        mirrored: &[MirroredParam],
+    ) -> Result<HeaderMap, ClientError> {
+        let mut headers = self.session_headers();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(names::JSON));
+        headers.insert(header::ACCEPT, HeaderValue::from_static(names::ACCEPT_BOTH));
+        if self.revision.era() == Era::Modern && !method.is_empty() {
+            headers.insert(HeaderName::from_static(names::METHOD), encode_value(method));
+            let (name, arguments) = mirrored_parts(method, params).map_err(bad_params)?;
+            if let Some(name) = name {
+                headers.insert(HeaderName::from_static(names::NAME), encode_value(&name));
+            }
+            let arguments = mirror(arguments, mirrored);
+            headers.extend(arguments.map_err(|e| ClientError::Protocol(e.to_string()))?);
+        }
+        Ok(headers)
+    }
+
+    fn session_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if self.negotiated || self.revision.era() == Era::Modern {
+            let version = HeaderValue::from_static(self.revision.as_str());
+            headers.insert(HeaderName::from_static(names::PROTOCOL_VERSION), version);
+        }
+        if let Some(id) = &self.session_id {
+            headers.insert(HeaderName::from_static(names::SESSION_ID), id.clone());
+        }
+        headers
+    }
+}
+
+/// What a modern request repeats in headers: the name of its target, and its arguments.
+fn mirrored_parts<'p>(
+    method: &str,
+    params: &'p str,
+) -> Result<(Option<std::borrow::Cow<'p, str>>, &'p str), JsonError> {
+    let target = Method::parse(method).and_then(|method| method.mirrored_target().member());
+    let [name, arguments] = json::members(params, [target.unwrap_or_default(), "arguments"])?;
+    let name = name.filter(|_| target.is_some()).map(json::string).transpose()?;
+    Ok((name, arguments.unwrap_or("{}")))
+}
+
+fn bad_params(error: JsonError) -> ClientError {
+    ClientError::Protocol(format!("params: {error}"))
+}

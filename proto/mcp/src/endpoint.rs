@@ -9,7 +9,7 @@ pub const EVENT: &[u8] = b"endpoint";
 /// The longest one that is taken.
 pub const MAX_BYTES: usize = 8 << 10;
 
-/// Why an endpoint is not taken.
+/// An endpoint that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// It is no reference to anything.
@@ -18,7 +18,7 @@ pub enum EndpointError {
     /// It is longer than any honest one.
     #[error("its endpoint is longer than {MAX_BYTES} bytes")]
     TooLong,
-    /// It leads to somebody else.
+    /// It leads to another origin.
     #[error("its endpoint is at another origin, which is not followed")]
     CrossOrigin,
 }

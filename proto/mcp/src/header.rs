@@ -14,13 +14,13 @@ pub const SESSION_ID: &str = "mcp-session-id";
 pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// The body's method, since 2026-07-28.
 pub const METHOD: &str = "mcp-method";
-/// What the body's params name, since 2026-07-28.
+/// The target that the body's params name, since 2026-07-28.
 pub const NAME: &str = "mcp-name";
 /// Before the name of a mirrored argument, since 2026-07-28.
 pub const PARAM_PREFIX: &str = "mcp-param-";
 /// The last event that was seen of a stream that broke, up to 2025-11-25.
 pub const LAST_EVENT_ID: &str = "last-event-id";
-/// What `Accept` of a POST must say.
+/// The `Accept` of a POST.
 pub const ACCEPT_BOTH: &str = "application/json, text/event-stream";
 /// The media type of messages.
 pub const JSON: &str = "application/json";

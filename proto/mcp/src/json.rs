@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::message::span;
 use crate::scan::Scanner;
 
-/// What is wrong with JSON text.
+/// An error in JSON text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     /// Not JSON.
@@ -83,7 +83,7 @@ pub fn each_element<'a, E: From<JsonError>>(
     Ok(scanner.end().map_err(|stop| scanner.error(stop))?)
 }
 
-/// What a raw JSON string says.
+/// Decodes a raw JSON string.
 ///
 /// # Errors
 /// When `raw` is not one JSON string, or holds half of a surrogate pair, which UTF-8 cannot say.
@@ -207,12 +207,12 @@ fn brace(object: &str) -> &str {
     &object[..end]
 }
 
-/// What a raw string whose grammar was checked says.
+/// Decodes a raw string whose grammar was checked.
 pub(crate) fn checked_string(raw: &str) -> Option<Cow<'_, str>> {
     unescape(&raw[1..raw.len() - 1])
 }
 
-/// What a raw key says. One that UTF-8 cannot say keeps its escapes: it equals no name we look for.
+/// Decodes a raw key. One that UTF-8 cannot hold keeps its escapes: it equals no name that is looked for.
 pub(crate) fn key_text(raw: &str) -> Cow<'_, str> {
     checked_string(raw).unwrap_or(Cow::Borrowed(raw))
 }

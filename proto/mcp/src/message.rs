@@ -9,13 +9,13 @@ use crate::error;
 use crate::json::{self, JsonError};
 use crate::scan::Scanner;
 
-/// How many messages a batch may hold.
+/// Messages in a batch.
 pub const MAX_BATCH: usize = 1024;
 
 /// One JSON-RPC 2.0 message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// Raw JSON, a string or an integer. `None` in notifications, and in errors about messages nobody could read.
+    /// Raw JSON, a string or an integer. `None` in notifications, and in errors about unreadable messages.
     pub id: Option<&'a str>,
     /// The method, escapes taken out. `None` in responses.
     pub method: Option<Cow<'a, str>>,
@@ -27,7 +27,7 @@ pub struct Envelope<'a> {
     pub error: Option<&'a str>,
 }
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Has a method and an id.
@@ -38,7 +38,7 @@ pub enum Kind {
     Response,
 }
 
-/// Why bytes are not a message.
+/// Bytes that are not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// Not UTF-8.
@@ -130,7 +130,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Where `part`, borrowed from `source`, lies in it.
+/// Returns the range of `part` in `source`, which it was borrowed from.
 ///
 /// # Panics
 /// When `part` was not borrowed from `source`.
@@ -141,7 +141,7 @@ pub fn span(source: &[u8], part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-/// Where the messages of a batch lie in it. They are well-formed JSON, and not looked at further.
+/// Returns the ranges of the messages in a batch. They are well-formed JSON, and not checked further.
 ///
 /// # Errors
 /// When it is not a JSON array of one to [`MAX_BATCH`] elements.

@@ -16,7 +16,7 @@ pub enum Form {
     Notification,
 }
 
-/// Who may send it.
+/// The side that may send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// The client.
@@ -27,7 +27,7 @@ pub enum Sender {
     Both,
 }
 
-/// What of its params names the one thing that a request is about.
+/// The member of its params that names a request's target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// Nothing does.
@@ -147,7 +147,7 @@ methods! {
     TasksList "tasks/list" Request Both V25..V25 Nothing;
     /// Ends a task. 2025-11-25, and an extension since.
     TasksCancel "tasks/cancel" Request Both V25..V26 TaskId;
-    /// Gives a task what it asked for; an extension.
+    /// Gives a task the input that it requires; an extension.
     TasksUpdate "tasks/update" Request Client V26..V26 TaskId;
     /// Which folders may I look at?
     RootsList "roots/list" Request Server V24..V25 Nothing;
@@ -190,7 +190,7 @@ impl Method {
         self.row().form
     }
 
-    /// Who may send it.
+    /// The side that may send it.
     #[must_use]
     pub const fn sender(self) -> Sender {
         self.row().sender

@@ -17,7 +17,7 @@ pub enum Revision {
     V2026_07_28,
 }
 
-/// How a connection is made: the two families of revisions.
+/// The two families of revisions, which differ in the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Era {
     /// With an `initialize` handshake.

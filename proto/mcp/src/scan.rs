@@ -4,7 +4,7 @@
 
 use crate::json::JsonError;
 
-/// How deep arrays and objects may nest. One bit of a `u128` each.
+/// Greatest depth of nested arrays and objects. One bit of a `u128` each.
 pub(crate) const MAX_DEPTH: u32 = u128::BITS;
 
 /// A position in JSON text.
@@ -18,7 +18,7 @@ pub(crate) struct Scanner<'a> {
 /// The scanner stopped; why is noted in it. It is empty so that the thousands of results on the way are, too.
 pub(crate) struct Stop;
 
-/// Why a scanner stopped.
+/// The error at which a scanner stopped.
 #[derive(Clone, Copy)]
 enum Failure {
     Expected(&'static str),
@@ -291,7 +291,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Which containers are open: a bit each, the innermost lowest, set for objects.
+/// The open containers: a bit each, the innermost lowest, set for objects.
 #[derive(Default)]
 struct Nesting {
     objects: u128,

@@ -22,7 +22,7 @@ pub struct Event {
     pub retry: Option<u64>,
 }
 
-/// Why a stream cannot be read on.
+/// An error after which a stream cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// An event, or a line that does not end, is larger than the decoder's limit.

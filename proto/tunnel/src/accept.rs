@@ -50,7 +50,7 @@ where
         };
         match accepted {
             Some(Ok((request, response))) => {
-                // One that ended before it began is nobody's loss.
+                // A stream that ended before it began is dropped.
                 if let Some(stream) = open_stream(request, response) {
                     streams.spawn(serve_stream(stream));
                 }

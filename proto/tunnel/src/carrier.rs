@@ -13,8 +13,8 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
 use crate::MAX_FRAME;
 
-/// What is written to the result becomes frames of `sink`; what the frames of `source` hold is read from it. Where a frame
-/// ends means nothing.
+/// Joins frames into a byte stream: bytes written to it become frames of `sink`, and the content of the frames of
+/// `source` is read from it. Frame boundaries have no meaning.
 pub fn carrier(
     source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     sink: impl Sink<Bytes, Error = io::Error> + Send + Unpin + 'static,
@@ -22,7 +22,7 @@ pub fn carrier(
     tokio::io::join(StreamReader::new(source), SinkWriter::new(CopyToBytes::new(sink)))
 }
 
-/// The same for a socket on which WebSocket is spoken from now on. `ahead` was read of it already.
+/// Joins the frames of a WebSocket on `socket`, of which `ahead` was read already.
 pub async fn websocket(
     socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     role: Role,
@@ -39,7 +39,7 @@ pub async fn websocket(
     carrier(source.filter_map(|frame| ready(content(frame))), sink)
 }
 
-/// What a frame brings.
+/// Returns the content of a frame.
 fn content(frame: Result<Message, Error>) -> Option<io::Result<Bytes>> {
     match frame {
         Ok(Message::Binary(bytes)) => Some(Ok(bytes)),

@@ -1,4 +1,4 @@
-//! Whether the far side of a tunnel is there. It must not know what else goes on.
+//! Detects that the far side of a tunnel is gone. It must not know about streams.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::KEEP_ALIVE;
 
-/// Asks again and again; resolves when there was no answer in time, or the tunnel ended.
+/// Pings forever; resolves when there was no answer in time, or the tunnel ended.
 pub(crate) async fn watch(mut ping_pong: PingPong) -> io::Error {
     loop {
         sleep(KEEP_ALIVE).await;

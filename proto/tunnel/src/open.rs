@@ -19,14 +19,14 @@ const AUTHORITY: &str = "tunnel:80";
 #[derive(Debug, Clone)]
 pub struct Tunnel {
     sender: SendRequest<Bytes>,
-    /// Whatever the far side allows.
+    /// One permit for each stream that the far side allows.
     slots: Arc<Semaphore>,
     ended: CancellationToken,
 }
 
 impl Tunnel {
-    /// Begins to use a connection. The second value is its driver: it moves all bytes, and resolves when the tunnel is over. When it
-    /// is dropped, the connection and every stream end.
+    /// Starts a tunnel on a connection. The second value is its driver: it moves all bytes, and resolves when the
+    /// tunnel has ended. When it is dropped, the connection and every stream end.
     ///
     /// # Errors
     /// When the connection breaks at once.
@@ -77,7 +77,7 @@ impl Tunnel {
         Ok(Stream::new(send, response.into_body(), Some(slot)))
     }
 
-    /// Whether no stream can be opened any more.
+    /// Whether the tunnel has ended.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.ended.is_cancelled()

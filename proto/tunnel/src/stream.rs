@@ -9,15 +9,15 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// What is written at once.
+/// Largest single write.
 const MAX_WRITE: usize = 16 << 10;
 
-/// A stream within a tunnel. Dropping it before its end tells the far side that nobody is there.
+/// A stream within a tunnel. Dropping it before its end resets it.
 #[derive(Debug)]
 pub struct Stream {
     send: SendStream<Bytes>,
     received: RecvStream,
-    /// What has come and was not read.
+    /// Bytes that were received and not read.
     buffered: Bytes,
     is_sent: bool,
     is_received: bool,
@@ -65,7 +65,7 @@ impl AsyncWrite for Stream {
         }
         let wanted = bytes.len().min(MAX_WRITE);
         self.send.reserve_capacity(wanted);
-        // Nothing is queued that the far side does not take, so that what it leaves takes no memory.
+        // Nothing is queued beyond the far side's window, so that a reader that does not keep up takes no memory.
         let granted = match ready!(self.send.poll_capacity(cx)) {
             Some(Ok(granted)) => granted.min(wanted),
             Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),

@@ -1,4 +1,4 @@
-//! The tunnels that a process holds, by whom they lead to. It must not know what the keys mean.
+//! The tunnels that a process holds, by the key of the far side. It must not know what the keys mean.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,11 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Stream, Tunnel};
 
-/// Tunnels to one far side: enough for those that are about to be noticed as dead, too.
+/// Tunnels to one far side: enough for dead ones that are not noticed yet, too.
 const MAX_PER_KEY: usize = 16;
-/// Tunnels altogether.
 const MAX_TUNNELS: usize = 4_096;
-/// How long one tunnel may take to open a stream, where there may be another.
+/// Longest wait for one tunnel to open a stream, where there may be another.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All tunnels that one process holds.
@@ -34,7 +33,7 @@ struct OpenTunnel {
     close: CancellationToken,
 }
 
-/// A tunnel's place, until it is dropped.
+/// The registration of a tunnel, until it is dropped.
 #[derive(Debug)]
 pub struct Registration {
     tunnels: Arc<Tunnels>,
@@ -43,7 +42,7 @@ pub struct Registration {
     close: CancellationToken,
 }
 
-/// There is no place for another tunnel.
+/// No further tunnel can be registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
@@ -54,13 +53,13 @@ impl Default for Tunnels {
 }
 
 impl Tunnels {
-    /// Whether there is a place for one more tunnel to whom `key` names.
+    /// Whether one more tunnel of this key can be registered.
     #[must_use]
     pub fn has_room(&self, key: &str) -> bool {
         Self::fits(&self.lock(), key)
     }
 
-    /// Gives a tunnel a place.
+    /// Registers a tunnel.
     ///
     /// # Errors
     /// When there are too many.
@@ -77,10 +76,10 @@ impl Tunnels {
         Ok(Registration { tunnels: Arc::clone(self), key: key.into(), number, close })
     }
 
-    /// Opens a stream to whom `key` names, through the youngest tunnel that lets it: any of them may be dead and not be noticed yet.
+    /// Opens a stream to the far side of this key, through the youngest tunnel that opens one: any of them may be dead
+    /// and not noticed yet.
     ///
-    /// # Errors
-    /// `NotConnected` where there is no tunnel; else what the last one said.
+    /// # Errors `NotConnected` where there is no tunnel; else the error of the last one.
     pub async fn open(&self, key: &str) -> io::Result<Stream> {
         let mut refused = io::Error::from(io::ErrorKind::NotConnected);
         for tunnel in self.to(key) {
@@ -93,25 +92,25 @@ impl Tunnels {
         Err(refused)
     }
 
-    /// Whether any tunnel leads there.
+    /// Whether there is a tunnel of this key.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.lock().contains_key(key)
     }
 
-    /// Where tunnels lead.
+    /// Returns the keys of all tunnels.
     #[must_use]
     pub fn keys(&self) -> Vec<Box<str>> {
         self.lock().keys().cloned().collect()
     }
 
-    /// How many tunnels there are.
+    /// Returns the number of tunnels.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().values().map(Vec::len).sum()
     }
 
-    /// Ends all tunnels that `keep` does not say to keep.
+    /// Ends all tunnels whose keys `keep` rejects.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         let open = self.lock();
         let closing = open.iter().filter(|(key, _)| !keep(key));
@@ -146,7 +145,7 @@ impl Tunnels {
 }
 
 impl Registration {
-    /// Waits until somebody wants the tunnel to end.
+    /// Waits until the tunnel is to be closed.
     pub async fn close_requested(&self) {
         self.close.cancelled().await;
     }

@@ -1,6 +1,6 @@
 //! A connection that is the session: messages both ways, answers found by their ids. HTTP+SSE and WebSocket are such.
 //!
-//! It must not know what is asked. Whoever does not read what is for him is forgotten, so that the others go on.
+//! It must not know what is asked. A reader that does not keep up is removed, so that the others go on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,22 +32,22 @@ pub(super) struct Channel {
     quirks: Vec<Quirk>,
 }
 
-/// How messages are sent.
+/// The sending half.
 #[derive(Clone)]
 enum Outgoing {
-    /// Each is posted to where the server said.
+    /// Each message is posted to the URL that the server named.
     Post(Arc<HttpClient>),
-    /// Each is a frame.
+    /// Each message is a frame.
     Frame(Socket),
 }
 
-/// How messages come.
+/// The receiving half.
 enum Incoming {
     Events(Box<Events>),
     Frames(Frames),
 }
 
-/// Who waits for what.
+/// Dispatches messages to the requests that wait for them.
 #[derive(Default)]
 struct Dispatcher(Mutex<Pending>);
 
@@ -55,13 +55,13 @@ struct Dispatcher(Mutex<Pending>);
 struct Pending {
     /// By the raw id of the request.
     requests: HashMap<String, mpsc::Sender<Bytes>>,
-    /// Hears what is nobody's answer.
+    /// Receives messages that answer no request.
     listener: Option<mpsc::Sender<Bytes>>,
-    /// Why nothing comes any more.
+    /// The error that ended the connection.
     closed: Option<ClientError>,
 }
 
-/// What comes for one request, until it is dropped.
+/// The messages for one request, until it is dropped.
 pub(super) struct Responses {
     dispatcher: Arc<Dispatcher>,
     id: String,
@@ -69,7 +69,7 @@ pub(super) struct Responses {
 }
 
 impl Channel {
-    /// Opens a stream of events, and waits for its first, which says where messages are posted.
+    /// Opens a stream of events, and waits for its first, which names the URL that messages are posted to.
     pub(super) async fn over_sse(http: &Arc<HttpClient>) -> Result<Self, ClientError> {
         let limit = http.endpoint.timeout;
         let opened = async {
@@ -106,12 +106,12 @@ impl Channel {
         Self { outgoing, dispatcher, reader, quirks }
     }
 
-    /// What is odd about it.
+    /// Its quirks.
     pub(super) fn quirks(&self) -> Vec<Quirk> {
         self.quirks.clone()
     }
 
-    /// Waits for what comes for the request of this raw id, which is about to be sent.
+    /// Registers the request of this raw id, which is about to be sent; returns its messages.
     pub(super) fn register(&self, id: &str) -> Result<Responses, ClientError> {
         let (sender, messages) = mpsc::channel(MAX_QUEUED);
         self.dispatcher.with(|pending| match &pending.closed {
@@ -124,7 +124,7 @@ impl Channel {
         Ok(Responses { dispatcher: Arc::clone(&self.dispatcher), id: id.to_owned(), messages })
     }
 
-    /// What the server says that is no answer to a request that is waited for.
+    /// Returns the messages that answer no registered request.
     pub(super) fn listen(&self) -> Result<mpsc::Receiver<Bytes>, ClientError> {
         let (sender, messages) = mpsc::channel(MAX_QUEUED);
         self.dispatcher.with(|pending| match (&pending.closed, &pending.listener) {
@@ -138,7 +138,7 @@ impl Channel {
         Ok(messages)
     }
 
-    /// Why nothing comes any more.
+    /// The error that ended the connection.
     pub(super) fn close_reason(&self) -> ClientError {
         let closed = self.dispatcher.with(|pending| pending.closed.clone());
         closed.unwrap_or_else(|| ClientError::Broken("more came than was read".to_owned()))
@@ -148,7 +148,7 @@ impl Channel {
         self.outgoing.send(message).await
     }
 
-    /// Ends the session, as well as that goes.
+    /// Ends the session; a failure is only logged.
     pub(super) async fn close(&self) {
         if let Outgoing::Frame(socket) = &self.outgoing {
             socket.close().await;
@@ -194,7 +194,7 @@ impl Incoming {
     }
 }
 
-/// Leads every message to whoever waits for it, until the connection ends.
+/// Dispatches every message until the connection ends.
 async fn read(mut incoming: Incoming, dispatcher: Arc<Dispatcher>, outgoing: Outgoing) {
     let ended = loop {
         let dispatched = match incoming.next().await {
@@ -220,7 +220,7 @@ impl Dispatcher {
         access(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Leads what a server sent to whoever waits for it; answers what is to be replied.
+    /// Dispatches a message or a batch; returns the replies to send.
     fn dispatch(&self, source: &Bytes) -> Result<Vec<Bytes>, ClientError> {
         let malformed = |e| ClientError::Protocol(format!("a message: {e}"));
         let parts = match source.trim_ascii_start().starts_with(b"[") {
@@ -282,7 +282,7 @@ impl Drop for Responses {
     }
 }
 
-/// What a server that asks something is told: a ping kindly, everything else not.
+/// Replies to a server's request: a ping is answered, everything else refused.
 pub(super) fn reply(request: &Envelope<'_>) -> Option<Bytes> {
     let (id, method) = (request.id?, request.method.as_deref()?);
     Some(if method == Method::Ping.as_str() {

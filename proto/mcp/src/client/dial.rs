@@ -1,4 +1,4 @@
-//! Another way to a server than over the host of its URL. It must not know where it leads.
+//! Reaches a server by other connections than to the host of its URL. It must not know where they lead.
 
 use std::fmt;
 use std::io;
@@ -29,9 +29,9 @@ impl fmt::Debug for Dial {
     }
 }
 
-/// Why a request that was dialled got no answer.
+/// The error of a request on a dialled connection.
 pub(super) enum DialError {
-    /// There is no connection.
+    /// No connection.
     Unreachable(io::Error),
     /// It broke.
     Broken(hyper::Error),
@@ -50,7 +50,7 @@ impl Dial {
         }))
     }
 
-    /// Sends one request on a connection of its own: what is asked for in this way is asked rarely.
+    /// Sends one request on a connection of its own: such requests are rare.
     pub(super) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, DialError> {
         let stream = (self.0)().await.map_err(DialError::Unreachable)?;
         let (mut sender, connection) =
@@ -70,12 +70,12 @@ impl Dial {
     }
 }
 
-/// An answer as `reqwest` gives them.
+/// Converts a response into one of `reqwest`.
 pub(super) fn into_reqwest(response: Response<Incoming>) -> reqwest::Response {
     response.map(Body::wrap).into()
 }
 
-/// A request as `reqwest` would send it.
+/// Builds a request as `reqwest` would send it.
 pub(super) fn request(
     method: ::http::Method,
     url: &url::Url,

@@ -1,4 +1,4 @@
-//! Where a server is, and who we say we are.
+//! The address of a server, and the client's own name.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use url::Url;
 use super::dial::Dial;
 use crate::json::quote;
 
-/// Where a server is and how it is reached.
+/// The address of a server, and how it is reached.
 #[derive(Clone)]
 pub struct Endpoint {
     /// The URL that messages are posted to.
     pub url: Url,
     /// Sent with every request: credentials and what else the server wants.
     pub headers: HeaderMap,
-    /// How long an answer may take; for streams, how long they may be silent.
+    /// Longest wait for a response; for streams, longest silence.
     pub timeout: Duration,
-    /// How it is reached, where the URL's host does not say.
+    /// The connections to it, where they do not go to the URL's host.
     pub dial: Option<Dial>,
 }
 
@@ -33,13 +33,13 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it is reached over a WebSocket, which its scheme says.
+    /// Whether its scheme is that of a WebSocket.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
         matches!(self.url.scheme(), "ws" | "wss")
     }
 
-    /// The same place in the words of HTTP, with which a WebSocket begins.
+    /// Returns it with the scheme of HTTP, with which a WebSocket begins.
     pub(super) fn over_http(&self) -> Self {
         let mut url = self.url.clone();
         let scheme = match url.scheme() {
@@ -52,7 +52,7 @@ impl Endpoint {
         Self { url, ..self.clone() }
     }
 
-    /// What must not be repeated in the text of an error, longest first.
+    /// Returns the secrets that errors must not contain, longest first.
     pub(super) fn secrets(&self) -> Vec<String> {
         let headers = self.headers.values().filter_map(|value| value.to_str().ok());
         let words = headers.flat_map(|value| std::iter::once(value).chain(value.split_whitespace().skip(1)));
@@ -70,7 +70,7 @@ impl Endpoint {
     }
 }
 
-/// Who we say we are.
+/// The client's name and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientInfo {
     /// The program's name.

@@ -1,10 +1,10 @@
-//! What can go wrong between us and a server, in words that can be shown to people.
+//! Errors of a client, in words that can be shown to people.
 
 use std::time::Duration;
 
 use crate::json::JsonError;
 
-/// Why a server's answer could not be had.
+/// The error of a request to a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// No connection.
@@ -18,7 +18,7 @@ pub enum ClientError {
     Unauthorized {
         /// 401 or 403.
         status: u16,
-        /// What the server asks for.
+        /// The server's challenge.
         www_authenticate: Option<String>,
     },
     /// An answer that is not MCP.
@@ -73,7 +73,7 @@ pub enum ClientError {
     TooMany {
         /// The list.
         method: &'static str,
-        /// How many are taken.
+        /// The limit.
         limit: usize,
         /// Of what.
         unit: &'static str,
@@ -101,7 +101,7 @@ pub enum ProbeError {
     Unauthorized {
         /// 401 or 403.
         status: u16,
-        /// What the server asks for.
+        /// The server's challenge.
         www_authenticate: Option<String>,
     },
     /// No answer in time.
@@ -145,7 +145,7 @@ impl From<ClientError> for ProbeError {
     }
 }
 
-/// Whether a status tells of a bad moment, not of what the server is.
+/// Whether a status is transient, and says nothing about the server.
 pub(super) fn is_outage(status: u16) -> bool {
     status == 429 || status >= 500
 }

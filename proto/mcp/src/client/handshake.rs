@@ -1,4 +1,4 @@
-//! How a conversation starts: `initialize` in the legacy era, `server/discover` in the modern one.
+//! The handshake: `initialize` in the legacy era, `server/discover` in the modern one.
 
 use super::error::ClientError;
 use super::rpc::RpcClient;
@@ -7,18 +7,18 @@ use crate::meta;
 use crate::method::Method;
 use crate::revision::{Era, Revision};
 
-/// What a server says of itself.
+/// A server's description of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerFacts {
     /// The revisions of the era in question that both sides speak, newest first.
     pub versions: Vec<Revision>,
-    /// What it can do: raw JSON object.
+    /// Its capabilities, a raw JSON object.
     pub capabilities: String,
     /// Its name; empty where it does not say.
     pub name: String,
     /// Its version; empty where it does not say.
     pub version: String,
-    /// How it wants to be used.
+    /// Its instructions.
     pub instructions: Option<String>,
 }
 

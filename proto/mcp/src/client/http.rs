@@ -19,7 +19,7 @@ use crate::json;
 use crate::message::Envelope;
 use crate::sse::{Decoder, Event};
 
-/// How much of a body that is not MCP is read, and how much of it is shown.
+/// Largest body of an error that is read, and the part of it that is shown.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 const EXCERPT_CHARS: usize = 200;
 const MAX_REDIRECTS: usize = 5;
@@ -62,7 +62,7 @@ impl HttpClient {
         Ok(Self { client, agent, secrets: endpoint.secrets(), endpoint: endpoint.over_http() })
     }
 
-    /// The same server at another URL.
+    /// Returns a client of the same server at another URL.
     pub(super) fn at(&self, url: url::Url) -> Self {
         let endpoint = Endpoint { url, ..self.endpoint.clone() };
         let mut secrets = self.secrets.clone();
@@ -121,12 +121,12 @@ impl HttpClient {
         }
     }
 
-    /// Whether a message that wants no answer was taken.
+    /// Checks the response to a message that is not answered.
     pub(super) async fn expect_success(&self, response: Response) -> Result<(), ClientError> {
         if response.status().is_success() { Ok(()) } else { Err(self.error_of(response).await) }
     }
 
-    /// What a response brings, or why it is not an answer.
+    /// Reads the body of a response, or its error.
     pub(super) async fn read(&self, response: Response) -> Result<ResponseBody, ClientError> {
         let status = response.status();
         if !status.is_success() {

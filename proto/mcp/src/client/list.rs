@@ -1,4 +1,4 @@
-//! Lists over all their pages, with an end.
+//! Reads lists over all their pages, within bounds.
 
 use std::collections::HashSet;
 
@@ -7,9 +7,9 @@ use super::rpc::RpcClient;
 use crate::json::{self, quote};
 use crate::method::Method;
 
-/// How many pages a list may have.
+/// Pages of a list.
 const MAX_PAGES: usize = 1_000;
-/// How many bytes all definitions of a list may have together.
+/// Bytes of all definitions of a list together.
 const MAX_LIST_BYTES: usize = 64 << 20;
 
 /// The definitions of a list, raw, bounded.

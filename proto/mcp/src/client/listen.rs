@@ -1,4 +1,4 @@
-//! Being told that something changed: the GET stream of a session, or `subscriptions/listen`.
+//! Listens to notifications of changes: on the GET stream of a session, or with `subscriptions/listen`.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::message::{Envelope, Kind};
 use crate::method::Method;
 use crate::revision::Era;
 
-/// What changed.
+/// A change that a server notified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeNotice {
     /// The list of tools.
@@ -28,20 +28,20 @@ pub enum ChangeNotice {
     Resources,
     /// One resource.
     Resource {
-        /// Which.
+        /// Its URI.
         uri: String,
     },
 }
 
-/// Changes as they are told. It ends when the server ends it, and after an error; what changed until the next one is
-/// opened is not told, so ask for the lists again then.
+/// A stream of changes. It ends when the server ends it, and after an error; changes until the next one is opened are
+/// missed, so fetch the lists again then.
 pub type Notices = BoxStream<'static, Result<ChangeNotice, ClientError>>;
 
-/// What is asked of a modern server. It honours what it can.
+/// The notifications that a modern server is asked for. It acknowledges those that it supports.
 const EVERYTHING: &str =
     r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}}"#;
 
-/// A stream that is listened to.
+/// A stream of notifications.
 struct ListenStream {
     rpc: Arc<RpcClient>,
     source: NoticeSource,
@@ -50,7 +50,7 @@ struct ListenStream {
     closed: bool,
 }
 
-/// Where it is heard.
+/// The source of notifications.
 enum NoticeSource {
     /// A stream for nothing else.
     Events(Box<Events>),
@@ -58,7 +58,7 @@ enum NoticeSource {
     Channel(mpsc::Receiver<Bytes>),
 }
 
-/// What one message on the stream means.
+/// One message on the stream.
 enum ListenMessage {
     Change(ChangeNotice),
     Acknowledged,
@@ -84,7 +84,7 @@ pub(super) async fn open(rpc: Arc<RpcClient>) -> Result<Notices, ClientError> {
     Ok(notices.boxed())
 }
 
-/// Opens a modern listen and waits until the server says that it is in force.
+/// Opens a modern listen, and waits for its acknowledgement.
 async fn acknowledged(rpc: Arc<RpcClient>) -> Result<ListenStream, ClientError> {
     let (id, source) = request_listen(&rpc).await?;
     let limit = rpc.http.endpoint.timeout;
@@ -167,7 +167,7 @@ impl ListenStream {
                 self.rpc.reply(&message).await;
                 Ok(ListenMessage::Ignored)
             }
-            // What else comes on the line answers requests that nobody waits for any more.
+            // Other responses on the channel answer requests that were given up.
             Kind::Response if self.rpc.channel.is_some() && self.request.as_deref() != message.id => {
                 Ok(ListenMessage::Ignored)
             }

@@ -1,4 +1,4 @@
-//! What an endpoint is: how it is reached, which eras it speaks, and what it can do in each.
+//! Probes an endpoint: its transport, the eras that it speaks, and its capabilities in each.
 
 use std::sync::Arc;
 
@@ -12,31 +12,31 @@ use crate::error::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::method::Method;
 use crate::revision::Revision;
 
-/// What an endpoint was found to be. At least one side is there.
+/// The description of a probed endpoint. At least one era is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// What it is in the modern era.
+    /// Its modern side.
     pub modern: Option<ModernSide>,
-    /// What it is in the legacy era.
+    /// Its legacy side.
     pub legacy: Option<LegacySide>,
     /// Its name; empty where it does not say.
     pub server_name: String,
     /// Its version; empty where it does not say.
     pub server_version: String,
-    /// How it wants to be used.
+    /// Its instructions.
     pub instructions: Option<String>,
-    /// How messages travel.
+    /// The transport of messages.
     pub transport: Transport,
-    /// What is odd about it.
+    /// Its quirks.
     pub quirks: Vec<Quirk>,
 }
 
-/// What was found, and how.
+/// The result of a probe, and its attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
-    /// What was tried, in this order.
+    /// The attempts, in order.
     pub attempts: Vec<Attempt>,
-    /// What the endpoint is.
+    /// The result.
     pub verdict: Result<Probe, ProbeError>,
 }
 
@@ -47,7 +47,7 @@ pub struct Attempt {
     pub transport: Transport,
     /// `server/discover` or `initialize`.
     pub handshake: Method,
-    /// Why it failed, if it did.
+    /// Its error, if it failed.
     pub error: Option<ClientError>,
 }
 
@@ -63,7 +63,7 @@ pub struct ModernSide {
 /// The legacy side of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegacySide {
-    /// What was negotiated.
+    /// The negotiated revision.
     pub version: Revision,
     /// Raw JSON object.
     pub capabilities: String,
@@ -71,7 +71,7 @@ pub struct LegacySide {
     pub sessionful: bool,
 }
 
-/// How messages travel.
+/// The transport of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// One URL, POST and sometimes GET.
@@ -94,7 +94,7 @@ impl Transport {
     }
 }
 
-/// What is odd about a server, and harmless.
+/// A harmless deviation of a server from the specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Quirk {
@@ -115,7 +115,7 @@ impl Quirk {
     }
 }
 
-/// What `initialize` told.
+/// The result of `initialize`.
 struct Legacy {
     facts: ServerFacts,
     transport: Transport,
@@ -129,9 +129,9 @@ struct Prober<'a> {
     attempts: Vec<Attempt>,
 }
 
-/// Finds out what an endpoint is. `server/discover` is tried first, because it runs nothing on servers that do not know
-/// it; then `initialize`, because the answer to the first does not tell whether the second works. Where neither works in
-/// a way that servers of 2024-11-05 have, the URL may be that of an HTTP+SSE stream.
+/// Probes an endpoint. `server/discover` is tried first, because it runs nothing on servers that do not know it; then
+/// `initialize`, because the response to the first does not tell whether the second works. Where neither works in a way
+/// that servers of 2024-11-05 have, the URL may be that of an HTTP+SSE stream.
 ///
 /// Where nothing works, the error is that of the handshake that came furthest.
 pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
@@ -143,7 +143,7 @@ pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
     Findings { attempts: prober.attempts, verdict }
 }
 
-/// The same for an endpoint that is to be spoken to in the modern era only: nothing of the other is tried.
+/// Probes an endpoint in the modern era only.
 pub async fn probe_modern(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
     let mut prober = match Prober::new(endpoint, info) {
         Ok(prober) => prober,
@@ -178,7 +178,7 @@ impl<'a> Prober<'a> {
             && suggests_sse(error)
         {
             legacy = match self.try_initialize(Transport::HttpSse).await {
-                // There is no stream either: what the endpoint said first is what is wrong.
+                // There is no stream either: the first error is the right one.
                 Err(ClientError::Http { .. } | ClientError::Rpc { .. }) => legacy,
                 streamed => streamed,
             };
@@ -189,7 +189,7 @@ impl<'a> Prober<'a> {
                 tracing::debug!(%error, "no legacy side");
                 Ok(combine(transport, Some(modern), None))
             }
-            // A server of another time: what it said first is what is wrong.
+            // A server of other revisions: the first error is the right one.
             (Err(error @ ClientError::Rpc { code: UNSUPPORTED_VERSION, .. }), Err(_)) => Err(error.into()),
             (Err(_), Err(error)) => Err(error.into()),
         }
@@ -234,12 +234,12 @@ impl<'a> Prober<'a> {
     }
 }
 
-/// Whether a failed `server/discover` leaves `initialize` worth trying. An outage, missing credentials and what only
-/// modern servers say do not.
+/// Whether a failed `server/discover` leaves `initialize` worth trying. An outage, missing credentials and errors of
+/// modern servers do not.
 fn suggests_legacy(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable(_) | ClientError::Unauthorized { .. } => false,
-        // What stands before a server that is down says these; 500 is also what some say to unknown methods.
+        // Proxies of a server that is down answer these; some servers answer 500 to unknown methods.
         ClientError::Http { status, .. } => !matches!(status, 429 | 502..=504),
         ClientError::Rpc { code, .. } => !matches!(*code, HEADER_MISMATCH | MISSING_CAPABILITY),
         _ => true,

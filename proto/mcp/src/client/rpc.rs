@@ -1,4 +1,4 @@
-//! Requests with one answer each, over one endpoint and one session: the part that eras and transports share.
+//! A JSON-RPC client over one endpoint and one session: the part that eras and transports share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,24 +20,24 @@ use crate::method::Method;
 use crate::revision::{Era, Revision};
 use crate::{meta, sse};
 
-/// How often a broken stream is taken up again without anything coming of it.
+/// Resumptions of a broken stream in a row without an event.
 const MAX_RECONNECTS: usize = 8;
-/// How long a server may ask us to wait before that, at least and at most, and how long we wait when it does not say.
+/// Bounds of the retry delay that a server asks for, and the delay where it asks for none.
 const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(10);
 const DEFAULT_RETRY: Duration = Duration::from_millis(500);
 
-/// What is told of every notification: its method, and its params as raw JSON.
+/// Callback for notifications: their method, and their params as raw JSON.
 pub(super) type OnNotification<'f> = &'f mut (dyn FnMut(&str, Option<&str>) + Send);
 
 /// An endpoint, the revision spoken to it and the session held with it.
 pub(super) struct RpcClient {
     pub(super) http: Arc<HttpClient>,
-    /// The connection that is the session, where the transport has such.
+    /// The channel, where the connection is the session.
     pub(super) channel: Option<Channel>,
     pub(super) info: ClientInfo,
     pub(super) revision: Revision,
-    /// Whether the revision was agreed on: before, legacy requests have no version header.
+    /// Whether the revision was negotiated: before, legacy requests have no version header.
     pub(super) negotiated: bool,
     pub(super) session_id: Option<HeaderValue>,
     next_id: AtomicU64,
@@ -71,7 +71,7 @@ impl RpcClient {
         Ok(Self { channel, ..Self::new(http, info, revision) })
     }
 
-    /// A request and its raw result, all within the endpoint's timeout.
+    /// Sends a request; returns its raw result, all within the endpoint's timeout.
     pub(super) async fn call(&self, method: &str, params: &str) -> Result<String, ClientError> {
         let id = self.next_request_id();
         let limit = self.http.endpoint.timeout;
@@ -82,7 +82,8 @@ impl RpcClient {
         result
     }
 
-    /// A request and its raw result, however long it takes, as long as the stream is not silent for too long.
+    /// Sends a request; returns its raw result, however long it takes, as long as the stream is not silent for too
+    /// long.
     pub(super) async fn call_streaming(
         &self,
         method: &str,
@@ -97,7 +98,7 @@ impl RpcClient {
         result
     }
 
-    /// The first request of a session: also what the answer's headers say.
+    /// Sends the first request of a session; returns its raw result and the session id.
     pub(super) async fn call_initialize(
         &self,
         method: &str,
@@ -123,7 +124,7 @@ impl RpcClient {
         timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(limit)))
     }
 
-    /// A message that is not answered.
+    /// Sends a message that is not answered.
     pub(super) async fn notify(&self, message: Bytes) -> Result<(), ClientError> {
         if let Some(channel) = &self.channel {
             return channel.send(message).await;
@@ -132,7 +133,7 @@ impl RpcClient {
         self.http.expect_success(self.check_session(response)?).await
     }
 
-    /// Opens a request and hands out its answer unread.
+    /// Sends a request; returns its response unread.
     pub(super) async fn open(
         &self,
         method: &str,
@@ -143,7 +144,7 @@ impl RpcClient {
         Ok((id, answer))
     }
 
-    /// Opens the stream of a session, or takes one up after `last_event`.
+    /// Opens the stream of a session, or resumes one after `last_event`.
     pub(super) async fn get(&self, last_event: Option<&Bytes>) -> Result<Box<Events>, ClientError> {
         let mut headers = self.session_headers();
         headers.insert(header::ACCEPT, HeaderValue::from_static(names::EVENT_STREAM));
@@ -162,7 +163,7 @@ impl RpcClient {
         }
     }
 
-    /// Ends the session, as well as that goes. Answers whether the server let us.
+    /// Ends the session. Returns whether the server allowed it.
     pub(super) async fn delete(&self) -> bool {
         if let Some(channel) = &self.channel {
             channel.close().await;
@@ -179,7 +180,7 @@ impl RpcClient {
         }
     }
 
-    /// Answers what a server asks: a ping kindly, everything else not.
+    /// Replies to a server's request: a ping is answered, everything else refused.
     pub(super) async fn reply(&self, request: &Envelope<'_>) {
         let Some(message) = channel::reply(request) else { return };
         if let Err(error) = self.notify(message).await {
@@ -238,7 +239,7 @@ impl RpcClient {
         }
     }
 
-    /// A 404 on a session means that it is gone.
+    /// Checks for a 404 in a session, which means that it is gone.
     fn check_session(&self, response: reqwest::Response) -> Result<reqwest::Response, ClientError> {
         if response.status() == StatusCode::NOT_FOUND && self.session_id.is_some() {
             return Err(ClientError::SessionLost);
@@ -246,7 +247,7 @@ impl RpcClient {
         Ok(response)
     }
 
-    /// In the legacy era an answer that nobody waits for must be called off.
+    /// Cancels a request that timed out, as the legacy era requires.
     async fn cancel_on_timeout(&self, id: &str, method: &str, result: &Result<String, ClientError>) {
         let late = matches!(result, Err(ClientError::Timeout(_)));
         if !late || self.revision.era() == Era::Modern || method == Method::Initialize.as_str() {
@@ -260,7 +261,7 @@ impl RpcClient {
         }
     }
 
-    /// Reads an answer until the response to `id`.
+    /// Reads a response body until the response to `id`.
     async fn result(
         &self,
         answer: ResponseBody,
@@ -280,7 +281,7 @@ impl RpcClient {
         }
     }
 
-    /// Reads a stream, taken up again where it breaks and the server lets us, until the response to `id`.
+    /// Reads a stream until the response to `id`; resumes it where it breaks and the server allows it.
     async fn stream(
         &self,
         mut events: Box<Events>,
@@ -327,7 +328,7 @@ impl RpcClient {
         self.find_response(&event.data, id, on_notification).await
     }
 
-    /// Looks at what a server sent: one message or, in 2025-03-26, several.
+    /// Handles one message or, in 2025-03-26, a batch.
     async fn find_response(
         &self,
         source: &[u8],
@@ -379,7 +380,7 @@ impl RpcClient {
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#).into())
     }
 
-    /// Params with what every modern request must say of its sender.
+    /// Adds the metadata of every modern request to params.
     fn with_meta(&self, params: &str) -> Result<String, JsonError> {
         let [given] = json::members(params, [meta::META])?;
         let edits = [
@@ -393,7 +394,7 @@ impl RpcClient {
         set_members(params, &[(meta::META, Some(&meta))])
     }
 
-    /// The headers of a POST. `method` is empty for what is not a request.
+    /// Builds the headers of a POST. `method` is empty for a message that is not a request.
     fn headers(
         &self,
         method: &str,
@@ -428,7 +429,7 @@ impl RpcClient {
     }
 }
 
-/// What a modern request repeats in headers: the name of its target, and its arguments.
+/// Returns the parts that a modern request mirrors in headers: the name of its target, and its arguments.
 fn mirrored_parts<'p>(
     method: &str,
     params: &'p str,

@@ -23,7 +23,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Shakes hands over `transport`. `revision` decides the era, and is what a legacy server is asked for; it may answer with another.
+    /// Performs the handshake over `transport`. `revision` decides the era, and is offered to a legacy server, which
+    /// may answer with another.
     ///
     /// # Errors
     /// When there is no such server, or it does not speak that era.
@@ -42,19 +43,19 @@ impl Session {
         Ok(Self { rpc: Arc::new(rpc), server })
     }
 
-    /// What the server said of itself.
+    /// Returns the server's description of itself.
     #[must_use]
     pub fn server(&self) -> &ServerFacts {
         &self.server
     }
 
-    /// The revision that is spoken.
+    /// Returns the negotiated revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.rpc.revision
     }
 
-    /// Whether the server keeps a session for us.
+    /// Whether the server keeps a session.
     #[must_use]
     pub fn is_sessionful(&self) -> bool {
         self.rpc.session_id.is_some() || self.rpc.channel.is_some()
@@ -68,9 +69,9 @@ impl Session {
         self.rpc.call(method, params).await
     }
 
-    /// As [`Self::request`], with no limit but on silence, and with every notification that comes before the result
-    /// told: its method, and its params as raw JSON. `mirrored` are the arguments of a tool that modern servers want to
-    /// see in headers, from [`crate::header::mirrored_params`].
+    /// As [`Self::request`], with no limit but on silence, and with a callback for every notification before the
+    /// result: its method, and its params as raw JSON. `mirrored` are the arguments of a tool that modern servers want
+    /// to see in headers, from [`crate::header::mirrored_params`].
     ///
     /// # Errors
     /// As [`Self::request`].
@@ -92,15 +93,15 @@ impl Session {
         list::all(&self.rpc, method, max_items).await
     }
 
-    /// Tells of changes from now on: a list that is asked for after this returns misses none.
+    /// Listens to changes from now on: a list that is fetched after this returns misses none.
     ///
-    /// # Errors
-    /// [`ClientError::Unsupported`] when the server tells nobody; [`ClientError::Busy`] when it tells someone else.
+    /// # Errors [`ClientError::Unsupported`] when the server has no such stream; [`ClientError::Busy`] when another has
+    /// it.
     pub async fn listen(&self) -> Result<listen::Notices, ClientError> {
         listen::open(self.rpc.clone()).await
     }
 
-    /// Ends the session, as well as that goes. Whoever still uses it is told that it is lost.
+    /// Ends the session; a failure is only logged. Later uses of it fail as lost.
     pub async fn close(&self) {
         let _allowed = self.rpc.delete().await;
     }

@@ -23,11 +23,11 @@ use super::MAX_MESSAGE_BYTES;
 use super::error::ClientError;
 use super::http::HttpClient;
 
-/// The subprotocol. Servers that do not know it are taken as well.
+/// The subprotocol. Servers that do not know it are accepted as well.
 pub const SUBPROTOCOL: &str = "mcp";
-/// How often the other side is asked whether it is there; twice without a sign is the end.
+/// Interval of pings; two without any frame in between end the connection.
 const PING: Duration = Duration::from_secs(30);
-/// How long saying goodbye may take.
+/// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Stream = WebSocketStream<Upgraded>;
@@ -36,7 +36,7 @@ type Stream = WebSocketStream<Upgraded>;
 #[derive(Clone)]
 pub(super) struct Socket(Arc<Mutex<SplitSink<Stream, Message>>>);
 
-/// The receiving side, which also looks whether the other side is there.
+/// The receiving side, with pings that detect a dead connection.
 pub(super) struct Frames {
     stream: SplitStream<Stream>,
     socket: Socket,
@@ -46,7 +46,7 @@ pub(super) struct Frames {
     pub(super) has_subprotocol: bool,
 }
 
-/// Upgrades a connection.
+/// Opens a WebSocket.
 pub(super) async fn open(http: &HttpClient) -> Result<(Socket, Frames), ClientError> {
     let key = generate_key();
     let mut headers = HeaderMap::new();
@@ -92,7 +92,7 @@ impl Socket {
         self.frame(Message::Text(text)).await
     }
 
-    /// Says goodbye, as well as that goes.
+    /// Sends a closing frame; a failure is only logged.
     pub(super) async fn close(&self) {
         if let Ok(Err(error)) = timeout(CLOSE_TIMEOUT, self.frame(Message::Close(None))).await {
             tracing::debug!(%error, "a WebSocket could not be closed");

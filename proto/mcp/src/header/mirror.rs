@@ -9,7 +9,7 @@ use super::PARAM_PREFIX;
 use super::value::{ValueError, decode_value, encode_value};
 use crate::json::{self, JsonError};
 
-/// What annotates a property.
+/// The annotation of a property.
 const ANNOTATION: &str = "x-mcp-header";
 
 /// An argument that is mirrored into a header (`x-mcp-header`, revision 2026-07-28).
@@ -21,7 +21,7 @@ pub struct MirroredParam {
     pub path: Vec<String>,
 }
 
-/// Why arguments and headers do not go together.
+/// Arguments and headers that do not match.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MirrorError {
     /// The schema is not JSON.
@@ -162,7 +162,7 @@ pub fn mirror(
     Ok(headers)
 }
 
-/// Whether the `Mcp-Param-*` headers that `params` ask for say what `args_json` says.
+/// Checks that the `Mcp-Param-*` headers of `params` match the arguments in `args_json`.
 ///
 /// # Errors
 /// When one is missing, unwanted, repeated, unreadable or different.
@@ -193,7 +193,7 @@ fn header_name(param: &MirroredParam) -> Result<HeaderName, MirrorError> {
         .map_err(|_| MirrorError::Name(param.path.join(".")))
 }
 
-/// What an argument says.
+/// Returns the text of an argument.
 enum Argument<'a> {
     /// A string.
     Text(Cow<'a, str>),

@@ -9,7 +9,7 @@ use http::HeaderValue;
 const OPEN: &str = "=?base64?";
 const CLOSE: &str = "?=";
 
-/// Why a header value says nothing.
+/// A header value that cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// It holds something else than visible ASCII, spaces and tabs.
@@ -34,7 +34,7 @@ pub fn encode_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(&written).expect("plain text and base64 are visible ASCII")
 }
 
-/// What a header value says.
+/// Decodes a header value.
 ///
 /// # Errors
 /// When it is not ASCII, or has the marks of base64 around something else.
@@ -51,7 +51,7 @@ fn between_marks(text: &str) -> Option<&str> {
     text.strip_prefix(OPEN)?.strip_suffix(CLOSE)
 }
 
-/// Whether a header can carry it unchanged, and nobody can take it for base64.
+/// Whether a header can carry it unchanged, and it is not mistaken for base64.
 fn is_plain(text: &str) -> bool {
     let visible = text.bytes().all(|b| (0x20..0x7f).contains(&b));
     visible && !text.starts_with(' ') && !text.ends_with(' ') && between_marks(text).is_none()

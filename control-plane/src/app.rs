@@ -21,7 +21,7 @@ use crate::auth::keys::Signer;
 use crate::auth::master::MasterKey;
 use crate::auth::vault::Vault;
 use crate::config::{Config, days, hours};
-use crate::discovery::caller::EdgeGate;
+use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::discovery::enrollment::Enrollment;
 use crate::discovery::fleet::Fleet;
 use crate::discovery::roster::Roster;
@@ -32,7 +32,7 @@ use crate::store::edges::Edges;
 use crate::store::keys::Keys;
 use crate::store::leases::Leases;
 use crate::store::usage::UsageTable;
-use crate::sync::{Bus, Handle, Minder, Upkeep};
+use crate::sync::{Handle, Housekeeping, Notifications, Supervisor};
 
 /// How often the database is asked for a new revision when nobody says that there is one.
 const POLL: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ struct Parts {
     vault: Arc<Vault>,
     signer: Arc<Signer>,
     credentials: EdgeCredentials,
-    gate: EdgeGate,
+    edge_authenticator: EdgeAuthenticator,
     admin: AdminToken,
     edges: Edges,
     fleet: Arc<Fleet>,
@@ -159,7 +159,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
     let fleet = Arc::new(Fleet::new(edges.clone(), replica()));
     let tunnels = Arc::new(Tunnels::default());
     Ok(Parts {
-        gate: EdgeGate::new(credentials.clone(), fleet.clone()),
+        edge_authenticator: EdgeAuthenticator::new(credentials.clone(), fleet.clone()),
         credentials,
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
         fleet,
@@ -185,8 +185,8 @@ fn background(
     publisher: Publisher,
     leases: Leases,
 ) -> anyhow::Result<JoinSet<()>> {
-    let bus = bus(config, &config.data_dir()?);
-    let upkeep = Upkeep {
+    let notifications = notifications(config, &config.data_dir()?);
+    let housekeeping = Housekeeping {
         store: parts.store.clone(),
         leases: leases.clone(),
         vault: parts.vault.clone(),
@@ -199,11 +199,11 @@ fn background(
     let mut tasks = JoinSet::new();
     let store = parts.store.clone();
     tasks.spawn(async move { store.follow(POLL).await });
-    tasks.spawn(bus.run(parts.store.clone()));
+    tasks.spawn(notifications.run(parts.store.clone()));
     tasks.spawn(publisher.run());
     tasks.spawn(parts.fleet.clone().run());
-    tasks.spawn(Minder::new(parts.sync.clone(), leases).run());
-    tasks.spawn(upkeep.run());
+    tasks.spawn(Supervisor::new(parts.sync.clone(), leases).run());
+    tasks.spawn(housekeeping.run());
     Ok(tasks)
 }
 
@@ -212,12 +212,12 @@ fn database_url(config: &Config, data_dir: &Path) -> SecretString {
     config.database_url.clone().unwrap_or_else(embedded)
 }
 
-fn bus(config: &Config, data_dir: &Path) -> Bus {
+fn notifications(config: &Config, data_dir: &Path) -> Notifications {
     let database = database_url(config, data_dir);
     match &config.redis_url {
-        Some(url) => Bus::Redis(url.clone()),
-        None if database.expose_secret().starts_with("postgres") => Bus::Postgres(database),
-        None => Bus::None,
+        Some(url) => Notifications::Redis(url.clone()),
+        None if database.expose_secret().starts_with("postgres") => Notifications::Postgres(database),
+        None => Notifications::None,
     }
 }
 

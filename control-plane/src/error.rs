@@ -15,11 +15,11 @@ pub const DOMAIN: &str = "trunkline.dev";
 
 /// An error as its reader meets it: a canonical code, a reason for machines, a sentence for people.
 #[derive(Debug)]
-pub struct Error(Box<Facts>);
+pub struct Error(Box<Contents>);
 
 /// In a box, so that a `Result` of it stays small.
 #[derive(Debug)]
-struct Facts {
+struct Contents {
     code: Code,
     reason: &'static str,
     message: String,
@@ -31,7 +31,7 @@ struct Facts {
 impl Error {
     /// An error of any kind.
     pub fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Facts {
+        Self(Box::new(Contents {
             code,
             reason,
             message: message.into(),

@@ -27,7 +27,7 @@ use crate::sync::Handle;
 
 /// What lets tunnels in.
 #[derive(Clone)]
-pub struct Door {
+pub struct TunnelEndpoint {
     /// Who may open one.
     pub credentials: TunnelCredentials,
     /// The registry.
@@ -39,23 +39,23 @@ pub struct Door {
 }
 
 /// The route.
-pub fn router(door: Door) -> Router {
-    Router::new().route("/tunnels/{upstream}", get(open)).with_state(door)
+pub fn router(endpoint: TunnelEndpoint) -> Router {
+    Router::new().route("/tunnels/{upstream}", get(open)).with_state(endpoint)
 }
 
 async fn open(
-    State(door): State<Door>,
+    State(endpoint): State<TunnelEndpoint>,
     Path(id): Path<String>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let challenge = [(WWW_AUTHENTICATE, "Bearer")];
-    let Some(uid) = bearer(&headers).and_then(|bearer| door.credentials.verify(bearer).ok()) else {
+    let Some(uid) = bearer(&headers).and_then(|bearer| endpoint.credentials.verify(bearer).ok()) else {
         return (StatusCode::UNAUTHORIZED, challenge, "this needs the credential of a tunnel\n")
             .into_response();
     };
     let name = names::upstream(&id);
-    match door.leads_to(&name, &uid).await {
+    match endpoint.leads_to(&name, &uid).await {
         Ok(true) => {}
         Ok(false) => {
             return (StatusCode::NOT_FOUND, "no upstream of this credential dials in here\n").into_response();
@@ -69,14 +69,14 @@ async fn open(
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    if !door.tunnels.has_room(&uid) {
+    if !endpoint.tunnels.has_room(&uid) {
         return busy("there are too many tunnels\n");
     }
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
-    upgrade.on_upgrade(async move |socket| door.hold(&name, &uid, socket).await)
+    upgrade.on_upgrade(async move |socket| endpoint.hold(&name, &uid, socket).await)
 }
 
-impl Door {
+impl TunnelEndpoint {
     /// Whether this is an upstream that dials in and has this uid.
     async fn leads_to(&self, name: &str, uid: &str) -> Result<bool, crate::store::StoreError> {
         let Some(row) = self.store.get(Kind::Upstream, name).await? else { return Ok(false) };
@@ -109,7 +109,7 @@ impl Door {
         drop(entry);
         tracing::info!(upstream = name, why, "a tunnel is closed");
         if !self.tunnels.has(uid) {
-            self.sync.poke(name);
+            self.sync.wake(name);
         }
     }
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use trunkline::discovery::v1::{Refusal, StreamResourcesRequest, StreamResourcesResponse};
 use trunkline_control_plane::discovery::session::{Action, Event, Progress, Session};
-use trunkline_control_plane::snapshot::world::{Item, Items, TYPES, Type, World};
+use trunkline_control_plane::snapshot::content::{Item, Items, Snapshot, TYPES, Type};
 
-fn world(revision: i64, items: &[(Type, &str, &str)]) -> Arc<World> {
+fn snapshot(revision: i64, items: &[(Type, &str, &str)]) -> Arc<Snapshot> {
     let mut types: [Items; TYPES] = Default::default();
     for (kind, name, body) in items {
         types[kind.index()].insert((*name).into(), Item::new(body.as_bytes().to_vec()).into());
     }
-    Arc::new(World::new(revision, types.map(Arc::new)))
+    Arc::new(Snapshot::new(revision, types.map(Arc::new)))
 }
 
 fn subscribe(kind: Type) -> StreamResourcesRequest {
@@ -69,7 +69,7 @@ fn summary(responses: &[StreamResourcesResponse]) -> Vec<String> {
 }
 
 /// A session whose edge has subscribed to everything and acknowledged all of `start`.
-fn settled(start: &Arc<World>) -> Session {
+fn settled(start: &Arc<Snapshot>) -> Session {
     let mut session = Session::new("s", start.clone());
     let mut queue: VecDeque<Event> = Type::ALL.map(|kind| Event::Request(subscribe(kind))).into();
     while let Some(event) = queue.pop_front() {
@@ -80,10 +80,10 @@ fn settled(start: &Arc<World>) -> Session {
 
 #[test]
 fn additions_go_in_push_order_and_removals_in_reverse_after_the_acks() {
-    let old = world(1, &[(Type::Upstream, "u1", "1"), (Type::Tool, "t1", "1"), (Type::Server, "s", "t1")]);
-    let new = world(2, &[(Type::Upstream, "u2", "1"), (Type::Tool, "t2", "1"), (Type::Server, "s", "t2")]);
+    let old = snapshot(1, &[(Type::Upstream, "u1", "1"), (Type::Tool, "t1", "1"), (Type::Server, "s", "t1")]);
+    let new = snapshot(2, &[(Type::Upstream, "u2", "1"), (Type::Tool, "t2", "1"), (Type::Server, "s", "t2")]);
     let mut session = settled(&old);
-    let additions = sent(session.on(Event::World(new)));
+    let additions = sent(session.on(Event::Snapshot(new)));
     assert_eq!(summary(&additions), ["Upstream +u2", "Tool +t2", "Server +s"]);
     assert_eq!(summary(&sent(session.on(ack(&additions[0])))), [""; 0]);
     assert_eq!(summary(&sent(session.on(ack(&additions[2])))), [""; 0]);
@@ -93,22 +93,24 @@ fn additions_go_in_push_order_and_removals_in_reverse_after_the_acks() {
 
 #[test]
 fn a_type_waits_while_one_before_it_has_something_unsent() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1")]));
-    let first = sent(session.on(Event::World(world(2, &[(Type::Tool, "t", "2")]))));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
+    let first = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")]))));
     assert_eq!(summary(&first), ["Tool +t"]);
     // The tool is out already, so its next version waits, and so does the server that leads to it.
-    let next = world(3, &[(Type::Tool, "t", "3"), (Type::Server, "s", "t")]);
-    assert!(sent(session.on(Event::World(next))).is_empty());
+    let next = snapshot(3, &[(Type::Tool, "t", "3"), (Type::Server, "s", "t")]);
+    assert!(sent(session.on(Event::Snapshot(next))).is_empty());
     assert_eq!(summary(&sent(session.on(ack(&first[0])))), ["Tool +t", "Server +s"]);
 }
 
 #[test]
 fn changes_coalesce_behind_the_one_response_that_is_out() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1")]));
-    let first = sent(session.on(Event::World(world(2, &[(Type::Tool, "t", "2")]))));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
+    let first = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")]))));
     for revision in 3..100 {
         let body = revision.to_string();
-        assert!(sent(session.on(Event::World(world(revision, &[(Type::Tool, "t", &body)])))).is_empty());
+        assert!(
+            sent(session.on(Event::Snapshot(snapshot(revision, &[(Type::Tool, "t", &body)])))).is_empty()
+        );
     }
     let last = sent(session.on(ack(&first[0])));
     assert_eq!(summary(&last), ["Tool +t"]);
@@ -118,22 +120,23 @@ fn changes_coalesce_behind_the_one_response_that_is_out() {
 
 #[test]
 fn a_refused_version_is_not_sent_again_until_it_changes() {
-    let mut session = settled(&world(1, &[(Type::Server, "s", "1")]));
-    let bad = sent(session.on(Event::World(world(2, &[(Type::Server, "s", "bad")]))));
+    let mut session = settled(&snapshot(1, &[(Type::Server, "s", "1")]));
+    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Server, "s", "bad")]))));
     let actions = session.on(nack(&bad[0], "s"));
     let stand = progress(&actions).unwrap();
     assert_eq!((stand.sent, stand.answered, stand.acked), (2, 2, 1));
     assert_eq!(stand.refusals[0].refusal.as_ref().unwrap().reason, "no");
     assert_eq!(stand.refusals[0].type_url, Type::Server.url());
     for revision in 3..10 {
-        let same = world(revision, &[(Type::Server, "s", "bad"), (Type::Tool, "t", "1")]);
-        for response in sent(session.on(Event::World(same))) {
+        let same = snapshot(revision, &[(Type::Server, "s", "bad"), (Type::Tool, "t", "1")]);
+        for response in sent(session.on(Event::Snapshot(same))) {
             assert_eq!(summary(std::slice::from_ref(&response)), ["Tool +t"]);
             session.on(ack(&response));
         }
     }
-    let good =
-        sent(session.on(Event::World(world(10, &[(Type::Server, "s", "good"), (Type::Tool, "t", "1")]))));
+    let good = sent(
+        session.on(Event::Snapshot(snapshot(10, &[(Type::Server, "s", "good"), (Type::Tool, "t", "1")]))),
+    );
     assert_eq!(summary(&good), ["Server +s"]);
     let actions = session.on(ack(&good[0]));
     let stand = progress(&actions).unwrap();
@@ -142,19 +145,19 @@ fn a_refused_version_is_not_sent_again_until_it_changes() {
 
 #[test]
 fn a_refusal_ends_when_the_world_returns_to_what_the_edge_holds() {
-    let mut session = settled(&world(1, &[(Type::Server, "s", "1")]));
-    let bad = sent(session.on(Event::World(world(2, &[(Type::Server, "s", "bad")]))));
+    let mut session = settled(&snapshot(1, &[(Type::Server, "s", "1")]));
+    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Server, "s", "bad")]))));
     session.on(nack(&bad[0], "s"));
-    let actions = session.on(Event::World(world(3, &[(Type::Server, "s", "1")])));
+    let actions = session.on(Event::Snapshot(snapshot(3, &[(Type::Server, "s", "1")])));
     assert_eq!(progress(&actions).unwrap().acked, 3);
     assert!(sent(actions).is_empty());
 }
 
 #[test]
 fn a_refusal_is_of_what_was_sent_and_not_of_what_is_newest() {
-    let mut session = settled(&world(1, &[(Type::Server, "s", "1")]));
-    let bad = sent(session.on(Event::World(world(2, &[(Type::Server, "s", "bad")]))));
-    session.on(Event::World(world(3, &[(Type::Server, "s", "good")])));
+    let mut session = settled(&snapshot(1, &[(Type::Server, "s", "1")]));
+    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Server, "s", "bad")]))));
+    session.on(Event::Snapshot(snapshot(3, &[(Type::Server, "s", "good")])));
     let good = sent(session.on(nack(&bad[0], "s")));
     assert_eq!(good[0].resources[0].body.as_ref().unwrap().value, b"good");
     // The same refusal once more: its nonce no longer counts.
@@ -165,17 +168,17 @@ fn a_refusal_is_of_what_was_sent_and_not_of_what_is_newest() {
 
 #[test]
 fn good_parts_of_a_partly_refused_response_count() {
-    let mut session = settled(&world(1, &[]));
-    let both = world(2, &[(Type::Tool, "bad", "1"), (Type::Tool, "good", "1")]);
-    let sent_both = sent(session.on(Event::World(both)));
+    let mut session = settled(&snapshot(1, &[]));
+    let both = snapshot(2, &[(Type::Tool, "bad", "1"), (Type::Tool, "good", "1")]);
+    let sent_both = sent(session.on(Event::Snapshot(both)));
     session.on(nack(&sent_both[0], "bad"));
-    let next = world(3, &[(Type::Tool, "bad", "2"), (Type::Tool, "good", "1")]);
-    assert_eq!(summary(&sent(session.on(Event::World(next)))), ["Tool +bad"]);
+    let next = snapshot(3, &[(Type::Tool, "bad", "2"), (Type::Tool, "good", "1")]);
+    assert_eq!(summary(&sent(session.on(Event::Snapshot(next)))), ["Tool +bad"]);
 }
 
 #[test]
 fn nonces_of_another_stream_acknowledge_nothing() {
-    let start = world(1, &[(Type::Server, "s", "1")]);
+    let start = snapshot(1, &[(Type::Server, "s", "1")]);
     let mut before = Session::new("one", start.clone());
     let old = sent(before.on(Event::Request(subscribe(Type::Server))));
     let mut session = Session::new("two", start);
@@ -187,7 +190,7 @@ fn nonces_of_another_stream_acknowledge_nothing() {
 #[test]
 fn reconnecting_sends_only_what_differs() {
     let start =
-        world(7, &[(Type::Tool, "same", "1"), (Type::Tool, "changed", "2"), (Type::Tool, "new", "1")]);
+        snapshot(7, &[(Type::Tool, "same", "1"), (Type::Tool, "changed", "2"), (Type::Tool, "new", "1")]);
     let version = |body: &str| Item::new(body.as_bytes().to_vec()).version.to_string();
     let mut request = subscribe(Type::Tool);
     request.initial_versions = BTreeMap::from([
@@ -205,7 +208,7 @@ fn reconnecting_sends_only_what_differs() {
 
 #[test]
 fn an_edge_that_holds_everything_hears_so_at_once() {
-    let start = world(7, &[(Type::Server, "s", "1")]);
+    let start = snapshot(7, &[(Type::Server, "s", "1")]);
     let mut request = subscribe(Type::Server);
     let version = start.items(Type::Server)["s"].version.to_string();
     request.initial_versions = BTreeMap::from([("s".to_owned(), version)]);
@@ -217,7 +220,7 @@ fn an_edge_that_holds_everything_hears_so_at_once() {
 
 #[test]
 fn subscriptions_change_even_with_a_stale_nonce() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1")]));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
     let mut request = subscribe(Type::Tool);
     request.response_nonce = "stale".to_owned();
     request.subscribe = vec!["nowhere".to_owned()];
@@ -226,7 +229,7 @@ fn subscriptions_change_even_with_a_stale_nonce() {
 
 #[test]
 fn a_name_asked_for_is_answered_although_it_is_known() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1")]));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
     let mut request = subscribe(Type::Tool);
     request.subscribe = vec!["t".to_owned()];
     assert_eq!(summary(&sent(session.on(Event::Request(request)))), ["Tool +t"]);
@@ -234,18 +237,18 @@ fn a_name_asked_for_is_answered_although_it_is_known() {
 
 #[test]
 fn what_is_no_longer_asked_for_is_not_sent() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1")]));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
     let mut request = subscribe(Type::Tool);
     (request.subscribe, request.unsubscribe) = (vec![], vec!["*".to_owned()]);
     assert!(sent(session.on(Event::Request(request))).is_empty());
-    assert!(sent(session.on(Event::World(world(2, &[(Type::Tool, "t", "2")])))).is_empty());
+    assert!(sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")])))).is_empty());
     assert_eq!(summary(&sent(session.on(Event::Request(subscribe(Type::Tool))))), ["Tool +t"]);
 }
 
 #[test]
 fn a_response_that_was_superseded_by_a_subscription_is_not_counted_as_held() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1")]));
-    let out = sent(session.on(Event::World(world(2, &[(Type::Tool, "t", "2")]))));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
+    let out = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")]))));
     let mut request = subscribe(Type::Tool);
     (request.subscribe, request.unsubscribe) = (vec![], vec!["*".to_owned()]);
     session.on(Event::Request(request));
@@ -259,8 +262,8 @@ fn large_worlds_go_in_pieces_and_what_follows_waits_for_the_last() {
     let names: Vec<String> = (0..6).map(|number| format!("t{number}")).collect();
     let mut items: Vec<_> = names.iter().map(|name| (Type::Tool, name.as_str(), body.as_str())).collect();
     items.push((Type::Server, "s", "1"));
-    let mut session = settled(&world(1, &[]));
-    let mut out = sent(session.on(Event::World(world(2, &items))));
+    let mut session = settled(&snapshot(1, &[]));
+    let mut out = sent(session.on(Event::Snapshot(snapshot(2, &items))));
     let mut seen = Vec::new();
     while let Some(response) = out.pop() {
         let bytes = prost::Message::encoded_len(&response);
@@ -273,36 +276,39 @@ fn large_worlds_go_in_pieces_and_what_follows_waits_for_the_last() {
 
 #[test]
 fn a_token_that_is_gone_is_taken_away_at_once() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1"), (Type::Token, "k", "1")]));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1"), (Type::Token, "k", "1")]));
     // The tool is never acknowledged.
     assert_eq!(
         summary(&sent(
-            session.on(Event::World(world(2, &[(Type::Tool, "t", "2"), (Type::Token, "k", "1")])))
+            session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2"), (Type::Token, "k", "1")])))
         )),
         ["Tool +t"]
     );
-    assert_eq!(summary(&sent(session.on(Event::World(world(3, &[(Type::Tool, "t", "3")]))))), ["Token -k"]);
+    assert_eq!(
+        summary(&sent(session.on(Event::Snapshot(snapshot(3, &[(Type::Tool, "t", "3")]))))),
+        ["Token -k"]
+    );
 }
 
 #[test]
 fn heartbeats_say_that_nothing_is_newer_only_when_that_is_so() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1")]));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
     assert_eq!(session.on(Event::Heartbeat).len(), 1);
-    session.on(Event::World(world(2, &[(Type::Tool, "t", "2")])));
-    session.on(Event::World(world(3, &[(Type::Tool, "t", "3")])));
+    session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")])));
+    session.on(Event::Snapshot(snapshot(3, &[(Type::Tool, "t", "3")])));
     assert_eq!(session.on(Event::Heartbeat), []);
 }
 
 #[test]
 fn draining_is_said_before_the_end() {
-    let mut session = settled(&world(5, &[]));
+    let mut session = settled(&snapshot(5, &[]));
     let draining = StreamResourcesResponse { revision: 5, draining: true, ..Default::default() };
     assert_eq!(session.on(Event::Drain), [Action::Send(draining), Action::Close]);
 }
 
 #[test]
 fn types_of_other_versions_are_passed_over() {
-    let mut session = settled(&world(1, &[]));
+    let mut session = settled(&snapshot(1, &[]));
     let request = StreamResourcesRequest {
         type_url: "type.googleapis.com/trunkline.edge.v9.Agent".to_owned(),
         subscribe: vec!["*".to_owned()],
@@ -313,8 +319,8 @@ fn types_of_other_versions_are_passed_over() {
 
 #[test]
 fn a_revision_that_changes_nothing_is_acknowledged_without_a_word() {
-    let mut session = settled(&world(1, &[(Type::Tool, "t", "1")]));
-    let actions = session.on(Event::World(world(2, &[(Type::Tool, "t", "1")])));
+    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
+    let actions = session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "1")])));
     assert_eq!(progress(&actions).unwrap().acked, 2);
     assert!(sent(actions).is_empty());
 }
@@ -369,7 +375,7 @@ impl Edge {
 #[derive(Debug, Clone)]
 enum Step {
     /// The registry becomes this: tools with bodies, servers leading to one of them each.
-    World(Vec<(u8, u8)>, Vec<(u8, u8)>),
+    Snapshot(Vec<(u8, u8)>, Vec<(u8, u8)>),
     /// The oldest response under way reaches the edge.
     Deliver,
     /// One answer that is under way reaches the control plane: which one is up to chance.
@@ -384,7 +390,7 @@ fn step() -> impl Strategy<Value = Step> {
     let tools = prop::collection::vec((0..6u8, 0..4u8), 1..6);
     let servers = prop::collection::vec((0..4u8, 0..6u8), 0..4);
     prop_oneof![
-        3 => (tools, servers).prop_map(|(tools, servers)| Step::World(tools, servers)),
+        3 => (tools, servers).prop_map(|(tools, servers)| Step::Snapshot(tools, servers)),
         6 => Just(Step::Deliver),
         6 => (0..8usize).prop_map(Step::Answer),
         1 => (0..8usize).prop_map(Step::Repeat),
@@ -397,7 +403,7 @@ struct Play {
     refuse: bool,
     revision: i64,
     stream: u64,
-    world: Arc<World>,
+    snapshot: Arc<Snapshot>,
     session: Session,
     edge: Edge,
     down: VecDeque<StreamResourcesResponse>,
@@ -409,12 +415,12 @@ struct Play {
 
 impl Play {
     fn new(refuse: bool) -> Self {
-        let start = world(1, &[]);
+        let start = snapshot(1, &[]);
         let mut play = Self {
             refuse,
             revision: 1,
             stream: 0,
-            world: start.clone(),
+            snapshot: start.clone(),
             session: Session::new("0", start),
             edge: Edge::default(),
             down: VecDeque::new(),
@@ -429,7 +435,7 @@ impl Play {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::World(tools, servers) => self.change(&tools, &servers),
+            Step::Snapshot(tools, servers) => self.change(&tools, &servers),
             Step::Deliver => self.deliver(),
             Step::Answer(choice) if !self.up.is_empty() => {
                 let request = self.up.remove(choice % self.up.len());
@@ -458,8 +464,8 @@ impl Play {
         }
         let items: Vec<_> =
             items.iter().map(|(kind, name, body)| (*kind, name.as_str(), body.as_str())).collect();
-        self.world = world(self.revision, &items);
-        let actions = self.session.on(Event::World(self.world.clone()));
+        self.snapshot = snapshot(self.revision, &items);
+        let actions = self.session.on(Event::Snapshot(self.snapshot.clone()));
         self.take(actions);
     }
 
@@ -501,7 +507,7 @@ impl Play {
 
     fn reconnect(&mut self) {
         self.stream += 1;
-        self.session = Session::new(self.stream.to_string(), self.world.clone());
+        self.session = Session::new(self.stream.to_string(), self.snapshot.clone());
         (self.down, self.up) = Default::default();
         self.refused.clear();
         for request in self.edge.requests() {
@@ -521,13 +527,16 @@ impl Play {
         let mut refuses = false;
         for kind in Type::ALL {
             let held = &self.edge.held[kind.index()];
-            for (name, item) in self.world.items(kind).iter() {
+            for (name, item) in self.snapshot.items(kind).iter() {
                 let bad = item.body.starts_with(b"!");
                 refuses |= bad;
                 let holds = held.get(&**name).is_some_and(|(version, _)| *version == *item.version);
                 assert_eq!(holds, !bad, "{kind:?} {name}");
             }
-            assert!(held.keys().all(|name| self.world.items(kind).contains_key(name.as_str())), "{kind:?}");
+            assert!(
+                held.keys().all(|name| self.snapshot.items(kind).contains_key(name.as_str())),
+                "{kind:?}"
+            );
         }
         assert_eq!(self.acked == self.revision, !refuses, "{} of {}", self.acked, self.revision);
     }

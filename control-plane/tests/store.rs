@@ -101,7 +101,7 @@ async fn what_does_not_change_takes_no_revision(database: Database) {
     let same = put(&store, &upstream("a", "one")).await;
     assert_eq!(first, same);
     assert_eq!(store.revision().await.unwrap(), 1);
-    assert_eq!(*store.moved().borrow(), 1);
+    assert_eq!(*store.revisions().borrow(), 1);
 }
 
 async fn what_is_not_committed_leaves_no_trace(database: Database) {
@@ -254,16 +254,16 @@ async fn secrets_live_with_their_resource(database: Database) {
 
 async fn replicas_hear_of_each_other(database: Database) {
     let (here, there) = (database.open().await, database.open().await);
-    let mut moved = there.moved();
+    let mut revisions = there.revisions();
     let following = tokio::spawn({
         let there = there.clone();
         async move { there.follow(Duration::from_secs(3_600)).await }
     });
     put(&here, &upstream("a", "t")).await;
-    assert_eq!((*here.moved().borrow(), *here.committed().borrow()), (1, 1));
-    there.nudge();
+    assert_eq!((*here.revisions().borrow(), *here.committed().borrow()), (1, 1));
+    there.recheck();
     let heard =
-        tokio::time::timeout(Duration::from_secs(60), moved.wait_for(|revision| *revision == 1)).await;
+        tokio::time::timeout(Duration::from_secs(60), revisions.wait_for(|revision| *revision == 1)).await;
     assert_eq!(*heard.unwrap().unwrap(), 1);
     assert_eq!(*there.committed().borrow(), 0, "only what was written here is told to others");
     following.abort();
@@ -320,5 +320,5 @@ async fn everything_is_there_after_a_restart(database: Database) {
     store.close().await;
     let store = database.open().await;
     assert_eq!(store.all().await.unwrap(), before);
-    assert_eq!(*store.moved().borrow(), 1);
+    assert_eq!(*store.revisions().borrow(), 1);
 }

@@ -30,7 +30,7 @@ use trunkline::registry::v1::{
     BearerCredential, CreateToolRequest, Credential, DeleteServerRequest, Member, Server, Tool,
     UpdateServerRequest, Upstream,
 };
-use trunkline_control_plane::snapshot::world::Type;
+use trunkline_control_plane::snapshot::content::Type;
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";

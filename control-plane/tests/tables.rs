@@ -45,7 +45,7 @@ async fn a_lease_has_one_holder_and_its_token_grows(database: Database) {
     let first = a.take("sync", LONG).await.unwrap().unwrap();
     assert_eq!(b.take("sync", LONG).await.unwrap(), None);
     assert_eq!(a.take("sync", LONG).await.unwrap().as_ref(), Some(&first), "renewed, it is the same lease");
-    assert!(b.take("upkeep", LONG).await.unwrap().is_some(), "leases of other names are others");
+    assert!(b.take("housekeeping", LONG).await.unwrap().is_some(), "leases of other names are others");
 
     a.release().await.unwrap();
     let second = b.take("sync", Duration::ZERO).await.unwrap().unwrap();

@@ -9,15 +9,15 @@ use crate::store::{Row, StoreError, Tx};
 
 /// A catalogue, and the revision at which it is true.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct CatalogueAtRevision {
     pub(super) revision: i64,
     pub(super) catalogue: Catalogue,
 }
 
-impl Known {
-    fn feed(&mut self, revision: i64, rows: &[Row]) -> Result<(), StoreError> {
+impl CatalogueAtRevision {
+    fn apply(&mut self, revision: i64, rows: &[Row]) -> Result<(), StoreError> {
         for row in rows {
-            row.feed(&mut self.catalogue)?;
+            row.apply_to(&mut self.catalogue)?;
         }
         self.revision = revision;
         Ok(())
@@ -26,36 +26,41 @@ impl Known {
 
 impl Registry {
     /// The catalogue as it is now.
-    pub(super) async fn catalogue(&self) -> Result<Arc<Known>, Error> {
-        let known = self.known();
-        let (revision, rows) = self.store().changes_since(known.revision).await?;
-        if revision == known.revision {
-            return Ok(known);
+    pub(super) async fn catalogue(&self) -> Result<Arc<CatalogueAtRevision>, Error> {
+        let cached = self.cached();
+        let (revision, rows) = self.store().changes_since(cached.revision).await?;
+        if revision == cached.revision {
+            return Ok(cached);
         }
-        self.learn(known, revision, &rows)
+        self.advance(cached, revision, &rows)
     }
 
     /// The catalogue as a write sees it: with its own changes, which nobody else may see yet.
-    pub(super) async fn catalogue_within(&self, tx: &mut Tx) -> Result<Arc<Known>, Error> {
-        let known = self.known();
-        let (revision, rows) = tx.changes_since(known.revision).await?;
+    pub(super) async fn catalogue_within(&self, tx: &mut Tx) -> Result<Arc<CatalogueAtRevision>, Error> {
+        let cached = self.cached();
+        let (revision, rows) = tx.changes_since(cached.revision).await?;
         let (own, committed): (Vec<Row>, Vec<Row>) =
             rows.into_iter().partition(|row| row.revision == revision);
-        let known = self.learn(known, revision - 1, &committed)?;
+        let cached = self.advance(cached, revision - 1, &committed)?;
         if !own.iter().any(touches_catalogue) {
-            return Ok(known);
+            return Ok(cached);
         }
-        let mut seen = Known::clone(&known);
-        seen.feed(revision, &own)?;
+        let mut seen = CatalogueAtRevision::clone(&cached);
+        seen.apply(revision, &own)?;
         Ok(Arc::new(seen))
     }
 
-    fn known(&self) -> Arc<Known> {
+    fn cached(&self) -> Arc<CatalogueAtRevision> {
         self.inner.catalogue.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Remembers what was read since `base`, unless somebody else was faster.
-    fn learn(&self, base: Arc<Known>, revision: i64, rows: &[Row]) -> Result<Arc<Known>, Error> {
+    fn advance(
+        &self,
+        base: Arc<CatalogueAtRevision>,
+        revision: i64,
+        rows: &[Row],
+    ) -> Result<Arc<CatalogueAtRevision>, Error> {
         if revision <= base.revision {
             return Ok(base);
         }
@@ -63,12 +68,12 @@ impl Registry {
         let mut slot = self.inner.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.revision == base.revision {
             drop(base);
-            Arc::make_mut(&mut slot).feed(revision, rows)?;
+            Arc::make_mut(&mut slot).apply(revision, rows)?;
             return Ok(slot.clone());
         }
         drop(slot);
-        let mut newer = Known::clone(&base);
-        newer.feed(revision, rows)?;
+        let mut newer = CatalogueAtRevision::clone(&base);
+        newer.apply(revision, rows)?;
         Ok(Arc::new(newer))
     }
 }

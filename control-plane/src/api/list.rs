@@ -76,7 +76,7 @@ impl Registry {
         let size = page::size(list.page_size).map_err(|error| violations.add("page_size", error));
         let order = page::order(list.order_by).map_err(|error| violations.add("order_by", error));
         let filter = Filter::parse(list.filter, &reflect::descriptor::<K>())
-            .map_err(|wrong| violations.take_in("", wrong));
+            .map_err(|wrong| violations.extend_under("", wrong));
         let parent = parent(list.parent).map_err(|error| violations.add("parent", error));
         let question = page::question(K::KIND, list.parent.unwrap_or_default(), list.filter, list.order_by);
         let after =

@@ -1,15 +1,15 @@
 //! The control plane's API: each file decodes, acts and encodes for one package or concern.
 //!
-//! Everything about resources goes through one generic path ([`resource`], [`write`]); the files named after
+//! Everything about resources goes through one generic path ([`crud`], [`write`]); the files named after
 //! services are thin. It must not know how upstreams are asked, nor what edges are sent.
 
-pub mod admit;
+pub mod authenticate;
 mod bulk;
 mod catalogue;
+mod crud;
 pub mod json;
 mod list;
 pub mod permissions;
-mod resource;
 mod rpc;
 mod secrets;
 mod servers;
@@ -46,7 +46,7 @@ struct Inner {
     signer: Arc<Signer>,
     tunnels: TunnelCredentials,
     sync: Handle,
-    catalogue: Mutex<Arc<catalogue::Known>>,
+    catalogue: Mutex<Arc<catalogue::CatalogueAtRevision>>,
 }
 
 impl Registry {

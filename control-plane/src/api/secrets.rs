@@ -23,7 +23,7 @@ pub(super) enum SecretChange {
 
 impl Registry {
     /// Parts a credential that somebody wrote from its secrets, giving empty ones the value that is stored.
-    pub(super) fn part_secret(
+    pub(super) fn split_secret(
         &self,
         slot: &mut Option<Credential>,
         stored: Option<&SecretRow>,
@@ -34,7 +34,7 @@ impl Registry {
         };
         let kept = stored.map(|row| self.open_secret(row)).transpose()?;
         credential::keep(written, kept.as_ref(), violations);
-        let whole = credential::part(written);
+        let whole = credential::split(written);
         match stored.zip(kept) {
             Some((row, kept)) if kept.kind == whole.kind => {
                 written.version.clone_from(&row.version);
@@ -47,7 +47,7 @@ impl Registry {
         }
     }
 
-    /// Stores what `part_secret` decided.
+    /// Stores what `split_secret` decided.
     pub(super) async fn store_secret(
         &self,
         tx: &mut Tx,

@@ -1,8 +1,8 @@
 //! The rpcs that every kind has, a line for each kind. It must not know what any kind is.
 
 use super::Registry;
+use super::crud::{Create, Delete, Update};
 use super::list::List;
-use super::resource::{Create, Delete, Update};
 use super::rpc::Rpc;
 use crate::error::Error;
 

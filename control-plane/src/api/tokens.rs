@@ -6,7 +6,7 @@ use trunkline::identity::v1::{
 };
 
 use super::Registry;
-use super::resource::{Create, Update, check_name};
+use super::crud::{Create, Update, check_name};
 use super::rpc::Rpc;
 use super::write::Write;
 use crate::clock;

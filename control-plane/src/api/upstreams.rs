@@ -12,7 +12,7 @@ use trunkline::registry::v1::{
 };
 
 use super::Registry;
-use super::resource::{Create, Update};
+use super::crud::{Create, Update};
 use super::rpc::Rpc;
 use crate::clock;
 use crate::domain::upstream::dials_in;
@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::sync::RefreshError;
 
 /// How long a create waits for the first probe and import.
-const FIRST_LOOK: Duration = Duration::from_secs(15);
+const FIRST_IMPORT: Duration = Duration::from_secs(15);
 
 impl Rpc for CreateUpstreamRequest {
     type Response = CreateUpstreamResponse;
@@ -35,7 +35,7 @@ impl Rpc for CreateUpstreamRequest {
         };
         let mut upstream: Upstream = registry.create(create).await?;
         if !self.validate_only && !upstream.disabled {
-            upstream = registry.first_look(upstream, !self.no_wait).await?;
+            upstream = registry.import_first(upstream, !self.no_wait).await?;
         }
         Ok(CreateUpstreamResponse { upstream: Some(upstream) })
     }
@@ -53,7 +53,7 @@ impl Rpc for UpdateUpstreamRequest {
         };
         let upstream: Upstream = registry.update(update).await?;
         if !self.validate_only {
-            registry.inner.sync.poke(&upstream.name);
+            registry.inner.sync.wake(&upstream.name);
         }
         Ok(UpdateUpstreamResponse { upstream: Some(upstream) })
     }
@@ -109,12 +109,12 @@ impl Rpc for CreateTunnelCredentialRequest {
 impl Registry {
     /// Has a new upstream asked for its catalogue, and waits a while for it. That it does not answer is no
     /// error: its status says so.
-    async fn first_look(&self, upstream: Upstream, wait: bool) -> Result<Upstream, Error> {
+    async fn import_first(&self, upstream: Upstream, wait: bool) -> Result<Upstream, Error> {
         if !wait {
-            self.inner.sync.poke(&upstream.name);
+            self.inner.sync.wake(&upstream.name);
             return Ok(upstream);
         }
-        let looked = tokio::time::timeout(FIRST_LOOK, self.inner.sync.refresh(&upstream.name)).await;
+        let looked = tokio::time::timeout(FIRST_IMPORT, self.inner.sync.refresh(&upstream.name)).await;
         if let Ok(Err(error)) = looked
             && !matches!(error, RefreshError::Away(_))
         {
@@ -129,7 +129,7 @@ impl Registry {
 /// Checks an upstream that is not registered, and parts it from its secrets.
 fn unregistered(mut upstream: Upstream) -> Result<(Upstream, Option<Credential>), Error> {
     let mut violations = Violations::default();
-    upstream.settle();
+    upstream.set_defaults();
     upstream.validate(&mut violations);
     violations.require(
         !dials_in(&upstream),
@@ -138,12 +138,12 @@ fn unregistered(mut upstream: Upstream) -> Result<(Upstream, Option<Credential>)
     );
     let credential = upstream.credential.as_mut().map(|written| {
         credential::keep(written, None, &mut violations);
-        credential::part(written)
+        credential::split(written)
     });
     if violations.is_empty() {
         return Ok((upstream, credential));
     }
     let mut all = Violations::default();
-    all.take_in("upstream.", violations);
+    all.extend_under("upstream.", violations);
     Err(Error::invalid(all))
 }

@@ -52,10 +52,10 @@ impl<'a> Write<'a> {
         if let Err(error) = names::parse(K::KIND, message.name()) {
             violations.add("name", error.to_string());
         }
-        message.settle();
+        message.set_defaults();
         message.validate(&mut violations);
-        let change = self.part_secret(&mut message, old, &mut violations).await?;
-        self.violations.take_in(prefix, violations);
+        let change = self.split_secret(&mut message, old, &mut violations).await?;
+        self.violations.extend_under(prefix, violations);
 
         let before: Option<K> = old.map(Row::message).transpose()?;
         self.remember(&message, before, prefix);
@@ -66,7 +66,7 @@ impl<'a> Write<'a> {
         Ok(row)
     }
 
-    async fn part_secret<K: KindRules>(
+    async fn split_secret<K: KindRules>(
         &mut self,
         message: &mut K,
         old: Option<&Row>,
@@ -75,7 +75,7 @@ impl<'a> Write<'a> {
         let name = message.name().to_owned();
         let Some(slot) = message.secret() else { return Ok(SecretChange::Keep) };
         let stored = if old.is_some() { self.tx.secret(&name).await? } else { None };
-        self.registry.part_secret(slot, stored.as_ref(), violations)
+        self.registry.split_secret(slot, stored.as_ref(), violations)
     }
 
     /// Only what this write adds is checked: what was forced away before must not stand in the way of an edit.

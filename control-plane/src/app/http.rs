@@ -18,29 +18,33 @@ use tunnel::Tunnels;
 use super::Parts;
 use crate::discovery::fleet::Fleet;
 use crate::observe::{Gauge, render};
-use crate::snapshot::Freshness;
-use crate::snapshot::world::{Type, World};
+use crate::snapshot::DatabaseHealth;
+use crate::snapshot::content::{Snapshot, Type};
 use crate::store::Store;
 
 /// Without an answer from the database for so long, this replica should get no traffic.
 const READY: Duration = Duration::from_secs(15);
 
 #[derive(Clone)]
-struct Facts {
+struct HttpState {
     store: Store,
     fleet: Arc<Fleet>,
-    worlds: watch::Receiver<Arc<World>>,
-    fresh: Freshness,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    database: DatabaseHealth,
     tunnels: Arc<Tunnels>,
     drain: CancellationToken,
 }
 
-pub(super) fn router(parts: &Parts, worlds: watch::Receiver<Arc<World>>, fresh: Freshness) -> Router {
-    let facts = Facts {
+pub(super) fn router(
+    parts: &Parts,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    database: DatabaseHealth,
+) -> Router {
+    let state = HttpState {
         store: parts.store.clone(),
         fleet: parts.fleet.clone(),
-        worlds,
-        fresh,
+        snapshots,
+        database,
         tunnels: parts.tunnels.clone(),
         drain: parts.drain.clone(),
     };
@@ -48,7 +52,7 @@ pub(super) fn router(parts: &Parts, worlds: watch::Receiver<Arc<World>>, fresh: 
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(facts)
+        .with_state(state)
 }
 
 /// Health says that nothing is served from the moment draining begins.
@@ -71,10 +75,10 @@ pub(super) async fn unknown(request: Request) -> Response {
         .into_response()
 }
 
-async fn ready(State(facts): State<Facts>) -> Response {
-    let reason = if facts.drain.is_cancelled() {
+async fn ready(State(state): State<HttpState>) -> Response {
+    let reason = if state.drain.is_cancelled() {
         "draining"
-    } else if !facts.fresh.within(READY) {
+    } else if !state.database.within(READY) {
         "the database does not answer"
     } else {
         return "ready\n".into_response();
@@ -82,16 +86,16 @@ async fn ready(State(facts): State<Facts>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
 }
 
-async fn metrics(State(facts): State<Facts>) -> Response {
-    let world = facts.worlds.borrow().clone();
-    let size = |kind: Type| i64::try_from(world.items(kind).len()).unwrap_or(i64::MAX);
-    let known = *facts.store.moved().borrow();
-    let tunnels = i64::try_from(facts.tunnels.count()).unwrap_or(i64::MAX);
-    let edges = i64::try_from(facts.fleet.connected_here()).unwrap_or(i64::MAX);
+async fn metrics(State(state): State<HttpState>) -> Response {
+    let snapshot = state.snapshots.borrow().clone();
+    let size = |kind: Type| i64::try_from(snapshot.items(kind).len()).unwrap_or(i64::MAX);
+    let known = *state.store.revisions().borrow();
+    let tunnels = i64::try_from(state.tunnels.count()).unwrap_or(i64::MAX);
+    let edges = i64::try_from(state.fleet.connected_here()).unwrap_or(i64::MAX);
     let gauge = |name, help, value| Gauge { name, help, value };
     let text = render(&[
         gauge("trunkline_control_revision", "The newest revision of the registry that is known here.", known),
-        gauge("trunkline_control_published_revision", "The revision that edges are sent.", world.revision),
+        gauge("trunkline_control_published_revision", "The revision that edges are sent.", snapshot.revision),
         gauge("trunkline_control_edges_connected", "Edges connected to this replica.", edges),
         gauge("trunkline_control_upstreams", "Upstreams that edges are sent.", size(Type::Upstream)),
         gauge("trunkline_control_tools", "Tools that edges are sent.", size(Type::Tool)),
@@ -101,7 +105,7 @@ async fn metrics(State(facts): State<Facts>) -> Response {
         gauge(
             "trunkline_control_database_fresh",
             "1 while the database answers.",
-            i64::from(facts.fresh.within(READY)),
+            i64::from(state.database.within(READY)),
         ),
     ]);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

@@ -12,11 +12,11 @@ use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
 
 use super::{Parts, http};
 use crate::api::Registry;
-use crate::api::admit::{Gate, admit};
+use crate::api::authenticate::{Authenticator, admit};
 use crate::api::json::transcode;
 use crate::api::permissions::served;
 use crate::auth::tunnel::TunnelCredentials;
-use crate::discovery::fleet_service::Fleets;
+use crate::discovery::fleet_service::FleetApi;
 use crate::discovery::service::Discovery;
 use crate::discovery::usage_service::Usage;
 use crate::snapshot::Publisher;
@@ -25,10 +25,11 @@ use crate::tunnels;
 /// An edge that reconnects says which versions it holds of everything, in one message.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Router> {
-    let (worlds, fresh) = (publisher.worlds(), publisher.freshness());
-    let discovery = Discovery::new(worlds.clone(), fresh.clone(), parts.fleet.clone(), parts.drain.clone());
+    let (snapshots, database) = (publisher.snapshots(), publisher.database_health());
+    let discovery =
+        Discovery::new(snapshots.clone(), database.clone(), parts.fleet.clone(), parts.drain.clone());
     let fleets =
-        Fleets::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
+        FleetApi::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
     let usage = Usage::new(parts.usage.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     http::watch_health(health, parts.drain.clone());
@@ -43,21 +44,21 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         .add_service(reflection().build_v1alpha()?);
     Registry::new(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), parts.sync.clone())
         .add_to(&mut routes);
-    let gate = Arc::new(Gate::new(parts.admin.clone(), parts.gate.clone())?);
-    // The gate is outermost: a stranger's body is not even read.
+    let authenticator = Arc::new(Authenticator::new(parts.admin.clone(), parts.edge_authenticator.clone())?);
+    // The authenticator is outermost: a stranger's body is not even read.
     let api = routes
         .routes()
         .prepare()
         .into_axum_router()
         .layer(from_fn(transcode))
-        .layer(from_fn_with_state(gate, admit));
-    let door = tunnels::Door {
+        .layer(from_fn_with_state(authenticator, admit));
+    let endpoint = tunnels::TunnelEndpoint {
         credentials: TunnelCredentials::new(parts.signer.clone()),
         store: parts.store.clone(),
         tunnels: parts.tunnels.clone(),
         sync: parts.sync.clone(),
     };
-    let plain = http::router(parts, worlds, fresh).merge(tunnels::router(door));
+    let plain = http::router(parts, snapshots, database).merge(tunnels::router(endpoint));
     Ok(api.merge(plain).fallback(http::unknown))
 }
 

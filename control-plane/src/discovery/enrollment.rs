@@ -11,7 +11,7 @@ use trunkline::discovery::v1::{
     RenewEdgeCredentialRequest, RenewEdgeCredentialResponse,
 };
 
-use super::caller::edge;
+use super::authenticate::edge;
 use super::fleet_service::is_edge_id;
 use crate::auth::admin::{random_token, token_hash};
 use crate::auth::credential::EdgeCredentials;

@@ -53,7 +53,7 @@ struct Connected {
 
 /// The place of a connected edge; leaving it is dropping it.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ConnectionGuard {
     fleet: Arc<Fleet>,
     edge: String,
     connection: i64,
@@ -68,7 +68,7 @@ impl Fleet {
     }
 
     /// Seats an edge that has connected. A connection that it had before is ended.
-    pub fn join(self: &Arc<Self>, edge: &Edge, enroll_us: i64) -> Seat {
+    pub fn join(self: &Arc<Self>, edge: &Edge, enroll_us: i64) -> ConnectionGuard {
         let evicted = CancellationToken::new();
         let mut local = self.local();
         local.next += 1;
@@ -92,7 +92,7 @@ impl Fleet {
         }
         drop(local);
         self.touch();
-        Seat { fleet: self.clone(), edge: edge.id.clone(), connection, evicted }
+        ConnectionGuard { fleet: self.clone(), edge: edge.id.clone(), connection, evicted }
     }
 
     /// Changes whenever an edge of this replica gets further, comes or goes.
@@ -106,13 +106,13 @@ impl Fleet {
     }
 
     /// Edges after `after`, wherever they are connected.
-    pub async fn list(&self, after: &str, limit: i64) -> sqlx::Result<Vec<Standing>> {
+    pub async fn list(&self, after: &str, limit: i64) -> sqlx::Result<Vec<EdgeStanding>> {
         let rows = self.edges.list(after, limit).await?;
         Ok(rows.into_iter().map(|row| self.standing(row)).collect())
     }
 
     /// One edge.
-    pub async fn get(&self, id: &str) -> sqlx::Result<Option<Standing>> {
+    pub async fn get(&self, id: &str) -> sqlx::Result<Option<EdgeStanding>> {
         Ok(self.edges.get(id).await?.map(|row| self.standing(row)))
     }
 
@@ -188,14 +188,14 @@ impl Fleet {
         }
     }
 
-    fn standing(&self, stored: EdgeRow) -> Standing {
+    fn standing(&self, stored: EdgeRow) -> EdgeStanding {
         let local = self.local();
         match local.connected.get(&stored.id).filter(|edge| edge.row.enroll_us == stored.enroll_us) {
-            Some(edge) => Standing { row: edge.row.clone(), connected: true },
+            Some(edge) => EdgeStanding { row: edge.row.clone(), connected: true },
             None => {
                 let silence = clock::now_us() - clock::duration_us(SILENCE);
                 let elsewhere = !stored.replica.is_empty() && stored.replica != self.replica;
-                Standing { connected: elsewhere && stored.beat_us > silence, row: stored }
+                EdgeStanding { connected: elsewhere && stored.beat_us > silence, row: stored }
             }
         }
     }
@@ -226,8 +226,8 @@ fn peer(edge: &Edge) -> Option<(String, String)> {
     (fits && certificate.len() == SHA256_LEN).then(|| (edge.peer_address.clone(), hex()))
 }
 
-impl Seat {
-    /// Notes where the edge stands. `revision` is that of the world it is compared with.
+impl ConnectionGuard {
+    /// Notes where the edge stands. `revision` is that of the snapshot it is compared with.
     pub fn report(&self, progress: &Progress, revision: i64) {
         let refusals = EdgeStatus { refusals: progress.refusals.clone(), ..Default::default() };
         self.fleet.with(&self.edge, self.connection, |edge| {
@@ -254,7 +254,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.fleet.evict(&self.edge, Some(self.connection));
         self.fleet.touch();
@@ -272,14 +272,14 @@ impl Drop for Seat {
 
 /// Where an edge stands.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct EdgeStanding {
     /// As stored, or newer.
     pub row: EdgeRow,
     /// Whether its stream is open, on any replica.
     pub connected: bool,
 }
 
-impl Standing {
+impl EdgeStanding {
     /// As the contract has it, when the registry is at `revision`.
     pub fn status(&self, revision: i64) -> EdgeStatus {
         let row = &self.row;

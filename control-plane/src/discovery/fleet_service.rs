@@ -17,7 +17,7 @@ use trunkline::discovery::v1::{
     ListEdgesResponse, WatchRolloutRequest, WatchRolloutResponse,
 };
 
-use super::fleet::{Fleet, Standing};
+use super::fleet::{EdgeStanding, Fleet};
 use super::rollout::Rollout;
 use crate::auth::vault::{Sealed, Vault};
 use crate::error::Error;
@@ -26,19 +26,19 @@ use crate::store::Store;
 const PAGE: i64 = 50;
 const MAX_PAGE: i64 = 1_000;
 /// How often edges of other replicas are looked at while somebody waits for them.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const PAGE_CONTEXT: &str = "page of edges";
 
 /// The service.
 #[derive(Debug, Clone)]
-pub struct Fleets {
+pub struct FleetApi {
     fleet: Arc<Fleet>,
     store: Store,
     vault: Arc<Vault>,
     stop: CancellationToken,
 }
 
-impl Fleets {
+impl FleetApi {
     /// Shows this fleet until `stop`.
     pub fn new(fleet: Arc<Fleet>, store: Store, vault: Arc<Vault>, stop: CancellationToken) -> Self {
         Self { fleet, store, vault, stop }
@@ -56,15 +56,15 @@ impl Fleets {
         String::from_utf8(opened.to_vec()).map_err(|_| bad())
     }
 
-    fn page_token(&self, last: &Standing) -> Result<String, Error> {
+    fn page_token(&self, last: &EdgeStanding) -> Result<String, Error> {
         use base64::Engine;
         let sealed = self.vault.seal(PAGE_CONTEXT, last.row.id.as_bytes()).map_err(Error::internal)?;
         Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sealed.as_bytes()))
     }
 
     /// Every edge there is.
-    async fn everyone(&self) -> Result<Vec<Standing>, Error> {
-        let mut all: Vec<Standing> = Vec::new();
+    async fn list_all(&self) -> Result<Vec<EdgeStanding>, Error> {
+        let mut all: Vec<EdgeStanding> = Vec::new();
         loop {
             let after = all.last().map(|last| last.row.id.clone()).unwrap_or_default();
             let page = self.fleet.list(&after, MAX_PAGE).await?;
@@ -81,7 +81,7 @@ impl Fleets {
         let mut changed = self.fleet.changed();
         loop {
             changed.borrow_and_update();
-            let (news, over) = match self.everyone().await {
+            let (news, over) = match self.list_all().await {
                 Ok(fleet) => rollout.look(&fleet),
                 Err(error) => return drop(out.send(Err(error.into())).await),
             };
@@ -95,7 +95,7 @@ impl Fleets {
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = out.closed() => return,
                 () = self.stop.cancelled() => {
                     return drop(out.send(Err(Status::unavailable("the control plane is stopping"))).await);
@@ -130,7 +130,7 @@ fn not_found(name: &str) -> Error {
 }
 
 #[tonic::async_trait]
-impl FleetService for Fleets {
+impl FleetService for FleetApi {
     type WatchRolloutStream = Pin<Box<dyn Stream<Item = Result<WatchRolloutResponse, Status>> + Send>>;
 
     async fn list_edges(

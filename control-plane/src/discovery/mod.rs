@@ -1,8 +1,8 @@
 //! The stream to edges: what each edge has, what it must be sent, and what it made of it.
 //!
-//! It must not know how the world is made.
+//! It must not know how the snapshot is made.
 
-pub mod caller;
+pub mod authenticate;
 pub mod enrollment;
 pub mod fleet;
 pub mod fleet_service;

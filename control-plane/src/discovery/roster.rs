@@ -12,15 +12,15 @@ use tokio::time::{sleep, timeout};
 use trunkline::edge::v1::EdgePeer;
 
 use crate::clock;
-use crate::snapshot::world::{Item, Items};
+use crate::snapshot::content::{Item, Items};
 use crate::store::edges::{Edges, PeerRow};
 
 /// Between two looks at the table: other replicas say nothing of their edges but there.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Edges that come within this time are told of together.
-const GATHER: Duration = Duration::from_millis(100);
+const COALESCE: Duration = Duration::from_millis(100);
 /// Between two tellings, however many edges come: what each of them is told grows with how many there are.
-const REST: Duration = Duration::from_millis(400);
+const MIN_INTERVAL: Duration = Duration::from_millis(400);
 /// How long after its last sign of life an edge is still told of.
 const GRACE: Duration = Duration::from_secs(60);
 /// After a start, edges that were there so long ago have the time of `GRACE` to come back: they may have lost
@@ -42,7 +42,7 @@ impl Roster {
     /// When the table cannot be read.
     pub async fn start(edges: Edges) -> sqlx::Result<Self> {
         let roster = Self { edges, started_us: clock::now_us(), peers: watch::Sender::new(Arc::default()) };
-        roster.look().await?;
+        roster.poll().await?;
         Ok(roster)
     }
 
@@ -51,26 +51,26 @@ impl Roster {
         self.peers.subscribe()
     }
 
-    /// Follows the table for ever; `changed` says that it is worth a look.
+    /// Follows the table for ever; `changed` says that it is worth a poll.
     pub async fn run(self, mut changed: watch::Receiver<u64>) {
         loop {
-            if matches!(timeout(LOOK, changed.changed()).await, Ok(Ok(()))) {
-                sleep(GATHER).await;
+            if matches!(timeout(POLL_INTERVAL, changed.changed()).await, Ok(Ok(()))) {
+                sleep(COALESCE).await;
                 changed.borrow_and_update();
             }
-            match self.look().await {
+            match self.poll().await {
                 Ok(false) => {}
-                Ok(true) => sleep(REST).await,
+                Ok(true) => sleep(MIN_INTERVAL).await,
                 Err(error) => {
                     tracing::warn!(%error, "edges are not told of each other: their table cannot be read");
-                    sleep(LOOK).await;
+                    sleep(POLL_INTERVAL).await;
                 }
             }
         }
     }
 
     /// Looks at the table. Answers whether it names others than before.
-    async fn look(&self) -> sqlx::Result<bool> {
+    async fn poll(&self) -> sqlx::Result<bool> {
         let since = since(clock::now_us(), self.started_us);
         let items = items(&self.edges.peers(since).await?);
         Ok(self.peers.send_if_modified(|known| {

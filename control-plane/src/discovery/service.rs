@@ -15,29 +15,29 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use trunkline::discovery::v1::discovery_service_server::DiscoveryService;
 use trunkline::discovery::v1::{StreamResourcesRequest, StreamResourcesResponse};
 
-use super::caller::edge;
-use super::fleet::{Fleet, Seat};
+use super::authenticate::edge;
+use super::fleet::{ConnectionGuard, Fleet};
 use super::session::{Action, Event, Session};
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
 use crate::error::Error;
-use crate::snapshot::Freshness;
-use crate::snapshot::world::World;
+use crate::snapshot::DatabaseHealth;
+use crate::snapshot::content::Snapshot;
 
-/// Between two signs of life.
+/// Interval of heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Without an answer from the database for so long, nobody here can say that nothing is newer.
-const UNSURE: Duration = Duration::from_secs(15);
+const DATABASE_SILENCE: Duration = Duration::from_secs(15);
 /// For the first message of a stream.
-const GREETING: Duration = Duration::from_secs(10);
+const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 /// Responses that an edge has not read yet: one of each type, and heartbeats. Past it, it is not reading.
-const UNREAD: usize = 32;
+const MAX_UNREAD: usize = 32;
 
-/// The rim of the stream.
+/// The gRPC service in front of the sessions.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    worlds: watch::Receiver<Arc<World>>,
-    fresh: Freshness,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    database: DatabaseHealth,
     fleet: Arc<Fleet>,
     drain: CancellationToken,
 }
@@ -45,19 +45,19 @@ pub struct Discovery {
 type Outbound = mpsc::Sender<Result<StreamResourcesResponse, Status>>;
 
 impl Discovery {
-    /// Streams these worlds until `drain` is cancelled.
+    /// Streams these snapshots until `drain` is cancelled.
     pub fn new(
-        worlds: watch::Receiver<Arc<World>>,
-        fresh: Freshness,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        database: DatabaseHealth,
         fleet: Arc<Fleet>,
         drain: CancellationToken,
     ) -> Self {
-        Self { worlds, fresh, fleet, drain }
+        Self { snapshots, database, fleet, drain }
     }
 
     async fn serve(self, claims: EdgeClaims, mut inbound: Streaming<StreamResourcesRequest>, out: Outbound) {
-        let end = match self.greet(&claims, &mut inbound).await {
-            Ok((seat, first)) => self.converse(&seat, first, &mut inbound, &out).await,
+        let end = match self.accept(&claims, &mut inbound).await {
+            Ok((connection, first)) => self.run_session(&connection, first, &mut inbound, &out).await,
             Err(status) => Err(status),
         };
         if let Err(status) = end {
@@ -66,12 +66,12 @@ impl Discovery {
         }
     }
 
-    async fn greet(
+    async fn accept(
         &self,
         claims: &EdgeClaims,
         inbound: &mut Streaming<StreamResourcesRequest>,
-    ) -> Result<(Seat, StreamResourcesRequest), Status> {
-        let first = timeout(GREETING, inbound.message()).await;
+    ) -> Result<(ConnectionGuard, StreamResourcesRequest), Status> {
+        let first = timeout(FIRST_MESSAGE, inbound.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no first message in time"))??;
         let mut first = first.ok_or_else(|| Status::cancelled("the stream ended before it began"))?;
         let edge = first.edge.take().unwrap_or_default();
@@ -82,16 +82,16 @@ impl Discovery {
         Ok((self.fleet.join(&edge, claims.enrolled), first))
     }
 
-    async fn converse(
+    async fn run_session(
         &self,
-        seat: &Seat,
+        connection: &ConnectionGuard,
         first: StreamResourcesRequest,
         inbound: &mut Streaming<StreamResourcesRequest>,
         out: &Outbound,
     ) -> Result<(), Status> {
-        let mut worlds = self.worlds.clone();
-        let mut world = worlds.borrow_and_update().clone();
-        let mut session = Session::new(uuid::Uuid::new_v4().simple().to_string(), world.clone());
+        let mut snapshots = self.snapshots.clone();
+        let mut snapshot = snapshots.borrow_and_update().clone();
+        let mut session = Session::new(uuid::Uuid::new_v4().simple().to_string(), snapshot.clone());
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
@@ -100,25 +100,25 @@ impl Discovery {
             for action in session.on(event) {
                 match action {
                     Action::Send(response) => send(out, response)?,
-                    Action::Progress(progress) => seat.report(&progress, world.revision),
+                    Action::Progress(progress) => connection.report(&progress, snapshot.revision),
                     Action::Close => return Ok(()),
                 }
             }
             event = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => Event::Drain,
-                replaced = seat.evicted() => return Err(evicted(replaced)),
-                changed = worlds.changed() => {
+                replaced = connection.evicted() => return Err(evicted(replaced)),
+                changed = snapshots.changed() => {
                     if changed.is_err() { Event::Drain } else {
-                        world = worlds.borrow_and_update().clone();
-                        Event::World(world.clone())
+                        snapshot = snapshots.borrow_and_update().clone();
+                        Event::Snapshot(snapshot.clone())
                     }
                 }
                 message = inbound.message() => match message? {
                     Some(request) => Event::Request(request),
                     None => return Ok(()),
                 },
-                () = self.beat(&mut heartbeat) => Event::Heartbeat,
+                () = self.next_heartbeat(&mut heartbeat) => Event::Heartbeat,
             };
         }
     }
@@ -126,10 +126,10 @@ impl Discovery {
     /// Heartbeats stop while it cannot be known that nothing is newer: a revocation may be what is unknown.
     /// Edges then try another replica, and meanwhile go on with what they have, up to the bundle's `max_age`,
     /// which is an hour at the least: a database that is slow for seconds refuses nobody.
-    async fn beat(&self, heartbeat: &mut tokio::time::Interval) {
+    async fn next_heartbeat(&self, heartbeat: &mut tokio::time::Interval) {
         loop {
             heartbeat.tick().await;
-            if self.fresh.within(UNSURE) {
+            if self.database.within(DATABASE_SILENCE) {
                 return;
             }
         }
@@ -164,7 +164,7 @@ impl DiscoveryService for Discovery {
         request: Request<Streaming<StreamResourcesRequest>>,
     ) -> Result<Response<Self::StreamResourcesStream>, Status> {
         let claims = edge(&request)?;
-        let (out, answers) = mpsc::channel(UNREAD);
+        let (out, answers) = mpsc::channel(MAX_UNREAD);
         tokio::spawn(self.clone().serve(claims, request.into_inner(), out));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }

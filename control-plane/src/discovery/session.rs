@@ -10,10 +10,10 @@ use trunkline::discovery::v1::{
 };
 
 use super::substream::{Load, Substream};
-use crate::snapshot::world::{TYPES, Type, World};
+use crate::snapshot::content::{Snapshot, TYPES, Type};
 
 /// What nothing leads to: one that is gone must stop working at once.
-const AT_ONCE: [Type; 2] = [Type::Token, Type::EdgePeer];
+const REMOVED_AT_ONCE: [Type; 2] = [Type::Token, Type::EdgePeer];
 
 /// What happens to a session.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub enum Event {
     /// The edge says something.
     Request(StreamResourcesRequest),
     /// The registry moved.
-    World(Arc<World>),
+    Snapshot(Arc<Snapshot>),
     /// It is time for a sign of life.
     Heartbeat,
     /// This control plane is about to stop.
@@ -43,11 +43,11 @@ pub enum Action {
 /// Where an edge stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
-    /// Everything of the world at this revision was sent, or needed no sending.
+    /// Everything of the snapshot at this revision was sent, or needed no sending.
     pub sent: i64,
-    /// Everything of the world at this revision was answered, by acceptance or refusal.
+    /// Everything of the snapshot at this revision was answered, by acceptance or refusal.
     pub answered: i64,
-    /// Everything of the world at this revision was accepted.
+    /// Everything of the snapshot at this revision was accepted.
     pub acked: i64,
     /// What is refused at present.
     pub refusals: Vec<EdgeRefusal>,
@@ -58,22 +58,22 @@ pub struct Progress {
 pub struct Session {
     stream: String,
     next_nonce: u64,
-    world: Arc<World>,
+    snapshot: Arc<Snapshot>,
     types: [Substream; TYPES],
     progress: Progress,
-    greeted: bool,
+    announced: bool,
 }
 
 impl Session {
     /// A stream that has just begun. `stream` tells its nonces from those of others.
-    pub fn new(stream: impl Into<String>, world: Arc<World>) -> Self {
+    pub fn new(stream: impl Into<String>, snapshot: Arc<Snapshot>) -> Self {
         Self {
             stream: stream.into(),
             next_nonce: 0,
-            world,
+            snapshot,
             types: Default::default(),
             progress: Progress::default(),
-            greeted: false,
+            announced: false,
         }
     }
 
@@ -81,17 +81,17 @@ impl Session {
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         match event {
             Event::Request(request) => self.on_request(request),
-            Event::World(world) => self.on_world(world),
+            Event::Snapshot(snapshot) => self.on_snapshot(snapshot),
             Event::Heartbeat if self.types.iter().any(unsent) => Vec::new(),
-            Event::Heartbeat => vec![Action::Send(self.sign_of_life(false))],
-            Event::Drain => vec![Action::Send(self.sign_of_life(true)), Action::Close],
+            Event::Heartbeat => vec![Action::Send(self.heartbeat(false))],
+            Event::Drain => vec![Action::Send(self.heartbeat(true)), Action::Close],
         }
     }
 
     fn on_request(&mut self, request: StreamResourcesRequest) -> Vec<Action> {
         // A type that only a newer edge knows has nothing to send, and is no error.
         let Some(kind) = Type::parse(&request.type_url) else { return Vec::new() };
-        let target = self.world.items(kind).clone();
+        let target = self.snapshot.items(kind).clone();
         let substream = &mut self.types[kind.index()];
         substream.open(request.initial_versions.into_iter());
         substream.subscribe(request.subscribe, &request.unsubscribe);
@@ -105,13 +105,13 @@ impl Session {
         self.push()
     }
 
-    fn on_world(&mut self, world: Arc<World>) -> Vec<Action> {
+    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Vec<Action> {
         for (kind, substream) in Type::ALL.into_iter().zip(&mut self.types) {
             if substream.opened {
-                substream.aim(world.items(kind));
+                substream.aim(snapshot.items(kind));
             }
         }
-        self.world = world;
+        self.snapshot = snapshot;
         self.push()
     }
 
@@ -127,12 +127,12 @@ impl Session {
     /// A type waits while one before it has something left to send: what it leads to goes first.
     fn push_additions(&mut self, actions: &mut Vec<Action>) {
         for kind in Type::ALL {
-            self.send(kind, true, AT_ONCE.contains(&kind), actions);
+            self.send(kind, true, REMOVED_AT_ONCE.contains(&kind), actions);
             if self.types[kind.index()].adds_wait() {
                 break;
             }
         }
-        for kind in AT_ONCE {
+        for kind in REMOVED_AT_ONCE {
             self.send(kind, false, true, actions);
         }
     }
@@ -172,13 +172,13 @@ impl Session {
             resources: resources.collect(),
             removed: load.removed.iter().map(ToString::to_string).collect(),
             nonce,
-            revision: self.world.revision,
+            revision: self.snapshot.revision,
             ..Default::default()
         }
     }
 
-    fn sign_of_life(&self, draining: bool) -> StreamResourcesResponse {
-        StreamResourcesResponse { revision: self.world.revision, draining, ..Default::default() }
+    fn heartbeat(&self, draining: bool) -> StreamResourcesResponse {
+        StreamResourcesResponse { revision: self.snapshot.revision, draining, ..Default::default() }
     }
 
     /// Edges subscribe in push order, so one that has spoken of servers has spoken of all that it will.
@@ -190,7 +190,7 @@ impl Session {
     fn report(&mut self, actions: &mut Vec<Action>) {
         let mut progress = Progress { refusals: self.refusals(), ..self.progress.clone() };
         if self.complete() {
-            let revision = self.world.revision;
+            let revision = self.snapshot.revision;
             if !self.types.iter().any(unsent) {
                 progress.sent = revision;
             }
@@ -200,8 +200,8 @@ impl Session {
                     progress.acked = revision;
                 }
                 // The first time, so that an edge which holds everything already learns that it does.
-                if !std::mem::replace(&mut self.greeted, true) {
-                    actions.push(Action::Send(self.sign_of_life(false)));
+                if !std::mem::replace(&mut self.announced, true) {
+                    actions.push(Action::Send(self.heartbeat(false)));
                 }
             }
         }

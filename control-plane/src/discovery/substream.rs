@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::snapshot::world::{Item, Items};
+use crate::snapshot::content::{Item, Items};
 
 /// Past it, what is left goes with the next response.
 pub(super) const MAX_RESPONSE_BYTES: usize = 1 << 20;
@@ -20,9 +20,9 @@ pub(super) struct Substream {
     /// What the edge holds, as it said or acknowledged.
     held: BTreeMap<Arc<str>, Arc<str>>,
     /// What it will not take, until it changes.
-    refused: BTreeMap<Arc<str>, Refused>,
+    refused: BTreeMap<Arc<str>, RefusedResource>,
     /// The one response that is not answered yet.
-    flight: Option<Flight>,
+    flight: Option<Unacknowledged>,
     /// Names that must be answered although nothing changed.
     owed: BTreeSet<Arc<str>>,
     add: BTreeMap<Arc<str>, Arc<Item>>,
@@ -31,7 +31,7 @@ pub(super) struct Substream {
 }
 
 #[derive(Debug)]
-struct Flight {
+struct Unacknowledged {
     nonce: String,
     adds: bool,
     /// Version sent, or `None` for a removal.
@@ -40,7 +40,7 @@ struct Flight {
 
 /// A resource that the edge could not use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct RefusedResource {
     pub(super) version: Arc<str>,
     pub(super) reason: String,
 }
@@ -120,7 +120,7 @@ impl Substream {
                     self.held.insert(name, version);
                 }
                 (Some(version), Some(reason)) => {
-                    self.refused.insert(name, Refused { version, reason: reason.clone() });
+                    self.refused.insert(name, RefusedResource { version, reason: reason.clone() });
                 }
             }
         }
@@ -177,7 +177,7 @@ impl Substream {
     }
 
     /// What the edge refuses at present.
-    pub(super) fn refusals(&self) -> &BTreeMap<Arc<str>, Refused> {
+    pub(super) fn refusals(&self) -> &BTreeMap<Arc<str>, RefusedResource> {
         &self.refused
     }
 
@@ -186,7 +186,8 @@ impl Substream {
         let removed = load.removed.iter().map(|name| (name.clone(), None));
         let items: BTreeMap<_, _> = added.chain(removed).collect();
         self.owed.retain(|name| !items.contains_key(name));
-        self.flight = Some(Flight { nonce: nonce.to_owned(), adds: !load.resources.is_empty(), items });
+        self.flight =
+            Some(Unacknowledged { nonce: nonce.to_owned(), adds: !load.resources.is_empty(), items });
     }
 
     fn wants(&self, name: &str) -> bool {

@@ -13,7 +13,7 @@ use trunkline::telemetry::v1::{
     QueryUsageRequest, QueryUsageResponse, ReportUsageRequest, ReportUsageResponse,
 };
 
-use super::caller::edge;
+use super::authenticate::edge;
 use crate::clock;
 use crate::error::Error;
 use crate::store::usage::{UsageQuery, UsageTable};

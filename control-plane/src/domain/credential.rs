@@ -149,7 +149,7 @@ pub fn keep(credential: &mut Credential, kept: Option<&Credential>, violations: 
 }
 
 /// Takes the secrets out. What is returned holds all of it, and is for sealing only.
-pub fn part(credential: &mut Credential) -> Credential {
+pub fn split(credential: &mut Credential) -> Credential {
     let whole = Credential { kind: credential.kind.clone(), version: String::new() };
     redact(credential);
     whole

@@ -48,7 +48,7 @@ pub trait KindMessage: prost::Message + Default + Clone + PartialEq + Send + Syn
 /// The rules of a kind: what its messages may say, and what follows from them.
 pub trait KindRules: KindMessage {
     /// Fills the defaults in, and what follows from other fields.
-    fn settle(&mut self) {}
+    fn set_defaults(&mut self) {}
     /// Checks everything that can be checked without looking at other resources.
     fn validate(&self, violations: &mut Violations);
     /// The other resources it names.

@@ -5,7 +5,7 @@ use trunkline::registry::v1::Prompt;
 use super::{KindRules, Violations, definition, meta};
 
 impl KindRules for Prompt {
-    fn settle(&mut self) {
+    fn set_defaults(&mut self) {
         let definition = definition::read_or_default(&self.definition_json);
         self.prompt_name = definition.name;
         self.title = definition.title;

@@ -5,7 +5,7 @@ use trunkline::registry::v1::Resource;
 use super::{KindRules, Violations, definition, meta};
 
 impl KindRules for Resource {
-    fn settle(&mut self) {
+    fn set_defaults(&mut self) {
         let definition = definition::read_or_default(&self.definition_json);
         self.uri = definition.uri;
         self.uri_template = definition.uri_template;

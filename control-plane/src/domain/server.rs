@@ -12,7 +12,7 @@ const MAX_DESCRIPTION: usize = 4_096;
 const MAX_INSTRUCTIONS_BYTES: usize = 16 << 10;
 
 impl KindRules for Server {
-    fn settle(&mut self) {
+    fn set_defaults(&mut self) {
         if self.name_style() == NameStyle::Unspecified {
             self.name_style = NameStyle::Prefixed.into();
         }

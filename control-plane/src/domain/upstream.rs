@@ -22,7 +22,7 @@ pub fn dials_in(upstream: &Upstream) -> bool {
 }
 
 impl KindRules for Upstream {
-    fn settle(&mut self) {
+    fn set_defaults(&mut self) {
         self.request_timeout.get_or_insert(REQUEST_TIMEOUT);
         self.refresh_interval.get_or_insert(REFRESH_INTERVAL);
         if self.era_policy() == EraPolicy::Unspecified {

@@ -39,7 +39,7 @@ impl Violations {
     }
 
     /// Adds those of a part of the message, whose paths begin with `prefix`.
-    pub fn take_in(&mut self, prefix: &str, part: Self) {
+    pub fn extend_under(&mut self, prefix: &str, part: Self) {
         self.0.extend(part.0.into_iter().map(|v| Violation { field: format!("{prefix}{}", v.field), ..v }));
     }
 

@@ -1,6 +1,6 @@
 //! Registry messages to `edge.v1` messages, one by one. Pure.
 //!
-//! It must not know which of them are in the world.
+//! It must not know which of them are in the snapshot.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,14 +1,14 @@
-//! What edges see: the registry projected to `edge.v1`, as one immutable world per revision.
+//! What edges see: the registry projected to `edge.v1`, as one immutable snapshot per revision.
 //!
 //! It must not know streams, edges or services.
 
+pub mod content;
+mod database_health;
 mod entries;
-mod freshness;
-mod project;
+mod projector;
 mod publisher;
-pub mod world;
 
-pub use freshness::Freshness;
-pub use project::Projector;
+pub use database_health::DatabaseHealth;
+pub use projector::Projector;
 pub(crate) use publisher::open_secret;
 pub use publisher::{PublishError, Publisher};

@@ -1,7 +1,7 @@
-//! Follows the registry and publishes a new world for every revision, at once when it is quiet and
+//! Follows the registry and publishes a new snapshot for every revision, at once when it is quiet and
 //! gathered when it is not.
 //!
-//! It must not know who receives worlds.
+//! It must not know who receives snapshots.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use tokio::time::{Instant, sleep};
 use trunkline::edge::v1::{SealingKey, TrustBundle, VerificationKey};
 use trunkline::registry::v1::Credential;
 
-use super::freshness::Freshness;
-use super::project::Projector;
-use super::world::{Items, World};
+use super::content::{Items, Snapshot};
+use super::database_health::DatabaseHealth;
+use super::projector::Projector;
 use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};
 use crate::auth::vault::{Sealed, Vault, VaultError};
 use crate::domain::{Kind, credential};
 use crate::store::{Row, Store, StoreError};
 
-/// Between the first world and the next, when changes come one after another.
+/// Between the first snapshot and the next, when changes come one after another.
 const SHORTEST: Duration = Duration::from_millis(50);
 /// What that grows to while they go on coming.
 const LONGEST: Duration = Duration::from_millis(400);
@@ -28,7 +28,7 @@ const LONGEST: Duration = Duration::from_millis(400);
 const CHECK: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Builds and publishes worlds.
+/// Builds and publishes snapshots.
 #[derive(Debug)]
 pub struct Publisher {
     store: Store,
@@ -38,11 +38,11 @@ pub struct Publisher {
     projector: Projector,
     revision: i64,
     peers: watch::Receiver<Arc<Items>>,
-    worlds: watch::Sender<Arc<World>>,
-    fresh: Freshness,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    fresh: DatabaseHealth,
 }
 
-/// A world could not be built.
+/// A snapshot could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// The registry cannot be read.
@@ -66,7 +66,7 @@ struct Pace {
 impl Pace {
     const START: Self = Self { pause: SHORTEST, last: None };
 
-    /// How long to wait with the next world.
+    /// How long to wait with the next snapshot.
     fn wait(&mut self, now: Instant) -> Duration {
         let gap = self.last.map_or(LONGEST, |last| now.saturating_duration_since(last));
         let wait = self.pause.saturating_sub(gap);
@@ -81,7 +81,7 @@ impl Pace {
 }
 
 impl Publisher {
-    /// Builds the first world. Edges believe bearers for `max_age` after they last heard of us; `peers` are the
+    /// Builds the first snapshot. Edges believe bearers for `max_age` after they last heard of us; `peers` are the
     /// edges that reach each other.
     pub async fn start(
         store: Store,
@@ -99,31 +99,31 @@ impl Publisher {
             projector: Projector::default(),
             revision: 0,
             peers,
-            worlds: watch::Sender::new(Arc::default()),
-            fresh: Freshness::default(),
+            snapshots: watch::Sender::new(Arc::default()),
+            fresh: DatabaseHealth::default(),
         };
         publisher.publish(revision, &rows).await?;
         Ok(publisher)
     }
 
-    /// The newest world, whenever it changes.
-    pub fn worlds(&self) -> watch::Receiver<Arc<World>> {
-        self.worlds.subscribe()
+    /// The newest snapshot, whenever it changes.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.subscribe()
     }
 
-    /// Whether the newest world is known to be the newest.
-    pub fn freshness(&self) -> Freshness {
+    /// Whether the newest snapshot is known to be the newest.
+    pub fn database_health(&self) -> DatabaseHealth {
         self.fresh.clone()
     }
 
     /// Publishes for ever.
     pub async fn run(mut self) {
-        let mut moved = self.store.moved();
+        let mut revisions = self.store.revisions();
         let mut pace = Pace::START;
         loop {
             // Nobody may have said that something changed: the timeout looks by itself.
             let said = tokio::select! {
-                said = tokio::time::timeout(CHECK, moved.changed()) => said,
+                said = tokio::time::timeout(CHECK, revisions.changed()) => said,
                 Ok(()) = self.peers.changed() => {
                     self.send();
                     continue;
@@ -131,7 +131,7 @@ impl Publisher {
             };
             if matches!(said, Ok(Ok(()))) {
                 sleep(pace.wait(Instant::now())).await;
-                moved.borrow_and_update();
+                revisions.borrow_and_update();
             }
             let before = self.revision;
             while let Err(error) = self.catch_up().await {
@@ -169,10 +169,10 @@ impl Publisher {
         Ok(())
     }
 
-    /// Who is connected is no part of the registry, so edges that come and go make worlds of the same revision.
+    /// Who is connected is no part of the registry, so edges that come and go make snapshots of the same revision.
     fn send(&mut self) {
         self.projector.put_peers(&self.peers.borrow_and_update().clone());
-        self.worlds.send_replace(Arc::new(self.projector.world(self.revision)));
+        self.snapshots.send_replace(Arc::new(self.projector.snapshot(self.revision)));
     }
 
     /// A credential changes with its upstream, so only those of changed upstreams are read.

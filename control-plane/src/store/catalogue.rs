@@ -7,7 +7,7 @@ use crate::domain::{Catalogue, Kind};
 
 impl Row {
     /// Takes this row, or its end, into a catalogue.
-    pub fn feed(&self, catalogue: &mut Catalogue) -> Result<(), StoreError> {
+    pub fn apply_to(&self, catalogue: &mut Catalogue) -> Result<(), StoreError> {
         if self.deleted {
             catalogue.remove(self.kind, &self.name);
             return Ok(());

@@ -1,12 +1,12 @@
 //! What the registry remembers: all SQL of the program, one text for SQLite and PostgreSQL.
 //! It knows what a resource is, and not what any kind of resource means.
 
-mod announce;
 mod catalogue;
 pub mod edges;
 pub mod keys;
 pub mod leases;
 mod migrate;
+mod notify;
 mod resources;
 mod row;
 mod secrets;
@@ -56,9 +56,9 @@ struct Inner {
     /// Writers of this process queue here, and not with a connection each in the database: SQLite has one
     /// writer, and on PostgreSQL they would queue at the row `revision` anyway.
     writer: Arc<Mutex<()>>,
-    moved: watch::Sender<i64>,
+    revisions: watch::Sender<i64>,
     committed: watch::Sender<i64>,
-    nudge: Notify,
+    recheck: Notify,
 }
 
 impl Store {
@@ -83,9 +83,9 @@ impl Store {
         let inner = Inner {
             pool,
             writer: Arc::default(),
-            moved: watch::Sender::new(revision),
+            revisions: watch::Sender::new(revision),
             committed: watch::Sender::new(revision),
-            nudge: Notify::new(),
+            recheck: Notify::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -102,8 +102,8 @@ impl Store {
     }
 
     /// The newest revision that this process knows of, whoever wrote it.
-    pub fn moved(&self) -> watch::Receiver<i64> {
-        self.inner.moved.subscribe()
+    pub fn revisions(&self) -> watch::Receiver<i64> {
+        self.inner.revisions.subscribe()
     }
 
     /// The newest revision that this process wrote: what it should tell other replicas.
@@ -112,11 +112,11 @@ impl Store {
     }
 
     /// Looks for a new revision now, because somebody said that there is one.
-    pub fn nudge(&self) {
-        self.inner.nudge.notify_one();
+    pub fn recheck(&self) {
+        self.inner.recheck.notify_one();
     }
 
-    /// Looks for revisions that other replicas wrote, at every interval and every `nudge`, for ever. A
+    /// Looks for revisions that other replicas wrote, at every interval and every `recheck`, for ever. A
     /// database that does not answer is asked again.
     pub async fn follow(&self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
@@ -124,10 +124,10 @@ impl Store {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = self.inner.nudge.notified() => {}
+                () = self.inner.recheck.notified() => {}
             }
             match self.revision().await {
-                Ok(revision) => announce(&self.inner.moved, revision),
+                Ok(revision) => announce(&self.inner.revisions, revision),
                 Err(error) => tracing::warn!(%error, "the newest revision is not known"),
             }
         }

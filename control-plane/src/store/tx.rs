@@ -70,7 +70,7 @@ impl Tx {
         }
         self.transaction.commit().await?;
         announce(&self.store.inner.committed, self.revision);
-        announce(&self.store.inner.moved, self.revision);
+        announce(&self.store.inner.revisions, self.revision);
         Ok(self.revision)
     }
 
@@ -199,14 +199,14 @@ impl Tx {
     pub async fn delete(&mut self, row: &Row) -> Result<(), StoreError> {
         if row.kind == Kind::Upstream {
             for child in self.children(&row.name).await? {
-                self.bury(&child).await?;
+                self.mark_deleted(&child).await?;
             }
         }
         self.delete_secret(&row.name).await?;
-        self.bury(row).await
+        self.mark_deleted(row).await
     }
 
-    async fn bury(&mut self, row: &Row) -> Result<(), StoreError> {
+    async fn mark_deleted(&mut self, row: &Row) -> Result<(), StoreError> {
         sqlx::query(
             "update resources set deleted = $1, updated = $1, revision = $2 where kind = $3 and name = $4",
         )

@@ -1,6 +1,6 @@
 //! What services may ask of `sync`, on any replica.
 //!
-//! It must not know when upstreams are asked by themselves.
+//! It must not know when upstreams are probed by themselves.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use trunkline::registry::v1::{Credential, Upstream, UpstreamState, UpstreamStatus};
 use tunnel::Tunnels;
 
-use super::fetch::{self, Asked, Conversation, Failure};
-use super::record::{Announced, Finding, store_failure, store_finding};
+use super::client::{self, Failure, Probed, UpstreamSession};
+use super::record::{Announced, Imported, store_failure, store_import};
 use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::Kind;
@@ -22,7 +22,7 @@ use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
 
 /// An upstream that is slower than this to give out its whole catalogue counts as not answering.
-const PATIENCE: Duration = Duration::from_secs(120);
+const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Asks upstreams. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ struct Inner {
     store: Store,
     vault: Arc<Vault>,
     tunnels: Arc<Tunnels>,
-    room: Semaphore,
-    pokes: Mutex<HashMap<String, Arc<Notify>>>,
+    concurrency: Semaphore,
+    wakers: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 /// A catalogue could not be stored. That an upstream does not answer is no error: its status says so.
@@ -49,9 +49,9 @@ pub enum RefreshError {
     #[error("{0} is disabled")]
     Disabled(String),
     /// It dials in, and no tunnel of it is open to this replica.
-    #[error("{0} has no tunnel open to this control plane; it is asked by itself when one opens")]
+    #[error("{0} has no tunnel open to this control plane; it is probed by itself when one opens")]
     Away(String),
-    /// It was changed while it was asked, or another replica took over.
+    /// It was changed while it was probed, or another replica took over.
     #[error("{0} was changed meanwhile")]
     Overtaken(String),
     /// The database failed.
@@ -62,8 +62,8 @@ pub enum RefreshError {
 impl Handle {
     /// Asks at most `concurrency` upstreams at a time; `tunnels` lead to those that dial in.
     pub fn new(store: Store, vault: Arc<Vault>, tunnels: Arc<Tunnels>, concurrency: usize) -> Self {
-        let room = Semaphore::new(concurrency);
-        Self { inner: Arc::new(Inner { store, vault, tunnels, room, pokes: Mutex::default() }) }
+        let concurrency = Semaphore::new(concurrency);
+        Self { inner: Arc::new(Inner { store, vault, tunnels, concurrency, wakers: Mutex::default() }) }
     }
 
     /// Probes an upstream, fetches its whole catalogue, and returns when that is stored.
@@ -74,9 +74,9 @@ impl Handle {
         }
         let found = self.begin(&row).await;
         match found {
-            Ok(conversation) => {
-                let stored = self.fetch(&row, &conversation, None, Announced::default()).await;
-                conversation.close().await;
+            Ok(upstream_session) => {
+                let stored = self.fetch(&row, &upstream_session, None, Announced::default()).await;
+                upstream_session.close().await;
                 stored
             }
             Err(failure) => store_failure(self.store(), &row, failure).await,
@@ -85,14 +85,14 @@ impl Handle {
 
     /// Asks an upstream who it is, and stores nothing. `credential` holds its secrets in the clear.
     pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
-        let _room = self.inner.room.acquire().await;
-        let asked = match fetch::endpoint(upstream, credential, &self.inner.tunnels) {
-            Ok(endpoint) => within(fetch::ask(&endpoint, upstream.era_policy())).await,
+        let _room = self.inner.concurrency.acquire().await;
+        let probed = match client::endpoint(upstream, credential, &self.inner.tunnels) {
+            Ok(endpoint) => within(client::probe_upstream(&endpoint, upstream.era_policy())).await,
             Err(failure) => Err(failure),
         };
         let now = Some(clock::timestamp(clock::now_us()));
-        match asked {
-            Ok(Asked { report, attempts, .. }) => UpstreamStatus {
+        match probed {
+            Ok(Probed { report, attempts, .. }) => UpstreamStatus {
                 state: UpstreamState::Ready.into(),
                 state_time: now,
                 probe: Some(report),
@@ -110,21 +110,21 @@ impl Handle {
     }
 
     /// Fetches an upstream soon, waiting for nothing.
-    pub fn poke(&self, name: &str) {
-        let pokes = self.inner.pokes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(poke) = pokes.get(name) {
-            poke.notify_one();
+    pub fn wake(&self, name: &str) {
+        let wakers = self.inner.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wake) = wakers.get(name) {
+            wake.notify_one();
         }
     }
 
-    /// Hears of pokes for an upstream, until `unheard`.
-    pub(super) fn hear(&self, name: &str) -> Arc<Notify> {
-        let mut pokes = self.inner.pokes.lock().unwrap_or_else(PoisonError::into_inner);
-        pokes.entry(name.to_owned()).or_default().clone()
+    /// Hears of wakers for an upstream, until `unsubscribe`.
+    pub(super) fn subscribe(&self, name: &str) -> Arc<Notify> {
+        let mut wakers = self.inner.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        wakers.entry(name.to_owned()).or_default().clone()
     }
 
-    pub(super) fn unheard(&self, name: &str) {
-        self.inner.pokes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    pub(super) fn unsubscribe(&self, name: &str) {
+        self.inner.wakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -140,7 +140,7 @@ impl Handle {
         Ok(dials_in(&row.message()?) && !self.inner.tunnels.has(&row.uid))
     }
 
-    /// An upstream that may be asked.
+    /// An upstream that may be probed.
     pub(super) async fn row(&self, name: &str) -> Result<Row, RefreshError> {
         let row = self.store().get(Kind::Upstream, name).await?;
         let row = row.ok_or_else(|| RefreshError::NotFound(name.to_owned()))?;
@@ -148,9 +148,9 @@ impl Handle {
         if disabled { Err(RefreshError::Disabled(name.to_owned())) } else { Ok(row) }
     }
 
-    /// Probes an upstream and begins a conversation.
-    pub(super) async fn begin(&self, row: &Row) -> Result<Conversation, Failure> {
-        let _room = self.inner.room.acquire().await;
+    /// Probes an upstream and begins a upstream_session.
+    pub(super) async fn begin(&self, row: &Row) -> Result<UpstreamSession, Failure> {
+        let _room = self.inner.concurrency.acquire().await;
         let unreadable = |error: StoreError| Failure::new(UpstreamState::Unspecified, error.to_string());
         let upstream: Upstream = row.message().map_err(unreadable)?;
         let credential = match upstream.credential {
@@ -160,30 +160,30 @@ impl Handle {
                 Failure::new(UpstreamState::Unauthorized, reason)
             })?),
         };
-        let endpoint = fetch::endpoint(&upstream, credential.as_ref(), &self.inner.tunnels)?;
-        within(fetch::converse(&endpoint, upstream.era_policy())).await
+        let endpoint = client::endpoint(&upstream, credential.as_ref(), &self.inner.tunnels)?;
+        within(client::open_session(&endpoint, upstream.era_policy())).await
     }
 
     /// Fetches the whole catalogue and stores it.
     pub(super) async fn fetch(
         &self,
         row: &Row,
-        conversation: &Conversation,
+        upstream_session: &UpstreamSession,
         lease: Option<&Lease>,
         announced: Announced,
     ) -> Result<UpstreamStatus, RefreshError> {
-        let room = self.inner.room.acquire().await;
-        let lists = within(conversation.lists()).await;
-        drop(room);
+        let permit = self.inner.concurrency.acquire().await;
+        let lists = within(upstream_session.lists()).await;
+        drop(permit);
         match lists {
             Ok(lists) => {
-                let finding = Finding {
-                    report: conversation.report.clone(),
-                    attempts: conversation.attempts.clone(),
+                let finding = Imported {
+                    report: upstream_session.report.clone(),
+                    attempts: upstream_session.attempts.clone(),
                     lists,
                     announced,
                 };
-                store_finding(self.store(), row, lease, finding).await
+                store_import(self.store(), row, lease, finding).await
             }
             Err(failure) => store_failure(self.store(), row, failure).await,
         }
@@ -195,8 +195,8 @@ impl Handle {
 }
 
 async fn within<T>(asking: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
-        let reason = format!("it did not give out its catalogue within {PATIENCE:?}");
+    timeout(CATALOGUE_TIMEOUT, asking).await.unwrap_or_else(|_| {
+        let reason = format!("it did not give out its catalogue within {CATALOGUE_TIMEOUT:?}");
         Err(Failure::new(UpstreamState::Unreachable, reason))
     })
 }

@@ -116,7 +116,7 @@ fn read<N: CatalogueEntry>(upstream_id: &str, member: &'static str, raw: &str) -
     let mut entry = N::default();
     entry.set_name(name);
     raw.clone_into(entry.definition());
-    entry.settle();
+    entry.set_defaults();
     Ok(entry)
 }
 

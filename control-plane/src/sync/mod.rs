@@ -3,15 +3,15 @@
 //!
 //! It must not know gRPC services or edges.
 
-mod bus;
-mod fetch;
+mod client;
 mod handle;
+mod housekeeping;
 mod import;
-mod minder;
+mod notifications;
 mod record;
-mod upkeep;
+mod supervisor;
 
-pub use bus::Bus;
 pub use handle::{Handle, RefreshError};
-pub use minder::Minder;
-pub use upkeep::Upkeep;
+pub use housekeeping::Housekeeping;
+pub use notifications::Notifications;
+pub use supervisor::Supervisor;

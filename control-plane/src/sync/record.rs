@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use trunkline::registry::v1::{ProbeAttempt, ProbeReport, Upstream, UpstreamState, UpstreamStatus};
 
-use super::fetch::Failure;
+use super::client::Failure;
 use super::handle::RefreshError;
 use super::import::{CatalogueEntry, Import, Lists, import};
 use crate::clock;
@@ -23,7 +23,7 @@ pub(super) struct Announced {
 }
 
 /// What was found out.
-pub(super) struct Finding {
+pub(super) struct Imported {
     pub(super) report: ProbeReport,
     pub(super) attempts: Vec<ProbeAttempt>,
     pub(super) lists: Lists,
@@ -32,11 +32,11 @@ pub(super) struct Finding {
 
 /// Stores a finding. Nothing is stored where the upstream was changed or deleted since `row` was read, or
 /// where the lease went to another replica: whoever did that asks again.
-pub(super) async fn store_finding(
+pub(super) async fn store_import(
     store: &Store,
     row: &Row,
     lease: Option<&Lease>,
-    finding: Finding,
+    finding: Imported,
 ) -> Result<UpstreamStatus, RefreshError> {
     let import = import(names::id(&row.name), &finding.lists);
     let mut tx = store.write().await?;
@@ -156,7 +156,7 @@ async fn write_kind<N: CatalogueEntry>(
         std::mem::swap(stored.definition(), entry.definition());
         *stored.position() = *entry.position();
         *stored.stale() = None;
-        stored.settle();
+        stored.set_defaults();
         tx.put(&stored, Some(&row), None).await?;
         changed = true;
     }

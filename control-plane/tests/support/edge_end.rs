@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use trunkline::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use trunkline::discovery::v1::{Edge, Refusal, StreamResourcesRequest, StreamResourcesResponse};
-use trunkline_control_plane::snapshot::world::Type;
+use trunkline_control_plane::snapshot::content::Type;
 
 use crate::control::with_bearer;
 

@@ -1,4 +1,4 @@
-//! Rows of the registry to the world of edges, kept current change by change. Pure.
+//! Rows of the registry to the snapshot of edges, kept current change by change. Pure.
 //!
 //! It must not know where rows come from, nor who may see what is secret.
 
@@ -11,8 +11,8 @@ use trunkline::edge::v1::TrustBundle;
 use trunkline::identity::v1::Token;
 use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
 
+use super::content::{Item, Items, Snapshot, TYPES, Type};
 use super::entries;
-use super::world::{Item, Items, TYPES, Type, World};
 use crate::domain::members::{Exposed, Target, evaluate, lists};
 use crate::domain::{Catalogue, Kind, glob, names};
 use crate::store::{Row, StoreError};
@@ -35,7 +35,7 @@ pub struct Projector {
 impl Projector {
     /// Takes a row in, or its end.
     pub fn apply(&mut self, row: &Row) -> Result<(), StoreError> {
-        row.feed(&mut self.catalogue)?;
+        row.apply_to(&mut self.catalogue)?;
         if let Some(upstream) = names::upstream_id(&row.name) {
             self.touched.insert(upstream.to_owned());
         }
@@ -97,8 +97,8 @@ impl Projector {
         self.types[Type::EdgePeer.index()] = peers.clone();
     }
 
-    /// The world as of now. Only servers that something changed for are resolved again.
-    pub fn world(&mut self, revision: i64) -> World {
+    /// The snapshot as of now. Only servers that something changed for are resolved again.
+    pub fn snapshot(&mut self, revision: i64) -> Snapshot {
         let (touched, stale) = (std::mem::take(&mut self.touched), std::mem::take(&mut self.stale));
         let affected: Vec<_> = self
             .servers
@@ -109,7 +109,7 @@ impl Projector {
         for (name, resolved) in affected {
             self.set(Type::Server, &name, Some(&resolved));
         }
-        World::new(revision, self.types.clone())
+        Snapshot::new(revision, self.types.clone())
     }
 
     fn apply_server(&mut self, row: &Row) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! The world: everything that edges may hold at one revision, immutable, each resource with its version.
+//! The snapshot: everything that edges may hold at one revision, immutable, each resource with its version.
 //!
 //! It must not know where resources come from or who receives them.
 
@@ -49,7 +49,7 @@ pub type Items = BTreeMap<Arc<str>, Arc<Item>>;
 
 /// Everything at one revision.
 #[derive(Debug, Clone, Default)]
-pub struct World {
+pub struct Snapshot {
     /// The revision of the registry.
     pub revision: i64,
     types: [Arc<Items>; TYPES],
@@ -103,8 +103,8 @@ impl Item {
     }
 }
 
-impl World {
-    /// A world of these resources.
+impl Snapshot {
+    /// A snapshot of these resources.
     pub fn new(revision: i64, types: [Arc<Items>; TYPES]) -> Self {
         Self { revision, types }
     }

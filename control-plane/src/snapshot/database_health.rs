@@ -1,6 +1,6 @@
-//! When the newest world was last known to be the newest.
+//! When the newest snapshot was last known to be the newest.
 //!
-//! It must not know what a world is.
+//! It must not know what a snapshot is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,9 +10,9 @@ use crate::clock;
 
 /// Shared by whoever finds out and whoever asks.
 #[derive(Debug, Clone, Default)]
-pub struct Freshness(Arc<AtomicI64>);
+pub struct DatabaseHealth(Arc<AtomicI64>);
 
-impl Freshness {
+impl DatabaseHealth {
     /// Whether the database answered within the last `limit`: else there may be news that nobody here knows.
     pub fn within(&self, limit: Duration) -> bool {
         clock::now_us() - self.0.load(Ordering::Relaxed) <= clock::duration_us(limit)

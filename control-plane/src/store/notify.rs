@@ -23,14 +23,14 @@ impl Store {
     }
 
     /// Hears of revisions from the other replicas that share a PostgreSQL, until the connection breaks.
-    pub async fn hear_postgres(&self, url: &str) -> Result<(), StoreError> {
+    pub async fn listen_postgres(&self, url: &str) -> Result<(), StoreError> {
         let mut listener = sqlx::postgres::PgListener::connect(url).await?;
         listener.listen(CHANNEL).await?;
         // What was said before this listened.
-        self.nudge();
+        self.recheck();
         loop {
             listener.recv().await?;
-            self.nudge();
+            self.recheck();
         }
     }
 }

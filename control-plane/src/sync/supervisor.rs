@@ -1,4 +1,4 @@
-//! Minds every upstream: one task each, on the one replica that holds the lease; but those that dial in on the replica to which
+//! Minds every upstream: supervise_one task each, on the supervise_one replica that holds the lease; but those that dial in on the replica to which
 //! they did.
 //!
 //! It must not know what is asked or stored.
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use trunkline::registry::v1::{Upstream, UpstreamState};
 
-use super::fetch::{Conversation, Failure, NO_TUNNEL};
+use super::client::{Failure, NO_TUNNEL, UpstreamSession};
 use super::handle::{Handle, RefreshError};
 use super::record::{Announced, store_failure};
 use crate::clock;
@@ -25,17 +25,17 @@ use crate::store::{Row, StoreError};
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
 /// Announcements that come together are answered together.
-const GATHER: Duration = Duration::from_millis(100);
-/// Between two tries with an upstream that does not answer.
-const SHORTEST: Duration = Duration::from_secs(2);
-const LONGEST: Duration = Duration::from_secs(120);
+const COALESCE: Duration = Duration::from_millis(100);
+/// Between two tries with an upstream that covers not answer.
+const MIN_BACKOFF: Duration = Duration::from_secs(2);
+const MAX_BACKOFF: Duration = Duration::from_secs(120);
 const REFRESH: Duration = Duration::from_secs(300);
 /// How late an upstream that dials in may be asked until its status is not believed any more.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Starts and stops the tasks.
 #[derive(Debug)]
-pub struct Minder {
+pub struct Supervisor {
     handle: Handle,
     leases: Leases,
     revision: i64,
@@ -46,7 +46,7 @@ pub struct Minder {
 
 #[derive(Debug)]
 struct Task {
-    /// Uid and spec: another one needs another task.
+    /// Uid and spec: another supervise_one needs another task.
     spec: (String, Vec<u8>),
     task: JoinHandle<()>,
     duty: Duty,
@@ -56,9 +56,9 @@ struct Task {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Duty {
     /// It is reached from here.
-    Mind(Option<Lease>),
-    /// It dials in elsewhere, or not at all: to see to it that its status does not say for ever what once was.
-    Watch,
+    Supervise(Option<Lease>),
+    /// It dials in elsewhere, or not at all: to see to it that its status covers not say for ever what once was.
+    ExpireStatus,
 }
 
 impl Drop for Task {
@@ -67,7 +67,7 @@ impl Drop for Task {
     }
 }
 
-impl Minder {
+impl Supervisor {
     /// Minds upstreams over `handle`, while this replica holds the lease.
     pub fn new(handle: Handle, leases: Leases) -> Self {
         Self { handle, leases, revision: 0, tasks: HashMap::new(), dialling: HashMap::new() }
@@ -75,7 +75,7 @@ impl Minder {
 
     /// Minds for ever.
     pub async fn run(mut self) {
-        let mut moved = self.handle.store().moved();
+        let mut revisions = self.handle.store().revisions();
         let mut tunnels = self.handle.tunnels().changes();
         let mut renew = interval(RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,13 +83,13 @@ impl Minder {
         loop {
             tokio::select! {
                 _ = renew.tick() => lease = self.renew(lease).await,
-                changed = moved.changed() => if changed.is_err() { return },
+                changed = revisions.changed() => if changed.is_err() { return },
                 // The sender is held by the handle.
-                _ = tunnels.changed() => self.look_at_those_that_dial(lease.as_ref()).await,
+                _ = tunnels.changed() => self.review_dialling(lease.as_ref()).await,
             }
-            moved.borrow_and_update();
+            revisions.borrow_and_update();
             if let Err(error) = self.catch_up(lease.as_ref()).await {
-                tracing::warn!(%error, "changed upstreams are minded late");
+                tracing::warn!(%error, "changed upstreams are supervised late");
             }
         }
     }
@@ -112,17 +112,17 @@ impl Minder {
     }
 
     /// A tunnel came or went.
-    async fn look_at_those_that_dial(&mut self, lease: Option<&Lease>) {
+    async fn review_dialling(&mut self, lease: Option<&Lease>) {
         let unsettled = |(name, uid): (&String, &String)| {
             let held = self.handle.tunnels().has(uid);
-            let duty = if held { Some(Duty::Mind(None)) } else { lease.map(|_| Duty::Watch) };
+            let duty = if held { Some(Duty::Supervise(None)) } else { lease.map(|_| Duty::ExpireStatus) };
             let task = self.tasks.get(name);
-            let settled = duty.is_none_or(|duty| task.is_some_and(|task| task.does(&duty)));
+            let settled = duty.is_none_or(|duty| task.is_some_and(|task| task.covers(&duty)));
             (!settled).then(|| name.clone())
         };
         for name in self.dialling.iter().filter_map(unsettled).collect::<Vec<_>>() {
             let looked = match self.handle.store().get(Kind::Upstream, &name).await {
-                Ok(Some(row)) => self.mind(row, lease),
+                Ok(Some(row)) => self.supervise(row, lease),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -139,7 +139,7 @@ impl Minder {
             known => store.changes_since(known).await?,
         };
         for row in rows.into_iter().filter(|row| row.kind == Kind::Upstream) {
-            self.mind(row, lease)?;
+            self.supervise(row, lease)?;
         }
         if self.revision == 0 {
             let dialling: HashSet<&str> = self.dialling.values().map(String::as_str).collect();
@@ -149,40 +149,42 @@ impl Minder {
         Ok(())
     }
 
-    fn mind(&mut self, row: Row, lease: Option<&Lease>) -> Result<(), StoreError> {
+    fn supervise(&mut self, row: Row, lease: Option<&Lease>) -> Result<(), StoreError> {
         let gone = row.deleted || row.message::<Upstream>()?.disabled;
-        self.note_dialling(&row, gone)?;
+        self.track_dialling(&row, gone)?;
         let duty = if gone { None } else { self.duty(&row, lease)? };
         let Some(duty) = duty else {
             self.tasks.remove(&row.name);
-            self.handle.unheard(&row.name);
+            self.handle.unsubscribe(&row.name);
             return Ok(());
         };
         let spec = (row.uid.clone(), row.body.clone());
-        if self.tasks.get(&row.name).is_none_or(|task| task.spec != spec || !task.does(&duty)) {
+        if self.tasks.get(&row.name).is_none_or(|task| task.spec != spec || !task.covers(&duty)) {
             let (handle, name) = (self.handle.clone(), row.name.clone());
             let task = match duty.clone() {
-                Duty::Mind(lease) => tokio::spawn(async move { one(handle, name, lease).await }),
-                Duty::Watch => tokio::spawn(async move { watch(handle, name).await }),
+                Duty::Supervise(lease) => {
+                    tokio::spawn(async move { supervise_one(handle, name, lease).await })
+                }
+                Duty::ExpireStatus => tokio::spawn(async move { expire_status(handle, name).await }),
             };
             self.tasks.insert(row.name, Task { spec, task, duty });
         }
         Ok(())
     }
 
-    /// What is to be done here; `None`: another replica does it.
+    /// What is to be done here; `None`: another replica covers it.
     fn duty(&self, row: &Row, lease: Option<&Lease>) -> Result<Option<Duty>, StoreError> {
         if !self.dialling.contains_key(&row.name) {
-            return Ok(lease.map(|lease| Duty::Mind(Some(lease.clone()))));
+            return Ok(lease.map(|lease| Duty::Supervise(Some(lease.clone()))));
         }
         if !self.handle.is_away(row)? {
-            return Ok(Some(Duty::Mind(None)));
+            return Ok(Some(Duty::Supervise(None)));
         }
-        Ok(lease.map(|_| Duty::Watch))
+        Ok(lease.map(|_| Duty::ExpireStatus))
     }
 
     /// Remembers who dials in, and ends the tunnels of those that may not any more.
-    fn note_dialling(&mut self, row: &Row, gone: bool) -> Result<(), StoreError> {
+    fn track_dialling(&mut self, row: &Row, gone: bool) -> Result<(), StoreError> {
         let dials = !gone && dials_in(&row.message()?);
         let before = match dials {
             true => self.dialling.insert(row.name.clone(), row.uid.clone()),
@@ -196,37 +198,37 @@ impl Minder {
 }
 
 impl Task {
-    /// Whether it does this. One that minds an upstream whose last tunnel went is left to say so, and ends by itself.
-    fn does(&self, duty: &Duty) -> bool {
-        let says_so = *duty == Duty::Watch && self.duty == Duty::Mind(None);
-        (self.duty == *duty || says_so) && !self.task.is_finished()
+    /// Whether it covers this. One that supervises an upstream whose last tunnel went is left to say so, and ends by itself.
+    fn covers(&self, duty: &Duty) -> bool {
+        let is_winding_down = *duty == Duty::ExpireStatus && self.duty == Duty::Supervise(None);
+        (self.duty == *duty || is_winding_down) && !self.task.is_finished()
     }
 }
 
-/// Looks from time to time whether somebody minds an upstream that dials in.
-async fn watch(handle: Handle, name: String) {
+/// Looks from time to time whether somebody supervises an upstream that dials in.
+async fn expire_status(handle: Handle, name: String) {
     loop {
         let row = match handle.row(&name).await {
             Ok(row) => row,
             Err(RefreshError::NotFound(_) | RefreshError::Disabled(_)) => return,
             Err(error) => {
                 tracing::debug!(%error, upstream = name, "not watched for a moment");
-                sleep(jitter(LONGEST)).await;
+                sleep(jitter(MAX_BACKOFF)).await;
                 continue;
             }
         };
         let Ok(upstream) = row.message::<Upstream>() else { return };
-        let forsaken = interval_of(&upstream) * 2 + GRACE;
+        let overdue_after = interval_of(&upstream) * 2 + GRACE;
         let status = upstream.status.unwrap_or_default();
         let asked = status.refresh_time.as_ref().map_or(0, clock::micros);
-        let overdue = clock::now_us() - asked > clock::duration_us(forsaken);
+        let overdue = clock::now_us() - asked > clock::duration_us(overdue_after);
         if overdue && status.state() == UpstreamState::Ready {
             let failure = Failure::new(UpstreamState::Unreachable, NO_TUNNEL);
             if let Err(error) = store_failure(handle.store(), &row, failure).await {
                 tracing::debug!(%error, upstream = name, "not watched for a moment");
             }
         }
-        sleep(jitter(forsaken)).await;
+        sleep(jitter(overdue_after)).await;
     }
 }
 
@@ -234,22 +236,22 @@ fn interval_of(upstream: &Upstream) -> Duration {
     upstream.refresh_interval.as_ref().and_then(clock::duration).unwrap_or(REFRESH)
 }
 
-/// Minds one upstream, until it is gone, cannot be reached from here any more, or the task is ended from outside.
-async fn one(handle: Handle, name: String, lease: Option<Lease>) {
-    let mut pause = SHORTEST;
+/// Minds supervise_one upstream, until it is gone, cannot be reached from here any more, or the task is ended from outside.
+async fn supervise_one(handle: Handle, name: String, lease: Option<Lease>) {
+    let mut pause = MIN_BACKOFF;
     loop {
         let began = Instant::now();
-        match round(&handle, &name, lease.as_ref()).await {
-            Ok(Round::Again) if began.elapsed() > LONGEST => pause = SHORTEST,
-            Ok(Round::Due) => {
-                pause = SHORTEST;
+        match import_until_due(&handle, &name, lease.as_ref()).await {
+            Ok(Outcome::Retry) if began.elapsed() > MAX_BACKOFF => pause = MIN_BACKOFF,
+            Ok(Outcome::Due) => {
+                pause = MIN_BACKOFF;
                 continue;
             }
-            Ok(Round::Again) => {}
+            Ok(Outcome::Retry) => {}
             Err(RefreshError::NotFound(_) | RefreshError::Disabled(_)) => return,
-            Err(error) => tracing::debug!(%error, upstream = name, "not minded for a moment"),
+            Err(error) => tracing::debug!(%error, upstream = name, "not supervised for a moment"),
         }
-        // Whoever has no tunnel is asked again when one opens.
+        // Whoever has no tunnel is asked again when supervise_one opens.
         if let Ok(row) = handle.row(&name).await
             && handle.is_away(&row).unwrap_or(false)
         {
@@ -258,39 +260,44 @@ async fn one(handle: Handle, name: String, lease: Option<Lease>) {
                 return;
             }
         }
-        let poke = handle.hear(&name);
+        let wake = handle.subscribe(&name);
         tokio::select! {
             () = sleep(jitter(pause)) => {}
-            () = poke.notified() => {}
+            () = wake.notified() => {}
         }
-        pause = (pause * 2).min(LONGEST);
+        pause = (pause * 2).min(MAX_BACKOFF);
     }
 }
 
-/// How a round ended.
-enum Round {
+/// How a import_until_due ended.
+enum Outcome {
     /// Its time was over.
     Due,
     /// Something broke.
-    Again,
+    Retry,
 }
 
 /// Probes, listens, fetches, and fetches again at every announcement until the next probe is due.
-async fn round(handle: &Handle, name: &str, lease: Option<&Lease>) -> Result<Round, RefreshError> {
+async fn import_until_due(
+    handle: &Handle,
+    name: &str,
+    lease: Option<&Lease>,
+) -> Result<Outcome, RefreshError> {
     let row = handle.row(name).await?;
     let upstream: Upstream = row.message()?;
     let interval = interval_of(&upstream);
-    let conversation = match handle.begin(&row).await {
-        Ok(conversation) => conversation,
+    let upstream_session = match handle.begin(&row).await {
+        Ok(upstream_session) => upstream_session,
         Err(failure) => {
             store_failure(handle.store(), &row, failure).await?;
-            return Ok(Round::Again);
+            return Ok(Outcome::Retry);
         }
     };
     // First listen, then ask: so no announcement falls between the two.
-    let notices = conversation.listen().await;
-    let ended = listen(handle, &row, lease, &conversation, notices, Instant::now() + jitter(interval)).await;
-    conversation.close().await;
+    let notices = upstream_session.listen().await;
+    let ended =
+        listen(handle, &row, lease, &upstream_session, notices, Instant::now() + jitter(interval)).await;
+    upstream_session.close().await;
     ended
 }
 
@@ -298,33 +305,33 @@ async fn listen(
     handle: &Handle,
     row: &Row,
     lease: Option<&Lease>,
-    conversation: &Conversation,
+    upstream_session: &UpstreamSession,
     mut notices: Option<Notices>,
     due: Instant,
-) -> Result<Round, RefreshError> {
-    let poke = handle.hear(&row.name);
+) -> Result<Outcome, RefreshError> {
+    let wake = handle.subscribe(&row.name);
     let mut announced = Announced::default();
     loop {
-        let status = handle.fetch(row, conversation, lease, announced).await?;
+        let status = handle.fetch(row, upstream_session, lease, announced).await?;
         if status.state() != UpstreamState::Ready {
-            return Ok(Round::Again);
+            return Ok(Outcome::Retry);
         }
         let Some(notices) = &mut notices else {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
-                () = poke.notified() => {}
+                () = wake.notified() => {}
             }
-            return Ok(Round::Due);
+            return Ok(Outcome::Due);
         };
         announced = tokio::select! {
-            () = tokio::time::sleep_until(due) => return Ok(Round::Due),
-            () = poke.notified() => return Ok(Round::Due),
+            () = tokio::time::sleep_until(due) => return Ok(Outcome::Due),
+            () = wake.notified() => return Ok(Outcome::Due),
             heard = next_change(notices) => match heard {
                 Some(announced) => announced,
-                None => return Ok(Round::Again),
+                None => return Ok(Outcome::Retry),
             },
         };
-        gather(notices, &mut announced).await;
+        coalesce(notices, &mut announced).await;
     }
 }
 
@@ -339,8 +346,8 @@ async fn next_change(notices: &mut Notices) -> Option<Announced> {
 }
 
 /// What else is announced within a moment.
-async fn gather(notices: &mut Notices, announced: &mut Announced) {
-    let end = Instant::now() + GATHER;
+async fn coalesce(notices: &mut Notices, announced: &mut Announced) {
+    let end = Instant::now() + COALESCE;
     while let Ok(Some(Ok(notice))) = timeout_at(end, notices.next()).await {
         note(announced, &notice);
     }

@@ -28,7 +28,7 @@ const KEPT: Duration = LIFETIME.saturating_add(Duration::from_secs(3_600));
 
 /// What is looked after.
 #[derive(Debug)]
-pub struct Upkeep {
+pub struct Housekeeping {
     /// The registry.
     pub store: Store,
     /// The leases.
@@ -48,7 +48,7 @@ pub struct Upkeep {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum UpkeepError {
+enum HousekeepingError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -59,21 +59,21 @@ enum UpkeepError {
     Database(#[from] sqlx::Error),
 }
 
-impl Upkeep {
+impl Housekeeping {
     /// Looks after things for ever, while this replica holds the lease.
     pub async fn run(self) {
         loop {
             if let Err(error) = self.round().await {
-                tracing::warn!(%error, "upkeep of keys is late");
+                tracing::warn!(%error, "housekeeping of keys is late");
             }
             tokio::time::sleep(ROUND).await;
         }
     }
 
-    async fn round(&self) -> Result<(), UpkeepError> {
+    async fn round(&self) -> Result<(), HousekeepingError> {
         self.vault.load().await?;
         self.signer.load().await?;
-        if self.leases.take("upkeep", LEASE).await?.is_none() {
+        if self.leases.take("housekeeping", LEASE).await?.is_none() {
             return Ok(());
         }
         let mut changed = self.rotate().await?;

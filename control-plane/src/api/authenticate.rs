@@ -1,4 +1,4 @@
-//! The gate in front of every rpc, over gRPC and JSON alike: finds the [`Caller`] by the credential that the
+//! The authenticator in front of every rpc, over gRPC and JSON alike: finds the [`Caller`] by the credential that the
 //! contract declares for the rpc. It runs before anything else, so that a stranger cannot learn what exists.
 
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use super::json;
 use super::permissions::{Needs, Permissions, Undeclared};
 use crate::auth::admin::AdminToken;
 use crate::auth::caller::Caller;
-use crate::discovery::caller::EdgeGate;
+use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::domain::reflect;
 use crate::error::Error;
 
-/// The credentials that the gate accepts, and the rpcs that take each.
+/// The credentials that the authenticator accepts, and the rpcs that take each.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Authenticator {
     permissions: Permissions,
     admin: AdminToken,
-    edges: EdgeGate,
+    edges: EdgeAuthenticator,
 }
 
-impl Gate {
+impl Authenticator {
     /// Reads the permissions that the contract declares. Fails where an rpc declares none.
-    pub fn new(admin: AdminToken, edges: EdgeGate) -> Result<Self, Undeclared> {
+    pub fn new(admin: AdminToken, edges: EdgeAuthenticator) -> Result<Self, Undeclared> {
         Ok(Self { permissions: Permissions::read(reflect::pool())?, admin, edges })
     }
 
@@ -47,10 +47,14 @@ impl Gate {
 }
 
 /// A layer for `axum::middleware::from_fn_with_state`: passes on the calls of those who may make them.
-pub async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+pub async fn admit(
+    State(authenticator): State<Arc<Authenticator>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path().to_owned();
     let bearer = bearer(&request).map(str::to_owned);
-    match gate.caller(&path, bearer.as_deref()).await {
+    match authenticator.caller(&path, bearer.as_deref()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

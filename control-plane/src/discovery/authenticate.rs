@@ -15,12 +15,12 @@ const NEEDED: &str = "send `authorization: Bearer` with an edge's credential";
 
 /// Lets edges in that are enrolled.
 #[derive(Debug, Clone)]
-pub struct EdgeGate {
+pub struct EdgeAuthenticator {
     credentials: EdgeCredentials,
     fleet: Arc<Fleet>,
 }
 
-impl EdgeGate {
+impl EdgeAuthenticator {
     /// A gate to this fleet.
     pub fn new(credentials: EdgeCredentials, fleet: Arc<Fleet>) -> Self {
         Self { credentials, fleet }

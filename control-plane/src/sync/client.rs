@@ -14,8 +14,8 @@ use mcp::client::{
 };
 use mcp::method::Method;
 use mcp::revision::Revision;
-use trunkline::registry::v1::credential::Kind as Form;
-use trunkline::registry::v1::upstream::Transport as Way;
+use trunkline::registry::v1::credential::Kind as CredentialKind;
+use trunkline::registry::v1::upstream::Transport;
 use trunkline::registry::v1::{
     Credential, EraPolicy, LegacyEra, ModernEra, ProbeAttempt, ProbeReport, Upstream, UpstreamState,
 };
@@ -51,14 +51,14 @@ impl Failure {
 }
 
 /// What a probe found.
-pub(super) struct Asked {
+pub(super) struct Probed {
     pub(super) report: ProbeReport,
     pub(super) attempts: Vec<ProbeAttempt>,
     found: Probe,
 }
 
-/// A conversation with an upstream that was found to be usable.
-pub(super) struct Conversation {
+/// A upstream_session with an upstream that was found to be usable.
+pub(super) struct UpstreamSession {
     pub(super) report: ProbeReport,
     pub(super) attempts: Vec<ProbeAttempt>,
     session: Session,
@@ -72,19 +72,19 @@ pub(super) fn endpoint(
     tunnels: &Arc<Tunnels>,
 ) -> Result<Endpoint, Failure> {
     let (url, dial) = match &upstream.transport {
-        Some(Way::Http(http)) => (http.url.as_str(), None),
-        Some(Way::Tunnel(_)) => (WITHIN_TUNNEL, Some(through(tunnels, upstream)?)),
+        Some(Transport::Http(http)) => (http.url.as_str(), None),
+        Some(Transport::Tunnel(_)) => (WITHIN_TUNNEL, Some(tunnel_dialer(tunnels, upstream)?)),
         None => return Err(incompatible("it has no transport")),
     };
     let mut url = Url::parse(url).map_err(|error| incompatible(format!("its URL is none: {error}")))?;
-    let headers = present(credential, &mut url)
+    let headers = credential_headers(credential, &mut url)
         .map_err(|_| incompatible("its credential does not fit into a header"))?;
     let timeout = upstream.request_timeout.as_ref().and_then(clock::duration).unwrap_or(DEFAULT_TIMEOUT);
     Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT), dial })
 }
 
-/// The way through a tunnel, where one is open.
-fn through(tunnels: &Arc<Tunnels>, upstream: &Upstream) -> Result<Dial, Failure> {
+/// The way tunnel_dialer a tunnel, where one is open.
+fn tunnel_dialer(tunnels: &Arc<Tunnels>, upstream: &Upstream) -> Result<Dial, Failure> {
     let uid = upstream.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default();
     if !tunnels.has(&uid) {
         return Err(Failure::new(UpstreamState::Unreachable, NO_TUNNEL));
@@ -96,7 +96,7 @@ fn through(tunnels: &Arc<Tunnels>, upstream: &Upstream) -> Result<Dial, Failure>
     }))
 }
 
-fn present(credential: Option<&Credential>, url: &mut Url) -> Result<HeaderMap, http::Error> {
+fn credential_headers(credential: Option<&Credential>, url: &mut Url) -> Result<HeaderMap, http::Error> {
     let mut headers = HeaderMap::new();
     let secret = |text: &str| -> Result<HeaderValue, http::Error> {
         let mut value = HeaderValue::try_from(text)?;
@@ -104,19 +104,19 @@ fn present(credential: Option<&Credential>, url: &mut Url) -> Result<HeaderMap, 
         Ok(value)
     };
     match credential.and_then(|credential| credential.kind.as_ref()) {
-        Some(Form::Bearer(bearer)) => {
+        Some(CredentialKind::Bearer(bearer)) => {
             headers.insert(header::AUTHORIZATION, secret(&format!("Bearer {}", bearer.token))?);
         }
-        Some(Form::Basic(basic)) => {
+        Some(CredentialKind::Basic(basic)) => {
             let pair = STANDARD.encode(format!("{}:{}", basic.username, basic.password));
             headers.insert(header::AUTHORIZATION, secret(&format!("Basic {pair}"))?);
         }
-        Some(Form::Headers(pairs)) => {
+        Some(CredentialKind::Headers(pairs)) => {
             for (name, value) in &pairs.headers {
                 headers.insert(HeaderName::try_from(name.as_str())?, secret(value)?);
             }
         }
-        Some(Form::QueryParameter(query)) => {
+        Some(CredentialKind::QueryParameter(query)) => {
             url.query_pairs_mut().append_pair(&query.parameter, &query.value);
         }
         None => {}
@@ -125,22 +125,22 @@ fn present(credential: Option<&Credential>, url: &mut Url) -> Result<HeaderMap, 
 }
 
 /// Finds out who an upstream is.
-pub(super) async fn ask(endpoint: &Endpoint, policy: EraPolicy) -> Result<Asked, Failure> {
+pub(super) async fn probe_upstream(endpoint: &Endpoint, policy: EraPolicy) -> Result<Probed, Failure> {
     let Findings { attempts, verdict } = match policy {
         EraPolicy::Modern => probe_modern(endpoint, &info()).await,
         _ => probe(endpoint, &info()).await,
     };
     let attempts: Vec<ProbeAttempt> = attempts.iter().map(attempt).collect();
     let found = verdict.map_err(|error| failed(&error));
-    match found.and_then(|found| speaks(&found, policy).map(|()| found)) {
-        Ok(found) => Ok(Asked { report: report(&found), attempts, found }),
+    match found.and_then(|found| check_era(&found, policy).map(|()| found)) {
+        Ok(found) => Ok(Probed { report: report(&found), attempts, found }),
         Err(failure) => Err(Failure { attempts, ..failure }),
     }
 }
 
-/// Probes an upstream and begins a conversation, in the newest era that may be spoken.
-pub(super) async fn converse(endpoint: &Endpoint, policy: EraPolicy) -> Result<Conversation, Failure> {
-    let Asked { report, attempts, found } = ask(endpoint, policy).await?;
+/// Probes an upstream and begins a upstream_session, in the newest era that may be spoken.
+pub(super) async fn open_session(endpoint: &Endpoint, policy: EraPolicy) -> Result<UpstreamSession, Failure> {
+    let Probed { report, attempts, found } = probe_upstream(endpoint, policy).await?;
     let modern = found.modern.filter(|_| policy != EraPolicy::Legacy);
     let legacy = found.legacy.filter(|_| policy != EraPolicy::Modern);
     let (revision, capabilities) = match (&modern, &legacy) {
@@ -148,13 +148,13 @@ pub(super) async fn converse(endpoint: &Endpoint, policy: EraPolicy) -> Result<C
             (side.versions.first().copied().unwrap_or(Revision::LATEST), side.capabilities.clone())
         }
         (None, Some(side)) => (side.version, side.capabilities.clone()),
-        (None, None) => return Err(incompatible("it speaks no era that its policy allows")),
+        (None, None) => return Err(incompatible("it check_era no era that its policy allows")),
     };
     let session = Session::open(endpoint, found.transport, revision, info()).await.map_err(broken)?;
-    Ok(Conversation { report, attempts, session, capabilities })
+    Ok(UpstreamSession { report, attempts, session, capabilities })
 }
 
-impl Conversation {
+impl UpstreamSession {
     /// Changes as the upstream tells of them; `None` where it does not.
     pub(super) async fn listen(&self) -> Option<Notices> {
         match self.session.listen().await {
@@ -201,7 +201,7 @@ fn has(capabilities: &str, capability: &str) -> bool {
     matches!(mcp::json::members(capabilities, [capability]), Ok([Some(raw)]) if raw != "null")
 }
 
-fn speaks(found: &Probe, policy: EraPolicy) -> Result<(), Failure> {
+fn check_era(found: &Probe, policy: EraPolicy) -> Result<(), Failure> {
     match policy {
         EraPolicy::Modern if found.modern.is_none() => {
             Err(incompatible("it does not speak the modern era, and its policy asks for that"))

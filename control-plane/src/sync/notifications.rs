@@ -15,7 +15,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Over what replicas tell each other.
 #[derive(Debug, Clone)]
-pub enum Bus {
+pub enum Notifications {
     /// Nothing: there is one replica, or asking is enough.
     None,
     /// PostgreSQL's notifications, at this URL.
@@ -24,16 +24,18 @@ pub enum Bus {
     Redis(SecretString),
 }
 
-impl Bus {
+impl Notifications {
     /// Tells and hears for ever.
     pub async fn run(self, store: Store) {
         match self {
             Self::None => {}
             Self::Postgres(url) => {
-                tokio::join!(tell_postgres(&store), hear_postgres(&store, url.expose_secret()));
+                tokio::join!(notify_postgres(&store), listen_postgres(&store, url.expose_secret()));
             }
             Self::Redis(url) => match redis::Client::open(url.expose_secret()) {
-                Ok(client) => drop(tokio::join!(tell_redis(&store, &client), hear_redis(&store, &client))),
+                Ok(client) => {
+                    tokio::join!(publish_redis(&store, &client), subscribe_redis(&store, &client));
+                }
                 Err(error) => {
                     tracing::error!(%error, "--redis-url is not one; replicas ask the database instead")
                 }
@@ -42,7 +44,7 @@ impl Bus {
     }
 }
 
-async fn tell_postgres(store: &Store) {
+async fn notify_postgres(store: &Store) {
     let mut committed = store.committed();
     while committed.changed().await.is_ok() {
         let revision = *committed.borrow_and_update();
@@ -52,16 +54,16 @@ async fn tell_postgres(store: &Store) {
     }
 }
 
-async fn hear_postgres(store: &Store, url: &str) {
+async fn listen_postgres(store: &Store, url: &str) {
     loop {
-        if let Err(error) = store.hear_postgres(url).await {
+        if let Err(error) = store.listen_postgres(url).await {
             tracing::debug!(%error, "no word from other replicas");
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn tell_redis(store: &Store, client: &redis::Client) {
+async fn publish_redis(store: &Store, client: &redis::Client) {
     let mut committed = store.committed();
     let mut connection = None;
     while committed.changed().await.is_ok() {
@@ -78,7 +80,7 @@ async fn tell_redis(store: &Store, client: &redis::Client) {
     }
 }
 
-async fn hear_redis(store: &Store, client: &redis::Client) {
+async fn subscribe_redis(store: &Store, client: &redis::Client) {
     loop {
         if let Err(error) = listen_redis(store, client).await {
             tracing::debug!(%error, "no word from other replicas");
@@ -91,10 +93,10 @@ async fn listen_redis(store: &Store, client: &redis::Client) -> redis::RedisResu
     let mut pubsub = client.get_async_pubsub().await?;
     pubsub.subscribe(CHANNEL).await?;
     // What was said before this listened.
-    store.nudge();
+    store.recheck();
     let mut messages = pubsub.on_message();
     while messages.next().await.is_some() {
-        store.nudge();
+        store.recheck();
     }
     Ok(())
 }

@@ -25,11 +25,11 @@ build: ## Builds the three binaries, optimised, into the target directory
 	tests/setup.sh build
 	$(CARGO) build --locked --release --workspace --bins
 
-test: ## Installs what the tests need, and runs every test; one that fails is run once more, alone
+test: ## Installs what the tests need, and runs every test, with cargo-nextest if it is there; one that fails is run once more, alone
 	tests/setup.sh build tools services
 	$(CARGO) build --locked --workspace --bins --tests
-	python3 tests/run.py --check >/dev/null
-	tests/services.sh python3 tests/run.py $(CARGO) test --locked --workspace --no-fail-fast
+	python3 tests/run.py --check $(CARGO) >/dev/null
+	tests/services.sh python3 tests/run.py $(CARGO) --locked --workspace
 
 lint: ## Formatting, clippy, the protos, licences and forbidden crates
 	tests/setup.sh build tools

@@ -1,22 +1,28 @@
 """Runs all tests, and those that failed once more, alone.
 
-    python3 tests/run.py COMMAND...       COMMAND is `cargo test` with its options
-    python3 tests/run.py --check          tries this program itself
+    python3 tests/run.py CARGO OPTION...    with cargo-nextest where it is installed, else with `cargo test`
+    python3 tests/run.py --cargo-test CARGO OPTION...      with `cargo test` in any case
+    python3 tests/run.py --check [CARGO]    tries this program itself, with a package made up for that
 
-A test that fails and then passes is reported as `FLAKY NAME` in the last lines; one that fails twice fails the run. What
-cannot be run again by name fails the run at once: a build, a test program that crashes, a documentation test, and any
-failure that the summaries count and no line names.
+The options, such as `--workspace`, are of both. A test that fails and then passes is reported as `FLAKY NAME` in the last
+lines; one that fails twice fails the run. What cannot be run again by name fails the run at once: a build, a documentation
+test, under `cargo test` a program that crashes, and any failure that is counted and not named. Under nextest each test has
+a process and a time limit of its own (`.config/nextest.toml`), and a crash is the failure of one test.
+
+The processes of journeys log into `target/journeys/TEST`; the folders that failed tests leave there are named at the end.
 """
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
 
-FAILED = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. FAILED$")
-SUMMARY = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed;")
-# Cargo says so of a test program that ended by a signal, or by anything but its own verdict.
-CRASHED = re.compile(r"process didn't exit successfully: .*\((signal|exit status: (?!101\b))")
 # More than this is no bad luck.
 MOST = 8
 
@@ -26,37 +32,105 @@ class Ran:
     """What a run came to."""
 
     status: int = 0
+    # Each failed test as its harness names it.
     names: list = field(default_factory=list)
     passed: int = 0
     failed: int = 0
-    crashed: bool = False
-
-    def read(self, line):
-        name, summary = FAILED.match(line), SUMMARY.match(line)
-        if name:
-            self.names.append(name.group(1))
-        if summary:
-            self.passed += int(summary.group(1))
-            self.failed += int(summary.group(2))
-        self.crashed = self.crashed or CRASHED.search(line) is not None
+    # Something failed that is no test with a name.
+    broken: str = ""
 
 
-def run(command):
-    """Runs a command, shows what it prints, and reads what became of its tests."""
+def run(command, read=lambda line: None):
+    """Runs a command and shows what it prints, which `read` is given line by line. Returns its exit status."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    ran = Ran()
     for line in process.stdout:
         sys.stdout.write(line)
         sys.stdout.flush()
-        ran.read(line.rstrip())
-    ran.status = process.wait()
-    return ran
+        read(line.rstrip())
+    return process.wait()
+
+
+class CargoTest:
+    """`cargo test`: the tests of a program share a process, and what they print says what became of them."""
+
+    FAILED = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. FAILED$")
+    SUMMARY = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed;")
+    # Cargo says so of a test program that ended by a signal, or by anything but its own verdict.
+    CRASHED = re.compile(r"process didn't exit successfully: .*\((signal|exit status: (?!101\b))")
+
+    def __init__(self, cargo, options):
+        self.command = [*cargo, "test", *options, "--no-fail-fast"]
+
+    def all(self):
+        return self.ran(self.command)
+
+    def passes(self, name, times):
+        """Whether a test passes alone. The same name may stand in several programs: as many must pass as failed."""
+        ran = self.ran([*self.command, "--", "--exact", name, "--test-threads", "1"])
+        return ran.status == 0 and ran.passed >= times
+
+    def ran(self, command):
+        ran = Ran()
+        ran.status = run(command, lambda line: self.read(ran, line))
+        return ran
+
+    def read(self, ran, line):
+        name, summary = self.FAILED.match(line), self.SUMMARY.match(line)
+        if name:
+            ran.names.append(name.group(1))
+        if summary:
+            ran.passed += int(summary.group(1))
+            ran.failed += int(summary.group(2))
+        if self.CRASHED.search(line):
+            ran.broken = "a test program crashed"
+
+
+class Nextest:
+    """cargo-nextest, which writes a report of its tests; it has no documentation tests, which `cargo test` then runs."""
+
+    # Of a run in which tests failed, and nothing else.
+    TESTS_FAILED = 100
+
+    def __init__(self, cargo, options, target):
+        self.command = [*cargo, "nextest", "run", *options, "--no-fail-fast"]
+        self.documented = [*cargo, "test", *options, "--doc"]
+        self.report = target / "nextest" / "default" / "junit.xml"
+
+    @staticmethod
+    def is_installed(cargo):
+        return subprocess.run([*cargo, "nextest", "--version"], capture_output=True).returncode == 0
+
+    def all(self):
+        self.report.unlink(missing_ok=True)
+        ran = Ran(run(self.command))
+        if ran.status not in (0, self.TESTS_FAILED):
+            return ran
+        if self.report.exists():
+            self.read(ran, self.report.read_text())
+        documented = run(self.documented)
+        if documented:
+            ran.status, ran.broken = documented, "a documentation test failed"
+        return ran
+
+    def passes(self, name, _):
+        """Whether a test passes alone; nextest fails where it finds no such test."""
+        binary, test = name.split(" ", 1)
+        return run([*self.command, "--test-threads", "1", "-E", f"binary_id(={binary}) & test(={test})"]) == 0
+
+    def read(self, ran, report):
+        root = ElementTree.fromstring(report)
+        ran.failed = int(root.get("failures")) + int(root.get("errors"))
+        for case in root.iter("testcase"):
+            if case.find("failure") is not None or case.find("error") is not None:
+                ran.names.append(f"{case.get('classname')} {case.get('name')}")
+            else:
+                ran.passed += 1
 
 
 def beyond_repair(ran):
     """Why a run that failed is not mended by running tests again; None where it may be."""
-    if ran.crashed:
-        return "a test program crashed"
+    if ran.broken:
+        return ran.broken
     if not ran.failed:
         return "it failed without a failed test"
     if len(ran.names) != ran.failed:
@@ -66,9 +140,9 @@ def beyond_repair(ran):
     return None
 
 
-def verdict(command, run=run):
+def verdict(harness):
     """The exit status of the whole, and the lines to end with."""
-    first = run(command)
+    first = harness.all()
     if first.status == 0:
         return 0, []
     why = beyond_repair(first)
@@ -77,21 +151,37 @@ def verdict(command, run=run):
     ends, lines = 0, []
     for name in dict.fromkeys(first.names):
         print(f"\nrunning {name} once more, alone", flush=True)
-        again = run([*command, "--", "--exact", name, "--test-threads", "1"])
-        # The same name may stand in several programs: as many must pass as failed.
-        passed = again.status == 0 and again.passed >= first.names.count(name)
+        passed = harness.passes(name, first.names.count(name))
         lines.append(f"FLAKY {name}" if passed else f"FAILED TWICE {name}")
         ends = ends if passed else first.status
     return ends, lines
 
 
-def check():
-    """Fails when flaky tests, broken ones, and what cannot be run again are not told apart."""
+def target_of(cargo):
+    """The target directory of the workspace that this is run in."""
+    said = subprocess.run([*cargo, "metadata", "--no-deps", "--format-version", "1"], stdout=subprocess.PIPE, check=True)
+    return Path(json.loads(said.stdout)["target_directory"])
+
+
+def test(cargo, options, plain=False):
+    """Runs the tests of the workspace that this is run in. The exit status, and the lines to end with."""
+    target = target_of(cargo)
+    journeys = target / "journeys"
+    shutil.rmtree(journeys, ignore_errors=True)
+    harness = CargoTest(cargo, options) if plain or not Nextest.is_installed(cargo) else Nextest(cargo, options, target)
+    status, lines = verdict(harness)
+    logs = sorted(journeys.iterdir()) if journeys.exists() else []
+    return status, [*lines, *(f"logs of a failed test: {folder}" for folder in logs)]
+
+
+def check_verdicts():
+    """Fails when flaky tests, broken ones, and what cannot be run again are not told apart, by what is printed."""
+    cargo_test = CargoTest(["cargo"], [])
 
     def printed(status, *lines):
         ran = Ran(status)
         for line in lines:
-            ran.read(line)
+            cargo_test.read(ran, line)
         return ran
 
     def summary(passed, failed):
@@ -99,8 +189,9 @@ def check():
         return f"test result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
 
     def ends(*results):
-        commands, results = [], iter(results)
-        status, lines = verdict(["t"], lambda command: commands.append(command) or next(results))
+        commands, results, harness = [], iter(results), CargoTest(["cargo"], [])
+        harness.ran = lambda command: commands.append(command) or next(results)
+        status, lines = verdict(harness)
         return status, lines, len(commands)
 
     a, b = "test a::b ... FAILED", "test c ... FAILED"
@@ -131,16 +222,113 @@ def check():
         status, said, runs = ends(printed(101, *lines))
         assert (status, len(said), runs) == (101, 1, 1), lines
     assert ends(printed(101, a, summary(3, 1), verdict_of_its_own), one)[0] == 0
-    program = f"print({a!r}); print({summary(3, 1)!r}); raise SystemExit(3)"
-    ran = run([sys.executable, "-c", program])
-    assert (ran.status, ran.names, ran.passed, ran.failed) == (3, ["a::b"], 3, 1)
+
+
+# A package whose tests fail as files beside it say.
+MANIFEST = '[package]\nname = "made-up"\nversion = "0.1.0"\nedition = "2024"\n[workspace]\n'
+LIBRARY = """
+/// ```
+/// assert!(!std::path::Path::new("documented").exists());
+/// ```
+pub fn documented() {}
+"""
+TESTS = """
+use std::fs::{create_dir_all, exists, remove_file};
+
+#[test]
+fn steady() {}
+
+#[test]
+fn flaky() {
+    if remove_file("flaky").is_ok() {
+        create_dir_all("target/journeys/flaky").unwrap();
+        panic!("this once");
+    }
+}
+
+#[test]
+fn broken() {
+    assert!(!exists("broken").unwrap());
+}
+
+#[test]
+fn crashes() {
+    if remove_file("crashes").is_ok() {
+        std::process::abort();
+    }
+}
+
+#[test]
+fn hangs() {
+    if remove_file("hangs").is_ok() {
+        std::thread::sleep(std::time::Duration::from_secs(1_000));
+    }
+}
+"""
+TIME_LIMIT = """
+[[profile.default.overrides]]
+filter = "test(=hangs)"
+slow-timeout = { period = "1s", terminate-after = 1 }
+"""
+
+
+def check_runs(cargo, folder):
+    """Fails when a made-up package is not judged right by cargo and, where it is installed, by nextest."""
+    for path, text in (("Cargo.toml", MANIFEST), ("src/lib.rs", LIBRARY), ("tests/all.rs", TESTS)):
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(text)
+    ours = Path(__file__).resolve().parent.parent / ".config" / "nextest.toml"
+    (folder / ".config").mkdir()
+    (folder / ".config" / "nextest.toml").write_text(ours.read_text() + TIME_LIMIT)
+
+    def ends(plain, *files):
+        for name in files:
+            Path(name).touch()
+        status, lines = test(cargo, ["--workspace", "--offline"], plain)
+        for name in files:
+            Path(name).unlink(missing_ok=True)
+        return status, sorted(lines)
+
+    logs = f"logs of a failed test: {folder / 'target' / 'journeys' / 'flaky'}"
+    plain = True
+    assert ends(plain) == (0, [])
+    assert ends(plain, "flaky", "broken") == (101, ["FAILED TWICE broken", "FLAKY flaky", logs])
+    assert ends(plain, "crashes") == (101, ["a test program crashed; nothing is run again"])
+    assert ends(plain, "documented")[0] == 101
+    if not Nextest.is_installed(cargo):
+        return "`cargo test`"
+    nextest = False
+    assert ends(nextest) == (0, [])
+    flaky = [f"FLAKY made-up::all {name}" for name in ("crashes", "flaky", "hangs")]
+    assert ends(nextest, "flaky", "crashes", "hangs") == (0, [*flaky, logs])
+    assert ends(nextest, "broken") == (100, ["FAILED TWICE made-up::all broken"])
+    assert ends(nextest, "documented") == (101, ["a documentation test failed; nothing is run again"])
+    (folder / "src" / "lib.rs").write_text("no Rust")
+    assert ends(nextest) == (101, ["it failed without a failed test; nothing is run again"])
+    return "`cargo test` and nextest"
+
+
+def check(cargo):
+    check_verdicts()
+    os.environ.pop("CARGO_TARGET_DIR", None)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        judged = check_runs(cargo, Path(folder).resolve())
+        os.chdir("/")
+    print(f"tests/run.py tells flaky tests from broken ones, with {judged}")
+
+
+def main(arguments):
+    if arguments[:1] == ["--check"]:
+        check(arguments[1:] or ["cargo"])
+        return 0
+    plain = arguments[:1] == ["--cargo-test"]
+    arguments = arguments[plain:]
+    first = next((n for n, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    status, lines = test(arguments[:first], arguments[first:], plain)
+    print("\n".join(lines), flush=True)
+    return status
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--check"]:
-        check()
-        print("tests/run.py tells flaky tests from broken ones")
-        sys.exit(0)
-    status, lines = verdict(sys.argv[1:])
-    print("\n".join(lines), flush=True)
-    sys.exit(status)
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@
 
 mod fidelity;
 mod fleet;
+mod harness;
 mod hostile;
 mod journey;
 mod matrix;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::fake::{Fake, id, json, tool};
+use crate::support::folder::Folder;
 use crate::support::process::Process;
 use crate::support::{PATIENCE, binary, eventually, free_port};
 
@@ -77,16 +77,17 @@ async fn behind_tls(authority: &Authority, target: String) -> u16 {
 
 /// A gateway of one control plane, in TLS.
 struct Secure {
-    folder: TempDir,
     control: String,
+    // Before the folder: what runs ends before its files go.
     _control: Process,
     ours: Authority,
     theirs: Authority,
+    folder: Folder,
 }
 
 impl Secure {
     async fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("trunkline-test-").tempdir().unwrap();
+        let folder = Folder::new();
         let (ours, theirs) = (Authority::new(folder.path(), "ours"), Authority::new(folder.path(), "theirs"));
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(binary("trunkline-control-plane"));

@@ -1,14 +1,14 @@
 //! A gateway as an operator runs it: a control plane and edges, each a process of its own, on free ports and
-//! in a folder that disappears. It must not know what is called through it.
+//! in a folder that disappears unless the test fails. It must not know what is called through it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::admin::Admin;
+use super::folder::Folder;
 use super::process::Process;
 use super::{PATIENCE, binary, eventually, free_port};
 
@@ -32,7 +32,7 @@ pub(crate) struct Gateway {
     control_environment: Vec<(String, String)>,
     database: Option<String>,
     pub(crate) admin: Admin,
-    folder: TempDir,
+    folder: Folder,
 }
 
 struct Edge {
@@ -53,10 +53,10 @@ impl Gateway {
 
     /// The same, with options for the edges.
     pub(crate) async fn start_with(store: Store, edges: usize, options: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("trunkline-test-").tempdir().unwrap();
+        let folder = Folder::new();
         let control_address = format!("127.0.0.1:{}", free_port());
         let admin = Admin::new(&control_address, ADMIN_TOKEN);
-        let database = (store == Store::Postgres).then(|| fresh_schema(folder.path()));
+        let database = (store == Store::Postgres).then(fresh_schema);
         let mut gateway = Self {
             edges: Vec::new(),
             control: None,
@@ -336,11 +336,10 @@ impl Gateway {
 }
 
 /// A schema of its own on the server that `tests/services.sh` started.
-fn fresh_schema(folder: &Path) -> String {
+fn fresh_schema() -> String {
     let server = std::env::var("TEST_POSTGRES_URL")
         .expect("TEST_POSTGRES_URL is not set: run `make test`, or `tests/services.sh cargo test`");
-    let random = folder.file_name().unwrap().to_string_lossy().replace(|c: char| !c.is_alphanumeric(), "_");
-    let schema = random.to_lowercase();
+    let schema = format!("t{}", uuid::Uuid::new_v4().simple());
     let sql = format!("CREATE SCHEMA {schema}");
     let output = Command::new("psql").args([&server, "-q", "-c", &sql]).output().unwrap();
     assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));

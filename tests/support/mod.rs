@@ -4,17 +4,19 @@
 pub(crate) mod admin;
 pub(crate) mod clients;
 pub(crate) mod fake;
+pub(crate) mod folder;
 pub(crate) mod gateway;
 pub(crate) mod line;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod upstreams;
 pub(crate) mod wire;
 
 use std::future::Future;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+
+pub(crate) use ports::free_port;
 
 /// How long anything may take to start or to become true: generous, since machines are slow at times.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,24 +43,6 @@ pub(crate) fn tool(path: &str) -> PathBuf {
     let path = root().join(".tools").join(path);
     assert!(path.exists(), "{} is missing: run `make test`, or `tests/setup.sh tools` first", path.display());
     path
-}
-
-/// The ports that tests give out: below those that the system gives to connections that go out, which would take one
-/// while nobody listens on it, such as between a kill and the start after it.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
-
-/// A port that is free, and that no other test of this process is given.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let (count, first) = (PORTS.end - PORTS.start, std::process::id() as usize * 397);
-    loop {
-        // Test programs that run at the same time begin elsewhere.
-        let turn = first + usize::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = PORTS.start + (turn % usize::from(count)) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Asks again until there is an answer, or fails with what was last said after `limit`.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Process {
     name: String,
     child: Child,
+    guard: Child,
     log: PathBuf,
 }
 
@@ -21,7 +22,8 @@ impl Process {
         let file = File::options().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).process_group(0);
         let child = command.spawn().unwrap_or_else(|e| panic!("{name}: {command:?}: {e}"));
-        Self { name: name.to_owned(), child, log }
+        let guard = guard(child.id());
+        Self { name: name.to_owned(), child, guard, log }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -83,15 +85,26 @@ impl Drop for Process {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
         signal("KILL", &format!("-{}", self.pid()));
         let _ = self.child.wait();
         if std::thread::panicking() {
             let output = self.output();
             let lines: Vec<&str> = output.lines().collect();
             let tail = &lines[lines.len().saturating_sub(60)..];
-            eprintln!("--- {} said last ---\n{}\n---", self.name, tail.join("\n"));
+            let (name, log) = (&self.name, self.log.display());
+            eprintln!("--- {name} said last ---\n{}\n--- all of it is in {log} ---", tail.join("\n"));
         }
     }
+}
+
+/// Kills a process group as soon as this process is gone: one that is killed, as at its time limit, drops nothing.
+fn guard(group: u32) -> Child {
+    let mut guard = Command::new("sh");
+    guard.args(["-c", &format!("read -r _; kill -s KILL -- -{group}")]).process_group(0);
+    // The end of its input is the end of whoever holds the other side, which is this process alone.
+    guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Through the shell's own `kill`, since calling it ourselves would need `unsafe`.

@@ -52,11 +52,8 @@ fn good(id: &str) -> Vec<Step> {
 }
 
 async fn assert_undisturbed(bystander: &Client) {
-    let start = Instant::now();
     let answer = bystander.call("good", "{}").await.unwrap();
     assert_eq!(answer.json()["result"]["content"][0]["text"], "fine", "{answer:?}");
-    // Far less than those who misbehave take, one after the other.
-    assert!(start.elapsed() < Duration::from_secs(20), "a bystander waited {:?}", start.elapsed());
 }
 
 /// One bad request, and what must come of it.
@@ -180,13 +177,17 @@ async fn slow_and_half_open_clients_are_let_go() {
         };
         clients.spawn(async move { until_closed(&address, &start, drip).await });
     }
-    for _ in 0..10 {
+    // While they are kept, others are answered.
+    let (mut answered, mut grown) = (0, 0);
+    let kept = tokio::spawn(clients.join_all());
+    while !kept.is_finished() {
         assert_undisturbed(&client).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        answered += 1;
+        grown = grown.max(gateway.edge(0).resident().saturating_sub(before));
     }
-    let grown = gateway.edge(0).resident().saturating_sub(before);
+    kept.await.unwrap();
+    assert!(answered > 1, "a bystander waited for slow clients");
     assert!(grown < 64 * MIB, "200 slow clients cost {} MiB", grown / MIB);
-    clients.join_all().await;
     assert_undisturbed(&client).await;
 }
 
@@ -275,6 +276,8 @@ async fn an_upstream_that_lies_harms_nobody_else() {
                 calls.spawn(async move { client.call(name, "{}").await });
             }
             assert_undisturbed(&bystander).await;
+            // Nobody waits behind a call that is not answered.
+            assert!(name != "silent" || calls.try_join_next().is_none(), "a bystander waited for others");
             for answer in calls.join_all().await {
                 wrong.extend(judge_lie(name, answer));
             }

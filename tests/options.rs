@@ -1,7 +1,7 @@
 //! Options that no other journey turns: each is proved by what it changes, from the command line to the wire.
 
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -79,7 +79,8 @@ async fn an_edge_answers_to_the_names_it_was_given_and_logs_as_it_was_told() {
 
 /// A legacy server that opens a session for whoever asks, and lets it be ended.
 async fn sessionful() -> Fake {
-    Fake::scripted(&format!("[{}]", tool("echo")), |request| {
+    let sessions = AtomicUsize::new(0);
+    Fake::scripted(&format!("[{}]", tool("echo")), move |request| {
         let id = crate::support::fake::id(request);
         let result = |result: &str, more: &str| {
             let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
@@ -99,7 +100,8 @@ async fn sessionful() -> Fake {
             let hello = format!(
                 r#"{{"protocolVersion":"{LEGACY}","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"s","version":"1"}}}}"#
             );
-            return Some(result(&hello, "mcp-session-id: one\r\n"));
+            let session = sessions.fetch_add(1, Ordering::Relaxed);
+            return Some(result(&hello, &format!("mcp-session-id: session-{session}\r\n")));
         }
         said("tools/call").then(|| result(r#"{"content":[{"type":"text","text":"hello"}]}"#, ""))
     })
@@ -127,14 +129,16 @@ async fn sessions_end_when_their_time_is_over_on_both_sides() {
     })
     .await;
     // By default it would be kept for the next caller, for ten minutes.
+    let call = upstream.received("tools/call").pop().unwrap();
+    let session = header(&call.head, "mcp-session-id").unwrap();
     eventually("the session with the upstream is ended", PATIENCE, || async {
-        let client = Client::open(&gateway.url(0, "dev"), &bearer).await?;
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        client.call("echo", "{}").await?;
-        let so_far = upstream.received("initialize").len();
-        if so_far > opened + 1 { Ok(()) } else { Err(so_far.to_string()) }
+        if upstream.ended(session) { Ok(()) } else { Err(session.to_owned()) }
     })
     .await;
+    let client = Client::open(&gateway.url(0, "dev"), &bearer).await.unwrap();
+    assert_eq!(sent(&client).await, "hello");
+    let call = upstream.received("tools/call").pop().unwrap();
+    assert_ne!(header(&call.head, "mcp-session-id"), Some(session));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,6 +79,13 @@ impl Fake {
         let wanted = format!(r#""method":"{method}""#);
         self.received.lock().unwrap().iter().filter(|r| r.body.contains(&wanted)).cloned().collect()
     }
+
+    /// Whether a session was ended.
+    pub(crate) fn ended(&self, session: &str) -> bool {
+        let ends =
+            |r: &Received| r.head.starts_with("DELETE") && header(&r.head, "mcp-session-id") == Some(session);
+        self.received.lock().unwrap().iter().any(ends)
+    }
 }
 
 impl Drop for Fake {

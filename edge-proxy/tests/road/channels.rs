@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, Fleet, KINDS, PATIENCE, Reply, Talker, Upstream, World, id, json, result};
+use crate::support::{
+    Edge, Fleet, KINDS, PATIENCE, Reply, Talker, Upstream, World, eventually, id, json, result,
+};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"u_echo"}}"#;
 const SAFE: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"u_safe"}}"#;
@@ -109,15 +111,12 @@ async fn a_question_reaches_its_client_alone_and_the_answer_its_connection() {
             until(&mut stream, r#"{"result":{},"jsonrpc":"2.0","id":"a"}"#).await;
             drop(stream);
             // Nobody asks any more.
-            let mut late = call(&edge, &session, &answer(&asked)).await;
-            for _ in 0..50 {
-                if late.status == 400 {
-                    break;
+            let late = async {
+                while call(&edge, &session, &answer(&asked)).await.status != 400 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                late = call(&edge, &session, &answer(&asked)).await;
-            }
-            assert_eq!(late.status, 400);
+            };
+            tokio::time::timeout(PATIENCE, late).await.expect("somebody still asks");
         }
     }
 }
@@ -176,9 +175,7 @@ async fn cancelling_reaches_the_connection_of_the_call() {
             let headers = [("mcp-session-id", session.as_str())];
             let call = edge.request("POST", &headers, CALL);
             let made = tokio::spawn(Reply::of(call));
-            while talker.said("tools/call").is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            eventually("the call arrives", || !talker.said("tools/call").is_empty()).await;
             let cancel = |id: &str| {
                 format!(
                     r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"reason":"r","requestId":{id}}}}}"#
@@ -207,15 +204,12 @@ async fn who_wants_logs_is_alone_on_a_connection_that_knows_the_level() {
         let level = r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"info"}}"#;
         assert_eq!(call(&edge, &session, level).await.status, 200);
         // The order to every worker travels on its own.
-        let mut messages = 0;
-        for _ in 0..50 {
-            messages = call(&edge, &session, CALL).await.messages().len();
-            if messages == 2 {
-                break;
+        let told = async {
+            while call(&edge, &session, CALL).await.messages().len() != 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert_eq!(messages, 2);
+        };
+        tokio::time::timeout(PATIENCE, told).await.expect("no log message came");
         let (_, said) = talker.said("logging/setLevel").remove(0);
         assert!(said.ends_with(r#""params":{"level":"info"}}"#), "{said}");
     }
@@ -300,15 +294,10 @@ async fn a_connection_that_fell_silent_is_left() {
     assert_eq!(line, silent, "it is told that nobody waits");
     assert_eq!(talker.heard(r#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#).await, silent);
     let now = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"now":1}"#);
-    let start = std::time::Instant::now();
-    while talker.said("tools/call").last().is_some_and(|(line, _)| *line == silent) {
-        assert!(start.elapsed() < PATIENCE, "it is never left");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        // What came on it is a sign of life, so it is left alone until it must have been found out.
-        if talker.said("initialize").len() < 2 && start.elapsed() > Duration::from_secs(6) {
-            assert!(call(&edge, &session, &now).await.body.contains(r#""n":1.0"#));
-        }
-    }
+    // Whatever came on it would be a sign of life.
+    eventually("it is left", || talker.is_left(silent)).await;
+    assert!(call(&edge, &session, &now).await.body.contains(r#""n":1.0"#));
+    assert_ne!(talker.said("tools/call").pop().unwrap().0, silent);
 }
 
 fn cancelled(number: &str) -> String {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, PATIENCE, Reply, Upstream, status};
+use crate::support::{Edge, PATIENCE, Reply, Upstream, eventually, status};
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#;
 
@@ -71,9 +71,17 @@ async fn stale_trust_believes_nobody() {
     let mut edge = edge().await;
     edge.world.resources.trust_bundles[0].max_age = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     edge.publish();
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
-    let reply = edge.post(&[], LIST).await;
-    assert_eq!(reply.status, 503);
+    // It was heard when it started, and never since.
+    let stale = async {
+        loop {
+            let reply = edge.post(&[], LIST).await;
+            if reply.status == 503 {
+                break reply;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let reply = tokio::time::timeout(PATIENCE, stale).await.expect("bearers are still believed");
     assert!(reply.body.contains("trust_stale"), "{}", reply.body);
 }
 
@@ -156,12 +164,7 @@ async fn who_has_connected_before_a_drain_is_answered_and_then_let_go() {
     let edge = edge().await;
     let early = TcpStream::connect(edge.address).await.unwrap();
     let mut silent = TcpStream::connect(edge.address).await.unwrap();
-    let accepted = async {
-        while edge.metrics.connections.get() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, accepted).await.unwrap();
+    eventually("both are accepted", || edge.metrics.connections.get() == 2).await;
     edge.drain();
     let refused = async {
         while TcpStream::connect(edge.address).await.is_ok() {

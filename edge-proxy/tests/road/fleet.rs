@@ -8,7 +8,7 @@ use trunkline_edge_proxy::held::{Delivery, Place, Undelivered};
 use trunkline_edge_proxy::observe::PeerDelivery;
 
 use crate::streams::{telling, until};
-use crate::support::{Fleet, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, json};
+use crate::support::{Fleet, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, eventually, json};
 
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
@@ -159,9 +159,7 @@ async fn a_call_is_cancelled_from_any_edge() {
     let session = fleet.edges[0].session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str())];
     let call = tokio::spawn(fleet.edges[0].request("POST", &headers, CALL).send());
-    while upstream.calls("tools/call").is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the call arrives", || !upstream.calls("tools/call").is_empty()).await;
     let notification =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"r","requestId":1}}"#;
     assert_eq!(fleet.edges[1].post(&headers, notification).await.status, 202);
@@ -254,19 +252,42 @@ async fn an_edge_that_is_removed_is_no_longer_listened_to() {
     assert_eq!(refused, Err(Undelivered::Gone), "its connection is older than its removal");
 }
 
+/// How long the first edge takes to find that it cannot deliver something, and to end a session.
+async fn held_up(fleet: &Fleet, place: &Place, session: &str) -> Duration {
+    let began = Instant::now();
+    assert_eq!(fleet.edges[0].shared.peers.deliver(place, delivery("a")).await, Err(Undelivered::Gone));
+    let end = fleet.edges[0].request("DELETE", &[("mcp-session-id", session)], "");
+    assert_eq!(Reply::of(end).await.status, 200);
+    began.elapsed()
+}
+
+/// Moves an edge, as the first one sees it, to where nobody answers.
+fn silence(fleet: &mut Fleet, edge: usize) -> std::net::TcpListener {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peers: Vec<_> = fleet.edges.iter().map(|member| member.peer()).collect();
+    peers[edge].address = silent.local_addr().unwrap().to_string();
+    fleet.edges[0].publish(&peers, |_| {});
+    silent
+}
+
 #[tokio::test]
 async fn an_edge_that_died_holds_nobody_up() {
-    let mut fleet = Fleet::start(NOWHERE, 3).await;
-    let session = fleet.edges[0].session("2025-11-25", "{}").await;
-    let headers = [("mcp-session-id", session.as_str())];
-    let dead = fleet.edges.pop().unwrap();
-    let place = dead.shared.peers.held().hold().unwrap().place();
+    let (mut with_dead, mut with_silent) = (Fleet::start(NOWHERE, 3).await, Fleet::start(NOWHERE, 3).await);
+    let sessions = [
+        with_dead.edges[0].session("2025-11-25", "{}").await,
+        with_silent.edges[0].session("2025-11-25", "{}").await,
+    ];
+    let dead = with_dead.edges.pop().unwrap();
+    let places = [&dead.shared, &with_silent.edges[2].shared].map(|e| e.peers.held().hold().unwrap().place());
     dead.leave();
-    let began = Instant::now();
-    assert_eq!(fleet.edges[0].shared.peers.deliver(&place, delivery("a")).await, Err(Undelivered::Gone));
-    assert_eq!(Reply::of(fleet.edges[0].request("DELETE", &headers, "")).await.status, 200);
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    assert_eq!(fleet.edges[1].post(&headers, LIST).await.status, 404);
+    let _silent = silence(&mut with_silent, 2);
+    // Nobody waits for an edge that died as long as for one that may yet answer.
+    let (died, silent) = tokio::join!(
+        held_up(&with_dead, &places[0], &sessions[0]),
+        held_up(&with_silent, &places[1], &sessions[1])
+    );
+    assert!(died < silent, "{died:?} where one died, {silent:?} where one is silent");
+    assert_eq!(with_dead.edges[1].post(&[("mcp-session-id", &sessions[0])], LIST).await.status, 404);
 }
 
 #[tokio::test]
@@ -274,15 +295,11 @@ async fn an_edge_that_was_cut_off_is_told_when_it_is_back() {
     let mut fleet = Fleet::start(NOWHERE, 2).await;
     let session = fleet.edges[0].session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str())];
-    // Whoever is where e1 is said to be does not answer.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut cut_off = fleet.edges[1].peer();
-    cut_off.address = silent.local_addr().unwrap().to_string();
-    let (first, second) = (fleet.edges[0].peer(), fleet.edges[1].peer());
-    fleet.edges[0].publish(&[first.clone(), cut_off], |_| {});
+    let _silent = silence(&mut fleet, 1);
     assert_eq!(Reply::of(fleet.edges[0].request("DELETE", &headers, "")).await.status, 200);
     assert_eq!(fleet.edges[1].post(&headers, LIST).await.status, 200, "it cannot know");
-    fleet.edges[0].publish(&[first, second], |_| {});
+    let peers = [fleet.edges[0].peer(), fleet.edges[1].peer()];
+    fleet.edges[0].publish(&peers, |_| {});
     let told = async {
         while fleet.edges[1].post(&headers, LIST).await.status != 404 {
             tokio::time::sleep(Duration::from_millis(20)).await;

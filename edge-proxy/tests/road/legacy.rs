@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use crate::support::{Edge, Reply, Upstream, events, json, status};
+use crate::support::{Edge, PATIENCE, Reply, Upstream, events, eventually, json, status};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
 
@@ -229,23 +228,23 @@ async fn cancelling_reaches_the_upstream_under_its_own_id() {
     .await;
     let edge = Edge::start(&upstream.url);
     let session = edge.session("2025-11-25", "{}").await;
-    let call =
-        edge.request("POST", &[("mcp-session-id", &session)], CALL).timeout(Duration::from_millis(700));
-    let hung_up = tokio::spawn(async move { call.send().await.is_err() });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let notification =
-        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"r","requestId":1}}"#;
-    assert_eq!(edge.post(&[("mcp-session-id", &session)], notification).await.status, 202);
-    assert!(hung_up.await.unwrap());
-    let id = upstream.calls("tools/call")[0].id();
-    let sent: Vec<String> =
-        upstream.calls("notifications/cancelled").into_iter().map(|sent| sent.body).collect();
-    assert_eq!(
-        sent,
-        [format!(
+    let headers = [("mcp-session-id", session.as_str())];
+    let cancel = |id: &str| {
+        format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"reason":"r","requestId":{id}}}}}"#
-        )]
-    );
+        )
+    };
+    // Twice: by the time that the second is told, whatever else the first brought about would be.
+    for count in 1..=2 {
+        let body = CALL.replace(r#""id":1"#, &format!(r#""id":{count}"#));
+        let call = tokio::spawn(edge.request("POST", &headers, &body).send());
+        eventually("the call arrives", || upstream.calls("tools/call").len() == count).await;
+        assert_eq!(edge.post(&headers, &cancel(&count.to_string())).await.status, 202);
+        upstream.received(&cancel(&upstream.calls("tools/call")[count - 1].id())).await;
+        call.abort();
+        edge.nothing_is_left().await;
+        assert_eq!(upstream.calls("notifications/cancelled").len(), count);
+    }
 }
 
 #[tokio::test]
@@ -259,8 +258,13 @@ async fn a_level_is_set_where_calls_are_made() {
     };
     assert_eq!(edge.post(&headers, &level("loud")).await.error_code(), -32602);
     assert_eq!(edge.post(&headers, &level("debug")).await.body, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    edge.post(&headers, CALL).await;
+    // The order to every worker travels on its own.
+    let told = async {
+        while upstream.calls("logging/setLevel").is_empty() {
+            edge.post(&headers, CALL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("no level is set");
     assert_eq!(upstream.calls("logging/setLevel")[0].json()["params"]["level"], "debug");
 }
 

@@ -1,12 +1,16 @@
 //! HTTP+SSE of 2024-11-05: one stream, posts to the address it names, and the same road as everything else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use trunkline_edge_proxy::config::doors::Doors;
 use trunkline_edge_proxy::config::limits::Limits;
 use trunkline_edge_proxy::observe::{Ending, Transport};
 
-use crate::support::{Edge, PATIENCE, Recorded, Reply, Sse, Upstream, events, json, never, status};
+use crate::support::{
+    Edge, Recorded, Reply, Sse, Upstream, events, eventually, json, never, once_told, status,
+};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
 const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
@@ -192,14 +196,15 @@ async fn changes_are_told_and_a_revoked_token_ends_it() {
 
 #[tokio::test]
 async fn a_stopping_edge_answers_what_is_under_way_and_ends_the_stream() {
-    let upstream = Upstream::start(crate::support::late).await;
+    let told = Arc::new(Notify::new());
+    let tell = Arc::clone(&told);
+    let upstream = Upstream::start(move |request| once_told(&told, request)).await;
     let edge = Edge::start(&upstream.url);
     let mut client = Sse::session(&edge, "2025-06-18", "{}").await;
     client.say(CALL).await;
-    while upstream.calls("tools/call").is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the call arrives", || !upstream.calls("tools/call").is_empty()).await;
     edge.drain();
+    tell.notify_one();
     assert_eq!(client.next().await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     assert_eq!(client.event().await, None);
     edge.nothing_is_left().await;
@@ -265,11 +270,7 @@ async fn resources_are_told_of_and_their_session_ends_with_the_stream() {
         r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"u+file:///r"}}"#
     );
     drop(client);
-    let ended = async {
-        while !upstream.requests().iter().any(|request| request.verb == "DELETE") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    let is_ended = || upstream.requests().iter().any(|request| request.verb == "DELETE");
+    eventually("the session at the upstream ends", is_ended).await;
     edge.nothing_is_left().await;
 }

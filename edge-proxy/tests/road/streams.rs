@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, META, PATIENCE, Recorded, Reply, Upstream, events, json, modern};
+use crate::support::{Edge, META, PATIENCE, Recorded, Reply, Upstream, events, eventually, json, modern};
 
 /// Reads a stream until it holds `needle`.
 pub(crate) async fn until(response: &mut reqwest::Response, needle: &str) -> String {
@@ -142,12 +142,8 @@ async fn a_session_hears_of_the_resources_it_is_subscribed_to() {
     assert_eq!(upstream.calls("resources/subscribe")[0].json()["params"]["uri"], "file:///r");
     assert_eq!(edge.post(&headers, &ask("unsubscribe", "u+file:///r")).await.body, done);
     // With the last resource the session at the upstream ends.
-    let ended = async {
-        while !upstream.requests().iter().any(|request| request.verb == "DELETE") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    let is_ended = || upstream.requests().iter().any(|request| request.verb == "DELETE");
+    eventually("the session at the upstream ends", is_ended).await;
 }
 
 #[tokio::test]

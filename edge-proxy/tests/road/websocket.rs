@@ -1,13 +1,18 @@
 //! WebSocket: one frame is one message, in both eras, and the same road as everything else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use trunkline_edge_proxy::config::limits::Limits;
 use trunkline_edge_proxy::observe::{Ending, Transport};
 
-use crate::support::{Edge, META, PATIENCE, Recorded, Reply, Socket, Upstream, events, json, never, status};
+use crate::support::{
+    Edge, META, PATIENCE, Recorded, Reply, Socket, Upstream, events, eventually, json, never, once_told,
+    status,
+};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
 const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
@@ -151,15 +156,16 @@ async fn listens_are_told_apart_and_ended_well() {
 
 #[tokio::test]
 async fn a_stopping_edge_answers_what_is_under_way_and_closes() {
-    let upstream = Upstream::start(crate::support::late).await;
+    let told = Arc::new(Notify::new());
+    let tell = Arc::clone(&told);
+    let upstream = Upstream::start(move |request| once_told(&told, request)).await;
     let edge = Edge::start(&upstream.url);
     let mut client = Socket::session(&edge, "2025-06-18", "{}").await;
     client.say(CALL).await;
-    while upstream.calls("tools/call").is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the call arrives", || !upstream.calls("tools/call").is_empty()).await;
     edge.drain();
     assert!(client.ask(PING).await.contains(r#""reason":"draining""#));
+    tell.notify_one();
     assert_eq!(client.next().await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     assert_eq!(client.closed().await, 1012);
     edge.nothing_is_left().await;
@@ -182,15 +188,26 @@ async fn changes_are_told_and_a_revoked_token_closes_it() {
 #[tokio::test]
 async fn an_expired_token_closes_it_with_the_next_message() {
     let mut edge = Edge::start("http://127.0.0.1:9/mcp");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    edge.world.resources.tokens[0].expire_time =
-        Some(prost_types::Timestamp { seconds: now as i64 + 2, nanos: 0 });
-    edge.publish();
     let mut client = Socket::session(&edge, "2025-11-25", "{}").await;
-    assert_eq!(client.ask(PING).await, r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    client.say(PING).await;
-    assert_eq!(client.closed().await, 1008);
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let expires = now() + 2;
+    edge.world.resources.tokens[0].expire_time =
+        Some(prost_types::Timestamp { seconds: expires as i64, nanos: 0 });
+    edge.publish();
+    let code = loop {
+        client.say(PING).await;
+        match client.next_or_code().await {
+            Ok(answer) if answer == r#"{"jsonrpc":"2.0","id":"p","result":{}}"# => {}
+            Ok(refused) => {
+                assert!(refused.contains("bearer_invalid"), "{refused}");
+                break client.closed().await;
+            }
+            Err(code) => break code,
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(code, 1008);
+    assert!(now() >= expires, "it is closed too soon");
 }
 
 #[tokio::test]
@@ -265,7 +282,7 @@ async fn a_client_that_does_not_read_is_let_go() {
 
 #[tokio::test]
 async fn a_client_that_answers_no_ping_is_let_go() {
-    let limits = Limits { ping_interval: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits { ping_interval: Duration::from_millis(500), ..Limits::default() };
     let edge = Edge::limited("http://127.0.0.1:9/mcp", limits);
     let mut alive = Socket::session(&edge, "2025-06-18", "{}").await;
     // It reads nothing, so it answers nothing.

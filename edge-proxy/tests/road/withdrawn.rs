@@ -1,6 +1,6 @@
 //! A right that is withdrawn while it is used: calls that run, streams that are resumed, questions that are answered.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use trunkline::edge::v1 as wire;
@@ -8,7 +8,7 @@ use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::streams::until;
 use crate::support::{
-    Edge, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, json, modern, status,
+    Edge, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, eventually, json, modern, status,
 };
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo","_meta":{"progressToken":"t"}}}"#;
@@ -36,6 +36,15 @@ fn narrow(edge: &mut Edge) {
 fn soon() -> prost_types::Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     prost_types::Timestamp { seconds: i64::try_from(now.as_secs()).unwrap() + 2, nanos: 0 }
+}
+
+/// An edge whose calls do not end because they take too long.
+fn before(upstream: &Upstream) -> Edge {
+    let mut edge = Edge::start(&upstream.url);
+    edge.world.resources.upstreams[0].request_timeout =
+        Some(prost_types::Duration { seconds: PATIENCE.as_secs() as i64, nanos: 0 });
+    edge.publish();
+    edge
 }
 
 /// An upstream whose calls report progress and then go on for ever.
@@ -68,16 +77,11 @@ async fn rest(stream: reqwest::Response) -> String {
 
 async fn cancelled(upstream: &Upstream) {
     let number = upstream.calls("tools/call")[0].json()["id"].clone();
-    let waited = async {
-        while !upstream
-            .calls("notifications/cancelled")
-            .iter()
-            .any(|sent| sent.json()["params"]["requestId"] == number)
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    let is_told = || {
+        let told = upstream.calls("notifications/cancelled");
+        told.iter().any(|sent| sent.json()["params"]["requestId"] == number)
     };
-    tokio::time::timeout(PATIENCE, waited).await.expect("the upstream is not told");
+    eventually("the upstream is told", is_told).await;
     assert_eq!(upstream.calls("notifications/cancelled").len(), 1, "the upstream is told more than once");
 }
 
@@ -85,7 +89,7 @@ async fn cancelled(upstream: &Upstream) {
 async fn a_running_call_of_a_session_ends_and_its_upstream_is_told() {
     for (what, withdraw, code) in WITHDRAWALS {
         let upstream = endless().await;
-        let mut edge = Edge::start(&upstream.url);
+        let mut edge = before(&upstream);
         let session = edge.session("2025-11-25", "{}").await;
         let mut call = edge.request("POST", &[("mcp-session-id", &session)], CALL).send().await.unwrap();
         until(&mut call, r#""progressToken":"t""#).await;
@@ -106,7 +110,7 @@ async fn a_running_modern_call_ends() {
     for (what, withdraw, code) in WITHDRAWALS {
         for era in ["modern", "legacy"] {
             let upstream = endless().await;
-            let mut edge = Edge::start(&upstream.url);
+            let mut edge = before(&upstream);
             if era == "legacy" {
                 edge.world.resources.upstreams[0].modern_versions.clear();
                 edge.publish();
@@ -128,13 +132,11 @@ async fn a_running_modern_call_ends() {
 #[tokio::test]
 async fn a_call_without_an_answer_yet_ends_as_well() {
     let upstream = Upstream::start(|_| crate::support::never()).await;
-    let mut edge = Edge::start(&upstream.url);
+    let mut edge = before(&upstream);
     let session = edge.session("2025-11-25", "{}").await;
     let call = edge.request("POST", &[("mcp-session-id", &session)], CALL);
     let call = tokio::spawn(async move { Reply::of(call).await });
-    while upstream.calls("tools/call").is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("the call arrives", || !upstream.calls("tools/call").is_empty()).await;
     narrow(&mut edge);
     edge.publish();
     let reply = call.await.unwrap();
@@ -150,7 +152,7 @@ async fn a_read_that_ends_is_refused_in_its_own_era() {
         r#"{{"jsonrpc":"2.0","id":"c","method":"resources/read","params":{{"uri":"u+file:///r",{}}}}}"#,
         META.replacen('{', r#"{"progressToken":"t","#, 1)
     );
-    let mut edge = Edge::start(&upstream.url);
+    let mut edge = before(&upstream);
     let headers = modern("resources/read", Some("u+file:///r"));
     let mut stream = edge.request("POST", &headers, &read).send().await.unwrap();
     until(&mut stream, r#""progressToken":"t""#).await;
@@ -200,7 +202,7 @@ async fn an_answer_that_was_given_is_not_followed_by_a_refusal() {
 #[tokio::test]
 async fn a_connection_loses_the_call_and_keeps_the_rest() {
     let upstream = endless().await;
-    let mut edge = Edge::start(&upstream.url);
+    let mut edge = before(&upstream);
     let mut socket = Socket::session(&edge, "2025-06-18", "{}").await;
     let mut sse = Sse::session(&edge, "2024-11-05", "{}").await;
     assert!(socket.ask(CALL).await.contains(r#""progressToken":"t""#));
@@ -233,16 +235,13 @@ async fn a_connection_loses_the_call_and_keeps_the_rest() {
 
 #[tokio::test]
 async fn a_connection_ends_when_its_token_does() {
-    let edge = {
-        let mut edge = Edge::start("http://127.0.0.1:9/mcp");
-        edge.world.resources.tokens[0].expire_time = Some(soon());
-        edge.publish();
-        edge
-    };
+    let mut edge = Edge::start("http://127.0.0.1:9/mcp");
     let mut socket = Socket::session(&edge, "2025-06-18", "{}").await;
     let mut sse = Sse::session(&edge, "2024-11-05", "{}").await;
     let session = edge.session("2025-06-18", "{}").await;
     let listening = edge.request("GET", &[("mcp-session-id", &session)], "").send().await.unwrap();
+    edge.world.resources.tokens[0].expire_time = Some(soon());
+    edge.publish();
     tokio::time::timeout(PATIENCE, socket.closed()).await.expect("the socket stays open");
     let ended = async { while sse.event().await.is_some() {} };
     tokio::time::timeout(PATIENCE, ended).await.expect("HTTP+SSE stays open");
@@ -263,7 +262,7 @@ async fn the_stream_of_a_tool_that_was_lost_is_not_resumed() {
         response.body(axum::body::Body::from_stream(open)).unwrap()
     })
     .await;
-    let mut edge = Edge::start(&upstream.url);
+    let mut edge = before(&upstream);
     let session = edge.session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str())];
     let mut broken = edge.request("POST", &headers, CALL).send().await.unwrap();
@@ -291,7 +290,7 @@ async fn who_lost_the_tool_answers_no_question_of_it() {
     })
     .await;
     for withdraw in [narrow, |edge: &mut Edge| edge.world.resources.servers[0].tools.clear()] {
-        let mut edge = Edge::start(&upstream.url);
+        let mut edge = before(&upstream);
         let session = edge.session("2025-11-25", r#"{"elicitation":{}}"#).await;
         let headers = [("mcp-session-id", session.as_str())];
         let reply = edge.post(&headers, CALL).await;
@@ -311,7 +310,7 @@ async fn of_templates_that_overlap_the_one_that_is_permitted_is_read() {
         json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"contents":[]}}}}"#, request.id()))
     })
     .await;
-    let mut edge = Edge::start(&upstream.url);
+    let mut edge = before(&upstream);
     edge.world.resources.resources.push(wire::Resource {
         name: "upstreams/u/resources/deep".into(),
         uri_template: "file:///t/{+path}".into(),

@@ -1,10 +1,12 @@
 //! Questions of a modern upstream, put to a legacy client on the stream of its call, and the rounds that follow.
 
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
 
 use crate::eras::{modern_only, next_message, open_stream, result};
-use crate::support::{Edge, Recorded, Upstream, json};
+use crate::support::{Edge, PATIENCE, Recorded, Upstream, eventually, json};
 
 const CALL: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo","arguments":{"a":1.50}}}"#;
@@ -134,65 +136,92 @@ async fn an_upstream_that_only_wants_to_be_asked_again_is_but_not_for_ever() {
     assert_eq!(upstream.calls("tools/call").len(), 12);
 }
 
-/// Answers after a while, and remembers whether anybody still listened.
-async fn slow() -> (Upstream, std::sync::Arc<Mutex<Option<bool>>>) {
-    let finished = std::sync::Arc::new(Mutex::new(None));
-    let ended = std::sync::Arc::clone(&finished);
-    let upstream = Upstream::raw(move |request: &Recorded| {
-        struct Ended(std::sync::Arc<Mutex<Option<bool>>>);
-        impl Drop for Ended {
-            fn drop(&mut self) {
-                self.0.lock().unwrap().get_or_insert(false);
-            }
-        }
-        let guard = Ended(std::sync::Arc::clone(&ended));
-        let last = format!("data: {}\n\n", result(request, "{}"));
-        let body = futures_util::stream::once(async move {
-            tokio::time::sleep(Duration::from_millis(900)).await;
-            *guard.0.lock().unwrap() = Some(true);
-            Ok::<_, std::convert::Infallible>(last)
-        });
-        let body = axum::body::Body::from_stream(body);
-        axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
-    })
-    .await;
-    (upstream, finished)
+/// An upstream that answers its first call when it is told to, and knows whether anybody still listened.
+struct Slow {
+    upstream: Upstream,
+    answers: Arc<Notify>,
+    heard: Arc<Mutex<Option<bool>>>,
 }
 
-async fn settled(finished: &Mutex<Option<bool>>) -> bool {
-    for _ in 0..100 {
-        if let Some(finished) = *finished.lock().unwrap() {
-            return finished;
-        }
-        tokio::time::sleep(Duration::from_millis(30)).await;
+/// The end of an answer: it was not heard, unless it was said before.
+struct Ended(Arc<Mutex<Option<bool>>>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().get_or_insert(false);
     }
-    panic!("the call goes on for ever");
 }
 
-async fn hang_up(edge: &Edge, headers: &[(&str, &str)]) {
-    let hasty = edge.request("POST", headers, CALL).timeout(Duration::from_millis(300));
-    assert!(hasty.send().await.is_err());
+impl Slow {
+    async fn start() -> Self {
+        let (answers, heard, calls) = (Arc::new(Notify::new()), Arc::default(), AtomicUsize::new(0));
+        let (told, ended) = (Arc::clone(&answers), Arc::clone(&heard));
+        let upstream = Upstream::raw(move |request: &Recorded| {
+            if calls.fetch_add(1, Ordering::Relaxed) > 0 {
+                return json(&result(request, r#"{"content":[]}"#));
+            }
+            let (told, ended) = (Arc::clone(&told), Ended(Arc::clone(&ended)));
+            let last = format!("data: {}\n\n", result(request, "{}"));
+            let body = futures_util::stream::once(async move {
+                told.notified().await;
+                *ended.0.lock().unwrap() = Some(true);
+                Ok::<_, std::convert::Infallible>(last)
+            });
+            let body = axum::body::Body::from_stream(body);
+            axum::response::Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(body)
+                .unwrap()
+        });
+        Self { upstream: upstream.await, answers, heard }
+    }
+
+    /// An edge before it that waits for as long as it takes.
+    fn edge(&self) -> Edge {
+        let mut edge = modern_only(&self.upstream);
+        edge.world.resources.upstreams[0].request_timeout =
+            Some(prost_types::Duration { seconds: PATIENCE.as_secs() as i64, nanos: 0 });
+        edge.publish();
+        edge
+    }
+
+    /// A client that hangs up once its call has arrived.
+    async fn hang_up(&self, edge: &Edge, headers: &[(&str, &str)]) {
+        let call = tokio::spawn(edge.request("POST", headers, CALL).send());
+        eventually("the call arrives", || !self.upstream.requests().is_empty()).await;
+        call.abort();
+    }
+
+    async fn was_heard(&self) -> bool {
+        eventually("the answer ends", || self.heard.lock().unwrap().is_some()).await;
+        self.heard.lock().unwrap().unwrap()
+    }
 }
 
 #[tokio::test]
 async fn a_legacy_client_that_hangs_up_has_not_cancelled() {
-    let (upstream, finished) = slow().await;
-    let edge = modern_only(&upstream);
+    let slow = Slow::start().await;
+    let edge = slow.edge();
     let session = edge.session("2025-11-25", "{}").await;
-    hang_up(&edge, &[("mcp-session-id", &session)]).await;
-    assert!(settled(&finished).await);
+    let headers = [("mcp-session-id", session.as_str())];
+    slow.hang_up(&edge, &headers).await;
+    eventually("the edge sees it", || edge.metrics.connections.get() == 0).await;
+    // By the time that another call is answered, the upstream would have seen it as well.
+    assert_eq!(edge.post(&headers, CALL).await.body, DONE);
+    slow.answers.notify_one();
+    assert!(slow.was_heard().await);
 }
 
 #[tokio::test]
 async fn a_legacy_client_that_cancels_closes_the_stream_of_a_modern_upstream() {
-    let (upstream, finished) = slow().await;
-    let edge = modern_only(&upstream);
+    let slow = Slow::start().await;
+    let edge = slow.edge();
     let session = edge.session("2025-11-25", "{}").await;
     let headers = [("mcp-session-id", session.as_str())];
-    hang_up(&edge, &headers).await;
+    slow.hang_up(&edge, &headers).await;
     let cancelled = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
     assert_eq!(edge.post(&headers, cancelled).await.status, 202);
-    assert!(!settled(&finished).await);
+    assert!(!slow.was_heard().await);
 }
 
 #[tokio::test]

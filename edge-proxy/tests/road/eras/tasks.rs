@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::eras::{ask, legacy_only, modern_only, open_stream};
-use crate::support::{Edge, Recorded, Upstream, events, json, making, modern, never, status};
+use crate::support::{Edge, Recorded, Upstream, events, eventually, json, making, modern, never, status};
 
 const RELATED: &str = r#""_meta":{"k":1,"io.modelcontextprotocol/related-task":{"taskId":"t 1"}}"#;
 const PROGRESS: &str =
@@ -143,15 +143,11 @@ async fn a_client_that_hangs_up_has_cancelled_the_task_once() {
     let edge = required(&upstream);
     let hasty = edge.request("POST", &modern("tools/call", Some("u_echo")), &call("{}", ""));
     let mut stream = hasty.send().await.unwrap();
-    let waited = tokio::time::timeout(Duration::from_millis(400), stream.chunk()).await;
+    eventually("the task is followed", || !upstream.calls("tasks/get").is_empty()).await;
+    let waited = tokio::time::timeout(Duration::ZERO, stream.chunk()).await;
     assert!(waited.is_err(), "{waited:?}");
     drop(stream);
-    let cancelled = async {
-        while upstream.calls("tasks/cancel").is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), cancelled).await.unwrap();
+    eventually("the task is cancelled", || !upstream.calls("tasks/cancel").is_empty()).await;
     edge.nothing_is_left().await;
     let cancelled = upstream.calls("tasks/cancel");
     let expected = format!(

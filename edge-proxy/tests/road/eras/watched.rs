@@ -1,9 +1,7 @@
 //! Changed resources and lists, told across the eras: a modern client of a legacy upstream, and the other way round.
 
-use std::time::Duration;
-
 use crate::eras::{ask, legacy_only, modern_only, next_message, open_stream};
-use crate::support::{Edge, PATIENCE, Recorded, Upstream, json, modern};
+use crate::support::{Edge, Recorded, Upstream, eventually, json, modern};
 
 const TELLS: &str = r#"{"resources":{"subscribe":true}}"#;
 
@@ -57,12 +55,8 @@ async fn a_modern_listen_hears_of_a_legacy_upstreams_resources() {
 
 /// Waits until the session that watched is ended at the upstream.
 async fn ended(upstream: &Upstream) {
-    let gone = async {
-        while !upstream.requests().iter().any(|request| request.verb == "DELETE") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    let is_ended = || upstream.requests().iter().any(|request| request.verb == "DELETE");
+    eventually("the session at the upstream ends", is_ended).await;
 }
 
 #[tokio::test]

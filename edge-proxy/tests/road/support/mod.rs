@@ -14,12 +14,23 @@ pub(crate) use fleet::Fleet;
 pub(crate) use sse::Sse;
 pub(crate) use talker::{KINDS, Talker, id, result};
 pub(crate) use tasks::{making, task};
-pub(crate) use upstream::{Recorded, Upstream, events, json, late, never, status};
+pub(crate) use upstream::{Recorded, Upstream, events, json, never, once_told, status};
 pub(crate) use websocket::Socket;
 pub(crate) use world::{Keys, World};
 
 /// How long anything may take: generous, since machines are slow at times.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Waits until something holds.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    waited.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
+}
 
 /// Headers of a modern request for `method`, about `name` where there is one.
 pub(crate) fn modern<'a>(method: &'a str, name: Option<&'a str>) -> Vec<(&'a str, &'a str)> {

@@ -93,6 +93,11 @@ impl Talker {
         sender.send(message.to_owned()).await.unwrap();
     }
 
+    /// Whether the other side has left a connection.
+    pub(crate) fn is_left(&self, line: usize) -> bool {
+        self.lines.lock().unwrap()[line].is_closed()
+    }
+
     fn open(&self) -> (usize, mpsc::Receiver<String>) {
         let (sender, receiver) = mpsc::channel(64);
         let mut lines = self.lines.lock().unwrap();

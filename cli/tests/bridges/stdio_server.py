@@ -30,6 +30,8 @@ def count(request, meta):
 
 
 def sleep(request, meta):
+    if "progressToken" in meta:
+        send({"method": "notifications/progress", "params": {"progressToken": meta["progressToken"], "progress": 0}})
     for _ in range(200):
         if request in CANCELLED:
             print(f"cancelled {request}", file=sys.stderr, flush=True)

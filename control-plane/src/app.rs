@@ -34,16 +34,16 @@ use crate::store::leases::Leases;
 use crate::store::usage::UsageTable;
 use crate::sync::{Handle, Housekeeping, Notifications, Supervisor};
 
-/// How often the database is asked for a new revision when nobody says that there is one.
+/// The interval at which the database is polled for a new revision when no notification comes.
 const POLL: Duration = Duration::from_secs(2);
 /// The embedded database, within the data directory.
 const DATABASE: &str = "registry.db";
-/// How long a join token made in process lasts.
+/// The lifetime of a join token made in process.
 const JOIN: Duration = Duration::from_secs(3_600);
 
 /// A control plane that runs.
 pub struct Running {
-    /// Where it listens.
+    /// The address it listens on.
     pub addr: SocketAddr,
     /// The bearer of administrators.
     pub admin_token: SecretString,
@@ -56,7 +56,7 @@ pub struct Running {
     tasks: JoinSet<()>,
 }
 
-/// What the services are made of.
+/// The parts that the services are made of.
 struct Parts {
     store: Store,
     vault: Arc<Vault>,

@@ -20,17 +20,17 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// How long a peer may take to shake hands, or to send its headers.
+/// The time limit of a TLS handshake, and of request headers.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// HTTP/2 pings: a peer that is gone is noticed within twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How many connections are open at most.
+/// The maximum number of open connections.
 const CONNECTIONS: usize = 10_000;
-/// How many calls one connection may have at a time.
+/// The maximum number of concurrent calls on one connection.
 const CALLS: u32 = 1_024;
 /// Between two tries when the system has no sockets left.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long calls may go on after the stop.
+/// The time that calls may go on after the stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// Reads a certificate and its key.

@@ -25,9 +25,9 @@ pub fn init(format: LogFormat, filter: &str) {
 pub struct Gauge {
     /// Its name.
     pub name: &'static str,
-    /// What it says.
+    /// The help text.
     pub help: &'static str,
-    /// How much.
+    /// The value.
     pub value: i64,
 }
 

@@ -1,4 +1,4 @@
-//! Where upstreams that dial in open their tunnels to this replica: `GET /tunnels/{upstream}`, a WebSocket.
+//! The endpoint where upstreams that dial in open their tunnels to this replica: `GET /tunnels/{upstream}`, a WebSocket.
 //!
 //! It must not know what goes through them.
 
@@ -25,16 +25,16 @@ use crate::domain::{Kind, names};
 use crate::store::Store;
 use crate::sync::Handle;
 
-/// What lets tunnels in.
+/// The endpoint's dependencies.
 #[derive(Clone)]
 pub struct TunnelEndpoint {
-    /// Who may open one.
+    /// Verifies the credentials that open tunnels.
     pub credentials: TunnelCredentials,
     /// The registry.
     pub store: Store,
-    /// Where they are kept.
+    /// Holds the open tunnels.
     pub tunnels: Arc<Tunnels>,
-    /// What wants to know that an upstream can be reached.
+    /// Is woken when an upstream can be reached.
     pub sync: Handle,
 }
 
@@ -77,7 +77,7 @@ async fn open(
 }
 
 impl TunnelEndpoint {
-    /// Whether this is an upstream that dials in and has this uid.
+    /// Tells whether this is an upstream that dials in and has this uid.
     async fn leads_to(&self, name: &str, uid: &str) -> Result<bool, crate::store::StoreError> {
         let Some(row) = self.store.get(Kind::Upstream, name).await? else { return Ok(false) };
         let upstream: Upstream = row.message()?;
@@ -114,7 +114,7 @@ impl TunnelEndpoint {
     }
 }
 
-/// What a frame brings for the tunnel.
+/// Reads the bytes that a frame brings for the tunnel.
 fn content(frame: Result<Message, axum::Error>) -> Option<io::Result<Bytes>> {
     match frame {
         Ok(Message::Binary(bytes)) => Some(Ok(bytes)),

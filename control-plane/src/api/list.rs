@@ -12,9 +12,9 @@ use crate::domain::{Kind, KindRules, Violations, names, reflect};
 use crate::error::Error;
 use crate::store::{Page, Row};
 
-/// What page tokens are sealed for.
+/// The context that page tokens are sealed in.
 const CONTEXT: &str = "page token";
-/// How many rows are read at a time.
+/// The number of rows that are read at a time.
 const CHUNK: i64 = 500;
 
 /// A list request.

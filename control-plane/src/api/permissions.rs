@@ -18,7 +18,7 @@ const OPEN: [&str; 5] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
-/// What the gate asks of a caller before an rpc runs.
+/// The credential that a caller must present before an rpc runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing: the rpc is open, or reads a join token from its request.

@@ -11,7 +11,7 @@ use crate::domain::{Violations, credential};
 use crate::error::Error;
 use crate::store::{SecretRow, Tx};
 
-/// What a write does to the secret of a resource.
+/// The effect of a write on the secret of a resource.
 pub(super) enum SecretChange {
     /// Nothing.
     Keep,

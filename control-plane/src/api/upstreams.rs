@@ -20,7 +20,7 @@ use crate::domain::{Kind, KindRules as _, Violations, credential};
 use crate::error::Error;
 use crate::sync::RefreshError;
 
-/// How long a create waits for the first probe and import.
+/// The time that a create waits for the first probe and import.
 const FIRST_IMPORT: Duration = Duration::from_secs(15);
 
 impl Rpc for CreateUpstreamRequest {

@@ -1,4 +1,4 @@
-//! What every write of a resource goes through, one or ten thousand of them: checks, secrets, references and
+//! The path of every write of a resource, one or ten thousand of them: checks, secrets, references and
 //! collisions of exposed names, all within one transaction.
 
 use std::collections::{BTreeSet, HashSet};
@@ -13,7 +13,7 @@ use crate::domain::{Kind, KindRules, Reference, Violations, names};
 use crate::error::Error;
 use crate::store::{Row, Tx};
 
-/// How many referrers an error names.
+/// The number of referrers that an error names.
 const REFERRERS_NAMED: i64 = 10;
 
 /// A write that is under way.

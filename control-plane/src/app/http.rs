@@ -1,4 +1,4 @@
-//! What orchestrators ask over plain HTTP: `/healthz`, `/readyz`, `/metrics`; and the answer to paths that are not.
+//! Plain HTTP for orchestrators: `/healthz`, `/readyz`, `/metrics`; and the answer to unknown paths.
 
 use std::sync::Arc;
 use std::time::Duration;

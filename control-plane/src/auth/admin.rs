@@ -19,7 +19,7 @@ pub struct AdminToken {
 }
 
 impl AdminToken {
-    /// From configuration where it is given, else from `<data_dir>/admin-token`, generated when missing.
+    /// Loads the token from configuration where it is given, else from `<data_dir>/admin-token`, which is generated when missing.
     pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, MasterKeyError> {
         let token = match configured {
             Some(token) => token.clone(),
@@ -28,7 +28,7 @@ impl AdminToken {
         Ok(Self { token })
     }
 
-    /// Whether this is it. Takes equally long wherever the two differ.
+    /// Compares a bearer with the token, in constant time.
     pub fn matches(&self, presented: &str) -> bool {
         let ours = digest(&SHA256, self.token.expose_secret().as_bytes());
         let theirs = digest(&SHA256, presented.as_bytes());

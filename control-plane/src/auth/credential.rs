@@ -1,6 +1,6 @@
 //! The credential of an edge: a short-lived JWT, signed by us, for us.
 //!
-//! It must not know the table of edges: whether an edge still exists is asked by whoever lets it in.
+//! It must not know the table of edges: the caller checks that the edge still exists.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::clock;
 
 const AUDIENCE: &str = "trunkline-edges";
 
-/// How long a credential is valid. Edges renew it when half of that is over, so that they come back by themselves
-/// after an outage of days; whether an edge still exists is asked every time, whatever its credential says.
+/// The lifetime of a credential. Edges renew it when half of that is over, so that they come back by themselves
+/// after an outage of days; that the edge still exists is checked every time, whatever its credential says.
 pub const LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 
 /// Issues and verifies the credentials of edges.
@@ -22,7 +22,7 @@ pub struct EdgeCredentials {
     signer: Arc<Signer>,
 }
 
-/// What a valid credential says.
+/// The claims of a valid credential.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct EdgeClaims {
     iss: String,
@@ -31,7 +31,7 @@ pub struct EdgeClaims {
     pub sub: String,
     iat: i64,
     exp: i64,
-    /// When the edge enrolled first: another life of the same id has another one.
+    /// The time of enrolment. An edge that was deleted and enrolled again under its id has another one.
     pub enrolled: i64,
 }
 
@@ -56,7 +56,7 @@ impl EdgeCredentials {
         Ok((self.signer.sign(&claims)?.0, end))
     }
 
-    /// What a credential says, where it is ours and has not ended.
+    /// Verifies a credential, and returns its claims.
     pub fn verify(&self, credential: &str) -> Result<EdgeClaims, KeyError> {
         self.signer.verify(credential, AUDIENCE)
     }

@@ -24,7 +24,7 @@ use crate::store::keys::{Keys, NewKey, Purpose, StoredKey};
 pub const CLIENT_AUDIENCE: &str = "trunkline";
 /// `alg` of every key.
 pub const ALGORITHM: &str = "ES256";
-/// How many sealing keys are kept: handles sealed with older ones no longer open.
+/// The number of sealing keys that are kept. Handles sealed with older ones no longer open.
 const SEALING_KEYS_KEPT: usize = 4;
 /// Until a new sealing key seals: every edge can open with it by then.
 pub const SEALING_ACTIVATION: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ pub struct SigningKey {
     pub key_id: String,
     /// The public half (RFC 7517).
     pub public_jwk: String,
-    /// When it was made.
+    /// The time of creation.
     pub create_us: i64,
     private: EncodingKey,
     public: DecodingKey,
@@ -69,9 +69,9 @@ pub struct SealingKey {
     pub id: u32,
     /// The key.
     pub key: Key,
-    /// When it was made.
+    /// The time of creation.
     pub create_us: i64,
-    /// Whether it may seal.
+    /// True once it may seal.
     pub active: bool,
 }
 
@@ -93,7 +93,7 @@ pub enum KeyError {
     /// The library failed to sign.
     #[error("cannot sign: {0}")]
     Sign(#[source] jsonwebtoken::errors::Error),
-    /// What was to be verified is not valid.
+    /// The text to verify is not valid.
     #[error("not valid: {0}")]
     Invalid(String),
 }
@@ -101,7 +101,7 @@ pub enum KeyError {
 /// The claims of a client's bearer. It has no `exp`: the end is in the resource, so that it can be edited.
 #[derive(Debug, Serialize, serde::Deserialize, PartialEq, Eq)]
 pub struct BearerClaims {
-    /// Who issued it.
+    /// The issuer.
     pub iss: String,
     /// [`CLIENT_AUDIENCE`].
     pub aud: String,
@@ -109,7 +109,7 @@ pub struct BearerClaims {
     pub sub: String,
     /// The uid of the token.
     pub jti: String,
-    /// When it was issued, in seconds since the Unix epoch.
+    /// The time of issue, in seconds since the Unix epoch.
     pub iat: i64,
 }
 
@@ -139,7 +139,7 @@ impl Signer {
         self.ring.load_full()
     }
 
-    /// What `iss` says.
+    /// The issuer, as in `iss`.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }

@@ -44,20 +44,20 @@ pub enum MasterKeyError {
     Io {
         /// The file.
         path: String,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
 }
 
 impl MasterKey {
-    /// From its base64 form. `origin` is named in the error.
+    /// Parses the base64 form. `origin` is named in the error.
     pub fn parse(text: &str, origin: &str) -> Result<Self, MasterKeyError> {
         let form = || MasterKeyError::Form { origin: origin.to_owned() };
         let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| form())?);
         Ok(Self::new(Key::new(&bytes).ok_or_else(form)?))
     }
 
-    /// From configuration where it is given, else from `<data_dir>/master.key`, generated when missing.
+    /// Loads the key from configuration where it is given, else from `<data_dir>/master.key`, which is generated when missing.
     pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, MasterKeyError> {
         match configured {
             Some(text) => Self::parse(text.expose_secret(), "TRUNKLINE_MASTER_KEY"),

@@ -1,7 +1,7 @@
 //! The credential of a tunnel: a JWT, signed by us, that opens tunnels of one upstream. Edges verify it with the public keys
 //! that they hold anyway.
 //!
-//! It must not know upstreams: whether one still exists is asked by whoever lets a tunnel in.
+//! It must not know upstreams: the endpoint that accepts a tunnel checks that the upstream still exists.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::keys::{KeyError, Signer};
 use crate::clock;
 
-/// How long a credential is valid. Whoever holds tunnels renews it when half of that is over, so that they come back by themselves
+/// The lifetime of a credential. Whoever holds tunnels renews it when half of that is over, so that they come back by themselves
 /// while no control plane answers.
 const LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 
@@ -21,7 +21,7 @@ pub struct TunnelCredentials {
     signer: Arc<Signer>,
 }
 
-/// What a credential says.
+/// The claims of a credential.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,

@@ -68,17 +68,17 @@ pub enum VaultError {
 }
 
 impl Sealed {
-    /// What `as_bytes` gave.
+    /// Reads the form that `as_bytes` gives.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
-    /// What to store.
+    /// Returns the bytes to store.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// What to store.
+    /// Returns the bytes to store.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }

@@ -1,6 +1,6 @@
-//! Which edge is calling: its credential, and whether it still exists.
+//! Authenticates edges: verifies the credential of a caller, and that its edge still exists.
 //!
-//! It must not know what it calls for.
+//! It must not know the rpcs that are called.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Who is connected and where each edge stands, on this replica and, through the table of edges, on all.
+//! The edges that are connected and the revision of each, on this replica and, through the table of edges, on all.
 //!
 //! It must not know how the stream works.
 
@@ -46,7 +46,7 @@ struct Local {
 struct Connected {
     row: EdgeRow,
     dirty: bool,
-    /// Whether the table knows that it is here.
+    /// True once the table says that it is here.
     told: bool,
     evicted: CancellationToken,
 }
@@ -124,7 +124,7 @@ impl Fleet {
         Ok(was_there)
     }
 
-    /// Whether that life of an edge exists.
+    /// Tells whether an edge exists that enrolled at this time.
     pub async fn knows(&self, id: &str, enroll_us: i64) -> sqlx::Result<bool> {
         Ok(self.edges.get(id).await?.is_some_and(|row| row.enroll_us == enroll_us))
     }
@@ -142,7 +142,7 @@ impl Fleet {
         }
     }
 
-    /// How many edges are connected here.
+    /// Counts the edges connected here.
     pub fn connected_here(&self) -> usize {
         self.local().connected.len()
     }
@@ -217,7 +217,7 @@ impl Fleet {
     }
 }
 
-/// Where other edges reach it and what they know it by, if they can.
+/// Reads the address and the certificate's fingerprint by which other edges reach it, where it has sent usable ones.
 fn peer(edge: &Edge) -> Option<(String, String)> {
     let (host, port) = edge.peer_address.rsplit_once(':')?;
     let fits = !host.is_empty() && edge.peer_address.len() <= MAX_ADDRESS && port.parse::<u16>().is_ok();
@@ -270,17 +270,17 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// Where an edge stands.
+/// An edge's progress.
 #[derive(Debug, Clone)]
 pub struct EdgeStanding {
-    /// As stored, or newer.
+    /// The row as stored, or newer.
     pub row: EdgeRow,
-    /// Whether its stream is open, on any replica.
+    /// True while its stream is open, on any replica.
     pub connected: bool,
 }
 
 impl EdgeStanding {
-    /// As the contract has it, when the registry is at `revision`.
+    /// Builds the status of the contract, for a registry at `revision`.
     pub fn status(&self, revision: i64) -> EdgeStatus {
         let row = &self.row;
         let behind = self.connected && row.acked_revision < revision && row.behind_us > 0;

@@ -25,7 +25,7 @@ use crate::store::Store;
 
 const PAGE: i64 = 50;
 const MAX_PAGE: i64 = 1_000;
-/// How often edges of other replicas are looked at while somebody waits for them.
+/// The interval at which edges of other replicas are polled while somebody waits for them.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const PAGE_CONTEXT: &str = "page of edges";
 
@@ -110,7 +110,7 @@ fn id(name: &str) -> Result<&str, Error> {
     id.ok_or_else(|| Error::field("name", format!("`{name}` is not of the form `edges/{{edge}}`")))
 }
 
-/// Whether it matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
+/// Tells whether an id matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
 pub(super) fn is_edge_id(id: &str) -> bool {
     let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     match id.as_bytes() {

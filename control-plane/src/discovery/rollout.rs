@@ -1,4 +1,4 @@
-//! How far the fleet is with a revision: what to tell a watcher, and when it is over. Pure.
+//! The rollout of a revision over the fleet: the news for a watcher, and the end of it. Pure.
 //!
 //! It must not know where standings come from.
 
@@ -20,7 +20,7 @@ impl Rollout {
         Self { revision, told: BTreeMap::new() }
     }
 
-    /// What is new to the watcher, and whether the watch is over.
+    /// Returns the news for the watcher, and whether the watch is over.
     pub(super) fn look(&mut self, fleet: &[EdgeStanding]) -> (Vec<WatchRolloutResponse>, bool) {
         let mut news = Vec::new();
         let mut over = true;

@@ -1,4 +1,4 @@
-//! Which edges other edges may reach, as the table of edges has it, whichever replica they are connected to.
+//! The roster: the edges that other edges may reach, read from the table of edges, whichever replica they are connected to.
 //!
 //! It must not know the stream. An edge that left stays for a moment, so that one that only reconnects is not
 //! forgotten by the others, and one that was deleted goes at once.
@@ -17,11 +17,11 @@ use crate::store::edges::{Edges, PeerRow};
 
 /// Between two looks at the table: other replicas say nothing of their edges but there.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Edges that come within this time are told of together.
+/// Edges that connect within this time are published together.
 const COALESCE: Duration = Duration::from_millis(100);
-/// Between two tellings, however many edges come: what each of them is told grows with how many there are.
+/// The shortest interval between two publications: the size of each grows with the number of edges.
 const MIN_INTERVAL: Duration = Duration::from_millis(400);
-/// How long after its last sign of life an edge is still told of.
+/// The time that an edge stays on the roster after its last heartbeat.
 const GRACE: Duration = Duration::from_secs(60);
 /// After a start, edges that were there so long ago have the time of `GRACE` to come back: they may have lost
 /// every control plane, and must not lose each other.
@@ -39,7 +39,7 @@ impl Roster {
     /// The roster as the table has it now.
     ///
     /// # Errors
-    /// When the table cannot be read.
+    /// Fails when the table cannot be read.
     pub async fn start(edges: Edges) -> sqlx::Result<Self> {
         let roster = Self { edges, started_us: clock::now_us(), peers: watch::Sender::new(Arc::default()) };
         roster.poll().await?;
@@ -51,7 +51,7 @@ impl Roster {
         self.peers.subscribe()
     }
 
-    /// Follows the table for ever; `changed` says that it is worth a poll.
+    /// Follows the table for ever; `changed` says that a poll is due.
     pub async fn run(self, mut changed: watch::Receiver<u64>) {
         loop {
             if matches!(timeout(POLL_INTERVAL, changed.changed()).await, Ok(Ok(()))) {

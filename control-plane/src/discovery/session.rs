@@ -12,10 +12,10 @@ use trunkline::discovery::v1::{
 use super::substream::{Load, Substream};
 use crate::snapshot::content::{Snapshot, TYPES, Type};
 
-/// What nothing leads to: one that is gone must stop working at once.
+/// Types that no other resource refers to. One that is removed must stop working at once.
 const REMOVED_AT_ONCE: [Type; 2] = [Type::Token, Type::EdgePeer];
 
-/// What happens to a session.
+/// An input of a session.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "made and taken one at a time, never kept")]
 pub enum Event {
@@ -29,7 +29,7 @@ pub enum Event {
     Drain,
 }
 
-/// What is to be done.
+/// An output of a session.
 #[derive(Debug, PartialEq)]
 pub enum Action {
     /// Send this. `send_time` is left for the sender to fill in.
@@ -40,7 +40,7 @@ pub enum Action {
     Close,
 }
 
-/// Where an edge stands.
+/// An edge's progress.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
     /// Everything of the snapshot at this revision was sent, or needed no sending.
@@ -49,7 +49,7 @@ pub struct Progress {
     pub answered: i64,
     /// Everything of the snapshot at this revision was accepted.
     pub acked: i64,
-    /// What is refused at present.
+    /// The resources that are refused at present.
     pub refusals: Vec<EdgeRefusal>,
 }
 
@@ -65,7 +65,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A stream that has just begun. `stream` tells its nonces from those of others.
+    /// Begins a stream. `stream` makes its nonces different from those of others.
     pub fn new(stream: impl Into<String>, snapshot: Arc<Snapshot>) -> Self {
         Self {
             stream: stream.into(),

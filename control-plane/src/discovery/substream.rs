@@ -13,13 +13,13 @@ pub(super) const MAX_RESPONSE_BYTES: usize = 1 << 20;
 /// The state of one type on one stream.
 #[derive(Debug, Default)]
 pub(super) struct Substream {
-    /// Whether the edge has spoken of this type at all.
+    /// True once the edge has sent a request for this type.
     pub(super) opened: bool,
     everything: bool,
     names: BTreeSet<Arc<str>>,
-    /// What the edge holds, as it said or acknowledged.
+    /// The versions that the edge holds, as it declared or acknowledged them.
     held: BTreeMap<Arc<str>, Arc<str>>,
-    /// What it will not take, until it changes.
+    /// The resources that it refused, until they change.
     refused: BTreeMap<Arc<str>, RefusedResource>,
     /// The one response that is not answered yet.
     flight: Option<Unacknowledged>,
@@ -45,7 +45,7 @@ pub(super) struct RefusedResource {
     pub(super) reason: String,
 }
 
-/// What goes out in one response.
+/// The contents of one response.
 #[derive(Debug, Default)]
 pub(super) struct Load {
     pub(super) resources: Vec<(Arc<str>, Arc<Item>)>,
@@ -60,7 +60,7 @@ impl Substream {
         }
     }
 
-    /// Changes what the edge wants. A name that is asked for is answered even if nothing changed.
+    /// Changes the subscription. A name that is subscribed to is answered even if nothing changed.
     pub(super) fn subscribe(&mut self, subscribe: Vec<String>, unsubscribe: &[String]) {
         for name in unsubscribe {
             match name.as_str() {
@@ -84,7 +84,7 @@ impl Substream {
         self.owed.retain(|name| everything || names.contains(name));
     }
 
-    /// What the edge should hold now. Answers whether anything differs from before.
+    /// Sets the target that the edge should hold. Returns whether it differs from the one before.
     pub(super) fn aim(&mut self, target: &Arc<Items>) {
         if !Arc::ptr_eq(&self.target, target) {
             self.target = target.clone();
@@ -156,27 +156,27 @@ impl Substream {
         Some(load)
     }
 
-    /// Whether additions are still to be sent.
+    /// Tells whether additions are still to be sent.
     pub(super) fn adds_wait(&self) -> bool {
         !self.add.is_empty()
     }
 
-    /// Whether removals are still to be sent.
+    /// Tells whether removals are still to be sent.
     pub(super) fn removals_wait(&self) -> bool {
         !self.remove.is_empty()
     }
 
-    /// Whether additions were sent that are not answered.
+    /// Tells whether additions were sent that are not answered.
     pub(super) fn adds_fly(&self) -> bool {
         self.flight.as_ref().is_some_and(|flight| flight.adds)
     }
 
-    /// Whether everything that was to be sent is answered.
+    /// Tells whether everything that was to be sent is answered.
     pub(super) fn settled(&self) -> bool {
         self.flight.is_none() && !self.adds_wait() && !self.removals_wait()
     }
 
-    /// What the edge refuses at present.
+    /// Returns the resources that the edge refuses at present.
     pub(super) fn refusals(&self) -> &BTreeMap<Arc<str>, RefusedResource> {
         &self.refused
     }
@@ -199,7 +199,7 @@ impl Substream {
         (self.owed.contains(name) || self.expected(name) != Some(&item.version)) && !refused
     }
 
-    /// What the edge will hold when it has accepted what is out.
+    /// Computes the versions that the edge will hold once it has accepted the unacknowledged response.
     fn expected(&self, name: &Arc<str>) -> Option<&Arc<str>> {
         match self.flight.as_ref().and_then(|flight| flight.items.get(name)) {
             Some(flying) => flying.as_ref(),

@@ -1,4 +1,4 @@
-//! What upstreams offer, as far as the members of virtual servers ask about it: names, labels, hints, and
+//! The entries of upstreams, as far as the members of virtual servers select by them: names, labels, hints, and
 //! whether it is there. Kept current resource by resource; it knows nothing of where they come from.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct Catalogue {
 pub struct UpstreamEntry {
     /// Its id.
     pub id: String,
-    /// Whether nothing of it is exposed.
+    /// True when nothing of it is exposed.
     pub disabled: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -35,15 +35,15 @@ pub struct Entry {
     pub name: String,
     /// Its own name, URI or URI template.
     pub own: String,
-    /// Whether it is a resource template.
+    /// True for a resource template.
     pub template: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// What its `readOnlyHint` says; absent is false.
+    /// Its `readOnlyHint`; absent is false.
     pub read_only: bool,
     /// Neither stale nor disabled.
     pub available: bool,
-    /// Where it stands in the upstream's list.
+    /// Its position in the upstream's list.
     pub position: i32,
     created_us: i64,
     uid: String,

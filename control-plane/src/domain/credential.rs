@@ -35,7 +35,7 @@ const RESERVED: [&str; 17] = [
     "range",
 ];
 
-/// What a sealed secret of an upstream is bound to.
+/// The context that the secret of an upstream is sealed in.
 pub fn context(uid: &str) -> String {
     format!("credential of upstream {uid}")
 }

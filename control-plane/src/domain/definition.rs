@@ -27,7 +27,7 @@ pub struct Definition {
     pub hints: ToolHints,
 }
 
-/// Why a definition is none.
+/// The reason why a definition is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
     /// It is not a JSON object, or repeats a member.

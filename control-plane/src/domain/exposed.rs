@@ -6,7 +6,7 @@ use trunkline::registry::v1::NameStyle;
 
 /// The longest name of a tool or prompt that clients accept.
 pub const MAX_NAME: usize = 64;
-/// How much of a name's beginning is kept when it must be shortened.
+/// The length of a name's beginning that is kept when the name is shortened.
 const HEAD: usize = 12;
 /// Hexadecimal digits of the hash that tells changed names apart.
 const HASH: usize = 8;
@@ -20,7 +20,7 @@ pub fn name(style: NameStyle, upstream_id: &str, own: &str) -> String {
     }
 }
 
-/// What stands before the upstream's own URI, or URI template, in the exposed one.
+/// The prefix of the exposed URI or URI template, before the upstream's own.
 pub fn uri_prefix(style: NameStyle, upstream_id: &str) -> String {
     match style {
         NameStyle::Unprefixed => String::new(),
@@ -28,7 +28,7 @@ pub fn uri_prefix(style: NameStyle, upstream_id: &str) -> String {
     }
 }
 
-/// Whether clients accept it as a name.
+/// Tells whether clients accept it as a name.
 pub fn fits(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(accepted)
 }
@@ -37,7 +37,7 @@ fn accepted(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
-/// What fits stays as it is. Else other characters become `_`, the middle goes where it is too long (the
+/// Keeps a name that fits. In others, characters that do not fit become `_`, the middle goes where it is too long (the
 /// tail tells names apart best), and a hash of the original keeps different names different.
 fn fit(wanted: &str) -> String {
     if fits(wanted) {

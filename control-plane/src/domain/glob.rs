@@ -1,11 +1,11 @@
 //! Patterns in which `*` stands for any characters, none and `/` included. There is no escape.
 
-/// Whether a pattern has a `*`.
+/// Tells whether a text has a `*`.
 pub fn is_pattern(text: &str) -> bool {
     text.contains('*')
 }
 
-/// Whether a pattern matches a whole text. It takes at most the product of both lengths.
+/// Tells whether a pattern matches a whole text, in at most the product of both lengths.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);

@@ -15,11 +15,11 @@ pub struct Reference {
     pub field: String,
     /// The resource it names.
     pub target: String,
-    /// Whether that must exist when the reference is written.
+    /// True where the target must exist when the reference is written.
     pub required: bool,
 }
 
-/// What every kind's message has, by its row in the table of kinds.
+/// The accessors of a kind's message, generated from its row in the table of kinds.
 ///
 /// A message has three parts: identity (`name` and the output-only fields of `meta`, kept in columns),
 /// the *spec* (what people write: the body) and the *status* (the other output-only fields).
@@ -65,7 +65,7 @@ pub trait KindRules: KindMessage {
     }
     /// The texts in which bare words of a filter are looked for, beside its name.
     fn search(&self) -> Vec<&str>;
-    /// Whether the status follows from the catalogue: `evaluate` fills it in on every read, and it is not stored.
+    /// True where the status follows from the catalogue: `evaluate` fills it in on every read, and it is not stored.
     const EVALUATED: bool = false;
     /// Fills the status in, where it follows from the catalogue.
     fn evaluate(&mut self, _catalogue: &Catalogue) {}
@@ -101,7 +101,7 @@ macro_rules! define {
                 }
             }
 
-            /// Whether it lives under an upstream, whose catalogue it is part of.
+            /// Tells whether it lives under an upstream, whose catalogue it is part of.
             pub const fn in_catalogue(self) -> bool {
                 match self {
                     $(Self::$kind => $under_upstream,)*

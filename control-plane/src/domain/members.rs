@@ -1,4 +1,4 @@
-//! What a virtual server exposes: its members, evaluated over a catalogue. Pure, and the same function for
+//! The exposure of a virtual server: its members, evaluated over a catalogue. Pure, and the same function for
 //! checking a write, for showing the entries, and for the projection to edges.
 
 use std::collections::{HashMap, HashSet};
@@ -35,9 +35,9 @@ pub struct Exposed<'a> {
     pub entry: &'a Entry,
     /// The member that selected it.
     pub member: &'a Member,
-    /// Which of the members of its kind that is.
+    /// The index of that member among those of its kind.
     index: usize,
-    /// What clients see.
+    /// The name that clients see.
     pub exposed_name: String,
     /// For resources: what stands before the upstream's own URI in the exposed one.
     pub uri_prefix: String,
@@ -74,7 +74,7 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What a server exposes, and what it does not.
+/// The entries that a server exposes, and those it cannot.
 #[derive(Debug, Default)]
 pub struct Exposure<'a> {
     /// Sorted by word, then in the order in which clients see them: as the members were written, and within one as the

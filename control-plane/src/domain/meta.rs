@@ -1,4 +1,4 @@
-//! What people may write into `meta`: labels and annotations, and their limits.
+//! The writable part of `meta`: labels and annotations, and their limits.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ const MAX_PAIRS: usize = 64;
 const MAX_LABEL_CHARACTERS: usize = 128;
 const MAX_ANNOTATION_BYTES: usize = 4 << 10;
 
-/// What people write, without what is output only.
+/// Takes off what is output only.
 pub fn writable(meta: Meta) -> Meta {
     Meta { labels: meta.labels, annotations: meta.annotations, ..Meta::default() }
 }

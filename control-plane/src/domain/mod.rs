@@ -1,4 +1,4 @@
-//! What the registry decides, as pure functions over the messages of the contract: no async, no IO, no SQL.
+//! The registry's decisions, as pure functions over the messages of the contract: no async, no IO, no SQL.
 
 pub mod catalogue;
 pub mod credential;

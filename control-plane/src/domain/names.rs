@@ -13,15 +13,15 @@ pub const MAX_NAME_BYTES: usize = 2_048;
 /// Everything but `[A-Za-z0-9._~-]`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 
-/// Why a name is none.
+/// The reason why a name is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// It does not have the form.
     #[error("`{name}` is not of the form `{form}`")]
     Form {
-        /// What was given.
+        /// The text that was given.
         name: String,
-        /// What was expected.
+        /// The form that was expected.
         form: String,
     },
     /// It is too long.
@@ -71,7 +71,7 @@ pub fn parse(kind: Kind, name: &str) -> Result<Name<'_>, NameError> {
     Ok(Name { kind, parent, id })
 }
 
-/// What a name of the kind looks like.
+/// Returns the form of the kind's names.
 pub fn form(kind: Kind) -> String {
     let collection = kind.collection();
     let singular = collection.trim_end_matches('s');

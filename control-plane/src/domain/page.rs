@@ -5,11 +5,11 @@ use prost::Message;
 
 use super::Kind;
 
-/// How many when the caller does not say.
+/// The page size when the caller states none.
 pub const DEFAULT_SIZE: usize = 50;
-/// How many at most.
+/// The maximum page size.
 pub const MAX_SIZE: i32 = 1_000;
-/// What the encoded items of a page may add up to: below what a gRPC client takes by default. The first item
+/// The maximum size of a page's encoded items, below the default limit of gRPC clients. The first item
 /// of a page is always in it.
 pub const MAX_PAGE_BYTES: usize = 2 << 20;
 
@@ -24,7 +24,7 @@ pub enum Order {
     CreateTime,
 }
 
-/// Where a page ended, and of which question. It says nothing about who may ask.
+/// The end of a page, and the query it belongs to. It says nothing about who may ask.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PageToken {
     /// A hash of everything that must not change from page to page.

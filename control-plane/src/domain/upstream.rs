@@ -13,10 +13,10 @@ const MAX_URL: usize = 2_048;
 const REQUEST_TIMEOUT: Duration = Duration { seconds: 60, nanos: 0 };
 const REFRESH_INTERVAL: Duration = Duration { seconds: 300, nanos: 0 };
 
-/// What is asked for within a tunnel: where `mcpctl expose` has its endpoint.
+/// The URL that is requested within a tunnel: the endpoint of `mcpctl expose`.
 pub const WITHIN_TUNNEL: &str = "http://localhost/mcp";
 
-/// Whether it cannot be dialled, and dials in.
+/// Tells whether it dials in, because it cannot be dialled.
 pub fn dials_in(upstream: &Upstream) -> bool {
     matches!(upstream.transport, Some(Transport::Tunnel(_)))
 }

@@ -1,11 +1,11 @@
-//! What is wrong with a message that somebody wrote, field by field; not how it is reported.
+//! The violations of a message, field by field; not how they are reported.
 
 /// One thing that is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The field's path, such as `http.url` or `tools[2].match`.
     pub field: String,
-    /// What is wrong, as a sentence without a full stop.
+    /// The violation, as a sentence without a full stop.
     pub description: String,
 }
 
@@ -43,7 +43,7 @@ impl Violations {
         self.0.extend(part.0.into_iter().map(|v| Violation { field: format!("{prefix}{}", v.field), ..v }));
     }
 
-    /// Whether nothing is wrong.
+    /// Tells whether there are no violations.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

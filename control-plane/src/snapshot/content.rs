@@ -12,13 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// A type of resource, in the order in which additions are pushed; removals go in reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Type {
-    /// What is presented to an upstream.
+    /// A credential that is presented to an upstream.
     Secret,
-    /// What bearers and handles are believed by.
+    /// The keys that verify bearers and open handles.
     TrustBundle,
     /// Another edge, as edges reach each other.
     EdgePeer,
-    /// Where calls go.
+    /// An upstream that calls go to.
     Upstream,
     /// A tool of an upstream.
     Tool,
@@ -26,13 +26,13 @@ pub enum Type {
     Resource,
     /// A prompt of an upstream.
     Prompt,
-    /// What one bearer may do.
+    /// The scope of one bearer.
     Token,
     /// A virtual server.
     Server,
 }
 
-/// How many types there are.
+/// The number of types.
 pub const TYPES: usize = Type::ALL.len();
 
 /// One resource: its bytes, and the hash of them.

@@ -1,6 +1,6 @@
-//! When the newest snapshot was last known to be the newest.
+//! The time at which the database last confirmed the newest snapshot.
 //!
-//! It must not know what a snapshot is.
+//! It must not know snapshots.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +13,7 @@ use crate::clock;
 pub struct DatabaseHealth(Arc<AtomicI64>);
 
 impl DatabaseHealth {
-    /// Whether the database answered within the last `limit`: else there may be news that nobody here knows.
+    /// Tells whether the database answered within the last `limit`. Otherwise there may be changes that this replica does not know.
     pub fn within(&self, limit: Duration) -> bool {
         clock::now_us() - self.0.load(Ordering::Relaxed) <= clock::duration_us(limit)
     }

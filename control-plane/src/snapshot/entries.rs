@@ -110,7 +110,7 @@ pub(super) fn token(token: &identity::v1::Token) -> edge::Token {
     }
 }
 
-/// What a member replaces of a definition, as a JSON object; empty: nothing.
+/// Renders the fields of a definition that a member replaces, as a JSON object. Empty: none.
 pub(super) fn overrides(member: &Member, definition: &str) -> String {
     let quoted =
         |key: &str, text: &str| (!text.is_empty()).then(|| format!("{key}:{}", mcp::json::quote(text)));

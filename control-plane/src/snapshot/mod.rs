@@ -1,4 +1,4 @@
-//! What edges see: the registry projected to `edge.v1`, as one immutable snapshot per revision.
+//! The edges' view: the registry projected to `edge.v1`, as one immutable snapshot per revision.
 //!
 //! It must not know streams, edges or services.
 

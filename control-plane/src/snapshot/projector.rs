@@ -197,7 +197,7 @@ impl Projector {
     }
 }
 
-/// Whether a member of the server may select something of these upstreams.
+/// Tells whether a member of the server may select something of these upstreams.
 fn leads_to(server: &Server, upstreams: &BTreeSet<String>) -> bool {
     let members = lists(server).into_iter().flat_map(|(_, members)| members);
     let targets = members.filter_map(|member| Target::parse(&member.r#match));

@@ -22,7 +22,7 @@ use crate::store::{Row, Store, StoreError};
 
 /// Between the first snapshot and the next, when changes come one after another.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// What that grows to while they go on coming.
+/// The longest interval, reached while changes keep coming.
 const LONGEST: Duration = Duration::from_millis(400);
 /// Between looks at the database when nothing is said to have changed, and after a failure.
 const CHECK: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ pub enum PublishError {
     Vault(#[from] VaultError),
 }
 
-/// How long to gather changes: not at all after a quiet time, longer and longer in a storm.
+/// The time to coalesce changes: none after a quiet time, longer and longer in a storm.
 #[derive(Debug)]
 struct Pace {
     pause: Duration,
@@ -66,7 +66,7 @@ struct Pace {
 impl Pace {
     const START: Self = Self { pause: SHORTEST, last: None };
 
-    /// How long to wait with the next snapshot.
+    /// Computes the delay of the next snapshot.
     fn wait(&mut self, now: Instant) -> Duration {
         let gap = self.last.map_or(LONGEST, |last| now.saturating_duration_since(last));
         let wait = self.pause.saturating_sub(gap);
@@ -74,7 +74,7 @@ impl Pace {
         wait
     }
 
-    /// How many revisions were gathered meanwhile. Changes that come one at a time are no storm.
+    /// Takes the number of revisions that were coalesced. Changes that come one at a time are no storm.
     fn gathered(&mut self, revisions: i64) {
         self.pause = if revisions > 2 { (self.pause * 2).min(LONGEST) } else { SHORTEST };
     }
@@ -111,7 +111,7 @@ impl Publisher {
         self.snapshots.subscribe()
     }
 
-    /// Whether the newest snapshot is known to be the newest.
+    /// Returns the health of the database, by which the newest snapshot is known to be the newest.
     pub fn database_health(&self) -> DatabaseHealth {
         self.fresh.clone()
     }

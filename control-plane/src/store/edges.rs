@@ -13,21 +13,21 @@ use crate::clock;
 pub struct EdgeRow {
     /// Its id.
     pub id: String,
-    /// When it enrolled first: tells lives of the same id apart.
+    /// The time of enrolment, which tells an edge from a deleted one of the same id.
     pub enroll_us: i64,
     /// The replica it is connected to; empty: none.
     pub replica: String,
-    /// Which of that replica's connections.
+    /// The number of the connection on that replica.
     pub connection: i64,
-    /// When that replica last wrote this.
+    /// The time at which that replica last wrote this row.
     pub beat_us: i64,
-    /// When it connected or disconnected.
+    /// The time at which it connected or disconnected.
     pub state_us: i64,
     /// Version of its program.
     pub version: String,
-    /// Where clients reach it, as it believes.
+    /// The address where clients reach it, as the edge states it.
     pub client_address: String,
-    /// Where other edges reach it; empty: they cannot.
+    /// The address where other edges reach it. Empty: they cannot.
     pub peer_address: String,
     /// SHA-256 of the certificate that it presents to them, in hexadecimal.
     pub peer_certificate: String,
@@ -37,9 +37,9 @@ pub struct EdgeRow {
     pub answered_revision: i64,
     /// Everything up to here was accepted.
     pub acked_revision: i64,
-    /// Since when it has been behind; 0: it is not.
+    /// The time since when it has been behind. 0: it is not.
     pub behind_us: i64,
-    /// What it refuses, encoded.
+    /// The resources that it refuses, encoded.
     pub refusals: Vec<u8>,
 }
 
@@ -48,11 +48,11 @@ pub struct EdgeRow {
 pub struct PeerRow {
     /// Its id.
     pub id: String,
-    /// Where it is reached.
+    /// Its address.
     pub address: String,
     /// SHA-256 of its certificate, in hexadecimal.
     pub certificate: String,
-    /// When it was last known to be there.
+    /// The time of its last heartbeat.
     pub seen_us: i64,
 }
 

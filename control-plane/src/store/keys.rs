@@ -7,7 +7,7 @@ use sqlx::{AnyPool, Row};
 use super::Store;
 use crate::clock;
 
-/// What a key is for.
+/// The purpose of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Seals secrets at rest.
@@ -29,22 +29,22 @@ pub struct StoredKey {
     pub sealed: Vec<u8>,
     /// The public half, as JWK; empty for symmetric keys.
     pub public: String,
-    /// When it was made.
+    /// The time of creation.
     pub create_us: i64,
-    /// From when on it is used for new things; `i64::MAX` until somebody says so.
+    /// The time from which it is used for new values. `i64::MAX` until it is activated.
     pub active_us: i64,
 }
 
 /// A key to store.
 #[derive(Debug)]
 pub struct NewKey {
-    /// As in [`StoredKey`].
+    /// See [`StoredKey`].
     pub name: String,
-    /// As in [`StoredKey`].
+    /// See [`StoredKey`].
     pub sealed: Vec<u8>,
-    /// As in [`StoredKey`].
+    /// See [`StoredKey`].
     pub public: String,
-    /// As in [`StoredKey`].
+    /// See [`StoredKey`].
     pub active_us: i64,
 }
 

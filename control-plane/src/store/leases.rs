@@ -14,7 +14,7 @@ use crate::clock;
 pub struct Lease {
     /// Of what.
     pub name: &'static str,
-    /// Grows with every change of holder: what a holder of old writes is told by it.
+    /// Grows with every change of holder, which fences the writes of earlier ones.
     pub token: i64,
 }
 
@@ -60,7 +60,7 @@ impl Leases {
 }
 
 impl Lease {
-    /// Whether no other replica took the lease since, asked within the transaction that is to be fenced.
+    /// Tells whether no other replica took the lease since, within the transaction that is to be fenced.
     pub(crate) async fn stands(&self, connection: &mut AnyConnection) -> sqlx::Result<bool> {
         let row = sqlx::query("SELECT token FROM leases WHERE name = $1")
             .bind(self.name)

@@ -1,4 +1,4 @@
-//! What the registry remembers: all SQL of the program, one text for SQLite and PostgreSQL.
+//! The registry's storage: all SQL of the program, one text for SQLite and PostgreSQL.
 //! It knows what a resource is, and not what any kind of resource means.
 
 mod catalogue;
@@ -25,7 +25,7 @@ pub use row::Row;
 pub use secrets::SecretRow;
 pub use tx::Tx;
 
-/// Why the store could not do what it was asked.
+/// The reason why the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database said no, or nothing.
@@ -34,9 +34,9 @@ pub enum StoreError {
     /// Bytes that the store wrote cannot be read.
     #[error("{name} cannot be decoded: {source}")]
     Decode {
-        /// Which resource.
+        /// The resource.
         name: String,
-        /// Why.
+        /// The reason.
         source: prost::DecodeError,
     },
     /// A row that the store did not write.
@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// Looks for revisions that other replicas wrote, at every interval and every `recheck`, for ever. A
-    /// database that does not answer is asked again.
+    /// database that does not answer is polled again.
     pub async fn follow(&self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

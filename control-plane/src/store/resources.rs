@@ -8,7 +8,7 @@ use super::{Store, StoreError};
 use crate::domain::Kind;
 use crate::domain::page::Order;
 
-/// Which rows to read: a keyset page.
+/// A keyset page of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// Of which kind.
@@ -19,11 +19,11 @@ pub struct Page {
     pub order: Order,
     /// Backwards.
     pub descending: bool,
-    /// Where the page before ended: the value sorted by (not for `Order::Name`), and the name.
+    /// The end of the page before: the value sorted by (not for `Order::Name`), and the name.
     pub after: Option<(i64, String)>,
     /// Labels that the resource must carry.
     pub labels: Vec<(String, String)>,
-    /// How many rows at most.
+    /// The maximum number of rows.
     pub limit: i64,
 }
 

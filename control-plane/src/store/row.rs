@@ -22,11 +22,11 @@ pub struct Row {
     pub uid: String,
     /// The revision of its last write.
     pub revision: i64,
-    /// When it was created, in microseconds.
+    /// The time of creation, in microseconds.
     pub create_us: i64,
-    /// When it was last written, in microseconds.
+    /// The time of the last write, in microseconds.
     pub update_us: i64,
-    /// Whether this is a tombstone.
+    /// True for a tombstone.
     pub deleted: bool,
     /// The set with which it was applied; empty: none.
     pub apply_set: String,

@@ -14,7 +14,7 @@ pub struct SecretRow {
     pub uid: String,
     /// Changes whenever the secret changes.
     pub version: String,
-    /// What only the vault opens; it says itself with which key.
+    /// The sealed secret. It names the key that opens it.
     pub sealed: Vec<u8>,
 }
 

@@ -99,7 +99,7 @@ impl Tx {
         resources::changes_since(&mut *self.transaction, revision).await
     }
 
-    /// What exists under a parent.
+    /// Lists the resources under a parent.
     pub async fn children(&mut self, parent: &str) -> Result<Vec<Row>, StoreError> {
         let sql = format!(
             "select {COLUMNS} from resources r where r.parent = $1 and r.deleted = 0 order by r.kind, r.name"
@@ -303,7 +303,7 @@ impl Store {
     }
 }
 
-/// Whether writing a row over another would change anything but the times.
+/// Tells whether a write would change nothing but the times.
 fn same(old: &Row, new: &Row) -> bool {
     !old.deleted && old.body == new.body && old.status == new.status
 }

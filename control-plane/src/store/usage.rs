@@ -13,10 +13,10 @@ use crate::clock;
 
 const MINUTE_US: i64 = 60_000_000;
 
-/// What is summed.
+/// A query of counted calls.
 #[derive(Debug, Clone, Default)]
 pub struct UsageQuery {
-    /// From when on.
+    /// The beginning of the range.
     pub start_us: i64,
     /// Until when.
     pub end_us: i64,
@@ -24,7 +24,7 @@ pub struct UsageQuery {
     pub server: String,
     /// Only this token; empty: all.
     pub token: String,
-    /// How many sums at most, those with the most calls.
+    /// The maximum number of sums: those with the most calls.
     pub limit: i64,
 }
 

@@ -1,4 +1,4 @@
-//! Asks an upstream who it is and what it offers.
+//! The client of upstreams: probes one, and fetches its catalogue.
 //!
 //! It must not know what is stored.
 
@@ -25,21 +25,21 @@ use super::import::Lists;
 use crate::clock;
 use crate::domain::upstream::WITHIN_TUNNEL;
 
-/// How many entries a list may have.
+/// The maximum number of entries of a list.
 const MAX_ENTRIES: usize = 20_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Why an upstream that dials in cannot be asked.
+/// The reason why an upstream that dials in cannot be reached.
 pub(super) const NO_TUNNEL: &str =
     "no tunnel of it is open: is `mcpctl expose --connect` running where it lives?";
 /// A probe does not wait as long as a call may.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why an upstream cannot be used now.
+/// The reason why an upstream cannot be used now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) state: UpstreamState,
     pub(super) reason: String,
-    /// What was tried, where anything was.
+    /// The attempts, where any were made.
     pub(super) attempts: Vec<ProbeAttempt>,
 }
 
@@ -50,7 +50,7 @@ impl Failure {
     }
 }
 
-/// What a probe found.
+/// The result of a probe.
 pub(super) struct Probed {
     pub(super) report: ProbeReport,
     pub(super) attempts: Vec<ProbeAttempt>,
@@ -65,7 +65,7 @@ pub(super) struct UpstreamSession {
     capabilities: String,
 }
 
-/// Where an upstream is, with its credential in place; `tunnels` lead to those that dial in.
+/// Builds the endpoint of an upstream, with its credential in place. `tunnels` lead to those that dial in.
 pub(super) fn endpoint(
     upstream: &Upstream,
     credential: Option<&Credential>,
@@ -83,7 +83,7 @@ pub(super) fn endpoint(
     Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT), dial })
 }
 
-/// The way tunnel_dialer a tunnel, where one is open.
+/// Dials through a tunnel, where one is open.
 fn tunnel_dialer(tunnels: &Arc<Tunnels>, upstream: &Upstream) -> Result<Dial, Failure> {
     let uid = upstream.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default();
     if !tunnels.has(&uid) {
@@ -155,7 +155,7 @@ pub(super) async fn open_session(endpoint: &Endpoint, policy: EraPolicy) -> Resu
 }
 
 impl UpstreamSession {
-    /// Changes as the upstream tells of them; `None` where it does not.
+    /// Listens for announced changes. `None` where the upstream announces none.
     pub(super) async fn listen(&self) -> Option<Notices> {
         match self.session.listen().await {
             Ok(notices) => Some(notices),
@@ -252,7 +252,7 @@ fn failed(error: &ProbeError) -> Failure {
     Failure::new(state, error.to_string())
 }
 
-/// What breaks off was understood before: the upstream is not there at the moment.
+/// Translates the failure of a session that worked before: the upstream is unreachable at the moment.
 fn broken(error: ClientError) -> Failure {
     match error {
         ClientError::Broken(_) | ClientError::SessionLost => {

@@ -1,4 +1,4 @@
-//! What services may ask of `sync`, on any replica.
+//! The interface of `sync` to the services, on any replica.
 //!
 //! It must not know when upstreams are probed by themselves.
 
@@ -24,7 +24,7 @@ use crate::store::{Row, Store, StoreError};
 /// An upstream that is slower than this to give out its whole catalogue counts as not answering.
 const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Asks upstreams. Cheap to clone.
+/// Probes upstreams and imports their catalogues. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     inner: Arc<Inner>,
@@ -60,7 +60,7 @@ pub enum RefreshError {
 }
 
 impl Handle {
-    /// Asks at most `concurrency` upstreams at a time; `tunnels` lead to those that dial in.
+    /// Creates a handle that contacts at most `concurrency` upstreams at a time; `tunnels` lead to those that dial in.
     pub fn new(store: Store, vault: Arc<Vault>, tunnels: Arc<Tunnels>, concurrency: usize) -> Self {
         let concurrency = Semaphore::new(concurrency);
         Self { inner: Arc::new(Inner { store, vault, tunnels, concurrency, wakers: Mutex::default() }) }
@@ -83,7 +83,7 @@ impl Handle {
         }
     }
 
-    /// Asks an upstream who it is, and stores nothing. `credential` holds its secrets in the clear.
+    /// Probes an upstream, and stores nothing. `credential` holds its secrets in the clear.
     pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
         let _room = self.inner.concurrency.acquire().await;
         let probed = match client::endpoint(upstream, credential, &self.inner.tunnels) {
@@ -117,7 +117,7 @@ impl Handle {
         }
     }
 
-    /// Hears of wakers for an upstream, until `unsubscribe`.
+    /// Returns what `wake` notifies for an upstream, until `unsubscribe`.
     pub(super) fn subscribe(&self, name: &str) -> Arc<Notify> {
         let mut wakers = self.inner.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         wakers.entry(name.to_owned()).or_default().clone()
@@ -135,7 +135,7 @@ impl Handle {
         &self.inner.tunnels
     }
 
-    /// Whether it dials in, and has not done so here. Another replica may reach it.
+    /// Tells whether it dials in, and has no tunnel open here. Another replica may reach it.
     pub(super) fn is_away(&self, row: &Row) -> Result<bool, StoreError> {
         Ok(dials_in(&row.message()?) && !self.inner.tunnels.has(&row.uid))
     }

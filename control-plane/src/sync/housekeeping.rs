@@ -26,7 +26,7 @@ const LEASE: Duration = Duration::from_secs(90);
 /// and edges' credentials are signed too.
 const KEPT: Duration = LIFETIME.saturating_add(Duration::from_secs(3_600));
 
-/// What is looked after.
+/// Housekeeping's dependencies.
 #[derive(Debug)]
 pub struct Housekeeping {
     /// The registry.

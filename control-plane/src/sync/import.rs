@@ -9,9 +9,9 @@ use trunkline::registry::v1::{Prompt, Resource, Tool};
 
 use crate::domain::{KindRules, definition, names};
 
-/// How many warnings are kept.
+/// The maximum number of warnings that are kept.
 pub(super) const MAX_WARNINGS: usize = 100;
-/// How long the name of a tool or a prompt may be, in characters.
+/// The maximum length of a tool's or prompt's name, in characters.
 const MAX_NAME: usize = 128;
 
 /// The lists of an upstream, each entry as it was sent.
@@ -23,7 +23,7 @@ pub(super) struct Lists {
     pub(super) prompts: Vec<String>,
 }
 
-/// What can be taken of them, by resource name.
+/// The entries that can be imported, by resource name.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Import {
     pub(super) tools: BTreeMap<String, Tool>,
@@ -36,9 +36,9 @@ pub(super) struct Import {
 pub(super) trait CatalogueEntry: KindRules {
     /// The definition.
     fn definition(&mut self) -> &mut String;
-    /// Since when the upstream has not listed it.
+    /// The time since when the upstream has not listed it.
     fn stale(&mut self) -> &mut Option<Timestamp>;
-    /// Where it stands in the upstream's list.
+    /// Its position in the upstream's list.
     fn position(&mut self) -> &mut i32;
 }
 

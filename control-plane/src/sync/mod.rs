@@ -1,4 +1,4 @@
-//! What happens by itself: upstreams are asked for their catalogues and kept current, keys are replaced, and
+//! Background work: upstreams are asked for their catalogues and kept current, keys are replaced, and
 //! replicas tell each other of changes.
 //!
 //! It must not know gRPC services or edges.

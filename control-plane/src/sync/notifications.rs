@@ -13,7 +13,7 @@ use crate::store::Store;
 const CHANNEL: &str = "trunkline:revision";
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Over what replicas tell each other.
+/// The channel over which replicas notify each other.
 #[derive(Debug, Clone)]
 pub enum Notifications {
     /// Nothing: there is one replica, or asking is enough.

@@ -14,7 +14,7 @@ use crate::domain::{Kind, names};
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, Tx};
 
-/// What an upstream announced since it was last looked at.
+/// The lists that an upstream announced changes of since the last import.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Announced {
     pub(super) tools: bool,
@@ -22,7 +22,7 @@ pub(super) struct Announced {
     pub(super) prompts: bool,
 }
 
-/// What was found out.
+/// The result of a probe and an import.
 pub(super) struct Imported {
     pub(super) report: ProbeReport,
     pub(super) attempts: Vec<ProbeAttempt>,
@@ -113,7 +113,7 @@ fn same_spec(current: &Row, row: &Row) -> bool {
     current.uid == row.uid && current.body == row.body
 }
 
-/// When the upstream was asked is no news to edges.
+/// Compares what edges can see. The time of the last import is not part of it.
 fn edges_see_a_difference(before: &Upstream, after: &Upstream) -> bool {
     let seen = |upstream: &Upstream| {
         let status = upstream.status.clone().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Minds every upstream: supervise_one task each, on the supervise_one replica that holds the lease; but those that dial in on the replica to which
-//! they did.
+//! Supervises every upstream: a task for each, on the replica that holds the lease; for one that dials in, on the replica
+//! that it dialled.
 //!
-//! It must not know what is asked or stored.
+//! It must not know what is fetched or stored.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -24,13 +24,13 @@ use crate::store::{Row, StoreError};
 /// The lease is renewed three times within its life.
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
-/// Announcements that come together are answered together.
+/// Announcements within this time lead to one import.
 const COALESCE: Duration = Duration::from_millis(100);
-/// Between two tries with an upstream that covers not answer.
+/// The shortest and the longest pause between two attempts at an upstream that does not answer.
 const MIN_BACKOFF: Duration = Duration::from_secs(2);
 const MAX_BACKOFF: Duration = Duration::from_secs(120);
 const REFRESH: Duration = Duration::from_secs(300);
-/// How late an upstream that dials in may be asked until its status is not believed any more.
+/// The delay after which the status of an upstream that dials in counts as out of date.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Starts and stops the tasks.
@@ -46,18 +46,18 @@ pub struct Supervisor {
 
 #[derive(Debug)]
 struct Task {
-    /// Uid and spec: another supervise_one needs another task.
+    /// Uid and spec. When either changes, the task is replaced.
     spec: (String, Vec<u8>),
     task: JoinHandle<()>,
     duty: Duty,
 }
 
-/// What there is to do about an upstream at this replica.
+/// This replica's duty towards an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Duty {
-    /// It is reached from here.
+    /// Keep its catalogue current: it is reached from here.
     Supervise(Option<Lease>),
-    /// It dials in elsewhere, or not at all: to see to it that its status covers not say for ever what once was.
+    /// It dials in elsewhere or not at all: mark its status as out of date in time.
     ExpireStatus,
 }
 
@@ -68,12 +68,12 @@ impl Drop for Task {
 }
 
 impl Supervisor {
-    /// Minds upstreams over `handle`, while this replica holds the lease.
+    /// Creates a supervisor that runs while this replica holds the lease.
     pub fn new(handle: Handle, leases: Leases) -> Self {
         Self { handle, leases, revision: 0, tasks: HashMap::new(), dialling: HashMap::new() }
     }
 
-    /// Minds for ever.
+    /// Runs for ever.
     pub async fn run(mut self) {
         let mut revisions = self.handle.store().revisions();
         let mut tunnels = self.handle.tunnels().changes();
@@ -111,7 +111,7 @@ impl Supervisor {
         lease
     }
 
-    /// A tunnel came or went.
+    /// Reacts to a tunnel that opened or closed.
     async fn review_dialling(&mut self, lease: Option<&Lease>) {
         let unsettled = |(name, uid): (&String, &String)| {
             let held = self.handle.tunnels().has(uid);
@@ -172,7 +172,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// What is to be done here; `None`: another replica covers it.
+    /// Decides the duty of this replica. `None`: another replica has it.
     fn duty(&self, row: &Row, lease: Option<&Lease>) -> Result<Option<Duty>, StoreError> {
         if !self.dialling.contains_key(&row.name) {
             return Ok(lease.map(|lease| Duty::Supervise(Some(lease.clone()))));
@@ -183,7 +183,7 @@ impl Supervisor {
         Ok(lease.map(|_| Duty::ExpireStatus))
     }
 
-    /// Remembers who dials in, and ends the tunnels of those that may not any more.
+    /// Tracks the upstreams that dial in, and closes the tunnels of those that no longer may.
     fn track_dialling(&mut self, row: &Row, gone: bool) -> Result<(), StoreError> {
         let dials = !gone && dials_in(&row.message()?);
         let before = match dials {
@@ -198,14 +198,14 @@ impl Supervisor {
 }
 
 impl Task {
-    /// Whether it covers this. One that supervises an upstream whose last tunnel went is left to say so, and ends by itself.
+    /// Tells whether it does this duty. A task whose upstream lost its last tunnel is left to record that, and ends by itself.
     fn covers(&self, duty: &Duty) -> bool {
         let is_winding_down = *duty == Duty::ExpireStatus && self.duty == Duty::Supervise(None);
         (self.duty == *duty || is_winding_down) && !self.task.is_finished()
     }
 }
 
-/// Looks from time to time whether somebody supervises an upstream that dials in.
+/// Checks from time to time that some replica supervises an upstream that dials in.
 async fn expire_status(handle: Handle, name: String) {
     loop {
         let row = match handle.row(&name).await {
@@ -236,7 +236,7 @@ fn interval_of(upstream: &Upstream) -> Duration {
     upstream.refresh_interval.as_ref().and_then(clock::duration).unwrap_or(REFRESH)
 }
 
-/// Minds supervise_one upstream, until it is gone, cannot be reached from here any more, or the task is ended from outside.
+/// Supervises one upstream, until it is deleted, can no longer be reached from here, or the task is aborted.
 async fn supervise_one(handle: Handle, name: String, lease: Option<Lease>) {
     let mut pause = MIN_BACKOFF;
     loop {
@@ -251,7 +251,7 @@ async fn supervise_one(handle: Handle, name: String, lease: Option<Lease>) {
             Err(RefreshError::NotFound(_) | RefreshError::Disabled(_)) => return,
             Err(error) => tracing::debug!(%error, upstream = name, "not supervised for a moment"),
         }
-        // Whoever has no tunnel is asked again when supervise_one opens.
+        // One without a tunnel is probed again when a tunnel opens.
         if let Ok(row) = handle.row(&name).await
             && handle.is_away(&row).unwrap_or(false)
         {
@@ -269,7 +269,7 @@ async fn supervise_one(handle: Handle, name: String, lease: Option<Lease>) {
     }
 }
 
-/// How a import_until_due ended.
+/// The outcome of one round.
 enum Outcome {
     /// Its time was over.
     Due,
@@ -293,7 +293,7 @@ async fn import_until_due(
             return Ok(Outcome::Retry);
         }
     };
-    // First listen, then ask: so no announcement falls between the two.
+    // Listening starts before the first import, so that no announcement falls between the two.
     let notices = upstream_session.listen().await;
     let ended =
         listen(handle, &row, lease, &upstream_session, notices, Instant::now() + jitter(interval)).await;
@@ -335,7 +335,7 @@ async fn listen(
     }
 }
 
-/// The next announcement about a list; `None` when the stream ends.
+/// Waits for the next announcement about a list. `None` when the stream ends.
 async fn next_change(notices: &mut Notices) -> Option<Announced> {
     loop {
         let mut announced = Announced::default();
@@ -345,7 +345,7 @@ async fn next_change(notices: &mut Notices) -> Option<Announced> {
     }
 }
 
-/// What else is announced within a moment.
+/// Adds the announcements of the next moment.
 async fn coalesce(notices: &mut Notices, announced: &mut Announced) {
     let end = Instant::now() + COALESCE;
     while let Ok(Some(Ok(notice))) = timeout_at(end, notices.next()).await {
@@ -363,7 +363,7 @@ fn note(announced: &mut Announced, notice: &ChangeNotice) -> bool {
     true
 }
 
-/// A tenth more or less, so that upstreams are not all asked at once.
+/// Varies a duration by a tenth, so that upstreams are not all probed at once.
 fn jitter(duration: Duration) -> Duration {
     duration.mul_f64(rand::random_range(0.9..1.1))
 }

@@ -1,4 +1,4 @@
-//! Whether a message passes a filter.
+//! Evaluates a filter on a message.
 
 use std::cmp::Ordering;
 
@@ -28,7 +28,7 @@ pub(super) fn holds(expression: &Expression, message: &DynamicMessage, texts: &[
     }
 }
 
-/// Whether a value can be compared with what a path leads to. Wrong ones are told when the filter is read.
+/// Checks that a value can be compared with the field of a path. Violations are reported when the filter is parsed.
 pub(super) fn check(path: &[Step], comparator: Comparator, value: &str) -> Result<(), String> {
     let Some(Step::Field(field)) = path.last() else { return Ok(()) };
     if comparator == Comparator::Has && value == "*" {
@@ -62,7 +62,7 @@ pub(super) fn check(path: &[Step], comparator: Comparator, value: &str) -> Resul
     }
 }
 
-/// Whether a leaf that the path leads to passes the test.
+/// Tells whether a leaf that the path leads to passes the test.
 fn found(path: &[Step], message: &DynamicMessage, test: &dyn Fn(&Value) -> bool) -> bool {
     let Some((Step::Field(field), rest)) = path.split_first() else { return false };
     // A message or optional field that is not set has no value; a plain one has its default.

@@ -71,12 +71,12 @@ impl Filter {
         Ok(Self { root })
     }
 
-    /// Whether everything passes.
+    /// Tells whether every message passes.
     pub fn is_empty(&self) -> bool {
         matches!(&self.root, Expression::All(parts) if parts.is_empty())
     }
 
-    /// Whether a message passes. `texts` is where bare words are looked for.
+    /// Tells whether a message passes. Bare words are looked for in `texts`.
     pub fn matches(&self, message: &DynamicMessage, texts: &[&str]) -> bool {
         eval::holds(&self.root, message, texts)
     }

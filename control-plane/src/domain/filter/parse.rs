@@ -1,4 +1,4 @@
-//! From the text of a filter to an expression whose paths exist and whose values fit.
+//! Parses the text of a filter into an expression whose paths exist and whose values fit.
 
 use prost_reflect::{Kind, MessageDescriptor};
 

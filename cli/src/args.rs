@@ -1,4 +1,4 @@
-//! What a person types: `mcpctl <verb> <noun> [name]`. Each verb's own arguments stand in its file.
+//! What a person types: `mcpctl <verb> <kind> [name]`. Each verb's own arguments stand in its file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::parse;
 pub struct Args {
     /// What every command shares.
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalArgs,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -27,7 +27,7 @@ pub struct Args {
 /// Flags of every command.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
-pub struct Global {
+pub struct GlobalArgs {
     /// The context file [default: ~/.config/trunkline/mcpctl.yaml, else the one of `mcpctl dev`]
     #[arg(long, env = "MCPCTL_CONFIG", hide_env_values = true, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -89,7 +89,7 @@ pub enum Command {
     Version,
     /// Stand between `expose` and its command
     #[command(hide = true)]
-    Guard(bridge::guard::Args),
+    Reap(bridge::reaper::Args),
 }
 
 #[cfg(test)]

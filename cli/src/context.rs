@@ -135,12 +135,12 @@ fn no_context(what: &str, flag: &str) -> Error {
 
 /// The context file's place, and which of its contexts is meant.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct ContextFile {
     path: PathBuf,
     named: Option<String>,
 }
 
-impl Store {
+impl ContextFile {
     /// The file named by `--config`, else the user's own, else the one of a `mcpctl dev` in the default folder.
     pub fn locate(config: Option<PathBuf>, named: Option<String>) -> Self {
         let path = config.unwrap_or_else(|| {
@@ -194,17 +194,17 @@ impl Store {
     pub fn edit<T>(&self, change: impl FnOnce(&mut Contexts) -> Result<T>) -> Result<T> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|e| Error::failure(format!("{}: {e}", folder.display())))?;
-        let lock = private(&self.path.with_extension("yaml.lock"))?;
+        let lock = open_private(&self.path.with_extension("yaml.lock"))?;
         lock.lock()?;
         let mut contexts = self.read()?;
         let value = change(&mut contexts)?;
         let text = serde_yaml_ng::to_string(&contexts).map_err(|e| Error::failure(e.to_string()))?;
-        let fresh = self.path.with_extension(format!("yaml.{}", std::process::id()));
-        let mut file = private(&fresh)?;
+        let temporary = self.path.with_extension(format!("yaml.{}", std::process::id()));
+        let mut file = open_private(&temporary)?;
         file.set_len(0)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&fresh, &self.path)?;
+        std::fs::rename(&temporary, &self.path)?;
         Ok(value)
     }
 
@@ -236,7 +236,7 @@ impl Store {
 }
 
 /// Opens a file that only its owner may read.
-fn private(path: &Path) -> Result<File> {
+fn open_private(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true);
     #[cfg(unix)]
@@ -264,9 +264,9 @@ fn home(variable: &str, otherwise: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn store() -> (tempfile::TempDir, Store) {
+    fn store() -> (tempfile::TempDir, ContextFile) {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store { path: folder.path().join("new/mcpctl.yaml"), named: None };
+        let store = ContextFile { path: folder.path().join("new/mcpctl.yaml"), named: None };
         (folder, store)
     }
 

@@ -78,7 +78,7 @@ impl Error {
                 message.push_str(&format!("; {}: {}", violation.field, one_line(&violation.description)));
             }
         }
-        let (exit, hint) = advice(status.code(), target);
+        let (exit, hint) = exit_and_hint(status.code(), target);
         if message.is_empty() {
             let reason = status.get_details_error_info().map(|info| info.reason);
             message = reason.unwrap_or_else(|| format!("{:?}", status.code()));
@@ -97,7 +97,7 @@ impl From<std::io::Error> for Error {
 }
 
 /// The exit code of a gRPC code, and what to try next.
-fn advice(code: Code, target: &str) -> (Exit, String) {
+fn exit_and_hint(code: Code, target: &str) -> (Exit, String) {
     match code {
         Code::NotFound => (Exit::NotFound, "`mcpctl get` lists what exists".into()),
         Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, String::new()),

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match mcpctl::commands::run(mcpctl::args::Args::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            mcpctl::output::say(format!("mcpctl: {error}"));
+            mcpctl::output::eprint(format!("mcpctl: {error}"));
             ExitCode::from(error.exit as u8)
         }
     }

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, Value as Field};
+use prost_reflect::{DynamicMessage, Kind as FieldKind, MessageDescriptor, Value as Field};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Document;
 
-use crate::contract;
 use crate::error::{Error, Result};
-use crate::nouns::{Noun, is_observed};
+use crate::kinds::{Kind, is_observed};
+use crate::reflection;
 
 /// What `ApplyResources` takes at most; a larger set is refused before it is sent.
 const MAX_RESOURCES: usize = 10_000;
@@ -21,8 +21,8 @@ const MAX_RESOURCES: usize = 10_000;
 /// One resource of a file.
 #[derive(Debug)]
 pub struct Resource {
-    /// Its noun.
-    pub noun: &'static Noun,
+    /// Its kind.
+    pub kind: &'static Kind,
     /// The message.
     pub message: DynamicMessage,
     /// Its full name.
@@ -41,13 +41,13 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Resource>> {
             continue;
         }
         let mut files = Vec::new();
-        collect(path, path, &mut files)?;
+        collect_files(path, path, &mut files)?;
         for file in files {
             let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&file, &error))?;
             resources.extend(parse(&file.display().to_string(), &text)?);
         }
     }
-    unique(&resources)?;
+    check_unique(&resources)?;
     Ok(resources)
 }
 
@@ -55,7 +55,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::usage(format!("{}: {error}", path.display()))
 }
 
-fn collect(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result {
+fn collect_files(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result {
     if !path.is_dir() {
         let is_resource = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
         if path == root || is_resource {
@@ -69,13 +69,13 @@ fn collect(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result {
     paths.sort();
     for path in paths {
         if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-            collect(root, &path, files)?;
+            collect_files(root, &path, files)?;
         }
     }
     Ok(())
 }
 
-fn unique(resources: &[Resource]) -> Result {
+fn check_unique(resources: &[Resource]) -> Result {
     if resources.len() > MAX_RESOURCES {
         return Err(Error::usage(format!(
             "{} resources are too many: at most {MAX_RESOURCES}",
@@ -101,52 +101,52 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Resource>> {
             Document::Null => {}
             Document::Sequence(items) => {
                 for item in items {
-                    resources.push(resource(item, &place)?);
+                    resources.push(parse_resource(item, &place)?);
                 }
             }
-            one => resources.push(resource(one, &place)?),
+            one => resources.push(parse_resource(one, &place)?),
         }
     }
     Ok(resources)
 }
 
-fn resource(document: Document, place: &str) -> Result<Resource> {
-    let wrong = |why: String| Error::usage(format!("{place}: {why}"));
+fn parse_resource(document: Document, place: &str) -> Result<Resource> {
+    let invalid = |why: String| Error::usage(format!("{place}: {why}"));
     let Document::Mapping(mut fields) = document else {
-        return Err(wrong("a resource begins with `kind: …` and its fields".into()));
+        return Err(invalid("a resource begins with `kind: …` and its fields".into()));
     };
     let kind =
-        fields.remove("kind").ok_or_else(|| wrong("`kind` is missing, such as `kind: Upstream`".into()))?;
-    let kind = kind.as_str().ok_or_else(|| wrong("`kind` must be a word".into()))?;
-    let noun = Noun::of_kind(kind).map_err(|error| wrong(error.to_string()))?;
-    let json = serde_json::to_value(Document::Mapping(fields)).map_err(|error| wrong(error.to_string()))?;
-    let descriptor = contract::message(noun.message);
-    check(&descriptor, &json, "").map_err(|why| wrong(format!("{kind}: {why}")))?;
+        fields.remove("kind").ok_or_else(|| invalid("`kind` is missing, such as `kind: Upstream`".into()))?;
+    let kind = kind.as_str().ok_or_else(|| invalid("`kind` must be a word".into()))?;
+    let kind = Kind::from_manifest(kind).map_err(|error| invalid(error.to_string()))?;
+    let json = serde_json::to_value(Document::Mapping(fields)).map_err(|error| invalid(error.to_string()))?;
+    let descriptor = reflection::message(kind.message);
+    check_fields(&descriptor, &json, "").map_err(|why| invalid(format!("{kind}: {why}")))?;
     let mut message =
-        DynamicMessage::deserialize(descriptor, json).map_err(|e| wrong(format!("{kind}: {e}")))?;
-    let word = contract::text(&message, "name");
+        DynamicMessage::deserialize(descriptor, json).map_err(|e| invalid(format!("{kind}: {e}")))?;
+    let word = reflection::text(&message, "name");
     if word.is_empty() {
-        return Err(wrong(format!("{kind}: `name` is missing, such as `name: {}/…`", noun.plural)));
+        return Err(invalid(format!("{kind}: `name` is missing, such as `name: {}/…`", kind.plural)));
     }
-    let name = noun.full_name(&word).map_err(|error| wrong(format!("{kind}: name: {error}")))?;
+    let name = kind.full_name(&word).map_err(|error| invalid(format!("{kind}: name: {error}")))?;
     message.set_field_by_name("name", Field::String(name.clone()));
-    Ok(Resource { noun, message, name, place: place.to_owned() })
+    Ok(Resource { kind, message, name, place: place.to_owned() })
 }
 
 /// Finds the first field that is unknown or of the wrong type, and names it by its whole path.
-fn check(message: &MessageDescriptor, json: &Value, path: &str) -> std::result::Result<(), String> {
+fn check_fields(message: &MessageDescriptor, json: &Value, path: &str) -> std::result::Result<(), String> {
     let Value::Object(members) = json else { return Err(format!("{path}: must be a mapping")) };
     for (key, value) in members {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let field = message.get_field_by_json_name(key).or_else(|| message.get_field_by_name(key));
-        let Some(field) = field else { return Err(unknown(message, key, &path)) };
+        let Some(field) = field else { return Err(unknown_field(message, key, &path)) };
         match (field.kind(), value) {
-            (Kind::Message(inner), Value::Object(_)) if is_ours(&inner) && !field.is_map() => {
-                check(&inner, value, &path)?;
+            (FieldKind::Message(inner), Value::Object(_)) if is_trunkline(&inner) && !field.is_map() => {
+                check_fields(&inner, value, &path)?;
             }
-            (Kind::Message(inner), Value::Array(items)) if is_ours(&inner) && field.is_list() => {
+            (FieldKind::Message(inner), Value::Array(items)) if is_trunkline(&inner) && field.is_list() => {
                 for (index, item) in items.iter().enumerate() {
-                    check(&inner, item, &format!("{path}[{index}]"))?;
+                    check_fields(&inner, item, &format!("{path}[{index}]"))?;
                 }
             }
             _ => {
@@ -159,42 +159,42 @@ fn check(message: &MessageDescriptor, json: &Value, path: &str) -> std::result::
 }
 
 /// Messages of the contract are looked into; those of Google have a JSON form of their own.
-fn is_ours(message: &MessageDescriptor) -> bool {
+fn is_trunkline(message: &MessageDescriptor) -> bool {
     message.full_name().starts_with("trunkline.")
 }
 
-fn unknown(message: &MessageDescriptor, key: &str, path: &str) -> String {
-    let alike = |name: &str| {
+fn unknown_field(message: &MessageDescriptor, key: &str, path: &str) -> String {
+    let similarity = |name: &str| {
         let (a, b) = (name.to_lowercase(), key.to_lowercase().replace(['_', '-'], ""));
         similar::TextDiff::from_chars(&a, &b).ratio()
     };
     let best = message
         .fields()
         .map(|field| field.json_name().to_owned())
-        .max_by(|a, b| alike(a).total_cmp(&alike(b)));
-    match best.filter(|name| alike(name) > 0.6) {
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    match best.filter(|name| similarity(name) > 0.6) {
         Some(name) => format!("unknown field `{path}`: did you mean `{name}`?"),
         None => format!("unknown field `{path}`"),
     }
 }
 
 /// The resource without what is only observed: what two states are compared by.
-pub fn wanted(noun: &Noun, message: &DynamicMessage) -> serde_yaml_ng::Mapping {
-    let mut document = contract::document(noun.kind, message);
-    prune(noun, &mut document, "");
+pub fn desired(kind: &Kind, message: &DynamicMessage) -> serde_yaml_ng::Mapping {
+    let mut document = reflection::document(kind.name, message);
+    remove_observed(kind, &mut document, "");
     document
 }
 
-fn prune(noun: &Noun, mapping: &mut serde_yaml_ng::Mapping, prefix: &str) {
+fn remove_observed(kind: &Kind, mapping: &mut serde_yaml_ng::Mapping, prefix: &str) {
     mapping.retain(|key, value| {
         let path = format!("{prefix}{}", key.as_str().unwrap_or_default());
         if let Document::Mapping(inner) = value
-            && !is_observed(noun, &path)
+            && !is_observed(kind, &path)
         {
-            prune(noun, inner, &format!("{path}."));
+            remove_observed(kind, inner, &format!("{path}."));
             return !(inner.is_empty() && path == "meta");
         }
-        !is_observed(noun, &path)
+        !is_observed(kind, &path)
     });
 }
 
@@ -204,7 +204,7 @@ mod tests {
 
     fn check(text: &str) -> String {
         match parse("team.yaml", text) {
-            Ok(resources) => resources.iter().map(|r| format!("{} {}\n", r.noun.kind, r.name)).collect(),
+            Ok(resources) => resources.iter().map(|r| format!("{} {}\n", r.kind.name, r.name)).collect(),
             Err(error) => error.to_string(),
         }
     }
@@ -267,7 +267,7 @@ mod tests {
         let text = "kind: Upstream\nname: time\nmeta: {uid: u, etag: e}\nhttp: {url: u}\ncredential: {bearer: {}, version: v}\n\
                     status: {reason: r}\n";
         let resource = &parse("f", text).unwrap()[0];
-        let text = serde_yaml_ng::to_string(&wanted(resource.noun, &resource.message)).unwrap();
+        let text = serde_yaml_ng::to_string(&desired(resource.kind, &resource.message)).unwrap();
         assert_eq!(
             text,
             "kind: Upstream\nname: upstreams/time\nhttp:\n  url: u\ncredential:\n  bearer: {}\n"

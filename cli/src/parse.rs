@@ -9,19 +9,19 @@ use time::format_description::well_known::Rfc3339;
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| hint(text))?;
+    let number: u64 = number.parse().map_err(|_| duration_hint(text))?;
     let millis = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(hint(text)),
+        _ => return Err(duration_hint(text)),
     };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| hint(text))
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| duration_hint(text))
 }
 
-fn hint(text: &str) -> String {
+fn duration_hint(text: &str) -> String {
     format!("{text:?} is not a duration: write a number and a unit, such as 500ms, 30s, 5m, 2h or 90d")
 }
 
@@ -80,7 +80,7 @@ impl Expiry {
 }
 
 /// A short, human form of an age or a rest: `12s`, `5m`, `3h`, `8d`.
-pub fn short(duration: time::Duration) -> String {
+pub fn short_duration(duration: time::Duration) -> String {
     let seconds = duration.whole_seconds().unsigned_abs();
     match seconds {
         0..=119 => format!("{seconds}s"),
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn ages() {
-        assert_eq!(short(time::Duration::seconds(119)), "119s");
-        assert_eq!(short(time::Duration::hours(3)), "3h");
-        assert_eq!(short(time::Duration::days(8)), "8d");
+        assert_eq!(short_duration(time::Duration::seconds(119)), "119s");
+        assert_eq!(short_duration(time::Duration::hours(3)), "3h");
+        assert_eq!(short_duration(time::Duration::days(8)), "8d");
     }
 }

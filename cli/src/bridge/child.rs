@@ -15,15 +15,15 @@ use tokio::process::{ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::bridge::guard;
-use crate::output::say;
+use crate::bridge::reaper;
+use crate::output::eprint;
 
 /// The largest message a command may send.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// Messages that wait to be written, and to be handled.
 const QUEUE: usize = 256;
 const MAX_STDERR_LINE: usize = 8 << 10;
-/// Longer than the guard takes in the worst case.
+/// Longer than the reaper takes in the worst case.
 const END_GRACE: Duration = Duration::from_secs(8);
 
 /// What to run.
@@ -36,7 +36,7 @@ pub struct Program {
     /// What its stderr is prefixed with.
     pub label: String,
     /// The `mcpctl` that guards it.
-    pub guard: PathBuf,
+    pub reaper: PathBuf,
 }
 
 /// Variables may hold secrets.
@@ -65,7 +65,7 @@ impl Program {
         let own =
             command.first().map(|word| Path::new(word).file_name().unwrap_or(word).display().to_string());
         let label = label.or(own).unwrap_or_default();
-        Self { command, env: Vec::new(), label, guard: guard::this_program() }
+        Self { command, env: Vec::new(), label, reaper: reaper::this_program() }
     }
 
     /// Whether there is anything to run, so that a typo is told at once.
@@ -78,10 +78,10 @@ impl Program {
         std::env::split_paths(&path).any(|folder| folder.join(word).is_file())
     }
 
-    /// Starts it, in a process group of its own, guarded.
+    /// Starts it, in a process group of its own, supervised by a reaper.
     pub fn spawn(&self) -> std::io::Result<Child> {
-        let mut process = Command::new(&self.guard)
-            .args(["guard", "--"])
+        let mut process = Command::new(&self.reaper)
+            .args(["reap", "--"])
             .args(&self.command)
             .envs(self.env.iter().map(|(key, value)| (key, value)))
             .process_group(0)
@@ -103,7 +103,7 @@ impl Program {
         let group = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let ended = tokio::spawn(async move {
             let _ = process.wait().await;
-            // The guard has ended its group, unless somebody killed the guard itself.
+            // The reaper has ended its group, unless somebody killed the reaper itself.
             if let Some(group) = group {
                 let _ = kill_process_group(group, Signal::KILL);
             }
@@ -131,7 +131,7 @@ async fn write(mut stdin: ChildStdin, mut messages: mpsc::Receiver<Bytes>) {
 }
 
 async fn read(stdout: impl AsyncRead + Unpin, messages: mpsc::Sender<Bytes>, label: String) {
-    let mut lines = Lines::new(stdout, MAX_MESSAGE_BYTES);
+    let mut lines = LineReader::new(stdout, MAX_MESSAGE_BYTES);
     while let Some(line) = lines.next().await {
         match line {
             Ok(line) => {
@@ -139,31 +139,31 @@ async fn read(stdout: impl AsyncRead + Unpin, messages: mpsc::Sender<Bytes>, lab
                     return;
                 }
             }
-            Err(error) => say(format!("[{label}] a message is dropped: {error}")),
+            Err(error) => eprint(format!("[{label}] a message is dropped: {error}")),
         }
     }
 }
 
 async fn pass_stderr(stderr: impl AsyncRead + Unpin, label: String) {
-    let mut lines = Lines::new(stderr, MAX_STDERR_LINE);
+    let mut lines = LineReader::new(stderr, MAX_STDERR_LINE);
     while let Some(line) = lines.next().await {
         match line {
-            Ok(line) => say(format!("[{label}] {}", String::from_utf8_lossy(&line))),
-            Err(_) => say(format!("[{label}] (a very long line)")),
+            Ok(line) => eprint(format!("[{label}] {}", String::from_utf8_lossy(&line))),
+            Err(_) => eprint(format!("[{label}] (a very long line)")),
         }
     }
 }
 
 /// A stream as lines.
 #[derive(Debug)]
-pub struct Lines<R> {
+pub struct LineReader<R> {
     source: R,
     decoder: LineDecoder,
     buffer: BytesMut,
     ended: bool,
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
+impl<R: AsyncRead + Unpin> LineReader<R> {
     /// The lines of a stream, none of them larger than this.
     pub fn new(source: R, max_line_bytes: usize) -> Self {
         Self { source, decoder: LineDecoder::new(max_line_bytes), buffer: BytesMut::new(), ended: false }

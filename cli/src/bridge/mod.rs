@@ -5,4 +5,4 @@
 pub mod child;
 pub mod connect;
 pub mod expose;
-pub mod guard;
+pub mod reaper;

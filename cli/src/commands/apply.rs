@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
 
-use crate::commands::{Session, create, rollout};
-use crate::contract;
+use crate::commands::{Invocation, create, rollout};
+use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
+use crate::kinds::Kind;
 use crate::manifest::{self, Resource};
-use crate::nouns::Noun;
 use crate::output::{self, Format};
-use crate::rpc::Client;
+use crate::reflection;
 
 /// What both read.
 #[derive(Debug, clap::Args)]
-struct Source {
+struct ManifestArgs {
     /// A file, a folder (with everything in it), or - for stdin; may be repeated
     #[arg(short, long = "filename", required = true, value_name = "FILE|DIR|-")]
     files: Vec<PathBuf>,
@@ -31,7 +31,7 @@ struct Source {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    source: Source,
+    manifests: ManifestArgs,
     /// Only show the plan
     #[arg(long)]
     dry_run: bool,
@@ -47,51 +47,51 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
     #[command(flatten)]
-    source: Source,
+    manifests: ManifestArgs,
 }
 
 /// Runs `apply`.
-pub async fn run(session: &Session, args: Args) -> Result {
-    let client = session.client().await?;
-    let answer = send(&client, &args.source, args.dry_run).await?;
-    let revision = contract::number(&answer, "revision");
-    let changes = contract::parts(&answer, "changes");
-    match session.format {
-        Some(format @ (Format::Json | Format::Yaml)) => output::out(&output::message(&answer, format)?)?,
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let client = invocation.client().await?;
+    let answer = send(&client, &args.manifests, args.dry_run).await?;
+    let revision = reflection::number(&answer, "revision");
+    let changes = reflection::submessages(&answer, "changes");
+    match invocation.format {
+        Some(format @ (Format::Json | Format::Yaml)) => output::print(&output::message(&answer, format)?)?,
         Some(Format::Name) => {
-            output::out(&changes.iter().map(|c| contract::text(c, "name") + "\n").collect::<String>())?
+            output::print(&changes.iter().map(|c| reflection::text(c, "name") + "\n").collect::<String>())?
         }
-        _ => output::out(&plan(&changes))?,
+        _ => output::print(&render_plan(&changes))?,
     }
     if args.dry_run {
-        output::say("nothing was stored (--dry-run)");
+        output::eprint("nothing was stored (--dry-run)");
         return Ok(());
     }
-    keep_bearers(session, &changes, args.no_save)?;
-    output::say(format!("revision {revision}"));
-    if args.wait { rollout::wait(session, &client, revision).await } else { Ok(()) }
+    save_bearers(invocation, &changes, args.no_save)?;
+    output::eprint(format!("revision {revision}"));
+    if args.wait { rollout::wait(invocation, &client, revision).await } else { Ok(()) }
 }
 
 /// Runs `diff`: 0 same, 1 different, 2 trouble.
-pub async fn diff(session: &Session, args: DiffArgs) -> Result<u8> {
+pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     let trouble = |error: Error| Error::new(Exit::Usage, error.to_string());
-    let client = session.client().await.map_err(trouble)?;
-    let answer = send(&client, &args.source, true).await.map_err(trouble)?;
+    let client = invocation.client().await.map_err(trouble)?;
+    let answer = send(&client, &args.manifests, true).await.map_err(trouble)?;
     let mut text = String::new();
-    for change in contract::parts(&answer, "changes") {
-        text.push_str(&unified(&change).map_err(trouble)?);
+    for change in reflection::submessages(&answer, "changes") {
+        text.push_str(&unified_diff_of(&change).map_err(trouble)?);
     }
-    output::out(&text).map_err(trouble)?;
+    output::print(&text).map_err(trouble)?;
     Ok(u8::from(!text.is_empty()))
 }
 
-async fn send(client: &Client, source: &Source, validate_only: bool) -> Result<DynamicMessage> {
+async fn send(client: &ControlClient, source: &ManifestArgs, validate_only: bool) -> Result<DynamicMessage> {
     let resources = manifest::load(&source.files)?;
     if resources.is_empty() && !source.prune {
         return Err(Error::usage("the files hold no resource"));
     }
     let request = json!({
-        "manifests": resources.iter().map(wrap).collect::<Vec<_>>(),
+        "manifests": resources.iter().map(manifest_json).collect::<Vec<_>>(),
         "applySet": source.set.as_deref().unwrap_or_default(),
         "prune": source.prune,
         "validateOnly": validate_only,
@@ -99,46 +99,47 @@ async fn send(client: &Client, source: &Source, validate_only: bool) -> Result<D
     client.call("trunkline.admin.v1.BulkService/ApplyResources", request).await
 }
 
-fn wrap(resource: &Resource) -> Value {
+fn manifest_json(resource: &Resource) -> Value {
     // Files hold only kinds that a manifest has a field for.
-    json!({ resource.noun.manifest.unwrap_or_default(): contract::to_json(&resource.message) })
+    json!({ resource.kind.manifest.unwrap_or_default(): reflection::to_json(&resource.message) })
 }
 
 /// One line a change.
-fn plan(changes: &[DynamicMessage]) -> String {
+fn render_plan(changes: &[DynamicMessage]) -> String {
     let line = |change: &DynamicMessage| {
         let action =
-            contract::enumeration(change, "action").trim_start_matches("CHANGE_ACTION_").to_lowercase();
+            reflection::enum_name(change, "action").trim_start_matches("CHANGE_ACTION_").to_lowercase();
         let sign = match action.as_str() {
             "created" => '+',
             "updated" => '~',
             "deleted" => '-',
             _ => ' ',
         };
-        format!("{sign} {} {action}\n", contract::text(change, "name"))
+        format!("{sign} {} {action}\n", reflection::text(change, "name"))
     };
     changes.iter().map(line).collect()
 }
 
-fn keep_bearers(session: &Session, changes: &[DynamicMessage], no_save: bool) -> Result {
+fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> Result {
     for change in changes {
-        let bearer = contract::text(change, "bearer");
-        let token = contract::part(change, "after").and_then(|after| contract::part(&after, "token"));
+        let bearer = reflection::text(change, "bearer");
+        let token =
+            reflection::submessage(change, "after").and_then(|after| reflection::submessage(&after, "token"));
         let Some(token) = token.filter(|_| !bearer.is_empty()) else { continue };
-        if session.format.is_none_or(|format| matches!(format, Format::Table | Format::Name)) {
-            output::say(format!("{}: bearer, shown once: {bearer}", contract::text(change, "name")));
+        if invocation.format.is_none_or(|format| matches!(format, Format::Table | Format::Name)) {
+            output::eprint(format!("{}: bearer, shown once: {bearer}", reflection::text(change, "name")));
         }
         if !no_save {
-            create::save_token(session, &token, &bearer)?;
+            create::save_token(invocation, &token, &bearer)?;
         }
     }
     Ok(())
 }
 
 /// A change as a unified diff of files; nothing where nothing changes.
-fn unified(change: &DynamicMessage) -> Result<String> {
-    let name = contract::text(change, "name");
-    let (before, after) = (side(change, "before", &name)?, side(change, "after", &name)?);
+fn unified_diff_of(change: &DynamicMessage) -> Result<String> {
+    let name = reflection::text(change, "name");
+    let (before, after) = (manifest_text(change, "before", &name)?, manifest_text(change, "after", &name)?);
     if before == after {
         return Ok(String::new());
     }
@@ -150,13 +151,13 @@ fn unified(change: &DynamicMessage) -> Result<String> {
     Ok(diff.unified_diff().context_radius(3).header(&heads[0], &heads[1]).to_string())
 }
 
-fn side(change: &DynamicMessage, field: &str, name: &str) -> Result<String> {
-    let noun =
-        Noun::of_name(name).ok_or_else(|| Error::failure(format!("{name} is of no kind known here")))?;
-    let resource = contract::part(change, field)
-        .and_then(|manifest| contract::part(&manifest, noun.manifest.unwrap_or_default()));
+fn manifest_text(change: &DynamicMessage, field: &str, name: &str) -> Result<String> {
+    let kind =
+        Kind::of_resource(name).ok_or_else(|| Error::failure(format!("{name} is of no kind known here")))?;
+    let resource = reflection::submessage(change, field)
+        .and_then(|manifest| reflection::submessage(&manifest, kind.manifest.unwrap_or_default()));
     match resource {
-        Some(resource) => output::yaml(&manifest::wanted(noun, &resource)),
+        Some(resource) => output::yaml(&manifest::desired(kind, &resource)),
         None => Ok(String::new()),
     }
 }
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     fn change(json: Value) -> DynamicMessage {
-        contract::from_json(contract::message("trunkline.admin.v1.Change"), json).unwrap()
+        reflection::from_json(reflection::message("trunkline.admin.v1.Change"), json).unwrap()
     }
 
     #[test]
@@ -180,7 +181,9 @@ mod tests {
         let same = change(json!({"name": "servers/dev", "action": "CHANGE_ACTION_UNCHANGED",
             "before": server("New", 1), "after": server("New", 2)}));
         let all = [updated, created, same];
-        insta::assert_snapshot!(plan(&all));
-        insta::assert_snapshot!(all.iter().map(|c| unified(c).unwrap()).collect::<Vec<_>>().join("=====\n"));
+        insta::assert_snapshot!(render_plan(&all));
+        insta::assert_snapshot!(
+            all.iter().map(|c| unified_diff_of(c).unwrap()).collect::<Vec<_>>().join("=====\n")
+        );
     }
 }

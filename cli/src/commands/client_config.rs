@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::commands::Session;
+use crate::commands::Invocation;
 use crate::context::SavedToken;
 use crate::error::Result;
 use crate::output;
@@ -69,22 +69,22 @@ enum Transport {
 const VARIABLE: &str = "TRUNKLINE_TOKEN";
 
 /// Runs `client-config`.
-pub fn run(session: &Session, args: Args) -> Result {
-    let context = session.context()?;
+pub fn run(invocation: &Invocation, args: Args) -> Result {
+    let context = invocation.context()?;
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
     let (token, saved) = context.token_for(server, args.token.as_deref())?;
     let url = context.server_url(server)?;
-    let recipe = Recipe {
+    let snippet = Snippet {
         server,
         url: &args.transport.address(&url),
         transport: args.transport,
         token,
         bearer: args.show_bearer.then_some(saved),
-        config: session.store.path(),
+        config: invocation.context_file.path(),
         named: args.token.is_some(),
     };
-    output::out(&recipe.text(args.host, args.via)?)?;
-    output::say(recipe.advice(args.host, args.via));
+    output::print(&snippet.render(args.host, args.via)?)?;
+    output::eprint(snippet.advice(args.host, args.via));
     Ok(())
 }
 
@@ -106,7 +106,7 @@ impl Transport {
     }
 }
 
-struct Recipe<'a> {
+struct Snippet<'a> {
     server: &'a str,
     url: &'a str,
     transport: Transport,
@@ -116,8 +116,8 @@ struct Recipe<'a> {
     named: bool,
 }
 
-impl Recipe<'_> {
-    fn text(&self, host: Host, via: Option<Via>) -> Result<String> {
+impl Snippet<'_> {
+    fn render(&self, host: Host, via: Option<Via>) -> Result<String> {
         let json = match (host, via.unwrap_or(default_via(host))) {
             (Host::Claude | Host::Cursor, Via::Stdio) => self.servers("mcpServers", self.command()),
             (Host::Claude, Via::Http) => {
@@ -130,15 +130,15 @@ impl Recipe<'_> {
                 self.servers("mcpServers", entry)
             }
             (Host::Vscode, _) => self.vscode(),
-            (Host::Fastmcp, _) => return Ok(self.fill(FASTMCP)),
-            (Host::Python, _) if self.transport == Transport::Sse => return Ok(self.fill(PYTHON_SSE)),
-            (Host::Python, _) => return Ok(self.fill(PYTHON)),
+            (Host::Fastmcp, _) => return Ok(self.program(FASTMCP)),
+            (Host::Python, _) if self.transport == Transport::Sse => return Ok(self.program(PYTHON_SSE)),
+            (Host::Python, _) => return Ok(self.program(PYTHON)),
             (Host::Typescript, _) if self.transport == Transport::Sse => {
                 return Ok(self
-                    .fill(TYPESCRIPT)
+                    .program(TYPESCRIPT)
                     .replace("StreamableHTTPClientTransport", "SSEClientTransport"));
             }
-            (Host::Typescript, _) => return Ok(self.fill(TYPESCRIPT)),
+            (Host::Typescript, _) => return Ok(self.program(TYPESCRIPT)),
         };
         output::json(&json)
     }
@@ -177,7 +177,7 @@ impl Recipe<'_> {
     }
 
     /// A program, with the bearer from the environment or in it.
-    fn fill(&self, template: &str) -> String {
+    fn program(&self, template: &str) -> String {
         let is_typescript = template == TYPESCRIPT;
         let from_environment = match is_typescript {
             true => format!("process.env.{VARIABLE}"),
@@ -298,7 +298,7 @@ mod tests {
 
     fn check_over(transport: Transport, host: Host, via: Option<Via>, shown: bool) -> String {
         let saved = SavedToken { bearer: Secret::new("s3cret"), servers: vec!["dev".into()] };
-        let recipe = Recipe {
+        let snippet = Snippet {
             server: "dev",
             url: &transport.address("http://127.0.0.1:4444/servers/dev/mcp"),
             transport,
@@ -307,7 +307,7 @@ mod tests {
             config: Path::new("/data/mcpctl.yaml"),
             named: true,
         };
-        format!("{}\n{}", recipe.text(host, via).unwrap(), recipe.advice(host, via))
+        format!("{}\n{}", snippet.render(host, via).unwrap(), snippet.advice(host, via))
     }
 
     #[test]

@@ -29,5 +29,5 @@ pub fn run(args: Args) -> Result {
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut crate::args::Args::command(), "mcpctl", &mut script);
-    output::out(&String::from_utf8_lossy(&script))
+    output::print(&String::from_utf8_lossy(&script))
 }

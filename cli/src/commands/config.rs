@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::commands::Session;
-use crate::commands::fields::secret_file;
+use crate::commands::Invocation;
+use crate::commands::fields::read_text;
 use crate::context::Secret;
 use crate::error::{Error, Result};
 use crate::output::{self, Format, table};
@@ -14,11 +14,11 @@ use crate::output::{self, Format, table};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Action {
     /// List the contexts
     GetContexts,
     /// Print the name of the current context
@@ -58,33 +58,33 @@ enum What {
 }
 
 /// Runs `config`.
-pub fn run(session: &Session, args: Args) -> Result {
-    match args.what {
-        What::GetContexts => get_contexts(session),
-        What::CurrentContext => {
-            let name = session.store.current_name(&session.store.read()?);
-            output::out(&name.ok_or_else(|| Error::not_found("no context is the current one"))?)
+pub fn run(invocation: &Invocation, args: Args) -> Result {
+    match args.action {
+        Action::GetContexts => get_contexts(invocation),
+        Action::CurrentContext => {
+            let name = invocation.context_file.current_name(&invocation.context_file.read()?);
+            output::print(&name.ok_or_else(|| Error::not_found("no context is the current one"))?)
         }
-        What::UseContext { name } => session.store.edit(|contexts| {
-            known(contexts.contexts.contains_key(&name), &name)?;
+        Action::UseContext { name } => invocation.context_file.edit(|contexts| {
+            check_known(contexts.contexts.contains_key(&name), &name)?;
             contexts.current_context = Some(name);
             Ok(())
         }),
-        What::DeleteContext { name } => session.store.edit(|contexts| {
-            known(contexts.contexts.remove(&name).is_some(), &name)?;
+        Action::DeleteContext { name } => invocation.context_file.edit(|contexts| {
+            check_known(contexts.contexts.remove(&name).is_some(), &name)?;
             contexts.current_context.take_if(|current| *current == name);
             Ok(())
         }),
-        What::GetBearer { name } => {
-            output::out(session.context()?.token_for("", Some(&name))?.1.bearer.expose())
+        Action::GetBearer { name } => {
+            output::print(invocation.context()?.token_for("", Some(&name))?.1.bearer.expose())
         }
-        What::SetContext { name, control, edge, admin_token_file, ca_file } => {
+        Action::SetContext { name, control, edge, admin_token_file, ca_file } => {
             for url in [&control, &edge].into_iter().flatten() {
-                usable(url)?;
+                check_url(url)?;
             }
             let from_stdin = admin_token_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
-            let token = admin_token_file.as_deref().filter(|_| from_stdin).map(secret_file).transpose()?;
-            session.store.edit(|contexts| {
+            let token = admin_token_file.as_deref().filter(|_| from_stdin).map(read_text).transpose()?;
+            invocation.context_file.edit(|contexts| {
                 let context = contexts.contexts.entry(name.clone()).or_default();
                 context.control = control.or(context.control.take());
                 context.edge = edge.or(context.edge.take());
@@ -102,7 +102,7 @@ pub fn run(session: &Session, args: Args) -> Result {
     }
 }
 
-fn known(known: bool, name: &str) -> Result {
+fn check_known(known: bool, name: &str) -> Result {
     if known {
         Ok(())
     } else {
@@ -110,21 +110,21 @@ fn known(known: bool, name: &str) -> Result {
     }
 }
 
-fn usable(url: &str) -> Result {
+fn check_url(url: &str) -> Result {
     match url::Url::parse(url) {
         Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
         _ => Err(Error::usage(format!("{url:?} is no http or https URL"))),
     }
 }
 
-fn get_contexts(session: &Session) -> Result {
-    let contexts = session.store.read()?;
-    let current = session.store.current_name(&contexts);
+fn get_contexts(invocation: &Invocation) -> Result {
+    let contexts = invocation.context_file.read()?;
+    let current = invocation.context_file.current_name(&contexts);
     let names = || contexts.contexts.keys().cloned();
-    match session.format() {
-        Format::Name => return output::out(&names().map(|name| name + "\n").collect::<String>()),
-        Format::Json => return output::out(&output::json(&names().collect::<Vec<_>>())?),
-        Format::Yaml => return output::out(&output::yaml(&names().collect::<Vec<_>>())?),
+    match invocation.format() {
+        Format::Name => return output::print(&names().map(|name| name + "\n").collect::<String>()),
+        Format::Json => return output::print(&output::json(&names().collect::<Vec<_>>())?),
+        Format::Yaml => return output::print(&output::yaml(&names().collect::<Vec<_>>())?),
         Format::Table => {}
     }
     let rows = contexts.contexts.iter().map(|(name, context)| {
@@ -134,5 +134,5 @@ fn get_contexts(session: &Session) -> Result {
         vec![name.clone(), mark.to_owned(), url(&context.control), url(&context.edge), tokens]
     });
     let titles = ["NAME", "CURRENT", "CONTROL PLANE", "EDGE", "SAVED TOKENS"].map(str::to_owned).to_vec();
-    output::out(&table::lines(titles, rows))
+    output::print(&table::render_rows(titles, rows))
 }

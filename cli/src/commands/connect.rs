@@ -1,7 +1,7 @@
 //! `mcpctl connect SERVER`: stdio on this side, an edge on the other.
 
 use crate::bridge::connect::{self, Target};
-use crate::commands::Session;
+use crate::commands::Invocation;
 use crate::error::{Error, Result};
 use crate::output;
 
@@ -16,14 +16,14 @@ pub struct Args {
 }
 
 /// Runs `connect`.
-pub async fn run(session: &Session, args: Args) -> Result {
-    let context = session.context()?;
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let context = invocation.context()?;
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
     let url = context.server_url(server)?;
     let url =
         url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
     let (name, token) = context.token_for(server, args.token.as_deref())?;
-    output::say(format!("connecting stdio to {url} with token {name}"));
+    output::eprint(format!("connecting stdio to {url} with token {name}"));
     let target = Target { url, bearer: token.bearer.clone() };
     connect::run(target, tokio::io::stdin(), tokio::io::stdout()).await
 }

@@ -1,4 +1,4 @@
-//! `mcpctl create NOUN NAME …`.
+//! `mcpctl create KIND NAME …`.
 
 use std::time::Duration;
 
@@ -6,28 +6,28 @@ use clap::Subcommand;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
-use crate::commands::Session;
+use crate::commands::Invocation;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
 use crate::context::{SavedToken, Secret};
-use crate::contract;
 use crate::error::{Error, Result};
-use crate::nouns::{Noun, short_name};
+use crate::kinds::{Kind, short_name};
 use crate::output::progress::Spinner;
 use crate::output::{self, Format};
 use crate::parse;
+use crate::reflection;
 
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    target: Target,
     /// Check everything, and store nothing
     #[arg(long, global = true)]
     dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Target {
     /// An upstream: an MCP server to take tools, resources and prompts from
     #[command(visible_alias = "upstreams")]
     Upstream {
@@ -84,61 +84,61 @@ struct Entry {
 }
 
 /// Runs `create`.
-pub async fn run(session: &Session, args: Args) -> Result {
-    let creation = Creation { session, validate_only: args.dry_run };
-    match args.what {
-        What::Upstream { name, flags, no_wait } => creation.upstream(&name, &flags, no_wait).await,
-        What::Server { name, flags } => creation.plain("server", &name, flags.fields()).await,
-        What::Token { name, flags, no_save } => creation.token(&name, &flags, no_save).await,
-        What::Tool(entry) => creation.plain("tool", &entry.name, entry.flags.fields()?).await,
-        What::Resource(entry) => creation.plain("resource", &entry.name, entry.flags.fields()?).await,
-        What::Prompt(entry) => creation.plain("prompt", &entry.name, entry.flags.fields()?).await,
-        What::JoinToken { ttl, max_uses } => creation.join_token(ttl, max_uses).await,
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let creator = Creator { invocation, validate_only: args.dry_run };
+    match args.target {
+        Target::Upstream { name, flags, no_wait } => creator.upstream(&name, &flags, no_wait).await,
+        Target::Server { name, flags } => creator.plain("server", &name, flags.fields()).await,
+        Target::Token { name, flags, no_save } => creator.token(&name, &flags, no_save).await,
+        Target::Tool(entry) => creator.plain("tool", &entry.name, entry.flags.fields()?).await,
+        Target::Resource(entry) => creator.plain("resource", &entry.name, entry.flags.fields()?).await,
+        Target::Prompt(entry) => creator.plain("prompt", &entry.name, entry.flags.fields()?).await,
+        Target::JoinToken { ttl, max_uses } => creator.join_token(ttl, max_uses).await,
     }
 }
 
-struct Creation<'a> {
-    session: &'a Session,
+struct Creator<'a> {
+    invocation: &'a Invocation,
     validate_only: bool,
 }
 
-impl Creation<'_> {
-    async fn send(&self, noun: &Noun, name: &str, fields: Fields, more: Value) -> Result<DynamicMessage> {
-        let full = noun.full_name(name)?;
+impl Creator<'_> {
+    async fn send(&self, kind: &Kind, name: &str, fields: Fields, more: Value) -> Result<DynamicMessage> {
+        let full = kind.full_name(name)?;
         let (parent, id) = full.rsplit_once('/').unwrap_or(("", &full));
         let mut request = Map::from_iter([
-            (format!("{}Id", noun.singular), Value::from(id)),
-            (noun.singular.to_owned(), Value::Object(fields.body)),
+            (format!("{}Id", kind.singular), Value::from(id)),
+            (kind.singular.to_owned(), Value::Object(fields.body)),
             ("validateOnly".to_owned(), self.validate_only.into()),
         ]);
         if let Some((upstream, _)) = parent.rsplit_once('/') {
             request.insert("parent".into(), upstream.into());
         }
         request.extend(more.as_object().cloned().unwrap_or_default());
-        self.session.client().await?.call(&noun.method("Create"), Value::Object(request)).await
+        self.invocation.client().await?.call(&kind.method("Create"), Value::Object(request)).await
     }
 
     /// Shows what was created: data on stdout where a form was asked for, else a word on stderr and its name.
-    fn show(&self, noun: &Noun, answer: &DynamicMessage) -> Result<DynamicMessage> {
-        let item = contract::part(answer, noun.singular)
-            .ok_or_else(|| Error::failure(format!("the answer holds no {}", noun.singular)))?;
+    fn show(&self, kind: &Kind, answer: &DynamicMessage) -> Result<DynamicMessage> {
+        let item = reflection::submessage(answer, kind.singular)
+            .ok_or_else(|| Error::failure(format!("the answer holds no {}", kind.singular)))?;
         let done = if self.validate_only { "valid, not created (--dry-run)" } else { "created" };
-        match self.session.format {
+        match self.invocation.format {
             Some(format) => {
-                output::out(&output::resources(noun, std::slice::from_ref(&item), true, format)?)?
+                output::print(&output::resources(kind, std::slice::from_ref(&item), true, format)?)?
             }
-            None => output::out(&format!("{} {done}", contract::text(&item, "name")))?,
+            None => output::print(&format!("{} {done}", reflection::text(&item, "name")))?,
         }
         Ok(item)
     }
 
-    async fn plain(&self, noun: &str, name: &str, fields: Fields) -> Result {
-        let noun = Noun::of_word(noun);
-        let answer = self.send(noun, name, fields, Value::Null).await?;
-        let item = self.show(noun, &answer)?;
-        let status = contract::to_json(&item);
+    async fn plain(&self, kind: &str, name: &str, fields: Fields) -> Result {
+        let kind = Kind::from_word(kind);
+        let answer = self.send(kind, name, fields, Value::Null).await?;
+        let item = self.show(kind, &answer)?;
+        let status = reflection::to_json(&item);
         for member in status["status"]["unresolved"].as_array().into_iter().flatten() {
-            output::say(format!("note: {member} selects nothing at present"));
+            output::eprint(format!("note: {member} selects nothing at present"));
         }
         Ok(())
     }
@@ -149,57 +149,60 @@ impl Creation<'_> {
                 "--url is missing: where does the upstream answer? such as --url http://127.0.0.1:9000/mcp",
             ));
         }
-        let noun = Noun::of_word("upstream");
+        let kind = Kind::from_word("upstream");
         let spinner = Spinner::start(format!("probing {name}"));
-        let answer = self.send(noun, name, flags.fields()?, json!({ "noWait": no_wait })).await;
+        let answer = self.send(kind, name, flags.fields()?, json!({ "noWait": no_wait })).await;
         drop(spinner);
-        let item = self.show(noun, &answer?)?;
+        let item = self.show(kind, &answer?)?;
         if !self.validate_only && !no_wait {
-            super::upstream::tell(&item);
+            super::upstream::report_state(&item);
         }
         Ok(())
     }
 
     async fn token(&self, name: &str, flags: &TokenFlags, no_save: bool) -> Result {
-        let noun = Noun::of_word("token");
+        let kind = Kind::from_word("token");
         if flags.servers.is_empty() {
             return Err(Error::usage("--server is missing: which server may the token call? * is every one"));
         }
-        let answer = self.send(noun, name, flags.fields_of_new(), Value::Null).await?;
-        let bearer = contract::text(&answer, "bearer");
+        let answer = self.send(kind, name, flags.fields_for_creation(), Value::Null).await?;
+        let bearer = reflection::text(&answer, "bearer");
         if self.validate_only {
-            return self.show(noun, &answer).map(drop);
+            return self.show(kind, &answer).map(drop);
         }
-        let item = contract::part(&answer, noun.singular)
+        let item = reflection::submessage(&answer, kind.singular)
             .ok_or_else(|| Error::failure("the answer holds no token"))?;
         // Shown first: what cannot be saved must not be lost.
-        self.show_token(noun, &item, &bearer)?;
+        self.show_token(kind, &item, &bearer)?;
         if no_save {
             return Ok(());
         }
-        save_token(self.session, &item, &bearer)?;
-        output::say(format!(
+        save_token(self.invocation, &item, &bearer)?;
+        output::eprint(format!(
             "saved in {}, for call, connect and client-config",
-            self.session.store.path().display()
+            self.invocation.context_file.path().display()
         ));
         Ok(())
     }
 
-    fn show_token(&self, noun: &Noun, item: &DynamicMessage, bearer: &str) -> Result {
-        match self.session.format {
+    fn show_token(&self, kind: &Kind, item: &DynamicMessage, bearer: &str) -> Result {
+        match self.invocation.format {
             Some(format @ (Format::Json | Format::Yaml)) => {
-                let mut document = contract::document(noun.kind, item);
+                let mut document = reflection::document(kind.name, item);
                 document.insert("bearer".into(), bearer.into());
-                output::out(&output::documents(vec![document], true, format)?)
+                output::print(&output::documents(vec![document], true, format)?)
             }
             Some(format) => {
-                output::out(&output::resources(noun, std::slice::from_ref(item), true, format)?)?;
-                output::say(format!("bearer, shown once: {bearer}"));
+                output::print(&output::resources(kind, std::slice::from_ref(item), true, format)?)?;
+                output::eprint(format!("bearer, shown once: {bearer}"));
                 Ok(())
             }
             None => {
-                output::say(format!("{} created; its bearer is shown once:", contract::text(item, "name")));
-                output::out(bearer)
+                output::eprint(format!(
+                    "{} created; its bearer is shown once:",
+                    reflection::text(item, "name")
+                ));
+                output::print(bearer)
             }
         }
     }
@@ -208,20 +211,20 @@ impl Creation<'_> {
         let mut request = Map::new();
         request.extend(ttl.map(|ttl| ("ttl".to_owned(), parse::proto_duration(ttl).into())));
         request.extend(max_uses.map(|uses| ("maxUses".to_owned(), uses.into())));
-        let client = self.session.client().await?;
+        let client = self.invocation.client().await?;
         let method = "trunkline.discovery.v1.EnrollmentService/CreateJoinToken";
         let answer = client.call(method, Value::Object(request)).await?;
-        match self.session.format {
-            Some(format @ (Format::Json | Format::Yaml)) => output::out(&output::message(&answer, format)?),
-            _ => output::out(&contract::text(&answer, "join_token")),
+        match self.invocation.format {
+            Some(format @ (Format::Json | Format::Yaml)) => output::print(&output::message(&answer, format)?),
+            _ => output::print(&reflection::text(&answer, "join_token")),
         }
     }
 }
 
 /// Keeps the bearer of a token in the context file.
-pub fn save_token(session: &Session, token: &DynamicMessage, bearer: &str) -> Result {
-    let scope = contract::to_json(token);
+pub fn save_token(invocation: &Invocation, token: &DynamicMessage, bearer: &str) -> Result {
+    let scope = reflection::to_json(token);
     let servers = scope["scope"]["servers"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let saved = SavedToken { bearer: Secret::new(bearer), servers: servers.map(short_name).collect() };
-    session.store.save_token(&short_name(&contract::text(token, "name")), saved)
+    invocation.context_file.save_token(&short_name(&reflection::text(token, "name")), saved)
 }

@@ -1,19 +1,19 @@
-//! `mcpctl delete NOUN NAME…`.
+//! `mcpctl delete KIND NAME…`.
 
 use serde_json::{Map, Value};
 
-use crate::commands::Session;
-use crate::contract;
+use crate::commands::Invocation;
 use crate::error::Result;
-use crate::nouns::{Noun, short_name};
+use crate::kinds::{Kind, short_name};
 use crate::output;
+use crate::reflection;
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What: upstream, server, tool, resource, prompt, token, edge
-    #[arg(value_parser = Noun::parser(), hide_possible_values = true)]
-    noun: &'static Noun,
+    #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
+    kind: &'static Kind,
     /// Which
     #[arg(required = true)]
     names: Vec<String>,
@@ -29,10 +29,10 @@ pub struct Args {
 }
 
 /// Runs `delete`.
-pub async fn run(session: &Session, args: Args) -> Result {
-    let client = session.client().await?;
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let client = invocation.client().await?;
     for word in &args.names {
-        let name = args.noun.full_name(word)?;
+        let name = args.kind.full_name(word)?;
         let mut request = Map::from_iter([("name".to_owned(), Value::from(name.clone()))]);
         for (flag, given) in [("force", args.force), ("validateOnly", args.dry_run)] {
             if given {
@@ -40,17 +40,17 @@ pub async fn run(session: &Session, args: Args) -> Result {
             }
         }
         request.extend(args.etag.iter().map(|etag| ("etag".to_owned(), etag.clone().into())));
-        let answer = client.call(&args.noun.method("Delete"), Value::Object(request)).await?;
+        let answer = client.call(&args.kind.method("Delete"), Value::Object(request)).await?;
         if args.dry_run {
-            output::out(&format!("{name} can be deleted (--dry-run)"))?;
+            output::print(&format!("{name} can be deleted (--dry-run)"))?;
             continue;
         }
-        if args.noun.kind == "Token" {
-            session.store.forget_token(&short_name(&name))?;
+        if args.kind.name == "Token" {
+            invocation.context_file.forget_token(&short_name(&name))?;
         }
-        output::out(&format!("{name} deleted"))?;
-        if contract::number(&answer, "revision") > 0 {
-            output::say(format!("revision {}", contract::number(&answer, "revision")));
+        output::print(&format!("{name} deleted"))?;
+        if reflection::number(&answer, "revision") > 0 {
+            output::eprint(format!("revision {}", reflection::number(&answer, "revision")));
         }
     }
     Ok(())

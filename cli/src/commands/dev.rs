@@ -11,19 +11,19 @@ use tracing_subscriber::EnvFilter;
 use trunkline_control_plane::{app as control_plane, config::Config as ControlConfig};
 use trunkline_edge_proxy::{app as edge_proxy, config::Config as EdgeConfig};
 
-use crate::commands::Session;
-use crate::commands::expose::Stop;
-use crate::context::{Context, Contexts, Secret, Store, data_home};
-use crate::contract;
+use crate::commands::Invocation;
+use crate::commands::expose::StopSignal;
+use crate::context::{Context, ContextFile, Contexts, Secret, data_home};
+use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
+use crate::output::eprint;
 use crate::output::progress::Spinner;
-use crate::output::say;
-use crate::rpc::Client;
+use crate::reflection;
 
 const CONTEXT: &str = "dev";
 const EDGE: &str = "local";
 /// How long everything may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Arguments of `dev`.
 #[derive(Debug, clap::Args)]
@@ -70,26 +70,27 @@ pub struct Args {
 }
 
 /// Runs `dev`.
-pub async fn run(session: &Session, args: Args) -> Result {
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| Error::usage(format!("--log: {error}")))?;
     // A second subscriber in one process is a test's; the first one stays.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let folder = args.data_dir.clone().unwrap_or_else(|| data_home().join("trunkline"));
     let folder = std::path::absolute(folder)?;
-    let file = Store::locate(Some(folder.join("mcpctl.yaml")), None);
-    let mut stop = Stop::new()?;
+    let file = ContextFile::locate(Some(folder.join("mcpctl.yaml")), None);
+    let mut stop = StopSignal::new()?;
     let spinner = Spinner::start("starting the control plane");
 
-    let control =
-        control_plane::start(control_config(&args, &folder)?).await.map_err(failed("the control plane"))?;
+    let control = control_plane::start(control_config(&args, &folder)?)
+        .await
+        .map_err(start_failure("the control plane"))?;
     // A file of an earlier run would say "ready" too soon. The bearers saved in it still count.
     let earlier = file.read()?;
     remove(file.path())?;
-    let join_token = control.create_join_token().await.map_err(failed("the control plane"))?;
+    let join_token = control.create_join_token().await.map_err(start_failure("the control plane"))?;
     spinner.text("starting the edge");
     let control_url = format!("http://{}", control.addr);
     let edge = edge_proxy::start(&edge_config(&args, &folder, &control_url, &join_token)?);
-    let edge = edge.map_err(failed("the edge"))?;
+    let edge = edge.map_err(start_failure("the edge"))?;
     let context = Context {
         control: Some(control_url),
         edge: Some(format!("http://{}", edge.client_addr)),
@@ -98,19 +99,19 @@ pub async fn run(session: &Session, args: Args) -> Result {
     };
     spinner.text("waiting for the edge to have its snapshot");
     let ready = tokio::select! {
-        ready = ready(&context, session.timeout()) => ready,
+        ready = wait_until_ready(&context, invocation.timeout()) => ready,
         () = stop.wait() => Err(Error::failure("stopped before it was ready")),
     };
     file.edit(|contexts| {
         *contexts = earlier;
-        remember(contexts, context.clone());
+        set_dev_context(contexts, context.clone());
         Ok(())
     })?;
     drop(spinner);
     ready?;
-    welcome(&context, &file, edge.ops_addr);
+    print_next_steps(&context, &file, edge.ops_addr);
     stop.wait().await;
-    say("stopping; once more Ctrl-C does it at once");
+    eprint("stopping; once more Ctrl-C does it at once");
     tokio::select! {
         () = async { edge.drain().await; control.drain().await } => {}
         () = stop.wait() => {}
@@ -118,7 +119,7 @@ pub async fn run(session: &Session, args: Args) -> Result {
     Ok(())
 }
 
-fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
+fn start_failure<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
     // `{:#}` is the whole chain of causes.
     move |error| Error::failure(format!("{what} does not start: {error:#}; is another gateway running here?"))
 }
@@ -159,41 +160,41 @@ fn remove(path: &Path) -> Result {
     }
 }
 
-fn remember(contexts: &mut Contexts, context: Context) {
+fn set_dev_context(contexts: &mut Contexts, context: Context) {
     contexts.contexts.insert(CONTEXT.to_owned(), context);
     contexts.current_context = Some(CONTEXT.to_owned());
 }
 
 /// Waits until the edge has acknowledged everything there is.
-async fn ready(context: &Context, timeout: Duration) -> Result {
-    let client = Client::open(context, timeout).await?;
+async fn wait_until_ready(context: &Context, timeout: Duration) -> Result {
+    let client = ControlClient::connect(context, timeout).await?;
     let acknowledged = async {
         loop {
             let answer = client.call("trunkline.discovery.v1.FleetService/ListEdges", json!({})).await?;
-            let newest = contract::number(&answer, "revision");
+            let newest = reflection::number(&answer, "revision");
             let name = format!("edges/{EDGE}");
-            let edges = contract::parts(&answer, "edges");
-            let edge = edges.iter().find(|edge| contract::text(edge, "name") == name);
-            let connected = edge.is_some_and(|edge| contract::to_json(edge)["connected"] == true);
-            if connected && edge.is_some_and(|edge| contract::number(edge, "acked_revision") >= newest) {
+            let edges = reflection::submessages(&answer, "edges");
+            let edge = edges.iter().find(|edge| reflection::text(edge, "name") == name);
+            let connected = edge.is_some_and(|edge| reflection::to_json(edge)["connected"] == true);
+            if connected && edge.is_some_and(|edge| reflection::number(edge, "acked_revision") >= newest) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let late = |_| Err(Error::failure("the edge is not ready in time; --log info shows why"));
-    tokio::time::timeout(PATIENCE, acknowledged).await.unwrap_or_else(late)
+    tokio::time::timeout(START_TIMEOUT, acknowledged).await.unwrap_or_else(late)
 }
 
 /// What to do next.
-fn welcome(context: &Context, file: &Store, ops: SocketAddr) {
+fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr) {
     let url = |url: &Option<String>| url.clone().unwrap_or_default();
-    let default = Store::locate(None, None);
+    let default = ContextFile::locate(None, None);
     let pointer = match default.path() == file.path() {
         true => String::new(),
         false => format!("  export MCPCTL_CONFIG={}\n", file.path().display()),
     };
-    say(format!(
+    eprint(format!(
         "\nTrunkline is ready.
 
   edge           {}   (clients: /servers/NAME/mcp)

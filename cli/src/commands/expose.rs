@@ -8,15 +8,15 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::child::Program;
-use crate::bridge::expose::offer::EnvFromHeader;
+use crate::bridge::expose::instances::EnvFromHeader;
 use crate::bridge::expose::{self, Eras, Running, Settings};
-use crate::commands::Session;
+use crate::commands::Invocation;
 use crate::commands::tunnel::Tunnels;
-use crate::contract;
 use crate::error::{Error, Result};
-use crate::nouns::Noun;
-use crate::output::{self, say};
+use crate::kinds::Kind;
+use crate::output::{self, eprint};
 use crate::parse;
+use crate::reflection;
 
 /// Arguments of `expose`.
 #[derive(Debug, clap::Args)]
@@ -83,14 +83,14 @@ enum Restart {
 }
 
 /// Runs `expose`.
-pub async fn run(session: &Session, args: Args) -> Result {
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let program = Program::new(args.command, args.label.or_else(|| args.register.clone()));
     if !program.exists() {
         let word = program.command[0].display().to_string();
         return Err(Error::not_found(format!("{word}: no such command; is it installed, and in PATH?")));
     }
     let tunnels = match (args.connect, &args.register) {
-        (Some(control), Some(name)) => Some(Tunnels::new(session, name, control, &args.edges)?),
+        (Some(control), Some(name)) => Some(Tunnels::new(invocation, name, control, &args.edges)?),
         _ => None,
     };
     let settings = Settings {
@@ -103,18 +103,18 @@ pub async fn run(session: &Session, args: Args) -> Result {
     };
     let label = program.label.clone();
     let running = expose::start(program, settings).await?;
-    let mut stop = Stop::new()?;
+    let mut stop = StopSignal::new()?;
     let served = tokio::select! {
-        served = serve(session, &running, &label, tunnels, args.register.as_deref(), args.advertise) => served,
+        served = serve(invocation, &running, &label, tunnels, args.register.as_deref(), args.advertise) => served,
         () = stop.wait() => Ok(()),
     };
-    say(format!("[{label}] stopping"));
+    eprint(format!("[{label}] stopping"));
     running.stop().await;
     served
 }
 
 async fn serve(
-    session: &Session,
+    invocation: &Invocation,
     running: &Running,
     label: &str,
     tunnels: Option<Tunnels>,
@@ -127,48 +127,48 @@ async fn serve(
         Err(Error::failure(format!("{label} has ended (--restart never)")))
     };
     if let Some(tunnels) = tunnels {
-        say(format!("[{label}] {who}"));
+        eprint(format!("[{label}] {who}"));
         return tokio::select! {
-            held = tunnels.hold(running, label) => held,
+            ended = tunnels.run(running, label) => ended,
             ended = ended => ended,
         };
     }
     let url = running.url().unwrap_or_default();
-    say(format!("[{label}] {who}, offered at {url}"));
-    output::out(&url)?;
+    eprint(format!("[{label}] {who}, offered at {url}"));
+    output::print(&url)?;
     if let Some(name) = register {
-        register_as(session, name, &advertise.unwrap_or(url)).await?;
+        register_as(invocation, name, &advertise.unwrap_or(url)).await?;
     }
     ended.await
 }
 
 /// Creates the upstream, or points it here.
-pub async fn register_as(session: &Session, name: &str, url: &str) -> Result {
-    let noun = Noun::of_word("upstream");
+pub async fn register_as(invocation: &Invocation, name: &str, url: &str) -> Result {
+    let kind = Kind::from_word("upstream");
     let request = json!({
-        "upstream": { "name": noun.full_name(name)?, "http": { "url": url } },
+        "upstream": { "name": kind.full_name(name)?, "http": { "url": url } },
         "updateMask": "http.url",
         "allowMissing": true,
     });
-    let client = session.client().await?;
-    client.call(&noun.method("Update"), request).await?;
+    let client = invocation.client().await?;
+    client.call(&kind.method("Update"), request).await?;
     // The update stores; the refresh probes, and waits for what that brings.
-    let answer = client.call(&noun.method("Refresh"), json!({ "name": noun.full_name(name)? })).await?;
-    let upstream = contract::part(&answer, noun.singular)
+    let answer = client.call(&kind.method("Refresh"), json!({ "name": kind.full_name(name)? })).await?;
+    let upstream = reflection::submessage(&answer, kind.singular)
         .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
-    say(format!("registered as upstream {name}; it stays registered when this ends"));
-    super::upstream::tell(&upstream);
+    eprint(format!("registered as upstream {name}; it stays registered when this ends"));
+    super::upstream::report_state(&upstream);
     Ok(())
 }
 
 /// Ctrl-C, or SIGTERM.
-pub struct Stop {
+pub struct StopSignal {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
 }
 
-impl Stop {
+impl StopSignal {
     /// From now on these signals are waited for, and do not end the process.
     pub fn new() -> Result<Self> {
         Ok(Self {

@@ -52,7 +52,7 @@ fn text(value: &Option<String>) -> Option<Value> {
 }
 
 /// The first line of a file, or of stdin for `-`, without its end.
-pub fn secret_file(path: &Path) -> Result<String> {
+pub fn read_text(path: &Path) -> Result<String> {
     let text = if path.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())
     } else {
@@ -91,7 +91,7 @@ impl CredentialFlags {
             return Ok(Some(json!({ "bearer": { "token": token } })));
         }
         if let Some(path) = &self.bearer_file {
-            return Ok(Some(json!({ "bearer": { "token": secret_file(path)? } })));
+            return Ok(Some(json!({ "bearer": { "token": read_text(path)? } })));
         }
         if let Some(basic) = &self.basic {
             let (username, password) =
@@ -265,7 +265,7 @@ impl TokenFlags {
     }
 
     /// What was given, and everything on those servers where nothing narrower was said.
-    pub fn fields_of_new(&self) -> Fields {
+    pub fn fields_for_creation(&self) -> Fields {
         let mut fields = self.fields();
         for (path, given) in [
             ("scope.tools", &self.tools),
@@ -300,7 +300,7 @@ impl EntryFlags {
     pub fn fields(&self) -> Result<Fields> {
         let definition = match self.definition.as_deref() {
             Some(word) => Some(Value::String(match word.strip_prefix('@') {
-                Some(path) => secret_file(Path::new(path))?,
+                Some(path) => read_text(Path::new(path))?,
                 None => word.to_owned(),
             })),
             None => None,
@@ -337,7 +337,7 @@ mod tests {
         let flags =
             TokenFlags { servers: vec!["dev".into()], tools: vec!["time_*".into()], ..TokenFlags::default() };
         let expected = json!({"scope": {"servers": ["servers/dev"], "tools": ["time_*"], "resources": ["*"], "prompts": ["*"]}});
-        assert_eq!(Value::Object(flags.fields_of_new().body), expected);
+        assert_eq!(Value::Object(flags.fields_for_creation().body), expected);
         assert_eq!(flags.fields().mask, ["scope.servers", "scope.tools"]);
     }
 }

@@ -2,18 +2,18 @@
 
 use serde_json::json;
 
-use crate::commands::{Session, rollout};
-use crate::contract;
+use crate::commands::{Invocation, rollout};
 use crate::error::{Error, Result};
-use crate::nouns::{Noun, short_name};
+use crate::kinds::{Kind, short_name};
 use crate::output;
+use crate::reflection;
 
 /// Arguments of `revoke`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What: token
     #[arg(value_parser = ["token", "tokens", "tok"], hide_possible_values = true)]
-    noun: String,
+    kind: String,
     /// Which
     name: String,
     /// Wait until every edge has acknowledged it
@@ -22,22 +22,22 @@ pub struct Args {
 }
 
 /// Runs `revoke`.
-pub async fn run(session: &Session, args: Args) -> Result {
-    let noun = Noun::of_word(&args.noun);
-    let name = noun.full_name(&args.name)?;
-    let client = session.client().await?;
-    let answer = client.call(&noun.method("Revoke"), json!({ "name": name })).await?;
-    let token =
-        contract::part(&answer, "token").ok_or_else(|| Error::failure("the answer holds no token"))?;
-    session.store.forget_token(&short_name(&name))?;
-    match session.format {
-        Some(format) => output::out(&output::resources(noun, std::slice::from_ref(&token), true, format)?)?,
-        None => output::out(&format!("{name} revoked"))?,
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let kind = Kind::from_word(&args.kind);
+    let name = kind.full_name(&args.name)?;
+    let client = invocation.client().await?;
+    let answer = client.call(&kind.method("Revoke"), json!({ "name": name })).await?;
+    let token = reflection::submessage(&answer, "token")
+        .ok_or_else(|| Error::failure("the answer holds no token"))?;
+    invocation.context_file.forget_token(&short_name(&name))?;
+    match invocation.format {
+        Some(format) => output::print(&output::resources(kind, std::slice::from_ref(&token), true, format)?)?,
+        None => output::print(&format!("{name} revoked"))?,
     }
     if !args.wait {
         return Ok(());
     }
-    let meta =
-        contract::part(&token, "meta").ok_or_else(|| Error::failure("the answer holds no revision"))?;
-    rollout::wait(session, &client, contract::number(&meta, "revision")).await
+    let meta = reflection::submessage(&token, "meta")
+        .ok_or_else(|| Error::failure("the answer holds no revision"))?;
+    rollout::wait(invocation, &client, reflection::number(&meta, "revision")).await
 }

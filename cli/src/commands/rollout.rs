@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use prost_reflect::DynamicMessage;
 use serde_json::json;
 
-use crate::commands::Session;
-use crate::contract;
+use crate::commands::Invocation;
+use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
-use crate::nouns::short_name;
+use crate::kinds::short_name;
 use crate::output::progress::Spinner;
-use crate::rpc::Client;
+use crate::reflection;
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 /// Waits until every connected edge has acknowledged or refused the revision.
-pub async fn wait(session: &Session, client: &Client, revision: i64) -> Result {
+pub async fn wait(invocation: &Invocation, client: &ControlClient, revision: i64) -> Result {
     let started = Instant::now();
     let mut rollout = Rollout::default();
     let spinner = Spinner::start(format!("waiting for the edges to take revision {revision}"));
     let follow = follow(client, revision, started, &mut rollout, &spinner);
-    let ended = tokio::time::timeout(session.timeout.unwrap_or(DEFAULT_WAIT), follow).await;
+    let ended = tokio::time::timeout(invocation.timeout.unwrap_or(DEFAULT_WAIT), follow).await;
     drop(spinner);
     match ended {
         Ok(ended) => ended?,
@@ -36,11 +36,11 @@ pub async fn wait(session: &Session, client: &Client, revision: i64) -> Result {
             ));
         }
     }
-    rollout.verdict()
+    rollout.result()
 }
 
 async fn follow(
-    client: &Client,
+    client: &ControlClient,
     revision: i64,
     started: Instant,
     rollout: &mut Rollout,
@@ -49,12 +49,12 @@ async fn follow(
     let request = json!({ "revision": revision });
     let mut stream = client.stream("trunkline.discovery.v1.FleetService/WatchRollout", request).await?;
     while let Some(message) = stream.message().await.map_err(|status| client.explain(&status))? {
-        if let Some(line) = rollout.take(&message, started.elapsed()) {
-            spinner.say(&line);
+        if let Some(line) = rollout.update(&message, started.elapsed()) {
+            spinner.println(&line);
         }
     }
     if rollout.edges.is_empty() {
-        spinner.say("note: no edge is connected; those that come will start with this revision");
+        spinner.println("note: no edge is connected; those that come will start with this revision");
     }
     Ok(())
 }
@@ -67,15 +67,15 @@ struct Rollout {
 
 impl Rollout {
     /// Takes a message in, and gives back the line it is worth.
-    fn take(&mut self, message: &DynamicMessage, elapsed: Duration) -> Option<String> {
-        let edge = contract::part(message, "edge")?;
-        let name = contract::text(&edge, "name");
-        let state = contract::enumeration(message, "state").trim_start_matches("ROLLOUT_STATE_").to_owned();
-        let refusals: Vec<_> = contract::parts(&edge, "refusals")
+    fn update(&mut self, message: &DynamicMessage, elapsed: Duration) -> Option<String> {
+        let edge = reflection::submessage(message, "edge")?;
+        let name = reflection::text(&edge, "name");
+        let state = reflection::enum_name(message, "state").trim_start_matches("ROLLOUT_STATE_").to_owned();
+        let refusals: Vec<_> = reflection::submessages(&edge, "refusals")
             .iter()
-            .filter_map(|refusal| contract::part(refusal, "refusal"))
+            .filter_map(|refusal| reflection::submessage(refusal, "refusal"))
             .map(|refusal| {
-                format!("{}: {}", contract::text(&refusal, "name"), contract::text(&refusal, "reason"))
+                format!("{}: {}", reflection::text(&refusal, "name"), reflection::text(&refusal, "reason"))
             })
             .collect();
         let line = match state.as_str() {
@@ -92,7 +92,7 @@ impl Rollout {
         self.edges.iter().filter(|(_, (s, _))| s == state).map(|(name, _)| name.clone()).collect()
     }
 
-    fn verdict(&self) -> Result {
+    fn result(&self) -> Result {
         let refused: Vec<_> = self
             .edges
             .iter()
@@ -114,26 +114,26 @@ mod tests {
     use super::*;
 
     fn message(state: &str, refusals: serde_json::Value) -> DynamicMessage {
-        let descriptor = contract::message("trunkline.discovery.v1.WatchRolloutResponse");
+        let descriptor = reflection::message("trunkline.discovery.v1.WatchRolloutResponse");
         let json = json!({"state": format!("ROLLOUT_STATE_{state}"), "edge": {"name": "edges/e1", "refusals": refusals}});
-        contract::from_json(descriptor, json).unwrap()
+        reflection::from_json(descriptor, json).unwrap()
     }
 
     #[test]
     fn one_line_an_edge_and_the_refusal_by_name() {
         let mut rollout = Rollout::default();
         let after = Duration::from_millis(34);
-        assert_eq!(rollout.take(&message("PENDING", json!([])), after), None);
+        assert_eq!(rollout.update(&message("PENDING", json!([])), after), None);
         assert_eq!(rollout.in_state("PENDING"), ["edges/e1"]);
         assert_eq!(
-            rollout.take(&message("ACKNOWLEDGED", json!([])), after).unwrap(),
+            rollout.update(&message("ACKNOWLEDGED", json!([])), after).unwrap(),
             "edges/e1 acknowledged after 34 ms"
         );
-        assert_eq!(rollout.take(&message("ACKNOWLEDGED", json!([])), after), None);
-        assert!(rollout.verdict().is_ok());
+        assert_eq!(rollout.update(&message("ACKNOWLEDGED", json!([])), after), None);
+        assert!(rollout.result().is_ok());
         let refusals = json!([{"refusal": {"name": "servers/dev", "reason": "a schema is no JSON"}}]);
-        rollout.take(&message("REFUSED", refusals), after);
-        let error = rollout.verdict().unwrap_err();
+        rollout.update(&message("REFUSED", refusals), after);
+        let error = rollout.result().unwrap_err();
         assert_eq!(error.exit, Exit::Refused);
         assert!(error.to_string().starts_with("edge e1 refused servers/dev: a schema is no JSON"), "{error}");
     }

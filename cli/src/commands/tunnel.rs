@@ -11,18 +11,18 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use crate::bridge::expose::Running;
-use crate::bridge::expose::dial::Dialler;
-use crate::commands::Session;
+use crate::bridge::expose::tunnel_client::TunnelClient;
+use crate::commands::Invocation;
 use crate::context::{Context, Secret};
-use crate::contract;
+use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
-use crate::nouns::Noun;
-use crate::output::say;
-use crate::rpc::Client;
+use crate::kinds::Kind;
+use crate::output::eprint;
+use crate::reflection;
 
 /// Tunnels to each edge URL. Behind a load balancer they end at different edges, most of the time; and while one is dialled
 /// again, calls go through the other.
-const TO_EACH_EDGE: usize = 2;
+const TUNNELS_PER_EDGE: usize = 2;
 /// Between two tries to renew a credential.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -30,7 +30,7 @@ const CREATE_CREDENTIAL: &str = "trunkline.registry.v1.UpstreamService/CreateTun
 
 /// What is dialled, and for whom.
 pub struct Tunnels {
-    noun: &'static Noun,
+    kind: &'static Kind,
     /// `upstreams/{upstream}`.
     name: String,
     context: Context,
@@ -47,60 +47,65 @@ struct Credential {
 
 impl Tunnels {
     /// To the control plane of the context, or at `control`, and to the edges at `edges`, or at the context's URL.
-    pub fn new(session: &Session, register: &str, control: Option<String>, edges: &[String]) -> Result<Self> {
-        let noun = Noun::of_word("upstream");
-        let name = noun.full_name(register)?;
-        let mut context = session.context()?;
+    pub fn new(
+        invocation: &Invocation,
+        register: &str,
+        control: Option<String>,
+        edges: &[String],
+    ) -> Result<Self> {
+        let kind = Kind::from_word("upstream");
+        let name = kind.full_name(register)?;
+        let mut context = invocation.context()?;
         if let Some(control) = control {
             context.control = Some(control);
         }
-        let path = |url: &str| place(url, &name);
+        let path = |url: &str| tunnel_url(url, &name);
         let edges = match edges {
             [] => vec![path(context.edge_url()?)?],
             named => named.iter().map(|url| path(url)).collect::<Result<_>>()?,
         };
         let control = path(context.control_url()?)?;
-        Ok(Self { noun, name, context, timeout: session.timeout(), control, edges })
+        Ok(Self { kind, name, context, timeout: invocation.timeout(), control, edges })
     }
 
     /// Registers the upstream, dials, and says what came of it; then goes on for ever.
-    pub async fn hold(self, running: &Running, label: &str) -> Result {
+    pub async fn run(self, running: &Running, label: &str) -> Result {
         let client = self.client().await?;
         let upstream = json!({
             "upstream": { "name": self.name, "tunnel": {} },
             "updateMask": "tunnel",
             "allowMissing": true,
         });
-        client.call(&self.noun.method("Update"), upstream).await?;
+        client.call(&self.kind.method("Update"), upstream).await?;
         let first = self.credential(&client).await?;
         let (sender, credential) = watch::channel(first.bearer.clone());
         let refused = Arc::new(Notify::new());
         let (shared, ca) = (running.shared.clone(), self.context.ca_file.as_deref());
-        let dialler = Dialler::new(shared, label.to_owned(), ca, credential, refused.clone())?;
+        let tunnel_client = TunnelClient::new(shared, label.to_owned(), ca, credential, refused.clone())?;
 
         // They end with this future.
         let mut tunnels = JoinSet::new();
         let (opened, mut is_open) = watch::channel(false);
-        tunnels.spawn(dialler.clone().hold(self.control.clone(), opened));
+        tunnels.spawn(tunnel_client.clone().keep_open(self.control.clone(), opened));
         if tokio::time::timeout(self.timeout, is_open.wait_for(|open| *open)).await.is_ok() {
             self.refresh(&client).await;
         }
         drop(client);
         // By now they have heard of the upstream; those that have not yet are dialled again.
-        for edge in self.edges.iter().flat_map(|edge| std::iter::repeat_n(edge, TO_EACH_EDGE)) {
-            tunnels.spawn(dialler.clone().hold(edge.clone(), watch::Sender::new(false)));
+        for edge in self.edges.iter().flat_map(|edge| std::iter::repeat_n(edge, TUNNELS_PER_EDGE)) {
+            tunnels.spawn(tunnel_client.clone().keep_open(edge.clone(), watch::Sender::new(false)));
         }
         self.renew(first.lasts, &sender, &refused).await;
         Ok(())
     }
 
-    async fn client(&self) -> Result<Client> {
-        Client::open(&self.context, self.timeout).await
+    async fn client(&self) -> Result<ControlClient> {
+        ControlClient::connect(&self.context, self.timeout).await
     }
 
-    async fn credential(&self, client: &Client) -> Result<Credential> {
+    async fn credential(&self, client: &ControlClient) -> Result<Credential> {
         let answer = client.call(CREATE_CREDENTIAL, json!({ "name": self.name })).await?;
-        let answer = contract::to_json(&answer);
+        let answer = reflection::to_json(&answer);
         let text = |member: &str| answer[member].as_str().unwrap_or_default().to_owned();
         let ends = OffsetDateTime::parse(&text("expireTime"), &Rfc3339)
             .map_err(|error| Error::failure(format!("the answer says no time: {error}")))?;
@@ -109,17 +114,17 @@ impl Tunnels {
     }
 
     /// Has the catalogue fetched. A control plane at which the tunnel did not end does it by itself.
-    async fn refresh(&self, client: &Client) {
-        let refreshed = client.call(&self.noun.method("Refresh"), json!({ "name": self.name })).await;
-        say(format!("registered as upstream {}; it stays registered when this ends", self.id()));
+    async fn refresh(&self, client: &ControlClient) {
+        let refreshed = client.call(&self.kind.method("Refresh"), json!({ "name": self.name })).await;
+        eprint(format!("registered as upstream {}; it stays registered when this ends", self.id()));
         match refreshed {
             Ok(answer) => {
-                if let Some(upstream) = contract::part(&answer, self.noun.singular) {
-                    super::upstream::tell(&upstream);
+                if let Some(upstream) = reflection::submessage(&answer, self.kind.singular) {
+                    super::upstream::report_state(&upstream);
                 }
             }
             // Whatever it is, the tunnels are open.
-            Err(error) => say(format!("its catalogue is fetched in a moment: {error}")),
+            Err(error) => eprint(format!("its catalogue is fetched in a moment: {error}")),
         }
     }
 
@@ -139,7 +144,7 @@ impl Tunnels {
                 }
                 // The one there is may be good for days yet.
                 Err(error) => {
-                    say(format!("the credential of the tunnels was not renewed: {error}"));
+                    eprint(format!("the credential of the tunnels was not renewed: {error}"));
                     RETRY
                 }
             };
@@ -153,7 +158,7 @@ impl Tunnels {
 }
 
 /// Where tunnels of an upstream are opened, at a control plane or an edge.
-fn place(url: &str, name: &str) -> Result<Url> {
+fn tunnel_url(url: &str, name: &str) -> Result<Url> {
     let wrong = |why: String| Error::usage(format!("{url} is not usable: {why}"));
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     if !matches!(parsed.scheme(), "http" | "https") {
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn tunnels_are_opened_below_the_url_of_the_gateway() {
-        let at = |url: &str| place(url, "upstreams/notes").map(|url| url.to_string());
+        let at = |url: &str| tunnel_url(url, "upstreams/notes").map(|url| url.to_string());
         assert_eq!(at("http://127.0.0.1:4445").unwrap(), "http://127.0.0.1:4445/tunnels/notes");
         assert_eq!(at("https://gw.example.com/mcp/").unwrap(), "https://gw.example.com/mcp/tunnels/notes");
         for wrong in ["ws://a", "a", "ftp://a"] {

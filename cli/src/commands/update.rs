@@ -1,20 +1,20 @@
-//! `mcpctl update NOUN NAME …`: only what is named by a flag changes.
+//! `mcpctl update KIND NAME …`: only what is named by a flag changes.
 
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::commands::Session;
+use crate::commands::Invocation;
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
-use crate::contract;
 use crate::error::{Error, Result};
-use crate::nouns::Noun;
+use crate::kinds::Kind;
 use crate::output;
+use crate::reflection;
 
 /// Arguments of `update`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    target: Target,
     /// Check everything, and store nothing
     #[arg(long, global = true)]
     dry_run: bool,
@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Target {
     /// An upstream
     #[command(visible_alias = "upstreams")]
     Upstream {
@@ -69,35 +69,35 @@ struct Entry {
 }
 
 /// Runs `update`.
-pub async fn run(session: &Session, args: Args) -> Result {
-    let (noun, name, fields) = match args.what {
-        What::Upstream { name, flags } => ("upstream", name, flags.fields()?),
-        What::Server { name, flags } => ("server", name, flags.fields()),
-        What::Token { name, flags } => ("token", name, flags.fields()),
-        What::Tool(entry) => ("tool", entry.name, entry.flags.fields()?),
-        What::Resource(entry) => ("resource", entry.name, entry.flags.fields()?),
-        What::Prompt(entry) => ("prompt", entry.name, entry.flags.fields()?),
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let (kind, name, fields) = match args.target {
+        Target::Upstream { name, flags } => ("upstream", name, flags.fields()?),
+        Target::Server { name, flags } => ("server", name, flags.fields()),
+        Target::Token { name, flags } => ("token", name, flags.fields()),
+        Target::Tool(entry) => ("tool", entry.name, entry.flags.fields()?),
+        Target::Resource(entry) => ("resource", entry.name, entry.flags.fields()?),
+        Target::Prompt(entry) => ("prompt", entry.name, entry.flags.fields()?),
     };
-    let noun = Noun::of_word(noun);
+    let kind = Kind::from_word(kind);
     let Fields { mut body, mask } = fields;
     if mask.is_empty() {
         return Err(Error::usage(format!(
             "nothing to change: `mcpctl update {} --help` lists the flags",
-            noun.singular
+            kind.singular
         )));
     }
-    body.insert("name".into(), noun.full_name(&name)?.into());
+    body.insert("name".into(), kind.full_name(&name)?.into());
     if let Some(etag) = args.etag {
         let meta = body.entry("meta").or_insert_with(|| json!({}));
         meta["etag"] = etag.into();
     }
-    let request = json!({ noun.singular: body, "updateMask": mask.join(","), "validateOnly": args.dry_run });
-    let answer = session.client().await?.call(&noun.method("Update"), request).await?;
-    let item = contract::part(&answer, noun.singular)
-        .ok_or_else(|| Error::failure(format!("the answer holds no {}", noun.singular)))?;
+    let request = json!({ kind.singular: body, "updateMask": mask.join(","), "validateOnly": args.dry_run });
+    let answer = invocation.client().await?.call(&kind.method("Update"), request).await?;
+    let item = reflection::submessage(&answer, kind.singular)
+        .ok_or_else(|| Error::failure(format!("the answer holds no {}", kind.singular)))?;
     let done = if args.dry_run { "valid, not updated (--dry-run)" } else { "updated" };
-    match session.format {
-        Some(format) => output::out(&output::resources(noun, &[item], true, format)?),
-        None => output::out(&format!("{} {done}", contract::text(&item, "name"))),
+    match invocation.format {
+        Some(format) => output::print(&output::resources(kind, &[item], true, format)?),
+        None => output::print(&format!("{} {done}", reflection::text(&item, "name"))),
     }
 }

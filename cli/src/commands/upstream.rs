@@ -3,20 +3,20 @@
 use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
 
-use crate::commands::Session;
+use crate::commands::Invocation;
 use crate::commands::fields::CredentialFlags;
-use crate::contract;
 use crate::error::{Error, Exit, Result};
-use crate::nouns::Noun;
+use crate::kinds::Kind;
 use crate::output::progress::Spinner;
 use crate::output::{self, Format};
+use crate::reflection;
 
 /// Arguments of `refresh`.
 #[derive(Debug, clap::Args)]
 pub struct RefreshArgs {
     /// What: upstream
     #[arg(value_parser = ["upstream", "upstreams", "up"], hide_possible_values = true)]
-    noun: String,
+    kind: String,
     /// Which
     name: String,
 }
@@ -31,21 +31,21 @@ pub struct ProbeArgs {
 }
 
 /// Runs `refresh`.
-pub async fn refresh(session: &Session, args: RefreshArgs) -> Result {
-    let noun = Noun::of_word(&args.noun);
-    let client = session.client().await?;
+pub async fn refresh(invocation: &Invocation, args: RefreshArgs) -> Result {
+    let kind = Kind::from_word(&args.kind);
+    let client = invocation.client().await?;
     let spinner = Spinner::start(format!("asking {}", args.name));
-    let answer = client.call(&noun.method("Refresh"), json!({ "name": noun.full_name(&args.name)? })).await;
+    let answer = client.call(&kind.method("Refresh"), json!({ "name": kind.full_name(&args.name)? })).await;
     drop(spinner);
-    let item = contract::part(&answer?, noun.singular)
+    let item = reflection::submessage(&answer?, kind.singular)
         .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
-    output::out(&output::resources(noun, std::slice::from_ref(&item), true, session.format())?)?;
-    ready(&contract::to_json(&item)["status"], &args.name)
+    output::print(&output::resources(kind, std::slice::from_ref(&item), true, invocation.format())?)?;
+    check_ready(&reflection::to_json(&item)["status"], &args.name)
 }
 
 /// Runs `probe`.
-pub async fn probe(session: &Session, args: ProbeArgs) -> Result {
-    let noun = Noun::of_word("upstream");
+pub async fn probe(invocation: &Invocation, args: ProbeArgs) -> Result {
+    let kind = Kind::from_word("upstream");
     let request = if args.target.contains("://") {
         let mut upstream = json!({ "http": { "url": args.target } });
         if let Some(credential) = args.credential.json()? {
@@ -53,31 +53,31 @@ pub async fn probe(session: &Session, args: ProbeArgs) -> Result {
         }
         json!({ "upstream": upstream })
     } else {
-        json!({ "name": noun.full_name(&args.target)? })
+        json!({ "name": kind.full_name(&args.target)? })
     };
-    let client = session.client().await?;
+    let client = invocation.client().await?;
     let spinner = Spinner::start(format!("asking {}", args.target));
-    let answer = client.call(&noun.method("Probe"), request).await;
+    let answer = client.call(&kind.method("Probe"), request).await;
     drop(spinner);
-    let status =
-        contract::part(&answer?, "status").ok_or_else(|| Error::failure("the answer holds no status"))?;
-    let shown = match session.format() {
+    let status = reflection::submessage(&answer?, "status")
+        .ok_or_else(|| Error::failure("the answer holds no status"))?;
+    let shown = match invocation.format() {
         Format::Json => output::message(&status, Format::Json)?,
         Format::Yaml => output::message(&status, Format::Yaml)?,
-        Format::Table | Format::Name => verdict(&contract::to_json(&status)),
+        Format::Table | Format::Name => render_probe(&reflection::to_json(&status)),
     };
-    output::out(&shown)?;
-    ready(&contract::to_json(&status), &args.target)
+    output::print(&shown)?;
+    check_ready(&reflection::to_json(&status), &args.target)
 }
 
 /// What a probe found, for people: what the upstream is, and how that was found out.
-fn verdict(status: &Value) -> String {
+fn render_probe(status: &Value) -> String {
     let probe = &status["probe"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = Vec::new();
     if probe.is_object() {
         let name = format!("{} {}", text(&probe["serverName"]), text(&probe["serverVersion"]));
-        let modern = texts(&probe["modern"]["versions"]).join(", ");
+        let modern = strings(&probe["modern"]["versions"]).join(", ");
         let legacy = match text(&probe["legacy"]["version"]) {
             version if version.is_empty() => "no".to_owned(),
             version if probe["legacy"]["sessionful"] == true => format!("{version}, with sessions"),
@@ -87,7 +87,7 @@ fn verdict(status: &Value) -> String {
         lines.push(("transport", text(&probe["transport"])));
         lines.push(("modern", if modern.is_empty() { "no".to_owned() } else { modern }));
         lines.push(("legacy", legacy));
-        lines.push(("quirks", texts(&probe["quirks"]).join(", ")));
+        lines.push(("quirks", strings(&probe["quirks"]).join(", ")));
     }
     let tried = status["attempts"].as_array().into_iter().flatten();
     lines.extend(tried.map(|attempt| {
@@ -102,11 +102,11 @@ fn verdict(status: &Value) -> String {
     lines.map(|(key, value)| format!("{key:<9}  {value}")).collect::<Vec<_>>().join("\n")
 }
 
-fn texts(list: &Value) -> Vec<&str> {
+fn strings(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-fn ready(status: &Value, name: &str) -> Result {
+fn check_ready(status: &Value, name: &str) -> Result {
     let reason = status["reason"].as_str().unwrap_or("it does not answer");
     match status["state"].as_str() {
         Some("UPSTREAM_STATE_READY") => Ok(()),
@@ -121,18 +121,18 @@ fn ready(status: &Value, name: &str) -> Result {
 }
 
 /// Says on stderr how an upstream is, and what to do next.
-pub fn tell(upstream: &DynamicMessage) {
-    let json = contract::to_json(upstream);
-    let (status, name) = (&json["status"], contract::text(upstream, "name"));
+pub fn report_state(upstream: &DynamicMessage) {
+    let json = reflection::to_json(upstream);
+    let (status, name) = (&json["status"], reflection::text(upstream, "name"));
     let id = name.trim_start_matches("upstreams/");
-    match ready(status, id) {
+    match check_ready(status, id) {
         Ok(()) => {
             let count = |key: &str| status[key].as_i64().unwrap_or_default();
             let (tools, resources, prompts) =
                 (count("toolCount"), count("resourceCount"), count("promptCount"));
-            output::say(format!("ready: {tools} tools, {resources} resources, {prompts} prompts"));
+            output::eprint(format!("ready: {tools} tools, {resources} resources, {prompts} prompts"));
         }
-        Err(error) => output::say(format!(
+        Err(error) => output::eprint(format!(
             "note: {error}. It is asked again by and by; `mcpctl refresh upstream {id}` asks now"
         )),
     }
@@ -162,7 +162,7 @@ legacy     2024-11-05, with sessions
 quirks     no-delete
 tried      streamable-http  initialize       HTTP 405: no text
 tried      http+sse         initialize       ok";
-        assert_eq!(verdict(&status), expected);
-        assert_eq!(verdict(&json!({})), "");
+        assert_eq!(render_probe(&status), expected);
+        assert_eq!(render_probe(&json!({})), "");
     }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::commands::Session;
-use crate::contract;
+use crate::commands::Invocation;
 use crate::error::Result;
-use crate::nouns::{Noun, short_name};
+use crate::kinds::{Kind, short_name};
 use crate::output::{self, Format, table};
 use crate::parse;
+use crate::reflection;
 
 /// Arguments of `usage`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 /// Runs `usage`.
-pub async fn run(session: &Session, args: Args) -> Result {
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let mut request = Map::new();
     if let Some(since) = args.since {
         let start = time::OffsetDateTime::now_utc() - since;
@@ -35,15 +35,15 @@ pub async fn run(session: &Session, args: Args) -> Result {
     }
     for (key, word) in [("server", &args.server), ("token", &args.token)] {
         if let Some(word) = word {
-            request.insert(key.into(), Noun::of_word(key).full_name(word)?.into());
+            request.insert(key.into(), Kind::from_word(key).full_name(word)?.into());
         }
     }
-    let client = session.client().await?;
+    let client = invocation.client().await?;
     let answer =
         client.call("trunkline.telemetry.v1.UsageService/QueryUsage", Value::Object(request)).await?;
-    match session.format() {
-        Format::Table | Format::Name => output::out(&render(&contract::to_json(&answer))),
-        format => output::out(&output::message(&answer, format)?),
+    match invocation.format() {
+        Format::Table | Format::Name => output::print(&render(&reflection::to_json(&answer))),
+        format => output::print(&output::message(&answer, format)?),
     }
 }
 
@@ -51,7 +51,7 @@ fn render(answer: &Value) -> String {
     let records = answer["records"].as_array().map(Vec::as_slice).unwrap_or_default();
     let titles =
         ["SERVER", "TOKEN", "METHOD", "TARGET", "OUTCOME", "CALLS", "MEAN MS"].map(str::to_owned).to_vec();
-    table::lines(titles, records.iter().map(row))
+    table::render_rows(titles, records.iter().map(row))
 }
 
 fn row(record: &Value) -> Vec<String> {

@@ -8,9 +8,9 @@ use std::io::{ErrorKind, Write as _};
 use prost_reflect::DynamicMessage;
 use serde_yaml_ng::{Mapping, Value};
 
-use crate::contract;
 use crate::error::{Error, Result};
-use crate::nouns::Noun;
+use crate::kinds::Kind;
+use crate::reflection;
 
 /// The form of the data on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,7 +26,7 @@ pub enum Format {
 }
 
 /// Writes data to stdout. A reader that has gone away (`| head`) is not an error.
-pub fn out(text: &str) -> Result {
+pub fn print(text: &str) -> Result {
     let mut stdout = std::io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     match write!(stdout, "{text}{end}").and_then(|()| stdout.flush()) {
@@ -36,17 +36,17 @@ pub fn out(text: &str) -> Result {
 }
 
 /// Says something to the person: one line on stderr.
-pub fn say(text: impl AsRef<str>) {
+pub fn eprint(text: impl AsRef<str>) {
     // Nobody to tell where stderr is closed.
     let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
 }
 
 /// The resources in the form asked for; `single` where exactly one was asked for by name.
-pub fn resources(noun: &Noun, items: &[DynamicMessage], single: bool, format: Format) -> Result<String> {
-    let documents = || items.iter().map(|item| contract::document(noun.kind, item)).collect::<Vec<_>>();
+pub fn resources(kind: &Kind, items: &[DynamicMessage], single: bool, format: Format) -> Result<String> {
+    let documents = || items.iter().map(|item| reflection::document(kind.name, item)).collect::<Vec<_>>();
     match format {
-        Format::Table => Ok(table::render(noun.columns, items, time::OffsetDateTime::now_utc())),
-        Format::Name => Ok(items.iter().map(|item| contract::text(item, "name") + "\n").collect()),
+        Format::Table => Ok(table::render(kind.columns, items, time::OffsetDateTime::now_utc())),
+        Format::Name => Ok(items.iter().map(|item| reflection::text(item, "name") + "\n").collect()),
         _ => self::documents(documents(), single, format),
     }
 }

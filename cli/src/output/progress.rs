@@ -36,8 +36,8 @@ impl Spinner {
     }
 
     /// Prints a line above the moving one.
-    pub fn say(&self, text: &str) {
-        if self.0.is_hidden() { super::say(text) } else { self.0.println(text) }
+    pub fn println(&self, text: &str) {
+        if self.0.is_hidden() { super::eprint(text) } else { self.0.println(text) }
     }
 }
 

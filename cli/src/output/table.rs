@@ -6,9 +6,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::contract;
-use crate::nouns::short_name;
+use crate::kinds::short_name;
 use crate::parse;
+use crate::reflection;
 
 /// A column: its title, where its value lies (JSON spelling, with dots), and how it is written.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub enum Cell {
     /// Whether a token is valid.
     TokenState,
     /// How an upstream is reached.
-    Reached,
+    Address,
     /// Whether an edge's stream is open.
     Connected,
     /// What an edge refuses.
@@ -53,14 +53,14 @@ const MAX_LINE: usize = 60;
 pub fn render(columns: &[Column], items: &[DynamicMessage], now: OffsetDateTime) -> String {
     let titles = columns.iter().map(|column| column.0.to_owned()).collect();
     let rows = items.iter().map(|item| {
-        let item = contract::to_json(item);
-        columns.iter().map(|Column(_, path, cell)| cell.write(at(&item, path), now)).collect()
+        let item = reflection::to_json(item);
+        columns.iter().map(|Column(_, path, cell)| cell.write(field_at(&item, path), now)).collect()
     });
-    lines(titles, rows)
+    render_rows(titles, rows)
 }
 
 /// A table of plain cells. A column without any content is left out.
-pub fn lines(titles: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
+pub fn render_rows(titles: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
     let shown: Vec<usize> = (0..titles.len())
         .filter(|&column| rows.is_empty() || rows.iter().any(|row| !row[column].is_empty()))
@@ -73,45 +73,45 @@ pub fn lines(titles: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> St
     table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n").collect()
 }
 
-fn at<'a>(item: &'a Value, path: &str) -> &'a Value {
+fn field_at<'a>(item: &'a Value, path: &str) -> &'a Value {
     path.split('.').filter(|part| !part.is_empty()).fold(item, |value, part| &value[part])
 }
 
 impl Cell {
     fn write(self, value: &Value, now: OffsetDateTime) -> String {
         match self {
-            Self::Text => plain(value),
-            Self::Id => short_name(&plain(value)),
-            Self::Line => line(&plain(value)),
+            Self::Text => text(value),
+            Self::Id => short_name(&text(value)),
+            Self::Line => first_line(&text(value)),
             Self::Number => {
                 if value.is_null() {
                     "0".into()
                 } else {
-                    plain(value)
+                    text(value)
                 }
             }
             Self::Enum(prefix) => match value.as_str() {
                 Some(name) => name.trim_start_matches(prefix).to_lowercase().replace('_', "-"),
                 None => "unknown".into(),
             },
-            Self::Age => moment(value).map(|then| parse::short(now - then)).unwrap_or_default(),
-            Self::Until => match moment(value) {
-                Some(then) if then <= now => format!("{} ago", parse::short(now - then)),
-                Some(then) => format!("in {}", parse::short(then - now)),
+            Self::Age => timestamp(value).map(|then| parse::short_duration(now - then)).unwrap_or_default(),
+            Self::Until => match timestamp(value) {
+                Some(then) if then <= now => format!("{} ago", parse::short_duration(now - then)),
+                Some(then) => format!("in {}", parse::short_duration(then - now)),
                 None => "never".into(),
             },
-            Self::List => list(value, |item| short_name(&plain(item))),
+            Self::List => list(value, |item| short_name(&text(item))),
             Self::Eras => eras(value),
             Self::EntryState => entry_state(value).into(),
             Self::TokenState => token_state(value, now).into(),
-            Self::Reached => reached(value),
+            Self::Address => address(value),
             Self::Connected => if value == true { "connected" } else { "away" }.into(),
-            Self::Refusals => list(value, |item| plain(&item["refusal"]["name"])),
+            Self::Refusals => list(value, |item| text(&item["refusal"]["name"])),
         }
     }
 }
 
-fn plain(value: &Value) -> String {
+fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -119,7 +119,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn line(text: &str) -> String {
+fn first_line(text: &str) -> String {
     let first = text.trim().lines().next().unwrap_or_default();
     match first.char_indices().nth(MAX_LINE) {
         Some((end, _)) => format!("{}…", &first[..end]),
@@ -132,14 +132,14 @@ fn list(value: &Value, one: impl Fn(&Value) -> String) -> String {
     items.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-fn moment(value: &Value) -> Option<OffsetDateTime> {
+fn timestamp(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
 }
 
 fn eras(probe: &Value) -> String {
     let legacy = probe["legacy"]["version"].as_str();
     let modern =
-        probe["modern"]["versions"].as_array().and_then(|versions| versions.iter().max_by_key(|v| plain(v)));
+        probe["modern"]["versions"].as_array().and_then(|versions| versions.iter().max_by_key(|v| text(v)));
     let modern = modern.and_then(Value::as_str);
     [legacy, modern].into_iter().flatten().collect::<Vec<_>>().join(",")
 }
@@ -153,12 +153,16 @@ fn entry_state(entry: &Value) -> &'static str {
 }
 
 /// Where an upstream is dialled, or that it dials in.
-fn reached(upstream: &Value) -> String {
-    if upstream["tunnel"].is_object() { "tunnel".to_owned() } else { line(&plain(&upstream["http"]["url"])) }
+fn address(upstream: &Value) -> String {
+    if upstream["tunnel"].is_object() {
+        "tunnel".to_owned()
+    } else {
+        first_line(&text(&upstream["http"]["url"]))
+    }
 }
 
 fn token_state(token: &Value, now: OffsetDateTime) -> &'static str {
-    match (moment(&token["revokeTime"]), moment(&token["expireTime"])) {
+    match (timestamp(&token["revokeTime"]), timestamp(&token["expireTime"])) {
         (Some(_), _) => "revoked",
         (None, Some(end)) if end <= now => "expired",
         _ => "valid",
@@ -168,14 +172,15 @@ fn token_state(token: &Value, now: OffsetDateTime) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nouns::Noun;
+    use crate::kinds::Kind;
     use serde_json::json;
 
-    fn check(noun: &str, items: Value) -> String {
-        let noun = Noun::of_word(noun);
-        let read = |item: &Value| contract::from_json(contract::message(noun.message), item.clone()).unwrap();
+    fn check(kind: &str, items: Value) -> String {
+        let kind = Kind::from_word(kind);
+        let read =
+            |item: &Value| reflection::from_json(reflection::message(kind.message), item.clone()).unwrap();
         let items: Vec<_> = items.as_array().unwrap().iter().map(read).collect();
-        render(noun.columns, &items, OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
+        render(kind.columns, &items, OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::support::{Peer, call, events, expose, post};
+use crate::support::{McpClient, call, events, expose, post};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_with_the_same_ids_share_one_child() {
     let running = expose(&[]).await;
     let (a, b) = (
-        Peer::open(&running.url().unwrap(), json!({})).await,
-        Peer::open(&running.url().unwrap(), json!({})).await,
+        McpClient::open(&running.url().unwrap(), json!({})).await,
+        McpClient::open(&running.url().unwrap(), json!({})).await,
     );
     let meta = json!({"progressToken": "mine"});
     let (first, second) = tokio::join!(
@@ -28,8 +28,8 @@ async fn clients_with_the_same_ids_share_one_child() {
         assert_eq!(notices.len(), 3);
         assert!(notices.iter().all(|notice| notice["params"]["progressToken"] == "mine"), "{notices:?}");
     }
-    let pid = async |peer: &Peer| -> String {
-        let answer: Value = peer.call(json!(7), "pid", json!({})).await.json().await.unwrap();
+    let pid = async |client: &McpClient| -> String {
+        let answer: Value = client.call(json!(7), "pid", json!({})).await.json().await.unwrap();
         answer["result"]["content"][0]["text"].as_str().unwrap().to_owned()
     };
     assert_eq!(pid(&a).await, pid(&b).await);
@@ -39,15 +39,15 @@ async fn clients_with_the_same_ids_share_one_child() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_begin_and_end() {
     let running = expose(&[]).await;
-    let peer = Peer::open(&running.url().unwrap(), json!({})).await;
+    let client = McpClient::open(&running.url().unwrap(), json!({})).await;
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
-    let answer: Value = peer.post(&ping).send().await.unwrap().json().await.unwrap();
+    let answer: Value = client.post(&ping).send().await.unwrap().json().await.unwrap();
     assert_eq!(answer, json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
     let done = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-    assert_eq!(peer.post(&done).send().await.unwrap().status(), 202);
+    assert_eq!(client.post(&done).send().await.unwrap().status(), 202);
 
     let status = async |session: Option<&str>, version: Option<&str>| {
-        let mut request = post(&peer.http, &peer.url, &ping.to_string());
+        let mut request = post(&client.http, &client.url, &ping.to_string());
         request =
             session.map_or(request.try_clone().unwrap(), |session| request.header("mcp-session-id", session));
         let request = match version {
@@ -58,11 +58,11 @@ async fn sessions_begin_and_end() {
     };
     assert_eq!(status(None, None).await, 400);
     assert_eq!(status(Some("guess"), None).await, 404);
-    assert_eq!(status(Some(&peer.session), Some("2025-06-18")).await, 200);
-    assert_eq!(status(Some(&peer.session), Some("1999-01-01")).await, 400);
-    let delete = peer.http.delete(&peer.url).header("mcp-session-id", &peer.session);
+    assert_eq!(status(Some(&client.session), Some("2025-06-18")).await, 200);
+    assert_eq!(status(Some(&client.session), Some("1999-01-01")).await, 400);
+    let delete = client.http.delete(&client.url).header("mcp-session-id", &client.session);
     assert_eq!(delete.send().await.unwrap().status(), 204);
-    assert_eq!(status(Some(&peer.session), None).await, 404);
+    assert_eq!(status(Some(&client.session), None).await, 404);
     running.stop().await;
 }
 
@@ -103,8 +103,8 @@ async fn what_is_malformed_or_comes_under_a_foreign_name_is_refused() {
 async fn a_question_reaches_the_client_that_is_being_served() {
     let running = expose(&[]).await;
     let (able, unable) = (
-        Peer::open(&running.url().unwrap(), json!({"elicitation": {}})).await,
-        Peer::open(&running.url().unwrap(), json!({})).await,
+        McpClient::open(&running.url().unwrap(), json!({"elicitation": {}})).await,
+        McpClient::open(&running.url().unwrap(), json!({})).await,
     );
     let refused: Value = unable.call(json!(1), "ask", json!({})).await.json().await.unwrap();
     assert!(refused["result"]["content"][0]["text"].as_str().unwrap().contains("-32601"), "{refused}");
@@ -123,42 +123,42 @@ async fn a_question_reaches_the_client_that_is_being_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_can_be_cancelled_and_changes_are_told() {
     let running = expose(&[]).await;
-    let peer = Peer::open(&running.url().unwrap(), json!({})).await;
+    let client = McpClient::open(&running.url().unwrap(), json!({})).await;
     let get = || {
-        let request = peer.http.get(&peer.url).header("accept", "text/event-stream");
-        request.header("mcp-session-id", &peer.session).send()
+        let request = client.http.get(&client.url).header("accept", "text/event-stream");
+        request.header("mcp-session-id", &client.session).send()
     };
     let mut stream = get().await.unwrap().bytes_stream();
     assert_eq!(get().await.unwrap().status(), 409);
     let touch = json!({"jsonrpc": "2.0", "method": "notifications/touch"});
-    peer.post(&touch).send().await.unwrap();
+    client.post(&touch).send().await.unwrap();
     let mut seen = String::new();
     while !seen.contains("list_changed") {
         seen.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
     }
 
-    let sleeping = tokio::spawn(peer.post(&call(json!("long"), "sleep", json!({}))).send());
+    let sleeping = tokio::spawn(client.post(&call(json!("long"), "sleep", json!({}))).send());
     let cancel =
         json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "long"}});
     // Until the call has arrived there is nothing to cancel.
     while !sleeping.is_finished() {
-        assert_eq!(peer.post(&cancel).send().await.unwrap().status(), 202);
+        assert_eq!(client.post(&cancel).send().await.unwrap().status(), 202);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // A cancelled call is not answered, and nobody waits for it; the others are.
     assert_eq!(sleeping.await.unwrap().unwrap().text().await.unwrap(), "");
-    assert_eq!(peer.call(json!(2), "pid", json!({})).await.status(), 200);
+    assert_eq!(client.call(json!(2), "pid", json!({})).await.status(), 200);
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_dies_is_started_again_and_sessions_go_on() {
     let running = expose(&[]).await;
-    let peer = Peer::open(&running.url().unwrap(), json!({})).await;
-    let died: Value = peer.call(json!(1), "die", json!({})).await.json().await.unwrap();
+    let client = McpClient::open(&running.url().unwrap(), json!({})).await;
+    let died: Value = client.call(json!(1), "die", json!({})).await.json().await.unwrap();
     assert_eq!(died["id"], 1);
     assert_eq!(died["error"]["code"], -31002);
-    let answer: Value = peer.call(json!(2), "pid", json!({})).await.json().await.unwrap();
+    let answer: Value = client.call(json!(2), "pid", json!({})).await.json().await.unwrap();
     assert!(answer["result"]["content"][0]["text"].is_string(), "{answer}");
     running.stop().await;
 }
@@ -185,7 +185,7 @@ async fn a_modern_child_is_offered_in_both_eras() {
     assert_eq!(mismatch.json::<Value>().await.unwrap()["error"]["code"], -32020);
     let unknown = json!({"jsonrpc": "2.0", "id": 1, "method": "no/such", "params": {"_meta": meta}});
     assert_eq!(ask("", unknown).await.status(), 404);
-    let legacy = Peer::open(&running.url().unwrap(), json!({})).await;
+    let legacy = McpClient::open(&running.url().unwrap(), json!({})).await;
     assert_eq!(legacy.call(json!(2), "pid", json!({})).await.status(), 200);
     running.stop().await;
 }

@@ -3,7 +3,7 @@
 
 mod connect;
 mod expose;
-mod lines;
 #[cfg(target_os = "linux")]
 mod orphans;
+mod sse_websocket;
 mod support;

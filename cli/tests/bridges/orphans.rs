@@ -36,7 +36,7 @@ async fn start(word: &str, more: &[&str]) -> Child {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let url = lines.next_line().await.unwrap().unwrap();
     assert!(url.starts_with("http://127.0.0.1:") && url.ends_with("/mcp"), "{url}");
-    // mcpctl, the guard, the server and its child.
+    // mcpctl, the reaper, the server and its child.
     assert_eq!(alive(word).len(), 4, "{:?}", alive(word));
     child
 }
@@ -81,11 +81,11 @@ async fn sigterm_ends_everything_and_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_guard_that_is_killed_takes_the_server_along() {
-    let word = format!("--orphan-guard-{}", std::process::id());
+async fn a_reaper_that_is_killed_takes_the_server_along() {
+    let word = format!("--orphan-reaper-{}", std::process::id());
     let mut child = start(&word, &["--deaf"]).await;
-    for (guard, _) in alive(&word).into_iter().filter(|(_, command)| command.contains(" guard ")) {
-        kill_process(guard, Signal::KILL).unwrap();
+    for (reaper, _) in alive(&word).into_iter().filter(|(_, command)| command.contains(" reap ")) {
+        kill_process(reaper, Signal::KILL).unwrap();
     }
     send(&child, Signal::KILL);
     child.wait().await.unwrap();

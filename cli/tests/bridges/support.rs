@@ -13,13 +13,13 @@ pub(crate) fn script() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bridges/stdio_server.py").display().to_string()
 }
 
-/// The fixture with these arguments, guarded by the real program.
+/// The fixture with these arguments, supervised by a reaper by the real program.
 pub(crate) fn program(arguments: &[&str]) -> Program {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut command = vec!["python3".to_owned(), "-u".to_owned(), script()];
     command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     let mut program = Program::new(command.into_iter().map(Into::into).collect(), Some("fixture".into()));
-    program.guard = env!("CARGO_BIN_EXE_mcpctl").into();
+    program.reaper = env!("CARGO_BIN_EXE_mcpctl").into();
     program
 }
 
@@ -45,13 +45,13 @@ pub(crate) fn settings(port: u16) -> Settings {
 }
 
 /// One client with a session.
-pub(crate) struct Peer {
+pub(crate) struct McpClient {
     pub(crate) http: Client,
     pub(crate) url: String,
     pub(crate) session: String,
 }
 
-impl Peer {
+impl McpClient {
     pub(crate) async fn open(url: &str, capabilities: Value) -> Self {
         let http = Client::new();
         let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "t", "version": "1"}});

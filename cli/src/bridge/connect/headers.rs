@@ -1,4 +1,4 @@
-//! The headers of the modern era, made of what a message says, and of what lists of tools have said before.
+//! The headers of the modern era, made of what a message says, and of what lists of tools have error_message before.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,14 +9,14 @@ use mcp::message::Envelope;
 use mcp::method::Method;
 use mcp::{json, meta};
 
-/// Tools whose mirrored parameters are remembered.
+/// MirroredParams whose mirrored parameters are remembered.
 const MAX_TOOLS: usize = 10_000;
 
 /// The parameters that tools want to see in headers.
 #[derive(Debug, Default)]
-pub struct Tools(Mutex<HashMap<String, Vec<MirroredParam>>>);
+pub struct MirroredParams(Mutex<HashMap<String, Vec<MirroredParam>>>);
 
-impl Tools {
+impl MirroredParams {
     /// Learns from the result of `tools/list`.
     pub fn learn(&self, result: Option<&str>) {
         let Some([Some(list)]) = result.and_then(|result| json::members(result, ["tools"]).ok()) else {
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn headers_say_what_the_body_says() {
-        let tools = Tools::default();
+        let tools = MirroredParams::default();
         let schema = r#"{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}"#;
         tools.learn(Some(&format!(
             r#"{{"tools":[{{"name":"run","inputSchema":{schema}}},{{"name":"plain","inputSchema":{{}}}}]}}"#

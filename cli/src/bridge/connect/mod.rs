@@ -1,10 +1,10 @@
 //! An edge, offered over stdio, for hosts that speak nothing else.
 //!
-//! [`wire`] speaks HTTP for one host, with the [`headers`] that it wants; here its lines are taken in, each sent on its way, and answers written out.
+//! [`connection`] speaks HTTP for one host, with the [`headers`] that it wants; here its lines are taken in, each sent on its way, and answers written out.
 //! Messages are relayed byte for byte. When the edge has restarted or lost the session, the host does not notice.
 
+pub mod connection;
 pub mod headers;
-pub mod wire;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +19,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::bridge::child::{Lines, MAX_MESSAGE_BYTES};
+use crate::bridge::child::{LineReader, MAX_MESSAGE_BYTES};
 use crate::error::Result;
-use crate::output::say;
-pub use wire::{Target, Wire};
+use crate::output::eprint;
+pub use connection::{Connection, Target};
 
 /// Requests that may be under way at once; further lines wait.
 const MAX_IN_FLIGHT: usize = 256;
@@ -39,17 +39,17 @@ pub async fn run(
 ) -> Result {
     let (to_host, answers) = mpsc::channel(QUEUE);
     let writer = tokio::spawn(write(sink, answers));
-    let host = Arc::new(Host {
-        wire: Wire::new(target, to_host)?,
+    let host = Arc::new(HostBridge {
+        connection: Connection::new(target, to_host)?,
         running: Mutex::default(),
-        slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+        in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         tasks: TaskTracker::new(),
     });
-    let mut lines = Lines::new(source, MAX_MESSAGE_BYTES);
+    let mut lines = LineReader::new(source, MAX_MESSAGE_BYTES);
     while let Some(line) = lines.next().await {
         match line {
-            Ok(line) => host.clone().take(line).await,
-            Err(error) => say(format!("a message is dropped: {error}")),
+            Ok(line) => host.clone().handle_line(line).await,
+            Err(error) => eprint(format!("a message is dropped: {error}")),
         }
     }
     host.end().await;
@@ -66,45 +66,45 @@ async fn write(mut sink: impl AsyncWrite + Unpin, mut answers: mpsc::Receiver<By
     }
 }
 
-struct Host {
-    wire: Arc<Wire>,
+struct HostBridge {
+    connection: Arc<Connection>,
     /// Requests under way, by raw id, with whether closing their stream is what cancels them.
     running: Mutex<HashMap<String, AbortHandle>>,
-    slots: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
-impl Host {
+impl HostBridge {
     /// Takes one line of the host's. Only the handshake and notifications are waited for: their order counts.
-    async fn take(self: Arc<Self>, line: Bytes) {
+    async fn handle_line(self: Arc<Self>, line: Bytes) {
         let message = match Envelope::parse(&line) {
             Ok(message) => message,
             Err(error) => {
                 return self
-                    .wire
-                    .tell(mcp::error::render(None, error.code(), &error.to_string(), None))
+                    .connection
+                    .send_to_host(mcp::error::render(None, error.code(), &error.to_string(), None))
                     .await;
             }
         };
         let method = message.method.as_deref().unwrap_or_default();
         match message.kind() {
-            Kind::Request if method == "initialize" => self.wire.initialize(line.clone()).await,
+            Kind::Request if method == "initialize" => self.connection.initialize(line.clone()).await,
             Kind::Notification if headers::is_modern(&message) && method == "notifications/cancelled" => {
                 self.cancel(&message);
             }
-            Kind::Notification => self.wire.send(line.clone()).await,
-            Kind::Request | Kind::Response => self.send_aside(line.clone(), message.id).await,
+            Kind::Notification => self.connection.send(line.clone()).await,
+            Kind::Request | Kind::Response => self.send_in_background(line.clone(), message.id).await,
         }
     }
 
-    async fn send_aside(self: Arc<Self>, line: Bytes, id: Option<&str>) {
-        let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
+    async fn send_in_background(self: Arc<Self>, line: Bytes, id: Option<&str>) {
+        let Ok(slot) = self.in_flight.clone().acquire_owned().await else { return };
         let id = id.unwrap_or_default().to_owned();
         let (host, key) = (self.clone(), id.clone());
         // The entry is there before the task can remove it.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let task = self.tasks.spawn(async move {
-            host.wire.send(line).await;
+            host.connection.send(line).await;
             host.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             drop(slot);
         });
@@ -122,12 +122,12 @@ impl Host {
     }
 
     async fn end(&self) {
-        self.wire.close_streams();
+        self.connection.close_streams();
         self.tasks.close();
         let _ = tokio::time::timeout(END_GRACE, self.tasks.wait()).await;
         for (_, task) in self.running.lock().unwrap_or_else(PoisonError::into_inner).drain() {
             task.abort();
         }
-        self.wire.delete_session().await;
+        self.connection.delete_session().await;
     }
 }

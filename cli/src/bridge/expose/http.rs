@@ -21,12 +21,12 @@ use mcp::revision::{Era, Revision};
 use tokio::sync::mpsc;
 
 use crate::bridge::expose::Shared;
-use crate::bridge::expose::backend::{Backend, Item, Unready};
-use crate::bridge::expose::greeting::{Facts, Welcome, welcome};
-use crate::bridge::expose::line;
-use crate::bridge::expose::offer::Offer;
-use crate::bridge::expose::relay::ClientId;
-use crate::bridge::expose::reply::{self, Accepts, Exchange, Waiting};
+use crate::bridge::expose::handshake::{Initialization, ServerInfo, initialization};
+use crate::bridge::expose::instances::Instance;
+use crate::bridge::expose::multiplexer::ClientId;
+use crate::bridge::expose::response::{self, Accepts, ClientGuard, PendingCall};
+use crate::bridge::expose::sse_websocket;
+use crate::bridge::expose::supervised_child::{CallMessage, NotReady, SupervisedChild};
 
 /// The largest body of a request.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
@@ -36,19 +36,19 @@ type Refusal = Box<Response>;
 
 /// The routes.
 pub fn router(shared: Arc<Shared>) -> Router {
-    let guard = middleware::from_fn_with_state(shared.clone(), check_names);
+    let host_check = middleware::from_fn_with_state(shared.clone(), check_host);
     Router::new()
         .route("/mcp", post(on_post).get(on_get).delete(on_delete))
-        .route("/sse", get(line::on_sse))
-        .route("/message", post(line::on_message))
-        .route("/ws", get(line::on_ws))
+        .route("/sse", get(sse_websocket::on_sse))
+        .route("/message", post(sse_websocket::on_message))
+        .route("/ws", get(sse_websocket::on_ws))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(guard)
+        .layer(host_check)
         .with_state(shared)
 }
 
 /// A page in a browser must not reach a server on this machine by a name of its own (DNS rebinding).
-async fn check_names(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = headers.get(header::HOST).map(|value| value.to_str().unwrap_or_default());
     let host = host.or_else(|| request.uri().authority().map(|a| a.as_str())).unwrap_or_default();
@@ -74,14 +74,14 @@ fn is_allowed(hosts: &[String], authority: &str) -> bool {
 }
 
 async fn on_post(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    let Some(offer) = shared.offers.of(&headers) else { return *crowded() };
-    match serve(&offer, &headers, body).await {
+    let Some(instance) = shared.instances.for_headers(&headers) else { return *too_many_instances() };
+    match serve(&instance, &headers, body).await {
         Ok(response) => response,
         Err(refusal) => *refusal,
     }
 }
 
-async fn serve(offer: &Offer, headers: &HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+async fn serve(instance: &Instance, headers: &HeaderMap, body: Bytes) -> Result<Response, Refusal> {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some(mcp::header::JSON) {
@@ -93,61 +93,62 @@ async fn serve(offer: &Offer, headers: &HeaderMap, body: Bytes) -> Result<Respon
     let header_is_modern =
         version.and_then(Revision::parse).is_some_and(|revision| revision.era() == Era::Modern);
     match meta_version(&message) {
-        Some(version) => modern(offer, headers, &body, &message, &version).await,
+        Some(version) => modern(instance, headers, &body, &message, &version).await,
         None if header_is_modern => {
             let why = "`_meta` names no protocol version";
             Err(refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, why))
         }
-        None => legacy(offer, headers, &body, &message).await,
+        None => legacy(instance, headers, &body, &message).await,
     }
 }
 
 async fn legacy(
-    offer: &Offer,
+    instance: &Instance,
     headers: &HeaderMap,
     body: &Bytes,
     message: &Envelope<'_>,
 ) -> Result<Response, Refusal> {
     let method = message.method.as_deref();
     if method == Some("initialize") && message.kind() == Kind::Request {
-        return initialize(offer, message).await;
+        return initialize(instance, message).await;
     }
-    let client = session(offer, headers, message.id)?;
-    let backend = legacy_backend(offer, message.id).await?.0;
+    let client = session(instance, headers, message.id)?;
+    let child = legacy_child(instance, message.id).await?.0;
     match message.kind() {
         Kind::Notification => {
-            backend.notify(client, body, message);
+            child.notify(client, body, message);
             Ok(StatusCode::ACCEPTED.into_response())
         }
-        Kind::Response if backend.respond(client, body, message) => Ok(StatusCode::ACCEPTED.into_response()),
+        Kind::Response if child.respond(client, body, message) => Ok(StatusCode::ACCEPTED.into_response()),
         Kind::Response => {
             Err((StatusCode::BAD_REQUEST, "nobody has asked for this\n").into_response().into())
         }
         Kind::Request if method == Some("ping") => {
             let id = message.id.unwrap_or_default();
-            Ok(reply::json(StatusCode::OK, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)))
+            Ok(response::json(StatusCode::OK, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)))
         }
         Kind::Request => {
-            let items = call(&backend, client, body, message)?;
-            Ok(Waiting { items, exchange: None }.reply(accepts(headers), |_| StatusCode::OK).await)
+            let items = call(&child, client, body, message)?;
+            Ok(PendingCall { items, client: None }.respond(accepts(headers), |_| StatusCode::OK).await)
         }
     }
 }
 
-async fn initialize(offer: &Offer, message: &Envelope<'_>) -> Result<Response, Refusal> {
-    let (backend, facts) = legacy_backend(offer, message.id).await?;
+async fn initialize(instance: &Instance, message: &Envelope<'_>) -> Result<Response, Refusal> {
+    let (child, info) = legacy_child(instance, message.id).await?;
     let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "params cannot be read");
     // Streamable HTTP is younger than 2024-11-05.
-    let Welcome { capabilities, answer } = welcome(&facts, message, Revision::V2025_03_26).map_err(wrong)?;
-    let client = backend.open(capabilities);
-    let Some((id, evicted)) = offer.sessions.open(client) else {
-        backend.close(client);
+    let Initialization { capabilities, response } =
+        initialization(&info, message, Revision::V2025_03_26).map_err(wrong)?;
+    let client = child.add_client(capabilities);
+    let Some((id, evicted)) = instance.sessions.open(client) else {
+        child.remove_client(client);
         return Err(busy(message.id, "too many sessions are open"));
     };
     if let Some(evicted) = evicted {
-        backend.close(evicted);
+        child.remove_client(evicted);
     }
-    let mut response = reply::json(StatusCode::OK, answer);
+    let mut response = response::json(StatusCode::OK, response);
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(SESSION_ID, id);
     }
@@ -155,7 +156,7 @@ async fn initialize(offer: &Offer, message: &Envelope<'_>) -> Result<Response, R
 }
 
 async fn modern(
-    offer: &Offer,
+    instance: &Instance,
     headers: &HeaderMap,
     body: &Bytes,
     message: &Envelope<'_>,
@@ -163,58 +164,59 @@ async fn modern(
 ) -> Result<Response, Refusal> {
     let bad = |code, why: &str| refuse(StatusCode::BAD_REQUEST, message.id, code, why);
     check_headers(headers, message, version).map_err(|why| bad(HEADER_MISMATCH, &why))?;
-    let not_spoken = || bad(INVALID_REQUEST, "this server speaks no modern revision: begin with initialize");
-    let probed = offer.modern.as_ref().ok_or_else(not_spoken)?;
-    let backend = probed.backend().await.ok_or_else(not_spoken)?;
-    backend.ready().await.map_err(|error| unready(message.id, &error))?;
-    let client = backend.open("{}");
-    let exchange = Exchange { backend: backend.clone(), client };
+    let no_modern_era =
+        || bad(INVALID_REQUEST, "this server speaks no modern revision: begin with initialize");
+    let probed = instance.modern.as_ref().ok_or_else(no_modern_era)?;
+    let child = probed.child().await.ok_or_else(no_modern_era)?;
+    child.ready().await.map_err(|error| not_ready(message.id, &error))?;
+    let client = child.add_client("{}");
+    let guard = ClientGuard { child: child.clone(), client };
     if message.kind() != Kind::Request {
-        backend.notify(client, body, message);
+        child.notify(client, body, message);
         return Ok(StatusCode::ACCEPTED.into_response());
     }
-    let items = call(&backend, client, body, message)?;
-    Ok(Waiting { items, exchange: Some(exchange) }.reply(accepts(headers), modern_status).await)
+    let items = call(&child, client, body, message)?;
+    Ok(PendingCall { items, client: Some(guard) }.respond(accepts(headers), modern_status).await)
 }
 
 fn call(
-    backend: &Arc<Backend>,
+    child: &Arc<SupervisedChild>,
     client: ClientId,
     body: &Bytes,
     message: &Envelope<'_>,
-) -> Result<mpsc::Receiver<Item>, Refusal> {
-    backend.call(client, body, message).ok_or_else(|| busy(message.id, "too many calls are waiting"))
+) -> Result<mpsc::Receiver<CallMessage>, Refusal> {
+    child.call(client, body, message).ok_or_else(|| busy(message.id, "too many calls are waiting"))
 }
 
 async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let Some(offer) = shared.offers.of(&headers) else { return *crowded() };
-    let client = match session(&offer, &headers, None) {
+    let Some(instance) = shared.instances.for_headers(&headers) else { return *too_many_instances() };
+    let client = match session(&instance, &headers, None) {
         Ok(client) => client,
         Err(refusal) => return *refusal,
     };
     if !accepts(&headers).events {
         return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
     }
-    match offer.legacy.as_ref().and_then(|backend| backend.stream(client)) {
-        Some(messages) => reply::open_stream(messages),
+    match instance.legacy.as_ref().and_then(|child| child.open_stream(client)) {
+        Some(messages) => response::open_stream(messages),
         None => (StatusCode::CONFLICT, "this session has a stream open\n").into_response(),
     }
 }
 
 async fn on_delete(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let Some(offer) = shared.offers.of(&headers) else { return *crowded() };
-    if let Err(refusal) = session(&offer, &headers, None) {
+    let Some(instance) = shared.instances.for_headers(&headers) else { return *too_many_instances() };
+    if let Err(refusal) = session(&instance, &headers, None) {
         return *refusal;
     }
-    let client = text(&headers, SESSION_ID).and_then(|id| offer.sessions.close(id));
-    if let (Some(client), Some(backend)) = (client, &offer.legacy) {
-        backend.close(client);
+    let client = text(&headers, SESSION_ID).and_then(|id| instance.sessions.close(id));
+    if let (Some(client), Some(child)) = (client, &instance.legacy) {
+        child.remove_client(client);
     }
     StatusCode::NO_CONTENT.into_response()
 }
 
 /// The client behind the session that a request names.
-fn session(offer: &Offer, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
+fn session(instance: &Instance, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
     let Some(session) = text(headers, SESSION_ID) else {
         let why = "no Mcp-Session-Id: begin with initialize";
         return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, why));
@@ -229,7 +231,7 @@ fn session(offer: &Offer, headers: &HeaderMap, id: Option<&str>) -> Result<Clien
             "this MCP-Protocol-Version is not known",
         ));
     }
-    offer.sessions.find(session).ok_or_else(|| {
+    instance.sessions.find(session).ok_or_else(|| {
         refuse(
             StatusCode::NOT_FOUND,
             id,
@@ -239,26 +241,29 @@ fn session(offer: &Offer, headers: &HeaderMap, id: Option<&str>) -> Result<Clien
     })
 }
 
-async fn legacy_backend(offer: &Offer, id: Option<&str>) -> Result<(Arc<Backend>, Arc<Facts>), Refusal> {
-    let no_legacy = || {
+async fn legacy_child(
+    instance: &Instance,
+    id: Option<&str>,
+) -> Result<(Arc<SupervisedChild>, Arc<ServerInfo>), Refusal> {
+    let no_legacy_era = || {
         let latest = Revision::LATEST.as_str();
         let why = format!("this server speaks {latest} only");
         let data = format!(r#"{{"supported":["{latest}"]}}"#);
-        Box::new(reply::json(StatusCode::BAD_REQUEST, render(id, UNSUPPORTED_VERSION, &why, Some(&data))))
+        Box::new(response::json(StatusCode::BAD_REQUEST, render(id, UNSUPPORTED_VERSION, &why, Some(&data))))
     };
-    let backend = offer.legacy.as_ref().ok_or_else(no_legacy)?;
-    match backend.ready().await {
-        Ok(facts) => Ok((backend.clone(), facts)),
-        Err(Unready::Refused(_)) => Err(no_legacy()),
-        Err(error) => Err(unready(id, &error)),
+    let child = instance.legacy.as_ref().ok_or_else(no_legacy_era)?;
+    match child.ready().await {
+        Ok(info) => Ok((child.clone(), info)),
+        Err(NotReady::Refused(_)) => Err(no_legacy_era()),
+        Err(error) => Err(not_ready(id, &error)),
     }
 }
 
-fn unready(id: Option<&str>, error: &Unready) -> Refusal {
+fn not_ready(id: Option<&str>, error: &NotReady) -> Refusal {
     busy(id, &format!("the server behind this address is not ready: {error}"))
 }
 
-fn crowded() -> Refusal {
+fn too_many_instances() -> Refusal {
     busy(None, "too many clients send other values in their headers")
 }
 
@@ -269,7 +274,7 @@ fn busy(id: Option<&str>, why: &str) -> Refusal {
 }
 
 fn refuse(status: StatusCode, id: Option<&str>, code: i64, why: &str) -> Refusal {
-    Box::new(reply::json(status, render(id, code, why, None)))
+    Box::new(response::json(status, render(id, code, why, None)))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

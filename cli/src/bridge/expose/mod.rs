@@ -1,20 +1,20 @@
 //! A stdio MCP server, offered over Streamable HTTP, HTTP+SSE and WebSocket.
 //!
 //! [`relay`] maps ids between many clients and one child (pure); [`greeting`] asks
-//! the child who it is; [`backend`] keeps it alive; [`offer`] has one for all clients or one for each kind;
+//! the child who it is; [`child`] keeps it alive; [`instance`] has one for all clients or one for each kind;
 //! [`sessions`] knows who is there; [`http`] and [`line`] speak the transports,
 //! to those who connect and, through the tunnels of [`dial`], to those who cannot.
 
-pub mod backend;
-pub mod dial;
-pub mod greeting;
+pub mod handshake;
 pub mod http;
-pub mod line;
-pub mod modern;
-pub mod offer;
-pub mod relay;
-pub mod reply;
+pub mod instances;
+pub mod modern_child;
+pub mod multiplexer;
+pub mod response;
 pub mod sessions;
+pub mod sse_websocket;
+pub mod supervised_child;
+pub mod tunnel_client;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::Program;
 use crate::error::{Error, Result};
-use line::Lines;
-use offer::{EnvFromHeader, Offers};
+use instances::{EnvFromHeader, Instances};
+use sse_websocket::Inboxes;
 
 /// Which eras are offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,7 +39,7 @@ pub enum Eras {
     Modern,
 }
 
-/// How to offer it.
+/// How to instance it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where to listen, if anywhere.
@@ -59,8 +59,8 @@ pub struct Settings {
 /// What the HTTP side works with.
 #[derive(Debug)]
 pub struct Shared {
-    pub(crate) offers: Arc<Offers>,
-    pub(crate) lines: Lines,
+    pub(crate) instances: Arc<Instances>,
+    pub(crate) inboxes: Inboxes,
     pub(crate) hosts: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ pub struct Running {
     server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
-/// Starts the command and offers it.
+/// Starts the command and instances it.
 pub async fn start(program: Program, settings: Settings) -> Result<Running> {
     let listener = match settings.listen {
         Some(address) => Some(listen(address).await?),
@@ -85,11 +85,11 @@ pub async fn start(program: Program, settings: Settings) -> Result<Running> {
     let stop = CancellationToken::new();
     let mut hosts = settings.hosts.clone();
     hosts.extend(address.map(|address| address.ip().to_string()));
-    let offers = Arc::new(Offers::new(program, settings, stop.clone()));
+    let instances = Arc::new(Instances::new(program, settings, stop.clone()));
     // Begins to start it, where it is one for all.
-    let _only = offers.only();
-    tokio::spawn(offers.clone().sweep());
-    let shared = Arc::new(Shared { offers, lines: Lines::default(), hosts });
+    let _started = instances.single();
+    tokio::spawn(instances.clone().stop_idle());
+    let shared = Arc::new(Shared { instances, inboxes: Inboxes::default(), hosts });
     let server = listener.map(|listener| {
         let server = axum::serve(listener, http::router(shared.clone()));
         tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future())
@@ -110,27 +110,29 @@ impl Running {
 
     /// Waits until the command has answered; says who it is.
     pub async fn ready(&self) -> Result<String> {
-        let Some(only) = self.shared.offers.only() else {
+        let Some(instance) = self.shared.instances.single() else {
             return Ok("started when a client comes".to_owned());
         };
-        let backend = match (&only.legacy, &only.modern) {
+        let child = match (&instance.legacy, &instance.modern) {
             (Some(legacy), _) => legacy.clone(),
             (None, Some(modern)) => {
-                modern.backend().await.ok_or_else(|| Error::failure("it is no modern server"))?
+                modern.child().await.ok_or_else(|| Error::failure("it is no modern server"))?
             }
             (None, None) => return Err(Error::usage("no era is offered")),
         };
-        match backend.ready().await {
-            Ok(facts) => Ok(facts.describe()),
-            Err(backend::Unready::Refused(_)) if only.modern.is_some() => Ok("modern only".into()),
+        match child.ready().await {
+            Ok(info) => Ok(info.describe()),
+            Err(supervised_child::NotReady::Refused(_)) if instance.modern.is_some() => {
+                Ok("modern only".into())
+            }
             Err(error) => Err(Error::failure(error.to_string())),
         }
     }
 
     /// Waits until the command is gone for good.
     pub async fn ended(&self) {
-        let Some(only) = self.shared.offers.only() else { return std::future::pending().await };
-        match (&only.legacy, &only.modern) {
+        let Some(instance) = self.shared.instances.single() else { return std::future::pending().await };
+        match (&instance.legacy, &instance.modern) {
             (Some(legacy), _) => legacy.ended().await,
             (None, Some(modern)) => modern.ended().await,
             (None, None) => {}
@@ -140,8 +142,8 @@ impl Running {
     /// Stops serving, ends the command, and waits for both.
     pub async fn stop(self) {
         self.stop.cancel();
-        for offer in self.shared.offers.all() {
-            offer.ended().await;
+        for instance in self.shared.instances.all() {
+            instance.ended().await;
         }
         // Streams may be open for long; the command is gone, and so is what they wait for.
         if let Some(server) = self.server {

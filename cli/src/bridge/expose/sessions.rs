@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::bridge::expose::relay::ClientId;
+use crate::bridge::expose::multiplexer::ClientId;
 
 /// How many sessions there may be.
 pub const MAX_SESSIONS: usize = 1_000;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::commands::fields::secret_file;
+use crate::commands::fields::read_text;
 use crate::error::{Error, Result};
 
 /// The arguments as a JSON object.
@@ -22,7 +22,7 @@ pub fn read(pairs: &[String], all: Option<&str>, schema: &str) -> Result<String>
 /// What was written, byte for byte, once it is known to be an object.
 fn whole(text: &str) -> Result<String> {
     let text = match text.strip_prefix('@') {
-        Some(path) => secret_file(Path::new(path))?,
+        Some(path) => read_text(Path::new(path))?,
         None => text.to_owned(),
     };
     match serde_json::from_str::<BTreeMap<String, &serde_json::value::RawValue>>(&text) {

@@ -1,7 +1,7 @@
 //! `mcpctl call SERVER TOOL [key=value…]`: a tool, called through the edge with a saved token.
 
 pub mod arguments;
-pub mod show;
+pub mod render;
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use serde_json::{Value, json};
 
-use crate::commands::Session;
+use crate::commands::Invocation;
 use crate::context::Context;
-use crate::contract;
 use crate::error::{Error, Exit, Result};
-use crate::nouns::short_name;
+use crate::kinds::short_name;
 use crate::output::progress::Spinner;
 use crate::output::{self, Format};
+use crate::reflection;
 
 const MAX_TOOLS: usize = 100_000;
 
@@ -52,12 +52,12 @@ enum CallEra {
 }
 
 /// Runs `call`.
-pub async fn run(session: &Session, args: Args) -> Result<u8> {
-    let context = session.context()?;
+pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
+    let context = invocation.context()?;
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
     let edge = context.edge_url()?.to_owned();
     let explain = |error: ClientError| explain(error, server, &edge);
-    let endpoint = endpoint(session, &context, server, args.token.as_deref())?;
+    let endpoint = endpoint(invocation, &context, server, args.token.as_deref())?;
     let revision = match args.era {
         CallEra::Legacy => Revision::LATEST_LEGACY,
         CallEra::Modern => Revision::LATEST,
@@ -66,7 +66,7 @@ pub async fn run(session: &Session, args: Args) -> Result<u8> {
     let spinner = Spinner::start(format!("calling {}", args.tool));
     let mcp = Mcp::open(&endpoint, Transport::StreamableHttp, revision, info).await.map_err(explain)?;
     let tools = mcp.list_all(Method::ToolsList, MAX_TOOLS).await.map_err(explain)?;
-    let definition = find(session, &tools, server, &args.tool).await?;
+    let definition = find(invocation, &tools, server, &args.tool).await?;
     let [name, schema] = json::members(definition, ["name", "inputSchema"]).unwrap_or_default();
     let schema = schema.unwrap_or("{}");
     let arguments = arguments::read(&args.pairs, args.json.as_deref(), schema)?;
@@ -80,32 +80,37 @@ pub async fn run(session: &Session, args: Args) -> Result<u8> {
         }
         Era::Legacy => Vec::new(),
     };
-    let told = |method: &str, params: Option<&str>| show::notification(&spinner, method, params);
-    let result = mcp.request_streaming("tools/call", &params, &mirrored, told).await;
+    let on_notification = |method: &str, params: Option<&str>| render::notification(&spinner, method, params);
+    let result = mcp.request_streaming("tools/call", &params, &mirrored, on_notification).await;
     mcp.close().await;
     drop(spinner);
-    answer(session, &result.map_err(explain)?)
+    print_result(invocation, &result.map_err(explain)?)
 }
 
-fn answer(session: &Session, result: &str) -> Result<u8> {
-    match session.format() {
+fn print_result(invocation: &Invocation, result: &str) -> Result<u8> {
+    match invocation.format() {
         // As the server wrote it: no number rounded, no key moved.
-        Format::Json => output::out(result)?,
+        Format::Json => output::print(result)?,
         Format::Yaml => {
-            output::out(&output::yaml(&serde_json::from_str::<Value>(result).unwrap_or_default())?)?
+            output::print(&output::yaml(&serde_json::from_str::<Value>(result).unwrap_or_default())?)?
         }
-        Format::Table | Format::Name => output::out(&show::result(result))?,
+        Format::Table | Format::Name => output::print(&render::result(result))?,
     }
     let [is_error] = json::members(result, ["isError"]).unwrap_or_default();
     if is_error == Some("true") {
-        output::say("the tool says that it failed");
+        output::eprint("the tool says that it failed");
         return Ok(Exit::ToolError as u8);
     }
     Ok(0)
 }
 
 /// Where a server is, with a saved token's bearer.
-fn endpoint(session: &Session, context: &Context, server: &str, token: Option<&str>) -> Result<Endpoint> {
+fn endpoint(
+    invocation: &Invocation,
+    context: &Context,
+    server: &str,
+    token: Option<&str>,
+) -> Result<Endpoint> {
     let url = context.server_url(server)?;
     let url =
         url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
@@ -114,17 +119,17 @@ fn endpoint(session: &Session, context: &Context, server: &str, token: Option<&s
         .map_err(|_| Error::usage("the saved bearer has characters that no header can carry"))?;
     bearer.set_sensitive(true);
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
-    Ok(Endpoint { url, headers, timeout: session.timeout.unwrap_or(Duration::from_secs(60)), dial: None })
+    Ok(Endpoint { url, headers, timeout: invocation.timeout.unwrap_or(Duration::from_secs(60)), dial: None })
 }
 
 /// The definition of the tool that is meant.
-async fn find<'a>(session: &Session, tools: &'a [String], server: &str, word: &str) -> Result<&'a str> {
+async fn find<'a>(invocation: &Invocation, tools: &'a [String], server: &str, word: &str) -> Result<&'a str> {
     let named =
         |wanted: &str| tools.iter().map(String::as_str).find(|tool| name_of(tool).as_deref() == Some(wanted));
     if let Some(tool) = named(word) {
         return Ok(tool);
     }
-    let candidates = exposed_as(session, server, word).await;
+    let candidates = exposed_names(invocation, server, word).await;
     let found: Vec<_> = candidates.iter().filter_map(|name| named(name)).collect();
     match found.as_slice() {
         [tool] => Ok(tool),
@@ -149,18 +154,18 @@ fn name_of(tool: &str) -> Option<String> {
 
 /// The names under which the server exposes tools that their upstream calls so. Only who administers the gateway can
 /// ask that; for others there are none.
-async fn exposed_as(session: &Session, server: &str, own: &str) -> Vec<String> {
+async fn exposed_names(invocation: &Invocation, server: &str, own: &str) -> Vec<String> {
     let request = json!({ "name": format!("servers/{server}") });
     let asked = async {
-        let client = session.client().await?;
+        let client = invocation.client().await?;
         client.call("trunkline.registry.v1.ServerService/ListServerEntries", request).await
     };
     let Ok(answer) = asked.await else { return Vec::new() };
     let is_own = |target: &str| short_name(target).split_once('/').is_some_and(|(_, name)| name == own);
-    let entries = contract::parts(&answer, "entries").into_iter();
-    let entries = entries.filter(|entry| contract::text(entry, "kind") == "tool");
-    let entries = entries.filter(|entry| is_own(&contract::text(entry, "target")));
-    entries.map(|entry| contract::text(&entry, "exposed_name")).collect()
+    let entries = reflection::submessages(&answer, "entries").into_iter();
+    let entries = entries.filter(|entry| reflection::text(entry, "kind") == "tool");
+    let entries = entries.filter(|entry| is_own(&reflection::text(entry, "target")));
+    entries.map(|entry| reflection::text(&entry, "exposed_name")).collect()
 }
 
 fn explain(error: ClientError, server: &str, edge: &str) -> Error {

@@ -7,27 +7,27 @@ use serde_json::{Value, json};
 
 /// A server of another host.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct HostServer {
     /// What the file calls it.
     pub key: String,
     /// What we would call it.
     pub id: String,
-    /// How it is reached.
-    pub how: How,
+    /// Transport it is reached.
+    pub transport: Transport,
 }
 
-/// How a server is reached.
+/// Transport a server is reached.
 #[derive(Debug, PartialEq, Eq)]
-pub enum How {
+pub enum Transport {
     /// By URL, with these headers.
-    Remote {
+    Http {
         /// The URL.
         url: String,
         /// The headers; their values may be secret.
         headers: BTreeMap<String, String>,
     },
     /// As a command, with these variables.
-    Command {
+    Stdio {
         /// The command and its arguments.
         command: Vec<String>,
         /// The variables; their values may be secret.
@@ -53,7 +53,7 @@ struct Server {
 }
 
 /// The servers of a file: `mcpServers` (Claude, Cursor and most others) or `servers` (Visual Studio Code).
-pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
+pub fn parse(text: &str) -> Result<Vec<HostServer>, String> {
     let file: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let servers = file.get("mcpServers").or_else(|| file.get("servers")).and_then(Value::as_object);
     let servers = servers.ok_or("it has neither `mcpServers` nor `servers`")?;
@@ -63,17 +63,17 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
         let server =
             Server::deserialize(value).map_err(|_| format!("server {key}: its fields cannot be read"))?;
         if !server.disabled {
-            let how =
-                how(server).ok_or_else(|| format!("server {key}: it has neither `url` nor `command`"))?;
-            entries.push(Entry { key: key.clone(), id: id(key), how });
+            let transport = transport(server)
+                .ok_or_else(|| format!("server {key}: it has neither `url` nor `command`"))?;
+            entries.push(HostServer { key: key.clone(), id: id(key), transport });
         }
     }
     Ok(entries)
 }
 
-fn how(server: Server) -> Option<How> {
+fn transport(server: Server) -> Option<Transport> {
     if let Some(url) = server.url.or(server.server_url) {
-        return Some(How::Remote { url, headers: server.headers });
+        return Some(Transport::Http { url, headers: server.headers });
     }
     let command: Vec<_> = std::iter::once(server.command?).chain(server.args).collect();
     if let Some(remote) = mcp_remote(&command) {
@@ -81,11 +81,11 @@ fn how(server: Server) -> Option<How> {
     }
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let env = server.env.into_iter().map(|(key, value)| (key, text(value))).collect();
-    Some(How::Command { command, env })
+    Some(Transport::Stdio { command, env })
 }
 
 /// `npx mcp-remote URL --header "Name: value"` is a bridge to a URL: we go there ourselves.
-fn mcp_remote(command: &[String]) -> Option<How> {
+fn mcp_remote(command: &[String]) -> Option<Transport> {
     let at = command.iter().position(|word| word == "mcp-remote" || word.starts_with("mcp-remote@"))?;
     let rest = &command[at + 1..];
     let url = rest.iter().find(|word| word.starts_with("http://") || word.starts_with("https://"))?.clone();
@@ -94,7 +94,7 @@ fn mcp_remote(command: &[String]) -> Option<How> {
         let (name, value) = value.split_once(':')?;
         Some((name.trim().to_owned(), value.trim().to_owned()))
     };
-    Some(How::Remote { url, headers: values.filter_map(header).collect() })
+    Some(Transport::Http { url, headers: values.filter_map(header).collect() })
 }
 
 /// The id of an upstream, made of what the host calls it.
@@ -123,14 +123,14 @@ pub fn credential(headers: &BTreeMap<String, String>) -> Option<Value> {
 }
 
 /// The command that exposes and registers a server, for a shell.
-pub fn command_line(entry: &Entry) -> String {
-    let How::Command { command, env } = &entry.how else { return String::new() };
+pub fn command_line(entry: &HostServer) -> String {
+    let Transport::Stdio { command, env } = &entry.transport else { return String::new() };
     let variables = env.iter().map(|(key, _)| format!("{key}=\"${key}\" ")).collect::<String>();
-    let words = command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let words = command.iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
     format!("{variables}mcpctl expose --register {} -- {words}", entry.id)
 }
 
-fn quoted(word: &str) -> String {
+fn shell_quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -156,10 +156,13 @@ mod tests {
             lines,
             ["KEY=\"$KEY\" mcpctl expose --register my-files -- npx -y server-filesystem '/a b'", "", "",]
         );
-        let How::Remote { headers, .. } = &entries[1].how else { panic!("{entries:?}") };
+        let Transport::Http { headers, .. } = &entries[1].transport else { panic!("{entries:?}") };
         assert_eq!(credential(headers).unwrap(), json!({"bearer": {"token": "x"}}));
         let headers = BTreeMap::from([("X-Key".to_owned(), "k".to_owned())]);
-        assert_eq!(entries[2].how, How::Remote { url: "https://o/mcp".into(), headers: headers.clone() });
+        assert_eq!(
+            entries[2].transport,
+            Transport::Http { url: "https://o/mcp".into(), headers: headers.clone() }
+        );
         assert_eq!(credential(&headers).unwrap(), json!({"headers": {"headers": {"X-Key": "k"}}}));
     }
 

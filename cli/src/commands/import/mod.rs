@@ -11,13 +11,13 @@ use serde_json::json;
 
 use crate::bridge::child::Program;
 use crate::bridge::expose::{self, Eras, Running, Settings};
-use crate::commands::Session;
-use crate::commands::expose::{Stop, register_as};
-use crate::contract;
+use crate::commands::Invocation;
+use crate::commands::expose::{StopSignal, register_as};
 use crate::error::{Error, Result};
-use crate::nouns::Noun;
-use crate::output::{out, say};
-use file::{Entry, How};
+use crate::kinds::Kind;
+use crate::output::{eprint, print};
+use crate::reflection;
+use file::{HostServer, Transport};
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 /// Runs `import`.
-pub async fn run(session: &Session, args: Args) -> Result {
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let text = std::fs::read_to_string(&args.file)
         .map_err(|error| Error::usage(format!("{}: {error}", args.file.display())))?;
     let mut entries =
@@ -47,58 +47,63 @@ pub async fn run(session: &Session, args: Args) -> Result {
     }
     let mut commands = Vec::new();
     for entry in entries {
-        match &entry.how {
-            How::Remote { .. } if args.dry_run => out(&format!("{} would become an upstream", entry.id))?,
-            How::Remote { .. } => remote(session, &entry).await?,
-            How::Command { .. } => commands.push(entry),
+        match &entry.transport {
+            Transport::Http { .. } if args.dry_run => {
+                print(&format!("{} would become an upstream", entry.id))?
+            }
+            Transport::Http { .. } => remote(invocation, &entry).await?,
+            Transport::Stdio { .. } => commands.push(entry),
         }
     }
     if args.expose && !args.dry_run {
-        return run_all(session, commands).await;
+        return run_all(invocation, commands).await;
     }
-    print(&commands)
+    print_commands(&commands)
 }
 
-async fn remote(session: &Session, entry: &Entry) -> Result {
-    let How::Remote { url, headers } = &entry.how else { return Ok(()) };
-    let noun = Noun::of_word("upstream");
-    let mut upstream = json!({ "name": noun.full_name(&entry.id)?, "http": { "url": url } });
+async fn remote(invocation: &Invocation, entry: &HostServer) -> Result {
+    let Transport::Http { url, headers } = &entry.transport else { return Ok(()) };
+    let kind = Kind::from_word("upstream");
+    let mut upstream = json!({ "name": kind.full_name(&entry.id)?, "http": { "url": url } });
     let mut mask = "http.url".to_owned();
     if let Some(credential) = file::credential(headers) {
         upstream["credential"] = credential;
         mask.push_str(",credential");
     }
     let request = json!({ "upstream": upstream, "updateMask": mask, "allowMissing": true });
-    let answer = session.client().await?.call(&noun.method("Update"), request).await?;
-    let item = contract::part(&answer, noun.singular)
+    let answer = invocation.client().await?.call(&kind.method("Update"), request).await?;
+    let item = reflection::submessage(&answer, kind.singular)
         .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
-    out(&format!("{} imported", contract::text(&item, "name")))
+    print(&format!("{} imported", reflection::text(&item, "name")))
 }
 
 /// The commands that a person would run. Values of variables may be secret: they are named, and not shown.
-fn print(commands: &[Entry]) -> Result {
+fn print_commands(commands: &[HostServer]) -> Result {
     if commands.is_empty() {
         return Ok(());
     }
-    say("these servers are commands; nothing was run. With --expose they are, or run them yourself:");
+    eprint("these servers are commands; nothing was run. With --expose they are, or run them yourself:");
     for entry in commands {
-        out(&file::command_line(entry))?;
+        print(&file::command_line(entry))?;
     }
-    if commands.iter().any(|entry| matches!(&entry.how, How::Command { env, .. } if !env.is_empty())) {
-        say("set the variables they name first, as the file has them");
+    if commands
+        .iter()
+        .any(|entry| matches!(&entry.transport, Transport::Stdio { env, .. } if !env.is_empty()))
+    {
+        eprint("set the variables they name first, as the file has them");
     }
     Ok(())
 }
 
-async fn run_all(session: &Session, commands: Vec<Entry>) -> Result {
-    let mut stop = Stop::new()?;
+async fn run_all(invocation: &Invocation, commands: Vec<HostServer>) -> Result {
+    let mut stop = StopSignal::new()?;
     let mut running = Vec::new();
     let served = tokio::select! {
-        served = start_all(session, commands, &mut running) => served,
+        served = start_all(invocation, commands, &mut running) => served,
         () = stop.wait() => Ok(()),
     };
     if served.is_ok() && !running.is_empty() {
-        say("all are running; Ctrl-C ends them");
+        eprint("all are running; Ctrl-C ends them");
         stop.wait().await;
     }
     for one in running {
@@ -107,14 +112,14 @@ async fn run_all(session: &Session, commands: Vec<Entry>) -> Result {
     served
 }
 
-async fn start_all(session: &Session, commands: Vec<Entry>, running: &mut Vec<Running>) -> Result {
+async fn start_all(invocation: &Invocation, commands: Vec<HostServer>, running: &mut Vec<Running>) -> Result {
     for entry in commands {
-        let How::Command { command, env } = entry.how else { continue };
-        say(format!("[{}] running {}", entry.id, command.join(" ")));
+        let Transport::Stdio { command, env } = entry.transport else { continue };
+        eprint(format!("[{}] running {}", entry.id, command.join(" ")));
         let mut program = Program::new(command.into_iter().map(Into::into).collect(), Some(entry.id.clone()));
         program.env = env;
         if !program.exists() {
-            say(format!("[{}] is left out: no such command", entry.id));
+            eprint(format!("[{}] is left out: no such command", entry.id));
             continue;
         }
         let settings = Settings {
@@ -130,8 +135,8 @@ async fn start_all(session: &Session, commands: Vec<Entry>, running: &mut Vec<Ru
         let Some(one) = running.last() else { continue };
         let who = one.ready().await?;
         let url = one.url().unwrap_or_default();
-        say(format!("[{}] {who}, offered at {url}", entry.id));
-        register_as(session, &entry.id, &url).await?;
+        eprint(format!("[{}] {who}, offered at {url}", entry.id));
+        register_as(invocation, &entry.id, &url).await?;
     }
     Ok(())
 }

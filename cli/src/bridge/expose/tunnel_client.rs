@@ -1,4 +1,4 @@
-//! Tunnels out of a network into which nobody can dial: held open to each place that wants to reach the command, and opened
+//! Tunnels out of a network into which nobody can dial: held open to each url that wants to reach the command, and opened
 //! again whenever they break.
 //!
 //! It must not know who lets tunnels in, nor how credentials are had.
@@ -17,20 +17,20 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tunnel::{Role, SUBPROTOCOL, accept};
 use url::Url;
 
-use crate::bridge::expose::{Shared, http as served};
+use crate::bridge::expose::{Shared, http as expose_http};
 use crate::context::Secret;
 use crate::error::{Error, Result};
-use crate::output::say;
+use crate::output::eprint;
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(15);
 /// A tunnel that was open for so long was well, and is opened again quickly.
-const WELL_AFTER: Duration = Duration::from_secs(30);
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// How long the other side may take to let one in.
-const PATIENCE: Duration = Duration::from_secs(10);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every tunnel needs.
-pub struct Dialler {
+pub struct TunnelClient {
     http: reqwest::Client,
     shared: Arc<Shared>,
     label: String,
@@ -42,7 +42,7 @@ pub struct Dialler {
 
 /// Why a tunnel is not open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum Closed {
+enum TunnelError {
     #[error("{0}")]
     Unreachable(String),
     #[error("it does not believe this credential")]
@@ -50,10 +50,10 @@ enum Closed {
     #[error("it answered HTTP {0}: {1}")]
     Status(u16, String),
     #[error("it is no gateway that takes tunnels")]
-    Stranger,
+    NotAGateway,
 }
 
-impl Dialler {
+impl TunnelClient {
     /// For the command that is being offered by `shared`. `ca_file`: certificates (PEM) to trust besides those of the system.
     pub fn new(
         shared: Arc<Shared>,
@@ -64,7 +64,7 @@ impl Dialler {
     ) -> Result<Arc<Self>> {
         let unusable = |error: reqwest::Error| Error::failure(format!("no HTTP client: {error}"));
         // HTTP/2 has no upgrades.
-        let mut http = reqwest::Client::builder().http1_only().connect_timeout(PATIENCE);
+        let mut http = reqwest::Client::builder().http1_only().connect_timeout(OPEN_TIMEOUT);
         if let Some(path) = ca_file {
             let wrong = |why: String| Error::usage(format!("{}: {why}", path.display()));
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -77,52 +77,52 @@ impl Dialler {
     }
 
     /// Holds one tunnel open, for ever. `open` says whether it is.
-    pub async fn hold(self: Arc<Self>, place: Url, open: watch::Sender<bool>) {
-        let (mut pause, mut said) = (FIRST_DELAY, None);
+    pub async fn keep_open(self: Arc<Self>, url: Url, open: watch::Sender<bool>) {
+        let (mut delay, mut reported) = (FIRST_DELAY, None);
         loop {
-            let dialled = tokio::time::timeout(PATIENCE, self.dial(&place)).await;
-            let late = Err(Closed::Unreachable("no answer in time".to_owned()));
-            let why = match dialled.unwrap_or(late) {
+            let opened = tokio::time::timeout(OPEN_TIMEOUT, self.open(&url)).await;
+            let late = Err(TunnelError::Unreachable("no answer in time".to_owned()));
+            let error = match opened.unwrap_or(late) {
                 Ok(socket) => {
-                    self.say(&format!("a tunnel to {} is open", place.origin().ascii_serialization()));
+                    self.report(&format!("a tunnel to {} is open", url.origin().ascii_serialization()));
                     open.send_replace(true);
                     let began = Instant::now();
                     let broke = self.serve(socket).await;
                     open.send_replace(false);
-                    if began.elapsed() > WELL_AFTER {
-                        pause = FIRST_DELAY;
+                    if began.elapsed() > STABLE_AFTER {
+                        delay = FIRST_DELAY;
                     }
-                    said = None;
-                    Closed::Unreachable(broke)
+                    reported = None;
+                    TunnelError::Unreachable(broke)
                 }
-                Err(why) => why,
+                Err(error) => error,
             };
             // An upstream that was deleted and made anew is another one, and wants another credential.
-            if matches!(why, Closed::Refused | Closed::Status(404, _)) {
+            if matches!(error, TunnelError::Refused | TunnelError::Status(404, _)) {
                 self.refused.notify_one();
             }
-            if said.as_ref() != Some(&why) {
-                let place = place.origin().ascii_serialization();
-                self.say(&format!("no tunnel to {place}: {why}; it is dialled again"));
-                said = Some(why);
+            if reported.as_ref() != Some(&error) {
+                let url = url.origin().ascii_serialization();
+                self.report(&format!("no tunnel to {url}: {error}; it is opened again"));
+                reported = Some(error);
             }
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
-            pause = (pause * 2).min(MAX_DELAY);
+            tokio::time::sleep(delay.mul_f64(rand::random_range(0.5..1.5))).await;
+            delay = (delay * 2).min(MAX_DELAY);
         }
     }
 
-    async fn dial(&self, place: &Url) -> std::result::Result<Upgraded, Closed> {
+    async fn open(&self, url: &Url) -> std::result::Result<Upgraded, TunnelError> {
         let bearer = self.credential.borrow().clone();
         let request = self
             .http
-            .get(place.clone())
+            .get(url.clone())
             .bearer_auth(bearer.expose())
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_VERSION, "13")
             .header(header::SEC_WEBSOCKET_KEY, generate_key())
             .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-        let unreachable = |error: reqwest::Error| Closed::Unreachable(cause(&error.without_url()));
+        let unreachable = |error: reqwest::Error| TunnelError::Unreachable(cause(&error.without_url()));
         let mut response = request.send().await.map_err(unreachable)?;
         match response.status() {
             // Who names the subprotocol has understood what is asked for.
@@ -134,20 +134,20 @@ impl Dialler {
             {
                 response.upgrade().await.map_err(unreachable)
             }
-            StatusCode::UNAUTHORIZED => Err(Closed::Refused),
+            StatusCode::UNAUTHORIZED => Err(TunnelError::Refused),
             status if status.is_client_error() || status.is_server_error() => {
                 // The first part says enough.
                 let text = response.chunk().await.ok().flatten().unwrap_or_default();
-                Err(Closed::Status(status.as_u16(), reason(&String::from_utf8_lossy(&text))))
+                Err(TunnelError::Status(status.as_u16(), reason(&String::from_utf8_lossy(&text))))
             }
-            _ => Err(Closed::Stranger),
+            _ => Err(TunnelError::NotAGateway),
         }
     }
 
     /// Serves what comes through a tunnel, until it breaks; says why it did.
     async fn serve(&self, socket: Upgraded) -> String {
         let carrier = tunnel::websocket(socket, Role::Client, Vec::new()).await;
-        let router = served::router(self.shared.clone());
+        let router = expose_http::router(self.shared.clone());
         let ended = accept(carrier, move |stream: tunnel::Stream| {
             let service = TowerToHyperService::new(router.clone());
             async move {
@@ -161,8 +161,8 @@ impl Dialler {
         cause(&ended.await)
     }
 
-    fn say(&self, text: &str) {
-        say(format!("[{}] {text}", self.label));
+    fn report(&self, text: &str) {
+        eprint(format!("[{}] {text}", self.label));
     }
 }
 

@@ -13,22 +13,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::{Child, Program};
 use crate::bridge::expose::Settings;
-use crate::bridge::expose::greeting::{Facts, changes, greet};
-use crate::bridge::expose::relay::{CallId, ClientId, Delivery, Relay};
-use crate::output::say;
+use crate::bridge::expose::handshake::{ServerInfo, handshake, list_changed};
+use crate::bridge::expose::multiplexer::{CallId, ClientId, Delivery, Multiplexer};
+use crate::output::eprint;
 
 /// Messages that wait for one client.
 const QUEUE: usize = 256;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 /// A child that lived for so long was well, and its next restart is quick again.
-const WELL_AFTER: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// The code of our own error for calls that the child's end cut off.
 const CHILD_ENDED: i64 = -31_002;
 
 /// Why there is no child to talk to.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Unready {
+pub enum NotReady {
     /// It does not speak the era.
     #[error("it does not speak this era of the protocol: {0}")]
     Refused(String),
@@ -43,23 +43,23 @@ pub enum Unready {
 #[derive(Debug, Clone)]
 enum Phase {
     Starting,
-    Ready(Arc<Facts>),
+    Ready(Arc<ServerInfo>),
     Refused(String),
     Ended,
 }
 
 /// A message on its way to a client.
 #[derive(Debug)]
-pub enum Item {
+pub enum CallMessage {
     /// More will come.
-    Notice(Bytes),
+    Interim(Bytes),
     /// The last one.
-    Answer(Bytes),
+    Final(Bytes),
 }
 
 /// A child and those who talk to it.
 #[derive(Debug)]
-pub struct Backend {
+pub struct SupervisedChild {
     era: Era,
     start_timeout: Duration,
     phase: watch::Sender<Phase>,
@@ -68,33 +68,33 @@ pub struct Backend {
 
 #[derive(Debug, Default)]
 struct State {
-    relay: Relay,
-    calls: HashMap<CallId, mpsc::Sender<Item>>,
+    multiplexer: Multiplexer,
+    calls: HashMap<CallId, mpsc::Sender<CallMessage>>,
     streams: HashMap<ClientId, mpsc::Sender<Bytes>>,
     input: Option<mpsc::Sender<Bytes>>,
 }
 
-impl Backend {
+impl SupervisedChild {
     /// Starts the child, and keeps it alive until `stop`.
     pub fn start(program: Program, era: Era, settings: &Settings, stop: CancellationToken) -> Arc<Self> {
         let phase = watch::Sender::new(Phase::Starting);
-        let backend =
+        let child =
             Arc::new(Self { era, start_timeout: settings.start_timeout, phase, state: Mutex::default() });
-        tokio::spawn(backend.clone().keep_alive(program, settings.restart, stop));
-        backend
+        tokio::spawn(child.clone().supervise(program, settings.restart, stop));
+        child
     }
 
     /// Waits until the child has answered.
-    pub async fn ready(&self) -> Result<Arc<Facts>, Unready> {
+    pub async fn ready(&self) -> Result<Arc<ServerInfo>, NotReady> {
         let mut phase = self.phase.subscribe();
         let settled = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
         let Ok(Ok(phase)) = tokio::time::timeout(self.start_timeout, settled).await else {
-            return Err(Unready::Starting);
+            return Err(NotReady::Starting);
         };
         match &*phase {
-            Phase::Ready(facts) => Ok(facts.clone()),
-            Phase::Refused(why) => Err(Unready::Refused(why.clone())),
-            Phase::Ended | Phase::Starting => Err(Unready::Ended),
+            Phase::Ready(info) => Ok(info.clone()),
+            Phase::Refused(why) => Err(NotReady::Refused(why.clone())),
+            Phase::Ended | Phase::Starting => Err(NotReady::Ended),
         }
     }
 
@@ -116,15 +116,15 @@ impl Backend {
     }
 
     /// Lets a client in.
-    pub fn open(&self, capabilities: &str) -> ClientId {
-        self.lock().relay.open(capabilities)
+    pub fn add_client(&self, capabilities: &str) -> ClientId {
+        self.lock().multiplexer.add_client(capabilities)
     }
 
     /// Lets a client go.
-    pub fn close(&self, client: ClientId) {
+    pub fn remove_client(&self, client: ClientId) {
         let mut state = self.lock();
         state.streams.remove(&client);
-        let (calls, messages) = state.relay.close(client);
+        let (calls, messages) = state.multiplexer.remove_client(client);
         for call in calls {
             state.calls.remove(&call);
         }
@@ -137,27 +137,27 @@ impl Backend {
         client: ClientId,
         source: &[u8],
         message: &Envelope<'_>,
-    ) -> Option<mpsc::Receiver<Item>> {
+    ) -> Option<mpsc::Receiver<CallMessage>> {
         let mut state = self.lock();
         let (sender, receiver) = mpsc::channel(QUEUE);
-        if state.relay.keeps_subscription(client, message) {
+        if state.multiplexer.keeps_subscription(client, message) {
             let id = message.id.unwrap_or_default();
             let done = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
-            return sender.try_send(Item::Answer(done)).is_ok().then_some(receiver);
+            return sender.try_send(CallMessage::Final(done)).is_ok().then_some(receiver);
         }
-        let (call, request) = state.relay.request(client, source, message)?;
+        let (call, request) = state.multiplexer.request(client, source, message)?;
         if state.send(request) {
             state.calls.insert(call, sender);
             return Some(receiver);
         }
-        state.relay.cancel(call);
+        state.multiplexer.cancel(call);
         None
     }
 
     /// Sends a notification on, where the child is to have it.
     pub fn notify(&self, client: ClientId, source: &[u8], message: &Envelope<'_>) {
         let mut state = self.lock();
-        if let Some((message, ended)) = state.relay.notification(client, source, message) {
+        if let Some((message, ended)) = state.multiplexer.notification(client, source, message) {
             state.send(message);
             ended.map(|call| state.calls.remove(&call));
         }
@@ -166,11 +166,11 @@ impl Backend {
     /// Sends a client's answer on, where the child has asked this client.
     pub fn respond(&self, client: ClientId, source: &Bytes, message: &Envelope<'_>) -> bool {
         let mut state = self.lock();
-        state.relay.response(client, message) && state.send(source.clone())
+        state.multiplexer.response(client, message) && state.send(source.clone())
     }
 
     /// The stream of what belongs to a client and to none of its calls; `None` where it has one open already.
-    pub fn stream(&self, client: ClientId) -> Option<mpsc::Receiver<Bytes>> {
+    pub fn open_stream(&self, client: ClientId) -> Option<mpsc::Receiver<Bytes>> {
         let mut state = self.lock();
         if state.streams.get(&client).is_some_and(|stream| !stream.is_closed()) {
             return None;
@@ -184,13 +184,13 @@ impl Backend {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn keep_alive(self: Arc<Self>, program: Program, restart: bool, stop: CancellationToken) {
+    async fn supervise(self: Arc<Self>, program: Program, restart: bool, stop: CancellationToken) {
         let mut delay = FIRST_DELAY;
         loop {
             let started = Instant::now();
-            let end = self.live_once(&program, &stop).await;
+            let end = self.run_once(&program, &stop).await;
             self.lock().fail_all();
-            if let End::Refused(why) = end {
+            if let RunEnd::Refused(why) = end {
                 self.phase.send_replace(Phase::Refused(why));
                 return;
             }
@@ -199,11 +199,11 @@ impl Backend {
                 return;
             }
             self.phase.send_replace(Phase::Starting);
-            if started.elapsed() >= WELL_AFTER {
+            if started.elapsed() >= STABLE_AFTER {
                 delay = FIRST_DELAY;
             }
             let wait = delay.mul_f64(rand::random_range(0.8..1.2));
-            say(format!("[{}] starting it again in {} ms", program.label, wait.as_millis()));
+            eprint(format!("[{}] starting it again in {} ms", program.label, wait.as_millis()));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => {}
@@ -212,36 +212,36 @@ impl Backend {
         }
     }
 
-    async fn live_once(&self, program: &Program, stop: &CancellationToken) -> End {
+    async fn run_once(&self, program: &Program, stop: &CancellationToken) -> RunEnd {
         let mut child = match program.spawn() {
             Ok(child) => child,
             Err(error) => {
-                say(format!("[{}] cannot be started: {error}", program.label));
-                return End::Ended;
+                eprint(format!("[{}] cannot be started: {error}", program.label));
+                return RunEnd::Ended;
             }
         };
-        let greeting = tokio::time::timeout(self.start_timeout, greet(&mut child, self.era));
-        let greeted = tokio::select! {
-            greeted = greeting => greeted,
+        let handshake = tokio::time::timeout(self.start_timeout, handshake(&mut child, self.era));
+        let outcome = tokio::select! {
+            outcome = handshake => outcome,
             () = stop.cancelled() => {
                 child.end().await;
-                return End::Ended;
+                return RunEnd::Ended;
             }
         };
-        let end = match greeted {
-            Ok(Some(Ok(facts))) => {
-                self.welcome(&child, facts);
+        let end = match outcome {
+            Ok(Some(Ok(info))) => {
+                self.on_ready(&child, info);
                 tokio::select! {
-                    () = self.pump(&mut child, &program.label) => {}
+                    () = self.forward_output(&mut child, &program.label) => {}
                     () = stop.cancelled() => {}
                 }
-                End::Ended
+                RunEnd::Ended
             }
-            Ok(Some(Err(why))) => End::Refused(why),
-            Ok(None) => End::Ended,
+            Ok(Some(Err(why))) => RunEnd::Refused(why),
+            Ok(None) => RunEnd::Ended,
             Err(_) => {
-                say(format!("[{}] does not answer", program.label));
-                End::Ended
+                eprint(format!("[{}] does not answer", program.label));
+                RunEnd::Ended
             }
         };
         self.lock().input = None;
@@ -249,29 +249,29 @@ impl Backend {
         end
     }
 
-    fn welcome(&self, child: &Child, facts: Facts) {
+    fn on_ready(&self, child: &Child, info: ServerInfo) {
         let mut state = self.lock();
         state.input = Some(child.input.clone());
-        let messages = state.relay.resume();
+        let messages = state.multiplexer.resubscribe();
         state.send_all(messages);
         // Those who were here before a restart may hold lists of the child before it.
-        for notice in changes(&facts.result) {
+        for notice in list_changed(&info.result) {
             state.broadcast(&notice);
         }
         drop(state);
-        self.phase.send_replace(Phase::Ready(Arc::new(facts)));
+        self.phase.send_replace(Phase::Ready(Arc::new(info)));
     }
 
-    async fn pump(&self, child: &mut Child, label: &str) {
+    async fn forward_output(&self, child: &mut Child, label: &str) {
         while let Some(message) = child.output.recv().await {
             if let Some(why) = self.lock().deliver(&message) {
-                say(format!("[{label}] {why}"));
+                eprint(format!("[{label}] {why}"));
             }
         }
     }
 }
 
-enum End {
+enum RunEnd {
     Ended,
     Refused(String),
 }
@@ -289,22 +289,22 @@ impl State {
 
     /// Brings a message of the child where it belongs; gives back what is to be said about one that is nobody's.
     fn deliver(&mut self, message: &Bytes) -> Option<String> {
-        match self.relay.from_child(message) {
-            Delivery::Answer(call, message) => {
+        match self.multiplexer.from_child(message) {
+            Delivery::Final(call, message) => {
                 if let Some(sender) = self.calls.remove(&call) {
                     // Notices leave one place free for it.
-                    let _ = sender.try_send(Item::Answer(message));
+                    let _ = sender.try_send(CallMessage::Final(message));
                 }
             }
-            Delivery::Notice(call, message) => {
+            Delivery::Interim(call, message) => {
                 if let Some(sender) = self.calls.get(&call).filter(|sender| sender.capacity() > 1) {
-                    let _ = sender.try_send(Item::Notice(message));
+                    let _ = sender.try_send(CallMessage::Interim(message));
                 }
             }
             Delivery::Client(client, message) => self.push(client, message),
-            Delivery::All(message) => self.broadcast(&message),
-            Delivery::Reply(message) => drop(self.send(message)),
-            Delivery::Nobody(why) => return (!why.is_empty()).then_some(why),
+            Delivery::AllClients(message) => self.broadcast(&message),
+            Delivery::Child(message) => drop(self.send(message)),
+            Delivery::Discard(why) => return (!why.is_empty()).then_some(why),
         }
         None
     }
@@ -324,11 +324,11 @@ impl State {
 
     fn fail_all(&mut self) {
         self.input = None;
-        for (call, id) in self.relay.fail_all() {
+        for (call, id) in self.multiplexer.fail_all() {
             if let Some(sender) = self.calls.remove(&call) {
                 let error =
                     mcp::error::render(Some(&id), CHILD_ENDED, "the server ended before it answered", None);
-                let _ = sender.try_send(Item::Answer(error));
+                let _ = sender.try_send(CallMessage::Final(error));
             }
         }
     }

@@ -17,17 +17,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::MAX_MESSAGE_BYTES;
-use crate::bridge::connect::headers::{Tools, is_modern};
+use crate::bridge::connect::headers::{MirroredParams, is_modern};
 use crate::context::Secret;
 use crate::error::{Error, Result};
-use crate::output::say;
+use crate::output::eprint;
 
 /// How long an edge may be away before its absence is an error.
-const PATIENCE: Duration = Duration::from_secs(60);
+const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(5);
 /// The codes of our own errors.
-const EDGE_AWAY: i64 = -31_010;
+const EDGE_UNREACHABLE: i64 = -31_010;
 const EDGE_REFUSED: i64 = -31_011;
 
 /// Where messages go.
@@ -40,14 +40,14 @@ pub struct Target {
 }
 
 /// The connection for one host.
-pub struct Wire {
+pub struct Connection {
     http: reqwest::Client,
     target: Target,
     to_host: mpsc::Sender<Bytes>,
     session: Mutex<Session>,
     /// Held while a session is being opened, so that many who miss it open one.
     opening: tokio::sync::Mutex<()>,
-    tools: Tools,
+    tools: MirroredParams,
     closing: CancellationToken,
 }
 
@@ -63,16 +63,16 @@ struct Session {
 
 enum Failure {
     /// It cannot have arrived: sending it again is safe.
-    Away(String),
+    Unreachable(String),
     /// The connection broke: it may have arrived.
-    Cut(String),
+    Interrupted(String),
     /// The edge does not know the session.
     SessionLost,
     /// Anything else.
     Final(String),
 }
 
-impl Wire {
+impl Connection {
     /// Nothing is sent yet.
     pub fn new(target: Target, to_host: mpsc::Sender<Bytes>) -> Result<Arc<Self>> {
         let http = reqwest::Client::builder()
@@ -86,7 +86,7 @@ impl Wire {
     }
 
     /// Gives the host a message.
-    pub async fn tell(&self, message: Bytes) {
+    pub async fn send_to_host(&self, message: Bytes) {
         // A host that is gone has closed its other side too, and that is where it is noticed.
         let _ = self.to_host.send(message).await;
     }
@@ -118,28 +118,32 @@ impl Wire {
                 Err(failure) => failure,
             };
             let error = match error {
-                Failure::Cut(why) if only_asks(method) => Failure::Away(why),
+                Failure::Interrupted(why) if is_idempotent(method) => Failure::Unreachable(why),
                 error => error,
             };
             let (code, why) = match error {
-                Failure::Away(_) if started.elapsed() < PATIENCE && !self.closing.is_cancelled() => {
+                Failure::Unreachable(_)
+                    if started.elapsed() < UNREACHABLE_TIMEOUT && !self.closing.is_cancelled() =>
+                {
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(MAX_DELAY);
                     continue;
                 }
-                Failure::Away(why) => (EDGE_AWAY, format!("{} does not answer: {why}", self.origin())),
+                Failure::Unreachable(why) => {
+                    (EDGE_UNREACHABLE, format!("{} does not answer: {why}", self.origin()))
+                }
                 Failure::SessionLost => (EDGE_REFUSED, "the session is lost".into()),
                 // A listen is never over by itself: it goes on with the edge that is there next.
-                Failure::Cut(_) | Failure::Final(_)
+                Failure::Interrupted(_) | Failure::Final(_)
                     if method == "subscriptions/listen" && started.elapsed() > delay =>
                 {
                     continue;
                 }
-                Failure::Cut(why) | Failure::Final(why) => (EDGE_REFUSED, why),
+                Failure::Interrupted(why) | Failure::Final(why) => (EDGE_REFUSED, why),
             };
             return match message.kind() {
-                Kind::Request => self.tell(mcp::error::render(message.id, code, &why, None)).await,
-                _ => say(format!("a message was not delivered: {why}")),
+                Kind::Request => self.send_to_host(mcp::error::render(message.id, code, &why, None)).await,
+                _ => eprint(format!("a message was not delivered: {why}")),
             };
         }
     }
@@ -195,10 +199,10 @@ impl Wire {
         }
         let is_events = content_type(&response).starts_with(EVENT_STREAM);
         if response.status() == StatusCode::ACCEPTED || message.kind() != Kind::Request {
-            return if response.status().is_success() { Ok(()) } else { Err(self.refused(response).await) };
+            return if response.status().is_success() { Ok(()) } else { Err(self.refusal(response).await) };
         }
         if message.method.as_deref() == Some("initialize") {
-            self.note_session(&response);
+            self.record_session(&response);
         }
         if is_events {
             return self.relay_events(response, message).await;
@@ -213,17 +217,17 @@ impl Wire {
     ) -> std::result::Result<(), Failure> {
         let is_json = content_type(&response).starts_with(JSON);
         if !is_json {
-            return Err(self.refused(response).await);
+            return Err(self.refusal(response).await);
         }
         let body = response.bytes().await.map_err(failure)?;
         match Envelope::parse(&body) {
             Ok(answer) if answer.id == message.id => {
-                self.note_answer(&answer, message);
-                self.tell(body.clone()).await;
+                self.record_answer(&answer, message);
+                self.send_to_host(body.clone()).await;
                 Ok(())
             }
             Ok(answer) => Err(Failure::Final(
-                said(&answer).unwrap_or_else(|| "the edge answered something else".into()),
+                error_message(&answer).unwrap_or_else(|| "the edge answered something else".into()),
             )),
             Err(error) => Err(Failure::Final(format!("the edge's answer cannot be read: {error}"))),
         }
@@ -256,9 +260,9 @@ impl Wire {
         let Ok(event) = Envelope::parse(&data) else { return false };
         let is_answer = event.kind() == Kind::Response && event.id == message.id;
         if is_answer {
-            self.note_answer(&event, message);
+            self.record_answer(&event, message);
         }
-        self.tell(data.clone()).await;
+        self.send_to_host(data.clone()).await;
         is_answer
     }
 
@@ -275,29 +279,29 @@ impl Wire {
             self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
         let response = request.body(line).send().await.map_err(failure)?;
         if !response.status().is_success() {
-            return Err(self.refused(response).await);
+            return Err(self.refusal(response).await);
         }
-        self.note_session(&response);
+        self.record_session(&response);
         let result = first_message(response).await?;
         let answer = Envelope::parse(&result).map_err(|error| Failure::Final(error.to_string()))?;
-        self.note_version(answer.result);
+        self.record_version(answer.result);
         let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         let request =
             self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
         request.body(done).send().await.map_err(failure)?;
         self.session().generation += 1;
-        say("the edge had forgotten the session: opened it again");
-        for notice in changes(answer.result) {
-            self.tell(notice).await;
+        eprint("the edge had forgotten the session: opened it again");
+        for notice in list_changed(answer.result) {
+            self.send_to_host(notice).await;
         }
         Ok(())
     }
 
-    fn note_session(&self, response: &Response) {
+    fn record_session(&self, response: &Response) {
         self.session().id = response.headers().get(SESSION_ID).cloned();
     }
 
-    fn note_version(&self, result: Option<&str>) {
+    fn record_version(&self, result: Option<&str>) {
         let version =
             result.and_then(|result| json::members(result, ["protocolVersion"]).ok().and_then(|[raw]| raw));
         let version =
@@ -306,10 +310,10 @@ impl Wire {
     }
 
     /// Learns from an answer what later requests need.
-    fn note_answer(&self, answer: &Envelope<'_>, message: &Envelope<'_>) {
+    fn record_answer(&self, answer: &Envelope<'_>, message: &Envelope<'_>) {
         match message.method.as_deref() {
             Some("initialize") => {
-                self.note_version(answer.result);
+                self.record_version(answer.result);
                 self.session().generation += 1;
             }
             Some("tools/list") if is_modern(message) => self.tools.learn(answer.result),
@@ -354,17 +358,17 @@ impl Wire {
             decoder.push(chunk);
             while let Ok(Some(event)) = decoder.next() {
                 if Envelope::parse(&event.data).is_ok() {
-                    self.tell(event.data).await;
+                    self.send_to_host(event.data).await;
                 }
             }
         }
     }
 
     /// What the edge says when it says no, without anything of ours that is secret.
-    async fn refused(&self, response: Response) -> Failure {
+    async fn refusal(&self, response: Response) -> Failure {
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
-        let why = Envelope::parse(&body).ok().as_ref().and_then(said);
+        let why = Envelope::parse(&body).ok().as_ref().and_then(error_message);
         let hint = match status {
             StatusCode::UNAUTHORIZED => {
                 "; the token is not valid here any more: `mcpctl create token` makes another"
@@ -379,7 +383,7 @@ impl Wire {
     }
 }
 
-fn said(answer: &Envelope<'_>) -> Option<String> {
+fn error_message(answer: &Envelope<'_>) -> Option<String> {
     let [message] = json::members(answer.error?, ["message"]).ok()?;
     Some(json::string(message?).ok()?.into_owned())
 }
@@ -389,8 +393,8 @@ fn content_type(response: &Response) -> &str {
 }
 
 /// Whether a request changes nothing, so that it may be sent again although it may have arrived.
-fn only_asks(method: &str) -> bool {
-    const ASKING: [&str; 9] = [
+fn is_idempotent(method: &str) -> bool {
+    const IDEMPOTENT: [&str; 9] = [
         "ping",
         "server/discover",
         "tools/list",
@@ -401,7 +405,7 @@ fn only_asks(method: &str) -> bool {
         "prompts/get",
         "completion/complete",
     ];
-    ASKING.contains(&method)
+    IDEMPOTENT.contains(&method)
 }
 
 /// What cannot have arrived may be sent again, whatever it is.
@@ -410,7 +414,11 @@ fn failure(error: reqwest::Error) -> Failure {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    if error.is_connect() { Failure::Away(cause.to_string()) } else { Failure::Cut(cause.to_string()) }
+    if error.is_connect() {
+        Failure::Unreachable(cause.to_string())
+    } else {
+        Failure::Interrupted(cause.to_string())
+    }
 }
 
 /// The one message of an answer, be it JSON or a stream.
@@ -431,17 +439,22 @@ async fn first_message(response: Response) -> std::result::Result<Bytes, Failure
     Err(Failure::Final("the connection broke before the answer came".into()))
 }
 
-/// What the host is to ask for again, of the kinds whose changes the edge tells.
-fn changes(result: Option<&str>) -> Vec<Bytes> {
+/// What the host is to ask for again, of the kinds whose changes the edge announces.
+fn list_changed(result: Option<&str>) -> Vec<Bytes> {
     let capabilities =
         result.and_then(|result| json::members(result, ["capabilities"]).ok().and_then(|[raw]| raw));
     let kinds = ["tools", "resources", "prompts"];
     let offered = capabilities.and_then(|raw| json::members(raw, kinds).ok()).unwrap_or_default();
-    let tells = |offer: Option<&str>| {
+    let announces = |offer: Option<&str>| {
         let told = offer.and_then(|offer| json::members(offer, ["listChanged"]).ok().and_then(|[raw]| raw));
         told == Some("true")
     };
     let notice =
         |kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#));
-    kinds.into_iter().zip(offered).filter(|(_, offer)| tells(*offer)).map(|(kind, _)| notice(kind)).collect()
+    kinds
+        .into_iter()
+        .zip(offered)
+        .filter(|(_, offer)| announces(*offer))
+        .map(|(kind, _)| notice(kind))
+        .collect()
 }

@@ -12,18 +12,18 @@ use mcp::revision::Era;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::Program;
-use crate::bridge::expose::backend::Backend;
-use crate::bridge::expose::modern::Probed;
+use crate::bridge::expose::modern_child::ModernChild;
 use crate::bridge::expose::sessions::Sessions;
+use crate::bridge::expose::supervised_child::SupervisedChild;
 use crate::bridge::expose::{Eras, Settings};
 
 /// Sets of values that are served at a time, each with children of its own.
-pub const MAX_OFFERS: usize = 32;
+pub const MAX_INSTANCES: usize = 32;
 /// The children of one that nobody used for so long are ended; where room is needed, earlier.
 const IDLE: Duration = Duration::from_secs(600);
 const IDLE_WHEN_FULL: Duration = Duration::from_secs(60);
 /// Between two looks for those.
-const SWEEP: Duration = Duration::from_secs(30);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A variable of the child's environment, and the header whose value it gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,42 +49,42 @@ impl std::str::FromStr for EnvFromHeader {
 
 /// What clients that send the same values are served with.
 #[derive(Debug)]
-pub struct Offer {
-    pub(crate) legacy: Option<Arc<Backend>>,
-    pub(crate) modern: Option<Probed>,
+pub struct Instance {
+    pub(crate) legacy: Option<Arc<SupervisedChild>>,
+    pub(crate) modern: Option<ModernChild>,
     pub(crate) sessions: Sessions,
     stop: CancellationToken,
     used: Mutex<Instant>,
 }
 
 /// The values that a client sent, one for each variable.
-type Values = Vec<Option<String>>;
+type HeaderValues = Vec<Option<String>>;
 
 /// All that is offered.
-pub struct Offers {
+pub struct Instances {
     program: Program,
     settings: Settings,
     stop: CancellationToken,
-    known: Mutex<HashMap<Values, Arc<Offer>>>,
+    running: Mutex<HashMap<HeaderValues, Arc<Instance>>>,
 }
 
 /// The values are secrets.
-impl std::fmt::Debug for Offers {
+impl std::fmt::Debug for Instances {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Offers").field("program", &self.program).finish_non_exhaustive()
+        f.debug_struct("Instances").field("program", &self.program).finish_non_exhaustive()
     }
 }
 
-impl Offer {
+impl Instance {
     fn start(program: Program, settings: &Settings, stop: CancellationToken) -> Arc<Self> {
         let legacy = (settings.eras != Eras::Modern)
-            .then(|| Backend::start(program.clone(), Era::Legacy, settings, stop.clone()));
-        let modern =
-            (settings.eras != Eras::Legacy).then(|| Probed::new(program, settings.clone(), stop.clone()));
+            .then(|| SupervisedChild::start(program.clone(), Era::Legacy, settings, stop.clone()));
+        let modern = (settings.eras != Eras::Legacy)
+            .then(|| ModernChild::new(program, settings.clone(), stop.clone()));
         let used = Mutex::new(Instant::now());
-        let offer = Arc::new(Self { legacy, modern, sessions: Sessions::default(), stop, used });
-        tokio::spawn(find_out_eras(offer.clone()));
-        offer
+        let instance = Arc::new(Self { legacy, modern, sessions: Sessions::default(), stop, used });
+        tokio::spawn(probe_eras(instance.clone()));
+        instance
     }
 
     /// Waits until its children are gone for good.
@@ -97,62 +97,63 @@ impl Offer {
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         self.stop.is_cancelled() || self.legacy.as_ref().is_some_and(|legacy| legacy.is_ended())
     }
 
     fn is_unused_for(&self, idle: Duration) -> bool {
         let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = self.legacy.as_ref().is_some_and(|legacy| legacy.is_busy())
-            || self.modern.as_ref().is_some_and(Probed::is_busy);
+            || self.modern.as_ref().is_some_and(ModernChild::is_busy);
         used.elapsed() >= idle && !busy
     }
 
-    fn touch(&self) {
+    fn mark_used(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 
 /// Asks for the modern era ahead of the first client that does, but not before the command has started once.
-async fn find_out_eras(offer: Arc<Offer>) {
-    if let (Some(legacy), Some(modern)) = (&offer.legacy, &offer.modern) {
+async fn probe_eras(instance: Arc<Instance>) {
+    if let (Some(legacy), Some(modern)) = (&instance.legacy, &instance.modern) {
         let _ = legacy.ready().await;
         modern.is_modern().await;
     }
 }
 
-impl Offers {
+impl Instances {
     /// Nothing is started yet.
     pub fn new(program: Program, settings: Settings, stop: CancellationToken) -> Self {
-        Self { program, settings, stop, known: Mutex::default() }
+        Self { program, settings, stop, running: Mutex::default() }
     }
 
     /// What all clients are served with; `None` where that depends on what they send.
-    pub fn only(&self) -> Option<Arc<Offer>> {
-        self.settings.env_from_headers.is_empty().then(|| self.find(Vec::new())).flatten()
+    pub fn single(&self) -> Option<Arc<Instance>> {
+        self.settings.env_from_headers.is_empty().then(|| self.get_or_start(Vec::new())).flatten()
     }
 
     /// What a client that sent these headers is served with; `None`: too many others are.
-    pub fn of(&self, headers: &HeaderMap) -> Option<Arc<Offer>> {
+    pub fn for_headers(&self, headers: &HeaderMap) -> Option<Arc<Instance>> {
         let value = |wanted: &EnvFromHeader| {
             let value = headers.get(&wanted.header)?.to_str().ok()?;
             Some(value.to_owned())
         };
-        self.find(self.settings.env_from_headers.iter().map(value).collect())
+        self.get_or_start(self.settings.env_from_headers.iter().map(value).collect())
     }
 
-    fn find(&self, values: Values) -> Option<Arc<Offer>> {
-        let mut known = self.lock();
+    fn get_or_start(&self, values: HeaderValues) -> Option<Arc<Instance>> {
+        let mut running = self.lock();
         let fixed = self.settings.env_from_headers.is_empty();
-        if let Some(offer) = known.get(&values).filter(|offer| fixed || !offer.is_over()) {
-            offer.touch();
-            return Some(offer.clone());
+        if let Some(instance) = running.get(&values).filter(|instance| fixed || !instance.is_stopped()) {
+            instance.mark_used();
+            return Some(instance.clone());
         }
-        if known.len() >= MAX_OFFERS {
-            let unused =
-                known.iter().find(|(_, offer)| offer.is_over() || offer.is_unused_for(IDLE_WHEN_FULL));
+        if running.len() >= MAX_INSTANCES {
+            let unused = running
+                .iter()
+                .find(|(_, instance)| instance.is_stopped() || instance.is_unused_for(IDLE_WHEN_FULL));
             let unused = unused.map(|(values, _)| values.clone())?;
-            known.remove(&unused).inspect(|offer| offer.stop.cancel());
+            running.remove(&unused).inspect(|instance| instance.stop.cancel());
         }
         let mut program = self.program.clone();
         let variables = self.settings.env_from_headers.iter().zip(&values);
@@ -160,22 +161,22 @@ impl Offers {
             let value = value.clone()?;
             Some((wanted.variable.clone(), value))
         }));
-        let offer = Offer::start(program, &self.settings, self.stop.child_token());
-        known.insert(values, offer.clone());
-        Some(offer)
+        let instance = Instance::start(program, &self.settings, self.stop.child_token());
+        running.insert(values, instance.clone());
+        Some(instance)
     }
 
     /// Ends what nobody uses, until everything is ended.
-    pub async fn sweep(self: Arc<Self>) {
+    pub async fn stop_idle(self: Arc<Self>) {
         while !self.settings.env_from_headers.is_empty() {
             tokio::select! {
-                () = tokio::time::sleep(SWEEP) => {}
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
                 () = self.stop.cancelled() => return,
             }
-            self.lock().retain(|_, offer| {
-                let keep = !offer.is_over() && !offer.is_unused_for(IDLE);
+            self.lock().retain(|_, instance| {
+                let keep = !instance.is_stopped() && !instance.is_unused_for(IDLE);
                 if !keep {
-                    offer.stop.cancel();
+                    instance.stop.cancel();
                 }
                 keep
             });
@@ -183,12 +184,12 @@ impl Offers {
     }
 
     /// All that is being offered.
-    pub fn all(&self) -> Vec<Arc<Offer>> {
+    pub fn all(&self) -> Vec<Arc<Instance>> {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Values, Arc<Offer>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<HeaderValues, Arc<Instance>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The contract's descriptors, and proto-JSON by them: what lets one generic call serve every noun.
+//! The contract's descriptors, and proto-JSON by them: what lets one generic call serve every kind.
 
 use std::sync::LazyLock;
 
@@ -48,12 +48,12 @@ pub fn document(kind: &str, message: &DynamicMessage) -> Mapping {
 }
 
 /// The message that lies in a field of another.
-pub fn part(message: &DynamicMessage, field: &str) -> Option<DynamicMessage> {
+pub fn submessage(message: &DynamicMessage, field: &str) -> Option<DynamicMessage> {
     message.get_field_by_name(field).filter(|_| message.has_field_by_name(field))?.as_message().cloned()
 }
 
 /// The messages that lie in a repeated field of another.
-pub fn parts(message: &DynamicMessage, field: &str) -> Vec<DynamicMessage> {
+pub fn submessages(message: &DynamicMessage, field: &str) -> Vec<DynamicMessage> {
     let Some(value) = message.get_field_by_name(field) else { return Vec::new() };
     value.as_list().unwrap_or_default().iter().filter_map(|item| item.as_message().cloned()).collect()
 }
@@ -69,7 +69,7 @@ pub fn number(message: &DynamicMessage, field: &str) -> i64 {
 }
 
 /// The name of the value of an enum field.
-pub fn enumeration(message: &DynamicMessage, field: &str) -> String {
+pub fn enum_name(message: &DynamicMessage, field: &str) -> String {
     to_json(message)
         .get(
             message

@@ -8,16 +8,16 @@ use mcp::revision::{Era, Revision};
 
 use crate::bridge::child::Child;
 
-/// What the child said of itself.
+/// What the child error_message of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct ServerInfo {
     /// The result of `initialize` or `server/discover`, as it sent it.
     pub result: String,
     /// The revision that is spoken with it.
     pub revision: Revision,
 }
 
-impl Facts {
+impl ServerInfo {
     /// Who it is, for people.
     pub fn describe(&self) -> String {
         let info = |object: &str| {
@@ -33,9 +33,9 @@ impl Facts {
     }
 }
 
-/// Greets a fresh child: `initialize`, or `server/discover`. `None`: it ended; `Err`: it said no.
-pub async fn greet(child: &mut Child, era: Era) -> Option<Result<Facts, String>> {
-    child.input.send(greeting(era)).await.ok()?;
+/// Greets a fresh child: `initialize`, or `server/discover`. `None`: it ended; `Err`: it error_message no.
+pub async fn handshake(child: &mut Child, era: Era) -> Option<Result<ServerInfo, String>> {
+    child.input.send(first_request(era)).await.ok()?;
     loop {
         let line = child.output.recv().await?;
         let Ok(message) = Envelope::parse(&line) else { continue };
@@ -43,7 +43,7 @@ pub async fn greet(child: &mut Child, era: Era) -> Option<Result<Facts, String>>
             continue;
         }
         let Some(result) = message.result else {
-            return Some(Err(message.error.and_then(said).unwrap_or_else(|| "it refused".into())));
+            return Some(Err(message.error.and_then(error_message).unwrap_or_else(|| "it refused".into())));
         };
         let Some(revision) = revision(era, result) else {
             return Some(Err("it speaks no revision that is known here".into()));
@@ -52,18 +52,18 @@ pub async fn greet(child: &mut Child, era: Era) -> Option<Result<Facts, String>>
             let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
             child.input.send(done).await.ok()?;
         }
-        return Some(Ok(Facts { result: result.to_owned(), revision }));
+        return Some(Ok(ServerInfo { result: result.to_owned(), revision }));
     }
 }
 
-fn said(error: &str) -> Option<String> {
+fn error_message(error: &str) -> Option<String> {
     let [message] = json::members(error, ["message"]).ok()?;
     Some(json::string(message?).ok()?.into_owned())
 }
 
 /// Sampling and elicitation are declared for all: a client that has not declared them is never asked, because the
 /// relay answers for it.
-fn greeting(era: Era) -> Bytes {
+fn first_request(era: Era) -> Bytes {
     let info = concat!(r#"{"name":"mcpctl","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     Bytes::from(match era {
         Era::Legacy => format!(
@@ -93,36 +93,36 @@ fn revision(era: Era, result: &str) -> Option<Revision> {
 
 /// What a client is told that says `initialize`.
 #[derive(Debug)]
-pub struct Welcome<'m> {
-    /// What it said it can do: raw JSON.
+pub struct Initialization<'m> {
+    /// What it error_message it can do: raw JSON.
     pub capabilities: &'m str,
-    /// The answer.
-    pub answer: Bytes,
+    /// The response.
+    pub response: Bytes,
 }
 
-/// The answer to `initialize`, in a revision not before `oldest`.
-pub fn welcome<'m>(
-    facts: &Facts,
+/// The response to `initialize`, in a revision not before `oldest`.
+pub fn initialization<'m>(
+    info: &ServerInfo,
     message: &Envelope<'m>,
     oldest: Revision,
-) -> Result<Welcome<'m>, JsonError> {
+) -> Result<Initialization<'m>, JsonError> {
     let [requested, capabilities] =
         json::members(message.params.unwrap_or("{}"), ["protocolVersion", "capabilities"])?;
     let requested = requested.and_then(|raw| json::string(raw).ok()).and_then(|date| Revision::parse(&date));
     // What the child can say, its older siblings could say too: the smaller of both.
     let revision = match requested {
-        Some(older) if older < facts.revision && older >= oldest => older,
-        _ => facts.revision,
+        Some(older) if older < info.revision && older >= oldest => older,
+        _ => info.revision,
     };
     let quoted = json::quote(revision.as_str());
-    let result = json::set_members(&facts.result, &[("protocolVersion", Some(&quoted))])?;
+    let result = json::set_members(&info.result, &[("protocolVersion", Some(&quoted))])?;
     let id = message.id.unwrap_or_default();
-    let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into();
-    Ok(Welcome { capabilities: capabilities.unwrap_or("{}"), answer })
+    let response = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into();
+    Ok(Initialization { capabilities: capabilities.unwrap_or("{}"), response })
 }
 
-/// The notices that tell clients to list again, of the kinds that the child offers.
-pub fn changes(result: &str) -> Vec<Bytes> {
+/// The notices that tell clients to list again, of the kinds that the child instances.
+pub fn list_changed(result: &str) -> Vec<Bytes> {
     let Ok([Some(capabilities)]) = json::members(result, ["capabilities"]) else { return Vec::new() };
     let kinds = ["tools", "resources", "prompts"];
     let offered = json::members(capabilities, kinds).unwrap_or_default();

@@ -22,39 +22,39 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::expose::Shared;
-use crate::bridge::expose::backend::{Backend, Item, Unready};
-use crate::bridge::expose::greeting::{Welcome, welcome};
+use crate::bridge::expose::handshake::{Initialization, initialization};
 use crate::bridge::expose::http::{MAX_BODY_BYTES, accepts};
-use crate::bridge::expose::offer::Offer;
-use crate::bridge::expose::relay::ClientId;
-use crate::bridge::expose::reply;
+use crate::bridge::expose::instances::Instance;
+use crate::bridge::expose::multiplexer::ClientId;
+use crate::bridge::expose::response;
+use crate::bridge::expose::supervised_child::{CallMessage, NotReady, SupervisedChild};
 
 /// Connections at a time.
-pub const MAX_LINES: usize = 1_000;
+pub const MAX_CONNECTIONS: usize = 1_000;
 /// Messages that may wait, each way.
 const QUEUE: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Where the messages go that are posted for a stream, by the stream's id.
 #[derive(Debug, Default)]
-pub struct Lines(Mutex<HashMap<String, mpsc::Sender<Bytes>>>);
+pub struct Inboxes(Mutex<HashMap<String, mpsc::Sender<Bytes>>>);
 
-/// A place among them, until it is dropped.
-struct Place {
+/// A registration among them, until it is dropped.
+struct Registration {
     shared: Arc<Shared>,
     id: String,
 }
 
-impl Lines {
-    fn open(shared: &Arc<Shared>, inbox: mpsc::Sender<Bytes>) -> Option<Place> {
-        let mut lines = shared.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() >= MAX_LINES {
+impl Inboxes {
+    fn open(shared: &Arc<Shared>, inbox: mpsc::Sender<Bytes>) -> Option<Registration> {
+        let mut inboxes = shared.inboxes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inboxes.len() >= MAX_CONNECTIONS {
             return None;
         }
         // Version 4: 122 bits of the operating system's randomness.
         let id = uuid::Uuid::new_v4().simple().to_string();
-        lines.insert(id.clone(), inbox);
-        Some(Place { shared: shared.clone(), id })
+        inboxes.insert(id.clone(), inbox);
+        Some(Registration { shared: shared.clone(), id })
     }
 
     fn find(&self, id: &str) -> Option<mpsc::Sender<Bytes>> {
@@ -62,24 +62,24 @@ impl Lines {
     }
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.shared.lines.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.shared.inboxes.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
 /// One client.
-struct Line {
-    offer: Arc<Offer>,
+struct Connection {
+    instance: Arc<Instance>,
     out: mpsc::Sender<Bytes>,
-    client: Option<(Arc<Backend>, ClientId)>,
-    over: CancellationToken,
+    client: Option<(Arc<SupervisedChild>, ClientId)>,
+    lost: CancellationToken,
 }
 
-impl Drop for Line {
+impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some((backend, client)) = &self.client {
-            backend.close(*client);
+        if let Some((child, client)) = &self.client {
+            child.remove_client(*client);
         }
     }
 }
@@ -90,30 +90,38 @@ pub async fn on_sse(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Re
         return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
     }
     let (inbox, messages) = mpsc::channel(QUEUE);
-    let (Some(offer), Some(place)) = (shared.offers.of(&headers), Lines::open(&shared, inbox)) else {
-        return full();
+    let (Some(instance), Some(registration)) =
+        (shared.instances.for_headers(&headers), Inboxes::open(&shared, inbox))
+    else {
+        return overloaded();
     };
     let (out, replies) = mpsc::channel(QUEUE);
-    let data = format!("/message?sessionId={}", place.id).into();
-    let hello =
+    let data = format!("/message?sessionId={}", registration.id).into();
+    let first =
         sse::encode(&Event { event: Some(Bytes::from_static(b"endpoint")), data, ..Event::default() });
     tokio::spawn(async move {
-        serve(offer, messages, out).await;
-        drop(place);
+        serve(instance, messages, out).await;
+        drop(registration);
     });
-    reply::events(Body::from_stream(stream::unfold((Some(hello), replies), async |(hello, mut replies)| {
-        if let Some(hello) = hello {
-            return Some((Ok::<_, Infallible>(hello), (None, replies)));
-        }
-        match tokio::time::timeout(KEEP_ALIVE, replies.recv()).await {
-            Err(_) => Some((Ok(Bytes::from_static(sse::KEEP_ALIVE)), (None, replies))),
-            Ok(Some(message)) => {
-                let event = Some(Bytes::from_static(b"message"));
-                Some((Ok(sse::encode(&Event { event, data: message, ..Event::default() })), (None, replies)))
+    response::events(Body::from_stream(stream::unfold(
+        (Some(first), replies),
+        async |(first, mut replies)| {
+            if let Some(first) = first {
+                return Some((Ok::<_, Infallible>(first), (None, replies)));
             }
-            Ok(None) => None,
-        }
-    })))
+            match tokio::time::timeout(KEEP_ALIVE, replies.recv()).await {
+                Err(_) => Some((Ok(Bytes::from_static(sse::KEEP_ALIVE)), (None, replies))),
+                Ok(Some(message)) => {
+                    let event = Some(Bytes::from_static(b"message"));
+                    Some((
+                        Ok(sse::encode(&Event { event, data: message, ..Event::default() })),
+                        (None, replies),
+                    ))
+                }
+                Ok(None) => None,
+            }
+        },
+    )))
 }
 
 /// `POST /message?sessionId=…`: a message for a stream, which is answered there.
@@ -122,12 +130,12 @@ pub async fn on_message(
     Query(query): Query<HashMap<String, String>>,
     body: Bytes,
 ) -> Response {
-    let Some(inbox) = query.get("sessionId").and_then(|id| shared.lines.find(id)) else {
+    let Some(inbox) = query.get("sessionId").and_then(|id| shared.inboxes.find(id)) else {
         return (StatusCode::NOT_FOUND, "there is no such stream: open one at /sse\n").into_response();
     };
     match inbox.try_send(body) {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
-        Err(_) => full(),
+        Err(_) => overloaded(),
     }
 }
 
@@ -138,30 +146,32 @@ pub async fn on_ws(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let (inbox, messages) = mpsc::channel(QUEUE);
-    let (Some(offer), Some(place)) = (shared.offers.of(&headers), Lines::open(&shared, inbox.clone())) else {
-        return full();
+    let (Some(instance), Some(registration)) =
+        (shared.instances.for_headers(&headers), Inboxes::open(&shared, inbox.clone()))
+    else {
+        return overloaded();
     };
     let upgrade = upgrade.protocols([mcp::client::SUBPROTOCOL]);
     let upgrade = upgrade.max_message_size(MAX_BODY_BYTES).max_frame_size(MAX_BODY_BYTES);
     upgrade.on_upgrade(async move |socket| {
-        talk(offer, socket, inbox, messages).await;
-        drop(place);
+        run_websocket(instance, socket, inbox, messages).await;
+        drop(registration);
     })
 }
 
-fn full() -> Response {
+fn overloaded() -> Response {
     let retry = [(http::header::RETRY_AFTER, "1")];
     (StatusCode::SERVICE_UNAVAILABLE, retry, "too many clients are here, or too much waits\n").into_response()
 }
 
-async fn talk(
-    offer: Arc<Offer>,
+async fn run_websocket(
+    instance: Arc<Instance>,
     mut socket: WebSocket,
     inbox: mpsc::Sender<Bytes>,
     messages: mpsc::Receiver<Bytes>,
 ) {
     let (out, mut replies) = mpsc::channel::<Bytes>(QUEUE);
-    let serving = tokio::spawn(serve(offer, messages, out));
+    let serving = tokio::spawn(serve(instance, messages, out));
     let why = loop {
         let frame = tokio::select! {
             frame = socket.recv() => frame,
@@ -194,64 +204,64 @@ async fn talk(
 }
 
 /// Serves one client until it goes, or loses what it should have heard.
-async fn serve(offer: Arc<Offer>, mut messages: mpsc::Receiver<Bytes>, out: mpsc::Sender<Bytes>) {
-    let over = CancellationToken::new();
-    let mut line = Line { offer, out: out.clone(), client: None, over: over.clone() };
+async fn serve(instance: Arc<Instance>, mut messages: mpsc::Receiver<Bytes>, out: mpsc::Sender<Bytes>) {
+    let lost = CancellationToken::new();
+    let mut connection = Connection { instance, out: out.clone(), client: None, lost: lost.clone() };
     loop {
         let message = tokio::select! {
             message = messages.recv() => message,
             () = out.closed() => return,
-            () = over.cancelled() => return,
+            () = lost.cancelled() => return,
         };
         let Some(message) = message else { return };
-        line.take_all(message).await;
+        connection.handle_all(message).await;
     }
 }
 
-impl Line {
+impl Connection {
     /// Takes what was sent: one message or, in 2025-03-26, several.
-    async fn take_all(&mut self, source: Bytes) {
+    async fn handle_all(&mut self, source: Bytes) {
         if !source.trim_ascii_start().starts_with(b"[") {
-            return self.take(source).await;
+            return self.handle(source).await;
         }
         match split_batch(&source) {
             Ok(parts) => {
                 for part in parts {
-                    self.take(source.slice(part)).await;
+                    self.handle(source.slice(part)).await;
                 }
             }
-            Err(error) => self.say(render(None, error.code(), &error.to_string(), None)).await,
+            Err(error) => self.send(render(None, error.code(), &error.to_string(), None)).await,
         }
     }
 
-    async fn take(&mut self, body: Bytes) {
+    async fn handle(&mut self, body: Bytes) {
         let message = match Envelope::parse(&body) {
             Ok(message) => message,
-            Err(error) => return self.say(render(None, error.code(), &error.to_string(), None)).await,
+            Err(error) => return self.send(render(None, error.code(), &error.to_string(), None)).await,
         };
-        let refused = match (message.kind(), &self.client) {
+        let result = match (message.kind(), &self.client) {
             (Kind::Request, _) if message.method.as_deref() == Some("initialize") => {
                 self.initialize(&message).await
             }
             (Kind::Request, _) if message.method.as_deref() == Some("ping") => {
                 let id = message.id.unwrap_or_default();
-                self.say(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()).await;
+                self.send(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()).await;
                 return;
             }
-            (Kind::Request, Some((backend, client))) => self.call(backend, *client, &body, &message),
+            (Kind::Request, Some((child, client))) => self.call(child, *client, &body, &message),
             (Kind::Request, None) => Err(render(message.id, INVALID_REQUEST, "begin with initialize", None)),
-            (Kind::Notification, Some((backend, client))) => {
-                backend.notify(*client, &body, &message);
+            (Kind::Notification, Some((child, client))) => {
+                child.notify(*client, &body, &message);
                 Ok(())
             }
-            (Kind::Response, Some((backend, client))) => {
-                backend.respond(*client, &body, &message);
+            (Kind::Response, Some((child, client))) => {
+                child.respond(*client, &body, &message);
                 Ok(())
             }
             (_, None) => Ok(()),
         };
-        if let Err(refusal) = refused {
-            self.say(refusal).await;
+        if let Err(refusal) = result {
+            self.send(refusal).await;
         }
     }
 
@@ -260,44 +270,46 @@ impl Line {
         if self.client.is_some() {
             return Err(refuse(INVALID_REQUEST, "it was initialized already"));
         }
-        let newer_only = || refuse(UNSUPPORTED_VERSION, "this server does not begin with initialize");
-        let backend = self.offer.legacy.clone().ok_or_else(newer_only)?;
-        let facts = backend.ready().await.map_err(|unready| match unready {
-            Unready::Refused(_) => newer_only(),
-            unready => refuse(-31_003, &format!("the server behind this address is not ready: {unready}")),
+        let no_legacy_era = || refuse(UNSUPPORTED_VERSION, "this server does not begin with initialize");
+        let child = self.instance.legacy.clone().ok_or_else(no_legacy_era)?;
+        let info = child.ready().await.map_err(|not_ready| match not_ready {
+            NotReady::Refused(_) => no_legacy_era(),
+            not_ready => {
+                refuse(-31_003, &format!("the server behind this address is not ready: {not_ready}"))
+            }
         })?;
-        let welcomed = welcome(&facts, message, Revision::V2024_11_05);
-        let Welcome { capabilities, answer } =
-            welcomed.map_err(|_| refuse(INVALID_PARAMS, "params cannot be read"))?;
-        let client = backend.open(capabilities);
-        if let Some(mut stream) = backend.stream(client) {
-            let (out, over) = (self.out.clone(), self.over.clone());
+        let initialized = initialization(&info, message, Revision::V2024_11_05);
+        let Initialization { capabilities, response } =
+            initialized.map_err(|_| refuse(INVALID_PARAMS, "params cannot be read"))?;
+        let client = child.add_client(capabilities);
+        if let Some(mut stream) = child.open_stream(client) {
+            let (out, lost) = (self.out.clone(), self.lost.clone());
             tokio::spawn(async move {
                 while let Some(message) = stream.recv().await {
                     if out.send(message).await.is_err() {
                         break;
                     }
                 }
-                over.cancel();
+                lost.cancel();
             });
         }
-        self.client = Some((backend, client));
-        self.say(answer).await;
+        self.client = Some((child, client));
+        self.send(response).await;
         Ok(())
     }
 
     fn call(
         &self,
-        backend: &Backend,
+        child: &SupervisedChild,
         client: ClientId,
         body: &Bytes,
         message: &Envelope<'_>,
     ) -> Result<(), Bytes> {
         let busy = || render(message.id, -31_003, "too many calls are waiting", None);
-        let mut items = backend.call(client, body, message).ok_or_else(busy)?;
+        let mut items = child.call(client, body, message).ok_or_else(busy)?;
         let out = self.out.clone();
         tokio::spawn(async move {
-            while let Some(Item::Notice(message) | Item::Answer(message)) = items.recv().await {
+            while let Some(CallMessage::Interim(message) | CallMessage::Final(message)) = items.recv().await {
                 if out.send(message).await.is_err() {
                     return;
                 }
@@ -306,7 +318,7 @@ impl Line {
         Ok(())
     }
 
-    async fn say(&self, message: Bytes) {
+    async fn send(&self, message: Bytes) {
         // Nobody reads it when the client has gone; then this ends as well.
         let _: Result<(), _> = self.out.send(message).await;
     }

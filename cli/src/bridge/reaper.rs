@@ -1,8 +1,8 @@
-//! The guard: a small copy of this program between `mcpctl expose` and the command, so that no orphan is left.
+//! The reaper: a small copy of this program between `mcpctl expose` and the command, so that no orphan is left.
 //!
 //! It leads a process group of its own with the command in it, and passes stdin on. When its stdin ends, because
 //! the parent closed it or was killed, even with SIGKILL, it ends the whole group. The command itself is started
-//! through a second step that asks the kernel to kill it when the guard dies. Nothing here needs `unsafe`: the
+//! through a second step that asks the kernel to kill it when the reaper dies. Nothing here needs `unsafe`: the
 //! kernel is told by the process that is concerned, before it becomes the command.
 
 use std::ffi::OsString;
@@ -17,14 +17,14 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Error, Result};
-use crate::output::say;
+use crate::output::eprint;
 
 /// How long a server may take to end by itself once its stdin is closed (MCP, "Shutdown").
 const GRACE: Duration = Duration::from_secs(2);
 /// How long it may take after SIGTERM, before SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(3);
 
-/// Arguments of the hidden `guard` command.
+/// Arguments of the hidden `reap` command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Become the command, as the child of this process, and die with it
@@ -43,7 +43,7 @@ pub fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mcpctl"))
 }
 
-/// Runs the guard, or its second step.
+/// Runs the reaper, or its second step.
 pub async fn run(args: Args) -> Result<u8> {
     match args.child_of {
         Some(parent) => Err(become_command(parent, &args.command)),
@@ -58,7 +58,7 @@ fn become_command(parent: i32, command: &[OsString]) -> Error {
         return Error::failure(format!("cannot ask to die with the parent: {error}"));
     }
     if getppid() != Pid::from_raw(parent) {
-        return Error::failure("the guard is gone already");
+        return Error::failure("the reaper is gone already");
     }
     let error = std::process::Command::new(&command[0]).args(&command[1..]).exec();
     Error::failure(format!("{}: {error}", command[0].display()))
@@ -66,19 +66,19 @@ fn become_command(parent: i32, command: &[OsString]) -> Error {
 
 async fn watch(command: &[OsString]) -> Result<u8> {
     if getpgrp() != getpid() {
-        return Err(Error::usage("guard is not for people: it must lead a process group of its own"));
+        return Err(Error::usage("reap is not for people: it must lead a process group of its own"));
     }
-    // The group's own SIGTERM must not end the guard before it has seen the group end.
+    // The group's own SIGTERM must not end the reaper before it has seen the group end.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut child = Command::new(this_program())
-        .args(["guard", "--child-of", &getpid().as_raw_nonzero().to_string(), "--"])
+        .args(["reap", "--child-of", &getpid().as_raw_nonzero().to_string(), "--"])
         .args(command)
         .stdin(Stdio::piped())
         .spawn()?;
     let mut input = child.stdin.take().ok_or_else(|| Error::failure("the command has no stdin"))?;
     let mut stdin = tokio::io::stdin();
     tokio::select! {
-        status = child.wait() => say(format!("ended: {}", status?)),
+        status = child.wait() => eprint(format!("ended: {}", status?)),
         () = pass_on(&mut stdin, &mut input) => end(&mut child, input).await,
         _ = terminate.recv() => end(&mut child, input).await,
     }

@@ -25,12 +25,12 @@ const CLIENT_GONE: i64 = -31_001;
 
 /// Who waits for what.
 #[derive(Debug, Default)]
-pub struct Relay {
+pub struct Multiplexer {
     last: u64,
     calls: BTreeMap<CallId, Call>,
     clients: BTreeMap<ClientId, Client>,
     /// Requests of the child (by raw id) that a client has been shown and has not answered.
-    asked: BTreeMap<String, ClientId>,
+    child_requests: BTreeMap<String, ClientId>,
 }
 
 #[derive(Debug)]
@@ -51,22 +51,22 @@ struct Client {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It answers a call.
-    Answer(CallId, Bytes),
+    Final(CallId, Bytes),
     /// It belongs to a call that goes on.
-    Notice(CallId, Bytes),
+    Interim(CallId, Bytes),
     /// It belongs to a client, and to none of its calls.
     Client(ClientId, Bytes),
     /// Every client is to have it.
-    All(Bytes),
+    AllClients(Bytes),
     /// It is answered here.
-    Reply(Bytes),
+    Child(Bytes),
     /// Nobody is to have it, and why.
-    Nobody(String),
+    Discard(String),
 }
 
-impl Relay {
+impl Multiplexer {
     /// A client comes, with its capabilities (raw JSON).
-    pub fn open(&mut self, capabilities: &str) -> ClientId {
+    pub fn add_client(&mut self, capabilities: &str) -> ClientId {
         let declared = json::members(capabilities, ["sampling", "elicitation", "roots"]).unwrap_or_default();
         let methods = ["sampling/createMessage", "elicitation/create", "roots/list"];
         let answers = methods.into_iter().zip(declared).filter_map(|(m, value)| value.map(|_| m)).collect();
@@ -75,13 +75,13 @@ impl Relay {
         self.last
     }
 
-    /// A client goes: the calls that end with it, and what the child is to be told.
-    pub fn close(&mut self, client: ClientId) -> (Vec<CallId>, Vec<Bytes>) {
+    /// A client goes: the calls that end with it, and what the child is to be messages.
+    pub fn remove_client(&mut self, client: ClientId) -> (Vec<CallId>, Vec<Bytes>) {
         let calls: Vec<_> =
             self.calls.iter().filter(|(_, call)| call.client == client).map(|(id, _)| *id).collect();
         let mut messages: Vec<_> = calls.iter().filter_map(|call| self.cancel(*call)).collect();
         let asked: Vec<_> =
-            self.asked.extract_if(.., |_, asked| *asked == client).map(|(id, _)| id).collect();
+            self.child_requests.extract_if(.., |_, asked| *asked == client).map(|(id, _)| id).collect();
         messages.extend(
             asked.iter().map(|id| mcp::error::render(Some(id), CLIENT_GONE, "the client has gone", None)),
         );
@@ -112,7 +112,7 @@ impl Relay {
             splice = splice.replace(span(source, token), Bytes::from(number));
         }
         self.calls.insert(call, Call { client, id: id.to_owned(), token: token.map(str::to_owned) });
-        self.note_subscription(client, message);
+        self.record_subscription(client, message);
         Some((call, splice.apply(source)))
     }
 
@@ -143,10 +143,10 @@ impl Relay {
     /// Whether an answer of a client is one that the child has asked this client for.
     pub fn response(&mut self, client: ClientId, message: &Envelope<'_>) -> bool {
         let Some(id) = message.id else { return false };
-        self.asked.get(id) == Some(&client) && self.asked.remove(id).is_some()
+        self.child_requests.get(id) == Some(&client) && self.child_requests.remove(id).is_some()
     }
 
-    /// Gives a call up: what the child is to be told.
+    /// Gives a call up: what the child is to be messages.
     pub fn cancel(&mut self, call: CallId) -> Option<Bytes> {
         self.calls.remove(&call)?;
         let text = format!(
@@ -157,12 +157,12 @@ impl Relay {
 
     /// The child is gone: the calls that it will not answer, with the ids that their clients gave them.
     pub fn fail_all(&mut self) -> Vec<(CallId, String)> {
-        self.asked.clear();
+        self.child_requests.clear();
         std::mem::take(&mut self.calls).into_iter().map(|(call, Call { id, .. })| (call, id)).collect()
     }
 
-    /// What a fresh child is to be told, so that it knows what the old one knew.
-    pub fn resume(&mut self) -> Vec<Bytes> {
+    /// What a fresh child is to be messages, so that it knows what the old one knew.
+    pub fn resubscribe(&mut self) -> Vec<Bytes> {
         let uris: BTreeSet<_> =
             self.clients.values().flat_map(|client| client.subscriptions.clone()).collect();
         uris.iter().map(|uri| own_request(self.next(), "resources/subscribe", uri)).collect()
@@ -172,7 +172,7 @@ impl Relay {
     pub fn from_child(&mut self, source: &Bytes) -> Delivery {
         let message = match Envelope::parse(source) {
             Ok(message) => message,
-            Err(error) => return Delivery::Nobody(format!("not an MCP message: {error}")),
+            Err(error) => return Delivery::Discard(format!("not an MCP message: {error}")),
         };
         match message.kind() {
             Kind::Response => self.answer(source, &message),
@@ -184,41 +184,41 @@ impl Relay {
     fn answer(&mut self, source: &[u8], message: &Envelope<'_>) -> Delivery {
         let call = message.id.and_then(|id| Some((id, id.parse::<CallId>().ok()?)));
         let Some((raw, id)) = call else {
-            return Delivery::Nobody("an answer to nothing that was asked".into());
+            return Delivery::Discard("an answer to nothing that was asked".into());
         };
         match self.calls.remove(&id) {
-            Some(call) => Delivery::Answer(
+            Some(call) => Delivery::Final(
                 id,
                 Splice::new().replace(span(source, raw), Bytes::from(call.id)).apply(source),
             ),
-            None => Delivery::Nobody(String::new()),
+            None => Delivery::Discard(String::new()),
         }
     }
 
     fn child_request(&mut self, source: &Bytes, message: &Envelope<'_>) -> Delivery {
         let (Some(id), method) = (message.id, message.method.as_deref().unwrap_or_default()) else {
-            return Delivery::Nobody("a request without an id".into());
+            return Delivery::Discard("a request without an id".into());
         };
         if method == "ping" {
-            return Delivery::Reply(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)));
+            return Delivery::Child(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)));
         }
-        let Some((client, call)) = self.only_client() else {
+        let Some((client, call)) = self.sole_client() else {
             let why = "it cannot be told which client this is for";
-            return Delivery::Reply(mcp::error::render(Some(id), mcp::error::INVALID_REQUEST, why, None));
+            return Delivery::Child(mcp::error::render(Some(id), mcp::error::INVALID_REQUEST, why, None));
         };
         if !self.clients.get(&client).is_some_and(|known| known.answers.contains(&method)) {
             let why = "the client has not declared that it can do this";
-            return Delivery::Reply(mcp::error::render(Some(id), mcp::error::METHOD_NOT_FOUND, why, None));
+            return Delivery::Child(mcp::error::render(Some(id), mcp::error::METHOD_NOT_FOUND, why, None));
         }
-        self.asked.insert(id.to_owned(), client);
+        self.child_requests.insert(id.to_owned(), client);
         match call {
-            Some(call) => Delivery::Notice(call, source.clone()),
+            Some(call) => Delivery::Interim(call, source.clone()),
             None => Delivery::Client(client, source.clone()),
         }
     }
 
     /// The one client that a request of the child can be for: the only one with calls, or the only one at all.
-    fn only_client(&self) -> Option<(ClientId, Option<CallId>)> {
+    fn sole_client(&self) -> Option<(ClientId, Option<CallId>)> {
         if let Some((call, last)) = self.calls.last_key_value() {
             return self
                 .calls
@@ -243,7 +243,7 @@ impl Relay {
             ("notifications/progress", Some(token), _) => {
                 self.on_call(source, token, |call| call.token.as_deref())
             }
-            ("notifications/cancelled", _, Some(request)) => match self.asked.remove(request) {
+            ("notifications/cancelled", _, Some(request)) => match self.child_requests.remove(request) {
                 Some(client) => Delivery::Client(client, source.clone()),
                 None => self.on_call(source, request, |call| Some(&call.id)),
             },
@@ -251,11 +251,11 @@ impl Relay {
                 self.on_call(source, subscription.unwrap_or_default(), |call| Some(&call.id))
             }
             ("notifications/message", ..) => match self.calls.last_key_value() {
-                Some((call, _)) if self.calls.len() == 1 => Delivery::Notice(*call, source.clone()),
-                _ => Delivery::All(source.clone()),
+                Some((call, _)) if self.calls.len() == 1 => Delivery::Interim(*call, source.clone()),
+                _ => Delivery::AllClients(source.clone()),
             },
             ("notifications/resources/updated", ..) => self.to_subscribers(source, uri),
-            _ => Delivery::All(source.clone()),
+            _ => Delivery::AllClients(source.clone()),
         }
     }
 
@@ -263,10 +263,11 @@ impl Relay {
     fn on_call(&self, source: &[u8], raw: &str, own: impl Fn(&Call) -> Option<&str>) -> Delivery {
         let call = raw.parse::<CallId>().ok().and_then(|id| Some((id, self.calls.get(&id)?)));
         match call.and_then(|(id, call)| Some((id, own(call)?.to_owned()))) {
-            Some((id, own)) => {
-                Delivery::Notice(id, Splice::new().replace(span(source, raw), Bytes::from(own)).apply(source))
-            }
-            None => Delivery::Nobody(String::new()),
+            Some((id, own)) => Delivery::Interim(
+                id,
+                Splice::new().replace(span(source, raw), Bytes::from(own)).apply(source),
+            ),
+            None => Delivery::Discard(String::new()),
         }
     }
 
@@ -278,12 +279,12 @@ impl Relay {
         match (clients.next(), clients.next()) {
             (Some((client, _)), None) => Delivery::Client(*client, source.clone()),
             // Several: the notice says nothing but a URI that others may read as well.
-            (Some(_), Some(_)) => Delivery::All(source.clone()),
-            (None, _) => Delivery::Nobody(String::new()),
+            (Some(_), Some(_)) => Delivery::AllClients(source.clone()),
+            (None, _) => Delivery::Discard(String::new()),
         }
     }
 
-    /// Whether a client may unsubscribe without the child being told, because others still want the URI.
+    /// Whether a client may unsubscribe without the child being messages, because others still want the URI.
     pub fn keeps_subscription(&mut self, client: ClientId, message: &Envelope<'_>) -> bool {
         let Some(uri) = uri_of(message, "resources/unsubscribe") else { return false };
         if let Some(client) = self.clients.get_mut(&client) {
@@ -292,7 +293,7 @@ impl Relay {
         self.is_subscribed(&uri)
     }
 
-    fn note_subscription(&mut self, client: ClientId, message: &Envelope<'_>) {
+    fn record_subscription(&mut self, client: ClientId, message: &Envelope<'_>) {
         let Some(uri) = uri_of(message, "resources/subscribe") else { return };
         if let Some(client) = self.clients.get_mut(&client)
             && client.subscriptions.len() < MAX_SUBSCRIPTIONS
@@ -335,91 +336,95 @@ fn own_request(id: u64, method: &str, uri: &str) -> Bytes {
 mod tests {
     use super::*;
 
-    fn request(relay: &mut Relay, client: ClientId, text: &str) -> (CallId, String) {
+    fn request(multiplexer: &mut Multiplexer, client: ClientId, text: &str) -> (CallId, String) {
         let message = Envelope::parse(text.as_bytes()).unwrap();
-        let (call, sent) = relay.request(client, text.as_bytes(), &message).unwrap();
+        let (call, sent) = multiplexer.request(client, text.as_bytes(), &message).unwrap();
         (call, String::from_utf8(sent.to_vec()).unwrap())
     }
 
-    fn said(relay: &mut Relay, text: &str) -> Delivery {
-        relay.from_child(&Bytes::copy_from_slice(text.as_bytes()))
+    fn receive(multiplexer: &mut Multiplexer, text: &str) -> Delivery {
+        multiplexer.from_child(&Bytes::copy_from_slice(text.as_bytes()))
     }
 
     #[test]
     fn only_the_id_and_the_token_change() {
-        let mut relay = Relay::default();
-        let client = relay.open("{}");
+        let mut multiplexer = Multiplexer::default();
+        let client = multiplexer.add_client("{}");
         let text = r#"{ "z":12345678901234567890123,"params":{"_meta":{"progressToken":"t","k":1.0}},"method":"x","id":"a","jsonrpc":"2.0"}"#;
-        let (call, sent) = request(&mut relay, client, text);
+        let (call, sent) = request(&mut multiplexer, client, text);
         assert_eq!(sent, text.replace("\"a\"", &call.to_string()).replace("\"t\"", &call.to_string()));
         let notice = format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{call},"progress":1}}}}"#
         );
         let expected = notice.replace(&format!("n\":{call}"), "n\":\"t\"");
-        assert_eq!(said(&mut relay, &notice), Delivery::Notice(call, expected.into()));
+        assert_eq!(receive(&mut multiplexer, &notice), Delivery::Interim(call, expected.into()));
         let answer = format!(r#"{{"jsonrpc":"2.0","id":{call},"result":{{"n":1.50}}}}"#);
         let expected = answer.replace(&format!("\"id\":{call}"), "\"id\":\"a\"");
-        assert_eq!(said(&mut relay, &answer), Delivery::Answer(call, expected.into()));
-        assert_eq!(said(&mut relay, &answer), Delivery::Nobody(String::new()));
+        assert_eq!(receive(&mut multiplexer, &answer), Delivery::Final(call, expected.into()));
+        assert_eq!(receive(&mut multiplexer, &answer), Delivery::Discard(String::new()));
     }
 
     #[test]
     fn a_question_goes_only_to_the_client_that_it_must_be_for() {
-        let mut relay = Relay::default();
-        let (a, b) = (relay.open(r#"{"sampling":{}}"#), relay.open("{}"));
+        let mut multiplexer = Multiplexer::default();
+        let (a, b) = (multiplexer.add_client(r#"{"sampling":{}}"#), multiplexer.add_client("{}"));
         let question = r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":{}}"#;
         // Two clients, no calls: nobody knows whose it is.
-        assert!(matches!(said(&mut relay, question), Delivery::Reply(_)));
-        let (call, _) = request(&mut relay, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
-        assert_eq!(said(&mut relay, question), Delivery::Notice(call, Bytes::from(question)));
+        assert!(matches!(receive(&mut multiplexer, question), Delivery::Child(_)));
+        let (call, _) = request(&mut multiplexer, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        assert_eq!(receive(&mut multiplexer, question), Delivery::Interim(call, Bytes::from(question)));
         let answer = Envelope::parse(br#"{"jsonrpc":"2.0","id":7,"result":{}}"#).unwrap();
-        assert!(!relay.response(b, &answer) && relay.response(a, &answer) && !relay.response(a, &answer));
-        request(&mut relay, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
-        assert!(matches!(said(&mut relay, question), Delivery::Reply(_)));
-        let ping = said(&mut relay, r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#);
-        assert_eq!(ping, Delivery::Reply(Bytes::from(r#"{"jsonrpc":"2.0","id":"p","result":{}}"#)));
+        assert!(
+            !multiplexer.response(b, &answer)
+                && multiplexer.response(a, &answer)
+                && !multiplexer.response(a, &answer)
+        );
+        request(&mut multiplexer, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        assert!(matches!(receive(&mut multiplexer, question), Delivery::Child(_)));
+        let ping = receive(&mut multiplexer, r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#);
+        assert_eq!(ping, Delivery::Child(Bytes::from(r#"{"jsonrpc":"2.0","id":"p","result":{}}"#)));
     }
 
     #[test]
     fn subscriptions_are_counted_and_survive_the_child() {
-        let mut relay = Relay::default();
-        let (a, b) = (relay.open("{}"), relay.open("{}"));
+        let mut multiplexer = Multiplexer::default();
+        let (a, b) = (multiplexer.add_client("{}"), multiplexer.add_client("{}"));
         for client in [a, b] {
             request(
-                &mut relay,
+                &mut multiplexer,
                 client,
                 r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"f:///x"}}"#,
             );
         }
         let text = r#"{"jsonrpc":"2.0","id":2,"method":"resources/unsubscribe","params":{"uri":"f:///x"}}"#;
         let unsubscribe = Envelope::parse(text.as_bytes()).unwrap();
-        assert!(relay.keeps_subscription(a, &unsubscribe));
-        assert_eq!(relay.fail_all().len(), 2);
-        assert_eq!(relay.resume().len(), 1);
+        assert!(multiplexer.keeps_subscription(a, &unsubscribe));
+        assert_eq!(multiplexer.fail_all().len(), 2);
+        assert_eq!(multiplexer.resubscribe().len(), 1);
         let updated =
             r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"f:///x"}}"#;
-        assert_eq!(said(&mut relay, updated), Delivery::Client(b, Bytes::from(updated)));
-        let (_, told) = relay.close(b);
-        assert_eq!(told.len(), 1, "the child is told that nobody wants it any more");
-        assert_eq!(said(&mut relay, updated), Delivery::Nobody(String::new()));
+        assert_eq!(receive(&mut multiplexer, updated), Delivery::Client(b, Bytes::from(updated)));
+        let (_, messages) = multiplexer.remove_client(b);
+        assert_eq!(messages.len(), 1, "the child is told that nobody wants it any more");
+        assert_eq!(receive(&mut multiplexer, updated), Delivery::Discard(String::new()));
     }
 
     #[test]
     fn a_client_that_goes_cancels_its_calls_and_no_others() {
-        let mut relay = Relay::default();
-        let (a, b) = (relay.open("{}"), relay.open("{}"));
-        let (first, _) = request(&mut relay, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
-        let (second, _) = request(&mut relay, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        let mut multiplexer = Multiplexer::default();
+        let (a, b) = (multiplexer.add_client("{}"), multiplexer.add_client("{}"));
+        let (first, _) = request(&mut multiplexer, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        let (second, _) = request(&mut multiplexer, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
         let text = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
         let cancel = Envelope::parse(text.as_bytes()).unwrap();
-        let (sent, ended) = relay.notification(b, text.as_bytes(), &cancel).unwrap();
+        let (sent, ended) = multiplexer.notification(b, text.as_bytes(), &cancel).unwrap();
         assert_eq!(sent, text.replace(":1}", &format!(":{second}}}")).as_bytes());
         // Nothing is left of it: no place, and nobody to be asked something.
         assert_eq!(ended, Some(second));
-        assert_eq!(relay.notification(b, text.as_bytes(), &cancel), None);
-        assert_eq!(relay.only_client(), Some((a, Some(first))));
-        let (calls, told) = relay.close(a);
-        assert_eq!((calls, told.len()), (vec![first], 1));
-        assert!(matches!(said(&mut relay, "no json"), Delivery::Nobody(why) if !why.is_empty()));
+        assert_eq!(multiplexer.notification(b, text.as_bytes(), &cancel), None);
+        assert_eq!(multiplexer.sole_client(), Some((a, Some(first))));
+        let (calls, messages) = multiplexer.remove_client(a);
+        assert_eq!((calls, messages.len()), (vec![first], 1));
+        assert!(matches!(receive(&mut multiplexer, "no json"), Delivery::Discard(why) if !why.is_empty()));
     }
 }

@@ -1,6 +1,6 @@
 //! One generic gRPC call to the control plane, by the contract's descriptors.
 //!
-//! It knows no noun: requests are proto-JSON, answers are dynamic messages.
+//! It knows no kind: requests are proto-JSON, answers are dynamic messages.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status, Streaming};
 
 use crate::context::Context;
-use crate::contract;
 use crate::error::{Error, Exit, Result};
+use crate::reflection;
 
 /// Lists of a thousand tools with their schemas are large; anything beyond this is a mistake.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A connection to the control plane of a context.
 #[derive(Clone)]
-pub struct Client {
+pub struct ControlClient {
     grpc: tonic::client::Grpc<Channel>,
     authorization: Option<MetadataValue<Ascii>>,
     timeout: Duration,
     target: String,
 }
 
-impl Client {
+impl ControlClient {
     /// Connects, or says what is not there.
-    pub async fn open(context: &Context, timeout: Duration) -> Result<Self> {
+    pub async fn connect(context: &Context, timeout: Duration) -> Result<Self> {
         let target = context.control_url()?.to_owned();
         let endpoint = endpoint(&target, context)?;
         let channel = endpoint
@@ -84,16 +84,16 @@ impl Client {
         &self,
         method: &str,
         request: Value,
-    ) -> Result<(Request<DynamicMessage>, PathAndQuery, Dynamic)> {
-        let descriptor = contract::method(method)
+    ) -> Result<(Request<DynamicMessage>, PathAndQuery, DynamicCodec)> {
+        let descriptor = reflection::method(method)
             .ok_or_else(|| Error::usage(format!("{method} is not something the control plane can do")))?;
-        let mut request = Request::new(contract::from_json(descriptor.input(), request)?);
+        let mut request = Request::new(reflection::from_json(descriptor.input(), request)?);
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
         }
         let path = PathAndQuery::try_from(format!("/{method}"))
             .map_err(|_| Error::usage(format!("{method} is not a method name")))?;
-        Ok((request, path, Dynamic(descriptor.output())))
+        Ok((request, path, DynamicCodec(descriptor.output())))
     }
 }
 
@@ -126,9 +126,9 @@ fn cause(error: &dyn std::error::Error) -> String {
 
 /// A codec for messages that are known by descriptor only.
 #[derive(Clone)]
-struct Dynamic(MessageDescriptor);
+struct DynamicCodec(MessageDescriptor);
 
-impl Codec for Dynamic {
+impl Codec for DynamicCodec {
     type Encode = DynamicMessage;
     type Decode = DynamicMessage;
     type Encoder = Self;
@@ -143,7 +143,7 @@ impl Codec for Dynamic {
     }
 }
 
-impl Encoder for Dynamic {
+impl Encoder for DynamicCodec {
     type Item = DynamicMessage;
     type Error = Status;
 
@@ -156,7 +156,7 @@ impl Encoder for Dynamic {
     }
 }
 
-impl Decoder for Dynamic {
+impl Decoder for DynamicCodec {
     type Item = DynamicMessage;
     type Error = Status;
 

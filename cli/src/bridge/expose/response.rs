@@ -12,32 +12,32 @@ use http::{HeaderValue, StatusCode, header};
 use mcp::sse;
 use tokio::sync::mpsc;
 
-use crate::bridge::expose::backend::{Backend, Item};
-use crate::bridge::expose::relay::ClientId;
+use crate::bridge::expose::multiplexer::ClientId;
+use crate::bridge::expose::supervised_child::{CallMessage, SupervisedChild};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Somebody who waits for the answer to a call.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct PendingCall {
     /// Where its messages arrive.
-    pub items: mpsc::Receiver<Item>,
+    pub items: mpsc::Receiver<CallMessage>,
     /// In the modern era the exchange is the client: when it ends, or is cut off, so does the call.
-    pub exchange: Option<Exchange>,
+    pub client: Option<ClientGuard>,
 }
 
 /// A client that goes when this is dropped.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct ClientGuard {
     /// Who answers.
-    pub backend: Arc<Backend>,
+    pub child: Arc<SupervisedChild>,
     /// The client.
     pub client: ClientId,
 }
 
-impl Drop for Exchange {
+impl Drop for ClientGuard {
     fn drop(&mut self) {
-        self.backend.close(self.client);
+        self.child.remove_client(self.client);
     }
 }
 
@@ -50,16 +50,16 @@ pub struct Accepts {
     pub events: bool,
 }
 
-impl Waiting {
+impl PendingCall {
     /// The answer, in a form that the client takes. `status` is asked about a first message that is the last.
-    pub async fn reply(mut self, accepts: Accepts, status: fn(&[u8]) -> StatusCode) -> Response {
+    pub async fn respond(mut self, accepts: Accepts, status: fn(&[u8]) -> StatusCode) -> Response {
         loop {
             match self.items.recv().await {
-                Some(Item::Answer(message)) if accepts.json => return json(status(&message), message),
-                Some(Item::Answer(message)) => return events(Body::from(sse::encode_data(&message))),
+                Some(CallMessage::Final(message)) if accepts.json => return json(status(&message), message),
+                Some(CallMessage::Final(message)) => return events(Body::from(sse::encode_data(&message))),
                 // A client that takes JSON only gets the answer only.
-                Some(Item::Notice(_)) if !accepts.events => {}
-                Some(Item::Notice(message)) => return events(self.into_body(message)),
+                Some(CallMessage::Interim(_)) if !accepts.events => {}
+                Some(CallMessage::Interim(message)) => return events(self.into_event_stream(message)),
                 // It was cancelled, or its session is over: nothing more comes.
                 None if accepts.events => return events(Body::empty()),
                 None => return StatusCode::ACCEPTED.into_response(),
@@ -67,7 +67,7 @@ impl Waiting {
         }
     }
 
-    fn into_body(self, first: Bytes) -> Body {
+    fn into_event_stream(self, first: Bytes) -> Body {
         let first = sse::encode_data(&first);
         Body::from_stream(stream::unfold((Some(first), Some(self)), async |(first, waiting)| {
             if let Some(first) = first {
@@ -76,10 +76,10 @@ impl Waiting {
             let mut waiting = waiting?;
             match tokio::time::timeout(KEEP_ALIVE, waiting.items.recv()).await {
                 Err(_) => Some((Ok(Bytes::from_static(sse::KEEP_ALIVE)), (None, Some(waiting)))),
-                Ok(Some(Item::Notice(message))) => {
+                Ok(Some(CallMessage::Interim(message))) => {
                     Some((Ok(sse::encode_data(&message)), (None, Some(waiting))))
                 }
-                Ok(Some(Item::Answer(message))) => Some((Ok(sse::encode_data(&message)), (None, None))),
+                Ok(Some(CallMessage::Final(message))) => Some((Ok(sse::encode_data(&message)), (None, None))),
                 Ok(None) => None,
             }
         }))
@@ -89,10 +89,10 @@ impl Waiting {
 /// A stream that only ends when the client or the child goes.
 pub fn open_stream(messages: mpsc::Receiver<Bytes>) -> Response {
     // The comment lets the headers out at once.
-    let hello = Some(Bytes::from_static(sse::KEEP_ALIVE));
-    events(Body::from_stream(stream::unfold((hello, messages), async |(hello, mut messages)| {
-        if let Some(hello) = hello {
-            return Some((Ok::<_, Infallible>(hello), (None, messages)));
+    let first = Some(Bytes::from_static(sse::KEEP_ALIVE));
+    events(Body::from_stream(stream::unfold((first, messages), async |(first, mut messages)| {
+        if let Some(first) = first {
+            return Some((Ok::<_, Infallible>(first), (None, messages)));
         }
         match tokio::time::timeout(KEEP_ALIVE, messages.recv()).await {
             Err(_) => Some((Ok(Bytes::from_static(sse::KEEP_ALIVE)), (None, messages))),

@@ -44,7 +44,7 @@ pub fn notification(spinner: &Spinner, method: &str, params: Option<&str>) {
         }
         "notifications/message" => {
             let data = params["data"].as_str().map_or_else(|| params["data"].to_string(), str::to_owned);
-            spinner.say(&format!("[{}] {data}", params["level"].as_str().unwrap_or("info")));
+            spinner.println(&format!("[{}] {data}", params["level"].as_str().unwrap_or("info")));
         }
         _ => {}
     }

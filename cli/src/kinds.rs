@@ -1,4 +1,6 @@
-//! The nouns: one row each. A new kind of resource is a new row here, and nothing else.
+//! The kinds: one row each. A new kind of resource is a new row here, and nothing else.
+
+use std::fmt;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -8,9 +10,9 @@ use crate::output::table::{Cell, Column};
 
 /// A kind of resource, and how people see it.
 #[derive(Debug)]
-pub struct Noun {
+pub struct Kind {
     /// What files call it: `kind: Upstream`.
-    pub kind: &'static str,
+    pub name: &'static str,
     /// One of it, on the command line and in requests.
     pub singular: &'static str,
     /// Several of it, in names and in requests.
@@ -41,10 +43,10 @@ const ENTRY: [Column; 4] = [
     Column("DESCRIPTION", "description", Cell::Line),
 ];
 
-/// Every noun.
-pub static NOUNS: [Noun; 7] = [
-    Noun {
-        kind: "Upstream",
+/// Every kind.
+pub static KINDS: [Kind; 7] = [
+    Kind {
+        name: "Upstream",
         singular: "upstream",
         plural: "upstreams",
         aliases: &["up"],
@@ -60,13 +62,13 @@ pub static NOUNS: [Noun; 7] = [
             Column("TOOLS", "status.toolCount", Cell::Number),
             Column("RESOURCES", "status.resourceCount", Cell::Number),
             Column("PROMPTS", "status.promptCount", Cell::Number),
-            Column("URL", "", Cell::Reached),
+            Column("URL", "", Cell::Address),
             Column("AGE", "meta.createTime", Cell::Age),
             Column("REASON", "status.reason", Cell::Text),
         ],
     },
-    Noun {
-        kind: "Server",
+    Kind {
+        name: "Server",
         singular: "server",
         plural: "servers",
         aliases: &["srv"],
@@ -86,8 +88,8 @@ pub static NOUNS: [Noun; 7] = [
             Column("AGE", "meta.createTime", Cell::Age),
         ],
     },
-    Noun {
-        kind: "Tool",
+    Kind {
+        name: "Tool",
         singular: "tool",
         plural: "tools",
         aliases: &[],
@@ -98,8 +100,8 @@ pub static NOUNS: [Noun; 7] = [
         observed: &["toolName", "title", "description", "hints", "staleTime"],
         columns: &ENTRY,
     },
-    Noun {
-        kind: "Resource",
+    Kind {
+        name: "Resource",
         singular: "resource",
         plural: "resources",
         aliases: &["res"],
@@ -110,8 +112,8 @@ pub static NOUNS: [Noun; 7] = [
         observed: &["uri", "uriTemplate", "title", "description", "staleTime"],
         columns: &ENTRY,
     },
-    Noun {
-        kind: "Prompt",
+    Kind {
+        name: "Prompt",
         singular: "prompt",
         plural: "prompts",
         aliases: &[],
@@ -122,8 +124,8 @@ pub static NOUNS: [Noun; 7] = [
         observed: &["promptName", "title", "description", "staleTime"],
         columns: &ENTRY,
     },
-    Noun {
-        kind: "Token",
+    Kind {
+        name: "Token",
         singular: "token",
         plural: "tokens",
         aliases: &["tok"],
@@ -143,8 +145,8 @@ pub static NOUNS: [Noun; 7] = [
             Column("AGE", "meta.createTime", Cell::Age),
         ],
     },
-    Noun {
-        kind: "Edge",
+    Kind {
+        name: "Edge",
         singular: "edge",
         plural: "edges",
         aliases: &[],
@@ -171,40 +173,47 @@ pub static NOUNS: [Noun; 7] = [
 /// Bytes of a catalogue id that are written as they are: `[A-Za-z0-9._~-]`.
 const ID: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 
-impl Noun {
-    /// The noun of this `kind`.
-    pub fn of_kind(kind: &str) -> Result<&'static Self> {
-        NOUNS.iter().find(|noun| noun.kind == kind && noun.manifest.is_some()).ok_or_else(|| {
-            let kinds: Vec<_> = NOUNS.iter().filter(|n| n.manifest.is_some()).map(|n| n.kind).collect();
-            Error::usage(format!("{kind:?} is no kind: write one of {}", kinds.join(", ")))
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Kind {
+    /// The kind of this `kind`.
+    pub fn from_manifest(name: &str) -> Result<&'static Self> {
+        KINDS.iter().find(|kind| kind.name == name && kind.manifest.is_some()).ok_or_else(|| {
+            let kinds: Vec<_> =
+                KINDS.iter().filter(|kind| kind.manifest.is_some()).map(|kind| kind.name).collect();
+            Error::usage(format!("{name:?} is no kind: write one of {}", kinds.join(", ")))
         })
     }
 
-    /// The noun of this word, which is one of the table's.
-    pub fn of_word(word: &str) -> &'static Self {
+    /// The kind of this word, which is one of the table's.
+    pub fn from_word(word: &str) -> &'static Self {
         let same =
-            |noun: &&Self| [noun.singular, noun.plural].contains(&word) || noun.aliases.contains(&word);
-        NOUNS.iter().find(same).expect("callers pass words of this table")
+            |kind: &&Self| [kind.singular, kind.plural].contains(&word) || kind.aliases.contains(&word);
+        KINDS.iter().find(same).expect("callers pass words of this table")
     }
 
-    /// The noun that a resource's full name belongs to.
-    pub fn of_name(name: &str) -> Option<&'static Self> {
+    /// The kind that a resource's full name belongs to.
+    pub fn of_resource(name: &str) -> Option<&'static Self> {
         let collection = name.rsplit('/').nth(1)?;
-        NOUNS.iter().find(|noun| noun.plural == collection)
+        KINDS.iter().find(|kind| kind.plural == collection)
     }
 
-    /// Reads a noun from the command line, with its plural and its aliases.
+    /// Reads a kind from the command line, with its plural and its aliases.
     pub fn parser() -> impl TypedValueParser<Value = &'static Self> {
-        let words = NOUNS.iter().map(|noun| {
-            PossibleValue::new(noun.plural).aliases(noun.aliases.iter().copied().chain([noun.singular]))
+        let words = KINDS.iter().map(|kind| {
+            PossibleValue::new(kind.plural).aliases(kind.aliases.iter().copied().chain([kind.singular]))
         });
-        PossibleValuesParser::new(words).map(|word| Self::of_word(&word))
+        PossibleValuesParser::new(words).map(|word| Self::from_word(&word))
     }
 
     /// The method that does this to it: `GetUpstream`, `ListUpstreams`.
     pub fn method(&self, verb: &str) -> String {
         let plural = if verb == "List" { "s" } else { "" };
-        format!("{}/{verb}{}{plural}", self.service, self.kind)
+        format!("{}/{verb}{}{plural}", self.service, self.name)
     }
 
     /// The full name of what a person calls `time`, `time/get_current_time` or `upstreams/time`.
@@ -232,7 +241,7 @@ impl Noun {
     }
 }
 
-/// What people call a resource of this full name: the reverse of [`Noun::full_name`].
+/// What people call a resource of this full name: the reverse of [`Kind::full_name`].
 pub fn short_name(name: &str) -> String {
     let parts: Vec<_> = name.split('/').collect();
     match parts.as_slice() {
@@ -245,34 +254,36 @@ pub fn short_name(name: &str) -> String {
 }
 
 /// Whether a field (in its JSON spelling, with dots) is observed and not wanted.
-pub fn is_observed(noun: &Noun, path: &str) -> bool {
-    META.contains(&path) || noun.observed.contains(&path)
+pub fn is_observed(kind: &Kind, path: &str) -> bool {
+    META.contains(&path) || kind.observed.contains(&path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract;
+    use crate::reflection;
 
     #[test]
     fn every_row_agrees_with_the_contract() {
-        for noun in &NOUNS {
-            let message = contract::message(noun.message);
+        for kind in &KINDS {
+            let message = reflection::message(kind.message);
             for verb in ["Get", "List", "Delete"] {
-                assert!(contract::method(&noun.method(verb)).is_some(), "{} {verb}", noun.kind);
+                assert!(reflection::method(&kind.method(verb)).is_some(), "{} {verb}", kind.name);
             }
-            let list = contract::method(&noun.method("List")).unwrap();
-            assert!(list.output().get_field_by_name(noun.plural).is_some(), "{}", noun.kind);
-            for path in noun.columns.iter().map(|c| c.1).chain(noun.observed.iter().copied()) {
+            let list = reflection::method(&kind.method("List")).unwrap();
+            assert!(list.output().get_field_by_name(kind.plural).is_some(), "{}", kind.name);
+            for path in kind.columns.iter().map(|c| c.1).chain(kind.observed.iter().copied()) {
                 let mut at = Some(message.clone());
                 for part in path.split('.').filter(|part| !part.is_empty()) {
                     let field = at.as_ref().and_then(|m| m.get_field_by_json_name(part));
-                    let field = field.unwrap_or_else(|| panic!("{}: {path}", noun.kind));
+                    let field = field.unwrap_or_else(|| panic!("{}: {path}", kind.name));
                     at = field.kind().as_message().cloned();
                 }
             }
-            if let Some(field) = noun.manifest {
-                assert!(contract::message("trunkline.admin.v1.Manifest").get_field_by_name(field).is_some());
+            if let Some(field) = kind.manifest {
+                assert!(
+                    reflection::message("trunkline.admin.v1.Manifest").get_field_by_name(field).is_some()
+                );
             }
         }
     }
@@ -280,7 +291,7 @@ mod tests {
     #[test]
     fn names_go_there_and_back() {
         let (upstream, tool, resource) =
-            (Noun::of_word("upstream"), Noun::of_word("tools"), Noun::of_word("res"));
+            (Kind::from_word("upstream"), Kind::from_word("tools"), Kind::from_word("res"));
         assert_eq!(upstream.full_name("time").unwrap(), "upstreams/time");
         assert_eq!(upstream.full_name("upstreams/time").unwrap(), "upstreams/time");
         assert!(upstream.full_name("a/b").is_err());
@@ -290,6 +301,6 @@ mod tests {
         let name = resource.full_name("files/file:///a b").unwrap();
         assert_eq!(name, "upstreams/files/resources/file%3A%2F%2F%2Fa%20b");
         assert_eq!(short_name(&name), "files/file:///a b");
-        assert_eq!(Noun::of_name(&name).unwrap().kind, "Resource");
+        assert_eq!(Kind::of_resource(&name).unwrap().name, "Resource");
     }
 }

@@ -1,4 +1,4 @@
-//! What a person types: `mcpctl <verb> <kind> [name]`. Each verb's own arguments stand in its file.
+//! The command line: `mcpctl <verb> <kind> [name]`. Each verb's own arguments are in its file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,15 +16,13 @@ use crate::parse;
 #[command(name = "mcpctl", version, after_long_help = EXIT_CODES, after_help = "`mcpctl --help` lists the exit codes.")]
 #[command(propagate_version = false, disable_help_subcommand = true)]
 pub struct Args {
-    /// What every command shares.
     #[command(flatten)]
     pub global: GlobalArgs,
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Flags of every command.
+/// The flags that every command takes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
@@ -109,7 +107,7 @@ mod tests {
         command.build();
         let mut text = command.render_long_help().to_string();
         for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
-            // The long forms of the global options are above already.
+            // The global options are in the first help page already.
             let help = verb.render_help().to_string();
             let own = help.split("\nGlobal options:").next().unwrap_or_default().trim_end();
             text.push_str(&format!("\n==== {}\n{own}\n", verb.get_name()));

@@ -1,6 +1,6 @@
-//! Which gateway, and with which credentials: the context file, as `KUBECONFIG` is for kubectl.
+//! The context file: gateways and their credentials, like `KUBECONFIG` for kubectl.
 //!
-//! It is the only file of the program that holds secrets, and is written for its owner alone (0600).
+//! It is the only file of the program that holds secrets, and only its owner can read it (0600).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,18 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit, Result};
 
-/// A secret that shows itself only when asked to.
+/// A secret that `Debug` does not print.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// The secret itself.
+    /// Returns the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -35,11 +34,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The context file.
+/// The content of the context file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Contexts {
-    /// Which context is used when none is named.
+    /// The context to use when none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_context: Option<String>,
     /// The contexts, by name.
@@ -47,7 +46,7 @@ pub struct Contexts {
     pub contexts: BTreeMap<String, Context>,
 }
 
-/// One gateway.
+/// A gateway and the credentials for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Context {
@@ -66,40 +65,39 @@ pub struct Context {
     /// Certificates (PEM) to trust besides those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Bearers of tokens that were created from here, by the token's id.
+    /// Saved bearers, by the token's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, SavedToken>,
 }
 
-/// A bearer that `create token` kept.
+/// A saved bearer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SavedToken {
-    /// The bearer.
     pub bearer: Secret,
-    /// The servers it was made for, by id, or `*`.
+    /// The servers that the token may call, by id, or `*`.
     #[serde(default)]
     pub servers: Vec<String>,
 }
 
 impl Context {
-    /// The control plane's URL, or what to do about its absence.
+    /// Returns the control plane's URL, or an error that says how to set it.
     pub fn control_url(&self) -> Result<&str> {
         self.control.as_deref().ok_or_else(|| no_context("control plane", "--control http://127.0.0.1:4445"))
     }
 
-    /// The edge's URL without a slash at its end, or what to do about its absence.
+    /// Returns the edge's URL without a trailing slash, or an error that says how to set it.
     pub fn edge_url(&self) -> Result<&str> {
         let edge = self.edge.as_deref().ok_or_else(|| no_context("edge", "--edge http://127.0.0.1:4444"))?;
         Ok(edge.trim_end_matches('/'))
     }
 
-    /// Where an MCP client finds a server.
+    /// Returns the Streamable HTTP URL of a server.
     pub fn server_url(&self, server: &str) -> Result<String> {
         Ok(format!("{}/servers/{server}/mcp", self.edge_url()?))
     }
 
-    /// The admin token, from the context or from the file it names.
+    /// Returns the admin token from the context, or from the file that the context names.
     pub fn admin_bearer(&self) -> Result<Option<Secret>> {
         let Some(path) = &self.admin_token_file else { return Ok(self.admin_token.clone()) };
         let text = std::fs::read_to_string(path)
@@ -107,7 +105,7 @@ impl Context {
         Ok(Some(Secret::new(text.trim())))
     }
 
-    /// The saved token for a server: the one named, else the only or first one made for it.
+    /// Returns the saved token for a server: the named one, or else the first that may call it.
     pub fn token_for(&self, server: &str, named: Option<&str>) -> Result<(&str, &SavedToken)> {
         if let Some(name) = named {
             let name = name.strip_prefix("tokens/").unwrap_or(name);
@@ -133,7 +131,7 @@ fn no_context(what: &str, flag: &str) -> Error {
     ))
 }
 
-/// The context file's place, and which of its contexts is meant.
+/// The path of the context file, and the context that was named on the command line.
 #[derive(Debug, Clone)]
 pub struct ContextFile {
     path: PathBuf,
@@ -141,7 +139,7 @@ pub struct ContextFile {
 }
 
 impl ContextFile {
-    /// The file named by `--config`, else the user's own, else the one of a `mcpctl dev` in the default folder.
+    /// Locates the file: `--config`, else the user's own, else that of a `mcpctl dev` in the default folder.
     pub fn locate(config: Option<PathBuf>, named: Option<String>) -> Self {
         let path = config.unwrap_or_else(|| {
             let own = config_home().join("trunkline/mcpctl.yaml");
@@ -151,19 +149,19 @@ impl ContextFile {
         Self { path, named }
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads the file; an absent one is empty.
+    /// Reads the file. A missing file is empty.
     pub fn read(&self) -> Result<Contexts> {
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Contexts::default()),
             Err(error) => return Err(Error::usage(format!("{}: {error}", self.path.display()))),
         };
-        // Without the parser's own words: they may quote a secret.
+        // The parser's own message is left out, because it may quote a secret.
         serde_yaml_ng::from_str(&text).map_err(|error| {
             let place = error.location().map_or(String::new(), |at| format!(" line {}", at.line()));
             Error::usage(format!(
@@ -173,12 +171,12 @@ impl ContextFile {
         })
     }
 
-    /// The name of the context that is meant.
+    /// Returns the name of the context to use.
     pub fn current_name(&self, contexts: &Contexts) -> Option<String> {
         self.named.clone().or_else(|| contexts.current_context.clone())
     }
 
-    /// The context that is meant; an empty one where nothing is configured at all.
+    /// Returns the context to use; an empty one if no context is configured.
     pub fn current(&self) -> Result<Context> {
         let contexts = self.read()?;
         let Some(name) = self.current_name(&contexts) else { return Ok(Context::default()) };
@@ -190,7 +188,7 @@ impl ContextFile {
         })
     }
 
-    /// Changes the file under a lock, and puts it in place in one step.
+    /// Changes the file under a lock, and replaces it atomically.
     pub fn edit<T>(&self, change: impl FnOnce(&mut Contexts) -> Result<T>) -> Result<T> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|e| Error::failure(format!("{}: {e}", folder.display())))?;
@@ -208,14 +206,14 @@ impl ContextFile {
         Ok(value)
     }
 
-    /// Keeps a token's bearer in the current context.
+    /// Saves a token's bearer in the current context.
     pub fn save_token(&self, name: &str, token: SavedToken) -> Result {
         self.edit_current(|context| {
             context.tokens.insert(name.to_owned(), token);
         })
     }
 
-    /// Forgets a token's bearer.
+    /// Removes a token's bearer.
     pub fn forget_token(&self, name: &str) -> Result {
         if self.current()?.tokens.contains_key(name) {
             self.edit_current(|context| {
@@ -235,7 +233,7 @@ impl ContextFile {
     }
 }
 
-/// Opens a file that only its owner may read.
+/// Opens a file that only its owner can read.
 fn open_private(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true);
@@ -244,7 +242,7 @@ fn open_private(path: &Path) -> Result<File> {
     options.open(path).map_err(|error| Error::failure(format!("{}: {error}", path.display())))
 }
 
-/// Where this user's data belongs (`$XDG_DATA_HOME`, else `~/.local/share`).
+/// Returns the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).
 pub fn data_home() -> PathBuf {
     home("XDG_DATA_HOME", ".local/share")
 }

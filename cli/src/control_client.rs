@@ -1,6 +1,6 @@
-//! One generic gRPC call to the control plane, by the contract's descriptors.
+//! The gRPC client of the control plane: one generic call, driven by the descriptors of the API.
 //!
-//! It knows no kind: requests are proto-JSON, answers are dynamic messages.
+//! It knows no kinds: requests are proto-JSON, responses are dynamic messages.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::reflection;
 
-/// Lists of a thousand tools with their schemas are large; anything beyond this is a mistake.
+/// Maximum size of a response. A list of a thousand tools with their schemas is large, but not larger than this.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A connection to the control plane of a context.
@@ -30,7 +30,7 @@ pub struct ControlClient {
 }
 
 impl ControlClient {
-    /// Connects, or says what is not there.
+    /// Connects, or reports that the control plane is unreachable.
     pub async fn connect(context: &Context, timeout: Duration) -> Result<Self> {
         let target = context.control_url()?.to_owned();
         let endpoint = endpoint(&target, context)?;
@@ -61,7 +61,7 @@ impl ControlClient {
         answer.map(tonic::Response::into_inner).map_err(|status| self.explain(&status))
     }
 
-    /// Calls a method that answers with a stream; the timeout covers its beginning only.
+    /// Calls a streaming method. The timeout covers only the start of the stream.
     pub async fn stream(&self, method: &str, request: Value) -> Result<Streaming<DynamicMessage>> {
         let (request, path, codec) = self.prepare(method, request)?;
         let mut grpc = self.grpc.clone();
@@ -75,7 +75,7 @@ impl ControlClient {
         answer.map(tonic::Response::into_inner).map_err(|status| self.explain(&status))
     }
 
-    /// Turns a status of this control plane into a line for people.
+    /// Turns a status of this control plane into an error for people.
     pub fn explain(&self, status: &Status) -> Error {
         Error::from_status(status, &self.target)
     }
@@ -115,7 +115,7 @@ fn endpoint(target: &str, context: &Context) -> Result<Endpoint> {
     endpoint.tls_config(tls).map_err(|error| wrong(cause(&error)))
 }
 
-/// The innermost cause: the outer ones only say "transport error".
+/// Returns the innermost cause: the outer ones only say "transport error".
 fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -124,7 +124,7 @@ fn cause(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-/// A codec for messages that are known by descriptor only.
+/// A codec for messages that are known only by their descriptor.
 #[derive(Clone)]
 struct DynamicCodec(MessageDescriptor);
 

@@ -1,26 +1,26 @@
-//! What can go wrong for the person at the terminal: one line that says what to do next, and an exit code.
+//! Errors for the person at the terminal: one line that says what happened and what to do, and an exit code.
 //!
-//! Everything here is meant to be read by people; secrets never reach it.
+//! Errors are shown to people; secrets must never reach them.
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// The exit codes of `mcpctl`, as `--help` lists them.
+/// The exit codes of `mcpctl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Something failed that no other code names.
+    /// A failure that no other code names.
     Failure = 1,
-    /// The command line, or a file it names, is wrong.
+    /// An error in the command line or in a file that it names.
     Usage = 2,
-    /// What was named does not exist.
+    /// A name that does not exist.
     NotFound = 3,
-    /// Not allowed, or an edge refused the change.
+    /// No permission, or a change that an edge refused.
     Refused = 4,
-    /// The tool answered, and its answer says that it failed.
+    /// A tool that reported an error.
     ToolError = 5,
-    /// It exists already, was changed meanwhile, or is still referred to.
+    /// A resource that exists already, was changed meanwhile or is still in use.
     Conflict = 6,
-    /// Nobody answers, or not in time.
+    /// No answer, or none in time.
     Unavailable = 7,
 }
 
@@ -37,40 +37,40 @@ Exit codes:
   7  nobody answers, or not in time
 `mcpctl diff` is like diff: 0 same, 1 different, 2 trouble.";
 
-/// A failure, ready to be shown.
+/// An error, ready to be shown.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// With what the process ends.
+    /// The exit code of the process.
     pub exit: Exit,
     message: String,
 }
 
-/// What every command returns.
+/// The result of a command.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A failure of this kind.
+    /// Creates an error with an exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
     }
 
-    /// Something failed.
+    /// Creates a general failure.
     pub fn failure(message: impl Into<String>) -> Self {
         Self::new(Exit::Failure, message)
     }
 
-    /// The command line, or a file, is wrong.
+    /// Creates an error about the command line or a file.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
-    /// It does not exist.
+    /// Creates an error about something that does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(Exit::NotFound, message)
     }
 
-    /// What the control plane at `target` answered.
+    /// Describes an error response of the control plane at `target`.
     pub fn from_status(status: &Status, target: &str) -> Self {
         let mut message = one_line(status.message());
         for violation in status.get_details_bad_request().iter().flat_map(|b| &b.field_violations) {
@@ -96,7 +96,7 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// The exit code of a gRPC code, and what to try next.
+/// Returns the exit code for a gRPC code, and advice.
 fn exit_and_hint(code: Code, target: &str) -> (Exit, String) {
     match code {
         Code::NotFound => (Exit::NotFound, "`mcpctl get` lists what exists".into()),

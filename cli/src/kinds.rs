@@ -1,4 +1,4 @@
-//! The kinds: one row each. A new kind of resource is a new row here, and nothing else.
+//! The table of kinds. A new kind of resource is a new row here, and nothing else.
 
 use std::fmt;
 
@@ -8,34 +8,34 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use crate::error::{Error, Result};
 use crate::output::table::{Cell, Column};
 
-/// A kind of resource, and how people see it.
+/// A kind of resource, and how it is presented.
 #[derive(Debug)]
 pub struct Kind {
-    /// What files call it: `kind: Upstream`.
+    /// Its name in files: `kind: Upstream`.
     pub name: &'static str,
-    /// One of it, on the command line and in requests.
+    /// Its singular on the command line and in requests.
     pub singular: &'static str,
-    /// Several of it, in names and in requests.
+    /// Its plural on the command line, in names and in requests.
     pub plural: &'static str,
-    /// Shorter words for it.
+    /// Short forms on the command line.
     pub aliases: &'static [&'static str],
-    /// The message.
+    /// The full name of its message.
     pub message: &'static str,
-    /// The service that keeps it.
+    /// The full name of its service.
     pub service: &'static str,
-    /// Whether it lies in the catalogue of an upstream.
+    /// True for the kinds in the catalogue of an upstream.
     pub catalogued: bool,
-    /// Its field in `admin.v1.Manifest`; `None` where it is not applied but only observed.
+    /// Its field in `admin.v1.Manifest`; `None` for a kind that cannot be applied.
     pub manifest: Option<&'static str>,
-    /// Fields that are observed, or secret, and so no part of what somebody wants.
+    /// Fields that are observed or secret, and so not part of the desired state.
     pub observed: &'static [&'static str],
-    /// What `get` shows.
+    /// The columns of its table.
     pub columns: &'static [Column],
 }
 
 const META: [&str; 5] = ["meta.uid", "meta.etag", "meta.revision", "meta.createTime", "meta.updateTime"];
 
-/// What is shown of an entry of a catalogue.
+/// The columns of a catalogue entry.
 const ENTRY: [Column; 4] = [
     Column("NAME", "name", Cell::Id),
     Column("STATE", "", Cell::EntryState),
@@ -43,7 +43,6 @@ const ENTRY: [Column; 4] = [
     Column("DESCRIPTION", "description", Cell::Line),
 ];
 
-/// Every kind.
 pub static KINDS: [Kind; 7] = [
     Kind {
         name: "Upstream",
@@ -170,7 +169,7 @@ pub static KINDS: [Kind; 7] = [
     },
 ];
 
-/// Bytes of a catalogue id that are written as they are: `[A-Za-z0-9._~-]`.
+/// Percent-encodes all bytes of a catalogue id except `[A-Za-z0-9._~-]`.
 const ID: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 
 impl fmt::Display for Kind {
@@ -180,7 +179,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// The kind of this `kind`.
+    /// Finds the kind that a file names.
     pub fn from_manifest(name: &str) -> Result<&'static Self> {
         KINDS.iter().find(|kind| kind.name == name && kind.manifest.is_some()).ok_or_else(|| {
             let kinds: Vec<_> =
@@ -189,20 +188,20 @@ impl Kind {
         })
     }
 
-    /// The kind of this word, which is one of the table's.
+    /// Finds the kind for a word of the table: singular, plural or alias.
     pub fn from_word(word: &str) -> &'static Self {
         let same =
             |kind: &&Self| [kind.singular, kind.plural].contains(&word) || kind.aliases.contains(&word);
         KINDS.iter().find(same).expect("callers pass words of this table")
     }
 
-    /// The kind that a resource's full name belongs to.
+    /// Finds the kind of a resource by its full name.
     pub fn of_resource(name: &str) -> Option<&'static Self> {
         let collection = name.rsplit('/').nth(1)?;
         KINDS.iter().find(|kind| kind.plural == collection)
     }
 
-    /// Reads a kind from the command line, with its plural and its aliases.
+    /// Returns the parser for a kind on the command line.
     pub fn parser() -> impl TypedValueParser<Value = &'static Self> {
         let words = KINDS.iter().map(|kind| {
             PossibleValue::new(kind.plural).aliases(kind.aliases.iter().copied().chain([kind.singular]))
@@ -210,13 +209,13 @@ impl Kind {
         PossibleValuesParser::new(words).map(|word| Self::from_word(&word))
     }
 
-    /// The method that does this to it: `GetUpstream`, `ListUpstreams`.
+    /// Returns the method for a verb, such as `GetUpstream` or `ListUpstreams`.
     pub fn method(&self, verb: &str) -> String {
         let plural = if verb == "List" { "s" } else { "" };
         format!("{}/{verb}{}{plural}", self.service, self.name)
     }
 
-    /// The full name of what a person calls `time`, `time/get_current_time` or `upstreams/time`.
+    /// Expands `time`, `time/get_current_time` or `upstreams/time` to a full name.
     pub fn full_name(&self, word: &str) -> Result<String> {
         let collection = format!("{}/", self.plural);
         if !self.catalogued {
@@ -241,7 +240,7 @@ impl Kind {
     }
 }
 
-/// What people call a resource of this full name: the reverse of [`Kind::full_name`].
+/// Shortens a full name for people: the reverse of [`Kind::full_name`].
 pub fn short_name(name: &str) -> String {
     let parts: Vec<_> = name.split('/').collect();
     match parts.as_slice() {
@@ -253,7 +252,7 @@ pub fn short_name(name: &str) -> String {
     }
 }
 
-/// Whether a field (in its JSON spelling, with dots) is observed and not wanted.
+/// Returns whether a field (in its JSON spelling, with dots) is observed and so not part of the desired state.
 pub fn is_observed(kind: &Kind, path: &str) -> bool {
     META.contains(&path) || kind.observed.contains(&path)
 }

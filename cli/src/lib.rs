@@ -1,9 +1,8 @@
-//! `mcpctl`: drives Trunkline over gRPC and bridges stdio.
+//! `mcpctl`: manages Trunkline over gRPC, and bridges stdio.
 //!
-//! Reading order: [`args`] (what a person types) -> [`commands`] (one file a verb) -> [`kinds`] (one row a
-//! kind) -> [`control_client`] (one generic call over the contract's descriptors) -> [`output`]. [`bridge`] is apart: it
-//! carries MCP between stdio and HTTP and knows nothing of the registry. Only `commands/dev.rs` knows the two
-//! other roles.
+//! Reading order: [`args`] (the command line) -> [`commands`] (one file per verb) -> [`kinds`] (one row per kind) ->
+//! [`control_client`] (one generic gRPC call) -> [`output`]. [`bridge`] is separate: it carries MCP between stdio and HTTP and
+//! knows nothing of the registry. Only `commands/dev.rs` knows the other two programs.
 
 pub mod args;
 pub mod bridge;

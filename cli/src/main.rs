@@ -1,11 +1,11 @@
-//! Arguments -> command -> exit code.
+//! The entry point: parses arguments, runs the command and returns its exit code.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // One provider is compiled in; a second installation would only mean that it is in place already.
+    // Only one provider is compiled in; an error means that it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match mcpctl::commands::run(mcpctl::args::Args::parse()) {
         Ok(code) => ExitCode::from(code),

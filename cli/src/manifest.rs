@@ -1,4 +1,4 @@
-//! Files of resources: `kind: Upstream`, then the fields of the message. Strict, and precise about the place.
+//! Resource files: `kind: Upstream`, then the fields of the message. Parsing is strict, and errors name the place.
 //!
 //! It knows no control plane: paths and text go in, resources come out.
 
@@ -15,22 +15,19 @@ use crate::error::{Error, Result};
 use crate::kinds::{Kind, is_observed};
 use crate::reflection;
 
-/// What `ApplyResources` takes at most; a larger set is refused before it is sent.
+/// Maximum number of resources in `ApplyResources`; a larger set is refused before it is sent.
 const MAX_RESOURCES: usize = 10_000;
 
-/// One resource of a file.
+/// A resource from a file.
 #[derive(Debug)]
 pub struct Resource {
-    /// Its kind.
     pub kind: &'static Kind,
-    /// The message.
     pub message: DynamicMessage,
-    /// Its full name.
     pub name: String,
     place: String,
 }
 
-/// Reads files, folders (with everything in them) and `-`, in this order.
+/// Reads the given files, folders (recursively) and stdin (`-`).
 pub fn load(paths: &[PathBuf]) -> Result<Vec<Resource>> {
     let mut resources = Vec::new();
     for path in paths {
@@ -91,7 +88,7 @@ fn check_unique(resources: &[Resource]) -> Result {
     Ok(())
 }
 
-/// Reads the documents of one file. A document is a resource, or a list of them.
+/// Parses the documents of a file. A document is a resource or a list of resources.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Resource>> {
     let mut resources = Vec::new();
     for (index, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
@@ -133,7 +130,7 @@ fn parse_resource(document: Document, place: &str) -> Result<Resource> {
     Ok(Resource { kind, message, name, place: place.to_owned() })
 }
 
-/// Finds the first field that is unknown or of the wrong type, and names it by its whole path.
+/// Finds the first field that is unknown or has the wrong type, and names its whole path.
 fn check_fields(message: &MessageDescriptor, json: &Value, path: &str) -> std::result::Result<(), String> {
     let Value::Object(members) = json else { return Err(format!("{path}: must be a mapping")) };
     for (key, value) in members {
@@ -158,7 +155,7 @@ fn check_fields(message: &MessageDescriptor, json: &Value, path: &str) -> std::r
     Ok(())
 }
 
-/// Messages of the contract are looked into; those of Google have a JSON form of their own.
+/// Returns whether a message is part of the Trunkline API. Google's messages have a JSON form of their own.
 fn is_trunkline(message: &MessageDescriptor) -> bool {
     message.full_name().starts_with("trunkline.")
 }
@@ -178,7 +175,7 @@ fn unknown_field(message: &MessageDescriptor, key: &str, path: &str) -> String {
     }
 }
 
-/// The resource without what is only observed: what two states are compared by.
+/// Returns the desired state of a resource: its fields without those that are only observed.
 pub fn desired(kind: &Kind, message: &DynamicMessage) -> serde_yaml_ng::Mapping {
     let mut document = reflection::document(kind.name, message);
     remove_observed(kind, &mut document, "");

@@ -1,11 +1,11 @@
-//! What people type into values: durations, pairs, points in time. Pure.
+//! Parsers for values on the command line: durations, pairs, points in time. Pure.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A duration such as `500ms`, `30s`, `5m`, `2h`, `90d`.
+/// Parses a duration such as `500ms`, `30s`, `5m`, `2h` or `90d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -25,7 +25,7 @@ fn duration_hint(text: &str) -> String {
     format!("{text:?} is not a duration: write a number and a unit, such as 500ms, 30s, 5m, 2h or 90d")
 }
 
-/// A duration as proto-JSON writes it.
+/// Formats a duration as in proto-JSON.
 pub fn proto_duration(duration: Duration) -> String {
     match duration.subsec_millis() {
         0 => format!("{}s", duration.as_secs()),
@@ -33,7 +33,7 @@ pub fn proto_duration(duration: Duration) -> String {
     }
 }
 
-/// `key=value`.
+/// Parses `KEY=VALUE`.
 pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -41,18 +41,18 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// When something ends.
+/// The end of a token's validity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// Never.
     Never,
-    /// So long from now on.
+    /// After this time from now.
     After(Duration),
     /// At a point in time.
     At(OffsetDateTime),
 }
 
-/// `never`, a duration from now, or a point in time (RFC 3339).
+/// Parses `never`, a duration from now, or a point in time (RFC 3339).
 pub fn expiry(text: &str) -> Result<Expiry, String> {
     if text == "never" {
         return Ok(Expiry::Never);
@@ -68,7 +68,7 @@ pub fn expiry(text: &str) -> Result<Expiry, String> {
 }
 
 impl Expiry {
-    /// The end as proto-JSON writes it; nothing for `never`.
+    /// Formats the end as in proto-JSON; `None` for `never`.
     pub fn timestamp(self, now: OffsetDateTime) -> Option<String> {
         let at = match self {
             Self::Never => return None,
@@ -79,7 +79,7 @@ impl Expiry {
     }
 }
 
-/// A short, human form of an age or a rest: `12s`, `5m`, `3h`, `8d`.
+/// Formats a duration for people: `12s`, `5m`, `3h`, `8d`.
 pub fn short_duration(duration: time::Duration) -> String {
     let seconds = duration.whole_seconds().unsigned_abs();
     match seconds {

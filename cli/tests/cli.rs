@@ -1,4 +1,4 @@
-//! The program as a person meets it: exit codes, one line on stderr, data on stdout.
+//! The program from outside: exit codes, one line on stderr, data on stdout.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use std::path::Path;
@@ -10,7 +10,7 @@ fn mcpctl(folder: &Path, line: &str) -> Output {
     command.env_remove("MCPCTL_CONTEXT").stdin(std::process::Stdio::null()).output().unwrap()
 }
 
-/// Runs a line; its exit code, what is on stdout, and what is on stderr.
+/// Runs a command line. Returns the exit code, stdout and stderr.
 fn check(folder: &Path, line: &str) -> (i32, String, String) {
     let output = mcpctl(folder, line);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().trim_end().to_owned();

@@ -1,6 +1,6 @@
 //! A command as a stream of MCP messages: lines in, lines out, stderr passed through with a prefix.
 //!
-//! It must not know what a message says.
+//! It must not look into messages.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,28 +18,28 @@ use tokio::task::JoinHandle;
 use crate::bridge::reaper;
 use crate::output::eprint;
 
-/// The largest message a command may send.
+/// Maximum size of a message from the command.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
-/// Messages that wait to be written, and to be handled.
+/// Capacity of the queues to and from the command, in messages.
 const QUEUE: usize = 256;
 const MAX_STDERR_LINE: usize = 8 << 10;
-/// Longer than the reaper takes in the worst case.
+/// Time allowed for the child to end. The reaper needs less, even in the worst case.
 const END_GRACE: Duration = Duration::from_secs(8);
 
-/// What to run.
+/// A command to run, its environment and its label.
 #[derive(Clone)]
 pub struct Program {
     /// The command and its arguments.
     pub command: Vec<OsString>,
-    /// Variables besides those of this process.
+    /// Environment variables added to those of this process.
     pub env: Vec<(String, String)>,
-    /// What its stderr is prefixed with.
+    /// Prefix of its stderr lines.
     pub label: String,
-    /// The `mcpctl` that guards it.
+    /// The `mcpctl` binary that runs as its reaper.
     pub reaper: PathBuf,
 }
 
-/// Variables may hold secrets.
+/// Leaves out the variables, which may hold secrets.
 impl std::fmt::Debug for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Program")
@@ -52,15 +52,15 @@ impl std::fmt::Debug for Program {
 /// A running command.
 #[derive(Debug)]
 pub struct Child {
-    /// Messages to it. When all senders are gone, its stdin is closed and it ends.
+    /// Messages to its stdin. Dropping all senders closes stdin, which ends the command.
     pub input: mpsc::Sender<Bytes>,
-    /// Messages from it, until it closes its stdout.
+    /// Messages from its stdout, until that is closed.
     pub output: mpsc::Receiver<Bytes>,
     ended: JoinHandle<()>,
 }
 
 impl Program {
-    /// A command, with a label made of its name.
+    /// Describes a command. Its label defaults to the file name of the command.
     pub fn new(command: Vec<OsString>, label: Option<String>) -> Self {
         let own =
             command.first().map(|word| Path::new(word).file_name().unwrap_or(word).display().to_string());
@@ -68,7 +68,7 @@ impl Program {
         Self { command, env: Vec::new(), label, reaper: reaper::this_program() }
     }
 
-    /// Whether there is anything to run, so that a typo is told at once.
+    /// Checks that the command exists, so that a typo is reported at once.
     pub fn exists(&self) -> bool {
         let Some(word) = self.command.first().map(Path::new) else { return false };
         if word.components().count() > 1 {
@@ -78,7 +78,7 @@ impl Program {
         std::env::split_paths(&path).any(|folder| folder.join(word).is_file())
     }
 
-    /// Starts it, in a process group of its own, supervised by a reaper.
+    /// Starts the command under a reaper, in a process group of its own.
     pub fn spawn(&self) -> std::io::Result<Child> {
         let mut process = Command::new(&self.reaper)
             .args(["reap", "--"])
@@ -103,7 +103,7 @@ impl Program {
         let group = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let ended = tokio::spawn(async move {
             let _ = process.wait().await;
-            // The reaper has ended its group, unless somebody killed the reaper itself.
+            // The reaper has ended its group, unless it was killed itself.
             if let Some(group) = group {
                 let _ = kill_process_group(group, Signal::KILL);
             }
@@ -113,7 +113,7 @@ impl Program {
 }
 
 impl Child {
-    /// Lets it end, and waits for that.
+    /// Closes stdin and waits for the command to end.
     pub async fn end(self) {
         let Self { input, output, ended } = self;
         drop(input);
@@ -154,7 +154,7 @@ async fn pass_stderr(stderr: impl AsyncRead + Unpin, label: String) {
     }
 }
 
-/// A stream as lines.
+/// A reader that splits a byte stream into lines.
 #[derive(Debug)]
 pub struct LineReader<R> {
     source: R,
@@ -164,12 +164,12 @@ pub struct LineReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
-    /// The lines of a stream, none of them larger than this.
+    /// Reads lines of at most `max_line_bytes`.
     pub fn new(source: R, max_line_bytes: usize) -> Self {
         Self { source, decoder: LineDecoder::new(max_line_bytes), buffer: BytesMut::new(), ended: false }
     }
 
-    /// The next line, or that it was too large; `None` at the end.
+    /// Reads the next line. `Err` is a line that was too long, `None` the end of the stream.
     pub async fn next(&mut self) -> Option<Result<Bytes, LineError>> {
         loop {
             if let Some(line) = self.decoder.next().transpose() {

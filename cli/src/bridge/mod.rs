@@ -1,4 +1,4 @@
-//! MCP between stdio and HTTP: [`expose`] offers a stdio server over HTTP, [`connect`] offers an edge over stdio.
+//! MCP between stdio and HTTP: [`expose`] serves a stdio server over HTTP, [`connect`] serves an edge over stdio.
 //!
 //! It knows the protocol and processes, and nothing of the registry, contexts or commands.
 

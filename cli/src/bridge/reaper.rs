@@ -1,9 +1,9 @@
-//! The reaper: a small copy of this program between `mcpctl expose` and the command, so that no orphan is left.
+//! The reaper: a copy of this program between `mcpctl expose` and the command, so that no orphan process is left behind.
 //!
-//! It leads a process group of its own with the command in it, and passes stdin on. When its stdin ends, because
-//! the parent closed it or was killed, even with SIGKILL, it ends the whole group. The command itself is started
-//! through a second step that asks the kernel to kill it when the reaper dies. Nothing here needs `unsafe`: the
-//! kernel is told by the process that is concerned, before it becomes the command.
+//! It leads a process group with the command in it, and forwards stdin. When its stdin ends, because the parent closed it or
+//! was killed, even with SIGKILL, it ends the whole group. The command is started through a second step that asks the kernel
+//! to kill it when the reaper dies. Nothing here needs `unsafe`: the process concerned asks the kernel itself, before it
+//! becomes the command.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -19,9 +19,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::error::{Error, Result};
 use crate::output::eprint;
 
-/// How long a server may take to end by itself once its stdin is closed (MCP, "Shutdown").
+/// Time allowed for a server to end once its stdin is closed (MCP, "Shutdown").
 const GRACE: Duration = Duration::from_secs(2);
-/// How long it may take after SIGTERM, before SIGKILL.
+/// Time allowed after SIGTERM, before SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(3);
 
 /// Arguments of the hidden `reap` command.
@@ -35,7 +35,7 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// This program, also when its file was replaced meanwhile.
+/// Returns the path of this program, which stays valid when its file is replaced.
 pub fn this_program() -> PathBuf {
     if cfg!(target_os = "linux") {
         return PathBuf::from("/proc/self/exe");
@@ -51,7 +51,7 @@ pub async fn run(args: Args) -> Result<u8> {
     }
 }
 
-/// Replaces this process by the command. It returns only when that fails.
+/// Replaces this process by the command. Returns only on failure.
 fn become_command(parent: i32, command: &[OsString]) -> Error {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
@@ -68,7 +68,7 @@ async fn watch(command: &[OsString]) -> Result<u8> {
     if getpgrp() != getpid() {
         return Err(Error::usage("reap is not for people: it must lead a process group of its own"));
     }
-    // The group's own SIGTERM must not end the reaper before it has seen the group end.
+    // The SIGTERM for the group must not end the reaper before the group.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut child = Command::new(this_program())
         .args(["reap", "--child-of", &getpid().as_raw_nonzero().to_string(), "--"])
@@ -82,15 +82,15 @@ async fn watch(command: &[OsString]) -> Result<u8> {
         () = pass_on(&mut stdin, &mut input) => end(&mut child, input).await,
         _ = terminate.recv() => end(&mut child, input).await,
     }
-    // Whatever the command left behind is in the group, and so is this process: it ends here.
+    // This kills everything the command left behind in the group, and this process with it.
     let _ = kill_process_group(getpid(), Signal::KILL);
     Ok(0)
 }
 
-/// Passes stdin on until it ends. A command that has closed its own stdin goes on living.
+/// Forwards stdin until it ends. A command may close its own stdin and go on running.
 async fn pass_on(stdin: &mut tokio::io::Stdin, input: &mut tokio::process::ChildStdin) {
     if tokio::io::copy(stdin, input).await.is_err() {
-        // Only the parent's end counts: read on, and drop what nobody takes.
+        // Only the end of the parent's side counts: keep reading, and discard the data.
         let _ = tokio::io::copy(stdin, &mut tokio::io::sink()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `mcpctl apply` and `mcpctl diff`: what files want, against what is.
+//! `mcpctl apply` and `mcpctl diff`: compare files with the registry, and apply them.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::manifest::{self, Resource};
 use crate::output::{self, Format};
 use crate::reflection;
 
-/// What both read.
+/// The arguments that both share.
 #[derive(Debug, clap::Args)]
 struct ManifestArgs {
     /// A file, a folder (with everything in it), or - for stdin; may be repeated
@@ -72,7 +72,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if args.wait { rollout::wait(invocation, &client, revision).await } else { Ok(()) }
 }
 
-/// Runs `diff`: 0 same, 1 different, 2 trouble.
+/// Runs `diff`. Exits with 0 (no difference), 1 (differences) or 2 (error).
 pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     let trouble = |error: Error| Error::new(Exit::Usage, error.to_string());
     let client = invocation.client().await.map_err(trouble)?;
@@ -100,11 +100,11 @@ async fn send(client: &ControlClient, source: &ManifestArgs, validate_only: bool
 }
 
 fn manifest_json(resource: &Resource) -> Value {
-    // Files hold only kinds that a manifest has a field for.
+    // Files hold only kinds that have a field in a manifest.
     json!({ resource.kind.manifest.unwrap_or_default(): reflection::to_json(&resource.message) })
 }
 
-/// One line a change.
+/// Renders one line per change.
 fn render_plan(changes: &[DynamicMessage]) -> String {
     let line = |change: &DynamicMessage| {
         let action =
@@ -136,7 +136,7 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
     Ok(())
 }
 
-/// A change as a unified diff of files; nothing where nothing changes.
+/// Renders a change as a unified diff of YAML; empty if nothing changes.
 fn unified_diff_of(change: &DynamicMessage) -> Result<String> {
     let name = reflection::text(change, "name");
     let (before, after) = (manifest_text(change, "before", &name)?, manifest_text(change, "after", &name)?);

@@ -1,7 +1,7 @@
-//! `mcpctl client-config SERVER --for HOST`: what to paste into an MCP host or program.
+//! `mcpctl client-config SERVER --for HOST`: prints the configuration of an MCP host, or a program.
 //!
-//! No bearer is printed unless asked for: hosts that take only a command run `mcpctl connect`, which reads it from the
-//! context file; the others read it from the environment or ask for it.
+//! Bearers are printed only with `--show-bearer`. Hosts that take only a command run `mcpctl connect`, which reads the bearer
+//! from the context file; the others read it from the environment or ask for it.
 
 use std::path::Path;
 
@@ -89,7 +89,7 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
 }
 
 impl Transport {
-    /// Where it is spoken, of a server whose Streamable HTTP is at `url`.
+    /// Returns the URL of this transport for a server whose Streamable HTTP is at `url`.
     fn address(self, url: &str) -> String {
         match (self, url.strip_suffix("/mcp")) {
             (Self::Sse, Some(server)) => format!("{server}/sse"),
@@ -97,7 +97,7 @@ impl Transport {
         }
     }
 
-    /// What hosts call it.
+    /// Returns the name that hosts use for the transport.
     fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -176,7 +176,7 @@ impl Snippet<'_> {
         config
     }
 
-    /// A program, with the bearer from the environment or in it.
+    /// Fills a template with the URL and with the bearer, or with code that reads it from the environment.
     fn program(&self, template: &str) -> String {
         let is_typescript = template == TYPESCRIPT;
         let from_environment = match is_typescript {
@@ -218,7 +218,7 @@ impl Snippet<'_> {
     }
 }
 
-/// Claude Desktop takes only commands in its file; a command also works everywhere else that Claude runs.
+/// Returns the default for a host. Claude Desktop takes only commands in its file; a command works in Claude Code as well.
 fn default_via(host: Host) -> Via {
     if host == Host::Claude { Via::Stdio } else { Via::Http }
 }

@@ -1,4 +1,4 @@
-//! `mcpctl config`: contexts, and the bearers that are saved in them.
+//! `mcpctl config`: contexts, and the bearers saved in them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `mcpctl connect SERVER`: stdio on this side, an edge on the other.
+//! `mcpctl connect SERVER`: connects stdio to a server of the edge.
 
 use crate::bridge::connect::{self, Target};
 use crate::commands::Invocation;

@@ -1,4 +1,4 @@
-//! `mcpctl create KIND NAME …`.
+//! `mcpctl create KIND NAME …`: creates a resource.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ impl Creator<'_> {
         self.invocation.client().await?.call(&kind.method("Create"), Value::Object(request)).await
     }
 
-    /// Shows what was created: data on stdout where a form was asked for, else a word on stderr and its name.
+    /// Prints the created resource in the requested format, or else a line with its name.
     fn show(&self, kind: &Kind, answer: &DynamicMessage) -> Result<DynamicMessage> {
         let item = reflection::submessage(answer, kind.singular)
             .ok_or_else(|| Error::failure(format!("the answer holds no {}", kind.singular)))?;
@@ -172,7 +172,7 @@ impl Creator<'_> {
         }
         let item = reflection::submessage(&answer, kind.singular)
             .ok_or_else(|| Error::failure("the answer holds no token"))?;
-        // Shown first: what cannot be saved must not be lost.
+        // Printed before saving, so that a failure to save does not lose it.
         self.show_token(kind, &item, &bearer)?;
         if no_save {
             return Ok(());
@@ -221,7 +221,7 @@ impl Creator<'_> {
     }
 }
 
-/// Keeps the bearer of a token in the context file.
+/// Saves the bearer of a token in the context file.
 pub fn save_token(invocation: &Invocation, token: &DynamicMessage, bearer: &str) -> Result {
     let scope = reflection::to_json(token);
     let servers = scope["scope"]["servers"].as_array().into_iter().flatten().filter_map(Value::as_str);

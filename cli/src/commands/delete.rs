@@ -1,4 +1,4 @@
-//! `mcpctl delete KIND NAME…`.
+//! `mcpctl delete KIND NAME…`: deletes resources.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! `mcpctl describe KIND NAME`: the resource, and what belongs to it.
+//! `mcpctl describe KIND NAME`: shows a resource and what belongs to it.
 
 use serde_json::{Map, json};
 
@@ -35,7 +35,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     }
 }
 
-/// What a server exposes, and where each leads.
+/// Prints the entries of a server and their targets.
 async fn entries(client: &ControlClient, name: &str) -> Result {
     let answer =
         client.call("trunkline.registry.v1.ServerService/ListServerEntries", json!({ "name": name })).await?;
@@ -48,7 +48,7 @@ async fn entries(client: &ControlClient, name: &str) -> Result {
     output::print(&format!("\n{}", table::render_rows(titles, rows)))
 }
 
-/// What an upstream brought.
+/// Prints the catalogue of an upstream.
 async fn catalogue(client: &ControlClient, name: &str) -> Result {
     for kind in ["tools", "resources", "prompts"].map(Kind::from_word) {
         let request = Map::from_iter([("parent".to_owned(), name.into())]);

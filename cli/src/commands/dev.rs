@@ -1,4 +1,4 @@
-//! `mcpctl dev`: a whole gateway in one process, on embedded storage. The only file that knows the two other roles.
+//! `mcpctl dev`: runs a whole gateway in one process, on embedded storage. The only file that knows the other two programs.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::reflection;
 
 const CONTEXT: &str = "dev";
 const EDGE: &str = "local";
-/// How long everything may take to be ready.
+/// Time allowed for the gateway to become ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Arguments of `dev`.
@@ -72,7 +72,7 @@ pub struct Args {
 /// Runs `dev`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| Error::usage(format!("--log: {error}")))?;
-    // A second subscriber in one process is a test's; the first one stays.
+    // A second subscriber occurs only in tests; the first one stays.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let folder = args.data_dir.clone().unwrap_or_else(|| data_home().join("trunkline"));
     let folder = std::path::absolute(folder)?;
@@ -83,7 +83,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let control = control_plane::start(control_config(&args, &folder)?)
         .await
         .map_err(start_failure("the control plane"))?;
-    // A file of an earlier run would say "ready" too soon. The bearers saved in it still count.
+    // The file of an earlier run would signal readiness too soon. The bearers saved in it are kept.
     let earlier = file.read()?;
     remove(file.path())?;
     let join_token = control.create_join_token().await.map_err(start_failure("the control plane"))?;
@@ -120,11 +120,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 }
 
 fn start_failure<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
-    // `{:#}` is the whole chain of causes.
+    // `{:#}` prints the whole chain of causes.
     move |error| Error::failure(format!("{what} does not start: {error:#}; is another gateway running here?"))
 }
 
-/// The options that are not ours come from the environment, as when the roles run apart.
+/// All other options come from the environment, as when the programs run separately.
 fn control_config(args: &Args, folder: &Path) -> Result<ControlConfig> {
     let words = ["trunkline-control-plane", "--listen", &args.control_listen.to_string(), "--data-dir"];
     let words = words.map(std::ffi::OsString::from).into_iter().chain([folder.join("control").into()]);
@@ -165,7 +165,7 @@ fn set_dev_context(contexts: &mut Contexts, context: Context) {
     contexts.current_context = Some(CONTEXT.to_owned());
 }
 
-/// Waits until the edge has acknowledged everything there is.
+/// Waits until the edge has acknowledged the current revision.
 async fn wait_until_ready(context: &Context, timeout: Duration) -> Result {
     let client = ControlClient::connect(context, timeout).await?;
     let acknowledged = async {
@@ -186,7 +186,7 @@ async fn wait_until_ready(context: &Context, timeout: Duration) -> Result {
     tokio::time::timeout(START_TIMEOUT, acknowledged).await.unwrap_or_else(late)
 }
 
-/// What to do next.
+/// Prints the addresses and what to do next.
 fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr) {
     let url = |url: &Option<String>| url.clone().unwrap_or_default();
     let default = ContextFile::locate(None, None);

@@ -1,4 +1,4 @@
-//! `mcpctl export [KIND…]`: resources as files that `apply` reads, without secrets.
+//! `mcpctl export [KIND…]`: prints resources, without secrets, as files that `apply` reads.
 
 use crate::commands::Invocation;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! `mcpctl expose -- COMMAND…`: a stdio MCP server, offered as an upstream, to be dialled or dialling out.
+//! `mcpctl expose -- COMMAND…`: exposes a stdio MCP server over HTTP or through a tunnel, and registers it as an upstream.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -142,7 +142,7 @@ async fn serve(
     ended.await
 }
 
-/// Creates the upstream, or points it here.
+/// Creates the upstream, or updates its URL.
 pub async fn register_as(invocation: &Invocation, name: &str, url: &str) -> Result {
     let kind = Kind::from_word("upstream");
     let request = json!({
@@ -152,7 +152,7 @@ pub async fn register_as(invocation: &Invocation, name: &str, url: &str) -> Resu
     });
     let client = invocation.client().await?;
     client.call(&kind.method("Update"), request).await?;
-    // The update stores; the refresh probes, and waits for what that brings.
+    // The update only stores the URL. The refresh probes it and waits for the outcome.
     let answer = client.call(&kind.method("Refresh"), json!({ "name": kind.full_name(name)? })).await?;
     let upstream = reflection::submessage(&answer, kind.singular)
         .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
@@ -161,7 +161,7 @@ pub async fn register_as(invocation: &Invocation, name: &str, url: &str) -> Resu
     Ok(())
 }
 
-/// Ctrl-C, or SIGTERM.
+/// The signals that stop the program: SIGINT, SIGTERM and SIGHUP.
 pub struct StopSignal {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -169,7 +169,7 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// From now on these signals are waited for, and do not end the process.
+    /// Installs the handlers; from now on these signals do not end the process.
     pub fn new() -> Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

@@ -1,6 +1,6 @@
-//! The flags that set fields of a resource, for `create` and `update` alike.
+//! The flags that set fields of a resource, shared by `create` and `update`.
 //!
-//! Each flag that is given becomes a part of the body and a path of the update mask.
+//! Each given flag adds a field to the body and a path to the update mask.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Result};
 use crate::parse::{self, Expiry};
 
-/// What was given: the body in proto-JSON, and which fields it sets.
+/// The body in proto-JSON, and the fields that it sets.
 #[derive(Debug, Default)]
 pub struct Fields {
     /// The body.
     pub body: Map<String, Value>,
-    /// The paths that are set, in their JSON spelling.
+    /// The paths that the body sets, in their JSON spelling.
     pub mask: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ fn text(value: &Option<String>) -> Option<Value> {
     value.clone().map(Value::String)
 }
 
-/// The first line of a file, or of stdin for `-`, without its end.
+/// Reads a file, or stdin for `-`, without trailing newlines.
 pub fn read_text(path: &Path) -> Result<String> {
     let text = if path.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())
@@ -62,7 +62,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// What is presented to an upstream.
+/// The credential that is presented to an upstream.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Credential of the upstream (stored encrypted, never shown)")]
 #[group(skip)]
@@ -85,7 +85,7 @@ pub struct CredentialFlags {
 }
 
 impl CredentialFlags {
-    /// The credential in proto-JSON.
+    /// Returns the credential in proto-JSON, if one is given.
     pub fn json(&self) -> Result<Option<Value>> {
         if let Some(token) = &self.bearer {
             return Ok(Some(json!({ "bearer": { "token": token } })));
@@ -106,7 +106,7 @@ impl CredentialFlags {
     }
 }
 
-/// Which generation of the protocol is spoken to an upstream.
+/// The era of the protocol to speak with an upstream.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum Era {
     /// The client's own, where the upstream speaks it.
@@ -145,13 +145,12 @@ pub struct UpstreamFlags {
     /// Keep its catalogue, and expose nothing of it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
-    /// What is presented to it.
     #[command(flatten)]
     pub credential: CredentialFlags,
 }
 
 impl UpstreamFlags {
-    /// What was given.
+    /// Returns the given fields.
     pub fn fields(&self) -> Result<Fields> {
         let duration = |value: Option<Duration>| value.map(|d| Value::String(parse::proto_duration(d)));
         let era = self.era.map(|era| format!("ERA_POLICY_{era:?}").to_uppercase().into());
@@ -200,7 +199,7 @@ pub struct ServerFlags {
 }
 
 impl ServerFlags {
-    /// What was given.
+    /// Returns the given fields.
     pub fn fields(&self) -> Fields {
         let style = |bare: bool| if bare { "NAME_STYLE_UNPREFIXED" } else { "NAME_STYLE_PREFIXED" }.into();
         let member = |word: &String| json!({ "match": word });
@@ -242,7 +241,7 @@ pub struct TokenFlags {
 }
 
 impl TokenFlags {
-    /// What was given.
+    /// Returns the given fields.
     pub fn fields(&self) -> Fields {
         let glob = |word: &String| Value::String(word.clone());
         let server = |word: &String| match word.as_str() {
@@ -264,7 +263,7 @@ impl TokenFlags {
         fields
     }
 
-    /// What was given, and everything on those servers where nothing narrower was said.
+    /// Returns the given fields; a new token without narrower globs may use everything on its servers.
     pub fn fields_for_creation(&self) -> Fields {
         let mut fields = self.fields();
         for (path, given) in [
@@ -296,7 +295,7 @@ pub struct EntryFlags {
 }
 
 impl EntryFlags {
-    /// What was given.
+    /// Returns the given fields.
     pub fn fields(&self) -> Result<Fields> {
         let definition = match self.definition.as_deref() {
             Some(word) => Some(Value::String(match word.strip_prefix('@') {

@@ -1,4 +1,4 @@
-//! `mcpctl get KIND [NAME…]`.
+//! `mcpctl get KIND [NAME…]`: lists resources.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     Ok(())
 }
 
-/// Shows what changes, until somebody ends it.
+/// Prints changes until the process is stopped.
 async fn watch(
     invocation: &Invocation,
     client: &ControlClient,
@@ -82,7 +82,7 @@ fn without_titles(text: String, invocation: &Invocation) -> String {
     text.lines().skip(1).map(|line| format!("{line}\n")).collect()
 }
 
-/// Whether a word means all of an upstream's catalogue.
+/// Returns whether a word names an upstream, and so its whole catalogue.
 fn is_upstream(kind: &Kind, word: &str) -> bool {
     kind.catalogued && !word.strip_prefix("upstreams/").unwrap_or(word).contains('/')
 }
@@ -115,7 +115,7 @@ async fn list(client: &ControlClient, args: &Args, upstream: &str) -> Result<Vec
     all_pages(client, args.kind, request).await
 }
 
-/// Everything of a list, over all its pages.
+/// Fetches all pages of a list.
 pub async fn all_pages(
     client: &ControlClient,
     kind: &Kind,
@@ -133,7 +133,7 @@ pub async fn all_pages(
     }
 }
 
-/// One resource, by what a person calls it.
+/// Fetches one resource by its short or full name.
 pub async fn one(client: &ControlClient, kind: &Kind, word: &str) -> Result<DynamicMessage> {
     let name = kind.full_name(word)?;
     let answer = client.call(&kind.method("Get"), json!({ "name": name })).await?;

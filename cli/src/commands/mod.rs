@@ -1,4 +1,4 @@
-//! One file a verb. Here: what they share, and who is called for which.
+//! The commands, one file per verb; and the invocation that they share.
 
 pub mod apply;
 pub mod call;
@@ -33,14 +33,13 @@ use crate::output::{self, Format};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What every verb works with.
+/// The global flags of one run of the program, resolved.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// The context file.
     pub context_file: ContextFile,
-    /// The form of the output, where one was asked for.
+    /// The output format, if one was given.
     pub format: Option<Format>,
-    /// How long to wait, where that was said.
+    /// The timeout, if one was given.
     pub timeout: Option<Duration>,
 }
 
@@ -50,28 +49,28 @@ impl Invocation {
         Self { context_file, format: global.output, timeout: global.timeout }
     }
 
-    /// The context that is meant.
+    /// Returns the current context.
     pub fn context(&self) -> Result<Context> {
         self.context_file.current()
     }
 
-    /// A connection to its control plane.
+    /// Connects to the control plane of the current context.
     pub async fn client(&self) -> Result<ControlClient> {
         ControlClient::connect(&self.context()?, self.timeout()).await
     }
 
-    /// How long to wait for one answer.
+    /// Returns the timeout for one response.
     pub fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
 
-    /// The form of the output.
+    /// Returns the output format.
     pub fn format(&self) -> Format {
         self.format.unwrap_or(Format::Table)
     }
 }
 
-/// Runs a command to its end; the number is the exit code of one that did not fail.
+/// Runs a command. Returns the exit code of a command that did not fail.
 pub fn run(args: Args) -> Result<u8> {
     let invocation = Invocation::new(args.global);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -79,7 +78,7 @@ pub fn run(args: Args) -> Result<u8> {
         .build()
         .map_err(|error| Error::failure(format!("no runtime: {error}")))?;
     let code = runtime.block_on(dispatch(invocation, args.command));
-    // A thread that still reads stdin must not keep the process.
+    // A thread that still reads stdin must not keep the process alive.
     runtime.shutdown_background();
     code
 }

@@ -1,4 +1,4 @@
-//! `mcpctl revoke token NAME`.
+//! `mcpctl revoke token NAME`: revokes a token.
 
 use serde_json::json;
 

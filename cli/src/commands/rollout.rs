@@ -1,4 +1,4 @@
-//! Waiting for a revision: one line an edge, and the edge that refuses by name, with its reason.
+//! Waiting for a rollout: prints one line per edge, and names the edges that refuse it, with their reasons.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -59,14 +59,14 @@ async fn follow(
     Ok(())
 }
 
-/// Where each edge stands.
+/// The state of each edge in a rollout.
 #[derive(Debug, Default)]
 struct Rollout {
     edges: BTreeMap<String, (String, Vec<String>)>,
 }
 
 impl Rollout {
-    /// Takes a message in, and gives back the line it is worth.
+    /// Records a message. Returns the line to print, if the state of the edge changed.
     fn update(&mut self, message: &DynamicMessage, elapsed: Duration) -> Option<String> {
         let edge = reflection::submessage(message, "edge")?;
         let name = reflection::text(&edge, "name");

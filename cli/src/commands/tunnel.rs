@@ -1,4 +1,4 @@
-//! `mcpctl expose --connect`: registers an upstream that dials in, and keeps what it dials with.
+//! `mcpctl expose --connect`: registers an upstream that dials in, and renews its tunnel credential.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +20,15 @@ use crate::kinds::Kind;
 use crate::output::eprint;
 use crate::reflection;
 
-/// Tunnels to each edge URL. Behind a load balancer they end at different edges, most of the time; and while one is dialled
-/// again, calls go through the other.
+/// Number of tunnels to each edge URL. Behind a load balancer they usually end at different edges, and while one reconnects,
+/// calls go through the other.
 const TUNNELS_PER_EDGE: usize = 2;
-/// Between two tries to renew a credential.
+/// Interval between attempts to renew a credential.
 const RETRY: Duration = Duration::from_secs(5);
 
 const CREATE_CREDENTIAL: &str = "trunkline.registry.v1.UpstreamService/CreateTunnelCredential";
 
-/// What is dialled, and for whom.
+/// The gateways to dial, and the upstream to dial for.
 pub struct Tunnels {
     kind: &'static Kind,
     /// `upstreams/{upstream}`.
@@ -39,14 +39,14 @@ pub struct Tunnels {
     edges: Vec<Url>,
 }
 
-/// A credential, and how long it is good for.
+/// A tunnel credential and its lifetime.
 struct Credential {
     bearer: Secret,
     lasts: Duration,
 }
 
 impl Tunnels {
-    /// To the control plane of the context, or at `control`, and to the edges at `edges`, or at the context's URL.
+    /// Prepares tunnels to the control plane at `control` and to the edges at `edges`; both default to the context's URLs.
     pub fn new(
         invocation: &Invocation,
         register: &str,
@@ -68,7 +68,7 @@ impl Tunnels {
         Ok(Self { kind, name, context, timeout: invocation.timeout(), control, edges })
     }
 
-    /// Registers the upstream, dials, and says what came of it; then goes on for ever.
+    /// Registers the upstream, opens the tunnels, reports the outcome and keeps the tunnels open.
     pub async fn run(self, running: &Running, label: &str) -> Result {
         let client = self.client().await?;
         let upstream = json!({
@@ -83,7 +83,7 @@ impl Tunnels {
         let (shared, ca) = (running.shared.clone(), self.context.ca_file.as_deref());
         let tunnel_client = TunnelClient::new(shared, label.to_owned(), ca, credential, refused.clone())?;
 
-        // They end with this future.
+        // The tunnels end with this future.
         let mut tunnels = JoinSet::new();
         let (opened, mut is_open) = watch::channel(false);
         tunnels.spawn(tunnel_client.clone().keep_open(self.control.clone(), opened));
@@ -91,7 +91,7 @@ impl Tunnels {
             self.refresh(&client).await;
         }
         drop(client);
-        // By now they have heard of the upstream; those that have not yet are dialled again.
+        // By now the edges know the upstream. Those that do not yet are dialled again.
         for edge in self.edges.iter().flat_map(|edge| std::iter::repeat_n(edge, TUNNELS_PER_EDGE)) {
             tunnels.spawn(tunnel_client.clone().keep_open(edge.clone(), watch::Sender::new(false)));
         }
@@ -113,7 +113,7 @@ impl Tunnels {
         Ok(Credential { bearer: Secret::new(text("credential")), lasts })
     }
 
-    /// Has the catalogue fetched. A control plane at which the tunnel did not end does it by itself.
+    /// Refreshes the catalogue. A control plane that does not hold the tunnel refreshes by itself.
     async fn refresh(&self, client: &ControlClient) {
         let refreshed = client.call(&self.kind.method("Refresh"), json!({ "name": self.name })).await;
         eprint(format!("registered as upstream {}; it stays registered when this ends", self.id()));
@@ -123,12 +123,12 @@ impl Tunnels {
                     super::upstream::report_state(&upstream);
                 }
             }
-            // Whatever it is, the tunnels are open.
+            // The tunnels are open all the same.
             Err(error) => eprint(format!("its catalogue is fetched in a moment: {error}")),
         }
     }
 
-    /// Renews the credential when half of its time is over, or when it was refused, for ever.
+    /// Renews the credential at half of its lifetime, or when it was refused, for ever.
     async fn renew(&self, lasts: Duration, credential: &watch::Sender<Secret>, refused: &Notify) {
         let mut wait = lasts / 2;
         loop {
@@ -142,7 +142,7 @@ impl Tunnels {
                     credential.send_replace(renewed.bearer);
                     renewed.lasts / 2
                 }
-                // The one there is may be good for days yet.
+                // The present credential may be valid for days.
                 Err(error) => {
                     eprint(format!("the credential of the tunnels was not renewed: {error}"));
                     RETRY
@@ -157,7 +157,7 @@ impl Tunnels {
     }
 }
 
-/// Where tunnels of an upstream are opened, at a control plane or an edge.
+/// Returns the URL that tunnels of an upstream are opened at.
 fn tunnel_url(url: &str, name: &str) -> Result<Url> {
     let wrong = |why: String| Error::usage(format!("{url} is not usable: {why}"));
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! `mcpctl update KIND NAME …`: only what is named by a flag changes.
+//! `mcpctl update KIND NAME …`: changes the fields that flags name, and no others.
 
 use clap::Subcommand;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What only upstreams can: `mcpctl refresh upstream NAME`, `mcpctl probe URL|NAME`.
+//! The commands for upstreams only: `mcpctl refresh upstream NAME`, `mcpctl probe URL|NAME`.
 
 use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ pub async fn probe(invocation: &Invocation, args: ProbeArgs) -> Result {
     check_ready(&reflection::to_json(&status), &args.target)
 }
 
-/// What a probe found, for people: what the upstream is, and how that was found out.
+/// Renders the outcome of a probe: what the server is, and every attempt.
 fn render_probe(status: &Value) -> String {
     let probe = &status["probe"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -120,7 +120,7 @@ fn check_ready(status: &Value, name: &str) -> Result {
     }
 }
 
-/// Says on stderr how an upstream is, and what to do next.
+/// Reports the state of an upstream on stderr, and what to do next.
 pub fn report_state(upstream: &DynamicMessage) {
     let json = reflection::to_json(upstream);
     let (status, name) = (&json["status"], reflection::text(upstream, "name"));

@@ -1,4 +1,4 @@
-//! `mcpctl usage`: how often what was called.
+//! `mcpctl usage`: shows call counts.
 
 use std::time::Duration;
 

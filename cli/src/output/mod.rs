@@ -1,4 +1,4 @@
-//! What is printed: data on stdout in the form asked for, talk on stderr.
+//! Output: data on stdout in the requested format, messages on stderr.
 
 pub mod progress;
 pub mod table;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::kinds::Kind;
 use crate::reflection;
 
-/// The form of the data on stdout.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Columns for people.
@@ -25,7 +25,7 @@ pub enum Format {
     Name,
 }
 
-/// Writes data to stdout. A reader that has gone away (`| head`) is not an error.
+/// Prints data to stdout. A closed pipe (`| head`) is not an error.
 pub fn print(text: &str) -> Result {
     let mut stdout = std::io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
@@ -35,13 +35,13 @@ pub fn print(text: &str) -> Result {
     }
 }
 
-/// Says something to the person: one line on stderr.
+/// Prints a message to stderr.
 pub fn eprint(text: impl AsRef<str>) {
-    // Nobody to tell where stderr is closed.
+    // There is no one to tell if stderr is closed.
     let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
 }
 
-/// The resources in the form asked for; `single` where exactly one was asked for by name.
+/// Renders resources. `single` is true if exactly one was requested by name.
 pub fn resources(kind: &Kind, items: &[DynamicMessage], single: bool, format: Format) -> Result<String> {
     let documents = || items.iter().map(|item| reflection::document(kind.name, item)).collect::<Vec<_>>();
     match format {
@@ -51,7 +51,7 @@ pub fn resources(kind: &Kind, items: &[DynamicMessage], single: bool, format: Fo
     }
 }
 
-/// Documents as JSON or YAML.
+/// Renders documents as JSON or YAML.
 pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Result<String> {
     if format == Format::Json {
         return match single {
@@ -64,17 +64,17 @@ pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Resul
     Ok(texts?.join("---\n"))
 }
 
-/// Pretty JSON.
+/// Renders indented JSON.
 pub fn json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string_pretty(value).map_err(|error| Error::failure(error.to_string()))
 }
 
-/// YAML.
+/// Renders YAML.
 pub fn yaml(value: &impl serde::Serialize) -> Result<String> {
     serde_yaml_ng::to_string(value).map_err(|error| Error::failure(error.to_string()))
 }
 
-/// A message that is no resource, as JSON or YAML.
+/// Renders a message that is not a resource as JSON or YAML.
 pub fn message(message: &DynamicMessage, format: Format) -> Result<String> {
     if format == Format::Json { json(message) } else { yaml(message) }
 }

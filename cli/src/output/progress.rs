@@ -1,15 +1,15 @@
-//! Signs of life while something takes long: on a terminal only, and only on stderr.
+//! Progress display for long operations: only on a terminal, and only on stderr.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line that moves until it is dropped. Where stderr is no terminal it shows nothing.
+/// A progress line that is shown until dropped. It stays hidden if stderr is not a terminal.
 #[derive(Debug)]
 pub struct Spinner(ProgressBar);
 
 impl Spinner {
-    /// Starts with a first text.
+    /// Shows the line with a first text.
     pub fn start(text: impl Into<String>) -> Self {
         let bar = ProgressBar::new_spinner().with_message(text.into());
         bar.enable_steady_tick(Duration::from_millis(120));
@@ -21,7 +21,7 @@ impl Spinner {
         self.0.set_message(text.into());
     }
 
-    /// Shows how far it is.
+    /// Shows progress, as a bar if the total is known.
     pub fn position(&self, done: f64, total: Option<f64>, text: &str) {
         let Some(total) = total.filter(|total| *total > 0.0) else {
             return self.text(format!("{done} {text}"));
@@ -29,13 +29,13 @@ impl Spinner {
         if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:30}] {msg}") {
             self.0.set_style(style);
         }
-        // Fractions are common (0.25 of 1): count in thousandths.
+        // Fractions are common (0.25 of 1), so the bar counts thousandths.
         self.0.set_length(1_000);
         self.0.set_position((done / total * 1_000.0).clamp(0.0, 1_000.0) as u64);
         self.text(format!("{done}/{total} {text}"));
     }
 
-    /// Prints a line above the moving one.
+    /// Prints a line above the progress line.
     pub fn println(&self, text: &str) {
         if self.0.is_hidden() { super::eprint(text) } else { self.0.println(text) }
     }

@@ -1,4 +1,4 @@
-//! Tables for people. Pure: messages and the time go in, text comes out.
+//! Tables. Pure: messages and the time go in, text comes out.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use prost_reflect::DynamicMessage;
@@ -10,46 +10,46 @@ use crate::kinds::short_name;
 use crate::parse;
 use crate::reflection;
 
-/// A column: its title, where its value lies (JSON spelling, with dots), and how it is written.
+/// A column: its title, the path of its value (JSON spelling, with dots) and the format of its cells.
 #[derive(Debug)]
 pub struct Column(pub &'static str, pub &'static str, pub Cell);
 
-/// How a value is written into a cell.
+/// The format of a cell.
 #[derive(Debug, Clone, Copy)]
 pub enum Cell {
-    /// As it is.
+    /// The value as it is.
     Text,
     /// A name without its collection.
     Id,
-    /// Its first line, cut to a bearable length.
+    /// The first line, shortened.
     Line,
-    /// A number; absent is 0.
+    /// A number; 0 if absent.
     Number,
-    /// An enum without this prefix.
+    /// An enum value without this prefix.
     Enum(&'static str),
-    /// How long ago.
+    /// The time since.
     Age,
-    /// How long until then; `never` where absent.
+    /// The time until; `never` if absent.
     Until,
-    /// Names with commas between.
+    /// Names, separated by commas.
     List,
-    /// Which eras a probe found.
+    /// The revisions that a probe found.
     Eras,
-    /// Whether an entry of the catalogue is in use.
+    /// The state of a catalogue entry.
     EntryState,
-    /// Whether a token is valid.
+    /// The state of a token.
     TokenState,
-    /// How an upstream is reached.
+    /// The address of an upstream.
     Address,
-    /// Whether an edge's stream is open.
+    /// The connection state of an edge.
     Connected,
-    /// What an edge refuses.
+    /// The resources that an edge refuses.
     Refusals,
 }
 
 const MAX_LINE: usize = 60;
 
-/// The table of these messages, seen at this time.
+/// Renders messages as a table. Ages are relative to `now`.
 pub fn render(columns: &[Column], items: &[DynamicMessage], now: OffsetDateTime) -> String {
     let titles = columns.iter().map(|column| column.0.to_owned()).collect();
     let rows = items.iter().map(|item| {
@@ -59,7 +59,7 @@ pub fn render(columns: &[Column], items: &[DynamicMessage], now: OffsetDateTime)
     render_rows(titles, rows)
 }
 
-/// A table of plain cells. A column without any content is left out.
+/// Renders a table. Empty columns are left out.
 pub fn render_rows(titles: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
     let shown: Vec<usize> = (0..titles.len())
@@ -152,7 +152,7 @@ fn entry_state(entry: &Value) -> &'static str {
     }
 }
 
-/// Where an upstream is dialled, or that it dials in.
+/// Returns the URL of an upstream, or `tunnel` for one that dials in.
 fn address(upstream: &Value) -> String {
     if upstream["tunnel"].is_object() {
         "tunnel".to_owned()

@@ -1,4 +1,4 @@
-//! `mcpctl connect`: a host on stdio, and a server over HTTP that comes and goes.
+//! `mcpctl connect`: a host on stdio, and a server over HTTP that restarts.
 
 use mcpctl::bridge::connect::{self, Target};
 use mcpctl::context::Secret;
@@ -68,7 +68,7 @@ async fn calls_progress_and_questions_pass_both_ways() {
     assert_eq!(host.next().await["error"]["code"], -32600);
     host.send(json!({"jsonrpc": "2.0", "id": 3, "method": "no/such"})).await;
     assert_eq!(host.next().await["error"]["code"], -32601);
-    // Closing stdin ends it, and the answer that is under way still comes.
+    // Closing stdin ends the bridge, and the outstanding response still arrives.
     host.send(call(json!(4), "pid", json!({}))).await;
     host.input.shutdown().await.unwrap();
     assert_eq!(host.next().await["id"], 4);
@@ -116,13 +116,13 @@ async fn a_modern_host_needs_no_session_and_cancels_by_closing() {
     host.send(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "long", "_meta": meta}})).await;
     host.send(call(json!(2), "pid", meta)).await;
     assert_eq!(host.next().await["id"], 2);
-    // The cancelled call is never answered, and keeps nobody waiting.
+    // The cancelled call gets no response, and nothing waits for it.
     host.input.shutdown().await.unwrap();
     tokio::time::timeout(std::time::Duration::from_secs(60), host.bridge).await.unwrap().unwrap();
     running.stop().await;
 }
 
-/// Somebody who breaks off the first of two connections after the request has come, and answers on the other.
+/// Starts a server that breaks the first of two connections after the request, and responds on the second.
 async fn breaks_off_once() -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());

@@ -145,7 +145,7 @@ async fn a_call_can_be_cancelled_and_changes_are_told() {
         assert_eq!(client.post(&cancel).send().await.unwrap().status(), 202);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // A cancelled call is not answered, and nobody waits for it; the others are.
+    // A cancelled call gets no response and its request ends; other calls get theirs.
     assert_eq!(sleeping.await.unwrap().unwrap().text().await.unwrap(), "");
     assert_eq!(client.call(json!(2), "pid", json!({})).await.status(), 200);
     running.stop().await;

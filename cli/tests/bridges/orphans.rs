@@ -96,7 +96,7 @@ async fn a_reaper_that_is_killed_takes_the_server_along() {
         assert!(started.elapsed() < PATIENCE, "left behind: {:?}", server());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // The stubborn grandchild has nobody left who knows it: the test ends it.
+    // Nothing else knows the stubborn grandchild any more: the test ends it.
     for (id, _) in alive(&word) {
         let _ = kill_process(id, Signal::KILL);
     }

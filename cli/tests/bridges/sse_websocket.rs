@@ -52,7 +52,7 @@ async fn old_transports_are_offered_beside_the_new_one() {
         assert_eq!((progress, pid.unwrap()), (3, call(&a, "pid").await.unwrap()), "they share one child");
         let died = call(&b, "die").await.unwrap_err();
         assert!(matches!(died, ClientError::Rpc { code: -31_002, .. }), "{died}");
-        // The child that is started again says that its lists may be others.
+        // After a restart of the child, clients are told that lists may have changed.
         assert_eq!(notices.next().await, Some(Ok(ChangeNotice::Tools)));
         assert!(call(&a, "pid").await.is_ok(), "the connection outlives the child");
     }
@@ -80,7 +80,7 @@ async fn each_value_of_a_header_has_a_child_of_its_own() {
     assert!(ask(None, "http", "/sse", Transport::HttpSse).await.0.contains("none"));
     assert!(!format!("{running:?}").contains("s3cret"), "values are never shown");
 
-    // A session is one of its child's: with another value it is not known.
+    // A session belongs to its instance: with another header value it is unknown.
     let http = reqwest::Client::new();
     let url = running.url().unwrap();
     let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}"#;

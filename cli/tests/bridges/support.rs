@@ -1,4 +1,4 @@
-//! A stdio server to offer, and a raw HTTP client to ask it with.
+//! A stdio server to expose, and a raw HTTP client for it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use mcpctl::bridge::expose::{self, Eras, Running, Settings};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-/// The script of the fixture.
+/// Returns the path of the fixture's script.
 pub(crate) fn script() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bridges/stdio_server.py").display().to_string()
 }
 
-/// The fixture with these arguments, supervised by a reaper by the real program.
+/// Builds the fixture's program with these arguments, with the real binary as its reaper.
 pub(crate) fn program(arguments: &[&str]) -> Program {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut command = vec!["python3".to_owned(), "-u".to_owned(), script()];
@@ -44,7 +44,7 @@ pub(crate) fn settings(port: u16) -> Settings {
     }
 }
 
-/// One client with a session.
+/// A client with a session.
 pub(crate) struct McpClient {
     pub(crate) http: Client,
     pub(crate) url: String,
@@ -84,7 +84,7 @@ pub(crate) fn post(http: &Client, url: &str, body: &str) -> RequestBuilder {
         .body(body.to_owned())
 }
 
-/// The messages of a stream that ends.
+/// Parses the messages of a finished stream.
 pub(crate) fn events(text: &str) -> Vec<Value> {
     text.lines()
         .filter_map(|line| line.strip_prefix("data: "))

@@ -1,7 +1,7 @@
-//! Streamable HTTP, as a client, for one host: raw messages out, raw messages back.
+//! A Streamable HTTP client for one host: sends raw messages and returns raw messages.
 //!
-//! It keeps the session alive: an edge that is away for a while is waited for, and a session that the edge no longer
-//! knows is opened again with the host's own `initialize`.
+//! It keeps the session alive: it waits for an edge that is unreachable for a while, and reopens a session that the edge no
+//! longer knows with the host's own `initialize`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,15 +22,15 @@ use crate::context::Secret;
 use crate::error::{Error, Result};
 use crate::output::eprint;
 
-/// How long an edge may be away before its absence is an error.
+/// Time to keep trying an unreachable edge before reporting an error.
 const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(5);
-/// The codes of our own errors.
+/// JSON-RPC codes of errors that `connect` itself reports.
 const EDGE_UNREACHABLE: i64 = -31_010;
 const EDGE_REFUSED: i64 = -31_011;
 
-/// Where messages go.
+/// The server to connect to, and the credential for it.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The URL of a server on an edge.
@@ -39,13 +39,13 @@ pub struct Target {
     pub bearer: Secret,
 }
 
-/// The connection for one host.
+/// The connection to the edge on behalf of one host.
 pub struct Connection {
     http: reqwest::Client,
     target: Target,
     to_host: mpsc::Sender<Bytes>,
     session: Mutex<Session>,
-    /// Held while a session is being opened, so that many who miss it open one.
+    /// Held while a session is being reopened, so that concurrent requests reopen it only once.
     opening: tokio::sync::Mutex<()>,
     tools: MirroredParams,
     closing: CancellationToken,
@@ -53,18 +53,19 @@ pub struct Connection {
 
 #[derive(Debug, Clone, Default)]
 struct Session {
-    /// What the host began with; `None` before that, and in the modern era.
+    /// The host's `initialize`. `None` until it is sent, and in the modern era.
     initialize: Option<Bytes>,
     id: Option<HeaderValue>,
     version: Option<HeaderValue>,
-    /// Counts the sessions opened, so that one who lost a session sees that there is a new one already.
+    /// Number of sessions opened so far. A request that lost its session compares it to see whether another request has
+    /// reopened it.
     generation: u64,
 }
 
 enum Failure {
-    /// It cannot have arrived: sending it again is safe.
+    /// The request did not reach the edge, so sending it again is safe.
     Unreachable(String),
-    /// The connection broke: it may have arrived.
+    /// The connection broke, so the request may have reached the edge.
     Interrupted(String),
     /// The edge does not know the session.
     SessionLost,
@@ -73,7 +74,7 @@ enum Failure {
 }
 
 impl Connection {
-    /// Nothing is sent yet.
+    /// Prepares a connection without sending anything.
     pub fn new(target: Target, to_host: mpsc::Sender<Bytes>) -> Result<Arc<Self>> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
@@ -85,19 +86,19 @@ impl Connection {
         Ok(Arc::new(Self { http, target, to_host, session, opening, tools, closing }))
     }
 
-    /// Gives the host a message.
+    /// Sends a message to the host.
     pub async fn send_to_host(&self, message: Bytes) {
-        // A host that is gone has closed its other side too, and that is where it is noticed.
+        // A host that is gone has closed its stdin too, and is noticed there.
         let _ = self.to_host.send(message).await;
     }
 
-    /// Sends the host's `initialize`, and remembers it.
+    /// Sends the host's `initialize` and keeps it for reopening the session.
     pub async fn initialize(self: &Arc<Self>, line: Bytes) {
         *self.session() = Session { initialize: Some(line.clone()), ..Session::default() };
         self.send(line).await;
     }
 
-    /// Sends a message of the host's, and gives the host what comes back, until that is complete.
+    /// Sends a message from the host and relays everything that comes back, until the response is complete.
     pub async fn send(self: &Arc<Self>, line: Bytes) {
         let Ok(message) = Envelope::parse(&line) else { return };
         let method = message.method.as_deref().unwrap_or_default();
@@ -133,7 +134,7 @@ impl Connection {
                     (EDGE_UNREACHABLE, format!("{} does not answer: {why}", self.origin()))
                 }
                 Failure::SessionLost => (EDGE_REFUSED, "the session is lost".into()),
-                // A listen is never over by itself: it goes on with the edge that is there next.
+                // A subscription never ends by itself: it continues on whichever edge answers next.
                 Failure::Interrupted(_) | Failure::Final(_)
                     if method == "subscriptions/listen" && started.elapsed() > delay =>
                 {
@@ -148,12 +149,12 @@ impl Connection {
         }
     }
 
-    /// Ends what would go on for ever.
+    /// Closes the streams that would otherwise stay open for ever.
     pub fn close_streams(&self) {
         self.closing.cancel();
     }
 
-    /// Ends the session, as well as that goes.
+    /// Deletes the session, on a best-effort basis.
     pub async fn delete_session(&self) {
         if self.session().id.is_some() {
             let request = self.request(Method::DELETE).timeout(Duration::from_secs(2));
@@ -169,7 +170,7 @@ impl Connection {
         self.target.url.origin().ascii_serialization()
     }
 
-    /// A request with the credential, and with the session where there is one.
+    /// Builds a request with the credential, and with the session if there is one.
     fn request(&self, method: Method) -> RequestBuilder {
         let request =
             self.http.request(method, self.target.url.clone()).bearer_auth(self.target.bearer.expose());
@@ -255,7 +256,7 @@ impl Connection {
         }
     }
 
-    /// Gives the host one message of a stream; whether it was the answer.
+    /// Relays one message of a stream to the host. Returns whether it was the response.
     async fn relay_event(&self, data: Bytes, message: &Envelope<'_>) -> bool {
         let Ok(event) = Envelope::parse(&data) else { return false };
         let is_answer = event.kind() == Kind::Response && event.id == message.id;
@@ -266,7 +267,7 @@ impl Connection {
         is_answer
     }
 
-    /// Opens the session again, unless somebody else just did.
+    /// Reopens the session, unless another request has just done so.
     async fn reopen(self: &Arc<Self>, lost: u64) -> std::result::Result<(), Failure> {
         let _opening = self.opening.lock().await;
         let Session { initialize, generation, .. } = self.session().clone();
@@ -309,7 +310,7 @@ impl Connection {
         self.session().version = version;
     }
 
-    /// Learns from an answer what later requests need.
+    /// Records what later requests need from a response.
     fn record_answer(&self, answer: &Envelope<'_>, message: &Envelope<'_>) {
         match message.method.as_deref() {
             Some("initialize") => {
@@ -321,7 +322,7 @@ impl Connection {
         }
     }
 
-    /// The stream of what belongs to no call, for as long as the session lasts.
+    /// Relays the server's own stream (GET) for as long as the session lasts.
     async fn listen(self: Arc<Self>) {
         let mut delay = FIRST_DELAY;
         while !self.closing.is_cancelled() {
@@ -335,7 +336,7 @@ impl Connection {
                 Ok(response) if response.status() == StatusCode::NOT_FOUND => {
                     let _ = self.reopen(generation).await;
                 }
-                // No such stream here, or somebody else has it.
+                // The edge has no such stream, or another client holds it.
                 Ok(response) if response.status().is_client_error() => return,
                 _ => {}
             }
@@ -364,7 +365,7 @@ impl Connection {
         }
     }
 
-    /// What the edge says when it says no, without anything of ours that is secret.
+    /// Describes an error response of the edge without any secret of ours.
     async fn refusal(&self, response: Response) -> Failure {
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
@@ -392,7 +393,7 @@ fn content_type(response: &Response) -> &str {
     response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Whether a request changes nothing, so that it may be sent again although it may have arrived.
+/// Returns whether repeating a request that may have arrived is harmless.
 fn is_idempotent(method: &str) -> bool {
     const IDEMPOTENT: [&str; 9] = [
         "ping",
@@ -408,7 +409,7 @@ fn is_idempotent(method: &str) -> bool {
     IDEMPOTENT.contains(&method)
 }
 
-/// What cannot have arrived may be sent again, whatever it is.
+/// Classifies a transport error: a request that cannot have arrived may always be sent again.
 fn failure(error: reqwest::Error) -> Failure {
     let mut cause: &dyn std::error::Error = &error;
     while let Some(source) = cause.source() {
@@ -421,7 +422,7 @@ fn failure(error: reqwest::Error) -> Failure {
     }
 }
 
-/// The one message of an answer, be it JSON or a stream.
+/// Reads the response from a JSON body or an event stream.
 async fn first_message(response: Response) -> std::result::Result<Bytes, Failure> {
     if !content_type(&response).starts_with(EVENT_STREAM) {
         return response.bytes().await.map_err(failure);
@@ -439,7 +440,7 @@ async fn first_message(response: Response) -> std::result::Result<Bytes, Failure
     Err(Failure::Final("the connection broke before the answer came".into()))
 }
 
-/// What the host is to ask for again, of the kinds whose changes the edge announces.
+/// Builds `list_changed` notifications for the kinds of lists whose changes the edge announces.
 fn list_changed(result: Option<&str>) -> Vec<Bytes> {
     let capabilities =
         result.and_then(|result| json::members(result, ["capabilities"]).ok().and_then(|[raw]| raw));

@@ -1,4 +1,4 @@
-//! The headers of the modern era, made of what a message says, and of what lists of tools have error_message before.
+//! The HTTP headers of the modern era, derived from a message and from tool definitions seen before.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,21 +9,21 @@ use mcp::message::Envelope;
 use mcp::method::Method;
 use mcp::{json, meta};
 
-/// MirroredParams whose mirrored parameters are remembered.
+/// Maximum number of tools whose mirrored parameters are kept.
 const MAX_TOOLS: usize = 10_000;
 
-/// The parameters that tools want to see in headers.
+/// The parameters that tools want mirrored in headers, by tool.
 #[derive(Debug, Default)]
 pub struct MirroredParams(Mutex<HashMap<String, Vec<MirroredParam>>>);
 
 impl MirroredParams {
-    /// Learns from the result of `tools/list`.
+    /// Records the mirrored parameters in a result of `tools/list`.
     pub fn learn(&self, result: Option<&str>) {
         let Some([Some(list)]) = result.and_then(|result| json::members(result, ["tools"]).ok()) else {
             return;
         };
         let mut tools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What cannot be read here is the host's to complain about.
+        // A definition that cannot be read here is for the host to report.
         let _ = json::each_element::<json::JsonError>(list, |tool| {
             let [name, schema] = json::members(tool, ["name", "inputSchema"])?;
             let (Some(name), Some(schema)) = (name, schema) else { return Ok(()) };
@@ -38,7 +38,7 @@ impl MirroredParams {
         });
     }
 
-    /// The headers of a message.
+    /// Builds the headers of a message.
     pub fn headers(&self, message: &Envelope<'_>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let method = message.method.as_deref().unwrap_or_default();
@@ -68,7 +68,7 @@ impl MirroredParams {
     }
 }
 
-/// Whether a message is of the modern era: it names its revision itself.
+/// Returns whether a message is of the modern era, in which messages name their revision.
 pub fn is_modern(message: &Envelope<'_>) -> bool {
     version(message).is_some()
 }

@@ -1,7 +1,8 @@
-//! An edge, offered over stdio, for hosts that speak nothing else.
+//! The stdio side of `mcpctl connect`, for hosts that speak only stdio.
 //!
-//! [`connection`] speaks HTTP for one host, with the [`headers`] that it wants; here its lines are taken in, each sent on its way, and answers written out.
-//! Messages are relayed byte for byte. When the edge has restarted or lost the session, the host does not notice.
+//! This module reads lines from the host, forwards each, and writes responses back. [`connection`] speaks HTTP to the edge,
+//! with the [`headers`] of the modern era. Messages are relayed byte for byte; the host does not notice an edge that restarts
+//! or loses the session.
 
 pub mod connection;
 pub mod headers;
@@ -24,14 +25,14 @@ use crate::error::Result;
 use crate::output::eprint;
 pub use connection::{Connection, Target};
 
-/// Requests that may be under way at once; further lines wait.
+/// Maximum number of requests in flight. Further lines wait.
 const MAX_IN_FLIGHT: usize = 256;
-/// Answers that wait for the host to read.
+/// Capacity of the queue of messages to the host.
 const QUEUE: usize = 256;
-/// How long answers are waited for once the host has closed its side.
+/// Time to wait for outstanding responses once the host has closed stdin.
 const END_GRACE: Duration = Duration::from_secs(30);
 
-/// Carries messages until the host closes its side.
+/// Relays messages until the host closes stdin.
 pub async fn run(
     target: Target,
     source: impl AsyncRead + Unpin,
@@ -68,14 +69,14 @@ async fn write(mut sink: impl AsyncWrite + Unpin, mut answers: mpsc::Receiver<By
 
 struct HostBridge {
     connection: Arc<Connection>,
-    /// Requests under way, by raw id, with whether closing their stream is what cancels them.
+    /// Requests in flight, by raw id.
     running: Mutex<HashMap<String, AbortHandle>>,
     in_flight: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl HostBridge {
-    /// Takes one line of the host's. Only the handshake and notifications are waited for: their order counts.
+    /// Handles one line from the host. Waits only for the handshake and for notifications, whose order matters.
     async fn handle_line(self: Arc<Self>, line: Bytes) {
         let message = match Envelope::parse(&line) {
             Ok(message) => message,
@@ -101,7 +102,7 @@ impl HostBridge {
         let Ok(slot) = self.in_flight.clone().acquire_owned().await else { return };
         let id = id.unwrap_or_default().to_owned();
         let (host, key) = (self.clone(), id.clone());
-        // The entry is there before the task can remove it.
+        // The lock is held until the entry exists, so that the task cannot remove it before.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let task = self.tasks.spawn(async move {
             host.connection.send(line).await;
@@ -111,7 +112,7 @@ impl HostBridge {
         running.insert(id, task.abort_handle());
     }
 
-    /// In the modern era, closing the stream of a request is what cancels it.
+    /// Cancels a request by closing its stream, as the modern era wants.
     fn cancel(&self, message: &Envelope<'_>) {
         let id =
             message.params.and_then(|params| json::members(params, ["requestId"]).ok().and_then(|[id]| id));

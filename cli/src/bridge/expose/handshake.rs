@@ -1,4 +1,4 @@
-//! The first words with a child: `initialize` or `server/discover`, and what it says of itself.
+//! The handshake with a child: `initialize` or `server/discover`, and the information it returns.
 
 use bytes::Bytes;
 use mcp::json::{self, JsonError};
@@ -8,17 +8,17 @@ use mcp::revision::{Era, Revision};
 
 use crate::bridge::child::Child;
 
-/// What the child error_message of itself.
+/// The information from a child's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerInfo {
-    /// The result of `initialize` or `server/discover`, as it sent it.
+    /// The unchanged result of `initialize` or `server/discover`.
     pub result: String,
-    /// The revision that is spoken with it.
+    /// The revision to speak with the child.
     pub revision: Revision,
 }
 
 impl ServerInfo {
-    /// Who it is, for people.
+    /// Describes the server for people: name, version and revision.
     pub fn describe(&self) -> String {
         let info = |object: &str| {
             let [name, version] = json::members(object, ["name", "version"]).ok()?;
@@ -33,7 +33,7 @@ impl ServerInfo {
     }
 }
 
-/// Greets a fresh child: `initialize`, or `server/discover`. `None`: it ended; `Err`: it error_message no.
+/// Performs the handshake with a new child. `None` means that the child ended, `Err` that it refused.
 pub async fn handshake(child: &mut Child, era: Era) -> Option<Result<ServerInfo, String>> {
     child.input.send(first_request(era)).await.ok()?;
     loop {
@@ -61,8 +61,8 @@ fn error_message(error: &str) -> Option<String> {
     Some(json::string(message?).ok()?.into_owned())
 }
 
-/// Sampling and elicitation are declared for all: a client that has not declared them is never asked, because the
-/// relay answers for it.
+/// Declares sampling and elicitation on behalf of all clients. A client that has not declared them is never asked: the
+/// multiplexer responds for it.
 fn first_request(era: Era) -> Bytes {
     let info = concat!(r#"{"name":"mcpctl","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     Bytes::from(match era {
@@ -91,16 +91,15 @@ fn revision(era: Era, result: &str) -> Option<Revision> {
     }
 }
 
-/// What a client is told that says `initialize`.
+/// The response to a client's `initialize`.
 #[derive(Debug)]
 pub struct Initialization<'m> {
-    /// What it error_message it can do: raw JSON.
+    /// The capabilities that the client declared, as raw JSON.
     pub capabilities: &'m str,
-    /// The response.
     pub response: Bytes,
 }
 
-/// The response to `initialize`, in a revision not before `oldest`.
+/// Responds to `initialize` in a revision not older than `oldest`.
 pub fn initialization<'m>(
     info: &ServerInfo,
     message: &Envelope<'m>,
@@ -109,7 +108,7 @@ pub fn initialization<'m>(
     let [requested, capabilities] =
         json::members(message.params.unwrap_or("{}"), ["protocolVersion", "capabilities"])?;
     let requested = requested.and_then(|raw| json::string(raw).ok()).and_then(|date| Revision::parse(&date));
-    // What the child can say, its older siblings could say too: the smaller of both.
+    // A child that speaks a revision can be presented in an older one: take the older of both.
     let revision = match requested {
         Some(older) if older < info.revision && older >= oldest => older,
         _ => info.revision,
@@ -121,7 +120,7 @@ pub fn initialization<'m>(
     Ok(Initialization { capabilities: capabilities.unwrap_or("{}"), response })
 }
 
-/// The notices that tell clients to list again, of the kinds that the child instances.
+/// Builds `list_changed` notifications for the kinds of lists that the child has.
 pub fn list_changed(result: &str) -> Vec<Bytes> {
     let Ok([Some(capabilities)]) = json::members(result, ["capabilities"]) else { return Vec::new() };
     let kinds = ["tools", "resources", "prompts"];

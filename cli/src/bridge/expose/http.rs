@@ -1,4 +1,4 @@
-//! The transports, for whoever comes under a name that is allowed. Streamable HTTP of both eras on one URL is here.
+//! The HTTP routes and the check of Host and Origin; and Streamable HTTP of both eras on one URL.
 
 use std::sync::Arc;
 
@@ -28,13 +28,13 @@ use crate::bridge::expose::response::{self, Accepts, ClientGuard, PendingCall};
 use crate::bridge::expose::sse_websocket;
 use crate::bridge::expose::supervised_child::{CallMessage, NotReady, SupervisedChild};
 
-/// The largest body of a request.
+/// Maximum size of a request body.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 
 /// Boxed: a response is large, and refusals are rare.
 type Refusal = Box<Response>;
 
-/// The routes.
+/// Builds the routes of all transports.
 pub fn router(shared: Arc<Shared>) -> Router {
     let host_check = middleware::from_fn_with_state(shared.clone(), check_host);
     Router::new()
@@ -47,7 +47,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// A page in a browser must not reach a server on this machine by a name of its own (DNS rebinding).
+/// Refuses foreign Host and Origin headers, so that a web page cannot reach a local server by DNS rebinding.
 async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = headers.get(header::HOST).map(|value| value.to_str().unwrap_or_default());
@@ -137,7 +137,7 @@ async fn legacy(
 async fn initialize(instance: &Instance, message: &Envelope<'_>) -> Result<Response, Refusal> {
     let (child, info) = legacy_child(instance, message.id).await?;
     let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "params cannot be read");
-    // Streamable HTTP is younger than 2024-11-05.
+    // Streamable HTTP came after 2024-11-05.
     let Initialization { capabilities, response } =
         initialization(&info, message, Revision::V2025_03_26).map_err(wrong)?;
     let client = child.add_client(capabilities);
@@ -215,7 +215,7 @@ async fn on_delete(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Res
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// The client behind the session that a request names.
+/// Finds the client of the session that a request names.
 fn session(instance: &Instance, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
     let Some(session) = text(headers, SESSION_ID) else {
         let why = "no Mcp-Session-Id: begin with initialize";
@@ -295,7 +295,7 @@ fn meta_version(message: &Envelope<'_>) -> Option<String> {
     Some(json::string(version?).ok()?.into_owned())
 }
 
-/// The headers of the modern era must say what the body says.
+/// Checks that the headers of the modern era agree with the body.
 fn check_headers(headers: &HeaderMap, message: &Envelope<'_>, version: &str) -> Result<(), String> {
     if text(headers, PROTOCOL_VERSION) != Some(version) {
         return Err("MCP-Protocol-Version does not say what `_meta` says".into());
@@ -318,7 +318,7 @@ fn check_headers(headers: &HeaderMap, message: &Envelope<'_>, version: &str) -> 
     }
 }
 
-/// The status that the modern era wants with an error that is the first message.
+/// Returns the HTTP status that the modern era prescribes for an error response.
 fn modern_status(message: &[u8]) -> StatusCode {
     let code = Envelope::parse(message).ok().and_then(|message| {
         let [code] = json::members(message.error?, ["code"]).ok()?;

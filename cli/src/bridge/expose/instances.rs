@@ -1,7 +1,7 @@
-//! What is offered to clients: a child of each era and their sessions; one such for all, or one for each set of values
-//! that clients send in headers and the child wants in its environment.
+//! Instances of the command: a child of each era, and their sessions. All clients share one instance; with
+//! `--env-from-header`, each set of header values has its own.
 //!
-//! Those values are secrets as a rule: they are never shown.
+//! The values are usually secrets and are never shown.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,20 +17,18 @@ use crate::bridge::expose::sessions::Sessions;
 use crate::bridge::expose::supervised_child::SupervisedChild;
 use crate::bridge::expose::{Eras, Settings};
 
-/// Sets of values that are served at a time, each with children of its own.
+/// Maximum number of instances at a time.
 pub const MAX_INSTANCES: usize = 32;
-/// The children of one that nobody used for so long are ended; where room is needed, earlier.
+/// Idle time after which an instance is stopped; a shorter one applies when a new instance needs room.
 const IDLE: Duration = Duration::from_secs(600);
 const IDLE_WHEN_FULL: Duration = Duration::from_secs(60);
-/// Between two looks for those.
+/// Interval between checks for idle instances.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A variable of the child's environment, and the header whose value it gets.
+/// An environment variable of the child, and the header that its value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvFromHeader {
-    /// The variable.
     pub variable: String,
-    /// The header.
     pub header: HeaderName,
 }
 
@@ -47,7 +45,7 @@ impl std::str::FromStr for EnvFromHeader {
     }
 }
 
-/// What clients that send the same values are served with.
+/// The children and sessions of all clients that send the same header values.
 #[derive(Debug)]
 pub struct Instance {
     pub(crate) legacy: Option<Arc<SupervisedChild>>,
@@ -57,10 +55,10 @@ pub struct Instance {
     used: Mutex<Instant>,
 }
 
-/// The values that a client sent, one for each variable.
+/// The header values that a client sent, one for each variable.
 type HeaderValues = Vec<Option<String>>;
 
-/// All that is offered.
+/// All running instances, by header values.
 pub struct Instances {
     program: Program,
     settings: Settings,
@@ -68,7 +66,7 @@ pub struct Instances {
     running: Mutex<HashMap<HeaderValues, Arc<Instance>>>,
 }
 
-/// The values are secrets.
+/// Leaves out the header values, which are secrets.
 impl std::fmt::Debug for Instances {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instances").field("program", &self.program).finish_non_exhaustive()
@@ -87,7 +85,7 @@ impl Instance {
         instance
     }
 
-    /// Waits until its children are gone for good.
+    /// Waits until its children have ended for good.
     pub async fn ended(&self) {
         if let Some(legacy) = &self.legacy {
             legacy.ended().await;
@@ -113,7 +111,7 @@ impl Instance {
     }
 }
 
-/// Asks for the modern era ahead of the first client that does, but not before the command has started once.
+/// Probes for the modern era ahead of the first client that needs it, but not before the command has started once.
 async fn probe_eras(instance: Arc<Instance>) {
     if let (Some(legacy), Some(modern)) = (&instance.legacy, &instance.modern) {
         let _ = legacy.ready().await;
@@ -122,17 +120,17 @@ async fn probe_eras(instance: Arc<Instance>) {
 }
 
 impl Instances {
-    /// Nothing is started yet.
+    /// Prepares the instances without starting anything.
     pub fn new(program: Program, settings: Settings, stop: CancellationToken) -> Self {
         Self { program, settings, stop, running: Mutex::default() }
     }
 
-    /// What all clients are served with; `None` where that depends on what they send.
+    /// Returns the instance that all clients share; `None` if it depends on their headers.
     pub fn single(&self) -> Option<Arc<Instance>> {
         self.settings.env_from_headers.is_empty().then(|| self.get_or_start(Vec::new())).flatten()
     }
 
-    /// What a client that sent these headers is served with; `None`: too many others are.
+    /// Returns the instance for a client's headers, starting it if necessary; `None` if there are too many.
     pub fn for_headers(&self, headers: &HeaderMap) -> Option<Arc<Instance>> {
         let value = |wanted: &EnvFromHeader| {
             let value = headers.get(&wanted.header)?.to_str().ok()?;
@@ -166,7 +164,7 @@ impl Instances {
         Some(instance)
     }
 
-    /// Ends what nobody uses, until everything is ended.
+    /// Stops idle instances periodically.
     pub async fn stop_idle(self: Arc<Self>) {
         while !self.settings.env_from_headers.is_empty() {
             tokio::select! {
@@ -183,7 +181,7 @@ impl Instances {
         }
     }
 
-    /// All that is being offered.
+    /// Returns all running instances.
     pub fn all(&self) -> Vec<Arc<Instance>> {
         self.lock().values().cloned().collect()
     }

@@ -1,9 +1,9 @@
-//! A stdio MCP server, offered over Streamable HTTP, HTTP+SSE and WebSocket.
+//! A stdio MCP server behind Streamable HTTP, HTTP+SSE and WebSocket.
 //!
-//! [`relay`] maps ids between many clients and one child (pure); [`greeting`] asks
-//! the child who it is; [`child`] keeps it alive; [`instance`] has one for all clients or one for each kind;
-//! [`sessions`] knows who is there; [`http`] and [`line`] speak the transports,
-//! to those who connect and, through the tunnels of [`dial`], to those who cannot.
+//! [`multiplexer`] maps ids between many clients and one child (pure); [`handshake`] initializes the child;
+//! [`supervised_child`] keeps it running; [`instances`] holds one for all clients, or one for each set of header values;
+//! [`sessions`] holds the legacy sessions; [`http`] and [`sse_websocket`] speak the transports, to clients that connect and,
+//! through the tunnels of [`tunnel_client`], to gateways that cannot connect.
 
 pub mod handshake;
 pub mod http;
@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use instances::{EnvFromHeader, Instances};
 use sse_websocket::Inboxes;
 
-/// Which eras are offered.
+/// The eras to expose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Eras {
     /// Those that the command speaks: a second copy of it is asked once, and ended.
@@ -39,24 +39,24 @@ pub enum Eras {
     Modern,
 }
 
-/// How to instance it.
+/// The settings of `expose`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen, if anywhere.
+    /// Address to listen on, if any.
     pub listen: Option<SocketAddr>,
-    /// Host names, besides those of the listening address, under which clients may come.
+    /// Host names that clients may use besides localhost and the listening address.
     pub hosts: Vec<String>,
-    /// Whether the command is started again when it ends.
+    /// True to restart the command when it ends.
     pub restart: bool,
-    /// How long the command may take until it answers for the first time.
+    /// Time allowed for the command's handshake.
     pub start_timeout: Duration,
-    /// Which eras are offered.
+    /// The eras to expose.
     pub eras: Eras,
-    /// Variables of the child's environment that come from headers of requests.
+    /// Environment variables of the child that come from request headers.
     pub env_from_headers: Vec<EnvFromHeader>,
 }
 
-/// What the HTTP side works with.
+/// The state shared by the HTTP handlers.
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) instances: Arc<Instances>,
@@ -64,18 +64,18 @@ pub struct Shared {
     pub(crate) hosts: Vec<String>,
 }
 
-/// A command that is being offered.
+/// An exposed command.
 #[derive(Debug)]
 pub struct Running {
-    /// Where it is offered to those who connect.
+    /// The address that it listens on.
     pub address: Option<SocketAddr>,
-    /// What the HTTP side works with.
+    /// The state shared by the HTTP handlers.
     pub shared: Arc<Shared>,
     stop: CancellationToken,
     server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
-/// Starts the command and instances it.
+/// Starts the command and exposes it.
 pub async fn start(program: Program, settings: Settings) -> Result<Running> {
     let listener = match settings.listen {
         Some(address) => Some(listen(address).await?),
@@ -86,7 +86,7 @@ pub async fn start(program: Program, settings: Settings) -> Result<Running> {
     let mut hosts = settings.hosts.clone();
     hosts.extend(address.map(|address| address.ip().to_string()));
     let instances = Arc::new(Instances::new(program, settings, stop.clone()));
-    // Begins to start it, where it is one for all.
+    // Starts the shared instance, if there is one.
     let _started = instances.single();
     tokio::spawn(instances.clone().stop_idle());
     let shared = Arc::new(Shared { instances, inboxes: Inboxes::default(), hosts });
@@ -103,12 +103,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 impl Running {
-    /// The URL to register, where it listens.
+    /// Returns the URL to register, if it listens.
     pub fn url(&self) -> Option<String> {
         self.address.map(|address| format!("http://{address}/mcp"))
     }
 
-    /// Waits until the command has answered; says who it is.
+    /// Waits for the command's handshake. Returns the description of the server.
     pub async fn ready(&self) -> Result<String> {
         let Some(instance) = self.shared.instances.single() else {
             return Ok("started when a client comes".to_owned());
@@ -129,7 +129,7 @@ impl Running {
         }
     }
 
-    /// Waits until the command is gone for good.
+    /// Waits until the command has ended for good.
     pub async fn ended(&self) {
         let Some(instance) = self.shared.instances.single() else { return std::future::pending().await };
         match (&instance.legacy, &instance.modern) {
@@ -139,13 +139,13 @@ impl Running {
         }
     }
 
-    /// Stops serving, ends the command, and waits for both.
+    /// Stops serving, ends the command and waits for both.
     pub async fn stop(self) {
         self.stop.cancel();
         for instance in self.shared.instances.all() {
             instance.ended().await;
         }
-        // Streams may be open for long; the command is gone, and so is what they wait for.
+        // Open streams are not waited for: the command that would write to them has ended.
         if let Some(server) = self.server {
             let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
         }

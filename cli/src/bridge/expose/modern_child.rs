@@ -1,4 +1,5 @@
-//! The modern era of a child: asked for on a disposable copy, because one process is one era; started on first use.
+//! The modern-era child of an instance: probed on a disposable copy, because one process speaks one era, and started on first
+//! use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,11 @@ use crate::bridge::expose::handshake::handshake;
 use crate::bridge::expose::supervised_child::SupervisedChild;
 use crate::bridge::expose::{Eras, Settings};
 
-/// A legacy server may never answer what it does not know. It was started once already, so it starts quickly now.
+/// Time to wait for the copy: a legacy server may never answer a method that it does not know. The command has started
+/// before, so it starts quickly now.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Whether the child speaks the modern era, and the one that does.
+/// The child that speaks the modern era, if the command does.
 #[derive(Debug)]
 pub struct ModernChild {
     program: Program,
@@ -26,18 +28,18 @@ pub struct ModernChild {
 }
 
 impl ModernChild {
-    /// Nothing is asked yet.
+    /// Prepares the child without starting it.
     pub fn new(program: Program, settings: Settings, stop: CancellationToken) -> Self {
         Self { program, settings, stop, speaks_modern: OnceCell::new(), child: OnceCell::new() }
     }
 
-    /// Whether the child speaks the modern era. The first caller finds out, others wait.
+    /// Returns whether the command speaks the modern era. The first caller probes; others wait for the outcome.
     pub async fn is_modern(&self) -> bool {
         let ask = || async { self.settings.eras == Eras::Modern || self.copy_is_modern().await };
         *self.speaks_modern.get_or_init(ask).await
     }
 
-    /// The child that speaks the modern era, started when it is first wanted; `None` where none does.
+    /// Returns the child, starting it on first use; `None` if the command does not speak the modern era.
     pub async fn child(&self) -> Option<Arc<SupervisedChild>> {
         if !self.is_modern().await {
             return None;
@@ -48,19 +50,19 @@ impl ModernChild {
         Some(self.child.get_or_init(start).await.clone())
     }
 
-    /// Waits until the child is gone for good, where there is one.
+    /// Waits until the child, if started, has ended for good.
     pub async fn ended(&self) {
         if let Some(child) = self.child.get() {
             child.ended().await;
         }
     }
 
-    /// Whether a call or a stream waits for the child.
+    /// Returns whether a call or a stream is open.
     pub fn is_busy(&self) -> bool {
         self.child.get().is_some_and(|child| child.is_busy())
     }
 
-    /// Some servers end when they are asked before `initialize`: a copy may.
+    /// Probes a copy of the command, because some servers end when they get a request before `initialize`.
     async fn copy_is_modern(&self) -> bool {
         let Ok(mut copy) = self.program.spawn() else { return false };
         let answer = tokio::time::timeout(PROBE_TIMEOUT, handshake(&mut copy, Era::Modern));

@@ -1,6 +1,6 @@
-//! Many clients, one child: ids, progress tokens and subscriptions mapped there and back. Pure.
+//! Many clients on one child: maps ids, progress tokens and subscriptions in both directions. Pure.
 //!
-//! Only what must change is spliced; every other byte stays as it was.
+//! Only the values that must change are spliced; every other byte stays as it is.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,25 +11,25 @@ use mcp::message::{Envelope, Kind, span};
 use mcp::meta;
 use mcp::splice::Splice;
 
-/// One client of the child: a session in the legacy era, one exchange in the modern one.
+/// A client of the child: a session in the legacy era, one request in the modern era.
 pub type ClientId = u64;
-/// One request to the child, by the id that it sees.
+/// A request to the child, by the id that the child sees.
 pub type CallId = u64;
 
-/// What may be waiting for the child at once.
+/// Maximum number of calls in flight.
 pub const MAX_CALLS: usize = 1_024;
-/// What one client may subscribe to.
+/// Maximum number of subscriptions of one client.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
 
 const CLIENT_GONE: i64 = -31_001;
 
-/// Who waits for what.
+/// The calls, clients and subscriptions of one child.
 #[derive(Debug, Default)]
 pub struct Multiplexer {
     last: u64,
     calls: BTreeMap<CallId, Call>,
     clients: BTreeMap<ClientId, Client>,
-    /// Requests of the child (by raw id) that a client has been shown and has not answered.
+    /// Requests of the child that a client has not answered yet, by raw id.
     child_requests: BTreeMap<String, ClientId>,
 }
 
@@ -42,30 +42,30 @@ struct Call {
 
 #[derive(Debug, Default)]
 struct Client {
-    /// Requests of the child that it can answer.
+    /// Methods of the child's requests that the client can answer.
     answers: Vec<&'static str>,
     subscriptions: BTreeSet<String>,
 }
 
-/// Where a message of the child belongs.
+/// The destination of a message from the child.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// It answers a call.
+    /// The response to a call.
     Final(CallId, Bytes),
-    /// It belongs to a call that goes on.
+    /// A message that belongs to a call in flight.
     Interim(CallId, Bytes),
-    /// It belongs to a client, and to none of its calls.
+    /// A message for a client that belongs to none of its calls.
     Client(ClientId, Bytes),
-    /// Every client is to have it.
+    /// A message for every client.
     AllClients(Bytes),
-    /// It is answered here.
+    /// A response to the child itself.
     Child(Bytes),
-    /// Nobody is to have it, and why.
+    /// No destination; the text is empty if that is normal.
     Discard(String),
 }
 
 impl Multiplexer {
-    /// A client comes, with its capabilities (raw JSON).
+    /// Adds a client with its capabilities (raw JSON).
     pub fn add_client(&mut self, capabilities: &str) -> ClientId {
         let declared = json::members(capabilities, ["sampling", "elicitation", "roots"]).unwrap_or_default();
         let methods = ["sampling/createMessage", "elicitation/create", "roots/list"];
@@ -75,7 +75,7 @@ impl Multiplexer {
         self.last
     }
 
-    /// A client goes: the calls that end with it, and what the child is to be messages.
+    /// Removes a client. Returns its calls, which end, and the messages for the child.
     pub fn remove_client(&mut self, client: ClientId) -> (Vec<CallId>, Vec<Bytes>) {
         let calls: Vec<_> =
             self.calls.iter().filter(|(_, call)| call.client == client).map(|(id, _)| *id).collect();
@@ -94,7 +94,7 @@ impl Multiplexer {
         (calls, messages)
     }
 
-    /// A request of a client, as the child is to see it.
+    /// Registers a client's request. Returns it as the child must see it; `None` if too many are in flight.
     pub fn request(
         &mut self,
         client: ClientId,
@@ -116,8 +116,7 @@ impl Multiplexer {
         Some((call, splice.apply(source)))
     }
 
-    /// A notification of a client, as the child is to see it, and the call that ends with it; nothing where it is none of the
-    /// child's business.
+    /// Translates a client's notification for the child, with the call that it ends. `None` if the child must not see it.
     pub fn notification(
         &mut self,
         client: ClientId,
@@ -125,14 +124,14 @@ impl Multiplexer {
         message: &Envelope<'_>,
     ) -> Option<(Bytes, Option<CallId>)> {
         match message.method.as_deref()? {
-            // The child was initialized once, for all.
+            // The child was initialized once, on behalf of all clients.
             "notifications/initialized" => None,
             "notifications/cancelled" => {
                 let [id] = json::members(message.params?, ["requestId"]).ok()?;
                 let id = id?;
                 let (call, _) = self.calls.iter().find(|(_, call)| call.client == client && call.id == id)?;
                 let (call, number) = (*call, Bytes::from(call.to_string()));
-                // Nobody answers what was cancelled, so nothing else would end it.
+                // A cancelled request gets no response, so nothing else would end the call.
                 self.calls.remove(&call);
                 Some((Splice::new().replace(span(source, id), number).apply(source), Some(call)))
             }
@@ -140,13 +139,13 @@ impl Multiplexer {
         }
     }
 
-    /// Whether an answer of a client is one that the child has asked this client for.
+    /// Returns whether a client's response answers a request that the child sent to this client.
     pub fn response(&mut self, client: ClientId, message: &Envelope<'_>) -> bool {
         let Some(id) = message.id else { return false };
         self.child_requests.get(id) == Some(&client) && self.child_requests.remove(id).is_some()
     }
 
-    /// Gives a call up: what the child is to be messages.
+    /// Cancels a call. Returns the notification for the child.
     pub fn cancel(&mut self, call: CallId) -> Option<Bytes> {
         self.calls.remove(&call)?;
         let text = format!(
@@ -155,20 +154,20 @@ impl Multiplexer {
         Some(Bytes::from(text))
     }
 
-    /// The child is gone: the calls that it will not answer, with the ids that their clients gave them.
+    /// Ends all calls, because the child has ended. Returns them with the ids that their clients gave them.
     pub fn fail_all(&mut self) -> Vec<(CallId, String)> {
         self.child_requests.clear();
         std::mem::take(&mut self.calls).into_iter().map(|(call, Call { id, .. })| (call, id)).collect()
     }
 
-    /// What a fresh child is to be messages, so that it knows what the old one knew.
+    /// Builds the subscriptions for a new child, to restore those of the previous one.
     pub fn resubscribe(&mut self) -> Vec<Bytes> {
         let uris: BTreeSet<_> =
             self.clients.values().flat_map(|client| client.subscriptions.clone()).collect();
         uris.iter().map(|uri| own_request(self.next(), "resources/subscribe", uri)).collect()
     }
 
-    /// Where a message of the child belongs.
+    /// The destination of a message from the child.
     pub fn from_child(&mut self, source: &Bytes) -> Delivery {
         let message = match Envelope::parse(source) {
             Ok(message) => message,
@@ -217,7 +216,7 @@ impl Multiplexer {
         }
     }
 
-    /// The one client that a request of the child can be for: the only one with calls, or the only one at all.
+    /// Finds the only client that a request of the child can be for: the only one with calls, or the only one at all.
     fn sole_client(&self) -> Option<(ClientId, Option<CallId>)> {
         if let Some((call, last)) = self.calls.last_key_value() {
             return self
@@ -259,7 +258,7 @@ impl Multiplexer {
         }
     }
 
-    /// Puts the client's own id or token in the place of the number that the child knows.
+    /// Replaces the id or token that the child knows by the client's own.
     fn on_call(&self, source: &[u8], raw: &str, own: impl Fn(&Call) -> Option<&str>) -> Delivery {
         let call = raw.parse::<CallId>().ok().and_then(|id| Some((id, self.calls.get(&id)?)));
         match call.and_then(|(id, call)| Some((id, own(call)?.to_owned()))) {
@@ -278,13 +277,13 @@ impl Multiplexer {
         let mut clients = self.clients.iter().filter(|(_, client)| concerns(client));
         match (clients.next(), clients.next()) {
             (Some((client, _)), None) => Delivery::Client(*client, source.clone()),
-            // Several: the notice says nothing but a URI that others may read as well.
+            // Several clients: the notification holds only a URI, which the others may see too.
             (Some(_), Some(_)) => Delivery::AllClients(source.clone()),
             (None, _) => Delivery::Discard(String::new()),
         }
     }
 
-    /// Whether a client may unsubscribe without the child being messages, because others still want the URI.
+    /// Withdraws a subscription. Returns whether the child must not see it, because other clients still subscribe to the URI.
     pub fn keeps_subscription(&mut self, client: ClientId, message: &Envelope<'_>) -> bool {
         let Some(uri) = uri_of(message, "resources/unsubscribe") else { return false };
         if let Some(client) = self.clients.get_mut(&client) {
@@ -326,7 +325,7 @@ fn uri_of<'a>(message: &Envelope<'a>, method: &str) -> Option<Cow<'a, str>> {
     json::string(uri?).ok()
 }
 
-/// A request of our own, whose answer nobody waits for.
+/// Builds a request of our own. Its response is discarded.
 fn own_request(id: u64, method: &str, uri: &str) -> Bytes {
     let uri = json::quote(uri);
     Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"uri":{uri}}}}}"#))
@@ -369,7 +368,7 @@ mod tests {
         let mut multiplexer = Multiplexer::default();
         let (a, b) = (multiplexer.add_client(r#"{"sampling":{}}"#), multiplexer.add_client("{}"));
         let question = r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":{}}"#;
-        // Two clients, no calls: nobody knows whose it is.
+        // Two clients and no calls: the client that it is for is unknown.
         assert!(matches!(receive(&mut multiplexer, question), Delivery::Child(_)));
         let (call, _) = request(&mut multiplexer, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
         assert_eq!(receive(&mut multiplexer, question), Delivery::Interim(call, Bytes::from(question)));
@@ -419,7 +418,7 @@ mod tests {
         let cancel = Envelope::parse(text.as_bytes()).unwrap();
         let (sent, ended) = multiplexer.notification(b, text.as_bytes(), &cancel).unwrap();
         assert_eq!(sent, text.replace(":1}", &format!(":{second}}}")).as_bytes());
-        // Nothing is left of it: no place, and nobody to be asked something.
+        // Nothing of the call is left.
         assert_eq!(ended, Some(second));
         assert_eq!(multiplexer.notification(b, text.as_bytes(), &cancel), None);
         assert_eq!(multiplexer.sole_client(), Some((a, Some(first))));

@@ -1,4 +1,4 @@
-//! How an answer goes out: JSON where it is the only message, else Server-Sent Events with keep-alives.
+//! HTTP responses: JSON for a single message, else Server-Sent Events with keep-alives.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,21 +17,20 @@ use crate::bridge::expose::supervised_child::{CallMessage, SupervisedChild};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Somebody who waits for the answer to a call.
+/// A call in flight, seen from its HTTP request.
 #[derive(Debug)]
 pub struct PendingCall {
-    /// Where its messages arrive.
+    /// The messages of the call.
     pub items: mpsc::Receiver<CallMessage>,
-    /// In the modern era the exchange is the client: when it ends, or is cut off, so does the call.
+    /// In the modern era the HTTP request is the client: when it ends or breaks off, so does the call.
     pub client: Option<ClientGuard>,
 }
 
-/// A client that goes when this is dropped.
+/// Removes a client from its child when dropped.
 #[derive(Debug)]
 pub struct ClientGuard {
-    /// Who answers.
+    /// The child of the client.
     pub child: Arc<SupervisedChild>,
-    /// The client.
     pub client: ClientId,
 }
 
@@ -41,7 +40,7 @@ impl Drop for ClientGuard {
     }
 }
 
-/// Which forms the client takes.
+/// The content types that a client accepts.
 #[derive(Debug, Clone, Copy)]
 pub struct Accepts {
     /// `application/json`.
@@ -51,16 +50,16 @@ pub struct Accepts {
 }
 
 impl PendingCall {
-    /// The answer, in a form that the client takes. `status` is asked about a first message that is the last.
+    /// Responds in a content type that the client accepts. `status` sets the HTTP status of a response without earlier messages.
     pub async fn respond(mut self, accepts: Accepts, status: fn(&[u8]) -> StatusCode) -> Response {
         loop {
             match self.items.recv().await {
                 Some(CallMessage::Final(message)) if accepts.json => return json(status(&message), message),
                 Some(CallMessage::Final(message)) => return events(Body::from(sse::encode_data(&message))),
-                // A client that takes JSON only gets the answer only.
+                // A client that accepts only JSON gets only the response.
                 Some(CallMessage::Interim(_)) if !accepts.events => {}
                 Some(CallMessage::Interim(message)) => return events(self.into_event_stream(message)),
-                // It was cancelled, or its session is over: nothing more comes.
+                // The call was cancelled or its session ended: nothing more comes.
                 None if accepts.events => return events(Body::empty()),
                 None => return StatusCode::ACCEPTED.into_response(),
             }
@@ -86,9 +85,9 @@ impl PendingCall {
     }
 }
 
-/// A stream that only ends when the client or the child goes.
+/// Responds with a stream that ends with the client or the child.
 pub fn open_stream(messages: mpsc::Receiver<Bytes>) -> Response {
-    // The comment lets the headers out at once.
+    // The comment makes the server send the headers at once.
     let first = Some(Bytes::from_static(sse::KEEP_ALIVE));
     events(Body::from_stream(stream::unfold((first, messages), async |(first, mut messages)| {
         if let Some(first) = first {
@@ -102,7 +101,7 @@ pub fn open_stream(messages: mpsc::Receiver<Bytes>) -> Response {
     })))
 }
 
-/// One message as JSON.
+/// Responds with one message as JSON.
 pub fn json(status: StatusCode, message: impl Into<Body>) -> Response {
     let mut response = Response::new(message.into());
     *response.status_mut() = status;
@@ -110,7 +109,7 @@ pub fn json(status: StatusCode, message: impl Into<Body>) -> Response {
     response
 }
 
-/// A stream of events.
+/// Responds with a stream of events.
 pub fn events(body: Body) -> Response {
     let mut response = Response::new(body);
     for (name, value) in [

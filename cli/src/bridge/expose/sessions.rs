@@ -1,4 +1,4 @@
-//! The sessions of the legacy era: ids that cannot be guessed, and a bound on how many there are.
+//! Sessions of the legacy era: unguessable ids, and a bound on their number.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::bridge::expose::multiplexer::ClientId;
 
-/// How many sessions there may be.
+/// Maximum number of sessions.
 pub const MAX_SESSIONS: usize = 1_000;
-/// One that has been idle for so long may make room for another.
+/// Idle time after which a session may be evicted for a new one.
 const MIN_IDLE: Duration = Duration::from_secs(300);
 
-/// Who is there.
+/// The open sessions, by id.
 #[derive(Debug, Default)]
 pub struct Sessions(Mutex<HashMap<String, Session>>);
 
@@ -22,7 +22,7 @@ struct Session {
 }
 
 impl Sessions {
-    /// Lets a client in; gives back its session's id, and the client that had to make room.
+    /// Opens a session. Returns its id and the client that was evicted for it.
     pub fn open(&self, client: ClientId) -> Option<(String, Option<ClientId>)> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut evicted = None;
@@ -37,7 +37,7 @@ impl Sessions {
         Some((id, evicted))
     }
 
-    /// The client behind an id.
+    /// Finds the client of a session, and marks the session as used.
     pub fn find(&self, id: &str) -> Option<ClientId> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get_mut(id)?;
@@ -45,7 +45,7 @@ impl Sessions {
         Some(session.client)
     }
 
-    /// Lets a client go.
+    /// Closes a session and returns its client.
     pub fn close(&self, id: &str) -> Option<ClientId> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id).map(|session| session.client)
     }

@@ -1,6 +1,6 @@
-//! A client whose connection is its session: HTTP+SSE (2024-11-05) at `/sse`, WebSocket at `/ws`.
+//! Transports whose connection is the session: HTTP+SSE (2024-11-05) at `/sse`, WebSocket at `/ws`.
 //!
-//! One that sends faster than it is served, or does not read, loses its connection and may come again.
+//! A client that sends faster than it is served, or does not read, loses its connection and may reconnect.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -29,17 +29,17 @@ use crate::bridge::expose::multiplexer::ClientId;
 use crate::bridge::expose::response;
 use crate::bridge::expose::supervised_child::{CallMessage, NotReady, SupervisedChild};
 
-/// Connections at a time.
+/// Maximum number of connections.
 pub const MAX_CONNECTIONS: usize = 1_000;
-/// Messages that may wait, each way.
+/// Capacity of the queues of a connection in each direction, in messages.
 const QUEUE: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Where the messages go that are posted for a stream, by the stream's id.
+/// The inboxes of all connections, by connection id. `POST /message` finds the inbox of its stream here.
 #[derive(Debug, Default)]
 pub struct Inboxes(Mutex<HashMap<String, mpsc::Sender<Bytes>>>);
 
-/// A registration among them, until it is dropped.
+/// The registration of an inbox, until dropped.
 struct Registration {
     shared: Arc<Shared>,
     id: String,
@@ -68,7 +68,7 @@ impl Drop for Registration {
     }
 }
 
-/// One client.
+/// The connection of one client.
 struct Connection {
     instance: Arc<Instance>,
     out: mpsc::Sender<Bytes>,
@@ -84,7 +84,7 @@ impl Drop for Connection {
     }
 }
 
-/// `GET /sse`: a stream whose first event says where to post.
+/// Handles `GET /sse`: opens a stream whose first event names the URL to post to.
 pub async fn on_sse(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     if !accepts(&headers).events {
         return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
@@ -124,7 +124,7 @@ pub async fn on_sse(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Re
     )))
 }
 
-/// `POST /message?sessionId=…`: a message for a stream, which is answered there.
+/// Handles `POST /message?sessionId=…`: passes a message to its stream, which carries the response.
 pub async fn on_message(
     State(shared): State<Arc<Shared>>,
     Query(query): Query<HashMap<String, String>>,
@@ -139,7 +139,7 @@ pub async fn on_message(
     }
 }
 
-/// `GET /ws`.
+/// Handles `GET /ws`.
 pub async fn on_ws(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
@@ -198,12 +198,12 @@ async fn run_websocket(
     };
     drop(replies);
     let close = Message::Close(Some(CloseFrame { code: why.0, reason: why.1.into() }));
-    // It may be gone already.
+    // The client may have disconnected already.
     let _: Result<(), _> = socket.send(close).await;
     let _ended = serving.await;
 }
 
-/// Serves one client until it goes, or loses what it should have heard.
+/// Serves one client until it disconnects or misses a message.
 async fn serve(instance: Arc<Instance>, mut messages: mpsc::Receiver<Bytes>, out: mpsc::Sender<Bytes>) {
     let lost = CancellationToken::new();
     let mut connection = Connection { instance, out: out.clone(), client: None, lost: lost.clone() };
@@ -219,7 +219,7 @@ async fn serve(instance: Arc<Instance>, mut messages: mpsc::Receiver<Bytes>, out
 }
 
 impl Connection {
-    /// Takes what was sent: one message or, in 2025-03-26, several.
+    /// Handles one message or, in 2025-03-26, a batch.
     async fn handle_all(&mut self, source: Bytes) {
         if !source.trim_ascii_start().starts_with(b"[") {
             return self.handle(source).await;
@@ -319,7 +319,7 @@ impl Connection {
     }
 
     async fn send(&self, message: Bytes) {
-        // Nobody reads it when the client has gone; then this ends as well.
+        // It fails only when the client has disconnected, which also ends this connection.
         let _: Result<(), _> = self.out.send(message).await;
     }
 }

@@ -1,5 +1,5 @@
-//! One child that is kept alive: started, greeted, restarted with backoff, and its messages brought to those who
-//! wait for them.
+//! A child process under supervision: started, initialized, restarted with backoff; its messages are delivered to the clients
+//! that wait for them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,25 +17,25 @@ use crate::bridge::expose::handshake::{ServerInfo, handshake, list_changed};
 use crate::bridge::expose::multiplexer::{CallId, ClientId, Delivery, Multiplexer};
 use crate::output::eprint;
 
-/// Messages that wait for one client.
+/// Capacity of a client's queue, in messages.
 const QUEUE: usize = 256;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// A child that lived for so long was well, and its next restart is quick again.
+/// Uptime after which a child counts as stable, and the restart delay starts over.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-/// The code of our own error for calls that the child's end cut off.
+/// JSON-RPC code of the error for calls that the end of the child interrupted.
 const CHILD_ENDED: i64 = -31_002;
 
-/// Why there is no child to talk to.
+/// The reason why the child cannot take calls.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotReady {
-    /// It does not speak the era.
+    /// The child does not speak the era.
     #[error("it does not speak this era of the protocol: {0}")]
     Refused(String),
-    /// It ended, and is not started again.
+    /// The child ended and is not restarted.
     #[error("it has ended")]
     Ended,
-    /// It has not answered yet.
+    /// The handshake has not completed yet.
     #[error("it has not answered in time")]
     Starting,
 }
@@ -48,16 +48,16 @@ enum Phase {
     Ended,
 }
 
-/// A message on its way to a client.
+/// A message that belongs to a call.
 #[derive(Debug)]
 pub enum CallMessage {
-    /// More will come.
+    /// A notification or a request; more messages follow.
     Interim(Bytes),
-    /// The last one.
+    /// The response, which is the last message.
     Final(Bytes),
 }
 
-/// A child and those who talk to it.
+/// A child and its clients.
 #[derive(Debug)]
 pub struct SupervisedChild {
     era: Era,
@@ -75,7 +75,7 @@ struct State {
 }
 
 impl SupervisedChild {
-    /// Starts the child, and keeps it alive until `stop`.
+    /// Starts the child and keeps it running until `stop`.
     pub fn start(program: Program, era: Era, settings: &Settings, stop: CancellationToken) -> Arc<Self> {
         let phase = watch::Sender::new(Phase::Starting);
         let child =
@@ -84,7 +84,7 @@ impl SupervisedChild {
         child
     }
 
-    /// Waits until the child has answered.
+    /// Waits for the handshake.
     pub async fn ready(&self) -> Result<Arc<ServerInfo>, NotReady> {
         let mut phase = self.phase.subscribe();
         let settled = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
@@ -98,29 +98,29 @@ impl SupervisedChild {
         }
     }
 
-    /// Waits until the child is gone for good.
+    /// Waits until the child has ended for good.
     pub async fn ended(&self) {
         let mut phase = self.phase.subscribe();
         let _ = phase.wait_for(|phase| matches!(phase, Phase::Ended | Phase::Refused(_))).await;
     }
 
-    /// Whether the child is gone for good.
+    /// Returns whether the child has ended for good.
     pub fn is_ended(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Ended)
     }
 
-    /// Whether a call or a stream waits for it.
+    /// Returns whether a call or a stream is open.
     pub fn is_busy(&self) -> bool {
         let state = self.lock();
         !state.calls.is_empty() || state.streams.values().any(|stream| !stream.is_closed())
     }
 
-    /// Lets a client in.
+    /// Adds a client with its capabilities (raw JSON).
     pub fn add_client(&self, capabilities: &str) -> ClientId {
         self.lock().multiplexer.add_client(capabilities)
     }
 
-    /// Lets a client go.
+    /// Removes a client, which cancels its calls.
     pub fn remove_client(&self, client: ClientId) {
         let mut state = self.lock();
         state.streams.remove(&client);
@@ -131,7 +131,7 @@ impl SupervisedChild {
         state.send_all(messages);
     }
 
-    /// Sends a request on; its answer, and what comes before, arrive on the receiver. `None`: too much is waiting.
+    /// Forwards a request. Its messages arrive on the receiver. `None` if too many are in flight.
     pub fn call(
         &self,
         client: ClientId,
@@ -154,7 +154,7 @@ impl SupervisedChild {
         None
     }
 
-    /// Sends a notification on, where the child is to have it.
+    /// Forwards a notification, if it concerns the child.
     pub fn notify(&self, client: ClientId, source: &[u8], message: &Envelope<'_>) {
         let mut state = self.lock();
         if let Some((message, ended)) = state.multiplexer.notification(client, source, message) {
@@ -163,13 +163,13 @@ impl SupervisedChild {
         }
     }
 
-    /// Sends a client's answer on, where the child has asked this client.
+    /// Forwards a client's response, if the child has asked this client.
     pub fn respond(&self, client: ClientId, source: &Bytes, message: &Envelope<'_>) -> bool {
         let mut state = self.lock();
         state.multiplexer.response(client, message) && state.send(source.clone())
     }
 
-    /// The stream of what belongs to a client and to none of its calls; `None` where it has one open already.
+    /// Opens the stream of messages that belong to none of the client's calls; `None` if one is open already.
     pub fn open_stream(&self, client: ClientId) -> Option<mpsc::Receiver<Bytes>> {
         let mut state = self.lock();
         if state.streams.get(&client).is_some_and(|stream| !stream.is_closed()) {
@@ -254,7 +254,7 @@ impl SupervisedChild {
         state.input = Some(child.input.clone());
         let messages = state.multiplexer.resubscribe();
         state.send_all(messages);
-        // Those who were here before a restart may hold lists of the child before it.
+        // Clients that stayed through a restart may hold lists of the previous child.
         for notice in list_changed(&info.result) {
             state.broadcast(&notice);
         }
@@ -287,12 +287,12 @@ impl State {
         }
     }
 
-    /// Brings a message of the child where it belongs; gives back what is to be said about one that is nobody's.
+    /// Delivers a message from the child. Returns the complaint about one that has no destination.
     fn deliver(&mut self, message: &Bytes) -> Option<String> {
         match self.multiplexer.from_child(message) {
             Delivery::Final(call, message) => {
                 if let Some(sender) = self.calls.remove(&call) {
-                    // Notices leave one place free for it.
+                    // Interim messages always leave one slot free for it.
                     let _ = sender.try_send(CallMessage::Final(message));
                 }
             }
@@ -313,7 +313,7 @@ impl State {
         if let Some(stream) = self.streams.get(&client)
             && stream.try_send(message).is_err()
         {
-            // A client that does not read loses its stream, and lists again when it comes back.
+            // A client that does not read loses its stream, and lists again when it reconnects.
             self.streams.remove(&client);
         }
     }

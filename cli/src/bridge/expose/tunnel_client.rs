@@ -1,7 +1,7 @@
-//! Tunnels out of a network into which nobody can dial: held open to each url that wants to reach the command, and opened
-//! again whenever they break.
+//! Tunnels out of a network that accepts no connections: keeps one open to each gateway URL, and reopens it whenever it
+//! breaks.
 //!
-//! It must not know who lets tunnels in, nor how credentials are had.
+//! It must not know how gateways accept tunnels, nor where credentials come from.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,23 +24,23 @@ use crate::output::eprint;
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(15);
-/// A tunnel that was open for so long was well, and is opened again quickly.
+/// Uptime after which a tunnel counts as stable, and the retry delay starts over.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
-/// How long the other side may take to let one in.
+/// Time allowed for opening a tunnel.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every tunnel needs.
+/// The state shared by all tunnels of a command.
 pub struct TunnelClient {
     http: reqwest::Client,
     shared: Arc<Shared>,
     label: String,
-    /// The bearer that opens tunnels, renewed by somebody else.
+    /// The bearer that opens tunnels. The owner of the sender renews it.
     credential: watch::Receiver<Secret>,
-    /// Tells that somebody that it was refused.
+    /// Signals that owner that the bearer was refused.
     refused: Arc<Notify>,
 }
 
-/// Why a tunnel is not open.
+/// The reason why a tunnel is not open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum TunnelError {
     #[error("{0}")]
@@ -54,7 +54,7 @@ enum TunnelError {
 }
 
 impl TunnelClient {
-    /// For the command that is being offered by `shared`. `ca_file`: certificates (PEM) to trust besides those of the system.
+    /// Prepares tunnels to the command behind `shared`. `ca_file` holds certificates (PEM) to trust besides those of the system.
     pub fn new(
         shared: Arc<Shared>,
         label: String,
@@ -76,7 +76,7 @@ impl TunnelClient {
         Ok(Arc::new(Self { http, shared, label, credential, refused }))
     }
 
-    /// Holds one tunnel open, for ever. `open` says whether it is.
+    /// Keeps one tunnel open for ever. `open` shows whether it is open.
     pub async fn keep_open(self: Arc<Self>, url: Url, open: watch::Sender<bool>) {
         let (mut delay, mut reported) = (FIRST_DELAY, None);
         loop {
@@ -97,7 +97,7 @@ impl TunnelClient {
                 }
                 Err(error) => error,
             };
-            // An upstream that was deleted and made anew is another one, and wants another credential.
+            // An upstream that was deleted and created anew needs another credential.
             if matches!(error, TunnelError::Refused | TunnelError::Status(404, _)) {
                 self.refused.notify_one();
             }
@@ -125,7 +125,7 @@ impl TunnelClient {
         let unreachable = |error: reqwest::Error| TunnelError::Unreachable(cause(&error.without_url()));
         let mut response = request.send().await.map_err(unreachable)?;
         match response.status() {
-            // Who names the subprotocol has understood what is asked for.
+            // A server that names the subprotocol accepts tunnels.
             StatusCode::SWITCHING_PROTOCOLS
                 if response
                     .headers()
@@ -136,7 +136,7 @@ impl TunnelClient {
             }
             StatusCode::UNAUTHORIZED => Err(TunnelError::Refused),
             status if status.is_client_error() || status.is_server_error() => {
-                // The first part says enough.
+                // The first chunk is enough for a message.
                 let text = response.chunk().await.ok().flatten().unwrap_or_default();
                 Err(TunnelError::Status(status.as_u16(), reason(&String::from_utf8_lossy(&text))))
             }
@@ -144,7 +144,7 @@ impl TunnelClient {
         }
     }
 
-    /// Serves what comes through a tunnel, until it breaks; says why it did.
+    /// Serves requests through a tunnel until it breaks. Returns the reason.
     async fn serve(&self, socket: Upgraded) -> String {
         let carrier = tunnel::websocket(socket, Role::Client, Vec::new()).await;
         let router = expose_http::router(self.shared.clone());
@@ -153,7 +153,7 @@ impl TunnelClient {
             async move {
                 let mut builder = Builder::new(TokioExecutor::new());
                 builder.http1().timer(TokioTimer::new());
-                // That it ended is the other side's affair.
+                // The other side knows why the stream ended.
                 let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
                 drop(served.await);
             }
@@ -166,14 +166,14 @@ impl TunnelClient {
     }
 }
 
-/// What a refusal says: the message of a JSON-RPC error, or its text.
+/// Extracts the reason from a refusal: the message of a JSON-RPC error, or the body.
 fn reason(body: &str) -> String {
     let error: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let text = error["error"]["message"].as_str().unwrap_or(body);
     text.trim().chars().take(200).collect()
 }
 
-/// The innermost cause: the outer ones only say that something failed.
+/// Returns the innermost cause: the outer ones only say that something failed.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,4 +1,4 @@
-//! Arguments from the command line, typed by the tool's own schema. Pure, but for files that are named.
+//! Tool arguments from the command line, typed by the tool's schema. Pure, except for reading named files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::commands::fields::read_text;
 use crate::error::{Error, Result};
 
-/// The arguments as a JSON object.
+/// Reads the arguments into a JSON object.
 pub fn read(pairs: &[String], all: Option<&str>, schema: &str) -> Result<String> {
     match all {
         Some(text) => whole(text),
@@ -19,7 +19,7 @@ pub fn read(pairs: &[String], all: Option<&str>, schema: &str) -> Result<String>
     }
 }
 
-/// What was written, byte for byte, once it is known to be an object.
+/// Checks that the text is a JSON object, and returns it byte for byte.
 fn whole(text: &str) -> Result<String> {
     let text = match text.strip_prefix('@') {
         Some(path) => read_text(Path::new(path))?,
@@ -45,7 +45,7 @@ fn typed(pairs: &[String], schema: &Value) -> Result<Map<String, Value>> {
         }
         let property = resolve(&schema["properties"][key], schema);
         let types = types(property, schema);
-        // A key that is given again adds to a list.
+        // A repeated key appends to a list.
         if types.contains("array") && !types.contains("string") && !text.starts_with('[') {
             let item = value(key, text, &self::types(resolve(&property["items"], schema), schema))?;
             let list = object.entry(key).or_insert_with(|| Value::Array(Vec::new()));
@@ -59,7 +59,7 @@ fn typed(pairs: &[String], schema: &Value) -> Result<Map<String, Value>> {
     Ok(object)
 }
 
-/// The value that a text means where these types are allowed; no types means any.
+/// Reads a text as a value of one of these types; no types means any.
 fn value(key: &str, text: &str, types: &BTreeSet<String>) -> Result<Value> {
     let parsed: Option<Value> = serde_json::from_str(text).ok();
     let fits = |value: &Value| match value {
@@ -74,7 +74,7 @@ fn value(key: &str, text: &str, types: &BTreeSet<String>) -> Result<Value> {
     };
     match parsed {
         Some(value) if fits(&value) => Ok(value),
-        // A long integer would lose digits in between: it stays as it was written, or is refused below.
+        // A long integer would lose digits as a number: it stays a string, or is refused below.
         _ if types.is_empty() || types.contains("string") => Ok(Value::String(text.to_owned())),
         _ => {
             let names: Vec<_> = types.iter().map(String::as_str).collect();
@@ -83,7 +83,7 @@ fn value(key: &str, text: &str, types: &BTreeSet<String>) -> Result<Value> {
     }
 }
 
-/// Follows references within the schema, as far as is sensible.
+/// Follows references within the schema, to a limited depth.
 fn resolve<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
     for _ in 0..8 {
         let Some(pointer) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) else {

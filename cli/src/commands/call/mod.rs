@@ -1,4 +1,4 @@
-//! `mcpctl call SERVER TOOL [key=value…]`: a tool, called through the edge with a saved token.
+//! `mcpctl call SERVER TOOL [key=value…]`: calls a tool through the edge with a saved token.
 
 pub mod arguments;
 pub mod render;
@@ -89,7 +89,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
 
 fn print_result(invocation: &Invocation, result: &str) -> Result<u8> {
     match invocation.format() {
-        // As the server wrote it: no number rounded, no key moved.
+        // Printed as the server wrote it, so that no number is rounded and no key moves.
         Format::Json => output::print(result)?,
         Format::Yaml => {
             output::print(&output::yaml(&serde_json::from_str::<Value>(result).unwrap_or_default())?)?
@@ -104,7 +104,7 @@ fn print_result(invocation: &Invocation, result: &str) -> Result<u8> {
     Ok(0)
 }
 
-/// Where a server is, with a saved token's bearer.
+/// Builds the endpoint of a server with the bearer of a saved token.
 fn endpoint(
     invocation: &Invocation,
     context: &Context,
@@ -122,7 +122,7 @@ fn endpoint(
     Ok(Endpoint { url, headers, timeout: invocation.timeout.unwrap_or(Duration::from_secs(60)), dial: None })
 }
 
-/// The definition of the tool that is meant.
+/// Finds the definition of the tool by its exposed name, or else by its upstream's name.
 async fn find<'a>(invocation: &Invocation, tools: &'a [String], server: &str, word: &str) -> Result<&'a str> {
     let named =
         |wanted: &str| tools.iter().map(String::as_str).find(|tool| name_of(tool).as_deref() == Some(wanted));
@@ -152,8 +152,7 @@ fn name_of(tool: &str) -> Option<String> {
     Some(json::string(name?).ok()?.into_owned())
 }
 
-/// The names under which the server exposes tools that their upstream calls so. Only who administers the gateway can
-/// ask that; for others there are none.
+/// Returns the exposed names of tools that their upstream calls `own`. Needs the admin token; without it the list is empty.
 async fn exposed_names(invocation: &Invocation, server: &str, own: &str) -> Vec<String> {
     let request = json!({ "name": format!("servers/{server}") });
     let asked = async {

@@ -1,10 +1,10 @@
-//! A tool's answer for people, and what it says on the way.
+//! Renders the result of a tool, and its notifications, for people.
 
 use serde_json::Value;
 
 use crate::output::progress::Spinner;
 
-/// The content of a result: texts as they are, other things named; structured content where there is nothing else.
+/// Renders a result: texts as they are, a placeholder for other content, structured content if there is nothing else.
 pub fn result(result: &str) -> String {
     let result: Value = serde_json::from_str(result).unwrap_or_default();
     let content = result["content"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -34,7 +34,7 @@ fn block(block: &Value) -> String {
     }
 }
 
-/// Progress moves the line on the terminal; log messages are said.
+/// Shows progress in the spinner and prints log messages.
 pub fn notification(spinner: &Spinner, method: &str, params: Option<&str>) {
     let params: Value = params.and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
     match method {

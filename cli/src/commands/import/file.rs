@@ -1,41 +1,41 @@
-//! The configuration files of MCP hosts. Pure: text in, servers out.
+//! Configuration files of MCP hosts. Pure: text in, servers out.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// A server of another host.
+/// A server in the configuration of an MCP host.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HostServer {
-    /// What the file calls it.
+    /// Its name in the file.
     pub key: String,
-    /// What we would call it.
+    /// The id of its upstream.
     pub id: String,
-    /// Transport it is reached.
+    /// Its transport.
     pub transport: Transport,
 }
 
-/// Transport a server is reached.
+/// The transport of a server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// By URL, with these headers.
+    /// A URL, with headers.
     Http {
         /// The URL.
         url: String,
-        /// The headers; their values may be secret.
+        /// The headers. Their values may be secrets.
         headers: BTreeMap<String, String>,
     },
-    /// As a command, with these variables.
+    /// A command, with environment variables.
     Stdio {
         /// The command and its arguments.
         command: Vec<String>,
-        /// The variables; their values may be secret.
+        /// The variables. Their values may be secrets.
         env: Vec<(String, String)>,
     },
 }
 
-/// What hosts write. They have fields of their own besides, which are theirs.
+/// The fields of a server that matter here. Hosts add fields of their own.
 #[derive(Deserialize)]
 struct Server {
     url: Option<String>,
@@ -52,14 +52,14 @@ struct Server {
     disabled: bool,
 }
 
-/// The servers of a file: `mcpServers` (Claude, Cursor and most others) or `servers` (Visual Studio Code).
+/// Parses the servers of a file: `mcpServers` (Claude, Cursor and most others) or `servers` (Visual Studio Code).
 pub fn parse(text: &str) -> Result<Vec<HostServer>, String> {
     let file: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let servers = file.get("mcpServers").or_else(|| file.get("servers")).and_then(Value::as_object);
     let servers = servers.ok_or("it has neither `mcpServers` nor `servers`")?;
     let mut entries = Vec::new();
     for (key, value) in servers {
-        // Without the parser's own words: they may quote a secret.
+        // The parser's own message is left out, because it may quote a secret.
         let server =
             Server::deserialize(value).map_err(|_| format!("server {key}: its fields cannot be read"))?;
         if !server.disabled {
@@ -84,7 +84,7 @@ fn transport(server: Server) -> Option<Transport> {
     Some(Transport::Stdio { command, env })
 }
 
-/// `npx mcp-remote URL --header "Name: value"` is a bridge to a URL: we go there ourselves.
+/// Unwraps `npx mcp-remote URL --header "Name: value"`, a bridge to a URL that Trunkline can reach itself.
 fn mcp_remote(command: &[String]) -> Option<Transport> {
     let at = command.iter().position(|word| word == "mcp-remote" || word.starts_with("mcp-remote@"))?;
     let rest = &command[at + 1..];
@@ -97,7 +97,7 @@ fn mcp_remote(command: &[String]) -> Option<Transport> {
     Some(Transport::Http { url, headers: values.filter_map(header).collect() })
 }
 
-/// The id of an upstream, made of what the host calls it.
+/// Derives the id of an upstream from the name in the file.
 fn id(key: &str) -> String {
     let lower = key.to_lowercase();
     let words: Vec<_> =
@@ -108,7 +108,7 @@ fn id(key: &str) -> String {
     id.chars().take(63).collect::<String>().trim_end_matches('-').to_owned()
 }
 
-/// Headers as a credential; nothing where there are none.
+/// Turns headers into a credential; `None` if there are none.
 pub fn credential(headers: &BTreeMap<String, String>) -> Option<Value> {
     let mut all = headers.iter();
     match (all.next(), all.next()) {
@@ -122,7 +122,7 @@ pub fn credential(headers: &BTreeMap<String, String>) -> Option<Value> {
     }
 }
 
-/// The command that exposes and registers a server, for a shell.
+/// Renders the shell command that exposes and registers a server.
 pub fn command_line(entry: &HostServer) -> String {
     let Transport::Stdio { command, env } = &entry.transport else { return String::new() };
     let variables = env.iter().map(|(key, _)| format!("{key}=\"${key}\" ")).collect::<String>();

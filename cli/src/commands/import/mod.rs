@@ -1,7 +1,7 @@
-//! `mcpctl import FILE`: what another MCP host is configured with.
+//! `mcpctl import FILE`: imports the servers of another MCP host.
 //!
-//! Servers that are reached by URL become upstreams. Servers that are commands are never run unless `--expose` says
-//! so; without it the commands that would are printed.
+//! Servers with a URL become upstreams. Servers that are commands run only with `--expose`; without it, the commands to run
+//! are printed.
 
 pub mod file;
 
@@ -77,7 +77,7 @@ async fn remote(invocation: &Invocation, entry: &HostServer) -> Result {
     print(&format!("{} imported", reflection::text(&item, "name")))
 }
 
-/// The commands that a person would run. Values of variables may be secret: they are named, and not shown.
+/// Prints the commands to run. Variables are named without their values, which may be secrets.
 fn print_commands(commands: &[HostServer]) -> Result {
     if commands.is_empty() {
         return Ok(());

@@ -100,8 +100,9 @@ impl Context {
     /// Returns the admin token from the context, or from the file that the context names.
     pub fn admin_bearer(&self) -> Result<Option<Secret>> {
         let Some(path) = &self.admin_token_file else { return Ok(self.admin_token.clone()) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::usage(format!("admin token: {}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::usage(format!("cannot read the admin token: {}: {error}", path.display()))
+        })?;
         Ok(Some(Secret::new(text.trim())))
     }
 
@@ -111,14 +112,14 @@ impl Context {
             let name = name.strip_prefix("tokens/").unwrap_or(name);
             return self.tokens.get_key_value(name).map(|(n, t)| (n.as_str(), t)).ok_or_else(|| {
                 Error::not_found(format!(
-                    "no bearer of token {name} is saved here: bearers are shown once, by `mcpctl create token`"
+                    "the context file contains no bearer of token {name}; bearers are shown only once, by `mcpctl create token`"
                 ))
             });
         }
         let fits = |token: &SavedToken| token.servers.iter().any(|s| s == server || s == "*");
         self.tokens.iter().find(|(_, token)| fits(token)).map(|(n, t)| (n.as_str(), t)).ok_or_else(|| {
             Error::not_found(format!(
-                "no token for server {server} is saved here: `mcpctl create token NAME --server {server}` makes one"
+                "the context file contains no token for server {server}; create one with `mcpctl create token NAME --server {server}`"
             ))
         })
     }
@@ -126,7 +127,7 @@ impl Context {
 
 fn no_context(what: &str, flag: &str) -> Error {
     Error::usage(format!(
-        "no {what} is configured: start one with `mcpctl dev` and point MCPCTL_CONFIG at its mcpctl.yaml, \
+        "no {what} is configured; start one with `mcpctl dev` and set MCPCTL_CONFIG to its mcpctl.yaml, \
          or run `mcpctl config set-context NAME {flag}`"
     ))
 }
@@ -159,13 +160,13 @@ impl ContextFile {
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Contexts::default()),
-            Err(error) => return Err(Error::usage(format!("{}: {error}", self.path.display()))),
+            Err(error) => return Err(Error::usage(format!("cannot read {}: {error}", self.path.display()))),
         };
         // The parser's own message is left out, because it may quote a secret.
         serde_yaml_ng::from_str(&text).map_err(|error| {
             let place = error.location().map_or(String::new(), |at| format!(" line {}", at.line()));
             Error::usage(format!(
-                "{}{place}: not a context file of this version; fix it or move it away",
+                "{}{place}: invalid context file; correct or remove it",
                 self.path.display()
             ))
         })
@@ -183,7 +184,10 @@ impl ContextFile {
         contexts.contexts.get(&name).cloned().ok_or_else(|| {
             Error::new(
                 Exit::NotFound,
-                format!("context {name} is not in {}: see `mcpctl config get-contexts`", self.path.display()),
+                format!(
+                    "context {name} does not exist in {}; run `mcpctl config get-contexts` to list contexts",
+                    self.path.display()
+                ),
             )
         })
     }
@@ -191,7 +195,8 @@ impl ContextFile {
     /// Changes the file under a lock, and replaces it atomically.
     pub fn edit<T>(&self, change: impl FnOnce(&mut Contexts) -> Result<T>) -> Result<T> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|e| Error::failure(format!("{}: {e}", folder.display())))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|e| Error::failure(format!("cannot create {}: {e}", folder.display())))?;
         let lock = open_private(&self.path.with_extension("yaml.lock"))?;
         lock.lock()?;
         let mut contexts = self.read()?;
@@ -239,7 +244,7 @@ fn open_private(path: &Path) -> Result<File> {
     options.write(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|error| Error::failure(format!("{}: {error}", path.display())))
+    options.open(path).map_err(|error| Error::failure(format!("cannot open {}: {error}", path.display())))
 }
 
 /// Returns the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).

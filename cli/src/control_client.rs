@@ -42,7 +42,9 @@ impl ControlClient {
             .admin_bearer()?
             .map(|bearer| format!("Bearer {}", bearer.expose()).parse())
             .transpose()
-            .map_err(|_| Error::usage("the admin token has characters that no header can carry"))?;
+            .map_err(|_| {
+                Error::usage("the admin token contains characters that are not allowed in an HTTP header")
+            })?;
         let grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self { grpc, authorization, timeout, target })
     }
@@ -57,7 +59,7 @@ impl ControlClient {
         };
         let answer = tokio::time::timeout(self.timeout, answer)
             .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("")));
         answer.map(tonic::Response::into_inner).map_err(|status| self.explain(&status))
     }
 
@@ -71,7 +73,7 @@ impl ControlClient {
         };
         let answer = tokio::time::timeout(self.timeout, answer)
             .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("")));
         answer.map(tonic::Response::into_inner).map_err(|status| self.explain(&status))
     }
 
@@ -86,19 +88,19 @@ impl ControlClient {
         request: Value,
     ) -> Result<(Request<DynamicMessage>, PathAndQuery, DynamicCodec)> {
         let descriptor = reflection::method(method)
-            .ok_or_else(|| Error::usage(format!("{method} is not something the control plane can do")))?;
+            .ok_or_else(|| Error::usage(format!("the API has no method {method}")))?;
         let mut request = Request::new(reflection::from_json(descriptor.input(), request)?);
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
         }
         let path = PathAndQuery::try_from(format!("/{method}"))
-            .map_err(|_| Error::usage(format!("{method} is not a method name")))?;
+            .map_err(|_| Error::usage(format!("{method} is not a valid method name")))?;
         Ok((request, path, DynamicCodec(descriptor.output())))
     }
 }
 
 fn endpoint(target: &str, context: &Context) -> Result<Endpoint> {
-    let wrong = |why: String| Error::usage(format!("the control plane's URL {target} is not usable: {why}"));
+    let wrong = |why: String| Error::usage(format!("invalid control plane URL {target}: {why}"));
     let endpoint = Endpoint::from_shared(target.to_owned())
         .map_err(|error| wrong(error.to_string()))?
         .connect_timeout(Duration::from_secs(5))
@@ -109,7 +111,7 @@ fn endpoint(target: &str, context: &Context) -> Result<Endpoint> {
     let mut tls = ClientTlsConfig::new().with_native_roots();
     if let Some(path) = &context.ca_file {
         let pem = std::fs::read(path)
-            .map_err(|error| Error::new(Exit::Usage, format!("{}: {error}", path.display())))?;
+            .map_err(|error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display())))?;
         tls = tls.ca_certificate(Certificate::from_pem(pem));
     }
     endpoint.tls_config(tls).map_err(|error| wrong(cause(&error)))
@@ -163,6 +165,6 @@ impl Decoder for DynamicCodec {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> std::result::Result<Option<DynamicMessage>, Status> {
         DynamicMessage::decode(self.0.clone(), buffer)
             .map(Some)
-            .map_err(|error| Status::internal(format!("the answer cannot be read: {error}")))
+            .map_err(|error| Status::internal(format!("cannot decode the response: {error}")))
     }
 }

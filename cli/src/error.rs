@@ -27,15 +27,15 @@ pub enum Exit {
 /// The table of exit codes, for `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  failed
-  2  wrong use: the command line or a file it names
+  0  success
+  1  failure
+  2  usage error: in the command line or in a file that it names
   3  not found
   4  refused: no permission, or an edge refused the change
-  5  the tool answered with an error
-  6  conflict: exists already, changed meanwhile, or still referred to
-  7  nobody answers, or not in time
-`mcpctl diff` is like diff: 0 same, 1 different, 2 trouble.";
+  5  the tool reported an error
+  6  conflict: the resource exists already, was changed meanwhile or is still in use
+  7  unavailable: no response, or none in time
+The exit codes of `mcpctl diff` are those of diff: 0 no differences, 1 differences, 2 error.";
 
 /// An error, ready to be shown.
 #[derive(Debug, thiserror::Error)]
@@ -78,14 +78,11 @@ impl Error {
                 message.push_str(&format!("; {}: {}", violation.field, one_line(&violation.description)));
             }
         }
-        let (exit, hint) = exit_and_hint(status.code(), target);
         if message.is_empty() {
             let reason = status.get_details_error_info().map(|info| info.reason);
-            message = reason.unwrap_or_else(|| format!("{:?}", status.code()));
+            message = reason.unwrap_or_else(|| status.code().to_string());
         }
-        if !hint.is_empty() {
-            message = format!("{message}; {hint}");
-        }
+        let (exit, message) = exit_and_message(status.code(), message, target);
         Self::new(exit, message)
     }
 }
@@ -96,28 +93,39 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// Returns the exit code for a gRPC code, and advice.
-fn exit_and_hint(code: Code, target: &str) -> (Exit, String) {
+/// Returns the exit code for a gRPC code, and the message with advice.
+fn exit_and_message(code: Code, message: String, target: &str) -> (Exit, String) {
     match code {
-        Code::NotFound => (Exit::NotFound, "`mcpctl get` lists what exists".into()),
-        Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, String::new()),
+        Code::NotFound => (Exit::NotFound, format!("{message}; run `mcpctl get` to list what exists")),
+        Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, message),
         Code::Unauthenticated => (
             Exit::Refused,
-            format!("{target} does not know this admin token: set it with `mcpctl config set-context`"),
+            format!(
+                "the control plane at {target} rejected the admin token; set it with \
+                 `mcpctl config set-context NAME --admin-token-file FILE`"
+            ),
         ),
-        Code::PermissionDenied => (Exit::Refused, String::new()),
-        Code::AlreadyExists => (Exit::Conflict, "`mcpctl update` or `mcpctl apply` changes it".into()),
-        Code::Aborted => (Exit::Conflict, "read it again, and repeat".into()),
-        Code::FailedPrecondition => (Exit::Conflict, String::new()),
-        Code::Unavailable => {
-            (Exit::Unavailable, format!("is the control plane at {target} running? `mcpctl dev` starts one"))
+        Code::PermissionDenied => (Exit::Refused, message),
+        Code::AlreadyExists => {
+            (Exit::Conflict, format!("{message}; change it with `mcpctl update` or `mcpctl apply`"))
         }
-        Code::DeadlineExceeded | Code::Cancelled => {
-            (Exit::Unavailable, format!("{target} took too long: try again, or with a longer --timeout"))
+        Code::Aborted | Code::FailedPrecondition => (Exit::Conflict, message),
+        Code::Unavailable => (
+            Exit::Unavailable,
+            format!(
+                "the control plane at {target} is unavailable: {message}; check that it is running, \
+                 or start one with `mcpctl dev`"
+            ),
+        ),
+        Code::DeadlineExceeded | Code::Cancelled => (
+            Exit::Unavailable,
+            format!("the control plane at {target} did not respond in time; retry, or raise --timeout"),
+        ),
+        Code::Unimplemented => {
+            (Exit::Failure, format!("{message}; check that {target} is a control plane of this version"))
         }
-        Code::Unimplemented => (Exit::Failure, format!("{target} is not a control plane of this version")),
-        Code::ResourceExhausted => (Exit::Failure, "try again later, or ask for less".into()),
-        _ => (Exit::Failure, String::new()),
+        Code::ResourceExhausted => (Exit::Failure, format!("{message}; retry later, or request less")),
+        _ => (Exit::Failure, message),
     }
 }
 
@@ -146,7 +154,7 @@ mod tests {
         assert_eq!(error.exit, Exit::Unavailable);
         assert_eq!(
             error.to_string(),
-            "connection refused; is the control plane at http://127.0.0.1:4445 running? `mcpctl dev` starts one"
+            "the control plane at http://127.0.0.1:4445 is unavailable: connection refused; check that it is running, or start one with `mcpctl dev`"
         );
     }
 }

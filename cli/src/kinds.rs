@@ -184,7 +184,7 @@ impl Kind {
         KINDS.iter().find(|kind| kind.name == name && kind.manifest.is_some()).ok_or_else(|| {
             let kinds: Vec<_> =
                 KINDS.iter().filter(|kind| kind.manifest.is_some()).map(|kind| kind.name).collect();
-            Error::usage(format!("{name:?} is no kind: write one of {}", kinds.join(", ")))
+            Error::usage(format!("unknown kind {name:?}; expected one of {}", kinds.join(", ")))
         })
     }
 
@@ -221,7 +221,7 @@ impl Kind {
         if !self.catalogued {
             let id = word.strip_prefix(&collection).unwrap_or(word);
             return match id.is_empty() || id.contains('/') {
-                true => Err(Error::usage(format!("{word:?} is no {}: write its id", self.singular))),
+                true => Err(Error::usage(format!("invalid {} name {word:?}; use its id", self.singular))),
                 false => Ok(format!("{collection}{id}")),
             };
         }
@@ -235,7 +235,7 @@ impl Kind {
             Some((upstream, own)) if !upstream.is_empty() && !own.is_empty() => {
                 Ok(format!("upstreams/{upstream}/{collection}{}", utf8_percent_encode(own, &ID)))
             }
-            _ => Err(Error::usage(format!("{word:?} is no {}: write UPSTREAM/NAME", self.singular))),
+            _ => Err(Error::usage(format!("invalid {} name {word:?}; use UPSTREAM/NAME", self.singular))),
         }
     }
 }

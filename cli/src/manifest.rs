@@ -49,7 +49,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Resource>> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    Error::usage(format!("{}: {error}", path.display()))
+    Error::usage(format!("cannot read {}: {error}", path.display()))
 }
 
 fn collect_files(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result {
@@ -75,14 +75,17 @@ fn collect_files(root: &Path, path: &Path, files: &mut Vec<PathBuf>) -> Result {
 fn check_unique(resources: &[Resource]) -> Result {
     if resources.len() > MAX_RESOURCES {
         return Err(Error::usage(format!(
-            "{} resources are too many: at most {MAX_RESOURCES}",
+            "the files contain {} resources; the maximum is {MAX_RESOURCES}",
             resources.len()
         )));
     }
     let mut places = BTreeMap::new();
     for resource in resources {
         if let Some(other) = places.insert(&resource.name, &resource.place) {
-            return Err(Error::usage(format!("{}: {} is in {other} too", resource.place, resource.name)));
+            return Err(Error::usage(format!(
+                "{}: {} is already defined in {other}",
+                resource.place, resource.name
+            )));
         }
     }
     Ok(())
@@ -110,11 +113,11 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Resource>> {
 fn parse_resource(document: Document, place: &str) -> Result<Resource> {
     let invalid = |why: String| Error::usage(format!("{place}: {why}"));
     let Document::Mapping(mut fields) = document else {
-        return Err(invalid("a resource begins with `kind: …` and its fields".into()));
+        return Err(invalid("a resource must be a mapping with a `kind`".into()));
     };
     let kind =
-        fields.remove("kind").ok_or_else(|| invalid("`kind` is missing, such as `kind: Upstream`".into()))?;
-    let kind = kind.as_str().ok_or_else(|| invalid("`kind` must be a word".into()))?;
+        fields.remove("kind").ok_or_else(|| invalid("`kind` is missing, as in `kind: Upstream`".into()))?;
+    let kind = kind.as_str().ok_or_else(|| invalid("`kind` must be a string".into()))?;
     let kind = Kind::from_manifest(kind).map_err(|error| invalid(error.to_string()))?;
     let json = serde_json::to_value(Document::Mapping(fields)).map_err(|error| invalid(error.to_string()))?;
     let descriptor = reflection::message(kind.message);
@@ -123,7 +126,7 @@ fn parse_resource(document: Document, place: &str) -> Result<Resource> {
         DynamicMessage::deserialize(descriptor, json).map_err(|e| invalid(format!("{kind}: {e}")))?;
     let word = reflection::text(&message, "name");
     if word.is_empty() {
-        return Err(invalid(format!("{kind}: `name` is missing, such as `name: {}/…`", kind.plural)));
+        return Err(invalid(format!("{kind}: `name` is missing, as in `name: {}/…`", kind.plural)));
     }
     let name = kind.full_name(&word).map_err(|error| invalid(format!("{kind}: name: {error}")))?;
     message.set_field_by_name("name", Field::String(name.clone()));
@@ -170,7 +173,7 @@ fn unknown_field(message: &MessageDescriptor, key: &str, path: &str) -> String {
         .map(|field| field.json_name().to_owned())
         .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
     match best.filter(|name| similarity(name) > 0.6) {
-        Some(name) => format!("unknown field `{path}`: did you mean `{name}`?"),
+        Some(name) => format!("unknown field `{path}`; did you mean `{name}`?"),
         None => format!("unknown field `{path}`"),
     }
 }
@@ -217,22 +220,22 @@ mod tests {
     fn errors_name_file_document_and_field() {
         let head = "kind: Upstream\nname: time\n";
         for (text, expected) in [
-            ("name: x\n", "team.yaml document 1: `kind` is missing, such as `kind: Upstream`"),
+            ("name: x\n", "team.yaml document 1: `kind` is missing, as in `kind: Upstream`"),
             (
                 "kind: Upsteam\n",
-                "team.yaml document 1: \"Upsteam\" is no kind: write one of Upstream, Server, Tool, Resource, Prompt, Token",
+                "team.yaml document 1: unknown kind \"Upsteam\"; expected one of Upstream, Server, Tool, Resource, Prompt, Token",
             ),
             (
                 "kind: Upstream\n",
-                "team.yaml document 1: Upstream: `name` is missing, such as `name: upstreams/…`",
+                "team.yaml document 1: Upstream: `name` is missing, as in `name: upstreams/…`",
             ),
             (
                 "kind: Server\nname: dev\n---\nkind: Upstream\nname: time\nhttp: {ur: x}\n",
-                "team.yaml document 2: Upstream: unknown field `http.ur`: did you mean `url`?",
+                "team.yaml document 2: Upstream: unknown field `http.ur`; did you mean `url`?",
             ),
             (
                 "kind: Server\nname: dev\ntools: [{match: a/b}, {mach: c}]\n",
-                "team.yaml document 1: Server: unknown field `tools[1].mach`: did you mean `match`?",
+                "team.yaml document 1: Server: unknown field `tools[1].mach`; did you mean `match`?",
             ),
         ] {
             assert_eq!(check(text), expected);
@@ -254,8 +257,8 @@ mod tests {
         std::fs::write(folder.path().join("README.md"), "not a resource").unwrap();
         let error = load(&[folder.path().to_owned()]).unwrap_err().to_string();
         assert!(
-            error.contains("b/c.yml document 1: servers/dev is in ")
-                && error.contains("a.yaml document 1 too")
+            error.contains("b/c.yml document 1: servers/dev is already defined in ")
+                && error.contains("a.yaml document 1")
         );
     }
 

@@ -22,7 +22,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn duration_hint(text: &str) -> String {
-    format!("{text:?} is not a duration: write a number and a unit, such as 500ms, 30s, 5m, 2h or 90d")
+    format!("{text:?} is not a duration; use a number and a unit, such as 500ms, 30s, 5m, 2h or 90d")
 }
 
 /// Formats a duration as in proto-JSON.
@@ -37,7 +37,7 @@ pub fn proto_duration(duration: Duration) -> String {
 pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write it as KEY=VALUE".into()),
+        _ => Err("expected KEY=VALUE".into()),
     }
 }
 
@@ -62,7 +62,7 @@ pub fn expiry(text: &str) -> Result<Expiry, String> {
     }
     duration(text).map(Expiry::After).map_err(|_| {
         format!(
-            "{text:?} is no time: write never, a duration such as 90d, or a time such as 2027-01-31T12:00:00Z"
+            "{text:?} is not a time; use never, a duration such as 90d, or a time such as 2027-01-31T12:00:00Z"
         )
     })
 }

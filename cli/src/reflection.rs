@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, ReflectMessage as _,
+    DescriptorPool, DynamicMessage, EnumDescriptor, Kind, MessageDescriptor, MethodDescriptor,
+    ReflectMessage as _,
 };
 use serde_json::Value;
 use serde_yaml_ng::{Mapping, Value as Document};
@@ -47,6 +48,48 @@ pub fn document(kind: &str, message: &DynamicMessage) -> Mapping {
     mapping
 }
 
+/// Builds the document of a resource for people: enum values are words, such as `ready`.
+pub fn readable_document(kind: &str, message: &DynamicMessage) -> Mapping {
+    let mut mapping = document(kind, message);
+    make_readable(&message.descriptor(), &mut mapping);
+    mapping
+}
+
+fn make_readable(descriptor: &MessageDescriptor, mapping: &mut Mapping) {
+    for (key, value) in mapping.iter_mut() {
+        let Some(field) = key.as_str().and_then(|key| descriptor.get_field_by_json_name(key)) else {
+            continue;
+        };
+        let values = match value {
+            Document::Sequence(values) => values.as_mut_slice(),
+            single => std::slice::from_mut(single),
+        };
+        match field.kind() {
+            Kind::Enum(kind) => {
+                for value in values {
+                    let word = value.as_str().map(|name| word(&prefix(&kind), name));
+                    word.into_iter().for_each(|word| *value = word.into());
+                }
+            }
+            Kind::Message(inner) if !field.is_map() => {
+                let mappings = values.iter_mut().filter_map(Document::as_mapping_mut);
+                mappings.for_each(|mapping| make_readable(&inner, mapping));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Turns the name of an enum value into a word: `UPSTREAM_STATE_READY` into `ready`.
+pub fn word(prefix: &str, name: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', "-")
+}
+
+/// Returns the prefix of an enum's values. Every enum has a value `…_UNSPECIFIED`.
+fn prefix(kind: &EnumDescriptor) -> String {
+    kind.default_value().name().trim_end_matches("UNSPECIFIED").to_owned()
+}
+
 /// Returns the message in a field; `None` if it is not set.
 pub fn submessage(message: &DynamicMessage, field: &str) -> Option<DynamicMessage> {
     message.get_field_by_name(field).filter(|_| message.has_field_by_name(field))?.as_message().cloned()
@@ -68,16 +111,26 @@ pub fn number(message: &DynamicMessage, field: &str) -> i64 {
     message.get_field_by_name(field).and_then(|v| v.as_i64()).unwrap_or_default()
 }
 
-/// Returns the name of an enum field's value.
-pub fn enum_name(message: &DynamicMessage, field: &str) -> String {
-    to_json(message)
-        .get(
-            message
-                .descriptor()
-                .get_field_by_name(field)
-                .map_or(field.to_owned(), |f| f.json_name().to_owned()),
-        )
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+/// Returns the value of an enum field as a word.
+pub fn enum_word(message: &DynamicMessage, field: &str) -> String {
+    let number = message.get_field_by_name(field).and_then(|value| value.as_enum_number());
+    let kind = message.descriptor().get_field_by_name(field).and_then(|f| f.kind().as_enum().cloned());
+    let name = kind.zip(number).and_then(|(kind, number)| Some((prefix(&kind), kind.get_value(number)?)));
+    name.map(|(prefix, value)| word(&prefix, value.name())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enums_are_words_for_people() {
+        let upstream = serde_json::json!({"name": "upstreams/a", "eraPolicy": "ERA_POLICY_LEGACY",
+            "status": {"state": "UPSTREAM_STATE_READY"}, "meta": {"labels": {"state": "UPSTREAM_STATE_READY"}}});
+        let upstream = from_json(message("trunkline.registry.v1.Upstream"), upstream).unwrap();
+        let text = serde_yaml_ng::to_string(&readable_document("Upstream", &upstream)).unwrap();
+        assert!(text.contains("eraPolicy: legacy\n") && text.contains("  state: ready\n"), "{text}");
+        assert!(text.contains("    state: UPSTREAM_STATE_READY\n"), "labels stay as they are: {text}");
+        assert_eq!(enum_word(&upstream, "era_policy"), "legacy");
+    }
 }

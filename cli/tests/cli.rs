@@ -40,7 +40,7 @@ fn an_absent_control_plane_is_unavailable_and_trouble_for_diff() {
     assert_eq!(check(folder.path(), &set).0, 0);
     let (code, _, talk) = check(folder.path(), "get upstreams");
     assert_eq!(code, 7, "{talk}");
-    assert!(talk.contains("is the control plane at") && talk.lines().count() == 1, "{talk}");
+    assert!(talk.contains("is unavailable: ") && talk.lines().count() == 1, "{talk}");
     std::fs::write(folder.path().join("a.yaml"), "kind: Server\nname: dev\n").unwrap();
     assert_eq!(check(folder.path(), "diff -f a.yaml").0, 2);
     assert_eq!(check(folder.path(), "call dev x").0, 3);
@@ -88,6 +88,6 @@ fn importing_runs_nothing_unless_told_to() {
     std::fs::write(folder.path().join("claude.json"), text).unwrap();
     let (code, out, talk) = check(folder.path(), "import claude.json");
     assert_eq!((code, out.as_str()), (0, "KEY=\"$KEY\" mcpctl expose --register time -- touch ran"));
-    assert!(talk.contains("nothing was run") && !talk.contains("s3cret"), "{talk}");
+    assert!(talk.contains("were not run") && !talk.contains("s3cret"), "{talk}");
     assert!(!folder.path().join("ran").exists());
 }

@@ -7,8 +7,10 @@ pub(crate) mod fake;
 pub(crate) mod folder;
 pub(crate) mod gateway;
 pub(crate) mod line;
+pub(crate) mod literals;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod snapshot_file;
 pub(crate) mod upstreams;
 pub(crate) mod wire;
 

@@ -139,7 +139,7 @@ async fn read(stdout: impl AsyncRead + Unpin, messages: mpsc::Sender<Bytes>, lab
                     return;
                 }
             }
-            Err(error) => eprint(format!("[{label}] a message is dropped: {error}")),
+            Err(error) => eprint(format!("[{label}] dropped a message: {error}")),
         }
     }
 }
@@ -149,7 +149,7 @@ async fn pass_stderr(stderr: impl AsyncRead + Unpin, label: String) {
     while let Some(line) = lines.next().await {
         match line {
             Ok(line) => eprint(format!("[{label}] {}", String::from_utf8_lossy(&line))),
-            Err(_) => eprint(format!("[{label}] (a very long line)")),
+            Err(_) => eprint(format!("[{label}] (line too long)")),
         }
     }
 }

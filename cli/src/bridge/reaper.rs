@@ -27,10 +27,10 @@ const TERM_GRACE: Duration = Duration::from_secs(3);
 /// Arguments of the hidden `reap` command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Become the command, as the child of this process, and die with it
+    /// Become the command, as a child of this process, and die with it
     #[arg(long, value_name = "PID")]
     child_of: Option<i32>,
-    /// The command
+    /// Command to run, with its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
 }
@@ -55,18 +55,18 @@ pub async fn run(args: Args) -> Result<u8> {
 fn become_command(parent: i32, command: &[OsString]) -> Error {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
-        return Error::failure(format!("cannot ask to die with the parent: {error}"));
+        return Error::failure(format!("cannot set the parent death signal: {error}"));
     }
     if getppid() != Pid::from_raw(parent) {
-        return Error::failure("the reaper is gone already");
+        return Error::failure("the reaper has already ended");
     }
     let error = std::process::Command::new(&command[0]).args(&command[1..]).exec();
-    Error::failure(format!("{}: {error}", command[0].display()))
+    Error::failure(format!("cannot run {}: {error}", command[0].display()))
 }
 
 async fn watch(command: &[OsString]) -> Result<u8> {
     if getpgrp() != getpid() {
-        return Err(Error::usage("reap is not for people: it must lead a process group of its own"));
+        return Err(Error::usage("`mcpctl reap` is internal: it must lead its own process group"));
     }
     // The SIGTERM for the group must not end the reaper before the group.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -78,7 +78,7 @@ async fn watch(command: &[OsString]) -> Result<u8> {
     let mut input = child.stdin.take().ok_or_else(|| Error::failure("the command has no stdin"))?;
     let mut stdin = tokio::io::stdin();
     tokio::select! {
-        status = child.wait() => eprint(format!("ended: {}", status?)),
+        status = child.wait() => eprint(format!("command ended: {}", status?)),
         () = pass_on(&mut stdin, &mut input) => end(&mut child, input).await,
         _ = terminate.recv() => end(&mut child, input).await,
     }

@@ -16,13 +16,13 @@ use crate::reflection;
 /// The arguments that both share.
 #[derive(Debug, clap::Args)]
 struct ManifestArgs {
-    /// A file, a folder (with everything in it), or - for stdin; may be repeated
+    /// File, folder (recursive), or - for stdin; repeatable
     #[arg(short, long = "filename", required = true, value_name = "FILE|DIR|-")]
     files: Vec<PathBuf>,
-    /// Also delete what was applied in the same set before and is missing now
+    /// Delete resources that were applied in the same set before and are missing now
     #[arg(long)]
     prune: bool,
-    /// The set that these resources belong to [default: default]
+    /// Set that these resources belong to [default: default]
     #[arg(long, value_name = "NAME")]
     set: Option<String>,
 }
@@ -32,13 +32,13 @@ struct ManifestArgs {
 pub struct Args {
     #[command(flatten)]
     manifests: ManifestArgs,
-    /// Only show the plan
+    /// Show the changes without storing them
     #[arg(long)]
     dry_run: bool,
-    /// Wait until every edge has acknowledged it, at most for --timeout [default: 60s]
+    /// Wait until every edge has acknowledged the revision, for at most --timeout [default: 60s]
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
-    /// Do not keep bearers of new tokens in the context file
+    /// Do not save the bearers of new tokens in the context file
     #[arg(long)]
     no_save: bool,
 }
@@ -64,7 +64,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         _ => output::print(&render_plan(&changes))?,
     }
     if args.dry_run {
-        output::eprint("nothing was stored (--dry-run)");
+        output::eprint("nothing was stored (dry run)");
         return Ok(());
     }
     save_bearers(invocation, &changes, args.no_save)?;
@@ -88,7 +88,7 @@ pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
 async fn send(client: &ControlClient, source: &ManifestArgs, validate_only: bool) -> Result<DynamicMessage> {
     let resources = manifest::load(&source.files)?;
     if resources.is_empty() && !source.prune {
-        return Err(Error::usage("the files hold no resource"));
+        return Err(Error::usage("the files contain no resources"));
     }
     let request = json!({
         "manifests": resources.iter().map(manifest_json).collect::<Vec<_>>(),
@@ -107,8 +107,7 @@ fn manifest_json(resource: &Resource) -> Value {
 /// Renders one line per change.
 fn render_plan(changes: &[DynamicMessage]) -> String {
     let line = |change: &DynamicMessage| {
-        let action =
-            reflection::enum_name(change, "action").trim_start_matches("CHANGE_ACTION_").to_lowercase();
+        let action = reflection::enum_word(change, "action");
         let sign = match action.as_str() {
             "created" => '+',
             "updated" => '~',
@@ -127,7 +126,10 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
             reflection::submessage(change, "after").and_then(|after| reflection::submessage(&after, "token"));
         let Some(token) = token.filter(|_| !bearer.is_empty()) else { continue };
         if invocation.format.is_none_or(|format| matches!(format, Format::Table | Format::Name)) {
-            output::eprint(format!("{}: bearer, shown once: {bearer}", reflection::text(change, "name")));
+            output::eprint(format!(
+                "bearer of {} (shown only once): {bearer}",
+                reflection::text(change, "name")
+            ));
         }
         if !no_save {
             create::save_token(invocation, &token, &bearer)?;
@@ -143,7 +145,7 @@ fn unified_diff_of(change: &DynamicMessage) -> Result<String> {
     if before == after {
         return Ok(String::new());
     }
-    let heads = [("now", &before), ("wanted", &after)].map(|(head, text)| match text.is_empty() {
+    let heads = [("current", &before), ("desired", &after)].map(|(head, text)| match text.is_empty() {
         true => "/dev/null".to_owned(),
         false => format!("{head}/{name}"),
     });
@@ -153,7 +155,7 @@ fn unified_diff_of(change: &DynamicMessage) -> Result<String> {
 
 fn manifest_text(change: &DynamicMessage, field: &str, name: &str) -> Result<String> {
     let kind =
-        Kind::of_resource(name).ok_or_else(|| Error::failure(format!("{name} is of no kind known here")))?;
+        Kind::of_resource(name).ok_or_else(|| Error::failure(format!("{name} is of an unknown kind")))?;
     let resource = reflection::submessage(change, field)
         .and_then(|manifest| reflection::submessage(&manifest, kind.manifest.unwrap_or_default()));
     match resource {

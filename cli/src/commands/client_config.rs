@@ -15,21 +15,21 @@ use crate::output;
 /// Arguments of `client-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The server
+    /// Name of the server
     server: String,
-    /// For which host or library
+    /// Host or library to configure
     #[arg(long = "for", value_enum, value_name = "HOST")]
     host: Host,
-    /// The saved token to use [default: the first one that was made for the server]
+    /// Saved token to use [default: the first that may call the server]
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
-    /// Write the bearer itself into it, instead of where to find it
+    /// Include the bearer itself instead of a reference to it
     #[arg(long)]
     show_bearer: bool,
-    /// For claude and cursor: by URL, or by a command that the host runs
+    /// For claude and cursor: connect by URL, or through a command that the host runs
     #[arg(long, value_enum, value_name = "HOW")]
     via: Option<Via>,
-    /// The transport of what connects by URL
+    /// Transport for connections by URL
     #[arg(long, value_enum, default_value = "http")]
     transport: Transport,
 }
@@ -62,7 +62,7 @@ enum Via {
 enum Transport {
     /// Streamable HTTP.
     Http,
-    /// HTTP+SSE, for hosts and libraries that know nothing newer.
+    /// HTTP+SSE, for hosts and libraries that support nothing newer.
     Sse,
 }
 
@@ -190,30 +190,30 @@ impl Snippet<'_> {
     fn advice(&self, host: Host, via: Option<Via>) -> String {
         let place = match (host, via.unwrap_or(default_via(host))) {
             (Host::Claude, Via::Stdio) => {
-                "claude_desktop_config.json of Claude Desktop, or .mcp.json for Claude Code"
+                "claude_desktop_config.json (Claude Desktop) or .mcp.json (Claude Code)"
             }
-            (Host::Claude, Via::Http) => ".mcp.json of a project, for Claude Code",
-            (Host::Cursor, _) => "~/.cursor/mcp.json, or .cursor/mcp.json of a project",
-            (Host::Vscode, _) => ".vscode/mcp.json, or the user's mcp.json (MCP: Open User Configuration)",
-            (Host::Fastmcp, _) => "a file; it needs: pip install fastmcp",
-            (Host::Python, _) => "a file; it needs: pip install mcp",
-            (Host::Typescript, _) => "a file; it needs: npm install @modelcontextprotocol/client",
+            (Host::Claude, Via::Http) => ".mcp.json of a project (Claude Code)",
+            (Host::Cursor, _) => "~/.cursor/mcp.json or .cursor/mcp.json of a project",
+            (Host::Vscode, _) => ".vscode/mcp.json or the user's mcp.json (MCP: Open User Configuration)",
+            (Host::Fastmcp, _) => "a file (requires `pip install fastmcp`)",
+            (Host::Python, _) => "a file (requires `pip install mcp`)",
+            (Host::Typescript, _) => "a file (requires `npm install @modelcontextprotocol/client`)",
         };
         if via.unwrap_or(default_via(host)) == Via::Stdio {
-            return format!("put it into {place}; the bearer stays in {}", self.config.display());
+            return format!("Save this in {place}. The bearer stays in {}.", self.config.display());
         }
         if self.bearer.is_some() {
             return format!(
-                "put it into {place}; it holds the bearer of {}: keep it to yourself",
+                "Save this in {place}. It contains the bearer of {}: keep it secret.",
                 self.token
             );
         }
         let get = format!("mcpctl config get-bearer {}", self.token);
         match host {
             Host::Vscode => {
-                format!("put it into {place}; it asks for the bearer once, and `{get}` prints it")
+                format!("Save this in {place}. VS Code asks for the bearer once; print it with `{get}`.")
             }
-            _ => format!("put it into {place}; the bearer comes from: export {VARIABLE}=\"$({get})\""),
+            _ => format!("Save this in {place}. Provide the bearer with: export {VARIABLE}=\"$({get})\""),
         }
     }
 }

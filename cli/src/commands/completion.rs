@@ -8,7 +8,7 @@ use crate::output;
 /// Arguments of `completion`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// For which shell, such as: source <(mcpctl completion bash)
+    /// Shell to complete for, as in: source <(mcpctl completion bash)
     #[arg(value_enum)]
     shell: Shell,
 }

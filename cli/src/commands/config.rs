@@ -19,18 +19,18 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List the contexts
+    /// List contexts
     GetContexts,
     /// Print the name of the current context
     CurrentContext,
-    /// Make a context the current one
+    /// Set the current context
     UseContext {
-        /// Which
+        /// Name of the context
         name: String,
     },
-    /// Create a context or change it; the first one becomes the current one
+    /// Create or change a context; the first one becomes the current context
     SetContext {
-        /// Which
+        /// Name of the context
         name: String,
         /// URL of the control plane, such as http://127.0.0.1:4445
         #[arg(long, value_name = "URL")]
@@ -38,21 +38,21 @@ enum Action {
         /// URL of the edge, such as http://127.0.0.1:4444
         #[arg(long, value_name = "URL")]
         edge: Option<String>,
-        /// A file that holds the admin token; - is stdin, and then the token itself is kept
+        /// File with the admin token; - reads the token from stdin and saves it in the context
         #[arg(long, value_name = "FILE")]
         admin_token_file: Option<PathBuf>,
-        /// Certificates (PEM) to trust besides those of the system
+        /// Certificates (PEM) to trust in addition to those of the system
         #[arg(long, value_name = "FILE")]
         ca_file: Option<PathBuf>,
     },
-    /// Forget a context, with the bearers saved in it
+    /// Delete a context and the bearers saved in it
     DeleteContext {
-        /// Which
+        /// Name of the context
         name: String,
     },
-    /// Print a bearer that `create token` saved
+    /// Print a saved bearer
     GetBearer {
-        /// The token
+        /// Name of the token
         name: String,
     },
 }
@@ -63,7 +63,9 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
         Action::GetContexts => get_contexts(invocation),
         Action::CurrentContext => {
             let name = invocation.context_file.current_name(&invocation.context_file.read()?);
-            output::print(&name.ok_or_else(|| Error::not_found("no context is the current one"))?)
+            output::print(&name.ok_or_else(|| {
+                Error::not_found("no current context is set; run `mcpctl config use-context NAME` to set one")
+            })?)
         }
         Action::UseContext { name } => invocation.context_file.edit(|contexts| {
             check_known(contexts.contexts.contains_key(&name), &name)?;
@@ -106,14 +108,16 @@ fn check_known(known: bool, name: &str) -> Result {
     if known {
         Ok(())
     } else {
-        Err(Error::not_found(format!("no context {name}: see `mcpctl config get-contexts`")))
+        Err(Error::not_found(format!(
+            "context {name} does not exist; run `mcpctl config get-contexts` to list contexts"
+        )))
     }
 }
 
 fn check_url(url: &str) -> Result {
     match url::Url::parse(url) {
         Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
-        _ => Err(Error::usage(format!("{url:?} is no http or https URL"))),
+        _ => Err(Error::usage(format!("{url:?} is not an http or https URL"))),
     }
 }
 

@@ -8,9 +8,9 @@ use crate::output;
 /// Arguments of `connect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The server
+    /// Name of the server
     server: String,
-    /// The saved token to use [default: the first one that was made for the server]
+    /// Saved token to use [default: the first that may call the server]
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
 }
@@ -20,8 +20,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let context = invocation.context()?;
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
     let url = context.server_url(server)?;
-    let url =
-        url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
+    let url = url.parse().map_err(|error| Error::usage(format!("invalid edge URL {url}: {error}")))?;
     let (name, token) = context.token_for(server, args.token.as_deref())?;
     output::eprint(format!("connecting stdio to {url} with token {name}"));
     let target = Target { url, bearer: token.bearer.clone() };

@@ -21,17 +21,17 @@ use crate::reflection;
 pub struct Args {
     #[command(subcommand)]
     target: Target,
-    /// Check everything, and store nothing
+    /// Validate without storing anything
     #[arg(long, global = true)]
     dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Target {
-    /// An upstream: an MCP server to take tools, resources and prompts from
+    /// Create an upstream: an MCP server that provides tools, resources and prompts
     #[command(visible_alias = "upstreams")]
     Upstream {
-        /// Its id
+        /// Id of the upstream
         name: String,
         #[command(flatten)]
         flags: UpstreamFlags,
@@ -39,37 +39,37 @@ enum Target {
         #[arg(long)]
         no_wait: bool,
     },
-    /// A virtual server: what clients connect to
+    /// Create a virtual server, which clients connect to
     #[command(visible_alias = "servers")]
     Server {
-        /// Its id
+        /// Id of the server
         name: String,
         #[command(flatten)]
         flags: ServerFlags,
     },
-    /// A token: the right of a client to call servers. Its bearer is shown once
+    /// Create a token, which lets a client call servers; its bearer is shown only once
     #[command(visible_alias = "tokens")]
     Token {
-        /// Its id
+        /// Id of the token
         name: String,
         #[command(flatten)]
         flags: TokenFlags,
-        /// Do not keep the bearer in the context file (`call`, `connect` and `client-config` look there)
+        /// Do not save the bearer in the context file, where `call`, `connect` and `client-config` find it
         #[arg(long)]
         no_save: bool,
     },
-    /// A tool that an upstream does not list itself
+    /// Create a tool that an upstream does not list itself
     Tool(Entry),
-    /// A resource that an upstream does not list itself
+    /// Create a resource that an upstream does not list itself
     Resource(Entry),
-    /// A prompt that an upstream does not list itself
+    /// Create a prompt that an upstream does not list itself
     Prompt(Entry),
-    /// A join token, with which edges enrol. It is shown once
+    /// Create a join token for enrolling edges; it is shown only once
     JoinToken {
-        /// How long edges may enrol with it [default: 1h]
+        /// Lifetime of the join token [default: 1h]
         #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
         ttl: Option<Duration>,
-        /// How many edges may enrol with it [default: any number]
+        /// Maximum number of edges that may enrol with it [default: unlimited]
         #[arg(long, value_name = "N")]
         max_uses: Option<u32>,
     },
@@ -77,7 +77,7 @@ enum Target {
 
 #[derive(Debug, clap::Args)]
 struct Entry {
-    /// UPSTREAM/NAME
+    /// Name, as UPSTREAM/NAME
     name: String,
     #[command(flatten)]
     flags: EntryFlags,
@@ -121,8 +121,8 @@ impl Creator<'_> {
     /// Prints the created resource in the requested format, or else a line with its name.
     fn show(&self, kind: &Kind, answer: &DynamicMessage) -> Result<DynamicMessage> {
         let item = reflection::submessage(answer, kind.singular)
-            .ok_or_else(|| Error::failure(format!("the answer holds no {}", kind.singular)))?;
-        let done = if self.validate_only { "valid, not created (--dry-run)" } else { "created" };
+            .ok_or_else(|| Error::failure(format!("the response contains no {}", kind.singular)))?;
+        let done = if self.validate_only { "created (dry run)" } else { "created" };
         match self.invocation.format {
             Some(format) => {
                 output::print(&output::resources(kind, std::slice::from_ref(&item), true, format)?)?
@@ -138,16 +138,14 @@ impl Creator<'_> {
         let item = self.show(kind, &answer)?;
         let status = reflection::to_json(&item);
         for member in status["status"]["unresolved"].as_array().into_iter().flatten() {
-            output::eprint(format!("note: {member} selects nothing at present"));
+            output::eprint(format!("warning: {member} matches nothing in the catalogue"));
         }
         Ok(())
     }
 
     async fn upstream(&self, name: &str, flags: &UpstreamFlags, no_wait: bool) -> Result {
         if flags.url.is_none() {
-            return Err(Error::usage(
-                "--url is missing: where does the upstream answer? such as --url http://127.0.0.1:9000/mcp",
-            ));
+            return Err(Error::usage("--url is required, as in --url http://127.0.0.1:9000/mcp"));
         }
         let kind = Kind::from_word("upstream");
         let spinner = Spinner::start(format!("probing {name}"));
@@ -163,7 +161,7 @@ impl Creator<'_> {
     async fn token(&self, name: &str, flags: &TokenFlags, no_save: bool) -> Result {
         let kind = Kind::from_word("token");
         if flags.servers.is_empty() {
-            return Err(Error::usage("--server is missing: which server may the token call? * is every one"));
+            return Err(Error::usage("--server is required: a server that the token may call, or * for all"));
         }
         let answer = self.send(kind, name, flags.fields_for_creation(), Value::Null).await?;
         let bearer = reflection::text(&answer, "bearer");
@@ -171,7 +169,7 @@ impl Creator<'_> {
             return self.show(kind, &answer).map(drop);
         }
         let item = reflection::submessage(&answer, kind.singular)
-            .ok_or_else(|| Error::failure("the answer holds no token"))?;
+            .ok_or_else(|| Error::failure("the response contains no token"))?;
         // Printed before saving, so that a failure to save does not lose it.
         self.show_token(kind, &item, &bearer)?;
         if no_save {
@@ -179,7 +177,7 @@ impl Creator<'_> {
         }
         save_token(self.invocation, &item, &bearer)?;
         output::eprint(format!(
-            "saved in {}, for call, connect and client-config",
+            "The bearer is saved in {} for `call`, `connect` and `client-config`.",
             self.invocation.context_file.path().display()
         ));
         Ok(())
@@ -194,12 +192,12 @@ impl Creator<'_> {
             }
             Some(format) => {
                 output::print(&output::resources(kind, std::slice::from_ref(item), true, format)?)?;
-                output::eprint(format!("bearer, shown once: {bearer}"));
+                output::eprint(format!("bearer (shown only once): {bearer}"));
                 Ok(())
             }
             None => {
                 output::eprint(format!(
-                    "{} created; its bearer is shown once:",
+                    "{} created. Its bearer is shown only once:",
                     reflection::text(item, "name")
                 ));
                 output::print(bearer)

@@ -11,19 +11,19 @@ use crate::reflection;
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What: upstream, server, tool, resource, prompt, token, edge
+    /// Kind of resource: upstream, server, tool, resource, prompt, token or edge
     #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
     kind: &'static Kind,
-    /// Which
+    /// Names of the resources
     #[arg(required = true)]
     names: Vec<String>,
-    /// Delete it although others refer to it
+    /// Delete even if other resources refer to it
     #[arg(long)]
     force: bool,
-    /// Refuse unless it still has this etag
+    /// Delete only if the resource still has this etag
     #[arg(long)]
     etag: Option<String>,
-    /// Check everything, and delete nothing
+    /// Validate without deleting anything
     #[arg(long)]
     dry_run: bool,
 }
@@ -42,7 +42,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         request.extend(args.etag.iter().map(|etag| ("etag".to_owned(), etag.clone().into())));
         let answer = client.call(&args.kind.method("Delete"), Value::Object(request)).await?;
         if args.dry_run {
-            output::print(&format!("{name} can be deleted (--dry-run)"))?;
+            output::print(&format!("{name} deleted (dry run)"))?;
             continue;
         }
         if args.kind.name == "Token" {

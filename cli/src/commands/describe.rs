@@ -12,10 +12,10 @@ use crate::reflection;
 /// Arguments of `describe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What: upstream, server, tool, resource, prompt, token, edge
+    /// Kind of resource: upstream, server, tool, resource, prompt, token or edge
     #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
     kind: &'static Kind,
-    /// Which
+    /// Name of the resource
     name: String,
 }
 
@@ -26,7 +26,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     if let Some(format) = invocation.format.filter(|format| *format != Format::Table) {
         return output::print(&output::resources(args.kind, &[item], true, format)?);
     }
-    output::print(&output::resources(args.kind, std::slice::from_ref(&item), true, Format::Yaml)?)?;
+    output::print(&output::yaml(&reflection::readable_document(args.kind.name, &item))?)?;
     let name = reflection::text(&item, "name");
     match args.kind.name {
         "Server" => entries(&client, &name).await,
@@ -44,7 +44,7 @@ async fn entries(client: &ControlClient, name: &str) -> Result {
         let target = short_name(&reflection::text(entry, "target"));
         vec![reflection::text(entry, "kind"), reflection::text(entry, "exposed_name"), target]
     });
-    let titles = ["KIND", "EXPOSED AS", "LEADS TO"].map(str::to_owned).to_vec();
+    let titles = ["KIND", "EXPOSED AS", "TARGET"].map(str::to_owned).to_vec();
     output::print(&format!("\n{}", table::render_rows(titles, rows)))
 }
 

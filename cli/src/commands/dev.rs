@@ -28,10 +28,10 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Arguments of `dev`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where everything is kept [default: $XDG_DATA_HOME/trunkline, else ~/.local/share/trunkline]
+    /// Data directory [default: $XDG_DATA_HOME/trunkline, else ~/.local/share/trunkline]
     #[arg(long, env = "TRUNKLINE_DATA_DIR", hide_env_values = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where clients connect
+    /// Address that clients connect to
     #[arg(
         long,
         env = "TRUNKLINE_EDGE_LISTEN",
@@ -40,7 +40,7 @@ pub struct Args {
         default_value = "127.0.0.1:4444"
     )]
     edge_listen: SocketAddr,
-    /// Where `mcpctl` and other administrators connect (gRPC and JSON)
+    /// Address that `mcpctl` and other administrators connect to (gRPC and JSON)
     #[arg(
         long,
         env = "TRUNKLINE_LISTEN",
@@ -49,7 +49,7 @@ pub struct Args {
         default_value = "127.0.0.1:4445"
     )]
     control_listen: SocketAddr,
-    /// Where operators find health, readiness and metrics of the edge
+    /// Address for health, readiness and metrics of the edge
     #[arg(
         long,
         env = "TRUNKLINE_EDGE_OPS_LISTEN",
@@ -58,7 +58,7 @@ pub struct Args {
         default_value = "127.0.0.1:4446"
     )]
     ops_listen: SocketAddr,
-    /// What is logged on stderr: a level, or a list of target=level
+    /// Log filter: a level, or a list of target=level
     #[arg(
         long,
         env = "TRUNKLINE_LOG",
@@ -71,7 +71,8 @@ pub struct Args {
 
 /// Runs `dev`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| Error::usage(format!("--log: {error}")))?;
+    let filter =
+        EnvFilter::try_new(&args.log).map_err(|error| Error::usage(format!("invalid --log: {error}")))?;
     // A second subscriber occurs only in tests; the first one stays.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let folder = args.data_dir.clone().unwrap_or_else(|| data_home().join("trunkline"));
@@ -97,10 +98,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         admin_token: Some(Secret::new(control.admin_token.expose_secret())),
         ..earlier.contexts.get(CONTEXT).cloned().unwrap_or_default()
     };
-    spinner.text("waiting for the edge to have its snapshot");
+    spinner.text("waiting for the edge to receive its snapshot");
     let ready = tokio::select! {
         ready = wait_until_ready(&context, invocation.timeout()) => ready,
-        () = stop.wait() => Err(Error::failure("stopped before it was ready")),
+        () = stop.wait() => Err(Error::failure("stopped before the gateway was ready")),
     };
     file.edit(|contexts| {
         *contexts = earlier;
@@ -111,7 +112,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     ready?;
     print_next_steps(&context, &file, edge.ops_addr);
     stop.wait().await;
-    eprint("stopping; once more Ctrl-C does it at once");
+    eprint("Stopping. Press Ctrl-C again to stop at once.");
     tokio::select! {
         () = async { edge.drain().await; control.drain().await } => {}
         () = stop.wait() => {}
@@ -121,7 +122,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 
 fn start_failure<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
     // `{:#}` prints the whole chain of causes.
-    move |error| Error::failure(format!("{what} does not start: {error:#}; is another gateway running here?"))
+    move |error| {
+        Error::failure(format!("cannot start {what}: {error:#}; check that no other gateway is running here"))
+    }
 }
 
 /// All other options come from the environment, as when the programs run separately.
@@ -182,7 +185,7 @@ async fn wait_until_ready(context: &Context, timeout: Duration) -> Result {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let late = |_| Err(Error::failure("the edge is not ready in time; --log info shows why"));
+    let late = |_| Err(Error::failure("the edge was not ready in time; run with --log info to see why"));
     tokio::time::timeout(START_TIMEOUT, acknowledged).await.unwrap_or_else(late)
 }
 
@@ -203,14 +206,14 @@ fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr) {
 
 Next, in another terminal:
 
-{pointer}  mcpctl expose --register time -- uvx mcp-server-time     # any stdio server; it stays in that terminal
-  mcpctl create upstream docs --url https://example.com/mcp   # or one that has a URL
+{pointer}  mcpctl expose --register time -- uvx mcp-server-time     # any stdio server; keeps running there
+  mcpctl create upstream docs --url https://example.com/mcp   # or a server with a URL
   mcpctl create server dev --tool 'time/*'
   mcpctl create token laptop --server dev
   mcpctl call dev get_current_time timezone=UTC
   mcpctl client-config dev --for claude
 
-Ctrl-C stops it; everything is kept.",
+Press Ctrl-C to stop. All data is kept.",
         url(&context.edge),
         url(&context.control),
     ));

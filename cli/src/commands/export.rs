@@ -10,7 +10,7 @@ use crate::reflection;
 /// Arguments of `export`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What; all but the catalogue where none is named
+    /// Kinds to export [default: all except the catalogue]
     #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
     kinds: Vec<&'static Kind>,
 }
@@ -35,6 +35,6 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let count = documents.len();
     let format = if invocation.format() == Format::Json { Format::Json } else { Format::Yaml };
     output::print(&output::documents(documents, false, format)?)?;
-    output::eprint(format!("{count} resources at revision {revision}; secrets are not among them"));
+    output::eprint(format!("exported {count} resources at revision {revision}, without secrets"));
     Ok(())
 }

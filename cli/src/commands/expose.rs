@@ -21,7 +21,7 @@ use crate::reflection;
 /// Arguments of `expose`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(
         long,
         env = "TRUNKLINE_EXPOSE_LISTEN",
@@ -30,26 +30,26 @@ pub struct Args {
         value_name = "ADDR"
     )]
     listen: SocketAddr,
-    /// Register it as this upstream, or point the upstream here when it exists
+    /// Register it as this upstream, or update the URL of an existing upstream
     #[arg(long, value_name = "NAME")]
     register: Option<String>,
-    /// The URL under which the gateway reaches it [default: the listening address]
+    /// URL under which the gateway reaches it [default: the listening address]
     #[arg(long, value_name = "URL", requires = "register")]
     advertise: Option<String>,
-    /// Whether to start the command again when it ends
+    /// Restart policy for when the command exits
     #[arg(long, value_enum, default_value = "always")]
     restart: Restart,
-    /// What the command's stderr is prefixed with [default: the upstream's or the command's name]
+    /// Prefix for the command's stderr lines [default: name of the upstream or the command]
     #[arg(long, value_name = "NAME")]
     label: Option<String>,
-    /// A host name under which clients may come, besides localhost and the listening address; may be repeated
+    /// Host name that clients may use besides localhost and the listening address; repeatable
     #[arg(long = "allow-host", value_name = "NAME")]
     hosts: Vec<String>,
-    /// How long the command may take until it answers
+    /// Time allowed for the command to complete the handshake
     #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = parse::duration)]
     start_timeout: Duration,
-    /// Dial out instead of listening, to the control plane at URL [default: that of the context] and to the edges: for
-    /// networks that nobody can dial into
+    /// Dial out instead of listening, to the control plane at URL [default: that of the context] and to the edges; for
+    /// networks that accept no connections from outside
     #[arg(
         long,
         value_name = "URL",
@@ -58,27 +58,26 @@ pub struct Args {
         conflicts_with_all = ["listen", "advertise"]
     )]
     connect: Option<Option<String>>,
-    /// The URL of an edge, or of the load balancer before the edges, to dial to [default: that of the context]; may be
-    /// repeated
+    /// URL of an edge, or of the load balancer in front of the edges, to dial [default: that of the context]; repeatable
     #[arg(long = "edge", value_name = "URL", requires = "connect")]
     edges: Vec<String>,
-    /// Which eras of the protocol to offer
+    /// Eras of the protocol to expose
     #[arg(long, value_enum, default_value = "auto")]
     era: Eras,
-    /// Give the command the value of a request's header in its environment; one copy of it runs for each value. May be
-    /// repeated
+    /// Set a variable in the command's environment from a request header; each value gets its own copy of the command;
+    /// repeatable
     #[arg(long = "env-from-header", value_name = "NAME=HEADER")]
     env_from_headers: Vec<EnvFromHeader>,
-    /// The command and its arguments
+    /// Command to run, with its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Restart {
-    /// With backoff.
+    /// Restart with backoff.
     Always,
-    /// Never; `expose` ends with it.
+    /// Exit when the command exits.
     Never,
 }
 
@@ -87,7 +86,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let program = Program::new(args.command, args.label.or_else(|| args.register.clone()));
     if !program.exists() {
         let word = program.command[0].display().to_string();
-        return Err(Error::not_found(format!("{word}: no such command; is it installed, and in PATH?")));
+        return Err(Error::not_found(format!(
+            "command {word} not found; check that it is installed and in PATH"
+        )));
     }
     let tunnels = match (args.connect, &args.register) {
         (Some(control), Some(name)) => Some(Tunnels::new(invocation, name, control, &args.edges)?),
@@ -124,7 +125,7 @@ async fn serve(
     let who = running.ready().await?;
     let ended = async {
         running.ended().await;
-        Err(Error::failure(format!("{label} has ended (--restart never)")))
+        Err(Error::failure(format!("{label} exited (--restart never)")))
     };
     if let Some(tunnels) = tunnels {
         eprint(format!("[{label}] {who}"));
@@ -134,7 +135,7 @@ async fn serve(
         };
     }
     let url = running.url().unwrap_or_default();
-    eprint(format!("[{label}] {who}, offered at {url}"));
+    eprint(format!("[{label}] {who}; listening at {url}"));
     output::print(&url)?;
     if let Some(name) = register {
         register_as(invocation, name, &advertise.unwrap_or(url)).await?;
@@ -155,8 +156,8 @@ pub async fn register_as(invocation: &Invocation, name: &str, url: &str) -> Resu
     // The update only stores the URL. The refresh probes it and waits for the outcome.
     let answer = client.call(&kind.method("Refresh"), json!({ "name": kind.full_name(name)? })).await?;
     let upstream = reflection::submessage(&answer, kind.singular)
-        .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
-    eprint(format!("registered as upstream {name}; it stays registered when this ends"));
+        .ok_or_else(|| Error::failure("the response contains no upstream"))?;
+    eprint(format!("registered as upstream {name}; it stays registered when this process ends"));
     super::upstream::report_state(&upstream);
     Ok(())
 }

@@ -58,7 +58,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     } else {
         std::fs::read_to_string(path)
     };
-    let text = text.map_err(|error| Error::usage(format!("{}: {error}", path.display())))?;
+    let text = text.map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -67,19 +67,19 @@ pub fn read_text(path: &Path) -> Result<String> {
 #[command(next_help_heading = "Credential of the upstream (stored encrypted, never shown)")]
 #[group(skip)]
 pub struct CredentialFlags {
-    /// A bearer token
+    /// Bearer token
     #[arg(long, value_name = "TOKEN", conflicts_with_all = ["bearer_file", "basic", "headers", "query"])]
     bearer: Option<String>,
-    /// A file that holds a bearer token; - is stdin
+    /// File with a bearer token; - reads stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["basic", "headers", "query"])]
     bearer_file: Option<PathBuf>,
     /// User name and password
     #[arg(long, value_name = "USER:PASSWORD", conflicts_with_all = ["headers", "query"])]
     basic: Option<String>,
-    /// A header; may be repeated
+    /// Header; repeatable
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = parse::pair, conflicts_with = "query")]
     headers: Vec<(String, String)>,
-    /// A parameter of the URL's query
+    /// Query parameter of the URL
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse::pair)]
     query: Option<(String, String)>,
 }
@@ -95,7 +95,7 @@ impl CredentialFlags {
         }
         if let Some(basic) = &self.basic {
             let (username, password) =
-                basic.split_once(':').ok_or_else(|| Error::usage("--basic: write it as USER:PASSWORD"))?;
+                basic.split_once(':').ok_or_else(|| Error::usage("invalid --basic; use USER:PASSWORD"))?;
             return Ok(Some(json!({ "basic": { "username": username, "password": password } })));
         }
         if let Some(headers) = object(&self.headers) {
@@ -109,11 +109,11 @@ impl CredentialFlags {
 /// The era of the protocol to speak with an upstream.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum Era {
-    /// The client's own, where the upstream speaks it.
+    /// The client's era, if the upstream speaks it.
     Auto,
     /// 2026-07-28 and later.
     Modern,
-    /// Up to 2025-11-25.
+    /// 2025-11-25 and earlier.
     Legacy,
 }
 
@@ -121,28 +121,28 @@ pub enum Era {
 #[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct UpstreamFlags {
-    /// Where it answers: an absolute http or https URL
+    /// Absolute URL of the MCP server
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// A name for people
+    /// Display name
     #[arg(long)]
     title: Option<String>,
-    /// What it is for
+    /// Description
     #[arg(long)]
     description: Option<String>,
-    /// A label; may be repeated
+    /// Label; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
     labels: Vec<(String, String)>,
-    /// How long a call may take until its first byte, and between two bytes [default: 60s]
+    /// Time allowed for the first byte of a response, and between bytes [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     request_timeout: Option<Duration>,
-    /// How often its catalogue is fetched when it announces nothing [default: 5m]
+    /// Interval between fetches of the catalogue if the upstream announces no changes [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     refresh_interval: Option<Duration>,
-    /// Which generation of the protocol is spoken to it [default: auto]
+    /// Era of the protocol to speak with the upstream [default: auto]
     #[arg(long, value_enum)]
     era: Option<Era>,
-    /// Keep its catalogue, and expose nothing of it
+    /// Keep the catalogue, but expose nothing of it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
     #[command(flatten)]
@@ -169,31 +169,31 @@ impl UpstreamFlags {
 #[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct ServerFlags {
-    /// Tools it exposes, such as 'time/*' or github/create_issue; may be repeated
+    /// Tools to expose, such as 'time/*' or github/create_issue; repeatable
     #[arg(long = "tool", value_name = "UPSTREAM/NAME")]
     tools: Vec<String>,
-    /// Resources and templates it exposes, such as 'docs/*'; may be repeated
+    /// Resources and templates to expose, such as 'docs/*'; repeatable
     #[arg(long = "resource", value_name = "UPSTREAM/URI")]
     resources: Vec<String>,
-    /// Prompts it exposes, such as 'time/*'; may be repeated
+    /// Prompts to expose, such as 'time/*'; repeatable
     #[arg(long = "prompt", value_name = "UPSTREAM/NAME")]
     prompts: Vec<String>,
-    /// Expose names and URIs as the upstreams gave them, not as UPSTREAM_NAME
+    /// Expose the upstreams' own names and URIs, without the UPSTREAM_ prefix
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     unprefixed: Option<bool>,
-    /// A name for people
+    /// Display name
     #[arg(long)]
     title: Option<String>,
-    /// What it is for
+    /// Description
     #[arg(long)]
     description: Option<String>,
-    /// What clients are told about its use
+    /// Instructions for clients
     #[arg(long)]
     instructions: Option<String>,
-    /// A label; may be repeated
+    /// Label; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
     labels: Vec<(String, String)>,
-    /// Answer as if it did not exist
+    /// Hide the server as if it did not exist
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
 }
@@ -217,25 +217,25 @@ impl ServerFlags {
 #[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct TokenFlags {
-    /// A server it may call, or * for every one; may be repeated
+    /// Server that the token may call, or * for all; repeatable
     #[arg(long = "server", value_name = "NAME")]
     pub servers: Vec<String>,
-    /// Tools it may call, by exposed name, where * stands for any characters; may be repeated
+    /// Tools that it may call, by exposed name; * matches any characters; repeatable
     #[arg(long = "tool", value_name = "GLOB")]
     tools: Vec<String>,
-    /// Resources it may read, by exposed URI; may be repeated
+    /// Resources that it may read, by exposed URI; repeatable
     #[arg(long = "resource", value_name = "GLOB")]
     resources: Vec<String>,
-    /// Prompts it may get, by exposed name; may be repeated
+    /// Prompts that it may get, by exposed name; repeatable
     #[arg(long = "prompt", value_name = "GLOB")]
     prompts: Vec<String>,
-    /// When it ends: a duration such as 90d, a time (RFC 3339), or never
+    /// Expiry: a duration such as 90d, a time (RFC 3339), or never
     #[arg(long, value_name = "WHEN", value_parser = parse::expiry)]
     expires: Option<Expiry>,
-    /// What it is for
+    /// Description
     #[arg(long)]
     description: Option<String>,
-    /// A label; may be repeated
+    /// Label; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
     labels: Vec<(String, String)>,
 }
@@ -283,13 +283,13 @@ impl TokenFlags {
 #[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct EntryFlags {
-    /// The definition as the upstream would send it: JSON, or @FILE
+    /// Definition as the upstream would send it: JSON or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     definition: Option<String>,
-    /// Expose it on no server
+    /// Do not expose it on any server
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disabled: Option<bool>,
-    /// A label; may be repeated
+    /// Label; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::pair)]
     labels: Vec<(String, String)>,
 }

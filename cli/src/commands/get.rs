@@ -18,18 +18,18 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What: upstreams, servers, tools, resources, prompts, tokens, edges
+    /// Kind of resource: upstreams, servers, tools, resources, prompts, tokens or edges
     #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
     kind: &'static Kind,
-    /// Which; all where none is named. Of tools, resources and prompts: UPSTREAM/NAME, or UPSTREAM for all of it
+    /// Names [default: all]; for tools, resources and prompts UPSTREAM/NAME, or UPSTREAM for its whole catalogue
     names: Vec<String>,
-    /// Only those that match, such as 'labels.team = "core" AND NOT disabled'
+    /// Filter expression, such as 'labels.team = "core" AND NOT disabled'
     #[arg(long)]
     filter: Option<String>,
-    /// In which order: name, revision or create_time, each with " desc" or not
+    /// Field to sort by: name, revision or create_time, optionally followed by " desc"
     #[arg(long)]
     order_by: Option<String>,
-    /// Go on, and show what changes
+    /// Keep running and print changes
     #[arg(short, long)]
     watch: bool,
 }
@@ -44,7 +44,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         return watch(invocation, &client, &args, items).await;
     }
     if items.is_empty() && invocation.format() == Format::Table {
-        output::eprint(format!("no {}", args.kind.plural));
+        output::eprint(format!("no {} found", args.kind.plural));
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ async fn watch(
         let now = fetch(client, args).await?;
         let changed: Vec<_> = now.iter().filter(|item| !seen.contains(item)).cloned().collect();
         for gone in seen.iter().filter(|old| !now.iter().any(|item| name(item) == name(old))) {
-            output::eprint(format!("{} is gone", name(gone)));
+            output::eprint(format!("{} is no longer listed", name(gone)));
         }
         if !changed.is_empty() {
             let text = output::resources(args.kind, &changed, false, invocation.format())?;
@@ -96,7 +96,7 @@ async fn fetch(client: &ControlClient, args: &Args) -> Result<Vec<DynamicMessage
         if is_upstream(args.kind, word) {
             items.extend(list(client, args, word.strip_prefix("upstreams/").unwrap_or(word)).await?);
         } else if args.filter.is_some() || args.order_by.is_some() {
-            return Err(Error::usage("--filter and --order-by select from a list: leave the name out"));
+            return Err(Error::usage("--filter and --order-by apply to lists; omit the name"));
         } else {
             items.push(one(client, args.kind, word).await?);
         }
@@ -138,5 +138,5 @@ pub async fn one(client: &ControlClient, kind: &Kind, word: &str) -> Result<Dyna
     let name = kind.full_name(word)?;
     let answer = client.call(&kind.method("Get"), json!({ "name": name })).await?;
     reflection::submessage(&answer, kind.singular)
-        .ok_or_else(|| Error::not_found(format!("{name}: the answer is empty")))
+        .ok_or_else(|| Error::not_found(format!("{name}: the response is empty")))
 }

@@ -76,7 +76,7 @@ pub fn run(args: Args) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::failure(format!("no runtime: {error}")))?;
+        .map_err(|error| Error::failure(format!("cannot start the async runtime: {error}")))?;
     let code = runtime.block_on(dispatch(invocation, args.command));
     // A thread that still reads stdin must not keep the process alive.
     runtime.shutdown_background();

@@ -11,12 +11,12 @@ use crate::reflection;
 /// Arguments of `revoke`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What: token
+    /// Kind of resource: token
     #[arg(value_parser = ["token", "tokens", "tok"], hide_possible_values = true)]
     kind: String,
-    /// Which
+    /// Name of the token
     name: String,
-    /// Wait until every edge has acknowledged it
+    /// Wait until every edge has acknowledged the revision
     #[arg(long)]
     wait: bool,
 }
@@ -28,7 +28,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
     let answer = client.call(&kind.method("Revoke"), json!({ "name": name })).await?;
     let token = reflection::submessage(&answer, "token")
-        .ok_or_else(|| Error::failure("the answer holds no token"))?;
+        .ok_or_else(|| Error::failure("the response contains no token"))?;
     invocation.context_file.forget_token(&short_name(&name))?;
     match invocation.format {
         Some(format) => output::print(&output::resources(kind, std::slice::from_ref(&token), true, format)?)?,
@@ -38,6 +38,6 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         return Ok(());
     }
     let meta = reflection::submessage(&token, "meta")
-        .ok_or_else(|| Error::failure("the answer holds no revision"))?;
+        .ok_or_else(|| Error::failure("the response contains no revision"))?;
     rollout::wait(invocation, &client, reflection::number(&meta, "revision")).await
 }

@@ -19,19 +19,19 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 pub async fn wait(invocation: &Invocation, client: &ControlClient, revision: i64) -> Result {
     let started = Instant::now();
     let mut rollout = Rollout::default();
-    let spinner = Spinner::start(format!("waiting for the edges to take revision {revision}"));
+    let spinner = Spinner::start(format!("waiting for the edges to acknowledge revision {revision}"));
     let follow = follow(client, revision, started, &mut rollout, &spinner);
     let ended = tokio::time::timeout(invocation.timeout.unwrap_or(DEFAULT_WAIT), follow).await;
     drop(spinner);
     match ended {
         Ok(ended) => ended?,
         Err(_) => {
-            let pending = rollout.in_state("PENDING").join(", ");
+            let pending = rollout.in_state("pending").join(", ");
             let who = if pending.is_empty() { "the control plane".to_owned() } else { pending };
             return Err(Error::new(
                 Exit::Unavailable,
                 format!(
-                    "revision {revision} is stored, but {who} did not answer in time; see `mcpctl get edges`"
+                    "revision {revision} is stored, but {who} did not respond in time; run `mcpctl get edges` for details"
                 ),
             ));
         }
@@ -54,7 +54,7 @@ async fn follow(
         }
     }
     if rollout.edges.is_empty() {
-        spinner.println("note: no edge is connected; those that come will start with this revision");
+        spinner.println("warning: no edge is connected; edges that connect later start with this revision");
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ impl Rollout {
     fn update(&mut self, message: &DynamicMessage, elapsed: Duration) -> Option<String> {
         let edge = reflection::submessage(message, "edge")?;
         let name = reflection::text(&edge, "name");
-        let state = reflection::enum_name(message, "state").trim_start_matches("ROLLOUT_STATE_").to_owned();
+        let state = reflection::enum_word(message, "state");
         let refusals: Vec<_> = reflection::submessages(&edge, "refusals")
             .iter()
             .filter_map(|refusal| reflection::submessage(refusal, "refusal"))
@@ -79,9 +79,9 @@ impl Rollout {
             })
             .collect();
         let line = match state.as_str() {
-            "ACKNOWLEDGED" => format!("{name} acknowledged after {} ms", elapsed.as_millis()),
-            "REFUSED" => format!("{name} refused {}", refusals.join("; ")),
-            "DISCONNECTED" => format!("{name} is not connected, and not waited for"),
+            "acknowledged" => format!("{name} acknowledged after {} ms", elapsed.as_millis()),
+            "refused" => format!("{name} refused {}", refusals.join("; ")),
+            "disconnected" => format!("{name} is disconnected and was not waited for"),
             _ => String::new(),
         };
         let before = self.edges.insert(name, (state.clone(), refusals));
@@ -96,14 +96,14 @@ impl Rollout {
         let refused: Vec<_> = self
             .edges
             .iter()
-            .filter(|(_, (state, _))| state == "REFUSED")
+            .filter(|(_, (state, _))| state == "refused")
             .map(|(name, (_, why))| format!("edge {} refused {}", short_name(name), why.join("; ")))
             .collect();
         match refused.is_empty() {
             true => Ok(()),
             false => Err(Error::new(
                 Exit::Refused,
-                format!("{}; it goes on with the last good version", refused.join(", ")),
+                format!("{}; it keeps serving the last good version", refused.join(", ")),
             )),
         }
     }
@@ -124,7 +124,7 @@ mod tests {
         let mut rollout = Rollout::default();
         let after = Duration::from_millis(34);
         assert_eq!(rollout.update(&message("PENDING", json!([])), after), None);
-        assert_eq!(rollout.in_state("PENDING"), ["edges/e1"]);
+        assert_eq!(rollout.in_state("pending"), ["edges/e1"]);
         assert_eq!(
             rollout.update(&message("ACKNOWLEDGED", json!([])), after).unwrap(),
             "edges/e1 acknowledged after 34 ms"

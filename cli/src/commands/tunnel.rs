@@ -108,7 +108,7 @@ impl Tunnels {
         let answer = reflection::to_json(&answer);
         let text = |member: &str| answer[member].as_str().unwrap_or_default().to_owned();
         let ends = OffsetDateTime::parse(&text("expireTime"), &Rfc3339)
-            .map_err(|error| Error::failure(format!("the answer says no time: {error}")))?;
+            .map_err(|error| Error::failure(format!("the response contains no valid expiry: {error}")))?;
         let lasts = (ends - OffsetDateTime::now_utc()).try_into().unwrap_or_default();
         Ok(Credential { bearer: Secret::new(text("credential")), lasts })
     }
@@ -116,7 +116,7 @@ impl Tunnels {
     /// Refreshes the catalogue. A control plane that does not hold the tunnel refreshes by itself.
     async fn refresh(&self, client: &ControlClient) {
         let refreshed = client.call(&self.kind.method("Refresh"), json!({ "name": self.name })).await;
-        eprint(format!("registered as upstream {}; it stays registered when this ends", self.id()));
+        eprint(format!("registered as upstream {}; it stays registered when this process ends", self.id()));
         match refreshed {
             Ok(answer) => {
                 if let Some(upstream) = reflection::submessage(&answer, self.kind.singular) {
@@ -124,7 +124,9 @@ impl Tunnels {
                 }
             }
             // The tunnels are open all the same.
-            Err(error) => eprint(format!("its catalogue is fetched in a moment: {error}")),
+            Err(error) => {
+                eprint(format!("cannot fetch the catalogue yet: {error}. Retrying in the background"))
+            }
         }
     }
 
@@ -144,7 +146,9 @@ impl Tunnels {
                 }
                 // The present credential may be valid for days.
                 Err(error) => {
-                    eprint(format!("the credential of the tunnels was not renewed: {error}"));
+                    eprint(format!(
+                        "cannot renew the tunnel credential: {error}. Retrying in the background"
+                    ));
                     RETRY
                 }
             };
@@ -159,10 +163,10 @@ impl Tunnels {
 
 /// Returns the URL that tunnels of an upstream are opened at.
 fn tunnel_url(url: &str, name: &str) -> Result<Url> {
-    let wrong = |why: String| Error::usage(format!("{url} is not usable: {why}"));
+    let wrong = |why: String| Error::usage(format!("invalid URL {url}: {why}"));
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     if !matches!(parsed.scheme(), "http" | "https") {
-        return Err(wrong("it is neither http nor https".to_owned()));
+        return Err(wrong("the scheme must be http or https".to_owned()));
     }
     let id = name.rsplit('/').next().unwrap_or_default();
     Url::parse(&format!("{}/tunnels/{id}", url.trim_end_matches('/'))).map_err(|e| wrong(e.to_string()))

@@ -15,54 +15,54 @@ use crate::reflection;
 pub struct Args {
     #[command(subcommand)]
     target: Target,
-    /// Check everything, and store nothing
+    /// Validate without storing anything
     #[arg(long, global = true)]
     dry_run: bool,
-    /// Refuse unless the resource still has this etag
+    /// Update only if the resource still has this etag
     #[arg(long, global = true)]
     etag: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Target {
-    /// An upstream
+    /// Update an upstream
     #[command(visible_alias = "upstreams")]
     Upstream {
-        /// Its id
+        /// Id of the upstream
         name: String,
         #[command(flatten)]
         flags: UpstreamFlags,
     },
-    /// A virtual server; each list of members that is given replaces the old one
+    /// Update a virtual server; each given list of members replaces the old one
     #[command(visible_alias = "servers")]
     Server {
-        /// Its id
+        /// Id of the server
         name: String,
         #[command(flatten)]
         flags: ServerFlags,
     },
-    /// A token: its bearer stays, what it may do changes on every edge
+    /// Update a token; its bearer stays valid, and its scope changes on every edge
     #[command(visible_alias = "tokens")]
     Token {
-        /// Its id
+        /// Id of the token
         name: String,
         #[command(flatten)]
         flags: TokenFlags,
     },
-    /// A tool of the catalogue
+    /// Update a tool of the catalogue
     #[command(visible_alias = "tools")]
     Tool(Entry),
-    /// A resource of the catalogue
+    /// Update a resource of the catalogue
     #[command(visible_alias = "resources")]
     Resource(Entry),
-    /// A prompt of the catalogue
+    /// Update a prompt of the catalogue
     #[command(visible_alias = "prompts")]
     Prompt(Entry),
 }
 
 #[derive(Debug, clap::Args)]
 struct Entry {
-    /// UPSTREAM/NAME
+    /// Name, as UPSTREAM/NAME
     name: String,
     #[command(flatten)]
     flags: EntryFlags,
@@ -82,7 +82,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let Fields { mut body, mask } = fields;
     if mask.is_empty() {
         return Err(Error::usage(format!(
-            "nothing to change: `mcpctl update {} --help` lists the flags",
+            "no changes given; run `mcpctl update {} --help` for the flags",
             kind.singular
         )));
     }
@@ -94,8 +94,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let request = json!({ kind.singular: body, "updateMask": mask.join(","), "validateOnly": args.dry_run });
     let answer = invocation.client().await?.call(&kind.method("Update"), request).await?;
     let item = reflection::submessage(&answer, kind.singular)
-        .ok_or_else(|| Error::failure(format!("the answer holds no {}", kind.singular)))?;
-    let done = if args.dry_run { "valid, not updated (--dry-run)" } else { "updated" };
+        .ok_or_else(|| Error::failure(format!("the response contains no {}", kind.singular)))?;
+    let done = if args.dry_run { "updated (dry run)" } else { "updated" };
     match invocation.format {
         Some(format) => output::print(&output::resources(kind, &[item], true, format)?),
         None => output::print(&format!("{} {done}", reflection::text(&item, "name"))),

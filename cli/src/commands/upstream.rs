@@ -14,17 +14,17 @@ use crate::reflection;
 /// Arguments of `refresh`.
 #[derive(Debug, clap::Args)]
 pub struct RefreshArgs {
-    /// What: upstream
+    /// Kind of resource: upstream
     #[arg(value_parser = ["upstream", "upstreams", "up"], hide_possible_values = true)]
     kind: String,
-    /// Which
+    /// Name of the upstream
     name: String,
 }
 
 /// Arguments of `probe`.
 #[derive(Debug, clap::Args)]
 pub struct ProbeArgs {
-    /// The URL of an MCP server, or the name of an upstream
+    /// URL of an MCP server, or name of an upstream
     target: String,
     #[command(flatten)]
     credential: CredentialFlags,
@@ -34,11 +34,11 @@ pub struct ProbeArgs {
 pub async fn refresh(invocation: &Invocation, args: RefreshArgs) -> Result {
     let kind = Kind::from_word(&args.kind);
     let client = invocation.client().await?;
-    let spinner = Spinner::start(format!("asking {}", args.name));
+    let spinner = Spinner::start(format!("refreshing {}", args.name));
     let answer = client.call(&kind.method("Refresh"), json!({ "name": kind.full_name(&args.name)? })).await;
     drop(spinner);
     let item = reflection::submessage(&answer?, kind.singular)
-        .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
+        .ok_or_else(|| Error::failure("the response contains no upstream"))?;
     output::print(&output::resources(kind, std::slice::from_ref(&item), true, invocation.format())?)?;
     check_ready(&reflection::to_json(&item)["status"], &args.name)
 }
@@ -56,11 +56,11 @@ pub async fn probe(invocation: &Invocation, args: ProbeArgs) -> Result {
         json!({ "name": kind.full_name(&args.target)? })
     };
     let client = invocation.client().await?;
-    let spinner = Spinner::start(format!("asking {}", args.target));
+    let spinner = Spinner::start(format!("probing {}", args.target));
     let answer = client.call(&kind.method("Probe"), request).await;
     drop(spinner);
     let status = reflection::submessage(&answer?, "status")
-        .ok_or_else(|| Error::failure("the answer holds no status"))?;
+        .ok_or_else(|| Error::failure("the response contains no status"))?;
     let shown = match invocation.format() {
         Format::Json => output::message(&status, Format::Json)?,
         Format::Yaml => output::message(&status, Format::Yaml)?,
@@ -107,16 +107,16 @@ fn strings(list: &Value) -> Vec<&str> {
 }
 
 fn check_ready(status: &Value, name: &str) -> Result {
-    let reason = status["reason"].as_str().unwrap_or("it does not answer");
+    let reason = status["reason"].as_str().unwrap_or("no response");
     match status["state"].as_str() {
         Some("UPSTREAM_STATE_READY") => Ok(()),
         Some("UPSTREAM_STATE_UNAUTHORIZED") => {
-            Err(Error::new(Exit::Refused, format!("{name} refuses the credential: {reason}")))
+            Err(Error::new(Exit::Refused, format!("{name} rejected the credential: {reason}")))
         }
         Some("UPSTREAM_STATE_INCOMPATIBLE") => Err(Error::failure(format!(
-            "{name} is no MCP server: {reason}; is the path right, such as /mcp?"
+            "{name} is not a usable MCP server: {reason}; check the path of its URL, such as /mcp"
         ))),
-        _ => Err(Error::new(Exit::Unavailable, format!("{name} does not answer: {reason}"))),
+        _ => Err(Error::new(Exit::Unavailable, format!("{name} is unreachable: {reason}"))),
     }
 }
 
@@ -130,10 +130,10 @@ pub fn report_state(upstream: &DynamicMessage) {
             let count = |key: &str| status[key].as_i64().unwrap_or_default();
             let (tools, resources, prompts) =
                 (count("toolCount"), count("resourceCount"), count("promptCount"));
-            output::eprint(format!("ready: {tools} tools, {resources} resources, {prompts} prompts"));
+            output::eprint(format!("{id} is ready: {tools} tools, {resources} resources, {prompts} prompts"));
         }
         Err(error) => output::eprint(format!(
-            "note: {error}. It is asked again by and by; `mcpctl refresh upstream {id}` asks now"
+            "{error}. Retrying in the background; run `mcpctl refresh upstream {id}` to retry now"
         )),
     }
 }

@@ -14,13 +14,13 @@ use crate::reflection;
 /// Arguments of `usage`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only calls of so long ago at most, such as 1h, 7d
+    /// Count only calls of the last period, such as 1h or 7d
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     since: Option<Duration>,
-    /// Only calls to this server
+    /// Count only calls to this server
     #[arg(long, value_name = "NAME")]
     server: Option<String>,
-    /// Only calls with this token
+    /// Count only calls with this token
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
 }
@@ -58,7 +58,7 @@ fn row(record: &Value) -> Vec<String> {
     let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
     // 64-bit integers are strings in proto-JSON.
     let number = |key: &str| text(key).parse::<f64>().unwrap_or_default();
-    let outcome = text("outcome").trim_start_matches("USAGE_OUTCOME_").to_lowercase().replace('_', "-");
+    let outcome = reflection::word("USAGE_OUTCOME_", &text("outcome"));
     let mean = number("durationUs") / number("calls").max(1.0) / 1_000.0;
     let names = ["server", "token"].map(|key| short_name(&text(key)));
     let [server, token] = names;

@@ -15,11 +15,11 @@ use crate::reflection;
 /// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Columns for people.
+    /// A table.
     Table,
-    /// JSON: an object for one thing, an array for several.
+    /// A JSON object for one resource, an array for several.
     Json,
-    /// YAML, one document each: what `apply` reads.
+    /// One YAML document per resource, as `apply` reads them.
     Yaml,
     /// Full names only.
     Name,

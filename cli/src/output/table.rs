@@ -91,7 +91,7 @@ impl Cell {
                 }
             }
             Self::Enum(prefix) => match value.as_str() {
-                Some(name) => name.trim_start_matches(prefix).to_lowercase().replace('_', "-"),
+                Some(name) => reflection::word(prefix, name),
                 None => "unknown".into(),
             },
             Self::Age => timestamp(value).map(|then| parse::short_duration(now - then)).unwrap_or_default(),
@@ -105,7 +105,7 @@ impl Cell {
             Self::EntryState => entry_state(value).into(),
             Self::TokenState => token_state(value, now).into(),
             Self::Address => address(value),
-            Self::Connected => if value == true { "connected" } else { "away" }.into(),
+            Self::Connected => if value == true { "connected" } else { "disconnected" }.into(),
             Self::Refusals => list(value, |item| text(&item["refusal"]["name"])),
         }
     }

@@ -63,7 +63,7 @@ async fn old_transports_are_offered_beside_the_new_one() {
 async fn each_value_of_a_header_has_a_child_of_its_own() {
     let settings = Settings { env_from_headers: vec!["SECRET=X-Secret".parse().unwrap()], ..settings(0) };
     let running = expose::start(program(&[]), settings).await.unwrap();
-    assert_eq!(running.ready().await.unwrap(), "started when a client comes");
+    assert_eq!(running.ready().await.unwrap(), "starts with its first client");
     let ask = async |secret, scheme: &str, path: &str, transport| {
         let session = open(&endpoint(&running, scheme, path, secret), transport).await;
         let env = call(&session, "env").await.unwrap();

@@ -81,7 +81,7 @@ impl Connection {
             .tcp_keepalive(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| Error::failure(format!("no HTTP client: {error}")))?;
+            .map_err(|error| Error::failure(format!("cannot create an HTTP client: {error}")))?;
         let (session, opening, tools, closing) = Default::default();
         Ok(Arc::new(Self { http, target, to_host, session, opening, tools, closing }))
     }
@@ -131,9 +131,9 @@ impl Connection {
                     continue;
                 }
                 Failure::Unreachable(why) => {
-                    (EDGE_UNREACHABLE, format!("{} does not answer: {why}", self.origin()))
+                    (EDGE_UNREACHABLE, format!("the edge at {} is unreachable: {why}", self.origin()))
                 }
-                Failure::SessionLost => (EDGE_REFUSED, "the session is lost".into()),
+                Failure::SessionLost => (EDGE_REFUSED, "the session is lost; initialize again".into()),
                 // A subscription never ends by itself: it continues on whichever edge answers next.
                 Failure::Interrupted(_) | Failure::Final(_)
                     if method == "subscriptions/listen" && started.elapsed() > delay =>
@@ -144,7 +144,7 @@ impl Connection {
             };
             return match message.kind() {
                 Kind::Request => self.send_to_host(mcp::error::render(message.id, code, &why, None)).await,
-                _ => eprint(format!("a message was not delivered: {why}")),
+                _ => eprint(format!("cannot deliver a message: {why}")),
             };
         }
     }
@@ -228,9 +228,10 @@ impl Connection {
                 Ok(())
             }
             Ok(answer) => Err(Failure::Final(
-                error_message(&answer).unwrap_or_else(|| "the edge answered something else".into()),
+                error_message(&answer)
+                    .unwrap_or_else(|| "the edge sent a response to another request".into()),
             )),
-            Err(error) => Err(Failure::Final(format!("the edge's answer cannot be read: {error}"))),
+            Err(error) => Err(Failure::Final(format!("cannot parse the edge's response: {error}"))),
         }
     }
 
@@ -241,7 +242,7 @@ impl Connection {
     ) -> std::result::Result<(), Failure> {
         let mut decoder = sse::Decoder::new(MAX_MESSAGE_BYTES);
         let mut chunks = response.bytes_stream();
-        let broken = || Failure::Final("the connection broke before the answer came".into());
+        let broken = || Failure::Final("the connection broke before the response arrived".into());
         loop {
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk.ok_or_else(broken)?.map_err(|_| broken())?,
@@ -291,7 +292,7 @@ impl Connection {
             self.request(Method::POST).header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, ACCEPT_BOTH);
         request.body(done).send().await.map_err(failure)?;
         self.session().generation += 1;
-        eprint("the edge had forgotten the session: opened it again");
+        eprint("the edge no longer knew the session; the session was reopened");
         for notice in list_changed(answer.result) {
             self.send_to_host(notice).await;
         }
@@ -372,13 +373,13 @@ impl Connection {
         let why = Envelope::parse(&body).ok().as_ref().and_then(error_message);
         let hint = match status {
             StatusCode::UNAUTHORIZED => {
-                "; the token is not valid here any more: `mcpctl create token` makes another"
+                "; the token is no longer valid: create another with `mcpctl create token`"
             }
-            StatusCode::NOT_FOUND => "; is there such a server, and may the token call it?",
+            StatusCode::NOT_FOUND => "; check that the server exists and that the token may call it",
             _ => "",
         };
         Failure::Final(format!(
-            "the edge answered {status}{}{hint}",
+            "the edge responded with {status}{}{hint}",
             why.map_or(String::new(), |why| format!(": {why}"))
         ))
     }
@@ -437,7 +438,7 @@ async fn first_message(response: Response) -> std::result::Result<Bytes, Failure
             }
         }
     }
-    Err(Failure::Final("the connection broke before the answer came".into()))
+    Err(Failure::Final("the connection broke before the response arrived".into()))
 }
 
 /// Builds `list_changed` notifications for the kinds of lists whose changes the edge announces.

@@ -50,7 +50,7 @@ pub async fn run(
     while let Some(line) = lines.next().await {
         match line {
             Ok(line) => host.clone().handle_line(line).await,
-            Err(error) => eprint(format!("a message is dropped: {error}")),
+            Err(error) => eprint(format!("dropped a message from the host: {error}")),
         }
     }
     host.end().await;

@@ -28,8 +28,8 @@ impl ServerInfo {
         let [legacy, meta] = json::members(&self.result, ["serverInfo", meta::META]).unwrap_or_default();
         let modern =
             meta.and_then(|meta| json::members(meta, [meta::SERVER_INFO]).ok().and_then(|[info]| info));
-        let who = legacy.or(modern).and_then(info).unwrap_or_else(|| "a server without a name".into());
-        format!("{who}, {}", self.revision.as_str())
+        let who = legacy.or(modern).and_then(info).unwrap_or_else(|| "unnamed server".into());
+        format!("{who} ({})", self.revision.as_str())
     }
 }
 
@@ -43,10 +43,13 @@ pub async fn handshake(child: &mut Child, era: Era) -> Option<Result<ServerInfo,
             continue;
         }
         let Some(result) = message.result else {
-            return Some(Err(message.error.and_then(error_message).unwrap_or_else(|| "it refused".into())));
+            return Some(Err(message
+                .error
+                .and_then(error_message)
+                .unwrap_or_else(|| "no reason given".into())));
         };
         let Some(revision) = revision(era, result) else {
-            return Some(Err("it speaks no revision that is known here".into()));
+            return Some(Err("it speaks no known revision of the protocol".into()));
         };
         if era == Era::Legacy {
             let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);

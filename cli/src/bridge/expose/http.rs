@@ -53,14 +53,14 @@ async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: N
     let host = headers.get(header::HOST).map(|value| value.to_str().unwrap_or_default());
     let host = host.or_else(|| request.uri().authority().map(|a| a.as_str())).unwrap_or_default();
     if !is_allowed(&shared.hosts, host) {
-        return (StatusCode::MISDIRECTED_REQUEST, "this Host is not served here (--allow-host adds one)\n")
+        return (StatusCode::MISDIRECTED_REQUEST, "this Host is not allowed; allow it with --allow-host\n")
             .into_response();
     }
     let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("?"));
     if let Some(origin) = origin
         && !origin.split_once("://").is_some_and(|(_, host)| is_allowed(&shared.hosts, host))
     {
-        return (StatusCode::FORBIDDEN, "this Origin is not served here (--allow-host adds one)\n")
+        return (StatusCode::FORBIDDEN, "this Origin is not allowed; allow it with --allow-host\n")
             .into_response();
     }
     next.run(request).await
@@ -85,7 +85,9 @@ async fn serve(instance: &Instance, headers: &HeaderMap, body: Bytes) -> Result<
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some(mcp::header::JSON) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n").into_response().into());
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json\n")
+            .into_response()
+            .into());
     }
     let message = Envelope::parse(&body)
         .map_err(|e| refuse(StatusCode::BAD_REQUEST, None, e.code(), &e.to_string()))?;
@@ -121,7 +123,7 @@ async fn legacy(
         }
         Kind::Response if child.respond(client, body, message) => Ok(StatusCode::ACCEPTED.into_response()),
         Kind::Response => {
-            Err((StatusCode::BAD_REQUEST, "nobody has asked for this\n").into_response().into())
+            Err((StatusCode::BAD_REQUEST, "this response belongs to no request\n").into_response().into())
         }
         Kind::Request if method == Some("ping") => {
             let id = message.id.unwrap_or_default();
@@ -136,7 +138,7 @@ async fn legacy(
 
 async fn initialize(instance: &Instance, message: &Envelope<'_>) -> Result<Response, Refusal> {
     let (child, info) = legacy_child(instance, message.id).await?;
-    let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "params cannot be read");
+    let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "invalid params");
     // Streamable HTTP came after 2024-11-05.
     let Initialization { capabilities, response } =
         initialization(&info, message, Revision::V2025_03_26).map_err(wrong)?;
@@ -165,7 +167,7 @@ async fn modern(
     let bad = |code, why: &str| refuse(StatusCode::BAD_REQUEST, message.id, code, why);
     check_headers(headers, message, version).map_err(|why| bad(HEADER_MISMATCH, &why))?;
     let no_modern_era =
-        || bad(INVALID_REQUEST, "this server speaks no modern revision: begin with initialize");
+        || bad(INVALID_REQUEST, "this server does not speak 2026-07-28 or later; start with initialize");
     let probed = instance.modern.as_ref().ok_or_else(no_modern_era)?;
     let child = probed.child().await.ok_or_else(no_modern_era)?;
     child.ready().await.map_err(|error| not_ready(message.id, &error))?;
@@ -185,7 +187,7 @@ fn call(
     body: &Bytes,
     message: &Envelope<'_>,
 ) -> Result<mpsc::Receiver<CallMessage>, Refusal> {
-    child.call(client, body, message).ok_or_else(|| busy(message.id, "too many calls are waiting"))
+    child.call(client, body, message).ok_or_else(|| busy(message.id, "too many calls are in flight"))
 }
 
 async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
@@ -195,11 +197,12 @@ async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
         Err(refusal) => return *refusal,
     };
     if !accepts(&headers).events {
-        return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
+        return (StatusCode::NOT_ACCEPTABLE, "the Accept header must include text/event-stream\n")
+            .into_response();
     }
     match instance.legacy.as_ref().and_then(|child| child.open_stream(client)) {
         Some(messages) => response::open_stream(messages),
-        None => (StatusCode::CONFLICT, "this session has a stream open\n").into_response(),
+        None => (StatusCode::CONFLICT, "this session already has an open stream\n").into_response(),
     }
 }
 
@@ -218,26 +221,16 @@ async fn on_delete(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Res
 /// Finds the client of the session that a request names.
 fn session(instance: &Instance, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
     let Some(session) = text(headers, SESSION_ID) else {
-        let why = "no Mcp-Session-Id: begin with initialize";
+        let why = "the header Mcp-Session-Id is missing; start with initialize";
         return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, why));
     };
     if let Some(version) = text(headers, PROTOCOL_VERSION)
         && Revision::parse(version).is_none_or(|revision| revision.era() != Era::Legacy)
     {
-        return Err(refuse(
-            StatusCode::BAD_REQUEST,
-            id,
-            INVALID_REQUEST,
-            "this MCP-Protocol-Version is not known",
-        ));
+        return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, "unknown MCP-Protocol-Version"));
     }
     instance.sessions.find(session).ok_or_else(|| {
-        refuse(
-            StatusCode::NOT_FOUND,
-            id,
-            INVALID_REQUEST,
-            "this session is not known: begin again with initialize",
-        )
+        refuse(StatusCode::NOT_FOUND, id, INVALID_REQUEST, "unknown session; start again with initialize")
     })
 }
 
@@ -247,7 +240,7 @@ async fn legacy_child(
 ) -> Result<(Arc<SupervisedChild>, Arc<ServerInfo>), Refusal> {
     let no_legacy_era = || {
         let latest = Revision::LATEST.as_str();
-        let why = format!("this server speaks {latest} only");
+        let why = format!("this server speaks only {latest}");
         let data = format!(r#"{{"supported":["{latest}"]}}"#);
         Box::new(response::json(StatusCode::BAD_REQUEST, render(id, UNSUPPORTED_VERSION, &why, Some(&data))))
     };
@@ -264,7 +257,7 @@ fn not_ready(id: Option<&str>, error: &NotReady) -> Refusal {
 }
 
 fn too_many_instances() -> Refusal {
-    busy(None, "too many clients send other values in their headers")
+    busy(None, "too many different header values are in use")
 }
 
 fn busy(id: Option<&str>, why: &str) -> Refusal {
@@ -298,14 +291,14 @@ fn meta_version(message: &Envelope<'_>) -> Option<String> {
 /// Checks that the headers of the modern era agree with the body.
 fn check_headers(headers: &HeaderMap, message: &Envelope<'_>, version: &str) -> Result<(), String> {
     if text(headers, PROTOCOL_VERSION) != Some(version) {
-        return Err("MCP-Protocol-Version does not say what `_meta` says".into());
+        return Err("MCP-Protocol-Version does not match `_meta`".into());
     }
     let method = message.method.as_deref().unwrap_or_default();
     if message.kind() != Kind::Request {
         return Ok(());
     }
     if text(headers, METHOD) != Some(method) {
-        return Err("Mcp-Method does not say what the body says".into());
+        return Err("Mcp-Method does not match the body".into());
     }
     let Some(member) = Method::parse(method).and_then(|method| method.mirrored_target().member()) else {
         return Ok(());
@@ -314,7 +307,7 @@ fn check_headers(headers: &HeaderMap, message: &Envelope<'_>, version: &str) -> 
     let named = named.and_then(|raw| json::string(raw).ok());
     match headers.get(NAME).map(decode_value) {
         Some(Ok(header)) if Some(&header) == named.as_ref() => Ok(()),
-        _ => Err(format!("Mcp-Name does not say what `{member}` says")),
+        _ => Err(format!("Mcp-Name does not match `{member}`")),
     }
 }
 

@@ -36,11 +36,11 @@ impl std::str::FromStr for EnvFromHeader {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (variable, header) = text.split_once('=').ok_or("write NAME=HEADER")?;
+        let (variable, header) = text.split_once('=').ok_or("expected NAME=HEADER")?;
         if variable.is_empty() || variable.contains('\0') {
-            return Err("the variable has no name".to_owned());
+            return Err("invalid variable name".to_owned());
         }
-        let header = header.parse().map_err(|_| format!("{header:?} is no name of a header"))?;
+        let header = header.parse().map_err(|_| format!("{header:?} is not a valid header name"))?;
         Ok(Self { variable: variable.to_owned(), header })
     }
 }

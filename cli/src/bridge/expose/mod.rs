@@ -31,11 +31,11 @@ use sse_websocket::Inboxes;
 /// The eras to expose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Eras {
-    /// Those that the command speaks: a second copy of it is asked once, and ended.
+    /// Those that the command speaks, found out by probing a second copy of it once.
     Auto,
-    /// Up to 2025-11-25 only.
+    /// Only 2025-11-25 and earlier.
     Legacy,
-    /// 2026-07-28 and later only.
+    /// Only 2026-07-28 and later.
     Modern,
 }
 
@@ -111,19 +111,20 @@ impl Running {
     /// Waits for the command's handshake. Returns the description of the server.
     pub async fn ready(&self) -> Result<String> {
         let Some(instance) = self.shared.instances.single() else {
-            return Ok("started when a client comes".to_owned());
+            return Ok("starts with its first client".to_owned());
         };
         let child = match (&instance.legacy, &instance.modern) {
             (Some(legacy), _) => legacy.clone(),
-            (None, Some(modern)) => {
-                modern.child().await.ok_or_else(|| Error::failure("it is no modern server"))?
-            }
-            (None, None) => return Err(Error::usage("no era is offered")),
+            (None, Some(modern)) => modern
+                .child()
+                .await
+                .ok_or_else(|| Error::failure("the command does not speak 2026-07-28 or later"))?,
+            (None, None) => return Err(Error::usage("no era is exposed")),
         };
         match child.ready().await {
             Ok(info) => Ok(info.describe()),
             Err(supervised_child::NotReady::Refused(_)) if instance.modern.is_some() => {
-                Ok("modern only".into())
+                Ok("speaks only 2026-07-28 or later".into())
             }
             Err(error) => Err(Error::failure(error.to_string())),
         }

@@ -83,7 +83,9 @@ impl Multiplexer {
         let asked: Vec<_> =
             self.child_requests.extract_if(.., |_, asked| *asked == client).map(|(id, _)| id).collect();
         messages.extend(
-            asked.iter().map(|id| mcp::error::render(Some(id), CLIENT_GONE, "the client has gone", None)),
+            asked
+                .iter()
+                .map(|id| mcp::error::render(Some(id), CLIENT_GONE, "the client has disconnected", None)),
         );
         let left = self.clients.remove(&client).unwrap_or_default().subscriptions;
         for uri in left {
@@ -149,7 +151,7 @@ impl Multiplexer {
     pub fn cancel(&mut self, call: CallId) -> Option<Bytes> {
         self.calls.remove(&call)?;
         let text = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{call},"reason":"the client has gone"}}}}"#
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{call},"reason":"the client has disconnected"}}}}"#
         );
         Some(Bytes::from(text))
     }
@@ -171,7 +173,9 @@ impl Multiplexer {
     pub fn from_child(&mut self, source: &Bytes) -> Delivery {
         let message = match Envelope::parse(source) {
             Ok(message) => message,
-            Err(error) => return Delivery::Discard(format!("not an MCP message: {error}")),
+            Err(error) => {
+                return Delivery::Discard(format!("dropped a line that is not an MCP message: {error}"));
+            }
         };
         match message.kind() {
             Kind::Response => self.answer(source, &message),
@@ -183,7 +187,7 @@ impl Multiplexer {
     fn answer(&mut self, source: &[u8], message: &Envelope<'_>) -> Delivery {
         let call = message.id.and_then(|id| Some((id, id.parse::<CallId>().ok()?)));
         let Some((raw, id)) = call else {
-            return Delivery::Discard("an answer to nothing that was asked".into());
+            return Delivery::Discard("dropped a response to an unknown request".into());
         };
         match self.calls.remove(&id) {
             Some(call) => Delivery::Final(
@@ -196,17 +200,17 @@ impl Multiplexer {
 
     fn child_request(&mut self, source: &Bytes, message: &Envelope<'_>) -> Delivery {
         let (Some(id), method) = (message.id, message.method.as_deref().unwrap_or_default()) else {
-            return Delivery::Discard("a request without an id".into());
+            return Delivery::Discard("dropped a request without an id".into());
         };
         if method == "ping" {
             return Delivery::Child(Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)));
         }
         let Some((client, call)) = self.sole_client() else {
-            let why = "it cannot be told which client this is for";
+            let why = "cannot determine which client this request is for";
             return Delivery::Child(mcp::error::render(Some(id), mcp::error::INVALID_REQUEST, why, None));
         };
         if !self.clients.get(&client).is_some_and(|known| known.answers.contains(&method)) {
-            let why = "the client has not declared that it can do this";
+            let why = "the client does not declare the capability for this request";
             return Delivery::Child(mcp::error::render(Some(id), mcp::error::METHOD_NOT_FOUND, why, None));
         }
         self.child_requests.insert(id.to_owned(), client);
@@ -404,7 +408,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"f:///x"}}"#;
         assert_eq!(receive(&mut multiplexer, updated), Delivery::Client(b, Bytes::from(updated)));
         let (_, messages) = multiplexer.remove_client(b);
-        assert_eq!(messages.len(), 1, "the child is told that nobody wants it any more");
+        assert_eq!(messages.len(), 1, "the child must unsubscribe");
         assert_eq!(receive(&mut multiplexer, updated), Delivery::Discard(String::new()));
     }
 

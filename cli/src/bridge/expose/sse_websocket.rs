@@ -87,7 +87,8 @@ impl Drop for Connection {
 /// Handles `GET /sse`: opens a stream whose first event names the URL to post to.
 pub async fn on_sse(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     if !accepts(&headers).events {
-        return (StatusCode::NOT_ACCEPTABLE, "accept text/event-stream\n").into_response();
+        return (StatusCode::NOT_ACCEPTABLE, "the Accept header must include text/event-stream\n")
+            .into_response();
     }
     let (inbox, messages) = mpsc::channel(QUEUE);
     let (Some(instance), Some(registration)) =
@@ -131,7 +132,7 @@ pub async fn on_message(
     body: Bytes,
 ) -> Response {
     let Some(inbox) = query.get("sessionId").and_then(|id| shared.inboxes.find(id)) else {
-        return (StatusCode::NOT_FOUND, "there is no such stream: open one at /sse\n").into_response();
+        return (StatusCode::NOT_FOUND, "unknown stream; open one at /sse\n").into_response();
     };
     match inbox.try_send(body) {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
@@ -161,7 +162,12 @@ pub async fn on_ws(
 
 fn overloaded() -> Response {
     let retry = [(http::header::RETRY_AFTER, "1")];
-    (StatusCode::SERVICE_UNAVAILABLE, retry, "too many clients are here, or too much waits\n").into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        retry,
+        "too many clients are connected, or too many messages are waiting\n",
+    )
+        .into_response()
 }
 
 async fn run_websocket(
@@ -177,7 +183,7 @@ async fn run_websocket(
             frame = socket.recv() => frame,
             message = replies.recv() => {
                 let Some(Ok(text)) = message.map(TryInto::try_into) else {
-                    break (close_code::RESTART, "begin anew");
+                    break (close_code::RESTART, "reconnect");
                 };
                 match socket.send(Message::Text(text)).await {
                     Ok(()) => continue,
@@ -188,10 +194,10 @@ async fn run_websocket(
         match frame {
             Some(Ok(Message::Text(text))) => {
                 if inbox.try_send(text.into()).is_err() {
-                    break (close_code::AGAIN, "too much waits");
+                    break (close_code::AGAIN, "too many messages are waiting");
                 }
             }
-            Some(Ok(Message::Binary(_))) => break (close_code::UNSUPPORTED, "messages are text"),
+            Some(Ok(Message::Binary(_))) => break (close_code::UNSUPPORTED, "messages must be text"),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Close(_)) | Err(_)) | None => break (close_code::NORMAL, ""),
         }
@@ -249,7 +255,7 @@ impl Connection {
                 return;
             }
             (Kind::Request, Some((child, client))) => self.call(child, *client, &body, &message),
-            (Kind::Request, None) => Err(render(message.id, INVALID_REQUEST, "begin with initialize", None)),
+            (Kind::Request, None) => Err(render(message.id, INVALID_REQUEST, "start with initialize", None)),
             (Kind::Notification, Some((child, client))) => {
                 child.notify(*client, &body, &message);
                 Ok(())
@@ -268,9 +274,9 @@ impl Connection {
     async fn initialize(&mut self, message: &Envelope<'_>) -> Result<(), Bytes> {
         let refuse = |code, why: &str| render(message.id, code, why, None);
         if self.client.is_some() {
-            return Err(refuse(INVALID_REQUEST, "it was initialized already"));
+            return Err(refuse(INVALID_REQUEST, "already initialized"));
         }
-        let no_legacy_era = || refuse(UNSUPPORTED_VERSION, "this server does not begin with initialize");
+        let no_legacy_era = || refuse(UNSUPPORTED_VERSION, "this server does not support initialize");
         let child = self.instance.legacy.clone().ok_or_else(no_legacy_era)?;
         let info = child.ready().await.map_err(|not_ready| match not_ready {
             NotReady::Refused(_) => no_legacy_era(),
@@ -280,7 +286,7 @@ impl Connection {
         })?;
         let initialized = initialization(&info, message, Revision::V2024_11_05);
         let Initialization { capabilities, response } =
-            initialized.map_err(|_| refuse(INVALID_PARAMS, "params cannot be read"))?;
+            initialized.map_err(|_| refuse(INVALID_PARAMS, "invalid params"))?;
         let client = child.add_client(capabilities);
         if let Some(mut stream) = child.open_stream(client) {
             let (out, lost) = (self.out.clone(), self.lost.clone());
@@ -305,7 +311,7 @@ impl Connection {
         body: &Bytes,
         message: &Envelope<'_>,
     ) -> Result<(), Bytes> {
-        let busy = || render(message.id, -31_003, "too many calls are waiting", None);
+        let busy = || render(message.id, -31_003, "too many calls are in flight", None);
         let mut items = child.call(client, body, message).ok_or_else(busy)?;
         let out = self.out.clone();
         tokio::spawn(async move {

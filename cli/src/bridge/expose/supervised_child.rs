@@ -30,13 +30,13 @@ const CHILD_ENDED: i64 = -31_002;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotReady {
     /// The child does not speak the era.
-    #[error("it does not speak this era of the protocol: {0}")]
+    #[error("the command does not speak this era of the protocol: {0}")]
     Refused(String),
     /// The child ended and is not restarted.
-    #[error("it has ended")]
+    #[error("the command has ended")]
     Ended,
     /// The handshake has not completed yet.
-    #[error("it has not answered in time")]
+    #[error("the command did not respond in time")]
     Starting,
 }
 
@@ -203,7 +203,7 @@ impl SupervisedChild {
                 delay = FIRST_DELAY;
             }
             let wait = delay.mul_f64(rand::random_range(0.8..1.2));
-            eprint(format!("[{}] starting it again in {} ms", program.label, wait.as_millis()));
+            eprint(format!("[{}] restarting in {} ms", program.label, wait.as_millis()));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => {}
@@ -216,7 +216,7 @@ impl SupervisedChild {
         let mut child = match program.spawn() {
             Ok(child) => child,
             Err(error) => {
-                eprint(format!("[{}] cannot be started: {error}", program.label));
+                eprint(format!("[{}] cannot start: {error}", program.label));
                 return RunEnd::Ended;
             }
         };
@@ -240,7 +240,7 @@ impl SupervisedChild {
             Ok(Some(Err(why))) => RunEnd::Refused(why),
             Ok(None) => RunEnd::Ended,
             Err(_) => {
-                eprint(format!("[{}] does not answer", program.label));
+                eprint(format!("[{}] did not respond to the handshake in time", program.label));
                 RunEnd::Ended
             }
         };
@@ -327,7 +327,7 @@ impl State {
         for (call, id) in self.multiplexer.fail_all() {
             if let Some(sender) = self.calls.remove(&call) {
                 let error =
-                    mcp::error::render(Some(&id), CHILD_ENDED, "the server ended before it answered", None);
+                    mcp::error::render(Some(&id), CHILD_ENDED, "the server ended before it responded", None);
                 let _ = sender.try_send(CallMessage::Final(error));
             }
         }

@@ -45,11 +45,11 @@ pub struct TunnelClient {
 enum TunnelError {
     #[error("{0}")]
     Unreachable(String),
-    #[error("it does not believe this credential")]
+    #[error("the credential was rejected")]
     Refused,
-    #[error("it answered HTTP {0}: {1}")]
+    #[error("HTTP {0}: {1}")]
     Status(u16, String),
-    #[error("it is no gateway that takes tunnels")]
+    #[error("the server does not accept tunnels")]
     NotAGateway,
 }
 
@@ -62,11 +62,12 @@ impl TunnelClient {
         credential: watch::Receiver<Secret>,
         refused: Arc<Notify>,
     ) -> Result<Arc<Self>> {
-        let unusable = |error: reqwest::Error| Error::failure(format!("no HTTP client: {error}"));
+        let unusable =
+            |error: reqwest::Error| Error::failure(format!("cannot create an HTTP client: {error}"));
         // HTTP/2 has no upgrades.
         let mut http = reqwest::Client::builder().http1_only().connect_timeout(OPEN_TIMEOUT);
         if let Some(path) = ca_file {
-            let wrong = |why: String| Error::usage(format!("{}: {why}", path.display()));
+            let wrong = |why: String| Error::usage(format!("cannot use {}: {why}", path.display()));
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
             let certificates = reqwest::Certificate::from_pem_bundle(&pem);
             let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
@@ -81,10 +82,10 @@ impl TunnelClient {
         let (mut delay, mut reported) = (FIRST_DELAY, None);
         loop {
             let opened = tokio::time::timeout(OPEN_TIMEOUT, self.open(&url)).await;
-            let late = Err(TunnelError::Unreachable("no answer in time".to_owned()));
+            let late = Err(TunnelError::Unreachable("no response in time".to_owned()));
             let error = match opened.unwrap_or(late) {
                 Ok(socket) => {
-                    self.report(&format!("a tunnel to {} is open", url.origin().ascii_serialization()));
+                    self.report(&format!("tunnel to {} is open", url.origin().ascii_serialization()));
                     open.send_replace(true);
                     let began = Instant::now();
                     let broke = self.serve(socket).await;
@@ -103,7 +104,7 @@ impl TunnelClient {
             }
             if reported.as_ref() != Some(&error) {
                 let url = url.origin().ascii_serialization();
-                self.report(&format!("no tunnel to {url}: {error}; it is opened again"));
+                self.report(&format!("no tunnel to {url}: {error}. Retrying in the background"));
                 reported = Some(error);
             }
             tokio::time::sleep(delay.mul_f64(rand::random_range(0.5..1.5))).await;

@@ -35,11 +35,12 @@ fn typed(pairs: &[String], schema: &Value) -> Result<Map<String, Value>> {
     let mut object = Map::new();
     for pair in pairs {
         let at = pair.find('=').filter(|at| *at > 0);
-        let at = at.ok_or_else(|| Error::usage(format!("{pair:?}: write it as KEY=VALUE or KEY:=JSON")))?;
+        let at =
+            at.ok_or_else(|| Error::usage(format!("invalid argument {pair:?}; use KEY=VALUE or KEY:=JSON")))?;
         let (key, text) = (&pair[..at], &pair[at + 1..]);
         if let Some(key) = key.strip_suffix(':') {
             let value =
-                serde_json::from_str(text).map_err(|e| Error::usage(format!("{key}: not JSON: {e}")))?;
+                serde_json::from_str(text).map_err(|e| Error::usage(format!("{key}: invalid JSON: {e}")))?;
             object.insert(key.to_owned(), value);
             continue;
         }
@@ -78,7 +79,7 @@ fn value(key: &str, text: &str, types: &BTreeSet<String>) -> Result<Value> {
         _ if types.is_empty() || types.contains("string") => Ok(Value::String(text.to_owned())),
         _ => {
             let names: Vec<_> = types.iter().map(String::as_str).collect();
-            Err(Error::usage(format!("{key}: {text:?} is no {}", names.join(" or "))))
+            Err(Error::usage(format!("{key}: {text:?} is not of type {}", names.join(" or "))))
         }
     }
 }
@@ -169,10 +170,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_by_its_key() {
-        assert_eq!(check(&["count=many"]), "count: \"many\" is no integer");
-        assert_eq!(check(&["count=1.5"]), "count: \"1.5\" is no integer");
-        assert_eq!(check(&["count"]), "\"count\": write it as KEY=VALUE or KEY:=JSON");
-        assert!(check(&["count:=x"]).starts_with("count: not JSON: "));
+        assert_eq!(check(&["count=many"]), "count: \"many\" is not of type integer");
+        assert_eq!(check(&["count=1.5"]), "count: \"1.5\" is not of type integer");
+        assert_eq!(check(&["count"]), "invalid argument \"count\"; use KEY=VALUE or KEY:=JSON");
+        assert!(check(&["count:=x"]).starts_with("count: invalid JSON: "));
     }
 
     #[test]

@@ -25,27 +25,27 @@ const MAX_TOOLS: usize = 100_000;
 /// Arguments of `call`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The server
+    /// Name of the server
     server: String,
-    /// The tool: the name clients see, or the upstream's own where only one tool of the server has it
+    /// Name of the tool as clients see it, or the upstream's own name if it is unique on the server
     tool: String,
-    /// KEY=VALUE, typed by the tool's schema, or KEY:=JSON
+    /// Argument as KEY=VALUE, typed by the tool's schema, or as KEY:=JSON; repeatable
     #[arg(value_name = "KEY=VALUE", conflicts_with = "json")]
     pairs: Vec<String>,
-    /// All arguments at once: a JSON object, @FILE, or @- for stdin
+    /// All arguments as a JSON object, @FILE, or @- for stdin
     #[arg(long = "args", value_name = "JSON|@FILE")]
     json: Option<String>,
-    /// The saved token to use [default: the first one that was made for the server]
+    /// Saved token to use [default: the first that may call the server]
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
-    /// Which era of the protocol to speak
+    /// Era of the protocol to speak
     #[arg(long, value_enum, default_value = "legacy")]
     era: CallEra,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum CallEra {
-    /// Up to 2025-11-25.
+    /// 2025-11-25 and earlier.
     Legacy,
     /// 2026-07-28 and later.
     Modern,
@@ -98,7 +98,7 @@ fn print_result(invocation: &Invocation, result: &str) -> Result<u8> {
     }
     let [is_error] = json::members(result, ["isError"]).unwrap_or_default();
     if is_error == Some("true") {
-        output::eprint("the tool says that it failed");
+        output::eprint("the tool reported an error");
         return Ok(Exit::ToolError as u8);
     }
     Ok(0)
@@ -112,11 +112,11 @@ fn endpoint(
     token: Option<&str>,
 ) -> Result<Endpoint> {
     let url = context.server_url(server)?;
-    let url =
-        url.parse().map_err(|error| Error::usage(format!("the edge's URL {url} is not usable: {error}")))?;
+    let url = url.parse().map_err(|error| Error::usage(format!("invalid edge URL {url}: {error}")))?;
     let (_, token) = context.token_for(server, token)?;
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.bearer.expose()))
-        .map_err(|_| Error::usage("the saved bearer has characters that no header can carry"))?;
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.bearer.expose())).map_err(|_| {
+        Error::usage("the saved bearer contains characters that are not allowed in an HTTP header")
+    })?;
     bearer.set_sensitive(true);
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
     Ok(Endpoint { url, headers, timeout: invocation.timeout.unwrap_or(Duration::from_secs(60)), dial: None })
@@ -135,14 +135,14 @@ async fn find<'a>(invocation: &Invocation, tools: &'a [String], server: &str, wo
         [tool] => Ok(tool),
         [] => {
             let names: Vec<_> = tools.iter().filter_map(|tool| name_of(tool)).take(20).collect();
-            let there = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
+            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             Err(Error::not_found(format!(
-                "server {server} shows this token no tool {word}; there is {there}"
+                "server {server} has no tool {word} that this token may call; available: {there}"
             )))
         }
         several => {
             let names: Vec<_> = several.iter().filter_map(|tool| name_of(tool)).collect();
-            Err(Error::usage(format!("several tools are called {word}: say which, {}", names.join(" or "))))
+            Err(Error::usage(format!("tool name {word} is ambiguous; use {}", names.join(" or "))))
         }
     }
 }
@@ -172,20 +172,20 @@ fn explain(error: ClientError, server: &str, edge: &str) -> Error {
         ClientError::Unauthorized { .. } => Error::new(
             Exit::Refused,
             format!(
-                "{edge} does not accept the token: is it revoked or expired? `mcpctl get tokens` shows it"
+                "the edge at {edge} rejected the token; run `mcpctl get tokens` to see whether it is revoked or expired"
             ),
         ),
         ClientError::Unreachable(why) => Error::new(
             Exit::Unavailable,
-            format!("the edge at {edge} does not answer: {why}; is it running?"),
+            format!("the edge at {edge} is unreachable: {why}; check that it is running"),
         ),
         ClientError::Timeout(after) => Error::new(
             Exit::Unavailable,
-            format!("no answer within {after:?}: try again with a longer --timeout"),
+            format!("the edge at {edge} did not respond within {after:?}; retry, or raise --timeout"),
         ),
         ClientError::Http { status: 404, .. } | ClientError::Rpc { status: 404, .. } => {
             Error::not_found(format!(
-                "there is no server {server} for this token: `mcpctl describe server {server}` shows it, if it exists"
+                "server {server} does not exist or this token may not call it; check with `mcpctl get servers` and `mcpctl get tokens`"
             ))
         }
         other => Error::failure(other.to_string()),

@@ -28,7 +28,7 @@ fn block(block: &Value) -> String {
         },
         Some(kind) => {
             let bytes = block["data"].as_str().map_or(0, |data| data.len() / 4 * 3);
-            format!("[{kind} {}, about {bytes} bytes; -o json shows it]", text(&block["mimeType"]))
+            format!("[{kind} {}, about {bytes} bytes; use -o json to print it]", text(&block["mimeType"]))
         }
         None => block.to_string(),
     }
@@ -58,7 +58,10 @@ mod tests {
     fn texts_are_printed_and_other_things_named() {
         let mixed = r#"{"content": [{"type": "text", "text": "one"}, {"type": "image", "mimeType": "image/png", "data": "AAAA"},
             {"type": "resource_link", "uri": "file:///a"}], "structuredContent": {"a": 1}}"#;
-        assert_eq!(result(mixed), "one\n[image image/png, about 3 bytes; -o json shows it]\nfile:///a");
+        assert_eq!(
+            result(mixed),
+            "one\n[image image/png, about 3 bytes; use -o json to print it]\nfile:///a"
+        );
         assert_eq!(result(r#"{"content": [], "structuredContent": {"a": 1}}"#), "{\n  \"a\": 1\n}");
     }
 }

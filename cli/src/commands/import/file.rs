@@ -54,17 +54,16 @@ struct Server {
 
 /// Parses the servers of a file: `mcpServers` (Claude, Cursor and most others) or `servers` (Visual Studio Code).
 pub fn parse(text: &str) -> Result<Vec<HostServer>, String> {
-    let file: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let file: Value = serde_json::from_str(text).map_err(|error| format!("invalid JSON: {error}"))?;
     let servers = file.get("mcpServers").or_else(|| file.get("servers")).and_then(Value::as_object);
-    let servers = servers.ok_or("it has neither `mcpServers` nor `servers`")?;
+    let servers = servers.ok_or("it contains neither `mcpServers` nor `servers`")?;
     let mut entries = Vec::new();
     for (key, value) in servers {
         // The parser's own message is left out, because it may quote a secret.
-        let server =
-            Server::deserialize(value).map_err(|_| format!("server {key}: its fields cannot be read"))?;
+        let server = Server::deserialize(value).map_err(|_| format!("server {key}: invalid fields"))?;
         if !server.disabled {
             let transport = transport(server)
-                .ok_or_else(|| format!("server {key}: it has neither `url` nor `command`"))?;
+                .ok_or_else(|| format!("server {key}: neither `url` nor `command` is set"))?;
             entries.push(HostServer { key: key.clone(), id: id(key), transport });
         }
     }
@@ -169,7 +168,7 @@ mod tests {
     #[test]
     fn an_error_names_the_server_and_quotes_nothing() {
         let error = parse(r#"{"servers": {"a": {"command": "x", "env": ["s3cret"]}}}"#).unwrap_err();
-        assert_eq!(error, "server a: its fields cannot be read");
+        assert_eq!(error, "server a: invalid fields");
         assert_eq!(id("9 Lives!"), "s-9-lives");
     }
 }

@@ -22,15 +22,15 @@ use file::{HostServer, Transport};
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// claude_desktop_config.json, .mcp.json, .cursor/mcp.json, .vscode/mcp.json …
+    /// Configuration file, such as claude_desktop_config.json, .mcp.json, .cursor/mcp.json or .vscode/mcp.json
     file: PathBuf,
-    /// Only this server; may be repeated
+    /// Import only this server; repeatable
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Run the servers that are commands, here and now, and register them; ends them when it ends
+    /// Run the servers that are commands and register them, until this process ends
     #[arg(long)]
     expose: bool,
-    /// Only say what would be done
+    /// Print what would be imported without storing it
     #[arg(long)]
     dry_run: bool,
 }
@@ -38,19 +38,17 @@ pub struct Args {
 /// Runs `import`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let text = std::fs::read_to_string(&args.file)
-        .map_err(|error| Error::usage(format!("{}: {error}", args.file.display())))?;
+        .map_err(|error| Error::usage(format!("cannot read {}: {error}", args.file.display())))?;
     let mut entries =
         file::parse(&text).map_err(|why| Error::usage(format!("{}: {why}", args.file.display())))?;
     entries.retain(|entry| args.only.is_empty() || args.only.contains(&entry.key));
     if entries.is_empty() {
-        return Err(Error::not_found(format!("{}: no such server in it", args.file.display())));
+        return Err(Error::not_found(format!("{} contains no matching server", args.file.display())));
     }
     let mut commands = Vec::new();
     for entry in entries {
         match &entry.transport {
-            Transport::Http { .. } if args.dry_run => {
-                print(&format!("{} would become an upstream", entry.id))?
-            }
+            Transport::Http { .. } if args.dry_run => print(&format!("{} imported (dry run)", entry.id))?,
             Transport::Http { .. } => remote(invocation, &entry).await?,
             Transport::Stdio { .. } => commands.push(entry),
         }
@@ -73,7 +71,7 @@ async fn remote(invocation: &Invocation, entry: &HostServer) -> Result {
     let request = json!({ "upstream": upstream, "updateMask": mask, "allowMissing": true });
     let answer = invocation.client().await?.call(&kind.method("Update"), request).await?;
     let item = reflection::submessage(&answer, kind.singular)
-        .ok_or_else(|| Error::failure("the answer holds no upstream"))?;
+        .ok_or_else(|| Error::failure("the response contains no upstream"))?;
     print(&format!("{} imported", reflection::text(&item, "name")))
 }
 
@@ -82,7 +80,7 @@ fn print_commands(commands: &[HostServer]) -> Result {
     if commands.is_empty() {
         return Ok(());
     }
-    eprint("these servers are commands; nothing was run. With --expose they are, or run them yourself:");
+    eprint("These servers are commands and were not run. Run them yourself, or use --expose:");
     for entry in commands {
         print(&file::command_line(entry))?;
     }
@@ -90,7 +88,7 @@ fn print_commands(commands: &[HostServer]) -> Result {
         .iter()
         .any(|entry| matches!(&entry.transport, Transport::Stdio { env, .. } if !env.is_empty()))
     {
-        eprint("set the variables they name first, as the file has them");
+        eprint("Set the variables first, to their values in the file.");
     }
     Ok(())
 }
@@ -103,7 +101,7 @@ async fn run_all(invocation: &Invocation, commands: Vec<HostServer>) -> Result {
         () = stop.wait() => Ok(()),
     };
     if served.is_ok() && !running.is_empty() {
-        eprint("all are running; Ctrl-C ends them");
+        eprint("All servers are running. Press Ctrl-C to stop them.");
         stop.wait().await;
     }
     for one in running {
@@ -119,7 +117,7 @@ async fn start_all(invocation: &Invocation, commands: Vec<HostServer>, running: 
         let mut program = Program::new(command.into_iter().map(Into::into).collect(), Some(entry.id.clone()));
         program.env = env;
         if !program.exists() {
-            eprint(format!("[{}] is left out: no such command", entry.id));
+            eprint(format!("[{}] skipped: command not found", entry.id));
             continue;
         }
         let settings = Settings {
@@ -135,7 +133,7 @@ async fn start_all(invocation: &Invocation, commands: Vec<HostServer>, running: 
         let Some(one) = running.last() else { continue };
         let who = one.ready().await?;
         let url = one.url().unwrap_or_default();
-        eprint(format!("[{}] {who}, offered at {url}", entry.id));
+        eprint(format!("[{}] {who}; listening at {url}", entry.id));
         register_as(invocation, &entry.id, &url).await?;
     }
     Ok(())

@@ -132,7 +132,7 @@ impl Running {
         self.tasks.shutdown().await;
         // Otherwise the next replica would wait until they end by themselves.
         if let Err(error) = self.leases.release().await {
-            tracing::debug!(%error, "leases were not given back");
+            tracing::debug!(%error, "cannot release the leases");
         }
         self.store.close().await;
     }
@@ -140,10 +140,10 @@ impl Running {
 
 async fn parts(config: &Config) -> anyhow::Result<Parts> {
     let data_dir = config.data_dir()?;
-    create_private(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    create_private(&data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
     if config.database_url.is_none() {
         let path = data_dir.join(DATABASE);
-        create_private_file(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        create_private_file(&path).with_context(|| format!("cannot create {}", path.display()))?;
     }
     let store = Store::open(database_url(config, &data_dir).expose_secret()).await?;
     let master = MasterKey::load(config.keys.master_key.as_ref(), &data_dir)?;

@@ -84,7 +84,7 @@ impl Error {
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
         tracing::error!(error = %source, "internal error");
-        let mut error = Self::new(Code::Internal, "INTERNAL", "internal error; the log says more");
+        let mut error = Self::new(Code::Internal, "INTERNAL", "internal error; see the log for details");
         error.0.source = Some(source);
         error
     }
@@ -118,8 +118,12 @@ impl From<StoreError> for Error {
             StoreError::Database(
                 sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed,
             ) => {
-                tracing::warn!(%error, "the database does not answer");
-                Self::new(Code::Unavailable, "STORE_UNAVAILABLE", "the database does not answer; try again")
+                tracing::warn!(%error, "the database does not respond");
+                Self::new(
+                    Code::Unavailable,
+                    "STORE_UNAVAILABLE",
+                    "the database does not respond; retry later",
+                )
             }
             error => Self::internal(error),
         }

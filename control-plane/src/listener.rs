@@ -78,7 +78,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
-        tracing::warn!("calls that did not end in time are cut off");
+        tracing::warn!("closing calls that did not end in time");
     }
 }
 
@@ -90,7 +90,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router,
         Some(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
             Ok(Ok(stream)) => http(stream, router, watcher).await,
             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
-            Err(_) => tracing::debug!("no TLS in time"),
+            Err(_) => tracing::debug!("the TLS handshake timed out"),
         },
     }
 }

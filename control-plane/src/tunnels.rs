@@ -51,18 +51,18 @@ async fn open(
 ) -> Response {
     let challenge = [(WWW_AUTHENTICATE, "Bearer")];
     let Some(uid) = bearer(&headers).and_then(|bearer| endpoint.credentials.verify(bearer).ok()) else {
-        return (StatusCode::UNAUTHORIZED, challenge, "this needs the credential of a tunnel\n")
-            .into_response();
+        return (StatusCode::UNAUTHORIZED, challenge, "a tunnel credential is required\n").into_response();
     };
     let name = names::upstream(&id);
     match endpoint.leads_to(&name, &uid).await {
         Ok(true) => {}
         Ok(false) => {
-            return (StatusCode::NOT_FOUND, "no upstream of this credential dials in here\n").into_response();
+            return (StatusCode::NOT_FOUND, "no upstream with this credential dials in here\n")
+                .into_response();
         }
         Err(error) => {
-            tracing::warn!(%error, "a tunnel was turned away, because the database does not answer");
-            return busy("the database does not answer\n");
+            tracing::warn!(%error, "refused a tunnel: the database does not respond");
+            return busy("the database does not respond\n");
         }
     }
     let upgrade = match upgrade {
@@ -70,7 +70,7 @@ async fn open(
         Err(rejection) => return rejection.into_response(),
     };
     if !endpoint.tunnels.has_room(&uid) {
-        return busy("there are too many tunnels\n");
+        return busy("too many tunnels are open\n");
     }
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
     upgrade.on_upgrade(async move |socket| endpoint.hold(&name, &uid, socket).await)
@@ -92,22 +92,22 @@ impl TunnelEndpoint {
         let source = source.filter_map(|frame| ready(content(frame)));
         let (tunnel, driver) = match Tunnel::start(carrier(source, sink)).await {
             Ok(begun) => begun,
-            Err(error) => return tracing::info!(upstream = name, %error, "a tunnel did not begin"),
+            Err(error) => return tracing::info!(upstream = name, %error, "cannot open a tunnel"),
         };
         let Ok(entry) = self.tunnels.register(uid, tunnel) else {
-            return tracing::warn!(upstream = name, "there are too many tunnels");
+            return tracing::warn!(upstream = name, "too many tunnels are open");
         };
         // It may have been deleted since the tunnel was let in.
         if !self.leads_to(name, uid).await.unwrap_or(false) {
             return;
         }
-        tracing::info!(upstream = name, "a tunnel is open");
+        tracing::info!(upstream = name, "tunnel opened");
         let why = tokio::select! {
             why = driver => why.to_string(),
-            () = entry.close_requested() => "it is not wanted".to_owned(),
+            () = entry.close_requested() => "the upstream no longer uses it".to_owned(),
         };
         drop(entry);
-        tracing::info!(upstream = name, why, "a tunnel is closed");
+        tracing::info!(upstream = name, why, "tunnel closed");
         if !self.tunnels.has(uid) {
             self.sync.wake(name);
         }

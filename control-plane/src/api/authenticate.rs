@@ -39,7 +39,7 @@ impl Authenticator {
                 Ok(Caller::Administrator)
             }
             Needs::Administrator => {
-                let text = "this needs `authorization: Bearer` with the administrator's token";
+                let text = "the administrator's token is required: send it as `authorization: Bearer`";
                 Err(Error::new(Code::Unauthenticated, "ADMIN_REQUIRED", text))
             }
         }

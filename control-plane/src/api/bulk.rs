@@ -155,21 +155,21 @@ fn check_request(manifests: &[Manifest], set: &str) -> Result<(), Error> {
     violations.require(
         count <= MAX_MANIFESTS,
         "manifests",
-        format!("has {count} resources, at most {MAX_MANIFESTS} are allowed"),
+        format!("has {count} resources; the maximum is {MAX_MANIFESTS}"),
     );
     violations.at_most("apply_set", set, MAX_SET);
     let mut seen = HashSet::new();
     for (index, manifest) in manifests.iter().enumerate() {
         let field = format!("manifests[{index}]");
         match kind_and_name(manifest) {
-            None => violations.add(field, "holds no resource"),
+            None => violations.add(field, "contains no resource"),
             Some((kind, name)) if names::parse(kind, name).is_err() => {
                 violations.add(
                     field,
                     format!("has the name `{name}`, which is not of the form `{}`", names::form(kind)),
                 );
             }
-            Some((_, name)) => violations.require(seen.insert(name), field, format!("is {name} once more")),
+            Some((_, name)) => violations.require(seen.insert(name), field, format!("repeats {name}")),
         }
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }

@@ -65,7 +65,7 @@ impl Registry {
         message.take_status();
         let mut write = Write::begin(self).await?;
         if write.tx.get(K::KIND, &name).await?.is_some() {
-            return Err(Error::new(Code::AlreadyExists, "RESOURCE_EXISTS", format!("{name} exists already"))
+            return Err(Error::new(Code::AlreadyExists, "RESOURCE_EXISTS", format!("{name} already exists"))
                 .with("kind", K::KIND.as_str())
                 .with("name", name));
         }

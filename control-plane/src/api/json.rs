@@ -47,7 +47,7 @@ async fn call(request: Request, next: Next) -> Result<String, Status> {
     let method = find(request.uri().path())?;
     let (mut head, body) = request.into_parts();
     let body = to_bytes(body, MAX_REQUEST_BYTES).await.map_err(|error| {
-        let text = format!("the body cannot be read, or has more than {MAX_REQUEST_BYTES} bytes: {error}");
+        let text = format!("cannot read the body, or it exceeds {MAX_REQUEST_BYTES} bytes: {error}");
         Status::from(Error::new(Code::ResourceExhausted, "BODY_TOO_LARGE", text))
     })?;
     let message = read(method.input(), &body)?;
@@ -64,12 +64,12 @@ fn find(path: &str) -> Result<MethodDescriptor, Status> {
     });
     let method = method.ok_or_else(|| {
         Status::from(
-            Error::new(Code::Unimplemented, "UNKNOWN_METHOD", format!("there is no rpc {path}"))
+            Error::new(Code::Unimplemented, "UNKNOWN_METHOD", format!("unknown rpc {path}"))
                 .with("path", path),
         )
     })?;
     if method.is_client_streaming() || method.is_server_streaming() {
-        let text = format!("{path} streams: call it over gRPC");
+        let text = format!("{path} is a streaming rpc; call it over gRPC");
         return Err(Error::new(Code::Unimplemented, "STREAMING_METHOD", text).with("path", path).into());
     }
     Ok(method)
@@ -101,7 +101,7 @@ async fn answer(descriptor: MessageDescriptor, response: Response) -> Result<Str
         return Err(status);
     }
     let broken =
-        |error: &dyn std::fmt::Display| Status::internal(format!("the answer cannot be transcoded: {error}"));
+        |error: &dyn std::fmt::Display| Status::internal(format!("cannot transcode the response: {error}"));
     let collected = body.collect().await.map_err(|error| broken(&error))?;
     let trailers = collected.trailers().cloned().unwrap_or_default();
     if let Some(status) = Status::from_header_map(&trailers).filter(|status| status.code() != Code::Ok) {

@@ -103,12 +103,14 @@ impl Registry {
         if token.is_empty() {
             return Ok(None);
         }
-        let foreign = "is not one that this registry gave out";
+        let foreign = "was not issued by this registry";
         let sealed = URL_SAFE_NO_PAD.decode(token).map_err(|_| foreign)?;
         let plain = self.inner.vault.open(CONTEXT, &Sealed::from_bytes(sealed)).map_err(|_| foreign)?;
         let token = PageToken::decode(plain.as_slice()).map_err(|_| foreign)?;
         if token.question != question {
-            return Err("belongs to another question: parent, filter and order_by must stay the same");
+            return Err(
+                "belongs to another request: parent, filter and order_by must be the same for all pages",
+            );
         }
         Ok(Some((token.value, token.name)))
     }

@@ -31,7 +31,7 @@ pub enum Needs {
 
 /// An rpc that declares no access.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} declares no access: give it `option ({OPTION})`")]
+#[error("{0} declares no access; add `option ({OPTION})`")]
 pub struct Undeclared(pub String);
 
 /// The credential that each rpc takes, by its path.

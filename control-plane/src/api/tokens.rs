@@ -42,7 +42,7 @@ impl Rpc for UpdateTokenRequest {
     async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
         if self.allow_missing {
             // The answer has no room for the bearer, which is shown once.
-            let text = "is not for tokens: CreateToken and ApplyResources create them, and show the bearer";
+            let text = "is not supported for tokens; create them with CreateToken or ApplyResources, which return the bearer";
             return Err(Error::field("allow_missing", text));
         }
         let update = Update {

@@ -75,7 +75,7 @@ impl Rpc for ProbeUpstreamRequest {
 
     async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
         let (upstream, credential) = match self.target {
-            None => return Err(Error::field("target", "is required: `name` or `upstream`")),
+            None => return Err(Error::field("target", "is required: set `name` or `upstream`")),
             Some(Target::Name(name)) => {
                 let upstream: Upstream = registry.get(&name).await?;
                 (upstream, registry.secret_of(&name).await?)
@@ -131,11 +131,7 @@ fn unregistered(mut upstream: Upstream) -> Result<(Upstream, Option<Credential>)
     let mut violations = Violations::default();
     upstream.set_defaults();
     upstream.validate(&mut violations);
-    violations.require(
-        !dials_in(&upstream),
-        "tunnel",
-        "cannot be asked before it is registered: nobody can dial in",
-    );
+    violations.require(!dials_in(&upstream), "tunnel", "cannot be probed before it is registered");
     let credential = upstream.credential.as_mut().map(|written| {
         credential::keep(written, None, &mut violations);
         credential::split(written)

@@ -131,7 +131,7 @@ impl<'a> Write<'a> {
             if !found {
                 missing.add(
                     reference.field,
-                    format!("refers to {}, which does not exist: create it first", reference.target),
+                    format!("refers to {}, which does not exist; create it first", reference.target),
                 );
                 targets.insert(reference.target);
             }
@@ -149,8 +149,7 @@ impl<'a> Write<'a> {
             let by = self.tx.referrers(&name, REFERRERS_NAMED).await?;
             if !by.is_empty() {
                 let by = by.join(", ");
-                let text =
-                    format!("{name} is referred to by {by}; delete with `force` to do it all the same");
+                let text = format!("{name} is used by {by}; set `force` to delete it anyway");
                 return Err(Error::new(Code::FailedPrecondition, "RESOURCE_REFERENCED", text)
                     .with("name", name)
                     .with("referrers", by));
@@ -180,7 +179,7 @@ impl<'a> Write<'a> {
                 let mut violations = Violations::default();
                 for Conflict { exposed_name, kept, left_out, field } in new.iter().take(20) {
                     let text = format!(
-                        "{kept} and {left_out} would both be exposed as `{exposed_name}`; give one an `alias`"
+                        "{kept} and {left_out} would both be exposed as `{exposed_name}`; give one of them an `alias`"
                     );
                     violations.add(format!("{prefix}{field}"), text);
                 }
@@ -203,7 +202,7 @@ pub(super) fn check_etag(name: &str, sent: &str, row: Option<&Row>) -> Result<()
     Err(Error::new(
         Code::Aborted,
         "ETAG_MISMATCH",
-        format!("{name} was changed by somebody else; read it again"),
+        format!("{name} was changed in the meantime; read it again and retry"),
     )
     .with("name", name)
     .with("etag", current))
@@ -233,6 +232,6 @@ pub(super) fn new_name(
         violations.add(id_field, error.to_string());
     }
     let agrees = given.is_empty() || given == name;
-    violations.require(agrees, "name", format!("is `{given}`, and the ids say `{name}`"));
+    violations.require(agrees, "name", format!("is `{given}`, but must be `{name}`, as the ids say"));
     if violations.is_empty() { Ok(name) } else { Err(Error::invalid(violations)) }
 }

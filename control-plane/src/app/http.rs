@@ -67,10 +67,10 @@ pub(super) fn watch_health(health: HealthReporter, drain: CancellationToken) {
 pub(super) async fn unknown(request: Request) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-        let status = Status::unimplemented(format!("there is no rpc {}", request.uri().path()));
+        let status = Status::unimplemented(format!("unknown rpc {}", request.uri().path()));
         return status.into_http::<axum::body::Body>().into_response();
     }
-    let message = format!("there is nothing at {}", request.uri().path());
+    let message = format!("nothing is served at {}", request.uri().path());
     (StatusCode::NOT_FOUND, axum::Json(serde_json::json!({"code": "NOT_FOUND", "message": message})))
         .into_response()
 }
@@ -79,7 +79,7 @@ async fn ready(State(state): State<HttpState>) -> Response {
     let reason = if state.drain.is_cancelled() {
         "draining"
     } else if !state.database.within(READY) {
-        "the database does not answer"
+        "the database does not respond"
     } else {
         return "ready\n".into_response();
     };
@@ -94,17 +94,25 @@ async fn metrics(State(state): State<HttpState>) -> Response {
     let edges = i64::try_from(state.fleet.connected_here()).unwrap_or(i64::MAX);
     let gauge = |name, help, value| Gauge { name, help, value };
     let text = render(&[
-        gauge("trunkline_control_revision", "The newest revision of the registry that is known here.", known),
-        gauge("trunkline_control_published_revision", "The revision that edges are sent.", snapshot.revision),
+        gauge(
+            "trunkline_control_revision",
+            "Newest revision of the registry that this replica knows.",
+            known,
+        ),
+        gauge(
+            "trunkline_control_published_revision",
+            "Revision that is published to edges.",
+            snapshot.revision,
+        ),
         gauge("trunkline_control_edges_connected", "Edges connected to this replica.", edges),
-        gauge("trunkline_control_upstreams", "Upstreams that edges are sent.", size(Type::Upstream)),
-        gauge("trunkline_control_tools", "Tools that edges are sent.", size(Type::Tool)),
-        gauge("trunkline_control_servers", "Virtual servers that edges are sent.", size(Type::Server)),
-        gauge("trunkline_control_tokens", "Tokens that edges are sent.", size(Type::Token)),
-        gauge("trunkline_control_tunnels", "Tunnels that upstreams opened to this replica.", tunnels),
+        gauge("trunkline_control_upstreams", "Upstreams published to edges.", size(Type::Upstream)),
+        gauge("trunkline_control_tools", "Tools published to edges.", size(Type::Tool)),
+        gauge("trunkline_control_servers", "Virtual servers published to edges.", size(Type::Server)),
+        gauge("trunkline_control_tokens", "Tokens published to edges.", size(Type::Token)),
+        gauge("trunkline_control_tunnels", "Open tunnels of upstreams to this replica.", tunnels),
         gauge(
             "trunkline_control_database_fresh",
-            "1 while the database answers.",
+            "1 while the database responds.",
             i64::from(state.database.within(READY)),
         ),
     ]);

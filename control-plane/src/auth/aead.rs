@@ -16,7 +16,7 @@ pub struct Key {
 
 /// It was not sealed by this key for this context, or was altered since.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the sealed bytes cannot be opened")]
+#[error("cannot decrypt the sealed bytes")]
 pub struct OpenError;
 
 impl Key {

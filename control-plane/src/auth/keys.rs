@@ -82,13 +82,13 @@ pub enum KeyError {
     #[error(transparent)]
     Vault(#[from] VaultError),
     /// The database failed.
-    #[error("the keys cannot be read or written: {0}")]
+    #[error("cannot read or write the keys: {0}")]
     Database(#[from] sqlx::Error),
     /// A stored key is not what it should be.
     #[error("the stored key {0} is damaged")]
     Damaged(String),
     /// Nothing can be signed.
-    #[error("there is no signing key")]
+    #[error("no signing key exists")]
     NoKey,
     /// The library failed to sign.
     #[error("cannot sign: {0}")]
@@ -189,7 +189,7 @@ impl Signer {
             .signing
             .iter()
             .find(|key| Some(&key.key_id) == kid.as_ref())
-            .ok_or_else(|| KeyError::Invalid("signed with a key that is not known".to_owned()))?;
+            .ok_or_else(|| KeyError::Invalid("signed with an unknown key".to_owned()))?;
         let mut rules = Validation::new(Algorithm::ES256);
         rules.set_audience(&[audience]);
         rules.set_issuer(&[&self.issuer]);

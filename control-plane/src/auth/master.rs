@@ -25,7 +25,7 @@ pub struct MasterKey {
 pub enum MasterKeyError {
     /// It is not the base64 form of 32 bytes.
     #[error(
-        "the master key in {origin} must be 32 bytes in base64, such as `openssl rand -base64 32` prints"
+        "the master key in {origin} must be 32 bytes in base64; generate one with `openssl rand -base64 32`"
     )]
     Form {
         /// Where it came from.
@@ -33,7 +33,7 @@ pub enum MasterKeyError {
     },
     /// Others can read the file.
     #[error(
-        "{path} can be read by others: run `chmod 600 {path}`, and rotate the key if others could have read it"
+        "{path} is readable by other users; run `chmod 600 {path}`, and rotate the key if someone may have read it"
     )]
     Exposed {
         /// The file.

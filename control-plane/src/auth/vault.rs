@@ -50,10 +50,10 @@ pub enum VaultError {
     #[error("the sealed bytes are malformed")]
     Malformed,
     /// The data key is not known to this process (yet).
-    #[error("the data key {0} is not known")]
+    #[error("unknown data key {0}")]
     UnknownKey(u32),
     /// Another context, or altered bytes.
-    #[error("the sealed bytes cannot be opened")]
+    #[error("cannot decrypt the sealed bytes")]
     Refused,
     /// The data keys were sealed with another master key.
     #[error(
@@ -63,7 +63,7 @@ pub enum VaultError {
     )]
     OtherMasterKey,
     /// The database failed.
-    #[error("the keys cannot be read or written: {0}")]
+    #[error("cannot read or write the keys: {0}")]
     Database(#[from] sqlx::Error),
 }
 

@@ -96,7 +96,7 @@ pub enum LogFormat {
 
 /// There is no place for data.
 #[derive(Debug, thiserror::Error)]
-#[error("there is neither --data-dir nor a home directory to put data into")]
+#[error("no home directory found; set --data-dir")]
 pub struct NoDataDir;
 
 impl Config {

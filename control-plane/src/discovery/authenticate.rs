@@ -11,7 +11,7 @@ use crate::auth::caller::Caller;
 use crate::auth::credential::{EdgeClaims, EdgeCredentials};
 use crate::error::Error;
 
-const NEEDED: &str = "send `authorization: Bearer` with an edge's credential";
+const NEEDED: &str = "an edge's credential is required: send it as `authorization: Bearer`";
 
 /// Lets edges in that are enrolled.
 #[derive(Debug, Clone)]
@@ -30,13 +30,13 @@ impl EdgeAuthenticator {
     pub async fn admit(&self, bearer: Option<&str>) -> Result<EdgeClaims, Error> {
         let bearer = bearer.ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", NEEDED))?;
         let claims = self.credentials.verify(bearer).map_err(|error| {
-            let text = format!("the edge's credential is {error}: renew it, or enrol again");
+            let text = format!("the edge's credential is {error}; renew it or enrol again");
             refused("EDGE_CREDENTIAL_INVALID", text)
         })?;
         if self.fleet.knows(&claims.sub, claims.enrolled).await? {
             return Ok(claims);
         }
-        let text = format!("edge `{}` was deleted: enrol again", claims.sub);
+        let text = format!("edge `{}` was deleted; enrol again", claims.sub);
         Err(refused("EDGE_UNKNOWN", text).with("edge", claims.sub))
     }
 }

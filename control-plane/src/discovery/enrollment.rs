@@ -60,9 +60,9 @@ impl EnrollmentService for Enrollment {
         let ttl = request.ttl.as_ref().map_or(Some(DEFAULT_TTL), clock::duration);
         let ttl = ttl
             .filter(|ttl| (SHORTEST_TTL..=LONGEST_TTL).contains(ttl))
-            .ok_or_else(|| Error::field("ttl", "is not between 1 min and 30 days"))?;
+            .ok_or_else(|| Error::field("ttl", "must be between 1 minute and 30 days"))?;
         if request.max_uses < 0 {
-            return Err(Error::field("max_uses", "is less than 0").into());
+            return Err(Error::field("max_uses", "must not be negative").into());
         }
         let (join_token, expire_us) = self.create(ttl, request.max_uses).await?;
         Ok(Response::new(CreateJoinTokenResponse {
@@ -81,7 +81,7 @@ impl EnrollmentService for Enrollment {
             return Err(Error::field("edge_id", "does not match `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`").into());
         }
         if !self.edges.use_join_token(&token_hash(&request.join_token)).await.map_err(Error::from)? {
-            let message = "the join token is not known, has ended, or was used up";
+            let message = "the join token is unknown, expired or used up";
             return Err(Error::new(Code::Unauthenticated, "JOIN_TOKEN_INVALID", message).into());
         }
         let enrolled = self.edges.enroll(&edge).await.map_err(Error::from)?;

@@ -169,7 +169,7 @@ impl Fleet {
                 }),
                 Ok(false) => self.evict(&row.id, Some(row.connection)),
                 Err(error) => {
-                    tracing::warn!(%error, edge = row.id, "the state of an edge is not written");
+                    tracing::warn!(%error, edge = row.id, "cannot write the state of an edge");
                     self.with(&row.id, row.connection, |edge| edge.dirty = true);
                 }
             }
@@ -263,7 +263,7 @@ impl Drop for ConnectionGuard {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(error) = fleet.edges.leave(&edge, &fleet.replica, connection).await {
-                    tracing::debug!(%error, edge, "that it left is not written");
+                    tracing::debug!(%error, edge, "cannot record that an edge disconnected");
                 }
             });
         }

@@ -46,7 +46,7 @@ impl FleetApi {
 
     fn after(&self, page_token: &str) -> Result<String, Error> {
         use base64::Engine;
-        let bad = || Error::field("page_token", "is not one that this list gave");
+        let bad = || Error::field("page_token", "was not issued by this list");
         if page_token.is_empty() {
             return Ok(String::new());
         }
@@ -139,7 +139,7 @@ impl FleetService for FleetApi {
     ) -> Result<Response<ListEdgesResponse>, Status> {
         let request = request.into_inner();
         let size = match i64::from(request.page_size) {
-            ..0 => return Err(Error::field("page_size", "is less than 0").into()),
+            ..0 => return Err(Error::field("page_size", "must not be negative").into()),
             0 => PAGE,
             size => size.min(MAX_PAGE),
         };
@@ -183,7 +183,7 @@ impl FleetService for FleetApi {
         let revision = match request.into_inner().revision {
             0 => newest,
             asked if (1..=newest).contains(&asked) => asked,
-            _ => return Err(Error::field("revision", format!("is not between 0 and {newest}")).into()),
+            _ => return Err(Error::field("revision", format!("must be between 0 and {newest}")).into()),
         };
         let (out, answers) = mpsc::channel(16);
         tokio::spawn(self.clone().watch(revision, out));

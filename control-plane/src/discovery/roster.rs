@@ -62,7 +62,7 @@ impl Roster {
                 Ok(false) => {}
                 Ok(true) => sleep(MIN_INTERVAL).await,
                 Err(error) => {
-                    tracing::warn!(%error, "edges are not told of each other: their table cannot be read");
+                    tracing::warn!(%error, "cannot read the table of edges; edges do not learn of each other");
                     sleep(POLL_INTERVAL).await;
                 }
             }

@@ -72,7 +72,8 @@ impl Discovery {
         inbound: &mut Streaming<StreamResourcesRequest>,
     ) -> Result<(ConnectionGuard, StreamResourcesRequest), Status> {
         let first = timeout(FIRST_MESSAGE, inbound.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("no first message in time"))??;
+        let first =
+            first.map_err(|_| Status::deadline_exceeded("the first message did not arrive in time"))??;
         let mut first = first.ok_or_else(|| Status::cancelled("the stream ended before it began"))?;
         let edge = first.edge.take().unwrap_or_default();
         if edge.id != claims.sub {
@@ -138,20 +139,21 @@ impl Discovery {
 
 fn send(out: &Outbound, mut response: StreamResourcesResponse) -> Result<(), Status> {
     response.send_time = Some(clock::timestamp(clock::now_us()));
-    out.try_send(Ok(response)).map_err(|_| Status::resource_exhausted("the edge does not read"))
+    out.try_send(Ok(response))
+        .map_err(|_| Status::resource_exhausted("the edge does not keep up with the stream"))
 }
 
 /// Only an edge that was deleted must throw its credential away.
 fn evicted(replaced: bool) -> Status {
     if replaced {
-        Error::new(Code::Aborted, "EDGE_REPLACED", "the edge connected again").into()
+        Error::new(Code::Aborted, "EDGE_REPLACED", "the edge has reconnected").into()
     } else {
-        Error::new(Code::Unauthenticated, "EDGE_UNKNOWN", "the edge was deleted: enrol again").into()
+        Error::new(Code::Unauthenticated, "EDGE_UNKNOWN", "the edge was deleted; enrol again").into()
     }
 }
 
 fn other_edge(said: &str, enrolled: &str) -> Error {
-    let message = format!("the credential is of edge `{enrolled}`, and the stream says `{said}`");
+    let message = format!("the credential belongs to edge `{enrolled}`, but the stream names `{said}`");
     Error::new(Code::PermissionDenied, "EDGE_MISMATCH", message).with("edge", said).with("enrolled", enrolled)
 }
 

@@ -55,7 +55,7 @@ impl Usage {
             return Err(Error::field("run_id", format!("must have 1 to {MAX_RUN_ID} bytes")).into());
         }
         if batch.sequence < 1 {
-            return Err(Error::field("sequence", "counts up from 1").into());
+            return Err(Error::field("sequence", "must count up from 1").into());
         }
         if batch.records.len() > MAX_RECORDS {
             return Err(Error::field("records", format!("has more than {MAX_RECORDS} entries")).into());

@@ -44,14 +44,18 @@ pub fn context(uid: &str) -> String {
 pub fn validate(credential: &Credential, violations: &mut Violations) {
     match &credential.kind {
         None => {
-            violations.add("credential", "has no form: set `bearer`, `basic`, `headers` or `query_parameter`")
+            violations.add("credential", "is empty: set `bearer`, `basic`, `headers` or `query_parameter`")
         }
         Some(Kind::Bearer(bearer)) => {
             violations.at_most_bytes("credential.bearer.token", &bearer.token, MAX_SECRET_BYTES);
             visible("credential.bearer.token", &bearer.token, violations);
         }
         Some(Kind::Basic(basic)) => {
-            violations.require(!basic.username.contains(':'), "credential.basic.username", "holds a colon");
+            violations.require(
+                !basic.username.contains(':'),
+                "credential.basic.username",
+                "contains a colon",
+            );
             violations.at_most_bytes("credential.basic.username", &basic.username, MAX_SECRET_BYTES);
             violations.at_most_bytes("credential.basic.password", &basic.password, MAX_SECRET_BYTES);
             for (field, text) in [("username", &basic.username), ("password", &basic.password)] {
@@ -59,7 +63,7 @@ pub fn validate(credential: &Credential, violations: &mut Violations) {
                 violations.require(
                     printable,
                     format!("credential.basic.{field}"),
-                    "holds a control character",
+                    "contains a control character",
                 );
             }
         }
@@ -82,25 +86,29 @@ fn validate_headers(headers: &std::collections::BTreeMap<String, String>, violat
     violations.require(
         (1..=MAX_HEADERS).contains(&count),
         FIELD,
-        format!("has {count} headers, 1 to {MAX_HEADERS} are allowed"),
+        format!("has {count} headers; 1 to {MAX_HEADERS} are allowed"),
     );
     let mut seen = HashSet::new();
     for (name, value) in headers {
         let field = format!("{FIELD}[{name:?}]");
         let Ok(parsed) = HeaderName::try_from(name.as_str()) else {
-            violations.add(field, "is not the name of a header");
+            violations.add(field, "is not a valid header name");
             continue;
         };
         let word = parsed.as_str();
         let reserved = RESERVED.contains(&word)
             || ["mcp-", "proxy-", "sec-"].iter().any(|start| word.starts_with(start));
-        violations.require(!reserved, field.clone(), "belongs to HTTP or to MCP itself");
-        violations.require(seen.insert(parsed.clone()), field.clone(), "is there twice, in other capitals");
+        violations.require(!reserved, field.clone(), "is reserved for HTTP or MCP");
+        violations.require(
+            seen.insert(parsed.clone()),
+            field.clone(),
+            "is repeated with other capital letters",
+        );
         violations.at_most_bytes(&field, value, MAX_HEADER_BYTES);
         violations.require(
             HeaderValue::try_from(value.as_str()).is_ok(),
             field,
-            "has a value that no header can have",
+            "is not a valid header value",
         );
     }
 }
@@ -109,7 +117,7 @@ fn visible(field: &str, text: &str, violations: &mut Violations) {
     violations.require(
         text.bytes().all(|byte| byte.is_ascii_graphic()),
         field,
-        "holds characters that a header cannot carry",
+        "contains characters that are not allowed in a header",
     );
 }
 
@@ -132,7 +140,7 @@ pub fn keep(credential: &mut Credential, kept: Option<&Credential>, violations: 
     }
     // A password may be empty; so may nothing else.
     let needed = |text: &str, field: String, violations: &mut Violations| {
-        violations.require(!text.is_empty(), field, "is required: there is no secret to keep");
+        violations.require(!text.is_empty(), field, "is required, because no secret is stored yet");
     };
     match &credential.kind {
         Some(Kind::Bearer(bearer)) => needed(&bearer.token, "credential.bearer.token".to_owned(), violations),

@@ -31,13 +31,13 @@ pub struct Definition {
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
     /// It is not a JSON object, or repeats a member.
-    #[error("is not a JSON object as it should be: {0}")]
+    #[error("is not a valid JSON object: {0}")]
     Json(#[from] JsonError),
     /// A member that must be there is not.
     #[error("has no `{0}`")]
     Missing(&'static str),
     /// It is too large.
-    #[error("has {0} bytes, at most {MAX_DEFINITION_BYTES} are allowed")]
+    #[error("has {0} bytes; the maximum is {MAX_DEFINITION_BYTES}")]
     TooLarge(usize),
 }
 
@@ -98,9 +98,11 @@ pub fn validate(
     let own = names::decode_id(names::id(name)).unwrap_or_default();
     match found {
         Err(error) => violations.add(FIELD, error.to_string()),
-        Ok(found) => {
-            violations.require(found == own, FIELD, format!("is of `{found}`, and the id is of `{own}`"))
-        }
+        Ok(found) => violations.require(
+            found == own,
+            FIELD,
+            format!("is for `{found}`, but the id is that of `{own}`"),
+        ),
     }
 }
 

@@ -70,18 +70,17 @@ fn named<K: KindRules>(mask: &FieldMask) -> Result<Vec<Vec<Step>>, Violations> {
 
 fn resolve(root: &MessageDescriptor, path: &str, output_only: &[&str]) -> Result<Vec<Vec<Step>>, String> {
     if path == "*" {
-        return Err("`*` stands alone".to_owned());
+        return Err("`*` must be the only path".to_owned());
     }
     let mut message = Some(root.clone());
     let mut steps = Vec::new();
     let mut rest = Some(path);
     while let Some(text) = rest {
         let Some(descriptor) = message.take() else {
-            return Err(format!("`{path}` goes below a plain value"));
+            return Err(format!("`{path}` names a field of a plain value"));
         };
         let (name, after) = text.split_once('.').map_or((text, None), |(name, after)| (name, Some(after)));
-        let field =
-            descriptor.get_field_by_name(name).ok_or_else(|| format!("there is no field `{path}`"))?;
+        let field = descriptor.get_field_by_name(name).ok_or_else(|| format!("unknown field `{path}`"))?;
         check_writable(&descriptor, &field, steps.is_empty(), output_only)
             .map_err(|()| format!("`{path}` is output only"))?;
         rest = after;

@@ -70,7 +70,7 @@ pub struct Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} is exposed, {} is left out", self.exposed_name, self.kept, self.left_out)
+        write!(f, "{}: {} is exposed, {} is not", self.exposed_name, self.kept, self.left_out)
     }
 }
 

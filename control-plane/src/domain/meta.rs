@@ -23,7 +23,7 @@ pub fn validate(meta: Option<&Meta>, violations: &mut Violations) {
     violations.require(
         annotations.len() <= MAX_PAIRS,
         "meta.annotations",
-        format!("has {} pairs, at most {MAX_PAIRS} are allowed", annotations.len()),
+        format!("has {} pairs; the maximum is {MAX_PAIRS}", annotations.len()),
     );
     for (key, value) in annotations {
         let field = format!("meta.annotations[{key:?}]");
@@ -37,7 +37,7 @@ pub fn validate_labels(field: &str, labels: &BTreeMap<String, String>, violation
     violations.require(
         labels.len() <= MAX_PAIRS,
         field,
-        format!("has {} pairs, at most {MAX_PAIRS} are allowed", labels.len()),
+        format!("has {} pairs; the maximum is {MAX_PAIRS}", labels.len()),
     );
     for (key, value) in labels {
         let field = format!("{field}[{key:?}]");

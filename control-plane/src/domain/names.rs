@@ -25,14 +25,14 @@ pub enum NameError {
         form: String,
     },
     /// It is too long.
-    #[error("the name has {0} bytes, at most {MAX_NAME_BYTES} are allowed")]
+    #[error("the name has {0} bytes; the maximum is {MAX_NAME_BYTES}")]
     TooLong(usize),
     /// Its id is not one that may be chosen.
     #[error("the id `{0}` does not match `[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?`")]
     Id(String),
     /// Its id is not in the one encoding that there is for it.
     #[error(
-        "the id `{0}` is not percent-encoded as it must be: every byte outside `[A-Za-z0-9._~-]`, in capitals"
+        "the id `{0}` is not percent-encoded correctly: encode every byte outside `[A-Za-z0-9._~-]`, in capital letters"
     )]
     Encoding(String),
 }

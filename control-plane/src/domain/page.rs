@@ -43,7 +43,7 @@ pub fn size(wanted: i32) -> Result<usize, String> {
     match wanted {
         0 => Ok(DEFAULT_SIZE),
         wanted => usize::try_from(wanted.min(MAX_SIZE))
-            .map_err(|_| format!("is {wanted}, and must not be negative")),
+            .map_err(|_| format!("is {wanted}, but must not be negative")),
     }
 }
 
@@ -54,12 +54,12 @@ pub fn order(text: &str) -> Result<(Order, bool), String> {
         None | Some("name") => Order::Name,
         Some("revision") => Order::Revision,
         Some("create_time") => Order::CreateTime,
-        Some(_) => return Err(format!("is `{text}`, and must be `name`, `revision` or `create_time`")),
+        Some(_) => return Err(format!("is `{text}`, but must be `name`, `revision` or `create_time`")),
     };
     match (words.next(), words.next()) {
         (None, _) | (Some("asc"), None) => Ok((order, false)),
         (Some("desc"), None) => Ok((order, true)),
-        _ => Err(format!("is `{text}`; after the field only `desc` can follow")),
+        _ => Err(format!("is `{text}`, but only `desc` may follow the field")),
     }
 }
 

@@ -30,7 +30,7 @@ impl KindRules for Server {
             violations.require(
                 count <= MAX_MEMBERS,
                 field,
-                format!("has {count} members, at most {MAX_MEMBERS} are allowed"),
+                format!("has {count} members; the maximum is {MAX_MEMBERS}"),
             );
             for (index, member) in list.iter().enumerate() {
                 validate_member(&format!("{field}[{index}]"), kind, member, violations);
@@ -82,8 +82,8 @@ fn validate_member(field: &str, kind: Kind, member: &Member, violations: &mut Vi
     validate_match(&format!("{field}.match"), &member.r#match, violations);
     meta::validate_labels(&format!("{field}.labels"), &member.labels, violations);
     if kind != Kind::Tool {
-        violations.require(member.read_only.is_none(), format!("{field}.read_only"), "is for tools only");
-        violations.require(member.hints.is_none(), format!("{field}.hints"), "is for tools only");
+        violations.require(member.read_only.is_none(), format!("{field}.read_only"), "applies only to tools");
+        violations.require(member.hints.is_none(), format!("{field}.hints"), "applies only to tools");
     }
     if glob::is_pattern(&member.r#match) {
         for (name, value) in
@@ -92,7 +92,7 @@ fn validate_member(field: &str, kind: Kind, member: &Member, violations: &mut Vi
             violations.require(
                 value.is_empty(),
                 format!("{field}.{name}"),
-                "is only for a `match` without `*`",
+                "applies only to a `match` without `*`",
             );
         }
     }
@@ -107,7 +107,7 @@ fn validate_match(field: &str, text: &str, violations: &mut Violations) {
     violations.at_most_bytes(field, text, MAX_MATCH_BYTES);
     let Some(target) = Target::parse(text) else {
         return violations
-            .add(field, "is required, and of the form `{upstream}/{name}`, where each part may hold `*`");
+            .add(field, "is required, in the form `{upstream}/{name}`, where each part may contain `*`");
     };
     let letters = |text: &str| {
         text.bytes()
@@ -116,7 +116,7 @@ fn validate_match(field: &str, text: &str, violations: &mut Violations) {
     let upstream = target.upstream;
     let possible =
         if glob::is_pattern(upstream) { letters(upstream) } else { names::check_id(upstream).is_ok() };
-    violations.require(possible, field, format!("`{upstream}` cannot be the id of an upstream"));
+    violations.require(possible, field, format!("`{upstream}` is not a valid upstream id"));
 }
 
 fn validate_alias(field: &str, kind: Kind, member: &Member, violations: &mut Violations) {
@@ -124,10 +124,10 @@ fn validate_alias(field: &str, kind: Kind, member: &Member, violations: &mut Vio
         return violations.require(
             exposed::fits(&member.alias),
             field,
-            "does not match `[A-Za-z0-9_-]{1,64}`, which is what clients accept",
+            "must match `[A-Za-z0-9_-]{1,64}`, because clients accept no other names",
         );
     }
-    violations.require(!member.r#match.contains('{'), field, "is not for URI templates");
+    violations.require(!member.r#match.contains('{'), field, "does not apply to URI templates");
     violations.at_most_bytes(field, &member.alias, MAX_MATCH_BYTES);
     violations.require(url::Url::parse(&member.alias).is_ok(), field, "is not an absolute URI");
 }

@@ -17,12 +17,12 @@ impl KindRules for Token {
         if let Some(end) = &self.expire_time {
             let valid =
                 (0..=253_402_300_799).contains(&end.seconds) && (0..1_000_000_000).contains(&end.nanos);
-            violations.require(valid, "expire_time", "is not a time between the years 1970 and 9999");
+            violations.require(valid, "expire_time", "must be a time between the years 1970 and 9999");
         }
         let Some(scope) = &self.scope else { return };
         for (index, server) in scope.servers.iter().enumerate().filter(|(_, server)| *server != ALL) {
             if let Err(error) = names::parse(Kind::Server, server) {
-                violations.add(format!("scope.servers[{index}]"), format!("{error}, and not `*` either"));
+                violations.add(format!("scope.servers[{index}]"), format!("{error}, nor is it `*`"));
             }
         }
         let lists = [
@@ -56,7 +56,7 @@ fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
     violations.require(
         count <= MAX_PATTERNS,
         field,
-        format!("has {count} entries, at most {MAX_PATTERNS} are allowed"),
+        format!("has {count} entries; the maximum is {MAX_PATTERNS}"),
     );
     for (index, pattern) in list.iter().enumerate() {
         let field = format!("{field}[{index}]");

@@ -36,7 +36,7 @@ impl KindRules for Upstream {
         match &self.transport {
             Some(Transport::Http(http)) => validate_url(&http.url, violations),
             Some(Transport::Tunnel(_)) => {}
-            None => violations.add("http", "or `tunnel` is required: how the upstream is reached"),
+            None => violations.add("http", "or `tunnel` is required"),
         }
         within("request_timeout", self.request_timeout.as_ref(), 1, 3_600, violations);
         within("refresh_interval", self.refresh_interval.as_ref(), 5, 86_400, violations);
@@ -66,14 +66,14 @@ fn validate_url(text: &str, violations: &mut Violations) {
         Err(error) => return violations.add(FIELD, format!("is not an absolute URL: {error}")),
     };
     let known = matches!(url.scheme(), "http" | "https" | "ws" | "wss");
-    violations.require(known, FIELD, "is none of `http`, `https`, `ws` and `wss`");
-    violations.require(url.has_host(), FIELD, "names no host");
+    violations.require(known, FIELD, "must have the scheme `http`, `https`, `ws` or `wss`");
+    violations.require(url.has_host(), FIELD, "has no host");
     violations.require(
         url.username().is_empty() && url.password().is_none(),
         FIELD,
-        "holds user info; secrets belong into `credential`",
+        "contains user information; put secrets into `credential`",
     );
-    violations.require(url.fragment().is_none(), FIELD, "holds a fragment");
+    violations.require(url.fragment().is_none(), FIELD, "contains a fragment");
 }
 
 /// Both limits are in seconds.
@@ -82,5 +82,5 @@ fn within(field: &str, duration: Option<&Duration>, least: i64, most: i64, viola
     let valid = (0..1_000_000_000).contains(&duration.nanos);
     let low = duration.seconds >= least;
     let high = duration.seconds < most || (duration.seconds == most && duration.nanos == 0);
-    violations.require(valid && low && high, field, format!("is not between {least} s and {most} s"));
+    violations.require(valid && low && high, field, format!("must be between {least} s and {most} s"));
 }

@@ -29,13 +29,13 @@ impl Violations {
     /// Adds one where a text has more characters than it may.
     pub fn at_most(&mut self, field: &str, text: &str, limit: usize) {
         let length = text.chars().count();
-        self.require(length <= limit, field, format!("has {length} characters, at most {limit} are allowed"));
+        self.require(length <= limit, field, format!("has {length} characters; the maximum is {limit}"));
     }
 
     /// Adds one where a value has more bytes than it may.
     pub fn at_most_bytes(&mut self, field: &str, text: &str, limit: usize) {
         let length = text.len();
-        self.require(length <= limit, field, format!("has {length} bytes, at most {limit} are allowed"));
+        self.require(length <= limit, field, format!("has {length} bytes; the maximum is {limit}"));
     }
 
     /// Adds those of a part of the message, whose paths begin with `prefix`.

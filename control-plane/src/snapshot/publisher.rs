@@ -135,7 +135,7 @@ impl Publisher {
             }
             let before = self.revision;
             while let Err(error) = self.catch_up().await {
-                tracing::warn!(%error, "edges are not told of changes: the registry cannot be read");
+                tracing::warn!(%error, "cannot read the registry; edges do not receive changes");
                 sleep(RETRY).await;
             }
             pace.gathered(self.revision - before);
@@ -157,7 +157,7 @@ impl Publisher {
         for row in rows {
             // One row that cannot be read must not keep all others from edges.
             if let Err(error) = self.projector.apply(row) {
-                tracing::error!(name = row.name, %error, "a resource is left as edges have it");
+                tracing::error!(name = row.name, %error, "cannot publish a resource; edges keep its last version");
             }
         }
         self.open_secrets(rows).await?;
@@ -185,7 +185,7 @@ impl Publisher {
             }
             match open_secret(&self.store, &self.vault, &row.name, &row.uid).await? {
                 Some(credential) => self.projector.put_secret(&row.name, &credential),
-                None => tracing::error!(name = row.name, "its credential cannot be opened"),
+                None => tracing::error!(name = row.name, "cannot decrypt the credential of an upstream"),
             }
         }
         Ok(())

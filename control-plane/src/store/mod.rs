@@ -29,10 +29,10 @@ pub use tx::Tx;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database said no, or nothing.
-    #[error("the database failed: {0}")]
+    #[error("database error: {0}")]
     Database(#[from] sqlx::Error),
     /// Bytes that the store wrote cannot be read.
-    #[error("{name} cannot be decoded: {source}")]
+    #[error("cannot decode {name}: {source}")]
     Decode {
         /// The resource.
         name: String,
@@ -40,7 +40,7 @@ pub enum StoreError {
         source: prost::DecodeError,
     },
     /// A row that the store did not write.
-    #[error("the database holds a row of the unknown kind `{0}`")]
+    #[error("the database contains a row of the unknown kind `{0}`")]
     UnknownKind(String),
 }
 
@@ -128,7 +128,7 @@ impl Store {
             }
             match self.revision().await {
                 Ok(revision) => announce(&self.inner.revisions, revision),
-                Err(error) => tracing::warn!(%error, "the newest revision is not known"),
+                Err(error) => tracing::warn!(%error, "cannot read the newest revision"),
             }
         }
     }

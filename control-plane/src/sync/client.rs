@@ -30,7 +30,7 @@ const MAX_ENTRIES: usize = 20_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The reason why an upstream that dials in cannot be reached.
 pub(super) const NO_TUNNEL: &str =
-    "no tunnel of it is open: is `mcpctl expose --connect` running where it lives?";
+    "no tunnel is open; check that `mcpctl expose --connect` is running at the upstream";
 /// A probe does not wait as long as a call may.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -74,11 +74,11 @@ pub(super) fn endpoint(
     let (url, dial) = match &upstream.transport {
         Some(Transport::Http(http)) => (http.url.as_str(), None),
         Some(Transport::Tunnel(_)) => (WITHIN_TUNNEL, Some(tunnel_dialer(tunnels, upstream)?)),
-        None => return Err(incompatible("it has no transport")),
+        None => return Err(incompatible("no transport is set")),
     };
-    let mut url = Url::parse(url).map_err(|error| incompatible(format!("its URL is none: {error}")))?;
+    let mut url = Url::parse(url).map_err(|error| incompatible(format!("invalid URL: {error}")))?;
     let headers = credential_headers(credential, &mut url)
-        .map_err(|_| incompatible("its credential does not fit into a header"))?;
+        .map_err(|_| incompatible("the credential contains characters that are not allowed in a header"))?;
     let timeout = upstream.request_timeout.as_ref().and_then(clock::duration).unwrap_or(DEFAULT_TIMEOUT);
     Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT), dial })
 }
@@ -160,7 +160,7 @@ impl UpstreamSession {
         match self.session.listen().await {
             Ok(notices) => Some(notices),
             Err(error) => {
-                tracing::debug!(%error, "an upstream does not tell of changes");
+                tracing::debug!(%error, "cannot subscribe to the changes of an upstream");
                 None
             }
         }
@@ -204,10 +204,10 @@ fn has(capabilities: &str, capability: &str) -> bool {
 fn check_era(found: &Probe, policy: EraPolicy) -> Result<(), Failure> {
     match policy {
         EraPolicy::Modern if found.modern.is_none() => {
-            Err(incompatible("it does not speak the modern era, and its policy asks for that"))
+            Err(incompatible("it does not speak the modern era, which the era policy requires"))
         }
         EraPolicy::Legacy if found.legacy.is_none() => {
-            Err(incompatible("it does not speak the legacy era, and its policy asks for that"))
+            Err(incompatible("it does not speak the legacy era, which the era policy requires"))
         }
         _ => Ok(()),
     }

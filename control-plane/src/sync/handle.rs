@@ -52,7 +52,7 @@ pub enum RefreshError {
     #[error("{0} has no tunnel open to this control plane; it is probed by itself when one opens")]
     Away(String),
     /// It was changed while it was probed, or another replica took over.
-    #[error("{0} was changed meanwhile")]
+    #[error("{0} was changed in the meantime; retry")]
     Overtaken(String),
     /// The database failed.
     #[error(transparent)]
@@ -156,7 +156,7 @@ impl Handle {
         let credential = match upstream.credential {
             None => None,
             Some(_) => Some(self.credential(row).await.map_err(unreadable)?.ok_or_else(|| {
-                let reason = "its credential cannot be opened: the master key is another one";
+                let reason = "cannot decrypt the credential: it was sealed with another master key";
                 Failure::new(UpstreamState::Unauthorized, reason)
             })?),
         };
@@ -196,7 +196,7 @@ impl Handle {
 
 async fn within<T>(asking: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     timeout(CATALOGUE_TIMEOUT, asking).await.unwrap_or_else(|_| {
-        let reason = format!("it did not give out its catalogue within {CATALOGUE_TIMEOUT:?}");
+        let reason = format!("it did not return its catalogue within {CATALOGUE_TIMEOUT:?}");
         Err(Failure::new(UpstreamState::Unreachable, reason))
     })
 }

@@ -109,7 +109,7 @@ fn read<N: CatalogueEntry>(upstream_id: &str, member: &'static str, raw: &str) -
     }
     let length = own.chars().count();
     if member == "name" && length > MAX_NAME {
-        return Err(format!("has a name of {length} characters, at most {MAX_NAME} are taken"));
+        return Err(format!("has a name of {length} characters; the maximum is {MAX_NAME}"));
     }
     let name = names::entry(N::KIND, upstream_id, &own);
     names::parse(N::KIND, &name).map_err(|error| error.to_string())?;

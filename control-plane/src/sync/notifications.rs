@@ -37,7 +37,7 @@ impl Notifications {
                     tokio::join!(publish_redis(&store, &client), subscribe_redis(&store, &client));
                 }
                 Err(error) => {
-                    tracing::error!(%error, "--redis-url is not one; replicas ask the database instead")
+                    tracing::error!(%error, "--redis-url is not a valid Redis URL; replicas poll the database instead")
                 }
             },
         }
@@ -49,7 +49,7 @@ async fn notify_postgres(store: &Store) {
     while committed.changed().await.is_ok() {
         let revision = *committed.borrow_and_update();
         if let Err(error) = store.notify_postgres(revision).await {
-            tracing::debug!(%error, "other replicas are not told of a revision");
+            tracing::debug!(%error, "cannot notify other replicas of a revision");
         }
     }
 }
@@ -57,7 +57,7 @@ async fn notify_postgres(store: &Store) {
 async fn listen_postgres(store: &Store, url: &str) {
     loop {
         if let Err(error) = store.listen_postgres(url).await {
-            tracing::debug!(%error, "no word from other replicas");
+            tracing::debug!(%error, "receiving no notifications from other replicas");
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -75,7 +75,7 @@ async fn publish_redis(store: &Store, client: &redis::Client) {
         let told: redis::RedisResult<()> =
             redis::cmd("PUBLISH").arg(CHANNEL).arg(revision).query_async(connection).await;
         if let Err(error) = told {
-            tracing::debug!(%error, "other replicas are not told of a revision");
+            tracing::debug!(%error, "cannot notify other replicas of a revision");
         }
     }
 }
@@ -83,7 +83,7 @@ async fn publish_redis(store: &Store, client: &redis::Client) {
 async fn subscribe_redis(store: &Store, client: &redis::Client) {
     loop {
         if let Err(error) = listen_redis(store, client).await {
-            tracing::debug!(%error, "no word from other replicas");
+            tracing::debug!(%error, "receiving no notifications from other replicas");
         }
         tokio::time::sleep(RETRY).await;
     }

@@ -99,7 +99,7 @@ impl Supervisor {
         let lease = match self.leases.take("sync", LEASE).await {
             Ok(lease) => lease,
             Err(error) => {
-                tracing::warn!(%error, "the lease on upstreams cannot be renewed");
+                tracing::warn!(%error, "cannot renew the lease on upstreams");
                 None
             }
         };
@@ -127,7 +127,7 @@ impl Supervisor {
                 Err(error) => Err(error),
             };
             if let Err(error) = looked {
-                tracing::warn!(%error, upstream = name, "an upstream that dialled in is asked late");
+                tracing::warn!(%error, upstream = name, "cannot read an upstream that dialled in; it is refreshed late");
             }
         }
     }
@@ -212,7 +212,7 @@ async fn expire_status(handle: Handle, name: String) {
             Ok(row) => row,
             Err(RefreshError::NotFound(_) | RefreshError::Disabled(_)) => return,
             Err(error) => {
-                tracing::debug!(%error, upstream = name, "not watched for a moment");
+                tracing::debug!(%error, upstream = name, "cannot check an upstream; retrying");
                 sleep(jitter(MAX_BACKOFF)).await;
                 continue;
             }
@@ -225,7 +225,7 @@ async fn expire_status(handle: Handle, name: String) {
         if overdue && status.state() == UpstreamState::Ready {
             let failure = Failure::new(UpstreamState::Unreachable, NO_TUNNEL);
             if let Err(error) = store_failure(handle.store(), &row, failure).await {
-                tracing::debug!(%error, upstream = name, "not watched for a moment");
+                tracing::debug!(%error, upstream = name, "cannot check an upstream; retrying");
             }
         }
         sleep(jitter(overdue_after)).await;

@@ -38,15 +38,15 @@ pub(super) fn check(path: &[Step], comparator: Comparator, value: &str) -> Resul
         return if comparator == Comparator::Has {
             Ok(())
         } else {
-            Err("is a map: name a key, as in `labels.team`".to_owned())
+            Err("is a map; name a key, as in `labels.team`".to_owned())
         };
     }
     let equality = matches!(comparator, Comparator::Equal | Comparator::NotEqual | Comparator::Has);
     match field.kind() {
         Kind::String => Ok(()),
-        Kind::Bool if !equality => Err("is true or false, and not more or less".to_owned()),
-        Kind::Bool => value.parse::<bool>().map(drop).map_err(|_| format!("is true or false, not `{value}`")),
-        Kind::Enum(_) if !equality => Err("is one of several words, and not more or less".to_owned()),
+        Kind::Bool if !equality => Err("is a boolean; only `=` and `!=` apply".to_owned()),
+        Kind::Bool => value.parse::<bool>().map(drop).map_err(|_| format!("is a boolean, not `{value}`")),
+        Kind::Enum(_) if !equality => Err("is an enum; only `=` and `!=` apply".to_owned()),
         Kind::Enum(words) => {
             let known = words.values().any(|word| names_word(word.name(), value));
             if known { Ok(()) } else { Err(format!("cannot be `{value}`")) }
@@ -57,7 +57,7 @@ pub(super) fn check(path: &[Step], comparator: Comparator, value: &str) -> Resul
         Kind::Message(message) if message.full_name() == DURATION => {
             duration(value).map(drop).ok_or_else(|| format!("is a duration such as 90s, not `{value}`"))
         }
-        Kind::Message(_) => Err("has fields of its own: name one of them, or ask `:*`".to_owned()),
+        Kind::Message(_) => Err("is a message; name one of its fields, or use `:*`".to_owned()),
         _ => value.parse::<f64>().map(drop).map_err(|_| format!("is a number, not `{value}`")),
     }
 }

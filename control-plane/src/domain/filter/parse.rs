@@ -26,7 +26,7 @@ struct Parser<'a> {
 
 pub(super) fn parse(text: &str, descriptor: &MessageDescriptor) -> Result<Expression, String> {
     if text.len() > MAX_FILTER_BYTES {
-        return Err(format!("has {} bytes, at most {MAX_FILTER_BYTES} are allowed", text.len()));
+        return Err(format!("has {} bytes; the maximum is {MAX_FILTER_BYTES}", text.len()));
     }
     let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0, descriptor };
     if parser.tokens.is_empty() {
@@ -67,7 +67,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
                 }
                 Token::Word(word)
             }
-            c => return Err(format!("has a `{c}` where none can be; put texts in quotes")),
+            c => return Err(format!("has an unexpected `{c}`; put texts in quotes")),
         };
         tokens.push(token);
     }
@@ -87,7 +87,7 @@ fn quoted(quote: char, characters: &mut impl Iterator<Item = char>) -> Result<St
             c => text.push(c),
         }
     }
-    Err(format!("has a {quote} that is not closed"))
+    Err(format!("has an unclosed {quote}"))
 }
 
 impl Parser<'_> {
@@ -144,16 +144,16 @@ impl Parser<'_> {
                 if self.take() == Some(Token::Close) {
                     Ok(inner)
                 } else {
-                    Err("has a `(` that is not closed".to_owned())
+                    Err("has an unclosed `(`".to_owned())
                 }
             }
             Some(Token::Text(text)) => Ok(Expression::Word(text)),
             Some(Token::Word(word)) if !matches!(word.as_str(), "AND" | "OR" | "NOT") => {
                 self.restriction(word)
             }
-            Some(Token::Word(word)) => Err(format!("has `{word}` where a condition should be")),
-            Some(_) => Err("has a sign where a condition should be".to_owned()),
-            None => Err("ends where a condition should be".to_owned()),
+            Some(Token::Word(word)) => Err(format!("has `{word}` where a condition is expected")),
+            Some(_) => Err("has an operator where a condition is expected".to_owned()),
+            None => Err("ends where a condition is expected".to_owned()),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 /// What the road of a call may use. Past a bound there is a clear answer, never growth.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Limits")]
@@ -89,6 +91,55 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(15),
             session_lifetime: Duration::from_secs(604_800),
         }
+    }
+}
+
+impl Limits {
+    /// Renders the limits as JSON, with durations in seconds.
+    pub fn to_json(&self) -> Value {
+        // Naming every field makes the compiler report a new one that is missing here.
+        let Self {
+            max_body_bytes,
+            max_header_bytes,
+            header_timeout,
+            body_timeout,
+            max_connections,
+            max_in_flight,
+            max_streams_per_token,
+            max_in_flight_per_connection,
+            send_timeout,
+            ping_interval,
+            max_event_bytes,
+            max_answer_bytes,
+            max_parked_calls,
+            parked_call_lifetime,
+            connect_timeout,
+            upstream_idle,
+            upstream_session_idle,
+            keep_alive,
+            session_lifetime,
+        } = self;
+        json!({
+            "maxBodyBytes": max_body_bytes,
+            "maxHeaderBytes": max_header_bytes,
+            "headerTimeoutSeconds": header_timeout.as_secs_f64(),
+            "bodyTimeoutSeconds": body_timeout.as_secs_f64(),
+            "maxConnections": max_connections,
+            "maxInFlight": max_in_flight,
+            "maxStreamsPerToken": max_streams_per_token,
+            "maxInFlightPerConnection": max_in_flight_per_connection,
+            "sendTimeoutSeconds": send_timeout.as_secs_f64(),
+            "pingIntervalSeconds": ping_interval.as_secs_f64(),
+            "maxEventBytes": max_event_bytes,
+            "maxAnswerBytes": max_answer_bytes,
+            "maxParkedCalls": max_parked_calls,
+            "parkedCallLifetimeSeconds": parked_call_lifetime.as_secs_f64(),
+            "connectTimeoutSeconds": connect_timeout.as_secs_f64(),
+            "upstreamIdleSeconds": upstream_idle.as_secs_f64(),
+            "upstreamSessionIdleSeconds": upstream_session_idle.as_secs_f64(),
+            "keepAliveSeconds": keep_alive.as_secs_f64(),
+            "sessionLifetimeSeconds": session_lifetime.as_secs_f64(),
+        })
     }
 }
 

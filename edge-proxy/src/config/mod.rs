@@ -117,6 +117,16 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// Returns the name of the format, as on the command line.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// What cannot be made of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -188,7 +198,7 @@ impl Config {
 
     /// The configuration in force, without secrets.
     pub fn to_json(&self) -> serde_json::Value {
-        let planes: Vec<String> = self.control_planes.iter().map(ToString::to_string).collect();
+        let planes: Vec<String> = self.control_planes.iter().map(without_user_info).collect();
         json!({
             "listen": self.listen.to_string(),
             "opsListen": self.ops_listen.to_string(),
@@ -206,10 +216,19 @@ impl Config {
             "listCacheBytes": self.list_cache_bytes,
             "snapshotKey": self.snapshot_key.is_some(),
             "log": self.log,
-            "limits": format!("{:?}", self.limits),
-            "doors": format!("{:?}", self.doors),
+            "logFormat": self.log_format.as_str(),
+            "limits": self.limits.to_json(),
+            "allowedHosts": self.doors.allowed_hosts,
+            "allowedOrigins": self.doors.allowed_origins,
+            "publicPathPrefix": self.doors.public_path_prefix,
         })
     }
+}
+
+fn without_user_info(uri: &Uri) -> String {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+    format!("{}://{address}{}", uri.scheme_str().unwrap_or_default(), uri.path())
 }
 
 fn read(option: &'static str, path: &std::path::Path) -> Result<String, ConfigError> {

@@ -42,6 +42,27 @@ fn flags_end_up_where_they_are_used() {
 }
 
 #[test]
+fn the_configuration_is_shown_as_json_without_secrets() {
+    let config = config(&[
+        "--join-token=s3cr3t",
+        "--snapshot-key=s3cr3t",
+        "--control-plane=http://user:s3cr3t@a:1",
+        "--allowed-host=a.example",
+        "--body-timeout=2.5",
+    ])
+    .unwrap();
+    let shown = config.to_json();
+    assert_eq!(shown["controlPlanes"], json!(["http://a:1/"]));
+    assert_eq!((&shown["joinToken"], &shown["snapshotKey"]), (&json!(true), &json!(true)));
+    assert_eq!(shown["allowedHosts"], json!(["a.example"]));
+    assert_eq!(shown["limits"]["bodyTimeoutSeconds"], json!(2.5));
+    assert_eq!(shown["limits"]["maxBodyBytes"], json!(4 << 20));
+    let text = shown.to_string();
+    assert!(!text.contains("s3cr3t"), "{text}");
+    assert!(!text.contains("Some(") && !text.contains("Limits {"), "{text}");
+}
+
+#[test]
 fn an_edge_may_be_alone() {
     assert_eq!(config(&[]).unwrap().peer_listen.0.map(|address| address.port()), Some(4447));
     for alone in ["--peer-listen=off", "--peer-listen="] {

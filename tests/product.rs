@@ -8,6 +8,7 @@ mod harness;
 mod hostile;
 mod journey;
 mod matrix;
+mod messages;
 mod options;
 mod outage;
 mod parked;

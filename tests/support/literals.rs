@@ -9,7 +9,7 @@ pub(crate) struct Literal {
 }
 
 impl Literal {
-    /// Returns whether people can meet the text: several words that are no reason for the compiler.
+    /// Returns whether the text is for people: several words, and no reason for the compiler.
     pub(crate) fn is_message(&self) -> bool {
         const INTERNAL: [&str; 4] = ["reason =", ".expect(", "panic!(", "concat!("];
         let is_internal = INTERNAL.iter().any(|call| self.before.trim_end().ends_with(call));
@@ -18,7 +18,7 @@ impl Literal {
         words.count() > 1 && !is_internal && !is_json
     }
 
-    /// Returns whether the text is an error, and not SQL, in a module that also holds SQL.
+    /// Returns whether the text is the message of an error type.
     pub(crate) fn is_error(&self) -> bool {
         self.before.contains("#[error(")
     }

@@ -89,7 +89,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router,
         None => http(stream, router, watcher).await,
         Some(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
             Ok(Ok(stream)) => http(stream, router, watcher).await,
-            Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+            Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
             Err(_) => tracing::debug!("the TLS handshake timed out"),
         },
     }

@@ -57,9 +57,8 @@ pub enum VaultError {
     Refused,
     /// The data keys were sealed with another master key.
     #[error(
-        "the stored keys were sealed with another master key: start with the one that was used before \
-         (TRUNKLINE_MASTER_KEY, or master.key in the data directory), or give it as \
-         TRUNKLINE_PREVIOUS_MASTER_KEY to change to the new one"
+        "the stored keys were sealed with another master key; start with that key (TRUNKLINE_MASTER_KEY, or \
+         master.key in the data directory), or pass it as TRUNKLINE_PREVIOUS_MASTER_KEY to rotate to the new one"
     )]
     OtherMasterKey,
     /// The database failed.

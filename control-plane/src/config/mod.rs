@@ -23,8 +23,8 @@ pub struct Config {
     /// `sqlite:…` or `postgres://…`. Default: registry.db in the data directory.
     #[arg(long, env = "TRUNKLINE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
-    /// Redis over which replicas tell each other of changes, `redis://…`. Default: none; PostgreSQL's own
-    /// notifications, and asking every few seconds.
+    /// Redis through which replicas notify each other of changes, `redis://…`. Default: none; replicas use the
+    /// notifications of PostgreSQL and poll every few seconds.
     #[arg(long, env = "TRUNKLINE_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<SecretString>,
     /// TLS of the listener.
@@ -33,16 +33,16 @@ pub struct Config {
     /// Keys and credentials.
     #[command(flatten)]
     pub keys: Keys,
-    /// How many upstreams are asked for their catalogues at a time [number].
+    /// Maximum number of upstreams that are refreshed at the same time [number].
     #[arg(long, env = "TRUNKLINE_SYNC_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub sync_concurrency: u16,
-    /// How long counted calls are kept [days].
+    /// Retention of usage records [days].
     #[arg(long, env = "TRUNKLINE_USAGE_RETENTION", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..))]
     pub usage_retention: u16,
-    /// Form of log lines on stderr.
+    /// Format of log lines on stderr.
     #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// What is logged: a level, or `target=level,…`.
+    /// Log filter: a level, or `target=level,…`.
     #[arg(long, env = "TRUNKLINE_LOG", default_value = "info")]
     pub log: String,
 }
@@ -61,17 +61,17 @@ pub struct Tls {
 /// Keys and credentials.
 #[derive(Debug, Clone, Args)]
 pub struct Keys {
-    /// The bearer of administrators. Default: admin-token in the data directory, generated when missing.
+    /// Bearer token of the administrator. Default: admin-token in the data directory, generated if missing.
     #[arg(long, env = "TRUNKLINE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<SecretString>,
-    /// The key that seals all others [32 bytes in base64]. Default: master.key in the data directory,
-    /// generated when missing. Replicas that share a database need the same one.
+    /// Key that seals all other keys [32 bytes in base64]. Default: master.key in the data directory, generated
+    /// if missing. Replicas that share a database need the same key.
     #[arg(long, env = "TRUNKLINE_MASTER_KEY", value_name = "KEY", hide_env_values = true)]
     pub master_key: Option<SecretString>,
-    /// The master key before this one, to change from it [32 bytes in base64].
+    /// Previous master key, for rotating to a new one [32 bytes in base64].
     #[arg(long, env = "TRUNKLINE_PREVIOUS_MASTER_KEY", value_name = "KEY", hide_env_values = true)]
     pub previous_master_key: Option<SecretString>,
-    /// What `iss` of bearers says. Changing it makes all bearers invalid.
+    /// Value of `iss` in bearers. Changing it invalidates all bearers.
     #[arg(long, env = "TRUNKLINE_TOKEN_ISSUER", default_value = "trunkline")]
     pub token_issuer: String,
     /// Age at which the signing key is replaced [days].
@@ -80,7 +80,7 @@ pub struct Keys {
     /// Age at which the key that seals edges' handles is replaced [days].
     #[arg(long, env = "TRUNKLINE_SEALING_KEY_ROTATION", value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     pub sealing_key_rotation: u16,
-    /// How long edges go on believing bearers without hearing from a control plane [hours].
+    /// Time for which edges trust bearers without contact with a control plane [hours].
     #[arg(long, env = "TRUNKLINE_TRUST_MAX_AGE", value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
     pub trust_max_age: u16,
 }

@@ -217,16 +217,24 @@ async fn one_command_starts_it_all() {
     let data = folder.path().join("data");
     let (edge, control) = (free_port(), free_port());
     let mut dev = start_dev(folder.path(), edge, control).await;
-    let ctl = async |line: &str| {
+    let try_ctl = async |line: &str| {
         let mut command = tokio::process::Command::new(binary("mcpctl"));
         command
             .args(line.split_whitespace())
             .env("MCPCTL_CONFIG", data.join("mcpctl.yaml"))
             .kill_on_drop(true);
         let output = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
-        let talk = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "mcpctl {line}: {}\n{talk}", output.status);
-        String::from_utf8(output.stdout).unwrap()
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).unwrap())
+        } else {
+            Err(format!("mcpctl {line}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
+        }
+    };
+    let ctl = async |line: &str| try_ctl(line).await.unwrap();
+    // The edge takes a moment to learn of what was created, and to come back.
+    let call = async || {
+        let call = || try_ctl("call dev time_get_current_time timezone=UTC");
+        eventually("the tool is called", PATIENCE, call).await
     };
     let url = &upstreams.urls.iter().find(|(name, _)| *name == "time").unwrap().1;
     ctl(&format!("create upstream time --url {url}")).await;
@@ -239,13 +247,13 @@ async fn one_command_starts_it_all() {
     .await;
     ctl("create server dev --tool time/*").await;
     ctl("create token laptop --server dev --tool *").await;
-    let said = ctl("call dev time_get_current_time timezone=UTC").await;
+    let said = call().await;
     assert!(said.contains("\"timezone\""), "{said}");
 
     let status = dev.terminate(Duration::from_secs(30));
     assert!(status.success(), "mcpctl dev ended with {status}: {}", dev.output());
     let _again = start_dev(folder.path(), edge, control).await;
-    let said = ctl("call dev time_get_current_time timezone=UTC").await;
+    let said = call().await;
     assert!(said.contains("\"timezone\""), "{said}");
 }
 

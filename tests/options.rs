@@ -155,7 +155,7 @@ async fn a_drain_is_as_patient_as_it_was_told() {
     gateway.stop_edge(0);
     let said = std::fs::read_to_string(gateway.folder().join("edge0.log")).unwrap();
     assert!(said.contains("draining patience=1s"), "{said}");
-    assert!(said.contains("calls were cut off, because they took longer than --drain-timeout"), "{said}");
+    assert!(said.contains("calls were interrupted because they took longer than --drain-timeout"), "{said}");
     call.abort();
 }
 

@@ -121,7 +121,8 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
         }
     })
     .await;
-    let why = "upstream far: cannot connect: no connection through a tunnel in time: is one open?";
+    let why =
+        "upstream far: cannot connect: no connection through a tunnel in time; check that a tunnel is open";
     assert_eq!(refused["error"]["message"], why);
     assert_eq!(refused["error"]["data"]["upstream"], "far");
     [&first, &second, &control].into_iter().for_each(Line::mend);
@@ -144,7 +145,7 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
     }
     eventually("it says why", PATIENCE, || async {
         let said = exposed.output();
-        if said.contains("no upstream of this credential dials in here") { Ok(()) } else { Err(said) }
+        if said.contains("no upstream with this credential dials in here") { Ok(()) } else { Err(said) }
     })
     .await;
     assert!(exposed.terminate(PATIENCE).success());

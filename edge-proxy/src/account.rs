@@ -18,7 +18,7 @@ pub struct Account {
     request_bytes: u64,
     /// Bytes of the answer so far.
     pub response_bytes: u64,
-    /// How it ended; until then that the client went away.
+    /// How it ended; until then that the client has disconnected.
     pub outcome: Outcome,
 }
 

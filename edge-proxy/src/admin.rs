@@ -78,7 +78,7 @@ impl Admin {
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is supported here\n");
         }
         self.page(request.uri().path())
     }
@@ -96,9 +96,10 @@ impl Admin {
             },
             "/config" => json_page(&self.config),
             "/snapshot" => json_page(&summary(&self.current.load(), &self.current)),
-            _ => {
-                text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /config and /snapshot\n")
-            }
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "unknown path; available: /healthz, /readyz, /metrics, /config and /snapshot\n",
+            ),
         }
     }
 
@@ -107,13 +108,13 @@ impl Admin {
             return Some("draining\n");
         }
         if !*self.current.whole().borrow() {
-            return Some("no snapshot yet: no control plane has answered, and there is no copy on disk\n");
+            return Some("no snapshot yet: no control plane has responded, and there is no copy on disk\n");
         }
         if !self.current.is_ready() {
-            return Some("other edges are being asked what they know of sessions\n");
+            return Some("still learning the state of sessions from other edges\n");
         }
         if !self.current.bearers_are_believed(clock::now()) {
-            return Some("no control plane was heard for longer than bearers are believed\n");
+            return Some("no contact with a control plane for longer than bearers may be trusted\n");
         }
         None
     }

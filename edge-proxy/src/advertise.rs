@@ -36,7 +36,7 @@ impl Advertised {
             Self::Towards(port) => match towards(control_plane).await {
                 Ok(ip) => SocketAddr::new(ip, *port).to_string(),
                 Err(error) => {
-                    tracing::warn!(%error, "other edges cannot be told where this one is; --peer-advertise can say it");
+                    tracing::warn!(%error, "cannot determine the address for other edges; set it with --peer-advertise");
                     String::new()
                 }
             },

@@ -88,7 +88,7 @@ pub enum StartError {
     #[error(transparent)]
     Metrics(#[from] crate::observe::ExportError),
     /// The system gives no more threads.
-    #[error("a thread cannot be started: {0}")]
+    #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 
@@ -181,7 +181,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     })?);
     let admin = Admin { current, exporter, config: config.to_json(), draining };
     operators(admin, ops)?;
-    tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is up");
+    tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is ready");
     let patience = Duration::from_secs(config.drain_timeout);
     let alone = alone.drop_guard();
     Ok(Running { client_addr, ops_addr, drain, patience, threads, ended, alone })
@@ -232,7 +232,7 @@ fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, told: &Publication)
     told.current.set_whole();
     if !told.current.bearers_are_believed(clock::now()) {
         tracing::error!(
-            "the copy on disk is older than bearers are believed: every call is refused until a control plane answers"
+            "the copy on disk is too old to trust bearers; calls are refused until a control plane responds"
         );
     }
     machine
@@ -277,7 +277,7 @@ async fn serve(
                 tracing::error!(%error, "a worker ended");
             }
         }
-        () = late => tracing::warn!("calls were cut off, because they took longer than --drain-timeout"),
+        () = late => tracing::warn!("calls were interrupted because they took longer than --drain-timeout"),
     }
     usage.finish().await;
 }
@@ -340,7 +340,7 @@ fn operators(admin: Admin, ops: TcpListener) -> Result<(), StartError> {
     // Not joined: it answers until the process ends, also while everything else is stopping.
     spawn("edge-ops", runtime()?, move |runtime| {
         if let Err(error) = runtime.block_on(admin.serve(ops)) {
-            tracing::error!(%error, "the operators' port ended");
+            tracing::error!(%error, "the operators' port failed");
         }
     })?;
     Ok(())

@@ -30,7 +30,7 @@ impl Ended {
         match read(&path, &shared.terminated, clock::now()) {
             Ok(()) => {}
             Err(error) => {
-                tracing::error!(%error, path = %path.display(), "which sessions ended cannot be read");
+                tracing::error!(%error, path = %path.display(), "cannot read the list of ended sessions");
             }
         }
         let written = shared.terminated.changes();
@@ -55,8 +55,8 @@ impl Ended {
         let writing = move || files::write(&path, &encode(&shared.terminated.all(clock::now())));
         match tokio::task::spawn_blocking(writing).await {
             Ok(Ok(())) => self.written = changes,
-            Ok(Err(error)) => tracing::error!(%error, "which sessions ended cannot be written"),
-            Err(error) => tracing::error!(%error, "writing which sessions ended broke off"),
+            Ok(Err(error)) => tracing::error!(%error, "cannot write the list of ended sessions"),
+            Err(error) => tracing::error!(%error, "writing the list of ended sessions was interrupted"),
         }
     }
 }

@@ -33,15 +33,15 @@ pub struct Enrollment {
 pub enum EnrollError {
     /// There is none, and nothing to get one with.
     #[error(
-        "this edge has no credential and no join token; give it one with --join-token or --join-token-file \
-         (`mcpctl create join-token` makes one)"
+        "this edge has no credential and no join token; create one with `mcpctl create join-token` and pass it \
+         with --join-token or --join-token-file"
     )]
     NoJoinToken,
     /// The control plane did not take the join token.
-    #[error("the control plane did not enrol this edge: {} ({})", .0.message(), .0.code())]
+    #[error("the control plane refused to enrol this edge: {} ({})", .0.message(), .0.code())]
     Refused(#[from] Box<tonic::Status>),
     /// What came as a credential is none.
-    #[error("the control plane sent a credential that no header can carry")]
+    #[error("the control plane sent a credential that contains characters that are not allowed in a header")]
     Unusable,
 }
 
@@ -88,7 +88,7 @@ impl Enrollment {
             tokio::time::sleep(due).await;
             match self.renew(channel).await {
                 Ok(bearer) => return bearer,
-                Err(error) => tracing::warn!(%error, "the edge's credential could not be renewed"),
+                Err(error) => tracing::warn!(%error, "cannot renew the edge's credential"),
             }
             tokio::time::sleep(RETRY_RENEWAL).await;
         }
@@ -123,7 +123,7 @@ impl Enrollment {
         self.put(Some(held.clone()));
         let content = serde_json::to_vec(&held).map_err(|_| EnrollError::Unusable)?;
         if let Err(error) = files::write(&self.path, &content) {
-            tracing::warn!(path = %self.path.display(), %error, "the edge's credential could not be stored");
+            tracing::warn!(path = %self.path.display(), %error, "cannot store the edge's credential");
         }
         Ok(bearer)
     }
@@ -164,9 +164,9 @@ impl Held {
 
 fn read(path: &std::path::Path) -> Option<Held> {
     let content = files::read(path)
-        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "the credential cannot be read"));
+        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "cannot read the credential"));
     let held = serde_json::from_slice(&content.ok()??);
-    held.inspect_err(|_| tracing::warn!(path = %path.display(), "what is stored is no credential")).ok()
+    held.inspect_err(|_| tracing::warn!(path = %path.display(), "the stored credential is invalid")).ok()
 }
 
 impl std::fmt::Debug for Bearer {

@@ -33,34 +33,34 @@ pub enum Fault {
     #[error("cannot connect: {0}")]
     Connect(String),
     /// Nothing came in time.
-    #[error("no answer in time")]
+    #[error("no response in time")]
     Timeout,
-    /// The answer broke off.
-    #[error("the answer broke off")]
+    /// The response was interrupted.
+    #[error("the response was interrupted")]
     Interrupted,
     /// A status that is no answer.
-    #[error("answered HTTP {0}")]
+    #[error("responded with HTTP {0}")]
     Status(u16),
     /// An answer that is not what the protocol demands.
-    #[error("answered what is not MCP: {0}")]
+    #[error("sent a response that is not valid MCP: {0}")]
     Malformed(String),
     /// An answer or an event past the limit.
-    #[error("its answer is larger than this edge allows")]
+    #[error("the response is larger than this edge allows")]
     TooLarge,
     /// It has no session with us and opens none.
-    #[error("opens no session: {0}")]
+    #[error("cannot open a session: {0}")]
     Session(String),
     /// A call that waited for its client cannot be gone on with.
-    #[error("the call that waited for this answer is lost")]
+    #[error("the call that waited for this input is lost")]
     Lost {
         /// Whether making it again does no harm.
         retryable: bool,
     },
     /// Too many calls wait for their clients.
-    #[error("too many calls wait for their clients at this edge")]
+    #[error("too many calls wait for client input at this edge")]
     Crowded,
     /// What it asks for cannot be asked of this client.
-    #[error("needs what this client cannot be asked for: {0}")]
+    #[error("needs input that this client cannot give: {0}")]
     Unasked(String),
     /// It does not speak the client's era.
     #[error("does not speak the era of this client ({})", if *.0 == Era::Modern { "2026-07-28 or later" } else { "2025-11-25 or earlier" })]
@@ -121,37 +121,39 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// `Host` is not one of ours.
-    #[error("this edge is not reached under this Host; see --allowed-host")]
+    #[error("this Host is not allowed; see --allowed-host")]
     Host,
     /// `Origin` is not allowed.
-    #[error("requests from this Origin are not allowed; see --allowed-origin")]
+    #[error("this Origin is not allowed; see --allowed-origin")]
     Origin,
     /// No such path.
-    #[error("nothing is here; servers are at /servers/{{name}}/mcp, /sse and /ws")]
+    #[error("unknown path; servers are at /servers/{{name}}/mcp, /sse and /ws")]
     Path,
     /// No server of this name that the caller may see.
-    #[error("no such server")]
+    #[error("unknown server")]
     Server,
     /// A verb that the path does not take.
-    #[error("this path takes {0}")]
+    #[error("this path supports only {0}")]
     Verb(&'static str),
     /// No bearer, or one not believed.
-    #[error("{}", if *.presented { "the bearer token is not valid" } else { "a bearer token is needed" })]
+    #[error("{}", if *.presented { "the bearer token is not valid" } else { "a bearer token is required" })]
     Bearer {
         /// Whether one was given.
         presented: bool,
     },
     /// A bearer where it ends up in logs.
-    #[error("a bearer must not be in the URL; send it as Authorization, or from a browser take a ticket")]
+    #[error(
+        "a bearer must not be in the URL; send it in the Authorization header, or use a ticket in a browser"
+    )]
     BearerInUrl,
     /// A ticket that is not ours, too old, or used already.
-    #[error("the ticket is not valid; take another")]
+    #[error("the ticket is not valid; request another")]
     Ticket,
     /// A request for a WebSocket that asks for none.
-    #[error("this path speaks WebSocket (version 13)")]
+    #[error("this path requires a WebSocket upgrade (version 13)")]
     Upgrade,
     /// Nothing was heard from a control plane for too long.
-    #[error("this edge has not heard from its control plane for longer than bearers may be believed")]
+    #[error("this edge has had no contact with its control plane for longer than bearers may be trusted")]
     Stale,
     /// A body that is not JSON.
     #[error("the content type must be application/json")]
@@ -163,22 +165,22 @@ pub enum Failure {
     #[error("the body did not arrive in time")]
     BodyTimeout,
     /// A body that broke off.
-    #[error("the body broke off")]
+    #[error("the body was interrupted")]
     BodyBroken,
     /// The edge has too much in flight.
     #[error("this edge has too many requests in flight")]
     Overloaded,
     /// The token holds too many streams.
-    #[error("this token holds too many streams open")]
+    #[error("this token has too many open streams")]
     TooManyStreams,
     /// The client has too much in flight on one connection.
     #[error("this connection has too many requests in flight")]
     TooManyRequests,
     /// There are too many tunnels.
-    #[error("there are too many tunnels to this upstream, or to this edge")]
+    #[error("too many tunnels are open to this upstream or this edge")]
     TooManyTunnels,
     /// No upstream that dials in and that the credential is for.
-    #[error("no upstream of this credential dials in here")]
+    #[error("no upstream with this credential dials in here")]
     Tunnel,
     /// The edge is stopping.
     #[error("this edge is stopping")]
@@ -190,19 +192,19 @@ pub enum Failure {
     #[error("{0}")]
     Invalid(String),
     /// `Mcp-Session-Id` is absent.
-    #[error("the header Mcp-Session-Id is needed; it comes with the answer to initialize")]
+    #[error("the header Mcp-Session-Id is required; the response to initialize contains it")]
     SessionMissing,
     /// The session is unknown, another's, or over.
     #[error("unknown session; initialize again without Mcp-Session-Id")]
     SessionUnknown,
     /// A message on a connection whose conversation has not begun.
-    #[error("initialize first")]
+    #[error("not initialized; send initialize first")]
     NotInitialized,
     /// The connection that a message belongs to is gone, or is another's.
-    #[error("nothing is connected here any more; open the stream again")]
+    #[error("the stream is closed; open it again")]
     Disconnected,
     /// `MCP-Protocol-Version` of the legacy era that is none.
-    #[error("the header MCP-Protocol-Version names no revision that is served here")]
+    #[error("the header MCP-Protocol-Version names an unsupported revision")]
     LegacyVersion,
     /// The modern era's headers and body do not agree.
     #[error("{0}")]
@@ -257,7 +259,7 @@ pub enum Failure {
 impl Failure {
     /// A response of a client that belongs to no request of ours, or to one that it may not answer any more.
     pub fn answers_nothing() -> Self {
-        Self::Invalid("this answers no request of ours".to_owned())
+        Self::Invalid("this response belongs to no request".to_owned())
     }
 
     /// Bad parameters, answered 200.
@@ -448,7 +450,7 @@ mod tests {
     #[test]
     fn a_fault_names_its_reason_and_its_upstream() {
         let failure = Failure::upstream("time", Fault::Timeout);
-        let expected = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31102,"message":"upstream time: no answer in time","data":{"reason":"upstream_timeout","upstream":"time"}}}"#;
+        let expected = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31102,"message":"upstream time: no response in time","data":{"reason":"upstream_timeout","upstream":"time"}}}"#;
         assert_eq!(rendered(failure, Era::Legacy), (200, expected.to_owned()));
     }
 }

@@ -34,10 +34,10 @@ pub struct Delivery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Undelivered {
     /// Nothing is held there any more, or the edge is gone.
-    #[error("nobody waits for it any more")]
+    #[error("its waiter is gone")]
     Gone,
     /// Its holder has too much before it.
-    #[error("too much waits before it")]
+    #[error("too many messages are waiting")]
     Full,
 }
 

@@ -87,7 +87,7 @@ async fn accept(listener: TcpListener, worker: &Rc<Worker>) {
             None => {}
             Some(Ok((stream, _))) => open(stream, worker, alive.clone()),
             Some(Err(error)) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

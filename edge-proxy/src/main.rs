@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 fn run(config: &Config) -> anyhow::Result<()> {
     observe::start_logs(config.log_format, &config.log)?;
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was installed before");
+        tracing::debug!("a TLS provider is installed already");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let context = runtime.enter();

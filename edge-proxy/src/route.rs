@@ -103,7 +103,7 @@ pub fn named<'a>(method: Method, message: &Message<'a>) -> Result<Named<'a>, Fai
 }
 
 fn name<'a>(noun: Noun, raw: Option<&'a str>, member: &str) -> Result<Named<'a>, Failure> {
-    let raw = raw.ok_or_else(|| Failure::params(format!("params.{member} is needed")))?;
+    let raw = raw.ok_or_else(|| Failure::params(format!("params.{member} is required")))?;
     let exposed =
         json::string(raw).map_err(|_| Failure::params(format!("params.{member} must be a string")))?;
     Ok(Named { noun, exposed, raw })
@@ -111,7 +111,7 @@ fn name<'a>(noun: Noun, raw: Option<&'a str>, member: &str) -> Result<Named<'a>,
 
 /// The `ref` of `completion/complete`.
 fn reference<'a>(raw: Option<&'a str>) -> Result<Named<'a>, Failure> {
-    let raw = raw.ok_or_else(|| Failure::params("params.ref is needed"))?;
+    let raw = raw.ok_or_else(|| Failure::params("params.ref is required"))?;
     let [kind, prompt, uri] = json::members(raw, ["type", "name", "uri"])
         .map_err(|_| Failure::params("params.ref must be an object"))?;
     match kind.and_then(|kind| json::string(kind).ok()).as_deref() {

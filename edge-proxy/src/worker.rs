@@ -115,7 +115,7 @@ impl Shared {
     pub fn order(&self, order: &SessionCommand) {
         for worker in &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
             if worker.try_send(order.clone()).is_err() {
-                tracing::warn!("an order to a worker was lost: too many wait");
+                tracing::warn!("lost a message to a worker: its queue is full");
             }
         }
     }

@@ -55,13 +55,12 @@ fn number(scene: &Scene<'_>, message: &Message<'_>, member: &str, generation: u6
     let Some(raw) = message.params.cursor.filter(|raw| *raw != "null") else { return Ok(0) };
     let text = json::string(raw).map_err(|_| Failure::params("params.cursor must be a string"))?;
     let cursor = Cursor::open(&scene.snapshot.trust, scene.owner(), member, &text);
-    let cursor =
-        cursor.ok_or_else(|| Failure::params("params.cursor is not one that was given for this list"))?;
+    let cursor = cursor.ok_or_else(|| Failure::params("params.cursor was not issued for this list"))?;
     if cursor.generation == generation { Ok(cursor.page) } else { Err(outdated()) }
 }
 
 fn outdated() -> Failure {
-    Failure::params("the list has changed since this cursor was given; start again without one")
+    Failure::params("the list has changed since this cursor was issued; start again without a cursor")
 }
 
 fn of_method(method: Method) -> Option<(List, &'static str)> {

@@ -169,16 +169,17 @@ async fn subscribe(
 ) -> Result<Reply, Failure> {
     let named = route::named(Method::ResourcesRead, message)?;
     if named.exposed.len() > MAX_URI_BYTES {
-        return Err(Failure::params(format!("a URI to subscribe to may have {MAX_URI_BYTES} bytes")));
+        return Err(Failure::params(format!("the URI is too long; the maximum is {MAX_URI_BYTES} bytes")));
     }
     let permit = listen::permit(scene.view, &named.exposed).ok_or_else(|| named.unknown())?;
     if capabilities::told_in(&permit.entry().upstream, Era::Legacy).is_none() {
-        return Err(Failure::params("nobody tells when this resource changes"));
+        return Err(Failure::params("the upstream does not announce changes of this resource"));
     }
     let change =
         scene.worker.shared.subscriptions.change(conversation, &named.exposed, true, clock::now_us());
-    let change =
-        change.ok_or_else(|| Failure::params(format!("a session may subscribe to {MAX_URIS} resources")))?;
+    let change = change.ok_or_else(|| {
+        Failure::params(format!("too many subscriptions; the maximum for a session is {MAX_URIS}"))
+    })?;
     tell(scene, event::subscription_changed(&conversation.jti, conversation.expires, &change)).await;
     Ok(result(id, "{}"))
 }

@@ -4,8 +4,8 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Names")]
 pub struct Doors {
-    /// A value of `Host` to accept, with or without a port; may be repeated. Without any: the address listened
-    /// on and loopback names when listening on loopback, every name otherwise.
+    /// Value of `Host` to accept, with or without a port; repeatable. Default: the listening address and
+    /// loopback names when listening on loopback, else every name.
     #[arg(
         long = "allowed-host",
         env = "TRUNKLINE_ALLOWED_HOSTS",
@@ -13,8 +13,8 @@ pub struct Doors {
         value_delimiter = ','
     )]
     pub allowed_hosts: Vec<String>,
-    /// An `Origin` to accept, such as `https://app.example.com`, or `*` for all; may be repeated. Loopback
-    /// origins are accepted when listening on loopback, and requests without `Origin` always.
+    /// `Origin` to accept, such as `https://app.example.com`, or `*` for all; repeatable. Loopback origins are
+    /// accepted when listening on loopback, and requests without `Origin` always.
     #[arg(
         long = "allowed-origin",
         env = "TRUNKLINE_ALLOWED_ORIGINS",
@@ -22,8 +22,8 @@ pub struct Doors {
         value_delimiter = ','
     )]
     pub allowed_origins: Vec<String>,
-    /// The path under which a proxy publishes this edge and which it takes off before it passes requests on, such as
-    /// `/gateway`. Addresses that clients are told begin with it.
+    /// Path under which a proxy publishes this edge, and which the proxy strips, such as `/gateway`. URLs that clients
+    /// receive start with it.
     #[arg(long, env = "TRUNKLINE_PUBLIC_PATH_PREFIX", value_name = "PATH", default_value = "", hide_default_value = true, value_parser = path_prefix)]
     pub public_path_prefix: String,
 }

@@ -8,62 +8,61 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Largest body of a request, in bytes; a larger one is answered 413.
+    /// Maximum size of a request body, in bytes; a larger one gets 413.
     #[arg(long, env = "TRUNKLINE_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 4 << 20)]
     pub max_body_bytes: usize,
-    /// Largest head of a request, in bytes (at least 8192); a larger one is answered 431.
+    /// Maximum size of a request head, in bytes (at least 8192); a larger one gets 431.
     #[arg(long, env = "TRUNKLINE_MAX_HEADER_BYTES", value_name = "BYTES", default_value_t = 64 << 10, value_parser = head_bytes)]
     pub max_header_bytes: usize,
-    /// How long a connection may be idle or take to send the head of a request, in seconds.
+    /// Time allowed for an idle connection, and for sending the head of a request, in seconds.
     #[arg(long, env = "TRUNKLINE_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds)]
     pub header_timeout: Duration,
-    /// How long a client may take to send the body of a request, in seconds; a slower one is answered 408.
+    /// Time allowed for sending the body of a request, in seconds; a slower client gets 408.
     #[arg(long, env = "TRUNKLINE_BODY_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub body_timeout: Duration,
-    /// Connections of clients at one time; more wait to be accepted.
+    /// Maximum number of client connections; more wait to be accepted.
     #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000)]
     pub max_connections: usize,
-    /// Requests in flight at one time, streams not counted; more are answered 503.
+    /// Maximum number of requests in flight, without streams; more get 503.
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT", value_name = "COUNT", default_value_t = 8_192)]
     pub max_in_flight: usize,
-    /// Streams that one token may hold open at one time; more are answered 429.
+    /// Maximum number of open streams per token; more get 429.
     #[arg(long, env = "TRUNKLINE_MAX_STREAMS_PER_TOKEN", value_name = "COUNT", default_value_t = 256)]
     pub max_streams_per_token: usize,
-    /// Requests in flight at one time on one connection over HTTP+SSE or WebSocket; more are answered with an error.
+    /// Maximum number of requests in flight per connection over HTTP+SSE or WebSocket; more get an error.
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT_PER_CONNECTION", value_name = "COUNT", default_value_t = 64, value_parser = per_connection)]
     pub max_in_flight_per_connection: usize,
-    /// How long a message waits for a client over HTTP+SSE or WebSocket to read, in seconds; then the connection ends.
+    /// Time allowed for a client over HTTP+SSE or WebSocket to read a message, in seconds; then the connection ends.
     #[arg(long, env = "TRUNKLINE_SEND_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub send_timeout: Duration,
-    /// How often a client over WebSocket is asked whether it is there, in seconds; after two without a word the
-    /// connection ends.
+    /// Interval of pings to clients over WebSocket, in seconds; a client that misses two is disconnected.
     #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub ping_interval: Duration,
-    /// Largest event of an upstream's stream, or message of its WebSocket, in bytes.
+    /// Maximum size of an event or a WebSocket message from an upstream, in bytes.
     #[arg(long, env = "TRUNKLINE_MAX_EVENT_BYTES", value_name = "BYTES", default_value_t = 8 << 20)]
     pub max_event_bytes: usize,
-    /// Largest JSON answer of an upstream, in bytes.
+    /// Maximum size of a JSON response from an upstream, in bytes.
     #[arg(long, env = "TRUNKLINE_MAX_ANSWER_BYTES", value_name = "BYTES", default_value_t = 32 << 20)]
     pub max_answer_bytes: usize,
-    /// Calls that may wait for answers of their clients at one time (elicitation and the like, across eras); past it they fail.
+    /// Maximum number of calls that wait for client input (elicitation and the like, across eras); more fail.
     #[arg(long, env = "TRUNKLINE_MAX_PARKED_CALLS", value_name = "COUNT", default_value_t = 4_096)]
     pub max_parked_calls: usize,
-    /// How long a call waits for answers of its client, in seconds; then its upstream is told that there are none.
+    /// Time for which a call waits for client input, in seconds; then its upstream is told that there is none.
     #[arg(long, env = "TRUNKLINE_PARKED_CALL_LIFETIME", value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub parked_call_lifetime: Duration,
-    /// How long connecting to an upstream may take, TLS included, in seconds.
+    /// Time allowed for connecting to an upstream, with TLS, in seconds.
     #[arg(long, env = "TRUNKLINE_CONNECT_TIMEOUT", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub connect_timeout: Duration,
-    /// How long an unused connection to an upstream is kept, in seconds.
+    /// Time for which an unused connection to an upstream is kept, in seconds.
     #[arg(long, env = "TRUNKLINE_UPSTREAM_IDLE", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub upstream_idle: Duration,
-    /// How long an unused session with an upstream is kept, in seconds.
+    /// Time for which an unused session with an upstream is kept, in seconds.
     #[arg(long, env = "TRUNKLINE_UPSTREAM_SESSION_IDLE", value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub upstream_session_idle: Duration,
-    /// How long a stream is silent before a comment is sent to keep it alive, in seconds.
+    /// Interval of keep-alive comments on silent streams, in seconds.
     #[arg(long, env = "TRUNKLINE_KEEP_ALIVE", value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub keep_alive: Duration,
-    /// How long a client's session lives, in seconds; past it the client is told to initialize again.
+    /// Lifetime of a client's session, in seconds; after it the client must initialize again.
     #[arg(long, env = "TRUNKLINE_SESSION_LIFETIME", value_name = "SECONDS", default_value = "604800", value_parser = seconds)]
     pub session_lifetime: Duration,
 }

@@ -23,13 +23,13 @@ pub use secret::Secret;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "trunkline-edge-proxy", version)]
 pub struct Config {
-    /// Where clients connect. The default is for one machine; 0.0.0.0:4444 serves the network.
+    /// Address that clients connect to. The default serves only this machine; 0.0.0.0:4444 serves the network.
     #[arg(long, env = "TRUNKLINE_EDGE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4444")]
     pub listen: SocketAddr,
-    /// Where operators find health, readiness, metrics and what is in force. It asks for no credential.
+    /// Address for health, readiness, metrics and the state in force. It requires no credential.
     #[arg(long, env = "TRUNKLINE_EDGE_OPS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4446")]
     pub ops_listen: SocketAddr,
-    /// A control plane; may be repeated (in the environment: separated by commas). They are tried in turn.
+    /// URL of a control plane; repeatable (in the environment: separated by commas). They are tried in turn.
     #[arg(
         long = "control-plane",
         env = "TRUNKLINE_CONTROL_PLANE",
@@ -39,25 +39,25 @@ pub struct Config {
         default_value = "http://127.0.0.1:4445"
     )]
     pub control_planes: Vec<Uri>,
-    /// PEM file of the authorities that a control plane's certificate may come from, for https URLs. Without
-    /// it: those that the system trusts.
+    /// PEM file of the authorities to trust for the control plane's certificate, for https URLs. Default: those
+    /// that the system trusts.
     #[arg(long, env = "TRUNKLINE_CONTROL_PLANE_CA", value_name = "FILE")]
     pub control_plane_ca: Option<PathBuf>,
-    /// The token with which this edge enrols. Needed until it has a credential of its own.
+    /// Join token with which this edge enrols. Required until it has its own credential.
     #[arg(long, env = "TRUNKLINE_JOIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub join_token: Option<Secret>,
-    /// The same, from a file.
+    /// File with the join token.
     #[arg(long, env = "TRUNKLINE_JOIN_TOKEN_FILE", value_name = "FILE", conflicts_with = "join_token")]
     pub join_token_file: Option<PathBuf>,
-    /// Name of this edge: `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`. Default: made of the host name and a random
-    /// part, once, and kept in the data directory.
+    /// Name of this edge: `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`. Default: the host name and a random
+    /// part, generated once and kept in the data directory.
     #[arg(long, env = "TRUNKLINE_EDGE_ID", value_name = "ID", value_parser = edge_id)]
     pub edge_id: Option<String>,
-    /// Where this edge keeps its credential, its copy of the snapshot and usage that waits. Default:
+    /// Directory for the edge's credential, its copy of the snapshot and unsent usage. Default:
     /// `$XDG_DATA_HOME/trunkline`, else `~/.local/share/trunkline`.
     #[arg(long, env = "TRUNKLINE_DATA_DIR", value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
-    /// Where clients reach this edge, for display in the fleet. Default: the URL of the address listened on.
+    /// URL under which clients reach this edge, for display. Default: the URL of the listening address.
     #[arg(long, env = "TRUNKLINE_EDGE_ADVERTISE_ADDRESS", value_name = "URL")]
     pub advertise_address: Option<String>,
     /// Where other edges connect, over TLS with certificates that they know each other by; `off` for an edge that has
@@ -77,23 +77,23 @@ pub struct Config {
     /// Threads that serve clients. Default: one for each core.
     #[arg(long, env = "TRUNKLINE_EDGE_WORKERS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// How long calls and streams may go on after SIGTERM, in seconds.
+    /// Time allowed for calls and streams to end after SIGTERM, in seconds.
     #[arg(long, env = "TRUNKLINE_EDGE_DRAIN_TIMEOUT", value_name = "SECONDS", default_value_t = 20)]
     pub drain_timeout: u64,
     /// Entries in one page of a list.
     #[arg(long, env = "TRUNKLINE_EDGE_PAGE_SIZE", value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub page_size: u16,
-    /// How much memory rendered lists may take, in bytes. Past it they are rendered for each request.
+    /// Memory for rendered lists, in bytes. Beyond it, lists are rendered for each request.
     #[arg(long, env = "TRUNKLINE_EDGE_LIST_CACHE_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
     pub list_cache_bytes: usize,
-    /// The key that the copy of the snapshot is encrypted with: 32 bytes in Base64. Default: made once, and
-    /// kept in the data directory.
+    /// Key that encrypts the copy of the snapshot: 32 bytes in Base64. Default: generated once and kept in the
+    /// data directory.
     #[arg(long, env = "TRUNKLINE_EDGE_SNAPSHOT_KEY", value_name = "KEY", hide_env_values = true)]
     pub snapshot_key: Option<Secret>,
-    /// How logs are written to standard error.
+    /// Format of log lines on stderr.
     #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// What is logged: a level, or a list of target=level.
+    /// Log filter: a level, or a list of target=level.
     #[arg(long, env = "TRUNKLINE_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
     /// Every bound of the road of a call.
@@ -141,7 +141,7 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// There is no home directory to put the data directory in.
-    #[error("there is no home directory; say where to keep data with --data-dir")]
+    #[error("no home directory found; set --data-dir")]
     NoHome,
     /// TLS to the control plane cannot be set up.
     #[error("TLS to the control plane: {0}")]

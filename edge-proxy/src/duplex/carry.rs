@@ -59,7 +59,7 @@ impl Duplex {
         // In a legacy conversation the upstream is told, and may answer all the same.
         let handle = self.session.begun().is_none().then_some(handle);
         if self.requests.borrow().contains_key(&id) {
-            let failure = Failure::Invalid("a request with this id is in flight".to_owned());
+            let failure = Failure::Invalid("a request with this id is already in flight".to_owned());
             return self.tell_failure(&failure, &asked).await;
         }
         self.requests.borrow_mut().insert(id.clone(), handle);
@@ -114,7 +114,7 @@ impl Duplex {
                 if wants_answer {
                     self.tell_failure(&failure, &asked).await;
                 } else {
-                    tracing::debug!(%failure, "a message that asks for no answer was refused");
+                    tracing::debug!(%failure, "refused a message that expects no response");
                 }
             }
         }

@@ -30,7 +30,7 @@ pub struct InForce {
 
 /// Why there is no exporter.
 #[derive(Debug, thiserror::Error)]
-#[error("the metrics cannot be set up: {0}")]
+#[error("cannot set up metrics: {0}")]
 pub struct ExportError(String);
 
 impl Exporter {
@@ -88,7 +88,7 @@ fn traffic(meter: &Meter, metrics: &Arc<Metrics>) {
         ("streams", "Streams to clients that are open", metrics.streams.clone()),
         ("in_flight", "Calls in flight", metrics.in_flight.clone()),
         ("upstream_sessions", "Upstream sessions that are held open", metrics.upstream_sessions.clone()),
-        ("parked_calls", "Calls that wait for answers of their clients", metrics.parked_calls.clone()),
+        ("parked_calls", "Calls that wait for client input", metrics.parked_calls.clone()),
         ("usage_backlog_records", "Usage records not yet acknowledged", metrics.usage_backlog.clone()),
     ];
     for (name, description, value) in gauges {
@@ -133,9 +133,9 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
         }
     };
     let duration = meter.f64_observable_counter("calls_duration").with_unit("s");
-    duration.with_description("Durations of calls, added up").with_callback(durations).build();
+    duration.with_description("Sum of the durations of calls").with_callback(durations).build();
     let read = Arc::clone(metrics);
-    counter(meter, "rejected", "Requests turned away, by reason", move |observer| {
+    counter(meter, "rejected", "Requests rejected, by reason", move |observer| {
         for reason in Rejection::ALL {
             observer.observe(read.rejected(*reason).get(), &[KeyValue::new("reason", reason.as_str())]);
         }
@@ -155,10 +155,10 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
 
 fn peers(meter: &Meter, metrics: &Arc<Metrics>) {
     let gauges = [
-        ("peer_known", "Other edges that the control plane tells of", metrics.peers_known.clone()),
+        ("peer_known", "Other edges that the control plane announces", metrics.peers_known.clone()),
         (
             "peer_unreachable",
-            "Other edges that did not answer when they were last told something",
+            "Other edges that did not acknowledge the last event",
             metrics.peers_unreachable.clone(),
         ),
         ("peer_connections", "Connections of other edges that are open", metrics.peer_connections.clone()),
@@ -168,7 +168,7 @@ fn peers(meter: &Meter, metrics: &Arc<Metrics>) {
         gauge(meter, name, description, move || value.get());
     }
     let read = Arc::clone(metrics);
-    let deliveries = "What was brought to other edges, because only they hold it, by outcome";
+    let deliveries = "Messages delivered to other edges, by outcome";
     counter(meter, "peer_deliveries", deliveries, move |observer| {
         for outcome in PeerDelivery::ALL {
             observer
@@ -187,7 +187,7 @@ fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, in_force: InForce) {
         ),
         (
             "disk_snapshot_revision",
-            "Registry revision of the copy on disk; 0 for not written by this run",
+            "Registry revision of the copy on disk; 0 if not written by this process",
             metrics.disk_revision.clone(),
         ),
         (
@@ -195,18 +195,19 @@ fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, in_force: InForce) {
             "1 while the snapshot in force is not on disk yet",
             metrics.disk_behind.clone(),
         ),
-        ("refused_resources", "Resources of which the newest version is refused", metrics.refused.clone()),
+        ("refused_resources", "Resources whose newest version is refused", metrics.refused.clone()),
     ];
     for (name, description, value) in gauges {
         gauge(meter, name, description, move || value.get());
     }
     let saved_at = metrics.disk_saved_at.clone();
-    let disk = "Seconds since the copy on disk was written; -1 for not by this run";
+    let disk = "Seconds since the copy on disk was written; -1 if not by this process";
     gauge(meter, "disk_snapshot_age_seconds", disk, move || age(saved_at.get()));
     let InForce { heard_at, trust_remaining } = in_force;
-    let heard = "Seconds since a control plane was heard; -1 for never";
+    let heard = "Seconds since the last contact with a control plane; -1 if never";
     gauge(meter, "control_plane_heard_age_seconds", heard, move || age(seconds(heard_at())));
-    let trust = "Seconds until bearers are refused unless a control plane is heard; negative once they are";
+    let trust =
+        "Seconds until bearers are refused without contact with a control plane; negative once they are";
     gauge(meter, "trust_remaining_seconds", trust, move || trust_remaining(clock::now()));
 }
 

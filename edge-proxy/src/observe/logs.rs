@@ -10,7 +10,7 @@ use crate::config::LogFormat;
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter cannot be read.
-    #[error("the log filter cannot be read: {0}")]
+    #[error("invalid log filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
     /// Somebody set them up before.
     #[error("logs are set up already")]

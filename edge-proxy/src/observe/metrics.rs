@@ -194,13 +194,13 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Upstream sessions that are held open.
     pub upstream_sessions: Gauge,
-    /// Calls that wait for answers of their clients.
+    /// Calls that wait for client input.
     pub parked_calls: Gauge,
     /// The registry revision in force.
     pub revision: Gauge,
     /// 1 while the stream from a control plane is open.
     pub stream_connected: Gauge,
-    /// Resources of which the newest version is refused.
+    /// Resources whose newest version is refused.
     pub refused: Gauge,
     /// The registry revision of the copy on disk; 0 for none by this run.
     pub disk_revision: Gauge,

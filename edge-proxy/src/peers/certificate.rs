@@ -34,7 +34,7 @@ impl Certificate {
             match Self::parse(&pem) {
                 Ok(kept) => return Ok(kept),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "the certificate is made anew");
+                    tracing::warn!(path = %path.display(), %error, "cannot read the certificate of this edge; generating a new one");
                 }
             }
         }

@@ -100,7 +100,7 @@ impl Channels {
 
 fn connect(own: &Certificate, peer: &EdgePeer) -> Option<Channel> {
     let tls = pinned::client(own, peer.certificate)
-        .inspect_err(|error| tracing::error!(%error, "TLS to other edges cannot be set up"));
+        .inspect_err(|error| tracing::error!(%error, "cannot set up TLS to other edges"));
     let connector = Connector { address: peer.address.clone(), tls: TlsConnector::from(Arc::new(tls.ok()?)) };
     // The scheme is what tonic does, not what the connector does, which is TLS.
     let uri = Uri::builder().scheme("http").authority(&*peer.address).path_and_query("/").build().ok()?;

@@ -27,7 +27,7 @@ pub(super) fn hear(shared: &Shared, event: SessionEvent) {
         }
     };
     if heard.is_none() {
-        tracing::warn!("another edge told what cannot be read");
+        tracing::warn!("cannot read an event from another edge");
     }
 }
 
@@ -45,7 +45,7 @@ fn subscription_changed(shared: &Shared, event: SubscriptionChanged) -> Option<(
     let change = Change { uri: event.uri.into(), subscribed: event.subscribed, said_us: event.said_us };
     // It may be told late, of a session that has ended meanwhile.
     if !shared.terminated.contains(&jti) && !shared.subscriptions.take(&jti, expires, &change, clock::now()) {
-        tracing::warn!("a subscription that another edge took finds no room here");
+        tracing::warn!("no room for a subscription from another edge");
     }
     Some(())
 }

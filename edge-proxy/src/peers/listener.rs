@@ -63,10 +63,12 @@ pub(super) async fn accept(
                     let _ = accepted.send(Ok(connection)).await;
                 }
                 Ok(Err(error)) if is_stranger(&error) => {
-                    tracing::warn!(%address, %error, "a stranger at the edges' own port");
+                    tracing::warn!(%address, %error, "refused a connection to the edges' port: unknown certificate");
                 }
-                Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS at the edges' own port"),
-                Err(_) => tracing::debug!(%address, "no TLS in time at the edges' own port"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%address, %error, "TLS handshake failed on the edges' port")
+                }
+                Err(_) => tracing::debug!(%address, "TLS handshake timed out on the edges' port"),
             }
         });
     }

@@ -196,7 +196,7 @@ impl Network {
         let mine = shared.peers.held().edge();
         let known = published.wait_for(|_| self.current.load().peers.contains_key(mine));
         if tokio::time::timeout(PATIENCE, known).await.is_err() {
-            tracing::warn!("the control plane does not tell other edges of this one");
+            tracing::warn!("the control plane does not announce this edge to other edges");
         }
         recall::from_others(shared, &self.channels).await;
         self.current.set_recalled();
@@ -237,7 +237,7 @@ async fn bring_back(mut following: tonic::Streaming<DeliverResponse>, answers: m
         let chunk = match next {
             Ok(Some(DeliverResponse { chunk })) => chunk,
             Ok(None) => return,
-            Err(status) => return tracing::debug!(%status, "what another edge answered broke off"),
+            Err(status) => return tracing::debug!(%status, "a response from another edge was interrupted"),
         };
         if answers.send(chunk.into()).await.is_err() {
             return;
@@ -250,7 +250,7 @@ fn missed(edge: &str, status: &tonic::Status) -> PeerDelivery {
         tonic::Code::NotFound => PeerDelivery::Gone,
         tonic::Code::ResourceExhausted => PeerDelivery::Full,
         _ => {
-            tracing::warn!(edge, %status, "another edge could not be reached");
+            tracing::warn!(edge, %status, "another edge is unreachable");
             PeerDelivery::Unreachable
         }
     }

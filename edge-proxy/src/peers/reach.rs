@@ -111,7 +111,7 @@ pub(super) fn relay(
         // Either way nothing more comes, and the upstream is told so.
         let closed = writer.shutdown().await;
         if let Err(error) = copied.and(closed) {
-            tracing::debug!(%error, "what another edge sent an upstream broke off");
+            tracing::debug!(%error, "a request from another edge to an upstream was interrupted");
         }
     }));
     ReaderStream::with_capacity(reader, PART).map(move |chunk| {

@@ -29,14 +29,15 @@ pub(super) async fn from_others(shared: &Shared, channels: &Channels) {
     others.shuffle(&mut rand::rng());
     let asked = stream::iter(&others).map(|edge| async move {
         let answered = from(shared, channels, edge).await;
-        answered
-            .inspect_err(|status| tracing::info!(edge, %status, "another edge does not say what it knows"))
+        answered.inspect_err(
+            |status| tracing::info!(edge, %status, "another edge does not share its state of sessions"),
+        )
     });
     let answered = asked.buffer_unordered(ENOUGH).filter(|answered| std::future::ready(answered.is_ok()));
     match tokio::time::timeout(PATIENCE, answered.take(ENOUGH).count()).await {
         Ok(count) if count > 0 || others.is_empty() => {}
-        Ok(_) => tracing::warn!("no other edge could say what it knows of sessions"),
-        Err(_) => tracing::warn!("other edges took too long to say what they know of sessions"),
+        Ok(_) => tracing::warn!("no other edge shared its state of sessions"),
+        Err(_) => tracing::warn!("other edges took too long to share their state of sessions"),
     }
 }
 

@@ -97,7 +97,7 @@ impl PeerService for Service {
             if tunnels.is_here(&first.upstream) {
                 return Status::unavailable(error.to_string());
             }
-            Status::not_found("no tunnel of it is open here")
+            Status::not_found("the upstream has no open tunnel here")
         })?;
         Ok(Response::new(Box::pin(reach::relay(sent, tunnelled))))
     }

@@ -80,7 +80,7 @@ impl Tellers {
             let _ = progress.wait_for(|edge| edge.told >= number || !edge.reachable).await;
         }));
         if timeout(LONGEST, all).await.is_err() {
-            tracing::warn!("not every edge was told of a session in time; they are told later");
+            tracing::warn!("not every edge acknowledged a session event in time; retrying in the background");
         }
     }
 
@@ -139,14 +139,14 @@ impl Telling {
             match self.once(told).await {
                 Ok(told) => {
                     if missing.take().is_some() {
-                        tracing::info!(edge = &*self.edge, "another edge can be reached again");
+                        tracing::info!(edge = &*self.edge, "another edge is reachable again");
                     }
                     pause = PAUSE;
                     self.progress.send_replace(Progress { told, reachable: true });
                 }
                 Err(status) => {
                     if missing.is_none() {
-                        tracing::warn!(edge = &*self.edge, %status, "another edge cannot be told of sessions");
+                        tracing::warn!(edge = &*self.edge, %status, "cannot send session events to another edge");
                     }
                     missing.get_or_insert_with(|| self.metrics.peers_unreachable.enter());
                     self.progress.send_modify(|edge| edge.reachable = false);
@@ -177,6 +177,6 @@ impl Telling {
     async fn send(&self, events: Vec<SessionEvent>) -> Result<(), Status> {
         let mut edge = self.channels.to(&self.edge).ok_or_else(|| Status::not_found("it is gone"))?;
         let telling = timeout(PATIENCE, edge.tell(TellRequest { events })).await;
-        telling.map_err(|_| Status::deadline_exceeded("no answer in time"))?.map(drop)
+        telling.map_err(|_| Status::deadline_exceeded("no response in time"))?.map(drop)
     }
 }

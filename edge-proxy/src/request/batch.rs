@@ -25,7 +25,7 @@ pub(super) async fn messages(
     }
     let spans = split_batch(body).map_err(unreadable)?;
     if spans.len() > MAX {
-        return Err(Failure::Invalid(format!("a batch may hold {MAX} messages")));
+        return Err(Failure::Invalid(format!("the batch is too large; the maximum is {MAX} messages")));
     }
     let mut gathered = BytesMut::new();
     for span in spans {

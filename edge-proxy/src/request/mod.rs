@@ -311,7 +311,8 @@ async fn about_task(
     if session.era() == Era::Modern && !declared {
         return Err(Failure::Extension(extension::TASKS));
     }
-    let raw = session::modern::task_id(message).ok_or_else(|| Failure::params("params.taskId is needed"))?;
+    let raw =
+        session::modern::task_id(message).ok_or_else(|| Failure::params("params.taskId is required"))?;
     let unknown = || Failure::params("unknown task");
     let text = mcp::json::string(raw).map_err(|_| unknown())?;
     let task = upstream::Task::open(&scene.snapshot.trust, scene.owner(), &text).ok_or_else(unknown)?;

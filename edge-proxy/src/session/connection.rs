@@ -26,8 +26,7 @@ impl ConnectionSession {
     /// Begins the one conversation of the connection.
     pub fn begin(&self, conversation: Conversation) -> Result<(), Failure> {
         let begun = self.conversation.set(Rc::new(conversation));
-        begun
-            .map_err(|_| Failure::Invalid("the conversation on this connection has begun already".to_owned()))
+        begun.map_err(|_| Failure::Invalid("this connection is already initialized".to_owned()))
     }
 
     /// The conversation, if it has begun.

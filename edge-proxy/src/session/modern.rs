@@ -19,14 +19,14 @@ pub fn check(headers: Option<&HeaderMap>, message: &Message<'_>) -> Result<Revis
     if let Some(headers) = headers
         && single(headers, PROTOCOL_VERSION)? != version
     {
-        return Err(mismatch("MCP-Protocol-Version does not say what _meta says"));
+        return Err(mismatch("MCP-Protocol-Version does not match _meta"));
     }
     let revision = Revision::parse(&version).filter(|revision| revision.era() == Era::Modern);
     let revision = revision.ok_or(Failure::Version { requested: version })?;
     if let Some(headers) = headers {
         let method = message.envelope.method.as_deref().unwrap_or_default();
         if single(headers, METHOD)? != method {
-            return Err(mismatch("Mcp-Method does not say what the body says"));
+            return Err(mismatch("Mcp-Method does not match the body"));
         }
         check_name(headers, message)?;
     }
@@ -34,7 +34,7 @@ pub fn check(headers: Option<&HeaderMap>, message: &Message<'_>) -> Result<Revis
 }
 
 fn required_meta(message: &Message<'_>) -> Result<String, Failure> {
-    let missing = |key: &str| bad_meta(format!("params._meta[{key:?}] is needed"));
+    let missing = |key: &str| bad_meta(format!("params._meta[{key:?}] is required"));
     let version = message.params.version.ok_or_else(|| missing(meta::PROTOCOL_VERSION))?;
     let version = json::string(version)
         .map_err(|_| bad_meta(format!("{:?} must be a string", meta::PROTOCOL_VERSION)))?;
@@ -55,7 +55,7 @@ fn check_name(headers: &HeaderMap, message: &Message<'_>) -> Result<(), Failure>
     // A body without the member is told so where it is routed.
     let Some(named) = raw.and_then(|raw| json::string(raw).ok()) else { return Ok(()) };
     if single(headers, NAME)? != named {
-        return Err(mismatch("Mcp-Name does not say what the body says"));
+        return Err(mismatch("Mcp-Name does not match the body"));
     }
     Ok(())
 }
@@ -73,7 +73,7 @@ fn single(headers: &HeaderMap, name: &'static str) -> Result<String, Failure> {
         (Some(value), None) => header::decode_value(value)
             .map(|text| text.into_owned())
             .map_err(|error| mismatch(&format!("{name}: {error}"))),
-        (None, _) => Err(mismatch(&format!("the header {name} is needed"))),
+        (None, _) => Err(mismatch(&format!("the header {name} is required"))),
         (Some(_), Some(_)) => Err(mismatch(&format!("the header {name} is repeated"))),
     }
 }

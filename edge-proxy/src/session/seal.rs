@@ -54,7 +54,7 @@ pub enum Purpose {
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The trust bundle has no sealing key.
-    #[error("this edge has no key to seal handles with")]
+    #[error("this edge has no key for sealing handles")]
     NoKey,
     /// The random source or the cipher failed.
     #[error("sealing failed")]

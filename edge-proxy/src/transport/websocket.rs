@@ -110,14 +110,14 @@ pub fn heard(read: Option<Result<Frame, Error>>) -> Heard {
 pub fn close(ending: Ending, in_conversation: bool) -> (CloseCode, &'static str) {
     match ending {
         Ending::Client => (CloseCode::Normal, ""),
-        Ending::Drain if in_conversation => (CloseCode::Restart, "this edge is stopping; connect again"),
-        Ending::Drain => (CloseCode::Away, "this edge is stopping; connect again"),
-        Ending::Unauthorized => (CloseCode::Policy, "the token is not valid here any more"),
-        Ending::NotReading => (CloseCode::Again, "messages were not read"),
-        Ending::Silent => (CloseCode::Away, "pings were not answered"),
-        Ending::Binary => (CloseCode::Unsupported, "messages are frames of text"),
+        Ending::Drain if in_conversation => (CloseCode::Restart, "this edge is stopping; reconnect"),
+        Ending::Drain => (CloseCode::Away, "this edge is stopping; reconnect"),
+        Ending::Unauthorized => (CloseCode::Policy, "the token is no longer valid"),
+        Ending::NotReading => (CloseCode::Again, "the client does not read messages"),
+        Ending::Silent => (CloseCode::Away, "the client does not respond to pings"),
+        Ending::Binary => (CloseCode::Unsupported, "messages must be text frames"),
         Ending::TooLarge => (CloseCode::Size, "the message is too large"),
-        Ending::Malformed => (CloseCode::Protocol, "the frame is not WebSocket"),
+        Ending::Malformed => (CloseCode::Protocol, "invalid WebSocket frame"),
         Ending::Encoding => (CloseCode::Invalid, "the text is not UTF-8"),
     }
 }

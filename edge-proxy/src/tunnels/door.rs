@@ -57,7 +57,7 @@ pub fn open(
         match part(upgraded) {
             // Nobody takes it any more when the edge is stopping.
             Ok((socket, ahead)) => drop(arrivals.send(Arrival { socket, ahead, upstream }).await),
-            Err(error) => tracing::warn!(%error, "a tunnel was lost between two threads"),
+            Err(error) => tracing::warn!(%error, "lost a tunnel between two threads"),
         }
     });
     Ok(response)

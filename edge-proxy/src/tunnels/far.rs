@@ -51,7 +51,7 @@ impl Far {
         if known.is_none() && count(&said) >= MAX_KNOWN {
             keep(&mut said, |_, _, said| said.open);
             if count(&said) >= MAX_KNOWN {
-                return tracing::warn!("there are more tunnels than this edge can know of");
+                return tracing::warn!("too many tunnels at other edges to track them all");
             }
         }
         said.entry(upstream.into()).or_default().insert(edge.into(), Said { open, at_us: said_us });

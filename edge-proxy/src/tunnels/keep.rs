@@ -58,22 +58,22 @@ async fn keep(shared: Arc<Shared>, arrival: Arrival) {
     let upstream = Arc::clone(&arrival.upstream);
     let (tunnel, driver) = match begin(arrival).await {
         Ok(begun) => begun,
-        Err(error) => return tracing::info!(%error, "a tunnel did not begin"),
+        Err(error) => return tracing::info!(%error, "cannot open a tunnel"),
     };
     let had = shared.tunnels.near.has(&upstream);
     let Ok(entry) = shared.tunnels.near.register(&upstream, tunnel) else {
-        return tracing::warn!(upstream = &*upstream, "there are too many tunnels");
+        return tracing::warn!(upstream = &*upstream, "too many tunnels are open");
     };
     // It may have been deleted since the tunnel was let in.
     if !dials_in(&shared.current.load_full(), &upstream) {
         return;
     }
     let counted = shared.metrics.tunnels.enter();
-    tracing::info!(upstream = &*upstream, "a tunnel is open");
+    tracing::info!(upstream = &*upstream, "tunnel opened");
     let over = async {
         tokio::select! {
             why = driver => why.to_string(),
-            () = entry.close_requested() => "it is not wanted".to_owned(),
+            () = entry.close_requested() => "the upstream no longer uses it".to_owned(),
         }
     };
     // Others are told while it is served already: one of them may be slow.
@@ -84,7 +84,7 @@ async fn keep(shared: Arc<Shared>, arrival: Arrival) {
     };
     let (why, ()) = tokio::join!(over, told);
     drop((entry, counted));
-    tracing::info!(upstream = &*upstream, why, "a tunnel is closed");
+    tracing::info!(upstream = &*upstream, why, "tunnel closed");
     if !shared.tunnels.near.has(&upstream) {
         tell(&shared, &upstream).await;
     }

@@ -224,7 +224,7 @@ impl HttpPool {
     async fn connect_in_time(&self) -> Result<Sender, Fault> {
         let connect_in_time = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
         let late = if self.dials_in.is_some() {
-            "no connection through a tunnel in time: is one open?"
+            "no connection through a tunnel in time; check that a tunnel is open"
         } else {
             "no connection in time"
         };

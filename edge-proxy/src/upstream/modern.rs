@@ -99,7 +99,7 @@ fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
         let text = json::string(raw).unwrap_or_default();
         let state = request_state::open(call.trust, owner, call.method, &call.named.exposed, &text);
         let state = state.ok_or_else(|| {
-            Failure::params("params.requestState is not one that was given for this call, or is too old")
+            Failure::params("params.requestState was not issued for this call, or has expired")
         })?;
         edits = edits.replace(span(message.body, raw), state);
     }

@@ -78,14 +78,14 @@ pub(super) async fn read_response(
             let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
             Ok(CallResponse::Json { status, body })
         }
-        _ => Err(Fault::Malformed("an answer that is no response".to_owned())),
+        _ => Err(Fault::Malformed("a message that is not a response".to_owned())),
     }
 }
 
 pub(super) fn unexpected_response(status: StatusCode) -> Fault {
     match status {
         StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
-            Fault::Malformed("it accepted a request without answering it".to_owned())
+            Fault::Malformed("it accepted a request without responding to it".to_owned())
         }
         status if status.is_success() => {
             Fault::Malformed("the content type is neither JSON nor a stream".to_owned())

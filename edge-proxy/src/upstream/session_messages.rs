@@ -17,9 +17,9 @@ use crate::snapshot::Upstream;
 use crate::worker::Worker;
 
 /// Reasons in `notifications/cancelled`.
-pub(super) const TIMED_OUT: &str = "no answer in time";
-pub(super) const CLIENT_GONE: &str = "the client went away";
-pub(super) const WITHDRAWN: &str = "the right to call was withdrawn";
+pub(super) const TIMED_OUT: &str = "no response in time";
+pub(super) const CLIENT_GONE: &str = "the client has disconnected";
+pub(super) const WITHDRAWN: &str = "the permission for this call was withdrawn";
 const ASKING_CLIENT: &str = "its client is asked first";
 /// Largest response to a notification.
 const MAX_SMALL_RESPONSE: usize = 64 << 10;
@@ -103,7 +103,7 @@ fn post_in_background(worker: &Rc<Worker>, upstream: &Arc<Upstream>, headers: He
     let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
     tokio::task::spawn_local(async move {
         if let Err(fault) = post(&worker, &upstream, headers, body).await {
-            tracing::debug!(upstream = %upstream.id, %fault, "an upstream did not take a message");
+            tracing::debug!(upstream = %upstream.id, %fault, "cannot deliver a message to an upstream");
         }
     });
 }

@@ -178,7 +178,7 @@ impl SubscriptionTask {
             match ended {
                 Ok(()) => return,
                 Err(fault) => {
-                    tracing::debug!(upstream = %self.upstream.id, %fault, "nothing is watched")
+                    tracing::debug!(upstream = %self.upstream.id, %fault, "cannot subscribe to an upstream")
                 }
             }
             backoff =
@@ -352,8 +352,8 @@ fn subscribe_request(number: u64, method: Method, uri: &str) -> Bytes {
 fn log_failure(method: Method, answered: Result<Bytes, Fault>) {
     match answered {
         Ok(answer) if Envelope::parse(&answer).is_ok_and(|answer| answer.error.is_none()) => {}
-        Ok(_) => tracing::debug!(%method, "an upstream refused"),
-        Err(fault) => tracing::debug!(%method, %fault, "an upstream did not answer"),
+        Ok(_) => tracing::debug!(%method, "an upstream refused a subscription"),
+        Err(fault) => tracing::debug!(%method, %fault, "an upstream did not respond to a subscription"),
     }
 }
 

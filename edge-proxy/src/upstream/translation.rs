@@ -234,7 +234,7 @@ impl Translation {
         let [code] = json::members(error, ["code"]).map_err(|error| Fault::Malformed(error.to_string()))?;
         let code = code.and_then(|code| code.parse().ok()).unwrap_or(codes::INTERNAL_ERROR);
         if matches!(code, codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) {
-            return Err(Fault::Malformed(format!("it refuses our headers or revision ({code})")));
+            return Err(Fault::Malformed(format!("it rejects the headers or the revision ({code})")));
         }
         let outcome = outcome_of(code);
         match envelope.id {
@@ -347,8 +347,8 @@ impl Translation {
         }
         let owner = Owner { server: &self.server.uid, token: &self.token.uid };
         let reply_to = session.reply_to();
-        let reply_to =
-            reply_to.ok_or_else(|| Fault::Session("this edge holds too much for it to ask".to_owned()))?;
+        let reply_to = reply_to
+            .ok_or_else(|| Fault::Session("too many requests to clients wait at this edge".to_owned()))?;
         let sealed = server_requests::seal(&self.trust, owner, &self.permit, &reply_to, id)
             .map_err(|error| Fault::Malformed(error.to_string()))?;
         let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);

@@ -484,7 +484,7 @@ async fn next_event(
 pub(super) fn drain_in_background(source: MessageSource, guard: Option<InFlightGuard>) {
     tokio::task::spawn_local(async move {
         if tokio::time::timeout(DRAIN_TIMEOUT, source.drain()).await.is_err() {
-            tracing::debug!("an upstream's stream had no end");
+            tracing::debug!("an upstream's stream ended without a response");
         }
         drop(guard);
     });

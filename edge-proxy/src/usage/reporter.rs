@@ -49,10 +49,10 @@ impl Reporter {
         let mut backlog = Backlog::new(uuid::Uuid::now_v7().to_string(), clock::now());
         match files::read(&path) {
             Ok(Some(left)) if !backlog.thaw(&left) => {
-                tracing::error!(path = %path.display(), "a part of the usage left by an earlier run is damaged");
+                tracing::error!(path = %path.display(), "a part of the unsent usage of an earlier run is damaged");
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(path = %path.display(), %error, "the usage left cannot be read"),
+            Err(error) => tracing::error!(path = %path.display(), %error, "cannot read the unsent usage"),
         }
         Reporter { backlog, incoming, shards, link, metrics, path }
     }
@@ -114,7 +114,7 @@ async fn deliver(
         match timeout(PATIENCE, send(delivery, link, batch.clone())).await {
             Ok(Ok(())) => backlog.acknowledge(&batch.run_id, batch.sequence),
             Ok(Err(status)) => {
-                tracing::warn!(code = %status.code(), reason = status.message(), "usage could not be delivered");
+                tracing::warn!(code = %status.code(), reason = status.message(), "cannot deliver usage");
                 *delivery = None;
                 return;
             }
@@ -128,7 +128,7 @@ async fn deliver(
     }
     // What an earlier run left is stored now.
     if delivered && let Err(error) = files::remove(path) {
-        tracing::warn!(%error, "the usage left by an earlier run cannot be removed");
+        tracing::warn!(%error, "cannot remove the unsent usage of an earlier run");
     }
 }
 
@@ -176,9 +176,9 @@ fn keep(backlog: &mut Backlog, path: &std::path::Path) {
     let kept = if left.is_empty() { files::remove(path) } else { files::write(path, &left) };
     match kept {
         Ok(()) if !left.is_empty() => {
-            tracing::info!(records = backlog.len(), "usage was kept for the next start")
+            tracing::info!(records = backlog.len(), "saved unsent usage for the next start")
         }
         Ok(()) => {}
-        Err(error) => tracing::error!(path = %path.display(), %error, "usage could not be kept"),
+        Err(error) => tracing::error!(path = %path.display(), %error, "cannot save unsent usage"),
     }
 }

@@ -73,7 +73,7 @@ async fn progress_finds_its_call_and_strangers_do_not() {
         );
         talker.heard(r#"{"jsonrpc":"2.0","id":"p","result":{}}"#).await;
         talker
-            .heard(r#"{"jsonrpc":"2.0","id":"q","error":{"code":-32601,"message":"this client does not offer that"}}"#)
+            .heard(r#"{"jsonrpc":"2.0","id":"q","error":{"code":-32601,"message":"this client does not support this request"}}"#)
             .await;
     }
 }
@@ -302,7 +302,7 @@ async fn a_connection_that_fell_silent_is_left() {
 
 fn cancelled(number: &str) -> String {
     format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"no answer in time"}}}}"#
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"no response in time"}}}}"#
     )
 }
 

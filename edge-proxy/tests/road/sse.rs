@@ -83,7 +83,7 @@ async fn calls_run_beside_each_other_and_can_be_cancelled() {
     let taken = client.ask(r#"{"jsonrpc":"2.0","id":"slow","method":"ping"}"#).await;
     assert_eq!(
         taken,
-        r#"{"jsonrpc":"2.0","id":"slow","error":{"code":-32600,"message":"a request with this id is in flight"}}"#
+        r#"{"jsonrpc":"2.0","id":"slow","error":{"code":-32600,"message":"a request with this id is already in flight"}}"#
     );
     let number = upstream.calls("tools/call")[0].id();
     client.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"slow"}}"#).await;
@@ -169,11 +169,11 @@ async fn the_conversation_is_begun_once_and_first() {
     let early = client.ask(PING).await;
     assert_eq!(
         early,
-        r#"{"jsonrpc":"2.0","id":"p","error":{"code":-31010,"message":"initialize first","data":{"reason":"not_initialized"}}}"#
+        r#"{"jsonrpc":"2.0","id":"p","error":{"code":-31010,"message":"not initialized; send initialize first","data":{"reason":"not_initialized"}}}"#
     );
     client.initialize("2025-06-18", "{}").await;
     let again = client.ask(&crate::support::initialize("2025-06-18", "{}")).await;
-    assert!(again.contains("has begun already"), "{again}");
+    assert!(again.contains("is already initialized"), "{again}");
 }
 
 #[tokio::test]

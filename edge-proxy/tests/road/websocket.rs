@@ -95,7 +95,7 @@ async fn modern_requests_stand_alone_and_need_no_headers() {
     let version = modern_call("5", "u_echo").replace("2026-07-28", "2099-01-01");
     assert!(client.ask(&version).await.contains("-32022"));
     // Without the marks of the modern era it is a legacy request, and nothing was initialized.
-    assert!(client.ask(PING).await.contains("initialize first"));
+    assert!(client.ask(PING).await.contains("not initialized; send initialize first"));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub const MAX_BYTES: usize = 8 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// It is no reference to anything.
-    #[error("its endpoint is no URL")]
+    #[error("its endpoint is not a URL")]
     Malformed,
     /// It is longer than any honest one.
     #[error("its endpoint is longer than {MAX_BYTES} bytes")]

@@ -28,7 +28,7 @@ pub enum JsonError {
     #[error("member {0:?} is repeated")]
     Repeated(String),
     /// An escape names half of a surrogate pair.
-    #[error("a string holds half of a surrogate pair")]
+    #[error("a string contains half of a surrogate pair")]
     Surrogate,
 }
 

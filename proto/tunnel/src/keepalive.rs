@@ -14,7 +14,9 @@ pub(crate) async fn watch(mut ping_pong: PingPong) -> io::Error {
         match timeout(KEEP_ALIVE, ping_pong.ping(Ping::opaque())).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return io::Error::other(error),
-            Err(_) => return io::Error::new(io::ErrorKind::TimedOut, "the far side gives no sign of life"),
+            Err(_) => {
+                return io::Error::new(io::ErrorKind::TimedOut, "the other side does not respond to pings");
+            }
         }
     }
 }

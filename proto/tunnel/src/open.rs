@@ -72,7 +72,7 @@ impl Tunnel {
         let (response, send) = sender.send_request(request, false).map_err(io::Error::other)?;
         let response = response.await.map_err(io::Error::other)?;
         if !response.status().is_success() {
-            return Err(io::Error::other(format!("the far side answered {}", response.status())));
+            return Err(io::Error::other(format!("the other side responded with {}", response.status())));
         }
         Ok(Stream::new(send, response.into_body(), Some(slot)))
     }

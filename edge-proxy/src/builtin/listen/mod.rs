@@ -61,7 +61,7 @@ pub async fn modern(scene: &Scene<'_>, message: &Message<'_>) -> Result<Reply, F
     account.outcome = Outcome::ClientError;
     let [wanted] = json::members(message.envelope.params.unwrap_or("{}"), ["notifications"])
         .map_err(|error| Failure::params(error.to_string()))?;
-    let wanted = wanted.ok_or_else(|| Failure::params("params.notifications is needed"))?;
+    let wanted = wanted.ok_or_else(|| Failure::params("params.notifications is required"))?;
     let [tools, resources, prompts, uris, tasks] =
         json::members(wanted, [WANTED[0], WANTED[1], WANTED[2], SUBSCRIPTIONS, TASKS])
             .map_err(|_| Failure::params("params.notifications must be an object"))?;

@@ -25,7 +25,7 @@ pub(super) fn convert(peer: &wire::EdgePeer) -> Result<EdgePeer, Unusable> {
     let address = address.filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     address.ok_or_else(|| bad("address", "is not host:port"))?;
     let certificate = peer.certificate_sha256.as_slice().try_into();
-    let certificate = certificate.map_err(|_| bad("certificate_sha256", "is not of 32 bytes"))?;
+    let certificate = certificate.map_err(|_| bad("certificate_sha256", "must have 32 bytes"))?;
     Ok(EdgePeer { address: peer.address.as_str().into(), certificate })
 }
 

@@ -147,7 +147,7 @@ fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
     check(
         &|w| w.upstreams[0].url = "ftp://x/".into(),
         "upstreams/time",
-        "url is none of http, https, ws and wss",
+        "url must have the scheme http, https, ws or wss",
     );
     check(&|w| w.upstreams[0].url = "/mcp".into(), "upstreams/time", "url");
     check(&|w| w.upstreams[0].url = "http://u:p@h/".into(), "upstreams/time", "user name");
@@ -207,12 +207,12 @@ fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
         headers: vec![wire::SecretParameter { name: name.into(), value: value.into() }],
         query_parameters: Vec::new(),
     };
-    check(&|w| w.secrets.push(header("a b", "v")), "upstreams/time", "no header name");
-    check(&|w| w.secrets.push(header("mcp-session-id", "v")), "upstreams/time", "no credential");
+    check(&|w| w.secrets.push(header("a b", "v")), "upstreams/time", "not a header name");
+    check(&|w| w.secrets.push(header("mcp-session-id", "v")), "upstreams/time", "not a credential");
     check(
         &|w| w.secrets.push(header("authorization", "top\nsecret")),
         "upstreams/time",
-        "no header can carry",
+        "not allowed in a header",
     );
     let (_, refusals) = compile(&Resources { secrets: vec![header("x", "top\nsecret")], ..world() });
     assert!(!refusals[0].reason.contains("secret\""), "a refusal quotes no secret: {refusals:?}");

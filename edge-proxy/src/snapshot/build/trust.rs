@@ -40,12 +40,14 @@ fn verification_keys(keys: &[wire::VerificationKey]) -> Result<HashMap<Box<str>,
     let mut parsed = HashMap::with_capacity(keys.len());
     for wire::VerificationKey { key_id, algorithm, public_jwk_json } in keys {
         if algorithm != "ES256" {
-            return Err(bad(format!("has {key_id:?} with the algorithm {algorithm:?}; ES256 is known")));
+            return Err(bad(format!(
+                "has {key_id:?} with the algorithm {algorithm:?}; only ES256 is supported"
+            )));
         }
         let jwk: Jwk = serde_json::from_str(public_jwk_json)
-            .map_err(|_| bad(format!("has {key_id:?}, which is no public key (RFC 7517)")))?;
+            .map_err(|_| bad(format!("has {key_id:?}, which is not a public key (RFC 7517)")))?;
         let key = DecodingKey::from_jwk(&jwk)
-            .map_err(|_| bad(format!("has {key_id:?}, which is no key for ES256")))?;
+            .map_err(|_| bad(format!("has {key_id:?}, which is not an ES256 key")))?;
         let key = VerificationKey { algorithm: Algorithm::ES256, key };
         if parsed.insert(key_id.as_str().into(), key).is_some() {
             return Err(bad(format!("has {key_id:?} twice")));

@@ -104,10 +104,10 @@ fn endpoint(url: &str) -> Result<Uri, Unusable> {
     let bad = |problem: &str| Unusable::Field { field: "url", problem: problem.to_owned() };
     let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https" | "ws" | "wss")) {
-        return Err(bad("is none of http, https, ws and wss"));
+        return Err(bad("must have the scheme http, https, ws or wss"));
     }
     if uri.host().is_none_or(str::is_empty) {
-        return Err(bad("names no host"));
+        return Err(bad("has no host"));
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(bad("contains a user name"));
@@ -134,7 +134,7 @@ fn with_query(uri: &Uri, secret: &wire::Secret) -> Result<Uri, Unusable> {
     }
     let mut parts = uri.clone().into_parts();
     let path_and_query = format!("{}?{}", uri.path(), query.finish());
-    let too_long = |_| Unusable::Field { field: "query_parameters", problem: "make no URL".into() };
+    let too_long = |_| Unusable::Field { field: "query_parameters", problem: "form an invalid URL".into() };
     parts.path_and_query = Some(path_and_query.parse().map_err(too_long)?);
     Uri::from_parts(parts).map_err(|_| Unusable::Field { field: "url", problem: "is not a URL".into() })
 }
@@ -144,12 +144,12 @@ pub(super) fn credential_headers(secret: &wire::Secret) -> Result<HeaderMap, Unu
     for parameter in &secret.headers {
         let bad = |problem| Unusable::Field { field: "headers", problem };
         let name = HeaderName::try_from(&parameter.name)
-            .map_err(|_| bad(format!("has {:?}, which is no header name", parameter.name)))?;
+            .map_err(|_| bad(format!("has {:?}, which is not a header name", parameter.name)))?;
         if NOT_A_CREDENTIAL.contains(&name) || name.as_str().starts_with("mcp-") {
-            return Err(bad(format!("sets {name}, which is no credential")));
+            return Err(bad(format!("sets {name}, which is not a credential")));
         }
         let mut value = HeaderValue::try_from(&parameter.value)
-            .map_err(|_| bad(format!("has a value for {name} that no header can carry")))?;
+            .map_err(|_| bad(format!("has a value for {name} that is not allowed in a header")))?;
         value.set_sensitive(true);
         headers.append(name, value);
     }

@@ -63,9 +63,9 @@ pub struct Client {
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("it could not be reached: {}", innermost(.0))]
+    #[error("it is unreachable: {}", innermost(.0))]
     Connect(#[from] tonic::transport::Error),
-    #[error("it did not answer within {} s", PATIENCE.as_secs())]
+    #[error("it did not respond within {} s", PATIENCE.as_secs())]
     Slow,
     #[error(transparent)]
     Enroll(#[from] EnrollError),
@@ -75,7 +75,7 @@ enum Ended {
     Closed,
     #[error("it was silent for {} s", SILENCE.as_secs())]
     Silent,
-    #[error("it is about to stop")]
+    #[error("it is stopping")]
     Draining,
 }
 
@@ -122,7 +122,7 @@ impl Client {
     fn disconnected(&mut self, target: &Endpoint, ended: &Ended) {
         let uri = target.uri();
         match ended {
-            Ended::Draining => tracing::info!(control_plane = %uri, "the control plane is about to stop"),
+            Ended::Draining => tracing::info!(control_plane = %uri, "the control plane is stopping"),
             _ => tracing::warn!(control_plane = %uri, reason = %ended, "no stream from the control plane"),
         }
         self.told.metrics.stream_connected.set(0);
@@ -254,7 +254,7 @@ impl Publication {
             tracing::warn!(
                 from = &*gap.from,
                 to = &*gap.to,
-                "left out, because it leads to what is not here"
+                "left out an entry whose target is not in the snapshot"
             );
         }
         let revision = compiled.snapshot.revision;

@@ -46,10 +46,10 @@ pub struct Record {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FileError {
     /// It does not begin as a copy does.
-    #[error("it is no copy of a snapshot")]
+    #[error("it is not a copy of a snapshot")]
     Magic,
     /// It is of a later or unknown version of the format.
-    #[error("it is of version {0} of the format; {VERSION} is known")]
+    #[error("it has version {0} of the format; only {VERSION} is supported")]
     Version(u32),
     /// It ends too early.
     #[error("it ends too early")]

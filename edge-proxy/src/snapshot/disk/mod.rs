@@ -48,7 +48,7 @@ impl Disk {
     pub fn load(&self, limits: PageLimits, budget: super::Budget) -> Option<Found> {
         let path = self.folder.join(SNAPSHOT);
         let bytes = files::read(&path)
-            .inspect_err(|error| tracing::error!(path = %path.display(), %error, "the copy cannot be read"));
+            .inspect_err(|error| tracing::error!(path = %path.display(), %error, "cannot read the copy"));
         let bytes = bytes.ok()??;
         match format::open(&self.key, &bytes) {
             Ok(image) => Some(self.take_in(image, Builder::new(limits, budget))),
@@ -63,7 +63,7 @@ impl Disk {
         for Record { kind, name, version, body } in image.records {
             let offer = Offer { kind, name: name.into(), version: version.into(), body };
             if let Err(build::Refusal { kind, name, reason }) = builder.put(offer) {
-                tracing::warn!(kind = kind.as_str(), name, reason, "the copy holds what cannot be used");
+                tracing::warn!(kind = kind.as_str(), name, reason, "the copy contains unusable resources");
             }
         }
         let heard_at = image.heard_at.max(self.heard_at());

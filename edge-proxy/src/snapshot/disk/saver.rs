@@ -77,8 +77,8 @@ impl Saver {
                 self.saved(revision);
                 tracing::debug!(took = ?began.elapsed(), "the copy of the snapshot was written");
             }
-            Ok(Err(error)) => tracing::error!(%error, "the copy of the snapshot could not be written"),
-            Err(error) => tracing::error!(%error, "writing the copy of the snapshot broke off"),
+            Ok(Err(error)) => tracing::error!(%error, "cannot write the copy of the snapshot"),
+            Err(error) => tracing::error!(%error, "writing the copy of the snapshot was interrupted"),
         }
     }
 
@@ -99,7 +99,7 @@ impl Saver {
         }
         let noted = tokio::task::spawn_blocking(move || disk.note_heard(heard_at)).await;
         if !matches!(noted, Ok(Ok(()))) {
-            tracing::error!("when a control plane was last heard could not be noted");
+            tracing::error!("cannot record the last contact with a control plane");
         }
     }
 }

@@ -80,5 +80,5 @@ pub(super) fn refusal(method: &str, id: &str) -> Bytes {
     if method == Method::ElicitationCreate.as_str() {
         return format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"cancel"}}}}"#).into();
     }
-    codes::render(Some(id), codes::METHOD_NOT_FOUND, "this client cannot be asked that", None)
+    codes::render(Some(id), codes::METHOD_NOT_FOUND, "this client does not support this request", None)
 }

@@ -104,7 +104,7 @@ fn failure(translation: &Translation, error: &str) -> Result<Translated, Fault> 
     let told = match &translation.upstream_era {
         UpstreamEra::Legacy { .. } => results::error_to_modern(error, code, translation.exposed()),
         UpstreamEra::Modern { .. } if matches!(code, codes::HEADER_MISMATCH | codes::UNSUPPORTED_VERSION) => {
-            return Err(Fault::Malformed(format!("it refuses our headers or revision ({code})")));
+            return Err(Fault::Malformed(format!("it rejects the headers or the revision ({code})")));
         }
         UpstreamEra::Modern { .. } => results::error_to_legacy(error, code, method, translation.exposed()),
     };

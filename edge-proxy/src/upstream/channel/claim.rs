@@ -85,7 +85,7 @@ impl Drop for ChannelClaim {
         if !waiting.cancelled {
             let number = self.number;
             let body = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"no answer in time"}}}}"#
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"no response in time"}}}}"#
             );
             self.channel.send(None, body.into());
         }

@@ -76,7 +76,7 @@ pub(super) async fn open_event_stream(
         return Err(Fault::Status(response.status.as_u16()));
     }
     if response.media_type() != MediaType::Events {
-        return Err(Fault::Session("it opens no stream of events".to_owned()));
+        return Err(Fault::Session("it opens no event stream".to_owned()));
     }
     let mut stream = Box::new((response, Decoder::new(max_message)));
     let first = next_event(&mut stream).await?;
@@ -87,7 +87,7 @@ pub(super) async fn open_event_stream(
     let base = Url::parse(&upstream.uri.to_string()).map_err(|error| session(error.to_string()))?;
     let url = endpoint::resolve(&base, &first.data).map_err(|error| session(error.to_string()))?;
     let target = &url[url::Position::BeforePath..];
-    let target = target.parse().map_err(|_| session("its endpoint is no URL".to_owned()))?;
+    let target = target.parse().map_err(|_| session("its endpoint is not a URL".to_owned()))?;
     let outgoing =
         Outgoing::Post { http_pool: Rc::clone(http_pool), target, timeout: upstream.request_timeout };
     Ok((outgoing, Incoming::Events(stream)))
@@ -137,7 +137,7 @@ impl Outgoing {
         let Self::Frame(sink) = self else { return };
         let closing = async { sink.lock().await.send(Message::Close(None)).await };
         if let Ok(Err(error)) = tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
-            tracing::debug!(%error, "a WebSocket was closed already");
+            tracing::debug!(%error, "the WebSocket is closed already");
         }
     }
 }

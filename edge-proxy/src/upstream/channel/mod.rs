@@ -99,7 +99,7 @@ impl Channel {
             let Err(fault) = channel.outgoing.send(body).await else { return };
             match number {
                 Some(number) => channel.dispatcher.fail(number, fault),
-                None => tracing::debug!(%fault, "a channel did not take a message"),
+                None => tracing::debug!(%fault, "cannot send a message on a channel"),
             }
         });
     }
@@ -160,7 +160,7 @@ async fn read(mut incoming: Incoming, dispatcher: Rc<Dispatcher>, outgoing: Outg
                 let outgoing = outgoing.clone();
                 tokio::task::spawn_local(async move {
                     if let Err(fault) = outgoing.send(reply).await {
-                        tracing::debug!(%fault, "a channel did not take a reply");
+                        tracing::debug!(%fault, "cannot send a response on a channel");
                     }
                 });
             }
@@ -173,7 +173,7 @@ async fn read(mut incoming: Incoming, dispatcher: Rc<Dispatcher>, outgoing: Outg
 
 /// Refuses a request that no client can be asked.
 fn refusal(id: &str) -> Bytes {
-    let error = "this client does not offer that";
+    let error = "this client does not support this request";
     mcp::error::render(Some(id), mcp::error::METHOD_NOT_FOUND, error, None)
 }
 

@@ -31,11 +31,11 @@ pub(in crate::upstream) fn negotiated(message: &[u8]) -> Result<Revision, Fault>
     if let Some(error) = envelope.error {
         let [text] = json::members(error, ["message"]).unwrap_or_default();
         let text = text.and_then(|text| json::string(text).ok()).unwrap_or_default();
-        return Err(session(format!("initialize answered: {text}")));
+        return Err(session(format!("initialize failed: {text}")));
     }
     let [version] = json::members(envelope.result.unwrap_or("{}"), ["protocolVersion"]).unwrap_or_default();
     let version = version.and_then(|version| json::string(version).ok());
     let revision =
         version.as_deref().and_then(Revision::parse).filter(|revision| revision.era() == Era::Legacy);
-    revision.ok_or_else(|| session("initialize answered without a revision that is known".to_owned()))
+    revision.ok_or_else(|| session("initialize returned no known revision".to_owned()))
 }

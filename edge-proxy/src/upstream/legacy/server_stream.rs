@@ -142,13 +142,13 @@ impl StreamReader {
                 {
                     drop(opened.take());
                     if let Err(fault) = self.read(response).await {
-                        tracing::debug!(%fault, "a session is no longer heard");
+                        tracing::debug!(%fault, "the server stream of a session ended");
                     }
                 }
                 Ok(response) if response.status.is_server_error() => {}
                 // The session has ended, or the upstream has no such stream.
                 Ok(_) => return,
-                Err(fault) => tracing::debug!(%fault, "a session is not heard"),
+                Err(fault) => tracing::debug!(%fault, "cannot open the server stream of a session"),
             }
             tokio::time::sleep(RECONNECT_DELAY).await;
         }
@@ -171,12 +171,12 @@ impl StreamReader {
         match (envelope.kind(), method, envelope.id) {
             (Kind::Request, Some(Method::Ping), Some(id)) => self.reply(id, r#""result":{}"#),
             (Kind::Request, _, Some(id)) if !self.subscribers.send(message.clone()) => {
-                let text = "nobody can be asked when no call is under way";
+                let text = "the client cannot be asked while no call is in flight";
                 let code = codes::METHOD_NOT_FOUND;
                 self.reply(id, &format!(r#""error":{{"code":{code},"message":"{text}"}}"#));
             }
             (Kind::Notification, Some(Method::Message), _) if !self.subscribers.send(message.clone()) => {
-                tracing::debug!("a log message reached no client");
+                tracing::debug!("dropped a log message without a client");
             }
             _ => {}
         }
@@ -189,7 +189,7 @@ impl StreamReader {
             if let Err(fault) =
                 http_pool.send(&Verb::POST, headers, body, Retry::IfUnsent, OPEN_TIMEOUT).await
             {
-                tracing::debug!(%fault, "an upstream did not take an answer");
+                tracing::debug!(%fault, "cannot deliver a response to an upstream");
             }
         });
     }

@@ -114,7 +114,7 @@ impl SessionPool {
             && let Ok(response) = self.post(&session, notification, Retry::IfUnsent).await
             && response.collect(MAX_SMALL_RESPONSE).await.is_err()
         {
-            tracing::debug!("an upstream did not take a notification");
+            tracing::debug!("cannot deliver a notification to an upstream");
         }
     }
 
@@ -192,7 +192,7 @@ impl SessionPool {
         match self.post(session, handshake::set_level(level), Retry::Safe).await {
             Ok(response) => drop(read_rpc_response(response).await),
             Err(fault) => {
-                tracing::debug!(upstream = %self.upstream.id, %fault, "the log level could not be set")
+                tracing::debug!(upstream = %self.upstream.id, %fault, "cannot set the log level")
             }
         }
     }
@@ -237,7 +237,7 @@ impl SessionPool {
         let closing = self.http_pool.send(&Verb::DELETE, headers, Bytes::new(), Retry::Safe, CLOSE_TIMEOUT);
         // An upstream may refuse to end sessions, or be gone.
         if let Err(fault) = closing.await {
-            tracing::debug!(upstream = %self.upstream.id, %fault, "a session could not be ended");
+            tracing::debug!(upstream = %self.upstream.id, %fault, "cannot end a session");
         }
     }
 }

@@ -140,7 +140,7 @@ async fn a_modern_client_that_hangs_up_has_cancelled_its_call_at_a_legacy_upstre
     let id = upstream.calls("tools/call")[0].id();
     upstream
         .received(&format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client went away"}}}}"#
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client has disconnected"}}}}"#
         ))
         .await;
 }

@@ -215,7 +215,7 @@ async fn a_call_whose_holder_is_gone_is_lost_and_never_made_again() {
         let retry = call(tool, &bring(&state, ANSWER), "");
         let reply = elsewhere.post(&modern("tools/call", Some(tool)), &retry).await;
         let expected = format!(
-            r#"{{"jsonrpc":"2.0","id":7,"error":{{"code":-31109,"message":"upstream u: the call that waited for this answer is lost","data":{{"reason":"upstream_call_lost","upstream":"u","retryable":{retryable}}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":7,"error":{{"code":-31109,"message":"upstream u: the call that waited for this input is lost","data":{{"reason":"upstream_call_lost","upstream":"u","retryable":{retryable}}}}}}}"#
         );
         assert_eq!((reply.status, reply.body), (200, expected));
     }
@@ -253,7 +253,7 @@ async fn no_more_calls_are_parked_than_may_be() {
     let upstream = resumable().await;
     let edge = legacy_limited(&upstream, limits);
     let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("u_echo", "", "")).await;
-    let crowded = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31110,"message":"upstream u: too many calls wait for their clients at this edge","data":{"reason":"too_many_parked_calls","upstream":"u"}}}"#;
+    let crowded = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31110,"message":"upstream u: too many calls wait for client input at this edge","data":{"reason":"too_many_parked_calls","upstream":"u"}}}"#;
     assert_eq!(reply.messages(), [crowded]);
     upstream.received(r#"{"jsonrpc":"2.0","id":"up q","result":{"action":"cancel"}}"#).await;
 }
@@ -275,7 +275,7 @@ async fn what_a_client_did_not_declare_it_is_not_asked() {
     upstream.received(r#"{"jsonrpc":"2.0","id":"up q","result":{"action":"cancel"}}"#).await;
     upstream
         .received(
-            r#"{"jsonrpc":"2.0","id":6,"error":{"code":-32601,"message":"this client cannot be asked that"}}"#,
+            r#"{"jsonrpc":"2.0","id":6,"error":{"code":-32601,"message":"this client does not support this request"}}"#,
         )
         .await;
 }

@@ -77,12 +77,12 @@ async fn who_cannot_be_asked_is_told_why_the_call_cannot_be_made() {
     let undeclared = edge.session("2025-11-25", CAN).await;
     let reply = edge.post(&[("mcp-session-id", &undeclared)], CALL).await;
     let told = |why: &str| {
-        let text = format!("upstream u: needs what this client cannot be asked for: roots/list, {why}");
+        let text = format!("upstream u: needs input that this client cannot give: roots/list, {why}");
         format!(
             r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":"{text}"}}],"isError":true}}}}"#
         )
     };
-    assert_eq!((reply.status, reply.body), (200, told("which it did not declare")));
+    assert_eq!((reply.status, reply.body), (200, told("which the client does not declare")));
     let deaf = edge.session("2025-11-25", r#"{"roots":{}}"#).await;
     let request = edge.bare("POST", "dev", CALL);
     let mut request = request.header("authorization", format!("Bearer {}", edge.keys.bearer("all")));
@@ -90,7 +90,7 @@ async fn who_cannot_be_asked_is_told_why_the_call_cannot_be_made() {
     let mut request = request.build().unwrap();
     request.headers_mut().insert("accept", "application/json".parse().unwrap());
     let reply = reqwest::Client::new().execute(request).await.unwrap().text().await.unwrap();
-    assert_eq!(reply, told("since it accepts no stream"));
+    assert_eq!(reply, told("because the client accepts no stream"));
     let prompt = r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"u_p"}}"#;
     let reply = edge.post(&[("mcp-session-id", &undeclared)], prompt).await;
     assert_eq!(reply.error_code(), -31111);

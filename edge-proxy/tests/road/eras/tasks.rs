@@ -128,7 +128,7 @@ async fn a_task_that_its_server_forgot_is_a_lost_call() {
     .await;
     let edge = required(&upstream);
     let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("{}", "")).await;
-    let expected = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31109,"message":"upstream u: the call that waited for this answer is lost","data":{"reason":"upstream_call_lost","upstream":"u","retryable":false}}}"#;
+    let expected = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31109,"message":"upstream u: the call that waited for this input is lost","data":{"reason":"upstream_call_lost","upstream":"u","retryable":false}}}"#;
     assert_eq!((reply.status, reply.messages()), (200, vec![expected.to_owned()]));
     assert_eq!(upstream.calls("tools/call").len(), 1);
 }

@@ -77,7 +77,7 @@ impl Channel {
             headers.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
             let response = http.send(Verb::GET, headers, Bytes::new()).await?;
             let ResponseBody::Events(mut events) = http.read(response).await? else {
-                return Err(ClientError::Protocol("a GET was not answered with a stream".to_owned()));
+                return Err(ClientError::Protocol("GET did not return a stream".to_owned()));
             };
             let first = events.next(None).await?;
             let event = first.filter(|event| event.event.as_deref() == Some(endpoint::EVENT));
@@ -288,6 +288,6 @@ pub(super) fn reply(request: &Envelope<'_>) -> Option<Bytes> {
     Some(if method == Method::Ping.as_str() {
         format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()
     } else {
-        render(Some(id), METHOD_NOT_FOUND, "this client does not offer that", None)
+        render(Some(id), METHOD_NOT_FOUND, "this client does not support this request", None)
     })
 }

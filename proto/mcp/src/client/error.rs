@@ -51,7 +51,7 @@ pub enum ClientError {
         status: u16,
     },
     /// The server does not keep to the protocol.
-    #[error("not as the protocol wants it: {0}")]
+    #[error("violates the protocol: {0}")]
     Protocol(String),
     /// The server no longer knows the session; open another one.
     #[error("the server no longer knows the session")]
@@ -60,10 +60,10 @@ pub enum ClientError {
     #[error("the server does not offer this")]
     Unsupported,
     /// The server lets only one listen, and someone else does.
-    #[error("someone else listens on this session")]
+    #[error("another client has the stream of this session open")]
     Busy,
     /// The pages of a list lead back to one that was read already.
-    #[error("the pages of {method} go round in a circle")]
+    #[error("the pages of {method} repeat")]
     CursorLoop {
         /// The list.
         method: &'static str,

@@ -35,7 +35,7 @@ pub(super) async fn initialize(rpc: &mut RpcClient) -> Result<ServerFacts, Clien
     let version = json::string(version.unwrap_or("\"\""))?;
     let revision = Revision::parse(&version).filter(|r| r.era() == Era::Legacy).ok_or_else(|| {
         let version = rpc.http.sanitize(&version);
-        ClientError::Protocol(format!("initialize was answered with protocol version {version:?}"))
+        ClientError::Protocol(format!("initialize returned protocol version {version:?}"))
     })?;
     rpc.revision = revision;
     rpc.negotiated = true;
@@ -63,7 +63,7 @@ pub(super) async fn discover(rpc: &mut RpcClient) -> Result<ServerFacts, ClientE
     let versions = common(versions.unwrap_or("[]"))?;
     let Some(newest) = versions.first() else {
         return Err(ClientError::Protocol(
-            "server/discover names no protocol version that we speak".to_owned(),
+            "server/discover returned no supported protocol version".to_owned(),
         ));
     };
     rpc.revision = *newest;

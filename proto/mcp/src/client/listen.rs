@@ -115,7 +115,7 @@ async fn request_listen(rpc: &RpcClient) -> Result<(String, NoticeSource), Clien
     }
     match rpc.open(method, EVERYTHING).await {
         Ok((id, ResponseBody::Events(events))) => Ok((id, NoticeSource::Events(events))),
-        Ok(_) => Err(ClientError::Protocol("a listen was not answered with a stream".to_owned())),
+        Ok(_) => Err(ClientError::Protocol("subscriptions/listen did not return a stream".to_owned())),
         Err(ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => Err(ClientError::Unsupported),
         Err(other) => Err(other),
     }

@@ -159,7 +159,7 @@ impl RpcClient {
         }
         match self.http.read(self.check_session(response)?).await? {
             ResponseBody::Events(events) => Ok(events),
-            _ => Err(ClientError::Protocol("a GET was not answered with a stream".to_owned())),
+            _ => Err(ClientError::Protocol("GET did not return a stream".to_owned())),
         }
     }
 

@@ -112,7 +112,7 @@ impl Frames {
                 frame = self.stream.next() => frame,
                 _ = self.ticks.tick() => {
                     if std::mem::replace(&mut self.silent, true) {
-                        return Err(ClientError::Broken("the server gives no sign of life".to_owned()));
+                        return Err(ClientError::Broken("the server does not respond to pings".to_owned()));
                     }
                     self.socket.frame(Message::Ping(Bytes::new())).await?;
                     continue;

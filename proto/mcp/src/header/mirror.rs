@@ -28,7 +28,7 @@ pub enum MirrorError {
     #[error("the schema is not JSON")]
     Schema,
     /// An annotation that no `properties` lead to.
-    #[error("x-mcp-header stands where `properties` alone do not lead")]
+    #[error("x-mcp-header is not reachable through `properties` alone")]
     Unreachable,
     /// The annotation is not the name of a header.
     #[error("x-mcp-header of property {0:?} is not a header name")]
@@ -49,10 +49,10 @@ pub enum MirrorError {
     #[error("header Mcp-Param-{0} is missing")]
     Missing(String),
     /// The header is there and the body does not have the argument, or the header is there twice.
-    #[error("header Mcp-Param-{0} is not wanted")]
+    #[error("header Mcp-Param-{0} is not expected")]
     Unwanted(String),
     /// The header says something else than the body.
-    #[error("header Mcp-Param-{0} does not say what the body says")]
+    #[error("header Mcp-Param-{0} does not match the body")]
     Mismatch(String),
     /// The header cannot be read.
     #[error("header Mcp-Param-{0}: {1}")]

@@ -13,7 +13,7 @@ const CLOSE: &str = "?=";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// It holds something else than visible ASCII, spaces and tabs.
-    #[error("a header value holds characters other than visible ASCII")]
+    #[error("a header value contains characters other than visible ASCII")]
     Characters,
     /// What stands between `=?base64?` and `?=` is not base64 with padding.
     #[error("a header value is not valid base64")]

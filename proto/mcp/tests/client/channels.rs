@@ -201,7 +201,7 @@ async fn both_kinds_of_line_carry_a_whole_conversation() {
             r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}"#,
             r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"x"}}"#,
             r#"{"jsonrpc":"2.0","id":"p","result":{}}"#,
-            r#"{"jsonrpc":"2.0","id":3,"error":{"code":-32601,"message":"this client does not offer that"}}"#,
+            r#"{"jsonrpc":"2.0","id":3,"error":{"code":-32601,"message":"this client does not support this request"}}"#,
         ];
         expected.sort_unstable();
         // What the server asked may still be on its way to it when the answer is there.

@@ -90,7 +90,7 @@ async fn a_key_in_the_path_is_not_repeated() {
 #[tokio::test]
 async fn messages_that_are_none() {
     let wrong = |body: &'static str| probed(move |_| json(200, body));
-    let prefix = "not as the protocol wants it: a message: ";
+    let prefix = "violates the protocol: a message: ";
     assert_eq!(wrong("").await.0.to_string(), format!("{prefix}not JSON: byte 0: expected a value"));
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":1}"#).await.0.to_string(),
@@ -98,11 +98,11 @@ async fn messages_that_are_none() {
     );
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":99,"result":{}}"#).await.0.to_string(),
-        "not as the protocol wants it: an answer without a response"
+        "violates the protocol: an answer without a response"
     );
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"1999-01-01"}}"#).await.0.to_string(),
-        "not as the protocol wants it: initialize was answered with protocol version \"1999-01-01\""
+        "violates the protocol: initialize returned protocol version \"1999-01-01\""
     );
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-7,"message":"go away"}}"#).await.0.to_string(),

@@ -114,7 +114,7 @@ async fn what_a_server_asks_is_answered() {
         answers,
         [
             r#"{"jsonrpc":"2.0","id":"p","result":{}}"#,
-            r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"this client does not offer that"}}"#
+            r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"this client does not support this request"}}"#
         ]
     );
 }

@@ -115,7 +115,7 @@ impl InputLoop {
                 return Err(Fault::Status(status.as_u16()));
             }
             let step = self.next_step(body, client).await?;
-            return step.ok_or_else(|| Fault::Malformed("an answer that is no response".to_owned()));
+            return step.ok_or_else(|| Fault::Malformed("a message that is not a response".to_owned()));
         }
         let mut decoder = Decoder::new(self.worker.shared.limits.max_event_bytes);
         loop {
@@ -166,7 +166,7 @@ impl InputLoop {
                 tokio::time::sleep(RETRY_DELAY).await;
                 None
             }
-            None => return Err(Fault::Malformed("it wants input and does not say what".to_owned())),
+            None => return Err(Fault::Malformed("it requests input but does not say which".to_owned())),
         };
         let number = self.worker.upstreams.number();
         if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } =
@@ -197,13 +197,14 @@ impl InputLoop {
             let method = method.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
             let params = params.unwrap_or("{}");
             let need = need(&method, params).filter(|need| self.capabilities.cover(*need));
-            let need = need.ok_or_else(|| Fault::Unasked(format!("{method}, which it did not declare")))?;
+            let need =
+                need.ok_or_else(|| Fault::Unasked(format!("{method}, which the client does not declare")))?;
             if !self.accepts_events {
-                return Err(Fault::Unasked(format!("{method}, since it accepts no stream")));
+                return Err(Fault::Unasked(format!("{method}, because the client accepts no stream")));
             }
             let request = self.server_request(&method, params, need)?;
             let sent = client.send(RelayedMessage { message: request, is_final: false }).await;
-            sent.map_err(|_| Fault::Unasked(format!("{method}, since it has hung up")))?;
+            sent.map_err(|_| Fault::Unasked(format!("{method}, because the client has disconnected")))?;
             pending.insert(self.requests_sent, (key, need));
         }
         self.await_responses(pending).await
@@ -247,7 +248,7 @@ impl InputLoop {
         while !pending.is_empty() {
             let Some((holding, _)) = &mut self.holding else { return Err(Fault::Crowded) };
             let delivery = tokio::time::timeout_at(until, holding.next()).await;
-            let delivery = delivery.map_err(|_| Fault::Unasked("it did not answer in time".to_owned()))?;
+            let delivery = delivery.map_err(|_| Fault::Unasked("it did not respond in time".to_owned()))?;
             let Ok(answer) = Envelope::parse(&delivery.message) else { continue };
             let number = answer.id.and_then(|id| id.parse().ok());
             let Some((key, need)) = number.and_then(|number| pending.remove(&number)) else { continue };
@@ -283,7 +284,7 @@ fn input_response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
         (None, _) => {
             let [text] = json::members(answer.error.unwrap_or("{}"), ["message"]).unwrap_or_default();
             let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
-            Err(Fault::Unasked(format!("it answered: {text}")))
+            Err(Fault::Unasked(format!("it responded: {text}")))
         }
     }
 }

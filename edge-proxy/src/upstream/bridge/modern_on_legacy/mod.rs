@@ -112,7 +112,8 @@ pub(super) fn modern_client_of(call: &Call<'_>) -> Result<ModernClient, CallErro
     let params = &call.message.params;
     let capabilities = Capabilities::of_client(params.capabilities.unwrap_or("{}")).map_err(unreadable)?;
     let level = params.log_level.map(|raw| {
-        Level::parse(raw).ok_or_else(|| CallError::Client(Failure::params("the log level in _meta is none")))
+        Level::parse(raw)
+            .ok_or_else(|| CallError::Client(Failure::params("the log level in _meta is invalid")))
     });
     Ok(ModernClient {
         exposed: call.named.exposed.as_ref().into(),

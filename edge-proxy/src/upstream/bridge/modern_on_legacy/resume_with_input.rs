@@ -66,9 +66,7 @@ pub(super) async fn call(
 }
 
 fn unknown_state() -> CallError {
-    CallError::Client(Failure::params(
-        "params.requestState is not one that was given for this call, or is too old",
-    ))
+    CallError::Client(Failure::params("params.requestState was not issued for this call, or has expired"))
 }
 
 /// Reads `inputResponses`, by key. Each is an object.
@@ -126,13 +124,13 @@ fn release_waiter(call: &Call<'_>, parked: &ParkedCall) {
     tokio::task::spawn_local(async move {
         let released = Delivery { message: bytes::Bytes::new(), answers: None };
         if let Err(gone) = shared.peers.deliver(&held_at, released).await {
-            tracing::debug!(%gone, "nobody looked after a parked call");
+            tracing::debug!(%gone, "cannot release the waiter of a parked call");
         }
     });
 }
 
 fn lost(call: &Call<'_>, fault: &Fault) -> CallError {
-    tracing::debug!(upstream = %call.permit.entry().upstream.id, %fault, "a parked call is lost");
+    tracing::debug!(upstream = %call.permit.entry().upstream.id, %fault, "lost a parked call");
     CallError::Upstream(Fault::Lost { retryable: call.is_safe() })
 }
 

@@ -176,6 +176,6 @@ fn parse_rpc_result(answer: &[u8]) -> Result<RpcResult, CallError> {
     match (envelope.result, envelope.error) {
         (Some(result), _) => Ok(Ok(result.to_owned())),
         (None, Some(error)) => Ok(Err(error.to_owned())),
-        (None, None) => Err(Fault::Malformed("an answer that is no response".to_owned()).into()),
+        (None, None) => Err(Fault::Malformed("a message that is not a response".to_owned()).into()),
     }
 }

@@ -16,8 +16,8 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 /// The crates whose modules are listed.
 const CRATES: [&str; 2] = ["control-plane", "edge-proxy"];
 
-/// The one cycle that is left: what a worker holds still knows the worker. Issue 6 cuts it.
-const KNOT: [&str; 5] = ["active_calls", "peers", "tunnels", "upstream", "worker"];
+/// The one cycle that is left: what the state of a worker consists of still knows that state.
+const KNOT: [&str; 4] = ["context", "fleet", "tunnels", "upstream"];
 
 /// What each folder of sources may know of ours: the contract and the protocol know nobody, programs know those and not
 /// each other, and `mcpctl dev` assembles the others.

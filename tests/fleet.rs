@@ -148,7 +148,7 @@ async fn operators_see_how_edges_reach_each_other() {
     let edges = gateway.admin.edges().await.unwrap();
     let shown = gateway.ctl("get edges").await;
     for edge in edges {
-        assert!(edge.peer_address.starts_with("127.0.0.1:"), "{edge:?}");
-        assert!(shown.contains(&edge.peer_address), "{shown}");
+        assert!(edge.sibling_address.starts_with("127.0.0.1:"), "{edge:?}");
+        assert!(shown.contains(&edge.sibling_address), "{shown}");
     }
 }

@@ -133,7 +133,14 @@ impl Secure {
         let join_token = self.ok(&["create", "join-token"]).await;
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(binary("trunkline-edge-proxy"));
-        command.args(["--listen", &address, "--ops-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"]);
+        command.args([
+            "--listen",
+            &address,
+            "--ops-listen",
+            "127.0.0.1:0",
+            "--sibling-listen",
+            "127.0.0.1:0",
+        ]);
         command.args(["--edge-id", name]);
         command.args(["--control-plane", &self.control]).arg("--control-plane-ca").arg(control_ca);
         command.arg("--data-dir").arg(self.folder.path().join(name));

@@ -159,7 +159,7 @@ pub static KINDS: [Kind; 7] = [
             Column("STATE", "connected", Cell::Connected),
             Column("SINCE", "stateTime", Cell::Age),
             Column("ADDRESS", "clientAddress", Cell::Text),
-            Column("PEER ADDRESS", "peerAddress", Cell::Text),
+            Column("SIBLING ADDRESS", "siblingAddress", Cell::Text),
             Column("VERSION", "version", Cell::Text),
             Column("SENT", "sentRevision", Cell::Number),
             Column("ACKED", "ackedRevision", Cell::Number),

@@ -90,13 +90,13 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let trust = hours(config.keys.trust_max_age);
     let roster = Roster::start(parts.edges.clone()).await?;
     let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
-    let publisher = Publisher::start(store, vault, signer, trust, roster.peers()).await?;
+    let publisher = Publisher::start(store, vault, signer, trust, roster.siblings()).await?;
     let stop = CancellationToken::new();
     let router = services::router(&parts, &publisher)?;
     let server = tokio::spawn(listener::serve(listener, tls, router, stop.clone()));
     let leases = Leases::new(&parts.store, replica());
     let mut tasks = background(&config, &parts, publisher, leases.clone())?;
-    tasks.spawn(roster.run(parts.fleet.peers_changed()));
+    tasks.spawn(roster.run(parts.fleet.siblings_changed()));
     Ok(Running {
         addr,
         admin_token: parts.admin.expose().into(),

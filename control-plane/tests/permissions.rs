@@ -54,7 +54,7 @@ async fn every_rpc_takes_its_own_credential_only() {
             ("administrator", admin.as_str(), !is_edge),
         ] {
             let answer = api.raw_as(bearer, rpc, body).await.1;
-            if rpc.starts_with("edge.v1.PeerService/") {
+            if rpc.starts_with("edge.v1.SiblingService/") {
                 assert_eq!(
                     answer["code"], "NOT_FOUND",
                     "edges serve it, the control plane does not: {answer}"

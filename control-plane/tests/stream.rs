@@ -196,11 +196,11 @@ async fn a_deleted_edge_is_refused() {
 }
 
 /// Connects an edge that others can reach.
-async fn connect_peer(control: &Control, id: &str) -> EdgeEnd {
+async fn connect_sibling(control: &Control, id: &str) -> EdgeEnd {
     let edge = Edge {
         id: id.to_owned(),
-        peer_address: format!("{id}.example:4447"),
-        peer_certificate_sha256: vec![7; 32],
+        sibling_address: format!("{id}.example:4447"),
+        sibling_certificate_sha256: vec![7; 32],
         ..Default::default()
     };
     let credential = control.enrol(id).await;
@@ -211,29 +211,29 @@ async fn connect_peer(control: &Control, id: &str) -> EdgeEnd {
 async fn edges_are_told_of_each_other_by_every_control_plane() {
     let control = Control::start().await;
     let other = control.replica().await;
-    let (mut here, mut there) = (connect_peer(&control, "e1").await, connect_peer(&other, "e2").await);
-    let peer = |id: &str| format!("peers/{id}");
-    let both = |held: &Held| ["e1", "e2"].iter().all(|id| holds(held, Type::EdgePeer, &peer(id)));
+    let (mut here, mut there) = (connect_sibling(&control, "e1").await, connect_sibling(&other, "e2").await);
+    let sibling = |id: &str| format!("siblings/{id}");
+    let both = |held: &Held| ["e1", "e2"].iter().all(|id| holds(held, Type::Sibling, &sibling(id)));
     here.until(both).await;
     there.until(both).await;
-    let seen = edge::v1::EdgePeer::decode(there.body(Type::EdgePeer, "peers/e1")).unwrap();
-    let expected = edge::v1::EdgePeer {
-        name: "peers/e1".into(),
+    let seen = edge::v1::Sibling::decode(there.body(Type::Sibling, "siblings/e1")).unwrap();
+    let expected = edge::v1::Sibling {
+        name: "siblings/e1".into(),
         address: "e1.example:4447".into(),
         certificate_sha256: vec![7; 32],
     };
     assert_eq!(seen, expected);
-    assert_eq!(edge_status(&other, "edges/e1").await.peer_address, "e1.example:4447");
+    assert_eq!(edge_status(&other, "edges/e1").await.sibling_address, "e1.example:4447");
 
     // One that leaves stays for a while; one that is deleted goes at once. Neither is a change of the registry.
     let before = edge_status(&control, "edges/e2").await.acked_revision;
     drop(here);
     let mut fleet = FleetServiceClient::new(control.channel.clone());
     let request = control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned() });
-    assert!(holds(&there.held, Type::EdgePeer, "peers/e1"));
+    assert!(holds(&there.held, Type::Sibling, "siblings/e1"));
     fleet.delete_edge(request).await.unwrap();
-    there.until(|held| !holds(held, Type::EdgePeer, "peers/e1")).await;
-    assert!(holds(&there.held, Type::EdgePeer, "peers/e2"));
+    there.until(|held| !holds(held, Type::Sibling, "siblings/e1")).await;
+    assert!(holds(&there.held, Type::Sibling, "siblings/e2"));
     assert_eq!(edge_status(&control, "edges/e2").await.acked_revision, before);
 }
 
@@ -243,17 +243,17 @@ async fn an_edge_that_cannot_be_reached_or_known_is_told_to_nobody() {
     for (id, address, certificate) in [("e1", "", 32), ("e2", "host", 32), ("e3", "host:1", 31)] {
         let edge = Edge {
             id: id.to_owned(),
-            peer_address: address.to_owned(),
-            peer_certificate_sha256: vec![7; certificate],
+            sibling_address: address.to_owned(),
+            sibling_certificate_sha256: vec![7; certificate],
             ..Default::default()
         };
         let credential = control.enrol(id).await;
         let mut edge = EdgeEnd::connect_as(&control.channel, edge, &credential, Held::new()).await.unwrap();
         edge.until_alive().await;
     }
-    let mut reached = connect_peer(&control, "e4").await;
-    reached.until(|held| holds(held, Type::EdgePeer, "peers/e4")).await;
-    assert_eq!(reached.held.keys().filter(|(kind, _)| *kind == Type::EdgePeer).count(), 1);
+    let mut reached = connect_sibling(&control, "e4").await;
+    reached.until(|held| holds(held, Type::Sibling, "siblings/e4")).await;
+    assert_eq!(reached.held.keys().filter(|(kind, _)| *kind == Type::Sibling).count(), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The operators' port: health, readiness, metrics, the configuration and the snapshot in force.
 //!
-//! It shows no secret and must not know the road of a call.
+//! It shows no secret, and must not know the pipeline of a call.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,24 +19,24 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::clock;
 use crate::observe::Exporter;
+use crate::os::clock;
 use crate::snapshot::{Current, Server, Snapshot, Upstream};
 
 /// Connections at one time; more wait.
 const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What operators are shown.
+/// The port for operators.
 #[derive(Debug)]
 pub struct Admin {
-    /// What is in force.
+    /// The snapshot in force.
     pub current: Arc<Current>,
     /// The numbers.
     pub exporter: Exporter,
     /// The configuration in force, without secrets.
     pub config: Value,
-    /// Whether the edge is stopping: it is no longer ready then.
+    /// True if the edge is stopping: it is no longer ready then.
     pub draining: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -107,7 +107,7 @@ impl Admin {
         if *self.draining.borrow() {
             return Some("draining\n");
         }
-        if !*self.current.whole().borrow() {
+        if !*self.current.complete().borrow() {
             return Some("no snapshot yet: no control plane has responded, and there is no copy on disk\n");
         }
         if !self.current.is_ready() {
@@ -120,24 +120,24 @@ impl Admin {
     }
 }
 
-/// What is in force, without anything that gives access.
+/// Summarizes the snapshot in force, without anything that gives access.
 fn summary(snapshot: &Snapshot, current: &Current) -> Value {
     let servers: Vec<Value> =
         sorted(snapshot.servers.iter(), |server| &server.id).map(|s| server(s)).collect();
     let upstreams: Vec<Value> =
         sorted(snapshot.upstreams.values(), |up| &up.id).map(|u| upstream(u)).collect();
-    let peers: BTreeMap<&str, &str> =
-        snapshot.peers.iter().map(|(edge, peer)| (&**edge, &*peer.address)).collect();
+    let siblings: BTreeMap<&str, &str> =
+        snapshot.siblings.iter().map(|(edge, sibling)| (&**edge, &*sibling.address)).collect();
     let mut keys: Vec<&str> = snapshot.trust.keys.keys().map(AsRef::as_ref).collect();
     keys.sort_unstable();
     json!({
         "revision": snapshot.revision,
         "ready": current.is_ready(),
-        "heardAt": current.heard_at(),
+        "lastContact": current.last_contact(),
         "servers": servers,
         "upstreams": upstreams,
         "tokens": snapshot.tokens.len(),
-        "peers": peers,
+        "siblings": siblings,
         "trust": {
             "issuer": snapshot.trust.issuer,
             "audience": snapshot.trust.audience,

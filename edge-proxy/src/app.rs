@@ -1,4 +1,4 @@
-//! Puts an edge together: the only module that knows all rooms, and that nobody imports.
+//! Assembles an edge: the only module that knows all rooms, and that nobody imports.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -13,48 +13,47 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline::discovery::v1::Edge;
 
 use crate::admin::Admin;
-use crate::advertise::Advertised;
 use crate::config::{Config, ConfigError};
-use crate::ended::Ended;
-use crate::enroll::Enrollment;
-use crate::held::Held;
-use crate::observe::{Exporter, InForce, Metrics};
-use crate::peers::{Certificate, Peers};
+use crate::context::EdgeState;
+use crate::enrollment::{AdvertisedAddress, Enrollment, edge_id};
+use crate::fleet::{Certificate, Fleet, Waiters};
+use crate::listener;
+use crate::observe::{Exporter, Metrics, SnapshotReaders};
+use crate::os::{clock, files};
+use crate::session::TerminatedFile;
 use crate::snapshot::build::Builder;
 use crate::snapshot::client::{Client, Machine, Publication};
-use crate::snapshot::disk::{Disk, DiskKey, Found, KeyError, Saver};
+use crate::snapshot::disk::{Disk, DiskKey, KeyError, LoadedCopy, Saver};
 use crate::snapshot::{Budget, Current, PageLimits};
 use crate::tunnels::Tunnels;
 use crate::usage::{Reporter, Shard};
-use crate::worker::Shared;
-use crate::{clock, files, identity, listener};
 
-/// An edge that runs.
+/// A running edge.
 #[derive(Debug)]
 pub struct Running {
-    /// Where clients connect.
+    /// The address for clients.
     pub client_addr: SocketAddr,
-    /// Where operators do.
+    /// The address for operators.
     pub ops_addr: SocketAddr,
     drain: watch::Sender<bool>,
-    patience: Duration,
+    drain_timeout: Duration,
     threads: Vec<JoinHandle<()>>,
     ended: oneshot::Receiver<()>,
-    alone: DropGuard,
+    stop: DropGuard,
 }
 
-/// Sockets that are bound already, for those who want to know their ports before.
+/// Sockets that are bound already, for callers who must know the ports before.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// For clients; else what the configuration says.
+    /// For clients; else as configured.
     pub client: Option<TcpListener>,
-    /// For operators; else what the configuration says.
+    /// For operators; else as configured.
     pub ops: Option<TcpListener>,
-    /// For other edges; else what the configuration says.
-    pub peers: Option<TcpListener>,
+    /// For siblings; else as configured.
+    pub siblings: Option<TcpListener>,
 }
 
-/// Why an edge did not start.
+/// The reason that an edge did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration cannot be used.
@@ -67,7 +66,7 @@ pub enum StartError {
         option: &'static str,
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
     /// The data directory cannot be used.
@@ -75,10 +74,10 @@ pub enum StartError {
     Data {
         /// The folder.
         folder: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// The key of the copy on disk cannot be had.
+    /// The key of the copy on disk cannot be read or made.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// TLS cannot be set up.
@@ -87,7 +86,7 @@ pub enum StartError {
     /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] crate::observe::ExportError),
-    /// The system gives no more threads.
+    /// The system starts no more threads.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -102,89 +101,90 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let client = bind(listeners.client, "--listen", config.listen)?;
     let ops = bind(listeners.ops, "--ops-listen", config.ops_listen)?;
     let (client_addr, ops_addr) = (address(&client)?, address(&ops)?);
-    let peer_listener = match (listeners.peers, config.peer_listen.0) {
+    let sibling_listener = match (listeners.siblings, config.sibling_listen.0) {
         (Some(given), _) => Some(given),
-        (None, Some(address)) => Some(bind(None, "--peer-listen", address)?),
+        (None, Some(address)) => Some(bind(None, "--sibling-listen", address)?),
         (None, None) => None,
     };
-    let peer_addr = peer_listener.as_ref().map(address).transpose()?;
+    let sibling_addr = sibling_listener.as_ref().map(address).transpose()?;
     let folder = config.data_dir()?;
     let data = |error| StartError::Data { folder: folder.clone(), error };
     files::make_folder(&folder).map_err(data)?;
-    let edge_id = identity::of(config.edge_id.as_deref(), &folder).map_err(data)?;
+    let edge_id = edge_id::load_or_create(config.edge_id.as_deref(), &folder).map_err(data)?;
 
     let (drain, draining) = watch::channel(false);
     let (metrics, current) = (Arc::new(Metrics::new()), Arc::new(Current::new()));
-    let certificate = Certificate::of(&folder).map_err(data)?;
+    let certificate = Certificate::load_or_create(&folder).map_err(data)?;
     let fingerprint = certificate.fingerprint();
-    let peer_line = peer_listener.map(|listener| Ok::<_, StartError>((listener, runtime()?))).transpose()?;
-    let held = Arc::new(Held::new(&edge_id));
-    let peers = match &peer_line {
+    let siblings =
+        sibling_listener.map(|listener| Ok::<_, StartError>((listener, runtime()?))).transpose()?;
+    let waiters = Arc::new(Waiters::new(&edge_id));
+    let fleet = match &siblings {
         Some((_, runtime)) => {
             let (current, metrics) = (Arc::clone(&current), Arc::clone(&metrics));
             let handle = runtime.handle().clone();
-            Peers::among(held, current, certificate, &config.limits, metrics, handle)
+            Fleet::with_siblings(waiters, current, certificate, &config.limits, metrics, handle)
         }
-        None => Peers::new(held),
+        None => Fleet::alone(waiters),
     };
-    let shared = Shared::new(
+    let shared = EdgeState::new(
         Arc::clone(&current),
         config.limits.clone(),
         &config.doors,
         client_addr,
         Arc::clone(&metrics),
-        peers,
+        fleet,
     )?;
-    let exporter = Exporter::new(&metrics, in_force(&current))?;
+    let exporter = Exporter::new(&metrics, snapshot_readers(&current))?;
     let disk = Arc::new(Disk::new(&folder, DiskKey::get(config.snapshot_key.as_ref(), &folder)?));
     let edge = Edge {
         id: edge_id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         client_address: config.advertise_address.clone().unwrap_or_else(|| format!("http://{client_addr}")),
-        // Known with each connection to a control plane.
-        peer_address: String::new(),
-        peer_certificate_sha256: fingerprint.to_vec(),
+        // Set with each connection to a control plane.
+        sibling_address: String::new(),
+        sibling_certificate_sha256: fingerprint.to_vec(),
     };
     let enrollment = Enrollment::new(edge_id.clone(), config.join_token()?, folder.join("edge.credential"));
     let (image, images) = watch::channel(None);
-    let told = Publication {
+    let publication = Publication {
         current: Arc::clone(&current),
         image,
         link: watch::Sender::new(None),
         metrics: Arc::clone(&metrics),
     };
-    let reporter = Reporter::new(told.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
-    let machine = start_from_disk(config, edge, &disk, &told);
+    let reporter = Reporter::new(publication.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
+    let machine = start_from_disk(config, edge, &disk, &publication);
 
     let shared = Arc::new(shared);
-    let ended = Ended::recall(folder.join("sessions.ended"), Arc::clone(&shared));
+    let terminated = TerminatedFile::load(folder.join("sessions.ended"), Arc::clone(&shared.terminated));
     let mut threads = workers(config, &client, &shared, &reporter, &draining)?;
     drop(client);
-    let alone = CancellationToken::new();
-    threads.push(tunnels(Arc::clone(&shared), alone.clone())?);
-    match peer_line {
-        Some((listener, runtime)) => threads.push(others(runtime, listener, shared, alone.clone())?),
-        None => current.set_recalled(),
+    let stop = CancellationToken::new();
+    threads.push(serve_tunnels(Arc::clone(&shared), stop.clone())?);
+    match siblings {
+        Some((listener, runtime)) => threads.push(serve_siblings(runtime, listener, shared, stop.clone())?),
+        None => current.set_synced(),
     }
-    let advertised = Advertised::new(config.peer_advertise.as_deref(), peer_addr);
+    let advertised = AdvertisedAddress::new(config.sibling_advertise.as_deref(), sibling_addr);
     let background = Background {
-        client: Client::new(machine, config.endpoints()?, Arc::new(enrollment), advertised, told),
+        client: Client::new(machine, config.endpoints()?, Arc::new(enrollment), advertised, publication),
         saver: Saver::new(disk, images, Arc::clone(&current), metrics),
-        ended,
+        terminated,
         reporter,
     };
-    let (ending, ended) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
     threads.push(spawn("edge-background", runtime()?, move |runtime| {
         runtime.block_on(background.run());
-        // Nobody may be waiting.
-        let _ = ending.send(());
+        // An error means that nobody waits for the end.
+        let _ = end.send(());
     })?);
     let admin = Admin { current, exporter, config: config.to_json(), draining };
-    operators(admin, ops)?;
+    serve_operators(admin, ops)?;
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is ready");
-    let patience = Duration::from_secs(config.drain_timeout);
-    let alone = alone.drop_guard();
-    Ok(Running { client_addr, ops_addr, drain, patience, threads, ended, alone })
+    let drain_timeout = Duration::from_secs(config.drain_timeout);
+    let stop = stop.drop_guard();
+    Ok(Running { client_addr, ops_addr, drain, drain_timeout, threads, ended, stop })
 }
 
 fn bind(
@@ -195,7 +195,7 @@ fn bind(
     given.map_or_else(|| listen(address), Ok).map_err(|error| StartError::Listen { option, address, error })
 }
 
-/// A backlog that a burst of clients fits in.
+/// Listens with a backlog that fits a burst of clients.
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -206,10 +206,10 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn in_force(current: &Arc<Current>) -> InForce {
-    let (heard, trusted) = (Arc::clone(current), Arc::clone(current));
-    InForce {
-        heard_at: Box::new(move || heard.heard_at()),
+fn snapshot_readers(current: &Arc<Current>) -> SnapshotReaders {
+    let (contact, trusted) = (Arc::clone(current), Arc::clone(current));
+    SnapshotReaders {
+        last_contact: Box::new(move || contact.last_contact()),
         trust_remaining: Box::new(move |now| trusted.trust_remaining(now)),
     }
 }
@@ -218,19 +218,19 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     Ok(listener.local_addr()?)
 }
 
-/// What the stream goes on from: the copy on disk, put in force at once, or nothing.
-fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, told: &Publication) -> Machine {
+/// Loads the copy on disk, if there is one, and puts it in force at once.
+fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, publication: &Publication) -> Machine {
     let limits = PageLimits { entries: usize::from(config.page_size) };
     let budget = Budget::new(config.list_cache_bytes);
-    let Some(Found { builder, revision, heard_at }) = disk.load(limits, budget.clone()) else {
+    let Some(LoadedCopy { builder, revision, last_contact }) = disk.load(limits, budget.clone()) else {
         return Machine::new(edge, Builder::new(limits, budget), 0);
     };
     let mut machine = Machine::new(edge, builder, revision);
-    told.current.heard(heard_at);
-    let compiled = machine.start_from_held();
-    told.publish(&machine, compiled);
-    told.current.set_whole();
-    if !told.current.bearers_are_believed(clock::now()) {
+    publication.current.note_contact(last_contact);
+    let compiled = machine.start_from_accepted();
+    publication.publish(&machine, compiled);
+    publication.current.set_complete();
+    if !publication.current.bearers_are_believed(clock::now()) {
         tracing::error!(
             "the copy on disk is too old to trust bearers; calls are refused until a control plane responds"
         );
@@ -238,21 +238,21 @@ fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, told: &Publication)
     machine
 }
 
-/// One thread and one reactor for each worker: nothing on the road of a call crosses threads.
+/// Starts one thread and one reactor for each worker: no call crosses threads.
 fn workers(
     config: &Config,
     client: &TcpListener,
-    shared: &Arc<Shared>,
+    shared: &Arc<EdgeState>,
     reporter: &Reporter,
     draining: &watch::Receiver<bool>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let patience = Duration::from_secs(config.drain_timeout);
+    let drain_timeout = Duration::from_secs(config.drain_timeout);
     let worker = |number: usize| {
         let (listener, shared) = (client.try_clone()?, Arc::clone(shared));
         let (usage, drain) = (reporter.counts(), draining.clone());
         spawn(&format!("edge-worker-{number}"), runtime()?, move |runtime| {
             let usage = Rc::new(Shard::new(usage));
-            runtime.block_on(serve(listener, shared, usage, drain, patience));
+            runtime.block_on(serve(listener, shared, usage, drain, drain_timeout));
         })
     };
     Ok((0..config.workers()).map(worker).collect::<std::io::Result<_>>()?)
@@ -260,16 +260,16 @@ fn workers(
 
 async fn serve(
     listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<EdgeState>,
     usage: Rc<Shard>,
     mut drain: watch::Receiver<bool>,
-    patience: Duration,
+    drain_timeout: Duration,
 ) {
     let serving = listener::serve(listener, shared, Rc::clone(&usage), drain.clone());
-    let late = async {
-        // The sender is held by `Running`; where that is dropped, the edge is to stop as well.
+    let cut_off = async {
+        // The sender is in `Running`; if that is dropped, the edge is to stop as well.
         let _ = drain.wait_for(|draining| *draining).await;
-        tokio::time::sleep(patience).await;
+        tokio::time::sleep(drain_timeout).await;
     };
     tokio::select! {
         served = serving => {
@@ -277,16 +277,16 @@ async fn serve(
                 tracing::error!(%error, "a worker ended");
             }
         }
-        () = late => tracing::warn!("calls were interrupted because they took longer than --drain-timeout"),
+        () = cut_off => tracing::warn!("calls were interrupted because they took longer than --drain-timeout"),
     }
     usage.finish().await;
 }
 
-/// What happens beside the road of calls.
+/// The tasks beside the path of calls.
 struct Background {
     client: Client,
     saver: Saver,
-    ended: Ended,
+    terminated: TerminatedFile,
     reporter: Reporter,
 }
 
@@ -297,46 +297,46 @@ impl Background {
         let client = tokio::spawn(self.client.run());
         tokio::select! {
             () = self.reporter.run() => {}
-            never = self.ended.keep() => match never {},
+            never = self.terminated.run() => match never {},
         }
-        self.ended.write().await;
-        // With the client go the images, and with them, after the last one is written, the saver.
+        self.terminated.save().await;
+        // Aborting the client drops the images, which ends the saver after the last one is written.
         client.abort();
         let _ = client.await;
         let _ = saver.await;
     }
 }
 
-/// What goes between edges, until `alone`: on a thread of its own, so that it never waits for a snapshot to be compiled.
-fn others(
+/// Serves the siblings until `stop`: on a thread of its own, so that it never waits for a snapshot to be compiled.
+fn serve_siblings(
     runtime: Runtime,
     listener: TcpListener,
-    shared: Arc<Shared>,
-    alone: CancellationToken,
+    shared: Arc<EdgeState>,
+    stop: CancellationToken,
 ) -> std::io::Result<JoinHandle<()>> {
-    spawn("edge-peers", runtime, move |runtime| {
+    spawn("edge-siblings", runtime, move |runtime| {
         runtime.block_on(async {
-            let serving = alone.run_until_cancelled(Peers::serve(listener, Arc::clone(&shared)));
+            let serving = stop.run_until_cancelled(Fleet::serve(listener, Arc::clone(&shared)));
             if let Some(Err(error)) = serving.await {
                 tracing::error!(%error, "other edges can no longer reach this one");
-                shared.current.set_recalled();
-                alone.cancelled().await;
+                shared.current.set_synced();
+                stop.cancelled().await;
             }
         });
     })
 }
 
-/// The tunnels of upstreams that dial in, until `alone`: on a thread of its own, so that they outlive the workers.
-fn tunnels(shared: Arc<Shared>, alone: CancellationToken) -> std::io::Result<JoinHandle<()>> {
+/// Serves the tunnels to this edge until `stop`: on a thread of its own, so that they outlive the workers.
+fn serve_tunnels(shared: Arc<EdgeState>, stop: CancellationToken) -> std::io::Result<JoinHandle<()>> {
     spawn("edge-tunnels", runtime()?, move |runtime| {
         runtime.block_on(async {
             // Either way the edge is stopping.
-            let _: Option<()> = alone.run_until_cancelled(Tunnels::serve(shared)).await;
+            let _: Option<()> = stop.run_until_cancelled(Tunnels::serve(shared)).await;
         });
     })
 }
 
-fn operators(admin: Admin, ops: TcpListener) -> Result<(), StartError> {
+fn serve_operators(admin: Admin, ops: TcpListener) -> Result<(), StartError> {
     // Not joined: it answers until the process ends, also while everything else is stopping.
     spawn("edge-ops", runtime()?, move |runtime| {
         if let Err(error) = runtime.block_on(admin.serve(ops)) {
@@ -359,15 +359,15 @@ fn spawn(
 }
 
 impl Running {
-    /// Stops accepting, lets calls finish and streams end, delivers or keeps usage, and returns when all that
-    /// is done, at the latest a little after `--drain-timeout`.
+    /// Stops accepting, lets calls finish and streams end, delivers or keeps usage, and returns when all that is done,
+    /// at the latest a little after `--drain-timeout`.
     pub async fn drain(self) {
-        tracing::info!(patience = ?self.patience, "draining");
+        tracing::info!(drain_timeout = ?self.drain_timeout, "draining");
         self.drain.send_replace(true);
-        // An error means that the background has ended already.
+        // An error means that the background tasks have ended already.
         let _ = self.ended.await;
-        // Calls that ended last may still have been waited for by other edges' clients.
-        drop(self.alone);
+        // Siblings may have waited for the last calls until now.
+        drop(self.stop);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the edge panicked");

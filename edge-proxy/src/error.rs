@@ -1,7 +1,7 @@
-//! Everything that can end a request early: its code, its status, its words. `respond` makes an answer of it.
+//! Failures that end a request early: the code, the status and the message of each.
 //!
-//! The codes are in `Failure::code`: those of JSON-RPC and MCP where they say it, -31xxx with a `data.reason` where
-//! it is the gateway that speaks. It must not know how a request got here.
+//! The codes are in `Failure::code`: those of JSON-RPC and MCP where they define one, -31xxx with a `data.reason` where
+//! the gateway itself refuses. It must not know how a request got here.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -11,55 +11,55 @@ use mcp::revision::{Era, Revision};
 
 use crate::observe::{Rejection, UpstreamFault};
 
-/// What is known of a request when it fails: what an error must echo.
+/// The facts of a request that an error must echo.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ErrorContext {
     /// The raw JSON of the request's id.
     pub id: Option<Bytes>,
-    /// The era its answer is written for.
+    /// The era that the answer is written for.
     pub era: Era,
 }
 
-impl Default for Asked {
+impl Default for ErrorContext {
     fn default() -> Self {
         Self { id: None, era: Era::Legacy }
     }
 }
 
-/// How an upstream failed a call.
+/// A fault of an upstream in a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// No connection, TLS included.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// Nothing came in time.
+    /// No answer in time.
     #[error("no response in time")]
     Timeout,
     /// The response was interrupted.
     #[error("the response was interrupted")]
     Interrupted,
-    /// A status that is no answer.
+    /// A status that carries no answer.
     #[error("responded with HTTP {0}")]
     Status(u16),
-    /// An answer that is not what the protocol demands.
+    /// An answer that breaks the protocol.
     #[error("sent a response that is not valid MCP: {0}")]
     Malformed(String),
     /// An answer or an event past the limit.
     #[error("the response is larger than this edge allows")]
     TooLarge,
-    /// It has no session with us and opens none.
+    /// It opens no session.
     #[error("cannot open a session: {0}")]
     Session(String),
-    /// A call that waited for its client cannot be gone on with.
+    /// A call that waited for its client cannot be continued.
     #[error("the call that waited for this input is lost")]
     Lost {
-        /// Whether making it again does no harm.
+        /// True if repeating the call does no harm.
         retryable: bool,
     },
     /// Too many calls wait for their clients.
     #[error("too many calls wait for client input at this edge")]
     Crowded,
-    /// What it asks for cannot be asked of this client.
+    /// It needs a request that this client does not take.
     #[error("needs input that this client cannot give: {0}")]
     Unasked(String),
     /// It does not speak the client's era.
@@ -68,7 +68,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// `data.reason`.
+    /// The `data.reason` of the error.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Connect(_) => "upstream_unreachable",
@@ -101,7 +101,7 @@ impl Fault {
         }
     }
 
-    /// What it counts as; `None` where the upstream did nothing wrong.
+    /// The label in metrics; `None` where the upstream did nothing wrong.
     pub fn counts_as(&self) -> Option<UpstreamFault> {
         Some(match self {
             Self::Connect(_) => UpstreamFault::Connect,
@@ -117,7 +117,7 @@ impl Fault {
     }
 }
 
-/// Everything that can end a request early.
+/// A failure that ends a request early.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// `Host` is not one of ours.
@@ -135,24 +135,24 @@ pub enum Failure {
     /// A verb that the path does not take.
     #[error("this path supports only {0}")]
     Verb(&'static str),
-    /// No bearer, or one not believed.
+    /// No bearer, or one that is not valid.
     #[error("{}", if *.presented { "the bearer token is not valid" } else { "a bearer token is required" })]
     Bearer {
-        /// Whether one was given.
+        /// True if one was presented.
         presented: bool,
     },
-    /// A bearer where it ends up in logs.
+    /// A bearer in the URL, where it ends up in logs.
     #[error(
         "a bearer must not be in the URL; send it in the Authorization header, or use a ticket in a browser"
     )]
     BearerInUrl,
-    /// A ticket that is not ours, too old, or used already.
+    /// A ticket that is not ours, expired, or used already.
     #[error("the ticket is not valid; request another")]
     Ticket,
-    /// A request for a WebSocket that asks for none.
+    /// A request for a WebSocket without its headers.
     #[error("this path requires a WebSocket upgrade (version 13)")]
     Upgrade,
-    /// Nothing was heard from a control plane for too long.
+    /// No contact with a control plane for too long.
     #[error("this edge has had no contact with its control plane for longer than bearers may be trusted")]
     Stale,
     /// A body that is not JSON.
@@ -179,7 +179,7 @@ pub enum Failure {
     /// There are too many tunnels.
     #[error("too many tunnels are open to this upstream or this edge")]
     TooManyTunnels,
-    /// No upstream that dials in and that the credential is for.
+    /// No upstream that dials in with this credential.
     #[error("no upstream with this credential dials in here")]
     Tunnel,
     /// The edge is stopping.
@@ -188,31 +188,31 @@ pub enum Failure {
     /// Not JSON.
     #[error("the body is not JSON: {0}")]
     Parse(String),
-    /// JSON, but not a message that can be taken.
+    /// JSON, but no acceptable message.
     #[error("{0}")]
     Invalid(String),
     /// `Mcp-Session-Id` is absent.
     #[error("the header Mcp-Session-Id is required; the response to initialize contains it")]
     SessionMissing,
-    /// The session is unknown, another's, or over.
+    /// The session is unknown, another caller's, or over.
     #[error("unknown session; initialize again without Mcp-Session-Id")]
     SessionUnknown,
     /// A message on a connection whose conversation has not begun.
     #[error("not initialized; send initialize first")]
     NotInitialized,
-    /// The connection that a message belongs to is gone, or is another's.
+    /// The connection that a message belongs to is gone, or another caller's.
     #[error("the stream is closed; open it again")]
     Disconnected,
-    /// `MCP-Protocol-Version` of the legacy era that is none.
+    /// `MCP-Protocol-Version` of the legacy era that names no revision.
     #[error("the header MCP-Protocol-Version names an unsupported revision")]
     LegacyVersion,
     /// The modern era's headers and body do not agree.
     #[error("{0}")]
     Header(String),
-    /// The modern era's revision is not served.
+    /// The modern era's revision is not supported.
     #[error("unsupported protocol version")]
     Version {
-        /// What was asked for.
+        /// The requested revision.
         requested: String,
     },
     /// The client did not declare an extension that the method belongs to.
@@ -221,19 +221,19 @@ pub enum Failure {
     /// No such method.
     #[error("method not found")]
     Method,
-    /// Parameters that cannot be taken.
+    /// Parameters that cannot be used.
     #[error("{message}")]
     Params {
-        /// What is wrong.
+        /// The problem.
         message: String,
-        /// HTTP status in the modern era.
+        /// True if the modern era answers HTTP 400.
         bad_request: bool,
     },
     /// No tool or prompt of this name that the caller may use.
-    #[error("unknown {noun}: {name}")]
+    #[error("unknown {kind}: {name}")]
     Unknown {
-        /// `tool` or `prompt`.
-        noun: &'static str,
+        /// `tool`, `prompt` or `resource template`.
+        kind: &'static str,
         /// As the client spelled it.
         name: String,
     },
@@ -246,28 +246,28 @@ pub enum Failure {
     /// The upstream failed.
     #[error("upstream {upstream}: {fault}")]
     Upstream {
-        /// Its id.
+        /// The upstream's id.
         upstream: String,
-        /// How.
+        /// The fault.
         fault: Fault,
     },
-    /// What cannot happen, such as a trust bundle without keys.
+    /// An internal error, such as a trust bundle without keys.
     #[error("{0}")]
     Internal(String),
 }
 
 impl Failure {
-    /// A response of a client that belongs to no request of ours, or to one that it may not answer any more.
+    /// The failure of a response that answers no request of ours, or one that its sender may no longer answer.
     pub fn answers_nothing() -> Self {
         Self::Invalid("this response belongs to no request".to_owned())
     }
 
-    /// Bad parameters, answered 200.
+    /// Makes a failure of bad parameters, answered 200.
     pub fn params(message: impl Into<String>) -> Self {
         Self::Params { message: message.into(), bad_request: false }
     }
 
-    /// A fault of this upstream.
+    /// Makes a failure of this upstream.
     pub fn upstream(upstream: &str, fault: Fault) -> Self {
         Self::Upstream { upstream: upstream.to_owned(), fault }
     }
@@ -301,7 +301,7 @@ impl Failure {
         }
     }
 
-    /// The HTTP status that it is answered with, where its transport has any.
+    /// The HTTP status of the answer, where the transport has any.
     pub fn status(&self, era: Era) -> StatusCode {
         match self {
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
@@ -335,7 +335,7 @@ impl Failure {
         }
     }
 
-    /// `data` of the error, as raw JSON.
+    /// The `data` of the error, as raw JSON.
     fn data(&self) -> Option<String> {
         let reason = |reason: &str| Some(format!(r#"{{"reason":"{reason}"}}"#));
         match self {
@@ -380,7 +380,7 @@ impl Failure {
         }
     }
 
-    /// What the metrics count it as; `None` where a request got as far as to lead somewhere.
+    /// The label in metrics; `None` for requests that reached a target.
     pub fn counts_as(&self) -> Option<Rejection> {
         Some(match self {
             Self::Host | Self::Origin => Rejection::Origin,
@@ -406,10 +406,10 @@ impl Failure {
         })
     }
 
-    /// The error as a JSON-RPC message.
-    pub fn message(&self, asked: &Asked) -> Bytes {
-        let id = asked.id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
-        codes::render(id, self.code(asked.era), &self.to_string(), self.data().as_deref())
+    /// Renders the error as a JSON-RPC message.
+    pub fn message(&self, error_context: &ErrorContext) -> Bytes {
+        let id = error_context.id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
+        codes::render(id, self.code(error_context.era), &self.to_string(), self.data().as_deref())
     }
 }
 
@@ -423,9 +423,9 @@ mod tests {
     use super::*;
 
     fn rendered(failure: Failure, era: Era) -> (u16, String) {
-        let asked = Asked { id: Some(Bytes::from_static(b"7")), era };
-        let status = failure.status(asked.era).as_u16();
-        (status, String::from_utf8(failure.message(&asked).to_vec()).unwrap())
+        let error_context = ErrorContext { id: Some(Bytes::from_static(b"7")), era };
+        let status = failure.status(error_context.era).as_u16();
+        (status, String::from_utf8(failure.message(&error_context).to_vec()).unwrap())
     }
 
     #[test]

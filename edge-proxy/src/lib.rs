@@ -1,40 +1,31 @@
-//! The edge: terminates MCP, enforces scopes and calls upstreams, from a snapshot it holds in memory.
+//! The edge: terminates MCP, enforces scopes and calls upstreams, from a snapshot that it holds in memory.
 //!
-//! In reading order: `listener` accepts, `pipeline` is the whole road of a call, `transport` turns bytes
-//! into messages, `authn` says who is calling, `session` which conversation it is, `route` where it leads,
-//! `policy` whether it may, `upstream` calls, `reply` answers. `local`, `list`, `listen` and `batch` are what
-//! the edge does by itself; `duplex` carries what is said on a connection along the same road; `held` and `peers` lead what only one edge has to that edge. `snapshot` is what all of them know; `worker` and `scene` hold what they share.
-//! Only `app` wires; nobody imports it.
+//! In the order of a call: `listener` accepts, `request` is the pipeline, `transport` turns bytes into messages, `authn`
+//! finds the caller, `session` the conversation, `route` the target, `policy` the permit, `upstream` calls, `respond`
+//! answers. `builtin` is what the edge answers itself; `connection` serves connections on which both sides speak;
+//! `fleet` reaches the other edges, `tunnels` the upstreams that dial in. `snapshot` is what the edge knows, `context`
+//! the state that the stages share. Only `app` wires; nobody imports it.
 
-pub mod account;
-mod active_calls;
 pub mod admin;
-pub mod advertise;
 pub mod app;
 pub mod authn;
 pub mod builtin;
-mod clock;
 pub mod config;
-pub mod duplex;
-pub mod ended;
-pub mod enroll;
+pub mod connection;
+pub mod context;
+pub mod enrollment;
 pub mod error;
-mod files;
-pub mod held;
-mod identity;
+pub mod fleet;
 pub mod listener;
 pub mod observe;
-pub mod peers;
+mod os;
 pub mod policy;
 pub mod request;
 pub mod respond;
 pub mod route;
-pub mod scene;
 pub mod session;
 pub mod snapshot;
-pub mod streams;
 pub mod transport;
 pub mod tunnels;
 pub mod upstream;
 pub mod usage;
-pub mod worker;

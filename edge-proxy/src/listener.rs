@@ -1,4 +1,4 @@
-//! Sockets: accepts, bounds, speaks HTTP, drains. It must not know what a request asks for.
+//! Sockets of clients: accepts, bounds, speaks HTTP/1.1, drains. It must not know what a request asks for.
 
 use std::io;
 use std::net::TcpListener as StdListener;
@@ -14,42 +14,42 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::transport::Wire;
+use crate::context::{EdgeState, WorkerState};
+use crate::transport::HttpConnection;
 use crate::usage::Shard;
-use crate::worker::{Shared, Worker};
-use crate::{active_calls, request};
+use crate::{context, request};
 
-/// How long to wait after a failed accept: mostly there are no file descriptors left, and they come back.
+/// The pause after a failed accept: mostly there are no file descriptors left, and they come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How far a connection is read beyond a head.
+/// Bytes that are read ahead of a request's head.
 const READ_AHEAD: usize = 64 << 10;
-/// How long an edge that drains waits for the first request of who has just connected: it is on its way.
+/// The time that an edge that drains gives a new connection for its first request, which is on its way.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves one worker's share of the connections until `drain` turns true and the last of them has ended.
 ///
 /// To be run once on each worker thread, on a current-thread runtime of its own; each has a clone of the listener. What
-/// still runs when the caller's patience ends is dropped with the future.
+/// still runs when the caller stops waiting is dropped with the future.
 ///
 /// # Errors
-/// When the socket cannot be used by this runtime.
+/// If the socket cannot be used by this runtime.
 pub async fn serve(
     listener: StdListener,
-    shared: Arc<Shared>,
+    shared: Arc<EdgeState>,
     usage: Rc<Shard>,
     drain: watch::Receiver<bool>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let (worker, mut orders) = Worker::new(shared, Rc::clone(&usage), drain);
+    let (worker, mut orders) = WorkerState::new(shared, Rc::clone(&usage), drain);
     let local = LocalSet::new();
     local
         .run_until(async {
             tokio::task::spawn_local(usage.run());
             let sweeper = Rc::clone(&worker);
             tokio::task::spawn_local(async move { sweep(&sweeper).await });
-            tokio::task::spawn_local(active_calls::watch(Rc::clone(&worker)));
+            tokio::task::spawn_local(context::watch(Rc::clone(&worker)));
             let follower = Rc::clone(&worker);
             tokio::task::spawn_local(async move {
                 while let Some(order) = orders.recv().await {
@@ -64,10 +64,10 @@ pub async fn serve(
     Ok(())
 }
 
-/// Accepts until draining, then waits for the connections there are.
-async fn accept(listener: TcpListener, worker: &Rc<Worker>) {
+/// Accepts until draining, then waits for the open connections.
+async fn accept(listener: TcpListener, worker: &Rc<WorkerState>) {
     let mut drain = worker.drain.clone();
-    // Every connection holds a sender; when the last is gone, `ended` ends.
+    // Every connection has a sender; when the last is dropped, `ended` ends.
     let (alive, mut ended) = mpsc::channel::<()>(1);
     let shared = &worker.shared;
     loop {
@@ -85,24 +85,24 @@ async fn accept(listener: TcpListener, worker: &Rc<Worker>) {
         };
         match accepted {
             None => {}
-            Some(Ok((stream, _))) => open(stream, worker, alive.clone()),
+            Some(Ok((stream, _))) => spawn_connection(stream, worker, alive.clone()),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    // Who has connected is served; from here on connecting is refused, so that balancers go elsewhere.
-    for stream in waiting(listener) {
-        open(stream, worker, alive.clone());
+    // Clients that have connected are served; further ones are refused, so that balancers go elsewhere.
+    for stream in unaccepted(listener) {
+        spawn_connection(stream, worker, alive.clone());
     }
     drop(alive);
     // Nothing is ever sent: this returns when all connections have ended.
     let _: Option<()> = ended.recv().await;
 }
 
-/// The connections that nobody has accepted yet. The socket is closed with that: they would be reset.
-fn waiting(listener: TcpListener) -> Vec<TcpStream> {
+/// Accepts the connections in the backlog, because closing the socket would reset them.
+fn unaccepted(listener: TcpListener) -> Vec<TcpStream> {
     let accepted = |listener: StdListener| -> Vec<TcpStream> {
         let next = || listener.accept().ok().map(|(stream, _)| stream);
         std::iter::from_fn(next)
@@ -112,10 +112,10 @@ fn waiting(listener: TcpListener) -> Vec<TcpStream> {
     listener.into_std().map(accepted).unwrap_or_default()
 }
 
-fn open(stream: TcpStream, worker: &Rc<Worker>, alive: mpsc::Sender<()>) {
+fn spawn_connection(stream: TcpStream, worker: &Rc<WorkerState>, alive: mpsc::Sender<()>) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let counted = Counted::new(Rc::clone(&worker));
+        let counted = ConnectionGuard::new(Rc::clone(&worker));
         // Small answers must not wait for the acknowledgement of earlier ones.
         if stream.set_nodelay(true).is_ok() {
             connection(stream, &worker).await;
@@ -124,13 +124,13 @@ fn open(stream: TcpStream, worker: &Rc<Worker>, alive: mpsc::Sender<()>) {
     });
 }
 
-async fn connection(stream: TcpStream, worker: &Rc<Worker>) {
+async fn connection(stream: TcpStream, worker: &Rc<WorkerState>) {
     let limits = &worker.shared.limits;
-    let wire = Rc::new(Wire::default());
+    let http_connection = Rc::new(HttpConnection::default());
     let service = service_fn(|request| {
-        let (worker, wire) = (Rc::clone(worker), Rc::clone(&wire));
-        wire.ask();
-        async move { Ok::<_, std::convert::Infallible>(request::serve(&worker, &wire, request).await) }
+        let (worker, http_connection) = (Rc::clone(worker), Rc::clone(&http_connection));
+        http_connection.note_request();
+        async move { Ok::<_, std::convert::Infallible>(request::serve(&worker, &http_connection, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -143,30 +143,30 @@ async fn connection(stream: TcpStream, worker: &Rc<Worker>) {
     let mut drain = worker.drain.clone();
     let drained = async {
         let _ = drain.wait_for(|draining| *draining).await;
-        // A connection on which nothing was said is closed at once by what follows.
-        let _ = tokio::time::timeout(FIRST_REQUEST, wire.was_asked()).await;
+        // A connection without any request is closed at once by what follows.
+        let _ = tokio::time::timeout(FIRST_REQUEST, http_connection.first_request()).await;
     };
     let ended = tokio::select! {
         biased;
         ended = served.as_mut() => ended,
-        () = wire.was_cut() => return,
+        () = http_connection.cut_off() => return,
         () = drained => {
             served.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = served => ended,
-                () = wire.was_cut() => return,
+                () = http_connection.cut_off() => return,
             }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a client connection ended early");
     }
-    if let Some(afterwards) = wire.afterwards() {
-        afterwards.await;
+    if let Some(upgraded) = http_connection.upgraded() {
+        upgraded.await;
     }
 }
 
-async fn sweep(worker: &Rc<Worker>) {
+async fn sweep(worker: &Rc<WorkerState>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     loop {
         tick.tick().await;
@@ -174,21 +174,21 @@ async fn sweep(worker: &Rc<Worker>) {
     }
 }
 
-/// An open connection, counted.
-struct Counted {
-    worker: Rc<Worker>,
-    _gauge: crate::observe::Entered,
+/// An open connection, which it counts.
+struct ConnectionGuard {
+    worker: Rc<WorkerState>,
+    _gauge: crate::observe::GaugeGuard,
 }
 
-impl Counted {
-    fn new(worker: Rc<Worker>) -> Self {
+impl ConnectionGuard {
+    fn new(worker: Rc<WorkerState>) -> Self {
         worker.shared.connections.fetch_add(1, Ordering::Relaxed);
         let gauge = worker.shared.metrics.connections.enter();
         Self { worker, _gauge: gauge }
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }

@@ -21,7 +21,7 @@ use crate::{cpu, upstream};
 
 /// What edges subscribe to, in the order in which they do.
 const TYPES: [&str; 9] =
-    ["Secret", "TrustBundle", "EdgePeer", "Upstream", "Tool", "Resource", "Prompt", "Token", "Server"];
+    ["Secret", "TrustBundle", "Sibling", "Upstream", "Tool", "Resource", "Prompt", "Token", "Server"];
 /// Edges that connect at the same time.
 const AT_ONCE: usize = 32;
 /// How long an edge that was turned away stays away.
@@ -190,8 +190,8 @@ impl Member {
         let mut edge = Some(Edge {
             id: self.id.clone(),
             version: "bench".to_owned(),
-            peer_address: "127.0.0.1:1".to_owned(),
-            peer_certificate_sha256: vec![7; 32],
+            sibling_address: "127.0.0.1:1".to_owned(),
+            sibling_certificate_sha256: vec![7; 32],
             ..Default::default()
         });
         for kind in TYPES {

@@ -126,7 +126,7 @@ class Gateway:
     async def start_edge(self, stack: AsyncExitStack, index: int, join_token: str):
         address, operations = free_address(), free_address()
         command = [str(self.programs / "trunkline-edge-proxy"), "--listen", address, "--ops-listen", operations]
-        command += ["--peer-listen", "127.0.0.1:0", "--control-plane", self.control, "--edge-id", f"e{index}"]
+        command += ["--sibling-listen", "127.0.0.1:0", "--control-plane", self.control, "--edge-id", f"e{index}"]
         command += ["--data-dir", str(self.folder / f"edge{index}")]
         process = Process(f"edge{index}", command, self.folder, {"TRUNKLINE_JOIN_TOKEN": join_token})
         await stack.enter_async_context(process)
@@ -144,7 +144,7 @@ class Gateway:
 
 async def until_acquainted(operations: str, others: int):
     """Waits until an edge knows so many others: sessions are shared from then on."""
-    wanted = f"trunkline_edge_peer_known {others}"
+    wanted = f"trunkline_edge_sibling_known {others}"
     for _ in range(200):
         if wanted in (await asyncio.to_thread(metrics, operations)).splitlines():
             return

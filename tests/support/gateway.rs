@@ -42,7 +42,7 @@ struct Edge {
     join_token: String,
     options: Vec<String>,
     /// Where other edges connect.
-    peers: String,
+    siblings: String,
 }
 
 impl Gateway {
@@ -92,7 +92,7 @@ impl Gateway {
             operations: format!("127.0.0.1:{}", free_port()),
             join_token,
             options: options.iter().map(|o| (*o).to_owned()).collect(),
-            peers: format!("127.0.0.1:{}", free_port()),
+            siblings: format!("127.0.0.1:{}", free_port()),
         });
         self.start_edge(self.edges.len() - 1).await;
     }
@@ -213,7 +213,7 @@ impl Gateway {
         command.args(["--listen", &edge.address, "--ops-listen", &edge.operations]);
         command
             .args(["--control-plane", &control, "--edge-id", &format!("e{index}")])
-            .args(["--peer-listen", &edge.peers])
+            .args(["--sibling-listen", &edge.siblings])
             .arg("--data-dir")
             .arg(data);
         command.args(&edge.options).env("TRUNKLINE_JOIN_TOKEN", &edge.join_token);
@@ -268,7 +268,7 @@ impl Gateway {
     /// Waits until every edge that runs is ready and knows all others.
     pub(crate) async fn all_acquainted(&self) {
         let others = self.edges.len().saturating_sub(1);
-        let wanted = format!("trunkline_edge_peer_known {others}");
+        let wanted = format!("trunkline_edge_sibling_known {others}");
         for edge in self.edges.iter().filter(|edge| edge.process.is_some()) {
             let (ready, metrics) =
                 (format!("http://{}/readyz", edge.operations), format!("http://{}/metrics", edge.operations));

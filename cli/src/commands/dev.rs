@@ -146,7 +146,7 @@ fn edge_config(args: &Args, folder: &Path, control_url: &str, join_token: &str) 
         control_url,
         "--join-token",
         join_token,
-        "--peer-listen",
+        "--sibling-listen",
         "off",
         "--edge-id",
         EDGE,

@@ -225,7 +225,7 @@ mod tests {
             json!([
                 {"name": "edges/e1", "connected": true, "stateTime": "2027-01-15T07:00:00Z", "sentRevision": "12",
                  "ackedRevision": "11", "lag": "0.250s", "clientAddress": "http://127.0.0.1:4444",
-                 "peerAddress": "127.0.0.1:4447", "version": "0.1.0",
+                 "siblingAddress": "127.0.0.1:4447", "version": "0.1.0",
                  "refusals": [{"refusal": {"name": "servers/dev", "reason": "bad"}}]},
             ])
         ));

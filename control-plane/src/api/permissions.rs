@@ -47,7 +47,7 @@ impl Permissions {
             let needs = match access(contract, &method) {
                 Access::Unspecified => return Err(Undeclared(path)),
                 // Edges serve it to each other, the control plane does not.
-                Access::Peer => continue,
+                Access::Sibling => continue,
                 Access::Administrator => Needs::Administrator,
                 Access::Edge => Needs::Edge,
                 Access::Join => Needs::Nothing,
@@ -65,7 +65,7 @@ impl Permissions {
 
 /// Lists the services of the contract that the control plane serves: all but those that edges serve to each other.
 pub fn served() -> impl Iterator<Item = String> {
-    let is_served = |method: MethodDescriptor| access(reflect::pool(), &method) != Access::Peer;
+    let is_served = |method: MethodDescriptor| access(reflect::pool(), &method) != Access::Sibling;
     let services = reflect::pool().services().filter(move |service| service.methods().any(is_served));
     services.map(|service| service.full_name().to_owned())
 }

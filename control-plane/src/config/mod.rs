@@ -32,7 +32,7 @@ pub struct Config {
     pub tls: Tls,
     /// Keys and credentials.
     #[command(flatten)]
-    pub keys: Keys,
+    pub keys: KeyOptions,
     /// Maximum number of upstreams that are refreshed at the same time [number].
     #[arg(long, env = "TRUNKLINE_SYNC_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub sync_concurrency: u16,
@@ -60,7 +60,7 @@ pub struct Tls {
 
 /// Keys and credentials.
 #[derive(Debug, Clone, Args)]
-pub struct Keys {
+pub struct KeyOptions {
     /// Bearer token of the administrator. Default: admin-token in the data directory, generated if missing.
     #[arg(long, env = "TRUNKLINE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<SecretString>,
@@ -108,7 +108,7 @@ impl Config {
             database_url: None,
             redis_url: None,
             tls: Tls { tls_cert: None, tls_key: None },
-            keys: Keys {
+            keys: KeyOptions {
                 admin_token: None,
                 master_key: None,
                 previous_master_key: None,

@@ -32,8 +32,8 @@ pub struct Fleet {
     replica: String,
     local: Mutex<Local>,
     changed: watch::Sender<u64>,
-    /// Changes when the table of edges has come to name other peers.
-    peers: watch::Sender<u64>,
+    /// Changes when the table of edges has come to name other siblings.
+    siblings: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -63,8 +63,8 @@ pub struct ConnectionGuard {
 impl Fleet {
     /// The fleet, as one replica sees it.
     pub fn new(edges: Edges, replica: String) -> Self {
-        let (changed, peers) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { edges, replica, local: Mutex::default(), changed, peers }
+        let (changed, siblings) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { edges, replica, local: Mutex::default(), changed, siblings }
     }
 
     /// Seats an edge that has connected. A connection that it had before is ended.
@@ -73,7 +73,7 @@ impl Fleet {
         let mut local = self.local();
         local.next += 1;
         let connection = local.next;
-        let (peer_address, peer_certificate) = peer(edge).unwrap_or_default();
+        let (sibling_address, sibling_certificate) = sibling(edge).unwrap_or_default();
         let row = EdgeRow {
             id: edge.id.clone(),
             enroll_us,
@@ -82,8 +82,8 @@ impl Fleet {
             state_us: clock::now_us(),
             version: edge.version.clone(),
             client_address: edge.client_address.clone(),
-            peer_address,
-            peer_certificate,
+            sibling_address,
+            sibling_certificate,
             ..Default::default()
         };
         let connected = Connected { row, dirty: true, told: false, evicted: evicted.clone() };
@@ -101,8 +101,8 @@ impl Fleet {
     }
 
     /// Changes when an edge of this replica can be reached by others, or was deleted here.
-    pub fn peers_changed(&self) -> watch::Receiver<u64> {
-        self.peers.subscribe()
+    pub fn siblings_changed(&self) -> watch::Receiver<u64> {
+        self.siblings.subscribe()
     }
 
     /// Edges after `after`, wherever they are connected.
@@ -120,7 +120,7 @@ impl Fleet {
     pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
         let was_there = self.edges.delete(id).await?;
         self.evict(id, None);
-        self.peers.send_modify(|count| *count += 1);
+        self.siblings.send_modify(|count| *count += 1);
         Ok(was_there)
     }
 
@@ -175,7 +175,7 @@ impl Fleet {
             }
         }
         if arrived {
-            self.peers.send_modify(|count| *count += 1);
+            self.siblings.send_modify(|count| *count += 1);
         }
     }
 
@@ -218,12 +218,12 @@ impl Fleet {
 }
 
 /// Reads the address and the certificate's fingerprint by which other edges reach it, where it has sent usable ones.
-fn peer(edge: &Edge) -> Option<(String, String)> {
-    let (host, port) = edge.peer_address.rsplit_once(':')?;
-    let fits = !host.is_empty() && edge.peer_address.len() <= MAX_ADDRESS && port.parse::<u16>().is_ok();
-    let certificate = &edge.peer_certificate_sha256;
+fn sibling(edge: &Edge) -> Option<(String, String)> {
+    let (host, port) = edge.sibling_address.rsplit_once(':')?;
+    let fits = !host.is_empty() && edge.sibling_address.len() <= MAX_ADDRESS && port.parse::<u16>().is_ok();
+    let certificate = &edge.sibling_certificate_sha256;
     let hex = || certificate.iter().map(|byte| format!("{byte:02x}")).collect();
-    (fits && certificate.len() == SHA256_LEN).then(|| (edge.peer_address.clone(), hex()))
+    (fits && certificate.len() == SHA256_LEN).then(|| (edge.sibling_address.clone(), hex()))
 }
 
 impl ConnectionGuard {
@@ -296,7 +296,7 @@ impl EdgeStanding {
             acked_revision: row.acked_revision,
             lag: prost_types::Duration::try_from(Duration::from_micros(lag.unsigned_abs())).ok(),
             refusals: known.refusals,
-            peer_address: row.peer_address.clone(),
+            sibling_address: row.sibling_address.clone(),
         }
     }
 }

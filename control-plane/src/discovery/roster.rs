@@ -9,11 +9,11 @@ use std::time::Duration;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use trunkline::edge::v1::EdgePeer;
+use trunkline::edge::v1::Sibling;
 
 use crate::clock;
 use crate::snapshot::content::{Item, Items};
-use crate::store::edges::{Edges, PeerRow};
+use crate::store::edges::{Edges, SiblingRow};
 
 /// Between two looks at the table: other replicas say nothing of their edges but there.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ const ABSENCE: Duration = Duration::from_secs(86_400);
 pub struct Roster {
     edges: Edges,
     started_us: i64,
-    peers: watch::Sender<Arc<Items>>,
+    siblings: watch::Sender<Arc<Items>>,
 }
 
 impl Roster {
@@ -41,14 +41,15 @@ impl Roster {
     /// # Errors
     /// Fails when the table cannot be read.
     pub async fn start(edges: Edges) -> sqlx::Result<Self> {
-        let roster = Self { edges, started_us: clock::now_us(), peers: watch::Sender::new(Arc::default()) };
+        let roster =
+            Self { edges, started_us: clock::now_us(), siblings: watch::Sender::new(Arc::default()) };
         roster.poll().await?;
         Ok(roster)
     }
 
     /// The edges, whenever they change.
-    pub fn peers(&self) -> watch::Receiver<Arc<Items>> {
-        self.peers.subscribe()
+    pub fn siblings(&self) -> watch::Receiver<Arc<Items>> {
+        self.siblings.subscribe()
     }
 
     /// Follows the table for ever; `changed` says that a poll is due.
@@ -72,8 +73,8 @@ impl Roster {
     /// Looks at the table. Answers whether it names others than before.
     async fn poll(&self) -> sqlx::Result<bool> {
         let since = since(clock::now_us(), self.started_us);
-        let items = items(&self.edges.peers(since).await?);
-        Ok(self.peers.send_if_modified(|known| {
+        let items = items(&self.edges.siblings(since).await?);
+        Ok(self.siblings.send_if_modified(|known| {
             let differs = **known != items;
             if differs {
                 *known = Arc::new(items);
@@ -89,15 +90,15 @@ fn since(now_us: i64, started_us: i64) -> i64 {
     if now_us - started_us < grace { started_us - clock::duration_us(ABSENCE) } else { now_us - grace }
 }
 
-fn items(rows: &[PeerRow]) -> Items {
-    let item = |row: &PeerRow| {
-        let name = format!("peers/{}", row.id);
-        let peer = EdgePeer {
+fn items(rows: &[SiblingRow]) -> Items {
+    let item = |row: &SiblingRow| {
+        let name = format!("siblings/{}", row.id);
+        let sibling = Sibling {
             name: name.clone(),
             address: row.address.clone(),
             certificate_sha256: bytes(&row.certificate),
         };
-        (name.into(), Arc::new(Item::new(peer.encode_to_vec())))
+        (name.into(), Arc::new(Item::new(sibling.encode_to_vec())))
     };
     rows.iter().map(item).collect()
 }
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_sign_of_life_changes_nothing() {
-        let row = |seen_us| PeerRow {
+        let row = |seen_us| SiblingRow {
             id: "e".to_owned(),
             address: "a:1".to_owned(),
             certificate: "07".repeat(32),
@@ -128,6 +129,6 @@ mod tests {
         };
         assert_eq!(items(&[row(1)]), items(&[row(2)]));
         assert_eq!(bytes(&row(1).certificate), [7; 32]);
-        assert_eq!(items(&[row(1)]).keys().map(|name| &**name).collect::<Vec<_>>(), ["peers/e"]);
+        assert_eq!(items(&[row(1)]).keys().map(|name| &**name).collect::<Vec<_>>(), ["siblings/e"]);
     }
 }

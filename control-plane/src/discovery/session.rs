@@ -13,7 +13,7 @@ use super::substream::{Load, Substream};
 use crate::snapshot::content::{Snapshot, TYPES, Type};
 
 /// Types that no other resource refers to. One that is removed must stop working at once.
-const REMOVED_AT_ONCE: [Type; 2] = [Type::Token, Type::EdgePeer];
+const REMOVED_AT_ONCE: [Type; 2] = [Type::Token, Type::Sibling];
 
 /// An input of a session.
 #[derive(Debug)]

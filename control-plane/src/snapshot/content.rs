@@ -17,7 +17,7 @@ pub enum Type {
     /// The keys that verify bearers and open handles.
     TrustBundle,
     /// Another edge, as edges reach each other.
-    EdgePeer,
+    Sibling,
     /// An upstream that calls go to.
     Upstream,
     /// A tool of an upstream.
@@ -60,7 +60,7 @@ impl Type {
     pub const ALL: [Self; 9] = [
         Self::Secret,
         Self::TrustBundle,
-        Self::EdgePeer,
+        Self::Sibling,
         Self::Upstream,
         Self::Tool,
         Self::Resource,
@@ -74,7 +74,7 @@ impl Type {
         match self {
             Self::Secret => "type.googleapis.com/trunkline.edge.v1.Secret",
             Self::TrustBundle => "type.googleapis.com/trunkline.edge.v1.TrustBundle",
-            Self::EdgePeer => "type.googleapis.com/trunkline.edge.v1.EdgePeer",
+            Self::Sibling => "type.googleapis.com/trunkline.edge.v1.Sibling",
             Self::Upstream => "type.googleapis.com/trunkline.edge.v1.Upstream",
             Self::Tool => "type.googleapis.com/trunkline.edge.v1.Tool",
             Self::Resource => "type.googleapis.com/trunkline.edge.v1.Resource",

@@ -93,8 +93,8 @@ impl Projector {
     }
 
     /// Takes in which edges reach each other.
-    pub fn put_peers(&mut self, peers: &Arc<Items>) {
-        self.types[Type::EdgePeer.index()] = peers.clone();
+    pub fn put_siblings(&mut self, siblings: &Arc<Items>) {
+        self.types[Type::Sibling.index()] = siblings.clone();
     }
 
     /// The snapshot as of now. Only servers that something changed for are resolved again.

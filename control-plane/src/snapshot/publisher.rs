@@ -37,7 +37,7 @@ pub struct Publisher {
     max_age: Duration,
     projector: Projector,
     revision: i64,
-    peers: watch::Receiver<Arc<Items>>,
+    siblings: watch::Receiver<Arc<Items>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     fresh: DatabaseHealth,
 }
@@ -81,14 +81,14 @@ impl Pace {
 }
 
 impl Publisher {
-    /// Builds the first snapshot. Edges believe bearers for `max_age` after they last heard of us; `peers` are the
+    /// Builds the first snapshot. Edges believe bearers for `max_age` after they last heard of us; `siblings` are the
     /// edges that reach each other.
     pub async fn start(
         store: Store,
         vault: Arc<Vault>,
         signer: Arc<Signer>,
         max_age: Duration,
-        peers: watch::Receiver<Arc<Items>>,
+        siblings: watch::Receiver<Arc<Items>>,
     ) -> Result<Self, PublishError> {
         let (revision, rows) = store.all().await?;
         let mut publisher = Self {
@@ -98,7 +98,7 @@ impl Publisher {
             max_age,
             projector: Projector::default(),
             revision: 0,
-            peers,
+            siblings,
             snapshots: watch::Sender::new(Arc::default()),
             fresh: DatabaseHealth::default(),
         };
@@ -124,7 +124,7 @@ impl Publisher {
             // Nobody may have said that something changed: the timeout looks by itself.
             let said = tokio::select! {
                 said = tokio::time::timeout(CHECK, revisions.changed()) => said,
-                Ok(()) = self.peers.changed() => {
+                Ok(()) = self.siblings.changed() => {
                     self.send();
                     continue;
                 }
@@ -171,7 +171,7 @@ impl Publisher {
 
     /// Who is connected is no part of the registry, so edges that come and go make snapshots of the same revision.
     fn send(&mut self) {
-        self.projector.put_peers(&self.peers.borrow_and_update().clone());
+        self.projector.put_siblings(&self.siblings.borrow_and_update().clone());
         self.snapshots.send_replace(Arc::new(self.projector.snapshot(self.revision)));
     }
 

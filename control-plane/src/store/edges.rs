@@ -28,9 +28,9 @@ pub struct EdgeRow {
     /// The address where clients reach it, as the edge states it.
     pub client_address: String,
     /// The address where other edges reach it. Empty: they cannot.
-    pub peer_address: String,
+    pub sibling_address: String,
     /// SHA-256 of the certificate that it presents to them, in hexadecimal.
-    pub peer_certificate: String,
+    pub sibling_certificate: String,
     /// Everything up to here was sent.
     pub sent_revision: i64,
     /// Everything up to here was answered.
@@ -45,7 +45,7 @@ pub struct EdgeRow {
 
 /// An edge as other edges find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerRow {
+pub struct SiblingRow {
     /// Its id.
     pub id: String,
     /// Its address.
@@ -114,7 +114,7 @@ impl Edges {
         let done = sqlx::query(
             "UPDATE edges SET replica = $3, connection = $4, beat_us = $5, state_us = $6, version = $7, \
              client_address = $8, sent_revision = $9, answered_revision = $10, acked_revision = $11, \
-             behind_us = $12, refusals = $13, peer_address = $14, peer_certificate = $15 \
+             behind_us = $12, refusals = $13, sibling_address = $14, sibling_certificate = $15 \
              WHERE id = $1 AND enroll_us = $2",
         )
         .bind(row.id.as_str())
@@ -130,24 +130,24 @@ impl Edges {
         .bind(row.acked_revision)
         .bind(row.behind_us)
         .bind(row.refusals.as_slice())
-        .bind(row.peer_address.as_str())
-        .bind(row.peer_certificate.as_str())
+        .bind(row.sibling_address.as_str())
+        .bind(row.sibling_certificate.as_str())
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected() > 0)
     }
 
     /// The edges that other edges can reach and that were there since `since_us`, by id.
-    pub async fn peers(&self, since_us: i64) -> sqlx::Result<Vec<PeerRow>> {
+    pub async fn siblings(&self, since_us: i64) -> sqlx::Result<Vec<SiblingRow>> {
         sqlx::query(
-            "SELECT id, peer_address, peer_certificate, beat_us, state_us FROM edges \
-             WHERE peer_address <> '' AND (beat_us >= $1 OR state_us >= $1) ORDER BY id",
+            "SELECT id, sibling_address, sibling_certificate, beat_us, state_us FROM edges \
+             WHERE sibling_address <> '' AND (beat_us >= $1 OR state_us >= $1) ORDER BY id",
         )
         .bind(since_us)
         .fetch_all(&self.pool)
         .await?
         .iter()
-        .map(read_peer)
+        .map(read_sibling)
         .collect()
     }
 
@@ -195,12 +195,12 @@ impl Edges {
     }
 }
 
-fn read_peer(row: &AnyRow) -> sqlx::Result<PeerRow> {
+fn read_sibling(row: &AnyRow) -> sqlx::Result<SiblingRow> {
     let (beat_us, state_us): (i64, i64) = (row.try_get("beat_us")?, row.try_get("state_us")?);
-    Ok(PeerRow {
+    Ok(SiblingRow {
         id: row.try_get("id")?,
-        address: row.try_get("peer_address")?,
-        certificate: row.try_get("peer_certificate")?,
+        address: row.try_get("sibling_address")?,
+        certificate: row.try_get("sibling_certificate")?,
         seen_us: beat_us.max(state_us),
     })
 }
@@ -215,8 +215,8 @@ fn read(row: &AnyRow) -> sqlx::Result<EdgeRow> {
         state_us: row.try_get("state_us")?,
         version: row.try_get("version")?,
         client_address: row.try_get("client_address")?,
-        peer_address: row.try_get("peer_address")?,
-        peer_certificate: row.try_get("peer_certificate")?,
+        sibling_address: row.try_get("sibling_address")?,
+        sibling_certificate: row.try_get("sibling_certificate")?,
         sent_revision: row.try_get("sent_revision")?,
         answered_revision: row.try_get("answered_revision")?,
         acked_revision: row.try_get("acked_revision")?,

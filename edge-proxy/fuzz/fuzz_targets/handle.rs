@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use trunkline::edge::v1::{SealingKey, TrustBundle};
 use trunkline_edge_proxy::session::cursor::Cursor;
 use trunkline_edge_proxy::session::ticket::Ticket;
-use trunkline_edge_proxy::session::{Conversation, Owner, mailbox};
+use trunkline_edge_proxy::session::{Conversation, HandleOwner, post_address};
 use trunkline_edge_proxy::snapshot::Snapshot;
 use trunkline_edge_proxy::snapshot::build::{Resources, compile};
 use trunkline_edge_proxy::upstream::Task;
@@ -27,8 +27,8 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
 });
 
 fuzz_target!(|text: &str| {
-    let (trust, owner) = (&SNAPSHOT.trust, Owner { server: "s", token: "t" });
-    assert!(mailbox::open(trust, owner, text).is_none());
+    let (trust, owner) = (&SNAPSHOT.trust, HandleOwner { server: "s", token: "t" });
+    assert!(post_address::open(trust, owner, text).is_none());
     assert!(Ticket::open(trust, "dev", "s", text, 0).is_none());
     assert!(Conversation::open(trust, "s", "t", text, 0).is_none());
     assert!(Cursor::open(trust, owner, "tools", text).is_none());

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use mcp::message::{Envelope, split_batch};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 use trunkline_edge_proxy::transport::Message;
-use trunkline_edge_proxy::transport::websocket::{Heard, config, heard};
+use trunkline_edge_proxy::transport::websocket::{FrameEvent, config, frame_event};
 
 const MAX_MESSAGE: usize = 1 << 10;
 
@@ -35,8 +35,8 @@ fuzz_target!(|frames: &[u8]| {
     let mut socket = WebSocket::from_raw_socket(Bytes(frames), Role::Server, Some(config(MAX_MESSAGE)));
     // A frame is two bytes at least.
     for _ in 0..=frames.len() {
-        match heard(Some(socket.read())) {
-            Heard::Message(body) => {
+        match frame_event(Some(socket.read())) {
+            FrameEvent::Message(body) => {
                 assert!(body.len() <= MAX_MESSAGE);
                 assert!(std::str::from_utf8(&body).is_ok());
                 let _parts = split_batch(&body);
@@ -44,8 +44,8 @@ fuzz_target!(|frames: &[u8]| {
                     let _message = Message::new(&body, envelope);
                 }
             }
-            Heard::Alive => {}
-            Heard::End(_) => return,
+            FrameEvent::Alive => {}
+            FrameEvent::End(_) => return,
         }
     }
     panic!("no end of {} bytes", frames.len());

@@ -1,28 +1,28 @@
-//! The signature and the claims of a bearer. It must not know tokens: what a bearer may do is not written in it.
+//! The signature and the claims of a bearer. It must not know tokens: the bearer does not say what it may do.
 
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde::de::DeserializeOwned;
 
 use crate::snapshot::Trust;
 
-/// Longer than any bearer of ours.
+/// The longest bearer that is looked at.
 const MAX_BEARER: usize = 4 << 10;
 
-/// What of a bearer counts.
+/// The claims of a bearer.
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Claims {
     /// The uid of the token.
     pub(super) jti: String,
-    /// When it ends, in seconds since the Unix epoch.
+    /// The time of its end, in seconds since the Unix epoch.
     pub(super) exp: Option<u64>,
 }
 
-/// The claims of a bearer that one of our control planes signed for us.
+/// Verifies a bearer that a control plane signed for this audience. Returns its claims.
 pub(super) fn verify(trust: &Trust, bearer: &str) -> Option<Claims> {
     claims(trust, bearer, &trust.audience, &["iss", "aud"])
 }
 
-/// The uid of the upstream whose tunnels a credential opens, unless it has ended.
+/// Verifies the credential of a tunnel. Returns the uid of its upstream.
 pub fn tunnel(trust: &Trust, credential: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Claims {

@@ -1,4 +1,4 @@
-//! Who is calling: the bearer in `Authorization`, verified once and then remembered by each worker.
+//! The caller of a request: the bearer in `Authorization`, verified once and then cached by each worker.
 //!
 //! It must not know what the caller wants.
 
@@ -14,27 +14,27 @@ use std::time::Duration;
 use crate::error::Failure;
 use crate::snapshot::{Snapshot, Token, Trust};
 
-/// Verified bearers that one worker remembers.
-const MAX_REMEMBERED: usize = 10_000;
+/// Bearers that one worker caches.
+const MAX_CACHED: usize = 10_000;
 
-/// The bearers one worker has verified, by their whole text.
+/// The bearers that one worker has verified, by their whole text.
 #[derive(Debug, Default)]
-pub struct Verified {
-    bearers: RefCell<HashMap<Box<str>, Known>>,
+pub struct BearerCache {
+    bearers: RefCell<HashMap<Box<str>, CachedBearer>>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
-    /// The uid of the token it stands for.
+struct CachedBearer {
+    /// The uid of the token that it stands for.
     token: Arc<str>,
-    /// When the bearer itself ends, in seconds since the Unix epoch.
+    /// The time when the bearer ends, in seconds since the Unix epoch.
     expires: Option<u64>,
-    /// The trust it was verified by.
+    /// The generation of the trust that it was verified by.
     trust: u64,
 }
 
-impl Verified {
-    /// The token that a bearer stands for, while it is in force.
+impl BearerCache {
+    /// Returns the token that a bearer stands for, if it is in force.
     pub fn caller(&self, snapshot: &Snapshot, bearer: Option<&str>, now: u64) -> Result<Arc<Token>, Failure> {
         let bearer = bearer.ok_or(Failure::Bearer { presented: false })?;
         let refused = Failure::Bearer { presented: true };
@@ -46,34 +46,34 @@ impl Verified {
     }
 
     fn token_uid(&self, trust: &Trust, bearer: &str, now: u64) -> Option<Arc<str>> {
-        if let Some(known) = self.bearers.borrow().get(bearer)
-            && known.trust == trust.generation
-            && known.expires.is_none_or(|expires| now < expires)
+        if let Some(cached) = self.bearers.borrow().get(bearer)
+            && cached.trust == trust.generation
+            && cached.expires.is_none_or(|expires| now < expires)
         {
-            return Some(Arc::clone(&known.token));
+            return Some(Arc::clone(&cached.token));
         }
         let claims = bearer::verify(trust, bearer)?;
         let token: Arc<str> = claims.jti.into();
-        let known = Known { token: Arc::clone(&token), expires: claims.exp, trust: trust.generation };
-        self.remember(bearer, known);
+        let cached = CachedBearer { token: Arc::clone(&token), expires: claims.exp, trust: trust.generation };
+        self.cache(bearer, cached);
         Some(token)
     }
 
-    fn remember(&self, bearer: &str, known: Known) {
+    fn cache(&self, bearer: &str, cached: CachedBearer) {
         let mut bearers = self.bearers.borrow_mut();
-        if bearers.len() >= MAX_REMEMBERED {
+        if bearers.len() >= MAX_CACHED {
             bearers.clear();
         }
-        bearers.insert(bearer.into(), known);
+        bearers.insert(bearer.into(), cached);
     }
 }
 
-/// How long a token lasts from `now` on, where it ends by itself.
+/// The time that a token has left at `now`, if it expires.
 pub fn remaining(token: &Token, now: u64) -> Option<Duration> {
     token.expires.map(|expires| Duration::from_secs(expires.saturating_sub(now)))
 }
 
-/// Whether a token is neither revoked nor past its end.
+/// Returns whether a token is neither revoked nor expired.
 pub fn is_in_force(token: &Token, now: u64) -> bool {
     !token.revoked && token.expires.is_none_or(|expires| now < expires)
 }

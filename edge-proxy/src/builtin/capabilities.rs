@@ -1,4 +1,4 @@
-//! What a virtual server tells one caller it can do: what the upstreams that the caller reaches can, across eras too.
+//! The capabilities of a virtual server towards one caller: those of the upstreams that it reaches, across eras.
 
 use mcp::extension::declares_tasks;
 use mcp::json;
@@ -6,7 +6,7 @@ use mcp::revision::{Era, Revision};
 
 use crate::snapshot::{Upstream, View};
 
-/// Whether calls of a server may go on as tasks. Modern clients are handed those of both eras.
+/// Returns whether calls of a server may become tasks. Modern clients get those of both eras.
 pub fn offers_tasks(view: &View, revision: Revision) -> bool {
     let era = revision.era();
     let known = |upstream: &Upstream| match (era, upstream.side_for(era)) {
@@ -17,7 +17,7 @@ pub fn offers_tasks(view: &View, revision: Revision) -> bool {
     revision >= Revision::V2025_11_25 && view.upstreams().iter().any(|upstream| known(upstream))
 }
 
-/// What a server says of its tasks: each era has its own word.
+/// Renders the member that declares tasks, which each era names differently.
 fn tasks(view: &View, revision: Revision) -> Option<&'static str> {
     let cancels = || view.upstreams().iter().any(|upstream| upstream.cancels_tasks());
     offers_tasks(view, revision).then(|| match revision.era() {
@@ -27,16 +27,17 @@ fn tasks(view: &View, revision: Revision) -> Option<&'static str> {
     })
 }
 
-/// The `capabilities` of a server towards a caller that sees this of it, in `revision`: a JSON object.
+/// Renders the `capabilities` of a server towards a caller with this view, in `revision`: a JSON object.
 pub fn of_view(view: &View, revision: Revision) -> String {
     let era = revision.era();
-    let any = |said: &dyn Fn(&Upstream) -> bool| view.upstreams().iter().any(|upstream| said(upstream));
+    let any =
+        |declares: &dyn Fn(&Upstream) -> bool| view.upstreams().iter().any(|upstream| declares(upstream));
     let offers = |key: &str| any(&|upstream| has(upstream, key, upstream.side_for(era)));
-    // A gateway's tools come and go, so the list is worth asking for even where it is empty now.
+    // A gateway's tools come and go, so the list is worth requesting even while it is empty.
     let resources;
     let mut parts = vec![r#""tools":{"listChanged":true}"#];
     if offers("resources") || view.resources.count() > 0 || view.resource_templates.count() > 0 {
-        let subscribe = any(&|upstream| told_in(upstream, era).is_some());
+        let subscribe = any(&|upstream| update_era(upstream, era).is_some());
         let subscribe = if subscribe { r#""subscribe":true,"# } else { "" };
         resources = format!(r#""resources":{{{subscribe}"listChanged":true}}"#);
         parts.push(&resources);
@@ -59,14 +60,14 @@ fn has(upstream: &Upstream, key: &str, side: Option<Era>) -> bool {
     side.is_some_and(|era| value(era).is_ok_and(|[value]| value.is_some()))
 }
 
-/// The era in which an upstream tells of changed resources; that of the client where it does in both.
-pub fn told_in(upstream: &Upstream, client: Era) -> Option<Era> {
+/// Returns the era in which an upstream announces changed resources; the client's own where it does in both.
+pub fn update_era(upstream: &Upstream, client: Era) -> Option<Era> {
     let other = if client == Era::Modern { Era::Legacy } else { Era::Modern };
-    [client, other].into_iter().find(|era| tells(upstream, *era))
+    [client, other].into_iter().find(|era| announces_updates(upstream, *era))
 }
 
-/// Whether an upstream says in its capabilities that it tells of changed resources.
-fn tells(upstream: &Upstream, era: Era) -> bool {
+/// Returns whether an upstream declares that it announces changed resources.
+fn announces_updates(upstream: &Upstream, era: Era) -> bool {
     let [resources] = json::members(upstream.capabilities(era), ["resources"]).unwrap_or_default();
     let subscribe = resources.and_then(|resources| json::members(resources, ["subscribe"]).ok());
     upstream.speaks(era) && subscribe.is_some_and(|[flag]| flag == Some("true"))

@@ -1,4 +1,4 @@
-//! What the edge answers by itself, from the snapshot: handshakes, lists, pings, levels, ends of sessions.
+//! Requests that the edge answers itself, from the snapshot: handshakes, lists, pings, log levels, ends of sessions.
 //!
 //! It must not call upstreams.
 
@@ -18,48 +18,49 @@ use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use trunkline::edge::v1::SessionEvent;
 
+use crate::context::{Origin, RequestContext};
 use crate::error::Failure;
+use crate::os::clock;
 use crate::respond::Reply;
-use crate::scene::{Came, Scene};
+use crate::route;
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, Level, MAX_URI_BYTES, MAX_URIS, Session, event};
+use crate::session::{Conversation, LogLevel, MAX_URI_BYTES, MAX_URIS, Session, event};
 use crate::transport::Message;
 use crate::upstream::SessionCommand;
 use crate::usage::Outcome;
-use crate::{clock, route};
 
-/// Answers a request that leads to no upstream.
+/// Answers a request that no upstream is called for.
 pub async fn answer(
-    scene: &Scene<'_>,
+    context: &RequestContext<'_>,
     session: &Session,
     message: &Message<'_>,
     method: Method,
 ) -> Result<Reply, Failure> {
-    let mut account = scene.account(method.as_str(), message.body.len());
+    let mut account = context.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let id = message.envelope.id.unwrap_or("null");
     let reply = match (method, session) {
-        (Method::Initialize, Session::Opening) => initialize(scene, message, id)?,
-        (Method::ServerDiscover, _) => discover(scene, id),
+        (Method::Initialize, Session::Opening) => initialize(context, message, id)?,
+        (Method::ServerDiscover, _) => discover(context, id),
         (Method::Ping, _) => result(id, "{}"),
         (Method::ResourcesSubscribe, Session::Legacy(conversation)) => {
-            subscribe(scene, conversation, message, id).await?
+            subscribe(context, conversation, message, id).await?
         }
         (Method::ResourcesUnsubscribe, Session::Legacy(conversation)) => {
-            unsubscribe(scene, conversation, message, id).await?
+            unsubscribe(context, conversation, message, id).await?
         }
         (Method::LoggingSetLevel, Session::Legacy(conversation)) => {
-            set_level(scene, conversation, message, id).await?
+            set_level(context, conversation, message, id).await?
         }
-        _ => list::page(scene, session.era(), message, method)?,
+        _ => list::page(context, session.era(), message, method)?,
     };
     account.ended(Outcome::Ok, reply.length());
     Ok(reply)
 }
 
-/// Takes a notification. All that matters here is which call is no longer wanted; any edge may have it.
+/// Handles a notification: of a cancelled call, which any edge may have.
 pub async fn notification(
-    scene: &Scene<'_>,
+    context: &RequestContext<'_>,
     session: &Session,
     message: &Message<'_>,
 ) -> Result<Reply, Failure> {
@@ -67,32 +68,32 @@ pub async fn notification(
         let [id] = json::members(message.envelope.params.unwrap_or("{}"), ["requestId"])
             .map_err(|error| Failure::Invalid(error.to_string()))?;
         if let Some(id) = id {
-            let (shared, at) = (&scene.worker.shared, span(message.body, id));
-            let told = event::cancelled(&conversation.jti, message.body, &at);
+            let (shared, at) = (&context.worker.shared, span(message.body, id));
+            let event = event::cancelled(&conversation.session_id, message.body, &at);
             shared.order(&SessionCommand::Cancel {
-                jti: conversation.jti,
+                session_id: conversation.session_id,
                 id: message.slice(id),
                 notification: message.body.clone(),
                 at,
             });
-            tell(scene, told).await;
+            broadcast(context, event).await;
         }
     }
     Ok(Reply::Accepted)
 }
 
 /// Ends a session, on every edge that can be reached.
-pub async fn end(scene: &Scene<'_>, conversation: &Conversation) -> Reply {
-    let shared = &scene.worker.shared;
-    shared.end(conversation.jti, conversation.expires);
-    tell(scene, event::ended(&conversation.jti, conversation.expires)).await;
+pub async fn end(context: &RequestContext<'_>, conversation: &Conversation) -> Reply {
+    let shared = &context.worker.shared;
+    shared.end(conversation.session_id, conversation.expires);
+    broadcast(context, event::ended(&conversation.session_id, conversation.expires)).await;
     Reply::Done
 }
 
-/// Tells the other edges, unless the session is a connection, which this edge has.
-async fn tell(scene: &Scene<'_>, event: SessionEvent) {
-    if let Came::Alone(_) = scene.came {
-        scene.worker.shared.peers.tell(event).await;
+/// Sends an event to the siblings, unless the session is a connection, which only this edge has.
+async fn broadcast(context: &RequestContext<'_>, event: SessionEvent) {
+    if let Origin::Request(_) = context.origin {
+        context.worker.shared.fleet.broadcast(event).await;
     }
 }
 
@@ -100,7 +101,7 @@ fn result(id: &str, result: &str) -> Reply {
     Reply::json([format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into()])
 }
 
-fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Reply, Failure> {
+fn initialize(context: &RequestContext<'_>, message: &Message<'_>, id: &str) -> Result<Reply, Failure> {
     let malformed =
         |_| Failure::params("params of initialize must have protocolVersion, capabilities and clientInfo");
     let params = message.envelope.params.unwrap_or("{}");
@@ -109,29 +110,29 @@ fn initialize(scene: &Scene<'_>, message: &Message<'_>, id: &str) -> Result<Repl
     let version = json::string(version.unwrap_or("\"\"")).map_err(malformed)?;
     let revision = Revision::negotiate_legacy(&version);
     let declared = Capabilities::of_client(declared.unwrap_or("{}")).map_err(malformed)?;
-    let lifetime = scene.worker.shared.limits.session_lifetime.as_secs();
-    let begun = Conversation::begin(revision, declared, &client_name(client), scene.now, lifetime);
+    let lifetime = context.worker.shared.limits.session_lifetime.as_secs();
+    let conversation = Conversation::begin(revision, declared, &client_name(client), context.now, lifetime);
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,
-        capabilities::of_view(scene.view, revision),
-        scene.server_info(),
-        instructions(scene),
+        capabilities::of_view(context.view, revision),
+        context.server_info(),
+        instructions(context),
     );
-    let session = match scene.came {
-        Came::Alone(_) => Some(session_id(scene, &begun)?),
-        Came::On(session) => {
-            session.begin(begun)?;
+    let session = match context.origin {
+        Origin::Request(_) => Some(session_header(context, &conversation)?),
+        Origin::Connection(session) => {
+            session.begin(conversation)?;
             None
         }
     };
     Ok(Reply::Json { status: StatusCode::OK, parts: [Bytes::from(body)].into(), session })
 }
 
-/// What later requests of the conversation bring along, each to whichever edge it meets.
-fn session_id(scene: &Scene<'_>, conversation: &Conversation) -> Result<HeaderValue, Failure> {
+/// Seals the session id that later requests bring along, each to whichever edge it reaches.
+fn session_header(context: &RequestContext<'_>, conversation: &Conversation) -> Result<HeaderValue, Failure> {
     let internal = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
-    let owner = scene.owner();
-    let sealed = conversation.seal(&scene.snapshot.trust, owner.server, owner.token);
+    let owner = context.owner();
+    let sealed = conversation.seal(&context.snapshot.trust, owner.server, owner.token);
     HeaderValue::try_from(sealed.map_err(|error| internal(&error))?).map_err(|error| internal(&error))
 }
 
@@ -143,26 +144,26 @@ fn client_name(info: Option<&str>) -> String {
     format!("{}/{}", text(name), text(version))
 }
 
-fn discover(scene: &Scene<'_>, id: &str) -> Reply {
+fn discover(context: &RequestContext<'_>, id: &str) -> Reply {
     let body = format!(
         r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
         Revision::modern_json(),
-        capabilities::of_view(scene.view, Revision::LATEST),
-        instructions(scene),
+        capabilities::of_view(context.view, Revision::LATEST),
+        instructions(context),
         meta::SERVER_INFO,
-        scene.server_info(),
+        context.server_info(),
     );
     result(id, &body)
 }
 
-fn instructions(scene: &Scene<'_>) -> String {
-    let text = &scene.view.server.instructions;
+fn instructions(context: &RequestContext<'_>) -> String {
+    let text = &context.view.server.instructions;
     if text.is_empty() { String::new() } else { format!(r#","instructions":{}"#, json::quote(text)) }
 }
 
-/// Remembers that a session wants to hear of a resource, wherever its GET stream is, which does the rest.
+/// Subscribes a session to a resource, for its GET stream at whichever edge.
 async fn subscribe(
-    scene: &Scene<'_>,
+    context: &RequestContext<'_>,
     conversation: &Conversation,
     message: &Message<'_>,
     id: &str,
@@ -171,56 +172,62 @@ async fn subscribe(
     if named.exposed.len() > MAX_URI_BYTES {
         return Err(Failure::params(format!("the URI is too long; the maximum is {MAX_URI_BYTES} bytes")));
     }
-    let permit = listen::permit(scene.view, &named.exposed).ok_or_else(|| named.unknown())?;
-    if capabilities::told_in(&permit.entry().upstream, Era::Legacy).is_none() {
+    let permit = listen::permit(context.view, &named.exposed).ok_or_else(|| named.unknown())?;
+    if capabilities::update_era(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("the upstream does not announce changes of this resource"));
     }
     let change =
-        scene.worker.shared.subscriptions.change(conversation, &named.exposed, true, clock::now_us());
+        context.worker.shared.subscriptions.change(conversation, &named.exposed, true, clock::now_us());
     let change = change.ok_or_else(|| {
         Failure::params(format!("too many subscriptions; the maximum for a session is {MAX_URIS}"))
     })?;
-    tell(scene, event::subscription_changed(&conversation.jti, conversation.expires, &change)).await;
+    broadcast(context, event::subscription_changed(&conversation.session_id, conversation.expires, &change))
+        .await;
     Ok(result(id, "{}"))
 }
 
 async fn unsubscribe(
-    scene: &Scene<'_>,
+    context: &RequestContext<'_>,
     conversation: &Conversation,
     message: &Message<'_>,
     id: &str,
 ) -> Result<Reply, Failure> {
     let uri = route::named(Method::ResourcesRead, message)?.exposed;
-    let change = scene.worker.shared.subscriptions.change(conversation, &uri, false, clock::now_us());
-    // Where there was no room to remember it, nothing was subscribed to either.
+    let change = context.worker.shared.subscriptions.change(conversation, &uri, false, clock::now_us());
+    // If there was no room to store it, nothing was subscribed to either.
     if let Some(change) = change {
-        tell(scene, event::subscription_changed(&conversation.jti, conversation.expires, &change)).await;
+        broadcast(
+            context,
+            event::subscription_changed(&conversation.session_id, conversation.expires, &change),
+        )
+        .await;
     }
     Ok(result(id, "{}"))
 }
 
-/// A level for all upstream sessions that this conversation's calls use, or will use, on any edge.
+/// Sets the level of all upstream sessions that the calls of this conversation use, or will use, on any edge.
 async fn set_level(
-    scene: &Scene<'_>,
+    context: &RequestContext<'_>,
     conversation: &Rc<Conversation>,
     message: &Message<'_>,
     id: &str,
 ) -> Result<Reply, Failure> {
     let [level] = json::members(message.envelope.params.unwrap_or("{}"), ["level"])
         .map_err(|error| Failure::params(error.to_string()))?;
-    let level = level.filter(|raw| Level::parse(raw).is_some());
+    let level = level.filter(|raw| LogLevel::parse(raw).is_some());
     let level = level.ok_or_else(|| Failure::params("params.level is not a log level"))?;
     let upstreams: Vec<_> =
-        scene.view.upstreams().iter().filter(|upstream| upstream.logs()).cloned().collect();
-    let shared = &scene.worker.shared;
-    let said_us = shared.levels.next(&conversation.jti, clock::now_us());
-    let told = event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes(), said_us);
+        context.view.upstreams().iter().filter(|upstream| upstream.logs()).cloned().collect();
+    let shared = &context.worker.shared;
+    let changed_us = shared.levels.next(&conversation.session_id, clock::now_us());
+    let event =
+        event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes(), changed_us);
     shared.order(&SessionCommand::SetLevel {
         upstreams,
         conversation: Arc::new(Conversation::clone(conversation)),
         level: message.slice(level),
     });
-    shared.levels.set(conversation, told.clone(), said_us, scene.now);
-    tell(scene, told).await;
+    shared.levels.set(conversation, event.clone(), changed_us, context.now);
+    broadcast(context, event).await;
     Ok(result(id, "{}"))
 }

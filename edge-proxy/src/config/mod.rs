@@ -64,16 +64,16 @@ pub struct Config {
     /// no others. Sessions need it where there are several.
     #[arg(
         long,
-        env = "TRUNKLINE_EDGE_PEER_LISTEN",
+        env = "TRUNKLINE_EDGE_SIBLING_LISTEN",
         value_name = "ADDRESS",
-        value_parser = peer_listen,
+        value_parser = sibling_listen,
         default_value = "0.0.0.0:4447"
     )]
-    pub peer_listen: PeerListen,
-    /// Where other edges reach this one, `host:port`. Default: the address of --peer-listen; where that is
+    pub sibling_listen: SiblingListen,
+    /// Where other edges reach this one, `host:port`. Default: the address of --sibling-listen; where that is
     /// unspecified, the address that this machine has towards the control plane.
-    #[arg(long, env = "TRUNKLINE_EDGE_PEER_ADVERTISE", value_name = "ADDRESS", value_parser = peer_advertise)]
-    pub peer_advertise: Option<String>,
+    #[arg(long, env = "TRUNKLINE_EDGE_SIBLING_ADVERTISE", value_name = "ADDRESS", value_parser = sibling_advertise)]
+    pub sibling_advertise: Option<String>,
     /// Threads that serve clients. Default: one for each core.
     #[arg(long, env = "TRUNKLINE_EDGE_WORKERS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -106,7 +106,7 @@ pub struct Config {
 
 /// Where other edges connect; `None`: nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerListen(pub Option<SocketAddr>);
+pub struct SiblingListen(pub Option<SocketAddr>);
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -208,8 +208,8 @@ impl Config {
             "edgeId": self.edge_id,
             "dataDir": self.data_dir().ok(),
             "advertiseAddress": self.advertise_address,
-            "peerListen": self.peer_listen.0.map(|address| address.to_string()),
-            "peerAdvertise": self.peer_advertise,
+            "siblingListen": self.sibling_listen.0.map(|address| address.to_string()),
+            "siblingAdvertise": self.sibling_advertise,
             "workers": self.workers(),
             "drainTimeoutSeconds": self.drain_timeout,
             "pageSize": self.page_size,
@@ -243,17 +243,17 @@ fn control_plane(text: &str) -> Result<Uri, String> {
     }
 }
 
-fn peer_listen(text: &str) -> Result<PeerListen, String> {
+fn sibling_listen(text: &str) -> Result<SiblingListen, String> {
     match text.trim() {
-        "" | "off" => Ok(PeerListen(None)),
+        "" | "off" => Ok(SiblingListen(None)),
         address => {
             let address = address.parse().map_err(|_| "must be IP:PORT or `off`".to_owned())?;
-            Ok(PeerListen(Some(address)))
+            Ok(SiblingListen(Some(address)))
         }
     }
 }
 
-fn peer_advertise(text: &str) -> Result<String, String> {
+fn sibling_advertise(text: &str) -> Result<String, String> {
     let found = text.trim().rsplit_once(':');
     let good = found.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
     if good { Ok(text.trim().to_owned()) } else { Err("must be HOST:PORT".to_owned()) }

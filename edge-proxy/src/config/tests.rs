@@ -25,16 +25,16 @@ fn flags_end_up_where_they_are_used() {
         "--page-size=7",
         "--join-token=s3cr3t",
         "--data-dir=/nowhere",
-        "--peer-listen=127.0.0.1:0",
-        "--peer-advertise=e1.example:4447",
+        "--sibling-listen=127.0.0.1:0",
+        "--sibling-advertise=e1.example:4447",
     ])
     .unwrap();
     assert_eq!(config.listen.port(), 1);
     let uris: Vec<String> = config.control_planes.iter().map(ToString::to_string).collect();
     assert_eq!(uris, ["http://a:1/", "https://b:2/"]);
     assert_eq!((config.workers(), config.page_size), (3, 7));
-    assert_eq!(config.peer_listen, PeerListen(Some("127.0.0.1:0".parse().unwrap())));
-    assert_eq!(config.peer_advertise.as_deref(), Some("e1.example:4447"));
+    assert_eq!(config.sibling_listen, SiblingListen(Some("127.0.0.1:0".parse().unwrap())));
+    assert_eq!(config.sibling_advertise.as_deref(), Some("e1.example:4447"));
     assert_eq!(config.join_token().unwrap().unwrap().expose(), "s3cr3t");
     assert_eq!(config.data_dir().unwrap(), PathBuf::from("/nowhere"));
     let shown = format!("{config:?}{}", config.to_json());
@@ -64,9 +64,9 @@ fn the_configuration_is_shown_as_json_without_secrets() {
 
 #[test]
 fn an_edge_may_be_alone() {
-    assert_eq!(config(&[]).unwrap().peer_listen.0.map(|address| address.port()), Some(4447));
-    for alone in ["--peer-listen=off", "--peer-listen="] {
-        assert_eq!(config(&[alone]).unwrap().peer_listen, PeerListen(None), "{alone}");
+    assert_eq!(config(&[]).unwrap().sibling_listen.0.map(|address| address.port()), Some(4447));
+    for alone in ["--sibling-listen=off", "--sibling-listen="] {
+        assert_eq!(config(&[alone]).unwrap().sibling_listen, SiblingListen(None), "{alone}");
     }
 }
 
@@ -76,8 +76,8 @@ fn what_cannot_work_is_refused_at_once() {
         (&["--control-plane=b:2"][..], "http"),
         (&["--workers=0"], "1..=1024"),
         (&["--page-size=1001"], "1..=1000"),
-        (&["--peer-listen=here"], "IP:PORT"),
-        (&["--peer-advertise=here"], "HOST:PORT"),
+        (&["--sibling-listen=here"], "IP:PORT"),
+        (&["--sibling-advertise=here"], "HOST:PORT"),
         (&["--edge-id=A"], "must match"),
         (&["--join-token=a", "--join-token-file=b"], "cannot be used with"),
         (&["--frobnicate"], "unexpected argument"),

@@ -1,4 +1,4 @@
-//! The numbers in the text format of Prometheus, through OpenTelemetry.
+//! The metrics in the text format of Prometheus, through OpenTelemetry.
 
 use std::sync::Arc;
 
@@ -8,34 +8,34 @@ use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
-use super::metrics::{Ending, PeerDelivery, Rejection, Transport, UpstreamFault};
+use super::metrics::{ClientTransport, CloseReason, DeliveryOutcome, Rejection, UpstreamFault};
 use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
-use crate::clock;
+use crate::os::clock;
 
-/// Reads the numbers whenever it is asked for them.
+/// An exporter that reads the metrics whenever they are requested.
 #[derive(Debug)]
 pub struct Exporter {
     registry: Registry,
     _provider: SdkMeterProvider,
 }
 
-/// Reads what is in force, which `Metrics` does not hold.
-pub struct InForce {
-    /// When a control plane was last heard, in seconds since the Unix epoch; 0 for never.
-    pub heard_at: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// Seconds until bearers are refused, counted from a time in seconds since the Unix epoch.
+/// Readers of values that `Metrics` does not hold.
+pub struct SnapshotReaders {
+    /// Reads the time of the last contact with a control plane, in seconds since the Unix epoch; 0 for never.
+    pub last_contact: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Reads the seconds until bearers are refused, from a time in seconds since the Unix epoch.
     pub trust_remaining: Box<dyn Fn(u64) -> i64 + Send + Sync>,
 }
 
-/// Why there is no exporter.
+/// The reason that there is no exporter.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up metrics: {0}")]
 pub struct ExportError(String);
 
 impl Exporter {
-    /// An exporter of `metrics` and of what is in force.
-    pub fn new(metrics: &Arc<Metrics>, in_force: InForce) -> Result<Exporter, ExportError> {
+    /// Creates an exporter of `metrics` and of what `readers` read.
+    pub fn new(metrics: &Arc<Metrics>, readers: SnapshotReaders) -> Result<Exporter, ExportError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -49,12 +49,12 @@ impl Exporter {
         traffic(&meter, metrics);
         client_sessions(&meter, metrics);
         counts(&meter, metrics);
-        peers(&meter, metrics);
-        snapshot(&meter, metrics, in_force);
+        fleet(&meter, metrics);
+        snapshot(&meter, metrics, readers);
         Ok(Exporter { registry, _provider: provider })
     }
 
-    /// All numbers as text.
+    /// Renders all metrics as text.
     pub fn text(&self) -> Result<String, ExportError> {
         let mut text = Vec::new();
         let families = self.registry.gather();
@@ -99,7 +99,7 @@ fn traffic(meter: &Meter, metrics: &Arc<Metrics>) {
 fn client_sessions(meter: &Meter, metrics: &Arc<Metrics>) {
     let read = Arc::clone(metrics);
     let open = move |observer: &dyn AsyncInstrument<i64>| {
-        for transport in Transport::ALL {
+        for transport in ClientTransport::ALL {
             let label = KeyValue::new("transport", transport.as_str());
             observer.observe(read.client_sessions(*transport).get(), &[label]);
         }
@@ -109,8 +109,9 @@ fn client_sessions(meter: &Meter, metrics: &Arc<Metrics>) {
     let read = Arc::clone(metrics);
     let description = "Sessions over HTTP+SSE and WebSocket that ended, by reason";
     counter(meter, "client_sessions_ended", description, move |observer| {
-        for (transport, ending) in
-            Transport::ALL.iter().flat_map(|one| Ending::ALL.iter().map(move |ending| (*one, *ending)))
+        for (transport, ending) in ClientTransport::ALL
+            .iter()
+            .flat_map(|one| CloseReason::ALL.iter().map(move |ending| (*one, *ending)))
         {
             let labels =
                 [KeyValue::new("transport", transport.as_str()), KeyValue::new("reason", ending.as_str())];
@@ -153,31 +154,33 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
     });
 }
 
-fn peers(meter: &Meter, metrics: &Arc<Metrics>) {
+fn fleet(meter: &Meter, metrics: &Arc<Metrics>) {
     let gauges = [
-        ("peer_known", "Other edges that the control plane announces", metrics.peers_known.clone()),
+        ("sibling_known", "Siblings that the control plane announces", metrics.siblings_known.clone()),
         (
-            "peer_unreachable",
-            "Other edges that did not acknowledge the last event",
-            metrics.peers_unreachable.clone(),
+            "sibling_unreachable",
+            "Siblings that did not acknowledge the last event",
+            metrics.siblings_unreachable.clone(),
         ),
-        ("peer_connections", "Connections of other edges that are open", metrics.peer_connections.clone()),
+        ("sibling_connections", "Open connections of siblings", metrics.sibling_connections.clone()),
         ("tunnels", "Tunnels that upstreams opened to this edge", metrics.tunnels.clone()),
     ];
     for (name, description, value) in gauges {
         gauge(meter, name, description, move || value.get());
     }
     let read = Arc::clone(metrics);
-    let deliveries = "Messages delivered to other edges, by outcome";
-    counter(meter, "peer_deliveries", deliveries, move |observer| {
-        for outcome in PeerDelivery::ALL {
-            observer
-                .observe(read.peer_deliveries(*outcome).get(), &[KeyValue::new("outcome", outcome.as_str())]);
+    let deliveries = "Messages delivered to siblings, by outcome";
+    counter(meter, "sibling_deliveries", deliveries, move |observer| {
+        for outcome in DeliveryOutcome::ALL {
+            observer.observe(
+                read.sibling_deliveries(*outcome).get(),
+                &[KeyValue::new("outcome", outcome.as_str())],
+            );
         }
     });
 }
 
-fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, in_force: InForce) {
+fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, readers: SnapshotReaders) {
     let gauges = [
         ("snapshot_revision", "Registry revision in force", metrics.revision.clone()),
         (
@@ -203,9 +206,9 @@ fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, in_force: InForce) {
     let saved_at = metrics.disk_saved_at.clone();
     let disk = "Seconds since the copy on disk was written; -1 if not by this process";
     gauge(meter, "disk_snapshot_age_seconds", disk, move || age(saved_at.get()));
-    let InForce { heard_at, trust_remaining } = in_force;
-    let heard = "Seconds since the last contact with a control plane; -1 if never";
-    gauge(meter, "control_plane_heard_age_seconds", heard, move || age(seconds(heard_at())));
+    let SnapshotReaders { last_contact, trust_remaining } = readers;
+    let contact = "Seconds since the last contact with a control plane; -1 if never";
+    gauge(meter, "control_plane_contact_age_seconds", contact, move || age(seconds(last_contact())));
     let trust =
         "Seconds until bearers are refused without contact with a control plane; negative once they are";
     gauge(meter, "trust_remaining_seconds", trust, move || trust_remaining(clock::now()));
@@ -238,15 +241,15 @@ mod tests {
     #[test]
     fn every_number_is_shown_under_its_name() {
         let metrics = Arc::new(Metrics::new());
-        let in_force = InForce { heard_at: Box::new(|| 0), trust_remaining: Box::new(|_| 0) };
-        let exporter = Exporter::new(&metrics, in_force).unwrap();
+        let readers = SnapshotReaders { last_contact: Box::new(|| 0), trust_remaining: Box::new(|_| 0) };
+        let exporter = Exporter::new(&metrics, readers).unwrap();
         let _open = metrics.connections.enter();
         metrics.count_calls("tools/call", Outcome::Ok, 3, 1_500_000);
         metrics.rejected(Rejection::Origin).inc();
         metrics.upstream_fault(UpstreamFault::Timeout).add(2);
         metrics.revision.set(7);
-        let _session = metrics.client_sessions(Transport::Sse).enter();
-        metrics.client_sessions_ended(Transport::WebSocket, Ending::Binary).inc();
+        let _session = metrics.client_sessions(ClientTransport::Sse).enter();
+        metrics.client_sessions_ended(ClientTransport::WebSocket, CloseReason::Binary).inc();
         let text = exporter.text().unwrap();
         for line in [
             "trunkline_edge_connections 1",
@@ -261,15 +264,15 @@ mod tests {
             "trunkline_edge_disk_snapshot_age_seconds -1",
             "trunkline_edge_disk_snapshot_behind 0",
             "trunkline_edge_disk_snapshot_revision 0",
-            "trunkline_edge_control_plane_heard_age_seconds -1",
+            "trunkline_edge_control_plane_contact_age_seconds -1",
             "trunkline_edge_usage_backlog_records 0",
             "trunkline_edge_usage_overflow_total 0",
             "trunkline_edge_refused_resources 0",
-            "trunkline_edge_peer_known 0",
-            "trunkline_edge_peer_unreachable 0",
-            "trunkline_edge_peer_connections 0",
+            "trunkline_edge_sibling_known 0",
+            "trunkline_edge_sibling_unreachable 0",
+            "trunkline_edge_sibling_connections 0",
             "trunkline_edge_tunnels 0",
-            "trunkline_edge_peer_deliveries_total{outcome=\"gone\"} 0",
+            "trunkline_edge_sibling_deliveries_total{outcome=\"gone\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }

@@ -6,13 +6,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
-/// Why there are no logs.
+/// The reason that there are no logs.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter cannot be read.
     #[error("invalid log filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// Somebody set them up before.
+    /// Logs were set up before.
     #[error("logs are set up already")]
     Again,
 }
@@ -21,7 +21,7 @@ pub enum LogError {
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let filter = EnvFilter::builder().parse(filter)?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Colours are for terminals, and there `NO_COLOR` has its say; in files they are noise.
+    // Colours are for terminals, which `NO_COLOR` can turn off.
     let logs = if std::io::stderr().is_terminal() { logs } else { logs.with_ansi(false) };
     let set = match format {
         LogFormat::Text => logs.try_init(),

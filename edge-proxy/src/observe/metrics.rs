@@ -1,4 +1,4 @@
-//! The numbers of an edge, as atomics that cost a call next to nothing.
+//! The counters and gauges of an edge, as atomics that cost a call next to nothing.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -11,17 +11,17 @@ use trunkline::telemetry::v1::UsageOutcome as Outcome;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -32,34 +32,34 @@ impl Counter {
 pub struct Gauge(Arc<AtomicI64>);
 
 impl Gauge {
-    /// Sets it.
+    /// Sets the number.
     pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// One more, until what is returned is dropped.
-    pub fn enter(&self) -> Entered {
+    /// Adds one until the guard is dropped.
+    pub fn enter(&self) -> GaugeGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Entered(Arc::clone(&self.0))
+        GaugeGuard(Arc::clone(&self.0))
     }
 
-    /// The same, unless there are `limit` already.
-    pub fn enter_below(&self, limit: usize) -> Option<Entered> {
+    /// Adds one until the guard is dropped, unless the number is `limit` already.
+    pub fn enter_below(&self, limit: usize) -> Option<GaugeGuard> {
         let entered = self.enter();
         (usize::try_from(self.get()).unwrap_or_default() <= limit).then_some(entered)
     }
 }
 
-/// One that a gauge counts; dropping it takes it off again.
+/// One unit of a gauge, taken off when it is dropped.
 #[derive(Debug)]
-pub struct Entered(Arc<AtomicI64>);
+pub struct GaugeGuard(Arc<AtomicI64>);
 
-impl Drop for Entered {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -72,7 +72,7 @@ macro_rules! labels {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
-            /// All of them.
+            /// All values.
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
 
             /// The value of the label in metrics.
@@ -84,11 +84,11 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Why a request was turned away before it led anywhere.
+    /// The reason that a request was refused before it reached a target.
     Rejection {
-        /// No bearer, or one that is not believed.
+        /// No bearer, or one that is not valid.
         Unauthenticated = "unauthenticated",
-        /// The path leads to no server that the caller may see.
+        /// The path names no server that the caller may see.
         UnknownPath = "unknown_path",
         /// The session is not known, or not the caller's.
         UnknownSession = "unknown_session",
@@ -114,13 +114,13 @@ labels! {
 }
 
 labels! {
-    /// What became of something that was brought to another edge.
-    PeerDelivery {
-        /// Its holder has it.
+    /// The outcome of a delivery to a sibling.
+    DeliveryOutcome {
+        /// The waiter has it.
         Delivered = "delivered",
-        /// Nobody holds the place any more, or the edge is gone.
+        /// Nothing waits at the address any more, or the edge is gone.
         Gone = "gone",
-        /// Its holder does not keep up.
+        /// The waiter does not keep up.
         Full = "full",
         /// The edge did not answer.
         Unreachable = "unreachable",
@@ -128,30 +128,30 @@ labels! {
 }
 
 labels! {
-    /// How an upstream failed a call.
+    /// A fault of an upstream in a call.
     UpstreamFault {
         /// No connection.
         Connect = "connect",
         /// No answer in time.
         Timeout = "timeout",
-        /// An HTTP status that says so.
+        /// An HTTP status that reports an error.
         Status = "status",
-        /// An answer that is not what the protocol demands.
+        /// An answer that breaks the protocol.
         Malformed = "malformed",
         /// An answer or event larger than allowed.
         TooLarge = "too_large",
         /// The answer broke off.
         Interrupted = "interrupted",
-        /// Its session ended and could not be opened anew.
+        /// Its session ended and could not be opened again.
         Session = "session",
-        /// A call that waited for its client could not be gone on with.
+        /// A call that waited for its client could not be continued.
         Lost = "lost",
     }
 }
 
 labels! {
-    /// A transport whose session is its connection.
-    Transport {
+    /// A client transport whose session is its connection.
+    ClientTransport {
         /// HTTP+SSE.
         Sse = "sse",
         /// WebSocket.
@@ -160,9 +160,9 @@ labels! {
 }
 
 labels! {
-    /// Why such a connection ended.
-    Ending {
-        /// The client went.
+    /// The reason that such a connection was closed.
+    CloseReason {
+        /// The client disconnected.
         Client = "client",
         /// The edge is stopping.
         Drain = "drain",
@@ -170,29 +170,29 @@ labels! {
         Unauthorized = "unauthorized",
         /// The client did not read.
         NotReading = "not_reading",
-        /// Nothing was heard of the client.
+        /// The client sent nothing for too long.
         Silent = "silent",
         /// A frame that is not text.
         Binary = "binary",
         /// A message that is too large.
         TooLarge = "too_large",
-        /// What is not WebSocket.
+        /// A frame that is no WebSocket.
         Malformed = "malformed",
         /// Text that is not UTF-8.
         Encoding = "encoding",
     }
 }
 
-/// The numbers of an edge.
+/// The counters and gauges of an edge.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Client connections that are open.
+    /// Open client connections.
     pub connections: Gauge,
-    /// Streams to clients that are open (GET streams and SSE answers).
+    /// Open streams to clients (GET streams and SSE answers).
     pub streams: Gauge,
     /// Calls in flight.
     pub in_flight: Gauge,
-    /// Upstream sessions that are held open.
+    /// Open upstream sessions.
     pub upstream_sessions: Gauge,
     /// Calls that wait for client input.
     pub parked_calls: Gauge,
@@ -204,74 +204,74 @@ pub struct Metrics {
     pub refused: Gauge,
     /// The registry revision of the copy on disk; 0 for none by this run.
     pub disk_revision: Gauge,
-    /// 1 while what is in force is not on disk yet.
+    /// 1 while the snapshot in force is not on disk yet.
     pub disk_behind: Gauge,
-    /// When the copy on disk was written, in seconds since the Unix epoch; 0 for not by this run.
+    /// The time of the copy on disk, in seconds since the Unix epoch; 0 for none by this run.
     pub disk_saved_at: Gauge,
-    /// Usage records that wait to be acknowledged.
+    /// Usage records that are not acknowledged yet.
     pub usage_backlog: Gauge,
     /// Calls that were counted under `other`, because there were too many keys.
     pub usage_overflow: Counter,
-    client_sessions: [Gauge; Transport::ALL.len()],
-    client_sessions_ended: [[Counter; Ending::ALL.len()]; Transport::ALL.len()],
-    /// Other edges that the stream knows.
-    pub peers_known: Gauge,
-    /// Those of them that did not answer when they were last told something.
-    pub peers_unreachable: Gauge,
-    /// Connections of other edges that are open.
-    pub peer_connections: Gauge,
-    /// Tunnels of upstreams that dial in, to this edge.
+    client_sessions: [Gauge; ClientTransport::ALL.len()],
+    client_sessions_ended: [[Counter; CloseReason::ALL.len()]; ClientTransport::ALL.len()],
+    /// Siblings in the snapshot.
+    pub siblings_known: Gauge,
+    /// Siblings that did not answer the last event sent to them.
+    pub siblings_unreachable: Gauge,
+    /// Open connections of siblings.
+    pub sibling_connections: Gauge,
+    /// Tunnels of upstreams to this edge.
     pub tunnels: Gauge,
-    peer_deliveries: [Counter; PeerDelivery::ALL.len()],
+    sibling_deliveries: [Counter; DeliveryOutcome::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     upstream_faults: [Counter; UpstreamFault::ALL.len()],
     calls: Mutex<BTreeMap<(Box<str>, Outcome), Calls>>,
 }
 
-/// Calls of one method that ended in one way.
+/// Sums over the calls of one method with one outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// How many.
+    /// The number of calls.
     pub calls: u64,
-    /// Their durations, added up, in microseconds.
+    /// The sum of their durations, in microseconds.
     pub duration_us: u64,
 }
 
-/// Methods that get a label of their own; there are fewer in the protocol.
+/// Methods that get a label of their own; the protocol has fewer.
 const MAX_METHODS: usize = 64;
 
 impl Metrics {
-    /// All zero.
+    /// Creates metrics that are all zero.
     pub fn new() -> Metrics {
         Metrics::default()
     }
 
-    /// Sessions over this transport that are open.
-    pub fn client_sessions(&self, transport: Transport) -> &Gauge {
+    /// The open sessions over this transport.
+    pub fn client_sessions(&self, transport: ClientTransport) -> &Gauge {
         &self.client_sessions[transport as usize]
     }
 
-    /// Sessions over this transport that ended in this way.
-    pub fn client_sessions_ended(&self, transport: Transport, ending: Ending) -> &Counter {
+    /// Counts the sessions over this transport that were closed for this reason.
+    pub fn client_sessions_ended(&self, transport: ClientTransport, ending: CloseReason) -> &Counter {
         &self.client_sessions_ended[transport as usize][ending as usize]
     }
 
-    /// Requests turned away for this reason.
+    /// Counts the requests that were refused for this reason.
     pub fn rejected(&self, reason: Rejection) -> &Counter {
         &self.rejected[reason as usize]
     }
 
-    /// What was brought to other edges and ended in this way.
-    pub fn peer_deliveries(&self, outcome: PeerDelivery) -> &Counter {
-        &self.peer_deliveries[outcome as usize]
+    /// Counts the deliveries to siblings with this outcome.
+    pub fn sibling_deliveries(&self, outcome: DeliveryOutcome) -> &Counter {
+        &self.sibling_deliveries[outcome as usize]
     }
 
-    /// Calls that an upstream failed in this way.
+    /// Counts the calls that an upstream failed with this fault.
     pub fn upstream_fault(&self, fault: UpstreamFault) -> &Counter {
         &self.upstream_faults[fault as usize]
     }
 
-    /// Counts calls that workers handed over. Not on the road of a call.
+    /// Counts calls that workers handed over. Not on the path of a call.
     pub(crate) fn count_calls(&self, method: &str, outcome: Outcome, calls: u64, duration_us: u64) {
         let mut counted = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let full = counted.len() >= MAX_METHODS * 6;
@@ -282,7 +282,7 @@ impl Metrics {
         entry.duration_us = entry.duration_us.saturating_add(duration_us);
     }
 
-    /// Calls that ended, by method and outcome.
+    /// Returns the calls that ended, by method and outcome.
     pub fn calls(&self) -> Vec<(Box<str>, Outcome, Calls)> {
         let counted = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         counted.iter().map(|((method, outcome), calls)| (method.clone(), *outcome, *calls)).collect()

@@ -1,13 +1,14 @@
-//! What an operator sees from outside: logs and metrics.
+//! Logs and metrics for operators.
 //!
-//! Everybody counts here; it must not know who.
+//! It must not know what it counts.
 
 mod exporter;
 mod logs;
 mod metrics;
 
-pub use exporter::{ExportError, Exporter, InForce};
+pub use exporter::{ExportError, Exporter, SnapshotReaders};
 pub use logs::{LogError, start_logs};
 pub use metrics::{
-    Calls, Counter, Ending, Entered, Gauge, Metrics, PeerDelivery, Rejection, Transport, UpstreamFault,
+    Calls, ClientTransport, CloseReason, Counter, DeliveryOutcome, Gauge, GaugeGuard, Metrics, Rejection,
+    UpstreamFault,
 };

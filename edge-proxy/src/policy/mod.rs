@@ -1,13 +1,13 @@
-//! Whether a caller may do what it asks: the one place where a `Permit` is made.
+//! The one place where a caller's access is decided, and where a `Permit` is made.
 //!
 //! It must not know HTTP or upstream connections. What is not allowed is reported as unknown.
 
 use std::sync::Arc;
 
-use crate::route::{Destination, Named, Noun, Target};
+use crate::route::{Destination, NamedTarget, Target, TargetKind};
 use crate::snapshot::{Entry, List, View, glob};
 
-/// The right to call one entry. Only this module makes one, and every way to an upstream asks for one.
+/// The right to call one entry. Only this module makes one, and every way to an upstream takes one.
 #[derive(Debug, Clone)]
 pub struct Permit {
     entry: Arc<Entry>,
@@ -27,13 +27,13 @@ impl Permit {
         self.original.as_deref().unwrap_or(&self.entry.original)
     }
 
-    /// The kind of thing that the permit is for.
-    pub fn noun(&self) -> Noun {
+    /// The kind of the target.
+    pub fn kind(&self) -> TargetKind {
         match (self.list, &self.exposed_uri) {
-            (List::Tools, _) => Noun::Tool,
-            (List::Prompts, _) => Noun::Prompt,
-            (List::Resources, _) | (List::ResourceTemplates, Some(_)) => Noun::Resource,
-            (List::ResourceTemplates, None) => Noun::Template,
+            (List::Tools, _) => TargetKind::Tool,
+            (List::Prompts, _) => TargetKind::Prompt,
+            (List::Resources, _) | (List::ResourceTemplates, Some(_)) => TargetKind::Resource,
+            (List::ResourceTemplates, None) => TargetKind::Template,
         }
     }
 
@@ -42,20 +42,20 @@ impl Permit {
         self.exposed_uri.as_deref().unwrap_or(&self.entry.exposed)
     }
 
-    /// What the permit is for, to be checked again later.
+    /// The target, to be checked again later.
     pub fn target(&self) -> Target {
-        Target { noun: self.noun(), exposed: self.exposed().into() }
+        Target { kind: self.kind(), exposed: self.exposed().into() }
     }
 
-    /// Whether `view` still permits this: the same target, still led to the same upstream.
+    /// Returns whether `view` still permits the same target at the same upstream.
     pub fn still_holds(&self, view: &View) -> bool {
-        permit(view, &Named::of(self.noun(), self.exposed()))
+        permit(view, &NamedTarget::of(self.kind(), self.exposed()))
             .is_some_and(|now| now.entry.upstream.uid == self.entry.upstream.uid)
     }
 }
 
-/// A permit for what a call names, where `view` shows it.
-pub fn permit(view: &View, named: &Named<'_>) -> Option<Permit> {
+/// Returns a permit for the target of a call, if `view` shows it.
+pub fn permit(view: &View, named: &NamedTarget<'_>) -> Option<Permit> {
     named.destinations(&view.server).find_map(|destination| check(view, destination))
 }
 

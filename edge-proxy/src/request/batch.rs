@@ -1,22 +1,22 @@
-//! Batches, which only revision 2025-03-26 has: taken apart, answered one by one, and gathered again.
+//! Batches, which only revision 2025-03-26 has: split, answered one by one, and joined again.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use mcp::message::{Envelope, Kind, split_batch};
 use mcp::method::Method;
 use mcp::revision::Revision;
 
-use crate::error::{Asked, Failure};
+use crate::context::RequestContext;
+use crate::error::{ErrorContext, Failure};
 use crate::respond::{Reply, joined};
-use crate::scene::Scene;
 use crate::session::Conversation;
 use crate::transport::{Message, unreadable};
 
-/// Messages that one batch may hold.
+/// The messages that one batch may hold.
 const MAX: usize = 64;
 
-/// The answers to all requests of a batch, as an array; `Accepted` where it has none.
+/// Answers all requests of a batch with one array, or with `Accepted` where it has none.
 pub(super) async fn messages(
-    scene: &Scene<'_>,
+    context: &RequestContext<'_>,
     body: &Bytes,
     conversation: &Conversation,
 ) -> Result<Reply, Failure> {
@@ -27,38 +27,42 @@ pub(super) async fn messages(
     if spans.len() > MAX {
         return Err(Failure::Invalid(format!("the batch is too large; the maximum is {MAX} messages")));
     }
-    let mut gathered = BytesMut::new();
+    let mut answers = BytesMut::new();
     for span in spans {
-        if let Some(answer) = one(scene, &body.slice(span)).await {
-            gathered.put_u8(if gathered.is_empty() { b'[' } else { b',' });
-            gathered.put(answer);
+        if let Some(answer) = one(context, &body.slice(span)).await {
+            answers.put_u8(if answers.is_empty() { b'[' } else { b',' });
+            answers.put(answer);
         }
     }
-    if gathered.is_empty() {
+    if answers.is_empty() {
         return Ok(Reply::Accepted);
     }
-    gathered.put_u8(b']');
-    Ok(Reply::json([gathered.freeze()]))
+    answers.put_u8(b']');
+    Ok(Reply::json([answers.freeze()]))
 }
 
-/// The answer to one message; none to what asks for none.
-async fn one(scene: &Scene<'_>, body: &Bytes) -> Option<Bytes> {
-    let mut asked = Asked::default();
-    let answered = Box::pin(answer(scene, body, &mut asked)).await;
+/// Answers one message, if it is a request.
+async fn one(context: &RequestContext<'_>, body: &Bytes) -> Option<Bytes> {
+    let mut error_context = ErrorContext::default();
+    let answered = Box::pin(answer(context, body, &mut error_context)).await;
     match answered {
         Ok(message) => message,
-        Err(failure) => Some(failure.message(&asked)),
+        Err(failure) => Some(failure.message(&error_context)),
     }
 }
 
-async fn answer(scene: &Scene<'_>, body: &Bytes, asked: &mut Asked) -> Result<Option<Bytes>, Failure> {
+async fn answer(
+    context: &RequestContext<'_>,
+    body: &Bytes,
+    error_context: &mut ErrorContext,
+) -> Result<Option<Bytes>, Failure> {
     let message = Message::new(body, Envelope::parse(body).map_err(unreadable)?)?;
-    asked.id = message.envelope.id.map(|id| message.slice(id));
+    error_context.id = message.envelope.id.map(|id| message.slice(id));
     if message.method == Some(Method::Initialize) {
         return Err(Failure::Invalid("initialize must not be part of a batch".to_owned()));
     }
     let wants_answer = message.kind() == Kind::Request;
-    let answer = match super::message(scene, message, asked).await? {
+    let answer = match super::message(context, message, error_context).await? {
         Reply::Json { parts, .. } => Some(joined(parts)),
         Reply::Events(events) => events.last().await,
         _ => None,

@@ -1,15 +1,15 @@
-//! A failure as an HTTP response: its status, its message, and the headers that say what to do.
+//! Failures as HTTP responses: status, message, and the headers that say what to do.
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response};
 
-use crate::error::{Asked, Failure};
+use crate::error::{ErrorContext, Failure};
 use crate::transport::Body;
 
-/// The response to a request that failed.
-pub fn failure(failure: &Failure, asked: &Asked) -> Response<Body> {
-    let mut response = Response::new(Body::full(failure.message(asked)));
-    *response.status_mut() = failure.status(asked.era);
+/// Makes the response to a request that failed.
+pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body> {
+    let mut response = Response::new(Body::full(failure.message(error_context)));
+    *response.status_mut() = failure.status(error_context.era);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match failure {

@@ -1,4 +1,4 @@
-//! And back: what the stages made becomes an HTTP answer. It must not know how it was made.
+//! Replies of the pipeline as HTTP responses. It must not know how they were made.
 
 mod failure;
 
@@ -14,52 +14,51 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use mcp::header::SESSION_ID;
 use mcp::sse::{self, KEEP_ALIVE};
 
-use crate::active_calls::CallStream;
+use crate::context::{CallStream, WorkerState};
 use crate::transport::{Body, Chunks};
-use crate::worker::Worker;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// What is answered.
+/// The reply to a request or a message.
 pub enum Reply {
-    /// Nothing but that it was taken.
+    /// The message was accepted; there is nothing to answer.
     Accepted,
-    /// That it is done, with nothing to say.
+    /// The request is done; there is nothing to answer.
     Done,
     /// One message, in parts that follow on each other.
     Json {
-        /// The status.
+        /// The HTTP status.
         status: StatusCode,
-        /// The message.
+        /// The parts of the message.
         parts: VecDeque<Bytes>,
-        /// A session that begins with it.
+        /// The id of a session that begins with it.
         session: Option<HeaderValue>,
     },
     /// The stream of a call.
     Events(Box<CallStream>),
-    /// A stream of our own.
-    Stream(Sayings),
+    /// A stream of notifications by the edge itself.
+    Stream(StreamItems),
 }
 
-/// What is said on a stream of our own.
-pub type Sayings = Pin<Box<dyn Stream<Item = Said>>>;
+/// The items of a stream by the edge itself.
+pub type StreamItems = Pin<Box<dyn Stream<Item = StreamItem>>>;
 
-/// One thing that is said there.
+/// An item of such a stream.
 #[derive(Debug)]
-pub enum Said {
+pub enum StreamItem {
     /// A message.
     Message(Bytes),
-    /// What only keeps a stream of events going, as it is written there.
-    Filler(&'static [u8]),
+    /// Raw bytes that only keep a stream of events open.
+    KeepAlive(&'static [u8]),
 }
 
 impl Reply {
-    /// One message, answered 200.
+    /// Makes a reply of one message, answered 200.
     pub fn json(parts: impl IntoIterator<Item = Bytes>) -> Self {
         Self::Json { status: StatusCode::OK, parts: parts.into_iter().collect(), session: None }
     }
 
-    /// How many bytes there are, as far as they are there.
+    /// Counts the bytes that are there already.
     pub fn length(&self) -> usize {
         match self {
             Self::Json { parts, .. } => parts.iter().map(Bytes::len).sum(),
@@ -67,14 +66,14 @@ impl Reply {
         }
     }
 
-    /// The answer.
-    pub fn into_response(self, worker: &Rc<Worker>) -> Response<Body> {
+    /// Makes the HTTP response.
+    pub fn into_response(self, worker: &Rc<WorkerState>) -> Response<Body> {
         match self {
             Self::Accepted => empty(StatusCode::ACCEPTED),
             Self::Done => empty(StatusCode::OK),
             Self::Json { status, parts, session } => json(status, parts, session),
             Self::Events(events) => events_stream(call_stream(worker, events)),
-            Self::Stream(sayings) => events_stream(Box::pin(sayings.map(Said::into_event))),
+            Self::Stream(sayings) => events_stream(Box::pin(sayings.map(StreamItem::into_event))),
         }
     }
 }
@@ -97,22 +96,22 @@ fn json(status: StatusCode, mut parts: VecDeque<Bytes>, session: Option<HeaderVa
     response
 }
 
-impl Said {
+impl StreamItem {
     fn into_event(self) -> Bytes {
         match self {
             Self::Message(message) => sse::encode_data(&message),
-            Self::Filler(filler) => Bytes::from_static(filler),
+            Self::KeepAlive(filler) => Bytes::from_static(filler),
         }
     }
 }
 
-/// The parts of a message as one.
+/// Joins the parts of a message.
 pub fn joined(mut parts: VecDeque<Bytes>) -> Bytes {
     let single = if parts.len() == 1 { parts.pop_front() } else { None };
     single.unwrap_or_else(|| parts.make_contiguous().concat().into())
 }
 
-/// An answer that is a stream of events.
+/// Makes a response that is a stream of events.
 pub fn events_stream(chunks: Chunks) -> Response<Body> {
     let mut response = Response::new(Body::Stream(chunks));
     let headers: &mut HeaderMap = response.headers_mut();
@@ -122,8 +121,8 @@ pub fn events_stream(chunks: Chunks) -> Response<Body> {
     response
 }
 
-/// A call's events, and comments where there is none for long.
-fn call_stream(worker: &Rc<Worker>, events: Box<CallStream>) -> Chunks {
+/// Streams a call's events, with comments in long silences.
+fn call_stream(worker: &Rc<WorkerState>, events: Box<CallStream>) -> Chunks {
     let silence = worker.shared.limits.keep_alive;
     let counted = worker.shared.metrics.streams.enter();
     Box::pin(stream::unfold((events, counted), move |(mut events, counted)| async move {

@@ -1,12 +1,12 @@
-//! Whether a URI could come from a URI template (RFC 6570). It must not know resources.
+//! Matching of URIs against URI templates (RFC 6570). It must not know resources.
 
-/// Longer URIs match no template: matching takes time in proportion to both lengths multiplied.
+/// Longer URIs match no template: matching takes time in proportion to the product of both lengths.
 const MAX_URI: usize = 8 << 10;
 
 /// A part of a template.
 #[derive(Debug, Clone, Copy)]
 enum Part<'a> {
-    /// Itself.
+    /// Literal text.
     Literal(&'a str),
     /// Characters up to one of these.
     UpTo(&'static [u8]),
@@ -14,7 +14,7 @@ enum Part<'a> {
     Led(u8, &'static [u8]),
 }
 
-/// Whether `template` could have produced `uri`.
+/// Returns whether `template` could have produced `uri`.
 pub(super) fn matches(template: &str, uri: &str) -> bool {
     if uri.len() > MAX_URI {
         return false;
@@ -48,7 +48,7 @@ fn expression(inner: &str) -> Part<'static> {
     }
 }
 
-/// Which positions of `uri` can be reached after each part: no backtracking, so nothing to blow up.
+/// Computes the positions of `uri` that can be reached after each part: no backtracking, so no exponential time.
 fn run(parts: &[Part<'_>], uri: &[u8]) -> bool {
     let mut reached = vec![false; uri.len() + 1];
     reached[0] = true;
@@ -60,7 +60,7 @@ fn run(parts: &[Part<'_>], uri: &[u8]) -> bool {
 
 fn step(part: Part<'_>, from: &[bool], uri: &[u8]) -> Vec<bool> {
     let mut to = vec![false; from.len()];
-    // Whether a run of characters that began at a reached position goes on here.
+    // Whether a run of characters that began at a reached position continues here.
     let mut running = false;
     for (at, reached) in from.iter().enumerate() {
         let next = uri.get(at);

@@ -1,11 +1,11 @@
-//! What a client can be asked for, as a set small enough to key pooled sessions with.
+//! The requests that a client can take, as a set small enough to key pooled sessions with.
 //!
 //! It must not know sessions. Only what is relayed to clients is kept: sampling, elicitation, roots.
 
 use mcp::json;
 use mcp::revision::Revision;
 
-/// A collapsed set of client capabilities.
+/// A set of client capabilities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Capabilities(pub u8);
 
@@ -16,21 +16,21 @@ const SAMPLING_TOOLS: u8 = 1 << 3;
 const SAMPLING_CONTEXT: u8 = 1 << 4;
 const ROOTS: u8 = 1 << 5;
 
-/// What a server may ask of a client.
+/// A request that a server may have for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// To fill in a form.
+    /// A form to fill in (elicitation).
     Form,
-    /// To visit a URL.
+    /// A URL to visit (elicitation).
     Url,
-    /// To ask its model.
+    /// A sampling request to the client's model.
     Sampling,
-    /// To name its folders.
+    /// The client's root folders.
     Roots,
 }
 
 impl Capabilities {
-    /// Those that clients of `revision` have.
+    /// Restricts the set to what clients of `revision` have.
     #[must_use]
     pub fn within(self, revision: Revision) -> Self {
         let mut set = self.0;
@@ -43,7 +43,7 @@ impl Capabilities {
         Self(set)
     }
 
-    /// Whether a client that declared these can be asked for that.
+    /// Returns whether a client that declared these takes that request.
     pub fn cover(self, need: Need) -> bool {
         let bit = match need {
             Need::Form => FORM,
@@ -60,7 +60,7 @@ impl Capabilities {
         let mut set = 0;
         if let Some(elicitation) = elicitation {
             let [form, url] = json::members(elicitation, ["form", "url"])?;
-            // An empty object means forms, which is all there was before URLs.
+            // An empty object means forms, which was all there was before URLs.
             set |= if form.is_some() || url.is_none() { FORM } else { 0 };
             set |= if url.is_some() { URL } else { 0 };
         }
@@ -74,7 +74,7 @@ impl Capabilities {
         Ok(Self(set))
     }
 
-    /// What is declared to an upstream in an `initialize` of `revision`.
+    /// Renders the `capabilities` of an `initialize` of `revision` to an upstream.
     pub fn to_upstream(self, revision: Revision) -> String {
         let has = |bit: u8| self.0 & bit != 0;
         let mut parts = Vec::new();

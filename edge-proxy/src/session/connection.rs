@@ -1,6 +1,6 @@
-//! The session of a connection on which both sides speak: it begins there, and ends with it.
+//! The session of a connection on which both sides speak, which ends with the connection.
 //!
-//! It must not know transports, nor what is said on the connection.
+//! It must not know transports, nor what is sent on the connection.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ pub struct ConnectionSession {
 }
 
 impl ConnectionSession {
-    /// None yet. `carries_modern` says whether the transport of the connection has a modern era.
+    /// Creates a session without a conversation. `carries_modern` says whether the transport has a modern era.
     pub fn new(carries_modern: bool) -> Self {
         Self { carries_modern, conversation: OnceCell::new() }
     }
@@ -30,16 +30,16 @@ impl ConnectionSession {
     }
 
     /// The conversation, if it has begun.
-    pub fn begun(&self) -> Option<&Rc<Conversation>> {
+    pub fn current(&self) -> Option<&Rc<Conversation>> {
         self.conversation.get()
     }
 
-    /// The conversation that a message of the connection belongs to.
+    /// Returns the conversation that a message of the connection belongs to.
     pub fn conversation(&self) -> Result<Rc<Conversation>, Failure> {
         self.conversation.get().cloned().ok_or(Failure::NotInitialized)
     }
 
-    /// Whether requests of this era may come on the connection: who has begun a conversation keeps to the legacy era.
+    /// Returns whether requests of this era may come on the connection: only legacy ones during a conversation.
     pub fn carries(&self, era: Era) -> bool {
         era == Era::Legacy || (self.carries_modern && self.conversation.get().is_none())
     }

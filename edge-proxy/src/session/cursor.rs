@@ -1,29 +1,29 @@
 //! Cursors of lists: sealed, bound to caller, server and list. It must not know what is listed.
 
-use super::Owner;
-use super::seal::{self, Binding, Purpose, SealError};
+use super::HandleOwner;
+use super::seal::{self, HandleBinding, Purpose, SealError};
 use crate::snapshot::Trust;
 
-/// Where a list goes on.
+/// The position in a list where its next page starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// The generation of the list that its pages are of.
+    /// The generation of the list.
     pub generation: u64,
-    /// The next page.
+    /// The number of the page.
     pub page: u32,
 }
 
 impl Cursor {
-    /// The cursor as a client is given it.
-    pub fn seal(self, trust: &Trust, owner: Owner<'_>, list: &str) -> Result<String, SealError> {
+    /// Seals the cursor for a client.
+    pub fn seal(self, trust: &Trust, owner: HandleOwner<'_>, list: &str) -> Result<String, SealError> {
         let mut content = [0; 12];
         content[..8].copy_from_slice(&self.generation.to_be_bytes());
         content[8..].copy_from_slice(&self.page.to_be_bytes());
         seal::seal(trust, binding(owner, &[list]), &content)
     }
 
-    /// The cursor that a client brought back.
-    pub fn open(trust: &Trust, owner: Owner<'_>, list: &str, text: &str) -> Option<Self> {
+    /// Opens a cursor that a client sent.
+    pub fn open(trust: &Trust, owner: HandleOwner<'_>, list: &str, text: &str) -> Option<Self> {
         let content = seal::open(trust, binding(owner, &[list]), text)?;
         let (generation, page) = content.split_first_chunk::<8>()?;
         Some(Self {
@@ -33,8 +33,8 @@ impl Cursor {
     }
 }
 
-fn binding<'a>(owner: Owner<'a>, about: &'a [&'a str]) -> Binding<'a> {
-    Binding { purpose: Purpose::Cursor, server: owner.server, token: owner.token, about }
+fn binding<'a>(owner: HandleOwner<'a>, about: &'a [&'a str]) -> HandleBinding<'a> {
+    HandleBinding { purpose: Purpose::Cursor, server: owner.server, token: owner.token, about }
 }
 
 #[cfg(test)]
@@ -44,12 +44,12 @@ mod tests {
 
     #[test]
     fn a_cursor_is_good_for_its_owner_and_its_list() {
-        let (trust, owner) = (trust(&[1]), Owner { server: "s", token: "t" });
+        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
         let cursor = Cursor { generation: u64::MAX, page: 3 };
         let text = cursor.seal(&trust, owner, "tools").unwrap();
         assert_eq!(Cursor::open(&trust, owner, "tools", &text), Some(cursor));
         assert_eq!(Cursor::open(&trust, owner, "prompts", &text), None);
-        assert_eq!(Cursor::open(&trust, Owner { server: "s", token: "u" }, "tools", &text), None);
+        assert_eq!(Cursor::open(&trust, HandleOwner { server: "s", token: "u" }, "tools", &text), None);
         assert_eq!(Cursor::open(&trust, owner, "tools", ""), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What happened to a session, as edges tell each other. It must not know how they do.
+//! Events of sessions and tunnels, as edges send them to each other. It must not know how they travel.
 
 use std::ops::Range;
 
@@ -8,60 +8,64 @@ use trunkline::edge::v1::{
 };
 
 use super::ticket::Ticket;
-use super::{Change, Conversation, Jti};
+use super::{Conversation, SessionId, SubscriptionChange};
 
-/// A session is over.
-pub fn ended(jti: &Jti, expires: u64) -> SessionEvent {
-    event(Event::Ended(SessionEnded { session: jti.to_vec(), expire_unix: unix(expires) }))
+/// A session has ended.
+pub fn ended(session_id: &SessionId, expires: u64) -> SessionEvent {
+    event(Event::Ended(SessionEnded { session: session_id.to_vec(), expire_unix: unix(expires) }))
 }
 
-/// A session is subscribed to a resource, or no longer.
-pub fn subscription_changed(jti: &Jti, expires: u64, change: &Change) -> SessionEvent {
+/// A session has subscribed to a resource, or unsubscribed.
+pub fn subscription_changed(
+    session_id: &SessionId,
+    expires: u64,
+    change: &SubscriptionChange,
+) -> SessionEvent {
     event(Event::SubscriptionChanged(SubscriptionChanged {
-        session: jti.to_vec(),
+        session: session_id.to_vec(),
         expire_unix: unix(expires),
         uri: change.uri.to_string(),
         subscribed: change.subscribed,
-        said_us: change.said_us,
+        changed_us: change.changed_us,
     }))
 }
 
-/// Nobody waits for the call whose raw id lies at `at` of the notification.
-pub fn cancelled(jti: &Jti, notification: &[u8], at: &Range<usize>) -> SessionEvent {
-    // Bodies are shorter than 4 GiB by far.
+/// A client has cancelled the call whose raw id lies at `at` of the notification.
+pub fn cancelled(session_id: &SessionId, notification: &[u8], at: &Range<usize>) -> SessionEvent {
+    // Bodies are far shorter than 4 GiB.
     let position = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
     event(Event::Cancelled(CallCancelled {
-        session: jti.to_vec(),
+        session: session_id.to_vec(),
         notification: notification.to_vec(),
         id_start: position(at.start),
         id_end: position(at.end),
     }))
 }
 
-/// A ticket is used up.
+/// A ticket was used.
 pub fn ticket_used(ticket: &Ticket) -> SessionEvent {
     event(Event::TicketUsed(TicketUsed { ticket: ticket.number.to_vec(), expire_unix: unix(ticket.expires) }))
 }
 
-/// A session wants log messages of these upstreams from a level on.
+/// A session has set the level of log messages of these upstreams.
 pub fn level_set<'a>(
     conversation: &Conversation,
     upstreams: impl Iterator<Item = &'a str>,
     level: &[u8],
-    said_us: u64,
+    changed_us: u64,
 ) -> SessionEvent {
     let (conversation, upstreams) = (conversation.encode(), upstreams.map(str::to_owned).collect());
-    event(Event::LevelSet(LogLevelSet { conversation, upstreams, level: level.to_vec(), said_us }))
+    event(Event::LevelSet(LogLevelSet { conversation, upstreams, level: level.to_vec(), changed_us }))
 }
 
-/// An edge has a tunnel to the upstream with this uid, or no longer.
-pub fn tunnel_changed(upstream: &str, edge: &str, open: bool, said_us: u64) -> SessionEvent {
-    said_of_tunnel(TunnelChanged { upstream: upstream.to_owned(), edge: edge.to_owned(), open, said_us })
+/// An edge has opened its first tunnel to the upstream with this uid, or closed the last.
+pub fn tunnel_changed(upstream: &str, edge: &str, open: bool, changed_us: u64) -> SessionEvent {
+    tunnel_state(TunnelChanged { upstream: upstream.to_owned(), edge: edge.to_owned(), open, changed_us })
 }
 
-/// The same, as it was said.
-pub fn said_of_tunnel(said: TunnelChanged) -> SessionEvent {
-    event(Event::TunnelChanged(said))
+/// The event of a tunnel state that was received.
+pub fn tunnel_state(state: TunnelChanged) -> SessionEvent {
+    event(Event::TunnelChanged(state))
 }
 
 fn event(event: Event) -> SessionEvent {

@@ -1,40 +1,40 @@
-//! A legacy conversation, and the sealed id that carries it from edge to edge.
+//! A legacy conversation, and the sealed session id that carries it from edge to edge.
 //!
-//! It must not know HTTP or what a conversation is used for.
+//! It must not know HTTP, or the use of a conversation.
 
 use mcp::revision::Revision;
 
 use super::capabilities::Capabilities;
-use super::seal::{self, Binding, Purpose, SealError};
+use super::seal::{self, HandleBinding, Purpose, SealError};
 use crate::snapshot::Trust;
 
-/// Longest part of `clientInfo` that is kept, in bytes.
+/// The bytes of `clientInfo` that are kept.
 const MAX_CLIENT: usize = 64;
 const FORMAT: u8 = 1;
 const FIXED: usize = 1 + 1 + 1 + 16 + 8 + 8;
 
-/// Identity of a conversation, for terminating it.
-pub type Jti = [u8; 16];
+/// The id of a session, unique among all.
+pub type SessionId = [u8; 16];
 
-/// What a legacy client and the gateway agreed on at `initialize`.
+/// The terms that a legacy client and the gateway agreed on at `initialize`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation {
-    /// Names it among all.
-    pub jti: Jti,
-    /// The revision negotiated.
+    /// The id of the session.
+    pub session_id: SessionId,
+    /// The negotiated revision.
     pub revision: Revision,
-    /// What the client can be asked for.
+    /// The requests that the client takes.
     pub capabilities: Capabilities,
     /// `name/version` of the client, shortened. For people.
     pub client: Box<str>,
-    /// When it began, in seconds since the Unix epoch.
+    /// The time of its beginning, in seconds since the Unix epoch.
     pub issued: u64,
-    /// When it ends.
+    /// The time of its end.
     pub expires: u64,
 }
 
 impl Conversation {
-    /// A new conversation.
+    /// Begins a conversation.
     pub fn begin(
         revision: Revision,
         capabilities: Capabilities,
@@ -43,7 +43,7 @@ impl Conversation {
         lifetime: u64,
     ) -> Self {
         Self {
-            jti: *uuid::Uuid::new_v4().as_bytes(),
+            session_id: *uuid::Uuid::new_v4().as_bytes(),
             revision,
             capabilities,
             client: shorten(client).into(),
@@ -52,38 +52,38 @@ impl Conversation {
         }
     }
 
-    /// The `Mcp-Session-Id` that any edge can open, for this server and this token only.
+    /// Seals the `Mcp-Session-Id`, which any edge can open for this server and this token only.
     pub fn seal(&self, trust: &Trust, server_uid: &str, token_uid: &str) -> Result<String, SealError> {
         seal::seal(trust, binding(server_uid, token_uid), &self.encode())
     }
 
-    /// The conversation that a session id names, unless it is not ours, not theirs, or over.
+    /// Opens a session id, unless it is not ours, another server's or token's, or expired.
     pub fn open(trust: &Trust, server_uid: &str, token_uid: &str, text: &str, now: u64) -> Option<Self> {
         let content = seal::open(trust, binding(server_uid, token_uid), text)?;
         let conversation = Self::decode(&content)?;
         (now < conversation.expires).then_some(conversation)
     }
 
-    /// What was agreed on, as edges tell each other. Clients see it sealed only.
+    /// Encodes the conversation for other edges. Clients see it sealed only.
     pub fn encode(&self) -> Vec<u8> {
         let mut content = Vec::with_capacity(FIXED + self.client.len());
         content.extend([FORMAT, number(self.revision), self.capabilities.0]);
-        content.extend(self.jti);
+        content.extend(self.session_id);
         content.extend(self.issued.to_be_bytes());
         content.extend(self.expires.to_be_bytes());
         content.extend(self.client.as_bytes());
         content
     }
 
-    /// Reads what `encode` wrote.
+    /// Decodes what `encode` wrote.
     pub fn decode(content: &[u8]) -> Option<Self> {
         let ([format, revision, capabilities], rest) = content.split_first_chunk::<3>()?;
-        let (jti, rest) = rest.split_first_chunk::<16>()?;
+        let (session_id, rest) = rest.split_first_chunk::<16>()?;
         let (issued, rest) = rest.split_first_chunk::<8>()?;
         let (expires, client) = rest.split_first_chunk::<8>()?;
         (*format == FORMAT).then_some(())?;
         Some(Self {
-            jti: *jti,
+            session_id: *session_id,
             revision: *Revision::ALL.get(usize::from(*revision))?,
             capabilities: Capabilities(*capabilities),
             client: std::str::from_utf8(client).ok()?.into(),
@@ -93,8 +93,8 @@ impl Conversation {
     }
 }
 
-fn binding<'a>(server: &'a str, token: &'a str) -> Binding<'a> {
-    Binding { purpose: Purpose::Session, server, token, about: &[] }
+fn binding<'a>(server: &'a str, token: &'a str) -> HandleBinding<'a> {
+    HandleBinding { purpose: Purpose::Session, server, token, about: &[] }
 }
 
 fn number(revision: Revision) -> u8 {

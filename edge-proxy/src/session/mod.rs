@@ -1,4 +1,4 @@
-//! Which conversation a request belongs to: the era router, legacy session ids, modern headers.
+//! The conversation that a request belongs to: the era router, legacy session ids, modern headers.
 //!
 //! It must not know what is called, nor upstreams.
 
@@ -7,39 +7,43 @@ mod connection;
 pub mod cursor;
 pub mod event;
 mod handle;
-mod level;
-mod levels;
-pub mod mailbox;
+mod log_level;
+mod log_levels;
 pub mod modern;
+pub mod post_address;
 pub mod seal;
 mod subscriptions;
 mod terminated;
+mod terminated_file;
 pub mod ticket;
+mod waiter_address;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use connection::ConnectionSession;
-pub use handle::{Conversation, Jti};
+pub use handle::{Conversation, SessionId};
 use http::HeaderMap;
-pub use level::Level;
-pub use levels::Levels;
+pub use log_level::LogLevel;
+pub use log_levels::LogLevels;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
-pub use subscriptions::{Change, MAX_URI_BYTES, MAX_URIS, Subscriptions, Uris};
-pub use terminated::Terminated;
-pub use ticket::Spent;
+pub use subscriptions::{MAX_URI_BYTES, MAX_URIS, SubscribedUris, SubscriptionChange, Subscriptions};
+pub use terminated::TerminatedSessions;
+pub use terminated_file::TerminatedFile;
+pub use ticket::UsedTickets;
+pub use waiter_address::WaiterAddress;
 
 use crate::error::Failure;
 use crate::snapshot::Trust;
 use crate::transport::Message;
 
-/// Session ids that one worker remembers having opened.
-const MAX_REMEMBERED: usize = 16_384;
+/// Opened session ids that one worker caches.
+const MAX_CACHED: usize = 16_384;
 
-/// The conversation a request belongs to.
+/// The conversation that a request belongs to.
 #[derive(Debug, Clone)]
 pub enum Session {
     /// None yet: this is the `initialize` that begins one.
@@ -60,14 +64,14 @@ impl Session {
     }
 
     /// The id of the legacy session, where there is one.
-    pub fn id(&self) -> Option<Jti> {
+    pub fn id(&self) -> Option<SessionId> {
         match self {
-            Self::Legacy(conversation) => Some(conversation.jti),
+            Self::Legacy(conversation) => Some(conversation.session_id),
             Self::Opening | Self::Modern(_) => None,
         }
     }
 
-    /// The revision that is spoken, once that is settled.
+    /// The negotiated revision, if any.
     pub fn revision(&self) -> Option<Revision> {
         match self {
             Self::Opening => None,
@@ -77,9 +81,9 @@ impl Session {
     }
 }
 
-/// The principal and the server that sessions are bound to.
+/// The principal and the server that sealed handles are bound to.
 #[derive(Debug, Clone, Copy)]
-pub struct Owner<'a> {
+pub struct HandleOwner<'a> {
     /// The uid of the virtual server.
     pub server: &'a str,
     /// The uid of the token.
@@ -88,21 +92,21 @@ pub struct Owner<'a> {
 
 /// The session ids that one worker has opened, by their whole text.
 #[derive(Debug, Default)]
-pub struct Opened {
-    handles: RefCell<HashMap<Box<str>, Remembered>>,
+pub struct SessionCache {
+    handles: RefCell<HashMap<Box<str>, CachedSession>>,
 }
 
 #[derive(Debug)]
-struct Remembered {
+struct CachedSession {
     server: Box<str>,
     token: Box<str>,
     trust: u64,
-    /// What `Terminated::changes` said when it was last looked up there.
+    /// The value of `TerminatedSessions::changes` at the last check.
     checked: u64,
     conversation: Rc<Conversation>,
 }
 
-/// Whether a message speaks modern: it says so in `_meta`, or in its header.
+/// Returns whether a message is of the modern era: its `_meta` or its header names such a revision.
 pub fn is_modern(headers: Option<&HeaderMap>, message: &Message<'_>) -> bool {
     let named = || headers?.get(PROTOCOL_VERSION)?.to_str().ok();
     // Revisions are dates, and dates of this form sort as text.
@@ -110,24 +114,24 @@ pub fn is_modern(headers: Option<&HeaderMap>, message: &Message<'_>) -> bool {
         || named().is_some_and(|version| version >= Revision::V2026_07_28.as_str())
 }
 
-/// Whether a message begins a legacy conversation.
-pub fn is_opening(message: &Message<'_>) -> bool {
+/// Returns whether a message begins a legacy conversation.
+pub fn is_initialize(message: &Message<'_>) -> bool {
     message.method == Some(Method::Initialize) && message.envelope.id.is_some()
 }
 
-impl Opened {
-    /// The legacy conversation that a request's `Mcp-Session-Id` names.
+impl SessionCache {
+    /// Returns the legacy conversation that a request's `Mcp-Session-Id` names.
     pub fn conversation(
         &self,
         headers: &HeaderMap,
         trust: &Trust,
-        owner: Owner<'_>,
-        terminated: &Terminated,
+        owner: HandleOwner<'_>,
+        terminated: &TerminatedSessions,
         now: u64,
     ) -> Result<Rc<Conversation>, Failure> {
         let id = headers.get(SESSION_ID).ok_or(Failure::SessionMissing)?;
         let id = id.to_str().map_err(|_| Failure::SessionUnknown)?;
-        let known = self.recall(id, trust, owner, terminated, now);
+        let known = self.cached(id, trust, owner, terminated, now);
         let conversation = match known {
             Some(conversation) => conversation,
             None => self.open(id, trust, owner, terminated, now).ok_or(Failure::SessionUnknown)?,
@@ -136,12 +140,12 @@ impl Opened {
         Ok(conversation)
     }
 
-    fn recall(
+    fn cached(
         &self,
         id: &str,
         trust: &Trust,
-        owner: Owner<'_>,
-        terminated: &Terminated,
+        owner: HandleOwner<'_>,
+        terminated: &TerminatedSessions,
         now: u64,
     ) -> Option<Rc<Conversation>> {
         let mut handles = self.handles.borrow_mut();
@@ -153,7 +157,7 @@ impl Opened {
         }
         let changes = terminated.changes();
         if known.checked != changes {
-            if terminated.contains(&known.conversation.jti) {
+            if terminated.contains(&known.conversation.session_id) {
                 handles.remove(id);
                 return None;
             }
@@ -166,16 +170,16 @@ impl Opened {
         &self,
         id: &str,
         trust: &Trust,
-        owner: Owner<'_>,
-        terminated: &Terminated,
+        owner: HandleOwner<'_>,
+        terminated: &TerminatedSessions,
         now: u64,
     ) -> Option<Rc<Conversation>> {
         let checked = terminated.changes();
         let conversation = Rc::new(Conversation::open(trust, owner.server, owner.token, id, now)?);
-        if terminated.contains(&conversation.jti) {
+        if terminated.contains(&conversation.session_id) {
             return None;
         }
-        let remembered = Remembered {
+        let session = CachedSession {
             server: owner.server.into(),
             token: owner.token.into(),
             trust: trust.generation,
@@ -183,15 +187,15 @@ impl Opened {
             conversation: Rc::clone(&conversation),
         };
         let mut handles = self.handles.borrow_mut();
-        if handles.len() >= MAX_REMEMBERED {
+        if handles.len() >= MAX_CACHED {
             handles.clear();
         }
-        handles.insert(id.into(), remembered);
+        handles.insert(id.into(), session);
         Some(conversation)
     }
 }
 
-/// The version header of a legacy request, where it has one, must name a legacy revision.
+/// Checks that the version header of a legacy request, where it has one, names a legacy revision.
 fn check_version(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
     let revision = value.to_str().ok().and_then(Revision::parse);

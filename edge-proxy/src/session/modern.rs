@@ -1,4 +1,4 @@
-//! What a modern request must say, and say twice: `_meta` and headers, in the order in which they are checked.
+//! The checks of a modern request: its `_meta` and its headers, in the order of the specification.
 //!
 //! It must not know which tools there are.
 
@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::snapshot::ToolFacts;
 use crate::transport::Message;
 
-/// The revision of a modern request whose `_meta` and headers, where it has any, agree with its body.
+/// Checks that `_meta` and the headers, where there are any, agree with the body. Returns the revision.
 pub fn check(headers: Option<&HeaderMap>, message: &Message<'_>) -> Result<Revision, Failure> {
     let version = required_meta(message)?;
     if let Some(headers) = headers
@@ -52,7 +52,7 @@ fn check_name(headers: &HeaderMap, message: &Message<'_>) -> Result<(), Failure>
         Target::TaskId => task_id(message),
         _ => return Ok(()),
     };
-    // A body without the member is told so where it is routed.
+    // A missing member is reported where the message is routed.
     let Some(named) = raw.and_then(|raw| json::string(raw).ok()) else { return Ok(()) };
     if single(headers, NAME)? != named {
         return Err(mismatch("Mcp-Name does not match the body"));
@@ -60,13 +60,13 @@ fn check_name(headers: &HeaderMap, message: &Message<'_>) -> Result<(), Failure>
     Ok(())
 }
 
-/// The raw `taskId` of a request about a task.
+/// Returns the raw `taskId` of a request about a task.
 pub fn task_id<'a>(message: &Message<'a>) -> Option<&'a str> {
     let [id] = json::members(message.envelope.params?, ["taskId"]).ok()?;
     id
 }
 
-/// A header that must be there once, decoded.
+/// Decodes a header that must be there exactly once.
 fn single(headers: &HeaderMap, name: &'static str) -> Result<String, Failure> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -86,7 +86,7 @@ fn bad_meta(message: String) -> Failure {
     Failure::Params { message, bad_request: true }
 }
 
-/// The `Mcp-Param-*` headers of a call must say what its arguments say.
+/// Checks the `Mcp-Param-*` headers of a call against its arguments.
 pub fn check_arguments(headers: &HeaderMap, message: &Message<'_>, tool: &ToolFacts) -> Result<(), Failure> {
     if tool.mirrored.is_empty() {
         return Ok(());

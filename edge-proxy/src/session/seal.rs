@@ -1,4 +1,4 @@
-//! Sealed handles: what a client is given to bring back, readable and forgeable by nobody but an edge.
+//! Sealed handles: values that a client is given to send back, and that only an edge can read or make.
 //!
 //! It must not know what is in a handle. AES-256-GCM with the keys of the trust bundle; the text is base64url of
 //! key id, nonce and ciphertext, so visible ASCII.
@@ -9,20 +9,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::snapshot::Trust;
 
-/// Past this a handle is refused unread: no client was ever given one so long.
+/// Longer handles are refused unread.
 const MAX_TEXT: usize = 64 << 10;
 const KEY_ID_LEN: usize = 4;
 
-/// What a handle is for, and whom it belongs to; a handle opens only under what it was sealed under.
+/// The use and the owner of a handle. A handle opens only under the binding that it was sealed under.
 #[derive(Debug, Clone, Copy)]
-pub struct Binding<'a> {
-    /// Keeps handles of one kind from being used as another.
+pub struct HandleBinding<'a> {
+    /// The use, which keeps handles of one kind from being used as another.
     pub purpose: Purpose,
     /// The uid of the virtual server.
     pub server: &'a str,
     /// The uid of the token.
     pub token: &'a str,
-    /// Whatever else must agree, such as method and name.
+    /// Further values that must agree, such as method and name.
     pub about: &'a [&'a str],
 }
 
@@ -38,19 +38,19 @@ pub enum Purpose {
     RequestState = 3,
     /// The id of a request from an upstream to a client.
     ServerRequest = 4,
-    /// The id of an event that a client may go on from.
+    /// The id of an event that a client may resume from.
     Event = 5,
     /// The id of a task.
     Task = 6,
-    /// What a call that waits for its client's answers goes on from.
+    /// The state of a call that waits for its client's answers.
     Parked = 7,
-    /// Where the messages to a client's connection are posted.
-    Mailbox = 8,
-    /// What a browser opens a WebSocket with.
+    /// The address that messages to a client's connection are posted to.
+    PostAddress = 8,
+    /// A ticket that a browser opens a WebSocket with.
     Ticket = 9,
 }
 
-/// Why a handle could not be made.
+/// The reason that a handle could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The trust bundle has no sealing key.
@@ -61,8 +61,8 @@ pub enum SealError {
     Cipher,
 }
 
-/// Seals `content` for whoever is in `binding`.
-pub fn seal(trust: &Trust, binding: Binding<'_>, content: &[u8]) -> Result<String, SealError> {
+/// Seals `content` under `binding`.
+pub fn seal(trust: &Trust, binding: HandleBinding<'_>, content: &[u8]) -> Result<String, SealError> {
     let key = trust.sealing.first().ok_or(SealError::NoKey)?;
     let mut nonce = [0u8; NONCE_LEN];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| SealError::Cipher)?;
@@ -81,8 +81,8 @@ pub fn seal(trust: &Trust, binding: Binding<'_>, content: &[u8]) -> Result<Strin
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// What was sealed, if this is a handle of ours under exactly this binding.
-pub fn open(trust: &Trust, binding: Binding<'_>, text: &str) -> Option<Vec<u8>> {
+/// Opens a handle. Returns its content if it was sealed under exactly this binding.
+pub fn open(trust: &Trust, binding: HandleBinding<'_>, text: &str) -> Option<Vec<u8>> {
     if text.len() > MAX_TEXT {
         return None;
     }
@@ -101,12 +101,12 @@ pub fn open(trust: &Trust, binding: Binding<'_>, text: &str) -> Option<Vec<u8>> 
     Some(content)
 }
 
-/// Parts of a content, one after the other, each with its length.
+/// Joins parts, each preceded by its length.
 pub fn join<const N: usize>(parts: [&[u8]; N]) -> Vec<u8> {
     join_all(&parts)
 }
 
-/// The same, of as many parts as there are.
+/// Joins any number of parts, each preceded by its length.
 pub fn join_all(parts: &[&[u8]]) -> Vec<u8> {
     let mut content = Vec::with_capacity(parts.iter().map(|part| 4 + part.len()).sum());
     for part in parts {
@@ -116,7 +116,7 @@ pub fn join_all(parts: &[&[u8]]) -> Vec<u8> {
     content
 }
 
-/// The parts that a content was joined of.
+/// Splits a joined content into its parts.
 pub fn split<const N: usize>(mut content: &[u8]) -> Option<[&[u8]; N]> {
     let mut parts = [b"".as_slice(); N];
     for part in &mut parts {
@@ -126,7 +126,7 @@ pub fn split<const N: usize>(mut content: &[u8]) -> Option<[&[u8]; N]> {
     content.is_empty().then_some(parts)
 }
 
-/// The same, however many they are.
+/// Splits a joined content into any number of parts.
 pub fn split_all(mut content: &[u8]) -> Option<Vec<&[u8]>> {
     let mut parts = Vec::new();
     while !content.is_empty() {
@@ -138,8 +138,8 @@ pub fn split_all(mut content: &[u8]) -> Option<Vec<&[u8]>> {
     Some(parts)
 }
 
-impl Binding<'_> {
-    /// Every part with its length, so that no two bindings have the same bytes.
+impl HandleBinding<'_> {
+    /// Encodes every part with its length, so that no two bindings have the same bytes.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![self.purpose as u8];
         for part in [self.server, self.token].iter().chain(self.about) {
@@ -157,7 +157,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::snapshot::SealingKey;
 
-    /// A trust bundle with sealing keys of these ids.
+    /// Makes a trust bundle with sealing keys of these ids.
     pub(crate) fn trust(ids: &[u32]) -> Trust {
         let sealing = ids.iter().map(|id| SealingKey { id: *id, key: key(*id as u8) }).collect();
         Trust {
@@ -175,8 +175,8 @@ pub(crate) mod tests {
         aws_lc_rs::aead::LessSafeKey::new(unbound)
     }
 
-    const MINE: Binding<'static> =
-        Binding { purpose: Purpose::Session, server: "s", token: "t", about: &["x"] };
+    const MINE: HandleBinding<'static> =
+        HandleBinding { purpose: Purpose::Session, server: "s", token: "t", about: &["x"] };
 
     #[test]
     fn opens_with_an_older_key_after_rotation() {
@@ -189,10 +189,10 @@ pub(crate) mod tests {
     fn another_binding_does_not_open() {
         let handle = seal(&trust(&[1]), MINE, b"hello").unwrap();
         for other in [
-            Binding { purpose: Purpose::Cursor, ..MINE },
-            Binding { server: "st", token: "", ..MINE },
-            Binding { token: "u", ..MINE },
-            Binding { about: &[], ..MINE },
+            HandleBinding { purpose: Purpose::Cursor, ..MINE },
+            HandleBinding { server: "st", token: "", ..MINE },
+            HandleBinding { token: "u", ..MINE },
+            HandleBinding { about: &[], ..MINE },
         ] {
             assert_eq!(open(&trust(&[1]), other, &handle), None, "{other:?}");
         }

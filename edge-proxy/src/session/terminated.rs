@@ -1,53 +1,57 @@
-//! Sessions that ended before their time. It must not know who ended them.
+//! Sessions that were terminated before they expired. It must not know who terminated them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::Jti;
+use super::SessionId;
 
-/// Past this, the ones that would expire first are forgotten: their clients ended them themselves.
+/// Past this, the sessions that would expire first are forgotten: their clients ended them themselves.
 const MAX: usize = 262_144;
 
-/// Sessions that ended before their time, until they would have expired.
+/// Sessions that were terminated, kept until they would have expired.
 ///
-/// Calls look only at a counter, and at the set when it moved.
+/// Calls read only a counter, and the set when that has moved.
 #[derive(Debug, Default)]
-pub struct Terminated {
+pub struct TerminatedSessions {
     changes: AtomicU64,
-    until: Mutex<HashMap<Jti, u64>>,
+    until: Mutex<HashMap<SessionId, u64>>,
 }
 
-impl Terminated {
-    /// Moves whenever a session is added.
+impl TerminatedSessions {
+    /// Counts the sessions that were added.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Ends a session on this edge.
-    pub fn terminate(&self, jti: Jti, expires: u64, now: u64) {
+    /// Terminates a session on this edge.
+    pub fn terminate(&self, session_id: SessionId, expires: u64, now: u64) {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.len() >= MAX {
             make_room(&mut until, now);
         }
-        until.insert(jti, expires);
+        until.insert(session_id, expires);
         drop(until);
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Those that have not expired, with when they will.
-    pub fn all(&self, now: u64) -> Vec<(Jti, u64)> {
+    /// Returns those that have not expired, with the time when they will.
+    pub fn all(&self, now: u64) -> Vec<(SessionId, u64)> {
         let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.iter().filter(|(_, expires)| **expires > now).map(|(jti, expires)| (*jti, *expires)).collect()
+        until
+            .iter()
+            .filter(|(_, expires)| **expires > now)
+            .map(|(session_id, expires)| (*session_id, *expires))
+            .collect()
     }
 
-    /// Whether a session was ended.
-    pub fn contains(&self, jti: &Jti) -> bool {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner).contains_key(jti)
+    /// Returns whether a session was terminated.
+    pub fn contains(&self, session_id: &SessionId) -> bool {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).contains_key(session_id)
     }
 }
 
-fn make_room(until: &mut HashMap<Jti, u64>, now: u64) {
+fn make_room(until: &mut HashMap<SessionId, u64>, now: u64) {
     until.retain(|_, expires| *expires > now);
     if until.len() < MAX {
         return;
@@ -64,18 +68,18 @@ mod tests {
 
     #[test]
     fn what_ended_stays_ended_and_the_set_stays_bounded() {
-        let terminated = Terminated::default();
-        let jti = |number: u64| {
-            let mut jti = [0; 16];
-            jti[..8].copy_from_slice(&number.to_be_bytes());
-            jti
+        let terminated = TerminatedSessions::default();
+        let session_id = |number: u64| {
+            let mut session_id = [0; 16];
+            session_id[..8].copy_from_slice(&number.to_be_bytes());
+            session_id
         };
         for number in 0..=MAX as u64 {
-            terminated.terminate(jti(number), 1_000 + number, 0);
+            terminated.terminate(session_id(number), 1_000 + number, 0);
         }
         assert_eq!(terminated.changes(), MAX as u64 + 1);
-        assert!(terminated.contains(&jti(MAX as u64)));
-        assert!(!terminated.contains(&jti(MAX as u64 + 1)));
+        assert!(terminated.contains(&session_id(MAX as u64)));
+        assert!(!terminated.contains(&session_id(MAX as u64 + 1)));
         assert!(terminated.until.lock().unwrap().len() <= MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! Tickets: with what a browser opens a WebSocket, where it cannot send `Authorization`. A sealed bearer, good for one
+//! Tickets for browsers, which cannot send `Authorization` when they open a WebSocket: a sealed bearer, good for one
 //! server, a minute and one use.
 //!
 //! It must not know sockets.
@@ -6,27 +6,27 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::seal::{self, Binding, Purpose, SealError};
+use super::seal::{self, HandleBinding, Purpose, SealError};
 use crate::snapshot::Trust;
 
-/// How long a ticket is good for, in seconds.
+/// The lifetime of a ticket, in seconds.
 pub const LIFETIME: u64 = 60;
-/// Used tickets that are remembered.
+/// Used tickets that are kept.
 const MAX_SPENT: usize = 65_536;
 
-/// What a ticket was made of.
+/// The content of a ticket.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The bearer that it stands for.
     pub bearer: String,
-    /// When it ends, in seconds since the Unix epoch.
+    /// The time of its end, in seconds since the Unix epoch.
     pub expires: u64,
-    /// Names it among all.
+    /// The number that is unique among all tickets.
     pub(super) number: [u8; 16],
 }
 
 impl Ticket {
-    /// A new ticket for a bearer.
+    /// Creates a ticket for a bearer.
     pub fn new(bearer: &str, now: u64) -> Self {
         Self {
             bearer: bearer.to_owned(),
@@ -35,13 +35,13 @@ impl Ticket {
         }
     }
 
-    /// The ticket as a client is given it, for the server with this id and uid.
+    /// Seals the ticket for the server with this id and uid.
     pub fn seal(&self, trust: &Trust, server: &str, uid: &str) -> Result<String, SealError> {
         let content = seal::join([&self.number, &self.expires.to_be_bytes(), self.bearer.as_bytes()]);
         seal::seal(trust, binding(uid, &[server]), &content)
     }
 
-    /// The ticket that a client brought to that server, unless it is too old.
+    /// Opens a ticket for that server, unless it has expired.
     pub fn open(trust: &Trust, server: &str, uid: &str, text: &str, now: u64) -> Option<Self> {
         let content = seal::open(trust, binding(uid, &[server]), text)?;
         let [number, expires, bearer] = seal::split(&content)?;
@@ -54,31 +54,31 @@ impl Ticket {
     }
 }
 
-/// Which token it is for is known only once it is open: the bearer in it says so.
-fn binding<'a>(uid: &'a str, about: &'a [&'a str]) -> Binding<'a> {
-    Binding { purpose: Purpose::Ticket, server: uid, token: "", about }
+/// The token is known only once the ticket is open, from the bearer in it.
+fn binding<'a>(uid: &'a str, about: &'a [&'a str]) -> HandleBinding<'a> {
+    HandleBinding { purpose: Purpose::Ticket, server: uid, token: "", about }
 }
 
-/// Tickets that were used on any edge and have not ended yet.
+/// Tickets that were used at any edge and have not expired yet.
 #[derive(Debug, Default)]
-pub struct Spent(Mutex<HashMap<[u8; 16], u64>>);
+pub struct UsedTickets(Mutex<HashMap<[u8; 16], u64>>);
 
-impl Spent {
-    /// Uses a ticket. False where it was used before, or so many were that nobody can say.
+impl UsedTickets {
+    /// Uses a ticket. Returns false if it was used before, or if there is no room to note that it is.
     pub fn spend(&self, ticket: &Ticket, now: u64) -> bool {
         self.used(ticket.number, ticket.expires, now)
     }
 
-    /// Notes that the ticket of this number was used, wherever. False as for `spend`.
+    /// Notes that the ticket of this number was used at some edge. Returns false as `spend` does.
     pub fn used(&self, number: [u8; 16], expires: u64, now: u64) -> bool {
-        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if spent.len() >= MAX_SPENT {
-            spent.retain(|_, expires| *expires > now);
-            if spent.len() >= MAX_SPENT {
+        let mut used_tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if used_tickets.len() >= MAX_SPENT {
+            used_tickets.retain(|_, expires| *expires > now);
+            if used_tickets.len() >= MAX_SPENT {
                 return false;
             }
         }
-        spent.insert(number, expires).is_none()
+        used_tickets.insert(number, expires).is_none()
     }
 }
 
@@ -101,15 +101,15 @@ mod tests {
 
     #[test]
     fn a_ticket_is_used_once_and_what_is_remembered_stays_bounded() {
-        let spent = Spent::default();
+        let used_tickets = UsedTickets::default();
         let ticket = Ticket::new("b", 0);
-        assert!(spent.spend(&ticket, 0));
-        assert!(!spent.spend(&ticket, 0));
+        assert!(used_tickets.spend(&ticket, 0));
+        assert!(!used_tickets.spend(&ticket, 0));
         for _ in 1..MAX_SPENT {
-            assert!(spent.spend(&Ticket::new("b", 0), 0));
+            assert!(used_tickets.spend(&Ticket::new("b", 0), 0));
         }
-        assert!(!spent.spend(&Ticket::new("b", 0), 0));
-        assert!(spent.spend(&Ticket::new("b", LIFETIME), LIFETIME));
-        assert_eq!(spent.0.lock().unwrap().len(), 1);
+        assert!(!used_tickets.spend(&Ticket::new("b", 0), 0));
+        assert!(used_tickets.spend(&Ticket::new("b", LIFETIME), LIFETIME));
+        assert_eq!(used_tickets.0.lock().unwrap().len(), 1);
     }
 }

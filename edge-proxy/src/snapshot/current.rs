@@ -1,4 +1,4 @@
-//! The snapshot in force, published atomically, and when a control plane was last heard.
+//! The snapshot in force, published atomically, and the last contact with a control plane.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,9 +13,9 @@ use super::Snapshot;
 pub struct Current {
     snapshot: ArcSwap<Snapshot>,
     published: watch::Sender<u64>,
-    whole: watch::Sender<bool>,
-    recalled: AtomicBool,
-    heard_at: AtomicU64,
+    complete: watch::Sender<bool>,
+    synced: AtomicBool,
+    last_contact: AtomicU64,
 }
 
 impl Default for Current {
@@ -23,30 +23,30 @@ impl Default for Current {
         Current {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             published: watch::Sender::new(0),
-            whole: watch::Sender::new(false),
-            recalled: AtomicBool::new(false),
-            heard_at: AtomicU64::new(0),
+            complete: watch::Sender::new(false),
+            synced: AtomicBool::new(false),
+            last_contact: AtomicU64::new(0),
         }
     }
 }
 
 impl Current {
-    /// An empty snapshot, which no request is served from.
+    /// Creates an empty snapshot, which no request is served from.
     pub fn new() -> Current {
         Current::default()
     }
 
-    /// The snapshot in force. A request calls this once and keeps what it got.
+    /// Returns the snapshot in force. A request calls this once and keeps the result.
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }
 
-    /// The snapshot in force, for those that keep it long.
+    /// Returns the snapshot in force, for those that keep it long.
     pub fn load_full(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// Counts publications: moves whenever another snapshot is in force.
+    /// Watches publications: the number moves whenever another snapshot is in force.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.published.subscribe()
     }
@@ -57,48 +57,48 @@ impl Current {
         self.published.send_modify(|count| *count += 1);
     }
 
-    /// Says that what is published is whole.
-    pub fn set_whole(&self) {
-        self.whole.send_replace(true);
+    /// Notes that the published snapshot is complete.
+    pub fn set_complete(&self) {
+        self.complete.send_replace(true);
     }
 
-    /// Whether what is published is whole, now and later.
-    pub fn whole(&self) -> watch::Receiver<bool> {
-        self.whole.subscribe()
+    /// Watches whether the published snapshot is complete.
+    pub fn complete(&self) -> watch::Receiver<bool> {
+        self.complete.subscribe()
     }
 
-    /// Says that this edge knows what the others know of sessions, as far as they could be asked.
-    pub fn set_recalled(&self) {
-        self.recalled.store(true, Ordering::Release);
+    /// Notes that this edge has synced sessions from the siblings that it could reach.
+    pub fn set_synced(&self) {
+        self.synced.store(true, Ordering::Release);
     }
 
-    /// Whether the edge may take traffic.
+    /// Returns whether the edge may take traffic.
     pub fn is_ready(&self) -> bool {
-        *self.whole.borrow() && self.recalled.load(Ordering::Acquire)
+        *self.complete.borrow() && self.synced.load(Ordering::Acquire)
     }
 
-    /// Notes that a control plane spoke, in seconds since the Unix epoch. Never moves back.
-    pub fn heard(&self, unix_s: u64) {
-        self.heard_at.fetch_max(unix_s, Ordering::Relaxed);
+    /// Notes a message of a control plane, in seconds since the Unix epoch. Never moves back.
+    pub fn note_contact(&self, unix_s: u64) {
+        self.last_contact.fetch_max(unix_s, Ordering::Relaxed);
     }
 
-    /// When a control plane was last heard, in seconds since the Unix epoch; 0 for never.
-    pub fn heard_at(&self) -> u64 {
-        self.heard_at.load(Ordering::Relaxed)
+    /// The time of the last contact with a control plane, in seconds since the Unix epoch; 0 for never.
+    pub fn last_contact(&self) -> u64 {
+        self.last_contact.load(Ordering::Relaxed)
     }
 
-    /// Seconds until bearers are no longer believed; negative once they are not.
+    /// Counts the seconds until bearers are no longer believed; negative once they are not.
     pub fn trust_remaining(&self, now_unix_s: u64) -> i64 {
         let max_age = self.snapshot.load().trust.max_age.as_secs();
-        let until = self.heard_at().saturating_add(max_age);
+        let until = self.last_contact().saturating_add(max_age);
         i64::try_from(until).unwrap_or(i64::MAX).saturating_sub_unsigned(now_unix_s)
     }
 
-    /// Whether bearers may be believed: past the trust bundle's `max_age` without a word from a control
-    /// plane, a revocation may have been missed, and none is.
+    /// Returns whether bearers may be believed: past the trust bundle's `max_age` without contact with a control plane,
+    /// a revocation may have been missed, and no bearer is.
     pub fn bearers_are_believed(&self, now_unix_s: u64) -> bool {
         let max_age = self.snapshot.load().trust.max_age.as_secs();
-        now_unix_s.saturating_sub(self.heard_at()) <= max_age
+        now_unix_s.saturating_sub(self.last_contact()) <= max_age
     }
 }
 
@@ -111,16 +111,16 @@ mod tests {
     #[test]
     fn publishing_moves_what_is_loaded_and_tells_subscribers() {
         let current = Current::new();
-        let mut moved = current.subscribe();
+        let mut published = current.subscribe();
         assert!(!current.is_ready());
-        current.set_whole();
+        current.set_complete();
         assert!(!current.is_ready());
-        current.set_recalled();
+        current.set_synced();
         assert!(current.is_ready());
         current.publish(Arc::new(Snapshot { revision: 7, ..Snapshot::default() }));
         assert_eq!(current.load().revision, 7);
-        assert!(moved.has_changed().unwrap());
-        assert_eq!(*moved.borrow_and_update(), 1);
+        assert!(published.has_changed().unwrap());
+        assert_eq!(*published.borrow_and_update(), 1);
     }
 
     #[test]
@@ -129,8 +129,8 @@ mod tests {
         let trust = Trust { max_age: Duration::from_secs(60), ..Trust::default() };
         current.publish(Arc::new(Snapshot { trust: Arc::new(trust), ..Snapshot::default() }));
         assert!(!current.bearers_are_believed(1_000), "never heard");
-        current.heard(1_000);
-        current.heard(900);
+        current.note_contact(1_000);
+        current.note_contact(900);
         assert!(current.bearers_are_believed(1_060));
         assert!(!current.bearers_are_believed(1_061));
         assert!(current.bearers_are_believed(990), "a clock that was set back");

@@ -1,8 +1,8 @@
-//! Hashes of content, equal on every edge: what makes things shareable and changes noticeable.
+//! Hashes of content, equal on every edge, that show what can be shared and what has changed.
 
 use aws_lc_rs::digest;
 
-/// Collects parts; parts are told apart, so `("ab", "c")` differs from `("a", "bc")`.
+/// A hash of several parts with their lengths, so that `("ab", "c")` differs from `("a", "bc")`.
 pub(super) struct Fingerprint(digest::Context);
 
 impl Fingerprint {
@@ -27,7 +27,7 @@ impl Fingerprint {
         first.iter().fold(0, |value, byte| value << 8 | u128::from(*byte))
     }
 
-    /// Half of it, where a collision merely costs a missed notice.
+    /// Returns half of the hash, where a collision merely costs a missed notification.
     pub(super) fn finish_short(self) -> u64 {
         self.finish() as u64
     }

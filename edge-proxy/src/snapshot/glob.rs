@@ -1,6 +1,6 @@
 //! Globs of scopes: `*` stands for any characters, everything else for itself.
 
-/// Whether `text` is what `pattern` describes. Takes time in proportion to the lengths multiplied, at worst.
+/// Returns whether `pattern` matches `text`. Takes time in proportion to the product of both lengths, at worst.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };
@@ -12,7 +12,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     text.ends_with(rest)
 }
 
-/// Whether one of `patterns` describes `text`.
+/// Returns whether one of `patterns` matches `text`.
 pub fn any(patterns: &[Box<str>], text: &str) -> bool {
     patterns.iter().any(|pattern| matches(pattern, text))
 }

@@ -1,4 +1,4 @@
-//! What an edge knows: one immutable, indexed value that a request pins from start to end.
+//! The state that an edge serves from: one immutable, indexed value that a request pins from start to end.
 //!
 //! It must not know transports, sessions or upstream connections, and nothing here does IO except
 //! `client` (the stream from the control plane) and `disk` (the last known good copy).
@@ -9,11 +9,11 @@ mod current;
 pub mod disk;
 mod fingerprint;
 pub mod glob;
-mod kind;
 mod pages;
-mod peer;
 mod scope;
 mod server;
+mod sibling;
+mod stream_type;
 mod trust;
 mod upstream;
 mod view;
@@ -23,16 +23,16 @@ use std::sync::Arc;
 
 pub use current::Current;
 use fingerprint::Fingerprint;
-pub use kind::Kind;
 pub use pages::{Budget, List, Lists, PageLimits, Pages};
-pub use peer::{EdgePeer, EdgePeers, Sha256};
 pub use scope::{Permissions, Scope, Token};
 pub use server::{Entry, Server, Servers, Table, TaskSupport, ToolFacts};
+pub use sibling::{Sha256, Sibling, Siblings};
+pub use stream_type::StreamType;
 pub use trust::{SealingKey, Trust, VerificationKey};
-pub use upstream::{Transport, Upstream};
+pub use upstream::{Upstream, UpstreamTransport};
 pub use view::{Allowed, View};
 
-/// Everything an edge serves from, at one revision. Built off the request path, then published whole.
+/// The state that an edge serves from, at one revision. Built off the request path, then published as a whole.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// The registry revision it was built from. For people.
@@ -43,8 +43,8 @@ pub struct Snapshot {
     pub tokens: HashMap<Box<str>, Arc<Token>>,
     /// Upstreams by id.
     pub upstreams: HashMap<Box<str>, Arc<Upstream>>,
-    /// What bearers and handles are believed by.
+    /// The keys and terms that bearers and handles are verified by.
     pub trust: Arc<Trust>,
-    /// The edges of the fleet, this one included, as they reach each other.
-    pub peers: Arc<EdgePeers>,
+    /// The edges of the fleet, this one included.
+    pub siblings: Arc<Siblings>,
 }

@@ -1,4 +1,4 @@
-//! Bodies of lists, rendered when first asked for and kept while there is room.
+//! Bodies of lists, rendered when first requested and kept while there is room.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use mcp::revision::Era;
 
-/// A list that clients ask for.
+/// A list that clients request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum List {
     /// `tools/list`.
@@ -19,26 +19,26 @@ pub enum List {
     Prompts,
 }
 
-/// How large a page may be.
+/// The limits of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageLimits {
     /// Entries a page, at least 1.
     pub entries: usize,
 }
 
-/// The pages of one list. There is always one, be it empty.
+/// The pages of one list. There is always one, even if it is empty.
 #[derive(Debug)]
 pub struct Pages {
-    /// Each page's array of definitions and the end of the answer that it stands in: `[{…},{…}]}}`. Nothing comes after
-    /// it, because what follows on a long part is a write and a packet of its own.
+    /// The array of definitions of each page, and the end of the message that it stands in: `[{…},{…}]}}`. Nothing
+    /// comes after it, because what follows a long part costs a write and a packet of its own.
     pub pages: Vec<Bytes>,
 }
 
 /// The end of the result, and of the message.
 const END: &[u8] = b"}}";
 
-/// How many bytes of rendered lists may be kept by all views together. Past it, lists are rendered for each
-/// request and dropped again.
+/// The bytes of rendered lists that all views may keep together. Past it, lists are rendered for each request and
+/// dropped again.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<AtomicUsize>);
 
@@ -63,7 +63,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// Creates a budget of so many bytes.
     pub fn new(bytes: usize) -> Budget {
         Budget(Arc::new(AtomicUsize::new(bytes)))
     }
@@ -78,7 +78,7 @@ impl Budget {
 }
 
 impl Pages {
-    /// Definitions as they are, joined into arrays.
+    /// Joins definitions into arrays.
     pub fn render(definitions: &[&Bytes], limits: PageLimits) -> Pages {
         if definitions.is_empty() {
             return Pages { pages: vec![array(&[])] };
@@ -107,12 +107,12 @@ fn array(definitions: &[&Bytes]) -> Bytes {
 }
 
 impl Lists {
-    /// Nothing rendered yet.
+    /// Creates lists that are not rendered yet.
     pub fn new(limits: PageLimits, budget: Budget) -> Lists {
         Lists { slots: std::array::from_fn(|_| OnceLock::new()), limits, budget }
     }
 
-    /// The pages of `list` in `era`, from `definitions` when they are not here yet.
+    /// Returns the pages of `list` in `era`, rendering `definitions` if they are not kept.
     pub fn get<'a>(&self, list: List, era: Era, definitions: impl FnOnce() -> Vec<&'a Bytes>) -> Arc<Pages> {
         let slot = &self.slots[list as usize * 2 + era as usize];
         if let Some(pages) = slot.get() {
@@ -120,7 +120,7 @@ impl Lists {
         }
         let pages = Arc::new(Pages::render(&definitions(), self.limits));
         let size = pages.bytes();
-        // Two workers may render the same list at once; the second one's work is dropped.
+        // Two workers may render the same list at once; the second result is dropped.
         if self.budget.take(size) && slot.set(Arc::clone(&pages)).is_err() {
             self.budget.give_back(size);
         }

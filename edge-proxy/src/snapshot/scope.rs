@@ -1,26 +1,26 @@
-//! Tokens and what they may do: permission sets shared by content, views decided on first use.
+//! Tokens and their permissions: sets shared by content, views computed on first use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use super::{Budget, PageLimits, Servers, View};
 
-/// What one bearer may do.
+/// A token, and the scope of its access.
 #[derive(Debug)]
 pub struct Token {
     /// `tokens/{token}`.
     pub name: Box<str>,
     /// The `jti` of its bearer.
     pub uid: Box<str>,
-    /// When it ends, in seconds since the Unix epoch.
+    /// The time of its end, in seconds since the Unix epoch.
     pub expires: Option<u64>,
-    /// Whether it was revoked.
+    /// True if it was revoked.
     pub revoked: bool,
     /// Shared between all tokens with the same permissions.
     pub scope: Arc<Scope>,
 }
 
-/// What is allowed, as it was written down. An empty list allows nothing.
+/// Permissions as they are configured. An empty list allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Permissions {
     /// Ids of servers, or `*` for every one.
@@ -35,7 +35,7 @@ pub struct Permissions {
 
 /// A set of permissions on the servers of one snapshot; one object for every token that has the same.
 ///
-/// A scope that nobody uses costs its permissions alone: its views are decided when first asked for.
+/// An unused scope costs its permissions alone: its views are computed when first requested.
 #[derive(Debug)]
 pub struct Scope {
     permissions: Permissions,
@@ -48,29 +48,29 @@ pub struct Scope {
 type Views = HashMap<Box<str>, OnceLock<Arc<View>>>;
 
 impl Scope {
-    /// What `permissions` allow of `servers`.
+    /// Creates the scope of `permissions` on `servers`.
     pub fn new(permissions: Permissions, servers: Servers, limits: PageLimits, budget: Budget) -> Scope {
         Scope { permissions, servers, views: OnceLock::new(), limits, budget }
     }
 
-    /// What it shows of the server with this id; `None` where it does not allow it or there is none.
+    /// Returns the view of the server with this id; `None` if there is none or it is not allowed.
     pub fn view(&self, server: &str) -> Option<&Arc<View>> {
         let slot = self.views().get(server)?;
         let server = self.servers.get(server)?;
         Some(slot.get_or_init(|| Arc::new(View::new(server, &self.permissions, self.limits, &self.budget))))
     }
 
-    /// The ids of the servers it allows, in no order.
+    /// The ids of the servers that it allows, in no order.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
         self.views().keys().map(AsRef::as_ref)
     }
 
-    /// What is allowed, as it was written down.
+    /// The permissions as they are configured.
     pub fn permissions(&self) -> &Permissions {
         &self.permissions
     }
 
-    /// Takes over the views that `earlier`, of the same permissions, decided on servers that have not changed.
+    /// Inherits the views that `earlier`, of the same permissions, has of servers that have not changed.
     pub(super) fn inherit(&self, earlier: &Scope) {
         let Some(decided) = earlier.views.get() else { return };
         for (id, slot) in decided {

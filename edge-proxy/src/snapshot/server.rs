@@ -1,4 +1,4 @@
-//! Virtual servers, their tables and what stands in them.
+//! Virtual servers, their tables, and the entries in those.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -21,27 +21,27 @@ pub struct Server {
     pub name: Box<str>,
     /// The id alone, as in the path.
     pub id: Box<str>,
-    /// Identity of this life of the server; sealed handles are bound to it.
+    /// The identity of this life of the server; sealed handles are bound to it.
     pub uid: Box<str>,
-    /// What clients are shown.
+    /// The title that clients are shown.
     pub title: Box<str>,
-    /// What clients are told about its use.
+    /// The instructions for clients.
     pub instructions: Box<str>,
     /// By exposed name.
     pub tools: Table,
     /// By exposed URI.
     pub resources: Table,
-    /// By exposed URI template; matched in order by `templates_for`.
+    /// By exposed URI template.
     pub resource_templates: Table,
     /// By exposed name.
     pub prompts: Table,
-    /// Every upstream that one of its entries leads to, each once.
+    /// The upstreams that its entries lead to, each once.
     pub upstreams: Vec<Arc<Upstream>>,
-    /// Changes whenever clients must be told that the list of tools changed.
+    /// Changes whenever clients must be notified of a changed list of tools.
     pub tools_generation: u64,
-    /// Changes whenever clients must be told that the list of resources or templates changed.
+    /// Changes whenever clients must be notified of a changed list of resources or templates.
     pub resources_generation: u64,
-    /// Changes whenever clients must be told that the list of prompts changed.
+    /// Changes whenever clients must be notified of a changed list of prompts.
     pub prompts_generation: u64,
 }
 
@@ -53,30 +53,30 @@ pub struct Table {
     index: HashMap<ByExposedName, u32>,
 }
 
-/// One thing that a server exposes, and where it leads.
+/// One tool, resource, template or prompt that a server exposes.
 #[derive(Debug)]
 pub struct Entry {
     /// The name, URI or URI template that clients see.
     pub exposed: Box<str>,
-    /// What the upstream knows it by: tool or prompt name, URI or URI template.
+    /// The name that the upstream knows: tool or prompt name, URI or URI template.
     pub original: Box<str>,
-    /// The resource name, `upstreams/{upstream}/tools/{tool}`; what usage is counted by.
+    /// The resource name, `upstreams/{upstream}/tools/{tool}`, that usage is counted by.
     pub target: Box<str>,
-    /// Where it is called.
+    /// The upstream that is called.
     pub upstream: Arc<Upstream>,
     /// The definition as clients of the modern era see it: renamed, with overrides.
     pub definition: Bytes,
-    /// The same for clients of the legacy era, where those cannot take it as it is.
+    /// The definition for clients of the legacy era, where those cannot take it as it is.
     pub legacy_definition: Option<Bytes>,
-    /// Taken off an exposed URI to get the upstream's own; empty where they are the same.
+    /// The prefix to take off an exposed URI to get the upstream's own; empty where they are the same.
     pub uri_prefix: Box<str>,
-    /// What a tool's definition says that calling it needs.
+    /// The facts of a tool's definition that calls need.
     pub tool: ToolFacts,
     /// A hash of all that clients see of it.
     pub(super) fingerprint: u128,
 }
 
-/// What calling a tool needs to know of its definition.
+/// The facts of a tool's definition that calls need.
 #[derive(Debug, Default, Clone)]
 pub struct ToolFacts {
     /// `annotations.readOnlyHint` or `idempotentHint` is true: safe to send twice.
@@ -85,24 +85,24 @@ pub struct ToolFacts {
     pub mirrored: Vec<mcp::header::MirroredParam>,
     /// Its `x-mcp-header` annotations break the rules: clients of the modern era must not be offered it.
     pub unfit_for_modern: bool,
-    /// Whether the legacy side of its upstream makes tasks of its calls (2025-11-25).
+    /// True if the legacy side of its upstream makes tasks of its calls (2025-11-25).
     pub tasks: TaskSupport,
 }
 
-/// Whether calls of a tool may be tasks, as its `execution.taskSupport` says.
+/// Declares whether calls of a tool may be tasks, as its `execution.taskSupport` declares.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum TaskSupport {
-    /// None is.
+    /// No call is a task.
     #[default]
     Forbidden,
     /// The caller chooses.
     Optional,
-    /// Each must be.
+    /// Every call is a task.
     Required,
 }
 
 impl Servers {
-    /// These, by their ids.
+    /// Creates a set of servers.
     pub fn new(servers: impl IntoIterator<Item = Arc<Server>>) -> Servers {
         Servers(Arc::new(servers.into_iter().map(|server| (server.id.clone(), server)).collect()))
     }
@@ -112,24 +112,24 @@ impl Servers {
         self.0.get(id)
     }
 
-    /// All of them, in no order.
+    /// The servers, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
         self.0.values()
     }
 
-    /// How many there are.
+    /// Counts the servers.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl Table {
-    /// A table of entries whose exposed names differ.
+    /// Creates a table of entries whose exposed names differ.
     pub fn new(entries: Vec<Arc<Entry>>) -> Table {
         let key = |(at, entry): (usize, &Arc<Entry>)| {
             (ByExposedName(Arc::clone(entry)), u32::try_from(at).unwrap_or(u32::MAX))
@@ -138,12 +138,12 @@ impl Table {
         Table { entries, index }
     }
 
-    /// Where the entry with this exposed name stands.
+    /// Returns the position of the entry with this exposed name.
     pub fn position(&self, exposed: &str) -> Option<usize> {
         self.index.get(exposed).map(|at| *at as usize)
     }
 
-    /// The entry with this exposed name, and where it stands.
+    /// Returns the entry with this exposed name, and its position.
     pub fn find(&self, exposed: &str) -> Option<(usize, &Arc<Entry>)> {
         let at = self.position(exposed)?;
         Some((at, self.entries.get(at)?))
@@ -151,7 +151,7 @@ impl Table {
 }
 
 impl Entry {
-    /// Whether clients of `era` are shown it. What breaks the rules of the modern era is not carried there.
+    /// Returns whether clients of `era` are shown it. The modern era excludes tools that break its rules.
     pub fn is_offered_in(&self, era: Era) -> bool {
         match (era, self.upstream.side_for(era)) {
             (_, None) => false,
@@ -160,7 +160,7 @@ impl Entry {
         }
     }
 
-    /// Its definition as clients of `era` see it.
+    /// Returns the definition for clients of `era`.
     pub fn definition(&self, era: Era) -> &Bytes {
         match &self.legacy_definition {
             Some(definition) if era == Era::Legacy => definition,

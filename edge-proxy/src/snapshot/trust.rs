@@ -1,14 +1,14 @@
-//! What bearers and sealed handles are believed by.
+//! The keys and terms that bearers and sealed handles are verified by.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// What bearers and sealed handles are believed by. The default believes nothing.
+/// The keys and terms that bearers and sealed handles are verified by. The default accepts nothing.
 #[derive(Debug, Default)]
 pub struct Trust {
-    /// What `iss` of a bearer must be.
+    /// The required `iss` of a bearer.
     pub issuer: Box<str>,
-    /// What `aud` of a bearer must be.
+    /// The required `aud` of a bearer.
     pub audience: Box<str>,
     /// Public keys by `kid`.
     pub keys: HashMap<Box<str>, VerificationKey>,
@@ -16,7 +16,7 @@ pub struct Trust {
     pub sealing: Vec<SealingKey>,
     /// Changes whenever the keys do: caches of verified bearers are keyed by it.
     pub generation: u64,
-    /// How long bearers are believed after a control plane was last heard.
+    /// The time that bearers are believed after the last contact with a control plane.
     pub max_age: Duration,
 }
 

@@ -1,13 +1,13 @@
-//! A backend as an edge calls it, with its credential compiled in.
+//! An upstream as an edge calls it, with its credential compiled in.
 
 use http::{HeaderMap, Uri};
 use mcp::json;
 use mcp::revision::{Era, Revision};
 
-/// How messages to an upstream travel.
+/// The transport of messages to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Every message is a request of its own.
+pub enum UpstreamTransport {
+    /// Each message is a request of its own.
     StreamableHttp,
     /// A stream of events is the session (2024-11-05).
     HttpSse,
@@ -15,31 +15,31 @@ pub enum Transport {
     WebSocket,
 }
 
-/// A backend, with its credential compiled in.
+/// An upstream, with its credential compiled in.
 pub struct Upstream {
     /// `upstreams/{upstream}`.
     pub name: Box<str>,
     /// The id alone.
     pub id: Box<str>,
-    /// Identity of this life of the upstream.
+    /// The identity of this life of the upstream.
     pub uid: Box<str>,
-    /// How messages travel.
-    pub transport: Transport,
-    /// Whether it cannot be dialled, and dials in.
+    /// The transport of messages.
+    pub transport: UpstreamTransport,
+    /// True if it dials in, because it cannot be dialled.
     pub dials_in: bool,
     /// The endpoint, credential parameters in its query included.
     pub uri: Uri,
     /// Headers that carry the credential, marked sensitive.
     pub credential_headers: HeaderMap,
-    /// Identity of URL and credential together: connections and sessions of another one are not reused.
+    /// The identity of URL and credential together: connections and sessions of another one are not reused.
     pub connection_key: u64,
-    /// Until the first byte of an answer, and between two bytes after that.
+    /// The longest wait for the first byte of an answer, and between two bytes after that.
     pub request_timeout: std::time::Duration,
-    /// The modern revisions that both sides speak, newest first. Empty: not to be spoken to in that era.
+    /// The modern revisions that both sides speak, newest first; empty if it is not called in that era.
     pub modern: Vec<Revision>,
-    /// The legacy revision it negotiated with the control plane. `None`: not to be spoken to in that era.
+    /// The legacy revision that it negotiated with the control plane; `None` if it is not called in that era.
     pub legacy: Option<Revision>,
-    /// Whether its legacy side gives out session ids.
+    /// True if its legacy side gives out session ids.
     pub legacy_sessionful: bool,
     /// Its capabilities in the modern era, as the JSON object it sent; `{}` where unknown.
     pub modern_capabilities: Box<str>,
@@ -54,7 +54,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Whether it may be spoken to in `era`.
+    /// Returns whether it can be called in `era`.
     pub fn speaks(&self, era: Era) -> bool {
         match era {
             Era::Legacy => self.legacy.is_some(),
@@ -62,31 +62,31 @@ impl Upstream {
         }
     }
 
-    /// The era in which calls of clients of `era` reach it; `None` where it cannot be spoken to at all. Their own where it
-    /// has it, except that its legacy side can ask clients for nothing when it gives out no session ids.
+    /// The era in which calls of clients of `era` reach it; `None` if it cannot be called at all. Their own where it has
+    /// that, but not a legacy side without session ids, which cannot ask clients for anything.
     pub fn side_for(&self, era: Era) -> Option<Era> {
-        let whole = self.speaks(era) && (era == Era::Modern || self.legacy_sessionful);
+        let complete = self.speaks(era) && (era == Era::Modern || self.legacy_sessionful);
         let other = if era == Era::Modern { Era::Legacy } else { Era::Modern };
-        if whole { Some(era) } else { [other, era].into_iter().find(|era| self.speaks(*era)) }
+        if complete { Some(era) } else { [other, era].into_iter().find(|era| self.speaks(*era)) }
     }
 
-    /// Whether its legacy side takes log levels.
+    /// Returns whether its legacy side takes log levels.
     pub fn logs(&self) -> bool {
         self.legacy.is_some()
             && json::members(&self.legacy_capabilities, ["logging"]).is_ok_and(|[logging]| logging.is_some())
     }
 
-    /// Whether its legacy side makes tasks of calls, as 2025-11-25 has them.
+    /// Returns whether its legacy side makes tasks of calls, as 2025-11-25 has them.
     pub fn makes_tasks(&self) -> bool {
         self.legacy >= Some(Revision::V2025_11_25) && self.says(&["tasks", "requests", "tools", "call"])
     }
 
-    /// Whether tasks that its legacy side made can be cancelled.
+    /// Returns whether tasks that its legacy side made can be cancelled.
     pub fn cancels_tasks(&self) -> bool {
         self.makes_tasks() && self.says(&["tasks", "cancel"])
     }
 
-    /// Whether its capabilities in the legacy era have this member, at the end of a path.
+    /// Returns whether its capabilities in the legacy era have this member, at the end of a path.
     fn says(&self, path: &[&str]) -> bool {
         let within = path.iter().try_fold(&*self.legacy_capabilities, |object, key| {
             json::members(object, [*key]).ok().and_then(|[member]| member)
@@ -94,7 +94,7 @@ impl Upstream {
         within.is_some()
     }
 
-    /// Its capabilities in an era, as the JSON object it sent.
+    /// Returns its capabilities in an era, as the JSON object it sent.
     pub fn capabilities(&self, era: Era) -> &str {
         match era {
             Era::Legacy => &self.legacy_capabilities,

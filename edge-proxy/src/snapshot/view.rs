@@ -1,4 +1,4 @@
-//! What one scope sees of one server: decided once, for listing and for calling.
+//! The part of a server that one scope sees: decided once, for listing and for calling.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -7,36 +7,36 @@ use mcp::revision::Era;
 
 use super::{Budget, List, Lists, PageLimits, Pages, Permissions, Server, Table, Upstream, glob};
 
-/// What one scope sees of one server.
+/// The part of a server that one scope sees.
 #[derive(Debug)]
 pub struct View {
     /// The server.
     pub server: Arc<Server>,
-    /// Which of `server.tools.entries` are allowed.
+    /// The allowed entries of `server.tools`.
     pub tools: Allowed,
-    /// Which of `server.resources.entries` are allowed.
+    /// The allowed entries of `server.resources`.
     pub resources: Allowed,
-    /// Which of `server.resource_templates.entries` are allowed.
+    /// The allowed entries of `server.resource_templates`.
     pub resource_templates: Allowed,
-    /// Which of `server.prompts.entries` are allowed.
+    /// The allowed entries of `server.prompts`.
     pub prompts: Allowed,
     /// The globs for URIs that a template produced, which no entry names.
     pub resource_globs: Vec<Box<str>>,
-    /// Every upstream that something allowed leads to, found when first asked for.
+    /// The upstreams that something allowed leads to, found when first requested.
     upstreams: OnceLock<Vec<Arc<Upstream>>>,
-    /// The list bodies, rendered when first asked for.
+    /// The list bodies, rendered when first requested.
     lists: Lists,
 }
 
 /// A set of positions in a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
-    /// One bit a position.
+    /// One bit for each position.
     pub bits: Box<[u64]>,
 }
 
 impl View {
-    /// What `permissions` show of `server`. That they allow the server at all is decided before.
+    /// Computes what `permissions` show of `server`. Whether they allow the server at all is decided before.
     pub fn new(server: &Arc<Server>, permissions: &Permissions, limits: PageLimits, budget: &Budget) -> View {
         View {
             server: Arc::clone(server),
@@ -50,12 +50,12 @@ impl View {
         }
     }
 
-    /// Every upstream that something allowed leads to, each once.
+    /// Returns the upstreams that something allowed leads to, each once.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         self.upstreams.get_or_init(|| self.reached())
     }
 
-    /// The upstreams of the server that something allowed leads to. A scope that can read what a template produces reaches
+    /// Finds the upstreams that something allowed leads to. A scope that can read URIs that a template produces reaches
     /// the upstream of that template.
     fn reached(&self) -> Vec<Arc<Upstream>> {
         let lists = [List::Tools, List::Resources, List::ResourceTemplates, List::Prompts];
@@ -71,7 +71,7 @@ impl View {
         self.server.upstreams.iter().filter(known).cloned().collect()
     }
 
-    /// The table that `list` shows, and what is allowed of it.
+    /// Returns the table of `list`, and the allowed entries of it.
     pub fn table(&self, list: List) -> (&Table, &Allowed) {
         match list {
             List::Tools => (&self.server.tools, &self.tools),
@@ -81,7 +81,7 @@ impl View {
         }
     }
 
-    /// The bodies of `list` for clients of `era`: rendered on first use, then kept.
+    /// Returns the bodies of `list` for clients of `era`, rendered on first use.
     pub fn pages(&self, list: List, era: Era) -> Arc<Pages> {
         let (table, allowed) = self.table(list);
         self.lists.get(list, era, || {
@@ -95,7 +95,7 @@ impl View {
 }
 
 impl Allowed {
-    /// The entries of `table` whose exposed name one of `globs` describes.
+    /// Selects the entries of `table` whose exposed name one of `globs` matches.
     pub fn by(globs: &[Box<str>], table: &Table) -> Allowed {
         let mut bits = vec![0u64; table.entries.len().div_ceil(64)].into_boxed_slice();
         for (at, entry) in table.entries.iter().enumerate() {
@@ -106,12 +106,12 @@ impl Allowed {
         Allowed { bits }
     }
 
-    /// Whether the entry at `position` is allowed.
+    /// Returns whether the entry at `position` is allowed.
     pub fn contains(&self, position: usize) -> bool {
         self.bits.get(position / 64).is_some_and(|word| word >> (position % 64) & 1 == 1)
     }
 
-    /// How many are allowed.
+    /// Counts the allowed entries.
     pub fn count(&self) -> usize {
         self.bits.iter().map(|word| word.count_ones() as usize).sum()
     }

@@ -1,4 +1,4 @@
-//! The body of an answer: nothing, a few chunks that are there, or a stream of them.
+//! Bodies of responses: nothing, a few chunks, or a stream of them.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -9,36 +9,36 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
-/// Chunks that arrive in time.
+/// A stream of chunks.
 pub type Chunks = Pin<Box<dyn Stream<Item = Bytes>>>;
 
-/// The body of an answer.
+/// The body of a response.
 pub enum Body {
     /// One chunk, or none.
     Full(Option<Bytes>),
-    /// Chunks that are there, written without being joined.
+    /// Several chunks, written without being joined.
     Parts(VecDeque<Bytes>),
-    /// Chunks that arrive in time.
+    /// A stream of chunks.
     Stream(Chunks),
 }
 
 impl Body {
-    /// Nothing.
+    /// Creates an empty body.
     pub fn empty() -> Self {
         Self::Full(None)
     }
 
-    /// One chunk.
+    /// Creates a body of one chunk.
     pub fn full(bytes: Bytes) -> Self {
         Self::Full((!bytes.is_empty()).then_some(bytes))
     }
 
-    /// Chunks that are there.
+    /// Creates a body of several chunks.
     pub fn parts(parts: impl IntoIterator<Item = Bytes>) -> Self {
         Self::Parts(parts.into_iter().filter(|part| !part.is_empty()).collect())
     }
 
-    /// How many bytes are there; `None` for a stream.
+    /// Counts the bytes; `None` for a stream.
     pub fn length(&self) -> Option<u64> {
         match self {
             Self::Full(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),

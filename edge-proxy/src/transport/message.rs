@@ -1,4 +1,4 @@
-//! One message of a client, borrowed from its body, with what routes it taken out of its parameters.
+//! One message of a client, borrowed from its body, with the members that route it.
 //!
 //! It must not know what any method does.
 
@@ -13,13 +13,13 @@ use crate::error::Failure;
 /// One message of a client.
 #[derive(Debug)]
 pub struct Message<'a> {
-    /// The whole of it.
+    /// The whole body.
     pub body: &'a Bytes,
-    /// Its envelope.
+    /// The JSON-RPC envelope.
     pub envelope: Envelope<'a>,
-    /// Its method, where it is one of the protocol's.
+    /// The method, if it is one of the protocol's.
     pub method: Option<Method>,
-    /// What routes it.
+    /// The members that route it.
     pub params: Params<'a>,
 }
 
@@ -51,19 +51,19 @@ pub struct Params<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// What an envelope is about.
+    /// Reads the parameters of an envelope.
     pub fn new(body: &'a Bytes, envelope: Envelope<'a>) -> Result<Self, Failure> {
         let method = envelope.method.as_deref().and_then(Method::parse);
         let params = envelope.params.map(Params::read).transpose().map_err(malformed)?.unwrap_or_default();
         Ok(Self { body, envelope, method, params })
     }
 
-    /// Request, notification or response.
+    /// The kind of message: request, notification or response.
     pub fn kind(&self) -> Kind {
         self.envelope.kind()
     }
 
-    /// The part of the body that `raw`, borrowed from it, is; shared, not copied.
+    /// Slices the body to `raw`, which is borrowed from it, without copying.
     pub fn slice(&self, raw: &str) -> Bytes {
         self.body.slice(span(self.body, raw))
     }
@@ -96,7 +96,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// What a client is told about an envelope that cannot be read.
+/// The failure of an envelope that cannot be read.
 pub fn unreadable(error: EnvelopeError) -> Failure {
     match error {
         EnvelopeError::Utf8 { .. } | EnvelopeError::Json(_) => Failure::Parse(error.to_string()),

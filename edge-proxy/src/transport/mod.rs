@@ -1,15 +1,16 @@
-//! Bytes of HTTP and WebSocket to messages and back. It must not know who is calling or what is called.
+//! Bytes of HTTP and WebSocket to messages and back. It must not know the caller or what is called.
 
 mod body;
-pub mod door;
-mod gathered;
+mod buffered_body;
+mod http_connection;
 mod message;
+mod origin_policy;
 pub mod path;
 pub mod streamable;
 pub mod websocket;
-mod wire;
 
 pub use body::{Body, Chunks};
-pub use gathered::{Gathered, TooLarge};
+pub use buffered_body::{BufferedBody, TooLarge};
+pub use http_connection::HttpConnection;
 pub use message::{Message, unreadable};
-pub use wire::Wire;
+pub use origin_policy::OriginPolicy;

@@ -1,15 +1,15 @@
-//! The paths of a server: which transport, and which part of it. It must not know what servers there are.
+//! The paths of a server, by transport. It must not know which servers there are.
 
 use super::streamable::Verb;
 
-/// What is at a path of a server.
+/// The endpoint of a server that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// Streamable HTTP, `…/mcp`.
     Mcp,
     /// The stream of HTTP+SSE, `…/sse`.
     Sse,
-    /// Where a client of HTTP+SSE posts, `…/sse/{handle}`.
+    /// The address that a client of HTTP+SSE posts to, `…/sse/{handle}`.
     Messages(Box<str>),
     /// WebSocket, `…/ws`.
     WebSocket,
@@ -17,7 +17,7 @@ pub enum Endpoint {
     Ticket,
 }
 
-/// The id of the server that a path names, and what is there.
+/// Reads the id of the server and the endpoint from a path.
 pub fn read(path: &str) -> Option<(&str, Endpoint)> {
     let (server, rest) = path.strip_prefix("/servers/")?.split_once('/')?;
     let endpoint = match rest {
@@ -33,12 +33,12 @@ pub fn read(path: &str) -> Option<(&str, Endpoint)> {
     (!server.is_empty()).then_some((server, endpoint))
 }
 
-/// The id of the upstream whose tunnels are opened at a path.
+/// Reads the id of the upstream whose tunnels are opened at a path.
 pub fn tunnel(path: &str) -> Option<&str> {
     path.strip_prefix("/tunnels/").filter(|id| !id.is_empty() && !id.contains('/'))
 }
 
-/// Whether a query has a bearer in it, where it ends up in the logs of others.
+/// Returns whether a query contains a bearer, which would end up in access logs.
 pub fn holds_a_bearer(query: &str) -> bool {
     query.split('&').any(|pair| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
@@ -49,7 +49,7 @@ pub fn holds_a_bearer(query: &str) -> bool {
 }
 
 impl Endpoint {
-    /// Whether a request may do this to it.
+    /// Returns whether the endpoint takes a verb.
     pub fn takes(&self, verb: Verb) -> bool {
         match self {
             _ if verb == Verb::Options => true,
@@ -59,7 +59,7 @@ impl Endpoint {
         }
     }
 
-    /// What it takes, as `Allow` says it.
+    /// The verbs that it takes, as `Allow` lists them.
     pub fn verbs(&self) -> &'static str {
         match self {
             Self::Mcp => "GET, POST, DELETE",

@@ -1,5 +1,5 @@
-//! HTTP as clients speak it: what a request's head says, and its body. Streamable HTTP is one URL per server: POST for
-//! messages, GET for a stream, DELETE for the end of a session; the paths of the other transports are told apart here too.
+//! HTTP as clients speak it: the head of a request, and its body. Streamable HTTP is one URL per server: POST for
+//! messages, GET for a stream, DELETE for the end of a session. The paths of the other transports are read here too.
 //!
 //! It must not know eras, sessions or callers.
 
@@ -12,30 +12,30 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::door::Door;
-use super::gathered::{Gathered, TooLarge};
+use super::buffered_body::{BufferedBody, TooLarge};
+use super::origin_policy::OriginPolicy;
 use super::path::{self, Endpoint};
 use crate::config::limits::Limits;
 use crate::error::Failure;
 
-/// How long a body that is too large is read on.
+/// The time limit of reading the rest of a body that is too large.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A request whose head was accepted.
 #[derive(Debug)]
 pub struct Exchange {
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// What it does.
+    /// The verb.
     pub verb: Verb,
-    /// What it is addressed to.
+    /// The endpoint that it is addressed to.
     pub endpoint: Endpoint,
     server: String,
     body: Incoming,
     upgrade: Option<OnUpgrade>,
 }
 
-/// What a request does.
+/// The verb of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// Sends a message.
@@ -44,17 +44,17 @@ pub enum Verb {
     Get,
     /// Ends a session.
     Delete,
-    /// A browser asks whether a page may.
+    /// Preflights a request of a browser.
     Options,
 }
 
 impl Exchange {
-    /// Looks at the head: names, path, verb.
-    pub fn open(door: &Door, mut request: Request<Incoming>) -> Result<Self, Failure> {
-        door.check(&request)?;
+    /// Checks the head of a request: names, path, verb.
+    pub fn open(origin_policy: &OriginPolicy, mut request: Request<Incoming>) -> Result<Self, Failure> {
+        origin_policy.check(&request)?;
         let (server, endpoint) = path::read(request.uri().path()).ok_or(Failure::Path)?;
         let server = server.to_owned();
-        // Streamable HTTP takes no notice of queries, so that nothing in one is believed there.
+        // Streamable HTTP ignores queries, so nothing in one is trusted there.
         if endpoint != Endpoint::Mcp && request.uri().query().is_some_and(path::holds_a_bearer) {
             return Err(Failure::BearerInUrl);
         }
@@ -78,24 +78,24 @@ impl Exchange {
         &self.server
     }
 
-    /// The connection itself, once it was answered that another protocol is spoken on it.
+    /// The connection itself, once it has changed its protocol.
     pub fn upgrade(&mut self) -> Option<OnUpgrade> {
         self.upgrade.take()
     }
 
-    /// The bearer of the `Authorization` header; an empty one where the header says something else.
+    /// The bearer of the `Authorization` header; empty if the header has another scheme.
     pub fn bearer(&self) -> Option<&str> {
         let value = self.headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
         let (scheme, bearer) = value.split_once(' ').unwrap_or((value, ""));
         Some(if scheme.eq_ignore_ascii_case("bearer") { bearer.trim() } else { "" })
     }
 
-    /// A header that stands there once and is text.
+    /// A header that occurs once and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The whole body, within its bounds of size and time.
+    /// Reads the whole body, within the limits of size and time.
     pub async fn read(&mut self, limits: &Limits) -> Result<Bytes, Failure> {
         if !self.headers.get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(Failure::ContentType);
@@ -109,32 +109,32 @@ impl Exchange {
         let collected = collect(&mut self.body, limit);
         match tokio::time::timeout(limits.body_timeout, collected).await {
             Err(_) => Err(Failure::BodyTimeout),
-            Ok(Err(Broken::TooLarge)) => {
+            Ok(Err(BodyError::TooLarge)) => {
                 linger(&mut self.body, limits.max_body_bytes).await;
                 Err(too_large())
             }
-            Ok(Err(Broken::Off)) => Err(Failure::BodyBroken),
+            Ok(Err(BodyError::Interrupted)) => Err(Failure::BodyBroken),
             Ok(Ok(body)) => Ok(body),
         }
     }
 }
 
-enum Broken {
+enum BodyError {
     TooLarge,
-    Off,
+    Interrupted,
 }
 
-async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Broken> {
-    let mut gathered = Gathered::within(limit);
+async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, BodyError> {
+    let mut buffered = BufferedBody::within(limit);
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Broken::Off)?.into_data() else { continue };
-        gathered.push(data).map_err(|TooLarge| Broken::TooLarge)?;
+        let Ok(data) = frame.map_err(|_| BodyError::Interrupted)?.into_data() else { continue };
+        buffered.push(data).map_err(|TooLarge| BodyError::TooLarge)?;
     }
-    Ok(gathered.finish())
+    Ok(buffered.finish())
 }
 
-/// Reads on for a while without keeping anything: a client that is still writing does not read the answer, and a
-/// connection closed under it takes the answer with it.
+/// Reads on for a while without keeping anything: a client that is still writing does not read the response yet, and
+/// closing the connection would discard it.
 async fn linger(body: &mut Incoming, mut left: usize) {
     let rest = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -145,7 +145,7 @@ async fn linger(body: &mut Incoming, mut left: usize) {
             }
         }
     };
-    // A client that takes longer has been given its chance.
+    // A client that takes longer is cut off.
     let _: Result<(), _> = tokio::time::timeout(LINGER, rest).await;
 }
 

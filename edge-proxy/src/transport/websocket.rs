@@ -1,4 +1,4 @@
-//! WebSocket without its socket: the handshake, and what a frame says. It must not know who is calling or what is said.
+//! WebSocket without its socket: the handshake and the frames. It must not know the caller or what messages say.
 
 use bytes::Bytes;
 use http::header::{
@@ -13,21 +13,21 @@ use tokio_tungstenite::tungstenite::protocol::{Message as Frame, WebSocketConfig
 
 use super::Body;
 use crate::error::Failure;
-use crate::observe::Ending;
+use crate::observe::CloseReason;
 
-/// The subprotocol that MCP is spoken in.
+/// The subprotocol of MCP.
 pub const SUBPROTOCOL: &str = "mcp";
-/// What stands before a ticket where it is offered as a subprotocol.
+/// The prefix of a ticket that is offered as a subprotocol.
 const TICKET: &str = "mcp.auth.";
-/// What is read and written at once; more is allocated when needed.
+/// The size of the buffers; more is allocated when needed.
 const BUFFER: usize = 8 << 10;
 
-/// What a request for a WebSocket says.
+/// A request for a WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake {
     accept: String,
     offered: Vec<String>,
-    /// The ticket it comes with.
+    /// The ticket that it offers.
     pub ticket: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Handshake {
         })
     }
 
-    /// The answer with which the protocol changes to this subprotocol, where it was offered, or to none.
+    /// Makes the response that changes the protocol, to this subprotocol if it was offered.
     pub fn answer(&self, subprotocol: &'static str) -> Result<Response<Body>, Failure> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -64,13 +64,13 @@ impl Handshake {
     }
 }
 
-/// The elements of a header that is a list, however many lines it has.
+/// The elements of a header that is a list, over all its lines.
 fn lists<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
-/// What frames may be, for messages of at most so many bytes.
+/// The configuration for messages of at most so many bytes.
 pub fn config(max_message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(BUFFER)
@@ -79,46 +79,50 @@ pub fn config(max_message: usize) -> WebSocketConfig {
         .max_frame_size(Some(max_message))
 }
 
-/// What was read from a socket.
+/// An event on a socket.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum FrameEvent {
     /// A message.
     Message(Bytes),
-    /// That the client is there.
+    /// A sign of life.
     Alive,
-    /// Nothing more, and why.
-    End(Ending),
+    /// The end, and its reason.
+    End(CloseReason),
 }
 
-/// What a frame, or the lack of one, says. One frame of text is one message.
-pub fn heard(read: Option<Result<Frame, Error>>) -> Heard {
+/// Reads a frame, or the end of the stream. One text frame is one message.
+pub fn frame_event(read: Option<Result<Frame, Error>>) -> FrameEvent {
     match read {
-        Some(Ok(Frame::Text(text))) => Heard::Message(text.into()),
-        Some(Ok(Frame::Binary(_))) => Heard::End(Ending::Binary),
-        Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => Heard::Alive,
-        Some(Ok(Frame::Close(_))) | None => Heard::End(Ending::Client),
-        Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => Heard::End(Ending::TooLarge),
-        Some(Err(Error::Utf8(_))) => Heard::End(Ending::Encoding),
-        Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Heard::End(Ending::Client),
-        Some(Err(Error::Protocol(_))) => Heard::End(Ending::Malformed),
-        Some(Err(_)) => Heard::End(Ending::Client),
+        Some(Ok(Frame::Text(text))) => FrameEvent::Message(text.into()),
+        Some(Ok(Frame::Binary(_))) => FrameEvent::End(CloseReason::Binary),
+        Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => FrameEvent::Alive,
+        Some(Ok(Frame::Close(_))) | None => FrameEvent::End(CloseReason::Client),
+        Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
+            FrameEvent::End(CloseReason::TooLarge)
+        }
+        Some(Err(Error::Utf8(_))) => FrameEvent::End(CloseReason::Encoding),
+        Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+            FrameEvent::End(CloseReason::Client)
+        }
+        Some(Err(Error::Protocol(_))) => FrameEvent::End(CloseReason::Malformed),
+        Some(Err(_)) => FrameEvent::End(CloseReason::Client),
     }
 }
 
-/// The code and the words with which a connection is closed. A conversation that the edge cuts short can begin anew at
-/// once; a client without one just goes elsewhere.
-pub fn close(ending: Ending, in_conversation: bool) -> (CloseCode, &'static str) {
+/// The code and the reason of a close frame. A client whose conversation the edge ends can begin another at once;
+/// one without a conversation just connects elsewhere.
+pub fn close(ending: CloseReason, in_conversation: bool) -> (CloseCode, &'static str) {
     match ending {
-        Ending::Client => (CloseCode::Normal, ""),
-        Ending::Drain if in_conversation => (CloseCode::Restart, "this edge is stopping; reconnect"),
-        Ending::Drain => (CloseCode::Away, "this edge is stopping; reconnect"),
-        Ending::Unauthorized => (CloseCode::Policy, "the token is no longer valid"),
-        Ending::NotReading => (CloseCode::Again, "the client does not read messages"),
-        Ending::Silent => (CloseCode::Away, "the client does not respond to pings"),
-        Ending::Binary => (CloseCode::Unsupported, "messages must be text frames"),
-        Ending::TooLarge => (CloseCode::Size, "the message is too large"),
-        Ending::Malformed => (CloseCode::Protocol, "invalid WebSocket frame"),
-        Ending::Encoding => (CloseCode::Invalid, "the text is not UTF-8"),
+        CloseReason::Client => (CloseCode::Normal, ""),
+        CloseReason::Drain if in_conversation => (CloseCode::Restart, "this edge is stopping; reconnect"),
+        CloseReason::Drain => (CloseCode::Away, "this edge is stopping; reconnect"),
+        CloseReason::Unauthorized => (CloseCode::Policy, "the token is no longer valid"),
+        CloseReason::NotReading => (CloseCode::Again, "the client does not read messages"),
+        CloseReason::Silent => (CloseCode::Away, "the client does not respond to pings"),
+        CloseReason::Binary => (CloseCode::Unsupported, "messages must be text frames"),
+        CloseReason::TooLarge => (CloseCode::Size, "the message is too large"),
+        CloseReason::Malformed => (CloseCode::Protocol, "invalid WebSocket frame"),
+        CloseReason::Encoding => (CloseCode::Invalid, "the text is not UTF-8"),
     }
 }
 
@@ -176,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Bytes to read, and nobody who reads what is written.
+    /// Bytes to read, and a writer that discards.
     struct Wire<'a>(&'a [u8]);
 
     impl Read for Wire<'_> {
@@ -195,13 +199,13 @@ mod tests {
         }
     }
 
-    /// What a server makes of these bytes.
-    fn all_heard(bytes: &[u8], max_message: usize) -> Vec<Heard> {
+    /// The events that a server reads from these bytes.
+    fn all_events(bytes: &[u8], max_message: usize) -> Vec<FrameEvent> {
         let mut socket = WebSocket::from_raw_socket(Wire(bytes), Role::Server, Some(config(max_message)));
         let mut all = Vec::new();
-        while !matches!(all.last(), Some(Heard::End(_))) {
+        while !matches!(all.last(), Some(FrameEvent::End(_))) {
             assert!(all.len() <= bytes.len(), "no end of {bytes:?}");
-            all.push(heard(Some(socket.read())));
+            all.push(frame_event(Some(socket.read())));
         }
         all
     }
@@ -216,24 +220,24 @@ mod tests {
 
     #[test]
     fn fragments_are_one_message_and_each_lie_has_its_end() {
-        let message = |text: &'static str| Heard::Message(Bytes::from_static(text.as_bytes()));
+        let message = |text: &'static str| FrameEvent::Message(Bytes::from_static(text.as_bytes()));
         let fragments = [frame(1, false, b"{\"a\""), frame(9, true, b""), frame(0, true, b":1}")].concat();
         assert_eq!(
-            all_heard(&fragments, 100),
-            [Heard::Alive, message("{\"a\":1}"), Heard::End(Ending::Client)]
+            all_events(&fragments, 100),
+            [FrameEvent::Alive, message("{\"a\":1}"), FrameEvent::End(CloseReason::Client)]
         );
         for (bytes, ending) in [
-            (frame(2, true, b"{}"), Ending::Binary),
-            (frame(1, true, b"\xff"), Ending::Encoding),
-            (frame(1, true, &[b'x'; 101]), Ending::TooLarge),
-            ([frame(1, false, &[b'x'; 60]), frame(0, true, &[b'x'; 60])].concat(), Ending::TooLarge),
-            (frame(0, true, b"{}"), Ending::Malformed),
-            (frame(3, true, b"{}"), Ending::Malformed),
-            (b"\x81\x02{}".to_vec(), Ending::Malformed),
-            (frame(8, true, b""), Ending::Client),
-            (Vec::new(), Ending::Client),
+            (frame(2, true, b"{}"), CloseReason::Binary),
+            (frame(1, true, b"\xff"), CloseReason::Encoding),
+            (frame(1, true, &[b'x'; 101]), CloseReason::TooLarge),
+            ([frame(1, false, &[b'x'; 60]), frame(0, true, &[b'x'; 60])].concat(), CloseReason::TooLarge),
+            (frame(0, true, b"{}"), CloseReason::Malformed),
+            (frame(3, true, b"{}"), CloseReason::Malformed),
+            (b"\x81\x02{}".to_vec(), CloseReason::Malformed),
+            (frame(8, true, b""), CloseReason::Client),
+            (Vec::new(), CloseReason::Client),
         ] {
-            assert_eq!(all_heard(&bytes, 100), [Heard::End(ending)], "{bytes:?}");
+            assert_eq!(all_events(&bytes, 100), [FrameEvent::End(ending)], "{bytes:?}");
         }
     }
 
@@ -242,8 +246,8 @@ mod tests {
         fn whatever_comes_messages_are_bounded_text_and_there_is_an_end(bytes: Vec<u8>, opcode in 0u8..16, last: bool) {
             let framed = frame(opcode, last, &bytes[..bytes.len().min(125)]);
             for bytes in [&bytes, &framed, &[framed.clone(), bytes.clone()].concat()] {
-                for heard in all_heard(bytes, 100) {
-                    if let Heard::Message(message) = heard {
+                for frame_event in all_events(bytes, 100) {
+                    if let FrameEvent::Message(message) = frame_event {
                         prop_assert!(message.len() <= 100 && std::str::from_utf8(&message).is_ok());
                     }
                 }
@@ -253,9 +257,9 @@ mod tests {
 
     #[test]
     fn only_text_is_a_message() {
-        assert_eq!(heard(Some(Ok(Frame::text("{}")))), Heard::Message(Bytes::from_static(b"{}")));
-        assert_eq!(heard(Some(Ok(Frame::binary("{}")))), Heard::End(Ending::Binary));
-        assert_eq!(heard(Some(Ok(Frame::Pong(Bytes::new())))), Heard::Alive);
-        assert_eq!(heard(None), Heard::End(Ending::Client));
+        assert_eq!(frame_event(Some(Ok(Frame::text("{}")))), FrameEvent::Message(Bytes::from_static(b"{}")));
+        assert_eq!(frame_event(Some(Ok(Frame::binary("{}")))), FrameEvent::End(CloseReason::Binary));
+        assert_eq!(frame_event(Some(Ok(Frame::Pong(Bytes::new())))), FrameEvent::Alive);
+        assert_eq!(frame_event(None), FrameEvent::End(CloseReason::Client));
     }
 }

@@ -1,11 +1,11 @@
-//! Upstreams that dial in: their tunnels to this edge, which other edges have some, and a way through either.
+//! Upstreams that dial in: their tunnels to this edge and to siblings, and connections through either.
 //!
-//! It must not know what goes through them. What is held here is served on a thread of its own, so that it outlives the worker
-//! that a tunnel happened to arrive at.
+//! It must not know what goes through a tunnel. Tunnels to this edge are served on a thread of their own, so that they
+//! outlive the worker that accepted them.
 
-pub mod door;
-mod far;
-mod keep;
+pub mod accept;
+mod remote;
+mod serve;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,114 +14,119 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use trunkline::edge::v1::TunnelChanged;
 
-use self::far::Far;
-use self::keep::Arrival;
-use crate::clock;
+use self::remote::RemoteTunnels;
+use self::serve::AcceptedTunnel;
 use crate::error::Fault;
-use crate::peers::{Peers, Reached, Unreached};
+use crate::fleet::{Fleet, SiblingError, SiblingStream};
+use crate::os::clock;
 
-/// How long until an edge that could not be reached is tried again.
-const AGAIN: Duration = Duration::from_millis(250);
-/// Tunnels that have been let in and are not served yet.
-const MAX_ARRIVING: usize = 256;
+/// The pause before a sibling that could not be reached is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// Tunnels that were accepted and are not served yet.
+const MAX_ACCEPTED: usize = 256;
 
-/// The ways to upstreams that dial in, each known by its uid.
+/// The tunnels of upstreams that dial in, by the upstream's uid.
 pub struct Tunnels {
-    near: Arc<tunnel::Tunnels>,
-    far: Far,
-    arrivals: mpsc::Sender<Arrival>,
-    arriving: Mutex<Option<mpsc::Receiver<Arrival>>>,
+    local: Arc<tunnel::Tunnels>,
+    remote: RemoteTunnels,
+    accepted: mpsc::Sender<AcceptedTunnel>,
+    to_serve: Mutex<Option<mpsc::Receiver<AcceptedTunnel>>>,
 }
 
-/// A connection within a tunnel, here or at another edge.
-pub enum Connection {
-    /// Of a tunnel to this edge.
-    Near(tunnel::Stream),
-    /// Through another edge.
-    Far(Reached),
+/// A connection through a tunnel of this edge or of a sibling.
+pub enum TunnelStream {
+    /// Through a tunnel to this edge.
+    Local(tunnel::Stream),
+    /// Through a sibling.
+    Remote(SiblingStream),
 }
 
 impl Default for Tunnels {
     fn default() -> Self {
-        let (arrivals, arriving) = mpsc::channel(MAX_ARRIVING);
-        Self { near: Arc::default(), far: Far::default(), arrivals, arriving: Mutex::new(Some(arriving)) }
+        let (accepted, to_serve) = mpsc::channel(MAX_ACCEPTED);
+        Self {
+            local: Arc::default(),
+            remote: RemoteTunnels::default(),
+            accepted,
+            to_serve: Mutex::new(Some(to_serve)),
+        }
     }
 }
 
 impl Tunnels {
-    /// Opens a connection to an upstream. Where no tunnel is open, waits for one: those that broke are mostly back in a moment.
-    /// The caller bounds the waiting.
-    pub async fn connect(&self, peers: &Peers, upstream: &str) -> Result<Connection, Fault> {
-        let (mut near, mut far) = (self.near.changes(), self.far.changes());
+    /// Opens a connection to an upstream. Without a tunnel it waits for one, because a broken one is mostly back in a
+    /// moment. The caller bounds the waiting.
+    pub async fn connect(&self, fleet: &Fleet, upstream: &str) -> Result<TunnelStream, Fault> {
+        let (mut local, mut remote) = (self.local.changes(), self.remote.changes());
         loop {
-            near.borrow_and_update();
-            far.borrow_and_update();
-            if let Ok(stream) = self.near.open(upstream).await {
-                return Ok(Connection::Near(stream));
+            local.borrow_and_update();
+            remote.borrow_and_update();
+            if let Ok(stream) = self.local.open(upstream).await {
+                return Ok(TunnelStream::Local(stream));
             }
-            let again = match self.through_others(peers, upstream).await {
-                Ok(reached) => return Ok(Connection::Far(reached)),
-                Err(unreached) => unreached == Unreached::Away || self.near.has(upstream),
+            let retry = match self.through_siblings(fleet, upstream).await {
+                Ok(reached) => return Ok(TunnelStream::Remote(reached)),
+                Err(unreached) => unreached == SiblingError::Unreachable || self.local.has(upstream),
             };
             tokio::select! {
-                _ = near.changed() => {}
-                _ = far.changed() => {}
-                // Whoever has one may only have been away for a moment.
-                () = tokio::time::sleep(AGAIN), if again => {}
+                _ = local.changed() => {}
+                _ = remote.changed() => {}
+                // A sibling with a tunnel may have been unreachable for a moment only.
+                () = tokio::time::sleep(RETRY_AFTER), if retry => {}
             }
         }
     }
 
-    async fn through_others(&self, peers: &Peers, upstream: &str) -> Result<Reached, Unreached> {
-        let mut outcome = Unreached::Closed;
-        for holder in self.far.holders(upstream) {
-            match peers.reach(&holder.edge, upstream).await {
+    async fn through_siblings(&self, fleet: &Fleet, upstream: &str) -> Result<SiblingStream, SiblingError> {
+        let mut outcome = SiblingError::NoTunnel;
+        for holder in self.remote.holders(upstream) {
+            match fleet.open_tunnel_stream(&holder.edge, upstream).await {
                 Ok(reached) => return Ok(reached),
-                Err(Unreached::Closed) => self.far.mistaken(upstream, &holder),
-                Err(Unreached::Away) => outcome = Unreached::Away,
+                Err(SiblingError::NoTunnel) => self.remote.mark_closed(upstream, &holder),
+                Err(SiblingError::Unreachable) => outcome = SiblingError::Unreachable,
             }
         }
         Err(outcome)
     }
 
-    /// Opens a connection through a tunnel to this edge, for another edge.
+    /// Opens a connection through a tunnel to this edge, for a sibling.
     ///
     /// # Errors
-    /// When there is no tunnel here that works.
+    /// If no tunnel here works.
     pub async fn open_here(&self, upstream: &str) -> io::Result<tunnel::Stream> {
-        self.near.open(upstream).await
+        self.local.open(upstream).await
     }
 
-    /// Whether there is a tunnel to this edge, working or not.
+    /// Returns whether there is a tunnel to this edge, working or not.
     pub fn is_here(&self, upstream: &str) -> bool {
-        self.near.has(upstream)
+        self.local.has(upstream)
     }
 
-    /// Notes what an edge says of its tunnels.
-    pub fn heard(&self, said: TunnelChanged) {
-        self.far.heard(said);
+    /// Applies the state of a tunnel that a sibling sent.
+    pub fn tunnel_changed(&self, state: TunnelChanged) {
+        self.remote.apply(state);
     }
 
-    /// Such events as lead to what this edge knows, of the edge `mine` as well.
-    pub fn all(&self, mine: &str) -> Vec<TunnelChanged> {
-        let (said_us, mut all) = (clock::now_us(), self.far.all());
-        all.retain(|said| said.edge != mine);
-        all.extend(self.near.keys().into_iter().map(|upstream| TunnelChanged {
+    /// Returns the state of all known tunnels, those to this edge, `own_id`, included.
+    pub fn all(&self, own_id: &str) -> Vec<TunnelChanged> {
+        let (changed_us, mut all) = (clock::now_us(), self.remote.all());
+        all.retain(|state| state.edge != own_id);
+        all.extend(self.local.keys().into_iter().map(|upstream| TunnelChanged {
             upstream: upstream.into(),
-            edge: mine.to_owned(),
+            edge: own_id.to_owned(),
             open: true,
-            said_us,
+            changed_us,
         }));
         all
     }
 
-    fn take_arriving(&self) -> Option<mpsc::Receiver<Arrival>> {
-        self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_accepted(&self) -> Option<mpsc::Receiver<AcceptedTunnel>> {
+        self.to_serve.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl std::fmt::Debug for Tunnels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tunnels").field("near", &self.near).finish_non_exhaustive()
+        f.debug_struct("Tunnels").field("local", &self.local).finish_non_exhaustive()
     }
 }

@@ -12,18 +12,17 @@ use mcp::revision::Era;
 use super::response::CallResponse;
 use super::task::Task;
 use super::{bridge, legacy, modern};
-use crate::account::Account;
+use crate::context::WorkerState;
 use crate::error::{Failure, Fault};
 use crate::policy::Permit;
 use crate::session::Session;
 use crate::snapshot::{Server, Token, Trust};
 use crate::transport::Message;
-use crate::usage::Outcome;
-use crate::worker::Worker;
+use crate::usage::{Account, Outcome};
 
 /// A call that may be made.
 pub struct Call<'a> {
-    pub worker: &'a Rc<Worker>,
+    pub worker: &'a Rc<WorkerState>,
     /// The keys that handles are sealed with.
     pub trust: &'a Arc<Trust>,
     pub server: &'a Arc<Server>,
@@ -35,7 +34,7 @@ pub struct Call<'a> {
     /// A method that calls an upstream.
     pub method: Method,
     /// The name or URI that the client wrote.
-    pub named: &'a crate::route::Named<'a>,
+    pub named: &'a crate::route::NamedTarget<'a>,
     /// The task that it concerns, and the raw id that the client named it by.
     pub task: Option<(Task, &'a str)>,
     pub permit: Permit,

@@ -26,11 +26,11 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::http_response::HttpResponse;
+use crate::context::EdgeState;
 use crate::error::Fault;
-use crate::held::Held;
+use crate::fleet::Waiters;
 use crate::snapshot::Upstream;
-use crate::tunnels::Connection;
-use crate::worker::Shared;
+use crate::tunnels::TunnelStream;
 
 /// Largest head of a response.
 const MAX_HEAD: usize = 256 << 10;
@@ -43,7 +43,7 @@ type Sender = SendRequest<Full<Bytes>>;
 
 /// The connections of one worker to one upstream.
 pub(super) struct HttpPool {
-    shared: Arc<Shared>,
+    shared: Arc<EdgeState>,
     host: String,
     port: u16,
     tls: Option<ServerName<'static>>,
@@ -77,7 +77,7 @@ pub(super) enum Retry {
 
 impl HttpPool {
     /// Creates the pool of an upstream, without connecting.
-    pub(super) fn new(shared: Arc<Shared>, upstream: &Upstream) -> Result<Self, Fault> {
+    pub(super) fn new(shared: Arc<EdgeState>, upstream: &Upstream) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
         let authority = upstream.uri.authority().ok_or_else(|| bad("no host"))?;
         let secure = matches!(upstream.uri.scheme_str(), Some("https" | "wss"));
@@ -171,8 +171,8 @@ impl HttpPool {
     }
 
     /// The calls that wait at this edge.
-    pub(super) fn held(&self) -> &Arc<Held> {
-        self.shared.peers.held()
+    pub(super) fn waiters(&self) -> &Arc<Waiters> {
+        self.shared.fleet.waiters()
     }
 
     async fn exchange(
@@ -233,9 +233,9 @@ impl HttpPool {
 
     async fn connect(&self) -> Result<Sender, Fault> {
         if let Some(uid) = &self.dials_in {
-            return match self.shared.tunnels.connect(&self.shared.peers, uid).await? {
-                Connection::Near(stream) => handshake(stream).await,
-                Connection::Far(stream) => handshake(stream).await,
+            return match self.shared.tunnels.connect(&self.shared.fleet, uid).await? {
+                TunnelStream::Local(stream) => handshake(stream).await,
+                TunnelStream::Remote(stream) => handshake(stream).await,
             };
         }
         let failed = |error: std::io::Error| Fault::Connect(error.to_string());

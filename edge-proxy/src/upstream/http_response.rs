@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::http_pool::PooledConnection;
 use crate::error::Fault;
-use crate::transport::{Gathered, TooLarge};
+use crate::transport::{BufferedBody, TooLarge};
 
 /// A response whose head was read. Dropping it before its end closes the connection.
 pub(super) struct HttpResponse {
@@ -107,10 +107,10 @@ impl HttpResponse {
     }
 
     async fn read(&mut self, limit: usize) -> Result<Bytes, Fault> {
-        let mut gathered = Gathered::within(limit);
+        let mut buffered = BufferedBody::within(limit);
         while let Some(data) = self.chunk().await? {
-            gathered.push(data).map_err(|TooLarge| Fault::TooLarge)?;
+            buffered.push(data).map_err(|TooLarge| Fault::TooLarge)?;
         }
-        Ok(gathered.finish())
+        Ok(buffered.finish())
     }
 }

@@ -12,9 +12,9 @@ use mcp::splice::Splice;
 use super::Upstreams;
 use super::legacy::{ServerMessages, SessionKey, SessionPool};
 use super::session_messages;
-use crate::session::{Conversation, Jti};
+use crate::context::WorkerState;
+use crate::session::{Conversation, SessionId};
 use crate::snapshot::Upstream;
-use crate::worker::Worker;
 
 /// A command of a client that concerns every worker.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub enum SessionCommand {
     /// Cancels a request.
     Cancel {
         /// The session that the request was made in.
-        jti: Jti,
+        session_id: SessionId,
         /// Its raw id.
         id: Bytes,
         /// The client's notification.
@@ -36,7 +36,7 @@ pub enum SessionCommand {
 
 /// A call that can be cancelled.
 pub(super) struct InFlightCall {
-    jti: Jti,
+    session_id: SessionId,
     id: Bytes,
     cancellation: Cancellation,
 }
@@ -51,7 +51,7 @@ enum Cancellation {
 
 /// Keeps a call registered until it is dropped.
 pub(super) struct InFlightGuard {
-    worker: Rc<Worker>,
+    worker: Rc<WorkerState>,
     number: u64,
     /// The messages on the server stream meanwhile, where the session is the conversation's own.
     pub(super) server_messages: Option<ServerMessages>,
@@ -59,29 +59,40 @@ pub(super) struct InFlightGuard {
 
 impl InFlightGuard {
     /// Registers a call that is cancelled by a notification.
-    pub(super) fn new(worker: &Rc<Worker>, number: u64, jti: Jti, id: Bytes, pool: Rc<SessionPool>) -> Self {
+    pub(super) fn new(
+        worker: &Rc<WorkerState>,
+        number: u64,
+        session_id: SessionId,
+        id: Bytes,
+        pool: Rc<SessionPool>,
+    ) -> Self {
         let server_messages = pool.server_messages();
         Self::register(
             worker,
             number,
-            InFlightCall { jti, id, cancellation: Cancellation::Notify(pool) },
+            InFlightCall { session_id, id, cancellation: Cancellation::Notify(pool) },
             server_messages,
         )
     }
 
     /// Registers a call that is cancelled by stopping its task.
     pub(super) fn with_stop(
-        worker: &Rc<Worker>,
+        worker: &Rc<WorkerState>,
         number: u64,
-        jti: Jti,
+        session_id: SessionId,
         id: Bytes,
         stop: Rc<tokio::sync::Notify>,
     ) -> Self {
-        Self::register(worker, number, InFlightCall { jti, id, cancellation: Cancellation::Stop(stop) }, None)
+        Self::register(
+            worker,
+            number,
+            InFlightCall { session_id, id, cancellation: Cancellation::Stop(stop) },
+            None,
+        )
     }
 
     fn register(
-        worker: &Rc<Worker>,
+        worker: &Rc<WorkerState>,
         number: u64,
         call: InFlightCall,
         server_messages: Option<ServerMessages>,
@@ -101,9 +112,11 @@ impl Upstreams {
     /// Applies this worker's part of a command.
     pub fn apply(&self, command: SessionCommand) {
         match command {
-            SessionCommand::Cancel { jti, id, notification, at } => self.cancel(jti, &id, &notification, at),
+            SessionCommand::Cancel { session_id, id, notification, at } => {
+                self.cancel(session_id, &id, &notification, at)
+            }
             SessionCommand::SetLevel { upstreams, conversation, level } => {
-                self.remember_level(conversation.jti, level.clone());
+                self.remember_level(conversation.session_id, level.clone());
                 for upstream in &upstreams {
                     self.set_level(SessionKey::of_conversation(self, upstream, &conversation), level.clone());
                 }
@@ -111,24 +124,24 @@ impl Upstreams {
         }
     }
 
-    fn cancel(&self, jti: Jti, id: &Bytes, notification: &Bytes, at: std::ops::Range<usize>) {
-        self.end_calls(jti, id, |pool, number| {
+    fn cancel(&self, session_id: SessionId, id: &Bytes, notification: &Bytes, at: std::ops::Range<usize>) {
+        self.end_calls(session_id, id, |pool, number| {
             let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
             session_messages::notify(Rc::clone(pool), number, body);
         });
     }
 
     /// Ends the calls of a session under this raw id, which may no longer be made, and cancels them at their upstreams.
-    pub fn withdraw(&self, jti: Jti, id: &Bytes) {
-        self.end_calls(jti, id, |pool, number| {
+    pub fn withdraw(&self, session_id: SessionId, id: &Bytes) {
+        self.end_calls(session_id, id, |pool, number| {
             session_messages::cancel_request(pool, number, session_messages::WITHDRAWN)
         });
     }
 
     /// Ends the calls of a session under this raw id; `tell` cancels those that an upstream is to be told of.
-    fn end_calls(&self, jti: Jti, id: &Bytes, tell: impl Fn(&Rc<SessionPool>, u64)) {
+    fn end_calls(&self, session_id: SessionId, id: &Bytes, tell: impl Fn(&Rc<SessionPool>, u64)) {
         for (number, call) in &*self.calls.borrow() {
-            if call.jti == jti && call.id == *id {
+            if call.session_id == session_id && call.id == *id {
                 match &call.cancellation {
                     Cancellation::Notify(pool) => tell(pool, *number),
                     Cancellation::Stop(stop) => stop.notify_one(),

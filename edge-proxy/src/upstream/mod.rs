@@ -47,10 +47,10 @@ pub use task::Task;
 use self::http_pool::HttpPool;
 use self::in_flight::InFlightCall;
 use self::legacy::{SessionKey, SessionPool};
+use crate::context::EdgeState;
 use crate::error::Fault;
-use crate::session::Jti;
+use crate::session::SessionId;
 use crate::snapshot::Upstream;
-use crate::worker::Shared;
 
 /// Bits of a worker's first request id. Some JSON libraries read no integers beyond 2^53.
 const FIRST_NUMBERS: u64 = (1 << 52) - 1;
@@ -62,17 +62,17 @@ const MAX_LEVELS: usize = 16_384;
 
 /// One worker's connections and sessions with upstreams.
 pub struct Upstreams {
-    shared: Arc<Shared>,
+    shared: Arc<EdgeState>,
     http_pools: RefCell<HashMap<u64, Rc<HttpPool>>>,
     session_pools: RefCell<HashMap<SessionKey, Rc<SessionPool>>>,
     calls: RefCell<HashMap<u64, InFlightCall>>,
-    levels: RefCell<HashMap<Jti, Bytes>>,
+    levels: RefCell<HashMap<SessionId, Bytes>>,
     next: Cell<u64>,
 }
 
 impl Upstreams {
     /// Starts with none.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<EdgeState>) -> Self {
         Self {
             shared,
             http_pools: RefCell::default(),
@@ -106,25 +106,25 @@ impl Upstreams {
             return Err(Fault::Session("this edge holds too many sessions with upstreams".to_owned()));
         }
         let gauge = self.shared.metrics.upstream_sessions.clone();
-        let level = key.conversation.and_then(|jti| self.level(&jti)).map(Bytes::from);
+        let level = key.conversation.and_then(|session_id| self.level(&session_id)).map(Bytes::from);
         let pool = Rc::new(SessionPool::new(http_pool, Arc::clone(upstream), key, level, gauge));
         session_pools.insert(key, Rc::clone(&pool));
         Ok(pool)
     }
 
     /// Remembers the level of log messages that a session asked for.
-    fn remember_level(&self, jti: Jti, level: Bytes) {
+    fn remember_level(&self, session_id: SessionId, level: Bytes) {
         let mut levels = self.levels.borrow_mut();
         if levels.len() >= MAX_LEVELS {
             levels.clear();
         }
-        levels.insert(jti, level);
+        levels.insert(session_id, level);
     }
 
     /// Returns the raw level that a session asked for.
-    fn level(&self, jti: &Jti) -> Option<String> {
+    fn level(&self, session_id: &SessionId) -> Option<String> {
         let levels = self.levels.borrow();
-        levels.get(jti).and_then(|raw| String::from_utf8(raw.to_vec()).ok())
+        levels.get(session_id).and_then(|raw| String::from_utf8(raw.to_vec()).ok())
     }
 
     /// Returns an id that no other request of this worker has, and hardly one of another worker or edge: some servers

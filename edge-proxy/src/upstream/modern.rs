@@ -18,9 +18,9 @@ use super::message_source::RawResponse;
 use super::request_state;
 use super::response::{CallResponse, read_response};
 use super::translation::{Translation, UpstreamEra};
-use crate::account::Account;
 use crate::error::Failure;
-use crate::session::{Owner, Session};
+use crate::session::{HandleOwner, Session};
+use crate::usage::Account;
 
 /// Makes a call on a connection of its own. Dropping it closes the connection, which cancels the call.
 pub(super) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
@@ -95,7 +95,7 @@ fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
         edits = edits.replace(span(message.body, call.named.raw), json::quote(call.permit.original()));
     }
     if let Some(raw) = message.params.request_state {
-        let owner = Owner { server: &call.server.uid, token: &call.token.uid };
+        let owner = HandleOwner { server: &call.server.uid, token: &call.token.uid };
         let text = json::string(raw).unwrap_or_default();
         let state = request_state::open(call.trust, owner, call.method, &call.named.exposed, &text);
         let state = state.ok_or_else(|| {

@@ -11,11 +11,10 @@ use mcp::sse;
 use tokio::sync::mpsc;
 
 use super::translation::{is_tool_error, outcome_of};
-use crate::account::Account;
-use crate::error::{Asked, Failure, Fault};
+use crate::context::WorkerState;
+use crate::error::{ErrorContext, Failure, Fault};
 use crate::snapshot::Upstream;
-use crate::usage::Outcome;
-use crate::worker::Worker;
+use crate::usage::{Account, Outcome};
 
 /// One message of a relayed call.
 pub(super) struct RelayedMessage {
@@ -35,7 +34,7 @@ pub(super) enum RelaySource {
 
 /// The stream of a relayed call.
 pub struct RelayedStream {
-    worker: Rc<Worker>,
+    worker: Rc<WorkerState>,
     upstream: Arc<Upstream>,
     id: Bytes,
     source: RelaySource,
@@ -47,7 +46,7 @@ pub struct RelayedStream {
 impl RelayedStream {
     /// Relays the messages of `source` for the request of this raw id, `first` before any other.
     pub(super) fn new(
-        worker: &Rc<Worker>,
+        worker: &Rc<WorkerState>,
         upstream: &Arc<Upstream>,
         id: Bytes,
         source: RelaySource,
@@ -121,7 +120,7 @@ impl RelayedStream {
         if let Some(counted) = fault.counts_as() {
             self.worker.shared.metrics.upstream_fault(counted).inc();
         }
-        let asked = Asked { id: Some(self.id.clone()), ..Asked::default() };
+        let asked = ErrorContext { id: Some(self.id.clone()), ..ErrorContext::default() };
         RelayedMessage {
             message: Failure::upstream(&self.upstream.id, fault).message(&asked),
             is_final: true,

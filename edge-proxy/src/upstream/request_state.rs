@@ -4,9 +4,9 @@
 
 use mcp::method::Method;
 
-use crate::clock::now;
-use crate::session::Owner;
-use crate::session::seal::{self, Binding, Purpose, SealError};
+use crate::os::clock::now;
+use crate::session::HandleOwner;
+use crate::session::seal::{self, HandleBinding, Purpose, SealError};
 use crate::snapshot::Trust;
 
 /// How long a client may take to answer, in seconds.
@@ -15,7 +15,7 @@ const LIFETIME: u64 = 3_600;
 /// Seals a raw state for the client.
 pub(super) fn seal(
     trust: &Trust,
-    owner: Owner<'_>,
+    owner: HandleOwner<'_>,
     method: Method,
     exposed: &str,
     state: &str,
@@ -28,7 +28,7 @@ pub(super) fn seal(
 /// Opens a sealed state; returns the upstream's own, raw.
 pub(super) fn open(
     trust: &Trust,
-    owner: Owner<'_>,
+    owner: HandleOwner<'_>,
     method: Method,
     exposed: &str,
     text: &str,
@@ -39,6 +39,6 @@ pub(super) fn open(
     String::from_utf8(state.to_vec()).ok()
 }
 
-fn binding<'a>(owner: Owner<'a>, about: &'a [&'a str]) -> Binding<'a> {
-    Binding { purpose: Purpose::RequestState, server: owner.server, token: owner.token, about }
+fn binding<'a>(owner: HandleOwner<'a>, about: &'a [&'a str]) -> HandleBinding<'a> {
+    HandleBinding { purpose: Purpose::RequestState, server: owner.server, token: owner.token, about }
 }

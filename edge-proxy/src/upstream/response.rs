@@ -16,10 +16,9 @@ use super::http_response::{HttpResponse, MediaType};
 use super::message_source::{MessageSource, RawResponse};
 use super::translation::{Translated, Translation};
 use super::upstream_stream::UpstreamStream;
-use crate::account::Account;
+use crate::context::WorkerState;
 use crate::error::Fault;
-use crate::usage::Outcome;
-use crate::worker::Worker;
+use crate::usage::{Account, Outcome};
 
 /// Largest response to a request that is not a client's call.
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
@@ -38,7 +37,7 @@ pub enum CallResponse {
 
 /// Reads an upstream's response into one for the client. The account is settled with it, or handed to the stream.
 pub(super) async fn read_response(
-    worker: &Rc<Worker>,
+    worker: &Rc<WorkerState>,
     answered: RawResponse,
     mut translation: Translation,
     account: &mut Option<Account>,

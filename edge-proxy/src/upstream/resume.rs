@@ -14,25 +14,25 @@ use super::legacy::UpstreamSession;
 use super::resumption_token::ResumptionToken;
 use super::translation::{Translation, UpstreamEra};
 use super::upstream_stream::UpstreamStream;
+use crate::context::WorkerState;
 use crate::policy::Permit;
 use crate::route::Target;
-use crate::session::Owner;
+use crate::session::HandleOwner;
 use crate::snapshot::{Server, Token, Trust};
-use crate::worker::Worker;
 
 /// A stream to resume, as a client's `Last-Event-ID` names it.
 pub struct Resumption(Vec<u8>);
 
 impl Resumption {
     /// Opens a `Last-Event-ID`; `None` where no edge gave it to this owner.
-    pub fn open(trust: &Trust, owner: Owner<'_>, last_event_id: &str) -> Option<Self> {
+    pub fn open(trust: &Trust, owner: HandleOwner<'_>, last_event_id: &str) -> Option<Self> {
         ResumptionToken::open(trust, owner, last_event_id).map(Self)
     }
 
     /// The target of the call.
     pub fn target(&self) -> Option<Target> {
-        let ResumptionToken { noun, exposed, .. } = ResumptionToken::read(&self.0)?;
-        Some(Target { noun, exposed: exposed.into() })
+        let ResumptionToken { kind, exposed, .. } = ResumptionToken::read(&self.0)?;
+        Some(Target { kind, exposed: exposed.into() })
     }
 
     /// The raw id of the request.
@@ -43,7 +43,7 @@ impl Resumption {
 
 /// Resumes a stream. `None` where the target now leads to another upstream.
 pub fn resume(
-    worker: &Rc<Worker>,
+    worker: &Rc<WorkerState>,
     trust: &Arc<Trust>,
     server: &Arc<Server>,
     token: &Arc<Token>,

@@ -4,9 +4,9 @@
 
 use mcp::method::Method;
 
-use crate::route::Noun;
-use crate::session::Owner;
-use crate::session::seal::{self, Binding, Purpose, SealError};
+use crate::route::TargetKind;
+use crate::session::HandleOwner;
+use crate::session::seal::{self, HandleBinding, Purpose, SealError};
 use crate::snapshot::Trust;
 
 /// The position in a stream, and the call that it belongs to.
@@ -29,7 +29,7 @@ pub(super) struct ResumptionToken<'a> {
     /// The prefix of URIs that the client sees.
     pub uri_prefix: &'a str,
     /// The kind of the target, which is checked again before the stream is resumed.
-    pub noun: Noun,
+    pub kind: TargetKind,
     /// The name or URI that the client called.
     pub exposed: &'a str,
     /// The upstream's own id of the event.
@@ -38,7 +38,7 @@ pub(super) struct ResumptionToken<'a> {
 
 impl<'a> ResumptionToken<'a> {
     /// Seals it into the id that the client is given.
-    pub(super) fn seal(&self, trust: &Trust, owner: Owner<'_>) -> Result<String, SealError> {
+    pub(super) fn seal(&self, trust: &Trust, owner: HandleOwner<'_>) -> Result<String, SealError> {
         let content = seal::join([
             self.upstream.as_bytes(),
             self.session,
@@ -48,7 +48,7 @@ impl<'a> ResumptionToken<'a> {
             self.progress_token,
             self.method.as_str().as_bytes(),
             self.uri_prefix.as_bytes(),
-            &[self.noun.code()],
+            &[self.kind.code()],
             self.exposed.as_bytes(),
             self.event,
         ]);
@@ -56,7 +56,7 @@ impl<'a> ResumptionToken<'a> {
     }
 
     /// Opens an id that a client sent back; returns its content.
-    pub(super) fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Vec<u8>> {
+    pub(super) fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<Vec<u8>> {
         seal::open(trust, binding(owner), text)
     }
 
@@ -71,7 +71,7 @@ impl<'a> ResumptionToken<'a> {
             progress_token,
             method,
             uri_prefix,
-            noun,
+            kind,
             exposed,
             event,
         ] = seal::split(content)?;
@@ -85,15 +85,15 @@ impl<'a> ResumptionToken<'a> {
             progress_token,
             method: Method::parse(text(method)?)?,
             uri_prefix: text(uri_prefix)?,
-            noun: Noun::read(noun)?,
+            kind: TargetKind::read(kind)?,
             exposed: text(exposed)?,
             event,
         })
     }
 }
 
-fn binding(owner: Owner<'_>) -> Binding<'_> {
-    Binding { purpose: Purpose::Event, server: owner.server, token: owner.token, about: &[] }
+fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
+    HandleBinding { purpose: Purpose::Event, server: owner.server, token: owner.token, about: &[] }
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_place_is_found_again_by_its_owner_alone() {
-        let (trust, owner) = (trust(&[1]), Owner { server: "s", token: "t" });
+        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
         let token = ResumptionToken {
             upstream: "u",
             session: b"up-1",
@@ -113,14 +113,14 @@ mod tests {
             progress_token: b"",
             method: Method::ToolsCall,
             uri_prefix: "u+",
-            noun: Noun::Tool,
+            kind: TargetKind::Tool,
             exposed: "u_slow",
             event: b"1/2",
         };
         let text = token.seal(&trust, owner).unwrap();
         let content = ResumptionToken::open(&trust, owner, &text).unwrap();
         assert_eq!(ResumptionToken::read(&content), Some(token));
-        assert_eq!(ResumptionToken::open(&trust, Owner { server: "s", token: "u" }, &text), None);
+        assert_eq!(ResumptionToken::open(&trust, HandleOwner { server: "s", token: "u" }, &text), None);
         assert_eq!(ResumptionToken::read(b"junk"), None);
     }
 }

@@ -12,9 +12,9 @@ use http::header::HeaderMap;
 use super::http_pool::Retry;
 use super::legacy::{SessionPool, SessionTransport};
 use super::translation::{Translation, UpstreamEra};
+use crate::context::WorkerState;
 use crate::error::Fault;
 use crate::snapshot::Upstream;
-use crate::worker::Worker;
 
 /// Reasons in `notifications/cancelled`.
 pub(super) const TIMED_OUT: &str = "no response in time";
@@ -25,7 +25,7 @@ const ASKING_CLIENT: &str = "its client is asked first";
 const MAX_SMALL_RESPONSE: usize = 64 << 10;
 
 /// Cancels a call at its upstream.
-pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) {
+pub(super) fn cancel(worker: &Rc<WorkerState>, translation: &Translation, why: &str) {
     if translation.awaited_task().is_some() {
         // It is sent once.
         if let Some(body) = translation.take_cancellation(worker.upstreams.number()) {
@@ -42,12 +42,12 @@ pub(super) fn cancel(worker: &Rc<Worker>, translation: &Translation, why: &str) 
 }
 
 /// Cancels a call that its caller may no longer make.
-pub(super) fn withdraw(worker: &Rc<Worker>, translation: &Translation) {
+pub(super) fn withdraw(worker: &Rc<WorkerState>, translation: &Translation) {
     cancel(worker, translation, WITHDRAWN);
 }
 
 /// Tells the upstream that a stream is no longer read, though its task goes on.
-pub(super) fn stop_reading(worker: &Rc<Worker>, translation: &Translation) {
+pub(super) fn stop_reading(worker: &Rc<WorkerState>, translation: &Translation) {
     if let UpstreamEra::Legacy { number, .. } = &translation.upstream_era {
         send(worker, translation, cancellation(*number, ASKING_CLIENT));
     }
@@ -63,13 +63,13 @@ fn cancellation(number: u64, why: &str) -> Bytes {
 }
 
 /// Answers an upstream's ping.
-pub(super) fn pong(worker: &Rc<Worker>, translation: &Translation, id: &str) {
+pub(super) fn pong(worker: &Rc<WorkerState>, translation: &Translation, id: &str) {
     send(worker, translation, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into());
 }
 
 /// Sends a message in the session of a call, and waits until the upstream has accepted it.
 pub(super) async fn send_confirmed(
-    worker: &Rc<Worker>,
+    worker: &Rc<WorkerState>,
     translation: &Translation,
     body: Bytes,
 ) -> Result<(), Fault> {
@@ -84,7 +84,7 @@ pub(super) async fn send_confirmed(
 }
 
 /// Sends a message in the session of a call, in the background.
-pub(super) fn send(worker: &Rc<Worker>, translation: &Translation, body: Bytes) {
+pub(super) fn send(worker: &Rc<WorkerState>, translation: &Translation, body: Bytes) {
     if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
         match &session.transport {
             SessionTransport::Channel(claim) => claim.send(body),
@@ -99,7 +99,7 @@ pub(super) fn notify(pool: Rc<SessionPool>, number: u64, body: Bytes) {
     tokio::task::spawn_local(async move { pool.cancel(number, body).await });
 }
 
-fn post_in_background(worker: &Rc<Worker>, upstream: &Arc<Upstream>, headers: HeaderMap, body: Bytes) {
+fn post_in_background(worker: &Rc<WorkerState>, upstream: &Arc<Upstream>, headers: HeaderMap, body: Bytes) {
     let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
     tokio::task::spawn_local(async move {
         if let Err(fault) = post(&worker, &upstream, headers, body).await {
@@ -109,7 +109,7 @@ fn post_in_background(worker: &Rc<Worker>, upstream: &Arc<Upstream>, headers: He
 }
 
 pub(super) async fn post(
-    worker: &Rc<Worker>,
+    worker: &Rc<WorkerState>,
     upstream: &Upstream,
     headers: HeaderMap,
     body: Bytes,

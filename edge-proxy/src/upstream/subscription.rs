@@ -25,11 +25,11 @@ use super::http_response::{HttpResponse, MediaType};
 use super::legacy::{SessionKey, SessionPool};
 use super::response::read_rpc_response;
 use super::task::Task;
+use crate::context::WorkerState;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
-use crate::snapshot::{Transport, Upstream};
-use crate::worker::Worker;
+use crate::snapshot::{Upstream, UpstreamTransport};
 
 /// Largest notification.
 const MAX_EVENT: usize = 256 << 10;
@@ -98,7 +98,7 @@ pub struct UpstreamSubscription {
 impl UpstreamSubscription {
     /// Subscribes in an era that the upstream speaks, whatever the client's.
     pub fn start(
-        worker: &Rc<Worker>,
+        worker: &Rc<WorkerState>,
         era: Era,
         targets: SubscriptionTargets,
         notices: mpsc::Sender<SubscriptionNotice>,
@@ -138,7 +138,7 @@ impl Drop for UpstreamSubscription {
 }
 
 struct SubscriptionTask {
-    worker: Rc<Worker>,
+    worker: Rc<WorkerState>,
     upstream: Arc<Upstream>,
     targets: watch::Receiver<Names>,
     notices: mpsc::Sender<SubscriptionNotice>,
@@ -169,7 +169,7 @@ impl SubscriptionTask {
         loop {
             let started = tokio::time::Instant::now();
             let ended = match era {
-                Era::Legacy if self.upstream.transport != Transport::StreamableHttp => {
+                Era::Legacy if self.upstream.transport != UpstreamTransport::StreamableHttp => {
                     self.run_on_channel().await
                 }
                 Era::Legacy => self.run_in_session().await,

@@ -19,8 +19,8 @@ use super::http_pool::Retry;
 use super::legacy::{SessionPool, UpstreamSession, unless_session_unknown};
 use super::message_source::RawResponse;
 use crate::error::Fault;
-use crate::session::Owner;
-use crate::session::seal::{self, Binding, Purpose, SealError};
+use crate::session::HandleOwner;
+use crate::session::seal::{self, HandleBinding, Purpose, SealError};
 use crate::snapshot::Trust;
 use crate::transport::Message;
 
@@ -44,7 +44,7 @@ pub struct Task {
 
 impl Task {
     /// Seals it into the id that the client is given.
-    pub(super) fn seal(&self, trust: &Trust, owner: Owner<'_>) -> Result<String, SealError> {
+    pub(super) fn seal(&self, trust: &Trust, owner: HandleOwner<'_>) -> Result<String, SealError> {
         let texts = [&self.upstream, &self.tool, &self.id].map(|text| text.as_bytes());
         let [upstream, tool, id] = texts;
         let content = seal::join([upstream, tool, id, &*self.session, &*self.version]);
@@ -52,7 +52,7 @@ impl Task {
     }
 
     /// Opens the id that a client was given.
-    pub fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<Self> {
+    pub fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<Self> {
         let content = seal::open(trust, binding(owner), text)?;
         let [upstream, tool, id, session, version] = seal::split(&content)?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
@@ -108,7 +108,7 @@ pub(super) fn lifetime(ttl: Option<&str>) -> Duration {
 pub(super) fn of_response<'a>(
     edits: Splice<'a>,
     trust: &Trust,
-    owner: Owner<'_>,
+    owner: HandleOwner<'_>,
     message: &Message<'_>,
 ) -> Splice<'a> {
     if memmem::find(message.body, meta::RELATED_TASK.as_bytes()).is_none() {
@@ -125,8 +125,8 @@ pub(super) fn of_response<'a>(
     }
 }
 
-fn binding(owner: Owner<'_>) -> Binding<'_> {
-    Binding { purpose: Purpose::Task, server: owner.server, token: owner.token, about: &[] }
+fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
+    HandleBinding { purpose: Purpose::Task, server: owner.server, token: owner.token, about: &[] }
 }
 
 #[cfg(test)]
@@ -136,12 +136,12 @@ mod tests {
 
     #[test]
     fn a_task_is_its_owners_alone() {
-        let (trust, owner) = (trust(&[1]), Owner { server: "s", token: "t" });
+        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
         let (session, version): (Box<[u8]>, Box<[u8]>) = ((*b"up").into(), (*b"2025-11-25").into());
         let task = Task { upstream: "u".into(), tool: "u_slow".into(), id: "7".into(), session, version };
         let text = task.seal(&trust, owner).unwrap();
         assert_eq!(Task::open(&trust, owner, &text), Some(task));
-        assert_eq!(Task::open(&trust, Owner { server: "s", token: "u" }, &text), None);
+        assert_eq!(Task::open(&trust, HandleOwner { server: "s", token: "u" }, &text), None);
         assert_eq!(Task::open(&trust, owner, "7"), None);
     }
 

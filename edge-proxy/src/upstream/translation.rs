@@ -26,7 +26,7 @@ use super::server_requests;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
-use crate::session::{Level, Owner};
+use crate::session::{HandleOwner, LogLevel};
 use crate::snapshot::{Server, Token, Trust, Upstream};
 use crate::usage::Outcome;
 
@@ -90,7 +90,7 @@ pub(super) struct ModernClient {
     /// Its declared capabilities.
     pub capabilities: Capabilities,
     /// The level of log messages that it asked for.
-    pub level: Option<Level>,
+    pub level: Option<LogLevel>,
     /// The raw arguments of the call.
     pub arguments: Option<Bytes>,
 }
@@ -183,8 +183,8 @@ impl Translation {
     }
 
     /// The owner of handles that are sealed in messages.
-    pub(super) fn owner(&self) -> Owner<'_> {
-        Owner { server: &self.server.uid, token: &self.token.uid }
+    pub(super) fn owner(&self) -> HandleOwner<'_> {
+        HandleOwner { server: &self.server.uid, token: &self.token.uid }
     }
 
     /// Seals the event id with which the client may resume the stream, at any edge.
@@ -203,7 +203,7 @@ impl Translation {
             progress_token: progress_token.as_deref().unwrap_or_default(),
             method: self.method,
             uri_prefix: &self.uri_prefix,
-            noun: self.permit.noun(),
+            kind: self.permit.kind(),
             exposed: self.permit.exposed(),
             event,
         };
@@ -345,7 +345,7 @@ impl Translation {
         if requests.len() >= MAX_OPEN_REQUESTS {
             return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
         }
-        let owner = Owner { server: &self.server.uid, token: &self.token.uid };
+        let owner = HandleOwner { server: &self.server.uid, token: &self.token.uid };
         let reply_to = session.reply_to();
         let reply_to = reply_to
             .ok_or_else(|| Fault::Session("too many requests to clients wait at this edge".to_owned()))?;

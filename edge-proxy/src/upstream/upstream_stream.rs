@@ -21,10 +21,9 @@ use super::message_source::MessageSource;
 use super::reconnect::Reconnect;
 use super::session_messages;
 use super::translation::{Translated, Translation, UpstreamEra};
-use crate::account::Account;
-use crate::error::{Asked, Failure, Fault};
-use crate::usage::Outcome;
-use crate::worker::Worker;
+use crate::context::WorkerState;
+use crate::error::{ErrorContext, Failure, Fault};
+use crate::usage::{Account, Outcome};
 
 /// Longest wait for the first event of a resumed stream.
 const RESUME_TIMEOUT: Duration = Duration::from_millis(100);
@@ -35,7 +34,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A call's stream.
 pub struct UpstreamStream {
-    pub(super) worker: Rc<Worker>,
+    pub(super) worker: Rc<WorkerState>,
     source: Option<MessageSource>,
     pub(super) translation: Translation,
     /// Server requests that a modern client must answer.
@@ -61,7 +60,7 @@ pub(super) enum Received {
 
 impl UpstreamStream {
     fn new(
-        worker: &Rc<Worker>,
+        worker: &Rc<WorkerState>,
         source: Option<MessageSource>,
         translation: Translation,
         mut guard: Option<InFlightGuard>,
@@ -82,7 +81,7 @@ impl UpstreamStream {
     }
 
     /// Resumes a stream after the event that the upstream knows as `from`.
-    pub(super) fn resumed(worker: &Rc<Worker>, translation: Translation, from: HeaderValue) -> Self {
+    pub(super) fn resumed(worker: &Rc<WorkerState>, translation: Translation, from: HeaderValue) -> Self {
         let mut stream = Self::new(worker, None, translation, None);
         stream.reconnect = Reconnect::at_once(from);
         stream
@@ -90,7 +89,7 @@ impl UpstreamStream {
 
     /// Opens a stream, and waits for its first event.
     pub(super) async fn open(
-        worker: &Rc<Worker>,
+        worker: &Rc<WorkerState>,
         source: MessageSource,
         translation: Translation,
         account: &mut Option<Account>,
@@ -435,7 +434,7 @@ impl UpstreamStream {
         if fault == Fault::Timeout {
             session_messages::cancel(&self.worker, &self.translation, session_messages::TIMED_OUT);
         }
-        let asked = Asked { id: Some(self.translation.id.clone()), ..Asked::default() };
+        let asked = ErrorContext { id: Some(self.translation.id.clone()), ..ErrorContext::default() };
         let data = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
         Event { data, ..Event::default() }
     }

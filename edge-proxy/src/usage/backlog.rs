@@ -1,4 +1,4 @@
-//! What is counted and not yet acknowledged: pure, bounded, each batch numbered once.
+//! Counts that are not yet acknowledged: pure, bounded, each batch numbered once.
 //!
 //! A batch that was sent may have been stored, so it never changes again. Everything later is added up in
 //! `pending`, whose number of keys is bounded: an hour without a control plane costs keys, not calls.
@@ -11,12 +11,12 @@ use trunkline::telemetry::v1::{ReportUsageRequest, UsageRecord};
 
 use super::{Counts, Key, Sums};
 
-/// Records in one batch: well below the size at which a message is refused.
+/// Records in one batch, well below the size at which a message is refused.
 const BATCH_RECORDS: usize = 2_000;
 /// Keys that are added up while nothing can be sent.
 const MAX_KEYS: usize = 100_000;
 
-/// What is counted and not yet acknowledged.
+/// Counts that are not yet acknowledged.
 #[derive(Debug)]
 pub(super) struct Backlog {
     run_id: String,
@@ -38,12 +38,12 @@ impl Backlog {
         }
     }
 
-    /// Adds counts; returns how many calls had to go under `other`.
+    /// Adds counts. Returns how many calls were counted under `other`.
     pub(super) fn add(&mut self, counts: &Counts) -> u64 {
         self.pending.merge(counts)
     }
 
-    /// The batch to send, made of what is pending when none is waiting.
+    /// Returns the batch to send, made of what is pending if none is waiting.
     pub(super) fn next(&mut self, now: u64) -> Option<&ReportUsageRequest> {
         if self.sealed.is_empty() && !self.pending.is_empty() {
             self.seal(now);
@@ -51,18 +51,18 @@ impl Backlog {
         self.sealed.front()
     }
 
-    /// All batches of `run_id` up to `sequence` are stored.
+    /// Drops all batches of `run_id` up to `sequence`, which are stored.
     pub(super) fn acknowledge(&mut self, run_id: &str, sequence: i64) {
         self.sealed.retain(|batch| batch.run_id != run_id || batch.sequence > sequence);
     }
 
-    /// Keys and records that wait.
+    /// Counts the keys and records that wait.
     pub(super) fn len(&self) -> usize {
         self.pending.len() + self.sealed.iter().map(|batch| batch.records.len()).sum::<usize>()
     }
 
-    /// Everything that waits as numbered batches, for the next run to deliver.
-    pub(super) fn freeze(&mut self, now: u64) -> Vec<u8> {
+    /// Serializes everything that waits as numbered batches, for the next run to deliver.
+    pub(super) fn serialize(&mut self, now: u64) -> Vec<u8> {
         if !self.pending.is_empty() {
             self.seal(now);
         }
@@ -73,8 +73,8 @@ impl Backlog {
         bytes
     }
 
-    /// Takes in what an earlier run left; returns false where it cannot be read to its end.
-    pub(super) fn thaw(&mut self, mut bytes: &[u8]) -> bool {
+    /// Restores the batches of an earlier run. Returns false if they cannot be read to their end.
+    pub(super) fn restore(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             match ReportUsageRequest::decode_length_delimited(&mut bytes) {
                 Ok(batch) => self.sealed.push_back(batch),
@@ -124,7 +124,7 @@ fn timestamp(unix_s: u64) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::{Call, Outcome};
+    use crate::usage::{CallRecord, Outcome};
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
@@ -132,7 +132,7 @@ mod tests {
     fn counts(targets: &[u16]) -> Counts {
         let mut counts = Counts::new(MAX_KEYS);
         for target in targets {
-            counts.record(&Call {
+            counts.record(&CallRecord {
                 server: "servers/dev",
                 token: "tokens/t",
                 method: "tools/call",
@@ -184,19 +184,19 @@ mod tests {
     fn an_earlier_runs_batches_are_delivered_under_its_name() {
         let mut earlier = Backlog::new("one".into(), 0);
         earlier.add(&counts(&[1]));
-        let frozen = earlier.freeze(5);
+        let serialized = earlier.serialize(5);
         let mut backlog = Backlog::new("two".into(), 6);
-        assert!(backlog.thaw(&frozen));
+        assert!(backlog.restore(&serialized));
         backlog.add(&counts(&[2]));
         let first = backlog.next(7).cloned().unwrap();
         assert_eq!((&*first.run_id, first.sequence), ("one", 1));
         backlog.acknowledge("one", 1);
         assert_eq!(backlog.next(7).map(|b| (&*b.run_id, b.sequence)), Some(("two", 1)));
-        assert!(!Backlog::new("x".into(), 0).thaw(&frozen[..frozen.len() - 1]));
+        assert!(!Backlog::new("x".into(), 0).restore(&serialized[..serialized.len() - 1]));
     }
 
     proptest! {
-        /// Whatever is lost on the way, every call is counted exactly once by who remembers sequences.
+        /// Whatever is lost on the way, a receiver that remembers sequences counts every call exactly once.
         #[test]
         fn every_call_is_counted_once(steps in proptest::collection::vec((0u8..5, 0u16..4), 1..60)) {
             let mut backlog = Backlog::new("r0".into(), 0);
@@ -215,9 +215,9 @@ mod tests {
                     }
                     _ => {
                         runs += 1;
-                        let frozen = backlog.freeze(2);
+                        let serialized = backlog.serialize(2);
                         backlog = Backlog::new(format!("r{runs}"), 2);
-                        prop_assert!(backlog.thaw(&frozen));
+                        prop_assert!(backlog.restore(&serialized));
                     }
                 }
             }

@@ -1,7 +1,8 @@
 //! Counts of calls: recorded by each worker without locks, shipped in batches that are counted once.
 //!
-//! It knows neither requests nor the snapshot, only names that its callers hand it.
+//! It must not know requests or the snapshot, only the names that its callers pass.
 
+mod account;
 mod backlog;
 mod reporter;
 mod shard;
@@ -11,24 +12,25 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+pub use account::Account;
 pub use reporter::Reporter;
 pub use shard::Shard;
 pub use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
 /// One call that ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
+pub struct CallRecord<'a> {
     /// `servers/{server}`.
     pub server: &'a str,
-    /// `tokens/{token}`; empty for callers that could not be told.
+    /// `tokens/{token}`; empty for unknown callers.
     pub token: &'a str,
     /// The method; `other` for those not known.
     pub method: &'a str,
     /// `upstreams/{upstream}/tools/{tool}` and so on; empty where the call led to none.
     pub target: &'a str,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// From the last byte of the request's head to the last byte of the answer.
+    /// The time from the last byte of the request's head to the last byte of the answer.
     pub duration: Duration,
     /// Bytes of the request's body.
     pub request_bytes: u64,
@@ -36,7 +38,7 @@ pub struct Call<'a> {
     pub response_bytes: u64,
 }
 
-/// What calls agree in that are counted together.
+/// The names that calls agree in which are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     server: Box<str>,
@@ -46,7 +48,7 @@ pub(crate) struct Key {
     outcome: i32,
 }
 
-/// Calls, added up.
+/// Sums over calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sums {
     calls: u64,
@@ -55,8 +57,8 @@ pub(crate) struct Sums {
     response_bytes: u64,
 }
 
-/// A bounded number of keys and what was counted under each. Past the bound, calls are counted under a key
-/// whose names are all `other`, so that no call is lost.
+/// A bounded number of keys with their sums. Past the bound, calls are counted under a key whose names are all `other`,
+/// so that no call is lost.
 #[derive(Debug)]
 pub(crate) struct Counts {
     sums: HashMap<Key, Sums>,
@@ -82,8 +84,8 @@ impl Counts {
         self.sums.iter()
     }
 
-    /// Adds a call. Returns false where it had to go under `other`.
-    pub(crate) fn record(&mut self, call: &Call<'_>) -> bool {
+    /// Adds a call. Returns false if it was counted under `other`.
+    pub(crate) fn record(&mut self, call: &CallRecord<'_>) -> bool {
         let sums = Sums {
             calls: 1,
             duration_us: u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX),
@@ -93,7 +95,7 @@ impl Counts {
         self.add(call, sums)
     }
 
-    /// Adds all of `other`. Returns how many calls had to go under `other`.
+    /// Adds all of `other`. Returns how many calls were counted under `other`.
     pub(crate) fn merge(&mut self, other: &Counts) -> u64 {
         let folded =
             other.sums.iter().filter_map(|(key, sums)| (!self.add(key, *sums)).then_some(sums.calls));
@@ -101,7 +103,7 @@ impl Counts {
     }
 
     /// Adds `sums` under `key`, which is copied only when it is new.
-    pub(crate) fn add(&mut self, key: &dyn Named, sums: Sums) -> bool {
+    pub(crate) fn add(&mut self, key: &dyn KeyRef, sums: Sums) -> bool {
         if let Some(present) = self.sums.get_mut(key) {
             present.add(sums);
             return true;
@@ -145,8 +147,8 @@ impl Sums {
     }
 }
 
-/// The names a key consists of, borrowed: a call that was seen before is counted without an allocation.
-pub(crate) trait Named {
+/// The names that a key consists of, borrowed: a call with a known key is counted without an allocation.
+pub(crate) trait KeyRef {
     fn names(&self) -> (&str, &str, &str, &str, i32);
 
     fn to_key(&self) -> Key {
@@ -161,45 +163,45 @@ pub(crate) trait Named {
     }
 }
 
-impl Named for Key {
+impl KeyRef for Key {
     fn names(&self) -> (&str, &str, &str, &str, i32) {
         (&self.server, &self.token, &self.method, &self.target, self.outcome)
     }
 }
 
-impl Named for Call<'_> {
+impl KeyRef for CallRecord<'_> {
     fn names(&self) -> (&str, &str, &str, &str, i32) {
         (self.server, self.token, self.method, self.target, self.outcome as i32)
     }
 }
 
-impl<'a> Borrow<dyn Named + 'a> for Key {
-    fn borrow(&self) -> &(dyn Named + 'a) {
+impl<'a> Borrow<dyn KeyRef + 'a> for Key {
+    fn borrow(&self) -> &(dyn KeyRef + 'a) {
         self
     }
 }
 
-// Must agree with what is derived for `Key`: hashing a tuple hashes its members in order, as a struct does.
-impl Hash for dyn Named + '_ {
+// Must agree with the derived hash of `Key`: hashing a tuple hashes its members in order, as a struct does.
+impl Hash for dyn KeyRef + '_ {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.names().hash(state);
     }
 }
 
-impl PartialEq for dyn Named + '_ {
+impl PartialEq for dyn KeyRef + '_ {
     fn eq(&self, other: &Self) -> bool {
         self.names() == other.names()
     }
 }
 
-impl Eq for dyn Named + '_ {}
+impl Eq for dyn KeyRef + '_ {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn call(target: &str) -> Call<'_> {
-        Call {
+    fn call(target: &str) -> CallRecord<'_> {
+        CallRecord {
             server: "servers/dev",
             token: "tokens/laptop",
             method: "tools/call",

@@ -1,4 +1,4 @@
-//! Takes the workers' counts, and delivers them to the control plane until it says that they are stored.
+//! Delivery of the workers' counts to a control plane, repeated until it acknowledges them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use trunkline::telemetry::v1::{ReportUsageRequest, ReportUsageResponse};
 use super::Counts;
 use super::backlog::Backlog;
 use crate::observe::Metrics;
+use crate::os::{clock, files};
 use crate::snapshot::client::Link;
-use crate::{clock, files};
 
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a stopping edge tries to deliver; what is left is written to disk.
-const LAST_WORDS: Duration = Duration::from_secs(3);
-const HANDED_OVER_AT_ONCE: usize = 256;
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The time limit of delivering when the edge stops. The rest is written to disk.
+const FINAL_DELIVERY: Duration = Duration::from_secs(3);
+const MAX_QUEUED: usize = 256;
 
-/// Delivers counts, for as long as the edge runs.
+/// A task that delivers counts, for as long as the edge runs.
 #[derive(Debug)]
 pub struct Reporter {
     backlog: Backlog,
@@ -36,19 +36,19 @@ pub struct Reporter {
 
 /// A stream on which batches are delivered one after the other.
 struct Delivery {
-    /// Acknowledgements name no run, so a stream carries the batches of one.
+    /// The run of its batches, because acknowledgements name none.
     run_id: String,
     out: mpsc::Sender<ReportUsageRequest>,
     acknowledged: Streaming<ReportUsageResponse>,
 }
 
 impl Reporter {
-    /// A reporter that delivers over `link`. What cannot be delivered before the edge ends is kept at `path`.
+    /// Creates a reporter that delivers over `link`. What cannot be delivered before the edge ends is kept at `path`.
     pub fn new(link: watch::Receiver<Option<Link>>, metrics: Arc<Metrics>, path: PathBuf) -> Reporter {
-        let (shards, incoming) = mpsc::channel(HANDED_OVER_AT_ONCE);
+        let (shards, incoming) = mpsc::channel(MAX_QUEUED);
         let mut backlog = Backlog::new(uuid::Uuid::now_v7().to_string(), clock::now());
         match files::read(&path) {
-            Ok(Some(left)) if !backlog.thaw(&left) => {
+            Ok(Some(left)) if !backlog.restore(&left) => {
                 tracing::error!(path = %path.display(), "a part of the unsent usage of an earlier run is damaged");
             }
             Ok(_) => {}
@@ -57,15 +57,15 @@ impl Reporter {
         Reporter { backlog, incoming, shards, link, metrics, path }
     }
 
-    /// Where one more worker's shard hands its counts over.
+    /// Returns the queue for the counts of one more worker.
     pub(crate) fn counts(&self) -> mpsc::Sender<Counts> {
         self.shards.clone()
     }
 
-    /// Runs until the last shard is gone, then delivers or keeps what is left.
+    /// Runs until the last shard is gone, then delivers or keeps the rest.
     pub async fn run(self) {
         let Reporter { mut backlog, mut incoming, shards, link, metrics, path } = self;
-        // From here on only shards hold the sending end: when they are gone, `incoming` ends.
+        // From here on only shards have senders: when they are gone, `incoming` ends.
         drop(shards);
         let mut tick = interval(REPORT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -89,7 +89,7 @@ impl Reporter {
         let here = link.borrow().clone();
         if let Some(here) = here {
             let last = deliver(&mut backlog, &mut delivery, &here, &path);
-            let _ = timeout(LAST_WORDS, last).await;
+            let _ = timeout(FINAL_DELIVERY, last).await;
         }
         keep(&mut backlog, &path);
     }
@@ -111,7 +111,7 @@ async fn deliver(
 ) {
     let mut delivered = false;
     while let Some(batch) = backlog.next(clock::now()).cloned() {
-        match timeout(PATIENCE, send(delivery, link, batch.clone())).await {
+        match timeout(TIMEOUT, send(delivery, link, batch.clone())).await {
             Ok(Ok(())) => backlog.acknowledge(&batch.run_id, batch.sequence),
             Ok(Err(status)) => {
                 tracing::warn!(code = %status.code(), reason = status.message(), "cannot deliver usage");
@@ -126,7 +126,7 @@ async fn deliver(
         }
         delivered = true;
     }
-    // What an earlier run left is stored now.
+    // The batches of an earlier run are stored now.
     if delivered && let Err(error) = files::remove(path) {
         tracing::warn!(%error, "cannot remove the unsent usage of an earlier run");
     }
@@ -158,21 +158,21 @@ async fn send(
 }
 
 impl Delivery {
-    /// The first batch goes out with the stream: a server may answer only when it has seen one.
+    /// Opens a stream with its first batch, because a server may answer only when it has seen one.
     async fn open(link: &Link, first: ReportUsageRequest) -> Result<Delivery, tonic::Status> {
         let run_id = first.run_id.clone();
         let (out, outgoing) = mpsc::channel(1);
         let closed = |_| tonic::Status::internal("the stream ended before it began");
         out.send(first).await.map_err(closed)?;
         let mut client = UsageServiceClient::new(link.channel.clone());
-        let request = link.bearer.authorise(ReceiverStream::new(outgoing));
+        let request = link.credential.authorise(ReceiverStream::new(outgoing));
         let acknowledged = client.report_usage(request).await?.into_inner();
         Ok(Delivery { run_id, out, acknowledged })
     }
 }
 
 fn keep(backlog: &mut Backlog, path: &std::path::Path) {
-    let left = backlog.freeze(clock::now());
+    let left = backlog.serialize(clock::now());
     let kept = if left.is_empty() { files::remove(path) } else { files::write(path, &left) };
     match kept {
         Ok(()) if !left.is_empty() => {

@@ -1,4 +1,4 @@
-//! One worker's own counters.
+//! The counters of one worker. It must not know where they are sent.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Call, Counts};
+use super::{CallRecord, Counts};
 
-/// One worker's own counters: no lock, no atomic. It hands them over once a second.
+/// The counters of one worker: no lock, no atomic. They are handed over once a second.
 #[derive(Debug)]
 pub struct Shard {
     counts: RefCell<Counts>,
@@ -23,13 +23,13 @@ impl Shard {
         Shard { counts: RefCell::new(Counts::new(MAX_KEYS)), out }
     }
 
-    /// A shard whose counts nobody takes.
+    /// Creates a shard whose counts go nowhere.
     pub fn detached() -> Shard {
         Shard::new(mpsc::channel(1).0)
     }
 
     /// Counts a call that ended.
-    pub fn record(&self, call: Call<'_>) {
+    pub fn record(&self, call: CallRecord<'_>) {
         self.counts.borrow_mut().record(&call);
     }
 
@@ -43,7 +43,7 @@ impl Shard {
         }
     }
 
-    /// Hands over what was counted since the last time. What cannot be taken now stays for the next time.
+    /// Hands over the counts since the last time. If the queue is full they stay for the next time.
     fn hand_over(&self) {
         if self.counts.borrow().is_empty() {
             return;
@@ -57,7 +57,7 @@ impl Shard {
     pub async fn finish(&self) {
         if !self.counts.borrow().is_empty() {
             let last = self.take();
-            // Nobody takes them only where nobody ever did: the reporter ends after its last shard.
+            // An error means that there is no reporter: it ends after its last shard.
             let _ = self.out.send(last).await;
         }
     }

@@ -1,10 +1,10 @@
-//! Streams that the edge itself speaks on: the legacy GET stream and `subscriptions/listen`.
+//! Streams of notifications by the edge itself: the legacy GET stream and `subscriptions/listen`.
 //!
-//! They say when a list has changed for this caller, which the snapshot tells, and when a resource or a task has, which
-//! its upstream tells. It must not know how upstreams are watched.
+//! They announce changed lists, which the snapshot shows, and changed resources and tasks, which upstreams announce.
+//! It must not know how upstreams are watched.
 
-mod heard;
 mod tasks;
+mod watched;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -13,51 +13,48 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-pub use heard::permit;
-use heard::{Heard, News};
 use mcp::json;
 use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use mcp::sse::KEEP_ALIVE;
 pub use tasks::permit as task_permit;
-use tasks::{Followed, TASKS};
+use tasks::{TASKS, WatchedTask};
 use tokio::sync::watch;
+pub use watched::permit;
+use watched::{Update, WatchedTargets};
 
 use crate::authn::{is_in_force, remaining};
+use crate::context::{Origin, RequestContext, StreamPermit, WorkerState};
 use crate::error::Failure;
-use crate::observe::Entered;
-use crate::respond::{Reply, Said};
-use crate::scene::{Came, Scene};
-use crate::session::{Conversation, Jti, MAX_URIS};
+use crate::respond::{Reply, StreamItem};
+use crate::session::{Conversation, MAX_URIS, SessionId};
 use crate::snapshot::{Permissions, Server, View};
-use crate::streams::Open;
 use crate::transport::Message;
 use crate::usage::Outcome;
-use crate::worker::Worker;
 
 const CHANGES: [Method; 3] =
     [Method::ToolsListChanged, Method::ResourcesListChanged, Method::PromptsListChanged];
 const SUBSCRIPTIONS: &str = "resourceSubscriptions";
 const WANTED: [&str; 3] = ["toolsListChanged", "resourcesListChanged", "promptsListChanged"];
 
-/// The first thing on a GET stream. Older clients choke on an event without data.
+/// The first event of a GET stream. Older clients fail on an event without data.
 const PRIMING: &[u8] = b"id: 0\ndata:\n\n";
 
-/// What a legacy session hears without having asked: its GET stream, or its connection.
-pub fn legacy(scene: &Scene<'_>, conversation: &Rc<Conversation>) -> Result<Reply, Failure> {
-    let mut watch = Watch::begin(scene, Era::Legacy, [true; 3])?;
-    watch.session = Some(conversation.jti);
-    watch.heard.subscribed = scene.worker.shared.subscriptions.watch(conversation, scene.now);
-    watch.heard.want_subscribed(scene.worker, scene.view);
+/// Opens the notifications of a legacy session: on its GET stream, or on its connection.
+pub fn legacy(context: &RequestContext<'_>, conversation: &Rc<Conversation>) -> Result<Reply, Failure> {
+    let mut stream = NotificationStream::begin(context, Era::Legacy, [true; 3])?;
+    stream.session = Some(conversation.session_id);
+    stream.watched.subscribed = context.worker.shared.subscriptions.watch(conversation, context.now);
+    stream.watched.watch_subscribed(context.worker, context.view);
     let primed = conversation.revision >= Revision::V2025_11_25;
-    watch.ready.push_back(Said::Filler(if primed { PRIMING } else { KEEP_ALIVE }));
-    Ok(watch.into_reply())
+    stream.ready.push_back(StreamItem::KeepAlive(if primed { PRIMING } else { KEEP_ALIVE }));
+    Ok(stream.into_reply())
 }
 
-/// The stream of a `subscriptions/listen`.
-pub async fn modern(scene: &Scene<'_>, message: &Message<'_>) -> Result<Reply, Failure> {
-    let mut account = scene.account(Method::SubscriptionsListen.as_str(), message.body.len());
+/// Opens the stream of a `subscriptions/listen`.
+pub async fn modern(context: &RequestContext<'_>, message: &Message<'_>) -> Result<Reply, Failure> {
+    let mut account = context.account(Method::SubscriptionsListen.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let [wanted] = json::members(message.envelope.params.unwrap_or("{}"), ["notifications"])
         .map_err(|error| Failure::params(error.to_string()))?;
@@ -66,24 +63,25 @@ pub async fn modern(scene: &Scene<'_>, message: &Message<'_>) -> Result<Reply, F
         json::members(wanted, [WANTED[0], WANTED[1], WANTED[2], SUBSCRIPTIONS, TASKS])
             .map_err(|_| Failure::params("params.notifications must be an object"))?;
     let wanted = [tools, resources, prompts].map(|flag| flag == Some("true"));
-    let (uris, tasks) = (strings(uris, SUBSCRIPTIONS)?, tasks::followed(scene, message, tasks)?);
+    let (uris, tasks) = (strings(uris, SUBSCRIPTIONS)?, tasks::requested(context, message, tasks)?);
     let id = message.envelope.id.unwrap_or("null");
-    let mut watch = Watch::begin(scene, Era::Modern, wanted)?;
+    let mut stream = NotificationStream::begin(context, Era::Modern, wanted)?;
     let subscription = format!(r#""_meta":{{"{}":{id}}}"#, meta::SUBSCRIPTION_ID);
-    let honoured = watch.heard.want(scene.worker, scene.view, uris.iter().map(|uri| &**uri), &tasks);
-    watch.ready.push_back(acknowledgement(wanted, &honoured, &tasks, &subscription));
-    watch.farewell = Some(message_of(format!(
+    let accepted =
+        stream.watched.watch_only(context.worker, context.view, uris.iter().map(|uri| &**uri), &tasks);
+    stream.ready.push_back(acknowledgement(wanted, &accepted, &tasks, &subscription));
+    stream.closing = Some(message_of(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete",{subscription}}}}}"#
     )));
-    (watch.params, watch.subscription, watch.tasks) = (subscription, id.into(), tasks);
-    for news in watch.heard.live().await {
-        watch.tell(&news, scene.view);
+    (stream.params, stream.subscription, stream.tasks) = (subscription, id.into(), tasks);
+    for update in stream.watched.wait_until_live().await {
+        stream.notify(&update, context.view);
     }
     account.ended(Outcome::Ok, 0);
-    Ok(watch.into_reply())
+    Ok(stream.into_reply())
 }
 
-/// The strings of an array, such as URIs.
+/// Parses an array of strings, such as URIs.
 fn strings(raw: Option<&str>, member: &str) -> Result<Vec<String>, Failure> {
     let bad = || Failure::params(format!("{member} must be an array of at most {MAX_URIS} strings"));
     let mut strings = Vec::new();
@@ -102,138 +100,140 @@ fn strings(raw: Option<&str>, member: &str) -> Result<Vec<String>, Failure> {
 fn acknowledgement(
     wanted: [bool; 3],
     watched: &BTreeSet<&str>,
-    tasks: &[Followed],
+    tasks: &[WatchedTask],
     subscription: &str,
-) -> Said {
-    let honoured = WANTED.iter().zip(wanted).filter(|(_, wanted)| *wanted);
-    let mut honoured: Vec<String> = honoured.map(|(name, _)| format!(r#""{name}":true"#)).collect();
+) -> StreamItem {
+    let accepted = WANTED.iter().zip(wanted).filter(|(_, wanted)| *wanted);
+    let mut accepted: Vec<String> = accepted.map(|(name, _)| format!(r#""{name}":true"#)).collect();
     if !watched.is_empty() {
         let uris: Vec<String> = watched.iter().map(|uri| json::quote(uri)).collect();
-        honoured.push(format!(r#""{SUBSCRIPTIONS}":[{}]"#, uris.join(",")));
+        accepted.push(format!(r#""{SUBSCRIPTIONS}":[{}]"#, uris.join(",")));
     }
     if !tasks.is_empty() {
         let ids: Vec<String> = tasks.iter().map(|task| json::quote(&task.id)).collect();
-        honoured.push(format!(r#""{TASKS}":[{}]"#, ids.join(",")));
+        accepted.push(format!(r#""{TASKS}":[{}]"#, ids.join(",")));
     }
     message_of(format!(
         r#"{{"jsonrpc":"2.0","method":"{}","params":{{"notifications":{{{}}},{subscription}}}}}"#,
         Method::SubscriptionsAcknowledged,
-        honoured.join(","),
+        accepted.join(","),
     ))
 }
 
-fn message_of(text: String) -> Said {
-    Said::Message(Bytes::from(text))
+fn message_of(text: String) -> StreamItem {
+    StreamItem::Message(Bytes::from(text))
 }
 
-/// A caller who is told when lists change.
-struct Watch {
-    worker: Rc<Worker>,
+/// A stream of notifications to one caller.
+struct NotificationStream {
+    worker: Rc<WorkerState>,
     server: Box<str>,
     token: Box<str>,
-    session: Option<Jti>,
+    session: Option<SessionId>,
     wanted: [bool; 3],
-    seen: Seen,
-    heard: Heard,
-    /// The tasks it wants to hear of.
-    tasks: Vec<Followed>,
-    /// What the params of notifications hold besides what they say.
+    known: KnownLists,
+    watched: WatchedTargets,
+    /// The tasks that it watches.
+    tasks: Vec<WatchedTask>,
+    /// The members of the notifications' params that name the subscription.
     params: String,
-    /// The raw id of the request that asked for them.
+    /// The raw id of the request that opened the stream.
     subscription: Box<str>,
-    /// The last word, where the end is one that the edge chose.
-    farewell: Option<Said>,
-    ready: VecDeque<Said>,
-    moved: watch::Receiver<u64>,
+    /// The last message, if the edge ends the stream.
+    closing: Option<StreamItem>,
+    ready: VecDeque<StreamItem>,
+    published: watch::Receiver<u64>,
     drain: watch::Receiver<bool>,
     ended: bool,
-    _seat: Option<(Open, Entered)>,
+    _permit: Option<StreamPermit>,
 }
 
-/// What decides a caller's lists.
-struct Seen {
+/// The lists as the caller knows them.
+struct KnownLists {
     uid: Box<str>,
     generations: [u64; 3],
     permissions: Permissions,
 }
 
-enum Wake {
+enum WakeReason {
     Snapshot,
-    Heard(News),
+    Update(Update),
     Drain,
     Silence,
 }
 
-impl Watch {
-    fn begin(scene: &Scene<'_>, era: Era, wanted: [bool; 3]) -> Result<Self, Failure> {
-        let shared = &scene.worker.shared;
-        let seat = match scene.came {
-            Came::Alone(_) => Some(shared.seat(&scene.token.uid).ok_or(Failure::TooManyStreams)?),
-            // The connection has its seat already.
-            Came::On(_) => None,
+impl NotificationStream {
+    fn begin(context: &RequestContext<'_>, era: Era, wanted: [bool; 3]) -> Result<Self, Failure> {
+        let shared = &context.worker.shared;
+        let permit = match context.origin {
+            Origin::Request(_) => {
+                Some(shared.stream_permit(&context.token.uid).ok_or(Failure::TooManyStreams)?)
+            }
+            // The connection has its permit already.
+            Origin::Connection(_) => None,
         };
-        if scene.worker.is_draining() {
+        if context.worker.is_draining() {
             return Err(Failure::Draining);
         }
-        let mut watch = Self {
-            worker: Rc::clone(scene.worker),
-            server: scene.view.server.id.clone(),
-            token: scene.token.uid.clone(),
+        let mut stream = Self {
+            worker: Rc::clone(context.worker),
+            server: context.view.server.id.clone(),
+            token: context.token.uid.clone(),
             session: None,
             wanted,
-            seen: Seen {
-                uid: scene.view.server.uid.clone(),
-                generations: generations(&scene.view.server),
-                permissions: scene.token.scope.permissions().clone(),
+            known: KnownLists {
+                uid: context.view.server.uid.clone(),
+                generations: generations(&context.view.server),
+                permissions: context.token.scope.permissions().clone(),
             },
-            heard: Heard::new(era),
+            watched: WatchedTargets::new(era),
             tasks: Vec::new(),
             params: String::new(),
             subscription: Box::default(),
-            farewell: None,
+            closing: None,
             ready: VecDeque::new(),
-            moved: shared.current.subscribe(),
-            drain: scene.worker.drain.clone(),
+            published: shared.current.subscribe(),
+            drain: context.worker.drain.clone(),
             ended: false,
-            _seat: seat,
+            _permit: permit,
         };
-        // What was published since this request was pinned to its snapshot counts as a change.
-        watch.moved.mark_changed();
-        Ok(watch)
+        // A snapshot that was published since this request was pinned to its own counts as a change.
+        stream.published.mark_changed();
+        Ok(stream)
     }
 
     fn into_reply(self) -> Reply {
-        Reply::Stream(Box::pin(stream::unfold(self, |mut watch| async move {
-            let said = watch.next().await?;
-            Some((said, watch))
+        Reply::Stream(Box::pin(stream::unfold(self, |mut stream| async move {
+            let item = stream.next().await?;
+            Some((item, stream))
         })))
     }
 
-    async fn next(&mut self) -> Option<Said> {
+    async fn next(&mut self) -> Option<StreamItem> {
         let silence = self.worker.shared.limits.keep_alive;
         loop {
-            // A token that ends by itself takes the stream with it.
+            // A token that expires takes the stream with it.
             let end = self.remaining().filter(|left| *left < silence);
             if let Some(ready) = self.ready.pop_front() {
                 return Some(ready);
             }
             if self.ended {
-                return self.farewell.take();
+                return self.closing.take();
             }
             let woken_by = tokio::select! {
-                _ = self.moved.changed() => Wake::Snapshot,
-                news = self.heard.next() => Wake::Heard(news),
-                _ = self.drain.wait_for(|draining| *draining) => Wake::Drain,
-                () = tokio::time::sleep(end.unwrap_or(silence)) => Wake::Silence,
+                _ = self.published.changed() => WakeReason::Snapshot,
+                update = self.watched.next() => WakeReason::Update(update),
+                _ = self.drain.wait_for(|draining| *draining) => WakeReason::Drain,
+                () = tokio::time::sleep(end.unwrap_or(silence)) => WakeReason::Silence,
             };
             match woken_by {
-                Wake::Snapshot => self.look(),
-                Wake::Heard(news) => self.hear(&news),
-                Wake::Drain => self.ended = true,
-                Wake::Silence => {
-                    self.look();
+                WakeReason::Snapshot => self.check_snapshot(),
+                WakeReason::Update(update) => self.handle_update(&update),
+                WakeReason::Drain => self.ended = true,
+                WakeReason::Silence => {
+                    self.check_snapshot();
                     if end.is_none() {
-                        return Some(Said::Filler(KEEP_ALIVE));
+                        return Some(StreamItem::KeepAlive(KEEP_ALIVE));
                     }
                 }
             }
@@ -245,67 +245,68 @@ impl Watch {
         remaining(snapshot.tokens.get(&self.token)?, self.worker.now())
     }
 
-    /// Looks at the snapshot in force, for what changed and whether the caller may still know.
-    fn look(&mut self) {
+    /// Checks the snapshot in force for changed lists, and for the caller's access.
+    fn check_snapshot(&mut self) {
         let Some((permissions, view)) = self.view() else { return };
         self.compare(&permissions, &view.server);
-        self.heard.want_subscribed(&self.worker, &view);
+        self.watched.watch_subscribed(&self.worker, &view);
     }
 
-    fn hear(&mut self, news: &News) {
+    fn handle_update(&mut self, update: &Update) {
         if let Some((_, view)) = self.view() {
-            self.tell(news, &view);
+            self.notify(update, &view);
         }
     }
 
-    /// Tells that a resource or a task changed, if the caller may still read or call it.
-    fn tell(&mut self, news: &News, view: &View) {
-        match news {
-            News::Updated(uri) if permit(view, uri).is_some() => {
-                self.ready.push_back(message_of(heard::updated(uri, &self.params)));
+    /// Announces a changed resource or task, if the caller may still read or call it.
+    fn notify(&mut self, update: &Update, view: &View) {
+        match update {
+            Update::Updated(uri) if permit(view, uri).is_some() => {
+                self.ready.push_back(message_of(watched::resource_updated(uri, &self.params)));
             }
-            News::Task(id, params) if self.may_follow(id, view) => {
-                let stands = tasks::stands(params, &self.subscription);
-                self.ready.extend(stands.ok().map(message_of));
+            Update::Task(id, params) if self.may_follow(id, view) => {
+                let status = tasks::status_notification(params, &self.subscription);
+                self.ready.extend(status.ok().map(message_of));
             }
-            News::Updated(_) | News::Task(..) => {}
-            News::Subscribed => self.heard.want_subscribed(&self.worker, view),
+            Update::Updated(_) | Update::Task(..) => {}
+            Update::Subscribed => self.watched.watch_subscribed(&self.worker, view),
         }
     }
 
     fn may_follow(&self, id: &str, view: &View) -> bool {
-        let followed = self.tasks.iter().find(|followed| *followed.id == *id);
-        followed.is_some_and(|followed| tasks::permit(view, &followed.task).is_some())
+        let watched = self.tasks.iter().find(|watched| *watched.id == *id);
+        watched.is_some_and(|watched| tasks::permit(view, &watched.task).is_some())
     }
 
-    /// What the caller sees now; nothing once it may see nothing any more, and then the stream ends.
+    /// Returns the caller's current view. Without one the stream ends.
     fn view(&mut self) -> Option<(Permissions, Arc<View>)> {
         let snapshot = self.worker.shared.current.load_full();
         let now = self.worker.now();
-        let terminated = self.session.is_some_and(|jti| self.worker.shared.terminated.contains(&jti));
+        let terminated =
+            self.session.is_some_and(|session_id| self.worker.shared.terminated.contains(&session_id));
         let token = snapshot.tokens.get(&self.token).filter(|token| is_in_force(token, now));
         let view = token.and_then(|token| Some((token, token.scope.view(&self.server)?)));
-        let view = view.filter(|(_, view)| view.server.uid == self.seen.uid && !terminated);
+        let view = view.filter(|(_, view)| view.server.uid == self.known.uid && !terminated);
         self.ended = view.is_none();
         view.map(|(token, view)| (token.scope.permissions().clone(), Arc::clone(view)))
     }
 
     fn compare(&mut self, permissions: &Permissions, server: &Server) {
         let generations = generations(server);
-        let rescoped = *permissions != self.seen.permissions;
+        let rescoped = *permissions != self.known.permissions;
         for (at, change) in CHANGES.into_iter().enumerate() {
-            if self.wanted[at] && (rescoped || generations[at] != self.seen.generations[at]) {
+            if self.wanted[at] && (rescoped || generations[at] != self.known.generations[at]) {
                 let params = match &*self.params {
                     "" => String::new(),
                     params => format!(r#","params":{{{params}}}"#),
                 };
-                let told = format!(r#"{{"jsonrpc":"2.0","method":"{change}"{params}}}"#);
-                self.ready.push_back(message_of(told));
+                let notification = format!(r#"{{"jsonrpc":"2.0","method":"{change}"{params}}}"#);
+                self.ready.push_back(message_of(notification));
             }
         }
-        self.seen.generations = generations;
+        self.known.generations = generations;
         if rescoped {
-            self.seen.permissions = permissions.clone();
+            self.known.permissions = permissions.clone();
         }
     }
 }

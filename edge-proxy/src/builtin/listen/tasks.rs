@@ -1,4 +1,4 @@
-//! Tasks that one stream of a client is told about. It must not know how they are watched.
+//! Tasks that one stream of a client is notified of. It must not know how they are watched.
 
 use mcp::extension::{self, declares_tasks};
 use mcp::json;
@@ -7,54 +7,54 @@ use mcp::method::Method;
 use mcp::revision::Era;
 
 use super::strings;
+use crate::context::RequestContext;
 use crate::error::Failure;
 use crate::policy::{self, Permit};
-use crate::route::{Named, Noun};
-use crate::scene::Scene;
+use crate::route::{NamedTarget, TargetKind};
 use crate::snapshot::View;
 use crate::transport::Message;
 use crate::upstream::Task;
 
-/// The member of `notifications` that names them.
+/// The member of `notifications` that lists them.
 pub(super) const TASKS: &str = "taskIds";
 
 /// A task, and the id that its owner knows it by.
-pub(super) struct Followed {
+pub(super) struct WatchedTask {
     pub(super) id: Box<str>,
     pub(super) task: Task,
-    /// The right to call what began it.
+    /// The permit for the tool that began it.
     pub(super) permit: Permit,
 }
 
-/// The right to call what began a task, which is the right to hear of it.
+/// Returns the permit for the tool that began a task, which is also the right to watch it.
 pub fn permit(view: &View, task: &Task) -> Option<Permit> {
-    let permit = policy::permit(view, &Named::of(Noun::Tool, &task.tool))?;
+    let permit = policy::permit(view, &NamedTarget::of(TargetKind::Tool, &task.tool))?;
     (*permit.entry().upstream.id == *task.upstream).then_some(permit)
 }
 
-/// The tasks that a client wants to hear of, but for those that it does not own or nobody tells of.
-pub(super) fn followed(
-    scene: &Scene<'_>,
+/// Reads the tasks that a client wants to watch, except those that are not its own or that no upstream announces.
+pub(super) fn requested(
+    context: &RequestContext<'_>,
     message: &Message<'_>,
     raw: Option<&str>,
-) -> Result<Vec<Followed>, Failure> {
+) -> Result<Vec<WatchedTask>, Failure> {
     if raw.is_some() && !message.params.capabilities.is_some_and(declares_tasks) {
         return Err(Failure::Extension(extension::TASKS));
     }
     let open = |id: String| {
-        let task = Task::open(&scene.snapshot.trust, scene.owner(), &id)?;
-        let permit = permit(scene.view, &task)?;
+        let task = Task::open(&context.snapshot.trust, context.owner(), &id)?;
+        let permit = permit(context.view, &task)?;
         let upstream = &permit.entry().upstream;
-        let told = task.era() == Era::Modern
+        let announced = task.era() == Era::Modern
             && upstream.speaks(Era::Modern)
             && declares_tasks(&upstream.modern_capabilities);
-        told.then(|| Followed { id: id.into(), task, permit })
+        announced.then(|| WatchedTask { id: id.into(), task, permit })
     };
     Ok(strings(raw, TASKS)?.into_iter().filter_map(open).collect())
 }
 
-/// The notification of how a task stands, on the stream that the request of this raw id opened.
-pub(super) fn stands(params: &str, subscription: &str) -> Result<String, json::JsonError> {
+/// Renders the notification of a task's state, on the stream that the request of this raw id opened.
+pub(super) fn status_notification(params: &str, subscription: &str) -> Result<String, json::JsonError> {
     let [theirs] = json::members(params, [meta::META])?;
     let theirs = theirs.filter(|meta| meta.starts_with('{')).unwrap_or("{}");
     let ours = json::set_members(theirs, &[(meta::SUBSCRIPTION_ID, Some(subscription))])?;

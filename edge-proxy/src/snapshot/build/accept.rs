@@ -1,13 +1,13 @@
-//! Whether a resource can be used, by itself.
+//! Validation of a resource by itself, without what it refers to.
 
 use std::collections::HashSet;
 
 use prost::Message;
 use trunkline::edge::v1 as wire;
 
-use super::{Kind, definition, peers, trust, upstreams};
+use super::{StreamType, definition, siblings, trust, upstreams};
 
-/// Why a resource cannot be used. The texts never quote a value that may be secret.
+/// The reason that a resource cannot be used. The texts never quote a value that may be secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum Unusable {
@@ -31,34 +31,34 @@ pub enum Unusable {
     Entry { list: &'static str, exposed: String, problem: String },
 }
 
-/// Whether the encoded message can be used as the resource `name`.
-pub(super) fn check(kind: Kind, name: &str, body: &[u8]) -> Result<(), Unusable> {
+/// Checks that the encoded message can be used as the resource `name`.
+pub(super) fn check(kind: StreamType, name: &str, body: &[u8]) -> Result<(), Unusable> {
     match kind {
-        Kind::Secret => {
+        StreamType::Secret => {
             let secret: wire::Secret = decode(name, body, |m: &wire::Secret| &m.name)?;
             pattern(name, "upstreams/{upstream}", &["upstreams", ""])?;
             upstreams::credential_headers(&secret).map(drop)
         }
-        Kind::TrustBundle => {
+        StreamType::TrustBundle => {
             let bundle = decode(name, body, |m: &wire::TrustBundle| &m.name)?;
             pattern(name, "default", &["default"])?;
             trust::convert(&bundle).map(drop)
         }
-        Kind::EdgePeer => {
-            let peer = decode(name, body, |m: &wire::EdgePeer| &m.name)?;
-            pattern(name, "peers/{edge}", &["peers", ""])?;
-            peers::convert(&peer).map(drop)
+        StreamType::Sibling => {
+            let sibling = decode(name, body, |m: &wire::Sibling| &m.name)?;
+            pattern(name, "siblings/{edge}", &["siblings", ""])?;
+            siblings::convert(&sibling).map(drop)
         }
-        Kind::Upstream => {
+        StreamType::Upstream => {
             let upstream = decode(name, body, |m: &wire::Upstream| &m.name)?;
             pattern(name, "upstreams/{upstream}", &["upstreams", ""])?;
             upstreams::convert(&upstream, None).map(drop)
         }
-        Kind::Tool => tool(name, &decode(name, body, |m: &wire::Tool| &m.name)?),
-        Kind::Resource => resource(name, &decode(name, body, |m: &wire::Resource| &m.name)?),
-        Kind::Prompt => prompt(name, &decode(name, body, |m: &wire::Prompt| &m.name)?),
-        Kind::Token => token(name, &decode(name, body, |m: &wire::Token| &m.name)?),
-        Kind::Server => server(name, &decode(name, body, |m: &wire::Server| &m.name)?),
+        StreamType::Tool => tool(name, &decode(name, body, |m: &wire::Tool| &m.name)?),
+        StreamType::Resource => resource(name, &decode(name, body, |m: &wire::Resource| &m.name)?),
+        StreamType::Prompt => prompt(name, &decode(name, body, |m: &wire::Prompt| &m.name)?),
+        StreamType::Token => token(name, &decode(name, body, |m: &wire::Token| &m.name)?),
+        StreamType::Server => server(name, &decode(name, body, |m: &wire::Server| &m.name)?),
     }
 }
 
@@ -71,7 +71,7 @@ fn decode<M: Message + Default>(name: &str, body: &[u8], named: fn(&M) -> &Strin
     Ok(message)
 }
 
-/// Whether `name` has these segments; an empty one stands for any that is not empty.
+/// Checks that `name` has these segments; an empty one stands for any that is not empty.
 fn pattern(name: &str, shown: &'static str, segments: &[&str]) -> Result<(), Unusable> {
     let given: Vec<&str> = name.split('/').collect();
     let fits = |(given, wanted): (&&str, &&str)| !given.is_empty() && (wanted.is_empty() || given == wanted);

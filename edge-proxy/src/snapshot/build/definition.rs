@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::super::{TaskSupport, ToolFacts};
 use super::Unusable;
 
-/// Whether `definition` is a JSON object whose member `key` is the string `expected`.
+/// Checks that `definition` is a JSON object whose member `key` is the string `expected`.
 pub(super) fn check(definition: &str, key: &'static str, expected: &str) -> Result<(), Unusable> {
     let bad = |problem: String| Unusable::Json { field: "definition_json", problem };
     object(definition).map_err(bad)?;
@@ -20,7 +20,7 @@ pub(super) fn check(definition: &str, key: &'static str, expected: &str) -> Resu
     }
 }
 
-/// Whether `overrides` is empty or a JSON object that leaves `key` alone.
+/// Checks that `overrides` is empty or a JSON object without `key`.
 pub(super) fn check_overrides(overrides: &str, key: &str) -> Result<(), Unusable> {
     if overrides.is_empty() {
         return Ok(());
@@ -33,7 +33,7 @@ pub(super) fn check_overrides(overrides: &str, key: &str) -> Result<(), Unusable
     Ok(())
 }
 
-/// The definition under another name, with overrides. `key` is the member that names it.
+/// Rewrites a definition under another name, with overrides. `key` is the member that names it.
 pub(super) fn rewrite(
     definition: &str,
     key: &str,
@@ -55,7 +55,7 @@ pub(super) fn rewrite(
     json::set_members(definition, &edits).map(Bytes::from)
 }
 
-/// The upstream's annotations with those of `over` set; `over` alone where the upstream has none.
+/// Merges the annotations of `over` into the upstream's; `over` alone where the upstream has none.
 fn merge_annotations(definition: &str, over: &str) -> Result<String, json::JsonError> {
     let [theirs] = json::members(definition, ["annotations"])?;
     let (Some(theirs), Ok(over_members)) = (theirs, object(over)) else { return Ok(over.to_owned()) };
@@ -66,7 +66,7 @@ fn merge_annotations(definition: &str, over: &str) -> Result<String, json::JsonE
     json::set_members(theirs, &edits)
 }
 
-/// A tool's definition without its `outputSchema`, where that describes what clients of the legacy era cannot take: until
+/// Removes a tool's `outputSchema` where it describes a result that clients of the legacy era cannot take: until
 /// 2025-11-25 structured content is an object.
 pub(super) fn for_legacy(definition: &str) -> Option<Bytes> {
     let [schema] = json::members(definition, ["outputSchema"]).ok()?;
@@ -75,7 +75,7 @@ pub(super) fn for_legacy(definition: &str) -> Option<Bytes> {
     if root == Some(r#""object""#) { None } else { without() }
 }
 
-/// What calling a tool with this definition needs to know. Servers that make no tasks mean nothing by `taskSupport`.
+/// Reads the facts that calls need. `taskSupport` means nothing from servers that make no tasks.
 pub(super) fn tool_facts(definition: &str, makes_tasks: bool) -> ToolFacts {
     let [annotations, schema, execution] =
         json::members(definition, ["annotations", "inputSchema", "execution"]).unwrap_or_default();
@@ -100,7 +100,7 @@ fn task_support(execution: &str) -> TaskSupport {
     }
 }
 
-/// The members of a JSON object, all of which is checked to be well formed.
+/// Parses the members of a JSON object, all of which must be well formed.
 pub(super) fn object(text: &str) -> Result<BTreeMap<String, Box<RawValue>>, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }

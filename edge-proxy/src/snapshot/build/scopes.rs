@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use trunkline::edge::v1 as wire;
 
-use super::super::{Budget, Kind, PageLimits, Permissions, Scope, Servers, Token};
-use super::held::HeldResources;
+use super::super::{Budget, PageLimits, Permissions, Scope, Servers, StreamType, Token};
+use super::accepted::AcceptedResources;
 use super::{ByName, decode};
 
-/// What was built: tokens by name, scopes by their permissions, all over the same servers.
+/// The built tokens by name and scopes by permissions, all over the same servers.
 #[derive(Debug)]
 pub(super) struct ScopeCache {
     tokens: ByName<Arc<Token>>,
@@ -34,12 +34,12 @@ impl ScopeCache {
         &self.servers
     }
 
-    /// By uid.
+    /// Returns the tokens by uid.
     pub(super) fn tokens(&self) -> ByName<Arc<Token>> {
         self.tokens.values().map(|token| (token.uid.clone(), Arc::clone(token))).collect()
     }
 
-    /// Puts every scope over other servers. Views of servers that stayed the same are taken along.
+    /// Moves every scope to other servers. Views of servers that stayed the same are inherited.
     pub(super) fn move_to(&mut self, servers: Servers) {
         self.servers = servers;
         let earlier = std::mem::take(&mut self.scopes);
@@ -59,11 +59,11 @@ impl ScopeCache {
         }
     }
 
-    /// Builds the tokens that changed, and drops scopes that no token has any more.
-    pub(super) fn update(&mut self, held: &HeldResources, changed: &HashSet<Box<str>>) {
+    /// Builds the tokens that changed, and drops scopes without a token.
+    pub(super) fn update(&mut self, accepted: &AcceptedResources, changed: &HashSet<Box<str>>) {
         for name in changed {
             self.tokens.remove(name);
-            if let Some(resource) = held.get(Kind::Token, name) {
+            if let Some(resource) = accepted.get(StreamType::Token, name) {
                 let token = self.token(&decode(resource));
                 self.tokens.insert(name.clone(), Arc::new(token));
             }
@@ -95,7 +95,7 @@ impl ScopeCache {
     }
 }
 
-/// Sorted and without repetition, so that equal sets are equal.
+/// Sorts and deduplicates, so that equal sets compare equal.
 fn permissions(message: &wire::Token) -> Permissions {
     let set = |values: &[String], prefix: &str| {
         let ids = values.iter().map(|value| Box::from(value.strip_prefix(prefix).unwrap_or(value)));

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use mcp::revision::Era;
 use trunkline::edge::v1 as wire;
 
-use super::super::{Entry, Fingerprint, Kind, Server, Table, ToolFacts, Upstream};
-use super::held::{Held, HeldResources};
+use super::super::{Entry, Fingerprint, Server, StreamType, Table, ToolFacts, Upstream};
+use super::accepted::{Accepted, AcceptedResources};
 use super::upstreams::UpstreamCache;
-use super::{ByName, Changed, Gap, decode, definition, upstream_of};
+use super::{ByName, Changed, MissingReference, decode, definition, upstream_of};
 
-/// What was built, by name, and every entry by the fingerprint of what it was built from.
+/// The built servers by name, and every entry by the fingerprint of what it was built from.
 #[derive(Debug, Default)]
 pub(super) struct ServerCache {
     built: ByName<Built>,
@@ -22,19 +22,19 @@ pub(super) struct ServerCache {
 #[derive(Debug)]
 struct Built {
     server: Arc<Server>,
-    /// Names of all upstreams its entries mention, those that are not here included.
+    /// Names of all upstreams that its entries mention, those that are not here included.
     mentions: HashSet<Box<str>>,
-    gaps: Vec<Gap>,
+    missing: Vec<MissingReference>,
 }
 
-/// How many gaps are kept for each server; the rest is not news.
-const MAX_GAPS: usize = 10;
+/// Missing references that are reported for each server.
+const MAX_MISSING: usize = 10;
 
 impl ServerCache {
-    /// Builds anew what changed; says whether anything did.
+    /// Builds what changed. Returns whether anything did.
     pub(super) fn update(
         &mut self,
-        held: &HeldResources,
+        accepted: &AcceptedResources,
         changed: &Changed,
         upstreams: &UpstreamCache,
     ) -> bool {
@@ -42,47 +42,47 @@ impl ServerCache {
         self.built.retain(|name, built| {
             !changed.servers.contains(name) && built.mentions.is_disjoint(&changed.upstreams)
         });
-        let mut moved = self.built.len() != before;
-        for (name, resource) in held.of(Kind::Server) {
+        let mut changed_any = self.built.len() != before;
+        for (name, resource) in accepted.of(StreamType::Server) {
             if !self.built.contains_key(name) {
-                let built = Assembly::new(held, upstreams, &mut self.entries).server(&decode(resource));
+                let built = Assembly::new(accepted, upstreams, &mut self.entries).server(&decode(resource));
                 self.built.insert(name.into(), built);
-                moved = true;
+                changed_any = true;
             }
         }
-        if moved {
+        if changed_any {
             self.entries.retain(|_, entry| Arc::strong_count(entry) > 1);
         }
-        moved
+        changed_any
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
         self.built.values().map(|built| &built.server)
     }
 
-    pub(super) fn gaps(&self) -> impl Iterator<Item = &Gap> {
-        self.built.values().flat_map(|built| &built.gaps)
+    pub(super) fn missing(&self) -> impl Iterator<Item = &MissingReference> {
+        self.built.values().flat_map(|built| &built.missing)
     }
 }
 
-/// One server in the making.
+/// One server while it is being built.
 struct Assembly<'a> {
-    held: &'a HeldResources,
+    accepted: &'a AcceptedResources,
     upstreams: &'a UpstreamCache,
     entries: &'a mut HashMap<u128, Arc<Entry>>,
     used: BTreeMap<Box<str>, Arc<Upstream>>,
     mentions: HashSet<Box<str>>,
-    gaps: Vec<Gap>,
+    missing: Vec<MissingReference>,
 }
 
 impl<'a> Assembly<'a> {
     fn new(
-        held: &'a HeldResources,
+        accepted: &'a AcceptedResources,
         upstreams: &'a UpstreamCache,
         entries: &'a mut HashMap<u128, Arc<Entry>>,
     ) -> Self {
-        let (used, mentions, gaps) = (BTreeMap::new(), HashSet::new(), Vec::new());
-        Assembly { held, upstreams, entries, used, mentions, gaps }
+        let (used, mentions, missing) = (BTreeMap::new(), HashSet::new(), Vec::new());
+        Assembly { accepted, upstreams, entries, used, mentions, missing }
     }
 
     fn server(mut self, message: &wire::Server) -> Built {
@@ -108,7 +108,7 @@ impl<'a> Assembly<'a> {
             prompts,
             upstreams,
         };
-        Built { server: Arc::new(server), mentions: self.mentions, gaps: self.gaps }
+        Built { server: Arc::new(server), mentions: self.mentions, missing: self.missing }
     }
 
     fn table(&mut self, server: &str, part: Part, entries: &[wire::Entry]) -> Table {
@@ -116,8 +116,9 @@ impl<'a> Assembly<'a> {
         for entry in entries {
             match self.entry(part, entry) {
                 Some(entry) => resolved.push(entry),
-                None if self.gaps.len() < MAX_GAPS => {
-                    self.gaps.push(Gap { from: server.into(), to: entry.target.as_str().into() });
+                None if self.missing.len() < MAX_MISSING => {
+                    self.missing
+                        .push(MissingReference { from: server.into(), to: entry.target.as_str().into() });
                 }
                 None => {}
             }
@@ -131,7 +132,7 @@ impl<'a> Assembly<'a> {
             self.mentions.insert(upstream_name.into());
         }
         let upstream = self.upstreams.get(upstream_name)?;
-        let target = self.held.get(part.kind(), &message.target)?;
+        let target = self.accepted.get(part.kind(), &message.target)?;
         let key = entry_key(part, message, target, upstream);
         let entry = match self.entries.get(&key) {
             Some(entry) => Arc::clone(entry),
@@ -158,11 +159,11 @@ enum Part {
 }
 
 impl Part {
-    fn kind(self) -> Kind {
+    fn kind(self) -> StreamType {
         match self {
-            Part::Tool => Kind::Tool,
-            Part::Resource | Part::Template => Kind::Resource,
-            Part::Prompt => Kind::Prompt,
+            Part::Tool => StreamType::Tool,
+            Part::Resource | Part::Template => StreamType::Resource,
+            Part::Prompt => StreamType::Prompt,
         }
     }
 
@@ -175,24 +176,24 @@ impl Part {
         }
     }
 
-    /// The upstream's own name for it, and the definition. `None` where a template is meant and a resource
-    /// found, or the other way round.
-    fn read(self, held: &Held) -> Option<(String, String)> {
+    /// Reads the upstream's own name for it, and the definition. Returns `None` where a template is meant and a
+    /// resource found, or the other way round.
+    fn read(self, accepted: &Accepted) -> Option<(String, String)> {
         let (original, definition) = match self {
             Part::Tool => {
-                let tool: wire::Tool = decode(held);
+                let tool: wire::Tool = decode(accepted);
                 (tool.tool_name, tool.definition_json)
             }
             Part::Resource => {
-                let resource: wire::Resource = decode(held);
+                let resource: wire::Resource = decode(accepted);
                 (resource.uri, resource.definition_json)
             }
             Part::Template => {
-                let resource: wire::Resource = decode(held);
+                let resource: wire::Resource = decode(accepted);
                 (resource.uri_template, resource.definition_json)
             }
             Part::Prompt => {
-                let prompt: wire::Prompt = decode(held);
+                let prompt: wire::Prompt = decode(accepted);
                 (prompt.prompt_name, prompt.definition_json)
             }
         };
@@ -200,9 +201,9 @@ impl Part {
     }
 }
 
-/// Identity of all that an entry is built from. An entry that is kept keeps its upstream, so that the
-/// upstream's address stands for it.
-fn entry_key(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Upstream>) -> u128 {
+/// Hashes all that an entry is built from. A kept entry keeps its upstream alive, so the upstream's address stands for
+/// its content.
+fn entry_key(part: Part, message: &wire::Entry, target: &Accepted, upstream: &Arc<Upstream>) -> u128 {
     Fingerprint::new()
         .number(part as u64)
         .number(Arc::as_ptr(upstream) as u64)
@@ -214,7 +215,7 @@ fn entry_key(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Up
         .finish()
 }
 
-fn resolve(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Upstream>) -> Option<Entry> {
+fn resolve(part: Part, message: &wire::Entry, target: &Accepted, upstream: &Arc<Upstream>) -> Option<Entry> {
     let (original, definition) = part.read(target)?;
     let exposed = message.exposed_name.as_str();
     let unchanged = exposed == original && message.overrides_json.is_empty();
@@ -245,7 +246,7 @@ fn resolve(part: Part, message: &wire::Entry, target: &Held, upstream: &Arc<Upst
     })
 }
 
-/// What clients see of these tables, and what the upstreams announced of them.
+/// Hashes what clients see of these tables, and the changes that the upstreams announced of them.
 fn generation(tables: &[&Table], upstreams: &[Arc<Upstream>], announced: fn(&Upstream) -> i64) -> u64 {
     let entries = tables.iter().flat_map(|table| &table.entries);
     let seen = entries.fold(Fingerprint::new(), |f, entry| f.part(&entry.fingerprint.to_le_bytes()));

@@ -58,7 +58,7 @@ fn trust() -> wire::TrustBundle {
     }
 }
 
-fn world() -> Resources {
+fn fixture() -> Resources {
     let mut renamed = entry("time_now", "upstreams/time/tools/now");
     renamed.overrides_json = r#"{"title":"T","annotations":{"readOnlyHint":false}}"#.into();
     Resources {
@@ -73,8 +73,8 @@ fn world() -> Resources {
 
 fn builder(resources: &Resources) -> Builder {
     let mut builder = Builder::new(PageLimits::default(), Budget::default());
-    for offer in resources.offers() {
-        builder.put(offer).expect("it can be used");
+    for candidate in resources.candidates() {
+        builder.put(candidate).expect("it can be used");
     }
     builder
 }
@@ -91,7 +91,7 @@ fn tools(snapshot: &Snapshot, uid: &str, era: Era) -> String {
 
 #[test]
 fn definitions_keep_every_byte_but_the_name_and_the_overrides() {
-    let (snapshot, refusals) = compile(&world());
+    let (snapshot, refusals) = compile(&fixture());
     assert_eq!(refusals, []);
     let now = r#"{"z":1e400, "name":"time_now","annotations":{"readOnlyHint":false,"x":[ ]},"inputSchema":{"type":"object"},"title":"T"}"#;
     assert_eq!(tools(&snapshot, "uid-all", Era::Modern), format!(r#"[{now},{{"name":"time_set"}}]"#));
@@ -100,7 +100,7 @@ fn definitions_keep_every_byte_but_the_name_and_the_overrides() {
 
 #[test]
 fn entries_know_where_they_lead() {
-    let (snapshot, _) = compile(&world());
+    let (snapshot, _) = compile(&fixture());
     let server = snapshot.servers.get("dev").expect("a server");
     let (at, now) = server.tools.find("time_now").expect("an entry");
     assert_eq!((at, &*now.original, &*now.target), (0, "now", "upstreams/time/tools/now"));
@@ -113,12 +113,12 @@ fn entries_know_where_they_lead() {
 
 #[test]
 fn tools_that_mirror_wrongly_are_not_offered_to_modern_clients() {
-    let mut world = world();
+    let mut fixture = fixture();
     let bad = r#"{"name":"set","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"no token"}}}}"#;
-    world.tools[1] = tool("time", "set", bad);
+    fixture.tools[1] = tool("time", "set", bad);
     // Legacy clients reach its legacy side, which knows nothing of mirroring.
-    world.upstreams[0].legacy_sessionful = true;
-    let (snapshot, refusals) = compile(&world);
+    fixture.upstreams[0].legacy_sessionful = true;
+    let (snapshot, refusals) = compile(&fixture);
     assert_eq!(refusals, []);
     assert!(!tools(&snapshot, "uid-all", Era::Modern).contains("time_set"));
     assert!(tools(&snapshot, "uid-all", Era::Legacy).contains("time_set"));
@@ -126,9 +126,9 @@ fn tools_that_mirror_wrongly_are_not_offered_to_modern_clients() {
 
 #[test]
 fn upstreams_that_speak_one_era_are_offered_in_both() {
-    let mut world = world();
-    world.upstreams[0].modern_versions.clear();
-    let (snapshot, _) = compile(&world);
+    let mut fixture = fixture();
+    fixture.upstreams[0].modern_versions.clear();
+    let (snapshot, _) = compile(&fixture);
     let legacy = tools(&snapshot, "uid-all", Era::Legacy);
     assert!(legacy.contains("time_now"), "{legacy}");
     assert_eq!(tools(&snapshot, "uid-all", Era::Modern), legacy);
@@ -137,9 +137,9 @@ fn upstreams_that_speak_one_era_are_offered_in_both() {
 #[test]
 fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
     let check = |edit: &dyn Fn(&mut Resources), name: &str, reason: &str| {
-        let mut world = world();
-        edit(&mut world);
-        let (_, refusals) = compile(&world);
+        let mut fixture = fixture();
+        edit(&mut fixture);
+        let (_, refusals) = compile(&fixture);
         let refusal = refusals.first().unwrap_or_else(|| panic!("{name} was accepted"));
         assert_eq!((&*refusal.name, refusals.len()), (name, 1), "{refusals:?}");
         assert!(refusal.reason.contains(reason), "{} has not {reason}", refusal.reason);
@@ -214,36 +214,36 @@ fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
         "upstreams/time",
         "not allowed in a header",
     );
-    let (_, refusals) = compile(&Resources { secrets: vec![header("x", "top\nsecret")], ..world() });
+    let (_, refusals) = compile(&Resources { secrets: vec![header("x", "top\nsecret")], ..fixture() });
     assert!(!refusals[0].reason.contains("secret\""), "a refusal quotes no secret: {refusals:?}");
 }
 
 #[test]
 fn a_refused_version_leaves_the_last_good_one_in_force() {
-    let mut builder = builder(&world());
+    let mut builder = builder(&fixture());
     builder.compile(1);
-    let bad = Offer::new(Kind::Server, "servers/dev", b"\xff".as_slice().into());
+    let bad = Candidate::new(StreamType::Server, "servers/dev", b"\xff".as_slice().into());
     let refusal = builder.put(bad).expect_err("it does not decode");
     assert_eq!((&*refusal.name, builder.refused_count()), ("servers/dev", 1));
     assert_eq!(builder.refused(), [refusal]);
-    let held: Vec<&str> = builder.held(Kind::Server).map(|(name, _)| name).collect();
-    assert_eq!(held, ["servers/dev"]);
+    let accepted: Vec<&str> = builder.accepted(StreamType::Server).map(|(name, _)| name).collect();
+    assert_eq!(accepted, ["servers/dev"]);
     assert!(builder.compile(2).snapshot.servers.get("dev").is_some());
 
-    builder.remove(Kind::Server, "servers/dev");
+    builder.remove(StreamType::Server, "servers/dev");
     assert_eq!(builder.refused_count(), 0, "what is gone is not refused");
     assert!(builder.compile(3).snapshot.servers.is_empty());
 }
 
 #[test]
 fn what_leads_nowhere_is_left_out_and_named_and_the_rest_goes_on() {
-    let mut world = world();
-    world.servers[0].tools.push(entry("time_zzz", "upstreams/time/tools/zzz"));
-    world.servers[0].tools.push(entry("web_get", "upstreams/web/tools/get"));
-    let mut builder = builder(&world);
+    let mut fixture = fixture();
+    fixture.servers[0].tools.push(entry("time_zzz", "upstreams/time/tools/zzz"));
+    fixture.servers[0].tools.push(entry("web_get", "upstreams/web/tools/get"));
+    let mut builder = builder(&fixture);
     let compiled = builder.compile(1);
-    let gaps: Vec<&str> = compiled.gaps.iter().map(|gap| &*gap.to).collect();
-    assert_eq!(gaps, ["upstreams/time/tools/zzz", "upstreams/web/tools/get"]);
+    let missing: Vec<&str> = compiled.missing.iter().map(|missing| &*missing.to).collect();
+    assert_eq!(missing, ["upstreams/time/tools/zzz", "upstreams/web/tools/get"]);
     assert_eq!(compiled.snapshot.servers.get("dev").unwrap().tools.entries.len(), 2);
 
     // What was missing arrives later, in any order.
@@ -252,22 +252,22 @@ fn what_leads_nowhere_is_left_out_and_named_and_the_rest_goes_on() {
         tools: vec![tool("web", "get", r#"{"name":"get"}"#), tool("time", "zzz", r#"{"name":"zzz"}"#)],
         ..Default::default()
     };
-    for offer in later.offers().into_iter().rev() {
-        builder.put(offer).unwrap();
+    for candidate in later.candidates().into_iter().rev() {
+        builder.put(candidate).unwrap();
     }
     let compiled = builder.compile(2);
-    assert_eq!(compiled.gaps, []);
+    assert_eq!(compiled.missing, []);
     assert_eq!(compiled.snapshot.servers.get("dev").unwrap().tools.entries.len(), 4);
 }
 
 #[test]
 fn an_upstream_is_not_called_without_the_secret_it_needs() {
-    let mut world = world();
-    world.upstreams[0].has_secret = true;
-    let mut builder = builder(&world);
+    let mut fixture = fixture();
+    fixture.upstreams[0].has_secret = true;
+    let mut builder = builder(&fixture);
     let compiled = builder.compile(1);
     assert!(compiled.snapshot.upstreams.is_empty());
-    assert_eq!(&*compiled.gaps[0].from, "upstreams/time");
+    assert_eq!(&*compiled.missing[0].from, "upstreams/time");
 
     let secret = wire::Secret {
         name: "upstreams/time".into(),
@@ -275,7 +275,7 @@ fn an_upstream_is_not_called_without_the_secret_it_needs() {
         query_parameters: vec![wire::SecretParameter { name: "k".into(), value: "a&b".into() }],
     };
     let resources = Resources { secrets: vec![secret], ..Default::default() };
-    builder.put(resources.offers().remove(0)).unwrap();
+    builder.put(resources.candidates().remove(0)).unwrap();
     let snapshot = builder.compile(2).snapshot;
     let upstream = &snapshot.upstreams["time"];
     assert_eq!(upstream.uri, "http://127.0.0.1:9000/mcp?a=1&k=a%26b");
@@ -286,16 +286,16 @@ fn an_upstream_is_not_called_without_the_secret_it_needs() {
 
 #[test]
 fn what_has_not_changed_is_shared_between_snapshots() {
-    let mut world = world();
-    world.upstreams.push(upstream("web"));
-    world.tools.push(tool("web", "get", r#"{"name":"get"}"#));
-    world.servers.push(server("other", vec![entry("get", "upstreams/web/tools/get")]));
-    world.tokens.push(wire::Token {
+    let mut fixture = fixture();
+    fixture.upstreams.push(upstream("web"));
+    fixture.tools.push(tool("web", "get", r#"{"name":"get"}"#));
+    fixture.servers.push(server("other", vec![entry("get", "upstreams/web/tools/get")]));
+    fixture.tokens.push(wire::Token {
         name: "tokens/same".into(),
         uid: "uid-same".into(),
         ..token("all", &["*"])
     });
-    let mut builder = builder(&world);
+    let mut builder = builder(&fixture);
     let first = builder.compile(1).snapshot;
     let view = Arc::clone(scope(&first, "uid-all").view("dev").unwrap());
     assert!(Arc::ptr_eq(&first.tokens["uid-all"].scope, &first.tokens["uid-same"].scope));
@@ -303,7 +303,7 @@ fn what_has_not_changed_is_shared_between_snapshots() {
     // One tool of `web` changes: `other` is built anew, `dev` is not, and its decided view is taken along.
     let changed =
         Resources { tools: vec![tool("web", "get", r#"{"name":"get","title":"G"}"#)], ..Default::default() };
-    builder.put(changed.offers().remove(0)).unwrap();
+    builder.put(changed.candidates().remove(0)).unwrap();
     let second = builder.compile(2).snapshot;
     let same = |id: &str| Arc::ptr_eq(first.servers.get(id).unwrap(), second.servers.get(id).unwrap());
     assert_eq!((same("dev"), same("other")), (true, false));
@@ -320,39 +320,39 @@ fn what_has_not_changed_is_shared_between_snapshots() {
 
 #[test]
 fn generations_move_with_what_clients_see_and_with_announcements() {
-    let generations = |world: &Resources| {
-        let (snapshot, _) = compile(world);
+    let generations = |fixture: &Resources| {
+        let (snapshot, _) = compile(fixture);
         let server = snapshot.servers.get("dev").unwrap();
         (server.tools_generation, server.resources_generation)
     };
-    let base = generations(&world());
-    assert_eq!(base, generations(&world()), "equal on every edge");
-    let mut announced = world();
+    let base = generations(&fixture());
+    assert_eq!(base, generations(&fixture()), "equal on every edge");
+    let mut announced = fixture();
     announced.upstreams[0].tools_generation = 1;
     assert_ne!(base.0, generations(&announced).0);
     assert_eq!(base.1, generations(&announced).1);
-    let mut credential = world();
+    let mut credential = fixture();
     credential.upstreams[0].credential_version = "2".into();
     assert_eq!(base, generations(&credential), "clients do not see it");
 }
 
 #[test]
 fn servers_share_equal_entries() {
-    let mut world = world();
-    let tools = world.servers[0].tools.clone();
-    world.servers.push(server("twin", tools));
-    let (snapshot, _) = compile(&world);
+    let mut fixture = fixture();
+    let tools = fixture.servers[0].tools.clone();
+    fixture.servers.push(server("twin", tools));
+    let (snapshot, _) = compile(&fixture);
     let at = |id: &str| &snapshot.servers.get(id).unwrap().tools.entries[0];
     assert!(Arc::ptr_eq(at("dev"), at("twin")));
 }
 
 #[test]
 fn the_trust_bundle_is_parsed_and_its_generation_follows_the_keys() {
-    let (snapshot, _) = compile(&world());
+    let (snapshot, _) = compile(&fixture());
     assert_eq!(snapshot.trust.max_age, Duration::from_secs(60));
     assert_eq!(snapshot.trust.sealing.len(), 1);
     let jwk = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
-    let mut with_key = world();
+    let mut with_key = fixture();
     with_key.trust_bundles[0].verification_keys.push(wire::VerificationKey {
         key_id: "k1".into(),
         algorithm: "ES256".into(),
@@ -372,36 +372,36 @@ proptest! {
     fn incremental_builds_equal_whole_ones(steps in proptest::collection::vec((0usize..7, 0u8..3, any::<bool>()), 1..30)) {
         let mut builder = Builder::new(PageLimits::default(), Budget::default());
         for (slot, variant, compile_now) in steps {
-            let offers = variant_world(variant).offers();
-            let offer = offers[slot % offers.len()].clone();
+            let candidates = variant_fixture(variant).candidates();
+            let candidate = candidates[slot % candidates.len()].clone();
             match variant {
-                2 => builder.remove(offer.kind, &offer.name),
-                _ => builder.put(offer).expect("it can be used"),
+                2 => builder.remove(candidate.kind, &candidate.name),
+                _ => builder.put(candidate).expect("it can be used"),
             }
             if compile_now {
                 builder.compile(1);
             }
         }
-        let mut whole = Builder::new(PageLimits::default(), Budget::default());
-        for kind in Kind::ALL.into_iter().rev() {
-            for (name, held) in builder.held(kind) {
-                let (version, body) = (held.version.to_string(), held.body.clone());
-                whole.put(Offer { kind, name: name.to_owned(), version, body }).expect("it can be used");
+        let mut complete = Builder::new(PageLimits::default(), Budget::default());
+        for kind in StreamType::ALL.into_iter().rev() {
+            for (name, accepted) in builder.accepted(kind) {
+                let (version, body) = (accepted.version.to_string(), accepted.body.clone());
+                complete.put(Candidate { kind, name: name.to_owned(), version, body }).expect("it can be used");
             }
         }
-        prop_assert_eq!(seen(&builder.compile(2).snapshot), seen(&whole.compile(2).snapshot));
+        prop_assert_eq!(seen(&builder.compile(2).snapshot), seen(&complete.compile(2).snapshot));
     }
 }
 
-fn variant_world(variant: u8) -> Resources {
-    let mut world = world();
+fn variant_fixture(variant: u8) -> Resources {
+    let mut fixture = fixture();
     if variant == 1 {
-        world.upstreams[0].legacy_version.clear();
-        world.tools[0].definition_json = r#"{"name":"now","v":2}"#.into();
-        world.tokens[0].tools = vec!["time_set".into()];
-        world.servers[0].tools.pop();
+        fixture.upstreams[0].legacy_version.clear();
+        fixture.tools[0].definition_json = r#"{"name":"now","v":2}"#.into();
+        fixture.tokens[0].tools = vec!["time_set".into()];
+        fixture.servers[0].tools.pop();
     }
-    world
+    fixture
 }
 
 /// All that a client could tell apart.

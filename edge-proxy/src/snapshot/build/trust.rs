@@ -8,14 +8,14 @@ use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use trunkline::edge::v1 as wire;
 
-use super::super::{Fingerprint, Kind, SealingKey, Trust, VerificationKey};
-use super::held::HeldResources;
+use super::super::{Fingerprint, SealingKey, StreamType, Trust, VerificationKey};
+use super::accepted::AcceptedResources;
 use super::{Unusable, decode};
 
-/// The trust bundle that is held; one that believes nothing where there is none.
-pub(super) fn of(held: &HeldResources) -> Arc<Trust> {
-    let bundle = held.get(Kind::TrustBundle, "default");
-    bundle.and_then(|held| convert(&decode(held)).ok()).map(Arc::new).unwrap_or_default()
+/// Returns the accepted trust bundle, or the default one, which accepts nothing.
+pub(super) fn of(accepted: &AcceptedResources) -> Arc<Trust> {
+    let bundle = accepted.get(StreamType::TrustBundle, "default");
+    bundle.and_then(|accepted| convert(&decode(accepted)).ok()).map(Arc::new).unwrap_or_default()
 }
 
 pub(super) fn convert(bundle: &wire::TrustBundle) -> Result<Trust, Unusable> {

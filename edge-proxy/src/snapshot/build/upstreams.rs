@@ -9,13 +9,13 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use mcp::revision::{Era, Revision};
 use trunkline::edge::v1 as wire;
 
-use super::super::{Fingerprint, Kind, Transport, Upstream};
-use super::held::{Held, HeldResources};
-use super::{ByName, Gap, Unusable, decode, definition};
+use super::super::{Fingerprint, StreamType, Upstream, UpstreamTransport};
+use super::accepted::{Accepted, AcceptedResources};
+use super::{ByName, MissingReference, Unusable, decode, definition};
 
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Headers that the edge itself decides; a credential that sets one would break the exchange.
+/// Headers that the edge itself sets; a credential that set one would break the exchange.
 const NOT_A_CREDENTIAL: [HeaderName; 8] = [
     header::HOST,
     header::CONTENT_LENGTH,
@@ -27,32 +27,37 @@ const NOT_A_CREDENTIAL: [HeaderName; 8] = [
     header::TRAILER,
 ];
 
-/// What was built, by name.
+/// The built upstreams, by name.
 #[derive(Debug, Default)]
 pub(super) struct UpstreamCache(ByName<Arc<Upstream>>);
 
 impl UpstreamCache {
-    /// Builds anew those that changed; returns those that must not be called for want of their secret.
-    pub(super) fn update(&mut self, held: &HeldResources, changed: &HashSet<Box<str>>) -> Vec<Gap> {
+    /// Builds those that changed. Returns those that cannot be called because their secret is missing.
+    pub(super) fn update(
+        &mut self,
+        accepted: &AcceptedResources,
+        changed: &HashSet<Box<str>>,
+    ) -> Vec<MissingReference> {
         for name in changed {
             self.0.remove(name);
         }
-        let mut gaps = Vec::new();
-        for (name, resource) in held.of(Kind::Upstream) {
+        let mut missing = Vec::new();
+        for (name, resource) in accepted.of(StreamType::Upstream) {
             if self.0.contains_key(name) {
                 continue;
             }
             let message: wire::Upstream = decode(resource);
-            let secret = held.get(Kind::Secret, name);
+            let secret = accepted.get(StreamType::Secret, name);
             if message.has_secret && secret.is_none() {
-                gaps.push(Gap { from: name.into(), to: format!("the secret of {name}").into() });
+                missing
+                    .push(MissingReference { from: name.into(), to: format!("the secret of {name}").into() });
                 continue;
             }
             if let Ok(upstream) = convert(&message, secret.filter(|_| message.has_secret)) {
                 self.0.insert(name.into(), Arc::new(upstream));
             }
         }
-        gaps
+        missing
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
@@ -64,20 +69,20 @@ impl UpstreamCache {
     }
 }
 
-pub(super) fn convert(message: &wire::Upstream, secret: Option<&Held>) -> Result<Upstream, Unusable> {
+pub(super) fn convert(message: &wire::Upstream, secret: Option<&Accepted>) -> Result<Upstream, Unusable> {
     let uri = endpoint(&message.url)?;
     let (uri, credential_headers) = match secret {
-        Some(held) => {
-            let secret: wire::Secret = decode(held);
+        Some(accepted) => {
+            let secret: wire::Secret = decode(accepted);
             (with_query(&uri, &secret)?, credential_headers(&secret)?)
         }
         None => (uri, HeaderMap::new()),
     };
     let transport = transport(message, &uri);
-    // A connection that is a session is spoken to in the era of sessions.
+    // A connection that is a session speaks the era of sessions.
     let modern = match transport {
-        Transport::StreamableHttp => modern_revisions(&message.modern_versions),
-        Transport::HttpSse | Transport::WebSocket => Vec::new(),
+        UpstreamTransport::StreamableHttp => modern_revisions(&message.modern_versions),
+        UpstreamTransport::HttpSse | UpstreamTransport::WebSocket => Vec::new(),
     };
     Ok(Upstream {
         transport,
@@ -115,12 +120,12 @@ fn endpoint(url: &str) -> Result<Uri, Unusable> {
     Ok(uri)
 }
 
-/// What the control plane found; a WebSocket is told by its scheme.
-fn transport(message: &wire::Upstream, uri: &Uri) -> Transport {
+/// Returns the transport that the control plane found; WebSocket shows in the scheme.
+fn transport(message: &wire::Upstream, uri: &Uri) -> UpstreamTransport {
     match message.transport() {
-        _ if matches!(uri.scheme_str(), Some("ws" | "wss")) => Transport::WebSocket,
-        wire::UpstreamTransport::HttpSse => Transport::HttpSse,
-        _ => Transport::StreamableHttp,
+        _ if matches!(uri.scheme_str(), Some("ws" | "wss")) => UpstreamTransport::WebSocket,
+        wire::UpstreamTransport::HttpSse => UpstreamTransport::HttpSse,
+        _ => UpstreamTransport::StreamableHttp,
     }
 }
 
@@ -162,7 +167,7 @@ fn request_timeout(message: &wire::Upstream) -> Result<Duration, Unusable> {
     positive.ok_or(Unusable::Field { field: "request_timeout", problem: "is not positive".into() })
 }
 
-/// Those that this edge speaks; later ones are for later edges.
+/// Returns the revisions that this edge speaks; later ones are for later edges.
 fn modern_revisions(versions: &[String]) -> Vec<Revision> {
     let known = versions.iter().filter_map(|version| Revision::parse(version));
     let mut revisions: Vec<Revision> = known.filter(|revision| revision.era() == Era::Modern).collect();
@@ -183,8 +188,8 @@ fn capabilities(field: &'static str, json: &str) -> Result<Box<str>, Unusable> {
     Ok(json.into())
 }
 
-fn connection_key(message: &wire::Upstream, secret: Option<&Held>) -> u64 {
-    let secret_version = secret.map_or("", |held| &held.version);
+fn connection_key(message: &wire::Upstream, secret: Option<&Accepted>) -> u64 {
+    let secret_version = secret.map_or("", |accepted| &accepted.version);
     Fingerprint::new()
         .part(message.uid.as_bytes())
         .part(message.url.as_bytes())

@@ -1,26 +1,26 @@
-//! How long to wait between attempts.
+//! Pauses between attempts.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// Waits that double from 100 ms to 15 s, each shortened at random by up to half, so that edges that lost a
-/// control plane at the same moment do not return at the same moment.
+/// Pauses that double from 100 ms to 15 s, each shortened at random by up to half, so that edges that lost a control
+/// plane at the same moment do not return at the same moment.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The next wait; `chance` is a random number from 0 to 1.
+    /// Returns the next pause; `chance` is a random number from 0 to 1.
     pub(crate) fn next(&mut self, chance: f64) -> Duration {
         let longest = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         longest.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// It worked: the next wait is short again.
+    /// Notes a success: the next pause is short again.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,6 +1,6 @@
-//! What to do about what happens on the stream: an event in, actions out.
+//! The decisions about the stream: an event in, actions out.
 //!
-//! It does no IO and reads no clock. What arrives is taken at once; a snapshot is compiled when nothing has
+//! It does no IO and reads no clock. Resources are accepted as they arrive; a snapshot is compiled when nothing has
 //! come for a moment, and only what is published is acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +10,10 @@ use trunkline::discovery::v1::{
     Edge, Refusal as WireRefusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
 };
 
-use super::super::Kind;
-use super::super::build::{Builder, Compiled, Offer, Refusal};
+use super::super::StreamType;
+use super::super::build::{Builder, Candidate, Compiled, Refusal};
 
-/// What happens.
+/// An event of the stream.
 #[derive(Debug)]
 pub enum Event {
     /// A stream was opened.
@@ -26,7 +26,7 @@ pub enum Event {
     Disconnected,
 }
 
-/// What is to be done, in this order.
+/// An action to take, in this order.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "made and taken one at a time, never kept")]
 pub enum Action {
@@ -34,13 +34,13 @@ pub enum Action {
     Send(StreamResourcesRequest),
     /// Put this snapshot in force.
     Publish(Compiled),
-    /// Note that a control plane spoke, at this time by its clock (seconds since the Unix epoch), if it said.
-    Heard(Option<u64>),
+    /// Note a contact, with the control plane's time (seconds since the Unix epoch), if it sent one.
+    Contact(Option<u64>),
     /// Raise `Settled` when nothing more has arrived for a moment.
     AwaitSettled,
-    /// What is in force is whole: the edge may take traffic.
+    /// Take traffic: the snapshot in force is complete.
     Ready,
-    /// This resource was refused. Say so.
+    /// Report this refusal.
     Refused(Refusal),
     /// Leave this control plane for another one, now.
     Leave,
@@ -54,12 +54,12 @@ pub struct Machine {
     answers: Vec<Answer>,
     revision: i64,
     unpublished: bool,
-    /// The control plane said that there is nothing newer than what it sent.
-    whole: bool,
+    /// True if the control plane has nothing newer than what it sent.
+    complete: bool,
     ready: bool,
 }
 
-/// What a response will be answered with, once what it carried is in force.
+/// The answer to a response, due once its resources are in force.
 #[derive(Debug)]
 struct Answer {
     type_url: String,
@@ -68,7 +68,7 @@ struct Answer {
 }
 
 impl Machine {
-    /// An edge that holds what `builder` holds, from the copy on disk or nothing.
+    /// Creates an edge with what `builder` has, from the copy on disk or nothing.
     pub fn new(edge: Edge, builder: Builder, revision: i64) -> Machine {
         Machine {
             edge,
@@ -76,33 +76,33 @@ impl Machine {
             answers: Vec::new(),
             revision,
             unpublished: false,
-            whole: false,
+            complete: false,
             ready: false,
         }
     }
 
-    /// What is held and what is refused.
+    /// The accepted and refused resources.
     pub fn builder(&self) -> &Builder {
         &self.builder
     }
 
-    /// The newest revision that was heard of.
+    /// The newest known revision.
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// Says where other edges reach this one, with the next stream.
-    pub fn reached_at(&mut self, peer_address: String) {
-        self.edge.peer_address = peer_address;
+    /// Sets the address for siblings that the next stream announces.
+    pub fn reached_at(&mut self, sibling_address: String) {
+        self.edge.sibling_address = sibling_address;
     }
 
-    /// What is held, compiled, before anything was heard: a start from the copy on disk.
-    pub fn start_from_held(&mut self) -> Compiled {
+    /// Compiles the accepted resources without any contact: a start from the copy on disk.
+    pub fn start_from_accepted(&mut self) -> Compiled {
         self.ready = true;
         self.builder.compile(self.revision)
     }
 
-    /// Takes an event.
+    /// Handles an event.
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         match event {
             Event::Connected => self.subscribe(),
@@ -110,44 +110,47 @@ impl Machine {
             Event::Received(response) => self.on_changes(response),
             Event::Settled => self.settle(),
             Event::Disconnected => {
-                // Nonces are valid on their stream only. What was taken is kept and will be claimed.
+                // Nonces are valid on their stream only. Accepted resources are kept and will be claimed.
                 self.answers.clear();
-                self.whole = false;
+                self.complete = false;
                 self.settle()
             }
         }
     }
 
-    /// Says what is held, type by type in push order. What was refused is not held and so never claimed.
+    /// Claims the accepted resources, type by type in push order. Refused ones are never claimed.
     fn subscribe(&mut self) -> Vec<Action> {
         self.answers.clear();
-        // What is not claimed is sent again, unless it is gone; nobody would say so of what is not held.
+        // Unclaimed resources are sent again if they still exist; nobody reports the end of what is not accepted.
         self.builder.forget_refused();
         let mut edge = Some(self.edge.clone());
-        let request = |kind: Kind| StreamResourcesRequest {
+        let request = |kind: StreamType| StreamResourcesRequest {
             edge: edge.take(),
             type_url: kind.type_url(),
             subscribe: vec!["*".to_owned()],
             initial_versions: self.versions(kind),
             ..Default::default()
         };
-        Kind::ALL.map(request).map(Action::Send).into()
+        StreamType::ALL.map(request).map(Action::Send).into()
     }
 
-    fn versions(&self, kind: Kind) -> BTreeMap<String, String> {
-        self.builder.held(kind).map(|(name, held)| (name.to_owned(), held.version.to_string())).collect()
+    fn versions(&self, kind: StreamType) -> BTreeMap<String, String> {
+        self.builder
+            .accepted(kind)
+            .map(|(name, accepted)| (name.to_owned(), accepted.version.to_string()))
+            .collect()
     }
 
     fn on_heartbeat(&mut self, response: &StreamResourcesResponse) -> Vec<Action> {
-        let mut actions = vec![heard(response)];
+        let mut actions = vec![contact(response)];
         if response.draining {
             actions.push(Action::Leave);
             return actions;
         }
         self.revision = self.revision.max(response.revision);
-        self.whole = true;
+        self.complete = true;
         if self.answers.is_empty() && !self.unpublished {
-            actions.extend(self.become_ready());
+            actions.extend(self.set_ready());
         } else {
             actions.push(Action::AwaitSettled);
         }
@@ -155,9 +158,9 @@ impl Machine {
     }
 
     fn on_changes(&mut self, response: StreamResourcesResponse) -> Vec<Action> {
-        let mut actions = vec![heard(&response)];
+        let mut actions = vec![contact(&response)];
         self.revision = self.revision.max(response.revision);
-        let Some(kind) = Kind::from_type_url(&response.type_url) else { return actions };
+        let Some(kind) = StreamType::from_type_url(&response.type_url) else { return actions };
         let refusals = self.take(kind, response.resources, &response.removed);
         actions.extend(refusals.iter().cloned().map(Action::Refused));
         self.answers.push(Answer { type_url: response.type_url, nonce: response.nonce, refusals });
@@ -166,8 +169,13 @@ impl Machine {
         actions
     }
 
-    /// Takes the good ones, keeps the last good version of the others.
-    fn take(&mut self, kind: Kind, resources: Vec<VersionedResource>, removed: &[String]) -> Vec<Refusal> {
+    /// Accepts the good resources, and keeps the last good version of the others.
+    fn take(
+        &mut self,
+        kind: StreamType,
+        resources: Vec<VersionedResource>,
+        removed: &[String],
+    ) -> Vec<Refusal> {
         let repeated = repeated_names(&resources, removed);
         let mut refusals: Vec<Refusal> = Vec::new();
         for name in &repeated {
@@ -178,7 +186,7 @@ impl Machine {
         removals.for_each(|name| self.builder.remove(kind, name));
         let repeated: BTreeSet<String> = repeated.into_iter().map(str::to_owned).collect();
         for resource in resources.into_iter().filter(|resource| !repeated.contains(&resource.name)) {
-            let taken = offer(kind, resource).and_then(|offer| self.builder.put(offer));
+            let taken = candidate(kind, resource).and_then(|candidate| self.builder.put(candidate));
             refusals.extend(taken.err());
         }
         refusals
@@ -190,13 +198,13 @@ impl Machine {
             actions.push(Action::Publish(self.builder.compile(self.revision)));
         }
         actions.extend(std::mem::take(&mut self.answers).into_iter().map(Answer::into_action));
-        if self.whole {
-            actions.extend(self.become_ready());
+        if self.complete {
+            actions.extend(self.set_ready());
         }
         actions
     }
 
-    fn become_ready(&mut self) -> Option<Action> {
+    fn set_ready(&mut self) -> Option<Action> {
         (!std::mem::replace(&mut self.ready, true)).then_some(Action::Ready)
     }
 }
@@ -213,8 +221,8 @@ impl Answer {
     }
 }
 
-fn heard(response: &StreamResourcesResponse) -> Action {
-    Action::Heard(response.send_time.and_then(|time| u64::try_from(time.seconds).ok()))
+fn contact(response: &StreamResourcesResponse) -> Action {
+    Action::Contact(response.send_time.and_then(|time| u64::try_from(time.seconds).ok()))
 }
 
 fn repeated_names<'a>(resources: &'a [VersionedResource], removed: &'a [String]) -> BTreeSet<&'a str> {
@@ -224,14 +232,14 @@ fn repeated_names<'a>(resources: &'a [VersionedResource], removed: &'a [String])
     names.filter(|name| !seen.insert(*name)).collect()
 }
 
-fn offer(kind: Kind, resource: VersionedResource) -> Result<Offer, Refusal> {
+fn candidate(kind: StreamType, resource: VersionedResource) -> Result<Candidate, Refusal> {
     let VersionedResource { name, version, body } = resource;
     let refuse = |name: String, reason: &str| Refusal { kind, name, reason: reason.to_owned() };
     match body {
         None => Err(refuse(name, "it has no body")),
         Some(_) if version.is_empty() => Err(refuse(name, "it has no version")),
-        Some(Any { type_url, value }) if Kind::from_type_url(&type_url) == Some(kind) => {
-            Ok(Offer { kind, name, version, body: value.into() })
+        Some(Any { type_url, value }) if StreamType::from_type_url(&type_url) == Some(kind) => {
+            Ok(Candidate { kind, name, version, body: value.into() })
         }
         Some(_) => Err(refuse(name, "its body is of another type")),
     }

@@ -1,11 +1,11 @@
-//! The edge's end of the stream: `machine` decides, `rim` speaks.
+//! The edge's end of the stream: `machine` decides, `io` carries out. It must not know who reads the snapshot.
 
 mod backoff;
+mod io;
 mod machine;
-mod rim;
 
+pub use io::{Client, Link, Publication};
 pub use machine::{Action, Event, Machine};
-pub use rim::{Client, Link, Publication};
 
 #[cfg(test)]
 mod tests;

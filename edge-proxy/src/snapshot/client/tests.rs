@@ -7,7 +7,7 @@ use trunkline::discovery::v1::{Edge, StreamResourcesRequest, StreamResourcesResp
 use trunkline::edge::v1 as wire;
 
 use super::super::build::Builder;
-use super::super::{Budget, Kind, PageLimits};
+use super::super::{Budget, PageLimits, StreamType};
 use super::*;
 
 fn machine() -> Machine {
@@ -22,13 +22,13 @@ fn token(name: &str, version: u8) -> VersionedResource {
     VersionedResource {
         name: name.into(),
         version: format!("v{version}"),
-        body: Some(Any { type_url: Kind::Token.type_url(), value: message.encode_to_vec() }),
+        body: Some(Any { type_url: StreamType::Token.type_url(), value: message.encode_to_vec() }),
     }
 }
 
 fn tokens(nonce: &str, resources: Vec<VersionedResource>, removed: &[&str]) -> Event {
     Event::Received(StreamResourcesResponse {
-        type_url: Kind::Token.type_url(),
+        type_url: StreamType::Token.type_url(),
         resources,
         removed: removed.iter().map(|name| (*name).to_owned()).collect(),
         nonce: nonce.into(),
@@ -45,7 +45,7 @@ fn heartbeat(draining: bool) -> Event {
 fn words(actions: &[Action]) -> Vec<String> {
     let word = |action: &Action| match action {
         Action::Send(request) if request.response_nonce.is_empty() => {
-            format!("subscribe {}", Kind::from_type_url(&request.type_url).unwrap().as_str())
+            format!("subscribe {}", StreamType::from_type_url(&request.type_url).unwrap().as_str())
         }
         Action::Send(request) if request.refusals.is_empty() => format!("ack {}", request.response_nonce),
         Action::Send(request) => {
@@ -53,7 +53,7 @@ fn words(actions: &[Action]) -> Vec<String> {
             format!("nack {} {}", request.response_nonce, names.join(" "))
         }
         Action::Publish(compiled) => format!("publish {}", compiled.snapshot.revision),
-        Action::Heard(_) => "heard".into(),
+        Action::Contact(_) => "heard".into(),
         Action::AwaitSettled => "await".into(),
         Action::Ready => "ready".into(),
         Action::Refused(refusal) => format!("refused {}", refusal.name),
@@ -66,7 +66,8 @@ fn words(actions: &[Action]) -> Vec<String> {
 fn it_subscribes_in_push_order_and_says_once_who_it_is() {
     let mut machine = machine();
     let actions = machine.on(Event::Connected);
-    let expected: Vec<String> = Kind::ALL.iter().map(|kind| format!("subscribe {}", kind.as_str())).collect();
+    let expected: Vec<String> =
+        StreamType::ALL.iter().map(|kind| format!("subscribe {}", kind.as_str())).collect();
     assert_eq!(words(&actions), expected);
     let edges = actions.iter().filter(|a| matches!(a, Action::Send(request) if request.edge.is_some()));
     assert_eq!(edges.count(), 1);
@@ -121,15 +122,15 @@ fn what_a_response_names_twice_is_refused() {
     let twice = vec![token("tokens/a", 1), token("tokens/a", 2), token("tokens/c", 1)];
     let actions = machine.on(tokens("n1", [twice, vec![token("tokens/b", 2)]].concat(), &["tokens/b"]));
     assert_eq!(words(&actions), ["heard", "refused tokens/a", "refused tokens/b", "await"]);
-    let held: Vec<&str> = machine.builder().held(Kind::Token).map(|(name, _)| name).collect();
-    assert_eq!(held, ["tokens/b", "tokens/c"]);
+    let accepted: Vec<&str> = machine.builder().accepted(StreamType::Token).map(|(name, _)| name).collect();
+    assert_eq!(accepted, ["tokens/b", "tokens/c"]);
 }
 
 #[test]
 fn bodies_of_another_type_without_version_or_missing_are_refused() {
     let mut machine = machine();
     let mut other = token("tokens/a", 1);
-    other.body.as_mut().unwrap().type_url = Kind::Server.type_url();
+    other.body.as_mut().unwrap().type_url = StreamType::Server.type_url();
     let unversioned = VersionedResource { version: String::new(), ..token("tokens/b", 1) };
     let missing = VersionedResource { body: None, ..token("tokens/c", 1) };
     let actions = machine.on(tokens("n1", vec![other, unversioned, missing], &[]));
@@ -168,7 +169,7 @@ fn nothing_is_acknowledged_on_another_stream_and_nothing_taken_is_lost() {
 
 fn claimed(actions: &[Action]) -> BTreeMap<String, String> {
     let request = actions.iter().find_map(|action| match action {
-        Action::Send(request) if request.type_url == Kind::Token.type_url() => Some(request),
+        Action::Send(request) if request.type_url == StreamType::Token.type_url() => Some(request),
         _ => None,
     });
     request.expect("a subscription to tokens").initial_versions.clone()
@@ -177,8 +178,8 @@ fn claimed(actions: &[Action]) -> BTreeMap<String, String> {
 /// A small control plane for one type: one response in flight, later changes coalesce.
 #[derive(Default)]
 struct Model {
-    world: BTreeMap<String, u8>,
-    /// What the edge is believed to hold, refused versions included so that they are not sent again.
+    registry: BTreeMap<String, u8>,
+    /// The resources that the edge is believed to have, refused versions included so that they are not sent again.
     believed: BTreeMap<String, String>,
     in_flight: Option<(String, BTreeMap<String, Option<String>>)>,
     open: bool,
@@ -187,7 +188,7 @@ struct Model {
 
 impl Model {
     fn on(&mut self, request: &StreamResourcesRequest) {
-        if request.type_url != Kind::Token.type_url() {
+        if request.type_url != StreamType::Token.type_url() {
             return;
         }
         if !request.subscribe.is_empty() {
@@ -212,10 +213,10 @@ impl Model {
             return None;
         }
         let version = |v: &u8| format!("v{v}");
-        let news = self.world.iter().filter(|(name, v)| self.believed.get(*name) != Some(&version(v)));
+        let news = self.registry.iter().filter(|(name, v)| self.believed.get(*name) != Some(&version(v)));
         let resources: Vec<VersionedResource> = news.map(|(name, v)| token(name, *v)).collect();
         let removed: Vec<String> =
-            self.believed.keys().filter(|name| !self.world.contains_key(*name)).cloned().collect();
+            self.believed.keys().filter(|name| !self.registry.contains_key(*name)).cloned().collect();
         if resources.is_empty() && removed.is_empty() {
             return None;
         }
@@ -224,7 +225,7 @@ impl Model {
         let sent = resources.iter().map(|r| (r.name.clone(), Some(r.version.clone())));
         let sent = sent.chain(removed.iter().map(|name| (name.clone(), None))).collect();
         self.in_flight = Some((nonce.clone(), sent));
-        let type_url = Kind::Token.type_url();
+        let type_url = StreamType::Token.type_url();
         Some(StreamResourcesResponse { type_url, resources, removed, nonce, ..Default::default() })
     }
 }
@@ -293,10 +294,10 @@ impl Play {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Put(name, version) => {
-                self.model.world.insert(format!("tokens/{name}"), *version);
+                self.model.registry.insert(format!("tokens/{name}"), *version);
             }
             Step::Remove(name) => {
-                self.model.world.remove(&format!("tokens/{name}"));
+                self.model.registry.remove(&format!("tokens/{name}"));
             }
             Step::Push => self.to_edge.extend(self.model.push()),
             Step::ToEdge => self.deliver_to_edge(),
@@ -364,17 +365,17 @@ proptest! {
             play.step(step);
         }
         play.calm();
-        let usable = play.model.world.iter().filter(|(_, version)| **version != 9);
+        let usable = play.model.registry.iter().filter(|(_, version)| **version != 9);
         for (name, version) in usable {
             prop_assert!(play.published.contains(&format!("{name}=u{version}-{name}")), "{name} is not in force");
         }
         // What is in force beside that is the last good version of something that is refused.
         for published in &play.published {
             let name = published.split('=').next().unwrap_or_default();
-            prop_assert!(play.model.world.contains_key(name), "{name} is gone and still in force");
+            prop_assert!(play.model.registry.contains_key(name), "{name} is gone and still in force");
         }
         let refused: BTreeSet<String> = play.edge.builder().refused().into_iter().map(|r| r.name).collect();
-        let bad = play.model.world.iter().filter(|(_, version)| **version == 9).map(|(name, _)| name.clone());
+        let bad = play.model.registry.iter().filter(|(_, version)| **version == 9).map(|(name, _)| name.clone());
         prop_assert_eq!(refused, bad.collect::<BTreeSet<_>>());
     }
 }

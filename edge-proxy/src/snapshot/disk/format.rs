@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "TRUNKSNP"  version u32  SHA-256 of what follows  nonce (12)  AES-256-GCM of the image
-//! image: revision i64  heard_at u64  count u32  { kind u8  name  version  body }*     strings: length u32, bytes
+//! image: revision i64  last_contact u64  count u32  { kind u8  name  version  body }*     strings: length u32, bytes
 //! ```
 //! Numbers are little-endian. The checksum tells damage from another key.
 
@@ -10,7 +10,7 @@ use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{Buf, Bytes};
 
-use super::super::Kind;
+use super::super::StreamType;
 use super::key::DiskKey;
 
 const MAGIC: &[u8; 8] = b"TRUNKSNP";
@@ -18,13 +18,13 @@ const VERSION: u32 = 1;
 const CHECKSUM_LEN: usize = 32;
 const HEADER_LEN: usize = MAGIC.len() + 4;
 
-/// What the copy holds.
+/// The content of the copy.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The registry revision it was made at.
+    /// The registry revision of the copy.
     pub revision: i64,
-    /// When a control plane was last heard, in seconds since the Unix epoch.
-    pub heard_at: u64,
+    /// The time of the last contact with a control plane, in seconds since the Unix epoch.
+    pub last_contact: u64,
     /// Every accepted resource.
     pub records: Vec<Record>,
 }
@@ -33,7 +33,7 @@ pub struct Image {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its type.
-    pub kind: Kind,
+    pub kind: StreamType,
     /// Its name.
     pub name: Box<str>,
     /// A hash of its content.
@@ -42,7 +42,7 @@ pub struct Record {
     pub body: Bytes,
 }
 
-/// Why a copy cannot be used.
+/// The reason that a copy cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FileError {
     /// It does not begin as a copy does.
@@ -118,7 +118,7 @@ fn header() -> Vec<u8> {
 fn encode(image: &Image) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(&image.revision.to_le_bytes());
-    out.extend_from_slice(&image.heard_at.to_le_bytes());
+    out.extend_from_slice(&image.last_contact.to_le_bytes());
     out.extend_from_slice(&length(image.records.len()));
     for record in &image.records {
         out.push(record.kind as u8);
@@ -130,15 +130,15 @@ fn encode(image: &Image) -> Vec<u8> {
     out
 }
 
-/// Messages are at most a few MiB, and their number is bounded by memory long before 2^32.
+/// Messages are at most a few MiB, and memory bounds their number long before 2^32.
 fn length(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// Reads an image. Never allocates more than the input is long.
+/// Parses an image. Never allocates more than the input is long.
 pub fn parse(mut input: Bytes) -> Result<Image, FileError> {
     let revision = input.try_get_i64_le().map_err(|_| FileError::Truncated)?;
-    let heard_at = input.try_get_u64_le().map_err(|_| FileError::Truncated)?;
+    let last_contact = input.try_get_u64_le().map_err(|_| FileError::Truncated)?;
     let count = input.try_get_u32_le().map_err(|_| FileError::Truncated)?;
     let mut records = Vec::new();
     for _ in 0..count {
@@ -147,12 +147,12 @@ pub fn parse(mut input: Bytes) -> Result<Image, FileError> {
     if input.has_remaining() {
         return Err(FileError::Content("something follows its end"));
     }
-    Ok(Image { revision, heard_at, records })
+    Ok(Image { revision, last_contact, records })
 }
 
 fn record(input: &mut Bytes) -> Result<Record, FileError> {
     let number = input.try_get_u8().map_err(|_| FileError::Truncated)?;
-    let kind = Kind::from_number(number).ok_or(FileError::Content("it holds an unknown type"))?;
+    let kind = StreamType::from_number(number).ok_or(FileError::Content("it holds an unknown type"))?;
     Ok(Record { kind, name: text(input)?, version: text(input)?, body: part(input)? })
 }
 

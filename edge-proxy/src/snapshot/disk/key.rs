@@ -8,12 +8,12 @@ use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
 use crate::config::Secret;
-use crate::files;
+use crate::os::files;
 
 /// AES-256-GCM.
 pub struct DiskKey(LessSafeKey);
 
-/// Why there is no key.
+/// The reason that there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The key is not 32 bytes in Base64.
@@ -27,7 +27,7 @@ pub enum KeyError {
 const FILE: &str = "snapshot.key";
 
 impl DiskKey {
-    /// The key that was given, else the one in `folder`, which is made when there is none.
+    /// Returns the key that was given, else the one in `folder`, which is made if there is none.
     pub fn get(given: Option<&Secret>, folder: &Path) -> Result<DiskKey, KeyError> {
         if let Some(given) = given {
             return DiskKey::parse(given.expose().as_bytes());

@@ -1,6 +1,6 @@
 //! The last known good snapshot on disk: an edge starts from it when no control plane answers.
 //!
-//! `format` is the file, `key` what it is encrypted with, `Saver` writes it off the road of calls.
+//! `format` is the file, `key` encrypts it, `Saver` writes it off the path of calls.
 
 mod format;
 mod key;
@@ -8,44 +8,44 @@ mod saver;
 
 use std::path::{Path, PathBuf};
 
-use super::build::{Builder, Offer};
+use super::build::{Builder, Candidate};
 use super::client::Machine;
-use super::{Kind, PageLimits, build};
-use crate::{clock, files};
+use super::{PageLimits, StreamType, build};
+use crate::os::{clock, files};
 
 pub use format::{FileError, Image, Record, parse};
 pub use key::{DiskKey, KeyError};
 pub use saver::Saver;
 
-/// Where the copies lie.
+/// The copies in one folder.
 #[derive(Debug)]
 pub struct Disk {
     folder: PathBuf,
     key: DiskKey,
 }
 
-/// What was found on disk.
+/// A copy that was loaded.
 #[derive(Debug)]
-pub struct Found {
-    /// What the copy holds, taken in.
+pub struct LoadedCopy {
+    /// The accepted resources.
     pub builder: Builder,
-    /// The registry revision it was made at.
+    /// The registry revision of the copy.
     pub revision: i64,
-    /// When a control plane was last heard.
-    pub heard_at: u64,
+    /// The time of the last contact with a control plane.
+    pub last_contact: u64,
 }
 
 const SNAPSHOT: &str = "snapshot";
 const HEARD: &str = "snapshot.heard";
 
 impl Disk {
-    /// The copies in `folder`, encrypted with `key`.
+    /// Creates the copies in `folder`, encrypted with `key`.
     pub fn new(folder: &Path, key: DiskKey) -> Disk {
         Disk { folder: folder.to_owned(), key }
     }
 
-    /// Takes in the copy. One that cannot be used is reported and moved aside: the start goes on without.
-    pub fn load(&self, limits: PageLimits, budget: super::Budget) -> Option<Found> {
+    /// Loads the copy. One that cannot be used is reported and moved aside, and the edge starts without.
+    pub fn load(&self, limits: PageLimits, budget: super::Budget) -> Option<LoadedCopy> {
         let path = self.folder.join(SNAPSHOT);
         let bytes = files::read(&path)
             .inspect_err(|error| tracing::error!(path = %path.display(), %error, "cannot read the copy"));
@@ -59,24 +59,24 @@ impl Disk {
         }
     }
 
-    fn take_in(&self, image: Image, mut builder: Builder) -> Found {
+    fn take_in(&self, image: Image, mut builder: Builder) -> LoadedCopy {
         for Record { kind, name, version, body } in image.records {
-            let offer = Offer { kind, name: name.into(), version: version.into(), body };
-            if let Err(build::Refusal { kind, name, reason }) = builder.put(offer) {
+            let candidate = Candidate { kind, name: name.into(), version: version.into(), body };
+            if let Err(build::Refusal { kind, name, reason }) = builder.put(candidate) {
                 tracing::warn!(kind = kind.as_str(), name, reason, "the copy contains unusable resources");
             }
         }
-        let heard_at = image.heard_at.max(self.heard_at());
-        Found { builder, revision: image.revision, heard_at }
+        let last_contact = image.last_contact.max(self.last_contact());
+        LoadedCopy { builder, revision: image.revision, last_contact }
     }
 
     fn move_aside(&self, path: &Path, error: &FileError) {
         let aside = path.with_extension(format!("bad-{}", clock::now()));
-        let moved = std::fs::rename(path, &aside);
+        let renamed = std::fs::rename(path, &aside);
         tracing::error!(
             path = %path.display(),
             aside = %aside.display(),
-            moved = moved.is_ok(),
+            moved = renamed.is_ok(),
             %error,
             "the copy of the snapshot cannot be used; it is moved aside"
         );
@@ -88,31 +88,31 @@ impl Disk {
         files::write(&self.folder.join(SNAPSHOT), &sealed)
     }
 
-    /// Notes when a control plane was last heard, between copies.
-    pub fn note_heard(&self, unix_s: u64) -> std::io::Result<()> {
+    /// Notes the last contact with a control plane, between copies.
+    pub fn note_contact(&self, unix_s: u64) -> std::io::Result<()> {
         files::write(&self.folder.join(HEARD), unix_s.to_string().as_bytes())
     }
 
-    /// An unreadable note is no note: the copy's own, older one counts, which can only close earlier.
-    fn heard_at(&self) -> u64 {
+    /// An unreadable note is ignored: the copy's own time is older, so bearers are refused earlier at worst.
+    fn last_contact(&self) -> u64 {
         let note = files::read(&self.folder.join(HEARD)).ok().flatten();
         note.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()).unwrap_or(0)
     }
 }
 
 impl Image {
-    /// What `machine` holds.
-    pub fn of(machine: &Machine, heard_at: u64) -> Image {
-        let of_kind = |kind: Kind| {
-            machine.builder().held(kind).map(move |(name, held)| Record {
+    /// Takes an image of what `machine` has accepted.
+    pub fn of(machine: &Machine, last_contact: u64) -> Image {
+        let of_kind = |kind: StreamType| {
+            machine.builder().accepted(kind).map(move |(name, accepted)| Record {
                 kind,
                 name: name.into(),
-                version: held.version.clone(),
-                body: held.body.clone(),
+                version: accepted.version.clone(),
+                body: accepted.body.clone(),
             })
         };
-        let records = Kind::ALL.into_iter().flat_map(of_kind).collect();
-        Image { revision: machine.revision(), heard_at, records }
+        let records = StreamType::ALL.into_iter().flat_map(of_kind).collect();
+        Image { revision: machine.revision(), last_contact, records }
     }
 }
 

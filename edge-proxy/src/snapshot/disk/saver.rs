@@ -1,4 +1,4 @@
-//! Writes copies as snapshots are published, off the road of calls.
+//! Writes copies as snapshots are published, off the path of calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval, timeout};
 
 use super::{Disk, Image};
-use crate::clock;
 use crate::observe::Metrics;
+use crate::os::clock;
 use crate::snapshot::Current;
 
-/// The first change is copied at once; those that follow within this time make one more copy.
+/// The first change is copied at once; those within this time make one more copy.
 const PACE: Duration = Duration::from_millis(200);
-const NOTE_HEARD_EVERY: Duration = Duration::from_secs(30);
+const NOTE_CONTACT_EVERY: Duration = Duration::from_secs(30);
 
 /// Keeps the copy on disk current.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Saver {
     current: Arc<Current>,
     metrics: Arc<Metrics>,
     pub(super) pace: Duration,
-    pub(super) note_heard_every: Duration,
+    pub(super) note_contact_every: Duration,
 }
 
 impl Saver {
@@ -34,12 +34,12 @@ impl Saver {
         current: Arc<Current>,
         metrics: Arc<Metrics>,
     ) -> Saver {
-        Saver { disk, images, current, metrics, pace: PACE, note_heard_every: NOTE_HEARD_EVERY }
+        Saver { disk, images, current, metrics, pace: PACE, note_contact_every: NOTE_CONTACT_EVERY }
     }
 
-    /// Runs until there will be no more images; writes the last one before it ends.
+    /// Runs until there are no more images; writes the last one before it ends.
     pub async fn run(mut self) {
-        let mut heard = interval(self.note_heard_every);
+        let mut note = interval(self.note_contact_every);
         loop {
             tokio::select! {
                 changed = self.images.changed() => match changed {
@@ -48,20 +48,20 @@ impl Saver {
                         self.pause().await;
                     }
                     // The last image was seen before this: there is nothing left to write.
-                    Err(_) => return self.note_heard().await,
+                    Err(_) => return self.note_contact().await,
                 },
-                _ = heard.tick() => {
+                _ = note.tick() => {
                     // The disk may have room again.
                     if self.metrics.disk_behind.get() == 1 {
                         self.save().await;
                     }
-                    self.note_heard().await;
+                    self.note_contact().await;
                 }
             }
         }
     }
 
-    /// A pause between copies, which the end cuts short.
+    /// Pauses between copies. The end cuts the pause short.
     async fn pause(&self) {
         let mut images = self.images.clone();
         let ended = async { while images.changed().await.is_ok() {} };
@@ -85,19 +85,19 @@ impl Saver {
     fn saved(&self, revision: i64) {
         self.metrics.disk_saved_at.set(i64::try_from(clock::now()).unwrap_or(i64::MAX));
         self.metrics.disk_revision.set(revision);
-        // While the newest image is held, no newer one can come.
+        // While the newest image is borrowed, no newer one can come.
         let newest = self.images.borrow();
         if !newest.has_changed() {
             self.metrics.disk_behind.set(0);
         }
     }
 
-    async fn note_heard(&self) {
-        let (disk, heard_at) = (Arc::clone(&self.disk), self.current.heard_at());
-        if heard_at == 0 {
+    async fn note_contact(&self) {
+        let (disk, last_contact) = (Arc::clone(&self.disk), self.current.last_contact());
+        if last_contact == 0 {
             return;
         }
-        let noted = tokio::task::spawn_blocking(move || disk.note_heard(heard_at)).await;
+        let noted = tokio::task::spawn_blocking(move || disk.note_contact(last_contact)).await;
         if !matches!(noted, Ok(Ok(()))) {
             tracing::error!("cannot record the last contact with a control plane");
         }

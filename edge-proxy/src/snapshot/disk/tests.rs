@@ -12,7 +12,7 @@ use crate::config::Secret;
 use crate::observe::Metrics;
 use trunkline::edge::v1 as wire;
 
-/// How long anything may take: machines are slow at times.
+/// The time limit of anything: machines are slow at times.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn key() -> DiskKey {
@@ -30,16 +30,20 @@ fn image() -> Image {
         tokens: vec![wire::Token { name: "tokens/t".into(), uid: "u".into(), ..Default::default() }],
         ..Default::default()
     };
-    let record = |offer: Offer| Record {
-        kind: offer.kind,
-        name: offer.name.into(),
-        version: offer.version.into(),
-        body: offer.body,
+    let record = |candidate: Candidate| Record {
+        kind: candidate.kind,
+        name: candidate.name.into(),
+        version: candidate.version.into(),
+        body: candidate.body,
     };
-    Image { revision: 9, heard_at: 1_000, records: resources.offers().into_iter().map(record).collect() }
+    Image {
+        revision: 9,
+        last_contact: 1_000,
+        records: resources.candidates().into_iter().map(record).collect(),
+    }
 }
 
-fn load(disk: &Disk) -> Option<Found> {
+fn load(disk: &Disk) -> Option<LoadedCopy> {
     disk.load(PageLimits::default(), Budget::default())
 }
 
@@ -60,9 +64,9 @@ fn a_copy_is_found_again_and_shows_nothing() {
     assert!(!bytes.windows(6).any(|window| window == b"s3cr3t" || window == b"tokens"));
 
     let found = load(&disk).unwrap();
-    assert_eq!((found.revision, found.heard_at), (9, 1_000));
-    assert_eq!(found.builder.held(Kind::Secret).count(), 1);
-    assert_eq!(found.builder.held(Kind::Token).next().unwrap().0, "tokens/t");
+    assert_eq!((found.revision, found.last_contact), (9, 1_000));
+    assert_eq!(found.builder.accepted(StreamType::Secret).count(), 1);
+    assert_eq!(found.builder.accepted(StreamType::Token).next().unwrap().0, "tokens/t");
     assert_eq!(names(folder.path()), ["snapshot"]);
 }
 
@@ -109,8 +113,8 @@ fn records_that_cannot_be_used_are_left_out() {
     image.records[0].body = Bytes::from_static(b"\xff");
     disk.save(&image).unwrap();
     let found = load(&disk).unwrap();
-    assert_eq!(found.builder.held(Kind::Secret).count(), 0);
-    assert_eq!(found.builder.held(Kind::Token).count(), 1);
+    assert_eq!(found.builder.accepted(StreamType::Secret).count(), 0);
+    assert_eq!(found.builder.accepted(StreamType::Token).count(), 1);
 }
 
 #[test]
@@ -118,10 +122,10 @@ fn when_a_control_plane_was_heard_outlives_the_copy() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::new(folder.path(), key());
     disk.save(&image()).unwrap();
-    disk.note_heard(1_030).unwrap();
-    assert_eq!(load(&disk).unwrap().heard_at, 1_030);
+    disk.note_contact(1_030).unwrap();
+    assert_eq!(load(&disk).unwrap().last_contact, 1_030);
     std::fs::write(folder.path().join("snapshot.heard"), "soon").unwrap();
-    assert_eq!(load(&disk).unwrap().heard_at, 1_000, "an unreadable note can only close earlier");
+    assert_eq!(load(&disk).unwrap().last_contact, 1_000, "an unreadable note can only close earlier");
 }
 
 #[test]
@@ -142,7 +146,7 @@ async fn the_saver_writes_the_last_image_before_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(Disk::new(folder.path(), key()));
     let (current, metrics) = <(Arc<Current>, Arc<Metrics>)>::default();
-    current.heard(2_000);
+    current.note_contact(2_000);
     let (images, receiver) = watch::channel(None);
     let saver = Saver::new(disk.clone(), receiver, current, metrics.clone());
     let running = tokio::spawn(saver.run());
@@ -151,7 +155,7 @@ async fn the_saver_writes_the_last_image_before_it_ends() {
     drop(images);
     running.await.unwrap();
     let found = load(&disk).unwrap();
-    assert_eq!((found.revision, found.heard_at), (9, 2_000));
+    assert_eq!((found.revision, found.last_contact), (9, 2_000));
     assert!(metrics.disk_saved_at.get() > 0);
 }
 
@@ -165,13 +169,13 @@ struct Saving {
 }
 
 impl Saving {
-    fn start(pace: Duration, note_heard_every: Duration) -> Self {
+    fn start(pace: Duration, note_contact_every: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(Disk::new(folder.path(), key()));
         let metrics = Arc::<Metrics>::default();
         let (images, receiver) = watch::channel(None);
         let mut saver = Saver::new(disk.clone(), receiver, Arc::default(), metrics.clone());
-        (saver.pace, saver.note_heard_every) = (pace, note_heard_every);
+        (saver.pace, saver.note_contact_every) = (pace, note_contact_every);
         Self { folder, disk, metrics, images, running: tokio::spawn(saver.run()) }
     }
 
@@ -182,17 +186,19 @@ impl Saving {
         });
     }
 
-    fn said(&self) -> (i64, i64) {
+    fn behind_and_revision(&self) -> (i64, i64) {
         (self.metrics.disk_revision.get(), self.metrics.disk_behind.get())
     }
 
     async fn says(&self, wanted: (i64, i64)) {
-        let said = async {
-            while self.said() != wanted {
+        let behind_and_revision = async {
+            while self.behind_and_revision() != wanted {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{:?}", self.said()));
+        tokio::time::timeout(PATIENCE, behind_and_revision)
+            .await
+            .unwrap_or_else(|_| panic!("{:?}", self.behind_and_revision()));
     }
 }
 
@@ -206,7 +212,7 @@ async fn the_saver_writes_the_first_image_at_once_and_says_while_it_is_behind() 
     saving.put_in_force(2);
     saving.put_in_force(3);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(saving.said(), (1, 1), "there is time for it");
+    assert_eq!(saving.behind_and_revision(), (1, 1), "there is time for it");
     let Saving { folder: _folder, disk, metrics, images, running } = saving;
     drop(images);
     tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
@@ -221,7 +227,7 @@ async fn the_saver_tries_again_where_the_disk_refused() {
     std::fs::create_dir(&in_the_way).unwrap();
     saving.put_in_force(1);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(saving.said(), (0, 1));
+    assert_eq!(saving.behind_and_revision(), (0, 1));
     std::fs::remove_dir(&in_the_way).unwrap();
     saving.says((1, 0)).await;
     assert_eq!(load(&saving.disk).unwrap().revision, 1);
@@ -236,12 +242,12 @@ proptest! {
     #[test]
     fn what_was_written_is_read(names in proptest::collection::vec(("\\PC{0,8}", 0u8..8, any::<Vec<u8>>()), 0..6)) {
         let record = |(name, kind, body): (String, u8, Vec<u8>)| Record {
-            kind: Kind::from_number(kind).unwrap(),
+            kind: StreamType::from_number(kind).unwrap(),
             version: name.as_str().into(),
             name: name.into(),
             body: body.into(),
         };
-        let image = Image { revision: -1, heard_at: u64::MAX, records: names.into_iter().map(record).collect() };
+        let image = Image { revision: -1, last_contact: u64::MAX, records: names.into_iter().map(record).collect() };
         let sealed = format::seal(&key(), &image).unwrap();
         prop_assert_eq!(format::open(&key(), &sealed), Ok(image));
     }

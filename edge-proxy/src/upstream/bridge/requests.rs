@@ -10,7 +10,7 @@ use mcp::method::Target;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
-use crate::route::Noun;
+use crate::route::TargetKind;
 use crate::session::Conversation;
 use crate::upstream::Call;
 
@@ -88,7 +88,7 @@ fn rewrite(call: &Call<'_>, id: &str, changes: &[(&str, Option<&str>)]) -> Resul
     match call.method.target() {
         _ if call.named.exposed == call.permit.original() => {}
         Target::Reference => {
-            let member = if call.named.noun == Noun::Prompt { "name" } else { "uri" };
+            let member = if call.named.kind == TargetKind::Prompt { "name" } else { "uri" };
             let raw = message.params.reference.unwrap_or("{}");
             reference = json::set_members(raw, &[(member, Some(&original))])?;
             changes.push(("ref", Some(&reference)));

@@ -14,7 +14,7 @@ use super::input_requests::{self, InputRequired, ServerRequest};
 use super::modern_on_legacy::{flatten_task, url_elicitation_required};
 use super::results;
 use crate::error::Fault;
-use crate::session::Level;
+use crate::session::LogLevel;
 use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::translation::{Translated, Translation, UpstreamEra, apply, is_tool_error, outcome_of};
 use crate::usage::Outcome;
@@ -128,7 +128,7 @@ fn to_modern_notification(
         Some(Method::Message) => {
             let wanted = translation.modern_client().and_then(|modern_client| modern_client.level);
             let [level] = json::members(envelope.params.unwrap_or("{}"), ["level"]).map_err(malformed)?;
-            let said = level.and_then(Level::parse);
+            let said = level.and_then(LogLevel::parse);
             let received = wanted.zip(said).is_some_and(|(wanted, said)| said >= wanted);
             Ok(if received { Translated::Forward(message.clone()) } else { Translated::Ignore })
         }

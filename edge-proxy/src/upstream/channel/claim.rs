@@ -14,14 +14,15 @@ use tokio::task::AbortHandle;
 
 use super::Channel;
 use crate::error::Fault;
-use crate::held::{Held, Place};
+use crate::fleet::Waiters;
+use crate::session::WaiterAddress;
 
 /// The claim of a call on a channel.
 pub(in super::super) struct ChannelClaim {
     pub(super) channel: Rc<Channel>,
     pub(super) number: u64,
-    held: Arc<Held>,
-    answers: RefCell<Option<(Place, AbortHandle)>>,
+    waiters: Arc<Waiters>,
+    answers: RefCell<Option<(WaiterAddress, AbortHandle)>>,
     _slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -40,10 +41,10 @@ impl ChannelClaim {
     pub(super) fn new(
         channel: Rc<Channel>,
         number: u64,
-        held: Arc<Held>,
+        waiters: Arc<Waiters>,
         slot: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { channel, number, held, answers: RefCell::default(), _slot: slot }
+        Self { channel, number, waiters, answers: RefCell::default(), _slot: slot }
     }
 
     /// Sends a message in the session of the call.
@@ -59,16 +60,16 @@ impl ChannelClaim {
     }
 
     /// Returns the address of responses to the upstream's requests in this call; `None` when this edge holds too many.
-    pub(in super::super) fn reply_address(&self) -> Option<Place> {
+    pub(in super::super) fn reply_address(&self) -> Option<WaiterAddress> {
         if let Some((reply_address, _)) = &*self.answers.borrow() {
             return Some(reply_address.clone());
         }
-        let mut holding = self.held.hold()?;
-        let reply_address = holding.place();
+        let mut waiter = self.waiters.register()?;
+        let reply_address = waiter.address();
         let channel = Rc::clone(&self.channel);
         let forwarding = tokio::task::spawn_local(async move {
             loop {
-                channel.send(None, holding.next().await.message);
+                channel.send(None, waiter.next().await.message);
             }
         });
         *self.answers.borrow_mut() = Some((reply_address.clone(), forwarding.abort_handle()));

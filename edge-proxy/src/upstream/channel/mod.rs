@@ -27,8 +27,8 @@ use super::http_pool::HttpPool;
 use super::legacy;
 use super::legacy::SessionKey;
 use crate::error::Fault;
-use crate::observe::{Entered, Gauge};
-use crate::snapshot::{Transport, Upstream};
+use crate::observe::{Gauge, GaugeGuard};
+use crate::snapshot::{Upstream, UpstreamTransport};
 
 const MAX_WAITING: usize = 256;
 /// Longest wait for a sign of an upstream that kept silent.
@@ -42,7 +42,7 @@ pub(super) struct Channel {
     dispatcher: Rc<Dispatcher>,
     reader: AbortHandle,
     used: Cell<Instant>,
-    _counted: Entered,
+    _counted: GaugeGuard,
 }
 
 impl Channel {
@@ -57,7 +57,7 @@ impl Channel {
         let (limit, max_message) = (upstream.request_timeout, http_pool.max_message());
         let opened = async {
             let (outgoing, incoming) = match upstream.transport {
-                Transport::WebSocket => framing::open_websocket(http_pool, max_message).await?,
+                UpstreamTransport::WebSocket => framing::open_websocket(http_pool, max_message).await?,
                 _ => framing::open_event_stream(http_pool, upstream, max_message).await?,
             };
             let channel = Rc::new(Self::start(outgoing, incoming, exclusive, gauge));

@@ -103,7 +103,7 @@ impl ChannelPool {
             };
             // One that was opened a moment ago may have ended, or be taken.
             if let Ok(receiver) = channel.dispatcher.register(number) {
-                let claim = ChannelClaim::new(channel, number, Arc::clone(self.http_pool.held()), slot);
+                let claim = ChannelClaim::new(channel, number, Arc::clone(self.http_pool.waiters()), slot);
                 return Ok(CallMessages::new(claim, receiver, timeout));
             }
         }

@@ -48,7 +48,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
         .session_pool(&upstream, SessionKey::of_conversation(&worker.upstreams, &upstream, conversation))?;
     let number = worker.upstreams.number();
     let body = outgoing(&call, number);
-    let guard = InFlightGuard::new(&worker, number, conversation.jti, call.id(), Rc::clone(&sessions));
+    let guard = InFlightGuard::new(&worker, number, conversation.session_id, call.id(), Rc::clone(&sessions));
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
     let retry = call.retry();
     let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));

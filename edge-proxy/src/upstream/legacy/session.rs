@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use mcp::header::SESSION_ID;
 
-use crate::observe::Entered;
+use crate::observe::GaugeGuard;
 use crate::upstream::channel::ChannelClaim;
 use crate::upstream::server_requests::ReplyTo;
 
@@ -18,7 +18,7 @@ pub(in crate::upstream) struct UpstreamSession {
     confirmed: Cell<bool>,
     /// The time until which a parked call or a task needs it.
     kept_until: Cell<Option<Instant>>,
-    _counted: Option<Entered>,
+    _counted: Option<GaugeGuard>,
 }
 
 /// The transport of a session's messages.
@@ -31,7 +31,7 @@ pub(in crate::upstream) enum SessionTransport {
 
 impl UpstreamSession {
     /// Wraps a session that `initialize` has opened.
-    pub(super) fn initialized(headers: HeaderMap, counted: Entered) -> Self {
+    pub(super) fn initialized(headers: HeaderMap, counted: GaugeGuard) -> Self {
         Self {
             transport: SessionTransport::Http(headers),
             confirmed: Cell::new(false),

@@ -3,8 +3,8 @@
 use mcp::revision::{Era, Revision};
 
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, Jti};
-use crate::snapshot::{Transport, Upstream};
+use crate::session::{Conversation, SessionId};
+use crate::snapshot::{Upstream, UpstreamTransport};
 use crate::upstream::Upstreams;
 
 /// The clients that may share a session with an upstream.
@@ -19,7 +19,7 @@ pub(in crate::upstream) struct SessionKey {
     /// The era of the clients.
     pub client: Era,
     /// The only conversation in the session, where messages on the server stream must reach its client.
-    pub conversation: Option<Jti>,
+    pub conversation: Option<SessionId>,
 }
 
 impl SessionKey {
@@ -31,16 +31,16 @@ impl SessionKey {
         conversation: &Conversation,
     ) -> Self {
         let can_be_asked = conversation.capabilities != Capabilities::default();
-        let wants_logs = || upstreams.level(&conversation.jti).is_some() && upstream.logs();
+        let wants_logs = || upstreams.level(&conversation.session_id).is_some() && upstream.logs();
         // A connection that is a session has one call at a time where that can be asked something.
-        let has_server_stream = upstream.transport == Transport::StreamableHttp;
+        let has_server_stream = upstream.transport == UpstreamTransport::StreamableHttp;
         let exclusive = upstream.legacy_sessionful && (can_be_asked && has_server_stream || wants_logs());
         Self {
             connection: upstream.connection_key,
             capabilities: conversation.capabilities,
             revision: conversation.revision,
             client: Era::Legacy,
-            conversation: exclusive.then_some(conversation.jti),
+            conversation: exclusive.then_some(conversation.session_id),
         }
     }
 

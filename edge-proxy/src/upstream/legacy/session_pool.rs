@@ -18,8 +18,8 @@ use super::session::{SessionTransport, UpstreamSession};
 use super::session_key::SessionKey;
 use crate::error::Fault;
 use crate::observe::Gauge;
-use crate::session::Level;
-use crate::snapshot::{Transport, Upstream};
+use crate::session::LogLevel;
+use crate::snapshot::{Upstream, UpstreamTransport};
 use crate::upstream::channel::ChannelPool;
 use crate::upstream::http_pool::{HttpPool, Retry};
 use crate::upstream::http_response::HttpResponse;
@@ -56,7 +56,7 @@ impl SessionPool {
         level: Option<Bytes>,
         gauge: Gauge,
     ) -> Self {
-        let channels = (upstream.transport != Transport::StreamableHttp)
+        let channels = (upstream.transport != UpstreamTransport::StreamableHttp)
             .then(|| ChannelPool::new(Rc::clone(&http_pool), Arc::clone(&upstream), key, gauge.clone()));
         if let (Some(channels), Some(level)) = (&channels, &level) {
             channels.set_level(level);
@@ -180,9 +180,9 @@ impl SessionPool {
     }
 
     /// Asks for log messages from a level on, unless more were asked for already.
-    pub(in crate::upstream) async fn ensure_level(&self, level: Level) {
+    pub(in crate::upstream) async fn ensure_level(&self, level: LogLevel) {
         let current =
-            self.level.borrow().as_deref().and_then(|raw| Level::parse(std::str::from_utf8(raw).ok()?));
+            self.level.borrow().as_deref().and_then(|raw| LogLevel::parse(std::str::from_utf8(raw).ok()?));
         if current.is_none_or(|current| level < current) && self.upstream.logs() {
             self.set_level(json::quote(level.as_str()).into()).await;
         }

@@ -9,22 +9,22 @@ use mcp::message::span;
 use mcp::splice::Splice;
 
 use super::id::{ReplyTo, ServerRequestId};
+use crate::context::WorkerState;
 use crate::error::{Failure, Fault};
-use crate::held::{Delivery, Undelivered};
+use crate::fleet::{Delivery, Undelivered};
 use crate::policy::Permit;
-use crate::session::Owner;
+use crate::session::HandleOwner;
 use crate::snapshot::Trust;
 use crate::transport::Message;
 use crate::upstream::session_messages::post;
 use crate::upstream::task;
-use crate::worker::Worker;
 
 /// Delivers a client's response to the upstream whose request it answers, whichever edge relayed the request. The
 /// permit is for the call that it was made in.
 pub async fn answer(
-    worker: &Rc<Worker>,
+    worker: &Rc<WorkerState>,
     trust: &Trust,
-    owner: Owner<'_>,
+    owner: HandleOwner<'_>,
     message: &Message<'_>,
     request: ServerRequestId,
     permit: &Permit,
@@ -38,7 +38,7 @@ pub async fn answer(
         ReplyTo::Session { id, version } => (id, version),
         ReplyTo::Held(place) => {
             let delivery = Delivery { message: body, answers: None };
-            let delivered = worker.shared.peers.deliver(&place, delivery).await;
+            let delivered = worker.shared.fleet.deliver(&place, delivery).await;
             return delivered.map_err(|undelivered| match undelivered {
                 Undelivered::Gone => unknown(),
                 _ => Failure::Overloaded,

@@ -6,11 +6,10 @@ use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 
-use crate::held::Place;
 use crate::policy::Permit;
 use crate::route::Target;
-use crate::session::Owner;
-use crate::session::seal::{self, Binding, Purpose, SealError};
+use crate::session::seal::{self, HandleBinding, Purpose, SealError};
+use crate::session::{HandleOwner, WaiterAddress};
 use crate::snapshot::Trust;
 use crate::transport::Message;
 
@@ -38,7 +37,7 @@ pub(in crate::upstream) enum ReplyTo {
         version: HeaderValue,
     },
     /// A call that waits at one edge.
-    Held(Place),
+    Held(WaiterAddress),
 }
 
 impl ReplyTo {
@@ -55,7 +54,7 @@ impl ReplyTo {
 /// Seals the id for the client of a request with the raw id `id`.
 pub(in crate::upstream) fn seal(
     trust: &Trust,
-    owner: Owner<'_>,
+    owner: HandleOwner<'_>,
     permit: &Permit,
     reply_to: &ReplyTo,
     id: &str,
@@ -72,7 +71,7 @@ pub(in crate::upstream) fn seal(
     };
     let content = seal::join([
         permit.entry().upstream.id.as_bytes(),
-        &[permit.noun().code()],
+        &[permit.kind().code()],
         permit.exposed().as_bytes(),
         kind,
         first,
@@ -84,7 +83,7 @@ pub(in crate::upstream) fn seal(
 
 impl ServerRequestId {
     /// Opens the id of the request that a client's response answers.
-    pub fn answered_by(trust: &Trust, owner: Owner<'_>, message: &Message<'_>) -> Option<Self> {
+    pub fn answered_by(trust: &Trust, owner: HandleOwner<'_>, message: &Message<'_>) -> Option<Self> {
         open(trust, owner, &json::string(message.envelope.id?).ok()?)
     }
 
@@ -94,25 +93,25 @@ impl ServerRequestId {
     }
 }
 
-fn open(trust: &Trust, owner: Owner<'_>, text: &str) -> Option<ServerRequestId> {
+fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<ServerRequestId> {
     let content = seal::open(trust, binding(owner), text)?;
-    let [upstream, noun, exposed, kind, first, second, id] = seal::split(&content)?;
+    let [upstream, target_kind, exposed, kind, first, second, id] = seal::split(&content)?;
     let reply_to = match kind {
         b"s" => ReplyTo::Session {
             id: (!first.is_empty()).then(|| HeaderValue::from_bytes(first)).transpose().ok()?,
             version: HeaderValue::from_bytes(second).ok()?,
         },
-        b"h" => ReplyTo::Held(Place {
+        b"h" => ReplyTo::Held(WaiterAddress {
             edge: std::str::from_utf8(first).ok()?.into(),
             number: u64::from_be_bytes(second.try_into().ok()?),
         }),
         _ => return None,
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-    let target = Target::read(noun, exposed)?;
+    let target = Target::read(target_kind, exposed)?;
     Some(ServerRequestId { upstream: text(upstream)?, target, reply_to, id: text(id)? })
 }
 
-fn binding(owner: Owner<'_>) -> Binding<'_> {
-    Binding { purpose: Purpose::ServerRequest, server: owner.server, token: owner.token, about: &[] }
+fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
+    HandleBinding { purpose: Purpose::ServerRequest, server: owner.server, token: owner.token, about: &[] }
 }

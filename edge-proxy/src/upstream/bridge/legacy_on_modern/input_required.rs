@@ -17,9 +17,10 @@ use mcp::sse::Decoder;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::error::{Asked, Failure, Fault};
-use crate::held::Holding;
-use crate::observe::Entered;
+use crate::context::WorkerState;
+use crate::error::{ErrorContext, Failure, Fault};
+use crate::fleet::Waiter;
+use crate::observe::GaugeGuard;
 use crate::session::capabilities::{Capabilities, Need};
 use crate::upstream::bridge::input_requests::{InputRequired, need};
 use crate::upstream::bridge::requests;
@@ -32,7 +33,6 @@ use crate::upstream::server_requests::{self, ReplyTo};
 use crate::upstream::translation::{Translated, Translation, UpstreamEra};
 use crate::upstream::upstream_stream::drain_in_background;
 use crate::usage::Outcome;
-use crate::worker::Worker;
 
 /// Times that an upstream may require input in one call.
 const MAX_ROUNDS: usize = 10;
@@ -41,7 +41,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// The call of a legacy client, with everything that it takes to make it again.
 pub(super) struct InputLoop {
-    pub worker: Rc<Worker>,
+    pub worker: Rc<WorkerState>,
     pub http_pool: Rc<HttpPool>,
     pub headers: HeaderMap,
     /// The request for the upstream.
@@ -54,7 +54,7 @@ pub(super) struct InputLoop {
     /// Whether the client reads a stream on which it can be sent requests.
     pub accepts_events: bool,
     /// The waiter for the client's responses, once it was sent a request.
-    pub holding: Option<(Holding, Entered)>,
+    pub waiter: Option<(Waiter, GaugeGuard)>,
     /// Requests that the client was sent.
     pub requests_sent: u32,
 }
@@ -213,16 +213,16 @@ impl InputLoop {
     /// Builds a server request, under an id that leads its response back here.
     fn server_request(&mut self, method: &str, params: &str, need: Need) -> Result<Bytes, Fault> {
         let shared = &self.worker.shared;
-        if self.holding.is_none() {
+        if self.waiter.is_none() {
             let full = shared.metrics.parked_calls.get() >= shared.limits.max_parked_calls as i64;
-            let holding = if full { None } else { shared.peers.held().hold() };
-            let holding = holding.ok_or(Fault::Crowded)?;
-            self.holding = Some((holding, shared.metrics.parked_calls.enter()));
+            let waiter = if full { None } else { shared.fleet.waiters().register() };
+            let waiter = waiter.ok_or(Fault::Crowded)?;
+            self.waiter = Some((waiter, shared.metrics.parked_calls.enter()));
         }
-        let Some((holding, _)) = &self.holding else { return Err(Fault::Crowded) };
+        let Some((waiter, _)) = &self.waiter else { return Err(Fault::Crowded) };
         self.requests_sent += 1;
         let (trust, owner) = (&self.translation.trust, self.translation.owner());
-        let reply_to = ReplyTo::Held(holding.place());
+        let reply_to = ReplyTo::Held(waiter.address());
         let id = server_requests::seal(
             trust,
             owner,
@@ -246,8 +246,8 @@ impl InputLoop {
         let until = Instant::now() + self.worker.shared.limits.parked_call_lifetime;
         let mut responses = Vec::new();
         while !pending.is_empty() {
-            let Some((holding, _)) = &mut self.holding else { return Err(Fault::Crowded) };
-            let delivery = tokio::time::timeout_at(until, holding.next()).await;
+            let Some((waiter, _)) = &mut self.waiter else { return Err(Fault::Crowded) };
+            let delivery = tokio::time::timeout_at(until, waiter.next()).await;
             let delivery = delivery.map_err(|_| Fault::Unasked("it did not respond in time".to_owned()))?;
             let Ok(answer) = Envelope::parse(&delivery.message) else { continue };
             let number = answer.id.and_then(|id| id.parse().ok());
@@ -272,7 +272,7 @@ impl InputLoop {
             let id = String::from_utf8_lossy(id);
             return (format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into(), outcome);
         }
-        (failure.message(&Asked { id: Some(id.clone()), era: Era::Legacy }), outcome)
+        (failure.message(&ErrorContext { id: Some(id.clone()), era: Era::Legacy }), outcome)
     }
 }
 

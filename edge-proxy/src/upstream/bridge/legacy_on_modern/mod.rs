@@ -13,17 +13,16 @@ use tokio::sync::{Notify, mpsc};
 
 use self::input_required::InputLoop;
 use super::{requests, unreadable};
-use crate::account::Account;
 use crate::session::Conversation;
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::call::{Call, CallError, record_outcome};
 use crate::upstream::call_tasks::CallTasks;
-use crate::upstream::content;
 use crate::upstream::in_flight::InFlightGuard;
-use crate::upstream::modern;
 use crate::upstream::relayed_stream::{RelaySource, RelayedMessage, RelayedStream};
 use crate::upstream::response::CallResponse;
 use crate::upstream::translation::{LegacyClient, Translation, UpstreamEra};
+use crate::upstream::{content, modern};
+use crate::usage::Account;
 
 const MAX_QUEUED: usize = 16;
 
@@ -39,7 +38,7 @@ pub(in crate::upstream) async fn call(
     let guard = InFlightGuard::with_stop(
         call.worker,
         input_loop.number(),
-        conversation.jti,
+        conversation.session_id,
         call.id(),
         Rc::clone(&stop),
     );
@@ -77,7 +76,7 @@ async fn run_in_background(
 fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let number = call.worker.upstreams.number();
-    let level = call.worker.upstreams.level(&conversation.jti);
+    let level = call.worker.upstreams.level(&conversation.session_id);
     let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
     let http_pool = call.worker.upstreams.http_pool(&upstream)?;
     let headers = modern::headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
@@ -107,7 +106,7 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop
         revision: conversation.revision,
         capabilities: conversation.capabilities.within(conversation.revision),
         accepts_events: accepts_events(call.headers),
-        holding: None,
+        waiter: None,
         requests_sent: 0,
     })
 }

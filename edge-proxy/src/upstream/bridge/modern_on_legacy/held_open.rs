@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::park::{self, input_required_response, refuse_all};
 use super::parked_call::{ParkedCall, ResumeBy};
-use crate::error::{Asked, Failure, Fault};
-use crate::held::{Delivery, Holding};
-use crate::observe::Entered;
-use crate::session::{Level, seal};
+use crate::error::{ErrorContext, Failure, Fault};
+use crate::fleet::{Delivery, Waiter};
+use crate::observe::GaugeGuard;
+use crate::session::{LogLevel, seal};
 use crate::upstream::session_messages;
 use crate::upstream::translation::UpstreamEra;
 use crate::upstream::upstream_stream::{Received, UpstreamStream};
@@ -27,7 +27,7 @@ pub(super) struct ResumeInput {
     /// The raw progress token of its new request.
     pub progress_token: Option<Bytes>,
     /// The level of log messages that it asks for now.
-    pub level: Option<Level>,
+    pub level: Option<LogLevel>,
     /// Its raw responses, by key.
     pub answers: Vec<(String, String)>,
 }
@@ -50,28 +50,28 @@ impl ResumeInput {
         Some(Self {
             id: Bytes::copy_from_slice(id),
             progress_token: (!token.is_empty()).then(|| Bytes::copy_from_slice(token)),
-            level: Level::parse(std::str::from_utf8(level).ok()?),
+            level: LogLevel::parse(std::str::from_utf8(level).ok()?),
             answers: pairs.collect::<Option<_>>().filter(|_| rest.is_empty())?,
         })
     }
 }
 
 /// Holds a call open until its client has the response, or has not come back for too long.
-pub(super) async fn hold_open(mut stream: UpstreamStream, mut holding: Holding, _counted: Entered) {
+pub(super) async fn hold_open(mut stream: UpstreamStream, mut waiter: Waiter, _counted: GaugeGuard) {
     let lifetime = stream.worker.shared.limits.parked_call_lifetime;
     let mut early_response = None;
     loop {
         stream.set_timeout(lifetime * 2);
         let until = Instant::now() + lifetime;
         let delivery = tokio::select! {
-            delivery = holding.next() => delivery,
+            delivery = waiter.next() => delivery,
             () = tokio::time::sleep_until(until) => {
                 refuse_all(&stream.worker, &stream.translation, &stream.pending.requests);
                 return;
             }
             never = read_while_waiting(&mut stream, &mut early_response) => match never {},
         };
-        if !ResumedCall::serve(&mut stream, &holding, delivery, early_response.take()).await {
+        if !ResumedCall::serve(&mut stream, &waiter, delivery, early_response.take()).await {
             return;
         }
     }
@@ -96,14 +96,14 @@ async fn read_while_waiting(
 
 fn error_response(stream: &UpstreamStream, fault: Fault) -> Bytes {
     let translation = &stream.translation;
-    let asked = Asked { id: Some(translation.id.clone()), era: mcp::revision::Era::Modern };
+    let asked = ErrorContext { id: Some(translation.id.clone()), era: mcp::revision::Era::Modern };
     Failure::upstream(&translation.upstream.id, fault).message(&asked)
 }
 
 /// A held call that a client has resumed.
 struct ResumedCall<'a> {
     stream: &'a mut UpstreamStream,
-    held_at: crate::held::Place,
+    held_at: crate::session::WaiterAddress,
     client: mpsc::Sender<Bytes>,
 }
 
@@ -111,7 +111,7 @@ impl<'a> ResumedCall<'a> {
     /// Resumes the call for a client; returns whether it must be held further.
     async fn serve(
         stream: &'a mut UpstreamStream,
-        holding: &Holding,
+        waiter: &Waiter,
         delivery: Delivery,
         early_response: Option<Bytes>,
     ) -> bool {
@@ -125,7 +125,7 @@ impl<'a> ResumedCall<'a> {
             *progress_token = input.progress_token;
             modern_client.level = input.level;
         }
-        let mut resumed = Self { stream, held_at: holding.place(), client };
+        let mut resumed = Self { stream, held_at: waiter.address(), client };
         resumed.resume(input.answers, early_response).await
     }
 
@@ -230,7 +230,7 @@ mod tests {
         #[test]
         fn what_a_client_brings_arrives(id: String, token: Option<u64>, answers: Vec<(String, String)>, junk: Vec<u8>) {
             let progress_token = token.map(|token| Bytes::from(token.to_string()));
-            let level = Level::parse("\"error\"");
+            let level = LogLevel::parse("\"error\"");
             let input = ResumeInput { id: id.into(), progress_token, level, answers };
             prop_assert_eq!(ResumeInput::decode(&input.encode()), Some(input));
             let _: Option<ResumeInput> = ResumeInput::decode(&junk.into());

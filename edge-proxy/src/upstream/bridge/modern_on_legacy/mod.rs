@@ -18,9 +18,8 @@ pub(in crate::upstream) use self::park::{PendingRequests, park};
 pub(in crate::upstream) use self::task_handoff::call as call_about_task;
 pub(super) use self::task_handoff::flatten_task;
 use super::{requests, unreadable};
-use crate::account::Account;
 use crate::error::{Failure, Fault};
-use crate::session::Level;
+use crate::session::LogLevel;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::TaskSupport;
 use crate::upstream::call::{Call, CallError, record_outcome};
@@ -29,6 +28,7 @@ use crate::upstream::legacy::{SessionKey, SessionPool};
 use crate::upstream::response::{CallResponse, read_response};
 use crate::upstream::session_messages;
 use crate::upstream::translation::{ModernClient, Translation, UpstreamEra};
+use crate::usage::Account;
 
 /// Makes a call, or resumes one that was parked.
 pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
@@ -112,7 +112,7 @@ pub(super) fn modern_client_of(call: &Call<'_>) -> Result<ModernClient, CallErro
     let params = &call.message.params;
     let capabilities = Capabilities::of_client(params.capabilities.unwrap_or("{}")).map_err(unreadable)?;
     let level = params.log_level.map(|raw| {
-        Level::parse(raw)
+        LogLevel::parse(raw)
             .ok_or_else(|| CallError::Client(Failure::params("the log level in _meta is invalid")))
     });
     Ok(ModernClient {

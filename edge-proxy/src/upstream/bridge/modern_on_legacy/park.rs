@@ -17,17 +17,17 @@ use tokio::time::Instant;
 
 use super::held_open::hold_open;
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
-use crate::clock::now;
+use crate::context::WorkerState;
 use crate::error::Fault;
-use crate::held::Holding;
-use crate::observe::Entered;
+use crate::fleet::Waiter;
+use crate::observe::GaugeGuard;
+use crate::os::clock::now;
 use crate::session::capabilities::{Capabilities, Need};
 use crate::upstream::bridge::input_requests::{ServerRequest, refusal};
 use crate::upstream::session_messages;
 use crate::upstream::translation::{Translation, UpstreamEra};
 use crate::upstream::upstream_stream::UpstreamStream;
 use crate::usage::Outcome;
-use crate::worker::Worker;
 
 /// Wait for further requests, so that a client is sent all of them at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -103,15 +103,15 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
     let shared = &worker.shared;
     let lifetime = shared.limits.parked_call_lifetime;
     let full = shared.metrics.parked_calls.get() >= shared.limits.max_parked_calls as i64;
-    let holding = if full { None } else { shared.peers.held().hold() };
-    let Some(holding) = holding else {
+    let waiter = if full { None } else { shared.fleet.waiters().register() };
+    let Some(waiter) = waiter else {
         refuse_all(&worker, &stream.translation, &stream.pending.requests);
         return Err(Fault::Crowded);
     };
     let counted = shared.metrics.parked_calls.enter();
     stream.pending.mark_asked();
     let mut parked = ParkedCall::of(&stream.translation, &stream.pending, lifetime);
-    parked.held_at = Some(holding.place());
+    parked.held_at = Some(waiter.address());
     if let Some(resume_by) = resume_method(stream) {
         parked.resume_by = resume_by;
         let state = seal(&stream.translation, &parked)?;
@@ -123,7 +123,7 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
             }
             keep_session(&stream.translation, lifetime);
             let release =
-                wait_for_client(worker, stream.translation.clone(), parked.pending.clone(), holding, counted);
+                wait_for_client(worker, stream.translation.clone(), parked.pending.clone(), waiter, counted);
             tokio::task::spawn_local(release);
             return Ok(input_required_response(&stream.translation.id, &parked.pending, &state));
         }
@@ -132,7 +132,7 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
     let (requests, _) = (std::mem::take(&mut parked.pending), std::mem::take(&mut parked.answered));
     let state = seal(&stream.translation, &parked)?;
     let answer = input_required_response(&stream.translation.id, &requests, &state);
-    tokio::task::spawn_local(hold_open(stream.take_rest(), holding, counted));
+    tokio::task::spawn_local(hold_open(stream.take_rest(), waiter, counted));
     Ok(answer)
 }
 
@@ -211,7 +211,7 @@ pub(super) fn response_to(pending: &PendingRequest, response: &str) -> Bytes {
 }
 
 /// Refuses all requests that the client will not answer.
-pub(super) fn refuse_all(worker: &Rc<Worker>, translation: &Translation, requests: &[PendingRequest]) {
+pub(super) fn refuse_all(worker: &Rc<WorkerState>, translation: &Translation, requests: &[PendingRequest]) {
     for PendingRequest { request, .. } in requests {
         session_messages::send(worker, translation, refusal(request.method.as_str(), &request.id));
     }
@@ -226,14 +226,14 @@ fn keep_session(translation: &Translation, lifetime: Duration) {
 
 /// Waits for a client that may resume the call at any edge. One that never does must not leave the upstream waiting.
 async fn wait_for_client(
-    worker: Rc<Worker>,
+    worker: Rc<WorkerState>,
     translation: Translation,
     requests: Vec<PendingRequest>,
-    mut holding: Holding,
-    _counted: Entered,
+    mut waiter: Waiter,
+    _counted: GaugeGuard,
 ) {
     let lifetime = worker.shared.limits.parked_call_lifetime;
-    if tokio::time::timeout(lifetime, holding.next()).await.is_err() {
+    if tokio::time::timeout(lifetime, waiter.next()).await.is_err() {
         refuse_all(&worker, &translation, &requests);
     }
 }

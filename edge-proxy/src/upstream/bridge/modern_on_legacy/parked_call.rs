@@ -4,10 +4,9 @@
 
 use mcp::method::Method;
 
-use crate::clock::now;
-use crate::held::Place;
-use crate::session::Owner;
-use crate::session::seal::{self, Binding, Purpose, SealError};
+use crate::os::clock::now;
+use crate::session::seal::{self, HandleBinding, Purpose, SealError};
+use crate::session::{HandleOwner, WaiterAddress};
 use crate::snapshot::Trust;
 use crate::upstream::bridge::input_requests::ServerRequest;
 
@@ -29,7 +28,7 @@ pub(in crate::upstream) struct ParkedCall {
     /// The way in which the call is resumed.
     pub resume_by: ResumeBy,
     /// The waiter that holds it.
-    pub held_at: Option<Place>,
+    pub held_at: Option<WaiterAddress>,
     /// The server requests without a response.
     pub pending: Vec<PendingRequest>,
     /// The number of server requests so far.
@@ -69,7 +68,7 @@ impl PendingRequest {
 /// The call that a `requestState` is bound to; it opens for no other.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::upstream) struct CallBinding<'a> {
-    pub owner: Owner<'a>,
+    pub owner: HandleOwner<'a>,
     pub method: Method,
     /// The exposed name or URI that the client called.
     pub exposed: &'a str,
@@ -88,9 +87,9 @@ impl CallBinding<'_> {
         seal::open(trust, self.binding(&about), text)
     }
 
-    fn binding<'b>(&'b self, about: &'b [&'b str]) -> Binding<'b> {
-        let Owner { server, token } = self.owner;
-        Binding { purpose: Purpose::Parked, server, token, about }
+    fn binding<'b>(&'b self, about: &'b [&'b str]) -> HandleBinding<'b> {
+        let HandleOwner { server, token } = self.owner;
+        HandleBinding { purpose: Purpose::Parked, server, token, about }
     }
 }
 
@@ -166,7 +165,7 @@ impl ParkedCall {
                 b"again" => ResumeBy::NewCall,
                 _ => return None,
             },
-            held_at: (!edge.is_empty()).then_some(Place { edge, number: holder }),
+            held_at: (!edge.is_empty()).then_some(WaiterAddress { edge, number: holder }),
             pending: pending.iter().map(|parts| PendingRequest::decode(*parts)).collect::<Option<_>>()?,
             total: u32::try_from(u64::from_be_bytes(total)).ok().filter(|_| excess.is_empty())?,
             answered: answered.iter().map(|id| text(id)).collect::<Option<_>>()?,
@@ -218,7 +217,7 @@ mod tests {
                 number,
                 task: task.into(),
                 resume_by,
-                held_at: held_at.map(|(edge, number)| Place { edge: edge.into(), number }),
+                held_at: held_at.map(|(edge, number)| WaiterAddress { edge: edge.into(), number }),
                 pending: pending.into_iter().map(|(number, request)| PendingRequest { number, request }).collect(),
                 total,
                 answered: answered.into_iter().map(Into::into).collect(),
@@ -227,7 +226,7 @@ mod tests {
     }
 
     const OWN: CallBinding<'static> = CallBinding {
-        owner: Owner { server: "s", token: "t" },
+        owner: HandleOwner { server: "s", token: "t" },
         method: Method::ToolsCall,
         exposed: "u_echo",
         digest: "d",
@@ -240,7 +239,7 @@ mod tests {
             let text = parked.seal(&trust, OWN).unwrap();
             prop_assert_eq!(ParkedCall::open(&trust, OWN, &text), Some(parked.clone()));
             for other in [
-                CallBinding { owner: Owner { server: "s", token: "u" }, ..OWN },
+                CallBinding { owner: HandleOwner { server: "s", token: "u" }, ..OWN },
                 CallBinding { method: Method::PromptsGet, ..OWN },
                 CallBinding { exposed: "u_other", ..OWN },
                 CallBinding { digest: "e", ..OWN },

@@ -13,10 +13,9 @@ use super::held_open::ResumeInput;
 use super::park::{self, PendingRequests, input_required_response};
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
 use super::task_polling;
-use crate::account::Account;
 use crate::error::{Failure, Fault};
-use crate::held::{Delivery, Undelivered};
-use crate::session::Owner;
+use crate::fleet::{Delivery, Undelivered};
+use crate::session::HandleOwner;
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::bridge::unreadable;
 use crate::upstream::call::{Call, CallError};
@@ -27,7 +26,7 @@ use crate::upstream::response::CallResponse;
 use crate::upstream::session_messages;
 use crate::upstream::translation::{Translation, UpstreamEra};
 use crate::upstream::upstream_stream::UpstreamStream;
-use crate::usage::Outcome;
+use crate::usage::{Account, Outcome};
 
 const MAX_QUEUED: usize = 16;
 
@@ -39,7 +38,7 @@ pub(super) async fn call(
 ) -> Result<CallResponse, CallError> {
     let params = &call.message.params;
     let binding = CallBinding {
-        owner: Owner { server: &call.server.uid, token: &call.token.uid },
+        owner: HandleOwner { server: &call.server.uid, token: &call.token.uid },
         method: call.method,
         exposed: &call.named.exposed,
         digest: &digest(params.arguments),
@@ -123,7 +122,7 @@ fn release_waiter(call: &Call<'_>, parked: &ParkedCall) {
     let shared = std::sync::Arc::clone(&call.worker.shared);
     tokio::task::spawn_local(async move {
         let released = Delivery { message: bytes::Bytes::new(), answers: None };
-        if let Err(gone) = shared.peers.deliver(&held_at, released).await {
+        if let Err(gone) = shared.fleet.deliver(&held_at, released).await {
             tracing::debug!(%gone, "cannot release the waiter of a parked call");
         }
     });
@@ -215,7 +214,7 @@ async fn deliver_to_waiter(
     };
     let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let delivery = Delivery { message: input.encode(), answers: Some(sender) };
-    match call.worker.shared.peers.deliver(held_at, delivery).await {
+    match call.worker.shared.fleet.deliver(held_at, delivery).await {
         Ok(()) => {}
         Err(Undelivered::Gone) => return Err(lost()),
         Err(_) => return Err(CallError::Client(Failure::Overloaded)),

@@ -16,8 +16,8 @@ use mcp::revision::Era;
 use tokio::sync::mpsc;
 
 use super::{CancelOnDrop, modern_client_of, translation};
-use crate::account::Account;
-use crate::error::{Asked, Failure, Fault};
+use crate::context::WorkerState;
+use crate::error::{ErrorContext, Failure, Fault};
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::bridge::{requests, unreadable};
 use crate::upstream::call::{Call, CallError};
@@ -30,7 +30,7 @@ use crate::upstream::response::{CallResponse, read_response, read_rpc_response};
 use crate::upstream::translation::{ModernClient, Translation, UpstreamEra};
 use crate::upstream::upstream_stream::UpstreamStream;
 use crate::upstream::{session_messages, task};
-use crate::worker::Worker;
+use crate::usage::Account;
 
 const MAX_QUEUED: usize = 16;
 /// Poll interval where the upstream does not say.
@@ -55,7 +55,7 @@ struct CreatedTask {
 
 /// A call that waits for its task.
 struct TaskPoller {
-    worker: Rc<Worker>,
+    worker: Rc<WorkerState>,
     pool: Rc<SessionPool>,
     translation: Translation,
     client: mpsc::Sender<RelayedMessage>,
@@ -195,7 +195,7 @@ impl TaskPoller {
         if let Some(counted) = fault.counts_as() {
             self.worker.shared.metrics.upstream_fault(counted).inc();
         }
-        let asked = Asked { id: Some(self.translation.id.clone()), era: Era::Modern };
+        let asked = ErrorContext { id: Some(self.translation.id.clone()), era: Era::Modern };
         let message = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
         self.send(message, true).await;
     }

@@ -1,0 +1,156 @@
+//! Resources and tasks that one stream of a client is notified of. It must not know how they are watched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mcp::json;
+use mcp::method::Method;
+use mcp::revision::Era;
+use tokio::sync::{mpsc, watch};
+
+use super::tasks::WatchedTask;
+use crate::builtin::capabilities::update_era;
+use crate::context::WorkerState;
+use crate::policy::{self, Permit};
+use crate::route::{NamedTarget, TargetKind};
+use crate::session::SubscribedUris;
+use crate::snapshot::View;
+use crate::upstream::{SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
+
+/// Notices that wait for the client to read.
+const MAX_WAITING: usize = 256;
+/// The time that the acknowledgement may wait until upstreams are watched.
+const LIVE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The targets that one stream is notified of.
+pub(super) struct WatchedTargets {
+    era: Era,
+    /// By upstream, and the era in which it announces changes.
+    watching: BTreeMap<(Box<str>, Era), UpstreamSubscription>,
+    sender: mpsc::Sender<SubscriptionNotice>,
+    notices: mpsc::Receiver<SubscriptionNotice>,
+    /// The subscriptions of the session, where the stream is a session's.
+    pub(super) subscribed: Option<watch::Receiver<SubscribedUris>>,
+}
+
+/// A change to act on.
+pub(super) enum Update {
+    /// This resource has changed.
+    Updated(Box<str>),
+    /// The task of this id has the state in these raw params.
+    Task(Box<str>, Box<str>),
+    /// The session's subscriptions have changed.
+    Subscribed,
+}
+
+/// Returns the permit to read a resource, which is also the right to watch it.
+pub fn permit(view: &View, uri: &str) -> Option<Permit> {
+    policy::permit(view, &NamedTarget::of(TargetKind::Resource, uri))
+}
+
+impl WatchedTargets {
+    /// Creates an empty set.
+    pub(super) fn new(era: Era) -> Self {
+        let (sender, notices) = mpsc::channel(MAX_WAITING);
+        Self { era, watching: BTreeMap::new(), sender, notices, subscribed: None }
+    }
+
+    /// Watches these and no others. Returns the resources that are watched: the others may not be read, or no upstream
+    /// announces their changes.
+    pub(super) fn watch_only<'a>(
+        &mut self,
+        worker: &Rc<WorkerState>,
+        view: &View,
+        uris: impl IntoIterator<Item = &'a str>,
+        tasks: &[WatchedTask],
+    ) -> BTreeSet<&'a str> {
+        let mut wanted: BTreeMap<(Box<str>, Era), SubscriptionTargets> = BTreeMap::new();
+        let mut accepted = BTreeSet::new();
+        for uri in uris {
+            let Some(permit) = permit(view, uri) else { continue };
+            let upstream = &permit.entry().upstream;
+            if let Some(era) = update_era(upstream, self.era) {
+                let entry = wanted.entry((upstream.id.clone(), era));
+                entry.or_insert_with(|| SubscriptionTargets::at(&permit)).add_resource(&permit);
+                accepted.insert(uri);
+            }
+        }
+        for WatchedTask { id, task, permit } in tasks {
+            let entry = wanted.entry((permit.entry().upstream.id.clone(), task.era()));
+            entry.or_insert_with(|| SubscriptionTargets::at(permit)).add_task(permit, task, id);
+        }
+        self.watching.retain(|key, watching| wanted.get(key).is_some_and(|wanted| watching.replace(wanted)));
+        for (key, wanted) in wanted {
+            let era = key.1;
+            self.watching
+                .entry(key)
+                .or_insert_with(|| UpstreamSubscription::start(worker, era, wanted, self.sender.clone()));
+        }
+        accepted
+    }
+
+    /// Watches the session's subscriptions.
+    pub(super) fn watch_subscribed(&mut self, worker: &Rc<WorkerState>, view: &View) {
+        if let Some(uris) =
+            self.subscribed.as_mut().map(|uris| SubscribedUris::clone(&uris.borrow_and_update()))
+        {
+            self.watch_only(worker, view, uris.iter().map(|uri| &**uri), &[]);
+        }
+    }
+
+    /// Waits until every upstream is watched, or for too long. Returns the changes meanwhile.
+    pub(super) async fn wait_until_live(&mut self) -> Vec<Update> {
+        let (mut missing, mut updates) = (self.watching.len(), Vec::new());
+        let all_live = async {
+            while missing > 0 {
+                match self.notices.recv().await {
+                    Some(SubscriptionNotice::Live) => missing -= 1,
+                    Some(SubscriptionNotice::Updated(uri)) => updates.push(Update::Updated(uri)),
+                    Some(SubscriptionNotice::Task { id, params }) => updates.push(Update::Task(id, params)),
+                    None => return,
+                }
+            }
+        };
+        // An upstream that is not watched by then is watched later.
+        let _: Result<(), _> = tokio::time::timeout(LIVE_TIMEOUT, all_live).await;
+        updates
+    }
+
+    /// Waits for the next change. The future may be dropped and made anew.
+    pub(super) async fn next(&mut self) -> Update {
+        loop {
+            let (subscribed, notices) = (&mut self.subscribed, &mut self.notices);
+            let changed = async {
+                match subscribed {
+                    Some(uris) => uris.changed().await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = changed => {
+                    if !changed {
+                        // The session has ended, which the next check finds.
+                        self.subscribed = None;
+                    }
+                    return Update::Subscribed;
+                }
+                Some(notice) = notices.recv() => match notice {
+                    SubscriptionNotice::Live => {}
+                    SubscriptionNotice::Updated(uri) => return Update::Updated(uri),
+                    SubscriptionNotice::Task { id, params } => return Update::Task(id, params),
+                },
+            }
+        }
+    }
+}
+
+/// Renders the notification of a changed resource. `more` are further members of its params.
+pub(super) fn resource_updated(uri: &str, more: &str) -> String {
+    let separator = if more.is_empty() { "" } else { "," };
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"{}","params":{{"uri":{}{separator}{more}}}}}"#,
+        Method::ResourcesUpdated,
+        json::quote(uri),
+    )
+}

@@ -1,0 +1,187 @@
+//! Messages of a connection: those of the client through the pipeline, and what comes of them to the client.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::{AbortHandle, Abortable};
+use mcp::json;
+use mcp::message::{Envelope, EnvelopeError, Kind};
+use mcp::method::Method;
+use tokio::sync::mpsc;
+
+use super::ClientConnection;
+use crate::error::{ErrorContext, Failure};
+use crate::observe::CloseReason;
+use crate::respond::{Reply, StreamItem, joined};
+
+impl ClientConnection {
+    /// Receives a message of the client. Waits while too many are being processed or the client does not read, because
+    /// a further message would only wait as well.
+    pub(super) async fn receive(self: &Rc<Self>, body: Bytes) {
+        if self.room().await.is_none() {
+            return;
+        }
+        let Ok(permit) = self.message_permits.clone().acquire_owned().await else { return };
+        let connection = Rc::clone(self);
+        self.spawn(async move {
+            connection.process(&body).await;
+            drop(permit);
+        });
+    }
+
+    async fn process(self: &Rc<Self>, body: &Bytes) {
+        let read = Envelope::parse(body);
+        let Ok(envelope) = &read else {
+            return match self.request_permit(matches!(read, Err(EnvelopeError::Batch))) {
+                Ok(_request_permit) => self.answer(body, read, ErrorContext::default()).await,
+                Err(failure) => self.send_failure(&failure, &ErrorContext::default()).await,
+            };
+        };
+        match (envelope.kind(), envelope.id) {
+            (Kind::Request, Some(id)) => {
+                let id = body.slice(mcp::message::span(body, id));
+                self.request(id, body, read).await;
+            }
+            _ if self.cancel(envelope) => {}
+            _ => self.answer(body, read, ErrorContext::default()).await,
+        }
+    }
+
+    /// Answers a request, which can be cancelled while it is in flight and whose id is taken as long.
+    async fn request(self: &Rc<Self>, id: Bytes, body: &Bytes, read: Result<Envelope<'_>, EnvelopeError>) {
+        let error_context = ErrorContext { id: Some(id.clone()), ..ErrorContext::default() };
+        let request_permit = match self.request_permit(true) {
+            Ok(request_permit) => request_permit,
+            Err(failure) => return self.send_failure(&failure, &error_context).await,
+        };
+        let (handle, registration) = AbortHandle::new_pair();
+        // In a legacy conversation the upstream is told of a cancellation, and may answer all the same.
+        let handle = self.session.current().is_none().then_some(handle);
+        if self.requests.borrow().contains_key(&id) {
+            let failure = Failure::Invalid("a request with this id is already in flight".to_owned());
+            return self.send_failure(&failure, &error_context).await;
+        }
+        self.requests.borrow_mut().insert(id.clone(), handle);
+        let in_flight = InFlight { connection: self, id };
+        // An error means that it was cancelled, and that no answer is awaited.
+        let _cancelled: Result<(), _> =
+            Abortable::new(self.answer(body, read, error_context), registration).await;
+        drop((in_flight, request_permit));
+    }
+
+    /// Admits one more request on this connection.
+    fn request_permit(&self, is_request: bool) -> Result<Option<tokio::sync::SemaphorePermit<'_>>, Failure> {
+        if !is_request {
+            return Ok(None);
+        }
+        if self.worker.is_draining() {
+            return Err(Failure::Draining);
+        }
+        self.request_permits.try_acquire().map(Some).map_err(|_| Failure::TooManyRequests)
+    }
+
+    /// Cancels the modern request that a notification names. Returns false for any other message.
+    fn cancel(&self, envelope: &Envelope<'_>) -> bool {
+        if envelope.method.as_deref() != Some(Method::Cancelled.as_str()) {
+            return false;
+        }
+        let [id] = json::members(envelope.params.unwrap_or("{}"), ["requestId"]).unwrap_or_default();
+        let requests = self.requests.borrow();
+        let known = id.and_then(|id| requests.get(id.as_bytes()));
+        match known {
+            Some(Some(handle)) => {
+                handle.abort();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    async fn answer(
+        self: &Rc<Self>,
+        body: &Bytes,
+        read: Result<Envelope<'_>, EnvelopeError>,
+        mut error_context: ErrorContext,
+    ) {
+        let wants_answer =
+            !matches!(&read, Ok(envelope) if matches!(envelope.kind(), Kind::Notification | Kind::Response));
+        match (self.handler)(self, body, read, &mut error_context).await {
+            Ok(reply) => self.send_reply(reply).await,
+            Err(failure) => {
+                if matches!(failure, Failure::Bearer { .. } | Failure::Server | Failure::Stale) {
+                    self.end(CloseReason::Unauthorized);
+                }
+                if wants_answer {
+                    self.send_failure(&failure, &error_context).await;
+                } else {
+                    tracing::debug!(%failure, "refused a message that expects no response");
+                }
+            }
+        }
+    }
+
+    async fn send_failure(&self, failure: &Failure, error_context: &ErrorContext) {
+        if let Some(reason) = failure.counts_as() {
+            self.worker.shared.metrics.rejected(reason).inc();
+        }
+        self.send(failure.message(error_context)).await;
+    }
+
+    /// Sends the client all messages of a reply, one after the other.
+    async fn send_reply(&self, reply: Reply) {
+        match reply {
+            Reply::Accepted | Reply::Done => {}
+            Reply::Json { parts, .. } => {
+                self.send(joined(parts)).await;
+            }
+            Reply::Events(mut events) => {
+                while let Some(message) = events.message().await {
+                    if !self.send(message).await {
+                        return;
+                    }
+                }
+            }
+            Reply::Stream(mut items) => {
+                while let Some(item) = items.next().await {
+                    if let StreamItem::Message(message) = item
+                        && !self.send(message).await
+                    {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends one message to the client, as soon as there is room for it. Returns false if the client no longer reads.
+    async fn send(&self, message: Bytes) -> bool {
+        let Some(room) = self.room().await else { return false };
+        room.send(message);
+        true
+    }
+
+    /// Waits for room for one message to the client. Ends the connection of a client that does not read for too long.
+    async fn room(&self) -> Option<mpsc::Permit<'_, Bytes>> {
+        let patience = self.worker.shared.limits.send_timeout;
+        match tokio::time::timeout(patience, self.outbox.reserve()).await {
+            Ok(room) => room.ok(),
+            Err(_) => {
+                self.end(CloseReason::NotReading);
+                None
+            }
+        }
+    }
+}
+
+/// A request in flight. Dropping it frees its id.
+struct InFlight<'a> {
+    connection: &'a ClientConnection,
+    id: Bytes,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.connection.requests.borrow_mut().remove(&self.id);
+    }
+}

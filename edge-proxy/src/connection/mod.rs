@@ -1,0 +1,167 @@
+//! Connections on which both sides speak and whose session ends with them: HTTP+SSE and WebSocket.
+//!
+//! Every message takes the same pipeline as a request of its own. Everything that a connection started ends with it.
+//! It must not know what the messages ask for.
+
+mod messages;
+pub mod sse;
+mod watchdog;
+pub mod websocket;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::{AbortHandle, LocalBoxFuture};
+use mcp::message::{Envelope, EnvelopeError};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::context::{RequestContext, StreamPermit, WorkerState};
+use crate::error::{ErrorContext, Failure};
+use crate::observe::{ClientTransport, CloseReason, GaugeGuard};
+use crate::respond::Reply;
+use crate::session::ConnectionSession;
+use crate::snapshot::{Snapshot, Token, View};
+
+/// Messages that wait for the client to read. Further ones wait to be queued.
+const MAX_WAITING: usize = 16;
+
+/// Handles one message of a connection: the request pipeline, which this module must not know.
+pub type Handler = for<'a> fn(
+    &'a Rc<ClientConnection>,
+    &'a Bytes,
+    Result<Envelope<'a>, EnvelopeError>,
+    &'a mut ErrorContext,
+) -> LocalBoxFuture<'a, Result<Reply, Failure>>;
+
+/// A connection on which both sides speak.
+pub struct ClientConnection {
+    worker: Rc<WorkerState>,
+    transport: ClientTransport,
+    server: Box<str>,
+    /// The uid of the server, which must stay the same.
+    uid: Box<str>,
+    bearer: Box<str>,
+    session: ConnectionSession,
+    handler: Handler,
+    /// True if the client already gets notifications without having asked.
+    listening: Cell<bool>,
+    /// Requests in flight by raw id, with the handle that cancels those that are cancelled here.
+    requests: RefCell<HashMap<Bytes, Option<AbortHandle>>>,
+    /// Permits for requests, and for messages of any kind.
+    request_permits: Arc<Semaphore>,
+    message_permits: Arc<Semaphore>,
+    tasks: RefCell<JoinSet<()>>,
+    outbox: mpsc::Sender<Bytes>,
+    close_reason: watch::Sender<Option<CloseReason>>,
+    _permit: StreamPermit,
+    _counted: GaugeGuard,
+}
+
+/// The owner of a connection. Dropping it ends whatever the connection started.
+struct ConnectionGuard {
+    connection: Rc<ClientConnection>,
+    outbox: mpsc::Receiver<Bytes>,
+    close_reason: watch::Receiver<Option<CloseReason>>,
+}
+
+impl ConnectionGuard {
+    /// Opens a connection for the caller in `context`, who presented `bearer`.
+    fn open(
+        context: &RequestContext<'_>,
+        transport: ClientTransport,
+        bearer: &str,
+        handler: Handler,
+    ) -> Result<Self, Failure> {
+        let shared = &context.worker.shared;
+        let permit = shared.stream_permit(&context.token.uid).ok_or(Failure::TooManyStreams)?;
+        if context.worker.is_draining() {
+            return Err(Failure::Draining);
+        }
+        let request_permits = shared.limits.max_in_flight_per_connection;
+        let (sender, outbox) = mpsc::channel(MAX_WAITING);
+        let (ended, close_reason) = watch::channel(None);
+        let connection = Rc::new(ClientConnection {
+            worker: Rc::clone(context.worker),
+            transport,
+            server: context.view.server.id.clone(),
+            uid: context.view.server.uid.clone(),
+            bearer: bearer.into(),
+            session: ConnectionSession::new(transport == ClientTransport::WebSocket),
+            handler,
+            listening: Cell::new(false),
+            requests: RefCell::default(),
+            request_permits: Arc::new(Semaphore::new(request_permits)),
+            // Answers and cancellations must come through when no request does; notifications keep one permit.
+            message_permits: Arc::new(Semaphore::new(request_permits * 2 + 1)),
+            tasks: RefCell::default(),
+            outbox: sender,
+            close_reason: ended,
+            _permit: permit,
+            _counted: shared.metrics.client_sessions(transport).enter(),
+        });
+        connection.spawn(watchdog::watch(Rc::clone(&connection)));
+        Ok(Self { connection, outbox, close_reason })
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.tasks.borrow_mut().abort_all();
+        let shared = &connection.worker.shared;
+        if let Some(conversation) = connection.session.current() {
+            shared.subscriptions.end(&conversation.session_id);
+            shared.levels.end(&conversation.session_id);
+        }
+        let close_reason = connection.close_reason.borrow().unwrap_or(CloseReason::Client);
+        shared.metrics.client_sessions_ended(connection.transport, close_reason).inc();
+    }
+}
+
+impl ClientConnection {
+    /// The session of this connection.
+    pub fn session(&self) -> &ConnectionSession {
+        &self.session
+    }
+
+    /// Starts notifications on this connection. Returns true the first time.
+    pub fn start_listening(&self) -> bool {
+        !self.listening.replace(true)
+    }
+
+    /// The worker that serves it.
+    pub fn worker(&self) -> &Rc<WorkerState> {
+        &self.worker
+    }
+
+    /// Checks the caller again. Returns the token, and what it sees of the server.
+    pub fn caller(&self, snapshot: &Snapshot, now: u64) -> Result<(Arc<Token>, Arc<View>), Failure> {
+        if !self.worker.shared.current.bearers_are_believed(now) {
+            return Err(Failure::Stale);
+        }
+        let token = self.worker.bearers.caller(snapshot, Some(&self.bearer), now)?;
+        let view = token.scope.view(&self.server).filter(|view| view.server.uid == self.uid);
+        let view = Arc::clone(view.ok_or(Failure::Server)?);
+        Ok((token, view))
+    }
+
+    /// Ends the connection, unless it has ended for another reason.
+    fn end(&self, close_reason: CloseReason) {
+        self.close_reason.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(close_reason);
+            first
+        });
+    }
+
+    /// Runs a task for as long as the connection lasts.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let mut tasks = self.tasks.borrow_mut();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_local(task);
+    }
+}

@@ -1,0 +1,197 @@
+//! Calls in flight, each of which ends when the right to make it is withdrawn.
+//!
+//! A request is checked when it comes, and its answer may go on for hours. So every call of a worker is checked again
+//! whenever another snapshot is in force, and every half second for tokens that expire. It must not know how clients or
+//! upstreams are spoken to. See docs/adr/0015-withdrawn-rights.md.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mcp::sse;
+
+use super::worker::WorkerState;
+use crate::authn::is_in_force;
+use crate::error::{ErrorContext, Failure};
+use crate::policy::Permit;
+use crate::session::SessionId;
+use crate::snapshot::{Server, Snapshot, Token};
+use crate::upstream::AnswerStream;
+
+/// The interval of checks for expired tokens.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
+
+/// The calls that one worker is making.
+#[derive(Default)]
+pub struct ActiveCalls {
+    calls: RefCell<HashMap<u64, Rc<State>>>,
+    next: Cell<u64>,
+}
+
+/// One call in flight.
+pub(crate) struct ActiveCall {
+    worker: Rc<WorkerState>,
+    number: u64,
+    /// The legacy session that the request belongs to.
+    session: Option<SessionId>,
+    error_context: ErrorContext,
+    state: Rc<State>,
+}
+
+struct State {
+    token: Arc<Token>,
+    server: Arc<Server>,
+    permit: Permit,
+    /// The answer that the same request would get now, once that is a refusal.
+    withdrawn: RefCell<Option<Failure>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl ActiveCalls {
+    /// Ends the calls that are no longer allowed: those that `snapshot` does not permit; all if no bearer is believed.
+    fn review(&self, snapshot: &Snapshot, believed: bool, now: u64) {
+        for state in self.calls.borrow().values() {
+            let checked = if believed { state.check(snapshot, now) } else { Err(Failure::Stale) };
+            if let Err(failure) = checked {
+                state.withdrawn.borrow_mut().get_or_insert(failure);
+                if let Some(waker) = state.waker.borrow_mut().take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
+
+/// Reviews a worker's calls for as long as it lives.
+pub(crate) async fn watch(worker: Rc<WorkerState>) {
+    let current = &worker.shared.current;
+    let mut published = current.subscribe();
+    let mut tick = tokio::time::interval(CHECK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            changed = published.changed() => if changed.is_err() { return },
+            _ = tick.tick() => {}
+        }
+        let now = worker.now();
+        worker.active_calls.review(&current.load(), current.bearers_are_believed(now), now);
+    }
+}
+
+impl State {
+    fn check(&self, snapshot: &Snapshot, now: u64) -> Result<(), Failure> {
+        let token = snapshot.tokens.get(&self.token.uid).filter(|token| is_in_force(token, now));
+        let token = token.ok_or(Failure::Bearer { presented: true })?;
+        let view = token.scope.view(&self.server.id).filter(|view| view.server.uid == self.server.uid);
+        let view = view.ok_or(Failure::Server)?;
+        if self.permit.still_holds(view) { Ok(()) } else { Err(self.permit.target().named().unknown()) }
+    }
+}
+
+impl ActiveCall {
+    /// Registers a call that `token` makes at `server`; `error_context` is that of its request.
+    pub(crate) fn begin(
+        worker: &Rc<WorkerState>,
+        token: &Arc<Token>,
+        server: &Arc<Server>,
+        permit: &Permit,
+        session: Option<SessionId>,
+        error_context: ErrorContext,
+    ) -> Self {
+        let state = Rc::new(State {
+            token: Arc::clone(token),
+            server: Arc::clone(server),
+            permit: permit.clone(),
+            withdrawn: RefCell::default(),
+            waker: RefCell::default(),
+        });
+        let calls = &worker.active_calls;
+        let number = calls.next.get();
+        calls.next.set(number.wrapping_add(1));
+        calls.calls.borrow_mut().insert(number, Rc::clone(&state));
+        Self { worker: Rc::clone(worker), number, session, error_context, state }
+    }
+
+    /// Waits until the right to make the call is withdrawn. Returns the failure that the same request would get now.
+    pub(crate) async fn withdrawn(&self) -> Failure {
+        poll_fn(|context| match &*self.state.withdrawn.borrow() {
+            Some(failure) => Poll::Ready(failure.clone()),
+            None => {
+                *self.state.waker.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Stops the task that carries the call on, if there is one, which tells the upstream.
+    pub(crate) fn stop(&self) {
+        if let (Some(session), Some(id)) = (self.session, &self.error_context.id) {
+            self.worker.upstreams.withdraw(session, id);
+        }
+    }
+
+    /// Continues as a stream of the answer's events.
+    pub(crate) fn stream(self, events: Box<AnswerStream>) -> CallStream {
+        CallStream { active: self, events }
+    }
+}
+
+impl Drop for ActiveCall {
+    fn drop(&mut self) {
+        self.worker.active_calls.calls.borrow_mut().remove(&self.number);
+    }
+}
+
+/// The stream of a call's answer, which ends when the right to make the call is withdrawn.
+pub struct CallStream {
+    active: ActiveCall,
+    events: Box<AnswerStream>,
+}
+
+impl CallStream {
+    /// Waits for the next encoded event; `None` at the end. The future may be dropped and made anew.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        if self.events.is_finished() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            failure = self.active.withdrawn() => Some(sse::encode_data(&self.refuse(&failure))),
+            event = self.events.next() => event,
+        }
+    }
+
+    /// Waits for the next message, for a client that is sent messages and no events; `None` at the end.
+    pub async fn message(&mut self) -> Option<Bytes> {
+        if self.events.is_finished() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            failure = self.active.withdrawn() => Some(self.refuse(&failure)),
+            message = self.events.message() => message,
+        }
+    }
+
+    /// Waits for the answer alone, for a client that cannot be sent events.
+    pub async fn last(mut self) -> Option<Bytes> {
+        tokio::select! {
+            biased;
+            failure = self.active.withdrawn() => Some(self.refuse(&failure)),
+            last = self.events.final_message() => last,
+        }
+    }
+
+    fn refuse(&mut self, failure: &Failure) -> Bytes {
+        // First the stream: it tells the upstream itself, and is no longer found by its session after that.
+        self.events.withdraw();
+        self.active.stop();
+        failure.message(&self.active.error_context)
+    }
+}

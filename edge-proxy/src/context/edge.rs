@@ -1,0 +1,124 @@
+//! The state that all threads of an edge share. It must not know the order of the request pipeline.
+
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::ClientConfig;
+use tokio::sync::mpsc;
+
+use super::permits::{InFlightPermit, StreamPermit, StreamPermits};
+use crate::config::doors::Doors;
+use crate::config::limits::Limits;
+use crate::fleet::Fleet;
+use crate::observe::Metrics;
+use crate::os::clock;
+use crate::session::{LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets};
+use crate::snapshot::Current;
+use crate::transport::OriginPolicy;
+use crate::tunnels::Tunnels;
+use crate::upstream::SessionCommand;
+
+/// Orders that may wait for one worker.
+const MAX_ORDERS: usize = 1_024;
+
+/// The state that all threads of an edge share.
+pub struct EdgeState {
+    /// The snapshot in force.
+    pub current: Arc<Current>,
+    /// The limits of everything that grows.
+    pub limits: Limits,
+    /// The hosts and origins that requests may name.
+    pub origin_policy: OriginPolicy,
+    /// The counters and gauges.
+    pub metrics: Arc<Metrics>,
+    /// Sessions that were ended before they expired.
+    pub terminated: Arc<TerminatedSessions>,
+    /// The resources that legacy sessions are subscribed to.
+    pub subscriptions: Subscriptions,
+    /// Tickets that were used.
+    pub used_tickets: UsedTickets,
+    /// The log levels that legacy sessions have set.
+    pub levels: LogLevels,
+    /// Open streams, by token.
+    pub streams: StreamPermits,
+    /// The siblings, and what waits here for messages from them.
+    pub fleet: Fleet,
+    /// The tunnels of upstreams that dial in.
+    pub tunnels: Tunnels,
+    /// The TLS configuration for upstreams.
+    pub tls: Arc<ClientConfig>,
+    /// Open client connections.
+    pub connections: AtomicUsize,
+    orders: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
+}
+
+impl EdgeState {
+    /// Creates the state of the edge that `fleet` names, which listens on `address`.
+    ///
+    /// # Errors
+    /// If the platform's trusted certificates cannot be had.
+    pub fn new(
+        current: Arc<Current>,
+        limits: Limits,
+        doors: &Doors,
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+        fleet: Fleet,
+    ) -> Result<Self, rustls::Error> {
+        use rustls_platform_verifier::ConfigVerifierExt as _;
+        let mut tls = ClientConfig::with_platform_verifier()?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            current,
+            limits,
+            origin_policy: OriginPolicy::new(doors, address),
+            metrics,
+            terminated: Arc::default(),
+            subscriptions: Subscriptions::default(),
+            used_tickets: UsedTickets::default(),
+            levels: LogLevels::default(),
+            streams: StreamPermits::default(),
+            fleet,
+            tunnels: Tunnels::default(),
+            tls: Arc::new(tls),
+            connections: AtomicUsize::new(0),
+            orders: Mutex::default(),
+        })
+    }
+
+    /// Admits one more stream or connection of a token, unless it holds too many.
+    pub fn stream_permit(&self, token: &str) -> Option<StreamPermit> {
+        self.streams.acquire(token, self.limits.max_streams_per_token, &self.metrics.streams)
+    }
+
+    /// Admits one more request in flight, unless there are too many.
+    pub fn in_flight_permit(&self) -> Option<InFlightPermit> {
+        InFlightPermit::acquire(&self.metrics.in_flight, self.limits.max_in_flight)
+    }
+
+    /// Ends a session on this edge.
+    pub fn end(&self, session_id: SessionId, expires: u64) {
+        self.terminated.terminate(session_id, expires, clock::now());
+        self.subscriptions.end(&session_id);
+        self.levels.end(&session_id);
+    }
+
+    /// Sends an order to every worker, each of which may have the call or session that it is about.
+    pub fn order(&self, order: &SessionCommand) {
+        for worker in &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
+            if worker.try_send(order.clone()).is_err() {
+                tracing::warn!("lost a message to a worker: its queue is full");
+            }
+        }
+    }
+
+    /// Registers the queue of orders for one worker.
+    pub(super) fn enlist(&self) -> mpsc::Receiver<SessionCommand> {
+        let (sender, receiver) = mpsc::channel(MAX_ORDERS);
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.retain(|worker| !worker.is_closed());
+        orders.push(sender);
+        receiver
+    }
+}

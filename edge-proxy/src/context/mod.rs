@@ -1,0 +1,16 @@
+//! The state that the stages of the pipeline work on: of the edge, of a worker thread, of one request.
+//!
+//! It must not know the order of the stages.
+
+mod active_calls;
+mod edge;
+mod permits;
+mod request;
+mod worker;
+
+pub(crate) use active_calls::{ActiveCall, watch};
+pub use active_calls::{ActiveCalls, CallStream};
+pub use edge::EdgeState;
+pub use permits::{InFlightPermit, StreamPermit, StreamPermits};
+pub use request::{Origin, RequestContext};
+pub use worker::WorkerState;

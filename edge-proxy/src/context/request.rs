@@ -1,0 +1,71 @@
+//! The state of one request from the point where the caller is known. It must not know what the request asks for.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderMap;
+use mcp::json;
+
+use super::worker::WorkerState;
+use crate::session::{ConnectionSession, HandleOwner};
+use crate::snapshot::{Snapshot, Token, View};
+use crate::usage::Account;
+
+/// The state of one request from the point where the caller is known.
+pub struct RequestContext<'a> {
+    /// The worker that serves it.
+    pub worker: &'a Rc<WorkerState>,
+    /// The snapshot that it is served from, whatever is published meanwhile.
+    pub snapshot: &'a Arc<Snapshot>,
+    /// The caller's token.
+    pub token: &'a Arc<Token>,
+    /// The part of the server that the caller sees.
+    pub view: &'a Arc<View>,
+    /// The transport that it arrived by.
+    pub origin: Origin<'a>,
+    /// The time of its arrival.
+    pub started: Instant,
+    /// The same time, in seconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// The transport that a message arrived by.
+#[derive(Clone, Copy)]
+pub enum Origin<'a> {
+    /// A request of its own, whose headers name the conversation.
+    Request(&'a HeaderMap),
+    /// A connection on which both sides speak, whose session is the conversation.
+    Connection(&'a ConnectionSession),
+}
+
+impl<'a> RequestContext<'a> {
+    /// The headers of the request; none where the transport has none.
+    pub fn headers(&self) -> Option<&'a HeaderMap> {
+        match self.origin {
+            Origin::Request(headers) => Some(headers),
+            Origin::Connection(_) => None,
+        }
+    }
+
+    /// The principal and server that sealed handles are bound to.
+    pub fn owner(&self) -> HandleOwner<'a> {
+        HandleOwner { server: &self.view.server.uid, token: &self.token.uid }
+    }
+
+    /// Opens an account for one call.
+    pub fn account(&self, method: &'static str, request_bytes: usize) -> Account {
+        Account::open(&self.worker.usage, &self.view.server, self.token, method, self.started, request_bytes)
+    }
+
+    /// The server's `serverInfo`, a JSON object.
+    pub fn server_info(&self) -> String {
+        let server = &self.view.server;
+        let title = if server.title.is_empty() {
+            String::new()
+        } else {
+            format!(r#""title":{},"#, json::quote(&server.title))
+        };
+        format!(r#"{{"name":{},{title}"version":"{}"}}"#, json::quote(&server.id), env!("CARGO_PKG_VERSION"))
+    }
+}

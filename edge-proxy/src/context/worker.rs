@@ -1,0 +1,65 @@
+//! The state of one worker thread, which needs no lock because no other thread touches it.
+//!
+//! It must not know the order of the request pipeline.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::active_calls::ActiveCalls;
+use super::edge::EdgeState;
+use crate::authn::BearerCache;
+use crate::os::clock;
+use crate::session::SessionCache;
+use crate::upstream::{SessionCommand, Upstreams};
+use crate::usage::Shard;
+
+/// The state of one worker thread.
+pub struct WorkerState {
+    /// The state shared with the other threads.
+    pub shared: Arc<EdgeState>,
+    /// Verified bearers.
+    pub bearers: BearerCache,
+    /// Opened session ids.
+    pub sessions: SessionCache,
+    /// Connections and sessions with upstreams.
+    pub upstreams: Upstreams,
+    /// Calls in flight.
+    pub active_calls: ActiveCalls,
+    /// Counts of calls.
+    pub usage: Rc<Shard>,
+    /// Turns true when the edge is stopping.
+    pub drain: watch::Receiver<bool>,
+}
+
+impl WorkerState {
+    /// Creates a worker and the queue of orders that it is to follow.
+    pub fn new(
+        shared: Arc<EdgeState>,
+        usage: Rc<Shard>,
+        drain: watch::Receiver<bool>,
+    ) -> (Rc<Self>, mpsc::Receiver<SessionCommand>) {
+        let orders = shared.enlist();
+        let worker = Self {
+            upstreams: Upstreams::new(Arc::clone(&shared)),
+            shared,
+            bearers: BearerCache::default(),
+            sessions: SessionCache::default(),
+            active_calls: ActiveCalls::default(),
+            usage,
+            drain,
+        };
+        (Rc::new(worker), orders)
+    }
+
+    /// Seconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        clock::now()
+    }
+
+    /// Returns whether the edge is stopping.
+    pub fn is_draining(&self) -> bool {
+        *self.drain.borrow()
+    }
+}

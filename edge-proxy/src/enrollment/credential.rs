@@ -1,0 +1,218 @@
+//! The edge's own credential: obtained for a join token, kept on disk, renewed at half its life.
+//!
+//! It must not know what the credential is used for.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+use trunkline::discovery::v1::enrollment_service_client::EnrollmentServiceClient;
+use trunkline::discovery::v1::{EnrollEdgeRequest, RenewEdgeCredentialRequest};
+
+use crate::config::Secret;
+use crate::os::{clock, files};
+
+/// The credential that authorises this edge. Never printed.
+#[derive(Clone)]
+pub struct EdgeCredential(MetadataValue<Ascii>);
+
+/// Obtains and keeps the credential of one edge.
+#[derive(Debug)]
+pub struct Enrollment {
+    edge_id: String,
+    join_token: Option<Secret>,
+    path: PathBuf,
+    stored: Mutex<Option<StoredCredential>>,
+}
+
+/// The reason that there is no credential.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// There is none, and no join token to get one with.
+    #[error(
+        "this edge has no credential and no join token; create one with `mcpctl create join-token` and pass it \
+         with --join-token or --join-token-file"
+    )]
+    NoJoinToken,
+    /// The control plane refused the join token.
+    #[error("the control plane refused to enrol this edge: {} ({})", .0.message(), .0.code())]
+    Refused(#[from] Box<tonic::Status>),
+    /// The control plane sent a credential that cannot be used.
+    #[error("the control plane sent a credential that contains characters that are not allowed in a header")]
+    Unusable,
+}
+
+/// The credential as it is kept on disk.
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredCredential {
+    edge_id: String,
+    credential: String,
+    obtained: u64,
+    expires: u64,
+}
+
+const RETRY_RENEWAL: Duration = Duration::from_secs(30);
+
+impl Enrollment {
+    /// Creates the enrolment of `edge_id`, with the credential in the file at `path` if it is this edge's.
+    pub fn new(edge_id: String, join_token: Option<Secret>, path: PathBuf) -> Enrollment {
+        let stored = read(&path).filter(|stored| stored.edge_id == edge_id);
+        Enrollment { edge_id, join_token, path, stored: Mutex::new(stored) }
+    }
+
+    /// Returns the stored credential, or obtains one for the join token.
+    pub async fn credential(&self, channel: &Channel) -> Result<EdgeCredential, CredentialError> {
+        let stored = self.stored().filter(|stored| stored.expires > clock::now());
+        match stored {
+            Some(stored) => stored.credential(),
+            None => self.enroll(channel).await,
+        }
+    }
+
+    /// Notes that the control plane refused the credential. With a join token, it is forgotten and `credential` obtains
+    /// another; without one it is kept, because the control plane may accept it again.
+    pub fn refused(&self) {
+        if self.join_token.is_some() {
+            self.put(None);
+        }
+    }
+
+    /// Waits until the credential is half through its life, and renews it. Retries until it works.
+    pub async fn keep_renewed(&self, channel: &Channel) -> EdgeCredential {
+        loop {
+            let due = self.stored().map_or(RETRY_RENEWAL, |stored| stored.renew_in(clock::now()));
+            tokio::time::sleep(due).await;
+            match self.renew(channel).await {
+                Ok(credential) => return credential,
+                Err(error) => tracing::warn!(%error, "cannot renew the edge's credential"),
+            }
+            tokio::time::sleep(RETRY_RENEWAL).await;
+        }
+    }
+
+    async fn enroll(&self, channel: &Channel) -> Result<EdgeCredential, CredentialError> {
+        let join_token = self.join_token.as_ref().ok_or(CredentialError::NoJoinToken)?;
+        let request =
+            EnrollEdgeRequest { join_token: join_token.expose().to_owned(), edge_id: self.edge_id.clone() };
+        let mut client = EnrollmentServiceClient::new(channel.clone());
+        let answer = client.enroll_edge(request).await.map_err(Box::new)?.into_inner();
+        tracing::info!(edge = self.edge_id, "enrolled with the control plane");
+        self.keep(answer.credential, answer.expire_time)
+    }
+
+    async fn renew(&self, channel: &Channel) -> Result<EdgeCredential, CredentialError> {
+        let credential = self.stored().ok_or(CredentialError::NoJoinToken)?.credential()?;
+        let mut client = EnrollmentServiceClient::new(channel.clone());
+        let request = credential.authorise(RenewEdgeCredentialRequest {});
+        let answer = client.renew_edge_credential(request).await.map_err(Box::new)?.into_inner();
+        self.keep(answer.credential, answer.expire_time)
+    }
+
+    fn keep(
+        &self,
+        credential: String,
+        expire_time: Option<prost_types::Timestamp>,
+    ) -> Result<EdgeCredential, CredentialError> {
+        let expires = expire_time.map_or(u64::MAX, |time| u64::try_from(time.seconds).unwrap_or(0));
+        let stored =
+            StoredCredential { edge_id: self.edge_id.clone(), credential, obtained: clock::now(), expires };
+        let credential = stored.credential()?;
+        self.put(Some(stored.clone()));
+        let content = serde_json::to_vec(&stored).map_err(|_| CredentialError::Unusable)?;
+        if let Err(error) = files::write(&self.path, &content) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot store the edge's credential");
+        }
+        Ok(credential)
+    }
+
+    fn stored(&self) -> Option<StoredCredential> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, stored: Option<StoredCredential>) {
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = stored;
+    }
+}
+
+impl EdgeCredential {
+    /// Wraps a message in a request with this credential.
+    pub fn authorise<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("authorization", self.0.clone());
+        request
+    }
+}
+
+impl StoredCredential {
+    fn credential(&self) -> Result<EdgeCredential, CredentialError> {
+        let value = MetadataValue::try_from(format!("Bearer {}", self.credential));
+        let mut value = value.map_err(|_| CredentialError::Unusable)?;
+        value.set_sensitive(true);
+        Ok(EdgeCredential(value))
+    }
+
+    fn renew_in(&self, now: u64) -> Duration {
+        // A year is as good as never, and fits in a timer.
+        const LONGEST: u64 = 365 * 86_400;
+        let half = self.obtained + self.expires.saturating_sub(self.obtained) / 2;
+        Duration::from_secs(half.saturating_sub(now).min(LONGEST))
+    }
+}
+
+fn read(path: &std::path::Path) -> Option<StoredCredential> {
+    let content = files::read(path)
+        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "cannot read the credential"));
+    let stored = serde_json::from_slice(&content.ok()??);
+    stored.inspect_err(|_| tracing::warn!(path = %path.display(), "the stored credential is invalid")).ok()
+}
+
+impl std::fmt::Debug for EdgeCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EdgeCredential(…)")
+    }
+}
+
+impl std::fmt::Debug for StoredCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredCredential").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_is_due_at_half_life() {
+        let stored = |obtained, expires| StoredCredential {
+            edge_id: "e".into(),
+            credential: "c".into(),
+            obtained,
+            expires,
+        };
+        assert_eq!(stored(100, 200).renew_in(100), Duration::from_secs(50));
+        assert_eq!(stored(100, 200).renew_in(190), Duration::ZERO);
+        assert_eq!(stored(100, 50).renew_in(120), Duration::ZERO);
+        assert!(stored(0, u64::MAX).renew_in(0) <= Duration::from_secs(365 * 86_400));
+    }
+
+    #[test]
+    fn a_stored_credential_is_found_again_by_its_edge_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edge.credential");
+        let at = |id: &str| Enrollment::new(id.to_owned(), None, path.clone());
+        let future = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
+        at("e1").keep("s3cr3t".to_owned(), Some(future)).unwrap();
+        let reloaded = at("e1");
+        assert_eq!(reloaded.stored().unwrap().credential, "s3cr3t");
+        assert!(!format!("{reloaded:?}").contains("s3cr3t"));
+        assert!(at("e2").stored().is_none());
+        reloaded.refused();
+        assert!(reloaded.stored().is_some(), "without a join token it is all there is");
+        std::fs::write(&path, "{").unwrap();
+        assert!(at("e1").stored().is_none());
+    }
+}

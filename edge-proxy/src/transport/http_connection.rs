@@ -1,0 +1,63 @@
+//! The HTTP connection that a request came on, as far as a request may act on it: cut it, or upgrade it.
+//!
+//! It must not know what for.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::Notify;
+
+/// The task that takes the connection over when it no longer speaks HTTP.
+type Upgraded = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The HTTP connection of a client.
+#[derive(Default)]
+pub struct HttpConnection {
+    has_request: Cell<bool>,
+    first: Notify,
+    cut: Notify,
+    upgraded: RefCell<Option<Upgraded>>,
+}
+
+impl HttpConnection {
+    /// Notes that a request has come.
+    pub fn note_request(&self) {
+        if !self.has_request.replace(true) {
+            self.first.notify_one();
+        }
+    }
+
+    /// Waits until the first request has come.
+    pub async fn first_request(&self) {
+        if !self.has_request.get() {
+            self.first.notified().await;
+        }
+    }
+
+    /// Cuts the connection off, whatever is half written.
+    pub fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// Waits until the connection is cut off.
+    pub async fn cut_off(&self) {
+        self.cut.notified().await;
+    }
+
+    /// Leaves the connection to `upgraded`, once it no longer speaks HTTP.
+    pub fn upgrade_to(&self, upgraded: impl Future<Output = ()> + 'static) {
+        *self.upgraded.borrow_mut() = Some(Box::pin(upgraded));
+    }
+
+    /// Returns the task that the connection was left to.
+    pub fn upgraded(&self) -> Option<Upgraded> {
+        self.upgraded.borrow_mut().take()
+    }
+}
+
+impl std::fmt::Debug for HttpConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpConnection").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,76 @@
+//! The endpoint at which upstreams that dial in open their tunnels: `GET /tunnels/{upstream}`, a WebSocket.
+//!
+//! It must not know what goes through a tunnel.
+
+use std::io;
+use std::net::TcpStream as StdStream;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::serve::AcceptedTunnel;
+use crate::authn;
+use crate::context::WorkerState;
+use crate::error::Failure;
+use crate::transport::websocket::Handshake;
+use crate::transport::{Body, HttpConnection, path};
+
+/// Accepts a tunnel of the upstream with this id, and passes its connection to the thread that serves tunnels.
+pub fn accept(
+    worker: &WorkerState,
+    http_connection: &HttpConnection,
+    id: &str,
+    mut request: Request<Incoming>,
+    now: u64,
+) -> Result<Response<Body>, Failure> {
+    let shared = &worker.shared;
+    shared.origin_policy.check(&request)?;
+    if request.method() != Method::GET {
+        return Err(Failure::Verb("GET"));
+    }
+    if request.uri().query().is_some_and(path::holds_a_bearer) {
+        return Err(Failure::BearerInUrl);
+    }
+    if !shared.current.bearers_are_believed(now) {
+        return Err(Failure::Stale);
+    }
+    let snapshot = shared.current.load();
+    let credential = bearer(&request).ok_or(Failure::Bearer { presented: false })?;
+    let uid = authn::tunnel(&snapshot.trust, credential).ok_or(Failure::Bearer { presented: true })?;
+    let upstream = snapshot.upstreams.get(id).filter(|upstream| upstream.dials_in && *upstream.uid == *uid);
+    let upstream: Arc<str> = upstream.ok_or(Failure::Tunnel)?.uid.as_ref().into();
+    let handshake = Handshake::read(request.headers())?;
+    if !shared.tunnels.local.has_room(&upstream) {
+        return Err(Failure::TooManyTunnels);
+    }
+    let response = handshake.answer(tunnel::SUBPROTOCOL)?;
+    let (upgrade, accepted) = (hyper::upgrade::on(&mut request), shared.tunnels.accepted.clone());
+    http_connection.upgrade_to(async move {
+        // A connection that ended before it changed its protocol is no error.
+        let Ok(upgraded) = upgrade.await else { return };
+        match into_parts(upgraded) {
+            // An error means that the edge is stopping.
+            Ok((socket, ahead)) => drop(accepted.send(AcceptedTunnel { socket, ahead, upstream }).await),
+            Err(error) => tracing::warn!(%error, "lost a tunnel between two threads"),
+        }
+    });
+    Ok(response)
+}
+
+/// Takes the socket out, for another thread, and the bytes that were read already.
+fn into_parts(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
+    let other = |_| io::Error::other("the connection is none of this listener");
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(other)?;
+    Ok((parts.io.into_inner().into_std()?, parts.read_buf))
+}
+
+fn bearer(request: &Request<Incoming>) -> Option<&str> {
+    let (scheme, bearer) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(bearer.trim())
+}

@@ -1,0 +1,19 @@
+//! The pipeline of a call, over real sockets: raw clients on one side, recording upstreams on the other.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod calls;
+mod channels;
+mod eras;
+mod fleet;
+mod handles;
+mod hostile;
+mod legacy;
+mod lists;
+mod modern;
+mod sse;
+mod streams;
+mod support;
+mod tasks;
+mod websocket;
+mod withdrawn;

@@ -1,0 +1,157 @@
+//! What an edge is told: one server, two upstreams, some tokens, and the keys they are signed with.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use trunkline::edge::v1 as wire;
+use trunkline_edge_proxy::snapshot::Snapshot;
+use trunkline_edge_proxy::snapshot::build::{Resources, compile};
+
+#[derive(Clone)]
+pub(crate) struct Keys {
+    signing: EncodingKey,
+    jwk: String,
+}
+
+impl Keys {
+    pub(crate) fn new() -> Self {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let point = pair.public_key_raw();
+        let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
+        let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{}","y":"{}"}}"#, part(1..33), part(33..65));
+        Self { signing: EncodingKey::from_ec_der(&pair.serialize_der()), jwk }
+    }
+
+    /// The bearer of `tokens/{id}`.
+    pub(crate) fn bearer(&self, id: &str) -> String {
+        self.sign(serde_json::json!({"iss": "i", "aud": "a", "sub": format!("tokens/{id}"), "jti": format!("uid-{id}"), "iat": 1}))
+    }
+
+    pub(crate) fn sign(&self, claims: serde_json::Value) -> String {
+        let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, &claims, &self.signing).unwrap()
+    }
+}
+
+/// The resources of an edge, to be changed and compiled.
+pub(crate) struct TestSnapshot {
+    pub(crate) resources: Resources,
+}
+
+fn entry(exposed: &str, target: &str, prefix: &str) -> wire::Entry {
+    wire::Entry {
+        exposed_name: exposed.into(),
+        target: target.into(),
+        uri_prefix: prefix.into(),
+        ..Default::default()
+    }
+}
+
+fn tool(name: &str, more: &str) -> wire::Tool {
+    wire::Tool {
+        name: format!("upstreams/u/tools/{name}"),
+        tool_name: name.into(),
+        definition_json: format!(r#"{{"name":"{name}","inputSchema":{{"type":"object"}}{more}}}"#),
+    }
+}
+
+pub(crate) fn token(id: &str, tools: &[&str], all: bool) -> wire::Token {
+    let more = if all { vec!["*".to_owned()] } else { Vec::new() };
+    wire::Token {
+        name: format!("tokens/{id}"),
+        uid: format!("uid-{id}"),
+        servers: vec!["servers/dev".into()],
+        tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
+        resources: more.clone(),
+        prompts: more,
+        ..Default::default()
+    }
+}
+
+impl TestSnapshot {
+    /// `servers/dev` over one upstream at `url`, which speaks both eras.
+    pub(crate) fn new(keys: &Keys, url: &str) -> Self {
+        let mirrored = r#","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}"#;
+        let resource = |id: &str, uri: &str, template: &str| wire::Resource {
+            name: format!("upstreams/u/resources/{id}"),
+            uri: uri.into(),
+            uri_template: template.into(),
+            definition_json: if template.is_empty() {
+                format!(r#"{{"uri":"{uri}","name":"{id}"}}"#)
+            } else {
+                format!(r#"{{"uriTemplate":"{template}","name":"{id}"}}"#)
+            },
+        };
+        let mut region = tool("region", "");
+        region.definition_json = format!(r#"{{"name":"region"{mirrored}}}"#);
+        let resources = Resources {
+            trust_bundles: vec![trust(keys)],
+            upstreams: vec![wire::Upstream {
+                name: "upstreams/u".into(),
+                uid: "u-u".into(),
+                url: url.into(),
+                modern_versions: vec!["2026-07-28".into()],
+                legacy_version: "2025-11-25".into(),
+                legacy_sessionful: true,
+                modern_capabilities_json: r#"{"tools":{},"completions":{}}"#.into(),
+                legacy_capabilities_json:
+                    r#"{"tools":{},"prompts":{},"resources":{},"completions":{},"logging":{}}"#.into(),
+                request_timeout: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+                ..Default::default()
+            }],
+            tools: vec![
+                tool("echo", ""),
+                tool("other", ""),
+                tool("safe", r#","annotations":{"readOnlyHint":true}"#),
+                region,
+            ],
+            resources: vec![resource("r", "file:///r", ""), resource("t", "", "file:///t/{id}")],
+            prompts: vec![wire::Prompt {
+                name: "upstreams/u/prompts/p".into(),
+                prompt_name: "p".into(),
+                definition_json: r#"{"name":"p"}"#.into(),
+            }],
+            tokens: vec![token("all", &["*"], true), token("some", &["u_echo"], false)],
+            servers: vec![
+                wire::Server {
+                    name: "servers/dev".into(),
+                    uid: "s-dev".into(),
+                    title: "Dev".into(),
+                    instructions: "Be kind.".into(),
+                    tools: ["echo", "other", "region", "safe"]
+                        .map(|name| entry(&format!("u_{name}"), &format!("upstreams/u/tools/{name}"), ""))
+                        .into(),
+                    resources: vec![entry("u+file:///r", "upstreams/u/resources/r", "u+")],
+                    resource_templates: vec![entry("u+file:///t/{id}", "upstreams/u/resources/t", "u+")],
+                    prompts: vec![entry("u_p", "upstreams/u/prompts/p", "")],
+                },
+                wire::Server { name: "servers/secret".into(), uid: "s-secret".into(), ..Default::default() },
+            ],
+            ..Default::default()
+        };
+        Self { resources }
+    }
+
+    pub(crate) fn compile(&self) -> Arc<Snapshot> {
+        let (snapshot, refused) = compile(&self.resources);
+        assert!(refused.is_empty(), "{refused:?}");
+        snapshot
+    }
+}
+
+fn trust(keys: &Keys) -> wire::TrustBundle {
+    wire::TrustBundle {
+        name: "default".into(),
+        issuer: "i".into(),
+        audience: "a".into(),
+        verification_keys: vec![wire::VerificationKey {
+            key_id: "k1".into(),
+            algorithm: "ES256".into(),
+            public_jwk_json: keys.jwk.clone(),
+        }],
+        sealing_keys: vec![wire::SealingKey { key_id: 1, key: vec![7; 32] }],
+        max_age: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
+    }
+}

@@ -124,3 +124,69 @@ async fn every_metric_is_documented() {
     assert!(metrics.contains("trunkline_"), "no metric of ours: {metrics}");
     none("metrics that docs/OPERATIONS.md does not name", missing);
 }
+
+/// Loose files that a crate may have beside its rooms.
+const MAX_LOOSE: usize = 6;
+
+#[test]
+fn a_crate_has_rooms_and_few_loose_files() {
+    let folder = "edge-proxy/src/";
+    let loose = sources().into_iter().filter_map(|source| {
+        let inside = source.path.strip_prefix(folder)?.to_owned();
+        (!inside.contains('/')).then_some(inside)
+    });
+    let loose: Vec<_> = loose.collect();
+    assert!(loose.len() <= MAX_LOOSE, "too many loose files in {folder}: {}", loose.join(" "));
+}
+
+/// Names that several modules of a crate may declare, and why.
+const SHARED_NAMES: [(&str, &str); 1] = [
+    // The arguments of each subcommand, always named by its module, as clap's own examples do.
+    ("cli/src/", "Args"),
+];
+
+/// The name of the type that a line declares for other modules.
+fn declared(line: &str) -> Option<&str> {
+    let rest = line.trim_start().strip_prefix("pub")?;
+    let rest = match rest.strip_prefix('(') {
+        Some(restricted) => restricted.split_once(')')?.1,
+        None => rest,
+    };
+    let (keyword, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    matches!(keyword, "struct" | "enum" | "trait" | "type" | "union").then_some(&rest[..end])
+}
+
+#[test]
+fn one_name_is_one_type() {
+    let mut found: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for source in sources() {
+        let Some((folder, _)) = source.path.split_once("src/") else { continue };
+        let mut names: Vec<&str> = source.product().lines().filter_map(declared).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let key = (format!("{folder}src/"), name.to_owned());
+            found.entry(key).or_default().push(source.path.clone());
+        }
+    }
+    let may_be_shared = |krate: &str, name: &str| SHARED_NAMES.contains(&(krate, name));
+    let repeated =
+        found.into_iter().filter(|((krate, name), files)| files.len() > 1 && !may_be_shared(krate, name));
+    none(
+        "names that several modules of a crate declare",
+        repeated.map(|((_, name), files)| format!("{name}: {}", files.join(" "))).collect(),
+    );
+}
+
+#[test]
+fn declarations_are_found_whatever_their_visibility() {
+    for line in
+        ["pub struct A;", "    pub(crate) enum A {", "pub(in crate::x) type A<'a> = B;", "pub trait A: B {"]
+    {
+        assert_eq!(declared(line), Some("A"), "{line}");
+    }
+    for line in ["struct A;", "pub fn a() {}", "pub use a::A;", "publish(a)"] {
+        assert_eq!(declared(line), None, "{line}");
+    }
+}

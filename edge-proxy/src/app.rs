@@ -362,7 +362,7 @@ impl Running {
     /// Stops accepting, lets calls finish and streams end, delivers or keeps usage, and returns when all that is done,
     /// at the latest a little after `--drain-timeout`.
     pub async fn drain(self) {
-        tracing::info!(drain_timeout = ?self.drain_timeout, "draining");
+        tracing::info!(patience = ?self.drain_timeout, "draining");
         self.drain.send_replace(true);
         // An error means that the background tasks have ended already.
         let _ = self.ended.await;

@@ -116,8 +116,8 @@ impl Translation {
     /// The longest silence of its upstream.
     pub(super) fn response_timeout(&self) -> Duration {
         match &self.tasks {
-            CallTasks::Awaited { .. } => task::LONGEST,
-            CallTasks::Known { .. } if self.method == Method::TasksResult => task::LONGEST,
+            CallTasks::Awaited { .. } => task::MAX_LIFETIME,
+            CallTasks::Known { .. } if self.method == Method::TasksResult => task::MAX_LIFETIME,
             _ => self.upstream.request_timeout,
         }
     }

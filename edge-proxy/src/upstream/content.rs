@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn each_revision_is_told_what_it_knows() {
+    fn each_revision_gets_blocks_that_it_knows() {
         let result = |audio: &str, link: &str| {
             format!(r#"{{"content":[{TEXT},{audio} , {link}],"structuredContent":{{"n":1e400}}}}"#)
         };
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_hold_blocks_too_and_other_answers_none() {
+    fn prompts_have_blocks_and_other_results_none() {
         let prompt = |block: &str| format!(r#"{{"messages":[{{"role":"user","content":{block}}}]}}"#);
         let old = Revision::V2024_11_05;
         assert_eq!(downgrade_result(&prompt(AUDIO), Method::PromptsGet, old), prompt(EMBEDDED));

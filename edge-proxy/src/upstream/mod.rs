@@ -53,11 +53,11 @@ use crate::session::SessionId;
 use crate::snapshot::Upstream;
 
 /// Bits of a worker's first request id. Some JSON libraries read no integers beyond 2^53.
-const FIRST_NUMBERS: u64 = (1 << 52) - 1;
+const FIRST_ID_MASK: u64 = (1 << 52) - 1;
 const MAX_POOLS: usize = 4_096;
 /// Past so many, a conversation shares sessions that it would have for itself, and misses messages on the server
 /// stream.
-const MAX_ALONE: usize = 3_072;
+const MAX_EXCLUSIVE: usize = 3_072;
 const MAX_LEVELS: usize = 16_384;
 
 /// One worker's connections and sessions with upstreams.
@@ -79,7 +79,7 @@ impl Upstreams {
             session_pools: RefCell::default(),
             calls: RefCell::default(),
             levels: RefCell::default(),
-            next: Cell::new(rand::random::<u64>() & FIRST_NUMBERS),
+            next: Cell::new(rand::random::<u64>() & FIRST_ID_MASK),
         }
     }
 
@@ -98,7 +98,7 @@ impl Upstreams {
         }
         let http_pool = self.http_pool(upstream)?;
         let mut session_pools = self.session_pools.borrow_mut();
-        if session_pools.len() >= MAX_ALONE && key.conversation.is_some() {
+        if session_pools.len() >= MAX_EXCLUSIVE && key.conversation.is_some() {
             drop(session_pools);
             return self.session_pool(upstream, SessionKey { conversation: None, ..key });
         }
@@ -129,7 +129,7 @@ impl Upstreams {
 
     /// Returns an id that no other request of this worker has, and hardly one of another worker or edge: some servers
     /// confuse the streams of several sessions when their requests have the same id.
-    fn number(&self) -> u64 {
+    fn next_request_id(&self) -> u64 {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         number

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_looks_in_between_waits_no_longer() {
+    async fn an_interrupted_wait_goes_on_from_where_it_was() {
         let mut reconnect = Reconnect::at_once(HeaderValue::from_static("7"));
         reconnect.note(&Event { retry: Some(200), ..Event::default() });
         let mut polls = 0;
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_attempts_are_made_in_a_row() {
+    async fn attempts_in_a_row_are_bounded() {
         let mut reconnect = Reconnect::at_once(HeaderValue::from_static("7"));
         reconnect.note(&Event { retry: Some(1), ..Event::default() });
         for _ in 0..MAX_ATTEMPTS {

@@ -102,7 +102,7 @@ mod tests {
     use crate::session::seal::tests::trust;
 
     #[test]
-    fn a_place_is_found_again_by_its_owner_alone() {
+    fn a_token_opens_for_its_owner_alone() {
         let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
         let token = ResumptionToken {
             upstream: "u",

@@ -28,7 +28,7 @@ const MAX_SMALL_RESPONSE: usize = 64 << 10;
 pub(super) fn cancel(worker: &Rc<WorkerState>, translation: &Translation, why: &str) {
     if translation.awaited_task().is_some() {
         // It is sent once.
-        if let Some(body) = translation.take_cancellation(worker.upstreams.number()) {
+        if let Some(body) = translation.take_cancellation(worker.upstreams.next_request_id()) {
             send(worker, translation, body);
         }
         return;

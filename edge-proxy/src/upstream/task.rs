@@ -25,7 +25,7 @@ use crate::snapshot::Trust;
 use crate::transport::Message;
 
 /// Longest wait for the result of a task, and longest time for which its session is kept.
-pub(super) const LONGEST: Duration = Duration::from_secs(3_600);
+pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// A task at an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub(super) fn request(method: Method, number: u64, id: &str) -> Bytes {
 /// Returns how long a task with this raw `ttl`, in milliseconds, is kept.
 pub(super) fn lifetime(ttl: Option<&str>) -> Duration {
     let ttl = ttl.and_then(|raw| raw.parse().ok()).map(Duration::from_millis);
-    ttl.unwrap_or(LONGEST).min(LONGEST)
+    ttl.unwrap_or(MAX_LIFETIME).min(MAX_LIFETIME)
 }
 
 /// Translates the id of the related task in a client's response into the upstream's.
@@ -135,7 +135,7 @@ mod tests {
     use crate::session::seal::tests::trust;
 
     #[test]
-    fn a_task_is_its_owners_alone() {
+    fn a_task_opens_for_its_owner_alone() {
         let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
         let (session, version): (Box<[u8]>, Box<[u8]>) = ((*b"up").into(), (*b"2025-11-25").into());
         let task = Task { upstream: "u".into(), tool: "u_slow".into(), id: "7".into(), session, version };
@@ -146,12 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_kept_for_as_long_as_it_says_within_reason() {
+    fn the_lifetime_of_a_task_is_bounded() {
         for (ttl, expected) in [
-            (None, LONGEST),
-            (Some("null"), LONGEST),
+            (None, MAX_LIFETIME),
+            (Some("null"), MAX_LIFETIME),
             (Some("1500"), Duration::from_millis(1_500)),
-            (Some("99999999999"), LONGEST),
+            (Some("99999999999"), MAX_LIFETIME),
         ] {
             assert_eq!(lifetime(ttl), expected, "{ttl:?}");
         }

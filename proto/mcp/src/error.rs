@@ -10,7 +10,7 @@ use crate::json::quote;
 pub const PARSE_ERROR: i64 = -32700;
 /// JSON, but not a message.
 pub const INVALID_REQUEST: i64 = -32600;
-/// Nobody implements this method.
+/// The method is not implemented.
 pub const METHOD_NOT_FOUND: i64 = -32601;
 /// The parameters do not fit the method; also an unknown tool, prompt or (since 2026-07-28) resource.
 pub const INVALID_PARAMS: i64 = -32602;

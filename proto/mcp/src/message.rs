@@ -206,7 +206,7 @@ impl<'a> Parts<'a> {
         let result = result.filter(|raw| error.is_none() || *raw != "null");
         let shape = (method.is_some(), result.is_some(), error.is_some());
         let id = match shape {
-            // Nobody could read the message that it answers.
+            // The message that it answers was unreadable.
             (false, false, true) => present(id),
             (true, false, false) => id,
             (false, true, false) => Some(id.ok_or(EnvelopeError::NoId)?),

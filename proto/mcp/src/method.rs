@@ -115,7 +115,7 @@ methods! {
     Ping "ping" Request Both V24..V25 Nothing;
     /// What do you speak and what can you do?
     ServerDiscover "server/discover" Request Client V26..V26 Nothing;
-    /// How could this argument go on?
+    /// Completes an argument.
     CompletionComplete "completion/complete" Request Client V24..V26 Reference;
     /// Log messages from this level on, for the session.
     LoggingSetLevel "logging/setLevel" Request Client V24..V25 Nothing;

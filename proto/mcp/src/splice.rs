@@ -21,9 +21,9 @@ pub struct Splice<'a> {
 /// Bytes that are put in.
 #[derive(Debug, Clone)]
 pub enum Piece<'a> {
-    /// Somebody else's.
+    /// Bytes of the caller.
     Borrowed(&'a [u8]),
-    /// The splice's own.
+    /// Bytes of the splice.
     Owned(Bytes),
 }
 

@@ -16,7 +16,7 @@ pub struct Event {
     pub event: Option<Bytes>,
     /// The lines of data, joined by line feeds. Empty in events that only carry an id or a retry time.
     pub data: Bytes,
-    /// Where to go on after a reconnect.
+    /// The id to resume from after a reconnect.
     pub id: Option<Bytes>,
     /// How long to wait before a reconnect, in milliseconds.
     pub retry: Option<u64>,

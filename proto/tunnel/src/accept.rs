@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use crate::{MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, keepalive};
 
-/// Serves a connection until it ends: every stream that the far side opens is led to `take`, on a task of its own. Returns why it
-/// ended; what `take` still does ends with it.
+/// Serves a connection until it ends: every stream that the far side opens is passed to `serve_stream`, on a task of
+/// its own. Returns the error that ended it; streams that are still served end with it.
 pub async fn accept<F>(
     carrier: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     serve_stream: impl Fn(Stream) -> F,

@@ -9,7 +9,7 @@ use mcp::message::{Envelope, Kind, split_batch};
 use mcp::method::Method;
 use tokio::sync::mpsc;
 
-use super::{MAX_WAITING, number, refusal};
+use super::{MAX_QUEUED, number, refusal};
 use crate::error::Fault;
 
 /// The calls that wait for messages of one channel.
@@ -64,7 +64,7 @@ impl Dispatcher {
         if self.closed.get() {
             return Err(Fault::Interrupted);
         }
-        let (messages, receiver) = mpsc::channel(MAX_WAITING);
+        let (messages, receiver) = mpsc::channel(MAX_QUEUED);
         self.calls.borrow_mut().insert(number, PendingCall { messages, cancelled: false });
         Ok(receiver)
     }
@@ -98,7 +98,7 @@ impl Dispatcher {
 
     /// Listens to messages that belong to no call, in place of the previous listener.
     pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
-        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
         if !self.closed.get() {
             *self.listener.borrow_mut() = Some(sender);
         }

@@ -30,7 +30,7 @@ use crate::error::Fault;
 use crate::observe::{Gauge, GaugeGuard};
 use crate::snapshot::{Upstream, UpstreamTransport};
 
-const MAX_WAITING: usize = 256;
+const MAX_QUEUED: usize = 256;
 /// Longest wait for a sign of an upstream that kept silent.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The id of `initialize`; no call has it.

@@ -34,7 +34,7 @@ use super::detached::Detached;
 use super::in_flight::InFlightGuard;
 use super::response::{CallResponse, read_response};
 use super::session_messages;
-use super::task::LONGEST;
+use super::task::MAX_LIFETIME;
 use super::translation::{Translation, UpstreamEra};
 use crate::error::Fault;
 use crate::session::Conversation;
@@ -46,7 +46,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let sessions = worker
         .upstreams
         .session_pool(&upstream, SessionKey::of_conversation(&worker.upstreams, &upstream, conversation))?;
-    let number = worker.upstreams.number();
+    let number = worker.upstreams.next_request_id();
     let body = outgoing(&call, number);
     let guard = InFlightGuard::new(&worker, number, conversation.session_id, call.id(), Rc::clone(&sessions));
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
@@ -65,7 +65,8 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
     let (permit, mut account) = (call.permit, call.account);
     let made = Detached::new(async move {
         let answered = async {
-            let patience = if method == Method::TasksResult { LONGEST } else { upstream.request_timeout };
+            let patience =
+                if method == Method::TasksResult { MAX_LIFETIME } else { upstream.request_timeout };
             let (answered, session) = match &task {
                 None => sessions.call(number, &body, retry).await?,
                 Some(task) => task.ask(&sessions, number, &body, retry, patience).await?,

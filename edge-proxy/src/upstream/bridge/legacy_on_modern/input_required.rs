@@ -168,7 +168,7 @@ impl InputLoop {
             }
             None => return Err(Fault::Malformed("it requests input but does not say which".to_owned())),
         };
-        let number = self.worker.upstreams.number();
+        let number = self.worker.upstreams.next_request_id();
         if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } =
             &mut self.translation.upstream_era
         {

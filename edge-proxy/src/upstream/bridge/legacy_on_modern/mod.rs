@@ -75,7 +75,7 @@ async fn run_in_background(
 
 fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let number = call.worker.upstreams.number();
+    let number = call.worker.upstreams.next_request_id();
     let level = call.worker.upstreams.level(&conversation.session_id);
     let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
     let http_pool = call.worker.upstreams.http_pool(&upstream)?;

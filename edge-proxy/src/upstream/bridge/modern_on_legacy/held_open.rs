@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_client_brings_arrives(id: String, token: Option<u64>, answers: Vec<(String, String)>, junk: Vec<u8>) {
+        fn input_survives_encoding(id: String, token: Option<u64>, answers: Vec<(String, String)>, junk: Vec<u8>) {
             let progress_token = token.map(|token| Bytes::from(token.to_string()));
             let level = LogLevel::parse("\"error\"");
             let input = ResumeInput { id: id.into(), progress_token, level, answers };

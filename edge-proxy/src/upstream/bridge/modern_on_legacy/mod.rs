@@ -48,17 +48,17 @@ pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Res
     let knows = || call.message.params.capabilities.is_some_and(declares_tasks);
     if support != TaskSupport::Forbidden && modern_client.capabilities == Capabilities::default() && knows() {
         let tool = call.named.exposed.as_ref().into();
-        return plain(call, modern_client, CallTasks::Created { tool }, account).await;
+        return call_directly(call, modern_client, CallTasks::Created { tool }, account).await;
     }
     match support {
         TaskSupport::Required => task_polling::call(call, modern_client, account).await,
         TaskSupport::Optional | TaskSupport::Forbidden => {
-            plain(call, modern_client, CallTasks::None, account).await
+            call_directly(call, modern_client, CallTasks::None, account).await
         }
     }
 }
 
-async fn plain(
+async fn call_directly(
     call: &Call<'_>,
     modern_client: ModernClient,
     tasks: CallTasks,
@@ -69,7 +69,7 @@ async fn plain(
     let pool = worker
         .upstreams
         .session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
-    let number = worker.upstreams.number();
+    let number = worker.upstreams.next_request_id();
     let task = matches!(tasks, CallTasks::Created { .. }).then_some("{}");
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
     if let Some(level) = modern_client.level {

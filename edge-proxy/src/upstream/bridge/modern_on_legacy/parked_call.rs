@@ -234,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_parked_is_found_again_by_its_own_call_alone(parked in parked()) {
+        fn a_parked_call_opens_for_its_own_call_alone(parked in parked()) {
             let trust = trust(&[1]);
             let text = parked.seal(&trust, OWN).unwrap();
             prop_assert_eq!(ParkedCall::open(&trust, OWN, &text), Some(parked.clone()));
@@ -251,7 +251,7 @@ mod tests {
         }
 
         #[test]
-        fn junk_is_never_a_parked_call_that_panics(content: Vec<u8>, parked in parked(), cut: prop::sample::Index) {
+        fn junk_does_not_panic(content: Vec<u8>, parked in parked(), cut: prop::sample::Index) {
             let _: Option<ParkedCall> = ParkedCall::decode(&content);
             let whole = parked.encode();
             let _: Option<ParkedCall> = ParkedCall::decode(&whole[..cut.index(whole.len())]);

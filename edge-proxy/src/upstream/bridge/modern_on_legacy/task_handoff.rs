@@ -163,7 +163,7 @@ impl TaskQuery<'_> {
     }
 
     async fn request(&self, method: Method) -> Result<(RawResponse, Rc<UpstreamSession>, u64), CallError> {
-        let number = self.call.worker.upstreams.number();
+        let number = self.call.worker.upstreams.next_request_id();
         let body = task::request(method, number, &json::quote(&self.task.id));
         let patience = self.call.permit.entry().upstream.request_timeout;
         let (answered, session) = self.task.ask(&self.pool, number, &body, Retry::Safe, patience).await?;

@@ -73,7 +73,7 @@ pub(super) async fn call(
     let pool = worker
         .upstreams
         .session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
-    let number = worker.upstreams.number();
+    let number = worker.upstreams.next_request_id();
     let body = requests::to_legacy(call, number, Some("{}")).map_err(unreadable)?;
     if let Some(level) = modern_client.level {
         pool.ensure_level(level).await;
@@ -170,7 +170,7 @@ pub(super) fn into_stream(response: CallResponse) -> Result<Result<UpstreamStrea
 }
 
 /// Whether the stream of a result was cut off, which says nothing about the task.
-fn is_stream_cut_off(fault: &Fault) -> bool {
+fn is_stream_fault(fault: &Fault) -> bool {
     matches!(fault, Fault::Interrupted | Fault::Timeout | Fault::Connect(_) | Fault::Status(_))
 }
 
@@ -179,7 +179,7 @@ impl TaskPoller {
     async fn run(mut self, created: Option<CallResponse>) {
         let client = self.client.clone();
         let ended = tokio::select! {
-            ended = tokio::time::timeout(task::LONGEST, self.poll(created)) => ended.unwrap_or(Err(Fault::Timeout)),
+            ended = tokio::time::timeout(task::MAX_LIFETIME, self.poll(created)) => ended.unwrap_or(Err(Fault::Timeout)),
             () = client.closed() => Err(Fault::Interrupted),
         };
         let Err(fault) = ended else { return };
@@ -251,14 +251,14 @@ impl TaskPoller {
         };
         match answered {
             Ok(()) => Ok(true),
-            Err(fault) if is_stream_cut_off(&fault) => Ok(false),
+            Err(fault) if is_stream_fault(&fault) => Ok(false),
             Err(fault) => Err(fault),
         }
     }
 
     /// Requests the result, which comes when the task is finished, and relays the messages before it.
     async fn read_result(&self, task: &str) -> Result<(), Fault> {
-        let number = self.worker.upstreams.number();
+        let number = self.worker.upstreams.next_request_id();
         let mut translation = self.translation.clone();
         if let UpstreamEra::Legacy { number: current, .. } = &mut translation.upstream_era {
             *current = number;
@@ -288,7 +288,7 @@ impl TaskPoller {
             tokio::time::sleep(interval).await;
             let answer = match self.status(task).await {
                 Ok(answer) => answer,
-                Err(fault) if is_stream_cut_off(&fault) && failures < MAX_FAILED_POLLS => {
+                Err(fault) if is_stream_fault(&fault) && failures < MAX_FAILED_POLLS => {
                     failures += 1;
                     continue;
                 }
@@ -312,7 +312,7 @@ impl TaskPoller {
 
     /// Requests the status of the task.
     async fn status(&self, task: &str) -> Result<Bytes, Fault> {
-        match self.request(Method::TasksGet, task, self.worker.upstreams.number()).await? {
+        match self.request(Method::TasksGet, task, self.worker.upstreams.next_request_id()).await? {
             RawResponse::Http(response) => read_rpc_response(response).await,
             RawResponse::Channel(mut messages) => messages.response().await,
         }
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_say_how_often_to_ask_within_reason() {
+    fn poll_intervals_are_bounded() {
         for (raw, expected) in [
             (None, DEFAULT_INTERVAL),
             (Some("\"soon\""), DEFAULT_INTERVAL),
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_begun_where_the_result_says_so() {
+    fn a_created_task_is_read_from_the_result() {
         let message = br#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t","status":"working","pollInterval":100}}}"#;
         let created = CreatedTask::of(message).unwrap();
         assert_eq!((&*created.id, created.interval), (r#""t""#, Duration::from_millis(100)));

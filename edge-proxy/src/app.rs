@@ -25,7 +25,7 @@ use crate::snapshot::build::Builder;
 use crate::snapshot::client::{Client, Machine, Publication};
 use crate::snapshot::disk::{Disk, DiskKey, KeyError, LoadedCopy, Saver};
 use crate::snapshot::{Budget, Current, PageLimits};
-use crate::tunnels::Tunnels;
+use crate::tunnels::TunnelServer;
 use crate::usage::{Reporter, Shard};
 
 /// A running edge.
@@ -330,8 +330,14 @@ fn serve_siblings(
 fn serve_tunnels(shared: Arc<EdgeState>, stop: CancellationToken) -> std::io::Result<JoinHandle<()>> {
     spawn("edge-tunnels", runtime()?, move |runtime| {
         runtime.block_on(async {
+            let server = TunnelServer {
+                tunnels: Arc::clone(&shared.tunnels),
+                fleet: Arc::clone(&shared.fleet),
+                current: Arc::clone(&shared.current),
+                metrics: Arc::clone(&shared.metrics),
+            };
             // Either way the edge is stopping.
-            let _: Option<()> = stop.run_until_cancelled(Tunnels::serve(shared)).await;
+            let _: Option<()> = stop.run_until_cancelled(server.run()).await;
         });
     })
 }

@@ -17,7 +17,7 @@ use crate::session::{LogLevels, SessionId, Subscriptions, TerminatedSessions, Us
 use crate::snapshot::Current;
 use crate::transport::OriginPolicy;
 use crate::tunnels::Tunnels;
-use crate::upstream::SessionCommand;
+use crate::upstream::{Environment, SessionCommand};
 
 /// Orders that may wait for one worker.
 const MAX_ORDERS: usize = 1_024;
@@ -43,11 +43,11 @@ pub struct EdgeState {
     /// Open streams, by token.
     pub streams: StreamPermits,
     /// The siblings, and what waits here for messages from them.
-    pub fleet: Fleet,
+    pub fleet: Arc<Fleet>,
     /// The tunnels of upstreams that dial in.
-    pub tunnels: Tunnels,
-    /// The TLS configuration for upstreams.
-    pub tls: Arc<ClientConfig>,
+    pub tunnels: Arc<Tunnels>,
+    /// The parts that calls to upstreams use.
+    pub upstream_environment: Arc<Environment>,
     /// Open client connections.
     pub connections: AtomicUsize,
     orders: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
@@ -69,6 +69,15 @@ impl EdgeState {
         use rustls_platform_verifier::ConfigVerifierExt as _;
         let mut tls = ClientConfig::with_platform_verifier()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (fleet, tunnels) = (Arc::new(fleet), Arc::new(Tunnels::default()));
+        let upstream_environment = Environment {
+            current: Arc::clone(&current),
+            limits: limits.clone(),
+            metrics: Arc::clone(&metrics),
+            fleet: Arc::clone(&fleet),
+            tunnels: Arc::clone(&tunnels),
+            tls: Arc::new(tls),
+        };
         Ok(Self {
             current,
             limits,
@@ -80,8 +89,8 @@ impl EdgeState {
             levels: LogLevels::default(),
             streams: StreamPermits::default(),
             fleet,
-            tunnels: Tunnels::default(),
-            tls: Arc::new(tls),
+            tunnels,
+            upstream_environment: Arc::new(upstream_environment),
             connections: AtomicUsize::new(0),
             orders: Mutex::default(),
         })

@@ -6,6 +6,7 @@ mod active_calls;
 mod edge;
 mod permits;
 mod request;
+mod session_events;
 mod worker;
 
 pub(crate) use active_calls::{ActiveCall, watch};

@@ -12,7 +12,7 @@ use super::edge::EdgeState;
 use crate::authn::BearerCache;
 use crate::os::clock;
 use crate::session::SessionCache;
-use crate::upstream::{SessionCommand, Upstreams};
+use crate::upstream::{self, SessionCommand};
 use crate::usage::Shard;
 
 /// The state of one worker thread.
@@ -24,7 +24,7 @@ pub struct WorkerState {
     /// Opened session ids.
     pub sessions: SessionCache,
     /// Connections and sessions with upstreams.
-    pub upstreams: Upstreams,
+    pub upstreams: Rc<upstream::Context>,
     /// Calls in flight.
     pub active_calls: ActiveCalls,
     /// Counts of calls.
@@ -42,7 +42,7 @@ impl WorkerState {
     ) -> (Rc<Self>, mpsc::Receiver<SessionCommand>) {
         let orders = shared.enlist();
         let worker = Self {
-            upstreams: Upstreams::new(Arc::clone(&shared)),
+            upstreams: Rc::new(upstream::Context::new(Arc::clone(&shared.upstream_environment))),
             shared,
             bearers: BearerCache::default(),
             sessions: SessionCache::default(),

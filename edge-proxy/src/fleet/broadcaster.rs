@@ -17,8 +17,7 @@ use trunkline::edge::v1::{ApplyEventsRequest, SessionEvent};
 
 use super::channels::Channels;
 use super::event_log::{EventLog, Pending};
-use super::sync;
-use crate::context::EdgeState;
+use super::local_edge::LocalEdge;
 use crate::observe::Metrics;
 use crate::snapshot::Sibling;
 
@@ -57,12 +56,12 @@ struct Progress {
 }
 
 /// The task that feeds one sibling.
-struct FeedTask {
+struct FeedTask<L> {
     edge: Box<str>,
     event_log: Arc<EventLog>,
     channels: Arc<Channels>,
     metrics: Arc<Metrics>,
-    shared: Weak<EdgeState>,
+    local: Weak<L>,
     progress: watch::Sender<Progress>,
 }
 
@@ -86,30 +85,30 @@ impl Broadcaster {
     }
 
     /// Keeps a feed for each sibling in the snapshot, for ever.
-    pub(super) async fn run(&self, shared: &Arc<EdgeState>) -> Infallible {
-        let mut published = shared.current.subscribe();
+    pub(super) async fn run(&self, local: &Arc<impl LocalEdge>) -> Infallible {
+        let mut published = local.current().subscribe();
         loop {
             published.borrow_and_update();
-            self.update(shared);
+            self.update(local);
             if published.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    fn update(&self, shared: &Arc<EdgeState>) {
-        let (snapshot, own_id) = (shared.current.load_full(), shared.fleet.waiters().edge());
+    fn update(&self, local: &Arc<impl LocalEdge>) {
+        let (snapshot, own_id) = (local.current().load_full(), local.fleet().waiters().edge());
         let mut feeds = self.feeds();
         feeds.retain(|edge, feed| snapshot.siblings.get(edge) == Some(&feed.sibling));
         for (edge, sibling) in snapshot.siblings.iter().filter(|(edge, _)| ***edge != *own_id) {
             if !feeds.contains_key(edge) {
-                feeds.insert(edge.clone(), self.feed(edge, sibling, shared));
+                feeds.insert(edge.clone(), self.feed(edge, sibling, local));
             }
         }
         self.metrics.siblings_known.set(i64::try_from(feeds.len()).unwrap_or(i64::MAX));
     }
 
-    fn feed(&self, edge: &str, sibling: &Sibling, shared: &Arc<EdgeState>) -> Feed {
+    fn feed(&self, edge: &str, sibling: &Sibling, local: &Arc<impl LocalEdge>) -> Feed {
         let start = Progress { sent: self.event_log.synced_through(Instant::now()), reachable: true };
         let (sender, progress) = watch::channel(start);
         let task = FeedTask {
@@ -117,7 +116,7 @@ impl Broadcaster {
             event_log: Arc::clone(&self.event_log),
             channels: Arc::clone(&self.channels),
             metrics: Arc::clone(&self.metrics),
-            shared: Arc::downgrade(shared),
+            local: Arc::downgrade(local),
             progress: sender,
         };
         let task = AbortOnDropHandle::new(tokio::spawn(task.run()));
@@ -129,7 +128,7 @@ impl Broadcaster {
     }
 }
 
-impl FeedTask {
+impl<L: LocalEdge> FeedTask<L> {
     async fn run(self) {
         let (mut newest, mut pause, mut missing) = (self.event_log.newest(), PAUSE, None);
         loop {
@@ -166,8 +165,8 @@ impl FeedTask {
                 Ok(through)
             }
             Pending::Everything(through) => {
-                let shared = self.shared.upgrade().ok_or_else(|| Status::cancelled("stopping"))?;
-                for events in sync::all_events(&shared) {
+                let local = self.local.upgrade().ok_or_else(|| Status::cancelled("stopping"))?;
+                for events in local.all_events() {
                     self.send(events).await?;
                 }
                 Ok(through)

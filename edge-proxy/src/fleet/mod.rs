@@ -3,12 +3,12 @@
 //! It must not know what the messages say. All traffic between edges runs on a thread of its own, so that a call waits
 //! for it only where the call itself sends something to a sibling.
 
-mod apply_event;
 mod broadcaster;
 mod certificate;
 mod channels;
 mod event_log;
 mod listener;
+mod local_edge;
 mod pinned;
 mod service;
 mod sync;
@@ -32,12 +32,12 @@ use trunkline::edge::v1::{DeliverRequest, DeliverResponse, SessionEvent};
 use broadcaster::Broadcaster;
 pub use certificate::Certificate;
 use channels::Channels;
+pub use local_edge::LocalEdge;
 use service::Service;
 pub use tunnel_stream::{SiblingError, SiblingStream};
 pub use waiters::{Delivery, Undelivered, Waiter, Waiters};
 
 use crate::config::limits::Limits;
-use crate::context::EdgeState;
 use crate::observe::{DeliveryOutcome, Metrics};
 use crate::session::WaiterAddress;
 use crate::snapshot::Current;
@@ -145,12 +145,12 @@ impl Fleet {
     ///
     /// # Errors
     /// If the socket or TLS cannot be used.
-    pub async fn serve(listener: StdListener, shared: Arc<EdgeState>) -> io::Result<()> {
-        let Some(network) = &shared.fleet.network else { return Ok(()) };
+    pub async fn serve(listener: StdListener, local: Arc<impl LocalEdge>) -> io::Result<()> {
+        let Some(network) = &local.fleet().network else { return Ok(()) };
         let known = Arc::clone(&network.current);
         let accepts = move |found: &_| service::is_sibling(&known, found);
         let tls = pinned::server(&network.own, Box::new(accepts)).map_err(io::Error::other)?;
-        let service = SiblingServiceServer::new(Service::new(Arc::clone(&shared)))
+        let service = SiblingServiceServer::new(Service::new(Arc::clone(&local)))
             .max_decoding_message_size(network.max_message);
         let (accepted, connections) = mpsc::channel(64);
         let server = Server::builder()
@@ -166,9 +166,9 @@ impl Fleet {
         tokio::select! {
             served = server => served.map_err(io::Error::other),
             accepting = accepting => accepting,
-            never = network.broadcaster.run(&shared) => match never {},
+            never = network.broadcaster.run(&local) => match never {},
             never = network.sweep() => match never {},
-            never = network.join(&shared) => match never {},
+            never = network.join(&*local) => match never {},
         }
     }
 }
@@ -192,16 +192,16 @@ impl Network {
     }
 
     /// Syncs from siblings before this edge takes traffic. By then they have a feed to it, for what happens meanwhile.
-    async fn join(&self, shared: &EdgeState) -> Infallible {
+    async fn join(&self, local: &impl LocalEdge) -> Infallible {
         // An error is no reason to take no traffic.
         let _ = self.current.complete().wait_for(|whole| *whole).await;
         let mut published = self.current.subscribe();
-        let own_id = shared.fleet.waiters().edge();
+        let own_id = local.fleet().waiters().edge();
         let known = published.wait_for(|_| self.current.load().siblings.contains_key(own_id));
         if tokio::time::timeout(TIMEOUT, known).await.is_err() {
             tracing::warn!("the control plane does not announce this edge to other edges");
         }
-        sync::from_siblings(shared, &self.channels).await;
+        sync::from_siblings(local, &self.channels).await;
         self.current.set_synced();
         std::future::pending().await
     }

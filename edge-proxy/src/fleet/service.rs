@@ -15,17 +15,17 @@ use trunkline::edge::v1::{
 };
 
 use super::certificate::fingerprint;
+use super::local_edge::LocalEdge;
+use super::tunnel_stream;
 use super::waiters::{Delivery, Undelivered};
-use super::{apply_event, sync, tunnel_stream};
-use crate::context::EdgeState;
 use crate::snapshot::{Current, Sha256};
 
 /// Answers that wait for a sibling to read.
 const MAX_WAITING: usize = 64;
 
 /// The service that siblings call.
-pub(super) struct Service {
-    shared: Arc<EdgeState>,
+pub(super) struct Service<L> {
+    local: Arc<L>,
 }
 
 /// Returns whether a certificate is one of this fleet.
@@ -33,16 +33,16 @@ pub(super) fn is_sibling(current: &Current, certificate: &Sha256) -> bool {
     current.load().siblings.values().any(|sibling| sibling.certificate == *certificate)
 }
 
-impl Service {
-    pub(super) fn new(shared: Arc<EdgeState>) -> Self {
-        Self { shared }
+impl<L: LocalEdge> Service<L> {
+    pub(super) fn new(local: Arc<L>) -> Self {
+        Self { local }
     }
 
     /// Checks the caller again, because its connection may be older than the snapshot that no longer has it.
     fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let certificates = request.peer_certs();
         let presented = certificates.as_ref().and_then(|certificates| certificates.first());
-        let known = presented.is_some_and(|found| is_sibling(&self.shared.current, &fingerprint(found)));
+        let known = presented.is_some_and(|found| is_sibling(self.local.current(), &fingerprint(found)));
         if known { Ok(()) } else { Err(Status::unauthenticated("no edge of this fleet")) }
     }
 }
@@ -50,7 +50,7 @@ impl Service {
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl SiblingService for Service {
+impl<L: LocalEdge> SiblingService for Service<L> {
     type DeliverStream = Streamed<DeliverResponse>;
     type SyncStream = Streamed<SyncResponse>;
     type OpenTunnelStreamStream = Streamed<OpenTunnelStreamResponse>;
@@ -63,7 +63,7 @@ impl SiblingService for Service {
         let DeliverRequest { number, message, wants_answers } = request.into_inner();
         let (sender, answers) = mpsc::channel::<Bytes>(MAX_WAITING);
         let delivery = Delivery { message: message.into(), answers: wants_answers.then_some(sender) };
-        self.shared.fleet.waiters().deliver(number, delivery).map_err(|error| match error {
+        self.local.fleet().waiters().deliver(number, delivery).map_err(|error| match error {
             Undelivered::Gone => Status::not_found(error.to_string()),
             Undelivered::Full => Status::resource_exhausted(error.to_string()),
         })?;
@@ -77,14 +77,14 @@ impl SiblingService for Service {
     ) -> Result<Response<ApplyEventsResponse>, Status> {
         self.admit(&request)?;
         for event in request.into_inner().events {
-            apply_event::apply(&self.shared, event);
+            self.local.apply(event);
         }
         Ok(Response::new(ApplyEventsResponse {}))
     }
 
     async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<Self::SyncStream>, Status> {
         self.admit(&request)?;
-        let parts = sync::all_events(&self.shared).map(|events| Ok(SyncResponse { events }));
+        let parts = self.local.all_events().map(|events| Ok(SyncResponse { events }));
         Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
     }
 
@@ -95,9 +95,8 @@ impl SiblingService for Service {
         self.admit(&request)?;
         let mut sent = request.into_inner();
         let first = sent.message().await?.ok_or_else(|| Status::invalid_argument("names no upstream"))?;
-        let tunnels = &self.shared.tunnels;
-        let tunnelled = tunnels.open_here(&first.upstream).await.map_err(|error| {
-            if tunnels.is_here(&first.upstream) {
+        let tunnelled = self.local.open_tunnel_stream(&first.upstream).await.map_err(|error| {
+            if self.local.has_tunnel(&first.upstream) {
                 return Status::unavailable(error.to_string());
             }
             Status::not_found("the upstream has no open tunnel here")

@@ -70,7 +70,15 @@ async fn handle(
     let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
     let _permit = shared.in_flight_permit().ok_or(Failure::Overloaded)?;
     if let Some(upstream) = path::tunnel(request.uri().path()).map(str::to_owned) {
-        return accept::accept(worker, http_connection, &upstream, request, now);
+        return accept::accept(
+            &shared.tunnels,
+            &shared.current,
+            &shared.origin_policy,
+            http_connection,
+            &upstream,
+            request,
+            now,
+        );
     }
     let mut exchange = Exchange::open(&shared.origin_policy, request)?;
     if exchange.verb == Verb::Options {
@@ -223,7 +231,7 @@ async fn answer(context: &RequestContext<'_>, message: &Message<'_>) -> Result<(
     let question = question.ok_or_else(Failure::answers_nothing)?;
     let permit = policy::permit(context.view, &question.target().named());
     let permit = permit.ok_or_else(Failure::answers_nothing)?;
-    upstream::answer(context.worker, trust, owner, message, question, &permit).await
+    upstream::answer(&context.worker.upstreams, trust, owner, message, question, &permit).await
 }
 
 fn session_of(
@@ -275,7 +283,8 @@ fn resume(
     let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
     let session = Some(conversation.session_id);
     let active = ActiveCall::begin(context.worker, context.token, server, &permit, session, error_context);
-    let events = upstream::resume(context.worker, trust, server, context.token, &resumption, permit)?;
+    let events =
+        upstream::resume(&context.worker.upstreams, trust, server, context.token, &resumption, permit)?;
     Some(Reply::Events(Box::new(active.stream(Box::new(events)))))
 }
 
@@ -383,7 +392,7 @@ async fn send(
         error_context,
     );
     let call = upstream::Call {
-        worker: context.worker,
+        context: &context.worker.upstreams,
         trust: &context.snapshot.trust,
         server,
         token: context.token,

@@ -14,43 +14,45 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::Tunnels;
 use super::serve::AcceptedTunnel;
 use crate::authn;
-use crate::context::WorkerState;
 use crate::error::Failure;
+use crate::snapshot::Current;
 use crate::transport::websocket::Handshake;
-use crate::transport::{Body, HttpConnection, path};
+use crate::transport::{Body, HttpConnection, OriginPolicy, path};
 
 /// Accepts a tunnel of the upstream with this id, and passes its connection to the thread that serves tunnels.
 pub fn accept(
-    worker: &WorkerState,
+    tunnels: &Tunnels,
+    current: &Current,
+    origin_policy: &OriginPolicy,
     http_connection: &HttpConnection,
     id: &str,
     mut request: Request<Incoming>,
     now: u64,
 ) -> Result<Response<Body>, Failure> {
-    let shared = &worker.shared;
-    shared.origin_policy.check(&request)?;
+    origin_policy.check(&request)?;
     if request.method() != Method::GET {
         return Err(Failure::Verb("GET"));
     }
     if request.uri().query().is_some_and(path::holds_a_bearer) {
         return Err(Failure::BearerInUrl);
     }
-    if !shared.current.bearers_are_believed(now) {
+    if !current.bearers_are_believed(now) {
         return Err(Failure::Stale);
     }
-    let snapshot = shared.current.load();
+    let snapshot = current.load();
     let credential = bearer(&request).ok_or(Failure::Bearer { presented: false })?;
     let uid = authn::tunnel(&snapshot.trust, credential).ok_or(Failure::Bearer { presented: true })?;
     let upstream = snapshot.upstreams.get(id).filter(|upstream| upstream.dials_in && *upstream.uid == *uid);
     let upstream: Arc<str> = upstream.ok_or(Failure::Tunnel)?.uid.as_ref().into();
     let handshake = Handshake::read(request.headers())?;
-    if !shared.tunnels.local.has_room(&upstream) {
+    if !tunnels.local.has_room(&upstream) {
         return Err(Failure::TooManyTunnels);
     }
     let response = handshake.answer(tunnel::SUBPROTOCOL)?;
-    let (upgrade, accepted) = (hyper::upgrade::on(&mut request), shared.tunnels.accepted.clone());
+    let (upgrade, accepted) = (hyper::upgrade::on(&mut request), tunnels.accepted.clone());
     http_connection.upgrade_to(async move {
         // A connection that ended before it changed its protocol is no error.
         let Ok(upgraded) = upgrade.await else { return };

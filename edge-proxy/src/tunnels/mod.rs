@@ -7,6 +7,8 @@ pub mod accept;
 mod remote;
 mod serve;
 
+pub use self::serve::TunnelServer;
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

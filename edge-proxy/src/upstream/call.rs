@@ -12,17 +12,18 @@ use mcp::revision::Era;
 use super::response::CallResponse;
 use super::task::Task;
 use super::{bridge, legacy, modern};
-use crate::context::WorkerState;
 use crate::error::{Failure, Fault};
 use crate::policy::Permit;
 use crate::session::Session;
 use crate::snapshot::{Server, Token, Trust};
 use crate::transport::Message;
+use crate::upstream::Context;
 use crate::usage::{Account, Outcome};
 
 /// A call that may be made.
 pub struct Call<'a> {
-    pub worker: &'a Rc<WorkerState>,
+    /// The context of the worker that makes it.
+    pub context: &'a Rc<Context>,
     /// The keys that handles are sealed with.
     pub trust: &'a Arc<Trust>,
     pub server: &'a Arc<Server>,
@@ -45,7 +46,7 @@ pub struct Call<'a> {
 /// Makes a call, in the era of the upstream that suits the client's best.
 pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let worker = call.worker;
+    let context = call.context;
     let era = match &call.task {
         None => upstream.side_for(call.session.era()),
         Some((task, _)) => Some(task.era()).filter(|era| upstream.speaks(*era)),
@@ -63,7 +64,7 @@ pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
     answer.map_err(|error| match error {
         CallError::Upstream(fault) => {
             if let Some(counted) = fault.counts_as() {
-                worker.shared.metrics.upstream_fault(counted).inc();
+                context.environment.metrics.upstream_fault(counted).inc();
             }
             Failure::upstream(&upstream.id, fault)
         }

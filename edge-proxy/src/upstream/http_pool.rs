@@ -26,11 +26,11 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::http_response::HttpResponse;
-use crate::context::EdgeState;
 use crate::error::Fault;
 use crate::fleet::Waiters;
 use crate::snapshot::Upstream;
 use crate::tunnels::TunnelStream;
+use crate::upstream::Environment;
 
 /// Largest head of a response.
 const MAX_HEAD: usize = 256 << 10;
@@ -43,7 +43,7 @@ type Sender = SendRequest<Full<Bytes>>;
 
 /// The connections of one worker to one upstream.
 pub(super) struct HttpPool {
-    shared: Arc<EdgeState>,
+    environment: Arc<Environment>,
     host: String,
     port: u16,
     tls: Option<ServerName<'static>>,
@@ -77,7 +77,7 @@ pub(super) enum Retry {
 
 impl HttpPool {
     /// Creates the pool of an upstream, without connecting.
-    pub(super) fn new(shared: Arc<EdgeState>, upstream: &Upstream) -> Result<Self, Fault> {
+    pub(super) fn new(environment: Arc<Environment>, upstream: &Upstream) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
         let authority = upstream.uri.authority().ok_or_else(|| bad("no host"))?;
         let secure = matches!(upstream.uri.scheme_str(), Some("https" | "wss"));
@@ -94,7 +94,7 @@ impl HttpPool {
         headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::ACCEPT_BOTH));
         headers.extend(upstream.credential_headers.clone());
         Ok(Self {
-            shared,
+            environment,
             port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             host,
             tls,
@@ -167,12 +167,12 @@ impl HttpPool {
 
     /// The size of the largest message that is read.
     pub(super) fn max_message(&self) -> usize {
-        self.shared.limits.max_event_bytes
+        self.environment.limits.max_event_bytes
     }
 
     /// The calls that wait at this edge.
     pub(super) fn waiters(&self) -> &Arc<Waiters> {
-        self.shared.fleet.waiters()
+        self.environment.fleet.waiters()
     }
 
     async fn exchange(
@@ -210,7 +210,7 @@ impl HttpPool {
         loop {
             let idle = self.idle.borrow_mut().pop();
             let Some(mut idle) = idle else { break };
-            let fresh = idle.since.elapsed() < self.shared.limits.upstream_idle;
+            let fresh = idle.since.elapsed() < self.environment.limits.upstream_idle;
             if fresh
                 && !idle.sender.is_closed()
                 && (idle.sender.is_ready() || idle.sender.ready().await.is_ok())
@@ -222,7 +222,8 @@ impl HttpPool {
     }
 
     async fn connect_in_time(&self) -> Result<Sender, Fault> {
-        let connect_in_time = tokio::time::timeout(self.shared.limits.connect_timeout, self.connect()).await;
+        let connect_in_time =
+            tokio::time::timeout(self.environment.limits.connect_timeout, self.connect()).await;
         let late = if self.dials_in.is_some() {
             "no connection through a tunnel in time; check that a tunnel is open"
         } else {
@@ -233,7 +234,7 @@ impl HttpPool {
 
     async fn connect(&self) -> Result<Sender, Fault> {
         if let Some(uid) = &self.dials_in {
-            return match self.shared.tunnels.connect(&self.shared.fleet, uid).await? {
+            return match self.environment.tunnels.connect(&self.environment.fleet, uid).await? {
                 TunnelStream::Local(stream) => handshake(stream).await,
                 TunnelStream::Remote(stream) => handshake(stream).await,
             };
@@ -244,7 +245,7 @@ impl HttpPool {
         match &self.tls {
             None => handshake(stream).await,
             Some(name) => {
-                let connector = TlsConnector::from(Arc::clone(&self.shared.tls));
+                let connector = TlsConnector::from(Arc::clone(&self.environment.tls));
                 handshake(connector.connect(name.clone(), stream).await.map_err(failed)?).await
             }
         }
@@ -252,7 +253,7 @@ impl HttpPool {
 
     /// Closes connections that were idle too long. Returns whether none is left and none was used for `unused`.
     pub(super) fn sweep(&self, unused: Duration) -> bool {
-        let limit = self.shared.limits.upstream_idle;
+        let limit = self.environment.limits.upstream_idle;
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
         idle.is_empty() && self.used.get().elapsed() > unused

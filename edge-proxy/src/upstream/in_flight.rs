@@ -9,10 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mcp::splice::Splice;
 
-use super::Upstreams;
+use super::Context;
 use super::legacy::{ServerMessages, SessionKey, SessionPool};
 use super::session_messages;
-use crate::context::WorkerState;
 use crate::session::{Conversation, SessionId};
 use crate::snapshot::Upstream;
 
@@ -51,7 +50,7 @@ enum Cancellation {
 
 /// Keeps a call registered until it is dropped.
 pub(super) struct InFlightGuard {
-    worker: Rc<WorkerState>,
+    context: Rc<Context>,
     number: u64,
     /// The messages on the server stream meanwhile, where the session is the conversation's own.
     pub(super) server_messages: Option<ServerMessages>,
@@ -60,7 +59,7 @@ pub(super) struct InFlightGuard {
 impl InFlightGuard {
     /// Registers a call that is cancelled by a notification.
     pub(super) fn new(
-        worker: &Rc<WorkerState>,
+        context: &Rc<Context>,
         number: u64,
         session_id: SessionId,
         id: Bytes,
@@ -68,7 +67,7 @@ impl InFlightGuard {
     ) -> Self {
         let server_messages = pool.server_messages();
         Self::register(
-            worker,
+            context,
             number,
             InFlightCall { session_id, id, cancellation: Cancellation::Notify(pool) },
             server_messages,
@@ -77,14 +76,14 @@ impl InFlightGuard {
 
     /// Registers a call that is cancelled by stopping its task.
     pub(super) fn with_stop(
-        worker: &Rc<WorkerState>,
+        context: &Rc<Context>,
         number: u64,
         session_id: SessionId,
         id: Bytes,
         stop: Rc<tokio::sync::Notify>,
     ) -> Self {
         Self::register(
-            worker,
+            context,
             number,
             InFlightCall { session_id, id, cancellation: Cancellation::Stop(stop) },
             None,
@@ -92,23 +91,23 @@ impl InFlightGuard {
     }
 
     fn register(
-        worker: &Rc<WorkerState>,
+        context: &Rc<Context>,
         number: u64,
         call: InFlightCall,
         server_messages: Option<ServerMessages>,
     ) -> Self {
-        worker.upstreams.calls.borrow_mut().insert(number, call);
-        Self { worker: Rc::clone(worker), number, server_messages }
+        context.calls.borrow_mut().insert(number, call);
+        Self { context: Rc::clone(context), number, server_messages }
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.worker.upstreams.calls.borrow_mut().remove(&self.number);
+        self.context.calls.borrow_mut().remove(&self.number);
     }
 }
 
-impl Upstreams {
+impl Context {
     /// Applies this worker's part of a command.
     pub fn apply(&self, command: SessionCommand) {
         match command {

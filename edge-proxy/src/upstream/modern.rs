@@ -31,7 +31,7 @@ pub(super) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> 
 
 async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let http_pool = call.worker.upstreams.http_pool(&upstream)?;
+    let http_pool = call.context.http_pool(&upstream)?;
     let headers = headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
     let body = outgoing(call).map_err(CallError::Client)?;
     let response = http_pool.send(&Verb::POST, headers, body, call.retry(), upstream.request_timeout).await?;
@@ -51,7 +51,7 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Call
             legacy_client: None,
         },
     };
-    Ok(read_response(call.worker, RawResponse::Http(response), translation, account, None).await?)
+    Ok(read_response(call.context, RawResponse::Http(response), translation, account, None).await?)
 }
 
 pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {

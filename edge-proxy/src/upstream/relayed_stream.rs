@@ -11,9 +11,9 @@ use mcp::sse;
 use tokio::sync::mpsc;
 
 use super::translation::{is_tool_error, outcome_of};
-use crate::context::WorkerState;
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::snapshot::Upstream;
+use crate::upstream::Context;
 use crate::usage::{Account, Outcome};
 
 /// One message of a relayed call.
@@ -34,7 +34,7 @@ pub(super) enum RelaySource {
 
 /// The stream of a relayed call.
 pub struct RelayedStream {
-    worker: Rc<WorkerState>,
+    context: Rc<Context>,
     upstream: Arc<Upstream>,
     id: Bytes,
     source: RelaySource,
@@ -46,15 +46,15 @@ pub struct RelayedStream {
 impl RelayedStream {
     /// Relays the messages of `source` for the request of this raw id, `first` before any other.
     pub(super) fn new(
-        worker: &Rc<WorkerState>,
+        context: &Rc<Context>,
         upstream: &Arc<Upstream>,
         id: Bytes,
         source: RelaySource,
         first: Option<RelayedMessage>,
         account: Option<Account>,
     ) -> Self {
-        let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
-        Self { worker, upstream, id, source, first, account, done: false }
+        let (context, upstream) = (Rc::clone(context), Arc::clone(upstream));
+        Self { context, upstream, id, source, first, account, done: false }
     }
 
     /// Stops reading, which the task that makes the call takes for a client that hung up.
@@ -118,7 +118,7 @@ impl RelayedStream {
     fn lost(&self) -> RelayedMessage {
         let fault = Fault::Lost { retryable: false };
         if let Some(counted) = fault.counts_as() {
-            self.worker.shared.metrics.upstream_fault(counted).inc();
+            self.context.environment.metrics.upstream_fault(counted).inc();
         }
         let asked = ErrorContext { id: Some(self.id.clone()), ..ErrorContext::default() };
         RelayedMessage {

@@ -16,8 +16,8 @@ use super::http_response::{HttpResponse, MediaType};
 use super::message_source::{MessageSource, RawResponse};
 use super::translation::{Translated, Translation};
 use super::upstream_stream::UpstreamStream;
-use crate::context::WorkerState;
 use crate::error::Fault;
+use crate::upstream::Context;
 use crate::usage::{Account, Outcome};
 
 /// Largest response to a request that is not a client's call.
@@ -37,7 +37,7 @@ pub enum CallResponse {
 
 /// Reads an upstream's response into one for the client. The account is settled with it, or handed to the stream.
 pub(super) async fn read_response(
-    worker: &Rc<WorkerState>,
+    context: &Rc<Context>,
     answered: RawResponse,
     mut translation: Translation,
     account: &mut Option<Account>,
@@ -47,7 +47,7 @@ pub(super) async fn read_response(
         RawResponse::Http(response) => response,
         RawResponse::Channel(messages) => {
             let source = MessageSource::Channel(messages);
-            let mut stream = UpstreamStream::open(worker, source, translation, account, guard).await?;
+            let mut stream = UpstreamStream::open(context, source, translation, account, guard).await?;
             return Ok(match stream.take_sole_response() {
                 Some(body) => CallResponse::Json { status: StatusCode::OK, body },
                 None => CallResponse::Events(Box::new(AnswerStream::Upstream(stream))),
@@ -56,14 +56,14 @@ pub(super) async fn read_response(
     };
     let (status, media) = (response.status, response.media_type());
     if status == StatusCode::OK && media == MediaType::Events {
-        let source = MessageSource::event_stream(response, worker.shared.limits.max_event_bytes);
-        let stream = UpstreamStream::open(worker, source, translation, account, guard).await?;
+        let source = MessageSource::event_stream(response, context.environment.limits.max_event_bytes);
+        let stream = UpstreamStream::open(context, source, translation, account, guard).await?;
         return Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))));
     }
     if media != MediaType::Json {
         return Err(unexpected_response(status));
     }
-    let body = response.collect(worker.shared.limits.max_answer_bytes).await?;
+    let body = response.collect(context.environment.limits.max_answer_bytes).await?;
     if !status.is_success() && !is_error_response(&body) {
         return Err(Fault::Status(status.as_u16()));
     }

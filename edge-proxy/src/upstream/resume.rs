@@ -14,11 +14,11 @@ use super::legacy::UpstreamSession;
 use super::resumption_token::ResumptionToken;
 use super::translation::{Translation, UpstreamEra};
 use super::upstream_stream::UpstreamStream;
-use crate::context::WorkerState;
 use crate::policy::Permit;
 use crate::route::Target;
 use crate::session::HandleOwner;
 use crate::snapshot::{Server, Token, Trust};
+use crate::upstream::Context;
 
 /// A stream to resume, as a client's `Last-Event-ID` names it.
 pub struct Resumption(Vec<u8>);
@@ -43,7 +43,7 @@ impl Resumption {
 
 /// Resumes a stream. `None` where the target now leads to another upstream.
 pub fn resume(
-    worker: &Rc<WorkerState>,
+    context: &Rc<Context>,
     trust: &Arc<Trust>,
     server: &Arc<Server>,
     token: &Arc<Token>,
@@ -55,7 +55,7 @@ pub fn resume(
     if *upstream.id != *from.upstream {
         return None;
     }
-    let mut headers = worker.upstreams.http_pool(&upstream).ok()?.headers.clone();
+    let mut headers = context.http_pool(&upstream).ok()?.headers.clone();
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_bytes(from.version).ok()?);
     if !from.session.is_empty() {
         headers.insert(SESSION_ID, HeaderValue::from_bytes(from.session).ok()?);
@@ -84,6 +84,6 @@ pub fn resume(
             modern_client: None,
         },
     };
-    let stream = UpstreamStream::resumed(worker, translation, HeaderValue::from_bytes(from.event).ok()?);
+    let stream = UpstreamStream::resumed(context, translation, HeaderValue::from_bytes(from.event).ok()?);
     Some(AnswerStream::Upstream(stream))
 }

@@ -12,9 +12,9 @@ use http::header::HeaderMap;
 use super::http_pool::Retry;
 use super::legacy::{SessionPool, SessionTransport};
 use super::translation::{Translation, UpstreamEra};
-use crate::context::WorkerState;
 use crate::error::Fault;
 use crate::snapshot::Upstream;
+use crate::upstream::Context;
 
 /// Reasons in `notifications/cancelled`.
 pub(super) const TIMED_OUT: &str = "no response in time";
@@ -25,31 +25,31 @@ const ASKING_CLIENT: &str = "its client is asked first";
 const MAX_SMALL_RESPONSE: usize = 64 << 10;
 
 /// Cancels a call at its upstream.
-pub(super) fn cancel(worker: &Rc<WorkerState>, translation: &Translation, why: &str) {
+pub(super) fn cancel(context: &Rc<Context>, translation: &Translation, why: &str) {
     if translation.awaited_task().is_some() {
         // It is sent once.
-        if let Some(body) = translation.take_cancellation(worker.upstreams.next_request_id()) {
-            send(worker, translation, body);
+        if let Some(body) = translation.take_cancellation(context.next_request_id()) {
+            send(context, translation, body);
         }
         return;
     }
     if let UpstreamEra::Legacy { number, session, .. } = &translation.upstream_era {
         match &session.transport {
             SessionTransport::Channel(claim) => claim.cancel(cancellation(*number, why)),
-            SessionTransport::Http(_) => send(worker, translation, cancellation(*number, why)),
+            SessionTransport::Http(_) => send(context, translation, cancellation(*number, why)),
         }
     }
 }
 
 /// Cancels a call that its caller may no longer make.
-pub(super) fn withdraw(worker: &Rc<WorkerState>, translation: &Translation) {
-    cancel(worker, translation, WITHDRAWN);
+pub(super) fn withdraw(context: &Rc<Context>, translation: &Translation) {
+    cancel(context, translation, WITHDRAWN);
 }
 
 /// Tells the upstream that a stream is no longer read, though its task goes on.
-pub(super) fn stop_reading(worker: &Rc<WorkerState>, translation: &Translation) {
+pub(super) fn stop_reading(context: &Rc<Context>, translation: &Translation) {
     if let UpstreamEra::Legacy { number, .. } = &translation.upstream_era {
-        send(worker, translation, cancellation(*number, ASKING_CLIENT));
+        send(context, translation, cancellation(*number, ASKING_CLIENT));
     }
 }
 
@@ -63,13 +63,13 @@ fn cancellation(number: u64, why: &str) -> Bytes {
 }
 
 /// Answers an upstream's ping.
-pub(super) fn pong(worker: &Rc<WorkerState>, translation: &Translation, id: &str) {
-    send(worker, translation, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into());
+pub(super) fn pong(context: &Rc<Context>, translation: &Translation, id: &str) {
+    send(context, translation, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into());
 }
 
 /// Sends a message in the session of a call, and waits until the upstream has accepted it.
 pub(super) async fn send_confirmed(
-    worker: &Rc<WorkerState>,
+    context: &Rc<Context>,
     translation: &Translation,
     body: Bytes,
 ) -> Result<(), Fault> {
@@ -77,19 +77,19 @@ pub(super) async fn send_confirmed(
     match &session.transport {
         SessionTransport::Channel(claim) => claim.send(body),
         SessionTransport::Http(headers) => {
-            post(worker, &translation.upstream, headers.clone(), body).await?;
+            post(context, &translation.upstream, headers.clone(), body).await?;
         }
     }
     Ok(())
 }
 
 /// Sends a message in the session of a call, in the background.
-pub(super) fn send(worker: &Rc<WorkerState>, translation: &Translation, body: Bytes) {
+pub(super) fn send(context: &Rc<Context>, translation: &Translation, body: Bytes) {
     if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
         match &session.transport {
             SessionTransport::Channel(claim) => claim.send(body),
             SessionTransport::Http(headers) => {
-                post_in_background(worker, &translation.upstream, headers.clone(), body)
+                post_in_background(context, &translation.upstream, headers.clone(), body)
             }
         }
     }
@@ -99,22 +99,22 @@ pub(super) fn notify(pool: Rc<SessionPool>, number: u64, body: Bytes) {
     tokio::task::spawn_local(async move { pool.cancel(number, body).await });
 }
 
-fn post_in_background(worker: &Rc<WorkerState>, upstream: &Arc<Upstream>, headers: HeaderMap, body: Bytes) {
-    let (worker, upstream) = (Rc::clone(worker), Arc::clone(upstream));
+fn post_in_background(context: &Rc<Context>, upstream: &Arc<Upstream>, headers: HeaderMap, body: Bytes) {
+    let (context, upstream) = (Rc::clone(context), Arc::clone(upstream));
     tokio::task::spawn_local(async move {
-        if let Err(fault) = post(&worker, &upstream, headers, body).await {
+        if let Err(fault) = post(&context, &upstream, headers, body).await {
             tracing::debug!(upstream = %upstream.id, %fault, "cannot deliver a message to an upstream");
         }
     });
 }
 
 pub(super) async fn post(
-    worker: &Rc<WorkerState>,
+    context: &Rc<Context>,
     upstream: &Upstream,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(), Fault> {
-    let http_pool = worker.upstreams.http_pool(upstream)?;
+    let http_pool = context.http_pool(upstream)?;
     let response =
         http_pool.send(&Verb::POST, headers, body, Retry::IfUnsent, upstream.request_timeout).await?;
     let status = response.status;

@@ -25,11 +25,11 @@ use super::http_response::{HttpResponse, MediaType};
 use super::legacy::{SessionKey, SessionPool};
 use super::response::read_rpc_response;
 use super::task::Task;
-use crate::context::WorkerState;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::{Upstream, UpstreamTransport};
+use crate::upstream::Context;
 
 /// Largest notification.
 const MAX_EVENT: usize = 256 << 10;
@@ -98,7 +98,7 @@ pub struct UpstreamSubscription {
 impl UpstreamSubscription {
     /// Subscribes in an era that the upstream speaks, whatever the client's.
     pub fn start(
-        worker: &Rc<WorkerState>,
+        context: &Rc<Context>,
         era: Era,
         targets: SubscriptionTargets,
         notices: mpsc::Sender<SubscriptionNotice>,
@@ -106,7 +106,7 @@ impl UpstreamSubscription {
         let SubscriptionTargets { upstream, names } = targets;
         let (targets, receiver) = watch::channel(names);
         let subscription = SubscriptionTask {
-            worker: Rc::clone(worker),
+            context: Rc::clone(context),
             upstream: Arc::clone(&upstream),
             targets: receiver,
             notices,
@@ -138,7 +138,7 @@ impl Drop for UpstreamSubscription {
 }
 
 struct SubscriptionTask {
-    worker: Rc<WorkerState>,
+    context: Rc<Context>,
     upstream: Arc<Upstream>,
     targets: watch::Receiver<Names>,
     notices: mpsc::Sender<SubscriptionNotice>,
@@ -189,9 +189,9 @@ impl SubscriptionTask {
 
     /// Subscribes in a session of its own, so that its subscriptions are no other's.
     async fn run_in_session(&mut self) -> Result<(), Fault> {
-        let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
+        let http_pool = self.context.http_pool(&self.upstream)?;
         let key = self.key();
-        let gauge = self.worker.shared.metrics.upstream_sessions.clone();
+        let gauge = self.context.environment.metrics.upstream_sessions.clone();
         let closing =
             CloseOnDrop(Some(SessionPool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
         let Some(pool) = &closing.0 else { return Ok(()) };
@@ -205,8 +205,8 @@ impl SubscriptionTask {
 
     /// Subscribes on a connection of its own, for the same reason.
     async fn run_on_channel(&mut self) -> Result<(), Fault> {
-        let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
-        let gauge = &self.worker.shared.metrics.upstream_sessions;
+        let http_pool = self.context.http_pool(&self.upstream)?;
+        let gauge = &self.context.environment.metrics.upstream_sessions;
         let channel = Channel::open(&http_pool, &self.upstream, self.key(), false, gauge).await?;
         let mut source = NotificationSource::Channel(channel.listen());
         let limit = self.upstream.request_timeout;
@@ -242,7 +242,7 @@ impl SubscriptionTask {
             let removed = subscribed.difference(&targets).map(|uri| (Method::ResourcesUnsubscribe, uri));
             let added = targets.difference(&subscribed).map(|uri| (Method::ResourcesSubscribe, uri));
             for (method, uri) in removed.chain(added) {
-                let number = self.worker.upstreams.next_request_id();
+                let number = self.context.next_request_id();
                 log_failure(method, request(number, subscribe_request(number, method, uri)).await);
             }
             subscribed = targets;
@@ -257,14 +257,14 @@ impl SubscriptionTask {
     async fn run_listening(&mut self) -> Result<(), Fault> {
         loop {
             let revision = self.upstream.modern.first().copied().unwrap_or(Revision::LATEST);
-            let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
+            let http_pool = self.context.http_pool(&self.upstream)?;
             let mut headers = http_pool.headers.clone();
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
             headers.insert(METHOD, HeaderValue::from_static(Method::SubscriptionsListen.as_str()));
             let body = listen_request(revision, &self.targets.borrow_and_update());
             let response = self.open_stream(&Verb::POST, headers, body).await?;
             // The notification of a finished task carries its result.
-            let max_event = self.worker.shared.limits.max_event_bytes;
+            let max_event = self.context.environment.limits.max_event_bytes;
             if !self.relay(&mut NotificationSource::stream(response, max_event)).await? {
                 return Ok(());
             }
@@ -272,7 +272,7 @@ impl SubscriptionTask {
     }
 
     async fn open_stream(&self, verb: &Verb, headers: HeaderMap, body: Bytes) -> Result<HttpResponse, Fault> {
-        let http_pool = self.worker.upstreams.http_pool(&self.upstream)?;
+        let http_pool = self.context.http_pool(&self.upstream)?;
         let answered = http_pool.send(verb, headers, body, Retry::Safe, MAX_SILENCE);
         let answered = tokio::time::timeout(self.upstream.request_timeout, answered).await;
         let response = answered.map_err(|_| Fault::Timeout)??;

@@ -21,8 +21,8 @@ use super::message_source::MessageSource;
 use super::reconnect::Reconnect;
 use super::session_messages;
 use super::translation::{Translated, Translation, UpstreamEra};
-use crate::context::WorkerState;
 use crate::error::{ErrorContext, Failure, Fault};
+use crate::upstream::Context;
 use crate::usage::{Account, Outcome};
 
 /// Longest wait for the first event of a resumed stream.
@@ -34,7 +34,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A call's stream.
 pub struct UpstreamStream {
-    pub(super) worker: Rc<WorkerState>,
+    pub(super) context: Rc<Context>,
     source: Option<MessageSource>,
     pub(super) translation: Translation,
     /// Server requests that a modern client must answer.
@@ -60,14 +60,14 @@ pub(super) enum Received {
 
 impl UpstreamStream {
     fn new(
-        worker: &Rc<WorkerState>,
+        context: &Rc<Context>,
         source: Option<MessageSource>,
         translation: Translation,
         mut guard: Option<InFlightGuard>,
     ) -> Self {
         Self {
             server_messages: guard.as_mut().and_then(|guard| guard.server_messages.take()),
-            worker: Rc::clone(worker),
+            context: Rc::clone(context),
             source,
             translation,
             pending: PendingRequests::default(),
@@ -81,21 +81,21 @@ impl UpstreamStream {
     }
 
     /// Resumes a stream after the event that the upstream knows as `from`.
-    pub(super) fn resumed(worker: &Rc<WorkerState>, translation: Translation, from: HeaderValue) -> Self {
-        let mut stream = Self::new(worker, None, translation, None);
+    pub(super) fn resumed(context: &Rc<Context>, translation: Translation, from: HeaderValue) -> Self {
+        let mut stream = Self::new(context, None, translation, None);
         stream.reconnect = Reconnect::at_once(from);
         stream
     }
 
     /// Opens a stream, and waits for its first event.
     pub(super) async fn open(
-        worker: &Rc<WorkerState>,
+        context: &Rc<Context>,
         source: MessageSource,
         translation: Translation,
         account: &mut Option<Account>,
         guard: Option<InFlightGuard>,
     ) -> Result<Self, Fault> {
-        let mut stream = Self::new(worker, Some(source), translation, guard);
+        let mut stream = Self::new(context, Some(source), translation, guard);
         match stream.client_event().await {
             Ok(first) => stream.queued.extend(first),
             Err(fault) => {
@@ -284,11 +284,11 @@ impl UpstreamStream {
                 Ok(Some(message))
             }
             Translated::Ping(id) => {
-                session_messages::pong(&self.worker, &self.translation, &id);
+                session_messages::pong(&self.context, &self.translation, &id);
                 Ok(None)
             }
             Translated::Reply(body) => {
-                session_messages::send(&self.worker, &self.translation, body);
+                session_messages::send(&self.context, &self.translation, body);
                 Ok(None)
             }
             Translated::ServerRequest(question) => {
@@ -335,7 +335,7 @@ impl UpstreamStream {
     /// Ends the call, which its caller may no longer make, and cancels it at the upstream unless it has responded.
     pub(super) fn withdraw(&mut self) {
         if !self.done {
-            session_messages::withdraw(&self.worker, &self.translation);
+            session_messages::withdraw(&self.context, &self.translation);
             self.set_outcome(Outcome::ClientError);
         }
         self.done = true;
@@ -372,7 +372,7 @@ impl UpstreamStream {
 
     /// Takes the rest of the stream, for another reader.
     pub(super) fn take_rest(&mut self) -> Self {
-        let mut rest = Self::new(&self.worker, self.source.take(), self.translation.clone(), None);
+        let mut rest = Self::new(&self.context, self.source.take(), self.translation.clone(), None);
         std::mem::swap(&mut rest.pending, &mut self.pending);
         std::mem::swap(&mut rest.reconnect, &mut self.reconnect);
         rest
@@ -413,14 +413,15 @@ impl UpstreamStream {
         let mut headers = headers.clone();
         headers.insert(LAST_EVENT_ID, from);
         let upstream = &self.translation.upstream;
-        let http_pool = self.worker.upstreams.http_pool(upstream)?;
+        let http_pool = self.context.http_pool(upstream)?;
         let response = http_pool
             .send(&Verb::GET, headers, Bytes::new(), Retry::Safe, self.translation.response_timeout())
             .await?;
         if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
             return Err(Fault::Interrupted);
         }
-        self.source = Some(MessageSource::event_stream(response, self.worker.shared.limits.max_event_bytes));
+        self.source =
+            Some(MessageSource::event_stream(response, self.context.environment.limits.max_event_bytes));
         Ok(())
     }
 
@@ -429,10 +430,10 @@ impl UpstreamStream {
         self.done = true;
         self.set_outcome(Outcome::UpstreamError);
         if let Some(counted) = fault.counts_as() {
-            self.worker.shared.metrics.upstream_fault(counted).inc();
+            self.context.environment.metrics.upstream_fault(counted).inc();
         }
         if fault == Fault::Timeout {
-            session_messages::cancel(&self.worker, &self.translation, session_messages::TIMED_OUT);
+            session_messages::cancel(&self.context, &self.translation, session_messages::TIMED_OUT);
         }
         let asked = ErrorContext { id: Some(self.translation.id.clone()), ..ErrorContext::default() };
         let data = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
@@ -450,7 +451,7 @@ impl UpstreamStream {
 impl Drop for UpstreamStream {
     fn drop(&mut self) {
         if self.source.is_some() && !self.done && self.translation.modern_client().is_some() {
-            session_messages::cancel(&self.worker, &self.translation, session_messages::CLIENT_GONE);
+            session_messages::cancel(&self.context, &self.translation, session_messages::CLIENT_GONE);
             return;
         }
         let legacy = matches!(self.translation.upstream_era, UpstreamEra::Legacy { .. });

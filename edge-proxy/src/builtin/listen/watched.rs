@@ -83,9 +83,9 @@ impl WatchedTargets {
         self.watching.retain(|key, watching| wanted.get(key).is_some_and(|wanted| watching.replace(wanted)));
         for (key, wanted) in wanted {
             let era = key.1;
-            self.watching
-                .entry(key)
-                .or_insert_with(|| UpstreamSubscription::start(worker, era, wanted, self.sender.clone()));
+            self.watching.entry(key).or_insert_with(|| {
+                UpstreamSubscription::start(&worker.upstreams, era, wanted, self.sender.clone())
+            });
         }
         accepted
     }

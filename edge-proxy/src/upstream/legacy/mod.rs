@@ -41,14 +41,14 @@ use crate::session::Conversation;
 
 /// Makes a call in a shared session.
 pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Result<CallResponse, CallError> {
-    let worker = Rc::clone(call.worker);
+    let context = Rc::clone(call.context);
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let sessions = worker
-        .upstreams
-        .session_pool(&upstream, SessionKey::of_conversation(&worker.upstreams, &upstream, conversation))?;
-    let number = worker.upstreams.next_request_id();
+    let sessions =
+        context.session_pool(&upstream, SessionKey::of_conversation(&context, &upstream, conversation))?;
+    let number = context.next_request_id();
     let body = outgoing(&call, number);
-    let guard = InFlightGuard::new(&worker, number, conversation.session_id, call.id(), Rc::clone(&sessions));
+    let guard =
+        InFlightGuard::new(&context, number, conversation.session_id, call.id(), Rc::clone(&sessions));
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
     let retry = call.retry();
     let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
@@ -93,7 +93,7 @@ pub(super) async fn call(call: Call<'_>, conversation: &Rc<Conversation>) -> Res
                 tasks,
                 upstream_era,
             };
-            read_response(&worker, answered, translation, &mut account, Some(guard)).await
+            read_response(&context, answered, translation, &mut account, Some(guard)).await
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {

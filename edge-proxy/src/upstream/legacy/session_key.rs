@@ -5,7 +5,7 @@ use mcp::revision::{Era, Revision};
 use crate::session::capabilities::Capabilities;
 use crate::session::{Conversation, SessionId};
 use crate::snapshot::{Upstream, UpstreamTransport};
-use crate::upstream::Upstreams;
+use crate::upstream::Context;
 
 /// The clients that may share a session with an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ impl SessionKey {
     /// The session of a legacy conversation's calls. Log messages and requests on the server stream do not say which call
     /// they belong to, so a conversation that wants the former, or can be sent the latter, shares with no other.
     pub(in crate::upstream) fn of_conversation(
-        upstreams: &Upstreams,
+        upstreams: &Context,
         upstream: &Upstream,
         conversation: &Conversation,
     ) -> Self {

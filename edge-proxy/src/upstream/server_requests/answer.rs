@@ -9,20 +9,20 @@ use mcp::message::span;
 use mcp::splice::Splice;
 
 use super::id::{ReplyTo, ServerRequestId};
-use crate::context::WorkerState;
 use crate::error::{Failure, Fault};
 use crate::fleet::{Delivery, Undelivered};
 use crate::policy::Permit;
 use crate::session::HandleOwner;
 use crate::snapshot::Trust;
 use crate::transport::Message;
+use crate::upstream::Context;
 use crate::upstream::session_messages::post;
 use crate::upstream::task;
 
 /// Delivers a client's response to the upstream whose request it answers, whichever edge relayed the request. The
 /// permit is for the call that it was made in.
 pub async fn answer(
-    worker: &Rc<WorkerState>,
+    context: &Rc<Context>,
     trust: &Trust,
     owner: HandleOwner<'_>,
     message: &Message<'_>,
@@ -38,24 +38,20 @@ pub async fn answer(
         ReplyTo::Session { id, version } => (id, version),
         ReplyTo::Held(place) => {
             let delivery = Delivery { message: body, answers: None };
-            let delivered = worker.shared.fleet.deliver(&place, delivery).await;
+            let delivered = context.environment.fleet.deliver(&place, delivery).await;
             return delivered.map_err(|undelivered| match undelivered {
                 Undelivered::Gone => unknown(),
                 _ => Failure::Overloaded,
             });
         }
     };
-    let mut headers = worker
-        .upstreams
-        .http_pool(upstream)
-        .map_err(|fault| Failure::upstream(&upstream.id, fault))?
-        .headers
-        .clone();
+    let mut headers =
+        context.http_pool(upstream).map_err(|fault| Failure::upstream(&upstream.id, fault))?.headers.clone();
     headers.insert(PROTOCOL_VERSION, version);
     if let Some(session) = id {
         headers.insert(SESSION_ID, session);
     }
-    post(worker, upstream, headers, body).await.map_err(|fault| match fault {
+    post(context, upstream, headers, body).await.map_err(|fault| match fault {
         Fault::Status(_) => unknown(),
         fault => Failure::upstream(&upstream.id, fault),
     })

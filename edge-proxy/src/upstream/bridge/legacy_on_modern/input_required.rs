@@ -17,11 +17,11 @@ use mcp::sse::Decoder;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::context::WorkerState;
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::Waiter;
 use crate::observe::GaugeGuard;
 use crate::session::capabilities::{Capabilities, Need};
+use crate::upstream::Context;
 use crate::upstream::bridge::input_requests::{InputRequired, need};
 use crate::upstream::bridge::requests;
 use crate::upstream::http_pool::{HttpPool, Retry};
@@ -41,7 +41,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// The call of a legacy client, with everything that it takes to make it again.
 pub(super) struct InputLoop {
-    pub worker: Rc<WorkerState>,
+    pub context: Rc<Context>,
     pub http_pool: Rc<HttpPool>,
     pub headers: HeaderMap,
     /// The request for the upstream.
@@ -81,7 +81,7 @@ impl InputLoop {
             Err(fault) => fault,
         };
         if let Some(counted) = fault.counts_as() {
-            self.worker.shared.metrics.upstream_fault(counted).inc();
+            self.context.environment.metrics.upstream_fault(counted).inc();
         }
         self.failure_response(fault)
     }
@@ -110,14 +110,14 @@ impl InputLoop {
             if media != MediaType::Json {
                 return Err(unexpected_response(status));
             }
-            let body = response.collect(self.worker.shared.limits.max_answer_bytes).await?;
+            let body = response.collect(self.context.environment.limits.max_answer_bytes).await?;
             if !status.is_success() && !is_error_response(&body) {
                 return Err(Fault::Status(status.as_u16()));
             }
             let step = self.next_step(body, client).await?;
             return step.ok_or_else(|| Fault::Malformed("a message that is not a response".to_owned()));
         }
-        let mut decoder = Decoder::new(self.worker.shared.limits.max_event_bytes);
+        let mut decoder = Decoder::new(self.context.environment.limits.max_event_bytes);
         loop {
             while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
                 if event.data.is_empty() {
@@ -168,7 +168,7 @@ impl InputLoop {
             }
             None => return Err(Fault::Malformed("it requests input but does not say which".to_owned())),
         };
-        let number = self.worker.upstreams.next_request_id();
+        let number = self.context.next_request_id();
         if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } =
             &mut self.translation.upstream_era
         {
@@ -212,12 +212,12 @@ impl InputLoop {
 
     /// Builds a server request, under an id that leads its response back here.
     fn server_request(&mut self, method: &str, params: &str, need: Need) -> Result<Bytes, Fault> {
-        let shared = &self.worker.shared;
+        let environment = &self.context.environment;
         if self.waiter.is_none() {
-            let full = shared.metrics.parked_calls.get() >= shared.limits.max_parked_calls as i64;
-            let waiter = if full { None } else { shared.fleet.waiters().register() };
+            let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
+            let waiter = if full { None } else { environment.fleet.waiters().register() };
             let waiter = waiter.ok_or(Fault::Crowded)?;
-            self.waiter = Some((waiter, shared.metrics.parked_calls.enter()));
+            self.waiter = Some((waiter, environment.metrics.parked_calls.enter()));
         }
         let Some((waiter, _)) = &self.waiter else { return Err(Fault::Crowded) };
         self.requests_sent += 1;
@@ -243,7 +243,7 @@ impl InputLoop {
 
     /// Waits for the client's responses to these requests.
     async fn await_responses(&mut self, mut pending: BTreeMap<u32, (&str, Need)>) -> Result<String, Fault> {
-        let until = Instant::now() + self.worker.shared.limits.parked_call_lifetime;
+        let until = Instant::now() + self.context.environment.limits.parked_call_lifetime;
         let mut responses = Vec::new();
         while !pending.is_empty() {
             let Some((waiter, _)) = &mut self.waiter else { return Err(Fault::Crowded) };

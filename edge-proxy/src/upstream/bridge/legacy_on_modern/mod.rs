@@ -36,7 +36,7 @@ pub(in crate::upstream) async fn call(
     let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let stop = Rc::new(Notify::new());
     let guard = InFlightGuard::with_stop(
-        call.worker,
+        call.context,
         input_loop.number(),
         conversation.session_id,
         call.id(),
@@ -49,7 +49,7 @@ pub(in crate::upstream) async fn call(
         return Ok(CallResponse::Json { status: StatusCode::OK, body: message });
     }
     let upstream = &call.permit.entry().upstream;
-    let relayed = RelayedStream::new(call.worker, upstream, call.id(), source, first, None);
+    let relayed = RelayedStream::new(call.context, upstream, call.id(), source, first, None);
     Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(relayed))))
 }
 
@@ -75,10 +75,10 @@ async fn run_in_background(
 
 fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let number = call.worker.upstreams.next_request_id();
-    let level = call.worker.upstreams.level(&conversation.session_id);
+    let number = call.context.next_request_id();
+    let level = call.context.level(&conversation.session_id);
     let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
-    let http_pool = call.worker.upstreams.http_pool(&upstream)?;
+    let http_pool = call.context.http_pool(&upstream)?;
     let headers = modern::headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
     let translation = Translation {
         trust: Arc::clone(call.trust),
@@ -97,7 +97,7 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop
         },
     };
     Ok(InputLoop {
-        worker: Rc::clone(call.worker),
+        context: Rc::clone(call.context),
         http_pool,
         headers,
         body,

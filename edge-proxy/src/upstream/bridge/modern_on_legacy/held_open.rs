@@ -58,7 +58,7 @@ impl ResumeInput {
 
 /// Holds a call open until its client has the response, or has not come back for too long.
 pub(super) async fn hold_open(mut stream: UpstreamStream, mut waiter: Waiter, _counted: GaugeGuard) {
-    let lifetime = stream.worker.shared.limits.parked_call_lifetime;
+    let lifetime = stream.context.environment.limits.parked_call_lifetime;
     let mut early_response = None;
     loop {
         stream.set_timeout(lifetime * 2);
@@ -66,7 +66,7 @@ pub(super) async fn hold_open(mut stream: UpstreamStream, mut waiter: Waiter, _c
         let delivery = tokio::select! {
             delivery = waiter.next() => delivery,
             () = tokio::time::sleep_until(until) => {
-                refuse_all(&stream.worker, &stream.translation, &stream.pending.requests);
+                refuse_all(&stream.context, &stream.translation, &stream.pending.requests);
                 return;
             }
             never = read_while_waiting(&mut stream, &mut early_response) => match never {},
@@ -178,7 +178,7 @@ impl<'a> ResumedCall<'a> {
             let Some(pending) = self.stream.pending.take(&key) else { continue };
             let body = park::response_to(&pending, &response);
             let posted =
-                session_messages::send_confirmed(&self.stream.worker, &self.stream.translation, body).await;
+                session_messages::send_confirmed(&self.stream.context, &self.stream.translation, body).await;
             if posted.is_err() {
                 return false;
             }
@@ -188,9 +188,9 @@ impl<'a> ResumedCall<'a> {
 
     /// Asks the client for the input that is still missing.
     async fn ask_again(&mut self) -> bool {
-        let UpstreamStream { translation, pending, worker, .. } = &mut *self.stream;
+        let UpstreamStream { translation, pending, context, .. } = &mut *self.stream;
         pending.mark_asked();
-        let lifetime = worker.shared.limits.parked_call_lifetime;
+        let lifetime = context.environment.limits.parked_call_lifetime;
         let mut parked = ParkedCall::of(translation, pending, lifetime);
         (parked.resume_by, parked.held_at) = (ResumeBy::Held, Some(self.held_at.clone()));
         // The waiter knows them.

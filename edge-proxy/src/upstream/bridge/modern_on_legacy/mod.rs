@@ -64,12 +64,11 @@ async fn call_directly(
     tasks: CallTasks,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
-    let worker = call.worker;
+    let context = call.context;
     let upstream = &call.permit.entry().upstream;
-    let pool = worker
-        .upstreams
+    let pool = context
         .session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
-    let number = worker.upstreams.next_request_id();
+    let number = context.next_request_id();
     let task = matches!(tasks, CallTasks::Created { .. }).then_some("{}");
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
     if let Some(level) = modern_client.level {
@@ -88,7 +87,7 @@ async fn call_directly(
         modern_client: Some(Box::new(modern_client)),
     };
     let translation = Translation { tasks, ..translation(call, upstream_era) };
-    Ok(read_response(worker, answered, translation, account, None).await?)
+    Ok(read_response(context, answered, translation, account, None).await?)
 }
 
 /// Builds the translation of a call.

@@ -17,12 +17,12 @@ use tokio::time::Instant;
 
 use super::held_open::hold_open;
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
-use crate::context::WorkerState;
 use crate::error::Fault;
 use crate::fleet::Waiter;
 use crate::observe::GaugeGuard;
 use crate::os::clock::now;
 use crate::session::capabilities::{Capabilities, Need};
+use crate::upstream::Context;
 use crate::upstream::bridge::input_requests::{ServerRequest, refusal};
 use crate::upstream::session_messages;
 use crate::upstream::translation::{Translation, UpstreamEra};
@@ -99,16 +99,16 @@ impl PendingRequests {
 
 /// Parks the call of a stream; returns its response, which asks the client for input.
 pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fault> {
-    let worker = Rc::clone(&stream.worker);
-    let shared = &worker.shared;
-    let lifetime = shared.limits.parked_call_lifetime;
-    let full = shared.metrics.parked_calls.get() >= shared.limits.max_parked_calls as i64;
-    let waiter = if full { None } else { shared.fleet.waiters().register() };
+    let context = Rc::clone(&stream.context);
+    let environment = &context.environment;
+    let lifetime = environment.limits.parked_call_lifetime;
+    let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
+    let waiter = if full { None } else { environment.fleet.waiters().register() };
     let Some(waiter) = waiter else {
-        refuse_all(&worker, &stream.translation, &stream.pending.requests);
+        refuse_all(&context, &stream.translation, &stream.pending.requests);
         return Err(Fault::Crowded);
     };
-    let counted = shared.metrics.parked_calls.enter();
+    let counted = environment.metrics.parked_calls.enter();
     stream.pending.mark_asked();
     let mut parked = ParkedCall::of(&stream.translation, &stream.pending, lifetime);
     parked.held_at = Some(waiter.address());
@@ -119,11 +119,11 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
             stream.close();
             if parked.resume_by == ResumeBy::Task {
                 // Else the next request may be sent on this stream.
-                session_messages::stop_reading(&worker, &stream.translation);
+                session_messages::stop_reading(&context, &stream.translation);
             }
             keep_session(&stream.translation, lifetime);
             let release =
-                wait_for_client(worker, stream.translation.clone(), parked.pending.clone(), waiter, counted);
+                wait_for_client(context, stream.translation.clone(), parked.pending.clone(), waiter, counted);
             tokio::task::spawn_local(release);
             return Ok(input_required_response(&stream.translation.id, &parked.pending, &state));
         }
@@ -211,9 +211,9 @@ pub(super) fn response_to(pending: &PendingRequest, response: &str) -> Bytes {
 }
 
 /// Refuses all requests that the client will not answer.
-pub(super) fn refuse_all(worker: &Rc<WorkerState>, translation: &Translation, requests: &[PendingRequest]) {
+pub(super) fn refuse_all(context: &Rc<Context>, translation: &Translation, requests: &[PendingRequest]) {
     for PendingRequest { request, .. } in requests {
-        session_messages::send(worker, translation, refusal(request.method.as_str(), &request.id));
+        session_messages::send(context, translation, refusal(request.method.as_str(), &request.id));
     }
 }
 
@@ -226,15 +226,15 @@ fn keep_session(translation: &Translation, lifetime: Duration) {
 
 /// Waits for a client that may resume the call at any edge. One that never does must not leave the upstream waiting.
 async fn wait_for_client(
-    worker: Rc<WorkerState>,
+    context: Rc<Context>,
     translation: Translation,
     requests: Vec<PendingRequest>,
     mut waiter: Waiter,
     _counted: GaugeGuard,
 ) {
-    let lifetime = worker.shared.limits.parked_call_lifetime;
+    let lifetime = context.environment.limits.parked_call_lifetime;
     if tokio::time::timeout(lifetime, waiter.next()).await.is_err() {
-        refuse_all(&worker, &translation, &requests);
+        refuse_all(&context, &translation, &requests);
     }
 }
 

@@ -108,9 +108,12 @@ async fn resume_task(
     release_waiter(call, parked);
     for pending in &parked.pending {
         let Some(response) = answers.get(&pending.key()) else { continue };
-        let posted =
-            session_messages::send_confirmed(call.worker, &translation, park::response_to(pending, response))
-                .await;
+        let posted = session_messages::send_confirmed(
+            call.context,
+            &translation,
+            park::response_to(pending, response),
+        )
+        .await;
         posted.map_err(|fault| lost(call, &fault))?;
     }
     task_polling::resume(call, translation, account)
@@ -119,10 +122,10 @@ async fn resume_task(
 /// Releases the waiter of a parked call.
 fn release_waiter(call: &Call<'_>, parked: &ParkedCall) {
     let Some(held_at) = parked.held_at.clone() else { return };
-    let shared = std::sync::Arc::clone(&call.worker.shared);
+    let environment = std::sync::Arc::clone(&call.context.environment);
     tokio::task::spawn_local(async move {
         let released = Delivery { message: bytes::Bytes::new(), answers: None };
-        if let Err(gone) = shared.fleet.deliver(&held_at, released).await {
+        if let Err(gone) = environment.fleet.deliver(&held_at, released).await {
             tracing::debug!(%gone, "cannot release the waiter of a parked call");
         }
     });
@@ -142,8 +145,8 @@ async fn resume_stream(
 ) -> Result<CallResponse, CallError> {
     let ResumeBy::Event(event) = &parked.resume_by else { return Err(unknown_state()) };
     let event = HeaderValue::from_bytes(event).map_err(|_| unknown_state())?;
-    let worker = call.worker;
-    let mut stream = UpstreamStream::resumed(worker, parked_translation(call, &parked)?, event);
+    let context = call.context;
+    let mut stream = UpstreamStream::resumed(context, parked_translation(call, &parked)?, event);
     stream.pending = PendingRequests::of(&parked);
     let responses: Vec<_> = answers
         .iter()
@@ -153,7 +156,7 @@ async fn resume_stream(
     let translation = stream.translation.clone();
     let posted = async {
         for body in responses {
-            session_messages::send_confirmed(worker, &translation, body).await?;
+            session_messages::send_confirmed(context, &translation, body).await?;
         }
         Ok(())
     };
@@ -175,7 +178,7 @@ async fn resume_stream(
 /// Builds the translation of a parked call, wherever it was begun.
 fn parked_translation(call: &Call<'_>, parked: &ParkedCall) -> Result<Translation, CallError> {
     let upstream = &call.permit.entry().upstream;
-    let mut headers: HeaderMap = call.worker.upstreams.http_pool(upstream)?.headers.clone();
+    let mut headers: HeaderMap = call.context.http_pool(upstream)?.headers.clone();
     let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| unknown_state());
     headers.insert(PROTOCOL_VERSION, value(&parked.version)?);
     if !parked.session.is_empty() {
@@ -214,7 +217,7 @@ async fn deliver_to_waiter(
     };
     let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let delivery = Delivery { message: input.encode(), answers: Some(sender) };
-    match call.worker.shared.fleet.deliver(held_at, delivery).await {
+    match call.context.environment.fleet.deliver(held_at, delivery).await {
         Ok(()) => {}
         Err(Undelivered::Gone) => return Err(lost()),
         Err(_) => return Err(CallError::Client(Failure::Overloaded)),
@@ -222,6 +225,6 @@ async fn deliver_to_waiter(
     let mut source = RelaySource::Waiter(receiver);
     let first = source.next().await.ok_or_else(lost)?;
     let upstream = &call.permit.entry().upstream;
-    let relayed = RelayedStream::new(call.worker, upstream, call.id(), source, Some(first), account.take());
+    let relayed = RelayedStream::new(call.context, upstream, call.id(), source, Some(first), account.take());
     Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(relayed))))
 }

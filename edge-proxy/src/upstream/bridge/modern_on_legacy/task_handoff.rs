@@ -56,8 +56,7 @@ async fn answer(call: &Call<'_>) -> Result<Bytes, CallError> {
     let Some((task, raw)) = &call.task else { return Err(Fault::Interrupted.into()) };
     let upstream = &call.permit.entry().upstream;
     let pool = call
-        .worker
-        .upstreams
+        .context
         .session_pool(upstream, SessionKey::of_modern_clients(upstream, Capabilities::default()))?;
     let query = TaskQuery { call, pool, task };
     let result = match call.method {
@@ -149,7 +148,7 @@ impl TaskQuery<'_> {
         };
         let mut translation = translation(self.call, upstream_era);
         translation.tasks = CallTasks::finished(&self.task.id);
-        let response = read_response(self.call.worker, answered, translation, &mut None, None).await?;
+        let response = read_response(self.call.context, answered, translation, &mut None, None).await?;
         let mut stream = match into_stream(response)? {
             Ok(stream) => stream,
             Err(only) => return parse_rpc_result(&only),
@@ -163,7 +162,7 @@ impl TaskQuery<'_> {
     }
 
     async fn request(&self, method: Method) -> Result<(RawResponse, Rc<UpstreamSession>, u64), CallError> {
-        let number = self.call.worker.upstreams.next_request_id();
+        let number = self.call.context.next_request_id();
         let body = task::request(method, number, &json::quote(&self.task.id));
         let patience = self.call.permit.entry().upstream.request_timeout;
         let (answered, session) = self.task.ask(&self.pool, number, &body, Retry::Safe, patience).await?;

@@ -16,8 +16,8 @@ use mcp::revision::Era;
 use tokio::sync::mpsc;
 
 use super::{CancelOnDrop, modern_client_of, translation};
-use crate::context::WorkerState;
 use crate::error::{ErrorContext, Failure, Fault};
+use crate::upstream::Context;
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::bridge::{requests, unreadable};
 use crate::upstream::call::{Call, CallError};
@@ -55,7 +55,7 @@ struct CreatedTask {
 
 /// A call that waits for its task.
 struct TaskPoller {
-    worker: Rc<WorkerState>,
+    context: Rc<Context>,
     pool: Rc<SessionPool>,
     translation: Translation,
     client: mpsc::Sender<RelayedMessage>,
@@ -68,12 +68,11 @@ pub(super) async fn call(
     modern_client: ModernClient,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
-    let worker = call.worker;
+    let context = call.context;
     let upstream = &call.permit.entry().upstream;
-    let pool = worker
-        .upstreams
+    let pool = context
         .session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
-    let number = worker.upstreams.next_request_id();
+    let number = context.next_request_id();
     let body = requests::to_legacy(call, number, Some("{}")).map_err(unreadable)?;
     if let Some(level) = modern_client.level {
         pool.ensure_level(level).await;
@@ -95,7 +94,7 @@ pub(super) async fn call(
         })),
     };
     let mut translation = translation(call, upstream_era);
-    let created = read_response(worker, answered, translation.clone(), &mut None, None).await?;
+    let created = read_response(context, answered, translation.clone(), &mut None, None).await?;
     if let CallResponse::Json { status, body } = &created
         && CreatedTask::of(body).is_none()
     {
@@ -117,7 +116,7 @@ pub(super) fn resume(
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
     let upstream = &call.permit.entry().upstream;
-    let pool = call.worker.upstreams.session_pool(
+    let pool = call.context.session_pool(
         upstream,
         SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities),
     )?;
@@ -133,11 +132,11 @@ fn start(
     account: &mut Option<Account>,
 ) -> CallResponse {
     let (client, receiver) = mpsc::channel(MAX_QUEUED);
-    let worker = Rc::clone(call.worker);
-    let poller = TaskPoller { worker, pool, translation, client, interval: DEFAULT_INTERVAL };
+    let context = Rc::clone(call.context);
+    let poller = TaskPoller { context, pool, translation, client, interval: DEFAULT_INTERVAL };
     tokio::task::spawn_local(poller.run(created));
     let (upstream, source) = (&call.permit.entry().upstream, RelaySource::Task(receiver));
-    let relayed = RelayedStream::new(call.worker, upstream, call.id(), source, None, account.take());
+    let relayed = RelayedStream::new(call.context, upstream, call.id(), source, None, account.take());
     CallResponse::Events(Box::new(AnswerStream::Relayed(relayed)))
 }
 
@@ -187,13 +186,13 @@ impl TaskPoller {
             if client.is_closed() { session_messages::CLIENT_GONE } else { session_messages::TIMED_OUT };
         // A call without a task yet is cancelled with its stream.
         if self.translation.awaited_task().is_some() {
-            session_messages::cancel(&self.worker, &self.translation, why);
+            session_messages::cancel(&self.context, &self.translation, why);
         }
         if client.is_closed() {
             return;
         }
         if let Some(counted) = fault.counts_as() {
-            self.worker.shared.metrics.upstream_fault(counted).inc();
+            self.context.environment.metrics.upstream_fault(counted).inc();
         }
         let asked = ErrorContext { id: Some(self.translation.id.clone()), era: Era::Modern };
         let message = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
@@ -258,13 +257,13 @@ impl TaskPoller {
 
     /// Requests the result, which comes when the task is finished, and relays the messages before it.
     async fn read_result(&self, task: &str) -> Result<(), Fault> {
-        let number = self.worker.upstreams.next_request_id();
+        let number = self.context.next_request_id();
         let mut translation = self.translation.clone();
         if let UpstreamEra::Legacy { number: current, .. } = &mut translation.upstream_era {
             *current = number;
         }
         let answered = self.request(Method::TasksResult, task, number).await?;
-        let response = read_response(&self.worker, answered, translation, &mut None, None).await?;
+        let response = read_response(&self.context, answered, translation, &mut None, None).await?;
         let mut stream = match into_stream(response)? {
             Ok(stream) => stream,
             Err(only) => {
@@ -312,7 +311,7 @@ impl TaskPoller {
 
     /// Requests the status of the task.
     async fn status(&self, task: &str) -> Result<Bytes, Fault> {
-        match self.request(Method::TasksGet, task, self.worker.upstreams.next_request_id()).await? {
+        match self.request(Method::TasksGet, task, self.context.next_request_id()).await? {
             RawResponse::Http(response) => read_rpc_response(response).await,
             RawResponse::Channel(mut messages) => messages.response().await,
         }

@@ -1,10 +1,10 @@
 //! Clients of one era and upstreams of the other: what each of them is sent, byte for byte.
 
 mod calls;
+mod input_required;
 mod parked;
-mod rounds;
+mod subscriptions;
 mod tasks;
-mod watched;
 
 use trunkline_edge_proxy::config::limits::Limits;
 

@@ -62,8 +62,8 @@ where
     }
 }
 
-/// How long something may take that is to be over in a second: a second, or on a machine that is busy as long as fifty
-/// questions take there just now.
+/// How long something may take that is to be over in a second: a second, or on a machine that is busy as long as asking
+/// something fifty times takes there just now.
 pub(crate) async fn about_a_second(ask: impl AsyncFn()) -> Duration {
     let start = Instant::now();
     for _ in 0..5 {

@@ -1,5 +1,6 @@
 //! Questions of a legacy upstream in the middle of a modern client's call: parked, brought back, at any edge, or lost.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -109,6 +110,31 @@ async fn a_parked_call_goes_on_at_another_edge() {
     assert_eq!(resumed.len(), 1);
     assert_eq!((resumed[0].header("last-event-id"), resumed[0].header("mcp-session-id")), ("e/1", "up-0"));
     assert_eq!((upstream.calls("initialize").len(), upstream.calls("tools/call").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_upstream_that_has_not_yet_seen_the_stream_close_is_asked_for_it_again() {
+    let (made, gets) = (Mutex::new(String::new()), AtomicUsize::new(0));
+    let upstream = Upstream::start(move |request| {
+        if request.verb == "GET" {
+            let id = made.lock().unwrap();
+            return match gets.fetch_add(1, Ordering::Relaxed) {
+                0 => status(409, ""),
+                _ => events(&[format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#)]),
+            };
+        }
+        if request.method().is_empty() {
+            return status(202, "");
+        }
+        *made.lock().unwrap() = request.id();
+        open_stream(&format!("id: e/0\ndata:\n\nid: e/1\ndata: {QUESTION}\n\n"))
+    })
+    .await;
+    let edge = legacy_only(&upstream);
+    let state = parked(&edge, "u_echo").await;
+    let retry = call("u_echo", &bring(&state, ANSWER), "");
+    let reply = edge.post(&modern("tools/call", Some("u_echo")), &retry).await;
+    assert_eq!((reply.status, reply.messages()), (200, vec![DONE.to_owned()]));
 }
 
 #[tokio::test]

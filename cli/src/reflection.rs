@@ -125,12 +125,13 @@ mod tests {
 
     #[test]
     fn enums_are_words_for_people() {
-        let upstream = serde_json::json!({"name": "upstreams/a", "eraPolicy": "ERA_POLICY_LEGACY",
+        let upstream = serde_json::json!({"name": "upstreams/a", "mcp": {"eraPolicy": "ERA_POLICY_LEGACY"},
             "status": {"state": "UPSTREAM_STATE_READY"}, "meta": {"labels": {"state": "UPSTREAM_STATE_READY"}}});
         let upstream = from_json(message("trunkline.registry.v1.Upstream"), upstream).unwrap();
         let text = serde_yaml_ng::to_string(&readable_document("Upstream", &upstream)).unwrap();
-        assert!(text.contains("eraPolicy: legacy\n") && text.contains("  state: ready\n"), "{text}");
+        assert!(text.contains("  eraPolicy: legacy\n") && text.contains("  state: ready\n"), "{text}");
         assert!(text.contains("    state: UPSTREAM_STATE_READY\n"), "labels stay as they are: {text}");
-        assert_eq!(enum_word(&upstream, "era_policy"), "legacy");
+        let status = upstream.get_field_by_name("status").unwrap();
+        assert_eq!(enum_word(status.as_message().unwrap(), "state"), "ready");
     }
 }

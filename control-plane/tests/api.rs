@@ -54,7 +54,7 @@ async fn an_upstream_is_kept_without_its_secret() {
         "meta": {"uid": "<uid>", "etag": "<etag>", "createTime": "<createTime>", "updateTime": "<updateTime>", "labels": {"team": "core"}},
         "http": {"url": "https://example.com/mcp"},
         "credential": {"bearer": {}, "version": "<version>"},
-        "requestTimeout": "60s", "refreshInterval": "300s", "eraPolicy": "ERA_POLICY_AUTO", "disabled": true,
+        "requestTimeout": "60s", "refreshInterval": "300s", "mcp": {"eraPolicy": "ERA_POLICY_AUTO"}, "disabled": true,
     }});
     assert_eq!(created, expected);
 

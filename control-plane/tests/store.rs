@@ -11,8 +11,8 @@ use std::time::Duration;
 use database::Database;
 use trunkline::common::v1::Meta;
 use trunkline::identity::v1::{Scope, Token};
-use trunkline::registry::v1::upstream::Transport;
-use trunkline::registry::v1::{HttpTransport, Server, Tool, Upstream, UpstreamStatus};
+use trunkline::registry::v1::upstream::Reach;
+use trunkline::registry::v1::{HttpReach, Server, Tool, Upstream, UpstreamStatus};
 use trunkline_control_plane::domain::page::Order;
 use trunkline_control_plane::domain::{Kind, KindRules};
 use trunkline_control_plane::store::{Page, Row, SecretRow, Store};
@@ -40,7 +40,7 @@ fn upstream(id: &str, title: &str) -> Upstream {
     Upstream {
         name: format!("upstreams/{id}"),
         title: title.to_owned(),
-        transport: Some(Transport::Http(HttpTransport { url: "http://127.0.0.1:9000/mcp".to_owned() })),
+        reach: Some(Reach::Http(HttpReach { url: "http://127.0.0.1:9000/mcp".to_owned() })),
         ..Upstream::default()
     }
 }

@@ -24,7 +24,8 @@ use cell::{Cell, Target};
 use load::Measured;
 use report::{Report, Row};
 use support::gateway::{Gateway, Store};
-use trunkline::registry::v1::{EraPolicy, Upstream};
+use trunkline::registry::v1::upstream::Kind;
+use trunkline::registry::v1::{EraPolicy, McpUpstream, Upstream};
 
 /// How long, and how often.
 struct Plan {
@@ -131,7 +132,10 @@ fn measure(plan: &Plan, cell: &Cell, target: &Target) -> Measured {
 /// A virtual server for each way to an upstream, and a token whose scope is checked on each call.
 async fn set_up(gateway: &Gateway, upstream: &upstream::Upstream) -> String {
     let (admin, http, sockets) = (&gateway.admin, upstream.address(), upstream.sockets());
-    let era = |policy: EraPolicy| Upstream { era_policy: policy.into(), ..Default::default() };
+    let era = |policy: EraPolicy| {
+        let mcp = McpUpstream { era_policy: policy.into() };
+        Upstream { kind: Some(Kind::Mcp(mcp)), ..Default::default() }
+    };
     for (id, url, settings) in [
         ("ten", format!("http://{http}/10"), Upstream::default()),
         ("thousand", format!("http://{http}/1000"), Upstream::default()),

@@ -13,10 +13,10 @@ use trunkline::discovery::v1::{
 use trunkline::identity::v1::token_service_client::TokenServiceClient;
 use trunkline::identity::v1::{CreateTokenRequest, RevokeTokenRequest, Scope, Token, UpdateTokenRequest};
 use trunkline::registry::v1::server_service_client::ServerServiceClient;
-use trunkline::registry::v1::upstream::Transport;
+use trunkline::registry::v1::upstream::Reach;
 use trunkline::registry::v1::upstream_service_client::UpstreamServiceClient;
 use trunkline::registry::v1::{
-    CreateServerRequest, CreateUpstreamRequest, GetUpstreamRequest, HttpTransport, Member, NameStyle, Server,
+    CreateServerRequest, CreateUpstreamRequest, GetUpstreamRequest, HttpReach, Member, NameStyle, Server,
     Upstream,
 };
 
@@ -65,8 +65,7 @@ impl Admin {
 
     /// Creates an upstream with the given fields besides its URL.
     pub(crate) async fn create_upstream_with(&self, id: &str, url: &str, upstream: Upstream) -> Upstream {
-        let upstream =
-            Upstream { transport: Some(Transport::Http(HttpTransport { url: url.to_owned() })), ..upstream };
+        let upstream = Upstream { reach: Some(Reach::Http(HttpReach { url: url.to_owned() })), ..upstream };
         let request = CreateUpstreamRequest {
             upstream_id: id.to_owned(),
             upstream: Some(upstream),

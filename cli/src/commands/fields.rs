@@ -159,7 +159,7 @@ impl UpstreamFlags {
         fields.set("description", text(&self.description)).set("meta.labels", object(&self.labels));
         fields.set("requestTimeout", duration(self.request_timeout));
         fields.set("refreshInterval", duration(self.refresh_interval));
-        fields.set("eraPolicy", era).set("disabled", self.disabled.map(Value::Bool));
+        fields.set("mcp.eraPolicy", era).set("disabled", self.disabled.map(Value::Bool));
         fields.set("credential", self.credential.json()?);
         Ok(fields)
     }
@@ -326,9 +326,9 @@ mod tests {
         };
         let fields = flags.fields().unwrap();
         let expected = json!({"http": {"url": "http://x/mcp"}, "meta": {"labels": {"team": "core"}},
-            "requestTimeout": "5s", "eraPolicy": "ERA_POLICY_LEGACY"});
+            "requestTimeout": "5s", "mcp": {"eraPolicy": "ERA_POLICY_LEGACY"}});
         assert_eq!(Value::Object(fields.body), expected);
-        assert_eq!(fields.mask, ["http.url", "meta.labels", "requestTimeout", "eraPolicy"]);
+        assert_eq!(fields.mask, ["http.url", "meta.labels", "requestTimeout", "mcp.eraPolicy"]);
     }
 
     #[test]

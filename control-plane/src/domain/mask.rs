@@ -183,9 +183,9 @@ mod tests {
     use proptest::prelude::*;
     use trunkline::common::v1::Meta;
     use trunkline::registry::v1::credential::Kind as Form;
-    use trunkline::registry::v1::upstream::Transport;
+    use trunkline::registry::v1::upstream::Reach;
     use trunkline::registry::v1::{
-        BasicCredential, BearerCredential, Credential, HttpTransport, Upstream, UpstreamStatus,
+        BasicCredential, BearerCredential, Credential, HttpReach, Upstream, UpstreamStatus,
     };
 
     fn mask(paths: &[&str]) -> FieldMask {
@@ -209,7 +209,7 @@ mod tests {
                 disabled,
                 credential: form.map(|kind| Credential { kind: Some(kind), version: String::new() }),
                 meta: (!labels.is_empty()).then(|| Meta { labels, ..Meta::default() }),
-                transport: url.map(|url| Transport::Http(HttpTransport { url })),
+                reach: url.map(|url| Reach::Http(HttpReach { url })),
                 ..Upstream::default()
             })
     }
@@ -220,8 +220,8 @@ mod tests {
     /// `meta` without content and no `meta` are the same.
     fn plain(mut upstream: Upstream) -> Upstream {
         upstream.meta = upstream.meta.filter(|meta| *meta != Meta::default());
-        if upstream.transport == Some(Transport::Http(HttpTransport::default())) {
-            upstream.transport = None;
+        if upstream.reach == Some(Reach::Http(HttpReach::default())) {
+            upstream.reach = None;
         }
         upstream
     }

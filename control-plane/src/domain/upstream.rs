@@ -1,8 +1,8 @@
 //! Upstreams: what their author may write.
 
 use prost_types::Duration;
-use trunkline::registry::v1::upstream::Transport;
-use trunkline::registry::v1::{EraPolicy, Upstream};
+use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
+use trunkline::registry::v1::{EraPolicy, McpUpstream, Upstream};
 use url::Url;
 
 use super::{KindRules, Violations, credential, meta};
@@ -18,30 +18,42 @@ pub const WITHIN_TUNNEL: &str = "http://localhost/mcp";
 
 /// Tells whether it dials in, because it cannot be dialled.
 pub fn dials_in(upstream: &Upstream) -> bool {
-    matches!(upstream.transport, Some(Transport::Tunnel(_)))
+    matches!(upstream.reach, Some(Reach::Tunnel(_)))
+}
+
+/// Returns the policy for the eras of an MCP server.
+pub fn era_policy(upstream: &Upstream) -> EraPolicy {
+    match &upstream.kind {
+        Some(UpstreamKind::Mcp(mcp)) => mcp.era_policy(),
+        None => EraPolicy::Auto,
+    }
 }
 
 impl KindRules for Upstream {
     fn set_defaults(&mut self) {
         self.request_timeout.get_or_insert(REQUEST_TIMEOUT);
         self.refresh_interval.get_or_insert(REFRESH_INTERVAL);
-        if self.era_policy() == EraPolicy::Unspecified {
-            self.era_policy = EraPolicy::Auto.into();
+        let UpstreamKind::Mcp(mcp) = self.kind.get_or_insert(UpstreamKind::Mcp(McpUpstream::default()));
+        if mcp.era_policy() == EraPolicy::Unspecified {
+            mcp.set_era_policy(EraPolicy::Auto);
         }
     }
     fn validate(&self, violations: &mut Violations) {
         meta::validate(self.meta.as_ref(), violations);
         violations.at_most("title", &self.title, MAX_TITLE);
         violations.at_most("description", &self.description, MAX_DESCRIPTION);
-        match &self.transport {
-            Some(Transport::Http(http)) => validate_url(&http.url, violations),
-            Some(Transport::Tunnel(_)) => {}
+        match &self.reach {
+            Some(Reach::Http(http)) => validate_url(&http.url, violations),
+            Some(Reach::Tunnel(_)) => {}
             None => violations.add("http", "or `tunnel` is required"),
         }
         within("request_timeout", self.request_timeout.as_ref(), 1, 3_600, violations);
         within("refresh_interval", self.refresh_interval.as_ref(), 5, 86_400, violations);
-        let policy = EraPolicy::try_from(self.era_policy);
-        violations.require(policy.is_ok(), "era_policy", format!("{} is not an EraPolicy", self.era_policy));
+        if let Some(UpstreamKind::Mcp(mcp)) = &self.kind {
+            let policy = EraPolicy::try_from(mcp.era_policy);
+            let text = format!("{} is not an EraPolicy", mcp.era_policy);
+            violations.require(policy.is_ok(), "mcp.era_policy", text);
+        }
         if let Some(credential) = &self.credential {
             credential::validate(credential, violations);
         }
@@ -50,9 +62,9 @@ impl KindRules for Upstream {
         Some(&mut self.credential)
     }
     fn search(&self) -> Vec<&str> {
-        let url = match &self.transport {
-            Some(Transport::Http(http)) => http.url.as_str(),
-            Some(Transport::Tunnel(_)) | None => "",
+        let url = match &self.reach {
+            Some(Reach::Http(http)) => http.url.as_str(),
+            Some(Reach::Tunnel(_)) | None => "",
         };
         vec![&self.title, &self.description, url]
     }

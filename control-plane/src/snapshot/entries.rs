@@ -5,27 +5,27 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use trunkline::registry::v1::credential::Kind as Form;
-use trunkline::registry::v1::upstream::Transport;
+use trunkline::registry::v1::upstream::Reach;
 use trunkline::registry::v1::{Credential, EraPolicy, Member, ToolHints, Upstream};
 use trunkline::{edge::v1 as edge, identity, registry::v1 as registry};
 
-use crate::domain::upstream::WITHIN_TUNNEL;
+use crate::domain::upstream::{WITHIN_TUNNEL, era_policy};
 
 pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
     let probe = upstream.status.as_ref().and_then(|status| status.probe.clone()).unwrap_or_default();
     let status = upstream.status.clone().unwrap_or_default();
     let (modern, legacy) = (
-        probe.modern.filter(|_| upstream.era_policy() != EraPolicy::Legacy).unwrap_or_default(),
-        probe.legacy.filter(|_| upstream.era_policy() != EraPolicy::Modern).unwrap_or_default(),
+        probe.modern.filter(|_| era_policy(upstream) != EraPolicy::Legacy).unwrap_or_default(),
+        probe.legacy.filter(|_| era_policy(upstream) != EraPolicy::Modern).unwrap_or_default(),
     );
     let transport = match probe.transport.as_str() {
         "http+sse" => edge::UpstreamTransport::HttpSse,
         "websocket" => edge::UpstreamTransport::Websocket,
         _ => edge::UpstreamTransport::StreamableHttp,
     };
-    let (url, tunnelled) = match upstream.transport.clone() {
-        Some(Transport::Http(http)) => (http.url, false),
-        Some(Transport::Tunnel(_)) => (WITHIN_TUNNEL.to_owned(), true),
+    let (url, tunnelled) = match upstream.reach.clone() {
+        Some(Reach::Http(http)) => (http.url, false),
+        Some(Reach::Tunnel(_)) => (WITHIN_TUNNEL.to_owned(), true),
         None => return edge::Upstream { name: upstream.name.clone(), ..Default::default() },
     };
     edge::Upstream {
@@ -35,16 +35,18 @@ pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
         has_secret: upstream.credential.is_some(),
         credential_version: upstream.credential.as_ref().map(|held| held.version.clone()).unwrap_or_default(),
         request_timeout: upstream.request_timeout,
-        modern_versions: modern.versions,
-        legacy_version: legacy.version,
-        legacy_sessionful: legacy.sessionful,
-        modern_capabilities_json: modern.capabilities_json,
-        legacy_capabilities_json: legacy.capabilities_json,
         tools_generation: status.tools_change_count,
         resources_generation: status.resources_change_count,
         prompts_generation: status.prompts_change_count,
-        transport: transport.into(),
         tunnelled,
+        kind: Some(edge::upstream::Kind::Mcp(edge::McpUpstream {
+            modern_versions: modern.versions,
+            legacy_version: legacy.version,
+            legacy_sessionful: legacy.sessionful,
+            modern_capabilities_json: modern.capabilities_json,
+            legacy_capabilities_json: legacy.capabilities_json,
+            transport: transport.into(),
+        })),
     }
 }
 

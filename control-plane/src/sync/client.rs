@@ -15,7 +15,7 @@ use mcp::client::{
 use mcp::method::Method;
 use mcp::revision::Revision;
 use trunkline::registry::v1::credential::Kind as CredentialKind;
-use trunkline::registry::v1::upstream::Transport;
+use trunkline::registry::v1::upstream::Reach;
 use trunkline::registry::v1::{
     Credential, EraPolicy, LegacyEra, ModernEra, ProbeAttempt, ProbeReport, Upstream, UpstreamState,
 };
@@ -71,10 +71,10 @@ pub(super) fn endpoint(
     credential: Option<&Credential>,
     tunnels: &Arc<Tunnels>,
 ) -> Result<Endpoint, Failure> {
-    let (url, dial) = match &upstream.transport {
-        Some(Transport::Http(http)) => (http.url.as_str(), None),
-        Some(Transport::Tunnel(_)) => (WITHIN_TUNNEL, Some(tunnel_dialer(tunnels, upstream)?)),
-        None => return Err(incompatible("no transport is set")),
+    let (url, dial) = match &upstream.reach {
+        Some(Reach::Http(http)) => (http.url.as_str(), None),
+        Some(Reach::Tunnel(_)) => (WITHIN_TUNNEL, Some(tunnel_dialer(tunnels, upstream)?)),
+        None => return Err(incompatible("neither `http` nor `tunnel` is set")),
     };
     let mut url = Url::parse(url).map_err(|error| incompatible(format!("invalid URL: {error}")))?;
     let headers = credential_headers(credential, &mut url)

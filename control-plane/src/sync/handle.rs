@@ -16,7 +16,7 @@ use super::record::{Announced, Imported, store_failure, store_import};
 use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::Kind;
-use crate::domain::upstream::dials_in;
+use crate::domain::upstream::{dials_in, era_policy};
 use crate::snapshot;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
@@ -87,7 +87,7 @@ impl Handle {
     pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
         let _room = self.inner.concurrency.acquire().await;
         let probed = match client::endpoint(upstream, credential, &self.inner.tunnels) {
-            Ok(endpoint) => within(client::probe_upstream(&endpoint, upstream.era_policy())).await,
+            Ok(endpoint) => within(client::probe_upstream(&endpoint, era_policy(upstream))).await,
             Err(failure) => Err(failure),
         };
         let now = Some(clock::timestamp(clock::now_us()));
@@ -161,7 +161,7 @@ impl Handle {
             })?),
         };
         let endpoint = client::endpoint(&upstream, credential.as_ref(), &self.inner.tunnels)?;
-        within(client::open_session(&endpoint, upstream.era_policy())).await
+        within(client::open_session(&endpoint, era_policy(&upstream))).await
     }
 
     /// Fetches the whole catalogue and stores it.

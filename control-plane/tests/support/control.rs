@@ -11,9 +11,9 @@ use trunkline::discovery::v1::enrollment_service_client::EnrollmentServiceClient
 use trunkline::identity::v1::token_service_client::TokenServiceClient;
 use trunkline::identity::v1::{CreateTokenRequest, CreateTokenResponse, Scope, Token};
 use trunkline::registry::v1::server_service_client::ServerServiceClient;
-use trunkline::registry::v1::upstream::Transport;
+use trunkline::registry::v1::upstream::Reach;
 use trunkline::registry::v1::upstream_service_client::UpstreamServiceClient;
-use trunkline::registry::v1::{CreateServerRequest, CreateUpstreamRequest, HttpTransport, Server, Upstream};
+use trunkline::registry::v1::{CreateServerRequest, CreateUpstreamRequest, HttpReach, Server, Upstream};
 use trunkline_control_plane::app::{self, Running};
 use trunkline_control_plane::config::Config;
 
@@ -96,7 +96,7 @@ impl Control {
 
 /// An upstream at this URL.
 pub(crate) fn upstream_at(url: impl Into<String>) -> Upstream {
-    Upstream { transport: Some(Transport::Http(HttpTransport { url: url.into() })), ..Default::default() }
+    Upstream { reach: Some(Reach::Http(HttpReach { url: url.into() })), ..Default::default() }
 }
 
 pub(crate) fn with_bearer<T>(message: T, bearer: &str) -> Request<T> {

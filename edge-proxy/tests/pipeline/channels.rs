@@ -7,7 +7,8 @@ use std::time::Duration;
 use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::support::{
-    Edge, KINDS, PATIENCE, Reply, Talker, TestFleet, TestSnapshot, Upstream, eventually, id, json, result,
+    Edge, KINDS, PATIENCE, Reply, Talker, TestFleet, TestSnapshot, Upstream, eventually, id, json, mcp,
+    result,
 };
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"u_echo"}}"#;
@@ -124,8 +125,8 @@ async fn a_question_reaches_its_client_alone_and_the_answer_its_connection() {
 #[tokio::test]
 async fn a_question_is_answered_at_any_edge() {
     let changes: [fn(&mut TestSnapshot); 2] = [
-        |snapshot| snapshot.resources.upstreams[0].set_transport(KINDS[0]),
-        |snapshot| snapshot.resources.upstreams[0].set_transport(KINDS[1]),
+        |snapshot| mcp(&mut snapshot.resources.upstreams[0]).set_transport(KINDS[0]),
+        |snapshot| mcp(&mut snapshot.resources.upstreams[0]).set_transport(KINDS[1]),
     ];
     for (kind, change) in KINDS.into_iter().zip(changes) {
         let talker = Talker::start(|_| {
@@ -224,7 +225,7 @@ async fn resources_are_watched_on_a_connection_of_their_own() {
         })
         .await;
         let mut edge = talker.edge(kind);
-        edge.snapshot.resources.upstreams[0].legacy_capabilities_json =
+        mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_capabilities_json =
             r#"{"resources":{"subscribe":true}}"#.into();
         edge.publish();
         let session = edge.session("2025-11-25", "{}").await;
@@ -269,7 +270,7 @@ async fn an_upstream_that_sends_us_elsewhere_is_not_followed() {
         })
         .await;
         let mut edge = Edge::start(&upstream.url);
-        edge.snapshot.resources.upstreams[0].set_transport(KINDS[0]);
+        mcp(&mut edge.snapshot.resources.upstreams[0]).set_transport(KINDS[0]);
         edge.publish();
         let session = edge.session("2025-11-25", "{}").await;
         let refused: serde_json::Value =

@@ -8,7 +8,7 @@ mod tasks;
 
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, PATIENCE, Recorded, Upstream};
+use crate::support::{Edge, PATIENCE, Recorded, Upstream, mcp};
 
 /// An edge whose upstream speaks the legacy era alone.
 fn legacy_only(upstream: &Upstream) -> Edge {
@@ -17,8 +17,8 @@ fn legacy_only(upstream: &Upstream) -> Edge {
 
 fn legacy_limited(upstream: &Upstream, limits: Limits) -> Edge {
     let mut edge = Edge::limited(&upstream.url, limits);
-    edge.snapshot.resources.upstreams[0].modern_versions.clear();
-    edge.snapshot.resources.upstreams[0].modern_capabilities_json.clear();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_capabilities_json.clear();
     edge.publish();
     edge
 }
@@ -26,8 +26,8 @@ fn legacy_limited(upstream: &Upstream, limits: Limits) -> Edge {
 /// An edge whose upstream speaks the modern era alone.
 fn modern_only(upstream: &Upstream) -> Edge {
     let mut edge = Edge::start(&upstream.url);
-    edge.snapshot.resources.upstreams[0].legacy_version.clear();
-    edge.snapshot.resources.upstreams[0].legacy_capabilities_json.clear();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_version.clear();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_capabilities_json.clear();
     edge.publish();
     edge
 }

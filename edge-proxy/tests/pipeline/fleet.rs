@@ -9,7 +9,7 @@ use trunkline_edge_proxy::observe::DeliveryOutcome;
 use trunkline_edge_proxy::session::WaiterAddress;
 
 use crate::streams::{telling, until};
-use crate::support::{PATIENCE, Recorded, Reply, Socket, Sse, TestFleet, Upstream, eventually, json};
+use crate::support::{PATIENCE, Recorded, Reply, Socket, Sse, TestFleet, Upstream, eventually, json, mcp};
 
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
@@ -113,8 +113,8 @@ async fn an_edge_that_comes_later_knows_what_was_before() {
 
 fn tells(snapshot: &mut crate::support::TestSnapshot) {
     let tells = r#"{"resources":{"subscribe":true}}"#;
-    snapshot.resources.upstreams[0].legacy_capabilities_json = tells.into();
-    snapshot.resources.upstreams[0].modern_capabilities_json = tells.into();
+    mcp(&mut snapshot.resources.upstreams[0]).legacy_capabilities_json = tells.into();
+    mcp(&mut snapshot.resources.upstreams[0]).modern_capabilities_json = tells.into();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The modern era: what is checked, in which order, and what is sealed.
 
 use crate::eras::{next_message, open_stream};
-use crate::support::{Edge, META, Reply, Upstream, json, modern, status};
+use crate::support::{Edge, META, Reply, Upstream, json, mcp, modern, status};
 
 fn list(meta: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{{{meta}}}}}"#)
@@ -146,8 +146,8 @@ async fn a_missing_capability_keeps_its_status() {
 async fn an_upstream_that_speaks_no_era_is_named() {
     let upstream = Upstream::start(|_| status(500, "")).await;
     let mut edge = Edge::start(&upstream.url);
-    edge.snapshot.resources.upstreams[0].modern_versions.clear();
-    edge.snapshot.resources.upstreams[0].legacy_version.clear();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_version.clear();
     edge.publish();
     let body =
         format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);
@@ -165,7 +165,7 @@ async fn a_task_is_asked_about_where_it_began_by_its_owner_alone() {
     .await;
     let mut edge = Edge::start(&upstream.url);
     let extension = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
-    edge.snapshot.resources.upstreams[0].modern_capabilities_json = format!("{{{extension}}}");
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_capabilities_json = format!("{{{extension}}}");
     edge.publish();
     let meta = META.replace("Capabilities\":{}", &format!("Capabilities\":{{{extension}}}"));
     let ask = |method: &str, params: &str| {
@@ -230,7 +230,7 @@ async fn a_listen_hears_of_the_tasks_that_its_caller_began() {
     let upstream = telling().await;
     let mut edge = Edge::start(&upstream.url);
     let extension = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
-    edge.snapshot.resources.upstreams[0].modern_capabilities_json = format!("{{{extension}}}");
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_capabilities_json = format!("{{{extension}}}");
     edge.publish();
     let meta = META.replace("Capabilities\":{}", &format!("Capabilities\":{{{extension}}}"));
     let ask = |method: &str, params: &str| {

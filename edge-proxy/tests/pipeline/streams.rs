@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, META, PATIENCE, Recorded, Reply, Upstream, events, eventually, json, modern};
+use crate::support::{
+    Edge, META, PATIENCE, Recorded, Reply, Upstream, events, eventually, json, mcp, modern,
+};
 
 /// Reads a stream until it holds `needle`.
 pub(crate) async fn until(response: &mut reqwest::Response, needle: &str) -> String {
@@ -113,8 +115,8 @@ pub(crate) fn telling(request: &Recorded) -> axum::response::Response {
 pub(crate) fn telling_edge(upstream: &Upstream) -> Edge {
     let mut edge = Edge::start(&upstream.url);
     let tells = r#"{"resources":{"subscribe":true}}"#;
-    edge.snapshot.resources.upstreams[0].legacy_capabilities_json = tells.into();
-    edge.snapshot.resources.upstreams[0].modern_capabilities_json = tells.into();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_capabilities_json = tells.into();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_capabilities_json = tells.into();
     edge.publish();
     edge
 }

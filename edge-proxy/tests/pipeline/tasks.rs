@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 
-use crate::support::{Edge, Recorded, Reply, Upstream, events, initialize, making, modern, status, task};
+use crate::support::{
+    Edge, Recorded, Reply, Upstream, events, initialize, making, mcp, modern, status, task,
+};
 
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 
@@ -48,7 +50,8 @@ async fn tasks_are_offered_where_the_revision_and_the_upstream_have_them() {
     }
     let discovered = edge.post(&modern("server/discover", None), &modern_too).await;
     assert!(!discovered.body.contains("tasks"), "{}", discovered.body);
-    edge.snapshot.resources.upstreams[0].legacy_capabilities_json = r#"{"tasks":{"cancel":{}}}"#.into();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_capabilities_json =
+        r#"{"tasks":{"cancel":{}}}"#.into();
     edge.publish();
     let opened = edge.post(&[], &initialize("2025-11-25", "{}")).await;
     assert!(!opened.body.contains("tasks"), "{}", opened.body);

@@ -8,7 +8,8 @@ use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::streams::until;
 use crate::support::{
-    Edge, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, eventually, json, modern, status,
+    Edge, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, eventually, json, mcp, modern,
+    status,
 };
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo","_meta":{"progressToken":"t"}}}"#;
@@ -112,7 +113,7 @@ async fn a_running_modern_call_ends() {
             let upstream = endless().await;
             let mut edge = before(&upstream);
             if era == "legacy" {
-                edge.snapshot.resources.upstreams[0].modern_versions.clear();
+                mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
                 edge.publish();
             }
             let headers = modern("tools/call", Some("u_echo"));

@@ -14,10 +14,18 @@ fn upstream(id: &str) -> wire::Upstream {
         name: format!("upstreams/{id}"),
         uid: format!("u-{id}"),
         url: "http://127.0.0.1:9000/mcp?a=1".into(),
-        modern_versions: vec!["2026-07-28".into(), "2031-01-01".into()],
-        legacy_version: "2025-11-25".into(),
+        kind: Some(wire::upstream::Kind::Mcp(wire::McpUpstream {
+            modern_versions: vec!["2026-07-28".into(), "2031-01-01".into()],
+            legacy_version: "2025-11-25".into(),
+            ..Default::default()
+        })),
         ..Default::default()
     }
+}
+
+fn mcp(upstream: &mut wire::Upstream) -> &mut wire::McpUpstream {
+    let wire::upstream::Kind::Mcp(mcp) = upstream.kind.as_mut().unwrap();
+    mcp
 }
 
 fn tool(upstream: &str, name: &str, definition: &str) -> wire::Tool {
@@ -117,7 +125,7 @@ fn tools_that_mirror_wrongly_are_not_offered_to_modern_clients() {
     let bad = r#"{"name":"set","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"no token"}}}}"#;
     fixture.tools[1] = tool("time", "set", bad);
     // Legacy clients reach its legacy side, which knows nothing of mirroring.
-    fixture.upstreams[0].legacy_sessionful = true;
+    mcp(&mut fixture.upstreams[0]).legacy_sessionful = true;
     let (snapshot, refusals) = compile(&fixture);
     assert_eq!(refusals, []);
     assert!(!tools(&snapshot, "uid-all", Era::Modern).contains("time_set"));
@@ -127,7 +135,7 @@ fn tools_that_mirror_wrongly_are_not_offered_to_modern_clients() {
 #[test]
 fn upstreams_that_speak_one_era_are_offered_in_both() {
     let mut fixture = fixture();
-    fixture.upstreams[0].modern_versions.clear();
+    mcp(&mut fixture.upstreams[0]).modern_versions.clear();
     let (snapshot, _) = compile(&fixture);
     let legacy = tools(&snapshot, "uid-all", Era::Legacy);
     assert!(legacy.contains("time_now"), "{legacy}");
@@ -149,10 +157,11 @@ fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
         "upstreams/time",
         "url must have the scheme http, https, ws or wss",
     );
+    check(&|w| w.upstreams[0].kind = None, "upstreams/time", "kind is not known to this edge");
     check(&|w| w.upstreams[0].url = "/mcp".into(), "upstreams/time", "url");
     check(&|w| w.upstreams[0].url = "http://u:p@h/".into(), "upstreams/time", "user name");
     check(
-        &|w| w.upstreams[0].legacy_capabilities_json = "[]".into(),
+        &|w| mcp(&mut w.upstreams[0]).legacy_capabilities_json = "[]".into(),
         "upstreams/time",
         "legacy_capabilities_json",
     );
@@ -396,7 +405,7 @@ proptest! {
 fn variant_fixture(variant: u8) -> Resources {
     let mut fixture = fixture();
     if variant == 1 {
-        fixture.upstreams[0].legacy_version.clear();
+        mcp(&mut fixture.upstreams[0]).legacy_version.clear();
         fixture.tools[0].definition_json = r#"{"name":"now","v":2}"#.into();
         fixture.tokens[0].tools = vec!["time_set".into()];
         fixture.servers[0].tools.pop();

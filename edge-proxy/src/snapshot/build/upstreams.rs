@@ -70,6 +70,7 @@ impl UpstreamCache {
 }
 
 pub(super) fn convert(message: &wire::Upstream, secret: Option<&Accepted>) -> Result<Upstream, Unusable> {
+    let wire::upstream::Kind::Mcp(mcp) = message.kind.as_ref().ok_or_else(unknown_kind)?;
     let uri = endpoint(&message.url)?;
     let (uri, credential_headers) = match secret {
         Some(accepted) => {
@@ -78,10 +79,10 @@ pub(super) fn convert(message: &wire::Upstream, secret: Option<&Accepted>) -> Re
         }
         None => (uri, HeaderMap::new()),
     };
-    let transport = transport(message, &uri);
+    let transport = transport(mcp, &uri);
     // A connection that is a session speaks the era of sessions.
     let modern = match transport {
-        UpstreamTransport::StreamableHttp => modern_revisions(&message.modern_versions),
+        UpstreamTransport::StreamableHttp => modern_revisions(&mcp.modern_versions),
         UpstreamTransport::HttpSse | UpstreamTransport::WebSocket => Vec::new(),
     };
     Ok(Upstream {
@@ -90,19 +91,23 @@ pub(super) fn convert(message: &wire::Upstream, secret: Option<&Accepted>) -> Re
         name: message.name.as_str().into(),
         id: message.name.trim_start_matches("upstreams/").into(),
         uid: message.uid.as_str().into(),
-        connection_key: connection_key(message, secret),
+        connection_key: connection_key(message, mcp, secret),
         uri,
         credential_headers,
         request_timeout: request_timeout(message)?,
         modern,
-        legacy: legacy_revision(&message.legacy_version),
-        legacy_sessionful: message.legacy_sessionful,
-        modern_capabilities: capabilities("modern_capabilities_json", &message.modern_capabilities_json)?,
-        legacy_capabilities: capabilities("legacy_capabilities_json", &message.legacy_capabilities_json)?,
+        legacy: legacy_revision(&mcp.legacy_version),
+        legacy_sessionful: mcp.legacy_sessionful,
+        modern_capabilities: capabilities("modern_capabilities_json", &mcp.modern_capabilities_json)?,
+        legacy_capabilities: capabilities("legacy_capabilities_json", &mcp.legacy_capabilities_json)?,
         tools_generation: message.tools_generation,
         resources_generation: message.resources_generation,
         prompts_generation: message.prompts_generation,
     })
+}
+
+fn unknown_kind() -> Unusable {
+    Unusable::Field { field: "kind", problem: "is not known to this edge: upgrade it".to_owned() }
 }
 
 fn endpoint(url: &str) -> Result<Uri, Unusable> {
@@ -121,8 +126,8 @@ fn endpoint(url: &str) -> Result<Uri, Unusable> {
 }
 
 /// Returns the transport that the control plane found; WebSocket shows in the scheme.
-fn transport(message: &wire::Upstream, uri: &Uri) -> UpstreamTransport {
-    match message.transport() {
+fn transport(mcp: &wire::McpUpstream, uri: &Uri) -> UpstreamTransport {
+    match mcp.transport() {
         _ if matches!(uri.scheme_str(), Some("ws" | "wss")) => UpstreamTransport::WebSocket,
         wire::UpstreamTransport::HttpSse => UpstreamTransport::HttpSse,
         _ => UpstreamTransport::StreamableHttp,
@@ -188,12 +193,12 @@ fn capabilities(field: &'static str, json: &str) -> Result<Box<str>, Unusable> {
     Ok(json.into())
 }
 
-fn connection_key(message: &wire::Upstream, secret: Option<&Accepted>) -> u64 {
+fn connection_key(message: &wire::Upstream, mcp: &wire::McpUpstream, secret: Option<&Accepted>) -> u64 {
     let secret_version = secret.map_or("", |accepted| &accepted.version);
     Fingerprint::new()
         .part(message.uid.as_bytes())
         .part(message.url.as_bytes())
-        .part(&message.transport.to_be_bytes())
+        .part(&mcp.transport.to_be_bytes())
         .part(&[u8::from(message.tunnelled)])
         .part(message.credential_version.as_bytes())
         .part(secret_version.as_bytes())

@@ -1,7 +1,7 @@
 //! Changed resources and lists, told across the eras: a modern client of a legacy upstream, and the other way round.
 
 use crate::eras::{ask, legacy_only, modern_only, next_message, open_stream};
-use crate::support::{Edge, Recorded, Upstream, eventually, json, modern};
+use crate::support::{Edge, Recorded, Upstream, eventually, json, mcp, modern};
 
 const TELLS: &str = r#"{"resources":{"subscribe":true}}"#;
 
@@ -26,7 +26,7 @@ fn says_it_tells(body: &str) -> bool {
 async fn a_modern_listen_hears_of_a_legacy_upstreams_resources() {
     let upstream = Upstream::start(telling).await;
     let mut edge = legacy_only(&upstream);
-    edge.snapshot.resources.upstreams[0].legacy_capabilities_json = TELLS.into();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_capabilities_json = TELLS.into();
     edge.publish();
     let discovered =
         edge.post(&modern("server/discover", None), &ask("1", "server/discover", "", "{}", "")).await;
@@ -63,7 +63,7 @@ async fn ended(upstream: &Upstream) {
 async fn a_legacy_session_hears_of_a_modern_upstreams_resources() {
     let upstream = Upstream::raw(telling).await;
     let mut edge: Edge = modern_only(&upstream);
-    edge.snapshot.resources.upstreams[0].modern_capabilities_json = TELLS.into();
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_capabilities_json = TELLS.into();
     edge.publish();
     let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
     let opened = edge.post(&[], initialize).await;

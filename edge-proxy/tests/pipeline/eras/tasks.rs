@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::eras::{ask, legacy_only, modern_only, open_stream};
-use crate::support::{Edge, Recorded, Upstream, events, eventually, json, making, modern, never, status};
+use crate::support::{
+    Edge, Recorded, Upstream, events, eventually, json, making, mcp, modern, never, status,
+};
 
 const RELATED: &str = r#""_meta":{"k":1,"io.modelcontextprotocol/related-task":{"taskId":"t 1"}}"#;
 const PROGRESS: &str =
@@ -76,7 +78,8 @@ async fn a_tool_that_may_be_a_task_is_called_as_none() {
     for support in ["optional", "forbidden", "required"] {
         edge.make_tasks(support);
         if support == "required" {
-            edge.snapshot.resources.upstreams[0].legacy_capabilities_json = r#"{"tools":{}}"#.into();
+            mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_capabilities_json =
+                r#"{"tools":{}}"#.into();
             edge.publish();
         }
         let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("{}", "")).await;
@@ -375,7 +378,7 @@ async fn a_legacy_client_gets_no_tasks_of_a_modern_upstream() {
     })
     .await;
     let mut edge = modern_only(&upstream);
-    edge.snapshot.resources.upstreams[0].modern_capabilities_json =
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_capabilities_json =
         r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#.into();
     edge.publish();
     let opened = edge.post(&[], &crate::support::initialize("2025-11-25", "{}")).await;

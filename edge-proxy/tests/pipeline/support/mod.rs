@@ -11,7 +11,7 @@ mod websocket;
 
 pub(crate) use edge::{Edge, Reply};
 pub(crate) use fleet::TestFleet;
-pub(crate) use snapshot::{Keys, TestSnapshot};
+pub(crate) use snapshot::{Keys, TestSnapshot, mcp};
 pub(crate) use sse::Sse;
 pub(crate) use talker::{KINDS, Talker, id, result};
 pub(crate) use tasks::{making, task};

@@ -6,8 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::upstream::Kind;
 use trunkline_edge_proxy::snapshot::Snapshot;
 use trunkline_edge_proxy::snapshot::build::{Resources, compile};
+
+/// The part of an upstream that only MCP servers have.
+pub(crate) fn mcp(upstream: &mut wire::Upstream) -> &mut wire::McpUpstream {
+    let Kind::Mcp(mcp) = upstream.kind.as_mut().unwrap();
+    mcp
+}
 
 #[derive(Clone)]
 pub(crate) struct Keys {
@@ -92,13 +99,16 @@ impl TestSnapshot {
                 name: "upstreams/u".into(),
                 uid: "u-u".into(),
                 url: url.into(),
-                modern_versions: vec!["2026-07-28".into()],
-                legacy_version: "2025-11-25".into(),
-                legacy_sessionful: true,
-                modern_capabilities_json: r#"{"tools":{},"completions":{}}"#.into(),
-                legacy_capabilities_json:
-                    r#"{"tools":{},"prompts":{},"resources":{},"completions":{},"logging":{}}"#.into(),
                 request_timeout: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+                kind: Some(Kind::Mcp(wire::McpUpstream {
+                    modern_versions: vec!["2026-07-28".into()],
+                    legacy_version: "2025-11-25".into(),
+                    legacy_sessionful: true,
+                    modern_capabilities_json: r#"{"tools":{},"completions":{}}"#.into(),
+                    legacy_capabilities_json:
+                        r#"{"tools":{},"prompts":{},"resources":{},"completions":{},"logging":{}}"#.into(),
+                    ..Default::default()
+                })),
                 ..Default::default()
             }],
             tools: vec![

@@ -56,7 +56,7 @@ impl Talker {
 
     pub(crate) fn limited(&self, kind: UpstreamTransport, limits: Limits) -> Edge {
         let mut edge = Edge::limited(&self.url(kind), limits);
-        edge.snapshot.resources.upstreams[0].set_transport(kind);
+        super::mcp(&mut edge.snapshot.resources.upstreams[0]).set_transport(kind);
         edge.publish();
         edge
     }

@@ -15,7 +15,7 @@ impl Edge {
     /// Lets the upstream make tasks of calls of `u_echo`, as this says.
     pub(crate) fn make_tasks(&mut self, support: &str) {
         let resources = &mut self.snapshot.resources;
-        resources.upstreams[0].legacy_capabilities_json = MAKES_TASKS.into();
+        super::mcp(&mut resources.upstreams[0]).legacy_capabilities_json = MAKES_TASKS.into();
         resources.tools[0].definition_json = format!(
             r#"{{"name":"echo","inputSchema":{{"type":"object"}},"execution":{{"taskSupport":"{support}"}}}}"#
         );

@@ -1,15 +1,27 @@
-//! The position and the time at which an upstream's stream is resumed. It must not know how.
+//! Resuming an upstream's stream: the position, the time, and the request. It must not know what the stream carries.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
 use mcp::sse::Event;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::http_pool::{HttpPool, Retry};
+use super::http_response::HttpResponse;
+use crate::error::Fault;
 
 /// Attempts in a row without a message in between.
 const MAX_ATTEMPTS: u32 = 10;
 const DEFAULT_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// Longest wait for an upstream to see that the stream before is closed; some refuse another until then.
+const CONFLICT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause after the first conflict. Each later one is twice as long.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+/// The bytes of a refusal that are read, so that its connection can be used again.
+const MAX_REFUSAL: usize = 64 << 10;
 
 /// The position and the time at which a stream that broke off is resumed.
 #[derive(Debug, Default)]
@@ -18,6 +30,26 @@ pub(super) struct Reconnect {
     retry: Option<Duration>,
     attempts: u32,
     due: Option<Instant>,
+}
+
+/// Requests a stream, again and again for a while where the upstream refuses it as a conflict.
+pub(super) async fn request_stream(
+    http_pool: &Rc<HttpPool>,
+    headers: &HeaderMap,
+    limit: Duration,
+) -> Result<HttpResponse, Fault> {
+    let until = Instant::now() + CONFLICT_TIMEOUT;
+    let mut pause = CONFLICT_PAUSE;
+    loop {
+        let get = http_pool.send(&Verb::GET, headers.clone(), Bytes::new(), Retry::Safe, limit);
+        let response = get.await?;
+        if response.status != StatusCode::CONFLICT || Instant::now() + pause > until {
+            return Ok(response);
+        }
+        let _refusal = response.collect(MAX_REFUSAL).await;
+        sleep(pause).await;
+        pause *= 2;
+    }
 }
 
 impl Reconnect {

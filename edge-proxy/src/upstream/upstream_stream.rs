@@ -8,18 +8,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method as Verb, StatusCode};
+use http::{HeaderValue, StatusCode};
 use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Event};
-use tokio::time::{Instant, sleep};
 
 use super::bridge::{self, PendingRequests};
-use super::http_pool::Retry;
 use super::http_response::MediaType;
 use super::in_flight::InFlightGuard;
 use super::legacy::{FinalMessage, ServerMessages, SessionTransport};
 use super::message_source::MessageSource;
-use super::reconnect::Reconnect;
+use super::reconnect::{self, Reconnect};
 use super::session_messages;
 use super::translation::{Translated, Translation, UpstreamEra};
 use crate::error::{ErrorContext, Failure, Fault};
@@ -28,8 +26,6 @@ use crate::usage::{Account, Outcome};
 
 /// Longest wait for the first event of a resumed stream.
 const RESUME_TIMEOUT: Duration = Duration::from_millis(100);
-/// Longest wait for an upstream to see that the stream before is closed; some refuse another until then.
-const CONFLICT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for which a call can be cancelled whose client may resume it.
 const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
 /// Longest time for which the rest of a stream is read without a client.
@@ -417,15 +413,8 @@ impl UpstreamStream {
         headers.insert(LAST_EVENT_ID, from);
         let upstream = &self.translation.upstream;
         let http_pool = self.context.http_pool(upstream)?;
-        let (limit, until) = (self.translation.response_timeout(), Instant::now() + CONFLICT_TIMEOUT);
-        let response = loop {
-            let get = http_pool.send(&Verb::GET, headers.clone(), Bytes::new(), Retry::Safe, limit);
-            let response = get.await?;
-            if response.status != StatusCode::CONFLICT || Instant::now() > until {
-                break response;
-            }
-            sleep(RESUME_TIMEOUT).await;
-        };
+        let limit = self.translation.response_timeout();
+        let response = reconnect::request_stream(&http_pool, &headers, limit).await?;
         if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
             return Err(Fault::Interrupted);
         }

@@ -152,7 +152,6 @@ async fn resume_stream(
         .iter()
         .filter_map(|(key, response)| Some(park::response_to(&stream.pending.take(key)?, response)))
         .collect();
-    release_waiter(call, &parked);
     let translation = stream.translation.clone();
     let posted = async {
         for body in responses {
@@ -162,6 +161,7 @@ async fn resume_stream(
     };
     let lost = |fault: Fault| lost(call, &fault);
     if !stream.pending.requests.is_empty() {
+        release_waiter(call, &parked);
         posted.await.map_err(lost)?;
         stream.account = account.take();
         stream.pending.ask_now();
@@ -170,6 +170,8 @@ async fn resume_stream(
     // The stream is resumed before the responses are posted: the messages that follow on them must find a reader.
     stream.reconnect_now().await.map_err(lost)?;
     stream.confirm_resumed().await.map_err(lost)?;
+    // Until here the waiter refuses the upstream's requests when nobody comes back.
+    release_waiter(call, &parked);
     posted.await.map_err(lost)?;
     stream.attach_account(account.take());
     Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))))

@@ -227,7 +227,7 @@ async fn only_the_credential_of_an_upstream_opens_its_tunnels() {
     let (status, refused) = credential("upstreams/near").await;
     assert_eq!(
         (status, &refused["message"]),
-        (400, &"upstreams/near does not dial in: its transport is not `tunnel`".into())
+        (400, &"upstreams/near does not dial in: it is not reached through `tunnel`".into())
     );
     let (status, issued) = credential("upstreams/far").await;
     assert_eq!(status, 200, "{issued}");

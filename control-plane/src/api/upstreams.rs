@@ -94,7 +94,7 @@ impl Rpc for CreateTunnelCredentialRequest {
         let name = self.name;
         let upstream: Upstream = registry.get(&name).await?;
         if !dials_in(&upstream) {
-            let text = format!("{name} does not dial in: its transport is not `tunnel`");
+            let text = format!("{name} does not dial in: it is not reached through `tunnel`");
             return Err(
                 Error::new(Code::FailedPrecondition, "UPSTREAM_NOT_TUNNELLED", text).with("name", name)
             );

@@ -11,7 +11,8 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (2, include_str!("../../migrations/0002_keys.sql")),
     (3, include_str!("../../migrations/0003_edges.sql")),
     (4, include_str!("../../migrations/0004_usage.sql")),
-    (5, include_str!("../../migrations/0005_edge_siblings.sql")),
+    (5, include_str!("../../migrations/0005_edge_peers.sql")),
+    (6, include_str!("../../migrations/0006_edge_siblings.sql")),
 ];
 
 /// Any number will do, as long as it is always the same: who holds this lock migrates.

@@ -148,7 +148,7 @@ pub(super) async fn open_session(endpoint: &Endpoint, policy: EraPolicy) -> Resu
             (side.versions.first().copied().unwrap_or(Revision::LATEST), side.capabilities.clone())
         }
         (None, Some(side)) => (side.version, side.capabilities.clone()),
-        (None, None) => return Err(incompatible("it check_era no era that its policy allows")),
+        (None, None) => return Err(incompatible("it speaks no era that its policy allows")),
     };
     let session = Session::open(endpoint, found.transport, revision, info()).await.map_err(broken)?;
     Ok(UpstreamSession { report, attempts, session, capabilities })

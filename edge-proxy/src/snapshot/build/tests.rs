@@ -157,7 +157,7 @@ fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
         "upstreams/time",
         "url must have the scheme http, https, ws or wss",
     );
-    check(&|w| w.upstreams[0].kind = None, "upstreams/time", "kind is not known to this edge");
+    check(&|w| w.upstreams[0].kind = None, "upstreams/time", "kind is absent, or not known to this edge");
     check(&|w| w.upstreams[0].url = "/mcp".into(), "upstreams/time", "url");
     check(&|w| w.upstreams[0].url = "http://u:p@h/".into(), "upstreams/time", "user name");
     check(

@@ -107,7 +107,11 @@ pub(super) fn convert(message: &wire::Upstream, secret: Option<&Accepted>) -> Re
 }
 
 fn unknown_kind() -> Unusable {
-    Unusable::Field { field: "kind", problem: "is not known to this edge: upgrade it".to_owned() }
+    Unusable::Field {
+        field: "kind",
+        problem: "is absent, or not known to this edge: edges are upgraded with their control plane"
+            .to_owned(),
+    }
 }
 
 fn endpoint(url: &str) -> Result<Uri, Unusable> {

@@ -14,7 +14,7 @@ use super::super::StreamType;
 use super::key::DiskKey;
 
 const MAGIC: &[u8; 8] = b"TRUNKSNP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const CHECKSUM_LEN: usize = 32;
 const HEADER_LEN: usize = MAGIC.len() + 4;
 

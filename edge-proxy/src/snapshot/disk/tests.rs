@@ -82,7 +82,8 @@ fn a_copy_that_cannot_be_used_is_moved_aside_and_the_start_goes_on() {
     for (what, bytes, expected) in [
         ("empty", Vec::new(), FileError::Truncated),
         ("another file", b"hello, this is another file".to_vec(), FileError::Magic),
-        ("a later version", edit(8, 0x7f), FileError::Version(0x7e)),
+        ("an earlier version", edit(8, 0x03), FileError::Version(1)),
+        ("a later version", edit(8, 0x7d), FileError::Version(0x7f)),
         ("cut in the header", good[..10].to_vec(), FileError::Truncated),
         ("cut in the checksum", good[..20].to_vec(), FileError::Truncated),
         ("cut in the nonce", good[..50].to_vec(), FileError::Checksum),

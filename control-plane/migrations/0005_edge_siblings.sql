@@ -1,4 +1,0 @@
--- Where other edges reach an edge, and the SHA-256 (hexadecimal) of the certificate that it presents to them; empty:
--- they cannot.
-ALTER TABLE edges ADD COLUMN sibling_address TEXT NOT NULL DEFAULT '';
-ALTER TABLE edges ADD COLUMN sibling_certificate TEXT NOT NULL DEFAULT '';

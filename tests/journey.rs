@@ -257,7 +257,7 @@ async fn one_command_starts_it_all() {
     assert!(said.contains("\"timezone\""), "{said}");
 }
 
-/// Starts it, and waits until its context file is there and both its doors are open.
+/// Starts it, and waits until its context file is there and both its published are open.
 async fn start_dev(folder: &std::path::Path, edge: u16, control: u16) -> Process {
     let data = folder.join("data");
     let mut command = Command::new(binary("mcpctl"));

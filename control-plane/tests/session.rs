@@ -7,9 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use trunkline::discovery::v1::{Refusal, StreamResourcesRequest, StreamResourcesResponse};
 use trunkline_control_plane::discovery::session::{Action, Event, Progress, Session};
-use trunkline_control_plane::snapshot::content::{Item, Items, Snapshot, TYPES, Type};
+use trunkline_control_plane::snapshot::content::{Item, Items, Snapshot, StreamType, TYPES};
 
-fn snapshot(revision: i64, items: &[(Type, &str, &str)]) -> Arc<Snapshot> {
+fn snapshot(revision: i64, items: &[(StreamType, &str, &str)]) -> Arc<Snapshot> {
     let mut types: [Items; TYPES] = Default::default();
     for (kind, name, body) in items {
         types[kind.index()].insert((*name).into(), Item::new(body.as_bytes().to_vec()).into());
@@ -17,7 +17,7 @@ fn snapshot(revision: i64, items: &[(Type, &str, &str)]) -> Arc<Snapshot> {
     Arc::new(Snapshot::new(revision, types.map(Arc::new)))
 }
 
-fn subscribe(kind: Type) -> StreamResourcesRequest {
+fn subscribe(kind: StreamType) -> StreamResourcesRequest {
     StreamResourcesRequest {
         type_url: kind.url().to_owned(),
         subscribe: vec!["*".to_owned()],
@@ -71,7 +71,7 @@ fn summary(responses: &[StreamResourcesResponse]) -> Vec<String> {
 /// A session whose edge has subscribed to everything and acknowledged all of `start`.
 fn settled(start: &Arc<Snapshot>) -> Session {
     let mut session = Session::new("s", start.clone());
-    let mut queue: VecDeque<Event> = Type::ALL.map(|kind| Event::Request(subscribe(kind))).into();
+    let mut queue: VecDeque<Event> = StreamType::ALL.map(|kind| Event::Request(subscribe(kind))).into();
     while let Some(event) = queue.pop_front() {
         queue.extend(sent(session.on(event)).iter().map(ack));
     }
@@ -80,8 +80,14 @@ fn settled(start: &Arc<Snapshot>) -> Session {
 
 #[test]
 fn additions_go_in_push_order_and_removals_in_reverse_after_the_acks() {
-    let old = snapshot(1, &[(Type::Upstream, "u1", "1"), (Type::Tool, "t1", "1"), (Type::Server, "s", "t1")]);
-    let new = snapshot(2, &[(Type::Upstream, "u2", "1"), (Type::Tool, "t2", "1"), (Type::Server, "s", "t2")]);
+    let old = snapshot(
+        1,
+        &[(StreamType::Upstream, "u1", "1"), (StreamType::Tool, "t1", "1"), (StreamType::Server, "s", "t1")],
+    );
+    let new = snapshot(
+        2,
+        &[(StreamType::Upstream, "u2", "1"), (StreamType::Tool, "t2", "1"), (StreamType::Server, "s", "t2")],
+    );
     let mut session = settled(&old);
     let additions = sent(session.on(Event::Snapshot(new)));
     assert_eq!(summary(&additions), ["Upstream +u2", "Tool +t2", "Server +s"]);
@@ -93,23 +99,24 @@ fn additions_go_in_push_order_and_removals_in_reverse_after_the_acks() {
 
 #[test]
 fn a_type_waits_while_one_before_it_has_something_unsent() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
-    let first = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")]))));
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1")]));
+    let first = sent(session.on(Event::Snapshot(snapshot(2, &[(StreamType::Tool, "t", "2")]))));
     assert_eq!(summary(&first), ["Tool +t"]);
     // The tool is out already, so its next version waits, and so does the server that leads to it.
-    let next = snapshot(3, &[(Type::Tool, "t", "3"), (Type::Server, "s", "t")]);
+    let next = snapshot(3, &[(StreamType::Tool, "t", "3"), (StreamType::Server, "s", "t")]);
     assert!(sent(session.on(Event::Snapshot(next))).is_empty());
     assert_eq!(summary(&sent(session.on(ack(&first[0])))), ["Tool +t", "Server +s"]);
 }
 
 #[test]
 fn changes_coalesce_behind_the_one_response_that_is_out() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
-    let first = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")]))));
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1")]));
+    let first = sent(session.on(Event::Snapshot(snapshot(2, &[(StreamType::Tool, "t", "2")]))));
     for revision in 3..100 {
         let body = revision.to_string();
         assert!(
-            sent(session.on(Event::Snapshot(snapshot(revision, &[(Type::Tool, "t", &body)])))).is_empty()
+            sent(session.on(Event::Snapshot(snapshot(revision, &[(StreamType::Tool, "t", &body)]))))
+                .is_empty()
         );
     }
     let last = sent(session.on(ack(&first[0])));
@@ -120,23 +127,24 @@ fn changes_coalesce_behind_the_one_response_that_is_out() {
 
 #[test]
 fn a_refused_version_is_not_sent_again_until_it_changes() {
-    let mut session = settled(&snapshot(1, &[(Type::Server, "s", "1")]));
-    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Server, "s", "bad")]))));
+    let mut session = settled(&snapshot(1, &[(StreamType::Server, "s", "1")]));
+    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(StreamType::Server, "s", "bad")]))));
     let actions = session.on(nack(&bad[0], "s"));
     let stand = progress(&actions).unwrap();
     assert_eq!((stand.sent, stand.answered, stand.acked), (2, 2, 1));
     assert_eq!(stand.refusals[0].refusal.as_ref().unwrap().reason, "no");
-    assert_eq!(stand.refusals[0].type_url, Type::Server.url());
+    assert_eq!(stand.refusals[0].type_url, StreamType::Server.url());
     for revision in 3..10 {
-        let same = snapshot(revision, &[(Type::Server, "s", "bad"), (Type::Tool, "t", "1")]);
+        let same = snapshot(revision, &[(StreamType::Server, "s", "bad"), (StreamType::Tool, "t", "1")]);
         for response in sent(session.on(Event::Snapshot(same))) {
             assert_eq!(summary(std::slice::from_ref(&response)), ["Tool +t"]);
             session.on(ack(&response));
         }
     }
-    let good = sent(
-        session.on(Event::Snapshot(snapshot(10, &[(Type::Server, "s", "good"), (Type::Tool, "t", "1")]))),
-    );
+    let good = sent(session.on(Event::Snapshot(snapshot(
+        10,
+        &[(StreamType::Server, "s", "good"), (StreamType::Tool, "t", "1")],
+    ))));
     assert_eq!(summary(&good), ["Server +s"]);
     let actions = session.on(ack(&good[0]));
     let stand = progress(&actions).unwrap();
@@ -145,19 +153,19 @@ fn a_refused_version_is_not_sent_again_until_it_changes() {
 
 #[test]
 fn a_refusal_ends_when_the_world_returns_to_what_the_edge_holds() {
-    let mut session = settled(&snapshot(1, &[(Type::Server, "s", "1")]));
-    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Server, "s", "bad")]))));
+    let mut session = settled(&snapshot(1, &[(StreamType::Server, "s", "1")]));
+    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(StreamType::Server, "s", "bad")]))));
     session.on(nack(&bad[0], "s"));
-    let actions = session.on(Event::Snapshot(snapshot(3, &[(Type::Server, "s", "1")])));
+    let actions = session.on(Event::Snapshot(snapshot(3, &[(StreamType::Server, "s", "1")])));
     assert_eq!(progress(&actions).unwrap().acked, 3);
     assert!(sent(actions).is_empty());
 }
 
 #[test]
 fn a_refusal_is_of_what_was_sent_and_not_of_what_is_newest() {
-    let mut session = settled(&snapshot(1, &[(Type::Server, "s", "1")]));
-    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Server, "s", "bad")]))));
-    session.on(Event::Snapshot(snapshot(3, &[(Type::Server, "s", "good")])));
+    let mut session = settled(&snapshot(1, &[(StreamType::Server, "s", "1")]));
+    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(StreamType::Server, "s", "bad")]))));
+    session.on(Event::Snapshot(snapshot(3, &[(StreamType::Server, "s", "good")])));
     let good = sent(session.on(nack(&bad[0], "s")));
     assert_eq!(good[0].resources[0].body.as_ref().unwrap().value, b"good");
     // The same refusal once more: its nonce no longer counts.
@@ -169,30 +177,36 @@ fn a_refusal_is_of_what_was_sent_and_not_of_what_is_newest() {
 #[test]
 fn good_parts_of_a_partly_refused_response_count() {
     let mut session = settled(&snapshot(1, &[]));
-    let both = snapshot(2, &[(Type::Tool, "bad", "1"), (Type::Tool, "good", "1")]);
+    let both = snapshot(2, &[(StreamType::Tool, "bad", "1"), (StreamType::Tool, "good", "1")]);
     let sent_both = sent(session.on(Event::Snapshot(both)));
     session.on(nack(&sent_both[0], "bad"));
-    let next = snapshot(3, &[(Type::Tool, "bad", "2"), (Type::Tool, "good", "1")]);
+    let next = snapshot(3, &[(StreamType::Tool, "bad", "2"), (StreamType::Tool, "good", "1")]);
     assert_eq!(summary(&sent(session.on(Event::Snapshot(next)))), ["Tool +bad"]);
 }
 
 #[test]
 fn nonces_of_another_stream_acknowledge_nothing() {
-    let start = snapshot(1, &[(Type::Server, "s", "1")]);
+    let start = snapshot(1, &[(StreamType::Server, "s", "1")]);
     let mut before = Session::new("one", start.clone());
-    let old = sent(before.on(Event::Request(subscribe(Type::Server))));
+    let old = sent(before.on(Event::Request(subscribe(StreamType::Server))));
     let mut session = Session::new("two", start);
-    let out = sent(session.on(Event::Request(subscribe(Type::Server))));
+    let out = sent(session.on(Event::Request(subscribe(StreamType::Server))));
     assert!(progress(&session.on(ack(&old[0]))).is_none());
     assert_eq!(progress(&session.on(ack(&out[0]))).unwrap().acked, 1);
 }
 
 #[test]
 fn reconnecting_sends_only_what_differs() {
-    let start =
-        snapshot(7, &[(Type::Tool, "same", "1"), (Type::Tool, "changed", "2"), (Type::Tool, "new", "1")]);
+    let start = snapshot(
+        7,
+        &[
+            (StreamType::Tool, "same", "1"),
+            (StreamType::Tool, "changed", "2"),
+            (StreamType::Tool, "new", "1"),
+        ],
+    );
     let version = |body: &str| Item::new(body.as_bytes().to_vec()).version.to_string();
-    let mut request = subscribe(Type::Tool);
+    let mut request = subscribe(StreamType::Tool);
     request.initial_versions = BTreeMap::from([
         ("same".to_owned(), version("1")),
         ("changed".to_owned(), version("1")),
@@ -203,14 +217,14 @@ fn reconnecting_sends_only_what_differs() {
     assert_eq!(summary(&first), ["Tool +changed +new"]);
     assert!(sent(session.on(ack(&first[0]))).is_empty());
     // Only now does it have said what it holds of everything, and nothing of that leads to what is gone.
-    assert_eq!(summary(&sent(session.on(Event::Request(subscribe(Type::Server))))), ["Tool -gone"]);
+    assert_eq!(summary(&sent(session.on(Event::Request(subscribe(StreamType::Server))))), ["Tool -gone"]);
 }
 
 #[test]
 fn an_edge_that_holds_everything_hears_so_at_once() {
-    let start = snapshot(7, &[(Type::Server, "s", "1")]);
-    let mut request = subscribe(Type::Server);
-    let version = start.items(Type::Server)["s"].version.to_string();
+    let start = snapshot(7, &[(StreamType::Server, "s", "1")]);
+    let mut request = subscribe(StreamType::Server);
+    let version = start.items(StreamType::Server)["s"].version.to_string();
     request.initial_versions = BTreeMap::from([("s".to_owned(), version)]);
     let actions = Session::new("s", start).on(Event::Request(request));
     let heartbeat = StreamResourcesResponse { revision: 7, ..Default::default() };
@@ -220,8 +234,8 @@ fn an_edge_that_holds_everything_hears_so_at_once() {
 
 #[test]
 fn subscriptions_change_even_with_a_stale_nonce() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
-    let mut request = subscribe(Type::Tool);
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1")]));
+    let mut request = subscribe(StreamType::Tool);
     request.response_nonce = "stale".to_owned();
     request.subscribe = vec!["nowhere".to_owned()];
     assert_eq!(summary(&sent(session.on(Event::Request(request)))), ["Tool -nowhere"]);
@@ -229,39 +243,40 @@ fn subscriptions_change_even_with_a_stale_nonce() {
 
 #[test]
 fn a_name_asked_for_is_answered_although_it_is_known() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
-    let mut request = subscribe(Type::Tool);
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1")]));
+    let mut request = subscribe(StreamType::Tool);
     request.subscribe = vec!["t".to_owned()];
     assert_eq!(summary(&sent(session.on(Event::Request(request)))), ["Tool +t"]);
 }
 
 #[test]
 fn what_is_no_longer_asked_for_is_not_sent() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
-    let mut request = subscribe(Type::Tool);
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1")]));
+    let mut request = subscribe(StreamType::Tool);
     (request.subscribe, request.unsubscribe) = (vec![], vec!["*".to_owned()]);
     assert!(sent(session.on(Event::Request(request))).is_empty());
-    assert!(sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")])))).is_empty());
-    assert_eq!(summary(&sent(session.on(Event::Request(subscribe(Type::Tool))))), ["Tool +t"]);
+    assert!(sent(session.on(Event::Snapshot(snapshot(2, &[(StreamType::Tool, "t", "2")])))).is_empty());
+    assert_eq!(summary(&sent(session.on(Event::Request(subscribe(StreamType::Tool))))), ["Tool +t"]);
 }
 
 #[test]
 fn a_response_that_was_superseded_by_a_subscription_is_not_counted_as_held() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
-    let out = sent(session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")]))));
-    let mut request = subscribe(Type::Tool);
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1")]));
+    let out = sent(session.on(Event::Snapshot(snapshot(2, &[(StreamType::Tool, "t", "2")]))));
+    let mut request = subscribe(StreamType::Tool);
     (request.subscribe, request.unsubscribe) = (vec![], vec!["*".to_owned()]);
     session.on(Event::Request(request));
     session.on(ack(&out[0]));
-    assert_eq!(summary(&sent(session.on(Event::Request(subscribe(Type::Tool))))), ["Tool +t"]);
+    assert_eq!(summary(&sent(session.on(Event::Request(subscribe(StreamType::Tool))))), ["Tool +t"]);
 }
 
 #[test]
 fn large_worlds_go_in_pieces_and_what_follows_waits_for_the_last() {
     let body = "x".repeat(400_000);
     let names: Vec<String> = (0..6).map(|number| format!("t{number}")).collect();
-    let mut items: Vec<_> = names.iter().map(|name| (Type::Tool, name.as_str(), body.as_str())).collect();
-    items.push((Type::Server, "s", "1"));
+    let mut items: Vec<_> =
+        names.iter().map(|name| (StreamType::Tool, name.as_str(), body.as_str())).collect();
+    items.push((StreamType::Server, "s", "1"));
     let mut session = settled(&snapshot(1, &[]));
     let mut out = sent(session.on(Event::Snapshot(snapshot(2, &items))));
     let mut seen = Vec::new();
@@ -276,26 +291,27 @@ fn large_worlds_go_in_pieces_and_what_follows_waits_for_the_last() {
 
 #[test]
 fn a_token_that_is_gone_is_taken_away_at_once() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1"), (Type::Token, "k", "1")]));
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1"), (StreamType::Token, "k", "1")]));
     // The tool is never acknowledged.
     assert_eq!(
-        summary(&sent(
-            session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2"), (Type::Token, "k", "1")])))
-        )),
+        summary(&sent(session.on(Event::Snapshot(snapshot(
+            2,
+            &[(StreamType::Tool, "t", "2"), (StreamType::Token, "k", "1")]
+        ))))),
         ["Tool +t"]
     );
     assert_eq!(
-        summary(&sent(session.on(Event::Snapshot(snapshot(3, &[(Type::Tool, "t", "3")]))))),
+        summary(&sent(session.on(Event::Snapshot(snapshot(3, &[(StreamType::Tool, "t", "3")]))))),
         ["Token -k"]
     );
 }
 
 #[test]
 fn heartbeats_say_that_nothing_is_newer_only_when_that_is_so() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1")]));
     assert_eq!(session.on(Event::Heartbeat).len(), 1);
-    session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "2")])));
-    session.on(Event::Snapshot(snapshot(3, &[(Type::Tool, "t", "3")])));
+    session.on(Event::Snapshot(snapshot(2, &[(StreamType::Tool, "t", "2")])));
+    session.on(Event::Snapshot(snapshot(3, &[(StreamType::Tool, "t", "3")])));
     assert_eq!(session.on(Event::Heartbeat), []);
 }
 
@@ -319,8 +335,8 @@ fn types_of_other_versions_are_passed_over() {
 
 #[test]
 fn a_revision_that_changes_nothing_is_acknowledged_without_a_word() {
-    let mut session = settled(&snapshot(1, &[(Type::Tool, "t", "1")]));
-    let actions = session.on(Event::Snapshot(snapshot(2, &[(Type::Tool, "t", "1")])));
+    let mut session = settled(&snapshot(1, &[(StreamType::Tool, "t", "1")]));
+    let actions = session.on(Event::Snapshot(snapshot(2, &[(StreamType::Tool, "t", "1")])));
     assert_eq!(progress(&actions).unwrap().acked, 2);
     assert!(sent(actions).is_empty());
 }
@@ -335,16 +351,16 @@ struct Edge {
 
 impl Edge {
     fn requests(&self) -> Vec<StreamResourcesRequest> {
-        let of = |kind: Type| {
+        let of = |kind: StreamType| {
             let held = self.held[kind.index()].iter();
             let initial = held.map(|(name, (version, _))| (name.clone(), version.clone())).collect();
             StreamResourcesRequest { initial_versions: initial, ..subscribe(kind) }
         };
-        Type::ALL.into_iter().map(of).collect()
+        StreamType::ALL.into_iter().map(of).collect()
     }
 
     fn apply(&mut self, response: &StreamResourcesResponse) -> StreamResourcesRequest {
-        let held = &mut self.held[Type::parse(&response.type_url).unwrap().index()];
+        let held = &mut self.held[StreamType::parse(&response.type_url).unwrap().index()];
         let mut refusals = Vec::new();
         for resource in &response.resources {
             let body = String::from_utf8(resource.body.clone().unwrap().value).unwrap();
@@ -367,8 +383,8 @@ impl Edge {
 
     /// Every server leads to tools that are here.
     fn is_whole(&self) -> bool {
-        let tools = &self.held[Type::Tool.index()];
-        self.held[Type::Server.index()].values().all(|(_, tool)| tools.contains_key(tool))
+        let tools = &self.held[StreamType::Tool.index()];
+        self.held[StreamType::Server.index()].values().all(|(_, tool)| tools.contains_key(tool))
     }
 }
 
@@ -453,14 +469,14 @@ impl Play {
 
     fn change(&mut self, tools: &[(u8, u8)], servers: &[(u8, u8)]) {
         self.revision += 1;
-        let mut items: Vec<(Type, String, String)> = Vec::new();
+        let mut items: Vec<(StreamType, String, String)> = Vec::new();
         for (name, body) in tools {
             let bad = if self.refuse && *body == 3 { "!" } else { "" };
-            items.push((Type::Tool, format!("t{name}"), format!("{bad}{body}")));
+            items.push((StreamType::Tool, format!("t{name}"), format!("{bad}{body}")));
         }
         for (name, tool) in servers {
             let leads_to = tools[usize::from(*tool) % tools.len()].0;
-            items.push((Type::Server, format!("s{name}"), format!("t{leads_to}")));
+            items.push((StreamType::Server, format!("s{name}"), format!("t{leads_to}")));
         }
         let items: Vec<_> =
             items.iter().map(|(kind, name, body)| (*kind, name.as_str(), body.as_str())).collect();
@@ -525,7 +541,7 @@ impl Play {
         }
         assert!(self.down.is_empty() && self.up.is_empty(), "it never ends");
         let mut refuses = false;
-        for kind in Type::ALL {
+        for kind in StreamType::ALL {
             let held = &self.edge.held[kind.index()];
             for (name, item) in self.snapshot.items(kind).iter() {
                 let bad = item.body.starts_with(b"!");

@@ -30,7 +30,7 @@ use trunkline::registry::v1::{
     BearerCredential, CreateToolRequest, Credential, DeleteServerRequest, Member, Server, Tool,
     UpdateServerRequest, Upstream,
 };
-use trunkline_control_plane::snapshot::content::Type;
+use trunkline_control_plane::snapshot::content::StreamType;
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";
@@ -67,35 +67,37 @@ async fn rollout(control: &Control, revision: i64) -> BTreeMap<String, RolloutSt
 async fn what_is_created_reaches_edges_and_what_is_deleted_leaves_them() {
     let control = Control::start().await;
     let mut edge = connect(&control, "e1").await;
-    edge.until(|held| holds(held, Type::TrustBundle, "default")).await;
-    let trust = edge::v1::TrustBundle::decode(edge.body(Type::TrustBundle, "default")).unwrap();
+    edge.until(|held| holds(held, StreamType::TrustBundle, "default")).await;
+    let trust = edge::v1::TrustBundle::decode(edge.body(StreamType::TrustBundle, "default")).unwrap();
     assert_eq!((trust.verification_keys.len(), trust.sealing_keys.len()), (1, 1));
     assert_eq!(trust.max_age.unwrap().seconds, 86_400);
 
     create_everything(&control).await;
     let token = control.token("laptop", "servers/dev").await.token.unwrap();
-    edge.until(|held| holds(held, Type::Server, "servers/dev") && holds(held, Type::Token, "tokens/laptop"))
-        .await;
-    let seen = edge::v1::Upstream::decode(edge.body(Type::Upstream, "upstreams/up")).unwrap();
+    edge.until(|held| {
+        holds(held, StreamType::Server, "servers/dev") && holds(held, StreamType::Token, "tokens/laptop")
+    })
+    .await;
+    let seen = edge::v1::Upstream::decode(edge.body(StreamType::Upstream, "upstreams/up")).unwrap();
     assert_eq!((seen.url.as_str(), seen.has_secret), (NOWHERE, true));
-    let secret = edge::v1::Secret::decode(edge.body(Type::Secret, "upstreams/up")).unwrap();
+    let secret = edge::v1::Secret::decode(edge.body(StreamType::Secret, "upstreams/up")).unwrap();
     let header = edge::v1::SecretParameter { name: "authorization".into(), value: "Bearer s3cret".into() };
     assert_eq!(secret.headers, [header]);
-    let server = edge::v1::Server::decode(edge.body(Type::Server, "servers/dev")).unwrap();
+    let server = edge::v1::Server::decode(edge.body(StreamType::Server, "servers/dev")).unwrap();
     let entry = edge::v1::Entry {
         exposed_name: "up_echo".to_owned(),
         target: "upstreams/up/tools/echo".to_owned(),
         ..Default::default()
     };
     assert_eq!((server.title.as_str(), server.tools), ("dev", vec![entry]));
-    let seen = edge::v1::Token::decode(edge.body(Type::Token, "tokens/laptop")).unwrap();
+    let seen = edge::v1::Token::decode(edge.body(StreamType::Token, "tokens/laptop")).unwrap();
     assert_eq!((seen.uid, seen.revoked), (token.meta.unwrap().uid, false));
     assert_eq!(seen.servers, ["servers/dev"]);
 
     let request = DeleteTokenRequest { name: "tokens/laptop".to_owned(), ..Default::default() };
     let mut tokens = TokenServiceClient::new(control.channel.clone());
     tokens.delete_token(control.admin(request)).await.unwrap();
-    edge.until(|held| !holds(held, Type::Token, "tokens/laptop")).await;
+    edge.until(|held| !holds(held, StreamType::Token, "tokens/laptop")).await;
 }
 
 /// An upstream with a credential, a tool of it, and a server that exposes the tool.
@@ -122,7 +124,7 @@ async fn a_rollout_ends_when_every_edge_has_acknowledged() {
     for id in ["e1", "e2", "e3"] {
         let mut edge = connect(&control, id).await;
         edges.push(tokio::spawn(async move {
-            edge.until(|held| holds(held, Type::Server, "servers/last")).await;
+            edge.until(|held| holds(held, StreamType::Server, "servers/last")).await;
         }));
     }
     let all = ["edges/e1", "edges/e2", "edges/e3"];
@@ -147,14 +149,14 @@ async fn a_refusal_is_shown_until_the_resource_is_mended() {
     edge.refused.insert("servers/odd".to_owned());
     let revision = control.server("odd", titled("odd")).await;
     let good = control.server("good", titled("good")).await;
-    edge.until(|held| holds(held, Type::Server, "servers/good")).await;
+    edge.until(|held| holds(held, StreamType::Server, "servers/good")).await;
     let refused = BTreeMap::from([("edges/e1".to_owned(), RolloutState::Refused)]);
     assert_eq!(rollout(&control, good).await, refused);
     let status = edge_status(&control, "edges/e1").await;
     let [refusal] = &status.refusals[..] else { panic!("{status:?}") };
     let told = refusal.refusal.clone().unwrap();
     assert_eq!((told.name.as_str(), told.reason.as_str()), ("servers/odd", "not to my taste"));
-    assert_eq!(refusal.type_url, Type::Server.url());
+    assert_eq!(refusal.type_url, StreamType::Server.url());
     assert!(status.acked_revision < revision, "{status:?}");
     assert!(status.sent_revision >= good, "{status:?}");
 
@@ -165,7 +167,7 @@ async fn a_refusal_is_shown_until_the_resource_is_mended() {
     };
     let mut servers = ServerServiceClient::new(control.channel.clone());
     servers.update_server(control.admin(request)).await.unwrap();
-    edge.until(|held| holds(held, Type::Server, "servers/odd")).await;
+    edge.until(|held| holds(held, StreamType::Server, "servers/odd")).await;
     let accepted = BTreeMap::from([("edges/e1".to_owned(), RolloutState::Acknowledged)]);
     assert_eq!(rollout(&control, 0).await, accepted);
     assert_eq!(edge_status(&control, "edges/e1").await.refusals, []);
@@ -213,10 +215,10 @@ async fn edges_are_told_of_each_other_by_every_control_plane() {
     let other = control.replica().await;
     let (mut here, mut there) = (connect_sibling(&control, "e1").await, connect_sibling(&other, "e2").await);
     let sibling = |id: &str| format!("siblings/{id}");
-    let both = |held: &Held| ["e1", "e2"].iter().all(|id| holds(held, Type::Sibling, &sibling(id)));
+    let both = |held: &Held| ["e1", "e2"].iter().all(|id| holds(held, StreamType::Sibling, &sibling(id)));
     here.until(both).await;
     there.until(both).await;
-    let seen = edge::v1::Sibling::decode(there.body(Type::Sibling, "siblings/e1")).unwrap();
+    let seen = edge::v1::Sibling::decode(there.body(StreamType::Sibling, "siblings/e1")).unwrap();
     let expected = edge::v1::Sibling {
         name: "siblings/e1".into(),
         address: "e1.example:4447".into(),
@@ -230,10 +232,10 @@ async fn edges_are_told_of_each_other_by_every_control_plane() {
     drop(here);
     let mut fleet = FleetServiceClient::new(control.channel.clone());
     let request = control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned() });
-    assert!(holds(&there.held, Type::Sibling, "siblings/e1"));
+    assert!(holds(&there.held, StreamType::Sibling, "siblings/e1"));
     fleet.delete_edge(request).await.unwrap();
-    there.until(|held| !holds(held, Type::Sibling, "siblings/e1")).await;
-    assert!(holds(&there.held, Type::Sibling, "siblings/e2"));
+    there.until(|held| !holds(held, StreamType::Sibling, "siblings/e1")).await;
+    assert!(holds(&there.held, StreamType::Sibling, "siblings/e2"));
     assert_eq!(edge_status(&control, "edges/e2").await.acked_revision, before);
 }
 
@@ -252,8 +254,8 @@ async fn an_edge_that_cannot_be_reached_or_known_is_told_to_nobody() {
         edge.until_alive().await;
     }
     let mut reached = connect_sibling(&control, "e4").await;
-    reached.until(|held| holds(held, Type::Sibling, "siblings/e4")).await;
-    assert_eq!(reached.held.keys().filter(|(kind, _)| *kind == Type::Sibling).count(), 1);
+    reached.until(|held| holds(held, StreamType::Sibling, "siblings/e4")).await;
+    assert_eq!(reached.held.keys().filter(|(kind, _)| *kind == StreamType::Sibling).count(), 1);
 }
 
 #[tokio::test]
@@ -276,7 +278,7 @@ async fn reconnecting_receives_only_what_differs() {
         control.server(id, titled(id)).await;
     }
     // Writes in quick succession are published together: another edge that has the last proves that all are out.
-    connect(&control, "e2").await.until(|held| holds(held, Type::Server, "servers/same")).await;
+    connect(&control, "e2").await.until(|held| holds(held, StreamType::Server, "servers/same")).await;
     let credential = control.enrol("e1").await;
     let mut edge = EdgeEnd::connect(&control.channel, "e1", &credential, Held::new()).await.unwrap();
     assert_eq!(edge.until_alive().await, ["+default", "+servers/changed", "+servers/gone", "+servers/same"]);
@@ -290,7 +292,7 @@ async fn reconnecting_receives_only_what_differs() {
     let update = UpdateServerRequest { server, ..Default::default() };
     servers.update_server(control.admin(update)).await.unwrap();
     let newest = control.server("new", titled("new")).await;
-    connect(&control, "e2").await.until(|held| holds(held, Type::Server, "servers/new")).await;
+    connect(&control, "e2").await.until(|held| holds(held, StreamType::Server, "servers/new")).await;
     let mut edge = EdgeEnd::connect(&control.channel, "e1", &credential, held).await.unwrap();
     assert_eq!(edge.until_alive().await, ["+servers/changed", "+servers/new", "-servers/gone"]);
     assert!(edge_status(&control, "edges/e1").await.acked_revision >= newest);
@@ -322,8 +324,11 @@ async fn bearers_stay_valid_when_the_signing_key_is_rotated() {
     let new = control.token("new", "servers/dev").await.bearer;
     // The credentials of edges are signed with the same keys.
     let mut edge = EdgeEnd::connect(&control.channel, "e1", &credential, Held::new()).await.unwrap();
-    edge.until(|held| holds(held, Type::Token, "tokens/new") && holds(held, Type::Token, "tokens/old")).await;
-    let trust = edge::v1::TrustBundle::decode(edge.body(Type::TrustBundle, "default")).unwrap();
+    edge.until(|held| {
+        holds(held, StreamType::Token, "tokens/new") && holds(held, StreamType::Token, "tokens/old")
+    })
+    .await;
+    let trust = edge::v1::TrustBundle::decode(edge.body(StreamType::TrustBundle, "default")).unwrap();
     let (old_key, new_key) = (key_of(&trust, &old).unwrap(), key_of(&trust, &new).unwrap());
     assert_ne!(old_key, new_key);
     assert_eq!(trust.verification_keys.len(), 2);

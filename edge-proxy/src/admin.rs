@@ -113,7 +113,7 @@ impl Admin {
         if !self.current.is_ready() {
             return Some("still learning the state of sessions from other edges\n");
         }
-        if !self.current.bearers_are_believed(clock::now()) {
+        if !self.current.is_trust_fresh(clock::now()) {
             return Some("no contact with a control plane for longer than bearers may be trusted\n");
         }
         None

@@ -130,7 +130,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let shared = EdgeState::new(
         Arc::clone(&current),
         config.limits.clone(),
-        &config.doors,
+        &config.published,
         client_addr,
         Arc::clone(&metrics),
         fleet,
@@ -230,7 +230,7 @@ fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, publication: &Publi
     let compiled = machine.start_from_accepted();
     publication.publish(&machine, compiled);
     publication.current.set_complete();
-    if !publication.current.bearers_are_believed(clock::now()) {
+    if !publication.current.is_trust_fresh(clock::now()) {
         tracing::error!(
             "the copy on disk is too old to trust bearers; calls are refused until a control plane responds"
         );

@@ -58,10 +58,10 @@ pub enum Fault {
     },
     /// Too many calls wait for their clients.
     #[error("too many calls wait for client input at this edge")]
-    Crowded,
+    TooManyParkedCalls,
     /// It needs a request that this client does not take.
     #[error("needs input that this client cannot give: {0}")]
-    Unasked(String),
+    InputUnavailable(String),
     /// It does not speak the client's era.
     #[error("does not speak the era of this client ({})", if *.0 == Era::Modern { "2026-07-28 or later" } else { "2025-11-25 or earlier" })]
     Era(Era),
@@ -80,8 +80,8 @@ impl Fault {
             Self::Session(_) => "upstream_session",
             Self::Era(_) => "upstream_era",
             Self::Lost { .. } => "upstream_call_lost",
-            Self::Crowded => "too_many_parked_calls",
-            Self::Unasked(_) => "input_unavailable",
+            Self::TooManyParkedCalls => "too_many_parked_calls",
+            Self::InputUnavailable(_) => "input_unavailable",
         }
     }
 
@@ -96,8 +96,8 @@ impl Fault {
             Self::Session(_) => -31107,
             Self::Era(_) => -31108,
             Self::Lost { .. } => -31109,
-            Self::Crowded => -31110,
-            Self::Unasked(_) => -31111,
+            Self::TooManyParkedCalls => -31110,
+            Self::InputUnavailable(_) => -31111,
         }
     }
 
@@ -112,7 +112,7 @@ impl Fault {
             Self::TooLarge => UpstreamFault::TooLarge,
             Self::Session(_) => UpstreamFault::Session,
             Self::Lost { .. } => UpstreamFault::Lost,
-            Self::Era(_) | Self::Crowded | Self::Unasked(_) => return None,
+            Self::Era(_) | Self::TooManyParkedCalls | Self::InputUnavailable(_) => return None,
         })
     }
 }

@@ -19,7 +19,7 @@ use super::Parts;
 use crate::discovery::fleet::Fleet;
 use crate::observe::{Gauge, render};
 use crate::snapshot::DatabaseHealth;
-use crate::snapshot::content::{Snapshot, Type};
+use crate::snapshot::content::{Snapshot, StreamType};
 use crate::store::Store;
 
 /// Without an answer from the database for so long, this replica should get no traffic.
@@ -88,7 +88,7 @@ async fn ready(State(state): State<HttpState>) -> Response {
 
 async fn metrics(State(state): State<HttpState>) -> Response {
     let snapshot = state.snapshots.borrow().clone();
-    let size = |kind: Type| i64::try_from(snapshot.items(kind).len()).unwrap_or(i64::MAX);
+    let size = |kind: StreamType| i64::try_from(snapshot.items(kind).len()).unwrap_or(i64::MAX);
     let known = *state.store.revisions().borrow();
     let tunnels = i64::try_from(state.tunnels.count()).unwrap_or(i64::MAX);
     let edges = i64::try_from(state.fleet.connected_here()).unwrap_or(i64::MAX);
@@ -105,10 +105,10 @@ async fn metrics(State(state): State<HttpState>) -> Response {
             snapshot.revision,
         ),
         gauge("trunkline_control_edges_connected", "Edges connected to this replica.", edges),
-        gauge("trunkline_control_upstreams", "Upstreams published to edges.", size(Type::Upstream)),
-        gauge("trunkline_control_tools", "Tools published to edges.", size(Type::Tool)),
-        gauge("trunkline_control_servers", "Virtual servers published to edges.", size(Type::Server)),
-        gauge("trunkline_control_tokens", "Tokens published to edges.", size(Type::Token)),
+        gauge("trunkline_control_upstreams", "Upstreams published to edges.", size(StreamType::Upstream)),
+        gauge("trunkline_control_tools", "Tools published to edges.", size(StreamType::Tool)),
+        gauge("trunkline_control_servers", "Virtual servers published to edges.", size(StreamType::Server)),
+        gauge("trunkline_control_tokens", "Tokens published to edges.", size(StreamType::Token)),
         gauge("trunkline_control_tunnels", "Open tunnels of upstreams to this replica.", tunnels),
         gauge(
             "trunkline_control_database_fresh",

@@ -106,13 +106,13 @@ impl Fleet {
     }
 
     /// Edges after `after`, wherever they are connected.
-    pub async fn list(&self, after: &str, limit: i64) -> sqlx::Result<Vec<EdgeStanding>> {
+    pub async fn list(&self, after: &str, limit: i64) -> sqlx::Result<Vec<EdgeProgress>> {
         let rows = self.edges.list(after, limit).await?;
         Ok(rows.into_iter().map(|row| self.standing(row)).collect())
     }
 
     /// One edge.
-    pub async fn get(&self, id: &str) -> sqlx::Result<Option<EdgeStanding>> {
+    pub async fn get(&self, id: &str) -> sqlx::Result<Option<EdgeProgress>> {
         Ok(self.edges.get(id).await?.map(|row| self.standing(row)))
     }
 
@@ -188,14 +188,14 @@ impl Fleet {
         }
     }
 
-    fn standing(&self, stored: EdgeRow) -> EdgeStanding {
+    fn standing(&self, stored: EdgeRow) -> EdgeProgress {
         let local = self.local();
         match local.connected.get(&stored.id).filter(|edge| edge.row.enroll_us == stored.enroll_us) {
-            Some(edge) => EdgeStanding { row: edge.row.clone(), connected: true },
+            Some(edge) => EdgeProgress { row: edge.row.clone(), connected: true },
             None => {
                 let silence = clock::now_us() - clock::duration_us(SILENCE);
                 let elsewhere = !stored.replica.is_empty() && stored.replica != self.replica;
-                EdgeStanding { connected: elsewhere && stored.beat_us > silence, row: stored }
+                EdgeProgress { connected: elsewhere && stored.beat_us > silence, row: stored }
             }
         }
     }
@@ -272,14 +272,14 @@ impl Drop for ConnectionGuard {
 
 /// An edge's progress.
 #[derive(Debug, Clone)]
-pub struct EdgeStanding {
+pub struct EdgeProgress {
     /// The row as stored, or newer.
     pub row: EdgeRow,
     /// True while its stream is open, on any replica.
     pub connected: bool,
 }
 
-impl EdgeStanding {
+impl EdgeProgress {
     /// Builds the status of the contract, for a registry at `revision`.
     pub fn status(&self, revision: i64) -> EdgeStatus {
         let row = &self.row;

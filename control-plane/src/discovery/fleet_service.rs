@@ -17,7 +17,7 @@ use trunkline::discovery::v1::{
     ListEdgesResponse, WatchRolloutRequest, WatchRolloutResponse,
 };
 
-use super::fleet::{EdgeStanding, Fleet};
+use super::fleet::{EdgeProgress, Fleet};
 use super::rollout::Rollout;
 use crate::auth::vault::{Sealed, Vault};
 use crate::error::Error;
@@ -56,15 +56,15 @@ impl FleetApi {
         String::from_utf8(opened.to_vec()).map_err(|_| bad())
     }
 
-    fn page_token(&self, last: &EdgeStanding) -> Result<String, Error> {
+    fn page_token(&self, last: &EdgeProgress) -> Result<String, Error> {
         use base64::Engine;
         let sealed = self.vault.seal(PAGE_CONTEXT, last.row.id.as_bytes()).map_err(Error::internal)?;
         Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sealed.as_bytes()))
     }
 
     /// Every edge there is.
-    async fn list_all(&self) -> Result<Vec<EdgeStanding>, Error> {
-        let mut all: Vec<EdgeStanding> = Vec::new();
+    async fn list_all(&self) -> Result<Vec<EdgeProgress>, Error> {
+        let mut all: Vec<EdgeProgress> = Vec::new();
         loop {
             let after = all.last().map(|last| last.row.id.clone()).unwrap_or_default();
             let page = self.fleet.list(&after, MAX_PAGE).await?;

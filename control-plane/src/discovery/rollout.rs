@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use trunkline::discovery::v1::{RolloutState, WatchRolloutResponse};
 
-use super::fleet::EdgeStanding;
+use super::fleet::EdgeProgress;
 
 /// One watch.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Rollout {
     }
 
     /// Returns the news for the watcher, and whether the watch is over.
-    pub(super) fn look(&mut self, fleet: &[EdgeStanding]) -> (Vec<WatchRolloutResponse>, bool) {
+    pub(super) fn look(&mut self, fleet: &[EdgeProgress]) -> (Vec<WatchRolloutResponse>, bool) {
         let mut news = Vec::new();
         let mut over = true;
         for standing in fleet {
@@ -38,7 +38,7 @@ impl Rollout {
         (news, over)
     }
 
-    fn state(&self, standing: &EdgeStanding) -> RolloutState {
+    fn state(&self, standing: &EdgeProgress) -> RolloutState {
         match standing {
             standing if !standing.connected => RolloutState::Disconnected,
             standing if standing.row.acked_revision >= self.revision => RolloutState::Acknowledged,
@@ -53,14 +53,14 @@ mod tests {
     use super::*;
     use crate::store::edges::EdgeRow;
 
-    fn edge(id: &str, connected: bool, answered: i64, acked: i64) -> EdgeStanding {
+    fn edge(id: &str, connected: bool, answered: i64, acked: i64) -> EdgeProgress {
         let row = EdgeRow {
             id: id.to_owned(),
             answered_revision: answered,
             acked_revision: acked,
             ..Default::default()
         };
-        EdgeStanding { row, connected }
+        EdgeProgress { row, connected }
     }
 
     fn states(news: &[WatchRolloutResponse]) -> Vec<RolloutState> {

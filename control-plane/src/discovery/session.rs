@@ -10,10 +10,10 @@ use trunkline::discovery::v1::{
 };
 
 use super::substream::{Load, Substream};
-use crate::snapshot::content::{Snapshot, TYPES, Type};
+use crate::snapshot::content::{Snapshot, StreamType, TYPES};
 
 /// Types that no other resource refers to. One that is removed must stop working at once.
-const REMOVED_AT_ONCE: [Type; 2] = [Type::Token, Type::Sibling];
+const REMOVED_AT_ONCE: [StreamType; 2] = [StreamType::Token, StreamType::Sibling];
 
 /// An input of a session.
 #[derive(Debug)]
@@ -90,14 +90,14 @@ impl Session {
 
     fn on_request(&mut self, request: StreamResourcesRequest) -> Vec<Action> {
         // A type that only a newer edge knows has nothing to send, and is no error.
-        let Some(kind) = Type::parse(&request.type_url) else { return Vec::new() };
+        let Some(kind) = StreamType::parse(&request.type_url) else { return Vec::new() };
         let target = self.snapshot.items(kind).clone();
         let substream = &mut self.types[kind.index()];
         substream.open(request.initial_versions.into_iter());
         substream.subscribe(request.subscribe, &request.unsubscribe);
         let refusals: Vec<_> =
             request.refusals.into_iter().map(|refusal| (refusal.name, refusal.reason)).collect();
-        substream.aim(&target);
+        substream.set_target(&target);
         // An answer with another nonce than the last is to a response that no longer counts.
         if !substream.answer(&request.response_nonce, &refusals) {
             substream.compare();
@@ -106,9 +106,9 @@ impl Session {
     }
 
     fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Vec<Action> {
-        for (kind, substream) in Type::ALL.into_iter().zip(&mut self.types) {
+        for (kind, substream) in StreamType::ALL.into_iter().zip(&mut self.types) {
             if substream.opened {
-                substream.aim(snapshot.items(kind));
+                substream.set_target(snapshot.items(kind));
             }
         }
         self.snapshot = snapshot;
@@ -126,9 +126,9 @@ impl Session {
 
     /// A type waits while one before it has something left to send: what it leads to goes first.
     fn push_additions(&mut self, actions: &mut Vec<Action>) {
-        for kind in Type::ALL {
+        for kind in StreamType::ALL {
             self.send(kind, true, REMOVED_AT_ONCE.contains(&kind), actions);
-            if self.types[kind.index()].adds_wait() {
+            if self.types[kind.index()].additions_pending() {
                 break;
             }
         }
@@ -141,11 +141,14 @@ impl Session {
     /// edge has said what it holds of everything.
     fn push_removals(&mut self, actions: &mut Vec<Action>) {
         if !self.complete()
-            || self.types.iter().any(|substream| substream.adds_wait() || substream.adds_fly())
+            || self
+                .types
+                .iter()
+                .any(|substream| substream.additions_pending() || substream.additions_in_flight())
         {
             return;
         }
-        for kind in Type::ALL.into_iter().rev() {
+        for kind in StreamType::ALL.into_iter().rev() {
             self.send(kind, false, true, actions);
             if self.types[kind.index()].removals_wait() {
                 break;
@@ -153,7 +156,7 @@ impl Session {
         }
     }
 
-    fn send(&mut self, kind: Type, adds: bool, removals: bool, actions: &mut Vec<Action>) {
+    fn send(&mut self, kind: StreamType, adds: bool, removals: bool, actions: &mut Vec<Action>) {
         let nonce = format!("{}.{}", self.stream, self.next_nonce);
         if let Some(load) = self.types[kind.index()].load(&nonce, adds, removals) {
             self.next_nonce += 1;
@@ -161,7 +164,7 @@ impl Session {
         }
     }
 
-    fn response(&self, kind: Type, nonce: String, load: Load) -> StreamResourcesResponse {
+    fn response(&self, kind: StreamType, nonce: String, load: Load) -> StreamResourcesResponse {
         let resources = load.resources.into_iter().map(|(name, item)| VersionedResource {
             name: name.to_string(),
             version: item.version.to_string(),
@@ -183,7 +186,7 @@ impl Session {
 
     /// Edges subscribe in push order, so one that has spoken of servers has spoken of all that it will.
     fn complete(&self) -> bool {
-        self.types[Type::Server.index()].opened
+        self.types[StreamType::Server.index()].opened
     }
 
     /// Says where the edge stands, when that changed.
@@ -212,17 +215,17 @@ impl Session {
     }
 
     fn refusals(&self) -> Vec<EdgeRefusal> {
-        let of_type = |kind: Type| {
+        let of_type = |kind: StreamType| {
             self.types[kind.index()].refusals().iter().map(move |(name, refused)| EdgeRefusal {
                 type_url: kind.url().to_owned(),
                 refusal: Some(Refusal { name: name.to_string(), reason: refused.reason.clone() }),
                 resource_version: refused.version.to_string(),
             })
         };
-        Type::ALL.into_iter().flat_map(of_type).collect()
+        StreamType::ALL.into_iter().flat_map(of_type).collect()
     }
 }
 
 fn unsent(substream: &Substream) -> bool {
-    substream.adds_wait() || substream.removals_wait()
+    substream.additions_pending() || substream.removals_wait()
 }

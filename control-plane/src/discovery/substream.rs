@@ -85,7 +85,7 @@ impl Substream {
     }
 
     /// Sets the target that the edge should hold. Returns whether it differs from the one before.
-    pub(super) fn aim(&mut self, target: &Arc<Items>) {
+    pub(super) fn set_target(&mut self, target: &Arc<Items>) {
         if !Arc::ptr_eq(&self.target, target) {
             self.target = target.clone();
             self.compare();
@@ -157,7 +157,7 @@ impl Substream {
     }
 
     /// Tells whether additions are still to be sent.
-    pub(super) fn adds_wait(&self) -> bool {
+    pub(super) fn additions_pending(&self) -> bool {
         !self.add.is_empty()
     }
 
@@ -167,13 +167,13 @@ impl Substream {
     }
 
     /// Tells whether additions were sent that are not answered.
-    pub(super) fn adds_fly(&self) -> bool {
+    pub(super) fn additions_in_flight(&self) -> bool {
         self.flight.as_ref().is_some_and(|flight| flight.adds)
     }
 
     /// Tells whether everything that was to be sent is answered.
     pub(super) fn settled(&self) -> bool {
-        self.flight.is_none() && !self.adds_wait() && !self.removals_wait()
+        self.flight.is_none() && !self.additions_pending() && !self.removals_wait()
     }
 
     /// Returns the resources that the edge refuses at present.

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// A type of resource, in the order in which additions are pushed; removals go in reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Type {
+pub enum StreamType {
     /// A credential that is presented to an upstream.
     Secret,
     /// The keys that verify bearers and open handles.
@@ -33,7 +33,7 @@ pub enum Type {
 }
 
 /// The number of types.
-pub const TYPES: usize = Type::ALL.len();
+pub const TYPES: usize = StreamType::ALL.len();
 
 /// One resource: its bytes, and the hash of them.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct Snapshot {
     types: [Arc<Items>; TYPES],
 }
 
-impl Type {
+impl StreamType {
     /// All of them, in push order.
     pub const ALL: [Self; 9] = [
         Self::Secret,
@@ -110,7 +110,7 @@ impl Snapshot {
     }
 
     /// The resources of a type.
-    pub fn items(&self, kind: Type) -> &Arc<Items> {
+    pub fn items(&self, kind: StreamType) -> &Arc<Items> {
         &self.types[kind.index()]
     }
 }
@@ -121,11 +121,11 @@ mod tests {
 
     #[test]
     fn urls_return() {
-        for (position, kind) in Type::ALL.into_iter().enumerate() {
+        for (position, kind) in StreamType::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), position);
-            assert_eq!(Type::parse(kind.url()), Some(kind));
+            assert_eq!(StreamType::parse(kind.url()), Some(kind));
         }
-        assert_eq!(Type::parse("type.googleapis.com/trunkline.edge.v9.Server"), None);
+        assert_eq!(StreamType::parse("type.googleapis.com/trunkline.edge.v9.Server"), None);
     }
 
     #[test]

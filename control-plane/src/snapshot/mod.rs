@@ -4,7 +4,7 @@
 
 pub mod content;
 mod database_health;
-mod entries;
+mod edge_messages;
 mod projector;
 mod publisher;
 

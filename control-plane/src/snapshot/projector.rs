@@ -11,8 +11,8 @@ use trunkline::edge::v1::TrustBundle;
 use trunkline::identity::v1::Token;
 use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
 
-use super::content::{Item, Items, Snapshot, TYPES, Type};
-use super::entries;
+use super::content::{Item, Items, Snapshot, StreamType, TYPES};
+use super::edge_messages;
 use crate::domain::members::{Exposed, Target, evaluate, lists};
 use crate::domain::{Catalogue, Kind, glob, names};
 use crate::store::{Row, StoreError};
@@ -48,35 +48,35 @@ impl Projector {
             Kind::Upstream => {
                 let upstream: Upstream = row.message()?;
                 if upstream.disabled || upstream.credential.is_none() {
-                    self.remove(Type::Secret, &row.name);
+                    self.remove(StreamType::Secret, &row.name);
                 }
-                let shown = (!upstream.disabled).then(|| entries::upstream(&upstream));
-                self.set(Type::Upstream, &row.name, shown.as_ref());
+                let shown = (!upstream.disabled).then(|| edge_messages::upstream(&upstream));
+                self.set(StreamType::Upstream, &row.name, shown.as_ref());
                 Ok(())
             }
             Kind::Tool => {
                 let tool: Tool = row.message()?;
-                let shown = (!tool.disabled && tool.stale_time.is_none()).then(|| entries::tool(&tool));
-                self.set(Type::Tool, &row.name, shown.as_ref());
+                let shown = (!tool.disabled && tool.stale_time.is_none()).then(|| edge_messages::tool(&tool));
+                self.set(StreamType::Tool, &row.name, shown.as_ref());
                 Ok(())
             }
             Kind::Resource => {
                 let resource: Resource = row.message()?;
                 let shown = (!resource.disabled && resource.stale_time.is_none())
-                    .then(|| entries::resource(&resource));
-                self.set(Type::Resource, &row.name, shown.as_ref());
+                    .then(|| edge_messages::resource(&resource));
+                self.set(StreamType::Resource, &row.name, shown.as_ref());
                 Ok(())
             }
             Kind::Prompt => {
                 let prompt: Prompt = row.message()?;
                 let shown =
-                    (!prompt.disabled && prompt.stale_time.is_none()).then(|| entries::prompt(&prompt));
-                self.set(Type::Prompt, &row.name, shown.as_ref());
+                    (!prompt.disabled && prompt.stale_time.is_none()).then(|| edge_messages::prompt(&prompt));
+                self.set(StreamType::Prompt, &row.name, shown.as_ref());
                 Ok(())
             }
             Kind::Token => {
                 let token: Token = row.message()?;
-                self.set(Type::Token, &row.name, Some(&entries::token(&token)));
+                self.set(StreamType::Token, &row.name, Some(&edge_messages::token(&token)));
                 Ok(())
             }
         }
@@ -84,17 +84,21 @@ impl Projector {
 
     /// Takes the opened credential of an upstream in.
     pub fn put_secret(&mut self, upstream: &str, credential: &Credential) {
-        self.set(Type::Secret, upstream, Some(&entries::secret(upstream, credential)));
+        self.set(StreamType::Secret, upstream, Some(&edge_messages::secret(upstream, credential)));
     }
 
     /// Takes in what bearers and handles are believed by.
     pub fn put_trust(&mut self, trust: &TrustBundle) {
-        self.set(Type::TrustBundle, TRUST, Some(&TrustBundle { name: TRUST.to_owned(), ..trust.clone() }));
+        self.set(
+            StreamType::TrustBundle,
+            TRUST,
+            Some(&TrustBundle { name: TRUST.to_owned(), ..trust.clone() }),
+        );
     }
 
     /// Takes in which edges reach each other.
     pub fn put_siblings(&mut self, siblings: &Arc<Items>) {
-        self.types[Type::Sibling.index()] = siblings.clone();
+        self.types[StreamType::Sibling.index()] = siblings.clone();
     }
 
     /// The snapshot as of now. Only servers that something changed for are resolved again.
@@ -107,7 +111,7 @@ impl Projector {
             .map(|server| (server.name.clone(), self.resolve(server)))
             .collect();
         for (name, resolved) in affected {
-            self.set(Type::Server, &name, Some(&resolved));
+            self.set(StreamType::Server, &name, Some(&resolved));
         }
         Snapshot::new(revision, self.types.clone())
     }
@@ -121,7 +125,7 @@ impl Projector {
             }
             None => {
                 self.servers.remove(&row.name);
-                self.remove(Type::Server, &row.name);
+                self.remove(StreamType::Server, &row.name);
             }
         }
         Ok(())
@@ -130,14 +134,14 @@ impl Projector {
     fn forget(&mut self, row: &Row) {
         let kind = match row.kind {
             Kind::Upstream => {
-                self.remove(Type::Secret, &row.name);
-                Type::Upstream
+                self.remove(StreamType::Secret, &row.name);
+                StreamType::Upstream
             }
-            Kind::Tool => Type::Tool,
-            Kind::Resource => Type::Resource,
-            Kind::Prompt => Type::Prompt,
-            Kind::Token => Type::Token,
-            Kind::Server => Type::Server,
+            Kind::Tool => StreamType::Tool,
+            Kind::Resource => StreamType::Resource,
+            Kind::Prompt => StreamType::Prompt,
+            Kind::Token => StreamType::Token,
+            Kind::Server => StreamType::Server,
         };
         self.remove(kind, &row.name);
     }
@@ -167,7 +171,7 @@ impl Projector {
         edge::Entry {
             exposed_name: exposed.exposed_name.clone(),
             target: exposed.entry.name.clone(),
-            overrides_json: entries::overrides(exposed.member, &self.definition(exposed)),
+            overrides_json: edge_messages::overrides(exposed.member, &self.definition(exposed)),
             uri_prefix: exposed.uri_prefix.clone(),
         }
     }
@@ -175,12 +179,12 @@ impl Projector {
     /// Only hints are merged with what the upstream says; all else replaces it without looking.
     fn definition(&self, exposed: &Exposed<'_>) -> String {
         let item =
-            exposed.member.hints.as_ref().and(self.types[Type::Tool.index()].get(&*exposed.entry.name));
+            exposed.member.hints.as_ref().and(self.types[StreamType::Tool.index()].get(&*exposed.entry.name));
         let tool = item.and_then(|item| edge::Tool::decode(item.body.as_slice()).ok());
         tool.map(|tool| tool.definition_json).unwrap_or_default()
     }
 
-    fn set(&mut self, kind: Type, name: &str, message: Option<&impl Message>) {
+    fn set(&mut self, kind: StreamType, name: &str, message: Option<&impl Message>) {
         let Some(message) = message else { return self.remove(kind, name) };
         let item = Item::new(message.encode_to_vec());
         let items = &mut self.types[kind.index()];
@@ -189,7 +193,7 @@ impl Projector {
         }
     }
 
-    fn remove(&mut self, kind: Type, name: &str) {
+    fn remove(&mut self, kind: StreamType, name: &str) {
         let items = &mut self.types[kind.index()];
         if items.contains_key(name) {
             Arc::make_mut(items).remove(name);

@@ -11,12 +11,12 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use trunkline::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use trunkline::discovery::v1::{Edge, Refusal, StreamResourcesRequest, StreamResourcesResponse};
-use trunkline_control_plane::snapshot::content::Type;
+use trunkline_control_plane::snapshot::content::StreamType;
 
 use crate::control::with_bearer;
 
 /// What an edge holds: version and bytes, by type and name.
-pub(crate) type Held = BTreeMap<(Type, String), (String, Vec<u8>)>;
+pub(crate) type Held = BTreeMap<(StreamType, String), (String, Vec<u8>)>;
 
 /// For anything that must happen: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ impl EdgeEnd {
         held: Held,
     ) -> Result<Self, Status> {
         let (out, requests) = mpsc::channel(32);
-        for (position, kind) in Type::ALL.into_iter().enumerate() {
+        for (position, kind) in StreamType::ALL.into_iter().enumerate() {
             let of_kind = held.iter().filter(|((of, _), _)| *of == kind);
             let request = StreamResourcesRequest {
                 edge: (position == 0).then(|| edge.clone()),
@@ -74,7 +74,7 @@ impl EdgeEnd {
 
     /// Takes in a response and answers it. Says what it was, such as `+servers/a` or `-servers/a`.
     pub(crate) async fn take(&mut self, response: StreamResourcesResponse) -> Vec<String> {
-        let Some(kind) = Type::parse(&response.type_url) else { return Vec::new() };
+        let Some(kind) = StreamType::parse(&response.type_url) else { return Vec::new() };
         let mut told = Vec::new();
         let mut refusals = Vec::new();
         for name in response.removed {
@@ -136,12 +136,12 @@ impl EdgeEnd {
     }
 
     /// The bytes that it holds of a resource.
-    pub(crate) fn body(&self, kind: Type, name: &str) -> &[u8] {
+    pub(crate) fn body(&self, kind: StreamType, name: &str) -> &[u8] {
         &self.held[&(kind, name.to_owned())].1
     }
 }
 
 /// Whether this is held.
-pub(crate) fn holds(held: &Held, kind: Type, name: &str) -> bool {
+pub(crate) fn holds(held: &Held, kind: StreamType, name: &str) -> bool {
     held.contains_key(&(kind, name.to_owned()))
 }

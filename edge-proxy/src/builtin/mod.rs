@@ -18,7 +18,7 @@ use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use trunkline::edge::v1::SessionEvent;
 
-use crate::context::{Origin, RequestContext};
+use crate::context::{Arrival, RequestContext};
 use crate::error::Failure;
 use crate::os::clock;
 use crate::respond::Reply;
@@ -92,7 +92,7 @@ pub async fn end(context: &RequestContext<'_>, conversation: &Conversation) -> R
 
 /// Sends an event to the siblings, unless the session is a connection, which only this edge has.
 async fn broadcast(context: &RequestContext<'_>, event: SessionEvent) {
-    if let Origin::Request(_) = context.origin {
+    if let Arrival::Request(_) = context.arrival {
         context.worker.shared.fleet.broadcast(event).await;
     }
 }
@@ -118,9 +118,9 @@ fn initialize(context: &RequestContext<'_>, message: &Message<'_>, id: &str) -> 
         context.server_info(),
         instructions(context),
     );
-    let session = match context.origin {
-        Origin::Request(_) => Some(session_header(context, &conversation)?),
-        Origin::Connection(session) => {
+    let session = match context.arrival {
+        Arrival::Request(_) => Some(session_header(context, &conversation)?),
+        Arrival::Connection(session) => {
             session.begin(conversation)?;
             None
         }

@@ -1,7 +1,7 @@
 //! How an edge is told what to do: flags and environment. Reading them is all this does.
 
-pub mod doors;
 pub mod limits;
+pub mod published;
 mod secret;
 
 use std::net::SocketAddr;
@@ -12,8 +12,8 @@ use clap::Parser;
 use serde_json::json;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Uri};
 
-use doors::Doors;
 use limits::Limits;
+use published::PublishedNames;
 pub use secret::Secret;
 
 /// The edge of Trunkline: terminates MCP, enforces scopes and calls upstreams.
@@ -101,7 +101,7 @@ pub struct Config {
     pub limits: Limits,
     /// The names this edge answers to.
     #[command(flatten)]
-    pub doors: Doors,
+    pub published: PublishedNames,
 }
 
 /// Where other edges connect; `None`: nowhere.
@@ -218,9 +218,9 @@ impl Config {
             "log": self.log,
             "logFormat": self.log_format.as_str(),
             "limits": self.limits.to_json(),
-            "allowedHosts": self.doors.allowed_hosts,
-            "allowedOrigins": self.doors.allowed_origins,
-            "publicPathPrefix": self.doors.public_path_prefix,
+            "allowedHosts": self.published.allowed_hosts,
+            "allowedOrigins": self.published.allowed_origins,
+            "publicPathPrefix": self.published.public_path_prefix,
         })
     }
 }

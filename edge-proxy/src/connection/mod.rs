@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::context::{RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
-use crate::observe::{ClientTransport, CloseReason, GaugeGuard};
+use crate::observe::{CloseReason, ConnectionTransport, GaugeGuard};
 use crate::respond::Reply;
 use crate::session::ConnectionSession;
 use crate::snapshot::{Snapshot, Token, View};
@@ -40,7 +40,7 @@ pub type Handler = for<'a> fn(
 /// A connection on which both sides speak.
 pub struct ClientConnection {
     worker: Rc<WorkerState>,
-    transport: ClientTransport,
+    transport: ConnectionTransport,
     server: Box<str>,
     /// The uid of the server, which must stay the same.
     uid: Box<str>,
@@ -72,7 +72,7 @@ impl ConnectionGuard {
     /// Opens a connection for the caller in `context`, who presented `bearer`.
     fn open(
         context: &RequestContext<'_>,
-        transport: ClientTransport,
+        transport: ConnectionTransport,
         bearer: &str,
         handler: Handler,
     ) -> Result<Self, Failure> {
@@ -90,7 +90,7 @@ impl ConnectionGuard {
             server: context.view.server.id.clone(),
             uid: context.view.server.uid.clone(),
             bearer: bearer.into(),
-            session: ConnectionSession::new(transport == ClientTransport::WebSocket),
+            session: ConnectionSession::new(transport == ConnectionTransport::WebSocket),
             handler,
             listening: Cell::new(false),
             requests: RefCell::default(),
@@ -140,7 +140,7 @@ impl ClientConnection {
 
     /// Checks the caller again. Returns the token, and what it sees of the server.
     pub fn caller(&self, snapshot: &Snapshot, now: u64) -> Result<(Arc<Token>, Arc<View>), Failure> {
-        if !self.worker.shared.current.bearers_are_believed(now) {
+        if !self.worker.shared.current.is_trust_fresh(now) {
             return Err(Failure::Stale);
         }
         let token = self.worker.bearers.caller(snapshot, Some(&self.bearer), now)?;

@@ -15,7 +15,7 @@ use super::{ClientConnection, ConnectionGuard, Handler};
 use crate::context::RequestContext;
 use crate::error::Failure;
 use crate::fleet::{Delivery, Undelivered, Waiter};
-use crate::observe::{ClientTransport, CloseReason};
+use crate::observe::{CloseReason, ConnectionTransport};
 use crate::respond::events_stream;
 use crate::session::post_address;
 use crate::transport::{Body, HttpConnection, unreadable};
@@ -31,7 +31,7 @@ pub fn open(
     handler: Handler,
 ) -> Result<Response<Body>, Failure> {
     let shared = &context.worker.shared;
-    let guard = ConnectionGuard::open(context, ClientTransport::Sse, bearer, handler)?;
+    let guard = ConnectionGuard::open(context, ConnectionTransport::Sse, bearer, handler)?;
     let waiter = shared.fleet.waiters().register().ok_or(Failure::Overloaded)?;
     let handle = post_address::seal(&context.snapshot.trust, context.owner(), &waiter.address())
         .map_err(|error| Failure::Internal(error.to_string()))?;

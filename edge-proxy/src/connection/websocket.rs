@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message as Frame, Rol
 use super::{ClientConnection, ConnectionGuard, Handler};
 use crate::context::{RequestContext, WorkerState};
 use crate::error::Failure;
-use crate::observe::{ClientTransport, CloseReason};
+use crate::observe::{CloseReason, ConnectionTransport};
 use crate::respond::Reply;
 use crate::session::event;
 use crate::session::ticket::{self, Ticket};
@@ -76,7 +76,7 @@ pub fn open(
     http_connection: &HttpConnection,
     handler: Handler,
 ) -> Result<Response<Body>, Failure> {
-    let guard = ConnectionGuard::open(context, ClientTransport::WebSocket, bearer, handler)?;
+    let guard = ConnectionGuard::open(context, ConnectionTransport::WebSocket, bearer, handler)?;
     let response = handshake.answer(SUBPROTOCOL)?;
     http_connection.upgrade_to(async move {
         // A connection that ended before it changed its protocol is no error.

@@ -79,7 +79,7 @@ pub(crate) async fn watch(worker: Rc<WorkerState>) {
             _ = tick.tick() => {}
         }
         let now = worker.now();
-        worker.active_calls.review(&current.load(), current.bearers_are_believed(now), now);
+        worker.active_calls.review(&current.load(), current.is_trust_fresh(now), now);
     }
 }
 

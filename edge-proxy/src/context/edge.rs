@@ -8,8 +8,8 @@ use rustls::ClientConfig;
 use tokio::sync::mpsc;
 
 use super::permits::{InFlightPermit, StreamPermit, StreamPermits};
-use crate::config::doors::Doors;
 use crate::config::limits::Limits;
+use crate::config::published::PublishedNames;
 use crate::fleet::Fleet;
 use crate::observe::Metrics;
 use crate::os::clock;
@@ -61,7 +61,7 @@ impl EdgeState {
     pub fn new(
         current: Arc<Current>,
         limits: Limits,
-        doors: &Doors,
+        published: &PublishedNames,
         address: SocketAddr,
         metrics: Arc<Metrics>,
         fleet: Fleet,
@@ -81,7 +81,7 @@ impl EdgeState {
         Ok(Self {
             current,
             limits,
-            origin_policy: OriginPolicy::new(doors, address),
+            origin_policy: OriginPolicy::new(published, address),
             metrics,
             terminated: Arc::default(),
             subscriptions: Subscriptions::default(),

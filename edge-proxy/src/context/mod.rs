@@ -13,5 +13,5 @@ pub(crate) use active_calls::{ActiveCall, watch};
 pub use active_calls::{ActiveCalls, CallStream};
 pub use edge::EdgeState;
 pub use permits::{InFlightPermit, StreamPermit, StreamPermits};
-pub use request::{Origin, RequestContext};
+pub use request::{Arrival, RequestContext};
 pub use worker::WorkerState;

@@ -23,7 +23,7 @@ pub struct RequestContext<'a> {
     /// The part of the server that the caller sees.
     pub view: &'a Arc<View>,
     /// The transport that it arrived by.
-    pub origin: Origin<'a>,
+    pub arrival: Arrival<'a>,
     /// The time of its arrival.
     pub started: Instant,
     /// The same time, in seconds since the Unix epoch.
@@ -32,7 +32,7 @@ pub struct RequestContext<'a> {
 
 /// The transport that a message arrived by.
 #[derive(Clone, Copy)]
-pub enum Origin<'a> {
+pub enum Arrival<'a> {
     /// A request of its own, whose headers name the conversation.
     Request(&'a HeaderMap),
     /// A connection on which both sides speak, whose session is the conversation.
@@ -42,9 +42,9 @@ pub enum Origin<'a> {
 impl<'a> RequestContext<'a> {
     /// The headers of the request; none where the transport has none.
     pub fn headers(&self) -> Option<&'a HeaderMap> {
-        match self.origin {
-            Origin::Request(headers) => Some(headers),
-            Origin::Connection(_) => None,
+        match self.arrival {
+            Arrival::Request(headers) => Some(headers),
+            Arrival::Connection(_) => None,
         }
     }
 

@@ -155,8 +155,8 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::config::doors::Doors;
     use crate::config::limits::Limits;
+    use crate::config::published::PublishedNames;
     use crate::fleet::{Fleet, Waiters};
     use crate::observe::Metrics;
     use crate::session::capabilities::Capabilities;
@@ -168,7 +168,8 @@ mod tests {
         let (current, metrics) = (Arc::new(Current::new()), Arc::new(Metrics::new()));
         let fleet = Fleet::alone(Arc::new(Waiters::new("e")));
         let address = "127.0.0.1:1".parse().unwrap();
-        let shared = EdgeState::new(current, Limits::default(), &Doors::default(), address, metrics, fleet);
+        let shared =
+            EdgeState::new(current, Limits::default(), &PublishedNames::default(), address, metrics, fleet);
         Arc::new(shared.unwrap())
     }
 

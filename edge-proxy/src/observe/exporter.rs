@@ -8,7 +8,7 @@ use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
-use super::metrics::{ClientTransport, CloseReason, DeliveryOutcome, Rejection, UpstreamFault};
+use super::metrics::{CloseReason, ConnectionTransport, DeliveryOutcome, Rejection, UpstreamFault};
 use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
 use crate::os::clock;
@@ -99,7 +99,7 @@ fn traffic(meter: &Meter, metrics: &Arc<Metrics>) {
 fn client_sessions(meter: &Meter, metrics: &Arc<Metrics>) {
     let read = Arc::clone(metrics);
     let open = move |observer: &dyn AsyncInstrument<i64>| {
-        for transport in ClientTransport::ALL {
+        for transport in ConnectionTransport::ALL {
             let label = KeyValue::new("transport", transport.as_str());
             observer.observe(read.client_sessions(*transport).get(), &[label]);
         }
@@ -109,7 +109,7 @@ fn client_sessions(meter: &Meter, metrics: &Arc<Metrics>) {
     let read = Arc::clone(metrics);
     let description = "Sessions over HTTP+SSE and WebSocket that ended, by reason";
     counter(meter, "client_sessions_ended", description, move |observer| {
-        for (transport, ending) in ClientTransport::ALL
+        for (transport, ending) in ConnectionTransport::ALL
             .iter()
             .flat_map(|one| CloseReason::ALL.iter().map(move |ending| (*one, *ending)))
         {
@@ -248,8 +248,8 @@ mod tests {
         metrics.rejected(Rejection::Origin).inc();
         metrics.upstream_fault(UpstreamFault::Timeout).add(2);
         metrics.revision.set(7);
-        let _session = metrics.client_sessions(ClientTransport::Sse).enter();
-        metrics.client_sessions_ended(ClientTransport::WebSocket, CloseReason::Binary).inc();
+        let _session = metrics.client_sessions(ConnectionTransport::Sse).enter();
+        metrics.client_sessions_ended(ConnectionTransport::WebSocket, CloseReason::Binary).inc();
         let text = exporter.text().unwrap();
         for line in [
             "trunkline_edge_connections 1",

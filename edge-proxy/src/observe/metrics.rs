@@ -151,7 +151,7 @@ labels! {
 
 labels! {
     /// A client transport whose session is its connection.
-    ClientTransport {
+    ConnectionTransport {
         /// HTTP+SSE.
         Sse = "sse",
         /// WebSocket.
@@ -212,8 +212,8 @@ pub struct Metrics {
     pub usage_backlog: Gauge,
     /// Calls that were counted under `other`, because there were too many keys.
     pub usage_overflow: Counter,
-    client_sessions: [Gauge; ClientTransport::ALL.len()],
-    client_sessions_ended: [[Counter; CloseReason::ALL.len()]; ClientTransport::ALL.len()],
+    client_sessions: [Gauge; ConnectionTransport::ALL.len()],
+    client_sessions_ended: [[Counter; CloseReason::ALL.len()]; ConnectionTransport::ALL.len()],
     /// Siblings in the snapshot.
     pub siblings_known: Gauge,
     /// Siblings that did not answer the last event sent to them.
@@ -247,12 +247,12 @@ impl Metrics {
     }
 
     /// The open sessions over this transport.
-    pub fn client_sessions(&self, transport: ClientTransport) -> &Gauge {
+    pub fn client_sessions(&self, transport: ConnectionTransport) -> &Gauge {
         &self.client_sessions[transport as usize]
     }
 
     /// Counts the sessions over this transport that were closed for this reason.
-    pub fn client_sessions_ended(&self, transport: ClientTransport, ending: CloseReason) -> &Counter {
+    pub fn client_sessions_ended(&self, transport: ConnectionTransport, ending: CloseReason) -> &Counter {
         &self.client_sessions_ended[transport as usize][ending as usize]
     }
 

@@ -9,6 +9,6 @@ mod metrics;
 pub use exporter::{ExportError, Exporter, SnapshotReaders};
 pub use logs::{LogError, start_logs};
 pub use metrics::{
-    Calls, ClientTransport, CloseReason, Counter, DeliveryOutcome, Gauge, GaugeGuard, Metrics, Rejection,
+    Calls, CloseReason, ConnectionTransport, Counter, DeliveryOutcome, Gauge, GaugeGuard, Metrics, Rejection,
     UpstreamFault,
 };

@@ -22,7 +22,7 @@ use mcp::revision::Era;
 
 use crate::builtin::{self, capabilities, listen};
 use crate::connection::{ClientConnection, sse, websocket};
-use crate::context::{ActiveCall, Origin, RequestContext, WorkerState};
+use crate::context::{ActiveCall, Arrival, RequestContext, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::respond::Reply;
 use crate::session::{self, Session};
@@ -85,7 +85,7 @@ async fn handle(
         return Ok(shared.origin_policy.preflight(&exchange.headers));
     }
     let snapshot = shared.current.load_full();
-    if !shared.current.bearers_are_believed(now) {
+    if !shared.current.is_trust_fresh(now) {
         return Err(Failure::Stale);
     }
     if exchange.endpoint == Endpoint::WebSocket {
@@ -95,8 +95,8 @@ async fn handle(
     let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
     let has_body = exchange.verb == Verb::Post && exchange.endpoint != Endpoint::Ticket;
     let body = if has_body { exchange.read(&shared.limits).await? } else { Bytes::new() };
-    let origin = Origin::Request(&exchange.headers);
-    let context = RequestContext { worker, snapshot: &snapshot, token: &token, view, origin, started, now };
+    let arrival = Arrival::Request(&exchange.headers);
+    let context = RequestContext { worker, snapshot: &snapshot, token: &token, view, arrival, started, now };
     let bearer = exchange.bearer().unwrap_or_default();
     match &exchange.endpoint {
         Endpoint::Mcp => {
@@ -143,8 +143,8 @@ async fn websocket_request(
     };
     let token = worker.bearers.caller(snapshot, bearer.as_deref(), now)?;
     let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
-    let origin = Origin::Request(&exchange.headers);
-    let context = RequestContext { worker, snapshot, token: &token, view, origin, started, now };
+    let arrival = Arrival::Request(&exchange.headers);
+    let context = RequestContext { worker, snapshot, token: &token, view, arrival, started, now };
     websocket::open(
         &context,
         &bearer.unwrap_or_default(),
@@ -177,9 +177,9 @@ async fn connection_message(
     let _permit = shared.in_flight_permit().ok_or(Failure::Overloaded)?;
     let snapshot = shared.current.load_full();
     let (token, view) = connection.caller(&snapshot, now)?;
-    let origin = Origin::Connection(connection.session());
+    let arrival = Arrival::Connection(connection.session());
     let context =
-        RequestContext { worker, snapshot: &snapshot, token: &token, view: &view, origin, started, now };
+        RequestContext { worker, snapshot: &snapshot, token: &token, view: &view, arrival, started, now };
     let is_ready =
         read.as_ref().is_ok_and(|read| read.method.as_deref() == Some(Method::Initialized.as_str()));
     let reply = messages(&context, body, read, error_context).await?;
@@ -255,9 +255,9 @@ fn session_of(
 }
 
 fn carries_modern(context: &RequestContext<'_>) -> bool {
-    match context.origin {
-        Origin::Request(_) => true,
-        Origin::Connection(session) => session.carries(Era::Modern),
+    match context.arrival {
+        Arrival::Request(_) => true,
+        Arrival::Connection(session) => session.carries(Era::Modern),
     }
 }
 
@@ -290,12 +290,12 @@ fn resume(
 
 fn conversation(context: &RequestContext<'_>) -> Result<Rc<session::Conversation>, Failure> {
     let (worker, trust) = (context.worker, &context.snapshot.trust);
-    match context.origin {
-        Origin::Request(headers) => {
+    match context.arrival {
+        Arrival::Request(headers) => {
             let terminated = &worker.shared.terminated;
             worker.sessions.conversation(headers, trust, context.owner(), terminated, context.now)
         }
-        Origin::Connection(session) => session.conversation(),
+        Arrival::Connection(session) => session.conversation(),
     }
 }
 

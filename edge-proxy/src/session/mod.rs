@@ -4,9 +4,9 @@
 
 pub mod capabilities;
 mod connection;
+mod conversation;
 pub mod cursor;
 pub mod event;
-mod handle;
 mod log_level;
 mod log_levels;
 pub mod modern;
@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use connection::ConnectionSession;
-pub use handle::{Conversation, SessionId};
+pub use conversation::{Conversation, SessionId};
 use http::HeaderMap;
 pub use log_level::LogLevel;
 pub use log_levels::LogLevels;

@@ -96,7 +96,7 @@ impl Current {
 
     /// Returns whether bearers may be believed: past the trust bundle's `max_age` without contact with a control plane,
     /// a revocation may have been missed, and no bearer is.
-    pub fn bearers_are_believed(&self, now_unix_s: u64) -> bool {
+    pub fn is_trust_fresh(&self, now_unix_s: u64) -> bool {
         let max_age = self.snapshot.load().trust.max_age.as_secs();
         now_unix_s.saturating_sub(self.last_contact()) <= max_age
     }
@@ -128,11 +128,11 @@ mod tests {
         let current = Current::new();
         let trust = Trust { max_age: Duration::from_secs(60), ..Trust::default() };
         current.publish(Arc::new(Snapshot { trust: Arc::new(trust), ..Snapshot::default() }));
-        assert!(!current.bearers_are_believed(1_000), "never heard");
+        assert!(!current.is_trust_fresh(1_000), "never heard");
         current.note_contact(1_000);
         current.note_contact(900);
-        assert!(current.bearers_are_believed(1_060));
-        assert!(!current.bearers_are_believed(1_061));
-        assert!(current.bearers_are_believed(990), "a clock that was set back");
+        assert!(current.is_trust_fresh(1_060));
+        assert!(!current.is_trust_fresh(1_061));
+        assert!(current.is_trust_fresh(990), "a clock that was set back");
     }
 }

@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 
 use super::Body;
-use crate::config::doors::Doors;
+use crate::config::published::PublishedNames;
 use crate::error::Failure;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -30,19 +30,19 @@ pub struct OriginPolicy {
 
 impl OriginPolicy {
     /// Reads the options, for an edge that listens on `address`.
-    pub fn new(doors: &Doors, address: SocketAddr) -> Self {
+    pub fn new(published: &PublishedNames, address: SocketAddr) -> Self {
         let loopback = address.ip().is_loopback();
         let mut hosts: Vec<String> =
-            doors.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+            published.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         let any_host = hosts.iter().any(|host| host == "*") || (hosts.is_empty() && !loopback);
         hosts.push(address.to_string());
-        let origins: Vec<String> = doors
+        let origins: Vec<String> = published
             .allowed_origins
             .iter()
             .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
             .collect();
         let any_origin = origins.iter().any(|origin| origin == "*");
-        let prefix = doors.public_path_prefix.clone();
+        let prefix = published.public_path_prefix.clone();
         Self { hosts, any_host, origins, any_origin, loopback, prefix }
     }
 
@@ -137,7 +137,11 @@ mod tests {
     fn policy(hosts: &[&str], origins: &[&str], address: &str) -> OriginPolicy {
         let owned = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect();
         OriginPolicy::new(
-            &Doors { allowed_hosts: owned(hosts), allowed_origins: owned(origins), ..Doors::default() },
+            &PublishedNames {
+                allowed_hosts: owned(hosts),
+                allowed_origins: owned(origins),
+                ..PublishedNames::default()
+            },
             address.parse().unwrap(),
         )
     }

@@ -39,7 +39,7 @@ pub fn accept(
     if request.uri().query().is_some_and(path::holds_a_bearer) {
         return Err(Failure::BearerInUrl);
     }
-    if !current.bearers_are_believed(now) {
+    if !current.is_trust_fresh(now) {
         return Err(Failure::Stale);
     }
     let snapshot = current.load();

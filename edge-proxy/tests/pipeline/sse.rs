@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use trunkline_edge_proxy::config::doors::Doors;
 use trunkline_edge_proxy::config::limits::Limits;
-use trunkline_edge_proxy::observe::{ClientTransport, CloseReason};
+use trunkline_edge_proxy::config::published::PublishedNames;
+use trunkline_edge_proxy::observe::{CloseReason, ConnectionTransport};
 
 use crate::support::{
     Edge, Recorded, Reply, Sse, Upstream, events, eventually, json, never, once_told, status,
@@ -32,7 +32,7 @@ async fn the_stream_says_where_to_post_and_carries_the_answers() {
         assert!(tools.contains("u_echo"), "{tools}");
     }
     edge.nothing_is_left().await;
-    let ended = edge.metrics.client_sessions_ended(ClientTransport::Sse, CloseReason::Client).get();
+    let ended = edge.metrics.client_sessions_ended(ConnectionTransport::Sse, CloseReason::Client).get();
     assert_eq!(ended, 4);
 }
 
@@ -193,7 +193,10 @@ async fn changes_are_told_and_a_revoked_token_ends_it() {
     assert_eq!(client.post(PING).await.status, 401);
     drop(client);
     edge.nothing_is_left().await;
-    assert_eq!(edge.metrics.client_sessions_ended(ClientTransport::Sse, CloseReason::Unauthorized).get(), 1);
+    assert_eq!(
+        edge.metrics.client_sessions_ended(ConnectionTransport::Sse, CloseReason::Unauthorized).get(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -210,7 +213,7 @@ async fn a_stopping_edge_answers_what_is_under_way_and_ends_the_stream() {
     assert_eq!(client.next().await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     assert_eq!(client.event().await, None);
     edge.nothing_is_left().await;
-    assert_eq!(edge.metrics.client_sessions_ended(ClientTransport::Sse, CloseReason::Drain).get(), 1);
+    assert_eq!(edge.metrics.client_sessions_ended(ConnectionTransport::Sse, CloseReason::Drain).get(), 1);
 }
 
 #[tokio::test]
@@ -231,7 +234,10 @@ async fn a_client_that_does_not_read_is_let_go() {
         }
     }
     edge.nothing_is_left().await;
-    assert_eq!(edge.metrics.client_sessions_ended(ClientTransport::Sse, CloseReason::NotReading).get(), 1);
+    assert_eq!(
+        edge.metrics.client_sessions_ended(ConnectionTransport::Sse, CloseReason::NotReading).get(),
+        1
+    );
     drop(client);
 }
 
@@ -253,8 +259,8 @@ async fn requests_past_the_bound_are_refused_and_streams_past_the_share_too() {
 
 #[tokio::test]
 async fn behind_a_path_prefix_the_address_has_it() {
-    let doors = Doors { public_path_prefix: "/gateway".to_owned(), ..Doors::default() };
-    let edge = Edge::named("http://127.0.0.1:9/mcp", Limits::default(), &doors);
+    let published = PublishedNames { public_path_prefix: "/gateway".to_owned(), ..PublishedNames::default() };
+    let edge = Edge::named("http://127.0.0.1:9/mcp", Limits::default(), &published);
     let client = Sse::open(&edge, "all").await;
     assert!(client.endpoint.starts_with("/gateway/servers/dev/sse/"), "{}", client.endpoint);
 }

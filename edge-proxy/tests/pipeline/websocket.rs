@@ -7,7 +7,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use trunkline_edge_proxy::config::limits::Limits;
-use trunkline_edge_proxy::observe::{ClientTransport, CloseReason};
+use trunkline_edge_proxy::observe::{CloseReason, ConnectionTransport};
 
 use crate::support::{
     Edge, META, PATIENCE, Recorded, Reply, Socket, Upstream, events, eventually, json, never, once_told,
@@ -26,7 +26,7 @@ fn modern_call(id: &str, tool: &str) -> String {
 }
 
 fn ended(edge: &Edge, ending: CloseReason) -> u64 {
-    edge.metrics.client_sessions_ended(ClientTransport::WebSocket, ending).get()
+    edge.metrics.client_sessions_ended(ConnectionTransport::WebSocket, ending).get()
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub use watched::permit;
 use watched::{Update, WatchedTargets};
 
 use crate::authn::{is_in_force, remaining};
-use crate::context::{Origin, RequestContext, StreamPermit, WorkerState};
+use crate::context::{Arrival, RequestContext, StreamPermit, WorkerState};
 use crate::error::Failure;
 use crate::respond::{Reply, StreamItem};
 use crate::session::{Conversation, MAX_URIS, SessionId};
@@ -165,12 +165,12 @@ enum WakeReason {
 impl NotificationStream {
     fn begin(context: &RequestContext<'_>, era: Era, wanted: [bool; 3]) -> Result<Self, Failure> {
         let shared = &context.worker.shared;
-        let permit = match context.origin {
-            Origin::Request(_) => {
+        let permit = match context.arrival {
+            Arrival::Request(_) => {
                 Some(shared.stream_permit(&context.token.uid).ok_or(Failure::TooManyStreams)?)
             }
             // The connection has its permit already.
-            Origin::Connection(_) => None,
+            Arrival::Connection(_) => None,
         };
         if context.worker.is_draining() {
             return Err(Failure::Draining);

@@ -99,7 +99,7 @@ fn failure(translation: &Translation, error: &str) -> Result<Translated, Fault> 
     if code == codes::MISSING_CAPABILITY && translation.client_era() == Era::Legacy {
         let [text] = json::members(error, ["message"]).map_err(malformed)?;
         let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
-        return Err(Fault::Unasked(text.into_owned()));
+        return Err(Fault::InputUnavailable(text.into_owned()));
     }
     let told = match &translation.upstream_era {
         UpstreamEra::Legacy { .. } => results::error_to_modern(error, code, translation.exposed()),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
-use trunkline_edge_proxy::config::doors::Doors;
 use trunkline_edge_proxy::config::limits::Limits;
+use trunkline_edge_proxy::config::published::PublishedNames;
 use trunkline_edge_proxy::context::EdgeState;
 use trunkline_edge_proxy::fleet::Fleet;
 use trunkline_edge_proxy::fleet::Waiters;
 use trunkline_edge_proxy::listener;
-use trunkline_edge_proxy::observe::{ClientTransport, Metrics};
+use trunkline_edge_proxy::observe::{ConnectionTransport, Metrics};
 use trunkline_edge_proxy::snapshot::Current;
 use trunkline_edge_proxy::usage::Shard;
 
@@ -64,18 +64,18 @@ impl Edge {
     }
 
     pub(crate) fn limited(url: &str, limits: Limits) -> Self {
-        Self::named(url, limits, &Doors::default())
+        Self::named(url, limits, &PublishedNames::default())
     }
 
-    pub(crate) fn named(url: &str, limits: Limits, doors: &Doors) -> Self {
-        Self::among(url, limits, doors, Keys::new(), |_, _| Fleet::alone(Arc::new(Waiters::new("edge"))))
+    pub(crate) fn named(url: &str, limits: Limits, published: &PublishedNames) -> Self {
+        Self::among(url, limits, published, Keys::new(), |_, _| Fleet::alone(Arc::new(Waiters::new("edge"))))
     }
 
     /// An edge whose others are what `fleet` makes of its snapshot and its numbers.
     pub(crate) fn among(
         url: &str,
         limits: Limits,
-        doors: &Doors,
+        published: &PublishedNames,
         keys: Keys,
         fleet: impl FnOnce(&Arc<Current>, &Arc<Metrics>) -> Fleet,
     ) -> Self {
@@ -90,7 +90,7 @@ impl Edge {
         let fleet = fleet(&current, &metrics);
         let waiters = Arc::clone(fleet.waiters());
         let shared =
-            EdgeState::new(Arc::clone(&current), limits, doors, address, Arc::clone(&metrics), fleet)
+            EdgeState::new(Arc::clone(&current), limits, published, address, Arc::clone(&metrics), fleet)
                 .unwrap();
         let shared = Arc::new(shared);
         let (drain, draining) = watch::channel(false);
@@ -124,7 +124,7 @@ impl Edge {
         let left = || {
             let metrics = &self.metrics;
             let sessions =
-                ClientTransport::ALL.iter().map(|one| metrics.client_sessions(*one).get()).sum::<i64>();
+                ConnectionTransport::ALL.iter().map(|one| metrics.client_sessions(*one).get()).sum::<i64>();
             [metrics.streams.get(), metrics.in_flight.get(), sessions, self.waiters.len() as i64]
         };
         for _ in 0..2_400 {

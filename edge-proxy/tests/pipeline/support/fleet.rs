@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline::edge::v1 as wire;
-use trunkline_edge_proxy::config::doors::Doors;
 use trunkline_edge_proxy::config::limits::Limits;
+use trunkline_edge_proxy::config::published::PublishedNames;
 use trunkline_edge_proxy::fleet::Waiters;
 use trunkline_edge_proxy::fleet::{Certificate, Fleet};
 
@@ -83,7 +83,7 @@ impl Member {
         let edge = Edge::among(
             &fleet.url,
             Limits::default(),
-            &Doors::default(),
+            &PublishedNames::default(),
             fleet.keys.clone(),
             |current, metrics| {
                 let waiters = Arc::new(Waiters::new(id));

@@ -96,7 +96,7 @@ impl InputLoop {
                 Step::InputRequired(input) => self.prepare_request(input, client).await?,
             }
         }
-        Err(Fault::Unasked(format!("it asked for input {MAX_ROUNDS} times")))
+        Err(Fault::InputUnavailable(format!("it asked for input {MAX_ROUNDS} times")))
     }
 
     /// Reads the response to one request; messages before it go to the client.
@@ -197,14 +197,19 @@ impl InputLoop {
             let method = method.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
             let params = params.unwrap_or("{}");
             let need = need(&method, params).filter(|need| self.capabilities.cover(*need));
-            let need =
-                need.ok_or_else(|| Fault::Unasked(format!("{method}, which the client does not declare")))?;
+            let need = need.ok_or_else(|| {
+                Fault::InputUnavailable(format!("{method}, which the client does not declare"))
+            })?;
             if !self.accepts_events {
-                return Err(Fault::Unasked(format!("{method}, because the client accepts no stream")));
+                return Err(Fault::InputUnavailable(format!(
+                    "{method}, because the client accepts no stream"
+                )));
             }
             let request = self.server_request(&method, params, need)?;
             let sent = client.send(RelayedMessage { message: request, is_final: false }).await;
-            sent.map_err(|_| Fault::Unasked(format!("{method}, because the client has disconnected")))?;
+            sent.map_err(|_| {
+                Fault::InputUnavailable(format!("{method}, because the client has disconnected"))
+            })?;
             pending.insert(self.requests_sent, (key, need));
         }
         self.await_responses(pending).await
@@ -216,10 +221,10 @@ impl InputLoop {
         if self.waiter.is_none() {
             let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
             let waiter = if full { None } else { environment.fleet.waiters().register() };
-            let waiter = waiter.ok_or(Fault::Crowded)?;
+            let waiter = waiter.ok_or(Fault::TooManyParkedCalls)?;
             self.waiter = Some((waiter, environment.metrics.parked_calls.enter()));
         }
-        let Some((waiter, _)) = &self.waiter else { return Err(Fault::Crowded) };
+        let Some((waiter, _)) = &self.waiter else { return Err(Fault::TooManyParkedCalls) };
         self.requests_sent += 1;
         let (trust, owner) = (&self.translation.trust, self.translation.owner());
         let reply_to = ReplyTo::Held(waiter.address());
@@ -246,9 +251,10 @@ impl InputLoop {
         let until = Instant::now() + self.context.environment.limits.parked_call_lifetime;
         let mut responses = Vec::new();
         while !pending.is_empty() {
-            let Some((waiter, _)) = &mut self.waiter else { return Err(Fault::Crowded) };
+            let Some((waiter, _)) = &mut self.waiter else { return Err(Fault::TooManyParkedCalls) };
             let delivery = tokio::time::timeout_at(until, waiter.next()).await;
-            let delivery = delivery.map_err(|_| Fault::Unasked("it did not respond in time".to_owned()))?;
+            let delivery =
+                delivery.map_err(|_| Fault::InputUnavailable("it did not respond in time".to_owned()))?;
             let Ok(answer) = Envelope::parse(&delivery.message) else { continue };
             let number = answer.id.and_then(|id| id.parse().ok());
             let Some((key, need)) = number.and_then(|number| pending.remove(&number)) else { continue };
@@ -260,13 +266,13 @@ impl InputLoop {
     /// Returns the response to a call that cannot be finished.
     fn failure_response(&self, fault: Fault) -> (Bytes, Outcome) {
         let Translation { id, method, upstream, .. } = &self.translation;
-        let outcome = if matches!(fault, Fault::Unasked(_) | Fault::Crowded) {
+        let outcome = if matches!(fault, Fault::InputUnavailable(_) | Fault::TooManyParkedCalls) {
             Outcome::ToolError
         } else {
             Outcome::UpstreamError
         };
         let failure = Failure::upstream(&upstream.id, fault.clone());
-        if *method == Method::ToolsCall && matches!(fault, Fault::Unasked(_)) {
+        if *method == Method::ToolsCall && matches!(fault, Fault::InputUnavailable(_)) {
             let text = json::quote(&failure.to_string());
             let result = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true}}"#);
             let id = String::from_utf8_lossy(id);
@@ -284,7 +290,7 @@ fn input_response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
         (None, _) => {
             let [text] = json::members(answer.error.unwrap_or("{}"), ["message"]).unwrap_or_default();
             let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
-            Err(Fault::Unasked(format!("it responded: {text}")))
+            Err(Fault::InputUnavailable(format!("it responded: {text}")))
         }
     }
 }

@@ -106,7 +106,7 @@ pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fa
     let waiter = if full { None } else { environment.fleet.waiters().register() };
     let Some(waiter) = waiter else {
         refuse_all(&context, &stream.translation, &stream.pending.requests);
-        return Err(Fault::Crowded);
+        return Err(Fault::TooManyParkedCalls);
     };
     let counted = environment.metrics.parked_calls.enter();
     stream.pending.mark_asked();

@@ -1,9 +1,9 @@
-//! Which `Host` and `Origin` a request may carry: the flags. `transport::door` enforces them.
+//! Which `Host` and `Origin` a request may carry: the flags. `transport::origin_policy` enforces them.
 
 /// Names under which browsers and clients may reach this edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Names")]
-pub struct Doors {
+pub struct PublishedNames {
     /// Value of `Host` to accept, with or without a port; repeatable. Default: the listening address and
     /// loopback names when listening on loopback, else every name.
     #[arg(

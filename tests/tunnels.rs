@@ -97,7 +97,7 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
     assert_eq!(counted.json()["result"]["content"][0]["text"], "counted");
 
     // One edge is cut off: calls that meet it go through the other.
-    first.cut();
+    first.cut().await;
     eventually("the edge sees its tunnels gone", PATIENCE, || async {
         let count = tunnels(&gateway, 0).await;
         if count.ends_with(" 0") { Ok(()) } else { Err(count) }
@@ -106,8 +106,8 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
     assert_eq!(pid_again(&gateway, 0, &bearer).await, server);
 
     // The whole network is gone: callers are told so, and nothing is started anew when it is back.
-    second.cut();
-    control.cut();
+    second.cut().await;
+    control.cut().await;
     let known = state(&gateway, "UPSTREAM_STATE_UNREACHABLE").await;
     assert!(known["status"]["reason"].as_str().unwrap().contains("tunnel"), "{known}");
     let client = Client::open(&gateway.url(2, "dev"), &bearer).await.unwrap();
@@ -161,7 +161,7 @@ async fn tunnels_need_no_control_plane_and_a_line_that_went_silent_is_noticed() 
     let server = pid_again(&gateway, 1, &bearer).await;
 
     gateway.kill_control();
-    line.cut();
+    line.cut().await;
     line.mend();
     for edge in 0..2 {
         assert_eq!(pid_again(&gateway, edge, &bearer).await, server);

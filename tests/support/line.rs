@@ -6,6 +6,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::{PATIENCE, eventually};
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Whole,
@@ -43,8 +45,16 @@ impl Line {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn cut(&self) {
+    /// Cuts the line, and waits until every connection on it is closed: one that has not seen the cut would outlive it
+    /// where the line is mended at once.
+    pub(crate) async fn cut(&self) {
         self.state.send_replace(State::Cut);
+        // The task that accepts has a receiver, and each connection has one.
+        eventually("the line is cut", PATIENCE, || async {
+            let connections = self.state.receiver_count() - 1;
+            if connections == 0 { Ok(()) } else { Err(format!("{connections} connections are open")) }
+        })
+        .await;
     }
 
     pub(crate) fn silence(&self) {
@@ -59,7 +69,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.cut();
+        self.state.send_replace(State::Cut);
     }
 }
 

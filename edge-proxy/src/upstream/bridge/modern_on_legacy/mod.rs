@@ -25,6 +25,7 @@ use crate::snapshot::TaskSupport;
 use crate::upstream::call::{Call, CallError, record_outcome};
 use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::legacy::{SessionKey, SessionPool};
+use crate::upstream::message_source::RawResponse;
 use crate::upstream::response::{CallResponse, read_response};
 use crate::upstream::session_messages;
 use crate::upstream::translation::{ModernClient, Translation, UpstreamEra};
@@ -64,12 +65,25 @@ async fn call_directly(
     tasks: CallTasks,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
+    let task = matches!(tasks, CallTasks::Created { .. }).then_some("{}");
+    let (_, answered, upstream_era) = send(call, modern_client.capabilities, modern_client, task).await?;
+    let translation = Translation { tasks, ..translation(call, upstream_era) };
+    Ok(read_response(call.context, answered, translation, account, None).await?)
+}
+
+/// Sends a call in a session of clients with these capabilities, as a task with the parameters in `task`. The upstream's
+/// requests are those of the call of `modern_client`.
+async fn send(
+    call: &Call<'_>,
+    capabilities: Capabilities,
+    modern_client: ModernClient,
+    task: Option<&str>,
+) -> Result<(Rc<SessionPool>, RawResponse, UpstreamEra), CallError> {
     let context = call.context;
     let upstream = &call.permit.entry().upstream;
-    let pool = context
-        .session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
+    let key = SessionKey::of_modern_clients(upstream, capabilities);
+    let pool = context.session_pool(upstream, key)?;
     let number = context.next_request_id();
-    let task = matches!(tasks, CallTasks::Created { .. }).then_some("{}");
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
     if let Some(level) = modern_client.level {
         pool.ensure_level(level).await;
@@ -86,8 +100,7 @@ async fn call_directly(
         requests: Vec::new(),
         modern_client: Some(Box::new(modern_client)),
     };
-    let translation = Translation { tasks, ..translation(call, upstream_era) };
-    Ok(read_response(context, answered, translation, account, None).await?)
+    Ok((pool, answered, upstream_era))
 }
 
 /// Builds the translation of a call.

@@ -15,11 +15,10 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::mpsc;
 
-use super::{CancelOnDrop, modern_client_of, translation};
+use super::{modern_client_of, send, translation};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::upstream::Context;
 use crate::upstream::answer_stream::AnswerStream;
-use crate::upstream::bridge::{requests, unreadable};
 use crate::upstream::call::{Call, CallError};
 use crate::upstream::call_tasks::CallTasks;
 use crate::upstream::http_pool::Retry;
@@ -68,33 +67,12 @@ pub(super) async fn call(
     modern_client: ModernClient,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
-    let context = call.context;
-    let upstream = &call.permit.entry().upstream;
-    let pool = context
-        .session_pool(upstream, SessionKey::of_modern_clients(upstream, modern_client.capabilities))?;
-    let number = context.next_request_id();
-    let body = requests::to_legacy(call, number, Some("{}")).map_err(unreadable)?;
-    if let Some(level) = modern_client.level {
-        pool.ensure_level(level).await;
-    }
-    let mut cancel_on_drop = CancelOnDrop { pool: Rc::clone(&pool), number, armed: true };
-    let called = pool.call(number, &body, call.retry()).await;
-    cancel_on_drop.armed = matches!(called, Err(Fault::Timeout));
-    let (answered, session) = called?;
-    let upstream_era = UpstreamEra::Legacy {
-        session,
-        number,
-        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
-        resumable: false,
-        requests: Vec::new(),
-        // A call could not be resumed if it were parked before there is a task.
-        modern_client: Some(Box::new(ModernClient {
-            capabilities: Default::default(),
-            ..modern_client.clone()
-        })),
-    };
+    // A call could not be resumed if it were parked before there is a task.
+    let not_asked = ModernClient { capabilities: Default::default(), ..modern_client.clone() };
+    let (pool, answered, upstream_era) =
+        send(call, modern_client.capabilities, not_asked, Some("{}")).await?;
     let mut translation = translation(call, upstream_era);
-    let created = read_response(context, answered, translation.clone(), &mut None, None).await?;
+    let created = read_response(call.context, answered, translation.clone(), &mut None, None).await?;
     if let CallResponse::Json { status, body } = &created
         && CreatedTask::of(body).is_none()
     {

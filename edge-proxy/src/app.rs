@@ -319,7 +319,7 @@ fn serve_siblings(
             let serving = stop.run_until_cancelled(Fleet::serve(listener, Arc::clone(&shared)));
             if let Some(Err(error)) = serving.await {
                 tracing::error!(%error, "other edges can no longer reach this one");
-                shared.current.set_synced();
+                shared.environment.current.set_synced();
                 stop.cancelled().await;
             }
         });
@@ -331,10 +331,10 @@ fn serve_tunnels(shared: Arc<EdgeState>, stop: CancellationToken) -> std::io::Re
     spawn("edge-tunnels", runtime()?, move |runtime| {
         runtime.block_on(async {
             let server = TunnelServer {
-                tunnels: Arc::clone(&shared.tunnels),
-                fleet: Arc::clone(&shared.fleet),
-                current: Arc::clone(&shared.current),
-                metrics: Arc::clone(&shared.metrics),
+                tunnels: Arc::clone(&shared.environment.tunnels),
+                fleet: Arc::clone(&shared.environment.fleet),
+                current: Arc::clone(&shared.environment.current),
+                metrics: Arc::clone(&shared.environment.metrics),
             };
             // Either way the edge is stopping.
             let _: Option<()> = stop.run_until_cancelled(server.run()).await;

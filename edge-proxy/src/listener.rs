@@ -71,7 +71,7 @@ async fn accept(listener: TcpListener, worker: &Rc<WorkerState>) {
     let (alive, mut ended) = mpsc::channel::<()>(1);
     let shared = &worker.shared;
     loop {
-        let full = shared.connections.load(Ordering::Relaxed) >= shared.limits.max_connections;
+        let full = shared.connections.load(Ordering::Relaxed) >= shared.environment.limits.max_connections;
         let next = async {
             if full {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -125,7 +125,7 @@ fn spawn_connection(stream: TcpStream, worker: &Rc<WorkerState>, alive: mpsc::Se
 }
 
 async fn connection(stream: TcpStream, worker: &Rc<WorkerState>) {
-    let limits = &worker.shared.limits;
+    let limits = &worker.shared.environment.limits;
     let http_connection = Rc::new(HttpConnection::default());
     let service = service_fn(|request| {
         let (worker, http_connection) = (Rc::clone(worker), Rc::clone(&http_connection));
@@ -183,7 +183,7 @@ struct ConnectionGuard {
 impl ConnectionGuard {
     fn new(worker: Rc<WorkerState>) -> Self {
         worker.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let gauge = worker.shared.metrics.connections.enter();
+        let gauge = worker.shared.environment.metrics.connections.enter();
         Self { worker, _gauge: gauge }
     }
 }

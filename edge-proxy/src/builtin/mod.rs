@@ -93,7 +93,7 @@ pub async fn end(context: &RequestContext<'_>, conversation: &Conversation) -> R
 /// Sends an event to the siblings, unless the session is a connection, which only this edge has.
 async fn broadcast(context: &RequestContext<'_>, event: SessionEvent) {
     if let Arrival::Request(_) = context.arrival {
-        context.worker.shared.fleet.broadcast(event).await;
+        context.worker.shared.environment.fleet.broadcast(event).await;
     }
 }
 
@@ -110,7 +110,7 @@ fn initialize(context: &RequestContext<'_>, message: &Message<'_>, id: &str) -> 
     let version = json::string(version.unwrap_or("\"\"")).map_err(malformed)?;
     let revision = Revision::negotiate_legacy(&version);
     let declared = Capabilities::of_client(declared.unwrap_or("{}")).map_err(malformed)?;
-    let lifetime = context.worker.shared.limits.session_lifetime.as_secs();
+    let lifetime = context.worker.shared.environment.limits.session_lifetime.as_secs();
     let conversation = Conversation::begin(revision, declared, &client_name(client), context.now, lifetime);
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,

@@ -123,7 +123,7 @@ impl ClientConnection {
 
     async fn send_failure(&self, failure: &Failure, error_context: &ErrorContext) {
         if let Some(reason) = failure.counts_as() {
-            self.worker.shared.metrics.rejected(reason).inc();
+            self.worker.shared.environment.metrics.rejected(reason).inc();
         }
         self.send(failure.message(error_context)).await;
     }
@@ -163,7 +163,7 @@ impl ClientConnection {
 
     /// Waits for room for one message to the client. Ends the connection of a client that does not read for too long.
     async fn room(&self) -> Option<mpsc::Permit<'_, Bytes>> {
-        let patience = self.worker.shared.limits.send_timeout;
+        let patience = self.worker.shared.environment.limits.send_timeout;
         match tokio::time::timeout(patience, self.outbox.reserve()).await {
             Ok(room) => room.ok(),
             Err(_) => {

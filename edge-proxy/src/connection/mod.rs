@@ -81,7 +81,7 @@ impl ConnectionGuard {
         if context.worker.is_draining() {
             return Err(Failure::Draining);
         }
-        let request_permits = shared.limits.max_in_flight_per_connection;
+        let request_permits = shared.environment.limits.max_in_flight_per_connection;
         let (sender, outbox) = mpsc::channel(MAX_WAITING);
         let (ended, close_reason) = watch::channel(None);
         let connection = Rc::new(ClientConnection {
@@ -101,7 +101,7 @@ impl ConnectionGuard {
             outbox: sender,
             close_reason: ended,
             _permit: permit,
-            _counted: shared.metrics.client_sessions(transport).enter(),
+            _counted: shared.environment.metrics.client_sessions(transport).enter(),
         });
         connection.spawn(watchdog::watch(Rc::clone(&connection)));
         Ok(Self { connection, outbox, close_reason })
@@ -118,7 +118,7 @@ impl Drop for ConnectionGuard {
             shared.levels.end(&conversation.session_id);
         }
         let close_reason = connection.close_reason.borrow().unwrap_or(CloseReason::Client);
-        shared.metrics.client_sessions_ended(connection.transport, close_reason).inc();
+        shared.environment.metrics.client_sessions_ended(connection.transport, close_reason).inc();
     }
 }
 
@@ -140,7 +140,7 @@ impl ClientConnection {
 
     /// Checks the caller again. Returns the token, and what it sees of the server.
     pub fn caller(&self, snapshot: &Snapshot, now: u64) -> Result<(Arc<Token>, Arc<View>), Failure> {
-        if !self.worker.shared.current.is_trust_fresh(now) {
+        if !self.worker.shared.environment.current.is_trust_fresh(now) {
             return Err(Failure::Stale);
         }
         let token = self.worker.bearers.caller(snapshot, Some(&self.bearer), now)?;

@@ -32,7 +32,7 @@ pub fn open(
 ) -> Result<Response<Body>, Failure> {
     let shared = &context.worker.shared;
     let guard = ConnectionGuard::open(context, ConnectionTransport::Sse, bearer, handler)?;
-    let waiter = shared.fleet.waiters().register().ok_or(Failure::Overloaded)?;
+    let waiter = shared.environment.fleet.waiters().register().ok_or(Failure::Overloaded)?;
     let handle = post_address::seal(&context.snapshot.trust, context.owner(), &waiter.address())
         .map_err(|error| Failure::Internal(error.to_string()))?;
     let address = shared.origin_policy.public(&format!("/servers/{}/sse/{handle}", context.view.server.id));
@@ -61,7 +61,8 @@ pub async fn post(
         Ok(_) | Err(EnvelopeError::Batch) => {}
         Err(error) => return Err(unreadable(error)),
     }
-    let delivered = context.worker.shared.fleet.deliver(&address, Delivery { message, answers: None }).await;
+    let delivered =
+        context.worker.shared.environment.fleet.deliver(&address, Delivery { message, answers: None }).await;
     delivered.map_err(|undelivered| match undelivered {
         Undelivered::Gone => Failure::Disconnected,
         Undelivered::Full => Failure::Overloaded,
@@ -92,7 +93,7 @@ async fn cut_when_closed(connection: Rc<ClientConnection>, http_connection: Rc<H
 impl ConnectionGuard {
     /// Waits for the next event. Returns `None` at the end.
     async fn next_event(&mut self) -> Option<Bytes> {
-        let silence = self.connection.worker.shared.limits.keep_alive;
+        let silence = self.connection.worker.shared.environment.limits.keep_alive;
         let (outbox, ending) = (&mut self.outbox, &mut self.close_reason);
         let message = tokio::select! {
             biased;

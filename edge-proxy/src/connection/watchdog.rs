@@ -9,14 +9,14 @@ use crate::observe::CloseReason;
 /// Ends the connection when the token loses its access, or, once all requests are answered, when the edge is stopping.
 pub(super) async fn watch(connection: Rc<ClientConnection>) {
     let shared = &connection.worker.shared;
-    let mut published = shared.current.subscribe();
+    let mut published = shared.environment.current.subscribe();
     let mut drain = connection.worker.drain.clone();
     loop {
         let now = connection.worker.now();
-        let Ok((token, _)) = connection.caller(&shared.current.load_full(), now) else {
+        let Ok((token, _)) = connection.caller(&shared.environment.current.load_full(), now) else {
             return connection.end(CloseReason::Unauthorized);
         };
-        let silence = shared.limits.keep_alive;
+        let silence = shared.environment.limits.keep_alive;
         let next = remaining(&token, now).map_or(silence, |left| left.min(silence));
         tokio::select! {
             _ = drain.wait_for(|draining| *draining) => break,
@@ -25,7 +25,7 @@ pub(super) async fn watch(connection: Rc<ClientConnection>) {
         }
     }
     // No request is admitted any more. Those in flight are answered within `--drain-timeout`.
-    let all = u32::try_from(shared.limits.max_in_flight_per_connection).unwrap_or(u32::MAX);
+    let all = u32::try_from(shared.environment.limits.max_in_flight_per_connection).unwrap_or(u32::MAX);
     let _idle = connection.request_permits.acquire_many(all).await;
     connection.end(CloseReason::Drain);
 }

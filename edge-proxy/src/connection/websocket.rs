@@ -63,7 +63,7 @@ pub async fn redeem(
     if !worker.shared.used_tickets.spend(&ticket, now) {
         return Err(Failure::Ticket);
     }
-    worker.shared.fleet.broadcast(event::ticket_used(&ticket)).await;
+    worker.shared.environment.fleet.broadcast(event::ticket_used(&ticket)).await;
     Ok(ticket.bearer)
 }
 
@@ -89,7 +89,7 @@ pub fn open(
 
 async fn run(mut guard: ConnectionGuard, upgraded: Upgraded) {
     let connection = Rc::clone(&guard.connection);
-    let limits = &connection.worker.shared.limits;
+    let limits = &connection.worker.shared.environment.limits;
     let config = config(limits.max_body_bytes);
     let socket: Socket =
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
@@ -141,7 +141,7 @@ async fn write(
     sink: &mut SplitSink<Socket, Frame>,
     last_received: &Cell<Instant>,
 ) -> CloseReason {
-    let limits = &guard.connection.worker.shared.limits;
+    let limits = &guard.connection.worker.shared.environment.limits;
     let mut ping = tokio::time::interval(limits.ping_interval);
     ping.reset();
     loop {

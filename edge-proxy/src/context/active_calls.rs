@@ -69,7 +69,7 @@ impl ActiveCalls {
 
 /// Reviews a worker's calls for as long as it lives.
 pub(crate) async fn watch(worker: Rc<WorkerState>) {
-    let current = &worker.shared.current;
+    let current = &worker.shared.environment.current;
     let mut published = current.subscribe();
     let mut tick = tokio::time::interval(CHECK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

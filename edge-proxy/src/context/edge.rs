@@ -16,7 +16,6 @@ use crate::os::clock;
 use crate::session::{LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets};
 use crate::snapshot::Current;
 use crate::transport::OriginPolicy;
-use crate::tunnels::Tunnels;
 use crate::upstream::{Environment, SessionCommand};
 
 /// Orders that may wait for one worker.
@@ -24,14 +23,10 @@ const MAX_ORDERS: usize = 1_024;
 
 /// The state that all threads of an edge share.
 pub struct EdgeState {
-    /// The snapshot in force.
-    pub current: Arc<Current>,
-    /// The limits of everything that grows.
-    pub limits: Limits,
+    /// The parts that calls to upstreams use, too.
+    pub environment: Arc<Environment>,
     /// The hosts and origins that requests may name.
     pub origin_policy: OriginPolicy,
-    /// The counters and gauges.
-    pub metrics: Arc<Metrics>,
     /// Sessions that were ended before they expired.
     pub terminated: Arc<TerminatedSessions>,
     /// The resources that legacy sessions are subscribed to.
@@ -42,12 +37,6 @@ pub struct EdgeState {
     pub levels: LogLevels,
     /// Open streams, by token.
     pub streams: StreamPermits,
-    /// The siblings, and what waits here for messages from them.
-    pub fleet: Arc<Fleet>,
-    /// The tunnels of upstreams that dial in.
-    pub tunnels: Arc<Tunnels>,
-    /// The parts that calls to upstreams use.
-    pub upstream_environment: Arc<Environment>,
     /// Open client connections.
     pub connections: AtomicUsize,
     orders: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
@@ -69,28 +58,22 @@ impl EdgeState {
         use rustls_platform_verifier::ConfigVerifierExt as _;
         let mut tls = ClientConfig::with_platform_verifier()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let (fleet, tunnels) = (Arc::new(fleet), Arc::new(Tunnels::default()));
-        let upstream_environment = Environment {
-            current: Arc::clone(&current),
-            limits: limits.clone(),
-            metrics: Arc::clone(&metrics),
-            fleet: Arc::clone(&fleet),
-            tunnels: Arc::clone(&tunnels),
+        let environment = Environment {
+            current,
+            limits,
+            metrics,
+            fleet: Arc::new(fleet),
+            tunnels: Arc::default(),
             tls: Arc::new(tls),
         };
         Ok(Self {
-            current,
-            limits,
+            environment: Arc::new(environment),
             origin_policy: OriginPolicy::new(published, address),
-            metrics,
             terminated: Arc::default(),
             subscriptions: Subscriptions::default(),
             used_tickets: UsedTickets::default(),
             levels: LogLevels::default(),
             streams: StreamPermits::default(),
-            fleet,
-            tunnels,
-            upstream_environment: Arc::new(upstream_environment),
             connections: AtomicUsize::new(0),
             orders: Mutex::default(),
         })
@@ -98,12 +81,16 @@ impl EdgeState {
 
     /// Admits one more stream or connection of a token, unless it holds too many.
     pub fn stream_permit(&self, token: &str) -> Option<StreamPermit> {
-        self.streams.acquire(token, self.limits.max_streams_per_token, &self.metrics.streams)
+        self.streams.acquire(
+            token,
+            self.environment.limits.max_streams_per_token,
+            &self.environment.metrics.streams,
+        )
     }
 
     /// Admits one more request in flight, unless there are too many.
     pub fn in_flight_permit(&self) -> Option<InFlightPermit> {
-        InFlightPermit::acquire(&self.metrics.in_flight, self.limits.max_in_flight)
+        InFlightPermit::acquire(&self.environment.metrics.in_flight, self.environment.limits.max_in_flight)
     }
 
     /// Ends a session on this edge.

@@ -22,11 +22,11 @@ const EVENTS_PER_MESSAGE: usize = 1_000;
 
 impl LocalEdge for EdgeState {
     fn fleet(&self) -> &Fleet {
-        &self.fleet
+        &self.environment.fleet
     }
 
     fn current(&self) -> &Current {
-        &self.current
+        &self.environment.current
     }
 
     fn apply(&self, event: SessionEvent) {
@@ -38,11 +38,11 @@ impl LocalEdge for EdgeState {
     }
 
     fn has_tunnel(&self, upstream: &str) -> bool {
-        self.tunnels.is_here(upstream)
+        self.environment.tunnels.is_here(upstream)
     }
 
     async fn open_tunnel_stream(&self, upstream: &str) -> io::Result<tunnel::Stream> {
-        self.tunnels.open_here(upstream).await
+        self.environment.tunnels.open_here(upstream).await
     }
 }
 
@@ -56,7 +56,7 @@ fn apply(shared: &EdgeState, event: SessionEvent) {
         Event::LevelSet(event) => level_set(shared, event),
         Event::TicketUsed(event) => ticket_used(shared, &event),
         Event::TunnelChanged(event) => {
-            shared.tunnels.tunnel_changed(event);
+            shared.environment.tunnels.tunnel_changed(event);
             Some(())
         }
     };
@@ -120,7 +120,7 @@ fn level_set(shared: &EdgeState, event: LogLevelSet) -> Option<()> {
     if !shared.levels.set(&conversation, stored, event.changed_us, clock::now()) {
         return Some(());
     }
-    let snapshot = shared.current.load();
+    let snapshot = shared.environment.current.load();
     let upstreams = event.upstreams.iter().filter_map(|id| snapshot.upstreams.get(id.as_str()).cloned());
     shared.order(&SessionCommand::SetLevel {
         upstreams: upstreams.collect(),
@@ -139,7 +139,12 @@ fn all_events(shared: &EdgeState) -> impl Iterator<Item = Vec<SessionEvent>> + S
     let subscribed = subscribed.into_iter().flat_map(|(session_id, expires, changes)| {
         changes.into_iter().map(move |change| event::subscription_changed(&session_id, expires, &change))
     });
-    let tunnels = shared.tunnels.all(shared.fleet.waiters().edge()).into_iter().map(event::tunnel_state);
+    let tunnels = shared
+        .environment
+        .tunnels
+        .all(shared.environment.fleet.waiters().edge())
+        .into_iter()
+        .map(event::tunnel_state);
     let mut events = ended.chain(subscribed).chain(shared.levels.all(now)).chain(tunnels).peekable();
     std::iter::from_fn(move || {
         events.peek().is_some().then(|| events.by_ref().take(EVENTS_PER_MESSAGE).collect())

@@ -42,7 +42,7 @@ impl WorkerState {
     ) -> (Rc<Self>, mpsc::Receiver<SessionCommand>) {
         let orders = shared.enlist();
         let worker = Self {
-            upstreams: Rc::new(upstream::Context::new(Arc::clone(&shared.upstream_environment))),
+            upstreams: Rc::new(upstream::Context::new(Arc::clone(&shared.environment))),
             shared,
             bearers: BearerCache::default(),
             sessions: SessionCache::default(),

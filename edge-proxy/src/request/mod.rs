@@ -56,7 +56,7 @@ pub async fn serve(
 
 fn rejected(worker: &WorkerState, failure: &Failure, error_context: &ErrorContext) -> Response<Body> {
     if let Some(reason) = failure.counts_as() {
-        worker.shared.metrics.rejected(reason).inc();
+        worker.shared.environment.metrics.rejected(reason).inc();
     }
     respond::failure(failure, error_context)
 }
@@ -71,8 +71,8 @@ async fn handle(
     let _permit = shared.in_flight_permit().ok_or(Failure::Overloaded)?;
     if let Some(upstream) = path::tunnel(request.uri().path()).map(str::to_owned) {
         return accept::accept(
-            &shared.tunnels,
-            &shared.current,
+            &shared.environment.tunnels,
+            &shared.environment.current,
             &shared.origin_policy,
             http_connection,
             &upstream,
@@ -84,8 +84,8 @@ async fn handle(
     if exchange.verb == Verb::Options {
         return Ok(shared.origin_policy.preflight(&exchange.headers));
     }
-    let snapshot = shared.current.load_full();
-    if !shared.current.is_trust_fresh(now) {
+    let snapshot = shared.environment.current.load_full();
+    if !shared.environment.current.is_trust_fresh(now) {
         return Err(Failure::Stale);
     }
     if exchange.endpoint == Endpoint::WebSocket {
@@ -94,7 +94,7 @@ async fn handle(
     let token = worker.bearers.caller(&snapshot, exchange.bearer(), now)?;
     let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
     let has_body = exchange.verb == Verb::Post && exchange.endpoint != Endpoint::Ticket;
-    let body = if has_body { exchange.read(&shared.limits).await? } else { Bytes::new() };
+    let body = if has_body { exchange.read(&shared.environment.limits).await? } else { Bytes::new() };
     let arrival = Arrival::Request(&exchange.headers);
     let context = RequestContext { worker, snapshot: &snapshot, token: &token, view, arrival, started, now };
     let bearer = exchange.bearer().unwrap_or_default();
@@ -175,7 +175,7 @@ async fn connection_message(
     let worker = connection.worker();
     let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
     let _permit = shared.in_flight_permit().ok_or(Failure::Overloaded)?;
-    let snapshot = shared.current.load_full();
+    let snapshot = shared.environment.current.load_full();
     let (token, view) = connection.caller(&snapshot, now)?;
     let arrival = Arrival::Connection(connection.session());
     let context =

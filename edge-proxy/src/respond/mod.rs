@@ -123,8 +123,8 @@ pub fn events_stream(chunks: Chunks) -> Response<Body> {
 
 /// Streams a call's events, with comments in long silences.
 fn call_stream(worker: &Rc<WorkerState>, events: Box<CallStream>) -> Chunks {
-    let silence = worker.shared.limits.keep_alive;
-    let counted = worker.shared.metrics.streams.enter();
+    let silence = worker.shared.environment.limits.keep_alive;
+    let counted = worker.shared.environment.metrics.streams.enter();
     Box::pin(stream::unfold((events, counted), move |(mut events, counted)| async move {
         let next = match tokio::time::timeout(silence, events.next()).await {
             Ok(event) => event?,

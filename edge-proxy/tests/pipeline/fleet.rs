@@ -28,11 +28,11 @@ fn ok(request: &Recorded) -> axum::response::Response {
 async fn what_one_edge_holds_is_reached_from_another() {
     let fleet = TestFleet::start(NOWHERE, 2).await;
     let (there, here) = (&fleet.edges[0].shared, &fleet.edges[1].shared);
-    let mut waiter = there.fleet.waiters().register().unwrap();
+    let mut waiter = there.environment.fleet.waiters().register().unwrap();
     let address = waiter.address();
     let (sender, mut answers) = mpsc::channel(4);
     let asked = Delivery { message: Bytes::from_static(b"?"), answers: Some(sender) };
-    here.fleet.deliver(&address, asked).await.unwrap();
+    here.environment.fleet.deliver(&address, asked).await.unwrap();
     let Delivery { message, answers: back } = waiter.next().await;
     assert_eq!(message, "?");
     let back = back.unwrap();
@@ -44,20 +44,20 @@ async fn what_one_edge_holds_is_reached_from_another() {
     assert_eq!(answers.recv().await, None, "the end is that the sender is dropped");
 
     drop(waiter);
-    assert_eq!(here.fleet.deliver(&address, delivery("late")).await, Err(Undelivered::Gone));
+    assert_eq!(here.environment.fleet.deliver(&address, delivery("late")).await, Err(Undelivered::Gone));
     let nobody = WaiterAddress { edge: "e9".into(), number: address.number };
-    assert_eq!(here.fleet.deliver(&nobody, delivery("lost")).await, Err(Undelivered::Gone));
-    assert_eq!(here.metrics.sibling_deliveries(DeliveryOutcome::Delivered).get(), 1);
-    assert_eq!(here.metrics.sibling_deliveries(DeliveryOutcome::Gone).get(), 2);
+    assert_eq!(here.environment.fleet.deliver(&nobody, delivery("lost")).await, Err(Undelivered::Gone));
+    assert_eq!(here.environment.metrics.sibling_deliveries(DeliveryOutcome::Delivered).get(), 1);
+    assert_eq!(here.environment.metrics.sibling_deliveries(DeliveryOutcome::Gone).get(), 2);
 }
 
 #[tokio::test]
 async fn a_holder_hears_that_nobody_wants_its_answers_any_more() {
     let fleet = TestFleet::start(NOWHERE, 2).await;
-    let mut waiter = fleet.edges[0].shared.fleet.waiters().register().unwrap();
+    let mut waiter = fleet.edges[0].shared.environment.fleet.waiters().register().unwrap();
     let (sender, answers) = mpsc::channel(1);
     let asked = Delivery { message: Bytes::new(), answers: Some(sender) };
-    fleet.edges[1].shared.fleet.deliver(&waiter.address(), asked).await.unwrap();
+    fleet.edges[1].shared.environment.fleet.deliver(&waiter.address(), asked).await.unwrap();
     let back = waiter.next().await.answers.unwrap();
     drop(answers);
     tokio::time::timeout(PATIENCE, back.closed()).await.unwrap();
@@ -66,10 +66,10 @@ async fn a_holder_hears_that_nobody_wants_its_answers_any_more() {
 #[tokio::test]
 async fn large_deliveries_arrive_whole() {
     let fleet = TestFleet::start(NOWHERE, 2).await;
-    let mut waiter = fleet.edges[0].shared.fleet.waiters().register().unwrap();
+    let mut waiter = fleet.edges[0].shared.environment.fleet.waiters().register().unwrap();
     let large = Bytes::from(vec![b'x'; 20 << 20]);
     let sent = Delivery { message: large.clone(), answers: None };
-    fleet.edges[1].shared.fleet.deliver(&waiter.address(), sent).await.unwrap();
+    fleet.edges[1].shared.environment.fleet.deliver(&waiter.address(), sent).await.unwrap();
     assert!(waiter.next().await.message == large);
 }
 
@@ -221,8 +221,8 @@ async fn an_impostor_reaches_nobody_and_is_told_nothing() {
     let siblings = [fleet.edges[0].sibling(), fleet.edges[1].sibling()];
     impostor.publish(&siblings, |_| {});
     impostor.joined(2).await;
-    let waiter = fleet.edges[0].shared.fleet.waiters().register().unwrap();
-    let refused = impostor.shared.fleet.deliver(&waiter.address(), delivery("forged")).await;
+    let waiter = fleet.edges[0].shared.environment.fleet.waiters().register().unwrap();
+    let refused = impostor.shared.environment.fleet.deliver(&waiter.address(), delivery("forged")).await;
     assert_eq!(refused, Err(Undelivered::Gone));
 
     let session = fleet.edges[0].session("2025-11-25", "{}").await;
@@ -234,10 +234,10 @@ async fn an_impostor_reaches_nobody_and_is_told_nothing() {
     fleet.edges[0].publish(&siblings, |_| {});
     let at_e1 = WaiterAddress {
         edge: "e1".into(),
-        number: impostor.shared.fleet.waiters().register().unwrap().address().number,
+        number: impostor.shared.environment.fleet.waiters().register().unwrap().address().number,
     };
     assert_eq!(
-        fleet.edges[0].shared.fleet.deliver(&at_e1, delivery("secret")).await,
+        fleet.edges[0].shared.environment.fleet.deliver(&at_e1, delivery("secret")).await,
         Err(Undelivered::Gone),
         "nobody tells an impostor anything"
     );
@@ -246,19 +246,22 @@ async fn an_impostor_reaches_nobody_and_is_told_nothing() {
 #[tokio::test]
 async fn an_edge_that_is_removed_is_no_longer_listened_to() {
     let mut fleet = TestFleet::start(NOWHERE, 2).await;
-    let waiter = fleet.edges[0].shared.fleet.waiters().register().unwrap();
+    let waiter = fleet.edges[0].shared.environment.fleet.waiters().register().unwrap();
     let address = waiter.address();
-    fleet.edges[1].shared.fleet.deliver(&address, delivery("a")).await.unwrap();
+    fleet.edges[1].shared.environment.fleet.deliver(&address, delivery("a")).await.unwrap();
     let left = [fleet.edges[0].sibling()];
     fleet.edges[0].publish(&left, |_| {});
-    let refused = fleet.edges[1].shared.fleet.deliver(&address, delivery("b")).await;
+    let refused = fleet.edges[1].shared.environment.fleet.deliver(&address, delivery("b")).await;
     assert_eq!(refused, Err(Undelivered::Gone), "its connection is older than its removal");
 }
 
 /// How long the first edge takes to find that it cannot deliver something, and to end a session.
 async fn held_up(fleet: &TestFleet, address: &WaiterAddress, session: &str) -> Duration {
     let began = Instant::now();
-    assert_eq!(fleet.edges[0].shared.fleet.deliver(address, delivery("a")).await, Err(Undelivered::Gone));
+    assert_eq!(
+        fleet.edges[0].shared.environment.fleet.deliver(address, delivery("a")).await,
+        Err(Undelivered::Gone)
+    );
     let end = fleet.edges[0].request("DELETE", &[("mcp-session-id", session)], "");
     assert_eq!(Reply::of(end).await.status, 200);
     began.elapsed()
@@ -282,8 +285,8 @@ async fn an_edge_that_died_holds_nobody_up() {
         with_silent.edges[0].session("2025-11-25", "{}").await,
     ];
     let dead = with_dead.edges.pop().unwrap();
-    let addresses =
-        [&dead.shared, &with_silent.edges[2].shared].map(|e| e.fleet.waiters().register().unwrap().address());
+    let addresses = [&dead.shared, &with_silent.edges[2].shared]
+        .map(|e| e.environment.fleet.waiters().register().unwrap().address());
     dead.leave();
     let _silent = silence(&mut with_silent, 2);
     // Nobody waits for an edge that died as long as for one that may yet answer.

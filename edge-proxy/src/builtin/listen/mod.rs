@@ -192,7 +192,7 @@ impl NotificationStream {
             subscription: Box::default(),
             closing: None,
             ready: VecDeque::new(),
-            published: shared.current.subscribe(),
+            published: shared.environment.current.subscribe(),
             drain: context.worker.drain.clone(),
             ended: false,
             _permit: permit,
@@ -210,7 +210,7 @@ impl NotificationStream {
     }
 
     async fn next(&mut self) -> Option<StreamItem> {
-        let silence = self.worker.shared.limits.keep_alive;
+        let silence = self.worker.shared.environment.limits.keep_alive;
         loop {
             // A token that expires takes the stream with it.
             let end = self.remaining().filter(|left| *left < silence);
@@ -241,7 +241,7 @@ impl NotificationStream {
     }
 
     fn remaining(&self) -> Option<Duration> {
-        let snapshot = self.worker.shared.current.load();
+        let snapshot = self.worker.shared.environment.current.load();
         remaining(snapshot.tokens.get(&self.token)?, self.worker.now())
     }
 
@@ -280,7 +280,7 @@ impl NotificationStream {
 
     /// Returns the caller's current view. Without one the stream ends.
     fn view(&mut self) -> Option<(Permissions, Arc<View>)> {
-        let snapshot = self.worker.shared.current.load_full();
+        let snapshot = self.worker.shared.environment.current.load_full();
         let now = self.worker.now();
         let terminated =
             self.session.is_some_and(|session_id| self.worker.shared.terminated.contains(&session_id));

@@ -125,7 +125,7 @@ impl Member {
     /// Waits until it knows so many others, and has asked them what they know.
     pub(crate) async fn joined(&self, others: usize) {
         for _ in 0..1_200 {
-            let known = self.edge.shared.metrics.siblings_known.get();
+            let known = self.edge.shared.environment.metrics.siblings_known.get();
             if known == others as i64 && self.edge.current.is_ready() {
                 return;
             }

@@ -32,7 +32,7 @@ use crate::store::edges::Edges;
 use crate::store::keys::Keys;
 use crate::store::leases::Leases;
 use crate::store::usage::UsageTable;
-use crate::sync::{Handle, Housekeeping, Notifications, Supervisor};
+use crate::sync::{CatalogueSync, Housekeeping, Notifications, Supervisor};
 
 /// The interval at which the database is polled for a new revision when no notification comes.
 const POLL: Duration = Duration::from_secs(2);
@@ -68,7 +68,7 @@ struct Parts {
     fleet: Arc<Fleet>,
     usage: UsageTable,
     tunnels: Arc<Tunnels>,
-    sync: Handle,
+    sync: CatalogueSync,
     drain: CancellationToken,
 }
 
@@ -164,7 +164,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
         fleet,
         usage: UsageTable::new(&store),
-        sync: Handle::new(
+        sync: CatalogueSync::new(
             store.clone(),
             vault.clone(),
             tunnels.clone(),

@@ -23,7 +23,7 @@ use crate::auth::tunnel::TunnelCredentials;
 use crate::domain::upstream::dials_in;
 use crate::domain::{Kind, names};
 use crate::store::Store;
-use crate::sync::Handle;
+use crate::sync::CatalogueSync;
 
 /// The endpoint's dependencies.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ pub struct TunnelEndpoint {
     /// Holds the open tunnels.
     pub tunnels: Arc<Tunnels>,
     /// Is woken when an upstream can be reached.
-    pub sync: Handle,
+    pub sync: CatalogueSync,
 }
 
 /// The route.

@@ -28,7 +28,7 @@ use crate::auth::keys::Signer;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::auth::vault::Vault;
 use crate::store::Store;
-use crate::sync::Handle;
+use crate::sync::CatalogueSync;
 
 /// The largest request that is taken: an `ApplyResources` of 10,000 manifests fits.
 pub const MAX_REQUEST_BYTES: usize = 32 << 20;
@@ -45,13 +45,13 @@ struct Inner {
     vault: Arc<Vault>,
     signer: Arc<Signer>,
     tunnels: TunnelCredentials,
-    sync: Handle,
+    sync: CatalogueSync,
     catalogue: Mutex<Arc<catalogue::CatalogueAtRevision>>,
 }
 
 impl Registry {
     /// Assembles the services.
-    pub fn new(store: Store, vault: Arc<Vault>, signer: Arc<Signer>, sync: Handle) -> Self {
+    pub fn new(store: Store, vault: Arc<Vault>, signer: Arc<Signer>, sync: CatalogueSync) -> Self {
         let tunnels = TunnelCredentials::new(signer.clone());
         Self { inner: Arc::new(Inner { store, vault, signer, tunnels, sync, catalogue: Mutex::default() }) }
     }

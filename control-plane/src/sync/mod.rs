@@ -3,15 +3,15 @@
 //!
 //! It must not know gRPC services or edges.
 
+mod catalogue_sync;
 mod client;
-mod handle;
 mod housekeeping;
 mod import;
 mod notifications;
 mod record;
 mod supervisor;
 
-pub use handle::{Handle, RefreshError};
+pub use catalogue_sync::{CatalogueSync, RefreshError};
 pub use housekeeping::Housekeeping;
 pub use notifications::Notifications;
 pub use supervisor::Supervisor;

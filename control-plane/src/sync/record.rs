@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use trunkline::registry::v1::{ProbeAttempt, ProbeReport, Upstream, UpstreamState, UpstreamStatus};
 
+use super::catalogue_sync::RefreshError;
 use super::client::Failure;
-use super::handle::RefreshError;
 use super::import::{CatalogueEntry, Import, Lists, import};
 use crate::clock;
 use crate::domain::{Kind, names};

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use trunkline::registry::v1::{Upstream, UpstreamState};
 
+use super::catalogue_sync::{CatalogueSync, RefreshError};
 use super::client::{Failure, NO_TUNNEL, UpstreamSession};
-use super::handle::{Handle, RefreshError};
 use super::record::{Announced, store_failure};
 use crate::clock;
 use crate::domain::Kind;
@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Starts and stops the tasks.
 #[derive(Debug)]
 pub struct Supervisor {
-    handle: Handle,
+    sync: CatalogueSync,
     leases: Leases,
     revision: i64,
     tasks: HashMap<String, Task>,
@@ -69,14 +69,14 @@ impl Drop for Task {
 
 impl Supervisor {
     /// Creates a supervisor that runs while this replica holds the lease.
-    pub fn new(handle: Handle, leases: Leases) -> Self {
-        Self { handle, leases, revision: 0, tasks: HashMap::new(), dialling: HashMap::new() }
+    pub fn new(sync: CatalogueSync, leases: Leases) -> Self {
+        Self { sync, leases, revision: 0, tasks: HashMap::new(), dialling: HashMap::new() }
     }
 
     /// Runs for ever.
     pub async fn run(mut self) {
-        let mut revisions = self.handle.store().revisions();
-        let mut tunnels = self.handle.tunnels().changes();
+        let mut revisions = self.sync.store().revisions();
+        let mut tunnels = self.sync.tunnels().changes();
         let mut renew = interval(RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lease: Option<Lease> = None;
@@ -84,7 +84,7 @@ impl Supervisor {
             tokio::select! {
                 _ = renew.tick() => lease = self.renew(lease).await,
                 changed = revisions.changed() => if changed.is_err() { return },
-                // The sender is held by the handle.
+                // The sender lives as long as `self.sync`.
                 _ = tunnels.changed() => self.review_dialling(lease.as_ref()).await,
             }
             revisions.borrow_and_update();
@@ -114,26 +114,26 @@ impl Supervisor {
     /// Reacts to a tunnel that opened or closed.
     async fn review_dialling(&mut self, lease: Option<&Lease>) {
         let unsettled = |(name, uid): (&String, &String)| {
-            let held = self.handle.tunnels().has(uid);
+            let held = self.sync.tunnels().has(uid);
             let duty = if held { Some(Duty::Supervise(None)) } else { lease.map(|_| Duty::ExpireStatus) };
             let task = self.tasks.get(name);
             let settled = duty.is_none_or(|duty| task.is_some_and(|task| task.covers(&duty)));
             (!settled).then(|| name.clone())
         };
         for name in self.dialling.iter().filter_map(unsettled).collect::<Vec<_>>() {
-            let looked = match self.handle.store().get(Kind::Upstream, &name).await {
+            let supervised = match self.sync.store().get(Kind::Upstream, &name).await {
                 Ok(Some(row)) => self.supervise(row, lease),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
-            if let Err(error) = looked {
+            if let Err(error) = supervised {
                 tracing::warn!(%error, upstream = name, "cannot read an upstream that dialled in; it is refreshed late");
             }
         }
     }
 
     async fn catch_up(&mut self, lease: Option<&Lease>) -> Result<(), StoreError> {
-        let store = self.handle.store().clone();
+        let store = self.sync.store().clone();
         let (revision, rows) = match self.revision {
             0 => store.all().await?,
             known => store.changes_since(known).await?,
@@ -143,7 +143,7 @@ impl Supervisor {
         }
         if self.revision == 0 {
             let dialling: HashSet<&str> = self.dialling.values().map(String::as_str).collect();
-            self.handle.tunnels().retain(|uid| dialling.contains(uid));
+            self.sync.tunnels().retain(|uid| dialling.contains(uid));
         }
         self.revision = revision;
         Ok(())
@@ -155,17 +155,15 @@ impl Supervisor {
         let duty = if gone { None } else { self.duty(&row, lease)? };
         let Some(duty) = duty else {
             self.tasks.remove(&row.name);
-            self.handle.unsubscribe(&row.name);
+            self.sync.unsubscribe(&row.name);
             return Ok(());
         };
         let spec = (row.uid.clone(), row.body.clone());
         if self.tasks.get(&row.name).is_none_or(|task| task.spec != spec || !task.covers(&duty)) {
-            let (handle, name) = (self.handle.clone(), row.name.clone());
+            let (sync, name) = (self.sync.clone(), row.name.clone());
             let task = match duty.clone() {
-                Duty::Supervise(lease) => {
-                    tokio::spawn(async move { supervise_one(handle, name, lease).await })
-                }
-                Duty::ExpireStatus => tokio::spawn(async move { expire_status(handle, name).await }),
+                Duty::Supervise(lease) => tokio::spawn(async move { supervise_one(sync, name, lease).await }),
+                Duty::ExpireStatus => tokio::spawn(async move { expire_status(sync, name).await }),
             };
             self.tasks.insert(row.name, Task { spec, task, duty });
         }
@@ -177,7 +175,7 @@ impl Supervisor {
         if !self.dialling.contains_key(&row.name) {
             return Ok(lease.map(|lease| Duty::Supervise(Some(lease.clone()))));
         }
-        if !self.handle.is_away(row)? {
+        if !self.sync.is_away(row)? {
             return Ok(Some(Duty::Supervise(None)));
         }
         Ok(lease.map(|_| Duty::ExpireStatus))
@@ -191,7 +189,7 @@ impl Supervisor {
             false => self.dialling.remove(&row.name),
         };
         if let Some(uid) = before.filter(|uid| !dials || *uid != row.uid) {
-            self.handle.tunnels().retain(|key| key != uid);
+            self.sync.tunnels().retain(|key| key != uid);
         }
         Ok(())
     }
@@ -206,9 +204,9 @@ impl Task {
 }
 
 /// Checks from time to time that some replica supervises an upstream that dials in.
-async fn expire_status(handle: Handle, name: String) {
+async fn expire_status(sync: CatalogueSync, name: String) {
     loop {
-        let row = match handle.row(&name).await {
+        let row = match sync.row(&name).await {
             Ok(row) => row,
             Err(RefreshError::NotFound(_) | RefreshError::Disabled(_)) => return,
             Err(error) => {
@@ -224,7 +222,7 @@ async fn expire_status(handle: Handle, name: String) {
         let overdue = clock::now_us() - asked > clock::duration_us(overdue_after);
         if overdue && status.state() == UpstreamState::Ready {
             let failure = Failure::new(UpstreamState::Unreachable, NO_TUNNEL);
-            if let Err(error) = store_failure(handle.store(), &row, failure).await {
+            if let Err(error) = store_failure(sync.store(), &row, failure).await {
                 tracing::debug!(%error, upstream = name, "cannot check an upstream; retrying");
             }
         }
@@ -237,11 +235,11 @@ fn interval_of(upstream: &Upstream) -> Duration {
 }
 
 /// Supervises one upstream, until it is deleted, can no longer be reached from here, or the task is aborted.
-async fn supervise_one(handle: Handle, name: String, lease: Option<Lease>) {
+async fn supervise_one(sync: CatalogueSync, name: String, lease: Option<Lease>) {
     let mut pause = MIN_BACKOFF;
     loop {
         let began = Instant::now();
-        match import_until_due(&handle, &name, lease.as_ref()).await {
+        match import_until_due(&sync, &name, lease.as_ref()).await {
             Ok(Outcome::Retry) if began.elapsed() > MAX_BACKOFF => pause = MIN_BACKOFF,
             Ok(Outcome::Due) => {
                 pause = MIN_BACKOFF;
@@ -252,15 +250,15 @@ async fn supervise_one(handle: Handle, name: String, lease: Option<Lease>) {
             Err(error) => tracing::debug!(%error, upstream = name, "not supervised for a moment"),
         }
         // One without a tunnel is probed again when a tunnel opens.
-        if let Ok(row) = handle.row(&name).await
-            && handle.is_away(&row).unwrap_or(false)
+        if let Ok(row) = sync.row(&name).await
+            && sync.is_away(&row).unwrap_or(false)
         {
             let away = Failure::new(UpstreamState::Unreachable, NO_TUNNEL);
-            if store_failure(handle.store(), &row, away).await.is_ok() {
+            if store_failure(sync.store(), &row, away).await.is_ok() {
                 return;
             }
         }
-        let wake = handle.subscribe(&name);
+        let wake = sync.subscribe(&name);
         tokio::select! {
             () = sleep(jitter(pause)) => {}
             () = wake.notified() => {}
@@ -279,40 +277,40 @@ enum Outcome {
 
 /// Probes, listens, fetches, and fetches again at every announcement until the next probe is due.
 async fn import_until_due(
-    handle: &Handle,
+    sync: &CatalogueSync,
     name: &str,
     lease: Option<&Lease>,
 ) -> Result<Outcome, RefreshError> {
-    let row = handle.row(name).await?;
+    let row = sync.row(name).await?;
     let upstream: Upstream = row.message()?;
     let interval = interval_of(&upstream);
-    let upstream_session = match handle.begin(&row).await {
+    let upstream_session = match sync.begin(&row).await {
         Ok(upstream_session) => upstream_session,
         Err(failure) => {
-            store_failure(handle.store(), &row, failure).await?;
+            store_failure(sync.store(), &row, failure).await?;
             return Ok(Outcome::Retry);
         }
     };
     // Listening starts before the first import, so that no announcement falls between the two.
     let notices = upstream_session.listen().await;
     let ended =
-        listen(handle, &row, lease, &upstream_session, notices, Instant::now() + jitter(interval)).await;
+        listen(sync, &row, lease, &upstream_session, notices, Instant::now() + jitter(interval)).await;
     upstream_session.close().await;
     ended
 }
 
 async fn listen(
-    handle: &Handle,
+    sync: &CatalogueSync,
     row: &Row,
     lease: Option<&Lease>,
     upstream_session: &UpstreamSession,
     mut notices: Option<Notices>,
     due: Instant,
 ) -> Result<Outcome, RefreshError> {
-    let wake = handle.subscribe(&row.name);
+    let wake = sync.subscribe(&row.name);
     let mut announced = Announced::default();
     loop {
-        let status = handle.fetch(row, upstream_session, lease, announced).await?;
+        let status = sync.fetch(row, upstream_session, lease, announced).await?;
         if status.state() != UpstreamState::Ready {
             return Ok(Outcome::Retry);
         }

@@ -1,6 +1,6 @@
-//! The interface of `sync` to the services, on any replica.
+//! Probes upstreams and imports their catalogues, whoever asks for it: a service, or the supervisor.
 //!
-//! It must not know when upstreams are probed by themselves.
+//! It must not know when an upstream is due.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Probes upstreams and imports their catalogues. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Handle {
+pub struct CatalogueSync {
     inner: Arc<Inner>,
 }
 
@@ -59,8 +59,8 @@ pub enum RefreshError {
     Store(#[from] StoreError),
 }
 
-impl Handle {
-    /// Creates a handle that contacts at most `concurrency` upstreams at a time; `tunnels` lead to those that dial in.
+impl CatalogueSync {
+    /// Creates one that contacts at most `concurrency` upstreams at a time; `tunnels` lead to those that dial in.
     pub fn new(store: Store, vault: Arc<Vault>, tunnels: Arc<Tunnels>, concurrency: usize) -> Self {
         let concurrency = Semaphore::new(concurrency);
         Self { inner: Arc::new(Inner { store, vault, tunnels, concurrency, wakers: Mutex::default() }) }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod discovery;
 pub mod domain;
 pub mod error;
+mod importers;
 mod listener;
 pub mod observe;
 pub mod snapshot;

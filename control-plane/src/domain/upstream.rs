@@ -21,21 +21,21 @@ pub fn dials_in(upstream: &Upstream) -> bool {
     matches!(upstream.reach, Some(Reach::Tunnel(_)))
 }
 
-/// Returns the policy for the eras of an MCP server.
-pub fn era_policy(upstream: &Upstream) -> EraPolicy {
-    match &upstream.kind {
-        Some(UpstreamKind::Mcp(mcp)) => mcp.era_policy(),
-        None => EraPolicy::Auto,
-    }
+/// Returns the kind of an upstream.
+pub fn kind(upstream: &Upstream) -> UpstreamKind {
+    upstream.kind.unwrap_or(UpstreamKind::Mcp(McpUpstream::default()))
 }
 
 impl KindRules for Upstream {
     fn set_defaults(&mut self) {
         self.request_timeout.get_or_insert(REQUEST_TIMEOUT);
         self.refresh_interval.get_or_insert(REFRESH_INTERVAL);
-        let UpstreamKind::Mcp(mcp) = self.kind.get_or_insert(UpstreamKind::Mcp(McpUpstream::default()));
-        if mcp.era_policy() == EraPolicy::Unspecified {
-            mcp.set_era_policy(EraPolicy::Auto);
+        match self.kind.get_or_insert(UpstreamKind::Mcp(McpUpstream::default())) {
+            UpstreamKind::Mcp(mcp) => {
+                if mcp.era_policy() == EraPolicy::Unspecified {
+                    mcp.set_era_policy(EraPolicy::Auto);
+                }
+            }
         }
     }
     fn validate(&self, violations: &mut Violations) {
@@ -49,10 +49,13 @@ impl KindRules for Upstream {
         }
         within("request_timeout", self.request_timeout.as_ref(), 1, 3_600, violations);
         within("refresh_interval", self.refresh_interval.as_ref(), 5, 86_400, violations);
-        if let Some(UpstreamKind::Mcp(mcp)) = &self.kind {
-            let policy = EraPolicy::try_from(mcp.era_policy);
-            let text = format!("{} is not an EraPolicy", mcp.era_policy);
-            violations.require(policy.is_ok(), "mcp.era_policy", text);
+        match &self.kind {
+            Some(UpstreamKind::Mcp(mcp)) => {
+                let policy = EraPolicy::try_from(mcp.era_policy);
+                let text = format!("{} is not an EraPolicy", mcp.era_policy);
+                violations.require(policy.is_ok(), "mcp.era_policy", text);
+            }
+            None => {}
         }
         if let Some(credential) = &self.credential {
             credential::validate(credential, violations);

@@ -5,29 +5,20 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use trunkline::registry::v1::credential::Kind as Form;
-use trunkline::registry::v1::upstream::Reach;
-use trunkline::registry::v1::{Credential, EraPolicy, Member, ToolHints, Upstream};
+use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
+use trunkline::registry::v1::{Credential, EraPolicy, McpUpstream, Member, ProbeReport, ToolHints, Upstream};
 use trunkline::{edge::v1 as edge, identity, registry::v1 as registry};
 
-use crate::domain::upstream::{WITHIN_TUNNEL, era_policy};
+use crate::domain::upstream::{WITHIN_TUNNEL, kind};
 
 pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
-    let probe = upstream.status.as_ref().and_then(|status| status.probe.clone()).unwrap_or_default();
     let status = upstream.status.clone().unwrap_or_default();
-    let (modern, legacy) = (
-        probe.modern.filter(|_| era_policy(upstream) != EraPolicy::Legacy).unwrap_or_default(),
-        probe.legacy.filter(|_| era_policy(upstream) != EraPolicy::Modern).unwrap_or_default(),
-    );
-    let transport = match probe.transport.as_str() {
-        "http+sse" => edge::UpstreamTransport::HttpSse,
-        "websocket" => edge::UpstreamTransport::Websocket,
-        _ => edge::UpstreamTransport::StreamableHttp,
-    };
     let (url, tunnelled) = match upstream.reach.clone() {
         Some(Reach::Http(http)) => (http.url, false),
         Some(Reach::Tunnel(_)) => (WITHIN_TUNNEL.to_owned(), true),
         None => return edge::Upstream { name: upstream.name.clone(), ..Default::default() },
     };
+    let probe = status.probe.unwrap_or_default();
     edge::Upstream {
         name: upstream.name.clone(),
         uid: upstream.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default(),
@@ -39,14 +30,27 @@ pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
         resources_generation: status.resources_change_count,
         prompts_generation: status.prompts_change_count,
         tunnelled,
-        kind: Some(edge::upstream::Kind::Mcp(edge::McpUpstream {
-            modern_versions: modern.versions,
-            legacy_version: legacy.version,
-            legacy_sessionful: legacy.sessionful,
-            modern_capabilities_json: modern.capabilities_json,
-            legacy_capabilities_json: legacy.capabilities_json,
-            transport: transport.into(),
-        })),
+        kind: Some(match kind(upstream) {
+            UpstreamKind::Mcp(mcp) => edge::upstream::Kind::Mcp(mcp_upstream(mcp, probe)),
+        }),
+    }
+}
+
+fn mcp_upstream(mcp: McpUpstream, probe: ProbeReport) -> edge::McpUpstream {
+    let modern = probe.modern.filter(|_| mcp.era_policy() != EraPolicy::Legacy).unwrap_or_default();
+    let legacy = probe.legacy.filter(|_| mcp.era_policy() != EraPolicy::Modern).unwrap_or_default();
+    let transport = match probe.transport.as_str() {
+        "http+sse" => edge::UpstreamTransport::HttpSse,
+        "websocket" => edge::UpstreamTransport::Websocket,
+        _ => edge::UpstreamTransport::StreamableHttp,
+    };
+    edge::McpUpstream {
+        modern_versions: modern.versions,
+        legacy_version: legacy.version,
+        legacy_sessionful: legacy.sessionful,
+        modern_capabilities_json: modern.capabilities_json,
+        legacy_capabilities_json: legacy.capabilities_json,
+        transport: transport.into(),
     }
 }
 

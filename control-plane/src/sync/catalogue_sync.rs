@@ -11,12 +11,12 @@ use tokio::time::timeout;
 use trunkline::registry::v1::{Credential, Upstream, UpstreamState, UpstreamStatus};
 use tunnel::Tunnels;
 
-use super::client::{self, Failure, Probed, UpstreamSession};
-use super::record::{Announced, Imported, store_failure, store_import};
+use super::record::{Imported, store_failure, store_import};
 use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::Kind;
-use crate::domain::upstream::{dials_in, era_policy};
+use crate::domain::upstream::dials_in;
+use crate::importers::{Announced, Failure, ImportSession, Probed, importer};
 use crate::snapshot;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
@@ -72,11 +72,10 @@ impl CatalogueSync {
         if self.is_away(&row)? {
             return Err(RefreshError::Away(name.to_owned()));
         }
-        let found = self.begin(&row).await;
-        match found {
-            Ok(upstream_session) => {
-                let stored = self.fetch(&row, &upstream_session, None, Announced::default()).await;
-                upstream_session.close().await;
+        match self.open(&row).await {
+            Ok(session) => {
+                let stored = self.fetch(&row, session.as_ref(), None, Announced::default()).await;
+                session.close().await;
                 stored
             }
             Err(failure) => store_failure(self.store(), &row, failure).await,
@@ -86,13 +85,13 @@ impl CatalogueSync {
     /// Probes an upstream, and stores nothing. `credential` holds its secrets in the clear.
     pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
         let _room = self.inner.concurrency.acquire().await;
-        let probed = match client::endpoint(upstream, credential, &self.inner.tunnels) {
-            Ok(endpoint) => within(client::probe_upstream(&endpoint, era_policy(upstream))).await,
+        let probed = match importer(upstream, credential, &self.inner.tunnels) {
+            Ok(importer) => within(importer.probe()).await,
             Err(failure) => Err(failure),
         };
         let now = Some(clock::timestamp(clock::now_us()));
         match probed {
-            Ok(Probed { report, attempts, .. }) => UpstreamStatus {
+            Ok(Probed { report, attempts }) => UpstreamStatus {
                 state: UpstreamState::Ready.into(),
                 state_time: now,
                 probe: Some(report),
@@ -148,8 +147,8 @@ impl CatalogueSync {
         if disabled { Err(RefreshError::Disabled(name.to_owned())) } else { Ok(row) }
     }
 
-    /// Probes an upstream and begins a upstream_session.
-    pub(super) async fn begin(&self, row: &Row) -> Result<UpstreamSession, Failure> {
+    /// Probes an upstream and begins a session.
+    pub(super) async fn open(&self, row: &Row) -> Result<Box<dyn ImportSession>, Failure> {
         let _room = self.inner.concurrency.acquire().await;
         let unreadable = |error: StoreError| Failure::new(UpstreamState::Unspecified, error.to_string());
         let upstream: Upstream = row.message().map_err(unreadable)?;
@@ -160,29 +159,24 @@ impl CatalogueSync {
                 Failure::new(UpstreamState::Unauthorized, reason)
             })?),
         };
-        let endpoint = client::endpoint(&upstream, credential.as_ref(), &self.inner.tunnels)?;
-        within(client::open_session(&endpoint, era_policy(&upstream))).await
+        let importer = importer(&upstream, credential.as_ref(), &self.inner.tunnels)?;
+        within(importer.open()).await
     }
 
     /// Fetches the whole catalogue and stores it.
     pub(super) async fn fetch(
         &self,
         row: &Row,
-        upstream_session: &UpstreamSession,
+        session: &dyn ImportSession,
         lease: Option<&Lease>,
         announced: Announced,
     ) -> Result<UpstreamStatus, RefreshError> {
         let permit = self.inner.concurrency.acquire().await;
-        let lists = within(upstream_session.lists()).await;
+        let lists = within(session.fetch()).await;
         drop(permit);
         match lists {
             Ok(lists) => {
-                let finding = Imported {
-                    report: upstream_session.report.clone(),
-                    attempts: upstream_session.attempts.clone(),
-                    lists,
-                    announced,
-                };
+                let finding = Imported { probed: session.probed().clone(), lists, announced };
                 store_import(self.store(), row, lease, finding).await
             }
             Err(failure) => store_failure(self.store(), row, failure).await,

@@ -8,20 +8,12 @@ use prost_types::Timestamp;
 use trunkline::registry::v1::{Prompt, Resource, Tool};
 
 use crate::domain::{KindRules, definition, names};
+use crate::importers::Lists;
 
 /// The maximum number of warnings that are kept.
 pub(super) const MAX_WARNINGS: usize = 100;
 /// The maximum length of a tool's or prompt's name, in characters.
 const MAX_NAME: usize = 128;
-
-/// The lists of an upstream, each entry as it was sent.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Lists {
-    pub(super) tools: Vec<String>,
-    pub(super) resources: Vec<String>,
-    pub(super) templates: Vec<String>,
-    pub(super) prompts: Vec<String>,
-}
 
 /// The entries that can be imported, by resource name.
 #[derive(Debug, Default, PartialEq)]

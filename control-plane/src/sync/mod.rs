@@ -4,7 +4,6 @@
 //! It must not know gRPC services or edges.
 
 mod catalogue_sync;
-mod client;
 mod housekeeping;
 mod import;
 mod notifications;

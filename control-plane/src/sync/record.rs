@@ -4,28 +4,19 @@
 
 use std::collections::BTreeMap;
 
-use trunkline::registry::v1::{ProbeAttempt, ProbeReport, Upstream, UpstreamState, UpstreamStatus};
+use trunkline::registry::v1::{Upstream, UpstreamState, UpstreamStatus};
 
 use super::catalogue_sync::RefreshError;
-use super::client::Failure;
-use super::import::{CatalogueEntry, Import, Lists, import};
+use super::import::{CatalogueEntry, Import, import};
 use crate::clock;
 use crate::domain::{Kind, names};
+use crate::importers::{Announced, Failure, Lists, Probed};
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, Tx};
 
-/// The lists that an upstream announced changes of since the last import.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Announced {
-    pub(super) tools: bool,
-    pub(super) resources: bool,
-    pub(super) prompts: bool,
-}
-
 /// The result of a probe and an import.
 pub(super) struct Imported {
-    pub(super) report: ProbeReport,
-    pub(super) attempts: Vec<ProbeAttempt>,
+    pub(super) probed: Probed,
     pub(super) lists: Lists,
     pub(super) announced: Announced,
 }
@@ -44,8 +35,8 @@ pub(super) async fn store_import(
     let before: Upstream = current.message()?;
     let old = before.status.clone().unwrap_or_default();
     let status = UpstreamStatus {
-        probe: Some(finding.report),
-        attempts: finding.attempts,
+        probe: Some(finding.probed.report),
+        attempts: finding.probed.attempts,
         refresh_time: Some(clock::timestamp(tx.now_us())),
         tool_count: count(import.tools.len()),
         resource_count: count(import.resources.len()),

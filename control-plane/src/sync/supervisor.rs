@@ -7,17 +7,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use mcp::client::{ChangeNotice, Notices};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use trunkline::registry::v1::{Upstream, UpstreamState};
 
 use super::catalogue_sync::{CatalogueSync, RefreshError};
-use super::client::{Failure, NO_TUNNEL, UpstreamSession};
-use super::record::{Announced, store_failure};
+use super::record::store_failure;
 use crate::clock;
 use crate::domain::Kind;
 use crate::domain::upstream::dials_in;
+use crate::importers::{Announced, Announcements, Failure, ImportSession, NO_TUNNEL};
 use crate::store::leases::{Lease, Leases};
 use crate::store::{Row, StoreError};
 
@@ -284,18 +283,18 @@ async fn import_until_due(
     let row = sync.row(name).await?;
     let upstream: Upstream = row.message()?;
     let interval = interval_of(&upstream);
-    let upstream_session = match sync.begin(&row).await {
-        Ok(upstream_session) => upstream_session,
+    let session = match sync.open(&row).await {
+        Ok(session) => session,
         Err(failure) => {
             store_failure(sync.store(), &row, failure).await?;
             return Ok(Outcome::Retry);
         }
     };
     // Listening starts before the first import, so that no announcement falls between the two.
-    let notices = upstream_session.listen().await;
+    let announcements = session.watch().await;
     let ended =
-        listen(sync, &row, lease, &upstream_session, notices, Instant::now() + jitter(interval)).await;
-    upstream_session.close().await;
+        listen(sync, &row, lease, session.as_ref(), announcements, Instant::now() + jitter(interval)).await;
+    session.close().await;
     ended
 }
 
@@ -303,18 +302,18 @@ async fn listen(
     sync: &CatalogueSync,
     row: &Row,
     lease: Option<&Lease>,
-    upstream_session: &UpstreamSession,
-    mut notices: Option<Notices>,
+    session: &dyn ImportSession,
+    mut announcements: Option<Announcements>,
     due: Instant,
 ) -> Result<Outcome, RefreshError> {
     let wake = sync.subscribe(&row.name);
     let mut announced = Announced::default();
     loop {
-        let status = sync.fetch(row, upstream_session, lease, announced).await?;
+        let status = sync.fetch(row, session, lease, announced).await?;
         if status.state() != UpstreamState::Ready {
             return Ok(Outcome::Retry);
         }
-        let Some(notices) = &mut notices else {
+        let Some(announcements) = &mut announcements else {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = wake.notified() => {}
@@ -324,41 +323,21 @@ async fn listen(
         announced = tokio::select! {
             () = tokio::time::sleep_until(due) => return Ok(Outcome::Due),
             () = wake.notified() => return Ok(Outcome::Due),
-            heard = next_change(notices) => match heard {
+            heard = announcements.next() => match heard {
                 Some(announced) => announced,
                 None => return Ok(Outcome::Retry),
             },
         };
-        coalesce(notices, &mut announced).await;
-    }
-}
-
-/// Waits for the next announcement about a list. `None` when the stream ends.
-async fn next_change(notices: &mut Notices) -> Option<Announced> {
-    loop {
-        let mut announced = Announced::default();
-        if note(&mut announced, &notices.next().await?.ok()?) {
-            return Some(announced);
-        }
+        coalesce(announcements, &mut announced).await;
     }
 }
 
 /// Adds the announcements of the next moment.
-async fn coalesce(notices: &mut Notices, announced: &mut Announced) {
+async fn coalesce(announcements: &mut Announcements, announced: &mut Announced) {
     let end = Instant::now() + COALESCE;
-    while let Ok(Some(Ok(notice))) = timeout_at(end, notices.next()).await {
-        note(announced, &notice);
+    while let Ok(Some(later)) = timeout_at(end, announcements.next()).await {
+        announced.merge(later);
     }
-}
-
-fn note(announced: &mut Announced, notice: &ChangeNotice) -> bool {
-    match notice {
-        ChangeNotice::Tools => announced.tools = true,
-        ChangeNotice::Resources => announced.resources = true,
-        ChangeNotice::Prompts => announced.prompts = true,
-        ChangeNotice::Resource { .. } => return false,
-    }
-    true
 }
 
 /// Varies a duration by a tenth, so that upstreams are not all probed at once.

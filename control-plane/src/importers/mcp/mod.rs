@@ -1,0 +1,104 @@
+//! The importer of MCP servers.
+
+mod endpoint;
+mod fetch;
+mod probe;
+mod watch;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use mcp::client::{ClientError, ClientInfo, Endpoint, ProbeError, Session};
+use mcp::revision::Revision;
+use trunkline::registry::v1::{EraPolicy, UpstreamState};
+
+pub(super) use endpoint::endpoint;
+
+use super::{Announcements, Failure, ImportSession, Importer, Lists, Probed};
+
+/// Imports from an MCP server.
+pub(super) struct McpImporter {
+    endpoint: Endpoint,
+    policy: EraPolicy,
+}
+
+/// A session of MCP, in the newest era that may be spoken.
+struct McpSession {
+    probed: Probed,
+    session: Session,
+    capabilities: String,
+}
+
+impl McpImporter {
+    pub(super) fn new(endpoint: Endpoint, policy: EraPolicy) -> Self {
+        Self { endpoint, policy }
+    }
+
+    async fn open(&self) -> Result<McpSession, Failure> {
+        let (probed, found) = probe::probe_server(&self.endpoint, self.policy).await?;
+        let modern = found.modern.filter(|_| self.policy != EraPolicy::Legacy);
+        let legacy = found.legacy.filter(|_| self.policy != EraPolicy::Modern);
+        let (revision, capabilities) = match (modern, legacy) {
+            (Some(side), _) => {
+                (side.versions.first().copied().unwrap_or(Revision::LATEST), side.capabilities)
+            }
+            (None, Some(side)) => (side.version, side.capabilities),
+            (None, None) => return Err(incompatible("it speaks no era that its policy allows")),
+        };
+        let session =
+            Session::open(&self.endpoint, found.transport, revision, info()).await.map_err(broken)?;
+        Ok(McpSession { probed, session, capabilities })
+    }
+}
+
+impl Importer for McpImporter {
+    fn probe(&self) -> BoxFuture<'_, Result<Probed, Failure>> {
+        async { Ok(probe::probe_server(&self.endpoint, self.policy).await?.0) }.boxed()
+    }
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn ImportSession>, Failure>> {
+        async { Ok(Box::new(self.open().await?) as Box<dyn ImportSession>) }.boxed()
+    }
+}
+
+impl ImportSession for McpSession {
+    fn probed(&self) -> &Probed {
+        &self.probed
+    }
+    fn fetch(&self) -> BoxFuture<'_, Result<Lists, Failure>> {
+        fetch::lists(&self.session, &self.capabilities).boxed()
+    }
+    fn watch(&self) -> BoxFuture<'_, Option<Announcements>> {
+        watch::announcements(&self.session).boxed()
+    }
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        async move { self.session.close().await }.boxed()
+    }
+}
+
+fn failed(error: &ProbeError) -> Failure {
+    let state = match error {
+        ProbeError::Unauthorized { .. } => UpstreamState::Unauthorized,
+        ProbeError::NotMcp { .. } | ProbeError::Protocol(_) => UpstreamState::Incompatible,
+        ProbeError::Unreachable(_) | ProbeError::Timeout(_) | ProbeError::Unavailable { .. } => {
+            UpstreamState::Unreachable
+        }
+    };
+    Failure::new(state, error.to_string())
+}
+
+/// Translates the failure of a session that worked before: the upstream is unreachable at the moment.
+fn broken(error: ClientError) -> Failure {
+    match error {
+        ClientError::Broken(_) | ClientError::SessionLost => {
+            Failure::new(UpstreamState::Unreachable, error.to_string())
+        }
+        error => failed(&error.into()),
+    }
+}
+
+fn incompatible(reason: impl Into<String>) -> Failure {
+    Failure::new(UpstreamState::Incompatible, reason)
+}
+
+fn info() -> ClientInfo {
+    ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}

@@ -1,0 +1,106 @@
+//! Importers: a folder for each kind of upstream, which probes it, fetches its catalogue and watches it for changes.
+//!
+//! It must not know what is stored, or when an upstream is due.
+
+mod mcp;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use trunkline::registry::v1::upstream::Kind as UpstreamKind;
+use trunkline::registry::v1::{Credential, ProbeAttempt, ProbeReport, Upstream, UpstreamState};
+use tunnel::Tunnels;
+
+use crate::domain::upstream;
+
+/// The reason why an upstream that dials in cannot be reached.
+pub(crate) const NO_TUNNEL: &str =
+    "no tunnel is open; check that `mcpctl expose --connect` is running at the upstream";
+
+/// The reason why an upstream cannot be used now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) state: UpstreamState,
+    pub(crate) reason: String,
+    /// The attempts, where any were made.
+    pub(crate) attempts: Vec<ProbeAttempt>,
+}
+
+impl Failure {
+    /// Before anything was tried.
+    pub(crate) fn new(state: UpstreamState, reason: impl Into<String>) -> Self {
+        Self { state, reason: reason.into(), attempts: Vec::new() }
+    }
+}
+
+/// The result of a probe.
+#[derive(Debug, Clone)]
+pub(crate) struct Probed {
+    pub(crate) report: ProbeReport,
+    pub(crate) attempts: Vec<ProbeAttempt>,
+}
+
+/// The lists of an upstream, each entry as MCP describes it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Lists {
+    pub(crate) tools: Vec<String>,
+    pub(crate) resources: Vec<String>,
+    pub(crate) templates: Vec<String>,
+    pub(crate) prompts: Vec<String>,
+}
+
+/// The lists that an upstream announced changes of since the last import.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub(crate) tools: bool,
+    pub(crate) resources: bool,
+    pub(crate) prompts: bool,
+}
+
+impl Announced {
+    /// Adds what was announced later.
+    pub(crate) fn merge(&mut self, later: Self) {
+        self.tools |= later.tools;
+        self.resources |= later.resources;
+        self.prompts |= later.prompts;
+    }
+}
+
+/// Announcements of changed lists. The stream ends where no more can be heard.
+pub(crate) type Announcements = BoxStream<'static, Announced>;
+
+/// Imports from one upstream.
+pub(crate) trait Importer: Send + Sync {
+    /// Finds out what the upstream is.
+    fn probe(&self) -> BoxFuture<'_, Result<Probed, Failure>>;
+    /// Probes it and begins a session.
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn ImportSession>, Failure>>;
+}
+
+/// A session with an upstream that was found to be usable.
+pub(crate) trait ImportSession: Send + Sync {
+    /// Returns the result of the probe that the session began with.
+    fn probed(&self) -> &Probed;
+    /// Fetches everything that it offers.
+    fn fetch(&self) -> BoxFuture<'_, Result<Lists, Failure>>;
+    /// Listens for announced changes. `None` where the upstream announces none.
+    fn watch(&self) -> BoxFuture<'_, Option<Announcements>>;
+    /// Ends it, as well as that goes.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// Builds the importer of an upstream, for its kind. `credential` holds its secrets in the clear; `tunnels` lead to those
+/// that dial in.
+pub(crate) fn importer(
+    upstream: &Upstream,
+    credential: Option<&Credential>,
+    tunnels: &Arc<Tunnels>,
+) -> Result<Box<dyn Importer>, Failure> {
+    match upstream::kind(upstream) {
+        UpstreamKind::Mcp(kind) => {
+            let endpoint = mcp::endpoint(upstream, credential, tunnels)?;
+            Ok(Box::new(mcp::McpImporter::new(endpoint, kind.era_policy())))
+        }
+    }
+}

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use super::relayed_stream::RelayedStream;
-use super::upstream_stream::UpstreamStream;
+use super::mcp::{RelayedStream, UpstreamStream};
 
 /// A call's stream.
 #[expect(clippy::large_enum_variant, reason = "it is boxed as a whole")]

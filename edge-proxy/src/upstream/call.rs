@@ -4,14 +4,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ::mcp::method::Method;
+use ::mcp::revision::Era;
 use bytes::Bytes;
-use http::HeaderMap;
-use mcp::method::Method;
-use mcp::revision::Era;
+use http::{HeaderMap, StatusCode};
 
-use super::response::CallResponse;
-use super::task::Task;
-use super::{bridge, legacy, modern};
+use super::answer_stream::AnswerStream;
+use super::connect::Retry;
+use super::mcp::{self, Task};
 use crate::error::{Failure, Fault};
 use crate::policy::Permit;
 use crate::session::Session;
@@ -43,6 +43,18 @@ pub struct Call<'a> {
     pub account: Option<Account>,
 }
 
+/// The response to a call.
+pub enum CallResponse {
+    /// One message.
+    Json {
+        /// The status for the client.
+        status: StatusCode,
+        body: Bytes,
+    },
+    /// A stream of messages, the first of which was read.
+    Events(Box<AnswerStream>),
+}
+
 /// Makes a call, in the era of the upstream that suits the client's best.
 pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
@@ -52,13 +64,17 @@ pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
         Some((task, _)) => Some(task.era()).filter(|era| upstream.speaks(*era)),
     };
     let answer = match (call.session, era) {
-        (Session::Legacy(conversation), Some(Era::Legacy)) => legacy::call(call, conversation).await,
-        (Session::Modern(_), Some(Era::Modern)) => modern::call(call).await,
-        (Session::Legacy(conversation), Some(Era::Modern)) if call.task.is_none() => {
-            bridge::call_of_legacy(call, conversation).await
+        (Session::Legacy(conversation), Some(Era::Legacy)) => {
+            mcp::same_legacy::call(call, conversation).await
         }
-        (Session::Modern(_), Some(Era::Legacy)) if call.task.is_some() => bridge::call_about_task(call).await,
-        (Session::Modern(_), Some(Era::Legacy)) => bridge::call_of_modern(call).await,
+        (Session::Modern(_), Some(Era::Modern)) => mcp::same_modern::call(call).await,
+        (Session::Legacy(conversation), Some(Era::Modern)) if call.task.is_none() => {
+            mcp::legacy_on_modern::call(call, conversation).await
+        }
+        (Session::Modern(_), Some(Era::Legacy)) if call.task.is_some() => {
+            mcp::modern_on_legacy::call_about_task(call).await
+        }
+        (Session::Modern(_), Some(Era::Legacy)) => mcp::modern_on_legacy::call(call).await,
         (session, _) => record_outcome(Err(Fault::Era(session.era()).into()), &mut call.account),
     };
     answer.map_err(|error| match error {
@@ -129,8 +145,8 @@ impl Call<'_> {
     }
 
     /// Whether a connection may send it again.
-    pub(super) fn retry(&self) -> super::http_pool::Retry {
-        if self.is_safe() { super::http_pool::Retry::Safe } else { super::http_pool::Retry::IfUnsent }
+    pub(super) fn retry(&self) -> Retry {
+        if self.is_safe() { Retry::Safe } else { Retry::IfUnsent }
     }
 
     /// The raw id of the client's request.

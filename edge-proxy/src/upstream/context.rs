@@ -11,9 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::ClientConfig;
 
-use super::http_pool::HttpPool;
-use super::in_flight::InFlightCall;
-use super::legacy::{SessionKey, SessionPool};
+use super::connect::HttpPool;
+use super::mcp::{InFlightCall, SessionKey, SessionPool};
 use crate::config::limits::Limits;
 use crate::error::Fault;
 use crate::fleet::Fleet;

@@ -1,0 +1,312 @@
+//! The warm HTTP/1.1 connections of one worker to one upstream, each with one request at a time.
+//!
+//! It must not know MCP beyond the headers that every request carries.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::http_response::HttpResponse;
+use crate::error::Fault;
+use crate::fleet::Waiters;
+use crate::snapshot::Upstream;
+use crate::tunnels::TunnelStream;
+use crate::upstream::Environment;
+
+/// Largest head of a response.
+const MAX_HEAD: usize = 256 << 10;
+const MAX_IDLE: usize = 256;
+/// The subprotocol that is offered to WebSocket upstreams.
+const SUBPROTOCOL: &str = "mcp";
+const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// The connections of one worker to one upstream.
+pub(in crate::upstream) struct HttpPool {
+    environment: Arc<Environment>,
+    host: String,
+    port: u16,
+    tls: Option<ServerName<'static>>,
+    dials_in: Option<Box<str>>,
+    target: Uri,
+    /// The headers of every request, credential included.
+    pub headers: HeaderMap,
+    idle: RefCell<Vec<Idle>>,
+    used: Cell<Instant>,
+}
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// A connection that returns to the pool when its response is read.
+pub(in crate::upstream) struct PooledConnection {
+    http_pool: Rc<HttpPool>,
+    sender: Sender,
+}
+
+/// Whether a request may be sent again when it is unknown whether it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::upstream) enum Retry {
+    /// Sending it twice has the effect of sending it once.
+    Safe,
+    /// Only if it was never sent.
+    IfUnsent,
+}
+
+impl HttpPool {
+    /// Creates the pool of an upstream, without connecting.
+    pub(in crate::upstream) fn new(
+        environment: Arc<Environment>,
+        upstream: &Upstream,
+    ) -> Result<Self, Fault> {
+        let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
+        let authority = upstream.uri.authority().ok_or_else(|| bad("no host"))?;
+        let secure = matches!(upstream.uri.scheme_str(), Some("https" | "wss"));
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let tls =
+            secure.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("a bad host"))?;
+        let path = upstream.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut headers = HeaderMap::new();
+        // The user info of a URL is no part of Host.
+        let name = authority.as_str().rsplit('@').next().unwrap_or_default();
+        headers.insert(HOST, HeaderValue::from_str(name).map_err(|_| bad("a bad host"))?);
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(mcp::header::JSON));
+        headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::ACCEPT_BOTH));
+        headers.extend(upstream.credential_headers.clone());
+        Ok(Self {
+            environment,
+            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            host,
+            tls,
+            dials_in: upstream.dials_in.then(|| upstream.uid.clone()),
+            target: path.parse().map_err(|_| bad("a bad path"))?,
+            headers,
+            idle: RefCell::default(),
+            used: Cell::new(Instant::now()),
+        })
+    }
+
+    /// Sends one request and waits for the head of its response. `timeout` applies until its first byte, and then
+    /// between two bytes.
+    pub(in crate::upstream) async fn send(
+        self: &Rc<Self>,
+        method: &Method,
+        headers: HeaderMap,
+        body: Bytes,
+        retry: Retry,
+        timeout: Duration,
+    ) -> Result<HttpResponse, Fault> {
+        self.send_to(&self.target, method, headers, body, retry, timeout).await
+    }
+
+    /// Sends one request, as `send` does, to another path of the upstream.
+    pub(in crate::upstream) async fn send_to(
+        self: &Rc<Self>,
+        target: &Uri,
+        method: &Method,
+        headers: HeaderMap,
+        body: Bytes,
+        retry: Retry,
+        timeout: Duration,
+    ) -> Result<HttpResponse, Fault> {
+        let answered = self.exchange(target, method, headers, body, retry);
+        let (response, connection) =
+            tokio::time::timeout(timeout, answered).await.map_err(|_| Fault::Timeout)??;
+        Ok(HttpResponse::new(response, connection, timeout))
+    }
+
+    /// Upgrades a connection to a WebSocket.
+    pub(in crate::upstream) async fn upgrade(&self) -> Result<TokioIo<Upgraded>, Fault> {
+        let refused = |what: &str| Fault::Session(format!("its WebSocket's answer has {what}"));
+        let key = generate_key();
+        let accept = derive_accept_key(key.as_bytes());
+        let mut headers = self.headers.clone();
+        headers.remove(CONTENT_TYPE);
+        headers.remove(ACCEPT);
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| refused("no key"))?);
+        let mut sender = self.connect_in_time().await?;
+        let request = request(&self.target, &Method::GET, headers, Bytes::new());
+        let response = sender.send_request(request).await.map_err(|error| fault_of(&error))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Fault::Status(response.status().as_u16()));
+        }
+        if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|found| *found != *accept) {
+            return Err(refused("another key than ours"));
+        }
+        // Servers that know no subprotocols are accepted as well.
+        if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|chosen| chosen != SUBPROTOCOL) {
+            return Err(refused("a subprotocol that was not offered"));
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(|error| fault_of(&error))?;
+        Ok(TokioIo::new(upgraded))
+    }
+
+    /// The size of the largest message that is read.
+    pub(in crate::upstream) fn max_message(&self) -> usize {
+        self.environment.limits.max_event_bytes
+    }
+
+    /// The calls that wait at this edge.
+    pub(in crate::upstream) fn waiters(&self) -> &Arc<Waiters> {
+        self.environment.fleet.waiters()
+    }
+
+    async fn exchange(
+        self: &Rc<Self>,
+        target: &Uri,
+        method: &Method,
+        headers: HeaderMap,
+        body: Bytes,
+        retry: Retry,
+    ) -> Result<(Response<Incoming>, PooledConnection), Fault> {
+        let spare = (retry == Retry::Safe).then(|| headers.clone());
+        let mut request = request(target, method, headers, body.clone());
+        loop {
+            let (mut sender, reused) = self.checkout().await?;
+            let mut failed = match sender.try_send_request(request).await {
+                Ok(response) => {
+                    return Ok((response, PooledConnection { http_pool: Rc::clone(self), sender }));
+                }
+                Err(failed) => failed,
+            };
+            // A connection that the upstream closed while it was idle says nothing about the upstream.
+            request = match (failed.take_message(), &spare) {
+                (Some(unsent), _) if reused => unsent,
+                (None, Some(headers)) if reused && closed_before_response(failed.error()) => {
+                    self::request(target, method, headers.clone(), body.clone())
+                }
+                _ => return Err(fault_of(&failed.into_error())),
+            };
+        }
+    }
+
+    /// Takes an idle connection or opens one; returns it and whether it was used before.
+    async fn checkout(&self) -> Result<(Sender, bool), Fault> {
+        self.used.set(Instant::now());
+        loop {
+            let idle = self.idle.borrow_mut().pop();
+            let Some(mut idle) = idle else { break };
+            let fresh = idle.since.elapsed() < self.environment.limits.upstream_idle;
+            if fresh
+                && !idle.sender.is_closed()
+                && (idle.sender.is_ready() || idle.sender.ready().await.is_ok())
+            {
+                return Ok((idle.sender, true));
+            }
+        }
+        Ok((self.connect_in_time().await?, false))
+    }
+
+    async fn connect_in_time(&self) -> Result<Sender, Fault> {
+        let connect_in_time =
+            tokio::time::timeout(self.environment.limits.connect_timeout, self.connect()).await;
+        let late = if self.dials_in.is_some() {
+            "no connection through a tunnel in time; check that a tunnel is open"
+        } else {
+            "no connection in time"
+        };
+        connect_in_time.unwrap_or_else(|_| Err(Fault::Connect(late.to_owned())))
+    }
+
+    async fn connect(&self) -> Result<Sender, Fault> {
+        if let Some(uid) = &self.dials_in {
+            return match self.environment.tunnels.connect(&self.environment.fleet, uid).await? {
+                TunnelStream::Local(stream) => handshake(stream).await,
+                TunnelStream::Remote(stream) => handshake(stream).await,
+            };
+        }
+        let failed = |error: std::io::Error| Fault::Connect(error.to_string());
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        match &self.tls {
+            None => handshake(stream).await,
+            Some(name) => {
+                let connector = TlsConnector::from(Arc::clone(&self.environment.tls));
+                handshake(connector.connect(name.clone(), stream).await.map_err(failed)?).await
+            }
+        }
+    }
+
+    /// Closes connections that were idle too long. Returns whether none is left and none was used for `unused`.
+    pub(in crate::upstream) fn sweep(&self, unused: Duration) -> bool {
+        let limit = self.environment.limits.upstream_idle;
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
+        idle.is_empty() && self.used.get().elapsed() > unused
+    }
+}
+
+fn request(target: &Uri, method: &Method, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = target.clone();
+    *request.headers_mut() = headers;
+    request
+}
+
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, Fault> {
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| fault_of(&error))?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "an upstream connection ended early");
+        }
+    });
+    Ok(sender)
+}
+
+impl PooledConnection {
+    /// Returns the connection to the pool: its response was read to the end.
+    pub(in crate::upstream) fn release(self) {
+        let Self { http_pool, sender } = self;
+        let mut idle = http_pool.idle.borrow_mut();
+        if !sender.is_closed() && idle.len() < MAX_IDLE {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+/// Whether the connection ended before any of the response came.
+fn closed_before_response(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed()
+}
+
+fn fault_of(error: &hyper::Error) -> Fault {
+    if error.is_parse_too_large() {
+        Fault::TooLarge
+    } else if error.is_parse() {
+        Fault::Malformed(error.to_string())
+    } else {
+        Fault::Interrupted
+    }
+}

@@ -1,0 +1,9 @@
+//! Connections to upstreams over HTTP: warm ones in pools, and responses within bounds.
+//!
+//! It must not know what is sent on them.
+
+mod http_pool;
+mod http_response;
+
+pub(super) use self::http_pool::{HttpPool, Retry};
+pub(super) use self::http_response::{HttpResponse, MediaType};

@@ -1,0 +1,300 @@
+//! The loop of a call at a modern upstream that requires input: its requests, such as elicitations, are sent to the
+//! legacy client on the stream of the call, and the call is made again with the responses.
+//!
+//! It must not know how the client's responses arrive.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method as Verb, StatusCode};
+use mcp::json::{self, JsonError};
+use mcp::message::Envelope;
+use mcp::method::Method;
+use mcp::revision::{Era, Revision};
+use mcp::sse::Decoder;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::error::{ErrorContext, Failure, Fault};
+use crate::fleet::Waiter;
+use crate::observe::GaugeGuard;
+use crate::session::capabilities::{Capabilities, Need};
+use crate::upstream::Context;
+use crate::upstream::connect::{HttpPool, Retry};
+use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::upstream::mcp::input_requests::{InputRequired, need};
+use crate::upstream::mcp::message_source::MessageSource;
+use crate::upstream::mcp::relayed_stream::RelayedMessage;
+use crate::upstream::mcp::response::{is_error_response, unexpected_response};
+use crate::upstream::mcp::rewrite::requests;
+use crate::upstream::mcp::server_requests::{self, ReplyTo};
+use crate::upstream::mcp::translation::{Translated, Translation, UpstreamEra};
+use crate::upstream::mcp::upstream_stream::drain_in_background;
+use crate::usage::Outcome;
+
+/// Times that an upstream may require input in one call.
+const MAX_ROUNDS: usize = 10;
+/// Wait before a retry without input.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// The call of a legacy client, with everything that it takes to make it again.
+pub(super) struct InputLoop {
+    pub context: Rc<Context>,
+    pub http_pool: Rc<HttpPool>,
+    pub headers: HeaderMap,
+    /// The request for the upstream.
+    pub body: Bytes,
+    pub retry: Retry,
+    pub translation: Translation,
+    /// The client's revision and capabilities.
+    pub revision: Revision,
+    pub capabilities: Capabilities,
+    /// Whether the client reads a stream on which it can be sent requests.
+    pub accepts_events: bool,
+    /// The waiter for the client's responses, once it was sent a request.
+    pub waiter: Option<(Waiter, GaugeGuard)>,
+    /// Requests that the client was sent.
+    pub requests_sent: u32,
+}
+
+/// The result of one request to the upstream.
+enum Step {
+    Response(Bytes, Outcome),
+    InputRequired(InputRequired),
+}
+
+impl InputLoop {
+    /// The id of the first request.
+    pub(super) fn number(&self) -> u64 {
+        match &self.translation.upstream_era {
+            UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } => legacy_client.number,
+            _ => 0,
+        }
+    }
+
+    /// Makes the call until it has a response.
+    pub(super) async fn run(&mut self, client: &mpsc::Sender<RelayedMessage>) -> (Bytes, Outcome) {
+        let fault = match self.run_rounds(client).await {
+            Ok(answer) => return answer,
+            Err(fault) => fault,
+        };
+        if let Some(counted) = fault.counts_as() {
+            self.context.environment.metrics.upstream_fault(counted).inc();
+        }
+        self.failure_response(fault)
+    }
+
+    async fn run_rounds(&mut self, client: &mpsc::Sender<RelayedMessage>) -> Result<(Bytes, Outcome), Fault> {
+        for _ in 0..MAX_ROUNDS {
+            let timeout = self.translation.upstream.request_timeout;
+            let (headers, body) = (self.headers.clone(), self.body.clone());
+            let response = self.http_pool.send(&Verb::POST, headers, body, self.retry, timeout).await?;
+            match self.read_step(response, client).await? {
+                Step::Response(message, outcome) => return Ok((message, outcome)),
+                Step::InputRequired(input) => self.prepare_request(input, client).await?,
+            }
+        }
+        Err(Fault::InputUnavailable(format!("it asked for input {MAX_ROUNDS} times")))
+    }
+
+    /// Reads the response to one request; messages before it go to the client.
+    async fn read_step(
+        &mut self,
+        mut response: HttpResponse,
+        client: &mpsc::Sender<RelayedMessage>,
+    ) -> Result<Step, Fault> {
+        let (status, media) = (response.status, response.media_type());
+        if status != StatusCode::OK || media != MediaType::Events {
+            if media != MediaType::Json {
+                return Err(unexpected_response(status));
+            }
+            let body = response.collect(self.context.environment.limits.max_answer_bytes).await?;
+            if !status.is_success() && !is_error_response(&body) {
+                return Err(Fault::Status(status.as_u16()));
+            }
+            let step = self.next_step(body, client).await?;
+            return step.ok_or_else(|| Fault::Malformed("a message that is not a response".to_owned()));
+        }
+        let mut decoder = Decoder::new(self.context.environment.limits.max_event_bytes);
+        loop {
+            while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+                if event.data.is_empty() {
+                    continue;
+                }
+                if let Some(step) = self.next_step(event.data, client).await? {
+                    drain_in_background(MessageSource::Http(response, decoder), None);
+                    return Ok(step);
+                }
+            }
+            decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
+        }
+    }
+
+    async fn next_step(
+        &mut self,
+        message: Bytes,
+        client: &mpsc::Sender<RelayedMessage>,
+    ) -> Result<Option<Step>, Fault> {
+        Ok(match self.translation.translate(message)? {
+            Translated::Response(message, outcome) => Some(Step::Response(message, outcome)),
+            Translated::InputRequired(input) => Some(Step::InputRequired(input)),
+            Translated::Forward(message) => {
+                // A client that has gone does not read it.
+                let _: Result<(), _> = client.send(RelayedMessage { message, is_final: false }).await;
+                None
+            }
+            Translated::Ping(_)
+            | Translated::Reply(_)
+            | Translated::ServerRequest(_)
+            | Translated::Ignore => None,
+        })
+    }
+
+    /// Builds the next request with the input that the upstream requires.
+    async fn prepare_request(
+        &mut self,
+        input: InputRequired,
+        client: &mpsc::Sender<RelayedMessage>,
+    ) -> Result<(), Fault> {
+        let malformed = |error: JsonError| Fault::Malformed(error.to_string());
+        let InputRequired { requests, state } = &input;
+        let responses = match requests.as_deref().map(utf8).transpose()? {
+            Some(requests) => Some(self.ask_client(requests, client).await?),
+            None if state.is_some() => {
+                tokio::time::sleep(RETRY_DELAY).await;
+                None
+            }
+            None => return Err(Fault::Malformed("it requests input but does not say which".to_owned())),
+        };
+        let number = self.context.next_request_id();
+        if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } =
+            &mut self.translation.upstream_era
+        {
+            legacy_client.number = number;
+        }
+        let state = state.as_deref().map(utf8).transpose()?;
+        self.body =
+            requests::with_input(&self.body, number, responses.as_deref(), state).map_err(malformed)?;
+        Ok(())
+    }
+
+    /// Sends an upstream's requests to the client; returns `inputResponses`.
+    async fn ask_client(
+        &mut self,
+        requests: &str,
+        client: &mpsc::Sender<RelayedMessage>,
+    ) -> Result<String, Fault> {
+        let mut members = Vec::new();
+        json::each_member(requests, |key, request| {
+            members.push((key, json::members(request, ["method", "params"])?));
+            Ok(())
+        })
+        .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let mut pending = BTreeMap::new();
+        for (key, [method, params]) in members {
+            let method = method.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
+            let params = params.unwrap_or("{}");
+            let need = need(&method, params).filter(|need| self.capabilities.cover(*need));
+            let need = need.ok_or_else(|| {
+                Fault::InputUnavailable(format!("{method}, which the client does not declare"))
+            })?;
+            if !self.accepts_events {
+                return Err(Fault::InputUnavailable(format!(
+                    "{method}, because the client accepts no stream"
+                )));
+            }
+            let request = self.server_request(&method, params, need)?;
+            let sent = client.send(RelayedMessage { message: request, is_final: false }).await;
+            sent.map_err(|_| {
+                Fault::InputUnavailable(format!("{method}, because the client has disconnected"))
+            })?;
+            pending.insert(self.requests_sent, (key, need));
+        }
+        self.await_responses(pending).await
+    }
+
+    /// Builds a server request, under an id that leads its response back here.
+    fn server_request(&mut self, method: &str, params: &str, need: Need) -> Result<Bytes, Fault> {
+        let environment = &self.context.environment;
+        if self.waiter.is_none() {
+            let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
+            let waiter = if full { None } else { environment.fleet.waiters().register() };
+            let waiter = waiter.ok_or(Fault::TooManyParkedCalls)?;
+            self.waiter = Some((waiter, environment.metrics.parked_calls.enter()));
+        }
+        let Some((waiter, _)) = &self.waiter else { return Err(Fault::TooManyParkedCalls) };
+        self.requests_sent += 1;
+        let (trust, owner) = (&self.translation.trust, self.translation.owner());
+        let reply_to = ReplyTo::Held(waiter.address());
+        let id = server_requests::seal(
+            trust,
+            owner,
+            &self.translation.permit,
+            &reply_to,
+            &self.requests_sent.to_string(),
+        )
+        .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let params_with_id = (need == Need::Url && self.revision >= Revision::V2025_11_25).then(|| {
+            let id = json::quote(&uuid::Uuid::new_v4().to_string());
+            json::set_members(params, &[("elicitationId", Some(&id))])
+        });
+        let params_with_id =
+            params_with_id.transpose().map_err(|error| Fault::Malformed(error.to_string()))?;
+        let params = params_with_id.as_deref().unwrap_or(params);
+        Ok(format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"{method}","params":{params}}}"#).into())
+    }
+
+    /// Waits for the client's responses to these requests.
+    async fn await_responses(&mut self, mut pending: BTreeMap<u32, (&str, Need)>) -> Result<String, Fault> {
+        let until = Instant::now() + self.context.environment.limits.parked_call_lifetime;
+        let mut responses = Vec::new();
+        while !pending.is_empty() {
+            let Some((waiter, _)) = &mut self.waiter else { return Err(Fault::TooManyParkedCalls) };
+            let delivery = tokio::time::timeout_at(until, waiter.next()).await;
+            let delivery =
+                delivery.map_err(|_| Fault::InputUnavailable("it did not respond in time".to_owned()))?;
+            let Ok(answer) = Envelope::parse(&delivery.message) else { continue };
+            let number = answer.id.and_then(|id| id.parse().ok());
+            let Some((key, need)) = number.and_then(|number| pending.remove(&number)) else { continue };
+            responses.push(format!("{key}:{}", input_response(&answer, need)?));
+        }
+        Ok(format!("{{{}}}", responses.join(",")))
+    }
+
+    /// Returns the response to a call that cannot be finished.
+    fn failure_response(&self, fault: Fault) -> (Bytes, Outcome) {
+        let Translation { id, method, upstream, .. } = &self.translation;
+        let outcome = if matches!(fault, Fault::InputUnavailable(_) | Fault::TooManyParkedCalls) {
+            Outcome::ToolError
+        } else {
+            Outcome::UpstreamError
+        };
+        let failure = Failure::upstream(&upstream.id, fault.clone());
+        if *method == Method::ToolsCall && matches!(fault, Fault::InputUnavailable(_)) {
+            let text = json::quote(&failure.to_string());
+            let result = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"isError":true}}"#);
+            let id = String::from_utf8_lossy(id);
+            return (format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into(), outcome);
+        }
+        (failure.message(&ErrorContext { id: Some(id.clone()), era: Era::Legacy }), outcome)
+    }
+}
+
+/// Translates a client's response to a request. An error cancels, where the request can be cancelled.
+fn input_response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
+    match (answer.result, need) {
+        (Some(result), _) => Ok(result.to_owned()),
+        (None, Need::Form | Need::Url) => Ok(r#"{"action":"cancel"}"#.to_owned()),
+        (None, _) => {
+            let [text] = json::members(answer.error.unwrap_or("{}"), ["message"]).unwrap_or_default();
+            let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
+            Err(Fault::InputUnavailable(format!("it responded: {text}")))
+        }
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(bytes).map_err(|error| Fault::Malformed(error.to_string()))
+}

@@ -1,0 +1,118 @@
+//! Calls of legacy clients at modern upstreams: each request carries what the session knows of the client.
+//!
+//! A task of its own makes the call: a legacy client that hangs up has not cancelled.
+
+mod input_required;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::ACCEPT;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::{Notify, mpsc};
+
+use self::input_required::InputLoop;
+use crate::session::Conversation;
+use crate::upstream::answer_stream::AnswerStream;
+use crate::upstream::call::CallResponse;
+use crate::upstream::call::{Call, CallError, record_outcome};
+use crate::upstream::mcp::call_tasks::CallTasks;
+use crate::upstream::mcp::in_flight::InFlightGuard;
+use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedStream};
+use crate::upstream::mcp::rewrite::{content, requests};
+use crate::upstream::mcp::translation::{LegacyClient, Translation, UpstreamEra};
+use crate::upstream::mcp::{same_modern, unreadable};
+use crate::usage::Account;
+
+const MAX_QUEUED: usize = 16;
+
+/// Makes a call, as often as the upstream requires input.
+pub(in crate::upstream) async fn call(
+    mut call: Call<'_>,
+    conversation: &Rc<Conversation>,
+) -> Result<CallResponse, CallError> {
+    let mut account = call.account.take();
+    let input_loop = record_outcome(prepare(&call, conversation), &mut account)?;
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED);
+    let stop = Rc::new(Notify::new());
+    let guard = InFlightGuard::with_stop(
+        call.context,
+        input_loop.number(),
+        conversation.session_id,
+        call.id(),
+        Rc::clone(&stop),
+    );
+    tokio::task::spawn_local(run_in_background(input_loop, sender, stop, guard, account));
+    let mut source = RelaySource::Task(receiver);
+    let first = source.next().await;
+    if let Some(RelayedMessage { message, is_final: true }) = first {
+        return Ok(CallResponse::Json { status: StatusCode::OK, body: message });
+    }
+    let upstream = &call.permit.entry().upstream;
+    let relayed = RelayedStream::new(call.context, upstream, call.id(), source, first, None);
+    Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(relayed))))
+}
+
+/// Runs the loop until there is a response, whether the client still reads or not, unless it is cancelled.
+async fn run_in_background(
+    mut input_loop: InputLoop,
+    client: mpsc::Sender<RelayedMessage>,
+    stop: Rc<Notify>,
+    _guard: InFlightGuard,
+    account: Option<Account>,
+) {
+    let (message, outcome) = tokio::select! {
+        answered = input_loop.run(&client) => answered,
+        // Dropping the loop closes the upstream's stream, which cancels the call there.
+        () = stop.notified() => return,
+    };
+    if let Some(mut account) = account {
+        account.ended(outcome, message.len());
+    }
+    // A client that has gone does not read it.
+    let _: Result<(), _> = client.send(RelayedMessage { message, is_final: true }).await;
+}
+
+fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
+    let upstream = Arc::clone(&call.permit.entry().upstream);
+    let number = call.context.next_request_id();
+    let level = call.context.level(&conversation.session_id);
+    let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
+    let http_pool = call.context.http_pool(&upstream)?;
+    let headers = same_modern::headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
+    let translation = Translation {
+        trust: Arc::clone(call.trust),
+        server: Arc::clone(call.server),
+        token: Arc::clone(call.token),
+        permit: call.permit.clone(),
+        upstream,
+        method: call.method,
+        id: call.id(),
+        uri_prefix: call.permit.entry().uri_prefix.clone(),
+        outdated: content::outdated(conversation.revision),
+        tasks: CallTasks::None,
+        upstream_era: UpstreamEra::Modern {
+            exposed: call.named.exposed.as_ref().into(),
+            legacy_client: Some(LegacyClient { number }),
+        },
+    };
+    Ok(InputLoop {
+        context: Rc::clone(call.context),
+        http_pool,
+        headers,
+        body,
+        retry: call.retry(),
+        translation,
+        revision: conversation.revision,
+        capabilities: conversation.capabilities.within(conversation.revision),
+        accepts_events: accepts_events(call.headers),
+        waiter: None,
+        requests_sent: 0,
+    })
+}
+
+/// Whether a client can be asked during its call: one that accepts JSON alone cannot.
+fn accepts_events(headers: Option<&HeaderMap>) -> bool {
+    let accepts = headers.and_then(|headers| headers.get(ACCEPT)).and_then(|value| value.to_str().ok());
+    accepts.is_none_or(|accepts| accepts.contains(mcp::header::EVENT_STREAM) || accepts.contains("*/*"))
+}

@@ -1,0 +1,70 @@
+//! The messages of one call, from the response to a request or from a channel.
+//!
+//! It must not know what they say.
+
+use std::time::Duration;
+
+use mcp::sse::{Decoder, Event};
+
+use super::channel::CallMessages;
+use crate::error::Fault;
+use crate::upstream::connect::HttpResponse;
+
+/// The response to a call before it is read.
+pub(in crate::upstream) enum RawResponse {
+    /// An HTTP response whose head was read.
+    Http(HttpResponse),
+    /// Messages of a channel, the first of which has come.
+    Channel(CallMessages),
+}
+
+/// The source of one call's messages.
+#[expect(clippy::large_enum_variant, reason = "the large one is the one on the hot path")]
+pub(super) enum MessageSource {
+    /// The event stream of a response.
+    Http(HttpResponse, Decoder),
+    /// The messages that a channel dispatches to the call.
+    Channel(CallMessages),
+}
+
+impl MessageSource {
+    /// Reads the event stream of a response, whose events may have so many bytes.
+    pub(super) fn event_stream(response: HttpResponse, max_event_bytes: usize) -> Self {
+        Self::Http(response, Decoder::new(max_event_bytes))
+    }
+
+    /// Returns the next event, or `None` at the end. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
+        match self {
+            Self::Http(response, decoder) => loop {
+                if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+                    return Ok(Some(event));
+                }
+                match response.chunk().await? {
+                    Some(chunk) => decoder.push(chunk),
+                    None => return Ok(None),
+                }
+            },
+            Self::Channel(messages) => {
+                let data = messages.next().await?;
+                Ok(Some(Event { data, ..Event::default() }))
+            }
+        }
+    }
+
+    /// Sets the longest silence before the next message, from now on.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        match self {
+            Self::Http(response, _) => response.set_timeout(timeout),
+            Self::Channel(messages) => messages.set_timeout(timeout),
+        }
+    }
+
+    /// Reads and drops the rest.
+    pub(super) async fn drain(mut self) {
+        match &mut self {
+            Self::Http(response, _) => while let Ok(Some(_)) = response.chunk().await {},
+            Self::Channel(messages) => while messages.next().await.is_ok() {},
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Calls of modern clients at legacy upstreams: in a session of clients with the same capabilities, until the client
+//! hangs up, which cancels the call.
+
+mod held_open;
+mod park;
+mod parked_call;
+mod resume_with_input;
+mod task_handoff;
+mod task_polling;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mcp::extension::declares_tasks;
+
+pub(super) use self::park::url_elicitation_required;
+pub(in crate::upstream) use self::park::{PendingRequests, park};
+pub(in crate::upstream) use self::task_handoff::call as call_about_task;
+pub(super) use self::task_handoff::flatten_task;
+
+use crate::error::{Failure, Fault};
+use crate::session::LogLevel;
+use crate::session::capabilities::Capabilities;
+use crate::snapshot::TaskSupport;
+use crate::upstream::call::{Call, CallError, CallResponse, record_outcome};
+use crate::upstream::mcp::call_tasks::CallTasks;
+use crate::upstream::mcp::message_source::RawResponse;
+use crate::upstream::mcp::response::read_response;
+use crate::upstream::mcp::rewrite::requests;
+use crate::upstream::mcp::session::{SessionKey, SessionPool};
+use crate::upstream::mcp::translation::{ModernClient, Translation, UpstreamEra};
+use crate::upstream::mcp::{session_messages, unreadable};
+use crate::usage::Account;
+
+/// Makes a call, or resumes one that was parked.
+pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
+    let mut account = call.account.take();
+    let answered = match call.message.params.request_state {
+        None => begin(&call, &mut account).await,
+        Some(state) => resume_with_input::call(&call, state, &mut account).await,
+    };
+    record_outcome(answered, &mut account)
+}
+
+/// Makes the call: as a task that is handed to the client, as a task that the edge waits for, or without one. A client
+/// that can be asked something is handed none, since tasks of the two eras require input in different ways.
+pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
+    let support = call.permit.entry().tool.tasks;
+    let modern_client = modern_client_of(call)?;
+    let knows = || call.message.params.capabilities.is_some_and(declares_tasks);
+    if support != TaskSupport::Forbidden && modern_client.capabilities == Capabilities::default() && knows() {
+        let tool = call.named.exposed.as_ref().into();
+        return call_directly(call, modern_client, CallTasks::Created { tool }, account).await;
+    }
+    match support {
+        TaskSupport::Required => task_polling::call(call, modern_client, account).await,
+        TaskSupport::Optional | TaskSupport::Forbidden => {
+            call_directly(call, modern_client, CallTasks::None, account).await
+        }
+    }
+}
+
+async fn call_directly(
+    call: &Call<'_>,
+    modern_client: ModernClient,
+    tasks: CallTasks,
+    account: &mut Option<Account>,
+) -> Result<CallResponse, CallError> {
+    let task = matches!(tasks, CallTasks::Created { .. }).then_some("{}");
+    let (_, answered, upstream_era) = send(call, modern_client.capabilities, modern_client, task).await?;
+    let translation = Translation { tasks, ..translation(call, upstream_era) };
+    Ok(read_response(call.context, answered, translation, account, None).await?)
+}
+
+/// Sends a call in a session of clients with these capabilities, as a task with the parameters in `task`. The upstream's
+/// requests are those of the call of `modern_client`.
+async fn send(
+    call: &Call<'_>,
+    capabilities: Capabilities,
+    modern_client: ModernClient,
+    task: Option<&str>,
+) -> Result<(Rc<SessionPool>, RawResponse, UpstreamEra), CallError> {
+    let context = call.context;
+    let upstream = &call.permit.entry().upstream;
+    let key = SessionKey::of_modern_clients(upstream, capabilities);
+    let pool = context.session_pool(upstream, key)?;
+    let number = context.next_request_id();
+    let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
+    if let Some(level) = modern_client.level {
+        pool.ensure_level(level).await;
+    }
+    let mut cancel_on_drop = CancelOnDrop { pool: Rc::clone(&pool), number, armed: true };
+    let sent = pool.call(number, &body, call.retry()).await;
+    cancel_on_drop.armed = matches!(sent, Err(Fault::Timeout));
+    let (answered, session) = sent?;
+    let upstream_era = UpstreamEra::Legacy {
+        session,
+        number,
+        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
+        resumable: false,
+        requests: Vec::new(),
+        modern_client: Some(Box::new(modern_client)),
+    };
+    Ok((pool, answered, upstream_era))
+}
+
+/// Builds the translation of a call.
+pub(super) fn translation(call: &Call<'_>, upstream_era: UpstreamEra) -> Translation {
+    Translation {
+        trust: Arc::clone(call.trust),
+        server: Arc::clone(call.server),
+        token: Arc::clone(call.token),
+        permit: call.permit.clone(),
+        upstream: Arc::clone(&call.permit.entry().upstream),
+        method: call.method,
+        id: call.id(),
+        uri_prefix: call.permit.entry().uri_prefix.clone(),
+        outdated: None,
+        tasks: CallTasks::None,
+        upstream_era,
+    }
+}
+
+pub(super) fn modern_client_of(call: &Call<'_>) -> Result<ModernClient, CallError> {
+    let params = &call.message.params;
+    let capabilities = Capabilities::of_client(params.capabilities.unwrap_or("{}")).map_err(unreadable)?;
+    let level = params.log_level.map(|raw| {
+        LogLevel::parse(raw)
+            .ok_or_else(|| CallError::Client(Failure::params("the log level in _meta is invalid")))
+    });
+    Ok(ModernClient {
+        exposed: call.named.exposed.as_ref().into(),
+        capabilities,
+        level: level.transpose()?,
+        arguments: params.arguments.map(|raw| call.message.slice(raw)),
+    })
+}
+
+/// Cancels the call when the client hangs up before the response begins.
+pub(super) struct CancelOnDrop {
+    pub(super) pool: Rc<SessionPool>,
+    pub(super) number: u64,
+    pub(super) armed: bool,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            session_messages::cancel_request(&self.pool, self.number, session_messages::CLIENT_GONE);
+        }
+    }
+}

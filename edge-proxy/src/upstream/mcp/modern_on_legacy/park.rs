@@ -1,0 +1,275 @@
+//! Parks a modern client's call while a legacy upstream requires input: its response carries the requests, and the
+//! client's next call carries the input and resumes it.
+//!
+//! Where the upstream's events have ids the stream is closed, and any edge resumes it. Else it is held open here, and
+//! the input is delivered here.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use mcp::error as codes;
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json;
+use mcp::method::Method;
+use tokio::time::Instant;
+
+use super::held_open::hold_open;
+use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
+use crate::error::Fault;
+use crate::fleet::Waiter;
+use crate::observe::GaugeGuard;
+use crate::os::clock::now;
+use crate::session::capabilities::{Capabilities, Need};
+use crate::upstream::Context;
+use crate::upstream::mcp::input_requests::{ServerRequest, refusal};
+use crate::upstream::mcp::session_messages;
+use crate::upstream::mcp::translation::{Translation, UpstreamEra};
+use crate::upstream::mcp::upstream_stream::UpstreamStream;
+use crate::usage::Outcome;
+
+/// Wait for further requests, so that a client is sent all of them at once.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// Longest `requestState` for a client; a call with a longer one is held open here.
+const MAX_STATE: usize = 48 << 10;
+/// Time for which a session is kept longer than its parked calls.
+const SESSION_GRACE: Duration = Duration::from_secs(60);
+/// Longest time for a client to visit the URLs that a call requires before it begins.
+const URL_VISIT_LIFETIME: Duration = Duration::from_secs(3_600);
+
+/// The server requests of one call that wait for the client's input.
+#[derive(Debug, Default)]
+pub(in crate::upstream) struct PendingRequests {
+    /// Those without a response.
+    pub(super) requests: Vec<PendingRequest>,
+    /// The number of all that were made.
+    pub(super) total: u32,
+    /// The raw ids of those with a response.
+    pub(super) answered: Vec<Box<str>>,
+    /// The time at which the client is to be sent the newest.
+    ask_at: Option<Instant>,
+}
+
+impl PendingRequests {
+    /// Restores those of a parked call.
+    pub(super) fn of(parked: &ParkedCall) -> Self {
+        Self {
+            requests: parked.pending.clone(),
+            total: parked.total,
+            answered: parked.answered.clone(),
+            ask_at: None,
+        }
+    }
+
+    /// Adds a request, unless it is known: upstreams repeat their last messages on a resumed stream.
+    pub(in crate::upstream) fn add(&mut self, request: ServerRequest) {
+        let known = self.requests.iter().any(|pending| pending.request.id == request.id);
+        if known || self.answered.contains(&request.id) {
+            return;
+        }
+        self.total = self.total.saturating_add(1);
+        self.requests.push(PendingRequest { number: self.total, request });
+        self.ask_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+    }
+
+    /// The time at which the client is to be sent them.
+    pub(in crate::upstream) fn ask_at(&self) -> Option<Instant> {
+        self.ask_at
+    }
+
+    /// Sends the client the open requests at once.
+    pub(super) fn ask_now(&mut self) {
+        self.ask_at = Some(Instant::now());
+    }
+
+    /// Notes that the client was sent all of them.
+    pub(super) fn mark_asked(&mut self) {
+        self.ask_at = None;
+    }
+
+    /// Takes the request that is answered under this key.
+    pub(super) fn take(&mut self, key: &str) -> Option<PendingRequest> {
+        let at = self.requests.iter().position(|pending| pending.key() == key)?;
+        let pending = self.requests.remove(at);
+        self.answered.push(pending.request.id.clone());
+        Some(pending)
+    }
+}
+
+/// Parks the call of a stream; returns its response, which asks the client for input.
+pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fault> {
+    let context = Rc::clone(&stream.context);
+    let environment = &context.environment;
+    let lifetime = environment.limits.parked_call_lifetime;
+    let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
+    let waiter = if full { None } else { environment.fleet.waiters().register() };
+    let Some(waiter) = waiter else {
+        refuse_all(&context, &stream.translation, &stream.pending.requests);
+        return Err(Fault::TooManyParkedCalls);
+    };
+    let counted = environment.metrics.parked_calls.enter();
+    stream.pending.mark_asked();
+    let mut parked = ParkedCall::of(&stream.translation, &stream.pending, lifetime);
+    parked.held_at = Some(waiter.address());
+    if let Some(resume_by) = resume_method(stream) {
+        parked.resume_by = resume_by;
+        let state = seal(&stream.translation, &parked)?;
+        if state.len() <= MAX_STATE {
+            stream.close();
+            if parked.resume_by == ResumeBy::Task {
+                // Else the next request may be sent on this stream.
+                session_messages::stop_reading(&context, &stream.translation);
+            }
+            keep_session(&stream.translation, lifetime);
+            let release =
+                wait_for_client(context, stream.translation.clone(), parked.pending.clone(), waiter, counted);
+            tokio::task::spawn_local(release);
+            return Ok(input_required_response(&stream.translation.id, &parked.pending, &state));
+        }
+    }
+    parked.resume_by = ResumeBy::Held;
+    let (requests, _) = (std::mem::take(&mut parked.pending), std::mem::take(&mut parked.answered));
+    let state = seal(&stream.translation, &parked)?;
+    let answer = input_required_response(&stream.translation.id, &requests, &state);
+    tokio::task::spawn_local(hold_open(stream.take_rest(), waiter, counted));
+    Ok(answer)
+}
+
+/// Returns how any edge resumes the call, if any can. A session that is a connection exists here alone.
+fn resume_method(stream: &UpstreamStream) -> Option<ResumeBy> {
+    let UpstreamEra::Legacy { session, .. } = &stream.translation.upstream_era else { return None };
+    if stream.translation.awaited_task().is_some() && session.headers().is_some() {
+        return Some(ResumeBy::Task);
+    }
+    stream.last_event_id().map(|event| ResumeBy::Event(event.as_bytes().into()))
+}
+
+impl ParkedCall {
+    /// Describes a parked call, without a waiter.
+    pub(super) fn of(translation: &Translation, pending: &PendingRequests, lifetime: Duration) -> Self {
+        let (session, number) = match &translation.upstream_era {
+            UpstreamEra::Legacy { session, number, .. } => (Some(session), *number),
+            UpstreamEra::Modern { .. } => (None, 0),
+        };
+        let header = |name: &str| {
+            let value = session.and_then(|session| session.headers()?.get(name));
+            value.map_or(b"".as_slice(), HeaderValue::as_bytes).into()
+        };
+        Self {
+            expires: now() + lifetime.as_secs().max(1),
+            upstream: translation.upstream.id.clone(),
+            session: header(SESSION_ID),
+            version: header(PROTOCOL_VERSION),
+            number: translation.progress_token(number),
+            task: translation.awaited_task().unwrap_or_default().into(),
+            resume_by: ResumeBy::NewCall,
+            held_at: None,
+            pending: pending.requests.clone(),
+            total: pending.total,
+            answered: pending.answered.clone(),
+        }
+    }
+}
+
+/// Seals the `requestState` of a parked call.
+pub(super) fn seal(translation: &Translation, parked: &ParkedCall) -> Result<String, Fault> {
+    let arguments = translation.modern_client().and_then(|modern_client| modern_client.arguments.as_deref());
+    let arguments = arguments.and_then(|raw| std::str::from_utf8(raw).ok());
+    let binding = CallBinding {
+        owner: translation.owner(),
+        method: translation.method,
+        exposed: translation.exposed(),
+        digest: &digest(arguments),
+    };
+    parked.seal(&translation.trust, binding).map_err(|error| Fault::Malformed(error.to_string()))
+}
+
+/// Builds the response that asks a modern client for input.
+pub(super) fn input_required_response(id: &[u8], requests: &[PendingRequest], state: &str) -> Bytes {
+    let id = String::from_utf8_lossy(id);
+    let pending: Vec<String> = requests.iter().map(input_request).collect();
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"input_required","inputRequests":{{{}}},"requestState":{}}}}}"#,
+        pending.join(","),
+        json::quote(state),
+    )
+    .into()
+}
+
+/// Builds one member of `inputRequests`. The modern era gives elicitations no ids.
+fn input_request(pending: &PendingRequest) -> String {
+    let ServerRequest { method, params, .. } = &pending.request;
+    let without = json::set_members(params, &[("elicitationId", None)]);
+    let params = without.as_deref().unwrap_or(params);
+    format!(r#"{}:{{"method":"{method}","params":{params}}}"#, json::quote(&pending.key()))
+}
+
+/// Builds the response to an upstream's request.
+pub(super) fn response_to(pending: &PendingRequest, response: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{response}}}"#, pending.request.id).into()
+}
+
+/// Refuses all requests that the client will not answer.
+pub(super) fn refuse_all(context: &Rc<Context>, translation: &Translation, requests: &[PendingRequest]) {
+    for PendingRequest { request, .. } in requests {
+        session_messages::send(context, translation, refusal(request.method.as_str(), &request.id));
+    }
+}
+
+/// Keeps the session at the upstream for as long as a call is parked in it.
+fn keep_session(translation: &Translation, lifetime: Duration) {
+    if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
+        session.keep_for(lifetime + SESSION_GRACE);
+    }
+}
+
+/// Waits for a client that may resume the call at any edge. One that never does must not leave the upstream waiting.
+async fn wait_for_client(
+    context: Rc<Context>,
+    translation: Translation,
+    requests: Vec<PendingRequest>,
+    mut waiter: Waiter,
+    _counted: GaugeGuard,
+) {
+    let lifetime = context.environment.limits.parked_call_lifetime;
+    if tokio::time::timeout(lifetime, waiter.next()).await.is_err() {
+        refuse_all(&context, &translation, &requests);
+    }
+}
+
+/// Translates the error of a legacy upstream that requires URLs to be visited first: the client is asked to, and its
+/// next call is made anew.
+pub(in crate::upstream::mcp) fn url_elicitation_required(
+    translation: &Translation,
+    error: &str,
+) -> Result<(Bytes, Outcome), Fault> {
+    let pending = translation
+        .modern_client()
+        .and_then(|modern_client| url_elicitations(error, modern_client.capabilities));
+    let Some(pending) = pending else {
+        let id = std::str::from_utf8(&translation.id).ok();
+        let needed = r#"{"requiredCapabilities":{"elicitation":{"url":{}}}}"#;
+        let text = "missing required client capability";
+        return Ok((codes::render(id, codes::MISSING_CAPABILITY, text, Some(needed)), Outcome::ClientError));
+    };
+    let parked = ParkedCall::of(translation, &pending, URL_VISIT_LIFETIME);
+    let state = seal(translation, &parked)?;
+    Ok((input_required_response(&translation.id, &parked.pending, &state), Outcome::Ok))
+}
+
+fn url_elicitations(error: &str, declared: Capabilities) -> Option<PendingRequests> {
+    let [data] = json::members(error, ["data"]).ok()?;
+    let [elicitations] = json::members(data?, ["elicitations"]).ok()?;
+    let mut pending = PendingRequests::default();
+    json::each_element::<json::JsonError>(elicitations?, |params| {
+        let params = json::set_members(params, &[("mode", Some(r#""url""#))])?;
+        pending.total += 1;
+        let request =
+            ServerRequest { id: "".into(), method: Method::ElicitationCreate, params: params.into() };
+        pending.requests.push(PendingRequest { number: pending.total, request });
+        Ok(())
+    })
+    .ok()?;
+    (declared.cover(Need::Url) && !pending.requests.is_empty()).then_some(pending)
+}

@@ -1,0 +1,232 @@
+//! Resumes a parked call with a modern client's input: at the upstream that waits for it, or at the waiter that holds
+//! the call open. It must not know how calls are parked.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue};
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json::{self, JsonError};
+use tokio::sync::mpsc;
+
+use super::held_open::ResumeInput;
+use super::park::{self, PendingRequests, input_required_response};
+use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
+use super::task_polling;
+use crate::error::{Failure, Fault};
+use crate::fleet::{Delivery, Undelivered};
+use crate::session::HandleOwner;
+use crate::upstream::answer_stream::AnswerStream;
+use crate::upstream::call::CallResponse;
+use crate::upstream::call::{Call, CallError};
+use crate::upstream::mcp::call_tasks::CallTasks;
+use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedStream};
+use crate::upstream::mcp::session::UpstreamSession;
+use crate::upstream::mcp::session_messages;
+use crate::upstream::mcp::translation::{Translation, UpstreamEra};
+use crate::upstream::mcp::unreadable;
+use crate::upstream::mcp::upstream_stream::UpstreamStream;
+use crate::usage::{Account, Outcome};
+
+const MAX_QUEUED: usize = 16;
+
+/// Resumes the call that a raw `requestState` names.
+pub(super) async fn call(
+    call: &Call<'_>,
+    state: &str,
+    account: &mut Option<Account>,
+) -> Result<CallResponse, CallError> {
+    let params = &call.message.params;
+    let binding = CallBinding {
+        owner: HandleOwner { server: &call.server.uid, token: &call.token.uid },
+        method: call.method,
+        exposed: &call.named.exposed,
+        digest: &digest(params.arguments),
+    };
+    let text = json::string(state).map_err(unreadable)?;
+    let parked = ParkedCall::open(call.trust, binding, &text)
+        .filter(|parked| parked.upstream == call.permit.entry().upstream.id)
+        .ok_or_else(unknown_state)?;
+    let answers = answers(call)?;
+    match parked.resume_by {
+        ResumeBy::NewCall if parked.pending.iter().all(|pending| answers.contains_key(&pending.key())) => {
+            super::begin(call, account).await
+        }
+        ResumeBy::Task if parked.pending.iter().all(|pending| answers.contains_key(&pending.key())) => {
+            resume_task(call, &parked, &answers, account).await
+        }
+        ResumeBy::NewCall | ResumeBy::Task => Ok(ask_again(call, &parked.pending, &text, account)),
+        ResumeBy::Held => deliver_to_waiter(call, &parked, &answers, account).await,
+        ResumeBy::Event(_) if parked.pending.iter().any(|pending| answers.contains_key(&pending.key())) => {
+            resume_stream(call, parked, &answers, account).await
+        }
+        ResumeBy::Event(_) => Ok(ask_again(call, &parked.pending, &text, account)),
+    }
+}
+
+fn unknown_state() -> CallError {
+    CallError::Client(Failure::params("params.requestState was not issued for this call, or has expired"))
+}
+
+/// Reads `inputResponses`, by key. Each is an object.
+fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, CallError> {
+    let [responses] = json::members(call.message.envelope.params.unwrap_or("{}"), ["inputResponses"])
+        .map_err(unreadable)?;
+    let mut answers = HashMap::new();
+    json::each_member(responses.unwrap_or("{}"), |key, response| {
+        if response.starts_with('{') {
+            answers.insert(json::string(key)?.into_owned(), response);
+        }
+        Ok::<_, JsonError>(())
+    })
+    .map_err(unreadable)?;
+    Ok(answers)
+}
+
+/// Asks again, where a client sent no input.
+fn ask_again(
+    call: &Call<'_>,
+    pending: &[PendingRequest],
+    state: &str,
+    account: &mut Option<Account>,
+) -> CallResponse {
+    let body = input_required_response(&call.id(), pending, state);
+    if let Some(account) = account {
+        account.ended(Outcome::Ok, body.len());
+    }
+    CallResponse::Json { status: http::StatusCode::OK, body }
+}
+
+/// Posts the responses, and waits for the task again.
+async fn resume_task(
+    call: &Call<'_>,
+    parked: &ParkedCall,
+    answers: &HashMap<String, &str>,
+    account: &mut Option<Account>,
+) -> Result<CallResponse, CallError> {
+    let translation = parked_translation(call, parked)?;
+    release_waiter(call, parked);
+    for pending in &parked.pending {
+        let Some(response) = answers.get(&pending.key()) else { continue };
+        let posted = session_messages::send_confirmed(
+            call.context,
+            &translation,
+            park::response_to(pending, response),
+        )
+        .await;
+        posted.map_err(|fault| lost(call, &fault))?;
+    }
+    task_polling::resume(call, translation, account)
+}
+
+/// Releases the waiter of a parked call.
+fn release_waiter(call: &Call<'_>, parked: &ParkedCall) {
+    let Some(held_at) = parked.held_at.clone() else { return };
+    let environment = std::sync::Arc::clone(&call.context.environment);
+    tokio::task::spawn_local(async move {
+        let released = Delivery { message: bytes::Bytes::new(), answers: None };
+        if let Err(gone) = environment.fleet.deliver(&held_at, released).await {
+            tracing::debug!(%gone, "cannot release the waiter of a parked call");
+        }
+    });
+}
+
+fn lost(call: &Call<'_>, fault: &Fault) -> CallError {
+    tracing::debug!(upstream = %call.permit.entry().upstream.id, %fault, "lost a parked call");
+    CallError::Upstream(Fault::Lost { retryable: call.is_safe() })
+}
+
+/// Posts the responses, and resumes the stream of the call after its last event.
+async fn resume_stream(
+    call: &Call<'_>,
+    parked: ParkedCall,
+    answers: &HashMap<String, &str>,
+    account: &mut Option<Account>,
+) -> Result<CallResponse, CallError> {
+    let ResumeBy::Event(event) = &parked.resume_by else { return Err(unknown_state()) };
+    let event = HeaderValue::from_bytes(event).map_err(|_| unknown_state())?;
+    let context = call.context;
+    let mut stream = UpstreamStream::resumed(context, parked_translation(call, &parked)?, event);
+    stream.pending = PendingRequests::of(&parked);
+    let responses: Vec<_> = answers
+        .iter()
+        .filter_map(|(key, response)| Some(park::response_to(&stream.pending.take(key)?, response)))
+        .collect();
+    let translation = stream.translation.clone();
+    let posted = async {
+        for body in responses {
+            session_messages::send_confirmed(context, &translation, body).await?;
+        }
+        Ok(())
+    };
+    let lost = |fault: Fault| lost(call, &fault);
+    if !stream.pending.requests.is_empty() {
+        release_waiter(call, &parked);
+        posted.await.map_err(lost)?;
+        stream.account = account.take();
+        stream.pending.ask_now();
+        return Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))));
+    }
+    // The stream is resumed before the responses are posted: the messages that follow on them must find a reader.
+    stream.reconnect_now().await.map_err(lost)?;
+    stream.confirm_resumed().await.map_err(lost)?;
+    // Until here the waiter refuses the upstream's requests when nobody comes back.
+    release_waiter(call, &parked);
+    posted.await.map_err(lost)?;
+    stream.attach_account(account.take());
+    Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))))
+}
+
+/// Builds the translation of a parked call, wherever it was begun.
+fn parked_translation(call: &Call<'_>, parked: &ParkedCall) -> Result<Translation, CallError> {
+    let upstream = &call.permit.entry().upstream;
+    let mut headers: HeaderMap = call.context.http_pool(upstream)?.headers.clone();
+    let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| unknown_state());
+    headers.insert(PROTOCOL_VERSION, value(&parked.version)?);
+    if !parked.session.is_empty() {
+        headers.insert(SESSION_ID, value(&parked.session)?);
+    }
+    let upstream_era = UpstreamEra::Legacy {
+        session: Rc::new(UpstreamSession::joined(headers)),
+        number: parked.number,
+        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
+        resumable: false,
+        requests: Vec::new(),
+        modern_client: Some(Box::new(super::modern_client_of(call)?)),
+    };
+    let mut translation = super::translation(call, upstream_era);
+    if !parked.task.is_empty() {
+        translation.tasks = CallTasks::awaited(&parked.task, parked.number);
+    }
+    Ok(translation)
+}
+
+/// Delivers the input to the waiter that holds the call, and relays the messages that follow.
+async fn deliver_to_waiter(
+    call: &Call<'_>,
+    parked: &ParkedCall,
+    answers: &HashMap<String, &str>,
+    account: &mut Option<Account>,
+) -> Result<CallResponse, CallError> {
+    let lost = || CallError::Upstream(Fault::Lost { retryable: call.is_safe() });
+    let held_at = parked.held_at.as_ref().ok_or_else(unknown_state)?;
+    let modern_client = super::modern_client_of(call)?;
+    let input = ResumeInput {
+        id: call.id(),
+        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
+        level: modern_client.level,
+        answers: answers.iter().map(|(key, answer)| (key.clone(), (*answer).to_owned())).collect(),
+    };
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED);
+    let delivery = Delivery { message: input.encode(), answers: Some(sender) };
+    match call.context.environment.fleet.deliver(held_at, delivery).await {
+        Ok(()) => {}
+        Err(Undelivered::Gone) => return Err(lost()),
+        Err(_) => return Err(CallError::Client(Failure::Overloaded)),
+    }
+    let mut source = RelaySource::Waiter(receiver);
+    let first = source.next().await.ok_or_else(lost)?;
+    let upstream = &call.permit.entry().upstream;
+    let relayed = RelayedStream::new(call.context, upstream, call.id(), source, Some(first), account.take());
+    Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(relayed))))
+}

@@ -1,0 +1,346 @@
+//! Polls a task for a modern client that does not know tasks, where a legacy upstream's tool can be called only as one:
+//! the task is created and awaited, and its result is the response.
+//!
+//! A task of this worker waits, until the client hangs up, which cancels the upstream's. It must not know how a call is
+//! parked.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mcp::json;
+use mcp::message::Envelope;
+use mcp::method::Method;
+use mcp::revision::Era;
+use tokio::sync::mpsc;
+
+use super::{modern_client_of, send, translation};
+use crate::error::{ErrorContext, Failure, Fault};
+use crate::upstream::Context;
+use crate::upstream::answer_stream::AnswerStream;
+use crate::upstream::call::{Call, CallError, CallResponse};
+use crate::upstream::connect::Retry;
+use crate::upstream::mcp::call_tasks::CallTasks;
+use crate::upstream::mcp::message_source::RawResponse;
+use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedStream, outcome_of_response};
+use crate::upstream::mcp::response::{read_response, read_rpc_response};
+use crate::upstream::mcp::session::{SessionKey, SessionPool, SessionTransport};
+use crate::upstream::mcp::translation::{ModernClient, Translation, UpstreamEra};
+use crate::upstream::mcp::upstream_stream::UpstreamStream;
+use crate::upstream::mcp::{session_messages, task};
+use crate::usage::Account;
+
+const MAX_QUEUED: usize = 16;
+/// Poll interval where the upstream does not say.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+/// Bounds of the poll interval.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest wait for the result of a finished task.
+const RESULT_GRACE: Duration = Duration::from_secs(5);
+/// Failed polls in a row.
+const MAX_FAILED_POLLS: u32 = 3;
+/// Requests for the result, where its stream is cut off.
+const MAX_ATTEMPTS: usize = 10;
+
+/// A task that a call created.
+struct CreatedTask {
+    /// Its raw id.
+    id: Box<str>,
+    /// The poll interval.
+    interval: Duration,
+}
+
+/// A call that waits for its task.
+struct TaskPoller {
+    context: Rc<Context>,
+    pool: Rc<SessionPool>,
+    translation: Translation,
+    client: mpsc::Sender<RelayedMessage>,
+    interval: Duration,
+}
+
+/// Calls a tool as a task, and responds with its result.
+pub(super) async fn call(
+    call: &Call<'_>,
+    modern_client: ModernClient,
+    account: &mut Option<Account>,
+) -> Result<CallResponse, CallError> {
+    // A call could not be resumed if it were parked before there is a task.
+    let not_asked = ModernClient { capabilities: Default::default(), ..modern_client.clone() };
+    let (pool, answered, upstream_era) =
+        send(call, modern_client.capabilities, not_asked, Some("{}")).await?;
+    let mut translation = translation(call, upstream_era);
+    let created = read_response(call.context, answered, translation.clone(), &mut None, None).await?;
+    if let CallResponse::Json { status, body } = &created
+        && CreatedTask::of(body).is_none()
+    {
+        if let Some(account) = account {
+            account.ended(outcome_of_response(body), body.len());
+        }
+        return Ok(CallResponse::Json { status: *status, body: body.clone() });
+    }
+    if let UpstreamEra::Legacy { modern_client: current, .. } = &mut translation.upstream_era {
+        *current = Some(Box::new(modern_client));
+    }
+    Ok(start(call, pool, translation, Some(created), account))
+}
+
+/// Awaits the task of a parked call again, to whose session the client's input was posted.
+pub(super) fn resume(
+    call: &Call<'_>,
+    translation: Translation,
+    account: &mut Option<Account>,
+) -> Result<CallResponse, CallError> {
+    let upstream = &call.permit.entry().upstream;
+    let pool = call.context.session_pool(
+        upstream,
+        SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities),
+    )?;
+    Ok(start(call, pool, translation, None, account))
+}
+
+/// Starts the polling in a task of this worker. `created` may be a task or the response.
+fn start(
+    call: &Call<'_>,
+    pool: Rc<SessionPool>,
+    translation: Translation,
+    created: Option<CallResponse>,
+    account: &mut Option<Account>,
+) -> CallResponse {
+    let (client, receiver) = mpsc::channel(MAX_QUEUED);
+    let context = Rc::clone(call.context);
+    let poller = TaskPoller { context, pool, translation, client, interval: DEFAULT_INTERVAL };
+    tokio::task::spawn_local(poller.run(created));
+    let (upstream, source) = (&call.permit.entry().upstream, RelaySource::Task(receiver));
+    let relayed = RelayedStream::new(call.context, upstream, call.id(), source, None, account.take());
+    CallResponse::Events(Box::new(AnswerStream::Relayed(relayed)))
+}
+
+impl CreatedTask {
+    /// Reads the task that a response says was created, if any.
+    fn of(message: &[u8]) -> Option<Self> {
+        let [created] = json::members(Envelope::parse(message).ok()?.result?, ["task"]).ok()?;
+        let [id, interval] = json::members(created?, ["taskId", "pollInterval"]).ok()?;
+        Some(Self { id: id?.into(), interval: parse_interval(interval) })
+    }
+}
+
+fn parse_interval(raw: Option<&str>) -> Duration {
+    let millis =
+        raw.and_then(|raw| raw.parse::<f64>().ok()).filter(|millis| millis.is_finite() && *millis >= 0.0);
+    millis.map_or(DEFAULT_INTERVAL, |millis| {
+        Duration::from_secs_f64(millis.min(1e9) / 1e3).clamp(MIN_INTERVAL, MAX_INTERVAL)
+    })
+}
+
+/// Returns the stream of a response, or its only message.
+pub(super) fn into_stream(response: CallResponse) -> Result<Result<UpstreamStream, Bytes>, Fault> {
+    match response {
+        CallResponse::Json { body, .. } => Ok(Err(body)),
+        CallResponse::Events(events) => match *events {
+            AnswerStream::Upstream(stream) => Ok(Ok(stream)),
+            AnswerStream::Relayed(_) => Err(Fault::Interrupted),
+        },
+    }
+}
+
+/// Whether the stream of a result was cut off, which says nothing about the task.
+fn is_stream_fault(fault: &Fault) -> bool {
+    matches!(fault, Fault::Interrupted | Fault::Timeout | Fault::Connect(_) | Fault::Status(_))
+}
+
+impl TaskPoller {
+    /// Polls until there is a response, or the client has gone.
+    async fn run(mut self, created: Option<CallResponse>) {
+        let client = self.client.clone();
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(task::MAX_LIFETIME, self.poll(created)) => ended.unwrap_or(Err(Fault::Timeout)),
+            () = client.closed() => Err(Fault::Interrupted),
+        };
+        let Err(fault) = ended else { return };
+        let why =
+            if client.is_closed() { session_messages::CLIENT_GONE } else { session_messages::TIMED_OUT };
+        // A call without a task yet is cancelled with its stream.
+        if self.translation.awaited_task().is_some() {
+            session_messages::cancel(&self.context, &self.translation, why);
+        }
+        if client.is_closed() {
+            return;
+        }
+        if let Some(counted) = fault.counts_as() {
+            self.context.environment.metrics.upstream_fault(counted).inc();
+        }
+        let asked = ErrorContext { id: Some(self.translation.id.clone()), era: Era::Modern };
+        let message = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
+        self.send(message, true).await;
+    }
+
+    async fn poll(&mut self, created: Option<CallResponse>) -> Result<(), Fault> {
+        if let Some(created) = created {
+            let answer = self.creation_response(created).await?;
+            let Some(created) = CreatedTask::of(&answer) else {
+                self.send(answer, true).await;
+                return Ok(());
+            };
+            self.interval = created.interval;
+            if let UpstreamEra::Legacy { number, .. } = &self.translation.upstream_era {
+                self.translation.tasks = CallTasks::awaited(&created.id, *number);
+            }
+        }
+        let task = self.translation.awaited_task().unwrap_or_default().to_owned();
+        for _ in 0..MAX_ATTEMPTS {
+            if self.fetch_result(&task).await? {
+                return Ok(());
+            }
+            self.wait_for(&task, false).await?;
+        }
+        Err(Fault::Interrupted)
+    }
+
+    /// Reads the response to the call itself; messages before it go to the client.
+    async fn creation_response(&self, created: CallResponse) -> Result<Bytes, Fault> {
+        let mut stream = match into_stream(created)? {
+            Ok(stream) => stream,
+            Err(only) => return Ok(only),
+        };
+        while let Some(message) = stream.next_message().await? {
+            if stream.is_finished() {
+                return Ok(message);
+            }
+            self.send(message, false).await;
+        }
+        Err(Fault::Interrupted)
+    }
+
+    /// Requests the result, and polls the task meanwhile. Returns whether the client has its response; if not, the
+    /// stream of the result was cut off.
+    async fn fetch_result(&self, task: &str) -> Result<bool, Fault> {
+        let result = self.read_result(task);
+        let (mut result, finished) = (pin!(result), pin!(self.wait_for(task, true)));
+        let answered = tokio::select! {
+            answered = &mut result => answered,
+            finished = finished => {
+                finished?;
+                tokio::time::timeout(RESULT_GRACE, result).await.unwrap_or(Err(Fault::Timeout))
+            }
+        };
+        match answered {
+            Ok(()) => Ok(true),
+            Err(fault) if is_stream_fault(&fault) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Requests the result, which comes when the task is finished, and relays the messages before it.
+    async fn read_result(&self, task: &str) -> Result<(), Fault> {
+        let number = self.context.next_request_id();
+        let mut translation = self.translation.clone();
+        if let UpstreamEra::Legacy { number: current, .. } = &mut translation.upstream_era {
+            *current = number;
+        }
+        let answered = self.request(Method::TasksResult, task, number).await?;
+        let response = read_response(&self.context, answered, translation, &mut None, None).await?;
+        let mut stream = match into_stream(response)? {
+            Ok(stream) => stream,
+            Err(only) => {
+                self.send(only, true).await;
+                return Ok(());
+            }
+        };
+        while !stream.is_finished() {
+            let message = stream.next_message().await.and_then(|message| message.ok_or(Fault::Interrupted));
+            // Only the stream has ended, not the task.
+            let message = message.inspect_err(|_| stream.close())?;
+            self.send(message, stream.is_finished()).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the task is finished, or, unless `finished`, requires input.
+    async fn wait_for(&self, task: &str, finished: bool) -> Result<(), Fault> {
+        let (mut interval, mut failures) = (self.interval, 0);
+        loop {
+            tokio::time::sleep(interval).await;
+            let answer = match self.status(task).await {
+                Ok(answer) => answer,
+                Err(fault) if is_stream_fault(&fault) && failures < MAX_FAILED_POLLS => {
+                    failures += 1;
+                    continue;
+                }
+                Err(fault) => return Err(fault),
+            };
+            failures = 0;
+            // A server that no longer knows its task has lost the call.
+            let lost = Fault::Lost { retryable: false };
+            let result = Envelope::parse(&answer).ok().and_then(|answer| answer.result).ok_or(lost)?;
+            let [status, next] = json::members(result, ["status", "pollInterval"]).unwrap_or_default();
+            match status {
+                Some(r#""working""#) => {}
+                Some(r#""input_required""#) if finished => {}
+                _ => return Ok(()),
+            }
+            if next.is_some() {
+                interval = parse_interval(next);
+            }
+        }
+    }
+
+    /// Requests the status of the task.
+    async fn status(&self, task: &str) -> Result<Bytes, Fault> {
+        match self.request(Method::TasksGet, task, self.context.next_request_id()).await? {
+            RawResponse::Http(response) => read_rpc_response(response).await,
+            RawResponse::Channel(mut messages) => messages.response().await,
+        }
+    }
+
+    /// Sends a request about the task, in the session that it was created in where that is no connection.
+    async fn request(&self, method: Method, task: &str, number: u64) -> Result<RawResponse, Fault> {
+        let body = task::request(method, number, task);
+        let UpstreamEra::Legacy { session, .. } = &self.translation.upstream_era else {
+            return Err(Fault::Interrupted);
+        };
+        match &session.transport {
+            SessionTransport::Http(_) => {
+                Ok(RawResponse::Http(self.pool.post(session, body, Retry::Safe).await?))
+            }
+            SessionTransport::Channel(_) => Ok(self.pool.call(number, &body, Retry::Safe).await?.0),
+        }
+    }
+
+    async fn send(&self, message: Bytes, is_final: bool) {
+        // A client that has gone is noticed by `run`.
+        let _: Result<(), _> = self.client.send(RelayedMessage { message, is_final }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn poll_intervals_are_bounded() {
+        for (raw, expected) in [
+            (None, DEFAULT_INTERVAL),
+            (Some("\"soon\""), DEFAULT_INTERVAL),
+            (Some("-1"), DEFAULT_INTERVAL),
+            (Some("250"), Duration::from_millis(250)),
+            (Some("0"), MIN_INTERVAL),
+            (Some("1e300"), MAX_INTERVAL),
+        ] {
+            assert_eq!(parse_interval(raw), expected, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_created_task_is_read_from_the_result() {
+        let message = br#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t","status":"working","pollInterval":100}}}"#;
+        let created = CreatedTask::of(message).unwrap();
+        assert_eq!((&*created.id, created.interval), (r#""t""#, Duration::from_millis(100)));
+        for other in [r#"{"content":[]}"#, r#"{"task":{}}"#, r#"{"task":7}"#] {
+            let message = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{other}}}"#);
+            assert!(CreatedTask::of(message.as_bytes()).is_none(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Reads the response to a call: its status and media type, and its translated messages. It must not know how it is
+//! sent to the client.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use mcp::error as codes;
+use mcp::json;
+use mcp::message::{Envelope, Kind};
+use mcp::revision::Era;
+use mcp::sse::Decoder;
+
+use super::message_source::{MessageSource, RawResponse};
+use super::translation::{Translated, Translation};
+use super::upstream_stream::UpstreamStream;
+use crate::error::Fault;
+use crate::upstream::Context;
+use crate::upstream::answer_stream::AnswerStream;
+use crate::upstream::call::CallResponse;
+use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::usage::{Account, Outcome};
+
+/// Largest response to a request that is not a client's call.
+const MAX_SMALL_RESPONSE: usize = 256 << 10;
+
+/// Reads an upstream's response into one for the client. The account is settled with it, or handed to the stream.
+pub(super) async fn read_response(
+    context: &Rc<Context>,
+    answered: RawResponse,
+    mut translation: Translation,
+    account: &mut Option<Account>,
+    guard: Option<super::in_flight::InFlightGuard>,
+) -> Result<CallResponse, Fault> {
+    let response = match answered {
+        RawResponse::Http(response) => response,
+        RawResponse::Channel(messages) => {
+            let source = MessageSource::Channel(messages);
+            let mut stream = UpstreamStream::open(context, source, translation, account, guard).await?;
+            return Ok(match stream.take_sole_response() {
+                Some(body) => CallResponse::Json { status: StatusCode::OK, body },
+                None => CallResponse::Events(Box::new(AnswerStream::Upstream(stream))),
+            });
+        }
+    };
+    let (status, media) = (response.status, response.media_type());
+    if status == StatusCode::OK && media == MediaType::Events {
+        let source = MessageSource::event_stream(response, context.environment.limits.max_event_bytes);
+        let stream = UpstreamStream::open(context, source, translation, account, guard).await?;
+        return Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))));
+    }
+    if media != MediaType::Json {
+        return Err(unexpected_response(status));
+    }
+    let body = response.collect(context.environment.limits.max_answer_bytes).await?;
+    if !status.is_success() && !is_error_response(&body) {
+        return Err(Fault::Status(status.as_u16()));
+    }
+    let modern = translation.client_era() == Era::Modern;
+    match translation.translate(body)? {
+        Translated::Response(body, outcome) => {
+            if let Some(account) = account {
+                account.ended(outcome, body.len());
+            }
+            let clients_own = modern && outcome == Outcome::ClientError;
+            let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
+            Ok(CallResponse::Json { status, body })
+        }
+        _ => Err(Fault::Malformed("a message that is not a response".to_owned())),
+    }
+}
+
+pub(super) fn unexpected_response(status: StatusCode) -> Fault {
+    match status {
+        StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
+            Fault::Malformed("it accepted a request without responding to it".to_owned())
+        }
+        status if status.is_success() => {
+            Fault::Malformed("the content type is neither JSON nor a stream".to_owned())
+        }
+        status => Fault::Status(status.as_u16()),
+    }
+}
+
+pub(super) fn is_error_response(body: &[u8]) -> bool {
+    Envelope::parse(body).is_ok_and(|envelope| envelope.error.is_some())
+}
+
+/// Reads the JSON-RPC response in an HTTP response, be it JSON or a stream.
+pub(super) async fn read_rpc_response(mut response: HttpResponse) -> Result<Bytes, Fault> {
+    if !response.status.is_success() {
+        return Err(Fault::Status(response.status.as_u16()));
+    }
+    if response.media_type() != MediaType::Events {
+        return response.collect(MAX_SMALL_RESPONSE).await;
+    }
+    let mut decoder = Decoder::new(MAX_SMALL_RESPONSE);
+    while let Some(chunk) = response.chunk().await? {
+        decoder.push(chunk);
+        while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+            let answers =
+                Envelope::parse(&event.data).is_ok_and(|envelope| envelope.kind() == Kind::Response);
+            if answers {
+                return Ok(event.data);
+            }
+        }
+    }
+    Err(Fault::Interrupted)
+}
+
+/// Returns the status of an error: a missing capability is the client's fault and keeps its status, others are
+/// responses.
+fn modern_status(body: &[u8]) -> StatusCode {
+    let envelope = Envelope::parse(body).ok();
+    let code =
+        envelope.and_then(|envelope| envelope.error).and_then(|error| json::members(error, ["code"]).ok());
+    let code = code.and_then(|[code]| code).and_then(|code| code.parse::<i64>().ok());
+    if code == Some(codes::MISSING_CAPABILITY) { StatusCode::BAD_REQUEST } else { StatusCode::OK }
+}

@@ -1,0 +1,89 @@
+//! Resumes the stream of a call that a client was reading, here or at another edge. It must not know where its messages
+//! come from.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+
+use super::call_tasks::CallTasks;
+use super::resumption_token::ResumptionToken;
+use super::session::UpstreamSession;
+use super::translation::{Translation, UpstreamEra};
+use super::upstream_stream::UpstreamStream;
+use crate::policy::Permit;
+use crate::route::Target;
+use crate::session::HandleOwner;
+use crate::snapshot::{Server, Token, Trust};
+use crate::upstream::Context;
+use crate::upstream::answer_stream::AnswerStream;
+
+/// A stream to resume, as a client's `Last-Event-ID` names it.
+pub struct Resumption(Vec<u8>);
+
+impl Resumption {
+    /// Opens a `Last-Event-ID`; `None` where no edge gave it to this owner.
+    pub fn open(trust: &Trust, owner: HandleOwner<'_>, last_event_id: &str) -> Option<Self> {
+        ResumptionToken::open(trust, owner, last_event_id).map(Self)
+    }
+
+    /// The target of the call.
+    pub fn target(&self) -> Option<Target> {
+        let ResumptionToken { kind, exposed, .. } = ResumptionToken::read(&self.0)?;
+        Some(Target { kind, exposed: exposed.into() })
+    }
+
+    /// The raw id of the request.
+    pub fn id(&self) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(ResumptionToken::read(&self.0)?.id))
+    }
+}
+
+/// Resumes a stream. `None` where the target now leads to another upstream.
+pub fn resume(
+    context: &Rc<Context>,
+    trust: &Arc<Trust>,
+    server: &Arc<Server>,
+    token: &Arc<Token>,
+    resumption: &Resumption,
+    permit: Permit,
+) -> Option<AnswerStream> {
+    let from = ResumptionToken::read(&resumption.0)?;
+    let upstream = Arc::clone(&permit.entry().upstream);
+    if *upstream.id != *from.upstream {
+        return None;
+    }
+    let mut headers = context.http_pool(&upstream).ok()?.headers.clone();
+    headers.insert(PROTOCOL_VERSION, HeaderValue::from_bytes(from.version).ok()?);
+    if !from.session.is_empty() {
+        headers.insert(SESSION_ID, HeaderValue::from_bytes(from.session).ok()?);
+    }
+    let progress_token =
+        (!from.progress_token.is_empty()).then(|| Bytes::copy_from_slice(from.progress_token));
+    let translation = Translation {
+        trust: Arc::clone(trust),
+        server: Arc::clone(server),
+        token: Arc::clone(token),
+        permit,
+        upstream,
+        method: from.method,
+        id: Bytes::copy_from_slice(from.id),
+        uri_prefix: from.uri_prefix.into(),
+        // Clients that do not know every block are given no event ids.
+        outdated: None,
+        // Nor are calls that create or await a task.
+        tasks: CallTasks::None,
+        upstream_era: UpstreamEra::Legacy {
+            session: Rc::new(UpstreamSession::joined(headers)),
+            number: from.number,
+            progress_token,
+            resumable: true,
+            requests: Vec::new(),
+            modern_client: None,
+        },
+    };
+    let stream = UpstreamStream::resumed(context, translation, HeaderValue::from_bytes(from.event).ok()?);
+    Some(AnswerStream::Upstream(stream))
+}

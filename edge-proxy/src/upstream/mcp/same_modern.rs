@@ -1,0 +1,107 @@
+//! Calls of modern clients at modern upstreams: one POST is one exchange, and its headers mirror the body.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as Verb};
+use mcp::header::{self, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION};
+use mcp::json;
+use mcp::message::span;
+use mcp::meta;
+use mcp::method::Target;
+use mcp::revision::Revision;
+use mcp::splice::Splice;
+
+use super::call_tasks::CallTasks;
+use super::message_source::RawResponse;
+use super::request_state;
+use super::response::read_response;
+use super::translation::{Translation, UpstreamEra};
+use crate::error::Failure;
+use crate::session::{HandleOwner, Session};
+use crate::upstream::call::{Call, CallError, CallResponse, record_outcome};
+use crate::usage::Account;
+
+/// Makes a call on a connection of its own. Dropping it closes the connection, which cancels the call.
+pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
+    let mut account = call.account.take();
+    let answered = exchange(&call, &mut account).await;
+    record_outcome(answered, &mut account)
+}
+
+async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
+    let upstream = Arc::clone(&call.permit.entry().upstream);
+    let http_pool = call.context.http_pool(&upstream)?;
+    let headers = headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
+    let body = outgoing(call).map_err(CallError::Client)?;
+    let response = http_pool.send(&Verb::POST, headers, body, call.retry(), upstream.request_timeout).await?;
+    let translation = Translation {
+        trust: Arc::clone(call.trust),
+        server: Arc::clone(call.server),
+        token: Arc::clone(call.token),
+        permit: call.permit.clone(),
+        upstream,
+        method: call.method,
+        id: call.id(),
+        uri_prefix: call.permit.entry().uri_prefix.clone(),
+        outdated: None,
+        tasks: CallTasks::of_modern(call),
+        upstream_era: UpstreamEra::Modern {
+            exposed: call.named.exposed.as_ref().into(),
+            legacy_client: None,
+        },
+    };
+    Ok(read_response(call.context, RawResponse::Http(response), translation, account, None).await?)
+}
+
+pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
+    let revision = match call.session {
+        Session::Modern(revision) => *revision,
+        _ => Revision::LATEST,
+    };
+    headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
+    headers.insert(METHOD, HeaderValue::from_static(call.method.as_str()));
+    if call.method.mirrored_target() != Target::None {
+        let name = call.task.as_ref().map_or(call.permit.original(), |(task, _)| &task.id);
+        headers.insert(NAME, header::encode_value(name));
+    }
+    for (name, value) in call.headers.into_iter().flatten() {
+        let name_text = name.as_str();
+        if name_text.starts_with(PARAM_PREFIX)
+            || matches!(name_text, meta::TRACEPARENT | meta::TRACESTATE | meta::BAGGAGE)
+        {
+            headers.append(name, value.clone());
+        }
+    }
+    let mirrored = &call.permit.entry().tool.mirrored;
+    if !mirrored.is_empty() && call.task.is_none() {
+        let arguments = call.message.params.arguments.unwrap_or("{}");
+        for (name, value) in
+            header::mirror(arguments, mirrored).map_err(|error| Failure::Header(error.to_string()))?
+        {
+            headers.insert(name, value);
+        }
+    }
+    Ok(headers)
+}
+
+/// Returns the client's message with the upstream's own name and request state. Mostly nothing has to be changed.
+fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
+    let message = call.message;
+    let mut edits = Splice::new();
+    if let Some((task, raw)) = &call.task {
+        edits = edits.replace(span(message.body, raw), json::quote(&task.id));
+    } else if call.named.exposed != call.permit.original() {
+        edits = edits.replace(span(message.body, call.named.raw), json::quote(call.permit.original()));
+    }
+    if let Some(raw) = message.params.request_state {
+        let owner = HandleOwner { server: &call.server.uid, token: &call.token.uid };
+        let text = json::string(raw).unwrap_or_default();
+        let state = request_state::open(call.trust, owner, call.method, &call.named.exposed, &text);
+        let state = state.ok_or_else(|| {
+            Failure::params("params.requestState was not issued for this call, or has expired")
+        })?;
+        edits = edits.replace(span(message.body, raw), state);
+    }
+    Ok(if edits.is_empty() { message.body.clone() } else { edits.apply(message.body) })
+}

@@ -1,0 +1,58 @@
+//! Delivers a client's response to the upstream whose request it answers: an elicitation, a sampling, a list of roots.
+//!
+//! It must not know how the request reached the client.
+
+use std::rc::Rc;
+
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::message::span;
+use mcp::splice::Splice;
+
+use super::id::{ReplyTo, ServerRequestId};
+use crate::error::{Failure, Fault};
+use crate::fleet::{Delivery, Undelivered};
+use crate::policy::Permit;
+use crate::session::HandleOwner;
+use crate::snapshot::Trust;
+use crate::transport::Message;
+use crate::upstream::Context;
+use crate::upstream::mcp::session_messages::post;
+use crate::upstream::mcp::task;
+
+/// Delivers a client's response to the upstream whose request it answers, whichever edge relayed the request. The
+/// permit is for the call that it was made in.
+pub async fn answer(
+    context: &Rc<Context>,
+    trust: &Trust,
+    owner: HandleOwner<'_>,
+    message: &Message<'_>,
+    request: ServerRequestId,
+    permit: &Permit,
+) -> Result<(), Failure> {
+    let unknown = Failure::answers_nothing;
+    let upstream = &permit.entry().upstream;
+    let raw = message.envelope.id.filter(|_| *upstream.id == *request.upstream).ok_or_else(unknown)?;
+    let edits = Splice::new().replace(span(message.body, raw), request.id);
+    let body = task::of_response(edits, trust, owner, message).apply(message.body);
+    let (id, version) = match request.reply_to {
+        ReplyTo::Session { id, version } => (id, version),
+        ReplyTo::Held(place) => {
+            let delivery = Delivery { message: body, answers: None };
+            let delivered = context.environment.fleet.deliver(&place, delivery).await;
+            return delivered.map_err(|undelivered| match undelivered {
+                Undelivered::Gone => unknown(),
+                _ => Failure::Overloaded,
+            });
+        }
+    };
+    let mut headers =
+        context.http_pool(upstream).map_err(|fault| Failure::upstream(&upstream.id, fault))?.headers.clone();
+    headers.insert(PROTOCOL_VERSION, version);
+    if let Some(session) = id {
+        headers.insert(SESSION_ID, session);
+    }
+    post(context, upstream, headers, body).await.map_err(|fault| match fault {
+        Fault::Status(_) => unknown(),
+        fault => Failure::upstream(&upstream.id, fault),
+    })
+}

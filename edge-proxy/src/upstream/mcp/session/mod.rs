@@ -1,0 +1,18 @@
+//! Sessions with legacy upstreams, which the clients of one worker share where they declared the same capabilities.
+//!
+//! It must not know calls, nor the modern era.
+
+mod handshake;
+mod reestablish;
+mod server_stream;
+mod session_errors;
+mod session_key;
+mod session_pool;
+mod upstream_session;
+
+pub(super) use self::handshake::{initialize, negotiated, set_level};
+pub(super) use self::server_stream::{FinalMessage, ServerMessages};
+pub(super) use self::session_errors::unless_session_unknown;
+pub(in crate::upstream) use self::session_key::SessionKey;
+pub(in crate::upstream) use self::session_pool::SessionPool;
+pub(super) use self::upstream_session::{SessionTransport, UpstreamSession};

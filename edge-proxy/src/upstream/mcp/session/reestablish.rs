@@ -1,0 +1,48 @@
+//! Re-establishes a legacy session that the upstream has forgotten.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::session_errors::unless_session_unknown;
+use super::session_pool::SessionPool;
+use super::upstream_session::UpstreamSession;
+use crate::error::Fault;
+use crate::upstream::connect::HttpResponse;
+use crate::upstream::connect::Retry;
+
+impl SessionPool {
+    /// Sends a request in the session. Where the upstream has forgotten it, a new one is initialized, once: the request
+    /// was refused before anything was done, so sending it again does not repeat it.
+    pub(super) async fn send(
+        &self,
+        body: &Bytes,
+        retry: Retry,
+    ) -> Result<(HttpResponse, Rc<UpstreamSession>), Fault> {
+        let session = self.session().await?;
+        if let Some(response) = self.try_in(&session, body, retry).await? {
+            return Ok((response, session));
+        }
+        self.forget(&session);
+        let session = self.session().await?;
+        match self.try_in(&session, body, retry).await? {
+            Some(response) => Ok((response, session)),
+            None => Err(Fault::Session("it forgets its sessions at once".to_owned())),
+        }
+    }
+
+    /// Sends a request in this session; `None` where the upstream does not know the session.
+    async fn try_in(
+        &self,
+        session: &UpstreamSession,
+        body: &Bytes,
+        retry: Retry,
+    ) -> Result<Option<HttpResponse>, Fault> {
+        let response = self.post(session, body.clone(), retry).await?;
+        let response = unless_session_unknown(session, response).await?;
+        if response.is_some() {
+            session.confirm();
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,243 @@
+//! The session with an upstream that clients share: initialized when needed, ended when idle, and its log level.
+//!
+//! It must not know calls. How a session that the upstream has forgotten is re-established is in `reestablish`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method as Verb};
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json;
+
+use super::handshake;
+use super::server_stream::{MessageSubscribers, ServerMessages, ServerStream};
+use super::session_key::SessionKey;
+use super::upstream_session::{SessionTransport, UpstreamSession};
+use crate::error::Fault;
+use crate::observe::Gauge;
+use crate::session::LogLevel;
+use crate::snapshot::{Upstream, UpstreamTransport};
+use crate::upstream::connect::HttpResponse;
+use crate::upstream::connect::{HttpPool, Retry};
+use crate::upstream::mcp::channel::ChannelPool;
+use crate::upstream::mcp::message_source::RawResponse;
+use crate::upstream::mcp::response::read_rpc_response;
+
+/// Largest response to a message that is not a call.
+const MAX_SMALL_RESPONSE: usize = 256 << 10;
+/// Longest wait for the end of a session.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The session that clients of one key share, opened when needed.
+pub(in crate::upstream) struct SessionPool {
+    pub http_pool: Rc<HttpPool>,
+    upstream: Arc<Upstream>,
+    key: SessionKey,
+    /// The sessions, where connections are sessions; `session` is then empty.
+    channels: Option<ChannelPool>,
+    session: RefCell<Option<Rc<UpstreamSession>>>,
+    opening: tokio::sync::Mutex<()>,
+    /// The raw level that clients asked for with `logging/setLevel`.
+    level: RefCell<Option<Bytes>>,
+    subscribers: MessageSubscribers,
+    server_stream: RefCell<Option<ServerStream>>,
+    used: Cell<Instant>,
+    gauge: Gauge,
+}
+
+impl SessionPool {
+    pub(in crate::upstream) fn new(
+        http_pool: Rc<HttpPool>,
+        upstream: Arc<Upstream>,
+        key: SessionKey,
+        level: Option<Bytes>,
+        gauge: Gauge,
+    ) -> Self {
+        let channels = (upstream.transport != UpstreamTransport::StreamableHttp)
+            .then(|| ChannelPool::new(Rc::clone(&http_pool), Arc::clone(&upstream), key, gauge.clone()));
+        if let (Some(channels), Some(level)) = (&channels, &level) {
+            channels.set_level(level);
+        }
+        Self {
+            http_pool,
+            upstream,
+            key,
+            channels,
+            session: RefCell::default(),
+            opening: tokio::sync::Mutex::default(),
+            level: RefCell::new(level),
+            subscribers: MessageSubscribers::default(),
+            server_stream: RefCell::default(),
+            used: Cell::new(Instant::now()),
+            gauge,
+        }
+    }
+
+    /// Makes the call of this number in the session.
+    pub(in crate::upstream) async fn call(
+        &self,
+        number: u64,
+        body: &Bytes,
+        retry: Retry,
+    ) -> Result<(RawResponse, Rc<UpstreamSession>), Fault> {
+        let Some(channels) = &self.channels else {
+            let (response, session) = self.send(body, retry).await?;
+            return Ok((RawResponse::Http(response), session));
+        };
+        self.used.set(Instant::now());
+        let level = self.level.borrow().clone();
+        let messages = channels.call(number, body, retry, level.as_ref()).await?;
+        let session = Rc::new(UpstreamSession::channel(messages.claim()));
+        Ok((RawResponse::Channel(messages), session))
+    }
+
+    /// Sends a message in a session.
+    pub(in crate::upstream) async fn post(
+        &self,
+        session: &UpstreamSession,
+        body: Bytes,
+        retry: Retry,
+    ) -> Result<HttpResponse, Fault> {
+        self.used.set(Instant::now());
+        let headers = session.headers().cloned().unwrap_or_default();
+        self.http_pool.send(&Verb::POST, headers, body, retry, self.upstream.request_timeout).await
+    }
+
+    /// Cancels the call of this number with this notification.
+    pub(in crate::upstream) async fn cancel(&self, number: u64, notification: Bytes) {
+        if let Some(channels) = &self.channels {
+            channels.cancel(number, notification);
+        } else if let Some(session) = self.current()
+            && let Ok(response) = self.post(&session, notification, Retry::IfUnsent).await
+            && response.collect(MAX_SMALL_RESPONSE).await.is_err()
+        {
+            tracing::debug!("cannot deliver a notification to an upstream");
+        }
+    }
+
+    /// Returns the session, if it is open.
+    pub(in crate::upstream) fn current(&self) -> Option<Rc<UpstreamSession>> {
+        self.session.borrow().clone()
+    }
+
+    /// Returns the session; opens it where it is not. Calls that come meanwhile wait for it.
+    pub(in crate::upstream) async fn session(&self) -> Result<Rc<UpstreamSession>, Fault> {
+        if let Some(session) = self.current() {
+            return Ok(session);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(session) = self.current() {
+            return Ok(session);
+        }
+        let session = Rc::new(self.initialize().await?);
+        self.complete_handshake(&session).await?;
+        if let (Some(_), SessionTransport::Http(headers)) = (self.key.conversation, &session.transport) {
+            let server_stream = ServerStream::open(&self.http_pool, headers, &self.subscribers).await;
+            *self.server_stream.borrow_mut() = Some(server_stream);
+        }
+        *self.session.borrow_mut() = Some(Rc::clone(&session));
+        Ok(session)
+    }
+
+    async fn initialize(&self) -> Result<UpstreamSession, Fault> {
+        let body = handshake::initialize(self.key);
+        let headers = self.http_pool.headers.clone();
+        let timeout = self.upstream.request_timeout;
+        let response =
+            self.http_pool.send(&Verb::POST, headers.clone(), body.into(), Retry::Safe, timeout).await?;
+        let id = response.headers.get(SESSION_ID).cloned();
+        let revision = handshake::negotiated(&read_rpc_response(response).await?)?;
+        let mut headers = headers;
+        headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
+        if let Some(id) = id {
+            headers.insert(SESSION_ID, id);
+        }
+        Ok(UpstreamSession::initialized(headers, self.gauge.enter()))
+    }
+
+    /// Sends `notifications/initialized`, and the log level that clients asked for.
+    async fn complete_handshake(&self, session: &UpstreamSession) -> Result<(), Fault> {
+        let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        self.post(session, initialized, Retry::Safe).await?.collect(MAX_SMALL_RESPONSE).await?;
+        let level = self.level.borrow().clone();
+        if let Some(level) = level {
+            self.post_level(session, &level).await;
+        }
+        Ok(())
+    }
+
+    /// Asks for log messages from a raw level on, now and whenever the session is re-established.
+    pub(in crate::upstream) async fn set_level(&self, level: Bytes) {
+        *self.level.borrow_mut() = Some(level.clone());
+        if let Some(channels) = &self.channels {
+            channels.set_level(&level);
+        } else if let Some(session) = self.current() {
+            self.post_level(&session, &level).await;
+        }
+    }
+
+    /// Asks for log messages from a level on, unless more were asked for already.
+    pub(in crate::upstream) async fn ensure_level(&self, level: LogLevel) {
+        let current =
+            self.level.borrow().as_deref().and_then(|raw| LogLevel::parse(std::str::from_utf8(raw).ok()?));
+        if current.is_none_or(|current| level < current) && self.upstream.logs() {
+            self.set_level(json::quote(level.as_str()).into()).await;
+        }
+    }
+
+    async fn post_level(&self, session: &UpstreamSession, level: &Bytes) {
+        match self.post(session, handshake::set_level(level), Retry::Safe).await {
+            Ok(response) => drop(read_rpc_response(response).await),
+            Err(fault) => {
+                tracing::debug!(upstream = %self.upstream.id, %fault, "cannot set the log level")
+            }
+        }
+    }
+
+    /// Subscribes to the server stream, if the session belongs to one conversation.
+    pub(in crate::upstream) fn server_messages(&self) -> Option<ServerMessages> {
+        (self.key.conversation.is_some() && self.channels.is_none()).then(|| self.subscribers.subscribe())
+    }
+
+    /// Forgets a session that is lost, unless another has taken its place.
+    pub(super) fn forget(&self, lost: &Rc<UpstreamSession>) {
+        let mut session = self.session.borrow_mut();
+        if session.as_ref().is_some_and(|session| Rc::ptr_eq(session, lost)) {
+            *session = None;
+        }
+    }
+
+    /// Whether it was not used for so long.
+    pub(in crate::upstream) fn is_unused(self: &Rc<Self>, idle: Duration) -> bool {
+        let busy = self.channels.as_ref().is_some_and(|channels| !channels.is_idle());
+        let kept = self.session.borrow().as_ref().is_some_and(|session| session.is_kept());
+        Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle && !busy && !kept
+    }
+
+    /// Closes channels that were not used for so long.
+    pub(in crate::upstream) fn sweep(&self, idle: Duration) {
+        if let Some(channels) = &self.channels {
+            channels.sweep(idle);
+        }
+    }
+
+    /// Ends the session, if it is open.
+    pub(in crate::upstream) async fn close(&self) {
+        if let Some(channels) = &self.channels {
+            channels.close();
+        }
+        *self.server_stream.borrow_mut() = None;
+        let session = self.session.borrow_mut().take();
+        // Another edge may resume a call that is parked in it.
+        let Some(session) = session.filter(|session| session.has_id() && !session.is_kept()) else { return };
+        let headers = session.headers().cloned().unwrap_or_default();
+        let closing = self.http_pool.send(&Verb::DELETE, headers, Bytes::new(), Retry::Safe, CLOSE_TIMEOUT);
+        // An upstream may refuse to end sessions, or be gone.
+        if let Err(fault) = closing.await {
+            tracing::debug!(upstream = %self.upstream.id, %fault, "cannot end a session");
+        }
+    }
+}

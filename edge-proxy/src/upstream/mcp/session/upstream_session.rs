@@ -1,0 +1,94 @@
+//! One session with a legacy upstream, and its transport. It must not know how it is opened.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use mcp::header::SESSION_ID;
+
+use crate::observe::GaugeGuard;
+use crate::upstream::mcp::channel::ChannelClaim;
+use crate::upstream::mcp::server_requests::ReplyTo;
+
+/// A session that is open.
+pub(in crate::upstream) struct UpstreamSession {
+    pub transport: SessionTransport,
+    /// Whether a request was answered in it: only then can the upstream have forgotten it.
+    confirmed: Cell<bool>,
+    /// The time until which a parked call or a task needs it.
+    kept_until: Cell<Option<Instant>>,
+    _counted: Option<GaugeGuard>,
+}
+
+/// The transport of a session's messages.
+pub(in crate::upstream) enum SessionTransport {
+    /// Requests that carry these headers.
+    Http(HeaderMap),
+    /// A connection, on which a call has this claim.
+    Channel(Rc<ChannelClaim>),
+}
+
+impl UpstreamSession {
+    /// Wraps a session that `initialize` has opened.
+    pub(super) fn initialized(headers: HeaderMap, counted: GaugeGuard) -> Self {
+        Self {
+            transport: SessionTransport::Http(headers),
+            confirmed: Cell::new(false),
+            kept_until: Cell::default(),
+            _counted: Some(counted),
+        }
+    }
+
+    /// Joins a session that was opened elsewhere.
+    pub(in crate::upstream) fn joined(headers: HeaderMap) -> Self {
+        Self::existing(SessionTransport::Http(headers))
+    }
+
+    /// Wraps a call's claim on a connection.
+    pub(super) fn channel(claim: Rc<ChannelClaim>) -> Self {
+        Self::existing(SessionTransport::Channel(claim))
+    }
+
+    fn existing(transport: SessionTransport) -> Self {
+        Self { transport, confirmed: Cell::new(true), kept_until: Cell::default(), _counted: None }
+    }
+
+    /// The headers of every request in it, where messages are requests.
+    pub(in crate::upstream) fn headers(&self) -> Option<&HeaderMap> {
+        match &self.transport {
+            SessionTransport::Http(headers) => Some(headers),
+            SessionTransport::Channel(_) => None,
+        }
+    }
+
+    /// The address of responses to the upstream's requests in it; `None` when this edge holds too many.
+    pub(in crate::upstream) fn reply_to(&self) -> Option<ReplyTo> {
+        match &self.transport {
+            SessionTransport::Http(headers) => Some(ReplyTo::session(headers)),
+            SessionTransport::Channel(claim) => claim.reply_address().map(ReplyTo::Held),
+        }
+    }
+
+    /// Keeps it open for so long, though it may seem unused: a call is parked in it, or a task was created.
+    pub(in crate::upstream) fn keep_for(&self, time: Duration) {
+        self.kept_until.set(self.kept_until.get().max(Some(Instant::now() + time)));
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept_until.get().is_some_and(|until| Instant::now() < until)
+    }
+
+    pub(super) fn has_id(&self) -> bool {
+        self.headers().is_some_and(|headers| headers.contains_key(SESSION_ID))
+    }
+
+    /// Notes that a request was answered in it.
+    pub(super) fn confirm(&self) {
+        self.confirmed.set(true);
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed.get()
+    }
+}

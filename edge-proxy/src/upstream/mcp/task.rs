@@ -1,0 +1,159 @@
+//! Sealed ids of tasks, with which any edge finds the upstream and session of a task, for its owner alone. It must not
+//! know what is asked about tasks.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as Verb};
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json;
+use mcp::message::span;
+use mcp::meta;
+use mcp::method::Method;
+use mcp::revision::Era;
+use mcp::splice::Splice;
+use memchr::memmem;
+
+use super::message_source::RawResponse;
+use super::session::{SessionPool, UpstreamSession, unless_session_unknown};
+use crate::error::Fault;
+use crate::session::HandleOwner;
+use crate::session::seal::{self, HandleBinding, Purpose, SealError};
+use crate::snapshot::Trust;
+use crate::transport::Message;
+use crate::upstream::connect::Retry;
+
+/// Longest wait for the result of a task, and longest time for which its session is kept.
+pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(3_600);
+
+/// A task at an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The id of the upstream.
+    pub upstream: String,
+    /// The exposed name of the tool that created it.
+    pub tool: String,
+    /// Its id at the upstream.
+    pub id: String,
+    /// The session that it was created in; empty where there is none.
+    pub session: Box<[u8]>,
+    /// The revision of that session; empty for a task of the modern era.
+    pub version: Box<[u8]>,
+}
+
+impl Task {
+    /// Seals it into the id that the client is given.
+    pub(super) fn seal(&self, trust: &Trust, owner: HandleOwner<'_>) -> Result<String, SealError> {
+        let texts = [&self.upstream, &self.tool, &self.id].map(|text| text.as_bytes());
+        let [upstream, tool, id] = texts;
+        let content = seal::join([upstream, tool, id, &*self.session, &*self.version]);
+        seal::seal(trust, binding(owner), &content)
+    }
+
+    /// Opens the id that a client was given.
+    pub fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<Self> {
+        let content = seal::open(trust, binding(owner), text)?;
+        let [upstream, tool, id, session, version] = seal::split(&content)?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        let (session, version) = (session.into(), version.into());
+        Some(Self { upstream: text(upstream)?, tool: text(tool)?, id: text(id)?, session, version })
+    }
+
+    /// The era that it was created in.
+    pub fn era(&self) -> Era {
+        if self.version.is_empty() { Era::Modern } else { Era::Legacy }
+    }
+
+    /// Adds the headers of its session, where it has one.
+    fn joined(&self, mut headers: HeaderMap) -> Option<HeaderMap> {
+        let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).ok();
+        headers.insert(PROTOCOL_VERSION, value(&self.version)?);
+        headers.insert(SESSION_ID, value(&self.session).filter(|id| !id.is_empty())?);
+        Some(headers)
+    }
+
+    /// Sends a request about it in the session that it was created in, or where that is gone in the client's own.
+    pub(super) async fn ask(
+        &self,
+        pool: &SessionPool,
+        number: u64,
+        body: &Bytes,
+        retry: Retry,
+        patience: Duration,
+    ) -> Result<(RawResponse, Rc<UpstreamSession>), Fault> {
+        if let Some(headers) = self.joined(pool.http_pool.headers.clone()) {
+            let open = Rc::new(UpstreamSession::joined(headers.clone()));
+            let response = pool.http_pool.send(&Verb::POST, headers, body.clone(), retry, patience).await?;
+            if let Some(response) = unless_session_unknown(&open, response).await? {
+                return Ok((RawResponse::Http(response), open));
+            }
+        }
+        pool.call(number, body, retry).await
+    }
+}
+
+/// Builds a request about the task of this raw id.
+pub(super) fn request(method: Method, number: u64, id: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{{"taskId":{id}}}}}"#).into()
+}
+
+/// Returns how long a task with this raw `ttl`, in milliseconds, is kept.
+pub(super) fn lifetime(ttl: Option<&str>) -> Duration {
+    let ttl = ttl.and_then(|raw| raw.parse().ok()).map(Duration::from_millis);
+    ttl.unwrap_or(MAX_LIFETIME).min(MAX_LIFETIME)
+}
+
+/// Translates the id of the related task in a client's response into the upstream's.
+pub(super) fn of_response<'a>(
+    edits: Splice<'a>,
+    trust: &Trust,
+    owner: HandleOwner<'_>,
+    message: &Message<'_>,
+) -> Splice<'a> {
+    if memmem::find(message.body, meta::RELATED_TASK.as_bytes()).is_none() {
+        return edits;
+    }
+    let mut inner = message.envelope.result;
+    for key in [meta::META, meta::RELATED_TASK, "taskId"] {
+        inner = inner.and_then(|outer| json::members(outer, [key]).ok()?[0]);
+    }
+    let Some(raw) = inner else { return edits };
+    match json::string(raw).ok().and_then(|text| Task::open(trust, owner, &text)) {
+        Some(task) => edits.replace(span(message.body, raw), json::quote(&task.id)),
+        None => edits,
+    }
+}
+
+fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
+    HandleBinding { purpose: Purpose::Task, server: owner.server, token: owner.token, about: &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::seal::tests::trust;
+
+    #[test]
+    fn a_task_opens_for_its_owner_alone() {
+        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
+        let (session, version): (Box<[u8]>, Box<[u8]>) = ((*b"up").into(), (*b"2025-11-25").into());
+        let task = Task { upstream: "u".into(), tool: "u_slow".into(), id: "7".into(), session, version };
+        let text = task.seal(&trust, owner).unwrap();
+        assert_eq!(Task::open(&trust, owner, &text), Some(task));
+        assert_eq!(Task::open(&trust, HandleOwner { server: "s", token: "u" }, &text), None);
+        assert_eq!(Task::open(&trust, owner, "7"), None);
+    }
+
+    #[test]
+    fn the_lifetime_of_a_task_is_bounded() {
+        for (ttl, expected) in [
+            (None, MAX_LIFETIME),
+            (Some("null"), MAX_LIFETIME),
+            (Some("1500"), Duration::from_millis(1_500)),
+            (Some("99999999999"), MAX_LIFETIME),
+        ] {
+            assert_eq!(lifetime(ttl), expected, "{ttl:?}");
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! The stream of a call on its way from the upstream to the client, event by event.
+//!
+//! A legacy upstream may close the stream and let it be resumed (2025-11-25, polling), which the client does not
+//! notice. It must not know how events are written to the client.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use mcp::header::LAST_EVENT_ID;
+use mcp::sse::{self, Event};
+
+use super::in_flight::InFlightGuard;
+use super::message_source::MessageSource;
+use super::modern_on_legacy::{PendingRequests, park};
+use super::reconnect::{self, Reconnect};
+use super::session::{FinalMessage, ServerMessages, SessionTransport};
+use super::session_messages;
+use super::translation::{Translated, Translation, UpstreamEra};
+use crate::error::{ErrorContext, Failure, Fault};
+use crate::upstream::Context;
+use crate::upstream::connect::MediaType;
+use crate::usage::{Account, Outcome};
+
+/// Longest wait for the first event of a resumed stream.
+const RESUME_TIMEOUT: Duration = Duration::from_millis(100);
+/// Time for which a call can be cancelled whose client may resume it.
+const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
+/// Longest time for which the rest of a stream is read without a client.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A call's stream.
+pub struct UpstreamStream {
+    pub(super) context: Rc<Context>,
+    source: Option<MessageSource>,
+    pub(super) translation: Translation,
+    /// Server requests that a modern client must answer.
+    pub(super) pending: PendingRequests,
+    pub(super) account: Option<Account>,
+    guard: Option<InFlightGuard>,
+    server_messages: Option<ServerMessages>,
+    queued: VecDeque<Event>,
+    reconnect: Reconnect,
+    outcome: Option<Outcome>,
+    done: bool,
+}
+
+/// The next event on the stream, or its end.
+pub(super) enum Received {
+    /// An event for the client.
+    Event(Event),
+    /// Server requests that a modern client must answer.
+    ServerRequests,
+    /// The end: the client resumes the stream itself.
+    HandedOver,
+}
+
+impl UpstreamStream {
+    fn new(
+        context: &Rc<Context>,
+        source: Option<MessageSource>,
+        translation: Translation,
+        mut guard: Option<InFlightGuard>,
+    ) -> Self {
+        Self {
+            server_messages: guard.as_mut().and_then(|guard| guard.server_messages.take()),
+            context: Rc::clone(context),
+            source,
+            translation,
+            pending: PendingRequests::default(),
+            account: None,
+            guard,
+            queued: VecDeque::new(),
+            reconnect: Reconnect::default(),
+            outcome: None,
+            done: false,
+        }
+    }
+
+    /// Resumes a stream after the event that the upstream knows as `from`.
+    pub(super) fn resumed(context: &Rc<Context>, translation: Translation, from: HeaderValue) -> Self {
+        let mut stream = Self::new(context, None, translation, None);
+        stream.reconnect = Reconnect::at_once(from);
+        stream
+    }
+
+    /// Opens a stream, and waits for its first event.
+    pub(super) async fn open(
+        context: &Rc<Context>,
+        source: MessageSource,
+        translation: Translation,
+        account: &mut Option<Account>,
+        guard: Option<InFlightGuard>,
+    ) -> Result<Self, Fault> {
+        let mut stream = Self::new(context, Some(source), translation, guard);
+        match stream.client_event().await {
+            Ok(first) => stream.queued.extend(first),
+            Err(fault) => {
+                stream.done = true;
+                return Err(fault);
+            }
+        }
+        stream.attach_account(account.take());
+        Ok(stream)
+    }
+
+    /// Takes the response, where no message came before it.
+    pub(super) fn take_sole_response(&mut self) -> Option<Bytes> {
+        let event = self.queued.pop_front_if(|_| self.done)?;
+        if let Some(account) = &mut self.account {
+            account.response_bytes += event.data.len() as u64;
+        }
+        Some(event.data)
+    }
+
+    /// Returns the next event as it is written to the client, or `None` at the end. Cancel safe.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        if let Some(queued) = self.queued.pop_front() {
+            return Some(self.counted(queued));
+        }
+        if self.done {
+            return None;
+        }
+        let event = match self.client_event().await {
+            Ok(event) => event?,
+            Err(fault) => self.failed(fault),
+        };
+        Some(self.counted(event))
+    }
+
+    /// Returns the next message, or `None` at the end, for a client that is sent messages and no events.
+    pub async fn message(&mut self) -> Option<Bytes> {
+        let message = match self.next_message().await {
+            Ok(message) => message?,
+            Err(fault) => self.failed(fault).data,
+        };
+        if let Some(account) = &mut self.account {
+            account.response_bytes += message.len() as u64;
+        }
+        Some(message)
+    }
+
+    /// Returns the next message, or the fault of a stream that broke off.
+    pub(super) async fn next_message(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let event = match self.queued.pop_front() {
+                Some(event) => Some(event),
+                None if self.done => None,
+                None => self.client_event().await?,
+            };
+            match event {
+                Some(event) if event.data.is_empty() => {}
+                event => return Ok(event.map(|event| event.data)),
+            }
+        }
+    }
+
+    /// Returns the response alone, for a client that cannot be sent events.
+    pub async fn final_message(&mut self) -> Option<Bytes> {
+        let mut latest = None;
+        loop {
+            let event = match self.queued.pop_front() {
+                Some(event) => Some(event),
+                None if self.done => return latest,
+                None => match self.client_event().await {
+                    Ok(event) => event,
+                    Err(fault) => Some(self.failed(fault)),
+                },
+            };
+            latest = event.map(|event| event.data).filter(|data| !data.is_empty()).or(latest);
+        }
+    }
+
+    fn counted(&mut self, event: Event) -> Bytes {
+        let event = sse::encode(&event);
+        if let Some(account) = &mut self.account {
+            account.response_bytes += event.len() as u64;
+        }
+        event
+    }
+
+    /// Returns the next event for the client; parks the call where it must be asked something.
+    async fn client_event(&mut self) -> Result<Option<Event>, Fault> {
+        if self.server_messages.as_ref().is_some_and(ServerMessages::has_answer) {
+            return self.late_messages().await;
+        }
+        match self.receive().await? {
+            Received::Event(event) => match self.server_messages.as_mut().filter(|_| self.done) {
+                Some(server_messages) => {
+                    server_messages.hold_answer(event);
+                    self.late_messages().await
+                }
+                None => Ok(Some(event)),
+            },
+            Received::HandedOver => Ok(None),
+            Received::ServerRequests => {
+                let data = park(self)?;
+                self.set_outcome(Outcome::Ok);
+                self.done = true;
+                Ok(Some(Event { data, ..Event::default() }))
+            }
+        }
+    }
+
+    /// Waits for the next event. Cancel safe.
+    pub(super) async fn receive(&mut self) -> Result<Received, Fault> {
+        loop {
+            let ask_at = self.pending.ask_at();
+            let Some(source) = &mut self.source else {
+                if ask_at.is_some() {
+                    return Ok(Received::ServerRequests);
+                }
+                self.reconnect_now().await?;
+                continue;
+            };
+            let next = next_event(source, self.server_messages.as_mut());
+            let received = match ask_at {
+                None => next.await,
+                Some(ask_at) => match tokio::time::timeout_at(ask_at, next).await {
+                    Ok(received) => received,
+                    Err(_) => return Ok(Received::ServerRequests),
+                },
+            };
+            match received {
+                Ok(Some(event)) => {
+                    let Some(event) = self.translate_event(event)? else { continue };
+                    return Ok(Received::Event(event));
+                }
+                Ok(None) if self.is_resumable() => {
+                    self.hand_over();
+                    return Ok(Received::HandedOver);
+                }
+                Ok(None) | Err(Fault::Interrupted) if self.may_reconnect() => self.source = None,
+                Ok(None) => return Err(Fault::Interrupted),
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// Translates an event; `None` where it does not concern the client.
+    fn translate_event(&mut self, event: Event) -> Result<Option<Event>, Fault> {
+        self.reconnect.note(&event);
+        let id = event.id.as_deref().and_then(|id| self.translation.resumption_token(id));
+        let retry = event.retry.filter(|_| id.is_some());
+        let data = match event.data {
+            // It carries an id to resume from, before the first message.
+            empty if empty.is_empty() => id.is_some().then_some(empty),
+            message => self.translate_message(message)?,
+        };
+        Ok(data.map(|data| Event { event: None, data, id, retry }))
+    }
+
+    /// Returns messages on the server stream that come after the response, and then the response.
+    async fn late_messages(&mut self) -> Result<Option<Event>, Fault> {
+        self.done = false;
+        while let Some(server_messages) = &mut self.server_messages {
+            match server_messages.final_message().await {
+                FinalMessage::Answer(answer) => {
+                    self.done = true;
+                    return Ok(answer);
+                }
+                FinalMessage::Late(message) => {
+                    if let Some(data) = self.translate_message(message)? {
+                        return Ok(Some(Event { data, ..Event::default() }));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn translate_message(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
+        self.reconnect.succeeded();
+        match self.translation.translate(data)? {
+            Translated::Forward(message) => Ok(Some(message)),
+            Translated::Response(message, outcome) => {
+                self.set_outcome(outcome);
+                self.done = true;
+                self.guard = None;
+                self.drain_rest();
+                Ok(Some(message))
+            }
+            Translated::Ping(id) => {
+                session_messages::pong(&self.context, &self.translation, &id);
+                Ok(None)
+            }
+            Translated::Reply(body) => {
+                session_messages::send(&self.context, &self.translation, body);
+                Ok(None)
+            }
+            Translated::ServerRequest(question) => {
+                self.pending.add(question);
+                Ok(None)
+            }
+            // The input loop of a legacy client's call reads its streams itself.
+            Translated::Ignore | Translated::InputRequired(_) => Ok(None),
+        }
+    }
+
+    fn set_outcome(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+        if let Some(account) = &mut self.account {
+            account.outcome = outcome;
+        }
+    }
+
+    /// Counts the stream in this account.
+    pub(super) fn attach_account(&mut self, account: Option<Account>) {
+        self.account = account;
+        if let (Some(outcome), Some(account)) = (self.outcome, &mut self.account) {
+            account.outcome = outcome;
+        }
+    }
+
+    /// Waits briefly for the first event of a resumed stream. Some servers lose messages to a stream between the
+    /// request for it and its start.
+    pub(super) async fn confirm_resumed(&mut self) -> Result<(), Fault> {
+        let Some(source) = &mut self.source else { return Ok(()) };
+        match tokio::time::timeout(RESUME_TIMEOUT, source.next()).await {
+            Err(_) => {}
+            Ok(Ok(Some(event))) => {
+                let event = self.translate_event(event)?;
+                self.queued.extend(event);
+            }
+            // The next read asks for it again.
+            Ok(Ok(None) | Err(Fault::Interrupted)) => self.source = None,
+            Ok(Err(fault)) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// Ends the call, which its caller may no longer make, and cancels it at the upstream unless it has responded.
+    pub(in crate::upstream) fn withdraw(&mut self) {
+        if !self.done {
+            session_messages::withdraw(&self.context, &self.translation);
+            self.set_outcome(Outcome::ClientError);
+        }
+        self.done = true;
+        (self.source, self.guard, self.server_messages) = (None, None, None);
+        self.queued.clear();
+    }
+
+    /// Whether its response was read by the client.
+    pub(in crate::upstream) fn is_finished(&self) -> bool {
+        self.done && self.queued.is_empty()
+    }
+
+    /// Whether its response has come.
+    pub(super) fn has_response(&self) -> bool {
+        self.done
+    }
+
+    /// The id of the last event, where the upstream gives its events ids and has a session to resume them in.
+    pub(super) fn last_event_id(&self) -> Option<HeaderValue> {
+        self.reconnect.last_event_id().cloned()
+    }
+
+    /// Sets the longest silence between two chunks, from now on.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        if let Some(source) = &mut self.source {
+            source.set_timeout(timeout);
+        }
+    }
+
+    /// Closes the stream, which will be resumed.
+    pub(super) fn close(&mut self) {
+        self.source = None;
+    }
+
+    /// Takes the rest of the stream, for another reader.
+    pub(super) fn take_rest(&mut self) -> Self {
+        let mut rest = Self::new(&self.context, self.source.take(), self.translation.clone(), None);
+        std::mem::swap(&mut rest.pending, &mut self.pending);
+        std::mem::swap(&mut rest.reconnect, &mut self.reconnect);
+        rest
+    }
+
+    /// Whether the client can resume the stream itself.
+    fn is_resumable(&self) -> bool {
+        matches!(self.translation.upstream_era, UpstreamEra::Legacy { resumable: true, .. })
+            && self.reconnect.last_event_id().is_some()
+    }
+
+    /// Leaves the rest to the client, which may resume it at any edge. For a while it can still cancel the call here.
+    fn hand_over(&mut self) {
+        self.done = true;
+        self.source = None;
+        self.set_outcome(Outcome::Ok);
+        if let Some(guard) = self.guard.take() {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(CANCELLABLE_AFTER).await;
+                drop(guard);
+            });
+        }
+    }
+
+    fn may_reconnect(&self) -> bool {
+        matches!(self.translation.upstream_era, UpstreamEra::Legacy { .. }) && self.reconnect.is_allowed()
+    }
+
+    /// Resumes a stream that the upstream closed.
+    pub(super) async fn reconnect_now(&mut self) -> Result<(), Fault> {
+        self.reconnect.wait().await;
+        let (UpstreamEra::Legacy { session, .. }, Some(from)) =
+            (&self.translation.upstream_era, self.reconnect.last_event_id().cloned())
+        else {
+            return Err(Fault::Interrupted);
+        };
+        let SessionTransport::Http(headers) = &session.transport else { return Err(Fault::Interrupted) };
+        let mut headers = headers.clone();
+        headers.insert(LAST_EVENT_ID, from);
+        let upstream = &self.translation.upstream;
+        let http_pool = self.context.http_pool(upstream)?;
+        let limit = self.translation.response_timeout();
+        let response = reconnect::request_stream(&http_pool, &headers, limit).await?;
+        if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
+            return Err(Fault::Interrupted);
+        }
+        self.source =
+            Some(MessageSource::event_stream(response, self.context.environment.limits.max_event_bytes));
+        Ok(())
+    }
+
+    /// Returns the error that ends a stream whose status was already sent.
+    fn failed(&mut self, fault: Fault) -> Event {
+        self.done = true;
+        self.set_outcome(Outcome::UpstreamError);
+        if let Some(counted) = fault.counts_as() {
+            self.context.environment.metrics.upstream_fault(counted).inc();
+        }
+        if fault == Fault::Timeout {
+            session_messages::cancel(&self.context, &self.translation, session_messages::TIMED_OUT);
+        }
+        let asked = ErrorContext { id: Some(self.translation.id.clone()), ..ErrorContext::default() };
+        let data = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
+        Event { data, ..Event::default() }
+    }
+
+    /// Reads the rest after the response, which is mostly nothing, so that the connection can be used again.
+    fn drain_rest(&mut self) {
+        if let Some(source) = self.source.take() {
+            drain_in_background(source, None);
+        }
+    }
+}
+
+impl Drop for UpstreamStream {
+    fn drop(&mut self) {
+        if self.source.is_some() && !self.done && self.translation.modern_client().is_some() {
+            session_messages::cancel(&self.context, &self.translation, session_messages::CLIENT_GONE);
+            return;
+        }
+        let legacy = matches!(self.translation.upstream_era, UpstreamEra::Legacy { .. });
+        // In the modern era hanging up is cancelling; in the legacy era the upstream may finish.
+        if let Some(source) = self.source.take().filter(|_| legacy && !self.done) {
+            if self.is_resumable() {
+                // Some upstreams send the rest to one reader only, and the client may be the next.
+                drop(source);
+                self.hand_over();
+            } else {
+                drain_in_background(source, self.guard.take());
+            }
+        }
+    }
+}
+
+/// Returns the next event, on the call's stream or on the server stream.
+async fn next_event(
+    source: &mut MessageSource,
+    server_messages: Option<&mut ServerMessages>,
+) -> Result<Option<Event>, Fault> {
+    let Some(server_messages) = server_messages else { return source.next().await };
+    tokio::select! {
+        message = server_messages.next() => Ok(Some(Event { data: message, ..Event::default() })),
+        event = source.next() => event,
+    }
+}
+
+/// Reads the rest of a stream, so that its connection can be used again.
+pub(super) fn drain_in_background(source: MessageSource, guard: Option<InFlightGuard>) {
+    tokio::task::spawn_local(async move {
+        if tokio::time::timeout(DRAIN_TIMEOUT, source.drain()).await.is_err() {
+            tracing::debug!("an upstream's stream ended without a response");
+        }
+        drop(guard);
+    });
+}

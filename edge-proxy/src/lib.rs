@@ -1,6 +1,6 @@
 //! The edge: terminates MCP, enforces scopes and calls upstreams, from a snapshot that it holds in memory.
 //!
-//! In the order of a call: `listener` accepts, `request` is the pipeline, `transport` turns bytes into messages, `authn`
+//! In the order of a call: `listener` accepts, `request` is the pipeline, `transport` turns bytes into messages, `identity`
 //! finds the caller, `session` the conversation, `route` the target, `policy` the permit, `upstream` calls, `respond`
 //! answers. `builtin` is what the edge answers itself; `connection` serves connections on which both sides speak;
 //! `fleet` reaches the other edges, `tunnels` the upstreams that dial in. `snapshot` is what the edge knows, `context`
@@ -8,7 +8,6 @@
 
 pub mod admin;
 pub mod app;
-pub mod authn;
 pub mod builtin;
 pub mod config;
 pub mod connection;
@@ -16,6 +15,7 @@ pub mod context;
 pub mod enrollment;
 pub mod error;
 pub mod fleet;
+pub mod identity;
 pub mod listener;
 pub mod observe;
 mod os;

@@ -27,7 +27,7 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
 });
 
 fuzz_target!(|text: &str| {
-    let (trust, owner) = (&SNAPSHOT.trust, HandleOwner { server: "s", token: "t" });
+    let (trust, owner) = (&SNAPSHOT.trust, HandleOwner { server: "s", principal: "t" });
     assert!(post_address::open(trust, owner, text).is_none());
     assert!(Ticket::open(trust, "dev", "s", text, 0).is_none());
     assert!(Conversation::open(trust, "s", "t", text, 0).is_none());

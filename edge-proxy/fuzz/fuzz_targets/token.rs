@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use trunkline::edge::v1::{SealingKey, TrustBundle, VerificationKey};
-use trunkline_edge_proxy::authn::BearerCache;
+use trunkline_edge_proxy::identity::BearerCache;
 use trunkline_edge_proxy::session::Conversation;
 use trunkline_edge_proxy::snapshot::Snapshot;
 use trunkline_edge_proxy::snapshot::build::{Resources, compile};
@@ -30,6 +30,6 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
 });
 
 fuzz_target!(|text: &str| {
-    assert!(BearerCache::default().caller(&SNAPSHOT, Some(text), NOW).is_err());
+    assert!(BearerCache::default().authenticate(&SNAPSHOT.trust, Some(text)).is_err());
     assert!(Conversation::open(&SNAPSHOT.trust, "server", "token", text, NOW).is_none());
 });

@@ -132,7 +132,7 @@ fn initialize(context: &RequestContext<'_>, message: &Message<'_>, id: &str) -> 
 fn session_header(context: &RequestContext<'_>, conversation: &Conversation) -> Result<HeaderValue, Failure> {
     let internal = |error: &dyn std::fmt::Display| Failure::Internal(error.to_string());
     let owner = context.owner();
-    let sealed = conversation.seal(&context.snapshot.trust, owner.server, owner.token);
+    let sealed = conversation.seal(&context.snapshot.trust, owner.server, owner.principal);
     HeaderValue::try_from(sealed.map_err(|error| internal(&error))?).map_err(|error| internal(&error))
 }
 

@@ -21,10 +21,12 @@ use tokio::task::JoinSet;
 
 use crate::context::{RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
+use crate::identity::Principal;
 use crate::observe::{CloseReason, ConnectionTransport, GaugeGuard};
+use crate::policy;
 use crate::respond::Reply;
 use crate::session::ConnectionSession;
-use crate::snapshot::{Snapshot, Token, View};
+use crate::snapshot::{Snapshot, View};
 
 /// Messages that wait for the client to read. Further ones wait to be queued.
 const MAX_WAITING: usize = 16;
@@ -77,7 +79,7 @@ impl ConnectionGuard {
         handler: Handler,
     ) -> Result<Self, Failure> {
         let shared = &context.worker.shared;
-        let permit = shared.stream_permit(&context.token.uid).ok_or(Failure::TooManyStreams)?;
+        let permit = shared.stream_permit(&context.principal.uid).ok_or(Failure::TooManyStreams)?;
         if context.worker.is_draining() {
             return Err(Failure::Draining);
         }
@@ -138,15 +140,21 @@ impl ClientConnection {
         &self.worker
     }
 
-    /// Checks the caller again. Returns the token, and what it sees of the server.
-    pub fn caller(&self, snapshot: &Snapshot, now: u64) -> Result<(Arc<Token>, Arc<View>), Failure> {
+    /// Checks the caller again. Returns it, and what it sees of the server.
+    pub fn authenticate<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        now: u64,
+    ) -> Result<(Arc<Principal>, &'a Arc<View>), Failure> {
         if !self.worker.shared.environment.current.is_trust_fresh(now) {
             return Err(Failure::Stale);
         }
-        let token = self.worker.bearers.caller(snapshot, Some(&self.bearer), now)?;
-        let view = token.scope.view(&self.server).filter(|view| view.server.uid == self.uid);
-        let view = Arc::clone(view.ok_or(Failure::Server)?);
-        Ok((token, view))
+        let principal = self.worker.bearers.authenticate(&snapshot.trust, Some(&self.bearer))?;
+        let view = policy::admit(snapshot, &principal, &self.server, now)?;
+        if view.server.uid != self.uid {
+            return Err(Failure::Server);
+        }
+        Ok((principal, view))
     }
 
     /// Ends the connection, unless it has ended for another reason.

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::ClientConnection;
-use crate::authn::remaining;
 use crate::observe::CloseReason;
+use crate::policy;
 
 /// Ends the connection when the token loses its access, or, once all requests are answered, when the edge is stopping.
 pub(super) async fn watch(connection: Rc<ClientConnection>) {
@@ -13,11 +13,12 @@ pub(super) async fn watch(connection: Rc<ClientConnection>) {
     let mut drain = connection.worker.drain.clone();
     loop {
         let now = connection.worker.now();
-        let Ok((token, _)) = connection.caller(&shared.environment.current.load_full(), now) else {
+        let snapshot = shared.environment.current.load_full();
+        let Ok((principal, _)) = connection.authenticate(&snapshot, now) else {
             return connection.end(CloseReason::Unauthorized);
         };
         let silence = shared.environment.limits.keep_alive;
-        let next = remaining(&token, now).map_or(silence, |left| left.min(silence));
+        let next = policy::remaining(&snapshot, &principal, now).map_or(silence, |left| left.min(silence));
         tokio::select! {
             _ = drain.wait_for(|draining| *draining) => break,
             _ = published.changed() => {}

@@ -1,7 +1,7 @@
 //! Calls in flight, each of which ends when the right to make it is withdrawn.
 //!
 //! A request is checked when it comes, and its answer may go on for hours. So every call of a worker is checked again
-//! whenever another snapshot is in force, and every half second for tokens that expire. It must not know how clients or
+//! whenever another snapshot is in force, and every half second for rights that expire. It must not know how clients or
 //! upstreams are spoken to. See docs/adr/0015-withdrawn-rights.md.
 
 use std::cell::{Cell, RefCell};
@@ -16,14 +16,14 @@ use bytes::Bytes;
 use mcp::sse;
 
 use super::worker::WorkerState;
-use crate::authn::is_in_force;
 use crate::error::{ErrorContext, Failure};
-use crate::policy::Permit;
+use crate::identity::Principal;
+use crate::policy::{self, Permit};
 use crate::session::SessionId;
-use crate::snapshot::{Server, Snapshot, Token};
+use crate::snapshot::{Server, Snapshot};
 use crate::upstream::AnswerStream;
 
-/// The interval of checks for expired tokens.
+/// The interval of checks for expired rights.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// The calls that one worker is making.
@@ -44,7 +44,7 @@ pub(crate) struct ActiveCall {
 }
 
 struct State {
-    token: Arc<Token>,
+    principal: Arc<Principal>,
     server: Arc<Server>,
     permit: Permit,
     /// The answer that the same request would get now, once that is a refusal.
@@ -85,26 +85,26 @@ pub(crate) async fn watch(worker: Rc<WorkerState>) {
 
 impl State {
     fn check(&self, snapshot: &Snapshot, now: u64) -> Result<(), Failure> {
-        let token = snapshot.tokens.get(&self.token.uid).filter(|token| is_in_force(token, now));
-        let token = token.ok_or(Failure::Bearer { presented: true })?;
-        let view = token.scope.view(&self.server.id).filter(|view| view.server.uid == self.server.uid);
-        let view = view.ok_or(Failure::Server)?;
+        let view = policy::admit(snapshot, &self.principal, &self.server.id, now)?;
+        if view.server.uid != self.server.uid {
+            return Err(Failure::Server);
+        }
         if self.permit.still_holds(view) { Ok(()) } else { Err(self.permit.target().named().unknown()) }
     }
 }
 
 impl ActiveCall {
-    /// Registers a call that `token` makes at `server`; `error_context` is that of its request.
+    /// Registers a call that `principal` makes at `server`; `error_context` is that of its request.
     pub(crate) fn begin(
         worker: &Rc<WorkerState>,
-        token: &Arc<Token>,
+        principal: &Arc<Principal>,
         server: &Arc<Server>,
         permit: &Permit,
         session: Option<SessionId>,
         error_context: ErrorContext,
     ) -> Self {
         let state = Rc::new(State {
-            token: Arc::clone(token),
+            principal: Arc::clone(principal),
             server: Arc::clone(server),
             permit: permit.clone(),
             withdrawn: RefCell::default(),

@@ -8,8 +8,9 @@ use http::HeaderMap;
 use mcp::json;
 
 use super::worker::WorkerState;
+use crate::identity::Principal;
 use crate::session::{ConnectionSession, HandleOwner};
-use crate::snapshot::{Snapshot, Token, View};
+use crate::snapshot::{Snapshot, View};
 use crate::usage::Account;
 
 /// The state of one request from the point where the caller is known.
@@ -18,8 +19,8 @@ pub struct RequestContext<'a> {
     pub worker: &'a Rc<WorkerState>,
     /// The snapshot that it is served from, whatever is published meanwhile.
     pub snapshot: &'a Arc<Snapshot>,
-    /// The caller's token.
-    pub token: &'a Arc<Token>,
+    /// The caller.
+    pub principal: &'a Arc<Principal>,
     /// The part of the server that the caller sees.
     pub view: &'a Arc<View>,
     /// The transport that it arrived by.
@@ -50,12 +51,19 @@ impl<'a> RequestContext<'a> {
 
     /// The principal and server that sealed handles are bound to.
     pub fn owner(&self) -> HandleOwner<'a> {
-        HandleOwner { server: &self.view.server.uid, token: &self.token.uid }
+        HandleOwner { server: &self.view.server.uid, principal: &self.principal.uid }
     }
 
     /// Opens an account for one call.
     pub fn account(&self, method: &'static str, request_bytes: usize) -> Account {
-        Account::open(&self.worker.usage, &self.view.server, self.token, method, self.started, request_bytes)
+        Account::open(
+            &self.worker.usage,
+            &self.view.server,
+            self.principal,
+            method,
+            self.started,
+            request_bytes,
+        )
     }
 
     /// The server's `serverInfo`, a JSON object.

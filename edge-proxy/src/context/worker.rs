@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::active_calls::ActiveCalls;
 use super::edge::EdgeState;
-use crate::authn::BearerCache;
+use crate::identity::BearerCache;
 use crate::os::clock;
 use crate::session::SessionCache;
 use crate::upstream::{self, SessionCommand};

@@ -3,9 +3,12 @@
 //! It must not know HTTP or upstream connections. What is not allowed is reported as unknown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::error::Failure;
+use crate::identity::{Principal, PrincipalKind};
 use crate::route::{Destination, NamedTarget, Target, TargetKind};
-use crate::snapshot::{Entry, List, View, glob};
+use crate::snapshot::{Entry, List, Permissions, Snapshot, Token, View, glob};
 
 /// The right to call one entry. Only this module makes one, and every way to an upstream takes one.
 #[derive(Debug, Clone)]
@@ -52,6 +55,42 @@ impl Permit {
         permit(view, &NamedTarget::of(self.kind(), self.exposed()))
             .is_some_and(|now| now.entry.upstream.uid == self.entry.upstream.uid)
     }
+}
+
+/// Returns what `principal` sees of a server, if its rights are in force.
+pub fn admit<'a>(
+    snapshot: &'a Snapshot,
+    principal: &Principal,
+    server: &str,
+    now: u64,
+) -> Result<&'a Arc<View>, Failure> {
+    let token = token(snapshot, principal).filter(|token| is_in_force(principal, token, now));
+    let token = token.ok_or(Failure::Bearer { presented: true })?;
+    token.scope.view(server).ok_or(Failure::Server)
+}
+
+/// The permissions of a principal, if it has any.
+pub fn permissions<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Option<&'a Permissions> {
+    token(snapshot, principal).map(|token| token.scope.permissions())
+}
+
+/// The time that a principal has left at `now`, if its rights expire.
+pub fn remaining(snapshot: &Snapshot, principal: &Principal, now: u64) -> Option<Duration> {
+    let token = token(snapshot, principal).and_then(|token| token.expires);
+    let earlier = principal.expires.into_iter().chain(token).min()?;
+    Some(Duration::from_secs(earlier.saturating_sub(now)))
+}
+
+fn token<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Option<&'a Token> {
+    match principal.kind {
+        PrincipalKind::Token => snapshot.tokens.get(&principal.uid).map(AsRef::as_ref),
+    }
+}
+
+/// Returns whether neither the credential nor the token is over, and the token is not revoked.
+fn is_in_force(principal: &Principal, token: &Token, now: u64) -> bool {
+    let is_over = |expires: Option<u64>| expires.is_some_and(|expires| expires <= now);
+    !token.revoked && !is_over(token.expires) && !is_over(principal.expires)
 }
 
 /// Returns a permit for the target of a call, if `view` shows it.

@@ -1,6 +1,6 @@
 //! The pipeline of a request, stage by stage, on one page.
 //!
-//! Exchange → caller → session → target → permit → call → reply. Each stage is a function of another module; this one
+//! Exchange → principal → session → target → permit → call → reply. Each stage is a function of another module; this one
 //! knows only their order.
 
 mod batch;
@@ -91,12 +91,13 @@ async fn handle(
     if exchange.endpoint == Endpoint::WebSocket {
         return websocket_request(worker, http_connection, exchange, &snapshot, started, now).await;
     }
-    let token = worker.bearers.caller(&snapshot, exchange.bearer(), now)?;
-    let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
+    let principal = worker.bearers.authenticate(&snapshot.trust, exchange.bearer())?;
+    let view = policy::admit(&snapshot, &principal, exchange.server(), now)?;
     let has_body = exchange.verb == Verb::Post && exchange.endpoint != Endpoint::Ticket;
     let body = if has_body { exchange.read(&shared.environment.limits).await? } else { Bytes::new() };
     let arrival = Arrival::Request(&exchange.headers);
-    let context = RequestContext { worker, snapshot: &snapshot, token: &token, view, arrival, started, now };
+    let context =
+        RequestContext { worker, snapshot: &snapshot, principal: &principal, view, arrival, started, now };
     let bearer = exchange.bearer().unwrap_or_default();
     match &exchange.endpoint {
         Endpoint::Mcp => {
@@ -141,10 +142,10 @@ async fn websocket_request(
         }
         (bearer, _) => bearer.map(str::to_owned),
     };
-    let token = worker.bearers.caller(snapshot, bearer.as_deref(), now)?;
-    let view = token.scope.view(exchange.server()).ok_or(Failure::Server)?;
+    let principal = worker.bearers.authenticate(&snapshot.trust, bearer.as_deref())?;
+    let view = policy::admit(snapshot, &principal, exchange.server(), now)?;
     let arrival = Arrival::Request(&exchange.headers);
-    let context = RequestContext { worker, snapshot, token: &token, view, arrival, started, now };
+    let context = RequestContext { worker, snapshot, principal: &principal, view, arrival, started, now };
     websocket::open(
         &context,
         &bearer.unwrap_or_default(),
@@ -176,10 +177,10 @@ async fn connection_message(
     let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
     let _permit = shared.in_flight_permit().ok_or(Failure::Overloaded)?;
     let snapshot = shared.environment.current.load_full();
-    let (token, view) = connection.caller(&snapshot, now)?;
+    let (principal, view) = connection.authenticate(&snapshot, now)?;
     let arrival = Arrival::Connection(connection.session());
     let context =
-        RequestContext { worker, snapshot: &snapshot, token: &token, view: &view, arrival, started, now };
+        RequestContext { worker, snapshot: &snapshot, principal: &principal, view, arrival, started, now };
     let is_ready =
         read.as_ref().is_ok_and(|read| read.method.as_deref() == Some(Method::Initialized.as_str()));
     let reply = messages(&context, body, read, error_context).await?;
@@ -282,9 +283,10 @@ fn resume(
     let permit = policy::permit(context.view, &resumption.target()?.named())?;
     let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
     let session = Some(conversation.session_id);
-    let active = ActiveCall::begin(context.worker, context.token, server, &permit, session, error_context);
+    let active =
+        ActiveCall::begin(context.worker, context.principal, server, &permit, session, error_context);
     let events =
-        upstream::resume(&context.worker.upstreams, trust, server, context.token, &resumption, permit)?;
+        upstream::resume(&context.worker.upstreams, trust, server, context.principal, &resumption, permit)?;
     Some(Reply::Events(Box::new(active.stream(Box::new(events)))))
 }
 
@@ -385,7 +387,7 @@ async fn send(
     let server = &context.view.server;
     let active = ActiveCall::begin(
         context.worker,
-        context.token,
+        context.principal,
         server,
         &route_to.permit,
         session.id(),
@@ -395,7 +397,7 @@ async fn send(
         context: &context.worker.upstreams,
         trust: &context.snapshot.trust,
         server,
-        token: context.token,
+        principal: context.principal,
         session,
         headers: context.headers(),
         message,

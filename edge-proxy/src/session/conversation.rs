@@ -52,14 +52,14 @@ impl Conversation {
         }
     }
 
-    /// Seals the `Mcp-Session-Id`, which any edge can open for this server and this token only.
-    pub fn seal(&self, trust: &Trust, server_uid: &str, token_uid: &str) -> Result<String, SealError> {
-        seal::seal(trust, binding(server_uid, token_uid), &self.encode())
+    /// Seals the `Mcp-Session-Id`, which any edge can open for this server and this principal only.
+    pub fn seal(&self, trust: &Trust, server_uid: &str, principal_uid: &str) -> Result<String, SealError> {
+        seal::seal(trust, binding(server_uid, principal_uid), &self.encode())
     }
 
-    /// Opens a session id, unless it is not ours, another server's or token's, or expired.
-    pub fn open(trust: &Trust, server_uid: &str, token_uid: &str, text: &str, now: u64) -> Option<Self> {
-        let content = seal::open(trust, binding(server_uid, token_uid), text)?;
+    /// Opens a session id, unless it is not ours, another server's or principal's, or expired.
+    pub fn open(trust: &Trust, server_uid: &str, principal_uid: &str, text: &str, now: u64) -> Option<Self> {
+        let content = seal::open(trust, binding(server_uid, principal_uid), text)?;
         let conversation = Self::decode(&content)?;
         (now < conversation.expires).then_some(conversation)
     }
@@ -93,8 +93,8 @@ impl Conversation {
     }
 }
 
-fn binding<'a>(server: &'a str, token: &'a str) -> HandleBinding<'a> {
-    HandleBinding { purpose: Purpose::Session, server, token, about: &[] }
+fn binding<'a>(server: &'a str, principal: &'a str) -> HandleBinding<'a> {
+    HandleBinding { purpose: Purpose::Session, server, principal, about: &[] }
 }
 
 fn number(revision: Revision) -> u8 {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_id_opens_for_its_server_and_token_until_it_expires() {
+    fn a_session_id_opens_for_its_server_and_principal_until_it_expires() {
         let trust = trust(&[1]);
         let begun = Conversation::begin(Revision::V2025_06_18, Capabilities(5), &"é".repeat(40), 100, 50);
         let id = begun.seal(&trust, "s", "t").unwrap();

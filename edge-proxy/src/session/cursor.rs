@@ -34,7 +34,7 @@ impl Cursor {
 }
 
 fn binding<'a>(owner: HandleOwner<'a>, about: &'a [&'a str]) -> HandleBinding<'a> {
-    HandleBinding { purpose: Purpose::Cursor, server: owner.server, token: owner.token, about }
+    HandleBinding { purpose: Purpose::Cursor, server: owner.server, principal: owner.principal, about }
 }
 
 #[cfg(test)]
@@ -44,12 +44,12 @@ mod tests {
 
     #[test]
     fn a_cursor_is_good_for_its_owner_and_its_list() {
-        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
+        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", principal: "t" });
         let cursor = Cursor { generation: u64::MAX, page: 3 };
         let text = cursor.seal(&trust, owner, "tools").unwrap();
         assert_eq!(Cursor::open(&trust, owner, "tools", &text), Some(cursor));
         assert_eq!(Cursor::open(&trust, owner, "prompts", &text), None);
-        assert_eq!(Cursor::open(&trust, HandleOwner { server: "s", token: "u" }, "tools", &text), None);
+        assert_eq!(Cursor::open(&trust, HandleOwner { server: "s", principal: "u" }, "tools", &text), None);
         assert_eq!(Cursor::open(&trust, owner, "tools", ""), None);
     }
 }

@@ -86,8 +86,8 @@ impl Session {
 pub struct HandleOwner<'a> {
     /// The uid of the virtual server.
     pub server: &'a str,
-    /// The uid of the token.
-    pub token: &'a str,
+    /// The uid of the principal.
+    pub principal: &'a str,
 }
 
 /// The session ids that one worker has opened, by their whole text.
@@ -99,7 +99,7 @@ pub struct SessionCache {
 #[derive(Debug)]
 struct CachedSession {
     server: Box<str>,
-    token: Box<str>,
+    principal: Box<str>,
     trust: u64,
     /// The value of `TerminatedSessions::changes` at the last check.
     checked: u64,
@@ -150,8 +150,9 @@ impl SessionCache {
     ) -> Option<Rc<Conversation>> {
         let mut handles = self.handles.borrow_mut();
         let known = handles.get_mut(id)?;
-        let same =
-            known.trust == trust.generation && *known.server == *owner.server && *known.token == *owner.token;
+        let same = known.trust == trust.generation
+            && *known.server == *owner.server
+            && *known.principal == *owner.principal;
         if !same || now >= known.conversation.expires {
             return None;
         }
@@ -175,13 +176,13 @@ impl SessionCache {
         now: u64,
     ) -> Option<Rc<Conversation>> {
         let checked = terminated.changes();
-        let conversation = Rc::new(Conversation::open(trust, owner.server, owner.token, id, now)?);
+        let conversation = Rc::new(Conversation::open(trust, owner.server, owner.principal, id, now)?);
         if terminated.contains(&conversation.session_id) {
             return None;
         }
         let session = CachedSession {
             server: owner.server.into(),
-            token: owner.token.into(),
+            principal: owner.principal.into(),
             trust: trust.generation,
             checked,
             conversation: Rc::clone(&conversation),

@@ -23,7 +23,12 @@ pub fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<WaiterA
 }
 
 fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
-    HandleBinding { purpose: Purpose::PostAddress, server: owner.server, token: owner.token, about: &[] }
+    HandleBinding {
+        purpose: Purpose::PostAddress,
+        server: owner.server,
+        principal: owner.principal,
+        about: &[],
+    }
 }
 
 #[cfg(test)]
@@ -33,11 +38,13 @@ mod tests {
 
     #[test]
     fn a_mailbox_is_found_by_its_owner_alone() {
-        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
+        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", principal: "t" });
         let address = WaiterAddress { edge: "e".into(), number: u64::MAX };
         let handle = seal(&trust, owner, &address).unwrap();
         assert_eq!(open(&trust, owner, &handle), Some(address));
-        for other in [HandleOwner { server: "s", token: "u" }, HandleOwner { server: "r", token: "t" }] {
+        for other in
+            [HandleOwner { server: "s", principal: "u" }, HandleOwner { server: "r", principal: "t" }]
+        {
             assert_eq!(open(&trust, other, &handle), None);
         }
         assert_eq!(open(&trust, owner, &handle[..handle.len() - 2]), None);

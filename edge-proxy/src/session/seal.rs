@@ -20,8 +20,8 @@ pub struct HandleBinding<'a> {
     pub purpose: Purpose,
     /// The uid of the virtual server.
     pub server: &'a str,
-    /// The uid of the token.
-    pub token: &'a str,
+    /// The uid of the principal.
+    pub principal: &'a str,
     /// Further values that must agree, such as method and name.
     pub about: &'a [&'a str],
 }
@@ -142,7 +142,7 @@ impl HandleBinding<'_> {
     /// Encodes every part with its length, so that no two bindings have the same bytes.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![self.purpose as u8];
-        for part in [self.server, self.token].iter().chain(self.about) {
+        for part in [self.server, self.principal].iter().chain(self.about) {
             bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
             bytes.extend_from_slice(part.as_bytes());
         }
@@ -176,7 +176,7 @@ pub(crate) mod tests {
     }
 
     const MINE: HandleBinding<'static> =
-        HandleBinding { purpose: Purpose::Session, server: "s", token: "t", about: &["x"] };
+        HandleBinding { purpose: Purpose::Session, server: "s", principal: "t", about: &["x"] };
 
     #[test]
     fn opens_with_an_older_key_after_rotation() {
@@ -190,12 +190,18 @@ pub(crate) mod tests {
         let handle = seal(&trust(&[1]), MINE, b"hello").unwrap();
         for other in [
             HandleBinding { purpose: Purpose::Cursor, ..MINE },
-            HandleBinding { server: "st", token: "", ..MINE },
-            HandleBinding { token: "u", ..MINE },
+            HandleBinding { server: "st", principal: "", ..MINE },
+            HandleBinding { principal: "u", ..MINE },
             HandleBinding { about: &[], ..MINE },
         ] {
             assert_eq!(open(&trust(&[1]), other, &handle), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_handle_of_an_earlier_build_opens() {
+        let handle = "AAAAAYJU6A3XNwvtM0JmX7KY-DnWku8I8fNV63Is06UDZvVW8Q";
+        assert_eq!(open(&trust(&[1]), MINE, handle).as_deref(), Some(b"hello".as_slice()));
     }
 
     proptest! {

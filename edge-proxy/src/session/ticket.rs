@@ -56,7 +56,7 @@ impl Ticket {
 
 /// The token is known only once the ticket is open, from the bearer in it.
 fn binding<'a>(uid: &'a str, about: &'a [&'a str]) -> HandleBinding<'a> {
-    HandleBinding { purpose: Purpose::Ticket, server: uid, token: "", about }
+    HandleBinding { purpose: Purpose::Ticket, server: uid, principal: "", about }
 }
 
 /// Tickets that were used at any edge and have not expired yet.

@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 
 use super::Tunnels;
 use super::serve::AcceptedTunnel;
-use crate::authn;
 use crate::error::Failure;
+use crate::identity::verify_tunnel_credential;
 use crate::snapshot::Current;
 use crate::transport::websocket::Handshake;
 use crate::transport::{Body, HttpConnection, OriginPolicy, path};
@@ -44,7 +44,8 @@ pub fn accept(
     }
     let snapshot = current.load();
     let credential = bearer(&request).ok_or(Failure::Bearer { presented: false })?;
-    let uid = authn::tunnel(&snapshot.trust, credential).ok_or(Failure::Bearer { presented: true })?;
+    let uid = verify_tunnel_credential(&snapshot.trust, credential);
+    let uid = uid.ok_or(Failure::Bearer { presented: true })?;
     let upstream = snapshot.upstreams.get(id).filter(|upstream| upstream.dials_in && *upstream.uid == *uid);
     let upstream: Arc<str> = upstream.ok_or(Failure::Tunnel)?.uid.as_ref().into();
     let handshake = Handshake::read(request.headers())?;

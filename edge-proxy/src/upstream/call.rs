@@ -13,9 +13,10 @@ use super::answer_stream::AnswerStream;
 use super::connect::Retry;
 use super::mcp::{self, Task};
 use crate::error::{Failure, Fault};
+use crate::identity::Principal;
 use crate::policy::Permit;
 use crate::session::Session;
-use crate::snapshot::{Server, Token, Trust};
+use crate::snapshot::{Server, Trust};
 use crate::transport::Message;
 use crate::upstream::Context;
 use crate::usage::{Account, Outcome};
@@ -27,7 +28,7 @@ pub struct Call<'a> {
     /// The keys that handles are sealed with.
     pub trust: &'a Arc<Trust>,
     pub server: &'a Arc<Server>,
-    pub token: &'a Arc<Token>,
+    pub principal: &'a Arc<Principal>,
     pub session: &'a Session,
     /// Its HTTP headers, where its transport has any.
     pub headers: Option<&'a HeaderMap>,

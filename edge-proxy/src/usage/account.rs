@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{CallRecord, Outcome, Shard};
-use crate::snapshot::{Entry, Server, Token};
+use crate::identity::Principal;
+use crate::snapshot::{Entry, Server};
 
 /// A call in progress. Dropping it counts it.
 pub struct Account {
     usage: Rc<Shard>,
     server: Arc<Server>,
-    token: Arc<Token>,
+    principal: Arc<Principal>,
     method: &'static str,
     entry: Option<Arc<Entry>>,
     started: Instant,
@@ -27,7 +28,7 @@ impl Account {
     pub fn open(
         usage: &Rc<Shard>,
         server: &Arc<Server>,
-        token: &Arc<Token>,
+        principal: &Arc<Principal>,
         method: &'static str,
         started: Instant,
         request_bytes: usize,
@@ -35,7 +36,7 @@ impl Account {
         Self {
             usage: Rc::clone(usage),
             server: Arc::clone(server),
-            token: Arc::clone(token),
+            principal: Arc::clone(principal),
             method,
             entry: None,
             started,
@@ -61,7 +62,7 @@ impl Drop for Account {
     fn drop(&mut self) {
         self.usage.record(CallRecord {
             server: &self.server.name,
-            token: &self.token.name,
+            token: &self.principal.name,
             method: self.method,
             target: self.entry.as_ref().map_or("", |entry| &entry.target),
             outcome: self.outcome,

@@ -22,8 +22,9 @@ async fn bearers_are_asked_for_and_checked() {
     let mut forged = edge.keys.bearer("all");
     forged.replace_range(20..21, if &forged[20..21] == "A" { "B" } else { "A" });
     let other = crate::support::Keys::new().bearer("all");
-    let expired = edge.keys.sign(serde_json::json!({"iss":"i","aud":"a","session_id":"uid-all","exp":1}));
-    let foreign = edge.keys.sign(serde_json::json!({"iss":"i","aud":"b","session_id":"uid-all"}));
+    let expired =
+        edge.keys.sign(serde_json::json!({"iss":"i","aud":"a","sub":"tokens/all","jti":"uid-all","exp":1}));
+    let foreign = edge.keys.sign(serde_json::json!({"iss":"i","aud":"b","sub":"tokens/all","jti":"uid-all"}));
     let unknown = edge.keys.bearer("nobody");
     for bearer in [forged, other, expired, foreign, unknown, String::new(), "x".into()] {
         let request = edge.bare("POST", "dev", LIST).header("authorization", format!("Bearer {bearer}"));

@@ -130,6 +130,32 @@ async fn a_running_modern_call_ends() {
     }
 }
 
+/// The time of a bearer ends what it began, though its token goes on.
+#[tokio::test]
+async fn a_running_call_ends_with_the_time_of_its_bearer() {
+    let upstream = endless().await;
+    let edge = before(&upstream);
+    let session = edge.session("2025-11-25", "{}").await;
+    let claims = serde_json::json!(
+        {"iss": "i", "aud": "a", "sub": "tokens/all", "jti": "uid-all", "exp": soon().seconds}
+    );
+    let bearer = format!("Bearer {}", edge.keys.sign(claims));
+    let begin = |method: &str, body: &str| {
+        let request = edge.bare(method, "dev", body).header("authorization", &bearer);
+        request.header("mcp-session-id", &session).send()
+    };
+    let mut listening = begin("GET", "").await.unwrap();
+    let mut call = begin("POST", CALL).await.unwrap();
+    until(&mut listening, "id: 0").await;
+    until(&mut call, r#""progressToken":"t""#).await;
+    assert_eq!(last_code(&rest(call).await), -31001);
+    assert_eq!(rest(listening).await, "");
+    cancelled(&upstream).await;
+    assert_eq!(begin("POST", PING).await.unwrap().status(), 401);
+    assert_eq!(edge.post(&[("mcp-session-id", &session)], PING).await.status, 200);
+    edge.nothing_is_left().await;
+}
+
 #[tokio::test]
 async fn a_call_without_an_answer_yet_ends_as_well() {
     let upstream = Upstream::start(|_| crate::support::never()).await;

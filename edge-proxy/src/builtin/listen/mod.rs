@@ -24,9 +24,10 @@ use tokio::sync::watch;
 pub use watched::permit;
 use watched::{Update, WatchedTargets};
 
-use crate::authn::{is_in_force, remaining};
 use crate::context::{Arrival, RequestContext, StreamPermit, WorkerState};
 use crate::error::Failure;
+use crate::identity::Principal;
+use crate::policy;
 use crate::respond::{Reply, StreamItem};
 use crate::session::{Conversation, MAX_URIS, SessionId};
 use crate::snapshot::{Permissions, Server, View};
@@ -128,7 +129,7 @@ fn message_of(text: String) -> StreamItem {
 struct NotificationStream {
     worker: Rc<WorkerState>,
     server: Box<str>,
-    token: Box<str>,
+    principal: Arc<Principal>,
     session: Option<SessionId>,
     wanted: [bool; 3],
     known: KnownLists,
@@ -167,7 +168,7 @@ impl NotificationStream {
         let shared = &context.worker.shared;
         let permit = match context.arrival {
             Arrival::Request(_) => {
-                Some(shared.stream_permit(&context.token.uid).ok_or(Failure::TooManyStreams)?)
+                Some(shared.stream_permit(&context.principal.uid).ok_or(Failure::TooManyStreams)?)
             }
             // The connection has its permit already.
             Arrival::Connection(_) => None,
@@ -178,13 +179,15 @@ impl NotificationStream {
         let mut stream = Self {
             worker: Rc::clone(context.worker),
             server: context.view.server.id.clone(),
-            token: context.token.uid.clone(),
+            principal: Arc::clone(context.principal),
             session: None,
             wanted,
             known: KnownLists {
                 uid: context.view.server.uid.clone(),
                 generations: generations(&context.view.server),
-                permissions: context.token.scope.permissions().clone(),
+                permissions: policy::permissions(context.snapshot, context.principal)
+                    .cloned()
+                    .unwrap_or_default(),
             },
             watched: WatchedTargets::new(era),
             tasks: Vec::new(),
@@ -212,7 +215,7 @@ impl NotificationStream {
     async fn next(&mut self) -> Option<StreamItem> {
         let silence = self.worker.shared.environment.limits.keep_alive;
         loop {
-            // A token that expires takes the stream with it.
+            // A right that expires takes the stream with it.
             let end = self.remaining().filter(|left| *left < silence);
             if let Some(ready) = self.ready.pop_front() {
                 return Some(ready);
@@ -242,7 +245,7 @@ impl NotificationStream {
 
     fn remaining(&self) -> Option<Duration> {
         let snapshot = self.worker.shared.environment.current.load();
-        remaining(snapshot.tokens.get(&self.token)?, self.worker.now())
+        policy::remaining(&snapshot, &self.principal, self.worker.now())
     }
 
     /// Checks the snapshot in force for changed lists, and for the caller's access.
@@ -284,11 +287,11 @@ impl NotificationStream {
         let now = self.worker.now();
         let terminated =
             self.session.is_some_and(|session_id| self.worker.shared.terminated.contains(&session_id));
-        let token = snapshot.tokens.get(&self.token).filter(|token| is_in_force(token, now));
-        let view = token.and_then(|token| Some((token, token.scope.view(&self.server)?)));
-        let view = view.filter(|(_, view)| view.server.uid == self.known.uid && !terminated);
+        let view = policy::admit(&snapshot, &self.principal, &self.server, now).ok();
+        let view = view.filter(|view| view.server.uid == self.known.uid && !terminated);
         self.ended = view.is_none();
-        view.map(|(token, view)| (token.scope.permissions().clone(), Arc::clone(view)))
+        let permissions = policy::permissions(&snapshot, &self.principal)?;
+        view.map(|view| (permissions.clone(), Arc::clone(view)))
     }
 
     fn compare(&mut self, permissions: &Permissions, server: &Server) {

@@ -40,5 +40,5 @@ pub(super) fn open(
 }
 
 fn binding<'a>(owner: HandleOwner<'a>, about: &'a [&'a str]) -> HandleBinding<'a> {
-    HandleBinding { purpose: Purpose::RequestState, server: owner.server, token: owner.token, about }
+    HandleBinding { purpose: Purpose::RequestState, server: owner.server, principal: owner.principal, about }
 }

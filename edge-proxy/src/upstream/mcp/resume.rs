@@ -13,10 +13,11 @@ use super::resumption_token::ResumptionToken;
 use super::session::UpstreamSession;
 use super::translation::{Translation, UpstreamEra};
 use super::upstream_stream::UpstreamStream;
+use crate::identity::Principal;
 use crate::policy::Permit;
 use crate::route::Target;
 use crate::session::HandleOwner;
-use crate::snapshot::{Server, Token, Trust};
+use crate::snapshot::{Server, Trust};
 use crate::upstream::Context;
 use crate::upstream::answer_stream::AnswerStream;
 
@@ -46,7 +47,7 @@ pub fn resume(
     context: &Rc<Context>,
     trust: &Arc<Trust>,
     server: &Arc<Server>,
-    token: &Arc<Token>,
+    principal: &Arc<Principal>,
     resumption: &Resumption,
     permit: Permit,
 ) -> Option<AnswerStream> {
@@ -65,7 +66,7 @@ pub fn resume(
     let translation = Translation {
         trust: Arc::clone(trust),
         server: Arc::clone(server),
-        token: Arc::clone(token),
+        principal: Arc::clone(principal),
         permit,
         upstream,
         method: from.method,

@@ -93,7 +93,7 @@ impl<'a> ResumptionToken<'a> {
 }
 
 fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
-    HandleBinding { purpose: Purpose::Event, server: owner.server, token: owner.token, about: &[] }
+    HandleBinding { purpose: Purpose::Event, server: owner.server, principal: owner.principal, about: &[] }
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_token_opens_for_its_owner_alone() {
-        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
+        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", principal: "t" });
         let token = ResumptionToken {
             upstream: "u",
             session: b"up-1",
@@ -120,7 +120,7 @@ mod tests {
         let text = token.seal(&trust, owner).unwrap();
         let content = ResumptionToken::open(&trust, owner, &text).unwrap();
         assert_eq!(ResumptionToken::read(&content), Some(token));
-        assert_eq!(ResumptionToken::open(&trust, HandleOwner { server: "s", token: "u" }, &text), None);
+        assert_eq!(ResumptionToken::open(&trust, HandleOwner { server: "s", principal: "u" }, &text), None);
         assert_eq!(ResumptionToken::read(b"junk"), None);
     }
 }

@@ -40,7 +40,8 @@ pub(in crate::upstream) async fn call(
         InFlightGuard::new(&context, number, conversation.session_id, call.id(), Rc::clone(&sessions));
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
     let retry = call.retry();
-    let (trust, server, token) = (Arc::clone(call.trust), Arc::clone(call.server), Arc::clone(call.token));
+    let (trust, server) = (Arc::clone(call.trust), Arc::clone(call.server));
+    let principal = Arc::clone(call.principal);
     let (id, method) = (call.id(), call.method);
     // Older clients fail on an event without data, and do not resume; a connection cannot be resumed, and a task is
     // asked for by its id.
@@ -72,7 +73,7 @@ pub(in crate::upstream) async fn call(
             let translation = Translation {
                 trust,
                 server,
-                token,
+                principal,
                 permit,
                 upstream,
                 method,

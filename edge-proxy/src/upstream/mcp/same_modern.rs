@@ -38,7 +38,7 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Call
     let translation = Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
-        token: Arc::clone(call.token),
+        principal: Arc::clone(call.principal),
         permit: call.permit.clone(),
         upstream,
         method: call.method,
@@ -95,7 +95,7 @@ fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
         edits = edits.replace(span(message.body, call.named.raw), json::quote(call.permit.original()));
     }
     if let Some(raw) = message.params.request_state {
-        let owner = HandleOwner { server: &call.server.uid, token: &call.token.uid };
+        let owner = HandleOwner { server: &call.server.uid, principal: &call.principal.uid };
         let text = json::string(raw).unwrap_or_default();
         let state = request_state::open(call.trust, owner, call.method, &call.named.exposed, &text);
         let state = state.ok_or_else(|| {

@@ -126,7 +126,7 @@ pub(super) fn of_response<'a>(
 }
 
 fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
-    HandleBinding { purpose: Purpose::Task, server: owner.server, token: owner.token, about: &[] }
+    HandleBinding { purpose: Purpose::Task, server: owner.server, principal: owner.principal, about: &[] }
 }
 
 #[cfg(test)]
@@ -136,12 +136,12 @@ mod tests {
 
     #[test]
     fn a_task_opens_for_its_owner_alone() {
-        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", token: "t" });
+        let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", principal: "t" });
         let (session, version): (Box<[u8]>, Box<[u8]>) = ((*b"up").into(), (*b"2025-11-25").into());
         let task = Task { upstream: "u".into(), tool: "u_slow".into(), id: "7".into(), session, version };
         let text = task.seal(&trust, owner).unwrap();
         assert_eq!(Task::open(&trust, owner, &text), Some(task));
-        assert_eq!(Task::open(&trust, HandleOwner { server: "s", token: "u" }, &text), None);
+        assert_eq!(Task::open(&trust, HandleOwner { server: "s", principal: "u" }, &text), None);
         assert_eq!(Task::open(&trust, owner, "7"), None);
     }
 

@@ -25,10 +25,11 @@ use super::server_requests;
 use super::session::UpstreamSession;
 use super::translate;
 use crate::error::Fault;
+use crate::identity::Principal;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
 use crate::session::{HandleOwner, LogLevel};
-use crate::snapshot::{Server, Token, Trust, Upstream};
+use crate::snapshot::{Server, Trust, Upstream};
 use crate::usage::Outcome;
 
 /// Open requests of an upstream in one call.
@@ -40,7 +41,7 @@ pub(super) struct Translation {
     /// The keys that handles are sealed with.
     pub trust: Arc<Trust>,
     pub server: Arc<Server>,
-    pub token: Arc<Token>,
+    pub principal: Arc<Principal>,
     pub permit: Permit,
     pub upstream: Arc<Upstream>,
     /// The target of the call.
@@ -185,7 +186,7 @@ impl Translation {
 
     /// The owner of handles that are sealed in messages.
     pub(super) fn owner(&self) -> HandleOwner<'_> {
-        HandleOwner { server: &self.server.uid, token: &self.token.uid }
+        HandleOwner { server: &self.server.uid, principal: &self.principal.uid }
     }
 
     /// Seals the event id with which the client may resume the stream, at any edge.
@@ -346,7 +347,7 @@ impl Translation {
         if requests.len() >= MAX_OPEN_REQUESTS {
             return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
         }
-        let owner = HandleOwner { server: &self.server.uid, token: &self.token.uid };
+        let owner = HandleOwner { server: &self.server.uid, principal: &self.principal.uid };
         let reply_to = session.reply_to();
         let reply_to = reply_to
             .ok_or_else(|| Fault::Session("too many requests to clients wait at this edge".to_owned()))?;

@@ -83,7 +83,7 @@ fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop
     let translation = Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
-        token: Arc::clone(call.token),
+        principal: Arc::clone(call.principal),
         permit: call.permit.clone(),
         upstream,
         method: call.method,

@@ -109,7 +109,7 @@ pub(super) fn translation(call: &Call<'_>, upstream_era: UpstreamEra) -> Transla
     Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
-        token: Arc::clone(call.token),
+        principal: Arc::clone(call.principal),
         permit: call.permit.clone(),
         upstream: Arc::clone(&call.permit.entry().upstream),
         method: call.method,

@@ -88,8 +88,8 @@ impl CallBinding<'_> {
     }
 
     fn binding<'b>(&'b self, about: &'b [&'b str]) -> HandleBinding<'b> {
-        let HandleOwner { server, token } = self.owner;
-        HandleBinding { purpose: Purpose::Parked, server, token, about }
+        let HandleOwner { server, principal } = self.owner;
+        HandleBinding { purpose: Purpose::Parked, server, principal, about }
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
     }
 
     const OWN: CallBinding<'static> = CallBinding {
-        owner: HandleOwner { server: "s", token: "t" },
+        owner: HandleOwner { server: "s", principal: "t" },
         method: Method::ToolsCall,
         exposed: "u_echo",
         digest: "d",
@@ -239,7 +239,7 @@ mod tests {
             let text = parked.seal(&trust, OWN).unwrap();
             prop_assert_eq!(ParkedCall::open(&trust, OWN, &text), Some(parked.clone()));
             for other in [
-                CallBinding { owner: HandleOwner { server: "s", token: "u" }, ..OWN },
+                CallBinding { owner: HandleOwner { server: "s", principal: "u" }, ..OWN },
                 CallBinding { method: Method::PromptsGet, ..OWN },
                 CallBinding { exposed: "u_other", ..OWN },
                 CallBinding { digest: "e", ..OWN },

@@ -38,7 +38,7 @@ pub(super) async fn call(
 ) -> Result<CallResponse, CallError> {
     let params = &call.message.params;
     let binding = CallBinding {
-        owner: HandleOwner { server: &call.server.uid, token: &call.token.uid },
+        owner: HandleOwner { server: &call.server.uid, principal: &call.principal.uid },
         method: call.method,
         exposed: &call.named.exposed,
         digest: &digest(params.arguments),

@@ -113,5 +113,10 @@ fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<ServerReque
 }
 
 fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
-    HandleBinding { purpose: Purpose::ServerRequest, server: owner.server, token: owner.token, about: &[] }
+    HandleBinding {
+        purpose: Purpose::ServerRequest,
+        server: owner.server,
+        principal: owner.principal,
+        about: &[],
+    }
 }

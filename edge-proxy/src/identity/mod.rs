@@ -1,0 +1,30 @@
+//! The principal that a request is made by, found by the credential that it presents.
+//!
+//! It must not know what the principal wants, or may do: that is in the snapshot, and `policy` decides it.
+
+mod bearer_cache;
+mod credentials;
+
+pub use bearer_cache::BearerCache;
+pub use credentials::verify_tunnel_credential;
+
+/// A caller whose credential was verified. It depends on no snapshot: what it may do is looked up in the one at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The kind, which says where its rights are found.
+    pub kind: PrincipalKind,
+    /// The identity that sealed handles are bound to; of a token, its uid.
+    pub uid: Box<str>,
+    /// The resource name, such as `tokens/{token}`.
+    pub name: Box<str>,
+    /// The time when its credential expires, in seconds since the Unix epoch. A token expires apart from that, because
+    /// its time can be edited.
+    pub expires: Option<u64>,
+}
+
+/// The kinds of principal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrincipalKind {
+    /// A token, which a program presents as a bearer.
+    Token,
+}

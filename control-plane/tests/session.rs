@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use trunkline::TypeTable as _;
 use trunkline::discovery::v1::{Refusal, StreamResourcesRequest, StreamResourcesResponse};
+use trunkline::edge::v1::StreamType;
 use trunkline_control_plane::discovery::session::{Action, Event, Progress, Session};
-use trunkline_control_plane::snapshot::content::{Item, Items, Snapshot, StreamType, TYPES};
+use trunkline_control_plane::snapshot::content::{Item, Items, Snapshot, TYPES};
 
 fn snapshot(revision: i64, items: &[(StreamType, &str, &str)]) -> Arc<Snapshot> {
     let mut types: [Items; TYPES] = Default::default();
@@ -71,7 +73,8 @@ fn summary(responses: &[StreamResourcesResponse]) -> Vec<String> {
 /// A session whose edge has subscribed to everything and acknowledged all of `start`.
 fn settled(start: &Arc<Snapshot>) -> Session {
     let mut session = Session::new("s", start.clone());
-    let mut queue: VecDeque<Event> = StreamType::ALL.map(|kind| Event::Request(subscribe(kind))).into();
+    let mut queue: VecDeque<Event> =
+        StreamType::ALL.iter().map(|&kind| Event::Request(subscribe(kind))).collect();
     while let Some(event) = queue.pop_front() {
         queue.extend(sent(session.on(event)).iter().map(ack));
     }
@@ -351,12 +354,12 @@ struct Edge {
 
 impl Edge {
     fn requests(&self) -> Vec<StreamResourcesRequest> {
-        let of = |kind: StreamType| {
+        let of = |&kind: &StreamType| {
             let held = self.held[kind.index()].iter();
             let initial = held.map(|(name, (version, _))| (name.clone(), version.clone())).collect();
             StreamResourcesRequest { initial_versions: initial, ..subscribe(kind) }
         };
-        StreamType::ALL.into_iter().map(of).collect()
+        StreamType::ALL.iter().map(of).collect()
     }
 
     fn apply(&mut self, response: &StreamResourcesResponse) -> StreamResourcesRequest {
@@ -541,7 +544,7 @@ impl Play {
         }
         assert!(self.down.is_empty() && self.up.is_empty(), "it never ends");
         let mut refuses = false;
-        for kind in StreamType::ALL {
+        for &kind in StreamType::ALL {
             let held = &self.edge.held[kind.index()];
             for (name, item) in self.snapshot.items(kind).iter() {
                 let bad = item.body.starts_with(b"!");

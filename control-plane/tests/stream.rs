@@ -13,6 +13,7 @@ use edge_end::{EdgeEnd, Held, holds};
 use prost::Message;
 use tokio_stream::StreamExt;
 use tonic::Code;
+use trunkline::TypeTable as _;
 use trunkline::discovery::v1::enrollment_service_client::EnrollmentServiceClient;
 use trunkline::discovery::v1::fleet_service_client::FleetServiceClient;
 use trunkline::discovery::v1::{
@@ -20,6 +21,7 @@ use trunkline::discovery::v1::{
     ListEdgesRequest, RenewEdgeCredentialRequest, RolloutState, WatchRolloutRequest,
 };
 use trunkline::edge;
+use trunkline::edge::v1::StreamType;
 use trunkline::identity::v1::signing_key_service_client::SigningKeyServiceClient;
 use trunkline::identity::v1::token_service_client::TokenServiceClient;
 use trunkline::identity::v1::{DeleteTokenRequest, RotateSigningKeyRequest};
@@ -30,7 +32,6 @@ use trunkline::registry::v1::{
     BearerCredential, CreateToolRequest, Credential, DeleteServerRequest, Member, Server, Tool,
     UpdateServerRequest, Upstream,
 };
-use trunkline_control_plane::snapshot::content::StreamType;
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:9/mcp";

@@ -10,18 +10,17 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use trunkline::TypeTable as _;
 use trunkline::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use trunkline::discovery::v1::enrollment_service_client::EnrollmentServiceClient;
 use trunkline::discovery::v1::{Edge, EnrollEdgeRequest, StreamResourcesRequest};
+use trunkline::edge::v1::StreamType;
 
 use crate::CONTROL_PLANE;
 use crate::memory::{median, megabytes};
 use crate::support::gateway::{Gateway, Store};
 use crate::{cpu, upstream};
 
-/// What edges subscribe to, in the order in which they do.
-const TYPES: [&str; 9] =
-    ["Secret", "TrustBundle", "Sibling", "Upstream", "Tool", "Resource", "Prompt", "Token", "Server"];
 /// Edges that connect at the same time.
 const AT_ONCE: usize = 32;
 /// How long an edge that was turned away stays away.
@@ -194,8 +193,8 @@ impl Member {
             sibling_certificate_sha256: vec![7; 32],
             ..Default::default()
         });
-        for kind in TYPES {
-            let type_url = format!("type.googleapis.com/trunkline.edge.v1.{kind}");
+        for kind in StreamType::ALL {
+            let type_url = kind.url().to_owned();
             let subscribe = vec!["*".to_owned()];
             let request =
                 StreamResourcesRequest { edge: edge.take(), type_url, subscribe, ..Default::default() };

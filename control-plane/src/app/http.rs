@@ -15,11 +15,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tunnel::Tunnels;
 
+use trunkline::edge::v1::StreamType;
+
 use super::Parts;
 use crate::discovery::fleet::Fleet;
 use crate::observe::{Gauge, render};
 use crate::snapshot::DatabaseHealth;
-use crate::snapshot::content::{Snapshot, StreamType};
+use crate::snapshot::content::Snapshot;
 use crate::store::Store;
 
 /// Without an answer from the database for so long, this replica should get no traffic.

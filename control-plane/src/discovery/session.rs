@@ -5,15 +5,14 @@
 use std::sync::Arc;
 
 use prost_types::Any;
+use trunkline::TypeTable as _;
 use trunkline::discovery::v1::{
     EdgeRefusal, Refusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
 };
+use trunkline::edge::v1::StreamType;
 
 use super::substream::{Load, Substream};
-use crate::snapshot::content::{Snapshot, StreamType, TYPES};
-
-/// Types that no other resource refers to. One that is removed must stop working at once.
-const REMOVED_AT_ONCE: [StreamType; 2] = [StreamType::Token, StreamType::Sibling];
+use crate::snapshot::content::{Snapshot, TYPES};
 
 /// An input of a session.
 #[derive(Debug)]
@@ -106,7 +105,7 @@ impl Session {
     }
 
     fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Vec<Action> {
-        for (kind, substream) in StreamType::ALL.into_iter().zip(&mut self.types) {
+        for (&kind, substream) in StreamType::ALL.iter().zip(&mut self.types) {
             if substream.opened {
                 substream.set_target(snapshot.items(kind));
             }
@@ -126,13 +125,13 @@ impl Session {
 
     /// A type waits while one before it has something left to send: what it leads to goes first.
     fn push_additions(&mut self, actions: &mut Vec<Action>) {
-        for kind in StreamType::ALL {
-            self.send(kind, true, REMOVED_AT_ONCE.contains(&kind), actions);
+        for &kind in StreamType::ALL {
+            self.send(kind, true, kind.is_removed_at_once(), actions);
             if self.types[kind.index()].additions_pending() {
                 break;
             }
         }
-        for kind in REMOVED_AT_ONCE {
+        for kind in removal_order().filter(|kind| kind.is_removed_at_once()) {
             self.send(kind, false, true, actions);
         }
     }
@@ -148,7 +147,7 @@ impl Session {
         {
             return;
         }
-        for kind in StreamType::ALL.into_iter().rev() {
+        for kind in removal_order() {
             self.send(kind, false, true, actions);
             if self.types[kind.index()].removals_wait() {
                 break;
@@ -222,8 +221,12 @@ impl Session {
                 resource_version: refused.version.to_string(),
             })
         };
-        StreamType::ALL.into_iter().flat_map(of_type).collect()
+        StreamType::ALL.iter().copied().flat_map(of_type).collect()
     }
+}
+
+fn removal_order() -> impl Iterator<Item = StreamType> {
+    StreamType::ALL.iter().rev().copied()
 }
 
 fn unsent(substream: &Substream) -> bool {

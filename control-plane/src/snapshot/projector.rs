@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prost::Message;
+use trunkline::TypeTable as _;
 use trunkline::edge::v1 as edge;
-use trunkline::edge::v1::TrustBundle;
+use trunkline::edge::v1::{StreamType, TrustBundle};
 use trunkline::identity::v1::Token;
 use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
 
-use super::content::{Item, Items, Snapshot, StreamType, TYPES};
+use super::content::{Item, Items, Snapshot, TYPES};
 use super::edge_messages;
 use crate::domain::members::{Exposed, Target, evaluate, lists};
 use crate::domain::{Catalogue, Kind, glob, names};

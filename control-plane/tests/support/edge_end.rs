@@ -9,9 +9,10 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
+use trunkline::TypeTable as _;
 use trunkline::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use trunkline::discovery::v1::{Edge, Refusal, StreamResourcesRequest, StreamResourcesResponse};
-use trunkline_control_plane::snapshot::content::StreamType;
+use trunkline::edge::v1::StreamType;
 
 use crate::control::with_bearer;
 
@@ -48,7 +49,7 @@ impl EdgeEnd {
         held: Held,
     ) -> Result<Self, Status> {
         let (out, requests) = mpsc::channel(32);
-        for (position, kind) in StreamType::ALL.into_iter().enumerate() {
+        for (position, &kind) in StreamType::ALL.iter().enumerate() {
             let of_kind = held.iter().filter(|((of, _), _)| *of == kind);
             let request = StreamResourcesRequest {
                 edge: (position == 0).then(|| edge.clone()),

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use prost::Message;
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::StreamType;
 
-use super::{StreamType, definition, siblings, trust, upstreams};
+use super::{definition, siblings, trust, upstreams};
 
 /// The reason that a resource cannot be used. The texts never quote a value that may be secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

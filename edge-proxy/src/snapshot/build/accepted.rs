@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use trunkline::TypeTable as _;
+use trunkline::edge::v1::StreamType;
+
+use super::Refusal;
 use super::accept::{self, Unusable};
-use super::{Refusal, StreamType};
 
 /// A resource as it arrives.
 #[derive(Debug, Clone)]

@@ -20,9 +20,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::StreamType;
 
 use super::Fingerprint;
-use super::{Budget, PageLimits, Servers, Siblings, Snapshot, StreamType, Trust};
+use super::{Budget, PageLimits, Servers, Siblings, Snapshot, Trust};
 pub use accept::Unusable;
 pub use accepted::{Accepted, Candidate};
 

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::StreamType;
 
-use super::super::{Budget, PageLimits, Permissions, Scope, Servers, StreamType, Token};
+use super::super::{Budget, PageLimits, Permissions, Scope, Servers, Token};
 use super::accepted::AcceptedResources;
 use super::{ByName, decode};
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mcp::revision::Era;
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::StreamType;
 
-use super::super::{Entry, Fingerprint, Server, StreamType, Table, ToolFacts, Upstream};
+use super::super::{Entry, Fingerprint, Server, Table, ToolFacts, Upstream};
 use super::accepted::{Accepted, AcceptedResources};
 use super::upstreams::UpstreamCache;
 use super::{ByName, Changed, MissingReference, decode, definition, upstream_of};

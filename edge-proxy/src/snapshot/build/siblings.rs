@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::StreamType;
 
-use super::super::{Sibling, Siblings, StreamType};
+use super::super::{Sibling, Siblings};
 use super::accepted::AcceptedResources;
 use super::{Unusable, decode};
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use mcp::revision::Era;
 use proptest::prelude::*;
+use trunkline::TypeTable as _;
 use trunkline::edge::v1 as wire;
 
 use super::super::{List, Scope};
@@ -392,7 +393,7 @@ proptest! {
             }
         }
         let mut complete = Builder::new(PageLimits::default(), Budget::default());
-        for kind in StreamType::ALL.into_iter().rev() {
+        for kind in StreamType::ALL.iter().copied().rev() {
             for (name, accepted) in builder.accepted(kind) {
                 let (version, body) = (accepted.version.to_string(), accepted.body.clone());
                 complete.put(Candidate { kind, name: name.to_owned(), version, body }).expect("it can be used");

@@ -7,8 +7,9 @@ use std::time::Duration;
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::StreamType;
 
-use super::super::{Fingerprint, SealingKey, StreamType, Trust, VerificationKey};
+use super::super::{Fingerprint, SealingKey, Trust, VerificationKey};
 use super::accepted::AcceptedResources;
 use super::{Unusable, decode};
 

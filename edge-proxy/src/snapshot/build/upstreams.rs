@@ -8,8 +8,9 @@ use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use mcp::revision::{Era, Revision};
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::StreamType;
 
-use super::super::{Fingerprint, StreamType, Upstream, UpstreamTransport};
+use super::super::{Fingerprint, Upstream, UpstreamTransport};
 use super::accepted::{Accepted, AcceptedResources};
 use super::{ByName, MissingReference, Unusable, decode, definition};
 

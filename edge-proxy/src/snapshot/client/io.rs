@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use trunkline::TypeTable as _;
 use trunkline::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use trunkline::discovery::v1::{StreamResourcesRequest, StreamResourcesResponse};
 
@@ -241,7 +242,7 @@ impl Client {
             }
             Action::Ready => self.publication.current.set_complete(),
             Action::Refused(refusal) => tracing::warn!(
-                kind = refusal.kind.as_str(),
+                kind = refusal.kind.name(),
                 name = refusal.name,
                 reason = refusal.reason,
                 "a resource is refused; its last good version stays in force"

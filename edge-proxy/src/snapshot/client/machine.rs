@@ -10,8 +10,9 @@ use trunkline::discovery::v1::{
     Edge, Refusal as WireRefusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
 };
 
-use super::super::StreamType;
 use super::super::build::{Builder, Candidate, Compiled, Refusal};
+use trunkline::TypeTable as _;
+use trunkline::edge::v1::StreamType;
 
 /// An event of the stream.
 #[derive(Debug)]
@@ -126,12 +127,12 @@ impl Machine {
         let mut edge = Some(self.edge.clone());
         let request = |kind: StreamType| StreamResourcesRequest {
             edge: edge.take(),
-            type_url: kind.type_url(),
+            type_url: kind.url().to_owned(),
             subscribe: vec!["*".to_owned()],
             initial_versions: self.versions(kind),
             ..Default::default()
         };
-        StreamType::ALL.map(request).map(Action::Send).into()
+        StreamType::ALL.iter().copied().map(request).map(Action::Send).collect()
     }
 
     fn versions(&self, kind: StreamType) -> BTreeMap<String, String> {
@@ -160,7 +161,7 @@ impl Machine {
     fn on_changes(&mut self, response: StreamResourcesResponse) -> Vec<Action> {
         let mut actions = vec![contact(&response)];
         self.revision = self.revision.max(response.revision);
-        let Some(kind) = StreamType::from_type_url(&response.type_url) else { return actions };
+        let Some(kind) = StreamType::parse(&response.type_url) else { return actions };
         let refusals = self.take(kind, response.resources, &response.removed);
         actions.extend(refusals.iter().cloned().map(Action::Refused));
         self.answers.push(Answer { type_url: response.type_url, nonce: response.nonce, refusals });
@@ -238,7 +239,7 @@ fn candidate(kind: StreamType, resource: VersionedResource) -> Result<Candidate,
     match body {
         None => Err(refuse(name, "it has no body")),
         Some(_) if version.is_empty() => Err(refuse(name, "it has no version")),
-        Some(Any { type_url, value }) if StreamType::from_type_url(&type_url) == Some(kind) => {
+        Some(Any { type_url, value }) if StreamType::parse(&type_url) == Some(kind) => {
             Ok(Candidate { kind, name, version, body: value.into() })
         }
         Some(_) => Err(refuse(name, "its body is of another type")),

@@ -3,11 +3,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 use prost::Message as _;
 use prost_types::Any;
+use trunkline::TypeTable as _;
 use trunkline::discovery::v1::{Edge, StreamResourcesRequest, StreamResourcesResponse, VersionedResource};
 use trunkline::edge::v1 as wire;
+use trunkline::edge::v1::StreamType;
 
 use super::super::build::Builder;
-use super::super::{Budget, PageLimits, StreamType};
+use super::super::{Budget, PageLimits};
 use super::*;
 
 fn machine() -> Machine {
@@ -22,13 +24,13 @@ fn token(name: &str, version: u8) -> VersionedResource {
     VersionedResource {
         name: name.into(),
         version: format!("v{version}"),
-        body: Some(Any { type_url: StreamType::Token.type_url(), value: message.encode_to_vec() }),
+        body: Some(Any { type_url: StreamType::Token.url().to_owned(), value: message.encode_to_vec() }),
     }
 }
 
 fn tokens(nonce: &str, resources: Vec<VersionedResource>, removed: &[&str]) -> Event {
     Event::Received(StreamResourcesResponse {
-        type_url: StreamType::Token.type_url(),
+        type_url: StreamType::Token.url().to_owned(),
         resources,
         removed: removed.iter().map(|name| (*name).to_owned()).collect(),
         nonce: nonce.into(),
@@ -45,7 +47,7 @@ fn heartbeat(draining: bool) -> Event {
 fn words(actions: &[Action]) -> Vec<String> {
     let word = |action: &Action| match action {
         Action::Send(request) if request.response_nonce.is_empty() => {
-            format!("subscribe {}", StreamType::from_type_url(&request.type_url).unwrap().as_str())
+            format!("subscribe {}", StreamType::parse(&request.type_url).unwrap().name())
         }
         Action::Send(request) if request.refusals.is_empty() => format!("ack {}", request.response_nonce),
         Action::Send(request) => {
@@ -67,7 +69,7 @@ fn it_subscribes_in_push_order_and_says_once_who_it_is() {
     let mut machine = machine();
     let actions = machine.on(Event::Connected);
     let expected: Vec<String> =
-        StreamType::ALL.iter().map(|kind| format!("subscribe {}", kind.as_str())).collect();
+        StreamType::ALL.iter().map(|kind| format!("subscribe {}", kind.name())).collect();
     assert_eq!(words(&actions), expected);
     let edges = actions.iter().filter(|a| matches!(a, Action::Send(request) if request.edge.is_some()));
     assert_eq!(edges.count(), 1);
@@ -130,7 +132,7 @@ fn what_a_response_names_twice_is_refused() {
 fn bodies_of_another_type_without_version_or_missing_are_refused() {
     let mut machine = machine();
     let mut other = token("tokens/a", 1);
-    other.body.as_mut().unwrap().type_url = StreamType::Server.type_url();
+    other.body.as_mut().unwrap().type_url = StreamType::Server.url().to_owned();
     let unversioned = VersionedResource { version: String::new(), ..token("tokens/b", 1) };
     let missing = VersionedResource { body: None, ..token("tokens/c", 1) };
     let actions = machine.on(tokens("n1", vec![other, unversioned, missing], &[]));
@@ -169,7 +171,7 @@ fn nothing_is_acknowledged_on_another_stream_and_nothing_taken_is_lost() {
 
 fn claimed(actions: &[Action]) -> BTreeMap<String, String> {
     let request = actions.iter().find_map(|action| match action {
-        Action::Send(request) if request.type_url == StreamType::Token.type_url() => Some(request),
+        Action::Send(request) if request.type_url == StreamType::Token.url() => Some(request),
         _ => None,
     });
     request.expect("a subscription to tokens").initial_versions.clone()
@@ -188,7 +190,7 @@ struct Model {
 
 impl Model {
     fn on(&mut self, request: &StreamResourcesRequest) {
-        if request.type_url != StreamType::Token.type_url() {
+        if request.type_url != StreamType::Token.url() {
             return;
         }
         if !request.subscribe.is_empty() {
@@ -225,7 +227,7 @@ impl Model {
         let sent = resources.iter().map(|r| (r.name.clone(), Some(r.version.clone())));
         let sent = sent.chain(removed.iter().map(|name| (name.clone(), None))).collect();
         self.in_flight = Some((nonce.clone(), sent));
-        let type_url = StreamType::Token.type_url();
+        let type_url = StreamType::Token.url().to_owned();
         Some(StreamResourcesResponse { type_url, resources, removed, nonce, ..Default::default() })
     }
 }

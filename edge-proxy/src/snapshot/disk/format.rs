@@ -10,8 +10,9 @@ use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::{Buf, Bytes};
 
-use super::super::StreamType;
 use super::key::DiskKey;
+use trunkline::TypeTable as _;
+use trunkline::edge::v1::StreamType;
 
 const MAGIC: &[u8; 8] = b"TRUNKSNP";
 const VERSION: u32 = 2;
@@ -121,7 +122,7 @@ fn encode(image: &Image) -> Vec<u8> {
     out.extend_from_slice(&image.last_contact.to_le_bytes());
     out.extend_from_slice(&length(image.records.len()));
     for record in &image.records {
-        out.push(record.kind as u8);
+        out.push(number(record.kind));
         for part in [record.name.as_bytes(), record.version.as_bytes(), &record.body] {
             out.extend_from_slice(&length(part.len()));
             out.extend_from_slice(part);
@@ -152,8 +153,27 @@ pub fn parse(mut input: Bytes) -> Result<Image, FileError> {
 
 fn record(input: &mut Bytes) -> Result<Record, FileError> {
     let number = input.try_get_u8().map_err(|_| FileError::Truncated)?;
-    let kind = StreamType::from_number(number).ok_or(FileError::Content("it holds an unknown type"))?;
+    let kind = kind(number).ok_or(FileError::Content("it holds an unknown type"))?;
     Ok(Record { kind, name: text(input)?, version: text(input)?, body: part(input)? })
+}
+
+/// The number of a type in the file. It stays as it is when types are added or change their order.
+fn number(kind: StreamType) -> u8 {
+    match kind {
+        StreamType::Secret => 0,
+        StreamType::TrustBundle => 1,
+        StreamType::Upstream => 2,
+        StreamType::Tool => 3,
+        StreamType::Resource => 4,
+        StreamType::Prompt => 5,
+        StreamType::Token => 6,
+        StreamType::Server => 7,
+        StreamType::Sibling => 8,
+    }
+}
+
+pub(super) fn kind(of_number: u8) -> Option<StreamType> {
+    StreamType::ALL.iter().copied().find(|kind| number(*kind) == of_number)
 }
 
 fn text(input: &mut Bytes) -> Result<Box<str>, FileError> {

@@ -8,9 +8,12 @@ mod saver;
 
 use std::path::{Path, PathBuf};
 
+use trunkline::TypeTable as _;
+use trunkline::edge::v1::StreamType;
+
 use super::build::{Builder, Candidate};
 use super::client::Machine;
-use super::{PageLimits, StreamType, build};
+use super::{PageLimits, build};
 use crate::os::{clock, files};
 
 pub use format::{FileError, Image, Record, parse};
@@ -63,7 +66,7 @@ impl Disk {
         for Record { kind, name, version, body } in image.records {
             let candidate = Candidate { kind, name: name.into(), version: version.into(), body };
             if let Err(build::Refusal { kind, name, reason }) = builder.put(candidate) {
-                tracing::warn!(kind = kind.as_str(), name, reason, "the copy contains unusable resources");
+                tracing::warn!(kind = kind.name(), name, reason, "the copy contains unusable resources");
             }
         }
         let last_contact = image.last_contact.max(self.last_contact());
@@ -111,7 +114,7 @@ impl Image {
                 body: accepted.body.clone(),
             })
         };
-        let records = StreamType::ALL.into_iter().flat_map(of_kind).collect();
+        let records = StreamType::ALL.iter().copied().flat_map(of_kind).collect();
         Image { revision: machine.revision(), last_contact, records }
     }
 }

@@ -234,6 +234,14 @@ async fn the_saver_tries_again_where_the_disk_refused() {
     assert_eq!(load(&saving.disk).unwrap().revision, 1);
 }
 
+#[test]
+fn types_have_the_numbers_of_older_copies() {
+    let names = "Secret TrustBundle Upstream Tool Resource Prompt Token Server Sibling";
+    let numbered: Vec<&str> = (0..9).map(|number| format::kind(number).unwrap().name()).collect();
+    assert_eq!(numbered.join(" "), names);
+    assert_eq!(format::kind(9), None);
+}
+
 proptest! {
     #[test]
     fn the_parser_survives_anything(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -241,9 +249,9 @@ proptest! {
     }
 
     #[test]
-    fn what_was_written_is_read(names in proptest::collection::vec(("\\PC{0,8}", 0u8..8, any::<Vec<u8>>()), 0..6)) {
+    fn what_was_written_is_read(names in proptest::collection::vec(("\\PC{0,8}", 0u8..9, any::<Vec<u8>>()), 0..6)) {
         let record = |(name, kind, body): (String, u8, Vec<u8>)| Record {
-            kind: StreamType::from_number(kind).unwrap(),
+            kind: format::kind(kind).unwrap(),
             version: name.as_str().into(),
             name: name.into(),
             body: body.into(),

@@ -2,6 +2,7 @@
 //!
 //! A path names fields by their names in the contract, joined by dots; below a map it names a key. No mask
 //! means the fields that are set, `*` means all that can be written. What is output only cannot be named.
+//! Without a mask, a message without content (`mcp: {}`) chooses the member of a oneof, and changes nothing in it.
 
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
@@ -15,6 +16,8 @@ const WRITABLE_META: [&str; 2] = ["labels", "annotations"];
 enum Step {
     Field(FieldDescriptor),
     Key(String),
+    /// A message is set where it is not, and stays as it is where it is set.
+    Presence(FieldDescriptor),
 }
 
 /// `current` with the fields of `patch` that the mask names. Identity and status stay as they are.
@@ -120,22 +123,23 @@ fn set_paths(message: &DynamicMessage, output_only: &[&str]) -> Vec<Vec<Step>> {
         if check_writable(&message.descriptor(), &field, true, output_only).is_err() {
             continue;
         }
-        let below = match value {
+        match value {
             Value::Message(inner) if inner.descriptor().package_name().starts_with("trunkline") => {
-                set_paths(inner, &[])
+                paths.extend(set_paths_below(&field, inner));
             }
-            _ => Vec::new(),
-        };
-        if below.is_empty() {
-            if field.name() != "meta" {
-                paths.push(vec![Step::Field(field)]);
-            }
-            continue;
+            _ => paths.push(vec![Step::Field(field)]),
         }
-        for mut path in below {
-            path.insert(0, Step::Field(field.clone()));
-            paths.push(path);
-        }
+    }
+    paths
+}
+
+fn set_paths_below(field: &FieldDescriptor, message: &DynamicMessage) -> Vec<Vec<Step>> {
+    let mut paths = set_paths(message, &[]);
+    for path in &mut paths {
+        path.insert(0, Step::Field(field.clone()));
+    }
+    if paths.is_empty() && field.name() != "meta" {
+        paths.push(vec![Step::Presence(field.clone())]);
     }
     paths
 }
@@ -148,6 +152,9 @@ fn copy(into: &mut DynamicMessage, from: &DynamicMessage, path: &[Step]) {
             } else if into.has_field(field) {
                 into.clear_field(field);
             }
+        }
+        [Step::Presence(field)] if !into.has_field(field) => {
+            into.set_field(field, from.get_field(field).into_owned());
         }
         [Step::Field(field), Step::Key(key), ..] => copy_key(into, from, field, key),
         [Step::Field(field), rest @ ..] => {
@@ -183,9 +190,10 @@ mod tests {
     use proptest::prelude::*;
     use trunkline::common::v1::Meta;
     use trunkline::registry::v1::credential::Kind as Form;
-    use trunkline::registry::v1::upstream::Reach;
+    use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
     use trunkline::registry::v1::{
-        BasicCredential, BearerCredential, Credential, HttpReach, Upstream, UpstreamStatus,
+        BasicCredential, BearerCredential, Credential, EraPolicy, HttpReach, McpUpstream, TunnelReach,
+        Upstream, UpstreamStatus,
     };
 
     fn mask(paths: &[&str]) -> FieldMask {
@@ -267,6 +275,31 @@ mod tests {
         let patch = Upstream { name: "upstreams/b".to_owned(), title: "t".to_owned(), ..Upstream::default() };
         let updated = update(&current, &patch, Some(&mask(&["*"]))).unwrap();
         assert_eq!(updated, Upstream { title: "t".to_owned(), ..current });
+    }
+
+    #[test]
+    fn a_message_without_content_chooses_a_oneof_and_changes_nothing_in_it() {
+        let mcp = |policy: EraPolicy| Some(UpstreamKind::Mcp(McpUpstream { era_policy: policy.into() }));
+        let http = |url: &str| Some(Reach::Http(HttpReach { url: url.to_owned() }));
+        let bearer = Form::Bearer(BearerCredential { token: "t".to_owned() });
+        let current = Upstream {
+            reach: http("http://a.example"),
+            kind: mcp(EraPolicy::Legacy),
+            credential: Some(Credential { kind: Some(bearer), version: String::new() }),
+            ..Upstream::default()
+        };
+        let empty = Upstream {
+            reach: http(""),
+            kind: mcp(EraPolicy::Unspecified),
+            credential: Some(Credential::default()),
+            ..Upstream::default()
+        };
+        assert_eq!(update(&current, &empty, None).unwrap(), current);
+        let tunnel = || Some(Reach::Tunnel(TunnelReach {}));
+        let dials_in = update(&current, &Upstream { reach: tunnel(), ..Upstream::default() }, None).unwrap();
+        assert_eq!(dials_in, Upstream { reach: tunnel(), ..current.clone() });
+        let named = update(&current, &empty, Some(&mask(&["mcp"]))).unwrap();
+        assert_eq!(named, Upstream { kind: empty.kind, ..current });
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::time::Duration;
 use database::Database;
 use trunkline::common::v1::Meta;
 use trunkline::identity::v1::{Scope, Token};
-use trunkline::registry::v1::upstream::Reach;
-use trunkline::registry::v1::{HttpReach, Server, Tool, Upstream, UpstreamStatus};
+use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
+use trunkline::registry::v1::{EraPolicy, HttpReach, McpUpstream, Server, Tool, Upstream, UpstreamStatus};
 use trunkline_control_plane::domain::page::Order;
 use trunkline_control_plane::domain::{Kind, KindRules};
 use trunkline_control_plane::store::{Page, Row, SecretRow, Store};
@@ -34,6 +34,7 @@ suite! {
     an_apply_set_takes_no_revision,
     names_sort_by_their_bytes,
     everything_is_there_after_a_restart,
+    the_era_policy_of_earlier_builds_is_carried_over,
 }
 
 fn upstream(id: &str, title: &str) -> Upstream {
@@ -321,4 +322,29 @@ async fn everything_is_there_after_a_restart(database: Database) {
     let store = database.open().await;
     assert_eq!(store.all().await.unwrap(), before);
     assert_eq!(*store.revisions().borrow(), 1);
+}
+
+async fn the_era_policy_of_earlier_builds_is_carried_over(database: Database) {
+    let store = database.open().await;
+    for id in ["before", "between", "deleted"] {
+        put(&store, &upstream(id, "t")).await;
+    }
+    let policy =
+        |era_policy: EraPolicy| Some(UpstreamKind::Mcp(McpUpstream { era_policy: era_policy.into() }));
+    put(&store, &Upstream { kind: policy(EraPolicy::Modern), ..upstream("after", "t") }).await;
+    delete(&store, Kind::Upstream, "upstreams/deleted").await;
+    store.close().await;
+    // Field 9 was `era_policy`.
+    database.rewind_to(6, "upstreams/before", &[9 << 3, EraPolicy::Legacy as u8]).await;
+
+    let store = database.open().await;
+    let kind_of = async |name: &str| {
+        let row = store.get(Kind::Upstream, name).await.unwrap().unwrap();
+        row.message::<Upstream>().unwrap().kind
+    };
+    assert_eq!(kind_of("upstreams/before").await, policy(EraPolicy::Legacy));
+    assert_eq!(kind_of("upstreams/between").await, None);
+    assert_eq!(kind_of("upstreams/after").await, policy(EraPolicy::Modern));
+    let before = store.get(Kind::Upstream, "upstreams/before").await.unwrap().unwrap();
+    assert_eq!(before.message::<Upstream>().unwrap().title, "t");
 }

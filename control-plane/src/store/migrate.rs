@@ -1,19 +1,37 @@
 //! Brings the tables up to date at start, also when several replicas start at once.
 
+use prost::Message as _;
 use sqlx::{AnyConnection, AnyPool, Connection, Row as _};
+use trunkline::registry::v1::upstream::Kind as UpstreamKind;
+use trunkline::registry::v1::{McpUpstream, Upstream};
 
 use super::StoreError;
 use crate::clock;
+use crate::domain::Kind;
 
 /// Every migration, in order. A number is never used twice, and a text never edited once it was released.
-const MIGRATIONS: &[(i64, &str)] = &[
-    (1, include_str!("../../migrations/0001_resources.sql")),
-    (2, include_str!("../../migrations/0002_keys.sql")),
-    (3, include_str!("../../migrations/0003_edges.sql")),
-    (4, include_str!("../../migrations/0004_usage.sql")),
-    (5, include_str!("../../migrations/0005_edge_peers.sql")),
-    (6, include_str!("../../migrations/0006_edge_siblings.sql")),
+const MIGRATIONS: &[(i64, Migration)] = &[
+    (1, Migration::Sql(include_str!("../../migrations/0001_resources.sql"))),
+    (2, Migration::Sql(include_str!("../../migrations/0002_keys.sql"))),
+    (3, Migration::Sql(include_str!("../../migrations/0003_edges.sql"))),
+    (4, Migration::Sql(include_str!("../../migrations/0004_usage.sql"))),
+    (5, Migration::Sql(include_str!("../../migrations/0005_edge_peers.sql"))),
+    (6, Migration::Sql(include_str!("../../migrations/0006_edge_siblings.sql"))),
+    (7, Migration::EraPolicy),
 ];
+
+enum Migration {
+    Sql(&'static str),
+    /// Moves field 9 of upstreams, `era_policy`, to `mcp.era_policy`.
+    EraPolicy,
+}
+
+/// An upstream as it was stored before it had a kind, in so far as that is stored elsewhere now.
+#[derive(Clone, PartialEq, prost::Message)]
+struct UpstreamWithoutKind {
+    #[prost(int32, tag = "9")]
+    era_policy: i32,
+}
 
 /// Any number will do, as long as it is always the same: who holds this lock migrates.
 const LOCK: &str = "select pg_advisory_xact_lock(8240112)";
@@ -37,8 +55,13 @@ pub(super) async fn run(pool: &AnyPool, sqlite: bool) -> Result<(), StoreError> 
     .execute(&mut *transaction)
     .await?;
     let done = newest(&mut transaction).await?;
-    for (version, text) in MIGRATIONS.iter().filter(|(version, _)| *version > done) {
-        sqlx::raw_sql(*text).execute(&mut *transaction).await?;
+    for (version, migration) in MIGRATIONS.iter().filter(|(version, _)| *version > done) {
+        match migration {
+            Migration::Sql(text) => {
+                sqlx::raw_sql(*text).execute(&mut *transaction).await?;
+            }
+            Migration::EraPolicy => move_era_policy(&mut transaction).await?,
+        }
         sqlx::query("insert into migrations (version, applied) values ($1, $2)")
             .bind(*version)
             .bind(clock::now_us())
@@ -54,4 +77,38 @@ async fn newest(connection: &mut AnyConnection) -> Result<i64, StoreError> {
         .fetch_one(connection)
         .await?;
     Ok(row.try_get("version")?)
+}
+
+/// Takes no revision: a control plane that starts projects everything, and edges compare it by content.
+async fn move_era_policy(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    let rows = sqlx::query("select name, body from resources where kind = $1")
+        .bind(Kind::Upstream.as_str())
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in rows {
+        let (name, body): (String, Vec<u8>) = (row.try_get("name")?, row.try_get("body")?);
+        let Some(moved) =
+            with_kind(&body).map_err(|source| StoreError::Decode { name: name.clone(), source })?
+        else {
+            continue;
+        };
+        sqlx::query("update resources set body = $1 where kind = $2 and name = $3")
+            .bind(moved)
+            .bind(Kind::Upstream.as_str())
+            .bind(name)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Returns the body with its era policy moved. `None`: it has none that would be moved.
+fn with_kind(body: &[u8]) -> Result<Option<Vec<u8>>, prost::DecodeError> {
+    let UpstreamWithoutKind { era_policy } = UpstreamWithoutKind::decode(body)?;
+    let mut upstream = Upstream::decode(body)?;
+    if era_policy == 0 || upstream.kind.is_some() {
+        return Ok(None);
+    }
+    upstream.kind = Some(UpstreamKind::Mcp(McpUpstream { era_policy }));
+    Ok(Some(upstream.encode_to_vec()))
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sqlx::Connection;
+use sqlx::{Connection, Row as _};
 use tempfile::TempDir;
 use trunkline_control_plane::store::Store;
 
@@ -60,5 +60,26 @@ impl Database {
     /// Opens it, as one more replica.
     pub(crate) async fn open(&self) -> Store {
         Store::open(&self.url).await.unwrap()
+    }
+
+    /// Takes the migrations after `version` back where they change no table, and appends fields that an earlier build
+    /// stored to the body of an upstream.
+    pub(crate) async fn rewind_to(&self, version: i64, upstream: &str, fields: &[u8]) {
+        let mut connection = sqlx::AnyConnection::connect(&self.url).await.unwrap();
+        sqlx::query("delete from migrations where version > $1")
+            .bind(version)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let row = sqlx::query("select body from resources where name = $1").bind(upstream);
+        let row = row.fetch_one(&mut connection).await.unwrap();
+        let body = [row.get::<Vec<u8>, _>("body").as_slice(), fields].concat();
+        sqlx::query("update resources set body = $1 where name = $2")
+            .bind(body)
+            .bind(upstream)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
     }
 }

@@ -36,13 +36,16 @@ pub fn of_view(view: &View, revision: Revision) -> String {
     // A gateway's tools come and go, so the list is worth requesting even while it is empty.
     let resources;
     let mut parts = vec![r#""tools":{"listChanged":true}"#];
-    if offers("resources") || view.resources.count() > 0 || view.resource_templates.count() > 0 {
+    if offers("resources")
+        || view.visible.resources.count() > 0
+        || view.visible.resource_templates.count() > 0
+    {
         let subscribe = any(&|upstream| update_era(upstream, era).is_some());
         let subscribe = if subscribe { r#""subscribe":true,"# } else { "" };
         resources = format!(r#""resources":{{{subscribe}"listChanged":true}}"#);
         parts.push(&resources);
     }
-    if offers("prompts") || view.prompts.count() > 0 {
+    if offers("prompts") || view.visible.prompts.count() > 0 {
         parts.push(r#""prompts":{"listChanged":true}"#);
     }
     parts.extend(tasks(view, revision));

@@ -66,7 +66,7 @@ pub fn admit<'a>(
 ) -> Result<&'a Arc<View>, Failure> {
     let token = token(snapshot, principal).filter(|token| is_in_force(principal, token, now));
     let token = token.ok_or(Failure::Bearer { presented: true })?;
-    token.scope.view(server).ok_or(Failure::Server)
+    snapshot.view(&token.scope, server).ok_or(Failure::Server)
 }
 
 /// The permissions of a principal, if it has any.
@@ -101,12 +101,12 @@ pub fn permit(view: &View, named: &NamedTarget<'_>) -> Option<Permit> {
 fn check(view: &View, destination: Destination) -> Option<Permit> {
     let Destination { list, position, entry, original, exposed_uri } = destination;
     let allowed = match list {
-        List::Tools => view.tools.contains(position),
-        List::Prompts => view.prompts.contains(position),
-        List::Resources => view.resources.contains(position),
+        List::Tools => view.visible.tools.contains(position),
+        List::Prompts => view.visible.prompts.contains(position),
+        List::Resources => view.visible.resources.contains(position),
         List::ResourceTemplates => {
-            view.resource_templates.contains(position)
-                || exposed_uri.as_deref().is_some_and(|uri| glob::any(&view.resource_globs, uri))
+            view.visible.resource_templates.contains(position)
+                || exposed_uri.as_deref().is_some_and(|uri| glob::any(&view.visible.resource_globs, uri))
         }
     };
     allowed.then_some(Permit { entry, list, original, exposed_uri })

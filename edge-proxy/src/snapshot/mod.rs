@@ -9,6 +9,7 @@ mod current;
 pub mod disk;
 mod fingerprint;
 pub mod glob;
+mod once_map;
 mod pages;
 mod scope;
 mod server;
@@ -16,6 +17,8 @@ mod sibling;
 mod trust;
 mod upstream;
 mod view;
+mod views;
+mod visible;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +31,9 @@ pub use server::{Entry, Server, Servers, Table, TaskSupport, ToolFacts};
 pub use sibling::{Sha256, Sibling, Siblings};
 pub use trust::{SealingKey, Trust, VerificationKey};
 pub use upstream::{Upstream, UpstreamTransport};
-pub use view::{Allowed, View};
+pub use view::View;
+pub use views::ServerViews;
+pub use visible::{GlobMatches, Positions, Visible};
 
 /// The state that an edge serves from, at one revision. Built off the request path, then published as a whole.
 #[derive(Debug, Default)]
@@ -38,11 +43,18 @@ pub struct Snapshot {
     /// Virtual servers by id (`dev`, not `servers/dev`).
     pub servers: Servers,
     /// Tokens by uid, the `jti` of a bearer.
-    pub tokens: HashMap<Box<str>, Arc<Token>>,
+    pub tokens: Arc<HashMap<Box<str>, Arc<Token>>>,
     /// Upstreams by id.
     pub upstreams: HashMap<Box<str>, Arc<Upstream>>,
     /// The keys and terms that bearers and handles are verified by.
     pub trust: Arc<Trust>,
     /// The edges of the fleet, this one included.
     pub siblings: Arc<Siblings>,
+}
+
+impl Snapshot {
+    /// Returns what `scope` sees of the server with this id; `None` if there is none or it is not allowed.
+    pub fn view(&self, scope: &Scope, server: &str) -> Option<&Arc<View>> {
+        self.servers.views(server)?.view(scope)
+    }
 }

@@ -19,6 +19,11 @@ pub enum List {
     Prompts,
 }
 
+impl List {
+    /// All of them.
+    pub const ALL: [List; 4] = [List::Tools, List::Resources, List::ResourceTemplates, List::Prompts];
+}
+
 /// The limits of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageLimits {
@@ -68,6 +73,12 @@ impl Budget {
         Budget(Arc::new(AtomicUsize::new(bytes)))
     }
 
+    /// Counts the bytes that are left.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn take(&self, bytes: usize) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
@@ -86,7 +97,8 @@ impl Pages {
         Pages { pages: definitions.chunks(limits.entries.max(1)).map(array).collect() }
     }
 
-    fn bytes(&self) -> usize {
+    /// Counts the bytes of the bodies.
+    pub fn bytes(&self) -> usize {
         self.pages.iter().map(Bytes::len).sum()
     }
 }
@@ -114,7 +126,7 @@ impl Lists {
 
     /// Returns the pages of `list` in `era`, rendering `definitions` if they are not kept.
     pub fn get<'a>(&self, list: List, era: Era, definitions: impl FnOnce() -> Vec<&'a Bytes>) -> Arc<Pages> {
-        let slot = &self.slots[list as usize * 2 + era as usize];
+        let slot = self.slot(list, era);
         if let Some(pages) = slot.get() {
             return Arc::clone(pages);
         }
@@ -125,6 +137,16 @@ impl Lists {
             self.budget.give_back(size);
         }
         pages
+    }
+
+    /// Iterates over the lists that are kept.
+    pub fn rendered(&self) -> impl Iterator<Item = (List, Era)> {
+        let all = List::ALL.into_iter().flat_map(|list| [(list, Era::Legacy), (list, Era::Modern)]);
+        all.filter(|(list, era)| self.slot(*list, *era).get().is_some())
+    }
+
+    fn slot(&self, list: List, era: Era) -> &OnceLock<Arc<Pages>> {
+        &self.slots[list as usize * 2 + era as usize]
     }
 }
 

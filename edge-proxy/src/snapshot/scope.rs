@@ -1,9 +1,7 @@
-//! Tokens and their permissions: sets shared by content, views computed on first use.
+//! Tokens, and the scopes of their access.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
-
-use super::{Budget, PageLimits, Servers, View};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A token, and the scope of its access.
 #[derive(Debug)]
@@ -33,36 +31,26 @@ pub struct Permissions {
     pub prompts: Vec<Box<str>>,
 }
 
-/// A set of permissions on the servers of one snapshot; one object for every token that has the same.
-///
-/// An unused scope costs its permissions alone: its views are computed when first requested.
+/// A set of permissions; one object for every token that has the same. It knows no server: what it shows of one is a
+/// `View`, which the server keeps.
 #[derive(Debug)]
 pub struct Scope {
+    id: u64,
     permissions: Permissions,
-    servers: Servers,
-    views: OnceLock<Views>,
-    limits: PageLimits,
-    budget: Budget,
 }
 
-type Views = HashMap<Box<str>, OnceLock<Arc<View>>>;
+/// Never used twice in a process: views are looked up by it.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Scope {
-    /// Creates the scope of `permissions` on `servers`.
-    pub fn new(permissions: Permissions, servers: Servers, limits: PageLimits, budget: Budget) -> Scope {
-        Scope { permissions, servers, views: OnceLock::new(), limits, budget }
+    /// Creates the scope of `permissions`.
+    pub fn new(permissions: Permissions) -> Scope {
+        Scope { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), permissions }
     }
 
-    /// Returns the view of the server with this id; `None` if there is none or it is not allowed.
-    pub fn view(&self, server: &str) -> Option<&Arc<View>> {
-        let slot = self.views().get(server)?;
-        let server = self.servers.get(server)?;
-        Some(slot.get_or_init(|| Arc::new(View::new(server, &self.permissions, self.limits, &self.budget))))
-    }
-
-    /// The ids of the servers that it allows, in no order.
-    pub fn servers(&self) -> impl Iterator<Item = &str> {
-        self.views().keys().map(AsRef::as_ref)
+    /// The number of this scope, unique in the process.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// The permissions as they are configured.
@@ -70,25 +58,8 @@ impl Scope {
         &self.permissions
     }
 
-    /// Inherits the views that `earlier`, of the same permissions, has of servers that have not changed.
-    pub(super) fn inherit(&self, earlier: &Scope) {
-        let Some(decided) = earlier.views.get() else { return };
-        for (id, slot) in decided {
-            let (Some(view), Some(server)) = (slot.get(), self.servers.get(id)) else { continue };
-            if Arc::ptr_eq(&view.server, server)
-                && let Some(empty) = self.views().get(id)
-            {
-                empty.get_or_init(|| Arc::clone(view));
-            }
-        }
-    }
-
-    fn views(&self) -> &Views {
-        self.views.get_or_init(|| {
-            let all = self.permissions.servers.iter().any(|server| &**server == "*");
-            let allowed = |id: &str| all || self.permissions.servers.iter().any(|server| &**server == id);
-            let ids = self.servers.iter().map(|server| &server.id).filter(|id| allowed(id));
-            ids.map(|id| (id.clone(), OnceLock::new())).collect()
-        })
+    /// Returns whether it allows the server with this id at all.
+    pub fn allows(&self, server: &str) -> bool {
+        self.permissions.servers.iter().any(|allowed| &**allowed == "*" || &**allowed == server)
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mcp::revision::Era;
 
-use super::Upstream;
+use super::{List, ServerViews, Upstream};
 
-/// All virtual servers by id; cheap to clone, because every scope holds them.
+/// All virtual servers by id, with their views; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Servers(Arc<HashMap<Box<str>, Arc<Server>>>);
+pub struct Servers(Arc<HashMap<Box<str>, Arc<ServerViews>>>);
 
 /// A virtual server, indexed.
 #[derive(Debug, Default)]
@@ -103,17 +103,27 @@ pub enum TaskSupport {
 
 impl Servers {
     /// Creates a set of servers.
-    pub fn new(servers: impl IntoIterator<Item = Arc<Server>>) -> Servers {
-        Servers(Arc::new(servers.into_iter().map(|server| (server.id.clone(), server)).collect()))
+    pub fn new(servers: impl IntoIterator<Item = Arc<ServerViews>>) -> Servers {
+        Servers(Arc::new(servers.into_iter().map(|views| (views.server().id.clone(), views)).collect()))
     }
 
     /// The server with this id (`dev`, not `servers/dev`).
     pub fn get(&self, id: &str) -> Option<&Arc<Server>> {
+        self.views(id).map(|views| views.server())
+    }
+
+    /// The views of the server with this id.
+    pub fn views(&self, id: &str) -> Option<&Arc<ServerViews>> {
         self.0.get(id)
     }
 
     /// The servers, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.0.values().map(|views| views.server())
+    }
+
+    /// The views of all servers, in no order.
+    pub(super) fn all_views(&self) -> impl Iterator<Item = &Arc<ServerViews>> {
         self.0.values()
     }
 
@@ -125,6 +135,18 @@ impl Servers {
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl Server {
+    /// Returns the table of `list`.
+    pub fn table(&self, list: List) -> &Table {
+        match list {
+            List::Tools => &self.tools,
+            List::Resources => &self.resources,
+            List::ResourceTemplates => &self.resource_templates,
+            List::Prompts => &self.prompts,
+        }
     }
 }
 

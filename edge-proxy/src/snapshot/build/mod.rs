@@ -13,6 +13,7 @@ mod servers;
 mod siblings;
 mod trust;
 mod upstreams;
+mod views;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,14 +24,16 @@ use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
 use super::Fingerprint;
-use super::{Budget, PageLimits, Servers, Siblings, Snapshot, Trust};
+use super::{Budget, PageLimits, Siblings, Snapshot, Trust};
 pub use accept::Unusable;
 pub use accepted::{Accepted, Candidate};
+pub use views::ListsInUse;
 
 use accepted::AcceptedResources;
 use scopes::ScopeCache;
 use servers::ServerCache;
 use upstreams::UpstreamCache;
+use views::ViewCache;
 
 /// A resource that could not be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,8 @@ pub struct Compiled {
     pub snapshot: Arc<Snapshot>,
     /// The references that are left out; at most 100.
     pub missing: Vec<MissingReference>,
+    /// To be rendered once it is published.
+    pub lists_in_use: ListsInUse,
 }
 
 /// The last good version of every resource, and a compiler of snapshots that share what has not changed.
@@ -69,6 +74,7 @@ pub struct Builder {
     upstreams: UpstreamCache,
     servers: ServerCache,
     scopes: ScopeCache,
+    views: ViewCache,
     trust: Arc<Trust>,
     siblings: Arc<Siblings>,
 }
@@ -96,7 +102,8 @@ impl Builder {
             changed: Changed::default(),
             upstreams: UpstreamCache::default(),
             servers: ServerCache::default(),
-            scopes: ScopeCache::new(limits, budget),
+            scopes: ScopeCache::default(),
+            views: ViewCache::new(limits, budget),
             trust: Arc::default(),
             siblings: Arc::default(),
         }
@@ -142,12 +149,13 @@ impl Builder {
     pub fn compile(&mut self, revision: i64) -> Compiled {
         let changed = std::mem::take(&mut self.changed);
         let mut missing = self.upstreams.update(&self.accepted, &changed.endpoints);
-        let servers_moved = self.servers.update(&self.accepted, &changed, &self.upstreams);
-        if servers_moved {
-            let servers = Servers::new(self.servers.iter().cloned());
-            self.scopes.move_to(servers);
-        }
-        self.scopes.update(&self.accepted, &changed.tokens);
+        let servers_changed = self.servers.update(&self.accepted, &changed, &self.upstreams);
+        let dropped = self.scopes.update(&self.accepted, &changed.tokens);
+        self.views.maintain(&self.scopes, dropped);
+        let lists_in_use = match servers_changed {
+            true => self.views.move_to(self.servers.iter(), &self.scopes),
+            false => ListsInUse::default(),
+        };
         if changed.trust {
             self.trust = trust::of(&self.accepted);
         }
@@ -158,13 +166,13 @@ impl Builder {
         missing.truncate(MAX_MISSING);
         let snapshot = Snapshot {
             revision,
-            servers: self.scopes.servers().clone(),
+            servers: self.views.servers().clone(),
             tokens: self.scopes.tokens(),
             upstreams: self.upstreams.by_id(),
             trust: Arc::clone(&self.trust),
             siblings: Arc::clone(&self.siblings),
         };
-        Compiled { snapshot: Arc::new(snapshot), missing }
+        Compiled { snapshot: Arc::new(snapshot), missing, lists_in_use }
     }
 }
 

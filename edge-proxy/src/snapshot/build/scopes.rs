@@ -6,62 +6,37 @@ use std::sync::Arc;
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
-use super::super::{Budget, PageLimits, Permissions, Scope, Servers, Token};
+use super::super::{Permissions, Scope, Token};
 use super::accepted::AcceptedResources;
 use super::{ByName, decode};
 
-/// The built tokens by name and scopes by permissions, all over the same servers.
-#[derive(Debug)]
+/// The built tokens by name and by uid, and their scopes by permissions.
+#[derive(Debug, Default)]
 pub(super) struct ScopeCache {
     tokens: ByName<Arc<Token>>,
+    by_uid: Arc<ByName<Arc<Token>>>,
     scopes: HashMap<Permissions, Arc<Scope>>,
-    servers: Servers,
-    limits: PageLimits,
-    budget: Budget,
 }
 
 impl ScopeCache {
-    pub(super) fn new(limits: PageLimits, budget: Budget) -> ScopeCache {
-        ScopeCache {
-            tokens: ByName::new(),
-            scopes: HashMap::new(),
-            servers: Servers::default(),
-            limits,
-            budget,
-        }
-    }
-
-    pub(super) fn servers(&self) -> &Servers {
-        &self.servers
-    }
-
     /// Returns the tokens by uid.
-    pub(super) fn tokens(&self) -> ByName<Arc<Token>> {
-        self.tokens.values().map(|token| (token.uid.clone(), Arc::clone(token))).collect()
+    pub(super) fn tokens(&self) -> Arc<ByName<Arc<Token>>> {
+        Arc::clone(&self.by_uid)
     }
 
-    /// Moves every scope to other servers. Views of servers that stayed the same are inherited.
-    pub(super) fn move_to(&mut self, servers: Servers) {
-        self.servers = servers;
-        let earlier = std::mem::take(&mut self.scopes);
-        for (permissions, scope) in &earlier {
-            self.scope(permissions.clone()).inherit(scope);
-        }
-        for token in self.tokens.values_mut() {
-            if let Some(scope) = self.scopes.get(token.scope.permissions()) {
-                *token = Arc::new(Token {
-                    name: token.name.clone(),
-                    uid: token.uid.clone(),
-                    expires: token.expires,
-                    revoked: token.revoked,
-                    scope: Arc::clone(scope),
-                });
-            }
-        }
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Scope>> {
+        self.scopes.values()
     }
 
-    /// Builds the tokens that changed, and drops scopes without a token.
-    pub(super) fn update(&mut self, accepted: &AcceptedResources, changed: &HashSet<Box<str>>) {
+    pub(super) fn len(&self) -> usize {
+        self.scopes.len()
+    }
+
+    /// Builds the tokens that changed, and drops scopes without a token. Returns how many were dropped.
+    pub(super) fn update(&mut self, accepted: &AcceptedResources, changed: &HashSet<Box<str>>) -> usize {
+        if changed.is_empty() {
+            return 0;
+        }
         for name in changed {
             self.tokens.remove(name);
             if let Some(resource) = accepted.get(StreamType::Token, name) {
@@ -69,10 +44,12 @@ impl ScopeCache {
                 self.tokens.insert(name.clone(), Arc::new(token));
             }
         }
-        if !changed.is_empty() {
-            let used: HashSet<*const Scope> = self.tokens.values().map(|t| Arc::as_ptr(&t.scope)).collect();
-            self.scopes.retain(|_, scope| used.contains(&Arc::as_ptr(scope)));
-        }
+        let by_uid = self.tokens.values().map(|token| (token.uid.clone(), Arc::clone(token)));
+        self.by_uid = Arc::new(by_uid.collect());
+        let before = self.scopes.len();
+        let used: HashSet<*const Scope> = self.tokens.values().map(|t| Arc::as_ptr(&t.scope)).collect();
+        self.scopes.retain(|_, scope| used.contains(&Arc::as_ptr(scope)));
+        before - self.scopes.len()
     }
 
     fn token(&mut self, message: &wire::Token) -> Token {
@@ -89,8 +66,7 @@ impl ScopeCache {
         if let Some(scope) = self.scopes.get(&permissions) {
             return Arc::clone(scope);
         }
-        let budget = self.budget.clone();
-        let scope = Arc::new(Scope::new(permissions.clone(), self.servers.clone(), self.limits, budget));
+        let scope = Arc::new(Scope::new(permissions.clone()));
         self.scopes.insert(permissions, Arc::clone(&scope));
         scope
     }

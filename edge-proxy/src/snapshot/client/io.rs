@@ -265,6 +265,7 @@ impl Publication {
         let revision = compiled.snapshot.revision;
         let (servers, tokens) = (compiled.snapshot.servers.len(), compiled.snapshot.tokens.len());
         self.current.publish(compiled.snapshot);
+        compiled.lists_in_use.render();
         self.metrics.revision.set(revision);
         self.count_refused(machine);
         let made_of = Arc::new(Image::of(machine, self.current.last_contact()));

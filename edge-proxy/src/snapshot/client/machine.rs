@@ -29,7 +29,6 @@ pub enum Event {
 
 /// An action to take, in this order.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "made and taken one at a time, never kept")]
 pub enum Action {
     /// Send this on the stream.
     Send(StreamResourcesRequest),

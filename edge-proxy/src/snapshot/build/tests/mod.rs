@@ -1,3 +1,7 @@
+//! Builds of whole snapshots, and of snapshots after changes.
+
+mod views;
+
 use std::time::Duration;
 
 use mcp::revision::Era;
@@ -5,8 +9,8 @@ use proptest::prelude::*;
 use trunkline::TypeTable as _;
 use trunkline::edge::v1 as wire;
 
-use super::super::{List, Scope};
 use super::*;
+use crate::snapshot::{List, View};
 
 const TOOL: &str = r#"{"z":1e400, "name":"now","annotations":{"readOnlyHint":true,"x":[ ]},"inputSchema":{"type":"object"}}"#;
 
@@ -88,12 +92,12 @@ fn builder(resources: &Resources) -> Builder {
     builder
 }
 
-fn scope<'a>(snapshot: &'a Snapshot, uid: &str) -> &'a Scope {
-    &snapshot.tokens[uid].scope
+fn view<'a>(snapshot: &'a Snapshot, uid: &str, server: &str) -> Option<&'a Arc<View>> {
+    snapshot.view(&snapshot.tokens[uid].scope, server)
 }
 
 fn tools(snapshot: &Snapshot, uid: &str, era: Era) -> String {
-    let pages = scope(snapshot, uid).view("dev").expect("allowed").pages(List::Tools, era);
+    let pages = view(snapshot, uid, "dev").expect("allowed").pages(List::Tools, era);
     assert_eq!(pages.pages.len(), 1);
     String::from_utf8(pages.pages[0].to_vec()).unwrap().strip_suffix("}}").unwrap().to_owned()
 }
@@ -117,7 +121,7 @@ fn entries_know_where_they_lead() {
     assert!(server.tools.find("now").is_none());
     assert_eq!(server.upstreams.len(), 1);
     assert_eq!(&*snapshot.upstreams["time"].id, "time");
-    assert!(scope(&snapshot, "uid-all").view("other").is_none());
+    assert!(view(&snapshot, "uid-all", "other").is_none());
 }
 
 #[test]
@@ -307,10 +311,10 @@ fn what_has_not_changed_is_shared_between_snapshots() {
     });
     let mut builder = builder(&fixture);
     let first = builder.compile(1).snapshot;
-    let view = Arc::clone(scope(&first, "uid-all").view("dev").unwrap());
+    let before = Arc::clone(view(&first, "uid-all", "dev").unwrap());
     assert!(Arc::ptr_eq(&first.tokens["uid-all"].scope, &first.tokens["uid-same"].scope));
 
-    // One tool of `web` changes: `other` is built anew, `dev` is not, and its decided view is taken along.
+    // One tool of `web` changes: `other` is built anew, `dev` is not, and its view is the same.
     let changed =
         Resources { tools: vec![tool("web", "get", r#"{"name":"get","title":"G"}"#)], ..Default::default() };
     builder.put(changed.candidates().remove(0)).unwrap();
@@ -318,7 +322,7 @@ fn what_has_not_changed_is_shared_between_snapshots() {
     let same = |id: &str| Arc::ptr_eq(first.servers.get(id).unwrap(), second.servers.get(id).unwrap());
     assert_eq!((same("dev"), same("other")), (true, false));
     assert!(Arc::ptr_eq(&first.upstreams["web"], &second.upstreams["web"]));
-    assert!(Arc::ptr_eq(&view, scope(&second, "uid-all").view("dev").unwrap()));
+    assert!(Arc::ptr_eq(&before, view(&second, "uid-all", "dev").unwrap()));
     let generation = |s: &Snapshot| s.servers.get("other").unwrap().tools_generation;
     assert_ne!(generation(&first), generation(&second));
 
@@ -419,7 +423,7 @@ fn seen(snapshot: &Snapshot) -> Vec<String> {
     let mut seen = Vec::new();
     for token in snapshot.tokens.values() {
         for server in snapshot.servers.iter() {
-            let Some(view) = token.scope.view(&server.id) else { continue };
+            let Some(view) = snapshot.view(&token.scope, &server.id) else { continue };
             let pages = view.pages(List::Tools, Era::Legacy);
             let modern = view.pages(List::Tools, Era::Modern);
             seen.push(format!("{} {pages:?} {modern:?} {}", token.name, server.tools_generation));

@@ -1,0 +1,161 @@
+//! The entries of a server that permissions allow, as positions in its tables.
+
+use std::collections::HashMap;
+
+use super::{List, Permissions, Server, glob};
+
+/// The entries of a server that permissions allow. Permissions that allow the same of it have equal ones.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Visible {
+    /// The allowed entries of `server.tools`.
+    pub tools: Positions,
+    /// The allowed entries of `server.resources`.
+    pub resources: Positions,
+    /// The allowed entries of `server.resource_templates`.
+    pub resource_templates: Positions,
+    /// The allowed entries of `server.prompts`.
+    pub prompts: Positions,
+    /// The globs for URIs that a template produced, which no entry names; none where the server has no template.
+    pub resource_globs: Box<[Box<str>]>,
+}
+
+/// A set of positions in a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Positions {
+    /// One bit for each position.
+    bits: Box<[u64]>,
+}
+
+/// The globs that were matched against the names of one server, so that scopes with the same glob match it once.
+#[derive(Debug)]
+pub struct GlobMatches<'a> {
+    server: &'a Server,
+    matched: HashMap<(List, Box<str>), Positions>,
+    compared: usize,
+}
+
+impl Visible {
+    /// Finds what `permissions` allow of the server of `globs`. Whether they allow the server at all is decided before.
+    pub fn new(permissions: &Permissions, globs: &mut GlobMatches<'_>) -> Visible {
+        let has_templates = !globs.server.resource_templates.entries.is_empty();
+        let resource_globs: &[Box<str>] = if has_templates { &permissions.resources } else { &[] };
+        Visible {
+            tools: globs.matches(List::Tools, &permissions.tools),
+            resources: globs.matches(List::Resources, &permissions.resources),
+            resource_templates: globs.matches(List::ResourceTemplates, &permissions.resources),
+            prompts: globs.matches(List::Prompts, &permissions.prompts),
+            resource_globs: resource_globs.into(),
+        }
+    }
+
+    /// Returns the allowed entries of `list`.
+    pub fn of(&self, list: List) -> &Positions {
+        match list {
+            List::Tools => &self.tools,
+            List::Resources => &self.resources,
+            List::ResourceTemplates => &self.resource_templates,
+            List::Prompts => &self.prompts,
+        }
+    }
+}
+
+impl Positions {
+    fn none(length: usize) -> Positions {
+        Positions { bits: vec![0; length.div_ceil(64)].into() }
+    }
+
+    fn all(length: usize) -> Positions {
+        let mut all = Positions::none(length);
+        (0..length).for_each(|position| all.insert(position));
+        all
+    }
+
+    fn insert(&mut self, position: usize) {
+        if let Some(word) = self.bits.get_mut(position / 64) {
+            *word |= 1 << (position % 64);
+        }
+    }
+
+    fn insert_all(&mut self, others: &Positions) {
+        self.bits.iter_mut().zip(&others.bits).for_each(|(word, other)| *word |= other);
+    }
+
+    /// Returns whether the entry at `position` is in the set.
+    pub fn contains(&self, position: usize) -> bool {
+        self.bits.get(position / 64).is_some_and(|word| word >> (position % 64) & 1 == 1)
+    }
+
+    /// Iterates over the positions, in order.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        let words = self.bits.iter().enumerate();
+        words.flat_map(|(word, bits)| {
+            let after = |rest: &u64| Some(rest & (rest - 1)).filter(|rest| *rest != 0);
+            let rest = std::iter::successors(Some(*bits).filter(|bits| *bits != 0), after);
+            rest.map(move |rest| word * 64 + rest.trailing_zeros() as usize)
+        })
+    }
+
+    /// Counts the positions.
+    pub fn count(&self) -> usize {
+        self.bits.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}
+
+impl<'a> GlobMatches<'a> {
+    /// Creates an empty set of matches for `server`.
+    pub fn new(server: &'a Server) -> GlobMatches<'a> {
+        GlobMatches { server, matched: HashMap::new(), compared: 0 }
+    }
+
+    /// Counts the names that were compared with a glob.
+    pub fn compared(&self) -> usize {
+        self.compared
+    }
+
+    /// Returns the entries of `list` whose exposed name one of `globs` matches.
+    fn matches(&mut self, list: List, globs: &[Box<str>]) -> Positions {
+        let table = self.server.table(list);
+        let mut positions = Positions::none(table.entries.len());
+        for pattern in globs {
+            if !pattern.contains('*') {
+                table.position(pattern).into_iter().for_each(|position| positions.insert(position));
+            } else if &**pattern == "*" {
+                return Positions::all(table.entries.len());
+            } else {
+                positions.insert_all(self.scan(list, pattern));
+            }
+        }
+        positions
+    }
+
+    fn scan(&mut self, list: List, pattern: &str) -> &Positions {
+        let entries = &self.server.table(list).entries;
+        let compared = &mut self.compared;
+        self.matched.entry((list, pattern.into())).or_insert_with(|| {
+            *compared += entries.len();
+            let mut positions = Positions::none(entries.len());
+            let names = entries.iter().enumerate();
+            let matching = names.filter(|(_, entry)| glob::matches(pattern, &entry.exposed));
+            matching.for_each(|(position, _)| positions.insert(position));
+            positions
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_a_set() {
+        let mut positions = Positions::none(130);
+        [0, 64, 129, 64, 500].into_iter().for_each(|position| positions.insert(position));
+        assert_eq!(positions.count(), 3);
+        assert_eq!(positions.iter().collect::<Vec<_>>(), [0, 64, 129]);
+        assert!(positions.contains(129) && !positions.contains(128) && !positions.contains(500));
+        let all = Positions::all(130);
+        assert_eq!(all.count(), 130);
+        positions.insert_all(&all);
+        assert_eq!(positions, all);
+    }
+}

@@ -1,4 +1,4 @@
-//! The gate over a real socket: every rpc of the contract with every kind of credential.
+//! The authenticator over a real socket: every rpc of the contract with every kind of credential, over JSON and over gRPC.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 #[path = "support/api.rs"]
@@ -7,8 +7,11 @@ mod api;
 use api::Api;
 use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
+use tonic::Code;
+use tonic_types::StatusExt as _;
 
-/// Rpcs that take an edge's credential, and the one that reads a join token from its request.
+/// Rpcs that take an edge's credential, and the one that reads a join token from its request. They are listed here and
+/// not read from the contract, so that a wrong declaration fails. All others are the administrator's.
 const EDGE: [&str; 3] = [
     "discovery.v1.DiscoveryService/StreamResources",
     "discovery.v1.EnrollmentService/RenewEdgeCredential",
@@ -16,54 +19,116 @@ const EDGE: [&str; 3] = [
 ];
 const JOIN: &str = "discovery.v1.EnrollmentService/EnrollEdge";
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Json,
+    Grpc,
+}
+
+/// Who presents a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    Anonymous,
+    Stranger,
+    Client,
+    Joining,
+    Upstream,
+    Edge,
+    Administrator,
+}
+
 fn reason(error: &Value) -> &str {
     error["details"][0]["reason"].as_str().unwrap_or_default()
 }
 
-/// The reasons by which the gate itself refuses.
-fn is_refused(error: &Value) -> bool {
-    ["ADMIN_REQUIRED", "EDGE_CREDENTIAL_REQUIRED", "EDGE_CREDENTIAL_INVALID"].contains(&reason(error))
+/// Tells whether the authenticator itself refused.
+fn is_refused(reason: &str) -> bool {
+    ["ADMIN_REQUIRED", "EDGE_CREDENTIAL_REQUIRED", "EDGE_CREDENTIAL_INVALID"].contains(&reason)
 }
 
-async fn enrol(api: &Api) -> String {
-    let made = api.raw("discovery.v1.EnrollmentService/CreateJoinToken", "{}").await.1;
-    let join = json!({"joinToken": made["joinToken"], "edgeId": "e1"}).to_string();
-    api.raw_as("", JOIN, &join).await.1["credential"].as_str().unwrap().to_owned()
+/// Makes one credential of each kind.
+async fn credentials(api: &Api) -> Vec<(Caller, String)> {
+    let text = async |rpc: &str, body: Value, field: &str| {
+        let answer = api.raw(rpc, &body.to_string()).await.1;
+        answer[field].as_str().unwrap_or_else(|| panic!("{rpc}: {answer}")).to_owned()
+    };
+    let join =
+        text("discovery.v1.EnrollmentService/CreateJoinToken", json!({"maxUses": 2}), "joinToken").await;
+    let edge = text(JOIN, json!({"joinToken": join, "edgeId": "e1"}), "credential").await;
+    let dials_in = json!({"upstreamId": "u", "noWait": true, "upstream": {"tunnel": {}}});
+    api.ok("registry.v1.UpstreamService/CreateUpstream", dials_in).await;
+    let named = json!({"name": "upstreams/u"});
+    let tunnel = text("registry.v1.UpstreamService/CreateTunnelCredential", named, "credential").await;
+    let token = json!({"tokenId": "t", "token": {"scope": {"servers": ["*"]}}});
+    let client = text("identity.v1.TokenService/CreateToken", token, "bearer").await;
+    let bearers = [
+        (Caller::Anonymous, String::new()),
+        (Caller::Stranger, "wrong".to_owned()),
+        (Caller::Client, client),
+        (Caller::Joining, join),
+        (Caller::Upstream, tunnel),
+        (Caller::Edge, edge),
+        (Caller::Administrator, api.admin.clone()),
+    ];
+    let presented = |bearer: String| if bearer.is_empty() { bearer } else { format!("Bearer {bearer}") };
+    bearers.map(|(caller, bearer)| (caller, presented(bearer))).into()
 }
 
+/// Lists the rpcs of the contract, without `trunkline.`.
 fn rpcs() -> Vec<String> {
     let contract = DescriptorPool::decode(trunkline::DESCRIPTORS).unwrap();
     let methods = contract.services().flat_map(|service| service.methods().collect::<Vec<_>>());
-    methods.map(|m| format!("{}/{}", m.parent_service().full_name(), m.name())).collect()
+    let names = methods.map(|m| format!("{}/{}", m.parent_service().full_name(), m.name()));
+    names.map(|rpc| rpc.strip_prefix("trunkline.").unwrap().to_owned()).collect()
+}
+
+/// Calls with a request that cannot be read: whoever is let in is told so, and changes nothing. Returns the reason of
+/// the refusal, if any, and whether the rpc is unknown.
+async fn call(api: &Api, transport: Transport, bearer: &str, rpc: &str) -> (String, bool) {
+    match transport {
+        Transport::Json => {
+            let error = api.raw_as(bearer, rpc, r#"{"noSuchField": 1}"#).await.1;
+            (reason(&error).to_owned(), error["code"] == "NOT_FOUND")
+        }
+        Transport::Grpc => {
+            let status = api.grpc_as(bearer, rpc, &[0xff]).await;
+            assert_ne!(status.code(), Code::Ok, "{rpc} read a request that is not a message");
+            let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+            (reason, status.code() == Code::Unimplemented)
+        }
+    }
+}
+
+async fn every_rpc_takes_its_own_credential_only(transport: Transport) {
+    let api = Api::start().await;
+    let credentials = credentials(&api).await;
+    for rpc in rpcs() {
+        for (caller, bearer) in &credentials {
+            let (reason, is_unknown) = call(&api, transport, bearer, &rpc).await;
+            let is_let_in = match rpc.as_str() {
+                // Edges serve it to each other, the control plane does not.
+                rpc if rpc.starts_with("edge.v1.SiblingService/") => {
+                    assert!(is_unknown || is_refused(&reason), "{rpc} as {caller:?} is served: {reason}");
+                    continue;
+                }
+                JOIN => true,
+                rpc if EDGE.contains(&rpc) => *caller == Caller::Edge,
+                _ => *caller == Caller::Administrator,
+            };
+            assert_eq!(!is_refused(&reason), is_let_in, "{rpc} as {caller:?}: {reason:?}");
+            assert!(!is_unknown, "{rpc} is not served");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rpc_takes_its_own_credential_only() {
-    let api = Api::start().await;
-    let edge = format!("Bearer {}", enrol(&api).await);
-    let admin = format!("Bearer {}", api.admin);
-    for rpc in rpcs() {
-        let rpc = rpc.strip_prefix("trunkline.").unwrap();
-        let (is_edge, is_join) = (EDGE.contains(&rpc), rpc == JOIN);
-        // A field that does not exist: whoever is let in is told so, and changes nothing.
-        let body = r#"{"noSuchField": 1}"#;
-        for (kind, bearer, is_let_in) in [
-            ("nobody", "", is_join),
-            ("stranger", "Bearer wrong", is_join),
-            ("edge", edge.as_str(), is_join || is_edge),
-            ("administrator", admin.as_str(), !is_edge),
-        ] {
-            let answer = api.raw_as(bearer, rpc, body).await.1;
-            if rpc.starts_with("edge.v1.SiblingService/") {
-                assert_eq!(
-                    answer["code"], "NOT_FOUND",
-                    "edges serve it, the control plane does not: {answer}"
-                );
-                continue;
-            }
-            assert_eq!(!is_refused(&answer), is_let_in, "{rpc} as {kind}: {answer}");
-        }
-    }
+async fn every_rpc_takes_its_own_credential_only_over_json() {
+    every_rpc_takes_its_own_credential_only(Transport::Json).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rpc_takes_its_own_credential_only_over_grpc() {
+    every_rpc_takes_its_own_credential_only(Transport::Grpc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +136,9 @@ async fn a_path_that_begins_as_an_open_one_is_not_open() {
     let api = Api::start().await;
     for path in [format!("{JOIN}Again"), format!("{JOIN}/"), "discovery.v1.DiscoveryService/Other".to_owned()]
     {
-        let answer = api.raw_as("", &path, "{}").await.1;
-        assert_eq!(reason(&answer), "ADMIN_REQUIRED", "{path}");
+        for transport in [Transport::Json, Transport::Grpc] {
+            let (reason, _) = call(&api, transport, "", &path).await;
+            assert_eq!(reason, "ADMIN_REQUIRED", "{path} over {transport:?}");
+        }
     }
 }

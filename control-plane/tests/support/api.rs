@@ -54,6 +54,27 @@ impl Api {
         )
     }
 
+    /// Calls a method over gRPC with one message, which is sent as it is.
+    pub(crate) async fn grpc_as(&self, authorization: &str, method: &str, message: &[u8]) -> tonic::Status {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let frame = [&[0], length.as_slice(), message].concat();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{}/trunkline.{method}", self.addr))
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header(header::TE, "trailers")
+            .header(header::AUTHORIZATION, authorization)
+            .body(Full::<bytes::Bytes>::from(frame))
+            .unwrap();
+        let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        let response = client.request(request).await.unwrap();
+        if let Some(status) = tonic::Status::from_header_map(response.headers()) {
+            return status;
+        }
+        let body = response.into_body().collect().await.unwrap();
+        tonic::Status::from_header_map(body.trailers().unwrap()).unwrap()
+    }
+
     /// Calls what must succeed. What differs from run to run is masked.
     pub(crate) async fn ok(&self, method: &str, body: Value) -> Value {
         let (status, answer) = self.raw(method, &body.to_string()).await;

@@ -56,7 +56,8 @@ fn mcp_upstream(mcp: McpUpstream, probe: ProbeReport) -> edge::McpUpstream {
 
 pub(super) fn secret(name: &str, credential: &Credential) -> edge::Secret {
     let parameter = |name: &str, value: String| edge::SecretParameter { name: name.to_owned(), value };
-    let mut secret = edge::Secret { name: name.to_owned(), ..Default::default() };
+    let mut secret =
+        edge::Secret { name: name.to_owned(), headers: Vec::new(), query_parameters: Vec::new() };
     match &credential.kind {
         Some(Form::Bearer(bearer)) => {
             secret.headers.push(parameter("authorization", format!("Bearer {}", bearer.token)));

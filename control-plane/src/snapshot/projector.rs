@@ -154,7 +154,10 @@ impl Projector {
             uid: server.meta.as_ref().map(|meta| meta.uid.clone()).unwrap_or_default(),
             title: server.title.clone(),
             instructions: server.instructions.clone(),
-            ..Default::default()
+            tools: Vec::new(),
+            resources: Vec::new(),
+            resource_templates: Vec::new(),
+            prompts: Vec::new(),
         };
         for exposed in &exposure.entries {
             let list = match exposed.kind {

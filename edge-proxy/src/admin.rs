@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::observe::Exporter;
 use crate::os::clock;
-use crate::snapshot::{Current, Server, Snapshot, Upstream};
+use crate::snapshot::{Current, Server, Snapshot, Upstream, UpstreamKind};
 
 /// Connections at one time; more wait.
 const MAX_CONNECTIONS: usize = 64;
@@ -168,13 +168,14 @@ fn server(server: &Server) -> Value {
 }
 
 fn upstream(upstream: &Upstream) -> Value {
-    let modern: Vec<&str> = upstream.modern.iter().map(|revision| revision.as_str()).collect();
+    let UpstreamKind::Mcp(mcp) = &upstream.kind;
+    let modern: Vec<&str> = mcp.modern.iter().map(|revision| revision.as_str()).collect();
     json!({
         "name": upstream.name,
         "uid": upstream.uid,
         "modern": modern,
-        "legacy": upstream.legacy.map(mcp::revision::Revision::as_str),
-        "credential": !upstream.credential_headers.is_empty(),
+        "legacy": mcp.legacy.map(::mcp::revision::Revision::as_str),
+        "credential": !upstream.credential.headers.is_empty(),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::snapshot::{Upstream, View};
 pub fn offers_tasks(view: &View, revision: Revision) -> bool {
     let era = revision.era();
     let known = |upstream: &Upstream| match (era, upstream.side_for(era)) {
-        (Era::Modern, Some(Era::Modern)) => declares_tasks(&upstream.modern_capabilities),
+        (Era::Modern, Some(Era::Modern)) => declares_tasks(upstream.capabilities(Era::Modern)),
         (_, Some(Era::Legacy)) => upstream.makes_tasks(),
         _ => false,
     };

@@ -30,7 +30,9 @@ pub use scope::{Permissions, Scope, Token};
 pub use server::{Entry, Server, Servers, Table, TaskSupport, ToolFacts};
 pub use sibling::{Sha256, Sibling, Siblings};
 pub use trust::{SealingKey, Trust, VerificationKey};
-pub use upstream::{Upstream, UpstreamTransport};
+pub use upstream::{
+    ConnectionKey, Credential, Generations, McpTransport, McpUpstream, Reach, Upstream, UpstreamKind,
+};
 pub use view::View;
 pub use views::ServerViews;
 pub use visible::{GlobMatches, Positions, Visible};

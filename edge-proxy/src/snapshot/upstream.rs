@@ -1,21 +1,10 @@
-//! An upstream as an edge calls it, with its credential compiled in.
+//! An upstream as an edge calls it: how it is reached, with which credential, and what it is.
 
 use http::{HeaderMap, Uri};
 use mcp::json;
 use mcp::revision::{Era, Revision};
 
-/// The transport of messages to an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpstreamTransport {
-    /// Each message is a request of its own.
-    StreamableHttp,
-    /// A stream of events is the session (2024-11-05).
-    HttpSse,
-    /// The connection is the session.
-    WebSocket,
-}
-
-/// An upstream, with its credential compiled in.
+/// An upstream.
 pub struct Upstream {
     /// `upstreams/{upstream}`.
     pub name: Box<str>,
@@ -23,18 +12,81 @@ pub struct Upstream {
     pub id: Box<str>,
     /// The identity of this life of the upstream.
     pub uid: Box<str>,
-    /// The transport of messages.
-    pub transport: UpstreamTransport,
-    /// True if it dials in, because it cannot be dialled.
-    pub dials_in: bool,
-    /// The endpoint, credential parameters in its query included.
-    pub uri: Uri,
-    /// Headers that carry the credential, marked sensitive.
-    pub credential_headers: HeaderMap,
-    /// The identity of URL and credential together: connections and sessions of another one are not reused.
-    pub connection_key: u64,
+    pub reach: Reach,
+    pub credential: Credential,
+    /// The connections and sessions that may be used for it.
+    pub connection_key: ConnectionKey,
     /// The longest wait for the first byte of an answer, and between two bytes after that.
     pub request_timeout: std::time::Duration,
+    pub kind: UpstreamKind,
+}
+
+/// The way to an upstream, without a credential.
+pub enum Reach {
+    /// It is dialled at this URL.
+    Endpoint(Uri),
+    /// It dials in. The URL has the host and the path that are named within its tunnels.
+    Tunnel(Uri),
+}
+
+impl Reach {
+    /// The URL, without a credential.
+    pub fn url(&self) -> &Uri {
+        match self {
+            Self::Endpoint(url) | Self::Tunnel(url) => url,
+        }
+    }
+
+    /// Returns whether it dials in, because it cannot be dialled.
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self, Self::Tunnel(_))
+    }
+}
+
+/// The credential that an upstream is called with; empty where it needs none.
+#[derive(Default)]
+pub struct Credential {
+    /// Headers of every request, marked sensitive.
+    pub headers: HeaderMap,
+    /// Parameters in the query of every request, encoded.
+    pub query: Box<str>,
+}
+
+impl Credential {
+    /// Returns a URL with the credential's parameters in its query.
+    pub fn url(&self, url: &Uri) -> Result<Uri, http::Error> {
+        if self.query.is_empty() {
+            return Ok(url.clone());
+        }
+        let (path, query) = (url.path(), url.query().unwrap_or_default());
+        let separator = if query.is_empty() { "" } else { "&" };
+        let mut parts = url.clone().into_parts();
+        parts.path_and_query = Some(format!("{path}?{query}{separator}{}", self.query).parse()?);
+        Ok(Uri::from_parts(parts)?)
+    }
+}
+
+/// The identity of connections: those of one upstream are not reused once it is reached in another way, or called with
+/// another credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    /// The identity of the way to the upstream.
+    pub reach: u64,
+    /// The identity of the credential.
+    pub credential: u64,
+}
+
+/// The kind of an upstream, with what only that kind has. Every `match` on it is a place that a new kind must know.
+#[derive(Debug)]
+pub enum UpstreamKind {
+    /// A Model Context Protocol server.
+    Mcp(McpUpstream),
+}
+
+/// The part of an upstream that only MCP servers have.
+#[derive(Debug, Clone)]
+pub struct McpUpstream {
+    pub transport: McpTransport,
     /// The modern revisions that both sides speak, newest first; empty if it is not called in that era.
     pub modern: Vec<Revision>,
     /// The legacy revision that it negotiated with the control plane; `None` if it is not called in that era.
@@ -45,15 +97,81 @@ pub struct Upstream {
     pub modern_capabilities: Box<str>,
     /// Its capabilities in the legacy era, as the JSON object it sent; `{}` where unknown.
     pub legacy_capabilities: Box<str>,
-    /// Grows with every change it announces of its tools.
-    pub tools_generation: i64,
-    /// Grows with every change it announces of its resources.
-    pub resources_generation: i64,
-    /// Grows with every change it announces of its prompts.
-    pub prompts_generation: i64,
+    pub generations: Generations,
 }
 
+/// The transport of messages to an MCP server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum McpTransport {
+    /// Each message is a request of its own.
+    StreamableHttp,
+    /// A stream of events is the session (2024-11-05).
+    HttpSse,
+    /// The connection is the session.
+    WebSocket,
+}
+
+/// The generations of an upstream's lists. Each grows with every change that the upstream announces.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Generations {
+    pub tools: i64,
+    pub resources: i64,
+    pub prompts: i64,
+}
+
+/// What the edge asks of an upstream of any kind.
 impl Upstream {
+    /// Returns whether it can be called in `era`.
+    pub fn speaks(&self, era: Era) -> bool {
+        match &self.kind {
+            UpstreamKind::Mcp(mcp) => mcp.speaks(era),
+        }
+    }
+
+    /// The era in which calls of clients of `era` reach it; `None` if it cannot be called at all.
+    pub fn side_for(&self, era: Era) -> Option<Era> {
+        match &self.kind {
+            UpstreamKind::Mcp(mcp) => mcp.side_for(era),
+        }
+    }
+
+    /// Returns its capabilities in an era: a JSON object.
+    pub fn capabilities(&self, era: Era) -> &str {
+        match &self.kind {
+            UpstreamKind::Mcp(mcp) => mcp.capabilities(era),
+        }
+    }
+
+    /// Returns whether it takes log levels.
+    pub fn logs(&self) -> bool {
+        match &self.kind {
+            UpstreamKind::Mcp(mcp) => mcp.logs(),
+        }
+    }
+
+    /// Returns whether it makes tasks of calls, as 2025-11-25 has them.
+    pub fn makes_tasks(&self) -> bool {
+        match &self.kind {
+            UpstreamKind::Mcp(mcp) => mcp.makes_tasks(),
+        }
+    }
+
+    /// Returns whether tasks of 2025-11-25 that it made can be cancelled.
+    pub fn cancels_tasks(&self) -> bool {
+        match &self.kind {
+            UpstreamKind::Mcp(mcp) => mcp.cancels_tasks(),
+        }
+    }
+
+    /// The generations of its lists.
+    pub fn generations(&self) -> Generations {
+        match &self.kind {
+            UpstreamKind::Mcp(mcp) => mcp.generations,
+        }
+    }
+}
+
+impl McpUpstream {
     /// Returns whether it can be called in `era`.
     pub fn speaks(&self, era: Era) -> bool {
         match era {
@@ -76,26 +194,24 @@ impl Upstream {
             && json::members(&self.legacy_capabilities, ["logging"]).is_ok_and(|[logging]| logging.is_some())
     }
 
-    /// Returns whether its legacy side makes tasks of calls, as 2025-11-25 has them.
-    pub fn makes_tasks(&self) -> bool {
-        self.legacy >= Some(Revision::V2025_11_25) && self.says(&["tasks", "requests", "tools", "call"])
+    fn makes_tasks(&self) -> bool {
+        self.legacy >= Some(Revision::V2025_11_25)
+            && self.has_legacy_capability(&["tasks", "requests", "tools", "call"])
     }
 
-    /// Returns whether tasks that its legacy side made can be cancelled.
-    pub fn cancels_tasks(&self) -> bool {
-        self.makes_tasks() && self.says(&["tasks", "cancel"])
+    fn cancels_tasks(&self) -> bool {
+        self.makes_tasks() && self.has_legacy_capability(&["tasks", "cancel"])
     }
 
-    /// Returns whether its capabilities in the legacy era have this member, at the end of a path.
-    fn says(&self, path: &[&str]) -> bool {
+    /// Returns whether its capabilities in the legacy era have a member at the end of this path.
+    fn has_legacy_capability(&self, path: &[&str]) -> bool {
         let within = path.iter().try_fold(&*self.legacy_capabilities, |object, key| {
             json::members(object, [*key]).ok().and_then(|[member]| member)
         });
         within.is_some()
     }
 
-    /// Returns its capabilities in an era, as the JSON object it sent.
-    pub fn capabilities(&self, era: Era) -> &str {
+    fn capabilities(&self, era: Era) -> &str {
         match era {
             Era::Legacy => &self.legacy_capabilities,
             Era::Modern => &self.modern_capabilities,
@@ -105,14 +221,20 @@ impl Upstream {
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The query of the URI and the headers carry the credential.
+        // People put secrets in the query of a URL.
+        let url = self.reach.url();
         f.debug_struct("Upstream")
             .field("name", &self.name)
             .field("uid", &self.uid)
-            .field("authority", &self.uri.authority().map(http::uri::Authority::as_str))
-            .field("path", &self.uri.path())
-            .field("modern", &self.modern)
-            .field("legacy", &self.legacy)
+            .field("authority", &url.authority().map(http::uri::Authority::as_str))
+            .field("path", &url.path())
+            .field("kind", &self.kind)
             .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").finish_non_exhaustive()
     }
 }

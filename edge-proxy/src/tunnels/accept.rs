@@ -46,7 +46,8 @@ pub fn accept(
     let credential = bearer(&request).ok_or(Failure::Bearer { presented: false })?;
     let uid = verify_tunnel_credential(&snapshot.trust, credential);
     let uid = uid.ok_or(Failure::Bearer { presented: true })?;
-    let upstream = snapshot.upstreams.get(id).filter(|upstream| upstream.dials_in && *upstream.uid == *uid);
+    let upstream =
+        snapshot.upstreams.get(id).filter(|upstream| upstream.reach.is_tunnel() && *upstream.uid == *uid);
     let upstream: Arc<str> = upstream.ok_or(Failure::Tunnel)?.uid.as_ref().into();
     let handshake = Handshake::read(request.headers())?;
     if !tunnels.local.has_room(&upstream) {

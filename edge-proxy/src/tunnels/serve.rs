@@ -107,7 +107,7 @@ impl TunnelServer {
 }
 
 fn dials_in(snapshot: &Snapshot, uid: &str) -> bool {
-    snapshot.upstreams.values().any(|upstream| *upstream.uid == *uid && upstream.dials_in)
+    snapshot.upstreams.values().any(|upstream| *upstream.uid == *uid && upstream.reach.is_tunnel())
 }
 
 async fn start(accepted: AcceptedTunnel) -> io::Result<(Tunnel, impl Future<Output = io::Error> + Send)> {

@@ -1,17 +1,15 @@
-//! The stage that calls: chooses the era in which the upstream is spoken to. It must not know the messages of either
-//! era.
+//! A call of a client at an upstream, and its response. It must not know kinds of upstreams.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ::mcp::method::Method;
-use ::mcp::revision::Era;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use mcp::method::Method;
 
 use super::answer_stream::AnswerStream;
 use super::connect::Retry;
-use super::mcp::{self, Task};
+use super::mcp::Task;
 use crate::error::{Failure, Fault};
 use crate::identity::Principal;
 use crate::policy::Permit;
@@ -54,39 +52,6 @@ pub enum CallResponse {
     },
     /// A stream of messages, the first of which was read.
     Events(Box<AnswerStream>),
-}
-
-/// Makes a call, in the era of the upstream that suits the client's best.
-pub async fn call(mut call: Call<'_>) -> Result<CallResponse, Failure> {
-    let upstream = Arc::clone(&call.permit.entry().upstream);
-    let context = call.context;
-    let era = match &call.task {
-        None => upstream.side_for(call.session.era()),
-        Some((task, _)) => Some(task.era()).filter(|era| upstream.speaks(*era)),
-    };
-    let answer = match (call.session, era) {
-        (Session::Legacy(conversation), Some(Era::Legacy)) => {
-            mcp::same_legacy::call(call, conversation).await
-        }
-        (Session::Modern(_), Some(Era::Modern)) => mcp::same_modern::call(call).await,
-        (Session::Legacy(conversation), Some(Era::Modern)) if call.task.is_none() => {
-            mcp::legacy_on_modern::call(call, conversation).await
-        }
-        (Session::Modern(_), Some(Era::Legacy)) if call.task.is_some() => {
-            mcp::modern_on_legacy::call_about_task(call).await
-        }
-        (Session::Modern(_), Some(Era::Legacy)) => mcp::modern_on_legacy::call(call).await,
-        (session, _) => record_outcome(Err(Fault::Era(session.era()).into()), &mut call.account),
-    };
-    answer.map_err(|error| match error {
-        CallError::Upstream(fault) => {
-            if let Some(counted) = fault.counts_as() {
-                context.environment.metrics.upstream_fault(counted).inc();
-            }
-            Failure::upstream(&upstream.id, fault)
-        }
-        CallError::Client(failure) => failure,
-    })
 }
 
 /// A call without a response.

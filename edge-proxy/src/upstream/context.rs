@@ -18,7 +18,7 @@ use crate::error::Fault;
 use crate::fleet::Fleet;
 use crate::observe::Metrics;
 use crate::session::SessionId;
-use crate::snapshot::{Current, Upstream};
+use crate::snapshot::{ConnectionKey, Current, McpUpstream, Upstream};
 use crate::tunnels::Tunnels;
 
 /// Bits of a worker's first request id. Some JSON libraries read no integers beyond 2^53.
@@ -48,7 +48,7 @@ pub struct Environment {
 /// One worker's connections and sessions with upstreams, and the parts of the edge that its calls use.
 pub struct Context {
     pub(super) environment: Arc<Environment>,
-    http_pools: RefCell<HashMap<u64, Rc<HttpPool>>>,
+    http_pools: RefCell<HashMap<ConnectionKey, Rc<HttpPool>>>,
     pub(super) session_pools: RefCell<HashMap<SessionKey, Rc<SessionPool>>>,
     pub(super) calls: RefCell<HashMap<u64, InFlightCall>>,
     levels: RefCell<HashMap<SessionId, Bytes>>,
@@ -80,6 +80,7 @@ impl Context {
     pub(super) fn session_pool(
         &self,
         upstream: &Arc<Upstream>,
+        mcp: &McpUpstream,
         key: SessionKey,
     ) -> Result<Rc<SessionPool>, Fault> {
         if let Some(pool) = self.session_pools.borrow().get(&key) {
@@ -89,14 +90,14 @@ impl Context {
         let mut session_pools = self.session_pools.borrow_mut();
         if session_pools.len() >= MAX_EXCLUSIVE && key.conversation.is_some() {
             drop(session_pools);
-            return self.session_pool(upstream, SessionKey { conversation: None, ..key });
+            return self.session_pool(upstream, mcp, SessionKey { conversation: None, ..key });
         }
         if session_pools.len() >= MAX_POOLS {
             return Err(Fault::Session("this edge holds too many sessions with upstreams".to_owned()));
         }
         let gauge = self.environment.metrics.upstream_sessions.clone();
         let level = key.conversation.and_then(|session_id| self.level(&session_id)).map(Bytes::from);
-        let pool = Rc::new(SessionPool::new(http_pool, Arc::clone(upstream), key, level, gauge));
+        let pool = Rc::new(SessionPool::new(http_pool, Arc::clone(upstream), mcp, key, level, gauge));
         session_pools.insert(key, Rc::clone(&pool));
         Ok(pool)
     }
@@ -128,9 +129,11 @@ impl Context {
     pub fn sweep(&self) {
         let idle = self.environment.limits.upstream_session_idle;
         let snapshot = self.environment.current.load();
-        let known: HashSet<u64> = snapshot.upstreams.values().map(|known| known.connection_key).collect();
+        let known: HashSet<ConnectionKey> =
+            snapshot.upstreams.values().map(|known| known.connection_key).collect();
         // No call comes any more for an upstream that was deleted, or is now reached in another way.
-        let patience = |connection: u64| if known.contains(&connection) { idle } else { Duration::ZERO };
+        let patience =
+            |connection: ConnectionKey| if known.contains(&connection) { idle } else { Duration::ZERO };
         let unused: Vec<Rc<SessionPool>> = {
             let mut session_pools = self.session_pools.borrow_mut();
             let is_unused =

@@ -1,6 +1,6 @@
-//! Calls upstreams: warm connections, pooled legacy sessions, both eras, and the translation of their messages.
+//! Calls upstreams. Here are its only doors: each takes a permit, and leads to the room of the upstream's kind.
 //!
-//! It must not know how the client is spoken to. Nothing is called without a `Permit`.
+//! It must not know how the client is spoken to.
 
 mod answer_stream;
 mod call;
@@ -8,11 +8,81 @@ mod connect;
 mod context;
 mod mcp;
 
-pub use answer_stream::AnswerStream;
-pub use call::{Call, CallResponse, call};
-pub use context::{Context, Environment};
+use std::rc::Rc;
+use std::sync::Arc;
 
+use ::mcp::revision::Era;
+use tokio::sync::mpsc;
+
+pub use self::answer_stream::AnswerStream;
+use self::call::CallError;
+pub use self::call::{Call, CallResponse};
+pub use self::context::{Context, Environment};
 pub use self::mcp::{
     Resumption, ServerRequestId, SessionCommand, SubscriptionNotice, SubscriptionTargets, Task,
-    UpstreamSubscription, answer, resume,
+    UpstreamSubscription,
 };
+use crate::error::Failure;
+use crate::identity::Principal;
+use crate::policy::Permit;
+use crate::session::HandleOwner;
+use crate::snapshot::{Server, Trust, UpstreamKind};
+use crate::transport::Message;
+
+/// Makes a call.
+pub async fn call(call: Call<'_>) -> Result<CallResponse, Failure> {
+    let (context, upstream) = (call.context, Arc::clone(&call.permit.entry().upstream));
+    let answered = match &upstream.kind {
+        UpstreamKind::Mcp(mcp) => self::mcp::call(call, mcp).await,
+    };
+    answered.map_err(|error| match error {
+        CallError::Upstream(fault) => {
+            if let Some(counted) = fault.counts_as() {
+                context.environment.metrics.upstream_fault(counted).inc();
+            }
+            Failure::upstream(&upstream.id, fault)
+        }
+        CallError::Client(failure) => failure,
+    })
+}
+
+/// Resumes the stream of a call. `None` where its target now leads to another upstream.
+pub fn resume(
+    context: &Rc<Context>,
+    trust: &Arc<Trust>,
+    server: &Arc<Server>,
+    principal: &Arc<Principal>,
+    resumption: &Resumption,
+    permit: Permit,
+) -> Option<AnswerStream> {
+    match &permit.entry().upstream.kind {
+        UpstreamKind::Mcp(_) => self::mcp::resume(context, trust, server, principal, resumption, permit),
+    }
+}
+
+/// Subscribes to targets, which permits were added for, in an era that their upstream speaks.
+pub fn subscribe(
+    context: &Rc<Context>,
+    era: Era,
+    targets: &SubscriptionTargets,
+    notices: mpsc::Sender<SubscriptionNotice>,
+) -> UpstreamSubscription {
+    match &targets.upstream().kind {
+        UpstreamKind::Mcp(mcp) => self::mcp::subscribe(context, mcp, era, targets, notices),
+    }
+}
+
+/// Delivers a client's response to the upstream whose request it answers. The permit is for the call that the request
+/// was made in.
+pub async fn answer(
+    context: &Rc<Context>,
+    trust: &Trust,
+    owner: HandleOwner<'_>,
+    message: &Message<'_>,
+    request: ServerRequestId,
+    permit: &Permit,
+) -> Result<(), Failure> {
+    match &permit.entry().upstream.kind {
+        UpstreamKind::Mcp(_) => self::mcp::answer(context, trust, owner, message, request, permit).await,
+    }
+}

@@ -47,7 +47,7 @@ pub(super) fn requested(
         let upstream = &permit.entry().upstream;
         let announced = task.era() == Era::Modern
             && upstream.speaks(Era::Modern)
-            && declares_tasks(&upstream.modern_capabilities);
+            && declares_tasks(upstream.capabilities(Era::Modern));
         announced.then(|| WatchedTask { id: id.into(), task, permit })
     };
     Ok(strings(raw, TASKS)?.into_iter().filter_map(open).collect())

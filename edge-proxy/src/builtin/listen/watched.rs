@@ -16,7 +16,7 @@ use crate::policy::{self, Permit};
 use crate::route::{NamedTarget, TargetKind};
 use crate::session::SubscribedUris;
 use crate::snapshot::View;
-use crate::upstream::{SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
+use crate::upstream::{self, SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
 
 /// Notices that wait for the client to read.
 const MAX_WAITING: usize = 256;
@@ -83,9 +83,9 @@ impl WatchedTargets {
         self.watching.retain(|key, watching| wanted.get(key).is_some_and(|wanted| watching.replace(wanted)));
         for (key, wanted) in wanted {
             let era = key.1;
-            self.watching.entry(key).or_insert_with(|| {
-                UpstreamSubscription::start(&worker.upstreams, era, wanted, self.sender.clone())
-            });
+            self.watching
+                .entry(key)
+                .or_insert_with(|| upstream::subscribe(&worker.upstreams, era, &wanted, self.sender.clone()));
         }
         accepted
     }

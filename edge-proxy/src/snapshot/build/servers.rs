@@ -98,11 +98,11 @@ impl<'a> Assembly<'a> {
             uid: message.uid.as_str().into(),
             title: message.title.as_str().into(),
             instructions: message.instructions.as_str().into(),
-            tools_generation: generation(&[&tools], &upstreams, |u| u.tools_generation),
+            tools_generation: generation(&[&tools], &upstreams, |u| u.generations().tools),
             resources_generation: generation(&[&resources, &resource_templates], &upstreams, |u| {
-                u.resources_generation
+                u.generations().resources
             }),
-            prompts_generation: generation(&[&prompts], &upstreams, |u| u.prompts_generation),
+            prompts_generation: generation(&[&prompts], &upstreams, |u| u.generations().prompts),
             tools,
             resources,
             resource_templates,

@@ -1,4 +1,4 @@
-//! Upstreams with their credentials compiled in.
+//! Builds upstreams, with the way to them, their credential and what they are.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +10,10 @@ use mcp::revision::{Era, Revision};
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
-use super::super::{Fingerprint, Upstream, UpstreamTransport};
+use super::super::{
+    ConnectionKey, Credential, Fingerprint, Generations, McpTransport, McpUpstream, Reach, Upstream,
+    UpstreamKind,
+};
 use super::accepted::{Accepted, AcceptedResources};
 use super::{ByName, MissingReference, Unusable, decode, definition};
 
@@ -71,39 +74,46 @@ impl UpstreamCache {
 }
 
 pub(super) fn convert(message: &wire::Upstream, secret: Option<&Accepted>) -> Result<Upstream, Unusable> {
-    let wire::upstream::Kind::Mcp(mcp) = message.kind.as_ref().ok_or_else(unknown_kind)?;
-    let uri = endpoint(&message.url)?;
-    let (uri, credential_headers) = match secret {
-        Some(accepted) => {
-            let secret: wire::Secret = decode(accepted);
-            (with_query(&uri, &secret)?, credential_headers(&secret)?)
-        }
-        None => (uri, HeaderMap::new()),
-    };
-    let transport = transport(mcp, &uri);
-    // A connection that is a session speaks the era of sessions.
-    let modern = match transport {
-        UpstreamTransport::StreamableHttp => modern_revisions(&mcp.modern_versions),
-        UpstreamTransport::HttpSse | UpstreamTransport::WebSocket => Vec::new(),
-    };
+    let kind = message.kind.as_ref().ok_or_else(unknown_kind)?;
+    let url = endpoint(&message.url)?;
+    let credential = credential(&url, secret)?;
     Ok(Upstream {
-        transport,
-        dials_in: message.tunnelled,
         name: message.name.as_str().into(),
         id: message.name.trim_start_matches("upstreams/").into(),
         uid: message.uid.as_str().into(),
-        connection_key: connection_key(message, mcp, secret),
-        uri,
-        credential_headers,
+        connection_key: connection_key(message, kind, secret),
         request_timeout: request_timeout(message)?,
+        kind: match kind {
+            wire::upstream::Kind::Mcp(mcp) => UpstreamKind::Mcp(mcp_upstream(message, mcp, &url)?),
+        },
+        reach: if message.tunnelled { Reach::Tunnel(url) } else { Reach::Endpoint(url) },
+        credential,
+    })
+}
+
+fn mcp_upstream(
+    message: &wire::Upstream,
+    mcp: &wire::McpUpstream,
+    url: &Uri,
+) -> Result<McpUpstream, Unusable> {
+    let transport = transport(mcp, url);
+    // A connection that is a session speaks the era of sessions.
+    let modern = match transport {
+        McpTransport::StreamableHttp => modern_revisions(&mcp.modern_versions),
+        McpTransport::HttpSse | McpTransport::WebSocket => Vec::new(),
+    };
+    Ok(McpUpstream {
+        transport,
         modern,
         legacy: legacy_revision(&mcp.legacy_version),
         legacy_sessionful: mcp.legacy_sessionful,
         modern_capabilities: capabilities("modern_capabilities_json", &mcp.modern_capabilities_json)?,
         legacy_capabilities: capabilities("legacy_capabilities_json", &mcp.legacy_capabilities_json)?,
-        tools_generation: message.tools_generation,
-        resources_generation: message.resources_generation,
-        prompts_generation: message.prompts_generation,
+        generations: Generations {
+            tools: message.tools_generation,
+            resources: message.resources_generation,
+            prompts: message.prompts_generation,
+        },
     })
 }
 
@@ -131,27 +141,27 @@ fn endpoint(url: &str) -> Result<Uri, Unusable> {
 }
 
 /// Returns the transport that the control plane found; WebSocket shows in the scheme.
-fn transport(mcp: &wire::McpUpstream, uri: &Uri) -> UpstreamTransport {
+fn transport(mcp: &wire::McpUpstream, uri: &Uri) -> McpTransport {
     match mcp.transport() {
-        _ if matches!(uri.scheme_str(), Some("ws" | "wss")) => UpstreamTransport::WebSocket,
-        wire::UpstreamTransport::HttpSse => UpstreamTransport::HttpSse,
-        _ => UpstreamTransport::StreamableHttp,
+        _ if matches!(uri.scheme_str(), Some("ws" | "wss")) => McpTransport::WebSocket,
+        wire::UpstreamTransport::HttpSse => McpTransport::HttpSse,
+        _ => McpTransport::StreamableHttp,
     }
 }
 
-fn with_query(uri: &Uri, secret: &wire::Secret) -> Result<Uri, Unusable> {
-    if secret.query_parameters.is_empty() {
-        return Ok(uri.clone());
-    }
-    let mut query = url::form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
+/// Reads the credential of an upstream at this URL, if it has one.
+fn credential(url: &Uri, secret: Option<&Accepted>) -> Result<Credential, Unusable> {
+    let Some(accepted) = secret else { return Ok(Credential::default()) };
+    let secret: wire::Secret = decode(accepted);
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
     for parameter in &secret.query_parameters {
         query.append_pair(&parameter.name, &parameter.value);
     }
-    let mut parts = uri.clone().into_parts();
-    let path_and_query = format!("{}?{}", uri.path(), query.finish());
-    let too_long = |_| Unusable::Field { field: "query_parameters", problem: "form an invalid URL".into() };
-    parts.path_and_query = Some(path_and_query.parse().map_err(too_long)?);
-    Uri::from_parts(parts).map_err(|_| Unusable::Field { field: "url", problem: "is not a URL".into() })
+    let credential =
+        Credential { headers: credential_headers(&secret)?, query: query.finish().into_boxed_str() };
+    let invalid = |_| Unusable::Field { field: "query_parameters", problem: "form an invalid URL".into() };
+    credential.url(url).map_err(invalid)?;
+    Ok(credential)
 }
 
 pub(super) fn credential_headers(secret: &wire::Secret) -> Result<HeaderMap, Unusable> {
@@ -198,14 +208,21 @@ fn capabilities(field: &'static str, json: &str) -> Result<Box<str>, Unusable> {
     Ok(json.into())
 }
 
-fn connection_key(message: &wire::Upstream, mcp: &wire::McpUpstream, secret: Option<&Accepted>) -> u64 {
-    let secret_version = secret.map_or("", |accepted| &accepted.version);
-    Fingerprint::new()
+fn connection_key(
+    message: &wire::Upstream,
+    kind: &wire::upstream::Kind,
+    secret: Option<&Accepted>,
+) -> ConnectionKey {
+    let transport = match kind {
+        wire::upstream::Kind::Mcp(mcp) => mcp.transport,
+    };
+    let reach = Fingerprint::new()
         .part(message.uid.as_bytes())
         .part(message.url.as_bytes())
-        .part(&mcp.transport.to_be_bytes())
-        .part(&[u8::from(message.tunnelled)])
-        .part(message.credential_version.as_bytes())
-        .part(secret_version.as_bytes())
-        .finish_short()
+        .part(&transport.to_be_bytes())
+        .part(&[u8::from(message.tunnelled)]);
+    let secret_version = secret.map_or("", |accepted| &accepted.version);
+    let credential =
+        Fingerprint::new().part(message.credential_version.as_bytes()).part(secret_version.as_bytes());
+    ConnectionKey { reach: reach.finish_short(), credential: credential.finish_short() }
 }

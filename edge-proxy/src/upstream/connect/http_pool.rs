@@ -82,12 +82,13 @@ impl HttpPool {
         upstream: &Upstream,
     ) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
-        let authority = upstream.uri.authority().ok_or_else(|| bad("no host"))?;
-        let secure = matches!(upstream.uri.scheme_str(), Some("https" | "wss"));
+        let url = upstream.credential.url(upstream.reach.url()).map_err(|_| bad("a bad path"))?;
+        let authority = url.authority().ok_or_else(|| bad("no host"))?;
+        let secure = matches!(url.scheme_str(), Some("https" | "wss"));
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let tls =
             secure.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("a bad host"))?;
-        let path = upstream.uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = url.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = HeaderMap::new();
         // The user info of a URL is no part of Host.
         let name = authority.as_str().rsplit('@').next().unwrap_or_default();
@@ -95,13 +96,13 @@ impl HttpPool {
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(mcp::header::JSON));
         headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::ACCEPT_BOTH));
-        headers.extend(upstream.credential_headers.clone());
+        headers.extend(upstream.credential.headers.clone());
         Ok(Self {
             environment,
             port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             host,
             tls,
-            dials_in: upstream.dials_in.then(|| upstream.uid.clone()),
+            dials_in: upstream.reach.is_tunnel().then(|| upstream.uid.clone()),
             target: path.parse().map_err(|_| bad("a bad path"))?,
             headers,
             idle: RefCell::default(),

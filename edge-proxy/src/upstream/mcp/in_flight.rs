@@ -12,7 +12,7 @@ use mcp::splice::Splice;
 use super::session::{ServerMessages, SessionKey, SessionPool};
 use super::session_messages;
 use crate::session::{Conversation, SessionId};
-use crate::snapshot::Upstream;
+use crate::snapshot::{Upstream, UpstreamKind};
 use crate::upstream::Context;
 
 /// A command of a client that concerns every worker.
@@ -117,7 +117,12 @@ impl Context {
             SessionCommand::SetLevel { upstreams, conversation, level } => {
                 self.remember_level(conversation.session_id, level.clone());
                 for upstream in &upstreams {
-                    self.set_level(SessionKey::of_conversation(self, upstream, &conversation), level.clone());
+                    match &upstream.kind {
+                        UpstreamKind::Mcp(mcp) => {
+                            let key = SessionKey::of_conversation(self, upstream, mcp, &conversation);
+                            self.set_level(key, level.clone());
+                        }
+                    }
                 }
             }
         }

@@ -7,9 +7,9 @@ mod channel;
 mod detached;
 mod in_flight;
 mod input_requests;
-pub(super) mod legacy_on_modern;
+mod legacy_on_modern;
 mod message_source;
-pub(super) mod modern_on_legacy;
+mod modern_on_legacy;
 mod reconnect;
 mod relayed_stream;
 mod request_state;
@@ -17,8 +17,9 @@ mod response;
 mod resume;
 mod resumption_token;
 mod rewrite;
-pub(super) mod same_legacy;
-pub(super) mod same_modern;
+mod route;
+mod same_legacy;
+mod same_modern;
 mod server_requests;
 mod session;
 mod session_messages;
@@ -28,19 +29,65 @@ mod translate;
 mod translation;
 mod upstream_stream;
 
+use std::ops::{Deref, DerefMut};
+
 use mcp::json::JsonError;
 
 pub(super) use self::in_flight::InFlightCall;
 pub use self::in_flight::SessionCommand;
 pub(super) use self::relayed_stream::RelayedStream;
-pub use self::resume::{Resumption, resume};
-pub use self::server_requests::{ServerRequestId, answer};
+pub use self::resume::Resumption;
+pub(super) use self::resume::resume;
+use self::route::{Path, route};
+pub use self::server_requests::ServerRequestId;
+pub(super) use self::server_requests::answer;
 pub(super) use self::session::{SessionKey, SessionPool};
+pub(super) use self::subscription::subscribe;
 pub use self::subscription::{SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
 pub use self::task::Task;
 pub(super) use self::upstream_stream::UpstreamStream;
-use super::call::CallError;
-use crate::error::Failure;
+use super::call::{Call, CallError, CallResponse, record_outcome};
+use crate::error::{Failure, Fault};
+use crate::snapshot::McpUpstream;
+
+/// A call at an MCP upstream.
+struct McpCall<'a> {
+    call: Call<'a>,
+    upstream: &'a McpUpstream,
+}
+
+impl<'a> Deref for McpCall<'a> {
+    type Target = Call<'a>;
+
+    fn deref(&self) -> &Call<'a> {
+        &self.call
+    }
+}
+
+impl DerefMut for McpCall<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.call
+    }
+}
+
+/// Makes a call, in the era of the upstream that suits the client's best, or in that of the task that it concerns.
+pub(super) async fn call(call: Call<'_>, upstream: &McpUpstream) -> Result<CallResponse, CallError> {
+    let session = call.session;
+    let era = match &call.task {
+        None => upstream.side_for(session.era()),
+        Some((task, _)) => Some(task.era()).filter(|era| upstream.speaks(*era)),
+    };
+    let path = era.and_then(|era| route(session, era, call.task.is_some()));
+    let mut call = McpCall { call, upstream };
+    match path {
+        Some(Path::SameLegacy(conversation)) => same_legacy::call(call, conversation).await,
+        Some(Path::SameModern) => same_modern::call(call).await,
+        Some(Path::LegacyOnModern(conversation)) => legacy_on_modern::call(call, conversation).await,
+        Some(Path::ModernOnLegacy) => modern_on_legacy::call(call).await,
+        Some(Path::ModernAboutLegacyTask) => modern_on_legacy::call_about_task(call).await,
+        None => record_outcome(Err(Fault::Era(session.era()).into()), &mut call.account),
+    }
+}
 
 /// Returns the error of params that cannot be parsed.
 fn unreadable(error: JsonError) -> CallError {

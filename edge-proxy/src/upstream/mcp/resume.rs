@@ -43,7 +43,7 @@ impl Resumption {
 }
 
 /// Resumes a stream. `None` where the target now leads to another upstream.
-pub fn resume(
+pub(in crate::upstream) fn resume(
     context: &Rc<Context>,
     trust: &Arc<Trust>,
     server: &Arc<Server>,

@@ -12,6 +12,7 @@ use mcp::method::Method;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
+use super::McpCall;
 use super::call_tasks::CallTasks;
 use super::detached::Detached;
 use super::in_flight::InFlightGuard;
@@ -23,17 +24,17 @@ use super::task::MAX_LIFETIME;
 use super::translation::{Translation, UpstreamEra};
 use crate::error::Fault;
 use crate::session::Conversation;
-use crate::upstream::call::{Call, CallError, CallResponse, record_outcome};
+use crate::upstream::call::{CallError, CallResponse, record_outcome};
 
 /// Makes a call in a shared session.
-pub(in crate::upstream) async fn call(
-    call: Call<'_>,
+pub(super) async fn call(
+    call: McpCall<'_>,
     conversation: &Rc<Conversation>,
 ) -> Result<CallResponse, CallError> {
     let context = Rc::clone(call.context);
     let upstream = Arc::clone(&call.permit.entry().upstream);
-    let sessions =
-        context.session_pool(&upstream, SessionKey::of_conversation(&context, &upstream, conversation))?;
+    let key = SessionKey::of_conversation(&context, &upstream, call.upstream, conversation);
+    let sessions = context.session_pool(&upstream, call.upstream, key)?;
     let number = context.next_request_id();
     let body = outgoing(&call, number);
     let guard =
@@ -46,6 +47,7 @@ pub(in crate::upstream) async fn call(
     // Older clients fail on an event without data, and do not resume; a connection cannot be resumed, and a task is
     // asked for by its id.
     let tasks = CallTasks::of_legacy(&call);
+    let call = call.call;
     let resumable = call.headers.is_some()
         && conversation.revision >= Revision::V2025_11_25
         && matches!(tasks, CallTasks::None);
@@ -95,7 +97,7 @@ pub(in crate::upstream) async fn call(
 }
 
 /// Returns the client's message with the upstream's id, progress token and name.
-fn outgoing(call: &Call<'_>, number: u64) -> Bytes {
+fn outgoing(call: &McpCall<'_>, number: u64) -> Bytes {
     let message = call.message;
     let mut edits = Splice::new();
     let number = Bytes::from(number.to_string());

@@ -12,6 +12,7 @@ use mcp::method::Target;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
+use super::McpCall;
 use super::call_tasks::CallTasks;
 use super::message_source::RawResponse;
 use super::request_state;
@@ -19,17 +20,17 @@ use super::response::read_response;
 use super::translation::{Translation, UpstreamEra};
 use crate::error::Failure;
 use crate::session::{HandleOwner, Session};
-use crate::upstream::call::{Call, CallError, CallResponse, record_outcome};
+use crate::upstream::call::{CallError, CallResponse, record_outcome};
 use crate::usage::Account;
 
 /// Makes a call on a connection of its own. Dropping it closes the connection, which cancels the call.
-pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
+pub(super) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let answered = exchange(&call, &mut account).await;
     record_outcome(answered, &mut account)
 }
 
-async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
+async fn exchange(call: &McpCall<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let http_pool = call.context.http_pool(&upstream)?;
     let headers = headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
@@ -54,7 +55,7 @@ async fn exchange(call: &Call<'_>, account: &mut Option<Account>) -> Result<Call
     Ok(read_response(call.context, RawResponse::Http(response), translation, account, None).await?)
 }
 
-pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
+pub(super) fn headers(call: &McpCall<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
     let revision = match call.session {
         Session::Modern(revision) => *revision,
         _ => Revision::LATEST,
@@ -86,7 +87,7 @@ pub(super) fn headers(call: &Call<'_>, mut headers: HeaderMap) -> Result<HeaderM
 }
 
 /// Returns the client's message with the upstream's own name and request state. Mostly nothing has to be changed.
-fn outgoing(call: &Call<'_>) -> Result<Bytes, Failure> {
+fn outgoing(call: &McpCall<'_>) -> Result<Bytes, Failure> {
     let message = call.message;
     let mut edits = Splice::new();
     if let Some((task, raw)) = &call.task {

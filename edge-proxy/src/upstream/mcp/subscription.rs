@@ -26,7 +26,7 @@ use super::task::Task;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
-use crate::snapshot::{Upstream, UpstreamTransport};
+use crate::snapshot::{McpTransport, McpUpstream, Upstream};
 use crate::upstream::Context;
 use crate::upstream::connect::Retry;
 use crate::upstream::connect::{HttpResponse, MediaType};
@@ -55,6 +55,11 @@ struct Names {
 }
 
 impl SubscriptionTargets {
+    /// The upstream that they are at.
+    pub(in crate::upstream) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     /// Starts with none, at the upstream of a permit.
     pub fn at(permit: &Permit) -> Self {
         Self { upstream: Arc::clone(&permit.entry().upstream), names: Names::default() }
@@ -95,26 +100,28 @@ pub struct UpstreamSubscription {
     task: AbortHandle,
 }
 
-impl UpstreamSubscription {
-    /// Subscribes in an era that the upstream speaks, whatever the client's.
-    pub fn start(
-        context: &Rc<Context>,
-        era: Era,
-        targets: SubscriptionTargets,
-        notices: mpsc::Sender<SubscriptionNotice>,
-    ) -> Self {
-        let SubscriptionTargets { upstream, names } = targets;
-        let (targets, receiver) = watch::channel(names);
-        let subscription = SubscriptionTask {
-            context: Rc::clone(context),
-            upstream: Arc::clone(&upstream),
-            targets: receiver,
-            notices,
-        };
-        let task = tokio::task::spawn_local(subscription.run(era)).abort_handle();
-        Self { upstream, targets, task }
-    }
+/// Subscribes at an MCP upstream, in an era that it speaks.
+pub(in crate::upstream) fn subscribe(
+    context: &Rc<Context>,
+    mcp: &McpUpstream,
+    era: Era,
+    targets: &SubscriptionTargets,
+    notices: mpsc::Sender<SubscriptionNotice>,
+) -> UpstreamSubscription {
+    let upstream = Arc::clone(&targets.upstream);
+    let (targets, receiver) = watch::channel(targets.names.clone());
+    let subscription = SubscriptionTask {
+        context: Rc::clone(context),
+        upstream: Arc::clone(&upstream),
+        mcp: mcp.clone(),
+        targets: receiver,
+        notices,
+    };
+    let task = tokio::task::spawn_local(subscription.run(era)).abort_handle();
+    UpstreamSubscription { upstream, targets, task }
+}
 
+impl UpstreamSubscription {
     /// Replaces the targets, unless the upstream is now reached in another way.
     pub fn replace(&self, targets: &SubscriptionTargets) -> bool {
         let same = self.upstream.connection_key == targets.upstream.connection_key;
@@ -140,6 +147,7 @@ impl Drop for UpstreamSubscription {
 struct SubscriptionTask {
     context: Rc<Context>,
     upstream: Arc<Upstream>,
+    mcp: McpUpstream,
     targets: watch::Receiver<Names>,
     notices: mpsc::Sender<SubscriptionNotice>,
 }
@@ -169,7 +177,7 @@ impl SubscriptionTask {
         loop {
             let started = tokio::time::Instant::now();
             let ended = match era {
-                Era::Legacy if self.upstream.transport != UpstreamTransport::StreamableHttp => {
+                Era::Legacy if self.mcp.transport != McpTransport::StreamableHttp => {
                     self.run_on_channel().await
                 }
                 Era::Legacy => self.run_in_session().await,
@@ -192,8 +200,14 @@ impl SubscriptionTask {
         let http_pool = self.context.http_pool(&self.upstream)?;
         let key = self.key();
         let gauge = self.context.environment.metrics.upstream_sessions.clone();
-        let closing =
-            CloseOnDrop(Some(SessionPool::new(http_pool, Arc::clone(&self.upstream), key, None, gauge)));
+        let closing = CloseOnDrop(Some(SessionPool::new(
+            http_pool,
+            Arc::clone(&self.upstream),
+            &self.mcp,
+            key,
+            None,
+            gauge,
+        )));
         let Some(pool) = &closing.0 else { return Ok(()) };
         let session = pool.session().await?;
         let headers = session.headers().cloned().unwrap_or_default();
@@ -207,7 +221,8 @@ impl SubscriptionTask {
     async fn run_on_channel(&mut self) -> Result<(), Fault> {
         let http_pool = self.context.http_pool(&self.upstream)?;
         let gauge = &self.context.environment.metrics.upstream_sessions;
-        let channel = Channel::open(&http_pool, &self.upstream, self.key(), false, gauge).await?;
+        let channel =
+            Channel::open(&http_pool, &self.upstream, self.mcp.transport, self.key(), false, gauge).await?;
         let mut source = NotificationSource::Channel(channel.listen());
         let limit = self.upstream.request_timeout;
         let request = async |number, body| {
@@ -256,7 +271,7 @@ impl SubscriptionTask {
     /// Sends `subscriptions/listen`, again whenever the targets change.
     async fn run_listening(&mut self) -> Result<(), Fault> {
         loop {
-            let revision = self.upstream.modern.first().copied().unwrap_or(Revision::LATEST);
+            let revision = self.mcp.modern.first().copied().unwrap_or(Revision::LATEST);
             let http_pool = self.context.http_pool(&self.upstream)?;
             let mut headers = http_pool.headers.clone();
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));

@@ -292,10 +292,27 @@ fn an_upstream_is_not_called_without_the_secret_it_needs() {
     builder.put(resources.candidates().remove(0)).unwrap();
     let snapshot = builder.compile(2).snapshot;
     let upstream = &snapshot.upstreams["time"];
-    assert_eq!(upstream.uri, "http://127.0.0.1:9000/mcp?a=1&k=a%26b");
-    assert_eq!(upstream.credential_headers["authorization"], "Bearer s3cr3t");
+    let url = upstream.credential.url(upstream.reach.url()).unwrap();
+    assert_eq!(url, "http://127.0.0.1:9000/mcp?a=1&k=a%26b");
+    assert_eq!(upstream.credential.headers["authorization"], "Bearer s3cr3t");
     let shown = format!("{snapshot:?}{builder:?}");
     assert!(!shown.contains("s3cr3t") && !shown.contains("a%26b"), "Debug shows no secret");
+}
+
+#[test]
+fn the_key_of_connections_tells_reach_and_credential_apart() {
+    let key = |change: &dyn Fn(&mut wire::Upstream)| {
+        let mut fixture = fixture();
+        change(&mut fixture.upstreams[0]);
+        builder(&fixture).compile(1).snapshot.upstreams["time"].connection_key
+    };
+    let before = key(&|_| {});
+    let renewed = key(&|upstream| upstream.credential_version = "2".into());
+    assert_eq!(renewed.reach, before.reach);
+    assert_ne!(renewed.credential, before.credential);
+    let moved = key(&|upstream| upstream.url = "http://127.0.0.1:9001/mcp".into());
+    assert_ne!(moved.reach, before.reach);
+    assert_eq!(moved.credential, before.credential);
 }
 
 #[test]

@@ -84,7 +84,8 @@ pub(super) async fn open_event_stream(
         return Err(Fault::Session("its stream does not begin with the event `endpoint`".to_owned()));
     }
     let session = |error: String| Fault::Session(error);
-    let base = Url::parse(&upstream.uri.to_string()).map_err(|error| session(error.to_string()))?;
+    let url = upstream.credential.url(upstream.reach.url()).map_err(|error| session(error.to_string()))?;
+    let base = Url::parse(&url.to_string()).map_err(|error| session(error.to_string()))?;
     let url = endpoint::resolve(&base, &first.data).map_err(|error| session(error.to_string()))?;
     let target = &url[url::Position::BeforePath..];
     let target = target.parse().map_err(|_| session("its endpoint is not a URL".to_owned()))?;

@@ -27,7 +27,7 @@ use super::session;
 use super::session::SessionKey;
 use crate::error::Fault;
 use crate::observe::{Gauge, GaugeGuard};
-use crate::snapshot::{Upstream, UpstreamTransport};
+use crate::snapshot::{McpTransport, Upstream};
 use crate::upstream::connect::HttpPool;
 
 const MAX_QUEUED: usize = 256;
@@ -50,15 +50,18 @@ impl Channel {
     pub(super) async fn open(
         http_pool: &Rc<HttpPool>,
         upstream: &Upstream,
+        transport: McpTransport,
         key: SessionKey,
         exclusive: bool,
         gauge: &Gauge,
     ) -> Result<Rc<Self>, Fault> {
         let (limit, max_message) = (upstream.request_timeout, http_pool.max_message());
         let opened = async {
-            let (outgoing, incoming) = match upstream.transport {
-                UpstreamTransport::WebSocket => framing::open_websocket(http_pool, max_message).await?,
-                _ => framing::open_event_stream(http_pool, upstream, max_message).await?,
+            let (outgoing, incoming) = match transport {
+                McpTransport::WebSocket => framing::open_websocket(http_pool, max_message).await?,
+                McpTransport::HttpSse | McpTransport::StreamableHttp => {
+                    framing::open_event_stream(http_pool, upstream, max_message).await?
+                }
             };
             let channel = Rc::new(Self::start(outgoing, incoming, exclusive, gauge));
             let answer = channel.request(INITIALIZE_ID, session::initialize(key).into()).await?;

@@ -15,7 +15,7 @@ use super::claim::{CallMessages, ChannelClaim};
 use crate::error::Fault;
 use crate::observe::Gauge;
 use crate::session::capabilities::Capabilities;
-use crate::snapshot::Upstream;
+use crate::snapshot::{McpTransport, Upstream};
 use crate::upstream::connect::{HttpPool, Retry};
 
 /// Channels at a time; calls that find none free wait for one.
@@ -30,6 +30,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 pub(in super::super) struct ChannelPool {
     http_pool: Rc<HttpPool>,
     upstream: Arc<Upstream>,
+    transport: McpTransport,
     key: SessionKey,
     gauge: Gauge,
     open: RefCell<Vec<Rc<Channel>>>,
@@ -49,12 +50,14 @@ impl ChannelPool {
     pub(in super::super) fn new(
         http_pool: Rc<HttpPool>,
         upstream: Arc<Upstream>,
+        transport: McpTransport,
         key: SessionKey,
         gauge: Gauge,
     ) -> Self {
         Self {
             http_pool,
             upstream,
+            transport,
             key,
             gauge,
             open: RefCell::default(),
@@ -144,7 +147,8 @@ impl ChannelPool {
         if let Some(fault) = paused {
             return Err(fault);
         }
-        let opened = Channel::open(&self.http_pool, &self.upstream, self.key, exclusive, &self.gauge);
+        let opened =
+            Channel::open(&self.http_pool, &self.upstream, self.transport, self.key, exclusive, &self.gauge);
         match opened.await {
             Ok(channel) => {
                 *self.backoff.borrow_mut() = None;

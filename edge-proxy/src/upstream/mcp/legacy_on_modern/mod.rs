@@ -15,7 +15,8 @@ use self::input_required::InputLoop;
 use crate::session::Conversation;
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::call::CallResponse;
-use crate::upstream::call::{Call, CallError, record_outcome};
+use crate::upstream::call::{CallError, record_outcome};
+use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::in_flight::InFlightGuard;
 use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedStream};
@@ -27,8 +28,8 @@ use crate::usage::Account;
 const MAX_QUEUED: usize = 16;
 
 /// Makes a call, as often as the upstream requires input.
-pub(in crate::upstream) async fn call(
-    mut call: Call<'_>,
+pub(super) async fn call(
+    mut call: McpCall<'_>,
     conversation: &Rc<Conversation>,
 ) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
@@ -73,7 +74,7 @@ async fn run_in_background(
     let _: Result<(), _> = client.send(RelayedMessage { message, is_final: true }).await;
 }
 
-fn prepare(call: &Call<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
+fn prepare(call: &McpCall<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
     let upstream = Arc::clone(&call.permit.entry().upstream);
     let number = call.context.next_request_id();
     let level = call.context.level(&conversation.session_id);

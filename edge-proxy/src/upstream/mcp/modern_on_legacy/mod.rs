@@ -15,14 +15,15 @@ use mcp::extension::declares_tasks;
 
 pub(super) use self::park::url_elicitation_required;
 pub(in crate::upstream) use self::park::{PendingRequests, park};
-pub(in crate::upstream) use self::task_handoff::call as call_about_task;
+pub(super) use self::task_handoff::call as call_about_task;
 pub(super) use self::task_handoff::flatten_task;
 
 use crate::error::{Failure, Fault};
 use crate::session::LogLevel;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::TaskSupport;
-use crate::upstream::call::{Call, CallError, CallResponse, record_outcome};
+use crate::upstream::call::{CallError, CallResponse, record_outcome};
+use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::message_source::RawResponse;
 use crate::upstream::mcp::response::read_response;
@@ -33,7 +34,7 @@ use crate::upstream::mcp::{session_messages, unreadable};
 use crate::usage::Account;
 
 /// Makes a call, or resumes one that was parked.
-pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
+pub(super) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let answered = match call.message.params.request_state {
         None => begin(&call, &mut account).await,
@@ -44,7 +45,10 @@ pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse
 
 /// Makes the call: as a task that is handed to the client, as a task that the edge waits for, or without one. A client
 /// that can be asked something is handed none, since tasks of the two eras require input in different ways.
-pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
+pub(super) async fn begin(
+    call: &McpCall<'_>,
+    account: &mut Option<Account>,
+) -> Result<CallResponse, CallError> {
     let support = call.permit.entry().tool.tasks;
     let modern_client = modern_client_of(call)?;
     let knows = || call.message.params.capabilities.is_some_and(declares_tasks);
@@ -61,7 +65,7 @@ pub(super) async fn begin(call: &Call<'_>, account: &mut Option<Account>) -> Res
 }
 
 async fn call_directly(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     modern_client: ModernClient,
     tasks: CallTasks,
     account: &mut Option<Account>,
@@ -75,7 +79,7 @@ async fn call_directly(
 /// Sends a call in a session of clients with these capabilities, as a task with the parameters in `task`. The upstream's
 /// requests are those of the call of `modern_client`.
 async fn send(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     capabilities: Capabilities,
     modern_client: ModernClient,
     task: Option<&str>,
@@ -83,7 +87,7 @@ async fn send(
     let context = call.context;
     let upstream = &call.permit.entry().upstream;
     let key = SessionKey::of_modern_clients(upstream, capabilities);
-    let pool = context.session_pool(upstream, key)?;
+    let pool = context.session_pool(upstream, call.upstream, key)?;
     let number = context.next_request_id();
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
     if let Some(level) = modern_client.level {
@@ -105,7 +109,7 @@ async fn send(
 }
 
 /// Builds the translation of a call.
-pub(super) fn translation(call: &Call<'_>, upstream_era: UpstreamEra) -> Translation {
+pub(super) fn translation(call: &McpCall<'_>, upstream_era: UpstreamEra) -> Translation {
     Translation {
         trust: Arc::clone(call.trust),
         server: Arc::clone(call.server),
@@ -121,7 +125,7 @@ pub(super) fn translation(call: &Call<'_>, upstream_era: UpstreamEra) -> Transla
     }
 }
 
-pub(super) fn modern_client_of(call: &Call<'_>) -> Result<ModernClient, CallError> {
+pub(super) fn modern_client_of(call: &McpCall<'_>) -> Result<ModernClient, CallError> {
     let params = &call.message.params;
     let capabilities = Capabilities::of_client(params.capabilities.unwrap_or("{}")).map_err(unreadable)?;
     let level = params.log_level.map(|raw| {

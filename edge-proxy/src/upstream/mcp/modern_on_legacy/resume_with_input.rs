@@ -17,8 +17,9 @@ use crate::error::{Failure, Fault};
 use crate::fleet::{Delivery, Undelivered};
 use crate::session::HandleOwner;
 use crate::upstream::answer_stream::AnswerStream;
+use crate::upstream::call::CallError;
 use crate::upstream::call::CallResponse;
-use crate::upstream::call::{Call, CallError};
+use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedStream};
 use crate::upstream::mcp::session::UpstreamSession;
@@ -32,7 +33,7 @@ const MAX_QUEUED: usize = 16;
 
 /// Resumes the call that a raw `requestState` names.
 pub(super) async fn call(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     state: &str,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
@@ -69,7 +70,7 @@ fn unknown_state() -> CallError {
 }
 
 /// Reads `inputResponses`, by key. Each is an object.
-fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, CallError> {
+fn answers<'a>(call: &McpCall<'a>) -> Result<HashMap<String, &'a str>, CallError> {
     let [responses] = json::members(call.message.envelope.params.unwrap_or("{}"), ["inputResponses"])
         .map_err(unreadable)?;
     let mut answers = HashMap::new();
@@ -85,7 +86,7 @@ fn answers<'a>(call: &Call<'a>) -> Result<HashMap<String, &'a str>, CallError> {
 
 /// Asks again, where a client sent no input.
 fn ask_again(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     pending: &[PendingRequest],
     state: &str,
     account: &mut Option<Account>,
@@ -99,7 +100,7 @@ fn ask_again(
 
 /// Posts the responses, and waits for the task again.
 async fn resume_task(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     parked: &ParkedCall,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
@@ -120,7 +121,7 @@ async fn resume_task(
 }
 
 /// Releases the waiter of a parked call.
-fn release_waiter(call: &Call<'_>, parked: &ParkedCall) {
+fn release_waiter(call: &McpCall<'_>, parked: &ParkedCall) {
     let Some(held_at) = parked.held_at.clone() else { return };
     let environment = std::sync::Arc::clone(&call.context.environment);
     tokio::task::spawn_local(async move {
@@ -131,14 +132,14 @@ fn release_waiter(call: &Call<'_>, parked: &ParkedCall) {
     });
 }
 
-fn lost(call: &Call<'_>, fault: &Fault) -> CallError {
+fn lost(call: &McpCall<'_>, fault: &Fault) -> CallError {
     tracing::debug!(upstream = %call.permit.entry().upstream.id, %fault, "lost a parked call");
     CallError::Upstream(Fault::Lost { retryable: call.is_safe() })
 }
 
 /// Posts the responses, and resumes the stream of the call after its last event.
 async fn resume_stream(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     parked: ParkedCall,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
@@ -178,7 +179,7 @@ async fn resume_stream(
 }
 
 /// Builds the translation of a parked call, wherever it was begun.
-fn parked_translation(call: &Call<'_>, parked: &ParkedCall) -> Result<Translation, CallError> {
+fn parked_translation(call: &McpCall<'_>, parked: &ParkedCall) -> Result<Translation, CallError> {
     let upstream = &call.permit.entry().upstream;
     let mut headers: HeaderMap = call.context.http_pool(upstream)?.headers.clone();
     let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| unknown_state());
@@ -203,7 +204,7 @@ fn parked_translation(call: &Call<'_>, parked: &ParkedCall) -> Result<Translatio
 
 /// Delivers the input to the waiter that holds the call, and relays the messages that follow.
 async fn deliver_to_waiter(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     parked: &ParkedCall,
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,

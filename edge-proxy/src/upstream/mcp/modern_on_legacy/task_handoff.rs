@@ -14,8 +14,9 @@ use super::task_polling::into_stream;
 use super::{modern_client_of, translation};
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
-use crate::upstream::call::{Call, CallError, CallResponse, record_outcome};
+use crate::upstream::call::{CallError, CallResponse, record_outcome};
 use crate::upstream::connect::Retry;
+use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::message_source::RawResponse;
 use crate::upstream::mcp::relayed_stream::outcome_of_response;
@@ -25,7 +26,7 @@ use crate::upstream::mcp::task::{self, Task};
 use crate::upstream::mcp::translation::UpstreamEra;
 
 /// Answers a client's request about its task.
-pub(in crate::upstream) async fn call(mut call: Call<'_>) -> Result<CallResponse, CallError> {
+pub(in crate::upstream::mcp) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let body = record_outcome(answer(&call).await, &mut account)?;
     if let Some(account) = &mut account {
@@ -52,12 +53,14 @@ pub(in crate::upstream::mcp) fn flatten_task(
     json::set_members(task, &changes)
 }
 
-async fn answer(call: &Call<'_>) -> Result<Bytes, CallError> {
+async fn answer(call: &McpCall<'_>) -> Result<Bytes, CallError> {
     let Some((task, raw)) = &call.task else { return Err(Fault::Interrupted.into()) };
     let upstream = &call.permit.entry().upstream;
-    let pool = call
-        .context
-        .session_pool(upstream, SessionKey::of_modern_clients(upstream, Capabilities::default()))?;
+    let pool = call.context.session_pool(
+        upstream,
+        call.upstream,
+        SessionKey::of_modern_clients(upstream, Capabilities::default()),
+    )?;
     let query = TaskQuery { call, pool, task };
     let result = match call.method {
         Method::TasksGet => query.status(raw).await?,
@@ -83,7 +86,7 @@ type RpcResult = Result<String, String>;
 
 /// A client's request about its task.
 struct TaskQuery<'a> {
-    call: &'a Call<'a>,
+    call: &'a McpCall<'a>,
     pool: Rc<SessionPool>,
     task: &'a Task,
 }

@@ -19,8 +19,9 @@ use super::{modern_client_of, send, translation};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::upstream::Context;
 use crate::upstream::answer_stream::AnswerStream;
-use crate::upstream::call::{Call, CallError, CallResponse};
+use crate::upstream::call::{CallError, CallResponse};
 use crate::upstream::connect::Retry;
+use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::message_source::RawResponse;
 use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedStream, outcome_of_response};
@@ -63,7 +64,7 @@ struct TaskPoller {
 
 /// Calls a tool as a task, and responds with its result.
 pub(super) async fn call(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     modern_client: ModernClient,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
@@ -89,13 +90,14 @@ pub(super) async fn call(
 
 /// Awaits the task of a parked call again, to whose session the client's input was posted.
 pub(super) fn resume(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     translation: Translation,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
     let upstream = &call.permit.entry().upstream;
     let pool = call.context.session_pool(
         upstream,
+        call.upstream,
         SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities),
     )?;
     Ok(start(call, pool, translation, None, account))
@@ -103,7 +105,7 @@ pub(super) fn resume(
 
 /// Starts the polling in a task of this worker. `created` may be a task or the response.
 fn start(
-    call: &Call<'_>,
+    call: &McpCall<'_>,
     pool: Rc<SessionPool>,
     translation: Translation,
     created: Option<CallResponse>,

@@ -4,6 +4,6 @@
 mod answer;
 mod id;
 
-pub use self::answer::answer;
+pub(in crate::upstream) use self::answer::answer;
 pub use self::id::ServerRequestId;
 pub(super) use self::id::{ReplyTo, seal};

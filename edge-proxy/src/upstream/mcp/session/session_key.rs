@@ -4,14 +4,14 @@ use mcp::revision::{Era, Revision};
 
 use crate::session::capabilities::Capabilities;
 use crate::session::{Conversation, SessionId};
-use crate::snapshot::{Upstream, UpstreamTransport};
+use crate::snapshot::{ConnectionKey, McpTransport, McpUpstream, Upstream};
 use crate::upstream::Context;
 
 /// The clients that may share a session with an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::upstream) struct SessionKey {
-    /// URL and credential.
-    pub connection: u64,
+    /// The connections that it may use.
+    pub connection: ConnectionKey,
     /// The capabilities that the clients declared.
     pub capabilities: Capabilities,
     /// The revision that the clients negotiated.
@@ -26,15 +26,16 @@ impl SessionKey {
     /// The session of a legacy conversation's calls. Log messages and requests on the server stream do not say which call
     /// they belong to, so a conversation that wants the former, or can be sent the latter, shares with no other.
     pub(in crate::upstream) fn of_conversation(
-        upstreams: &Context,
+        context: &Context,
         upstream: &Upstream,
+        mcp: &McpUpstream,
         conversation: &Conversation,
     ) -> Self {
         let can_be_asked = conversation.capabilities != Capabilities::default();
-        let wants_logs = || upstreams.level(&conversation.session_id).is_some() && upstream.logs();
+        let wants_logs = || context.level(&conversation.session_id).is_some() && mcp.logs();
         // A connection that is a session has one call at a time where that can be asked something.
-        let has_server_stream = upstream.transport == UpstreamTransport::StreamableHttp;
-        let exclusive = upstream.legacy_sessionful && (can_be_asked && has_server_stream || wants_logs());
+        let has_server_stream = mcp.transport == McpTransport::StreamableHttp;
+        let exclusive = mcp.legacy_sessionful && (can_be_asked && has_server_stream || wants_logs());
         Self {
             connection: upstream.connection_key,
             capabilities: conversation.capabilities,

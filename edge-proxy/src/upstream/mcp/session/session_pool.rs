@@ -19,7 +19,7 @@ use super::upstream_session::{SessionTransport, UpstreamSession};
 use crate::error::Fault;
 use crate::observe::Gauge;
 use crate::session::LogLevel;
-use crate::snapshot::{Upstream, UpstreamTransport};
+use crate::snapshot::{McpTransport, McpUpstream, Upstream};
 use crate::upstream::connect::HttpResponse;
 use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::mcp::channel::ChannelPool;
@@ -35,6 +35,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(in crate::upstream) struct SessionPool {
     pub http_pool: Rc<HttpPool>,
     upstream: Arc<Upstream>,
+    /// True if the upstream takes log levels.
+    logs: bool,
     key: SessionKey,
     /// The sessions, where connections are sessions; `session` is then empty.
     channels: Option<ChannelPool>,
@@ -52,17 +54,21 @@ impl SessionPool {
     pub(in crate::upstream) fn new(
         http_pool: Rc<HttpPool>,
         upstream: Arc<Upstream>,
+        mcp: &McpUpstream,
         key: SessionKey,
         level: Option<Bytes>,
         gauge: Gauge,
     ) -> Self {
-        let channels = (upstream.transport != UpstreamTransport::StreamableHttp)
-            .then(|| ChannelPool::new(Rc::clone(&http_pool), Arc::clone(&upstream), key, gauge.clone()));
+        let channels = (mcp.transport != McpTransport::StreamableHttp).then(|| {
+            let (http_pool, upstream) = (Rc::clone(&http_pool), Arc::clone(&upstream));
+            ChannelPool::new(http_pool, upstream, mcp.transport, key, gauge.clone())
+        });
         if let (Some(channels), Some(level)) = (&channels, &level) {
             channels.set_level(level);
         }
         Self {
             http_pool,
+            logs: mcp.logs(),
             upstream,
             key,
             channels,
@@ -183,7 +189,7 @@ impl SessionPool {
     pub(in crate::upstream) async fn ensure_level(&self, level: LogLevel) {
         let current =
             self.level.borrow().as_deref().and_then(|raw| LogLevel::parse(std::str::from_utf8(raw).ok()?));
-        if current.is_none_or(|current| level < current) && self.upstream.logs() {
+        if current.is_none_or(|current| level < current) && self.logs {
             self.set_level(json::quote(level.as_str()).into()).await;
         }
     }

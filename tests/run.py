@@ -7,7 +7,8 @@
 The options, such as `--workspace`, are of both. A test that fails and then passes is reported as `FLAKY NAME` in the last
 lines; one that fails twice fails the run. What cannot be run again by name fails the run at once: a build, a documentation
 test, under `cargo test` a program that crashes, and any failure that is counted and not named. Under nextest each test has
-a process and a time limit of its own (`.config/nextest.toml`), and a crash is the failure of one test.
+a process and a time limit of its own (`.config/nextest.toml`), and a crash is the failure of one test. A run under nextest
+that a signal cancels fails, and its last lines name each test that never ran, as `NEVER RAN NAME`.
 
 The processes of journeys log into `target/journeys/TEST`; the folders that failed tests leave there are named at the end.
 """
@@ -38,6 +39,8 @@ class Ran:
     failed: int = 0
     # Something failed that is no test with a name.
     broken: str = ""
+    # Each test that was to run and did not, because the run was cancelled.
+    never_ran: list = field(default_factory=list)
 
 
 def run(command, read=lambda line: None):
@@ -93,6 +96,7 @@ class Nextest:
 
     def __init__(self, cargo, options, target):
         self.command = [*cargo, "nextest", "run", *options, "--no-fail-fast"]
+        self.listing = [*cargo, "nextest", "list", *options, "--message-format", "json"]
         self.documented = [*cargo, "test", *options, "--doc"]
         self.report = target / "nextest" / "default" / "junit.xml"
 
@@ -106,7 +110,9 @@ class Nextest:
         if ran.status not in (0, self.TESTS_FAILED):
             return ran
         if self.report.exists():
-            self.read(ran, self.report.read_text())
+            self.read(ran, self.report.read_text(), self.expected())
+        if ran.never_ran:
+            return ran
         documented = run(self.documented)
         if documented:
             ran.status, ran.broken = documented, "a documentation test failed"
@@ -117,14 +123,28 @@ class Nextest:
         binary, test = name.split(" ", 1)
         return run([*self.command, "--test-threads", "1", "-E", f"binary_id(={binary}) & test(={test})"]) == 0
 
-    def read(self, ran, report):
+    def expected(self):
+        """Each test that a run has to run: those that are ignored are not listed."""
+        listed = json.loads(subprocess.run(self.listing, stdout=subprocess.PIPE, check=True).stdout)
+        return [
+            f"{binary} {name}"
+            for binary, suite in listed["rust-suites"].items()
+            for name, case in suite["testcases"].items()
+            if case["filter-match"]["status"] == "matches"
+        ]
+
+    def read(self, ran, report, expected):
         root = ElementTree.fromstring(report)
         ran.failed = int(root.get("failures")) + int(root.get("errors"))
+        reported = set()
         for case in root.iter("testcase"):
+            name = f"{case.get('classname')} {case.get('name')}"
+            reported.add(name)
             if case.find("failure") is not None or case.find("error") is not None:
-                ran.names.append(f"{case.get('classname')} {case.get('name')}")
+                ran.names.append(name)
             else:
                 ran.passed += 1
+        ran.never_ran = [name for name in expected if name not in reported]
 
 
 def beyond_repair(ran):
@@ -143,6 +163,8 @@ def beyond_repair(ran):
 def verdict(harness):
     """The exit status of the whole, and the lines to end with."""
     first = harness.all()
+    if first.never_ran:
+        return first.status or 1, [f"NEVER RAN {name}" for name in first.never_ran]
     if first.status == 0:
         return 0, []
     why = beyond_repair(first)
@@ -264,6 +286,15 @@ fn hangs() {
         std::thread::sleep(std::time::Duration::from_secs(1_000));
     }
 }
+
+#[test]
+fn interrupts() {
+    if remove_file("interrupts").is_ok() {
+        let parent = std::os::unix::process::parent_id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &parent]).status().unwrap().success());
+        std::thread::sleep(std::time::Duration::from_secs(1_000));
+    }
+}
 """
 TIME_LIMIT = """
 [[profile.default.overrides]]
@@ -302,6 +333,10 @@ def check_runs(cargo, folder):
     flaky = [f"FLAKY made-up::all {name}" for name in ("crashes", "flaky", "hangs")]
     assert ends(nextest, "flaky", "crashes", "hangs") == (0, [*flaky, logs])
     assert ends(nextest, "broken") == (100, ["FAILED TWICE made-up::all broken"])
+    # One test at a time, in the order of their names: `steady` is the last.
+    os.environ["NEXTEST_TEST_THREADS"] = "1"
+    assert ends(nextest, "flaky", "interrupts") == (100, ["NEVER RAN made-up::all steady", logs])
+    del os.environ["NEXTEST_TEST_THREADS"]
     assert ends(nextest, "documented") == (101, ["a documentation test failed; nothing is run again"])
     (folder / "src" / "lib.rs").write_text("no Rust")
     assert ends(nextest) == (101, ["it failed without a failed test; nothing is run again"])
@@ -315,7 +350,7 @@ def check(cargo):
         os.chdir(folder)
         judged = check_runs(cargo, Path(folder).resolve())
         os.chdir("/")
-    print(f"tests/run.py tells flaky tests from broken ones, with {judged}")
+    print(f"tests/run.py tells flaky tests, broken ones and those that never ran apart, with {judged}")
 
 
 def main(arguments):

@@ -62,14 +62,17 @@ where
     }
 }
 
+/// The longest that a busy machine excuses. After it a heartbeat could bring what a push did not.
+const MAX_EXCUSE: Duration = Duration::from_secs(10);
+
 /// How long something may take that is to be over in a second: a second, or on a machine that is busy as long as asking
-/// something fifty times takes there just now.
+/// something fifty times takes there just now, up to [`MAX_EXCUSE`].
 pub(crate) async fn about_a_second(ask: impl AsyncFn()) -> Duration {
     let start = Instant::now();
     for _ in 0..5 {
         ask().await;
     }
-    Duration::from_secs(1).max(start.elapsed() * 10)
+    (start.elapsed() * 10).clamp(Duration::from_secs(1), MAX_EXCUSE)
 }
 
 /// Fails unless one of these took less than it may: a pause of ours would be in each, and those of the machine are not

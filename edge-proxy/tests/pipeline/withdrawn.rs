@@ -1,6 +1,6 @@
 //! A right that is withdrawn while it is used: calls that run, streams that are resumed, questions that are answered.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use trunkline::edge::v1 as wire;
@@ -11,6 +11,10 @@ use crate::support::{
     Edge, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, eventually, json, mcp, modern,
     status,
 };
+
+/// How long anything may go on after its right was withdrawn. It is to be a second; a busy machine takes longer, but not as
+/// long as any sweep or keep-alive that could end it otherwise.
+const WITHDRAWAL: Duration = Duration::from_secs(10);
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo","_meta":{"progressToken":"t"}}}"#;
 const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
@@ -72,7 +76,7 @@ fn last_code(stream: &str) -> i64 {
 }
 
 async fn rest(stream: reqwest::Response) -> String {
-    let rest = tokio::time::timeout(PATIENCE, stream.text()).await;
+    let rest = tokio::time::timeout(WITHDRAWAL, stream.text()).await;
     rest.expect("the stream goes on").unwrap()
 }
 
@@ -269,9 +273,9 @@ async fn a_connection_ends_when_its_token_does() {
     let listening = edge.request("GET", &[("mcp-session-id", &session)], "").send().await.unwrap();
     edge.snapshot.resources.tokens[0].expire_time = Some(soon());
     edge.publish();
-    tokio::time::timeout(PATIENCE, socket.closed()).await.expect("the socket stays open");
+    tokio::time::timeout(WITHDRAWAL, socket.closed()).await.expect("the socket stays open");
     let ended = async { while sse.event().await.is_some() {} };
-    tokio::time::timeout(PATIENCE, ended).await.expect("HTTP+SSE stays open");
+    tokio::time::timeout(WITHDRAWAL, ended).await.expect("HTTP+SSE stays open");
     rest(listening).await;
     edge.nothing_is_left().await;
 }

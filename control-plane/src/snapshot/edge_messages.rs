@@ -16,7 +16,7 @@ pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
     let (url, tunnelled) = match upstream.reach.clone() {
         Some(Reach::Http(http)) => (http.url, false),
         Some(Reach::Tunnel(_)) => (WITHIN_TUNNEL.to_owned(), true),
-        None => return edge::Upstream { name: upstream.name.clone(), ..Default::default() },
+        None => return unreachable_upstream(upstream.name.clone()),
     };
     let probe = status.probe.unwrap_or_default();
     edge::Upstream {
@@ -33,6 +33,23 @@ pub(super) fn upstream(upstream: &Upstream) -> edge::Upstream {
         kind: Some(match kind(upstream) {
             UpstreamKind::Mcp(mcp) => edge::upstream::Kind::Mcp(mcp_upstream(mcp, probe)),
         }),
+    }
+}
+
+/// An upstream that says no way to it, which edges refuse by its name.
+fn unreachable_upstream(name: String) -> edge::Upstream {
+    edge::Upstream {
+        name,
+        uid: String::new(),
+        url: String::new(),
+        has_secret: false,
+        credential_version: String::new(),
+        request_timeout: None,
+        tools_generation: 0,
+        resources_generation: 0,
+        prompts_generation: 0,
+        tunnelled: false,
+        kind: None,
     }
 }
 

@@ -2,10 +2,9 @@
 //! anybody changed does not get as far.
 #![no_main]
 
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use trunkline_edge_proxy::snapshot::disk::parse;
 
-fuzz_target!(|source: &[u8]| {
-    let _image = parse(Bytes::copy_from_slice(source));
-});
+#[path = "../../tests/pipeline/fuzz/snapshot_file.rs"]
+mod target;
+
+fuzz_target!(|source: &[u8]| target::check(source));

@@ -6,6 +6,7 @@ mod calls;
 mod channels;
 mod eras;
 mod fleet;
+mod fuzz;
 mod handles;
 mod hostile;
 mod legacy;

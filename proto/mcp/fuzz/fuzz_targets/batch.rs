@@ -2,16 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mcp::message::{MAX_BATCH, split_batch};
-use serde_json::value::RawValue;
 
-fuzz_target!(|source: &[u8]| {
-    let Ok(parts) = split_batch(source) else { return };
-    assert!((1..=MAX_BATCH).contains(&parts.len()));
-    assert!(parts.is_sorted_by(|before, after| before.end <= after.start));
-    let elements: Vec<&RawValue> = serde_json::from_slice(source).expect("an array");
-    assert_eq!(elements.len(), parts.len());
-    for (element, part) in elements.iter().zip(parts) {
-        assert_eq!(element.get().as_bytes(), &source[part]);
-    }
-});
+#[path = "../../tests/wire/fuzz/batch.rs"]
+mod target;
+
+fuzz_target!(|source: &[u8]| target::check(source));

@@ -2,16 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mcp::endpoint::{MAX_BYTES, resolve};
-use url::Url;
 
-fuzz_target!(|data: &[u8]| {
-    for base in ["https://host:8443/base/sse?key=k", "http://[::1]/sse"] {
-        let base = Url::parse(base).expect("a URL");
-        let Ok(url) = resolve(&base, data) else { continue };
-        assert!(data.len() <= MAX_BYTES);
-        assert_eq!((url.scheme(), url.host_str()), (base.scheme(), base.host_str()));
-        assert_eq!(url.port_or_known_default(), base.port_or_known_default());
-        assert!(url.username().is_empty() && url.password().is_none() && url.fragment().is_none());
-    }
-});
+#[path = "../../tests/wire/fuzz/endpoint.rs"]
+mod target;
+
+fuzz_target!(|data: &[u8]| target::check(data));

@@ -1,33 +1,9 @@
 //! No bytes make the decoder of events fail, however they are cut; what it holds stays within its limit.
 #![no_main]
 
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use mcp::sse::{Decoder, Event, EventError};
 
-const LIMIT: usize = 64;
+#[path = "../../tests/wire/fuzz/sse.rs"]
+mod target;
 
-fn decode(chunks: impl Iterator<Item = Bytes>) -> (Vec<Event>, Option<EventError>) {
-    let mut decoder = Decoder::new(LIMIT);
-    let mut events = Vec::new();
-    for chunk in chunks {
-        decoder.push(chunk);
-        loop {
-            match decoder.next() {
-                Ok(Some(event)) => events.push(event),
-                Ok(None) => break,
-                Err(error) => return (events, Some(error)),
-            }
-        }
-    }
-    (events, None)
-}
-
-fuzz_target!(|input: (u8, Vec<u8>)| {
-    let (size, stream) = input;
-    let pieces = stream.chunks(usize::from(size) + 1).map(Bytes::copy_from_slice);
-    let (events, error) = decode(pieces);
-    let (whole, whole_error) = decode(std::iter::once(Bytes::from(stream.clone())));
-    assert!(events.iter().chain(&whole).all(|event| event.data.len() <= LIMIT));
-    assert_eq!((events, error), (whole, whole_error));
-});
+fuzz_target!(|input: (u8, Vec<u8>)| target::check(input));

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod envelope;
+mod fuzz;
 mod header;
 mod json;
 mod splice;

@@ -1,0 +1,54 @@
+//! The checks of the fuzz targets in `fuzz/`, each tried here on noise and on what is nearly right.
+
+mod batch;
+mod endpoint;
+mod envelope;
+mod sse;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::strategies::{object, value};
+
+fn noise() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..64)
+}
+
+/// A text whose end is cut off at times.
+fn cut(text: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>> {
+    (text, any::<prop::sample::Index>(), any::<bool>()).prop_map(|(text, at, whole)| {
+        let mut bytes = text.into_bytes();
+        if !whole && !bytes.is_empty() {
+            bytes.truncate(at.index(bytes.len()));
+        }
+        bytes
+    })
+}
+
+fn message() -> impl Strategy<Value = String> {
+    (value(), "[a-z/]{0,20}", object()).prop_map(|(id, method, params)| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
+    })
+}
+
+proptest! {
+    #[test]
+    fn batches(source in prop_oneof![noise(), cut(vec(message(), 0..4).prop_map(|parts| format!("[{}]", parts.join(","))))]) {
+        batch::check(&source);
+    }
+
+    #[test]
+    fn endpoints(data in prop_oneof![noise(), cut("(https?:)?(//)?[a-z@:\\[\\]\\\\.]{0,12}[/?#]?[ -~\t\n]{0,24}")]) {
+        endpoint::check(&data);
+    }
+
+    #[test]
+    fn envelopes(source in prop_oneof![noise(), cut(message())]) {
+        envelope::check(&source);
+    }
+
+    #[test]
+    fn events(size: u8, stream in prop_oneof![noise(), cut("((data|event|id|retry|)[: ]{0,2}[a-z0-9]{0,30}(\r|\n|\r\n){1,2}){0,8}")]) {
+        sse::check((size % 16, stream));
+    }
+}

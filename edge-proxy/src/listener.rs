@@ -1,7 +1,7 @@
 //! Sockets of clients: accepts, bounds, speaks HTTP/1.1, drains. It must not know what a request asks for.
 
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -85,7 +85,7 @@ async fn accept(listener: TcpListener, worker: &Rc<WorkerState>) {
         };
         match accepted {
             None => {}
-            Some(Ok((stream, _))) => spawn_connection(stream, worker, alive.clone()),
+            Some(Ok((stream, address))) => spawn_connection(stream, address, worker, alive.clone()),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -93,8 +93,8 @@ async fn accept(listener: TcpListener, worker: &Rc<WorkerState>) {
         }
     }
     // Clients that have connected are served; further ones are refused, so that balancers go elsewhere.
-    for stream in unaccepted(listener) {
-        spawn_connection(stream, worker, alive.clone());
+    for (stream, address) in unaccepted(listener) {
+        spawn_connection(stream, address, worker, alive.clone());
     }
     drop(alive);
     // Nothing is ever sent: this returns when all connections have ended.
@@ -102,31 +102,38 @@ async fn accept(listener: TcpListener, worker: &Rc<WorkerState>) {
 }
 
 /// Accepts the connections in the backlog, because closing the socket would reset them.
-fn unaccepted(listener: TcpListener) -> Vec<TcpStream> {
-    let accepted = |listener: StdListener| -> Vec<TcpStream> {
-        let next = || listener.accept().ok().map(|(stream, _)| stream);
-        std::iter::from_fn(next)
-            .filter_map(|stream| stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok())
+fn unaccepted(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let accepted = |listener: StdListener| -> Vec<_> {
+        let to_async =
+            |stream: StdStream| stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok();
+        std::iter::from_fn(|| listener.accept().ok())
+            .filter_map(|(stream, address)| Some((to_async(stream)?, address)))
             .collect()
     };
     listener.into_std().map(accepted).unwrap_or_default()
 }
 
-fn spawn_connection(stream: TcpStream, worker: &Rc<WorkerState>, alive: mpsc::Sender<()>) {
+fn spawn_connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    worker: &Rc<WorkerState>,
+    alive: mpsc::Sender<()>,
+) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let counted = ConnectionGuard::new(Rc::clone(&worker));
         // Small answers must not wait for the acknowledgement of earlier ones.
         if stream.set_nodelay(true).is_ok() {
-            connection(stream, &worker).await;
+            connection(stream, address, &worker).await;
         }
         drop((counted, alive));
     });
 }
 
-async fn connection(stream: TcpStream, worker: &Rc<WorkerState>) {
+async fn connection(stream: TcpStream, address: SocketAddr, worker: &Rc<WorkerState>) {
     let limits = &worker.shared.environment.limits;
-    let http_connection = Rc::new(HttpConnection::default());
+    // An IPv4 client is the same client on a socket that takes both families.
+    let http_connection = Rc::new(HttpConnection::new(address.ip().to_canonical()));
     let service = service_fn(|request| {
         let (worker, http_connection) = (Rc::clone(worker), Rc::clone(&http_connection));
         http_connection.note_request();

@@ -21,9 +21,9 @@ pub(super) fn page(
     method: Method,
 ) -> Result<Reply, Failure> {
     let (list, member) = of_method(method).ok_or(Failure::Method)?;
-    let generation = generation(&context.view.server, list);
+    let generation = generation(context.server(), list);
     let number = number(context, message, member, generation)?;
-    let pages = context.view.pages(list, era);
+    let pages = context.view().pages(list, era);
     let page = pages.pages.get(number as usize).ok_or_else(outdated)?.clone();
     let next = number + 1;
     let mut members = String::new();

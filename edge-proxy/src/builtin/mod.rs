@@ -22,12 +22,12 @@ use crate::context::{Arrival, RequestContext};
 use crate::error::Failure;
 use crate::os::clock;
 use crate::respond::Reply;
-use crate::route;
 use crate::session::capabilities::Capabilities;
 use crate::session::{Conversation, LogLevel, MAX_URI_BYTES, MAX_URIS, Session, event};
 use crate::transport::Message;
 use crate::upstream::SessionCommand;
 use crate::usage::Outcome;
+use crate::{policy, route};
 
 /// Answers a request that no upstream is called for.
 pub async fn answer(
@@ -111,10 +111,10 @@ fn initialize(context: &RequestContext<'_>, message: &Message<'_>, id: &str) -> 
     let revision = Revision::negotiate_legacy(&version);
     let declared = Capabilities::of_client(declared.unwrap_or("{}")).map_err(malformed)?;
     let lifetime = context.worker.shared.environment.limits.session_lifetime.as_secs();
-    let conversation = Conversation::begin(revision, declared, &client_name(client), context.now, lifetime);
+    let conversation = Conversation::begin(revision, declared, &client_name(client), context.now(), lifetime);
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{revision}","capabilities":{},"serverInfo":{}{}}}}}"#,
-        capabilities::of_view(context.view, revision),
+        capabilities::of_view(context.view(), revision),
         context.server_info(),
         instructions(context),
     );
@@ -148,7 +148,7 @@ fn discover(context: &RequestContext<'_>, id: &str) -> Reply {
     let body = format!(
         r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"ttlMs":0,"cacheScope":"private","_meta":{{"{}":{}}}}}"#,
         Revision::modern_json(),
-        capabilities::of_view(context.view, Revision::LATEST),
+        capabilities::of_view(context.view(), Revision::LATEST),
         instructions(context),
         meta::SERVER_INFO,
         context.server_info(),
@@ -157,7 +157,7 @@ fn discover(context: &RequestContext<'_>, id: &str) -> Reply {
 }
 
 fn instructions(context: &RequestContext<'_>) -> String {
-    let text = &context.view.server.instructions;
+    let text = &context.server().instructions;
     if text.is_empty() { String::new() } else { format!(r#","instructions":{}"#, json::quote(text)) }
 }
 
@@ -172,7 +172,8 @@ async fn subscribe(
     if named.exposed.len() > MAX_URI_BYTES {
         return Err(Failure::params(format!("the URI is too long; the maximum is {MAX_URI_BYTES} bytes")));
     }
-    let permit = listen::permit(context.view, &named.exposed).ok_or_else(|| named.unknown())?;
+    let permit =
+        policy::check(&context.caller, &named).map_err(|denied| denied.failure(|| named.unknown()))?;
     if capabilities::update_era(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("the upstream does not announce changes of this resource"));
     }
@@ -217,7 +218,7 @@ async fn set_level(
     let level = level.filter(|raw| LogLevel::parse(raw).is_some());
     let level = level.ok_or_else(|| Failure::params("params.level is not a log level"))?;
     let upstreams: Vec<_> =
-        context.view.upstreams().iter().filter(|upstream| upstream.logs()).cloned().collect();
+        context.view().upstreams().iter().filter(|upstream| upstream.logs()).cloned().collect();
     let shared = &context.worker.shared;
     let changed_us = shared.levels.next(&conversation.session_id, clock::now_us());
     let event =
@@ -227,7 +228,7 @@ async fn set_level(
         conversation: Arc::new(Conversation::clone(conversation)),
         level: message.slice(level),
     });
-    shared.levels.set(conversation, event.clone(), changed_us, context.now);
+    shared.levels.set(conversation, event.clone(), changed_us, context.now());
     broadcast(context, event).await;
     Ok(result(id, "{}"))
 }

@@ -10,6 +10,7 @@ pub mod websocket;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,10 +24,10 @@ use crate::context::{RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
 use crate::observe::{CloseReason, ConnectionTransport, GaugeGuard};
-use crate::policy;
+use crate::policy::{self, Caller, Facts};
 use crate::respond::Reply;
 use crate::session::ConnectionSession;
-use crate::snapshot::{Snapshot, View};
+use crate::snapshot::Snapshot;
 
 /// Messages that wait for the client to read. Further ones wait to be queued.
 const MAX_WAITING: usize = 16;
@@ -43,6 +44,8 @@ pub type Handler = for<'a> fn(
 pub struct ClientConnection {
     worker: Rc<WorkerState>,
     transport: ConnectionTransport,
+    /// The address of the client.
+    address: IpAddr,
     server: Box<str>,
     /// The uid of the server, which must stay the same.
     uid: Box<str>,
@@ -79,7 +82,7 @@ impl ConnectionGuard {
         handler: Handler,
     ) -> Result<Self, Failure> {
         let shared = &context.worker.shared;
-        let permit = shared.stream_permit(&context.principal.uid).ok_or(Failure::TooManyStreams)?;
+        let permit = shared.stream_permit(&context.principal().uid).ok_or(Failure::TooManyStreams)?;
         if context.worker.is_draining() {
             return Err(Failure::Draining);
         }
@@ -89,8 +92,9 @@ impl ConnectionGuard {
         let connection = Rc::new(ClientConnection {
             worker: Rc::clone(context.worker),
             transport,
-            server: context.view.server.id.clone(),
-            uid: context.view.server.uid.clone(),
+            address: context.caller.facts().address,
+            server: context.server().id.clone(),
+            uid: context.server().uid.clone(),
             bearer: bearer.into(),
             session: ConnectionSession::new(transport == ConnectionTransport::WebSocket),
             handler,
@@ -140,21 +144,24 @@ impl ClientConnection {
         &self.worker
     }
 
-    /// Checks the caller again. Returns it, and what it sees of the server.
-    pub fn authenticate<'a>(
-        &self,
-        snapshot: &'a Snapshot,
-        now: u64,
-    ) -> Result<(Arc<Principal>, &'a Arc<View>), Failure> {
+    /// Verifies the bearer again.
+    pub fn authenticate(&self, snapshot: &Snapshot, now: u64) -> Result<Arc<Principal>, Failure> {
         if !self.worker.shared.environment.current.is_trust_fresh(now) {
             return Err(Failure::Stale);
         }
-        let principal = self.worker.bearers.authenticate(&snapshot.trust, Some(&self.bearer))?;
-        let view = policy::admit(snapshot, &principal, &self.server, now)?;
-        if view.server.uid != self.uid {
-            return Err(Failure::Server);
-        }
-        Ok((principal, view))
+        self.worker.bearers.authenticate(&snapshot.trust, Some(&self.bearer))
+    }
+
+    /// Admits the principal again, to the server that the connection was opened to.
+    pub fn admit<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        principal: &'a Arc<Principal>,
+        now: u64,
+    ) -> Result<Caller<'a>, Failure> {
+        let facts = Facts { address: self.address, now };
+        policy::admit_again(snapshot, principal, [&self.server, &self.uid], facts)
+            .map_err(|denied| denied.failure(|| Failure::Server))
     }
 
     /// Ends the connection, unless it has ended for another reason.

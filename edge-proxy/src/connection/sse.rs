@@ -35,7 +35,7 @@ pub fn open(
     let waiter = shared.environment.fleet.waiters().register().ok_or(Failure::Overloaded)?;
     let handle = post_address::seal(&context.snapshot.trust, context.owner(), &waiter.address())
         .map_err(|error| Failure::Internal(error.to_string()))?;
-    let address = shared.origin_policy.public(&format!("/servers/{}/sse/{handle}", context.view.server.id));
+    let address = shared.origin_policy.public(&format!("/servers/{}/sse/{handle}", context.server().id));
     let connection = &guard.connection;
     connection.spawn(receive_posts(Rc::clone(connection), waiter));
     connection.spawn(cut_when_closed(Rc::clone(connection), Rc::clone(http_connection)));

@@ -14,9 +14,12 @@ pub(super) async fn watch(connection: Rc<ClientConnection>) {
     loop {
         let now = connection.worker.now();
         let snapshot = shared.environment.current.load_full();
-        let Ok((principal, _)) = connection.authenticate(&snapshot, now) else {
+        let Ok(principal) = connection.authenticate(&snapshot, now) else {
             return connection.end(CloseReason::Unauthorized);
         };
+        if connection.admit(&snapshot, &principal, now).is_err() {
+            return connection.end(CloseReason::Unauthorized);
+        }
         let silence = shared.environment.limits.keep_alive;
         let next = policy::remaining(&snapshot, &principal, now).map_or(silence, |left| left.min(silence));
         tokio::select! {

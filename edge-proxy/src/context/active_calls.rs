@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -18,7 +19,7 @@ use mcp::sse;
 use super::worker::WorkerState;
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
-use crate::policy::{self, Permit};
+use crate::policy::{self, Caller, Facts, Permit};
 use crate::session::SessionId;
 use crate::snapshot::{Server, Snapshot};
 use crate::upstream::AnswerStream;
@@ -45,6 +46,7 @@ pub(crate) struct ActiveCall {
 
 struct State {
     principal: Arc<Principal>,
+    address: IpAddr,
     server: Arc<Server>,
     permit: Permit,
     /// The answer that the same request would get now, once that is a refusal.
@@ -85,27 +87,28 @@ pub(crate) async fn watch(worker: Rc<WorkerState>) {
 
 impl State {
     fn check(&self, snapshot: &Snapshot, now: u64) -> Result<(), Failure> {
-        let view = policy::admit(snapshot, &self.principal, &self.server.id, now)?;
-        if view.server.uid != self.server.uid {
-            return Err(Failure::Server);
-        }
-        if self.permit.still_holds(view) { Ok(()) } else { Err(self.permit.target().named().unknown()) }
+        let facts = Facts { address: self.address, now };
+        let server = [&*self.server.id, &*self.server.uid];
+        let caller = policy::admit_again(snapshot, &self.principal, server, facts)
+            .map_err(|denied| denied.failure(|| Failure::Server))?;
+        policy::check_again(&caller, &self.permit)
+            .map_err(|denied| denied.failure(|| self.permit.target().named().unknown()))
     }
 }
 
 impl ActiveCall {
-    /// Registers a call that `principal` makes at `server`; `error_context` is that of its request.
+    /// Registers a call that `caller` makes; `error_context` is that of its request.
     pub(crate) fn begin(
         worker: &Rc<WorkerState>,
-        principal: &Arc<Principal>,
-        server: &Arc<Server>,
+        caller: Caller<'_>,
         permit: &Permit,
         session: Option<SessionId>,
         error_context: ErrorContext,
     ) -> Self {
         let state = Rc::new(State {
-            principal: Arc::clone(principal),
-            server: Arc::clone(server),
+            principal: Arc::clone(caller.principal()),
+            address: caller.facts().address,
+            server: Arc::clone(&caller.view().server),
             permit: permit.clone(),
             withdrawn: RefCell::default(),
             waker: RefCell::default(),

@@ -9,8 +9,9 @@ use mcp::json;
 
 use super::worker::WorkerState;
 use crate::identity::Principal;
+use crate::policy::Caller;
 use crate::session::{ConnectionSession, HandleOwner};
-use crate::snapshot::{Snapshot, View};
+use crate::snapshot::{Server, Snapshot, View};
 use crate::usage::Account;
 
 /// The state of one request from the point where the caller is known.
@@ -19,16 +20,12 @@ pub struct RequestContext<'a> {
     pub worker: &'a Rc<WorkerState>,
     /// The snapshot that it is served from, whatever is published meanwhile.
     pub snapshot: &'a Arc<Snapshot>,
-    /// The caller.
-    pub principal: &'a Arc<Principal>,
-    /// The part of the server that the caller sees.
-    pub view: &'a Arc<View>,
+    /// The caller, at the server that the request is for.
+    pub caller: Caller<'a>,
     /// The transport that it arrived by.
     pub arrival: Arrival<'a>,
     /// The time of its arrival.
     pub started: Instant,
-    /// The same time, in seconds since the Unix epoch.
-    pub now: u64,
 }
 
 /// The transport that a message arrived by.
@@ -51,15 +48,35 @@ impl<'a> RequestContext<'a> {
 
     /// The principal and server that sealed handles are bound to.
     pub fn owner(&self) -> HandleOwner<'a> {
-        HandleOwner { server: &self.view.server.uid, principal: &self.principal.uid }
+        HandleOwner { server: &self.server().uid, principal: &self.principal().uid }
+    }
+
+    /// The principal that makes the request.
+    pub fn principal(&self) -> &'a Arc<Principal> {
+        self.caller.principal()
+    }
+
+    /// The part of the server that the caller sees.
+    pub fn view(&self) -> &'a Arc<View> {
+        self.caller.view()
+    }
+
+    /// The server that the request is for.
+    pub fn server(&self) -> &'a Arc<Server> {
+        &self.view().server
+    }
+
+    /// The time of its arrival, in seconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.caller.facts().now
     }
 
     /// Opens an account for one call.
     pub fn account(&self, method: &'static str, request_bytes: usize) -> Account {
         Account::open(
             &self.worker.usage,
-            &self.view.server,
-            self.principal,
+            self.server(),
+            self.principal(),
             method,
             self.started,
             request_bytes,
@@ -68,7 +85,7 @@ impl<'a> RequestContext<'a> {
 
     /// The server's `serverInfo`, a JSON object.
     pub fn server_info(&self) -> String {
-        let server = &self.view.server;
+        let server = self.server();
         let title = if server.title.is_empty() {
             String::new()
         } else {

@@ -1,72 +1,87 @@
-//! The one place where a caller's access is decided, and where a `Permit` is made.
+//! The one place where a caller's access is decided, and where a `Permit` is made: a principal is admitted to a server,
+//! and then checked for each target.
 //!
 //! It must not know HTTP or upstream connections. What is not allowed is reported as unknown.
+
+mod conditions;
+mod denied;
+mod permit;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Failure;
+pub use conditions::Facts;
+pub use denied::{Denied, Reason};
+pub use permit::Permit;
+
 use crate::identity::{Principal, PrincipalKind};
-use crate::route::{Destination, NamedTarget, Target, TargetKind};
-use crate::snapshot::{Entry, List, Permissions, Snapshot, Token, View, glob};
+use crate::route::{Destination, NamedTarget};
+use crate::snapshot::{List, Permissions, Snapshot, Token, View, glob};
 
-/// The right to call one entry. Only this module makes one, and every way to an upstream takes one.
-#[derive(Debug, Clone)]
-pub struct Permit {
-    entry: Arc<Entry>,
-    list: List,
-    original: Option<Box<str>>,
-    exposed_uri: Option<Box<str>>,
+/// A principal at one server, whose rights are in force. Only `admit` makes one, and no target is permitted without.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    principal: &'a Arc<Principal>,
+    view: &'a Arc<View>,
+    facts: Facts,
 }
 
-impl Permit {
-    /// The entry that may be called.
-    pub fn entry(&self) -> &Arc<Entry> {
-        &self.entry
+impl<'a> Caller<'a> {
+    /// The principal.
+    pub fn principal(&self) -> &'a Arc<Principal> {
+        self.principal
     }
 
-    /// The name or URI that the upstream knows the target by.
-    pub fn original(&self) -> &str {
-        self.original.as_deref().unwrap_or(&self.entry.original)
+    /// The part of the server that it sees.
+    pub fn view(&self) -> &'a Arc<View> {
+        self.view
     }
 
-    /// The kind of the target.
-    pub fn kind(&self) -> TargetKind {
-        match (self.list, &self.exposed_uri) {
-            (List::Tools, _) => TargetKind::Tool,
-            (List::Prompts, _) => TargetKind::Prompt,
-            (List::Resources, _) | (List::ResourceTemplates, Some(_)) => TargetKind::Resource,
-            (List::ResourceTemplates, None) => TargetKind::Template,
-        }
-    }
-
-    /// The name, URI or URI template that the client named.
-    pub fn exposed(&self) -> &str {
-        self.exposed_uri.as_deref().unwrap_or(&self.entry.exposed)
-    }
-
-    /// The target, to be checked again later.
-    pub fn target(&self) -> Target {
-        Target { kind: self.kind(), exposed: self.exposed().into() }
-    }
-
-    /// Returns whether `view` still permits the same target at the same upstream.
-    pub fn still_holds(&self, view: &View) -> bool {
-        permit(view, &NamedTarget::of(self.kind(), self.exposed()))
-            .is_some_and(|now| now.entry.upstream.uid == self.entry.upstream.uid)
+    /// The facts that it was admitted on.
+    pub fn facts(&self) -> Facts {
+        self.facts
     }
 }
 
-/// Returns what `principal` sees of a server, if its rights are in force.
+/// Admits `principal` to the server with this id, if its rights are in force and allow the server.
 pub fn admit<'a>(
     snapshot: &'a Snapshot,
-    principal: &Principal,
+    principal: &'a Arc<Principal>,
     server: &str,
-    now: u64,
-) -> Result<&'a Arc<View>, Failure> {
-    let token = token(snapshot, principal).filter(|token| is_in_force(principal, token, now));
-    let token = token.ok_or(Failure::Bearer { presented: true })?;
-    snapshot.view(&token.scope, server).ok_or(Failure::Server)
+    facts: Facts,
+) -> Result<Caller<'a>, Denied> {
+    let view = in_force(snapshot, principal, &facts)
+        .map_err(Denied::Condition)
+        .and_then(|token| visible(snapshot, token, server))
+        .inspect_err(|denied| denied.log(principal, &facts, server, None))?;
+    Ok(Caller { principal, view, facts })
+}
+
+/// Admits `principal` again, to the server that had this id and uid when it was admitted first.
+pub fn admit_again<'a>(
+    snapshot: &'a Snapshot,
+    principal: &'a Arc<Principal>,
+    [server, uid]: [&str; 2],
+    facts: Facts,
+) -> Result<Caller<'a>, Denied> {
+    let caller = admit(snapshot, principal, server, facts)?;
+    if *caller.view.server.uid == *uid { Ok(caller) } else { Err(Denied::NotFound) }
+}
+
+/// Checks a target of the server that `caller` was admitted to. Returns the permit to use it.
+pub fn check(caller: &Caller<'_>, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
+    decide(caller.view, named).inspect_err(|denied| {
+        denied.log(caller.principal, &caller.facts, &caller.view.server.id, Some(&named.exposed));
+    })
+}
+
+/// Checks a permit that was given before: whether `caller` may still use the same target at the same upstream.
+pub fn check_again(caller: &Caller<'_>, permit: &Permit) -> Result<(), Denied> {
+    let now = check(caller, &NamedTarget::of(permit.kind(), permit.exposed()))?;
+    let is_same = now.entry().upstream.uid == permit.entry().upstream.uid;
+    if is_same { Ok(()) } else { Err(Denied::NotFound) }
 }
 
 /// The permissions of a principal, if it has any.
@@ -76,9 +91,7 @@ pub fn permissions<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Option<
 
 /// The time that a principal has left at `now`, if its rights expire.
 pub fn remaining(snapshot: &Snapshot, principal: &Principal, now: u64) -> Option<Duration> {
-    let token = token(snapshot, principal).and_then(|token| token.expires);
-    let earlier = principal.expires.into_iter().chain(token).min()?;
-    Some(Duration::from_secs(earlier.saturating_sub(now)))
+    conditions::remaining(principal, token(snapshot, principal), now)
 }
 
 fn token<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Option<&'a Token> {
@@ -87,27 +100,32 @@ fn token<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Option<&'a Token>
     }
 }
 
-/// Returns whether neither the credential nor the token is over, and the token is not revoked.
-fn is_in_force(principal: &Principal, token: &Token, now: u64) -> bool {
-    let is_over = |expires: Option<u64>| expires.is_some_and(|expires| expires <= now);
-    !token.revoked && !is_over(token.expires) && !is_over(principal.expires)
+fn in_force<'a>(snapshot: &'a Snapshot, principal: &Principal, facts: &Facts) -> Result<&'a Token, Reason> {
+    let token = token(snapshot, principal).ok_or(Reason::NoToken)?;
+    conditions::check(principal, token, facts)?;
+    Ok(token)
 }
 
-/// Returns a permit for the target of a call, if `view` shows it.
-pub fn permit(view: &View, named: &NamedTarget<'_>) -> Option<Permit> {
-    named.destinations(&view.server).find_map(|destination| check(view, destination))
+fn visible<'a>(snapshot: &'a Snapshot, token: &Token, server: &str) -> Result<&'a Arc<View>, Denied> {
+    let views = snapshot.servers.views(server).ok_or(Denied::NotFound)?;
+    views.view(&token.scope).ok_or(Denied::OutOfScope)
 }
 
-fn check(view: &View, destination: Destination) -> Option<Permit> {
-    let Destination { list, position, entry, original, exposed_uri } = destination;
-    let allowed = match list {
-        List::Tools => view.visible.tools.contains(position),
-        List::Prompts => view.visible.prompts.contains(position),
-        List::Resources => view.visible.resources.contains(position),
-        List::ResourceTemplates => {
-            view.visible.resource_templates.contains(position)
-                || exposed_uri.as_deref().is_some_and(|uri| glob::any(&view.visible.resource_globs, uri))
+/// Finds the first destination of a target that `view` shows.
+fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
+    let mut denied = Denied::NotFound;
+    for destination in named.destinations(&view.server) {
+        if is_visible(view, &destination) {
+            return Ok(Permit::to(destination));
         }
-    };
-    allowed.then_some(Permit { entry, list, original, exposed_uri })
+        denied = Denied::OutOfScope;
+    }
+    Err(denied)
+}
+
+fn is_visible(view: &View, destination: &Destination) -> bool {
+    let Destination { list, position, exposed_uri, .. } = destination;
+    view.visible.of(*list).contains(*position)
+        || *list == List::ResourceTemplates
+            && exposed_uri.as_deref().is_some_and(|uri| glob::any(&view.visible.resource_globs, uri))
 }

@@ -24,6 +24,8 @@ use crate::builtin::{self, capabilities, listen};
 use crate::connection::{ClientConnection, sse, websocket};
 use crate::context::{ActiveCall, Arrival, RequestContext, WorkerState};
 use crate::error::{ErrorContext, Failure};
+use crate::identity::Principal;
+use crate::policy::{Caller, Facts};
 use crate::respond::Reply;
 use crate::session::{self, Session};
 use crate::snapshot::Snapshot;
@@ -92,12 +94,12 @@ async fn handle(
         return websocket_request(worker, http_connection, exchange, &snapshot, started, now).await;
     }
     let principal = worker.bearers.authenticate(&snapshot.trust, exchange.bearer())?;
-    let view = policy::admit(&snapshot, &principal, exchange.server(), now)?;
+    let facts = Facts { address: http_connection.address(), now };
+    let caller = admit(&snapshot, &principal, exchange.server(), facts)?;
     let has_body = exchange.verb == Verb::Post && exchange.endpoint != Endpoint::Ticket;
     let body = if has_body { exchange.read(&shared.environment.limits).await? } else { Bytes::new() };
     let arrival = Arrival::Request(&exchange.headers);
-    let context =
-        RequestContext { worker, snapshot: &snapshot, principal: &principal, view, arrival, started, now };
+    let context = RequestContext { worker, snapshot: &snapshot, caller, arrival, started };
     let bearer = exchange.bearer().unwrap_or_default();
     match &exchange.endpoint {
         Endpoint::Mcp => {
@@ -109,6 +111,16 @@ async fn handle(
             Ok(websocket::no_store(websocket::ticket(&context, bearer)?.into_response(worker)))
         }
     }
+}
+
+/// Admits a principal to the server that the path of its request names.
+fn admit<'a>(
+    snapshot: &'a Snapshot,
+    principal: &'a Arc<Principal>,
+    server: &str,
+    facts: Facts,
+) -> Result<Caller<'a>, Failure> {
+    policy::admit(snapshot, principal, server, facts).map_err(|denied| denied.failure(|| Failure::Server))
 }
 
 /// Handles a request of Streamable HTTP.
@@ -143,9 +155,10 @@ async fn websocket_request(
         (bearer, _) => bearer.map(str::to_owned),
     };
     let principal = worker.bearers.authenticate(&snapshot.trust, bearer.as_deref())?;
-    let view = policy::admit(snapshot, &principal, exchange.server(), now)?;
+    let facts = Facts { address: http_connection.address(), now };
+    let caller = admit(snapshot, &principal, exchange.server(), facts)?;
     let arrival = Arrival::Request(&exchange.headers);
-    let context = RequestContext { worker, snapshot, principal: &principal, view, arrival, started, now };
+    let context = RequestContext { worker, snapshot, caller, arrival, started };
     websocket::open(
         &context,
         &bearer.unwrap_or_default(),
@@ -177,10 +190,10 @@ async fn connection_message(
     let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
     let _permit = shared.in_flight_permit().ok_or(Failure::Overloaded)?;
     let snapshot = shared.environment.current.load_full();
-    let (principal, view) = connection.authenticate(&snapshot, now)?;
+    let principal = connection.authenticate(&snapshot, now)?;
+    let caller = connection.admit(&snapshot, &principal, now)?;
     let arrival = Arrival::Connection(connection.session());
-    let context =
-        RequestContext { worker, snapshot: &snapshot, principal: &principal, view, arrival, started, now };
+    let context = RequestContext { worker, snapshot: &snapshot, caller, arrival, started };
     let is_ready =
         read.as_ref().is_ok_and(|read| read.method.as_deref() == Some(Method::Initialized.as_str()));
     let reply = messages(&context, body, read, error_context).await?;
@@ -230,8 +243,8 @@ async fn answer(context: &RequestContext<'_>, message: &Message<'_>) -> Result<(
     let (trust, owner) = (&context.snapshot.trust, context.owner());
     let question = upstream::ServerRequestId::answered_by(trust, owner, message);
     let question = question.ok_or_else(Failure::answers_nothing)?;
-    let permit = policy::permit(context.view, &question.target().named());
-    let permit = permit.ok_or_else(Failure::answers_nothing)?;
+    let permit = policy::check(&context.caller, &question.target().named())
+        .map_err(|denied| denied.failure(Failure::answers_nothing))?;
     upstream::answer(&context.worker.upstreams, trust, owner, message, question, &permit).await
 }
 
@@ -278,15 +291,14 @@ fn resume(
     conversation: &session::Conversation,
     last_event_id: &str,
 ) -> Option<Reply> {
-    let (trust, server) = (&context.snapshot.trust, &context.view.server);
+    let (trust, server) = (&context.snapshot.trust, context.server());
     let resumption = upstream::Resumption::open(trust, context.owner(), last_event_id)?;
-    let permit = policy::permit(context.view, &resumption.target()?.named())?;
+    let permit = policy::check(&context.caller, &resumption.target()?.named()).ok()?;
     let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
     let session = Some(conversation.session_id);
-    let active =
-        ActiveCall::begin(context.worker, context.principal, server, &permit, session, error_context);
+    let active = ActiveCall::begin(context.worker, context.caller, &permit, session, error_context);
     let events =
-        upstream::resume(&context.worker.upstreams, trust, server, context.principal, &resumption, permit)?;
+        upstream::resume(&context.worker.upstreams, trust, server, context.principal(), &resumption, permit)?;
     Some(Reply::Events(Box::new(active.stream(Box::new(events)))))
 }
 
@@ -295,7 +307,7 @@ fn conversation(context: &RequestContext<'_>) -> Result<Rc<session::Conversation
     match context.arrival {
         Arrival::Request(headers) => {
             let terminated = &worker.shared.terminated;
-            worker.sessions.conversation(headers, trust, context.owner(), terminated, context.now)
+            worker.sessions.conversation(headers, trust, context.owner(), terminated, context.now())
         }
         Arrival::Connection(session) => session.conversation(),
     }
@@ -314,7 +326,7 @@ async fn request(
         Method::TasksGet | Method::TasksResult | Method::TasksUpdate | Method::TasksCancel
             if session
                 .revision()
-                .is_some_and(|revision| capabilities::offers_tasks(context.view, revision)) =>
+                .is_some_and(|revision| capabilities::offers_tasks(context.view(), revision)) =>
         {
             task_request(context, session, message, method).await
         }
@@ -332,7 +344,8 @@ async fn call(
     let mut account = context.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let named = route::named(method, message)?;
-    let permit = policy::permit(context.view, &named).ok_or_else(|| named.unknown())?;
+    let permit =
+        policy::check(&context.caller, &named).map_err(|denied| denied.failure(|| named.unknown()))?;
     if let (Era::Modern, Some(headers)) = (session.era(), context.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }
@@ -358,7 +371,7 @@ async fn task_request(
     let unknown = || Failure::params("unknown task");
     let text = mcp::json::string(raw).map_err(|_| unknown())?;
     let task = upstream::Task::open(&context.snapshot.trust, context.owner(), &text).ok_or_else(unknown)?;
-    let permit = listen::task_permit(context.view, &task).ok_or_else(unknown)?;
+    let permit = listen::task_permit(&context.caller, &task).ok_or_else(unknown)?;
     let named = route::NamedTarget { kind: route::TargetKind::Tool, exposed: task.tool.clone().into(), raw };
     let route_to = Route { named: &named, task: Some((task, raw)), permit };
     send(context, session, message, method, route_to, account).await
@@ -384,20 +397,13 @@ async fn send(
     account.outcome = Outcome::Cancelled;
     let error_context =
         ErrorContext { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };
-    let server = &context.view.server;
-    let active = ActiveCall::begin(
-        context.worker,
-        context.principal,
-        server,
-        &route_to.permit,
-        session.id(),
-        error_context,
-    );
+    let active =
+        ActiveCall::begin(context.worker, context.caller, &route_to.permit, session.id(), error_context);
     let call = upstream::Call {
         context: &context.worker.upstreams,
         trust: &context.snapshot.trust,
-        server,
-        principal: context.principal,
+        server: context.server(),
+        principal: context.principal(),
         session,
         headers: context.headers(),
         message,

@@ -53,10 +53,3 @@ pub struct Snapshot {
     /// The edges of the fleet, this one included.
     pub siblings: Arc<Siblings>,
 }
-
-impl Snapshot {
-    /// Returns what `scope` sees of the server with this id; `None` if there is none or it is not allowed.
-    pub fn view(&self, scope: &Scope, server: &str) -> Option<&Arc<View>> {
-        self.servers.views(server)?.view(scope)
-    }
-}

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use tokio::sync::Notify;
@@ -12,8 +13,8 @@ use tokio::sync::Notify;
 type Upgraded = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The HTTP connection of a client.
-#[derive(Default)]
 pub struct HttpConnection {
+    address: IpAddr,
     has_request: Cell<bool>,
     first: Notify,
     cut: Notify,
@@ -21,6 +22,22 @@ pub struct HttpConnection {
 }
 
 impl HttpConnection {
+    /// Creates the state of a connection from `address`.
+    pub fn new(address: IpAddr) -> Self {
+        Self {
+            address,
+            has_request: Cell::default(),
+            first: Notify::new(),
+            cut: Notify::new(),
+            upgraded: RefCell::default(),
+        }
+    }
+
+    /// The address at its other end.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Notes that a request has come.
     pub fn note_request(&self) {
         if !self.has_request.replace(true) {

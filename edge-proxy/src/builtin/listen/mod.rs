@@ -7,6 +7,7 @@ mod tasks;
 mod watched;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +22,15 @@ use mcp::sse::KEEP_ALIVE;
 pub use tasks::permit as task_permit;
 use tasks::{TASKS, WatchedTask};
 use tokio::sync::watch;
-pub use watched::permit;
-use watched::{Update, WatchedTargets};
+use watched::{Update, WatchedTargets, permit};
 
 use crate::context::{Arrival, RequestContext, StreamPermit, WorkerState};
 use crate::error::Failure;
 use crate::identity::Principal;
-use crate::policy;
+use crate::policy::{self, Caller, Facts};
 use crate::respond::{Reply, StreamItem};
 use crate::session::{Conversation, MAX_URIS, SessionId};
-use crate::snapshot::{Permissions, Server, View};
+use crate::snapshot::{Permissions, Server, Snapshot};
 use crate::transport::Message;
 use crate::usage::Outcome;
 
@@ -46,8 +46,8 @@ const PRIMING: &[u8] = b"id: 0\ndata:\n\n";
 pub fn legacy(context: &RequestContext<'_>, conversation: &Rc<Conversation>) -> Result<Reply, Failure> {
     let mut stream = NotificationStream::begin(context, Era::Legacy, [true; 3])?;
     stream.session = Some(conversation.session_id);
-    stream.watched.subscribed = context.worker.shared.subscriptions.watch(conversation, context.now);
-    stream.watched.watch_subscribed(context.worker, context.view);
+    stream.watched.subscribed = context.worker.shared.subscriptions.watch(conversation, context.now());
+    stream.watched.watch_subscribed(context.worker, &context.caller);
     let primed = conversation.revision >= Revision::V2025_11_25;
     stream.ready.push_back(StreamItem::KeepAlive(if primed { PRIMING } else { KEEP_ALIVE }));
     Ok(stream.into_reply())
@@ -69,14 +69,14 @@ pub async fn modern(context: &RequestContext<'_>, message: &Message<'_>) -> Resu
     let mut stream = NotificationStream::begin(context, Era::Modern, wanted)?;
     let subscription = format!(r#""_meta":{{"{}":{id}}}"#, meta::SUBSCRIPTION_ID);
     let accepted =
-        stream.watched.watch_only(context.worker, context.view, uris.iter().map(|uri| &**uri), &tasks);
+        stream.watched.watch_only(context.worker, &context.caller, uris.iter().map(|uri| &**uri), &tasks);
     stream.ready.push_back(acknowledgement(wanted, &accepted, &tasks, &subscription));
     stream.closing = Some(message_of(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete",{subscription}}}}}"#
     )));
     (stream.params, stream.subscription, stream.tasks) = (subscription, id.into(), tasks);
     for update in stream.watched.wait_until_live().await {
-        stream.notify(&update, context.view);
+        stream.notify(&update, &context.caller);
     }
     account.ended(Outcome::Ok, 0);
     Ok(stream.into_reply())
@@ -130,6 +130,8 @@ struct NotificationStream {
     worker: Rc<WorkerState>,
     server: Box<str>,
     principal: Arc<Principal>,
+    /// The address of the client.
+    address: IpAddr,
     session: Option<SessionId>,
     wanted: [bool; 3],
     known: KnownLists,
@@ -168,7 +170,7 @@ impl NotificationStream {
         let shared = &context.worker.shared;
         let permit = match context.arrival {
             Arrival::Request(_) => {
-                Some(shared.stream_permit(&context.principal.uid).ok_or(Failure::TooManyStreams)?)
+                Some(shared.stream_permit(&context.principal().uid).ok_or(Failure::TooManyStreams)?)
             }
             // The connection has its permit already.
             Arrival::Connection(_) => None,
@@ -178,14 +180,15 @@ impl NotificationStream {
         }
         let mut stream = Self {
             worker: Rc::clone(context.worker),
-            server: context.view.server.id.clone(),
-            principal: Arc::clone(context.principal),
+            server: context.server().id.clone(),
+            principal: Arc::clone(context.principal()),
+            address: context.caller.facts().address,
             session: None,
             wanted,
             known: KnownLists {
-                uid: context.view.server.uid.clone(),
-                generations: generations(&context.view.server),
-                permissions: policy::permissions(context.snapshot, context.principal)
+                uid: context.server().uid.clone(),
+                generations: generations(context.server()),
+                permissions: policy::permissions(context.snapshot, context.principal())
                     .cloned()
                     .unwrap_or_default(),
             },
@@ -250,53 +253,58 @@ impl NotificationStream {
 
     /// Checks the snapshot in force for changed lists, and for the caller's access.
     fn check_snapshot(&mut self) {
-        let Some((permissions, view)) = self.view() else { return };
-        self.compare(&permissions, &view.server);
-        self.watched.watch_subscribed(&self.worker, &view);
+        let (snapshot, principal) = self.current();
+        let Some(caller) = self.admit(&snapshot, &principal) else { return };
+        let permissions = policy::permissions(&snapshot, &principal).cloned().unwrap_or_default();
+        self.compare(permissions, &caller.view().server);
+        self.watched.watch_subscribed(&self.worker, &caller);
     }
 
     fn handle_update(&mut self, update: &Update) {
-        if let Some((_, view)) = self.view() {
-            self.notify(update, &view);
+        let (snapshot, principal) = self.current();
+        if let Some(caller) = self.admit(&snapshot, &principal) {
+            self.notify(update, &caller);
         }
     }
 
     /// Announces a changed resource or task, if the caller may still read or call it.
-    fn notify(&mut self, update: &Update, view: &View) {
+    fn notify(&mut self, update: &Update, caller: &Caller<'_>) {
         match update {
-            Update::Updated(uri) if permit(view, uri).is_some() => {
+            Update::Updated(uri) if permit(caller, uri).is_some() => {
                 self.ready.push_back(message_of(watched::resource_updated(uri, &self.params)));
             }
-            Update::Task(id, params) if self.may_follow(id, view) => {
+            Update::Task(id, params) if self.may_follow(id, caller) => {
                 let status = tasks::status_notification(params, &self.subscription);
                 self.ready.extend(status.ok().map(message_of));
             }
             Update::Updated(_) | Update::Task(..) => {}
-            Update::Subscribed => self.watched.watch_subscribed(&self.worker, view),
+            Update::Subscribed => self.watched.watch_subscribed(&self.worker, caller),
         }
     }
 
-    fn may_follow(&self, id: &str, view: &View) -> bool {
+    fn may_follow(&self, id: &str, caller: &Caller<'_>) -> bool {
         let watched = self.tasks.iter().find(|watched| *watched.id == *id);
-        watched.is_some_and(|watched| tasks::permit(view, &watched.task).is_some())
+        watched.is_some_and(|watched| tasks::permit(caller, &watched.task).is_some())
     }
 
-    /// Returns the caller's current view. Without one the stream ends.
-    fn view(&mut self) -> Option<(Permissions, Arc<View>)> {
-        let snapshot = self.worker.shared.environment.current.load_full();
-        let now = self.worker.now();
+    fn current(&self) -> (Arc<Snapshot>, Arc<Principal>) {
+        (self.worker.shared.environment.current.load_full(), Arc::clone(&self.principal))
+    }
+
+    /// Admits the caller again. Without its rights, or its session, the stream ends.
+    fn admit<'a>(&mut self, snapshot: &'a Snapshot, principal: &'a Arc<Principal>) -> Option<Caller<'a>> {
         let terminated =
             self.session.is_some_and(|session_id| self.worker.shared.terminated.contains(&session_id));
-        let view = policy::admit(&snapshot, &self.principal, &self.server, now).ok();
-        let view = view.filter(|view| view.server.uid == self.known.uid && !terminated);
-        self.ended = view.is_none();
-        let permissions = policy::permissions(&snapshot, &self.principal)?;
-        view.map(|view| (permissions.clone(), Arc::clone(view)))
+        let facts = Facts { address: self.address, now: self.worker.now() };
+        let caller = policy::admit_again(snapshot, principal, [&self.server, &self.known.uid], facts);
+        let caller = caller.ok().filter(|_| !terminated);
+        self.ended = caller.is_none();
+        caller
     }
 
-    fn compare(&mut self, permissions: &Permissions, server: &Server) {
+    fn compare(&mut self, permissions: Permissions, server: &Server) {
         let generations = generations(server);
-        let rescoped = *permissions != self.known.permissions;
+        let rescoped = permissions != self.known.permissions;
         for (at, change) in CHANGES.into_iter().enumerate() {
             if self.wanted[at] && (rescoped || generations[at] != self.known.generations[at]) {
                 let params = match &*self.params {
@@ -307,10 +315,7 @@ impl NotificationStream {
                 self.ready.push_back(message_of(notification));
             }
         }
-        self.known.generations = generations;
-        if rescoped {
-            self.known.permissions = permissions.clone();
-        }
+        (self.known.generations, self.known.permissions) = (generations, permissions);
     }
 }
 

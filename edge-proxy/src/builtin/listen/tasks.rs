@@ -9,9 +9,8 @@ use mcp::revision::Era;
 use super::strings;
 use crate::context::RequestContext;
 use crate::error::Failure;
-use crate::policy::{self, Permit};
+use crate::policy::{self, Caller, Permit};
 use crate::route::{NamedTarget, TargetKind};
-use crate::snapshot::View;
 use crate::transport::Message;
 use crate::upstream::Task;
 
@@ -27,8 +26,8 @@ pub(super) struct WatchedTask {
 }
 
 /// Returns the permit for the tool that began a task, which is also the right to watch it.
-pub fn permit(view: &View, task: &Task) -> Option<Permit> {
-    let permit = policy::permit(view, &NamedTarget::of(TargetKind::Tool, &task.tool))?;
+pub fn permit(caller: &Caller<'_>, task: &Task) -> Option<Permit> {
+    let permit = policy::check(caller, &NamedTarget::of(TargetKind::Tool, &task.tool)).ok()?;
     (*permit.entry().upstream.id == *task.upstream).then_some(permit)
 }
 
@@ -43,7 +42,7 @@ pub(super) fn requested(
     }
     let open = |id: String| {
         let task = Task::open(&context.snapshot.trust, context.owner(), &id)?;
-        let permit = permit(context.view, &task)?;
+        let permit = permit(&context.caller, &task)?;
         let upstream = &permit.entry().upstream;
         let announced = task.era() == Era::Modern
             && upstream.speaks(Era::Modern)

@@ -12,10 +12,9 @@ use tokio::sync::{mpsc, watch};
 use super::tasks::WatchedTask;
 use crate::builtin::capabilities::update_era;
 use crate::context::WorkerState;
-use crate::policy::{self, Permit};
+use crate::policy::{self, Caller, Permit};
 use crate::route::{NamedTarget, TargetKind};
 use crate::session::SubscribedUris;
-use crate::snapshot::View;
 use crate::upstream::{self, SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
 
 /// Notices that wait for the client to read.
@@ -45,8 +44,8 @@ pub(super) enum Update {
 }
 
 /// Returns the permit to read a resource, which is also the right to watch it.
-pub fn permit(view: &View, uri: &str) -> Option<Permit> {
-    policy::permit(view, &NamedTarget::of(TargetKind::Resource, uri))
+pub(super) fn permit(caller: &Caller<'_>, uri: &str) -> Option<Permit> {
+    policy::check(caller, &NamedTarget::of(TargetKind::Resource, uri)).ok()
 }
 
 impl WatchedTargets {
@@ -61,14 +60,14 @@ impl WatchedTargets {
     pub(super) fn watch_only<'a>(
         &mut self,
         worker: &Rc<WorkerState>,
-        view: &View,
+        caller: &Caller<'_>,
         uris: impl IntoIterator<Item = &'a str>,
         tasks: &[WatchedTask],
     ) -> BTreeSet<&'a str> {
         let mut wanted: BTreeMap<(Box<str>, Era), SubscriptionTargets> = BTreeMap::new();
         let mut accepted = BTreeSet::new();
         for uri in uris {
-            let Some(permit) = permit(view, uri) else { continue };
+            let Some(permit) = permit(caller, uri) else { continue };
             let upstream = &permit.entry().upstream;
             if let Some(era) = update_era(upstream, self.era) {
                 let entry = wanted.entry((upstream.id.clone(), era));
@@ -91,11 +90,11 @@ impl WatchedTargets {
     }
 
     /// Watches the session's subscriptions.
-    pub(super) fn watch_subscribed(&mut self, worker: &Rc<WorkerState>, view: &View) {
+    pub(super) fn watch_subscribed(&mut self, worker: &Rc<WorkerState>, caller: &Caller<'_>) {
         if let Some(uris) =
             self.subscribed.as_mut().map(|uris| SubscribedUris::clone(&uris.borrow_and_update()))
         {
-            self.watch_only(worker, view, uris.iter().map(|uri| &**uri), &[]);
+            self.watch_only(worker, caller, uris.iter().map(|uri| &**uri), &[]);
         }
     }
 

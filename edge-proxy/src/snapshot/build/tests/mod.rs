@@ -93,7 +93,7 @@ fn builder(resources: &Resources) -> Builder {
 }
 
 fn view<'a>(snapshot: &'a Snapshot, uid: &str, server: &str) -> Option<&'a Arc<View>> {
-    snapshot.view(&snapshot.tokens[uid].scope, server)
+    snapshot.servers.views(server)?.view(&snapshot.tokens[uid].scope)
 }
 
 fn tools(snapshot: &Snapshot, uid: &str, era: Era) -> String {
@@ -440,7 +440,10 @@ fn seen(snapshot: &Snapshot) -> Vec<String> {
     let mut seen = Vec::new();
     for token in snapshot.tokens.values() {
         for server in snapshot.servers.iter() {
-            let Some(view) = snapshot.view(&token.scope, &server.id) else { continue };
+            let Some(view) = snapshot.servers.views(&server.id).and_then(|views| views.view(&token.scope))
+            else {
+                continue;
+            };
             let pages = view.pages(List::Tools, Era::Legacy);
             let modern = view.pages(List::Tools, Era::Modern);
             seen.push(format!("{} {pages:?} {modern:?} {}", token.name, server.tools_generation));

@@ -1,0 +1,77 @@
+//! Refusals of policy, and what is told of them: to people in the log, to callers no more than they may know.
+
+use super::Facts;
+use crate::error::Failure;
+use crate::identity::Principal;
+
+/// The bytes of a client's text that are logged.
+const MAX_LOGGED: usize = 128;
+
+/// A refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No such server or target.
+    #[error("it does not exist")]
+    NotFound,
+    /// The caller's scope does not allow it. Callers cannot tell this from `NotFound`.
+    #[error("the scope does not allow it")]
+    OutOfScope,
+    /// A condition of the caller's rights does not hold.
+    #[error("{0}")]
+    Condition(#[from] Reason),
+}
+
+/// The condition that does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The token was deleted.
+    #[error("the token does not exist")]
+    NoToken,
+    /// The token was revoked.
+    #[error("the token is revoked")]
+    Revoked,
+    /// The token has expired.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// The credential has expired.
+    #[error("the credential has expired")]
+    CredentialExpired,
+}
+
+impl Denied {
+    /// The failure that the caller gets; `unknown` is that of a server or target that does not exist.
+    pub fn failure(self, unknown: impl FnOnce() -> Failure) -> Failure {
+        match self {
+            Self::NotFound | Self::OutOfScope => unknown(),
+            Self::Condition(reason) => reason.failure(),
+        }
+    }
+
+    /// Logs the refusal of a server, or of a target at it, for whoever asks why a call was refused.
+    pub(super) fn log(self, principal: &Principal, facts: &Facts, server: &str, target: Option<&str>) {
+        let [server, target] = [server, target.unwrap_or_default()].map(shorten);
+        // Debug formatting escapes what a terminal or a log would interpret.
+        tracing::debug!(
+            principal = %principal.name,
+            address = %facts.address,
+            ?server,
+            ?target,
+            reason = %self,
+            "access denied"
+        );
+    }
+}
+
+impl Reason {
+    fn failure(self) -> Failure {
+        match self {
+            Self::NoToken | Self::Revoked | Self::TokenExpired | Self::CredentialExpired => {
+                Failure::Bearer { presented: true }
+            }
+        }
+    }
+}
+
+fn shorten(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_LOGGED)]
+}

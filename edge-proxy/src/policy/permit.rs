@@ -1,0 +1,53 @@
+//! The right to call one entry. It must not know how it is decided.
+
+use std::sync::Arc;
+
+use crate::route::{Destination, Target, TargetKind};
+use crate::snapshot::{Entry, List};
+
+/// The right to call one entry. Only `policy` makes one, and every way to an upstream takes one.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    entry: Arc<Entry>,
+    list: List,
+    original: Option<Box<str>>,
+    exposed_uri: Option<Box<str>>,
+}
+
+impl Permit {
+    /// Permits `destination`.
+    pub(super) fn to(destination: Destination) -> Self {
+        let Destination { list, position: _, entry, original, exposed_uri } = destination;
+        Self { entry, list, original, exposed_uri }
+    }
+
+    /// The entry that may be called.
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// The name or URI that the upstream knows the target by.
+    pub fn original(&self) -> &str {
+        self.original.as_deref().unwrap_or(&self.entry.original)
+    }
+
+    /// The kind of the target.
+    pub fn kind(&self) -> TargetKind {
+        match (self.list, &self.exposed_uri) {
+            (List::Tools, _) => TargetKind::Tool,
+            (List::Prompts, _) => TargetKind::Prompt,
+            (List::Resources, _) | (List::ResourceTemplates, Some(_)) => TargetKind::Resource,
+            (List::ResourceTemplates, None) => TargetKind::Template,
+        }
+    }
+
+    /// The name, URI or URI template that the client named.
+    pub fn exposed(&self) -> &str {
+        self.exposed_uri.as_deref().unwrap_or(&self.entry.exposed)
+    }
+
+    /// The target, to be checked again later.
+    pub fn target(&self) -> Target {
+        Target { kind: self.kind(), exposed: self.exposed().into() }
+    }
+}

@@ -18,7 +18,7 @@ use crate::error::Fault;
 use crate::fleet::Fleet;
 use crate::observe::Metrics;
 use crate::session::SessionId;
-use crate::snapshot::{ConnectionKey, Current, McpUpstream, Upstream};
+use crate::snapshot::{ConnectionKey, Current, McpUpstream, Upstream, UpstreamKind};
 use crate::tunnels::Tunnels;
 
 /// Bits of a worker's first request id. Some JSON libraries read no integers beyond 2^53.
@@ -72,7 +72,10 @@ impl Context {
         if let Some(http_pool) = self.http_pools.borrow().get(&upstream.connection_key) {
             return Ok(Rc::clone(http_pool));
         }
-        let http_pool = Rc::new(HttpPool::new(Arc::clone(&self.environment), upstream)?);
+        let headers = match &upstream.kind {
+            UpstreamKind::Mcp(_) => super::mcp::request_headers(),
+        };
+        let http_pool = Rc::new(HttpPool::new(Arc::clone(&self.environment), upstream, headers)?);
         self.http_pools.borrow_mut().insert(upstream.connection_key, Rc::clone(&http_pool));
         Ok(http_pool)
     }

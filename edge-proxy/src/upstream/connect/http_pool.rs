@@ -1,6 +1,6 @@
 //! The warm HTTP/1.1 connections of one worker to one upstream, each with one request at a time.
 //!
-//! It must not know MCP beyond the headers that every request carries.
+//! It must not know what is sent on them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+    CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE, USER_AGENT,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -35,8 +35,6 @@ use crate::upstream::Environment;
 /// Largest head of a response.
 const MAX_HEAD: usize = 256 << 10;
 const MAX_IDLE: usize = 256;
-/// The subprotocol that is offered to WebSocket upstreams.
-const SUBPROTOCOL: &str = "mcp";
 const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
 
 type Sender = SendRequest<Full<Bytes>>;
@@ -49,7 +47,7 @@ pub(in crate::upstream) struct HttpPool {
     tls: Option<ServerName<'static>>,
     dials_in: Option<Box<str>>,
     target: Uri,
-    /// The headers of every request, credential included.
+    /// The headers of every request, those of the upstream's kind and its credential included.
     pub headers: HeaderMap,
     idle: RefCell<Vec<Idle>>,
     used: Cell<Instant>,
@@ -76,10 +74,11 @@ pub(in crate::upstream) enum Retry {
 }
 
 impl HttpPool {
-    /// Creates the pool of an upstream, without connecting.
+    /// Creates the pool of an upstream, of whose kind all requests carry `kind_headers`, without connecting.
     pub(in crate::upstream) fn new(
         environment: Arc<Environment>,
         upstream: &Upstream,
+        kind_headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
     ) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
         let url = upstream.credential.url(upstream.reach.url()).map_err(|_| bad("a bad path"))?;
@@ -94,8 +93,7 @@ impl HttpPool {
         let name = authority.as_str().rsplit('@').next().unwrap_or_default();
         headers.insert(HOST, HeaderValue::from_str(name).map_err(|_| bad("a bad host"))?);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(mcp::header::JSON));
-        headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::ACCEPT_BOTH));
+        headers.extend(kind_headers);
         headers.extend(upstream.credential.headers.clone());
         Ok(Self {
             environment,
@@ -139,18 +137,19 @@ impl HttpPool {
         Ok(HttpResponse::new(response, connection, timeout))
     }
 
-    /// Upgrades a connection to a WebSocket.
-    pub(in crate::upstream) async fn upgrade(&self) -> Result<TokioIo<Upgraded>, Fault> {
+    /// Upgrades a connection to a WebSocket of this subprotocol, with a request that carries `headers`.
+    pub(in crate::upstream) async fn upgrade(
+        &self,
+        mut headers: HeaderMap,
+        subprotocol: &'static str,
+    ) -> Result<TokioIo<Upgraded>, Fault> {
         let refused = |what: &str| Fault::Session(format!("its WebSocket's answer has {what}"));
         let key = generate_key();
         let accept = derive_accept_key(key.as_bytes());
-        let mut headers = self.headers.clone();
-        headers.remove(CONTENT_TYPE);
-        headers.remove(ACCEPT);
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| refused("no key"))?);
         let mut sender = self.connect_in_time().await?;
         let request = request(&self.target, &Method::GET, headers, Bytes::new());
@@ -162,7 +161,7 @@ impl HttpPool {
             return Err(refused("another key than ours"));
         }
         // Servers that know no subprotocols are accepted as well.
-        if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|chosen| chosen != SUBPROTOCOL) {
+        if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|chosen| chosen != subprotocol) {
             return Err(refused("a subprotocol that was not offered"));
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(|error| fault_of(&error))?;

@@ -31,6 +31,9 @@ mod upstream_stream;
 
 use std::ops::{Deref, DerefMut};
 
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use mcp::header::{ACCEPT_BOTH, JSON};
 use mcp::json::JsonError;
 
 pub(super) use self::in_flight::InFlightCall;
@@ -68,6 +71,11 @@ impl DerefMut for McpCall<'_> {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.call
     }
+}
+
+/// Returns the headers of every request.
+pub(super) fn request_headers() -> [(HeaderName, HeaderValue); 2] {
+    [(CONTENT_TYPE, HeaderValue::from_static(JSON)), (ACCEPT, HeaderValue::from_static(ACCEPT_BOTH))]
 }
 
 /// Makes a call, in the era of the upstream that suits the client's best, or in that of the task that it concerns.

@@ -27,6 +27,8 @@ use crate::snapshot::Upstream;
 use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::connect::{HttpResponse, MediaType};
 
+/// The subprotocol of WebSockets.
+const SUBPROTOCOL: &str = "mcp";
 /// Longest silence of an upstream that is sent no requests.
 const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 /// Interval of pings on a WebSocket; two without any frame in between end it.
@@ -101,7 +103,10 @@ pub(super) async fn open_websocket(
 ) -> Result<(Outgoing, Incoming), Fault> {
     let config =
         WebSocketConfig::default().max_message_size(Some(max_message)).max_frame_size(Some(max_message));
-    let upgraded = http_pool.upgrade().await?;
+    let mut headers = http_pool.headers.clone();
+    headers.remove(CONTENT_TYPE);
+    headers.remove(ACCEPT);
+    let upgraded = http_pool.upgrade(headers, SUBPROTOCOL).await?;
     let socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
     let (sink, stream) = socket.split();
     let sink = Rc::new(Mutex::new(sink));

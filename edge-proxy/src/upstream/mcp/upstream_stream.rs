@@ -26,6 +26,8 @@ use crate::usage::{Account, Outcome};
 
 /// Longest wait for the first event of a resumed stream.
 const RESUME_TIMEOUT: Duration = Duration::from_millis(100);
+/// Events that are taken from a resumed stream before it is read.
+const MAX_REPLAYED: usize = 256;
 /// Time for which a call can be cancelled whose client may resume it.
 const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
 /// Longest time for which the rest of a stream is read without a client.
@@ -314,19 +316,23 @@ impl UpstreamStream {
         }
     }
 
-    /// Waits briefly for the first event of a resumed stream. Some servers lose messages to a stream between the
-    /// request for it and its start.
+    /// Waits briefly for the first event of a resumed stream, and takes those that came with it. Some servers lose messages
+    /// to a stream between the request for it and its start.
     pub(super) async fn confirm_resumed(&mut self) -> Result<(), Fault> {
-        let Some(source) = &mut self.source else { return Ok(()) };
-        match tokio::time::timeout(RESUME_TIMEOUT, source.next()).await {
-            Err(_) => {}
-            Ok(Ok(Some(event))) => {
-                let event = self.translate_event(event)?;
-                self.queued.extend(event);
+        let mut patience = RESUME_TIMEOUT;
+        for _ in 0..MAX_REPLAYED {
+            let Some(source) = &mut self.source else { return Ok(()) };
+            match tokio::time::timeout(patience, source.next()).await {
+                Err(_) => return Ok(()),
+                Ok(Ok(Some(event))) => {
+                    let event = self.translate_event(event)?;
+                    self.queued.extend(event);
+                }
+                // The next read asks for it again.
+                Ok(Ok(None) | Err(Fault::Interrupted)) => self.source = None,
+                Ok(Err(fault)) => return Err(fault),
             }
-            // The next read asks for it again.
-            Ok(Ok(None) | Err(Fault::Interrupted)) => self.source = None,
-            Ok(Err(fault)) => return Err(fault),
+            patience = Duration::ZERO;
         }
         Ok(())
     }

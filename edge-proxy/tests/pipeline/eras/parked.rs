@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::response::Response;
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::eras::{ask, legacy_limited, legacy_only, open_stream, result};
@@ -16,28 +17,48 @@ const QUESTION: &str =
 const ASKED: &str = r#""question-1":{"method":"elicitation/create","params":{"message":"\u00e9?"}}"#;
 const CAN: &str = r#"{"elicitation":{},"roots":{}}"#;
 
-/// An upstream that asks in the middle, and gives its events ids.
+/// An upstream that asks in the middle, gives its events ids, and responds when it is answered.
 async fn resumable() -> Upstream {
     let call = Mutex::new(String::new());
+    let answered = watch::Sender::new(false);
     Upstream::start(move |request| {
         if request.verb == "GET" {
             let id = call.lock().unwrap();
-            // The last event once more, as some servers do.
-            return events(&[
-                QUESTION.into(),
+            let rest = [
                 format!(
                     r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{id},"progress":1}}}}"#
                 ),
                 format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#),
-            ]);
+            ];
+            // The last event once more, as some servers do.
+            return once_answered(&[QUESTION.into()], &rest, answered.subscribe());
         }
         if request.method().is_empty() {
+            answered.send_replace(true);
             return status(202, "");
         }
         *call.lock().unwrap() = request.id();
+        answered.send_replace(false);
         open_stream(&format!("id: e/0\ndata:\n\nid: e/1\ndata: {QUESTION}\n\n"))
     })
     .await
+}
+
+/// A stream of the messages in `first`, and of those in `rest` once the upstream is answered.
+fn once_answered(first: &[String], rest: &[String], mut answered: watch::Receiver<bool>) -> Response {
+    if *answered.borrow() {
+        return events(&[first, rest].concat());
+    }
+    let [first, rest] = [first, rest].map(|messages| {
+        let text: String = messages.iter().map(|message| format!("data: {message}\n\n")).collect();
+        Ok::<_, std::convert::Infallible>(bytes::Bytes::from(text))
+    });
+    let rest = futures_util::stream::once(async move {
+        answered.wait_for(|answered| *answered).await.unwrap();
+        rest
+    });
+    let body = axum::body::Body::from_stream(futures_util::stream::iter([first]).chain(rest));
+    Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
 }
 
 /// The id of a call, and its stream.
@@ -58,7 +79,7 @@ async fn unresumable() -> Upstream {
         let messages = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
         let body = messages.map(|message| Ok::<_, std::convert::Infallible>(format!("data: {message}\n\n")));
         let body = axum::body::Body::from_stream(body);
-        axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+        Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
     })
     .await
 }
@@ -110,6 +131,20 @@ async fn a_parked_call_goes_on_at_another_edge() {
     assert_eq!(resumed.len(), 1);
     assert_eq!((resumed[0].header("last-event-id"), resumed[0].header("mcp-session-id")), ("e/1", "up-0"));
     assert_eq!((upstream.calls("initialize").len(), upstream.calls("tools/call").len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_retry_that_is_made_twice_answers_the_upstream_once() {
+    let upstream = resumable().await;
+    let edge = legacy_only(&upstream);
+    let state = parked(&edge, "u_echo").await;
+    for _ in 0..2 {
+        let retry = call("u_echo", &bring(&state, ANSWER), "");
+        let reply = edge.post(&modern("tools/call", Some("u_echo")), &retry).await;
+        assert_eq!((reply.status, reply.messages()), (200, vec![DONE.to_owned()]));
+    }
+    assert_eq!(upstream.requests().iter().filter(|request| request.verb == "GET").count(), 2);
+    assert_eq!(upstream.calls("").iter().filter(|request| request.body.contains("up q")).count(), 1);
 }
 
 #[tokio::test]
@@ -176,13 +211,15 @@ async fn a_parked_call_is_gone_on_with_by_its_own_retry_alone() {
 
 #[tokio::test]
 async fn what_is_asked_together_is_told_together_and_answered_one_by_one() {
-    let call_id = Mutex::new(String::new());
+    let (call_id, answered) = (Mutex::new(String::new()), watch::Sender::new(false));
     let upstream = Upstream::start(move |request| {
         if request.verb == "GET" {
             let id = call_id.lock().unwrap();
-            return events(&[format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#)]);
+            let result = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#);
+            return once_answered(&[], &[result], answered.subscribe());
         }
         if request.method().is_empty() {
+            answered.send_replace(request.id() == "5");
             return status(202, "");
         }
         *call_id.lock().unwrap() = request.id();

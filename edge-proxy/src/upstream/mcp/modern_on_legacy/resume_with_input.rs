@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::held_open::ResumeInput;
 use super::park::{self, PendingRequests, input_required_response};
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
-use super::task_polling;
+use super::task_polling::TaskPoller;
 use crate::error::{Failure, Fault};
 use crate::fleet::{Delivery, Undelivered};
 use crate::session::HandleOwner;
@@ -106,18 +106,19 @@ async fn resume_task(
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
     let translation = parked_translation(call, parked)?;
+    let responses = parked.pending.iter().filter_map(|pending| {
+        let response = answers.get(&pending.key())?;
+        Some(park::response_to(pending, response))
+    });
+    let (poller, messages) = TaskPoller::resumed(call, translation.clone())?;
+    let has_ended = poller.has_ended().await;
     release_waiter(call, parked);
-    for pending in &parked.pending {
-        let Some(response) = answers.get(&pending.key()) else { continue };
-        let posted = session_messages::send_confirmed(
-            call.context,
-            &translation,
-            park::response_to(pending, response),
-        )
-        .await;
+    // A task that has ended was resumed before, by a retry whose responses the upstream has.
+    for body in responses.filter(|_| !has_ended) {
+        let posted = session_messages::send_confirmed(call.context, &translation, body).await;
         posted.map_err(|fault| lost(call, &fault))?;
     }
-    task_polling::resume(call, translation, account)
+    Ok(poller.start(call, messages, None, account))
 }
 
 /// Releases the waiter of a parked call.
@@ -173,7 +174,10 @@ async fn resume_stream(
     stream.confirm_resumed().await.map_err(lost)?;
     // Until here the waiter refuses the upstream's requests when nobody comes back.
     release_waiter(call, &parked);
-    posted.await.map_err(lost)?;
+    // A stream with the response was resumed before, by a retry whose responses the upstream has.
+    if !stream.has_response() {
+        posted.await.map_err(lost)?;
+    }
     stream.attach_account(account.take());
     Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))))
 }

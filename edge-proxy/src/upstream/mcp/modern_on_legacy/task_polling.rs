@@ -54,7 +54,7 @@ struct CreatedTask {
 }
 
 /// A call that waits for its task.
-struct TaskPoller {
+pub(super) struct TaskPoller {
     context: Rc<Context>,
     pool: Rc<SessionPool>,
     translation: Translation,
@@ -85,39 +85,8 @@ pub(super) async fn call(
     if let UpstreamEra::Legacy { modern_client: current, .. } = &mut translation.upstream_era {
         *current = Some(Box::new(modern_client));
     }
-    Ok(start(call, pool, translation, Some(created), account))
-}
-
-/// Awaits the task of a parked call again, to whose session the client's input was posted.
-pub(super) fn resume(
-    call: &McpCall<'_>,
-    translation: Translation,
-    account: &mut Option<Account>,
-) -> Result<CallResponse, CallError> {
-    let upstream = &call.permit.entry().upstream;
-    let pool = call.context.session_pool(
-        upstream,
-        call.upstream,
-        SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities),
-    )?;
-    Ok(start(call, pool, translation, None, account))
-}
-
-/// Starts the polling in a task of this worker. `created` may be a task or the response.
-fn start(
-    call: &McpCall<'_>,
-    pool: Rc<SessionPool>,
-    translation: Translation,
-    created: Option<CallResponse>,
-    account: &mut Option<Account>,
-) -> CallResponse {
-    let (client, receiver) = mpsc::channel(MAX_QUEUED);
-    let context = Rc::clone(call.context);
-    let poller = TaskPoller { context, pool, translation, client, interval: DEFAULT_INTERVAL };
-    tokio::task::spawn_local(poller.run(created));
-    let (upstream, source) = (&call.permit.entry().upstream, RelaySource::Task(receiver));
-    let relayed = RelayedStream::new(call.context, upstream, call.id(), source, None, account.take());
-    CallResponse::Events(Box::new(AnswerStream::Relayed(relayed)))
+    let (poller, messages) = TaskPoller::new(call, pool, translation);
+    Ok(poller.start(call, messages, Some(created), account))
 }
 
 impl CreatedTask {
@@ -154,6 +123,51 @@ fn is_stream_fault(fault: &Fault) -> bool {
 }
 
 impl TaskPoller {
+    /// Returns the poller of a call, and the messages for its client.
+    fn new(
+        call: &McpCall<'_>,
+        pool: Rc<SessionPool>,
+        translation: Translation,
+    ) -> (Self, mpsc::Receiver<RelayedMessage>) {
+        let (client, messages) = mpsc::channel(MAX_QUEUED);
+        let context = Rc::clone(call.context);
+        (Self { context, pool, translation, client, interval: DEFAULT_INTERVAL }, messages)
+    }
+
+    /// Returns the poller of a parked call, and the messages for its client.
+    pub(super) fn resumed(
+        call: &McpCall<'_>,
+        translation: Translation,
+    ) -> Result<(Self, mpsc::Receiver<RelayedMessage>), CallError> {
+        let upstream = &call.permit.entry().upstream;
+        let key = SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities);
+        let pool = call.context.session_pool(upstream, call.upstream, key)?;
+        Ok(Self::new(call, pool, translation))
+    }
+
+    /// Starts the polling in a task of this worker. `created` may be a task or the response.
+    pub(super) fn start(
+        self,
+        call: &McpCall<'_>,
+        messages: mpsc::Receiver<RelayedMessage>,
+        created: Option<CallResponse>,
+        account: &mut Option<Account>,
+    ) -> CallResponse {
+        tokio::task::spawn_local(self.run(created));
+        let (upstream, source) = (&call.permit.entry().upstream, RelaySource::Task(messages));
+        let relayed = RelayedStream::new(call.context, upstream, call.id(), source, None, account.take());
+        CallResponse::Events(Box::new(AnswerStream::Relayed(relayed)))
+    }
+
+    /// Whether the upstream says that the task has ended.
+    pub(super) async fn has_ended(&self) -> bool {
+        let task = self.translation.awaited_task().unwrap_or_default();
+        let Ok(answer) = self.status(task).await else { return false };
+        let result = Envelope::parse(&answer).ok().and_then(|answer| answer.result);
+        let [status] = json::members(result.unwrap_or("{}"), ["status"]).unwrap_or_default();
+        matches!(status, Some(r#""completed""# | r#""failed""# | r#""cancelled""#))
+    }
+
     /// Polls until there is a response, or the client has gone.
     async fn run(mut self, created: Option<CallResponse>) {
         let client = self.client.clone();

@@ -3,8 +3,15 @@
 use std::path::{Path, PathBuf};
 
 /// Folders of production code.
-const SOURCES: [&str; 6] =
-    ["proto/lib.rs", "proto/mcp/src", "proto/tunnel/src", "control-plane/src", "edge-proxy/src", "cli/src"];
+const SOURCES: [&str; 7] = [
+    "proto/lib.rs",
+    "proto/mcp/src",
+    "proto/tunnel/src",
+    "proto/delta/src",
+    "control-plane/src",
+    "edge-proxy/src",
+    "cli/src",
+];
 
 /// A source file, by its path in the repository.
 pub(crate) struct Source {

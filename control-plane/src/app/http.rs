@@ -90,7 +90,7 @@ async fn ready(State(state): State<HttpState>) -> Response {
 
 async fn metrics(State(state): State<HttpState>) -> Response {
     let snapshot = state.snapshots.borrow().clone();
-    let size = |kind: StreamType| i64::try_from(snapshot.items(kind).len()).unwrap_or(i64::MAX);
+    let size = |kind: StreamType| i64::try_from(snapshot.items[kind].len()).unwrap_or(i64::MAX);
     let known = *state.store.revisions().borrow();
     let tunnels = i64::try_from(state.tunnels.count()).unwrap_or(i64::MAX);
     let edges = i64::try_from(state.fleet.connected_here()).unwrap_or(i64::MAX);

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use delta::server::Progress;
 use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use trunkline::discovery::v1::{Edge, EdgeStatus};
 
-use super::session::Progress;
 use crate::clock;
 use crate::store::edges::{EdgeRow, Edges};
 

@@ -9,6 +9,4 @@ pub mod fleet_service;
 mod rollout;
 pub mod roster;
 pub mod service;
-pub mod session;
-mod substream;
 pub mod usage_service;

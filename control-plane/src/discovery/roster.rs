@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use delta::Items;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use trunkline::edge::v1::Sibling;
 
 use crate::clock;
-use crate::snapshot::content::{Item, Items};
+use crate::snapshot::content;
 use crate::store::edges::{Edges, SiblingRow};
 
 /// Between two looks at the table: other replicas say nothing of their edges but there.
@@ -98,7 +99,7 @@ fn items(rows: &[SiblingRow]) -> Items {
             address: row.address.clone(),
             certificate_sha256: bytes(&row.certificate),
         };
-        (name.into(), Arc::new(Item::new(sibling.encode_to_vec())))
+        (name.into(), Arc::new(content::item(sibling.encode_to_vec())))
     };
     rows.iter().map(item).collect()
 }

@@ -1,11 +1,12 @@
 //! `DiscoveryService`: carries events to a session and its actions to the edge.
 //!
-//! It must not decide what is sent: that is for `session`.
+//! It must not decide what is sent: that is for `delta`.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use delta::server::{Action, Event, Session};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::Stream;
@@ -17,7 +18,6 @@ use trunkline::discovery::v1::{StreamResourcesRequest, StreamResourcesResponse};
 
 use super::authenticate::edge;
 use super::fleet::{ConnectionGuard, Fleet};
-use super::session::{Action, Event, Session};
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
 use crate::error::Error;

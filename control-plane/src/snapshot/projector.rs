@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use delta::{ByType, Items};
 use prost::Message;
-use trunkline::TypeTable as _;
 use trunkline::edge::v1 as edge;
 use trunkline::edge::v1::{StreamType, TrustBundle};
 use trunkline::identity::v1::Token;
 use trunkline::registry::v1::{Credential, Prompt, Resource, Server, Tool, Upstream};
 
-use super::content::{Item, Items, Snapshot, TYPES};
+use super::content::{self, Snapshot};
 use super::edge_messages;
 use crate::domain::members::{Exposed, Target, evaluate, lists};
 use crate::domain::{Catalogue, Kind, glob, names};
@@ -24,7 +24,7 @@ const TRUST: &str = "default";
 /// The registry as edges see it, so far.
 #[derive(Debug, Default)]
 pub struct Projector {
-    types: [Arc<Items>; TYPES],
+    items: ByType<StreamType, Arc<Items>>,
     catalogue: Catalogue,
     servers: BTreeMap<String, Server>,
     /// Upstreams of which something changed since servers were last resolved.
@@ -99,7 +99,7 @@ impl Projector {
 
     /// Takes in which edges reach each other.
     pub fn put_siblings(&mut self, siblings: &Arc<Items>) {
-        self.types[StreamType::Sibling.index()] = siblings.clone();
+        self.items[StreamType::Sibling] = siblings.clone();
     }
 
     /// The snapshot as of now. Only servers that something changed for are resolved again.
@@ -114,7 +114,7 @@ impl Projector {
         for (name, resolved) in affected {
             self.set(StreamType::Server, &name, Some(&resolved));
         }
-        Snapshot::new(revision, self.types.clone())
+        Snapshot { revision, items: self.items.clone() }
     }
 
     fn apply_server(&mut self, row: &Row) -> Result<(), StoreError> {
@@ -182,23 +182,22 @@ impl Projector {
 
     /// Only hints are merged with what the upstream says; all else replaces it without looking.
     fn definition(&self, exposed: &Exposed<'_>) -> String {
-        let item =
-            exposed.member.hints.as_ref().and(self.types[StreamType::Tool.index()].get(&*exposed.entry.name));
+        let item = exposed.member.hints.as_ref().and(self.items[StreamType::Tool].get(&*exposed.entry.name));
         let tool = item.and_then(|item| edge::Tool::decode(item.body.as_slice()).ok());
         tool.map(|tool| tool.definition_json).unwrap_or_default()
     }
 
     fn set(&mut self, kind: StreamType, name: &str, message: Option<&impl Message>) {
         let Some(message) = message else { return self.remove(kind, name) };
-        let item = Item::new(message.encode_to_vec());
-        let items = &mut self.types[kind.index()];
+        let item = content::item(message.encode_to_vec());
+        let items = &mut self.items[kind];
         if items.get(name).is_none_or(|known| **known != item) {
             Arc::make_mut(items).insert(name.into(), item.into());
         }
     }
 
     fn remove(&mut self, kind: StreamType, name: &str) {
-        let items = &mut self.types[kind.index()];
+        let items = &mut self.items[kind];
         if items.contains_key(name) {
             Arc::make_mut(items).remove(name);
         }

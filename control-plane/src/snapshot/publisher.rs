@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use delta::Items;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use trunkline::edge::v1::{SealingKey, TrustBundle, VerificationKey};
 use trunkline::registry::v1::Credential;
 
-use super::content::{Items, Snapshot};
+use super::content::Snapshot;
 use super::database_health::DatabaseHealth;
 use super::projector::Projector;
 use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};

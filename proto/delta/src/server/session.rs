@@ -1,30 +1,29 @@
-//! One edge's stream as a state machine: an event in, actions out.
+//! One client's stream as a state machine: an event in, actions out.
 //!
-//! It does no IO, reads no clock and must not know gRPC transport, the registry or other edges.
+//! It must not know how responses travel, or how a snapshot is made.
 
 use std::sync::Arc;
 
 use prost_types::Any;
-use trunkline::TypeTable as _;
+use trunkline::TypeTable;
 use trunkline::discovery::v1::{
     EdgeRefusal, Refusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
 };
-use trunkline::edge::v1::StreamType;
 
-use super::substream::{Load, Substream};
-use crate::snapshot::content::{Snapshot, TYPES};
+use super::substream::{Changes, Substream};
+use crate::{ByType, Snapshot};
 
 /// An input of a session.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "made and taken one at a time, never kept")]
-pub enum Event {
-    /// The edge says something.
+pub enum Event<T> {
+    /// The client says something.
     Request(StreamResourcesRequest),
     /// The registry moved.
-    Snapshot(Arc<Snapshot>),
+    Snapshot(Arc<Snapshot<T>>),
     /// It is time for a sign of life.
     Heartbeat,
-    /// This control plane is about to stop.
+    /// This server is about to stop.
     Drain,
 }
 
@@ -33,13 +32,13 @@ pub enum Event {
 pub enum Action {
     /// Send this. `send_time` is left for the sender to fill in.
     Send(StreamResourcesResponse),
-    /// The edge stands here now.
+    /// The client stands here now.
     Progress(Progress),
     /// End the stream.
     Close,
 }
 
-/// An edge's progress.
+/// A client's progress.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
     /// Everything of the snapshot at this revision was sent, or needed no sending.
@@ -54,49 +53,48 @@ pub struct Progress {
 
 /// One stream.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<T> {
     stream: String,
     next_nonce: u64,
-    snapshot: Arc<Snapshot>,
-    types: [Substream; TYPES],
+    snapshot: Arc<Snapshot<T>>,
+    substreams: ByType<T, Substream>,
     progress: Progress,
     announced: bool,
 }
 
-impl Session {
+impl<T: TypeTable> Session<T> {
     /// Begins a stream. `stream` makes its nonces different from those of others.
-    pub fn new(stream: impl Into<String>, snapshot: Arc<Snapshot>) -> Self {
+    pub fn new(stream: impl Into<String>, snapshot: Arc<Snapshot<T>>) -> Self {
         Self {
             stream: stream.into(),
             next_nonce: 0,
             snapshot,
-            types: Default::default(),
+            substreams: ByType::default(),
             progress: Progress::default(),
             announced: false,
         }
     }
 
     /// Takes an event.
-    pub fn on(&mut self, event: Event) -> Vec<Action> {
+    pub fn on(&mut self, event: Event<T>) -> Vec<Action> {
         match event {
             Event::Request(request) => self.on_request(request),
             Event::Snapshot(snapshot) => self.on_snapshot(snapshot),
-            Event::Heartbeat if self.types.iter().any(unsent) => Vec::new(),
+            Event::Heartbeat if self.is_pending() => Vec::new(),
             Event::Heartbeat => vec![Action::Send(self.heartbeat(false))],
             Event::Drain => vec![Action::Send(self.heartbeat(true)), Action::Close],
         }
     }
 
     fn on_request(&mut self, request: StreamResourcesRequest) -> Vec<Action> {
-        // A type that only a newer edge knows has nothing to send, and is no error.
-        let Some(kind) = StreamType::parse(&request.type_url) else { return Vec::new() };
-        let target = self.snapshot.items(kind).clone();
-        let substream = &mut self.types[kind.index()];
+        // A type that only a newer client knows has nothing to send, and is no error.
+        let Some(kind) = T::parse(&request.type_url) else { return Vec::new() };
+        let substream = &mut self.substreams[kind];
         substream.open(request.initial_versions.into_iter());
-        substream.subscribe(request.subscribe, &request.unsubscribe);
+        substream.subscribe(&request.subscribe, &request.unsubscribe);
         let refusals: Vec<_> =
             request.refusals.into_iter().map(|refusal| (refusal.name, refusal.reason)).collect();
-        substream.set_target(&target);
+        substream.set_target(&self.snapshot.items[kind]);
         // An answer with another nonce than the last is to a response that no longer counts.
         if !substream.answer(&request.response_nonce, &refusals) {
             substream.compare();
@@ -104,10 +102,10 @@ impl Session {
         self.push()
     }
 
-    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Vec<Action> {
-        for (&kind, substream) in StreamType::ALL.iter().zip(&mut self.types) {
-            if substream.opened {
-                substream.set_target(snapshot.items(kind));
+    fn on_snapshot(&mut self, snapshot: Arc<Snapshot<T>>) -> Vec<Action> {
+        for &kind in T::ALL {
+            if self.substreams[kind].opened {
+                self.substreams[kind].set_target(&snapshot.items[kind]);
             }
         }
         self.snapshot = snapshot;
@@ -125,46 +123,42 @@ impl Session {
 
     /// A type waits while one before it has something left to send: what it leads to goes first.
     fn push_additions(&mut self, actions: &mut Vec<Action>) {
-        for &kind in StreamType::ALL {
+        for &kind in T::ALL {
             self.send(kind, true, kind.is_removed_at_once(), actions);
-            if self.types[kind.index()].additions_pending() {
+            if self.substreams[kind].additions_pending() {
                 break;
             }
         }
-        for kind in removal_order().filter(|kind| kind.is_removed_at_once()) {
+        for kind in removal_order::<T>().filter(|kind| kind.is_removed_at_once()) {
             self.send(kind, false, true, actions);
         }
     }
 
     /// Nothing is taken away while additions that may replace it are unsent or unanswered, nor before the
-    /// edge has said what it holds of everything.
+    /// client has said what it holds of everything.
     fn push_removals(&mut self, actions: &mut Vec<Action>) {
-        if !self.complete()
-            || self
-                .types
-                .iter()
-                .any(|substream| substream.additions_pending() || substream.additions_in_flight())
-        {
+        let adding = |substream: &Substream| substream.additions_pending() || substream.additions_in_flight();
+        if !self.is_opened() || self.substreams.values().any(adding) {
             return;
         }
         for kind in removal_order() {
             self.send(kind, false, true, actions);
-            if self.types[kind.index()].removals_wait() {
+            if self.substreams[kind].removals_pending() {
                 break;
             }
         }
     }
 
-    fn send(&mut self, kind: StreamType, adds: bool, removals: bool, actions: &mut Vec<Action>) {
+    fn send(&mut self, kind: T, additions: bool, removals: bool, actions: &mut Vec<Action>) {
         let nonce = format!("{}.{}", self.stream, self.next_nonce);
-        if let Some(load) = self.types[kind.index()].load(&nonce, adds, removals) {
+        if let Some(changes) = self.substreams[kind].next_changes(&nonce, additions, removals) {
             self.next_nonce += 1;
-            actions.push(Action::Send(self.response(kind, nonce, load)));
+            actions.push(Action::Send(self.response(kind, nonce, changes)));
         }
     }
 
-    fn response(&self, kind: StreamType, nonce: String, load: Load) -> StreamResourcesResponse {
-        let resources = load.resources.into_iter().map(|(name, item)| VersionedResource {
+    fn response(&self, kind: T, nonce: String, changes: Changes) -> StreamResourcesResponse {
+        let resources = changes.resources.into_iter().map(|(name, item)| VersionedResource {
             name: name.to_string(),
             version: item.version.to_string(),
             body: Some(Any { type_url: kind.url().to_owned(), value: item.body.clone() }),
@@ -172,7 +166,7 @@ impl Session {
         StreamResourcesResponse {
             type_url: kind.url().to_owned(),
             resources: resources.collect(),
-            removed: load.removed.iter().map(ToString::to_string).collect(),
+            removed: changes.removed.iter().map(ToString::to_string).collect(),
             nonce,
             revision: self.snapshot.revision,
             ..Default::default()
@@ -183,25 +177,29 @@ impl Session {
         StreamResourcesResponse { revision: self.snapshot.revision, draining, ..Default::default() }
     }
 
-    /// Edges subscribe in push order, so one that has spoken of servers has spoken of all that it will.
-    fn complete(&self) -> bool {
-        self.types[StreamType::Server.index()].opened
+    fn is_pending(&self) -> bool {
+        self.substreams.values().any(Substream::is_pending)
     }
 
-    /// Says where the edge stands, when that changed.
+    /// Clients subscribe in push order, so one that has spoken of the last type has spoken of all that it will.
+    fn is_opened(&self) -> bool {
+        T::ALL.last().is_some_and(|&last| self.substreams[last].opened)
+    }
+
+    /// Says where the client stands, when that changed.
     fn report(&mut self, actions: &mut Vec<Action>) {
         let mut progress = Progress { refusals: self.refusals(), ..self.progress.clone() };
-        if self.complete() {
+        if self.is_opened() {
             let revision = self.snapshot.revision;
-            if !self.types.iter().any(unsent) {
+            if !self.is_pending() {
                 progress.sent = revision;
             }
-            if self.types.iter().all(Substream::settled) {
+            if self.substreams.values().all(Substream::is_answered) {
                 progress.answered = revision;
                 if progress.refusals.is_empty() {
                     progress.acked = revision;
                 }
-                // The first time, so that an edge which holds everything already learns that it does.
+                // The first time, so that a client which holds everything already learns that it does.
                 if !std::mem::replace(&mut self.announced, true) {
                     actions.push(Action::Send(self.heartbeat(false)));
                 }
@@ -214,21 +212,17 @@ impl Session {
     }
 
     fn refusals(&self) -> Vec<EdgeRefusal> {
-        let of_type = |kind: StreamType| {
-            self.types[kind.index()].refusals().iter().map(move |(name, refused)| EdgeRefusal {
+        let of_type = |kind: T| {
+            self.substreams[kind].refusals().iter().map(move |(name, refused)| EdgeRefusal {
                 type_url: kind.url().to_owned(),
                 refusal: Some(Refusal { name: name.to_string(), reason: refused.reason.clone() }),
                 resource_version: refused.version.to_string(),
             })
         };
-        StreamType::ALL.iter().copied().flat_map(of_type).collect()
+        T::ALL.iter().copied().flat_map(of_type).collect()
     }
 }
 
-fn removal_order() -> impl Iterator<Item = StreamType> {
-    StreamType::ALL.iter().rev().copied()
-}
-
-fn unsent(substream: &Substream) -> bool {
-    substream.additions_pending() || substream.removals_wait()
+fn removal_order<T: TypeTable>() -> impl Iterator<Item = T> {
+    T::ALL.iter().rev().copied()
 }

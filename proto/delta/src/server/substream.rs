@@ -1,0 +1,213 @@
+//! One type on one stream: what the client holds, what is in flight, and what is still to be sent.
+//!
+//! It must not know the other types: when it may send is for `session` to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::subscription::Subscription;
+use crate::snapshot::{Item, Items};
+
+/// Past it, what is left goes with the next response.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
+
+/// The state of one type on one stream.
+#[derive(Debug, Default)]
+pub(super) struct Substream {
+    /// True once the client has sent a request for this type.
+    pub(super) opened: bool,
+    subscription: Subscription,
+    /// The versions that the client holds, as it declared or acknowledged them.
+    held: BTreeMap<Arc<str>, Arc<str>>,
+    /// The resources that it refused, until they change.
+    refused: BTreeMap<Arc<str>, RefusedResource>,
+    /// The one response that is not answered yet.
+    in_flight: Option<InFlight>,
+    /// Names that must be answered although nothing changed.
+    requested: BTreeSet<Arc<str>>,
+    additions: BTreeMap<Arc<str>, Arc<Item>>,
+    removals: BTreeSet<Arc<str>>,
+    target: Arc<Items>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    nonce: String,
+    has_additions: bool,
+    /// Version sent, or `None` for a removal.
+    items: BTreeMap<Arc<str>, Option<Arc<str>>>,
+}
+
+/// A resource that the client could not use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RefusedResource {
+    pub(super) version: Arc<str>,
+    pub(super) reason: String,
+}
+
+/// The contents of one response.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) resources: Vec<(Arc<str>, Arc<Item>)>,
+    pub(super) removed: Vec<Arc<str>>,
+}
+
+impl Substream {
+    /// Takes the first message's word for what the client holds.
+    pub(super) fn open(&mut self, initial: impl Iterator<Item = (String, String)>) {
+        if !std::mem::replace(&mut self.opened, true) {
+            self.held = initial.map(|(name, version)| (name.into(), version.into())).collect();
+        }
+    }
+
+    /// Changes the subscription. A name that is subscribed to is answered even if nothing changed.
+    pub(super) fn subscribe(&mut self, subscribe: &[String], unsubscribe: &[String]) {
+        unsubscribe.iter().for_each(|name| self.subscription.remove(name));
+        self.requested.extend(subscribe.iter().filter_map(|name| self.subscription.add(name)));
+        self.forget_unwanted();
+    }
+
+    /// Sets the resources that the client should hold.
+    pub(super) fn set_target(&mut self, target: &Arc<Items>) {
+        if !Arc::ptr_eq(&self.target, target) {
+            self.target = target.clone();
+            self.compare();
+        }
+    }
+
+    /// Works out what is still to be sent.
+    pub(super) fn compare(&mut self) {
+        let target = self.target.clone();
+        self.refused
+            .retain(|name, refused| target.get(name).is_some_and(|item| item.version == refused.version));
+        self.additions = target
+            .iter()
+            .filter(|(name, item)| self.subscription.covers(name) && self.must_send(name, item))
+            .map(|(name, item)| (name.clone(), item.clone()))
+            .collect();
+        self.removals = self.names_to_remove(&target);
+    }
+
+    /// Takes an answer. Returns whether it was to the response in flight.
+    pub(super) fn answer(&mut self, nonce: &str, refusals: &[(String, String)]) -> bool {
+        let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.nonce == nonce) else {
+            return false;
+        };
+        for (name, version) in in_flight.items {
+            let reason = refusals.iter().find(|(refused, _)| **refused == *name).map(|(_, reason)| reason);
+            match (version, reason) {
+                (None, _) => drop(self.held.remove(&name)),
+                (Some(version), None) => {
+                    self.refused.remove(&name);
+                    self.held.insert(name, version);
+                }
+                (Some(version), Some(reason)) => {
+                    self.refused.insert(name, RefusedResource { version, reason: reason.clone() });
+                }
+            }
+        }
+        self.forget_unwanted();
+        self.compare();
+        true
+    }
+
+    /// Takes what goes with the next response, as far as it may go out now.
+    pub(super) fn next_changes(&mut self, nonce: &str, additions: bool, removals: bool) -> Option<Changes> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let (mut changes, mut bytes) = (Changes::default(), 0);
+        while additions && !self.additions.is_empty() {
+            let size = self.additions.first_key_value().map_or(0, |(name, item)| size(name, Some(item)));
+            if bytes > 0 && bytes + size > MAX_RESPONSE_BYTES {
+                break;
+            }
+            bytes += size;
+            changes.resources.extend(self.additions.pop_first());
+        }
+        while removals && !self.removals.is_empty() && bytes < MAX_RESPONSE_BYTES {
+            let name = self.removals.pop_first();
+            bytes += name.as_ref().map_or(0, |name| size(name, None));
+            changes.removed.extend(name);
+        }
+        if changes.resources.is_empty() && changes.removed.is_empty() {
+            return None;
+        }
+        self.mark_in_flight(nonce, &changes);
+        Some(changes)
+    }
+
+    /// Tells whether additions are still to be sent.
+    pub(super) fn additions_pending(&self) -> bool {
+        !self.additions.is_empty()
+    }
+
+    /// Tells whether removals are still to be sent.
+    pub(super) fn removals_pending(&self) -> bool {
+        !self.removals.is_empty()
+    }
+
+    /// Tells whether anything is still to be sent.
+    pub(super) fn is_pending(&self) -> bool {
+        self.additions_pending() || self.removals_pending()
+    }
+
+    /// Tells whether additions were sent that are not answered.
+    pub(super) fn additions_in_flight(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.has_additions)
+    }
+
+    /// Tells whether everything that was to be sent is answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.in_flight.is_none() && !self.is_pending()
+    }
+
+    /// Returns the resources that the client refuses at present.
+    pub(super) fn refusals(&self) -> &BTreeMap<Arc<str>, RefusedResource> {
+        &self.refused
+    }
+
+    /// The client forgets by itself what it no longer asks for, so nothing is said about it.
+    fn forget_unwanted(&mut self) {
+        self.held.retain(|name, _| self.subscription.covers(name));
+        self.requested.retain(|name| self.subscription.covers(name));
+    }
+
+    fn mark_in_flight(&mut self, nonce: &str, changes: &Changes) {
+        let added = changes.resources.iter().map(|(name, item)| (name.clone(), Some(item.version.clone())));
+        let removed = changes.removed.iter().map(|name| (name.clone(), None));
+        let items: BTreeMap<_, _> = added.chain(removed).collect();
+        self.requested.retain(|name| !items.contains_key(name));
+        let has_additions = !changes.resources.is_empty();
+        self.in_flight = Some(InFlight { nonce: nonce.to_owned(), has_additions, items });
+    }
+
+    fn must_send(&self, name: &Arc<str>, item: &Item) -> bool {
+        let refused = self.refused.get(name).is_some_and(|refused| refused.version == item.version);
+        (self.requested.contains(name) || self.expected(name) != Some(&item.version)) && !refused
+    }
+
+    /// Returns the version that the client will hold once it has accepted the response in flight.
+    fn expected(&self, name: &Arc<str>) -> Option<&Arc<str>> {
+        match self.in_flight.as_ref().and_then(|in_flight| in_flight.items.get(name)) {
+            Some(version) => version.as_ref(),
+            None => self.held.get(name),
+        }
+    }
+
+    fn names_to_remove(&self, target: &Items) -> BTreeSet<Arc<str>> {
+        let sent = self.in_flight.iter().flat_map(|in_flight| in_flight.items.keys());
+        let known = self.held.keys().chain(sent).filter(|name| self.expected(name).is_some());
+        known
+            .chain(&self.requested)
+            .filter(|name| self.subscription.covers(name) && !target.contains_key(*name))
+            .cloned()
+            .collect()
+    }
+}
+
+/// Estimates the bytes that a resource takes in a response.
+fn size(name: &str, item: Option<&Arc<Item>>) -> usize {
+    const FRAMING: usize = 96;
+    name.len() + item.map_or(8, |item| item.body.len() + FRAMING)
+}

@@ -128,7 +128,7 @@ fn summary(snapshot: &Snapshot, current: &Current) -> Value {
         sorted(snapshot.upstreams.values(), |up| &up.id).map(|u| upstream(u)).collect();
     let siblings: BTreeMap<&str, &str> =
         snapshot.siblings.iter().map(|(edge, sibling)| (&**edge, &*sibling.address)).collect();
-    let mut keys: Vec<&str> = snapshot.trust.keys.keys().map(AsRef::as_ref).collect();
+    let mut keys: Vec<&str> = snapshot.trust.issuer.keys.keys().map(AsRef::as_ref).collect();
     keys.sort_unstable();
     json!({
         "revision": snapshot.revision,
@@ -139,8 +139,8 @@ fn summary(snapshot: &Snapshot, current: &Current) -> Value {
         "tokens": snapshot.tokens.len(),
         "siblings": siblings,
         "trust": {
-            "issuer": snapshot.trust.issuer,
-            "audience": snapshot.trust.audience,
+            "issuer": snapshot.trust.issuer.name,
+            "audience": snapshot.trust.issuer.audience,
             "keyIds": keys,
             "maxAgeSeconds": snapshot.trust.max_age.as_secs(),
         },

@@ -21,8 +21,8 @@ pub struct BearerCache {
 #[derive(Debug)]
 struct CachedBearer {
     principal: Arc<Principal>,
-    /// The generation of the trust that it was verified by.
-    trust: u64,
+    /// The generation of the issuer that it was verified by.
+    issuer: u64,
 }
 
 impl BearerCache {
@@ -30,13 +30,16 @@ impl BearerCache {
     pub fn authenticate(&self, trust: &Trust, bearer: Option<&str>) -> Result<Arc<Principal>, Failure> {
         let bearer = bearer.ok_or(Failure::Bearer { presented: false })?;
         if let Some(cached) = self.bearers.borrow().get(bearer)
-            && cached.trust == trust.generation
+            && cached.issuer == trust.issuer.generation
         {
             return Ok(Arc::clone(&cached.principal));
         }
         let principal = verify_bearer(trust, bearer).ok_or(Failure::Bearer { presented: true })?;
         let principal = Arc::new(principal);
-        self.cache(bearer, CachedBearer { principal: Arc::clone(&principal), trust: trust.generation });
+        self.cache(
+            bearer,
+            CachedBearer { principal: Arc::clone(&principal), issuer: trust.issuer.generation },
+        );
         Ok(principal)
     }
 
@@ -46,5 +49,51 @@ impl BearerCache {
             bearers.clear();
         }
         bearers.insert(bearer.into(), cached);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+
+    use super::*;
+    use crate::snapshot::{Issuer, SealingKeys, VerificationKey};
+
+    /// An issuer, with what it signs with.
+    struct Signer(rcgen::KeyPair);
+
+    impl Signer {
+        fn new() -> Self {
+            Self(rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap())
+        }
+
+        fn issuer(&self, generation: u64) -> Issuer {
+            let key = DecodingKey::from_ec_der(self.0.public_key_raw());
+            let key = VerificationKey { algorithm: Algorithm::ES256, key };
+            Issuer { name: "i".into(), audience: "a".into(), keys: [("k".into(), key)].into(), generation }
+        }
+
+        fn bearer(&self, uid: &str) -> String {
+            let header = Header { kid: Some("k".into()), ..Header::new(Algorithm::ES256) };
+            let claims = serde_json::json!({"iss": "i", "aud": "a", "sub": "tokens/t", "jti": uid});
+            jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_der(&self.0.serialize_der()))
+                .unwrap()
+        }
+    }
+
+    #[test]
+    fn a_bearer_is_verified_again_when_its_issuers_keys_change_and_not_when_sealing_keys_do() {
+        let (signer, other) = (Signer::new(), Signer::new());
+        let (cache, bearer) = (BearerCache::default(), signer.bearer("u"));
+        let trust = |issuer, sealing| Trust {
+            issuer,
+            sealing: SealingKeys { keys: Vec::new(), generation: sealing },
+            ..Trust::default()
+        };
+        let verify = |trust: &Trust| cache.authenticate(trust, Some(&bearer));
+        let first = verify(&trust(signer.issuer(1), 1)).unwrap();
+        assert!(Arc::ptr_eq(&first, &verify(&trust(signer.issuer(1), 2)).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &verify(&trust(signer.issuer(2), 2)).unwrap()));
+        assert!(verify(&trust(other.issuer(3), 2)).is_err(), "it was verified with a key that is gone");
     }
 }

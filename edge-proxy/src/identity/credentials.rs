@@ -19,7 +19,7 @@ pub(super) fn verify_bearer(trust: &Trust, bearer: &str) -> Option<Principal> {
         exp: Option<u64>,
     }
     let mut validation = Validation::new(Algorithm::ES256);
-    validation.set_audience(&[&trust.audience]);
+    validation.set_audience(&[&trust.issuer.audience]);
     validation.set_required_spec_claims(&["iss", "aud", "sub"]);
     validation.validate_exp = false;
     let claims: Claims = verified_claims(trust, bearer, validation)?;
@@ -47,8 +47,8 @@ fn verified_claims<C: DeserializeOwned>(
     if credential.len() > MAX_LENGTH {
         return None;
     }
-    let key = trust.keys.get(decode_header(credential).ok()?.kid?.as_str())?;
+    let key = trust.issuer.keys.get(decode_header(credential).ok()?.kid?.as_str())?;
     validation.algorithms = vec![key.algorithm];
-    validation.set_issuer(&[&trust.issuer]);
+    validation.set_issuer(&[&trust.issuer.name]);
     decode::<C>(credential, &key.key, &validation).ok().map(|verified| verified.claims)
 }

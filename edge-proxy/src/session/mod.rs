@@ -100,7 +100,8 @@ pub struct SessionCache {
 struct CachedSession {
     server: Box<str>,
     principal: Box<str>,
-    trust: u64,
+    /// The generation of the sealing keys that it was opened with.
+    sealing: u64,
     /// The value of `TerminatedSessions::changes` at the last check.
     checked: u64,
     conversation: Rc<Conversation>,
@@ -150,7 +151,7 @@ impl SessionCache {
     ) -> Option<Rc<Conversation>> {
         let mut handles = self.handles.borrow_mut();
         let known = handles.get_mut(id)?;
-        let same = known.trust == trust.generation
+        let same = known.sealing == trust.sealing.generation
             && *known.server == *owner.server
             && *known.principal == *owner.principal;
         if !same || now >= known.conversation.expires {
@@ -183,7 +184,7 @@ impl SessionCache {
         let session = CachedSession {
             server: owner.server.into(),
             principal: owner.principal.into(),
-            trust: trust.generation,
+            sealing: trust.sealing.generation,
             checked,
             conversation: Rc::clone(&conversation),
         };
@@ -201,4 +202,28 @@ fn check_version(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
     let revision = value.to_str().ok().and_then(Revision::parse);
     revision.filter(|revision| revision.era() == Era::Legacy).map(drop).ok_or(Failure::LegacyVersion)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::capabilities::Capabilities;
+
+    #[test]
+    fn a_session_is_opened_again_when_sealing_keys_change_and_not_when_an_issuers_do() {
+        let (cache, terminated) = (SessionCache::default(), TerminatedSessions::default());
+        let owner = HandleOwner { server: "s", principal: "p" };
+        let mut trust = seal::tests::trust(&[1]);
+        let begun = Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, 10);
+        let id = begun.seal(&trust, owner.server, owner.principal).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(SESSION_ID, id.parse().unwrap());
+        let open = |trust: &Trust| cache.conversation(&headers, trust, owner, &terminated, 0);
+
+        let first = open(&trust).unwrap();
+        trust.issuer.generation += 1;
+        assert!(Rc::ptr_eq(&first, &open(&trust).unwrap()));
+        assert!(open(&seal::tests::trust(&[2, 1])).is_ok());
+        assert!(open(&seal::tests::trust(&[2])).is_err(), "it was sealed with a key that is gone");
+    }
 }

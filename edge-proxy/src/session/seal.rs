@@ -63,7 +63,7 @@ pub enum SealError {
 
 /// Seals `content` under `binding`.
 pub fn seal(trust: &Trust, binding: HandleBinding<'_>, content: &[u8]) -> Result<String, SealError> {
-    let key = trust.sealing.first().ok_or(SealError::NoKey)?;
+    let key = trust.sealing.keys.first().ok_or(SealError::NoKey)?;
     let mut nonce = [0u8; NONCE_LEN];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| SealError::Cipher)?;
     let mut sealed = content.to_vec();
@@ -90,7 +90,7 @@ pub fn open(trust: &Trust, binding: HandleBinding<'_>, text: &str) -> Option<Vec
     let (key_id, rest) = bytes.split_first_chunk::<KEY_ID_LEN>()?;
     let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
     let id = u32::from_be_bytes(*key_id);
-    let key = trust.sealing.iter().find(|key| key.id == id)?;
+    let key = trust.sealing.keys.iter().find(|key| key.id == id)?;
     let mut content = sealed.to_vec();
     let length = key
         .key
@@ -155,17 +155,15 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::snapshot::SealingKey;
+    use crate::snapshot::{Issuer, SealingKey, SealingKeys};
 
     /// Makes a trust bundle with sealing keys of these ids.
     pub(crate) fn trust(ids: &[u32]) -> Trust {
-        let sealing = ids.iter().map(|id| SealingKey { id: *id, key: key(*id as u8) }).collect();
+        let keys = ids.iter().map(|id| SealingKey { id: *id, key: key(*id as u8) }).collect();
+        let generation = ids.iter().fold(1, |generation, id| generation * 31 + u64::from(*id));
         Trust {
-            issuer: "i".into(),
-            audience: "a".into(),
-            keys: std::collections::HashMap::new(),
-            sealing,
-            generation: 1,
+            issuer: Issuer::default(),
+            sealing: SealingKeys { keys, generation },
             max_age: std::time::Duration::from_secs(60),
         }
     }

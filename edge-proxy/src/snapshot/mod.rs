@@ -29,7 +29,7 @@ pub use pages::{Budget, List, Lists, PageLimits, Pages};
 pub use scope::{Permissions, Scope, Token};
 pub use server::{Entry, Server, Servers, Table, TaskSupport, ToolFacts};
 pub use sibling::{Sha256, Sibling, Siblings};
-pub use trust::{SealingKey, Trust, VerificationKey};
+pub use trust::{Issuer, SealingKey, SealingKeys, Trust, VerificationKey};
 pub use upstream::{
     ConnectionKey, Credential, Generations, McpTransport, McpUpstream, Reach, Upstream, UpstreamKind,
 };

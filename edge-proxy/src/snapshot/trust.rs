@@ -6,18 +6,34 @@ use std::time::Duration;
 /// The keys and terms that bearers and sealed handles are verified by. The default accepts nothing.
 #[derive(Debug, Default)]
 pub struct Trust {
-    /// The required `iss` of a bearer.
-    pub issuer: Box<str>,
+    /// The control plane as the issuer of bearers.
+    pub issuer: Issuer,
+    /// The keys of sealed handles.
+    pub sealing: SealingKeys,
+    /// The time that bearers are believed after the last contact with a control plane.
+    pub max_age: Duration,
+}
+
+/// An issuer of credentials: the claims that they must have, and the keys that they are signed with.
+#[derive(Debug, Default)]
+pub struct Issuer {
+    /// The required `iss` of a credential.
+    pub name: Box<str>,
     /// The required `aud` of a bearer.
     pub audience: Box<str>,
     /// Public keys by `kid`.
     pub keys: HashMap<Box<str>, VerificationKey>,
-    /// AES-256-GCM keys of handles: the first seals, all open.
-    pub sealing: Vec<SealingKey>,
-    /// Changes whenever the keys do: caches of verified bearers are keyed by it.
+    /// A hash of all of the above. What is cached of a verified bearer is good for one generation.
     pub generation: u64,
-    /// The time that bearers are believed after the last contact with a control plane.
-    pub max_age: Duration,
+}
+
+/// The AES-256-GCM keys of sealed handles.
+#[derive(Debug, Default)]
+pub struct SealingKeys {
+    /// The first seals, all open.
+    pub keys: Vec<SealingKey>,
+    /// A hash of the keys. What is cached of an opened handle is good for one generation.
+    pub generation: u64,
 }
 
 /// A public key and its algorithm.

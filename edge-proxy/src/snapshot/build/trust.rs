@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
-use super::super::{Fingerprint, SealingKey, Trust, VerificationKey};
+use super::super::{Fingerprint, Issuer, SealingKey, SealingKeys, Trust, VerificationKey};
 use super::accepted::AcceptedResources;
 use super::{Unusable, decode};
 
@@ -20,19 +20,28 @@ pub(super) fn of(accepted: &AcceptedResources) -> Arc<Trust> {
 }
 
 pub(super) fn convert(bundle: &wire::TrustBundle) -> Result<Trust, Unusable> {
+    Ok(Trust {
+        issuer: issuer(bundle)?,
+        sealing: SealingKeys {
+            keys: sealing_keys(&bundle.sealing_keys)?,
+            generation: sealing_generation(&bundle.sealing_keys),
+        },
+        max_age: max_age(bundle)?,
+    })
+}
+
+fn issuer(bundle: &wire::TrustBundle) -> Result<Issuer, Unusable> {
     let missing = |field: &'static str, value: &str| match value {
         "" => Err(Unusable::Empty { field }),
         _ => Ok(()),
     };
     missing("issuer", &bundle.issuer)?;
     missing("audience", &bundle.audience)?;
-    Ok(Trust {
-        issuer: bundle.issuer.as_str().into(),
+    Ok(Issuer {
+        name: bundle.issuer.as_str().into(),
         audience: bundle.audience.as_str().into(),
         keys: verification_keys(&bundle.verification_keys)?,
-        sealing: sealing_keys(&bundle.sealing_keys)?,
-        generation: generation(bundle),
-        max_age: max_age(bundle)?,
+        generation: issuer_generation(bundle),
     })
 }
 
@@ -80,10 +89,17 @@ fn max_age(bundle: &wire::TrustBundle) -> Result<Duration, Unusable> {
     positive.ok_or(Unusable::Field { field: "max_age", problem: "is not at least a second".into() })
 }
 
-fn generation(bundle: &wire::TrustBundle) -> u64 {
+fn issuer_generation(bundle: &wire::TrustBundle) -> u64 {
     let start = Fingerprint::new().part(bundle.issuer.as_bytes()).part(bundle.audience.as_bytes());
     let keys = bundle.verification_keys.iter().fold(start, |fingerprint, key| {
         fingerprint.part(key.key_id.as_bytes()).part(key.public_jwk_json.as_bytes())
     });
     keys.finish_short()
+}
+
+fn sealing_generation(keys: &[wire::SealingKey]) -> u64 {
+    let all = keys
+        .iter()
+        .fold(Fingerprint::new(), |fingerprint, key| fingerprint.number(key.key_id.into()).part(&key.key));
+    all.finish_short()
 }

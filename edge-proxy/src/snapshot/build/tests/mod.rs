@@ -378,10 +378,10 @@ fn servers_share_equal_entries() {
 }
 
 #[test]
-fn the_trust_bundle_is_parsed_and_its_generation_follows_the_keys() {
+fn the_trust_bundle_is_parsed_and_each_generation_follows_its_own_keys() {
     let (snapshot, _) = compile(&fixture());
     assert_eq!(snapshot.trust.max_age, Duration::from_secs(60));
-    assert_eq!(snapshot.trust.sealing.len(), 1);
+    assert_eq!(snapshot.trust.sealing.keys.len(), 1);
     let jwk = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
     let mut with_key = fixture();
     with_key.trust_bundles[0].verification_keys.push(wire::VerificationKey {
@@ -391,8 +391,16 @@ fn the_trust_bundle_is_parsed_and_its_generation_follows_the_keys() {
     });
     let (other, refusals) = compile(&with_key);
     assert_eq!(refusals, []);
-    assert!(other.trust.keys.contains_key("k1"));
-    assert_ne!(other.trust.generation, snapshot.trust.generation);
+    assert!(other.trust.issuer.keys.contains_key("k1"));
+    assert_ne!(other.trust.issuer.generation, snapshot.trust.issuer.generation);
+    assert_eq!(other.trust.sealing.generation, snapshot.trust.sealing.generation);
+
+    let mut rotated = with_key.clone();
+    let sealing = &mut rotated.trust_bundles[0].sealing_keys;
+    sealing.insert(0, wire::SealingKey { key_id: 77, key: vec![9; 32] });
+    let (rotated, _) = compile(&rotated);
+    assert_eq!(rotated.trust.issuer.generation, other.trust.issuer.generation);
+    assert_ne!(rotated.trust.sealing.generation, other.trust.sealing.generation);
 }
 
 proptest! {

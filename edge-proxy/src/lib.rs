@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod app;
 pub mod builtin;
+mod collections;
 pub mod config;
 pub mod connection;
 pub mod context;

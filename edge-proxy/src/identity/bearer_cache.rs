@@ -1,21 +1,21 @@
 //! The bearers that one worker has verified. It must not know what a principal may do.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Principal;
 use super::credentials::verify_bearer;
+use crate::collections::TwoGenerationCache;
 use crate::error::Failure;
 use crate::snapshot::Trust;
 
-/// Bearers that one worker caches.
-const MAX_CACHED: usize = 10_000;
+/// The last used bearers that one worker keeps at least; at most twice as many.
+const CAPACITY: usize = 10_000;
 
-/// The bearers that one worker has verified, by their whole text.
-#[derive(Debug, Default)]
+/// The bearers that one worker has verified, by their whole text, so that no two are taken for each other.
+#[derive(Debug)]
 pub struct BearerCache {
-    bearers: RefCell<HashMap<Box<str>, CachedBearer>>,
+    bearers: RefCell<TwoGenerationCache<Box<str>, CachedBearer>>,
 }
 
 #[derive(Debug)]
@@ -25,30 +25,30 @@ struct CachedBearer {
     issuer: u64,
 }
 
+impl Default for BearerCache {
+    fn default() -> Self {
+        Self { bearers: RefCell::new(TwoGenerationCache::new(CAPACITY)) }
+    }
+}
+
 impl BearerCache {
     /// Returns the principal of a bearer whose signature is valid. What it may do, and until when, is for `policy` to say.
     pub fn authenticate(&self, trust: &Trust, bearer: Option<&str>) -> Result<Arc<Principal>, Failure> {
         let bearer = bearer.ok_or(Failure::Bearer { presented: false })?;
-        if let Some(cached) = self.bearers.borrow().get(bearer)
-            && cached.issuer == trust.issuer.generation
-        {
-            return Ok(Arc::clone(&cached.principal));
+        if let Some(principal) = self.cached(trust, bearer) {
+            return Ok(principal);
         }
         let principal = verify_bearer(trust, bearer).ok_or(Failure::Bearer { presented: true })?;
         let principal = Arc::new(principal);
-        self.cache(
-            bearer,
-            CachedBearer { principal: Arc::clone(&principal), issuer: trust.issuer.generation },
-        );
+        let cached = CachedBearer { principal: Arc::clone(&principal), issuer: trust.issuer.generation };
+        self.bearers.borrow_mut().insert(bearer.into(), cached);
         Ok(principal)
     }
 
-    fn cache(&self, bearer: &str, cached: CachedBearer) {
-        let mut bearers = self.bearers.borrow_mut();
-        if bearers.len() >= MAX_CACHED {
-            bearers.clear();
-        }
-        bearers.insert(bearer.into(), cached);
+    fn cached(&self, trust: &Trust, bearer: &str) -> Option<Arc<Principal>> {
+        let is_current = |cached: &CachedBearer| cached.issuer == trust.issuer.generation;
+        let principal = |cached: &mut CachedBearer| is_current(cached).then(|| Arc::clone(&cached.principal));
+        self.bearers.borrow_mut().with(bearer, principal)?
     }
 }
 
@@ -95,5 +95,25 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &verify(&trust(signer.issuer(1), 2)).unwrap()));
         assert!(!Arc::ptr_eq(&first, &verify(&trust(signer.issuer(2), 2)).unwrap()));
         assert!(verify(&trust(other.issuer(3), 2)).is_err(), "it was verified with a key that is gone");
+    }
+
+    #[test]
+    fn the_ten_thousand_and_first_bearer_evicts_none_that_is_in_use() {
+        let (signer, cache) = (Signer::new(), BearerCache::default());
+        let trust = Trust { issuer: signer.issuer(1), ..Trust::default() };
+        let hot = signer.bearer("hot");
+        let verify = |bearer: &str| cache.authenticate(&trust, Some(bearer)).unwrap();
+        let first = verify(&hot);
+        for number in 0..=CAPACITY {
+            // As if verified: the signatures of so many take long.
+            let principal = Arc::new(Principal { uid: number.to_string().into(), ..(*first).clone() });
+            let cached = CachedBearer { principal, issuer: trust.issuer.generation };
+            cache.bearers.borrow_mut().insert(number.to_string().into(), cached);
+            if number % 1_000 == 0 {
+                assert!(Arc::ptr_eq(&first, &verify(&hot)), "after {number}");
+            }
+        }
+        assert!(Arc::ptr_eq(&first, &verify(&hot)));
+        assert_eq!(&*verify("10000").uid, "10000", "each is itself");
     }
 }

@@ -19,7 +19,6 @@ pub mod ticket;
 mod waiter_address;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use connection::ConnectionSession;
@@ -36,12 +35,13 @@ pub use terminated_file::TerminatedFile;
 pub use ticket::UsedTickets;
 pub use waiter_address::WaiterAddress;
 
+use crate::collections::TwoGenerationCache;
 use crate::error::Failure;
 use crate::snapshot::Trust;
 use crate::transport::Message;
 
-/// Opened session ids that one worker caches.
-const MAX_CACHED: usize = 16_384;
+/// The last used session ids that one worker keeps opened at least; at most twice as many.
+const CAPACITY: usize = 16_384;
 
 /// The conversation that a request belongs to.
 #[derive(Debug, Clone)]
@@ -91,9 +91,9 @@ pub struct HandleOwner<'a> {
 }
 
 /// The session ids that one worker has opened, by their whole text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SessionCache {
-    handles: RefCell<HashMap<Box<str>, CachedSession>>,
+    handles: RefCell<TwoGenerationCache<Box<str>, CachedSession>>,
 }
 
 #[derive(Debug)]
@@ -120,6 +120,38 @@ pub fn is_initialize(message: &Message<'_>) -> bool {
     message.method == Some(Method::Initialize) && message.envelope.id.is_some()
 }
 
+impl Default for SessionCache {
+    fn default() -> Self {
+        Self { handles: RefCell::new(TwoGenerationCache::new(CAPACITY)) }
+    }
+}
+
+impl CachedSession {
+    /// Returns the conversation, if it was opened with today's keys for this owner, and has not ended.
+    fn conversation(
+        &mut self,
+        trust: &Trust,
+        owner: HandleOwner<'_>,
+        terminated: &TerminatedSessions,
+        now: u64,
+    ) -> Option<Rc<Conversation>> {
+        let same = self.sealing == trust.sealing.generation
+            && *self.server == *owner.server
+            && *self.principal == *owner.principal;
+        if !same || now >= self.conversation.expires {
+            return None;
+        }
+        let changes = terminated.changes();
+        if self.checked != changes {
+            if terminated.contains(&self.conversation.session_id) {
+                return None;
+            }
+            self.checked = changes;
+        }
+        Some(Rc::clone(&self.conversation))
+    }
+}
+
 impl SessionCache {
     /// Returns the legacy conversation that a request's `Mcp-Session-Id` names.
     pub fn conversation(
@@ -132,40 +164,14 @@ impl SessionCache {
     ) -> Result<Rc<Conversation>, Failure> {
         let id = headers.get(SESSION_ID).ok_or(Failure::SessionMissing)?;
         let id = id.to_str().map_err(|_| Failure::SessionUnknown)?;
-        let known = self.cached(id, trust, owner, terminated, now);
-        let conversation = match known {
+        let known =
+            self.handles.borrow_mut().with(id, |known| known.conversation(trust, owner, terminated, now));
+        let conversation = match known.flatten() {
             Some(conversation) => conversation,
             None => self.open(id, trust, owner, terminated, now).ok_or(Failure::SessionUnknown)?,
         };
         check_version(headers)?;
         Ok(conversation)
-    }
-
-    fn cached(
-        &self,
-        id: &str,
-        trust: &Trust,
-        owner: HandleOwner<'_>,
-        terminated: &TerminatedSessions,
-        now: u64,
-    ) -> Option<Rc<Conversation>> {
-        let mut handles = self.handles.borrow_mut();
-        let known = handles.get_mut(id)?;
-        let same = known.sealing == trust.sealing.generation
-            && *known.server == *owner.server
-            && *known.principal == *owner.principal;
-        if !same || now >= known.conversation.expires {
-            return None;
-        }
-        let changes = terminated.changes();
-        if known.checked != changes {
-            if terminated.contains(&known.conversation.session_id) {
-                handles.remove(id);
-                return None;
-            }
-            known.checked = changes;
-        }
-        Some(Rc::clone(&known.conversation))
     }
 
     fn open(
@@ -188,11 +194,7 @@ impl SessionCache {
             checked,
             conversation: Rc::clone(&conversation),
         };
-        let mut handles = self.handles.borrow_mut();
-        if handles.len() >= MAX_CACHED {
-            handles.clear();
-        }
-        handles.insert(id.into(), session);
+        self.handles.borrow_mut().insert(id.into(), session);
         Some(conversation)
     }
 }

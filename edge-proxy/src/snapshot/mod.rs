@@ -9,7 +9,6 @@ mod current;
 pub mod disk;
 mod fingerprint;
 pub mod glob;
-mod once_map;
 mod pages;
 mod scope;
 mod server;

@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::once_map::OnceMap;
 use super::{Budget, GlobMatches, PageLimits, Scope, Server, View, Visible};
+use crate::collections::OnceMap;
 
 /// A server, and what each scope sees of it. Shared between snapshots until the server changes.
 ///

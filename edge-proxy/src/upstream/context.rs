@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 
 use super::connect::HttpPool;
 use super::mcp::{InFlightCall, SessionKey, SessionPool};
+use crate::collections::TwoGenerationCache;
 use crate::config::limits::Limits;
 use crate::error::Fault;
 use crate::fleet::Fleet;
@@ -27,7 +28,8 @@ const MAX_POOLS: usize = 4_096;
 /// Past so many, a conversation shares sessions that it would have for itself, and misses messages on the server
 /// stream.
 const MAX_EXCLUSIVE: usize = 3_072;
-const MAX_LEVELS: usize = 16_384;
+/// The log levels that are kept at least; at most twice as many.
+const LEVELS: usize = 16_384;
 
 /// The parts of the edge that calls to upstreams use. All workers share them.
 pub struct Environment {
@@ -51,7 +53,7 @@ pub struct Context {
     http_pools: RefCell<HashMap<ConnectionKey, Rc<HttpPool>>>,
     pub(super) session_pools: RefCell<HashMap<SessionKey, Rc<SessionPool>>>,
     pub(super) calls: RefCell<HashMap<u64, InFlightCall>>,
-    levels: RefCell<HashMap<SessionId, Bytes>>,
+    levels: RefCell<TwoGenerationCache<SessionId, Bytes>>,
     next: Cell<u64>,
 }
 
@@ -63,7 +65,7 @@ impl Context {
             http_pools: RefCell::default(),
             session_pools: RefCell::default(),
             calls: RefCell::default(),
-            levels: RefCell::default(),
+            levels: RefCell::new(TwoGenerationCache::new(LEVELS)),
             next: Cell::new(rand::random::<u64>() & FIRST_ID_MASK),
         }
     }
@@ -107,17 +109,13 @@ impl Context {
 
     /// Remembers the level of log messages that a session asked for.
     pub(super) fn remember_level(&self, session_id: SessionId, level: Bytes) {
-        let mut levels = self.levels.borrow_mut();
-        if levels.len() >= MAX_LEVELS {
-            levels.clear();
-        }
-        levels.insert(session_id, level);
+        self.levels.borrow_mut().insert(session_id, level);
     }
 
     /// Returns the raw level that a session asked for.
     pub(super) fn level(&self, session_id: &SessionId) -> Option<String> {
-        let levels = self.levels.borrow();
-        levels.get(session_id).and_then(|raw| String::from_utf8(raw.to_vec()).ok())
+        let text = |raw: &mut Bytes| String::from_utf8(raw.to_vec()).ok();
+        self.levels.borrow_mut().with(session_id, text)?
     }
 
     /// Returns an id that no other request of this worker has, and hardly one of another worker or edge: some servers

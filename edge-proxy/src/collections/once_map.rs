@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 ///
 /// The buckets are allocated with the first value: a map that is never used costs nothing.
 #[derive(Debug)]
-pub(super) struct OnceMap<V> {
+pub(crate) struct OnceMap<V> {
     buckets: OnceLock<Box<[Link<V>]>>,
     width: usize,
 }
@@ -27,18 +27,18 @@ const MAX_LOAD: usize = 4;
 
 impl<V> OnceMap<V> {
     /// Creates a map for about so many values.
-    pub(super) fn for_about(values: usize) -> OnceMap<V> {
+    pub(crate) fn for_about(values: usize) -> OnceMap<V> {
         let width = values.clamp(MIN_WIDTH, MAX_WIDTH).next_power_of_two();
         OnceMap { buckets: OnceLock::new(), width }
     }
 
     /// Returns whether so many values are found fast.
-    pub(super) fn has_room_for(&self, values: usize) -> bool {
+    pub(crate) fn has_room_for(&self, values: usize) -> bool {
         values <= self.width * MAX_LOAD || self.width >= MAX_WIDTH
     }
 
     /// Returns the value of `key`.
-    pub(super) fn get(&self, key: u64) -> Option<&V> {
+    pub(crate) fn get(&self, key: u64) -> Option<&V> {
         let mut link = &self.buckets.get()?[self.bucket(key)];
         while let Some(node) = link.get() {
             if node.key == key {
@@ -50,7 +50,7 @@ impl<V> OnceMap<V> {
     }
 
     /// Returns the value of `key`, which is set to what `make` returns if there is none.
-    pub(super) fn get_or_set(&self, key: u64, make: impl Fn() -> V) -> &V {
+    pub(crate) fn get_or_set(&self, key: u64, make: impl Fn() -> V) -> &V {
         let empty = || (0..self.width).map(|_| Link::new()).collect();
         let mut link = &self.buckets.get_or_init(empty)[self.bucket(key)];
         loop {

@@ -1,0 +1,7 @@
+//! Collections that the standard library does not have. They must not know what is in them.
+
+mod once_map;
+mod two_generation_cache;
+
+pub(crate) use once_map::OnceMap;
+pub(crate) use two_generation_cache::TwoGenerationCache;

@@ -4,6 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use mcp::client::Transport;
 use trunkline::registry::v1::credential::Kind as Form;
 use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
 use trunkline::registry::v1::{Credential, EraPolicy, McpUpstream, Member, ProbeReport, ToolHints, Upstream};
@@ -56,10 +57,11 @@ fn unreachable_upstream(name: String) -> edge::Upstream {
 fn mcp_upstream(mcp: McpUpstream, probe: ProbeReport) -> edge::McpUpstream {
     let modern = probe.modern.filter(|_| mcp.era_policy() != EraPolicy::Legacy).unwrap_or_default();
     let legacy = probe.legacy.filter(|_| mcp.era_policy() != EraPolicy::Modern).unwrap_or_default();
-    let transport = match probe.transport.as_str() {
-        "http+sse" => edge::UpstreamTransport::HttpSse,
-        "websocket" => edge::UpstreamTransport::Websocket,
-        _ => edge::UpstreamTransport::StreamableHttp,
+    // No transport is found while no probe has succeeded.
+    let transport = match Transport::named(&probe.transport) {
+        Some(Transport::HttpSse) => edge::UpstreamTransport::HttpSse,
+        Some(Transport::WebSocket) => edge::UpstreamTransport::Websocket,
+        Some(Transport::StreamableHttp) | None => edge::UpstreamTransport::StreamableHttp,
     };
     edge::McpUpstream {
         modern_versions: modern.versions,

@@ -111,6 +111,16 @@ pub enum McpTransport {
     WebSocket,
 }
 
+impl McpTransport {
+    /// Returns whether a connection is the session, so that it carries many calls.
+    pub fn is_channel(self) -> bool {
+        match self {
+            Self::StreamableHttp => false,
+            Self::HttpSse | Self::WebSocket => true,
+        }
+    }
+}
+
 /// The generations of an upstream's lists. Each grows with every change that the upstream announces.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Generations {

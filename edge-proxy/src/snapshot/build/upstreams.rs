@@ -98,10 +98,7 @@ fn mcp_upstream(
 ) -> Result<McpUpstream, Unusable> {
     let transport = transport(mcp, url);
     // A connection that is a session speaks the era of sessions.
-    let modern = match transport {
-        McpTransport::StreamableHttp => modern_revisions(&mcp.modern_versions),
-        McpTransport::HttpSse | McpTransport::WebSocket => Vec::new(),
-    };
+    let modern = if transport.is_channel() { Vec::new() } else { modern_revisions(&mcp.modern_versions) };
     Ok(McpUpstream {
         transport,
         modern,
@@ -144,8 +141,11 @@ fn endpoint(url: &str) -> Result<Uri, Unusable> {
 fn transport(mcp: &wire::McpUpstream, uri: &Uri) -> McpTransport {
     match mcp.transport() {
         _ if matches!(uri.scheme_str(), Some("ws" | "wss")) => McpTransport::WebSocket,
+        wire::UpstreamTransport::Websocket => McpTransport::WebSocket,
         wire::UpstreamTransport::HttpSse => McpTransport::HttpSse,
-        _ => McpTransport::StreamableHttp,
+        wire::UpstreamTransport::StreamableHttp | wire::UpstreamTransport::Unspecified => {
+            McpTransport::StreamableHttp
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use super::task::Task;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
-use crate::snapshot::{McpTransport, McpUpstream, Upstream};
+use crate::snapshot::{McpUpstream, Upstream};
 use crate::upstream::Context;
 use crate::upstream::connect::Retry;
 use crate::upstream::connect::{HttpResponse, MediaType};
@@ -177,9 +177,7 @@ impl SubscriptionTask {
         loop {
             let started = tokio::time::Instant::now();
             let ended = match era {
-                Era::Legacy if self.mcp.transport != McpTransport::StreamableHttp => {
-                    self.run_on_channel().await
-                }
+                Era::Legacy if self.mcp.transport.is_channel() => self.run_on_channel().await,
                 Era::Legacy => self.run_in_session().await,
                 Era::Modern => self.run_listening().await,
             };

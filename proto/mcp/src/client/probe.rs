@@ -83,6 +83,14 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Returns the transport with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::StreamableHttp, Self::HttpSse, Self::WebSocket]
+            .into_iter()
+            .find(|known| known.as_str() == name)
+    }
+
     /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

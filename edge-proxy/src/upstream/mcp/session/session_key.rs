@@ -4,7 +4,7 @@ use mcp::revision::{Era, Revision};
 
 use crate::session::capabilities::Capabilities;
 use crate::session::{Conversation, SessionId};
-use crate::snapshot::{ConnectionKey, McpTransport, McpUpstream, Upstream};
+use crate::snapshot::{ConnectionKey, McpUpstream, Upstream};
 use crate::upstream::Context;
 
 /// The clients that may share a session with an upstream.
@@ -34,7 +34,7 @@ impl SessionKey {
         let can_be_asked = conversation.capabilities != Capabilities::default();
         let wants_logs = || context.level(&conversation.session_id).is_some() && mcp.logs();
         // A connection that is a session has one call at a time where that can be asked something.
-        let has_server_stream = mcp.transport == McpTransport::StreamableHttp;
+        let has_server_stream = !mcp.transport.is_channel();
         let exclusive = mcp.legacy_sessionful && (can_be_asked && has_server_stream || wants_logs());
         Self {
             connection: upstream.connection_key,

@@ -19,7 +19,7 @@ use super::upstream_session::{SessionTransport, UpstreamSession};
 use crate::error::Fault;
 use crate::observe::Gauge;
 use crate::session::LogLevel;
-use crate::snapshot::{McpTransport, McpUpstream, Upstream};
+use crate::snapshot::{McpUpstream, Upstream};
 use crate::upstream::connect::HttpResponse;
 use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::mcp::channel::ChannelPool;
@@ -59,7 +59,7 @@ impl SessionPool {
         level: Option<Bytes>,
         gauge: Gauge,
     ) -> Self {
-        let channels = (mcp.transport != McpTransport::StreamableHttp).then(|| {
+        let channels = mcp.transport.is_channel().then(|| {
             let (http_pool, upstream) = (Rc::clone(&http_pool), Arc::clone(&upstream));
             ChannelPool::new(http_pool, upstream, mcp.transport, key, gauge.clone())
         });

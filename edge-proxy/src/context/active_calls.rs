@@ -21,7 +21,7 @@ use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
 use crate::policy::{self, Caller, Facts, Permit};
 use crate::session::SessionId;
-use crate::snapshot::{Server, Snapshot};
+use crate::snapshot::{Snapshot, View};
 use crate::upstream::AnswerStream;
 
 /// The interval of checks for expired rights.
@@ -47,7 +47,8 @@ pub(crate) struct ActiveCall {
 struct State {
     principal: Arc<Principal>,
     address: IpAddr,
-    server: Arc<Server>,
+    /// The part of the server that the permit was checked with last.
+    view: RefCell<Arc<View>>,
     permit: Permit,
     /// The answer that the same request would get now, once that is a refusal.
     withdrawn: RefCell<Option<Failure>>,
@@ -88,11 +89,18 @@ pub(crate) async fn watch(worker: Rc<WorkerState>) {
 impl State {
     fn check(&self, snapshot: &Snapshot, now: u64) -> Result<(), Failure> {
         let facts = Facts { address: self.address, now };
-        let server = [&*self.server.id, &*self.server.uid];
-        let caller = policy::admit_again(snapshot, &self.principal, server, facts)
-            .map_err(|denied| denied.failure(|| Failure::Server))?;
+        let known = Arc::clone(&self.view.borrow());
+        let caller =
+            policy::admit_again(snapshot, &self.principal, [&known.server.id, &known.server.uid], facts)
+                .map_err(|denied| denied.failure(|| Failure::Server))?;
+        // A view permits the same as long as it is the same, and most changes leave it so.
+        if Arc::ptr_eq(caller.view(), &known) {
+            return Ok(());
+        }
         policy::check_again(&caller, &self.permit)
-            .map_err(|denied| denied.failure(|| self.permit.target().named().unknown()))
+            .map_err(|denied| denied.failure(|| self.permit.target().named().unknown()))?;
+        self.view.replace(Arc::clone(caller.view()));
+        Ok(())
     }
 }
 
@@ -108,7 +116,7 @@ impl ActiveCall {
         let state = Rc::new(State {
             principal: Arc::clone(caller.principal()),
             address: caller.facts().address,
-            server: Arc::clone(&caller.view().server),
+            view: RefCell::new(Arc::clone(caller.view())),
             permit: permit.clone(),
             withdrawn: RefCell::default(),
             waker: RefCell::default(),
@@ -196,5 +204,52 @@ impl CallStream {
         self.events.withdraw();
         self.active.stop();
         failure.message(&self.active.error_context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::identity::PrincipalKind;
+    use crate::route::{NamedTarget, TargetKind};
+    use crate::snapshot::build::tests::{builder, entry, fixture, server};
+
+    #[test]
+    fn a_permit_is_checked_again_only_when_what_its_caller_sees_changes() {
+        let (uid, name) = ("uid-all".into(), "tokens/all".into());
+        let principal = Arc::new(Principal { kind: PrincipalKind::Token, uid, name, expires: None });
+        let (address, now) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+        let mut resources = fixture();
+        let mut builder = builder(&resources);
+        let first = builder.compile(1).snapshot;
+        let caller = policy::admit(&first, &principal, "dev", Facts { address, now }).unwrap();
+        let target = NamedTarget::of(TargetKind::Tool, "time_set");
+        let state = State {
+            principal: Arc::clone(&principal),
+            address,
+            view: RefCell::new(Arc::clone(caller.view())),
+            permit: policy::check(&caller, &target).unwrap(),
+            withdrawn: RefCell::default(),
+            waker: RefCell::default(),
+        };
+        let view = || Arc::as_ptr(&state.view.borrow());
+        let mut after = |resources: &crate::snapshot::build::Resources| {
+            resources.candidates().into_iter().for_each(|candidate| builder.put(candidate).unwrap());
+            builder.compile(2).snapshot
+        };
+
+        let before = view();
+        resources.servers.push(server("other", vec![entry("t", "upstreams/time/tools/now")]));
+        assert!(state.check(&after(&resources), now).is_ok());
+        assert_eq!(view(), before, "another server concerns no call here");
+
+        resources.servers[0].tools.push(entry("more", "upstreams/time/tools/now"));
+        assert!(state.check(&after(&resources), now).is_ok());
+        assert_ne!(view(), before, "the permit was checked with what the caller sees now");
+
+        resources.servers[0].tools.remove(1);
+        assert!(state.check(&after(&resources), now).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! They announce changed lists, which the snapshot shows, and changed resources and tasks, which upstreams announce.
 //! It must not know how upstreams are watched.
 
+mod known_lists;
 mod tasks;
 mod watched;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use known_lists::KnownLists;
 use mcp::json;
 use mcp::meta;
 use mcp::method::Method;
@@ -30,7 +32,7 @@ use crate::identity::Principal;
 use crate::policy::{self, Caller, Facts};
 use crate::respond::{Reply, StreamItem};
 use crate::session::{Conversation, MAX_URIS, SessionId};
-use crate::snapshot::{Permissions, Server, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::transport::Message;
 use crate::usage::Outcome;
 
@@ -128,7 +130,6 @@ fn message_of(text: String) -> StreamItem {
 /// A stream of notifications to one caller.
 struct NotificationStream {
     worker: Rc<WorkerState>,
-    server: Box<str>,
     principal: Arc<Principal>,
     /// The address of the client.
     address: IpAddr,
@@ -149,13 +150,6 @@ struct NotificationStream {
     drain: watch::Receiver<bool>,
     ended: bool,
     _permit: Option<StreamPermit>,
-}
-
-/// The lists as the caller knows them.
-struct KnownLists {
-    uid: Box<str>,
-    generations: [u64; 3],
-    permissions: Permissions,
 }
 
 enum WakeReason {
@@ -180,18 +174,11 @@ impl NotificationStream {
         }
         let mut stream = Self {
             worker: Rc::clone(context.worker),
-            server: context.server().id.clone(),
             principal: Arc::clone(context.principal()),
             address: context.caller.facts().address,
             session: None,
             wanted,
-            known: KnownLists {
-                uid: context.server().uid.clone(),
-                generations: generations(context.server()),
-                permissions: policy::permissions(context.snapshot, context.principal())
-                    .cloned()
-                    .unwrap_or_default(),
-            },
+            known: KnownLists::new(context.snapshot, &context.caller),
             watched: WatchedTargets::new(era),
             tasks: Vec::new(),
             params: String::new(),
@@ -255,9 +242,10 @@ impl NotificationStream {
     fn check_snapshot(&mut self) {
         let (snapshot, principal) = self.current();
         let Some(caller) = self.admit(&snapshot, &principal) else { return };
-        let permissions = policy::permissions(&snapshot, &principal).cloned().unwrap_or_default();
-        self.compare(permissions, &caller.view().server);
-        self.watched.watch_subscribed(&self.worker, &caller);
+        if let Some(changed) = self.known.move_to(&snapshot, &caller) {
+            self.announce(changed);
+            self.watched.watch_subscribed(&self.worker, &caller);
+        }
     }
 
     fn handle_update(&mut self, update: &Update) {
@@ -296,17 +284,17 @@ impl NotificationStream {
         let terminated =
             self.session.is_some_and(|session_id| self.worker.shared.terminated.contains(&session_id));
         let facts = Facts { address: self.address, now: self.worker.now() };
-        let caller = policy::admit_again(snapshot, principal, [&self.server, &self.known.uid], facts);
+        let server = self.known.server();
+        let caller = policy::admit_again(snapshot, principal, [&server.id, &server.uid], facts);
         let caller = caller.ok().filter(|_| !terminated);
         self.ended = caller.is_none();
         caller
     }
 
-    fn compare(&mut self, permissions: Permissions, server: &Server) {
-        let generations = generations(server);
-        let rescoped = permissions != self.known.permissions;
+    /// Announces the changed ones of the lists of tools, resources and prompts, if the caller wants to know.
+    fn announce(&mut self, changed: [bool; 3]) {
         for (at, change) in CHANGES.into_iter().enumerate() {
-            if self.wanted[at] && (rescoped || generations[at] != self.known.generations[at]) {
+            if self.wanted[at] && changed[at] {
                 let params = match &*self.params {
                     "" => String::new(),
                     params => format!(r#","params":{{{params}}}"#),
@@ -315,10 +303,5 @@ impl NotificationStream {
                 self.ready.push_back(message_of(notification));
             }
         }
-        (self.known.generations, self.known.permissions) = (generations, permissions);
     }
-}
-
-fn generations(server: &Server) -> [u64; 3] {
-    [server.tools_generation, server.resources_generation, server.prompts_generation]
 }

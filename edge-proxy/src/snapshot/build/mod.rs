@@ -266,4 +266,4 @@ fn decode<M: Message + Default>(accepted: &Accepted) -> M {
 type ByName<T> = HashMap<Box<str>, T>;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

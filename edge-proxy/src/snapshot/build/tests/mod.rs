@@ -41,11 +41,11 @@ fn tool(upstream: &str, name: &str, definition: &str) -> wire::Tool {
     }
 }
 
-fn entry(exposed: &str, target: &str) -> wire::Entry {
+pub(crate) fn entry(exposed: &str, target: &str) -> wire::Entry {
     wire::Entry { exposed_name: exposed.into(), target: target.into(), ..Default::default() }
 }
 
-fn token(id: &str, tools: &[&str]) -> wire::Token {
+pub(crate) fn token(id: &str, tools: &[&str]) -> wire::Token {
     wire::Token {
         name: format!("tokens/{id}"),
         uid: format!("uid-{id}"),
@@ -56,7 +56,7 @@ fn token(id: &str, tools: &[&str]) -> wire::Token {
     }
 }
 
-fn server(id: &str, tools: Vec<wire::Entry>) -> wire::Server {
+pub(crate) fn server(id: &str, tools: Vec<wire::Entry>) -> wire::Server {
     wire::Server { name: format!("servers/{id}"), uid: format!("s-{id}"), tools, ..Default::default() }
 }
 
@@ -71,7 +71,7 @@ fn trust() -> wire::TrustBundle {
     }
 }
 
-fn fixture() -> Resources {
+pub(crate) fn fixture() -> Resources {
     let mut renamed = entry("time_now", "upstreams/time/tools/now");
     renamed.overrides_json = r#"{"title":"T","annotations":{"readOnlyHint":false}}"#.into();
     Resources {
@@ -84,7 +84,7 @@ fn fixture() -> Resources {
     }
 }
 
-fn builder(resources: &Resources) -> Builder {
+pub(crate) fn builder(resources: &Resources) -> Builder {
     let mut builder = Builder::new(PageLimits::default(), Budget::default());
     for candidate in resources.candidates() {
         builder.put(candidate).expect("it can be used");

@@ -26,8 +26,8 @@ pub struct Limits {
     /// Maximum number of requests in flight, without streams; more get 503.
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT", value_name = "COUNT", default_value_t = 8_192)]
     pub max_in_flight: usize,
-    /// Maximum number of open streams per token; more get 429.
-    #[arg(long, env = "TRUNKLINE_MAX_STREAMS_PER_TOKEN", value_name = "COUNT", default_value_t = 256)]
+    /// Maximum number of open streams and connections per token; more get 429.
+    #[arg(long, env = "TRUNKLINE_MAX_STREAMS_PER_TOKEN", value_name = "COUNT", default_value_t = 1_024)]
     pub max_streams_per_token: usize,
     /// Maximum number of requests in flight per connection over HTTP+SSE or WebSocket; more get an error.
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT_PER_CONNECTION", value_name = "COUNT", default_value_t = 64, value_parser = per_connection)]
@@ -76,7 +76,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(30),
             max_connections: 10_000,
             max_in_flight: 8_192,
-            max_streams_per_token: 256,
+            max_streams_per_token: 1_024,
             max_in_flight_per_connection: 64,
             send_timeout: Duration::from_secs(30),
             ping_interval: Duration::from_secs(30),

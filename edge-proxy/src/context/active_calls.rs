@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mcp::sse;
 
+use super::permits::StreamPermit;
 use super::worker::WorkerState;
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
@@ -147,9 +148,9 @@ impl ActiveCall {
         }
     }
 
-    /// Continues as a stream of the answer's events.
-    pub(crate) fn stream(self, events: Box<AnswerStream>) -> CallStream {
-        CallStream { active: self, events }
+    /// Continues as a stream of the answer's events, which holds `permit` until it ends.
+    pub(crate) fn stream(self, events: Box<AnswerStream>, permit: Option<StreamPermit>) -> CallStream {
+        CallStream { active: self, events, _permit: permit }
     }
 }
 
@@ -163,6 +164,8 @@ impl Drop for ActiveCall {
 pub struct CallStream {
     active: ActiveCall,
     events: Box<AnswerStream>,
+    /// None on a connection, and for an answer that has come as a whole.
+    _permit: Option<StreamPermit>,
 }
 
 impl CallStream {

@@ -7,7 +7,9 @@ use std::time::Instant;
 use http::HeaderMap;
 use mcp::json;
 
+use super::permits::StreamPermit;
 use super::worker::WorkerState;
+use crate::error::Failure;
 use crate::identity::Principal;
 use crate::policy::Caller;
 use crate::session::{ConnectionSession, HandleOwner};
@@ -69,6 +71,18 @@ impl<'a> RequestContext<'a> {
     /// The time of its arrival, in seconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         self.caller.facts().now
+    }
+
+    /// Admits one more stream of the principal, unless it holds too many. On a connection there is nothing to admit,
+    /// because the connection has a permit already.
+    pub fn stream_permit(&self) -> Result<Option<StreamPermit>, Failure> {
+        match self.arrival {
+            Arrival::Request(_) => {
+                let permit = self.worker.shared.stream_permit(&self.principal().uid);
+                permit.map(Some).ok_or(Failure::TooManyStreams)
+            }
+            Arrival::Connection(_) => Ok(None),
+        }
     }
 
     /// Opens an account for one call.

@@ -280,7 +280,7 @@ fn stream(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     let conversation = conversation(context)?;
     let last = context.headers().and_then(|headers| headers.get(LAST_EVENT_ID)?.to_str().ok());
     match last.and_then(|id| resume(context, &conversation, id)) {
-        Some(reply) => Ok(reply),
+        Some(reply) => reply,
         None => listen::legacy(context, &conversation),
     }
 }
@@ -290,16 +290,20 @@ fn resume(
     context: &RequestContext<'_>,
     conversation: &session::Conversation,
     last_event_id: &str,
-) -> Option<Reply> {
+) -> Option<Result<Reply, Failure>> {
     let (trust, server) = (&context.snapshot.trust, context.server());
     let resumption = upstream::Resumption::open(trust, context.owner(), last_event_id)?;
     let permit = policy::check(&context.caller, &resumption.target()?.named()).ok()?;
     let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
+    let stream_permit = match context.stream_permit() {
+        Ok(stream_permit) => stream_permit,
+        Err(failure) => return Some(Err(failure)),
+    };
     let session = Some(conversation.session_id);
     let active = ActiveCall::begin(context.worker, context.caller, &permit, session, error_context);
     let events =
         upstream::resume(&context.worker.upstreams, trust, server, context.principal(), &resumption, permit)?;
-    Some(Reply::Events(Box::new(active.stream(Box::new(events)))))
+    Some(Ok(Reply::Events(Box::new(active.stream(Box::new(events), stream_permit)))))
 }
 
 fn conversation(context: &RequestContext<'_>) -> Result<Rc<session::Conversation>, Failure> {
@@ -425,6 +429,26 @@ async fn send(
         upstream::CallResponse::Json { status, body } => {
             Reply::Json { status, parts: [body].into(), session: None }
         }
-        upstream::CallResponse::Events(events) => Reply::Events(Box::new(active.stream(events))),
+        upstream::CallResponse::Events(events) => reply_stream(context, active, events)?,
     })
+}
+
+/// Streams the answer to a call, unless the caller holds too many streams. Then the call is stopped.
+fn reply_stream(
+    context: &RequestContext<'_>,
+    active: ActiveCall,
+    mut events: Box<upstream::AnswerStream>,
+) -> Result<Reply, Failure> {
+    // An answer that has come as a whole, as most do, is written at once and keeps nothing open.
+    if events.has_response() {
+        return Ok(Reply::Events(Box::new(active.stream(events, None))));
+    }
+    match context.stream_permit() {
+        Ok(permit) => Ok(Reply::Events(Box::new(active.stream(events, permit)))),
+        Err(failure) => {
+            events.withdraw();
+            active.stop();
+            Err(failure)
+        }
+    }
 }

@@ -124,12 +124,11 @@ pub fn events_stream(chunks: Chunks) -> Response<Body> {
 /// Streams a call's events, with comments in long silences.
 fn call_stream(worker: &Rc<WorkerState>, events: Box<CallStream>) -> Chunks {
     let silence = worker.shared.environment.limits.keep_alive;
-    let counted = worker.shared.environment.metrics.streams.enter();
-    Box::pin(stream::unfold((events, counted), move |(mut events, counted)| async move {
+    Box::pin(stream::unfold(events, move |mut events| async move {
         let next = match tokio::time::timeout(silence, events.next()).await {
             Ok(event) => event?,
             Err(_) => Bytes::from_static(KEEP_ALIVE),
         };
-        Some((next, (events, counted)))
+        Some((next, events))
     }))
 }

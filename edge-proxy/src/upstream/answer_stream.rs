@@ -38,6 +38,14 @@ impl AnswerStream {
         }
     }
 
+    /// Whether its response has come, so that nothing more is waited for.
+    pub fn has_response(&self) -> bool {
+        match self {
+            Self::Upstream(stream) => stream.has_response(),
+            Self::Relayed(stream) => stream.is_finished(),
+        }
+    }
+
     /// Ends a call that its caller may no longer make: the client is sent nothing more of it.
     pub fn withdraw(&mut self) {
         match self {

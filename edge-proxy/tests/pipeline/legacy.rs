@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 
 use crate::support::{Edge, PATIENCE, Reply, Upstream, events, eventually, json, status};
 
-const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
+pub(crate) const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
 
 fn ok(request: &crate::support::Recorded) -> axum::response::Response {
     json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))

@@ -221,3 +221,60 @@ async fn who_sets_a_level_sees_what_is_logged_during_a_call_and_nobody_else_does
         |sent| sent.json()["params"]["level"] == "info" && heard.contains(sent.header("mcp-session-id"))
     ));
 }
+
+/// Answers a call with a stream that says an id first and then nothing, and the resumed stream the same way. Other
+/// requests are answered at once.
+fn unending(request: &Recorded) -> axum::response::Response {
+    if request.verb != "GET" && request.method() != "tools/call" {
+        return json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()));
+    }
+    let first = bytes::Bytes::from_static(b"id: e/1\nretry: 20\ndata:\n\n");
+    let open = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(first)])
+        .chain(futures_util::stream::pending());
+    let body = axum::body::Body::from_stream(open);
+    axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+}
+
+#[tokio::test]
+async fn streams_of_every_kind_count_until_they_end() {
+    let upstream = Upstream::start(unending).await;
+    let edge = Edge::limited(&upstream.url, Limits { max_streams_per_token: 1, ..Limits::default() });
+    let session = edge.session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let call = crate::legacy::CALL;
+    let mut answer = edge.request("POST", &headers, call).send().await.unwrap();
+    let primed = until(&mut answer, "\n\n").await;
+    let id = primed.strip_prefix("id: ").and_then(|rest| rest.split_once('\n')).unwrap().0.to_owned();
+
+    let refused = |reply: Reply| {
+        assert_eq!((reply.status, reply.header("retry-after")), (429, "1"));
+        assert!(reply.body.contains(r#""reason":"too_many_streams""#), "{}", reply.body);
+    };
+    let (resume, ping) =
+        ([headers[0], ("last-event-id", &*id)], r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#);
+    refused(Reply::of(edge.request("POST", &headers, &call.replace(r#""id":1"#, r#""id":3"#))).await);
+    refused(Reply::of(edge.request("GET", &headers, "")).await);
+    refused(Reply::of(edge.request("GET", &resume, "")).await);
+    let bearer = format!("Bearer {}", edge.keys.bearer("all"));
+    refused(Reply::of(edge.at("GET", "/servers/dev/sse", "").header("authorization", &bearer)).await);
+    let socket = edge
+        .at("GET", "/servers/dev/ws", "")
+        .header("authorization", &bearer)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==");
+    refused(Reply::of(socket).await);
+    assert_eq!(edge.post(&headers, ping).await.status, 200, "what is no stream goes on");
+    let cancelled = || upstream.calls("notifications/cancelled").len() == 1;
+    eventually("the upstream is told of the call that was refused", cancelled).await;
+
+    drop(answer);
+    edge.nothing_is_left().await;
+    let resumed = edge.request("GET", &resume, "").send().await.unwrap();
+    assert_eq!(resumed.status(), 200);
+    refused(Reply::of(edge.request("POST", &headers, call)).await);
+    drop(resumed);
+    edge.nothing_is_left().await;
+    assert_eq!(edge.request("POST", &headers, call).send().await.unwrap().status(), 200);
+}

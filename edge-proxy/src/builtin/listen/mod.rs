@@ -26,7 +26,7 @@ use tasks::{TASKS, WatchedTask};
 use tokio::sync::watch;
 use watched::{Update, WatchedTargets, permit};
 
-use crate::context::{Arrival, RequestContext, StreamPermit, WorkerState};
+use crate::context::{RequestContext, StreamPermit, WorkerState};
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::policy::{self, Caller, Facts};
@@ -162,13 +162,7 @@ enum WakeReason {
 impl NotificationStream {
     fn begin(context: &RequestContext<'_>, era: Era, wanted: [bool; 3]) -> Result<Self, Failure> {
         let shared = &context.worker.shared;
-        let permit = match context.arrival {
-            Arrival::Request(_) => {
-                Some(shared.stream_permit(&context.principal().uid).ok_or(Failure::TooManyStreams)?)
-            }
-            // The connection has its permit already.
-            Arrival::Connection(_) => None,
-        };
+        let permit = context.stream_permit()?;
         if context.worker.is_draining() {
             return Err(Failure::Draining);
         }

@@ -354,7 +354,7 @@ impl UpstreamStream {
     }
 
     /// Whether its response has come.
-    pub(super) fn has_response(&self) -> bool {
+    pub(in crate::upstream) fn has_response(&self) -> bool {
         self.done
     }
 

@@ -60,17 +60,13 @@ fn row(record: &Value) -> Vec<String> {
     let number = |key: &str| text(key).parse::<f64>().unwrap_or_default();
     let outcome = reflection::word("USAGE_OUTCOME_", &text("outcome"));
     let mean = number("durationUs") / number("calls").max(1.0) / 1_000.0;
-    let names = ["server", "token"].map(|key| short_name(&text(key)));
-    let [server, token] = names;
-    vec![
-        server,
-        token,
-        text("method"),
-        short_name(&text("target")),
-        outcome,
-        text("calls"),
-        format!("{mean:.1}"),
-    ]
+    // In parentheses, because a token can be called `other`.
+    let name = |key: &str| match &*text(key) {
+        "other" => "(other)".to_owned(),
+        name => short_name(name),
+    };
+    let [server, token, target] = ["server", "token", "target"].map(name);
+    vec![server, token, text("method"), target, outcome, text("calls"), format!("{mean:.1}")]
 }
 
 #[cfg(test)]
@@ -79,7 +75,9 @@ mod tests {
     fn sums_are_shown_with_their_mean() {
         let answer = serde_json::json!({"records": [{"server": "servers/dev", "token": "tokens/laptop",
             "method": "tools/call", "target": "upstreams/time/tools/now", "outcome": "USAGE_OUTCOME_TOOL_ERROR",
-            "calls": "4", "durationUs": "10000"}]});
+            "calls": "4", "durationUs": "10000"}, {"server": "servers/dev", "token": "tokens/other",
+            "method": "tools/call", "target": "other", "outcome": "USAGE_OUTCOME_OK",
+            "calls": "2", "durationUs": "3000"}]});
         insta::assert_snapshot!(super::render(&answer));
     }
 }

@@ -148,7 +148,7 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
         }
     });
     let read = Arc::clone(metrics);
-    let overflow = "Calls counted under `other`, because there were too many keys";
+    let overflow = "Calls counted under a folded key, because there were too many keys";
     counter(meter, "usage_overflow", overflow, move |observer| {
         observer.observe(read.usage_overflow.get(), &[])
     });

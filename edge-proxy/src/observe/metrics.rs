@@ -210,7 +210,7 @@ pub struct Metrics {
     pub disk_saved_at: Gauge,
     /// Usage records that are not acknowledged yet.
     pub usage_backlog: Gauge,
-    /// Calls that were counted under `other`, because there were too many keys.
+    /// Calls that were counted under a folded key, because there were too many keys.
     pub usage_overflow: Counter,
     client_sessions: [Gauge; ConnectionTransport::ALL.len()],
     client_sessions_ended: [[Counter; CloseReason::ALL.len()]; ConnectionTransport::ALL.len()],

@@ -38,7 +38,7 @@ impl Backlog {
         }
     }
 
-    /// Adds counts. Returns how many calls were counted under `other`.
+    /// Adds counts. Returns how many of their calls were counted under a folded key.
     pub(super) fn add(&mut self, counts: &Counts) -> u64 {
         self.pending.merge(counts)
     }

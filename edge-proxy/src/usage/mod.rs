@@ -57,19 +57,25 @@ pub(crate) struct Sums {
     response_bytes: u64,
 }
 
-/// A bounded number of keys with their sums. Past the bound, calls are counted under a key whose names are all `other`,
-/// so that no call is lost.
+/// A bounded number of keys with their sums.
+///
+/// Past `max_keys` no call is lost: a new key is folded. Its target becomes `other`, so that what each token does at
+/// each server stays exact; past half as many keys again, its token does, too, so that each server's sums stay exact;
+/// past twice `max_keys`, all of its names but the outcome.
 #[derive(Debug)]
 pub(crate) struct Counts {
     sums: HashMap<Key, Sums>,
     max_keys: usize,
+    /// Calls that were counted under a folded key.
+    folded: u64,
 }
 
+/// The name in the place of those that were folded.
 const OTHER: &str = "other";
 
 impl Counts {
     pub(crate) fn new(max_keys: usize) -> Counts {
-        Counts { sums: HashMap::new(), max_keys }
+        Counts { sums: HashMap::new(), max_keys, folded: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -84,43 +90,64 @@ impl Counts {
         self.sums.iter()
     }
 
-    /// Adds a call. Returns false if it was counted under `other`.
-    pub(crate) fn record(&mut self, call: &CallRecord<'_>) -> bool {
+    /// Adds a call.
+    pub(crate) fn record(&mut self, call: &CallRecord<'_>) {
         let sums = Sums {
             calls: 1,
             duration_us: u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX),
             request_bytes: call.request_bytes,
             response_bytes: call.response_bytes,
         };
-        self.add(call, sums)
+        self.add(call, sums);
     }
 
-    /// Adds all of `other`. Returns how many calls were counted under `other`.
+    /// Adds all of `other`. Returns how many of its calls were counted under a folded key, here or there.
     pub(crate) fn merge(&mut self, other: &Counts) -> u64 {
-        let folded =
-            other.sums.iter().filter_map(|(key, sums)| (!self.add(key, *sums)).then_some(sums.calls));
-        folded.sum()
+        let before = self.folded;
+        for (key, sums) in &other.sums {
+            self.add(key, *sums);
+        }
+        self.folded += other.folded;
+        self.folded - before
     }
 
     /// Adds `sums` under `key`, which is copied only when it is new.
-    pub(crate) fn add(&mut self, key: &dyn KeyRef, sums: Sums) -> bool {
+    pub(crate) fn add(&mut self, key: &dyn KeyRef, sums: Sums) {
+        if !self.add_below(self.max_keys, key, sums) {
+            self.fold(key, sums);
+        }
+    }
+
+    /// Adds `sums` under `key`, unless it is new and there are `bound` keys already.
+    fn add_below(&mut self, bound: usize, key: &dyn KeyRef, sums: Sums) -> bool {
         if let Some(present) = self.sums.get_mut(key) {
             present.add(sums);
             return true;
         }
-        let fits = self.sums.len() < self.max_keys;
-        let key = if fits { key.to_key() } else { Key::other(key.names().4) };
-        self.sums.entry(key).or_default().add(sums);
+        let fits = self.sums.len() < bound;
+        if fits {
+            self.sums.insert(key.to_key(), sums);
+        }
         fits
+    }
+
+    #[cold]
+    fn fold(&mut self, key: &dyn KeyRef, sums: Sums) {
+        let (server, token, method, target, outcome) = key.names();
+        // What was folded before it came here is counted already.
+        if target != OTHER {
+            self.folded += sums.calls;
+        }
+        let without_target = (server, token, method, OTHER, outcome);
+        let without_token = (server, OTHER, method, OTHER, outcome);
+        let without_any = (OTHER, OTHER, OTHER, OTHER, outcome);
+        let _ = self.add_below(self.max_keys + self.max_keys / 2, &without_target, sums)
+            || self.add_below(self.max_keys * 2, &without_token, sums)
+            || self.add_below(usize::MAX, &without_any, sums);
     }
 }
 
 impl Key {
-    pub(crate) fn other(outcome: i32) -> Key {
-        let other = || OTHER.into();
-        Key { server: other(), token: other(), method: other(), target: other(), outcome }
-    }
-
     pub(crate) fn method(&self) -> &str {
         &self.method
     }
@@ -147,9 +174,12 @@ impl Sums {
     }
 }
 
+/// Server, token, method, target and outcome.
+pub(crate) type Names<'a> = (&'a str, &'a str, &'a str, &'a str, i32);
+
 /// The names that a key consists of, borrowed: a call with a known key is counted without an allocation.
 pub(crate) trait KeyRef {
-    fn names(&self) -> (&str, &str, &str, &str, i32);
+    fn names(&self) -> Names<'_>;
 
     fn to_key(&self) -> Key {
         let (server, token, method, target, outcome) = self.names();
@@ -164,13 +194,19 @@ pub(crate) trait KeyRef {
 }
 
 impl KeyRef for Key {
-    fn names(&self) -> (&str, &str, &str, &str, i32) {
+    fn names(&self) -> Names<'_> {
         (&self.server, &self.token, &self.method, &self.target, self.outcome)
     }
 }
 
+impl KeyRef for Names<'_> {
+    fn names(&self) -> Names<'_> {
+        *self
+    }
+}
+
 impl KeyRef for CallRecord<'_> {
-    fn names(&self) -> (&str, &str, &str, &str, i32) {
+    fn names(&self) -> Names<'_> {
         (self.server, self.token, self.method, self.target, self.outcome as i32)
     }
 }
@@ -198,6 +234,8 @@ impl Eq for dyn KeyRef + '_ {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn call(target: &str) -> CallRecord<'_> {
@@ -217,22 +255,62 @@ mod tests {
     fn calls_of_one_key_are_added_up() {
         let mut counts = Counts::new(10);
         for target in ["a", "b", "a"] {
-            assert!(counts.record(&call(target)));
+            counts.record(&call(target));
         }
         assert_eq!(counts.len(), 2);
         let a = counts.sums[&call("a").to_key()];
         assert_eq!(a, Sums { calls: 2, duration_us: 10, request_bytes: 4, response_bytes: 6 });
     }
 
-    #[test]
-    fn past_the_bound_calls_are_counted_under_other() {
-        let mut counts = Counts::new(2);
-        let kept: Vec<bool> = ["a", "b", "c", "d", "a"].iter().map(|t| counts.record(&call(t))).collect();
-        assert_eq!(kept, [true, true, false, false, true]);
-        assert_eq!(counts.sums[&Key::other(Outcome::Ok as i32)].calls, 2);
+    fn calls(counts: &Counts, matches: impl Fn(&Key) -> bool) -> u64 {
+        counts.iter().filter(|(key, _)| matches(key)).map(|(_, sums)| sums.calls).sum()
+    }
 
-        let mut whole = Counts::new(2);
-        whole.merge(&counts);
-        assert_eq!(whole.iter().map(|(_, sums)| sums.calls).sum::<u64>(), 5, "no call is lost");
+    #[test]
+    fn past_the_bound_targets_are_folded_first() {
+        let mut counts = Counts::new(2);
+        ["a", "b", "c", "d", "a"].iter().for_each(|target| counts.record(&call(target)));
+        assert_eq!(calls(&counts, |key| *key.target == *"a"), 2);
+        let folded = |key: &Key| &*key.token == "tokens/laptop" && *key.target == *OTHER;
+        assert_eq!((calls(&counts, folded), counts.folded), (2, 2));
+
+        let mut whole = Counts::new(10);
+        assert_eq!(whole.merge(&counts), 2, "folded once, counted once");
+        assert_eq!(calls(&whole, |_| true), 5, "no call is lost");
+    }
+
+    #[test]
+    fn many_people_leave_each_servers_sums_exact() {
+        let mut counts = Counts::new(1_000);
+        for person in 0..5_000 {
+            let token = format!("tokens/{person}");
+            counts.record(&CallRecord { token: &token, ..call("a") });
+            counts.record(&CallRecord { token: &token, server: "servers/ops", ..call("b") });
+        }
+        assert_eq!(calls(&counts, |key| &*key.server == "servers/dev"), 5_000);
+        assert_eq!(calls(&counts, |key| &*key.server == "servers/ops"), 5_000);
+        assert_eq!(counts.folded, 9_000);
+        assert!(counts.len() <= 2_000);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_keys_are_bounded(
+            max_keys in 1usize..8,
+            recorded in proptest::collection::vec((0u8..6, 0u8..6, 0u8..6), 0..200),
+        ) {
+            let (mut counts, mut whole) = (Counts::new(max_keys), Counts::new(max_keys));
+            for (server, token, target) in &recorded {
+                let names = [("servers", server), ("tokens", token), ("targets", target)];
+                let [server, token, target] = names.map(|(kind, number)| format!("{kind}/{number}"));
+                counts.record(&CallRecord { server: &server, token: &token, ..call(&target) });
+            }
+            whole.merge(&counts);
+            for counts in [&counts, &whole] {
+                prop_assert_eq!(calls(counts, |_| true), recorded.len() as u64);
+                prop_assert_eq!(calls(counts, |key| *key.target == *OTHER), counts.folded);
+                prop_assert!(counts.len() <= max_keys * 2 + 1);
+            }
+        }
     }
 }

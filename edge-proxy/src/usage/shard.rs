@@ -15,6 +15,7 @@ pub struct Shard {
     out: mpsc::Sender<Counts>,
 }
 
+/// Keys that are counted exactly between two times.
 const MAX_KEYS: usize = 10_000;
 const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 

@@ -12,6 +12,7 @@ mod hostile;
 mod legacy;
 mod lists;
 mod modern;
+mod rotation;
 mod sse;
 mod streams;
 mod support;

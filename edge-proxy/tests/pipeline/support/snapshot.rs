@@ -18,17 +18,22 @@ pub(crate) fn mcp(upstream: &mut wire::Upstream) -> &mut wire::McpUpstream {
 
 #[derive(Clone)]
 pub(crate) struct Keys {
+    id: String,
     signing: EncodingKey,
     jwk: String,
 }
 
 impl Keys {
     pub(crate) fn new() -> Self {
+        Self::named("k1")
+    }
+
+    pub(crate) fn named(id: &str) -> Self {
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let point = pair.public_key_raw();
         let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
         let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{}","y":"{}"}}"#, part(1..33), part(33..65));
-        Self { signing: EncodingKey::from_ec_der(&pair.serialize_der()), jwk }
+        Self { id: id.to_owned(), signing: EncodingKey::from_ec_der(&pair.serialize_der()), jwk }
     }
 
     /// The bearer of `tokens/{id}`.
@@ -36,13 +41,23 @@ impl Keys {
         self.sign(serde_json::json!({"iss": "i", "aud": "a", "sub": format!("tokens/{id}"), "jti": format!("uid-{id}"), "iat": 1}))
     }
 
+    /// The public key, as a trust bundle has it.
+    pub(crate) fn public(&self) -> wire::VerificationKey {
+        wire::VerificationKey {
+            key_id: self.id.clone(),
+            algorithm: "ES256".into(),
+            public_jwk_json: self.jwk.clone(),
+        }
+    }
+
     pub(crate) fn sign(&self, claims: serde_json::Value) -> String {
-        let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::ES256) };
+        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, &claims, &self.signing).unwrap()
     }
 }
 
 /// The resources of an edge, to be changed and compiled.
+#[derive(Clone)]
 pub(crate) struct TestSnapshot {
     pub(crate) resources: Resources,
 }
@@ -156,11 +171,7 @@ fn trust(keys: &Keys) -> wire::TrustBundle {
         name: "default".into(),
         issuer: "i".into(),
         audience: "a".into(),
-        verification_keys: vec![wire::VerificationKey {
-            key_id: "k1".into(),
-            algorithm: "ES256".into(),
-            public_jwk_json: keys.jwk.clone(),
-        }],
+        verification_keys: vec![keys.public()],
         sealing_keys: vec![wire::SealingKey { key_id: 1, key: vec![7; 32] }],
         max_age: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
     }

@@ -73,6 +73,33 @@ fn scopes_that_see_the_same_share_a_view_and_its_pages() {
     assert!((0..500).all(same));
 }
 
+/// Ten times as many tokens cost about ten times as much: far from a hundred times, which a pass over all tokens for each
+/// of them would cost. The fastest of several tries, because others work on this machine.
+#[test]
+fn a_change_costs_in_proportion_to_the_tokens() {
+    let cost = |tokens: usize| {
+        let mut fixture = fixture();
+        let globs: Vec<String> = (0..tokens).map(|number| format!("team{number}_*")).collect();
+        let scoped = |(number, glob): (usize, &String)| token(&format!("t{number}"), &["time_*", glob]);
+        fixture.tokens = globs.iter().enumerate().map(scoped).collect();
+        let mut builder = builder(&fixture);
+        let first = builder.compile(1).snapshot;
+        (0..tokens).for_each(|number| drop(view(&first, &format!("uid-t{number}"), "dev").unwrap().clone()));
+        let mut try_one = |round: usize| {
+            let title = format!(r#"{{"name":"set","title":"Set {round}"}}"#);
+            let moved = Resources { tools: vec![tool("time", "set", &title)], ..Resources::default() };
+            let started = std::time::Instant::now();
+            let snapshot = change(&mut builder, moved).snapshot;
+            let cost = started.elapsed();
+            assert!((0..tokens).all(|number| computed(&snapshot, &format!("uid-t{number}")).is_some()));
+            cost
+        };
+        (0..5).map(&mut try_one).min().unwrap()
+    };
+    let (few, many) = (cost(1_000), cost(10_000));
+    assert!(many < few * 40, "1,000 tokens cost {few:?}, 10,000 cost {many:?}");
+}
+
 #[test]
 fn globs_of_resources_keep_views_apart_only_where_templates_produce_uris() {
     let mut fixture = fixture();

@@ -3,6 +3,8 @@
 mod batch;
 mod endpoint;
 mod envelope;
+mod mirror;
+mod scan;
 mod sse;
 
 use proptest::collection::vec;
@@ -31,6 +33,15 @@ fn message() -> impl Strategy<Value = String> {
     })
 }
 
+fn schema() -> impl Strategy<Value = String> {
+    (value(), "(string|integer|number)", "[a-z \"]{0,4}").prop_map(|(other, kind, header)| {
+        let header = mcp::json::quote(&header);
+        format!(
+            r#"{{"properties":{{"a":{{"type":"{kind}","x-mcp-header":{header}}},"b":{other}}},"x":{other}}}"#
+        )
+    })
+}
+
 proptest! {
     #[test]
     fn batches(source in prop_oneof![noise(), cut(vec(message(), 0..4).prop_map(|parts| format!("[{}]", parts.join(","))))]) {
@@ -45,6 +56,16 @@ proptest! {
     #[test]
     fn envelopes(source in prop_oneof![noise(), cut(message())]) {
         envelope::check(&source);
+    }
+
+    #[test]
+    fn mirrors(text in prop_oneof![noise(), cut(object()), cut(schema())], header in "[ -~]{0,12}") {
+        mirror::check((text, header.into_bytes()));
+    }
+
+    #[test]
+    fn scans(source in prop_oneof![noise(), cut(value()), cut("[\\[\\]{}\",:0-9eE.+\\- \\\\utrfalsn]{0,12}")]) {
+        scan::check(&source);
     }
 
     #[test]

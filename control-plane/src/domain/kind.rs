@@ -141,9 +141,7 @@ macro_rules! define {
                 &mut self.meta
             }
             fn take_status(&mut self) -> Self {
-                let mut status = Self::default();
-                $(std::mem::swap(&mut status.$output_only, &mut self.$output_only);)*
-                status
+                Self { $($output_only: std::mem::take(&mut self.$output_only),)* ..Self::default() }
             }
             fn into_manifest(self) -> manifest::Resource {
                 manifest::Resource::$variant(self)

@@ -11,11 +11,12 @@ use crate::support::snapshot_file::compare;
 use crate::support::{binary, root};
 
 /// The programs, and the crates whose errors they pass on.
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 5] = [
     ("control-plane/src/", "The control plane"),
     ("edge-proxy/src/", "The edge"),
     ("proto/mcp/src/", "MCP on the wire"),
     ("proto/tunnel/src/", "Tunnels"),
+    ("proto/delta/src/", "The stream"),
 ];
 
 #[test]

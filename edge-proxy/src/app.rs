@@ -22,7 +22,7 @@ use crate::observe::{Exporter, Metrics, SnapshotReaders};
 use crate::os::{clock, files};
 use crate::session::TerminatedFile;
 use crate::snapshot::build::Builder;
-use crate::snapshot::client::{Client, Machine, Publication};
+use crate::snapshot::client::{Client, Publication, Subscriber};
 use crate::snapshot::disk::{Disk, DiskKey, KeyError, LoadedCopy, Saver};
 use crate::snapshot::{Budget, Current, PageLimits};
 use crate::tunnels::TunnelServer;
@@ -154,7 +154,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         metrics: Arc::clone(&metrics),
     };
     let reporter = Reporter::new(publication.link.subscribe(), Arc::clone(&metrics), folder.join("usage"));
-    let machine = start_from_disk(config, edge, &disk, &publication);
+    let subscriber = start_from_disk(config, &disk, &publication);
 
     let shared = Arc::new(shared);
     let terminated = TerminatedFile::load(folder.join("sessions.ended"), Arc::clone(&shared.terminated));
@@ -168,7 +168,14 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     }
     let advertised = AdvertisedAddress::new(config.sibling_advertise.as_deref(), sibling_addr);
     let background = Background {
-        client: Client::new(machine, config.endpoints()?, Arc::new(enrollment), advertised, publication),
+        client: Client::new(
+            edge,
+            subscriber,
+            config.endpoints()?,
+            Arc::new(enrollment),
+            advertised,
+            publication,
+        ),
         saver: Saver::new(disk, images, Arc::clone(&current), metrics),
         terminated,
         reporter,
@@ -219,23 +226,23 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 }
 
 /// Loads the copy on disk, if there is one, and puts it in force at once.
-fn start_from_disk(config: &Config, edge: Edge, disk: &Disk, publication: &Publication) -> Machine {
+fn start_from_disk(config: &Config, disk: &Disk, publication: &Publication) -> Subscriber {
     let limits = PageLimits { entries: usize::from(config.page_size) };
     let budget = Budget::new(config.list_cache_bytes);
     let Some(LoadedCopy { builder, revision, last_contact }) = disk.load(limits, budget.clone()) else {
-        return Machine::new(edge, Builder::new(limits, budget), 0);
+        return Subscriber::new(Builder::new(limits, budget), 0);
     };
-    let mut machine = Machine::new(edge, builder, revision);
+    let mut subscriber = Subscriber::new(builder, revision);
     publication.current.note_contact(last_contact);
-    let compiled = machine.start_from_accepted();
-    publication.publish(&machine, compiled);
+    let compiled = subscriber.start_from_accepted();
+    publication.publish(&subscriber, compiled);
     publication.current.set_complete();
     if !publication.current.is_trust_fresh(clock::now()) {
         tracing::error!(
             "the copy on disk is too old to trust bearers; calls are refused until a control plane responds"
         );
     }
-    machine
+    subscriber
 }
 
 /// Starts one thread and one reactor for each worker: no call crosses threads.

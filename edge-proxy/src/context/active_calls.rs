@@ -214,6 +214,8 @@ impl CallStream {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use delta::client::Sink as _;
+
     use super::*;
     use crate::identity::PrincipalKind;
     use crate::route::{NamedTarget, TargetKind};
@@ -239,7 +241,7 @@ mod tests {
         };
         let view = || Arc::as_ptr(&state.view.borrow());
         let mut after = |resources: &crate::snapshot::build::Resources| {
-            resources.candidates().into_iter().for_each(|candidate| builder.put(candidate).unwrap());
+            resources.candidates().into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
             builder.compile(2).snapshot
         };
 

@@ -1,10 +1,11 @@
-//! The incremental stream of resources (`discovery.v1`) as a state machine: an event in, actions out.
+//! Both halves of the incremental stream of resources (`discovery.v1`) as state machines: an event in, actions out.
 //!
-//! `server` sends what differs from what its client holds. It does no IO and reads no clock, and it must not know
-//! which types are streamed or what they are for: it is given a table of types and snapshots. The rules are in
-//! docs/ARCHITECTURE.md ("The stream").
+//! `server` sends what differs from what its client holds; `client` puts it into a sink and acknowledges it. Neither does
+//! IO or reads a clock, and neither must know which types are streamed or what they are for: that is for the table of
+//! types, the snapshots and the sink that they are given. The rules are in docs/ARCHITECTURE.md ("The stream").
 
 mod by_type;
+pub mod client;
 pub mod server;
 mod snapshot;
 

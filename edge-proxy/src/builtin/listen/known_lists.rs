@@ -48,6 +48,7 @@ fn generations(server: &Server) -> [u64; 3] {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use delta::client::Sink as _;
     use trunkline::edge::v1::StreamType;
 
     use super::*;
@@ -70,7 +71,7 @@ mod tests {
         let first = builder.compile(1).snapshot;
         let mut known = KnownLists::new(&first, &admit(&first, &principal));
         let mut after = |resources: &Resources| {
-            resources.candidates().into_iter().for_each(|candidate| builder.put(candidate).unwrap());
+            resources.candidates().into_iter().for_each(|candidate| builder.accept(candidate).unwrap());
             let snapshot = builder.compile(2).snapshot;
             let moved = known.move_to(&snapshot, &admit(&snapshot, &principal));
             (moved, known.move_to(&snapshot, &admit(&snapshot, &principal)))

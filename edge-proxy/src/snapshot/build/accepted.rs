@@ -3,25 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-
-use trunkline::TypeTable as _;
+use delta::ByType;
 use trunkline::edge::v1::StreamType;
 
-use super::Refusal;
 use super::accept::{self, Unusable};
-
-/// A resource as it arrives.
-#[derive(Debug, Clone)]
-pub struct Candidate {
-    /// Its type.
-    pub kind: StreamType,
-    /// Its name.
-    pub name: String,
-    /// A hash of its content.
-    pub version: String,
-    /// Its message, encoded.
-    pub body: Bytes,
-}
+use super::{Candidate, Refusal};
 
 /// A resource that was accepted.
 #[derive(Clone)]
@@ -40,7 +26,7 @@ impl std::fmt::Debug for Accepted {
 
 #[derive(Debug, Default)]
 pub(super) struct AcceptedResources {
-    accepted: [BTreeMap<Box<str>, Accepted>; StreamType::ALL.len()],
+    accepted: ByType<StreamType, BTreeMap<Box<str>, Accepted>>,
     refused: BTreeMap<(StreamType, String), String>,
 }
 
@@ -48,7 +34,7 @@ impl AcceptedResources {
     /// Accepts or refuses `candidate`. Returns whether that changed anything.
     pub(super) fn put(&mut self, candidate: Candidate) -> Result<bool, Refusal> {
         let Candidate { kind, name, version, body } = candidate;
-        let accepted = self.accepted[kind as usize].get(name.as_str());
+        let accepted = self.accepted[kind].get(name.as_str());
         if accepted.is_some_and(|accepted| *accepted.version == *version) {
             self.refused.remove(&(kind, name));
             return Ok(false);
@@ -56,7 +42,7 @@ impl AcceptedResources {
         if let Err(unusable) = accept::check(kind, &name, &body) {
             return Err(self.refuse(kind, name, &unusable));
         }
-        self.accepted[kind as usize].insert(name.as_str().into(), Accepted { version: version.into(), body });
+        self.accepted[kind].insert(name.as_str().into(), Accepted { version: version.into(), body });
         self.refused.remove(&(kind, name));
         Ok(true)
     }
@@ -64,15 +50,15 @@ impl AcceptedResources {
     /// Removes a resource. Returns whether that changed anything.
     pub(super) fn remove(&mut self, kind: StreamType, name: &str) -> bool {
         self.refused.remove(&(kind, name.to_owned()));
-        self.accepted[kind as usize].remove(name).is_some()
+        self.accepted[kind].remove(name).is_some()
     }
 
     pub(super) fn of(&self, kind: StreamType) -> impl Iterator<Item = (&str, &Accepted)> {
-        self.accepted[kind as usize].iter().map(|(name, accepted)| (&**name, accepted))
+        self.accepted[kind].iter().map(|(name, accepted)| (&**name, accepted))
     }
 
     pub(super) fn get(&self, kind: StreamType, name: &str) -> Option<&Accepted> {
-        self.accepted[kind as usize].get(name)
+        self.accepted[kind].get(name)
     }
 
     pub(super) fn refused(&self) -> Vec<Refusal> {

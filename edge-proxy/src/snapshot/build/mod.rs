@@ -15,10 +15,11 @@ mod trust;
 mod upstreams;
 mod views;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use delta::client::Sink;
 use prost::Message;
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
@@ -26,7 +27,7 @@ use trunkline::edge::v1::StreamType;
 use super::Fingerprint;
 use super::{Budget, PageLimits, Siblings, Snapshot, Trust};
 pub use accept::Unusable;
-pub use accepted::{Accepted, Candidate};
+pub use accepted::Accepted;
 pub use views::ListsInUse;
 
 use accepted::AcceptedResources;
@@ -35,16 +36,11 @@ use servers::ServerCache;
 use upstreams::UpstreamCache;
 use views::ViewCache;
 
+/// A resource as it arrives.
+pub type Candidate = delta::client::Candidate<StreamType>;
+
 /// A resource that could not be used, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// Its type.
-    pub kind: StreamType,
-    /// Its name.
-    pub name: String,
-    /// The reason.
-    pub reason: String,
-}
+pub type Refusal = delta::client::Refusal<StreamType>;
 
 /// A reference to something that is not here, and that is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,22 +105,6 @@ impl Builder {
         }
     }
 
-    /// Accepts a new version of a resource, or refuses it and keeps the last good one.
-    pub fn put(&mut self, candidate: Candidate) -> Result<(), Refusal> {
-        let (kind, name) = (candidate.kind, candidate.name.clone());
-        if self.accepted.put(candidate)? {
-            self.changed.note(kind, &name);
-        }
-        Ok(())
-    }
-
-    /// Removes a resource.
-    pub fn remove(&mut self, kind: StreamType, name: &str) {
-        if self.accepted.remove(kind, name) {
-            self.changed.note(kind, name);
-        }
-    }
-
     /// Iterates over the accepted resources of `kind`, with their names.
     pub fn accepted(&self, kind: StreamType) -> impl Iterator<Item = (&str, &Accepted)> {
         self.accepted.of(kind)
@@ -135,18 +115,39 @@ impl Builder {
         self.accepted.refused()
     }
 
-    /// Forgets the refusals, because what still exists will be sent again.
-    pub fn forget_refused(&mut self) {
-        self.accepted.forget_refused();
-    }
-
     /// Counts the current refusals.
     pub fn refused_count(&self) -> usize {
         self.accepted.refused_count()
     }
+}
 
-    /// Compiles the snapshot of all accepted resources.
-    pub fn compile(&mut self, revision: i64) -> Compiled {
+impl Sink for Builder {
+    type Kind = StreamType;
+    type Compiled = Compiled;
+
+    fn accept(&mut self, candidate: Candidate) -> Result<(), Refusal> {
+        let (kind, name) = (candidate.kind, candidate.name.clone());
+        if self.accepted.put(candidate)? {
+            self.changed.note(kind, &name);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, kind: StreamType, name: &str) {
+        if self.accepted.remove(kind, name) {
+            self.changed.note(kind, name);
+        }
+    }
+
+    fn versions(&self, kind: StreamType) -> BTreeMap<String, String> {
+        self.accepted(kind).map(|(name, accepted)| (name.to_owned(), accepted.version.to_string())).collect()
+    }
+
+    fn forget_refused(&mut self) {
+        self.accepted.forget_refused();
+    }
+
+    fn compile(&mut self, revision: i64) -> Compiled {
         let changed = std::mem::take(&mut self.changed);
         let mut missing = self.upstreams.update(&self.accepted, &changed.endpoints);
         let servers_changed = self.servers.update(&self.accepted, &changed, &self.upstreams);
@@ -226,7 +227,7 @@ pub fn compile(resources: &Resources) -> (Arc<Snapshot>, Vec<Refusal>) {
     let mut builder = Builder::new(PageLimits::default(), Budget::default());
     let mut refusals = Vec::new();
     for candidate in resources.candidates() {
-        refusals.extend(builder.put(candidate).err());
+        refusals.extend(builder.accept(candidate).err());
     }
     (builder.compile(0).snapshot, refusals)
 }
@@ -235,8 +236,7 @@ impl Resources {
     /// Returns each as it would arrive on the stream.
     pub fn candidates(&self) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        let mut add =
-            |kind, name: &str, body: Vec<u8>| candidates.push(Candidate::new(kind, name, body.into()));
+        let mut add = |kind, name: &str, body: Vec<u8>| candidates.push(candidate(kind, name, body.into()));
         self.secrets.iter().for_each(|m| add(StreamType::Secret, &m.name, m.encode_to_vec()));
         self.trust_bundles.iter().for_each(|m| add(StreamType::TrustBundle, &m.name, m.encode_to_vec()));
         self.siblings.iter().for_each(|m| add(StreamType::Sibling, &m.name, m.encode_to_vec()));
@@ -250,12 +250,10 @@ impl Resources {
     }
 }
 
-impl Candidate {
-    /// Creates a resource whose version is a hash of its content.
-    pub fn new(kind: StreamType, name: &str, body: Bytes) -> Candidate {
-        let version = format!("{:032x}", Fingerprint::new().part(&body).finish());
-        Candidate { kind, name: name.to_owned(), version, body }
-    }
+/// Creates a candidate whose version is a hash of its content.
+fn candidate(kind: StreamType, name: &str, body: Bytes) -> Candidate {
+    let version = format!("{:032x}", Fingerprint::new().part(&body).finish());
+    Candidate { kind, name: name.to_owned(), version, body }
 }
 
 /// Decodes a message that `accept` has seen to decode.

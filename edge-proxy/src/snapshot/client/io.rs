@@ -1,8 +1,9 @@
-//! The IO of the stream: connects to control planes in turn, and carries out what the machine decides.
+//! The IO of the stream: connects to control planes in turn, and carries out what the subscriber decides.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use delta::client::{Action, Event};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -10,14 +11,15 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 use trunkline::TypeTable as _;
 use trunkline::discovery::v1::discovery_service_client::DiscoveryServiceClient;
-use trunkline::discovery::v1::{StreamResourcesRequest, StreamResourcesResponse};
+use trunkline::discovery::v1::{Edge, StreamResourcesRequest, StreamResourcesResponse};
 
+use super::Subscriber;
 use super::backoff::Backoff;
-use super::{Action, Event, Machine};
 use crate::enrollment::{AdvertisedAddress, CredentialError, EdgeCredential, Enrollment};
 use crate::observe::Metrics;
 use crate::os::clock;
 use crate::snapshot::Current;
+use crate::snapshot::build::{Builder, Compiled};
 use crate::snapshot::disk::Image;
 
 /// The silence that ends a burst, and the longest that a burst may last.
@@ -53,7 +55,9 @@ pub struct Publication {
 /// The edge's end of the stream, for as long as the edge runs.
 #[derive(Debug)]
 pub struct Client {
-    machine: Machine,
+    /// Announced on every stream.
+    edge: Edge,
+    subscriber: Subscriber,
     control_planes: Vec<Endpoint>,
     enrollment: Arc<Enrollment>,
     advertised: AdvertisedAddress,
@@ -89,15 +93,16 @@ fn innermost(error: &tonic::transport::Error) -> &dyn std::error::Error {
 }
 
 impl Client {
-    /// Creates a client that tries `control_planes` in turn, and that tells them the address `advertised` for siblings.
+    /// Creates the client of `edge`, which tries `control_planes` in turn, and tells them the address `advertised` for siblings.
     pub fn new(
-        machine: Machine,
+        edge: Edge,
+        subscriber: Subscriber,
         control_planes: Vec<Endpoint>,
         enrollment: Arc<Enrollment>,
         advertised: AdvertisedAddress,
         publication: Publication,
     ) -> Client {
-        Client { machine, control_planes, enrollment, advertised, publication }
+        Client { edge, subscriber, control_planes, enrollment, advertised, publication }
     }
 
     /// Keeps a stream open to one of the control planes, for ever.
@@ -127,7 +132,7 @@ impl Client {
         }
         self.publication.metrics.stream_connected.set(0);
         self.publication.link.send_replace(None);
-        for action in self.machine.on(Event::Disconnected) {
+        for action in self.subscriber.on(Event::Disconnected) {
             // There is no stream to send on; what was accepted is put in force.
             self.act_locally(action);
         }
@@ -145,9 +150,9 @@ impl Client {
         let channel = timeout(TIMEOUT, control_plane.connect()).await.map_err(|_| StreamEnd::Slow)??;
         let credential =
             timeout(TIMEOUT, self.enrollment.credential(&channel)).await.map_err(|_| StreamEnd::Slow)??;
-        self.machine.reached_at(self.advertised.for_control_plane(control_plane.uri()).await);
+        self.edge.sibling_address = self.advertised.for_control_plane(control_plane.uri()).await;
         let (out, outgoing) = mpsc::channel(64);
-        for action in self.machine.on(Event::Connected) {
+        for action in self.subscriber.on(Event::Connected(self.edge.clone())) {
             self.act(action, &out).await?;
         }
         let incoming = self.open(channel.clone(), &credential, outgoing).await?;
@@ -197,18 +202,18 @@ impl Client {
                         Event::Received(response)
                     }
                 },
-                () = burst.over() => Event::Settled,
+                () = burst.over() => Event::Quiet,
                 credential = &mut renewal => {
                     self.publication.link.send_replace(Some(Link { channel: channel.clone(), credential }));
                     renewal.set(enrollment.keep_renewed(&channel));
                     continue;
                 }
             };
-            if matches!(event, Event::Settled) {
+            if matches!(event, Event::Quiet) {
                 burst = Burst::default();
             }
-            for action in self.machine.on(event) {
-                if matches!(action, Action::AwaitSettled) {
+            for action in self.subscriber.on(event) {
+                if matches!(action, Action::AwaitQuiet) {
                     burst.more(Instant::now());
                 }
                 self.act(action, &out).await?;
@@ -218,7 +223,7 @@ impl Client {
 
     async fn act(
         &mut self,
-        action: Action,
+        action: Action<Builder>,
         out: &mpsc::Sender<StreamResourcesRequest>,
     ) -> Result<(), StreamEnd> {
         match action {
@@ -231,14 +236,14 @@ impl Client {
         }
     }
 
-    fn act_locally(&mut self, action: Action) {
+    fn act_locally(&mut self, action: Action<Builder>) {
         match action {
             Action::Publish(compiled) => {
-                self.publication.publish(&self.machine, compiled);
+                self.publication.publish(&self.subscriber, compiled);
             }
             Action::Contact(send_time) => {
                 self.publication.note_contact(send_time);
-                self.publication.count_refused(&self.machine);
+                self.publication.count_refused(&self.subscriber);
             }
             Action::Ready => self.publication.current.set_complete(),
             Action::Refused(refusal) => tracing::warn!(
@@ -247,14 +252,14 @@ impl Client {
                 reason = refusal.reason,
                 "a resource is refused; its last good version stays in force"
             ),
-            Action::Send(_) | Action::Leave | Action::AwaitSettled => {}
+            Action::Send(_) | Action::Leave | Action::AwaitQuiet => {}
         }
     }
 }
 
 impl Publication {
     /// Puts a compiled snapshot in force, and passes its image to the copy on disk.
-    pub fn publish(&self, machine: &Machine, compiled: crate::snapshot::build::Compiled) {
+    pub fn publish(&self, subscriber: &Subscriber, compiled: Compiled) {
         for missing in &compiled.missing {
             tracing::warn!(
                 from = &*missing.from,
@@ -267,8 +272,8 @@ impl Publication {
         self.current.publish(compiled.snapshot);
         compiled.lists_in_use.render();
         self.metrics.revision.set(revision);
-        self.count_refused(machine);
-        let made_of = Arc::new(Image::of(machine, self.current.last_contact()));
+        self.count_refused(subscriber);
+        let made_of = Arc::new(Image::of(subscriber, self.current.last_contact()));
         // In one step, so that the saver never mistakes an older copy for this one.
         self.image.send_modify(|image| {
             *image = Some(made_of);
@@ -277,8 +282,8 @@ impl Publication {
         tracing::info!(revision, servers, tokens, "a snapshot is in force");
     }
 
-    fn count_refused(&self, machine: &Machine) {
-        self.metrics.refused.set(i64::try_from(machine.builder().refused_count()).unwrap_or(i64::MAX));
+    fn count_refused(&self, subscriber: &Subscriber) {
+        self.metrics.refused.set(i64::try_from(subscriber.sink().refused_count()).unwrap_or(i64::MAX));
     }
 
     /// Notes the contact. A control plane's clock that runs ahead must not lengthen the life of bearers.

@@ -1,11 +1,14 @@
-//! The edge's end of the stream: `machine` decides, `io` carries out. It must not know who reads the snapshot.
+//! The edge's end of the stream: the crate `delta` decides, `io` carries out. It must not know who reads the snapshot.
 
 mod backoff;
 mod io;
-mod machine;
+
+use super::build::Builder;
 
 pub use io::{Client, Link, Publication};
-pub use machine::{Action, Event, Machine};
+
+/// The client half of the stream, which puts what it receives into a builder.
+pub type Subscriber = delta::client::Subscriber<Builder>;
 
 #[cfg(test)]
 mod tests;

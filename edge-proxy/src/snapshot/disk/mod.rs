@@ -8,11 +8,12 @@ mod saver;
 
 use std::path::{Path, PathBuf};
 
+use delta::client::Sink as _;
 use trunkline::TypeTable as _;
 use trunkline::edge::v1::StreamType;
 
 use super::build::{Builder, Candidate};
-use super::client::Machine;
+use super::client::Subscriber;
 use super::{PageLimits, build};
 use crate::os::{clock, files};
 
@@ -65,7 +66,7 @@ impl Disk {
     fn take_in(&self, image: Image, mut builder: Builder) -> LoadedCopy {
         for Record { kind, name, version, body } in image.records {
             let candidate = Candidate { kind, name: name.into(), version: version.into(), body };
-            if let Err(build::Refusal { kind, name, reason }) = builder.put(candidate) {
+            if let Err(build::Refusal { kind, name, reason }) = builder.accept(candidate) {
                 tracing::warn!(kind = kind.name(), name, reason, "the copy contains unusable resources");
             }
         }
@@ -104,10 +105,10 @@ impl Disk {
 }
 
 impl Image {
-    /// Takes an image of what `machine` has accepted.
-    pub fn of(machine: &Machine, last_contact: u64) -> Image {
+    /// Takes an image of what `subscriber` has accepted.
+    pub fn of(subscriber: &Subscriber, last_contact: u64) -> Image {
         let of_kind = |kind: StreamType| {
-            machine.builder().accepted(kind).map(move |(name, accepted)| Record {
+            subscriber.sink().accepted(kind).map(move |(name, accepted)| Record {
                 kind,
                 name: name.into(),
                 version: accepted.version.clone(),
@@ -115,7 +116,7 @@ impl Image {
             })
         };
         let records = StreamType::ALL.iter().copied().flat_map(of_kind).collect();
-        Image { revision: machine.revision(), last_contact, records }
+        Image { revision: subscriber.revision(), last_contact, records }
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn fixture() -> Resources {
 pub(crate) fn builder(resources: &Resources) -> Builder {
     let mut builder = Builder::new(PageLimits::default(), Budget::default());
     for candidate in resources.candidates() {
-        builder.put(candidate).expect("it can be used");
+        builder.accept(candidate).expect("it can be used");
     }
     builder
 }
@@ -236,8 +236,8 @@ fn what_cannot_be_used_is_refused_by_name_with_a_reason() {
 fn a_refused_version_leaves_the_last_good_one_in_force() {
     let mut builder = builder(&fixture());
     builder.compile(1);
-    let bad = Candidate::new(StreamType::Server, "servers/dev", b"\xff".as_slice().into());
-    let refusal = builder.put(bad).expect_err("it does not decode");
+    let bad = candidate(StreamType::Server, "servers/dev", b"\xff".as_slice().into());
+    let refusal = builder.accept(bad).expect_err("it does not decode");
     assert_eq!((&*refusal.name, builder.refused_count()), ("servers/dev", 1));
     assert_eq!(builder.refused(), [refusal]);
     let accepted: Vec<&str> = builder.accepted(StreamType::Server).map(|(name, _)| name).collect();
@@ -267,7 +267,7 @@ fn what_leads_nowhere_is_left_out_and_named_and_the_rest_goes_on() {
         ..Default::default()
     };
     for candidate in later.candidates().into_iter().rev() {
-        builder.put(candidate).unwrap();
+        builder.accept(candidate).unwrap();
     }
     let compiled = builder.compile(2);
     assert_eq!(compiled.missing, []);
@@ -289,7 +289,7 @@ fn an_upstream_is_not_called_without_the_secret_it_needs() {
         query_parameters: vec![wire::SecretParameter { name: "k".into(), value: "a&b".into() }],
     };
     let resources = Resources { secrets: vec![secret], ..Default::default() };
-    builder.put(resources.candidates().remove(0)).unwrap();
+    builder.accept(resources.candidates().remove(0)).unwrap();
     let snapshot = builder.compile(2).snapshot;
     let upstream = &snapshot.upstreams["time"];
     let url = upstream.credential.url(upstream.reach.url()).unwrap();
@@ -334,7 +334,7 @@ fn what_has_not_changed_is_shared_between_snapshots() {
     // One tool of `web` changes: `other` is built anew, `dev` is not, and its view is the same.
     let changed =
         Resources { tools: vec![tool("web", "get", r#"{"name":"get","title":"G"}"#)], ..Default::default() };
-    builder.put(changed.candidates().remove(0)).unwrap();
+    builder.accept(changed.candidates().remove(0)).unwrap();
     let second = builder.compile(2).snapshot;
     let same = |id: &str| Arc::ptr_eq(first.servers.get(id).unwrap(), second.servers.get(id).unwrap());
     assert_eq!((same("dev"), same("other")), (true, false));
@@ -415,7 +415,7 @@ proptest! {
             let candidate = candidates[slot % candidates.len()].clone();
             match variant {
                 2 => builder.remove(candidate.kind, &candidate.name),
-                _ => builder.put(candidate).expect("it can be used"),
+                _ => builder.accept(candidate).expect("it can be used"),
             }
             if compile_now {
                 builder.compile(1);
@@ -425,7 +425,7 @@ proptest! {
         for kind in StreamType::ALL.iter().copied().rev() {
             for (name, accepted) in builder.accepted(kind) {
                 let (version, body) = (accepted.version.to_string(), accepted.body.clone());
-                complete.put(Candidate { kind, name: name.to_owned(), version, body }).expect("it can be used");
+                complete.accept(Candidate { kind, name: name.to_owned(), version, body }).expect("it can be used");
             }
         }
         prop_assert_eq!(seen(&builder.compile(2).snapshot), seen(&complete.compile(2).snapshot));

@@ -8,7 +8,7 @@ use crate::snapshot::glob;
 /// Puts one resource in the place of its earlier version, and compiles.
 fn change(builder: &mut Builder, resources: Resources) -> Compiled {
     for candidate in resources.candidates() {
-        builder.put(candidate).expect("it can be used");
+        builder.accept(candidate).expect("it can be used");
     }
     builder.compile(2)
 }

@@ -154,7 +154,6 @@ proptest! {
     fn the_builder_follows_the_registry(steps in steps()) {
         let mut play = Play::new();
         steps.iter().for_each(|step| play.step(step));
-        play.reconnect();
         play.finish();
         for (name, version) in play.tokens.iter().filter(|(_, version)| **version != BAD) {
             prop_assert!(play.in_force.contains(&(name.clone(), format!("u{version}-{name}"))), "{name} is not in force");

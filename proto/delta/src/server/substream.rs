@@ -78,8 +78,7 @@ impl Substream {
     /// Works out what is still to be sent.
     pub(super) fn compare(&mut self) {
         let target = self.target.clone();
-        self.refused
-            .retain(|name, refused| target.get(name).is_some_and(|item| item.version == refused.version));
+        self.end_refusals(&target);
         self.additions = target
             .iter()
             .filter(|(name, item)| self.subscription.covers(name) && self.must_send(name, item))
@@ -171,6 +170,16 @@ impl Substream {
     fn forget_unwanted(&mut self) {
         self.held.retain(|name, _| self.subscription.covers(name));
         self.requested.retain(|name| self.subscription.covers(name));
+    }
+
+    /// Ends the refusals of what has changed or is gone. The client is told even if it holds what is true now: what it
+    /// was sent last, it refuses.
+    fn end_refusals(&mut self, target: &Items) {
+        let has_changed = |name: &Arc<str>, refused: &mut RefusedResource| {
+            target.get(name).is_none_or(|item| item.version != refused.version)
+        };
+        let ended = self.refused.extract_if(.., has_changed).map(|(name, _)| name);
+        self.requested.extend(ended.filter(|name| self.subscription.covers(name)));
     }
 
     fn mark_in_flight(&mut self, nonce: &str, changes: &Changes) {

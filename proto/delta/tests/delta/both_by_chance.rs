@@ -26,6 +26,13 @@ enum Step {
     Reconnect,
 }
 
+impl Step {
+    /// Tells whether a stream over gRPC may do this.
+    fn is_faithful(&self) -> bool {
+        !matches!(self, Step::Drop | Step::Duplicate | Step::Reorder)
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let kind = || prop::sample::select(Kind::ALL);
     let name = || prop::sample::select(&["a", "b", "c"][..]);
@@ -198,4 +205,37 @@ proptest! {
         play.finish();
         play.check();
     }
+
+    /// A stream that loses nothing brings both together at any time.
+    #[test]
+    fn a_faithful_stream_keeps_both_together(steps in prop::collection::vec(step(), 0..60)) {
+        let mut play = Play::new();
+        steps.iter().filter(|step| step.is_faithful()).for_each(|step| play.step(step));
+        play.finish();
+        play.check();
+    }
+}
+
+/// What becomes of a client's refusals while the registry goes through `bodies`; `None` removes the book.
+fn refused_after(bodies: &[Option<&str>]) -> BTreeSet<(Kind, String)> {
+    let mut play = Play::new();
+    play.finish();
+    for body in bodies {
+        play.change(Kind::Book, "a", *body);
+        play.finish();
+    }
+    play.check();
+    play.subscriber.sink().refused.clone()
+}
+
+#[test]
+fn a_refusal_ends_at_the_client_when_the_registry_returns_to_what_it_holds() {
+    assert_eq!(refused_after(&[Some("1"), Some("!2")]).len(), 1);
+    assert_eq!(refused_after(&[Some("1"), Some("!2"), Some("1")]), BTreeSet::new());
+}
+
+#[test]
+fn a_refusal_ends_at_the_client_when_its_resource_is_gone() {
+    assert_eq!(refused_after(&[Some("!1"), None]), BTreeSet::new());
+    assert_eq!(refused_after(&[Some("1"), Some("!2"), None]), BTreeSet::new());
 }

@@ -134,8 +134,23 @@ fn a_refusal_ends_when_the_registry_returns_to_what_the_client_holds() {
     let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Kind::List, "l", "bad")]))));
     session.on(nack(&bad[0], "l"));
     let actions = session.on(Event::Snapshot(snapshot(3, &[(Kind::List, "l", "1")])));
+    assert_eq!(progress(&actions).unwrap().refusals, []);
+    // What it holds is sent again, because the last that it was sent, it refused.
+    let again = sent(actions);
+    assert_eq!(summary(&again), ["List +l"]);
+    let actions = session.on(ack(&again[0]));
     assert_eq!(progress(&actions).unwrap().acked, 3);
     assert!(sent(actions).is_empty());
+}
+
+#[test]
+fn a_refusal_ends_when_its_resource_is_gone() {
+    let mut session = up_to_date(&snapshot(1, &[]));
+    let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Kind::List, "l", "bad")]))));
+    session.on(nack(&bad[0], "l"));
+    let gone = sent(session.on(Event::Snapshot(snapshot(3, &[]))));
+    assert_eq!(summary(&gone), ["List -l"]);
+    assert_eq!(progress(&session.on(ack(&gone[0]))).unwrap().acked, 3);
 }
 
 #[test]

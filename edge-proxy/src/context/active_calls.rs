@@ -149,7 +149,7 @@ impl ActiveCall {
     }
 
     /// Continues as a stream of the answer's events, which holds `permit` until it ends.
-    pub(crate) fn stream(self, events: Box<AnswerStream>, permit: Option<StreamPermit>) -> CallStream {
+    pub(crate) fn stream(self, events: AnswerStream, permit: Option<StreamPermit>) -> CallStream {
         CallStream { active: self, events, _permit: permit }
     }
 }
@@ -163,7 +163,7 @@ impl Drop for ActiveCall {
 /// The stream of a call's answer, which ends when the right to make the call is withdrawn.
 pub struct CallStream {
     active: ActiveCall,
-    events: Box<AnswerStream>,
+    events: AnswerStream,
     /// None on a connection, and for an answer that has come as a whole.
     _permit: Option<StreamPermit>,
 }

@@ -303,7 +303,7 @@ fn resume(
     let active = ActiveCall::begin(context.worker, context.caller, &permit, session, error_context);
     let events =
         upstream::resume(&context.worker.upstreams, trust, server, context.principal(), &resumption, permit)?;
-    Some(Ok(Reply::Events(Box::new(active.stream(Box::new(events), stream_permit)))))
+    Some(Ok(Reply::Events(Box::new(active.stream(events, stream_permit)))))
 }
 
 fn conversation(context: &RequestContext<'_>) -> Result<Rc<session::Conversation>, Failure> {
@@ -437,7 +437,7 @@ async fn send(
 fn reply_stream(
     context: &RequestContext<'_>,
     active: ActiveCall,
-    mut events: Box<upstream::AnswerStream>,
+    mut events: upstream::AnswerStream,
 ) -> Result<Reply, Failure> {
     // An answer that has come as a whole, as most do, is written at once and keeps nothing open.
     if events.has_response() {

@@ -51,7 +51,7 @@ pub enum CallResponse {
         body: Bytes,
     },
     /// A stream of messages, the first of which was read.
-    Events(Box<AnswerStream>),
+    Events(AnswerStream),
 }
 
 /// A call without a response.

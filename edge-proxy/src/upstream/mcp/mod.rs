@@ -10,12 +10,10 @@ mod input_requests;
 mod legacy_on_modern;
 mod message_source;
 mod modern_on_legacy;
+mod outcome;
 mod reconnect;
 mod relayed_stream;
-mod request_state;
 mod response;
-mod resume;
-mod resumption_token;
 mod rewrite;
 mod route;
 mod same_legacy;
@@ -25,10 +23,10 @@ mod session;
 mod session_messages;
 mod subscription;
 mod task;
-mod translate;
-mod translation;
+mod translator;
 mod upstream_stream;
 
+use std::fmt::Display;
 use std::ops::{Deref, DerefMut};
 
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -38,10 +36,12 @@ use mcp::json::JsonError;
 
 pub(super) use self::in_flight::InFlightCall;
 pub use self::in_flight::SessionCommand;
+pub(super) use self::modern_on_legacy::ModernOnLegacy;
 pub(super) use self::relayed_stream::RelayedStream;
-pub use self::resume::Resumption;
-pub(super) use self::resume::resume;
 use self::route::{Path, route};
+pub use self::same_legacy::Resumption;
+pub(super) use self::same_legacy::{SameLegacy, resume};
+pub(super) use self::same_modern::SameModern;
 pub use self::server_requests::ServerRequestId;
 pub(super) use self::server_requests::answer;
 pub(super) use self::session::{SessionKey, SessionPool};
@@ -95,6 +95,11 @@ pub(super) async fn call(call: Call<'_>, upstream: &McpUpstream) -> Result<CallR
         Some(Path::ModernAboutLegacyTask) => modern_on_legacy::call_about_task(call).await,
         None => record_outcome(Err(Fault::Era(session.era()).into()), &mut call.account),
     }
+}
+
+/// Returns the fault of a message that cannot be parsed or translated.
+fn malformed(error: impl Display) -> Fault {
+    Fault::Malformed(error.to_string())
 }
 
 /// Returns the error of params that cannot be parsed.

@@ -10,7 +10,7 @@ use mcp::message::{Envelope, Kind};
 use mcp::sse;
 use tokio::sync::mpsc;
 
-use super::translation::{is_tool_error, outcome_of};
+use super::outcome::outcome_of_response;
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::snapshot::Upstream;
 use crate::upstream::Context;
@@ -33,7 +33,7 @@ pub(super) enum RelaySource {
 }
 
 /// The stream of a relayed call.
-pub struct RelayedStream {
+pub(in crate::upstream) struct RelayedStream {
     context: Rc<Context>,
     upstream: Arc<Upstream>,
     id: Bytes,
@@ -139,17 +139,5 @@ impl RelaySource {
                 Some(RelayedMessage { message, is_final: kind == Some(Kind::Response) })
             }
         }
-    }
-}
-
-/// Returns the outcome that a response counts as.
-pub(super) fn outcome_of_response(message: &[u8]) -> Outcome {
-    let Ok(envelope) = Envelope::parse(message) else { return Outcome::UpstreamError };
-    let code = envelope.error.map(|error| mcp::json::members(error, ["code"]).unwrap_or_default());
-    match (envelope.result, code) {
-        (Some(result), _) if is_tool_error(result) => Outcome::ToolError,
-        (Some(_), _) => Outcome::Ok,
-        (None, Some([Some(code)])) => outcome_of(code.parse().unwrap_or_default()),
-        _ => Outcome::UpstreamError,
     }
 }

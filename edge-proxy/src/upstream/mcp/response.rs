@@ -11,8 +11,9 @@ use mcp::message::{Envelope, Kind};
 use mcp::revision::Era;
 use mcp::sse::Decoder;
 
+use super::in_flight::InFlightGuard;
 use super::message_source::{MessageSource, RawResponse};
-use super::translation::{Translated, Translation};
+use super::translator::{Translated, Translator};
 use super::upstream_stream::UpstreamStream;
 use crate::error::Fault;
 use crate::upstream::Context;
@@ -24,30 +25,54 @@ use crate::usage::{Account, Outcome};
 /// Largest response to a request that is not a client's call.
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
 
+/// The response to a call, translated for its client.
+pub(super) enum TranslatedResponse<T: Translator> {
+    /// One message.
+    Json {
+        /// The status for the client.
+        status: StatusCode,
+        body: Bytes,
+    },
+    /// A stream of messages, the first of which was read.
+    Events(Box<UpstreamStream<T>>),
+}
+
+impl<T: Translator> From<TranslatedResponse<T>> for CallResponse
+where
+    AnswerStream: From<Box<UpstreamStream<T>>>,
+{
+    fn from(response: TranslatedResponse<T>) -> Self {
+        match response {
+            TranslatedResponse::Json { status, body } => Self::Json { status, body },
+            TranslatedResponse::Events(stream) => Self::Events(stream.into()),
+        }
+    }
+}
+
 /// Reads an upstream's response into one for the client. The account is settled with it, or handed to the stream.
-pub(super) async fn read_response(
+pub(super) async fn read_response<T: Translator>(
     context: &Rc<Context>,
     answered: RawResponse,
-    mut translation: Translation,
+    mut translator: T,
     account: &mut Option<Account>,
-    guard: Option<super::in_flight::InFlightGuard>,
-) -> Result<CallResponse, Fault> {
+    guard: Option<InFlightGuard>,
+) -> Result<TranslatedResponse<T>, Fault> {
     let response = match answered {
         RawResponse::Http(response) => response,
         RawResponse::Channel(messages) => {
             let source = MessageSource::Channel(messages);
-            let mut stream = UpstreamStream::open(context, source, translation, account, guard).await?;
+            let mut stream = UpstreamStream::open(context, source, translator, account, guard).await?;
             return Ok(match stream.take_sole_response() {
-                Some(body) => CallResponse::Json { status: StatusCode::OK, body },
-                None => CallResponse::Events(Box::new(AnswerStream::Upstream(stream))),
+                Some(body) => TranslatedResponse::Json { status: StatusCode::OK, body },
+                None => TranslatedResponse::Events(Box::new(stream)),
             });
         }
     };
     let (status, media) = (response.status, response.media_type());
     if status == StatusCode::OK && media == MediaType::Events {
         let source = MessageSource::event_stream(response, context.environment.limits.max_event_bytes);
-        let stream = UpstreamStream::open(context, source, translation, account, guard).await?;
-        return Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))));
+        let stream = UpstreamStream::open(context, source, translator, account, guard).await?;
+        return Ok(TranslatedResponse::Events(Box::new(stream)));
     }
     if media != MediaType::Json {
         return Err(unexpected_response(status));
@@ -56,18 +81,15 @@ pub(super) async fn read_response(
     if !status.is_success() && !is_error_response(&body) {
         return Err(Fault::Status(status.as_u16()));
     }
-    let modern = translation.client_era() == Era::Modern;
-    match translation.translate(body)? {
-        Translated::Response(body, outcome) => {
-            if let Some(account) = account {
-                account.ended(outcome, body.len());
-            }
-            let clients_own = modern && outcome == Outcome::ClientError;
-            let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
-            Ok(CallResponse::Json { status, body })
-        }
-        _ => Err(Fault::Malformed("a message that is not a response".to_owned())),
+    let Translated::Response(body, outcome) = translator.translate(body)? else {
+        return Err(Fault::Malformed("a message that is not a response".to_owned()));
+    };
+    if let Some(account) = account {
+        account.ended(outcome, body.len());
     }
+    let clients_own = T::CLIENT_ERA == Era::Modern && outcome == Outcome::ClientError;
+    let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
+    Ok(TranslatedResponse::Json { status, body })
 }
 
 pub(super) fn unexpected_response(status: StatusCode) -> Fault {

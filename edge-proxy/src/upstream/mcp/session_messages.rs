@@ -1,4 +1,4 @@
-//! Messages that the edge itself sends in the session of a call: cancellations, pongs and responses.
+//! Messages that the edge itself sends in the session of a call: cancellations and responses.
 //!
 //! It must not know why they are sent.
 
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::Method as Verb;
 use http::header::HeaderMap;
 
-use super::session::{SessionPool, SessionTransport};
-use super::translation::{Translation, UpstreamEra};
+use super::session::{SessionPool, SessionTransport, UpstreamSession};
+use super::translator::CallInSession;
 use crate::error::Fault;
 use crate::snapshot::Upstream;
 use crate::upstream::Context;
@@ -25,32 +25,17 @@ const ASKING_CLIENT: &str = "its client is asked first";
 const MAX_SMALL_RESPONSE: usize = 64 << 10;
 
 /// Cancels a call at its upstream.
-pub(super) fn cancel(context: &Rc<Context>, translation: &Translation, why: &str) {
-    if translation.awaited_task().is_some() {
-        // It is sent once.
-        if let Some(body) = translation.take_cancellation(context.next_request_id()) {
-            send(context, translation, body);
-        }
-        return;
+pub(super) fn cancel(context: &Rc<Context>, upstream: &Arc<Upstream>, call: &CallInSession, why: &str) {
+    let cancellation = cancellation(call.number, why);
+    match &call.session.transport {
+        SessionTransport::Channel(claim) => claim.cancel(cancellation),
+        SessionTransport::Http(_) => send(context, upstream, &call.session, cancellation),
     }
-    if let UpstreamEra::Legacy { number, session, .. } = &translation.upstream_era {
-        match &session.transport {
-            SessionTransport::Channel(claim) => claim.cancel(cancellation(*number, why)),
-            SessionTransport::Http(_) => send(context, translation, cancellation(*number, why)),
-        }
-    }
-}
-
-/// Cancels a call that its caller may no longer make.
-pub(super) fn withdraw(context: &Rc<Context>, translation: &Translation) {
-    cancel(context, translation, WITHDRAWN);
 }
 
 /// Tells the upstream that a stream is no longer read, though its task goes on.
-pub(super) fn stop_reading(context: &Rc<Context>, translation: &Translation) {
-    if let UpstreamEra::Legacy { number, .. } = &translation.upstream_era {
-        send(context, translation, cancellation(*number, ASKING_CLIENT));
-    }
+pub(super) fn stop_reading(context: &Rc<Context>, upstream: &Arc<Upstream>, call: &CallInSession) {
+    send(context, upstream, &call.session, cancellation(call.number, ASKING_CLIENT));
 }
 
 /// Cancels a call that has no response yet.
@@ -62,36 +47,25 @@ fn cancellation(number: u64, why: &str) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"{why}"}}}}"#).into()
 }
 
-/// Answers an upstream's ping.
-pub(super) fn pong(context: &Rc<Context>, translation: &Translation, id: &str) {
-    send(context, translation, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into());
-}
-
-/// Sends a message in the session of a call, and waits until the upstream has accepted it.
+/// Sends a message in a session, and waits until the upstream has accepted it.
 pub(super) async fn send_confirmed(
     context: &Rc<Context>,
-    translation: &Translation,
+    upstream: &Upstream,
+    session: &UpstreamSession,
     body: Bytes,
 ) -> Result<(), Fault> {
-    let UpstreamEra::Legacy { session, .. } = &translation.upstream_era else { return Ok(()) };
     match &session.transport {
         SessionTransport::Channel(claim) => claim.send(body),
-        SessionTransport::Http(headers) => {
-            post(context, &translation.upstream, headers.clone(), body).await?;
-        }
+        SessionTransport::Http(headers) => post(context, upstream, headers.clone(), body).await?,
     }
     Ok(())
 }
 
-/// Sends a message in the session of a call, in the background.
-pub(super) fn send(context: &Rc<Context>, translation: &Translation, body: Bytes) {
-    if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
-        match &session.transport {
-            SessionTransport::Channel(claim) => claim.send(body),
-            SessionTransport::Http(headers) => {
-                post_in_background(context, &translation.upstream, headers.clone(), body)
-            }
-        }
+/// Sends a message in a session, in the background.
+pub(super) fn send(context: &Rc<Context>, upstream: &Arc<Upstream>, session: &UpstreamSession, body: Bytes) {
+    match &session.transport {
+        SessionTransport::Channel(claim) => claim.send(body),
+        SessionTransport::Http(headers) => post_in_background(context, upstream, headers.clone(), body),
     }
 }
 

@@ -14,11 +14,10 @@ use mcp::sse::{self, Event};
 
 use super::in_flight::InFlightGuard;
 use super::message_source::MessageSource;
-use super::modern_on_legacy::{PendingRequests, park};
 use super::reconnect::{self, Reconnect};
-use super::session::{FinalMessage, ServerMessages, SessionTransport};
+use super::session::{FinalMessage, ServerMessages, UpstreamSession};
 use super::session_messages;
-use super::translation::{Translated, Translation, UpstreamEra};
+use super::translator::{HangUp, Translated, Translator};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::upstream::Context;
 use crate::upstream::connect::MediaType;
@@ -34,12 +33,10 @@ const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A call's stream.
-pub struct UpstreamStream {
+pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     pub(super) context: Rc<Context>,
     source: Option<MessageSource>,
-    pub(super) translation: Translation,
-    /// Server requests that a modern client must answer.
-    pub(super) pending: PendingRequests,
+    pub(super) translator: T,
     pub(super) account: Option<Account>,
     guard: Option<InFlightGuard>,
     server_messages: Option<ServerMessages>,
@@ -53,25 +50,24 @@ pub struct UpstreamStream {
 pub(super) enum Received {
     /// An event for the client.
     Event(Event),
-    /// Server requests that a modern client must answer.
+    /// Server requests that the client must answer.
     ServerRequests,
     /// The end: the client resumes the stream itself.
     HandedOver,
 }
 
-impl UpstreamStream {
+impl<T: Translator> UpstreamStream<T> {
     fn new(
         context: &Rc<Context>,
         source: Option<MessageSource>,
-        translation: Translation,
+        translator: T,
         mut guard: Option<InFlightGuard>,
     ) -> Self {
         Self {
             server_messages: guard.as_mut().and_then(|guard| guard.server_messages.take()),
             context: Rc::clone(context),
             source,
-            translation,
-            pending: PendingRequests::default(),
+            translator,
             account: None,
             guard,
             queued: VecDeque::new(),
@@ -82,8 +78,8 @@ impl UpstreamStream {
     }
 
     /// Resumes a stream after the event that the upstream knows as `from`.
-    pub(super) fn resumed(context: &Rc<Context>, translation: Translation, from: HeaderValue) -> Self {
-        let mut stream = Self::new(context, None, translation, None);
+    pub(super) fn resumed(context: &Rc<Context>, translator: T, from: HeaderValue) -> Self {
+        let mut stream = Self::new(context, None, translator, None);
         stream.reconnect = Reconnect::at_once(from);
         stream
     }
@@ -92,11 +88,11 @@ impl UpstreamStream {
     pub(super) async fn open(
         context: &Rc<Context>,
         source: MessageSource,
-        translation: Translation,
+        translator: T,
         account: &mut Option<Account>,
         guard: Option<InFlightGuard>,
     ) -> Result<Self, Fault> {
-        let mut stream = Self::new(context, Some(source), translation, guard);
+        let mut stream = Self::new(context, Some(source), translator, guard);
         match stream.client_event().await {
             Ok(first) => stream.queued.extend(first),
             Err(fault) => {
@@ -118,7 +114,7 @@ impl UpstreamStream {
     }
 
     /// Returns the next event as it is written to the client, or `None` at the end. Cancel safe.
-    pub async fn next(&mut self) -> Option<Bytes> {
+    pub(in crate::upstream) async fn next(&mut self) -> Option<Bytes> {
         if let Some(queued) = self.queued.pop_front() {
             return Some(self.counted(queued));
         }
@@ -133,7 +129,7 @@ impl UpstreamStream {
     }
 
     /// Returns the next message, or `None` at the end, for a client that is sent messages and no events.
-    pub async fn message(&mut self) -> Option<Bytes> {
+    pub(in crate::upstream) async fn message(&mut self) -> Option<Bytes> {
         let message = match self.next_message().await {
             Ok(message) => message?,
             Err(fault) => self.failed(fault).data,
@@ -160,7 +156,7 @@ impl UpstreamStream {
     }
 
     /// Returns the response alone, for a client that cannot be sent events.
-    pub async fn final_message(&mut self) -> Option<Bytes> {
+    pub(in crate::upstream) async fn final_message(&mut self) -> Option<Bytes> {
         let mut latest = None;
         loop {
             let event = match self.queued.pop_front() {
@@ -198,7 +194,7 @@ impl UpstreamStream {
             },
             Received::HandedOver => Ok(None),
             Received::ServerRequests => {
-                let data = park(self)?;
+                let Some(data) = T::park(self)? else { return Ok(None) };
                 self.set_outcome(Outcome::Ok);
                 self.done = true;
                 Ok(Some(Event { data, ..Event::default() }))
@@ -209,7 +205,7 @@ impl UpstreamStream {
     /// Waits for the next event. Cancel safe.
     pub(super) async fn receive(&mut self) -> Result<Received, Fault> {
         loop {
-            let ask_at = self.pending.ask_at();
+            let ask_at = self.translator.park_at();
             let Some(source) = &mut self.source else {
                 if ask_at.is_some() {
                     return Ok(Received::ServerRequests);
@@ -244,7 +240,7 @@ impl UpstreamStream {
     /// Translates an event; `None` where it does not concern the client.
     fn translate_event(&mut self, event: Event) -> Result<Option<Event>, Fault> {
         self.reconnect.note(&event);
-        let id = event.id.as_deref().and_then(|id| self.translation.resumption_token(id));
+        let id = event.id.as_deref().and_then(|id| self.translator.resumption_token(id));
         let retry = event.retry.filter(|_| id.is_some());
         let data = match event.data {
             // It carries an id to resume from, before the first message.
@@ -275,7 +271,7 @@ impl UpstreamStream {
 
     fn translate_message(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
         self.reconnect.succeeded();
-        match self.translation.translate(data)? {
+        match self.translator.translate(data)? {
             Translated::Forward(message) => Ok(Some(message)),
             Translated::Response(message, outcome) => {
                 self.set_outcome(outcome);
@@ -284,20 +280,13 @@ impl UpstreamStream {
                 self.drain_rest();
                 Ok(Some(message))
             }
-            Translated::Ping(id) => {
-                session_messages::pong(&self.context, &self.translation, &id);
-                Ok(None)
-            }
             Translated::Reply(body) => {
-                session_messages::send(&self.context, &self.translation, body);
+                if let Some(session) = self.translator.session() {
+                    session_messages::send(&self.context, &self.translator.call().upstream, session, body);
+                }
                 Ok(None)
             }
-            Translated::ServerRequest(question) => {
-                self.pending.add(question);
-                Ok(None)
-            }
-            // The input loop of a legacy client's call reads its streams itself.
-            Translated::Ignore | Translated::InputRequired(_) => Ok(None),
+            Translated::Ignore => Ok(None),
         }
     }
 
@@ -340,7 +329,7 @@ impl UpstreamStream {
     /// Ends the call, which its caller may no longer make, and cancels it at the upstream unless it has responded.
     pub(in crate::upstream) fn withdraw(&mut self) {
         if !self.done {
-            session_messages::withdraw(&self.context, &self.translation);
+            self.translator.cancel(&self.context, session_messages::WITHDRAWN);
             self.set_outcome(Outcome::ClientError);
         }
         self.done = true;
@@ -376,17 +365,18 @@ impl UpstreamStream {
     }
 
     /// Takes the rest of the stream, for another reader.
-    pub(super) fn take_rest(&mut self) -> Self {
-        let mut rest = Self::new(&self.context, self.source.take(), self.translation.clone(), None);
-        std::mem::swap(&mut rest.pending, &mut self.pending);
+    pub(super) fn take_rest(&mut self) -> Self
+    where
+        T: Clone,
+    {
+        let mut rest = Self::new(&self.context, self.source.take(), self.translator.clone(), None);
         std::mem::swap(&mut rest.reconnect, &mut self.reconnect);
         rest
     }
 
     /// Whether the client can resume the stream itself.
     fn is_resumable(&self) -> bool {
-        matches!(self.translation.upstream_era, UpstreamEra::Legacy { resumable: true, .. })
-            && self.reconnect.last_event_id().is_some()
+        self.translator.is_resumable() && self.reconnect.last_event_id().is_some()
     }
 
     /// Leaves the rest to the client, which may resume it at any edge. For a while it can still cancel the call here.
@@ -403,23 +393,20 @@ impl UpstreamStream {
     }
 
     fn may_reconnect(&self) -> bool {
-        matches!(self.translation.upstream_era, UpstreamEra::Legacy { .. }) && self.reconnect.is_allowed()
+        self.translator.session().is_some() && self.reconnect.is_allowed()
     }
 
     /// Resumes a stream that the upstream closed.
     pub(super) async fn reconnect_now(&mut self) -> Result<(), Fault> {
         self.reconnect.wait().await;
-        let (UpstreamEra::Legacy { session, .. }, Some(from)) =
-            (&self.translation.upstream_era, self.reconnect.last_event_id().cloned())
-        else {
+        let headers = self.translator.session().and_then(UpstreamSession::headers);
+        let (Some(headers), Some(from)) = (headers, self.reconnect.last_event_id()) else {
             return Err(Fault::Interrupted);
         };
-        let SessionTransport::Http(headers) = &session.transport else { return Err(Fault::Interrupted) };
         let mut headers = headers.clone();
-        headers.insert(LAST_EVENT_ID, from);
-        let upstream = &self.translation.upstream;
-        let http_pool = self.context.http_pool(upstream)?;
-        let limit = self.translation.response_timeout();
+        headers.insert(LAST_EVENT_ID, from.clone());
+        let http_pool = self.context.http_pool(&self.translator.call().upstream)?;
+        let limit = self.translator.response_timeout();
         let response = reconnect::request_stream(&http_pool, &headers, limit).await?;
         if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
             return Err(Fault::Interrupted);
@@ -437,10 +424,10 @@ impl UpstreamStream {
             self.context.environment.metrics.upstream_fault(counted).inc();
         }
         if fault == Fault::Timeout {
-            session_messages::cancel(&self.context, &self.translation, session_messages::TIMED_OUT);
+            self.translator.cancel(&self.context, session_messages::TIMED_OUT);
         }
-        let asked = ErrorContext { id: Some(self.translation.id.clone()), ..ErrorContext::default() };
-        let data = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
+        let asked = ErrorContext { id: Some(self.translator.call().id.clone()), ..ErrorContext::default() };
+        let data = Failure::upstream(&self.translator.call().upstream.id, fault).message(&asked);
         Event { data, ..Event::default() }
     }
 
@@ -452,22 +439,18 @@ impl UpstreamStream {
     }
 }
 
-impl Drop for UpstreamStream {
+impl<T: Translator> Drop for UpstreamStream<T> {
     fn drop(&mut self) {
-        if self.source.is_some() && !self.done && self.translation.modern_client().is_some() {
-            session_messages::cancel(&self.context, &self.translation, session_messages::CLIENT_GONE);
-            return;
-        }
-        let legacy = matches!(self.translation.upstream_era, UpstreamEra::Legacy { .. });
-        // In the modern era hanging up is cancelling; in the legacy era the upstream may finish.
-        if let Some(source) = self.source.take().filter(|_| legacy && !self.done) {
-            if self.is_resumable() {
-                // Some upstreams send the rest to one reader only, and the client may be the next.
+        let Some(source) = self.source.take().filter(|_| !self.done) else { return };
+        match T::HANG_UP {
+            HangUp::Cancels => self.translator.cancel(&self.context, session_messages::CLIENT_GONE),
+            HangUp::Closes => {}
+            // Some upstreams send the rest to one reader only, and the client may be the next.
+            HangUp::Continues if self.is_resumable() => {
                 drop(source);
                 self.hand_over();
-            } else {
-                drain_in_background(source, self.guard.take());
             }
+            HangUp::Continues => drain_in_background(source, self.guard.take()),
         }
     }
 }

@@ -17,6 +17,7 @@ use mcp::sse::Decoder;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::translator::{LegacyOnModern, TranslatedModern};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::Waiter;
 use crate::observe::GaugeGuard;
@@ -30,7 +31,7 @@ use crate::upstream::mcp::relayed_stream::RelayedMessage;
 use crate::upstream::mcp::response::{is_error_response, unexpected_response};
 use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::server_requests::{self, ReplyTo};
-use crate::upstream::mcp::translation::{Translated, Translation, UpstreamEra};
+use crate::upstream::mcp::translator::CallContext;
 use crate::upstream::mcp::upstream_stream::drain_in_background;
 use crate::usage::Outcome;
 
@@ -47,7 +48,7 @@ pub(super) struct InputLoop {
     /// The request for the upstream.
     pub body: Bytes,
     pub retry: Retry,
-    pub translation: Translation,
+    pub translator: LegacyOnModern,
     /// The client's revision and capabilities.
     pub revision: Revision,
     pub capabilities: Capabilities,
@@ -66,14 +67,6 @@ enum Step {
 }
 
 impl InputLoop {
-    /// The id of the first request.
-    pub(super) fn number(&self) -> u64 {
-        match &self.translation.upstream_era {
-            UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } => legacy_client.number,
-            _ => 0,
-        }
-    }
-
     /// Makes the call until it has a response.
     pub(super) async fn run(&mut self, client: &mpsc::Sender<RelayedMessage>) -> (Bytes, Outcome) {
         let fault = match self.run_rounds(client).await {
@@ -88,7 +81,7 @@ impl InputLoop {
 
     async fn run_rounds(&mut self, client: &mpsc::Sender<RelayedMessage>) -> Result<(Bytes, Outcome), Fault> {
         for _ in 0..MAX_ROUNDS {
-            let timeout = self.translation.upstream.request_timeout;
+            let timeout = self.translator.call.upstream.request_timeout;
             let (headers, body) = (self.headers.clone(), self.body.clone());
             let response = self.http_pool.send(&Verb::POST, headers, body, self.retry, timeout).await?;
             match self.read_step(response, client).await? {
@@ -137,18 +130,15 @@ impl InputLoop {
         message: Bytes,
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Option<Step>, Fault> {
-        Ok(match self.translation.translate(message)? {
-            Translated::Response(message, outcome) => Some(Step::Response(message, outcome)),
-            Translated::InputRequired(input) => Some(Step::InputRequired(input)),
-            Translated::Forward(message) => {
+        Ok(match self.translator.translate(message)? {
+            TranslatedModern::Response(message, outcome) => Some(Step::Response(message, outcome)),
+            TranslatedModern::InputRequired(input) => Some(Step::InputRequired(input)),
+            TranslatedModern::Forward(message) => {
                 // A client that has gone does not read it.
                 let _: Result<(), _> = client.send(RelayedMessage { message, is_final: false }).await;
                 None
             }
-            Translated::Ping(_)
-            | Translated::Reply(_)
-            | Translated::ServerRequest(_)
-            | Translated::Ignore => None,
+            TranslatedModern::Ignore => None,
         })
     }
 
@@ -169,11 +159,7 @@ impl InputLoop {
             None => return Err(Fault::Malformed("it requests input but does not say which".to_owned())),
         };
         let number = self.context.next_request_id();
-        if let UpstreamEra::Modern { legacy_client: Some(legacy_client), .. } =
-            &mut self.translation.upstream_era
-        {
-            legacy_client.number = number;
-        }
+        self.translator.number = number;
         let state = state.as_deref().map(utf8).transpose()?;
         self.body =
             requests::with_input(&self.body, number, responses.as_deref(), state).map_err(malformed)?;
@@ -226,12 +212,12 @@ impl InputLoop {
         }
         let Some((waiter, _)) = &self.waiter else { return Err(Fault::TooManyParkedCalls) };
         self.requests_sent += 1;
-        let (trust, owner) = (&self.translation.trust, self.translation.owner());
+        let LegacyOnModern { call, permit, .. } = &self.translator;
         let reply_to = ReplyTo::Held(waiter.address());
         let id = server_requests::seal(
-            trust,
-            owner,
-            &self.translation.permit,
+            &call.trust,
+            call.owner(),
+            permit,
             &reply_to,
             &self.requests_sent.to_string(),
         )
@@ -265,7 +251,7 @@ impl InputLoop {
 
     /// Returns the response to a call that cannot be finished.
     fn failure_response(&self, fault: Fault) -> (Bytes, Outcome) {
-        let Translation { id, method, upstream, .. } = &self.translation;
+        let CallContext { id, method, upstream, .. } = &self.translator.call;
         let outcome = if matches!(fault, Fault::InputUnavailable(_) | Fault::TooManyParkedCalls) {
             Outcome::ToolError
         } else {

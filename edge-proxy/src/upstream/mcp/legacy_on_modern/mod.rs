@@ -3,25 +3,24 @@
 //! A task of its own makes the call: a legacy client that hangs up has not cancelled.
 
 mod input_required;
+mod translator;
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, mpsc};
 
 use self::input_required::InputLoop;
+use self::translator::LegacyOnModern;
 use crate::session::Conversation;
-use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::call::CallResponse;
 use crate::upstream::call::{CallError, record_outcome};
 use crate::upstream::mcp::McpCall;
-use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::in_flight::InFlightGuard;
 use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedStream};
 use crate::upstream::mcp::rewrite::{content, requests};
-use crate::upstream::mcp::translation::{LegacyClient, Translation, UpstreamEra};
+use crate::upstream::mcp::translator::CallContext;
 use crate::upstream::mcp::{same_modern, unreadable};
 use crate::usage::Account;
 
@@ -38,7 +37,7 @@ pub(super) async fn call(
     let stop = Rc::new(Notify::new());
     let guard = InFlightGuard::with_stop(
         call.context,
-        input_loop.number(),
+        input_loop.translator.number,
         conversation.session_id,
         call.id(),
         Rc::clone(&stop),
@@ -51,7 +50,7 @@ pub(super) async fn call(
     }
     let upstream = &call.permit.entry().upstream;
     let relayed = RelayedStream::new(call.context, upstream, call.id(), source, first, None);
-    Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(relayed))))
+    Ok(CallResponse::Events(Box::new(relayed).into()))
 }
 
 /// Runs the loop until there is a response, whether the client still reads or not, unless it is cancelled.
@@ -75,27 +74,18 @@ async fn run_in_background(
 }
 
 fn prepare(call: &McpCall<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
-    let upstream = Arc::clone(&call.permit.entry().upstream);
+    let upstream = &call.permit.entry().upstream;
     let number = call.context.next_request_id();
     let level = call.context.level(&conversation.session_id);
     let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
-    let http_pool = call.context.http_pool(&upstream)?;
+    let http_pool = call.context.http_pool(upstream)?;
     let headers = same_modern::headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
-    let translation = Translation {
-        trust: Arc::clone(call.trust),
-        server: Arc::clone(call.server),
-        principal: Arc::clone(call.principal),
+    let translator = LegacyOnModern {
+        call: CallContext::of(call),
         permit: call.permit.clone(),
-        upstream,
-        method: call.method,
-        id: call.id(),
-        uri_prefix: call.permit.entry().uri_prefix.clone(),
+        exposed: call.named.exposed.as_ref().into(),
         outdated: content::outdated(conversation.revision),
-        tasks: CallTasks::None,
-        upstream_era: UpstreamEra::Modern {
-            exposed: call.named.exposed.as_ref().into(),
-            legacy_client: Some(LegacyClient { number }),
-        },
+        number,
     };
     Ok(InputLoop {
         context: Rc::clone(call.context),
@@ -103,7 +93,7 @@ fn prepare(call: &McpCall<'_>, conversation: &Rc<Conversation>) -> Result<InputL
         headers,
         body,
         retry: call.retry(),
-        translation,
+        translator,
         revision: conversation.revision,
         capabilities: conversation.capabilities.within(conversation.revision),
         accepts_events: accepts_events(call.headers),

@@ -9,14 +9,14 @@ use mcp::splice::Splice;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::ModernOnLegacy;
 use super::park::{self, input_required_response, refuse_all};
 use super::parked_call::{ParkedCall, ResumeBy};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::{Delivery, Waiter};
 use crate::observe::GaugeGuard;
 use crate::session::{LogLevel, seal};
-use crate::upstream::mcp::session_messages;
-use crate::upstream::mcp::translation::UpstreamEra;
+use crate::upstream::mcp::translator::{CallContext, Translator as _};
 use crate::upstream::mcp::upstream_stream::{Received, UpstreamStream};
 
 /// The input with which a client resumes its call.
@@ -57,7 +57,11 @@ impl ResumeInput {
 }
 
 /// Holds a call open until its client has the response, or has not come back for too long.
-pub(super) async fn hold_open(mut stream: UpstreamStream, mut waiter: Waiter, _counted: GaugeGuard) {
+pub(super) async fn hold_open(
+    mut stream: UpstreamStream<ModernOnLegacy>,
+    mut waiter: Waiter,
+    _counted: GaugeGuard,
+) {
     let lifetime = stream.context.environment.limits.parked_call_lifetime;
     let mut early_response = None;
     loop {
@@ -66,7 +70,8 @@ pub(super) async fn hold_open(mut stream: UpstreamStream, mut waiter: Waiter, _c
         let delivery = tokio::select! {
             delivery = waiter.next() => delivery,
             () = tokio::time::sleep_until(until) => {
-                refuse_all(&stream.context, &stream.translation, &stream.pending.requests);
+                let ModernOnLegacy { pending, .. } = &stream.translator;
+                refuse_all(&stream.context, &stream.translator, &pending.requests);
                 return;
             }
             never = read_while_waiting(&mut stream, &mut early_response) => match never {},
@@ -79,14 +84,14 @@ pub(super) async fn hold_open(mut stream: UpstreamStream, mut waiter: Waiter, _c
 
 /// Reads on while no client is connected. Messages meanwhile are dropped; the response is kept.
 async fn read_while_waiting(
-    stream: &mut UpstreamStream,
+    stream: &mut UpstreamStream<ModernOnLegacy>,
     early_response: &mut Option<Bytes>,
 ) -> std::convert::Infallible {
     while early_response.is_none() {
         match stream.receive().await {
             Ok(Received::Event(event)) if stream.has_response() => *early_response = Some(event.data),
             Ok(Received::Event(_)) => {}
-            Ok(Received::ServerRequests) => stream.pending.mark_asked(),
+            Ok(Received::ServerRequests) => stream.translator.pending.mark_asked(),
             Ok(Received::HandedOver) => *early_response = Some(error_response(stream, Fault::Interrupted)),
             Err(fault) => *early_response = Some(error_response(stream, fault)),
         }
@@ -94,15 +99,15 @@ async fn read_while_waiting(
     std::future::pending().await
 }
 
-fn error_response(stream: &UpstreamStream, fault: Fault) -> Bytes {
-    let translation = &stream.translation;
-    let asked = ErrorContext { id: Some(translation.id.clone()), era: mcp::revision::Era::Modern };
-    Failure::upstream(&translation.upstream.id, fault).message(&asked)
+fn error_response(stream: &UpstreamStream<ModernOnLegacy>, fault: Fault) -> Bytes {
+    let CallContext { id, upstream, .. } = &stream.translator.call;
+    let asked = ErrorContext { id: Some(id.clone()), era: mcp::revision::Era::Modern };
+    Failure::upstream(&upstream.id, fault).message(&asked)
 }
 
 /// A held call that a client has resumed.
 struct ResumedCall<'a> {
-    stream: &'a mut UpstreamStream,
+    stream: &'a mut UpstreamStream<ModernOnLegacy>,
     held_at: crate::session::WaiterAddress,
     client: mpsc::Sender<Bytes>,
 }
@@ -110,7 +115,7 @@ struct ResumedCall<'a> {
 impl<'a> ResumedCall<'a> {
     /// Resumes the call for a client; returns whether it must be held further.
     async fn serve(
-        stream: &'a mut UpstreamStream,
+        stream: &'a mut UpstreamStream<ModernOnLegacy>,
         waiter: &Waiter,
         delivery: Delivery,
         early_response: Option<Bytes>,
@@ -118,20 +123,17 @@ impl<'a> ResumedCall<'a> {
         let (Some(client), Some(input)) = (delivery.answers, ResumeInput::decode(&delivery.message)) else {
             return early_response.is_none();
         };
-        stream.translation.id = input.id;
-        if let UpstreamEra::Legacy { progress_token, modern_client: Some(modern_client), .. } =
-            &mut stream.translation.upstream_era
-        {
-            *progress_token = input.progress_token;
-            modern_client.level = input.level;
-        }
+        let ModernOnLegacy { call, in_session, client: modern_client, .. } = &mut stream.translator;
+        call.id = input.id;
+        in_session.progress_token = input.progress_token;
+        modern_client.level = input.level;
         let mut resumed = Self { stream, held_at: waiter.address(), client };
         resumed.resume(input.answers, early_response).await
     }
 
     async fn resume(&mut self, answers: Vec<(String, String)>, early_response: Option<Bytes>) -> bool {
         if let Some(last) = early_response {
-            self.send(with_id(&last, &self.stream.translation.id)).await;
+            self.send(with_id(&last, &self.stream.translator.call.id)).await;
             return false;
         }
         if !self.deliver_answers(answers).await {
@@ -139,10 +141,10 @@ impl<'a> ResumedCall<'a> {
             self.send(lost).await;
             return false;
         }
-        if !self.stream.pending.requests.is_empty() {
+        if !self.stream.translator.pending.requests.is_empty() {
             return self.ask_again().await;
         }
-        let timeout = self.stream.translation.response_timeout();
+        let timeout = self.stream.translator.response_timeout();
         self.stream.set_timeout(timeout);
         loop {
             let received = tokio::select! {
@@ -175,11 +177,9 @@ impl<'a> ResumedCall<'a> {
     /// Delivers responses to the upstream; those to unknown requests are dropped.
     async fn deliver_answers(&mut self, answers: Vec<(String, String)>) -> bool {
         for (key, response) in answers {
-            let Some(pending) = self.stream.pending.take(&key) else { continue };
+            let Some(pending) = self.stream.translator.pending.take(&key) else { continue };
             let body = park::response_to(&pending, &response);
-            let posted =
-                session_messages::send_confirmed(&self.stream.context, &self.stream.translation, body).await;
-            if posted.is_err() {
+            if self.stream.translator.send_confirmed(&self.stream.context, body).await.is_err() {
                 return false;
             }
         }
@@ -188,16 +188,17 @@ impl<'a> ResumedCall<'a> {
 
     /// Asks the client for the input that is still missing.
     async fn ask_again(&mut self) -> bool {
-        let UpstreamStream { translation, pending, context, .. } = &mut *self.stream;
-        pending.mark_asked();
-        let lifetime = context.environment.limits.parked_call_lifetime;
-        let mut parked = ParkedCall::of(translation, pending, lifetime);
+        let translator = &mut self.stream.translator;
+        translator.pending.mark_asked();
+        let lifetime = self.stream.context.environment.limits.parked_call_lifetime;
+        let mut parked = ParkedCall::of(translator, &translator.pending, lifetime);
         (parked.resume_by, parked.held_at) = (ResumeBy::Held, Some(self.held_at.clone()));
         // The waiter knows them.
         (parked.pending, parked.answered) = (Vec::new(), Vec::new());
-        match park::seal(translation, &parked) {
+        match park::seal(translator, &parked) {
             Ok(state) => {
-                let request = input_required_response(&translation.id, &pending.requests, &state);
+                let ModernOnLegacy { call, pending, .. } = &*translator;
+                let request = input_required_response(&call.id, &pending.requests, &state);
                 self.send(request).await;
                 true
             }

@@ -7,29 +7,26 @@ mod parked_call;
 mod resume_with_input;
 mod task_handoff;
 mod task_polling;
+mod translator;
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use mcp::extension::declares_tasks;
 
-pub(super) use self::park::url_elicitation_required;
-pub(in crate::upstream) use self::park::{PendingRequests, park};
 pub(super) use self::task_handoff::call as call_about_task;
-pub(super) use self::task_handoff::flatten_task;
-
+pub(in crate::upstream) use self::translator::ModernOnLegacy;
+use self::translator::{CallTask, ModernClient};
 use crate::error::{Failure, Fault};
 use crate::session::LogLevel;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::TaskSupport;
 use crate::upstream::call::{CallError, CallResponse, record_outcome};
 use crate::upstream::mcp::McpCall;
-use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::message_source::RawResponse;
 use crate::upstream::mcp::response::read_response;
 use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::session::{SessionKey, SessionPool};
-use crate::upstream::mcp::translation::{ModernClient, Translation, UpstreamEra};
+use crate::upstream::mcp::translator::CallInSession;
 use crate::upstream::mcp::{session_messages, unreadable};
 use crate::usage::Account;
 
@@ -45,21 +42,18 @@ pub(super) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallErro
 
 /// Makes the call: as a task that is handed to the client, as a task that the edge waits for, or without one. A client
 /// that can be asked something is handed none, since tasks of the two eras require input in different ways.
-pub(super) async fn begin(
-    call: &McpCall<'_>,
-    account: &mut Option<Account>,
-) -> Result<CallResponse, CallError> {
+async fn begin(call: &McpCall<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
     let support = call.permit.entry().tool.tasks;
     let modern_client = modern_client_of(call)?;
     let knows = || call.message.params.capabilities.is_some_and(declares_tasks);
     if support != TaskSupport::Forbidden && modern_client.capabilities == Capabilities::default() && knows() {
         let tool = call.named.exposed.as_ref().into();
-        return call_directly(call, modern_client, CallTasks::Created { tool }, account).await;
+        return call_directly(call, modern_client, CallTask::HandedOff { tool }, account).await;
     }
     match support {
         TaskSupport::Required => task_polling::call(call, modern_client, account).await,
         TaskSupport::Optional | TaskSupport::Forbidden => {
-            call_directly(call, modern_client, CallTasks::None, account).await
+            call_directly(call, modern_client, CallTask::None, account).await
         }
     }
 }
@@ -67,65 +61,42 @@ pub(super) async fn begin(
 async fn call_directly(
     call: &McpCall<'_>,
     modern_client: ModernClient,
-    tasks: CallTasks,
+    created: CallTask,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
-    let task = matches!(tasks, CallTasks::Created { .. }).then_some("{}");
-    let (_, answered, upstream_era) = send(call, modern_client.capabilities, modern_client, task).await?;
-    let translation = Translation { tasks, ..translation(call, upstream_era) };
-    Ok(read_response(call.context, answered, translation, account, None).await?)
+    let task = matches!(created, CallTask::HandedOff { .. }).then_some("{}");
+    let capabilities = modern_client.capabilities;
+    let (_, answered, in_session) = send(call, capabilities, modern_client.level, task).await?;
+    let translator = ModernOnLegacy::new(call, in_session, modern_client, created);
+    Ok(read_response(call.context, answered, translator, account, None).await?.into())
 }
 
-/// Sends a call in a session of clients with these capabilities, as a task with the parameters in `task`. The upstream's
-/// requests are those of the call of `modern_client`.
+/// Sends a call in a session of clients with these capabilities and, for now, this level of log messages, as a task with
+/// the parameters in `task`.
 async fn send(
     call: &McpCall<'_>,
     capabilities: Capabilities,
-    modern_client: ModernClient,
+    level: Option<LogLevel>,
     task: Option<&str>,
-) -> Result<(Rc<SessionPool>, RawResponse, UpstreamEra), CallError> {
+) -> Result<(Rc<SessionPool>, RawResponse, CallInSession), CallError> {
     let context = call.context;
     let upstream = &call.permit.entry().upstream;
     let key = SessionKey::of_modern_clients(upstream, capabilities);
     let pool = context.session_pool(upstream, call.upstream, key)?;
     let number = context.next_request_id();
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
-    if let Some(level) = modern_client.level {
+    if let Some(level) = level {
         pool.ensure_level(level).await;
     }
     let mut cancel_on_drop = CancelOnDrop { pool: Rc::clone(&pool), number, armed: true };
     let sent = pool.call(number, &body, call.retry()).await;
     cancel_on_drop.armed = matches!(sent, Err(Fault::Timeout));
     let (answered, session) = sent?;
-    let upstream_era = UpstreamEra::Legacy {
-        session,
-        number,
-        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
-        resumable: false,
-        requests: Vec::new(),
-        modern_client: Some(Box::new(modern_client)),
-    };
-    Ok((pool, answered, upstream_era))
+    let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
+    Ok((pool, answered, CallInSession { session, number, progress_token }))
 }
 
-/// Builds the translation of a call.
-pub(super) fn translation(call: &McpCall<'_>, upstream_era: UpstreamEra) -> Translation {
-    Translation {
-        trust: Arc::clone(call.trust),
-        server: Arc::clone(call.server),
-        principal: Arc::clone(call.principal),
-        permit: call.permit.clone(),
-        upstream: Arc::clone(&call.permit.entry().upstream),
-        method: call.method,
-        id: call.id(),
-        uri_prefix: call.permit.entry().uri_prefix.clone(),
-        outdated: None,
-        tasks: CallTasks::None,
-        upstream_era,
-    }
-}
-
-pub(super) fn modern_client_of(call: &McpCall<'_>) -> Result<ModernClient, CallError> {
+fn modern_client_of(call: &McpCall<'_>) -> Result<ModernClient, CallError> {
     let params = &call.message.params;
     let capabilities = Capabilities::of_client(params.capabilities.unwrap_or("{}")).map_err(unreadable)?;
     let level = params.log_level.map(|raw| {
@@ -141,10 +112,10 @@ pub(super) fn modern_client_of(call: &McpCall<'_>) -> Result<ModernClient, CallE
 }
 
 /// Cancels the call when the client hangs up before the response begins.
-pub(super) struct CancelOnDrop {
-    pub(super) pool: Rc<SessionPool>,
-    pub(super) number: u64,
-    pub(super) armed: bool,
+struct CancelOnDrop {
+    pool: Rc<SessionPool>,
+    number: u64,
+    armed: bool,
 }
 
 impl Drop for CancelOnDrop {

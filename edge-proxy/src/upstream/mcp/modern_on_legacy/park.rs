@@ -15,6 +15,7 @@ use mcp::json;
 use mcp::method::Method;
 use tokio::time::Instant;
 
+use super::ModernOnLegacy;
 use super::held_open::hold_open;
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
 use crate::error::Fault;
@@ -24,9 +25,8 @@ use crate::os::clock::now;
 use crate::session::capabilities::{Capabilities, Need};
 use crate::upstream::Context;
 use crate::upstream::mcp::input_requests::{ServerRequest, refusal};
-use crate::upstream::mcp::session_messages;
-use crate::upstream::mcp::translation::{Translation, UpstreamEra};
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
+use crate::upstream::mcp::{malformed, session_messages};
 use crate::usage::Outcome;
 
 /// Wait for further requests, so that a client is sent all of them at once.
@@ -39,8 +39,8 @@ const SESSION_GRACE: Duration = Duration::from_secs(60);
 const URL_VISIT_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// The server requests of one call that wait for the client's input.
-#[derive(Debug, Default)]
-pub(in crate::upstream) struct PendingRequests {
+#[derive(Debug, Clone, Default)]
+pub(super) struct PendingRequests {
     /// Those without a response.
     pub(super) requests: Vec<PendingRequest>,
     /// The number of all that were made.
@@ -63,7 +63,7 @@ impl PendingRequests {
     }
 
     /// Adds a request, unless it is known: upstreams repeat their last messages on a resumed stream.
-    pub(in crate::upstream) fn add(&mut self, request: ServerRequest) {
+    pub(super) fn add(&mut self, request: ServerRequest) {
         let known = self.requests.iter().any(|pending| pending.request.id == request.id);
         if known || self.answered.contains(&request.id) {
             return;
@@ -74,7 +74,7 @@ impl PendingRequests {
     }
 
     /// The time at which the client is to be sent them.
-    pub(in crate::upstream) fn ask_at(&self) -> Option<Instant> {
+    pub(super) fn ask_at(&self) -> Option<Instant> {
         self.ask_at
     }
 
@@ -98,48 +98,50 @@ impl PendingRequests {
 }
 
 /// Parks the call of a stream; returns its response, which asks the client for input.
-pub(in crate::upstream) fn park(stream: &mut UpstreamStream) -> Result<Bytes, Fault> {
+pub(super) fn park(stream: &mut UpstreamStream<ModernOnLegacy>) -> Result<Bytes, Fault> {
     let context = Rc::clone(&stream.context);
     let environment = &context.environment;
     let lifetime = environment.limits.parked_call_lifetime;
     let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
     let waiter = if full { None } else { environment.fleet.waiters().register() };
     let Some(waiter) = waiter else {
-        refuse_all(&context, &stream.translation, &stream.pending.requests);
+        refuse_all(&context, &stream.translator, &stream.translator.pending.requests);
         return Err(Fault::TooManyParkedCalls);
     };
     let counted = environment.metrics.parked_calls.enter();
-    stream.pending.mark_asked();
-    let mut parked = ParkedCall::of(&stream.translation, &stream.pending, lifetime);
+    let translator = &mut stream.translator;
+    translator.pending.mark_asked();
+    let mut parked = ParkedCall::of(translator, &translator.pending, lifetime);
     parked.held_at = Some(waiter.address());
     if let Some(resume_by) = resume_method(stream) {
         parked.resume_by = resume_by;
-        let state = seal(&stream.translation, &parked)?;
+        let state = seal(&stream.translator, &parked)?;
         if state.len() <= MAX_STATE {
             stream.close();
             if parked.resume_by == ResumeBy::Task {
                 // Else the next request may be sent on this stream.
-                session_messages::stop_reading(&context, &stream.translation);
+                let ModernOnLegacy { call, in_session, .. } = &stream.translator;
+                session_messages::stop_reading(&context, &call.upstream, in_session);
             }
-            keep_session(&stream.translation, lifetime);
+            stream.translator.in_session.session.keep_for(lifetime + SESSION_GRACE);
             let release =
-                wait_for_client(context, stream.translation.clone(), parked.pending.clone(), waiter, counted);
+                wait_for_client(context, stream.translator.clone(), parked.pending.clone(), waiter, counted);
             tokio::task::spawn_local(release);
-            return Ok(input_required_response(&stream.translation.id, &parked.pending, &state));
+            return Ok(input_required_response(&stream.translator.call.id, &parked.pending, &state));
         }
     }
     parked.resume_by = ResumeBy::Held;
     let (requests, _) = (std::mem::take(&mut parked.pending), std::mem::take(&mut parked.answered));
-    let state = seal(&stream.translation, &parked)?;
-    let answer = input_required_response(&stream.translation.id, &requests, &state);
+    let state = seal(&stream.translator, &parked)?;
+    let answer = input_required_response(&stream.translator.call.id, &requests, &state);
     tokio::task::spawn_local(hold_open(stream.take_rest(), waiter, counted));
     Ok(answer)
 }
 
 /// Returns how any edge resumes the call, if any can. A session that is a connection exists here alone.
-fn resume_method(stream: &UpstreamStream) -> Option<ResumeBy> {
-    let UpstreamEra::Legacy { session, .. } = &stream.translation.upstream_era else { return None };
-    if stream.translation.awaited_task().is_some() && session.headers().is_some() {
+fn resume_method(stream: &UpstreamStream<ModernOnLegacy>) -> Option<ResumeBy> {
+    let translator = &stream.translator;
+    if translator.awaited_task().is_some() && translator.in_session.session.headers().is_some() {
         return Some(ResumeBy::Task);
     }
     stream.last_event_id().map(|event| ResumeBy::Event(event.as_bytes().into()))
@@ -147,22 +149,19 @@ fn resume_method(stream: &UpstreamStream) -> Option<ResumeBy> {
 
 impl ParkedCall {
     /// Describes a parked call, without a waiter.
-    pub(super) fn of(translation: &Translation, pending: &PendingRequests, lifetime: Duration) -> Self {
-        let (session, number) = match &translation.upstream_era {
-            UpstreamEra::Legacy { session, number, .. } => (Some(session), *number),
-            UpstreamEra::Modern { .. } => (None, 0),
-        };
+    pub(super) fn of(translator: &ModernOnLegacy, pending: &PendingRequests, lifetime: Duration) -> Self {
+        let headers = translator.in_session.session.headers();
         let header = |name: &str| {
-            let value = session.and_then(|session| session.headers()?.get(name));
+            let value = headers.and_then(|headers| headers.get(name));
             value.map_or(b"".as_slice(), HeaderValue::as_bytes).into()
         };
         Self {
             expires: now() + lifetime.as_secs().max(1),
-            upstream: translation.upstream.id.clone(),
+            upstream: translator.call.upstream.id.clone(),
             session: header(SESSION_ID),
             version: header(PROTOCOL_VERSION),
-            number: translation.progress_token(number),
-            task: translation.awaited_task().unwrap_or_default().into(),
+            number: translator.progress_token(),
+            task: translator.awaited_task().unwrap_or_default().into(),
             resume_by: ResumeBy::NewCall,
             held_at: None,
             pending: pending.requests.clone(),
@@ -173,16 +172,16 @@ impl ParkedCall {
 }
 
 /// Seals the `requestState` of a parked call.
-pub(super) fn seal(translation: &Translation, parked: &ParkedCall) -> Result<String, Fault> {
-    let arguments = translation.modern_client().and_then(|modern_client| modern_client.arguments.as_deref());
-    let arguments = arguments.and_then(|raw| std::str::from_utf8(raw).ok());
+pub(super) fn seal(translator: &ModernOnLegacy, parked: &ParkedCall) -> Result<String, Fault> {
+    let ModernOnLegacy { call, client, .. } = translator;
+    let arguments = client.arguments.as_deref().and_then(|raw| std::str::from_utf8(raw).ok());
     let binding = CallBinding {
-        owner: translation.owner(),
-        method: translation.method,
-        exposed: translation.exposed(),
+        owner: call.owner(),
+        method: call.method,
+        exposed: &client.exposed,
         digest: &digest(arguments),
     };
-    parked.seal(&translation.trust, binding).map_err(|error| Fault::Malformed(error.to_string()))
+    parked.seal(&call.trust, binding).map_err(malformed)
 }
 
 /// Builds the response that asks a modern client for input.
@@ -211,51 +210,42 @@ pub(super) fn response_to(pending: &PendingRequest, response: &str) -> Bytes {
 }
 
 /// Refuses all requests that the client will not answer.
-pub(super) fn refuse_all(context: &Rc<Context>, translation: &Translation, requests: &[PendingRequest]) {
+pub(super) fn refuse_all(context: &Rc<Context>, translator: &ModernOnLegacy, requests: &[PendingRequest]) {
     for PendingRequest { request, .. } in requests {
-        session_messages::send(context, translation, refusal(request.method.as_str(), &request.id));
-    }
-}
-
-/// Keeps the session at the upstream for as long as a call is parked in it.
-fn keep_session(translation: &Translation, lifetime: Duration) {
-    if let UpstreamEra::Legacy { session, .. } = &translation.upstream_era {
-        session.keep_for(lifetime + SESSION_GRACE);
+        translator.send(context, refusal(request.method.as_str(), &request.id));
     }
 }
 
 /// Waits for a client that may resume the call at any edge. One that never does must not leave the upstream waiting.
 async fn wait_for_client(
     context: Rc<Context>,
-    translation: Translation,
+    translator: ModernOnLegacy,
     requests: Vec<PendingRequest>,
     mut waiter: Waiter,
     _counted: GaugeGuard,
 ) {
     let lifetime = context.environment.limits.parked_call_lifetime;
     if tokio::time::timeout(lifetime, waiter.next()).await.is_err() {
-        refuse_all(&context, &translation, &requests);
+        refuse_all(&context, &translator, &requests);
     }
 }
 
 /// Translates the error of a legacy upstream that requires URLs to be visited first: the client is asked to, and its
 /// next call is made anew.
-pub(in crate::upstream::mcp) fn url_elicitation_required(
-    translation: &Translation,
+pub(super) fn url_elicitation_required(
+    translator: &ModernOnLegacy,
     error: &str,
 ) -> Result<(Bytes, Outcome), Fault> {
-    let pending = translation
-        .modern_client()
-        .and_then(|modern_client| url_elicitations(error, modern_client.capabilities));
-    let Some(pending) = pending else {
-        let id = std::str::from_utf8(&translation.id).ok();
+    let ModernOnLegacy { call, client, .. } = translator;
+    let Some(pending) = url_elicitations(error, client.capabilities) else {
+        let id = std::str::from_utf8(&call.id).ok();
         let needed = r#"{"requiredCapabilities":{"elicitation":{"url":{}}}}"#;
         let text = "missing required client capability";
         return Ok((codes::render(id, codes::MISSING_CAPABILITY, text, Some(needed)), Outcome::ClientError));
     };
-    let parked = ParkedCall::of(translation, &pending, URL_VISIT_LIFETIME);
-    let state = seal(translation, &parked)?;
-    Ok((input_required_response(&translation.id, &parked.pending, &state), Outcome::Ok))
+    let parked = ParkedCall::of(translator, &pending, URL_VISIT_LIFETIME);
+    let state = seal(translator, &parked)?;
+    Ok((input_required_response(&call.id, &parked.pending, &state), Outcome::Ok))
 }
 
 fn url_elicitations(error: &str, declared: Capabilities) -> Option<PendingRequests> {

@@ -13,18 +13,16 @@ use super::held_open::ResumeInput;
 use super::park::{self, PendingRequests, input_required_response};
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
 use super::task_polling::TaskPoller;
+use super::translator::{AwaitedTask, CallTask, ModernOnLegacy};
 use crate::error::{Failure, Fault};
 use crate::fleet::{Delivery, Undelivered};
 use crate::session::HandleOwner;
-use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::call::CallError;
 use crate::upstream::call::CallResponse;
 use crate::upstream::mcp::McpCall;
-use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedStream};
 use crate::upstream::mcp::session::UpstreamSession;
-use crate::upstream::mcp::session_messages;
-use crate::upstream::mcp::translation::{Translation, UpstreamEra};
+use crate::upstream::mcp::translator::CallInSession;
 use crate::upstream::mcp::unreadable;
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
 use crate::usage::{Account, Outcome};
@@ -105,17 +103,17 @@ async fn resume_task(
     answers: &HashMap<String, &str>,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
-    let translation = parked_translation(call, parked)?;
+    let translator = parked_translator(call, parked)?;
     let responses = parked.pending.iter().filter_map(|pending| {
         let response = answers.get(&pending.key())?;
         Some(park::response_to(pending, response))
     });
-    let (poller, messages) = TaskPoller::resumed(call, translation.clone())?;
+    let (poller, messages) = TaskPoller::resumed(call, translator.clone())?;
     let has_ended = poller.has_ended().await;
     release_waiter(call, parked);
     // A task that has ended was resumed before, by a retry whose responses the upstream has.
     for body in responses.filter(|_| !has_ended) {
-        let posted = session_messages::send_confirmed(call.context, &translation, body).await;
+        let posted = translator.send_confirmed(call.context, body).await;
         posted.map_err(|fault| lost(call, &fault))?;
     }
     Ok(poller.start(call, messages, None, account))
@@ -148,26 +146,27 @@ async fn resume_stream(
     let ResumeBy::Event(event) = &parked.resume_by else { return Err(unknown_state()) };
     let event = HeaderValue::from_bytes(event).map_err(|_| unknown_state())?;
     let context = call.context;
-    let mut stream = UpstreamStream::resumed(context, parked_translation(call, &parked)?, event);
-    stream.pending = PendingRequests::of(&parked);
+    let mut stream = UpstreamStream::resumed(context, parked_translator(call, &parked)?, event);
+    let pending = &mut stream.translator.pending;
+    *pending = PendingRequests::of(&parked);
     let responses: Vec<_> = answers
         .iter()
-        .filter_map(|(key, response)| Some(park::response_to(&stream.pending.take(key)?, response)))
+        .filter_map(|(key, response)| Some(park::response_to(&pending.take(key)?, response)))
         .collect();
-    let translation = stream.translation.clone();
+    let translator = stream.translator.clone();
     let posted = async {
         for body in responses {
-            session_messages::send_confirmed(context, &translation, body).await?;
+            translator.send_confirmed(context, body).await?;
         }
         Ok(())
     };
     let lost = |fault: Fault| lost(call, &fault);
-    if !stream.pending.requests.is_empty() {
+    if !stream.translator.pending.requests.is_empty() {
         release_waiter(call, &parked);
         posted.await.map_err(lost)?;
         stream.account = account.take();
-        stream.pending.ask_now();
-        return Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))));
+        stream.translator.pending.ask_now();
+        return Ok(CallResponse::Events(Box::new(stream).into()));
     }
     // The stream is resumed before the responses are posted: the messages that follow on them must find a reader.
     stream.reconnect_now().await.map_err(lost)?;
@@ -179,11 +178,11 @@ async fn resume_stream(
         posted.await.map_err(lost)?;
     }
     stream.attach_account(account.take());
-    Ok(CallResponse::Events(Box::new(AnswerStream::Upstream(stream))))
+    Ok(CallResponse::Events(Box::new(stream).into()))
 }
 
-/// Builds the translation of a parked call, wherever it was begun.
-fn parked_translation(call: &McpCall<'_>, parked: &ParkedCall) -> Result<Translation, CallError> {
+/// Builds the translator of a parked call, wherever it was begun.
+fn parked_translator(call: &McpCall<'_>, parked: &ParkedCall) -> Result<ModernOnLegacy, CallError> {
     let upstream = &call.permit.entry().upstream;
     let mut headers: HeaderMap = call.context.http_pool(upstream)?.headers.clone();
     let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| unknown_state());
@@ -191,19 +190,17 @@ fn parked_translation(call: &McpCall<'_>, parked: &ParkedCall) -> Result<Transla
     if !parked.session.is_empty() {
         headers.insert(SESSION_ID, value(&parked.session)?);
     }
-    let upstream_era = UpstreamEra::Legacy {
+    let in_session = CallInSession {
         session: Rc::new(UpstreamSession::joined(headers)),
         number: parked.number,
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
-        resumable: false,
-        requests: Vec::new(),
-        modern_client: Some(Box::new(super::modern_client_of(call)?)),
     };
-    let mut translation = super::translation(call, upstream_era);
-    if !parked.task.is_empty() {
-        translation.tasks = CallTasks::awaited(&parked.task, parked.number);
-    }
-    Ok(translation)
+    let task = if parked.task.is_empty() {
+        CallTask::None
+    } else {
+        CallTask::Awaited(AwaitedTask::new(&parked.task, parked.number))
+    };
+    Ok(ModernOnLegacy::new(call, in_session, super::modern_client_of(call)?, task))
 }
 
 /// Delivers the input to the waiter that holds the call, and relays the messages that follow.
@@ -233,5 +230,5 @@ async fn deliver_to_waiter(
     let first = source.next().await.ok_or_else(lost)?;
     let upstream = &call.permit.entry().upstream;
     let relayed = RelayedStream::new(call.context, upstream, call.id(), source, Some(first), account.take());
-    Ok(CallResponse::Events(Box::new(AnswerStream::Relayed(relayed))))
+    Ok(CallResponse::Events(Box::new(relayed).into()))
 }

@@ -6,24 +6,24 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use mcp::json::{self, JsonError};
+use mcp::json;
 use mcp::message::Envelope;
 use mcp::method::Method;
 
-use super::task_polling::into_stream;
-use super::{modern_client_of, translation};
+use super::modern_client_of;
+use super::translator::{AwaitedTask, CallTask, ModernOnLegacy};
 use crate::error::Fault;
 use crate::session::capabilities::Capabilities;
 use crate::upstream::call::{CallError, CallResponse, record_outcome};
 use crate::upstream::connect::Retry;
-use crate::upstream::mcp::McpCall;
-use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::message_source::RawResponse;
-use crate::upstream::mcp::relayed_stream::outcome_of_response;
-use crate::upstream::mcp::response::{read_response, read_rpc_response};
+use crate::upstream::mcp::outcome::outcome_of_response;
+use crate::upstream::mcp::response::{TranslatedResponse, read_response, read_rpc_response};
+use crate::upstream::mcp::rewrite::{responses, tasks};
 use crate::upstream::mcp::session::{SessionKey, SessionPool, UpstreamSession};
 use crate::upstream::mcp::task::{self, Task};
-use crate::upstream::mcp::translation::UpstreamEra;
+use crate::upstream::mcp::translator::CallInSession;
+use crate::upstream::mcp::{McpCall, malformed};
 
 /// Answers a client's request about its task.
 pub(in crate::upstream::mcp) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallError> {
@@ -33,24 +33,6 @@ pub(in crate::upstream::mcp) async fn call(mut call: McpCall<'_>) -> Result<Call
         account.ended(outcome_of_response(&body), body.len());
     }
     Ok(CallResponse::Json { status: StatusCode::OK, body })
-}
-
-/// Translates a task into the modern era, under the raw id `id`, with `more` members.
-pub(in crate::upstream::mcp) fn flatten_task(
-    task: &str,
-    id: &str,
-    more: &[(&str, Option<&str>)],
-) -> Result<String, JsonError> {
-    let [ttl, pause] = json::members(task, ["ttl", "pollInterval"])?;
-    let mut changes = vec![
-        ("taskId", Some(id)),
-        ("ttl", None),
-        ("ttlMs", Some(ttl.unwrap_or("null"))),
-        ("pollInterval", None),
-        ("pollIntervalMs", pause),
-    ];
-    changes.extend(more);
-    json::set_members(task, &changes)
 }
 
 async fn answer(call: &McpCall<'_>) -> Result<Bytes, CallError> {
@@ -73,9 +55,7 @@ async fn answer(call: &McpCall<'_>) -> Result<Bytes, CallError> {
         Err(error) => ("error", error),
     };
     let id = call.id();
-    let parts: [&[u8]; 7] =
-        [br#"{"jsonrpc":"2.0","id":"#, &id, b",\"", member.as_bytes(), b"\":", result.as_bytes(), b"}"];
-    Ok(parts.concat().into())
+    Ok(responses::render(&id, member, &result))
 }
 
 /// The result of a request that has none.
@@ -98,7 +78,6 @@ impl TaskQuery<'_> {
             Ok(task) => task,
             Err(error) => return Ok(Err(error)),
         };
-        let malformed = |error: JsonError| CallError::Upstream(Fault::Malformed(error.to_string()));
         let [status] = json::members(&task, ["status"]).map_err(malformed)?;
         let result;
         let mut more = vec![("resultType", Some(r#""complete""#))];
@@ -116,7 +95,7 @@ impl TaskQuery<'_> {
             Some(r#""input_required""#) => more.push(("inputRequests", Some("{}"))),
             _ => {}
         }
-        flatten_task(&task, id, &more).map(Ok).map_err(malformed)
+        Ok(Ok(tasks::to_modern(&task, id, &more).map_err(malformed)?))
     }
 
     /// Cancels the task. In the legacy era a finished task cannot be cancelled, which is no error in the modern one.
@@ -141,20 +120,13 @@ impl TaskQuery<'_> {
     /// Fetches the result of a finished task.
     async fn fetch_result(&self) -> Result<RpcResult, CallError> {
         let (answered, session, number) = self.request(Method::TasksResult).await?;
-        let upstream_era = UpstreamEra::Legacy {
-            session,
-            number,
-            progress_token: None,
-            resumable: false,
-            requests: Vec::new(),
-            modern_client: Some(Box::new(modern_client_of(self.call)?)),
-        };
-        let mut translation = translation(self.call, upstream_era);
-        translation.tasks = CallTasks::finished(&self.task.id);
-        let response = read_response(self.call.context, answered, translation, &mut None, None).await?;
-        let mut stream = match into_stream(response)? {
-            Ok(stream) => stream,
-            Err(only) => return parse_rpc_result(&only),
+        let in_session = CallInSession { session, number, progress_token: None };
+        let task = CallTask::Awaited(AwaitedTask::finished(&self.task.id));
+        let translator = ModernOnLegacy::new(self.call, in_session, modern_client_of(self.call)?, task);
+        let response = read_response(self.call.context, answered, translator, &mut None, None).await?;
+        let mut stream = match response {
+            TranslatedResponse::Events(stream) => stream,
+            TranslatedResponse::Json { body, .. } => return parse_rpc_result(&body),
         };
         while let Some(message) = stream.next_message().await? {
             if stream.is_finished() {
@@ -174,7 +146,7 @@ impl TaskQuery<'_> {
 }
 
 fn parse_rpc_result(answer: &[u8]) -> Result<RpcResult, CallError> {
-    let envelope = Envelope::parse(answer).map_err(|error| Fault::Malformed(error.to_string()))?;
+    let envelope = Envelope::parse(answer).map_err(malformed)?;
     match (envelope.result, envelope.error) {
         (Some(result), _) => Ok(Ok(result.to_owned())),
         (None, Some(error)) => Ok(Err(error.to_owned())),

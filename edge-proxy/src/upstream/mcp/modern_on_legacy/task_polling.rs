@@ -15,20 +15,20 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::mpsc;
 
-use super::{modern_client_of, send, translation};
+use super::translator::{AwaitedTask, CallTask, ModernClient, ModernOnLegacy};
+use super::{modern_client_of, send};
 use crate::error::{ErrorContext, Failure, Fault};
+use crate::session::capabilities::Capabilities;
 use crate::upstream::Context;
-use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::call::{CallError, CallResponse};
 use crate::upstream::connect::Retry;
 use crate::upstream::mcp::McpCall;
-use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::message_source::RawResponse;
-use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedStream, outcome_of_response};
-use crate::upstream::mcp::response::{read_response, read_rpc_response};
+use crate::upstream::mcp::outcome::outcome_of_response;
+use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedStream};
+use crate::upstream::mcp::response::{TranslatedResponse, read_response, read_rpc_response};
 use crate::upstream::mcp::session::{SessionKey, SessionPool, SessionTransport};
-use crate::upstream::mcp::translation::{ModernClient, Translation, UpstreamEra};
-use crate::upstream::mcp::upstream_stream::UpstreamStream;
+use crate::upstream::mcp::translator::{CallContext, Translator as _};
 use crate::upstream::mcp::{session_messages, task};
 use crate::usage::Account;
 
@@ -45,6 +45,9 @@ const MAX_FAILED_POLLS: u32 = 3;
 /// Requests for the result, where its stream is cut off.
 const MAX_ATTEMPTS: usize = 10;
 
+/// The response to the call that creates a task.
+type Created = TranslatedResponse<ModernOnLegacy>;
+
 /// A task that a call created.
 struct CreatedTask {
     /// Its raw id.
@@ -57,7 +60,7 @@ struct CreatedTask {
 pub(super) struct TaskPoller {
     context: Rc<Context>,
     pool: Rc<SessionPool>,
-    translation: Translation,
+    translator: ModernOnLegacy,
     client: mpsc::Sender<RelayedMessage>,
     interval: Duration,
 }
@@ -68,24 +71,22 @@ pub(super) async fn call(
     modern_client: ModernClient,
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
+    let ModernClient { capabilities, level, .. } = modern_client;
+    let (pool, answered, in_session) = send(call, capabilities, level, Some("{}")).await?;
+    let translator = ModernOnLegacy::new(call, in_session, modern_client, CallTask::None);
     // A call could not be resumed if it were parked before there is a task.
-    let not_asked = ModernClient { capabilities: Default::default(), ..modern_client.clone() };
-    let (pool, answered, upstream_era) =
-        send(call, modern_client.capabilities, not_asked, Some("{}")).await?;
-    let mut translation = translation(call, upstream_era);
-    let created = read_response(call.context, answered, translation.clone(), &mut None, None).await?;
-    if let CallResponse::Json { status, body } = &created
+    let mut not_asked = translator.clone();
+    not_asked.client.capabilities = Capabilities::default();
+    let created = read_response(call.context, answered, not_asked, &mut None, None).await?;
+    if let TranslatedResponse::Json { body, .. } = &created
         && CreatedTask::of(body).is_none()
     {
         if let Some(account) = account {
             account.ended(outcome_of_response(body), body.len());
         }
-        return Ok(CallResponse::Json { status: *status, body: body.clone() });
+        return Ok(created.into());
     }
-    if let UpstreamEra::Legacy { modern_client: current, .. } = &mut translation.upstream_era {
-        *current = Some(Box::new(modern_client));
-    }
-    let (poller, messages) = TaskPoller::new(call, pool, translation);
+    let (poller, messages) = TaskPoller::new(call, pool, translator);
     Ok(poller.start(call, messages, Some(created), account))
 }
 
@@ -106,17 +107,6 @@ fn parse_interval(raw: Option<&str>) -> Duration {
     })
 }
 
-/// Returns the stream of a response, or its only message.
-pub(super) fn into_stream(response: CallResponse) -> Result<Result<UpstreamStream, Bytes>, Fault> {
-    match response {
-        CallResponse::Json { body, .. } => Ok(Err(body)),
-        CallResponse::Events(events) => match *events {
-            AnswerStream::Upstream(stream) => Ok(Ok(stream)),
-            AnswerStream::Relayed(_) => Err(Fault::Interrupted),
-        },
-    }
-}
-
 /// Whether the stream of a result was cut off, which says nothing about the task.
 fn is_stream_fault(fault: &Fault) -> bool {
     matches!(fault, Fault::Interrupted | Fault::Timeout | Fault::Connect(_) | Fault::Status(_))
@@ -127,22 +117,22 @@ impl TaskPoller {
     fn new(
         call: &McpCall<'_>,
         pool: Rc<SessionPool>,
-        translation: Translation,
+        translator: ModernOnLegacy,
     ) -> (Self, mpsc::Receiver<RelayedMessage>) {
         let (client, messages) = mpsc::channel(MAX_QUEUED);
         let context = Rc::clone(call.context);
-        (Self { context, pool, translation, client, interval: DEFAULT_INTERVAL }, messages)
+        (Self { context, pool, translator, client, interval: DEFAULT_INTERVAL }, messages)
     }
 
     /// Returns the poller of a parked call, and the messages for its client.
     pub(super) fn resumed(
         call: &McpCall<'_>,
-        translation: Translation,
+        translator: ModernOnLegacy,
     ) -> Result<(Self, mpsc::Receiver<RelayedMessage>), CallError> {
         let upstream = &call.permit.entry().upstream;
         let key = SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities);
         let pool = call.context.session_pool(upstream, call.upstream, key)?;
-        Ok(Self::new(call, pool, translation))
+        Ok(Self::new(call, pool, translator))
     }
 
     /// Starts the polling in a task of this worker. `created` may be a task or the response.
@@ -150,18 +140,18 @@ impl TaskPoller {
         self,
         call: &McpCall<'_>,
         messages: mpsc::Receiver<RelayedMessage>,
-        created: Option<CallResponse>,
+        created: Option<Created>,
         account: &mut Option<Account>,
     ) -> CallResponse {
         tokio::task::spawn_local(self.run(created));
         let (upstream, source) = (&call.permit.entry().upstream, RelaySource::Task(messages));
         let relayed = RelayedStream::new(call.context, upstream, call.id(), source, None, account.take());
-        CallResponse::Events(Box::new(AnswerStream::Relayed(relayed)))
+        CallResponse::Events(Box::new(relayed).into())
     }
 
-    /// Whether the upstream says that the task has ended.
+    /// Returns whether the upstream says that the task has ended.
     pub(super) async fn has_ended(&self) -> bool {
-        let task = self.translation.awaited_task().unwrap_or_default();
+        let task = self.translator.awaited_task().unwrap_or_default();
         let Ok(answer) = self.status(task).await else { return false };
         let result = Envelope::parse(&answer).ok().and_then(|answer| answer.result);
         let [status] = json::members(result.unwrap_or("{}"), ["status"]).unwrap_or_default();
@@ -169,7 +159,7 @@ impl TaskPoller {
     }
 
     /// Polls until there is a response, or the client has gone.
-    async fn run(mut self, created: Option<CallResponse>) {
+    async fn run(mut self, created: Option<Created>) {
         let client = self.client.clone();
         let ended = tokio::select! {
             ended = tokio::time::timeout(task::MAX_LIFETIME, self.poll(created)) => ended.unwrap_or(Err(Fault::Timeout)),
@@ -179,8 +169,8 @@ impl TaskPoller {
         let why =
             if client.is_closed() { session_messages::CLIENT_GONE } else { session_messages::TIMED_OUT };
         // A call without a task yet is cancelled with its stream.
-        if self.translation.awaited_task().is_some() {
-            session_messages::cancel(&self.context, &self.translation, why);
+        if self.translator.awaited_task().is_some() {
+            self.translator.cancel(&self.context, why);
         }
         if client.is_closed() {
             return;
@@ -188,12 +178,13 @@ impl TaskPoller {
         if let Some(counted) = fault.counts_as() {
             self.context.environment.metrics.upstream_fault(counted).inc();
         }
-        let asked = ErrorContext { id: Some(self.translation.id.clone()), era: Era::Modern };
-        let message = Failure::upstream(&self.translation.upstream.id, fault).message(&asked);
+        let CallContext { id, upstream, .. } = &self.translator.call;
+        let asked = ErrorContext { id: Some(id.clone()), era: Era::Modern };
+        let message = Failure::upstream(&upstream.id, fault).message(&asked);
         self.send(message, true).await;
     }
 
-    async fn poll(&mut self, created: Option<CallResponse>) -> Result<(), Fault> {
+    async fn poll(&mut self, created: Option<Created>) -> Result<(), Fault> {
         if let Some(created) = created {
             let answer = self.creation_response(created).await?;
             let Some(created) = CreatedTask::of(&answer) else {
@@ -201,11 +192,10 @@ impl TaskPoller {
                 return Ok(());
             };
             self.interval = created.interval;
-            if let UpstreamEra::Legacy { number, .. } = &self.translation.upstream_era {
-                self.translation.tasks = CallTasks::awaited(&created.id, *number);
-            }
+            let awaited = AwaitedTask::new(&created.id, self.translator.in_session.number);
+            self.translator.task = CallTask::Awaited(awaited);
         }
-        let task = self.translation.awaited_task().unwrap_or_default().to_owned();
+        let task = self.translator.awaited_task().unwrap_or_default().to_owned();
         for _ in 0..MAX_ATTEMPTS {
             if self.fetch_result(&task).await? {
                 return Ok(());
@@ -216,10 +206,10 @@ impl TaskPoller {
     }
 
     /// Reads the response to the call itself; messages before it go to the client.
-    async fn creation_response(&self, created: CallResponse) -> Result<Bytes, Fault> {
-        let mut stream = match into_stream(created)? {
-            Ok(stream) => stream,
-            Err(only) => return Ok(only),
+    async fn creation_response(&self, created: Created) -> Result<Bytes, Fault> {
+        let mut stream = match created {
+            TranslatedResponse::Events(stream) => stream,
+            TranslatedResponse::Json { body, .. } => return Ok(body),
         };
         while let Some(message) = stream.next_message().await? {
             if stream.is_finished() {
@@ -252,16 +242,14 @@ impl TaskPoller {
     /// Requests the result, which comes when the task is finished, and relays the messages before it.
     async fn read_result(&self, task: &str) -> Result<(), Fault> {
         let number = self.context.next_request_id();
-        let mut translation = self.translation.clone();
-        if let UpstreamEra::Legacy { number: current, .. } = &mut translation.upstream_era {
-            *current = number;
-        }
+        let mut translator = self.translator.clone();
+        translator.in_session.number = number;
         let answered = self.request(Method::TasksResult, task, number).await?;
-        let response = read_response(&self.context, answered, translation, &mut None, None).await?;
-        let mut stream = match into_stream(response)? {
-            Ok(stream) => stream,
-            Err(only) => {
-                self.send(only, true).await;
+        let response = read_response(&self.context, answered, translator, &mut None, None).await?;
+        let mut stream = match response {
+            TranslatedResponse::Events(stream) => stream,
+            TranslatedResponse::Json { body, .. } => {
+                self.send(body, true).await;
                 return Ok(());
             }
         };
@@ -314,9 +302,7 @@ impl TaskPoller {
     /// Sends a request about the task, in the session that it was created in where that is no connection.
     async fn request(&self, method: Method, task: &str, number: u64) -> Result<RawResponse, Fault> {
         let body = task::request(method, number, task);
-        let UpstreamEra::Legacy { session, .. } = &self.translation.upstream_era else {
-            return Err(Fault::Interrupted);
-        };
+        let session = &self.translator.in_session.session;
         match &session.transport {
             SessionTransport::Http(_) => {
                 Ok(RawResponse::Http(self.pool.post(session, body, Retry::Safe).await?))

@@ -8,11 +8,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
-use super::call_tasks::CallTasks;
+use super::SameLegacy;
 use super::resumption_token::ResumptionToken;
-use super::session::UpstreamSession;
-use super::translation::{Translation, UpstreamEra};
-use super::upstream_stream::UpstreamStream;
 use crate::identity::Principal;
 use crate::policy::Permit;
 use crate::route::Target;
@@ -20,6 +17,10 @@ use crate::session::HandleOwner;
 use crate::snapshot::{Server, Trust};
 use crate::upstream::Context;
 use crate::upstream::answer_stream::AnswerStream;
+use crate::upstream::mcp::call_tasks::CallTasks;
+use crate::upstream::mcp::session::UpstreamSession;
+use crate::upstream::mcp::translator::{CallContext, CallInSession};
+use crate::upstream::mcp::upstream_stream::UpstreamStream;
 
 /// A stream to resume, as a client's `Last-Event-ID` names it.
 pub struct Resumption(Vec<u8>);
@@ -63,28 +64,27 @@ pub(in crate::upstream) fn resume(
     }
     let progress_token =
         (!from.progress_token.is_empty()).then(|| Bytes::copy_from_slice(from.progress_token));
-    let translation = Translation {
+    let call = CallContext {
         trust: Arc::clone(trust),
         server: Arc::clone(server),
         principal: Arc::clone(principal),
-        permit,
         upstream,
         method: from.method,
         id: Bytes::copy_from_slice(from.id),
         uri_prefix: from.uri_prefix.into(),
+    };
+    let session = Rc::new(UpstreamSession::joined(headers));
+    let translator = SameLegacy {
+        call,
+        in_session: CallInSession { session, number: from.number, progress_token },
+        permit,
         // Clients that do not know every block are given no event ids.
         outdated: None,
         // Nor are calls that create or await a task.
         tasks: CallTasks::None,
-        upstream_era: UpstreamEra::Legacy {
-            session: Rc::new(UpstreamSession::joined(headers)),
-            number: from.number,
-            progress_token,
-            resumable: true,
-            requests: Vec::new(),
-            modern_client: None,
-        },
+        resumable: true,
+        requests: Vec::new(),
     };
-    let stream = UpstreamStream::resumed(context, translation, HeaderValue::from_bytes(from.event).ok()?);
-    Some(AnswerStream::Upstream(stream))
+    let stream = UpstreamStream::resumed(context, translator, HeaderValue::from_bytes(from.event).ok()?);
+    Some(Box::new(stream).into())
 }

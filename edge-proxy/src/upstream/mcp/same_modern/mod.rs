@@ -1,6 +1,7 @@
 //! Calls of modern clients at modern upstreams: one POST is one exchange, and its headers mirror the body.
 
-use std::sync::Arc;
+mod request_state;
+mod translator;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb};
@@ -12,50 +13,43 @@ use mcp::method::Target;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
-use super::McpCall;
-use super::call_tasks::CallTasks;
-use super::message_source::RawResponse;
-use super::request_state;
-use super::response::read_response;
-use super::translation::{Translation, UpstreamEra};
+pub(in crate::upstream) use self::translator::SameModern;
 use crate::error::Failure;
 use crate::session::{HandleOwner, Session};
 use crate::upstream::call::{CallError, CallResponse, record_outcome};
+use crate::upstream::mcp::McpCall;
+use crate::upstream::mcp::call_tasks::CallTasks;
+use crate::upstream::mcp::message_source::RawResponse;
+use crate::upstream::mcp::response::read_response;
+use crate::upstream::mcp::translator::CallContext;
 use crate::usage::Account;
 
 /// Makes a call on a connection of its own. Dropping it closes the connection, which cancels the call.
-pub(super) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallError> {
+pub(in crate::upstream::mcp) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let answered = exchange(&call, &mut account).await;
     record_outcome(answered, &mut account)
 }
 
 async fn exchange(call: &McpCall<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
-    let upstream = Arc::clone(&call.permit.entry().upstream);
-    let http_pool = call.context.http_pool(&upstream)?;
+    let upstream = &call.permit.entry().upstream;
+    let http_pool = call.context.http_pool(upstream)?;
     let headers = headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
     let body = outgoing(call).map_err(CallError::Client)?;
     let response = http_pool.send(&Verb::POST, headers, body, call.retry(), upstream.request_timeout).await?;
-    let translation = Translation {
-        trust: Arc::clone(call.trust),
-        server: Arc::clone(call.server),
-        principal: Arc::clone(call.principal),
-        permit: call.permit.clone(),
-        upstream,
-        method: call.method,
-        id: call.id(),
-        uri_prefix: call.permit.entry().uri_prefix.clone(),
-        outdated: None,
+    let translator = SameModern {
+        call: CallContext::of(call),
+        exposed: call.named.exposed.as_ref().into(),
         tasks: CallTasks::of_modern(call),
-        upstream_era: UpstreamEra::Modern {
-            exposed: call.named.exposed.as_ref().into(),
-            legacy_client: None,
-        },
     };
-    Ok(read_response(call.context, RawResponse::Http(response), translation, account, None).await?)
+    let response = RawResponse::Http(response);
+    Ok(read_response(call.context, response, translator, account, None).await?.into())
 }
 
-pub(super) fn headers(call: &McpCall<'_>, mut headers: HeaderMap) -> Result<HeaderMap, Failure> {
+pub(in crate::upstream::mcp) fn headers(
+    call: &McpCall<'_>,
+    mut headers: HeaderMap,
+) -> Result<HeaderMap, Failure> {
     let revision = match call.session {
         Session::Modern(revision) => *revision,
         _ => Revision::LATEST,

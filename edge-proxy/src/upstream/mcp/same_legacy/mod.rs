@@ -2,8 +2,11 @@
 //!
 //! It must not know the modern era.
 
+mod resume;
+mod resumption_token;
+mod translator;
+
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use mcp::json;
@@ -12,80 +15,62 @@ use mcp::method::Method;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
-use super::McpCall;
-use super::call_tasks::CallTasks;
-use super::detached::Detached;
-use super::in_flight::InFlightGuard;
-use super::response::read_response;
-use super::rewrite::content;
-use super::session::SessionKey;
-use super::session_messages;
-use super::task::MAX_LIFETIME;
-use super::translation::{Translation, UpstreamEra};
+pub use self::resume::Resumption;
+pub(in crate::upstream) use self::resume::resume;
+pub(in crate::upstream) use self::translator::SameLegacy;
 use crate::error::Fault;
 use crate::session::Conversation;
-use crate::upstream::call::{CallError, CallResponse, record_outcome};
+use crate::upstream::call::{Call, CallError, CallResponse, record_outcome};
+use crate::upstream::mcp::McpCall;
+use crate::upstream::mcp::call_tasks::CallTasks;
+use crate::upstream::mcp::detached::Detached;
+use crate::upstream::mcp::in_flight::InFlightGuard;
+use crate::upstream::mcp::response::read_response;
+use crate::upstream::mcp::rewrite::content;
+use crate::upstream::mcp::session::SessionKey;
+use crate::upstream::mcp::session_messages;
+use crate::upstream::mcp::task::MAX_LIFETIME;
+use crate::upstream::mcp::translator::{CallContext, CallInSession};
 
 /// Makes a call in a shared session.
-pub(super) async fn call(
+pub(in crate::upstream::mcp) async fn call(
     call: McpCall<'_>,
     conversation: &Rc<Conversation>,
 ) -> Result<CallResponse, CallError> {
     let context = Rc::clone(call.context);
-    let upstream = Arc::clone(&call.permit.entry().upstream);
-    let key = SessionKey::of_conversation(&context, &upstream, call.upstream, conversation);
-    let sessions = context.session_pool(&upstream, call.upstream, key)?;
+    let upstream = &call.permit.entry().upstream;
+    let key = SessionKey::of_conversation(&context, upstream, call.upstream, conversation);
+    let sessions = context.session_pool(upstream, call.upstream, key)?;
     let number = context.next_request_id();
     let body = outgoing(&call, number);
     let guard =
         InFlightGuard::new(&context, number, conversation.session_id, call.id(), Rc::clone(&sessions));
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
     let retry = call.retry();
-    let (trust, server) = (Arc::clone(call.trust), Arc::clone(call.server));
-    let principal = Arc::clone(call.principal);
-    let (id, method) = (call.id(), call.method);
+    let patience = match call.method {
+        Method::TasksResult => MAX_LIFETIME,
+        _ => upstream.request_timeout,
+    };
+    let tasks = CallTasks::of_legacy(&call);
     // Older clients fail on an event without data, and do not resume; a connection cannot be resumed, and a task is
     // asked for by its id.
-    let tasks = CallTasks::of_legacy(&call);
-    let call = call.call;
     let resumable = call.headers.is_some()
         && conversation.revision >= Revision::V2025_11_25
         && matches!(tasks, CallTasks::None);
-    let task = call.task.map(|(task, _)| task);
-    let (uri_prefix, outdated) =
-        (call.permit.entry().uri_prefix.clone(), content::outdated(conversation.revision));
-    let (permit, mut account) = (call.permit, call.account);
+    let (translated, outdated) = (CallContext::of(&call), content::outdated(conversation.revision));
+    let Call { task, permit, mut account, .. } = call.call;
+    let task = task.map(|(task, _)| task);
     let made = Detached::new(async move {
         let answered = async {
-            let patience =
-                if method == Method::TasksResult { MAX_LIFETIME } else { upstream.request_timeout };
             let (answered, session) = match &task {
                 None => sessions.call(number, &body, retry).await?,
                 Some(task) => task.ask(&sessions, number, &body, retry, patience).await?,
             };
+            let in_session = CallInSession { session, number, progress_token };
             let requests = Vec::new();
-            let upstream_era = UpstreamEra::Legacy {
-                session,
-                number,
-                progress_token,
-                resumable,
-                requests,
-                modern_client: None,
-            };
-            let translation = Translation {
-                trust,
-                server,
-                principal,
-                permit,
-                upstream,
-                method,
-                id,
-                uri_prefix,
-                outdated,
-                tasks,
-                upstream_era,
-            };
-            read_response(&context, answered, translation, &mut account, Some(guard)).await
+            let translator =
+                SameLegacy { call: translated, in_session, permit, outdated, tasks, resumable, requests };
+            read_response(&context, answered, translator, &mut account, Some(guard)).await
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {
@@ -93,7 +78,7 @@ pub(super) async fn call(
         }
         record_outcome(answered, &mut account)
     });
-    Ok(made.await?)
+    Ok(made.await?.into())
 }
 
 /// Returns the client's message with the upstream's id, progress token and name.

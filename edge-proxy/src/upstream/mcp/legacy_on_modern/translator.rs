@@ -1,0 +1,97 @@
+//! Translates the messages of a modern upstream for a legacy client.
+
+use bytes::Bytes;
+use mcp::error as codes;
+use mcp::json;
+use mcp::message::{Envelope, Kind, span};
+use mcp::revision::Revision;
+use mcp::splice::Splice;
+
+use crate::error::Fault;
+use crate::policy::Permit;
+use crate::upstream::mcp::input_requests::InputRequired;
+use crate::upstream::mcp::malformed;
+use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
+use crate::upstream::mcp::rewrite::{apply, content, responses, results, uris};
+use crate::upstream::mcp::translator::CallContext;
+use crate::usage::Outcome;
+
+/// The translator of a legacy client's call at a modern upstream. Its stream is read by the input loop.
+pub(super) struct LegacyOnModern {
+    pub call: CallContext,
+    pub permit: Permit,
+    /// The exposed name or URI that the client called.
+    pub exposed: Box<str>,
+    /// The client's revision, where it does not know every block of content.
+    pub outdated: Option<Revision>,
+    /// The id of the request at the upstream.
+    pub number: u64,
+}
+
+/// A message of a modern upstream, translated.
+#[derive(Debug)]
+pub(super) enum TranslatedModern {
+    /// The response to the call.
+    Response(Bytes, Outcome),
+    /// Input that the upstream requires before it responds.
+    InputRequired(InputRequired),
+    /// A message for the client.
+    Forward(Bytes),
+    /// A message that does not concern the client.
+    Ignore,
+}
+
+impl LegacyOnModern {
+    /// Translates a message.
+    pub(super) fn translate(&self, message: Bytes) -> Result<TranslatedModern, Fault> {
+        let envelope = Envelope::parse(&message).map_err(malformed)?;
+        match envelope.kind() {
+            Kind::Response => self.response(&message, &envelope),
+            Kind::Notification => Ok(TranslatedModern::Forward(message)),
+            Kind::Request => Ok(TranslatedModern::Ignore),
+        }
+    }
+
+    fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<TranslatedModern, Fault> {
+        let id = envelope.id.filter(|id| id.parse() == Ok(self.number));
+        if let Some(error) = envelope.error {
+            if id.is_none() && envelope.id.is_some() {
+                return Err(Fault::Malformed("an error with the id of no request".to_owned()));
+            }
+            return self.error(error);
+        }
+        let (Some(id), Some(result)) = (id, envelope.result) else {
+            return Err(Fault::Malformed("a response with the id of no request".to_owned()));
+        };
+        if let Some(input) = InputRequired::of(message, result).map_err(malformed)? {
+            return Ok(TranslatedModern::InputRequired(input));
+        }
+        let CallContext { method, uri_prefix, .. } = &self.call;
+        let edits = Splice::new().replace(span(message, id), self.call.id.clone());
+        let edits = uris::prefix(edits, message, result, *method, uri_prefix).map_err(malformed)?;
+        let edits = results::to_legacy(edits, message, result, *method).map_err(malformed)?;
+        let translated = apply(edits, message);
+        let translated = match self.outdated {
+            Some(revision) => content::downgrade(translated, *method, revision),
+            None => translated,
+        };
+        Ok(TranslatedModern::Response(translated, outcome_of_result(result)))
+    }
+
+    fn error(&self, error: &str) -> Result<TranslatedModern, Fault> {
+        let code = responses::code_of(error)?;
+        if code == codes::MISSING_CAPABILITY {
+            let [text] = json::members(error, ["message"]).map_err(malformed)?;
+            let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
+            return Err(Fault::InputUnavailable(text.into_owned()));
+        }
+        responses::refuse_own_fault(code)?;
+        let translated = results::error_to_legacy(error, code, self.call.method, &self.exposed);
+        let translated = translated.map_err(malformed)?;
+        let error = translated.as_deref().unwrap_or(error);
+        Ok(TranslatedModern::Response(
+            responses::render(&self.call.id, "error", error),
+            outcome_of_code(code),
+        ))
+    }
+}

@@ -1,0 +1,185 @@
+//! Translates the messages of a legacy upstream for a legacy client.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::json;
+use mcp::message::{Envelope, Kind, span};
+use mcp::method::Method;
+use mcp::revision::{Era, Revision};
+use mcp::splice::Splice;
+
+use super::resumption_token::ResumptionToken;
+use crate::error::Fault;
+use crate::policy::Permit;
+use crate::upstream::Context;
+use crate::upstream::mcp::call_tasks::{self, CallTasks};
+use crate::upstream::mcp::outcome::outcome_of_result;
+use crate::upstream::mcp::rewrite::{apply, content, notifications, responses, tasks, uris};
+use crate::upstream::mcp::session::UpstreamSession;
+use crate::upstream::mcp::task::MAX_LIFETIME;
+use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, Translated, Translator};
+use crate::upstream::mcp::{malformed, server_requests, session_messages};
+use crate::usage::Outcome;
+
+/// Open requests of an upstream in one call.
+const MAX_OPEN_REQUESTS: usize = 256;
+
+/// The translator of a legacy client's call at a legacy upstream.
+pub(in crate::upstream) struct SameLegacy {
+    pub(super) call: CallContext,
+    pub(super) in_session: CallInSession,
+    pub(super) permit: Permit,
+    /// The client's revision, where it does not know every block of content.
+    pub(super) outdated: Option<Revision>,
+    pub(super) tasks: CallTasks,
+    /// True if the client may resume a stream that broke off.
+    pub(super) resumable: bool,
+    /// Server requests that were sent to the client, by the upstream's raw id and the client's.
+    pub(super) requests: Vec<(Box<str>, String)>,
+}
+
+impl Translator for SameLegacy {
+    const CLIENT_ERA: Era = Era::Legacy;
+    const HANG_UP: HangUp = HangUp::Continues;
+
+    fn call(&self) -> &CallContext {
+        &self.call
+    }
+
+    fn translate(&mut self, message: Bytes) -> Result<Translated, Fault> {
+        let message = match &self.tasks {
+            CallTasks::Known { ours, .. } => tasks::set_related(message, Some(ours)).map_err(malformed)?,
+            CallTasks::None | CallTasks::Created { .. } => message,
+        };
+        let envelope = Envelope::parse(&message).map_err(malformed)?;
+        match envelope.kind() {
+            Kind::Response => self.response(&message, &envelope),
+            Kind::Notification => self.notification(&message, &envelope),
+            Kind::Request => self.request(&message, &envelope),
+        }
+    }
+
+    fn session(&self) -> Option<&UpstreamSession> {
+        Some(&self.in_session.session)
+    }
+
+    fn cancel(&self, context: &Rc<Context>, why: &str) {
+        session_messages::cancel(context, &self.call.upstream, &self.in_session, why);
+    }
+
+    fn response_timeout(&self) -> Duration {
+        match self.tasks {
+            CallTasks::Known { .. } if self.call.method == Method::TasksResult => MAX_LIFETIME,
+            _ => self.call.upstream.request_timeout,
+        }
+    }
+
+    fn resumption_token(&self, event: &[u8]) -> Option<Bytes> {
+        if !self.resumable {
+            return None;
+        }
+        let CallContext { trust, upstream, method, id, uri_prefix, .. } = &self.call;
+        let headers = self.in_session.session.headers()?;
+        let resumption = ResumptionToken {
+            upstream: &upstream.id,
+            session: headers.get(SESSION_ID).map_or(b"", HeaderValue::as_bytes),
+            version: headers.get(PROTOCOL_VERSION).map_or(b"", HeaderValue::as_bytes),
+            number: self.in_session.number,
+            id,
+            progress_token: self.in_session.progress_token.as_deref().unwrap_or_default(),
+            method: *method,
+            uri_prefix,
+            kind: self.permit.kind(),
+            exposed: self.permit.exposed(),
+            event,
+        };
+        resumption.seal(trust, self.call.owner()).ok().map(Bytes::from)
+    }
+
+    fn is_resumable(&self) -> bool {
+        self.resumable
+    }
+}
+
+impl SameLegacy {
+    fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
+        let (message, outcome) = match envelope.error {
+            Some(error) => {
+                let own = envelope.id.map(|id| self.in_session.is_own_id(id));
+                responses::forward_error(message, envelope, error, own, &self.call.id)?
+            }
+            None => self.result(message, envelope)?,
+        };
+        Ok(Translated::Response(
+            match self.outdated {
+                Some(revision) => content::downgrade(message, self.call.method, revision),
+                None => message,
+            },
+            outcome,
+        ))
+    }
+
+    fn result(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<(Bytes, Outcome), Fault> {
+        let (id, result) = responses::own_result(envelope, |id| self.in_session.is_own_id(id))?;
+        let CallContext { method, uri_prefix, .. } = &self.call;
+        let edits = Splice::new().replace(span(message, id), self.call.id.clone());
+        let edits = uris::prefix(edits, message, result, *method, uri_prefix).map_err(malformed)?;
+        let task = match &self.tasks {
+            CallTasks::None => None,
+            CallTasks::Created { tool } => {
+                call_tasks::created_in_session(&self.call, &self.in_session.session, tool, result)?
+            }
+            CallTasks::Known { ours, .. } => tasks::known(result, ours).map_err(malformed)?,
+        };
+        let edits = tasks::replace_id(edits, message, task);
+        Ok((apply(edits, message), outcome_of_result(result)))
+    }
+
+    fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
+        let translated = match envelope.method.as_deref().and_then(Method::parse) {
+            // The edge itself notifies clients of changed lists.
+            Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
+                None
+            }
+            Some(Method::Progress) => {
+                let CallInSession { number, progress_token, .. } = &self.in_session;
+                notifications::progress(message, envelope, *number, progress_token.as_ref())
+                    .map_err(malformed)?
+            }
+            Some(Method::Cancelled) => {
+                notifications::cancelled(message, envelope, &self.requests).map_err(malformed)?
+            }
+            Some(Method::TasksStatus) => match &self.tasks {
+                CallTasks::Known { ours, theirs } => {
+                    tasks::status(message, envelope, theirs, ours).map_err(malformed)?
+                }
+                CallTasks::None | CallTasks::Created { .. } => None,
+            },
+            _ => Some(message.clone()),
+        };
+        Ok(translated.map_or(Translated::Ignore, Translated::Forward))
+    }
+
+    /// Gives a server request an id with which any edge finds the upstream's session.
+    fn request(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
+        let Some(id) = envelope.id else { return Ok(Translated::Ignore) };
+        if envelope.method.as_deref() == Some(Method::Ping.as_str()) {
+            return Ok(Translated::Reply(responses::pong(id)));
+        }
+        if self.requests.len() >= MAX_OPEN_REQUESTS {
+            return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
+        }
+        let reply_to = self.in_session.session.reply_to();
+        let reply_to = reply_to
+            .ok_or_else(|| Fault::Session("too many requests to clients wait at this edge".to_owned()))?;
+        let sealed = server_requests::seal(&self.call.trust, self.call.owner(), &self.permit, &reply_to, id)
+            .map_err(malformed)?;
+        let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
+        self.requests.push((id.into(), sealed));
+        Ok(Translated::Forward(edited))
+    }
+}

@@ -1,0 +1,102 @@
+//! Translates the messages of a modern upstream for a modern client. Mostly nothing has to be changed.
+
+use bytes::Bytes;
+use mcp::json;
+use mcp::message::{Envelope, Kind, span};
+use mcp::method::Method;
+use mcp::revision::Era;
+use mcp::splice::Splice;
+use memchr::memmem;
+
+use super::request_state;
+use crate::error::Fault;
+use crate::upstream::mcp::call_tasks::{self, CallTasks};
+use crate::upstream::mcp::malformed;
+use crate::upstream::mcp::outcome::outcome_of_result;
+use crate::upstream::mcp::rewrite::{apply, responses, tasks, uris};
+use crate::upstream::mcp::translator::{CallContext, HangUp, Translated, Translator};
+use crate::usage::Outcome;
+
+/// The translator of a modern client's call at a modern upstream.
+pub(in crate::upstream) struct SameModern {
+    pub(super) call: CallContext,
+    /// The exposed name, which the request state is bound to.
+    pub(super) exposed: Box<str>,
+    pub(super) tasks: CallTasks,
+}
+
+impl Translator for SameModern {
+    const CLIENT_ERA: Era = Era::Modern;
+    const HANG_UP: HangUp = HangUp::Closes;
+
+    fn call(&self) -> &CallContext {
+        &self.call
+    }
+
+    fn translate(&mut self, message: Bytes) -> Result<Translated, Fault> {
+        let envelope = Envelope::parse(&message).map_err(malformed)?;
+        match envelope.kind() {
+            Kind::Response => {
+                let (message, outcome) = self.response(&message, &envelope)?;
+                Ok(Translated::Response(message, outcome))
+            }
+            Kind::Notification => Ok(Translated::Forward(message)),
+            Kind::Request => Ok(Translated::Ignore),
+        }
+    }
+}
+
+impl SameModern {
+    fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<(Bytes, Outcome), Fault> {
+        let CallContext { id: own, method, uri_prefix, .. } = &self.call;
+        if let Some(error) = envelope.error {
+            let is_own = envelope.id.map(|id| id.as_bytes() == own);
+            return responses::forward_error(message, envelope, error, is_own, own);
+        }
+        let (_, result) = responses::own_result(envelope, |id| id.as_bytes() == own)?;
+        let edits = uris::prefix(Splice::new(), message, result, *method, uri_prefix).map_err(malformed)?;
+        let task = match &self.tasks {
+            CallTasks::None => None,
+            CallTasks::Created { tool } => call_tasks::created(&self.call, tool, result)?,
+            CallTasks::Known { ours, .. } => tasks::known(result, ours).map_err(malformed)?,
+        };
+        let edits = tasks::replace_id(edits, message, task);
+        let edits = self.edit_cache_scope(edits, message, result)?;
+        let edits = self.edit_request_state(edits, message, result)?;
+        Ok((apply(edits, message), outcome_of_result(result)))
+    }
+
+    /// Keeps a resource out of shared caches: principals may read different ones.
+    fn edit_cache_scope<'a>(
+        &self,
+        edits: Splice<'a>,
+        message: &Bytes,
+        result: &str,
+    ) -> Result<Splice<'a>, Fault> {
+        if self.call.method != Method::ResourcesRead {
+            return Ok(edits);
+        }
+        let [scope] = json::members(result, ["cacheScope"]).map_err(malformed)?;
+        Ok(match scope {
+            Some(scope) => edits.replace(span(message, scope), r#""private""#),
+            None => edits,
+        })
+    }
+
+    /// Seals the state with which the client resumes a call that requires input.
+    fn edit_request_state<'a>(
+        &self,
+        edits: Splice<'a>,
+        message: &Bytes,
+        result: &str,
+    ) -> Result<Splice<'a>, Fault> {
+        if memmem::find(result.as_bytes(), b"requestState").is_none() {
+            return Ok(edits);
+        }
+        let [state] = json::members(result, ["requestState"]).map_err(malformed)?;
+        let Some(state) = state else { return Ok(edits) };
+        let CallContext { trust, method, .. } = &self.call;
+        let sealed = request_state::seal(trust, self.call.owner(), *method, &self.exposed, state);
+        Ok(edits.replace(span(message, state), json::quote(&sealed.map_err(malformed)?)))
+    }
+}

@@ -96,14 +96,14 @@ impl InFlightGuard {
         call: InFlightCall,
         server_messages: Option<ServerMessages>,
     ) -> Self {
-        context.calls.borrow_mut().insert(number, call);
+        context.mcp.calls.borrow_mut().insert(number, call);
         Self { context: Rc::clone(context), number, server_messages }
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.context.calls.borrow_mut().remove(&self.number);
+        self.context.mcp.calls.borrow_mut().remove(&self.number);
     }
 }
 
@@ -115,7 +115,7 @@ impl Context {
                 self.cancel(session_id, &id, &notification, at)
             }
             SessionCommand::SetLevel { upstreams, conversation, level } => {
-                self.remember_level(conversation.session_id, level.clone());
+                self.mcp.remember_level(conversation.session_id, level.clone());
                 for upstream in &upstreams {
                     match &upstream.kind {
                         UpstreamKind::Mcp(mcp) => {
@@ -144,7 +144,7 @@ impl Context {
 
     /// Ends the calls of a session under this raw id; `tell` cancels those that an upstream is to be told of.
     fn end_calls(&self, session_id: SessionId, id: &Bytes, tell: impl Fn(&Rc<SessionPool>, u64)) {
-        for (number, call) in &*self.calls.borrow() {
+        for (number, call) in &*self.mcp.calls.borrow() {
             if call.session_id == session_id && call.id == *id {
                 match &call.cancellation {
                     Cancellation::Notify(pool) => tell(pool, *number),
@@ -155,7 +155,7 @@ impl Context {
     }
 
     fn set_level(&self, key: SessionKey, level: Bytes) {
-        let pool = self.session_pools.borrow().get(&key).cloned();
+        let pool = self.mcp.session_pools.borrow().get(&key).cloned();
         // A session that is opened later begins with the level.
         if let Some(pool) = pool {
             tokio::task::spawn_local(async move { pool.set_level(level).await });

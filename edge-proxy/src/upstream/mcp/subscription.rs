@@ -255,7 +255,7 @@ impl SubscriptionTask {
             let removed = subscribed.difference(&targets).map(|uri| (Method::ResourcesUnsubscribe, uri));
             let added = targets.difference(&subscribed).map(|uri| (Method::ResourcesSubscribe, uri));
             for (method, uri) in removed.chain(added) {
-                let number = self.context.next_request_id();
+                let number = self.context.mcp.next_request_id();
                 log_failure(method, request(number, subscribe_request(number, method, uri)).await);
             }
             subscribed = targets;

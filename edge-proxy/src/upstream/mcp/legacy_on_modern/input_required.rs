@@ -158,7 +158,7 @@ impl InputLoop {
             }
             None => return Err(Fault::Malformed("it requests input but does not say which".to_owned())),
         };
-        let number = self.context.next_request_id();
+        let number = self.context.mcp.next_request_id();
         self.translator.number = number;
         let state = state.as_deref().map(utf8).transpose()?;
         self.body =

@@ -75,8 +75,8 @@ async fn run_in_background(
 
 fn prepare(call: &McpCall<'_>, conversation: &Rc<Conversation>) -> Result<InputLoop, CallError> {
     let upstream = &call.permit.entry().upstream;
-    let number = call.context.next_request_id();
-    let level = call.context.level(&conversation.session_id);
+    let number = call.context.mcp.next_request_id();
+    let level = call.context.mcp.level(&conversation.session_id);
     let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
     let http_pool = call.context.http_pool(upstream)?;
     let headers = same_modern::headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;

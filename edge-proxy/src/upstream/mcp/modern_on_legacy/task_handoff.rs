@@ -137,7 +137,7 @@ impl TaskQuery<'_> {
     }
 
     async fn request(&self, method: Method) -> Result<(RawResponse, Rc<UpstreamSession>, u64), CallError> {
-        let number = self.call.context.next_request_id();
+        let number = self.call.context.mcp.next_request_id();
         let body = task::request(method, number, &json::quote(&self.task.id));
         let patience = self.call.permit.entry().upstream.request_timeout;
         let (answered, session) = self.task.ask(&self.pool, number, &body, Retry::Safe, patience).await?;

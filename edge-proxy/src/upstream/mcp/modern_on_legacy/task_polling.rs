@@ -241,7 +241,7 @@ impl TaskPoller {
 
     /// Requests the result, which comes when the task is finished, and relays the messages before it.
     async fn read_result(&self, task: &str) -> Result<(), Fault> {
-        let number = self.context.next_request_id();
+        let number = self.context.mcp.next_request_id();
         let mut translator = self.translator.clone();
         translator.in_session.number = number;
         let answered = self.request(Method::TasksResult, task, number).await?;
@@ -293,7 +293,7 @@ impl TaskPoller {
 
     /// Requests the status of the task.
     async fn status(&self, task: &str) -> Result<Bytes, Fault> {
-        match self.request(Method::TasksGet, task, self.context.next_request_id()).await? {
+        match self.request(Method::TasksGet, task, self.context.mcp.next_request_id()).await? {
             RawResponse::Http(response) => read_rpc_response(response).await,
             RawResponse::Channel(mut messages) => messages.response().await,
         }

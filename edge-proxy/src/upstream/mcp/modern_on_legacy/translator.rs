@@ -181,7 +181,7 @@ impl ModernOnLegacy {
     /// Cancels the task that the edge waits for, once.
     fn cancel_task(&self, context: &Rc<Context>, awaited: &AwaitedTask) {
         if !awaited.cancelled.replace(true) {
-            let number = context.next_request_id();
+            let number = context.mcp.next_request_id();
             self.send(context, task::request(Method::TasksCancel, number, &awaited.id));
         }
     }

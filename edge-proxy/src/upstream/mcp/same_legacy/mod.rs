@@ -41,7 +41,7 @@ pub(in crate::upstream::mcp) async fn call(
     let upstream = &call.permit.entry().upstream;
     let key = SessionKey::of_conversation(&context, upstream, call.upstream, conversation);
     let sessions = context.session_pool(upstream, call.upstream, key)?;
-    let number = context.next_request_id();
+    let number = context.mcp.next_request_id();
     let body = outgoing(&call, number);
     let guard =
         InFlightGuard::new(&context, number, conversation.session_id, call.id(), Rc::clone(&sessions));

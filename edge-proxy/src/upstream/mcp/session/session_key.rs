@@ -32,7 +32,7 @@ impl SessionKey {
         conversation: &Conversation,
     ) -> Self {
         let can_be_asked = conversation.capabilities != Capabilities::default();
-        let wants_logs = || context.level(&conversation.session_id).is_some() && mcp.logs();
+        let wants_logs = || context.mcp.level(&conversation.session_id).is_some() && mcp.logs();
         // A connection that is a session has one call at a time where that can be asked something.
         let has_server_stream = !mcp.transport.is_channel();
         let exclusive = mcp.legacy_sessionful && (can_be_asked && has_server_stream || wants_logs());

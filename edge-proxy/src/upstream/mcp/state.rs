@@ -1,0 +1,121 @@
+//! One worker's state with MCP upstreams: sessions, calls in flight, log levels, and the ids of requests.
+//!
+//! It must not know how calls are made.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::in_flight::InFlightCall;
+use super::session::{SessionKey, SessionPool};
+use crate::collections::TwoGenerationCache;
+use crate::error::Fault;
+use crate::session::SessionId;
+use crate::snapshot::{ConnectionKey, McpUpstream, Upstream};
+use crate::upstream::Context;
+
+/// Bits of a worker's first request id. Some JSON libraries read no integers beyond 2^53.
+const FIRST_ID_MASK: u64 = (1 << 52) - 1;
+const MAX_POOLS: usize = 4_096;
+/// Past so many, a conversation shares sessions that it would have for itself, and misses messages on the server
+/// stream.
+const MAX_EXCLUSIVE: usize = 3_072;
+/// The log levels that are kept at least; at most twice as many.
+const LEVELS: usize = 16_384;
+
+/// One worker's state with MCP upstreams.
+pub(in crate::upstream) struct State {
+    pub(super) session_pools: RefCell<HashMap<SessionKey, Rc<SessionPool>>>,
+    pub(super) calls: RefCell<HashMap<u64, InFlightCall>>,
+    levels: RefCell<TwoGenerationCache<SessionId, Bytes>>,
+    next: Cell<u64>,
+}
+
+impl State {
+    /// Starts with none.
+    pub(in crate::upstream) fn new() -> Self {
+        Self {
+            session_pools: RefCell::default(),
+            calls: RefCell::default(),
+            levels: RefCell::new(TwoGenerationCache::new(LEVELS)),
+            next: Cell::new(rand::random::<u64>() & FIRST_ID_MASK),
+        }
+    }
+
+    /// Remembers the level of log messages that a session asked for.
+    pub(super) fn remember_level(&self, session_id: SessionId, level: Bytes) {
+        self.levels.borrow_mut().insert(session_id, level);
+    }
+
+    /// Returns the raw level that a session asked for.
+    pub(super) fn level(&self, session_id: &SessionId) -> Option<String> {
+        let text = |raw: &mut Bytes| String::from_utf8(raw.to_vec()).ok();
+        self.levels.borrow_mut().with(session_id, text)?
+    }
+
+    /// Returns an id that no other request of this worker has, and hardly one of another worker or edge: some servers
+    /// confuse the streams of several sessions when their requests have the same id.
+    pub(super) fn next_request_id(&self) -> u64 {
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
+        number
+    }
+
+    /// Closes sessions that are unused for as long as `patience` says, and what is idle of the others.
+    pub(in crate::upstream) fn sweep(&self, idle: Duration, patience: impl Fn(ConnectionKey) -> Duration) {
+        let unused: Vec<Rc<SessionPool>> = {
+            let mut session_pools = self.session_pools.borrow_mut();
+            let is_unused =
+                |key: &SessionKey, pool: &Rc<SessionPool>| pool.is_unused(patience(key.connection));
+            let (gone, kept) =
+                session_pools.drain().partition::<HashMap<_, _>, _>(|(key, pool)| is_unused(key, pool));
+            kept.values().for_each(|pool| pool.sweep(idle));
+            *session_pools = kept;
+            gone.into_values().collect()
+        };
+        for pool in unused {
+            tokio::task::spawn_local(async move { pool.close().await });
+        }
+    }
+
+    /// Ends every session.
+    pub(in crate::upstream) async fn close(&self) {
+        let session_pools: Vec<Rc<SessionPool>> =
+            self.session_pools.borrow_mut().drain().map(|(_, pool)| pool).collect();
+        for pool in session_pools {
+            pool.close().await;
+        }
+    }
+}
+
+impl Context {
+    /// Returns the sessions of a key, opened when needed.
+    pub(super) fn session_pool(
+        &self,
+        upstream: &Arc<Upstream>,
+        mcp: &McpUpstream,
+        key: SessionKey,
+    ) -> Result<Rc<SessionPool>, Fault> {
+        if let Some(pool) = self.mcp.session_pools.borrow().get(&key) {
+            return Ok(Rc::clone(pool));
+        }
+        let http_pool = self.http_pool(upstream)?;
+        let mut session_pools = self.mcp.session_pools.borrow_mut();
+        if session_pools.len() >= MAX_EXCLUSIVE && key.conversation.is_some() {
+            drop(session_pools);
+            return self.session_pool(upstream, mcp, SessionKey { conversation: None, ..key });
+        }
+        if session_pools.len() >= MAX_POOLS {
+            return Err(Fault::Session("this edge holds too many sessions with upstreams".to_owned()));
+        }
+        let gauge = self.environment.metrics.upstream_sessions.clone();
+        let level = key.conversation.and_then(|session_id| self.mcp.level(&session_id)).map(Bytes::from);
+        let pool = Rc::new(SessionPool::new(http_pool, Arc::clone(upstream), mcp, key, level, gauge));
+        session_pools.insert(key, Rc::clone(&pool));
+        Ok(pool)
+    }
+}

@@ -96,7 +96,7 @@ impl From<std::io::Error> for Error {
 /// Returns the exit code for a gRPC code, and the message with advice.
 fn exit_and_message(code: Code, message: String, target: &str) -> (Exit, String) {
     match code {
-        Code::NotFound => (Exit::NotFound, format!("{message}; run `mcpctl get` to list what exists")),
+        Code::NotFound => (Exit::NotFound, format!("{message}; run `mcpctl get KIND` to list what exists")),
         Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, message),
         Code::Unauthenticated => (
             Exit::Refused,
@@ -110,6 +110,13 @@ fn exit_and_message(code: Code, message: String, target: &str) -> (Exit, String)
             (Exit::Conflict, format!("{message}; change it with `mcpctl update` or `mcpctl apply`"))
         }
         Code::Aborted | Code::FailedPrecondition => (Exit::Conflict, message),
+        Code::Unavailable if message.contains("invalid peer certificate") => (
+            Exit::Unavailable,
+            format!(
+                "cannot verify the certificate of the control plane at {target}: {message}; to trust its \
+                 issuer, run `mcpctl config set-context NAME --ca-file FILE`"
+            ),
+        ),
         Code::Unavailable => (
             Exit::Unavailable,
             format!(
@@ -146,6 +153,15 @@ mod tests {
         let error = Error::from_status(&status, "http://x");
         assert_eq!(error.exit, Exit::Usage);
         assert_eq!(error.to_string(), "the upstream is not valid; upstream.http.url: must be absolute");
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_says_how_to_trust_it() {
+        let status = Status::unavailable("invalid peer certificate: UnknownIssuer");
+        assert_eq!(
+            Error::from_status(&status, "https://control:4445").to_string(),
+            "cannot verify the certificate of the control plane at https://control:4445: invalid peer certificate: UnknownIssuer; to trust its issuer, run `mcpctl config set-context NAME --ca-file FILE`"
+        );
     }
 
     #[test]

@@ -51,15 +51,16 @@ fn contexts_are_kept_listed_and_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), "s3cret\n").unwrap();
     let set = "config set-context one --control http://127.0.0.1:1 --admin-token-file token";
-    assert_eq!(check(folder.path(), set), (0, String::new(), String::new()));
+    assert_eq!(check(folder.path(), set), (0, String::new(), "context one created".to_owned()));
+    assert_eq!(check(folder.path(), set).2, "context one updated");
     assert_eq!(check(folder.path(), "config set-context two --edge http://127.0.0.1:2").0, 0);
     assert_eq!(check(folder.path(), "config current-context").1, "one");
-    assert_eq!(check(folder.path(), "config use-context two").0, 0);
+    assert_eq!(check(folder.path(), "config use-context two").2, "context two is the current context");
     assert_eq!(check(folder.path(), "config get-contexts -o name").1, "one\ntwo");
     let table = check(folder.path(), "config get-contexts").1;
     assert!(table.contains("two") && table.contains('*') && !table.contains("s3cret"), "{table}");
     assert_eq!(check(folder.path(), "config use-context three").0, 3);
-    assert_eq!(check(folder.path(), "config delete-context two").0, 0);
+    assert_eq!(check(folder.path(), "config delete-context two").2, "context two deleted");
     assert_eq!(check(folder.path(), "config current-context").0, 3);
     assert_eq!(check(folder.path(), "config set-context bad --edge ftp://x").0, 2);
 }

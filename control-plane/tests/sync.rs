@@ -201,6 +201,6 @@ async fn what_a_liar_sends_is_named_and_costs_only_itself() {
     *list.lock().unwrap() = r#"{"tools":[],"nextCursor":"again"}"#.to_owned();
     let status = refresh(&control, "liar").await;
     assert_eq!(status.state(), UpstreamState::Incompatible);
-    assert_eq!(status.reason, "tools/list: the pages of tools/list repeat");
+    assert_eq!(status.reason, "tools/list: the server returned the same page of tools/list twice");
     assert_eq!(fresh_names(&control, "liar").await, ["good", "last"]);
 }

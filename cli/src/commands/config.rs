@@ -67,16 +67,24 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
                 Error::not_found("no current context is set; run `mcpctl config use-context NAME` to set one")
             })?)
         }
-        Action::UseContext { name } => invocation.context_file.edit(|contexts| {
-            check_known(contexts.contexts.contains_key(&name), &name)?;
-            contexts.current_context = Some(name);
+        Action::UseContext { name } => {
+            invocation.context_file.edit(|contexts| {
+                check_known(contexts.contexts.contains_key(&name), &name)?;
+                contexts.current_context = Some(name.clone());
+                Ok(())
+            })?;
+            output::eprint(format!("context {name} is the current context"));
             Ok(())
-        }),
-        Action::DeleteContext { name } => invocation.context_file.edit(|contexts| {
-            check_known(contexts.contexts.remove(&name).is_some(), &name)?;
-            contexts.current_context.take_if(|current| *current == name);
+        }
+        Action::DeleteContext { name } => {
+            invocation.context_file.edit(|contexts| {
+                check_known(contexts.contexts.remove(&name).is_some(), &name)?;
+                contexts.current_context.take_if(|current| *current == name);
+                Ok(())
+            })?;
+            output::eprint(format!("context {name} deleted"));
             Ok(())
-        }),
+        }
         Action::GetBearer { name } => {
             output::print(invocation.context()?.token_for("", Some(&name))?.1.bearer.expose())
         }
@@ -86,7 +94,8 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
             }
             let from_stdin = admin_token_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
             let token = admin_token_file.as_deref().filter(|_| from_stdin).map(read_text).transpose()?;
-            invocation.context_file.edit(|contexts| {
+            let exists = invocation.context_file.edit(|contexts| {
+                let exists = contexts.contexts.contains_key(&name);
                 let context = contexts.contexts.entry(name.clone()).or_default();
                 context.control = control.or(context.control.take());
                 context.edge = edge.or(context.edge.take());
@@ -97,9 +106,11 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
                     let path = std::path::absolute(path)?;
                     (context.admin_token, context.admin_token_file) = (None, Some(path));
                 }
-                contexts.current_context.get_or_insert(name);
-                Ok(())
-            })
+                contexts.current_context.get_or_insert_with(|| name.clone());
+                Ok(exists)
+            })?;
+            output::eprint(format!("context {name} {}", if exists { "updated" } else { "created" }));
+            Ok(())
         }
     }
 }

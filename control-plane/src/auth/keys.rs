@@ -245,7 +245,7 @@ impl Signer {
     }
 
     async fn add_signing(&self) -> Result<(), KeyError> {
-        let damaged = |_| KeyError::Damaged("just made".to_owned());
+        let damaged = |_| KeyError::Damaged("generated just now".to_owned());
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(damaged)?;
         let private = pair.to_pkcs8v1().map_err(damaged)?;
         let (key_id, public) = public_jwk(pair.public_key().as_ref());

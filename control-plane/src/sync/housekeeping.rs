@@ -60,11 +60,11 @@ enum HousekeepingError {
 }
 
 impl Housekeeping {
-    /// Looks after things for ever, while this replica holds the lease.
+    /// Rotates keys and removes what has expired, round after round, while this replica holds the lease.
     pub async fn run(self) {
         loop {
             if let Err(error) = self.round().await {
-                tracing::warn!(%error, "housekeeping of keys is late");
+                tracing::warn!(%error, "housekeeping failed; retrying");
             }
             tokio::time::sleep(ROUND).await;
         }

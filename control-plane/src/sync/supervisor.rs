@@ -88,7 +88,7 @@ impl Supervisor {
             }
             revisions.borrow_and_update();
             if let Err(error) = self.catch_up(lease.as_ref()).await {
-                tracing::warn!(%error, "changed upstreams are supervised late");
+                tracing::warn!(%error, "cannot supervise the upstreams that changed; retrying");
             }
         }
     }
@@ -126,7 +126,7 @@ impl Supervisor {
                 Err(error) => Err(error),
             };
             if let Err(error) = supervised {
-                tracing::warn!(%error, upstream = name, "cannot read an upstream that dialled in; it is refreshed late");
+                tracing::warn!(%error, upstream = name, "cannot read an upstream that dialled in; its refresh is delayed");
             }
         }
     }
@@ -246,7 +246,7 @@ async fn supervise_one(sync: CatalogueSync, name: String, lease: Option<Lease>) 
             }
             Ok(Outcome::Retry) => {}
             Err(RefreshError::NotFound(_) | RefreshError::Disabled(_)) => return,
-            Err(error) => tracing::debug!(%error, upstream = name, "not supervised for a moment"),
+            Err(error) => tracing::debug!(%error, upstream = name, "cannot supervise an upstream; retrying"),
         }
         // One without a tunnel is probed again when a tunnel opens.
         if let Ok(row) = sync.row(&name).await

@@ -60,8 +60,8 @@ pub struct Config {
     /// URL under which clients reach this edge, for display. Default: the URL of the listening address.
     #[arg(long, env = "TRUNKLINE_EDGE_ADVERTISE_ADDRESS", value_name = "URL")]
     pub advertise_address: Option<String>,
-    /// Where other edges connect, over TLS with certificates that they know each other by; `off` for an edge that has
-    /// no others. Sessions need it where there are several.
+    /// Address that other edges of the fleet (its siblings) connect to, over TLS with pinned certificates; `off` for an
+    /// edge without siblings. Sessions require it where there are several edges.
     #[arg(
         long,
         env = "TRUNKLINE_EDGE_SIBLING_LISTEN",
@@ -104,7 +104,7 @@ pub struct Config {
     pub published: PublishedNames,
 }
 
-/// Where other edges connect; `None`: nowhere.
+/// The address that siblings connect to; `None` for an edge without siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SiblingListen(pub Option<SocketAddr>);
 

@@ -43,7 +43,11 @@ impl<L: LocalEdge> Service<L> {
         let certificates = request.peer_certs();
         let presented = certificates.as_ref().and_then(|certificates| certificates.first());
         let known = presented.is_some_and(|found| is_sibling(self.local.current(), &fingerprint(found)));
-        if known { Ok(()) } else { Err(Status::unauthenticated("no edge of this fleet")) }
+        if known {
+            Ok(())
+        } else {
+            Err(Status::unauthenticated("the certificate belongs to no edge of this fleet"))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ pub enum LogError {
     #[error("invalid log filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
     /// Logs were set up before.
-    #[error("logs are set up already")]
+    #[error("logging is set up already")]
     Again,
 }
 

@@ -69,7 +69,7 @@ pub fn accept(
 
 /// Takes the socket out, for another thread, and the bytes that were read already.
 fn into_parts(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
-    let other = |_| io::Error::other("the connection is none of this listener");
+    let other = |_| io::Error::other("the connection was not accepted by this listener");
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(other)?;
     Ok((parts.io.into_inner().into_std()?, parts.read_buf))
 }

@@ -30,7 +30,7 @@ where
         Ok(connection) => connection,
         Err(error) => return io::Error::other(error),
     };
-    let Some(ping_pong) = connection.ping_pong() else { return io::Error::other("nobody can be asked") };
+    let Some(ping_pong) = connection.ping_pong() else { return io::Error::other("pings are in use already") };
     tokio::select! {
         ended = serve(connection, serve_stream) => ended,
         silent = keepalive::watch(ping_pong) => silent,

@@ -40,7 +40,7 @@ impl Tunnel {
             .handshake::<_, Bytes>(carrier)
             .await;
         let (sender, mut connection) = handshake.map_err(io::Error::other)?;
-        let ping_pong = connection.ping_pong().ok_or_else(|| io::Error::other("nobody can be asked"))?;
+        let ping_pong = connection.ping_pong().ok_or_else(|| io::Error::other("pings are in use already"))?;
         let ended = CancellationToken::new();
         let tunnel = Self { sender, slots: Arc::new(Semaphore::new(MAX_STREAMS)), ended: ended.clone() };
         let guard: DropGuard = ended.drop_guard();

@@ -172,7 +172,8 @@ fn explain(error: ClientError, server: &str, edge: &str) -> Error {
         ClientError::Unauthorized { .. } => Error::new(
             Exit::Refused,
             format!(
-                "the edge at {edge} rejected the token; run `mcpctl get tokens` to see whether it is revoked or expired"
+                "the edge at {edge} rejected the token; a new token reaches every edge within a second; run \
+                 `mcpctl get tokens` to see whether it is revoked or expired"
             ),
         ),
         ClientError::Unreachable(why) => Error::new(

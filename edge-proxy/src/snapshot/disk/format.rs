@@ -146,7 +146,7 @@ pub fn parse(mut input: Bytes) -> Result<Image, FileError> {
         records.push(record(&mut input)?);
     }
     if input.has_remaining() {
-        return Err(FileError::Content("something follows its end"));
+        return Err(FileError::Content("it has data after its end"));
     }
     Ok(Image { revision, last_contact, records })
 }

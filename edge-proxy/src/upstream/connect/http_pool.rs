@@ -81,17 +81,20 @@ impl HttpPool {
         kind_headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
     ) -> Result<Self, Fault> {
         let bad = |what: &str| Fault::Connect(format!("its URL has {what}"));
-        let url = upstream.credential.url(upstream.reach.url()).map_err(|_| bad("a bad path"))?;
+        let url =
+            upstream.credential.url(upstream.reach.url()).map_err(|_| bad("a path that is not valid"))?;
         let authority = url.authority().ok_or_else(|| bad("no host"))?;
         let secure = matches!(url.scheme_str(), Some("https" | "wss"));
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let tls =
-            secure.then(|| ServerName::try_from(host.clone())).transpose().map_err(|_| bad("a bad host"))?;
+        let tls = secure
+            .then(|| ServerName::try_from(host.clone()))
+            .transpose()
+            .map_err(|_| bad("a host that is not valid"))?;
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = HeaderMap::new();
         // The user info of a URL is no part of Host.
         let name = authority.as_str().rsplit('@').next().unwrap_or_default();
-        headers.insert(HOST, HeaderValue::from_str(name).map_err(|_| bad("a bad host"))?);
+        headers.insert(HOST, HeaderValue::from_str(name).map_err(|_| bad("a host that is not valid"))?);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.extend(kind_headers);
         headers.extend(upstream.credential.headers.clone());
@@ -101,7 +104,7 @@ impl HttpPool {
             host,
             tls,
             dials_in: upstream.reach.is_tunnel().then(|| upstream.uid.clone()),
-            target: path.parse().map_err(|_| bad("a bad path"))?,
+            target: path.parse().map_err(|_| bad("a path that is not valid"))?,
             headers,
             idle: RefCell::default(),
             used: Cell::new(Instant::now()),
@@ -143,7 +146,7 @@ impl HttpPool {
         mut headers: HeaderMap,
         subprotocol: &'static str,
     ) -> Result<TokioIo<Upgraded>, Fault> {
-        let refused = |what: &str| Fault::Session(format!("its WebSocket's answer has {what}"));
+        let refused = |what: &str| Fault::Session(format!("its WebSocket handshake has {what}"));
         let key = generate_key();
         let accept = derive_accept_key(key.as_bytes());
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -158,7 +161,7 @@ impl HttpPool {
             return Err(Fault::Status(response.status().as_u16()));
         }
         if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|found| *found != *accept) {
-            return Err(refused("another key than ours"));
+            return Err(refused("a Sec-WebSocket-Accept that does not match"));
         }
         // Servers that know no subprotocols are accepted as well.
         if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|chosen| chosen != subprotocol) {

@@ -20,7 +20,7 @@ use crate::upstream::connect::Retry;
 pub(super) const TIMED_OUT: &str = "no response in time";
 pub(super) const CLIENT_GONE: &str = "the client has disconnected";
 pub(super) const WITHDRAWN: &str = "the permission for this call was withdrawn";
-const ASKING_CLIENT: &str = "its client is asked first";
+const ASKING_CLIENT: &str = "waiting for input from the client";
 /// Largest response to a notification.
 const MAX_SMALL_RESPONSE: usize = 64 << 10;
 

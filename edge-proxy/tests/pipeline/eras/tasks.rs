@@ -238,7 +238,7 @@ async fn a_task_that_asks_something_is_gone_on_with_at_any_edge() {
     );
     assert_eq!((reply.status, reply.messages()), (200, vec![expected.clone()]));
     let left = format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"its client is asked first"}}}}"#,
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"waiting for input from the client"}}}}"#,
         upstream.calls("tasks/result")[0].id()
     );
     upstream.received(&left).await;

@@ -82,7 +82,7 @@ impl Channel {
             let first = events.next(None).await?;
             let event = first.filter(|event| event.event.as_deref() == Some(endpoint::EVENT));
             let event = event.ok_or_else(|| {
-                ClientError::Protocol("a stream does not begin with the event `endpoint`".to_owned())
+                ClientError::Protocol("the stream does not begin with the event `endpoint`".to_owned())
             })?;
             let url = endpoint::resolve(&http.endpoint.url, &event.data)
                 .map_err(|error| ClientError::Protocol(error.to_string()))?;
@@ -141,7 +141,8 @@ impl Channel {
     /// The error that ended the connection.
     pub(super) fn close_reason(&self) -> ClientError {
         let closed = self.dispatcher.with(|pending| pending.closed.clone());
-        closed.unwrap_or_else(|| ClientError::Broken("more came than was read".to_owned()))
+        closed
+            .unwrap_or_else(|| ClientError::Broken("messages arrived faster than they were read".to_owned()))
     }
 
     pub(super) async fn send(&self, message: Bytes) -> Result<(), ClientError> {
@@ -205,7 +206,7 @@ async fn read(mut incoming: Incoming, dispatcher: Arc<Dispatcher>, outgoing: Out
             Ok(replies) => {
                 for reply in replies {
                     if let Err(error) = outgoing.send(reply).await {
-                        tracing::debug!(%error, "a server's request could not be answered");
+                        tracing::debug!(%error, "cannot respond to a server request");
                     }
                 }
             }

@@ -11,7 +11,7 @@ pub enum ClientError {
     #[error("cannot connect: {0}")]
     Unreachable(String),
     /// No answer in time.
-    #[error("no answer within {0:?}")]
+    #[error("no response within {0:?}")]
     Timeout(Duration),
     /// The server wants other credentials.
     #[error("HTTP {status}: not authorized{}", challenge(.www_authenticate.as_deref()))]
@@ -63,7 +63,7 @@ pub enum ClientError {
     #[error("another client has the stream of this session open")]
     Busy,
     /// The pages of a list lead back to one that was read already.
-    #[error("the pages of {method} repeat")]
+    #[error("the server returned the same page of {method} twice")]
     CursorLoop {
         /// The list.
         method: &'static str,
@@ -105,7 +105,7 @@ pub enum ProbeError {
         www_authenticate: Option<String>,
     },
     /// No answer in time.
-    #[error("no answer within {0:?}")]
+    #[error("no response within {0:?}")]
     Timeout(Duration),
     /// The server, or something before it, says that it cannot serve now.
     #[error("HTTP {status}: unavailable: {excerpt}")]

@@ -194,7 +194,7 @@ impl<'a> Prober<'a> {
         match (modern, legacy) {
             (modern, Ok(legacy)) => Ok(combine(transport, modern.ok(), Some(legacy))),
             (Ok(modern), Err(error)) => {
-                tracing::debug!(%error, "no legacy side");
+                tracing::debug!(%error, "the server does not speak the legacy era");
                 Ok(combine(transport, Some(modern), None))
             }
             // A server of other revisions: the first error is the right one.

@@ -174,7 +174,7 @@ impl RpcClient {
         match self.http.send(Verb::DELETE, self.session_headers(), Bytes::new()).await {
             Ok(response) => response.status().is_success(),
             Err(error) => {
-                tracing::debug!(%error, "a session could not be ended");
+                tracing::debug!(%error, "cannot end a session");
                 false
             }
         }
@@ -184,7 +184,7 @@ impl RpcClient {
     pub(super) async fn reply(&self, request: &Envelope<'_>) {
         let Some(message) = channel::reply(request) else { return };
         if let Err(error) = self.notify(message).await {
-            tracing::debug!(%error, "a server's request could not be answered");
+            tracing::debug!(%error, "cannot respond to a server request");
         }
     }
 
@@ -257,7 +257,7 @@ impl RpcClient {
             r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"timeout"}}}}"#
         );
         if let Err(error) = self.notify(message.into()).await {
-            tracing::debug!(%error, "a request could not be called off");
+            tracing::debug!(%error, "cannot cancel a request");
         }
     }
 
@@ -271,11 +271,13 @@ impl RpcClient {
     ) -> Result<String, ClientError> {
         match answer {
             ResponseBody::Empty => {
-                Err(ClientError::Protocol("a request was accepted without an answer".to_owned()))
+                Err(ClientError::Protocol("the server accepted a request without a response".to_owned()))
             }
             ResponseBody::Json(body) => {
                 let found = self.find_response(&body, id, on_notification).await?;
-                found.ok_or_else(|| ClientError::Protocol("an answer without a response".to_owned()))
+                found.ok_or_else(|| {
+                    ClientError::Protocol("the body contains no response to the request".to_owned())
+                })
             }
             ResponseBody::Events(events) => self.stream(events, id, silence, on_notification).await,
         }

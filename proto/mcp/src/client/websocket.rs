@@ -60,12 +60,12 @@ pub(super) async fn open(http: &HttpClient) -> Result<(Socket, Frames), ClientEr
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status().as_u16();
         http.expect_success(response).await?;
-        let excerpt = "answered, but not as a WebSocket".to_owned();
+        let excerpt = "the response is no WebSocket upgrade".to_owned();
         return Err(ClientError::Http { status, excerpt });
     }
-    let malformed = |what: &str| Err(ClientError::Protocol(format!("a WebSocket's answer has {what}")));
+    let malformed = |what: &str| Err(ClientError::Protocol(format!("the WebSocket handshake has {what}")));
     if response.headers().get(header::SEC_WEBSOCKET_ACCEPT).is_none_or(|found| *found != *accept) {
-        return malformed("another key than ours");
+        return malformed("a Sec-WebSocket-Accept that does not match");
     }
     let chosen = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     let has_subprotocol = chosen.is_some();
@@ -95,7 +95,7 @@ impl Socket {
     /// Sends a closing frame; a failure is only logged.
     pub(super) async fn close(&self) {
         if let Ok(Err(error)) = timeout(CLOSE_TIMEOUT, self.frame(Message::Close(None))).await {
-            tracing::debug!(%error, "a WebSocket could not be closed");
+            tracing::debug!(%error, "cannot close a WebSocket");
         }
     }
 

@@ -98,7 +98,7 @@ async fn messages_that_are_none() {
     );
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":99,"result":{}}"#).await.0.to_string(),
-        "violates the protocol: an answer without a response"
+        "violates the protocol: the body contains no response to the request"
     );
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"1999-01-01"}}"#).await.0.to_string(),
@@ -127,7 +127,7 @@ async fn a_body_without_end_is_cut_off() {
 #[tokio::test]
 async fn events_without_end_run_into_the_timeout() {
     let (error, _) = probed(move |_| events(endless(Bytes::from_static(b": keep-alive\n\n")))).await;
-    assert_eq!(error.to_string(), "no answer within 1.5s");
+    assert_eq!(error.to_string(), "no response within 1.5s");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ impl SessionPool {
         let session = self.session().await?;
         match self.try_in(&session, body, retry).await? {
             Some(response) => Ok((response, session)),
-            None => Err(Fault::Session("it forgets its sessions at once".to_owned())),
+            None => Err(Fault::Session("it does not keep its sessions".to_owned())),
         }
     }
 

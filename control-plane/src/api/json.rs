@@ -55,7 +55,7 @@ async fn call(request: Request, next: Next) -> Result<String, Status> {
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     head.headers.insert(TE, HeaderValue::from_static("trailers"));
     let response = next.run(Request::from_parts(head, Body::from(frame(&message)))).await;
-    answer(method.output(), response).await
+    transcode_response(method.output(), response).await
 }
 
 fn find(path: &str) -> Result<MethodDescriptor, Status> {
@@ -95,7 +95,7 @@ fn frame(message: &DynamicMessage) -> Bytes {
     framed.freeze()
 }
 
-async fn answer(descriptor: MessageDescriptor, response: Response) -> Result<String, Status> {
+async fn transcode_response(descriptor: MessageDescriptor, response: Response) -> Result<String, Status> {
     let (head, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&head.headers).filter(|status| status.code() != Code::Ok) {
         return Err(status);

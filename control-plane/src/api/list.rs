@@ -31,7 +31,7 @@ pub(super) struct List<'a> {
 struct Plan {
     filter: Filter,
     size: usize,
-    question: Vec<u8>,
+    query_hash: Vec<u8>,
     page: Page,
 }
 
@@ -56,7 +56,7 @@ impl Registry {
                 if let Some((value, name)) = &last
                     && (found.len() == plan.size || bytes + size > MAX_PAGE_BYTES)
                 {
-                    return Ok((found, self.seal(plan.question, *value, name)?));
+                    return Ok((found, self.seal(plan.query_hash, *value, name)?));
                 }
                 bytes += size;
                 last = Some(place(plan.page.order, row));
@@ -78,9 +78,10 @@ impl Registry {
         let filter = Filter::parse(list.filter, &reflect::descriptor::<K>())
             .map_err(|wrong| violations.extend_under("", wrong));
         let parent = parent(list.parent).map_err(|error| violations.add("parent", error));
-        let question = page::question(K::KIND, list.parent.unwrap_or_default(), list.filter, list.order_by);
+        let query_hash =
+            page::query_hash(K::KIND, list.parent.unwrap_or_default(), list.filter, list.order_by);
         let after =
-            self.open(list.page_token, &question).map_err(|error| violations.add("page_token", error));
+            self.open(list.page_token, &query_hash).map_err(|error| violations.add("page_token", error));
         let (Ok(size), Ok((order, descending)), Ok(filter), Ok(parent), Ok(after)) =
             (size, order, filter, parent, after)
         else {
@@ -90,16 +91,16 @@ impl Registry {
         let limit = if filter.is_empty() { i64::try_from(size + 1).unwrap_or(CHUNK) } else { CHUNK };
         let labels = filter.labels();
         let page = Page { kind: K::KIND, parent, order, descending, after, labels, limit };
-        Ok(Plan { filter, size, question, page })
+        Ok(Plan { filter, size, query_hash, page })
     }
 
-    fn seal(&self, question: Vec<u8>, value: i64, name: &str) -> Result<String, Error> {
-        let token = PageToken { question, value, name: name.to_owned() };
+    fn seal(&self, query_hash: Vec<u8>, value: i64, name: &str) -> Result<String, Error> {
+        let token = PageToken { query_hash, value, name: name.to_owned() };
         let sealed = self.inner.vault.seal(CONTEXT, &token.encode_to_vec()).map_err(Error::internal)?;
         Ok(URL_SAFE_NO_PAD.encode(sealed.as_bytes()))
     }
 
-    fn open(&self, token: &str, question: &[u8]) -> Result<Option<(i64, String)>, &'static str> {
+    fn open(&self, token: &str, query_hash: &[u8]) -> Result<Option<(i64, String)>, &'static str> {
         if token.is_empty() {
             return Ok(None);
         }
@@ -107,7 +108,7 @@ impl Registry {
         let sealed = URL_SAFE_NO_PAD.decode(token).map_err(|_| foreign)?;
         let plain = self.inner.vault.open(CONTEXT, &Sealed::from_bytes(sealed)).map_err(|_| foreign)?;
         let token = PageToken::decode(plain.as_slice()).map_err(|_| foreign)?;
-        if token.question != question {
+        if token.query_hash != query_hash {
             return Err(
                 "belongs to another request: parent, filter and order_by must be the same for all pages",
             );

@@ -1,7 +1,7 @@
 //! The control plane's API: each file decodes, acts and encodes for one package or concern.
 //!
 //! Everything about resources goes through one generic path ([`crud`], [`write`]); the files named after
-//! services are thin. It must not know how upstreams are asked, nor what edges are sent.
+//! services are thin. It must not know how upstreams are probed, nor what edges are sent.
 
 pub mod authenticate;
 mod bulk;

@@ -107,7 +107,7 @@ impl Rpc for CreateTunnelCredentialRequest {
 }
 
 impl Registry {
-    /// Has a new upstream asked for its catalogue, and waits a while for it. That it does not answer is no
+    /// Requests the catalogue of a new upstream, and waits a while for it. That it does not answer is no
     /// error: its status says so.
     async fn import_first(&self, upstream: Upstream, wait: bool) -> Result<Upstream, Error> {
         if !wait {

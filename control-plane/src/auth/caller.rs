@@ -1,4 +1,4 @@
-//! The caller of an rpc, as the gate in front of all services found it.
+//! The caller of an rpc, as the authentication layer found it.
 
 use super::credential::EdgeClaims;
 
@@ -9,12 +9,12 @@ pub enum Caller {
     Administrator,
     /// An edge that is enrolled.
     Edge(EdgeClaims),
-    /// Proved nothing to the gate: calls what is open, or carries a join token in its request.
+    /// Proved nothing: calls what is open, or carries a join token in its request.
     Anonymous,
 }
 
 impl Caller {
-    /// Reads the edge that sent a request, where the gate found one.
+    /// Reads the edge that sent a request, where the authentication layer found one.
     pub fn edge<T>(request: &tonic::Request<T>) -> Option<EdgeClaims> {
         match request.extensions().get() {
             Some(Self::Edge(claims)) => Some(claims.clone()),

@@ -13,7 +13,7 @@ use crate::error::Error;
 
 const NEEDED: &str = "an edge's credential is required: send it as `authorization: Bearer`";
 
-/// Lets edges in that are enrolled.
+/// Authenticates edges by their credentials.
 #[derive(Debug, Clone)]
 pub struct EdgeAuthenticator {
     credentials: EdgeCredentials,
@@ -21,7 +21,7 @@ pub struct EdgeAuthenticator {
 }
 
 impl EdgeAuthenticator {
-    /// A gate to this fleet.
+    /// Creates an authenticator of the edges of this fleet.
     pub fn new(credentials: EdgeCredentials, fleet: Arc<Fleet>) -> Self {
         Self { credentials, fleet }
     }
@@ -41,7 +41,7 @@ impl EdgeAuthenticator {
     }
 }
 
-/// Reads the edge that the gate in front of all services found. Without one nothing is served.
+/// Reads the edge that the authentication layer found, or refuses the request.
 pub(super) fn edge<T>(request: &Request<T>) -> Result<EdgeClaims, Error> {
     Caller::edge(request).ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", NEEDED))
 }

@@ -81,11 +81,11 @@ impl FleetApi {
         let mut changed = self.fleet.changed();
         loop {
             changed.borrow_and_update();
-            let (news, over) = match self.list_all().await {
-                Ok(fleet) => rollout.look(&fleet),
+            let (updates, over) = match self.list_all().await {
+                Ok(fleet) => rollout.advance(&fleet),
                 Err(error) => return drop(out.send(Err(error.into())).await),
             };
-            for response in news {
+            for response in updates {
                 if out.send(Ok(response)).await.is_err() {
                     return;
                 }
@@ -182,7 +182,7 @@ impl FleetService for FleetApi {
         let newest = self.store.revision().await.map_err(Error::from)?;
         let revision = match request.into_inner().revision {
             0 => newest,
-            asked if (1..=newest).contains(&asked) => asked,
+            requested if (1..=newest).contains(&requested) => requested,
             _ => return Err(Error::field("revision", format!("must be between 0 and {newest}")).into()),
         };
         let (out, answers) = mpsc::channel(16);

@@ -1,4 +1,4 @@
-//! The rollout of a revision over the fleet: the news for a watcher, and the end of it. Pure.
+//! The rollout of a revision over the fleet: the updates for a watcher, and the end of it. Pure.
 //!
 //! It must not know where standings come from.
 
@@ -12,30 +12,30 @@ use super::fleet::EdgeProgress;
 #[derive(Debug)]
 pub(super) struct Rollout {
     revision: i64,
-    told: BTreeMap<String, RolloutState>,
+    sent: BTreeMap<String, RolloutState>,
 }
 
 impl Rollout {
     pub(super) fn new(revision: i64) -> Self {
-        Self { revision, told: BTreeMap::new() }
+        Self { revision, sent: BTreeMap::new() }
     }
 
-    /// Returns the news for the watcher, and whether the watch is over.
-    pub(super) fn look(&mut self, fleet: &[EdgeProgress]) -> (Vec<WatchRolloutResponse>, bool) {
-        let mut news = Vec::new();
+    /// Returns the updates for the watcher, and whether the watch is over.
+    pub(super) fn advance(&mut self, fleet: &[EdgeProgress]) -> (Vec<WatchRolloutResponse>, bool) {
+        let mut updates = Vec::new();
         let mut over = true;
         for standing in fleet {
             let state = self.state(standing);
             over &= state != RolloutState::Pending;
-            if self.told.insert(standing.row.id.clone(), state) != Some(state) {
+            if self.sent.insert(standing.row.id.clone(), state) != Some(state) {
                 let edge = Some(standing.status(self.revision));
-                news.push(WatchRolloutResponse { edge, state: state.into() });
+                updates.push(WatchRolloutResponse { edge, state: state.into() });
             }
         }
         if over && !fleet.iter().any(|standing| standing.connected) {
-            news.push(WatchRolloutResponse::default());
+            updates.push(WatchRolloutResponse::default());
         }
-        (news, over)
+        (updates, over)
     }
 
     fn state(&self, standing: &EdgeProgress) -> RolloutState {
@@ -63,26 +63,29 @@ mod tests {
         EdgeProgress { row, connected }
     }
 
-    fn states(news: &[WatchRolloutResponse]) -> Vec<RolloutState> {
-        news.iter().map(WatchRolloutResponse::state).collect()
+    fn states(updates: &[WatchRolloutResponse]) -> Vec<RolloutState> {
+        updates.iter().map(WatchRolloutResponse::state).collect()
     }
 
     #[test]
     fn it_is_over_when_every_connected_edge_has_answered() {
         let mut rollout = Rollout::new(5);
-        let (news, over) =
-            rollout.look(&[edge("a", true, 4, 4), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
-        assert_eq!(states(&news), [RolloutState::Pending, RolloutState::Refused, RolloutState::Disconnected]);
+        let (updates, over) =
+            rollout.advance(&[edge("a", true, 4, 4), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
+        assert_eq!(
+            states(&updates),
+            [RolloutState::Pending, RolloutState::Refused, RolloutState::Disconnected]
+        );
         assert!(!over);
-        let (news, over) =
-            rollout.look(&[edge("a", true, 6, 6), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
-        assert_eq!(states(&news), [RolloutState::Acknowledged]);
+        let (updates, over) =
+            rollout.advance(&[edge("a", true, 6, 6), edge("b", true, 5, 4), edge("c", false, 0, 0)]);
+        assert_eq!(states(&updates), [RolloutState::Acknowledged]);
         assert!(over);
     }
 
     #[test]
     fn without_edges_there_is_nothing_to_wait_for() {
-        let (news, over) = Rollout::new(5).look(&[]);
-        assert!(over && news[0].edge.is_none());
+        let (updates, over) = Rollout::new(5).advance(&[]);
+        assert!(over && updates[0].edge.is_none());
     }
 }

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::snapshot::content;
 use crate::store::edges::{Edges, SiblingRow};
 
-/// Between two looks at the table: other replicas say nothing of their edges but there.
+/// The interval between reads of the table, the only place where other replicas announce their edges.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Edges that connect within this time are published together.
 const COALESCE: Duration = Duration::from_millis(100);
@@ -71,7 +71,7 @@ impl Roster {
         }
     }
 
-    /// Looks at the table. Answers whether it names others than before.
+    /// Reads the table. Returns whether it names other edges than before.
     async fn poll(&self) -> sqlx::Result<bool> {
         let since = since(clock::now_us(), self.started_us);
         let items = items(&self.edges.siblings(since).await?);

@@ -29,7 +29,7 @@ pub enum Order {
 pub struct PageToken {
     /// A hash of everything that must not change from page to page.
     #[prost(bytes = "vec", tag = "1")]
-    pub question: Vec<u8>,
+    pub query_hash: Vec<u8>,
     /// The value sorted by, of the last item.
     #[prost(int64, tag = "2")]
     pub value: i64,
@@ -63,8 +63,8 @@ pub fn order(text: &str) -> Result<(Order, bool), String> {
     }
 }
 
-/// The hash of a question.
-pub fn question(kind: Kind, parent: &str, filter: &str, order_by: &str) -> Vec<u8> {
+/// Hashes everything about a query that must not change from page to page.
+pub fn query_hash(kind: Kind, parent: &str, filter: &str, order_by: &str) -> Vec<u8> {
     let mut text = Vec::new();
     for part in [kind.as_str(), parent, filter, order_by] {
         text.extend_from_slice(&part.len().to_be_bytes());
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_differ() {
-        assert_ne!(question(Kind::Tool, "a", "b", ""), question(Kind::Tool, "ab", "", ""));
+    fn queries_differ() {
+        assert_ne!(query_hash(Kind::Tool, "a", "b", ""), query_hash(Kind::Tool, "ab", "", ""));
     }
 }

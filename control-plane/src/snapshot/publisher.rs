@@ -1,5 +1,5 @@
 //! Follows the registry and publishes a new snapshot for every revision, at once when it is quiet and
-//! gathered when it is not.
+//! coalesced when it is not.
 //!
 //! It must not know who receives snapshots.
 
@@ -25,7 +25,7 @@ use crate::store::{Row, Store, StoreError};
 const SHORTEST: Duration = Duration::from_millis(50);
 /// The longest interval, reached while changes keep coming.
 const LONGEST: Duration = Duration::from_millis(400);
-/// Between looks at the database when nothing is said to have changed, and after a failure.
+/// The interval between checks of the database when no change is announced, and after a failure.
 const CHECK: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -59,12 +59,12 @@ pub enum PublishError {
 
 /// The time to coalesce changes: none after a quiet time, longer and longer in a storm.
 #[derive(Debug)]
-struct Pace {
+struct Throttle {
     pause: Duration,
     last: Option<Instant>,
 }
 
-impl Pace {
+impl Throttle {
     const START: Self = Self { pause: SHORTEST, last: None };
 
     /// Computes the delay of the next snapshot.
@@ -75,8 +75,8 @@ impl Pace {
         wait
     }
 
-    /// Takes the number of revisions that were coalesced. Changes that come one at a time are no storm.
-    fn gathered(&mut self, revisions: i64) {
+    /// Takes the number of revisions that were coalesced. Changes that come one at a time are not delayed further.
+    fn coalesced(&mut self, revisions: i64) {
         self.pause = if revisions > 2 { (self.pause * 2).min(LONGEST) } else { SHORTEST };
     }
 }
@@ -120,9 +120,9 @@ impl Publisher {
     /// Publishes for ever.
     pub async fn run(mut self) {
         let mut revisions = self.store.revisions();
-        let mut pace = Pace::START;
+        let mut throttle = Throttle::START;
         loop {
-            // Nobody may have said that something changed: the timeout looks by itself.
+            // A change may not have been announced: the timeout checks for one.
             let said = tokio::select! {
                 said = tokio::time::timeout(CHECK, revisions.changed()) => said,
                 Ok(()) = self.siblings.changed() => {
@@ -131,7 +131,7 @@ impl Publisher {
                 }
             };
             if matches!(said, Ok(Ok(()))) {
-                sleep(pace.wait(Instant::now())).await;
+                sleep(throttle.wait(Instant::now())).await;
                 revisions.borrow_and_update();
             }
             let before = self.revision;
@@ -139,7 +139,7 @@ impl Publisher {
                 tracing::warn!(%error, "cannot read the registry; edges do not receive changes");
                 sleep(RETRY).await;
             }
-            pace.gathered(self.revision - before);
+            throttle.coalesced(self.revision - before);
         }
     }
 
@@ -234,20 +234,20 @@ mod tests {
 
     #[test]
     fn the_first_change_goes_at_once_and_storms_are_gathered() {
-        let (mut pace, mut now) = (Pace::START, Instant::now());
-        let mut wait = |pace: &mut Pace| {
-            let wait = pace.wait(now);
+        let (mut throttle, mut now) = (Throttle::START, Instant::now());
+        let mut wait = |throttle: &mut Throttle| {
+            let wait = throttle.wait(now);
             now += wait;
             wait.as_millis()
         };
         let mut waits = Vec::new();
         for _ in 0..6 {
-            waits.push(wait(&mut pace));
-            pace.gathered(10);
+            waits.push(wait(&mut throttle));
+            throttle.coalesced(10);
         }
         assert_eq!(waits, [0, 100, 200, 400, 400, 400]);
-        pace.gathered(1);
-        assert_eq!(wait(&mut pace), 50);
-        assert_eq!(pace.wait(Instant::now() + LONGEST * 20), Duration::ZERO);
+        throttle.coalesced(1);
+        assert_eq!(wait(&mut throttle), 50);
+        assert_eq!(throttle.wait(Instant::now() + LONGEST * 20), Duration::ZERO);
     }
 }

@@ -60,8 +60,8 @@ impl Leases {
 }
 
 impl Lease {
-    /// Tells whether no other replica took the lease since, within the transaction that is to be fenced.
-    pub(crate) async fn stands(&self, connection: &mut AnyConnection) -> sqlx::Result<bool> {
+    /// Returns whether no other replica has taken the lease since, within the transaction that is to be fenced.
+    pub(crate) async fn is_current(&self, connection: &mut AnyConnection) -> sqlx::Result<bool> {
         let row = sqlx::query("SELECT token FROM leases WHERE name = $1")
             .bind(self.name)
             .fetch_optional(connection)

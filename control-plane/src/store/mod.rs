@@ -111,12 +111,12 @@ impl Store {
         self.inner.committed.subscribe()
     }
 
-    /// Looks for a new revision now, because somebody said that there is one.
+    /// Reads the newest revision now, because a new one was announced.
     pub fn recheck(&self) {
         self.inner.recheck.notify_one();
     }
 
-    /// Looks for revisions that other replicas wrote, at every interval and every `recheck`, for ever. A
+    /// Reads the revisions that other replicas wrote, at every interval and every `recheck`, for ever. A
     /// database that does not answer is polled again.
     pub async fn follow(&self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);

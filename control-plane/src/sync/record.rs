@@ -91,7 +91,7 @@ fn state(old: &UpstreamStatus, state: UpstreamState, reason: String, now_us: i64
 
 async fn current(tx: &mut Tx, row: &Row, lease: Option<&Lease>) -> Result<Row, RefreshError> {
     if let Some(lease) = lease
-        && !lease.stands(tx.connection()).await.map_err(crate::store::StoreError::from)?
+        && !lease.is_current(tx.connection()).await.map_err(crate::store::StoreError::from)?
     {
         return Err(RefreshError::Overtaken(row.name.clone()));
     }

@@ -217,8 +217,8 @@ async fn expire_status(sync: CatalogueSync, name: String) {
         let Ok(upstream) = row.message::<Upstream>() else { return };
         let overdue_after = interval_of(&upstream) * 2 + GRACE;
         let status = upstream.status.unwrap_or_default();
-        let asked = status.refresh_time.as_ref().map_or(0, clock::micros);
-        let overdue = clock::now_us() - asked > clock::duration_us(overdue_after);
+        let refreshed = status.refresh_time.as_ref().map_or(0, clock::micros);
+        let overdue = clock::now_us() - refreshed > clock::duration_us(overdue_after);
         if overdue && status.state() == UpstreamState::Ready {
             let failure = Failure::new(UpstreamState::Unreachable, NO_TUNNEL);
             if let Err(error) = store_failure(sync.store(), &row, failure).await {

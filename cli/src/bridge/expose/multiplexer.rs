@@ -178,13 +178,13 @@ impl Multiplexer {
             }
         };
         match message.kind() {
-            Kind::Response => self.answer(source, &message),
+            Kind::Response => self.deliver_response(source, &message),
             Kind::Request => self.child_request(source, &message),
             Kind::Notification => self.child_notification(source, &message),
         }
     }
 
-    fn answer(&mut self, source: &[u8], message: &Envelope<'_>) -> Delivery {
+    fn deliver_response(&mut self, source: &[u8], message: &Envelope<'_>) -> Delivery {
         let call = message.id.and_then(|id| Some((id, id.parse::<CallId>().ok()?)));
         let Some((raw, id)) = call else {
             return Delivery::Discard("dropped a response to an unknown request".into());

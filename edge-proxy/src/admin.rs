@@ -64,7 +64,7 @@ impl Admin {
 
     async fn connection(self: Arc<Self>, stream: TcpStream) {
         let service = service_fn(|request| {
-            let answer = self.answer(&request);
+            let answer = self.respond(&request);
             async move { Ok::<_, Infallible>(answer) }
         });
         let served = http1::Builder::new()
@@ -76,7 +76,7 @@ impl Admin {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is supported here\n");
         }

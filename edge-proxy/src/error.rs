@@ -154,7 +154,7 @@ pub enum Failure {
     Upgrade,
     /// No contact with a control plane for too long.
     #[error("this edge has had no contact with its control plane for longer than bearers may be trusted")]
-    Stale,
+    TrustStale,
     /// A body that is not JSON.
     #[error("the content type must be application/json")]
     ContentType,
@@ -275,7 +275,7 @@ impl Failure {
     fn code(&self, era: Era) -> i64 {
         match self {
             Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket => -31001,
-            Self::Stale => -31002,
+            Self::TrustStale => -31002,
             Self::Host | Self::Origin => -31003,
             Self::Path | Self::Server | Self::Tunnel => -31004,
             Self::Verb(_) | Self::Upgrade => -31005,
@@ -311,7 +311,7 @@ impl Failure {
             Self::Verb(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upgrade => StatusCode::UPGRADE_REQUIRED,
             Self::Bearer { .. } | Self::Ticket => StatusCode::UNAUTHORIZED,
-            Self::Stale | Self::Overloaded | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TrustStale | Self::Overloaded | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyStreams | Self::TooManyRequests | Self::TooManyTunnels => {
                 StatusCode::TOO_MANY_REQUESTS
             }
@@ -344,7 +344,7 @@ impl Failure {
             Self::BearerInUrl => reason("bearer_in_url"),
             Self::Ticket => reason("ticket_invalid"),
             Self::Upgrade => reason("upgrade_needed"),
-            Self::Stale => reason("trust_stale"),
+            Self::TrustStale => reason("trust_stale"),
             Self::Host => reason("host_not_allowed"),
             Self::Origin => reason("origin_not_allowed"),
             Self::Path => reason("path_unknown"),
@@ -385,7 +385,7 @@ impl Failure {
         Some(match self {
             Self::Host | Self::Origin => Rejection::Origin,
             Self::Path | Self::Server | Self::Tunnel => Rejection::UnknownPath,
-            Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::Stale => {
+            Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::TrustStale => {
                 Rejection::Unauthenticated
             }
             Self::SessionMissing | Self::SessionUnknown | Self::NotInitialized | Self::Disconnected => {

@@ -42,7 +42,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let (worker, mut orders) = WorkerState::new(shared, Rc::clone(&usage), drain);
+    let (worker, mut commands) = WorkerState::new(shared, Rc::clone(&usage), drain);
     let local = LocalSet::new();
     local
         .run_until(async {
@@ -52,8 +52,8 @@ pub async fn serve(
             tokio::task::spawn_local(context::watch(Rc::clone(&worker)));
             let follower = Rc::clone(&worker);
             tokio::task::spawn_local(async move {
-                while let Some(order) = orders.recv().await {
-                    follower.upstreams.apply(order);
+                while let Some(command) = commands.recv().await {
+                    follower.upstreams.apply(command);
                 }
             });
             accept(listener, &worker).await;

@@ -29,8 +29,8 @@ use crate::upstream::SessionCommand;
 use crate::usage::Outcome;
 use crate::{policy, route};
 
-/// Answers a request that no upstream is called for.
-pub async fn answer(
+/// Responds to a request for which no upstream is called.
+pub async fn respond(
     context: &RequestContext<'_>,
     session: &Session,
     message: &Message<'_>,
@@ -70,7 +70,7 @@ pub async fn notification(
         if let Some(id) = id {
             let (shared, at) = (&context.worker.shared, span(message.body, id));
             let event = event::cancelled(&conversation.session_id, message.body, &at);
-            shared.order(&SessionCommand::Cancel {
+            shared.send_to_workers(&SessionCommand::Cancel {
                 session_id: conversation.session_id,
                 id: message.slice(id),
                 notification: message.body.clone(),
@@ -223,7 +223,7 @@ async fn set_level(
     let changed_us = shared.levels.next(&conversation.session_id, clock::now_us());
     let event =
         event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes(), changed_us);
-    shared.order(&SessionCommand::SetLevel {
+    shared.send_to_workers(&SessionCommand::SetLevel {
         upstreams,
         conversation: Arc::new(Conversation::clone(conversation)),
         level: message.slice(level),

@@ -34,7 +34,7 @@ impl ClientConnection {
         let read = Envelope::parse(body);
         let Ok(envelope) = &read else {
             return match self.request_permit(matches!(read, Err(EnvelopeError::Batch))) {
-                Ok(_request_permit) => self.answer(body, read, ErrorContext::default()).await,
+                Ok(_request_permit) => self.respond(body, read, ErrorContext::default()).await,
                 Err(failure) => self.send_failure(&failure, &ErrorContext::default()).await,
             };
         };
@@ -44,7 +44,7 @@ impl ClientConnection {
                 self.request(id, body, read).await;
             }
             _ if self.cancel(envelope) => {}
-            _ => self.answer(body, read, ErrorContext::default()).await,
+            _ => self.respond(body, read, ErrorContext::default()).await,
         }
     }
 
@@ -66,7 +66,7 @@ impl ClientConnection {
         let in_flight = InFlight { connection: self, id };
         // An error means that it was cancelled, and that no answer is awaited.
         let _cancelled: Result<(), _> =
-            Abortable::new(self.answer(body, read, error_context), registration).await;
+            Abortable::new(self.respond(body, read, error_context), registration).await;
         drop((in_flight, request_permit));
     }
 
@@ -98,7 +98,7 @@ impl ClientConnection {
         }
     }
 
-    async fn answer(
+    async fn respond(
         self: &Rc<Self>,
         body: &Bytes,
         read: Result<Envelope<'_>, EnvelopeError>,
@@ -109,7 +109,7 @@ impl ClientConnection {
         match (self.handler)(self, body, read, &mut error_context).await {
             Ok(reply) => self.send_reply(reply).await,
             Err(failure) => {
-                if matches!(failure, Failure::Bearer { .. } | Failure::Server | Failure::Stale) {
+                if matches!(failure, Failure::Bearer { .. } | Failure::Server | Failure::TrustStale) {
                     self.end(CloseReason::Unauthorized);
                 }
                 if wants_answer {

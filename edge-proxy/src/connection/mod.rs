@@ -147,7 +147,7 @@ impl ClientConnection {
     /// Verifies the bearer again.
     pub fn authenticate(&self, snapshot: &Snapshot, now: u64) -> Result<Arc<Principal>, Failure> {
         if !self.worker.shared.environment.current.is_trust_fresh(now) {
-            return Err(Failure::Stale);
+            return Err(Failure::TrustStale);
         }
         self.worker.bearers.authenticate(&snapshot.trust, Some(&self.bearer))
     }

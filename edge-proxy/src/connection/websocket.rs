@@ -77,7 +77,7 @@ pub fn open(
     handler: Handler,
 ) -> Result<Response<Body>, Failure> {
     let guard = ConnectionGuard::open(context, ConnectionTransport::WebSocket, bearer, handler)?;
-    let response = handshake.answer(SUBPROTOCOL)?;
+    let response = handshake.accept(SUBPROTOCOL)?;
     http_connection.upgrade_to(async move {
         // A connection that ended before it changed its protocol is no error.
         if let Ok(upgraded) = upgrade.await {

@@ -60,7 +60,7 @@ impl ActiveCalls {
     /// Ends the calls that are no longer allowed: those that `snapshot` does not permit; all if no bearer is believed.
     fn review(&self, snapshot: &Snapshot, believed: bool, now: u64) {
         for state in self.calls.borrow().values() {
-            let checked = if believed { state.check(snapshot, now) } else { Err(Failure::Stale) };
+            let checked = if believed { state.check(snapshot, now) } else { Err(Failure::TrustStale) };
             if let Err(failure) = checked {
                 state.withdrawn.borrow_mut().get_or_insert(failure);
                 if let Some(waker) = state.waker.borrow_mut().take() {

@@ -19,7 +19,7 @@ use crate::transport::OriginPolicy;
 use crate::upstream::{Environment, SessionCommand};
 
 /// Orders that may wait for one worker.
-const MAX_ORDERS: usize = 1_024;
+const WORKER_QUEUE: usize = 1_024;
 
 /// The state that all threads of an edge share.
 pub struct EdgeState {
@@ -39,7 +39,7 @@ pub struct EdgeState {
     pub streams: StreamPermits,
     /// Open client connections.
     pub connections: AtomicUsize,
-    orders: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
+    workers: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
 }
 
 impl EdgeState {
@@ -75,7 +75,7 @@ impl EdgeState {
             levels: LogLevels::default(),
             streams: StreamPermits::default(),
             connections: AtomicUsize::new(0),
-            orders: Mutex::default(),
+            workers: Mutex::default(),
         })
     }
 
@@ -100,21 +100,21 @@ impl EdgeState {
         self.levels.end(&session_id);
     }
 
-    /// Sends an order to every worker, each of which may have the call or session that it is about.
-    pub fn order(&self, order: &SessionCommand) {
-        for worker in &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
-            if worker.try_send(order.clone()).is_err() {
+    /// Sends a command to every worker, each of which may have the call or session that it is about.
+    pub fn send_to_workers(&self, command: &SessionCommand) {
+        for worker in &*self.workers.lock().unwrap_or_else(PoisonError::into_inner) {
+            if worker.try_send(command.clone()).is_err() {
                 tracing::warn!("lost a message to a worker: its queue is full");
             }
         }
     }
 
-    /// Registers the queue of orders for one worker.
-    pub(super) fn enlist(&self) -> mpsc::Receiver<SessionCommand> {
-        let (sender, receiver) = mpsc::channel(MAX_ORDERS);
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.retain(|worker| !worker.is_closed());
-        orders.push(sender);
+    /// Registers a worker, and returns its queue of commands.
+    pub(super) fn register_worker(&self) -> mpsc::Receiver<SessionCommand> {
+        let (sender, receiver) = mpsc::channel(WORKER_QUEUE);
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|worker| !worker.is_closed());
+        workers.push(sender);
         receiver
     }
 }

@@ -94,7 +94,7 @@ fn cancelled(shared: &EdgeState, event: CallCancelled) -> Option<()> {
     let (session_id, notification) = (parse_session_id(&event.session)?, Bytes::from(event.notification));
     let at = usize::try_from(event.id_start).ok()?..usize::try_from(event.id_end).ok()?;
     notification.get(at.clone())?;
-    shared.order(&SessionCommand::Cancel {
+    shared.send_to_workers(&SessionCommand::Cancel {
         session_id,
         id: notification.slice(at.clone()),
         notification,
@@ -122,7 +122,7 @@ fn level_set(shared: &EdgeState, event: LogLevelSet) -> Option<()> {
     }
     let snapshot = shared.environment.current.load();
     let upstreams = event.upstreams.iter().filter_map(|id| snapshot.upstreams.get(id.as_str()).cloned());
-    shared.order(&SessionCommand::SetLevel {
+    shared.send_to_workers(&SessionCommand::SetLevel {
         upstreams: upstreams.collect(),
         conversation,
         level: Bytes::from(event.level),

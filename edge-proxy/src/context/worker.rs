@@ -34,13 +34,13 @@ pub struct WorkerState {
 }
 
 impl WorkerState {
-    /// Creates a worker and the queue of orders that it is to follow.
+    /// Creates a worker and the queue of commands that it executes.
     pub fn new(
         shared: Arc<EdgeState>,
         usage: Rc<Shard>,
         drain: watch::Receiver<bool>,
     ) -> (Rc<Self>, mpsc::Receiver<SessionCommand>) {
-        let orders = shared.enlist();
+        let commands = shared.register_worker();
         let worker = Self {
             upstreams: Rc::new(upstream::Context::new(Arc::clone(&shared.environment))),
             shared,
@@ -50,7 +50,7 @@ impl WorkerState {
             usage,
             drain,
         };
-        (Rc::new(worker), orders)
+        (Rc::new(worker), commands)
     }
 
     /// Seconds since the Unix epoch.

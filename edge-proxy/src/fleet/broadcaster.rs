@@ -15,9 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use trunkline::edge::v1::{ApplyEventsRequest, SessionEvent};
 
-use super::channels::Channels;
 use super::event_log::{EventLog, Pending};
 use super::local_edge::LocalEdge;
+use super::sibling_clients::SiblingClients;
 use crate::observe::Metrics;
 use crate::snapshot::Sibling;
 
@@ -33,7 +33,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Broadcaster {
     event_log: Arc<EventLog>,
-    channels: Arc<Channels>,
+    sibling_clients: Arc<SiblingClients>,
     metrics: Arc<Metrics>,
     feeds: Mutex<HashMap<Box<str>, Feed>>,
 }
@@ -59,7 +59,7 @@ struct Progress {
 struct FeedTask<L> {
     edge: Box<str>,
     event_log: Arc<EventLog>,
-    channels: Arc<Channels>,
+    sibling_clients: Arc<SiblingClients>,
     metrics: Arc<Metrics>,
     local: Weak<L>,
     progress: watch::Sender<Progress>,
@@ -67,8 +67,8 @@ struct FeedTask<L> {
 
 impl Broadcaster {
     /// Without feeds yet.
-    pub(super) fn new(channels: Arc<Channels>, metrics: Arc<Metrics>) -> Self {
-        Self { event_log: Arc::new(EventLog::new()), channels, metrics, feeds: Mutex::default() }
+    pub(super) fn new(sibling_clients: Arc<SiblingClients>, metrics: Arc<Metrics>) -> Self {
+        Self { event_log: Arc::new(EventLog::new()), sibling_clients, metrics, feeds: Mutex::default() }
     }
 
     /// Sends an event to all siblings, and waits for those that can be reached.
@@ -114,7 +114,7 @@ impl Broadcaster {
         let task = FeedTask {
             edge: edge.into(),
             event_log: Arc::clone(&self.event_log),
-            channels: Arc::clone(&self.channels),
+            sibling_clients: Arc::clone(&self.sibling_clients),
             metrics: Arc::clone(&self.metrics),
             local: Arc::downgrade(local),
             progress: sender,
@@ -175,7 +175,8 @@ impl<L: LocalEdge> FeedTask<L> {
     }
 
     async fn send(&self, events: Vec<SessionEvent>) -> Result<(), Status> {
-        let mut sibling = self.channels.to(&self.edge).ok_or_else(|| Status::not_found("it is gone"))?;
+        let mut sibling =
+            self.sibling_clients.to(&self.edge).ok_or_else(|| Status::not_found("it is gone"))?;
         let answered = timeout(SEND_TIMEOUT, sibling.apply_events(ApplyEventsRequest { events })).await;
         answered.map_err(|_| Status::deadline_exceeded("no response in time"))?.map(drop)
     }

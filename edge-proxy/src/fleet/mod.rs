@@ -5,12 +5,12 @@
 
 mod broadcaster;
 mod certificate;
-mod channels;
 mod event_log;
 mod listener;
 mod local_edge;
 mod pinned;
 mod service;
+mod sibling_clients;
 mod sync;
 mod tunnel_stream;
 mod waiters;
@@ -31,9 +31,9 @@ use trunkline::edge::v1::{DeliverRequest, DeliverResponse, SessionEvent};
 
 use broadcaster::Broadcaster;
 pub use certificate::Certificate;
-use channels::Channels;
 pub use local_edge::LocalEdge;
 use service::Service;
+use sibling_clients::SiblingClients;
 pub use tunnel_stream::{SiblingError, SiblingStream};
 pub use waiters::{Delivery, Undelivered, Waiter, Waiters};
 
@@ -66,7 +66,7 @@ pub struct Fleet {
 struct Network {
     current: Arc<Current>,
     own: Arc<Certificate>,
-    channels: Arc<Channels>,
+    sibling_clients: Arc<SiblingClients>,
     broadcaster: Broadcaster,
     metrics: Arc<Metrics>,
     max_message: usize,
@@ -91,9 +91,10 @@ impl Fleet {
         let own = Arc::new(own);
         let largest = limits.max_body_bytes.max(limits.max_event_bytes).max(limits.max_answer_bytes);
         let max_message = largest.max(MIN_MESSAGE) + FRAMING;
-        let channels = Arc::new(Channels::new(Arc::clone(&current), Arc::clone(&own), max_message));
-        let broadcaster = Broadcaster::new(Arc::clone(&channels), Arc::clone(&metrics));
-        let network = Network { current, own, channels, broadcaster, metrics, max_message, runtime };
+        let sibling_clients =
+            Arc::new(SiblingClients::new(Arc::clone(&current), Arc::clone(&own), max_message));
+        let broadcaster = Broadcaster::new(Arc::clone(&sibling_clients), Arc::clone(&metrics));
+        let network = Network { current, own, sibling_clients, broadcaster, metrics, max_message, runtime };
         Self { waiters, network: Some(network) }
     }
 
@@ -126,9 +127,9 @@ impl Fleet {
         upstream: &str,
     ) -> Result<SiblingStream, SiblingError> {
         let Some(network) = &self.network else { return Err(SiblingError::Unreachable) };
-        let (channels, edge, upstream) =
-            (Arc::clone(&network.channels), edge.to_owned(), upstream.to_owned());
-        let opening = async move { tunnel_stream::open(&channels, &edge, &upstream).await };
+        let (sibling_clients, edge, upstream) =
+            (Arc::clone(&network.sibling_clients), edge.to_owned(), upstream.to_owned());
+        let opening = async move { tunnel_stream::open(&sibling_clients, &edge, &upstream).await };
         // An error means that this edge is stopping.
         network.runtime.spawn(opening).await.unwrap_or(Err(SiblingError::Unreachable))
     }
@@ -175,9 +176,10 @@ impl Fleet {
 
 impl Network {
     async fn deliver(&self, address: &WaiterAddress, delivery: Delivery) -> Result<(), Undelivered> {
-        let (channels, address) = (Arc::clone(&self.channels), address.clone());
-        let delivering =
-            async move { tokio::time::timeout(TIMEOUT, deliver_to(&channels, &address, delivery)).await };
+        let (sibling_clients, address) = (Arc::clone(&self.sibling_clients), address.clone());
+        let delivering = async move {
+            tokio::time::timeout(TIMEOUT, deliver_to(&sibling_clients, &address, delivery)).await
+        };
         let outcome = match self.runtime.spawn(delivering).await {
             Ok(Ok(outcome)) => outcome,
             // No answer in time, or this edge is stopping.
@@ -201,7 +203,7 @@ impl Network {
         if tokio::time::timeout(TIMEOUT, known).await.is_err() {
             tracing::warn!("the control plane does not announce this edge to other edges");
         }
-        sync::from_siblings(local, &self.channels).await;
+        sync::from_siblings(local, &self.sibling_clients).await;
         self.current.set_synced();
         std::future::pending().await
     }
@@ -209,14 +211,18 @@ impl Network {
     async fn sweep(&self) -> Infallible {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
-            self.channels.sweep();
+            self.sibling_clients.sweep();
         }
     }
 }
 
 /// Sends a delivery to the edge of its address, and relays what follows on it in the background.
-async fn deliver_to(channels: &Channels, address: &WaiterAddress, delivery: Delivery) -> DeliveryOutcome {
-    let Some(mut sibling) = channels.to(&address.edge) else { return DeliveryOutcome::Gone };
+async fn deliver_to(
+    sibling_clients: &SiblingClients,
+    address: &WaiterAddress,
+    delivery: Delivery,
+) -> DeliveryOutcome {
+    let Some(mut sibling) = sibling_clients.to(&address.edge) else { return DeliveryOutcome::Gone };
     let Delivery { message, answers } = delivery;
     let request =
         DeliverRequest { number: address.number, message: message.into(), wants_answers: answers.is_some() };

@@ -7,8 +7,8 @@ use rand::seq::SliceRandom as _;
 use tonic::Status;
 use trunkline::edge::v1::SyncRequest;
 
-use super::channels::Channels;
 use super::local_edge::LocalEdge;
+use super::sibling_clients::SiblingClients;
 
 /// Siblings that are asked: each knows everything unless it was cut off for a while, and not all of them were.
 const MAX_SOURCES: usize = 3;
@@ -16,13 +16,13 @@ const MAX_SOURCES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Applies what some of the siblings know.
-pub(super) async fn from_siblings(local: &impl LocalEdge, channels: &Channels) {
+pub(super) async fn from_siblings(local: &impl LocalEdge, sibling_clients: &SiblingClients) {
     let (snapshot, own_id) = (local.current().load_full(), local.fleet().waiters().edge());
     let mut siblings: Vec<&str> =
         snapshot.siblings.keys().map(|edge| &**edge).filter(|edge| *edge != own_id).collect();
     siblings.shuffle(&mut rand::rng());
     let requests = stream::iter(&siblings).map(|edge| async move {
-        let answered = sync_from(local, channels, edge).await;
+        let answered = sync_from(local, sibling_clients, edge).await;
         answered.inspect_err(
             |status| tracing::info!(edge, %status, "another edge does not share its state of sessions"),
         )
@@ -36,8 +36,12 @@ pub(super) async fn from_siblings(local: &impl LocalEdge, channels: &Channels) {
     }
 }
 
-async fn sync_from(local: &impl LocalEdge, channels: &Channels, edge: &str) -> Result<(), Status> {
-    let mut sibling = channels.to(edge).ok_or_else(|| Status::not_found("it is gone"))?;
+async fn sync_from(
+    local: &impl LocalEdge,
+    sibling_clients: &SiblingClients,
+    edge: &str,
+) -> Result<(), Status> {
+    let mut sibling = sibling_clients.to(edge).ok_or_else(|| Status::not_found("it is gone"))?;
     let mut parts = sibling.sync(SyncRequest {}).await?.into_inner();
     while let Some(part) = parts.message().await? {
         part.events.into_iter().for_each(|event| local.apply(event));

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status, Streaming};
 use trunkline::edge::v1::{OpenTunnelStreamRequest, OpenTunnelStreamResponse};
 
-use super::channels::Channels;
+use super::sibling_clients::SiblingClients;
 
 /// The time limit of opening a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,11 +42,11 @@ pub enum SiblingError {
 
 /// Opens a stream through `edge`. To be called on the runtime of the fleet.
 pub(super) async fn open(
-    channels: &Channels,
+    sibling_clients: &SiblingClients,
     edge: &str,
     upstream: &str,
 ) -> Result<SiblingStream, SiblingError> {
-    let mut client = channels.tunnels_through(edge).ok_or(SiblingError::Unreachable)?;
+    let mut client = sibling_clients.tunnels_through(edge).ok_or(SiblingError::Unreachable)?;
     let (sender, requests) = mpsc::channel(MAX_WAITING);
     let first = OpenTunnelStreamRequest { upstream: upstream.to_owned(), chunk: Vec::new() };
     let requests = stream::once(async { first }).chain(ReceiverStream::new(requests));

@@ -1,4 +1,4 @@
-//! Logs and metrics for operators.
+//! Logs and metrics for operators. Calls are counted in `usage`, whose reporter adds them to the counters here.
 //!
 //! It must not know what it counts.
 

@@ -44,14 +44,14 @@ pub(super) async fn messages(
 /// Answers one message, if it is a request.
 async fn one(context: &RequestContext<'_>, body: &Bytes) -> Option<Bytes> {
     let mut error_context = ErrorContext::default();
-    let answered = Box::pin(answer(context, body, &mut error_context)).await;
+    let answered = Box::pin(response_to(context, body, &mut error_context)).await;
     match answered {
         Ok(message) => message,
         Err(failure) => Some(failure.message(&error_context)),
     }
 }
 
-async fn answer(
+async fn response_to(
     context: &RequestContext<'_>,
     body: &Bytes,
     error_context: &mut ErrorContext,

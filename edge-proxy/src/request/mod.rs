@@ -1,6 +1,6 @@
 //! The pipeline of a request, stage by stage, on one page.
 //!
-//! Exchange → principal → session → target → permit → call → reply. Each stage is a function of another module; this one
+//! Request → principal → session → target → permit → call → reply. Each stage is a function of another module; this one
 //! knows only their order.
 
 mod batch;
@@ -30,7 +30,7 @@ use crate::respond::Reply;
 use crate::session::{self, Session};
 use crate::snapshot::Snapshot;
 use crate::transport::path::{self, Endpoint};
-use crate::transport::streamable::{Exchange, Verb};
+use crate::transport::streamable::{HttpRequest, Verb};
 use crate::transport::websocket::Handshake;
 use crate::transport::{Body, HttpConnection, Message, OriginPolicy, unreadable};
 use crate::tunnels::accept;
@@ -82,28 +82,28 @@ async fn handle(
             now,
         );
     }
-    let mut exchange = Exchange::open(&shared.origin_policy, request)?;
-    if exchange.verb == Verb::Options {
-        return Ok(shared.origin_policy.preflight(&exchange.headers));
+    let mut http_request = HttpRequest::open(&shared.origin_policy, request)?;
+    if http_request.verb == Verb::Options {
+        return Ok(shared.origin_policy.preflight(&http_request.headers));
     }
     let snapshot = shared.environment.current.load_full();
     if !shared.environment.current.is_trust_fresh(now) {
-        return Err(Failure::Stale);
+        return Err(Failure::TrustStale);
     }
-    if exchange.endpoint == Endpoint::WebSocket {
-        return websocket_request(worker, http_connection, exchange, &snapshot, started, now).await;
+    if http_request.endpoint == Endpoint::WebSocket {
+        return websocket_request(worker, http_connection, http_request, &snapshot, started, now).await;
     }
-    let principal = worker.bearers.authenticate(&snapshot.trust, exchange.bearer())?;
+    let principal = worker.bearers.authenticate(&snapshot.trust, http_request.bearer())?;
     let facts = Facts { address: http_connection.address(), now };
-    let caller = admit(&snapshot, &principal, exchange.server(), facts)?;
-    let has_body = exchange.verb == Verb::Post && exchange.endpoint != Endpoint::Ticket;
-    let body = if has_body { exchange.read(&shared.environment.limits).await? } else { Bytes::new() };
-    let arrival = Arrival::Request(&exchange.headers);
+    let caller = admit(&snapshot, &principal, http_request.server(), facts)?;
+    let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
+    let body = if has_body { http_request.read(&shared.environment.limits).await? } else { Bytes::new() };
+    let arrival = Arrival::Request(&http_request.headers);
     let context = RequestContext { worker, snapshot: &snapshot, caller, arrival, started };
-    let bearer = exchange.bearer().unwrap_or_default();
-    match &exchange.endpoint {
+    let bearer = http_request.bearer().unwrap_or_default();
+    match &http_request.endpoint {
         Endpoint::Mcp => {
-            Ok(streamable(&context, exchange.verb, &body, error_context).await?.into_response(worker))
+            Ok(streamable(&context, http_request.verb, &body, error_context).await?.into_response(worker))
         }
         Endpoint::Sse => sse::open(&context, bearer, http_connection, connection_message_boxed),
         Endpoint::Messages(handle) => sse::post(&context, handle, body).await,
@@ -141,23 +141,23 @@ async fn streamable(
 async fn websocket_request(
     worker: &Rc<WorkerState>,
     http_connection: &Rc<HttpConnection>,
-    mut exchange: Exchange,
+    mut http_request: HttpRequest,
     snapshot: &Arc<Snapshot>,
     started: Instant,
     now: u64,
 ) -> Result<Response<Body>, Failure> {
-    let handshake = Handshake::read(&exchange.headers)?;
-    let upgrade = exchange.upgrade().ok_or(Failure::Upgrade)?;
-    let bearer = match (exchange.bearer(), &handshake.ticket) {
+    let handshake = Handshake::read(&http_request.headers)?;
+    let upgrade = http_request.upgrade().ok_or(Failure::Upgrade)?;
+    let bearer = match (http_request.bearer(), &handshake.ticket) {
         (None, Some(ticket)) => {
-            Some(websocket::redeem(worker, snapshot, exchange.server(), ticket, now).await?)
+            Some(websocket::redeem(worker, snapshot, http_request.server(), ticket, now).await?)
         }
         (bearer, _) => bearer.map(str::to_owned),
     };
     let principal = worker.bearers.authenticate(&snapshot.trust, bearer.as_deref())?;
     let facts = Facts { address: http_connection.address(), now };
-    let caller = admit(snapshot, &principal, exchange.server(), facts)?;
-    let arrival = Arrival::Request(&exchange.headers);
+    let caller = admit(snapshot, &principal, http_request.server(), facts)?;
+    let arrival = Arrival::Request(&http_request.headers);
     let context = RequestContext { worker, snapshot, caller, arrival, started };
     websocket::open(
         &context,
@@ -232,20 +232,21 @@ pub async fn message(
             Err(Failure::Invalid("clients send no responses in this revision".to_owned()))
         }
         Kind::Response => {
-            answer(context, &message).await?;
+            deliver_response(context, &message).await?;
             Ok(Reply::Accepted)
         }
     }
 }
 
-/// Answers a question of an upstream in the middle of a call, if the client may still make that call.
-async fn answer(context: &RequestContext<'_>, message: &Message<'_>) -> Result<(), Failure> {
+/// Delivers a client's response to a server request, if the client may still make the call that it belongs to.
+async fn deliver_response(context: &RequestContext<'_>, message: &Message<'_>) -> Result<(), Failure> {
     let (trust, owner) = (&context.snapshot.trust, context.owner());
-    let question = upstream::ServerRequestId::answered_by(trust, owner, message);
-    let question = question.ok_or_else(Failure::answers_nothing)?;
-    let permit = policy::check(&context.caller, &question.target().named())
+    let server_request = upstream::ServerRequestId::answered_by(trust, owner, message);
+    let server_request = server_request.ok_or_else(Failure::answers_nothing)?;
+    let permit = policy::check(&context.caller, &server_request.target().named())
         .map_err(|denied| denied.failure(Failure::answers_nothing))?;
-    upstream::answer(&context.worker.upstreams, trust, owner, message, question, &permit).await
+    upstream::deliver_response(&context.worker.upstreams, trust, owner, message, server_request, &permit)
+        .await
 }
 
 fn session_of(
@@ -335,7 +336,7 @@ async fn request(
             task_request(context, session, message, method).await
         }
         Method::SubscriptionsListen => listen::modern(context, message).await,
-        _ => builtin::answer(context, session, message, method).await,
+        _ => builtin::respond(context, session, message, method).await,
     }
 }
 

@@ -16,9 +16,9 @@ const SAMPLING_TOOLS: u8 = 1 << 3;
 const SAMPLING_CONTEXT: u8 = 1 << 4;
 const ROOTS: u8 = 1 << 5;
 
-/// A request that a server may have for a client.
+/// A feature of clients that a server request uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum ClientFeature {
     /// A form to fill in (elicitation).
     Form,
     /// A URL to visit (elicitation).
@@ -44,12 +44,12 @@ impl Capabilities {
     }
 
     /// Returns whether a client that declared these takes that request.
-    pub fn cover(self, need: Need) -> bool {
-        let bit = match need {
-            Need::Form => FORM,
-            Need::Url => URL,
-            Need::Sampling => SAMPLING,
-            Need::Roots => ROOTS,
+    pub fn cover(self, feature: ClientFeature) -> bool {
+        let bit = match feature {
+            ClientFeature::Form => FORM,
+            ClientFeature::Url => URL,
+            ClientFeature::Sampling => SAMPLING,
+            ClientFeature::Roots => ROOTS,
         };
         self.0 & bit != 0
     }

@@ -91,12 +91,12 @@ impl OriginPolicy {
     }
 
     /// Makes the response to a preflight of an allowed page.
-    pub fn preflight(&self, asked: &HeaderMap) -> Response<Body> {
+    pub fn preflight(&self, requested: &HeaderMap) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-        let wanted = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let wanted = requested.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         let allowed = wanted.unwrap_or(HeaderValue::from_static(DEFAULT_HEADERS));
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// A request whose head was accepted.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct HttpRequest {
     /// The headers.
     pub headers: HeaderMap,
     /// The verb.
@@ -48,7 +48,7 @@ pub enum Verb {
     Options,
 }
 
-impl Exchange {
+impl HttpRequest {
     /// Checks the head of a request: names, path, verb.
     pub fn open(origin_policy: &OriginPolicy, mut request: Request<Incoming>) -> Result<Self, Failure> {
         origin_policy.check(&request)?;

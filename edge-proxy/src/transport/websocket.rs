@@ -48,7 +48,7 @@ impl Handshake {
     }
 
     /// Makes the response that changes the protocol, to this subprotocol if it was offered.
-    pub fn answer(&self, subprotocol: &'static str) -> Result<Response<Body>, Failure> {
+    pub fn accept(&self, subprotocol: &'static str) -> Result<Response<Body>, Failure> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -163,7 +163,7 @@ mod tests {
         ] {
             let handshake = Handshake::read(&headers(offered)).unwrap();
             assert_eq!(handshake.ticket.as_deref(), ticket, "{offered:?}");
-            let answer = handshake.answer(SUBPROTOCOL).unwrap();
+            let answer = handshake.accept(SUBPROTOCOL).unwrap();
             // The example of RFC 6455, section 1.3.
             assert_eq!(answer.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
             let selected = answer.headers().get(SEC_WEBSOCKET_PROTOCOL).map(|value| value.to_str().unwrap());

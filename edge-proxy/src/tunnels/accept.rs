@@ -40,7 +40,7 @@ pub fn accept(
         return Err(Failure::BearerInUrl);
     }
     if !current.is_trust_fresh(now) {
-        return Err(Failure::Stale);
+        return Err(Failure::TrustStale);
     }
     let snapshot = current.load();
     let credential = bearer(&request).ok_or(Failure::Bearer { presented: false })?;
@@ -53,7 +53,7 @@ pub fn accept(
     if !tunnels.local.has_room(&upstream) {
         return Err(Failure::TooManyTunnels);
     }
-    let response = handshake.answer(tunnel::SUBPROTOCOL)?;
+    let response = handshake.accept(tunnel::SUBPROTOCOL)?;
     let (upgrade, accepted) = (hyper::upgrade::on(&mut request), tunnels.accepted.clone());
     http_connection.upgrade_to(async move {
         // A connection that ended before it changed its protocol is no error.

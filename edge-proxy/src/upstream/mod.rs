@@ -74,7 +74,7 @@ pub fn subscribe(
 
 /// Delivers a client's response to the upstream whose request it answers. The permit is for the call that the request
 /// was made in.
-pub async fn answer(
+pub async fn deliver_response(
     context: &Rc<Context>,
     trust: &Trust,
     owner: HandleOwner<'_>,
@@ -83,6 +83,8 @@ pub async fn answer(
     permit: &Permit,
 ) -> Result<(), Failure> {
     match &permit.entry().upstream.kind {
-        UpstreamKind::Mcp(_) => self::mcp::answer(context, trust, owner, message, request, permit).await,
+        UpstreamKind::Mcp(_) => {
+            self::mcp::deliver_response(context, trust, owner, message, request, permit).await
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::{definition, siblings, trust, upstreams};
 /// The reason that a resource cannot be used. The texts never quote a value that may be secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the messages say it")]
-pub enum Unusable {
+pub enum InvalidResource {
     #[error("the message does not decode: {0}")]
     Encoding(String),
     #[error("the message is named {found:?}")]
@@ -33,7 +33,7 @@ pub enum Unusable {
 }
 
 /// Checks that the encoded message can be used as the resource `name`.
-pub(super) fn check(kind: StreamType, name: &str, body: &[u8]) -> Result<(), Unusable> {
+pub(super) fn check(kind: StreamType, name: &str, body: &[u8]) -> Result<(), InvalidResource> {
     match kind {
         StreamType::Secret => {
             let secret: wire::Secret = decode(name, body, |m: &wire::Secret| &m.name)?;
@@ -63,64 +63,68 @@ pub(super) fn check(kind: StreamType, name: &str, body: &[u8]) -> Result<(), Unu
     }
 }
 
-fn decode<M: Message + Default>(name: &str, body: &[u8], named: fn(&M) -> &String) -> Result<M, Unusable> {
-    let message = M::decode(body).map_err(|error| Unusable::Encoding(error.to_string()))?;
+fn decode<M: Message + Default>(
+    name: &str,
+    body: &[u8],
+    named: fn(&M) -> &String,
+) -> Result<M, InvalidResource> {
+    let message = M::decode(body).map_err(|error| InvalidResource::Encoding(error.to_string()))?;
     let found = named(&message);
     if found != name {
-        return Err(Unusable::OtherName { found: found.clone() });
+        return Err(InvalidResource::OtherName { found: found.clone() });
     }
     Ok(message)
 }
 
 /// Checks that `name` has these segments; an empty one stands for any that is not empty.
-fn pattern(name: &str, shown: &'static str, segments: &[&str]) -> Result<(), Unusable> {
+fn pattern(name: &str, shown: &'static str, segments: &[&str]) -> Result<(), InvalidResource> {
     let given: Vec<&str> = name.split('/').collect();
     let fits = |(given, wanted): (&&str, &&str)| !given.is_empty() && (wanted.is_empty() || given == wanted);
     if given.len() == segments.len() && given.iter().zip(segments).all(fits) {
         return Ok(());
     }
-    Err(Unusable::NamePattern { pattern: shown })
+    Err(InvalidResource::NamePattern { pattern: shown })
 }
 
-fn present(field: &'static str, value: &str) -> Result<(), Unusable> {
-    if value.is_empty() { Err(Unusable::Empty { field }) } else { Ok(()) }
+fn present(field: &'static str, value: &str) -> Result<(), InvalidResource> {
+    if value.is_empty() { Err(InvalidResource::Empty { field }) } else { Ok(()) }
 }
 
-fn tool(name: &str, tool: &wire::Tool) -> Result<(), Unusable> {
+fn tool(name: &str, tool: &wire::Tool) -> Result<(), InvalidResource> {
     pattern(name, "upstreams/{upstream}/tools/{tool}", &["upstreams", "", "tools", ""])?;
     present("tool_name", &tool.tool_name)?;
     definition::check(&tool.definition_json, "name", &tool.tool_name)
 }
 
-fn resource(name: &str, resource: &wire::Resource) -> Result<(), Unusable> {
+fn resource(name: &str, resource: &wire::Resource) -> Result<(), InvalidResource> {
     pattern(name, "upstreams/{upstream}/resources/{resource}", &["upstreams", "", "resources", ""])?;
     match (&*resource.uri, &*resource.uri_template) {
-        ("", "") => Err(Unusable::Empty { field: "uri" }),
+        ("", "") => Err(InvalidResource::Empty { field: "uri" }),
         (uri, "") => definition::check(&resource.definition_json, "uri", uri),
         ("", template) => definition::check(&resource.definition_json, "uriTemplate", template),
-        _ => Err(Unusable::Field { field: "uri_template", problem: "is set beside uri".into() }),
+        _ => Err(InvalidResource::Field { field: "uri_template", problem: "is set beside uri".into() }),
     }
 }
 
-fn prompt(name: &str, prompt: &wire::Prompt) -> Result<(), Unusable> {
+fn prompt(name: &str, prompt: &wire::Prompt) -> Result<(), InvalidResource> {
     pattern(name, "upstreams/{upstream}/prompts/{prompt}", &["upstreams", "", "prompts", ""])?;
     present("prompt_name", &prompt.prompt_name)?;
     definition::check(&prompt.definition_json, "name", &prompt.prompt_name)
 }
 
-fn token(name: &str, token: &wire::Token) -> Result<(), Unusable> {
+fn token(name: &str, token: &wire::Token) -> Result<(), InvalidResource> {
     pattern(name, "tokens/{token}", &["tokens", ""])?;
     present("uid", &token.uid)?;
     for server in &token.servers {
         if server != "*" && pattern(server, "", &["servers", ""]).is_err() {
             let problem = format!("has {server:?}, which is neither `*` nor servers/{{server}}");
-            return Err(Unusable::Field { field: "servers", problem });
+            return Err(InvalidResource::Field { field: "servers", problem });
         }
     }
     Ok(())
 }
 
-fn server(name: &str, server: &wire::Server) -> Result<(), Unusable> {
+fn server(name: &str, server: &wire::Server) -> Result<(), InvalidResource> {
     pattern(name, "servers/{server}", &["servers", ""])?;
     present("uid", &server.uid)?;
     entries("tools", "tools", "name", &server.tools)?;
@@ -129,11 +133,16 @@ fn server(name: &str, server: &wire::Server) -> Result<(), Unusable> {
     entries("prompts", "prompts", "name", &server.prompts)
 }
 
-fn entries(list: &'static str, collection: &str, key: &str, entries: &[wire::Entry]) -> Result<(), Unusable> {
+fn entries(
+    list: &'static str,
+    collection: &str,
+    key: &str,
+    entries: &[wire::Entry],
+) -> Result<(), InvalidResource> {
     let mut seen = HashSet::with_capacity(entries.len());
     for entry in entries {
         let problem =
-            |problem: String| Unusable::Entry { list, exposed: entry.exposed_name.clone(), problem };
+            |problem: String| InvalidResource::Entry { list, exposed: entry.exposed_name.clone(), problem };
         present("exposed_name", &entry.exposed_name)?;
         pattern(&entry.target, "", &["upstreams", "", collection, ""])
             .map_err(|_| problem(format!("the target {:?} is none of {list}", entry.target)))?;
@@ -142,7 +151,7 @@ fn entries(list: &'static str, collection: &str, key: &str, entries: &[wire::Ent
             return Err(problem("the exposed name does not begin with uri_prefix".into()));
         }
         if !seen.insert(&*entry.exposed_name) {
-            return Err(Unusable::ExposedTwice { list, name: entry.exposed_name.clone() });
+            return Err(InvalidResource::ExposedTwice { list, name: entry.exposed_name.clone() });
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use delta::ByType;
 use trunkline::edge::v1::StreamType;
 
-use super::accept::{self, Unusable};
+use super::accept::{self, InvalidResource};
 use super::{Candidate, Refusal};
 
 /// A resource that was accepted.
@@ -78,7 +78,7 @@ impl AcceptedResources {
         self.refused.len()
     }
 
-    fn refuse(&mut self, kind: StreamType, name: String, unusable: &Unusable) -> Refusal {
+    fn refuse(&mut self, kind: StreamType, name: String, unusable: &InvalidResource) -> Refusal {
         let reason = unusable.to_string();
         self.refused.insert((kind, name.clone()), reason.clone());
         Refusal { kind, name, reason }

@@ -7,28 +7,28 @@ use mcp::json;
 use serde_json::value::RawValue;
 
 use super::super::{TaskSupport, ToolFacts};
-use super::Unusable;
+use super::InvalidResource;
 
 /// Checks that `definition` is a JSON object whose member `key` is the string `expected`.
-pub(super) fn check(definition: &str, key: &'static str, expected: &str) -> Result<(), Unusable> {
-    let bad = |problem: String| Unusable::Json { field: "definition_json", problem };
+pub(super) fn check(definition: &str, key: &'static str, expected: &str) -> Result<(), InvalidResource> {
+    let bad = |problem: String| InvalidResource::Json { field: "definition_json", problem };
     object(definition).map_err(bad)?;
     let [name] = json::members(definition, [key]).map_err(|e| bad(e.to_string()))?;
     match name.map(json::string) {
         Some(Ok(found)) if found == expected => Ok(()),
-        _ => Err(Unusable::DefinitionName { member: key, expected: expected.to_owned() }),
+        _ => Err(InvalidResource::DefinitionName { member: key, expected: expected.to_owned() }),
     }
 }
 
 /// Checks that `overrides` is empty or a JSON object without `key`.
-pub(super) fn check_overrides(overrides: &str, key: &str) -> Result<(), Unusable> {
+pub(super) fn check_overrides(overrides: &str, key: &str) -> Result<(), InvalidResource> {
     if overrides.is_empty() {
         return Ok(());
     }
-    let bad = |problem: String| Unusable::Json { field: "overrides_json", problem };
+    let bad = |problem: String| InvalidResource::Json { field: "overrides_json", problem };
     let members = object(overrides).map_err(bad)?;
     if members.contains_key(key) {
-        return Err(Unusable::Field { field: "overrides_json", problem: format!("sets {key}") });
+        return Err(InvalidResource::Field { field: "overrides_json", problem: format!("sets {key}") });
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use trunkline::edge::v1::StreamType;
 
 use super::Fingerprint;
 use super::{Budget, PageLimits, Siblings, Snapshot, Trust};
-pub use accept::Unusable;
+pub use accept::InvalidResource;
 pub use accepted::Accepted;
 pub use views::ListsInUse;
 

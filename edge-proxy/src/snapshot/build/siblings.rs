@@ -7,7 +7,7 @@ use trunkline::edge::v1::StreamType;
 
 use super::super::{Sibling, Siblings};
 use super::accepted::AcceptedResources;
-use super::{Unusable, decode};
+use super::{InvalidResource, decode};
 
 const PREFIX: &str = "siblings/";
 
@@ -20,8 +20,9 @@ pub(super) fn of(accepted: &AcceptedResources) -> Arc<Siblings> {
     Arc::new(siblings.collect())
 }
 
-pub(super) fn convert(sibling: &wire::Sibling) -> Result<Sibling, Unusable> {
-    let bad = |field: &'static str, problem: &str| Unusable::Field { field, problem: problem.to_owned() };
+pub(super) fn convert(sibling: &wire::Sibling) -> Result<Sibling, InvalidResource> {
+    let bad =
+        |field: &'static str, problem: &str| InvalidResource::Field { field, problem: problem.to_owned() };
     let address = sibling.address.rsplit_once(':');
     let address = address.filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     address.ok_or_else(|| bad("address", "is not host:port"))?;

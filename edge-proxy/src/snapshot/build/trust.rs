@@ -11,7 +11,7 @@ use trunkline::edge::v1::StreamType;
 
 use super::super::{Fingerprint, Issuer, SealingKey, SealingKeys, Trust, VerificationKey};
 use super::accepted::AcceptedResources;
-use super::{Unusable, decode};
+use super::{InvalidResource, decode};
 
 /// Returns the accepted trust bundle, or the default one, which accepts nothing.
 pub(super) fn of(accepted: &AcceptedResources) -> Arc<Trust> {
@@ -19,7 +19,7 @@ pub(super) fn of(accepted: &AcceptedResources) -> Arc<Trust> {
     bundle.and_then(|accepted| convert(&decode(accepted)).ok()).map(Arc::new).unwrap_or_default()
 }
 
-pub(super) fn convert(bundle: &wire::TrustBundle) -> Result<Trust, Unusable> {
+pub(super) fn convert(bundle: &wire::TrustBundle) -> Result<Trust, InvalidResource> {
     Ok(Trust {
         issuer: issuer(bundle)?,
         sealing: SealingKeys {
@@ -30,9 +30,9 @@ pub(super) fn convert(bundle: &wire::TrustBundle) -> Result<Trust, Unusable> {
     })
 }
 
-fn issuer(bundle: &wire::TrustBundle) -> Result<Issuer, Unusable> {
+fn issuer(bundle: &wire::TrustBundle) -> Result<Issuer, InvalidResource> {
     let missing = |field: &'static str, value: &str| match value {
-        "" => Err(Unusable::Empty { field }),
+        "" => Err(InvalidResource::Empty { field }),
         _ => Ok(()),
     };
     missing("issuer", &bundle.issuer)?;
@@ -45,8 +45,10 @@ fn issuer(bundle: &wire::TrustBundle) -> Result<Issuer, Unusable> {
     })
 }
 
-fn verification_keys(keys: &[wire::VerificationKey]) -> Result<HashMap<Box<str>, VerificationKey>, Unusable> {
-    let bad = |problem| Unusable::Field { field: "verification_keys", problem };
+fn verification_keys(
+    keys: &[wire::VerificationKey],
+) -> Result<HashMap<Box<str>, VerificationKey>, InvalidResource> {
+    let bad = |problem| InvalidResource::Field { field: "verification_keys", problem };
     let mut parsed = HashMap::with_capacity(keys.len());
     for wire::VerificationKey { key_id, algorithm, public_jwk_json } in keys {
         if algorithm != "ES256" {
@@ -66,8 +68,8 @@ fn verification_keys(keys: &[wire::VerificationKey]) -> Result<HashMap<Box<str>,
     Ok(parsed)
 }
 
-fn sealing_keys(keys: &[wire::SealingKey]) -> Result<Vec<SealingKey>, Unusable> {
-    let bad = |problem| Unusable::Field { field: "sealing_keys", problem };
+fn sealing_keys(keys: &[wire::SealingKey]) -> Result<Vec<SealingKey>, InvalidResource> {
+    let bad = |problem| InvalidResource::Field { field: "sealing_keys", problem };
     let mut parsed: Vec<SealingKey> = Vec::with_capacity(keys.len());
     for key in keys {
         let unbound = UnboundKey::new(&AES_256_GCM, &key.key)
@@ -78,15 +80,15 @@ fn sealing_keys(keys: &[wire::SealingKey]) -> Result<Vec<SealingKey>, Unusable> 
         parsed.push(SealingKey { id: key.key_id, key: LessSafeKey::new(unbound) });
     }
     if parsed.is_empty() {
-        return Err(Unusable::Empty { field: "sealing_keys" });
+        return Err(InvalidResource::Empty { field: "sealing_keys" });
     }
     Ok(parsed)
 }
 
-fn max_age(bundle: &wire::TrustBundle) -> Result<Duration, Unusable> {
+fn max_age(bundle: &wire::TrustBundle) -> Result<Duration, InvalidResource> {
     let given = bundle.max_age.and_then(|age| Duration::try_from(age).ok());
     let positive = given.filter(|age| age.as_secs() > 0);
-    positive.ok_or(Unusable::Field { field: "max_age", problem: "is not at least a second".into() })
+    positive.ok_or(InvalidResource::Field { field: "max_age", problem: "is not at least a second".into() })
 }
 
 fn issuer_generation(bundle: &wire::TrustBundle) -> u64 {

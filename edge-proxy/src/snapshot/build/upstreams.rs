@@ -15,7 +15,7 @@ use super::super::{
     UpstreamKind,
 };
 use super::accepted::{Accepted, AcceptedResources};
-use super::{ByName, MissingReference, Unusable, decode, definition};
+use super::{ByName, InvalidResource, MissingReference, decode, definition};
 
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -73,7 +73,10 @@ impl UpstreamCache {
     }
 }
 
-pub(super) fn convert(message: &wire::Upstream, secret: Option<&Accepted>) -> Result<Upstream, Unusable> {
+pub(super) fn convert(
+    message: &wire::Upstream,
+    secret: Option<&Accepted>,
+) -> Result<Upstream, InvalidResource> {
     let kind = message.kind.as_ref().ok_or_else(unknown_kind)?;
     let url = endpoint(&message.url)?;
     let credential = credential(&url, secret)?;
@@ -95,7 +98,7 @@ fn mcp_upstream(
     message: &wire::Upstream,
     mcp: &wire::McpUpstream,
     url: &Uri,
-) -> Result<McpUpstream, Unusable> {
+) -> Result<McpUpstream, InvalidResource> {
     let transport = transport(mcp, url);
     // A connection that is a session speaks the era of sessions.
     let modern = if transport.is_channel() { Vec::new() } else { modern_revisions(&mcp.modern_versions) };
@@ -114,16 +117,16 @@ fn mcp_upstream(
     })
 }
 
-fn unknown_kind() -> Unusable {
-    Unusable::Field {
+fn unknown_kind() -> InvalidResource {
+    InvalidResource::Field {
         field: "kind",
         problem: "is absent, or not known to this edge: edges are upgraded with their control plane"
             .to_owned(),
     }
 }
 
-fn endpoint(url: &str) -> Result<Uri, Unusable> {
-    let bad = |problem: &str| Unusable::Field { field: "url", problem: problem.to_owned() };
+fn endpoint(url: &str) -> Result<Uri, InvalidResource> {
+    let bad = |problem: &str| InvalidResource::Field { field: "url", problem: problem.to_owned() };
     let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https" | "ws" | "wss")) {
         return Err(bad("must have the scheme http, https, ws or wss"));
@@ -150,7 +153,7 @@ fn transport(mcp: &wire::McpUpstream, uri: &Uri) -> McpTransport {
 }
 
 /// Reads the credential of an upstream at this URL, if it has one.
-fn credential(url: &Uri, secret: Option<&Accepted>) -> Result<Credential, Unusable> {
+fn credential(url: &Uri, secret: Option<&Accepted>) -> Result<Credential, InvalidResource> {
     let Some(accepted) = secret else { return Ok(Credential::default()) };
     let secret: wire::Secret = decode(accepted);
     let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -159,15 +162,16 @@ fn credential(url: &Uri, secret: Option<&Accepted>) -> Result<Credential, Unusab
     }
     let credential =
         Credential { headers: credential_headers(&secret)?, query: query.finish().into_boxed_str() };
-    let invalid = |_| Unusable::Field { field: "query_parameters", problem: "form an invalid URL".into() };
+    let invalid =
+        |_| InvalidResource::Field { field: "query_parameters", problem: "form an invalid URL".into() };
     credential.url(url).map_err(invalid)?;
     Ok(credential)
 }
 
-pub(super) fn credential_headers(secret: &wire::Secret) -> Result<HeaderMap, Unusable> {
+pub(super) fn credential_headers(secret: &wire::Secret) -> Result<HeaderMap, InvalidResource> {
     let mut headers = HeaderMap::with_capacity(secret.headers.len());
     for parameter in &secret.headers {
-        let bad = |problem| Unusable::Field { field: "headers", problem };
+        let bad = |problem| InvalidResource::Field { field: "headers", problem };
         let name = HeaderName::try_from(&parameter.name)
             .map_err(|_| bad(format!("has {:?}, which is not a header name", parameter.name)))?;
         if NOT_A_CREDENTIAL.contains(&name) || name.as_str().starts_with("mcp-") {
@@ -181,10 +185,10 @@ pub(super) fn credential_headers(secret: &wire::Secret) -> Result<HeaderMap, Unu
     Ok(headers)
 }
 
-fn request_timeout(message: &wire::Upstream) -> Result<Duration, Unusable> {
+fn request_timeout(message: &wire::Upstream) -> Result<Duration, InvalidResource> {
     let Some(timeout) = message.request_timeout else { return Ok(DEFAULT_REQUEST_TIMEOUT) };
     let positive = Duration::try_from(timeout).ok().filter(|timeout| !timeout.is_zero());
-    positive.ok_or(Unusable::Field { field: "request_timeout", problem: "is not positive".into() })
+    positive.ok_or(InvalidResource::Field { field: "request_timeout", problem: "is not positive".into() })
 }
 
 /// Returns the revisions that this edge speaks; later ones are for later edges.
@@ -200,11 +204,11 @@ fn legacy_revision(version: &str) -> Option<Revision> {
     Revision::parse(version).filter(|revision| revision.era() == Era::Legacy)
 }
 
-fn capabilities(field: &'static str, json: &str) -> Result<Box<str>, Unusable> {
+fn capabilities(field: &'static str, json: &str) -> Result<Box<str>, InvalidResource> {
     if json.is_empty() {
         return Ok("{}".into());
     }
-    definition::object(json).map_err(|problem| Unusable::Json { field, problem })?;
+    definition::object(json).map_err(|problem| InvalidResource::Json { field, problem })?;
     Ok(json.into())
 }
 

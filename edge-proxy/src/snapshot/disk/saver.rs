@@ -12,7 +12,7 @@ use crate::os::clock;
 use crate::snapshot::Current;
 
 /// The first change is copied at once; those within this time make one more copy.
-const PACE: Duration = Duration::from_millis(200);
+const WRITE_INTERVAL: Duration = Duration::from_millis(200);
 const NOTE_CONTACT_EVERY: Duration = Duration::from_secs(30);
 
 /// Keeps the copy on disk current.
@@ -22,7 +22,7 @@ pub struct Saver {
     images: watch::Receiver<Option<Arc<Image>>>,
     current: Arc<Current>,
     metrics: Arc<Metrics>,
-    pub(super) pace: Duration,
+    pub(super) write_interval: Duration,
     pub(super) note_contact_every: Duration,
 }
 
@@ -34,7 +34,14 @@ impl Saver {
         current: Arc<Current>,
         metrics: Arc<Metrics>,
     ) -> Saver {
-        Saver { disk, images, current, metrics, pace: PACE, note_contact_every: NOTE_CONTACT_EVERY }
+        Saver {
+            disk,
+            images,
+            current,
+            metrics,
+            write_interval: WRITE_INTERVAL,
+            note_contact_every: NOTE_CONTACT_EVERY,
+        }
     }
 
     /// Runs until there are no more images; writes the last one before it ends.
@@ -65,7 +72,7 @@ impl Saver {
     async fn pause(&self) {
         let mut images = self.images.clone();
         let ended = async { while images.changed().await.is_ok() {} };
-        let _ = timeout(self.pace, ended).await;
+        let _ = timeout(self.write_interval, ended).await;
     }
 
     async fn save(&mut self) {

@@ -170,13 +170,13 @@ struct Saving {
 }
 
 impl Saving {
-    fn start(pace: Duration, note_contact_every: Duration) -> Self {
+    fn start(write_interval: Duration, note_contact_every: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(Disk::new(folder.path(), key()));
         let metrics = Arc::<Metrics>::default();
         let (images, receiver) = watch::channel(None);
         let mut saver = Saver::new(disk.clone(), receiver, Arc::default(), metrics.clone());
-        (saver.pace, saver.note_contact_every) = (pace, note_contact_every);
+        (saver.write_interval, saver.note_contact_every) = (write_interval, note_contact_every);
         Self { folder, disk, metrics, images, running: tokio::spawn(saver.run()) }
     }
 

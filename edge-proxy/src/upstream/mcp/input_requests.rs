@@ -9,7 +9,7 @@ use mcp::message::span;
 use mcp::method::Method;
 use memchr::memmem;
 
-use crate::session::capabilities::{Capabilities, Need};
+use crate::session::capabilities::{Capabilities, ClientFeature};
 
 /// A request of a legacy upstream to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub(super) fn may_ask(method: Method) -> bool {
     matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
 }
 
-/// Returns the capability that a client needs for this request; `None` where no client can be asked it.
-pub(super) fn need(method: &str, params: &str) -> Option<Need> {
+/// Returns the feature that a client must have for this request; `None` where no client can be asked it.
+pub(super) fn feature(method: &str, params: &str) -> Option<ClientFeature> {
     match Method::parse(method)? {
-        Method::RootsList => Some(Need::Roots),
-        Method::SamplingCreateMessage => Some(Need::Sampling),
+        Method::RootsList => Some(ClientFeature::Roots),
+        Method::SamplingCreateMessage => Some(ClientFeature::Sampling),
         Method::ElicitationCreate => {
             let [mode] = json::members(params, ["mode"]).ok()?;
-            Some(if mode == Some(r#""url""#) { Need::Url } else { Need::Form })
+            Some(if mode == Some(r#""url""#) { ClientFeature::Url } else { ClientFeature::Form })
         }
         _ => None,
     }
@@ -65,13 +65,13 @@ impl ServerRequest {
     /// Reads a request of an upstream for input; `None` for other requests.
     pub(super) fn of(method: &str, params: Option<&str>, id: &str) -> Option<Self> {
         let params = params.unwrap_or("{}");
-        need(method, params)?;
+        feature(method, params)?;
         Some(Self { id: id.into(), method: Method::parse(method)?, params: params.into() })
     }
 
     /// Whether a client with these capabilities can be asked it.
     pub(super) fn is_covered_by(&self, declared: Capabilities) -> bool {
-        need(self.method.as_str(), &self.params).is_some_and(|need| declared.cover(need))
+        feature(self.method.as_str(), &self.params).is_some_and(|feature| declared.cover(feature))
     }
 }
 

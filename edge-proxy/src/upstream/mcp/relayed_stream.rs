@@ -120,9 +120,9 @@ impl RelayedStream {
         if let Some(counted) = fault.counts_as() {
             self.context.environment.metrics.upstream_fault(counted).inc();
         }
-        let asked = ErrorContext { id: Some(self.id.clone()), ..ErrorContext::default() };
+        let error_context = ErrorContext { id: Some(self.id.clone()), ..ErrorContext::default() };
         RelayedMessage {
-            message: Failure::upstream(&self.upstream.id, fault).message(&asked),
+            message: Failure::upstream(&self.upstream.id, fault).message(&error_context),
             is_final: true,
         }
     }

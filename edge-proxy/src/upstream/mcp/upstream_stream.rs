@@ -426,8 +426,9 @@ impl<T: Translator> UpstreamStream<T> {
         if fault == Fault::Timeout {
             self.translator.cancel(&self.context, session_messages::TIMED_OUT);
         }
-        let asked = ErrorContext { id: Some(self.translator.call().id.clone()), ..ErrorContext::default() };
-        let data = Failure::upstream(&self.translator.call().upstream.id, fault).message(&asked);
+        let error_context =
+            ErrorContext { id: Some(self.translator.call().id.clone()), ..ErrorContext::default() };
+        let data = Failure::upstream(&self.translator.call().upstream.id, fault).message(&error_context);
         Event { data, ..Event::default() }
     }
 

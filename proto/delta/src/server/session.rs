@@ -96,7 +96,7 @@ impl<T: TypeTable> Session<T> {
             request.refusals.into_iter().map(|refusal| (refusal.name, refusal.reason)).collect();
         substream.set_target(&self.snapshot.items[kind]);
         // An answer with another nonce than the last is to a response that no longer counts.
-        if !substream.answer(&request.response_nonce, &refusals) {
+        if !substream.acknowledge(&request.response_nonce, &refusals) {
             substream.compare();
         }
         self.push()

@@ -87,8 +87,8 @@ impl Substream {
         self.removals = self.names_to_remove(&target);
     }
 
-    /// Takes an answer. Returns whether it was to the response in flight.
-    pub(super) fn answer(&mut self, nonce: &str, refusals: &[(String, String)]) -> bool {
+    /// Takes an acknowledgement or a refusal. Returns whether it is for the response in flight.
+    pub(super) fn acknowledge(&mut self, nonce: &str, refusals: &[(String, String)]) -> bool {
         let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.nonce == nonce) else {
             return false;
         };

@@ -34,7 +34,7 @@ pub(in crate::upstream) struct CallMessages {
     timeout: Duration,
     last: Instant,
     /// Whether the client has a request to answer, for which it has time.
-    asked: bool,
+    awaits_response: bool,
 }
 
 impl ChannelClaim {
@@ -106,7 +106,7 @@ impl CallMessages {
         timeout: Duration,
     ) -> Self {
         let claim = Rc::new(claim);
-        Self { claim, receiver, buffered: None, timeout, last: Instant::now(), asked: false }
+        Self { claim, receiver, buffered: None, timeout, last: Instant::now(), awaits_response: false }
     }
 
     /// The claim that they come through.
@@ -116,7 +116,7 @@ impl CallMessages {
 
     /// Sets the longest silence between two messages, from now on.
     pub(in super::super) fn set_timeout(&mut self, timeout: Duration) {
-        (self.timeout, self.last, self.asked) = (timeout, Instant::now(), false);
+        (self.timeout, self.last, self.awaits_response) = (timeout, Instant::now(), false);
     }
 
     /// Waits for the first message, and keeps it for the next reader.
@@ -140,7 +140,7 @@ impl CallMessages {
         if let Some(buffered) = self.buffered.take() {
             return Ok(buffered);
         }
-        let came = if self.asked {
+        let came = if self.awaits_response {
             self.receiver.recv().await
         } else {
             let left = self.timeout.saturating_sub(self.last.elapsed());
@@ -148,7 +148,8 @@ impl CallMessages {
         };
         self.last = Instant::now();
         let message = came.unwrap_or(Err(Fault::Interrupted))?;
-        self.asked = Envelope::parse(&message).is_ok_and(|envelope| envelope.kind() == Kind::Request);
+        self.awaits_response =
+            Envelope::parse(&message).is_ok_and(|envelope| envelope.kind() == Kind::Request);
         Ok(message)
     }
 }

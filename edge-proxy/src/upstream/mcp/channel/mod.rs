@@ -109,11 +109,11 @@ impl Channel {
 
     /// Pings the upstream after an unexpected silence, and ends the channel if it stays silent.
     fn check_alive(self: &Rc<Self>) {
-        let (channel, asked) = (Rc::clone(self), Instant::now());
+        let (channel, pinged) = (Rc::clone(self), Instant::now());
         self.send(None, Bytes::from_static(br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(LIVENESS_TIMEOUT).await;
-            if channel.dispatcher.last_received() < asked {
+            if channel.dispatcher.last_received() < pinged {
                 channel.dispatcher.close(&Fault::Interrupted);
             }
         });

@@ -21,11 +21,11 @@ use super::translator::{LegacyOnModern, TranslatedModern};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::Waiter;
 use crate::observe::GaugeGuard;
-use crate::session::capabilities::{Capabilities, Need};
+use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::connect::{HttpResponse, MediaType};
-use crate::upstream::mcp::input_requests::{InputRequired, need};
+use crate::upstream::mcp::input_requests::{InputRequired, feature};
 use crate::upstream::mcp::message_source::MessageSource;
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
 use crate::upstream::mcp::response::{is_error_response, unexpected_response};
@@ -182,8 +182,8 @@ impl InputLoop {
         for (key, [method, params]) in members {
             let method = method.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
             let params = params.unwrap_or("{}");
-            let need = need(&method, params).filter(|need| self.capabilities.cover(*need));
-            let need = need.ok_or_else(|| {
+            let feature = feature(&method, params).filter(|feature| self.capabilities.cover(*feature));
+            let feature = feature.ok_or_else(|| {
                 Fault::InputUnavailable(format!("{method}, which the client does not declare"))
             })?;
             if !self.accepts_events {
@@ -191,18 +191,18 @@ impl InputLoop {
                     "{method}, because the client accepts no stream"
                 )));
             }
-            let request = self.server_request(&method, params, need)?;
+            let request = self.server_request(&method, params, feature)?;
             let sent = client.send(RelayedMessage { message: request, is_final: false }).await;
             sent.map_err(|_| {
                 Fault::InputUnavailable(format!("{method}, because the client has disconnected"))
             })?;
-            pending.insert(self.requests_sent, (key, need));
+            pending.insert(self.requests_sent, (key, feature));
         }
         self.await_responses(pending).await
     }
 
     /// Builds a server request, under an id that leads its response back here.
-    fn server_request(&mut self, method: &str, params: &str, need: Need) -> Result<Bytes, Fault> {
+    fn server_request(&mut self, method: &str, params: &str, feature: ClientFeature) -> Result<Bytes, Fault> {
         let environment = &self.context.environment;
         if self.waiter.is_none() {
             let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
@@ -222,10 +222,11 @@ impl InputLoop {
             &self.requests_sent.to_string(),
         )
         .map_err(|error| Fault::Malformed(error.to_string()))?;
-        let params_with_id = (need == Need::Url && self.revision >= Revision::V2025_11_25).then(|| {
-            let id = json::quote(&uuid::Uuid::new_v4().to_string());
-            json::set_members(params, &[("elicitationId", Some(&id))])
-        });
+        let params_with_id =
+            (feature == ClientFeature::Url && self.revision >= Revision::V2025_11_25).then(|| {
+                let id = json::quote(&uuid::Uuid::new_v4().to_string());
+                json::set_members(params, &[("elicitationId", Some(&id))])
+            });
         let params_with_id =
             params_with_id.transpose().map_err(|error| Fault::Malformed(error.to_string()))?;
         let params = params_with_id.as_deref().unwrap_or(params);
@@ -233,7 +234,10 @@ impl InputLoop {
     }
 
     /// Waits for the client's responses to these requests.
-    async fn await_responses(&mut self, mut pending: BTreeMap<u32, (&str, Need)>) -> Result<String, Fault> {
+    async fn await_responses(
+        &mut self,
+        mut pending: BTreeMap<u32, (&str, ClientFeature)>,
+    ) -> Result<String, Fault> {
         let until = Instant::now() + self.context.environment.limits.parked_call_lifetime;
         let mut responses = Vec::new();
         while !pending.is_empty() {
@@ -243,8 +247,8 @@ impl InputLoop {
                 delivery.map_err(|_| Fault::InputUnavailable("it did not respond in time".to_owned()))?;
             let Ok(answer) = Envelope::parse(&delivery.message) else { continue };
             let number = answer.id.and_then(|id| id.parse().ok());
-            let Some((key, need)) = number.and_then(|number| pending.remove(&number)) else { continue };
-            responses.push(format!("{key}:{}", input_response(&answer, need)?));
+            let Some((key, feature)) = number.and_then(|number| pending.remove(&number)) else { continue };
+            responses.push(format!("{key}:{}", input_response(&answer, feature)?));
         }
         Ok(format!("{{{}}}", responses.join(",")))
     }
@@ -269,10 +273,10 @@ impl InputLoop {
 }
 
 /// Translates a client's response to a request. An error cancels, where the request can be cancelled.
-fn input_response(answer: &Envelope<'_>, need: Need) -> Result<String, Fault> {
-    match (answer.result, need) {
+fn input_response(answer: &Envelope<'_>, feature: ClientFeature) -> Result<String, Fault> {
+    match (answer.result, feature) {
         (Some(result), _) => Ok(result.to_owned()),
-        (None, Need::Form | Need::Url) => Ok(r#"{"action":"cancel"}"#.to_owned()),
+        (None, ClientFeature::Form | ClientFeature::Url) => Ok(r#"{"action":"cancel"}"#.to_owned()),
         (None, _) => {
             let [text] = json::members(answer.error.unwrap_or("{}"), ["message"]).unwrap_or_default();
             let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();

@@ -101,8 +101,8 @@ async fn read_while_waiting(
 
 fn error_response(stream: &UpstreamStream<ModernOnLegacy>, fault: Fault) -> Bytes {
     let CallContext { id, upstream, .. } = &stream.translator.call;
-    let asked = ErrorContext { id: Some(id.clone()), era: mcp::revision::Era::Modern };
-    Failure::upstream(&upstream.id, fault).message(&asked)
+    let error_context = ErrorContext { id: Some(id.clone()), era: mcp::revision::Era::Modern };
+    Failure::upstream(&upstream.id, fault).message(&error_context)
 }
 
 /// A held call that a client has resumed.

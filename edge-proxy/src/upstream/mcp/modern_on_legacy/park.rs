@@ -22,7 +22,7 @@ use crate::error::Fault;
 use crate::fleet::Waiter;
 use crate::observe::GaugeGuard;
 use crate::os::clock::now;
-use crate::session::capabilities::{Capabilities, Need};
+use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::mcp::input_requests::{ServerRequest, refusal};
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
@@ -261,5 +261,5 @@ fn url_elicitations(error: &str, declared: Capabilities) -> Option<PendingReques
         Ok(())
     })
     .ok()?;
-    (declared.cover(Need::Url) && !pending.requests.is_empty()).then_some(pending)
+    (declared.cover(ClientFeature::Url) && !pending.requests.is_empty()).then_some(pending)
 }

@@ -28,14 +28,14 @@ use crate::upstream::mcp::{McpCall, malformed};
 /// Answers a client's request about its task.
 pub(in crate::upstream::mcp) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
-    let body = record_outcome(answer(&call).await, &mut account)?;
+    let body = record_outcome(task_response(&call).await, &mut account)?;
     if let Some(account) = &mut account {
         account.ended(outcome_of_response(&body), body.len());
     }
     Ok(CallResponse::Json { status: StatusCode::OK, body })
 }
 
-async fn answer(call: &McpCall<'_>) -> Result<Bytes, CallError> {
+async fn task_response(call: &McpCall<'_>) -> Result<Bytes, CallError> {
     let Some((task, raw)) = &call.task else { return Err(Fault::Interrupted.into()) };
     let upstream = &call.permit.entry().upstream;
     let pool = call.context.session_pool(

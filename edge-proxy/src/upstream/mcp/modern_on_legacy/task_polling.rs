@@ -179,8 +179,8 @@ impl TaskPoller {
             self.context.environment.metrics.upstream_fault(counted).inc();
         }
         let CallContext { id, upstream, .. } = &self.translator.call;
-        let asked = ErrorContext { id: Some(id.clone()), era: Era::Modern };
-        let message = Failure::upstream(&upstream.id, fault).message(&asked);
+        let error_context = ErrorContext { id: Some(id.clone()), era: Era::Modern };
+        let message = Failure::upstream(&upstream.id, fault).message(&error_context);
         self.send(message, true).await;
     }
 

@@ -21,7 +21,7 @@ use crate::upstream::mcp::task;
 
 /// Delivers a client's response to the upstream whose request it answers, whichever edge relayed the request. The
 /// permit is for the call that it was made in.
-pub(in crate::upstream) async fn answer(
+pub(in crate::upstream) async fn deliver_response(
     context: &Rc<Context>,
     trust: &Trust,
     owner: HandleOwner<'_>,

@@ -33,7 +33,7 @@ pub(super) type SiblingClient = SiblingServiceClient<Channel>;
 
 /// Connections to the siblings in the snapshot.
 #[derive(Debug)]
-pub(super) struct Channels {
+pub(super) struct SiblingClients {
     current: Arc<Current>,
     own: Arc<Certificate>,
     max_message: usize,
@@ -54,7 +54,7 @@ struct PooledChannel {
     used: Instant,
 }
 
-impl Channels {
+impl SiblingClients {
     pub(super) fn new(current: Arc<Current>, own: Arc<Certificate>, max_message: usize) -> Self {
         Self { current, own, max_message, open: Mutex::default() }
     }

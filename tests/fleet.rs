@@ -108,7 +108,7 @@ async fn a_session_stays_over_when_no_edge_is_left_that_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_session_asks_of_one_edge_happens_where_its_call_and_its_stream_are() {
+async fn a_session_acts_from_any_edge_on_its_call_and_its_stream() {
     let (gateway, upstream, bearer) = fleet().await;
     let clients = at_each(&gateway, &bearer).await;
 

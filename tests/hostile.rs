@@ -324,7 +324,7 @@ async fn a_catalogue_that_repeats_names_is_imported_once_and_reported() {
 
 /// What people write is taken whole or refused with the place and the reason; nothing is half stored.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_people_write_is_checked() {
+async fn files_of_people_are_checked() {
     let fake = Fake::start(&format!("[{},{}]", tool("a"), tool("b")), |_, _| vec![Step::Close]).await;
     let gateway = Gateway::start(Store::Sqlite, 0).await;
     gateway.admin.create_upstream("one", &fake.url()).await;

@@ -180,7 +180,7 @@ fn lie(body: &str, list: &Mutex<String>) -> axum::response::Response {
 }
 
 #[tokio::test]
-async fn what_a_liar_sends_is_named_and_costs_only_itself() {
+async fn invalid_entries_of_an_upstream_are_named_and_the_rest_is_imported() {
     let control = Control::start().await;
     let good = r#"{"name":"good", "x":1.10,"inputSchema":{"type":"object"}}"#;
     let long = "n".repeat(129);

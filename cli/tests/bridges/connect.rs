@@ -146,7 +146,7 @@ async fn breaks_off_once() -> (String, tokio::task::JoinHandle<()>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_asks_is_sent_again_when_a_connection_broke_and_nothing_else_is() {
+async fn only_reads_are_sent_again_when_a_connection_broke() {
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}});
     let (url, serving) = breaks_off_once().await;

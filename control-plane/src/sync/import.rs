@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_taken_is_named_and_costs_only_itself() {
+    fn an_invalid_entry_is_named_and_the_rest_is_imported() {
         let long = format!(r#"{{"name":"{}"}}"#, "n".repeat(129));
         let lists = Lists {
             tools: ["{}", r#"{"name":"a","x":1.10}"#, "7", r#"{"name":"a"}"#, &long, r#"{"name":""}"#]

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn who_presents_no_certificate_is_refused() {
+    fn a_peer_without_a_certificate_is_refused() {
         let theirs = certificate();
         let provider = Arc::new(aws_lc_rs::default_provider());
         let pin = theirs.fingerprint();

@@ -247,7 +247,7 @@ fn the_earlier_of_two_expiries_counts() {
 }
 
 #[test]
-fn what_is_out_of_scope_is_answered_like_what_does_not_exist() {
+fn forbidden_and_unknown_targets_receive_the_same_response() {
     let snapshot = snapshot(&example(), vec![token("t", &["now".to_owned()])]);
     let principal = principal("t", None);
     let caller = admit(&snapshot, &principal, "dev", facts()).unwrap();

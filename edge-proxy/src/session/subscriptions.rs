@@ -177,7 +177,7 @@ mod tests {
     }
     /// Two edges whose clocks differ, and events in any order.
     #[test]
-    fn what_was_said_last_counts() {
+    fn the_last_message_of_a_session_counts() {
         let session = Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, 10);
         let (first, second, third) =
             (Subscriptions::default(), Subscriptions::default(), Subscriptions::default());

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_no_websocket_is_told_what_to_ask_for() {
+    fn a_request_without_an_upgrade_receives_the_headers_to_send() {
         for gone in ["connection", "upgrade", "sec-websocket-version", "sec-websocket-key"] {
             let mut headers = headers(&[]);
             headers.remove(gone);

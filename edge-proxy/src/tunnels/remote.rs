@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn who_said_so_last_is_asked_first_and_who_was_mistaken_not_again() {
+    fn the_latest_edge_is_tried_first_and_a_mistaken_one_not_again() {
         let remote = RemoteTunnels::default();
         for event in [states("a", true, 1), states("b", true, 2), states("c", true, 3), states("c", false, 4)]
         {

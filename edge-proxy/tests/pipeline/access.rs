@@ -161,7 +161,7 @@ async fn raw_on(mut stream: TcpStream, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn who_has_connected_before_a_drain_is_answered_and_then_let_go() {
+async fn a_client_that_connected_before_a_drain_is_served_and_then_disconnected() {
     let edge = edge().await;
     let early = TcpStream::connect(edge.address).await.unwrap();
     let mut silent = TcpStream::connect(edge.address).await.unwrap();

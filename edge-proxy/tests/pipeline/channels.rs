@@ -192,7 +192,7 @@ async fn cancelling_reaches_the_connection_of_the_call() {
 }
 
 #[tokio::test]
-async fn who_wants_logs_is_alone_on_a_connection_that_knows_the_level() {
+async fn a_client_that_wants_logs_has_a_connection_of_its_own_with_the_level() {
     for kind in KINDS {
         let talker = Talker::start(|message| {
             let log =

@@ -285,7 +285,7 @@ async fn a_batch_is_for_the_revision_that_has_them() {
 }
 
 #[tokio::test]
-async fn what_is_not_allowed_is_told_like_what_does_not_exist() {
+async fn forbidden_and_unknown_names_receive_the_same_response() {
     let upstream = Upstream::start(ok).await;
     let edge = Edge::start(&upstream.url);
     let bearer = format!("Bearer {}", edge.keys.bearer("some"));

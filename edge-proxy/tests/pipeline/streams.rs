@@ -187,7 +187,7 @@ const LOGGED: &str =
     r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hello"}}"#;
 
 #[tokio::test]
-async fn who_sets_a_level_sees_what_is_logged_during_a_call_and_nobody_else_does() {
+async fn log_messages_of_a_call_reach_only_the_client_that_set_a_level() {
     let upstream = Upstream::start(logging).await;
     let edge = Edge::start(&upstream.url);
     let (curious, other) = (edge.session("2025-11-25", "{}").await, edge.session("2025-11-25", "{}").await);

@@ -177,7 +177,7 @@ async fn a_result_and_what_is_asked_for_it_name_the_task_as_each_side_knows_it()
 }
 
 #[tokio::test]
-async fn what_is_said_of_tasks_in_other_calls_is_nobodys() {
+async fn task_notifications_of_other_calls_are_dropped() {
     let upstream = Upstream::start(|request| {
         events(&[
             format!(

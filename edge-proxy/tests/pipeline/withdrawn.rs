@@ -311,7 +311,7 @@ async fn the_stream_of_a_tool_that_was_lost_is_not_resumed() {
 }
 
 #[tokio::test]
-async fn who_lost_the_tool_answers_no_question_of_it() {
+async fn a_response_to_a_server_request_is_refused_after_the_tool_was_lost() {
     let upstream = Upstream::start(|request| match request.method().as_str() {
         "tools/call" => events(&[
             r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"?"}}"#.into(),

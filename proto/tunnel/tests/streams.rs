@@ -164,7 +164,7 @@ async fn there_are_no_more_to_one_far_side_than_anybody_needs() {
 }
 
 #[tokio::test]
-async fn what_is_no_tunnel_ends_it() {
+async fn a_peer_that_speaks_another_protocol_ends_the_tunnel() {
     let (mut near, far) = tokio::io::duplex(1 << 10);
     let serving = tokio::spawn(async move { accept(far, echo).await });
     near.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

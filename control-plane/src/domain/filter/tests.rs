@@ -31,7 +31,7 @@ fn passes<K: KindRules>(filter: &str, message: &K) -> bool {
 }
 
 #[test]
-fn what_passes() {
+fn messages_that_pass() {
     for filter in [
         "",
         "git",
@@ -80,7 +80,7 @@ fn what_passes() {
 }
 
 #[test]
-fn what_does_not_pass() {
+fn messages_that_do_not_pass() {
     for filter in [
         "nothing",
         "tool_name = git",
@@ -100,7 +100,7 @@ fn what_does_not_pass() {
 }
 
 #[test]
-fn what_is_no_filter() {
+fn invalid_filters() {
     for filter in [
         "(",
         ")",

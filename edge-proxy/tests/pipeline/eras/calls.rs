@@ -84,7 +84,7 @@ async fn modern_results_and_errors_say_what_that_era_wants() {
 }
 
 #[tokio::test]
-async fn what_a_legacy_server_says_in_between_is_for_who_asked_for_it() {
+async fn notifications_of_a_legacy_server_reach_only_a_client_that_asked_for_them() {
     let upstream = Upstream::start(|request| {
         let id = request.id();
         let message = |level: &str| {

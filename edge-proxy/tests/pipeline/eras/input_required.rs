@@ -68,7 +68,7 @@ async fn a_legacy_client_is_asked_on_its_stream_and_answers_from_any_connection(
 }
 
 #[tokio::test]
-async fn who_cannot_be_asked_is_told_why_the_call_cannot_be_made() {
+async fn a_client_without_the_feature_receives_the_reason_that_the_call_cannot_be_made() {
     let upstream = wanting(
         r#"{"resultType":"input_required","inputRequests":{"r":{"method":"roots/list"}},"requestState":"s"}"#,
     )
@@ -98,7 +98,7 @@ async fn who_cannot_be_asked_is_told_why_the_call_cannot_be_made() {
 }
 
 #[tokio::test]
-async fn who_declines_has_cancelled_where_that_can_be_said() {
+async fn an_error_of_the_client_cancels_where_the_protocol_can_express_it() {
     let upstream = wanting(
         r#"{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"mode":"url","url":"https://x.y/"}}}}"#,
     )
@@ -225,7 +225,7 @@ async fn a_legacy_client_that_cancels_closes_the_stream_of_a_modern_upstream() {
 }
 
 #[tokio::test]
-async fn what_a_modern_upstream_says_in_between_reaches_a_legacy_client() {
+async fn notifications_of_a_modern_upstream_reach_a_legacy_client_during_its_call() {
     let upstream = Upstream::raw(|request| {
         let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1}}"#;
         open_stream(&format!("data: {progress}\n\ndata: {}\n\n", result(request, r#"{"content":[]}"#)))

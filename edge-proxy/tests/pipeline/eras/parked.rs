@@ -210,7 +210,7 @@ async fn a_parked_call_is_gone_on_with_by_its_own_retry_alone() {
 }
 
 #[tokio::test]
-async fn what_is_asked_together_is_told_together_and_answered_one_by_one() {
+async fn server_requests_made_together_are_sent_together_and_answered_one_by_one() {
     let (call_id, answered) = (Mutex::new(String::new()), watch::Sender::new(false));
     let upstream = Upstream::start(move |request| {
         if request.verb == "GET" {
@@ -322,7 +322,7 @@ async fn no_more_calls_are_parked_than_may_be() {
 }
 
 #[tokio::test]
-async fn what_a_client_did_not_declare_it_is_not_asked() {
+async fn a_client_receives_no_server_request_that_it_did_not_declare() {
     let upstream = Upstream::start(|request| {
         events(&[
             QUESTION.into(),

@@ -88,7 +88,7 @@ async fn a_modern_call_repeats_itself_in_headers() {
 }
 
 #[tokio::test]
-async fn what_a_server_asks_is_answered() {
+async fn server_requests_receive_responses() {
     let server = ScriptedServer::start(|asked| {
         let stream = format!(
             "data: {}\n\ndata: {}\n\ndata: {}\n\n",

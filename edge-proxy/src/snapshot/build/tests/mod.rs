@@ -250,7 +250,7 @@ fn a_refused_version_leaves_the_last_good_one_in_force() {
 }
 
 #[test]
-fn what_leads_nowhere_is_left_out_and_named_and_the_rest_goes_on() {
+fn a_dangling_entry_is_left_out_and_named_and_the_rest_is_served() {
     let mut fixture = fixture();
     fixture.servers[0].tools.push(entry("time_zzz", "upstreams/time/tools/zzz"));
     fixture.servers[0].tools.push(entry("web_get", "upstreams/web/tools/get"));

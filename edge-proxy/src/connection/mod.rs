@@ -82,7 +82,7 @@ impl ConnectionGuard {
         handler: Handler,
     ) -> Result<Self, Failure> {
         let shared = &context.worker.shared;
-        let permit = shared.stream_permit(&context.principal().uid).ok_or(Failure::TooManyStreams)?;
+        let permit = context.worker.stream_permit(&context.principal().uid).ok_or(Failure::TooManyStreams)?;
         if context.worker.is_draining() {
             return Err(Failure::Draining);
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 
-use super::permits::{InFlightPermit, StreamPermit, StreamPermits};
+use super::permits::{InFlightPermit, StreamCounts};
 use crate::config::limits::Limits;
 use crate::config::published::PublishedNames;
 use crate::fleet::Fleet;
@@ -36,7 +36,7 @@ pub struct EdgeState {
     /// The log levels that legacy sessions have set.
     pub levels: LogLevels,
     /// Open streams, by token.
-    pub streams: StreamPermits,
+    pub streams: Arc<StreamCounts>,
     /// Open client connections.
     pub connections: AtomicUsize,
     workers: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
@@ -73,19 +73,10 @@ impl EdgeState {
             subscriptions: Subscriptions::default(),
             used_tickets: UsedTickets::default(),
             levels: LogLevels::default(),
-            streams: StreamPermits::default(),
+            streams: Arc::default(),
             connections: AtomicUsize::new(0),
             workers: Mutex::default(),
         })
-    }
-
-    /// Admits one more stream or connection of a token, unless it holds too many.
-    pub fn stream_permit(&self, token: &str) -> Option<StreamPermit> {
-        self.streams.acquire(
-            token,
-            self.environment.limits.max_streams_per_token,
-            &self.environment.metrics.streams,
-        )
     }
 
     /// Admits one more request in flight, unless there are too many.

@@ -12,6 +12,6 @@ mod worker;
 pub(crate) use active_calls::{ActiveCall, watch};
 pub use active_calls::{ActiveCalls, CallStream};
 pub use edge::EdgeState;
-pub use permits::{InFlightPermit, StreamPermit, StreamPermits};
+pub use permits::{InFlightPermit, StreamCounts, StreamPermit, StreamPermits};
 pub use request::{Arrival, RequestContext};
 pub use worker::WorkerState;

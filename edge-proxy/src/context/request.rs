@@ -78,7 +78,7 @@ impl<'a> RequestContext<'a> {
     pub fn stream_permit(&self) -> Result<Option<StreamPermit>, Failure> {
         match self.arrival {
             Arrival::Request(_) => {
-                let permit = self.worker.shared.stream_permit(&self.principal().uid);
+                let permit = self.worker.stream_permit(&self.principal().uid);
                 permit.map(Some).ok_or(Failure::TooManyStreams)
             }
             Arrival::Connection(_) => Ok(None),

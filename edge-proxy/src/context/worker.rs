@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::active_calls::ActiveCalls;
 use super::edge::EdgeState;
+use super::permits::{StreamPermit, StreamPermits};
 use crate::identity::BearerCache;
 use crate::os::clock;
 use crate::session::SessionCache;
@@ -27,6 +28,8 @@ pub struct WorkerState {
     pub upstreams: Rc<upstream::Context>,
     /// Calls in flight.
     pub active_calls: ActiveCalls,
+    /// Permits for the streams that tokens hold open.
+    pub streams: StreamPermits,
     /// Counts of calls.
     pub usage: Rc<Shard>,
     /// Turns true when the edge is stopping.
@@ -43,6 +46,7 @@ impl WorkerState {
         let commands = shared.register_worker();
         let worker = Self {
             upstreams: Rc::new(upstream::Context::new(Arc::clone(&shared.environment))),
+            streams: StreamPermits::new(Arc::clone(&shared.streams)),
             shared,
             bearers: BearerCache::default(),
             sessions: SessionCache::default(),
@@ -51,6 +55,12 @@ impl WorkerState {
             drain,
         };
         (Rc::new(worker), commands)
+    }
+
+    /// Admits one more stream or connection of a token, unless it holds too many.
+    pub fn stream_permit(&self, token: &str) -> Option<StreamPermit> {
+        let environment = &self.shared.environment;
+        self.streams.acquire(token, environment.limits.max_streams_per_token, &environment.metrics.streams)
     }
 
     /// Seconds since the Unix epoch.

@@ -18,19 +18,33 @@ const CRATES: [&str; 2] = ["control-plane", "edge-proxy"];
 
 /// What each folder of sources may know of ours: the contract and the protocol know nobody, programs know those and not
 /// each other, and `mcpctl dev` assembles the others.
-const KNOWN: [(&str, &[&str]); 8] = [
+const KNOWN: [(&str, &[&str]); 10] = [
     ("proto/lib.rs", &["trunkline"]),
     ("proto/mcp/src", &["mcp"]),
     ("proto/tunnel/src", &["tunnel"]),
     ("proto/delta/src", &["trunkline", "delta"]),
-    ("control-plane/src", &["trunkline", "mcp", "tunnel", "delta", "trunkline_control_plane"]),
-    ("edge-proxy/src", &["trunkline", "mcp", "tunnel", "delta", "trunkline_edge_proxy"]),
+    ("proto/inbound/src", &["inbound"]),
+    ("proto/egress/src", &["egress"]),
+    (
+        "control-plane/src",
+        &["trunkline", "mcp", "tunnel", "delta", "inbound", "egress", "trunkline_control_plane"],
+    ),
+    ("edge-proxy/src", &["trunkline", "mcp", "tunnel", "delta", "inbound", "egress", "trunkline_edge_proxy"]),
     ("cli/src/commands/dev.rs", &OURS),
-    ("cli/src", &["trunkline", "mcp", "tunnel", "mcpctl"]),
+    ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "mcpctl"]),
 ];
 
-const OURS: [&str; 7] =
-    ["trunkline", "mcp", "tunnel", "delta", "trunkline_control_plane", "trunkline_edge_proxy", "mcpctl"];
+const OURS: [&str; 9] = [
+    "trunkline",
+    "mcp",
+    "tunnel",
+    "delta",
+    "inbound",
+    "egress",
+    "trunkline_control_plane",
+    "trunkline_edge_proxy",
+    "mcpctl",
+];
 
 /// The code of a file that is compiled into the product, without comments.
 fn code(source: &Source) -> String {

@@ -11,12 +11,14 @@ use crate::support::snapshot_file::compare;
 use crate::support::{binary, root};
 
 /// The programs, and the crates whose errors they pass on.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 7] = [
     ("control-plane/src/", "The control plane"),
     ("edge-proxy/src/", "The edge"),
     ("proto/mcp/src/", "MCP on the wire"),
     ("proto/tunnel/src/", "Tunnels"),
     ("proto/delta/src/", "The stream"),
+    ("proto/inbound/src/", "Listeners"),
+    ("proto/egress/src/", "Egress"),
 ];
 
 #[test]

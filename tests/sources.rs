@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// Folders of production code.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 9] = [
     "proto/lib.rs",
     "proto/mcp/src",
     "proto/tunnel/src",
     "proto/delta/src",
+    "proto/inbound/src",
+    "proto/egress/src",
     "control-plane/src",
     "edge-proxy/src",
     "cli/src",

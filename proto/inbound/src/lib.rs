@@ -1,0 +1,4 @@
+//! The checks that every listener makes, whatever it serves: the names that it answers to, the connections that it keeps
+//! open for strangers, and the memory that request bodies may take.
+//!
+//! It must not know what is served, nor how callers prove who they are.

@@ -18,29 +18,34 @@ const CRATES: [&str; 2] = ["control-plane", "edge-proxy"];
 
 /// What each folder of sources may know of ours: the contract and the protocol know nobody, programs know those and not
 /// each other, and `mcpctl dev` assembles the others.
-const KNOWN: [(&str, &[&str]); 10] = [
+const KNOWN: [(&str, &[&str]); 11] = [
     ("proto/lib.rs", &["trunkline"]),
     ("proto/mcp/src", &["mcp"]),
     ("proto/tunnel/src", &["tunnel"]),
     ("proto/delta/src", &["trunkline", "delta"]),
     ("proto/inbound/src", &["inbound"]),
     ("proto/egress/src", &["egress"]),
+    ("proto/printable/src", &["printable"]),
     (
         "control-plane/src",
-        &["trunkline", "mcp", "tunnel", "delta", "inbound", "egress", "trunkline_control_plane"],
+        &["trunkline", "mcp", "tunnel", "delta", "inbound", "egress", "printable", "trunkline_control_plane"],
     ),
-    ("edge-proxy/src", &["trunkline", "mcp", "tunnel", "delta", "inbound", "egress", "trunkline_edge_proxy"]),
+    (
+        "edge-proxy/src",
+        &["trunkline", "mcp", "tunnel", "delta", "inbound", "egress", "printable", "trunkline_edge_proxy"],
+    ),
     ("cli/src/commands/dev.rs", &OURS),
-    ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "mcpctl"]),
+    ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "printable", "mcpctl"]),
 ];
 
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "trunkline",
     "mcp",
     "tunnel",
     "delta",
     "inbound",
     "egress",
+    "printable",
     "trunkline_control_plane",
     "trunkline_edge_proxy",
     "mcpctl",

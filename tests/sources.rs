@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 /// Folders of production code.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "proto/lib.rs",
     "proto/mcp/src",
     "proto/tunnel/src",
     "proto/delta/src",
     "proto/inbound/src",
     "proto/egress/src",
+    "proto/printable/src",
     "control-plane/src",
     "edge-proxy/src",
     "cli/src",

@@ -58,9 +58,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let changes = reflection::submessages(&answer, "changes");
     match invocation.format {
         Some(format @ (Format::Json | Format::Yaml)) => output::print(&output::message(&answer, format)?)?,
-        Some(Format::Name) => {
-            output::print(&changes.iter().map(|c| reflection::text(c, "name") + "\n").collect::<String>())?
-        }
+        Some(Format::Name) => output::print(
+            &changes.iter().map(|c| output::name_line(&reflection::text(c, "name"))).collect::<String>(),
+        )?,
         _ => output::print(&render_plan(&changes))?,
     }
     if args.dry_run {
@@ -114,7 +114,7 @@ fn render_plan(changes: &[DynamicMessage]) -> String {
             "deleted" => '-',
             _ => ' ',
         };
-        format!("{sign} {} {action}\n", reflection::text(change, "name"))
+        format!("{sign} {} {action}\n", printable::line(&reflection::text(change, "name")))
     };
     changes.iter().map(line).collect()
 }

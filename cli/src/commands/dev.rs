@@ -1,10 +1,12 @@
 //! `mcpctl dev`: runs a whole gateway in one process, on embedded storage. The only file that knows the other two programs.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser as _;
+use printable::logs::PrintableFields;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -74,7 +76,8 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let filter =
         EnvFilter::try_new(&args.log).map_err(|error| Error::usage(format!("invalid --log: {error}")))?;
     // A second subscriber occurs only in tests; the first one stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = logs.with_ansi(std::io::stderr().is_terminal()).fmt_fields(PrintableFields).try_init();
     let folder = args.data_dir.clone().unwrap_or_else(|| data_home().join("trunkline"));
     let folder = std::path::absolute(folder)?;
     let file = ContextFile::locate(Some(folder.join("mcpctl.yaml")), None);
@@ -197,7 +200,7 @@ fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr) {
         true => String::new(),
         false => format!("  export MCPCTL_CONFIG={}\n", file.path().display()),
     };
-    eprint(format!(
+    let text = format!(
         "\nTrunkline is ready.
 
   edge           {}   (clients: /servers/NAME/mcp)
@@ -216,5 +219,6 @@ Next, in another terminal:
 Press Ctrl-C to stop. All data is kept.",
         url(&context.edge),
         url(&context.control),
-    ));
+    );
+    text.lines().for_each(eprint);
 }

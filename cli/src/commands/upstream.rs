@@ -99,7 +99,7 @@ fn render_probe(status: &Value) -> String {
         )
     }));
     let lines = lines.iter().filter(|(_, value)| !value.is_empty());
-    lines.map(|(key, value)| format!("{key:<9}  {value}")).collect::<Vec<_>>().join("\n")
+    lines.map(|(key, value)| format!("{key:<9}  {}", printable::line(value))).collect::<Vec<_>>().join("\n")
 }
 
 fn strings(list: &Value) -> Vec<&str> {

@@ -1,12 +1,15 @@
-//! Output: data on stdout in the requested format, messages on stderr.
+//! Output: data on stdout in the requested format, messages on stderr. Everything that is printed goes through here, where
+//! text of others is made safe for a terminal.
 
 pub mod progress;
 pub mod table;
 
-use std::io::{ErrorKind, Write as _};
+mod yaml;
+
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use prost_reflect::DynamicMessage;
-use serde_yaml_ng::{Mapping, Value};
+use serde_yaml_ng::Mapping;
 
 use crate::error::{Error, Result};
 use crate::kinds::Kind;
@@ -25,8 +28,17 @@ pub enum Format {
     Name,
 }
 
-/// Prints data to stdout. A closed pipe (`| head`) is not an error.
+/// Prints data to stdout; what does not print is escaped. A closed pipe (`| head`) is not an error.
 pub fn print(text: &str) -> Result {
+    write_stdout(&printable::text(text))
+}
+
+/// Prints the content of a result: byte for byte into a file or a pipe, and safely on a terminal.
+pub fn print_content(text: &str) -> Result {
+    if std::io::stdout().is_terminal() { print(text) } else { write_stdout(text) }
+}
+
+fn write_stdout(text: &str) -> Result {
     let mut stdout = std::io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     match write!(stdout, "{text}{end}").and_then(|()| stdout.flush()) {
@@ -35,10 +47,15 @@ pub fn print(text: &str) -> Result {
     }
 }
 
-/// Prints a message to stderr.
+/// Prints a message to stderr; what does not print is escaped, and further lines are indented, so that none looks like
+/// a message of its own.
 pub fn eprint(text: impl AsRef<str>) {
     // There is no one to tell if stderr is closed.
-    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+    let _ = writeln!(std::io::stderr(), "{}", message_lines(text.as_ref()));
+}
+
+fn message_lines(text: &str) -> String {
+    printable::text(text).trim_end().replace('\n', "\n  ")
 }
 
 /// Renders resources. `single` is true if exactly one was requested by name.
@@ -46,9 +63,14 @@ pub fn resources(kind: &Kind, items: &[DynamicMessage], single: bool, format: Fo
     let documents = || items.iter().map(|item| reflection::document(kind.name, item)).collect::<Vec<_>>();
     match format {
         Format::Table => Ok(table::render(kind.columns, items, time::OffsetDateTime::now_utc())),
-        Format::Name => Ok(items.iter().map(|item| reflection::text(item, "name") + "\n").collect()),
+        Format::Name => Ok(items.iter().map(|item| name_line(&reflection::text(item, "name"))).collect()),
         _ => self::documents(documents(), single, format),
     }
+}
+
+/// Renders a name as a line of its own.
+pub fn name_line(name: &str) -> String {
+    printable::line(name).into_owned() + "\n"
 }
 
 /// Renders documents as JSON or YAML.
@@ -59,22 +81,35 @@ pub fn documents(documents: Vec<Mapping>, single: bool, format: Format) -> Resul
             false => json(&documents),
         };
     }
-    let texts: Result<Vec<_>> =
-        documents.into_iter().map(|document| yaml(&Value::Mapping(document))).collect();
+    let texts: Result<Vec<_>> = documents.iter().map(yaml).collect();
     Ok(texts?.join("---\n"))
 }
 
-/// Renders indented JSON.
+/// Renders indented JSON of the same value, with what does not print escaped.
 pub fn json(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value).map_err(|error| Error::failure(error.to_string()))
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::failure(error.to_string()))?;
+    Ok(printable::json(&text).into_owned())
 }
 
-/// Renders YAML.
+/// Renders YAML of the same value, with what does not print escaped.
 pub fn yaml(value: &impl serde::Serialize) -> Result<String> {
-    serde_yaml_ng::to_string(value).map_err(|error| Error::failure(error.to_string()))
+    yaml::render(value).map_err(|error| Error::failure(error.to_string()))
 }
 
 /// Renders a message that is not a resource as JSON or YAML.
 pub fn message(message: &DynamicMessage, format: Format) -> Result<String> {
     if format == Format::Json { json(message) } else { yaml(message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::message_lines;
+
+    #[test]
+    fn a_message_forges_no_other_and_moves_no_cursor() {
+        assert_eq!(
+            message_lines("refused: bad\nmcpctl: all is well\u{1b}[1A\n"),
+            "refused: bad\n  mcpctl: all is well\\u{1b}[1A"
+        );
+    }
 }

@@ -10,15 +10,15 @@ pub struct Spinner(ProgressBar);
 
 impl Spinner {
     /// Shows the line with a first text.
-    pub fn start(text: impl Into<String>) -> Self {
-        let bar = ProgressBar::new_spinner().with_message(text.into());
+    pub fn start(text: impl AsRef<str>) -> Self {
+        let bar = ProgressBar::new_spinner().with_message(one_line(text));
         bar.enable_steady_tick(Duration::from_millis(120));
         Self(bar)
     }
 
     /// Shows another text.
-    pub fn text(&self, text: impl Into<String>) {
-        self.0.set_message(text.into());
+    pub fn text(&self, text: impl AsRef<str>) {
+        self.0.set_message(one_line(text));
     }
 
     /// Shows progress, as a bar if the total is known.
@@ -37,8 +37,12 @@ impl Spinner {
 
     /// Prints a line above the progress line.
     pub fn println(&self, text: &str) {
-        if self.0.is_hidden() { super::eprint(text) } else { self.0.println(text) }
+        if self.0.is_hidden() { super::eprint(text) } else { self.0.println(printable::text(text)) }
     }
+}
+
+fn one_line(text: impl AsRef<str>) -> String {
+    printable::line(text.as_ref()).into_owned()
 }
 
 impl Drop for Spinner {

@@ -59,9 +59,10 @@ pub fn render(columns: &[Column], items: &[DynamicMessage], now: OffsetDateTime)
     render_rows(titles, rows)
 }
 
-/// Renders a table. Empty columns are left out.
+/// Renders a table. Empty columns are left out, and every cell stays on its line.
 pub fn render_rows(titles: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rows: Vec<Vec<String>> = rows.collect();
+    let printable = |row: Vec<String>| row.iter().map(|cell| printable::line(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.map(printable).collect();
     let shown: Vec<usize> = (0..titles.len())
         .filter(|&column| rows.is_empty() || rows.iter().any(|row| !row[column].is_empty()))
         .collect();
@@ -229,6 +230,13 @@ mod tests {
                  "refusals": [{"refusal": {"name": "servers/dev", "reason": "bad"}}]},
             ])
         ));
+    }
+
+    #[test]
+    fn no_cell_forges_a_row_or_moves_the_cursor() {
+        let hostile = "a\nedges/forged  connected\u{1b}[2J\r\u{202e}";
+        let table = render_rows(vec!["NAME".into()], [vec![hostile.to_owned()]].into_iter());
+        assert_eq!(table, "NAME\na\\nedges/forged  connected\\u{1b}[2J\\r\\u{202e}\n");
     }
 
     #[test]

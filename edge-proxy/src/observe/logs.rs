@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use printable::logs::{JsonStderr, PrintableFields};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
@@ -20,12 +21,12 @@ pub enum LogError {
 /// Sets up logs for the whole process. Programs call it once; libraries and tests do not.
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let filter = EnvFilter::builder().parse(filter)?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter);
     // Colours are for terminals, which `NO_COLOR` can turn off.
     let logs = if std::io::stderr().is_terminal() { logs } else { logs.with_ansi(false) };
     let set = match format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+        LogFormat::Text => logs.fmt_fields(PrintableFields).with_writer(std::io::stderr).try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).with_writer(|| JsonStderr).try_init(),
     };
     set.map_err(|_| LogError::Again)
 }

@@ -90,11 +90,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result<u8> {
 fn print_result(invocation: &Invocation, result: &str) -> Result<u8> {
     match invocation.format() {
         // Printed as the server wrote it, so that no number is rounded and no key moves.
-        Format::Json => output::print(result)?,
+        Format::Json => output::print(&printable::json(result))?,
         Format::Yaml => {
             output::print(&output::yaml(&serde_json::from_str::<Value>(result).unwrap_or_default())?)?
         }
-        Format::Table | Format::Name => output::print(&render::result(result))?,
+        Format::Table | Format::Name => output::print_content(&render::result(result))?,
     }
     let [is_error] = json::members(result, ["isError"]).unwrap_or_default();
     if is_error == Some("true") {

@@ -44,7 +44,8 @@ pub fn notification(spinner: &Spinner, method: &str, params: Option<&str>) {
         }
         "notifications/message" => {
             let data = params["data"].as_str().map_or_else(|| params["data"].to_string(), str::to_owned);
-            spinner.println(&format!("[{}] {data}", params["level"].as_str().unwrap_or("info")));
+            let line = format!("[{}] {data}", params["level"].as_str().unwrap_or("info"));
+            spinner.println(&printable::line(&line));
         }
         _ => {}
     }

@@ -2,3 +2,5 @@
 //! open for strangers, and the memory that request bodies may take.
 //!
 //! It must not know what is served, nor how callers prove who they are.
+
+pub mod names;

@@ -2,6 +2,7 @@
 //! anything works inside. `make test` runs it; alone: `tests/services.sh cargo test --test product`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
 
+mod attacks;
 mod fidelity;
 mod fleet;
 mod harness;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::middleware::from_fn_with_state;
+use inbound::names::AllowedNames;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -92,7 +94,9 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
     let publisher = Publisher::start(store, vault, signer, trust, roster.siblings()).await?;
     let stop = CancellationToken::new();
-    let router = services::router(&parts, &publisher)?;
+    let names = AllowedNames::new(addr, &config.allowed_hosts, &[]).with_ip_literals();
+    let router =
+        services::router(&parts, &publisher)?.layer(from_fn_with_state(Arc::new(names), http::check_names));
     let server = tokio::spawn(listener::serve(listener, tls, router, stop.clone()));
     let leases = Leases::new(&parts.store, replica());
     let mut tasks = background(&config, &parts, publisher, leases.clone())?;

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use inbound::names::AllowedNames;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -36,6 +37,8 @@ pub struct Admin {
     pub exporter: Exporter,
     /// The configuration in force, without secrets.
     pub config: Value,
+    /// The names that the port answers to.
+    pub names: AllowedNames,
     /// True if the edge is stopping: it is no longer ready then.
     pub draining: tokio::sync::watch::Receiver<bool>,
 }
@@ -77,6 +80,12 @@ impl Admin {
     }
 
     fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Err(error) = self.names.check(request) {
+            return text(
+                StatusCode::FORBIDDEN,
+                &format!("{error}; see --allowed-host and --allowed-origin\n"),
+            );
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is supported here\n");
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use inbound::names::AllowedNames;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -186,7 +187,10 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         // An error means that nobody waits for the end.
         let _ = end.send(());
     })?);
-    let admin = Admin { current, exporter, config: config.to_json(), draining };
+    let published = &config.published;
+    let names = AllowedNames::new(ops_addr, &published.allowed_hosts, &published.allowed_origins);
+    let names = names.with_ip_literals();
+    let admin = Admin { current, exporter, config: config.to_json(), names, draining };
     serve_operators(admin, ops)?;
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is ready");
     let drain_timeout = Duration::from_secs(config.drain_timeout);

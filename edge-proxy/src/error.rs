@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use inbound::names::NameError;
 use mcp::error as codes;
 use mcp::json;
 use mcp::revision::{Era, Revision};
@@ -126,6 +127,9 @@ pub enum Failure {
     /// `Origin` is not allowed.
     #[error("this Origin is not allowed; see --allowed-origin")]
     Origin,
+    /// A header that may occur once occurs several times.
+    #[error("the header {0} occurs more than once")]
+    RepeatedHeader(&'static str),
     /// No such path.
     #[error("unknown path; servers are at /servers/{{name}}/mcp, /sse and /ws")]
     Path,
@@ -256,6 +260,16 @@ pub enum Failure {
     Internal(String),
 }
 
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::Host => Self::Host,
+            NameError::Origin => Self::Origin,
+            NameError::Repeated(header) => Self::RepeatedHeader(header),
+        }
+    }
+}
+
 impl Failure {
     /// The failure of a response that answers no request of ours, or one that its sender may no longer answer.
     pub fn answers_nothing() -> Self {
@@ -276,7 +290,7 @@ impl Failure {
         match self {
             Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket => -31001,
             Self::TrustStale => -31002,
-            Self::Host | Self::Origin => -31003,
+            Self::Host | Self::Origin | Self::RepeatedHeader(_) => -31003,
             Self::Path | Self::Server | Self::Tunnel => -31004,
             Self::Verb(_) | Self::Upgrade => -31005,
             Self::ContentType => -31006,
@@ -324,6 +338,7 @@ impl Failure {
             | Self::SessionMissing
             | Self::NotInitialized
             | Self::BearerInUrl
+            | Self::RepeatedHeader(_)
             | Self::LegacyVersion => StatusCode::BAD_REQUEST,
             Self::Header(_) | Self::Version { .. } | Self::Extension(_) => StatusCode::BAD_REQUEST,
             Self::Params { bad_request: true, .. } if era == Era::Modern => StatusCode::BAD_REQUEST,
@@ -347,6 +362,7 @@ impl Failure {
             Self::TrustStale => reason("trust_stale"),
             Self::Host => reason("host_not_allowed"),
             Self::Origin => reason("origin_not_allowed"),
+            Self::RepeatedHeader(_) => reason("repeated_header"),
             Self::Path => reason("path_unknown"),
             Self::Server => reason("server_unknown"),
             Self::Tunnel => reason("tunnel_unknown"),
@@ -383,7 +399,7 @@ impl Failure {
     /// The label in metrics; `None` for requests that reached a target.
     pub fn counts_as(&self) -> Option<Rejection> {
         Some(match self {
-            Self::Host | Self::Origin => Rejection::Origin,
+            Self::Host | Self::Origin | Self::RepeatedHeader(_) => Rejection::Origin,
             Self::Path | Self::Server | Self::Tunnel => Rejection::UnknownPath,
             Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::TrustStale => {
                 Rejection::Unauthenticated

@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     label: Option<String>,
     /// Host name that clients may use besides localhost and the listening address; repeatable
-    #[arg(long = "allow-host", value_name = "NAME")]
+    #[arg(long = "allow-host", value_name = "NAME", value_parser = inbound::names::host)]
     hosts: Vec<String>,
     /// Time allowed for the command to complete the handshake
     #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = parse::duration)]

@@ -1,13 +1,15 @@
-//! Plain HTTP for orchestrators: `/healthz`, `/readyz`, `/metrics`; and the answer to unknown paths.
+//! Plain HTTP for orchestrators: `/healthz`, `/readyz`, `/metrics`; the check of names, and the answer to unknown paths.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
+use inbound::names::{AllowedNames, NameError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -67,14 +69,41 @@ pub(super) fn watch_health(health: HealthReporter, drain: CancellationToken) {
 
 /// Any path that nothing else answers.
 pub(super) async fn unknown(request: Request) -> Response {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-        let status = Status::unimplemented(format!("unknown rpc {}", request.uri().path()));
-        return status.into_http::<axum::body::Body>().into_response();
+    let path = request.uri().path();
+    if is_grpc(&request) {
+        return grpc(Status::unimplemented(format!("unknown rpc {path}")));
     }
-    let message = format!("nothing is served at {}", request.uri().path());
-    (StatusCode::NOT_FOUND, axum::Json(serde_json::json!({"code": "NOT_FOUND", "message": message})))
-        .into_response()
+    json(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("nothing is served at {path}"))
+}
+
+/// Refuses requests by foreign names, and from pages of a browser that are not ours.
+pub(super) async fn check_names(
+    State(names): State<Arc<AllowedNames>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match names.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) if is_grpc(&request) => grpc(Status::permission_denied(refusal(error))),
+        Err(error) => json(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &refusal(error)),
+    }
+}
+
+fn refusal(error: NameError) -> String {
+    format!("{error}; see --allowed-host")
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn grpc(status: Status) -> Response {
+    status.into_http::<axum::body::Body>().into_response()
+}
+
+fn json(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, axum::Json(serde_json::json!({"code": code, "message": message}))).into_response()
 }
 
 async fn ready(State(state): State<HttpState>) -> Response {

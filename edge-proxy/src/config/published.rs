@@ -1,16 +1,17 @@
-//! Which `Host` and `Origin` a request may carry: the flags. `transport::origin_policy` enforces them.
+//! Which `Host` and `Origin` a request may carry: the flags. The client port and the operations port enforce them.
 
 /// Names under which browsers and clients may reach this edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Names")]
 pub struct PublishedNames {
     /// Value of `Host` to accept, with or without a port; repeatable. Default: the listening address and
-    /// loopback names when listening on loopback, else every name.
+    /// loopback names when listening on loopback, else every name. The operations port accepts IP addresses too.
     #[arg(
         long = "allowed-host",
         env = "TRUNKLINE_ALLOWED_HOSTS",
         value_name = "HOST[:PORT]",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = inbound::names::host
     )]
     pub allowed_hosts: Vec<String>,
     /// `Origin` to accept, such as `https://app.example.com`, or `*` for all; repeatable. Loopback origins are
@@ -19,7 +20,8 @@ pub struct PublishedNames {
         long = "allowed-origin",
         env = "TRUNKLINE_ALLOWED_ORIGINS",
         value_name = "ORIGIN",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = inbound::names::origin
     )]
     pub allowed_origins: Vec<String>,
     /// Path under which a proxy publishes this edge, and which the proxy strips, such as `/gateway`. URLs that clients

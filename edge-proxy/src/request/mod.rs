@@ -47,7 +47,10 @@ pub async fn serve(
     let mut error_context = ErrorContext::default();
     let mut response = match handle(worker, http_connection, request, &mut error_context).await {
         Ok(response) => response,
-        Err(Failure::Origin) => return rejected(worker, &Failure::Origin, &error_context),
+        // The page that sent it may not even read why.
+        Err(failure @ (Failure::Host | Failure::Origin | Failure::RepeatedHeader(_))) => {
+            return rejected(worker, &failure, &error_context);
+        }
         Err(failure) => rejected(worker, &failure, &error_context),
     };
     if let Some(origin) = origin {

@@ -30,7 +30,10 @@ const ONCE: [(HeaderName, &str); 3] = [(HOST, "Host"), (ORIGIN, "Origin"), (AUTH
 #[derive(Debug, Clone)]
 pub struct AllowedNames {
     hosts: Vec<HostPort>,
+    /// No host is named, and none has to be.
     any_host: bool,
+    /// `*` is named.
+    any_named: bool,
     ip_literals: bool,
     loopback: bool,
     origins: Vec<String>,
@@ -51,12 +54,13 @@ impl AllowedNames {
     /// Values that [`host`] and [`origin`] refuse allow nothing.
     pub fn new(address: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
         let loopback = address.ip().is_loopback();
-        let any_host = hosts.iter().any(|host| host == "*") || (hosts.is_empty() && !loopback);
+        let any_host = hosts.is_empty() && !loopback;
+        let any_named = hosts.iter().any(|host| host == "*");
         let mut named: Vec<HostPort> = hosts.iter().filter_map(|host| read(host)).collect();
         named.extend(read(&address.to_string()));
         let origins: Vec<String> = origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
         let any_origin = origins.iter().any(|origin| origin == "*");
-        Self { hosts: named, any_host, ip_literals: false, loopback, origins, any_origin }
+        Self { hosts: named, any_host, any_named, ip_literals: false, loopback, origins, any_origin }
     }
 
     /// Allows every host that is an IP address too: no name was resolved to get here, so no name can have been rebound.
@@ -116,6 +120,7 @@ impl AllowedNames {
             ours.host.eq_ignore_ascii_case(host) && (ours.port.is_none() || ours.port == port)
         };
         self.any_host
+            || self.any_named
             || (self.loopback && is_loopback(host))
             || (self.ip_literals && literal(host).is_some())
             || self.hosts.iter().any(named)
@@ -337,6 +342,8 @@ mod tests {
         {
             assert_eq!(names.check(&request(host, None)), verdict, "{host}");
         }
+        let every = self::names(&["*"], &[], "127.0.0.1:4444").only_named();
+        assert_eq!(every.check(&request("other.internal", None)), Ok(()));
     }
 
     #[test]

@@ -36,41 +36,24 @@ type Refusal = Box<Response>;
 
 /// Builds the routes of all transports.
 pub fn router(shared: Arc<Shared>) -> Router {
-    let host_check = middleware::from_fn_with_state(shared.clone(), check_host);
+    let name_check = middleware::from_fn_with_state(shared.clone(), check_names);
     Router::new()
         .route("/mcp", post(on_post).get(on_get).delete(on_delete))
         .route("/sse", get(sse_websocket::on_sse))
         .route("/message", post(sse_websocket::on_message))
         .route("/ws", get(sse_websocket::on_ws))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(host_check)
+        .layer(name_check)
         .with_state(shared)
 }
 
 /// Refuses foreign Host and Origin headers, so that a web page cannot reach a local server by DNS rebinding.
-async fn check_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let host = headers.get(header::HOST).map(|value| value.to_str().unwrap_or_default());
-    let host = host.or_else(|| request.uri().authority().map(|a| a.as_str())).unwrap_or_default();
-    if !is_allowed(&shared.hosts, host) {
-        return (StatusCode::MISDIRECTED_REQUEST, "this Host is not allowed; allow it with --allow-host\n")
-            .into_response();
+async fn check_names(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let verdict = shared.names.as_ref().map_or(Ok(()), |names| names.check(&request));
+    match verdict {
+        Ok(()) => next.run(request).await,
+        Err(error) => (StatusCode::FORBIDDEN, format!("{error}; see --allow-host\n")).into_response(),
     }
-    let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("?"));
-    if let Some(origin) = origin
-        && !origin.split_once("://").is_some_and(|(_, host)| is_allowed(&shared.hosts, host))
-    {
-        return (StatusCode::FORBIDDEN, "this Origin is not allowed; allow it with --allow-host\n")
-            .into_response();
-    }
-    next.run(request).await
-}
-
-fn is_allowed(hosts: &[String], authority: &str) -> bool {
-    let Ok(authority) = authority.parse::<http::uri::Authority>() else { return false };
-    let host = authority.host().trim_matches(['[', ']']);
-    ["localhost", "127.0.0.1", "::1"].contains(&host)
-        || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
 }
 
 async fn on_post(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {

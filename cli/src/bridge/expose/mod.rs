@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use inbound::names::AllowedNames;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +62,8 @@ pub struct Settings {
 pub struct Shared {
     pub(crate) instances: Arc<Instances>,
     pub(crate) inboxes: Inboxes,
-    pub(crate) hosts: Vec<String>,
+    /// The names that it answers to, if it listens.
+    pub(crate) names: Option<AllowedNames>,
 }
 
 /// An exposed command.
@@ -83,13 +85,12 @@ pub async fn start(program: Program, settings: Settings) -> Result<Running> {
     };
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let stop = CancellationToken::new();
-    let mut hosts = settings.hosts.clone();
-    hosts.extend(address.map(|address| address.ip().to_string()));
+    let names = address.map(|address| AllowedNames::new(address, &settings.hosts, &[]).only_named());
     let instances = Arc::new(Instances::new(program, settings, stop.clone()));
     // Starts the shared instance, if there is one.
     let _started = instances.single();
     tokio::spawn(instances.clone().stop_idle());
-    let shared = Arc::new(Shared { instances, inboxes: Inboxes::default(), hosts });
+    let shared = Arc::new(Shared { instances, inboxes: Inboxes::default(), names });
     let server = listener.map(|listener| {
         let server = axum::serve(listener, http::router(shared.clone()));
         tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future())

@@ -3,4 +3,7 @@
 //!
 //! It must not know what is served, nor how callers prove who they are.
 
+mod line_endings;
 pub mod names;
+
+pub use line_endings::StrictLines;

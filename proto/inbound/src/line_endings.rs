@@ -1,0 +1,290 @@
+//! A stream of HTTP/1 requests whose heads have no line that ends without a carriage return.
+//!
+//! RFC 9112, section 2.2 lets a recipient take a bare line feed as the end of a line, and hyper does. A proxy in front
+//! that does not would pass one header on that holds another. Here the line feed is made a character that no parser
+//! takes, so that the request gets 400. It must not know anything else of a request.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use memchr::memchr;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes of a line that are kept when its end is still to come; what matters of a line is shorter.
+const KEPT: usize = 64;
+/// Refused in a head by every parser (RFC 9110, section 5.5).
+const REFUSED: u8 = 0;
+
+/// A stream that a server reads requests from.
+#[derive(Debug)]
+pub struct StrictLines<S> {
+    stream: S,
+    scanner: Scanner,
+}
+
+impl<S> StrictLines<S> {
+    /// Checks the heads of the requests that `stream` brings.
+    pub fn new(stream: S) -> Self {
+        Self { stream, scanner: Scanner::default() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for StrictLines<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.scanner.scan(&mut buf.filled_mut()[before..]);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for StrictLines<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Finds heads in a stream of requests.
+#[derive(Debug, Default)]
+struct Scanner {
+    part: Part,
+    /// The beginning of a line whose end is still to come.
+    line: Vec<u8>,
+    /// The last byte, where a line goes on.
+    last: u8,
+    /// What the head says of its body so far.
+    head: Head,
+}
+
+/// What the next byte belongs to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    #[default]
+    Head,
+    /// So many bytes of a body.
+    Body(u64),
+    ChunkSize,
+    /// So many bytes of a chunk, its line end included.
+    Chunk(u64),
+    Trailers,
+    /// A request, or frames of the protocol that the last one changed to.
+    AfterUpgrade,
+    /// No requests any more: HTTP/2, another protocol, or nothing that will be understood.
+    Other,
+}
+
+#[derive(Debug, Default)]
+struct Head {
+    /// Its request line has been read.
+    begun: bool,
+    length: u64,
+    chunked: bool,
+    upgrade: bool,
+}
+
+impl Scanner {
+    fn scan(&mut self, bytes: &mut [u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &mut bytes[at..];
+            at += match self.part {
+                Part::Other => return,
+                Part::Body(left) => self.skip(left, rest.len(), Part::Body, Part::Head),
+                Part::Chunk(left) => self.skip(left, rest.len(), Part::Chunk, Part::ChunkSize),
+                Part::AfterUpgrade => self.after_upgrade(rest[0]),
+                Part::Head | Part::ChunkSize | Part::Trailers => self.line(rest),
+            };
+        }
+    }
+
+    fn skip(&mut self, left: u64, available: usize, part: fn(u64) -> Part, next: Part) -> usize {
+        let taken = available.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - taken as u64;
+        self.part = if left == 0 { next } else { part(left) };
+        taken
+    }
+
+    /// Tells a further request from frames of WebSocket: the first byte of a frame is no letter, unless it uses an
+    /// extension that nobody agreed on (RFC 6455, section 5.2).
+    fn after_upgrade(&mut self, first: u8) -> usize {
+        let is_request = first.is_ascii_alphabetic() || first == b'\r' || first == b'\n';
+        self.part = if is_request { Part::Head } else { Part::Other };
+        0
+    }
+
+    /// Takes a line, or what there is of it. Returns the number of bytes.
+    fn line(&mut self, bytes: &mut [u8]) -> usize {
+        let Some(end) = memchr(b'\n', bytes) else {
+            let room = KEPT.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            self.last = bytes.last().copied().unwrap_or(self.last);
+            return bytes.len();
+        };
+        let before = if end > 0 { bytes[end - 1] } else { self.last };
+        if before != b'\r' {
+            bytes[end] = REFUSED;
+            self.part = Part::Other;
+            return bytes.len();
+        }
+        if self.line.is_empty() {
+            self.end_of_line(&bytes[..end]);
+        } else {
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(&bytes[..end.min(KEPT)]);
+            self.end_of_line(&line);
+        }
+        self.last = 0;
+        end + 1
+    }
+
+    fn end_of_line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match self.part {
+            Part::ChunkSize => self.part = chunk(line),
+            Part::Trailers if line.is_empty() => self.part = Part::Head,
+            Part::Head if !self.head.begun => {
+                // Empty lines before a request are ignored (RFC 9112, section 2.2).
+                self.head.begun = !line.is_empty();
+                if line.starts_with(b"PRI * HTTP/2") {
+                    self.part = Part::Other;
+                }
+            }
+            Part::Head if line.is_empty() => self.end_of_head(),
+            Part::Head => self.head.field(line),
+            _ => {}
+        }
+    }
+
+    fn end_of_head(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        self.part = match head {
+            Head { upgrade: true, .. } => Part::AfterUpgrade,
+            Head { chunked: true, .. } => Part::ChunkSize,
+            Head { length: 0, .. } => Part::Head,
+            Head { length, .. } => Part::Body(length),
+        };
+    }
+}
+
+impl Head {
+    /// Reads the fields that say how long the body is, and that it may be the last.
+    fn field(&mut self, line: &[u8]) {
+        let value = |name: &str| {
+            let (start, value) = line.split_at_checked(name.len())?;
+            start.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
+        };
+        match line.first().map(u8::to_ascii_lowercase) {
+            Some(b'c') => {
+                if let Some(value) = value("content-length:") {
+                    let digits = std::str::from_utf8(value).ok();
+                    self.length = digits.and_then(|digits| digits.trim().parse().ok()).unwrap_or(0);
+                }
+            }
+            Some(b't') => self.chunked |= value("transfer-encoding:").is_some(),
+            Some(b'u') => self.upgrade |= value("upgrade:").is_some(),
+            _ => {}
+        }
+    }
+}
+
+/// Reads the line before a chunk (RFC 9112, section 7.1).
+fn chunk(line: &[u8]) -> Part {
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let size = std::str::from_utf8(digits).ok().and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    match size {
+        Some(0) => Part::Trailers,
+        // With the line end after the chunk.
+        Some(size) => size.checked_add(2).map_or(Part::Other, Part::Chunk),
+        None => Part::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What is left of a stream that arrives in pieces of `size` bytes.
+    fn read(stream: &[u8], size: usize) -> Vec<u8> {
+        let (mut scanner, mut stream) = (Scanner::default(), stream.to_vec());
+        stream.chunks_mut(size.max(1)).for_each(|piece| scanner.scan(piece));
+        stream
+    }
+
+    const GOOD: &str = "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\
+        POST / HTTP/1.1\r\nhost: a\r\nContent-Length: 6\r\n\r\n{\n\n}\n\n\
+        POST / HTTP/1.1\r\nTRANSFER-ENCODING: chunked\r\n\r\n3;x=y\r\na\nb\r\n00a\r\n\n\n\n\n\n\n\n\n\n\n\r\n0\r\nTrailer: x\r\n\r\n\
+        GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    #[test]
+    fn bodies_keep_their_line_feeds() {
+        for size in 1..=GOOD.len() {
+            assert_eq!(String::from_utf8(read(GOOD.as_bytes(), size)).unwrap(), GOOD, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_bare_line_feed_in_a_head_or_between_chunks_is_refused() {
+        let head_lines = GOOD.match_indices("\r\n").map(|(at, _)| at);
+        let mut refused = 0;
+        for at in head_lines {
+            let mut bare = GOOD.as_bytes().to_vec();
+            bare.remove(at);
+            for size in [1, 7, bare.len()] {
+                let left = read(&bare, size);
+                let expected = bare.iter().zip(&left).filter(|(before, after)| before != after).count();
+                // The line end of a chunk is the decoder's to check: then what follows is read as another size.
+                assert!(expected <= 1, "{at}");
+                refused += expected;
+                if expected == 1 {
+                    assert_eq!(left[at], REFUSED, "{at}");
+                }
+            }
+        }
+        assert_eq!(refused, 3 * (GOOD.matches("\r\n").count() - 2));
+    }
+
+    #[test]
+    fn another_protocol_is_left_alone() {
+        for other in [
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\n\n"[..],
+            b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\x81\x85\n\n\n\nabc\n",
+        ] {
+            for size in [1, 5, other.len()] {
+                assert_eq!(read(other, size), other);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(stream in "(GET /|[a-z]+: |content-length: [0-9]|transfer-encoding: chunked|[0-9a-f]|\r|\n|\r\n|\r\n\r\n| ){0,60}", size in 1usize..9) {
+            prop_assert_eq!(read(stream.as_bytes(), size), read(stream.as_bytes(), stream.len()));
+        }
+    }
+}

@@ -3,7 +3,21 @@
 //!
 //! It must not know what is served, nor how callers prove who they are.
 
+mod accept;
+mod body;
+mod body_budget;
+mod connections;
+pub mod http;
 mod line_endings;
 pub mod names;
+mod table;
+mod write_timeout;
 
+pub use accept::{accept, raise_file_limit, within_file_limit};
+pub use body::{BodyError, BodyLimits, BoundedBody, Framing};
+pub use body_budget::{BodyBudget, OverBudget, Reservation};
+pub use connections::{CloseReason, Connection, ConnectionHandle, Connections, PublicRequest};
+pub use ipnet::IpNet;
 pub use line_endings::StrictLines;
+pub use table::{ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, Opened, parse_network};
+pub use write_timeout::WriteTimeout;

@@ -11,12 +11,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::middleware::from_fn_with_state;
 use inbound::names::AllowedNames;
+use inbound::{BodyBudget, Connections};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel::Tunnels;
 
+use crate::api::bodies::RequestBodies;
 use crate::auth::admin::AdminToken;
 use crate::auth::credential::EdgeCredentials;
 use crate::auth::keys::Signer;
@@ -71,6 +73,8 @@ struct Parts {
     usage: UsageTable,
     tunnels: Arc<Tunnels>,
     sync: CatalogueSync,
+    connections: Connections,
+    bodies: RequestBodies,
     drain: CancellationToken,
 }
 
@@ -97,7 +101,8 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let names = AllowedNames::new(addr, &config.allowed_hosts, &[]).with_ip_literals();
     let router =
         services::router(&parts, &publisher)?.layer(from_fn_with_state(Arc::new(names), http::check_names));
-    let server = tokio::spawn(listener::serve(listener, tls, router, stop.clone()));
+    let connections = parts.connections.clone();
+    let server = tokio::spawn(listener::serve(listener, connections, tls, router, stop.clone()));
     let leases = Leases::new(&parts.store, replica());
     let mut tasks = background(&config, &parts, publisher, leases.clone())?;
     tasks.spawn(roster.run(parts.fleet.siblings_changed()));
@@ -175,6 +180,11 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
             usize::from(config.sync_concurrency),
         ),
         tunnels,
+        connections: listener::connections(&config.limits),
+        bodies: RequestBodies {
+            budget: Arc::new(BodyBudget::new(config.limits.max_body_memory_bytes)),
+            timeout: config.limits.body_timeout,
+        },
         drain: CancellationToken::new(),
         edges,
         signer,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -25,6 +26,7 @@ struct Contents {
     message: String,
     metadata: BTreeMap<String, String>,
     violations: Violations,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -37,6 +39,7 @@ impl Error {
             message: message.into(),
             metadata: BTreeMap::new(),
             violations: Violations::default(),
+            retry_after: None,
             source: None,
         }))
     }
@@ -45,6 +48,13 @@ impl Error {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.0.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Says that the same request may succeed after this time.
+    #[must_use]
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        self.0.retry_after = Some(time);
         self
     }
 
@@ -164,6 +174,9 @@ impl From<Error> for Status {
             for violation in error.violations.into_vec() {
                 details.add_bad_request_violation(violation.field, violation.description);
             }
+        }
+        if error.retry_after.is_some() {
+            details.set_retry_info(error.retry_after);
         }
         Self::with_error_details(error.code, error.message, details)
     }

@@ -12,6 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     observe::init(config.log_format, &config.log);
+    inbound::raise_file_limit();
     // A second provider is impossible: nothing was installed before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;

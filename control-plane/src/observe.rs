@@ -22,7 +22,7 @@ pub fn init(format: LogFormat, filter: &str) {
     };
 }
 
-/// One number of `/metrics`.
+/// A number of `/metrics` that goes up and down, without labels.
 pub struct Gauge {
     /// Its name.
     pub name: &'static str,
@@ -32,10 +32,30 @@ pub struct Gauge {
     pub value: i64,
 }
 
+/// A number of `/metrics` that only grows.
+pub struct Counter {
+    /// Its name, which ends in `_total`.
+    pub name: &'static str,
+    /// The help text.
+    pub help: &'static str,
+    /// The label, its value if there is any, and the number.
+    pub values: Vec<(Option<(&'static str, &'static str)>, u64)>,
+}
+
 /// The text that Prometheus reads.
-pub fn render(gauges: &[Gauge]) -> String {
-    gauges.iter().fold(String::new(), |mut text, Gauge { name, help, value }| {
+pub fn render(gauges: &[Gauge], counters: &[Counter]) -> String {
+    let mut text = String::new();
+    for Gauge { name, help, value } in gauges {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-        text
-    })
+    }
+    for Counter { name, help, values } in counters {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+        for (label, value) in values {
+            let _ = match label {
+                Some((label, of)) => writeln!(text, "{name}{{{label}=\"{of}\"}} {value}"),
+                None => writeln!(text, "{name} {value}"),
+            };
+        }
+    }
+    text
 }

@@ -6,16 +6,17 @@ use std::future::ready;
 use std::io;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
+use inbound::ConnectionHandle;
 use trunkline::registry::v1::Upstream;
 use tunnel::{MAX_FRAME, SUBPROTOCOL, Tunnel, Tunnels, carrier};
 
@@ -47,6 +48,7 @@ async fn open(
     State(endpoint): State<TunnelEndpoint>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    connection: Option<Extension<ConnectionHandle>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let challenge = [(WWW_AUTHENTICATE, "Bearer")];
@@ -55,7 +57,11 @@ async fn open(
     };
     let name = names::upstream(&id);
     match endpoint.leads_to(&name, &uid).await {
-        Ok(true) => {}
+        Ok(true) => {
+            if let Some(Extension(connection)) = connection {
+                connection.set_authenticated();
+            }
+        }
         Ok(false) => {
             return (StatusCode::NOT_FOUND, "no upstream with this credential dials in here\n")
                 .into_response();

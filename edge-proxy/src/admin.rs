@@ -16,17 +16,24 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use inbound::names::AllowedNames;
+use inbound::{ConnectionLimits, Connections, WriteTimeout};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use crate::observe::Exporter;
 use crate::os::clock;
 use crate::snapshot::{Current, Server, Snapshot, Upstream, UpstreamKind};
 
-/// Connections at one time; more wait.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections at one time. Nobody authenticates here, so the oldest makes room for the newest.
+const MAX_CONNECTIONS: usize = 256;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time that a client may take to read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Creates the table of operators' connections, of which there are none yet.
+pub fn connections() -> Connections {
+    Connections::new(ConnectionLimits::open(MAX_CONNECTIONS), None)
+}
 
 /// The port for operators.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub struct Admin {
     pub names: AllowedNames,
     /// True if the edge is stopping: it is no longer ready then.
     pub draining: tokio::sync::watch::Receiver<bool>,
+    /// The connections to this port.
+    pub connections: Connections,
 }
 
 impl Admin {
@@ -48,20 +57,16 @@ impl Admin {
     pub async fn serve(self, listener: StdListener) -> std::io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let (admin, places) = (Arc::new(self), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let admin = Arc::new(self);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let admin = Arc::clone(&admin);
-                    tokio::spawn(async move {
-                        admin.connection(stream).await;
-                        drop(place);
-                    });
+            let (stream, _, connection) = inbound::accept(&listener, &admin.connections).await;
+            let admin = Arc::clone(&admin);
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = admin.connection(stream) => {}
+                    _ = connection.must_close() => {}
                 }
-                // Mostly there are no file descriptors left, and they come back.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
+            });
         }
     }
 
@@ -73,7 +78,7 @@ impl Admin {
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT)), service);
         if let Err(error) = served.await {
             tracing::debug!(%error, "an operator's connection ended early");
         }

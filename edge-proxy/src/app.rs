@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use inbound::Connections;
 use inbound::names::AllowedNames;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trunkline::discovery::v1::Edge;
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigError};
 use crate::context::EdgeState;
 use crate::enrollment::{AdvertisedAddress, Enrollment, edge_id};
 use crate::fleet::{Certificate, Fleet, Waiters};
 use crate::listener;
-use crate::observe::{Exporter, Metrics, SnapshotReaders};
+use crate::observe::{Exporter, Inbound, Metrics, SnapshotReaders};
 use crate::os::{clock, files};
 use crate::session::TerminatedFile;
 use crate::snapshot::build::Builder;
@@ -136,7 +137,8 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         Arc::clone(&metrics),
         fleet,
     )?;
-    let exporter = Exporter::new(&metrics, snapshot_readers(&current))?;
+    let operators = admin::connections();
+    let exporter = Exporter::new(&metrics, snapshot_readers(&current), inbound(&shared, &operators))?;
     let disk = Arc::new(Disk::new(&folder, DiskKey::get(config.snapshot_key.as_ref(), &folder)?));
     let edge = Edge {
         id: edge_id.clone(),
@@ -190,7 +192,8 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let published = &config.published;
     let names = AllowedNames::new(ops_addr, &published.allowed_hosts, &published.allowed_origins);
     let names = names.with_ip_literals();
-    let admin = Admin { current, exporter, config: config.to_json(), names, draining };
+    let admin =
+        Admin { current, exporter, config: config.to_json(), names, draining, connections: operators };
     serve_operators(admin, ops)?;
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is ready");
     let drain_timeout = Duration::from_secs(config.drain_timeout);
@@ -222,6 +225,16 @@ fn snapshot_readers(current: &Arc<Current>) -> SnapshotReaders {
     SnapshotReaders {
         last_contact: Box::new(move || contact.last_contact()),
         trust_remaining: Box::new(move |now| trusted.trust_remaining(now)),
+    }
+}
+
+/// The listeners whose connections and bodies are counted.
+fn inbound(shared: &EdgeState, operators: &Connections) -> Inbound {
+    let siblings = shared.environment.fleet.connections().map(|siblings| ("siblings", siblings.clone()));
+    let others = [("clients", shared.connections.clone()), ("operators", operators.clone())];
+    Inbound {
+        listeners: others.into_iter().chain(siblings).collect(),
+        bodies: Arc::clone(&shared.environment.bodies),
     }
 }
 

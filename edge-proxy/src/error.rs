@@ -48,6 +48,9 @@ pub enum Fault {
     /// An answer or an event past the limit.
     #[error("the response is larger than this edge allows")]
     TooLarge,
+    /// An answer for which there is no memory now.
+    #[error("the response does not fit into the memory that this edge has left for bodies")]
+    OverBudget,
     /// It opens no session.
     #[error("cannot open a session: {0}")]
     Session(String),
@@ -78,6 +81,7 @@ impl Fault {
             Self::Status(_) => "upstream_status",
             Self::Malformed(_) => "upstream_malformed",
             Self::TooLarge => "upstream_answer_too_large",
+            Self::OverBudget => "body_memory",
             Self::Session(_) => "upstream_session",
             Self::Era(_) => "upstream_era",
             Self::Lost { .. } => "upstream_call_lost",
@@ -99,6 +103,7 @@ impl Fault {
             Self::Lost { .. } => -31109,
             Self::TooManyParkedCalls => -31110,
             Self::InputUnavailable(_) => -31111,
+            Self::OverBudget => -31112,
         }
     }
 
@@ -113,7 +118,9 @@ impl Fault {
             Self::TooLarge => UpstreamFault::TooLarge,
             Self::Session(_) => UpstreamFault::Session,
             Self::Lost { .. } => UpstreamFault::Lost,
-            Self::Era(_) | Self::TooManyParkedCalls | Self::InputUnavailable(_) => return None,
+            Self::Era(_) | Self::OverBudget | Self::TooManyParkedCalls | Self::InputUnavailable(_) => {
+                return None;
+            }
         })
     }
 }
@@ -171,6 +178,9 @@ pub enum Failure {
     /// A body that broke off.
     #[error("the body was interrupted")]
     BodyBroken,
+    /// There is no memory for a body now.
+    #[error("too much memory is in use for bodies at this edge; send it again later")]
+    BodyMemory,
     /// The edge has too much in flight.
     #[error("this edge has too many requests in flight")]
     Overloaded,
@@ -297,7 +307,7 @@ impl Failure {
             Self::BodyTooLarge(_) => -31007,
             Self::BodyTimeout | Self::BodyBroken => -31008,
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
-            Self::TooManyTunnels => -31009,
+            Self::TooManyTunnels | Self::BodyMemory => -31009,
             Self::SessionMissing | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
             Self::LegacyVersion => codes::INVALID_REQUEST,
@@ -325,7 +335,9 @@ impl Failure {
             Self::Verb(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upgrade => StatusCode::UPGRADE_REQUIRED,
             Self::Bearer { .. } | Self::Ticket => StatusCode::UNAUTHORIZED,
-            Self::TrustStale | Self::Overloaded | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TrustStale | Self::Overloaded | Self::BodyMemory | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::TooManyStreams | Self::TooManyRequests | Self::TooManyTunnels => {
                 StatusCode::TOO_MANY_REQUESTS
             }
@@ -373,6 +385,7 @@ impl Failure {
             Self::BodyTimeout => reason("body_timeout"),
             Self::BodyBroken => reason("body_incomplete"),
             Self::Overloaded => reason("overloaded"),
+            Self::BodyMemory => reason("body_memory"),
             Self::TooManyStreams => reason("too_many_streams"),
             Self::TooManyRequests => reason("too_many_requests"),
             Self::Draining => reason("draining"),
@@ -410,7 +423,7 @@ impl Failure {
             Self::Verb(_) | Self::ContentType | Self::Upgrade => Rejection::Unacceptable,
             Self::BodyTooLarge(_) => Rejection::BodyTooLarge,
             Self::BodyTimeout | Self::BodyBroken => Rejection::Slow,
-            Self::Overloaded => Rejection::Overloaded,
+            Self::Overloaded | Self::BodyMemory => Rejection::Overloaded,
             Self::TooManyStreams | Self::TooManyRequests | Self::TooManyTunnels => Rejection::TooMany,
             Self::Draining => Rejection::Draining,
             Self::Parse(_)

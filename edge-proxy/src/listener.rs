@@ -4,12 +4,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use inbound::{CloseReason, Connection, WriteTimeout};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -19,12 +19,12 @@ use crate::transport::HttpConnection;
 use crate::usage::Shard;
 use crate::{context, request};
 
-/// The pause after a failed accept: mostly there are no file descriptors left, and they come back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that are read ahead of a request's head.
 const READ_AHEAD: usize = 64 << 10;
 /// The time that an edge that drains gives a new connection for its first request, which is on its way.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
+/// The time that a connection which did not authenticate has to finish what it has begun.
+const FAREWELL: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves one worker's share of the connections until `drain` turns true and the last of them has ended.
@@ -69,32 +69,20 @@ async fn accept(listener: TcpListener, worker: &Rc<WorkerState>) {
     let mut drain = worker.drain.clone();
     // Every connection has a sender; when the last is dropped, `ended` ends.
     let (alive, mut ended) = mpsc::channel::<()>(1);
-    let shared = &worker.shared;
+    let connections = &worker.shared.connections;
     loop {
-        let full = shared.connections.load(Ordering::Relaxed) >= shared.environment.limits.max_connections;
-        let next = async {
-            if full {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                return None;
+        tokio::select! {
+            (stream, _, connection) = inbound::accept(&listener, connections) => {
+                spawn_connection(stream, connection, worker, alive.clone());
             }
-            Some(listener.accept().await)
-        };
-        let accepted = tokio::select! {
-            accepted = next => accepted,
             _ = drain.wait_for(|draining| *draining) => break,
-        };
-        match accepted {
-            None => {}
-            Some(Ok((stream, address))) => spawn_connection(stream, address, worker, alive.clone()),
-            Some(Err(error)) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
         }
     }
     // Clients that have connected are served; further ones are refused, so that balancers go elsewhere.
     for (stream, address) in unaccepted(listener) {
-        spawn_connection(stream, address, worker, alive.clone());
+        if let Ok(connection) = connections.open(address.ip()) {
+            spawn_connection(stream, connection, worker, alive.clone());
+        }
     }
     drop(alive);
     // Nothing is ever sent: this returns when all connections have ended.
@@ -115,25 +103,24 @@ fn unaccepted(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
 
 fn spawn_connection(
     stream: TcpStream,
-    address: SocketAddr,
+    connection: Connection,
     worker: &Rc<WorkerState>,
     alive: mpsc::Sender<()>,
 ) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let counted = ConnectionGuard::new(Rc::clone(&worker));
+        let counted = worker.shared.environment.metrics.connections.enter();
         // Small answers must not wait for the acknowledgement of earlier ones.
         if stream.set_nodelay(true).is_ok() {
-            connection(stream, address, &worker).await;
+            serve_connection(stream, &connection, &worker).await;
         }
-        drop((counted, alive));
+        drop((connection, counted, alive));
     });
 }
 
-async fn connection(stream: TcpStream, address: SocketAddr, worker: &Rc<WorkerState>) {
+async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &Rc<WorkerState>) {
     let limits = &worker.shared.environment.limits;
-    // An IPv4 client is the same client on a socket that takes both families.
-    let http_connection = Rc::new(HttpConnection::new(address.ip().to_canonical()));
+    let http_connection = Rc::new(HttpConnection::new(connection.handle().clone()));
     let service = service_fn(|request| {
         let (worker, http_connection) = (Rc::clone(worker), Rc::clone(&http_connection));
         http_connection.note_request();
@@ -144,7 +131,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, worker: &Rc<WorkerSt
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.max_header_bytes)
         .max_buf_size(limits.max_header_bytes + READ_AHEAD)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, limits.send_timeout)), service)
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     let mut drain = worker.drain.clone();
@@ -157,6 +144,13 @@ async fn connection(stream: TcpStream, address: SocketAddr, worker: &Rc<WorkerSt
         biased;
         ended = served.as_mut() => ended,
         () = http_connection.cut_off() => return,
+        reason = connection.must_close() => {
+            if reason == CloseReason::AuthenticationTimeout {
+                served.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(FAREWELL, served).await;
+            }
+            return;
+        }
         () = drained => {
             served.as_mut().graceful_shutdown();
             tokio::select! {
@@ -178,25 +172,5 @@ async fn sweep(worker: &Rc<WorkerState>) {
     loop {
         tick.tick().await;
         worker.upstreams.sweep();
-    }
-}
-
-/// An open connection, which it counts.
-struct ConnectionGuard {
-    worker: Rc<WorkerState>,
-    _gauge: crate::observe::GaugeGuard,
-}
-
-impl ConnectionGuard {
-    fn new(worker: Rc<WorkerState>) -> Self {
-        worker.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let gauge = worker.shared.environment.metrics.connections.enter();
-        Self { worker, _gauge: gauge }
-    }
-}
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

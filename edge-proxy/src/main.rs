@@ -23,6 +23,7 @@ fn main() -> ExitCode {
 
 fn run(config: &Config) -> anyhow::Result<()> {
     observe::start_logs(config.log_format, &config.log)?;
+    inbound::raise_file_limit();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is installed already");
     }

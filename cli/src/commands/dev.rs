@@ -78,6 +78,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     // A second subscriber occurs only in tests; the first one stays.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = logs.with_ansi(std::io::stderr().is_terminal()).fmt_fields(PrintableFields).try_init();
+    inbound::raise_file_limit();
     let folder = args.data_dir.clone().unwrap_or_else(|| data_home().join("trunkline"));
     let folder = std::path::absolute(folder)?;
     let file = ContextFile::locate(Some(folder.join("mcpctl.yaml")), None);

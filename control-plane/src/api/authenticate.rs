@@ -7,8 +7,10 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
+use inbound::{ConnectionHandle, Framing, PublicRequest};
 use tonic::Code;
 
+use super::bodies::{RequestBodies, too_many_public_requests};
 use super::json;
 use super::permissions::{Needs, Permissions, Undeclared};
 use crate::auth::admin::AdminToken;
@@ -23,12 +25,21 @@ pub struct Authenticator {
     permissions: Permissions,
     admin: AdminToken,
     edges: EdgeAuthenticator,
+    bodies: RequestBodies,
 }
 
 impl Authenticator {
     /// Reads the permissions that the contract declares. Fails where an rpc declares none.
-    pub fn new(admin: AdminToken, edges: EdgeAuthenticator) -> Result<Self, Undeclared> {
-        Ok(Self { permissions: Permissions::read(reflect::pool())?, admin, edges })
+    pub fn new(
+        admin: AdminToken,
+        edges: EdgeAuthenticator,
+        bodies: RequestBodies,
+    ) -> Result<Self, Undeclared> {
+        Ok(Self { permissions: Permissions::read(reflect::pool())?, admin, edges, bodies })
+    }
+
+    fn framing(&self, path: &str) -> Framing {
+        if self.permissions.is_client_streaming(path) { Framing::GrpcMessages } else { Framing::Whole }
     }
 
     async fn caller(&self, path: &str, bearer: Option<&str>) -> Result<Caller, Error> {
@@ -46,21 +57,36 @@ impl Authenticator {
     }
 }
 
-/// A layer for `axum::middleware::from_fn_with_state`: passes on the calls of those who may make them.
+/// A layer for `axum::middleware::from_fn_with_state`: passes on the calls of those who may make them, with bounds on their
+/// bodies. Of others nothing but the head is read.
 pub async fn admit(
     State(authenticator): State<Arc<Authenticator>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let path = request.uri().path().to_owned();
     let bearer = bearer(&request).map(str::to_owned);
-    match authenticator.caller(&path, bearer.as_deref()).await {
-        Ok(caller) => {
+    let admitted = authenticator.caller(&path, bearer.as_deref()).await;
+    let admitted = admitted.and_then(|caller| Ok((begin(&request, &caller)?, caller)));
+    match admitted {
+        Ok((_public_request, caller)) => {
+            let framing = authenticator.framing(&path);
+            let (mut request, _reservation) = authenticator.bodies.bound(request, &caller, framing);
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(error) => json::refuse(request.headers(), &error.into()),
     }
+}
+
+/// Notes that the connection belongs to a caller who is known, or counts its requests.
+fn begin(request: &Request, caller: &Caller) -> Result<Option<PublicRequest>, Error> {
+    let Some(connection) = request.extensions().get::<ConnectionHandle>() else { return Ok(None) };
+    if *caller == Caller::Anonymous {
+        return connection.public_request().map(Some).ok_or_else(too_many_public_requests);
+    }
+    connection.set_authenticated();
+    Ok(None)
 }
 
 fn bearer(request: &Request) -> Option<&str> {

@@ -4,12 +4,14 @@
 //! Requests and answers are canonical proto-JSON; unknown fields are errors. An error is
 //! `{"code": "NOT_FOUND", "message": …, "details": […]}` with the HTTP status that goes with the code.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use prost::Message as _;
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::MAX_REQUEST_BYTES;
+use super::{MAX_REQUEST_BYTES, bodies};
 use crate::domain::reflect;
 use crate::error::Error;
 
@@ -47,8 +49,10 @@ async fn call(request: Request, next: Next) -> Result<String, Status> {
     let method = find(request.uri().path())?;
     let (mut head, body) = request.into_parts();
     let body = to_bytes(body, MAX_REQUEST_BYTES).await.map_err(|error| {
-        let text = format!("cannot read the body, or it exceeds {MAX_REQUEST_BYTES} bytes: {error}");
-        Status::from(Error::new(Code::ResourceExhausted, "BODY_TOO_LARGE", text))
+        bodies::failure(&error).unwrap_or_else(|| {
+            let text = format!("cannot read the body, or it exceeds {MAX_REQUEST_BYTES} bytes: {error}");
+            Error::new(Code::ResourceExhausted, "BODY_TOO_LARGE", text).into()
+        })
     })?;
     let message = read(method.input(), &body)?;
     head.headers.remove(CONTENT_LENGTH);
@@ -131,7 +135,18 @@ fn failed(status: &Status) -> Response {
         "message": status.message(),
         "details": details(status),
     });
-    (http_status(status.code()), [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    let mut response =
+        (http_status(status.code()), [(CONTENT_TYPE, "application/json")], body.to_string()).into_response();
+    if let Some(time) = retry_after(status) {
+        // It is not the caller who has too much, so 429 would be wrong.
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(RETRY_AFTER, time.as_secs().max(1).into());
+    }
+    response
+}
+
+fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
 }
 
 fn details(status: &Status) -> Vec<Value> {
@@ -153,6 +168,10 @@ fn details(status: &Status) -> Vec<Value> {
             "@type": "type.googleapis.com/google.rpc.BadRequest",
             "fieldViolations": violations,
         }));
+    }
+    if let Some(time) = retry_after(status) {
+        let delay = format!("{}s", time.as_secs_f64());
+        details.push(json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }));
     }
     details
 }

@@ -4,6 +4,7 @@
 //! services are thin. It must not know how upstreams are probed, nor what edges are sent.
 
 pub mod authenticate;
+pub mod bodies;
 mod bulk;
 mod catalogue;
 mod crud;

@@ -1,6 +1,6 @@
 //! The credential that each rpc takes, as the contract declares it: exact paths, never prefixes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 use trunkline::common::v1::Access;
@@ -14,6 +14,11 @@ const OPEN: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/List",
     "/grpc.health.v1.Health/Watch",
+    REFLECTION[0],
+    REFLECTION[1],
+];
+/// Those of them whose requests are streams.
+const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
@@ -36,12 +41,17 @@ pub struct Undeclared(pub String);
 
 /// The credential that each rpc takes, by its path.
 #[derive(Debug)]
-pub struct Permissions(HashMap<String, Needs>);
+pub struct Permissions {
+    needs: HashMap<String, Needs>,
+    /// The rpcs whose requests are streams of messages.
+    streaming: HashSet<String>,
+}
 
 impl Permissions {
     /// Reads what the rpcs of a contract declare. Fails where one declares nothing.
     pub fn read(contract: &DescriptorPool) -> Result<Self, Undeclared> {
         let mut table: HashMap<_, _> = OPEN.iter().map(|path| ((*path).to_owned(), Needs::Nothing)).collect();
+        let mut streaming: HashSet<_> = REFLECTION.iter().map(|path| (*path).to_owned()).collect();
         for method in contract.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
             let needs = match access(contract, &method) {
@@ -52,14 +62,22 @@ impl Permissions {
                 Access::Edge => Needs::Edge,
                 Access::Join => Needs::Nothing,
             };
+            if method.is_client_streaming() {
+                streaming.insert(path.clone());
+            }
             table.insert(path, needs);
         }
-        Ok(Self(table))
+        Ok(Self { needs: table, streaming })
     }
 
     /// Finds what a path needs. Unknown paths need the administrator, so that a stranger cannot learn what exists.
     pub fn needs(&self, path: &str) -> Needs {
-        self.0.get(path).copied().unwrap_or(Needs::Administrator)
+        self.needs.get(path).copied().unwrap_or(Needs::Administrator)
+    }
+
+    /// Returns whether the requests of an rpc are streams of messages.
+    pub fn is_client_streaming(&self, path: &str) -> bool {
+        self.streaming.contains(path)
     }
 }
 
@@ -88,7 +106,7 @@ mod tests {
     #[test]
     fn every_rpc_declares_its_access() {
         let permissions = Permissions::read(pool()).unwrap();
-        let count = |wanted| permissions.0.values().filter(|needs| **needs == wanted).count();
+        let count = |wanted| permissions.needs.values().filter(|needs| **needs == wanted).count();
         assert_eq!((count(Needs::Edge), count(Needs::Nothing)), (3, OPEN.len() + 1));
     }
 
@@ -117,6 +135,15 @@ mod tests {
         };
         contract.add_file_descriptor_proto(file).unwrap();
         assert_eq!(Permissions::read(&contract).unwrap_err(), Undeclared("/new.New/Open".to_owned()));
+    }
+
+    #[test]
+    fn requests_that_are_streams_are_known() {
+        let permissions = Permissions::read(pool()).unwrap();
+        let mut streaming: Vec<_> = permissions.streaming.iter().map(String::as_str).collect();
+        streaming.sort_unstable();
+        let resources = "/trunkline.discovery.v1.DiscoveryService/StreamResources";
+        assert_eq!(streaming, [REFLECTION[0], REFLECTION[1], resources]);
     }
 
     #[test]

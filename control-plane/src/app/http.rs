@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, Version, header};
 use inbound::names::{AllowedNames, NameError};
+use inbound::{BodyBudget, CloseReason, Connections};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -21,7 +22,7 @@ use trunkline::edge::v1::StreamType;
 
 use super::Parts;
 use crate::discovery::fleet::Fleet;
-use crate::observe::{Gauge, render};
+use crate::observe::{Counter, Gauge, render};
 use crate::snapshot::DatabaseHealth;
 use crate::snapshot::content::Snapshot;
 use crate::store::Store;
@@ -36,6 +37,8 @@ struct HttpState {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     database: DatabaseHealth,
     tunnels: Arc<Tunnels>,
+    connections: Connections,
+    bodies: Arc<BodyBudget>,
     drain: CancellationToken,
 }
 
@@ -50,13 +53,26 @@ pub(super) fn router(
         snapshots,
         database,
         tunnels: parts.tunnels.clone(),
+        connections: parts.connections.clone(),
+        bodies: parts.bodies.budget.clone(),
         drain: parts.drain.clone(),
     };
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .layer(from_fn(close_after))
         .with_state(state)
+}
+
+/// Closes the connection after the response: who asks here proves nothing, and needs no place until the next time.
+async fn close_after(request: Request, next: Next) -> Response {
+    let is_http1 = request.version() < Version::HTTP_2;
+    let mut response = next.run(request).await;
+    if is_http1 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Health says that nothing is served from the moment draining begins.
@@ -119,12 +135,11 @@ async fn ready(State(state): State<HttpState>) -> Response {
 
 async fn metrics(State(state): State<HttpState>) -> Response {
     let snapshot = state.snapshots.borrow().clone();
-    let size = |kind: StreamType| i64::try_from(snapshot.items[kind].len()).unwrap_or(i64::MAX);
+    let size = |kind: StreamType| count(snapshot.items[kind].len());
     let known = *state.store.revisions().borrow();
-    let tunnels = i64::try_from(state.tunnels.count()).unwrap_or(i64::MAX);
-    let edges = i64::try_from(state.fleet.connected_here()).unwrap_or(i64::MAX);
     let gauge = |name, help, value| Gauge { name, help, value };
-    let text = render(&[
+    let (authenticated, strangers) = (state.connections.authenticated(), state.connections.unauthenticated());
+    let gauges = [
         gauge(
             "trunkline_control_revision",
             "Newest revision of the registry that this replica knows.",
@@ -135,17 +150,57 @@ async fn metrics(State(state): State<HttpState>) -> Response {
             "Revision that is published to edges.",
             snapshot.revision,
         ),
-        gauge("trunkline_control_edges_connected", "Edges connected to this replica.", edges),
+        gauge(
+            "trunkline_control_edges_connected",
+            "Edges connected to this replica.",
+            i64::try_from(state.fleet.connected_here()).unwrap_or(i64::MAX),
+        ),
         gauge("trunkline_control_upstreams", "Upstreams published to edges.", size(StreamType::Upstream)),
         gauge("trunkline_control_tools", "Tools published to edges.", size(StreamType::Tool)),
         gauge("trunkline_control_servers", "Virtual servers published to edges.", size(StreamType::Server)),
         gauge("trunkline_control_tokens", "Tokens published to edges.", size(StreamType::Token)),
-        gauge("trunkline_control_tunnels", "Open tunnels of upstreams to this replica.", tunnels),
+        gauge(
+            "trunkline_control_tunnels",
+            "Open tunnels of upstreams to this replica.",
+            count(state.tunnels.count()),
+        ),
         gauge(
             "trunkline_control_database_fresh",
             "1 while the database responds.",
             i64::from(state.database.within(READY)),
         ),
-    ]);
+        gauge(
+            "trunkline_control_connections",
+            "Connections that are open.",
+            count(authenticated + strangers),
+        ),
+        gauge(
+            "trunkline_control_connections_unauthenticated",
+            "Connections that are open and have not authenticated.",
+            count(strangers),
+        ),
+        gauge("trunkline_control_body_memory_bytes", "Bytes of request bodies.", count(state.bodies.used())),
+    ];
+    let text = render(&gauges, &counters(&state));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+fn counters(state: &HttpState) -> [Counter; 2] {
+    let closed = |reason: CloseReason| (Some(("reason", reason.as_str())), state.connections.closed(reason));
+    [
+        Counter {
+            name: "trunkline_control_connections_closed_total",
+            help: "Connections closed because they had not authenticated, by reason.",
+            values: CloseReason::ALL.map(closed).into(),
+        },
+        Counter {
+            name: "trunkline_control_body_memory_refused_total",
+            help: "Request bodies refused because too much memory was in use for bodies.",
+            values: vec![(None, state.bodies.refused())],
+        },
+    ]
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -13,6 +13,7 @@ use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
 use super::{Parts, http};
 use crate::api::Registry;
 use crate::api::authenticate::{Authenticator, admit};
+use crate::api::bodies::MAX_MESSAGE_BYTES;
 use crate::api::json::transcode;
 use crate::api::permissions::served;
 use crate::auth::tunnel::TunnelCredentials;
@@ -22,8 +23,6 @@ use crate::discovery::usage_service::Usage;
 use crate::snapshot::Publisher;
 use crate::tunnels;
 
-/// An edge that reconnects says which versions it holds of everything, in one message.
-const MAX_REQUEST_BYTES: usize = 64 << 20;
 pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Router> {
     let (snapshots, database) = (publisher.snapshots(), publisher.database_health());
     let discovery =
@@ -35,23 +34,24 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
     http::watch_health(health, parts.drain.clone());
     let mut routes = Routes::builder();
     routes
-        .add_service(DiscoveryServiceServer::new(discovery).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(DiscoveryServiceServer::new(discovery).max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(EnrollmentServiceServer::new(parts.enrollment()))
         .add_service(FleetServiceServer::new(fleets))
-        .add_service(UsageServiceServer::new(usage).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(UsageServiceServer::new(usage).max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     Registry::new(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), parts.sync.clone())
         .add_to(&mut routes);
-    let authenticator = Arc::new(Authenticator::new(parts.admin.clone(), parts.edge_authenticator.clone())?);
+    let authenticator =
+        Authenticator::new(parts.admin.clone(), parts.edge_authenticator.clone(), parts.bodies.clone())?;
     // The authenticator is outermost: a stranger's body is not even read.
     let api = routes
         .routes()
         .prepare()
         .into_axum_router()
         .layer(from_fn(transcode))
-        .layer(from_fn_with_state(authenticator, admit));
+        .layer(from_fn_with_state(Arc::new(authenticator), admit));
     let endpoint = tunnels::TunnelEndpoint {
         credentials: TunnelCredentials::new(parts.signer.clone()),
         store: parts.store.clone(),

@@ -20,9 +20,25 @@ pub struct Limits {
     /// Time allowed for sending the body of a request, in seconds; a slower client gets 408.
     #[arg(long, env = "TRUNKLINE_BODY_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub body_timeout: Duration,
-    /// Maximum number of client connections; more wait to be accepted.
-    #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000)]
+    /// Maximum number of client connections. At most three quarters of them have not authenticated; past that a new one
+    /// closes the oldest of those.
+    #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000, value_parser = connections)]
     pub max_connections: usize,
+    /// Maximum number of connections from one address (IPv6: one /64) that have not authenticated; past it a new one
+    /// closes the oldest of them.
+    #[arg(long, env = "TRUNKLINE_MAX_UNAUTHENTICATED_PER_ADDRESS", value_name = "COUNT", default_value_t = 1_024, value_parser = at_least_one)]
+    pub max_unauthenticated_per_address: usize,
+    /// Address or network of load balancers, which --max-unauthenticated-per-address does not apply to; repeatable (in
+    /// the environment: separated by commas).
+    #[arg(long = "balancer-address", env = "TRUNKLINE_BALANCER_ADDRESS", value_name = "ADDRESS", value_delimiter = ',', value_parser = inbound::parse_network)]
+    pub balancer_addresses: Vec<inbound::IpNet>,
+    /// Time allowed for sending an authenticated request after connecting, in seconds; then the connection is closed.
+    #[arg(long, env = "TRUNKLINE_AUTHENTICATION_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub authentication_timeout: Duration,
+    /// Memory for request bodies and for JSON responses of upstreams, in bytes; those of up to 16 KiB do not count. A
+    /// token (of responses: an upstream) gets what is left for others, so half of it when alone. Past it requests get 503.
+    #[arg(long, env = "TRUNKLINE_MAX_BODY_MEMORY_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
+    pub max_body_memory_bytes: usize,
     /// Maximum number of requests in flight, without streams; more get 503.
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT", value_name = "COUNT", default_value_t = 8_192)]
     pub max_in_flight: usize,
@@ -32,7 +48,7 @@ pub struct Limits {
     /// Maximum number of requests in flight per connection over HTTP+SSE or WebSocket; more get an error.
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT_PER_CONNECTION", value_name = "COUNT", default_value_t = 64, value_parser = per_connection)]
     pub max_in_flight_per_connection: usize,
-    /// Time allowed for a client over HTTP+SSE or WebSocket to read a message, in seconds; then the connection ends.
+    /// Time allowed for a client to read what is sent to it, in seconds; then the connection ends.
     #[arg(long, env = "TRUNKLINE_SEND_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub send_timeout: Duration,
     /// Interval of pings to clients over WebSocket, in seconds; a client that misses two is disconnected.
@@ -75,6 +91,10 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             max_connections: 10_000,
+            max_unauthenticated_per_address: 1_024,
+            balancer_addresses: Vec::new(),
+            authentication_timeout: Duration::from_secs(10),
+            max_body_memory_bytes: 256 << 20,
             max_in_flight: 8_192,
             max_streams_per_token: 1_024,
             max_in_flight_per_connection: 64,
@@ -103,6 +123,10 @@ impl Limits {
             header_timeout,
             body_timeout,
             max_connections,
+            max_unauthenticated_per_address,
+            balancer_addresses,
+            authentication_timeout,
+            max_body_memory_bytes,
             max_in_flight,
             max_streams_per_token,
             max_in_flight_per_connection,
@@ -124,6 +148,10 @@ impl Limits {
             "headerTimeoutSeconds": header_timeout.as_secs_f64(),
             "bodyTimeoutSeconds": body_timeout.as_secs_f64(),
             "maxConnections": max_connections,
+            "maxUnauthenticatedPerAddress": max_unauthenticated_per_address,
+            "balancerAddresses": balancer_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "authenticationTimeoutSeconds": authentication_timeout.as_secs_f64(),
+            "maxBodyMemoryBytes": max_body_memory_bytes,
             "maxInFlight": max_in_flight,
             "maxStreamsPerToken": max_streams_per_token,
             "maxInFlightPerConnection": max_in_flight_per_connection,
@@ -158,6 +186,21 @@ fn per_connection(text: &str) -> Result<usize, String> {
     }
 }
 
+/// One place is for those who authenticate, and one for those who have not yet.
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(value) if value >= 2 => Ok(value),
+        _ => Err("must be a number, at least 2".to_owned()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(value) if value >= 1 => Ok(value),
+        _ => Err("must be a number, at least 1".to_owned()),
+    }
+}
+
 /// hyper refuses a smaller buffer than this.
 fn head_bytes(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
@@ -184,7 +227,16 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused() {
-        assert!(<Program as clap::Parser>::try_parse_from(["edge", "--body-timeout", "0"]).is_err());
-        assert!(<Program as clap::Parser>::try_parse_from(["edge", "--max-header-bytes", "10"]).is_err());
+        for bad in [
+            ["--body-timeout", "0"],
+            ["--max-header-bytes", "10"],
+            ["--max-connections", "1"],
+            ["--max-unauthenticated-per-address", "0"],
+            ["--balancer-address", "10.0.0.0/33"],
+            ["--authentication-timeout", "0"],
+        ] {
+            let read = <Program as clap::Parser>::try_parse_from(["edge"].iter().chain(&bad));
+            assert!(read.is_err(), "{bad:?}");
+        }
     }
 }

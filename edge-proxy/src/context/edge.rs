@@ -1,9 +1,9 @@
 //! The state that all threads of an edge share. It must not know the order of the request pipeline.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use inbound::{BodyBudget, ConnectionLimits, Connections};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 
@@ -38,7 +38,7 @@ pub struct EdgeState {
     /// Open streams, by token.
     pub streams: Arc<StreamCounts>,
     /// Open client connections.
-    pub connections: AtomicUsize,
+    pub connections: Connections,
     workers: Mutex<Vec<mpsc::Sender<SessionCommand>>>,
 }
 
@@ -58,7 +58,9 @@ impl EdgeState {
         use rustls_platform_verifier::ConfigVerifierExt as _;
         let mut tls = ClientConfig::with_platform_verifier()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let connections = connections(&limits);
         let environment = Environment {
+            bodies: Arc::new(BodyBudget::new(limits.max_body_memory_bytes)),
             current,
             limits,
             metrics,
@@ -74,7 +76,7 @@ impl EdgeState {
             used_tickets: UsedTickets::default(),
             levels: LogLevels::default(),
             streams: Arc::default(),
-            connections: AtomicUsize::new(0),
+            connections,
             workers: Mutex::default(),
         })
     }
@@ -108,4 +110,21 @@ impl EdgeState {
         workers.push(sender);
         receiver
     }
+}
+
+/// Creates the table of client connections, of which there are none yet.
+fn connections(limits: &Limits) -> Connections {
+    let max_connections = inbound::within_file_limit(limits.max_connections);
+    if max_connections < limits.max_connections {
+        tracing::warn!(
+            max_connections,
+            "the limit of open files allows fewer connections than --max-connections; raise it with `ulimit -n`"
+        );
+    }
+    let table = ConnectionLimits::authenticated(
+        max_connections,
+        limits.max_unauthenticated_per_address,
+        limits.balancer_addresses.clone(),
+    );
+    Connections::new(table, Some(limits.authentication_timeout))
 }

@@ -3,31 +3,37 @@
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use inbound::{Connection, ConnectionLimits, Connections};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::observe::{Gauge, GaugeGuard};
 
-/// Connections of siblings at one time; more wait to be accepted.
+/// Connections at one time, of which those who have not presented a certificate have three quarters.
 const MAX_CONNECTIONS: usize = 8_192;
+/// Connections of one address at one time that have not.
+const MAX_STRANGERS_PER_ADDRESS: usize = 1_024;
 /// The time limit of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause after a failed accept: mostly there are no file descriptors left, and they come back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Creates the table of siblings' connections, of which there are none yet.
+pub(super) fn connections() -> Connections {
+    let limits = ConnectionLimits::authenticated(MAX_CONNECTIONS, MAX_STRANGERS_PER_ADDRESS, Vec::new());
+    Connections::new(limits, Some(HANDSHAKE_TIMEOUT))
+}
 
 /// A connection of a sibling.
 pub(super) struct SiblingConnection {
     stream: TlsStream<TcpStream>,
     _counted: GaugeGuard,
-    _permit: OwnedSemaphorePermit,
+    _connection: Connection,
 }
 
 /// Accepts connections and completes their handshakes, until the receiver is gone.
@@ -37,42 +43,44 @@ pub(super) struct SiblingConnection {
 pub(super) async fn accept(
     listener: StdListener,
     tls: TlsAcceptor,
-    connections: Gauge,
+    connections: Connections,
+    open: Gauge,
     accepted: mpsc::Sender<io::Result<SiblingConnection>>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        let stream = tokio::select! {
-            stream = listener.accept() => stream,
+    loop {
+        let (stream, address, connection) = tokio::select! {
+            next = inbound::accept(&listener, &connections) => next,
             () = accepted.closed() => return Ok(()),
         };
-        let Ok((stream, address)) = stream else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let (tls, accepted, counted) = (tls.clone(), accepted.clone(), connections.enter());
+        let (tls, accepted, counted) = (tls.clone(), accepted.clone(), open.enter());
         tokio::spawn(async move {
             // Small messages go at once; without it they wait for the other side's acknowledgement.
             let _ = stream.set_nodelay(true);
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    let connection = SiblingConnection { stream, _counted: counted, _permit: permit };
+            let handshake = tokio::select! {
+                handshake = tls.accept(stream) => handshake,
+                reason = connection.must_close() => {
+                    let reason = reason.as_str();
+                    return tracing::debug!(%address, reason, "closed a connection to the edges' port");
+                }
+            };
+            match handshake {
+                Ok(stream) => {
+                    connection.handle().set_authenticated();
+                    let connection = SiblingConnection { stream, _counted: counted, _connection: connection };
                     // Nobody takes it when the edge is stopping.
                     let _ = accepted.send(Ok(connection)).await;
                 }
-                Ok(Err(error)) if is_stranger(&error) => {
+                Err(error) if is_stranger(&error) => {
                     tracing::warn!(%address, %error, "refused a connection to the edges' port: unknown certificate");
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::debug!(%address, %error, "TLS handshake failed on the edges' port")
                 }
-                Err(_) => tracing::debug!(%address, "TLS handshake timed out on the edges' port"),
             }
         });
     }
-    Ok(())
 }
 
 /// Returns whether the client presented a certificate that is not accepted, or none. Port scanners do not get that far.

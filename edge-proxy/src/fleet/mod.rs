@@ -21,6 +21,8 @@ use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use inbound::Connections;
+use inbound::http::http2;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -69,6 +71,7 @@ struct Network {
     sibling_clients: Arc<SiblingClients>,
     broadcaster: Broadcaster,
     metrics: Arc<Metrics>,
+    connections: Connections,
     max_message: usize,
     runtime: Handle,
 }
@@ -94,8 +97,23 @@ impl Fleet {
         let sibling_clients =
             Arc::new(SiblingClients::new(Arc::clone(&current), Arc::clone(&own), max_message));
         let broadcaster = Broadcaster::new(Arc::clone(&sibling_clients), Arc::clone(&metrics));
-        let network = Network { current, own, sibling_clients, broadcaster, metrics, max_message, runtime };
+        let connections = listener::connections();
+        let network = Network {
+            current,
+            own,
+            sibling_clients,
+            broadcaster,
+            metrics,
+            connections,
+            max_message,
+            runtime,
+        };
         Self { waiters, network: Some(network) }
+    }
+
+    /// The connections of siblings to this edge, if it has any.
+    pub fn connections(&self) -> Option<&Connections> {
+        self.network.as_ref().map(|network| &network.connections)
     }
 
     /// The waiters of this edge.
@@ -158,12 +176,16 @@ impl Fleet {
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .max_concurrent_streams(MAX_CALLS)
+            .http2_max_header_list_size(http2::MAX_HEADER_LIST)
+            .http2_max_pending_accept_reset_streams(Some(http2::MAX_PENDING_RESETS))
+            .http2_max_local_error_reset_streams(Some(http2::MAX_ERROR_RESETS))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(4 * WINDOW)
             .add_service(service)
             .serve_with_incoming(ReceiverStream::new(connections));
         let gauge = network.metrics.sibling_connections.clone();
-        let accepting = listener::accept(listener, TlsAcceptor::from(Arc::new(tls)), gauge, accepted);
+        let tls = TlsAcceptor::from(Arc::new(tls));
+        let accepting = listener::accept(listener, tls, network.connections.clone(), gauge, accepted);
         tokio::select! {
             served = server => served.map_err(io::Error::other),
             accepting = accepting => accepting,

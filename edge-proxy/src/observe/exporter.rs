@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use inbound::{BodyBudget, CloseReason, Connections};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
-use super::metrics::{CloseReason, ConnectionTransport, DeliveryOutcome, Rejection, UpstreamFault};
+use super::metrics::{
+    CloseReason as SessionCloseReason, ConnectionTransport, DeliveryOutcome, Rejection, UpstreamFault,
+};
 use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
 use crate::os::clock;
@@ -28,14 +31,26 @@ pub struct SnapshotReaders {
     pub trust_remaining: Box<dyn Fn(u64) -> i64 + Send + Sync>,
 }
 
+/// The listeners of the edge, and what their bodies take.
+pub struct Inbound {
+    /// The connections of each listener, by its name in metrics.
+    pub listeners: Vec<(&'static str, Connections)>,
+    /// The memory for bodies.
+    pub bodies: Arc<BodyBudget>,
+}
+
 /// The reason that there is no exporter.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up metrics: {0}")]
 pub struct ExportError(String);
 
 impl Exporter {
-    /// Creates an exporter of `metrics` and of what `readers` read.
-    pub fn new(metrics: &Arc<Metrics>, readers: SnapshotReaders) -> Result<Exporter, ExportError> {
+    /// Creates an exporter of `metrics`, of what `readers` read, and of the listeners.
+    pub fn new(
+        metrics: &Arc<Metrics>,
+        readers: SnapshotReaders,
+        inbound: Inbound,
+    ) -> Result<Exporter, ExportError> {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -51,6 +66,7 @@ impl Exporter {
         counts(&meter, metrics);
         fleet(&meter, metrics);
         snapshot(&meter, metrics, readers);
+        listeners(&meter, inbound);
         Ok(Exporter { registry, _provider: provider })
     }
 
@@ -111,7 +127,7 @@ fn client_sessions(meter: &Meter, metrics: &Arc<Metrics>) {
     counter(meter, "client_sessions_ended", description, move |observer| {
         for (transport, ending) in ConnectionTransport::ALL
             .iter()
-            .flat_map(|one| CloseReason::ALL.iter().map(move |ending| (*one, *ending)))
+            .flat_map(|one| SessionCloseReason::ALL.iter().map(move |ending| (*one, *ending)))
         {
             let labels =
                 [KeyValue::new("transport", transport.as_str()), KeyValue::new("reason", ending.as_str())];
@@ -214,6 +230,33 @@ fn snapshot(meter: &Meter, metrics: &Arc<Metrics>, readers: SnapshotReaders) {
     gauge(meter, "trust_remaining_seconds", trust, move || trust_remaining(clock::now()));
 }
 
+fn listeners(meter: &Meter, Inbound { listeners, bodies }: Inbound) {
+    let read = listeners.clone();
+    let strangers = move |observer: &dyn AsyncInstrument<i64>| {
+        for (listener, connections) in &read {
+            let open = i64::try_from(connections.unauthenticated()).unwrap_or(i64::MAX);
+            observer.observe(open, &[KeyValue::new("listener", *listener)]);
+        }
+    };
+    let gauge_of_strangers = meter.i64_observable_gauge("connections_unauthenticated");
+    let description = "Connections that are open and have not authenticated, by listener";
+    gauge_of_strangers.with_description(description).with_callback(strangers).build();
+    let closed = "Connections closed because they had not authenticated, by listener and reason";
+    counter(meter, "connections_closed", closed, move |observer| {
+        for ((listener, connections), reason) in
+            listeners.iter().flat_map(|one| CloseReason::ALL.map(|reason| (one, reason)))
+        {
+            let labels = [KeyValue::new("listener", *listener), KeyValue::new("reason", reason.as_str())];
+            observer.observe(connections.closed(reason), &labels);
+        }
+    });
+    let read = Arc::clone(&bodies);
+    let used = "Bytes of request bodies and of JSON responses of upstreams, without small ones";
+    gauge(meter, "body_memory_bytes", used, move || i64::try_from(read.used()).unwrap_or(i64::MAX));
+    let refused = "Bodies refused because too much memory was in use for bodies";
+    counter(meter, "body_memory_refused", refused, move |observer| observer.observe(bodies.refused(), &[]));
+}
+
 fn labels(method: &str, outcome: Outcome) -> [KeyValue; 2] {
     let outcome = match outcome {
         Outcome::Unspecified => "unspecified",
@@ -242,14 +285,17 @@ mod tests {
     fn every_number_is_shown_under_its_name() {
         let metrics = Arc::new(Metrics::new());
         let readers = SnapshotReaders { last_contact: Box::new(|| 0), trust_remaining: Box::new(|_| 0) };
-        let exporter = Exporter::new(&metrics, readers).unwrap();
+        let connections = Connections::new(inbound::ConnectionLimits::open(1), None);
+        let inbound =
+            Inbound { listeners: vec![("clients", connections)], bodies: Arc::new(BodyBudget::new(1)) };
+        let exporter = Exporter::new(&metrics, readers, inbound).unwrap();
         let _open = metrics.connections.enter();
         metrics.count_calls("tools/call", Outcome::Ok, 3, 1_500_000);
         metrics.rejected(Rejection::Origin).inc();
         metrics.upstream_fault(UpstreamFault::Timeout).add(2);
         metrics.revision.set(7);
         let _session = metrics.client_sessions(ConnectionTransport::Sse).enter();
-        metrics.client_sessions_ended(ConnectionTransport::WebSocket, CloseReason::Binary).inc();
+        metrics.client_sessions_ended(ConnectionTransport::WebSocket, SessionCloseReason::Binary).inc();
         let text = exporter.text().unwrap();
         for line in [
             "trunkline_edge_connections 1",

@@ -6,7 +6,7 @@ mod exporter;
 mod logs;
 mod metrics;
 
-pub use exporter::{ExportError, Exporter, SnapshotReaders};
+pub use exporter::{ExportError, Exporter, Inbound, SnapshotReaders};
 pub use logs::{LogError, start_logs};
 pub use metrics::{
     Calls, CloseReason, ConnectionTransport, Counter, DeliveryOutcome, Gauge, GaugeGuard, Metrics, Rejection,

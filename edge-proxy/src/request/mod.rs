@@ -99,8 +99,9 @@ async fn handle(
     let principal = worker.bearers.authenticate(&snapshot.trust, http_request.bearer())?;
     let facts = Facts { address: http_connection.address(), now };
     let caller = admit(&snapshot, &principal, http_request.server(), facts)?;
+    http_connection.set_authenticated();
     let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
-    let body = if has_body { http_request.read(&shared.environment.limits).await? } else { Bytes::new() };
+    let body = if has_body { read(worker, &mut http_request, &principal).await? } else { Bytes::new() };
     let arrival = Arrival::Request(&http_request.headers);
     let context = RequestContext { worker, snapshot: &snapshot, caller, arrival, started };
     let bearer = http_request.bearer().unwrap_or_default();
@@ -124,6 +125,16 @@ fn admit<'a>(
     facts: Facts,
 ) -> Result<Caller<'a>, Failure> {
     policy::admit(snapshot, principal, server, facts).map_err(|denied| denied.failure(|| Failure::Server))
+}
+
+/// Reads the body of a request, from the share of its principal.
+async fn read(
+    worker: &WorkerState,
+    http_request: &mut HttpRequest,
+    principal: &Principal,
+) -> Result<Bytes, Failure> {
+    let environment = &worker.shared.environment;
+    http_request.read(&environment.limits, || environment.bodies.reservation(&principal.uid)).await
 }
 
 /// Handles a request of Streamable HTTP.
@@ -160,6 +171,7 @@ async fn websocket_request(
     let principal = worker.bearers.authenticate(&snapshot.trust, bearer.as_deref())?;
     let facts = Facts { address: http_connection.address(), now };
     let caller = admit(snapshot, &principal, http_request.server(), facts)?;
+    http_connection.set_authenticated();
     let arrival = Arrival::Request(&http_request.headers);
     let context = RequestContext { worker, snapshot, caller, arrival, started };
     websocket::open(

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 
+use inbound::ConnectionHandle;
 use tokio::sync::Notify;
 
 /// The task that takes the connection over when it no longer speaks HTTP.
@@ -14,7 +15,7 @@ type Upgraded = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The HTTP connection of a client.
 pub struct HttpConnection {
-    address: IpAddr,
+    handle: ConnectionHandle,
     has_request: Cell<bool>,
     first: Notify,
     cut: Notify,
@@ -22,10 +23,10 @@ pub struct HttpConnection {
 }
 
 impl HttpConnection {
-    /// Creates the state of a connection from `address`.
-    pub fn new(address: IpAddr) -> Self {
+    /// Creates the state of a connection.
+    pub fn new(handle: ConnectionHandle) -> Self {
         Self {
-            address,
+            handle,
             has_request: Cell::default(),
             first: Notify::new(),
             cut: Notify::new(),
@@ -35,7 +36,12 @@ impl HttpConnection {
 
     /// The address at its other end.
     pub fn address(&self) -> IpAddr {
-        self.address
+        self.handle.address()
+    }
+
+    /// Notes that a request on it has been authenticated: from now on it is not closed for those of others.
+    pub fn set_authenticated(&self) {
+        self.handle.set_authenticated();
     }
 
     /// Notes that a request has come.

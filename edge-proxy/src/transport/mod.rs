@@ -10,7 +10,7 @@ pub mod streamable;
 pub mod websocket;
 
 pub use body::{Body, Chunks};
-pub use buffered_body::{BufferedBody, TooLarge};
+pub use buffered_body::{BufferError, BufferedBody};
 pub use http_connection::HttpConnection;
 pub use message::{Message, unreadable};
 pub use origin_policy::OriginPolicy;

@@ -11,8 +11,9 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use inbound::Reservation;
 
-use super::buffered_body::{BufferedBody, TooLarge};
+use super::buffered_body::{BufferError, BufferedBody};
 use super::origin_policy::OriginPolicy;
 use super::path::{self, Endpoint};
 use crate::config::limits::Limits;
@@ -95,8 +96,12 @@ impl HttpRequest {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// Reads the whole body, within the limits of size and time.
-    pub async fn read(&mut self, limits: &Limits) -> Result<Bytes, Failure> {
+    /// Reads the whole body, within the limits of size and time, and of memory where it is not small.
+    pub async fn read(
+        &mut self,
+        limits: &Limits,
+        reserve: impl FnOnce() -> Reservation,
+    ) -> Result<Bytes, Failure> {
         if !self.headers.get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(Failure::ContentType);
         }
@@ -106,12 +111,16 @@ impl HttpRequest {
             Some(length) if length > limits.max_body_bytes as u64 => 0,
             _ => limits.max_body_bytes,
         };
-        let collected = collect(&mut self.body, limit);
+        let collected = collect(&mut self.body, BufferedBody::within(limit, reserve));
         match tokio::time::timeout(limits.body_timeout, collected).await {
             Err(_) => Err(Failure::BodyTimeout),
             Ok(Err(BodyError::TooLarge)) => {
                 linger(&mut self.body, limits.max_body_bytes).await;
                 Err(too_large())
+            }
+            Ok(Err(BodyError::OverBudget)) => {
+                linger(&mut self.body, limits.max_body_bytes).await;
+                Err(Failure::BodyMemory)
             }
             Ok(Err(BodyError::Interrupted)) => Err(Failure::BodyBroken),
             Ok(Ok(body)) => Ok(body),
@@ -121,14 +130,20 @@ impl HttpRequest {
 
 enum BodyError {
     TooLarge,
+    OverBudget,
     Interrupted,
 }
 
-async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, BodyError> {
-    let mut buffered = BufferedBody::within(limit);
+async fn collect(
+    body: &mut Incoming,
+    mut buffered: BufferedBody<impl FnOnce() -> Reservation>,
+) -> Result<Bytes, BodyError> {
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Interrupted)?.into_data() else { continue };
-        buffered.push(data).map_err(|TooLarge| BodyError::TooLarge)?;
+        buffered.push(data).map_err(|error| match error {
+            BufferError::TooLarge => BodyError::TooLarge,
+            BufferError::OverBudget => BodyError::OverBudget,
+        })?;
     }
     Ok(buffered.finish())
 }

@@ -12,6 +12,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use inbound::WriteTimeout;
 use tokio::net::TcpStream;
 
 use super::Tunnels;
@@ -49,6 +50,7 @@ pub fn accept(
     let upstream =
         snapshot.upstreams.get(id).filter(|upstream| upstream.reach.is_tunnel() && *upstream.uid == *uid);
     let upstream: Arc<str> = upstream.ok_or(Failure::Tunnel)?.uid.as_ref().into();
+    http_connection.set_authenticated();
     let handshake = Handshake::read(request.headers())?;
     if !tunnels.local.has_room(&upstream) {
         return Err(Failure::TooManyTunnels);
@@ -70,8 +72,8 @@ pub fn accept(
 /// Takes the socket out, for another thread, and the bytes that were read already.
 fn into_parts(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
     let other = |_| io::Error::other("the connection was not accepted by this listener");
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(other)?;
-    Ok((parts.io.into_inner().into_std()?, parts.read_buf))
+    let parts = upgraded.downcast::<TokioIo<WriteTimeout<TcpStream>>>().map_err(other)?;
+    Ok((parts.io.into_inner().into_inner().into_std()?, parts.read_buf))
 }
 
 fn bearer(request: &Request<Incoming>) -> Option<&str> {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use inbound::BodyBudget;
 use rustls::ClientConfig;
 
 use super::connect::HttpPool;
@@ -26,6 +27,8 @@ pub struct Environment {
     pub current: Arc<Current>,
     /// The limits of everything that grows.
     pub limits: Limits,
+    /// The memory for bodies.
+    pub bodies: Arc<BodyBudget>,
     /// The counters and gauges.
     pub metrics: Arc<Metrics>,
     /// The siblings, and the calls that wait at this edge.

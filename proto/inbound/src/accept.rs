@@ -59,15 +59,7 @@ pub fn raise_file_limit() -> Option<u64> {
 /// upstreams, databases and logs need some as well.
 pub fn within_file_limit(max_connections: usize) -> usize {
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-    let Some(room) = files.map(|files| files - files / 4).filter(|room| *room < max_connections) else {
-        return max_connections;
-    };
-    tracing::warn!(
-        max_connections,
-        room,
-        "fewer connections than configured are accepted, because the limit of open files is low; raise it with `ulimit -n`"
-    );
-    room
+    files.map_or(max_connections, |files| max_connections.min(files - files / 4))
 }
 
 #[cfg(test)]

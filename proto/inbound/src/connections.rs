@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::table::{ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full};
+use crate::table::{ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, subscriber};
 
 /// Requests that a connection may have in progress without having authenticated.
 const MAX_PUBLIC_REQUESTS: usize = 16;
@@ -220,6 +220,11 @@ impl ConnectionHandle {
     /// The address at the other end; an IPv4 client's is the same on a socket that takes both families.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// The address that it counts for: of IPv6, the network of the subscriber.
+    pub fn subscriber(&self) -> IpAddr {
+        subscriber(self.address)
     }
 
     /// Returns whether a request on it has been authenticated.

@@ -188,7 +188,7 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
 }
 
 /// The addresses that count as one: an address of IPv4, a /64 of IPv6.
-fn subscriber(address: IpAddr) -> IpAddr {
+pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),

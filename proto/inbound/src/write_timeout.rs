@@ -25,6 +25,11 @@ impl<S> WriteTimeout<S> {
         Self { stream, timeout, waiting: None }
     }
 
+    /// Returns the stream.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Passes on what a write came to, unless it waits for too long.
     fn limit<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {

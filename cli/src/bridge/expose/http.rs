@@ -1,14 +1,18 @@
 //! The HTTP routes and the check of Host and Origin; and Streamable HTTP of both eras on one URL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt as _;
+use inbound::{BodyError, BodyLimits, BoundedBody, ConnectionHandle, Framing};
 use mcp::error::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render,
 };
@@ -31,6 +35,9 @@ use crate::bridge::expose::supervised_child::{CallMessage, NotReady, SupervisedC
 /// Maximum size of a request body.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 
+/// Time allowed for sending a request body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Boxed: a response is large, and refusals are rare.
 type Refusal = Box<Response>;
 
@@ -43,8 +50,48 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/message", post(sse_websocket::on_message))
         .route("/ws", get(sse_websocket::on_ws))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(shared.clone(), read_body))
         .layer(name_check)
+        .layer(middleware::from_fn(know_served))
         .with_state(shared)
+}
+
+/// Keeps the connections on which a request was served when others make room for new ones.
+async fn know_served(request: Request, next: Next) -> Response {
+    let connection = request.extensions().get::<ConnectionHandle>().cloned();
+    let response = next.run(request).await;
+    let is_served = response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(connection) = connection.filter(|_| is_served) {
+        connection.set_authenticated();
+    }
+    response
+}
+
+/// Reads the whole body, within the limits of size, time and memory.
+async fn read_body(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<ConnectionHandle>().map(ConnectionHandle::subscriber);
+    // The memory counts until there is a response.
+    let reservation = Arc::new(shared.bodies.reservation(address));
+    let limits = BodyLimits { framing: Framing::Whole, max_bytes: MAX_BODY_BYTES, timeout: BODY_TIMEOUT };
+    let (head, body) = request.into_parts();
+    match BoundedBody::new(body, limits, reservation.clone()).collect().await {
+        Ok(body) => next.run(Request::from_parts(head, Body::from(body.to_bytes()))).await,
+        Err(error) => unread(&error),
+    }
+}
+
+fn unread(error: &BodyError) -> Response {
+    let status = match error {
+        BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Timeout => StatusCode::REQUEST_TIMEOUT,
+        BodyError::OverBudget(_) => StatusCode::SERVICE_UNAVAILABLE,
+        BodyError::Interrupted(_) => StatusCode::BAD_REQUEST,
+    };
+    let mut response = (status, format!("{error}\n")).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// Refuses foreign Host and Origin headers, so that a web page cannot reach a local server by DNS rebinding.

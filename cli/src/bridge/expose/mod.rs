@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inbound::names::AllowedNames;
+use inbound::{BodyBudget, ConnectionLimits, Connections};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,18 @@ use crate::bridge::child::Program;
 use crate::error::{Error, Result};
 use instances::{EnvFromHeader, Instances};
 use sse_websocket::Inboxes;
+
+/// Maximum number of connections. Nobody presents a credential here: a connection counts as known once a request on it
+/// was served, and at most three quarters of them are not.
+const MAX_CONNECTIONS: usize = 4_096;
+/// Maximum number of those of one address that are not.
+const MAX_IDLE_PER_ADDRESS: usize = 1_024;
+/// Time allowed from connecting to a request that is served.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory for request bodies, in bytes.
+const BODY_MEMORY: usize = 128 << 20;
+/// Time for which open streams are waited for at the end: the command that would write to them has ended.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The eras to expose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -64,6 +77,8 @@ pub struct Shared {
     pub(crate) inboxes: Inboxes,
     /// The names that it answers to, if it listens.
     pub(crate) names: Option<AllowedNames>,
+    /// The memory for request bodies.
+    pub(crate) bodies: Arc<BodyBudget>,
 }
 
 /// An exposed command.
@@ -74,7 +89,7 @@ pub struct Running {
     /// The state shared by the HTTP handlers.
     pub shared: Arc<Shared>,
     stop: CancellationToken,
-    server: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    server: Option<tokio::task::JoinHandle<bool>>,
 }
 
 /// Starts the command and exposes it.
@@ -90,12 +105,21 @@ pub async fn start(program: Program, settings: Settings) -> Result<Running> {
     // Starts the shared instance, if there is one.
     let _started = instances.single();
     tokio::spawn(instances.clone().stop_idle());
-    let shared = Arc::new(Shared { instances, inboxes: Inboxes::default(), names });
+    let bodies = Arc::new(BodyBudget::new(BODY_MEMORY));
+    let shared = Arc::new(Shared { instances, inboxes: Inboxes::default(), names, bodies });
     let server = listener.map(|listener| {
-        let server = axum::serve(listener, http::router(shared.clone()));
-        tokio::spawn(server.with_graceful_shutdown(stop.clone().cancelled_owned()).into_future())
+        let (router, stop) = (http::router(shared.clone()), stop.clone());
+        let handshake = |stream| std::future::ready(Ok(stream));
+        tokio::spawn(inbound::http::serve(listener, connections(), handshake, router, stop, GRACE))
     });
     Ok(Running { address, shared, stop, server })
+}
+
+/// Creates the table of connections, of which there are none yet.
+fn connections() -> Connections {
+    let max_connections = inbound::within_file_limit(MAX_CONNECTIONS);
+    let limits = ConnectionLimits::authenticated(max_connections, MAX_IDLE_PER_ADDRESS, Vec::new());
+    Connections::new(limits, Some(FIRST_REQUEST_TIMEOUT))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
@@ -147,9 +171,8 @@ impl Running {
         for instance in self.shared.instances.all() {
             instance.ended().await;
         }
-        // Open streams are not waited for: the command that would write to them has ended.
         if let Some(server) = self.server {
-            let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+            let _ = server.await;
         }
     }
 }

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use inbound::Reservation;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -138,6 +139,11 @@ impl HttpPool {
         let (response, connection) =
             tokio::time::timeout(timeout, answered).await.map_err(|_| Fault::Timeout)??;
         Ok(HttpResponse::new(response, connection, timeout))
+    }
+
+    /// Begins the reservation of memory for a response, from the share of this upstream.
+    pub(super) fn reservation(&self) -> Reservation {
+        self.environment.bodies.reservation((&self.host, self.port))
     }
 
     /// Upgrades a connection to a WebSocket of this subprotocol, with a request that carries `headers`.
@@ -289,6 +295,11 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
 }
 
 impl PooledConnection {
+    /// The pool that the connection belongs to.
+    pub(super) fn pool(&self) -> Rc<HttpPool> {
+        Rc::clone(&self.http_pool)
+    }
+
     /// Returns the connection to the pool: its response was read to the end.
     pub(in crate::upstream) fn release(self) {
         let Self { http_pool, sender } = self;

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::http_pool::PooledConnection;
 use crate::error::Fault;
-use crate::transport::{BufferedBody, TooLarge};
+use crate::transport::{BufferError, BufferedBody};
 
 /// A response whose head was read. Dropping it before its end closes the connection.
 pub(in crate::upstream) struct HttpResponse {
@@ -111,9 +111,15 @@ impl HttpResponse {
     }
 
     async fn read(&mut self, limit: usize) -> Result<Bytes, Fault> {
-        let mut buffered = BufferedBody::within(limit);
+        // The connection is released with the last chunk.
+        let pool = self.connection.as_ref().map(PooledConnection::pool);
+        let Some(pool) = pool else { return Ok(self.chunk().await?.unwrap_or_default()) };
+        let mut buffered = BufferedBody::within(limit, || pool.reservation());
         while let Some(data) = self.chunk().await? {
-            buffered.push(data).map_err(|TooLarge| Fault::TooLarge)?;
+            buffered.push(data).map_err(|error| match error {
+                BufferError::TooLarge => Fault::TooLarge,
+                BufferError::OverBudget => Fault::OverBudget,
+            })?;
         }
         Ok(buffered.finish())
     }

@@ -13,9 +13,9 @@ use crate::output::table::{Cell, Column};
 pub struct Kind {
     /// Its name in files: `kind: Upstream`.
     pub name: &'static str,
-    /// Its singular on the command line and in requests.
+    /// Its singular on the command line, and with `_` for `-` in requests.
     pub singular: &'static str,
-    /// Its plural on the command line, in names and in requests.
+    /// Its plural on the command line, with `_` for `-` in requests, and in lower camel case in names.
     pub plural: &'static str,
     /// Short forms on the command line.
     pub aliases: &'static [&'static str],
@@ -43,7 +43,7 @@ const ENTRY: [Column; 4] = [
     Column("DESCRIPTION", "description", Cell::Line),
 ];
 
-pub static KINDS: [Kind; 7] = [
+pub static KINDS: [Kind; 8] = [
     Kind {
         name: "Upstream",
         singular: "upstream",
@@ -165,6 +165,27 @@ pub static KINDS: [Kind; 7] = [
             Column("ACKED", "ackedRevision", Cell::Number),
             Column("LAG", "lag", Cell::Text),
             Column("REFUSED", "refusals", Cell::Refusals),
+            Column("REFUSED ENROLLMENTS", "refusedEnrollments.count", Cell::Text),
+        ],
+    },
+    Kind {
+        name: "JoinToken",
+        singular: "join-token",
+        plural: "join-tokens",
+        aliases: &[],
+        message: "trunkline.discovery.v1.JoinToken",
+        service: "trunkline.discovery.v1.EnrollmentService",
+        catalogued: false,
+        manifest: None,
+        observed: &[],
+        columns: &[
+            Column("NAME", "name", Cell::Id),
+            Column("STATE", "", Cell::JoinTokenState),
+            Column("USES", "", Cell::Uses),
+            Column("FOR EDGE", "edge", Cell::Id),
+            Column("ENROLLED EDGES", "enrolledEdges", Cell::List),
+            Column("EXPIRES", "expireTime", Cell::Until),
+            Column("AGE", "createTime", Cell::Age),
         ],
     },
 ];
@@ -198,7 +219,23 @@ impl Kind {
     /// Finds the kind of a resource by its full name.
     pub fn of_resource(name: &str) -> Option<&'static Self> {
         let collection = name.rsplit('/').nth(1)?;
-        KINDS.iter().find(|kind| kind.plural == collection)
+        KINDS.iter().find(|kind| kind.collection() == collection)
+    }
+
+    /// Returns the field of a response with one resource.
+    pub fn field(&self) -> String {
+        self.singular.replace('-', "_")
+    }
+
+    /// Returns the field of a response with a page of resources.
+    pub fn list_field(&self) -> String {
+        self.plural.replace('-', "_")
+    }
+
+    /// Returns its segment in names, such as `joinTokens`.
+    fn collection(&self) -> String {
+        let (first, rest) = self.name.split_at(1);
+        format!("{}{rest}s", first.to_ascii_lowercase())
     }
 
     /// Returns the parser for a kind on the command line.
@@ -217,7 +254,7 @@ impl Kind {
 
     /// Expands `time`, `time/get_current_time` or `upstreams/time` to a full name.
     pub fn full_name(&self, word: &str) -> Result<String> {
-        let collection = format!("{}/", self.plural);
+        let collection = format!("{}/", self.collection());
         if !self.catalogued {
             let id = word.strip_prefix(&collection).unwrap_or(word);
             return match id.is_empty() || id.contains('/') {
@@ -270,7 +307,9 @@ mod tests {
                 assert!(reflection::method(&kind.method(verb)).is_some(), "{} {verb}", kind.name);
             }
             let list = reflection::method(&kind.method("List")).unwrap();
-            assert!(list.output().get_field_by_name(kind.plural).is_some(), "{}", kind.name);
+            assert!(list.output().get_field_by_name(&kind.list_field()).is_some(), "{}", kind.name);
+            let get = reflection::method(&kind.method("Get")).unwrap();
+            assert!(get.output().get_field_by_name(&kind.field()).is_some(), "{}", kind.name);
             for path in kind.columns.iter().map(|c| c.1).chain(kind.observed.iter().copied()) {
                 let mut at = Some(message.clone());
                 for part in path.split('.').filter(|part| !part.is_empty()) {
@@ -301,5 +340,8 @@ mod tests {
         assert_eq!(name, "upstreams/files/resources/file%3A%2F%2F%2Fa%20b");
         assert_eq!(short_name(&name), "files/file:///a b");
         assert_eq!(Kind::of_resource(&name).unwrap().name, "Resource");
+        let join_token = Kind::from_word("join-tokens");
+        assert_eq!(join_token.full_name("1a2b").unwrap(), "joinTokens/1a2b");
+        assert_eq!(Kind::of_resource("joinTokens/1a2b").unwrap().name, "JoinToken");
     }
 }

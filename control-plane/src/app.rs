@@ -42,8 +42,6 @@ use crate::sync::{CatalogueSync, Housekeeping, Notifications, Supervisor};
 const POLL: Duration = Duration::from_secs(2);
 /// The embedded database, within the data directory.
 const DATABASE: &str = "registry.db";
-/// The lifetime of a join token made in process.
-const JOIN: Duration = Duration::from_secs(3_600);
 
 /// A control plane that runs.
 pub struct Running {
@@ -65,7 +63,7 @@ struct Parts {
     store: Store,
     vault: Arc<Vault>,
     signer: Arc<Signer>,
-    credentials: EdgeCredentials,
+    enrollment: Enrollment,
     edge_authenticator: EdgeAuthenticator,
     admin: AdminToken,
     edges: Edges,
@@ -109,7 +107,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     Ok(Running {
         addr,
         admin_token: parts.admin.expose().into(),
-        enrollment: parts.enrollment(),
+        enrollment: parts.enrollment,
         store: parts.store,
         leases,
         drain: parts.drain,
@@ -119,16 +117,10 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     })
 }
 
-impl Parts {
-    fn enrollment(&self) -> Enrollment {
-        Enrollment::new(self.edges.clone(), self.credentials.clone())
-    }
-}
-
 impl Running {
-    /// Makes a join token, for an edge in the same process.
+    /// Makes a join token that is good for one edge, in the same process.
     pub async fn create_join_token(&self) -> anyhow::Result<String> {
-        Ok(self.enrollment.create(JOIN, 0).await?.0)
+        Ok(self.enrollment.create_join_token().await?)
     }
 
     /// Tells edges to go elsewhere, lets calls finish, and stops.
@@ -169,7 +161,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
     let tunnels = Arc::new(Tunnels::default());
     Ok(Parts {
         edge_authenticator: EdgeAuthenticator::new(credentials.clone(), fleet.clone()),
-        credentials,
+        enrollment: Enrollment::new(&store, credentials, fleet.clone(), vault.clone()),
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
         fleet,
         usage: UsageTable::new(&store),

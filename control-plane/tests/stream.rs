@@ -293,7 +293,7 @@ async fn reconnecting_receives_only_what_differs() {
     let update = UpdateServerRequest { server, ..Default::default() };
     servers.update_server(control.admin(update)).await.unwrap();
     let newest = control.server("new", titled("new")).await;
-    connect(&control, "e2").await.until(|held| holds(held, StreamType::Server, "servers/new")).await;
+    connect(&control, "e3").await.until(|held| holds(held, StreamType::Server, "servers/new")).await;
     let mut edge = EdgeEnd::connect(&control.channel, "e1", &credential, held).await.unwrap();
     assert_eq!(edge.until_alive().await, ["+servers/changed", "+servers/new", "-servers/gone"]);
     assert!(edge_status(&control, "edges/e1").await.acked_revision >= newest);
@@ -366,11 +366,12 @@ async fn strangers_get_nothing() {
     let join = |join_token: &str, id: &str| EnrollEdgeRequest {
         join_token: join_token.to_owned(),
         edge_id: id.to_owned(),
+        ..Default::default()
     };
     let refused = enrolment.enroll_edge(join("guess", "e2")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     // A join token is good for as many edges as it was made for.
-    let request = control.admin(CreateJoinTokenRequest { max_uses: 1, ..Default::default() });
+    let request = control.admin(CreateJoinTokenRequest { max_uses: Some(1), ..Default::default() });
     let once = enrolment.create_join_token(request).await.unwrap().into_inner().join_token;
     enrolment.enroll_edge(join(&once, "e2")).await.unwrap();
     let refused = enrolment.enroll_edge(join(&once, "e3")).await.unwrap_err();

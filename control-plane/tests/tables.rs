@@ -19,6 +19,8 @@ use trunkline_control_plane::auth::master::MasterKey;
 use trunkline_control_plane::auth::vault::{Sealed, Vault, VaultError};
 use trunkline_control_plane::store::Store;
 use trunkline_control_plane::store::edges::{EdgeRow, Edges};
+use trunkline_control_plane::store::enrollments::{EnrollmentRequest, Enrollments, Outcome};
+use trunkline_control_plane::store::join_tokens::{JoinTokens, NewJoinToken};
 use trunkline_control_plane::store::keys::{Keys, NewKey, Purpose};
 use trunkline_control_plane::store::leases::Leases;
 use trunkline_control_plane::store::usage::{UsageQuery, UsageTable};
@@ -33,8 +35,8 @@ suite! {
     a_signing_key_stays_while_it_is_needed,
     sealing_keys_seal_once_every_edge_can_open,
     secrets_outlive_the_change_of_the_master_key,
-    edges_are_told_apart_by_their_lives,
-    join_tokens_end,
+    edges_are_told_apart_by_their_enrollments,
+    credentials_of_earlier_builds_name_the_time_of_enrollment,
 }
 
 const LONG: Duration = Duration::from_secs(3_600);
@@ -179,10 +181,10 @@ async fn signer(store: &Store) -> Arc<Signer> {
 async fn bearers_outlive_the_rotation_of_their_key(database: Database) {
     let store = database.open().await;
     let (one, two) = (signer(&store).await, signer(&store).await);
-    let (old, _) = EdgeCredentials::new(one.clone()).issue("e1", 5).unwrap();
+    let (old, _) = EdgeCredentials::new(one.clone()).issue("e1", "5").unwrap();
     let (_, first) = one.sign_token("tokens/t", "uid").unwrap();
     one.rotate_signing().await.unwrap();
-    let (new, _) = EdgeCredentials::new(one.clone()).issue("e1", 5).unwrap();
+    let (new, _) = EdgeCredentials::new(one.clone()).issue("e1", "5").unwrap();
     let (_, second) = one.sign_token("tokens/t", "uid").unwrap();
     assert_ne!(first, second, "the newest key signs");
     let ids: Vec<_> = one.ring().signing.iter().map(|key| key.key_id.clone()).collect();
@@ -200,7 +202,7 @@ async fn bearers_outlive_the_rotation_of_their_key(database: Database) {
 async fn a_signing_key_stays_while_it_is_needed(database: Database) {
     let store = database.open().await;
     let signer = signer(&store).await;
-    let (old, _) = EdgeCredentials::new(signer.clone()).issue("e1", 5).unwrap();
+    let (old, _) = EdgeCredentials::new(signer.clone()).issue("e1", "5").unwrap();
     let first = signer.ring().signing[0].key_id.clone();
     signer.rotate_signing().await.unwrap();
     let needed = BTreeSet::from([first]);
@@ -246,15 +248,26 @@ async fn secrets_outlive_the_change_of_the_master_key(database: Database) {
     assert_eq!(*again.open("of a", &stored).unwrap(), b"secret");
 }
 
-async fn edges_are_told_apart_by_their_lives(database: Database) {
+async fn edges_are_told_apart_by_their_enrollments(database: Database) {
     let store = database.open().await;
-    let edges = Edges::new(&store);
-    let first = edges.enroll("e1").await.unwrap();
-    assert_eq!(edges.enroll("e1").await.unwrap(), first, "enrolled again, it is the same edge");
-    edges.enroll("e2").await.unwrap();
+    let (edges, enrollments, tokens) =
+        (Edges::new(&store), Enrollments::new(&store), JoinTokens::new(&store));
+    tokens
+        .add(&NewJoinToken { hash: "of any number", expire_us: i64::MAX, max_uses: 0, edge: "" })
+        .await
+        .unwrap();
+    let enroll = async |edge: &str| {
+        let request = EnrollmentRequest { edge, token_hash: "of any number", proved: "", request_hash: "" };
+        match enrollments.enroll(request).await.unwrap() {
+            Outcome::Enrolled(_) => edges.get(edge).await.unwrap().unwrap().enrollment,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = enroll("e1").await;
+    enroll("e2").await;
     let connected = EdgeRow {
         id: "e1".to_owned(),
-        enroll_us: first,
+        enrollment: first.clone(),
         replica: "r".to_owned(),
         connection: 3,
         version: "1.2.3".to_owned(),
@@ -276,19 +289,27 @@ async fn edges_are_told_apart_by_their_lives(database: Database) {
     assert!(edges.delete("e1").await.unwrap());
     assert!(!edges.delete("e1").await.unwrap());
     assert!(!edges.report(&connected).await.unwrap());
-    assert!(edges.enroll("e1").await.unwrap() > first);
-    assert!(!edges.report(&connected).await.unwrap(), "that was another life");
+    let second = enroll("e1").await;
+    assert_ne!(second.id, first.id);
+    assert!(!edges.report(&connected).await.unwrap(), "that was another enrolment");
+    let present = edges.enrollments().await.unwrap();
+    assert!(present.contains(&("e1".to_owned(), second.id)) && present.len() == 2, "{present:?}");
 }
 
-async fn join_tokens_end(database: Database) {
+async fn credentials_of_earlier_builds_name_the_time_of_enrollment(database: Database) {
     let store = database.open().await;
-    let edges = Edges::new(&store);
-    edges.add_join_token("twice", i64::MAX, 2).await.unwrap();
-    edges.add_join_token("often", i64::MAX, 0).await.unwrap();
-    edges.add_join_token("ended", 1, 0).await.unwrap();
-    let mut uses = Vec::new();
-    for hash in ["twice", "twice", "twice", "often", "often", "often", "ended", "unknown"] {
-        uses.push(edges.use_join_token(hash).await.unwrap());
-    }
-    assert_eq!(uses, [true, true, false, true, true, true, false, false]);
+    let signer = signer(&store).await;
+    let credentials = EdgeCredentials::new(signer.clone());
+    let claims = |seconds: i64| {
+        serde_json::json!({
+            "iss": signer.issuer(), "aud": "trunkline-edges", "sub": "e1", "iat": 1, "exp": seconds, "enrolled": 1_800_000_000_000_001_i64,
+        })
+    };
+    let (earlier, _) = signer.sign(&claims(i64::from(u32::MAX))).unwrap();
+    assert_eq!(credentials.verify(&earlier).unwrap().enrollment, "1800000000000001");
+    let (expired, _) = signer.sign(&claims(2)).unwrap();
+    assert!(matches!(credentials.verify(&expired), Err(KeyError::Invalid(_))));
+    assert_eq!(credentials.verify_ended(&expired).unwrap().enrollment, "1800000000000001");
+    let (other, _) = signer.sign_token("tokens/e1", "u").unwrap();
+    assert!(credentials.verify_ended(&other).is_err(), "what was signed for clients proves nothing");
 }

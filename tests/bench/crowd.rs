@@ -161,7 +161,7 @@ struct Member {
 impl Member {
     async fn enroll(address: String, join_token: String, edge_id: String) -> Self {
         let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
-        let request = EnrollEdgeRequest { join_token, edge_id: edge_id.clone() };
+        let request = EnrollEdgeRequest { join_token, edge_id: edge_id.clone(), ..Default::default() };
         let mut client = EnrollmentServiceClient::new(channel.clone());
         let credential = client.enroll_edge(request).await.unwrap().into_inner().credential;
         Self { channel, credential, id: edge_id }

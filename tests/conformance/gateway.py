@@ -95,7 +95,7 @@ class Gateway:
         self.folder.mkdir(parents=True)
         async with AsyncExitStack() as stack:
             await self.start_control(stack)
-            join_token = (await self.admin.ctl("create", "join-token")).strip()
+            join_token = (await self.admin.ctl("create", "join-token", "--max-uses", "0")).strip()
             for index in range(self.count):
                 await self.start_edge(stack, index, join_token)
             for edge in self.operations:

@@ -54,9 +54,11 @@ impl Admin {
         InterceptedService::new(self.channel.clone(), Bearer(self.bearer.clone()))
     }
 
+    /// A join token for any number of edges.
     pub(crate) async fn join_token(&self) -> Result<String, Status> {
+        let request = CreateJoinTokenRequest { max_uses: Some(0), ..Default::default() };
         let mut client = EnrollmentServiceClient::new(self.authorized());
-        Ok(client.create_join_token(CreateJoinTokenRequest::default()).await?.into_inner().join_token)
+        Ok(client.create_join_token(request).await?.into_inner().join_token)
     }
 
     pub(crate) async fn create_upstream(&self, id: &str, url: &str) -> Upstream {

@@ -69,9 +69,13 @@ enum Target {
         /// Lifetime of the join token [default: 1h]
         #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
         ttl: Option<Duration>,
-        /// Maximum number of edges that may enrol with it [default: unlimited]
+        /// Maximum number of edges that may enrol with it; 0 for any number [default: 1]
         #[arg(long, value_name = "N")]
         max_uses: Option<u32>,
+        /// Only edge that may enrol with it; if it is enrolled already, that enrolment ends. Without it, only ids that are not
+        /// enrolled may enrol
+        #[arg(long, value_name = "NAME")]
+        edge: Option<String>,
     },
 }
 
@@ -93,7 +97,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         Target::Tool(entry) => creator.plain("tool", &entry.name, entry.flags.fields()?).await,
         Target::Resource(entry) => creator.plain("resource", &entry.name, entry.flags.fields()?).await,
         Target::Prompt(entry) => creator.plain("prompt", &entry.name, entry.flags.fields()?).await,
-        Target::JoinToken { ttl, max_uses } => creator.join_token(ttl, max_uses).await,
+        Target::JoinToken { ttl, max_uses, edge } => creator.join_token(ttl, max_uses, edge).await,
     }
 }
 
@@ -205,8 +209,11 @@ impl Creator<'_> {
         }
     }
 
-    async fn join_token(&self, ttl: Option<Duration>, max_uses: Option<u32>) -> Result {
+    async fn join_token(&self, ttl: Option<Duration>, max_uses: Option<u32>, edge: Option<String>) -> Result {
         let mut request = Map::new();
+        if let Some(edge) = edge {
+            request.insert("edge".into(), Kind::from_word("edge").full_name(&edge)?.into());
+        }
         request.extend(ttl.map(|ttl| ("ttl".to_owned(), parse::proto_duration(ttl).into())));
         request.extend(max_uses.map(|uses| ("maxUses".to_owned(), uses.into())));
         let client = self.invocation.client().await?;
@@ -214,7 +221,13 @@ impl Creator<'_> {
         let answer = client.call(method, Value::Object(request)).await?;
         match self.invocation.format {
             Some(format @ (Format::Json | Format::Yaml)) => output::print(&output::message(&answer, format)?),
-            _ => output::print(&reflection::text(&answer, "join_token")),
+            _ => {
+                output::eprint(format!(
+                    "{} created. The join token is shown only once:",
+                    reflection::text(&answer, "name")
+                ));
+                output::print(&reflection::text(&answer, "join_token"))
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::reflection;
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: upstream, server, tool, resource, prompt, token or edge
+    /// Kind of resource: upstream, server, tool, resource, prompt, token, edge or join-token
     #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
     kind: &'static Kind,
     /// Names of the resources

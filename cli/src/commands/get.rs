@@ -18,7 +18,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: upstreams, servers, tools, resources, prompts, tokens or edges
+    /// Kind of resource: upstreams, servers, tools, resources, prompts, tokens, edges or join-tokens
     #[arg(value_parser = Kind::parser(), hide_possible_values = true)]
     kind: &'static Kind,
     /// Names [default: all]; for tools, resources and prompts UPSTREAM/NAME, or UPSTREAM for its whole catalogue
@@ -44,7 +44,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         return watch(invocation, &client, &args, items).await;
     }
     if items.is_empty() && invocation.format() == Format::Table {
-        output::eprint(format!("no {} found", args.kind.plural));
+        output::eprint(format!("no {} found", args.kind.plural.replace('-', " ")));
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ pub async fn all_pages(
     let mut items = Vec::new();
     loop {
         let page = client.call(&kind.method("List"), Value::Object(request.clone())).await?;
-        items.extend(reflection::submessages(&page, kind.plural));
+        items.extend(reflection::submessages(&page, &kind.list_field()));
         let next = reflection::text(&page, "next_page_token");
         if next.is_empty() {
             return Ok(items);
@@ -137,6 +137,6 @@ pub async fn all_pages(
 pub async fn one(client: &ControlClient, kind: &Kind, word: &str) -> Result<DynamicMessage> {
     let name = kind.full_name(word)?;
     let answer = client.call(&kind.method("Get"), json!({ "name": name })).await?;
-    reflection::submessage(&answer, kind.singular)
+    reflection::submessage(&answer, &kind.field())
         .ok_or_else(|| Error::not_found(format!("{name}: the response is empty")))
 }

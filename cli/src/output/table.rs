@@ -45,6 +45,10 @@ pub enum Cell {
     Connected,
     /// The resources that an edge refuses.
     Refusals,
+    /// The state of a join token.
+    JoinTokenState,
+    /// The uses of a join token, and how many it is good for.
+    Uses,
 }
 
 const MAX_LINE: usize = 60;
@@ -108,6 +112,11 @@ impl Cell {
             Self::Address => address(value),
             Self::Connected => if value == true { "connected" } else { "disconnected" }.into(),
             Self::Refusals => list(value, |item| text(&item["refusal"]["name"])),
+            Self::JoinTokenState => join_token_state(value, now).into(),
+            Self::Uses => match value["maxUses"].as_u64().unwrap_or_default() {
+                0 => format!("{} of any number", uses(value)),
+                most => format!("{} of {most}", uses(value)),
+            },
         }
     }
 }
@@ -166,6 +175,19 @@ fn token_state(token: &Value, now: OffsetDateTime) -> &'static str {
     match (timestamp(&token["revokeTime"]), timestamp(&token["expireTime"])) {
         (Some(_), _) => "revoked",
         (None, Some(end)) if end <= now => "expired",
+        _ => "valid",
+    }
+}
+
+fn uses(join_token: &Value) -> u64 {
+    join_token["uses"].as_u64().unwrap_or_default()
+}
+
+fn join_token_state(join_token: &Value, now: OffsetDateTime) -> &'static str {
+    let most = join_token["maxUses"].as_u64().unwrap_or_default();
+    match timestamp(&join_token["expireTime"]) {
+        Some(end) if end <= now => "expired",
+        _ if most > 0 && uses(join_token) >= most => "used up",
         _ => "valid",
     }
 }

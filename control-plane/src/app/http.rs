@@ -21,6 +21,7 @@ use tunnel::Tunnels;
 use trunkline::edge::v1::StreamType;
 
 use super::Parts;
+use crate::discovery::enrollment_counters::EnrollmentCounters;
 use crate::discovery::fleet::Fleet;
 use crate::observe::{Counter, Gauge, render};
 use crate::snapshot::DatabaseHealth;
@@ -39,6 +40,7 @@ struct HttpState {
     tunnels: Arc<Tunnels>,
     connections: Connections,
     bodies: Arc<BodyBudget>,
+    enrollments: Arc<EnrollmentCounters>,
     drain: CancellationToken,
 }
 
@@ -55,6 +57,7 @@ pub(super) fn router(
         tunnels: parts.tunnels.clone(),
         connections: parts.connections.clone(),
         bodies: parts.bodies.budget.clone(),
+        enrollments: parts.enrollment.counters(),
         drain: parts.drain.clone(),
     };
     Router::new()
@@ -185,7 +188,8 @@ async fn metrics(State(state): State<HttpState>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-fn counters(state: &HttpState) -> [Counter; 2] {
+fn counters(state: &HttpState) -> [Counter; 3] {
+    let enrolled = |(outcome, count): (&'static str, u64)| (Some(("outcome", outcome)), count);
     let closed = |reason: CloseReason| (Some(("reason", reason.as_str())), state.connections.closed(reason));
     [
         Counter {
@@ -197,6 +201,11 @@ fn counters(state: &HttpState) -> [Counter; 2] {
             name: "trunkline_control_body_memory_refused_total",
             help: "Request bodies refused because too much memory was in use for bodies.",
             values: vec![(None, state.bodies.refused())],
+        },
+        Counter {
+            name: "trunkline_control_enrollments_total",
+            help: "Requests of edges to enrol that this replica answered, by outcome.",
+            values: state.enrollments.read().map(enrolled).into(),
         },
     ]
 }

@@ -29,13 +29,13 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         Discovery::new(snapshots.clone(), database.clone(), parts.fleet.clone(), parts.drain.clone());
     let fleets =
         FleetApi::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
-    let usage = Usage::new(parts.usage.clone());
+    let usage = Usage::new(parts.usage.clone(), parts.fleet.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     http::watch_health(health, parts.drain.clone());
     let mut routes = Routes::builder();
     routes
         .add_service(DiscoveryServiceServer::new(discovery).max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .add_service(EnrollmentServiceServer::new(parts.enrollment()))
+        .add_service(EnrollmentServiceServer::new(parts.enrollment.clone()))
         .add_service(FleetServiceServer::new(fleets))
         .add_service(UsageServiceServer::new(usage).max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(health_service)

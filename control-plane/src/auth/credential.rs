@@ -1,11 +1,11 @@
 //! The credential of an edge: a short-lived JWT, signed by us, for us.
 //!
-//! It must not know the table of edges: the caller checks that the edge still exists.
+//! It must not know the table of edges: the caller checks that the enrolment is still the present one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::keys::{KeyError, Signer};
 use crate::clock;
@@ -13,7 +13,7 @@ use crate::clock;
 const AUDIENCE: &str = "trunkline-edges";
 
 /// The lifetime of a credential. Edges renew it when half of that is over, so that they come back by themselves
-/// after an outage of days; that the edge still exists is checked every time, whatever its credential says.
+/// after an outage of days; that the enrolment has not ended is checked every time, whatever its credential says.
 pub const LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 
 /// Issues and verifies the credentials of edges.
@@ -31,8 +31,23 @@ pub struct EdgeClaims {
     pub sub: String,
     iat: i64,
     exp: i64,
-    /// The time of enrolment. An edge that was deleted and enrolled again under its id has another one.
-    pub enrolled: i64,
+    /// The id of the enrolment. An edge that enrolled again under its id has another one. Credentials of earlier builds
+    /// have the time of enrolment here, under another name.
+    #[serde(alias = "enrolled", deserialize_with = "id_or_time")]
+    pub enrollment: String,
+}
+
+fn id_or_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum IdOrTime {
+        Id(String),
+        Time(i64),
+    }
+    Ok(match IdOrTime::deserialize(deserializer)? {
+        IdOrTime::Id(id) => id,
+        IdOrTime::Time(time) => time.to_string(),
+    })
 }
 
 impl EdgeCredentials {
@@ -42,7 +57,7 @@ impl EdgeCredentials {
     }
 
     /// A credential for one edge, and when it ends, in microseconds.
-    pub fn issue(&self, edge: &str, enrolled: i64) -> Result<(String, i64), KeyError> {
+    pub fn issue(&self, edge: &str, enrollment: &str) -> Result<(String, i64), KeyError> {
         let now = clock::now_us();
         let end = now + clock::duration_us(LIFETIME);
         let claims = EdgeClaims {
@@ -51,7 +66,7 @@ impl EdgeCredentials {
             sub: edge.to_owned(),
             iat: now / 1_000_000,
             exp: end / 1_000_000,
-            enrolled,
+            enrollment: enrollment.to_owned(),
         };
         Ok((self.signer.sign(&claims)?.0, end))
     }
@@ -59,5 +74,10 @@ impl EdgeCredentials {
     /// Verifies a credential, and returns its claims.
     pub fn verify(&self, credential: &str) -> Result<EdgeClaims, KeyError> {
         self.signer.verify(credential, AUDIENCE)
+    }
+
+    /// Verifies a credential except for its end. It permits nothing by itself: it shows which enrolment its holder had.
+    pub fn verify_ended(&self, credential: &str) -> Result<EdgeClaims, KeyError> {
+        self.signer.verify_ended(credential, AUDIENCE)
     }
 }

@@ -182,6 +182,20 @@ impl Signer {
 
     /// The claims of a JWT that one of our keys signed for `audience` and that has not ended.
     pub fn verify<C: DeserializeOwned>(&self, jwt: &str, audience: &str) -> Result<C, KeyError> {
+        self.claims(jwt, audience, true)
+    }
+
+    /// The claims of a JWT that one of our keys signed for `audience`, also if it has ended.
+    pub fn verify_ended<C: DeserializeOwned>(&self, jwt: &str, audience: &str) -> Result<C, KeyError> {
+        self.claims(jwt, audience, false)
+    }
+
+    fn claims<C: DeserializeOwned>(
+        &self,
+        jwt: &str,
+        audience: &str,
+        must_be_current: bool,
+    ) -> Result<C, KeyError> {
         let invalid = |error: jsonwebtoken::errors::Error| KeyError::Invalid(error.to_string());
         let kid = jsonwebtoken::decode_header(jwt).map_err(invalid)?.kid;
         let ring = self.ring.load();
@@ -194,6 +208,7 @@ impl Signer {
         rules.set_audience(&[audience]);
         rules.set_issuer(&[&self.issuer]);
         rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        rules.validate_exp = must_be_current;
         jsonwebtoken::decode::<C>(jwt, &key.public, &rules).map(|data| data.claims).map_err(invalid)
     }
 

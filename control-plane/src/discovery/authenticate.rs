@@ -1,4 +1,4 @@
-//! Authenticates edges: verifies the credential of a caller, and that its edge still exists.
+//! Authenticates edges: verifies the credential of a caller, and that the enrolment it belongs to has not ended.
 //!
 //! It must not know the rpcs that are called.
 
@@ -26,19 +26,26 @@ impl EdgeAuthenticator {
         Self { credentials, fleet }
     }
 
-    /// Verifies the credential of a caller. Fails where its edge no longer exists.
+    /// Verifies the credential of a caller. Fails where its enrolment has ended.
     pub async fn admit(&self, bearer: Option<&str>) -> Result<EdgeClaims, Error> {
         let bearer = bearer.ok_or_else(|| refused("EDGE_CREDENTIAL_REQUIRED", NEEDED))?;
         let claims = self.credentials.verify(bearer).map_err(|error| {
             let text = format!("the edge's credential is {error}; renew it or enrol again");
             refused("EDGE_CREDENTIAL_INVALID", text)
         })?;
-        if self.fleet.knows(&claims.sub, claims.enrolled).await? {
+        if self.fleet.knows(&claims).await? {
             return Ok(claims);
         }
-        let text = format!("edge `{}` was deleted; enrol again", claims.sub);
-        Err(refused("EDGE_UNKNOWN", text).with("edge", claims.sub))
+        Err(ended(&claims.sub))
     }
+}
+
+/// The error for an enrolment that has ended.
+pub(super) fn ended(edge: &str) -> Error {
+    let text = format!(
+        "this enrolment of edge `{edge}` has ended: the edge was deleted, or enrolled again; enrol again"
+    );
+    refused("EDGE_UNKNOWN", text).with("edge", edge)
 }
 
 /// Reads the edge that the authentication layer found, or refuses the request.

@@ -2,52 +2,182 @@
 //!
 //! It must not know the stream.
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::sync::Arc;
 
+use inbound::ConnectionHandle;
 use tonic::{Code, Request, Response, Status};
 use trunkline::discovery::v1::enrollment_service_server::EnrollmentService;
 use trunkline::discovery::v1::{
-    CreateJoinTokenRequest, CreateJoinTokenResponse, EnrollEdgeRequest, EnrollEdgeResponse,
-    RenewEdgeCredentialRequest, RenewEdgeCredentialResponse,
+    CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteJoinTokenRequest, DeleteJoinTokenResponse,
+    EnrollEdgeRequest, EnrollEdgeResponse, GetJoinTokenRequest, GetJoinTokenResponse, ListJoinTokensRequest,
+    ListJoinTokensResponse, RenewEdgeCredentialRequest, RenewEdgeCredentialResponse,
 };
 
+use super::announcement::{EDGE_ID, is_edge_id};
 use super::authenticate::edge;
-use super::fleet_service::is_edge_id;
-use crate::auth::admin::{random_token, token_hash};
+use super::enrollment_counters::EnrollmentCounters;
+use super::fleet::Fleet;
+use super::join_tokens::JoinTokenManager;
+use crate::auth::admin::token_hash;
 use crate::auth::credential::EdgeCredentials;
+use crate::auth::vault::Vault;
 use crate::clock;
 use crate::error::Error;
-use crate::store::edges::Edges;
+use crate::store::Store;
+use crate::store::enrollments::{EnrollmentRequest, Enrollments, Outcome, TokenRefusal};
+use crate::store::join_tokens::id_of;
 
-const DEFAULT_TTL: Duration = Duration::from_secs(3_600);
-const SHORTEST_TTL: Duration = Duration::from_secs(60);
-const LONGEST_TTL: Duration = Duration::from_secs(30 * 86_400);
+/// Longest id of a request, in bytes.
+const MAX_REQUEST_ID: usize = 128;
 
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Enrollment {
-    edges: Edges,
+    join_tokens: JoinTokenManager,
+    enrollments: Enrollments,
     credentials: EdgeCredentials,
+    fleet: Arc<Fleet>,
+    counters: Arc<EnrollmentCounters>,
+}
+
+/// Who asked to enrol, for the log.
+struct Attempt<'a> {
+    edge: &'a str,
+    join_token: &'a str,
+    address: String,
 }
 
 impl Enrollment {
-    /// Enrols into this table.
-    pub fn new(edges: Edges, credentials: EdgeCredentials) -> Self {
-        Self { edges, credentials }
+    /// Enrols into this database and fleet.
+    pub fn new(store: &Store, credentials: EdgeCredentials, fleet: Arc<Fleet>, vault: Arc<Vault>) -> Self {
+        Self {
+            join_tokens: JoinTokenManager::new(store, vault),
+            enrollments: Enrollments::new(store),
+            credentials,
+            fleet,
+            counters: Arc::default(),
+        }
     }
 
-    /// Makes a join token. Answers it, and when it ends, in microseconds.
-    pub async fn create(&self, ttl: Duration, max_uses: i32) -> Result<(String, i64), Error> {
-        let token = format!("tlj_{}", random_token());
-        let expire_us = clock::now_us() + clock::duration_us(ttl);
-        let hash = token_hash(&token);
-        self.edges.add_join_token(&hash, expire_us, i64::from(max_uses)).await?;
-        Ok((token, expire_us))
+    /// Makes a join token, good for one edge.
+    pub async fn create_join_token(&self) -> Result<String, Error> {
+        Ok(self.join_tokens.create(CreateJoinTokenRequest::default()).await?.join_token)
     }
 
-    fn credential(&self, edge: &str, enrolled: i64) -> Result<(String, i64), Error> {
-        self.credentials.issue(edge, enrolled).map_err(Error::internal)
+    /// The requests to enrol that this replica has answered.
+    pub fn counters(&self) -> Arc<EnrollmentCounters> {
+        self.counters.clone()
     }
+
+    async fn enroll(
+        &self,
+        request: &EnrollEdgeRequest,
+        address: Option<IpAddr>,
+    ) -> Result<EnrollEdgeResponse, Error> {
+        let edge = &request.edge_id;
+        if !is_edge_id(edge) {
+            return Err(Error::field("edge_id", EDGE_ID));
+        }
+        if request.request_id.len() > MAX_REQUEST_ID {
+            return Err(Error::field("request_id", format!("must have at most {MAX_REQUEST_ID} bytes")));
+        }
+        let join_hash = token_hash(&request.join_token);
+        let proved = self.proved(edge, &request.credential);
+        let request_hash =
+            if request.request_id.is_empty() { String::new() } else { token_hash(&request.request_id) };
+        let outcome = self.enrollments.enroll(EnrollmentRequest {
+            edge,
+            token_hash: &join_hash,
+            proved: &proved,
+            request_hash: &request_hash,
+        });
+        let outcome = outcome.await?;
+        self.counters.count(&outcome);
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        let attempt = Attempt { edge, join_token: id_of(&join_hash), address };
+        let enrollment = self.settle(outcome, &attempt).await?;
+        let (credential, expire_us) = self.credential(edge, &enrollment)?;
+        Ok(EnrollEdgeResponse { credential, expire_time: Some(clock::timestamp(expire_us)) })
+    }
+
+    /// Tells everybody of an outcome. Returns the id of the enrolment, or the refusal.
+    async fn settle(&self, outcome: Outcome, attempt: &Attempt<'_>) -> Result<String, Error> {
+        let Attempt { edge, join_token, address } = attempt;
+        match outcome {
+            Outcome::Enrolled(enrollment) => {
+                tracing::info!(edge, join_token, address, "edge enrolled");
+                Ok(enrollment)
+            }
+            Outcome::Replaced(enrollment) => {
+                self.fleet.end_enrollments(edge, Some(&enrollment));
+                tracing::info!(
+                    edge,
+                    join_token,
+                    address,
+                    "edge enrolled again; its enrolment before has ended"
+                );
+                Ok(enrollment)
+            }
+            Outcome::Repeated(enrollment) => Ok(enrollment),
+            Outcome::Taken => {
+                tracing::warn!(
+                    edge,
+                    join_token,
+                    address,
+                    reason = "the edge is enrolled already",
+                    "refused an enrolment"
+                );
+                self.enrollments.count_refused(edge, address, join_token).await?;
+                Err(taken(edge))
+            }
+            Outcome::TokenRefused(refusal) => {
+                let reason = reason(refusal);
+                // Whoever holds no token of ours cannot fill the log with warnings.
+                if refusal == TokenRefusal::Unknown {
+                    tracing::info!(edge, join_token, address, reason, "refused an enrolment");
+                } else {
+                    tracing::warn!(edge, join_token, address, reason, "refused an enrolment");
+                }
+                Err(token_refused())
+            }
+        }
+    }
+
+    /// Reads the enrolment that a credential proves its holder to have, or had. Empty: none of this edge.
+    fn proved(&self, edge: &str, credential: &str) -> String {
+        let claims = self.credentials.verify_ended(credential).ok();
+        claims.filter(|claims| claims.sub == edge).map(|claims| claims.enrollment).unwrap_or_default()
+    }
+
+    fn credential(&self, edge: &str, enrollment: &str) -> Result<(String, i64), Error> {
+        self.credentials.issue(edge, enrollment).map_err(Error::internal)
+    }
+}
+
+fn reason(refusal: TokenRefusal) -> &'static str {
+    match refusal {
+        TokenRefusal::Unknown => "the join token is unknown or was deleted",
+        TokenRefusal::Expired => "the join token has expired",
+        TokenRefusal::UsedUp => "the join token is used up",
+        TokenRefusal::OtherEdge => "the join token was created for another edge",
+    }
+}
+
+/// The same for every reason: a stranger must not learn which tokens exist.
+fn token_refused() -> Error {
+    let message = "the join token is unknown, expired, used up, or for another edge; create one with \
+                   `mcpctl create join-token`";
+    Error::new(Code::Unauthenticated, "JOIN_TOKEN_INVALID", message)
+}
+
+fn taken(edge: &str) -> Error {
+    let message = format!(
+        "edge `{edge}` is enrolled already, and a join token alone does not replace it; choose another id with \
+         --edge-id, or have an administrator end that enrolment with `mcpctl create join-token --edge {edge}` or \
+         `mcpctl delete edge {edge}`"
+    );
+    Error::new(Code::AlreadyExists, "EDGE_EXISTS", message).with("edge", edge)
 }
 
 #[tonic::async_trait]
@@ -56,38 +186,38 @@ impl EnrollmentService for Enrollment {
         &self,
         request: Request<CreateJoinTokenRequest>,
     ) -> Result<Response<CreateJoinTokenResponse>, Status> {
-        let request = request.into_inner();
-        let ttl = request.ttl.as_ref().map_or(Some(DEFAULT_TTL), clock::duration);
-        let ttl = ttl
-            .filter(|ttl| (SHORTEST_TTL..=LONGEST_TTL).contains(ttl))
-            .ok_or_else(|| Error::field("ttl", "must be between 1 minute and 30 days"))?;
-        if request.max_uses < 0 {
-            return Err(Error::field("max_uses", "must not be negative").into());
-        }
-        let (join_token, expire_us) = self.create(ttl, request.max_uses).await?;
-        Ok(Response::new(CreateJoinTokenResponse {
-            join_token,
-            expire_time: Some(clock::timestamp(expire_us)),
-        }))
+        Ok(Response::new(self.join_tokens.create(request.into_inner()).await?))
+    }
+
+    async fn get_join_token(
+        &self,
+        request: Request<GetJoinTokenRequest>,
+    ) -> Result<Response<GetJoinTokenResponse>, Status> {
+        let join_token = self.join_tokens.get(&request.into_inner().name).await?;
+        Ok(Response::new(GetJoinTokenResponse { join_token: Some(join_token) }))
+    }
+
+    async fn list_join_tokens(
+        &self,
+        request: Request<ListJoinTokensRequest>,
+    ) -> Result<Response<ListJoinTokensResponse>, Status> {
+        Ok(Response::new(self.join_tokens.list(&request.into_inner()).await?))
+    }
+
+    async fn delete_join_token(
+        &self,
+        request: Request<DeleteJoinTokenRequest>,
+    ) -> Result<Response<DeleteJoinTokenResponse>, Status> {
+        self.join_tokens.delete(&request.into_inner().name).await?;
+        Ok(Response::new(DeleteJoinTokenResponse {}))
     }
 
     async fn enroll_edge(
         &self,
         request: Request<EnrollEdgeRequest>,
     ) -> Result<Response<EnrollEdgeResponse>, Status> {
-        let request = request.into_inner();
-        let edge = request.edge_id;
-        if !is_edge_id(&edge) {
-            return Err(Error::field("edge_id", "does not match `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`").into());
-        }
-        if !self.edges.use_join_token(&token_hash(&request.join_token)).await.map_err(Error::from)? {
-            let message = "the join token is unknown, expired or used up";
-            return Err(Error::new(Code::Unauthenticated, "JOIN_TOKEN_INVALID", message).into());
-        }
-        let enrolled = self.edges.enroll(&edge).await.map_err(Error::from)?;
-        tracing::info!(edge, "edge enrolled");
-        let (credential, expire_us) = self.credential(&edge, enrolled)?;
-        Ok(Response::new(EnrollEdgeResponse { credential, expire_time: Some(clock::timestamp(expire_us)) }))
+        let address = request.extensions().get::<ConnectionHandle>().map(ConnectionHandle::address);
+        Ok(Response::new(self.enroll(&request.into_inner(), address).await?))
     }
 
     async fn renew_edge_credential(
@@ -95,7 +225,7 @@ impl EnrollmentService for Enrollment {
         request: Request<RenewEdgeCredentialRequest>,
     ) -> Result<Response<RenewEdgeCredentialResponse>, Status> {
         let claims = edge(&request)?;
-        let (credential, expire_us) = self.credential(&claims.sub, claims.enrolled)?;
+        let (credential, expire_us) = self.credential(&claims.sub, &claims.enrollment)?;
         let expire_time = Some(clock::timestamp(expire_us));
         Ok(Response::new(RenewEdgeCredentialResponse { credential, expire_time }))
     }

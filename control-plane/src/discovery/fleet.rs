@@ -10,18 +10,19 @@ use delta::server::Progress;
 use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use trunkline::discovery::v1::{Edge, EdgeStatus};
+use trunkline::discovery::v1::{Edge, EdgeStatus, RefusedEnrollments};
 
+use super::announcement::sibling;
+use super::enrollment_watch::{EnrollmentWatch, WatchedStream};
+use super::join_tokens::name_of;
+use crate::auth::credential::EdgeClaims;
 use crate::clock;
-use crate::store::edges::{EdgeRow, Edges};
+use crate::store::edges::{EdgeRow, Edges, EnrollmentRow};
 
 /// Between two signs of life in the table.
 const BEAT: Duration = Duration::from_secs(10);
 /// Without a sign of life for so long, an edge's replica is gone, and the edge with it.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Longest address of an edge, a host name and a port.
-const MAX_ADDRESS: usize = 260;
-const SHA256_LEN: usize = 32;
 /// Progress is gathered for so long before it is written.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -30,6 +31,7 @@ const GATHER: Duration = Duration::from_millis(50);
 pub struct Fleet {
     edges: Edges,
     replica: String,
+    enrollments: Arc<EnrollmentWatch>,
     local: Mutex<Local>,
     changed: watch::Sender<u64>,
     /// Changes when the table of edges has come to name other siblings.
@@ -56,6 +58,7 @@ struct Connected {
 pub struct ConnectionGuard {
     fleet: Arc<Fleet>,
     edge: String,
+    enrollment: String,
     connection: i64,
     evicted: CancellationToken,
 }
@@ -64,11 +67,17 @@ impl Fleet {
     /// The fleet, as one replica sees it.
     pub fn new(edges: Edges, replica: String) -> Self {
         let (changed, siblings) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { edges, replica, local: Mutex::default(), changed, siblings }
+        let enrollments = Arc::new(EnrollmentWatch::new(edges.clone()));
+        Self { edges, replica, enrollments, local: Mutex::default(), changed, siblings }
+    }
+
+    /// Watches a stream of an edge until its enrolment ends. `None`: that has ended already.
+    pub(super) async fn watch(&self, claims: &EdgeClaims) -> sqlx::Result<Option<WatchedStream>> {
+        self.enrollments.watch(claims).await
     }
 
     /// Seats an edge that has connected. A connection that it had before is ended.
-    pub fn join(self: &Arc<Self>, edge: &Edge, enroll_us: i64) -> ConnectionGuard {
+    pub fn join(self: &Arc<Self>, edge: &Edge, enrollment: &str) -> ConnectionGuard {
         let evicted = CancellationToken::new();
         let mut local = self.local();
         local.next += 1;
@@ -76,7 +85,7 @@ impl Fleet {
         let (sibling_address, sibling_certificate) = sibling(edge).unwrap_or_default();
         let row = EdgeRow {
             id: edge.id.clone(),
-            enroll_us,
+            enrollment: EnrollmentRow { id: enrollment.to_owned(), ..Default::default() },
             replica: self.replica.clone(),
             connection,
             state_us: clock::now_us(),
@@ -92,7 +101,8 @@ impl Fleet {
         }
         drop(local);
         self.touch();
-        ConnectionGuard { fleet: self.clone(), edge: edge.id.clone(), connection, evicted }
+        let (edge, enrollment) = (edge.id.clone(), enrollment.to_owned());
+        ConnectionGuard { fleet: self.clone(), edge, enrollment, connection, evicted }
     }
 
     /// Changes whenever an edge of this replica gets further, comes or goes.
@@ -116,21 +126,31 @@ impl Fleet {
         Ok(self.edges.get(id).await?.map(|row| self.standing(row)))
     }
 
-    /// Forgets an edge and ends its stream here at once; on other replicas that follows with their next beat.
+    /// Forgets an edge and ends its streams here at once; on other replicas that follows within a second.
     pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
         let was_there = self.edges.delete(id).await?;
-        self.evict(id, None);
-        self.siblings.send_modify(|count| *count += 1);
+        self.end_enrollments(id, None);
         Ok(was_there)
     }
 
-    /// Tells whether an edge exists that enrolled at this time.
-    pub async fn knows(&self, id: &str, enroll_us: i64) -> sqlx::Result<bool> {
-        Ok(self.edges.get(id).await?.is_some_and(|row| row.enroll_us == enroll_us))
+    /// Ends the streams of an edge here, but for those of the enrolment `except`, because the other ones have ended.
+    pub fn end_enrollments(&self, id: &str, except: Option<&str>) {
+        self.enrollments.end(id, except);
+        self.evict(id, |edge| except != Some(edge.row.enrollment.id.as_str()));
+        self.siblings.send_modify(|count| *count += 1);
     }
 
-    /// Writes what changed, and signs of life, for ever.
+    /// Tells whether an enrolment is the present one of an edge.
+    pub async fn knows(&self, claims: &EdgeClaims) -> sqlx::Result<bool> {
+        Ok(self.edges.get(&claims.sub).await?.is_some_and(|row| row.enrollment.id == claims.enrollment))
+    }
+
+    /// Writes what changed, and signs of life, and watches the enrolments, for ever.
     pub async fn run(self: Arc<Self>) {
+        tokio::join!(self.enrollments.clone().run(), self.report());
+    }
+
+    async fn report(&self) {
         let mut changed = self.changed();
         loop {
             let progress = tokio::time::timeout(BEAT, changed.changed()).await.is_ok();
@@ -167,7 +187,7 @@ impl Fleet {
                 Ok(true) => self.with(&row.id, row.connection, |edge| {
                     arrived |= !std::mem::replace(&mut edge.told, true);
                 }),
-                Ok(false) => self.evict(&row.id, Some(row.connection)),
+                Ok(false) => self.evict(&row.id, |edge| edge.row.connection == row.connection),
                 Err(error) => {
                     tracing::warn!(%error, edge = row.id, "cannot write the state of an edge");
                     self.with(&row.id, row.connection, |edge| edge.dirty = true);
@@ -179,10 +199,9 @@ impl Fleet {
         }
     }
 
-    fn evict(&self, id: &str, connection: Option<i64>) {
+    fn evict(&self, id: &str, is_over: impl FnOnce(&Connected) -> bool) {
         let mut local = self.local();
-        let found =
-            local.connected.get(id).is_some_and(|edge| connection.is_none_or(|n| n == edge.row.connection));
+        let found = local.connected.get(id).is_some_and(is_over);
         if let Some(edge) = found.then(|| local.connected.remove(id)).flatten() {
             edge.evicted.cancel();
         }
@@ -190,8 +209,12 @@ impl Fleet {
 
     fn standing(&self, stored: EdgeRow) -> EdgeProgress {
         let local = self.local();
-        match local.connected.get(&stored.id).filter(|edge| edge.row.enroll_us == stored.enroll_us) {
-            Some(edge) => EdgeProgress { row: edge.row.clone(), connected: true },
+        let here = local.connected.get(&stored.id);
+        match here.filter(|edge| edge.row.enrollment.id == stored.enrollment.id) {
+            Some(edge) => {
+                let row = EdgeRow { enrollment: stored.enrollment, ..edge.row.clone() };
+                EdgeProgress { row, connected: true }
+            }
             None => {
                 let silence = clock::now_us() - clock::duration_us(SILENCE);
                 let elsewhere = !stored.replica.is_empty() && stored.replica != self.replica;
@@ -217,15 +240,6 @@ impl Fleet {
     }
 }
 
-/// Reads the address and the certificate's fingerprint by which other edges reach it, where it has sent usable ones.
-fn sibling(edge: &Edge) -> Option<(String, String)> {
-    let (host, port) = edge.sibling_address.rsplit_once(':')?;
-    let fits = !host.is_empty() && edge.sibling_address.len() <= MAX_ADDRESS && port.parse::<u16>().is_ok();
-    let certificate = &edge.sibling_certificate_sha256;
-    let hex = || certificate.iter().map(|byte| format!("{byte:02x}")).collect();
-    (fits && certificate.len() == SHA256_LEN).then(|| (edge.sibling_address.clone(), hex()))
-}
-
 impl ConnectionGuard {
     /// Notes where the edge stands. `revision` is that of the snapshot it is compared with.
     pub fn report(&self, progress: &Progress, revision: i64) {
@@ -246,17 +260,18 @@ impl ConnectionGuard {
         self.fleet.touch();
     }
 
-    /// Ends when the edge must leave this connection. Answers whether it has another one instead; else it
-    /// was deleted.
+    /// Ends when the edge must leave this connection. Answers whether it has another one instead; else its enrolment has
+    /// ended.
     pub async fn evicted(&self) -> bool {
         self.evicted.cancelled().await;
-        self.fleet.local().connected.contains_key(&self.edge)
+        let local = self.fleet.local();
+        local.connected.get(&self.edge).is_some_and(|edge| edge.row.enrollment.id == self.enrollment)
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.fleet.evict(&self.edge, Some(self.connection));
+        self.fleet.evict(&self.edge, |edge| edge.row.connection == self.connection);
         self.fleet.touch();
         let (fleet, edge, connection) = (self.fleet.clone(), self.edge.clone(), self.connection);
         // Outside of a runtime the program is ending, and silence says the same a little later.
@@ -297,6 +312,23 @@ impl EdgeProgress {
             lag: prost_types::Duration::try_from(Duration::from_micros(lag.unsigned_abs())).ok(),
             refusals: known.refusals,
             sibling_address: row.sibling_address.clone(),
+            enroll_time: Some(clock::timestamp(row.enrollment.enroll_us)),
+            join_token: join_token_name(&row.enrollment.join_token),
+            refused_enrollments: refused_enrollments(&row.enrollment),
         }
     }
+}
+
+fn refused_enrollments(row: &EnrollmentRow) -> Option<RefusedEnrollments> {
+    (row.refused_count > 0).then(|| RefusedEnrollments {
+        count: row.refused_count,
+        last_time: Some(clock::timestamp(row.refused_us)),
+        last_address: row.refused_address.clone(),
+        last_join_token: join_token_name(&row.refused_join_token),
+    })
+}
+
+/// Returns the name of a join token, or nothing where its id is unknown.
+fn join_token_name(id: &str) -> String {
+    if id.is_empty() { String::new() } else { name_of(id) }
 }

@@ -17,49 +17,32 @@ use trunkline::discovery::v1::{
     ListEdgesResponse, WatchRolloutRequest, WatchRolloutResponse,
 };
 
+use super::announcement::is_edge_id;
 use super::fleet::{EdgeProgress, Fleet};
+use super::page::Pages;
 use super::rollout::Rollout;
-use crate::auth::vault::{Sealed, Vault};
+use crate::auth::vault::Vault;
 use crate::error::Error;
 use crate::store::Store;
 
-const PAGE: i64 = 50;
+/// Edges read from the table at one time.
 const MAX_PAGE: i64 = 1_000;
 /// The interval at which edges of other replicas are polled while somebody waits for them.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-const PAGE_CONTEXT: &str = "page of edges";
 
 /// The service.
 #[derive(Debug, Clone)]
 pub struct FleetApi {
     fleet: Arc<Fleet>,
     store: Store,
-    vault: Arc<Vault>,
+    pages: Pages,
     stop: CancellationToken,
 }
 
 impl FleetApi {
     /// Shows this fleet until `stop`.
     pub fn new(fleet: Arc<Fleet>, store: Store, vault: Arc<Vault>, stop: CancellationToken) -> Self {
-        Self { fleet, store, vault, stop }
-    }
-
-    fn after(&self, page_token: &str) -> Result<String, Error> {
-        use base64::Engine;
-        let bad = || Error::field("page_token", "was not issued by this list");
-        if page_token.is_empty() {
-            return Ok(String::new());
-        }
-        let sealed =
-            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(page_token).map_err(|_| bad())?;
-        let opened = self.vault.open(PAGE_CONTEXT, &Sealed::from_bytes(sealed)).map_err(|_| bad())?;
-        String::from_utf8(opened.to_vec()).map_err(|_| bad())
-    }
-
-    fn page_token(&self, last: &EdgeProgress) -> Result<String, Error> {
-        use base64::Engine;
-        let sealed = self.vault.seal(PAGE_CONTEXT, last.row.id.as_bytes()).map_err(Error::internal)?;
-        Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(sealed.as_bytes()))
+        Self { fleet, store, pages: Pages::new(vault, "page of edges"), stop }
     }
 
     /// Every edge there is.
@@ -106,23 +89,13 @@ impl FleetApi {
 }
 
 fn id(name: &str) -> Result<&str, Error> {
-    let id = name.strip_prefix("edges/").filter(|id| is_edge_id(id));
-    id.ok_or_else(|| Error::field("name", format!("`{name}` is not of the form `edges/{{edge}}`")))
+    edge_of("name", name)
 }
 
-/// Tells whether an id matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
-pub(super) fn is_edge_id(id: &str) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    match id.as_bytes() {
-        [one] => plain(one),
-        [first, middle @ .., last] => {
-            plain(first)
-                && plain(last)
-                && middle.len() <= 61
-                && middle.iter().all(|byte| plain(byte) || *byte == b'-')
-        }
-        [] => false,
-    }
+/// Reads the id in a field that names an edge.
+pub(super) fn edge_of<'a>(field: &str, name: &'a str) -> Result<&'a str, Error> {
+    let id = name.strip_prefix("edges/").filter(|id| is_edge_id(id));
+    id.ok_or_else(|| Error::field(field, format!("`{name}` is not of the form `edges/{{edge}}`")))
 }
 
 fn not_found(name: &str) -> Error {
@@ -138,20 +111,10 @@ impl FleetService for FleetApi {
         request: Request<ListEdgesRequest>,
     ) -> Result<Response<ListEdgesResponse>, Status> {
         let request = request.into_inner();
-        let size = match i64::from(request.page_size) {
-            ..0 => return Err(Error::field("page_size", "must not be negative").into()),
-            0 => PAGE,
-            size => size.min(MAX_PAGE),
-        };
-        let after = self.after(&request.page_token)?;
+        let (size, after) = (Pages::size(request.page_size)?, self.pages.after(&request.page_token)?);
         let revision = self.store.revision().await.map_err(Error::from)?;
         let mut found = self.fleet.list(&after, size + 1).await.map_err(Error::from)?;
-        let more = found.len() as i64 > size;
-        found.truncate(usize::try_from(size).unwrap_or_default());
-        let next_page_token = match found.last().filter(|_| more) {
-            Some(last) => self.page_token(last)?,
-            None => String::new(),
-        };
+        let next_page_token = self.pages.cut(&mut found, size, |edge| &edge.row.id)?;
         let edges = found.iter().map(|standing| standing.status(revision)).collect();
         Ok(Response::new(ListEdgesResponse { edges, next_page_token, revision }))
     }

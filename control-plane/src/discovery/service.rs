@@ -15,8 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 use trunkline::discovery::v1::discovery_service_server::DiscoveryService;
 use trunkline::discovery::v1::{StreamResourcesRequest, StreamResourcesResponse};
+use trunkline::edge::v1::StreamType;
 
-use super::authenticate::edge;
+use super::announcement::{EDGE_ID, check, is_edge_id};
+use super::authenticate::{edge, ended};
+use super::enrollment_watch::WatchedStream;
 use super::fleet::{ConnectionGuard, Fleet};
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
@@ -32,6 +35,15 @@ const DATABASE_SILENCE: Duration = Duration::from_secs(15);
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 /// Responses that an edge has not read yet: one of each type, and heartbeats. Past it, it is not reading.
 const MAX_UNREAD: usize = 32;
+/// The longest reason of a refusal that is kept, in bytes.
+const MAX_REASON: usize = 1_024;
+
+/// A stream whose edge has said who it is.
+struct Accepted {
+    connection: ConnectionGuard,
+    watched: WatchedStream,
+    first: StreamResourcesRequest,
+}
 
 /// The gRPC service in front of the sessions.
 #[derive(Debug, Clone)]
@@ -57,7 +69,7 @@ impl Discovery {
 
     async fn serve(self, claims: EdgeClaims, mut inbound: Streaming<StreamResourcesRequest>, out: Outbound) {
         let end = match self.accept(&claims, &mut inbound).await {
-            Ok((connection, first)) => self.run_session(&connection, first, &mut inbound, &out).await,
+            Ok(accepted) => self.run_session(&claims.sub, accepted, &mut inbound, &out).await,
             Err(status) => Err(status),
         };
         if let Err(status) = end {
@@ -70,23 +82,30 @@ impl Discovery {
         &self,
         claims: &EdgeClaims,
         inbound: &mut Streaming<StreamResourcesRequest>,
-    ) -> Result<(ConnectionGuard, StreamResourcesRequest), Status> {
+    ) -> Result<Accepted, Status> {
         let first = timeout(FIRST_MESSAGE, inbound.message()).await;
         let first =
             first.map_err(|_| Status::deadline_exceeded("the first message did not arrive in time"))??;
         let mut first = first.ok_or_else(|| Status::cancelled("the stream ended before it began"))?;
         let edge = first.edge.take().unwrap_or_default();
+        if !is_edge_id(&edge.id) {
+            return Err(Error::field("edge.id", EDGE_ID).into());
+        }
         if edge.id != claims.sub {
             return Err(other_edge(&edge.id, &claims.sub).into());
         }
+        check(&edge)?;
+        // Its enrolment may have ended since its credential was checked.
+        let watched = self.fleet.watch(claims).await.map_err(Error::from)?;
+        let watched = watched.ok_or_else(|| ended(&claims.sub))?;
         tracing::info!(edge = edge.id, version = edge.version, "edge connected");
-        Ok((self.fleet.join(&edge, claims.enrolled), first))
+        Ok(Accepted { connection: self.fleet.join(&edge, &claims.enrollment), watched, first })
     }
 
     async fn run_session(
         &self,
-        connection: &ConnectionGuard,
-        first: StreamResourcesRequest,
+        edge: &str,
+        Accepted { connection, watched, first }: Accepted,
         inbound: &mut Streaming<StreamResourcesRequest>,
         out: &Outbound,
     ) -> Result<(), Status> {
@@ -96,7 +115,7 @@ impl Discovery {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
-        let mut event = Event::Request(first);
+        let mut event = request(first);
         loop {
             for action in session.on(event) {
                 match action {
@@ -108,7 +127,8 @@ impl Discovery {
             event = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => Event::Drain,
-                replaced = connection.evicted() => return Err(evicted(replaced)),
+                () = watched.ended() => return Err(ended(edge).into()),
+                replaced = connection.evicted() => return Err(evicted(replaced, edge)),
                 changed = snapshots.changed() => {
                     if changed.is_err() { Event::Drain } else {
                         snapshot = snapshots.borrow_and_update().clone();
@@ -116,7 +136,7 @@ impl Discovery {
                     }
                 }
                 message = inbound.message() => match message? {
-                    Some(request) => Event::Request(request),
+                    Some(message) => request(message),
                     None => return Ok(()),
                 },
                 () = self.next_heartbeat(&mut heartbeat) => Event::Heartbeat,
@@ -143,13 +163,22 @@ fn send(out: &Outbound, mut response: StreamResourcesResponse) -> Result<(), Sta
         .map_err(|_| Status::resource_exhausted("the edge does not keep up with the stream"))
 }
 
-/// Only an edge that was deleted must throw its credential away.
-fn evicted(replaced: bool) -> Status {
+/// Only an edge whose enrolment has ended must throw its credential away.
+fn evicted(replaced: bool, edge: &str) -> Status {
     if replaced {
         Error::new(Code::Aborted, "EDGE_REPLACED", "the edge has reconnected").into()
     } else {
-        Error::new(Code::Unauthenticated, "EDGE_UNKNOWN", "the edge was deleted; enrol again").into()
+        ended(edge).into()
     }
+}
+
+/// A message of the edge, with its texts cut off where they are too long to be kept.
+fn request(mut message: StreamResourcesRequest) -> Event<StreamType> {
+    for refusal in &mut message.refusals {
+        let end = refusal.reason.floor_char_boundary(MAX_REASON);
+        refusal.reason.truncate(end);
+    }
+    Event::Request(message)
 }
 
 fn other_edge(said: &str, enrolled: &str) -> Error {

@@ -3,6 +3,7 @@
 //! It must not know how edges count.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -13,7 +14,10 @@ use trunkline::telemetry::v1::{
     QueryUsageRequest, QueryUsageResponse, ReportUsageRequest, ReportUsageResponse,
 };
 
-use super::authenticate::edge;
+use super::authenticate::{edge, ended};
+use super::enrollment_watch::WatchedStream;
+use super::fleet::Fleet;
+use crate::auth::credential::EdgeClaims;
 use crate::clock;
 use crate::error::Error;
 use crate::store::usage::{UsageQuery, UsageTable};
@@ -26,20 +30,32 @@ const MAX_SUMS: i64 = 10_000;
 #[derive(Debug, Clone)]
 pub struct Usage {
     table: UsageTable,
+    fleet: Arc<Fleet>,
 }
 
 type Acknowledgements = mpsc::Sender<Result<ReportUsageResponse, Status>>;
 
 impl Usage {
-    /// Counts into this table.
-    pub fn new(table: UsageTable) -> Self {
-        Self { table }
+    /// Counts into this table what edges of this fleet report.
+    pub fn new(table: UsageTable, fleet: Arc<Fleet>) -> Self {
+        Self { table, fleet }
     }
 
-    async fn take(self, edge: String, mut batches: Streaming<ReportUsageRequest>, out: Acknowledgements) {
+    async fn take(
+        self,
+        claims: EdgeClaims,
+        watched: WatchedStream,
+        mut batches: Streaming<ReportUsageRequest>,
+        out: Acknowledgements,
+    ) {
         loop {
-            let answer = match batches.message().await {
-                Ok(Some(batch)) => self.store(&edge, &batch).await,
+            let batch = tokio::select! {
+                biased;
+                () = watched.ended() => Err(ended(&claims.sub).into()),
+                batch = batches.message() => batch,
+            };
+            let answer = match batch {
+                Ok(Some(batch)) => self.store(&claims, &batch).await,
                 Ok(None) => return,
                 Err(status) => Err(status),
             };
@@ -50,7 +66,11 @@ impl Usage {
         }
     }
 
-    async fn store(&self, edge: &str, batch: &ReportUsageRequest) -> Result<ReportUsageResponse, Status> {
+    async fn store(
+        &self,
+        claims: &EdgeClaims,
+        batch: &ReportUsageRequest,
+    ) -> Result<ReportUsageResponse, Status> {
         if batch.run_id.is_empty() || batch.run_id.len() > MAX_RUN_ID {
             return Err(Error::field("run_id", format!("must have 1 to {MAX_RUN_ID} bytes")).into());
         }
@@ -60,7 +80,11 @@ impl Usage {
         if batch.records.len() > MAX_RECORDS {
             return Err(Error::field("records", format!("has more than {MAX_RECORDS} entries")).into());
         }
-        let acked_sequence = self.table.store(edge, batch).await.map_err(Error::from)?;
+        // Another replica may have ended the enrolment just now.
+        if !self.fleet.knows(claims).await.map_err(Error::from)? {
+            return Err(ended(&claims.sub).into());
+        }
+        let acked_sequence = self.table.store(&claims.sub, batch).await.map_err(Error::from)?;
         Ok(ReportUsageResponse { acked_sequence })
     }
 }
@@ -73,9 +97,11 @@ impl UsageService for Usage {
         &self,
         request: Request<Streaming<ReportUsageRequest>>,
     ) -> Result<Response<Self::ReportUsageStream>, Status> {
-        let edge = edge(&request)?.sub;
+        let claims = edge(&request)?;
+        let watched = self.fleet.watch(&claims).await.map_err(Error::from)?;
+        let watched = watched.ok_or_else(|| ended(&claims.sub))?;
         let (out, answers) = mpsc::channel(4);
-        tokio::spawn(self.clone().take(edge, request.into_inner(), out));
+        tokio::spawn(self.clone().take(claims, watched, request.into_inner(), out));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 

@@ -1,6 +1,8 @@
-//! Edges that enrolled, and the join tokens with which they do.
+//! Edges that are enrolled.
 //!
 //! It must not know streams: what is written about an edge is for `discovery` to say.
+
+use std::collections::HashSet;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row as _};
@@ -13,8 +15,8 @@ use crate::clock;
 pub struct EdgeRow {
     /// Its id.
     pub id: String,
-    /// The time of enrolment, which tells an edge from a deleted one of the same id.
-    pub enroll_us: i64,
+    /// Its present enrolment.
+    pub enrollment: EnrollmentRow,
     /// The replica it is connected to; empty: none.
     pub replica: String,
     /// The number of the connection on that replica.
@@ -43,6 +45,25 @@ pub struct EdgeRow {
     pub refusals: Vec<u8>,
 }
 
+/// An enrolment of an edge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnrollmentRow {
+    /// Its id, which tells it from every other enrolment of an edge of this id.
+    pub id: String,
+    /// The time at which it began.
+    pub enroll_us: i64,
+    /// The id of the join token that it was made with. Empty: an earlier build made it.
+    pub join_token: String,
+    /// The number of attempts to enrol under the id of the edge that were refused.
+    pub refused_count: i64,
+    /// The time of the last one.
+    pub refused_us: i64,
+    /// The address that the last one came from.
+    pub refused_address: String,
+    /// The id of the join token that the last one presented.
+    pub refused_join_token: String,
+}
+
 /// An edge as other edges find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiblingRow {
@@ -66,22 +87,6 @@ impl Edges {
     /// The tables of this database.
     pub fn new(store: &Store) -> Self {
         Self { pool: store.pool().clone() }
-    }
-
-    /// Stores an edge where it is new. Answers when it enrolled first.
-    pub async fn enroll(&self, id: &str) -> sqlx::Result<i64> {
-        let now = clock::now_us();
-        sqlx::query(
-            "INSERT INTO edges (id, enroll_us, replica, connection, beat_us, state_us, version, client_address, \
-             sent_revision, answered_revision, acked_revision, behind_us, refusals) \
-             VALUES ($1, $2, '', 0, 0, $2, '', '', 0, 0, 0, 0, $3) ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(id)
-        .bind(now)
-        .bind([].as_slice() as &[u8])
-        .execute(&self.pool)
-        .await?;
-        Ok(self.get(id).await?.map_or(now, |row| row.enroll_us))
     }
 
     /// One edge.
@@ -109,16 +114,22 @@ impl Edges {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Writes where an edge stands. Answers whether that life of the edge still exists.
+    /// Lists the edges with the ids of their present enrolments.
+    pub async fn enrollments(&self) -> sqlx::Result<HashSet<(String, String)>> {
+        let rows = sqlx::query("SELECT id, enrollment FROM edges").fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("enrollment")?))).collect()
+    }
+
+    /// Writes where an edge stands. Answers whether that enrolment of the edge is still the present one.
     pub async fn report(&self, row: &EdgeRow) -> sqlx::Result<bool> {
         let done = sqlx::query(
             "UPDATE edges SET replica = $3, connection = $4, beat_us = $5, state_us = $6, version = $7, \
              client_address = $8, sent_revision = $9, answered_revision = $10, acked_revision = $11, \
              behind_us = $12, refusals = $13, sibling_address = $14, sibling_certificate = $15 \
-             WHERE id = $1 AND enroll_us = $2",
+             WHERE id = $1 AND enrollment = $2",
         )
         .bind(row.id.as_str())
-        .bind(row.enroll_us)
+        .bind(row.enrollment.id.as_str())
         .bind(row.replica.as_str())
         .bind(row.connection)
         .bind(row.beat_us)
@@ -164,35 +175,6 @@ impl Edges {
         .await?;
         Ok(())
     }
-
-    /// Stores the hash of a join token, and forgets those that have ended.
-    pub async fn add_join_token(&self, hash: &str, expire_us: i64, max_uses: i64) -> sqlx::Result<()> {
-        let now = clock::now_us();
-        sqlx::query("DELETE FROM join_tokens WHERE expire_us < $1").bind(now).execute(&self.pool).await?;
-        sqlx::query(
-            "INSERT INTO join_tokens (hash, create_us, expire_us, max_uses, uses) VALUES ($1, $2, $3, $4, 0)",
-        )
-        .bind(hash)
-        .bind(now)
-        .bind(expire_us)
-        .bind(max_uses)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// Uses a join token once. Answers whether it may be used.
-    pub async fn use_join_token(&self, hash: &str) -> sqlx::Result<bool> {
-        let done = sqlx::query(
-            "UPDATE join_tokens SET uses = uses + 1 \
-             WHERE hash = $1 AND expire_us > $2 AND (max_uses = 0 OR uses < max_uses)",
-        )
-        .bind(hash)
-        .bind(clock::now_us())
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() > 0)
-    }
 }
 
 fn read_sibling(row: &AnyRow) -> sqlx::Result<SiblingRow> {
@@ -205,10 +187,22 @@ fn read_sibling(row: &AnyRow) -> sqlx::Result<SiblingRow> {
     })
 }
 
+fn read_enrollment(row: &AnyRow) -> sqlx::Result<EnrollmentRow> {
+    Ok(EnrollmentRow {
+        id: row.try_get("enrollment")?,
+        enroll_us: row.try_get("enroll_us")?,
+        join_token: row.try_get("join_token")?,
+        refused_count: row.try_get("refused_count")?,
+        refused_us: row.try_get("refused_us")?,
+        refused_address: row.try_get("refused_address")?,
+        refused_join_token: row.try_get("refused_join_token")?,
+    })
+}
+
 fn read(row: &AnyRow) -> sqlx::Result<EdgeRow> {
     Ok(EdgeRow {
         id: row.try_get("id")?,
-        enroll_us: row.try_get("enroll_us")?,
+        enrollment: read_enrollment(row)?,
         replica: row.try_get("replica")?,
         connection: row.try_get("connection")?,
         beat_us: row.try_get("beat_us")?,

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(i64, Migration)] = &[
     (5, Migration::Sql(include_str!("../../migrations/0005_edge_peers.sql"))),
     (6, Migration::Sql(include_str!("../../migrations/0006_edge_siblings.sql"))),
     (7, Migration::EraPolicy),
+    (8, Migration::Sql(include_str!("../../migrations/0008_enrollments.sql"))),
 ];
 
 enum Migration {

@@ -3,6 +3,8 @@
 
 mod catalogue;
 pub mod edges;
+pub mod enrollments;
+pub mod join_tokens;
 pub mod keys;
 pub mod leases;
 mod migrate;

@@ -54,7 +54,7 @@ impl Control {
     /// The credential of a new edge.
     pub(crate) async fn enrol(&self, id: &str) -> String {
         let join_token = self.running.create_join_token().await.unwrap();
-        let request = EnrollEdgeRequest { join_token, edge_id: id.to_owned() };
+        let request = EnrollEdgeRequest { join_token, edge_id: id.to_owned(), ..Default::default() };
         let mut client = EnrollmentServiceClient::new(self.channel.clone());
         client.enroll_edge(request).await.unwrap().into_inner().credential
     }

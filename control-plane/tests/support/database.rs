@@ -27,6 +27,14 @@ macro_rules! suite {
     };
 }
 
+/// Takes migration 8 back.
+const UNDO_8: &str = "drop index join_tokens_id;
+    alter table join_tokens drop column id; alter table join_tokens drop column edge;
+    alter table edges drop column enrollment; alter table edges drop column join_token;
+    alter table edges drop column request_hash; alter table edges drop column refused_count;
+    alter table edges drop column refused_us; alter table edges drop column refused_address;
+    alter table edges drop column refused_join_token";
+
 /// Where a test keeps its tables. It is gone with the last clone, as far as it is a file.
 #[derive(Clone)]
 pub(crate) struct Database {
@@ -57,20 +65,35 @@ impl Database {
         Some(Self { url: format!("{server}{joint}options=-csearch_path%3D{schema}"), _folder: None })
     }
 
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+
     /// Opens it, as one more replica.
     pub(crate) async fn open(&self) -> Store {
         Store::open(&self.url).await.unwrap()
     }
 
-    /// Takes the migrations after `version` back where they change no table, and appends fields that an earlier build
-    /// stored to the body of an upstream.
-    pub(crate) async fn rewind_to(&self, version: i64, upstream: &str, fields: &[u8]) {
+    /// Runs statements, separated by `;`.
+    pub(crate) async fn run(&self, statements: &str) {
         let mut connection = sqlx::AnyConnection::connect(&self.url).await.unwrap();
-        sqlx::query("delete from migrations where version > $1")
-            .bind(version)
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        let sql = sqlx::AssertSqlSafe(statements.to_owned());
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// Takes the migrations after `version` back, where they change no table or are 8.
+    pub(crate) async fn undo_after(&self, version: i64) {
+        if version < 8 {
+            self.run(UNDO_8).await;
+        }
+        self.run(&format!("delete from migrations where version > {version}")).await;
+    }
+
+    /// Takes the migrations after `version` back, and appends fields that an earlier build stored to the body of an upstream.
+    pub(crate) async fn rewind_to(&self, version: i64, upstream: &str, fields: &[u8]) {
+        self.undo_after(version).await;
+        let mut connection = sqlx::AnyConnection::connect(&self.url).await.unwrap();
         let row = sqlx::query("select body from resources where name = $1").bind(upstream);
         let row = row.fetch_one(&mut connection).await.unwrap();
         let body = [row.get::<Vec<u8>, _>("body").as_slice(), fields].concat();

@@ -43,7 +43,8 @@ pub struct Config {
     /// that the system trusts.
     #[arg(long, env = "TRUNKLINE_CONTROL_PLANE_CA", value_name = "FILE")]
     pub control_plane_ca: Option<PathBuf>,
-    /// Join token with which this edge enrols. Required until it has its own credential.
+    /// Join token with which this edge enrols. Required until it has its own credential. An edge that is enrolled already and
+    /// has lost its credential needs one that was created for its id.
     #[arg(long, env = "TRUNKLINE_JOIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub join_token: Option<Secret>,
     /// File with the join token.
@@ -58,7 +59,7 @@ pub struct Config {
     #[arg(long, env = "TRUNKLINE_DATA_DIR", value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
     /// URL under which clients reach this edge, for display. Default: the URL of the listening address.
-    #[arg(long, env = "TRUNKLINE_EDGE_ADVERTISE_ADDRESS", value_name = "URL")]
+    #[arg(long, env = "TRUNKLINE_EDGE_ADVERTISE_ADDRESS", value_name = "URL", value_parser = advertise_address)]
     pub advertise_address: Option<String>,
     /// Address that other edges of the fleet (its siblings) connect to, over TLS with pinned certificates; `off` for an
     /// edge without siblings. Sessions require it where there are several edges.
@@ -253,10 +254,25 @@ fn sibling_listen(text: &str) -> Result<SiblingListen, String> {
     }
 }
 
+/// Whether a control plane accepts `text` from an edge: others print it on terminals.
+fn is_printable(text: &str, longest: usize) -> bool {
+    text.len() <= longest && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn advertise_address(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if is_printable(text, 512) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be at most 512 bytes of printable ASCII without spaces".to_owned())
+    }
+}
+
 fn sibling_advertise(text: &str) -> Result<String, String> {
-    let found = text.trim().rsplit_once(':');
+    let text = text.trim();
+    let found = text.rsplit_once(':').filter(|_| is_printable(text, 260));
     let good = found.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
-    if good { Ok(text.trim().to_owned()) } else { Err("must be HOST:PORT".to_owned()) }
+    if good { Ok(text.to_owned()) } else { Err("must be HOST:PORT".to_owned()) }
 }
 
 /// Whether `text` may name an edge.

@@ -3,7 +3,7 @@
 //! It must not know what the credential is used for.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,17 @@ pub struct Enrollment {
     edge_id: String,
     join_token: Option<Secret>,
     path: PathBuf,
-    stored: Mutex<Option<StoredCredential>>,
+    /// The id of the request to enrol: where a response is lost, the same request again uses the join token no second time.
+    request_id: String,
+    state: Mutex<State>,
+}
+
+/// The credential that this edge has.
+#[derive(Debug, Default)]
+struct State {
+    stored: Option<StoredCredential>,
+    /// True after the control plane refused it, until the join token was tried.
+    is_refused: bool,
 }
 
 /// The reason that there is no credential.
@@ -60,24 +70,27 @@ impl Enrollment {
     /// Creates the enrolment of `edge_id`, with the credential in the file at `path` if it is this edge's.
     pub fn new(edge_id: String, join_token: Option<Secret>, path: PathBuf) -> Enrollment {
         let stored = read(&path).filter(|stored| stored.edge_id == edge_id);
-        Enrollment { edge_id, join_token, path, stored: Mutex::new(stored) }
+        let state = Mutex::new(State { stored, is_refused: false });
+        let request_id = uuid::Uuid::new_v4().to_string();
+        Enrollment { edge_id, join_token, path, request_id, state }
     }
 
     /// Returns the stored credential, or obtains one for the join token.
     pub async fn credential(&self, channel: &Channel) -> Result<EdgeCredential, CredentialError> {
-        let stored = self.stored().filter(|stored| stored.expires > clock::now());
-        match stored {
+        match self.usable(clock::now()) {
             Some(stored) => stored.credential(),
-            None => self.enroll(channel).await,
+            None => {
+                // Whatever comes of it, the stored credential has its turn after that.
+                self.state().is_refused = false;
+                self.enroll(channel).await
+            }
         }
     }
 
-    /// Notes that the control plane refused the credential. With a join token, it is forgotten and `credential` obtains
-    /// another; without one it is kept, because the control plane may accept it again.
+    /// Notes that the control plane refused the credential: `credential` tries the join token next, if there is one. The
+    /// credential is kept, because the control plane may refuse the join token, and accept the credential again.
     pub fn refused(&self) {
-        if self.join_token.is_some() {
-            self.put(None);
-        }
+        self.state().is_refused = self.join_token.is_some();
     }
 
     /// Waits until the credential is half through its life, and renews it. Retries until it works.
@@ -95,8 +108,13 @@ impl Enrollment {
 
     async fn enroll(&self, channel: &Channel) -> Result<EdgeCredential, CredentialError> {
         let join_token = self.join_token.as_ref().ok_or(CredentialError::NoJoinToken)?;
-        let request =
-            EnrollEdgeRequest { join_token: join_token.expose().to_owned(), edge_id: self.edge_id.clone() };
+        let request = EnrollEdgeRequest {
+            join_token: join_token.expose().to_owned(),
+            edge_id: self.edge_id.clone(),
+            // It proves that this is the edge that enrolled before, also after it has expired.
+            credential: self.stored().map(|stored| stored.credential).unwrap_or_default(),
+            request_id: self.request_id.clone(),
+        };
         let mut client = EnrollmentServiceClient::new(channel.clone());
         let answer = client.enroll_edge(request).await.map_err(Box::new)?.into_inner();
         tracing::info!(edge = self.edge_id, "enrolled with the control plane");
@@ -120,7 +138,7 @@ impl Enrollment {
         let stored =
             StoredCredential { edge_id: self.edge_id.clone(), credential, obtained: clock::now(), expires };
         let credential = stored.credential()?;
-        self.put(Some(stored.clone()));
+        *self.state() = State { stored: Some(stored.clone()), is_refused: false };
         let content = serde_json::to_vec(&stored).map_err(|_| CredentialError::Unusable)?;
         if let Err(error) = files::write(&self.path, &content) {
             tracing::warn!(path = %self.path.display(), %error, "cannot store the edge's credential");
@@ -128,12 +146,18 @@ impl Enrollment {
         Ok(credential)
     }
 
-    fn stored(&self) -> Option<StoredCredential> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the stored credential if it has not expired and the control plane has not refused it.
+    fn usable(&self, now: u64) -> Option<StoredCredential> {
+        let state = self.state();
+        state.stored.clone().filter(|stored| stored.expires > now && !state.is_refused)
     }
 
-    fn put(&self, stored: Option<StoredCredential>) {
-        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = stored;
+    fn stored(&self) -> Option<StoredCredential> {
+        self.state().stored.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -211,8 +235,23 @@ mod tests {
         assert!(!format!("{reloaded:?}").contains("s3cr3t"));
         assert!(at("e2").stored().is_none());
         reloaded.refused();
-        assert!(reloaded.stored().is_some(), "without a join token it is all there is");
+        assert!(reloaded.usable(0).is_some(), "without a join token it is all there is");
         std::fs::write(&path, "{").unwrap();
         assert!(at("e1").stored().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_refused_credential_has_its_turn_again_after_the_join_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let join_token = Some("j01n".parse().unwrap());
+        let enrollment = Enrollment::new("e1".to_owned(), join_token, folder.path().join("edge.credential"));
+        enrollment.keep("s3cr3t".to_owned(), None).unwrap();
+        assert!(enrollment.usable(0).is_some());
+        enrollment.refused();
+        assert!(enrollment.usable(0).is_none());
+        // Nobody listens there.
+        let nowhere = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+        assert!(enrollment.credential(&nowhere).await.is_err());
+        assert_eq!(enrollment.usable(0).unwrap().credential, "s3cr3t");
     }
 }

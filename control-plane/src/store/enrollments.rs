@@ -1,0 +1,233 @@
+//! Enrolments: an edge's id and a use of a join token become an enrolment, in one transaction or not at all.
+//!
+//! It must not know what proves an enrolment: the caller has verified that.
+
+use std::sync::Arc;
+
+use sqlx::{AnyConnection, AnyPool, Connection as _, Row as _};
+use tokio::sync::Mutex;
+
+use super::Store;
+use super::join_tokens::{JoinTokenRow, id_of, read as read_join_token};
+use crate::clock;
+
+/// A request to enrol.
+#[derive(Debug, Clone, Copy)]
+pub struct EnrollmentRequest<'a> {
+    /// The id that the edge wants.
+    pub edge: &'a str,
+    /// The hash of the join token that was presented.
+    pub token_hash: &'a str,
+    /// The id of the enrolment whose credential was presented. Empty: none.
+    pub proved: &'a str,
+    /// The hash of the id of the request. Empty: it has none.
+    pub request_hash: &'a str,
+}
+
+/// The outcome of a request to enrol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The edge is new. Holds the id of its enrolment.
+    Enrolled(String),
+    /// The edge was enrolled, and its enrolment before has ended. Holds the id of the new one.
+    Replaced(String),
+    /// The same request has enrolled before. Holds the id of that enrolment.
+    Repeated(String),
+    /// The id is enrolled, and nothing permits to end that enrolment.
+    Taken,
+    /// The join token is not valid for this edge.
+    TokenRefused(TokenRefusal),
+}
+
+/// The reason why a join token is refused. For the administrator: whoever presents it is not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenRefusal {
+    /// None of this hash is stored: it never existed, was deleted, or ended long ago.
+    Unknown,
+    /// Its time is over.
+    Expired,
+    /// As many edges as may have enrolled with it.
+    UsedUp,
+    /// It was created for another edge.
+    OtherEdge,
+}
+
+/// The tables.
+#[derive(Debug, Clone)]
+pub struct Enrollments {
+    pool: AnyPool,
+    /// The turn of this process: many that enrol at once must not wait for each other with a connection each.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Enrollments {
+    /// The tables of this database.
+    pub fn new(store: &Store) -> Self {
+        Self { pool: store.pool().clone(), turn: store.inner.writer.clone() }
+    }
+
+    /// Enrols an edge: uses the join token and stores the enrolment, or changes nothing.
+    pub async fn enroll(&self, request: EnrollmentRequest<'_>) -> sqlx::Result<Outcome> {
+        let _turn = self.turn.lock().await;
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        let outcome = enroll(&mut transaction, request).await?;
+        match outcome {
+            Outcome::Enrolled(_) | Outcome::Replaced(_) => transaction.commit().await?,
+            Outcome::Repeated(_) | Outcome::Taken | Outcome::TokenRefused(_) => {
+                transaction.rollback().await?
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Counts an attempt to enrol under the id of an edge that is enrolled.
+    pub async fn count_refused(&self, edge: &str, address: &str, join_token: &str) -> sqlx::Result<()> {
+        sqlx::query(
+            "UPDATE edges SET refused_count = refused_count + 1, refused_us = $2, refused_address = $3, \
+             refused_join_token = $4 WHERE id = $1",
+        )
+        .bind(edge)
+        .bind(clock::now_us())
+        .bind(address)
+        .bind(join_token)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+async fn enroll(database: &mut AnyConnection, request: EnrollmentRequest<'_>) -> sqlx::Result<Outcome> {
+    // The first statement writes, and holds the join token: others who use it wait here, on every replica.
+    let Some(token) = use_token(database, request).await? else {
+        return match current(database, request).await? {
+            Some(current) if current.same_request && token_is_live(database, request).await? => {
+                Ok(Outcome::Repeated(current.id))
+            }
+            _ => refusal(database, request).await.map(Outcome::TokenRefused),
+        };
+    };
+    let enrollment = uuid::Uuid::new_v4().simple().to_string();
+    if insert(database, request, &enrollment).await? {
+        return Ok(Outcome::Enrolled(enrollment));
+    }
+    // It is gone again if it was deleted just now; then the edge asks again.
+    let Some(current) = current(database, request).await? else { return Ok(Outcome::Taken) };
+    if current.same_request {
+        return Ok(Outcome::Repeated(current.id));
+    }
+    let is_own = !request.proved.is_empty() && request.proved == current.id;
+    let may_replace = token.edge == request.edge || is_own;
+    if may_replace && replace(database, request, &current.id, &enrollment).await? {
+        return Ok(Outcome::Replaced(enrollment));
+    }
+    Ok(Outcome::Taken)
+}
+
+/// Uses a join token once, where it is valid for this edge.
+async fn use_token(
+    database: &mut AnyConnection,
+    request: EnrollmentRequest<'_>,
+) -> sqlx::Result<Option<JoinTokenRow>> {
+    let row = sqlx::query(
+        "UPDATE join_tokens SET uses = uses + 1 WHERE hash = $1 AND expire_us > $2 \
+         AND (max_uses = 0 OR uses < max_uses) AND (edge = '' OR edge = $3) RETURNING *",
+    )
+    .bind(request.token_hash)
+    .bind(clock::now_us())
+    .bind(request.edge)
+    .fetch_optional(database)
+    .await?;
+    row.as_ref().map(read_join_token).transpose()
+}
+
+async fn token(database: &mut AnyConnection, hash: &str) -> sqlx::Result<Option<JoinTokenRow>> {
+    let row = sqlx::query("SELECT * FROM join_tokens WHERE hash = $1").bind(hash).fetch_optional(database);
+    row.await?.as_ref().map(read_join_token).transpose()
+}
+
+/// Tells whether a join token exists and has not expired, however often it was used.
+async fn token_is_live(database: &mut AnyConnection, request: EnrollmentRequest<'_>) -> sqlx::Result<bool> {
+    let token = token(database, request.token_hash).await?;
+    Ok(token.is_some_and(|token| token.expire_us > clock::now_us()))
+}
+
+async fn refusal(database: &mut AnyConnection, request: EnrollmentRequest<'_>) -> sqlx::Result<TokenRefusal> {
+    Ok(match token(database, request.token_hash).await? {
+        None => TokenRefusal::Unknown,
+        Some(token) if token.expire_us <= clock::now_us() => TokenRefusal::Expired,
+        Some(token) if !token.edge.is_empty() && token.edge != request.edge => TokenRefusal::OtherEdge,
+        Some(_) => TokenRefusal::UsedUp,
+    })
+}
+
+/// The enrolment that an edge has now.
+struct CurrentEnrollment {
+    id: String,
+    /// True if the same request made it, with the same join token.
+    same_request: bool,
+}
+
+async fn current(
+    database: &mut AnyConnection,
+    request: EnrollmentRequest<'_>,
+) -> sqlx::Result<Option<CurrentEnrollment>> {
+    let row = sqlx::query("SELECT enrollment, join_token, request_hash FROM edges WHERE id = $1")
+        .bind(request.edge)
+        .fetch_optional(database)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (join_token, hash): (String, String) = (row.try_get("join_token")?, row.try_get("request_hash")?);
+    let same_request =
+        !hash.is_empty() && hash == request.request_hash && join_token == id_of(request.token_hash);
+    Ok(Some(CurrentEnrollment { id: row.try_get("enrollment")?, same_request }))
+}
+
+/// Stores an edge where its id is not enrolled. Answers whether it was not.
+async fn insert(
+    database: &mut AnyConnection,
+    request: EnrollmentRequest<'_>,
+    enrollment: &str,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query(
+        "INSERT INTO edges (id, enroll_us, replica, connection, beat_us, state_us, version, client_address, \
+         sent_revision, answered_revision, acked_revision, behind_us, refusals, enrollment, join_token, \
+         request_hash) VALUES ($1, $2, '', 0, 0, $2, '', '', 0, 0, 0, 0, $3, $4, $5, $6) \
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(request.edge)
+    .bind(clock::now_us())
+    .bind([].as_slice() as &[u8])
+    .bind(enrollment)
+    .bind(id_of(request.token_hash))
+    .bind(request.request_hash)
+    .execute(database)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Ends the enrolment `before` of an edge and begins another. What was observed of the edge goes with it, so that its siblings
+/// forget it. Answers whether `before` was still the present one.
+async fn replace(
+    database: &mut AnyConnection,
+    request: EnrollmentRequest<'_>,
+    before: &str,
+    enrollment: &str,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query(
+        "UPDATE edges SET enroll_us = $3, replica = '', connection = 0, beat_us = 0, state_us = $3, version = '', \
+         client_address = '', sibling_address = '', sibling_certificate = '', sent_revision = 0, \
+         answered_revision = 0, acked_revision = 0, behind_us = 0, refusals = $4, enrollment = $5, \
+         join_token = $6, request_hash = $7 WHERE id = $1 AND enrollment = $2",
+    )
+    .bind(request.edge)
+    .bind(before)
+    .bind(clock::now_us())
+    .bind([].as_slice() as &[u8])
+    .bind(enrollment)
+    .bind(id_of(request.token_hash))
+    .bind(request.request_hash)
+    .execute(database)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}

@@ -1,0 +1,134 @@
+//! Join tokens: stored as hashes, listed and deleted by people.
+//!
+//! It must not know how edges enrol with them.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyPool, Row as _};
+
+use super::Store;
+use crate::clock;
+
+/// Ended join tokens are listed for so long: a week.
+const KEPT_US: i64 = 7 * 86_400_000_000;
+/// Hexadecimal digits of a hash that are the id of its token.
+const ID_LEN: usize = 12;
+
+/// A join token as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinTokenRow {
+    /// The id by which people name it.
+    pub id: String,
+    /// The time of creation.
+    pub create_us: i64,
+    /// The time of its end.
+    pub expire_us: i64,
+    /// The number of edges that may enrol with it. 0: any number.
+    pub max_uses: i64,
+    /// The number of edges that have enrolled with it.
+    pub uses: i64,
+    /// The id of the only edge that may enrol with it. Empty: any whose id is not enrolled.
+    pub edge: String,
+}
+
+/// A join token to be stored.
+#[derive(Debug, Clone)]
+pub struct NewJoinToken<'a> {
+    /// The hash of the token, in hexadecimal.
+    pub hash: &'a str,
+    /// The time of its end.
+    pub expire_us: i64,
+    /// The number of edges that may enrol with it. 0: any number.
+    pub max_uses: i64,
+    /// The id of the only edge that may enrol with it. Empty: any whose id is not enrolled.
+    pub edge: &'a str,
+}
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct JoinTokens {
+    pool: AnyPool,
+}
+
+/// Derives the id of a join token from its hash: so also one that was deleted can be named in the log.
+pub fn id_of(hash: &str) -> &str {
+    hash.get(..ID_LEN).unwrap_or(hash)
+}
+
+impl JoinTokens {
+    /// The table of this database.
+    pub fn new(store: &Store) -> Self {
+        Self { pool: store.pool().clone() }
+    }
+
+    /// Stores a join token, and forgets those that ended a week ago.
+    pub async fn add(&self, new: &NewJoinToken<'_>) -> sqlx::Result<()> {
+        let now = clock::now_us();
+        sqlx::query("DELETE FROM join_tokens WHERE expire_us < $1")
+            .bind(now - KEPT_US)
+            .execute(&self.pool)
+            .await?;
+        sqlx::query(
+            "INSERT INTO join_tokens (id, hash, create_us, expire_us, max_uses, uses, edge) \
+             VALUES ($1, $2, $3, $4, $5, 0, $6)",
+        )
+        .bind(id_of(new.hash))
+        .bind(new.hash)
+        .bind(now)
+        .bind(new.expire_us)
+        .bind(new.max_uses)
+        .bind(new.edge)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Finds a join token by its id.
+    pub async fn get(&self, id: &str) -> sqlx::Result<Option<JoinTokenRow>> {
+        let row = sqlx::query("SELECT * FROM join_tokens WHERE id = $1").bind(id).fetch_optional(&self.pool);
+        row.await?.as_ref().map(read).transpose()
+    }
+
+    /// Lists join tokens by id, those after `after`.
+    pub async fn list(&self, after: &str, limit: i64) -> sqlx::Result<Vec<JoinTokenRow>> {
+        sqlx::query("SELECT * FROM join_tokens WHERE id > $1 ORDER BY id LIMIT $2")
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(read)
+            .collect()
+    }
+
+    /// Lists the edges whose present enrolments were made with the join tokens from `first` to `last`, by id. Each comes with
+    /// the id of its join token.
+    pub async fn enrolled_edges(&self, first: &str, last: &str) -> sqlx::Result<Vec<(String, String)>> {
+        sqlx::query(
+            "SELECT join_token, id FROM edges WHERE join_token >= $1 AND join_token <= $2 ORDER BY id",
+        )
+        .bind(first)
+        .bind(last)
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(|row| Ok((row.try_get("join_token")?, row.try_get("id")?)))
+        .collect()
+    }
+
+    /// Forgets a join token. Answers whether it was there.
+    pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
+        let done = sqlx::query("DELETE FROM join_tokens WHERE id = $1").bind(id).execute(&self.pool).await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+pub(super) fn read(row: &AnyRow) -> sqlx::Result<JoinTokenRow> {
+    Ok(JoinTokenRow {
+        id: row.try_get("id")?,
+        create_us: row.try_get("create_us")?,
+        expire_us: row.try_get("expire_us")?,
+        max_uses: row.try_get("max_uses")?,
+        uses: row.try_get("uses")?,
+        edge: row.try_get("edge")?,
+    })
+}

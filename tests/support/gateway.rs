@@ -175,6 +175,16 @@ impl Gateway {
         self.edges[index].options = options.iter().map(|o| (*o).to_owned()).collect();
     }
 
+    /// The join token with which an edge is started from now on.
+    pub(crate) fn give_join_token(&mut self, index: usize, join_token: &str) {
+        self.edges[index].join_token = join_token.to_owned();
+    }
+
+    /// What the control plane has logged.
+    pub(crate) fn control_said(&self) -> String {
+        self.control.as_ref().unwrap().output()
+    }
+
     /// Where an edge says whether it takes traffic.
     pub(crate) fn ready_url(&self, edge: usize) -> String {
         format!("http://{}/readyz", self.edges[edge].operations)

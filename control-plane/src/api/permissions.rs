@@ -143,7 +143,8 @@ mod tests {
         let mut streaming: Vec<_> = permissions.streaming.iter().map(String::as_str).collect();
         streaming.sort_unstable();
         let resources = "/trunkline.discovery.v1.DiscoveryService/StreamResources";
-        assert_eq!(streaming, [REFLECTION[0], REFLECTION[1], resources]);
+        let usage = "/trunkline.telemetry.v1.UsageService/ReportUsage";
+        assert_eq!(streaming, [REFLECTION[0], REFLECTION[1], resources, usage]);
     }
 
     #[test]

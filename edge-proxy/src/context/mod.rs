@@ -9,8 +9,8 @@ mod request;
 mod session_events;
 mod worker;
 
+pub use active_calls::CallStream;
 pub(crate) use active_calls::{ActiveCall, watch};
-pub use active_calls::{ActiveCalls, CallStream};
 pub use edge::EdgeState;
 pub use permits::{InFlightPermit, StreamCounts, StreamPermit, StreamPermits};
 pub use request::{Arrival, RequestContext};

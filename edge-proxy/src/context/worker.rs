@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::active_calls::ActiveCalls;
 use super::edge::EdgeState;
 use super::permits::{StreamPermit, StreamPermits};
 use crate::identity::BearerCache;
 use crate::os::clock;
+use crate::policy::ActivePermits;
 use crate::session::SessionCache;
 use crate::upstream::{self, SessionCommand};
 use crate::usage::Shard;
@@ -26,8 +26,8 @@ pub struct WorkerState {
     pub sessions: SessionCache,
     /// Connections and sessions with upstreams.
     pub upstreams: Rc<upstream::Context>,
-    /// Calls in flight.
-    pub active_calls: ActiveCalls,
+    /// Permits in use.
+    pub active_permits: Rc<ActivePermits>,
     /// Permits for the streams that tokens hold open.
     pub streams: StreamPermits,
     /// Counts of calls.
@@ -50,7 +50,7 @@ impl WorkerState {
             shared,
             bearers: BearerCache::default(),
             sessions: SessionCache::default(),
-            active_calls: ActiveCalls::default(),
+            active_permits: Rc::default(),
             usage,
             drain,
         };

@@ -3,6 +3,7 @@
 //!
 //! It must not know HTTP or upstream connections. What is not allowed is reported as unknown.
 
+mod active;
 mod conditions;
 mod denied;
 mod permit;
@@ -12,6 +13,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use active::{ActivePermit, ActivePermits, SharedPermit};
 pub use conditions::Facts;
 pub use denied::{Denied, Reason};
 pub use permit::Permit;
@@ -77,8 +79,13 @@ pub fn check(caller: &Caller<'_>, named: &NamedTarget<'_>) -> Result<Permit, Den
     })
 }
 
-/// Checks a permit that was given before: whether `caller` may still use the same target at the same upstream.
-pub fn check_again(caller: &Caller<'_>, permit: &Permit) -> Result<(), Denied> {
+/// Checks a permit that was given with the view `known`: whether `caller` may still use the same target at the same
+/// upstream.
+fn check_again(caller: &Caller<'_>, permit: &Permit, known: &Arc<View>) -> Result<(), Denied> {
+    // `decide` looks at nothing but the view and the target, and most changes leave a view as it is.
+    if Arc::ptr_eq(caller.view, known) {
+        return Ok(());
+    }
     let now = check(caller, &NamedTarget::of(permit.kind(), permit.exposed()))?;
     let is_same = now.entry().upstream.uid == permit.entry().upstream.uid;
     if is_same { Ok(()) } else { Err(Denied::NotFound) }
@@ -111,7 +118,8 @@ fn visible<'a>(snapshot: &'a Snapshot, token: &Token, server: &str) -> Result<&'
     views.view(&token.scope).ok_or(Denied::OutOfScope)
 }
 
-/// Finds the first destination of a target that `view` shows.
+/// Finds the first destination of a target that `view` shows. It must look at nothing else: `check_again` takes a view that
+/// is the same for a decision that is the same. What depends on more is a condition of the caller.
 fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
     let mut denied = Denied::NotFound;
     for destination in named.destinations(&view.server) {

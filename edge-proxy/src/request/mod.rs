@@ -27,7 +27,7 @@ use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
 use crate::policy::{Caller, Facts};
 use crate::respond::Reply;
-use crate::session::{self, Session};
+use crate::session::{self, Session, SessionId};
 use crate::snapshot::Snapshot;
 use crate::transport::path::{self, Endpoint};
 use crate::transport::streamable::{HttpRequest, Verb};
@@ -243,20 +243,23 @@ pub async fn message(
     match message.kind() {
         Kind::Request => request(context, &session, &message).await,
         Kind::Notification => builtin::notification(context, &session, &message).await,
-        Kind::Response if session.era() == Era::Modern => {
-            Err(Failure::Invalid("clients send no responses in this revision".to_owned()))
-        }
         Kind::Response => {
-            deliver_response(context, &message).await?;
+            let none = || Failure::Invalid("clients send no responses in this revision".to_owned());
+            deliver_response(context, &session.id().ok_or_else(none)?, &message).await?;
             Ok(Reply::Accepted)
         }
     }
 }
 
-/// Delivers a client's response to a server request, if the client may still make the call that it belongs to.
-async fn deliver_response(context: &RequestContext<'_>, message: &Message<'_>) -> Result<(), Failure> {
+/// Delivers a client's response to a server request of its session, if the client may still make the call that it
+/// belongs to.
+async fn deliver_response(
+    context: &RequestContext<'_>,
+    session_id: &SessionId,
+    message: &Message<'_>,
+) -> Result<(), Failure> {
     let (trust, owner) = (&context.snapshot.trust, context.owner());
-    let server_request = upstream::ServerRequestId::answered_by(trust, owner, message);
+    let server_request = upstream::ServerRequestId::answered_by(trust, owner, session_id, message);
     let server_request = server_request.ok_or_else(Failure::answers_nothing)?;
     let permit = policy::check(&context.caller, &server_request.target().named())
         .map_err(|denied| denied.failure(Failure::answers_nothing))?;
@@ -308,17 +311,23 @@ fn resume(
     last_event_id: &str,
 ) -> Option<Result<Reply, Failure>> {
     let (trust, server) = (&context.snapshot.trust, context.server());
-    let resumption = upstream::Resumption::open(trust, context.owner(), last_event_id)?;
+    let session_id = conversation.session_id;
+    let resumption = upstream::Resumption::open(trust, context.owner(), session_id, last_event_id)?;
     let permit = policy::check(&context.caller, &resumption.target()?.named()).ok()?;
     let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
     let stream_permit = match context.stream_permit() {
         Ok(stream_permit) => stream_permit,
         Err(failure) => return Some(Err(failure)),
     };
-    let session = Some(conversation.session_id);
-    let active = ActiveCall::begin(context.worker, context.caller, &permit, session, error_context);
-    let events =
-        upstream::resume(&context.worker.upstreams, trust, server, context.principal(), &resumption, permit)?;
+    let active = ActiveCall::begin(context.worker, context.caller, &permit, error_context);
+    let caller = upstream::ResumingCaller {
+        trust,
+        server,
+        principal: context.principal(),
+        active: active.share_permit(),
+        permit,
+    };
+    let events = upstream::resume(&context.worker.upstreams, &resumption, caller)?;
     Some(Ok(Reply::Events(Box::new(active.stream(events, stream_permit)))))
 }
 
@@ -417,8 +426,7 @@ async fn send(
     account.outcome = Outcome::Cancelled;
     let error_context =
         ErrorContext { id: message.envelope.id.map(|id| message.slice(id)), era: session.era() };
-    let active =
-        ActiveCall::begin(context.worker, context.caller, &route_to.permit, session.id(), error_context);
+    let active = ActiveCall::begin(context.worker, context.caller, &route_to.permit, error_context);
     let call = upstream::Call {
         context: &context.worker.upstreams,
         trust: &context.snapshot.trust,
@@ -431,14 +439,13 @@ async fn send(
         named: route_to.named,
         task: route_to.task,
         permit: route_to.permit,
+        active: active.share_permit(),
         account: Some(account),
     };
     let answer = tokio::select! {
         biased;
-        failure = active.withdrawn() => {
-            active.stop();
-            return Err(failure);
-        }
+        // Whatever is dropped here tells the upstream.
+        failure = active.withdrawn() => return Err(failure),
         answer = upstream::call(call) => answer?,
     };
     Ok(match answer {
@@ -463,7 +470,6 @@ fn reply_stream(
         Ok(permit) => Ok(Reply::Events(Box::new(active.stream(events, permit)))),
         Err(failure) => {
             events.withdraw();
-            active.stop();
             Err(failure)
         }
     }

@@ -16,6 +16,11 @@ const FIXED: usize = 1 + 1 + 1 + 16 + 8 + 8;
 /// The id of a session, unique among all.
 pub type SessionId = [u8; 16];
 
+/// Returns the text of a session id, for handles that open in this session alone.
+pub fn session_text<'a>(session_id: &SessionId, buffer: &'a mut [u8; 32]) -> &'a str {
+    uuid::Uuid::from_bytes(*session_id).simple().encode_lower(buffer)
+}
+
 /// The terms that a legacy client and the gateway agreed on at `initialize`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation {

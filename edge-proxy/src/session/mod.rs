@@ -22,7 +22,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 pub use connection::ConnectionSession;
-pub use conversation::{Conversation, SessionId};
+pub use conversation::{Conversation, SessionId, session_text};
 use http::HeaderMap;
 pub use log_level::LogLevel;
 pub use log_levels::LogLevels;

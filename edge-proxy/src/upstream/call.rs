@@ -12,7 +12,7 @@ use super::connect::Retry;
 use super::mcp::Task;
 use crate::error::{Failure, Fault};
 use crate::identity::Principal;
-use crate::policy::Permit;
+use crate::policy::{Permit, SharedPermit};
 use crate::session::Session;
 use crate::snapshot::{Server, Trust};
 use crate::transport::Message;
@@ -38,6 +38,8 @@ pub struct Call<'a> {
     /// The task that it concerns, and the raw id that the client named it by.
     pub task: Option<(Task, &'a str)>,
     pub permit: Permit,
+    /// The same, for what goes on after the request.
+    pub active: SharedPermit,
     /// The usage account that it is counted in.
     pub account: Option<Account>,
 }

@@ -24,7 +24,7 @@ pub use self::mcp::{
 };
 use crate::error::Failure;
 use crate::identity::Principal;
-use crate::policy::Permit;
+use crate::policy::{Permit, SharedPermit};
 use crate::session::HandleOwner;
 use crate::snapshot::{Server, Trust, UpstreamKind};
 use crate::transport::Message;
@@ -46,17 +46,25 @@ pub async fn call(call: Call<'_>) -> Result<CallResponse, Failure> {
     })
 }
 
+/// A caller that resumes the stream of its call.
+pub struct ResumingCaller<'a> {
+    /// The keys that handles are sealed with.
+    pub trust: &'a Arc<Trust>,
+    pub server: &'a Arc<Server>,
+    pub principal: &'a Arc<Principal>,
+    pub permit: Permit,
+    /// The same, for what goes on after the request.
+    pub active: SharedPermit,
+}
+
 /// Resumes the stream of a call. `None` where its target now leads to another upstream.
 pub fn resume(
     context: &Rc<Context>,
-    trust: &Arc<Trust>,
-    server: &Arc<Server>,
-    principal: &Arc<Principal>,
     resumption: &Resumption,
-    permit: Permit,
+    caller: ResumingCaller<'_>,
 ) -> Option<AnswerStream> {
-    match &permit.entry().upstream.kind {
-        UpstreamKind::Mcp(_) => self::mcp::resume(context, trust, server, principal, resumption, permit),
+    match &caller.permit.entry().upstream.kind {
+        UpstreamKind::Mcp(_) => self::mcp::resume(context, resumption, caller),
     }
 }
 

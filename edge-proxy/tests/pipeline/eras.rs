@@ -33,7 +33,7 @@ fn modern_only(upstream: &Upstream) -> Edge {
 }
 
 /// A modern request for `method` with these params, and `_meta` with these capabilities and more.
-fn ask(id: &str, method: &str, params: &str, capabilities: &str, more: &str) -> String {
+pub(crate) fn ask(id: &str, method: &str, params: &str, capabilities: &str, more: &str) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{capabilities}{more}}}}}}}"#
     )

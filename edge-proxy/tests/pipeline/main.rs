@@ -13,6 +13,7 @@ mod legacy;
 mod lists;
 mod modern;
 mod rotation;
+mod sessions;
 mod sse;
 mod streams;
 mod support;

@@ -1,5 +1,9 @@
 //! A right that is withdrawn while it is used: calls that run, streams that are resumed, questions that are answered.
 
+mod parked;
+mod subscriptions;
+mod without_client;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;

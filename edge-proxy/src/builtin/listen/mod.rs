@@ -72,6 +72,7 @@ pub async fn modern(context: &RequestContext<'_>, message: &Message<'_>) -> Resu
     let subscription = format!(r#""_meta":{{"{}":{id}}}"#, meta::SUBSCRIPTION_ID);
     let accepted =
         stream.watched.watch_only(context.worker, &context.caller, uris.iter().map(|uri| &**uri), &tasks);
+    stream.uris = accepted.iter().map(|uri| (*uri).into()).collect();
     stream.ready.push_back(acknowledgement(wanted, &accepted, &tasks, &subscription));
     stream.closing = Some(message_of(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete",{subscription}}}}}"#
@@ -137,6 +138,8 @@ struct NotificationStream {
     wanted: [bool; 3],
     known: KnownLists,
     watched: WatchedTargets,
+    /// The resources that it watches, where its request named them.
+    uris: Vec<Box<str>>,
     /// The tasks that it watches.
     tasks: Vec<WatchedTask>,
     /// The members of the notifications' params that name the subscription.
@@ -174,6 +177,7 @@ impl NotificationStream {
             wanted,
             known: KnownLists::new(context.snapshot, &context.caller),
             watched: WatchedTargets::new(era),
+            uris: Vec::new(),
             tasks: Vec::new(),
             params: String::new(),
             subscription: Box::default(),
@@ -238,7 +242,17 @@ impl NotificationStream {
         let Some(caller) = self.admit(&snapshot, &principal) else { return };
         if let Some(changed) = self.known.move_to(&snapshot, &caller) {
             self.announce(changed);
-            self.watched.watch_subscribed(&self.worker, &caller);
+            self.watch_again(&caller);
+        }
+    }
+
+    /// Watches what the caller may still be told of: the session's subscriptions, or what its request named.
+    fn watch_again(&mut self, caller: &Caller<'_>) {
+        if self.session.is_some() {
+            self.watched.watch_subscribed(&self.worker, caller);
+        } else {
+            let uris = self.uris.iter().map(|uri| &**uri);
+            self.watched.watch_only(&self.worker, caller, uris, &self.tasks);
         }
     }
 

@@ -21,8 +21,6 @@ pub(super) const TASKS: &str = "taskIds";
 pub(super) struct WatchedTask {
     pub(super) id: Box<str>,
     pub(super) task: Task,
-    /// The permit for the tool that began it.
-    pub(super) permit: Permit,
 }
 
 /// Returns the permit for the tool that began a task, which is also the right to watch it.
@@ -47,7 +45,7 @@ pub(super) fn requested(
         let announced = task.era() == Era::Modern
             && upstream.speaks(Era::Modern)
             && declares_tasks(upstream.capabilities(Era::Modern));
-        announced.then(|| WatchedTask { id: id.into(), task, permit })
+        announced.then(|| WatchedTask { id: id.into(), task })
     };
     Ok(strings(raw, TASKS)?.into_iter().filter_map(open).collect())
 }

@@ -9,7 +9,7 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::{mpsc, watch};
 
-use super::tasks::WatchedTask;
+use super::tasks::{self, WatchedTask};
 use crate::builtin::capabilities::update_era;
 use crate::context::WorkerState;
 use crate::policy::{self, Caller, Permit};
@@ -62,7 +62,7 @@ impl WatchedTargets {
         worker: &Rc<WorkerState>,
         caller: &Caller<'_>,
         uris: impl IntoIterator<Item = &'a str>,
-        tasks: &[WatchedTask],
+        watched_tasks: &[WatchedTask],
     ) -> BTreeSet<&'a str> {
         let mut wanted: BTreeMap<(Box<str>, Era), SubscriptionTargets> = BTreeMap::new();
         let mut accepted = BTreeSet::new();
@@ -75,9 +75,10 @@ impl WatchedTargets {
                 accepted.insert(uri);
             }
         }
-        for WatchedTask { id, task, permit } in tasks {
+        for WatchedTask { id, task } in watched_tasks {
+            let Some(permit) = tasks::permit(caller, task) else { continue };
             let entry = wanted.entry((permit.entry().upstream.id.clone(), task.era()));
-            entry.or_insert_with(|| SubscriptionTargets::at(permit)).add_task(permit, task, id);
+            entry.or_insert_with(|| SubscriptionTargets::at(&permit)).add_task(&permit, task, id);
         }
         self.watching.retain(|key, watching| wanted.get(key).is_some_and(|wanted| watching.replace(wanted)));
         for (key, wanted) in wanted {

@@ -129,25 +129,13 @@ impl Context {
     }
 
     fn cancel(&self, session_id: SessionId, id: &Bytes, notification: &Bytes, at: std::ops::Range<usize>) {
-        self.end_calls(session_id, id, |pool, number| {
-            let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
-            session_messages::notify(Rc::clone(pool), number, body);
-        });
-    }
-
-    /// Ends the calls of a session under this raw id, which may no longer be made, and cancels them at their upstreams.
-    pub fn withdraw(&self, session_id: SessionId, id: &Bytes) {
-        self.end_calls(session_id, id, |pool, number| {
-            session_messages::cancel_request(pool, number, session_messages::WITHDRAWN)
-        });
-    }
-
-    /// Ends the calls of a session under this raw id; `tell` cancels those that an upstream is to be told of.
-    fn end_calls(&self, session_id: SessionId, id: &Bytes, tell: impl Fn(&Rc<SessionPool>, u64)) {
         for (number, call) in &*self.mcp.calls.borrow() {
             if call.session_id == session_id && call.id == *id {
                 match &call.cancellation {
-                    Cancellation::Notify(pool) => tell(pool, *number),
+                    Cancellation::Notify(pool) => {
+                        let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
+                        session_messages::notify(Rc::clone(pool), *number, body);
+                    }
                     Cancellation::Stop(stop) => stop.notify_one(),
                 }
             }

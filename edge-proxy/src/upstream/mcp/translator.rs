@@ -14,6 +14,7 @@ use super::session::UpstreamSession;
 use super::upstream_stream::UpstreamStream;
 use crate::error::Fault;
 use crate::identity::Principal;
+use crate::policy::SharedPermit;
 use crate::session::HandleOwner;
 use crate::snapshot::{Server, Trust, Upstream};
 use crate::upstream::{Call, Context};
@@ -32,11 +33,13 @@ pub(in crate::upstream) struct CallContext {
     pub id: Bytes,
     /// The prefix of URIs that the client sees.
     pub uri_prefix: Box<str>,
+    /// The permit of the call, for what goes on after the request.
+    pub active: SharedPermit,
 }
 
 /// A call as the session with its legacy upstream has it.
 #[derive(Clone)]
-pub(super) struct CallInSession {
+pub(in crate::upstream) struct CallInSession {
     pub session: Rc<UpstreamSession>,
     /// The id and progress token of the call in that session.
     pub number: u64,
@@ -80,8 +83,8 @@ pub(in crate::upstream) trait Translator: Sized {
     /// Translates a message.
     fn translate(&mut self, message: Bytes) -> Result<Translated, Fault>;
 
-    /// The session of the call, in which its stream can be resumed and the edge answers for the client.
-    fn session(&self) -> Option<&UpstreamSession> {
+    /// The call in its session, in which its stream can be resumed and the edge answers for the client.
+    fn in_session(&self) -> Option<&CallInSession> {
         None
     }
 
@@ -125,6 +128,7 @@ impl CallContext {
             method: call.method,
             id: call.id(),
             uri_prefix: entry.uri_prefix.clone(),
+            active: call.active.clone(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +16,9 @@ use mcp::sse::{self, Event};
 use super::in_flight::InFlightGuard;
 use super::message_source::MessageSource;
 use super::reconnect::{self, Reconnect};
-use super::session::{FinalMessage, ServerMessages, UpstreamSession};
+use super::session::{FinalMessage, ServerMessages};
 use super::session_messages;
-use super::translator::{HangUp, Translated, Translator};
+use super::translator::{CallInSession, HangUp, Translated, Translator};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::upstream::Context;
 use crate::upstream::connect::MediaType;
@@ -43,6 +44,8 @@ pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     queued: VecDeque<Event>,
     reconnect: Reconnect,
     outcome: Option<Outcome>,
+    /// False while the first event is awaited: whoever waits for it decides whether the call goes on without a client.
+    opened: bool,
     done: bool,
 }
 
@@ -73,6 +76,7 @@ impl<T: Translator> UpstreamStream<T> {
             queued: VecDeque::new(),
             reconnect: Reconnect::default(),
             outcome: None,
+            opened: false,
             done: false,
         }
     }
@@ -81,6 +85,7 @@ impl<T: Translator> UpstreamStream<T> {
     pub(super) fn resumed(context: &Rc<Context>, translator: T, from: HeaderValue) -> Self {
         let mut stream = Self::new(context, None, translator, None);
         stream.reconnect = Reconnect::at_once(from);
+        stream.opened = true;
         stream
     }
 
@@ -100,6 +105,7 @@ impl<T: Translator> UpstreamStream<T> {
                 return Err(fault);
             }
         }
+        stream.opened = true;
         stream.attach_account(account.take());
         Ok(stream)
     }
@@ -281,7 +287,7 @@ impl<T: Translator> UpstreamStream<T> {
                 Ok(Some(message))
             }
             Translated::Reply(body) => {
-                if let Some(session) = self.translator.session() {
+                if let Some(CallInSession { session, .. }) = self.translator.in_session() {
                     session_messages::send(&self.context, &self.translator.call().upstream, session, body);
                 }
                 Ok(None)
@@ -384,22 +390,40 @@ impl<T: Translator> UpstreamStream<T> {
         self.done = true;
         self.source = None;
         self.set_outcome(Outcome::Ok);
-        if let Some(guard) = self.guard.take() {
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(CANCELLABLE_AFTER).await;
-                drop(guard);
-            });
-        }
+        let guard = self.guard.take();
+        self.go_on_without_client(async move {
+            tokio::time::sleep(CANCELLABLE_AFTER).await;
+            drop(guard);
+        });
+    }
+
+    /// Runs `rest` in the background. The call is cancelled at the upstream if its permit is withdrawn meanwhile.
+    fn go_on_without_client(&self, rest: impl Future<Output = ()> + 'static) {
+        let call = self.translator.call();
+        let (permit, context, upstream) =
+            (call.active.hold(), Rc::clone(&self.context), Arc::clone(&call.upstream));
+        let in_session = self.translator.in_session().cloned();
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                biased;
+                _ = permit.withdrawn() => {
+                    if let Some(in_session) = in_session {
+                        session_messages::cancel(&context, &upstream, &in_session, session_messages::WITHDRAWN);
+                    }
+                }
+                () = rest => {}
+            }
+        });
     }
 
     fn may_reconnect(&self) -> bool {
-        self.translator.session().is_some() && self.reconnect.is_allowed()
+        self.translator.in_session().is_some() && self.reconnect.is_allowed()
     }
 
     /// Resumes a stream that the upstream closed.
     pub(super) async fn reconnect_now(&mut self) -> Result<(), Fault> {
         self.reconnect.wait().await;
-        let headers = self.translator.session().and_then(UpstreamSession::headers);
+        let headers = self.translator.in_session().and_then(|call| call.session.headers());
         let (Some(headers), Some(from)) = (headers, self.reconnect.last_event_id()) else {
             return Err(Fault::Interrupted);
         };
@@ -435,23 +459,28 @@ impl<T: Translator> UpstreamStream<T> {
     /// Reads the rest after the response, which is mostly nothing, so that the connection can be used again.
     fn drain_rest(&mut self) {
         if let Some(source) = self.source.take() {
-            drain_in_background(source, None);
+            drain_in_background(source);
         }
     }
 }
 
 impl<T: Translator> Drop for UpstreamStream<T> {
     fn drop(&mut self) {
-        let Some(source) = self.source.take().filter(|_| !self.done) else { return };
-        match T::HANG_UP {
-            HangUp::Cancels => self.translator.cancel(&self.context, session_messages::CLIENT_GONE),
-            HangUp::Closes => {}
-            // Some upstreams send the rest to one reader only, and the client may be the next.
-            HangUp::Continues if self.is_resumable() => {
-                drop(source);
-                self.hand_over();
+        if self.done {
+            return;
+        }
+        match (T::HANG_UP, self.source.take()) {
+            (HangUp::Cancels, Some(_)) => {
+                self.translator.cancel(&self.context, session_messages::CLIENT_GONE)
             }
-            HangUp::Continues => drain_in_background(source, self.guard.take()),
+            (HangUp::Cancels | HangUp::Closes, _) => {}
+            (HangUp::Continues, _) if !self.opened => {}
+            (HangUp::Continues, Some(source)) if !self.is_resumable() => {
+                let rest = drain(source, self.guard.take());
+                self.go_on_without_client(rest);
+            }
+            // Some upstreams send the rest to one reader only, and the client may be the next.
+            (HangUp::Continues, _) => self.hand_over(),
         }
     }
 }
@@ -469,11 +498,12 @@ async fn next_event(
 }
 
 /// Reads the rest of a stream, so that its connection can be used again.
-pub(super) fn drain_in_background(source: MessageSource, guard: Option<InFlightGuard>) {
-    tokio::task::spawn_local(async move {
-        if tokio::time::timeout(DRAIN_TIMEOUT, source.drain()).await.is_err() {
-            tracing::debug!("an upstream's stream ended without a response");
-        }
-        drop(guard);
-    });
+pub(super) fn drain_in_background(source: MessageSource) {
+    tokio::task::spawn_local(drain(source, None));
+}
+
+async fn drain(source: MessageSource, _guard: Option<InFlightGuard>) {
+    if tokio::time::timeout(DRAIN_TIMEOUT, source.drain()).await.is_err() {
+        tracing::debug!("an upstream's stream ended without a response");
+    }
 }

@@ -117,7 +117,7 @@ impl InputLoop {
                     continue;
                 }
                 if let Some(step) = self.next_step(event.data, client).await? {
-                    drain_in_background(MessageSource::Http(response, decoder), None);
+                    drain_in_background(MessageSource::Http(response, decoder));
                     return Ok(step);
                 }
             }
@@ -212,11 +212,12 @@ impl InputLoop {
         }
         let Some((waiter, _)) = &self.waiter else { return Err(Fault::TooManyParkedCalls) };
         self.requests_sent += 1;
-        let LegacyOnModern { call, permit, .. } = &self.translator;
+        let LegacyOnModern { call, session_id, permit, .. } = &self.translator;
         let reply_to = ReplyTo::Held(waiter.address());
         let id = server_requests::seal(
             &call.trust,
             call.owner(),
+            session_id,
             permit,
             &reply_to,
             &self.requests_sent.to_string(),

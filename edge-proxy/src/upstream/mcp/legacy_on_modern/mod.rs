@@ -53,7 +53,8 @@ pub(super) async fn call(
     Ok(CallResponse::Events(Box::new(relayed).into()))
 }
 
-/// Runs the loop until there is a response, whether the client still reads or not, unless it is cancelled.
+/// Runs the loop until there is a response, whether the client still reads or not, unless it is cancelled or, without a
+/// client, its permit is withdrawn.
 async fn run_in_background(
     mut input_loop: InputLoop,
     client: mpsc::Sender<RelayedMessage>,
@@ -61,10 +62,16 @@ async fn run_in_background(
     _guard: InFlightGuard,
     account: Option<Account>,
 ) {
+    let active = input_loop.translator.call.active.clone();
+    let withdrawn = async {
+        client.closed().await;
+        active.hold().withdrawn().await
+    };
     let (message, outcome) = tokio::select! {
         answered = input_loop.run(&client) => answered,
         // Dropping the loop closes the upstream's stream, which cancels the call there.
         () = stop.notified() => return,
+        _ = withdrawn => return,
     };
     if let Some(mut account) = account {
         account.ended(outcome, message.len());
@@ -82,6 +89,7 @@ fn prepare(call: &McpCall<'_>, conversation: &Rc<Conversation>) -> Result<InputL
     let headers = same_modern::headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
     let translator = LegacyOnModern {
         call: CallContext::of(call),
+        session_id: conversation.session_id,
         permit: call.permit.clone(),
         exposed: call.named.exposed.as_ref().into(),
         outdated: content::outdated(conversation.revision),

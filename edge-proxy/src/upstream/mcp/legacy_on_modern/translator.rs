@@ -9,6 +9,7 @@ use mcp::splice::Splice;
 
 use crate::error::Fault;
 use crate::policy::Permit;
+use crate::session::SessionId;
 use crate::upstream::mcp::input_requests::InputRequired;
 use crate::upstream::mcp::malformed;
 use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
@@ -19,6 +20,8 @@ use crate::usage::Outcome;
 /// The translator of a legacy client's call at a modern upstream. Its stream is read by the input loop.
 pub(super) struct LegacyOnModern {
     pub call: CallContext,
+    /// The client's session, in which alone it answers.
+    pub session_id: SessionId,
     pub permit: Permit,
     /// The exposed name or URI that the client called.
     pub exposed: Box<str>,

@@ -15,8 +15,9 @@ use super::parked_call::{ParkedCall, ResumeBy};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::{Delivery, Waiter};
 use crate::observe::GaugeGuard;
+use crate::policy::ActivePermit;
 use crate::session::{LogLevel, seal};
-use crate::upstream::mcp::translator::{CallContext, Translator as _};
+use crate::upstream::mcp::translator::Translator as _;
 use crate::upstream::mcp::upstream_stream::{Received, UpstreamStream};
 
 /// The input with which a client resumes its call.
@@ -56,7 +57,7 @@ impl ResumeInput {
     }
 }
 
-/// Holds a call open until its client has the response, or has not come back for too long.
+/// Holds a call open until its client has the response, has not come back for too long, or may no longer make it.
 pub(super) async fn hold_open(
     mut stream: UpstreamStream<ModernOnLegacy>,
     mut waiter: Waiter,
@@ -64,6 +65,7 @@ pub(super) async fn hold_open(
 ) {
     let lifetime = stream.context.environment.limits.parked_call_lifetime;
     let mut early_response = None;
+    let permit = stream.translator.call.active.hold();
     loop {
         stream.set_timeout(lifetime * 2);
         let until = Instant::now() + lifetime;
@@ -74,9 +76,10 @@ pub(super) async fn hold_open(
                 refuse_all(&stream.context, &stream.translator, &pending.requests);
                 return;
             }
+            _ = permit.withdrawn() => return stream.withdraw(),
             never = read_while_waiting(&mut stream, &mut early_response) => match never {},
         };
-        if !ResumedCall::serve(&mut stream, &waiter, delivery, early_response.take()).await {
+        if !ResumedCall::serve(&mut stream, &permit, &waiter, delivery, early_response.take()).await {
             return;
         }
     }
@@ -100,14 +103,17 @@ async fn read_while_waiting(
 }
 
 fn error_response(stream: &UpstreamStream<ModernOnLegacy>, fault: Fault) -> Bytes {
-    let CallContext { id, upstream, .. } = &stream.translator.call;
-    let error_context = ErrorContext { id: Some(id.clone()), era: mcp::revision::Era::Modern };
-    Failure::upstream(&upstream.id, fault).message(&error_context)
+    Failure::upstream(&stream.translator.call.upstream.id, fault).message(&error_context(stream))
+}
+
+fn error_context(stream: &UpstreamStream<ModernOnLegacy>) -> ErrorContext {
+    ErrorContext { id: Some(stream.translator.call.id.clone()), era: mcp::revision::Era::Modern }
 }
 
 /// A held call that a client has resumed.
 struct ResumedCall<'a> {
     stream: &'a mut UpstreamStream<ModernOnLegacy>,
+    permit: &'a ActivePermit,
     held_at: crate::session::WaiterAddress,
     client: mpsc::Sender<Bytes>,
 }
@@ -116,6 +122,7 @@ impl<'a> ResumedCall<'a> {
     /// Resumes the call for a client; returns whether it must be held further.
     async fn serve(
         stream: &'a mut UpstreamStream<ModernOnLegacy>,
+        permit: &'a ActivePermit,
         waiter: &Waiter,
         delivery: Delivery,
         early_response: Option<Bytes>,
@@ -127,7 +134,7 @@ impl<'a> ResumedCall<'a> {
         call.id = input.id;
         in_session.progress_token = input.progress_token;
         modern_client.level = input.level;
-        let mut resumed = Self { stream, held_at: waiter.address(), client };
+        let mut resumed = Self { stream, permit, held_at: waiter.address(), client };
         resumed.resume(input.answers, early_response).await
     }
 
@@ -151,6 +158,11 @@ impl<'a> ResumedCall<'a> {
                 received = self.stream.receive() => received,
                 // A modern client that hangs up has cancelled.
                 () = self.client.closed() => return false,
+                failure = self.permit.withdrawn() => {
+                    self.stream.withdraw();
+                    self.send(failure.message(&error_context(self.stream))).await;
+                    return false;
+                }
             };
             match received {
                 Ok(Received::Event(event)) => {

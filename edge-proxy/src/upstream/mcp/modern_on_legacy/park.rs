@@ -25,6 +25,7 @@ use crate::os::clock::now;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::mcp::input_requests::{ServerRequest, refusal};
+use crate::upstream::mcp::translator::Translator as _;
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
 use crate::upstream::mcp::{malformed, session_messages};
 use crate::usage::Outcome;
@@ -216,7 +217,8 @@ pub(super) fn refuse_all(context: &Rc<Context>, translator: &ModernOnLegacy, req
     }
 }
 
-/// Waits for a client that may resume the call at any edge. One that never does must not leave the upstream waiting.
+/// Waits for a client that may resume the call at any edge. One that never does, or no longer may, must not leave the
+/// upstream waiting.
 async fn wait_for_client(
     context: Rc<Context>,
     translator: ModernOnLegacy,
@@ -224,9 +226,14 @@ async fn wait_for_client(
     mut waiter: Waiter,
     _counted: GaugeGuard,
 ) {
-    let lifetime = context.environment.limits.parked_call_lifetime;
-    if tokio::time::timeout(lifetime, waiter.next()).await.is_err() {
-        refuse_all(&context, &translator, &requests);
+    let permit = translator.call.active.hold();
+    tokio::select! {
+        biased;
+        _ = waiter.next() => {}
+        _ = permit.withdrawn() => translator.cancel(&context, session_messages::WITHDRAWN),
+        () = tokio::time::sleep(context.environment.limits.parked_call_lifetime) => {
+            refuse_all(&context, &translator, &requests);
+        }
     }
 }
 

@@ -22,7 +22,6 @@ use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::input_requests::{self, ServerRequest};
 use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
 use crate::upstream::mcp::rewrite::{apply, notifications, responses, results, tasks, uris};
-use crate::upstream::mcp::session::UpstreamSession;
 use crate::upstream::mcp::task::{self, MAX_LIFETIME};
 use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, Translated, Translator};
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
@@ -112,8 +111,8 @@ impl Translator for ModernOnLegacy {
         }
     }
 
-    fn session(&self) -> Option<&UpstreamSession> {
-        Some(&self.in_session.session)
+    fn in_session(&self) -> Option<&CallInSession> {
+        Some(&self.in_session)
     }
 
     fn cancel(&self, context: &Rc<Context>, why: &str) {

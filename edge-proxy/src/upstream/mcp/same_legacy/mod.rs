@@ -58,9 +58,12 @@ pub(in crate::upstream::mcp) async fn call(
         && conversation.revision >= Revision::V2025_11_25
         && matches!(tasks, CallTasks::None);
     let (translated, outdated) = (CallContext::of(&call), content::outdated(conversation.revision));
-    let Call { task, permit, mut account, .. } = call.call;
+    let Call { task, permit, active, mut account, .. } = call.call;
     let task = task.map(|(task, _)| task);
-    let made = Detached::new(async move {
+    let session_id = conversation.session_id;
+    let cancelled = Rc::clone(&sessions);
+    let cancel = move || session_messages::cancel_request(&cancelled, number, session_messages::WITHDRAWN);
+    let made = Detached::new(active, cancel, async move {
         let answered = async {
             let (answered, session) = match &task {
                 None => sessions.call(number, &body, retry).await?,
@@ -68,8 +71,16 @@ pub(in crate::upstream::mcp) async fn call(
             };
             let in_session = CallInSession { session, number, progress_token };
             let requests = Vec::new();
-            let translator =
-                SameLegacy { call: translated, in_session, permit, outdated, tasks, resumable, requests };
+            let translator = SameLegacy {
+                call: translated,
+                session_id,
+                in_session,
+                permit,
+                outdated,
+                tasks,
+                resumable,
+                requests,
+            };
             read_response(&context, answered, translator, &mut account, Some(guard)).await
         };
         let answered = answered.await;

@@ -10,49 +10,54 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
 use super::SameLegacy;
 use super::resumption_token::ResumptionToken;
-use crate::identity::Principal;
-use crate::policy::Permit;
 use crate::route::Target;
-use crate::session::HandleOwner;
-use crate::snapshot::{Server, Trust};
-use crate::upstream::Context;
+use crate::session::{HandleOwner, SessionId};
+use crate::snapshot::Trust;
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::session::UpstreamSession;
 use crate::upstream::mcp::translator::{CallContext, CallInSession};
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
+use crate::upstream::{Context, ResumingCaller};
 
 /// A stream to resume, as a client's `Last-Event-ID` names it.
-pub struct Resumption(Vec<u8>);
+pub struct Resumption {
+    content: Vec<u8>,
+    session_id: SessionId,
+}
 
 impl Resumption {
-    /// Opens a `Last-Event-ID`; `None` where no edge gave it to this owner.
-    pub fn open(trust: &Trust, owner: HandleOwner<'_>, last_event_id: &str) -> Option<Self> {
-        ResumptionToken::open(trust, owner, last_event_id).map(Self)
+    /// Opens a `Last-Event-ID`; `None` where no edge gave it to this owner in this session.
+    pub fn open(
+        trust: &Trust,
+        owner: HandleOwner<'_>,
+        session_id: SessionId,
+        last_event_id: &str,
+    ) -> Option<Self> {
+        let content = ResumptionToken::open(trust, owner, &session_id, last_event_id)?;
+        Some(Self { content, session_id })
     }
 
     /// The target of the call.
     pub fn target(&self) -> Option<Target> {
-        let ResumptionToken { kind, exposed, .. } = ResumptionToken::read(&self.0)?;
+        let ResumptionToken { kind, exposed, .. } = ResumptionToken::read(&self.content)?;
         Some(Target { kind, exposed: exposed.into() })
     }
 
     /// The raw id of the request.
     pub fn id(&self) -> Option<Bytes> {
-        Some(Bytes::copy_from_slice(ResumptionToken::read(&self.0)?.id))
+        Some(Bytes::copy_from_slice(ResumptionToken::read(&self.content)?.id))
     }
 }
 
 /// Resumes a stream. `None` where the target now leads to another upstream.
 pub(in crate::upstream) fn resume(
     context: &Rc<Context>,
-    trust: &Arc<Trust>,
-    server: &Arc<Server>,
-    principal: &Arc<Principal>,
     resumption: &Resumption,
-    permit: Permit,
+    caller: ResumingCaller<'_>,
 ) -> Option<AnswerStream> {
-    let from = ResumptionToken::read(&resumption.0)?;
+    let ResumingCaller { trust, server, principal, permit, active } = caller;
+    let from = ResumptionToken::read(&resumption.content)?;
     let upstream = Arc::clone(&permit.entry().upstream);
     if *upstream.id != *from.upstream {
         return None;
@@ -72,10 +77,12 @@ pub(in crate::upstream) fn resume(
         method: from.method,
         id: Bytes::copy_from_slice(from.id),
         uri_prefix: from.uri_prefix.into(),
+        active,
     };
     let session = Rc::new(UpstreamSession::joined(headers));
     let translator = SameLegacy {
         call,
+        session_id: resumption.session_id,
         in_session: CallInSession { session, number: from.number, progress_token },
         permit,
         // Clients that do not know every block are given no event ids.

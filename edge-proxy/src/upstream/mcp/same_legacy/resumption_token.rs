@@ -5,8 +5,8 @@
 use mcp::method::Method;
 
 use crate::route::TargetKind;
-use crate::session::HandleOwner;
 use crate::session::seal::{self, HandleBinding, Purpose, SealError};
+use crate::session::{HandleOwner, SessionId, session_text};
 use crate::snapshot::Trust;
 
 /// The position in a stream, and the call that it belongs to.
@@ -38,7 +38,12 @@ pub(super) struct ResumptionToken<'a> {
 
 impl<'a> ResumptionToken<'a> {
     /// Seals it into the id that the client is given.
-    pub(super) fn seal(&self, trust: &Trust, owner: HandleOwner<'_>) -> Result<String, SealError> {
+    pub(super) fn seal(
+        &self,
+        trust: &Trust,
+        owner: HandleOwner<'_>,
+        session_id: &SessionId,
+    ) -> Result<String, SealError> {
         let content = seal::join([
             self.upstream.as_bytes(),
             self.session,
@@ -52,12 +57,19 @@ impl<'a> ResumptionToken<'a> {
             self.exposed.as_bytes(),
             self.event,
         ]);
-        seal::seal(trust, binding(owner), &content)
+        let mut text = [0; 32];
+        seal::seal(trust, binding(owner, &[session_text(session_id, &mut text)]), &content)
     }
 
-    /// Opens an id that a client sent back; returns its content.
-    pub(super) fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<Vec<u8>> {
-        seal::open(trust, binding(owner), text)
+    /// Opens an id that a client sent back in the session of the call; returns its content.
+    pub(super) fn open(
+        trust: &Trust,
+        owner: HandleOwner<'_>,
+        session_id: &SessionId,
+        text: &str,
+    ) -> Option<Vec<u8>> {
+        let mut buffer = [0; 32];
+        seal::open(trust, binding(owner, &[session_text(session_id, &mut buffer)]), text)
     }
 
     /// Reads the content that `open` returned.
@@ -92,8 +104,8 @@ impl<'a> ResumptionToken<'a> {
     }
 }
 
-fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
-    HandleBinding { purpose: Purpose::Event, server: owner.server, principal: owner.principal, about: &[] }
+fn binding<'a>(owner: HandleOwner<'a>, about: &'a [&'a str]) -> HandleBinding<'a> {
+    HandleBinding { purpose: Purpose::Event, server: owner.server, principal: owner.principal, about }
 }
 
 #[cfg(test)]
@@ -102,8 +114,9 @@ mod tests {
     use crate::session::seal::tests::trust;
 
     #[test]
-    fn a_token_opens_for_its_owner_alone() {
+    fn a_token_opens_for_its_owner_in_its_session_alone() {
         let (trust, owner) = (trust(&[1]), HandleOwner { server: "s", principal: "t" });
+        let (session, other) = ([1; 16], HandleOwner { principal: "u", ..owner });
         let token = ResumptionToken {
             upstream: "u",
             session: b"up-1",
@@ -117,10 +130,11 @@ mod tests {
             exposed: "u_slow",
             event: b"1/2",
         };
-        let text = token.seal(&trust, owner).unwrap();
-        let content = ResumptionToken::open(&trust, owner, &text).unwrap();
+        let text = token.seal(&trust, owner, &session).unwrap();
+        let content = ResumptionToken::open(&trust, owner, &session, &text).unwrap();
         assert_eq!(ResumptionToken::read(&content), Some(token));
-        assert_eq!(ResumptionToken::open(&trust, HandleOwner { server: "s", principal: "u" }, &text), None);
+        assert_eq!(ResumptionToken::open(&trust, other, &session, &text), None);
+        assert_eq!(ResumptionToken::open(&trust, owner, &[2; 16], &text), None);
         assert_eq!(ResumptionToken::read(b"junk"), None);
     }
 }

@@ -15,11 +15,11 @@ use mcp::splice::Splice;
 use super::resumption_token::ResumptionToken;
 use crate::error::Fault;
 use crate::policy::Permit;
+use crate::session::SessionId;
 use crate::upstream::Context;
 use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::outcome::outcome_of_result;
 use crate::upstream::mcp::rewrite::{apply, content, notifications, responses, tasks, uris};
-use crate::upstream::mcp::session::UpstreamSession;
 use crate::upstream::mcp::task::MAX_LIFETIME;
 use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, Translated, Translator};
 use crate::upstream::mcp::{malformed, server_requests, session_messages};
@@ -31,6 +31,8 @@ const MAX_OPEN_REQUESTS: usize = 256;
 /// The translator of a legacy client's call at a legacy upstream.
 pub(in crate::upstream) struct SameLegacy {
     pub(super) call: CallContext,
+    /// The client's session, in which alone it answers and resumes.
+    pub(super) session_id: SessionId,
     pub(super) in_session: CallInSession,
     pub(super) permit: Permit,
     /// The client's revision, where it does not know every block of content.
@@ -63,8 +65,8 @@ impl Translator for SameLegacy {
         }
     }
 
-    fn session(&self) -> Option<&UpstreamSession> {
-        Some(&self.in_session.session)
+    fn in_session(&self) -> Option<&CallInSession> {
+        Some(&self.in_session)
     }
 
     fn cancel(&self, context: &Rc<Context>, why: &str) {
@@ -97,7 +99,7 @@ impl Translator for SameLegacy {
             exposed: self.permit.exposed(),
             event,
         };
-        resumption.seal(trust, self.call.owner()).ok().map(Bytes::from)
+        resumption.seal(trust, self.call.owner(), &self.session_id).ok().map(Bytes::from)
     }
 
     fn is_resumable(&self) -> bool {
@@ -176,7 +178,8 @@ impl SameLegacy {
         let reply_to = self.in_session.session.reply_to();
         let reply_to = reply_to
             .ok_or_else(|| Fault::Session("too many requests to clients wait at this edge".to_owned()))?;
-        let sealed = server_requests::seal(&self.call.trust, self.call.owner(), &self.permit, &reply_to, id)
+        let (trust, owner) = (&self.call.trust, self.call.owner());
+        let sealed = server_requests::seal(trust, owner, &self.session_id, &self.permit, &reply_to, id)
             .map_err(malformed)?;
         let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
         self.requests.push((id.into(), sealed));

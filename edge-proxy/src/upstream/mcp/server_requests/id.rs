@@ -9,7 +9,7 @@ use mcp::json;
 use crate::policy::Permit;
 use crate::route::Target;
 use crate::session::seal::{self, HandleBinding, Purpose, SealError};
-use crate::session::{HandleOwner, WaiterAddress};
+use crate::session::{HandleOwner, SessionId, WaiterAddress, session_text};
 use crate::snapshot::Trust;
 use crate::transport::Message;
 
@@ -51,10 +51,11 @@ impl ReplyTo {
     }
 }
 
-/// Seals the id for the client of a request with the raw id `id`.
+/// Seals the id for the client of a request with the raw id `id`, made in a call of this session.
 pub(in crate::upstream) fn seal(
     trust: &Trust,
     owner: HandleOwner<'_>,
+    session_id: &SessionId,
     permit: &Permit,
     reply_to: &ReplyTo,
     id: &str,
@@ -78,13 +79,20 @@ pub(in crate::upstream) fn seal(
         second,
         id.as_bytes(),
     ]);
-    seal::seal(trust, binding(owner), &content)
+    let mut text = [0; 32];
+    seal::seal(trust, binding(owner, &[session_text(session_id, &mut text)]), &content)
 }
 
 impl ServerRequestId {
-    /// Opens the id of the request that a client's response answers.
-    pub fn answered_by(trust: &Trust, owner: HandleOwner<'_>, message: &Message<'_>) -> Option<Self> {
-        open(trust, owner, &json::string(message.envelope.id?).ok()?)
+    /// Opens the id of the request that a client's response answers. It opens only in the session that was asked: what
+    /// another client of the same principal answers is no answer of this one.
+    pub fn answered_by(
+        trust: &Trust,
+        owner: HandleOwner<'_>,
+        session_id: &SessionId,
+        message: &Message<'_>,
+    ) -> Option<Self> {
+        open(trust, owner, session_id, &json::string(message.envelope.id?).ok()?)
     }
 
     /// The target of the call that the request was made in.
@@ -93,8 +101,14 @@ impl ServerRequestId {
     }
 }
 
-fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<ServerRequestId> {
-    let content = seal::open(trust, binding(owner), text)?;
+fn open(
+    trust: &Trust,
+    owner: HandleOwner<'_>,
+    session_id: &SessionId,
+    text: &str,
+) -> Option<ServerRequestId> {
+    let mut buffer = [0; 32];
+    let content = seal::open(trust, binding(owner, &[session_text(session_id, &mut buffer)]), text)?;
     let [upstream, target_kind, exposed, kind, first, second, id] = seal::split(&content)?;
     let reply_to = match kind {
         b"s" => ReplyTo::Session {
@@ -112,11 +126,6 @@ fn open(trust: &Trust, owner: HandleOwner<'_>, text: &str) -> Option<ServerReque
     Some(ServerRequestId { upstream: text(upstream)?, target, reply_to, id: text(id)? })
 }
 
-fn binding(owner: HandleOwner<'_>) -> HandleBinding<'_> {
-    HandleBinding {
-        purpose: Purpose::ServerRequest,
-        server: owner.server,
-        principal: owner.principal,
-        about: &[],
-    }
+fn binding<'a>(owner: HandleOwner<'a>, about: &'a [&'a str]) -> HandleBinding<'a> {
+    HandleBinding { purpose: Purpose::ServerRequest, server: owner.server, principal: owner.principal, about }
 }

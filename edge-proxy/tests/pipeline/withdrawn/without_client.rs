@@ -1,0 +1,155 @@
+//! Calls that go on though their client has hung up, as the legacy era has it: until their right ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+use axum::response::Response;
+
+use super::{CALL, WITHDRAWALS, before, cancelled, endless, last_code, rest};
+use crate::eras::open_stream;
+use crate::streams::until;
+use crate::support::{Recorded, Socket, Sse, Upstream, eventually, mcp, never};
+
+/// Streams that an upstream has open.
+#[derive(Clone, Default)]
+pub(super) struct OpenStreams(Arc<AtomicIsize>);
+
+struct OpenStream(Arc<AtomicIsize>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl OpenStreams {
+    /// A stream that begins with this and never ends by itself.
+    pub(super) fn open(&self, start: &str) -> Response {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let open = OpenStream(Arc::clone(&self.0));
+        let start = Some(bytes::Bytes::from(start.to_owned()));
+        let body = futures_util::stream::unfold((start, open), |(start, open)| async move {
+            let start = match start {
+                Some(start) => start,
+                None => std::future::pending().await,
+            };
+            Some((Ok::<_, std::convert::Infallible>(start), (None, open)))
+        });
+        let body = axum::body::Body::from_stream(body);
+        Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+    }
+
+    pub(super) fn count(&self) -> isize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(super) async fn none_is_left(&self) {
+        eventually("the upstream's streams are closed", || self.count() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_client_is_cancelled() {
+    let waiting = |_: &Recorded| never();
+    let streaming =
+        |_: &Recorded| open_stream("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n");
+    let resumable = |_: &Recorded| open_stream("id: e/1\ndata:\n\n");
+    let stages: [(&str, &str, fn(&Recorded) -> Response); 3] = [
+        ("", "2025-11-25", waiting),
+        ("notifications/x", "2025-06-18", streaming),
+        ("\n\n", "2025-11-25", resumable),
+    ];
+    for (what, withdraw, _) in WITHDRAWALS {
+        for (first, revision, answer) in stages {
+            let upstream = Upstream::start(answer).await;
+            let mut edge = before(&upstream);
+            let session = edge.session(revision, "{}").await;
+            let call = edge.request("POST", &[("mcp-session-id", &session)], CALL).send();
+            if first.is_empty() {
+                let call = tokio::spawn(call);
+                eventually("the call arrives", || !upstream.calls("tools/call").is_empty()).await;
+                call.abort();
+            } else {
+                until(&mut call.await.unwrap(), first).await;
+            }
+            edge.nothing_is_left().await;
+            assert_eq!(upstream.calls("notifications/cancelled").len(), 0, "{what}: it goes on");
+            withdraw(&mut edge);
+            edge.publish();
+            cancelled(&upstream).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_client_at_a_modern_upstream_is_closed() {
+    for (_, withdraw, _) in WITHDRAWALS {
+        let streams = OpenStreams::default();
+        let opened = streams.clone();
+        let upstream = Upstream::start(move |_| {
+            opened.open("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n")
+        })
+        .await;
+        let mut edge = before(&upstream);
+        mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_version.clear();
+        edge.publish();
+        let session = edge.session("2025-11-25", "{}").await;
+        let mut call = edge.request("POST", &[("mcp-session-id", &session)], CALL).send().await.unwrap();
+        until(&mut call, "notifications/x").await;
+        drop(call);
+        edge.nothing_is_left().await;
+        assert_eq!(streams.count(), 1, "it goes on");
+        withdraw(&mut edge);
+        edge.publish();
+        streams.none_is_left().await;
+    }
+}
+
+/// A connection may end before its calls were looked at, or after.
+#[tokio::test]
+async fn calls_on_connections_are_cancelled() {
+    for (_, withdraw, _) in WITHDRAWALS {
+        for connection in ["websocket", "sse"] {
+            let upstream = endless().await;
+            let mut edge = before(&upstream);
+            let (mut socket, mut sse);
+            if connection == "websocket" {
+                socket = Socket::session(&edge, "2025-06-18", "{}").await;
+                assert!(socket.ask(CALL).await.contains(r#""progressToken":"t""#));
+            } else {
+                sse = Sse::session(&edge, "2024-11-05", "{}").await;
+                assert!(sse.ask(CALL).await.contains(r#""progressToken":"t""#));
+            }
+            withdraw(&mut edge);
+            edge.publish();
+            cancelled(&upstream).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_was_resumed_ends_and_its_upstream_is_told() {
+    for (what, withdraw, code) in WITHDRAWALS {
+        let upstream = Upstream::start(|request| match request.verb.as_str() {
+            "GET" => open_stream("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n"),
+            _ => open_stream("id: e/1\nretry: 20\ndata:\n\n"),
+        })
+        .await;
+        let mut edge = before(&upstream);
+        let session = edge.session("2025-11-25", "{}").await;
+        let headers = [("mcp-session-id", session.as_str())];
+        let mut broken = edge.request("POST", &headers, CALL).send().await.unwrap();
+        let primed = until(&mut broken, "\n\n").await;
+        drop(broken);
+        let id = primed.strip_prefix("id: ").and_then(|rest| rest.lines().next()).unwrap();
+        let again = [headers[0], ("last-event-id", id)];
+        let mut stream = edge.request("GET", &again, "").send().await.unwrap();
+        until(&mut stream, "notifications/x").await;
+        withdraw(&mut edge);
+        edge.publish();
+        assert_eq!(last_code(&rest(stream).await), code, "{what}");
+        let is_told = || !upstream.calls("notifications/cancelled").is_empty();
+        eventually("the upstream is told", is_told).await;
+        edge.nothing_is_left().await;
+    }
+}

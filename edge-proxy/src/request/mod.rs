@@ -22,7 +22,7 @@ use mcp::revision::Era;
 
 use crate::builtin::{self, capabilities, listen};
 use crate::connection::{ClientConnection, sse, websocket};
-use crate::context::{ActiveCall, Arrival, RequestContext, WorkerState};
+use crate::context::{ActiveCall, Arrival, RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
 use crate::policy::{Caller, Facts};
@@ -422,6 +422,7 @@ async fn send(
     route_to: Route<'_>,
     mut account: Account,
 ) -> Result<Reply, Failure> {
+    let reserved = reserve_stream(context, message)?;
     account.leads_to(route_to.permit.entry());
     account.outcome = Outcome::Cancelled;
     let error_context =
@@ -452,8 +453,17 @@ async fn send(
         upstream::CallResponse::Json { status, body } => {
             Reply::Json { status, parts: [body].into(), session: None }
         }
-        upstream::CallResponse::Events(events) => reply_stream(context, active, events)?,
+        upstream::CallResponse::Events(events) => reply_stream(context, active, events, reserved)?,
     })
+}
+
+/// Takes one of the caller's streams for a call that asks for progress, before the call has an effect. Other calls are
+/// mostly answered without a stream, and take one when their answer begins as one.
+fn reserve_stream(
+    context: &RequestContext<'_>,
+    message: &Message<'_>,
+) -> Result<Option<StreamPermit>, Failure> {
+    if message.params.progress_token.is_some() { context.stream_permit() } else { Ok(None) }
 }
 
 /// Streams the answer to a call, unless the caller holds too many streams. Then the call is stopped.
@@ -461,12 +471,17 @@ fn reply_stream(
     context: &RequestContext<'_>,
     active: ActiveCall,
     mut events: upstream::AnswerStream,
+    reserved: Option<StreamPermit>,
 ) -> Result<Reply, Failure> {
     // An answer that has come as a whole, as most do, is written at once and keeps nothing open.
     if events.has_response() {
         return Ok(Reply::Events(Box::new(active.stream(events, None))));
     }
-    match context.stream_permit() {
+    let permit = match reserved {
+        Some(reserved) => Ok(Some(reserved)),
+        None => context.stream_permit(),
+    };
+    match permit {
         Ok(permit) => Ok(Reply::Events(Box::new(active.stream(events, permit)))),
         Err(failure) => {
             events.withdraw();

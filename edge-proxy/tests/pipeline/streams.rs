@@ -235,6 +235,37 @@ fn unending(request: &Recorded) -> axum::response::Response {
     axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
 }
 
+/// What a call does at its upstream cannot be undone, so one that asks for a stream is refused before.
+#[tokio::test]
+async fn a_call_that_asks_for_one_stream_too_many_is_not_made() {
+    let upstream = Upstream::start(|request| {
+        json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+    })
+    .await;
+    let edge = Edge::limited(&upstream.url, Limits { max_streams_per_token: 1, ..Limits::default() });
+    let session = edge.session("2025-11-25", "{}").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let with_progress = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo","_meta":{"progressToken":1}}}"#;
+    let modern_call = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"u_echo",{}}}}}"#,
+        META.replacen('{', r#"{"progressToken":"t","#, 1)
+    );
+    let modern_headers = modern("tools/call", Some("u_echo"));
+    let listening = edge.request("GET", &headers, "").send().await.unwrap();
+    for refused in [edge.post(&headers, with_progress).await, edge.post(&modern_headers, &modern_call).await]
+    {
+        assert_eq!((refused.status, refused.header("retry-after")), (429, "1"), "{refused:?}");
+    }
+    assert_eq!(upstream.calls("tools/call").len(), 0);
+    let without = with_progress.replace(r#","_meta":{"progressToken":1}"#, "");
+    assert_eq!(edge.post(&headers, &without).await.status, 200, "it is answered without a stream");
+    drop(listening);
+    edge.nothing_is_left().await;
+    assert_eq!(edge.post(&headers, with_progress).await.status, 200);
+    assert_eq!(edge.post(&modern_headers, &modern_call).await.status, 200);
+    edge.nothing_is_left().await;
+}
+
 #[tokio::test]
 async fn streams_of_every_kind_count_until_they_end() {
     let upstream = Upstream::start(unending).await;

@@ -45,6 +45,14 @@ pub struct Limits {
     /// Maximum number of open streams and connections per token; more get 429.
     #[arg(long, env = "TRUNKLINE_MAX_STREAMS_PER_TOKEN", value_name = "COUNT", default_value_t = 1_024)]
     pub max_streams_per_token: usize,
+    /// Maximum number of sessions with one upstream that the sessions of a token have for themselves; more replace idle ones, or are shared.
+    #[arg(
+        long,
+        env = "TRUNKLINE_MAX_UPSTREAM_SESSIONS_PER_TOKEN",
+        value_name = "COUNT",
+        default_value_t = 1_024
+    )]
+    pub max_upstream_sessions_per_token: usize,
     /// Maximum number of requests in flight per connection over HTTP+SSE or WebSocket; more get an error.
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT_PER_CONNECTION", value_name = "COUNT", default_value_t = 64, value_parser = per_connection)]
     pub max_in_flight_per_connection: usize,
@@ -97,6 +105,7 @@ impl Default for Limits {
             max_body_memory_bytes: 256 << 20,
             max_in_flight: 8_192,
             max_streams_per_token: 1_024,
+            max_upstream_sessions_per_token: 1_024,
             max_in_flight_per_connection: 64,
             send_timeout: Duration::from_secs(30),
             ping_interval: Duration::from_secs(30),
@@ -129,6 +138,7 @@ impl Limits {
             max_body_memory_bytes,
             max_in_flight,
             max_streams_per_token,
+            max_upstream_sessions_per_token,
             max_in_flight_per_connection,
             send_timeout,
             ping_interval,
@@ -154,6 +164,7 @@ impl Limits {
             "maxBodyMemoryBytes": max_body_memory_bytes,
             "maxInFlight": max_in_flight,
             "maxStreamsPerToken": max_streams_per_token,
+            "maxUpstreamSessionsPerToken": max_upstream_sessions_per_token,
             "maxInFlightPerConnection": max_in_flight_per_connection,
             "sendTimeoutSeconds": send_timeout.as_secs_f64(),
             "pingIntervalSeconds": ping_interval.as_secs_f64(),

@@ -66,6 +66,7 @@ impl EdgeState {
             metrics,
             fleet: Arc::new(fleet),
             tunnels: Arc::default(),
+            exclusive_sessions: Arc::default(),
             tls: Arc::new(tls),
         };
         Ok(Self {

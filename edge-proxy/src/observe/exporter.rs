@@ -164,6 +164,16 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
         }
     });
     let read = Arc::clone(metrics);
+    let replaced = "Upstream sessions ended to make room for others of the same token";
+    counter(meter, "upstream_sessions_replaced", replaced, move |observer| {
+        observer.observe(read.upstream_sessions_replaced.get(), &[])
+    });
+    let read = Arc::clone(metrics);
+    let shared = "Calls that shared an upstream session because their token held too many of its own";
+    counter(meter, "upstream_sessions_shared", shared, move |observer| {
+        observer.observe(read.upstream_sessions_shared.get(), &[])
+    });
+    let read = Arc::clone(metrics);
     let overflow = "Calls counted under a folded key, because there were too many keys";
     counter(meter, "usage_overflow", overflow, move |observer| {
         observer.observe(read.usage_overflow.get(), &[])
@@ -313,6 +323,8 @@ mod tests {
             "trunkline_edge_control_plane_contact_age_seconds -1",
             "trunkline_edge_usage_backlog_records 0",
             "trunkline_edge_usage_overflow_total 0",
+            "trunkline_edge_upstream_sessions_replaced_total 0",
+            "trunkline_edge_upstream_sessions_shared_total 0",
             "trunkline_edge_refused_resources 0",
             "trunkline_edge_sibling_known 0",
             "trunkline_edge_sibling_unreachable 0",

@@ -194,6 +194,10 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Open upstream sessions.
     pub upstream_sessions: Gauge,
+    /// Sessions with upstreams that were ended to make room for others of the same token.
+    pub upstream_sessions_replaced: Counter,
+    /// Calls in sessions that clients share, because their token had too many of its own.
+    pub upstream_sessions_shared: Counter,
     /// Calls that wait for client input.
     pub parked_calls: Gauge,
     /// The registry revision in force.

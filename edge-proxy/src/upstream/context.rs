@@ -35,6 +35,8 @@ pub struct Environment {
     pub fleet: Arc<Fleet>,
     /// The tunnels of upstreams that dial in.
     pub tunnels: Arc<Tunnels>,
+    /// Sessions with upstreams that conversations have for themselves.
+    pub exclusive_sessions: Arc<mcp::ExclusiveSessions>,
     /// The TLS configuration for upstreams.
     pub tls: Arc<ClientConfig>,
 }

@@ -19,8 +19,8 @@ use self::call::CallError;
 pub use self::call::{Call, CallResponse};
 pub use self::context::{Context, Environment};
 pub use self::mcp::{
-    Resumption, ServerRequestId, SessionCommand, SubscriptionNotice, SubscriptionTargets, Task,
-    UpstreamSubscription,
+    ExclusiveSessions, Resumption, ServerRequestId, SessionCommand, SubscriptionNotice, SubscriptionTargets,
+    Task, UpstreamSubscription,
 };
 use crate::error::Failure;
 use crate::identity::Principal;

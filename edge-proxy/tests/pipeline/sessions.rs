@@ -1,9 +1,13 @@
 //! What one session was given is of no use in another, though both are of the same token: ids of questions, and ids of
-//! events.
+//! events. And however many sessions a client begins, upstreams hold a bounded number for them.
+
+use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::eras::open_stream;
 use crate::streams::until;
-use crate::support::{Edge, Recorded, Reply, Socket, Sse, Upstream, eventually, json, mcp, status};
+use crate::support::{
+    Edge, Recorded, Reply, Socket, Sse, Upstream, eventually, initialize, json, mcp, status,
+};
 
 const CAN: &str = r#"{"sampling":{}}"#;
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo"}}"#;
@@ -157,4 +161,56 @@ async fn what_a_modern_client_was_asked_is_answered_by_its_principal_alone() {
         assert!(refused.status == 400 || refused.error_code() == -32602, "{refused:?}");
     }
     assert_eq!(answers(&upstream), [""; 0]);
+}
+
+/// A client that initializes again and again makes an upstream hold no more sessions for that.
+#[tokio::test]
+async fn sessions_of_one_token_make_room_for_each_other() {
+    let upstream = Upstream::start(|request| {
+        if request.body.contains(r#""hold""#) {
+            return open_stream("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n");
+        }
+        json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+    })
+    .await;
+    let mut edge =
+        Edge::limited(&upstream.url, Limits { max_upstream_sessions_per_token: 2, ..Limits::default() });
+    edge.snapshot.resources.upstreams[0].request_timeout =
+        Some(prost_types::Duration { seconds: 600, nanos: 0 });
+    edge.publish();
+    let metrics = &edge.metrics;
+    let begin = async |token: &str, call: &str| {
+        let post = |session: Option<&str>, body: &str| {
+            let request = edge.bare("POST", "dev", body).bearer_auth(edge.keys.bearer(token));
+            session.into_iter().fold(request, |request, session| request.header("mcp-session-id", session))
+        };
+        let opened = Reply::of(post(None, &initialize("2025-06-18", CAN))).await;
+        post(Some(opened.header("mcp-session-id")), call).send().await.unwrap()
+    };
+    let held = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"hold":1}"#);
+    let mut running = begin("all", &held).await;
+    until(&mut running, "notifications/x").await;
+    for _ in 0..20 {
+        let answer = begin("all", CALL).await;
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().contains("content")), (200, true));
+    }
+    // Besides its own two, one that clients share on each worker.
+    eventually("the upstream's sessions are ended", || metrics.upstream_sessions.get() <= 4).await;
+    let (replaced, shared) =
+        (metrics.upstream_sessions_replaced.get(), metrics.upstream_sessions_shared.get());
+    assert_eq!(replaced + shared, 19, "{replaced} were replaced, {shared} shared");
+    assert!(upstream.calls("initialize").len() <= 22);
+    let ended: Vec<String> = upstream
+        .requests()
+        .iter()
+        .filter(|request| request.verb == "DELETE")
+        .map(|request| request.header("mcp-session-id").to_owned())
+        .collect();
+    assert!(!ended.contains(&"up-0".to_owned()), "a session that is needed was ended");
+
+    let opened = upstream.calls("initialize").len();
+    assert_eq!(begin("some", CALL).await.status(), 200);
+    assert_eq!(upstream.calls("initialize").len(), opened + 1, "another token has its own");
+    let now = (metrics.upstream_sessions_replaced.get(), metrics.upstream_sessions_shared.get());
+    assert_eq!(now, (replaced, shared));
 }

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::future::LocalBoxFuture;
+
 use crate::policy::SharedPermit;
 
 /// A call that is finished in the background when it is dropped early, unless its permit is withdrawn.
 pub(super) struct Detached<T: 'static, C: FnOnce() + Unpin + 'static> {
-    call: Option<(Pin<Box<dyn Future<Output = T>>>, C)>,
+    call: Option<(LocalBoxFuture<'static, T>, C)>,
     permit: SharedPermit,
 }
 

@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::in_flight::InFlightCall;
-use super::session::{SessionKey, SessionPool};
+use super::session::{ExclusiveSession, SessionHolder, SessionKey, SessionPool};
 use crate::collections::TwoGenerationCache;
 use crate::error::Fault;
+use crate::identity::Principal;
 use crate::session::SessionId;
 use crate::snapshot::{ConnectionKey, McpUpstream, Upstream};
 use crate::upstream::Context;
@@ -93,29 +94,56 @@ impl State {
 }
 
 impl Context {
-    /// Returns the sessions of a key, opened when needed.
+    /// Returns the sessions of a key, opened for `principal` when needed.
     pub(super) fn session_pool(
         &self,
         upstream: &Arc<Upstream>,
         mcp: &McpUpstream,
         key: SessionKey,
+        principal: &Principal,
     ) -> Result<Rc<SessionPool>, Fault> {
         if let Some(pool) = self.mcp.session_pools.borrow().get(&key) {
             return Ok(Rc::clone(pool));
         }
+        let exclusive = self.exclusive_session(key, principal);
+        if exclusive.is_none() && key.conversation.is_some() {
+            self.environment.metrics.upstream_sessions_shared.inc();
+            return self.session_pool(upstream, mcp, SessionKey { conversation: None, ..key }, principal);
+        }
         let http_pool = self.http_pool(upstream)?;
         let mut session_pools = self.mcp.session_pools.borrow_mut();
-        if session_pools.len() >= MAX_EXCLUSIVE && key.conversation.is_some() {
-            drop(session_pools);
-            return self.session_pool(upstream, mcp, SessionKey { conversation: None, ..key });
-        }
         if session_pools.len() >= MAX_POOLS {
             return Err(Fault::Session("this edge holds too many sessions with upstreams".to_owned()));
         }
         let gauge = self.environment.metrics.upstream_sessions.clone();
         let level = key.conversation.and_then(|session_id| self.mcp.level(&session_id)).map(Bytes::from);
-        let pool = Rc::new(SessionPool::new(http_pool, Arc::clone(upstream), mcp, key, level, gauge));
+        let pool =
+            Rc::new(SessionPool::new(http_pool, Arc::clone(upstream), mcp, key, level, gauge, exclusive));
         session_pools.insert(key, Rc::clone(&pool));
         Ok(pool)
+    }
+
+    /// Counts one more session that a conversation has for itself, for which the idlest of the same token at the same
+    /// upstream makes room. `None` where there is no room, or none is needed.
+    fn exclusive_session(&self, key: SessionKey, principal: &Principal) -> Option<ExclusiveSession> {
+        if key.conversation.is_none() || self.mcp.session_pools.borrow().len() >= MAX_EXCLUSIVE {
+            return None;
+        }
+        let holder = SessionHolder { principal: principal.uid.clone(), connection: key.connection };
+        let limit = self.environment.limits.max_upstream_sessions_per_token;
+        let acquire = || self.environment.exclusive_sessions.acquire(&holder, limit);
+        acquire().or_else(|| if self.end_idlest(&holder) { acquire() } else { None })
+    }
+
+    /// Ends the session of a holder that nothing has needed for longest. Returns false if all are needed.
+    fn end_idlest(&self, holder: &SessionHolder) -> bool {
+        let mut session_pools = self.mcp.session_pools.borrow_mut();
+        let idle = session_pools.iter().filter_map(|(key, pool)| Some((pool.idle_since(holder)?, *key)));
+        let idlest = idle.min_by_key(|(since, _)| *since).and_then(|(_, key)| session_pools.remove(&key));
+        let Some(idlest) = idlest else { return false };
+        idlest.make_room();
+        self.environment.metrics.upstream_sessions_replaced.inc();
+        tokio::task::spawn_local(async move { idlest.close().await });
+        true
     }
 }

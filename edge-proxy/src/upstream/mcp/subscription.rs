@@ -205,6 +205,7 @@ impl SubscriptionTask {
             key,
             None,
             gauge,
+            None,
         )));
         let Some(pool) = &closing.0 else { return Ok(()) };
         let session = pool.session().await?;

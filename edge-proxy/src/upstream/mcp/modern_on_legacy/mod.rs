@@ -82,7 +82,7 @@ async fn send(
     let context = call.context;
     let upstream = &call.permit.entry().upstream;
     let key = SessionKey::of_modern_clients(upstream, capabilities);
-    let pool = context.session_pool(upstream, call.upstream, key)?;
+    let pool = context.session_pool(upstream, call.upstream, key, call.principal)?;
     let number = context.mcp.next_request_id();
     let body = requests::to_legacy(call, number, task).map_err(unreadable)?;
     if let Some(level) = level {

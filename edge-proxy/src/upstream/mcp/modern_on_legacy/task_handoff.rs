@@ -42,6 +42,7 @@ async fn task_response(call: &McpCall<'_>) -> Result<Bytes, CallError> {
         upstream,
         call.upstream,
         SessionKey::of_modern_clients(upstream, Capabilities::default()),
+        call.principal,
     )?;
     let query = TaskQuery { call, pool, task };
     let result = match call.method {

@@ -131,7 +131,7 @@ impl TaskPoller {
     ) -> Result<(Self, mpsc::Receiver<RelayedMessage>), CallError> {
         let upstream = &call.permit.entry().upstream;
         let key = SessionKey::of_modern_clients(upstream, modern_client_of(call)?.capabilities);
-        let pool = call.context.session_pool(upstream, call.upstream, key)?;
+        let pool = call.context.session_pool(upstream, call.upstream, key, call.principal)?;
         Ok(Self::new(call, pool, translator))
     }
 

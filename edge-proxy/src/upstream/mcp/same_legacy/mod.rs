@@ -40,7 +40,7 @@ pub(in crate::upstream::mcp) async fn call(
     let context = Rc::clone(call.context);
     let upstream = &call.permit.entry().upstream;
     let key = SessionKey::of_conversation(&context, upstream, call.upstream, conversation);
-    let sessions = context.session_pool(upstream, call.upstream, key)?;
+    let sessions = context.session_pool(upstream, call.upstream, key, call.principal)?;
     let number = context.mcp.next_request_id();
     let body = outgoing(&call, number);
     let guard =

@@ -2,6 +2,7 @@
 //!
 //! It must not know calls, nor the modern era.
 
+mod exclusive_sessions;
 mod handshake;
 mod reestablish;
 mod server_stream;
@@ -10,6 +11,9 @@ mod session_key;
 mod session_pool;
 mod upstream_session;
 
+pub(in crate::upstream) use self::exclusive_sessions::ExclusiveSession;
+pub use self::exclusive_sessions::ExclusiveSessions;
+pub(super) use self::exclusive_sessions::SessionHolder;
 pub(super) use self::handshake::{initialize, negotiated, set_level};
 pub(super) use self::server_stream::{FinalMessage, ServerMessages};
 pub(super) use self::session_errors::unless_session_unknown;

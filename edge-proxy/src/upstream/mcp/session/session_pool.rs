@@ -12,6 +12,7 @@ use http::{HeaderValue, Method as Verb};
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 
+use super::exclusive_sessions::{ExclusiveSession, SessionHolder};
 use super::handshake;
 use super::server_stream::{MessageSubscribers, ServerMessages, ServerStream};
 use super::session_key::SessionKey;
@@ -48,6 +49,8 @@ pub(in crate::upstream) struct SessionPool {
     server_stream: RefCell<Option<ServerStream>>,
     used: Cell<Instant>,
     gauge: Gauge,
+    /// The count of the session, where it is one conversation's own.
+    exclusive: RefCell<Option<ExclusiveSession>>,
 }
 
 impl SessionPool {
@@ -58,6 +61,7 @@ impl SessionPool {
         key: SessionKey,
         level: Option<Bytes>,
         gauge: Gauge,
+        exclusive: Option<ExclusiveSession>,
     ) -> Self {
         let channels = mcp.transport.is_channel().then(|| {
             let (http_pool, upstream) = (Rc::clone(&http_pool), Arc::clone(&upstream));
@@ -79,6 +83,7 @@ impl SessionPool {
             server_stream: RefCell::default(),
             used: Cell::new(Instant::now()),
             gauge,
+            exclusive: RefCell::new(exclusive),
         }
     }
 
@@ -216,11 +221,22 @@ impl SessionPool {
         }
     }
 
+    /// The time of its last use, if it is one that `holder` has for a conversation and nothing needs it now.
+    pub(in crate::upstream) fn idle_since(self: &Rc<Self>, holder: &SessionHolder) -> Option<Instant> {
+        let is_held = self.exclusive.borrow().as_ref().is_some_and(|held| held.holder() == holder);
+        (is_held && self.is_unused(Duration::ZERO)).then(|| self.used.get())
+    }
+
+    /// Frees its count for another session.
+    pub(in crate::upstream) fn make_room(&self) {
+        self.exclusive.borrow_mut().take();
+    }
+
     /// Whether it was not used for so long.
     pub(in crate::upstream) fn is_unused(self: &Rc<Self>, idle: Duration) -> bool {
         let busy = self.channels.as_ref().is_some_and(|channels| !channels.is_idle());
         let kept = self.session.borrow().as_ref().is_some_and(|session| session.is_kept());
-        Rc::strong_count(self) == 1 && self.used.get().elapsed() > idle && !busy && !kept
+        Rc::strong_count(self) == 1 && self.used.get().elapsed() >= idle && !busy && !kept
     }
 
     /// Closes channels that were not used for so long.

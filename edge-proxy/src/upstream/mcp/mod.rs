@@ -26,6 +26,7 @@ mod subscription;
 mod task;
 mod translator;
 mod upstream_stream;
+mod without_client;
 
 use std::fmt::Display;
 use std::ops::{Deref, DerefMut};

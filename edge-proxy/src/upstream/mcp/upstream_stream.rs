@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,8 +16,8 @@ use super::in_flight::InFlightGuard;
 use super::message_source::MessageSource;
 use super::reconnect::{self, Reconnect};
 use super::session::{FinalMessage, ServerMessages};
-use super::session_messages;
 use super::translator::{CallInSession, HangUp, Translated, Translator};
+use super::{session_messages, without_client};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::upstream::Context;
 use crate::upstream::connect::MediaType;
@@ -28,11 +27,6 @@ use crate::usage::{Account, Outcome};
 const RESUME_TIMEOUT: Duration = Duration::from_millis(100);
 /// Events that are taken from a resumed stream before it is read.
 const MAX_REPLAYED: usize = 256;
-/// Time for which a call can be cancelled whose client may resume it.
-const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
-/// Longest time for which the rest of a stream is read without a client.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
-
 /// A call's stream.
 pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     pub(super) context: Rc<Context>,
@@ -390,30 +384,8 @@ impl<T: Translator> UpstreamStream<T> {
         self.done = true;
         self.source = None;
         self.set_outcome(Outcome::Ok);
-        let guard = self.guard.take();
-        self.go_on_without_client(async move {
-            tokio::time::sleep(CANCELLABLE_AFTER).await;
-            drop(guard);
-        });
-    }
-
-    /// Runs `rest` in the background. The call is cancelled at the upstream if its permit is withdrawn meanwhile.
-    fn go_on_without_client(&self, rest: impl Future<Output = ()> + 'static) {
-        let call = self.translator.call();
-        let (permit, context, upstream) =
-            (call.active.hold(), Rc::clone(&self.context), Arc::clone(&call.upstream));
-        let in_session = self.translator.in_session().cloned();
-        tokio::task::spawn_local(async move {
-            tokio::select! {
-                biased;
-                _ = permit.withdrawn() => {
-                    if let Some(in_session) = in_session {
-                        session_messages::cancel(&context, &upstream, &in_session, session_messages::WITHDRAWN);
-                    }
-                }
-                () = rest => {}
-            }
-        });
+        let wait = without_client::wait_for_client(self.guard.take());
+        without_client::go_on(&self.context, &self.translator, wait);
     }
 
     fn may_reconnect(&self) -> bool {
@@ -459,7 +431,7 @@ impl<T: Translator> UpstreamStream<T> {
     /// Reads the rest after the response, which is mostly nothing, so that the connection can be used again.
     fn drain_rest(&mut self) {
         if let Some(source) = self.source.take() {
-            drain_in_background(source);
+            without_client::drain_in_background(source);
         }
     }
 }
@@ -476,8 +448,8 @@ impl<T: Translator> Drop for UpstreamStream<T> {
             (HangUp::Cancels | HangUp::Closes, _) => {}
             (HangUp::Continues, _) if !self.opened => {}
             (HangUp::Continues, Some(source)) if !self.is_resumable() => {
-                let rest = drain(source, self.guard.take());
-                self.go_on_without_client(rest);
+                let rest = without_client::drain(source, self.guard.take());
+                without_client::go_on(&self.context, &self.translator, rest);
             }
             // Some upstreams send the rest to one reader only, and the client may be the next.
             (HangUp::Continues, _) => self.hand_over(),
@@ -494,16 +466,5 @@ async fn next_event(
     tokio::select! {
         message = server_messages.next() => Ok(Some(Event { data: message, ..Event::default() })),
         event = source.next() => event,
-    }
-}
-
-/// Reads the rest of a stream, so that its connection can be used again.
-pub(super) fn drain_in_background(source: MessageSource) {
-    tokio::task::spawn_local(drain(source, None));
-}
-
-async fn drain(source: MessageSource, _guard: Option<InFlightGuard>) {
-    if tokio::time::timeout(DRAIN_TIMEOUT, source.drain()).await.is_err() {
-        tracing::debug!("an upstream's stream ended without a response");
     }
 }

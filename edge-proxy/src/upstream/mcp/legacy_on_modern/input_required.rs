@@ -32,7 +32,7 @@ use crate::upstream::mcp::response::{is_error_response, unexpected_response};
 use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::server_requests::{self, ReplyTo};
 use crate::upstream::mcp::translator::CallContext;
-use crate::upstream::mcp::upstream_stream::drain_in_background;
+use crate::upstream::mcp::without_client::drain_in_background;
 use crate::usage::Outcome;
 
 /// Times that an upstream may require input in one call.

@@ -22,3 +22,4 @@ mod tasks;
 mod tidy;
 mod transports;
 mod tunnels;
+mod withdrawn;

@@ -2,6 +2,7 @@
 
 mod parked;
 mod subscriptions;
+mod tasks;
 mod without_client;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

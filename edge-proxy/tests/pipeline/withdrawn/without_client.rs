@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use axum::response::Response;
 
 use super::{CALL, WITHDRAWALS, before, cancelled, endless, last_code, rest};
-use crate::eras::open_stream;
+use crate::eras::{ask, open_stream};
 use crate::streams::until;
 use crate::support::{Recorded, Socket, Sse, Upstream, eventually, mcp, never};
 
@@ -48,13 +48,16 @@ impl OpenStreams {
     }
 }
 
+/// What is read before the client hangs up, the revision, and how the upstream answers.
+type Stage = (&'static str, &'static str, fn(&Recorded) -> Response);
+
 #[tokio::test]
 async fn a_call_without_a_client_is_cancelled() {
     let waiting = |_: &Recorded| never();
     let streaming =
         |_: &Recorded| open_stream("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n");
     let resumable = |_: &Recorded| open_stream("id: e/1\ndata:\n\n");
-    let stages: [(&str, &str, fn(&Recorded) -> Response); 3] = [
+    let stages: [Stage; 3] = [
         ("", "2025-11-25", waiting),
         ("notifications/x", "2025-06-18", streaming),
         ("\n\n", "2025-11-25", resumable),
@@ -109,17 +112,29 @@ async fn a_call_without_a_client_at_a_modern_upstream_is_closed() {
 #[tokio::test]
 async fn calls_on_connections_are_cancelled() {
     for (_, withdraw, _) in WITHDRAWALS {
-        for connection in ["websocket", "sse"] {
+        for connection in ["websocket", "modern websocket", "sse"] {
             let upstream = endless().await;
             let mut edge = before(&upstream);
             let (mut socket, mut sse);
-            if connection == "websocket" {
-                socket = Socket::session(&edge, "2025-06-18", "{}").await;
-                assert!(socket.ask(CALL).await.contains(r#""progressToken":"t""#));
-            } else {
-                sse = Sse::session(&edge, "2024-11-05", "{}").await;
-                assert!(sse.ask(CALL).await.contains(r#""progressToken":"t""#));
-            }
+            let begun = match connection {
+                "websocket" => {
+                    socket = Socket::session(&edge, "2025-06-18", "{}").await;
+                    socket.ask(CALL).await
+                }
+                "modern websocket" => {
+                    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+                    edge.publish();
+                    socket = Socket::open(&edge).await;
+                    let call =
+                        ask("\"c\"", "tools/call", r#""name":"u_echo","#, "{}", r#","progressToken":"t""#);
+                    socket.ask(&call).await
+                }
+                _ => {
+                    sse = Sse::session(&edge, "2024-11-05", "{}").await;
+                    sse.ask(CALL).await
+                }
+            };
+            assert!(begun.contains(r#""progressToken":"t""#), "{begun}");
             withdraw(&mut edge);
             edge.publish();
             cancelled(&upstream).await;

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of Trunkline: no scopes, no registry, no snapshot. Reading order: [`message`] and [`json`] look at
 //! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them, [`endpoint`] is
-//! where those of HTTP+SSE go; [`revision`], [`method`],
+//! where those of HTTP+SSE go; [`uri`] is what clients may make of URI templates; [`revision`], [`method`],
 //! [`error`], [`header`] and [`meta`] are the tables of the protocol; `client` (a feature) speaks it to a server.
 
 #[cfg(feature = "client")]
@@ -20,3 +20,4 @@ mod scan;
 pub mod splice;
 pub mod sse;
 pub mod stdio;
+pub mod uri;

@@ -1,0 +1,267 @@
+//! Matching of URIs against URI templates (RFC 6570). It must not know resources.
+
+use std::cmp::Reverse;
+
+use super::{CanonicalUri, NotCanonical, check_after};
+
+/// Longer URIs match no template: matching takes time in proportion to the product of both lengths.
+const MAX_URI: usize = 8 << 10;
+
+/// A URI template (RFC 6570). A text that is none, such as one with a brace that is not closed, produces only itself.
+#[derive(Debug, Clone)]
+pub struct UriTemplate<'a> {
+    parts: Vec<Part<'a>>,
+}
+
+/// A part of a template.
+#[derive(Debug, Clone, Copy)]
+enum Part<'a> {
+    /// Literal text.
+    Literal(&'a str),
+    /// Characters up to one of these.
+    UpTo(&'static [u8]),
+    /// Nothing, or this character and what follows up to one of these.
+    Led(u8, &'static [u8]),
+}
+
+impl<'a> UriTemplate<'a> {
+    /// Reads a template.
+    pub fn new(text: &'a str) -> Self {
+        Self { parts: parse(text).unwrap_or_else(|| vec![Part::Literal(text)]) }
+    }
+
+    /// Returns `uri` if the template could have produced it; an error if it could, but not in canonical form. What the
+    /// template says before its first variable is trusted.
+    pub fn uri(&self, uri: &str) -> Option<Result<CanonicalUri, NotCanonical>> {
+        if !self.matches(uri) {
+            return None;
+        }
+        Some(self.check_produced(uri).map(|()| CanonicalUri(uri.into())))
+    }
+
+    /// Returns whether the template could have produced `uri`, canonical or not.
+    pub fn matches(&self, uri: &str) -> bool {
+        if uri.len() > MAX_URI {
+            return false;
+        }
+        // The positions of `uri` that can be reached after each part: no backtracking, so no exponential time.
+        let mut reached = vec![false; uri.len() + 1];
+        reached[0] = true;
+        for part in &self.parts {
+            reached = part.step(&reached, uri.as_bytes()).0;
+        }
+        reached[uri.len()]
+    }
+
+    /// Returns whether the template could produce a URI that begins with `start` and ends with `end`. Where it is not
+    /// known, it could.
+    pub fn may_produce(&self, start: &str, end: &str) -> bool {
+        if start.len() > MAX_URI {
+            return false;
+        }
+        let last = self.parts.last().map_or("", |part| part.literal());
+        if !last.ends_with(end) && !end.ends_with(last) {
+            return false;
+        }
+        let mut reached = vec![false; start.len() + 1];
+        reached[0] = true;
+        for part in &self.parts {
+            let (next, goes_on) = part.step(&reached, start.as_bytes());
+            if goes_on || reached[start.len()] {
+                return true;
+            }
+            reached = next;
+        }
+        reached[start.len()]
+    }
+
+    /// Returns why none of its URIs is canonical, if what it says after its first variable is the reason.
+    pub fn check(&self) -> Result<(), NotCanonical> {
+        let text: String = self.parts.iter().map(|part| if part.is_literal() { part.literal() } else { "x" }).collect();
+        self.check_produced(&text)
+    }
+
+    fn check_produced(&self, uri: &str) -> Result<(), NotCanonical> {
+        if self.parts.iter().all(Part::is_literal) { Ok(()) } else { check_after(uri, self.fixed().len()) }
+    }
+
+    /// A key by which the more specific one of two templates is less: it says more before its first variable, then in
+    /// all, and then has fewer variables that take slashes.
+    pub fn generality(&self) -> (Reverse<usize>, Reverse<usize>, usize) {
+        let literal = self.parts.iter().map(|part| part.literal().len()).sum();
+        let wide = self.parts.iter().filter(|part| part.takes_slashes()).count();
+        (Reverse(self.fixed().len()), Reverse(literal), wide)
+    }
+
+    /// The text before the first variable.
+    fn fixed(&self) -> &'a str {
+        self.parts.first().map_or("", |part| part.literal())
+    }
+}
+
+fn parse(mut template: &str) -> Option<Vec<Part<'_>>> {
+    let mut parts = Vec::new();
+    while let Some(open) = template.find('{') {
+        let close = open + template[open..].find('}')?;
+        parts.push(Part::Literal(&template[..open]));
+        parts.push(expression(&template[open + 1..close]));
+        template = &template[close + 1..];
+    }
+    parts.push(Part::Literal(template));
+    Some(parts)
+}
+
+fn expression(inner: &str) -> Part<'static> {
+    match inner.as_bytes().first() {
+        Some(b'+') => Part::UpTo(b""),
+        Some(b'#') => Part::Led(b'#', b""),
+        Some(b'.') => Part::Led(b'.', b"/?#"),
+        Some(b'/') => Part::Led(b'/', b"?#"),
+        Some(b';') => Part::Led(b';', b"/?#"),
+        Some(b'?') => Part::Led(b'?', b"#"),
+        Some(b'&') => Part::Led(b'&', b"#"),
+        _ => Part::UpTo(b"/?#"),
+    }
+}
+
+impl<'a> Part<'a> {
+    fn literal(&self) -> &'a str {
+        match self {
+            Self::Literal(text) => text,
+            Self::UpTo(_) | Self::Led(..) => "",
+        }
+    }
+
+    fn is_literal(&self) -> bool {
+        matches!(self, Self::Literal(_))
+    }
+
+    fn takes_slashes(&self) -> bool {
+        match self {
+            Self::Literal(_) => false,
+            Self::UpTo(stops) | Self::Led(_, stops) => !stops.contains(&b'/'),
+        }
+    }
+
+    /// Computes the positions of `uri` that are reached after this part, and whether the part could go on behind its end.
+    fn step(&self, from: &[bool], uri: &[u8]) -> (Vec<bool>, bool) {
+        let mut to = vec![false; from.len()];
+        // Whether a run of characters that began at a reached position continues here.
+        let (mut running, mut goes_on) = (false, false);
+        for (at, reached) in from.iter().enumerate() {
+            let next = uri.get(at);
+            match self {
+                Self::Literal(text) => {
+                    if *reached && uri[at..].starts_with(text.as_bytes()) {
+                        to[at + text.len()] = true;
+                    }
+                    goes_on |= *reached && text.as_bytes().starts_with(&uri[at..]);
+                }
+                // A variable may be empty, or undefined (RFC 6570 §3.2.1).
+                Self::UpTo(stops) => {
+                    running |= *reached;
+                    to[at] |= running;
+                    goes_on |= running && next.is_none();
+                    running &= next.is_some_and(|byte| !stops.contains(byte));
+                }
+                Self::Led(lead, stops) => {
+                    to[at] |= running || *reached;
+                    goes_on |= to[at] && next.is_none();
+                    running = (*reached && next == Some(lead))
+                        || (running && next.is_some_and(|byte| !stops.contains(byte)));
+                }
+            }
+        }
+        (to, goes_on)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(template: &str, uri: &str) -> bool {
+        UriTemplate::new(template).matches(uri)
+    }
+
+    #[test]
+    fn templates_match_what_they_produce() {
+        for (template, uri, expected) in [
+            ("test://template/{id}/data", "test://template/1/data", true),
+            ("test://template/{id}/data", "test://template//data", true),
+            ("test://template/{id}/data", "test://template/1/2/data", false),
+            ("file:///{+path}", "file:///a/b/c", true),
+            ("file:///{+path}", "file:///", true),
+            ("file:///{+path}", "file://", false),
+            ("x://a{?q,r}", "x://a", true),
+            ("x://a{?q,r}", "x://a?q=1&r=2", true),
+            ("x://a{?q,r}", "x://aq=1", false),
+            ("x://a{/b*}", "x://a/b/c", true),
+            ("x://{a}-{b}", "x://1-2-3", true),
+            ("x://{a}{b}", "x://ab", true),
+            ("x://{a}{b}", "x://", true),
+            ("x://{broken", "x://{broken", true),
+            ("x://plain", "x://plain", true),
+            ("x://plain", "x://plainer", false),
+        ] {
+            assert_eq!(matches(template, uri), expected, "{template} {uri}");
+        }
+    }
+
+    #[test]
+    fn what_a_template_may_produce_is_known_from_its_start_and_end() {
+        for (template, start, end, expected) in [
+            ("file:///{+path}", "file:///public/", "", true),
+            ("file:///{+path}", "file", "", true),
+            ("file:///{+path}", "", ".md", true),
+            ("file:///{+path}", "memo:", "", false),
+            ("x:{v}", "x:a/", "", false),
+            ("x:{v}/b", "x:a/", "", true),
+            ("x:{v}/b", "x:", "/b", true),
+            ("x:{v}/b", "x:", "c", false),
+            ("x:{v}/b", "x:", "c/b", true),
+            ("x:a{?q}", "x:a?", "", true),
+            ("x:a{?q}", "x:ab", "", false),
+            ("x:plain", "x:pl", "in", true),
+            ("x:plain", "x:pls", "", false),
+        ] {
+            assert_eq!(UriTemplate::new(template).may_produce(start, end), expected, "{template} {start}*{end}");
+        }
+    }
+
+    #[test]
+    fn the_more_specific_of_two_templates_comes_first() {
+        let mut templates = ["x:{+v}", "x:{v}", "x:{v}/data", "x:a{v}", "x:ab", "{+any}"];
+        templates.sort_by_key(|template| UriTemplate::new(template).generality());
+        assert_eq!(templates, ["x:ab", "x:a{v}", "x:{v}/data", "x:{v}", "x:{+v}", "{+any}"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_filling_matches(a in "[a-z0-9%._~-]{0,8}", b in "[a-z0-9/]{0,8}") {
+            let uri = format!("s://{a}/x/{b}");
+            prop_assert!(matches("s://{a}/x/{+b}", &uri), "{uri}");
+        }
+
+        #[test]
+        fn what_is_produced_may_be_produced(
+            template in "[ab]{0,2}(\\{[+?/]?v\\}[ab/]{0,2}){0,2}",
+            uri in "[ab/?]{0,6}",
+            [start, end] in any::<[prop::sample::Index; 2]>(),
+        ) {
+            let template = UriTemplate::new(&template);
+            if template.matches(&uri) {
+                let (start, end) = (start.index(uri.len() + 1), end.index(uri.len() + 1));
+                prop_assert!(template.may_produce(&uri[..start], &uri[end..]));
+            }
+        }
+
+        #[test]
+        fn nothing_panics(template in "[a{}?/+#é]{0,12}", uri in "[a?/#é%]{0,12}") {
+            let template = UriTemplate::new(&template);
+            let _ = (template.uri(&uri), template.may_produce(&uri, &uri), template.check());
+        }
+    }
+}

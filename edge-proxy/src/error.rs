@@ -9,6 +9,7 @@ use inbound::names::NameError;
 use mcp::error as codes;
 use mcp::json;
 use mcp::revision::{Era, Revision};
+use mcp::uri::NotCanonical;
 
 use crate::observe::{Rejection, UpstreamFault};
 
@@ -252,10 +253,12 @@ pub enum Failure {
         name: String,
     },
     /// No resource of this URI that the caller may read.
-    #[error("resource not found")]
+    #[error("resource not found{}", described(*problem))]
     Resource {
         /// As the client spelled it.
         uri: String,
+        /// The reason for which no template could have produced it.
+        problem: Option<NotCanonical>,
     },
     /// The upstream failed.
     #[error("upstream {upstream}: {fault}")]
@@ -400,7 +403,7 @@ impl Failure {
             Self::Upstream { upstream, fault } => {
                 Some(format!(r#"{{"reason":"{}","upstream":{}}}"#, fault.reason(), json::quote(upstream)))
             }
-            Self::Resource { uri } => Some(format!(r#"{{"uri":{}}}"#, json::quote(uri))),
+            Self::Resource { uri, .. } => Some(format!(r#"{{"uri":{}}}"#, json::quote(uri))),
             Self::Extension(name) => {
                 Some(format!(r#"{{"requiredCapabilities":{{"extensions":{{"{name}":{{}}}}}}}}"#))
             }
@@ -447,6 +450,11 @@ fn versions(requested: &str) -> String {
     format!(r#"{{"supported":{supported},"requested":{}}}"#, json::quote(requested))
 }
 
+/// Describes why no template could have produced a URI.
+fn described(problem: Option<NotCanonical>) -> String {
+    problem.map_or_else(String::new, |problem| format!(": the URI {problem}, and no template produces such"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,8 +466,15 @@ mod tests {
     }
 
     #[test]
+    fn a_resource_that_no_template_could_produce_is_told_why() {
+        let failure = Failure::Resource { uri: "x:..".to_owned(), problem: Some(NotCanonical::DotSegment) };
+        let expected = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32002,"message":"resource not found: the URI has a dot segment, and no template produces such","data":{"uri":"x:.."}}}"#;
+        assert_eq!(rendered(failure, Era::Legacy), (200, expected.to_owned()));
+    }
+
+    #[test]
     fn a_missing_resource_is_told_in_the_words_of_each_era() {
-        let failure = Failure::Resource { uri: "a\"b".to_owned() };
+        let failure = Failure::Resource { uri: "a\"b".to_owned(), problem: None };
         let legacy = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32002,"message":"resource not found","data":{"uri":"a\"b"}}}"#;
         assert_eq!(rendered(failure.clone(), Era::Legacy), (200, legacy.to_owned()));
         let modern = legacy.replace("-32002", "-32602");

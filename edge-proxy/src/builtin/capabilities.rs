@@ -4,7 +4,7 @@ use mcp::extension::declares_tasks;
 use mcp::json;
 use mcp::revision::{Era, Revision};
 
-use crate::snapshot::{Upstream, View};
+use crate::snapshot::{List, Upstream, View};
 
 /// Returns whether calls of a server may become tasks. Modern clients get those of both eras.
 pub fn offers_tasks(view: &View, revision: Revision) -> bool {
@@ -14,12 +14,13 @@ pub fn offers_tasks(view: &View, revision: Revision) -> bool {
         (_, Some(Era::Legacy)) => upstream.makes_tasks(),
         _ => false,
     };
-    revision >= Revision::V2025_11_25 && view.upstreams().iter().any(|upstream| known(upstream))
+    revision >= Revision::V2025_11_25
+        && view.listed_upstreams(List::Tools).iter().any(|upstream| known(upstream))
 }
 
 /// Renders the member that declares tasks, which each era names differently.
 fn tasks(view: &View, revision: Revision) -> Option<&'static str> {
-    let cancels = || view.upstreams().iter().any(|upstream| upstream.cancels_tasks());
+    let cancels = || view.listed_upstreams(List::Tools).iter().any(|upstream| upstream.cancels_tasks());
     offers_tasks(view, revision).then(|| match revision.era() {
         Era::Modern => r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#,
         Era::Legacy if cancels() => r#""tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}"#,
@@ -27,35 +28,43 @@ fn tasks(view: &View, revision: Revision) -> Option<&'static str> {
     })
 }
 
-/// Renders the `capabilities` of a server towards a caller with this view, in `revision`: a JSON object.
+/// Renders the `capabilities` of a server towards a caller with this view, in `revision`: a JSON object. A capability is
+/// there if the caller may use something by it.
 pub fn of_view(view: &View, revision: Revision) -> String {
-    let era = revision.era();
-    let any =
-        |declares: &dyn Fn(&Upstream) -> bool| view.upstreams().iter().any(|upstream| declares(upstream));
-    let offers = |key: &str| any(&|upstream| has(upstream, key, upstream.side_for(era)));
-    // A gateway's tools come and go, so the list is worth requesting even while it is empty.
+    let (era, visible) = (revision.era(), &view.visible);
+    let offers =
+        |key: &str| view.upstreams().iter().any(|upstream| has(upstream, key, upstream.side_for(era)));
     let resources;
-    let mut parts = vec![r#""tools":{"listChanged":true}"#];
-    if offers("resources")
-        || view.visible.resources.count() > 0
-        || view.visible.resource_templates.count() > 0
-    {
-        let subscribe = any(&|upstream| update_era(upstream, era).is_some());
+    let mut parts = Vec::new();
+    // A gateway's tools come and go, so the list is worth requesting even while it is empty.
+    if visible.has_tool_globs {
+        parts.push(r#""tools":{"listChanged":true}"#);
+    }
+    let readable = view.readable_upstreams();
+    if !readable.is_empty() || visible.awaits_resources && offers("resources") {
+        let subscribe = readable.iter().any(|upstream| update_era(upstream, era).is_some());
         let subscribe = if subscribe { r#""subscribe":true,"# } else { "" };
         resources = format!(r#""resources":{{{subscribe}"listChanged":true}}"#);
         parts.push(&resources);
     }
-    if offers("prompts") || view.visible.prompts.count() > 0 {
+    if visible.prompts.count() > 0 || visible.awaits_prompts && offers("prompts") {
         parts.push(r#""prompts":{"listChanged":true}"#);
     }
     parts.extend(tasks(view, revision));
-    if offers("completions") {
+    if completes(view, era) {
         parts.push(r#""completions":{}"#);
     }
     if offers("logging") {
         parts.push(r#""logging":{}"#);
     }
     format!("{{{}}}", parts.join(","))
+}
+
+/// Returns whether an upstream completes arguments of something that is listed to the caller.
+fn completes(view: &View, era: Era) -> bool {
+    let lists = [List::Prompts, List::Resources, List::ResourceTemplates];
+    let mut upstreams = lists.into_iter().flat_map(|list| view.listed_upstreams(list));
+    upstreams.any(|upstream| has(upstream, "completions", upstream.side_for(era)))
 }
 
 fn has(upstream: &Upstream, key: &str, side: Option<Era>) -> bool {

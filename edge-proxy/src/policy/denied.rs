@@ -1,5 +1,7 @@
 //! Refusals of policy, and what is told of them: to people in the log, to callers no more than they may know.
 
+use mcp::uri::NotCanonical;
+
 use super::Facts;
 use crate::error::Failure;
 use crate::identity::Principal;
@@ -16,6 +18,9 @@ pub enum Denied {
     /// The caller's scope does not allow it. Callers cannot tell this from `NotFound`.
     #[error("the scope does not allow it")]
     OutOfScope,
+    /// A template produces such URIs, but not in this form. Callers cannot tell this from `NotFound` either.
+    #[error("the URI {0}")]
+    NotCanonical(NotCanonical),
     /// A condition of the caller's rights does not hold.
     #[error("{0}")]
     Condition(#[from] Reason),
@@ -42,7 +47,7 @@ impl Denied {
     /// The failure that the caller gets; `unknown` is that of a server or target that does not exist.
     pub fn failure(self, unknown: impl FnOnce() -> Failure) -> Failure {
         match self {
-            Self::NotFound | Self::OutOfScope => unknown(),
+            Self::NotFound | Self::OutOfScope | Self::NotCanonical(_) => unknown(),
             Self::Condition(reason) => reason.failure(),
         }
     }

@@ -20,7 +20,7 @@ pub use permit::Permit;
 
 use crate::identity::{Principal, PrincipalKind};
 use crate::route::{Destination, NamedTarget};
-use crate::snapshot::{List, Permissions, Snapshot, Token, View, glob};
+use crate::snapshot::{Permissions, Snapshot, Token, View};
 
 /// A principal at one server, whose rights are in force. Only `admit` makes one, and no target is permitted without.
 #[derive(Debug, Clone, Copy)]
@@ -118,22 +118,28 @@ fn visible<'a>(snapshot: &'a Snapshot, token: &Token, server: &str) -> Result<&'
     views.view(&token.scope).ok_or(Denied::OutOfScope)
 }
 
-/// Finds the first destination of a target that `view` shows. It must look at nothing else: `check_again` takes a view that
+/// Finds the first destination of a target that `view` lists; if there is none, the first that produces it where its URI
+/// is allowed. So a URI leads to what the caller sees listed. It must look at nothing else: `check_again` takes a view that
 /// is the same for a decision that is the same. What depends on more is a condition of the caller.
 fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
-    let mut denied = Denied::NotFound;
+    let (mut denied, mut by_uri) = (Denied::NotFound, None);
     for destination in named.destinations(&view.server) {
-        if is_visible(view, &destination) {
-            return Ok(Permit::to(destination));
+        match destination {
+            Ok(destination) if is_listed(view, &destination) => return Ok(Permit::to(destination)),
+            Ok(destination) if by_uri.is_none() && is_uri_allowed(view, &destination) => {
+                by_uri = Some(destination);
+            }
+            Ok(_) => denied = Denied::OutOfScope,
+            Err(problem) => denied = Denied::NotCanonical(problem),
         }
-        denied = Denied::OutOfScope;
     }
-    Err(denied)
+    by_uri.map(Permit::to).ok_or(denied)
 }
 
-fn is_visible(view: &View, destination: &Destination) -> bool {
-    let Destination { list, position, exposed_uri, .. } = destination;
-    view.visible.of(*list).contains(*position)
-        || *list == List::ResourceTemplates
-            && exposed_uri.as_deref().is_some_and(|uri| glob::any(&view.visible.resource_globs, uri))
+fn is_listed(view: &View, destination: &Destination) -> bool {
+    view.visible.of(destination.list).contains(destination.position)
+}
+
+fn is_uri_allowed(view: &View, destination: &Destination) -> bool {
+    destination.produced.as_ref().is_some_and(|uri| view.visible.allows_uri(uri))
 }

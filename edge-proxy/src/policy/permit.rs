@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mcp::uri::CanonicalUri;
+
 use crate::route::{Destination, Target, TargetKind};
 use crate::snapshot::{Entry, List};
 
@@ -11,14 +13,14 @@ pub struct Permit {
     entry: Arc<Entry>,
     list: List,
     original: Option<Box<str>>,
-    exposed_uri: Option<Box<str>>,
+    produced: Option<CanonicalUri>,
 }
 
 impl Permit {
     /// Permits `destination`.
     pub(super) fn to(destination: Destination) -> Self {
-        let Destination { list, position: _, entry, original, exposed_uri } = destination;
-        Self { entry, list, original, exposed_uri }
+        let Destination { list, position: _, entry, original, produced } = destination;
+        Self { entry, list, original, produced }
     }
 
     /// The entry that may be called.
@@ -33,7 +35,7 @@ impl Permit {
 
     /// The kind of the target.
     pub fn kind(&self) -> TargetKind {
-        match (self.list, &self.exposed_uri) {
+        match (self.list, &self.produced) {
             (List::Tools, _) => TargetKind::Tool,
             (List::Prompts, _) => TargetKind::Prompt,
             (List::Resources, _) | (List::ResourceTemplates, Some(_)) => TargetKind::Resource,
@@ -43,7 +45,7 @@ impl Permit {
 
     /// The name, URI or URI template that the client named.
     pub fn exposed(&self) -> &str {
-        self.exposed_uri.as_deref().unwrap_or(&self.entry.exposed)
+        self.produced.as_ref().map_or(&self.entry.exposed, CanonicalUri::as_str)
     }
 
     /// The target, to be checked again later.

@@ -1,5 +1,7 @@
 //! Decisions: by property, lists and calls agree with each other and with the globs; by example, each reason of a refusal.
 
+mod uris;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::IpAddr;
@@ -13,6 +15,7 @@ use trunkline::edge::v1 as wire;
 use super::*;
 use crate::error::Failure;
 use crate::route::TargetKind;
+use crate::snapshot::List;
 use crate::snapshot::build::{Resources, compile};
 
 const NOW: u64 = 1_000;
@@ -136,11 +139,10 @@ fn glob_matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Returns whether a template of the form `head{v}` or `head{+v}` could have produced `uri`; a value is never empty.
+/// Returns whether a template of the form `head{v}` or `head{+v}` could have produced `uri`.
 fn produces(template: &str, uri: &str) -> bool {
     let (head, variable) = template.split_once('{').unwrap();
-    uri.strip_prefix(head)
-        .is_some_and(|value| !value.is_empty() && (variable.starts_with('+') || !value.contains('/')))
+    uri.strip_prefix(head).is_some_and(|value| variable.starts_with('+') || !value.contains('/'))
 }
 
 fn names() -> impl Strategy<Value = Names> {
@@ -194,10 +196,8 @@ proptest! {
         }
         for uri in uris.union(&names.uris) {
             let mut producing = names.templates.iter().filter(|template| produces(template, uri));
-            let expected = match names.uris.contains(uri) {
-                true => any(uri),
-                false => producing.any(|template| any(template) || any(uri)),
-            };
+            let expected = names.uris.contains(uri) && any(uri)
+                || producing.any(|template| any(template) || any(uri));
             prop_assert_eq!(permitted(TargetKind::Resource, uri), expected, "{}", uri);
         }
     }

@@ -1,12 +1,11 @@
 //! The target of a message, from the pinned snapshot. It must not decide whether the caller may use it.
 
-mod template;
-
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use mcp::json;
 use mcp::method::Method;
+use mcp::uri::{self, CanonicalUri, NotCanonical, UriTemplate};
 
 use crate::error::Failure;
 use crate::snapshot::{Entry, List, Server};
@@ -57,7 +56,7 @@ pub struct Destination {
     /// The URI that the upstream knows, where it is not the entry's own.
     pub original: Option<Box<str>>,
     /// The URI as the client wrote it, where a template produced it.
-    pub exposed_uri: Option<Box<str>>,
+    pub produced: Option<CanonicalUri>,
 }
 
 impl TargetKind {
@@ -98,8 +97,37 @@ pub fn named<'a>(method: Method, message: &Message<'a>) -> Result<NamedTarget<'a
         Method::ToolsCall => name(TargetKind::Tool, params.name, "name"),
         Method::PromptsGet => name(TargetKind::Prompt, params.name, "name"),
         Method::ResourcesRead => name(TargetKind::Resource, params.uri, "uri"),
-        _ => reference(params.reference),
+        _ => {
+            let named = reference(params.reference)?;
+            if named.kind == TargetKind::Template {
+                check_values(message.envelope.params.unwrap_or("{}"))?;
+            }
+            Ok(named)
+        }
     }
+}
+
+/// Checks the values that a completion gives to variables of a template: what no URI may have is not looked up either.
+fn check_values(params: &str) -> Result<(), Failure> {
+    let check = |member: &str, raw: &str| match json::string(raw).map(|value| uri::check_value(&value)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(problem)) => Err(Failure::params(format!("params.{member} {problem}"))),
+        Err(_) => Err(Failure::params(format!("params.{member} must be a string"))),
+    };
+    let malformed = |_| Failure::params("params.argument and params.context must be objects");
+    let [argument, context] = json::members(params, ["argument", "context"]).map_err(malformed)?;
+    let [value] = json::members(argument.unwrap_or("{}"), ["value"]).map_err(malformed)?;
+    value.map_or(Ok(()), |value| check("argument.value", value))?;
+    let [arguments] = json::members(context.unwrap_or("{}"), ["arguments"]).map_err(malformed)?;
+    let mut checked = Ok(());
+    json::each_member(arguments.unwrap_or("{}"), |name, value| {
+        if checked.is_ok() {
+            checked = check(&format!("context.arguments.{name}"), value);
+        }
+        Ok(())
+    })
+    .map_err(malformed)?;
+    checked
 }
 
 fn name<'a>(kind: TargetKind, raw: Option<&'a str>, member: &str) -> Result<NamedTarget<'a>, Failure> {
@@ -127,9 +155,10 @@ impl<'a> NamedTarget<'a> {
         Self { kind, exposed: Cow::Borrowed(exposed), raw: "" }
     }
 
-    /// Resolves the target, in the order of the list. Templates overlap, so a URI may lead to several entries; the
-    /// policy decides which of them the caller may use.
-    pub fn destinations(&self, server: &Server) -> impl Iterator<Item = Destination> {
+    /// Resolves the target. A URI may lead to several entries, as templates overlap: first to the one that is listed under
+    /// it, then to templates, the more specific ones first. The policy decides which of them the caller may use. An error
+    /// stands for a template that the URI is not canonical for.
+    pub fn destinations(&self, server: &Server) -> impl Iterator<Item = Result<Destination, NotCanonical>> {
         let exact = |list| exact(list, server, &self.exposed);
         let found = match self.kind {
             TargetKind::Tool => exact(List::Tools),
@@ -137,9 +166,8 @@ impl<'a> NamedTarget<'a> {
             TargetKind::Resource => exact(List::Resources),
             TargetKind::Template => exact(List::ResourceTemplates).or_else(|| exact(List::Resources)),
         };
-        let is_produced = found.is_none() && self.kind == TargetKind::Resource;
-        let produced = is_produced.then(|| produced(server, &self.exposed));
-        found.into_iter().chain(produced.into_iter().flatten())
+        let produced = (self.kind == TargetKind::Resource).then(|| produced(server, &self.exposed));
+        found.into_iter().map(Ok).chain(produced.into_iter().flatten())
     }
 
     /// The failure of a target that does not exist, or that the caller may not use.
@@ -148,7 +176,8 @@ impl<'a> NamedTarget<'a> {
         match self.kind {
             TargetKind::Tool => Failure::Unknown { kind: "tool", name },
             TargetKind::Prompt => Failure::Unknown { kind: "prompt", name },
-            TargetKind::Resource => Failure::Resource { uri: name },
+            // The problem follows from the URI alone, and says nothing of what is there.
+            TargetKind::Resource => Failure::Resource { problem: uri::check(&name).err(), uri: name },
             TargetKind::Template => Failure::Unknown { kind: "resource template", name },
         }
     }
@@ -162,21 +191,24 @@ fn exact(list: List, server: &Server, exposed: &str) -> Option<Destination> {
         List::ResourceTemplates => &server.resource_templates,
     };
     let (position, entry) = table.find(exposed)?;
-    Some(Destination { list, position, entry: Arc::clone(entry), original: None, exposed_uri: None })
+    Some(Destination { list, position, entry: Arc::clone(entry), original: None, produced: None })
 }
 
 /// Returns the templates that could have produced `uri`.
-fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Destination> {
-    let entries = server.resource_templates.entries.iter().enumerate();
-    let matching = entries.filter(move |(_, entry)| template::matches(&entry.exposed, uri));
-    matching.filter_map(move |(position, entry)| {
+fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Result<Destination, NotCanonical>> {
+    server.templates_to_match.iter().filter_map(move |position| {
+        let entry = server.resource_templates.entries.get(*position)?;
+        let produced = match UriTemplate::new(&entry.exposed).uri(uri)? {
+            Ok(produced) => produced,
+            Err(problem) => return Some(Err(problem)),
+        };
         let original = uri.strip_prefix(&*entry.uri_prefix)?;
-        Some(Destination {
+        Some(Ok(Destination {
             list: List::ResourceTemplates,
-            position,
+            position: *position,
             entry: Arc::clone(entry),
             original: Some(original.into()),
-            exposed_uri: Some(uri.into()),
-        })
+            produced: Some(produced),
+        }))
     })
 }

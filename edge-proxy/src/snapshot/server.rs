@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mcp::revision::Era;
+use mcp::uri::UriTemplate;
 
 use super::{List, ServerViews, Upstream};
 
@@ -33,6 +34,9 @@ pub struct Server {
     pub resources: Table,
     /// By exposed URI template.
     pub resource_templates: Table,
+    /// The positions of `resource_templates` in the order in which a URI is matched with them: the more specific ones
+    /// first, and the earlier of two that are as specific.
+    pub templates_to_match: Box<[usize]>,
     /// By exposed name.
     pub prompts: Table,
     /// The upstreams that its entries lead to, each once.
@@ -158,6 +162,13 @@ impl Table {
         };
         let index = entries.iter().enumerate().map(key).collect();
         Table { entries, index }
+    }
+
+    /// Returns the positions of templates, the more specific ones first.
+    pub fn templates_to_match(&self) -> Box<[usize]> {
+        let mut positions: Box<[usize]> = (0..self.entries.len()).collect();
+        positions.sort_by_cached_key(|at| UriTemplate::new(&self.entries[*at].exposed).generality());
+        positions
     }
 
     /// Returns the position of the entry with this exposed name.

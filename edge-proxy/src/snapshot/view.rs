@@ -7,6 +7,9 @@ use mcp::revision::Era;
 
 use super::{Budget, Entry, List, Lists, PageLimits, Pages, Positions, Server, Table, Upstream, Visible};
 
+/// The lists whose entries lead to resources that can be read.
+const READABLE: [List; 2] = [List::Resources, List::ResourceTemplates];
+
 /// The part of a server that scopes with equal results see.
 #[derive(Debug)]
 pub struct View {
@@ -16,6 +19,10 @@ pub struct View {
     pub visible: Visible,
     /// The upstreams that something allowed leads to.
     upstreams: Box<[Arc<Upstream>]>,
+    /// The upstreams that something listed leads to, for each list in the order of `List::ALL`.
+    listed: [Box<[Arc<Upstream>]>; 4],
+    /// The upstreams of resources that can be read, listed or produced by a template.
+    readable: Box<[Arc<Upstream>]>,
     /// The list bodies, rendered when first requested.
     lists: Lists,
 }
@@ -25,7 +32,15 @@ impl View {
     pub fn new(server: &Arc<Server>, visible: Visible, limits: PageLimits, budget: &Budget) -> View {
         View {
             server: Arc::clone(server),
-            upstreams: reached(server, &visible),
+            upstreams: reached(
+                server,
+                entries_of(server, &visible, &List::ALL).chain(producing(server, &visible)),
+            ),
+            listed: List::ALL.map(|list| reached(server, entries(server, list, &visible))),
+            readable: reached(
+                server,
+                entries_of(server, &visible, &READABLE).chain(producing(server, &visible)),
+            ),
             visible,
             lists: Lists::new(limits, budget.clone()),
         }
@@ -34,6 +49,16 @@ impl View {
     /// The upstreams that something allowed leads to, each once.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
+    }
+
+    /// The upstreams that something in `list` leads to, each once.
+    pub fn listed_upstreams(&self, list: List) -> &[Arc<Upstream>] {
+        &self.listed[list as usize]
+    }
+
+    /// The upstreams of resources that can be read, each once: listed ones, and those that a template produces.
+    pub fn readable_upstreams(&self) -> &[Arc<Upstream>] {
+        &self.readable
     }
 
     /// Returns the table of `list`, and the allowed entries of it.
@@ -60,13 +85,20 @@ fn entries<'a>(server: &'a Server, list: List, visible: &Visible) -> impl Iterat
     visible.of(list).iter().filter_map(|position| table.entries.get(position)).map(AsRef::as_ref)
 }
 
-/// Finds the upstreams that something visible leads to. A scope that can read URIs that a template produces reaches
-/// the upstream of that template.
-fn reached(server: &Server, visible: &Visible) -> Box<[Arc<Upstream>]> {
-    let by_name = List::ALL.into_iter().flat_map(|list| entries(server, list, visible));
-    let by_uri = if visible.resource_globs.is_empty() { &[] } else { &*server.resource_templates.entries };
+fn entries_of<'a>(server: &'a Server, visible: &Visible, lists: &[List]) -> impl Iterator<Item = &'a Entry> {
+    lists.iter().flat_map(|list| entries(server, *list, visible))
+}
+
+/// Iterates over the templates of which some URIs may be read, listed or not.
+fn producing<'a>(server: &'a Server, visible: &Visible) -> impl Iterator<Item = &'a Entry> {
+    let templates = &server.resource_templates.entries;
+    visible.producing_templates.iter().filter_map(|position| templates.get(position)).map(AsRef::as_ref)
+}
+
+/// Finds the upstreams that `entries` lead to.
+fn reached<'a>(server: &Server, entries: impl Iterator<Item = &'a Entry>) -> Box<[Arc<Upstream>]> {
     let mut reached: HashSet<*const Upstream> = HashSet::new();
-    for entry in by_name.chain(by_uri.iter().map(AsRef::as_ref)) {
+    for entry in entries {
         reached.insert(Arc::as_ptr(&entry.upstream));
         if reached.len() == server.upstreams.len() {
             break;

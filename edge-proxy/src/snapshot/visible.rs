@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use mcp::uri::{CanonicalUri, UriTemplate};
+
 use super::{List, Permissions, Server, glob};
 
 /// The entries of a server that permissions allow. Permissions that allow the same of it have equal ones.
@@ -15,8 +17,16 @@ pub struct Visible {
     pub resource_templates: Positions,
     /// The allowed entries of `server.prompts`.
     pub prompts: Positions,
+    /// The entries of `server.resource_templates` of which some URIs may be allowed. A listed one allows all of its URIs.
+    pub producing_templates: Positions,
     /// The globs for URIs that a template produced, which no entry names; none where the server has no template.
-    pub resource_globs: Box<[Box<str>]>,
+    resource_globs: Box<[Box<str>]>,
+    /// True if tools are allowed by name, though there may be none of these names now.
+    pub has_tool_globs: bool,
+    /// True if the server has no resource, and some would be allowed.
+    pub awaits_resources: bool,
+    /// True if the server has no prompt, and some would be allowed.
+    pub awaits_prompts: bool,
 }
 
 /// A set of positions in a table.
@@ -31,21 +41,35 @@ pub struct Positions {
 pub struct GlobMatches<'a> {
     server: &'a Server,
     matched: HashMap<(List, Box<str>), Positions>,
+    /// By glob, the templates that produce URIs which it may match.
+    producing: HashMap<Box<str>, Positions>,
     compared: usize,
 }
 
 impl Visible {
     /// Finds what `permissions` allow of the server of `globs`. Whether they allow the server at all is decided before.
     pub fn new(permissions: &Permissions, globs: &mut GlobMatches<'_>) -> Visible {
-        let has_templates = !globs.server.resource_templates.entries.is_empty();
+        let is_empty = |list| globs.server.table(list).entries.is_empty();
+        let has_templates = !is_empty(List::ResourceTemplates);
+        let has_resources = has_templates || !is_empty(List::Resources);
+        let awaits_prompts = is_empty(List::Prompts) && !permissions.prompts.is_empty();
         let resource_globs: &[Box<str>] = if has_templates { &permissions.resources } else { &[] };
         Visible {
             tools: globs.matches(List::Tools, &permissions.tools),
             resources: globs.matches(List::Resources, &permissions.resources),
             resource_templates: globs.matches(List::ResourceTemplates, &permissions.resources),
             prompts: globs.matches(List::Prompts, &permissions.prompts),
+            producing_templates: globs.producing_templates(resource_globs),
             resource_globs: resource_globs.into(),
+            has_tool_globs: !permissions.tools.is_empty(),
+            awaits_resources: !has_resources && !permissions.resources.is_empty(),
+            awaits_prompts,
         }
+    }
+
+    /// Returns whether a URI that a template produced is allowed, whichever template that was.
+    pub fn allows_uri(&self, uri: &CanonicalUri) -> bool {
+        glob::any_matches_uri(&self.resource_globs, uri)
     }
 
     /// Returns the allowed entries of `list`.
@@ -104,7 +128,7 @@ impl Positions {
 impl<'a> GlobMatches<'a> {
     /// Creates an empty set of matches for `server`.
     pub fn new(server: &'a Server) -> GlobMatches<'a> {
-        GlobMatches { server, matched: HashMap::new(), compared: 0 }
+        GlobMatches { server, matched: HashMap::new(), producing: HashMap::new(), compared: 0 }
     }
 
     /// Counts the names that were compared with a glob.
@@ -139,6 +163,27 @@ impl<'a> GlobMatches<'a> {
             matching.for_each(|(position, _)| positions.insert(position));
             positions
         })
+    }
+
+    /// Returns the templates that produce URIs which one of `globs` may match.
+    fn producing_templates(&mut self, globs: &[Box<str>]) -> Positions {
+        let entries = &self.server.resource_templates.entries;
+        let mut positions = Positions::none(entries.len());
+        for pattern in globs {
+            if &**pattern == "*" {
+                return Positions::all(entries.len());
+            }
+            let compared = &mut self.compared;
+            positions.insert_all(self.producing.entry(pattern.clone()).or_insert_with(|| {
+                *compared += entries.len();
+                let mut positions = Positions::none(entries.len());
+                let templates = entries.iter().map(|entry| UriTemplate::new(&entry.exposed)).enumerate();
+                let matching = templates.filter(|(_, template)| glob::may_match(pattern, template));
+                matching.for_each(|(position, _)| positions.insert(position));
+                positions
+            }));
+        }
+        positions
     }
 }
 

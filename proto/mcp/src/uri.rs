@@ -49,6 +49,9 @@ pub enum NotCanonical {
     /// A segment `.` or `..` (RFC 3986 §3.3), or one that some servers take for it.
     #[error("has a dot segment")]
     DotSegment,
+    /// A query or fragment that the template has no place for, and without which it would be another template's.
+    #[error("has a query or fragment that its template does not provide for")]
+    Query,
     /// A user before a host, which is easily taken for the host (RFC 9110 §4.2.4).
     #[error("has a user before its host")]
     User,
@@ -321,6 +324,24 @@ mod tests {
             ("https://user@host/{path}", "https://user@host/a", Ok(())),
             ("https://{+rest}", "https://host/@user?a@b", Ok(())),
             ("npm://{+package}", "npm://@scope/package@1", Ok(())),
+        ] {
+            let made = UriTemplate::new(template).uri(uri).unwrap().map(|_| ());
+            assert_eq!(made, expected, "{template} {uri}");
+        }
+    }
+
+    #[test]
+    fn queries_and_fragments_stand_where_the_template_provides_for_them() {
+        for (template, uri, expected) in [
+            ("x:/{+name}.md", "x:/a/b.md", Ok(())),
+            ("x:/{+name}.md", "x:/secret.txt?.md", Err(NotCanonical::Query)),
+            ("x:/{+name}.md", "x:/secret.txt#.md", Err(NotCanonical::Query)),
+            ("fetch:{+url}", "fetch:https://host/?q=1#top", Ok(())),
+            ("x:a{?q}", "x:a?q=1", Ok(())),
+            ("x:a{#part}", "x:a#1", Ok(())),
+            ("x:a?q={v}", "x:a?q=1", Ok(())),
+            ("x:a?q={+v}", "x:a?q=1#2", Ok(())),
+            ("x:a?q={+v}.md", "x:a?q=1#.md", Err(NotCanonical::Query)),
         ] {
             let made = UriTemplate::new(template).uri(uri).unwrap().map(|_| ());
             assert_eq!(made, expected, "{template} {uri}");

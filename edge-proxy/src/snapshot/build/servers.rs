@@ -105,6 +105,7 @@ impl<'a> Assembly<'a> {
             prompts_generation: generation(&[&prompts], &upstreams, |u| u.generations().prompts),
             tools,
             resources,
+            templates_to_match: resource_templates.templates_to_match(),
             resource_templates,
             prompts,
             upstreams,

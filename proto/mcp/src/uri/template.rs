@@ -36,7 +36,8 @@ impl<'a> UriTemplate<'a> {
         if !self.matches(uri) {
             return None;
         }
-        Some(self.check_produced(uri).map(|()| CanonicalUri(uri.into())))
+        let checked = self.check_produced(uri).and_then(|()| self.check_query(uri));
+        Some(checked.map(|()| CanonicalUri(uri.into())))
     }
 
     /// Returns whether the template could have produced `uri`, canonical or not.
@@ -77,8 +78,18 @@ impl<'a> UriTemplate<'a> {
 
     /// Returns why none of its URIs is canonical, if what it says after its first variable is the reason.
     pub fn check(&self) -> Result<(), NotCanonical> {
-        let text: String = self.parts.iter().map(|part| if part.is_literal() { part.literal() } else { "x" }).collect();
+        let text: String =
+            self.parts.iter().map(|part| if part.is_literal() { part.literal() } else { "x" }).collect();
         self.check_produced(&text)
+    }
+
+    /// Checks that the template could also have produced the URI without a query or fragment that it does not spell out:
+    /// to servers that ignore them, `secret.txt?.md` is not what `{+name}.md` stands for.
+    fn check_query(&self, uri: &str) -> Result<(), NotCanonical> {
+        let spelled_out = |delimiter: char| self.parts.iter().any(|part| part.literal().contains(delimiter));
+        let produced = ['?', '#'].into_iter().filter(|delimiter| !spelled_out(*delimiter));
+        let end = produced.filter_map(|delimiter| uri.find(delimiter)).min();
+        if end.is_none_or(|end| self.matches(&uri[..end])) { Ok(()) } else { Err(NotCanonical::Query) }
     }
 
     fn check_produced(&self, uri: &str) -> Result<(), NotCanonical> {
@@ -227,7 +238,11 @@ mod tests {
             ("x:plain", "x:pl", "in", true),
             ("x:plain", "x:pls", "", false),
         ] {
-            assert_eq!(UriTemplate::new(template).may_produce(start, end), expected, "{template} {start}*{end}");
+            assert_eq!(
+                UriTemplate::new(template).may_produce(start, end),
+                expected,
+                "{template} {start}*{end}"
+            );
         }
     }
 

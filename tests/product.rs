@@ -14,6 +14,7 @@ mod options;
 mod outage;
 mod parked;
 mod rolling;
+mod scopes;
 mod secure;
 mod sessions;
 mod sources;

@@ -174,7 +174,12 @@ impl Client {
 
     /// Any request, whose answer is read message by message.
     pub(crate) async fn read(&self, body: &str) -> Result<Stream, String> {
-        let response = self.request(reqwest::Method::POST, body.as_bytes().to_vec(), &[]).await?;
+        self.read_with(body, &[]).await
+    }
+
+    /// The same with `extra` headers.
+    pub(crate) async fn read_with(&self, body: &str, extra: &[(&str, &str)]) -> Result<Stream, String> {
+        let response = self.request(reqwest::Method::POST, body.as_bytes().to_vec(), extra).await?;
         Ok(Stream { response, decoder: Decoder::new(1 << 20) })
     }
 

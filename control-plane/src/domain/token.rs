@@ -1,8 +1,9 @@
 //! Tokens: what their author may write, and which servers they name.
 
+use mcp::uri;
 use trunkline::identity::v1::Token;
 
-use super::{Kind, KindRules, Reference, Violations, meta, names};
+use super::{Kind, KindRules, Reference, Violations, glob, meta, names};
 
 const MAX_DESCRIPTION: usize = 1_024;
 const MAX_PATTERNS: usize = 1_000;
@@ -34,6 +35,10 @@ impl KindRules for Token {
         for (name, list) in lists {
             validate_list(&format!("scope.{name}"), list, violations);
         }
+        for (index, pattern) in scope.resources.iter().enumerate().filter(|(_, text)| glob::is_pattern(text))
+        {
+            validate_uri_pattern(format!("scope.resources[{index}]"), pattern, violations);
+        }
     }
     fn references(&self) -> Vec<Reference> {
         let servers = self.scope.iter().flat_map(|scope| &scope.servers).enumerate();
@@ -62,5 +67,61 @@ fn validate_list(field: &str, list: &[String], violations: &mut Violations) {
         let field = format!("{field}[{index}]");
         violations.require(!pattern.is_empty(), field.clone(), "is empty");
         violations.at_most_bytes(&field, pattern, MAX_PATTERN_BYTES);
+    }
+}
+
+/// Refuses a pattern that can match no URI that a template produces: its author meant something else.
+fn validate_uri_pattern(field: String, pattern: &str, violations: &mut Violations) {
+    let problem = if pattern.chars().any(char::is_control) {
+        "has a control character"
+    } else if uri::resolves_elsewhere(pattern) {
+        "has a dot segment"
+    } else {
+        return;
+    };
+    let reason = "and so matches no URI that a template produces; a URI that an upstream lists so is named without `*`";
+    violations.add(field, format!("{problem}, {reason}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline::identity::v1::Scope;
+
+    use super::*;
+
+    fn violations(resource: &str) -> Vec<String> {
+        let scope = Scope { resources: vec!["*".to_owned(), resource.to_owned()], ..Scope::default() };
+        let mut violations = Violations::default();
+        Token { scope: Some(scope), ..Token::default() }.validate(&mut violations);
+        violations
+            .into_vec()
+            .into_iter()
+            .map(|found| format!("{} {}", found.field, found.description))
+            .collect()
+    }
+
+    #[test]
+    fn patterns_that_match_no_uri_of_a_template_are_refused_for_their_reason() {
+        for (resource, problem) in [
+            ("file:///public/../*", Some("has a dot segment")),
+            ("file:///./*", Some("has a dot segment")),
+            ("file:///public/%2e%2E/*", Some("has a dot segment")),
+            ("file:///public\\..\\*", Some("has a dot segment")),
+            ("file:///public/\n*", Some("has a control character")),
+            ("file:///public/..", None),
+            ("file:///public/*", None),
+            ("file:///public/..*", None),
+            ("file:///{+path}*", None),
+            ("file:///C:\\*", None),
+            ("memo://a b*", None),
+            ("*.md", None),
+        ] {
+            let reason = "and so matches no URI that a template produces; a URI that an upstream lists so is named without `*`";
+            let expected: Vec<String> = problem
+                .map(|problem| format!("scope.resources[1] {problem}, {reason}"))
+                .into_iter()
+                .collect();
+            assert_eq!(violations(resource), expected, "{resource:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use mcp::uri::UriTemplate;
 use prost_types::Timestamp;
 use trunkline::registry::v1::{Prompt, Resource, Tool};
 
@@ -59,7 +60,22 @@ pub(super) fn import(upstream_id: &str, lists: &Lists) -> Import {
     take(upstream_id, "resources", "uri", &lists.resources, &mut import.resources, warnings);
     take(upstream_id, "resourceTemplates", "uriTemplate", &lists.templates, &mut import.resources, warnings);
     take(upstream_id, "prompts", "name", &lists.prompts, &mut import.prompts, warnings);
+    warn_of_templates(&lists.templates, warnings);
     import
+}
+
+/// Warns of templates that are imported though nothing can be read by them: edges refuse URIs that are not canonical.
+fn warn_of_templates(templates: &[String], warnings: &mut Vec<String>) {
+    for (position, raw) in templates.iter().enumerate() {
+        let found = definition::read(raw).unwrap_or_default();
+        if let Err(problem) = UriTemplate::new(&found.uri_template).check()
+            && warnings.len() < MAX_WARNINGS
+        {
+            warnings.push(format!(
+                "resourceTemplates[{position}]: each URI of it {problem}, so none can be read"
+            ));
+        }
+    }
 }
 
 fn take<N: CatalogueEntry>(
@@ -134,6 +150,22 @@ mod tests {
         let positions: Vec<_> = import.warnings.iter().map(|text| text.split(':').next().unwrap()).collect();
         assert_eq!(positions, ["tools[0]", "tools[2]", "tools[3]", "tools[4]", "tools[5]"]);
         assert_eq!(import.warnings[2], "tools[3]: repeats a");
+    }
+
+    #[test]
+    fn a_template_without_canonical_uris_is_imported_with_a_warning() {
+        let templates = ["memo://{id}/a b", "memo://{id}", r"file:///C:\a b\{name}", "x:{v}/../y"];
+        let templates =
+            templates.map(|text| serde_json::json!({"uriTemplate": text, "name": "t"}).to_string());
+        let import = import("up", &Lists { templates: templates.to_vec(), ..Lists::default() });
+        assert_eq!(import.resources.len(), 4);
+        assert_eq!(
+            import.warnings,
+            [
+                "resourceTemplates[0]: each URI of it has ' ', which must be percent-encoded, so none can be read",
+                "resourceTemplates[3]: each URI of it has a dot segment, so none can be read"
+            ]
+        );
     }
 
     #[test]

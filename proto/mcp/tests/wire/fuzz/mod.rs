@@ -6,6 +6,7 @@ mod envelope;
 mod mirror;
 mod scan;
 mod sse;
+mod uri;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -71,5 +72,16 @@ proptest! {
     #[test]
     fn events(size: u8, stream in prop_oneof![noise(), cut("((data|event|id|retry|)[: ]{0,2}[a-z0-9]{0,30}(\r|\n|\r\n){1,2}){0,8}")]) {
         sse::check((size % 16, stream));
+    }
+
+    #[test]
+    fn uris(
+        template in "[a-z:/]{0,6}(\\{[+?#/]?v\\}[a-z/.?]{0,4}){0,2}",
+        text in prop_oneof![
+            ".{0,24}",
+            "(\\.|\\.\\.|/|\\\\|%2e|%2E|%2F|%25|%c0%ae|%EF%BC%8E|\\?|#|;|:|@|a|\t|\u{ff0e}|\u{2025}|%){0,8}",
+        ],
+    ) {
+        uri::check((&template, &text));
     }
 }

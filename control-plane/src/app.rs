@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::middleware::from_fn_with_state;
+use egress::CheckedResolver;
 use inbound::names::AllowedNames;
 use inbound::{BodyBudget, Connections};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -169,6 +170,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
             store.clone(),
             vault.clone(),
             tunnels.clone(),
+            Arc::new(CheckedResolver::system(config.egress.rule())),
             usize::from(config.sync_concurrency),
         ),
         tunnels,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use egress::CheckedResolver;
 use inbound::Connections;
 use inbound::names::AllowedNames;
 use tokio::runtime::Runtime;
@@ -136,6 +137,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         client_addr,
         Arc::clone(&metrics),
         fleet,
+        CheckedResolver::system(config.egress.rule()),
     )?;
     let operators = admin::connections();
     let exporter = Exporter::new(&metrics, snapshot_readers(&current), inbound(&shared, &operators))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mcp::client::{ChangeNotice, ClientError, ClientInfo, Endpoint, Session, Transport, probe};
+use mcp::client::{ChangeNotice, ClientError, ClientInfo, Endpoint, Reach, Session, Transport, probe};
 use mcp::method::Method;
 use mcp::revision::Revision;
 use mcpctl::bridge::expose::{self, Running, Settings};
@@ -14,7 +14,12 @@ use crate::support::{expose, program, settings};
 fn endpoint(running: &Running, scheme: &str, path: &str, secret: Option<&'static str>) -> Endpoint {
     let secret = secret.map(|value| (HeaderName::from_static("x-secret"), HeaderValue::from_static(value)));
     let url = format!("{scheme}://{}{path}", running.address.unwrap()).parse().unwrap();
-    Endpoint { url, headers: HeaderMap::from_iter(secret), timeout: Duration::from_secs(30), dial: None }
+    Endpoint {
+        url,
+        headers: HeaderMap::from_iter(secret),
+        timeout: Duration::from_secs(30),
+        reach: Reach::System,
+    }
 }
 
 fn info() -> ClientInfo {

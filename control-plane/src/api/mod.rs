@@ -22,6 +22,7 @@ mod write;
 
 use std::sync::{Arc, Mutex};
 
+use egress::Rule;
 use tonic::service::RoutesBuilder;
 use trunkline::admin::v1::bulk_service_server::BulkServiceServer;
 
@@ -61,6 +62,10 @@ impl Registry {
     pub fn add_to(&self, routes: &mut RoutesBuilder) {
         self.add_unary_services(routes);
         routes.add_service(BulkServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES));
+    }
+
+    fn egress_rule(&self) -> &Rule {
+        self.inner.sync.egress_rule()
     }
 
     fn store(&self) -> &Store {

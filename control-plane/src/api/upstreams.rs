@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use egress::Rule;
 use tonic::Code;
 use trunkline::registry::v1::probe_upstream_request::Target;
 use trunkline::registry::v1::{
@@ -14,6 +15,7 @@ use trunkline::registry::v1::{
 use super::Registry;
 use super::crud::{Create, Update};
 use super::rpc::Rpc;
+use super::write::check_address;
 use crate::clock;
 use crate::domain::upstream::dials_in;
 use crate::domain::{Kind, KindRules as _, Violations, credential};
@@ -80,7 +82,7 @@ impl Rpc for ProbeUpstreamRequest {
                 let upstream: Upstream = registry.get(&name).await?;
                 (upstream, registry.secret_of(&name).await?)
             }
-            Some(Target::Upstream(upstream)) => unregistered(upstream)?,
+            Some(Target::Upstream(upstream)) => unregistered(upstream, registry.egress_rule())?,
         };
         let status = registry.inner.sync.probe(&upstream, credential.as_ref()).await;
         Ok(ProbeUpstreamResponse { status: Some(status) })
@@ -127,10 +129,11 @@ impl Registry {
 }
 
 /// Checks an upstream that is not registered, and parts it from its secrets.
-fn unregistered(mut upstream: Upstream) -> Result<(Upstream, Option<Credential>), Error> {
+fn unregistered(mut upstream: Upstream, rule: &Rule) -> Result<(Upstream, Option<Credential>), Error> {
     let mut violations = Violations::default();
     upstream.set_defaults();
     upstream.validate(&mut violations);
+    check_address(&upstream, rule, &mut violations);
     violations.require(!dials_in(&upstream), "tunnel", "cannot be probed before it is registered");
     let credential = upstream.credential.as_mut().map(|written| {
         credential::keep(written, None, &mut violations);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use egress::Rule;
 use tonic::Code;
 use trunkline::registry::v1::Server;
 
@@ -15,6 +16,15 @@ use crate::store::{Row, Tx};
 
 /// The number of referrers that an error names.
 const REFERRERS_NAMED: i64 = 10;
+
+/// Checks an address that a resource says itself; a name is checked each time it is resolved.
+pub(super) fn check_address<K: KindRules>(message: &K, rule: &Rule, violations: &mut Violations) {
+    if let Some((field, address)) = message.literal_address()
+        && let Err(refusal) = rule.check(address)
+    {
+        violations.add(field, refusal.to_string());
+    }
+}
 
 /// A write that is under way.
 pub(super) struct Write<'a> {
@@ -54,10 +64,14 @@ impl<'a> Write<'a> {
         }
         message.set_defaults();
         message.validate(&mut violations);
+        let before: Option<K> = old.map(Row::message).transpose()?;
+        // What is there already must not stand in the way of an edit; it is checked when it is connected to.
+        if before.as_ref().and_then(KindRules::literal_address) != message.literal_address() {
+            check_address(&message, self.registry.egress_rule(), &mut violations);
+        }
         let change = self.split_secret(&mut message, old, &mut violations).await?;
         self.violations.extend_under(prefix, violations);
 
-        let before: Option<K> = old.map(Row::message).transpose()?;
         self.remember(&message, before, prefix);
         let row = self.tx.put(&message, old, set).await?;
         let version =

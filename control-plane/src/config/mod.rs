@@ -46,6 +46,9 @@ pub struct Config {
     /// Keys and credentials.
     #[command(flatten)]
     pub keys: KeyOptions,
+    /// Where upstreams may be.
+    #[command(flatten)]
+    pub egress: egress::Options,
     /// Maximum number of upstreams that are refreshed at the same time [number].
     #[arg(long, env = "TRUNKLINE_SYNC_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub sync_concurrency: u16,
@@ -175,6 +178,7 @@ impl Config {
                 sealing_key_rotation: 7,
                 trust_max_age: 24,
             },
+            egress: egress::Options::default(),
             sync_concurrency: 16,
             usage_retention: 90,
             log_format: LogFormat::Text,

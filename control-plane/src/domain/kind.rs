@@ -1,6 +1,7 @@
 //! The kinds of resource, and what the generic core asks of each; not what it does with the answers.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::kinds::each_kind;
 use super::{Catalogue, Violations};
@@ -57,6 +58,11 @@ pub trait KindRules: KindMessage {
     }
     /// The field that holds secrets, where there is one.
     fn secret(&mut self) -> Option<&mut Option<Credential>> {
+        None
+    }
+    /// The address that it will be connected to, and the field that has it, where it is written there and not found by a
+    /// name.
+    fn literal_address(&self) -> Option<(&'static str, IpAddr)> {
         None
     }
     /// The virtual server that it is, where it is one: its exposed names must not collide.

@@ -1,9 +1,11 @@
 //! Upstreams: what their author may write.
 
+use std::net::IpAddr;
+
 use prost_types::Duration;
 use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
 use trunkline::registry::v1::{EraPolicy, McpUpstream, Upstream};
-use url::Url;
+use url::{Host, Url};
 
 use super::{KindRules, Violations, credential, meta};
 
@@ -12,6 +14,9 @@ const MAX_DESCRIPTION: usize = 4_096;
 const MAX_URL: usize = 2_048;
 const REQUEST_TIMEOUT: Duration = Duration { seconds: 60, nanos: 0 };
 const REFRESH_INTERVAL: Duration = Duration { seconds: 300, nanos: 0 };
+
+/// The field of the URL.
+const URL: &str = "http.url";
 
 /// The URL that is requested within a tunnel: the endpoint of `mcpctl expose`.
 pub const WITHIN_TUNNEL: &str = "http://localhost/mcp";
@@ -61,6 +66,14 @@ impl KindRules for Upstream {
             credential::validate(credential, violations);
         }
     }
+    fn literal_address(&self) -> Option<(&'static str, IpAddr)> {
+        let Some(Reach::Http(http)) = &self.reach else { return None };
+        match Url::parse(&http.url).ok()?.host()? {
+            Host::Ipv4(address) => Some((URL, address.into())),
+            Host::Ipv6(address) => Some((URL, address.into())),
+            Host::Domain(_) => None,
+        }
+    }
     fn secret(&mut self) -> Option<&mut Option<trunkline::registry::v1::Credential>> {
         Some(&mut self.credential)
     }
@@ -74,21 +87,20 @@ impl KindRules for Upstream {
 }
 
 fn validate_url(text: &str, violations: &mut Violations) {
-    const FIELD: &str = "http.url";
-    violations.at_most(FIELD, text, MAX_URL);
+    violations.at_most(URL, text, MAX_URL);
     let url = match Url::parse(text) {
         Ok(url) => url,
-        Err(error) => return violations.add(FIELD, format!("is not an absolute URL: {error}")),
+        Err(error) => return violations.add(URL, format!("is not an absolute URL: {error}")),
     };
     let known = matches!(url.scheme(), "http" | "https" | "ws" | "wss");
-    violations.require(known, FIELD, "must have the scheme `http`, `https`, `ws` or `wss`");
-    violations.require(url.has_host(), FIELD, "has no host");
+    violations.require(known, URL, "must have the scheme `http`, `https`, `ws` or `wss`");
+    violations.require(url.has_host(), URL, "has no host");
     violations.require(
         url.username().is_empty() && url.password().is_none(),
-        FIELD,
+        URL,
         "contains user information; put secrets into `credential`",
     );
-    violations.require(url.fragment().is_none(), FIELD, "contains a fragment");
+    violations.require(url.fragment().is_none(), URL, "contains a fragment");
 }
 
 /// Both limits are in seconds.

@@ -6,6 +6,7 @@ mod mcp;
 
 use std::sync::Arc;
 
+use egress::CheckedResolver;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use trunkline::registry::v1::upstream::Kind as UpstreamKind;
@@ -91,15 +92,16 @@ pub(crate) trait ImportSession: Send + Sync {
 }
 
 /// Builds the importer of an upstream, for its kind. `credential` holds its secrets in the clear; `tunnels` lead to those
-/// that dial in.
+/// that dial in, and `resolver` finds the addresses of all others.
 pub(crate) fn importer(
     upstream: &Upstream,
     credential: Option<&Credential>,
     tunnels: &Arc<Tunnels>,
+    resolver: &Arc<CheckedResolver>,
 ) -> Result<Box<dyn Importer>, Failure> {
     match upstream::kind(upstream) {
         UpstreamKind::Mcp(kind) => {
-            let endpoint = mcp::endpoint(upstream, credential, tunnels)?;
+            let endpoint = mcp::endpoint(upstream, credential, tunnels, resolver)?;
             Ok(Box::new(mcp::McpImporter::new(endpoint, kind.era_policy())))
         }
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use egress::{CheckedResolver, Rule};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use trunkline::registry::v1::{Credential, Upstream, UpstreamState, UpstreamStatus};
@@ -16,7 +17,7 @@ use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::Kind;
 use crate::domain::upstream::dials_in;
-use crate::importers::{Announced, Failure, ImportSession, Probed, importer};
+use crate::importers::{Announced, Failure, ImportSession, Importer, Probed, importer};
 use crate::snapshot;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
@@ -35,6 +36,7 @@ struct Inner {
     store: Store,
     vault: Arc<Vault>,
     tunnels: Arc<Tunnels>,
+    resolver: Arc<CheckedResolver>,
     concurrency: Semaphore,
     wakers: Mutex<HashMap<String, Arc<Notify>>>,
 }
@@ -60,10 +62,23 @@ pub enum RefreshError {
 }
 
 impl CatalogueSync {
-    /// Creates one that contacts at most `concurrency` upstreams at a time; `tunnels` lead to those that dial in.
-    pub fn new(store: Store, vault: Arc<Vault>, tunnels: Arc<Tunnels>, concurrency: usize) -> Self {
+    /// Creates one that contacts at most `concurrency` upstreams at a time: those that dial in through `tunnels`, and the
+    /// others at the addresses that `resolver` returns.
+    pub fn new(
+        store: Store,
+        vault: Arc<Vault>,
+        tunnels: Arc<Tunnels>,
+        resolver: Arc<CheckedResolver>,
+        concurrency: usize,
+    ) -> Self {
         let concurrency = Semaphore::new(concurrency);
-        Self { inner: Arc::new(Inner { store, vault, tunnels, concurrency, wakers: Mutex::default() }) }
+        let wakers = Mutex::default();
+        Self { inner: Arc::new(Inner { store, vault, tunnels, resolver, concurrency, wakers }) }
+    }
+
+    /// Returns the rule on the addresses of upstreams.
+    pub fn egress_rule(&self) -> &Rule {
+        self.inner.resolver.rule()
     }
 
     /// Probes an upstream, fetches its whole catalogue, and returns when that is stored.
@@ -85,7 +100,7 @@ impl CatalogueSync {
     /// Probes an upstream, and stores nothing. `credential` holds its secrets in the clear.
     pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
         let _room = self.inner.concurrency.acquire().await;
-        let probed = match importer(upstream, credential, &self.inner.tunnels) {
+        let probed = match self.importer(upstream, credential) {
             Ok(importer) => within(importer.probe()).await,
             Err(failure) => Err(failure),
         };
@@ -106,6 +121,14 @@ impl CatalogueSync {
                 ..Default::default()
             },
         }
+    }
+
+    fn importer(
+        &self,
+        upstream: &Upstream,
+        credential: Option<&Credential>,
+    ) -> Result<Box<dyn Importer>, Failure> {
+        importer(upstream, credential, &self.inner.tunnels, &self.inner.resolver)
     }
 
     /// Fetches an upstream soon, waiting for nothing.
@@ -159,7 +182,7 @@ impl CatalogueSync {
                 Failure::new(UpstreamState::Unauthorized, reason)
             })?),
         };
-        let importer = importer(&upstream, credential.as_ref(), &self.inner.tunnels)?;
+        let importer = self.importer(&upstream, credential.as_ref())?;
         within(importer.open()).await
     }
 

@@ -25,7 +25,9 @@ impl Api {
     pub(crate) async fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = TempDir::new().unwrap();
-        let running = start(Config::local(folder.path(), "127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let mut config = Config::local(folder.path(), "127.0.0.1:0".parse().unwrap());
+        config.egress.egress_allow = vec!["loopback".parse().unwrap()];
+        let running = start(config).await.unwrap();
         let admin = running.admin_token.expose_secret().to_owned();
         Self { addr: running.addr, admin, _running: running, _folder: folder }
     }

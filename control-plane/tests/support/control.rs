@@ -40,7 +40,8 @@ impl Control {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Config::local(&folder.path().join("data"), address);
+        let mut config = Config::local(&folder.path().join("data"), address);
+        config.egress.egress_allow = vec!["loopback".parse().unwrap()];
         let running = app::start_on(config, listener).await.unwrap();
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         Self { running, channel, folder }

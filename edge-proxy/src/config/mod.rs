@@ -100,6 +100,9 @@ pub struct Config {
     /// Every bound of the road of a call.
     #[command(flatten)]
     pub limits: Limits,
+    /// Where upstreams may be.
+    #[command(flatten)]
+    pub egress: egress::Options,
     /// The names this edge answers to.
     #[command(flatten)]
     pub published: PublishedNames,
@@ -219,11 +222,17 @@ impl Config {
             "log": self.log,
             "logFormat": self.log_format.as_str(),
             "limits": self.limits.to_json(),
+            "egressAllow": words(self.egress.allowed()),
+            "egressDeny": words(self.egress.denied()),
             "allowedHosts": self.published.allowed_hosts,
             "allowedOrigins": self.published.allowed_origins,
             "publicPathPrefix": self.published.public_path_prefix,
         })
     }
+}
+
+fn words(ranges: impl Iterator<Item = egress::Range>) -> Vec<String> {
+    ranges.map(|range| range.to_string()).collect()
 }
 
 fn without_user_info(uri: &Uri) -> String {

@@ -48,6 +48,8 @@ fn the_configuration_is_shown_as_json_without_secrets() {
         "--snapshot-key=s3cr3t",
         "--control-plane=http://user:s3cr3t@a:1",
         "--allowed-host=a.example",
+        "--egress-allow=loopback,10.0.0.0/8",
+        "--egress-deny=10.1.2.3",
         "--body-timeout=2.5",
     ])
     .unwrap();
@@ -55,6 +57,8 @@ fn the_configuration_is_shown_as_json_without_secrets() {
     assert_eq!(shown["controlPlanes"], json!(["http://a:1/"]));
     assert_eq!((&shown["joinToken"], &shown["snapshotKey"]), (&json!(true), &json!(true)));
     assert_eq!(shown["allowedHosts"], json!(["a.example"]));
+    assert_eq!(shown["egressAllow"], json!(["loopback", "10.0.0.0/8"]));
+    assert_eq!(shown["egressDeny"], json!(["10.1.2.3"]));
     assert_eq!(shown["limits"]["bodyTimeoutSeconds"], json!(2.5));
     assert_eq!(shown["limits"]["maxBodyBytes"], json!(4 << 20));
     let text = shown.to_string();

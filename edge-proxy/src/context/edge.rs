@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use egress::CheckedResolver;
 use inbound::{BodyBudget, ConnectionLimits, Connections};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
@@ -43,7 +44,8 @@ pub struct EdgeState {
 }
 
 impl EdgeState {
-    /// Creates the state of the edge that `fleet` names, which listens on `address`.
+    /// Creates the state of the edge that `fleet` names, which listens on `address` and connects to upstreams where
+    /// `resolver` says.
     ///
     /// # Errors
     /// If the platform's trusted certificates cannot be had.
@@ -54,6 +56,7 @@ impl EdgeState {
         address: SocketAddr,
         metrics: Arc<Metrics>,
         fleet: Fleet,
+        resolver: CheckedResolver,
     ) -> Result<Self, rustls::Error> {
         use rustls_platform_verifier::ConfigVerifierExt as _;
         let mut tls = ClientConfig::with_platform_verifier()?;
@@ -67,6 +70,7 @@ impl EdgeState {
             fleet: Arc::new(fleet),
             tunnels: Arc::default(),
             exclusive_sessions: Arc::default(),
+            resolver,
             tls: Arc::new(tls),
         };
         Ok(Self {

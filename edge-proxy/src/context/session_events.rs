@@ -173,8 +173,15 @@ mod tests {
         let (current, metrics) = (Arc::new(Current::new()), Arc::new(Metrics::new()));
         let fleet = Fleet::alone(Arc::new(Waiters::new("e")));
         let address = "127.0.0.1:1".parse().unwrap();
-        let shared =
-            EdgeState::new(current, Limits::default(), &PublishedNames::default(), address, metrics, fleet);
+        let shared = EdgeState::new(
+            current,
+            Limits::default(),
+            &PublishedNames::default(),
+            address,
+            metrics,
+            fleet,
+            egress::CheckedResolver::system(egress::Rule::default()),
+        );
         Arc::new(shared.unwrap())
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use egress::Class;
 use inbound::{BodyBudget, CloseReason, Connections};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider as _};
@@ -174,6 +175,13 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
         observer.observe(read.upstream_sessions_shared.get(), &[])
     });
     let read = Arc::clone(metrics);
+    let refused = "Connections to upstreams that the egress rule refused, by class of address";
+    counter(meter, "egress_refused", refused, move |observer| {
+        for class in Class::ALL {
+            observer.observe(read.egress_refused(class).get(), &[KeyValue::new("class", class.as_str())]);
+        }
+    });
+    let read = Arc::clone(metrics);
     let overflow = "Calls counted under a folded key, because there were too many keys";
     counter(meter, "usage_overflow", overflow, move |observer| {
         observer.observe(read.usage_overflow.get(), &[])
@@ -303,6 +311,7 @@ mod tests {
         metrics.count_calls("tools/call", Outcome::Ok, 3, 1_500_000);
         metrics.rejected(Rejection::Origin).inc();
         metrics.upstream_fault(UpstreamFault::Timeout).add(2);
+        metrics.egress_refused(Class::LinkLocal).inc();
         metrics.revision.set(7);
         let _session = metrics.client_sessions(ConnectionTransport::Sse).enter();
         metrics.client_sessions_ended(ConnectionTransport::WebSocket, SessionCloseReason::Binary).inc();
@@ -313,6 +322,7 @@ mod tests {
             "trunkline_edge_calls_duration_seconds_total{method=\"tools/call\",outcome=\"ok\"} 1.5",
             "trunkline_edge_rejected_total{reason=\"origin\"} 1",
             "trunkline_edge_upstream_errors_total{fault=\"timeout\"} 2",
+            "trunkline_edge_egress_refused_total{class=\"link-local\"} 1",
             "trunkline_edge_snapshot_revision 7",
             "trunkline_edge_client_sessions{transport=\"sse\"} 1",
             "trunkline_edge_client_sessions_ended_total{reason=\"binary\",transport=\"websocket\"} 1",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use egress::Class;
 use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
 /// A number that only grows.
@@ -229,6 +230,7 @@ pub struct Metrics {
     sibling_deliveries: [Counter; DeliveryOutcome::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     upstream_faults: [Counter; UpstreamFault::ALL.len()],
+    egress_refused: [Counter; Class::ALL.len()],
     calls: Mutex<BTreeMap<(Box<str>, Outcome), Calls>>,
 }
 
@@ -273,6 +275,11 @@ impl Metrics {
     /// Counts the calls that an upstream failed with this fault.
     pub fn upstream_fault(&self, fault: UpstreamFault) -> &Counter {
         &self.upstream_faults[fault as usize]
+    }
+
+    /// Counts the connections to upstreams that the egress rule refused for an address of this class.
+    pub fn egress_refused(&self, class: Class) -> &Counter {
+        &self.egress_refused[class as usize]
     }
 
     /// Counts calls that workers handed over. Not on the path of a call.

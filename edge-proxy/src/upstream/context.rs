@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use egress::CheckedResolver;
 use inbound::BodyBudget;
 use rustls::ClientConfig;
 
@@ -37,6 +38,8 @@ pub struct Environment {
     pub tunnels: Arc<Tunnels>,
     /// Sessions with upstreams that conversations have for themselves.
     pub exclusive_sessions: Arc<mcp::ExclusiveSessions>,
+    /// The addresses of upstreams, as far as they are allowed.
+    pub resolver: CheckedResolver,
     /// The TLS configuration for upstreams.
     pub tls: Arc<ClientConfig>,
 }

@@ -6,7 +6,7 @@ pub mod render;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
-use mcp::client::{ClientError, ClientInfo, Endpoint, Session as Mcp, Transport};
+use mcp::client::{ClientError, ClientInfo, Endpoint, Reach, Session as Mcp, Transport};
 use mcp::json;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
@@ -119,7 +119,12 @@ fn endpoint(
     })?;
     bearer.set_sensitive(true);
     let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
-    Ok(Endpoint { url, headers, timeout: invocation.timeout.unwrap_or(Duration::from_secs(60)), dial: None })
+    Ok(Endpoint {
+        url,
+        headers,
+        timeout: invocation.timeout.unwrap_or(Duration::from_secs(60)),
+        reach: Reach::System,
+    })
 }
 
 /// Finds the definition of the tool by its exposed name, or else by its upstream's name.

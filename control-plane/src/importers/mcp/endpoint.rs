@@ -1,12 +1,13 @@
-//! How an MCP server is reached: its URL or its tunnels, with its credential in place.
+//! How an MCP server is reached: its URL, at addresses that are allowed, or its tunnels, with its credential in place.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use egress::CheckedResolver;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use mcp::client::{Dial, Endpoint, Url};
+use mcp::client::{Dial, Endpoint, Reach as McpReach, Resolution, Resolve, ResolveError, Url};
 use trunkline::registry::v1::credential::Kind as CredentialKind;
 use trunkline::registry::v1::upstream::Reach;
 use trunkline::registry::v1::{Credential, Upstream, UpstreamState};
@@ -21,22 +22,44 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A probe does not wait as long as a call may.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Builds the endpoint of an upstream, with its credential in place. `tunnels` lead to those that dial in.
+/// The egress rule, as the client of MCP asks for it.
+struct Checked(Arc<CheckedResolver>);
+
+impl Resolve for Checked {
+    fn resolve(&self, host: &str) -> Resolution {
+        let (resolver, host) = (Arc::clone(&self.0), host.to_owned());
+        // The client takes the port from the URL.
+        Box::pin(async move { resolver.resolve(&host, 0).await.map_err(resolve_error) })
+    }
+}
+
+fn resolve_error(error: egress::ResolveError) -> ResolveError {
+    match error {
+        egress::ResolveError::Failed(error) => ResolveError::Failed(error),
+        refused @ egress::ResolveError::Refused { .. } => ResolveError::Refused(refused.to_string()),
+    }
+}
+
+/// Builds the endpoint of an upstream, with its credential in place. `tunnels` lead to those that dial in, and `resolver`
+/// finds the addresses of all others.
 pub(in crate::importers) fn endpoint(
     upstream: &Upstream,
     credential: Option<&Credential>,
     tunnels: &Arc<Tunnels>,
+    resolver: &Arc<CheckedResolver>,
 ) -> Result<Endpoint, Failure> {
-    let (url, dial) = match &upstream.reach {
-        Some(Reach::Http(http)) => (http.url.as_str(), None),
-        Some(Reach::Tunnel(_)) => (WITHIN_TUNNEL, Some(tunnel_dialer(tunnels, upstream)?)),
+    let (url, reach) = match &upstream.reach {
+        Some(Reach::Http(http)) => {
+            (http.url.as_str(), McpReach::Resolved(Arc::new(Checked(Arc::clone(resolver)))))
+        }
+        Some(Reach::Tunnel(_)) => (WITHIN_TUNNEL, McpReach::Dial(tunnel_dialer(tunnels, upstream)?)),
         None => return Err(incompatible("neither `http` nor `tunnel` is set")),
     };
     let mut url = Url::parse(url).map_err(|error| incompatible(format!("invalid URL: {error}")))?;
     let headers = credential_headers(credential, &mut url)
         .map_err(|_| incompatible("the credential contains characters that are not allowed in a header"))?;
     let timeout = upstream.request_timeout.as_ref().and_then(clock::duration).unwrap_or(DEFAULT_TIMEOUT);
-    Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT), dial })
+    Ok(Endpoint { url, headers, timeout: timeout.min(PROBE_TIMEOUT), reach })
 }
 
 /// Dials through a tunnel, where one is open.

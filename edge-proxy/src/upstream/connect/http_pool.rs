@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use egress::ResolveError;
 use http::header::{
     CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE, USER_AGENT,
@@ -43,6 +44,7 @@ type Sender = SendRequest<Full<Bytes>>;
 /// The connections of one worker to one upstream.
 pub(in crate::upstream) struct HttpPool {
     environment: Arc<Environment>,
+    upstream: Box<str>,
     host: String,
     port: u16,
     tls: Option<ServerName<'static>>,
@@ -52,6 +54,7 @@ pub(in crate::upstream) struct HttpPool {
     pub headers: HeaderMap,
     idle: RefCell<Vec<Idle>>,
     used: Cell<Instant>,
+    refused_before: Cell<bool>,
 }
 
 struct Idle {
@@ -101,6 +104,7 @@ impl HttpPool {
         headers.extend(upstream.credential.headers.clone());
         Ok(Self {
             environment,
+            upstream: upstream.id.clone(),
             port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             host,
             tls,
@@ -109,6 +113,7 @@ impl HttpPool {
             headers,
             idle: RefCell::default(),
             used: Cell::new(Instant::now()),
+            refused_before: Cell::new(false),
         })
     }
 
@@ -252,7 +257,9 @@ impl HttpPool {
             };
         }
         let failed = |error: std::io::Error| Fault::Connect(error.to_string());
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
+        let found = self.environment.resolver.resolve(&self.host, self.port).await;
+        let addresses = found.map_err(|error| self.unresolved(&error))?;
+        let stream = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         match &self.tls {
             None => handshake(stream).await,
@@ -261,6 +268,16 @@ impl HttpPool {
                 handshake(connector.connect(name.clone(), stream).await.map_err(failed)?).await
             }
         }
+    }
+
+    fn unresolved(&self, error: &ResolveError) -> Fault {
+        let ResolveError::Refused { refusal, .. } = error else { return Fault::Connect(error.to_string()) };
+        self.environment.metrics.egress_refused(refusal.class).inc();
+        // Callers must not be able to fill the log.
+        if !self.refused_before.replace(true) {
+            tracing::warn!(upstream = &*self.upstream, %error, "refused to connect to an upstream");
+        }
+        Fault::NotAllowed
     }
 
     /// Closes connections that were idle too long. Returns whether none is left and none was used for `unused`.

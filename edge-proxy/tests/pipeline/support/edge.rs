@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use egress::{CheckedResolver, Class, Range, Rule};
 use tokio::sync::watch;
 use trunkline_edge_proxy::config::limits::Limits;
 use trunkline_edge_proxy::config::published::PublishedNames;
@@ -71,6 +72,13 @@ impl Edge {
         Self::among(url, limits, published, Keys::new(), |_, _| Fleet::alone(Arc::new(Waiters::new("edge"))))
     }
 
+    /// An edge that finds its one upstream with `resolver`.
+    pub(crate) fn resolving(url: &str, resolver: CheckedResolver) -> Self {
+        let (limits, published) = (Limits::default(), PublishedNames::default());
+        let alone = |_: &_, _: &_| Fleet::alone(Arc::new(Waiters::new("edge")));
+        Self::assemble(url, limits, &published, Keys::new(), alone, resolver)
+    }
+
     /// An edge whose others are what `fleet` makes of its snapshot and its numbers.
     pub(crate) fn among(
         url: &str,
@@ -78,6 +86,18 @@ impl Edge {
         published: &PublishedNames,
         keys: Keys,
         fleet: impl FnOnce(&Arc<Current>, &Arc<Metrics>) -> Fleet,
+    ) -> Self {
+        let loopback = Rule::new(vec![Range::Class(Class::Loopback)], Vec::new());
+        Self::assemble(url, limits, published, keys, fleet, CheckedResolver::system(loopback))
+    }
+
+    fn assemble(
+        url: &str,
+        limits: Limits,
+        published: &PublishedNames,
+        keys: Keys,
+        fleet: impl FnOnce(&Arc<Current>, &Arc<Metrics>) -> Fleet,
+        resolver: CheckedResolver,
     ) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let snapshot = TestSnapshot::new(&keys, url);
@@ -89,10 +109,16 @@ impl Edge {
         let metrics = Arc::new(Metrics::new());
         let fleet = fleet(&current, &metrics);
         let waiters = Arc::clone(fleet.waiters());
-        let shared =
-            EdgeState::new(Arc::clone(&current), limits, published, address, Arc::clone(&metrics), fleet)
-                .unwrap();
-        let shared = Arc::new(shared);
+        let shared = EdgeState::new(
+            Arc::clone(&current),
+            limits,
+            published,
+            address,
+            Arc::clone(&metrics),
+            fleet,
+            resolver,
+        );
+        let shared = Arc::new(shared.unwrap());
         let (drain, draining) = watch::channel(false);
         // Two workers, so that what must not depend on the worker is seen not to.
         for _ in 0..2 {

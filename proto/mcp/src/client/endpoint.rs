@@ -1,12 +1,14 @@
 //! The address of a server, and the client's own name.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::HeaderMap;
 use url::Url;
 
 use super::dial::Dial;
+use super::resolve::Resolve;
 use crate::json::quote;
 
 /// The address of a server, and how it is reached.
@@ -18,8 +20,21 @@ pub struct Endpoint {
     pub headers: HeaderMap,
     /// Longest wait for a response; for streams, longest silence.
     pub timeout: Duration,
-    /// The connections to it, where they do not go to the URL's host.
-    pub dial: Option<Dial>,
+    /// The connections to it.
+    pub reach: Reach,
+}
+
+/// How a server is connected to.
+#[derive(Clone)]
+pub enum Reach {
+    /// As the system reaches the host of its URL, with the proxies that the environment names. Nothing is refused: for URLs
+    /// that the user of the program wrote.
+    System,
+    /// At those addresses of the host that the resolver returns, and at no others. Proxies are not used: they would resolve
+    /// the host themselves.
+    Resolved(Arc<dyn Resolve>),
+    /// By connections that this opens, whatever the host of its URL is.
+    Dial(Dial),
 }
 
 /// Headers, path and query may hold secrets.

@@ -2,6 +2,7 @@
 //!
 //! It must not know what the messages say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -12,8 +13,9 @@ use tokio::time::timeout;
 
 use super::MAX_MESSAGE_BYTES;
 use super::dial::{self, Dial, DialError};
-use super::endpoint::{ClientInfo, Endpoint};
+use super::endpoint::{ClientInfo, Endpoint, Reach};
 use super::error::ClientError;
+use super::resolve::{self, Names};
 use crate::header::{EVENT_STREAM, JSON};
 use crate::json;
 use crate::message::Envelope;
@@ -52,6 +54,9 @@ impl HttpClient {
             // HTTP/2 has no upgrades.
             builder = builder.http1_only();
         }
+        if let Reach::Resolved(resolver) = &endpoint.reach {
+            builder = builder.dns_resolver(Names(Arc::clone(resolver))).no_proxy();
+        }
         let client = builder
             .user_agent(agent.clone())
             .redirect(Policy::custom(same_origin))
@@ -80,9 +85,9 @@ impl HttpClient {
         let mut all = self.endpoint.headers.clone();
         all.extend(headers);
         let sent = async {
-            match &self.endpoint.dial {
-                Some(dial) => self.send_dialled(dial, method, all, body).await,
-                None => self.send_direct(method, all, body).await,
+            match &self.endpoint.reach {
+                Reach::Dial(dial) => self.send_dialled(dial, method, all, body).await,
+                Reach::System | Reach::Resolved(_) => self.send_direct(method, all, body).await,
             }
         };
         timeout(self.endpoint.timeout, sent).await.unwrap_or(Err(ClientError::Timeout(self.endpoint.timeout)))
@@ -94,8 +99,14 @@ impl HttpClient {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response, ClientError> {
-        let request = self.client.request(method, self.endpoint.url.clone()).headers(headers).body(body);
+        let url = &self.endpoint.url;
+        if let Reach::Resolved(resolver) = &self.endpoint.reach {
+            let checked = resolve::check_address(&**resolver, url).await;
+            checked.map_err(|error| ClientError::Unreachable(error.to_string()))?;
+        }
+        let request = self.client.request(method, url.clone()).headers(headers).body(body);
         request.send().await.map_err(|error| match error {
+            e if let Some(text) = resolve::refusal(&e) => ClientError::Unreachable(text),
             e if e.is_timeout() => ClientError::Timeout(self.endpoint.timeout),
             e if e.is_connect() => ClientError::Unreachable(self.sanitize(&reason(e))),
             e => ClientError::Broken(self.sanitize(&reason(e))),

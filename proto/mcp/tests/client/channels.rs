@@ -12,7 +12,9 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::stream::unfold;
 use http::{HeaderMap, HeaderValue};
-use mcp::client::{ChangeNotice, ClientError, Endpoint, Findings, Quirk, Session, Transport, Url, probe};
+use mcp::client::{
+    ChangeNotice, ClientError, Endpoint, Findings, Quirk, Reach, Session, Transport, Url, probe,
+};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use tokio::sync::mpsc;
@@ -57,7 +59,7 @@ impl Server {
         let url = Url::parse(&url.as_str().replacen("http", scheme, 1)).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_static("Bearer header-secret"));
-        Endpoint { url, headers, timeout: Duration::from_millis(1500), dial: None }
+        Endpoint { url, headers, timeout: Duration::from_millis(1500), reach: Reach::System }
     }
 
     fn sse(&self) -> Endpoint {

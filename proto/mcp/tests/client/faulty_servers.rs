@@ -1,7 +1,9 @@
 //! Servers that do not keep to the protocol: a precise error, in bounded memory and time.
 
 use axum::body::Bytes;
-use mcp::client::{ClientError, Endpoint, MAX_MESSAGE_BYTES, ProbeError, Session, Transport, Url, probe};
+use mcp::client::{
+    ClientError, Endpoint, MAX_MESSAGE_BYTES, ProbeError, Reach, Session, Transport, Url, probe,
+};
 use mcp::method::Method;
 use mcp::revision::Revision;
 
@@ -211,7 +213,7 @@ fn secrets_are_not_debugged() {
         url: Url::parse("https://user:password@example.com/mcp?key=secret").unwrap(),
         headers: [("x-key".parse().unwrap(), "secret".parse().unwrap())].into_iter().collect(),
         timeout: std::time::Duration::from_secs(1),
-        dial: None,
+        reach: Reach::System,
     };
     assert_eq!(format!("{endpoint:?}"), "Endpoint { origin: \"https://example.com\", timeout: 1s, .. }");
 }

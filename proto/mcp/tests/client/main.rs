@@ -3,6 +3,7 @@
 
 mod channels;
 mod faulty_servers;
+mod reach;
 mod rmcp_server;
 mod scripted_server;
 mod transcripts;

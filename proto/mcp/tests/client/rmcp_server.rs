@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use http::HeaderMap;
-use mcp::client::{ChangeNotice, ClientError, ClientInfo, Endpoint, Probe, Session, Transport, Url, probe};
+use mcp::client::{
+    ChangeNotice, ClientError, ClientInfo, Endpoint, Probe, Reach, Session, Transport, Url, probe,
+};
 use mcp::header::mirrored_params;
 use mcp::method::Method;
 use mcp::revision::Revision;
@@ -98,7 +100,12 @@ async fn serve(sessions: bool) -> Server {
     let url = Url::parse(&format!("http://{}/mcp", listener.local_addr().unwrap())).unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     Server {
-        endpoint: Endpoint { url, headers: HeaderMap::new(), timeout: Duration::from_secs(10), dial: None },
+        endpoint: Endpoint {
+            url,
+            headers: HeaderMap::new(),
+            timeout: Duration::from_secs(10),
+            reach: Reach::System,
+        },
         changed,
     }
 }

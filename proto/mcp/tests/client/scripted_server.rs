@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue};
-use mcp::client::{ClientInfo, Endpoint, Url};
+use mcp::client::{ClientInfo, Endpoint, Reach, Url};
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl ScriptedServer {
             url: Url::parse(&url).unwrap(),
             headers,
             timeout: Duration::from_millis(1500),
-            dial: None,
+            reach: Reach::System,
         };
         Self { endpoint, asked }
     }

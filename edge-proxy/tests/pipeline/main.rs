@@ -4,6 +4,7 @@
 mod access;
 mod calls;
 mod channels;
+mod egress;
 mod eras;
 mod fleet;
 mod fuzz;

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use inbound::names::AllowedNames;
-use inbound::{ConnectionLimits, Connections, WriteTimeout};
+use inbound::{ConnectionLimits, Connections, StrictLines, WriteTimeout};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -78,7 +78,10 @@ impl Admin {
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT)), service);
+            .serve_connection(
+                TokioIo::new(WriteTimeout::new(StrictLines::new(stream), WRITE_TIMEOUT)),
+                service,
+            );
         if let Err(error) = served.await {
             tracing::debug!(%error, "an operator's connection ended early");
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use inbound::{CloseReason, Connection, WriteTimeout};
+use inbound::{CloseReason, Connection, StrictLines, WriteTimeout};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -131,7 +131,10 @@ async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &R
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.max_header_bytes)
         .max_buf_size(limits.max_header_bytes + READ_AHEAD)
-        .serve_connection(TokioIo::new(WriteTimeout::new(stream, limits.send_timeout)), service)
+        .serve_connection(
+            TokioIo::new(WriteTimeout::new(StrictLines::new(stream), limits.send_timeout)),
+            service,
+        )
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     let mut drain = worker.drain.clone();

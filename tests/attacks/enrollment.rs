@@ -6,7 +6,7 @@ use trunkline::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use trunkline::discovery::v1::enrollment_service_client::EnrollmentServiceClient;
 use trunkline::discovery::v1::{Edge, EnrollEdgeRequest, StreamResourcesRequest};
 
-use crate::support::fake::{Fake, Step, id, json, tool};
+use crate::support::fake::{Fake, id, json, tool};
 use crate::support::gateway::{Gateway, Store};
 use crate::support::wire::Client;
 use crate::support::{PATIENCE, eventually};

@@ -105,3 +105,33 @@ async fn grpc_by_a_foreign_name_is_refused_too_and_named_hosts_are_served() {
     assert_eq!(ask(&control, "GET /healthz", page).await.0, 200, "a page of its own");
     assert_eq!(ask(&control, "GET /healthz", "Host: other.example\r\n").await.0, 403);
 }
+
+#[tokio::test]
+async fn a_head_with_a_bare_line_feed_is_refused_and_a_body_with_one_is_not() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let metrics = gateway.metrics_url(0);
+    let operations = metrics.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    for (address, path) in [
+        (gateway.edge_address(0), "/servers/dev/mcp"),
+        (operations, "/healthz"),
+        (gateway.control_address(), "/healthz"),
+    ] {
+        for head in [
+            format!("GET {path} HTTP/1.1\nHost: localhost\r\n\r\n"),
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\n\r\n"),
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX: a\nAuthorization: Bearer b\r\n\r\n"),
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\n"),
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n\n\nGET {path} HTTP/1.1\nX: y\r\n\r\n"),
+        ] {
+            let answer = raw(address, head.as_bytes(), PATIENCE).await;
+            let answer = String::from_utf8(answer).unwrap();
+            let last = answer.rfind("HTTP/1.1 ").map(|at| &answer[at..]).unwrap_or_default();
+            assert!(last.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{address} {head:?}: {answer}");
+        }
+    }
+    let body = "{\"jsonrpc\":\"2.0\",\n\"id\":1,\n\"method\":\"ping\"}\n";
+    let headers = format!("Host: localhost\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let request = format!("POST /servers/dev/mcp HTTP/1.1\r\n{headers}");
+    let answer = String::from_utf8(raw(gateway.edge_address(0), request.as_bytes(), PATIENCE).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
+}

@@ -20,6 +20,7 @@ use tower::{Service, ServiceExt as _};
 
 use crate::accept::accept;
 use crate::connections::{CloseReason, Connection, ConnectionHandle, Connections};
+use crate::line_endings::StrictLines;
 use crate::write_timeout::WriteTimeout;
 
 /// The time for the head of a request, and of an idle connection over HTTP/1.
@@ -128,7 +129,7 @@ where
         request.extensions_mut().insert(handle.clone());
         service.clone().oneshot(request)
     });
-    let io = TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT));
+    let io = TokioIo::new(WriteTimeout::new(StrictLines::new(stream), WRITE_TIMEOUT));
     let mut served = std::pin::pin!(builder().serve_connection_with_upgrades(io, service).into_owned());
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

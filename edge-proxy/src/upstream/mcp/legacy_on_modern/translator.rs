@@ -13,6 +13,7 @@ use crate::session::SessionId;
 use crate::upstream::mcp::input_requests::InputRequired;
 use crate::upstream::mcp::malformed;
 use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
+use crate::upstream::mcp::rewrite::responses::OwnResponse;
 use crate::upstream::mcp::rewrite::{apply, content, responses, results, uris};
 use crate::upstream::mcp::translator::CallContext;
 use crate::usage::Outcome;
@@ -56,15 +57,10 @@ impl LegacyOnModern {
     }
 
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<TranslatedModern, Fault> {
-        let id = envelope.id.filter(|id| id.parse() == Ok(self.number));
-        if let Some(error) = envelope.error {
-            if id.is_none() && envelope.id.is_some() {
-                return Err(Fault::Malformed("an error with the id of no request".to_owned()));
-            }
-            return self.error(error);
-        }
-        let (Some(id), Some(result)) = (id, envelope.result) else {
-            return Err(Fault::Malformed("a response with the id of no request".to_owned()));
+        let is_own = |id: &str| id.parse() == Ok(self.number);
+        let (id, result) = match responses::own_response(envelope, is_own)? {
+            OwnResponse::Result { id, result } => (id, result),
+            OwnResponse::Error(error) => return self.error(error),
         };
         if let Some(input) = InputRequired::of(message, result).map_err(malformed)? {
             return Ok(TranslatedModern::InputRequired(input));

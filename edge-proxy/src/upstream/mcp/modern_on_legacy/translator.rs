@@ -21,6 +21,7 @@ use crate::upstream::Context;
 use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::input_requests::{self, ServerRequest};
 use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
+use crate::upstream::mcp::rewrite::responses::OwnResponse;
 use crate::upstream::mcp::rewrite::{apply, notifications, responses, results, tasks, uris};
 use crate::upstream::mcp::task::{self, MAX_LIFETIME};
 use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, Translated, Translator};
@@ -186,15 +187,9 @@ impl ModernOnLegacy {
     }
 
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<(Bytes, Outcome), Fault> {
-        let id = envelope.id.filter(|id| self.in_session.is_own_id(id));
-        if let Some(error) = envelope.error {
-            if id.is_none() && envelope.id.is_some() {
-                return Err(Fault::Malformed("an error with the id of no request".to_owned()));
-            }
-            return self.error(error);
-        }
-        let (Some(id), Some(result)) = (id, envelope.result) else {
-            return Err(Fault::Malformed("a response with the id of no request".to_owned()));
+        let (id, result) = match responses::own_response(envelope, |id| self.in_session.is_own_id(id))? {
+            OwnResponse::Result { id, result } => (id, result),
+            OwnResponse::Error(error) => return self.error(error),
         };
         if let Some(created) = self.created_task(result)? {
             return Ok((created, Outcome::Ok));

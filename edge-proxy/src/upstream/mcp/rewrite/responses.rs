@@ -38,6 +38,35 @@ pub(in crate::upstream::mcp) fn own_result<'a>(
     Ok((id, result))
 }
 
+/// A response to the call.
+pub(in crate::upstream::mcp) enum OwnResponse<'a> {
+    /// A result.
+    Result {
+        /// The raw id of the response.
+        id: &'a str,
+        /// The raw result.
+        result: &'a str,
+    },
+    /// A raw error, with the id of the call or with none.
+    Error(&'a str),
+}
+
+/// Reads a response to the call. `is_own` is whether a raw id is that of the call.
+pub(in crate::upstream::mcp) fn own_response<'a>(
+    envelope: &Envelope<'a>,
+    is_own: impl Fn(&str) -> bool,
+) -> Result<OwnResponse<'a>, Fault> {
+    let id = envelope.id.filter(|id| is_own(id));
+    match (envelope.error, id, envelope.result) {
+        (Some(_), None, _) if envelope.id.is_some() => {
+            Err(Fault::Malformed("an error with the id of no request".to_owned()))
+        }
+        (Some(error), ..) => Ok(OwnResponse::Error(error)),
+        (None, Some(id), Some(result)) => Ok(OwnResponse::Result { id, result }),
+        (None, ..) => Err(Fault::Malformed("a response with the id of no request".to_owned())),
+    }
+}
+
 /// Reads the code of a raw error.
 pub(in crate::upstream::mcp) fn code_of(error: &str) -> Result<i64, Fault> {
     let [code] = json::members(error, ["code"]).map_err(malformed)?;

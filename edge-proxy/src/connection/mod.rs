@@ -24,7 +24,7 @@ use crate::context::{RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
 use crate::observe::{CloseReason, ConnectionTransport, GaugeGuard};
-use crate::policy::{self, Caller, Facts};
+use crate::policy::{self, Caller, Denied, Facts};
 use crate::respond::Reply;
 use crate::session::ConnectionSession;
 use crate::snapshot::Snapshot;
@@ -160,8 +160,7 @@ impl ClientConnection {
         now: u64,
     ) -> Result<Caller<'a>, Failure> {
         let facts = Facts { address: self.address, now };
-        policy::admit_again(snapshot, principal, [&self.server, &self.uid], facts)
-            .map_err(|denied| denied.failure(|| Failure::Server))
+        policy::admit_again(snapshot, principal, [&self.server, &self.uid], facts).map_err(Denied::of_server)
     }
 
     /// Ends the connection, unless it has ended for another reason.

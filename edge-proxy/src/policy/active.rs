@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::{Caller, Facts, Permit};
+use super::{Caller, Denied, Facts, Permit};
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::snapshot::{Snapshot, View};
@@ -129,9 +129,9 @@ impl State {
         let known = Arc::clone(&self.view.borrow());
         let caller =
             super::admit_again(snapshot, &self.principal, [&known.server.id, &known.server.uid], facts)
-                .map_err(|denied| denied.failure(|| Failure::Server))?;
+                .map_err(Denied::of_server)?;
         super::check_again(&caller, &self.permit, &known)
-            .map_err(|denied| denied.failure(|| self.permit.target().named().unknown()))?;
+            .map_err(|denied| denied.of_target(&self.permit.target().named()))?;
         if !Arc::ptr_eq(caller.view, &known) {
             self.view.replace(Arc::clone(caller.view));
         }

@@ -5,6 +5,7 @@ use mcp::uri::NotCanonical;
 use super::Facts;
 use crate::error::Failure;
 use crate::identity::Principal;
+use crate::route::NamedTarget;
 
 /// The bytes of a client's text that are logged.
 const MAX_LOGGED: usize = 128;
@@ -50,6 +51,16 @@ impl Denied {
             Self::NotFound | Self::OutOfScope | Self::NotCanonical(_) => unknown(),
             Self::Condition(reason) => reason.failure(),
         }
+    }
+
+    /// The failure that the caller gets of a server.
+    pub fn of_server(self) -> Failure {
+        self.failure(|| Failure::Server)
+    }
+
+    /// The failure that the caller gets of a target.
+    pub fn of_target(self, named: &NamedTarget<'_>) -> Failure {
+        self.failure(|| named.unknown())
     }
 
     /// Logs the refusal of a server, or of a target at it, for whoever asks why a call was refused.

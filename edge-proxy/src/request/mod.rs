@@ -25,7 +25,7 @@ use crate::connection::{ClientConnection, sse, websocket};
 use crate::context::{ActiveCall, Arrival, RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
-use crate::policy::{Caller, Facts};
+use crate::policy::{Caller, Denied, Facts};
 use crate::respond::Reply;
 use crate::session::{self, Session, SessionId};
 use crate::snapshot::Snapshot;
@@ -124,7 +124,7 @@ fn admit<'a>(
     server: &str,
     facts: Facts,
 ) -> Result<Caller<'a>, Failure> {
-    policy::admit(snapshot, principal, server, facts).map_err(|denied| denied.failure(|| Failure::Server))
+    policy::admit(snapshot, principal, server, facts).map_err(Denied::of_server)
 }
 
 /// Reads the body of a request, from the share of its principal.
@@ -373,8 +373,7 @@ async fn call(
     let mut account = context.account(method.as_str(), message.body.len());
     account.outcome = Outcome::ClientError;
     let named = route::named(method, message)?;
-    let permit =
-        policy::check(&context.caller, &named).map_err(|denied| denied.failure(|| named.unknown()))?;
+    let permit = policy::check(&context.caller, &named).map_err(|denied| denied.of_target(&named))?;
     if let (Era::Modern, Some(headers)) = (session.era(), context.headers()) {
         session::modern::check_arguments(headers, message, &permit.entry().tool)?;
     }

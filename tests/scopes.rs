@@ -14,7 +14,7 @@ use trunkline::identity::v1::{CreateTokenRequest, Scope, Token, UpdateTokenReque
 use crate::support::PATIENCE;
 use crate::support::fake::{self, Fake, Received, Step, id, stream_head};
 use crate::support::gateway::{Gateway, Store};
-use crate::support::wire::{Client, LEGACY, MODERN, modern_meta};
+use crate::support::wire::{Client, LEGACY, MODERN, modern_meta, raw};
 
 /// What the scope of most tokens here allows, and the template that produces all of it.
 const ALLOWED: &str = "file:///public/*";
@@ -99,19 +99,27 @@ const GOOD: [&str; 7] = [
 
 /// URIs that an upstream lists though no template could produce them.
 const OPAQUE: [&str; 5] =
-    ["memo://a b", "urn:x:y", r"file:///C:\x", "file:///public/../listed", "x:é%2e%2e/"];
+    ["memo://a b", "urn:x:y", r"file:///C:\x", "file:///public/../listed", "x:/é/%2e%2e/"];
 
 fn forbidden() -> impl Iterator<Item = String> {
     let escapes = ESCAPES.iter().map(|path| format!("file:///{path}"));
     escapes.chain(FORBIDDEN.map(str::to_owned))
 }
 
-/// An upstream of files, of both eras, with these templates.
+/// An upstream of both eras with these resources and templates, and nothing else.
 async fn files(resources: &[&str], templates: &[&str]) -> Fake {
+    offering(resources, templates, &json!({})).await
+}
+
+/// The same with tools and prompts besides.
+async fn offering(resources: &[&str], templates: &[&str], more: &Value) -> Fake {
     let resources: Vec<Value> = resources.iter().map(|uri| json!({"uri": uri, "name": "r"})).collect();
     let templates: Vec<Value> =
         templates.iter().map(|text| json!({"uriTemplate": text, "name": "t"})).collect();
-    let lists = json!({"resources": resources, "resourceTemplates": templates});
+    let more = |member: &str| more[member].as_array().cloned().unwrap_or_default();
+    let lists = json!({
+        "resources": resources, "resourceTemplates": templates, "tools": more("tools"), "prompts": more("prompts")
+    });
     Fake::scripted("[]", move |request| answer(request, &lists)).await
 }
 
@@ -133,8 +141,8 @@ fn answer(request: &Received, lists: &Value) -> Option<Vec<Step>> {
         "initialize" => json!({"protocolVersion": LEGACY, "capabilities": capabilities, "serverInfo": info}),
         "resources/list" => json!({"resources": lists["resources"]}),
         "resources/templates/list" => json!({"resourceTemplates": lists["resourceTemplates"]}),
-        "prompts/list" => json!({"prompts": [{"name": "greet"}, {"name": "hidden"}]}),
-        "tools/list" => json!({"tools": [{"name": "look", "inputSchema": {"type": "object"}}]}),
+        "prompts/list" => json!({"prompts": lists["prompts"]}),
+        "tools/list" => json!({"tools": lists["tools"]}),
         "prompts/get" => json!({"messages": []}),
         "resources/read" => json!({"contents": [{"uri": message["params"]["uri"], "text": "read"}]}),
         "resources/subscribe" | "resources/unsubscribe" => json!({}),
@@ -159,7 +167,13 @@ fn answer(request: &Received, lists: &Value) -> Option<Vec<Step>> {
         }
         result["ttlMs"] = 0.into();
     }
-    Some(vec![fake::json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id(request)))])
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id(request));
+    // Without a session, edges would call it in the modern era alone.
+    let session = if message["method"] == "initialize" { "mcp-session-id: s\r\n" } else { "" };
+    Some(vec![fake::write(&format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{session}content-length: {}\r\n\r\n{body}",
+        body.len()
+    ))])
 }
 
 /// The URIs, names and values that an upstream was sent in any request of a client.
@@ -212,7 +226,7 @@ fn scope(tools: &[&str], resources: &[&str], prompts: &[&str]) -> Scope {
 enum Way {
     Legacy(Client),
     Modern(Client),
-    Sse(SseConnection),
+    Sse(Box<SseConnection>),
     Socket { socket: Box<WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>>, modern: bool },
 }
 
@@ -278,7 +292,7 @@ impl Way {
         let post_url = String::new();
         let mut connection = SseConnection { http, post_url, bearer: bearer.to_owned(), response, decoder };
         connection.post_url = format!("http://{address}{}", connection.next().await);
-        Self::Sse(connection)
+        Self::Sse(Box::new(connection))
     }
 
     async fn socket(address: &str, bearer: &str, modern: bool) -> Self {
@@ -435,7 +449,7 @@ async fn what_an_upstream_lists_is_read_as_it_is_listed() {
     gateway.admin.create_server("dev", &["files/*"]).await;
     let all = create_token(&gateway, "all", scope(&[], &["*"], &[])).await;
     let each = create_token(&gateway, "each", scope(&[], &OPAQUE, &[])).await;
-    let none = create_token(&gateway, "none", scope(&[], &["file:///public/*.txt"], &[])).await;
+    let none = create_token(&gateway, "none", scope(&[], &[ALLOWED, "x:/é*"], &[])).await;
     gateway.admin.settled().await;
     for (bearer, allowed) in [(&all, true), (&each, true), (&none, false)] {
         for (name, mut way) in Way::all(&gateway, bearer).await {
@@ -481,6 +495,56 @@ async fn a_uri_of_two_templates_goes_to_the_one_that_the_token_sees() {
     assert_eq!([of("/narrow/", &wide), of("/wide/", &narrow), of("/both/", &wide)], [0, 0, 0]);
 }
 
+/// Posts `tools/list` to a path as it is written, which HTTP libraries would correct. Returns the status.
+async fn status_of(gateway: &Gateway, bearer: &str, path: &str) -> String {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {bearer}\r\ncontent-type: application/json\r\n\
+         accept: application/json, text/event-stream\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = raw(gateway.edge_address(0), head.as_bytes(), PATIENCE).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_spelling_of_a_path_leads_to_another_server() {
+    let upstream = files(&[], &[]).await;
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    gateway.admin.create_upstream("files", &upstream.url()).await;
+    for server in ["dev", "secret"] {
+        gateway.admin.create_server(server, &["files/*"]).await;
+    }
+    let bearer = create_token(&gateway, "t", scope(&["*"], &["*"], &["*"])).await;
+    gateway.admin.settled().await;
+    // It exists, and what is missing is a session.
+    assert_eq!(status_of(&gateway, &bearer, "/servers/dev/mcp").await, "400");
+    for path in [
+        "/servers/secret/mcp",
+        "/servers/dev/../secret/mcp",
+        "/servers/dev/%2e%2e/secret/mcp",
+        "/servers/dev%2F..%2Fsecret/mcp",
+        "/servers/dev/..;/secret/mcp",
+        "/servers/./secret/mcp",
+        "/servers//secret/mcp",
+        "//servers/secret/mcp",
+        "/servers/secret/mcp/",
+        "/servers/secret/mcp;a=b",
+        "/servers/secret;dev/mcp",
+        "/servers/%73ecret/mcp",
+        "/servers/%64ev/mcp",
+        "/servers/DEV/mcp",
+        "/servers/dev%00/mcp",
+        "/servers/dev\\..\\secret/mcp",
+        "/servers/*/mcp",
+        "/Servers/dev/mcp",
+        "http://localhost/servers/secret/mcp",
+    ] {
+        assert_eq!(status_of(&gateway, &bearer, path).await, "404", "{path}");
+    }
+}
+
 /// What a server says of itself in `initialize` and in `server/discover`.
 async fn capabilities(gateway: &Gateway, bearer: &str) -> Value {
     let client = Client::new(&gateway.url(0, "dev"), bearer);
@@ -492,7 +556,11 @@ async fn capabilities(gateway: &Gateway, bearer: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn capabilities_are_those_of_what_a_token_may_use() {
-    let upstream = files(&["file:///public/listed.txt"], &["file:///public/{+path}"]).await;
+    let more = json!({
+        "tools": [{"name": "look", "inputSchema": {"type": "object"}}],
+        "prompts": [{"name": "greet"}, {"name": "hidden"}]
+    });
+    let upstream = offering(&["file:///public/listed.txt"], &["file:///public/{+path}"], &more).await;
     let gateway = Gateway::start(Store::Sqlite, 1).await;
     gateway.admin.create_upstream("files", &upstream.url()).await;
     gateway.admin.create_server("dev", &["files/*"]).await;

@@ -7,9 +7,6 @@ use mcp::revision::Era;
 
 use super::{Budget, Entry, List, Lists, PageLimits, Pages, Positions, Server, Table, Upstream, Visible};
 
-/// The lists whose entries lead to resources that can be read.
-const READABLE: [List; 2] = [List::Resources, List::ResourceTemplates];
-
 /// The part of a server that scopes with equal results see.
 #[derive(Debug)]
 pub struct View {
@@ -30,17 +27,16 @@ pub struct View {
 impl View {
     /// Creates the view of `server` that shows what is `visible`.
     pub fn new(server: &Arc<Server>, visible: Visible, limits: PageLimits, budget: &Budget) -> View {
+        let listed = List::ALL.map(|list| reached(entries(server, list, &visible)));
+        let [_, resources, templates, _] = &listed;
+        let producing = reached(producing(server, &visible));
+        let mut all: Vec<&Reached> = listed.iter().collect();
+        all.push(&producing);
         View {
             server: Arc::clone(server),
-            upstreams: reached(
-                server,
-                entries_of(server, &visible, &List::ALL).chain(producing(server, &visible)),
-            ),
-            listed: List::ALL.map(|list| reached(server, entries(server, list, &visible))),
-            readable: reached(
-                server,
-                entries_of(server, &visible, &READABLE).chain(producing(server, &visible)),
-            ),
+            upstreams: upstreams(server, &all),
+            readable: upstreams(server, &[resources, templates, &producing]),
+            listed: listed.each_ref().map(|reached| upstreams(server, &[reached])),
             visible,
             lists: Lists::new(limits, budget.clone()),
         }
@@ -85,25 +81,30 @@ fn entries<'a>(server: &'a Server, list: List, visible: &Visible) -> impl Iterat
     visible.of(list).iter().filter_map(|position| table.entries.get(position)).map(AsRef::as_ref)
 }
 
-fn entries_of<'a>(server: &'a Server, visible: &Visible, lists: &[List]) -> impl Iterator<Item = &'a Entry> {
-    lists.iter().flat_map(|list| entries(server, *list, visible))
-}
-
 /// Iterates over the templates of which some URIs may be read, listed or not.
 fn producing<'a>(server: &'a Server, visible: &Visible) -> impl Iterator<Item = &'a Entry> {
     let templates = &server.resource_templates.entries;
     visible.producing_templates.iter().filter_map(|position| templates.get(position)).map(AsRef::as_ref)
 }
 
+/// The addresses of upstreams.
+type Reached = HashSet<*const Upstream>;
+
 /// Finds the upstreams that `entries` lead to.
-fn reached<'a>(server: &Server, entries: impl Iterator<Item = &'a Entry>) -> Box<[Arc<Upstream>]> {
-    let mut reached: HashSet<*const Upstream> = HashSet::new();
-    for entry in entries {
-        reached.insert(Arc::as_ptr(&entry.upstream));
-        if reached.len() == server.upstreams.len() {
-            break;
+fn reached<'a>(entries: impl Iterator<Item = &'a Entry>) -> Reached {
+    let (mut reached, mut last) = (Reached::new(), std::ptr::null());
+    for upstream in entries.map(|entry| Arc::as_ptr(&entry.upstream)) {
+        // Entries of one upstream mostly follow each other.
+        if upstream != last {
+            reached.insert(upstream);
+            last = upstream;
         }
     }
-    let known = |upstream: &&Arc<Upstream>| reached.contains(&Arc::as_ptr(upstream));
+    reached
+}
+
+/// Returns the upstreams of `server` that are in one of the sets.
+fn upstreams(server: &Server, reached: &[&Reached]) -> Box<[Arc<Upstream>]> {
+    let known = |upstream: &&Arc<Upstream>| reached.iter().any(|set| set.contains(&Arc::as_ptr(upstream)));
     server.upstreams.iter().filter(known).cloned().collect()
 }

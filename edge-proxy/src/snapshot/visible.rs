@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mcp::uri::{CanonicalUri, UriTemplate};
+use mcp::uri::{self, CanonicalUri, UriTemplate};
 
 use super::{List, Permissions, Server, glob};
 
@@ -159,7 +159,11 @@ impl<'a> GlobMatches<'a> {
             *compared += entries.len();
             let mut positions = Positions::none(entries.len());
             let names = entries.iter().enumerate();
-            let matching = names.filter(|(_, entry)| glob::matches(pattern, &entry.exposed));
+            // A listed URI that servers resolve is not below a prefix, though it begins so.
+            let is_uri = matches!(list, List::Resources | List::ResourceTemplates);
+            let leads_out = |name: &str| is_uri && uri::resolves_elsewhere(name);
+            let matching = names
+                .filter(|(_, entry)| glob::matches(pattern, &entry.exposed) && !leads_out(&entry.exposed));
             matching.for_each(|(position, _)| positions.insert(position));
             positions
         })

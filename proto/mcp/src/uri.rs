@@ -76,15 +76,14 @@ pub fn check(uri: &str) -> Result<(), NotCanonical> {
     check_after(uri, 0)
 }
 
-/// Checks a URI whose first `fixed` bytes are the template's own, and trusted.
+/// Checks a URI whose first `fixed` bytes are the template's own: they may be spelled as they are, but for dot segments.
 fn check_after(uri: &str, fixed: usize) -> Result<(), NotCanonical> {
     let (own, produced) = uri.split_at(fixed);
-    // What is produced may continue a segment of the template, or its percent-encoding.
-    let begun = own.rfind(DELIMITERS).map_or(own, |at| &own[at + 1..]);
-    if begun.rfind('%').is_some_and(|at| begun.len() - at < 3) {
+    // What is produced may continue the percent-encoding of the template, or a segment of it.
+    if own.rfind('%').is_some_and(|at| own.len() - at < 3) {
         return Err(NotCanonical::PercentSign);
     }
-    let mut decoded = decode_leniently(begun);
+    let mut decoded = decode_leniently(own);
     decoded.extend(decode(produced)?.into_bytes());
     if (0..decoded.len()).any(|at| hex_octet(&decoded[at..]).is_some()) {
         return Err(NotCanonical::Twice);
@@ -352,7 +351,9 @@ mod tests {
     fn what_a_template_says_first_is_trusted_and_what_continues_it_is_not() {
         for (template, uri, expected) in [
             (r"file:///C:\a b\{name}", r"file:///C:\a b\x", Ok(())),
-            ("x:../a b-{v}", "x:../a b-1", Ok(())),
+            ("x:a/b b-{v}", "x:a/b b-1", Ok(())),
+            ("x:/public/../{v}", "x:/public/../1", Err(NotCanonical::DotSegment)),
+            ("x:/public%2F%2e%2e%2F{v}", "x:/public%2F%2e%2e%2F1", Err(NotCanonical::DotSegment)),
             ("x:a b", "x:a b", Ok(())),
             ("x:/.{v}/b", "x:/../b", Err(NotCanonical::DotSegment)),
             ("x:/%{v}", "x:/%2E", Err(NotCanonical::PercentSign)),
@@ -365,7 +366,8 @@ mod tests {
             assert_eq!(made, expected, "{template} {uri}");
         }
         assert_eq!(UriTemplate::new("x:{v}/a b").check(), Err(NotCanonical::Character(' ')));
-        assert_eq!(UriTemplate::new("x:../a b/{v}/c").check(), Ok(()));
+        assert_eq!(UriTemplate::new("x:/a b/{v}/c").check(), Ok(()));
+        assert_eq!(UriTemplate::new("x:../{v}").check(), Err(NotCanonical::DotSegment));
     }
 
     #[test]

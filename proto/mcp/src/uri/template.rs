@@ -31,7 +31,7 @@ impl<'a> UriTemplate<'a> {
     }
 
     /// Returns `uri` if the template could have produced it; an error if it could, but not in canonical form. What the
-    /// template says before its first variable is trusted.
+    /// template says before its first variable may be spelled as it is, but for dot segments.
     pub fn uri(&self, uri: &str) -> Option<Result<CanonicalUri, NotCanonical>> {
         if !self.matches(uri) {
             return None;
@@ -76,7 +76,7 @@ impl<'a> UriTemplate<'a> {
         reached[start.len()]
     }
 
-    /// Returns why none of its URIs is canonical, if what it says after its first variable is the reason.
+    /// Returns why none of its URIs is canonical, if what the template says itself is the reason.
     pub fn check(&self) -> Result<(), NotCanonical> {
         let text: String =
             self.parts.iter().map(|part| if part.is_literal() { part.literal() } else { "x" }).collect();

@@ -406,6 +406,10 @@ async fn no_spelling_of_a_uri_leads_out_of_a_scope() {
         for uri in GOOD {
             let answer = way.ask("resources/read", &json!({"uri": uri})).await;
             assert_eq!(answer["result"]["contents"][0]["uri"], uri, "{name}: {answer}");
+            for method in ["resources/subscribe", "resources/unsubscribe"] {
+                let answer = way.ask(method, &json!({"uri": uri})).await;
+                assert_eq!(answer["error"].is_null(), !modern, "{name}: {method} {uri:?}: {answer}");
+            }
         }
         let complete = json!({
             "ref": {"type": "ref/resource", "uri": "file:///public/{+path}"},
@@ -421,6 +425,13 @@ async fn no_spelling_of_a_uri_leads_out_of_a_scope() {
         assert!(text.starts_with("unknown resource template"), "{name}: {answer}");
     }
     listen(&gateway, &bearer).await;
+    let client = Client::new(&gateway.url(0, "dev"), &bearer);
+    for [named, read] in [["file:///public/a.txt", "file:///secret/b.txt"], ["file:///secret/b.txt", GOOD[0]]]
+    {
+        let answer =
+            client.modern("resources/read", &format!(r#""uri":"{read}""#), Some(named)).await.unwrap();
+        assert_eq!((answer.status, answer.code()), (400, -32020), "{named} {read}");
+    }
 
     let expected: BTreeSet<String> =
         GOOD.into_iter().chain(["file:///public/{+path}", "a b/"]).map(str::to_owned).collect();

@@ -42,7 +42,7 @@ impl<'a> UriTemplate<'a> {
 
     /// Returns whether the template could have produced `uri`, canonical or not.
     pub fn matches(&self, uri: &str) -> bool {
-        if uri.len() > MAX_URI {
+        if uri.len() > MAX_URI || !uri.starts_with(self.fixed()) {
             return false;
         }
         // The positions of `uri` that can be reached after each part: no backtracking, so no exponential time.
@@ -57,7 +57,8 @@ impl<'a> UriTemplate<'a> {
     /// Returns whether the template could produce a URI that begins with `start` and ends with `end`. Where it is not
     /// known, it could.
     pub fn may_produce(&self, start: &str, end: &str) -> bool {
-        if start.len() > MAX_URI {
+        let fixed = self.fixed();
+        if start.len() > MAX_URI || !(start.starts_with(fixed) || fixed.starts_with(start)) {
             return false;
         }
         let last = self.parts.last().map_or("", |part| part.literal());

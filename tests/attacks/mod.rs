@@ -2,5 +2,6 @@
 //! attacker gets, and that what others have goes on.
 
 mod enrollment;
+mod floods;
 mod names;
 mod terminal;

@@ -121,7 +121,9 @@ async fn a_head_with_a_bare_line_feed_is_refused_and_a_body_with_one_is_not() {
             format!("GET {path} HTTP/1.1\r\nHost: localhost\n\r\n"),
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX: a\nAuthorization: Bearer b\r\n\r\n"),
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\n"),
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n\n\nGET {path} HTTP/1.1\nX: y\r\n\r\n"),
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n\n\nGET {path} HTTP/1.1\nX: y\r\n\r\n"
+            ),
         ] {
             let answer = raw(address, head.as_bytes(), PATIENCE).await;
             let answer = String::from_utf8(answer).unwrap();
@@ -130,7 +132,8 @@ async fn a_head_with_a_bare_line_feed_is_refused_and_a_body_with_one_is_not() {
         }
     }
     let body = "{\"jsonrpc\":\"2.0\",\n\"id\":1,\n\"method\":\"ping\"}\n";
-    let headers = format!("Host: localhost\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let headers =
+        format!("Host: localhost\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     let request = format!("POST /servers/dev/mcp HTTP/1.1\r\n{headers}");
     let answer = String::from_utf8(raw(gateway.edge_address(0), request.as_bytes(), PATIENCE).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");

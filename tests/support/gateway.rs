@@ -128,6 +128,10 @@ impl Gateway {
         format!("http://{}/metrics", self.edges[edge].operations)
     }
 
+    pub(crate) fn control(&self) -> &Process {
+        self.control.as_ref().unwrap()
+    }
+
     pub(crate) fn edge(&self, edge: usize) -> &Process {
         self.edges[edge].process.as_ref().unwrap()
     }

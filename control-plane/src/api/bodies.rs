@@ -18,10 +18,10 @@ use crate::error::Error;
 
 /// The largest message: an edge that reconnects says which versions it holds of everything, in one.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
-/// The largest message of a caller who has proved nothing.
+/// The largest body: a message, and what surrounds it.
+const MAX_BODY_BYTES: usize = MAX_MESSAGE_BYTES + 64;
+/// The largest body of a caller who has proved nothing.
 const MAX_PUBLIC_BYTES: usize = 4 << 10;
-/// What surrounds the message in a body.
-const FRAMING_BYTES: usize = 64;
 /// When a caller who was refused for lack of memory may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -54,12 +54,12 @@ impl RequestBodies {
         let connection = request.extensions().get::<ConnectionHandle>();
         let address = connection.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), ConnectionHandle::subscriber);
         let (holder, max_bytes) = match caller {
-            Caller::Administrator => (Holder::Administrator, MAX_MESSAGE_BYTES),
-            Caller::Edge(claims) => (Holder::Edge(&claims.sub), MAX_MESSAGE_BYTES),
+            Caller::Administrator => (Holder::Administrator, MAX_BODY_BYTES),
+            Caller::Edge(claims) => (Holder::Edge(&claims.sub), MAX_BODY_BYTES),
             Caller::Anonymous => (Holder::Address(address), MAX_PUBLIC_BYTES),
         };
         let reservation = Arc::new(self.budget.reservation(holder));
-        let limits = BodyLimits { framing, max_bytes: max_bytes + FRAMING_BYTES, timeout: self.timeout };
+        let limits = BodyLimits { framing, max_bytes, timeout: self.timeout };
         let kept = Arc::clone(&reservation);
         let bound = |body| Body::new(BoundedBody::new(body, limits, reservation).map_err(status));
         (request.map(bound), kept)

@@ -30,6 +30,15 @@ impl ClientConnection {
         });
     }
 
+    /// Answers a message that is not processed, if it expects an answer.
+    pub(super) async fn refuse(&self, body: &Bytes, failure: &Failure) {
+        let Ok(Envelope { id: Some(id), .. }) = Envelope::parse(body) else {
+            return tracing::debug!(%failure, "refused a message that expects no response");
+        };
+        let id = body.slice(mcp::message::span(body, id));
+        self.send_failure(failure, &ErrorContext { id: Some(id), ..ErrorContext::default() }).await;
+    }
+
     async fn process(self: &Rc<Self>, body: &Bytes) {
         let read = Envelope::parse(body);
         let Ok(envelope) = &read else {

@@ -46,6 +46,8 @@ pub struct ClientConnection {
     transport: ConnectionTransport,
     /// The address of the client.
     address: IpAddr,
+    /// The uid of the token.
+    token: Box<str>,
     server: Box<str>,
     /// The uid of the server, which must stay the same.
     uid: Box<str>,
@@ -93,6 +95,7 @@ impl ConnectionGuard {
             worker: Rc::clone(context.worker),
             transport,
             address: context.caller.facts().address,
+            token: context.principal().uid.as_ref().into(),
             server: context.server().id.clone(),
             uid: context.server().uid.clone(),
             bearer: bearer.into(),

@@ -28,7 +28,7 @@ use crate::session::event;
 use crate::session::ticket::{self, Ticket};
 use crate::snapshot::Snapshot;
 use crate::transport::websocket::{FrameEvent, Handshake, SUBPROTOCOL, close, config, frame_event};
-use crate::transport::{Body, HttpConnection};
+use crate::transport::{Body, BufferedBody, HttpConnection};
 
 /// The time that a client has to read what is left, and to confirm the closing.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -128,11 +128,23 @@ async fn read(
         let frame_event = frame_event(source.next().await);
         last_received.set(Instant::now());
         match frame_event {
-            FrameEvent::Message(message) => connection.receive(message).await,
+            FrameEvent::Message(message) => match within_budget(connection, message.clone()) {
+                Ok(message) => connection.receive(message).await,
+                Err(failure) => connection.refuse(&message, &failure).await,
+            },
             FrameEvent::Alive => {}
             FrameEvent::End(reason) => return reason,
         }
     }
+}
+
+/// Takes the memory for a message that is not small from the share of its token.
+fn within_budget(connection: &ClientConnection, message: Bytes) -> Result<Bytes, Failure> {
+    let environment = &connection.worker.shared.environment;
+    let reserve = || environment.bodies.reservation(&*connection.token);
+    let mut buffered = BufferedBody::within(environment.limits.max_body_bytes, reserve);
+    buffered.push(message).map_err(|_| Failure::BodyMemory)?;
+    Ok(buffered.finish())
 }
 
 /// Writes messages, and pings a client that is silent.

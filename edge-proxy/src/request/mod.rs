@@ -134,7 +134,7 @@ async fn read(
     principal: &Principal,
 ) -> Result<Bytes, Failure> {
     let environment = &worker.shared.environment;
-    http_request.read(&environment.limits, || environment.bodies.reservation(&principal.uid)).await
+    http_request.read(&environment.limits, || environment.bodies.reservation(&*principal.uid)).await
 }
 
 /// Handles a request of Streamable HTTP.

@@ -14,6 +14,9 @@ use crate::body_budget::{OverBudget, Reservation};
 /// The head of a gRPC message: a flag for compression, and the length (gRPC over HTTP/2, "Requests").
 const GRPC_HEAD: usize = 5;
 
+/// The time for which a body that is refused is read on.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// What the bounds of a body are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -51,7 +54,9 @@ pub enum BodyError {
     Interrupted(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A body that ends with an error where it passes a bound.
+/// A body that ends with an error where it passes a bound. One that is too large is read on for a while before, at most
+/// as much again, and nothing of it is kept: a client that is still writing does not read the response yet, and closing
+/// the connection would discard it.
 #[derive(Debug)]
 pub struct BoundedBody<B> {
     body: B,
@@ -60,6 +65,15 @@ pub struct BoundedBody<B> {
     received: usize,
     message: GrpcMessage,
     deadline: Option<Pin<Box<Sleep>>>,
+    refused: Option<Refused>,
+}
+
+/// The rest of a body that is refused.
+#[derive(Debug)]
+struct Refused {
+    error: BodyError,
+    deadline: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> BoundedBody<B> {
@@ -70,7 +84,8 @@ impl<B: Body<Data = Bytes> + Unpin> BoundedBody<B> {
             Framing::Whole if !body.is_end_stream() => Some(Box::pin(tokio::time::sleep(limits.timeout))),
             _ => None,
         };
-        Self { body, limits, reservation, received: 0, message: GrpcMessage::default(), deadline }
+        let message = GrpcMessage::default();
+        Self { body, limits, reservation, received: 0, message, deadline, refused: None }
     }
 
     fn note(&mut self, data: &[u8]) -> Result<(), BodyError> {
@@ -104,18 +119,12 @@ impl<B: Body<Data = Bytes> + Unpin> BoundedBody<B> {
     }
 }
 
-impl<B> Body for BoundedBody<B>
+impl<B> BoundedBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             return match &mut self.deadline {
                 Some(deadline) => {
@@ -131,6 +140,47 @@ where
             frame.data_ref().map_or(Ok(()), |data| self.note(data))?;
             Ok(frame)
         })))
+    }
+
+    /// Reads on until the end of a body that is refused, within bounds.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(Refused { deadline, left, .. }) = &mut self.refused else { return Poll::Ready(()) };
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => return deadline.as_mut().poll(cx),
+                Poll::Ready(Some(Ok(frame))) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    let Some(less) = left.checked_sub(length) else { return Poll::Ready(()) };
+                    *left = less;
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl<B> Body for BoundedBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.refused.is_none() {
+            let error = match ready!(self.poll_next(cx)) {
+                Some(Err(error @ (BodyError::TooLarge(_) | BodyError::OverBudget(_)))) => error,
+                other => return Poll::Ready(other),
+            };
+            let deadline = Box::pin(tokio::time::sleep(LINGER));
+            self.refused = Some(Refused { error, deadline, left: self.limits.max_bytes });
+        }
+        ready!(self.poll_rest(cx));
+        Poll::Ready(self.refused.take().map(|refused| Err(refused.error)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -256,6 +306,9 @@ mod tests {
         assert_eq!(read(whole, &[(20, b"ab"), (9, b"c")]).await, (Ok(Bytes::from_static(b"abc")), 3, 29));
         assert_eq!(read(whole, &[(20, b"ab"), (20, b"c")]).await, failed(LATE, 2, 30));
         assert_eq!(read(whole, &[(0, &[b'x'; 16]), (0, &[b'x'; 15])]).await, failed(LARGE, 16, 0));
+        // The rest is read, but not for long.
+        let rest = [(0, &[b'x'; 31][..]), (1, b"x"), (1, b"x"), (1, b"x")];
+        assert_eq!(read(whole, &rest).await, failed(LARGE, 0, 2));
         // Half of 40 is for one caller.
         assert_eq!(read(whole, &[(0, &[b'x'; 16]), (0, &[b'x'; 5])]).await, failed(OVER, 16, 0));
     }

@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::fake::{Fake, id, json, tool};
 use crate::support::folder::Folder;
+use crate::support::gateway::EGRESS;
 use crate::support::process::Process;
 use crate::support::{PATIENCE, binary, eventually, free_port};
 
@@ -93,7 +94,7 @@ impl Secure {
         let mut command = Command::new(binary("trunkline-control-plane"));
         command.args(["--listen", &address]).arg("--data-dir").arg(folder.path().join("control"));
         command.arg("--tls-cert").arg(&ours.certificate).arg("--tls-key").arg(&ours.key);
-        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN).env("SSL_CERT_FILE", &ours.ca);
+        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN).env("SSL_CERT_FILE", &ours.ca).envs(EGRESS);
         let process = Process::start("control-plane", command, folder.path());
         std::fs::write(folder.path().join("admin"), ADMIN_TOKEN).unwrap();
         let secure = Self { control: format!("https://{address}"), folder, _control: process, ours, theirs };
@@ -145,6 +146,7 @@ impl Secure {
         command.args(["--control-plane", &self.control]).arg("--control-plane-ca").arg(control_ca);
         command.arg("--data-dir").arg(self.folder.path().join(name));
         command.env("TRUNKLINE_JOIN_TOKEN", join_token.trim()).env("SSL_CERT_FILE", &self.ours.ca);
+        command.envs(EGRESS);
         (Process::start(name, command, self.folder.path()), address)
     }
 }

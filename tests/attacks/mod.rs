@@ -1,6 +1,7 @@
 //! Attacks on a whole gateway, over real sockets: one file for each thing that an attacker is after. Each asserts what the
 //! attacker gets, and that what others have goes on.
 
+mod egress;
 mod enrollment;
 mod floods;
 mod names;

@@ -14,6 +14,8 @@ from pathlib import Path
 from processes import PATIENCE, Failed, Process, eventually, free_address
 
 REVISION = "2026-07-28"
+# The upstreams are on this machine.
+EGRESS = {"TRUNKLINE_EGRESS_ALLOW": "loopback"}
 
 
 @dataclass
@@ -119,7 +121,7 @@ class Gateway:
         Path(self.admin.config).write_text(json.dumps(context))
         command = [str(self.programs / "trunkline-control-plane"), "--listen", address]
         command += ["--data-dir", str(self.folder / "control")]
-        process = Process("control-plane", command, self.folder, {"TRUNKLINE_ADMIN_TOKEN": admin_token})
+        process = Process("control-plane", command, self.folder, {"TRUNKLINE_ADMIN_TOKEN": admin_token, **EGRESS})
         await stack.enter_async_context(process)
         await eventually("the control plane answers", process, lambda: self.admin.ctl("get", "edges", "-o", "json"))
 
@@ -128,7 +130,7 @@ class Gateway:
         command = [str(self.programs / "trunkline-edge-proxy"), "--listen", address, "--ops-listen", operations]
         command += ["--sibling-listen", "127.0.0.1:0", "--control-plane", self.control, "--edge-id", f"e{index}"]
         command += ["--data-dir", str(self.folder / f"edge{index}")]
-        process = Process(f"edge{index}", command, self.folder, {"TRUNKLINE_JOIN_TOKEN": join_token})
+        process = Process(f"edge{index}", command, self.folder, {"TRUNKLINE_JOIN_TOKEN": join_token, **EGRESS})
         await stack.enter_async_context(process)
         await eventually(f"edge {index} listens", process, lambda: connects(address))
         self.admin.edges.append(address)

@@ -19,6 +19,9 @@ pub(crate) enum Store {
     Postgres,
 }
 
+/// The upstreams of tests are on this machine. Options of a test come before it.
+pub(crate) const EGRESS: [(&str, &str); 1] = [("TRUNKLINE_EGRESS_ALLOW", "loopback")];
+
 const ADMIN_TOKEN: &str = "an-admin-token-for-tests-only-0123456789abcdef";
 
 /// Everything is stopped and removed when it is dropped.
@@ -155,7 +158,7 @@ impl Gateway {
         if let Some(url) = &self.database {
             command.args(["--database-url", url]);
         }
-        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN);
+        command.env("TRUNKLINE_ADMIN_TOKEN", ADMIN_TOKEN).envs(EGRESS);
         command.args(&self.control_options).envs(self.control_environment.iter().cloned());
         command
     }
@@ -230,7 +233,7 @@ impl Gateway {
             .args(["--sibling-listen", &edge.siblings])
             .arg("--data-dir")
             .arg(data);
-        command.args(&edge.options).env("TRUNKLINE_JOIN_TOKEN", &edge.join_token);
+        command.args(&edge.options).env("TRUNKLINE_JOIN_TOKEN", &edge.join_token).envs(EGRESS);
         edge.process = Some(Process::start(&format!("edge{index}"), command, self.folder.path()));
     }
 

@@ -60,6 +60,19 @@ pub struct Args {
         default_value = "127.0.0.1:4446"
     )]
     ops_listen: SocketAddr,
+    /// Addresses that upstreams may have besides public ones: ranges such as 10.0.0.0/8, addresses, and classes (loopback,
+    /// private, shared, link-local, …, or all), separated by commas; repeatable
+    #[arg(
+        long,
+        env = "TRUNKLINE_EGRESS_ALLOW",
+        hide_env_values = true,
+        value_name = "RANGES",
+        default_value = "loopback"
+    )]
+    egress_allow: Vec<egress::Ranges>,
+    /// Addresses that no upstream may have, whatever --egress-allow says; written in the same way
+    #[arg(long, env = "TRUNKLINE_EGRESS_DENY", hide_env_values = true, value_name = "RANGES")]
+    egress_deny: Vec<egress::Ranges>,
     /// Log filter: a level, or a list of target=level
     #[arg(
         long,
@@ -114,7 +127,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     })?;
     drop(spinner);
     ready?;
-    print_next_steps(&context, &file, edge.ops_addr);
+    print_next_steps(&context, &file, edge.ops_addr, &args.egress().rule());
     stop.wait().await;
     eprint("Stopping. Press Ctrl-C again to stop at once.");
     tokio::select! {
@@ -122,6 +135,14 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         () = stop.wait() => {}
     }
     Ok(())
+}
+
+impl Args {
+    /// The egress rule of both programs.
+    fn egress(&self) -> egress::Options {
+        let (egress_allow, egress_deny) = (self.egress_allow.clone(), self.egress_deny.clone());
+        egress::Options { egress_allow, egress_deny }
+    }
 }
 
 fn start_failure<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Error {
@@ -135,7 +156,9 @@ fn start_failure<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Erro
 fn control_config(args: &Args, folder: &Path) -> Result<ControlConfig> {
     let words = ["trunkline-control-plane", "--listen", &args.control_listen.to_string(), "--data-dir"];
     let words = words.map(std::ffi::OsString::from).into_iter().chain([folder.join("control").into()]);
-    ControlConfig::try_parse_from(words).map_err(|error| Error::usage(format!("the control plane: {error}")))
+    let config = ControlConfig::try_parse_from(words);
+    let config = config.map_err(|error| Error::usage(format!("the control plane: {error}")))?;
+    Ok(ControlConfig { egress: args.egress(), ..config })
 }
 
 fn edge_config(args: &Args, folder: &Path, control_url: &str, join_token: &str) -> Result<EdgeConfig> {
@@ -157,7 +180,9 @@ fn edge_config(args: &Args, folder: &Path, control_url: &str, join_token: &str) 
         "--data-dir",
     ];
     let words = words.map(std::ffi::OsString::from).into_iter().chain([folder.join("edge").into()]);
-    EdgeConfig::try_parse_from(words).map_err(|error| Error::usage(format!("the edge: {error}")))
+    let config = EdgeConfig::try_parse_from(words);
+    let config = config.map_err(|error| Error::usage(format!("the edge: {error}")))?;
+    Ok(EdgeConfig { egress: args.egress(), ..config })
 }
 
 fn remove(path: &Path) -> Result {
@@ -194,7 +219,7 @@ async fn wait_until_ready(context: &Context, timeout: Duration) -> Result {
 }
 
 /// Prints the addresses and what to do next.
-fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr) {
+fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr, egress: &egress::Rule) {
     let url = |url: &Option<String>| url.clone().unwrap_or_default();
     let default = ContextFile::locate(None, None);
     let pointer = match default.path() == file.path() {
@@ -207,6 +232,7 @@ fn print_next_steps(context: &Context, file: &ContextFile, ops: SocketAddr) {
   edge           {}   (clients: /servers/NAME/mcp)
   control plane  {}   (gRPC and JSON)
   operations     http://{ops}   (/metrics)
+  egress         {egress}   (where upstreams may be; --egress-allow)
 
 Next, in another terminal:
 

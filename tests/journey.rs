@@ -235,7 +235,12 @@ async fn one_command_starts_it_all() {
     let egress = "  egress         public addresses, loopback   (where upstreams may be; --egress-allow)\n";
     assert!(told.contains(egress), "{told}");
     let refused = try_ctl("create upstream secret --url http://10.1.2.3/mcp").await.unwrap_err();
-    assert!(refused.contains("http.url: 10.1.2.3 is a private address, which the egress rule"), "{refused}");
+    assert!(
+        refused.contains(
+            "http.url cannot be connected to: 10.1.2.3 is a private address, which the egress rule"
+        ),
+        "{refused}"
+    );
     // The edge takes a moment to learn of what was created, and to come back.
     let call = async || {
         let call = || try_ctl("call dev time_get_current_time timezone=UTC");

@@ -78,7 +78,7 @@ async fn an_address_that_is_not_allowed_is_refused_when_it_is_written() {
         let allow = address.split([' ', ',']).next().unwrap();
         let class = expected.split(' ').rev().find(|word| ["private", "loopback", "shared"].contains(word));
         let whole = format!(
-            "mcpctl: http.url: {expected}, which the egress rule does not allow; allow it with --egress-allow {allow} \
+            "mcpctl: upstream.http.url cannot be connected to: {expected}, which the egress rule does not allow; allow it with --egress-allow {allow} \
              or --egress-allow {}\n",
             class.unwrap()
         );
@@ -88,7 +88,7 @@ async fn an_address_that_is_not_allowed_is_refused_when_it_is_written() {
         refused(&gateway, "create upstream secret --url http://169.254.169.254/latest/meta-data").await;
     assert_eq!(
         metadata,
-        "mcpctl: http.url: 169.254.169.254 is a cloud metadata address, which the egress rule does not allow; allow it \
+        "mcpctl: upstream.http.url cannot be connected to: 169.254.169.254 is a cloud metadata address, which the egress rule does not allow; allow it \
          with --egress-allow 169.254.169.254\n"
     );
     assert_eq!(gateway.ctl("get upstreams -o name").await, "");
@@ -107,12 +107,34 @@ async fn a_name_is_refused_when_it_is_resolved_on_every_transport() {
         })
         .await;
         let expected = format!("cannot connect: localhost resolves to {address}, {}", reason(address));
-        assert_eq!((&status["state"], &status["reason"]), (&"UNREACHABLE".into(), &expected.clone().into()));
+        assert_eq!(
+            (&status["state"], &status["reason"]),
+            (&"UPSTREAM_STATE_UNREACHABLE".into(), &expected.clone().into())
+        );
         let probed = gateway.try_ctl(&["probe", id]).await;
         let said = [probed.stdout, probed.stderr].concat();
         assert!(String::from_utf8(said).unwrap().contains(&expected), "{id}");
     }
     assert!(upstream.received("initialize").is_empty() && upstream.received("server/discover").is_empty());
+}
+
+/// What was written before the rule was narrowed can still be edited; it is refused when it is connected to.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_is_no_obstacle_to_an_edit() {
+    let upstream = upstream().await;
+    let mut gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.admin.create_upstream("fake", &upstream.url()).await;
+    gateway.stop_control();
+    gateway.configure_control(&[STRICT], &[]);
+    gateway.start_control().await;
+    gateway.ctl("update upstream fake --title Kept").await;
+    let said = refused(&gateway, "update upstream fake --url http://127.0.0.2:1/mcp").await;
+    let expected = "upstream.http.url cannot be connected to: 127.0.0.2 is";
+    assert_eq!(said, format!("mcpctl: {expected} {}\n", reason("127.0.0.2")));
+    gateway.ctl("refresh upstream fake").await;
+    let status = status(&gateway, "fake").await;
+    assert_eq!(status["reason"], format!("cannot connect: 127.0.0.1 is {}", reason("127.0.0.1")));
+    assert!(gateway.ctl("get tools -o name").await.contains("upstreams/fake/tools/echo"), "{status}");
 }
 
 /// The control plane may connect to it, and the edge may not, until it is told that it may.

@@ -22,7 +22,7 @@ pub(super) fn check_address<K: KindRules>(message: &K, rule: &Rule, violations: 
     if let Some((field, address)) = message.literal_address()
         && let Err(refusal) = rule.check(address)
     {
-        violations.add(field, refusal.to_string());
+        violations.add(field, format!("cannot be connected to: {refusal}"));
     }
 }
 

@@ -21,6 +21,9 @@ use crate::{context, request};
 
 /// Bytes that are read ahead of a request's head.
 const READ_AHEAD: usize = 64 << 10;
+/// Past `--send-timeout`, when HTTP+SSE and WebSocket end a connection and say why, a client that still reads nothing is cut
+/// off.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(10);
 /// The time that an edge that drains gives a new connection for its first request, which is on its way.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// The time that a connection which did not authenticate has to finish what it has begun.
@@ -132,7 +135,7 @@ async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &R
         .max_header_size(limits.max_header_bytes)
         .max_buf_size(limits.max_header_bytes + READ_AHEAD)
         .serve_connection(
-            TokioIo::new(WriteTimeout::new(StrictLines::new(stream), limits.send_timeout)),
+            TokioIo::new(WriteTimeout::new(StrictLines::new(stream), limits.send_timeout + CUT_OFF_AFTER)),
             service,
         )
         .with_upgrades();

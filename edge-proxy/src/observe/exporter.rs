@@ -105,6 +105,11 @@ fn traffic(meter: &Meter, metrics: &Arc<Metrics>) {
         ("streams", "Streams to clients that are open", metrics.streams.clone()),
         ("in_flight", "Calls in flight", metrics.in_flight.clone()),
         ("upstream_sessions", "Upstream sessions that are held open", metrics.upstream_sessions.clone()),
+        (
+            "calls_without_client",
+            "Calls that go on after their client has hung up",
+            metrics.calls_without_client.clone(),
+        ),
         ("parked_calls", "Calls that wait for client input", metrics.parked_calls.clone()),
         ("usage_backlog_records", "Usage records not yet acknowledged", metrics.usage_backlog.clone()),
     ];

@@ -199,6 +199,8 @@ pub struct Metrics {
     pub upstream_sessions_replaced: Counter,
     /// Calls in sessions that clients share, because their token had too many of its own.
     pub upstream_sessions_shared: Counter,
+    /// Calls that go on after their client has hung up.
+    pub calls_without_client: Gauge,
     /// Calls that wait for client input.
     pub parked_calls: Gauge,
     /// The registry revision in force.

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -385,7 +386,20 @@ impl<T: Translator> UpstreamStream<T> {
         self.source = None;
         self.set_outcome(Outcome::Ok);
         let wait = without_client::wait_for_client(self.guard.take());
-        without_client::go_on(&self.context, &self.translator, wait);
+        self.go_on(wait);
+    }
+
+    /// Runs `rest` of the call without its client.
+    fn go_on(&self, rest: impl Future<Output = ()> + 'static) {
+        let call = self.translator.call();
+        let (context, upstream) = (Rc::clone(&self.context), Arc::clone(&call.upstream));
+        let in_session = self.translator.in_session().cloned();
+        let cancel = move |why: &'static str| {
+            if let Some(in_session) = in_session {
+                session_messages::cancel(&context, &upstream, &in_session, why);
+            }
+        };
+        without_client::go_on(&self.context, &call.active, rest, cancel);
     }
 
     fn may_reconnect(&self) -> bool {
@@ -449,7 +463,7 @@ impl<T: Translator> Drop for UpstreamStream<T> {
             (HangUp::Continues, _) if !self.opened => {}
             (HangUp::Continues, Some(source)) if !self.is_resumable() => {
                 let rest = without_client::drain(source, self.guard.take());
-                without_client::go_on(&self.context, &self.translator, rest);
+                self.go_on(rest);
             }
             // Some upstreams send the rest to one reader only, and the client may be the next.
             (HangUp::Continues, _) => self.hand_over(),

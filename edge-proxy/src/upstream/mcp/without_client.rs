@@ -1,16 +1,15 @@
-//! What goes on of a call in the background, without a client: its stream is read to the end, or kept for the client to
-//! resume. It ends with the permit of the call.
+//! What goes on of a call in the background, without a client, as the legacy era has it: until it is over or its permit is
+//! withdrawn. So many calls may go on as may be in flight.
 //!
 //! It must not know what made the client leave.
 
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::in_flight::InFlightGuard;
 use super::message_source::MessageSource;
 use super::session_messages;
-use super::translator::Translator;
+use crate::observe::GaugeGuard;
+use crate::policy::SharedPermit;
 use crate::upstream::Context;
 
 /// Time for which a call can be cancelled whose client may resume it.
@@ -18,26 +17,37 @@ const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
 /// Longest time for which the rest of a stream is read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Runs `rest` in the background. The call is cancelled at the upstream if its permit is withdrawn meanwhile.
-pub(super) fn go_on<T: Translator>(
-    context: &Rc<Context>,
-    translator: &T,
-    rest: impl Future<Output = ()> + 'static,
+/// Runs `rest` of a call in the background. It is cancelled, with the reason, where its permit is withdrawn meanwhile, and at
+/// once where too many calls go on.
+pub(super) fn go_on<T: 'static>(
+    context: &Context,
+    permit: &SharedPermit,
+    rest: impl Future<Output = T> + 'static,
+    cancel: impl FnOnce(&'static str) + 'static,
 ) {
-    let call = translator.call();
-    let (permit, context, upstream) = (call.active.hold(), Rc::clone(context), Arc::clone(&call.upstream));
-    let in_session = translator.in_session().cloned();
+    let Some(counted) = count(context) else { return cancel(session_messages::CLIENT_GONE) };
+    let permit = permit.hold();
     tokio::task::spawn_local(async move {
+        let _counted = counted;
         tokio::select! {
             biased;
-            _ = permit.withdrawn() => {
-                if let Some(in_session) = in_session {
-                    session_messages::cancel(&context, &upstream, &in_session, session_messages::WITHDRAWN);
-                }
-            }
-            () = rest => {}
+            _ = permit.withdrawn() => cancel(session_messages::WITHDRAWN),
+            _ = rest => {}
         }
     });
+}
+
+/// Counts one more call that goes on without its client; `None` where too many do.
+fn count(context: &Context) -> Option<GaugeGuard> {
+    let environment = &context.environment;
+    environment.metrics.calls_without_client.enter_below(environment.limits.max_in_flight)
+}
+
+/// Waits until a call that its client has left must end: its permit is withdrawn, or too many calls go on.
+pub(super) async fn must_end(context: &Context, permit: &SharedPermit) {
+    if let Some(_counted) = count(context) {
+        permit.hold().withdrawn().await;
+    }
 }
 
 /// Waits while a client that left its stream can resume or cancel the call.

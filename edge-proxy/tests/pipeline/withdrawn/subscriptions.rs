@@ -75,7 +75,7 @@ async fn a_subscription_ends_on_every_transport_and_its_upstream_is_told() {
             streams.none_is_left().await;
             if era == "legacy" {
                 let ended = || upstream.requests().iter().filter(|request| request.verb == "DELETE").count();
-                eventually("the upstream's sessions are ended", || ended() == 5).await;
+                eventually("the upstream's sessions are ended", || ended() >= 5).await;
             }
             if ends_all {
                 rest(standing).await;

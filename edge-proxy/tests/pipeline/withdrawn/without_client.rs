@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use axum::response::Response;
+use trunkline_edge_proxy::config::limits::Limits;
 
 use super::{CALL, WITHDRAWALS, before, cancelled, endless, last_code, rest};
 use crate::eras::{ask, open_stream};
 use crate::streams::until;
-use crate::support::{Recorded, Socket, Sse, Upstream, eventually, mcp, never};
+use crate::support::{Edge, Recorded, Socket, Sse, Upstream, eventually, mcp, never};
+
+const NOTIFICATION: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n";
 
 /// Streams that an upstream has open.
 #[derive(Clone, Default)]
@@ -54,8 +57,7 @@ type Stage = (&'static str, &'static str, fn(&Recorded) -> Response);
 #[tokio::test]
 async fn a_call_without_a_client_is_cancelled() {
     let waiting = |_: &Recorded| never();
-    let streaming =
-        |_: &Recorded| open_stream("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n");
+    let streaming = |_: &Recorded| open_stream(NOTIFICATION);
     let resumable = |_: &Recorded| open_stream("id: e/1\ndata:\n\n");
     let stages: [Stage; 3] = [
         ("", "2025-11-25", waiting),
@@ -89,10 +91,7 @@ async fn a_call_without_a_client_at_a_modern_upstream_is_closed() {
     for (_, withdraw, _) in WITHDRAWALS {
         let streams = OpenStreams::default();
         let opened = streams.clone();
-        let upstream = Upstream::start(move |_| {
-            opened.open("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n")
-        })
-        .await;
+        let upstream = Upstream::start(move |_| opened.open(NOTIFICATION)).await;
         let mut edge = before(&upstream);
         mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_version.clear();
         edge.publish();
@@ -105,6 +104,46 @@ async fn a_call_without_a_client_at_a_modern_upstream_is_closed() {
         withdraw(&mut edge);
         edge.publish();
         streams.none_is_left().await;
+    }
+}
+
+/// A client that calls and hangs up, again and again, keeps no more calls going than may be in flight.
+#[tokio::test]
+async fn as_many_calls_go_on_without_their_clients_as_may_be_in_flight() {
+    let limits = Limits { max_in_flight: 2, ..Limits::default() };
+    for (era, first) in [("legacy", ""), ("legacy", "notifications/x"), ("modern", "notifications/x")] {
+        let streams = OpenStreams::default();
+        let opened = streams.clone();
+        let start = if first.is_empty() { ": \n\n" } else { NOTIFICATION };
+        let upstream = Upstream::start(move |_| opened.open(start)).await;
+        let mut edge = Edge::limited(&upstream.url, limits.clone());
+        edge.snapshot.resources.upstreams[0].request_timeout =
+            Some(prost_types::Duration { seconds: 600, nanos: 0 });
+        let mcp = mcp(&mut edge.snapshot.resources.upstreams[0]);
+        if era == "legacy" {
+            mcp.modern_versions.clear()
+        } else {
+            mcp.legacy_version.clear()
+        }
+        edge.publish();
+        let session = edge.session("2025-06-18", "{}").await;
+        for number in 1..=3 {
+            let call = edge.request("POST", &[("mcp-session-id", &session)], CALL).send();
+            if first.is_empty() {
+                let call = tokio::spawn(call);
+                eventually("the call arrives", || upstream.calls("tools/call").len() == number).await;
+                call.abort();
+            } else {
+                until(&mut call.await.unwrap(), first).await;
+            }
+            edge.nothing_is_left().await;
+        }
+        eventually("the third ends", || streams.count() == 2).await;
+        assert_eq!(edge.metrics.calls_without_client.get(), 2, "at a {era} upstream");
+        if era == "legacy" {
+            let is_told = || upstream.calls("notifications/cancelled").len() == 1;
+            eventually("the upstream is told", is_told).await;
+        }
     }
 }
 
@@ -146,7 +185,7 @@ async fn calls_on_connections_are_cancelled() {
 async fn a_stream_that_was_resumed_ends_and_its_upstream_is_told() {
     for (what, withdraw, code) in WITHDRAWALS {
         let upstream = Upstream::start(|request| match request.verb.as_str() {
-            "GET" => open_stream("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n"),
+            "GET" => open_stream(NOTIFICATION),
             _ => open_stream("id: e/1\nretry: 20\ndata:\n\n"),
         })
         .await;

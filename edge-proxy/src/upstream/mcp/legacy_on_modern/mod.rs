@@ -21,7 +21,7 @@ use crate::upstream::mcp::in_flight::InFlightGuard;
 use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedStream};
 use crate::upstream::mcp::rewrite::{content, requests};
 use crate::upstream::mcp::translator::CallContext;
-use crate::upstream::mcp::{same_modern, unreadable};
+use crate::upstream::mcp::{same_modern, unreadable, without_client};
 use crate::usage::Account;
 
 const MAX_QUEUED: usize = 16;
@@ -53,8 +53,7 @@ pub(super) async fn call(
     Ok(CallResponse::Events(Box::new(relayed).into()))
 }
 
-/// Runs the loop until there is a response, whether the client still reads or not, unless it is cancelled or, without a
-/// client, its permit is withdrawn.
+/// Runs the loop until there is a response, unless it is cancelled or, without a client that reads, must end.
 async fn run_in_background(
     mut input_loop: InputLoop,
     client: mpsc::Sender<RelayedMessage>,
@@ -62,16 +61,16 @@ async fn run_in_background(
     _guard: InFlightGuard,
     account: Option<Account>,
 ) {
-    let active = input_loop.translator.call.active.clone();
-    let withdrawn = async {
+    let (context, permit) = (Rc::clone(&input_loop.context), input_loop.translator.call.active.clone());
+    let left_for_good = async {
         client.closed().await;
-        active.hold().withdrawn().await
+        without_client::must_end(&context, &permit).await;
     };
     let (message, outcome) = tokio::select! {
         answered = input_loop.run(&client) => answered,
         // Dropping the loop closes the upstream's stream, which cancels the call there.
         () = stop.notified() => return,
-        _ = withdrawn => return,
+        () = left_for_good => return,
     };
     if let Some(mut account) = account {
         account.ended(outcome, message.len());

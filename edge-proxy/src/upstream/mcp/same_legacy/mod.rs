@@ -62,8 +62,8 @@ pub(in crate::upstream::mcp) async fn call(
     let task = task.map(|(task, _)| task);
     let session_id = conversation.session_id;
     let cancelled = Rc::clone(&sessions);
-    let cancel = move || session_messages::cancel_request(&cancelled, number, session_messages::WITHDRAWN);
-    let made = Detached::new(active, cancel, async move {
+    let cancel = move |why: &'static str| session_messages::cancel_request(&cancelled, number, why);
+    let made = Detached::new(Rc::clone(&context), active, cancel, async move {
         let answered = async {
             let (answered, session) = match &task {
                 None => sessions.call(number, &body, retry).await?,

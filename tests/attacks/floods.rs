@@ -336,7 +336,6 @@ async fn one_token_leaves_memory_of_an_edge_to_others() {
     // Half of the budget is this token's, and a fourth body would pass it.
     let refused = json!({
         "jsonrpc": "2.0",
-        "id": null,
         "error": {
             "code": -31009,
             "message": "too much memory is in use for bodies at this edge; send it again later",

@@ -126,6 +126,16 @@ impl Gateway {
         format!("http://{}/servers/{server}/mcp", self.edges[edge].address)
     }
 
+    /// Where other edges connect to an edge.
+    pub(crate) fn sibling_address(&self, edge: usize) -> &str {
+        &self.edges[edge].siblings
+    }
+
+    /// Where operators connect to an edge.
+    pub(crate) fn operations_address(&self, edge: usize) -> &str {
+        &self.edges[edge].operations
+    }
+
     /// Where an edge serves its metrics.
     pub(crate) fn metrics_url(&self, edge: usize) -> String {
         format!("http://{}/metrics", self.edges[edge].operations)

@@ -46,9 +46,6 @@ pub struct Config {
     /// Keys and credentials.
     #[command(flatten)]
     pub keys: KeyOptions,
-    /// Where upstreams may be.
-    #[command(flatten)]
-    pub egress: egress::Options,
     /// Maximum number of upstreams that are refreshed at the same time [number].
     #[arg(long, env = "TRUNKLINE_SYNC_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub sync_concurrency: u16,
@@ -61,6 +58,10 @@ pub struct Config {
     /// Log filter: a level, or `target=level,…`.
     #[arg(long, env = "TRUNKLINE_LOG", default_value = "info")]
     pub log: String,
+    // The last: what follows it would be under its heading in the help.
+    /// Where upstreams may be.
+    #[command(flatten)]
+    pub egress: egress::Options,
 }
 
 /// TLS of the listener.

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use inbound::{CloseReason, Connection, StrictLines, WriteTimeout};
+use hyper_util::rt::TokioTimer;
+use inbound::{CloseReason, Connection};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::context::{EdgeState, WorkerState};
-use crate::transport::HttpConnection;
+use crate::transport::{HttpConnection, client_io};
 use crate::usage::Shard;
 use crate::{context, request};
 
@@ -134,10 +134,7 @@ async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &R
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.max_header_bytes)
         .max_buf_size(limits.max_header_bytes + READ_AHEAD)
-        .serve_connection(
-            TokioIo::new(WriteTimeout::new(StrictLines::new(stream), limits.send_timeout + CUT_OFF_AFTER)),
-            service,
-        )
+        .serve_connection(client_io(stream, limits.send_timeout + CUT_OFF_AFTER), service)
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     let mut drain = worker.drain.clone();

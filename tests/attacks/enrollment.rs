@@ -131,7 +131,7 @@ async fn seen_by_everybody(gateway: &Gateway) {
     assert_eq!(token["uses"], 1, "what is refused uses nothing up");
     let described = gateway.ctl("describe edge e0").await;
     for part in
-        ["refusedEnrollments:", "count: '1'", "lastAddress: 127.0.0.1:", &format!("lastJoinToken: {name}")]
+        ["refusedEnrollments:", "count: '1'", "lastAddress: 127.0.0.1\n", &format!("lastJoinToken: {name}")]
     {
         assert!(described.contains(part), "{part}: {described}");
     }

@@ -5,4 +5,6 @@ mod egress;
 mod enrollment;
 mod floods;
 mod names;
+mod scopes;
 mod terminal;
+mod withdrawn;

@@ -283,8 +283,8 @@ fn a_permit_holds_only_for_the_same_upstream_of_the_same_server() {
     assert_eq!(admit_again(&after, &principal, ["dev", "s-old"], facts()).unwrap_err(), Denied::NotFound);
 }
 
-/// The lines that are logged while `run` runs.
-fn logged(run: impl FnOnce()) -> String {
+/// The lines that are logged while `run` runs, once what `warm_up` does is logged.
+fn logged(warm_up: impl Fn(), run: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
     impl Write for Lines {
@@ -293,6 +293,11 @@ fn logged(run: impl FnOnce()) -> String {
         }
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
+        }
+    }
+    impl Lines {
+        fn take(&self) -> Vec<u8> {
+            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
         }
     }
     let lines = Lines::default();
@@ -304,20 +309,22 @@ fn logged(run: impl FnOnce()) -> String {
         .with_writer(move || writer.clone())
         .finish();
     tracing::subscriber::with_default(subscriber, || {
-        // What another test logged first without a subscriber is taken for disabled until then.
-        tracing::callsite::rebuild_interest_cache();
+        // Where another test is the first to log, without a subscriber, the line is disabled until this is asked for.
+        while lines.take().is_empty() {
+            tracing::callsite::rebuild_interest_cache();
+            warm_up();
+        }
         run();
     });
-    let lines = lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    String::from_utf8(lines).unwrap()
+    String::from_utf8(lines.take()).unwrap()
 }
 
 #[test]
 fn a_refusal_is_logged_with_its_reason_and_without_raw_text_of_the_client() {
     let snapshot = snapshot(&example(), vec![token("t", &["now".to_owned()])]);
     let principal = principal("t", None);
-    admit(&snapshot, &principal, "gone", facts()).unwrap_err();
-    let lines = logged(|| {
+    let refused = || assert!(admit(&snapshot, &principal, "gone", facts()).is_err());
+    let lines = logged(refused, || {
         let caller = admit(&snapshot, &principal, "dev", facts()).unwrap();
         check(&caller, &NamedTarget::of(TargetKind::Tool, "now")).unwrap();
         check(&caller, &NamedTarget::of(TargetKind::Tool, "set")).unwrap_err();

@@ -113,8 +113,8 @@ async fn a_head_with_a_bare_line_feed_is_refused_and_a_body_with_one_is_not() {
     let operations = metrics.strip_prefix("http://").unwrap().split('/').next().unwrap();
     for (address, path) in [
         (gateway.edge_address(0), "/servers/dev/mcp"),
-        (operations, "/healthz"),
-        (gateway.control_address(), "/healthz"),
+        (operations, "/nothing"),
+        (gateway.control_address(), "/nothing"),
     ] {
         for head in [
             format!("GET {path} HTTP/1.1\nHost: localhost\r\n\r\n"),

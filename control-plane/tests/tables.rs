@@ -30,6 +30,7 @@ suite! {
     replicas_that_want_a_lease_at_once_do_not_both_get_it,
     a_batch_is_counted_once,
     usage_is_summed_filtered_and_forgotten,
+    usage_of_an_edge_that_lies_breaks_no_sum,
     keys_are_numbered_and_replaced,
     bearers_outlive_the_rotation_of_their_key,
     a_signing_key_stays_while_it_is_needed,
@@ -142,6 +143,18 @@ async fn usage_is_summed_filtered_and_forgotten(database: Database) {
     assert_eq!(usage.query(&late).await.unwrap(), std::slice::from_ref(&a_u));
     usage.forget(100_000_000).await.unwrap();
     assert_eq!(usage.query(&all()).await.unwrap(), [a_u]);
+}
+
+async fn usage_of_an_edge_that_lies_breaks_no_sum(database: Database) {
+    let store = database.open().await;
+    let usage = UsageTable::new(&store);
+    for (sequence, minute) in [(1, 60), (2, 60), (3, 6_000)] {
+        let most = i64::MAX;
+        let lie = UsageRecord { calls: most, duration_us: most, ..record("servers/a", "tokens/t", 1) };
+        let records = vec![UsageRecord { request_bytes: most, response_bytes: most, ..lie }];
+        usage.store("e1", &batch("run", sequence, minute, records)).await.unwrap();
+    }
+    assert_eq!(usage.query(&all()).await.unwrap()[0].calls, 2 << 46, "each minute counts so much at most");
 }
 
 fn new_key(name: &str) -> NewKey {

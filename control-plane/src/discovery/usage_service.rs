@@ -23,7 +23,8 @@ use crate::error::Error;
 use crate::store::usage::{UsageQuery, UsageTable};
 
 const MAX_RUN_ID: usize = 128;
-const MAX_RECORDS: usize = 100_000;
+/// The records of a batch: an edge sends 2,000.
+const MAX_RECORDS: usize = 10_000;
 const MAX_SUMS: i64 = 10_000;
 
 /// The service.

@@ -12,6 +12,9 @@ use super::Store;
 use crate::clock;
 
 const MINUTE_US: i64 = 60_000_000;
+/// The most that a row can count, whatever edges report: so many rows as 131,072 minutes (91 days) have add up without an
+/// overflow.
+const MAX_COUNT: i64 = 1 << 46;
 
 /// A query of counted calls.
 #[derive(Debug, Clone, Default)]
@@ -133,8 +136,10 @@ async fn add(connection: &mut AnyConnection, minute_us: i64, record: &UsageRecor
         "INSERT INTO usage_sums (minute_us, server, token, method, target, outcome, calls, duration_us, \
          request_bytes, response_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
          ON CONFLICT (minute_us, server, token, method, target, outcome) DO UPDATE SET \
-         calls = usage_sums.calls + $7, duration_us = usage_sums.duration_us + $8, \
-         request_bytes = usage_sums.request_bytes + $9, response_bytes = usage_sums.response_bytes + $10",
+         calls = CASE WHEN usage_sums.calls > $11 - $7 THEN $11 ELSE usage_sums.calls + $7 END, \
+         duration_us = CASE WHEN usage_sums.duration_us > $11 - $8 THEN $11 ELSE usage_sums.duration_us + $8 END, \
+         request_bytes = CASE WHEN usage_sums.request_bytes > $11 - $9 THEN $11 ELSE usage_sums.request_bytes + $9 END, \
+         response_bytes = CASE WHEN usage_sums.response_bytes > $11 - $10 THEN $11 ELSE usage_sums.response_bytes + $10 END",
     )
     .bind(minute_us)
     .bind(record.server.as_str())
@@ -142,10 +147,11 @@ async fn add(connection: &mut AnyConnection, minute_us: i64, record: &UsageRecor
     .bind(record.method.as_str())
     .bind(record.target.as_str())
     .bind(i64::from(record.outcome))
-    .bind(record.calls.max(0))
-    .bind(record.duration_us.max(0))
-    .bind(record.request_bytes.max(0))
-    .bind(record.response_bytes.max(0))
+    .bind(record.calls.clamp(0, MAX_COUNT))
+    .bind(record.duration_us.clamp(0, MAX_COUNT))
+    .bind(record.request_bytes.clamp(0, MAX_COUNT))
+    .bind(record.response_bytes.clamp(0, MAX_COUNT))
+    .bind(MAX_COUNT)
     .execute(connection)
     .await?;
     Ok(())

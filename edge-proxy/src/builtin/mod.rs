@@ -192,8 +192,15 @@ async fn unsubscribe(
     message: &Message<'_>,
     id: &str,
 ) -> Result<Reply, Failure> {
-    let uri = route::named(Method::ResourcesRead, message)?.exposed;
-    let change = context.worker.shared.subscriptions.change(conversation, &uri, false, clock::now_us());
+    let named = route::named(Method::ResourcesRead, message)?;
+    let (uri, subscriptions) = (&named.exposed, &context.worker.shared.subscriptions);
+    // What nobody can have subscribed to takes no memory. What was subscribed to ends, also without the right to it.
+    if uri.len() > MAX_URI_BYTES
+        || !(subscriptions.knows(conversation, uri) || policy::check(&context.caller, &named).is_ok())
+    {
+        return Ok(result(id, "{}"));
+    }
+    let change = subscriptions.change(conversation, uri, false, clock::now_us());
     // If there was no room to store it, nothing was subscribed to either.
     if let Some(change) = change {
         broadcast(

@@ -11,7 +11,7 @@ use super::permits::StreamPermit;
 use super::worker::WorkerState;
 use crate::error::Failure;
 use crate::identity::Principal;
-use crate::policy::Caller;
+use crate::policy::{self, Caller, Denied, Facts};
 use crate::session::{ConnectionSession, HandleOwner};
 use crate::snapshot::{Server, Snapshot, View};
 use crate::usage::Account;
@@ -40,6 +40,33 @@ pub enum Arrival<'a> {
 }
 
 impl<'a> RequestContext<'a> {
+    /// Returns whether the snapshot is still the one in force, and the time the same second.
+    pub fn is_current(&self) -> bool {
+        let current = &self.worker.shared.environment.current;
+        self.worker.now() == self.now() && Arc::ptr_eq(self.snapshot, &current.load())
+    }
+
+    /// Admits the caller again, on another snapshot and now, for what is left of the request.
+    pub fn admitted_again<'b>(&self, snapshot: &'b Arc<Snapshot>) -> Result<RequestContext<'b>, Failure>
+    where
+        'a: 'b,
+    {
+        let (now, server) = (self.worker.now(), self.server());
+        if !self.worker.shared.environment.current.is_trust_fresh(now) {
+            return Err(Failure::TrustStale);
+        }
+        let facts = Facts { now, ..self.caller.facts() };
+        let caller = policy::admit_again(snapshot, self.principal(), [&server.id, &server.uid], facts);
+        let caller = caller.map_err(Denied::of_server)?;
+        Ok(RequestContext {
+            worker: self.worker,
+            snapshot,
+            caller,
+            arrival: self.arrival,
+            started: self.started,
+        })
+    }
+
     /// The headers of the request; none where the transport has none.
     pub fn headers(&self) -> Option<&'a HeaderMap> {
         match self.arrival {

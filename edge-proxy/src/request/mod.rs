@@ -94,7 +94,7 @@ async fn handle(
         return Err(Failure::TrustStale);
     }
     if http_request.endpoint == Endpoint::WebSocket {
-        return websocket_request(worker, http_connection, http_request, &snapshot, started, now).await;
+        return websocket_request(worker, http_connection, http_request, started).await;
     }
     let principal = worker.bearers.authenticate(&snapshot.trust, http_request.bearer())?;
     let facts = Facts { address: http_connection.address(), now };
@@ -103,7 +103,15 @@ async fn handle(
     let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
     let body = if has_body { read(worker, &mut http_request, &principal).await? } else { Bytes::new() };
     let arrival = Arrival::Request(&http_request.headers);
-    let context = RequestContext { worker, snapshot: &snapshot, caller, arrival, started };
+    let newer;
+    let first = RequestContext { worker, snapshot: &snapshot, caller, arrival, started };
+    // Rights may have ended while the body came.
+    let context = if !has_body || first.is_current() {
+        first
+    } else {
+        newer = shared.environment.current.load_full();
+        first.admitted_again(&newer)?
+    };
     let bearer = http_request.bearer().unwrap_or_default();
     match &http_request.endpoint {
         Endpoint::Mcp => {
@@ -156,18 +164,20 @@ async fn websocket_request(
     worker: &Rc<WorkerState>,
     http_connection: &Rc<HttpConnection>,
     mut http_request: HttpRequest,
-    snapshot: &Arc<Snapshot>,
     started: Instant,
-    now: u64,
 ) -> Result<Response<Body>, Failure> {
+    let current = &worker.shared.environment.current;
     let handshake = Handshake::read(&http_request.headers)?;
     let upgrade = http_request.upgrade().ok_or(Failure::Upgrade)?;
     let bearer = match (http_request.bearer(), &handshake.ticket) {
         (None, Some(ticket)) => {
-            Some(websocket::redeem(worker, snapshot, http_request.server(), ticket, now).await?)
+            let (snapshot, now) = (current.load_full(), worker.now());
+            Some(websocket::redeem(worker, &snapshot, http_request.server(), ticket, now).await?)
         }
         (bearer, _) => bearer.map(str::to_owned),
     };
+    // Loaded only now: rights may have ended while the ticket was redeemed.
+    let (snapshot, now) = (&current.load_full(), worker.now());
     let principal = worker.bearers.authenticate(&snapshot.trust, bearer.as_deref())?;
     let facts = Facts { address: http_connection.address(), now };
     let caller = admit(snapshot, &principal, http_request.server(), facts)?;

@@ -58,6 +58,12 @@ impl Subscriptions {
         })?
     }
 
+    /// Returns whether a session has subscribed to a resource, or had.
+    pub fn knows(&self, session: &Conversation, uri: &str) -> bool {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(&session.session_id).is_some_and(|entry| entry.changed_us.contains_key(uri))
+    }
+
     /// Applies a change that was made at a sibling. Returns false if there is no room.
     pub fn take(&self, session_id: &SessionId, expires: u64, change: &SubscriptionChange, now: u64) -> bool {
         self.with(session_id, expires, now, |entry| entry.take(change)).unwrap_or(false)

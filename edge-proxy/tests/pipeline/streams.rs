@@ -309,3 +309,18 @@ async fn streams_of_every_kind_count_until_they_end() {
     edge.nothing_is_left().await;
     assert_eq!(edge.request("POST", &headers, call).send().await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn unsubscribing_from_what_nobody_may_subscribe_to_takes_no_memory() {
+    let upstream = Upstream::start(telling).await;
+    let edge = telling_edge(&upstream);
+    let session = edge.session("2025-11-25", "{}").await;
+    for uri in ["u+file:///nothing".to_owned(), format!("u+file:///{}", "r".repeat(1 << 20))] {
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"resources/unsubscribe","params":{{"uri":"{uri}"}}}}"#
+        );
+        let reply = edge.post(&[("mcp-session-id", &session)], &message).await;
+        assert_eq!((reply.status, &*reply.body), (200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#));
+    }
+    assert_eq!(edge.shared.subscriptions.all(0), []);
+}

@@ -391,3 +391,51 @@ async fn capabilities_are_those_of_what_the_caller_sees() {
     let none = capabilities(&edge.post(&[], &initialize).await);
     assert_eq!(none, serde_json::json!({"tools": {"listChanged": true}}));
 }
+
+/// All but the one that is a matter of time.
+fn at_once() -> impl Iterator<Item = Withdrawal> {
+    WITHDRAWALS.into_iter().filter(|(what, ..)| !what.contains("expires"))
+}
+
+#[tokio::test]
+async fn a_request_whose_right_ends_while_its_body_comes_is_not_carried_out() {
+    for (what, withdraw, code) in at_once() {
+        let upstream = endless().await;
+        let mut edge = before(&upstream);
+        let session = edge.session("2025-11-25", "{}").await;
+        edge.nothing_is_left().await;
+        let (send_rest, rest) = tokio::sync::oneshot::channel();
+        let (first, last) = CALL.split_at(20);
+        let last = futures_util::stream::once(async move { rest.await.map(|()| last) });
+        let body = futures_util::stream::iter([Ok(first)]).chain(last);
+        let body = reqwest::Body::wrap_stream(body);
+        let request = edge.request("POST", &[("mcp-session-id", &session)], "").body(body);
+        let reply = tokio::spawn(request.send());
+        let metrics = std::sync::Arc::clone(&edge.metrics);
+        eventually("the edge waits for the body", || metrics.in_flight.get() == 1).await;
+        withdraw(&mut edge);
+        edge.publish();
+        send_rest.send(()).unwrap();
+        let reply: serde_json::Value = reply.await.unwrap().unwrap().json().await.unwrap();
+        assert_eq!(reply["error"]["code"], code, "{what}: {reply}");
+        assert!(upstream.calls("tools/call").is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_whose_right_ends_goes_no_further() {
+    for (what, withdraw, _) in at_once() {
+        let upstream = endless().await;
+        let mut edge = before(&upstream);
+        let session = edge.session("2025-03-26", "{}").await;
+        let batch = format!("[{CALL},{CALL},{CALL}]");
+        let reply = edge.request("POST", &[("mcp-session-id", &session)], &batch);
+        let reply = tokio::spawn(reply.send());
+        eventually("the first call runs", || upstream.calls("tools/call").len() == 1).await;
+        withdraw(&mut edge);
+        edge.publish();
+        reply.await.unwrap().unwrap().text().await.unwrap();
+        edge.nothing_is_left().await;
+        assert_eq!(upstream.calls("tools/call").len(), 1, "{what}");
+    }
+}

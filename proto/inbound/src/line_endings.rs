@@ -11,11 +11,15 @@ use std::task::{Context, Poll, ready};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of a line that are kept when its end is still to come; what matters of a line is shorter.
-const KEPT: usize = 64;
+/// Bytes of a line that are kept when its end is still to come. A line that says how long a body is, and is longer, is
+/// refused.
+const KEPT: usize = 128;
 /// What the server reads from a bare line feed on, before the end of the stream: a character that every parser refuses
 /// in a head (RFC 9110, section 5.5), and the end of the head.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
+
+/// The fields that say how long a body is.
+const FRAMING: [&str; 2] = ["content-length:", "transfer-encoding:"];
 
 /// A stream that a server reads requests from.
 #[derive(Debug)]
@@ -91,6 +95,8 @@ struct Scanner {
     part: Part,
     /// The beginning of a line whose end is still to come.
     line: Vec<u8>,
+    /// The bytes of that line that have come.
+    come: usize,
     /// The last byte, where a line goes on.
     last: u8,
     /// What the head says of its body so far.
@@ -114,9 +120,9 @@ enum Part {
     Other,
 }
 
-/// A line that ends at `end` without a carriage return.
-struct BareLineFeed {
-    end: usize,
+/// A line that must not be read further than to this byte.
+struct Refused {
+    at: usize,
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +135,7 @@ struct Head {
 }
 
 impl Scanner {
-    /// Takes what arrived. Returns the position of a bare line feed in a head.
+    /// Takes what arrived. Returns the position of the first byte that the server must not read.
     fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
@@ -141,7 +147,7 @@ impl Scanner {
                 Part::AfterUpgrade => self.after_upgrade(rest[0]),
                 Part::Head | Part::ChunkSize | Part::Trailers => match self.line(rest) {
                     Ok(taken) => taken,
-                    Err(BareLineFeed { end }) => return Some(at + end),
+                    Err(Refused { at: end }) => return Some(at + end),
                 },
             };
         }
@@ -164,26 +170,40 @@ impl Scanner {
     }
 
     /// Takes a line, or what there is of it. Returns the number of bytes.
-    fn line(&mut self, bytes: &[u8]) -> Result<usize, BareLineFeed> {
+    fn line(&mut self, bytes: &[u8]) -> Result<usize, Refused> {
         let Some(end) = memchr(b'\n', bytes) else {
             let room = KEPT.saturating_sub(self.line.len());
             self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            self.come += bytes.len();
             self.last = bytes.last().copied().unwrap_or(self.last);
             return Ok(bytes.len());
         };
         let before = if end > 0 { bytes[end - 1] } else { self.last };
         if before != b'\r' {
-            return Err(BareLineFeed { end });
+            return Err(Refused { at: end });
         }
-        if self.line.is_empty() {
-            self.end_of_line(&bytes[..end]);
+        let length = std::mem::take(&mut self.come) + end;
+        let mut line = std::mem::take(&mut self.line);
+        let line = if length == end {
+            &bytes[..end]
         } else {
-            let mut line = std::mem::take(&mut self.line);
-            line.extend_from_slice(&bytes[..end.min(KEPT)]);
-            self.end_of_line(&line);
+            line.extend_from_slice(&bytes[..end]);
+            &line
+        };
+        if length > KEPT && self.is_of_framing(line) {
+            return Err(Refused { at: end });
         }
+        self.end_of_line(line);
         self.last = 0;
         Ok(end + 1)
+    }
+
+    /// Returns whether a line says how long a body is.
+    fn is_of_framing(&self, line: &[u8]) -> bool {
+        self.part == Part::ChunkSize
+            || (self.part == Part::Head
+                && self.head.begun
+                && FRAMING.iter().any(|name| field(line, name).is_some()))
     }
 
     fn end_of_line(&mut self, line: &[u8]) {
@@ -207,10 +227,11 @@ impl Scanner {
     fn end_of_head(&mut self) {
         let head = std::mem::take(&mut self.head);
         self.part = match head {
-            Head { upgrade: true, .. } => Part::AfterUpgrade,
             Head { chunked: true, .. } => Part::ChunkSize,
-            Head { length: 0, .. } => Part::Head,
-            Head { length, .. } => Part::Body(length),
+            Head { length: 1.., .. } => Part::Body(head.length),
+            // Nobody changes the protocol of a request that has a body.
+            Head { upgrade: true, .. } => Part::AfterUpgrade,
+            Head { .. } => Part::Head,
         };
     }
 }
@@ -218,29 +239,38 @@ impl Scanner {
 impl Head {
     /// Reads the fields that say how long the body is, and that it may be the last.
     fn field(&mut self, line: &[u8]) {
-        let value = |name: &str| {
-            let (start, value) = line.split_at_checked(name.len())?;
-            start.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
-        };
+        let [length, coding] = FRAMING;
         match line.first().map(u8::to_ascii_lowercase) {
             Some(b'c') => {
-                if let Some(value) = value("content-length:") {
-                    let digits = std::str::from_utf8(value).ok();
-                    self.length = digits.and_then(|digits| digits.trim().parse().ok()).unwrap_or(0);
+                if let Some(value) = field(line, length) {
+                    // What is no number is refused by the parser.
+                    self.length = number(value, 10).unwrap_or(0);
                 }
             }
-            Some(b't') => self.chunked |= value("transfer-encoding:").is_some(),
-            Some(b'u') => self.upgrade |= value("upgrade:").is_some(),
+            Some(b't') => self.chunked |= field(line, coding).is_some(),
+            Some(b'u') => self.upgrade |= field(line, "upgrade:").is_some(),
             _ => {}
         }
     }
 }
 
+/// The value of a field, if the line is one of this name, which ends in a colon.
+fn field<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let (start, value) = line.split_at_checked(name.len())?;
+    start.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
+}
+
+/// Reads digits, and nothing else but blanks around them.
+fn number(text: &[u8], radix: u32) -> Option<u64> {
+    let digits = std::str::from_utf8(text).ok()?.trim();
+    let are_digits = digits.bytes().all(|byte| char::from(byte).is_digit(radix));
+    are_digits.then(|| u64::from_str_radix(digits, radix).ok())?
+}
+
 /// Reads the line before a chunk (RFC 9112, section 7.1).
 fn chunk(line: &[u8]) -> Part {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-    let size = std::str::from_utf8(digits).ok().and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    match size {
+    match number(digits, 16) {
         Some(0) => Part::Trailers,
         // With the line end after the chunk.
         Some(size) => size.checked_add(2).map_or(Part::Other, Part::Chunk),
@@ -289,6 +319,33 @@ mod tests {
         }
         // The ends of the two chunks are for the decoder to check: then what follows is no size.
         assert_eq!(found, 3 * (ends.len() - 2));
+    }
+
+    #[test]
+    fn a_body_is_followed_whatever_else_the_head_says() {
+        for good in [
+            "POST / HTTP/1.1\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\n\n{\n}\nGET / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\na5\r\n\n",
+            "POST / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 37\r\n\r\nGET / HTTP/1.1\r\nContent-Length: 9\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        ] {
+            for size in [1, 7, good.len()] {
+                assert_eq!(refused(good.as_bytes(), size), None, "{good:?}");
+            }
+        }
+        let after =
+            "POST / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\n{}GET / HTTP/1.1\nX: y\r\n\r\n";
+        assert_eq!(refused(after.as_bytes(), 9), after.find("\nX"));
+    }
+
+    #[test]
+    fn a_length_in_a_line_that_is_not_kept_is_refused() {
+        let blanks = " ".repeat(200);
+        let head = format!("POST / HTTP/1.1\r\nContent-Length:{blanks}5\r\n\r\n");
+        for size in [1, 50, 150, head.len()] {
+            assert_eq!(refused(head.as_bytes(), size), head.find("5\r\n").map(|at| at + 2), "{size}");
+        }
+        let long = format!("GET / HTTP/1.1\r\nX:{blanks}5\r\n\r\n");
+        assert_eq!(refused(long.as_bytes(), 50), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! It must not know the other types: when it may send is for `session` to say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::subscription::Subscription;
@@ -92,8 +92,11 @@ impl Substream {
         let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.nonce == nonce) else {
             return false;
         };
+        // A client may send any number of refusals; of two for one resource the later counts.
+        let reasons: HashMap<&str, &String> =
+            refusals.iter().map(|(refused, reason)| (&**refused, reason)).collect();
         for (name, version) in in_flight.items {
-            let reason = refusals.iter().find(|(refused, _)| **refused == *name).map(|(_, reason)| reason);
+            let reason = reasons.get(&*name).copied();
             match (version, reason) {
                 (None, _) => drop(self.held.remove(&name)),
                 (Some(version), None) => {

@@ -231,9 +231,12 @@ async fn one_command_starts_it_all() {
         }
     };
     let ctl = async |line: &str| try_ctl(line).await.unwrap();
-    let told = dev.output();
     let egress = "  egress         public addresses, loopback   (where upstreams may be; --egress-allow)\n";
-    assert!(told.contains(egress), "{told}");
+    eventually("it says where upstreams may be", PATIENCE, || async {
+        let told = dev.output();
+        if told.contains(egress) { Ok(()) } else { Err(told) }
+    })
+    .await;
     let refused = try_ctl("create upstream secret --url http://10.1.2.3/mcp").await.unwrap_err();
     assert!(
         refused.contains(

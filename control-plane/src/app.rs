@@ -174,7 +174,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
             usize::from(config.sync_concurrency),
         ),
         tunnels,
-        connections: listener::connections(&config.limits),
+        connections: config.limits.connections.connections(),
         bodies: RequestBodies {
             budget: Arc::new(BodyBudget::new(config.limits.max_body_memory_bytes)),
             timeout: config.limits.body_timeout,

@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use inbound::{ConnectionLimits, Connections};
+use inbound::Connections;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-
-use crate::config::Limits;
 
 /// The time that calls may go on after the stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -34,23 +32,6 @@ pub(crate) fn tls(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
         .map_err(|error| wrong(cert, error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config).into())
-}
-
-/// Creates the table of connections, of which there are none yet.
-pub(crate) fn connections(limits: &Limits) -> Connections {
-    let max_connections = inbound::within_file_limit(limits.max_connections);
-    if max_connections < limits.max_connections {
-        tracing::warn!(
-            max_connections,
-            "the limit of open files allows fewer connections than --max-connections; raise it with `ulimit -n`"
-        );
-    }
-    let table = ConnectionLimits::authenticated(
-        max_connections,
-        limits.max_unauthenticated_per_address,
-        limits.balancer_addresses.clone(),
-    );
-    Connections::new(table, Some(limits.authentication_timeout))
 }
 
 /// Serves until `stop`, then lets calls finish for as long as [`GRACE`].

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
+use inbound::{ConnectionOptions, at_least, parse_seconds};
 use secrecy::SecretString;
 
 /// The control plane of Trunkline: keeps the registry and streams it to edges.
@@ -78,27 +79,15 @@ pub struct Tls {
 /// Bounds of the listener: connections of those who have not authenticated, and bodies.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Limits {
-    /// Maximum number of connections. At most three quarters of them have not authenticated; past that a new one closes
-    /// the oldest of those [number].
-    #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000, value_parser = count(2))]
-    pub max_connections: usize,
-    /// Maximum number of connections from one address (IPv6: one /64) that have not authenticated; past it a new one
-    /// closes the oldest of them [number].
-    #[arg(long, env = "TRUNKLINE_MAX_UNAUTHENTICATED_PER_ADDRESS", value_name = "COUNT", default_value_t = 1_024, value_parser = count(1))]
-    pub max_unauthenticated_per_address: usize,
-    /// Address or network of load balancers, which --max-unauthenticated-per-address does not apply to; repeatable (in
-    /// the environment: separated by commas).
-    #[arg(long = "balancer-address", env = "TRUNKLINE_BALANCER_ADDRESS", value_name = "ADDRESS", value_delimiter = ',', value_parser = inbound::parse_network)]
-    pub balancer_addresses: Vec<inbound::IpNet>,
-    /// Time allowed for authenticating after connecting, TLS included; then the connection is closed [seconds].
-    #[arg(long, env = "TRUNKLINE_AUTHENTICATION_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub authentication_timeout: Duration,
+    /// Connections.
+    #[command(flatten)]
+    pub connections: ConnectionOptions,
     /// Time allowed for sending a request body, or one message of a stream [seconds].
-    #[arg(long, env = "TRUNKLINE_BODY_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_BODY_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
     pub body_timeout: Duration,
     /// Memory for request bodies [bytes, at least 134217728]. One caller gets what is left for others, so half of it
     /// when alone; past it requests get RESOURCE_EXHAUSTED or 503.
-    #[arg(long, env = "TRUNKLINE_MAX_BODY_MEMORY_BYTES", value_name = "BYTES", default_value_t = 256 << 20, value_parser = count(MIN_BODY_MEMORY))]
+    #[arg(long, env = "TRUNKLINE_MAX_BODY_MEMORY_BYTES", value_name = "BYTES", default_value_t = 256 << 20, value_parser = at_least(MIN_BODY_MEMORY))]
     pub max_body_memory_bytes: usize,
 }
 
@@ -108,10 +97,7 @@ const MIN_BODY_MEMORY: u64 = 128 << 20;
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 10_000,
-            max_unauthenticated_per_address: 1_024,
-            balancer_addresses: Vec::new(),
-            authentication_timeout: Duration::from_secs(10),
+            connections: ConnectionOptions::default(),
             body_timeout: Duration::from_secs(30),
             max_body_memory_bytes: 256 << 20,
         }
@@ -196,20 +182,6 @@ impl Config {
     }
 }
 
-/// A number that is at least `min`.
-fn count(min: u64) -> impl clap::builder::TypedValueParser<Value = usize> {
-    use clap::builder::TypedValueParser as _;
-    clap::value_parser!(u64).range(min..).try_map(usize::try_from)
-}
-
-/// A positive number of seconds, fractions allowed.
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= 1e9 => Ok(Duration::from_secs_f64(value)),
-        _ => Err("must be a positive number of seconds".to_owned()),
-    }
-}
-
 /// So many days.
 pub fn days(count: u16) -> Duration {
     Duration::from_secs(u64::from(count) * 86_400)
@@ -241,13 +213,9 @@ mod tests {
     #[test]
     fn limits_default_to_what_default_says_and_what_cannot_work_is_refused() {
         assert_eq!(Config::parse_from(["x"]).limits, Limits::default());
-        for bad in [
-            ["--max-connections", "1"],
-            ["--max-unauthenticated-per-address", "0"],
-            ["--balancer-address", "10.0.0.0/33"],
-            ["--authentication-timeout", "0"],
-            ["--max-body-memory-bytes", "134217727"],
-        ] {
+        for bad in
+            [["--max-connections", "1"], ["--body-timeout", "0"], ["--max-body-memory-bytes", "134217727"]]
+        {
             assert!(Config::try_parse_from(["x"].iter().chain(&bad)).is_err(), "{bad:?}");
         }
     }

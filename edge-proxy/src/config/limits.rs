@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use inbound::{ConnectionOptions, parse_seconds};
 use serde_json::{Value, json};
 
 /// What the road of a call may use. Past a bound there is a clear answer, never growth.
@@ -15,26 +16,14 @@ pub struct Limits {
     #[arg(long, env = "TRUNKLINE_MAX_HEADER_BYTES", value_name = "BYTES", default_value_t = 64 << 10, value_parser = head_bytes)]
     pub max_header_bytes: usize,
     /// Time allowed for an idle connection, and for sending the head of a request, in seconds.
-    #[arg(long, env = "TRUNKLINE_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_HEADER_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = parse_seconds)]
     pub header_timeout: Duration,
     /// Time allowed for sending the body of a request, in seconds; a slower client gets 408.
-    #[arg(long, env = "TRUNKLINE_BODY_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_BODY_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
     pub body_timeout: Duration,
-    /// Maximum number of client connections. At most three quarters of them have not authenticated; past that a new one
-    /// closes the oldest of those.
-    #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000, value_parser = connections)]
-    pub max_connections: usize,
-    /// Maximum number of connections from one address (IPv6: one /64) that have not authenticated; past it a new one
-    /// closes the oldest of them.
-    #[arg(long, env = "TRUNKLINE_MAX_UNAUTHENTICATED_PER_ADDRESS", value_name = "COUNT", default_value_t = 1_024, value_parser = at_least_one)]
-    pub max_unauthenticated_per_address: usize,
-    /// Address or network of load balancers, which --max-unauthenticated-per-address does not apply to; repeatable (in
-    /// the environment: separated by commas).
-    #[arg(long = "balancer-address", env = "TRUNKLINE_BALANCER_ADDRESS", value_name = "ADDRESS", value_delimiter = ',', value_parser = inbound::parse_network)]
-    pub balancer_addresses: Vec<inbound::IpNet>,
-    /// Time allowed for sending an authenticated request after connecting, in seconds; then the connection is closed.
-    #[arg(long, env = "TRUNKLINE_AUTHENTICATION_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub authentication_timeout: Duration,
+    /// Connections of clients.
+    #[command(flatten)]
+    pub connections: ConnectionOptions,
     /// Memory for request bodies and for JSON responses of upstreams, in bytes; those of up to 16 KiB do not count. A
     /// token (of responses: an upstream) gets what is left for others, so half of it when alone. Past it requests get 503.
     #[arg(long, env = "TRUNKLINE_MAX_BODY_MEMORY_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
@@ -57,10 +46,10 @@ pub struct Limits {
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT_PER_CONNECTION", value_name = "COUNT", default_value_t = 64, value_parser = per_connection)]
     pub max_in_flight_per_connection: usize,
     /// Time allowed for a client to read what is sent to it, in seconds; then the connection ends.
-    #[arg(long, env = "TRUNKLINE_SEND_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_SEND_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
     pub send_timeout: Duration,
     /// Interval of pings to clients over WebSocket, in seconds; a client that misses two is disconnected.
-    #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
     pub ping_interval: Duration,
     /// Maximum size of an event or a WebSocket message from an upstream, in bytes.
     #[arg(long, env = "TRUNKLINE_MAX_EVENT_BYTES", value_name = "BYTES", default_value_t = 8 << 20)]
@@ -72,22 +61,22 @@ pub struct Limits {
     #[arg(long, env = "TRUNKLINE_MAX_PARKED_CALLS", value_name = "COUNT", default_value_t = 4_096)]
     pub max_parked_calls: usize,
     /// Time for which a call waits for client input, in seconds; then its upstream is told that there is none.
-    #[arg(long, env = "TRUNKLINE_PARKED_CALL_LIFETIME", value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_PARKED_CALL_LIFETIME", value_name = "SECONDS", default_value = "600", value_parser = parse_seconds)]
     pub parked_call_lifetime: Duration,
     /// Time allowed for connecting to an upstream, with TLS, in seconds.
-    #[arg(long, env = "TRUNKLINE_CONNECT_TIMEOUT", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_CONNECT_TIMEOUT", value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     pub connect_timeout: Duration,
     /// Time for which an unused connection to an upstream is kept, in seconds.
-    #[arg(long, env = "TRUNKLINE_UPSTREAM_IDLE", value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_UPSTREAM_IDLE", value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
     pub upstream_idle: Duration,
     /// Time for which an unused session with an upstream is kept, in seconds.
-    #[arg(long, env = "TRUNKLINE_UPSTREAM_SESSION_IDLE", value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_UPSTREAM_SESSION_IDLE", value_name = "SECONDS", default_value = "600", value_parser = parse_seconds)]
     pub upstream_session_idle: Duration,
     /// Interval of keep-alive comments on silent streams, in seconds.
-    #[arg(long, env = "TRUNKLINE_KEEP_ALIVE", value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_KEEP_ALIVE", value_name = "SECONDS", default_value = "15", value_parser = parse_seconds)]
     pub keep_alive: Duration,
     /// Lifetime of a client's session, in seconds; after it the client must initialize again.
-    #[arg(long, env = "TRUNKLINE_SESSION_LIFETIME", value_name = "SECONDS", default_value = "604800", value_parser = seconds)]
+    #[arg(long, env = "TRUNKLINE_SESSION_LIFETIME", value_name = "SECONDS", default_value = "604800", value_parser = parse_seconds)]
     pub session_lifetime: Duration,
 }
 
@@ -98,10 +87,7 @@ impl Default for Limits {
             max_header_bytes: 64 << 10,
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
-            max_connections: 10_000,
-            max_unauthenticated_per_address: 1_024,
-            balancer_addresses: Vec::new(),
-            authentication_timeout: Duration::from_secs(10),
+            connections: ConnectionOptions::default(),
             max_body_memory_bytes: 256 << 20,
             max_in_flight: 8_192,
             max_streams_per_token: 1_024,
@@ -131,10 +117,7 @@ impl Limits {
             max_header_bytes,
             header_timeout,
             body_timeout,
-            max_connections,
-            max_unauthenticated_per_address,
-            balancer_addresses,
-            authentication_timeout,
+            connections,
             max_body_memory_bytes,
             max_in_flight,
             max_streams_per_token,
@@ -157,10 +140,10 @@ impl Limits {
             "maxHeaderBytes": max_header_bytes,
             "headerTimeoutSeconds": header_timeout.as_secs_f64(),
             "bodyTimeoutSeconds": body_timeout.as_secs_f64(),
-            "maxConnections": max_connections,
-            "maxUnauthenticatedPerAddress": max_unauthenticated_per_address,
-            "balancerAddresses": balancer_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "authenticationTimeoutSeconds": authentication_timeout.as_secs_f64(),
+            "maxConnections": connections.max_connections,
+            "maxUnauthenticatedPerAddress": connections.max_unauthenticated_per_address,
+            "balancerAddresses": connections.balancer_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "authenticationTimeoutSeconds": connections.authentication_timeout.as_secs_f64(),
             "maxBodyMemoryBytes": max_body_memory_bytes,
             "maxInFlight": max_in_flight,
             "maxStreamsPerToken": max_streams_per_token,
@@ -181,34 +164,11 @@ impl Limits {
     }
 }
 
-/// A positive number of seconds, fractions allowed.
-fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= 1e9 => Ok(Duration::from_secs_f64(value)),
-        _ => Err("must be a positive number of seconds".to_owned()),
-    }
-}
-
 /// Counted by a semaphore, with as many again for what is no request.
 fn per_connection(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(value) if (1..=10_000).contains(&value) => Ok(value),
         _ => Err("must be a number from 1 to 10000".to_owned()),
-    }
-}
-
-/// One place is for those who authenticate, and one for those who have not yet.
-fn connections(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(value) if value >= 2 => Ok(value),
-        _ => Err("must be a number, at least 2".to_owned()),
-    }
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(value) if value >= 1 => Ok(value),
-        _ => Err("must be a number, at least 1".to_owned()),
     }
 }
 
@@ -238,14 +198,7 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused() {
-        for bad in [
-            ["--body-timeout", "0"],
-            ["--max-header-bytes", "10"],
-            ["--max-connections", "1"],
-            ["--max-unauthenticated-per-address", "0"],
-            ["--balancer-address", "10.0.0.0/33"],
-            ["--authentication-timeout", "0"],
-        ] {
+        for bad in [["--body-timeout", "0"], ["--max-header-bytes", "10"], ["--max-connections", "1"]] {
             let read = <Program as clap::Parser>::try_parse_from(["edge"].iter().chain(&bad));
             assert!(read.is_err(), "{bad:?}");
         }

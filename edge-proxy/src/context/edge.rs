@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use egress::CheckedResolver;
-use inbound::{BodyBudget, ConnectionLimits, Connections};
+use inbound::{BodyBudget, Connections};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 
@@ -61,7 +61,7 @@ impl EdgeState {
         use rustls_platform_verifier::ConfigVerifierExt as _;
         let mut tls = ClientConfig::with_platform_verifier()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let connections = connections(&limits);
+        let connections = limits.connections.connections();
         let environment = Environment {
             bodies: Arc::new(BodyBudget::new(limits.max_body_memory_bytes)),
             current,
@@ -115,21 +115,4 @@ impl EdgeState {
         workers.push(sender);
         receiver
     }
-}
-
-/// Creates the table of client connections, of which there are none yet.
-fn connections(limits: &Limits) -> Connections {
-    let max_connections = inbound::within_file_limit(limits.max_connections);
-    if max_connections < limits.max_connections {
-        tracing::warn!(
-            max_connections,
-            "the limit of open files allows fewer connections than --max-connections; raise it with `ulimit -n`"
-        );
-    }
-    let table = ConnectionLimits::authenticated(
-        max_connections,
-        limits.max_unauthenticated_per_address,
-        limits.balancer_addresses.clone(),
-    );
-    Connections::new(table, Some(limits.authentication_timeout))
 }

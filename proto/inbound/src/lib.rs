@@ -10,6 +10,7 @@ mod connections;
 pub mod http;
 mod line_endings;
 pub mod names;
+mod options;
 mod table;
 mod write_timeout;
 
@@ -17,7 +18,7 @@ pub use accept::{accept, raise_file_limit, within_file_limit};
 pub use body::{BodyError, BodyLimits, BoundedBody, Framing};
 pub use body_budget::{BodyBudget, OverBudget, Reservation};
 pub use connections::{CloseReason, Connection, ConnectionHandle, Connections, PublicRequest};
-pub use ipnet::IpNet;
 pub use line_endings::StrictLines;
-pub use table::{ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, Opened, parse_network};
+pub use options::{ConnectionOptions, at_least, parse_seconds};
+pub use table::{ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, Opened};
 pub use write_timeout::WriteTimeout;

@@ -176,17 +176,6 @@ impl ConnectionTable {
     }
 }
 
-/// Reads a network as operators write it: `10.0.0.0/8`, or one address.
-///
-/// # Errors
-/// If it is neither; the text says what it must be.
-pub fn parse_network(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    let network = text.parse().or_else(|_| address());
-    network.map_err(|_| "must be an IP address, or a network such as 10.0.0.0/8".to_owned())
-}
-
 /// The addresses that count as one: an address of IPv4, a /64 of IPv6.
 pub(crate) fn subscriber(address: IpAddr) -> IpAddr {
     match address {
@@ -270,20 +259,6 @@ mod tests {
         let first = table.open(v4(1)).unwrap().id;
         table.open(v4(1)).unwrap();
         assert_eq!(table.open(v4(1)).unwrap().evicted, Some((first, Eviction::Oldest)));
-    }
-
-    #[test]
-    fn networks_are_read_as_operators_write_them() {
-        let read = |text: &str| parse_network(text).map(|network| network.to_string());
-        assert_eq!(read(" 192.0.2.1").unwrap(), "192.0.2.1/32");
-        assert_eq!(read("2001:db8::/32").unwrap(), "2001:db8::/32");
-        for bad in ["", "10.0.0.0/33", "example.org", "10.0.0"] {
-            assert_eq!(
-                read(bad).unwrap_err(),
-                "must be an IP address, or a network such as 10.0.0.0/8",
-                "{bad}"
-            );
-        }
     }
 
     #[derive(Debug, Clone)]

@@ -97,7 +97,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
     let publisher = Publisher::start(store, vault, signer, trust, roster.siblings()).await?;
     let stop = CancellationToken::new();
-    let names = AllowedNames::new(addr, &config.allowed_hosts, &[]).with_ip_literals();
+    let names = AllowedNames::new(addr, &config.hosts.allowed_hosts, &[]).with_ip_literals();
     let router =
         services::router(&parts, &publisher)?.layer(from_fn_with_state(Arc::new(names), http::check_names));
     let connections = parts.connections.clone();

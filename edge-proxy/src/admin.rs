@@ -14,9 +14,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use inbound::names::AllowedNames;
-use inbound::{ConnectionLimits, Connections, StrictLines, WriteTimeout};
+use inbound::{ConnectionLimits, Connections, client_io};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -78,10 +78,7 @@ impl Admin {
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(
-                TokioIo::new(WriteTimeout::new(StrictLines::new(stream), WRITE_TIMEOUT)),
-                service,
-            );
+            .serve_connection(client_io(stream, WRITE_TIMEOUT), service);
         if let Err(error) = served.await {
             tracing::debug!(%error, "an operator's connection ended early");
         }

@@ -192,7 +192,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         let _ = end.send(());
     })?);
     let published = &config.published;
-    let names = AllowedNames::new(ops_addr, &published.allowed_hosts, &published.allowed_origins);
+    let names = AllowedNames::new(ops_addr, &published.hosts.allowed_hosts, &published.allowed_origins);
     let names = names.with_ip_literals();
     let admin =
         Admin { current, exporter, config: config.to_json(), names, draining, connections: operators };

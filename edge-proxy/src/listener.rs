@@ -9,13 +9,13 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
-use inbound::{CloseReason, Connection};
+use inbound::{CloseReason, Connection, client_io};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::context::{EdgeState, WorkerState};
-use crate::transport::{HttpConnection, client_io};
+use crate::transport::HttpConnection;
 use crate::usage::Shard;
 use crate::{context, request};
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
+use inbound::names::HostOptions;
 use inbound::{ConnectionOptions, at_least, parse_seconds};
 use secrecy::SecretString;
 
@@ -17,16 +18,9 @@ pub struct Config {
     /// Address and port for gRPC, JSON and health [host:port].
     #[arg(long, env = "TRUNKLINE_LISTEN", default_value = "127.0.0.1:4445")]
     pub listen: SocketAddr,
-    /// Value of `Host` to accept, with or without a port; repeatable. Default: loopback names when listening on
-    /// loopback, else every name. IP addresses are always accepted.
-    #[arg(
-        long = "allowed-host",
-        env = "TRUNKLINE_ALLOWED_HOSTS",
-        value_name = "HOST[:PORT]",
-        value_delimiter = ',',
-        value_parser = inbound::names::host
-    )]
-    pub allowed_hosts: Vec<String>,
+    /// The names that the listener answers to.
+    #[command(flatten)]
+    pub hosts: HostOptions,
     /// Folder for the embedded database, the master key and the admin token. Default: trunkline in the
     /// user's data directory ($XDG_DATA_HOME or ~/.local/share).
     #[arg(long, env = "TRUNKLINE_DATA_DIR", value_name = "DIR")]
@@ -150,7 +144,7 @@ impl Config {
     pub fn local(data_dir: &Path, listen: SocketAddr) -> Self {
         Self {
             listen,
-            allowed_hosts: Vec::new(),
+            hosts: HostOptions::default(),
             data_dir: Some(data_dir.to_owned()),
             database_url: None,
             redis_url: None,

@@ -224,7 +224,7 @@ impl Config {
             "limits": self.limits.to_json(),
             "egressAllow": words(self.egress.allowed()),
             "egressDeny": words(self.egress.denied()),
-            "allowedHosts": self.published.allowed_hosts,
+            "allowedHosts": self.published.hosts.allowed_hosts,
             "allowedOrigins": self.published.allowed_origins,
             "publicPathPrefix": self.published.public_path_prefix,
         })

@@ -1,19 +1,14 @@
 //! Which `Host` and `Origin` a request may carry: the flags. The client port and the operations port enforce them.
 
+use inbound::names::HostOptions;
+
 /// Names under which browsers and clients may reach this edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Names")]
 pub struct PublishedNames {
-    /// Value of `Host` to accept, with or without a port; repeatable. Default: the listening address and
-    /// loopback names when listening on loopback, else every name. The operations port accepts IP addresses too.
-    #[arg(
-        long = "allowed-host",
-        env = "TRUNKLINE_ALLOWED_HOSTS",
-        value_name = "HOST[:PORT]",
-        value_delimiter = ',',
-        value_parser = inbound::names::host
-    )]
-    pub allowed_hosts: Vec<String>,
+    /// The names that its ports answer to.
+    #[command(flatten)]
+    pub hosts: HostOptions,
     /// `Origin` to accept, such as `https://app.example.com`, or `*` for all; repeatable. Loopback origins are
     /// accepted when listening on loopback, and requests without `Origin` always.
     #[arg(

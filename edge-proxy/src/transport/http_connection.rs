@@ -6,28 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use inbound::{ConnectionHandle, StrictLines, WriteTimeout};
-use tokio::net::TcpStream;
+use inbound::ConnectionHandle;
 use tokio::sync::Notify;
 
 /// The task that takes the connection over when it no longer speaks HTTP.
 type Upgraded = Pin<Box<dyn Future<Output = ()>>>;
-
-/// The stream that the HTTP of a client is read from and written to.
-pub type ClientIo = TokioIo<WriteTimeout<StrictLines<TcpStream>>>;
-
-/// Makes the stream of a socket, whose peer has `timeout` to read.
-pub fn client_io(socket: TcpStream, timeout: Duration) -> ClientIo {
-    TokioIo::new(WriteTimeout::new(StrictLines::new(socket), timeout))
-}
-
-/// Takes the socket out again.
-pub fn into_socket(io: ClientIo) -> TcpStream {
-    io.into_inner().into_inner().into_inner()
-}
 
 /// The HTTP connection of a client.
 pub struct HttpConnection {

@@ -11,6 +11,6 @@ pub mod websocket;
 
 pub use body::{Body, Chunks};
 pub use buffered_body::{BufferError, BufferedBody};
-pub use http_connection::{ClientIo, HttpConnection, client_io, into_socket};
+pub use http_connection::HttpConnection;
 pub use message::{Message, unreadable};
 pub use origin_policy::OriginPolicy;

@@ -26,7 +26,7 @@ pub struct OriginPolicy {
 impl OriginPolicy {
     /// Reads the options, for an edge that listens on `address`.
     pub fn new(published: &PublishedNames, address: SocketAddr) -> Self {
-        let names = AllowedNames::new(address, &published.allowed_hosts, &published.allowed_origins);
+        let names = AllowedNames::new(address, &published.hosts.allowed_hosts, &published.allowed_origins);
         Self { names, prefix: published.public_path_prefix.clone() }
     }
 

@@ -11,6 +11,8 @@ use http::header::AUTHORIZATION;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
+use inbound::{ClientIo, into_stream};
+use tokio::net::TcpStream;
 
 use super::Tunnels;
 use super::serve::AcceptedTunnel;
@@ -18,7 +20,7 @@ use crate::error::Failure;
 use crate::identity::verify_tunnel_credential;
 use crate::snapshot::Current;
 use crate::transport::websocket::Handshake;
-use crate::transport::{Body, ClientIo, HttpConnection, OriginPolicy, into_socket, path};
+use crate::transport::{Body, HttpConnection, OriginPolicy, path};
 
 /// Accepts a tunnel of the upstream with this id, and passes its connection to the thread that serves tunnels.
 pub fn accept(
@@ -69,8 +71,8 @@ pub fn accept(
 /// Takes the socket out, for another thread, and the bytes that were read already.
 fn into_parts(upgraded: Upgraded) -> io::Result<(StdStream, Bytes)> {
     let other = |_| io::Error::other("the connection was not accepted by this listener");
-    let parts = upgraded.downcast::<ClientIo>().map_err(other)?;
-    Ok((into_socket(parts.io).into_std()?, parts.read_buf))
+    let parts = upgraded.downcast::<ClientIo<TcpStream>>().map_err(other)?;
+    Ok((into_stream(parts.io).into_std()?, parts.read_buf))
 }
 
 fn bearer(request: &Request<Incoming>) -> Option<&str> {

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,9 +19,8 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
 use crate::accept::accept;
+use crate::client_io::client_io;
 use crate::connections::{CloseReason, Connection, ConnectionHandle, Connections};
-use crate::line_endings::StrictLines;
-use crate::write_timeout::WriteTimeout;
 
 /// The time for the head of a request, and of an idle connection over HTTP/1.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -129,7 +128,7 @@ where
         request.extensions_mut().insert(handle.clone());
         service.clone().oneshot(request)
     });
-    let io = TokioIo::new(WriteTimeout::new(StrictLines::new(stream), WRITE_TIMEOUT));
+    let io = client_io(stream, WRITE_TIMEOUT);
     let mut served = std::pin::pin!(builder().serve_connection_with_upgrades(io, service).into_owned());
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -6,6 +6,7 @@
 mod accept;
 mod body;
 mod body_budget;
+mod client_io;
 mod connections;
 pub mod http;
 mod line_endings;
@@ -17,8 +18,7 @@ mod write_timeout;
 pub use accept::{accept, raise_file_limit, within_file_limit};
 pub use body::{BodyError, BodyLimits, BoundedBody, Framing};
 pub use body_budget::{BodyBudget, OverBudget, Reservation};
+pub use client_io::{ClientIo, client_io, into_stream};
 pub use connections::{CloseReason, Connection, ConnectionHandle, Connections, PublicRequest};
-pub use line_endings::StrictLines;
 pub use options::{ConnectionOptions, at_least, parse_seconds};
 pub use table::{ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, Opened};
-pub use write_timeout::WriteTimeout;

@@ -26,6 +26,22 @@ pub enum NameError {
 /// Headers that decide who is asked and who asks.
 const ONCE: [(HeaderName, &str); 3] = [(HOST, "Host"), (ORIGIN, "Origin"), (AUTHORIZATION, "Authorization")];
 
+/// The option of the hosts that a listener answers to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct HostOptions {
+    /// Value of `Host` to accept, with or without a port; repeatable. Default: the listening address and loopback names
+    /// when listening on loopback, else every name. A control plane, and the operations port of an edge, accept IP
+    /// addresses too.
+    #[arg(
+        long = "allowed-host",
+        env = "TRUNKLINE_ALLOWED_HOSTS",
+        value_name = "HOST[:PORT]",
+        value_delimiter = ',',
+        value_parser = host
+    )]
+    pub allowed_hosts: Vec<String>,
+}
+
 /// The hosts and origins that requests to a listener may name.
 #[derive(Debug, Clone)]
 pub struct AllowedNames {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use inbound::ConnectionHandle;
+use inbound::{ConnectionHandle, Holder};
 use trunkline::registry::v1::Upstream;
 use tunnel::{MAX_FRAME, SUBPROTOCOL, Tunnel, Tunnels, carrier};
 
@@ -58,8 +58,10 @@ async fn open(
     let name = names::upstream(&id);
     match endpoint.leads_to(&name, &uid).await {
         Ok(true) => {
-            if let Some(Extension(connection)) = connection {
-                connection.set_authenticated();
+            let known = connection
+                .map_or(Ok(()), |Extension(connection)| connection.set_authenticated(Holder::new(&uid)));
+            if known.is_err() {
+                return busy("this credential holds too many connections\n");
             }
         }
         Ok(false) => {

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use inbound::TooManyConnections;
 use inbound::names::NameError;
 use mcp::error as codes;
 use mcp::json;
@@ -196,6 +197,9 @@ pub enum Failure {
     /// The client has too much in flight on one connection.
     #[error("this connection has too many requests in flight")]
     TooManyRequests,
+    /// The credential holds too many connections.
+    #[error(transparent)]
+    TooManyConnections(#[from] TooManyConnections),
     /// There are too many tunnels.
     #[error("too many tunnels are open to this upstream or this edge")]
     TooManyTunnels,
@@ -315,7 +319,7 @@ impl Failure {
             Self::BodyTooLarge(_) => -31007,
             Self::BodyTimeout | Self::BodyBroken => -31008,
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
-            Self::TooManyTunnels | Self::BodyMemory => -31009,
+            Self::TooManyTunnels | Self::TooManyConnections(_) | Self::BodyMemory => -31009,
             Self::SessionMissing | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
             Self::LegacyVersion => codes::INVALID_REQUEST,
@@ -346,9 +350,10 @@ impl Failure {
             Self::TrustStale | Self::Overloaded | Self::BodyMemory | Self::Draining => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::TooManyStreams | Self::TooManyRequests | Self::TooManyTunnels => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManyStreams
+            | Self::TooManyRequests
+            | Self::TooManyTunnels
+            | Self::TooManyConnections(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -387,6 +392,7 @@ impl Failure {
             Self::Server => reason("server_unknown"),
             Self::Tunnel => reason("tunnel_unknown"),
             Self::TooManyTunnels => reason("too_many_tunnels"),
+            Self::TooManyConnections(_) => reason("too_many_connections"),
             Self::Verb(_) => reason("method_not_allowed"),
             Self::ContentType => reason("content_type"),
             Self::BodyTooLarge(_) => reason("body_too_large"),
@@ -432,7 +438,10 @@ impl Failure {
             Self::BodyTooLarge(_) => Rejection::BodyTooLarge,
             Self::BodyTimeout | Self::BodyBroken => Rejection::Slow,
             Self::Overloaded | Self::BodyMemory => Rejection::Overloaded,
-            Self::TooManyStreams | Self::TooManyRequests | Self::TooManyTunnels => Rejection::TooMany,
+            Self::TooManyStreams
+            | Self::TooManyRequests
+            | Self::TooManyTunnels
+            | Self::TooManyConnections(_) => Rejection::TooMany,
             Self::Draining => Rejection::Draining,
             Self::Parse(_)
             | Self::Invalid(_)

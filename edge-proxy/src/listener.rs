@@ -1,5 +1,6 @@
 //! Sockets of clients: accepts, bounds, speaks HTTP/1.1, drains. It must not know what a request asks for.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
-use inbound::{CloseReason, Connection, client_io};
+use inbound::{Connection, Guarded, client_io};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -26,7 +27,7 @@ const READ_AHEAD: usize = 64 << 10;
 const CUT_OFF_AFTER: Duration = Duration::from_secs(10);
 /// The time that an edge that drains gives a new connection for its first request, which is on its way.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
-/// The time that a connection which did not authenticate has to finish what it has begun.
+/// The time that a connection which must close has to finish what it has begun.
 const FAREWELL: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -127,7 +128,11 @@ async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &R
     let service = service_fn(|request| {
         let (worker, http_connection) = (Rc::clone(worker), Rc::clone(&http_connection));
         http_connection.note_request();
-        async move { Ok::<_, std::convert::Infallible>(request::serve(&worker, &http_connection, request).await) }
+        let in_progress = connection.handle().begin_request();
+        async move {
+            let response = request::serve(&worker, &http_connection, request).await;
+            Ok::<_, Infallible>(response.map(|body| Guarded::new(body, in_progress)))
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -148,7 +153,7 @@ async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &R
         ended = served.as_mut() => ended,
         () = http_connection.cut_off() => return,
         reason = connection.must_close() => {
-            if reason == CloseReason::AuthenticationTimeout {
+            if reason.may_finish() {
                 served.as_mut().graceful_shutdown();
                 let _ = tokio::time::timeout(FAREWELL, served).await;
             }
@@ -166,7 +171,13 @@ async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &R
         tracing::debug!(%error, "a client connection ended early");
     }
     if let Some(upgraded) = http_connection.upgraded() {
-        upgraded.await;
+        // What it is now never waits for a request.
+        let _in_progress = connection.handle().begin_request();
+        tokio::select! {
+            () = upgraded => {}
+            // It was chosen in between.
+            _ = connection.must_close() => {}
+        }
     }
 }
 

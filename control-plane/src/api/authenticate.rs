@@ -7,10 +7,10 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
-use inbound::{ConnectionHandle, Framing, PublicRequest};
+use inbound::{ConnectionHandle, Framing, Holder, PublicRequest};
 use tonic::Code;
 
-use super::bodies::{RequestBodies, too_many_public_requests};
+use super::bodies::{RequestBodies, too_many_connections, too_many_public_requests};
 use super::json;
 use super::permissions::{Needs, Permissions, Undeclared};
 use crate::auth::admin::AdminToken;
@@ -85,8 +85,16 @@ fn begin(request: &Request, caller: &Caller) -> Result<Option<PublicRequest>, Er
     if *caller == Caller::Anonymous {
         return connection.public_request().map(Some).ok_or_else(too_many_public_requests);
     }
-    connection.set_authenticated();
+    connection.set_authenticated(holder(caller)).map_err(too_many_connections)?;
     Ok(None)
+}
+
+/// Whom a connection counts for. Whatever other credentials hold, edges and people find one.
+fn holder(caller: &Caller) -> Holder<Option<&str>> {
+    match caller {
+        Caller::Edge(claims) => Holder::kept(Some(&claims.sub)),
+        Caller::Administrator | Caller::Anonymous => Holder::kept(None),
+    }
 }
 
 fn bearer(request: &Request) -> Option<&str> {

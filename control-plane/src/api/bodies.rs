@@ -10,7 +10,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use http_body_util::BodyExt as _;
-use inbound::{BodyBudget, BodyError, BodyLimits, BoundedBody, ConnectionHandle, Framing, Reservation};
+use inbound::{
+    BodyBudget, BodyError, BodyLimits, BoundedBody, ConnectionHandle, Framing, Reservation,
+    TooManyConnections,
+};
 use tonic::{Code, Status};
 
 use crate::auth::caller::Caller;
@@ -70,6 +73,12 @@ impl RequestBodies {
 pub(super) fn too_many_public_requests() -> Error {
     let text = "this connection has too many requests in progress without a credential";
     Error::new(Code::ResourceExhausted, "TOO_MANY_REQUESTS", text).retry_after(RETRY_AFTER)
+}
+
+/// The error of a caller who holds too many connections.
+pub(super) fn too_many_connections(error: TooManyConnections) -> Error {
+    let text = error.to_string();
+    Error::new(Code::ResourceExhausted, "TOO_MANY_CONNECTIONS", text).retry_after(RETRY_AFTER)
 }
 
 /// Finds the status that a body failed with, however it was wrapped since.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use inbound::{Connection, ConnectionLimits, Connections};
+use inbound::{Connection, ConnectionLimits, Connections, Holder, RequestInProgress};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -33,6 +33,8 @@ pub(super) fn connections() -> Connections {
 pub(super) struct SiblingConnection {
     stream: TlsStream<TcpStream>,
     _counted: GaugeGuard,
+    /// Nobody knows whether it is idle: it is never closed for another, and past its share a sibling gets no more.
+    _in_progress: RequestInProgress,
     _connection: Connection,
 }
 
@@ -67,8 +69,18 @@ pub(super) async fn accept(
             };
             match handshake {
                 Ok(stream) => {
-                    connection.handle().set_authenticated();
-                    let connection = SiblingConnection { stream, _counted: counted, _connection: connection };
+                    let certificates = stream.get_ref().1.peer_certificates();
+                    let sibling = certificates.and_then(<[_]>::first).map(AsRef::<[u8]>::as_ref);
+                    let in_progress = connection.handle().begin_request();
+                    if let Err(error) = connection.handle().set_authenticated(Holder::new(sibling)) {
+                        return tracing::warn!(%address, %error, "refused a connection to the edges' port");
+                    }
+                    let connection = SiblingConnection {
+                        stream,
+                        _counted: counted,
+                        _in_progress: in_progress,
+                        _connection: connection,
+                    };
                     // Nobody takes it when the edge is stopping.
                     let _ = accepted.send(Ok(connection)).await;
                 }

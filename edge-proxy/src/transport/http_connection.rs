@@ -7,11 +7,22 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-use inbound::ConnectionHandle;
+use inbound::{ConnectionHandle, Holder};
 use tokio::sync::Notify;
+
+use crate::error::Failure;
 
 /// The task that takes the connection over when it no longer speaks HTTP.
 type Upgraded = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Whom a connection counts for.
+#[derive(Debug, Clone, Copy, Hash)]
+pub enum ConnectionHolder<'a> {
+    /// The token with this uid.
+    Token(&'a str),
+    /// The tunnel credential of the upstream with this uid.
+    Tunnel(&'a str),
+}
 
 /// The HTTP connection of a client.
 pub struct HttpConnection {
@@ -39,9 +50,9 @@ impl HttpConnection {
         self.handle.address()
     }
 
-    /// Notes that a request on it has been authenticated: from now on it is not closed for those of others.
-    pub fn set_authenticated(&self) {
-        self.handle.set_authenticated();
+    /// Notes that `holder` has been authenticated on it: from now on it is not closed for those of others.
+    pub fn set_authenticated(&self, holder: ConnectionHolder<'_>) -> Result<(), Failure> {
+        Ok(self.handle.set_authenticated(Holder::new(holder))?)
     }
 
     /// Notes that a request has come.

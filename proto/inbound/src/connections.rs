@@ -1,11 +1,12 @@
 //! The connections of a listener, shared by its threads: who must close, and when. The rules are those of the
 //! [table](crate::table).
 //!
-//! A request costs one relaxed load here. The lock is taken when a connection opens, when it authenticates and when it
-//! ends.
+//! A request costs a load here, and counting it while it is in progress. The lock is taken when a connection opens, when it
+//! authenticates and when it ends.
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::table::{ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, subscriber};
+use crate::table::{
+    Authenticated, ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, HolderId, subscriber,
+};
 
 /// Requests that a connection may have in progress without having authenticated.
 const MAX_PUBLIC_REQUESTS: usize = 16;
@@ -30,12 +33,19 @@ pub enum CloseReason {
     TooManyFromAddress,
     /// It was new, and every other one had authenticated.
     Full,
+    /// Whoever authenticated it has too many, and it had no request in progress, or was the newest.
+    TooManyOfHolder,
 }
 
 impl CloseReason {
     /// All reasons.
-    pub const ALL: [Self; 4] =
-        [Self::AuthenticationTimeout, Self::Evicted, Self::TooManyFromAddress, Self::Full];
+    pub const ALL: [Self; 5] = [
+        Self::AuthenticationTimeout,
+        Self::Evicted,
+        Self::TooManyFromAddress,
+        Self::Full,
+        Self::TooManyOfHolder,
+    ];
 
     /// The value of the label in metrics.
     pub fn as_str(self) -> &'static str {
@@ -44,9 +54,39 @@ impl CloseReason {
             Self::Evicted => "evicted",
             Self::TooManyFromAddress => "too_many_from_address",
             Self::Full => "full",
+            Self::TooManyOfHolder => "too_many_of_holder",
         }
     }
+
+    /// Returns whether the connection may finish what it has begun. For the other reasons it is dropped.
+    pub fn may_finish(self) -> bool {
+        matches!(self, Self::AuthenticationTimeout | Self::TooManyOfHolder)
+    }
 }
+
+/// Who has authenticated on a connection, as the listener knows it; only a hash of it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder<T> {
+    who: T,
+    is_kept: bool,
+}
+
+impl<T: Hash> Holder<T> {
+    /// Creates one who may hold as many connections as others leave.
+    pub fn new(who: T) -> Self {
+        Self { who, is_kept: false }
+    }
+
+    /// Creates one for whom some connections are kept, whatever others hold.
+    pub fn kept(who: T) -> Self {
+        Self { who, is_kept: true }
+    }
+}
+
+/// The caller holds as many connections as it may, and each of them has requests in progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this credential holds too many connections; close some, or send the request on one of them")]
+pub struct TooManyConnections;
 
 /// The connections of a listener. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,13 +97,14 @@ struct Shared {
     authentication_timeout: Option<Duration>,
     open: Mutex<Open>,
     closed: [AtomicU64; CloseReason::ALL.len()],
+    hasher: RandomState,
 }
 
 #[derive(Debug)]
 struct Open {
     table: ConnectionTable,
-    /// The states of those that have not authenticated, who may have to be told to close.
-    strangers: HashMap<ConnectionId, Arc<State>>,
+    /// The states of those in the table, who may have to be told to close.
+    states: HashMap<ConnectionId, Arc<State>>,
 }
 
 /// What the threads know of one connection.
@@ -73,11 +114,14 @@ struct State {
     stage: AtomicU8,
     changed: Notify,
     public_requests: AtomicUsize,
+    /// All requests in progress.
+    requests: AtomicUsize,
 }
 
 const AUTHENTICATED: u8 = 1;
 const EVICTED: u8 = 2;
 const TOO_MANY_FROM_ADDRESS: u8 = 3;
+const TOO_MANY_OF_HOLDER: u8 = 4;
 
 /// An open connection. It has its place until it is dropped.
 #[derive(Debug)]
@@ -99,15 +143,20 @@ pub struct ConnectionHandle {
 #[derive(Debug)]
 pub struct PublicRequest(Option<Arc<State>>);
 
+/// A request in progress, until this is dropped: the connection is not closed for another of its holder.
+#[derive(Debug)]
+pub struct RequestInProgress(Arc<State>);
+
 impl Connections {
     /// Creates the connections of a listener, of which there are none yet. One that has not authenticated after
     /// `authentication_timeout` is to close; `None` where nobody does.
     pub fn new(limits: ConnectionLimits, authentication_timeout: Option<Duration>) -> Self {
-        let open = Open { table: ConnectionTable::new(limits), strangers: HashMap::new() };
+        let open = Open { table: ConnectionTable::new(limits), states: HashMap::new() };
         Self(Arc::new(Shared {
             authentication_timeout,
             open: Mutex::new(open),
             closed: std::array::from_fn(|_| AtomicU64::new(0)),
+            hasher: RandomState::new(),
         }))
     }
 
@@ -124,7 +173,7 @@ impl Connections {
             None => {}
         }
         let state = Arc::<State>::default();
-        open.strangers.insert(opened.id, Arc::clone(&state));
+        open.states.insert(opened.id, Arc::clone(&state));
         let shared = Arc::clone(&self.0);
         let handle = ConnectionHandle { shared, state, id: opened.id, address: address.to_canonical() };
         let deadline = self.0.authentication_timeout.map(|timeout| Instant::now() + timeout);
@@ -164,9 +213,20 @@ impl Shared {
     }
 
     fn evict(&self, open: &mut Open, id: ConnectionId, stage: u8) {
-        let Some(state) = open.strangers.remove(&id) else { return };
-        state.stage.store(stage, Ordering::Relaxed);
-        state.changed.notify_one();
+        if let Some(state) = open.states.remove(&id) {
+            state.set(stage);
+        }
+    }
+}
+
+impl State {
+    fn set(&self, stage: u8) {
+        self.stage.store(stage, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -176,9 +236,7 @@ impl Connection {
         &self.handle
     }
 
-    /// Waits until this connection must close, which is never once it has authenticated. After
-    /// [`AuthenticationTimeout`](CloseReason::AuthenticationTimeout) it may finish what it has begun; for the others it
-    /// is dropped.
+    /// Waits until this connection must close. One that has authenticated does only for a newer one of its holder.
     pub async fn must_close(&self) -> CloseReason {
         let overdue = async {
             match self.deadline {
@@ -188,10 +246,11 @@ impl Connection {
         };
         let mut overdue = std::pin::pin!(overdue);
         loop {
-            let reason = match self.handle.state.stage.load(Ordering::Relaxed) {
-                AUTHENTICATED => return pending().await,
+            let stage = self.handle.state.stage.load(Ordering::Relaxed);
+            let reason = match stage {
                 EVICTED => Some(CloseReason::Evicted),
                 TOO_MANY_FROM_ADDRESS => Some(CloseReason::TooManyFromAddress),
+                TOO_MANY_OF_HOLDER => Some(CloseReason::TooManyOfHolder),
                 _ => None,
             };
             let reason = match reason {
@@ -199,7 +258,7 @@ impl Connection {
                 None => tokio::select! {
                     biased;
                     () = self.handle.state.changed.notified() => continue,
-                    () = overdue.as_mut() => CloseReason::AuthenticationTimeout,
+                    () = overdue.as_mut(), if stage != AUTHENTICATED => CloseReason::AuthenticationTimeout,
                 },
             };
             self.handle.shared.count(reason);
@@ -212,7 +271,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let mut open = self.handle.shared.open();
         open.table.close(self.handle.id);
-        open.strangers.remove(&self.handle.id);
+        open.states.remove(&self.handle.id);
     }
 }
 
@@ -232,17 +291,45 @@ impl ConnectionHandle {
         self.state.stage.load(Ordering::Relaxed) == AUTHENTICATED
     }
 
-    /// Notes that a request on it has been authenticated: from now on it is not closed for others.
-    pub fn set_authenticated(&self) {
-        if self.is_authenticated() {
-            return;
+    /// Notes that `holder` has been authenticated on it: from now on it is closed for no other. A connection counts for who
+    /// authenticates on it first; what comes through a balancer counts for nobody.
+    ///
+    /// # Errors
+    /// If the holder has as many as it may, and requests in progress on those. The request is to be refused; the connection
+    /// is told to close.
+    pub fn set_authenticated(&self, holder: Holder<impl Hash>) -> Result<(), TooManyConnections> {
+        match self.state.stage.load(Ordering::Relaxed) {
+            AUTHENTICATED => Ok(()),
+            TOO_MANY_OF_HOLDER => Err(TooManyConnections),
+            _ => self.authenticate(&holder),
         }
+    }
+
+    fn authenticate(&self, holder: &Holder<impl Hash>) -> Result<(), TooManyConnections> {
+        let holder = HolderId { hash: self.shared.hasher.hash_one(&holder.who), is_kept: holder.is_kept };
         let mut open = self.shared.open();
-        if open.table.authenticate(self.id) {
-            open.strangers.remove(&self.id);
-            self.state.stage.store(AUTHENTICATED, Ordering::Relaxed);
-            self.state.changed.notify_one();
+        let Open { table, states } = &mut *open;
+        let is_idle = |id| states.get(&id).is_some_and(|state| state.is_idle());
+        match table.authenticate(self.id, holder, is_idle) {
+            Authenticated::Placed(evicted) => {
+                if let Some(evicted) = evicted {
+                    self.shared.evict(&mut open, evicted, TOO_MANY_OF_HOLDER);
+                }
+                self.state.set(AUTHENTICATED);
+            }
+            Authenticated::Refused => {
+                self.shared.evict(&mut open, self.id, TOO_MANY_OF_HOLDER);
+                return Err(TooManyConnections);
+            }
+            Authenticated::Unchanged => {}
         }
+        Ok(())
+    }
+
+    /// Counts a request that has begun.
+    pub fn begin_request(&self) -> RequestInProgress {
+        self.state.requests.fetch_add(1, Ordering::Relaxed);
+        RequestInProgress(Arc::clone(&self.state))
     }
 
     /// Admits a request that needs no credential. One connection may have 16 of them until it authenticates; then `None`.
@@ -253,6 +340,12 @@ impl ConnectionHandle {
         let before = self.state.public_requests.fetch_add(1, Ordering::Relaxed);
         let request = PublicRequest(Some(Arc::clone(&self.state)));
         (before < MAX_PUBLIC_REQUESTS).then_some(request)
+    }
+}
+
+impl Drop for RequestInProgress {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -279,6 +372,9 @@ mod tests {
         Connections::new(ConnectionLimits::authenticated(max, max, Vec::new()), Some(TIMEOUT))
     }
 
+    /// Whoever may have every connection.
+    const KNOWN: Holder<u8> = Holder { who: 0, is_kept: true };
+
     fn counts(connections: &Connections) -> [u64; CloseReason::ALL.len()] {
         CloseReason::ALL.map(|reason| connections.closed(reason))
     }
@@ -290,13 +386,13 @@ mod tests {
         let started = Instant::now();
         let authenticates = async {
             tokio::time::sleep(TIMEOUT / 2).await;
-            known.handle().set_authenticated();
+            known.handle().set_authenticated(KNOWN).unwrap();
         };
         let (reason, ()) = tokio::join!(late.must_close(), authenticates);
         assert_eq!((reason, started.elapsed()), (CloseReason::AuthenticationTimeout, TIMEOUT));
         tokio::time::sleep(10 * TIMEOUT).await;
         assert_eq!(known.must_close().now_or_never(), None);
-        assert_eq!(counts(&connections), [1, 0, 0, 0]);
+        assert_eq!(counts(&connections), [1, 0, 0, 0, 0]);
         assert_eq!((connections.authenticated(), connections.unauthenticated()), (1, 1));
         drop((late, known));
         assert_eq!((connections.authenticated(), connections.unauthenticated()), (0, 0));
@@ -307,13 +403,13 @@ mod tests {
         let connections = connections(4);
         let open: Vec<_> = (0..4).map(|_| connections.open(HERE).unwrap()).collect();
         assert_eq!(open[0].must_close().await, CloseReason::Evicted);
-        open[0].handle().set_authenticated();
+        open[0].handle().set_authenticated(KNOWN).unwrap();
         assert!(!open[0].handle().is_authenticated());
-        open[1].handle().set_authenticated();
+        open[1].handle().set_authenticated(KNOWN).unwrap();
         assert!(connections.evict_oldest());
         assert_eq!(open[2].must_close().await, CloseReason::Evicted);
         assert_eq!(open[1].must_close().now_or_never(), None);
-        assert_eq!(counts(&connections), [0, 2, 0, 0]);
+        assert_eq!(counts(&connections), [0, 2, 0, 0, 0]);
     }
 
     #[tokio::test]
@@ -322,12 +418,12 @@ mod tests {
         let mut known = Vec::new();
         for _ in 0..2 {
             let connection = connections.open(HERE).unwrap();
-            connection.handle().set_authenticated();
+            connection.handle().set_authenticated(KNOWN).unwrap();
             known.push(connection);
         }
         assert!(!connections.evict_oldest());
         assert_eq!(connections.open(HERE).unwrap_err(), Full);
-        assert_eq!(counts(&connections), [0, 0, 0, 1]);
+        assert_eq!(counts(&connections), [0, 0, 0, 1, 0]);
         known.pop();
         assert!(connections.open(HERE).is_ok());
     }
@@ -343,9 +439,43 @@ mod tests {
         assert!(handle.public_request().is_none());
         requests.pop();
         requests.push(handle.public_request().unwrap());
-        handle.set_authenticated();
+        handle.set_authenticated(KNOWN).unwrap();
         requests.extend(handle.public_request());
         requests.extend(handle.public_request());
         assert_eq!(requests.len(), MAX_PUBLIC_REQUESTS + 2);
+    }
+
+    #[tokio::test]
+    async fn past_its_share_a_holder_loses_an_idle_connection_or_gets_no_more() {
+        let connections = connections(6);
+        let open = |who: u8| {
+            let connection = connections.open(HERE).unwrap();
+            let result = connection.handle().set_authenticated(Holder::new(who));
+            (connection, result)
+        };
+        let ours: Vec<_> = (0..3).map(|_| open(1)).collect();
+        assert!(ours.iter().all(|(_, result)| result.is_ok()));
+        let _other = open(2).0;
+        let [first, second, _] = &ours[..] else { unreachable!() };
+        let call = first.0.handle().begin_request();
+        // The oldest has a request in progress; the next one makes room, and may finish what it says.
+        let (newest, result) = open(1);
+        assert_eq!(result, Ok(()));
+        let reason = second.0.must_close().await;
+        assert_eq!((reason, reason.may_finish()), (CloseReason::TooManyOfHolder, true));
+        assert_eq!(second.0.handle().set_authenticated(Holder::new(1)), Err(TooManyConnections));
+        // When all are in use, a new one is refused, and the others go on.
+        let calls = [ours[2].0.handle().begin_request(), newest.handle().begin_request()];
+        let (refused, result) = open(1);
+        assert_eq!(result, Err(TooManyConnections));
+        assert_eq!(refused.must_close().await, CloseReason::TooManyOfHolder);
+        for stays in [&first.0, &ours[2].0, &newest] {
+            assert_eq!(stays.must_close().now_or_never(), None);
+        }
+        assert_eq!(counts(&connections), [0, 0, 0, 0, 2]);
+        // A call that has ended makes room again.
+        drop((call, calls));
+        assert_eq!(open(1).1, Ok(()));
+        assert_eq!(first.0.must_close().now_or_never(), None, "the one after the last that went is next");
     }
 }

@@ -21,12 +21,13 @@ use tower::{Service, ServiceExt as _};
 use crate::accept::accept;
 use crate::client_io::client_io;
 use crate::connections::{CloseReason, Connection, ConnectionHandle, Connections};
+use crate::guarded::Guarded;
 
 /// The time for the head of a request, and of an idle connection over HTTP/1.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time that a client may take to read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time that a connection which did not authenticate has to finish what it has begun.
+/// The time that a connection which must close has to finish what it has begun.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes of a head, and of what is read ahead of it, over HTTP/1.
 const MAX_BUFFER: usize = 128 << 10;
@@ -73,7 +74,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let tasks = TaskTracker::new();
@@ -95,7 +96,7 @@ where
                 () = served => {}
                 reason = see_off(&connection, &leave) => {
                     let reason = reason.as_str();
-                    tracing::debug!(%address, reason, "closed a connection that has not authenticated");
+                    tracing::debug!(%address, reason, "closed a connection");
                 }
             }
         });
@@ -105,10 +106,10 @@ where
     tokio::time::timeout(grace, tasks.wait()).await.is_ok()
 }
 
-/// Waits until a connection has to be dropped; one that did not authenticate in time is told to leave before.
+/// Waits until a connection has to be dropped; one that may finish what it has begun is told to leave before.
 async fn see_off(connection: &Connection, leave: &CancellationToken) -> CloseReason {
     let reason = connection.must_close().await;
-    if reason == CloseReason::AuthenticationTimeout {
+    if reason.may_finish() {
         leave.cancel();
         tokio::time::sleep(FAREWELL).await;
     }
@@ -121,12 +122,14 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let in_progress = handle.begin_request();
         request.extensions_mut().insert(handle.clone());
-        service.clone().oneshot(request)
+        let response = service.clone().oneshot(request);
+        async move { response.await.map(|response| response.map(|body| Guarded::new(body, in_progress))) }
     });
     let io = client_io(stream, WRITE_TIMEOUT);
     let mut served = std::pin::pin!(builder().serve_connection_with_upgrades(io, service).into_owned());
@@ -176,7 +179,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::connections::ConnectionHandle;
+    use crate::connections::{ConnectionHandle, Holder};
     use crate::table::ConnectionLimits;
 
     /// Far more than anything takes.
@@ -203,7 +206,8 @@ mod tests {
             counted.fetch_add(1, Ordering::Relaxed);
             async move {
                 if request.uri().path() == "/known" {
-                    request.extensions().get::<ConnectionHandle>().unwrap().set_authenticated();
+                    let connection = request.extensions().get::<ConnectionHandle>().unwrap();
+                    connection.set_authenticated(Holder::kept(0)).unwrap();
                 }
                 if !responds {
                     std::future::pending::<()>().await;

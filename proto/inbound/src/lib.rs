@@ -8,6 +8,7 @@ mod body;
 mod body_budget;
 mod client_io;
 mod connections;
+mod guarded;
 pub mod http;
 mod line_endings;
 pub mod names;
@@ -19,6 +20,12 @@ pub use accept::{accept, raise_file_limit, within_file_limit};
 pub use body::{BodyError, BodyLimits, BoundedBody, Framing};
 pub use body_budget::{BodyBudget, OverBudget, Reservation};
 pub use client_io::{ClientIo, client_io, into_stream};
-pub use connections::{CloseReason, Connection, ConnectionHandle, Connections, PublicRequest};
+pub use connections::{
+    CloseReason, Connection, ConnectionHandle, Connections, Holder, PublicRequest, RequestInProgress,
+    TooManyConnections,
+};
+pub use guarded::Guarded;
 pub use options::{ConnectionOptions, at_least, parse_seconds};
-pub use table::{ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, Opened};
+pub use table::{
+    Authenticated, ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, HolderId, Opened,
+};

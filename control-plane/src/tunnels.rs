@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use inbound::{ConnectionHandle, Holder};
+use inbound::{ConnectionHandle, ConnectionHolder};
 use trunkline::registry::v1::Upstream;
 use tunnel::{MAX_FRAME, SUBPROTOCOL, Tunnel, Tunnels, carrier};
 
@@ -58,8 +58,9 @@ async fn open(
     let name = names::upstream(&id);
     match endpoint.leads_to(&name, &uid).await {
         Ok(true) => {
-            let known = connection
-                .map_or(Ok(()), |Extension(connection)| connection.set_authenticated(Holder::new(&uid)));
+            let known = connection.map_or(Ok(()), |Extension(connection)| {
+                connection.set_authenticated(ConnectionHolder::new(&uid))
+            });
             if known.is_err() {
                 return busy("this credential holds too many connections\n");
             }

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
-use inbound::{ConnectionHandle, Framing, Holder, PublicRequest};
+use inbound::{ConnectionHandle, ConnectionHolder, Framing, PublicRequest};
 use tonic::Code;
 
 use super::bodies::{RequestBodies, too_many_connections, too_many_public_requests};
@@ -90,10 +90,10 @@ fn begin(request: &Request, caller: &Caller) -> Result<Option<PublicRequest>, Er
 }
 
 /// Whom a connection counts for. Whatever other credentials hold, edges and people find one.
-fn holder(caller: &Caller) -> Holder<Option<&str>> {
+fn holder(caller: &Caller) -> ConnectionHolder<Option<&str>> {
     match caller {
-        Caller::Edge(claims) => Holder::kept(Some(&claims.sub)),
-        Caller::Administrator | Caller::Anonymous => Holder::kept(None),
+        Caller::Edge(claims) => ConnectionHolder::kept(Some(&claims.sub)),
+        Caller::Administrator | Caller::Anonymous => ConnectionHolder::kept(None),
     }
 }
 

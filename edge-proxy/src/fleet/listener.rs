@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use inbound::{Connection, ConnectionLimits, Connections, Holder, RequestInProgress};
+use inbound::{Connection, ConnectionHolder, ConnectionLimits, Connections, RequestInProgress};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -72,7 +72,8 @@ pub(super) async fn accept(
                     let certificates = stream.get_ref().1.peer_certificates();
                     let sibling = certificates.and_then(<[_]>::first).map(AsRef::<[u8]>::as_ref);
                     let in_progress = connection.handle().begin_request();
-                    if let Err(error) = connection.handle().set_authenticated(Holder::new(sibling)) {
+                    if let Err(error) = connection.handle().set_authenticated(ConnectionHolder::new(sibling))
+                    {
                         return tracing::warn!(%address, %error, "refused a connection to the edges' port");
                     }
                     let connection = SiblingConnection {

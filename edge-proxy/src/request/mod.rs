@@ -32,7 +32,7 @@ use crate::snapshot::Snapshot;
 use crate::transport::path::{self, Endpoint};
 use crate::transport::streamable::{HttpRequest, Verb};
 use crate::transport::websocket::Handshake;
-use crate::transport::{Body, ConnectionHolder, HttpConnection, Message, OriginPolicy, unreadable};
+use crate::transport::{Body, HolderIdentity, HttpConnection, Message, OriginPolicy, unreadable};
 use crate::tunnels::accept;
 use crate::usage::{Account, Outcome};
 use crate::{policy, respond, route, upstream};
@@ -99,7 +99,7 @@ async fn handle(
     let principal = worker.bearers.authenticate(&snapshot.trust, http_request.bearer())?;
     let facts = Facts { address: http_connection.address(), now };
     let caller = admit(&snapshot, &principal, http_request.server(), facts)?;
-    http_connection.set_authenticated(ConnectionHolder::Token(&principal.uid))?;
+    http_connection.set_authenticated(HolderIdentity::Token(&principal.uid))?;
     let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
     let body = if has_body { read(worker, &mut http_request, &principal).await? } else { Bytes::new() };
     let arrival = Arrival::Request(&http_request.headers);
@@ -181,7 +181,7 @@ async fn websocket_request(
     let principal = worker.bearers.authenticate(&snapshot.trust, bearer.as_deref())?;
     let facts = Facts { address: http_connection.address(), now };
     let caller = admit(snapshot, &principal, http_request.server(), facts)?;
-    http_connection.set_authenticated(ConnectionHolder::Token(&principal.uid))?;
+    http_connection.set_authenticated(HolderIdentity::Token(&principal.uid))?;
     let arrival = Arrival::Request(&http_request.headers);
     let context = RequestContext { worker, snapshot, caller, arrival, started };
     websocket::open(

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-use inbound::{ConnectionHandle, Holder};
+use inbound::{ConnectionHandle, ConnectionHolder};
 use tokio::sync::Notify;
 
 use crate::error::Failure;
@@ -17,7 +17,7 @@ type Upgraded = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Whom a connection counts for.
 #[derive(Debug, Clone, Copy, Hash)]
-pub enum ConnectionHolder<'a> {
+pub enum HolderIdentity<'a> {
     /// The token with this uid.
     Token(&'a str),
     /// The tunnel credential of the upstream with this uid.
@@ -51,8 +51,8 @@ impl HttpConnection {
     }
 
     /// Notes that `holder` has been authenticated on it: from now on it is not closed for those of others.
-    pub fn set_authenticated(&self, holder: ConnectionHolder<'_>) -> Result<(), Failure> {
-        Ok(self.handle.set_authenticated(Holder::new(holder))?)
+    pub fn set_authenticated(&self, holder: HolderIdentity<'_>) -> Result<(), Failure> {
+        Ok(self.handle.set_authenticated(ConnectionHolder::new(holder))?)
     }
 
     /// Notes that a request has come.

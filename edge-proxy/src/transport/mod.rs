@@ -11,6 +11,6 @@ pub mod websocket;
 
 pub use body::{Body, Chunks};
 pub use buffered_body::{BufferError, BufferedBody};
-pub use http_connection::{ConnectionHolder, HttpConnection};
+pub use http_connection::{HolderIdentity, HttpConnection};
 pub use message::{Message, unreadable};
 pub use origin_policy::OriginPolicy;

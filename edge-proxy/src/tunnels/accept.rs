@@ -20,7 +20,7 @@ use crate::error::Failure;
 use crate::identity::verify_tunnel_credential;
 use crate::snapshot::Current;
 use crate::transport::websocket::Handshake;
-use crate::transport::{Body, ConnectionHolder, HttpConnection, OriginPolicy, path};
+use crate::transport::{Body, HolderIdentity, HttpConnection, OriginPolicy, path};
 
 /// Accepts a tunnel of the upstream with this id, and passes its connection to the thread that serves tunnels.
 pub fn accept(
@@ -49,7 +49,7 @@ pub fn accept(
     let upstream =
         snapshot.upstreams.get(id).filter(|upstream| upstream.reach.is_tunnel() && *upstream.uid == *uid);
     let upstream: Arc<str> = upstream.ok_or(Failure::Tunnel)?.uid.as_ref().into();
-    http_connection.set_authenticated(ConnectionHolder::Tunnel(&upstream))?;
+    http_connection.set_authenticated(HolderIdentity::Tunnel(&upstream))?;
     let handshake = Handshake::read(request.headers())?;
     if !tunnels.local.has_room(&upstream) {
         return Err(Failure::TooManyTunnels);

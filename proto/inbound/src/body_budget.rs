@@ -1,26 +1,21 @@
-//! The memory that bodies may take together, shared fairly between the callers that send them.
+//! The memory that bodies may take together, shared between the callers that send them.
 //!
-//! A caller may hold as much as is still free, and no more (dynamic thresholds: Choudhury and Hahne, IEEE/ACM ToN 6(2),
-//! 1998). So one alone gets half of the budget, two a third each, and there is always room for the next. Callers are
-//! counted in a fixed number of slots by a keyed hash: no lock, nothing that grows, and nobody can choose whose slot to
-//! share.
+//! It must not know who they are.
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// Callers that are told apart; two of them share a slot by chance.
-const SLOTS: usize = 4_096;
+use crate::shares::{Holder, Shares};
 
 /// The memory that bodies may take.
 #[derive(Debug)]
 pub struct BodyBudget {
     capacity: usize,
     used: AtomicUsize,
-    held: Box<[AtomicUsize]>,
-    hasher: RandomState,
+    shares: Shares,
     refused: AtomicU64,
 }
 
@@ -33,7 +28,7 @@ pub struct OverBudget;
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<BodyBudget>,
-    slot: usize,
+    caller: Holder,
     bytes: AtomicUsize,
 }
 
@@ -46,20 +41,12 @@ struct Reserved {
 impl BodyBudget {
     /// Creates a budget of `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            used: AtomicUsize::new(0),
-            held: std::iter::repeat_with(AtomicUsize::default).take(SLOTS).collect(),
-            hasher: RandomState::new(),
-            refused: AtomicU64::new(0),
-        }
+        Self { capacity, used: AtomicUsize::new(0), shares: Shares::default(), refused: AtomicU64::new(0) }
     }
 
     /// Begins the reservation of a body that `caller` sends, with no bytes yet.
     pub fn reservation(self: &Arc<Self>, caller: impl Hash) -> Reservation {
-        let hash = self.hasher.hash_one(caller);
-        let slot = usize::try_from(hash % SLOTS as u64).unwrap_or_default();
-        Reservation { budget: Arc::clone(self), slot, bytes: AtomicUsize::new(0) }
+        Reservation { budget: Arc::clone(self), caller: Holder::of(caller), bytes: AtomicUsize::new(0) }
     }
 
     /// Counts the bytes that are taken.
@@ -72,20 +59,20 @@ impl BodyBudget {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn take(&self, slot: usize, bytes: usize) -> Result<(), OverBudget> {
+    fn take(&self, caller: Holder, bytes: usize) -> Result<(), OverBudget> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let held = self.held[slot].fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         // What others take at the same moment counts, too: then both may be refused, and never both be let in.
-        if self.capacity.checked_sub(used).is_some_and(|free| held <= free) {
+        let free = self.capacity.checked_sub(used);
+        if free.is_some_and(|free| self.shares.take(caller, bytes, free).is_ok()) {
             return Ok(());
         }
-        self.give_back(slot, bytes);
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
         self.refused.fetch_add(1, Ordering::Relaxed);
         Err(OverBudget)
     }
 
-    fn give_back(&self, slot: usize, bytes: usize) {
-        self.held[slot].fetch_sub(bytes, Ordering::Relaxed);
+    fn give_back(&self, caller: Holder, bytes: usize) {
+        self.shares.give_back(caller, bytes);
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
@@ -96,14 +83,14 @@ impl Reservation {
     /// # Errors
     /// If the caller may not hold so much now; what it held stays.
     pub fn grow(&self, bytes: usize) -> Result<(), OverBudget> {
-        self.budget.take(self.slot, bytes)?;
+        self.budget.take(self.caller, bytes)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives back all bytes.
     pub fn clear(&self) {
-        self.budget.give_back(self.slot, self.bytes.swap(0, Ordering::Relaxed));
+        self.budget.give_back(self.caller, self.bytes.swap(0, Ordering::Relaxed));
     }
 
     /// Keeps the reservation for as long as any part of `bytes` is there.
@@ -140,7 +127,7 @@ mod tests {
         let budget = Arc::new(BodyBudget::new(1_200));
         let (first, again) = (budget.reservation(0), budget.reservation(0));
         // Callers share a slot by chance.
-        let other = (1..).map(|caller| budget.reservation(caller)).find(|other| other.slot != first.slot);
+        let other = (1..).map(|caller| budget.reservation(caller)).find(|other| other.caller != first.caller);
         let other = other.unwrap();
         assert_eq!(fill(&first), 600);
         // Another connection of the same caller gets nothing more, and another caller half of what is left.
@@ -179,7 +166,7 @@ mod tests {
                     held[caller] = 0;
                 } else if reservations[caller].grow(bytes).is_ok() {
                     held[caller] += bytes;
-                    prop_assert!(held[caller] <= capacity - budget.used());
+                    prop_assert!(held[caller] <= (capacity - budget.used()).max(1));
                 }
                 prop_assert_eq!(budget.used(), held.iter().sum::<usize>());
                 prop_assert!(budget.used() <= capacity);

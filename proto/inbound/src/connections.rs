@@ -66,12 +66,12 @@ impl CloseReason {
 
 /// Who has authenticated on a connection, as the listener knows it; only a hash of it is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Holder<T> {
+pub struct ConnectionHolder<T> {
     who: T,
     is_kept: bool,
 }
 
-impl<T: Hash> Holder<T> {
+impl<T: Hash> ConnectionHolder<T> {
     /// Creates one who may hold as many connections as others leave.
     pub fn new(who: T) -> Self {
         Self { who, is_kept: false }
@@ -297,7 +297,7 @@ impl ConnectionHandle {
     /// # Errors
     /// If the holder has as many as it may, and requests in progress on those. The request is to be refused; the connection
     /// is told to close.
-    pub fn set_authenticated(&self, holder: Holder<impl Hash>) -> Result<(), TooManyConnections> {
+    pub fn set_authenticated(&self, holder: ConnectionHolder<impl Hash>) -> Result<(), TooManyConnections> {
         match self.state.stage.load(Ordering::Relaxed) {
             AUTHENTICATED => Ok(()),
             TOO_MANY_OF_HOLDER => Err(TooManyConnections),
@@ -305,7 +305,7 @@ impl ConnectionHandle {
         }
     }
 
-    fn authenticate(&self, holder: &Holder<impl Hash>) -> Result<(), TooManyConnections> {
+    fn authenticate(&self, holder: &ConnectionHolder<impl Hash>) -> Result<(), TooManyConnections> {
         let holder = HolderId { hash: self.shared.hasher.hash_one(&holder.who), is_kept: holder.is_kept };
         let mut open = self.shared.open();
         let Open { table, states } = &mut *open;
@@ -373,7 +373,7 @@ mod tests {
     }
 
     /// Whoever may have every connection.
-    const KNOWN: Holder<u8> = Holder { who: 0, is_kept: true };
+    const KNOWN: ConnectionHolder<u8> = ConnectionHolder { who: 0, is_kept: true };
 
     fn counts(connections: &Connections) -> [u64; CloseReason::ALL.len()] {
         CloseReason::ALL.map(|reason| connections.closed(reason))
@@ -450,7 +450,7 @@ mod tests {
         let connections = connections(6);
         let open = |who: u8| {
             let connection = connections.open(HERE).unwrap();
-            let result = connection.handle().set_authenticated(Holder::new(who));
+            let result = connection.handle().set_authenticated(ConnectionHolder::new(who));
             (connection, result)
         };
         let ours: Vec<_> = (0..3).map(|_| open(1)).collect();
@@ -463,7 +463,7 @@ mod tests {
         assert_eq!(result, Ok(()));
         let reason = second.0.must_close().await;
         assert_eq!((reason, reason.may_finish()), (CloseReason::TooManyOfHolder, true));
-        assert_eq!(second.0.handle().set_authenticated(Holder::new(1)), Err(TooManyConnections));
+        assert_eq!(second.0.handle().set_authenticated(ConnectionHolder::new(1)), Err(TooManyConnections));
         // When all are in use, a new one is refused, and the others go on.
         let calls = [ours[2].0.handle().begin_request(), newest.handle().begin_request()];
         let (refused, result) = open(1);

@@ -179,7 +179,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::connections::{ConnectionHandle, Holder};
+    use crate::connections::{ConnectionHandle, ConnectionHolder};
     use crate::table::ConnectionLimits;
 
     /// Far more than anything takes.
@@ -207,7 +207,7 @@ mod tests {
             async move {
                 if request.uri().path() == "/known" {
                     let connection = request.extensions().get::<ConnectionHandle>().unwrap();
-                    connection.set_authenticated(Holder::kept(0)).unwrap();
+                    connection.set_authenticated(ConnectionHolder::kept(0)).unwrap();
                 }
                 if !responds {
                     std::future::pending::<()>().await;

@@ -1,5 +1,5 @@
 //! The checks that every listener makes, whatever it serves: the names that it answers to, the connections that it keeps
-//! open for strangers, and the memory that request bodies may take.
+//! open for strangers, the memory that request bodies may take, and the shares that callers have of what is bounded.
 //!
 //! It must not know what is served, nor how callers prove who they are.
 
@@ -13,6 +13,7 @@ pub mod http;
 mod line_endings;
 pub mod names;
 mod options;
+mod shares;
 mod table;
 mod write_timeout;
 
@@ -21,11 +22,12 @@ pub use body::{BodyError, BodyLimits, BoundedBody, Framing};
 pub use body_budget::{BodyBudget, OverBudget, Reservation};
 pub use client_io::{ClientIo, client_io, into_stream};
 pub use connections::{
-    CloseReason, Connection, ConnectionHandle, Connections, Holder, PublicRequest, RequestInProgress,
-    TooManyConnections,
+    CloseReason, Connection, ConnectionHandle, ConnectionHolder, Connections, PublicRequest,
+    RequestInProgress, TooManyConnections,
 };
 pub use guarded::Guarded;
 pub use options::{ConnectionOptions, at_least, parse_seconds};
+pub use shares::{Holder, OverShare, Share, Shares};
 pub use table::{
     Authenticated, ConnectionId, ConnectionLimits, ConnectionTable, Eviction, Full, HolderId, Opened,
 };

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
-use inbound::{BodyError, BodyLimits, BoundedBody, ConnectionHandle, Framing, Holder};
+use inbound::{BodyError, BodyLimits, BoundedBody, ConnectionHandle, ConnectionHolder, Framing};
 use mcp::error::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render,
 };
@@ -63,7 +63,7 @@ async fn know_served(request: Request, next: Next) -> Response {
     let is_served = response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if let Some(connection) = connection.filter(|_| is_served) {
         // Where its address holds too many, it is told to close after this response.
-        let _ = connection.set_authenticated(Holder::new(connection.subscriber()));
+        let _ = connection.set_authenticated(ConnectionHolder::new(connection.subscriber()));
     }
     response
 }

@@ -12,7 +12,7 @@ use mcp::json;
 use mcp::revision::{Era, Revision};
 use mcp::uri::NotCanonical;
 
-use crate::observe::{Rejection, UpstreamFault};
+use crate::observe::{Bound, Rejection, UpstreamFault};
 
 /// The facts of a request that an error must echo.
 #[derive(Debug, Clone)]
@@ -66,8 +66,11 @@ pub enum Fault {
         retryable: bool,
     },
     /// Too many calls wait for their clients.
-    #[error("too many calls wait for client input at this edge")]
-    TooManyParkedCalls,
+    #[error("{}", too_many(Bound::ParkedCalls, *.of_token))]
+    TooManyParkedCalls {
+        /// True if the token has its share of them.
+        of_token: bool,
+    },
     /// It needs a request that this client does not take.
     #[error("needs input that this client cannot give: {0}")]
     InputUnavailable(String),
@@ -91,7 +94,7 @@ impl Fault {
             Self::Session(_) => "upstream_session",
             Self::Era(_) => "upstream_era",
             Self::Lost { .. } => "upstream_call_lost",
-            Self::TooManyParkedCalls => "too_many_parked_calls",
+            Self::TooManyParkedCalls { .. } => "too_many_parked_calls",
             Self::InputUnavailable(_) => "input_unavailable",
         }
     }
@@ -107,7 +110,7 @@ impl Fault {
             Self::Session(_) => -31107,
             Self::Era(_) => -31108,
             Self::Lost { .. } => -31109,
-            Self::TooManyParkedCalls => -31110,
+            Self::TooManyParkedCalls { .. } => -31110,
             Self::InputUnavailable(_) => -31111,
             Self::OverBudget => -31112,
             Self::NotAllowed => -31113,
@@ -125,7 +128,7 @@ impl Fault {
             Self::TooLarge => UpstreamFault::TooLarge,
             Self::Session(_) => UpstreamFault::Session,
             Self::Lost { .. } => UpstreamFault::Lost,
-            Self::Era(_) | Self::OverBudget | Self::TooManyParkedCalls | Self::InputUnavailable(_) => {
+            Self::Era(_) | Self::OverBudget | Self::TooManyParkedCalls { .. } | Self::InputUnavailable(_) => {
                 return None;
             }
         })
@@ -194,6 +197,14 @@ pub enum Failure {
     /// The token holds too many streams.
     #[error("this token has too many open streams")]
     TooManyStreams,
+    /// Too much of what tokens share is taken.
+    #[error("{}", too_many(*.of, *.of_token))]
+    TooMany {
+        /// What is shared.
+        of: Bound,
+        /// True if the token has its share of it; false if nothing is left.
+        of_token: bool,
+    },
     /// The client has too much in flight on one connection.
     #[error("this connection has too many requests in flight")]
     TooManyRequests,
@@ -320,6 +331,7 @@ impl Failure {
             Self::BodyTimeout | Self::BodyBroken => -31008,
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
             Self::TooManyTunnels | Self::TooManyConnections(_) | Self::BodyMemory => -31009,
+            Self::TooMany { .. } => -31009,
             Self::SessionMissing | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
             Self::LegacyVersion => codes::INVALID_REQUEST,
@@ -353,7 +365,8 @@ impl Failure {
             Self::TooManyStreams
             | Self::TooManyRequests
             | Self::TooManyTunnels
-            | Self::TooManyConnections(_) => StatusCode::TOO_MANY_REQUESTS,
+            | Self::TooManyConnections(_)
+            | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -402,6 +415,7 @@ impl Failure {
             Self::BodyMemory => reason("body_memory"),
             Self::TooManyStreams => reason("too_many_streams"),
             Self::TooManyRequests => reason("too_many_requests"),
+            Self::TooMany { of, .. } => reason(reason_of(*of)),
             Self::Draining => reason("draining"),
             Self::SessionMissing => reason("session_missing"),
             Self::SessionUnknown | Self::Disconnected => reason("session_unknown"),
@@ -441,7 +455,8 @@ impl Failure {
             Self::TooManyStreams
             | Self::TooManyRequests
             | Self::TooManyTunnels
-            | Self::TooManyConnections(_) => Rejection::TooMany,
+            | Self::TooManyConnections(_)
+            | Self::TooMany { .. } => Rejection::TooMany,
             Self::Draining => Rejection::Draining,
             Self::Parse(_)
             | Self::Invalid(_)
@@ -462,6 +477,40 @@ impl Failure {
 fn versions(requested: &str) -> String {
     let supported = Revision::modern_json();
     format!(r#"{{"supported":{supported},"requested":{}}}"#, json::quote(requested))
+}
+
+/// The `data.reason` where too much of this is taken.
+fn reason_of(bound: Bound) -> &'static str {
+    match bound {
+        Bound::InFlight => "too_many_requests",
+        Bound::ParkedCalls => "too_many_parked_calls",
+        Bound::Subscriptions => "too_many_subscriptions",
+        Bound::Tickets => "too_many_tickets",
+    }
+}
+
+/// Describes which bound was reached, and what to do.
+fn too_many(bound: Bound, of_token: bool) -> &'static str {
+    match (bound, of_token) {
+        (Bound::InFlight, true) => {
+            "this token has its share of the requests in flight at this edge (--max-in-flight); wait for responses first"
+        }
+        (Bound::InFlight, false) => "this edge has too many requests in flight",
+        (Bound::ParkedCalls, true) => {
+            "this token has its share of the calls that wait for client input at this edge (--max-parked-calls); send their input first"
+        }
+        (Bound::ParkedCalls, false) => {
+            "too many calls wait for client input at this edge (--max-parked-calls); try again later"
+        }
+        (Bound::Subscriptions, true) => {
+            "this token has its share of the sessions with subscriptions at this edge; end sessions that are no longer used"
+        }
+        (Bound::Subscriptions, false) => "too many sessions have subscriptions at this edge; try again later",
+        (Bound::Tickets, true) => {
+            "this token has its share of the tickets that were used within a minute; try again in a minute"
+        }
+        (Bound::Tickets, false) => "too many tickets were used within a minute; try again in a minute",
+    }
 }
 
 /// Describes why no template could have produced a URI.

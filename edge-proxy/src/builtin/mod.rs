@@ -20,10 +20,11 @@ use trunkline::edge::v1::SessionEvent;
 
 use crate::context::{Arrival, RequestContext};
 use crate::error::Failure;
+use crate::observe::Bound;
 use crate::os::clock;
 use crate::respond::Reply;
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, LogLevel, MAX_URI_BYTES, MAX_URIS, Session, event};
+use crate::session::{Conversation, LogLevel, MAX_URI_BYTES, MAX_URIS, NotKept, Session, Subscriber, event};
 use crate::transport::Message;
 use crate::upstream::SessionCommand;
 use crate::usage::Outcome;
@@ -176,13 +177,16 @@ async fn subscribe(
     if capabilities::update_era(&permit.entry().upstream, Era::Legacy).is_none() {
         return Err(Failure::params("the upstream does not announce changes of this resource"));
     }
-    let change =
-        context.worker.shared.subscriptions.change(conversation, &named.exposed, true, clock::now_us());
-    let change = change.ok_or_else(|| {
-        Failure::params(format!("too many subscriptions; the maximum for a session is {MAX_URIS}"))
+    let shared = &context.worker.shared;
+    let subscriber = Subscriber::new(conversation, &context.principal().uid);
+    let change = shared.subscriptions.change(subscriber, &named.exposed, true, clock::now_us());
+    let change = change.map_err(|not_kept| match not_kept {
+        NotKept::TooManyUris => {
+            Failure::params(format!("too many subscriptions; the maximum for a session is {MAX_URIS}"))
+        }
+        NotKept::NoRoom(no_room) => shared.no_room(Bound::Subscriptions, no_room),
     })?;
-    broadcast(context, event::subscription_changed(&conversation.session_id, conversation.expires, &change))
-        .await;
+    broadcast(context, event::subscription_changed(subscriber, &change)).await;
     Ok(result(id, "{}"))
 }
 
@@ -200,14 +204,11 @@ async fn unsubscribe(
     {
         return Ok(result(id, "{}"));
     }
-    let change = subscriptions.change(conversation, uri, false, clock::now_us());
+    let subscriber = Subscriber::new(conversation, &context.principal().uid);
+    let change = subscriptions.change(subscriber, uri, false, clock::now_us());
     // If there was no room to store it, nothing was subscribed to either.
-    if let Some(change) = change {
-        broadcast(
-            context,
-            event::subscription_changed(&conversation.session_id, conversation.expires, &change),
-        )
-        .await;
+    if let Ok(change) = change {
+        broadcast(context, event::subscription_changed(subscriber, &change)).await;
     }
     Ok(result(id, "{}"))
 }

@@ -28,7 +28,8 @@ pub struct Limits {
     /// token (of responses: an upstream) gets what is left for others, so half of it when alone. Past it requests get 503.
     #[arg(long, env = "TRUNKLINE_MAX_BODY_MEMORY_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
     pub max_body_memory_bytes: usize,
-    /// Maximum number of requests in flight, without streams; more get 503.
+    /// Maximum number of requests in flight, without streams; more get 503. A token gets what is left for others, so half
+    /// of them when alone; more get 429.
     #[arg(long, env = "TRUNKLINE_MAX_IN_FLIGHT", value_name = "COUNT", default_value_t = 8_192)]
     pub max_in_flight: usize,
     /// Maximum number of open streams and connections per token; more get 429.
@@ -57,7 +58,8 @@ pub struct Limits {
     /// Maximum size of a JSON response from an upstream, in bytes.
     #[arg(long, env = "TRUNKLINE_MAX_ANSWER_BYTES", value_name = "BYTES", default_value_t = 32 << 20)]
     pub max_answer_bytes: usize,
-    /// Maximum number of calls that wait for client input (elicitation and the like, across eras); more fail.
+    /// Maximum number of calls that wait for client input (elicitation and the like, across eras); more fail. A token gets
+    /// what is left for others, so half of them when alone.
     #[arg(long, env = "TRUNKLINE_MAX_PARKED_CALLS", value_name = "COUNT", default_value_t = 4_096)]
     pub max_parked_calls: usize,
     /// Time for which a call waits for client input, in seconds; then its upstream is told that there is none.

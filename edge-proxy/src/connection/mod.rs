@@ -20,14 +20,12 @@ use mcp::message::{Envelope, EnvelopeError};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::context::{RequestContext, StreamPermit, WorkerState};
+use crate::context::{Authenticated, RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
-use crate::identity::Principal;
 use crate::observe::{CloseReason, ConnectionTransport, GaugeGuard};
-use crate::policy::{self, Caller, Denied, Facts};
+use crate::policy::Caller;
 use crate::respond::Reply;
 use crate::session::ConnectionSession;
-use crate::snapshot::Snapshot;
 
 /// Messages that wait for the client to read. Further ones wait to be queued.
 const MAX_WAITING: usize = 16;
@@ -76,18 +74,14 @@ struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
-    /// Opens a connection for the caller in `context`, who presented `bearer`.
+    /// Opens a connection for the caller in `context`.
     fn open(
         context: &RequestContext<'_>,
         transport: ConnectionTransport,
-        bearer: &str,
+        permit: StreamPermit,
         handler: Handler,
-    ) -> Result<Self, Failure> {
+    ) -> Self {
         let shared = &context.worker.shared;
-        let permit = context.worker.stream_permit(&context.principal().uid).ok_or(Failure::TooManyStreams)?;
-        if context.worker.is_draining() {
-            return Err(Failure::Draining);
-        }
         let request_permits = shared.environment.limits.max_in_flight_per_connection;
         let (sender, outbox) = mpsc::channel(MAX_WAITING);
         let (ended, close_reason) = watch::channel(None);
@@ -98,7 +92,7 @@ impl ConnectionGuard {
             token: context.principal().uid.as_ref().into(),
             server: context.server().id.clone(),
             uid: context.server().uid.clone(),
-            bearer: bearer.into(),
+            bearer: context.bearer.into(),
             session: ConnectionSession::new(transport == ConnectionTransport::WebSocket),
             handler,
             listening: Cell::new(false),
@@ -113,7 +107,7 @@ impl ConnectionGuard {
             _counted: shared.environment.metrics.client_sessions(transport).enter(),
         });
         connection.spawn(watchdog::watch(Rc::clone(&connection)));
-        Ok(Self { connection, outbox, close_reason })
+        Self { connection, outbox, close_reason }
     }
 }
 
@@ -147,23 +141,19 @@ impl ClientConnection {
         &self.worker
     }
 
+    /// The bearer that it was opened with.
+    pub fn bearer(&self) -> &str {
+        &self.bearer
+    }
+
     /// Verifies the bearer again.
-    pub fn authenticate(&self, snapshot: &Snapshot, now: u64) -> Result<Arc<Principal>, Failure> {
-        if !self.worker.shared.environment.current.is_trust_fresh(now) {
-            return Err(Failure::TrustStale);
-        }
-        self.worker.bearers.authenticate(&snapshot.trust, Some(&self.bearer))
+    pub fn authenticate(&self) -> Result<Authenticated, Failure> {
+        Authenticated::now(&self.worker, Some(&self.bearer), self.address)
     }
 
     /// Admits the principal again, to the server that the connection was opened to.
-    pub fn admit<'a>(
-        &self,
-        snapshot: &'a Snapshot,
-        principal: &'a Arc<Principal>,
-        now: u64,
-    ) -> Result<Caller<'a>, Failure> {
-        let facts = Facts { address: self.address, now };
-        policy::admit_again(snapshot, principal, [&self.server, &self.uid], facts).map_err(Denied::of_server)
+    pub fn admit<'a>(&self, authenticated: &'a Authenticated) -> Result<Caller<'a>, Failure> {
+        authenticated.admit_again([&self.server, &self.uid])
     }
 
     /// Ends the connection, unless it has ended for another reason.

@@ -26,12 +26,12 @@ const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Opens a stream, which is a session.
 pub fn open(
     context: &RequestContext<'_>,
-    bearer: &str,
     http_connection: &Rc<HttpConnection>,
     handler: Handler,
 ) -> Result<Response<Body>, Failure> {
     let shared = &context.worker.shared;
-    let guard = ConnectionGuard::open(context, ConnectionTransport::Sse, bearer, handler)?;
+    let permit = context.connection_permit()?;
+    let guard = ConnectionGuard::open(context, ConnectionTransport::Sse, permit, handler);
     let waiter = shared.environment.fleet.waiters().register().ok_or(Failure::Overloaded)?;
     let handle = post_address::seal(&context.snapshot.trust, context.owner(), &waiter.address())
         .map_err(|error| Failure::Internal(error.to_string()))?;

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use super::ClientConnection;
 use crate::observe::CloseReason;
-use crate::policy;
 
 /// Ends the connection when the token loses its access, or, once all requests are answered, when the edge is stopping.
 pub(super) async fn watch(connection: Rc<ClientConnection>) {
@@ -12,16 +11,14 @@ pub(super) async fn watch(connection: Rc<ClientConnection>) {
     let mut published = shared.environment.current.subscribe();
     let mut drain = connection.worker.drain.clone();
     loop {
-        let now = connection.worker.now();
-        let snapshot = shared.environment.current.load_full();
-        let Ok(principal) = connection.authenticate(&snapshot, now) else {
+        let Ok(authenticated) = connection.authenticate() else {
             return connection.end(CloseReason::Unauthorized);
         };
-        if connection.admit(&snapshot, &principal, now).is_err() {
+        if connection.admit(&authenticated).is_err() {
             return connection.end(CloseReason::Unauthorized);
         }
         let silence = shared.environment.limits.keep_alive;
-        let next = policy::remaining(&snapshot, &principal, now).map_or(silence, |left| left.min(silence));
+        let next = authenticated.remaining().map_or(silence, |left| left.min(silence));
         tokio::select! {
             _ = drain.wait_for(|draining| *draining) => break,
             _ = published.changed() => {}

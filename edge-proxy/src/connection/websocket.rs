@@ -20,13 +20,12 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message as Frame, Role};
 
 use super::{ClientConnection, ConnectionGuard, Handler};
-use crate::context::{RequestContext, WorkerState};
+use crate::context::{RequestContext, StreamPermit, WorkerState};
 use crate::error::Failure;
-use crate::observe::{CloseReason, ConnectionTransport};
+use crate::observe::{Bound, CloseReason, ConnectionTransport};
 use crate::respond::Reply;
 use crate::session::event;
 use crate::session::ticket::{self, Ticket};
-use crate::snapshot::Snapshot;
 use crate::transport::websocket::{FrameEvent, Handshake, SUBPROTOCOL, close, config, frame_event};
 use crate::transport::{Body, BufferedBody, HttpConnection};
 
@@ -36,9 +35,10 @@ const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Makes a ticket for the server in `context`, in exchange for the bearer.
-pub fn ticket(context: &RequestContext<'_>, bearer: &str) -> Result<Reply, Failure> {
+pub fn ticket(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     let server = context.server();
-    let ticket = Ticket::new(bearer, context.now()).seal(&context.snapshot.trust, &server.id, &server.uid);
+    let ticket =
+        Ticket::new(context.bearer, context.now()).seal(&context.snapshot.trust, &server.id, &server.uid);
     let ticket = ticket.map_err(|error| Failure::Internal(error.to_string()))?;
     let body = format!(r#"{{"ticket":{},"expires_in":{}}}"#, json::quote(&ticket), ticket::LIFETIME);
     Ok(Reply::json([Bytes::from(body)]))
@@ -50,34 +50,35 @@ pub fn no_store(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Redeems a ticket on every edge that can be reached. Returns the bearer that it stands for.
-pub async fn redeem(
-    worker: &WorkerState,
-    snapshot: &Snapshot,
-    server: &str,
-    ticket: &str,
-    now: u64,
-) -> Result<String, Failure> {
+/// Opens a ticket for the server with this id.
+pub fn open_ticket(worker: &WorkerState, server: &str, text: &str) -> Result<Ticket, Failure> {
+    let snapshot = worker.shared.environment.current.load();
     let uid = &snapshot.servers.get(server).ok_or(Failure::Ticket)?.uid;
-    let ticket = Ticket::open(&snapshot.trust, server, uid, ticket, now).ok_or(Failure::Ticket)?;
-    if !worker.shared.used_tickets.spend(&ticket, now) {
+    Ticket::open(&snapshot.trust, server, uid, text, worker.now()).ok_or(Failure::Ticket)
+}
+
+/// Redeems a ticket of the caller on every edge that can be reached.
+pub async fn redeem(context: &RequestContext<'_>, ticket: &Ticket) -> Result<(), Failure> {
+    let (shared, principal) = (&context.worker.shared, &context.principal().uid);
+    let spent = shared.used_tickets.spend(ticket, principal, context.now());
+    if !spent.map_err(|no_room| shared.no_room(Bound::Tickets, no_room))? {
         return Err(Failure::Ticket);
     }
-    worker.shared.environment.fleet.broadcast(event::ticket_used(&ticket)).await;
-    Ok(ticket.bearer)
+    shared.environment.fleet.broadcast(event::ticket_used(ticket, principal)).await;
+    Ok(())
 }
 
 /// Answers with the change of protocol, and leaves the connection to a session.
 pub fn open(
     context: &RequestContext<'_>,
-    bearer: &str,
+    permit: StreamPermit,
     handshake: &Handshake,
     upgrade: OnUpgrade,
     http_connection: &HttpConnection,
     handler: Handler,
 ) -> Result<Response<Body>, Failure> {
-    let guard = ConnectionGuard::open(context, ConnectionTransport::WebSocket, bearer, handler)?;
     let response = handshake.accept(SUBPROTOCOL)?;
+    let guard = ConnectionGuard::open(context, ConnectionTransport::WebSocket, permit, handler);
     http_connection.upgrade_to(async move {
         // A connection that ended before it changed its protocol is no error.
         if let Ok(upgraded) = upgrade.await {

@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use egress::CheckedResolver;
-use inbound::{BodyBudget, Connections};
+use inbound::{BodyBudget, Connections, Shares};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 
 use super::permits::{InFlightPermit, StreamCounts};
+use crate::collections::NoRoom;
 use crate::config::limits::Limits;
 use crate::config::published::PublishedNames;
+use crate::error::Failure;
 use crate::fleet::Fleet;
-use crate::observe::Metrics;
+use crate::observe::{Bound, Metrics};
 use crate::os::clock;
 use crate::session::{LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets};
 use crate::snapshot::Current;
@@ -36,6 +38,8 @@ pub struct EdgeState {
     pub used_tickets: UsedTickets,
     /// The log levels that legacy sessions have set.
     pub levels: LogLevels,
+    /// Requests in flight, by token.
+    pub in_flight: Shares,
     /// Open streams, by token.
     pub streams: Arc<StreamCounts>,
     /// Open client connections.
@@ -70,6 +74,7 @@ impl EdgeState {
             fleet: Arc::new(fleet),
             tunnels: Arc::default(),
             exclusive_sessions: Arc::default(),
+            parked_calls: Arc::default(),
             resolver,
             tls: Arc::new(tls),
         };
@@ -80,6 +85,7 @@ impl EdgeState {
             subscriptions: Subscriptions::default(),
             used_tickets: UsedTickets::default(),
             levels: LogLevels::default(),
+            in_flight: Shares::default(),
             streams: Arc::default(),
             connections,
             workers: Mutex::default(),
@@ -87,8 +93,17 @@ impl EdgeState {
     }
 
     /// Admits one more request in flight, unless there are too many.
-    pub fn in_flight_permit(&self) -> Option<InFlightPermit> {
-        InFlightPermit::acquire(&self.environment.metrics.in_flight, self.environment.limits.max_in_flight)
+    pub fn in_flight_permit(&self) -> Result<InFlightPermit<'_>, Failure> {
+        InFlightPermit::acquire(self)
+    }
+
+    /// Returns the failure of a request for which there is no room within this bound, and counts it.
+    pub fn no_room(&self, of: Bound, no_room: NoRoom) -> Failure {
+        let of_token = no_room == NoRoom::Share;
+        if of_token {
+            self.environment.metrics.shares_refused(of).inc();
+        }
+        Failure::TooMany { of, of_token }
     }
 
     /// Ends a session on this edge.

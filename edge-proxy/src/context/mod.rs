@@ -3,6 +3,7 @@
 //! It must not know the order of the stages.
 
 mod active_calls;
+mod authenticated;
 mod edge;
 mod permits;
 mod request;
@@ -11,6 +12,7 @@ mod worker;
 
 pub use active_calls::CallStream;
 pub(crate) use active_calls::{ActiveCall, watch};
+pub use authenticated::Authenticated;
 pub use edge::EdgeState;
 pub use permits::{InFlightPermit, StreamCounts, StreamPermit, StreamPermits};
 pub use request::{Arrival, RequestContext};

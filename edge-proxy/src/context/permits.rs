@@ -7,8 +7,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::collections::TwoGenerationCache;
-use crate::observe::{Gauge, GaugeGuard};
+use inbound::{Holder, Share, Shares};
+
+use super::edge::EdgeState;
+use crate::collections::{NoRoom, TwoGenerationCache};
+use crate::error::Failure;
+use crate::observe::{Bound, Gauge, GaugeGuard};
 
 /// Tokens whose counts one worker finds without a lock.
 const MAX_CACHED: usize = 10_000;
@@ -41,8 +45,11 @@ pub struct StreamPermit {
 }
 
 /// The right to have one request in flight, until it is dropped.
-#[derive(Debug)]
-pub struct InFlightPermit(#[expect(dead_code, reason = "held for its drop")] GaugeGuard);
+pub struct InFlightPermit<'a> {
+    edge: &'a EdgeState,
+    _counted: GaugeGuard,
+    share: Option<Share<&'a Shares>>,
+}
 
 impl StreamCounts {
     /// Returns the count of a token.
@@ -91,10 +98,22 @@ impl Drop for StreamPermit {
     }
 }
 
-impl InFlightPermit {
-    /// Admits one more request, unless `in_flight` counts `limit` already.
-    pub fn acquire(in_flight: &Gauge, limit: usize) -> Option<Self> {
-        in_flight.enter_below(limit).map(Self)
+impl<'a> InFlightPermit<'a> {
+    /// Admits one more request, unless there are too many. Its token is not known yet.
+    pub(super) fn acquire(edge: &'a EdgeState) -> Result<Self, Failure> {
+        let environment = &edge.environment;
+        let counted = environment.metrics.in_flight.enter_below(environment.limits.max_in_flight);
+        Ok(Self { edge, _counted: counted.ok_or(Failure::Overloaded)?, share: None })
+    }
+
+    /// Counts the request among those of its token, unless that has its share of them.
+    pub fn charge(&mut self, holder: Holder) -> Result<(), Failure> {
+        let environment = &self.edge.environment;
+        let in_flight = usize::try_from(environment.metrics.in_flight.get()).unwrap_or_default();
+        let free = environment.limits.max_in_flight.saturating_sub(in_flight);
+        let share = Share::take(&self.edge.in_flight, holder, free);
+        self.share = Some(share.map_err(|_| self.edge.no_room(Bound::InFlight, NoRoom::Share))?);
+        Ok(())
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::Instant;
 use http::HeaderMap;
 use mcp::json;
 
+use super::authenticated::Authenticated;
 use super::permits::StreamPermit;
 use super::worker::WorkerState;
 use crate::error::Failure;
 use crate::identity::Principal;
-use crate::policy::{self, Caller, Denied, Facts};
+use crate::policy::Caller;
 use crate::session::{ConnectionSession, HandleOwner};
 use crate::snapshot::{Server, Snapshot, View};
 use crate::usage::Account;
@@ -24,6 +25,8 @@ pub struct RequestContext<'a> {
     pub snapshot: &'a Arc<Snapshot>,
     /// The caller, at the server that the request is for.
     pub caller: Caller<'a>,
+    /// The bearer that the caller presented.
+    pub bearer: &'a str,
     /// The transport that it arrived by.
     pub arrival: Arrival<'a>,
     /// The time of its arrival.
@@ -46,22 +49,22 @@ impl<'a> RequestContext<'a> {
         self.worker.now() == self.now() && Arc::ptr_eq(self.snapshot, &current.load())
     }
 
-    /// Admits the caller again, on another snapshot and now, for what is left of the request.
-    pub fn admitted_again<'b>(&self, snapshot: &'b Arc<Snapshot>) -> Result<RequestContext<'b>, Failure>
+    /// Verifies the bearer again, on the snapshot in force and now.
+    pub fn authenticate_again(&self) -> Result<Authenticated, Failure> {
+        Authenticated::now(self.worker, Some(self.bearer), self.caller.facts().address)
+    }
+
+    /// Admits the caller again, for what is left of the request.
+    pub fn admitted_again<'b>(&self, again: &'b Authenticated) -> Result<RequestContext<'b>, Failure>
     where
         'a: 'b,
     {
-        let (now, server) = (self.worker.now(), self.server());
-        if !self.worker.shared.environment.current.is_trust_fresh(now) {
-            return Err(Failure::TrustStale);
-        }
-        let facts = Facts { now, ..self.caller.facts() };
-        let caller = policy::admit_again(snapshot, self.principal(), [&server.id, &server.uid], facts);
-        let caller = caller.map_err(Denied::of_server)?;
+        let server = self.server();
         Ok(RequestContext {
             worker: self.worker,
-            snapshot,
-            caller,
+            snapshot: &again.snapshot,
+            caller: again.admit_again([&server.id, &server.uid])?,
+            bearer: self.bearer,
             arrival: self.arrival,
             started: self.started,
         })
@@ -110,6 +113,14 @@ impl<'a> RequestContext<'a> {
             }
             Arrival::Connection(_) => Ok(None),
         }
+    }
+
+    /// Admits one more connection on which both sides speak, unless the principal holds too many, or the edge is stopping.
+    pub fn connection_permit(&self) -> Result<StreamPermit, Failure> {
+        if self.worker.is_draining() {
+            return Err(Failure::Draining);
+        }
+        self.worker.stream_permit(&self.principal().uid).ok_or(Failure::TooManyStreams)
     }
 
     /// Opens an account for one call.

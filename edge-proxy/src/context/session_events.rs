@@ -13,7 +13,7 @@ use trunkline::edge::v1::{CallCancelled, LogLevelSet, SessionEnded, Subscription
 use super::edge::EdgeState;
 use crate::fleet::{Fleet, LocalEdge};
 use crate::os::clock;
-use crate::session::{Conversation, SessionId, SubscriptionChange, event};
+use crate::session::{Conversation, SessionId, SessionSubscriptions, Subscriber, SubscriptionChange, event};
 use crate::snapshot::Current;
 use crate::upstream::SessionCommand;
 
@@ -81,9 +81,10 @@ fn subscription_changed(shared: &EdgeState, event: SubscriptionChanged) -> Optio
         subscribed: event.subscribed,
         changed_us: event.changed_us,
     };
+    let subscriber = Subscriber { session_id: &session_id, expires, principal: &event.principal };
     // The event may come after the session has ended.
     if !shared.terminated.contains(&session_id)
-        && !shared.subscriptions.take(&session_id, expires, &change, clock::now())
+        && !shared.subscriptions.take(subscriber, &change, clock::now())
     {
         tracing::warn!("no room for a subscription from another edge");
     }
@@ -106,7 +107,9 @@ fn cancelled(shared: &EdgeState, event: CallCancelled) -> Option<()> {
 fn ticket_used(shared: &EdgeState, event: &TicketUsed) -> Option<()> {
     let (number, expires) =
         (event.ticket.as_slice().try_into().ok()?, u64::try_from(event.expire_unix).ok()?);
-    shared.used_tickets.used(number, expires, clock::now());
+    if shared.used_tickets.used(number, &event.principal, expires, clock::now()).is_err() {
+        tracing::warn!("no room for a ticket that was used at another edge");
+    }
     Some(())
 }
 
@@ -136,8 +139,12 @@ fn all_events(shared: &EdgeState) -> impl Iterator<Item = Vec<SessionEvent>> + S
     let ended = shared.terminated.all(now);
     let subscribed = shared.subscriptions.all(now);
     let ended = ended.into_iter().map(|(session_id, expires)| event::ended(&session_id, expires));
-    let subscribed = subscribed.into_iter().flat_map(|(session_id, expires, changes)| {
-        changes.into_iter().map(move |change| event::subscription_changed(&session_id, expires, &change))
+    let subscribed = subscribed.into_iter().flat_map(|of_session| {
+        let SessionSubscriptions { session_id, expires, principal, changes } = of_session;
+        changes.into_iter().map(move |change| {
+            let subscriber = Subscriber { session_id: &session_id, expires, principal: &principal };
+            event::subscription_changed(subscriber, &change)
+        })
     });
     let tunnels = shared
         .environment
@@ -197,7 +204,9 @@ mod tests {
             0 => event::ended(&session_id, u64::MAX >> 1),
             1 | 2 => {
                 let change = SubscriptionChange { uri: uri.into(), subscribed: what == 1, changed_us };
-                event::subscription_changed(&session_id, u64::MAX >> 1, &change)
+                let subscriber =
+                    Subscriber { session_id: &session_id, expires: u64::MAX >> 1, principal: "t" };
+                event::subscription_changed(subscriber, &change)
             }
             _ => {
                 let lifetime = u64::MAX >> 1;
@@ -227,8 +236,8 @@ mod tests {
                 prop_assert_eq!(known(&later), known(&first));
             }
             let ended = first.terminated.all(0);
-            for (session_id, ..) in first.subscriptions.all(0) {
-                prop_assert!(ended.iter().all(|(ended, _)| *ended != session_id));
+            for of_session in first.subscriptions.all(0) {
+                prop_assert!(ended.iter().all(|(ended, _)| *ended != of_session.session_id));
             }
         }
 

@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::{SubscriptionChange, event};
+    use crate::session::{Subscriber, SubscriptionChange, event};
 
     fn happened(number: u64) -> SessionEvent {
         let mut session_id = [0; 16];
@@ -144,7 +144,10 @@ mod tests {
         let (log, now) = (EventLog::new(), Instant::now());
         let uri: Box<str> = "x".repeat(MAX_BYTES / 4).into();
         let change = SubscriptionChange { uri, subscribed: true, changed_us: 1 };
-        let large = || event::subscription_changed(&[0; 16], 1, &change);
+        let large = || {
+            let subscriber = Subscriber { session_id: &[0; 16], expires: 1, principal: "t" };
+            event::subscription_changed(subscriber, &change)
+        };
         for _ in 0..20 {
             log.append(large(), now);
         }

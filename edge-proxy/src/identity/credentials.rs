@@ -23,7 +23,7 @@ pub(super) fn verify_bearer(trust: &Trust, bearer: &str) -> Option<Principal> {
     validation.set_required_spec_claims(&["iss", "aud", "sub"]);
     validation.validate_exp = false;
     let claims: Claims = verified_claims(trust, bearer, validation)?;
-    Some(Principal { kind: PrincipalKind::Token, uid: claims.jti, name: claims.sub, expires: claims.exp })
+    Some(Principal::new(PrincipalKind::Token, claims.jti, claims.sub, claims.exp))
 }
 
 /// Verifies the credential of a tunnel, its time included. Returns the uid of its upstream.

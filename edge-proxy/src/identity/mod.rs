@@ -7,6 +7,7 @@ mod credentials;
 
 pub use bearer_cache::BearerCache;
 pub use credentials::verify_tunnel_credential;
+use inbound::Holder;
 
 /// A caller whose credential was verified. It depends on no snapshot: what it may do is looked up in the one at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,16 @@ pub struct Principal {
     /// The time when its credential expires, in seconds since the Unix epoch. A token expires apart from that, because
     /// its time can be edited.
     pub expires: Option<u64>,
+    /// The slot in which what it holds is counted, found once because it takes a hash.
+    pub holder: Holder,
+}
+
+impl Principal {
+    /// Creates a principal of this kind.
+    pub fn new(kind: PrincipalKind, uid: Box<str>, name: Box<str>, expires: Option<u64>) -> Self {
+        let holder = Holder::of(&*uid);
+        Self { kind, uid, name, expires, holder }
+    }
 }
 
 /// The kinds of principal.

@@ -11,7 +11,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::Metrics;
 use super::metrics::{
-    CloseReason as SessionCloseReason, ConnectionTransport, DeliveryOutcome, Rejection, UpstreamFault,
+    Bound, CloseReason as SessionCloseReason, ConnectionTransport, DeliveryOutcome, Rejection, UpstreamFault,
 };
 use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
@@ -161,6 +161,13 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
     counter(meter, "rejected", "Requests rejected, by reason", move |observer| {
         for reason in Rejection::ALL {
             observer.observe(read.rejected(*reason).get(), &[KeyValue::new("reason", reason.as_str())]);
+        }
+    });
+    let read = Arc::clone(metrics);
+    let shares = "What was refused to tokens that have their share of a bound, by bound";
+    counter(meter, "shares_refused", shares, move |observer| {
+        for bound in Bound::ALL {
+            observer.observe(read.shares_refused(*bound).get(), &[KeyValue::new("bound", bound.as_str())]);
         }
     });
     let read = Arc::clone(metrics);
@@ -315,6 +322,7 @@ mod tests {
         let _open = metrics.connections.enter();
         metrics.count_calls("tools/call", Outcome::Ok, 3, 1_500_000);
         metrics.rejected(Rejection::Origin).inc();
+        metrics.shares_refused(Bound::Tickets).inc();
         metrics.upstream_fault(UpstreamFault::Timeout).add(2);
         metrics.egress_refused(Class::LinkLocal).inc();
         metrics.revision.set(7);
@@ -326,6 +334,7 @@ mod tests {
             "trunkline_edge_calls_total{method=\"tools/call\",outcome=\"ok\"} 3",
             "trunkline_edge_calls_duration_seconds_total{method=\"tools/call\",outcome=\"ok\"} 1.5",
             "trunkline_edge_rejected_total{reason=\"origin\"} 1",
+            "trunkline_edge_shares_refused_total{bound=\"tickets\"} 1",
             "trunkline_edge_upstream_errors_total{fault=\"timeout\"} 2",
             "trunkline_edge_egress_refused_total{class=\"link-local\"} 1",
             "trunkline_edge_snapshot_revision 7",

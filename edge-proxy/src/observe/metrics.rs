@@ -115,6 +115,20 @@ labels! {
 }
 
 labels! {
+    /// What is bounded for the whole edge and shared by tokens.
+    Bound {
+        /// Requests in flight.
+        InFlight = "in_flight",
+        /// Calls that wait for client input.
+        ParkedCalls = "parked_calls",
+        /// Sessions with subscriptions.
+        Subscriptions = "subscriptions",
+        /// Tickets that were used within their lifetime.
+        Tickets = "tickets",
+    }
+}
+
+labels! {
     /// The outcome of a delivery to a sibling.
     DeliveryOutcome {
         /// The waiter has it.
@@ -231,6 +245,7 @@ pub struct Metrics {
     pub tunnels: Gauge,
     sibling_deliveries: [Counter; DeliveryOutcome::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
+    shares_refused: [Counter; Bound::ALL.len()],
     upstream_faults: [Counter; UpstreamFault::ALL.len()],
     egress_refused: [Counter; Class::ALL.len()],
     calls: Mutex<BTreeMap<(Box<str>, Outcome), Calls>>,
@@ -267,6 +282,11 @@ impl Metrics {
     /// Counts the requests that were refused for this reason.
     pub fn rejected(&self, reason: Rejection) -> &Counter {
         &self.rejected[reason as usize]
+    }
+
+    /// Counts what was refused to tokens that have their share of this.
+    pub fn shares_refused(&self, bound: Bound) -> &Counter {
+        &self.shares_refused[bound as usize]
     }
 
     /// Counts the deliveries to siblings with this outcome.

@@ -154,7 +154,7 @@ mod tests {
 
     fn principal() -> Arc<Principal> {
         let (uid, name) = ("uid-all".into(), "tokens/all".into());
-        Arc::new(Principal { kind: PrincipalKind::Token, uid, name, expires: None })
+        Arc::new(Principal::new(PrincipalKind::Token, uid, name, None))
     }
 
     fn is_withdrawn(active: &ActivePermit) -> bool {

@@ -27,7 +27,7 @@ fn facts() -> Facts {
 
 fn principal(token: &str, expires: Option<u64>) -> Arc<Principal> {
     let (uid, name) = (format!("uid-{token}").into(), format!("tokens/{token}").into());
-    Arc::new(Principal { kind: PrincipalKind::Token, uid, name, expires })
+    Arc::new(Principal::new(PrincipalKind::Token, uid, name, expires))
 }
 
 fn token(id: &str, globs: &[String]) -> wire::Token {

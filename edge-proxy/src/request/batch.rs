@@ -30,8 +30,8 @@ pub(super) async fn messages(
     let mut answers = BytesMut::new();
     for span in spans {
         // Rights may have ended while the messages before it were answered.
-        let snapshot = context.worker.shared.environment.current.load_full();
-        let context = context.admitted_again(&snapshot)?;
+        let again = context.authenticate_again()?;
+        let context = context.admitted_again(&again)?;
         if let Some(answer) = one(&context, &body.slice(span)).await {
             answers.put_u8(if answers.is_empty() { b'[' } else { b',' });
             answers.put(answer);

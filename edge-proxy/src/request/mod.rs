@@ -6,7 +6,6 @@
 mod batch;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -22,13 +21,13 @@ use mcp::revision::Era;
 
 use crate::builtin::{self, capabilities, listen};
 use crate::connection::{ClientConnection, sse, websocket};
-use crate::context::{ActiveCall, Arrival, RequestContext, StreamPermit, WorkerState};
+use crate::context::{
+    ActiveCall, Arrival, Authenticated, InFlightPermit, RequestContext, StreamPermit, WorkerState,
+};
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
-use crate::policy::{Caller, Denied, Facts};
 use crate::respond::Reply;
 use crate::session::{self, Session, SessionId};
-use crate::snapshot::Snapshot;
 use crate::transport::path::{self, Endpoint};
 use crate::transport::streamable::{HttpRequest, Verb};
 use crate::transport::websocket::Handshake;
@@ -72,8 +71,8 @@ async fn handle(
     request: Request<Incoming>,
     error_context: &mut ErrorContext,
 ) -> Result<Response<Body>, Failure> {
-    let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
-    let _permit = shared.in_flight_permit().ok_or(Failure::Overloaded)?;
+    let (started, shared) = (Instant::now(), &worker.shared);
+    let mut in_flight = shared.in_flight_permit()?;
     if let Some(upstream) = path::tunnel(request.uri().path()).map(str::to_owned) {
         return accept::accept(
             &shared.environment.tunnels,
@@ -82,57 +81,44 @@ async fn handle(
             http_connection,
             &upstream,
             request,
-            now,
+            worker.now(),
         );
     }
     let mut http_request = HttpRequest::open(&shared.origin_policy, request)?;
     if http_request.verb == Verb::Options {
         return Ok(shared.origin_policy.preflight(&http_request.headers));
     }
-    let snapshot = shared.environment.current.load_full();
-    if !shared.environment.current.is_trust_fresh(now) {
-        return Err(Failure::TrustStale);
-    }
     if http_request.endpoint == Endpoint::WebSocket {
-        return websocket_request(worker, http_connection, http_request, started).await;
+        return websocket_request(worker, http_connection, http_request, started, in_flight).await;
     }
-    let principal = worker.bearers.authenticate(&snapshot.trust, http_request.bearer())?;
-    let facts = Facts { address: http_connection.address(), now };
-    let caller = admit(&snapshot, &principal, http_request.server(), facts)?;
-    http_connection.set_authenticated(HolderIdentity::Token(&principal.uid))?;
+    let first = Authenticated::now(worker, http_request.bearer(), http_connection.address())?;
+    let caller = first.admit(http_request.server())?;
+    http_connection.set_authenticated(HolderIdentity::Token(&first.principal().uid))?;
+    in_flight.charge(first.principal().holder)?;
     let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
-    let body = if has_body { read(worker, &mut http_request, &principal).await? } else { Bytes::new() };
+    let body =
+        if has_body { read(worker, &mut http_request, first.principal()).await? } else { Bytes::new() };
     let arrival = Arrival::Request(&http_request.headers);
-    let newer;
-    let first = RequestContext { worker, snapshot: &snapshot, caller, arrival, started };
-    // Rights may have ended while the body came.
-    let context = if !has_body || first.is_current() {
-        first
-    } else {
-        newer = shared.environment.current.load_full();
-        first.admitted_again(&newer)?
-    };
     let bearer = http_request.bearer().unwrap_or_default();
+    let again;
+    let context = RequestContext { worker, snapshot: &first.snapshot, caller, bearer, arrival, started };
+    // Rights may have ended while the body came.
+    let context = if !has_body || context.is_current() {
+        context
+    } else {
+        again = context.authenticate_again()?;
+        context.admitted_again(&again)?
+    };
     match &http_request.endpoint {
         Endpoint::Mcp => {
             Ok(streamable(&context, http_request.verb, &body, error_context).await?.into_response(worker))
         }
-        Endpoint::Sse => sse::open(&context, bearer, http_connection, connection_message_boxed),
+        Endpoint::Sse => sse::open(&context, http_connection, connection_message_boxed),
         Endpoint::Messages(handle) => sse::post(&context, handle, body).await,
         Endpoint::Ticket | Endpoint::WebSocket => {
-            Ok(websocket::no_store(websocket::ticket(&context, bearer)?.into_response(worker)))
+            Ok(websocket::no_store(websocket::ticket(&context)?.into_response(worker)))
         }
     }
-}
-
-/// Admits a principal to the server that the path of its request names.
-fn admit<'a>(
-    snapshot: &'a Snapshot,
-    principal: &'a Arc<Principal>,
-    server: &str,
-    facts: Facts,
-) -> Result<Caller<'a>, Failure> {
-    policy::admit(snapshot, principal, server, facts).map_err(Denied::of_server)
 }
 
 /// Reads the body of a request, from the share of its principal.
@@ -165,33 +151,34 @@ async fn websocket_request(
     http_connection: &Rc<HttpConnection>,
     mut http_request: HttpRequest,
     started: Instant,
+    mut in_flight: InFlightPermit<'_>,
 ) -> Result<Response<Body>, Failure> {
-    let current = &worker.shared.environment.current;
     let handshake = Handshake::read(&http_request.headers)?;
     let upgrade = http_request.upgrade().ok_or(Failure::Upgrade)?;
-    let bearer = match (http_request.bearer(), &handshake.ticket) {
-        (None, Some(ticket)) => {
-            let (snapshot, now) = (current.load_full(), worker.now());
-            Some(websocket::redeem(worker, &snapshot, http_request.server(), ticket, now).await?)
-        }
-        (bearer, _) => bearer.map(str::to_owned),
+    let ticket = match (http_request.bearer(), &handshake.ticket) {
+        (None, Some(text)) => Some(websocket::open_ticket(worker, http_request.server(), text)?),
+        _ => None,
     };
-    // Loaded only now: rights may have ended while the ticket was redeemed.
-    let (snapshot, now) = (&current.load_full(), worker.now());
-    let principal = worker.bearers.authenticate(&snapshot.trust, bearer.as_deref())?;
-    let facts = Facts { address: http_connection.address(), now };
-    let caller = admit(snapshot, &principal, http_request.server(), facts)?;
-    http_connection.set_authenticated(HolderIdentity::Token(&principal.uid))?;
-    let arrival = Arrival::Request(&http_request.headers);
-    let context = RequestContext { worker, snapshot, caller, arrival, started };
-    websocket::open(
-        &context,
-        &bearer.unwrap_or_default(),
-        &handshake,
-        upgrade,
-        http_connection,
-        connection_message_boxed,
-    )
+    let bearer = ticket.as_ref().map(|ticket| &*ticket.bearer).or_else(|| http_request.bearer());
+    let first = Authenticated::now(worker, bearer, http_connection.address())?;
+    let caller = first.admit(http_request.server())?;
+    in_flight.charge(first.principal().holder)?;
+    let (bearer, arrival) = (bearer.unwrap_or_default(), Arrival::Request(&http_request.headers));
+    let context = RequestContext { worker, snapshot: &first.snapshot, caller, bearer, arrival, started };
+    // Before the ticket is used: what is refused can be tried again with it.
+    let permit = context.connection_permit()?;
+    let again;
+    let context = match &ticket {
+        None => context,
+        Some(ticket) => {
+            websocket::redeem(&context, ticket).await?;
+            // Rights may have ended while the siblings were told.
+            again = context.authenticate_again()?;
+            context.admitted_again(&again)?
+        }
+    };
+    http_connection.set_authenticated(HolderIdentity::Token(&first.principal().uid))?;
+    websocket::open(&context, permit, &handshake, upgrade, http_connection, connection_message_boxed)
 }
 
 /// Boxes `connection_message`, so that a stream that lasts for hours does not keep the memory of the stages before it.
@@ -211,14 +198,19 @@ async fn connection_message(
     read: Result<Envelope<'_>, EnvelopeError>,
     error_context: &mut ErrorContext,
 ) -> Result<Reply, Failure> {
-    let worker = connection.worker();
-    let (started, now, shared) = (Instant::now(), worker.now(), &worker.shared);
-    let _permit = shared.in_flight_permit().ok_or(Failure::Overloaded)?;
-    let snapshot = shared.environment.current.load_full();
-    let principal = connection.authenticate(&snapshot, now)?;
-    let caller = connection.admit(&snapshot, &principal, now)?;
-    let arrival = Arrival::Connection(connection.session());
-    let context = RequestContext { worker, snapshot: &snapshot, caller, arrival, started };
+    let (worker, started) = (connection.worker(), Instant::now());
+    let mut in_flight = worker.shared.in_flight_permit()?;
+    let authenticated = connection.authenticate()?;
+    let caller = connection.admit(&authenticated)?;
+    in_flight.charge(authenticated.principal().holder)?;
+    let context = RequestContext {
+        worker,
+        snapshot: &authenticated.snapshot,
+        caller,
+        bearer: connection.bearer(),
+        arrival: Arrival::Connection(connection.session()),
+        started,
+    };
     let is_ready =
         read.as_ref().is_ok_and(|read| read.method.as_deref() == Some(Method::Initialized.as_str()));
     let reply = messages(&context, body, read, error_context).await?;

@@ -26,6 +26,7 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
         | Failure::TooManyRequests
         | Failure::TooManyTunnels
         | Failure::TooManyConnections(_)
+        | Failure::TooMany { .. }
         | Failure::TrustStale
         | Failure::Draining => {
             drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));

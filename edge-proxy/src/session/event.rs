@@ -8,7 +8,7 @@ use trunkline::edge::v1::{
 };
 
 use super::ticket::Ticket;
-use super::{Conversation, SessionId, SubscriptionChange};
+use super::{Conversation, SessionId, Subscriber, SubscriptionChange};
 
 /// A session has ended.
 pub fn ended(session_id: &SessionId, expires: u64) -> SessionEvent {
@@ -16,14 +16,11 @@ pub fn ended(session_id: &SessionId, expires: u64) -> SessionEvent {
 }
 
 /// A session has subscribed to a resource, or unsubscribed.
-pub fn subscription_changed(
-    session_id: &SessionId,
-    expires: u64,
-    change: &SubscriptionChange,
-) -> SessionEvent {
+pub fn subscription_changed(subscriber: Subscriber<'_>, change: &SubscriptionChange) -> SessionEvent {
     event(Event::SubscriptionChanged(SubscriptionChanged {
-        session: session_id.to_vec(),
-        expire_unix: unix(expires),
+        session: subscriber.session_id.to_vec(),
+        expire_unix: unix(subscriber.expires),
+        principal: subscriber.principal.to_owned(),
         uri: change.uri.to_string(),
         subscribed: change.subscribed,
         changed_us: change.changed_us,
@@ -42,9 +39,13 @@ pub fn cancelled(session_id: &SessionId, notification: &[u8], at: &Range<usize>)
     }))
 }
 
-/// A ticket was used.
-pub fn ticket_used(ticket: &Ticket) -> SessionEvent {
-    event(Event::TicketUsed(TicketUsed { ticket: ticket.number.to_vec(), expire_unix: unix(ticket.expires) }))
+/// A ticket of the principal with this uid was used.
+pub fn ticket_used(ticket: &Ticket, principal: &str) -> SessionEvent {
+    event(Event::TicketUsed(TicketUsed {
+        ticket: ticket.number.to_vec(),
+        expire_unix: unix(ticket.expires),
+        principal: principal.to_owned(),
+    }))
 }
 
 /// A session has set the level of log messages of these upstreams.

@@ -29,7 +29,10 @@ pub use log_levels::LogLevels;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
-pub use subscriptions::{MAX_URI_BYTES, MAX_URIS, SubscribedUris, SubscriptionChange, Subscriptions};
+pub use subscriptions::{
+    MAX_URI_BYTES, MAX_URIS, NotKept, SessionSubscriptions, SubscribedUris, Subscriber, SubscriptionChange,
+    Subscriptions,
+};
 pub use terminated::TerminatedSessions;
 pub use terminated_file::TerminatedFile;
 pub use ticket::UsedTickets;

@@ -3,10 +3,12 @@
 //!
 //! It must not know sockets.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use inbound::Holder;
+
 use super::seal::{self, HandleBinding, Purpose, SealError};
+use crate::collections::{NoRoom, SharedMap};
 use crate::snapshot::Trust;
 
 /// The lifetime of a ticket, in seconds.
@@ -60,25 +62,37 @@ fn binding<'a>(uid: &'a str, about: &'a [&'a str]) -> HandleBinding<'a> {
 }
 
 /// Tickets that were used at any edge and have not expired yet.
-#[derive(Debug, Default)]
-pub struct UsedTickets(Mutex<HashMap<[u8; 16], u64>>);
+#[derive(Debug)]
+pub struct UsedTickets(Mutex<SharedMap<[u8; 16], u64>>);
+
+impl Default for UsedTickets {
+    fn default() -> Self {
+        Self(Mutex::new(SharedMap::new(MAX_SPENT)))
+    }
+}
 
 impl UsedTickets {
-    /// Uses a ticket. Returns false if it was used before, or if there is no room to note that it is.
-    pub fn spend(&self, ticket: &Ticket, now: u64) -> bool {
-        self.used(ticket.number, ticket.expires, now)
+    /// Uses a ticket of the principal with this uid. Returns false if it was used before.
+    ///
+    /// # Errors
+    /// If there is no room to note that it is.
+    pub fn spend(&self, ticket: &Ticket, principal: &str, now: u64) -> Result<bool, NoRoom> {
+        self.used(ticket.number, principal, ticket.expires, now)
     }
 
-    /// Notes that the ticket of this number was used at some edge. Returns false as `spend` does.
-    pub fn used(&self, number: [u8; 16], expires: u64, now: u64) -> bool {
+    /// Notes that the ticket of this number was used at some edge. Returns as `spend` does.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn used(&self, number: [u8; 16], principal: &str, expires: u64, now: u64) -> Result<bool, NoRoom> {
         let mut used_tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if used_tickets.len() >= MAX_SPENT {
-            used_tickets.retain(|_, expires| *expires > now);
-            if used_tickets.len() >= MAX_SPENT {
-                return false;
-            }
+        if used_tickets.get(&number).is_some() {
+            return Ok(false);
         }
-        used_tickets.insert(number, expires).is_none()
+        let is_of_use = |expires: &u64| *expires > now;
+        used_tickets
+            .get_or_insert_with(number, Holder::of(principal), now, is_of_use, || expires)
+            .map(|_| true)
     }
 }
 
@@ -103,13 +117,18 @@ mod tests {
     fn a_ticket_is_used_once_and_what_is_remembered_stays_bounded() {
         let used_tickets = UsedTickets::default();
         let ticket = Ticket::new("b", 0);
-        assert!(used_tickets.spend(&ticket, 0));
-        assert!(!used_tickets.spend(&ticket, 0));
-        for _ in 1..MAX_SPENT {
-            assert!(used_tickets.spend(&Ticket::new("b", 0), 0));
+        assert_eq!(used_tickets.spend(&ticket, "first", 0), Ok(true));
+        assert_eq!(used_tickets.spend(&ticket, "first", 0), Ok(false));
+        for _ in 1..MAX_SPENT / 2 {
+            assert_eq!(used_tickets.spend(&Ticket::new("b", 0), "first", 0), Ok(true));
         }
-        assert!(!used_tickets.spend(&Ticket::new("b", 0), 0));
-        assert!(used_tickets.spend(&Ticket::new("b", LIFETIME), LIFETIME));
-        assert_eq!(used_tickets.0.lock().unwrap().len(), 1);
+        assert_eq!(used_tickets.spend(&Ticket::new("b", 0), "first", 0), Err(NoRoom::Share));
+        let other = |name: &&String| Holder::of(name.as_str()) != Holder::of("first");
+        let names: Vec<String> = (0..9).map(|number| number.to_string()).collect();
+        let other = names.iter().find(other).unwrap();
+        assert_eq!(used_tickets.spend(&Ticket::new("b", 0), other, 0), Ok(true), "others use theirs");
+        let later = Ticket::new("b", LIFETIME);
+        assert_eq!(used_tickets.spend(&later, "first", LIFETIME), Ok(true));
+        assert_eq!(used_tickets.0.lock().unwrap().iter().count(), 1);
     }
 }

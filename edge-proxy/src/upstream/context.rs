@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egress::CheckedResolver;
-use inbound::BodyBudget;
+use inbound::{BodyBudget, Shares};
 use rustls::ClientConfig;
 
 use super::connect::HttpPool;
@@ -38,6 +38,8 @@ pub struct Environment {
     pub tunnels: Arc<Tunnels>,
     /// Sessions with upstreams that conversations have for themselves.
     pub exclusive_sessions: Arc<mcp::ExclusiveSessions>,
+    /// The calls that wait for client input, by token.
+    pub parked_calls: Arc<Shares>,
     /// The addresses of upstreams, as far as they are allowed.
     pub resolver: CheckedResolver,
     /// The TLS configuration for upstreams.

@@ -143,7 +143,7 @@ async fn a_subscription_made_on_one_edge_is_told_of_on_the_stream_at_another() {
                 .subscriptions
                 .all(0)
                 .iter()
-                .all(|(_, _, said)| said.iter().all(|uri| !uri.subscribed))
+                .all(|known| known.changes.iter().all(|change| !change.subscribed))
         );
     }
 }

@@ -15,6 +15,7 @@ mod lists;
 mod modern;
 mod rotation;
 mod sessions;
+mod shares;
 mod sse;
 mod streams;
 mod support;

@@ -13,8 +13,8 @@ use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::streams::until;
 use crate::support::{
-    Edge, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, eventually, json, mcp, modern,
-    status,
+    Edge, Keys, META, PATIENCE, Recorded, Reply, Socket, Sse, Upstream, events, eventually, json, mcp,
+    modern, status,
 };
 
 /// How long anything may go on after its right was withdrawn. It is to be a second; a busy machine takes longer, but not as
@@ -392,6 +392,13 @@ async fn capabilities_are_those_of_what_the_caller_sees() {
     assert_eq!(none, serde_json::json!({"tools": {"listChanged": true}}));
 }
 
+/// A bearer that is presented again is verified again. A call that runs already goes on: the token is as it was.
+const KEY_GONE: Withdrawal = (
+    "the key of the bearer is gone",
+    |edge| edge.snapshot.resources.trust_bundles[0].verification_keys = vec![Keys::named("k2").public()],
+    -31001,
+);
+
 /// All but the one that is a matter of time.
 fn at_once() -> impl Iterator<Item = Withdrawal> {
     WITHDRAWALS.into_iter().filter(|(what, ..)| !what.contains("expires"))
@@ -399,7 +406,7 @@ fn at_once() -> impl Iterator<Item = Withdrawal> {
 
 #[tokio::test]
 async fn a_request_whose_right_ends_while_its_body_comes_is_not_carried_out() {
-    for (what, withdraw, code) in at_once() {
+    for (what, withdraw, code) in at_once().chain([KEY_GONE]) {
         let upstream = endless().await;
         let mut edge = before(&upstream);
         let session = edge.session("2025-11-25", "{}").await;

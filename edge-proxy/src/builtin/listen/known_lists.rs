@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn only_a_change_of_what_the_caller_sees_is_looked_at() {
         let (uid, name) = ("uid-some".into(), "tokens/some".into());
-        let principal = Arc::new(Principal { kind: PrincipalKind::Token, uid, name, expires: None });
+        let principal = Arc::new(Principal::new(PrincipalKind::Token, uid, name, None));
         let mut resources = fixture();
         let mut builder = builder(&resources);
         let first = builder.compile(1).snapshot;

@@ -29,9 +29,10 @@ use watched::{Update, WatchedTargets, permit};
 use crate::context::{RequestContext, StreamPermit, WorkerState};
 use crate::error::Failure;
 use crate::identity::Principal;
+use crate::observe::Bound;
 use crate::policy::{self, Caller, Facts};
 use crate::respond::{Reply, StreamItem};
-use crate::session::{Conversation, MAX_URIS, SessionId};
+use crate::session::{Conversation, MAX_URIS, SessionId, Subscriber};
 use crate::snapshot::Snapshot;
 use crate::transport::Message;
 use crate::usage::Outcome;
@@ -48,7 +49,11 @@ const PRIMING: &[u8] = b"id: 0\ndata:\n\n";
 pub fn legacy(context: &RequestContext<'_>, conversation: &Rc<Conversation>) -> Result<Reply, Failure> {
     let mut stream = NotificationStream::begin(context, Era::Legacy, [true; 3])?;
     stream.session = Some(conversation.session_id);
-    stream.watched.subscribed = context.worker.shared.subscriptions.watch(conversation, context.now());
+    let (shared, subscriber) =
+        (&context.worker.shared, Subscriber::new(conversation, &context.principal().uid));
+    let subscribed = shared.subscriptions.watch(subscriber, context.now());
+    stream.watched.subscribed =
+        Some(subscribed.map_err(|no_room| shared.no_room(Bound::Subscriptions, no_room))?);
     stream.watched.watch_subscribed(context.worker, &context.caller);
     let primed = conversation.revision >= Revision::V2025_11_25;
     stream.ready.push_back(StreamItem::KeepAlive(if primed { PRIMING } else { KEEP_ALIVE }));

@@ -11,6 +11,7 @@ mod legacy_on_modern;
 mod message_source;
 mod modern_on_legacy;
 mod outcome;
+mod parked_calls;
 mod reconnect;
 mod relayed_stream;
 mod response;

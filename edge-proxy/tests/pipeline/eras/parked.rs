@@ -316,7 +316,7 @@ async fn no_more_calls_are_parked_than_may_be() {
     let upstream = resumable().await;
     let edge = legacy_limited(&upstream, limits);
     let reply = edge.post(&modern("tools/call", Some("u_echo")), &call("u_echo", "", "")).await;
-    let crowded = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31110,"message":"upstream u: too many calls wait for client input at this edge","data":{"reason":"too_many_parked_calls","upstream":"u"}}}"#;
+    let crowded = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31110,"message":"upstream u: too many calls wait for client input at this edge (--max-parked-calls); try again later","data":{"reason":"too_many_parked_calls","upstream":"u"}}}"#;
     assert_eq!(reply.messages(), [crowded]);
     upstream.received(r#"{"jsonrpc":"2.0","id":"up q","result":{"action":"cancel"}}"#).await;
 }

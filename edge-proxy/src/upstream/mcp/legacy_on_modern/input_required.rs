@@ -20,13 +20,13 @@ use tokio::time::Instant;
 use super::translator::{LegacyOnModern, TranslatedModern};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::Waiter;
-use crate::observe::GaugeGuard;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::connect::{HttpResponse, MediaType};
 use crate::upstream::mcp::input_requests::{InputRequired, feature};
 use crate::upstream::mcp::message_source::MessageSource;
+use crate::upstream::mcp::parked_calls::ParkedCallPermit;
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
 use crate::upstream::mcp::response::{is_error_response, unexpected_response};
 use crate::upstream::mcp::rewrite::requests;
@@ -37,6 +37,8 @@ use crate::usage::Outcome;
 
 /// Times that an upstream may require input in one call.
 const MAX_ROUNDS: usize = 10;
+/// The fault of a call that has no waiter for its client's responses.
+const NO_WAITER: Fault = Fault::TooManyParkedCalls { of_token: false };
 /// Wait before a retry without input.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
@@ -55,7 +57,7 @@ pub(super) struct InputLoop {
     /// Whether the client reads a stream on which it can be sent requests.
     pub accepts_events: bool,
     /// The waiter for the client's responses, once it was sent a request.
-    pub waiter: Option<(Waiter, GaugeGuard)>,
+    pub waiter: Option<(Waiter, ParkedCallPermit)>,
     /// Requests that the client was sent.
     pub requests_sent: u32,
 }
@@ -205,12 +207,10 @@ impl InputLoop {
     fn server_request(&mut self, method: &str, params: &str, feature: ClientFeature) -> Result<Bytes, Fault> {
         let environment = &self.context.environment;
         if self.waiter.is_none() {
-            let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
-            let waiter = if full { None } else { environment.fleet.waiters().register() };
-            let waiter = waiter.ok_or(Fault::TooManyParkedCalls)?;
-            self.waiter = Some((waiter, environment.metrics.parked_calls.enter()));
+            let principal = &self.translator.call.principal;
+            self.waiter = Some(ParkedCallPermit::with_waiter(environment, principal)?);
         }
-        let Some((waiter, _)) = &self.waiter else { return Err(Fault::TooManyParkedCalls) };
+        let Some((waiter, _)) = &self.waiter else { return Err(NO_WAITER) };
         self.requests_sent += 1;
         let LegacyOnModern { call, session_id, permit, .. } = &self.translator;
         let reply_to = ReplyTo::Held(waiter.address());
@@ -242,7 +242,7 @@ impl InputLoop {
         let until = Instant::now() + self.context.environment.limits.parked_call_lifetime;
         let mut responses = Vec::new();
         while !pending.is_empty() {
-            let Some((waiter, _)) = &mut self.waiter else { return Err(Fault::TooManyParkedCalls) };
+            let Some((waiter, _)) = &mut self.waiter else { return Err(NO_WAITER) };
             let delivery = tokio::time::timeout_at(until, waiter.next()).await;
             let delivery =
                 delivery.map_err(|_| Fault::InputUnavailable("it did not respond in time".to_owned()))?;
@@ -257,7 +257,7 @@ impl InputLoop {
     /// Returns the response to a call that cannot be finished.
     fn failure_response(&self, fault: Fault) -> (Bytes, Outcome) {
         let CallContext { id, method, upstream, .. } = &self.translator.call;
-        let outcome = if matches!(fault, Fault::InputUnavailable(_) | Fault::TooManyParkedCalls) {
+        let outcome = if matches!(fault, Fault::InputUnavailable(_) | Fault::TooManyParkedCalls { .. }) {
             Outcome::ToolError
         } else {
             Outcome::UpstreamError

@@ -14,9 +14,9 @@ use super::park::{self, input_required_response, refuse_all};
 use super::parked_call::{ParkedCall, ResumeBy};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::{Delivery, Waiter};
-use crate::observe::GaugeGuard;
 use crate::policy::ActivePermit;
 use crate::session::{LogLevel, seal};
+use crate::upstream::mcp::parked_calls::ParkedCallPermit;
 use crate::upstream::mcp::translator::Translator as _;
 use crate::upstream::mcp::upstream_stream::{Received, UpstreamStream};
 
@@ -61,7 +61,7 @@ impl ResumeInput {
 pub(super) async fn hold_open(
     mut stream: UpstreamStream<ModernOnLegacy>,
     mut waiter: Waiter,
-    _counted: GaugeGuard,
+    _place: ParkedCallPermit,
 ) {
     let lifetime = stream.context.environment.limits.parked_call_lifetime;
     let mut early_response = None;

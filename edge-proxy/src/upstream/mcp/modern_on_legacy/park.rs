@@ -20,11 +20,11 @@ use super::held_open::hold_open;
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
 use crate::error::Fault;
 use crate::fleet::Waiter;
-use crate::observe::GaugeGuard;
 use crate::os::clock::now;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::mcp::input_requests::{ServerRequest, refusal};
+use crate::upstream::mcp::parked_calls::ParkedCallPermit;
 use crate::upstream::mcp::translator::Translator as _;
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
 use crate::upstream::mcp::{malformed, session_messages};
@@ -103,13 +103,10 @@ pub(super) fn park(stream: &mut UpstreamStream<ModernOnLegacy>) -> Result<Bytes,
     let context = Rc::clone(&stream.context);
     let environment = &context.environment;
     let lifetime = environment.limits.parked_call_lifetime;
-    let full = environment.metrics.parked_calls.get() >= environment.limits.max_parked_calls as i64;
-    let waiter = if full { None } else { environment.fleet.waiters().register() };
-    let Some(waiter) = waiter else {
+    let admitted = ParkedCallPermit::with_waiter(environment, &stream.translator.call.principal);
+    let (waiter, place) = admitted.inspect_err(|_| {
         refuse_all(&context, &stream.translator, &stream.translator.pending.requests);
-        return Err(Fault::TooManyParkedCalls);
-    };
-    let counted = environment.metrics.parked_calls.enter();
+    })?;
     let translator = &mut stream.translator;
     translator.pending.mark_asked();
     let mut parked = ParkedCall::of(translator, &translator.pending, lifetime);
@@ -126,7 +123,7 @@ pub(super) fn park(stream: &mut UpstreamStream<ModernOnLegacy>) -> Result<Bytes,
             }
             stream.translator.in_session.session.keep_for(lifetime + SESSION_GRACE);
             let release =
-                wait_for_client(context, stream.translator.clone(), parked.pending.clone(), waiter, counted);
+                wait_for_client(context, stream.translator.clone(), parked.pending.clone(), waiter, place);
             tokio::task::spawn_local(release);
             return Ok(input_required_response(&stream.translator.call.id, &parked.pending, &state));
         }
@@ -135,7 +132,7 @@ pub(super) fn park(stream: &mut UpstreamStream<ModernOnLegacy>) -> Result<Bytes,
     let (requests, _) = (std::mem::take(&mut parked.pending), std::mem::take(&mut parked.answered));
     let state = seal(&stream.translator, &parked)?;
     let answer = input_required_response(&stream.translator.call.id, &requests, &state);
-    tokio::task::spawn_local(hold_open(stream.take_rest(), waiter, counted));
+    tokio::task::spawn_local(hold_open(stream.take_rest(), waiter, place));
     Ok(answer)
 }
 
@@ -224,7 +221,7 @@ async fn wait_for_client(
     translator: ModernOnLegacy,
     requests: Vec<PendingRequest>,
     mut waiter: Waiter,
-    _counted: GaugeGuard,
+    _place: ParkedCallPermit,
 ) {
     let permit = translator.call.active.hold();
     tokio::select! {

@@ -482,7 +482,7 @@ fn versions(requested: &str) -> String {
 /// The `data.reason` where too much of this is taken.
 fn reason_of(bound: Bound) -> &'static str {
     match bound {
-        Bound::InFlight => "too_many_requests",
+        Bound::InFlight | Bound::CallsWithoutClient => "too_many_requests",
         Bound::ParkedCalls => "too_many_parked_calls",
         Bound::Subscriptions => "too_many_subscriptions",
         Bound::Tickets => "too_many_tickets",
@@ -492,10 +492,10 @@ fn reason_of(bound: Bound) -> &'static str {
 /// Describes which bound was reached, and what to do.
 fn too_many(bound: Bound, of_token: bool) -> &'static str {
     match (bound, of_token) {
-        (Bound::InFlight, true) => {
+        (Bound::InFlight | Bound::CallsWithoutClient, true) => {
             "this token has its share of the requests in flight at this edge (--max-in-flight); wait for responses first"
         }
-        (Bound::InFlight, false) => "this edge has too many requests in flight",
+        (Bound::InFlight | Bound::CallsWithoutClient, false) => "this edge has too many requests in flight",
         (Bound::ParkedCalls, true) => {
             "this token has its share of the calls that wait for client input at this edge (--max-parked-calls); send their input first"
         }

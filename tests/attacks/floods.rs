@@ -390,6 +390,55 @@ async fn one_token_leaves_memory_of_an_edge_to_others() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_token_leaves_requests_in_flight_to_others() {
+    let gateway = start(&[], &["--max-in-flight", "8", "--body-timeout", "600"]).await;
+    let (_fake, bearer) = serve(&gateway).await;
+    // Tokens are counted in slots, which two may share by chance, and three hardly ever.
+    let mut others = Vec::new();
+    for name in ["other1", "other2", "other3"] {
+        others.push(gateway.admin.create_token(name, "dev", &["*"]).await);
+    }
+    gateway.admin.settled().await;
+    let address = gateway.edge_address(0);
+    let head = format!(
+        "POST /servers/dev/mcp HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {bearer}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\ncontent-length: 100\r\n\r\n"
+    );
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(begin(address, &head, 10).await);
+    }
+    eventually("the requests are in flight", PATIENCE, || async {
+        let in_flight = metric(&gateway.metrics_url(0), "trunkline_edge_in_flight").await;
+        if in_flight == 4 { Ok(()) } else { Err(in_flight.to_string()) }
+    })
+    .await;
+    let refused = json!({
+        "jsonrpc": "2.0",
+        "error": {
+            "code": -31009,
+            "message": "this token has its share of the requests in flight at this edge (--max-in-flight); wait for responses first",
+            "data": {"reason": "too_many_requests"},
+        },
+    });
+    for _ in 0..3 {
+        let mut over = begin(address, &head, 10).await;
+        assert_eq!(answer(&mut over).await, (429, Some("1".to_owned()), refused.clone()));
+    }
+    let counted = r#"trunkline_edge_shares_refused_total{bound="in_flight"}"#;
+    at_least(3, &gateway.metrics_url(0), counted).await;
+    let mut served = 0;
+    for other in &others {
+        if let Ok(client) = Client::open(&gateway.url(0, "dev"), other).await {
+            assert_calls(&client).await;
+            served += 1;
+        }
+    }
+    assert!(served > 0, "nobody else is served");
+    drop(held);
+    eventually("the token is served again", PATIENCE, || Client::open(&gateway.url(0, "dev"), &bearer)).await;
+}
+
 /// A WebSocket to the server `dev`, by hand (RFC 6455).
 async fn websocket(gateway: &Gateway, bearer: &str) -> TcpStream {
     let address = gateway.edge_address(0);

@@ -19,7 +19,7 @@ use crate::os::clock;
 use crate::session::{LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets};
 use crate::snapshot::Current;
 use crate::transport::OriginPolicy;
-use crate::upstream::{Environment, SessionCommand};
+use crate::upstream::{Environment, Places, SessionCommand};
 
 /// Orders that may wait for one worker.
 const WORKER_QUEUE: usize = 1_024;
@@ -74,7 +74,7 @@ impl EdgeState {
             fleet: Arc::new(fleet),
             tunnels: Arc::default(),
             exclusive_sessions: Arc::default(),
-            parked_calls: Arc::default(),
+            places: Places::default(),
             resolver,
             tls: Arc::new(tls),
         };

@@ -121,6 +121,8 @@ labels! {
         InFlight = "in_flight",
         /// Calls that wait for client input.
         ParkedCalls = "parked_calls",
+        /// Calls that go on after their client has hung up.
+        CallsWithoutClient = "calls_without_client",
         /// Sessions with subscriptions.
         Subscriptions = "subscriptions",
         /// Tickets that were used within their lifetime.

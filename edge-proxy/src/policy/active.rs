@@ -108,6 +108,11 @@ impl Drop for ActivePermit {
 }
 
 impl SharedPermit {
+    /// The principal that it was given to.
+    pub fn principal(&self) -> &Principal {
+        &self.0.principal
+    }
+
     /// Holds the permit from now on. One that was withdrawn already stays so.
     pub fn hold(&self) -> ActivePermit {
         let State { permits, principal, address, view, permit, withdrawn, waker: _ } = &*self.0;

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egress::CheckedResolver;
-use inbound::{BodyBudget, Shares};
+use inbound::BodyBudget;
 use rustls::ClientConfig;
 
 use super::connect::HttpPool;
 use super::mcp;
+use super::place::Places;
 use crate::config::limits::Limits;
 use crate::error::Fault;
 use crate::fleet::Fleet;
@@ -38,8 +39,8 @@ pub struct Environment {
     pub tunnels: Arc<Tunnels>,
     /// Sessions with upstreams that conversations have for themselves.
     pub exclusive_sessions: Arc<mcp::ExclusiveSessions>,
-    /// The calls that wait for client input, by token.
-    pub parked_calls: Arc<Shares>,
+    /// What tokens share of the calls that go on or wait after their request.
+    pub places: Places,
     /// The addresses of upstreams, as far as they are allowed.
     pub resolver: CheckedResolver,
     /// The TLS configuration for upstreams.

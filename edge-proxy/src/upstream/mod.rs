@@ -7,6 +7,7 @@ mod call;
 mod connect;
 mod context;
 mod mcp;
+mod place;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use self::mcp::{
     ExclusiveSessions, Resumption, ServerRequestId, SessionCommand, SubscriptionNotice, SubscriptionTargets,
     Task, UpstreamSubscription,
 };
+pub use self::place::Places;
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::policy::{Permit, SharedPermit};

@@ -11,7 +11,6 @@ mod legacy_on_modern;
 mod message_source;
 mod modern_on_legacy;
 mod outcome;
-mod parked_calls;
 mod reconnect;
 mod relayed_stream;
 mod response;

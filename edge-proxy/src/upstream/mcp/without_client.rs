@@ -1,5 +1,5 @@
 //! What goes on of a call in the background, without a client, as the legacy era has it: until it is over or its permit is
-//! withdrawn. So many calls may go on as may be in flight.
+//! withdrawn. So many calls may go on as may be in flight, shared by tokens.
 //!
 //! It must not know what made the client leave.
 
@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::in_flight::InFlightGuard;
 use super::message_source::MessageSource;
 use super::session_messages;
-use crate::observe::GaugeGuard;
 use crate::policy::SharedPermit;
 use crate::upstream::Context;
+use crate::upstream::place::Place;
 
 /// Time for which a call can be cancelled whose client may resume it.
 const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
@@ -25,10 +25,12 @@ pub(super) fn go_on<T: 'static>(
     rest: impl Future<Output = T> + 'static,
     cancel: impl FnOnce(&'static str) + 'static,
 ) {
-    let Some(counted) = count(context) else { return cancel(session_messages::CLIENT_GONE) };
+    let Ok(place) = Place::without_client(&context.environment, permit.principal()) else {
+        return cancel(session_messages::CLIENT_GONE);
+    };
     let permit = permit.hold();
     tokio::task::spawn_local(async move {
-        let _counted = counted;
+        let _place = place;
         tokio::select! {
             biased;
             _ = permit.withdrawn() => cancel(session_messages::WITHDRAWN),
@@ -37,15 +39,9 @@ pub(super) fn go_on<T: 'static>(
     });
 }
 
-/// Counts one more call that goes on without its client; `None` where too many do.
-fn count(context: &Context) -> Option<GaugeGuard> {
-    let environment = &context.environment;
-    environment.metrics.calls_without_client.enter_below(environment.limits.max_in_flight)
-}
-
 /// Waits until a call that its client has left must end: its permit is withdrawn, or too many calls go on.
 pub(super) async fn must_end(context: &Context, permit: &SharedPermit) {
-    if let Some(_counted) = count(context) {
+    if let Ok(_place) = Place::without_client(&context.environment, permit.principal()) {
         permit.hold().withdrawn().await;
     }
 }

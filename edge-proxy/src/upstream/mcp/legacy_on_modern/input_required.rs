@@ -26,13 +26,13 @@ use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::connect::{HttpResponse, MediaType};
 use crate::upstream::mcp::input_requests::{InputRequired, feature};
 use crate::upstream::mcp::message_source::MessageSource;
-use crate::upstream::mcp::parked_calls::ParkedCallPermit;
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
 use crate::upstream::mcp::response::{is_error_response, unexpected_response};
 use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::server_requests::{self, ReplyTo};
 use crate::upstream::mcp::translator::CallContext;
 use crate::upstream::mcp::without_client::drain_in_background;
+use crate::upstream::place::Place;
 use crate::usage::Outcome;
 
 /// Times that an upstream may require input in one call.
@@ -57,7 +57,7 @@ pub(super) struct InputLoop {
     /// Whether the client reads a stream on which it can be sent requests.
     pub accepts_events: bool,
     /// The waiter for the client's responses, once it was sent a request.
-    pub waiter: Option<(Waiter, ParkedCallPermit)>,
+    pub waiter: Option<(Waiter, Place)>,
     /// Requests that the client was sent.
     pub requests_sent: u32,
 }
@@ -208,7 +208,7 @@ impl InputLoop {
         let environment = &self.context.environment;
         if self.waiter.is_none() {
             let principal = &self.translator.call.principal;
-            self.waiter = Some(ParkedCallPermit::with_waiter(environment, principal)?);
+            self.waiter = Some(Place::parked(environment, principal)?);
         }
         let Some((waiter, _)) = &self.waiter else { return Err(NO_WAITER) };
         self.requests_sent += 1;

@@ -16,9 +16,9 @@ use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::{Delivery, Waiter};
 use crate::policy::ActivePermit;
 use crate::session::{LogLevel, seal};
-use crate::upstream::mcp::parked_calls::ParkedCallPermit;
 use crate::upstream::mcp::translator::Translator as _;
 use crate::upstream::mcp::upstream_stream::{Received, UpstreamStream};
+use crate::upstream::place::Place;
 
 /// The input with which a client resumes its call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +58,7 @@ impl ResumeInput {
 }
 
 /// Holds a call open until its client has the response, has not come back for too long, or may no longer make it.
-pub(super) async fn hold_open(
-    mut stream: UpstreamStream<ModernOnLegacy>,
-    mut waiter: Waiter,
-    _place: ParkedCallPermit,
-) {
+pub(super) async fn hold_open(mut stream: UpstreamStream<ModernOnLegacy>, mut waiter: Waiter, _place: Place) {
     let lifetime = stream.context.environment.limits.parked_call_lifetime;
     let mut early_response = None;
     let permit = stream.translator.call.active.hold();

@@ -24,10 +24,10 @@ use crate::os::clock::now;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::mcp::input_requests::{ServerRequest, refusal};
-use crate::upstream::mcp::parked_calls::ParkedCallPermit;
 use crate::upstream::mcp::translator::Translator as _;
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
 use crate::upstream::mcp::{malformed, session_messages};
+use crate::upstream::place::Place;
 use crate::usage::Outcome;
 
 /// Wait for further requests, so that a client is sent all of them at once.
@@ -103,7 +103,7 @@ pub(super) fn park(stream: &mut UpstreamStream<ModernOnLegacy>) -> Result<Bytes,
     let context = Rc::clone(&stream.context);
     let environment = &context.environment;
     let lifetime = environment.limits.parked_call_lifetime;
-    let admitted = ParkedCallPermit::with_waiter(environment, &stream.translator.call.principal);
+    let admitted = Place::parked(environment, &stream.translator.call.principal);
     let (waiter, place) = admitted.inspect_err(|_| {
         refuse_all(&context, &stream.translator, &stream.translator.pending.requests);
     })?;
@@ -221,7 +221,7 @@ async fn wait_for_client(
     translator: ModernOnLegacy,
     requests: Vec<PendingRequest>,
     mut waiter: Waiter,
-    _place: ParkedCallPermit,
+    _place: Place,
 ) {
     let permit = translator.call.active.hold();
     tokio::select! {

@@ -10,4 +10,4 @@ pub mod server;
 mod snapshot;
 
 pub use by_type::ByType;
-pub use snapshot::{Item, Items, Snapshot};
+pub use snapshot::{Item, Items, MAX_MESSAGE_BYTES, MAX_RESOURCE_BYTES, Snapshot};

@@ -7,6 +7,12 @@ use trunkline::TypeTable;
 
 use crate::ByType;
 
+/// The largest response that a client takes, in bytes, and so the largest that may be sent: a client that is sent a larger
+/// one loses its stream, and would be sent it again on the next.
+pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
+/// The largest resource that is sent, encoded, in bytes. What remains of the response is for its name and for removals.
+pub const MAX_RESOURCE_BYTES: usize = MAX_MESSAGE_BYTES - (2 << 20);
+
 /// A resource.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Item {
@@ -14,6 +20,24 @@ pub struct Item {
     pub version: Arc<str>,
     /// The encoded message.
     pub body: Vec<u8>,
+}
+
+impl Item {
+    /// Returns whether it is larger than a client takes. It is never sent: clients keep the last one that was.
+    pub fn is_too_large(&self) -> bool {
+        self.body.len() > MAX_RESOURCE_BYTES
+    }
+
+    /// Returns the reason for which it is not sent, if it is too large.
+    pub fn excess(&self) -> Option<String> {
+        let bytes = self.body.len();
+        self.is_too_large().then(|| {
+            format!(
+                "it is too large to be sent: {bytes} bytes, and at most {MAX_RESOURCE_BYTES} are sent; \
+                 make it smaller, or split it"
+            )
+        })
+    }
 }
 
 /// The resources of one type, by name.

@@ -20,9 +20,12 @@ impl Backoff {
         longest.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// Notes a success: the next pause is short again.
-    pub(crate) fn reset(&mut self) {
-        self.failures = 0;
+    /// Notes how long the last attempt lasted. After one that outlasted the longest pause, the next pause is short again:
+    /// a message alone is no success, since the next message may be what ends every stream.
+    pub(crate) fn ended_after(&mut self, lasted: Duration) {
+        if lasted > LONGEST {
+            self.failures = 0;
+        }
     }
 }
 
@@ -31,11 +34,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_to_a_bound_and_start_again_after_success() {
+    fn waits_double_to_a_bound_and_start_again_after_a_stream_that_lasted() {
         let mut backoff = Backoff::default();
         let waits: Vec<u128> = (0..10).map(|_| backoff.next(0.0).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 15000, 15000]);
-        backoff.reset();
+        backoff.ended_after(LONGEST);
+        assert_eq!(backoff.next(0.0), LONGEST, "streams that end again and again");
+        backoff.ended_after(LONGEST * 2);
         assert_eq!(backoff.next(1.0), FIRST / 2);
     }
 }

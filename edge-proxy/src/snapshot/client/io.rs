@@ -28,7 +28,6 @@ const LONGEST_BURST: Duration = Duration::from_millis(50);
 /// The silence after which a control plane counts as dead; it sends something every 10 s.
 const SILENCE: Duration = Duration::from_secs(35);
 const TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// A control plane that answers, for other clients of it.
 #[derive(Debug, Clone)]
@@ -110,12 +109,10 @@ impl Client {
         let mut backoff = Backoff::default();
         for at in (0..self.control_planes.len()).cycle() {
             let control_plane = self.control_planes[at].clone();
-            let mut healthy = false;
-            let end = self.stream(&control_plane, &mut healthy).await;
+            let began = Instant::now();
+            let end = self.stream(&control_plane).await;
             self.disconnected(&control_plane, &end);
-            if healthy {
-                backoff.reset();
-            }
+            backoff.ended_after(began.elapsed());
             // A control plane that stops announces it, so there is no overload to avoid.
             let another = self.control_planes.len() > 1;
             if !(matches!(end, StreamEnd::Draining) && another) {
@@ -139,14 +136,14 @@ impl Client {
     }
 
     /// Runs one stream, from connecting to its end.
-    async fn stream(&mut self, control_plane: &Endpoint, healthy: &mut bool) -> StreamEnd {
-        match self.try_stream(control_plane, healthy).await {
+    async fn stream(&mut self, control_plane: &Endpoint) -> StreamEnd {
+        match self.try_stream(control_plane).await {
             Ok(never) => match never {},
             Err(end) => end,
         }
     }
 
-    async fn try_stream(&mut self, control_plane: &Endpoint, healthy: &mut bool) -> Result<Never, StreamEnd> {
+    async fn try_stream(&mut self, control_plane: &Endpoint) -> Result<Never, StreamEnd> {
         let channel = timeout(TIMEOUT, control_plane.connect()).await.map_err(|_| StreamEnd::Slow)??;
         let credential =
             timeout(TIMEOUT, self.enrollment.credential(&channel)).await.map_err(|_| StreamEnd::Slow)??;
@@ -159,7 +156,7 @@ impl Client {
         tracing::info!(control_plane = %control_plane.uri(), "streaming from the control plane");
         self.publication.metrics.stream_connected.set(1);
         self.publication.link.send_replace(Some(Link { channel: channel.clone(), credential }));
-        self.follow(channel, incoming, out, healthy).await
+        self.follow(channel, incoming, out).await
     }
 
     async fn open(
@@ -168,7 +165,7 @@ impl Client {
         credential: &EdgeCredential,
         outgoing: mpsc::Receiver<StreamResourcesRequest>,
     ) -> Result<Streaming<StreamResourcesResponse>, StreamEnd> {
-        let mut client = DiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut client = DiscoveryServiceClient::new(channel).max_decoding_message_size(delta::MAX_MESSAGE_BYTES);
         let request = credential.authorise(ReceiverStream::new(outgoing));
         let answer = timeout(TIMEOUT, client.stream_resources(request)).await.map_err(|_| StreamEnd::Slow)?;
         answer.map(tonic::Response::into_inner).map_err(|status| self.status(status))
@@ -186,7 +183,6 @@ impl Client {
         channel: Channel,
         mut incoming: Streaming<StreamResourcesResponse>,
         out: mpsc::Sender<StreamResourcesRequest>,
-        healthy: &mut bool,
     ) -> Result<Never, StreamEnd> {
         let mut burst = Burst::default();
         let enrollment = Arc::clone(&self.enrollment);
@@ -197,10 +193,7 @@ impl Client {
                     Err(_) => return Err(StreamEnd::Silent),
                     Ok(Err(status)) => return Err(self.status(status)),
                     Ok(Ok(None)) => return Err(StreamEnd::Closed),
-                    Ok(Ok(Some(response))) => {
-                        *healthy = true;
-                        Event::Received(response)
-                    }
+                    Ok(Ok(Some(response))) => Event::Received(response),
                 },
                 () = burst.over() => Event::Quiet,
                 credential = &mut renewal => {

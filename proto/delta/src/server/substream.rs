@@ -19,7 +19,7 @@ pub(super) struct Substream {
     subscription: Subscription,
     /// The versions that the client holds, as it declared or acknowledged them.
     held: BTreeMap<Arc<str>, Arc<str>>,
-    /// The resources that it refused, until they change.
+    /// The resources that it refused, or that are too large for it, until they change.
     refused: BTreeMap<Arc<str>, RefusedResource>,
     /// The one response that is not answered yet.
     in_flight: Option<InFlight>,
@@ -79,6 +79,7 @@ impl Substream {
     pub(super) fn compare(&mut self) {
         let target = self.target.clone();
         self.end_refusals(&target);
+        self.withhold(&target);
         self.additions = target
             .iter()
             .filter(|(name, item)| self.subscription.covers(name) && self.must_send(name, item))
@@ -183,6 +184,18 @@ impl Substream {
         };
         let ended = self.refused.extract_if(.., has_changed).map(|(name, _)| name);
         self.requested.extend(ended.filter(|name| self.subscription.covers(name)));
+    }
+
+    /// Refuses in the client's place what it could not even receive. What it holds of it stays: the target has the name.
+    fn withhold(&mut self, target: &Items) {
+        for (name, item) in target.iter().filter(|(name, _)| self.subscription.covers(name)) {
+            if let Some(reason) = item.excess()
+                && self.expected(name) != Some(&item.version)
+            {
+                self.refused
+                    .insert(name.clone(), RefusedResource { version: item.version.clone(), reason });
+            }
+        }
     }
 
     fn mark_in_flight(&mut self, nonce: &str, changes: &Changes) {

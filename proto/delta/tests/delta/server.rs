@@ -129,6 +129,54 @@ fn a_refused_version_is_not_sent_again_until_it_changes() {
 }
 
 #[test]
+fn what_is_too_large_is_left_out_by_name_and_everything_else_goes_on() {
+    let large = "x".repeat(delta::MAX_RESOURCE_BYTES + 1);
+    let start = snapshot(1, &[(Kind::List, "l", "1")]);
+    let mut session = up_to_date(&start);
+    let next = snapshot(2, &[(Kind::Book, "b", "1"), (Kind::List, "l", &large), (Kind::List, "m", "b")]);
+    let responses = sent(session.on(Event::Snapshot(next.clone())));
+    assert_eq!(summary(&responses), ["Book +b", "List +m"]);
+    session.on(ack(&responses[0]));
+    let actions = session.on(ack(&responses[1]));
+    let stand = progress(&actions).unwrap().clone();
+    assert_eq!((stand.sent, stand.answered, stand.acked, stand.refusals.len()), (2, 2, 1, 1));
+    // What the client holds of it is not taken away.
+    assert_eq!(summary(&sent(actions)), [""; 0]);
+    let refusal = stand.refusals[0].refusal.as_ref().unwrap();
+    assert_eq!(refusal.name, "l");
+    assert_eq!(
+        refusal.reason,
+        "it is too large to be sent: 31457281 bytes, and at most 31457280 are sent; make it smaller, or split it"
+    );
+    // So it is for a client that comes later, or comes back.
+    let mut fresh = up_to_date(&next);
+    assert_eq!(summary(&sent(fresh.on(Event::Request(subscribe(Kind::List))))), [""; 0]);
+    let smaller = snapshot(3, &[(Kind::Book, "b", "1"), (Kind::List, "l", "2"), (Kind::List, "m", "b")]);
+    for session in [&mut session, &mut fresh] {
+        let responses = sent(session.on(Event::Snapshot(smaller.clone())));
+        assert_eq!(summary(&responses), ["List +l"]);
+        let actions = session.on(ack(&responses[0]));
+        let stand = progress(&actions).unwrap();
+        assert_eq!((stand.acked, stand.refusals.len()), (3, 0));
+    }
+}
+
+#[test]
+fn the_largest_resource_fits_into_a_response() {
+    let name = "n".repeat(2_048);
+    let mut largest = Snapshot { revision: 1, ..Snapshot::default() };
+    let body = vec![b'x'; delta::MAX_RESOURCE_BYTES];
+    let item = delta::Item { version: "v".into(), body };
+    let mut items = delta::Items::new();
+    items.insert(name.as_str().into(), item.into());
+    largest.items[Kind::List] = items.into();
+    let mut session = Session::new("s", Arc::new(largest));
+    let responses = sent(session.on(Event::Request(subscribe(Kind::List))));
+    let bytes: Vec<usize> = responses.iter().map(prost::Message::encoded_len).collect();
+    assert!(matches!(bytes[..], [bytes] if bytes <= delta::MAX_MESSAGE_BYTES), "{bytes:?}");
+}
+
+#[test]
 fn a_refusal_ends_when_the_registry_returns_to_what_the_client_holds() {
     let mut session = up_to_date(&snapshot(1, &[(Kind::List, "l", "1")]));
     let bad = sent(session.on(Event::Snapshot(snapshot(2, &[(Kind::List, "l", "bad")]))));

@@ -171,13 +171,7 @@ async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &R
         tracing::debug!(%error, "a client connection ended early");
     }
     if let Some(upgraded) = http_connection.upgraded() {
-        // What it is now never waits for a request.
-        let _in_progress = connection.handle().begin_request();
-        tokio::select! {
-            () = upgraded => {}
-            // It was chosen in between.
-            _ = connection.must_close() => {}
-        }
+        upgraded.await;
     }
 }
 

@@ -23,7 +23,7 @@ const MIB: usize = 1 << 20;
 const FLOOD: usize = 300;
 
 /// A gateway whose control plane has these options, and whose one edge has those.
-async fn start(control: &[&str], edge: &[&str]) -> Gateway {
+pub(super) async fn start(control: &[&str], edge: &[&str]) -> Gateway {
     let mut gateway = Gateway::start(Store::Sqlite, 0).await;
     gateway.stop_control();
     gateway.configure_control(control, &[]);
@@ -33,7 +33,7 @@ async fn start(control: &[&str], edge: &[&str]) -> Gateway {
 }
 
 /// An upstream with a tool `echo`, and `large` whose response has 700,000 bytes; a server of them, and a bearer.
-async fn serve(gateway: &Gateway) -> (Fake, String) {
+pub(super) async fn serve(gateway: &Gateway) -> (Fake, String) {
     let tools = format!("[{},{}]", definition("echo"), definition("large"));
     let fake = Fake::start(&tools, |name, request| {
         let text = if name == "large" { "x".repeat(700_000) } else { "hello".to_owned() };
@@ -48,13 +48,13 @@ async fn serve(gateway: &Gateway) -> (Fake, String) {
     (fake, bearer)
 }
 
-async fn assert_calls(client: &Client) {
+pub(super) async fn assert_calls(client: &Client) {
     let answer = client.call("echo", "{}").await.unwrap();
     assert_eq!(answer.json()["result"]["content"][0]["text"], "hello", "{answer:?}");
 }
 
 /// Connections that say nothing, until they are dropped.
-async fn idle(address: &str, count: usize) -> Vec<TcpStream> {
+pub(super) async fn idle(address: &str, count: usize) -> Vec<TcpStream> {
     let mut connections = Vec::new();
     for _ in 0..count {
         connections.push(TcpStream::connect(address).await.unwrap());
@@ -63,20 +63,20 @@ async fn idle(address: &str, count: usize) -> Vec<TcpStream> {
 }
 
 /// Waits until the other side has closed a connection.
-async fn closed(stream: &mut TcpStream) {
+pub(super) async fn closed(stream: &mut TcpStream) {
     let ended = async { while let Ok(1..) = stream.read(&mut [0; 4096]).await {} };
     tokio::time::timeout(PATIENCE, ended).await.expect("the connection is kept open");
 }
 
 /// The value of a metric, by its name and labels.
-async fn metric(url: &str, name: &str) -> i64 {
+pub(super) async fn metric(url: &str, name: &str) -> i64 {
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
 }
 
 /// An answer of HTTP/1, as far as it came: its status, its `retry-after` and its body.
-async fn answer(stream: &mut TcpStream) -> (u16, Option<String>, Value) {
+pub(super) async fn answer(stream: &mut TcpStream) -> (u16, Option<String>, Value) {
     let mut bytes = Vec::new();
     let read = async {
         let mut buffer = [0; 4096];
@@ -103,7 +103,7 @@ async fn answer(stream: &mut TcpStream) -> (u16, Option<String>, Value) {
 }
 
 /// Waits until a metric has grown so far: whoever counts may come a moment after what is counted.
-async fn at_least(count: i64, url: &str, name: &str) {
+pub(super) async fn at_least(count: i64, url: &str, name: &str) {
     eventually(name, PATIENCE, || async {
         let found = metric(url, name).await;
         if found >= count { Ok(()) } else { Err(found.to_string()) }
@@ -112,7 +112,7 @@ async fn at_least(count: i64, url: &str, name: &str) {
 }
 
 /// Begins a JSON rpc whose body is announced as so long, and sends so much of it.
-async fn begin_rpc(
+pub(super) async fn begin_rpc(
     gateway: &Gateway,
     rpc: &str,
     bearer: Option<&str>,
@@ -128,7 +128,7 @@ async fn begin_rpc(
     begin(gateway.control_address(), &head, sent).await
 }
 
-async fn begin(address: &str, head: &str, sent: usize) -> TcpStream {
+pub(super) async fn begin(address: &str, head: &str, sent: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     // Whoever has refused it already need not read it.
@@ -231,7 +231,7 @@ async fn who_does_not_authenticate_in_time_goes_and_who_has_stays() {
 }
 
 /// The details of an error of the control plane over JSON.
-fn details(reason: &str) -> Value {
+pub(super) fn details(reason: &str) -> Value {
     json!({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "trunkline.dev", "metadata": {}})
 }
 
@@ -439,25 +439,29 @@ async fn one_token_leaves_requests_in_flight_to_others() {
     eventually("the token is served again", PATIENCE, || Client::open(&gateway.url(0, "dev"), &bearer)).await;
 }
 
-/// A WebSocket to the server `dev`, by hand (RFC 6455).
-async fn websocket(gateway: &Gateway, bearer: &str) -> TcpStream {
+/// The request for a WebSocket to the server `dev` (RFC 6455).
+pub(super) fn websocket_head(gateway: &Gateway, bearer: &str) -> String {
     let address = gateway.edge_address(0);
-    let head = format!(
+    format!(
         "GET /servers/dev/ws HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {bearer}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    let mut stream = begin(address, &head, 0).await;
+    )
+}
+
+/// A WebSocket to the server `dev`, by hand.
+pub(super) async fn websocket(gateway: &Gateway, bearer: &str) -> TcpStream {
+    let mut stream = begin(gateway.edge_address(0), &websocket_head(gateway, bearer), 0).await;
     assert_eq!(answer(&mut stream).await.0, 101);
     stream
 }
 
 /// Sends a text frame, masked with zeros.
-async fn send_text(stream: &mut TcpStream, text: &str) {
+pub(super) async fn send_text(stream: &mut TcpStream, text: &str) {
     let head = [&[0x81, 0xff][..], &(text.len() as u64).to_be_bytes(), &[0; 4]].concat();
     stream.write_all(&[&head, text.as_bytes()].concat()).await.unwrap();
 }
 
 /// Receives a text frame of 126 to 65,535 bytes.
-async fn receive_text(stream: &mut TcpStream) -> Value {
+pub(super) async fn receive_text(stream: &mut TcpStream) -> Value {
     let read = async {
         let mut head = [0; 4];
         stream.read_exact(&mut head).await.unwrap();

@@ -6,5 +6,6 @@ mod enrollment;
 mod floods;
 mod names;
 mod scopes;
+mod seats;
 mod terminal;
 mod withdrawn;

@@ -194,7 +194,7 @@ fn counters(state: &HttpState) -> [Counter; 3] {
     [
         Counter {
             name: "trunkline_control_connections_closed_total",
-            help: "Connections closed because they had not authenticated, by reason.",
+            help: "Connections closed by this side before their time, by reason.",
             values: CloseReason::ALL.map(closed).into(),
         },
         Counter {

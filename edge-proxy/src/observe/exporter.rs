@@ -271,7 +271,7 @@ fn listeners(meter: &Meter, Inbound { listeners, bodies }: Inbound) {
     let gauge_of_strangers = meter.i64_observable_gauge("connections_unauthenticated");
     let description = "Connections that are open and have not authenticated, by listener";
     gauge_of_strangers.with_description(description).with_callback(strangers).build();
-    let closed = "Connections closed because they had not authenticated, by listener and reason";
+    let closed = "Connections closed by this side before their time, by listener and reason";
     counter(meter, "connections_closed", closed, move |observer| {
         for ((listener, connections), reason) in
             listeners.iter().flat_map(|one| CloseReason::ALL.map(|reason| (one, reason)))

@@ -81,7 +81,12 @@ impl HttpConnection {
 
     /// Leaves the connection to `upgraded`, once it no longer speaks HTTP.
     pub fn upgrade_to(&self, upgraded: impl Future<Output = ()> + 'static) {
-        *self.upgraded.borrow_mut() = Some(Box::pin(upgraded));
+        // Taken before the request has ended: from then on it is in use until the end.
+        let in_progress = self.handle.begin_request();
+        *self.upgraded.borrow_mut() = Some(Box::pin(async move {
+            upgraded.await;
+            drop(in_progress);
+        }));
     }
 
     /// Returns the task that the connection was left to.

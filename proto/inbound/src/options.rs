@@ -13,14 +13,14 @@ use crate::table::ConnectionLimits;
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct ConnectionOptions {
     /// Maximum number of connections. At most three quarters of them have not authenticated; past that a new one closes
-    /// the oldest of those.
+    /// the oldest of those. A credential gets as many as are free, so half of them when alone.
     #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000, value_parser = at_least(2))]
     pub max_connections: usize,
     /// Maximum number of connections from one address (IPv6: one /64) that have not authenticated; past it a new one
     /// closes the oldest of them.
     #[arg(long, env = "TRUNKLINE_MAX_UNAUTHENTICATED_PER_ADDRESS", value_name = "COUNT", default_value_t = 1_024, value_parser = at_least(1))]
     pub max_unauthenticated_per_address: usize,
-    /// Address or network of load balancers, which --max-unauthenticated-per-address does not apply to; repeatable (in
+    /// Address or network of load balancers, whose connections count for no address and no credential; repeatable (in
     /// the environment: separated by commas).
     #[arg(long = "balancer-address", env = "TRUNKLINE_BALANCER_ADDRESS", value_name = "ADDRESS", value_delimiter = ',', value_parser = parse_network)]
     pub balancer_addresses: Vec<IpNet>,

@@ -165,7 +165,8 @@ impl Client {
         credential: &EdgeCredential,
         outgoing: mpsc::Receiver<StreamResourcesRequest>,
     ) -> Result<Streaming<StreamResourcesResponse>, StreamEnd> {
-        let mut client = DiscoveryServiceClient::new(channel).max_decoding_message_size(delta::MAX_MESSAGE_BYTES);
+        let mut client =
+            DiscoveryServiceClient::new(channel).max_decoding_message_size(delta::MAX_MESSAGE_BYTES);
         let request = credential.authorise(ReceiverStream::new(outgoing));
         let answer = timeout(TIMEOUT, client.stream_resources(request)).await.map_err(|_| StreamEnd::Slow)?;
         answer.map(tonic::Response::into_inner).map_err(|status| self.status(status))

@@ -192,8 +192,7 @@ impl Substream {
             if let Some(reason) = item.excess()
                 && self.expected(name) != Some(&item.version)
             {
-                self.refused
-                    .insert(name.clone(), RefusedResource { version: item.version.clone(), reason });
+                self.refused.insert(name.clone(), RefusedResource { version: item.version.clone(), reason });
             }
         }
     }

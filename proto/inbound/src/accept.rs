@@ -69,7 +69,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
-    use crate::connections::{CloseReason, Holder};
+    use crate::connections::{CloseReason, ConnectionHolder};
     use crate::table::ConnectionLimits;
 
     #[tokio::test]
@@ -88,9 +88,9 @@ mod tests {
         let (stranger, known) = (next().await, next().await);
         assert_eq!(stranger.must_close().await, CloseReason::Evicted);
         drop(stranger);
-        known.handle().set_authenticated(Holder::kept(0)).unwrap();
+        known.handle().set_authenticated(ConnectionHolder::kept(0)).unwrap();
         let last = next().await;
-        last.handle().set_authenticated(Holder::kept(0)).unwrap();
+        last.handle().set_authenticated(ConnectionHolder::kept(0)).unwrap();
         // Nobody may be evicted now: who comes is closed at once.
         let mut refused = TcpStream::connect(address).await.unwrap();
         tokio::select! {

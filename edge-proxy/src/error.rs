@@ -299,6 +299,7 @@ impl From<NameError> for Failure {
             NameError::Host => Self::Host,
             NameError::Origin => Self::Origin,
             NameError::Repeated(header) => Self::RepeatedHeader(header),
+            NameError::Upgrade => Self::Invalid(error.to_string()),
         }
     }
 }

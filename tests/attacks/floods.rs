@@ -530,6 +530,14 @@ async fn an_exposed_server_lets_idle_connections_go() {
         closed(stranger).await;
     }
     assert_eq!(client.tools().await.unwrap().len(), 2);
+    let get = format!("GET /mcp HTTP/1.1\r\nhost: {address}\r\n");
+    for (lines, status) in [
+        ("content-length: 5\r\ntransfer-encoding: chunked", 400),
+        ("mcp-session-id: a\r\nmcp-session-id: b", 403),
+    ] {
+        let mut refused = begin(&address, &format!("{get}{lines}\r\n\r\n"), 0).await;
+        assert_eq!(answer(&mut refused).await.0, status, "{lines}");
+    }
     let head = format!("POST /mcp HTTP/1.1\r\nhost: {address}\r\ncontent-length: 99999999\r\n\r\n");
     let mut large = begin(&address, &head, 17 * MIB).await;
     assert_eq!(answer(&mut large).await.0, 413);

@@ -6,7 +6,7 @@ use crate::support::gateway::{Gateway, Store};
 use crate::support::wire::raw;
 
 /// A request that tries something, without its first line: its header lines, and what is refused.
-const ATTACKS: [(&str, &str); 20] = [
+const ATTACKS: [(&str, &str); 26] = [
     ("Host: evil.example\r\n", HOST),
     ("Host: localhost.evil.example\r\n", HOST),
     ("Host: localhost:80@evil.example\r\n", HOST),
@@ -24,6 +24,24 @@ const ATTACKS: [(&str, &str); 20] = [
     (
         "Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://localhost\r\n",
         "the header Origin occurs more than once",
+    ),
+    (
+        "Host: localhost\r\nContent-Type: application/json\r\nContent-Type: text/plain\r\n",
+        "the header Content-Type occurs more than once",
+    ),
+    (
+        "Host: localhost\r\nMcp-Session-Id: a\r\nX: y\r\nMcp-Session-Id: b\r\n",
+        "the header Mcp-Session-Id occurs more than once",
+    ),
+    (
+        "Host: localhost\r\nMCP-Protocol-Version: 2025-06-18\r\nmcp-protocol-version: 2025-06-18\r\n",
+        "the header MCP-Protocol-Version occurs more than once",
+    ),
+    ("Host: localhost\r\nMcp-Method: a\r\nMcp-Method: b\r\n", "the header Mcp-Method occurs more than once"),
+    ("Host: localhost\r\nMcp-Name: a\r\nMcp-Name: b\r\n", "the header Mcp-Name occurs more than once"),
+    (
+        "Host: localhost\r\nLast-Event-ID: 1\r\nLast-Event-ID: 2\r\n",
+        "the header Last-Event-ID occurs more than once",
     ),
     ("Host: localhost\r\nOrigin: http://evil.example\r\n", ORIGIN),
     ("Host: localhost\r\nOrigin: null\r\n", ORIGIN),
@@ -137,4 +155,45 @@ async fn a_head_with_a_bare_line_feed_is_refused_and_a_body_with_one_is_not() {
     let request = format!("POST /servers/dev/mcp HTTP/1.1\r\n{headers}");
     let answer = String::from_utf8(raw(gateway.edge_address(0), request.as_bytes(), PATIENCE).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_says_twice_how_long_its_body_is_is_refused_and_ends_the_connection() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    for (address, path) in [
+        (gateway.edge_address(0), "/servers/dev/mcp"),
+        (gateway.operations_address(0), "/healthz"),
+        (gateway.control_address(), "/healthz"),
+    ] {
+        for both in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nX: y\r\nContent-Length: 5",
+        ] {
+            // What one reader takes for a body is a request to the other.
+            let smuggled = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{both}\r\n\r\n0\r\n\r\n{smuggled}");
+            let answer = raw(address, request.as_bytes(), PATIENCE).await;
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{address} {both}: {answer}");
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{address} {both}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_changes_the_protocol_of_http_1_0() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    for (address, path, status) in [
+        (gateway.edge_address(0), "/servers/dev/ws", "400 Bad Request"),
+        (gateway.edge_address(0), "/tunnels/any", "400 Bad Request"),
+        (gateway.control_address(), "/tunnels/any", "403 Forbidden"),
+    ] {
+        let request = format!(
+            "GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let answer = String::from_utf8(raw(address, request.as_bytes(), PATIENCE).await).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status}\r\n")), "{address} {path}: {answer}");
+        assert!(answer.contains("an upgrade requires HTTP/1.1"), "{address} {path}: {answer}");
+    }
 }

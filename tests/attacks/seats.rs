@@ -1,9 +1,19 @@
 //! One credential after every connection: it has what is left for others, and no more. Its own connections go on for as
 //! long as they are in use.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+use tonic_types::StatusExt as _;
 use trunkline::discovery::v1::EnrollEdgeRequest;
 use trunkline::discovery::v1::enrollment_service_client::EnrollmentServiceClient;
 
@@ -11,9 +21,11 @@ use super::floods::{
     answer, assert_calls, at_least, begin, begin_rpc, closed, details, metric, receive_text, send_text,
     serve, start, websocket, websocket_head,
 };
+use crate::support::folder::Folder;
 use crate::support::gateway::Gateway;
+use crate::support::process::Process;
 use crate::support::wire::Client;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, binary, eventually, free_port};
 
 /// Few connections, none of which is closed for its age. One holder has 19 of them: of 40, 2 are kept, and as many as it has
 /// are left. One for whom they are kept has 20.
@@ -200,4 +212,101 @@ async fn tunnel_credential(gateway: &Gateway) -> String {
     let issued: Value =
         request.json(&json!({"name": "upstreams/far"})).send().await.unwrap().json().await.unwrap();
     issued["credential"].as_str().unwrap_or_else(|| panic!("{issued}")).to_owned()
+}
+
+/// A stream of reflection that asks nothing yet, unless it is refused.
+async fn reflection(
+    channel: &Channel,
+) -> Result<(mpsc::Sender<ServerReflectionRequest>, Streaming<ServerReflectionResponse>), Status> {
+    let (requests, receiver) = mpsc::channel(1);
+    let mut client = ServerReflectionClient::new(channel.clone());
+    let answers = client.server_reflection_info(ReceiverStream::new(receiver)).await?;
+    Ok((requests, answers.into_inner()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_holds_few_streams_each_of_which_reads_little_and_ends() {
+    let gateway = start(&["--authentication-timeout", "600", "--body-timeout", "600"], &[]).await;
+    let url = format!("http://{}", gateway.control_address());
+    let channel = Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(reflection(&channel).await.unwrap());
+    }
+    let refused = reflection(&channel).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::ResourceExhausted, "this connection has too many requests in progress without a credential")
+    );
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "TOO_MANY_REQUESTS");
+
+    // One that goes on asking is read for 4 KiB: this is as much as all of it.
+    let (requests, mut answers) = held.pop().unwrap();
+    let list = MessageRequest::ListServices(String::new());
+    let list = ServerReflectionRequest { host: "h".repeat(64), message_request: Some(list) };
+    let asks = tokio::spawn(async move { while requests.send(list.clone()).await.is_ok() {} });
+    let answered = async {
+        let mut count = 0;
+        while let Ok(Some(_)) = answers.message().await {
+            count += 1;
+        }
+        count
+    };
+    let count = tokio::time::timeout(PATIENCE, answered).await.expect("it is read without end");
+    asks.abort();
+    assert!((1..=64).contains(&count), "{count}");
+    eventually("its place is free again", PATIENCE, || async {
+        reflection(&channel).await.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
+
+    // One that asks nothing ends.
+    drop((held, channel));
+    let gateway = start(&["--authentication-timeout", "600", "--body-timeout", "2"], &[]).await;
+    let url = format!("http://{}", gateway.control_address());
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let (_requests, mut answers) = reflection(&channel).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, answers.message()).await.expect("it is kept open");
+    assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+}
+
+/// Connects from another address of this machine, and asks for a stream with this value of a header. Returns the status.
+async fn stream_of(address: &str, from: [u8; 4], value: usize) -> (TcpStream, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let request = format!(
+        "GET /sse HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\nx-key: {value}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let status = answer(&mut stream).await.0;
+    (stream, status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_leaves_copies_of_an_exposed_command_to_others() {
+    let folder = Folder::new();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new(binary("mcpctl"));
+    // It never says anything, and need not: a stream is opened before it does.
+    command.args(["expose", "--listen", &address, "--env-from-header", "KEY=X-Key", "--", "sleep", "600"]);
+    let mut expose = Process::start("expose", command, folder.path());
+    eventually("it listens", PATIENCE, || {
+        expose.assert_alive();
+        async { TcpStream::connect(&address).await.map(drop).map_err(|error| error.to_string()) }
+    })
+    .await;
+    let mut held = Vec::new();
+    for value in 0..16 {
+        let (stream, status) = stream_of(&address, [127, 0, 0, 1], value).await;
+        assert_eq!(status, 200, "{value}");
+        held.push(stream);
+    }
+    assert_eq!(stream_of(&address, [127, 0, 0, 1], 16).await.1, 503);
+    // Another address starts one, and one that runs is for everybody who has its values.
+    for (from, value) in [([127, 0, 0, 2], 17), ([127, 0, 0, 2], 3), ([127, 0, 0, 1], 3)] {
+        let (stream, status) = stream_of(&address, from, value).await;
+        assert_eq!(status, 200, "{from:?} {value}");
+        held.push(stream);
+    }
 }

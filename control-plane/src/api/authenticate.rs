@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
-use inbound::{ConnectionHandle, ConnectionHolder, Framing, PublicRequest};
+use inbound::{ConnectionHandle, ConnectionHolder, Framing, Guarded, PublicRequest};
 use tonic::Code;
 
 use super::bodies::{RequestBodies, too_many_connections, too_many_public_requests};
@@ -69,11 +70,16 @@ pub async fn admit(
     let admitted = authenticator.caller(&path, bearer.as_deref()).await;
     let admitted = admitted.and_then(|caller| Ok((begin(&request, &caller)?, caller)));
     match admitted {
-        Ok((_public_request, caller)) => {
+        Ok((public_request, caller)) => {
             let framing = authenticator.framing(&path);
             let (mut request, _reservation) = authenticator.bodies.bound(request, &caller, framing);
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            let response = next.run(request).await;
+            match public_request {
+                // A stream is in progress until it has ended.
+                Some(public_request) => response.map(|body| Body::new(Guarded::new(body, public_request))),
+                None => response,
+            }
         }
         Err(error) => json::refuse(request.headers(), &error.into()),
     }

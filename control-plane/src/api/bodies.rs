@@ -23,7 +23,7 @@ use crate::error::Error;
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// The largest body: a message, and what surrounds it.
 const MAX_BODY_BYTES: usize = MAX_MESSAGE_BYTES + 64;
-/// The largest body of a caller who has proved nothing.
+/// The largest body of a caller who has proved nothing; of a stream, all its messages.
 const MAX_PUBLIC_BYTES: usize = 4 << 10;
 /// When a caller who was refused for lack of memory may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -56,10 +56,11 @@ impl RequestBodies {
     ) -> (Request, Arc<Reservation>) {
         let connection = request.extensions().get::<ConnectionHandle>();
         let address = connection.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), ConnectionHandle::subscriber);
-        let (holder, max_bytes) = match caller {
-            Caller::Administrator => (Holder::Administrator, MAX_BODY_BYTES),
-            Caller::Edge(claims) => (Holder::Edge(&claims.sub), MAX_BODY_BYTES),
-            Caller::Anonymous => (Holder::Address(address), MAX_PUBLIC_BYTES),
+        let (holder, framing, max_bytes) = match caller {
+            Caller::Administrator => (Holder::Administrator, framing, MAX_BODY_BYTES),
+            Caller::Edge(claims) => (Holder::Edge(&claims.sub), framing, MAX_BODY_BYTES),
+            // A stream of messages, too, is to be complete in time.
+            Caller::Anonymous => (Holder::Address(address), Framing::Whole, MAX_PUBLIC_BYTES),
         };
         let reservation = Arc::new(self.budget.reservation(holder));
         let limits = BodyLimits { framing, max_bytes, timeout: self.timeout };

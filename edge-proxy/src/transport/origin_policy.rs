@@ -35,7 +35,7 @@ impl OriginPolicy {
         format!("{}{path}", self.prefix)
     }
 
-    /// Refuses a request for a foreign host, from a foreign page, or with two of what may occur once.
+    /// Refuses a request for a foreign host, from a foreign page, or that two readers would read differently.
     pub fn check<B>(&self, request: &Request<B>) -> Result<(), Failure> {
         Ok(self.names.check(request)?)
     }

@@ -20,7 +20,7 @@ use crate::table::{
 };
 
 /// Requests that a connection may have in progress without having authenticated.
-const MAX_PUBLIC_REQUESTS: usize = 16;
+const MAX_PUBLIC_REQUESTS: usize = 4;
 
 /// The reason that a connection was closed by this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -332,7 +332,8 @@ impl ConnectionHandle {
         RequestInProgress(Arc::clone(&self.state))
     }
 
-    /// Admits a request that needs no credential. One connection may have 16 of them until it authenticates; then `None`.
+    /// Admits a request that needs no credential, until its response has been sent. One connection may have 4 of them until it
+    /// authenticates; past that `None`.
     pub fn public_request(&self) -> Option<PublicRequest> {
         if self.is_authenticated() {
             return Some(PublicRequest(None));

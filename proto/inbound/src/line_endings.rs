@@ -1,8 +1,11 @@
-//! A stream of HTTP/1 requests whose heads have no line that ends without a carriage return.
+//! A stream of HTTP/1 requests whose heads have no line that ends without a carriage return, and say once how long their
+//! bodies are.
 //!
 //! RFC 9112, section 2.2 lets a recipient take a bare line feed as the end of a line, and hyper does. A proxy in front
 //! that does not would pass one header on that holds another. Here the server reads a character instead that no parser
-//! takes, so that the request gets 400, and then the end of the stream. It must not know anything else of a request.
+//! takes, so that the request gets 400, and then the end of the stream. So it does after a head with both `Content-Length`
+//! and `Transfer-Encoding`, which such a proxy may read in another way (RFC 9112, section 6.3: it ought to be handled as an
+//! error). It must not know anything else of a request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes of a line that are kept when its end is still to come. A line that says how long a body is, and is longer, is
 /// refused.
 const KEPT: usize = 128;
-/// What the server reads from a bare line feed on, before the end of the stream: a character that every parser refuses
+/// What the server reads in the place of the end of the line, before the end of the stream: a character that every parser refuses
 /// in a head (RFC 9110, section 5.5), and the end of the head.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
 
@@ -129,7 +132,7 @@ struct Refused {
 struct Head {
     /// Its request line has been read.
     begun: bool,
-    length: u64,
+    length: Option<u64>,
     chunked: bool,
     upgrade: bool,
 }
@@ -194,6 +197,9 @@ impl Scanner {
             return Err(Refused { at: end });
         }
         self.end_of_line(line);
+        if self.head.length.is_some() && self.head.chunked {
+            return Err(Refused { at: end });
+        }
         self.last = 0;
         Ok(end + 1)
     }
@@ -228,7 +234,7 @@ impl Scanner {
         let head = std::mem::take(&mut self.head);
         self.part = match head {
             Head { chunked: true, .. } => Part::ChunkSize,
-            Head { length: 1.., .. } => Part::Body(head.length),
+            Head { length: Some(length @ 1..), .. } => Part::Body(length),
             // Nobody changes the protocol of a request that has a body.
             Head { upgrade: true, .. } => Part::AfterUpgrade,
             Head { .. } => Part::Head,
@@ -244,7 +250,7 @@ impl Head {
             Some(b'c') => {
                 if let Some(value) = field(line, length) {
                     // What is no number is refused by the parser.
-                    self.length = number(value, 10).unwrap_or(0);
+                    self.length = Some(number(value, 10).unwrap_or(0));
                 }
             }
             Some(b't') => self.chunked |= field(line, coding).is_some(),
@@ -346,6 +352,22 @@ mod tests {
         }
         let long = format!("GET / HTTP/1.1\r\nX:{blanks}5\r\n\r\n");
         assert_eq!(refused(long.as_bytes(), 50), None);
+    }
+
+    #[test]
+    fn a_head_that_says_twice_how_long_the_body_is_is_refused_where_it_does() {
+        for (head, second) in [
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "chunked\r"),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 0\r\n\r\n", "0\r"),
+            ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\nX: y\r\nContent-Length: x\r\n\r\n", "x\r"),
+        ] {
+            for size in [1, 7, head.len()] {
+                let at = head.find(second).map(|at| at + second.len());
+                assert_eq!(refused(head.as_bytes(), size), at, "{head:?}");
+            }
+        }
+        let two = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(refused(two.as_bytes(), 9), None);
     }
 
     #[test]

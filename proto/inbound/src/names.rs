@@ -1,11 +1,12 @@
-//! `Host`, `Origin` and headers that may occur once: which names a listener may be called by.
+//! `Host`, `Origin` and headers that may occur once: which names a listener may be called by, and requests that two readers
+//! would read differently.
 //!
 //! A page that a browser shows can call a listener on the same machine or network; what tells is the name in `Host`
 //! (DNS rebinding) and the page in `Origin`. It must not know how a refusal is written.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, UPGRADE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 
@@ -21,10 +22,23 @@ pub enum NameError {
     /// A header that may occur once occurs several times; a proxy may have read another one.
     #[error("the header {0} occurs more than once")]
     Repeated(&'static str),
+    /// It asks for another protocol over HTTP/1.0, which has no such thing (RFC 9110, section 7.8).
+    #[error("an upgrade requires HTTP/1.1")]
+    Upgrade,
 }
 
-/// Headers that decide who is asked and who asks.
-const ONCE: [(HeaderName, &str); 3] = [(HOST, "Host"), (ORIGIN, "Origin"), (AUTHORIZATION, "Authorization")];
+/// Headers that decide who is asked, who asks, and for what.
+const ONCE: [(HeaderName, &str); 9] = [
+    (HOST, "Host"),
+    (ORIGIN, "Origin"),
+    (AUTHORIZATION, "Authorization"),
+    (CONTENT_TYPE, "Content-Type"),
+    (HeaderName::from_static("mcp-session-id"), "Mcp-Session-Id"),
+    (HeaderName::from_static("mcp-protocol-version"), "MCP-Protocol-Version"),
+    (HeaderName::from_static("mcp-method"), "Mcp-Method"),
+    (HeaderName::from_static("mcp-name"), "Mcp-Name"),
+    (HeaderName::from_static("last-event-id"), "Last-Event-ID"),
+];
 
 /// The option of the hosts that a listener answers to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -95,16 +109,22 @@ impl AllowedNames {
         self
     }
 
-    /// Refuses a request for a foreign host, from a foreign page, or with two of what may occur once.
+    /// Refuses a request for a foreign host, from a foreign page, with two of what may occur once, or for an upgrade that
+    /// its version does not have.
     ///
     /// # Errors
     /// The first reason found.
     pub fn check<B>(&self, request: &Request<B>) -> Result<(), NameError> {
         let headers = request.headers();
-        for (name, shown) in &ONCE {
-            if headers.get_all(name).iter().nth(1).is_some() {
-                return Err(NameError::Repeated(shown));
-            }
+        // Mostly every header occurs once.
+        if headers.len() > headers.keys_len()
+            && let Some((_, shown)) =
+                ONCE.iter().find(|(name, _)| headers.get_all(name).iter().nth(1).is_some())
+        {
+            return Err(NameError::Repeated(shown));
+        }
+        if request.version() < Version::HTTP_11 && headers.contains_key(UPGRADE) {
+            return Err(NameError::Upgrade);
         }
         let authority = request.uri().authority();
         if !self.is_host_allowed(authority, headers, request.version()) {

@@ -29,6 +29,7 @@ use crate::bridge::expose::handshake::{Initialization, ServerInfo, initializatio
 use crate::bridge::expose::instances::Instance;
 use crate::bridge::expose::multiplexer::ClientId;
 use crate::bridge::expose::response::{self, Accepts, ClientGuard, PendingCall};
+use crate::bridge::expose::share::Source;
 use crate::bridge::expose::sse_websocket;
 use crate::bridge::expose::supervised_child::{CallMessage, NotReady, SupervisedChild};
 
@@ -104,15 +105,25 @@ async fn check_names(State(shared): State<Arc<Shared>>, request: Request, next: 
     }
 }
 
-async fn on_post(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    let Some(instance) = shared.instances.for_headers(&headers) else { return *too_many_instances() };
-    match serve(&instance, &headers, body).await {
+async fn on_post(
+    State(shared): State<Arc<Shared>>,
+    source: Source,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(instance) = shared.instances.for_headers(&headers, source) else { return *too_many_instances() };
+    match serve(&instance, &headers, source, body).await {
         Ok(response) => response,
         Err(refusal) => *refusal,
     }
 }
 
-async fn serve(instance: &Instance, headers: &HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+async fn serve(
+    instance: &Instance,
+    headers: &HeaderMap,
+    source: Source,
+    body: Bytes,
+) -> Result<Response, Refusal> {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type.split(';').next().map(str::trim) != Some(mcp::header::JSON) {
@@ -131,19 +142,20 @@ async fn serve(instance: &Instance, headers: &HeaderMap, body: Bytes) -> Result<
             let why = "`_meta` names no protocol version";
             Err(refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, why))
         }
-        None => legacy(instance, headers, &body, &message).await,
+        None => legacy(instance, headers, source, &body, &message).await,
     }
 }
 
 async fn legacy(
     instance: &Instance,
     headers: &HeaderMap,
+    source: Source,
     body: &Bytes,
     message: &Envelope<'_>,
 ) -> Result<Response, Refusal> {
     let method = message.method.as_deref();
     if method == Some("initialize") && message.kind() == Kind::Request {
-        return initialize(instance, message).await;
+        return initialize(instance, source, message).await;
     }
     let client = session(instance, headers, message.id)?;
     let child = legacy_child(instance, message.id).await?.0;
@@ -167,14 +179,18 @@ async fn legacy(
     }
 }
 
-async fn initialize(instance: &Instance, message: &Envelope<'_>) -> Result<Response, Refusal> {
+async fn initialize(
+    instance: &Instance,
+    source: Source,
+    message: &Envelope<'_>,
+) -> Result<Response, Refusal> {
     let (child, info) = legacy_child(instance, message.id).await?;
     let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "invalid params");
     // Streamable HTTP came after 2024-11-05.
     let Initialization { capabilities, response } =
         initialization(&info, message, Revision::V2025_03_26).map_err(wrong)?;
     let client = child.add_client(capabilities);
-    let Some((id, evicted)) = instance.sessions.open(client) else {
+    let Some((id, evicted)) = instance.sessions.open(client, source) else {
         child.remove_client(client);
         return Err(busy(message.id, "too many sessions are open"));
     };
@@ -221,8 +237,8 @@ fn call(
     child.call(client, body, message).ok_or_else(|| busy(message.id, "too many calls are in flight"))
 }
 
-async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let Some(instance) = shared.instances.for_headers(&headers) else { return *too_many_instances() };
+async fn on_get(State(shared): State<Arc<Shared>>, source: Source, headers: HeaderMap) -> Response {
+    let Some(instance) = shared.instances.for_headers(&headers, source) else { return *too_many_instances() };
     let client = match session(&instance, &headers, None) {
         Ok(client) => client,
         Err(refusal) => return *refusal,
@@ -237,8 +253,8 @@ async fn on_get(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
     }
 }
 
-async fn on_delete(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let Some(instance) = shared.instances.for_headers(&headers) else { return *too_many_instances() };
+async fn on_delete(State(shared): State<Arc<Shared>>, source: Source, headers: HeaderMap) -> Response {
+    let Some(instance) = shared.instances.for_headers(&headers, source) else { return *too_many_instances() };
     if let Err(refusal) = session(&instance, &headers, None) {
         return *refusal;
     }

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::child::Program;
 use crate::bridge::expose::modern_child::ModernChild;
 use crate::bridge::expose::sessions::Sessions;
+use crate::bridge::expose::share::Source;
 use crate::bridge::expose::supervised_child::SupervisedChild;
 use crate::bridge::expose::{Eras, Settings};
 
-/// Maximum number of instances at a time.
+/// Maximum number of instances at a time; one address starts half of them when alone.
 pub const MAX_INSTANCES: usize = 32;
 /// Idle time after which an instance is stopped; a shorter one applies when a new instance needs room.
 const IDLE: Duration = Duration::from_secs(600);
@@ -51,6 +52,8 @@ pub struct Instance {
     pub(crate) legacy: Option<Arc<SupervisedChild>>,
     pub(crate) modern: Option<ModernChild>,
     pub(crate) sessions: Sessions,
+    /// Who started it.
+    source: Source,
     stop: CancellationToken,
     used: Mutex<Instant>,
 }
@@ -74,13 +77,13 @@ impl std::fmt::Debug for Instances {
 }
 
 impl Instance {
-    fn start(program: Program, settings: &Settings, stop: CancellationToken) -> Arc<Self> {
+    fn start(program: Program, settings: &Settings, source: Source, stop: CancellationToken) -> Arc<Self> {
         let legacy = (settings.eras != Eras::Modern)
             .then(|| SupervisedChild::start(program.clone(), Era::Legacy, settings, stop.clone()));
         let modern = (settings.eras != Eras::Legacy)
             .then(|| ModernChild::new(program, settings.clone(), stop.clone()));
         let used = Mutex::new(Instant::now());
-        let instance = Arc::new(Self { legacy, modern, sessions: Sessions::default(), stop, used });
+        let instance = Arc::new(Self { legacy, modern, sessions: Sessions::default(), source, stop, used });
         tokio::spawn(probe_eras(instance.clone()));
         instance
     }
@@ -127,28 +130,34 @@ impl Instances {
 
     /// Returns the instance that all clients share; `None` if it depends on their headers.
     pub fn single(&self) -> Option<Arc<Instance>> {
-        self.settings.env_from_headers.is_empty().then(|| self.get_or_start(Vec::new())).flatten()
+        self.settings
+            .env_from_headers
+            .is_empty()
+            .then(|| self.get_or_start(Vec::new(), Source::default()))
+            .flatten()
     }
 
-    /// Returns the instance for a client's headers, starting it if necessary; `None` if there are too many.
-    pub fn for_headers(&self, headers: &HeaderMap) -> Option<Arc<Instance>> {
+    /// Returns the instance for a client's headers, starting it if necessary; `None` if there are too many, or too many that
+    /// `source` has started.
+    pub fn for_headers(&self, headers: &HeaderMap, source: Source) -> Option<Arc<Instance>> {
         let value = |wanted: &EnvFromHeader| {
             let value = headers.get(&wanted.header)?.to_str().ok()?;
             Some(value.to_owned())
         };
-        self.get_or_start(self.settings.env_from_headers.iter().map(value).collect())
+        self.get_or_start(self.settings.env_from_headers.iter().map(value).collect(), source)
     }
 
-    fn get_or_start(&self, values: HeaderValues) -> Option<Arc<Instance>> {
+    fn get_or_start(&self, values: HeaderValues, source: Source) -> Option<Arc<Instance>> {
         let mut running = self.lock();
         let fixed = self.settings.env_from_headers.is_empty();
         if let Some(instance) = running.get(&values).filter(|instance| fixed || !instance.is_stopped()) {
             instance.mark_used();
             return Some(instance.clone());
         }
-        if running.len() >= MAX_INSTANCES {
-            let unused = running
-                .iter()
+        if !source.has_room(MAX_INSTANCES, running.values().map(|instance| instance.source)) {
+            let is_full = running.len() >= MAX_INSTANCES;
+            let mut candidates = running.iter().filter(|(_, instance)| is_full || instance.source == source);
+            let unused = candidates
                 .find(|(_, instance)| instance.is_stopped() || instance.is_unused_for(IDLE_WHEN_FULL));
             let unused = unused.map(|(values, _)| values.clone())?;
             running.remove(&unused).inspect(|instance| instance.stop.cancel());
@@ -159,7 +168,7 @@ impl Instances {
             let value = value.clone()?;
             Some((wanted.variable.clone(), value))
         }));
-        let instance = Instance::start(program, &self.settings, self.stop.child_token());
+        let instance = Instance::start(program, &self.settings, source, self.stop.child_token());
         running.insert(values, instance.clone());
         Some(instance)
     }

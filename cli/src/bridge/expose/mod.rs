@@ -2,7 +2,7 @@
 //!
 //! [`multiplexer`] maps ids between many clients and one child (pure); [`handshake`] initializes the child;
 //! [`supervised_child`] keeps it running; [`instances`] holds one for all clients, or one for each set of header values;
-//! [`sessions`] holds the legacy sessions; [`http`] and [`sse_websocket`] speak the transports, to clients that connect and,
+//! [`sessions`] holds the legacy sessions; [`share`] leaves some of all of them to others; [`http`] and [`sse_websocket`] speak the transports, to clients that connect and,
 //! through the tunnels of [`tunnel_client`], to gateways that cannot connect.
 
 pub mod handshake;
@@ -12,6 +12,7 @@ pub mod modern_child;
 pub mod multiplexer;
 pub mod response;
 pub mod sessions;
+pub mod share;
 pub mod sse_websocket;
 pub mod supervised_child;
 pub mod tunnel_client;

@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::bridge::expose::multiplexer::ClientId;
+use crate::bridge::expose::share::Source;
 
-/// Maximum number of sessions.
-pub const MAX_SESSIONS: usize = 1_000;
-/// Idle time after which a session may be evicted for a new one.
+/// Maximum number of sessions; one address has half of them when alone.
+pub const MAX_SESSIONS: usize = 2_000;
+/// Idle time after which a session may be evicted for a new one of its address, or where there are too many for any.
 const MIN_IDLE: Duration = Duration::from_secs(300);
 
 /// The open sessions, by id.
@@ -18,22 +19,25 @@ pub struct Sessions(Mutex<HashMap<String, Session>>);
 #[derive(Debug)]
 struct Session {
     client: ClientId,
+    source: Source,
     used: Instant,
 }
 
 impl Sessions {
-    /// Opens a session. Returns its id and the client that was evicted for it.
-    pub fn open(&self, client: ClientId) -> Option<(String, Option<ClientId>)> {
+    /// Opens a session for a client of `source`. Returns its id and the client that was evicted for it.
+    pub fn open(&self, client: ClientId, source: Source) -> Option<(String, Option<ClientId>)> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut evicted = None;
-        if sessions.len() >= MAX_SESSIONS {
-            let oldest = sessions.iter().min_by_key(|(_, session)| session.used);
+        if !source.has_room(MAX_SESSIONS, sessions.values().map(|session| session.source)) {
+            let is_full = sessions.len() >= MAX_SESSIONS;
+            let candidates = sessions.iter().filter(|(_, session)| is_full || session.source == source);
+            let oldest = candidates.min_by_key(|(_, session)| session.used);
             let oldest = oldest.filter(|(_, session)| session.used.elapsed() >= MIN_IDLE)?.0.clone();
             evicted = sessions.remove(&oldest).map(|session| session.client);
         }
         // Version 4: 122 bits of the operating system's randomness.
         let id = uuid::Uuid::new_v4().simple().to_string();
-        sessions.insert(id.clone(), Session { client, used: Instant::now() });
+        sessions.insert(id.clone(), Session { client, source, used: Instant::now() });
         Some((id, evicted))
     }
 
@@ -48,5 +52,24 @@ impl Sessions {
     /// Closes a session and returns its client.
     pub fn close(&self, id: &str) -> Option<ClientId> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id).map(|session| session.client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_leaves_sessions_to_others() {
+        let sessions = Sessions::default();
+        let client = 1;
+        let fill = |source| {
+            std::iter::repeat_with(|| sessions.open(client, source)).take_while(Option::is_some).count()
+        };
+        assert_eq!(fill(Source::address(1)), MAX_SESSIONS / 2);
+        let (id, evicted) = sessions.open(client, Source::address(2)).unwrap();
+        assert_eq!((evicted, sessions.find(&id)), (None, Some(client)));
+        assert!(sessions.open(client, Source::address(1)).is_none());
+        assert_eq!(sessions.close(&id), Some(client));
     }
 }

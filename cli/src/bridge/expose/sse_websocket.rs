@@ -27,17 +27,24 @@ use crate::bridge::expose::http::{MAX_BODY_BYTES, accepts};
 use crate::bridge::expose::instances::Instance;
 use crate::bridge::expose::multiplexer::ClientId;
 use crate::bridge::expose::response;
+use crate::bridge::expose::share::Source;
 use crate::bridge::expose::supervised_child::{CallMessage, NotReady, SupervisedChild};
 
-/// Maximum number of connections.
-pub const MAX_CONNECTIONS: usize = 1_000;
+/// Maximum number of connections; one address has half of them when alone.
+pub const MAX_CONNECTIONS: usize = 2_000;
 /// Capacity of the queues of a connection in each direction, in messages.
 const QUEUE: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The inboxes of all connections, by connection id. `POST /message` finds the inbox of its stream here.
 #[derive(Debug, Default)]
-pub struct Inboxes(Mutex<HashMap<String, mpsc::Sender<Bytes>>>);
+pub struct Inboxes(Mutex<HashMap<String, Inbox>>);
+
+#[derive(Debug)]
+struct Inbox {
+    messages: mpsc::Sender<Bytes>,
+    source: Source,
+}
 
 /// The registration of an inbox, until dropped.
 struct Registration {
@@ -46,19 +53,19 @@ struct Registration {
 }
 
 impl Inboxes {
-    fn open(shared: &Arc<Shared>, inbox: mpsc::Sender<Bytes>) -> Option<Registration> {
+    fn open(shared: &Arc<Shared>, messages: mpsc::Sender<Bytes>, source: Source) -> Option<Registration> {
         let mut inboxes = shared.inboxes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if inboxes.len() >= MAX_CONNECTIONS {
+        if !source.has_room(MAX_CONNECTIONS, inboxes.values().map(|inbox| inbox.source)) {
             return None;
         }
         // Version 4: 122 bits of the operating system's randomness.
         let id = uuid::Uuid::new_v4().simple().to_string();
-        inboxes.insert(id.clone(), inbox);
+        inboxes.insert(id.clone(), Inbox { messages, source });
         Some(Registration { shared: shared.clone(), id })
     }
 
     fn find(&self, id: &str) -> Option<mpsc::Sender<Bytes>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).map(|inbox| inbox.messages.clone())
     }
 }
 
@@ -85,14 +92,14 @@ impl Drop for Connection {
 }
 
 /// Handles `GET /sse`: opens a stream whose first event names the URL to post to.
-pub async fn on_sse(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+pub async fn on_sse(State(shared): State<Arc<Shared>>, source: Source, headers: HeaderMap) -> Response {
     if !accepts(&headers).events {
         return (StatusCode::NOT_ACCEPTABLE, "the Accept header must include text/event-stream\n")
             .into_response();
     }
     let (inbox, messages) = mpsc::channel(QUEUE);
     let (Some(instance), Some(registration)) =
-        (shared.instances.for_headers(&headers), Inboxes::open(&shared, inbox))
+        (shared.instances.for_headers(&headers, source), Inboxes::open(&shared, inbox, source))
     else {
         return overloaded();
     };
@@ -143,12 +150,13 @@ pub async fn on_message(
 /// Handles `GET /ws`.
 pub async fn on_ws(
     State(shared): State<Arc<Shared>>,
+    source: Source,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let (inbox, messages) = mpsc::channel(QUEUE);
     let (Some(instance), Some(registration)) =
-        (shared.instances.for_headers(&headers), Inboxes::open(&shared, inbox.clone()))
+        (shared.instances.for_headers(&headers, source), Inboxes::open(&shared, inbox.clone(), source))
     else {
         return overloaded();
     };

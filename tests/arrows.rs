@@ -16,11 +16,11 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 /// The crates whose modules are listed.
 const CRATES: [&str; 2] = ["control-plane", "edge-proxy"];
 
-/// What each folder of sources may know of ours: the contract and the protocol know nobody, programs know those and not
+/// What each folder of sources may know of ours: the contract knows nobody, the protocol only how text is made safe, programs know those and not
 /// each other, and `mcpctl dev` assembles the others.
 const KNOWN: [(&str, &[&str]); 11] = [
     ("proto/lib.rs", &["trunkline"]),
-    ("proto/mcp/src", &["mcp"]),
+    ("proto/mcp/src", &["mcp", "printable"]),
     ("proto/tunnel/src", &["tunnel"]),
     ("proto/delta/src", &["trunkline", "delta"]),
     ("proto/inbound/src", &["inbound"]),

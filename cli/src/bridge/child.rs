@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use mcp::secrets::Secrets;
 use mcp::stdio::{LineDecoder, LineError, encode};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -78,6 +79,14 @@ impl Program {
         std::env::split_paths(&path).any(|folder| folder.join(word).is_file())
     }
 
+    /// Returns the secrets that its stderr lines must not contain: the values of its variables, which clients sent. What
+    /// else is in its environment is its user's own.
+    fn secrets(&self) -> Secrets {
+        let mut secrets = Secrets::default();
+        self.env.iter().for_each(|(_, value)| secrets.add_header(value.as_bytes()));
+        secrets
+    }
+
     /// Starts the command under a reaper, in a process group of its own.
     pub fn spawn(&self) -> std::io::Result<Child> {
         let mut process = Command::new(&self.reaper)
@@ -98,7 +107,7 @@ impl Program {
             tokio::spawn(read(stdout, to_handle, self.label.clone()));
         }
         if let Some(stderr) = process.stderr.take() {
-            tokio::spawn(pass_stderr(stderr, self.label.clone()));
+            tokio::spawn(pass_stderr(stderr, self.label.clone(), self.secrets()));
         }
         let group = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let ended = tokio::spawn(async move {
@@ -144,11 +153,14 @@ async fn read(stdout: impl AsyncRead + Unpin, messages: mpsc::Sender<Bytes>, lab
     }
 }
 
-async fn pass_stderr(stderr: impl AsyncRead + Unpin, label: String) {
+async fn pass_stderr(stderr: impl AsyncRead + Unpin, label: String, secrets: Secrets) {
     let mut lines = LineReader::new(stderr, MAX_STDERR_LINE);
     while let Some(line) = lines.next().await {
         match line {
-            Ok(line) => eprint(format!("[{label}] {}", String::from_utf8_lossy(&line))),
+            Ok(line) => {
+                let line = String::from_utf8_lossy(&line);
+                eprint(format!("[{label}] {}", secrets.redact(&line)));
+            }
             Err(_) => eprint(format!("[{label}] (line too long)")),
         }
     }

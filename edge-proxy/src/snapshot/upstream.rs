@@ -3,6 +3,8 @@
 use http::{HeaderMap, Uri};
 use mcp::json;
 use mcp::revision::{Era, Revision};
+use mcp::secrets::Secrets;
+use url::Url;
 
 /// An upstream.
 pub struct Upstream {
@@ -19,6 +21,17 @@ pub struct Upstream {
     /// The longest wait for the first byte of an answer, and between two bytes after that.
     pub request_timeout: std::time::Duration,
     pub kind: UpstreamKind,
+}
+
+impl Upstream {
+    /// Returns the beginning of a text that the upstream sent, as a part of a message of ours: one line, without the
+    /// credential that it was called with.
+    pub fn excerpt(&self, text: &str) -> String {
+        let url = self.credential.url(self.reach.url()).ok();
+        let url = url.and_then(|url| Url::parse(&url.to_string()).ok());
+        let secrets = url.map(|url| Secrets::of_request(&url, &self.credential.headers));
+        secrets.map_or_else(|| "no text".to_owned(), |secrets| secrets.excerpt(text))
+    }
 }
 
 /// The way to an upstream, without a credential.

@@ -3,7 +3,8 @@
 //! It knows nothing of Trunkline: no scopes, no registry, no snapshot. Reading order: [`message`] and [`json`] look at
 //! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them, [`endpoint`] is
 //! where those of HTTP+SSE go; [`uri`] is what clients may make of URI templates; [`revision`], [`method`],
-//! [`error`], [`header`] and [`meta`] are the tables of the protocol; `client` (a feature) speaks it to a server.
+//! [`error`], [`header`] and [`meta`] are the tables of the protocol; [`secrets`] are taken out of what a peer says;
+//! `client` (a feature) speaks it to a server.
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -17,6 +18,7 @@ pub mod meta;
 pub mod method;
 pub mod revision;
 mod scan;
+pub mod secrets;
 pub mod splice;
 pub mod sse;
 pub mod stdio;

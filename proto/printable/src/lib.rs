@@ -4,6 +4,7 @@
 //! screen, forge a line of a table or of a log, or show a name in another order than its letters have. It must not know
 //! where a text comes from, nor where it is printed.
 
+#[cfg(feature = "logs")]
 pub mod logs;
 
 use std::borrow::Cow;

@@ -10,6 +10,7 @@ use url::Url;
 use super::dial::Dial;
 use super::resolve::Resolve;
 use crate::json::quote;
+use crate::secrets::Secrets;
 
 /// The address of a server, and how it is reached.
 #[derive(Clone)]
@@ -67,21 +68,9 @@ impl Endpoint {
         Self { url, ..self.clone() }
     }
 
-    /// Returns the secrets that errors must not contain, longest first.
-    pub(super) fn secrets(&self) -> Vec<String> {
-        let headers = self.headers.values().filter_map(|value| value.to_str().ok());
-        let words = headers.flat_map(|value| std::iter::once(value).chain(value.split_whitespace().skip(1)));
-        let mut secrets: Vec<String> = words.map(str::to_owned).collect();
-        secrets.extend(self.url.query().map(str::to_owned));
-        secrets.extend(self.url.query_pairs().map(|(_, value)| value.into_owned()));
-        secrets.extend(self.url.password().map(str::to_owned));
-        // Some services put the key into the path; ordinary words of a path are shorter.
-        let segments = self.url.path_segments().into_iter().flatten();
-        secrets.extend(segments.filter(|segment| segment.len() >= 16).map(str::to_owned));
-        // Shorter ones would blacken every text and hide nothing.
-        secrets.retain(|secret| secret.len() >= 4);
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets
+    /// Returns the secrets that errors must not contain.
+    pub(super) fn secrets(&self) -> Secrets {
+        Secrets::of_request(&self.url, &self.headers)
     }
 }
 

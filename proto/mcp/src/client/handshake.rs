@@ -1,6 +1,7 @@
 //! The handshake: `initialize` in the legacy era, `server/discover` in the modern one.
 
 use super::error::ClientError;
+use super::http::HttpClient;
 use super::rpc::RpcClient;
 use crate::json::{self, JsonError, quote};
 use crate::meta;
@@ -42,7 +43,7 @@ pub(super) async fn initialize(rpc: &mut RpcClient) -> Result<ServerFacts, Clien
     rpc.session_id = session_id;
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
     rpc.notify(initialized.as_slice().into()).await?;
-    Ok(facts(vec![revision], capabilities, info, instructions)?)
+    Ok(facts(&rpc.http, vec![revision], capabilities, info, instructions)?)
 }
 
 /// Asks a modern server what it speaks and what it can do.
@@ -69,7 +70,7 @@ pub(super) async fn discover(rpc: &mut RpcClient) -> Result<ServerFacts, ClientE
     rpc.revision = *newest;
     rpc.negotiated = true;
     let [info] = json::members(meta.unwrap_or("{}"), [meta::SERVER_INFO])?;
-    Ok(facts(versions, capabilities, info, instructions)?)
+    Ok(facts(&rpc.http, versions, capabilities, info, instructions)?)
 }
 
 /// The revision to try instead, when a server refuses ours and names others.
@@ -94,7 +95,9 @@ fn common(array: &str) -> Result<Vec<Revision>, JsonError> {
     Ok(versions)
 }
 
+/// Reads what a server says of itself. Its texts are for people, and lose the secrets that it was sent.
 fn facts(
+    http: &HttpClient,
     versions: Vec<Revision>,
     capabilities: Option<&str>,
     info: Option<&str>,
@@ -103,8 +106,7 @@ fn facts(
     let capabilities = capabilities.unwrap_or("{}");
     json::each_member(capabilities, |_, _| Ok(()))?;
     let [name, version] = json::members(info.unwrap_or("{}"), ["name", "version"])?;
-    let text =
-        |raw: Option<&str>| raw.and_then(|raw| json::string(raw).ok()).map(std::borrow::Cow::into_owned);
+    let text = |raw: Option<&str>| raw.and_then(|raw| json::string(raw).ok()).map(|text| http.redact(&text));
     Ok(ServerFacts {
         versions,
         capabilities: capabilities.to_owned(),

@@ -19,11 +19,11 @@ use super::resolve::{self, Names};
 use crate::header::{EVENT_STREAM, JSON};
 use crate::json;
 use crate::message::Envelope;
+use crate::secrets::Secrets;
 use crate::sse::{Decoder, Event};
 
-/// Largest body of an error that is read, and the part of it that is shown.
+/// Largest body of an error that is read, and largest text of a server about itself.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
-const EXCERPT_CHARS: usize = 200;
 const MAX_REDIRECTS: usize = 5;
 
 /// A server that can be sent requests.
@@ -31,7 +31,7 @@ pub(super) struct HttpClient {
     client: Client,
     agent: HeaderValue,
     pub(super) endpoint: Endpoint,
-    secrets: Vec<String>,
+    pub(super) secrets: Arc<Secrets>,
 }
 
 /// An answer with a status of success.
@@ -64,14 +64,16 @@ impl HttpClient {
             .tcp_keepalive(Duration::from_secs(30))
             .build()
             .map_err(|e| ClientError::Unreachable(reason(e)))?;
-        Ok(Self { client, agent, secrets: endpoint.secrets(), endpoint: endpoint.over_http() })
+        let secrets = Arc::new(endpoint.secrets());
+        Ok(Self { client, agent, secrets, endpoint: endpoint.over_http() })
     }
 
     /// Returns a client of the same server at another URL.
     pub(super) fn at(&self, url: url::Url) -> Self {
         let endpoint = Endpoint { url, ..self.endpoint.clone() };
-        let mut secrets = self.secrets.clone();
-        secrets.extend(endpoint.secrets());
+        let mut secrets = Secrets::clone(&self.secrets);
+        secrets.add_url(&endpoint.url);
+        let secrets = Arc::new(secrets);
         Self { client: self.client.clone(), agent: self.agent.clone(), endpoint, secrets }
     }
 
@@ -191,7 +193,7 @@ impl HttpClient {
             Ok(code) => ClientError::Rpc {
                 code,
                 message: self.sanitize(&message),
-                data: data.map(|raw| self.redact(raw)),
+                data: data.filter(|raw| raw.len() <= MAX_REFUSAL_BYTES).map(|raw| self.redact(raw)),
                 status,
             },
             Err(_) => ClientError::Protocol("an error whose code is not an integer".to_owned()),
@@ -212,19 +214,12 @@ impl HttpClient {
 
     /// Text of a server for people: one line, short, without secrets.
     pub(super) fn sanitize(&self, text: &str) -> String {
-        let text = self.redact(text);
-        let channel: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let channel = channel.split_whitespace().collect::<Vec<_>>().join(" ");
-        match channel.char_indices().nth(EXCERPT_CHARS) {
-            Some((end, _)) => format!("{}…", &channel[..end]),
-            None if channel.is_empty() => "no text".to_owned(),
-            None => channel,
-        }
+        self.secrets.excerpt(text)
     }
 
-    /// Servers like to repeat what they were sent.
-    fn redact(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+    /// Text of a server, at most [`MAX_REFUSAL_BYTES`] of it, without secrets.
+    pub(super) fn redact(&self, text: &str) -> String {
+        self.secrets.redact(&text[..text.floor_char_boundary(MAX_REFUSAL_BYTES)]).into_owned()
     }
 }
 

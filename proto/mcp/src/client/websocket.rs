@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::MAX_MESSAGE_BYTES;
 use super::error::ClientError;
 use super::http::HttpClient;
+use crate::secrets::Secrets;
 
 /// The subprotocol. Servers that do not know it are accepted as well.
 pub const SUBPROTOCOL: &str = "mcp";
@@ -40,6 +41,7 @@ pub(super) struct Socket(Arc<Mutex<SplitSink<Stream, Message>>>);
 pub(super) struct Frames {
     stream: SplitStream<Stream>,
     socket: Socket,
+    secrets: Arc<Secrets>,
     ticks: Interval,
     silent: bool,
     /// Whether the server chose the subprotocol.
@@ -82,7 +84,8 @@ pub(super) async fn open(http: &HttpClient) -> Result<(Socket, Frames), ClientEr
     let mut ticks = interval(PING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
-    Ok((socket.clone(), Frames { stream, socket, ticks, silent: false, has_subprotocol }))
+    let secrets = Arc::clone(&http.secrets);
+    Ok((socket.clone(), Frames { stream, socket, secrets, ticks, silent: false, has_subprotocol }))
 }
 
 impl Socket {
@@ -127,8 +130,9 @@ impl Frames {
                     return Err(ClientError::Protocol("a binary frame".to_owned()));
                 }
                 Some(Ok(Message::Close(Some(frame)))) => {
-                    let why = format!("closed by the server: {} {}", u16::from(frame.code), frame.reason);
-                    return Err(ClientError::Broken(why.trim_end().to_owned()));
+                    let why = self.secrets.excerpt(&frame.reason);
+                    let code = u16::from(frame.code);
+                    return Err(ClientError::Broken(format!("closed by the server: {code} ({why})")));
                 }
                 Some(Ok(_)) => {}
             }

@@ -43,7 +43,7 @@ async fn credentials_are_asked_for_and_initialize_is_not_tried() {
 async fn a_web_page_is_not_a_server_and_its_text_loses_our_secrets() {
     let (error, _) =
         probed(|_| text(404, "<h1>Not found</h1>\r\n\u{1b}[31m query-secret Bearer header-secret")).await;
-    let excerpt = "<h1>Not found</h1> [31m [redacted] [redacted]".to_owned();
+    let excerpt = "<h1>Not found</h1> \\u{1b}[31m [redacted] [redacted]".to_owned();
     assert_eq!(error, ProbeError::NotMcp { status: 404, excerpt });
     let (error, _) = probed(|_| text(200, "hello")).await;
     let excerpt = "content type \"text/html\" instead of application/json or text/event-stream".to_owned();

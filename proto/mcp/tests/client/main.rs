@@ -6,4 +6,5 @@ mod faulty_servers;
 mod reach;
 mod rmcp_server;
 mod scripted_server;
+mod secrets;
 mod transcripts;

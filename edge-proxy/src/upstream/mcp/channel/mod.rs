@@ -65,7 +65,7 @@ impl Channel {
             };
             let channel = Rc::new(Self::start(outgoing, incoming, exclusive, gauge));
             let answer = channel.request(INITIALIZE_ID, session::initialize(key).into()).await?;
-            session::negotiated(&answer)?;
+            session::negotiated(upstream, &answer)?;
             let initialized =
                 Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
             channel.outgoing.send(initialized).await?;

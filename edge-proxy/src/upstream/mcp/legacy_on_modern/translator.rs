@@ -82,7 +82,7 @@ impl LegacyOnModern {
         if code == codes::MISSING_CAPABILITY {
             let [text] = json::members(error, ["message"]).map_err(malformed)?;
             let text = text.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
-            return Err(Fault::InputUnavailable(text.into_owned()));
+            return Err(Fault::InputUnavailable(self.call.upstream.excerpt(&text)));
         }
         responses::refuse_own_fault(code)?;
         let translated = results::error_to_legacy(error, code, self.call.method, &self.exposed);

@@ -7,6 +7,7 @@ use mcp::revision::{Era, Revision};
 
 use super::session_key::SessionKey;
 use crate::error::Fault;
+use crate::snapshot::Upstream;
 
 /// Builds the `initialize` that opens a session.
 pub(in crate::upstream) fn initialize(key: SessionKey) -> String {
@@ -25,13 +26,13 @@ pub(in crate::upstream) fn set_level(level: &[u8]) -> Bytes {
 }
 
 /// Reads the revision in the response to `initialize`.
-pub(in crate::upstream) fn negotiated(message: &[u8]) -> Result<Revision, Fault> {
+pub(in crate::upstream) fn negotiated(upstream: &Upstream, message: &[u8]) -> Result<Revision, Fault> {
     let session = |what: String| Fault::Session(what);
     let envelope = Envelope::parse(message).map_err(|error| session(error.to_string()))?;
     if let Some(error) = envelope.error {
         let [text] = json::members(error, ["message"]).unwrap_or_default();
         let text = text.and_then(|text| json::string(text).ok()).unwrap_or_default();
-        return Err(session(format!("initialize failed: {text}")));
+        return Err(session(format!("initialize failed: {}", upstream.excerpt(&text))));
     }
     let [version] = json::members(envelope.result.unwrap_or("{}"), ["protocolVersion"]).unwrap_or_default();
     let version = version.and_then(|version| json::string(version).ok());

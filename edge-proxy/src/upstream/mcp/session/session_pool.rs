@@ -160,7 +160,7 @@ impl SessionPool {
         let response =
             self.http_pool.send(&Verb::POST, headers.clone(), body.into(), Retry::Safe, timeout).await?;
         let id = response.headers.get(SESSION_ID).cloned();
-        let revision = handshake::negotiated(&read_rpc_response(response).await?)?;
+        let revision = handshake::negotiated(&self.upstream, &read_rpc_response(response).await?)?;
         let mut headers = headers;
         headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
         if let Some(id) = id {

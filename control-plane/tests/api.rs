@@ -80,6 +80,91 @@ async fn an_upstream_is_kept_without_its_secret() {
     assert_eq!(fields(&error), ["upstream.credential.query_parameter.value"]);
 }
 
+/// Whoever may change an URL must not learn the secret by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_secret_is_not_sent_to_another_origin() {
+    const HERE: &str = "https://a.example";
+    let api = Api::start().await;
+    let credentials = [
+        (json!({"bearer": {"token": "s3cret"}}), json!({"bearer": {}}), "bearer.token"),
+        (
+            json!({"basic": {"username": "anna", "password": "s3cret"}}),
+            json!({"basic": {"username": "eve"}}),
+            "basic.password",
+        ),
+        (
+            json!({"headers": {"headers": {"X-Key": "s3cret", "X-Other": "1"}}}),
+            json!({"headers": {"headers": {"x-key": "", "X-Other": "2"}}}),
+            "headers.headers[\"x-key\"]",
+        ),
+        (
+            json!({"queryParameter": {"parameter": "key", "value": "s3cret"}}),
+            json!({"queryParameter": {"parameter": "other"}}),
+            "query_parameter.value",
+        ),
+    ];
+    for (index, (credential, kept, field)) in credentials.into_iter().enumerate() {
+        let name = format!("upstreams/u{index}");
+        let upstream =
+            json!({"http": {"url": format!("{HERE}/mcp")}, "disabled": true, "credential": credential});
+        let create = json!({"upstreamId": format!("u{index}"), "upstream": upstream});
+        api.ok(&format!("{UPSTREAMS}/CreateUpstream"), create).await;
+        let before = api.ok(&format!("{UPSTREAMS}/GetUpstream"), json!({"name": name})).await;
+        let destinations = [
+            (json!({"http": {"url": "https://b.example/mcp"}}), "https://b.example"),
+            (json!({"http": {"url": "http://a.example/mcp"}}), "http://a.example"),
+            (json!({"http": {"url": "https://a.example:8443/mcp"}}), "https://a.example:8443"),
+            (json!({"http": {"url": "wss://a.example/mcp"}}), "wss://a.example"),
+            (json!({"http": {"url": "https://a.example./mcp"}}), "https://a.example."),
+            (json!({"tunnel": {}}), "its tunnels"),
+        ];
+        for (reach, there) in destinations {
+            let text = format!("is stored for {HERE}; give it again to send it to {there}");
+            let mut message = reach.clone();
+            message["name"] = name.clone().into();
+            let mask = reach.as_object().unwrap().keys().next().unwrap().clone();
+            let url_alone = json!({"upstream": message, "updateMask": mask});
+            message["credential"] = kept.clone();
+            message["disabled"] = true.into();
+            let whole = json!({"upstream": message});
+            let apply = json!({"manifests": [{"upstream": message}]});
+            for (method, body, prefix) in [
+                (format!("{UPSTREAMS}/UpdateUpstream"), url_alone, "upstream."),
+                (format!("{UPSTREAMS}/UpdateUpstream"), whole, "upstream."),
+                (APPLY.to_owned(), apply, "manifests[0].upstream."),
+            ] {
+                let error = api.fails(&method, body).await;
+                assert_eq!(reason(&error), ("INVALID_ARGUMENT", "INVALID_FIELD"), "{error}");
+                let told = &error["details"][1]["fieldViolations"][0];
+                let own = told["field"].as_str().unwrap().to_lowercase();
+                assert_eq!(own, format!("{prefix}credential.{field}"), "{error}");
+                assert_eq!(told["description"], text.as_str());
+            }
+        }
+        let after = api.ok(&format!("{UPSTREAMS}/GetUpstream"), json!({"name": name})).await;
+        assert_eq!(after, before, "nothing changed");
+
+        let update = |url: &str, credential: &Value| json!({"upstream": {"name": name, "http": {"url": url}, "credential": credential}, "updateMask": "http,credential"});
+        // Within its origin it is kept, however that is written; elsewhere it is given again, or goes.
+        for (url, credential) in [
+            ("https://A.example:443/other?x=1", &kept),
+            ("https://b.example/mcp", &credential),
+            ("https://b.example/v2", &kept),
+            ("https://c.example/mcp", &Value::Null),
+        ] {
+            api.ok(&format!("{UPSTREAMS}/UpdateUpstream"), update(url, credential)).await;
+        }
+        // What went is not there any more.
+        if field != "basic.password" {
+            let error = api
+                .fails(&format!("{UPSTREAMS}/UpdateUpstream"), update("https://a.example/mcp", &kept))
+                .await;
+            let told = &error["details"][1]["fieldViolations"][0]["description"];
+            assert_eq!(told, "is required, because no secret is stored yet");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_wrong_is_told_at_once() {
     let api = Api::start().await;

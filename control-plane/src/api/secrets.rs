@@ -2,12 +2,13 @@
 
 use prost::Message;
 use rand::Rng as _;
-use trunkline::registry::v1::Credential;
+use trunkline::registry::v1::{Credential, Upstream};
 use zeroize::Zeroizing;
 
 use super::Registry;
 use crate::auth::vault::Sealed;
-use crate::domain::{Violations, credential};
+use crate::domain::Violations;
+use crate::domain::credential::{self, Moved};
 use crate::error::Error;
 use crate::store::{SecretRow, Tx};
 
@@ -22,18 +23,20 @@ pub(super) enum SecretChange {
 }
 
 impl Registry {
-    /// Parts a credential that somebody wrote from its secrets, giving empty ones the value that is stored.
+    /// Parts a credential that somebody wrote from its secrets, giving empty ones the value that is stored, unless it
+    /// would be sent elsewhere.
     pub(super) fn split_secret(
         &self,
         slot: &mut Option<Credential>,
         stored: Option<&SecretRow>,
+        moved: Option<&Moved>,
         violations: &mut Violations,
     ) -> Result<SecretChange, Error> {
         let Some(written) = slot else {
             return Ok(stored.map_or(SecretChange::Keep, |_| SecretChange::Remove));
         };
         let kept = stored.map(|row| self.open_secret(row)).transpose()?;
-        credential::keep(written, kept.as_ref(), violations);
+        credential::keep(written, kept.as_ref(), moved, violations);
         let whole = credential::split(written);
         match stored.zip(kept) {
             Some((row, kept)) if kept.kind == whole.kind => {
@@ -70,9 +73,11 @@ impl Registry {
         Ok(())
     }
 
-    /// The credential of a resource, secrets and all.
-    pub(super) async fn secret_of(&self, name: &str) -> Result<Option<Credential>, Error> {
-        self.store().secret(name).await?.map(|row| self.open_secret(&row)).transpose()
+    /// The credential of an upstream, secrets and all; `None` also where it changed since the upstream was read, and may
+    /// be meant for another URL.
+    pub(super) async fn secret_of(&self, upstream: &Upstream) -> Result<Option<Credential>, Error> {
+        let row = self.store().secret(&upstream.name).await?;
+        row.filter(|row| row.is_of(upstream)).map(|row| self.open_secret(&row)).transpose()
     }
 
     fn open_secret(&self, row: &SecretRow) -> Result<Credential, Error> {

@@ -80,7 +80,8 @@ impl Rpc for ProbeUpstreamRequest {
             None => return Err(Error::field("target", "is required: set `name` or `upstream`")),
             Some(Target::Name(name)) => {
                 let upstream: Upstream = registry.get(&name).await?;
-                (upstream, registry.secret_of(&name).await?)
+                let credential = registry.secret_of(&upstream).await?;
+                (upstream, credential)
             }
             Some(Target::Upstream(upstream)) => unregistered(upstream, registry.egress_rule())?,
         };
@@ -136,7 +137,7 @@ fn unregistered(mut upstream: Upstream, rule: &Rule) -> Result<(Upstream, Option
     check_address(&upstream, rule, &mut violations);
     violations.require(!dials_in(&upstream), "tunnel", "cannot be probed before it is registered");
     let credential = upstream.credential.as_mut().map(|written| {
-        credential::keep(written, None, &mut violations);
+        credential::keep(written, None, None, &mut violations);
         credential::split(written)
     });
     if violations.is_empty() {

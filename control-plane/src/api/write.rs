@@ -9,6 +9,7 @@ use trunkline::registry::v1::Server;
 
 use super::Registry;
 use super::secrets::SecretChange;
+use crate::domain::credential::Moved;
 use crate::domain::members::{self, Conflict};
 use crate::domain::{Kind, KindRules, Reference, Violations, names};
 use crate::error::Error;
@@ -69,7 +70,8 @@ impl<'a> Write<'a> {
         if before.as_ref().and_then(KindRules::literal_address) != message.literal_address() {
             check_address(&message, self.registry.egress_rule(), &mut violations);
         }
-        let change = self.split_secret(&mut message, old, &mut violations).await?;
+        let moved = Moved::between(before.as_ref().and_then(KindRules::destination), message.destination());
+        let change = self.split_secret(&mut message, old, moved.as_ref(), &mut violations).await?;
         self.violations.extend_under(prefix, violations);
 
         self.remember(&message, before, prefix);
@@ -84,12 +86,13 @@ impl<'a> Write<'a> {
         &mut self,
         message: &mut K,
         old: Option<&Row>,
+        moved: Option<&Moved>,
         violations: &mut Violations,
     ) -> Result<SecretChange, Error> {
         let name = message.name().to_owned();
         let Some(slot) = message.secret() else { return Ok(SecretChange::Keep) };
         let stored = if old.is_some() { self.tx.secret(&name).await? } else { None };
-        self.registry.split_secret(slot, stored.as_ref(), violations)
+        self.registry.split_secret(slot, stored.as_ref(), moved, violations)
     }
 
     /// Only what this write adds is checked: what was forced away before must not stand in the way of an edit.

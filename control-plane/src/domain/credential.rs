@@ -35,6 +35,28 @@ const RESERVED: [&str; 17] = [
     "range",
 ];
 
+/// A change of where a secret is sent: from where it was stored for, to elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    from: String,
+    to: String,
+}
+
+impl Moved {
+    /// Returns the change between two destinations, if they differ.
+    pub fn between(from: Option<String>, to: Option<String>) -> Option<Self> {
+        let (from, to) = (from?, to?);
+        (from != to).then_some(Self { from, to })
+    }
+}
+
+impl std::fmt::Display for Moved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, to } = self;
+        write!(f, "is stored for {from}; give it again to send it to {to}")
+    }
+}
+
 /// The context that the secret of an upstream is sealed in.
 pub fn context(uid: &str) -> String {
     format!("credential of upstream {uid}")
@@ -121,39 +143,77 @@ fn visible(field: &str, text: &str, violations: &mut Violations) {
     );
 }
 
-/// Gives secrets that were left empty the value they have in `kept`; where there is none, that is wrong.
-pub fn keep(credential: &mut Credential, kept: Option<&Credential>, violations: &mut Violations) {
+/// Gives secrets that were left empty the value they have in `kept`; where there is none, that is wrong. So it is to keep
+/// a secret that would be sent elsewhere: whoever may change an URL must not learn the secret by it.
+pub fn keep(
+    credential: &mut Credential,
+    kept: Option<&Credential>,
+    moved: Option<&Moved>,
+    violations: &mut Violations,
+) {
+    for Slot { field, secret, stored, required } in slots(credential, kept) {
+        match (stored, moved) {
+            _ if !secret.is_empty() => {}
+            (Some(stored), Some(moved)) if !stored.is_empty() => violations.add(field, moved.to_string()),
+            (Some(stored), _) => stored.clone_into(secret),
+            (None, _) => {
+                violations.require(!required, field, "is required, because no secret is stored yet");
+            }
+        }
+    }
+}
+
+/// A secret of a credential.
+struct Slot<'a> {
+    field: String,
+    secret: &'a mut String,
+    /// The secret that is stored in its place.
+    stored: Option<&'a str>,
+    /// Whether it must not be empty.
+    required: bool,
+}
+
+/// Returns the secrets of a credential, with those of `kept` that are stored in their places.
+fn slots<'a>(credential: &'a mut Credential, kept: Option<&'a Credential>) -> Vec<Slot<'a>> {
     let kept = kept.and_then(|kept| kept.kind.as_ref());
-    match (&mut credential.kind, kept) {
-        (Some(Kind::Bearer(new)), Some(Kind::Bearer(old))) => fill(&mut new.token, &old.token),
-        (Some(Kind::Basic(new)), Some(Kind::Basic(old))) => fill(&mut new.password, &old.password),
-        (Some(Kind::QueryParameter(new)), Some(Kind::QueryParameter(old))) => {
-            fill(&mut new.value, &old.value)
-        }
-        (Some(Kind::Headers(new)), Some(Kind::Headers(old))) => {
-            for (name, value) in &mut new.headers {
-                let same = old.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-                fill(value, same.map_or("", |(_, value)| value));
-            }
-        }
-        _ => {}
-    }
-    // A password may be empty; so may nothing else.
-    let needed = |text: &str, field: String, violations: &mut Violations| {
-        violations.require(!text.is_empty(), field, "is required, because no secret is stored yet");
+    let slot = |field: &str, secret: &'a mut String, stored: Option<&'a String>, required| Slot {
+        field: format!("credential.{field}"),
+        secret,
+        stored: stored.map(String::as_str),
+        required,
     };
-    match &credential.kind {
-        Some(Kind::Bearer(bearer)) => needed(&bearer.token, "credential.bearer.token".to_owned(), violations),
+    match &mut credential.kind {
+        Some(Kind::Bearer(bearer)) => {
+            let stored =
+                kept.and_then(|kept| if let Kind::Bearer(old) = kept { Some(&old.token) } else { None });
+            vec![slot("bearer.token", &mut bearer.token, stored, true)]
+        }
+        Some(Kind::Basic(basic)) => {
+            let stored =
+                kept.and_then(|kept| if let Kind::Basic(old) = kept { Some(&old.password) } else { None });
+            vec![slot("basic.password", &mut basic.password, stored, false)]
+        }
         Some(Kind::QueryParameter(query)) => {
-            needed(&query.value, "credential.query_parameter.value".to_owned(), violations)
+            let stored = kept
+                .and_then(|kept| if let Kind::QueryParameter(old) = kept { Some(&old.value) } else { None });
+            vec![slot("query_parameter.value", &mut query.value, stored, true)]
         }
-        Some(Kind::Headers(headers)) => {
-            for (name, value) in &headers.headers {
-                needed(value, format!("credential.headers.headers[{name:?}]"), violations);
-            }
-        }
-        Some(Kind::Basic(_)) | None => {}
+        Some(Kind::Headers(headers)) => headers
+            .headers
+            .iter_mut()
+            .map(|(name, value)| {
+                let field = format!("headers.headers[{name:?}]");
+                slot(&field, value, kept.and_then(|kept| stored_header(kept, name)), true)
+            })
+            .collect(),
+        None => Vec::new(),
     }
+}
+
+fn stored_header<'a>(kept: &'a Kind, name: &str) -> Option<&'a String> {
+    let Kind::Headers(old) = kept else { return None };
+    let same = old.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    same.map(|(_, value)| value)
 }
 
 /// Takes the secrets out. What is returned holds all of it, and is for sealing only.
@@ -171,11 +231,5 @@ pub fn redact(credential: &mut Credential) {
         Some(Kind::Headers(headers)) => headers.headers.values_mut().for_each(|value| drop(take(value))),
         Some(Kind::QueryParameter(query)) => drop(take(&mut query.value)),
         None => {}
-    }
-}
-
-fn fill(slot: &mut String, kept: &str) {
-    if slot.is_empty() {
-        kept.clone_into(slot);
     }
 }

@@ -60,6 +60,10 @@ pub trait KindRules: KindMessage {
     fn secret(&mut self) -> Option<&mut Option<Credential>> {
         None
     }
+    /// Where its secrets are sent: who gets there gets them.
+    fn destination(&self) -> Option<String> {
+        None
+    }
     /// The address that it will be connected to, and the field that has it, where it is written there and not found by a
     /// name.
     fn literal_address(&self) -> Option<(&'static str, IpAddr)> {

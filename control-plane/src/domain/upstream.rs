@@ -77,6 +77,13 @@ impl KindRules for Upstream {
     fn secret(&mut self) -> Option<&mut Option<trunkline::registry::v1::Credential>> {
         Some(&mut self.credential)
     }
+    fn destination(&self) -> Option<String> {
+        match self.reach.as_ref()? {
+            // The origin (RFC 6454 §4): its scheme, its host and its port.
+            Reach::Http(http) => Some(Url::parse(&http.url).ok()?.origin().ascii_serialization()),
+            Reach::Tunnel(_) => Some("its tunnels".to_owned()),
+        }
+    }
     fn search(&self) -> Vec<&str> {
         let url = match &self.reach {
             Some(Reach::Http(http)) => http.url.as_str(),

@@ -11,7 +11,7 @@ use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use trunkline::edge::v1::{SealingKey, TrustBundle, VerificationKey};
-use trunkline::registry::v1::Credential;
+use trunkline::registry::v1::{Credential, Upstream};
 
 use super::content::Snapshot;
 use super::database_health::DatabaseHealth;
@@ -180,29 +180,33 @@ impl Publisher {
     async fn open_secrets(&mut self, rows: &[Row]) -> Result<(), PublishError> {
         let upstreams = rows.iter().filter(|row| row.kind == Kind::Upstream && !row.deleted);
         for row in upstreams {
-            let upstream: trunkline::registry::v1::Upstream = row.message()?;
+            let upstream: Upstream = row.message()?;
             if upstream.disabled || upstream.credential.is_none() {
                 continue;
             }
-            match open_secret(&self.store, &self.vault, &row.name, &row.uid).await? {
-                Some(credential) => self.projector.put_secret(&row.name, &credential),
-                None => tracing::error!(name = row.name, "cannot decrypt the credential of an upstream"),
+            if let Some(credential) = open_secret(&self.store, &self.vault, &upstream).await? {
+                self.projector.put_secret(&row.name, &credential);
             }
         }
         Ok(())
     }
 }
 
-/// The credential of an upstream, secrets included; `None` where there is none that can be opened.
+/// The credential of an upstream, secrets included; `None` where there is none that can be opened, and where it changed
+/// since the upstream was read, and may be meant for another URL.
 pub(crate) async fn open_secret(
     store: &Store,
     vault: &Vault,
-    name: &str,
-    uid: &str,
+    upstream: &Upstream,
 ) -> Result<Option<Credential>, StoreError> {
-    let Some(row) = store.secret(name).await?.filter(|row| row.uid == uid) else { return Ok(None) };
-    let opened = vault.open(&credential::context(uid), &Sealed::from_bytes(row.sealed));
-    Ok(opened.ok().and_then(|bytes| Credential::decode(bytes.as_slice()).ok()))
+    let row = store.secret(&upstream.name).await?;
+    let Some(row) = row.filter(|row| row.is_of(upstream)) else { return Ok(None) };
+    let opened = vault.open(&credential::context(&row.uid), &Sealed::from_bytes(row.sealed));
+    let credential = opened.ok().and_then(|bytes| Credential::decode(bytes.as_slice()).ok());
+    if credential.is_none() {
+        tracing::error!(name = row.name, "cannot decrypt the credential of an upstream");
+    }
+    Ok(credential)
 }
 
 fn trust(signer: &Signer, ring: &Ring, max_age: Duration) -> TrustBundle {

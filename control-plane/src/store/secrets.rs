@@ -2,6 +2,7 @@
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, Executor, Row as _};
+use trunkline::registry::v1::Upstream;
 
 use super::{Store, StoreError, Tx};
 
@@ -16,6 +17,16 @@ pub struct SecretRow {
     pub version: String,
     /// The sealed secret. It names the key that opens it.
     pub sealed: Vec<u8>,
+}
+
+impl SecretRow {
+    /// Whether it is the secret of an upstream as that was read: of the same life, and of the same version of its
+    /// credential.
+    pub fn is_of(&self, upstream: &Upstream) -> bool {
+        let uid = upstream.meta.as_ref().map(|meta| meta.uid.as_str());
+        let version = upstream.credential.as_ref().map(|credential| credential.version.as_str());
+        uid == Some(&self.uid) && version == Some(&self.version)
+    }
 }
 
 const SELECT: &str = "select name, uid, version, sealed from secrets";

@@ -177,8 +177,8 @@ impl CatalogueSync {
         let upstream: Upstream = row.message().map_err(unreadable)?;
         let credential = match upstream.credential {
             None => None,
-            Some(_) => Some(self.credential(row).await.map_err(unreadable)?.ok_or_else(|| {
-                let reason = "cannot decrypt the credential: it was sealed with another master key";
+            Some(_) => Some(self.credential(&upstream).await.map_err(unreadable)?.ok_or_else(|| {
+                let reason = "cannot open the credential: it was sealed with another master key, or has just been changed";
                 Failure::new(UpstreamState::Unauthorized, reason)
             })?),
         };
@@ -206,8 +206,8 @@ impl CatalogueSync {
         }
     }
 
-    async fn credential(&self, row: &Row) -> Result<Option<Credential>, StoreError> {
-        snapshot::open_secret(self.store(), &self.inner.vault, &row.name, &row.uid).await
+    async fn credential(&self, upstream: &Upstream) -> Result<Option<Credential>, StoreError> {
+        snapshot::open_secret(self.store(), &self.inner.vault, upstream).await
     }
 }
 

@@ -8,7 +8,13 @@ use crate::meta;
 use crate::method::Method;
 use crate::revision::{Era, Revision};
 
-/// A server's description of itself.
+/// Bytes of capabilities, and of instructions, that are taken.
+const MAX_CAPABILITIES_BYTES: usize = 64 << 10;
+const MAX_INSTRUCTIONS_BYTES: usize = 64 << 10;
+/// Bytes of a name, and of a version, that are taken.
+const MAX_NAME_BYTES: usize = 1_024;
+
+/// A server's description of itself, each part of which is bounded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerFacts {
     /// The revisions of the era in question that both sides speak, newest first.
@@ -43,7 +49,7 @@ pub(super) async fn initialize(rpc: &mut RpcClient) -> Result<ServerFacts, Clien
     rpc.session_id = session_id;
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
     rpc.notify(initialized.as_slice().into()).await?;
-    Ok(facts(&rpc.http, vec![revision], capabilities, info, instructions)?)
+    facts(&rpc.http, "initialize", vec![revision], capabilities, info, instructions)
 }
 
 /// Asks a modern server what it speaks and what it can do.
@@ -70,7 +76,7 @@ pub(super) async fn discover(rpc: &mut RpcClient) -> Result<ServerFacts, ClientE
     rpc.revision = *newest;
     rpc.negotiated = true;
     let [info] = json::members(meta.unwrap_or("{}"), [meta::SERVER_INFO])?;
-    Ok(facts(&rpc.http, versions, capabilities, info, instructions)?)
+    facts(&rpc.http, method, versions, capabilities, info, instructions)
 }
 
 /// The revision to try instead, when a server refuses ours and names others.
@@ -98,20 +104,36 @@ fn common(array: &str) -> Result<Vec<Revision>, JsonError> {
 /// Reads what a server says of itself. Its texts are for people, and lose the secrets that it was sent.
 fn facts(
     http: &HttpClient,
+    method: &'static str,
     versions: Vec<Revision>,
     capabilities: Option<&str>,
     info: Option<&str>,
     instructions: Option<&str>,
-) -> Result<ServerFacts, JsonError> {
+) -> Result<ServerFacts, ClientError> {
     let capabilities = capabilities.unwrap_or("{}");
-    json::each_member(capabilities, |_, _| Ok(()))?;
+    check_size(method, "capabilities", capabilities, MAX_CAPABILITIES_BYTES)?;
+    json::each_member(capabilities, |_, _| Ok::<_, JsonError>(()))?;
     let [name, version] = json::members(info.unwrap_or("{}"), ["name", "version"])?;
     let text = |raw: Option<&str>| raw.and_then(|raw| json::string(raw).ok()).map(|text| http.redact(&text));
-    Ok(ServerFacts {
+    let facts = ServerFacts {
         versions,
         capabilities: capabilities.to_owned(),
         name: text(name).unwrap_or_default(),
         version: text(version).unwrap_or_default(),
         instructions: text(instructions),
-    })
+    };
+    check_size(method, "a name", &facts.name, MAX_NAME_BYTES)?;
+    check_size(method, "a version", &facts.version, MAX_NAME_BYTES)?;
+    let instructions = facts.instructions.as_deref().unwrap_or_default();
+    check_size(method, "instructions", instructions, MAX_INSTRUCTIONS_BYTES)?;
+    Ok(facts)
+}
+
+fn check_size(method: &'static str, part: &str, text: &str, max: usize) -> Result<(), ClientError> {
+    match text.len() {
+        bytes if bytes > max => Err(ClientError::Protocol(format!(
+            "{method} returned {part} of {bytes} bytes; the maximum is {max}"
+        ))),
+        _ => Ok(()),
+    }
 }

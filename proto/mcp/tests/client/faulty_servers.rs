@@ -1,5 +1,8 @@
 //! Servers that do not keep to the protocol: a precise error, in bounded memory and time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use axum::body::Bytes;
 use mcp::client::{
     ClientError, Endpoint, MAX_MESSAGE_BYTES, ProbeError, Reach, Session, Transport, Url, probe,
@@ -163,6 +166,92 @@ async fn pages_that_go_round_are_noticed() {
         .unwrap();
     let list = session.list_all(Method::ToolsList, 100).await;
     assert_eq!(list, Err(ClientError::CursorLoop { method: "tools/list" }));
+}
+
+/// Counts what is listed, where one request may take as long as `timeout`.
+async fn listed(
+    timeout: Duration,
+    script: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+) -> Result<usize, ClientError> {
+    let server = ScriptedServer::start(move |asked| asked.handshake().unwrap_or_else(|| script(asked))).await;
+    let endpoint = Endpoint { timeout, ..server.endpoint };
+    let session =
+        Session::open(&endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info()).await.unwrap();
+    Ok(session.list_all(Method::ToolsList, 100).await?.len())
+}
+
+#[tokio::test]
+async fn a_cursor_is_as_long_as_a_cursor_needs_to_be() {
+    for (length, expected) in [
+        (4_094, Ok(2)),
+        (
+            4_095,
+            Err(ClientError::Protocol(
+                "tools/list returned a cursor of 4097 bytes; the maximum is 4096".to_owned(),
+            )),
+        ),
+    ] {
+        let cursor = "c".repeat(length);
+        let list = listed(Duration::from_secs(60), move |asked| {
+            let next = if asked.body.contains("ccc") {
+                String::new()
+            } else {
+                format!(r#","nextCursor":"{cursor}""#)
+            };
+            json(200, asked.result(&format!(r#"{{"tools":[{{"name":"t"}}]{next}}}"#)))
+        });
+        assert_eq!(list.await, expected);
+    }
+}
+
+#[tokio::test]
+async fn pages_that_come_slowly_end_in_time() {
+    let page = AtomicUsize::new(0);
+    let list = listed(Duration::from_millis(400), move |asked| {
+        let next = page.fetch_add(1, Ordering::Relaxed);
+        let body = asked.result(&format!(r#"{{"tools":[],"nextCursor":"{next}"}}"#));
+        let slow = async move {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            Ok::<_, std::convert::Infallible>(Bytes::from(body))
+        };
+        json(200, axum::body::Body::from_stream(futures_util::stream::once(slow)))
+    });
+    assert!(matches!(list.await, Err(ClientError::Timeout(_))));
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_itself_is_bounded() {
+    for (capabilities, name, version, instructions, expected) in [
+        (65_536, 1_024, 1_024, 65_536, None),
+        (65_537, 0, 0, 0, Some("capabilities of 65537 bytes; the maximum is 65536")),
+        (8, 1_025, 0, 0, Some("a name of 1025 bytes; the maximum is 1024")),
+        (8, 0, 1_025, 0, Some("a version of 1025 bytes; the maximum is 1024")),
+        (8, 0, 0, 65_537, Some("instructions of 65537 bytes; the maximum is 65536")),
+    ] {
+        let text = |length: usize| "x".repeat(length);
+        let capabilities = format!(r#"{{"x":"{}"}}"#, text(capabilities - 8));
+        let (own, instructions) =
+            (format!(r#"{{"name":"{}","version":"{}"}}"#, text(name), text(version)), text(instructions));
+        let server = ScriptedServer::start(move |asked| {
+            let said = format!(r#""capabilities":{capabilities},"instructions":"{instructions}""#);
+            let result = match (asked.is("server/discover"), asked.is("initialize")) {
+                (true, _) => format!(
+                    r#"{{"supportedVersions":["2026-07-28"],{said},"_meta":{{"io.modelcontextprotocol/serverInfo":{own}}}}}"#
+                ),
+                (_, true) => format!(r#"{{"protocolVersion":"2025-11-25",{said},"serverInfo":{own}}}"#),
+                _ => return json(202, ""),
+            };
+            json(200, asked.result(&result))
+        })
+        .await;
+        let findings = probe(&server.endpoint, &info()).await;
+        let errors: Vec<Option<String>> =
+            findings.attempts.iter().map(|tried| tried.error.as_ref().map(ToString::to_string)).collect();
+        let problem =
+            |method: &str| expected.map(|part| format!("violates the protocol: {method} returned {part}"));
+        assert_eq!(errors, [problem("server/discover"), problem("initialize")]);
+        assert_eq!(findings.verdict.err(), problem("initialize").map(ProbeError::Protocol));
+    }
 }
 
 #[tokio::test]

@@ -436,10 +436,8 @@ async fn one_token_leaves_requests_in_flight_to_others() {
     }
     assert!(served > 0, "nobody else is served");
     drop(held);
-    eventually("the token is served again", PATIENCE, || async {
-        Client::open(&gateway.url(0, "dev"), &bearer).await
-    })
-    .await;
+    let url = gateway.url(0, "dev");
+    eventually("the token is served again", PATIENCE, || Client::open(&url, &bearer)).await;
 }
 
 /// The request for a WebSocket to the server `dev` (RFC 6455).

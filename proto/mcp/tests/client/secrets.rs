@@ -45,6 +45,8 @@ fn shown(text: &str, spelling: &str) {
     assert!(!text.contains("4\"xT") && !text.contains("k9"), "{spelling}: {text}");
 }
 
+type Script = Box<dyn Fn(&Asked) -> Answer + Send + Sync>;
+
 /// Every answer with words of the server that ends in an error.
 #[tokio::test]
 async fn no_error_repeats_the_credential() {
@@ -53,7 +55,7 @@ async fn no_error_repeats_the_credential() {
         let header = format!("<{said}>");
         let error = format!(r#"{{"code":-32001,"message":{quoted},"data":{quoted}}}"#);
         let version = format!(r#"{{"protocolVersion":{quoted},"capabilities":{{}}}}"#);
-        let answers: [Box<dyn Fn(&Asked) -> Answer + Send + Sync>; 6] = [
+        let answers: [Script; 6] = [
             Box::new({
                 let header = header.clone();
                 move |_| (401, vec![("www-authenticate", header.clone())], "".into())

@@ -9,5 +9,9 @@ pub mod client;
 pub mod server;
 mod snapshot;
 
+/// The largest request of a client, encoded, in bytes. `client` keeps within it; whoever carries the stream to `server`
+/// refuses larger ones.
+pub const MAX_REQUEST_BYTES: usize = 1 << 20;
+
 pub use by_type::ByType;
 pub use snapshot::{Item, Items, MAX_MESSAGE_BYTES, MAX_RESOURCE_BYTES, Snapshot};

@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 
 use trunkline::TypeTable as _;
-use trunkline::discovery::v1::{
-    Edge, Refusal as WireRefusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
-};
+use trunkline::discovery::v1::{Edge, StreamResourcesRequest, StreamResourcesResponse, VersionedResource};
 
+use super::requests::{answer, subscriptions};
 use super::resource::{Candidate, Refusal};
 use super::sink::Sink;
 
@@ -103,14 +102,8 @@ impl<S: Sink> Subscriber<S> {
         // Unclaimed resources are sent again if they still exist; nobody reports the end of what is not accepted.
         self.sink.forget_refused();
         let mut edge = Some(edge);
-        let request = |kind: S::Kind| StreamResourcesRequest {
-            edge: edge.take(),
-            type_url: kind.url().to_owned(),
-            subscribe: vec!["*".to_owned()],
-            initial_versions: self.sink.versions(kind),
-            ..Default::default()
-        };
-        S::Kind::ALL.iter().copied().map(request).map(Action::Send).collect()
+        let requests = |&kind: &S::Kind| subscriptions(kind, self.sink.versions(kind), edge.take());
+        S::Kind::ALL.iter().flat_map(requests).map(Action::Send).collect()
     }
 
     fn on_heartbeat(&mut self, response: &StreamResourcesResponse) -> Vec<Action<S>> {
@@ -134,12 +127,7 @@ impl<S: Sink> Subscriber<S> {
         self.revision = self.revision.max(response.revision);
         let Some(kind) = S::Kind::parse(&response.type_url) else { return actions };
         let refusals = self.accept(kind, response.resources, &response.removed);
-        self.answers.push(StreamResourcesRequest {
-            type_url: response.type_url,
-            response_nonce: response.nonce,
-            refusals: refusals.iter().map(wire_refusal).collect(),
-            ..Default::default()
-        });
+        self.answers.push(answer(response.type_url, response.nonce, &refusals));
         self.unpublished = true;
         actions.extend(refusals.into_iter().map(Action::Refused));
         actions.push(Action::AwaitQuiet);
@@ -191,8 +179,4 @@ fn repeated_names(resources: &[VersionedResource], removed: &[String]) -> BTreeS
     let mut seen = BTreeSet::new();
     let names = resources.iter().map(|resource| &resource.name).chain(removed);
     names.filter(|name| !seen.insert(*name)).cloned().collect()
-}
-
-fn wire_refusal<T>(refusal: &Refusal<T>) -> WireRefusal {
-    WireRefusal { name: refusal.name.clone(), reason: refusal.reason.clone() }
 }

@@ -10,8 +10,12 @@ use trunkline::discovery::v1::{
     EdgeRefusal, Refusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
 };
 
-use super::substream::{Changes, Substream};
+use super::substream::{Changes, MAX_REASONS, Substream};
 use crate::{ByType, Snapshot};
+
+/// The memory for what a client alone causes to be kept, in bytes: what it claims to hold and the registry does not have, and
+/// names that it asks for. A client of 100,000 resources that were all replaced while it was away stays within it.
+const MAX_CLIENT_BYTES: usize = 32 << 20;
 
 /// An input of a session.
 #[derive(Debug)]
@@ -36,6 +40,11 @@ pub enum Action {
     Progress(Progress),
     /// End the stream.
     Close,
+    /// End the stream with an error: the client claims to hold, or asks for, more than is kept for it.
+    Refuse {
+        /// The maximum, in bytes.
+        max_bytes: usize,
+    },
 }
 
 /// A client's progress.
@@ -47,7 +56,7 @@ pub struct Progress {
     pub answered: i64,
     /// Everything of the snapshot at this revision was accepted.
     pub acked: i64,
-    /// The resources that are refused at present.
+    /// The resources that are refused at present: the first 100, by type and name.
     pub refusals: Vec<EdgeRefusal>,
 }
 
@@ -89,17 +98,32 @@ impl<T: TypeTable> Session<T> {
     fn on_request(&mut self, request: StreamResourcesRequest) -> Vec<Action> {
         // A type that only a newer client knows has nothing to send, and is no error.
         let Some(kind) = T::parse(&request.type_url) else { return Vec::new() };
+        let registry = &self.snapshot.items[kind];
         let substream = &mut self.substreams[kind];
-        substream.open(request.initial_versions.into_iter());
+        let claims_more = request.subscribe.is_empty() && !request.initial_versions.is_empty();
+        substream.claim(request.initial_versions, registry);
+        if claims_more && !substream.opened {
+            return self.check_client_bytes().err().into_iter().collect();
+        }
+        substream.opened = true;
+        substream.set_target(registry);
         substream.subscribe(&request.subscribe, &request.unsubscribe);
+        if let Err(refuse) = self.check_client_bytes() {
+            return vec![refuse];
+        }
         let refusals: Vec<_> =
             request.refusals.into_iter().map(|refusal| (refusal.name, refusal.reason)).collect();
-        substream.set_target(&self.snapshot.items[kind]);
+        let substream = &mut self.substreams[kind];
         // An answer with another nonce than the last is to a response that no longer counts.
         if !substream.acknowledge(&request.response_nonce, &refusals) {
             substream.compare();
         }
         self.push()
+    }
+
+    fn check_client_bytes(&self) -> Result<(), Action> {
+        let bytes: usize = self.substreams.values().map(Substream::client_bytes).sum();
+        if bytes > MAX_CLIENT_BYTES { Err(Action::Refuse { max_bytes: MAX_CLIENT_BYTES }) } else { Ok(()) }
     }
 
     fn on_snapshot(&mut self, snapshot: Arc<Snapshot<T>>) -> Vec<Action> {
@@ -219,7 +243,7 @@ impl<T: TypeTable> Session<T> {
                 resource_version: refused.version.to_string(),
             })
         };
-        T::ALL.iter().copied().flat_map(of_type).collect()
+        T::ALL.iter().copied().flat_map(of_type).take(MAX_REASONS).collect()
     }
 }
 

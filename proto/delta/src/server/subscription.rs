@@ -11,6 +11,8 @@ const WILDCARD: &str = "*";
 pub(super) struct Subscription {
     wildcard: bool,
     names: BTreeSet<Arc<str>>,
+    /// The memory for the names.
+    bytes: usize,
 }
 
 impl Subscription {
@@ -21,7 +23,9 @@ impl Subscription {
             return None;
         }
         let name: Arc<str> = name.into();
-        self.names.insert(name.clone());
+        if self.names.insert(name.clone()) {
+            self.bytes += kept_bytes(&[&name]);
+        }
         Some(name)
     }
 
@@ -29,12 +33,24 @@ impl Subscription {
     pub(super) fn remove(&mut self, name: &str) {
         match name {
             WILDCARD => self.wildcard = false,
-            name => drop(self.names.remove(name)),
+            name if self.names.remove(name) => self.bytes -= kept_bytes(&[name]),
+            _ => {}
         }
+    }
+
+    /// Estimates the memory for the names that the client subscribed to one by one, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Tells whether the client wants the resource of this name.
     pub(super) fn covers(&self, name: &str) -> bool {
         self.wildcard || self.names.contains(name)
     }
+}
+
+/// Estimates the memory for a few texts that are kept together, in bytes.
+pub(super) fn kept_bytes(texts: &[&str]) -> usize {
+    const OVERHEAD: usize = 64;
+    OVERHEAD + texts.iter().map(|text| text.len()).sum::<usize>()
 }

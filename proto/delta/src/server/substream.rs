@@ -5,11 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::subscription::Subscription;
+use super::subscription::{Subscription, kept_bytes};
 use crate::snapshot::{Item, Items};
 
 /// Past it, what is left goes with the next response.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
+/// The refusals whose reasons are kept; that further ones are refused is known, and not why.
+pub(super) const MAX_REASONS: usize = 100;
+/// In the place of a reason that is not kept.
+const NO_REASON: &str = "not kept: the client refuses too many resources";
 
 /// The state of one type on one stream.
 #[derive(Debug, Default)]
@@ -19,6 +23,8 @@ pub(super) struct Substream {
     subscription: Subscription,
     /// The versions that the client holds, as it declared or acknowledged them.
     held: BTreeMap<Arc<str>, Arc<str>>,
+    /// The memory for those that it declared and that are not in the registry, at the most.
+    claimed_bytes: usize,
     /// The resources that it refused, or that are too large for it, until they change.
     refused: BTreeMap<Arc<str>, RefusedResource>,
     /// The one response that is not answered yet.
@@ -53,11 +59,28 @@ pub(super) struct Changes {
 }
 
 impl Substream {
-    /// Takes the first message's word for what the client holds.
-    pub(super) fn open(&mut self, initial: impl Iterator<Item = (String, String)>) {
-        if !std::mem::replace(&mut self.opened, true) {
-            self.held = initial.map(|(name, version)| (name.into(), version.into())).collect();
+    /// Takes a client's word for what it holds, until it has subscribed. What the registry has too is kept with it, once.
+    pub(super) fn claim(&mut self, versions: BTreeMap<String, String>, registry: &Items) {
+        if self.opened {
+            return;
         }
+        for (name, version) in versions {
+            match registry.get_key_value(&*name).filter(|(_, item)| *item.version == *version) {
+                Some((name, item)) => self.held.insert(name.clone(), item.version.clone()),
+                None => {
+                    self.claimed_bytes += kept_bytes(&[&name, &version]);
+                    self.held.insert(name.into(), version.into())
+                }
+            };
+        }
+    }
+
+    /// Estimates the memory for what the client alone has caused to be kept, in bytes: what it claims to hold, and the names
+    /// that it asks for, in so far as the registry has none of it.
+    pub(super) fn client_bytes(&self) -> usize {
+        let unknown = self.requested.iter().filter(|name| !self.target.contains_key(*name));
+        let requested: usize = unknown.map(|name| kept_bytes(&[name])).sum();
+        self.claimed_bytes + self.subscription.bytes() + requested
     }
 
     /// Changes the subscription. A name that is subscribed to is answered even if nothing changed.
@@ -105,7 +128,9 @@ impl Substream {
                     self.held.insert(name, version);
                 }
                 (Some(version), Some(reason)) => {
-                    self.refused.insert(name, RefusedResource { version, reason: reason.clone() });
+                    let is_kept = self.refused.len() < MAX_REASONS;
+                    let reason = if is_kept { reason.clone() } else { NO_REASON.to_owned() };
+                    self.refused.insert(name, RefusedResource { version, reason });
                 }
             }
         }

@@ -109,7 +109,9 @@ impl Play {
             match action {
                 server::Action::Send(response) => self.to_client.push_back(response),
                 server::Action::Progress(progress) => self.progress = progress,
-                server::Action::Close => unreachable!("nobody drains"),
+                server::Action::Close | server::Action::Refuse { .. } => {
+                    unreachable!("nobody drains, and nothing is large")
+                }
             }
         }
     }

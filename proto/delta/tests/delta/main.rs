@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
 
 mod both_by_chance;
+mod bounds;
 mod client;
 mod library;
 mod map_sink;

@@ -30,7 +30,7 @@ impl Sink for MapSink {
         let body = String::from_utf8(body.into()).unwrap();
         if body.starts_with('!') {
             self.refused.insert((kind, name.clone()));
-            return Err(Refusal { kind, name, reason: "no".to_owned() });
+            return Err(Refusal { kind, name, reason: body });
         }
         self.refused.remove(&(kind, name.clone()));
         self.accepted[kind].insert(name, (version, body));

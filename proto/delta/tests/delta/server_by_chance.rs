@@ -177,7 +177,7 @@ impl Play {
                     let of = |refusal: EdgeRefusal| (refusal.refusal.unwrap().name, refusal.resource_version);
                     self.reported = progress.refusals.into_iter().map(of).collect();
                 }
-                Action::Send(_) | Action::Close => {}
+                Action::Send(_) | Action::Close | Action::Refuse { .. } => {}
             }
         }
     }

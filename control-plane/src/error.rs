@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use inbound::LineLimit;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -13,6 +14,9 @@ use crate::sync::RefreshError;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "trunkline.dev";
+
+/// Anybody who enrols without a token causes such lines while the database does not respond.
+static FAILURES: LineLimit<String> = LineLimit::new();
 
 /// An error as its reader meets it: a canonical code, a reason for machines, a sentence for people.
 #[derive(Debug)]
@@ -93,7 +97,9 @@ impl Error {
     /// Nothing that the caller can change: it is logged here, once, and told without detail.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
-        tracing::error!(error = %source, "internal error");
+        if let Some(times) = FAILURES.count(source.to_string()) {
+            tracing::error!(error = %source, times, "internal error");
+        }
         let mut error = Self::new(Code::Internal, "INTERNAL", "internal error; see the log for details");
         error.0.source = Some(source);
         error
@@ -128,7 +134,9 @@ impl From<StoreError> for Error {
             StoreError::Database(
                 sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed,
             ) => {
-                tracing::warn!(%error, "the database does not respond");
+                if let Some(times) = FAILURES.count(error.to_string()) {
+                    tracing::warn!(%error, times, "the database does not respond");
+                }
                 Self::new(
                     Code::Unavailable,
                     "STORE_UNAVAILABLE",

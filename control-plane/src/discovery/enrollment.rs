@@ -2,10 +2,10 @@
 //!
 //! It must not know the stream.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use inbound::ConnectionHandle;
+use inbound::{ConnectionHandle, LineLimit};
 use tonic::{Code, Request, Response, Status};
 use trunkline::discovery::v1::enrollment_service_server::EnrollmentService;
 use trunkline::discovery::v1::{
@@ -39,6 +39,7 @@ pub struct Enrollment {
     credentials: EdgeCredentials,
     fleet: Arc<Fleet>,
     counters: Arc<EnrollmentCounters>,
+    refusals: Arc<LineLimit<(IpAddr, &'static str)>>,
 }
 
 /// Who asked to enrol, for the log.
@@ -46,6 +47,8 @@ struct Attempt<'a> {
     edge: &'a str,
     join_token: &'a str,
     address: String,
+    /// Whom the lines about refusals count for.
+    subscriber: IpAddr,
 }
 
 impl Enrollment {
@@ -57,6 +60,7 @@ impl Enrollment {
             credentials,
             fleet,
             counters: Arc::default(),
+            refusals: Arc::new(LineLimit::new()),
         }
     }
 
@@ -73,7 +77,7 @@ impl Enrollment {
     async fn enroll(
         &self,
         request: &EnrollEdgeRequest,
-        address: Option<IpAddr>,
+        connection: Option<&ConnectionHandle>,
     ) -> Result<EnrollEdgeResponse, Error> {
         let edge = &request.edge_id;
         if !is_edge_id(edge) {
@@ -94,8 +98,12 @@ impl Enrollment {
         });
         let outcome = outcome.await?;
         self.counters.count(&outcome);
-        let address = address.map(|address| address.to_string()).unwrap_or_default();
-        let attempt = Attempt { edge, join_token: id_of(&join_hash), address };
+        let attempt = Attempt {
+            edge,
+            join_token: id_of(&join_hash),
+            address: connection.map(|it| it.address().to_string()).unwrap_or_default(),
+            subscriber: connection.map_or(Ipv6Addr::UNSPECIFIED.into(), ConnectionHandle::subscriber),
+        };
         let enrollment = self.settle(outcome, &attempt).await?;
         let (credential, expire_us) = self.credential(edge, &enrollment)?;
         Ok(EnrollEdgeResponse { credential, expire_time: Some(clock::timestamp(expire_us)) })
@@ -103,7 +111,7 @@ impl Enrollment {
 
     /// Tells everybody of an outcome. Returns the id of the enrolment, or the refusal.
     async fn settle(&self, outcome: Outcome, attempt: &Attempt<'_>) -> Result<String, Error> {
-        let Attempt { edge, join_token, address } = attempt;
+        let Attempt { edge, join_token, address, .. } = attempt;
         match outcome {
             Outcome::Enrolled(enrollment) => {
                 tracing::info!(edge, join_token, address, "edge enrolled");
@@ -121,26 +129,22 @@ impl Enrollment {
             }
             Outcome::Repeated(enrollment) => Ok(enrollment),
             Outcome::Taken => {
-                tracing::warn!(
-                    edge,
-                    join_token,
-                    address,
-                    reason = "the edge is enrolled already",
-                    "refused an enrolment"
-                );
+                self.log_refusal(attempt, "the edge is enrolled already");
                 self.enrollments.count_refused(edge, address, join_token).await?;
                 Err(taken(edge))
             }
             Outcome::TokenRefused(refusal) => {
-                let reason = reason(refusal);
-                // Whoever holds no token of ours cannot fill the log with warnings.
-                if refusal == TokenRefusal::Unknown {
-                    tracing::info!(edge, join_token, address, reason, "refused an enrolment");
-                } else {
-                    tracing::warn!(edge, join_token, address, reason, "refused an enrolment");
-                }
+                self.log_refusal(attempt, reason(refusal));
                 Err(token_refused())
             }
+        }
+    }
+
+    /// Writes a line for each address, reason and minute: whoever asks again and again must not fill the log.
+    fn log_refusal(&self, attempt: &Attempt<'_>, reason: &'static str) {
+        let Attempt { edge, join_token, address, subscriber } = attempt;
+        if let Some(times) = self.refusals.count((*subscriber, reason)) {
+            tracing::warn!(edge, join_token, address, reason, times, "refused an enrolment");
         }
     }
 
@@ -216,8 +220,8 @@ impl EnrollmentService for Enrollment {
         &self,
         request: Request<EnrollEdgeRequest>,
     ) -> Result<Response<EnrollEdgeResponse>, Status> {
-        let address = request.extensions().get::<ConnectionHandle>().map(ConnectionHandle::address);
-        Ok(Response::new(self.enroll(&request.into_inner(), address).await?))
+        let connection = request.extensions().get::<ConnectionHandle>().cloned();
+        Ok(Response::new(self.enroll(&request.into_inner(), connection.as_ref()).await?))
     }
 
     async fn renew_edge_credential(

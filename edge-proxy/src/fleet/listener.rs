@@ -1,12 +1,13 @@
 //! The port for siblings: accepts TLS connections of edges in the snapshot. It must not know what they call.
 
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use inbound::{Connection, ConnectionHolder, ConnectionLimits, Connections, RequestInProgress};
+use inbound::{Connection, ConnectionHolder, ConnectionLimits, Connections, LineLimit, RequestInProgress};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -51,12 +52,14 @@ pub(super) async fn accept(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
+    let strangers = Arc::new(LineLimit::<IpAddr>::new());
     loop {
         let (stream, address, connection) = tokio::select! {
             next = inbound::accept(&listener, &connections) => next,
             () = accepted.closed() => return Ok(()),
         };
         let (tls, accepted, counted) = (tls.clone(), accepted.clone(), open.enter());
+        let strangers = Arc::clone(&strangers);
         tokio::spawn(async move {
             // Small messages go at once; without it they wait for the other side's acknowledgement.
             let _ = stream.set_nodelay(true);
@@ -86,7 +89,9 @@ pub(super) async fn accept(
                     let _ = accepted.send(Ok(connection)).await;
                 }
                 Err(error) if is_stranger(&error) => {
-                    tracing::warn!(%address, %error, "refused a connection to the edges' port: unknown certificate");
+                    if let Some(times) = strangers.count(connection.handle().subscriber()) {
+                        tracing::warn!(%address, %error, times, "refused a connection to the edges' port: unknown certificate");
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "TLS handshake failed on the edges' port")

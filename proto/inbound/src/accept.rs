@@ -9,9 +9,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::connections::{Connection, Connections};
+use crate::line_limit::LineLimit;
 
 /// The pause after an accept that failed for another reason than the peer: mostly there are no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Whoever connects often enough causes such lines.
+static FAILURES: LineLimit<String> = LineLimit::new();
 
 /// Accepts the next connection. Safe to cancel.
 pub async fn accept(
@@ -26,7 +30,9 @@ pub async fn accept(
             },
             Err(error) if is_of_peer(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if let Some(times) = FAILURES.count(error.to_string()) {
+                    tracing::warn!(%error, times, "cannot accept a connection");
+                }
                 if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
                     connections.evict_oldest();
                 }

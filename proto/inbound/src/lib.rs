@@ -1,5 +1,6 @@
 //! The checks that every listener makes, whatever it serves: the names that it answers to, the connections that it keeps
-//! open for strangers, the memory that request bodies may take, and the shares that callers have of what is bounded.
+//! open for strangers, the memory that request bodies may take, the shares that callers have of what is bounded, and the
+//! log lines that strangers cause.
 //!
 //! It must not know what is served, nor how callers prove who they are.
 
@@ -11,6 +12,7 @@ mod connections;
 mod guarded;
 pub mod http;
 mod line_endings;
+mod line_limit;
 pub mod names;
 mod options;
 mod shares;
@@ -26,6 +28,7 @@ pub use connections::{
     RequestInProgress, TooManyConnections,
 };
 pub use guarded::Guarded;
+pub use line_limit::LineLimit;
 pub use options::{ConnectionOptions, at_least, parse_seconds};
 pub use shares::{Holder, OverShare, Share, Shares};
 pub use table::{

@@ -207,6 +207,27 @@ mod tests {
     }
 
     #[test]
+    fn join_tokens() {
+        let table = check(
+            "join-tokens",
+            json!([
+                {"name": "joinTokens/a1", "maxUses": 1, "uses": 1, "enrolledEdges": ["edges/e1"],
+                 "expireTime": "2027-01-15T09:00:00Z", "createTime": "2027-01-15T07:00:00Z"},
+                {"name": "joinTokens/b2", "uses": 2, "expireTime": "2027-01-15T07:00:00Z"},
+                {"name": "joinTokens/c3", "maxUses": 3, "edge": "edges/e9", "expireTime": "2027-01-15T09:00:00Z"},
+            ]),
+        );
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+            .collect();
+        assert_eq!(rows[0], ["NAME", "STATE", "USES", "FOR EDGE", "ENROLLED EDGES", "EXPIRES", "AGE"]);
+        assert_eq!(rows[1], ["a1", "used up", "1 of 1", "e1", "in 1h", "1h"]);
+        assert_eq!(rows[2], ["b2", "expired", "2 of any number", "1h ago"]);
+        assert_eq!(rows[3], ["c3", "valid", "0 of 3", "e9", "in 1h"]);
+    }
+
+    #[test]
     fn upstreams() {
         insta::assert_snapshot!(check(
             "upstreams",

@@ -30,6 +30,7 @@ use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::discovery::enrollment::Enrollment;
 use crate::discovery::fleet::Fleet;
 use crate::discovery::roster::Roster;
+use crate::discovery::usage_service::Usage;
 use crate::listener;
 use crate::snapshot::Publisher;
 use crate::store::Store;
@@ -70,6 +71,7 @@ struct Parts {
     edges: Edges,
     fleet: Arc<Fleet>,
     usage: UsageTable,
+    usage_service: Usage,
     tunnels: Arc<Tunnels>,
     sync: CatalogueSync,
     connections: Connections,
@@ -160,12 +162,14 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
     let credentials = EdgeCredentials::new(signer.clone());
     let fleet = Arc::new(Fleet::new(edges.clone(), replica()));
     let tunnels = Arc::new(Tunnels::default());
+    let usage = UsageTable::new(&store);
     Ok(Parts {
         edge_authenticator: EdgeAuthenticator::new(credentials.clone(), fleet.clone()),
         enrollment: Enrollment::new(&store, credentials, fleet.clone(), vault.clone()),
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
+        usage_service: Usage::new(usage.clone(), fleet.clone(), days(config.usage_retention)),
         fleet,
-        usage: UsageTable::new(&store),
+        usage,
         sync: CatalogueSync::new(
             store.clone(),
             vault.clone(),
@@ -199,6 +203,7 @@ fn background(
         leases: leases.clone(),
         vault: parts.vault.clone(),
         signer: parts.signer.clone(),
+        edges: parts.edges.clone(),
         usage: parts.usage.clone(),
         signing: days(config.keys.signing_key_rotation),
         sealing: days(config.keys.sealing_key_rotation),

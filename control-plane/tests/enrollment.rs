@@ -220,8 +220,9 @@ async fn a_deleted_edge_reports_and_receives_nothing_more_on_any_replica() {
     let other = control.replica().await;
     let credential = control.enrol("e1").await;
     let mut there = connect(&other, "e1", &credential).await;
+    let third = control.replica().await;
     let mut idle = Reports::open(&other, &credential).await.unwrap();
-    let mut busy = Reports::open(&other, &credential).await.unwrap();
+    let mut busy = Reports::open(&third, &credential).await.unwrap();
     delete_edge(&control, "e1").await;
     // Whether its batch or the end comes first, the batch is not counted.
     busy.out.send(batch(2)).await.unwrap();
@@ -357,14 +358,15 @@ async fn an_edge_speaks_for_itself_alone() {
         reason(&other.until_end().await.0.unwrap()),
         (Code::PermissionDenied, "EDGE_MISMATCH".to_owned())
     );
-    let mut renamed = EdgeEnd::connect(&control.channel, "e3", &one, Held::new()).await.unwrap();
-    assert_eq!(renamed.until_end().await.0.unwrap().code(), Code::PermissionDenied);
     // A renewed credential is of the same edge.
     let renewed = renew(&control, &two).await.unwrap();
     let mut other = EdgeEnd::connect(&control.channel, "e1", &renewed, Held::new()).await.unwrap();
     assert_eq!(other.until_end().await.0.unwrap().code(), Code::PermissionDenied);
     assert!(edge_status(&control, "e1").await.connected);
     assert!(!edge_status(&control, "e2").await.connected);
+    // Whoever has its credential may end its stream, and is still nobody else.
+    let mut renamed = EdgeEnd::connect(&control.channel, "e3", &one, Held::new()).await.unwrap();
+    assert_eq!(renamed.until_end().await.0.unwrap().code(), Code::PermissionDenied);
     drop(edge);
     // What it reports is its own: a run of the same name of another edge begins anew.
     Reports::open(&control, &one).await.unwrap();

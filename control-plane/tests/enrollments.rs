@@ -24,6 +24,7 @@ suite! {
     refused_enrollments_are_counted_for_every_replica,
     join_tokens_are_listed_with_their_edges_and_deleted,
     edges_of_earlier_builds_stay_enrolled,
+    an_edge_that_was_never_connected_is_forgotten,
 }
 
 struct Tables {
@@ -308,4 +309,20 @@ async fn edges_of_earlier_builds_stay_enrolled(database: Database) {
     // Its credential proves its enrolment as any does.
     let again = tables.enroll_with("e1", "of earlier", "1800000000000001", "").await;
     assert!(matches!(again, Outcome::Replaced(_)), "{again:?}");
+}
+
+async fn an_edge_that_was_never_connected_is_forgotten(database: Database) {
+    let tables = Tables::open(&database).await;
+    tables.token("join", 0, "").await;
+    for edge in ["made-up", "connected", "new"] {
+        assert!(matches!(tables.enroll(edge, "join").await, Outcome::Enrolled(_)));
+    }
+    let mut row = tables.present("connected").await;
+    row.beat_us = 1;
+    assert!(tables.edges.report(&row).await.unwrap());
+    database.run("update edges set enroll_us = 100 where id <> 'new'").await;
+    assert_eq!(tables.edges.forget_unused(100).await.unwrap(), [""; 0]);
+    assert_eq!(tables.edges.forget_unused(101).await.unwrap(), ["made-up"]);
+    let left: Vec<_> = tables.edges.list("", 10).await.unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(left, ["connected", "new"]);
 }

@@ -31,6 +31,8 @@ suite! {
     a_batch_is_counted_once,
     usage_is_summed_filtered_and_forgotten,
     usage_of_an_edge_that_lies_breaks_no_sum,
+    a_batch_of_many_records_is_stored_whole,
+    reports_do_not_hold_up_who_writes_the_registry,
     keys_are_numbered_and_replaced,
     bearers_outlive_the_rotation_of_their_key,
     a_signing_key_stays_while_it_is_needed,
@@ -115,6 +117,66 @@ async fn a_batch_is_counted_once(database: Database) {
     usage.store("e2", &one).await.unwrap();
     usage.store("e1", &batch("again", 1, 600, vec![record("servers/a", "tokens/t", 1)])).await.unwrap();
     assert_eq!(usage.query(&all()).await.unwrap(), [record("servers/a", "tokens/t", 21)]);
+}
+
+async fn a_batch_of_many_records_is_stored_whole(database: Database) {
+    let store = database.open().await;
+    let usage = UsageTable::new(&store);
+    let many = |calls: i64| {
+        (0..1_999).map(move |number| record("servers/a", &format!("tokens/t{number:04}"), calls))
+    };
+    usage.store("e1", &batch("run", 1, 600, many(2).collect())).await.unwrap();
+    usage.store("e1", &batch("run", 2, 600, many(3).collect())).await.unwrap();
+    let query = UsageQuery { limit: 10_000, ..all() };
+    assert_eq!(usage.query(&query).await.unwrap(), many(5).collect::<Vec<_>>());
+}
+
+/// More reports than there are connections to the database.
+const REPORTS: usize = 40;
+
+async fn reports_do_not_hold_up_who_writes_the_registry(database: Database) {
+    let store = database.open().await;
+    let usage = UsageTable::new(&store);
+    let first = store.write().await.unwrap();
+    let started = Arc::new(tokio::sync::Semaphore::new(0));
+    let mut reports = tokio::task::JoinSet::new();
+    for number in 0..REPORTS {
+        let (usage, started) = (usage.clone(), started.clone());
+        reports.spawn(async move {
+            started.add_permits(1);
+            usage.store(&format!("e{number}"), &batch("run", 1, 600, vec![record("servers/a", "", 1)])).await
+        });
+    }
+    let _ = started.acquire_many(REPORTS.try_into().unwrap()).await.unwrap();
+    // They wait, and not with all connections: whoever reads does not wait for them.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+        assert_eq!(store.revision().await.unwrap(), 0);
+    }
+    let second = {
+        let store = store.clone();
+        tokio::spawn(async move { store.write().await.unwrap() })
+    };
+    tokio::task::yield_now().await;
+    if database.is_sqlite() {
+        first.commit().await.unwrap();
+        // Of all that came before it, one report at the most was stored; PostgreSQL lets them write meanwhile.
+        let second = second.await.unwrap();
+        let stored = usage.query(&all()).await.unwrap().first().map_or(0, |sum| sum.calls);
+        assert!(stored <= 1, "{stored} reports were stored before");
+        second.commit().await.unwrap();
+    } else {
+        // The reports are stored while somebody writes the registry.
+        while let Some(stored) = reports.join_next().await {
+            assert_eq!(stored.unwrap().unwrap(), 1);
+        }
+        first.commit().await.unwrap();
+        second.await.unwrap().commit().await.unwrap();
+    }
+    while let Some(stored) = reports.join_next().await {
+        assert_eq!(stored.unwrap().unwrap(), 1);
+    }
+    assert_eq!(usage.query(&all()).await.unwrap(), [record("servers/a", "", REPORTS.try_into().unwrap())]);
 }
 
 async fn usage_is_summed_filtered_and_forgotten(database: Database) {

@@ -19,10 +19,12 @@ use tonic::{Code, Status};
 use crate::auth::caller::Caller;
 use crate::error::Error;
 
-/// The largest message: an edge that reconnects says which versions it holds of everything, in one.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
-/// The largest body: a message, and what surrounds it.
-const MAX_BODY_BYTES: usize = MAX_MESSAGE_BYTES + 64;
+/// The largest message of an administrator, who may apply a whole registry in one.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The largest message of an edge. Decoded, it can take many times as much.
+pub const MAX_EDGE_MESSAGE_BYTES: usize = delta::MAX_REQUEST_BYTES;
+/// What may surround a message in a body.
+const FRAMING: usize = 64;
 /// The largest body of a caller who has proved nothing; of a stream, all its messages.
 const MAX_PUBLIC_BYTES: usize = 4 << 10;
 /// When a caller who was refused for lack of memory may come again.
@@ -57,8 +59,8 @@ impl RequestBodies {
         let connection = request.extensions().get::<ConnectionHandle>();
         let address = connection.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), ConnectionHandle::subscriber);
         let (holder, framing, max_bytes) = match caller {
-            Caller::Administrator => (Holder::Administrator, framing, MAX_BODY_BYTES),
-            Caller::Edge(claims) => (Holder::Edge(&claims.sub), framing, MAX_BODY_BYTES),
+            Caller::Administrator => (Holder::Administrator, framing, MAX_MESSAGE_BYTES + FRAMING),
+            Caller::Edge(claims) => (Holder::Edge(&claims.sub), framing, MAX_EDGE_MESSAGE_BYTES + FRAMING),
             // A stream of messages, too, is to be complete in time.
             Caller::Anonymous => (Holder::Address(address), Framing::Whole, MAX_PUBLIC_BYTES),
         };

@@ -23,6 +23,7 @@ use trunkline::edge::v1::StreamType;
 use super::Parts;
 use crate::discovery::enrollment_counters::EnrollmentCounters;
 use crate::discovery::fleet::Fleet;
+use crate::discovery::usage_service::Usage;
 use crate::observe::{Counter, Gauge, render};
 use crate::snapshot::DatabaseHealth;
 use crate::snapshot::content::Snapshot;
@@ -41,6 +42,7 @@ struct HttpState {
     connections: Connections,
     bodies: Arc<BodyBudget>,
     enrollments: Arc<EnrollmentCounters>,
+    usage: Usage,
     drain: CancellationToken,
 }
 
@@ -58,6 +60,7 @@ pub(super) fn router(
         connections: parts.connections.clone(),
         bodies: parts.bodies.budget.clone(),
         enrollments: parts.enrollment.counters(),
+        usage: parts.usage_service.clone(),
         drain: parts.drain.clone(),
     };
     Router::new()
@@ -188,7 +191,7 @@ async fn metrics(State(state): State<HttpState>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-fn counters(state: &HttpState) -> [Counter; 3] {
+fn counters(state: &HttpState) -> [Counter; 4] {
     let enrolled = |(outcome, count): (&'static str, u64)| (Some(("outcome", outcome)), count);
     let closed = |reason: CloseReason| (Some(("reason", reason.as_str())), state.connections.closed(reason));
     [
@@ -206,6 +209,11 @@ fn counters(state: &HttpState) -> [Counter; 3] {
             name: "trunkline_control_enrollments_total",
             help: "Requests of edges to enrol that this replica answered, by outcome.",
             values: state.enrollments.read().map(enrolled).into(),
+        },
+        Counter {
+            name: "trunkline_control_usage_records_set_aside_total",
+            help: "Usage records of edges that cannot be counted.",
+            values: vec![(None, state.usage.set_aside())],
         },
     ]
 }

@@ -13,13 +13,12 @@ use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
 use super::{Parts, http};
 use crate::api::Registry;
 use crate::api::authenticate::{Authenticator, admit};
-use crate::api::bodies::MAX_MESSAGE_BYTES;
+use crate::api::bodies::MAX_EDGE_MESSAGE_BYTES;
 use crate::api::json::transcode;
 use crate::api::permissions::served;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::FleetApi;
 use crate::discovery::service::Discovery;
-use crate::discovery::usage_service::Usage;
 use crate::snapshot::Publisher;
 use crate::tunnels;
 
@@ -29,15 +28,17 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         Discovery::new(snapshots.clone(), database.clone(), parts.fleet.clone(), parts.drain.clone());
     let fleets =
         FleetApi::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
-    let usage = Usage::new(parts.usage.clone(), parts.fleet.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     http::watch_health(health, parts.drain.clone());
     let mut routes = Routes::builder();
     routes
-        .add_service(DiscoveryServiceServer::new(discovery).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(DiscoveryServiceServer::new(discovery).max_decoding_message_size(MAX_EDGE_MESSAGE_BYTES))
         .add_service(EnrollmentServiceServer::new(parts.enrollment.clone()))
         .add_service(FleetServiceServer::new(fleets))
-        .add_service(UsageServiceServer::new(usage).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(
+            UsageServiceServer::new(parts.usage_service.clone())
+                .max_decoding_message_size(MAX_EDGE_MESSAGE_BYTES),
+        )
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -1,5 +1,5 @@
-//! Watches the enrolments that open streams belong to, and ends the streams of an enrolment that has ended, on whichever replica
-//! that happened.
+//! Watches the enrolments that open streams belong to: ends the streams of an enrolment that has ended, on whichever replica
+//! that happened, and the stream of an enrolment that has opened another one for the same purpose here.
 //!
 //! It must not know what the streams carry.
 
@@ -7,13 +7,32 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tonic::Code;
 
+use super::authenticate::ended;
 use crate::auth::credential::EdgeClaims;
+use crate::error::Error;
 use crate::store::edges::Edges;
 
 /// The interval between reads of the table, the only place where other replicas end enrolments.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The purpose of a stream: an enrolment has one stream for each on a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamPurpose {
+    /// Carries resources to the edge.
+    Resources,
+    /// Carries usage from the edge.
+    Usage,
+}
+
+/// The reason that a stream has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StreamEnd {
+    EnrollmentEnded,
+    Replaced,
+}
 
 /// The enrolments that have open streams here.
 #[derive(Debug)]
@@ -32,7 +51,8 @@ struct OpenStreams {
 struct OpenStream {
     edge: String,
     enrollment: String,
-    ended: CancellationToken,
+    purpose: StreamPurpose,
+    end: watch::Sender<Option<StreamEnd>>,
 }
 
 /// A stream that is watched, until it is dropped.
@@ -40,7 +60,8 @@ struct OpenStream {
 pub(super) struct WatchedStream {
     watch: Arc<EnrollmentWatch>,
     number: u64,
-    ended: CancellationToken,
+    edge: String,
+    end: watch::Receiver<Option<StreamEnd>>,
 }
 
 impl EnrollmentWatch {
@@ -49,12 +70,18 @@ impl EnrollmentWatch {
         Self { edges, open: Mutex::default() }
     }
 
-    /// Watches a stream from now on. `None`: its enrolment has ended already.
-    pub(super) async fn watch(self: &Arc<Self>, claims: &EdgeClaims) -> sqlx::Result<Option<WatchedStream>> {
+    /// Watches a stream from now on, and ends the one that the enrolment had for this purpose. Fails where the enrolment has
+    /// ended.
+    pub(super) async fn watch(
+        self: &Arc<Self>,
+        claims: &EdgeClaims,
+        purpose: StreamPurpose,
+    ) -> Result<WatchedStream, Error> {
         // Registered before the table is read: an enrolment that ends meanwhile is noticed by one or the other.
-        let stream = self.register(claims);
+        let stream = self.register(claims, purpose);
         let row = self.edges.get(&claims.sub).await?;
-        Ok(row.is_some_and(|row| row.enrollment.id == claims.enrollment).then_some(stream))
+        let is_present = row.is_some_and(|row| row.enrollment.id == claims.enrollment);
+        if is_present { Ok(stream) } else { Err(ended(&claims.sub)) }
     }
 
     /// Ends the streams of an edge here, but for those of the enrolment `except`.
@@ -82,24 +109,23 @@ impl EnrollmentWatch {
         }
     }
 
-    fn register(self: &Arc<Self>, claims: &EdgeClaims) -> WatchedStream {
-        let ended = CancellationToken::new();
-        let stream = OpenStream {
-            edge: claims.sub.clone(),
-            enrollment: claims.enrollment.clone(),
-            ended: ended.clone(),
-        };
+    /// In one step, so that of any number of streams one is left.
+    fn register(self: &Arc<Self>, claims: &EdgeClaims, purpose: StreamPurpose) -> WatchedStream {
+        let (sender, end) = watch::channel(None);
+        let (edge, enrollment) = (claims.sub.clone(), claims.enrollment.clone());
+        let stream = OpenStream { edge: edge.clone(), enrollment, purpose, end: sender };
         let mut open = self.open();
+        open.end_where(StreamEnd::Replaced, |_, before| {
+            before.purpose == purpose && before.edge == stream.edge && before.enrollment == stream.enrollment
+        });
         open.next += 1;
         let number = open.next;
         open.streams.insert(number, stream);
-        WatchedStream { watch: self.clone(), number, ended }
+        WatchedStream { watch: self.clone(), number, edge, end }
     }
 
     fn end_where(&self, is_over: impl Fn(u64, &OpenStream) -> bool) {
-        for (_, stream) in self.open().streams.iter().filter(|(number, stream)| is_over(**number, stream)) {
-            stream.ended.cancel();
-        }
+        self.open().end_where(StreamEnd::EnrollmentEnded, is_over);
     }
 
     fn open(&self) -> MutexGuard<'_, OpenStreams> {
@@ -107,11 +133,29 @@ impl EnrollmentWatch {
     }
 }
 
-impl WatchedStream {
-    /// Waits until the enrolment ends.
-    pub(super) async fn ended(&self) {
-        self.ended.cancelled().await;
+impl OpenStreams {
+    fn end_where(&self, end: StreamEnd, is_over: impl Fn(u64, &OpenStream) -> bool) {
+        for (_, stream) in self.streams.iter().filter(|(number, stream)| is_over(**number, stream)) {
+            // The first reason counts.
+            stream.end.send_if_modified(|reason| reason.is_none() && reason.replace(end).is_none());
+        }
     }
+}
+
+impl WatchedStream {
+    /// Waits until the stream has to end. Returns the error that says why.
+    pub(super) async fn over(&self) -> Error {
+        let end = self.end.clone().wait_for(Option::is_some).await.ok().and_then(|end| *end);
+        match end {
+            Some(StreamEnd::Replaced) => replaced(),
+            Some(StreamEnd::EnrollmentEnded) | None => ended(&self.edge),
+        }
+    }
+}
+
+/// The error for a stream in whose place its edge has opened another one.
+pub(super) fn replaced() -> Error {
+    Error::new(Code::Aborted, "EDGE_REPLACED", "the edge has reconnected")
 }
 
 impl Drop for WatchedStream {

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use trunkline::discovery::v1::{Edge, EdgeStatus, RefusedEnrollments};
 
 use super::announcement::sibling;
-use super::enrollment_watch::{EnrollmentWatch, WatchedStream};
+use super::enrollment_watch::{EnrollmentWatch, StreamPurpose, WatchedStream};
 use super::join_tokens::name_of;
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
+use crate::error::Error;
 use crate::store::edges::{EdgeRow, Edges, EnrollmentRow};
 
 /// Between two signs of life in the table.
@@ -71,9 +72,14 @@ impl Fleet {
         Self { edges, replica, enrollments, local: Mutex::default(), changed, siblings }
     }
 
-    /// Watches a stream of an edge until its enrolment ends. `None`: that has ended already.
-    pub(super) async fn watch(&self, claims: &EdgeClaims) -> sqlx::Result<Option<WatchedStream>> {
-        self.enrollments.watch(claims).await
+    /// Watches a stream of an edge, in the place of the one that its enrolment had for this purpose. Fails where the enrolment
+    /// has ended.
+    pub(super) async fn watch(
+        &self,
+        claims: &EdgeClaims,
+        purpose: StreamPurpose,
+    ) -> Result<WatchedStream, Error> {
+        self.enrollments.watch(claims, purpose).await
     }
 
     /// Seats an edge that has connected. A connection that it had before is ended.

@@ -14,4 +14,5 @@ mod page;
 mod rollout;
 pub mod roster;
 pub mod service;
+mod usage_bounds;
 pub mod usage_service;

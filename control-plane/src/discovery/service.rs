@@ -19,7 +19,7 @@ use trunkline::edge::v1::StreamType;
 
 use super::announcement::{EDGE_ID, check, is_edge_id};
 use super::authenticate::{edge, ended};
-use super::enrollment_watch::WatchedStream;
+use super::enrollment_watch::{StreamPurpose, WatchedStream, replaced};
 use super::fleet::{ConnectionGuard, Fleet};
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
@@ -41,7 +41,6 @@ const MAX_REASON: usize = 1_024;
 /// A stream whose edge has said who it is.
 struct Accepted {
     connection: ConnectionGuard,
-    watched: WatchedStream,
     first: StreamResourcesRequest,
 }
 
@@ -67,15 +66,32 @@ impl Discovery {
         Self { snapshots, database, fleet, drain }
     }
 
-    async fn serve(self, claims: EdgeClaims, mut inbound: Streaming<StreamResourcesRequest>, out: Outbound) {
-        let end = match self.accept(&claims, &mut inbound).await {
-            Ok(accepted) => self.run_session(&claims.sub, accepted, &mut inbound, &out).await,
-            Err(status) => Err(status),
+    async fn serve(
+        self,
+        claims: EdgeClaims,
+        watched: WatchedStream,
+        mut inbound: Streaming<StreamResourcesRequest>,
+        out: Outbound,
+    ) {
+        let end = tokio::select! {
+            biased;
+            error = watched.over() => Err(error.into()),
+            end = self.run(&claims, &mut inbound, &out) => end,
         };
         if let Err(status) = end {
             tracing::info!(edge = claims.sub, code = ?status.code(), reason = status.message(), "stream ended");
             let _ = out.try_send(Err(status));
         }
+    }
+
+    async fn run(
+        &self,
+        claims: &EdgeClaims,
+        inbound: &mut Streaming<StreamResourcesRequest>,
+        out: &Outbound,
+    ) -> Result<(), Status> {
+        let accepted = self.accept(claims, inbound).await?;
+        self.run_session(&claims.sub, accepted, inbound, out).await
     }
 
     async fn accept(
@@ -95,17 +111,14 @@ impl Discovery {
             return Err(other_edge(&edge.id, &claims.sub).into());
         }
         check(&edge)?;
-        // Its enrolment may have ended since its credential was checked.
-        let watched = self.fleet.watch(claims).await.map_err(Error::from)?;
-        let watched = watched.ok_or_else(|| ended(&claims.sub))?;
         tracing::info!(edge = edge.id, version = edge.version, "edge connected");
-        Ok(Accepted { connection: self.fleet.join(&edge, &claims.enrollment), watched, first })
+        Ok(Accepted { connection: self.fleet.join(&edge, &claims.enrollment), first })
     }
 
     async fn run_session(
         &self,
         edge: &str,
-        Accepted { connection, watched, first }: Accepted,
+        Accepted { connection, first }: Accepted,
         inbound: &mut Streaming<StreamResourcesRequest>,
         out: &Outbound,
     ) -> Result<(), Status> {
@@ -122,13 +135,13 @@ impl Discovery {
                     Action::Send(response) => send(out, response)?,
                     Action::Progress(progress) => connection.report(&progress, snapshot.revision),
                     Action::Close => return Ok(()),
+                    Action::Refuse { max_bytes } => return Err(asks_too_much(max_bytes)),
                 }
             }
             event = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => Event::Drain,
-                () = watched.ended() => return Err(ended(edge).into()),
-                replaced = connection.evicted() => return Err(evicted(replaced, edge)),
+                has_another = connection.evicted() => return Err(evicted(has_another, edge)),
                 changed = snapshots.changed() => {
                     if changed.is_err() { Event::Drain } else {
                         snapshot = snapshots.borrow_and_update().clone();
@@ -164,12 +177,16 @@ fn send(out: &Outbound, mut response: StreamResourcesResponse) -> Result<(), Sta
 }
 
 /// Only an edge whose enrolment has ended must throw its credential away.
-fn evicted(replaced: bool, edge: &str) -> Status {
-    if replaced {
-        Error::new(Code::Aborted, "EDGE_REPLACED", "the edge has reconnected").into()
-    } else {
-        ended(edge).into()
-    }
+fn evicted(has_another: bool, edge: &str) -> Status {
+    if has_another { replaced().into() } else { ended(edge).into() }
+}
+
+fn asks_too_much(max_bytes: usize) -> Status {
+    let message = format!(
+        "the edge claims to hold, or subscribes to, more than {max_bytes} bytes of names that are not in the registry; \
+         if it holds a registry that has changed altogether, delete the copy of the snapshot in its --data-dir"
+    );
+    Error::new(Code::ResourceExhausted, "TOO_MANY_NAMES", message).into()
 }
 
 /// A message of the edge, with its texts cut off where they are too long to be kept.
@@ -195,8 +212,10 @@ impl DiscoveryService for Discovery {
         request: Request<Streaming<StreamResourcesRequest>>,
     ) -> Result<Response<Self::StreamResourcesStream>, Status> {
         let claims = edge(&request)?;
+        // From here on the stream counts: of any number that an edge opens, only the last one goes on.
+        let watched = self.fleet.watch(&claims, StreamPurpose::Resources).await?;
         let (out, answers) = mpsc::channel(MAX_UNREAD);
-        tokio::spawn(self.clone().serve(claims, request.into_inner(), out));
+        tokio::spawn(self.clone().serve(claims, watched, request.into_inner(), out));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }

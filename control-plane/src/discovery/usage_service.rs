@@ -4,7 +4,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use inbound::LineLimit;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,16 +18,14 @@ use trunkline::telemetry::v1::{
 };
 
 use super::authenticate::{edge, ended};
-use super::enrollment_watch::WatchedStream;
+use super::enrollment_watch::{StreamPurpose, WatchedStream};
 use super::fleet::Fleet;
+use super::usage_bounds::{SetAside, check};
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
 use crate::error::Error;
 use crate::store::usage::{UsageQuery, UsageTable};
 
-const MAX_RUN_ID: usize = 128;
-/// The records of a batch: an edge sends 2,000.
-const MAX_RECORDS: usize = 10_000;
 const MAX_SUMS: i64 = 10_000;
 
 /// The service.
@@ -32,14 +33,23 @@ const MAX_SUMS: i64 = 10_000;
 pub struct Usage {
     table: UsageTable,
     fleet: Arc<Fleet>,
+    /// Age at which counts are forgotten.
+    retention: Duration,
+    set_aside: Arc<AtomicU64>,
+    lines: Arc<LineLimit<String>>,
 }
 
 type Acknowledgements = mpsc::Sender<Result<ReportUsageResponse, Status>>;
 
 impl Usage {
-    /// Counts into this table what edges of this fleet report.
-    pub fn new(table: UsageTable, fleet: Arc<Fleet>) -> Self {
-        Self { table, fleet }
+    /// Counts into this table what edges of this fleet report, unless it is older than `retention`.
+    pub fn new(table: UsageTable, fleet: Arc<Fleet>, retention: Duration) -> Self {
+        Self { table, fleet, retention, set_aside: Arc::default(), lines: Arc::new(LineLimit::new()) }
+    }
+
+    /// The records that this replica has set aside, because they cannot be counted.
+    pub fn set_aside(&self) -> u64 {
+        self.set_aside.load(Ordering::Relaxed)
     }
 
     async fn take(
@@ -52,11 +62,11 @@ impl Usage {
         loop {
             let batch = tokio::select! {
                 biased;
-                () = watched.ended() => Err(ended(&claims.sub).into()),
+                error = watched.over() => Err(error.into()),
                 batch = batches.message() => batch,
             };
             let answer = match batch {
-                Ok(Some(batch)) => self.store(&claims, &batch).await,
+                Ok(Some(batch)) => self.store(&claims, batch).await,
                 Ok(None) => return,
                 Err(status) => Err(status),
             };
@@ -70,23 +80,25 @@ impl Usage {
     async fn store(
         &self,
         claims: &EdgeClaims,
-        batch: &ReportUsageRequest,
+        mut batch: ReportUsageRequest,
     ) -> Result<ReportUsageResponse, Status> {
-        if batch.run_id.is_empty() || batch.run_id.len() > MAX_RUN_ID {
-            return Err(Error::field("run_id", format!("must have 1 to {MAX_RUN_ID} bytes")).into());
-        }
-        if batch.sequence < 1 {
-            return Err(Error::field("sequence", "must count up from 1").into());
-        }
-        if batch.records.len() > MAX_RECORDS {
-            return Err(Error::field("records", format!("has more than {MAX_RECORDS} entries")).into());
-        }
+        let set_aside = check(&mut batch, clock::now_us(), self.retention)?;
         // Another replica may have ended the enrolment just now.
         if !self.fleet.knows(claims).await.map_err(Error::from)? {
             return Err(ended(&claims.sub).into());
         }
-        let acked_sequence = self.table.store(&claims.sub, batch).await.map_err(Error::from)?;
-        Ok(ReportUsageResponse { acked_sequence })
+        let acked_sequence = self.table.store(&claims.sub, &batch).await.map_err(Error::from)?;
+        let set_aside_records = set_aside.map_or(0, |set_aside| self.count(&claims.sub, &set_aside));
+        Ok(ReportUsageResponse { acked_sequence, set_aside_records })
+    }
+
+    /// Counts what was set aside. Returns the number of records.
+    fn count(&self, edge: &str, SetAside { records, reason }: &SetAside) -> i64 {
+        self.set_aside.fetch_add(*records, Ordering::Relaxed);
+        if let Some(times) = self.lines.count(edge.to_owned()) {
+            tracing::warn!(edge, records, reason, times, "set aside usage that cannot be counted");
+        }
+        i64::try_from(*records).unwrap_or(i64::MAX)
     }
 }
 
@@ -99,8 +111,7 @@ impl UsageService for Usage {
         request: Request<Streaming<ReportUsageRequest>>,
     ) -> Result<Response<Self::ReportUsageStream>, Status> {
         let claims = edge(&request)?;
-        let watched = self.fleet.watch(&claims).await.map_err(Error::from)?;
-        let watched = watched.ok_or_else(|| ended(&claims.sub))?;
+        let watched = self.fleet.watch(&claims, StreamPurpose::Usage).await?;
         let (out, answers) = mpsc::channel(4);
         tokio::spawn(self.clone().take(claims, watched, request.into_inner(), out));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))

@@ -114,6 +114,17 @@ impl Edges {
         Ok(done.rows_affected() > 0)
     }
 
+    /// Forgets the edges that enrolled before `before_us` and were never connected since. Returns their ids.
+    pub async fn forget_unused(&self, before_us: i64) -> sqlx::Result<Vec<String>> {
+        sqlx::query("DELETE FROM edges WHERE beat_us = 0 AND enroll_us < $1 RETURNING id")
+            .bind(before_us)
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(|row| row.try_get("id"))
+            .collect()
+    }
+
     /// Lists the edges with the ids of their present enrolments.
     pub async fn enrollments(&self) -> sqlx::Result<HashSet<(String, String)>> {
         let rows = sqlx::query("SELECT id, enrollment FROM edges").fetch_all(&self.pool).await?;

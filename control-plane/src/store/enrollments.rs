@@ -107,21 +107,25 @@ async fn enroll(database: &mut AnyConnection, request: EnrollmentRequest<'_>) ->
             _ => refusal(database, request).await.map(Outcome::TokenRefused),
         };
     };
+    let current = current(database, request).await?;
+    let before = match &current {
+        Some(current) if current.same_request => return Ok(Outcome::Repeated(current.id.clone())),
+        Some(current) if may_replace(current, &token, request) => Some(current.id.as_str()),
+        _ => None,
+    };
     let enrollment = uuid::Uuid::new_v4().simple().to_string();
-    if insert(database, request, &enrollment).await? {
-        return Ok(Outcome::Enrolled(enrollment));
-    }
-    // It is gone again if it was deleted just now; then the edge asks again.
-    let Some(current) = current(database, request).await? else { return Ok(Outcome::Taken) };
-    if current.same_request {
-        return Ok(Outcome::Repeated(current.id));
-    }
+    // Where somebody else has enrolled the id just now, `before` is not the present one.
+    Ok(match (begin(database, request, before, &enrollment).await?, before) {
+        (false, _) => Outcome::Taken,
+        (true, None) => Outcome::Enrolled(enrollment),
+        (true, Some(_)) => Outcome::Replaced(enrollment),
+    })
+}
+
+/// Tells whether a request may end the enrolment that its edge has now.
+fn may_replace(current: &CurrentEnrollment, token: &JoinTokenRow, request: EnrollmentRequest<'_>) -> bool {
     let is_own = !request.proved.is_empty() && request.proved == current.id;
-    let may_replace = token.edge == request.edge || is_own;
-    if may_replace && replace(database, request, &current.id, &enrollment).await? {
-        return Ok(Outcome::Replaced(enrollment));
-    }
-    Ok(Outcome::Taken)
+    token.edge == request.edge || is_own
 }
 
 /// Uses a join token once, where it is valid for this edge.
@@ -183,50 +187,36 @@ async fn current(
     Ok(Some(CurrentEnrollment { id: row.try_get("enrollment")?, same_request }))
 }
 
-/// Stores an edge where its id is not enrolled. Answers whether it was not.
-async fn insert(
+/// Begins an enrolment of an edge that has none, or ends its enrolment `before`. What was observed of the edge goes with that, so
+/// that its siblings forget it. Answers whether `before`, or none, was the present one.
+async fn begin(
     database: &mut AnyConnection,
     request: EnrollmentRequest<'_>,
+    before: Option<&str>,
     enrollment: &str,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query(
-        "INSERT INTO edges (id, enroll_us, replica, connection, beat_us, state_us, version, client_address, \
-         sent_revision, answered_revision, acked_revision, behind_us, refusals, enrollment, join_token, \
-         request_hash) VALUES ($1, $2, '', 0, 0, $2, '', '', 0, 0, 0, 0, $3, $4, $5, $6) \
-         ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO edges (id, enroll_us, state_us, enrollment, join_token, request_hash, refusals, replica, \
+         connection, beat_us, version, client_address, sibling_address, sibling_certificate, sent_revision, \
+         answered_revision, acked_revision, behind_us) \
+         VALUES ($1, $2, $2, $3, $4, $5, $6, '', 0, 0, '', '', '', '', 0, 0, 0, 0) \
+         ON CONFLICT (id) DO UPDATE SET enroll_us = excluded.enroll_us, state_us = excluded.state_us, \
+         enrollment = excluded.enrollment, join_token = excluded.join_token, \
+         request_hash = excluded.request_hash, refusals = excluded.refusals, replica = excluded.replica, \
+         connection = excluded.connection, beat_us = excluded.beat_us, version = excluded.version, \
+         client_address = excluded.client_address, sibling_address = excluded.sibling_address, \
+         sibling_certificate = excluded.sibling_certificate, sent_revision = excluded.sent_revision, \
+         answered_revision = excluded.answered_revision, acked_revision = excluded.acked_revision, \
+         behind_us = excluded.behind_us WHERE edges.enrollment = $7",
     )
     .bind(request.edge)
     .bind(clock::now_us())
-    .bind([].as_slice() as &[u8])
     .bind(enrollment)
     .bind(id_of(request.token_hash))
     .bind(request.request_hash)
-    .execute(database)
-    .await?;
-    Ok(done.rows_affected() > 0)
-}
-
-/// Ends the enrolment `before` of an edge and begins another. What was observed of the edge goes with it, so that its siblings
-/// forget it. Answers whether `before` was still the present one.
-async fn replace(
-    database: &mut AnyConnection,
-    request: EnrollmentRequest<'_>,
-    before: &str,
-    enrollment: &str,
-) -> sqlx::Result<bool> {
-    let done = sqlx::query(
-        "UPDATE edges SET enroll_us = $3, replica = '', connection = 0, beat_us = 0, state_us = $3, version = '', \
-         client_address = '', sibling_address = '', sibling_certificate = '', sent_revision = 0, \
-         answered_revision = 0, acked_revision = 0, behind_us = 0, refusals = $4, enrollment = $5, \
-         join_token = $6, request_hash = $7 WHERE id = $1 AND enrollment = $2",
-    )
-    .bind(request.edge)
-    .bind(before)
-    .bind(clock::now_us())
     .bind([].as_slice() as &[u8])
-    .bind(enrollment)
-    .bind(id_of(request.token_hash))
-    .bind(request.request_hash)
+    // No enrolment has an empty id.
+    .bind(before.unwrap_or_default())
     .execute(database)
     .await?;
     Ok(done.rows_affected() > 0)

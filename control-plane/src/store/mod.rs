@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 
 pub use resources::Page;
 pub use row::Row;
@@ -55,6 +55,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     pool: AnyPool,
+    is_sqlite: bool,
     /// Writers of this process queue here, and not with a connection each in the database: SQLite has one
     /// writer, and on PostgreSQL they would queue at the row `revision` anyway.
     writer: Arc<Mutex<()>>,
@@ -84,6 +85,7 @@ impl Store {
         let revision = resources::revision(&pool).await?;
         let inner = Inner {
             pool,
+            is_sqlite: sqlite,
             writer: Arc::default(),
             revisions: watch::Sender::new(revision),
             committed: watch::Sender::new(revision),
@@ -138,6 +140,12 @@ impl Store {
     /// The connections, for tables beside the resource log.
     fn pool(&self) -> &AnyPool {
         &self.inner.pool
+    }
+
+    /// Waits for the turn of this process to write beside the resource log, where the database has one writer: SQLite does, and
+    /// who waits inside of it holds a connection, and fails after a while. `None`: the database lets others write meanwhile.
+    async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
+        if self.inner.is_sqlite { Some(self.inner.writer.clone().lock_owned().await) } else { None }
     }
 
     /// Closes all connections; what is under way is finished first.

@@ -3,9 +3,11 @@
 //! It must not know how edges count.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool, Connection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _};
+use tokio::sync::Mutex;
 use trunkline::telemetry::v1::{ReportUsageRequest, UsageRecord};
 
 use super::Store;
@@ -15,6 +17,8 @@ const MINUTE_US: i64 = 60_000_000;
 /// The most that a row can count, whatever edges report: so many rows as 131,072 minutes (91 days) have add up without an
 /// overflow.
 const MAX_COUNT: i64 = 1 << 46;
+/// Rows that one statement writes: far fewer values than SQLite (32,766) and PostgreSQL (65,535) take.
+const ROWS: usize = 250;
 
 /// A query of counted calls.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +38,10 @@ pub struct UsageQuery {
 /// The tables.
 #[derive(Debug, Clone)]
 pub struct UsageTable {
-    pool: AnyPool,
+    store: Store,
+    /// One batch at a time waits for the turn to write: whoever writes the registry waits for one batch at most, however many
+    /// edges report.
+    batch: Arc<Mutex<()>>,
 }
 
 type Key<'a> = (&'a str, &'a str, &'a str, &'a str, i32);
@@ -42,12 +49,14 @@ type Key<'a> = (&'a str, &'a str, &'a str, &'a str, i32);
 impl UsageTable {
     /// The tables of this database.
     pub fn new(store: &Store) -> Self {
-        Self { pool: store.pool().clone() }
+        Self { store: store.clone(), batch: Arc::default() }
     }
 
     /// Stores a batch that was not stored before. Answers up to where the run is stored.
     pub async fn store(&self, edge: &str, batch: &ReportUsageRequest) -> sqlx::Result<i64> {
-        let mut connection = self.pool.acquire().await?;
+        let _batch = self.batch.lock().await;
+        let _turn = self.store.turn().await;
+        let mut connection = self.store.pool().acquire().await?;
         let mut transaction = connection.begin().await?;
         // The first statement writes, and holds the run: the same batch, sent twice at once, waits here.
         let fresh = sqlx::query(
@@ -65,8 +74,9 @@ impl UsageTable {
         if fresh {
             let end = batch.end_time.as_ref().map_or_else(clock::now_us, clock::micros);
             let minute = end.min(clock::now_us()).div_euclid(MINUTE_US) * MINUTE_US;
-            for record in summed(&batch.records).values() {
-                add(&mut transaction, minute, record).await?;
+            let sums: Vec<UsageRecord> = summed(&batch.records).into_values().collect();
+            for rows in sums.chunks(ROWS) {
+                add(&mut transaction, minute, rows).await?;
             }
             transaction.commit().await?;
             return Ok(batch.sequence);
@@ -96,21 +106,24 @@ impl UsageTable {
         .bind(query.server.as_str())
         .bind(query.token.as_str())
         .bind(query.limit)
-        .fetch_all(&self.pool)
+        .fetch_all(self.store.pool())
         .await?
         .iter()
         .map(read)
         .collect()
     }
 
-    /// Forgets what is older than `before_us`, so that the tables do not grow for ever.
+    /// Forgets what is older than `before_us`, minute by minute, so that the tables do not grow for ever.
     pub async fn forget(&self, before_us: i64) -> sqlx::Result<()> {
-        for statement in
-            ["DELETE FROM usage_sums WHERE minute_us < $1", "DELETE FROM usage_runs WHERE seen_us < $1"]
-        {
-            sqlx::query(statement).bind(before_us).execute(&self.pool).await?;
-        }
-        Ok(())
+        const OLDEST: &str = "DELETE FROM usage_sums WHERE minute_us < $1 \
+                              AND minute_us = (SELECT MIN(minute_us) FROM usage_sums)";
+        while self.forget_by(OLDEST, before_us).await? > 0 {}
+        self.forget_by("DELETE FROM usage_runs WHERE seen_us < $1", before_us).await.map(drop)
+    }
+
+    async fn forget_by(&self, statement: &'static str, before_us: i64) -> sqlx::Result<u64> {
+        let _turn = self.store.turn().await;
+        Ok(sqlx::query(statement).bind(before_us).execute(self.store.pool()).await?.rows_affected())
     }
 }
 
@@ -131,30 +144,57 @@ fn summed(records: &[UsageRecord]) -> BTreeMap<Key<'_>, UsageRecord> {
     sums
 }
 
-async fn add(connection: &mut AnyConnection, minute_us: i64, record: &UsageRecord) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO usage_sums (minute_us, server, token, method, target, outcome, calls, duration_us, \
-         request_bytes, response_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-         ON CONFLICT (minute_us, server, token, method, target, outcome) DO UPDATE SET \
-         calls = CASE WHEN usage_sums.calls > $11 - $7 THEN $11 ELSE usage_sums.calls + $7 END, \
-         duration_us = CASE WHEN usage_sums.duration_us > $11 - $8 THEN $11 ELSE usage_sums.duration_us + $8 END, \
-         request_bytes = CASE WHEN usage_sums.request_bytes > $11 - $9 THEN $11 ELSE usage_sums.request_bytes + $9 END, \
-         response_bytes = CASE WHEN usage_sums.response_bytes > $11 - $10 THEN $11 ELSE usage_sums.response_bytes + $10 END",
-    )
-    .bind(minute_us)
-    .bind(record.server.as_str())
-    .bind(record.token.as_str())
-    .bind(record.method.as_str())
-    .bind(record.target.as_str())
-    .bind(i64::from(record.outcome))
-    .bind(record.calls.clamp(0, MAX_COUNT))
-    .bind(record.duration_us.clamp(0, MAX_COUNT))
-    .bind(record.request_bytes.clamp(0, MAX_COUNT))
-    .bind(record.response_bytes.clamp(0, MAX_COUNT))
-    .bind(MAX_COUNT)
-    .execute(connection)
-    .await?;
+/// Adds records of different keys, in one statement.
+async fn add(connection: &mut AnyConnection, minute_us: i64, records: &[UsageRecord]) -> sqlx::Result<()> {
+    let mut query = sqlx::query(AssertSqlSafe(upsert(records.len()))).persistent(records.len() == ROWS);
+    for record in records {
+        query = query
+            .bind(minute_us)
+            .bind(record.server.as_str())
+            .bind(record.token.as_str())
+            .bind(record.method.as_str())
+            .bind(record.target.as_str())
+            .bind(i64::from(record.outcome))
+            .bind(record.calls.clamp(0, MAX_COUNT))
+            .bind(record.duration_us.clamp(0, MAX_COUNT))
+            .bind(record.request_bytes.clamp(0, MAX_COUNT))
+            .bind(record.response_bytes.clamp(0, MAX_COUNT));
+    }
+    query.execute(connection).await?;
     Ok(())
+}
+
+/// The statement that adds so many rows.
+fn upsert(rows: usize) -> String {
+    const COLUMNS: [&str; 10] = [
+        "minute_us",
+        "server",
+        "token",
+        "method",
+        "target",
+        "outcome",
+        "calls",
+        "duration_us",
+        "request_bytes",
+        "response_bytes",
+    ];
+    let row = |row: usize| {
+        let values = (1..=COLUMNS.len()).map(|column| format!("${}", row * COLUMNS.len() + column));
+        format!("({})", values.collect::<Vec<_>>().join(", "))
+    };
+    let sum = |column: &&str| {
+        format!(
+            "{column} = CASE WHEN usage_sums.{column} > {MAX_COUNT} - excluded.{column} THEN {MAX_COUNT} \
+             ELSE usage_sums.{column} + excluded.{column} END"
+        )
+    };
+    format!(
+        "INSERT INTO usage_sums ({}) VALUES {} ON CONFLICT ({}) DO UPDATE SET {}",
+        COLUMNS.join(", "),
+        (0..rows).map(row).collect::<Vec<_>>().join(", "),
+        COLUMNS[..6].join(", "),
+        COLUMNS[6..].iter().map(sum).collect::<Vec<_>>().join(", "),
+    )
 }
 
 fn read(row: &AnyRow) -> sqlx::Result<UsageRecord> {

@@ -14,6 +14,7 @@ use crate::auth::vault::{Vault, VaultError};
 use crate::clock;
 use crate::domain::Kind;
 use crate::domain::page::Order;
+use crate::store::edges::Edges;
 use crate::store::leases::Leases;
 use crate::store::usage::UsageTable;
 use crate::store::{Page, Store, StoreError};
@@ -22,6 +23,8 @@ use crate::store::{Page, Store, StoreError};
 const ROUND: Duration = Duration::from_secs(30);
 /// The lease outlives a round that is late.
 const LEASE: Duration = Duration::from_secs(90);
+/// An edge that enrolled and was not connected for so long never will be: its credential has expired.
+const UNUSED: Duration = Duration::from_secs(30 * 86_400);
 /// A signing key that was replaced is kept for so long whatever happens: tokens are stored after they are signed,
 /// and edges' credentials are signed too.
 const KEPT: Duration = LIFETIME.saturating_add(Duration::from_secs(3_600));
@@ -37,6 +40,8 @@ pub struct Housekeeping {
     pub vault: Arc<Vault>,
     /// The keys that edges hold.
     pub signer: Arc<Signer>,
+    /// The edges.
+    pub edges: Edges,
     /// The counters.
     pub usage: UsageTable,
     /// Age at which the signing key is replaced.
@@ -84,6 +89,9 @@ impl Housekeeping {
         }
         if changed {
             self.store.announce_change().await?;
+        }
+        for edge in self.edges.forget_unused(clock::now_us() - clock::duration_us(UNUSED)).await? {
+            tracing::info!(edge, "deleted an edge that enrolled 30 days ago and was never connected");
         }
         Ok(self.usage.forget(clock::now_us() - clock::duration_us(self.retention)).await?)
     }

@@ -162,6 +162,12 @@ impl Enrollment {
 }
 
 impl EdgeCredential {
+    /// A credential that no control plane accepts.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self(MetadataValue::from_static("Bearer none"))
+    }
+
     /// Wraps a message in a request with this credential.
     pub fn authorise<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);

@@ -198,6 +198,9 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
     counter(meter, "usage_overflow", overflow, move |observer| {
         observer.observe(read.usage_overflow.get(), &[])
     });
+    let read = Arc::clone(metrics);
+    let lost = "Usage records that the control plane does not take; they are not sent again";
+    counter(meter, "usage_records_lost", lost, move |observer| observer.observe(read.usage_lost.get(), &[]));
 }
 
 fn fleet(meter: &Meter, metrics: &Arc<Metrics>) {
@@ -347,6 +350,7 @@ mod tests {
             "trunkline_edge_control_plane_contact_age_seconds -1",
             "trunkline_edge_usage_backlog_records 0",
             "trunkline_edge_usage_overflow_total 0",
+            "trunkline_edge_usage_records_lost_total 0",
             "trunkline_edge_upstream_sessions_replaced_total 0",
             "trunkline_edge_upstream_sessions_shared_total 0",
             "trunkline_edge_refused_resources 0",

@@ -235,6 +235,8 @@ pub struct Metrics {
     pub usage_backlog: Gauge,
     /// Calls that were counted under a folded key, because there were too many keys.
     pub usage_overflow: Counter,
+    /// Usage records that no control plane takes.
+    pub usage_lost: Counter,
     client_sessions: [Gauge; ConnectionTransport::ALL.len()],
     client_sessions_ended: [[Counter; CloseReason::ALL.len()]; ConnectionTransport::ALL.len()],
     /// Siblings in the snapshot.

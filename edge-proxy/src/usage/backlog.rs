@@ -1,7 +1,8 @@
 //! Counts that are not yet acknowledged: pure, bounded, each batch numbered once.
 //!
 //! A batch that was sent may have been stored, so it never changes again. Everything later is added up in
-//! `pending`, whose number of keys is bounded: an hour without a control plane costs keys, not calls.
+//! `pending`, whose number of keys is bounded: an hour without a control plane costs keys, not calls. A batch stays within
+//! what a control plane reads.
 
 use std::collections::VecDeque;
 
@@ -11,8 +12,10 @@ use trunkline::telemetry::v1::{ReportUsageRequest, UsageRecord};
 
 use super::{Counts, Key, Sums};
 
-/// Records in one batch, well below the size at which a message is refused.
+/// Records in one batch; a control plane refuses more.
 const BATCH_RECORDS: usize = 2_000;
+/// The size of the records of a batch, encoded; a control plane refuses messages of twice as much.
+const BATCH_BYTES: usize = 512 << 10;
 /// Keys that are added up while nothing can be sent.
 const MAX_KEYS: usize = 100_000;
 
@@ -87,12 +90,11 @@ impl Backlog {
     /// Numbers all that is pending, in as many batches as it needs.
     fn seal(&mut self, now: u64) {
         let pending = std::mem::replace(&mut self.pending, Counts::new(MAX_KEYS));
-        let records: Vec<UsageRecord> = pending.iter().map(|(key, sums)| record(key, sums)).collect();
-        for records in records.chunks(BATCH_RECORDS) {
+        for records in batches(pending.iter().map(|(key, sums)| record(key, sums))) {
             self.sealed.push_back(ReportUsageRequest {
                 run_id: self.run_id.clone(),
                 sequence: self.next_sequence,
-                records: records.to_vec(),
+                records,
                 start_time: timestamp(self.pending_since),
                 end_time: timestamp(now),
             });
@@ -100,6 +102,29 @@ impl Backlog {
         }
         self.pending_since = now;
     }
+}
+
+/// Splits records into batches of a bounded number and size.
+fn batches(records: impl Iterator<Item = UsageRecord>) -> Vec<Vec<UsageRecord>> {
+    let (mut batches, mut bytes) = (vec![Vec::new()], 0);
+    for record in records {
+        let size = encoded_len(&record);
+        let is_full = |batch: &Vec<_>| batch.len() == BATCH_RECORDS || bytes + size > BATCH_BYTES;
+        if batches.last().is_none_or(|batch| !batch.is_empty() && is_full(batch)) {
+            batches.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(batch) = batches.last_mut() {
+            batch.push(record);
+        }
+    }
+    batches
+}
+
+/// The size of a record in its batch, with the tag and length in front of it.
+fn encoded_len(record: &UsageRecord) -> usize {
+    1 + prost::length_delimiter_len(record.encoded_len()) + record.encoded_len()
 }
 
 fn record(key: &Key, sums: &Sums) -> UsageRecord {
@@ -178,6 +203,33 @@ mod tests {
         }
         assert_eq!(sizes, [(1, 2_000), (2, 2_000), (3, 500)]);
         assert_eq!(backlog.len(), 0);
+    }
+
+    #[test]
+    fn batches_of_long_names_stay_within_what_a_control_plane_reads() {
+        let mut counts = Counts::new(MAX_KEYS);
+        for number in 0..3_000 {
+            let target = format!("upstreams/{}/{number}", "x".repeat(2_030));
+            counts.record(&CallRecord {
+                server: "servers/dev",
+                token: "tokens/t",
+                method: "tools/call",
+                target: &target,
+                outcome: Outcome::Ok,
+                duration: Duration::from_micros(3),
+                request_bytes: 1,
+                response_bytes: 2,
+            });
+        }
+        let mut backlog = Backlog::new("run".into(), 0);
+        backlog.add(&counts);
+        let (mut records, mut batches) = (0, 0);
+        while let Some(batch) = backlog.next(1).cloned() {
+            assert!(batch.encoded_len() <= (1 << 20), "{}", batch.encoded_len());
+            (records, batches) = (records + batch.records.len(), batches + 1);
+            backlog.acknowledge("run", batch.sequence);
+        }
+        assert!(records == 3_000 && batches > 2, "{records} records in {batches} batches");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
+use tonic_types::StatusExt as _;
 use trunkline::telemetry::v1::usage_service_client::UsageServiceClient;
 use trunkline::telemetry::v1::{ReportUsageRequest, ReportUsageResponse};
 
@@ -80,7 +81,7 @@ impl Reporter {
                     let here = link.borrow().clone();
                     if let Some(here) = here {
                         // Counts wait in their channel meanwhile, and in their shards after that.
-                        deliver(&mut backlog, &mut delivery, &here, &path).await;
+                        deliver(&mut backlog, &mut delivery, &here, &metrics, &path).await;
                     }
                 }
             }
@@ -88,7 +89,7 @@ impl Reporter {
         }
         let here = link.borrow().clone();
         if let Some(here) = here {
-            let last = deliver(&mut backlog, &mut delivery, &here, &path);
+            let last = deliver(&mut backlog, &mut delivery, &here, &metrics, &path);
             let _ = timeout(FINAL_DELIVERY, last).await;
         }
         keep(&mut backlog, &path);
@@ -107,12 +108,21 @@ async fn deliver(
     backlog: &mut Backlog,
     delivery: &mut Option<Delivery>,
     link: &Link,
+    metrics: &Metrics,
     path: &std::path::Path,
 ) {
     let mut delivered = false;
     while let Some(batch) = backlog.next(clock::now()).cloned() {
         match timeout(TIMEOUT, send(delivery, link, batch.clone())).await {
-            Ok(Ok(())) => backlog.acknowledge(&batch.run_id, batch.sequence),
+            Ok(Ok(set_aside)) => {
+                note_set_aside(set_aside, metrics);
+                backlog.acknowledge(&batch.run_id, batch.sequence);
+            }
+            Ok(Err(status)) if is_final(&status) => {
+                *delivery = None;
+                discard(&batch, &status, metrics);
+                backlog.acknowledge(&batch.run_id, batch.sequence);
+            }
             Ok(Err(status)) => {
                 tracing::warn!(code = %status.code(), reason = status.message(), "cannot deliver usage");
                 *delivery = None;
@@ -132,12 +142,36 @@ async fn deliver(
     }
 }
 
-/// Sends one batch and waits until it is stored.
+/// Returns whether a control plane will never take the batch: sent again, it would keep those behind it waiting for ever.
+fn is_final(status: &tonic::Status) -> bool {
+    let is_too_large = || status.get_details_error_info().is_some_and(|info| info.reason == "BODY_TOO_LARGE");
+    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) || is_too_large()
+}
+
+fn discard(batch: &ReportUsageRequest, status: &tonic::Status, metrics: &Metrics) {
+    let records = batch.records.len();
+    metrics.usage_lost.add(u64::try_from(records).unwrap_or(u64::MAX));
+    tracing::error!(
+        records,
+        code = %status.code(),
+        reason = status.message(),
+        "lost usage: the control plane does not take the batch"
+    );
+}
+
+fn note_set_aside(records: u64, metrics: &Metrics) {
+    if records > 0 {
+        metrics.usage_lost.add(records);
+        tracing::error!(records, "lost usage: the control plane cannot count it; its log says why");
+    }
+}
+
+/// Sends one batch and waits until it is stored. Returns how many of its records were not counted.
 async fn send(
     delivery: &mut Option<Delivery>,
     link: &Link,
     batch: ReportUsageRequest,
-) -> Result<(), tonic::Status> {
+) -> Result<u64, tonic::Status> {
     let sequence = batch.sequence;
     let stream = match delivery {
         Some(open) if open.run_id == batch.run_id => {
@@ -152,7 +186,7 @@ async fn send(
         let answer =
             answer.ok_or_else(|| tonic::Status::unavailable("the control plane ended the stream"))?;
         if answer.acked_sequence >= sequence {
-            return Ok(());
+            return Ok(u64::try_from(answer.set_aside_records).unwrap_or(0));
         }
     }
 }
@@ -180,5 +214,110 @@ fn keep(backlog: &mut Backlog, path: &std::path::Path) {
         }
         Ok(()) => {}
         Err(error) => tracing::error!(path = %path.display(), %error, "cannot save unsent usage"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Mutex;
+
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::transport::{Channel, Server};
+    use tonic::{Request, Response, Status};
+    use tonic_types::ErrorDetails;
+    use trunkline::telemetry::v1::usage_service_server::{UsageService, UsageServiceServer};
+    use trunkline::telemetry::v1::{QueryUsageRequest, QueryUsageResponse};
+
+    use super::*;
+    use crate::enrollment::EdgeCredential;
+    use crate::usage::{CallRecord, Outcome};
+
+    /// A control plane that answers batches by their number, and notes which it was sent.
+    #[derive(Clone, Default)]
+    struct ControlPlane(Arc<Mutex<Vec<i64>>>);
+
+    #[tonic::async_trait]
+    impl UsageService for ControlPlane {
+        type ReportUsageStream = ReceiverStream<Result<ReportUsageResponse, Status>>;
+
+        async fn report_usage(
+            &self,
+            request: Request<Streaming<ReportUsageRequest>>,
+        ) -> Result<Response<Self::ReportUsageStream>, Status> {
+            let (out, answers) = mpsc::channel(4);
+            let (mut batches, sent) = (request.into_inner(), self.0.clone());
+            tokio::spawn(async move {
+                while let Ok(Some(batch)) = batches.message().await {
+                    sent.lock().unwrap().push(batch.sequence);
+                    let answer = match batch.sequence {
+                        1 => Err(Status::invalid_argument("records are odd")),
+                        2 => Err(too_large()),
+                        3 => Ok(ReportUsageResponse { acked_sequence: 3, set_aside_records: 7 }),
+                        4 => Err(Status::resource_exhausted("come again")),
+                        acked_sequence => Ok(ReportUsageResponse { acked_sequence, set_aside_records: 0 }),
+                    };
+                    let is_last = answer.is_err();
+                    if out.send(answer).await.is_err() || is_last {
+                        return;
+                    }
+                }
+            });
+            Ok(Response::new(ReceiverStream::new(answers)))
+        }
+
+        async fn query_usage(
+            &self,
+            _: Request<QueryUsageRequest>,
+        ) -> Result<Response<QueryUsageResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+    }
+
+    fn too_large() -> Status {
+        let details = ErrorDetails::with_error_info("BODY_TOO_LARGE", "trunkline.dev", []);
+        Status::with_error_details(Code::ResourceExhausted, "too large", details)
+    }
+
+    fn one_call() -> Counts {
+        let mut counts = Counts::new(10);
+        counts.record(&CallRecord {
+            server: "servers/dev",
+            token: "tokens/t",
+            method: "tools/call",
+            target: "",
+            outcome: Outcome::Ok,
+            duration: Duration::ZERO,
+            request_bytes: 0,
+            response_bytes: 0,
+        });
+        counts
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_never_taken_does_not_hold_up_the_others() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let control_plane = ControlPlane::default();
+        let service = UsageServiceServer::new(control_plane.clone());
+        let serve = Server::builder().add_service(service);
+        tokio::spawn(serve.serve_with_incoming(TcpListenerStream::new(listener)));
+        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        let link = Link { channel, credential: EdgeCredential::for_tests() };
+        let (metrics, folder) = (Metrics::default(), tempfile::tempdir().unwrap());
+        let (mut backlog, mut delivery) = (Backlog::new("run".into(), 0), None);
+        let mut waiting = Vec::new();
+        for _ in 0..4 {
+            backlog.add(&one_call());
+            deliver(&mut backlog, &mut delivery, &link, &metrics, &folder.path().join("usage")).await;
+            waiting.push(backlog.len());
+        }
+        assert_eq!(*control_plane.0.lock().unwrap(), [1, 2, 3, 4]);
+        // One record each of the first two, seven by the word of the control plane; only the last one is sent again.
+        assert_eq!(metrics.usage_lost.get(), 1 + 1 + 7);
+        assert_eq!(waiting, [0, 0, 0, 1]);
+        deliver(&mut backlog, &mut delivery, &link, &metrics, &folder.path().join("usage")).await;
+        assert_eq!(control_plane.0.lock().unwrap()[4..], [4]);
     }
 }

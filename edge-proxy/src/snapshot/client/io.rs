@@ -28,6 +28,8 @@ const LONGEST_BURST: Duration = Duration::from_millis(50);
 /// The silence after which a control plane counts as dead; it sends something every 10 s.
 const SILENCE: Duration = Duration::from_secs(35);
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests that wait to be sent, at least.
+const QUEUE: usize = 64;
 
 /// A control plane that answers, for other clients of it.
 #[derive(Debug, Clone)]
@@ -148,8 +150,10 @@ impl Client {
         let credential =
             timeout(TIMEOUT, self.enrollment.credential(&channel)).await.map_err(|_| StreamEnd::Slow)??;
         self.edge.sibling_address = self.advertised.for_control_plane(control_plane.uri()).await;
-        let (out, outgoing) = mpsc::channel(64);
-        for action in self.subscriber.on(Event::Connected(self.edge.clone())) {
+        let actions = self.subscriber.on(Event::Connected(self.edge.clone()));
+        // Nobody reads them until the stream is open, and an edge that holds much has much to say.
+        let (out, outgoing) = mpsc::channel(QUEUE.max(actions.len()));
+        for action in actions {
             self.act(action, &out).await?;
         }
         let incoming = self.open(channel.clone(), &credential, outgoing).await?;

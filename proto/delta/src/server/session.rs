@@ -103,12 +103,12 @@ impl<T: TypeTable> Session<T> {
         let claims_more = request.subscribe.is_empty() && !request.initial_versions.is_empty();
         substream.claim(request.initial_versions, registry);
         if claims_more && !substream.opened {
-            return self.check_client_bytes().err().into_iter().collect();
+            return self.refuse_too_much().into_iter().collect();
         }
         substream.opened = true;
         substream.set_target(registry);
         substream.subscribe(&request.subscribe, &request.unsubscribe);
-        if let Err(refuse) = self.check_client_bytes() {
+        if let Some(refuse) = self.refuse_too_much() {
             return vec![refuse];
         }
         let refusals: Vec<_> =
@@ -121,9 +121,10 @@ impl<T: TypeTable> Session<T> {
         self.push()
     }
 
-    fn check_client_bytes(&self) -> Result<(), Action> {
+    /// Refuses a client for which too much is kept.
+    fn refuse_too_much(&self) -> Option<Action> {
         let bytes: usize = self.substreams.values().map(Substream::client_bytes).sum();
-        if bytes > MAX_CLIENT_BYTES { Err(Action::Refuse { max_bytes: MAX_CLIENT_BYTES }) } else { Ok(()) }
+        (bytes > MAX_CLIENT_BYTES).then_some(Action::Refuse { max_bytes: MAX_CLIENT_BYTES })
     }
 
     fn on_snapshot(&mut self, snapshot: Arc<Snapshot<T>>) -> Vec<Action> {

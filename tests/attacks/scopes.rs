@@ -20,7 +20,7 @@ use crate::support::wire::{Client, LEGACY, MODERN, modern_meta, raw};
 const ALLOWED: &str = "file:///public/*";
 
 /// Paths below `file:///` that lead out of `public/`, in one server or another.
-const ESCAPES: [&str; 48] = [
+const ESCAPES: [&str; 52] = [
     "public/../secret/b.txt",
     "public/./../secret/b.txt",
     "public/a/../../secret/b.txt",
@@ -66,6 +66,10 @@ const ESCAPES: [&str; 48] = [
     "public/%EF%BC%8E%EF%BC%8E/secret/b.txt",
     "public/..%EF%BC%8Fsecret/b.txt",
     "public/\u{2025}/secret/b.txt",
+    "public/\u{fe30}/secret/b.txt",
+    "public/%EF%B8%B0/secret/b.txt",
+    "public/%EF%BC%852e%EF%BC%852e/secret/b.txt",
+    "public/a%EF%BC%8F..%EF%BC%8F..%EF%BC%8Fsecret/b.txt",
     "public/%u002e%u002e/secret/b.txt",
     "public/%/../secret/b.txt",
     "public/%2e./secret/b.txt",
@@ -87,7 +91,7 @@ const FORBIDDEN: [&str; 11] = [
 ];
 
 /// URIs that the scope allows: the proof that the others are not refused for another reason.
-const GOOD: [&str; 7] = [
+const GOOD: [&str; 8] = [
     "file:///public/listed.txt",
     "file:///public/a.txt",
     "file:///public/caf%C3%A9/a%20b.txt",
@@ -95,6 +99,7 @@ const GOOD: [&str; 7] = [
     "file:///public/a?v=1#top",
     "file:///public/a;v=1,b@c:1",
     "file:///public/100%25",
+    "file:///public/%E6%97%A5%E6%9C%AC%EF%BC%9A%EF%AC%81le",
 ];
 
 /// URIs that an upstream lists though no template could produce them.

@@ -157,13 +157,14 @@ async fn pass_stderr(stderr: impl AsyncRead + Unpin, label: String, secrets: Sec
     let mut lines = LineReader::new(stderr, MAX_STDERR_LINE);
     while let Some(line) = lines.next().await {
         match line {
-            Ok(line) => {
-                let line = String::from_utf8_lossy(&line);
-                eprint(format!("[{label}] {}", secrets.redact(&line)));
-            }
+            Ok(line) => eprint(stderr_line(&label, &secrets, &line)),
             Err(_) => eprint(format!("[{label}] (line too long)")),
         }
     }
+}
+
+fn stderr_line(label: &str, secrets: &Secrets, line: &[u8]) -> String {
+    format!("[{label}] {}", secrets.redact(&String::from_utf8_lossy(line)))
 }
 
 /// A reader that splits a byte stream into lines.
@@ -193,6 +194,24 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             self.buffer.reserve(64 << 10);
             self.ended = !matches!(self.source.read_buf(&mut self.buffer).await, Ok(read) if read > 0);
             self.decoder.push(self.buffer.split().freeze());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_sent_is_taken_out_of_stderr() {
+        let mut program = Program::new(vec!["server".into()], None);
+        program.env.push(("TOKEN".to_owned(), "Bearer s3cret-value".to_owned()));
+        for (said, shown) in [
+            ("starting", "[server] starting"),
+            ("no access with s3cret-value", "[server] no access with [redacted]"),
+            ("GET /?token=s3cret%2Dvalue", "[server] GET /?token=[redacted]"),
+        ] {
+            assert_eq!(stderr_line(&program.label, &program.secrets(), said.as_bytes()), shown);
         }
     }
 }

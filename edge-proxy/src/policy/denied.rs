@@ -66,12 +66,11 @@ impl Denied {
     /// Logs the refusal of a server, or of a target at it, for whoever asks why a call was refused.
     pub(super) fn log(self, principal: &Principal, facts: &Facts, server: &str, target: Option<&str>) {
         let [server, target] = [server, target.unwrap_or_default()].map(shorten);
-        // Debug formatting escapes what a terminal or a log would interpret.
         tracing::debug!(
             principal = %principal.name,
             address = %facts.address,
-            ?server,
-            ?target,
+            server,
+            target,
             reason = %self,
             "access denied"
         );

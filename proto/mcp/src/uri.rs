@@ -6,6 +6,10 @@
 
 mod template;
 
+use std::borrow::Cow;
+
+use unicode_normalization::UnicodeNormalization as _;
+
 pub use template::UriTemplate;
 
 /// A URI that a template could have produced, in canonical form. Only [`UriTemplate::uri`] makes one.
@@ -49,6 +53,9 @@ pub enum NotCanonical {
     /// A segment `.` or `..` (RFC 3986 §3.3), or one that some servers take for it.
     #[error("has a dot segment")]
     DotSegment,
+    /// A character that becomes a dot or a delimiter where names are normalized (Unicode NFKC, UAX #15).
+    #[error("has {0:?}, which some servers take for a dot or a delimiter")]
+    Normalized(char),
     /// A query or fragment that the template has no place for, and without which it would be another template's.
     #[error("has a query or fragment that its template does not provide for")]
     Query,
@@ -68,6 +75,8 @@ impl CanonicalUri {
 const DELIMITERS: [char; 8] = ['/', '\\', '?', '#', '&', '=', ';', ':'];
 /// Where a segment `.` begins and ends. Elsewhere, as in `?dir=.`, it is a value.
 const PATH_DELIMITERS: [char; 6] = ['/', '\\', '?', '#', ';', ':'];
+/// What no other character may become where names are normalized.
+const ASCII_ONLY: [char; 7] = ['.', '/', '\\', ';', '?', '#', '%'];
 /// The schemes whose authority is a host that is connected to.
 const SCHEMES_WITH_HOSTS: [&str; 6] = ["http", "https", "ws", "wss", "ftp", "file"];
 
@@ -84,13 +93,16 @@ fn check_after(uri: &str, fixed: usize) -> Result<(), NotCanonical> {
         return Err(NotCanonical::PercentSign);
     }
     let mut decoded = decode_leniently(own);
-    decoded.extend(decode(produced)?.into_bytes());
+    let produced = decode(produced)?;
+    let normalized = normalized(&produced);
+    decoded.extend(produced.into_bytes());
     if (0..decoded.len()).any(|at| hex_octet(&decoded[at..]).is_some()) {
         return Err(NotCanonical::Twice);
     }
     if has_dot_segment(&String::from_utf8_lossy(&decoded), true) {
         return Err(NotCanonical::DotSegment);
     }
+    normalized.map_or(Ok(()), |character| Err(NotCanonical::Normalized(character)))?;
     if user_end(uri).is_some_and(|at| at >= fixed) { Err(NotCanonical::User) } else { Ok(()) }
 }
 
@@ -104,7 +116,10 @@ pub fn check_value(value: &str) -> Result<(), NotCanonical> {
     if text.contains('\\') {
         return Err(NotCanonical::Backslash);
     }
-    if has_dot_segment(&text, false) { Err(NotCanonical::DotSegment) } else { Ok(()) }
+    if has_dot_segment(&text, false) {
+        return Err(NotCanonical::DotSegment);
+    }
+    normalized(&text).map_or(Ok(()), |character| Err(NotCanonical::Normalized(character)))
 }
 
 /// Returns whether `text`, decoded as often as it can be, has a dot segment.
@@ -181,7 +196,9 @@ fn is_uri_character(character: char) -> bool {
 
 /// Returns whether decoded text has a segment `..`, or one that servers take for it; where `single` is set, also `.`.
 fn has_dot_segment(decoded: &str, single: bool) -> bool {
-    let (mut before, mut rest) = ('/', decoded);
+    let normalized: Cow<'_, str> =
+        if decoded.is_ascii() { decoded.into() } else { decoded.nfkc().collect::<String>().into() };
+    let (mut before, mut rest) = ('/', &*normalized);
     loop {
         let end = rest.find(|character| DELIMITERS.contains(&folded(character)));
         let segment = &rest[..end.unwrap_or(rest.len())];
@@ -203,21 +220,26 @@ fn has_dot_segment(decoded: &str, single: bool) -> bool {
 fn dots(segment: &str) -> Option<usize> {
     let count = |character: char| match folded(character) {
         '.' => Some(1),
-        '\u{2025}' => Some(2),
         space if space.is_whitespace() => Some(0),
         _ => None,
     };
     segment.chars().map(count).sum()
 }
 
-/// Returns the separator or dot that a character becomes in servers that normalize (Unicode NFKC) or fit it to a code page.
+/// Returns the separator or dot that a normalized character becomes in servers that fit it to a code page.
 fn folded(character: char) -> char {
     match character {
-        '\u{2024}' | '\u{fe52}' | '\u{ff0e}' | '\u{ff61}' | '\u{3002}' => '.',
-        '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{ff0f}' => '/',
-        '\u{29f5}' | '\u{2216}' | '\u{fe68}' | '\u{ff3c}' => '\\',
+        '\u{3002}' => '.',
+        '\u{2044}' | '\u{2215}' | '\u{29f8}' => '/',
+        '\u{29f5}' | '\u{2216}' => '\\',
         _ => character,
     }
+}
+
+/// Finds a character that normalization makes a dot or a delimiter, such as `U+FE30`, which becomes `..`.
+fn normalized(text: &str) -> Option<char> {
+    let becomes = |character: char| character.nfkc().any(|made| ASCII_ONLY.contains(&made));
+    text.chars().find(|character| !character.is_ascii() && becomes(*character))
 }
 
 /// Returns where the user before a host ends, if there is one.
@@ -250,6 +272,9 @@ mod tests {
             "public/a.txt",
             "public/a%20b.txt",
             "caf%C3%A9/%E2%82%AC",
+            // 日本語：ﬁle, Å, ½ and ㎏.
+            "%E6%97%A5%E6%9C%AC%E8%AA%9E%EF%BC%9A%EF%AC%81le",
+            "%E2%84%AB%C2%BD%E3%8E%8F",
             ".hidden/..b/c../...",
             "public//x",
             "a;v=1/b,c?q=1&dir=.#part",
@@ -282,6 +307,16 @@ mod tests {
             ("public/%EF%BC%8E%EF%BC%8E/x", DotSegment),
             ("public/..%EF%BC%8Fx", DotSegment),
             ("public/%E2%80%A5/x", DotSegment),
+            ("public/%EF%B8%B0/x", DotSegment),
+            ("public/%EF%B8%B0%EF%BC%9Ax", DotSegment),
+            ("public/x%EF%BC%9A..%EF%BC%9Ay", DotSegment),
+            ("public/a%EF%BC%8Fb", Normalized('\u{ff0f}')),
+            ("public/a%E2%84%80b", Normalized('\u{2100}')),
+            ("public/secret%CD%BE.md", Normalized('\u{37e}')),
+            ("public/secret%EF%BC%9F.md", Normalized('\u{ff1f}')),
+            ("public/secret%EF%BC%83.md", Normalized('\u{ff03}')),
+            ("public/%EF%BC%852E%EF%BC%852E/x", Normalized('\u{ff05}')),
+            ("public/..%EF%BC%BCx", DotSegment),
             ("public/%2e%2e/x", Unreserved('.')),
             ("public/%2E./x", Unreserved('.')),
             ("%70ublic/x", Unreserved('p')),
@@ -310,6 +345,25 @@ mod tests {
             ("public/%FF", NotUtf8),
         ] {
             assert_eq!(file(path), Err(reason), "{path}");
+        }
+    }
+
+    /// Every character of the planes that have any that normalization changes, within a name and as a name of its own.
+    #[test]
+    fn what_normalization_makes_a_delimiter_is_refused_and_letters_are_not() {
+        let characters = ('\u{80}'..='\u{1ffff}').chain('\u{2f800}'..='\u{2fa1f}');
+        for character in characters.filter(|character| !character.is_control()) {
+            let encoded: String =
+                character.to_string().bytes().map(|octet| format!("%{octet:02X}")).collect();
+            let made: String = character.nfkc().collect();
+            let dangerous = made.contains(['.', '/', '\\', ';', '?', '#', '%']);
+            let within = check(&format!("x:/a{encoded}b/x"));
+            assert_eq!(within.is_err(), dangerous, "{character:?} {made:?}");
+            let alone = check(&format!("x:/{encoded}/x"));
+            assert!(alone.is_err() || !dangerous, "{character:?} {made:?}");
+            if character.is_alphanumeric() && !dangerous {
+                assert_eq!(alone, Ok(()), "{character:?} {made:?}");
+            }
         }
     }
 
@@ -384,6 +438,9 @@ mod tests {
             ("a%5cb", Err(NotCanonical::Backslash)),
             ("a\0b", Err(NotCanonical::Control)),
             ("a%2500", Err(NotCanonical::Control)),
+            ("\u{fe30}/secret", Err(NotCanonical::DotSegment)),
+            ("a\u{fe30}", Err(NotCanonical::Normalized('\u{fe30}'))),
+            ("%25EF%25BC%258F", Err(NotCanonical::Normalized('\u{ff0f}'))),
         ] {
             assert_eq!(check_value(value), expected, "{value}");
         }

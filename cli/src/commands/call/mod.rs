@@ -139,15 +139,15 @@ async fn find<'a>(invocation: &Invocation, tools: &'a [String], server: &str, wo
     match found.as_slice() {
         [tool] => Ok(tool),
         [] => {
-            let names: Vec<_> = tools.iter().filter_map(|tool| name_of(tool)).take(20).collect();
-            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let names = listed(tools.iter().filter_map(|tool| name_of(tool)).take(20), ", ");
+            let there = if names.is_empty() { "none" } else { &names };
             Err(Error::not_found(format!(
                 "server {server} has no tool {word} that this token may call; available: {there}"
             )))
         }
         several => {
-            let names: Vec<_> = several.iter().filter_map(|tool| name_of(tool)).collect();
-            Err(Error::usage(format!("tool name {word} is ambiguous; use {}", names.join(" or "))))
+            let names = listed(several.iter().filter_map(|tool| name_of(tool)), " or ");
+            Err(Error::usage(format!("tool name {word} is ambiguous; use {names}")))
         }
     }
 }
@@ -155,6 +155,12 @@ async fn find<'a>(invocation: &Invocation, tools: &'a [String], server: &str, wo
 fn name_of(tool: &str) -> Option<String> {
     let [name] = json::members(tool, ["name"]).ok()?;
     Some(json::string(name?).ok()?.into_owned())
+}
+
+/// Returns names of tools as a part of one line.
+fn listed(tools: impl Iterator<Item = String>, separator: &str) -> String {
+    let names: Vec<_> = tools.map(|name| printable::line(&name).into_owned()).collect();
+    names.join(separator)
 }
 
 /// Returns the exposed names of tools that their upstream calls `own`. Needs the admin token; without it the list is empty.

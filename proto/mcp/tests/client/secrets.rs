@@ -31,6 +31,8 @@ fn spellings() -> Vec<String> {
     ]
 }
 
+type Script = Box<dyn Fn(&Asked) -> Answer + Send + Sync>;
+
 async fn server(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> ScriptedServer {
     let mut server = ScriptedServer::start(script).await;
     let basic = format!("Basic {}", STANDARD.encode(format!("anna:{PASSWORD}")));

@@ -223,8 +223,8 @@ mod tests {
             .collect();
         assert_eq!(rows[0], ["NAME", "STATE", "USES", "FOR EDGE", "ENROLLED EDGES", "EXPIRES", "AGE"]);
         assert_eq!(rows[1], ["a1", "used up", "1 of 1", "e1", "in 60m", "60m"]);
-        assert_eq!(rows[2], ["b2", "expired", "2 of any number", "1h ago"]);
-        assert_eq!(rows[3], ["c3", "valid", "0 of 3", "e9", "in 1h"]);
+        assert_eq!(rows[2], ["b2", "expired", "2 of any number", "60m ago"]);
+        assert_eq!(rows[3], ["c3", "valid", "0 of 3", "e9", "in 60m"]);
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl EdgeCredential {
     /// A credential that no control plane accepts.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        Self(MetadataValue::from_static("Bearer none"))
+        Self(MetadataValue::from_static("none"))
     }
 
     /// Wraps a message in a request with this credential.

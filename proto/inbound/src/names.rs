@@ -28,15 +28,13 @@ pub enum NameError {
 }
 
 /// Headers that decide who is asked, who asks, and for what.
-const ONCE: [(HeaderName, &str); 9] = [
+const ONCE: [(HeaderName, &str); 7] = [
     (HOST, "Host"),
     (ORIGIN, "Origin"),
     (AUTHORIZATION, "Authorization"),
     (CONTENT_TYPE, "Content-Type"),
     (HeaderName::from_static("mcp-session-id"), "Mcp-Session-Id"),
     (HeaderName::from_static("mcp-protocol-version"), "MCP-Protocol-Version"),
-    (HeaderName::from_static("mcp-method"), "Mcp-Method"),
-    (HeaderName::from_static("mcp-name"), "Mcp-Name"),
     (HeaderName::from_static("last-event-id"), "Last-Event-ID"),
 ];
 

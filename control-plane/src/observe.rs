@@ -5,14 +5,13 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
-use printable::logs::{JsonStderr, PrintableFields};
-use tracing_subscriber::EnvFilter;
+use printable::logs::{JsonStderr, PrintableFields, filter as log_filter};
 
 use crate::config::LogFormat;
 
 /// Log lines go to stderr: stdout is for data. Where something logs already, that stays.
 pub fn init(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = log_filter(filter).or_else(|_| log_filter("info")).unwrap_or_default();
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
     // Colours are for terminals, and there `NO_COLOR` has its say; in files they are noise.
     let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };

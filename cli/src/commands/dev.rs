@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser as _;
-use printable::logs::PrintableFields;
+use printable::logs::{PrintableFields, filter as log_filter};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
 use trunkline_control_plane::{app as control_plane, config::Config as ControlConfig};
 use trunkline_edge_proxy::{app as edge_proxy, config::Config as EdgeConfig};
 
@@ -86,8 +85,7 @@ pub struct Args {
 
 /// Runs `dev`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let filter =
-        EnvFilter::try_new(&args.log).map_err(|error| Error::usage(format!("invalid --log: {error}")))?;
+    let filter = log_filter(&args.log).map_err(|error| Error::usage(format!("invalid --log: {error}")))?;
     // A second subscriber occurs only in tests; the first one stays.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = logs.with_ansi(std::io::stderr().is_terminal()).fmt_fields(PrintableFields).try_init();

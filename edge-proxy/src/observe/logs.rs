@@ -2,8 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use printable::logs::{JsonStderr, PrintableFields};
-use tracing_subscriber::EnvFilter;
+use printable::logs::{JsonStderr, PrintableFields, filter as log_filter};
 
 use crate::config::LogFormat;
 
@@ -20,7 +19,7 @@ pub enum LogError {
 
 /// Sets up logs for the whole process. Programs call it once; libraries and tests do not.
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let filter = EnvFilter::builder().parse(filter)?;
+    let filter = log_filter(filter)?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter);
     // Colours are for terminals, which `NO_COLOR` can turn off.
     let logs = if std::io::stderr().is_terminal() { logs } else { logs.with_ansi(false) };

@@ -4,9 +4,26 @@ use std::fmt::Debug;
 use std::io::{self, Write};
 
 use tracing::field::Field;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::{MakeExt as _, RecordFields};
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{self, Writer};
+
+/// The crates that log what a peer sends: a frame of a few bytes, repeated, would be a line each. What matters of it
+/// they return as errors, which are logged by whoever handles them.
+const SILENT: &str = "h2=off,hyper=off,hyper_util=off,rustls=off,tokio_rustls=off,tungstenite=off,\
+    tokio_tungstenite=off,tonic=off,tower_http=off,axum=off,reqwest=off";
+
+/// Parses a log filter: a level, or a list of `target=level`. Crates whose lines any peer can cause are off, whatever
+/// the level, unless the filter names them.
+///
+/// # Errors
+/// When it is not a filter.
+pub fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    // Of two directives for one target the later one counts.
+    EnvFilter::builder().parse(format!("{SILENT},{directives}"))
+}
 
 /// Formats the message and the fields of an event or a span as `message name=value`, each safe as a part of one line.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,5 +101,35 @@ mod tests {
                 " WARN call{{upstream={escaped}}}: printable::logs::tests: failed: {escaped} error={escaped} text=\"{escaped}\"\n"
             )
         );
+    }
+
+    #[test]
+    fn crates_that_log_what_peers_send_are_silent_unless_a_filter_names_them() {
+        let logged = |directives: &str| {
+            let lines = Lines::default();
+            let to = lines.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(filter(directives).unwrap())
+                .with_writer(move || to.clone())
+                .with_ansi(false)
+                .without_time()
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(target: "h2::proto::ping_pong", "h2");
+                tracing::error!(target: "rustls::common_state", "rustls");
+                tracing::warn!(target: "tonic::status", "tonic");
+                tracing::info!(target: "tunnel", "ours");
+            });
+            let lines = lines.0.lock().unwrap().clone();
+            let lines = String::from_utf8(lines).unwrap();
+            lines.lines().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(logged("info"), ["ours"]);
+        assert_eq!(logged("trace"), ["ours"]);
+        assert_eq!(logged("off"), Vec::<String>::new());
+        assert_eq!(logged("info,h2=warn"), ["h2", "ours"]);
+        assert_eq!(logged("off,rustls=error"), ["rustls"]);
+        assert_eq!(logged("tonic::status=warn,tunnel=info"), ["tonic", "ours"]);
+        assert!(filter("a=b=c").is_err());
     }
 }

@@ -12,7 +12,7 @@ pub(super) async fn announcements(session: &Session) -> Option<Announcements> {
     match session.listen().await {
         Ok(notices) => {
             let heard = notices.take_while(|notice| ready(notice.is_ok()));
-            Some(heard.filter_map(|notice| ready(notice.ok().as_ref().and_then(announced))).boxed())
+            Some(heard.filter_map(|notice| ready(notice.ok().map(announced))).boxed())
         }
         Err(error) => {
             tracing::debug!(%error, "cannot subscribe to the changes of an upstream");
@@ -21,11 +21,10 @@ pub(super) async fn announcements(session: &Session) -> Option<Announcements> {
     }
 }
 
-fn announced(notice: &ChangeNotice) -> Option<Announced> {
+fn announced(notice: ChangeNotice) -> Announced {
     match notice {
-        ChangeNotice::Tools => Some(Announced { tools: true, ..Announced::default() }),
-        ChangeNotice::Resources => Some(Announced { resources: true, ..Announced::default() }),
-        ChangeNotice::Prompts => Some(Announced { prompts: true, ..Announced::default() }),
-        ChangeNotice::Resource { .. } => None,
+        ChangeNotice::Tools => Announced { tools: true, ..Announced::default() },
+        ChangeNotice::Resources => Announced { resources: true, ..Announced::default() },
+        ChangeNotice::Prompts => Announced { prompts: true, ..Announced::default() },
     }
 }

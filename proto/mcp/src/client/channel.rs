@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::error::ClientError;
 use super::http::{Events, HttpClient, ResponseBody};
+use super::notice::{Unread, UnreadNotices};
 use super::probe::Quirk;
 use super::websocket::{self, Frames, Socket};
 use crate::endpoint;
@@ -21,7 +22,7 @@ use crate::message::{Envelope, Kind, split_batch};
 use crate::method::Method;
 use ::http::{HeaderMap, HeaderValue, Method as Verb, header};
 
-/// Messages that may wait for one reader.
+/// Messages that may wait for one reader that wants notifications. Others wait for one message, their response.
 const MAX_QUEUED: usize = 1_024;
 
 /// A connection that is the session.
@@ -54,11 +55,29 @@ struct Dispatcher(Mutex<Pending>);
 #[derive(Default)]
 struct Pending {
     /// By the raw id of the request.
-    requests: HashMap<String, mpsc::Sender<Bytes>>,
-    /// Receives messages that answer no request.
-    listener: Option<mpsc::Sender<Bytes>>,
+    requests: HashMap<String, PendingRequest>,
+    /// Hears of messages that answer no request.
+    listener: Option<Listener>,
     /// The error that ended the connection.
     closed: Option<ClientError>,
+}
+
+/// One request that waits.
+struct PendingRequest {
+    messages: mpsc::Sender<Bytes>,
+    wants_notifications: bool,
+}
+
+/// What the listener has not read, and the signal that there is more.
+struct Listener {
+    unread: UnreadNotices,
+    heard: Arc<Notify>,
+}
+
+/// The changes that a server notifies, until it is dropped.
+pub(super) struct Listening {
+    dispatcher: Arc<Dispatcher>,
+    heard: Arc<Notify>,
 }
 
 /// The messages for one request, until it is dropped.
@@ -111,31 +130,34 @@ impl Channel {
         self.quirks.clone()
     }
 
-    /// Registers the request of this raw id, which is about to be sent; returns its messages.
-    pub(super) fn register(&self, id: &str) -> Result<Responses, ClientError> {
-        let (sender, messages) = mpsc::channel(MAX_QUEUED);
+    /// Registers the request of this raw id, which is about to be sent; returns its response, after the notifications
+    /// until then where they are wanted.
+    pub(super) fn register(&self, id: &str, wants_notifications: bool) -> Result<Responses, ClientError> {
+        let (sender, messages) = mpsc::channel(if wants_notifications { MAX_QUEUED } else { 1 });
         self.dispatcher.with(|pending| match &pending.closed {
             Some(closed) => Err(closed.clone()),
             None => {
-                pending.requests.insert(id.to_owned(), sender);
+                let request = PendingRequest { messages: sender, wants_notifications };
+                pending.requests.insert(id.to_owned(), request);
                 Ok(())
             }
         })?;
         Ok(Responses { dispatcher: Arc::clone(&self.dispatcher), id: id.to_owned(), messages })
     }
 
-    /// Returns the messages that answer no registered request.
-    pub(super) fn listen(&self) -> Result<mpsc::Receiver<Bytes>, ClientError> {
-        let (sender, messages) = mpsc::channel(MAX_QUEUED);
+    /// Listens to changes, and to the response to the request of this raw id, which is not registered.
+    pub(super) fn listen(&self, request: Option<&str>) -> Result<Listening, ClientError> {
+        let heard = Arc::new(Notify::new());
         self.dispatcher.with(|pending| match (&pending.closed, &pending.listener) {
             (Some(closed), _) => Err(closed.clone()),
-            (None, Some(listener)) if !listener.is_closed() => Err(ClientError::Busy),
-            (None, _) => {
-                pending.listener = Some(sender);
+            (None, Some(_)) => Err(ClientError::Busy),
+            (None, None) => {
+                let unread = UnreadNotices::new(request);
+                pending.listener = Some(Listener { unread, heard: Arc::clone(&heard) });
                 Ok(())
             }
         })?;
-        Ok(messages)
+        Ok(Listening { dispatcher: Arc::clone(&self.dispatcher), heard })
     }
 
     /// The error that ended the connection.
@@ -244,29 +266,59 @@ impl Dispatcher {
     fn close(&self, reason: ClientError) {
         self.with(|pending| {
             pending.requests.clear();
-            pending.listener = None;
             pending.closed.get_or_insert(reason);
+            if let Some(listener) = pending.listener.take() {
+                listener.heard.notify_one();
+            }
         });
     }
 }
 
 impl Pending {
     fn dispatch(&mut self, envelope: &Envelope<'_>, message: &Bytes) {
-        let deliver = |sender: &mpsc::Sender<Bytes>| sender.try_send(message.clone()).is_ok();
+        let deliver = |request: &PendingRequest| request.messages.try_send(message.clone()).is_ok();
         match (envelope.kind(), envelope.id) {
             (Kind::Response, Some(id)) if self.requests.contains_key(id) => {
-                if let Some(sender) = self.requests.remove(id) {
-                    deliver(&sender);
+                if let Some(request) = self.requests.remove(id) {
+                    deliver(&request);
                 }
                 return;
             }
-            // An error without an id is about the only request there is, and a notification about any.
-            (Kind::Notification, _) | (Kind::Response, None) => {
-                self.requests.retain(|_, sender| deliver(sender))
+            // A notification is about any request.
+            (Kind::Notification, _) => {
+                self.requests.retain(|_, request| !request.wants_notifications || deliver(request));
             }
+            // An error without an id is about the only request there is.
+            (Kind::Response, None) => self.requests.retain(|_, request| deliver(request)),
             _ => {}
         }
-        self.listener.take_if(|listener| !deliver(listener));
+        if let Some(listener) = &mut self.listener {
+            listener.unread.hear(envelope, message);
+            listener.heard.notify_one();
+        }
+    }
+}
+
+impl Listening {
+    /// Reads what is next, `None` when there will be nothing more.
+    pub(super) async fn next(&mut self) -> Option<Unread> {
+        loop {
+            let next = self.dispatcher.with(|pending| match &mut pending.listener {
+                None => Err(()),
+                Some(listener) => Ok(listener.unread.take()),
+            });
+            match next {
+                Err(()) => return None,
+                Ok(Some(unread)) => return Some(unread),
+                Ok(None) => self.heard.notified().await,
+            }
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.dispatcher.with(|pending| pending.listener = None);
     }
 }
 

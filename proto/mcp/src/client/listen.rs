@@ -5,33 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::channel::{Channel, Listening};
 use super::error::ClientError;
 use super::http::{Events, ResponseBody};
+use super::notice::{ChangeNotice, Notification, Unread};
 use super::rpc::RpcClient;
 use crate::error::METHOD_NOT_FOUND;
-use crate::json;
 use crate::message::{Envelope, Kind};
 use crate::method::Method;
 use crate::revision::Era;
-
-/// A change that a server notified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChangeNotice {
-    /// The list of tools.
-    Tools,
-    /// The list of prompts.
-    Prompts,
-    /// The list of resources or of templates.
-    Resources,
-    /// One resource.
-    Resource {
-        /// Its URI.
-        uri: String,
-    },
-}
 
 /// A stream of changes. It ends when the server ends it, and after an error; changes until the next one is opened are
 /// missed, so fetch the lists again then.
@@ -55,7 +39,7 @@ enum NoticeSource {
     /// A stream for nothing else.
     Events(Box<Events>),
     /// The connection that is the session.
-    Channel(mpsc::Receiver<Bytes>),
+    Channel(Listening),
 }
 
 /// One message on the stream.
@@ -70,7 +54,7 @@ pub(super) async fn open(rpc: Arc<RpcClient>) -> Result<Notices, ClientError> {
     let stream = match rpc.revision.era() {
         Era::Legacy => {
             let source = match &rpc.channel {
-                Some(channel) => NoticeSource::Channel(channel.listen()?),
+                Some(channel) => NoticeSource::Channel(channel.listen(None)?),
                 None => NoticeSource::Events(rpc.get(None).await?),
             };
             ListenStream { rpc, source, request: None, closed: false }
@@ -109,7 +93,8 @@ async fn acknowledged(rpc: Arc<RpcClient>) -> Result<ListenStream, ClientError> 
 async fn request_listen(rpc: &RpcClient) -> Result<(String, NoticeSource), ClientError> {
     let method = Method::SubscriptionsListen.as_str();
     if let Some(channel) = &rpc.channel {
-        let (id, source) = (rpc.next_request_id(), NoticeSource::Channel(channel.listen()?));
+        let id = rpc.next_request_id();
+        let source = NoticeSource::Channel(channel.listen(Some(&id))?);
         channel.send(rpc.body(&id, method, EVERYTHING)?).await?;
         return Ok((id, source));
     }
@@ -121,21 +106,13 @@ async fn request_listen(rpc: &RpcClient) -> Result<(String, NoticeSource), Clien
     }
 }
 
-impl NoticeSource {
-    /// The next message, `None` at the end.
-    async fn next(&mut self, rpc: &RpcClient) -> Result<Option<Bytes>, ClientError> {
-        match self {
-            Self::Channel(messages) => match (messages.recv().await, &rpc.channel) {
-                (None, Some(channel)) => Err(channel.close_reason()),
-                (message, _) => Ok(message),
-            },
-            Self::Events(events) => loop {
-                match events.next(None).await? {
-                    None => return Ok(None),
-                    Some(event) if event.data.is_empty() => {}
-                    Some(event) => return Ok(Some(event.data)),
-                }
-            },
+/// The next message of a stream, `None` at the end.
+async fn next_event(events: &mut Events) -> Result<Option<Bytes>, ClientError> {
+    loop {
+        match events.next(None).await? {
+            None => return Ok(None),
+            Some(event) if event.data.is_empty() => {}
+            Some(event) => return Ok(Some(event.data)),
         }
     }
 }
@@ -158,17 +135,32 @@ impl ListenStream {
 
     /// The next message that is one.
     async fn next_message(&mut self) -> Result<ListenMessage, ClientError> {
-        let Some(message) = self.source.next(&self.rpc).await? else { return Ok(ListenMessage::Closed) };
-        let message = Envelope::parse(&message);
+        let message = match &mut self.source {
+            NoticeSource::Events(events) => next_event(events).await?,
+            NoticeSource::Channel(listening) => match listening.next().await {
+                Some(Unread::Change(notice)) => return Ok(ListenMessage::Change(notice)),
+                Some(Unread::Acknowledged) => return Ok(ListenMessage::Acknowledged),
+                Some(Unread::Response(response)) => Some(response),
+                None => return Err(self.close_reason()),
+            },
+        };
+        match message {
+            Some(message) => self.read(&message).await,
+            None => Ok(ListenMessage::Closed),
+        }
+    }
+
+    async fn read(&self, message: &[u8]) -> Result<ListenMessage, ClientError> {
+        let message = Envelope::parse(message);
         let message = message.map_err(|e| ClientError::Protocol(format!("a message: {e}")))?;
         match message.kind() {
-            Kind::Notification => Ok(notification(&message)),
+            Kind::Notification => Ok(match Notification::read(&message) {
+                Notification::Change(notice) => ListenMessage::Change(notice),
+                Notification::Acknowledged => ListenMessage::Acknowledged,
+                Notification::Other => ListenMessage::Ignored,
+            }),
             Kind::Request => {
                 self.rpc.reply(&message).await;
-                Ok(ListenMessage::Ignored)
-            }
-            // Other responses on the channel answer requests that were given up.
-            Kind::Response if self.rpc.channel.is_some() && self.request.as_deref() != message.id => {
                 Ok(ListenMessage::Ignored)
             }
             Kind::Response => match message.error {
@@ -178,26 +170,9 @@ impl ListenStream {
             },
         }
     }
-}
 
-fn notification(message: &Envelope<'_>) -> ListenMessage {
-    let Some(method) = message.method.as_deref().and_then(Method::parse) else {
-        return ListenMessage::Ignored;
-    };
-    match method {
-        Method::ToolsListChanged => ListenMessage::Change(ChangeNotice::Tools),
-        Method::PromptsListChanged => ListenMessage::Change(ChangeNotice::Prompts),
-        Method::ResourcesListChanged => ListenMessage::Change(ChangeNotice::Resources),
-        Method::ResourcesUpdated => {
-            resource(message.params).map_or(ListenMessage::Ignored, ListenMessage::Change)
-        }
-        Method::SubscriptionsAcknowledged => ListenMessage::Acknowledged,
-        _ => ListenMessage::Ignored,
+    fn close_reason(&self) -> ClientError {
+        let reason = self.rpc.channel.as_ref().map(Channel::close_reason);
+        reason.unwrap_or(ClientError::SessionLost)
     }
-}
-
-fn resource(params: Option<&str>) -> Option<ChangeNotice> {
-    let [uri] = json::members(params?, ["uri"]).ok()?;
-    let uri = json::string(uri?).ok()?.into_owned();
-    Some(ChangeNotice::Resource { uri })
 }

@@ -223,7 +223,7 @@ impl RpcClient {
         silence: Option<Duration>,
         on_notification: OnNotification<'_>,
     ) -> Result<String, ClientError> {
-        let mut responses = channel.register(id)?;
+        let mut responses = channel.register(id, silence.is_some())?;
         channel.send(message).await?;
         loop {
             let next = match silence {

@@ -307,3 +307,38 @@ async fn a_line_that_breaks_tells_everybody_who_waits() {
         }
     }
 }
+
+/// A server that notifies of more than could be kept while a list is fetched and nobody reads.
+#[tokio::test]
+async fn changes_that_nobody_reads_are_kept_once_and_end_nothing() {
+    let server = Server::start("/message?s={}", |message| {
+        if !message.contains("tools/list") {
+            return legacy(message);
+        }
+        let padding = "x".repeat(1_000);
+        let notify = |method: &str| {
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/{method}","params":{{"x":"{padding}"}}}}"#)
+        };
+        let mut said = Vec::new();
+        for _ in 0..500 {
+            said.extend(["message", "tools/list_changed", "prompts/list_changed"].map(notify));
+        }
+        said.push(result(message, r#"{"tools":[{"name":"x"}]}"#));
+        said
+    })
+    .await;
+    for (endpoint, transport) in [(server.sse(), Transport::HttpSse), (server.ws(), Transport::WebSocket)] {
+        let endpoint = Endpoint { timeout: Duration::from_secs(60), ..endpoint };
+        let session = Session::open(&endpoint, transport, Revision::LATEST_LEGACY, info()).await.unwrap();
+        let mut notices = session.listen().await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(session.list_all(Method::ToolsList, 10).await.unwrap(), [r#"{"name":"x"}"#]);
+        }
+        let mut next = async || futures_util::StreamExt::next(&mut notices).await;
+        assert_eq!(next().await, Some(Ok(ChangeNotice::Tools)));
+        assert_eq!(next().await, Some(Ok(ChangeNotice::Prompts)));
+        assert!(futures_util::FutureExt::now_or_never(next()).is_none());
+        session.close().await;
+        assert_eq!(next().await, Some(Err(ClientError::SessionLost)));
+    }
+}

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use mcp::json::{self, JsonError};
 use mcp::uri::UriTemplate;
 use prost_types::Timestamp;
 use trunkline::registry::v1::{Prompt, Resource, Tool};
@@ -15,6 +16,8 @@ use crate::importers::Lists;
 pub(super) const MAX_WARNINGS: usize = 100;
 /// The maximum length of a tool's or prompt's name, in characters.
 const MAX_NAME: usize = 128;
+/// The members that an entry is named by.
+const IDENTITIES: [&str; 3] = ["name", "uri", "uriTemplate"];
 
 /// The entries that can be imported, by resource name.
 #[derive(Debug, Default, PartialEq)]
@@ -107,6 +110,9 @@ fn take<N: CatalogueEntry>(
 
 fn read<N: CatalogueEntry>(upstream_id: &str, member: &'static str, raw: &str) -> Result<N, String> {
     let found = definition::read(raw).map_err(|error| error.to_string())?;
+    if let Some((key, name)) = variant(raw).map_err(|error| error.to_string())? {
+        return Err(format!("has a member {key:?}, which differs from {name:?} in case only"));
+    }
     let own = match member {
         "uri" => found.uri,
         "uriTemplate" => found.uri_template,
@@ -126,6 +132,18 @@ fn read<N: CatalogueEntry>(upstream_id: &str, member: &'static str, raw: &str) -
     raw.clone_into(entry.definition());
     entry.set_defaults();
     Ok(entry)
+}
+
+/// Finds a member that clients who ignore case would take for the name or the URI: what they use would not be what
+/// was permitted.
+fn variant(definition: &str) -> Result<Option<(String, &'static str)>, JsonError> {
+    let mut found = None;
+    json::each_member(definition, |key, _| {
+        let key = json::string(key).unwrap_or_default();
+        found = found.take().or_else(|| Some((key.to_string(), json::variant_of(&key, &IDENTITIES)?)));
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -172,5 +190,40 @@ mod tests {
     fn warnings_are_bounded() {
         let lists = Lists { tools: vec!["{}".to_owned(); 500], ..Lists::default() };
         assert_eq!(import("up", &lists).warnings.len(), MAX_WARNINGS);
+    }
+
+    #[test]
+    fn an_entry_whose_name_is_read_in_two_ways_is_refused() {
+        let lists = Lists {
+            tools: [
+                r#"{"name":"thief_x","Name":"victim_search"}"#,
+                r#"{"name":"thief_y","na\u004de":"victim_search"}"#,
+                r#"{"name":"fine","Title":"x","names":1,"\ud800":2}"#,
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            resources: vec![r#"{"uri":"a:b","name":"r","URI":"c:d"}"#.to_owned()],
+            templates: vec![r#"{"uriTemplate":"a:{b}","name":"r","uritemplate":"c:{d}"}"#.to_owned()],
+            prompts: vec![r#"{"NAME":"p"}"#.to_owned()],
+        };
+        let import = import("up", &lists);
+        assert_eq!(import.tools.keys().collect::<Vec<_>>(), ["upstreams/up/tools/fine"]);
+        assert!(import.resources.is_empty() && import.prompts.is_empty());
+        let refused = |at: &str, key: &str, name: &str| {
+            format!("{at}[0]: has a member \"{key}\", which differs from \"{name}\" in case only")
+        };
+        assert_eq!(
+            import.warnings[..1].iter().chain(&import.warnings[2..]).collect::<Vec<_>>(),
+            [
+                &refused("tools", "Name", "name"),
+                &refused("resources", "URI", "uri"),
+                &refused("resourceTemplates", "uritemplate", "uriTemplate"),
+                &refused("prompts", "NAME", "name"),
+            ]
+        );
+        assert_eq!(
+            import.warnings[1],
+            "tools[1]: has a member \"naMe\", which differs from \"name\" in case only"
+        );
     }
 }

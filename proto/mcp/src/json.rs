@@ -55,6 +55,19 @@ pub fn members<'a, const N: usize>(
     Ok(found)
 }
 
+/// Returns the one of `names` that readers who ignore case take `key` for, though it is spelled otherwise. Go's
+/// `encoding/json` is such a reader, and takes the long s and the Kelvin sign for letters, too.
+#[must_use]
+pub fn variant_of<'n>(key: &str, names: &[&'n str]) -> Option<&'n str> {
+    let fold = |letter: char| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        letter => letter.to_ascii_lowercase(),
+    };
+    let alike = |name: &&&str| **name != key && name.chars().map(fold).eq(key.chars().map(fold));
+    names.iter().find(alike).copied()
+}
+
 /// Calls `visit` with every key (raw, quotes included) and value (raw) of `object`, in order.
 ///
 /// # Errors

@@ -62,6 +62,14 @@ pub enum EnvelopeError {
     /// A member is there twice, so that readers could disagree on it.
     #[error("member {0:?} is repeated")]
     Repeated(&'static str),
+    /// A member is spelled in another case, so that readers could disagree on it.
+    #[error("member {found:?} differs from {member:?} in case only")]
+    Variant {
+        /// The member as it is spelled.
+        found: String,
+        /// The member that some readers take it for.
+        member: &'static str,
+    },
     /// `id` is not a string or an integer.
     #[error("member \"id\" must be a string or an integer")]
     Id,
@@ -187,7 +195,7 @@ impl<'a> Parts<'a> {
         // Who spells a name with escapes must not slip a second one past us.
         let escaped = || name.contains('\\').then(|| member(&json::key_text(key))).flatten();
         let Some(at) = member(name).or_else(escaped) else {
-            return Ok(());
+            return no_variant(&json::key_text(key));
         };
         match self.0[at].replace(value) {
             None => Ok(()),
@@ -229,6 +237,14 @@ impl<'a> Parts<'a> {
             result,
             error: object(error, EnvelopeError::Error)?,
         })
+    }
+}
+
+/// Passes a member that means nothing here, unless some readers take it for one that does.
+fn no_variant(name: &str) -> Result<(), EnvelopeError> {
+    match json::variant_of(name, &MEMBERS) {
+        None => Ok(()),
+        Some(member) => Err(EnvelopeError::Variant { found: name.to_owned(), member }),
     }
 }
 

@@ -168,3 +168,55 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Value>(&quoted).unwrap(), Value::from(text));
     }
 }
+
+/// Readers that ignore case could disagree with us on these.
+#[test]
+fn a_member_in_another_case_is_refused() {
+    let cases = [
+        (r#"{"jsonrpc":"2.0","id":1,"ID":2,"result":{}}"#, "ID", "id"),
+        (r#"{"jsonrpc":"2.0","Result":{},"id":1,"result":{}}"#, "Result", "result"),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{},"re\u0053ult":{}}"#, "reSult", "result"),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{},"reſult":{}}"#, "reſult", "result"),
+        (r#"{"jsonRPC":"2.0","jsonrpc":"2.0","method":"a"}"#, "jsonRPC", "jsonrpc"),
+    ];
+    for (text, found, member) in cases {
+        let error = EnvelopeError::Variant { found: found.to_owned(), member };
+        assert_eq!(parse(text), Err(error), "{text}");
+    }
+    let error = parse(r#"{"jsonrpc":"2.0","id":1,"ID":2,"result":{}}"#).unwrap_err();
+    assert_eq!(error.to_string(), r#"member "ID" differs from "id" in case only"#);
+    // What is within params, results and errors is not the envelope's.
+    parse(r#"{"jsonrpc":"2.0","id":1,"result":{"ID":1,"Method":2},"ids":3,"x":4}"#).unwrap();
+}
+
+const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+proptest! {
+    /// Whatever is spelled in another case, escaped or not and wherever it stands, is refused; other names are not.
+    #[test]
+    fn every_other_case_is_refused(
+        member in prop::sample::select(&MEMBERS), upper: u8, escaped: u16, first: bool, other in "[a-zA-Z_]{1,9}"
+    ) {
+        let spelled: String = member
+            .chars()
+            .enumerate()
+            .map(|(at, c)| if upper >> at & 1 == 1 { c.to_ascii_uppercase() } else { c })
+            .collect();
+        let write = |name: &str| -> String {
+            let letter = |(at, c): (usize, char)| match escaped >> at & 1 {
+                1 => format!("\\u{:04x}", c as u32),
+                _ => c.to_string(),
+            };
+            name.chars().enumerate().map(letter).collect()
+        };
+        let message = |name: &str| {
+            let (more, known) = (format!(r#""{}":null"#, write(name)), r#""jsonrpc":"2.0","id":1,"result":{}"#);
+            if first { format!("{{{more},{known}}}") } else { format!("{{{known},{more}}}") }
+        };
+        let text = message(&spelled);
+        let variant = EnvelopeError::Variant { found: spelled.clone(), member };
+        prop_assert_eq!(spelled != member, parse(&text) == Err(variant));
+        let known = MEMBERS.iter().any(|member| member.eq_ignore_ascii_case(&other));
+        prop_assert!(known || parse(&message(&other)).is_ok());
+    }
+}

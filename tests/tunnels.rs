@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, binary, eventually, root};
 const FAR: &str = "kind: Upstream\nname: upstreams/far\ntunnel: {}\n";
 
 /// `mcpctl expose --connect`, towards the control plane at one URL and edges at others.
-fn expose(gateway: &Gateway, control: &str, edges: &[String]) -> Process {
+pub(crate) fn expose(gateway: &Gateway, control: &str, edges: &[String]) -> Process {
     let mut command = Command::new(binary("mcpctl"));
     command.args(["expose", "--register", "far", "--connect", control]);
     for edge in edges {
@@ -37,7 +37,7 @@ async fn state(gateway: &Gateway, wanted: &str) -> Value {
 }
 
 /// A server that has the tools of the upstream, and the bearer of a token for it.
-async fn serve(gateway: &Gateway) -> String {
+pub(crate) async fn serve(gateway: &Gateway) -> String {
     state(gateway, "UPSTREAM_STATE_READY").await;
     gateway.admin.create_server("dev", &["far/*"]).await;
     let bearer = gateway.admin.create_token("laptop", "dev", &["*"]).await;
@@ -53,7 +53,7 @@ async fn pid(gateway: &Gateway, edge: usize, bearer: &str) -> Result<String, Str
     text.map(str::to_owned).ok_or_else(|| answer.to_string())
 }
 
-async fn pid_again(gateway: &Gateway, edge: usize, bearer: &str) -> String {
+pub(crate) async fn pid_again(gateway: &Gateway, edge: usize, bearer: &str) -> String {
     eventually("calls get through", PATIENCE, || pid(gateway, edge, bearer)).await
 }
 

@@ -18,7 +18,7 @@ use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use inbound::{ConnectionHandle, ConnectionHolder};
 use trunkline::registry::v1::Upstream;
-use tunnel::{MAX_FRAME, SUBPROTOCOL, Tunnel, Tunnels, carrier};
+use tunnel::{MAX_FRAME, READ_BUFFER, SUBPROTOCOL, Tunnel, Tunnels, carrier};
 
 use crate::auth::tunnel::TunnelCredentials;
 use crate::domain::upstream::dials_in;
@@ -82,6 +82,7 @@ async fn open(
         return busy("too many tunnels are open\n");
     }
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER);
     upgrade.on_upgrade(async move |socket| endpoint.hold(&name, &uid, socket).await)
 }
 
@@ -98,8 +99,7 @@ impl TunnelEndpoint {
         let (sink, source) = socket.split();
         let sink =
             sink.sink_map_err(io::Error::other).with(|bytes| ready(io::Result::Ok(Message::Binary(bytes))));
-        let source = source.filter_map(|frame| ready(content(frame)));
-        let (tunnel, driver) = match Tunnel::start(carrier(source, sink)).await {
+        let (tunnel, driver) = match Tunnel::start(carrier(source.map(content), sink)).await {
             Ok(begun) => begun,
             Err(error) => return tracing::info!(upstream = name, %error, "cannot open a tunnel"),
         };
@@ -111,12 +111,16 @@ impl TunnelEndpoint {
             return;
         }
         tracing::info!(upstream = name, "tunnel opened");
-        let why = tokio::select! {
-            why = driver => why.to_string(),
-            () = entry.close_requested() => "the upstream no longer uses it".to_owned(),
+        let (why, flood) = tokio::select! {
+            error = driver => (error.to_string(), entry.ended(&error)),
+            () = entry.close_requested() => ("the upstream no longer uses it".to_owned(), false),
         };
         drop(entry);
-        tracing::info!(upstream = name, why, "tunnel closed");
+        if flood {
+            tracing::warn!(upstream = name, why, "tunnel closed");
+        } else {
+            tracing::info!(upstream = name, why, "tunnel closed");
+        }
         if !self.tunnels.has(uid) {
             self.sync.wake(name);
         }
@@ -124,12 +128,12 @@ impl TunnelEndpoint {
 }
 
 /// Reads the bytes that a frame brings for the tunnel.
-fn content(frame: Result<Message, axum::Error>) -> Option<io::Result<Bytes>> {
+fn content(frame: Result<Message, axum::Error>) -> io::Result<Bytes> {
     match frame {
-        Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
-        Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
-        Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => None,
-        Err(error) => Some(Err(io::Error::other(error))),
+        Ok(Message::Binary(bytes)) => Ok(bytes),
+        Ok(Message::Text(_)) => Err(io::ErrorKind::InvalidData.into()),
+        Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => Ok(Bytes::new()),
+        Err(error) => Err(io::Error::other(error)),
     }
 }
 

@@ -8,4 +8,5 @@ mod names;
 mod scopes;
 mod seats;
 mod terminal;
+mod tunnels;
 mod withdrawn;

@@ -206,6 +206,11 @@ fn counters(state: &HttpState) -> [Counter; 4] {
             values: vec![(None, state.bodies.refused())],
         },
         Counter {
+            name: "trunkline_control_tunnel_floods_total",
+            help: "Tunnels closed because the upstream sent too many frames without data.",
+            values: vec![(None, state.tunnels.floods())],
+        },
+        Counter {
             name: "trunkline_control_enrollments_total",
             help: "Requests of edges to enrol that this replica answered, by outcome.",
             values: state.enrollments.read().map(enrolled).into(),

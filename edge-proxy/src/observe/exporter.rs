@@ -218,6 +218,9 @@ fn fleet(meter: &Meter, metrics: &Arc<Metrics>) {
         gauge(meter, name, description, move || value.get());
     }
     let read = Arc::clone(metrics);
+    let floods = "Tunnels closed because the upstream sent too many frames without data";
+    counter(meter, "tunnel_floods", floods, move |observer| observer.observe(read.tunnel_floods.get(), &[]));
+    let read = Arc::clone(metrics);
     let deliveries = "Messages delivered to siblings, by outcome";
     counter(meter, "sibling_deliveries", deliveries, move |observer| {
         for outcome in DeliveryOutcome::ALL {
@@ -358,6 +361,7 @@ mod tests {
             "trunkline_edge_sibling_unreachable 0",
             "trunkline_edge_sibling_connections 0",
             "trunkline_edge_tunnels 0",
+            "trunkline_edge_tunnel_floods_total 0",
             "trunkline_edge_sibling_deliveries_total{outcome=\"gone\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");

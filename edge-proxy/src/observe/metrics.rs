@@ -247,6 +247,8 @@ pub struct Metrics {
     pub sibling_connections: Gauge,
     /// Tunnels of upstreams to this edge.
     pub tunnels: Gauge,
+    /// Tunnels that were closed because the upstream sent too many frames without data.
+    pub tunnel_floods: Counter,
     sibling_deliveries: [Counter; DeliveryOutcome::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
     shares_refused: [Counter; Bound::ALL.len()],

@@ -81,8 +81,8 @@ impl TunnelServer {
         tracing::info!(upstream = &*upstream, "tunnel opened");
         let over = async {
             tokio::select! {
-                why = driver => why.to_string(),
-                () = entry.close_requested() => "the upstream no longer uses it".to_owned(),
+                error = driver => (error.to_string(), entry.ended(&error)),
+                () = entry.close_requested() => ("the upstream no longer uses it".to_owned(), false),
             }
         };
         // The tunnel is served while it is announced, because a sibling may be slow.
@@ -91,9 +91,14 @@ impl TunnelServer {
                 self.announce(&upstream).await;
             }
         };
-        let (why, ()) = tokio::join!(over, announced);
+        let ((why, flood), ()) = tokio::join!(over, announced);
         drop((entry, counted));
-        tracing::info!(upstream = &*upstream, why, "tunnel closed");
+        if flood {
+            self.metrics.tunnel_floods.inc();
+            tracing::warn!(upstream = &*upstream, why, "tunnel closed");
+        } else {
+            tracing::info!(upstream = &*upstream, why, "tunnel closed");
+        }
         if !self.tunnels.local.has(&upstream) {
             self.announce(&upstream).await;
         }

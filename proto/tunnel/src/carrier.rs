@@ -2,6 +2,8 @@
 
 use std::future::ready;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
@@ -11,14 +13,22 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
-use crate::MAX_FRAME;
+use crate::budget::Budgeted;
+use crate::{MAX_FRAME, READ_BUFFER};
 
 /// Joins frames into a byte stream: bytes written to it become frames of `sink`, and the content of the frames of
-/// `source` is read from it. Frame boundaries have no meaning.
+/// `source` is read from it. Frame boundaries have no meaning. A frame that brings nothing, a ping, is an empty one:
+/// whoever sends too many frames without payload is cut off with an error of the kind `QuotaExceeded`.
 pub fn carrier(
     source: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
     sink: impl Sink<Bytes, Error = io::Error> + Send + Unpin + 'static,
 ) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let source = Budgeted::new(source, Arc::clone(&sent));
+    let sink = sink.with(move |bytes: Bytes| {
+        sent.fetch_add(bytes.len(), Ordering::Relaxed);
+        ready(io::Result::Ok(bytes))
+    });
     tokio::io::join(StreamReader::new(source), SinkWriter::new(CopyToBytes::new(sink)))
 }
 
@@ -30,21 +40,22 @@ pub async fn websocket(
 ) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
     let limits = WebSocketConfig::default()
         .write_buffer_size(0)
+        .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MAX_FRAME))
         .max_frame_size(Some(MAX_FRAME));
     let frames = WebSocketStream::from_partially_read(socket, buffered, role, Some(limits)).await;
     let (sink, source) = frames.split();
     let sink = sink.sink_map_err(io::Error::other);
     let sink = sink.with(|bytes| ready(io::Result::Ok(Message::Binary(bytes))));
-    carrier(source.filter_map(|frame| ready(content(frame))), sink)
+    carrier(source.map(content), sink)
 }
 
 /// Returns the content of a frame.
-fn content(frame: Result<Message, Error>) -> Option<io::Result<Bytes>> {
+fn content(frame: Result<Message, Error>) -> io::Result<Bytes> {
     match frame {
-        Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
-        Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
-        Ok(_) => None,
-        Err(error) => Some(Err(io::Error::other(error))),
+        Ok(Message::Binary(bytes)) => Ok(bytes),
+        Ok(Message::Text(_)) => Err(io::ErrorKind::InvalidData.into()),
+        Ok(_) => Ok(Bytes::new()),
+        Err(error) => Err(io::Error::other(error)),
     }
 }

@@ -3,9 +3,10 @@
 //! The side that dialled accepts streams, and the side that was dialled opens them. It is HTTP/2 with the parts
 //! exchanged, each stream a CONNECT (RFC 9113 §8.5), carried in the binary frames of a WebSocket, which proxies and
 //! load balancers let through. It must not know what streams carry, nor who may open a tunnel. Neither side trusts the
-//! other with its memory.
+//! other with its memory, or with the time of others.
 
 mod accept;
+mod budget;
 mod carrier;
 mod keepalive;
 mod open;
@@ -27,6 +28,8 @@ pub const SUBPROTOCOL: &str = "trunkline.tunnel.v1";
 pub const AUDIENCE: &str = "trunkline-tunnels";
 /// The largest frame of that WebSocket, in bytes.
 pub const MAX_FRAME: usize = 1 << 20;
+/// Bytes that the WebSocket reads at a time, which may be many frames: tokio lets others have their turn after 128 reads.
+pub const READ_BUFFER: usize = 16 << 10;
 
 /// Interval of each side's pings, and the longest wait for an answer. They also keep proxies from closing the
 /// connection as idle.

@@ -26,7 +26,7 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Starts a tunnel on a connection. The second value is its driver: it moves all bytes, and resolves when the
-    /// tunnel has ended. When it is dropped, the connection and every stream end.
+    /// tunnel has ended, with an error of the carrier as it was. When it is dropped, the connection and every stream end.
     ///
     /// # Errors
     /// When the connection breaks at once.
@@ -49,6 +49,9 @@ impl Tunnel {
             tokio::select! {
                 ended = connection => match ended {
                     Ok(()) => io::ErrorKind::ConnectionAborted.into(),
+                    Err(error) if error.is_io() => {
+                        error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+                    }
                     Err(error) => io::Error::other(error),
                 },
                 silent = keepalive::watch(ping_pong) => silent,

@@ -23,6 +23,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Tunnels {
     open: Mutex<HashMap<Box<str>, Vec<OpenTunnel>>>,
     next: AtomicU64,
+    floods: AtomicU64,
     changed: watch::Sender<()>,
 }
 
@@ -48,7 +49,12 @@ pub struct Full;
 
 impl Default for Tunnels {
     fn default() -> Self {
-        Self { open: Mutex::default(), next: AtomicU64::new(0), changed: watch::Sender::new(()) }
+        Self {
+            open: Mutex::default(),
+            next: AtomicU64::new(0),
+            floods: AtomicU64::new(0),
+            changed: watch::Sender::new(()),
+        }
     }
 }
 
@@ -110,6 +116,12 @@ impl Tunnels {
         self.lock().values().map(Vec::len).sum()
     }
 
+    /// Returns how many tunnels ended because their far side sent too many frames without data.
+    #[must_use]
+    pub fn floods(&self) -> u64 {
+        self.floods.load(Ordering::Relaxed)
+    }
+
     /// Ends all tunnels whose keys `keep` rejects.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         let open = self.lock();
@@ -148,6 +160,14 @@ impl Registration {
     /// Waits until the tunnel is to be closed.
     pub async fn close_requested(&self) {
         self.close.cancelled().await;
+    }
+
+    /// Counts the end of the tunnel, which its driver resolved to; whether the far side sent too many frames without
+    /// data.
+    pub fn ended(&self, error: &io::Error) -> bool {
+        let flood = error.kind() == io::ErrorKind::QuotaExceeded;
+        self.tunnels.floods.fetch_add(u64::from(flood), Ordering::Relaxed);
+        flood
     }
 }
 

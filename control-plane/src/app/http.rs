@@ -191,10 +191,10 @@ async fn metrics(State(state): State<HttpState>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-fn counters(state: &HttpState) -> [Counter; 4] {
+fn counters(state: &HttpState) -> Vec<Counter> {
     let enrolled = |(outcome, count): (&'static str, u64)| (Some(("outcome", outcome)), count);
     let closed = |reason: CloseReason| (Some(("reason", reason.as_str())), state.connections.closed(reason));
-    [
+    vec![
         Counter {
             name: "trunkline_control_connections_closed_total",
             help: "Connections closed by this side before their time, by reason.",

@@ -10,7 +10,7 @@ use trunkline::registry::v1::Server;
 use super::Registry;
 use super::secrets::SecretChange;
 use crate::domain::credential::Moved;
-use crate::domain::members::{self, Conflict};
+use crate::domain::members::{self, Collision, Conflict};
 use crate::domain::{Kind, KindRules, Reference, Violations, names};
 use crate::error::Error;
 use crate::store::{Row, Tx};
@@ -184,20 +184,24 @@ impl<'a> Write<'a> {
         let known = self.registry.catalogue_within(&mut self.tx).await?;
         for (prefix, before, after) in &servers {
             let before = before.as_ref().map(|before| members::evaluate(before, &known.catalogue).conflicts);
-            let same = |a: &Conflict, b: &Conflict| {
-                (&a.exposed_name, &a.kept, &a.left_out) == (&b.exposed_name, &b.kept, &b.left_out)
+            let entries = |conflict: &Conflict| {
+                (conflict.exposed_name.clone(), conflict.kept.clone(), conflict.left_out.clone())
             };
-            let new: Vec<Conflict> = members::evaluate(after, &known.catalogue)
-                .conflicts
-                .into_iter()
-                .filter(|new| !before.iter().flatten().any(|old| same(old, new)))
-                .collect();
+            let before: HashSet<_> = before.iter().flatten().map(entries).collect();
+            let mut new = members::evaluate(after, &known.catalogue).conflicts;
+            new.retain(|new| !before.contains(&entries(new)));
             if let Some(first) = new.first() {
                 let mut violations = Violations::default();
-                for Conflict { exposed_name, kept, left_out, field } in new.iter().take(20) {
-                    let text = format!(
-                        "{kept} and {left_out} would both be exposed as `{exposed_name}`; give one of them an `alias`"
-                    );
+                for Conflict { collision, exposed_name, kept, left_out, field } in new.iter().take(20) {
+                    let text = match collision {
+                        Collision::Name => format!(
+                            "{kept} and {left_out} would both be exposed as `{exposed_name}`; give one of them an `alias`"
+                        ),
+                        Collision::Uri => format!(
+                            "URIs of `{exposed_name}` lead to {kept}, which is older, so {left_out} cannot be exposed; \
+                             select only one of them, or expose URIs with prefixes"
+                        ),
+                    };
                     violations.add(format!("{prefix}{field}"), text);
                 }
                 return Err(Error::broken(Code::FailedPrecondition, "EXPOSED_NAME_COLLISION", violations)

@@ -7,6 +7,7 @@ use std::fmt;
 use trunkline::registry::v1::{Member, Server};
 
 use super::catalogue::{Entry, UpstreamEntry};
+use super::overlap::TakenUris;
 use super::{Catalogue, Kind, exposed, glob, names};
 
 /// The two parts of a `match`.
@@ -55,10 +56,21 @@ impl Exposed<'_> {
     }
 }
 
-/// Two entries that would have the same exposed name.
+/// What two entries cannot both have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Collision {
+    /// The exposed name.
+    Name,
+    /// A URI: the template of one upstream, which is older, leads to what another exposes.
+    Uri,
+}
+
+/// Two entries that would have the same exposed name, or lead the same URI to two upstreams.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Conflict {
-    /// That name.
+    /// What they share.
+    pub collision: Collision,
+    /// The exposed name of the entry that is left out.
     pub exposed_name: String,
     /// The entry that is exposed: the one that is older.
     pub kept: String,
@@ -70,7 +82,11 @@ pub struct Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} is exposed, {} is not", self.exposed_name, self.kept, self.left_out)
+        let Self { exposed_name, kept, left_out, .. } = self;
+        match self.collision {
+            Collision::Name => write!(f, "{exposed_name}: {kept} is exposed, {left_out} is not"),
+            Collision::Uri => write!(f, "{exposed_name}: its URIs lead to {kept}, {left_out} is not exposed"),
+        }
     }
 }
 
@@ -91,6 +107,29 @@ impl<'a> Exposure<'a> {
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Exposed<'a>> {
         self.entries.iter().filter(move |exposed| exposed.kind == kind)
     }
+
+    /// Estimates the bytes in which edges are sent it. Hints, which are short, are not counted.
+    fn bytes(&self) -> usize {
+        /// Tags and lengths of an entry.
+        const FRAMING: usize = 10;
+        let quoted = |text: &str| if text.is_empty() { 0 } else { mcp::json::quote(text).len() };
+        let bytes = |exposed: &Exposed<'_>| {
+            let names = exposed.exposed_name.len() + exposed.entry.name.len() + exposed.uri_prefix.len();
+            names + quoted(&exposed.member.title) + quoted(&exposed.member.description) + FRAMING
+        };
+        self.entries.iter().map(bytes).sum()
+    }
+
+    /// Returns why edges cannot be sent it, and what to do, where it is too large for them.
+    pub fn excess(&self) -> Option<String> {
+        let (bytes, max) = (self.bytes(), delta::MAX_RESOURCE_BYTES);
+        (bytes > max).then(|| {
+            format!(
+                "its entries take about {bytes} bytes, and edges take {max}, so they keep the version of it that they \
+                 have; select fewer entries, or split it into several servers"
+            )
+        })
+    }
 }
 
 /// The three lists of a server's members.
@@ -99,24 +138,36 @@ pub fn lists(server: &Server) -> [(Kind, &[Member]); 3] {
 }
 
 /// Evaluates a server. The first member that selects an entry governs it; stale and disabled entries, and
-/// those of disabled upstreams, are out; of two entries with one name the older one stays.
+/// those of disabled upstreams, are out; of two entries with one name the older one stays, and what an older template of
+/// another upstream leads to is left out.
 pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a> {
     let mut exposure = Exposure::default();
     for (kind, members) in lists(server) {
         let mut chosen = select(kind, members, catalogue, &mut exposure.unresolved);
         chosen.sort_by(|a, b| a.entry.age().cmp(&b.entry.age()));
         let mut taken: HashMap<(bool, String), &str> = HashMap::with_capacity(chosen.len());
+        let mut taken_uris = TakenUris::default();
         for choice in chosen {
             let (exposed_name, uri_prefix) = appearance(server, kind, &choice);
             let slot = (choice.entry.template, exposed_name.clone());
-            if let Some(kept) = taken.get(&slot) {
+            let mut kept = taken.get(&slot).map(|kept| (Collision::Name, *kept));
+            if kept.is_none() && kind == Kind::Resource {
+                let (upstream, template) = (&choice.upstream.id, choice.entry.template);
+                let owner = taken_uris.owner(upstream, &exposed_name, template);
+                kept = owner.map(|owner| (Collision::Uri, owner));
+            }
+            if let Some((collision, kept)) = kept {
                 exposure.conflicts.push(Conflict {
+                    collision,
                     exposed_name,
-                    kept: (*kept).to_owned(),
+                    kept: kept.to_owned(),
                     left_out: choice.entry.name.clone(),
                     field: format!("{}[{}]", kind.collection(), choice.index),
                 });
                 continue;
+            }
+            if choice.entry.template {
+                taken_uris.take(&choice.upstream.id, &exposed_name, &choice.entry.name);
             }
             taken.insert(slot, &choice.entry.name);
             exposure.entries.push(Exposed {
@@ -196,7 +247,8 @@ fn appearance(server: &Server, kind: Kind, choice: &Choice<'_>) -> (String, Stri
 
 #[cfg(test)]
 mod tests {
-    use trunkline::registry::v1::{Tool, Upstream};
+    use trunkline::common::v1::Meta;
+    use trunkline::registry::v1::{NameStyle, Resource, Tool, Upstream};
 
     use super::*;
 
@@ -222,5 +274,56 @@ mod tests {
         };
         assert_eq!(seen(&["*/*"]), ["a_y", "a_k", "a_x", "b_z", "b_m", "b_a"]);
         assert_eq!(seen(&["b/a", "a/x", "b/*"]), ["b_a", "a_x", "b_z", "b_m"]);
+    }
+    #[test]
+    fn what_an_older_template_leads_to_is_not_exposed_for_another_upstream() {
+        let mut catalogue = Catalogue::default();
+        for id in ["thief", "victim"] {
+            catalogue.put_upstream(&Upstream { name: format!("upstreams/{id}"), ..Default::default() });
+        }
+        let mut list = |upstream: &str, uri: &str, seconds: i64| {
+            let time = prost_types::Timestamp { seconds, nanos: 0 };
+            let meta = Meta { create_time: Some(time), uid: uri.to_owned(), ..Default::default() };
+            let mut resource = Resource {
+                name: names::entry(Kind::Resource, upstream, uri),
+                meta: Some(meta),
+                ..Default::default()
+            };
+            match uri.contains('{') {
+                true => resource.uri_template = uri.to_owned(),
+                false => resource.uri = uri.to_owned(),
+            }
+            catalogue.put_resource(&resource);
+        };
+        // The upstream that takes over was there first, and lists what it wants later.
+        list("thief", "thief://{x}", 1);
+        list("victim", "file:///{+path}", 2);
+        list("thief", "file:///secrets/{+p}", 3);
+        list("thief", "file:///public/readme", 3);
+        list("thief", "thief://1", 3);
+        list("victim", "file:///secrets/{+p}{?q}", 4);
+        let member = Member { r#match: "*/*".to_owned(), ..Default::default() };
+        let server = |style: NameStyle| Server {
+            resources: vec![member.clone()],
+            name_style: style.into(),
+            ..Default::default()
+        };
+        let unprefixed = server(NameStyle::Unprefixed);
+        let exposure = evaluate(&unprefixed, &catalogue);
+        let mut seen: Vec<&str> =
+            exposure.entries.iter().map(|exposed| exposed.exposed_name.as_str()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, ["file:///secrets/{+p}{?q}", "file:///{+path}", "thief://1", "thief://{x}"]);
+        let mut conflicts: Vec<String> = exposure.conflicts.iter().map(ToString::to_string).collect();
+        conflicts.sort_unstable();
+        let victim = names::entry(Kind::Resource, "victim", "file:///{+path}");
+        let left_out = |uri| {
+            let thief = names::entry(Kind::Resource, "thief", uri);
+            format!("{uri}: its URIs lead to {victim}, {thief} is not exposed")
+        };
+        assert_eq!(conflicts, ["file:///public/readme", "file:///secrets/{+p}"].map(left_out));
+        let prefixed = server(NameStyle::Prefixed);
+        let exposure = evaluate(&prefixed, &catalogue);
+        assert_eq!((exposure.entries.len(), exposure.conflicts.len()), (6, 0));
     }
 }

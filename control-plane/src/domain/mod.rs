@@ -12,6 +12,7 @@ pub mod mask;
 pub mod members;
 pub mod meta;
 pub mod names;
+mod overlap;
 pub mod page;
 mod prompt;
 pub mod reflect;

@@ -6,6 +6,8 @@ use super::members::{self, Target};
 use super::{Catalogue, Kind, KindRules, Reference, Violations, exposed, glob, meta, names};
 
 const MAX_MEMBERS: usize = 2_000;
+/// Conflicts that the status of a server lists.
+const MAX_CONFLICTS: usize = 100;
 const MAX_MATCH_BYTES: usize = 2_048;
 const MAX_TITLE: usize = 128;
 const MAX_DESCRIPTION: usize = 4_096;
@@ -71,11 +73,19 @@ impl KindRules for Server {
             tool_count: count(Kind::Tool),
             resource_count: count(Kind::Resource),
             prompt_count: count(Kind::Prompt),
-            conflicts: exposure.conflicts.iter().map(ToString::to_string).collect(),
+            too_large: exposure.excess().unwrap_or_default(),
+            conflicts: conflicts(&exposure),
             unresolved: exposure.unresolved,
         };
         self.status = Some(status);
     }
+}
+
+/// Shows the first conflicts, and says how many there are besides.
+fn conflicts(exposure: &members::Exposure<'_>) -> Vec<String> {
+    let shown = exposure.conflicts.iter().take(MAX_CONFLICTS).map(ToString::to_string);
+    let more = exposure.conflicts.len().saturating_sub(MAX_CONFLICTS);
+    shown.chain((more > 0).then(|| format!("and {more} more"))).collect()
 }
 
 fn validate_member(field: &str, kind: Kind, member: &Member, violations: &mut Violations) {

@@ -1,6 +1,7 @@
 //! Matching of URIs against URI templates (RFC 6570). It must not know resources.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use super::{CanonicalUri, NotCanonical, check_after};
 
@@ -22,6 +23,43 @@ enum Part<'a> {
     UpTo(&'static [u8]),
     /// Nothing, or this character and what follows up to one of these.
     Led(u8, &'static [u8]),
+}
+
+/// A position of a template, in the finest division.
+#[derive(Debug, Clone, Copy)]
+enum Element {
+    /// This byte.
+    Byte(u8),
+    /// This byte and the run that follows, or neither.
+    Lead(u8),
+    /// Any number of bytes that are none of these.
+    Run(&'static [u8]),
+}
+
+impl Element {
+    /// Returns how many elements are passed over where it stands for nothing.
+    fn skip(&self) -> Option<usize> {
+        match self {
+            Self::Byte(_) => None,
+            Self::Lead(_) => Some(2),
+            Self::Run(_) => Some(1),
+        }
+    }
+
+    /// Returns how many elements a byte of it leads on.
+    fn advance(&self) -> usize {
+        usize::from(!matches!(self, Self::Run(_)))
+    }
+
+    /// Returns whether a byte can be of both.
+    fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Run(_), Self::Run(_)) => true,
+            (Self::Run(stops), Self::Byte(byte) | Self::Lead(byte))
+            | (Self::Byte(byte) | Self::Lead(byte), Self::Run(stops)) => !stops.contains(byte),
+            (Self::Byte(one) | Self::Lead(one), Self::Byte(other) | Self::Lead(other)) => one == other,
+        }
+    }
 }
 
 impl<'a> UriTemplate<'a> {
@@ -75,6 +113,46 @@ impl<'a> UriTemplate<'a> {
             reached = next;
         }
         reached[start.len()]
+    }
+
+    /// Returns whether both could have produced the same URI, canonical or not. Each comparison takes from `steps`; where
+    /// they do not suffice to know, both could.
+    pub fn overlaps(&self, other: &Self, steps: &mut usize) -> bool {
+        let (mine, its) = (self.elements(), other.elements());
+        let (fixed, other_fixed) = (self.fixed(), other.fixed());
+        if !fixed.starts_with(other_fixed) && !other_fixed.starts_with(fixed) {
+            *steps = steps.saturating_sub(1);
+            return false;
+        }
+        // The pairs of positions that one text leads to in both templates.
+        let mut seen = HashSet::from([(0, 0)]);
+        let mut open = vec![(0, 0)];
+        while let Some((at, other_at)) = open.pop() {
+            if (at, other_at) == (mine.len(), its.len()) || *steps == 0 {
+                return true;
+            }
+            *steps -= 1;
+            let (element, other_element) = (mine.get(at), its.get(other_at));
+            let skipped = element.and_then(Element::skip).map(|by| (at + by, other_at));
+            let other_skipped = other_element.and_then(Element::skip).map(|by| (at, other_at + by));
+            let both = element.zip(other_element).filter(|(one, other)| one.meets(other));
+            let both = both.map(|(one, other)| (at + one.advance(), other_at + other.advance()));
+            let next = [skipped, other_skipped, both].into_iter().flatten();
+            open.extend(next.filter(|pair| seen.insert(*pair)));
+        }
+        false
+    }
+
+    /// Takes the template apart byte by byte.
+    fn elements(&self) -> Vec<Element> {
+        let elements = |part: &Part<'a>| -> Vec<Element> {
+            match part {
+                Part::Literal(text) => text.bytes().map(Element::Byte).collect(),
+                Part::UpTo(stops) => vec![Element::Run(stops)],
+                Part::Led(lead, stops) => vec![Element::Lead(*lead), Element::Run(stops)],
+            }
+        };
+        self.parts.iter().flat_map(elements).collect()
     }
 
     /// Returns why none of its URIs is canonical, if what the template says itself is the reason.
@@ -254,7 +332,44 @@ mod tests {
         assert_eq!(templates, ["x:ab", "x:a{v}", "x:{v}/data", "x:{v}", "x:{+v}", "{+any}"]);
     }
 
+    #[test]
+    fn templates_overlap_where_both_produce_a_uri() {
+        for (one, other, expected) in [
+            ("file:///{+path}", "file:///secrets/{+p}", true),
+            ("file:///{+path}", "memo://{id}", false),
+            ("db://users/{id}", "db://users/{id}/posts", false),
+            ("db://users/{+id}", "db://users/{id}/posts", true),
+            ("db://{table}/1", "db://users/{id}", true),
+            ("x:{v}/a", "x:{v}/b", false),
+            ("x:{+v}a", "x:b{+v}", true),
+            ("x:a{?q}", "x:a", true),
+            ("x:a{?q}", "x:a?q=1", true),
+            ("x:a{?q}", "x:a/{v}", false),
+            ("x:a{/b*}", "x:a{?q}", true),
+            ("{+any}", "x:plain", true),
+            ("x:{broken", "x:{v}", true),
+        ] {
+            let (one, other) = (UriTemplate::new(one), UriTemplate::new(other));
+            for (one, other) in [(&one, &other), (&other, &one)] {
+                assert_eq!(one.overlaps(other, &mut 10_000), expected, "{one:?} {other:?}");
+            }
+        }
+        let one = UriTemplate::new("x:{v}/a");
+        assert!(one.overlaps(&UriTemplate::new("x:{v}/b"), &mut 3), "what is not known may be");
+    }
+
     proptest! {
+        #[test]
+        fn templates_that_match_the_same_uri_overlap(
+            templates in prop::array::uniform2("[ab]{0,2}(\\{[+?/]?v\\}[ab/]{0,2}){0,2}"),
+            uri in "[ab/?]{0,6}",
+        ) {
+            let [one, other] = templates.each_ref().map(|text| UriTemplate::new(text));
+            if one.matches(&uri) && other.matches(&uri) {
+                prop_assert!(one.overlaps(&other, &mut 100_000));
+            }
+        }
+
         #[test]
         fn any_filling_matches(a in "[a-z0-9%._~-]{0,8}", b in "[a-z0-9/]{0,8}") {
             let uri = format!("s://{a}/x/{b}");

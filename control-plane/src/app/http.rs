@@ -166,6 +166,11 @@ async fn metrics(State(state): State<HttpState>) -> Response {
         gauge("trunkline_control_servers", "Virtual servers published to edges.", size(StreamType::Server)),
         gauge("trunkline_control_tokens", "Tokens published to edges.", size(StreamType::Token)),
         gauge(
+            "trunkline_control_too_large",
+            "Resources that are too large to be sent to edges.",
+            count(too_large(&snapshot)),
+        ),
+        gauge(
             "trunkline_control_tunnels",
             "Open tunnels of upstreams to this replica.",
             count(state.tunnels.count()),
@@ -221,6 +226,10 @@ fn counters(state: &HttpState) -> Vec<Counter> {
             values: vec![(None, state.usage.set_aside())],
         },
     ]
+}
+
+fn too_large(snapshot: &Snapshot) -> usize {
+    snapshot.items.values().flat_map(|items| items.values()).filter(|item| item.is_too_large()).count()
 }
 
 fn count(number: usize) -> i64 {

@@ -31,6 +31,21 @@ pub struct Projector {
     touched: BTreeSet<String>,
     /// Servers that changed themselves.
     stale: BTreeSet<String>,
+    /// What is too large to be sent to edges, each with the reason.
+    too_large: BTreeMap<(StreamType, String), String>,
+    /// Those of it that became too large since they were last asked for.
+    grown: BTreeSet<(StreamType, String)>,
+}
+
+/// A resource that has become too large to be sent to edges.
+#[derive(Debug, PartialEq)]
+pub struct TooLarge {
+    /// Its type.
+    pub kind: StreamType,
+    /// Its name.
+    pub name: String,
+    /// The reason, with both sizes.
+    pub reason: String,
 }
 
 impl Projector {
@@ -117,6 +132,16 @@ impl Projector {
         Snapshot { revision, items: self.items.clone() }
     }
 
+    /// Returns what has become too large to be sent since this was last called. Edges keep what they hold of it.
+    pub fn take_too_large(&mut self) -> Vec<TooLarge> {
+        let grown = std::mem::take(&mut self.grown);
+        let reason = |key: (StreamType, String)| {
+            let reason = self.too_large.get(&key)?.clone();
+            Some(TooLarge { kind: key.0, name: key.1, reason })
+        };
+        grown.into_iter().filter_map(reason).collect()
+    }
+
     fn apply_server(&mut self, row: &Row) -> Result<(), StoreError> {
         let server = if row.deleted { None } else { Some(row.message::<Server>()?) };
         match server.filter(|server| !server.disabled) {
@@ -190,13 +215,29 @@ impl Projector {
     fn set(&mut self, kind: StreamType, name: &str, message: Option<&impl Message>) {
         let Some(message) = message else { return self.remove(kind, name) };
         let item = content::item(message.encode_to_vec());
+        self.note_excess(kind, name, item.excess());
         let items = &mut self.items[kind];
         if items.get(name).is_none_or(|known| **known != item) {
             Arc::make_mut(items).insert(name.into(), item.into());
         }
     }
 
+    fn note_excess(&mut self, kind: StreamType, name: &str, excess: Option<String>) {
+        if excess.is_none() && self.too_large.is_empty() {
+            return;
+        }
+        let key = (kind, name.to_owned());
+        let Some(reason) = excess else {
+            self.too_large.remove(&key);
+            return;
+        };
+        if self.too_large.insert(key.clone(), reason).is_none() {
+            self.grown.insert(key);
+        }
+    }
+
     fn remove(&mut self, kind: StreamType, name: &str) {
+        self.note_excess(kind, name, None);
         let items = &mut self.items[kind];
         if items.contains_key(name) {
             Arc::make_mut(items).remove(name);

@@ -10,12 +10,13 @@ use delta::Items;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use trunkline::TypeTable as _;
 use trunkline::edge::v1::{SealingKey, TrustBundle, VerificationKey};
 use trunkline::registry::v1::{Credential, Upstream};
 
 use super::content::Snapshot;
 use super::database_health::DatabaseHealth;
-use super::projector::Projector;
+use super::projector::{Projector, TooLarge};
 use crate::auth::keys::{ALGORITHM, CLIENT_AUDIENCE, KeyError, Ring, Signer};
 use crate::auth::vault::{Sealed, Vault, VaultError};
 use crate::domain::{Kind, credential};
@@ -174,6 +175,14 @@ impl Publisher {
     fn send(&mut self) {
         self.projector.put_siblings(&self.siblings.borrow_and_update().clone());
         self.snapshots.send_replace(Arc::new(self.projector.snapshot(self.revision)));
+        for TooLarge { kind, name, reason } in self.projector.take_too_large() {
+            tracing::error!(
+                kind = kind.name(),
+                name,
+                reason,
+                "cannot publish a resource; edges keep its last version"
+            );
+        }
     }
 
     /// A credential changes with its upstream, so only those of changed upstreams are read.

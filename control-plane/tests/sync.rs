@@ -16,7 +16,8 @@ use control::{Control, upstream_at};
 use trunkline::registry::v1::tool_service_client::ToolServiceClient;
 use trunkline::registry::v1::upstream_service_client::UpstreamServiceClient;
 use trunkline::registry::v1::{
-    GetUpstreamRequest, ListToolsRequest, RefreshUpstreamRequest, Tool, UpstreamState, UpstreamStatus,
+    GetUpstreamRequest, ListToolsRequest, RefreshUpstreamRequest, Tool, UpdateToolRequest, UpstreamState,
+    UpstreamStatus,
 };
 use upstream::Upstream;
 
@@ -203,4 +204,53 @@ async fn invalid_entries_of_an_upstream_are_named_and_the_rest_is_imported() {
     assert_eq!(status.state(), UpstreamState::Incompatible);
     assert_eq!(status.reason, "tools/list: the server returned the same page of tools/list twice");
     assert_eq!(fresh_names(&control, "liar").await, ["good", "last"]);
+}
+
+#[tokio::test]
+async fn stale_entries_are_bounded_and_what_people_disabled_stays_disabled() {
+    const LISTED: usize = 700;
+    let generation = |number: usize| {
+        let tools: Vec<String> =
+            (0..LISTED).map(|at| format!(r#"{{"name":"t{number}-{at}","inputSchema":{{}}}}"#)).collect();
+        format!(r#"{{"tools":[{}]}}"#, tools.join(","))
+    };
+    let control = Control::start().await;
+    let list = Arc::new(Mutex::new(generation(0)));
+    let url = liar(&list).await;
+    control.upstream("churn", upstream_at(url), true).await;
+    let name = "upstreams/churn/tools/t0-0";
+    let disabled = Tool { name: name.to_owned(), disabled: true, ..Default::default() };
+    let mask = prost_types::FieldMask { paths: vec!["disabled".to_owned()] };
+    let request = UpdateToolRequest { tool: Some(disabled), update_mask: Some(mask), ..Default::default() };
+    let mut client = ToolServiceClient::new(control.channel.clone());
+    client.update_tool(control.admin(request)).await.unwrap();
+    for number in 1..5 {
+        *list.lock().unwrap() = generation(number);
+        refresh(&control, "churn").await;
+    }
+    let all = all_tools(&control, "churn").await;
+    let stale = all.values().filter(|tool| tool.stale_time.is_some()).count();
+    assert_eq!((all.len() - stale, stale), (LISTED, 1_001));
+    // The youngest are kept, and those that people changed.
+    assert!((0..LISTED).all(|at| all.contains_key(&format!("t3-{at}"))));
+    *list.lock().unwrap() = generation(0);
+    refresh(&control, "churn").await;
+    let all = all_tools(&control, "churn").await;
+    let returned = &all["t0-0"];
+    assert_eq!((returned.disabled, returned.stale_time), (true, None));
+}
+
+async fn all_tools(control: &Control, id: &str) -> BTreeMap<String, Tool> {
+    let mut client = ToolServiceClient::new(control.channel.clone());
+    let (mut all, mut page_token) = (BTreeMap::new(), String::new());
+    loop {
+        let parent = format!("upstreams/{id}");
+        let request = ListToolsRequest { parent, page_size: 500, page_token, ..Default::default() };
+        let page = client.list_tools(control.admin(request)).await.unwrap().into_inner();
+        all.extend(page.tools.into_iter().map(|tool| (tool.tool_name.clone(), tool)));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return all;
+        }
+    }
 }

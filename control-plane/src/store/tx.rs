@@ -195,7 +195,8 @@ impl Tx {
         Ok(row)
     }
 
-    /// Deletes a resource with all that is under it, and its secrets; a tombstone of each remains.
+    /// Deletes a resource with all that is under it, and its secrets; a tombstone of each, without
+    /// its content, remains.
     pub async fn delete(&mut self, row: &Row) -> Result<(), StoreError> {
         if row.kind == Kind::Upstream {
             for child in self.children(&row.name).await? {
@@ -207,13 +208,16 @@ impl Tx {
     }
 
     async fn mark_deleted(&mut self, row: &Row) -> Result<(), StoreError> {
+        let nothing: &[u8] = &[];
         sqlx::query(
-            "update resources set deleted = $1, updated = $1, revision = $2 where kind = $3 and name = $4",
+            "update resources set deleted = $1, updated = $1, revision = $2, body = $5, status = $5 \
+             where kind = $3 and name = $4",
         )
         .bind(self.now_us)
         .bind(self.revision)
         .bind(row.kind.as_str())
         .bind(row.name.as_str())
+        .bind(nothing)
         .execute(self.connection())
         .await?;
         self.unindex(row).await?;

@@ -19,6 +19,10 @@ const MAX_NAME: usize = 128;
 /// The members that an entry is named by.
 const IDENTITIES: [&str; 3] = ["name", "uri", "uriTemplate"];
 
+/// Bytes of the resource names of all entries of an upstream. A virtual server that exposes all of them can be sent to edges,
+/// and edges can say that they hold them.
+const MAX_NAMES_BYTES: usize = 8 << 20;
+
 /// The entries that can be imported, by resource name.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Import {
@@ -36,6 +40,8 @@ pub(super) trait CatalogueEntry: KindRules {
     fn stale(&mut self) -> &mut Option<Timestamp>;
     /// Its position in the upstream's list.
     fn position(&mut self) -> &mut i32;
+    /// Tells whether people disabled it.
+    fn is_disabled(&self) -> bool;
 }
 
 macro_rules! catalogue_entry {
@@ -50,6 +56,9 @@ macro_rules! catalogue_entry {
             fn position(&mut self) -> &mut i32 {
                 &mut self.position
             }
+            fn is_disabled(&self) -> bool {
+                self.disabled
+            }
         }
     )*};
 }
@@ -58,11 +67,19 @@ catalogue_entry!(Tool, Resource, Prompt);
 /// Takes what can be taken.
 pub(super) fn import(upstream_id: &str, lists: &Lists) -> Import {
     let mut import = Import::default();
-    let warnings = &mut import.warnings;
-    take(upstream_id, "tools", "name", &lists.tools, &mut import.tools, warnings);
-    take(upstream_id, "resources", "uri", &lists.resources, &mut import.resources, warnings);
-    take(upstream_id, "resourceTemplates", "uriTemplate", &lists.templates, &mut import.resources, warnings);
-    take(upstream_id, "prompts", "name", &lists.prompts, &mut import.prompts, warnings);
+    let (warnings, room) = (&mut import.warnings, &mut { MAX_NAMES_BYTES });
+    take(upstream_id, "tools", "name", &lists.tools, &mut import.tools, room, warnings);
+    take(upstream_id, "resources", "uri", &lists.resources, &mut import.resources, room, warnings);
+    take(
+        upstream_id,
+        "resourceTemplates",
+        "uriTemplate",
+        &lists.templates,
+        &mut import.resources,
+        room,
+        warnings,
+    );
+    take(upstream_id, "prompts", "name", &lists.prompts, &mut import.prompts, room, warnings);
     warn_of_templates(&lists.templates, warnings);
     import
 }
@@ -87,17 +104,22 @@ fn take<N: CatalogueEntry>(
     member: &'static str,
     sent: &[String],
     taken: &mut BTreeMap<String, N>,
+    room: &mut usize,
     warnings: &mut Vec<String>,
 ) {
     for (position, raw) in sent.iter().enumerate() {
         let entry =
             read::<N>(upstream_id, member, raw).and_then(|entry| match taken.contains_key(entry.name()) {
                 true => Err(format!("repeats {}", names::id(entry.name()))),
+                false if entry.name().len() > *room => {
+                    Err(format!("is left out: the names before it take {MAX_NAMES_BYTES} bytes, the maximum"))
+                }
                 false => Ok(entry),
             });
         match entry {
             Ok(mut entry) => {
                 *entry.position() = i32::try_from(position).unwrap_or(i32::MAX);
+                *room -= entry.name().len();
                 taken.insert(entry.name().to_owned(), entry);
             }
             Err(reason) if warnings.len() < MAX_WARNINGS => {
@@ -183,6 +205,21 @@ mod tests {
                 "resourceTemplates[0]: each URI of it has ' ', which must be percent-encoded, so none can be read",
                 "resourceTemplates[3]: each URI of it has a dot segment, so none can be read"
             ]
+        );
+    }
+
+    #[test]
+    fn the_names_of_an_upstream_are_bounded_together() {
+        let resource =
+            |at: usize| serde_json::json!({"uri": format!("x:{at:0>1900}"), "name": "n"}).to_string();
+        let lists = Lists { resources: (0..6_000).map(resource).collect(), ..Lists::default() };
+        let import = import("up", &lists);
+        let bytes: usize = import.resources.keys().map(String::len).sum();
+        assert!((MAX_NAMES_BYTES - 2_048..=MAX_NAMES_BYTES).contains(&bytes), "{bytes}");
+        let taken = import.resources.len();
+        assert_eq!(
+            import.warnings[0],
+            format!("resources[{taken}]: is left out: the names before it take 8388608 bytes, the maximum")
         );
     }
 

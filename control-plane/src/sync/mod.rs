@@ -7,7 +7,9 @@ mod catalogue_sync;
 mod housekeeping;
 mod import;
 mod notifications;
+mod pace;
 mod record;
+mod stale;
 mod supervisor;
 
 pub use catalogue_sync::{CatalogueSync, RefreshError};

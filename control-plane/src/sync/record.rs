@@ -2,12 +2,13 @@
 //!
 //! It must not know how upstreams are asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use trunkline::registry::v1::{Upstream, UpstreamState, UpstreamStatus};
 
 use super::catalogue_sync::RefreshError;
 use super::import::{CatalogueEntry, Import, import};
+use super::stale::{StaleEntry, superfluous};
 use crate::clock;
 use crate::domain::{Kind, names};
 use crate::importers::{Announced, Failure, Lists, Probed};
@@ -126,7 +127,7 @@ async fn write_catalogue(tx: &mut Tx, upstream: &str, import: Import) -> Result<
     Ok(changed)
 }
 
-/// Writes what is new or different, and marks what vanished. Answers whether anything was.
+/// Writes what is new or different, and what vanished. Answers whether anything was.
 async fn write_kind<N: CatalogueEntry>(
     tx: &mut Tx,
     listed: BTreeMap<String, N>,
@@ -151,12 +152,35 @@ async fn write_kind<N: CatalogueEntry>(
         tx.put(&stored, Some(&row), None).await?;
         changed = true;
     }
-    let vanished: Vec<Row> = known.values().filter(|row| row.kind == N::KIND).cloned().collect();
+    Ok(changed | mark_vanished::<N>(tx, known).await?)
+}
+
+/// Marks what is no longer listed as stale, and deletes what is stale for too long, or too much. Answers whether anything was.
+async fn mark_vanished<N: CatalogueEntry>(
+    tx: &mut Tx,
+    known: &BTreeMap<(Kind, String), Row>,
+) -> Result<bool, RefreshError> {
+    let mut changed = false;
+    let mut stale = Vec::new();
+    for row in known.values().filter(|row| row.kind == N::KIND) {
+        let mut entry: N = row.message()?;
+        let since_us = entry.stale().as_ref().map_or(tx.now_us(), clock::micros);
+        let labelled = entry.meta().is_some_and(|meta| !meta.labels.is_empty());
+        let changed_by_people = entry.is_disabled() || labelled || !row.apply_set.is_empty();
+        stale.push((StaleEntry { since_us, changed_by_people }, row));
+    }
+    let superfluous = superfluous(stale, tx.now_us());
+    let deleted: HashSet<&str> = superfluous.iter().map(|row| row.name.as_str()).collect();
+    for row in &superfluous {
+        tx.delete(row).await?;
+        changed = true;
+    }
+    let vanished = known.values().filter(|row| row.kind == N::KIND && !deleted.contains(row.name.as_str()));
     for row in vanished {
         let mut stored: N = row.message()?;
         if stored.stale().is_none() {
             *stored.stale() = Some(clock::timestamp(tx.now_us()));
-            tx.put(&stored, Some(&row), None).await?;
+            tx.put(&stored, Some(row), None).await?;
             changed = true;
         }
     }

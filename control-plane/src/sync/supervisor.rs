@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use trunkline::registry::v1::{Upstream, UpstreamState};
 
 use super::catalogue_sync::{CatalogueSync, RefreshError};
+use super::pace::Pace;
 use super::record::store_failure;
 use crate::clock;
 use crate::domain::Kind;
@@ -23,8 +24,6 @@ use crate::store::{Row, StoreError};
 /// The lease is renewed three times within its life.
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
-/// Announcements within this time lead to one import.
-const COALESCE: Duration = Duration::from_millis(100);
 /// The shortest and the longest pause between two attempts at an upstream that does not answer.
 const MIN_BACKOFF: Duration = Duration::from_secs(2);
 const MAX_BACKOFF: Duration = Duration::from_secs(120);
@@ -235,10 +234,10 @@ fn interval_of(upstream: &Upstream) -> Duration {
 
 /// Supervises one upstream, until it is deleted, can no longer be reached from here, or the task is aborted.
 async fn supervise_one(sync: CatalogueSync, name: String, lease: Option<Lease>) {
-    let mut pause = MIN_BACKOFF;
+    let (mut pause, mut pace) = (MIN_BACKOFF, Pace::default());
     loop {
         let began = Instant::now();
-        match import_until_due(&sync, &name, lease.as_ref()).await {
+        match import_until_due(&sync, &name, lease.as_ref(), &mut pace).await {
             Ok(Outcome::Retry) if began.elapsed() > MAX_BACKOFF => pause = MIN_BACKOFF,
             Ok(Outcome::Due) => {
                 pause = MIN_BACKOFF;
@@ -279,6 +278,7 @@ async fn import_until_due(
     sync: &CatalogueSync,
     name: &str,
     lease: Option<&Lease>,
+    pace: &mut Pace,
 ) -> Result<Outcome, RefreshError> {
     let row = sync.row(name).await?;
     let upstream: Upstream = row.message()?;
@@ -292,8 +292,8 @@ async fn import_until_due(
     };
     // Listening starts before the first import, so that no announcement falls between the two.
     let announcements = session.watch().await;
-    let ended =
-        listen(sync, &row, lease, session.as_ref(), announcements, Instant::now() + jitter(interval)).await;
+    let due = Instant::now() + jitter(interval);
+    let ended = listen(sync, &row, lease, session.as_ref(), announcements, due, pace).await;
     session.close().await;
     ended
 }
@@ -305,11 +305,14 @@ async fn listen(
     session: &dyn ImportSession,
     mut announcements: Option<Announcements>,
     due: Instant,
+    pace: &mut Pace,
 ) -> Result<Outcome, RefreshError> {
     let wake = sync.subscribe(&row.name);
     let mut announced = Announced::default();
     loop {
+        let began = Instant::now();
         let status = sync.fetch(row, session, lease, announced).await?;
+        let took = began.elapsed();
         if status.state() != UpstreamState::Ready {
             return Ok(Outcome::Retry);
         }
@@ -328,13 +331,13 @@ async fn listen(
                 None => return Ok(Outcome::Retry),
             },
         };
-        coalesce(announcements, &mut announced).await;
+        let now = Instant::now();
+        coalesce(announcements, &mut announced, now + pace.wait(now, took)).await;
     }
 }
 
-/// Adds the announcements of the next moment.
-async fn coalesce(announcements: &mut Announcements, announced: &mut Announced) {
-    let end = Instant::now() + COALESCE;
+/// Adds the announcements until `end`.
+async fn coalesce(announcements: &mut Announcements, announced: &mut Announced, end: Instant) {
     while let Ok(Some(later)) = timeout_at(end, announcements.next()).await {
         announced.merge(later);
     }

@@ -9,4 +9,5 @@ mod scopes;
 mod seats;
 mod terminal;
 mod tunnels;
+mod upstreams;
 mod withdrawn;

@@ -47,8 +47,6 @@ fn shown(text: &str, spelling: &str) {
     assert!(!text.contains("4\"xT") && !text.contains("k9"), "{spelling}: {text}");
 }
 
-type Script = Box<dyn Fn(&Asked) -> Answer + Send + Sync>;
-
 /// Every answer with words of the server that ends in an error.
 #[tokio::test]
 async fn no_error_repeats_the_credential() {

@@ -233,7 +233,8 @@ async fn set_level(
     shared.send_to_workers(&SessionCommand::SetLevel {
         upstreams,
         conversation: Arc::new(Conversation::clone(conversation)),
-        level: message.slice(level),
+        // Kept for the session, and the body is not.
+        level: Bytes::copy_from_slice(level.as_bytes()),
     });
     shared.levels.set(conversation, event.clone(), changed_us, context.now());
     broadcast(context, event).await;

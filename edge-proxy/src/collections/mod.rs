@@ -1,5 +1,6 @@
 //! Collections that the standard library does not have. They must not know what is in them.
 
+pub(crate) mod byte_queue;
 mod once_map;
 mod shared_map;
 mod two_generation_cache;

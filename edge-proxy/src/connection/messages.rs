@@ -8,9 +8,9 @@ use futures_util::future::{AbortHandle, Abortable};
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::method::Method;
-use tokio::sync::mpsc;
 
 use super::ClientConnection;
+use crate::collections::byte_queue::NotQueued;
 use crate::error::{ErrorContext, Failure};
 use crate::observe::CloseReason;
 use crate::respond::{Reply, StreamItem, joined};
@@ -19,7 +19,7 @@ impl ClientConnection {
     /// Receives a message of the client. Waits while too many are being processed or the client does not read, because
     /// a further message would only wait as well.
     pub(super) async fn receive(self: &Rc<Self>, body: Bytes) {
-        if self.room().await.is_none() {
+        if !self.in_time(self.outbox.ready()).await {
             return;
         }
         let Ok(permit) = self.message_permits.clone().acquire_owned().await else { return };
@@ -165,19 +165,18 @@ impl ClientConnection {
 
     /// Sends one message to the client, as soon as there is room for it. Returns false if the client no longer reads.
     async fn send(&self, message: Bytes) -> bool {
-        let Some(room) = self.room().await else { return false };
-        room.send(message);
-        true
+        self.in_time(self.outbox.send(message)).await
     }
 
-    /// Waits for room for one message to the client. Ends the connection of a client that does not read for too long.
-    async fn room(&self) -> Option<mpsc::Permit<'_, Bytes>> {
+    /// Waits until there is room for a message to the client. Ends the connection of a client that does not read for too
+    /// long. Returns false if the connection has ended.
+    async fn in_time(&self, room: impl Future<Output = Result<(), NotQueued>>) -> bool {
         let patience = self.worker.shared.environment.limits.send_timeout;
-        match tokio::time::timeout(patience, self.outbox.reserve()).await {
-            Ok(room) => room.ok(),
+        match tokio::time::timeout(patience, room).await {
+            Ok(room) => room.is_ok(),
             Err(_) => {
                 self.end(CloseReason::NotReading);
-                None
+                false
             }
         }
     }

@@ -17,9 +17,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, LocalBoxFuture};
 use mcp::message::{Envelope, EnvelopeError};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::collections::byte_queue;
 use crate::context::{Authenticated, RequestContext, StreamPermit, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::observe::{CloseReason, ConnectionTransport, GaugeGuard};
@@ -27,7 +28,8 @@ use crate::policy::Caller;
 use crate::respond::Reply;
 use crate::session::ConnectionSession;
 
-/// Messages that wait for the client to read. Further ones wait to be queued.
+/// Messages that wait for the client to read, and have the bytes of one event together, unless one alone has more. Further
+/// ones wait to be queued.
 const MAX_WAITING: usize = 16;
 
 /// Handles one message of a connection: the request pipeline, which this module must not know.
@@ -60,7 +62,7 @@ pub struct ClientConnection {
     request_permits: Arc<Semaphore>,
     message_permits: Arc<Semaphore>,
     tasks: RefCell<JoinSet<()>>,
-    outbox: mpsc::Sender<Bytes>,
+    outbox: byte_queue::Sender<Bytes>,
     close_reason: watch::Sender<Option<CloseReason>>,
     _permit: StreamPermit,
     _counted: GaugeGuard,
@@ -69,7 +71,7 @@ pub struct ClientConnection {
 /// The owner of a connection. Dropping it ends whatever the connection started.
 struct ConnectionGuard {
     connection: Rc<ClientConnection>,
-    outbox: mpsc::Receiver<Bytes>,
+    outbox: byte_queue::Receiver<Bytes>,
     close_reason: watch::Receiver<Option<CloseReason>>,
 }
 
@@ -83,7 +85,8 @@ impl ConnectionGuard {
     ) -> Self {
         let shared = &context.worker.shared;
         let request_permits = shared.environment.limits.max_in_flight_per_connection;
-        let (sender, outbox) = mpsc::channel(MAX_WAITING);
+        let max_bytes = shared.environment.limits.max_event_bytes;
+        let (sender, outbox) = byte_queue::channel(MAX_WAITING, max_bytes);
         let (ended, close_reason) = watch::channel(None);
         let connection = Rc::new(ClientConnection {
             worker: Rc::clone(context.worker),

@@ -99,7 +99,7 @@ impl ConnectionGuard {
             biased;
             message = outbox.recv() => message?,
             // Messages that were queued before the end are still written.
-            _ = ending.wait_for(Option::is_some) => outbox.try_recv().ok()?,
+            _ = ending.wait_for(Option::is_some) => outbox.try_recv()?,
             () = tokio::time::sleep(silence) => return Some(Bytes::from_static(KEEP_ALIVE)),
         };
         Some(event("message", message))

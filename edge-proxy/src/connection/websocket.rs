@@ -103,7 +103,7 @@ async fn run(mut guard: ConnectionGuard, upgraded: Upgraded) {
     connection.end(reason);
     let closing = async {
         if reason == CloseReason::Drain {
-            while let Ok(message) = guard.outbox.try_recv() {
+            while let Some(message) = guard.outbox.try_recv() {
                 sink.send(frame(message)?).await.ok()?;
             }
         }

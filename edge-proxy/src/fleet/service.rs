@@ -20,8 +20,8 @@ use super::tunnel_stream;
 use super::waiters::{Delivery, Undelivered};
 use crate::snapshot::{Current, Sha256};
 
-/// Answers that wait for a sibling to read.
-const MAX_WAITING: usize = 64;
+/// Answers that wait for a sibling to read; each may be as large as an event.
+const MAX_WAITING: usize = 1;
 
 /// The service that siblings call.
 pub(super) struct Service<L> {

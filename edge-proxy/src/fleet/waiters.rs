@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::collections::byte_queue::{self, NotQueued, Weigh};
 use crate::session::WaiterAddress;
 
 /// Deliveries that may wait for one waiter.
 const MAX_DELIVERIES: usize = 64;
+/// Their bytes; a larger one waits alone.
+const MAX_DELIVERY_BYTES: usize = 4 << 20;
 /// Waiters of one edge at a time.
 const MAX_WAITERS: usize = 65_536;
 
@@ -22,6 +25,12 @@ pub struct Delivery {
     pub message: Bytes,
     /// The channel for what follows on it, if the sender wants that. It ends when the sender half is dropped.
     pub answers: Option<mpsc::Sender<Bytes>>,
+}
+
+impl Weigh for Delivery {
+    fn bytes(&self) -> usize {
+        self.message.len()
+    }
 }
 
 /// The reason that a delivery did not arrive.
@@ -39,7 +48,7 @@ pub enum Undelivered {
 #[derive(Debug, Default)]
 pub struct Waiters {
     edge: Box<str>,
-    deliveries: Mutex<HashMap<u64, mpsc::Sender<Delivery>>>,
+    deliveries: Mutex<HashMap<u64, byte_queue::Sender<Delivery>>>,
 }
 
 /// The receiving end of one address, until it is dropped.
@@ -47,7 +56,7 @@ pub struct Waiters {
 pub struct Waiter {
     waiters: Arc<Waiters>,
     number: u64,
-    deliveries: mpsc::Receiver<Delivery>,
+    deliveries: byte_queue::Receiver<Delivery>,
 }
 
 impl Waiters {
@@ -73,7 +82,7 @@ impl Waiters {
 
     /// Registers one more waiter, unless there are too many.
     pub fn register(self: &Arc<Self>) -> Option<Waiter> {
-        let (sender, receiver) = mpsc::channel(MAX_DELIVERIES);
+        let (sender, receiver) = byte_queue::channel(MAX_DELIVERIES, MAX_DELIVERY_BYTES);
         let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
         if deliveries.len() >= MAX_WAITERS {
             return None;
@@ -90,10 +99,11 @@ impl Waiters {
     pub fn deliver(&self, number: u64, delivery: Delivery) -> Result<(), Undelivered> {
         let deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
         let waiter = deliveries.get(&number).ok_or(Undelivered::Gone)?;
-        waiter.try_send(delivery).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Undelivered::Full,
-            mpsc::error::TrySendError::Closed(_) => Undelivered::Gone,
-        })
+        waiter.try_send(delivery).map_err(
+            |NotQueued { closed }| {
+                if closed { Undelivered::Gone } else { Undelivered::Full }
+            },
+        )
     }
 }
 
@@ -148,5 +158,16 @@ mod tests {
             waiters.deliver(waiter.number, delivery("a")).unwrap();
         }
         assert_eq!(waiters.deliver(waiter.number, delivery("a")), Err(Undelivered::Full));
+    }
+
+    #[test]
+    fn what_waits_for_a_waiter_is_bounded_in_bytes() {
+        let waiters = Arc::new(Waiters::new("e"));
+        let waiter = waiters.register().unwrap();
+        let deliver = || {
+            let message = vec![b'a'; MAX_DELIVERY_BYTES - 1].into();
+            waiters.deliver(waiter.number, Delivery { message, answers: None })
+        };
+        assert_eq!([deliver(), deliver()], [Ok(()), Err(Undelivered::Full)]);
     }
 }

@@ -187,6 +187,11 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
         observer.observe(read.upstream_sessions_shared.get(), &[])
     });
     let read = Arc::clone(metrics);
+    let dropped = "Progress notifications dropped because their client does not keep up";
+    counter(meter, "progress_dropped", dropped, move |observer| {
+        observer.observe(read.progress_dropped.get(), &[])
+    });
+    let read = Arc::clone(metrics);
     let refused = "Connections to upstreams that the egress rule refused, by class of address";
     counter(meter, "egress_refused", refused, move |observer| {
         for class in Class::ALL {

@@ -215,6 +215,8 @@ pub struct Metrics {
     pub upstream_sessions_replaced: Counter,
     /// Calls in sessions that clients share, because their token had too many of its own.
     pub upstream_sessions_shared: Counter,
+    /// Progress notifications that were dropped because their client does not keep up.
+    pub progress_dropped: Counter,
     /// Calls that go on after their client has hung up.
     pub calls_without_client: Gauge,
     /// Calls that wait for client input.

@@ -10,6 +10,10 @@ use mcp::method::Method;
 
 use crate::error::Failure;
 
+/// Longest raw id of a request, and longest raw progress token, in bytes: they are kept for the call, and sealed into the ids
+/// of its events.
+const MAX_ID: usize = 1_024;
+
 /// One message of a client.
 #[derive(Debug)]
 pub struct Message<'a> {
@@ -54,7 +58,13 @@ impl<'a> Message<'a> {
     /// Reads the parameters of an envelope.
     pub fn new(body: &'a Bytes, envelope: Envelope<'a>) -> Result<Self, Failure> {
         let method = envelope.method.as_deref().and_then(Method::parse);
-        let params = envelope.params.map(Params::read).transpose().map_err(malformed)?.unwrap_or_default();
+        if let Some(id) = envelope.id.filter(|id| envelope.method.is_some() && id.len() > MAX_ID) {
+            return Err(Failure::Invalid(format!(
+                "the id has {} bytes, of which {MAX_ID} are allowed",
+                id.len()
+            )));
+        }
+        let params = envelope.params.map(Params::read).transpose()?.unwrap_or_default();
         Ok(Self { body, envelope, method, params })
     }
 
@@ -70,16 +80,24 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Params<'a> {
-    fn read(raw: &'a str) -> Result<Self, JsonError> {
+    fn read(raw: &'a str) -> Result<Self, Failure> {
         let [name, uri, arguments, cursor, reference, request_state, meta] =
-            json::members(raw, ["name", "uri", "arguments", "cursor", "ref", "requestState", meta::META])?;
+            json::members(raw, ["name", "uri", "arguments", "cursor", "ref", "requestState", meta::META])
+                .map_err(malformed)?;
         let [progress_token, version, capabilities, log_level] = match meta {
             Some(meta) if meta.starts_with('{') => json::members(
                 meta,
                 [meta::PROGRESS_TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL],
-            )?,
+            )
+            .map_err(malformed)?,
             _ => [None; 4],
         };
+        if let Some(token) = progress_token.filter(|token| token.len() > MAX_ID) {
+            let (found, allowed) = (token.len(), MAX_ID);
+            return Err(Failure::params(format!(
+                "params._meta.progressToken has {found} bytes, of which {allowed} are allowed"
+            )));
+        }
         Ok(Self {
             name,
             uri,

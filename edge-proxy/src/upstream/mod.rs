@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ::mcp::revision::Era;
-use tokio::sync::mpsc;
 
 pub use self::answer_stream::AnswerStream;
 use self::call::CallError;
@@ -24,6 +23,7 @@ pub use self::mcp::{
     Task, UpstreamSubscription,
 };
 pub use self::place::Places;
+use crate::collections::byte_queue::Sender;
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::policy::{Permit, SharedPermit};
@@ -71,11 +71,11 @@ pub fn resume(
 }
 
 /// Subscribes to targets, which permits were added for, in an era that their upstream speaks.
-pub fn subscribe(
+pub(crate) fn subscribe(
     context: &Rc<Context>,
     era: Era,
     targets: &SubscriptionTargets,
-    notices: mpsc::Sender<SubscriptionNotice>,
+    notices: Sender<SubscriptionNotice>,
 ) -> UpstreamSubscription {
     match &targets.upstream().kind {
         UpstreamKind::Mcp(mcp) => self::mcp::subscribe(context, mcp, era, targets, notices),

@@ -20,5 +20,6 @@ mod sse;
 mod streams;
 mod support;
 mod tasks;
+mod upstream_requests;
 mod websocket;
 mod withdrawn;

@@ -16,6 +16,9 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use crate::budget::Budgeted;
 use crate::{MAX_FRAME, READ_BUFFER};
 
+/// Bytes that wait to be written: pongs would pile up where the other side pings and does not read.
+const MAX_WRITE_BUFFER: usize = 8 * MAX_FRAME;
+
 /// Joins frames into a byte stream: bytes written to it become frames of `sink`, and the content of the frames of
 /// `source` is read from it. Frame boundaries have no meaning. A frame that brings nothing, a ping, is an empty one:
 /// whoever sends too many frames without payload is cut off with an error of the kind `QuotaExceeded`.
@@ -41,6 +44,7 @@ pub async fn websocket(
     let limits = WebSocketConfig::default()
         .write_buffer_size(0)
         .read_buffer_size(READ_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
         .max_message_size(Some(MAX_FRAME))
         .max_frame_size(Some(MAX_FRAME));
     let frames = WebSocketStream::from_partially_read(socket, buffered, role, Some(limits)).await;

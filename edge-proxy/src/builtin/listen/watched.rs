@@ -7,10 +7,11 @@ use std::time::Duration;
 use mcp::json;
 use mcp::method::Method;
 use mcp::revision::Era;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::tasks::{self, WatchedTask};
 use crate::builtin::capabilities::update_era;
+use crate::collections::byte_queue;
 use crate::context::WorkerState;
 use crate::policy::{self, Caller, Permit};
 use crate::route::{NamedTarget, TargetKind};
@@ -19,6 +20,7 @@ use crate::upstream::{self, SubscriptionNotice, SubscriptionTargets, UpstreamSub
 
 /// Notices that wait for the client to read.
 const MAX_WAITING: usize = 256;
+const MAX_WAITING_BYTES: usize = 1 << 20;
 /// The time that the acknowledgement may wait until upstreams are watched.
 const LIVE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -27,8 +29,8 @@ pub(super) struct WatchedTargets {
     era: Era,
     /// By upstream, and the era in which it announces changes.
     watching: BTreeMap<(Box<str>, Era), UpstreamSubscription>,
-    sender: mpsc::Sender<SubscriptionNotice>,
-    notices: mpsc::Receiver<SubscriptionNotice>,
+    sender: byte_queue::Sender<SubscriptionNotice>,
+    notices: byte_queue::Receiver<SubscriptionNotice>,
     /// The subscriptions of the session, where the stream is a session's.
     pub(super) subscribed: Option<watch::Receiver<SubscribedUris>>,
 }
@@ -51,7 +53,7 @@ pub(super) fn permit(caller: &Caller<'_>, uri: &str) -> Option<Permit> {
 impl WatchedTargets {
     /// Creates an empty set.
     pub(super) fn new(era: Era) -> Self {
-        let (sender, notices) = mpsc::channel(MAX_WAITING);
+        let (sender, notices) = byte_queue::channel(MAX_WAITING, MAX_WAITING_BYTES);
         Self { era, watching: BTreeMap::new(), sender, notices, subscribed: None }
     }
 

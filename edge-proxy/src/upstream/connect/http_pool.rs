@@ -30,6 +30,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::http_response::HttpResponse;
 use crate::error::Fault;
 use crate::fleet::Waiters;
+use crate::observe::Metrics;
 use crate::snapshot::Upstream;
 use crate::tunnels::TunnelStream;
 use crate::upstream::Environment;
@@ -185,6 +186,16 @@ impl HttpPool {
     /// The size of the largest message that is read.
     pub(in crate::upstream) fn max_message(&self) -> usize {
         self.environment.limits.max_event_bytes
+    }
+
+    /// The size of the largest message of a client.
+    pub(in crate::upstream) fn max_request(&self) -> usize {
+        self.environment.limits.max_body_bytes
+    }
+
+    /// The counters and gauges of the edge.
+    pub(in crate::upstream) fn metrics(&self) -> &Arc<Metrics> {
+        &self.environment.metrics
     }
 
     /// The calls that wait at this edge.

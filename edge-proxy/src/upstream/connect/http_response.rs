@@ -98,6 +98,13 @@ impl HttpResponse {
         }
     }
 
+    /// Returns the next chunk of a body that began at `begun`: all of it must come within the timeout, and not only the next
+    /// chunk.
+    pub(in crate::upstream) async fn chunk_since(&mut self, begun: Instant) -> Result<Option<Bytes>, Fault> {
+        self.last_received = begun;
+        self.chunk().await
+    }
+
     /// Reads the whole body, and keeps it for the next reader.
     pub(in crate::upstream) async fn buffer(&mut self, limit: usize) -> Result<Bytes, Fault> {
         let body = self.read(limit).await?;
@@ -105,7 +112,7 @@ impl HttpResponse {
         Ok(body)
     }
 
-    /// Reads the whole body.
+    /// Reads the whole body, within the timeout.
     pub(in crate::upstream) async fn collect(mut self, limit: usize) -> Result<Bytes, Fault> {
         self.read(limit).await
     }
@@ -115,7 +122,8 @@ impl HttpResponse {
         let pool = self.connection.as_ref().map(PooledConnection::pool);
         let Some(pool) = pool else { return Ok(self.chunk().await?.unwrap_or_default()) };
         let mut buffered = BufferedBody::within(limit, || pool.reservation());
-        while let Some(data) = self.chunk().await? {
+        let begun = Instant::now();
+        while let Some(data) = self.chunk_since(begun).await? {
             buffered.push(data).map_err(|error| match error {
                 BufferError::TooLarge => Fault::TooLarge,
                 BufferError::OverBudget => Fault::OverBudget,

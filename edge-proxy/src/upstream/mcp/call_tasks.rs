@@ -7,10 +7,10 @@ use mcp::json;
 use mcp::method::Method;
 use mcp::revision::Revision;
 
-use super::malformed;
 use super::session::UpstreamSession;
 use super::task::{self, Task};
 use super::translator::CallContext;
+use super::{MAX_KEPT, malformed};
 use crate::error::Fault;
 use crate::snapshot::TaskSupport;
 use crate::upstream::Call;
@@ -95,6 +95,9 @@ fn seal(
     raw: &str,
     (session, version): (Box<[u8]>, Box<[u8]>),
 ) -> Result<String, Fault> {
+    if raw.len() > MAX_KEPT {
+        return Err(Fault::Malformed(format!("the id of a task is longer than {MAX_KEPT} bytes")));
+    }
     let id = json::string(raw).map_err(malformed)?.into_owned();
     let (upstream, tool) = (call.upstream.id.to_string(), tool.to_owned());
     let task = Task { upstream, tool, id, session, version };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mcp::sse::{Decoder, Event};
 
 use super::channel::CallMessages;
+use super::session::ServerMessages;
 use crate::error::Fault;
 use crate::upstream::connect::HttpResponse;
 
@@ -52,11 +53,40 @@ impl MessageSource {
         }
     }
 
+    /// Returns the next event, on this stream or on the server stream. Cancel safe.
+    pub(super) async fn next_beside(
+        &mut self,
+        server_messages: Option<&mut ServerMessages>,
+    ) -> Result<Option<Event>, Fault> {
+        let Some(server_messages) = server_messages else { return self.next().await };
+        tokio::select! {
+            message = server_messages.next() => Ok(Some(Event { data: message, ..Event::default() })),
+            event = self.next() => event,
+        }
+    }
+
     /// Sets the longest silence before the next message, from now on.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         match self {
             Self::Http(response, _) => response.set_timeout(timeout),
             Self::Channel(messages) => messages.set_timeout(timeout),
+        }
+    }
+
+    /// Reads and drops the rest, unless it is longer than `max` bytes. Returns whether the end came.
+    pub(super) async fn end(self, max: usize) -> bool {
+        // A channel has no end, and the call has no more messages on it.
+        let Self::Http(mut response, _) = self else { return true };
+        let mut rest = 0;
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => rest += chunk.len(),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+            if rest > max {
+                return false;
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod modern_on_legacy;
 mod outcome;
 mod reconnect;
 mod relayed_stream;
+mod reply_queue;
 mod response;
 mod rewrite;
 mod route;
@@ -54,6 +55,10 @@ pub(super) use self::upstream_stream::UpstreamStream;
 use super::call::{Call, CallError, CallResponse, record_outcome};
 use crate::error::{Failure, Fault};
 use crate::snapshot::McpUpstream;
+
+/// Longest text of an upstream that is kept for a call or a session, such as the id of a request, a task or a session, in
+/// bytes.
+const MAX_KEPT: usize = 1_024;
 
 /// A call at an MCP upstream.
 struct McpCall<'a> {

@@ -14,6 +14,8 @@ use crate::upstream::connect::{HttpPool, Retry};
 
 /// Attempts in a row without a message in between.
 const MAX_ATTEMPTS: u32 = 10;
+/// Longest id of an event, in bytes; a stream with longer ones is not resumed.
+pub(super) const MAX_EVENT_ID: usize = 4 << 10;
 const DEFAULT_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 /// Longest wait for an upstream to see that the stream before is closed; some refuse another until then.
@@ -61,7 +63,8 @@ impl Reconnect {
     /// Notes the id and the retry delay of an event.
     pub(super) fn note(&mut self, event: &Event) {
         if let Some(id) = &event.id {
-            self.last_event_id = HeaderValue::from_bytes(id).ok().filter(|id| !id.is_empty());
+            let kept = HeaderValue::from_bytes(id).ok();
+            self.last_event_id = kept.filter(|id| !id.is_empty() && id.len() <= MAX_EVENT_ID);
         }
         if let Some(retry) = event.retry {
             self.retry = Some(Duration::from_millis(retry).min(MAX_RETRY));

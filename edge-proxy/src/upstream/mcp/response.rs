@@ -2,6 +2,7 @@
 //! sent to the client.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -108,7 +109,7 @@ pub(super) fn is_error_response(body: &[u8]) -> bool {
     Envelope::parse(body).is_ok_and(|envelope| envelope.error.is_some())
 }
 
-/// Reads the JSON-RPC response in an HTTP response, be it JSON or a stream.
+/// Reads the JSON-RPC response in an HTTP response, be it JSON or a stream, within the timeout.
 pub(super) async fn read_rpc_response(mut response: HttpResponse) -> Result<Bytes, Fault> {
     if !response.status.is_success() {
         return Err(Fault::Status(response.status.as_u16()));
@@ -117,7 +118,8 @@ pub(super) async fn read_rpc_response(mut response: HttpResponse) -> Result<Byte
         return response.collect(MAX_SMALL_RESPONSE).await;
     }
     let mut decoder = Decoder::new(MAX_SMALL_RESPONSE);
-    while let Some(chunk) = response.chunk().await? {
+    let begun = Instant::now();
+    while let Some(chunk) = response.chunk_since(begun).await? {
         decoder.push(chunk);
         while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
             let answers =

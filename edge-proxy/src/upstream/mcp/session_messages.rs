@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method as Verb;
 use http::header::HeaderMap;
+use tokio::time::Instant;
 
-use super::session::{SessionPool, SessionTransport, UpstreamSession};
+use super::session::{SessionPool, SessionTransport, UpstreamSession, post_sender};
 use super::translator::CallInSession;
 use crate::error::Fault;
 use crate::snapshot::Upstream;
@@ -67,6 +68,43 @@ pub(super) fn send(context: &Rc<Context>, upstream: &Arc<Upstream>, session: &Up
         SessionTransport::Channel(claim) => claim.send(body),
         SessionTransport::Http(headers) => post_in_background(context, upstream, headers.clone(), body),
     }
+}
+
+/// Responds to a request of the upstream in a session. Waits, until then, for room among the responses before it. Cancel
+/// safe.
+pub(super) async fn reply(
+    context: &Rc<Context>,
+    upstream: &Arc<Upstream>,
+    session: &UpstreamSession,
+    body: Bytes,
+    until: Instant,
+) -> Result<(), Fault> {
+    match &session.transport {
+        SessionTransport::Channel(claim) => claim.reply(body, until).await,
+        SessionTransport::Http(headers) => {
+            let sender =
+                || Ok(post_sender(context.http_pool(upstream)?, headers.clone(), upstream.request_timeout));
+            session.replies.send(body, until, sender).await
+        }
+    }
+}
+
+/// Responds to requests of the upstream in a session, in the background, for as long as it takes the responses.
+pub(super) fn reply_to_all(
+    context: &Rc<Context>,
+    upstream: &Arc<Upstream>,
+    session: &Rc<UpstreamSession>,
+    bodies: Vec<Bytes>,
+) {
+    let (context, upstream, session) = (Rc::clone(context), Arc::clone(upstream), Rc::clone(session));
+    tokio::task::spawn_local(async move {
+        for body in bodies {
+            let until = Instant::now() + upstream.request_timeout;
+            if let Err(fault) = reply(&context, &upstream, &session, body, until).await {
+                return tracing::debug!(upstream = %upstream.id, %fault, "cannot refuse all requests of an upstream");
+            }
+        }
+    });
 }
 
 pub(super) fn notify(pool: Rc<SessionPool>, number: u64, body: Bytes) {

@@ -16,13 +16,14 @@ use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use mcp::sse::Decoder;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::channel::Channel;
 use super::response::read_rpc_response;
 use super::session::{SessionKey, SessionPool};
 use super::task::Task;
+use crate::collections::byte_queue::{Receiver, Sender, Weigh};
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
@@ -92,6 +93,16 @@ pub enum SubscriptionNotice {
     },
 }
 
+impl Weigh for SubscriptionNotice {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Live => 0,
+            Self::Updated(uri) => uri.len(),
+            Self::Task { id, params } => id.len() + params.len(),
+        }
+    }
+}
+
 /// The subscription at one upstream, until it is dropped.
 #[derive(Debug)]
 pub struct UpstreamSubscription {
@@ -106,7 +117,7 @@ pub(in crate::upstream) fn subscribe(
     mcp: &McpUpstream,
     era: Era,
     targets: &SubscriptionTargets,
-    notices: mpsc::Sender<SubscriptionNotice>,
+    notices: Sender<SubscriptionNotice>,
 ) -> UpstreamSubscription {
     let upstream = Arc::clone(&targets.upstream);
     let (targets, receiver) = watch::channel(targets.names.clone());
@@ -149,7 +160,7 @@ struct SubscriptionTask {
     upstream: Arc<Upstream>,
     mcp: McpUpstream,
     targets: watch::Receiver<Names>,
-    notices: mpsc::Sender<SubscriptionNotice>,
+    notices: Sender<SubscriptionNotice>,
 }
 
 /// The source of an upstream's notifications.
@@ -157,7 +168,7 @@ enum NotificationSource {
     /// A stream of events.
     Stream(Box<(HttpResponse, Decoder)>),
     /// A connection that is the session.
-    Channel(mpsc::Receiver<Bytes>),
+    Channel(Receiver<Bytes>),
 }
 
 /// Ends the session of a subscription on every way out.

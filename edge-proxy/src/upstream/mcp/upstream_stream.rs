@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use mcp::header::LAST_EVENT_ID;
 use mcp::sse::{self, Event};
+use tokio::time::Instant;
 
 use super::in_flight::InFlightGuard;
 use super::message_source::MessageSource;
@@ -37,6 +38,8 @@ pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     guard: Option<InFlightGuard>,
     server_messages: Option<ServerMessages>,
     queued: VecDeque<Event>,
+    /// The edge's own response to a request of the upstream, and until when there must be room for it.
+    reply: Option<(Bytes, Instant)>,
     reconnect: Reconnect,
     outcome: Option<Outcome>,
     /// False while the first event is awaited: whoever waits for it decides whether the call goes on without a client.
@@ -69,6 +72,7 @@ impl<T: Translator> UpstreamStream<T> {
             account: None,
             guard,
             queued: VecDeque::new(),
+            reply: None,
             reconnect: Reconnect::default(),
             outcome: None,
             opened: false,
@@ -206,6 +210,7 @@ impl<T: Translator> UpstreamStream<T> {
     /// Waits for the next event. Cancel safe.
     pub(super) async fn receive(&mut self) -> Result<Received, Fault> {
         loop {
+            self.send_reply().await?;
             let ask_at = self.translator.park_at();
             let Some(source) = &mut self.source else {
                 if ask_at.is_some() {
@@ -214,7 +219,7 @@ impl<T: Translator> UpstreamStream<T> {
                 self.reconnect_now().await?;
                 continue;
             };
-            let next = next_event(source, self.server_messages.as_mut());
+            let next = source.next_beside(self.server_messages.as_mut());
             let received = match ask_at {
                 None => next.await,
                 Some(ask_at) => match tokio::time::timeout_at(ask_at, next).await {
@@ -241,7 +246,8 @@ impl<T: Translator> UpstreamStream<T> {
     /// Translates an event; `None` where it does not concern the client.
     fn translate_event(&mut self, event: Event) -> Result<Option<Event>, Fault> {
         self.reconnect.note(&event);
-        let id = event.id.as_deref().and_then(|id| self.translator.resumption_token(id));
+        let id = event.id.as_deref().filter(|id| id.len() <= reconnect::MAX_EVENT_ID);
+        let id = id.and_then(|id| self.translator.resumption_token(id));
         let retry = event.retry.filter(|_| id.is_some());
         let data = match event.data {
             // It carries an id to resume from, before the first message.
@@ -261,7 +267,9 @@ impl<T: Translator> UpstreamStream<T> {
                     return Ok(answer);
                 }
                 FinalMessage::Late(message) => {
-                    if let Some(data) = self.translate_message(message)? {
+                    let data = self.translate_message(message)?;
+                    self.send_reply().await?;
+                    if let Some(data) = data {
                         return Ok(Some(Event { data, ..Event::default() }));
                     }
                 }
@@ -282,13 +290,22 @@ impl<T: Translator> UpstreamStream<T> {
                 Ok(Some(message))
             }
             Translated::Reply(body) => {
-                if let Some(CallInSession { session, .. }) = self.translator.in_session() {
-                    session_messages::send(&self.context, &self.translator.call().upstream, session, body);
-                }
+                self.reply = Some((body, Instant::now() + self.translator.call().upstream.request_timeout));
                 Ok(None)
             }
             Translated::Ignore => Ok(None),
         }
+    }
+
+    /// Sends the response to a request of the upstream, which is read on when there is room for it. Cancel safe.
+    async fn send_reply(&mut self) -> Result<(), Fault> {
+        let Some((body, until)) = &self.reply else { return Ok(()) };
+        if let Some(CallInSession { session, .. }) = self.translator.in_session() {
+            let upstream = &self.translator.call().upstream;
+            session_messages::reply(&self.context, upstream, session, body.clone(), *until).await?;
+        }
+        self.reply = None;
+        Ok(())
     }
 
     fn set_outcome(&mut self, outcome: Outcome) {
@@ -310,13 +327,18 @@ impl<T: Translator> UpstreamStream<T> {
     /// to a stream between the request for it and its start.
     pub(super) async fn confirm_resumed(&mut self) -> Result<(), Fault> {
         let mut patience = RESUME_TIMEOUT;
+        let max_bytes = self.context.environment.limits.max_event_bytes;
         for _ in 0..MAX_REPLAYED {
+            if self.queued.iter().map(|event| event.data.len()).sum::<usize>() > max_bytes {
+                return Ok(());
+            }
             let Some(source) = &mut self.source else { return Ok(()) };
             match tokio::time::timeout(patience, source.next()).await {
                 Err(_) => return Ok(()),
                 Ok(Ok(Some(event))) => {
                     let event = self.translate_event(event)?;
                     self.queued.extend(event);
+                    self.send_reply().await?;
                 }
                 // The next read asks for it again.
                 Ok(Ok(None) | Err(Fault::Interrupted)) => self.source = None,
@@ -468,17 +490,5 @@ impl<T: Translator> Drop for UpstreamStream<T> {
             // Some upstreams send the rest to one reader only, and the client may be the next.
             (HangUp::Continues, _) => self.hand_over(),
         }
-    }
-}
-
-/// Returns the next event, on the call's stream or on the server stream.
-async fn next_event(
-    source: &mut MessageSource,
-    server_messages: Option<&mut ServerMessages>,
-) -> Result<Option<Event>, Fault> {
-    let Some(server_messages) = server_messages else { return source.next().await };
-    tokio::select! {
-        message = server_messages.next() => Ok(Some(Event { data: message, ..Event::default() })),
-        event = source.next() => event,
     }
 }

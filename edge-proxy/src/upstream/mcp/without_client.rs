@@ -14,6 +14,9 @@ use crate::upstream::place::Place;
 
 /// Time for which a call can be cancelled whose client may resume it.
 const CANCELLABLE_AFTER: Duration = Duration::from_secs(60);
+/// Longest wait for the end of a stream after its response, and the most that is read until then.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_REST: usize = 64 << 10;
 /// Longest time for which the rest of a stream is read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -51,9 +54,14 @@ pub(super) async fn wait_for_client(_guard: Option<InFlightGuard>) {
     tokio::time::sleep(CANCELLABLE_AFTER).await;
 }
 
-/// Reads the rest of a stream after its response, so that its connection can be used again.
+/// Reads the rest of a stream after its response, which is mostly nothing, so that its connection can be used again. A
+/// connection on which more comes is closed.
 pub(super) fn drain_in_background(source: MessageSource) {
-    tokio::task::spawn_local(drain(source, None));
+    tokio::task::spawn_local(async move {
+        if tokio::time::timeout(END_TIMEOUT, source.end(MAX_REST)).await != Ok(true) {
+            tracing::debug!("an upstream's stream went on after its response");
+        }
+    });
 }
 
 /// Reads the rest of a stream.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mcp::message::{Envelope, Kind};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use super::Channel;
+use crate::collections::byte_queue::Receiver;
 use crate::error::Fault;
 use crate::fleet::Waiters;
 use crate::session::WaiterAddress;
@@ -29,7 +30,7 @@ pub(in crate::upstream) struct ChannelClaim {
 /// The messages for one call.
 pub(in crate::upstream) struct CallMessages {
     pub(super) claim: Rc<ChannelClaim>,
-    receiver: mpsc::Receiver<Result<Bytes, Fault>>,
+    receiver: Receiver<Result<Bytes, Fault>>,
     buffered: Option<Bytes>,
     timeout: Duration,
     last: Instant,
@@ -52,6 +53,15 @@ impl ChannelClaim {
         self.channel.send(None, message);
     }
 
+    /// Responds to a request of the upstream. Waits, until then, for room among the responses before it. Cancel safe.
+    pub(in super::super) async fn reply(
+        &self,
+        message: Bytes,
+        until: tokio::time::Instant,
+    ) -> Result<(), Fault> {
+        self.channel.reply(message, until).await
+    }
+
     /// Cancels the call with this notification.
     pub(in super::super) fn cancel(&self, notification: Bytes) {
         if self.channel.dispatcher.cancel(self.number) {
@@ -69,7 +79,11 @@ impl ChannelClaim {
         let channel = Rc::clone(&self.channel);
         let forwarding = tokio::task::spawn_local(async move {
             loop {
-                channel.send(None, waiter.next().await.message);
+                // One after the other: those that the upstream does not take yet wait at the waiter.
+                let message = waiter.next().await.message;
+                if let Err(fault) = channel.outgoing.send(message).await {
+                    tracing::debug!(%fault, "cannot send the response of a client on a channel");
+                }
             }
         });
         *self.answers.borrow_mut() = Some((reply_address.clone(), forwarding.abort_handle()));
@@ -102,7 +116,7 @@ impl Drop for ChannelClaim {
 impl CallMessages {
     pub(super) fn new(
         claim: ChannelClaim,
-        receiver: mpsc::Receiver<Result<Bytes, Fault>>,
+        receiver: Receiver<Result<Bytes, Fault>>,
         timeout: Duration,
     ) -> Self {
         let claim = Rc::new(claim);

@@ -2,36 +2,45 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use mcp::message::{Envelope, Kind, split_batch};
 use mcp::method::Method;
-use tokio::sync::mpsc;
 
 use super::{MAX_QUEUED, number, refusal};
+use crate::collections::byte_queue::{self, NotQueued, Receiver, Sender};
 use crate::error::Fault;
+use crate::observe::Metrics;
+use crate::upstream::mcp::MAX_KEPT;
+use crate::upstream::mcp::rewrite::responses;
 
 /// The calls that wait for messages of one channel.
 pub(super) struct Dispatcher {
     exclusive: bool,
+    /// Bytes that wait for one call, besides its response.
+    max_queued_bytes: usize,
+    metrics: Arc<Metrics>,
     calls: RefCell<HashMap<u64, PendingCall>>,
-    listener: RefCell<Option<mpsc::Sender<Bytes>>>,
+    listener: RefCell<Option<Sender<Bytes>>>,
     closed: Cell<bool>,
     last_received: Cell<Instant>,
 }
 
 /// A call that waits.
 pub(super) struct PendingCall {
-    messages: mpsc::Sender<Result<Bytes, Fault>>,
+    messages: Sender<Result<Bytes, Fault>>,
     /// Whether it was cancelled at the upstream.
     pub cancelled: bool,
 }
 
 impl Dispatcher {
-    pub(super) fn new(exclusive: bool) -> Self {
+    pub(super) fn new(exclusive: bool, max_queued_bytes: usize, metrics: Arc<Metrics>) -> Self {
         Self {
             exclusive,
+            max_queued_bytes,
+            metrics,
             calls: RefCell::default(),
             listener: RefCell::default(),
             closed: Cell::new(false),
@@ -60,11 +69,11 @@ impl Dispatcher {
     }
 
     /// Registers a call; returns its messages.
-    pub(super) fn register(&self, number: u64) -> Result<mpsc::Receiver<Result<Bytes, Fault>>, Fault> {
+    pub(super) fn register(&self, number: u64) -> Result<Receiver<Result<Bytes, Fault>>, Fault> {
         if self.closed.get() {
             return Err(Fault::Interrupted);
         }
-        let (messages, receiver) = mpsc::channel(MAX_QUEUED);
+        let (messages, receiver) = byte_queue::channel(MAX_QUEUED, self.max_queued_bytes);
         self.calls.borrow_mut().insert(number, PendingCall { messages, cancelled: false });
         Ok(receiver)
     }
@@ -80,7 +89,7 @@ impl Dispatcher {
         let Some(call) = calls.get_mut(&number) else { return false };
         call.cancelled = true;
         // A full queue ends it as well: its call is about to be dropped because its reader does not keep up.
-        let _: Result<(), _> = call.messages.try_send(Err(Fault::Interrupted));
+        let _: Result<(), _> = call.messages.try_send_last(Err(Fault::Interrupted));
         true
     }
 
@@ -92,13 +101,13 @@ impl Dispatcher {
     /// Ends a call that could not be sent.
     pub(super) fn fail(&self, number: u64, fault: Fault) {
         if let Some(call) = self.unregister(number) {
-            let _: Result<(), _> = call.messages.try_send(Err(fault));
+            let _: Result<(), _> = call.messages.try_send_last(Err(fault));
         }
     }
 
     /// Listens to messages that belong to no call, in place of the previous listener.
-    pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
-        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
+    pub(super) fn listen(&self) -> Receiver<Bytes> {
+        let (sender, receiver) = byte_queue::channel(MAX_QUEUED, self.max_queued_bytes);
         if !self.closed.get() {
             *self.listener.borrow_mut() = Some(sender);
         }
@@ -112,7 +121,7 @@ impl Dispatcher {
         let calls = std::mem::take(&mut *self.calls.borrow_mut());
         let fault = if calls.len() == 1 { fault.clone() } else { Fault::Interrupted };
         for call in calls.into_values() {
-            let _: Result<(), _> = call.messages.try_send(Err(fault.clone()));
+            let _: Result<(), _> = call.messages.try_send_last(Err(fault.clone()));
         }
     }
 
@@ -141,16 +150,17 @@ impl Dispatcher {
                 let call = id.parse().ok().and_then(|number| self.unregister(number));
                 if let Some(call) = call {
                     // It is not read when the client has gone.
-                    let _: Result<(), _> = call.messages.send(Ok(message)).await;
+                    let _: Result<(), _> = call.messages.send_last(Ok(message)).await;
                 }
             }
             // An error without an id is about the only call there is.
             (Kind::Response, None) => self.send_to_only_call(message).await,
+            (Kind::Request, Some(id)) if id.len() > MAX_KEPT => return Ok(responses::refuse_long_id(id)),
             (Kind::Request, Some(id)) if method == Some(Method::Ping) => {
-                return Ok(Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()));
+                return Ok(Some(responses::pong(id)));
             }
             (Kind::Request, Some(id)) if !self.exclusive || self.is_idle() => return Ok(Some(refusal(id))),
-            (Kind::Notification, _) if method == Some(Method::Progress) => {
+            (Kind::Notification, _) if method == Some(Method::Progress) && !self.exclusive => {
                 self.send_progress(number(envelope.params, "progressToken"), message);
             }
             (Kind::Notification, _) if !self.exclusive || self.is_idle() => self.send_to_listener(message),
@@ -159,12 +169,13 @@ impl Dispatcher {
         Ok(None)
     }
 
-    /// Sends progress, and keeps the last place in the queue for the response.
+    /// Sends progress, and keeps the last place in the queue for the response. Drops it where the client does not keep up: a
+    /// reader that waited would hold up other calls.
     fn send_progress(&self, number: Option<u64>, message: Bytes) {
         let calls = self.calls.borrow();
-        let call = number.and_then(|number| calls.get(&number));
-        if let Some(call) = call.filter(|call| call.messages.capacity() > 1) {
-            let _: Result<(), _> = call.messages.try_send(Ok(message));
+        let Some(call) = number.and_then(|number| calls.get(&number)) else { return };
+        if let Err(NotQueued { closed: false }) = call.messages.try_send_but_one(Ok(message)) {
+            self.metrics.progress_dropped.inc();
         }
     }
 
@@ -183,5 +194,67 @@ impl Dispatcher {
     /// Sends a message to the listener, which is removed when it does not keep up.
     fn send_to_listener(&self, message: Bytes) {
         self.listener.borrow_mut().take_if(|listener| listener.try_send(message).is_err());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(bytes: usize) -> Bytes {
+        let text = "x".repeat(bytes);
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,"message":"{text}"}}}}"#).into()
+    }
+
+    fn response() -> Bytes {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{}"}}"#, "x".repeat(1_000)).into()
+    }
+
+    #[tokio::test]
+    async fn progress_that_a_slow_client_leaves_waiting_is_bounded_in_bytes() {
+        let metrics = Arc::new(Metrics::default());
+        let dispatcher = Dispatcher::new(false, 1_000, Arc::clone(&metrics));
+        let mut messages = dispatcher.register(1).unwrap();
+        for _ in 0..20 {
+            assert_eq!(dispatcher.dispatch(progress(300)).await, Ok(None));
+        }
+        // The response finds a place without waiting, so that the channel goes on for the other calls.
+        assert_eq!(dispatcher.dispatch(response()).await, Ok(None));
+        let (mut kept, mut last) = (0, Bytes::new());
+        while let Some(Ok(message)) = messages.recv().await {
+            (kept, last) = (kept + 1, message);
+        }
+        assert_eq!((kept, last, metrics.progress_dropped.get()), (3, response(), 18));
+    }
+
+    #[tokio::test]
+    async fn where_there_is_one_call_the_upstream_waits_for_its_client() {
+        let dispatcher = Dispatcher::new(true, 1_000, Arc::default());
+        let mut messages = dispatcher.register(1).unwrap();
+        let sending = async {
+            for _ in 0..20 {
+                dispatcher.dispatch(progress(300)).await.unwrap();
+            }
+            dispatcher.dispatch(response()).await.unwrap();
+        };
+        let reading = async {
+            let mut kept = 0;
+            while messages.recv().await.is_some() {
+                kept += 1;
+            }
+            kept
+        };
+        assert_eq!(tokio::join!(sending, reading).1, 21);
+    }
+
+    #[tokio::test]
+    async fn a_long_id_is_refused_and_a_short_one_answered() {
+        let dispatcher = Dispatcher::new(false, 1_000, Arc::default());
+        let ping = |length| -> Bytes {
+            format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, "i".repeat(length)).into()
+        };
+        let long = dispatcher.dispatch(ping(MAX_KEPT)).await.unwrap().unwrap();
+        assert!(long.len() < 200 && long.windows(6).any(|part| part == b"-32600"), "{long:?}");
+        assert!(dispatcher.dispatch(ping(MAX_KEPT - 2)).await.unwrap().unwrap().len() > MAX_KEPT);
     }
 }

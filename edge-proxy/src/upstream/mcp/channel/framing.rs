@@ -35,6 +35,8 @@ const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 const PING: Duration = Duration::from_secs(30);
 /// Largest response to a post.
 const MAX_POST_RESPONSE: usize = 64 << 10;
+/// The bytes that may wait to be written besides one message: pongs pile up where an upstream pings and does not read.
+const WRITE_BUFFER: usize = 2 << 20;
 /// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -47,7 +49,7 @@ pub(super) enum Outgoing {
     /// Each message is posted to the URL that the upstream named.
     Post { http_pool: Rc<HttpPool>, target: Uri, timeout: Duration },
     /// Each message is a frame.
-    Frame(Sink),
+    Frame { sink: Sink, timeout: Duration },
 }
 
 /// The receiving half of a channel.
@@ -60,6 +62,7 @@ pub(super) enum Incoming {
 pub(super) struct FrameReader {
     stream: SplitStream<Socket>,
     sink: Sink,
+    timeout: Duration,
     ticks: Interval,
     silent: bool,
 }
@@ -99,10 +102,13 @@ pub(super) async fn open_event_stream(
 /// Opens a WebSocket.
 pub(super) async fn open_websocket(
     http_pool: &Rc<HttpPool>,
+    timeout: Duration,
     max_message: usize,
 ) -> Result<(Outgoing, Incoming), Fault> {
-    let config =
-        WebSocketConfig::default().max_message_size(Some(max_message)).max_frame_size(Some(max_message));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
+        .max_write_buffer_size(http_pool.max_request().saturating_add(WRITE_BUFFER));
     let mut headers = http_pool.headers.clone();
     headers.remove(CONTENT_TYPE);
     headers.remove(ACCEPT);
@@ -113,8 +119,8 @@ pub(super) async fn open_websocket(
     let mut ticks = interval(PING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
-    let frames = FrameReader { stream, sink: Rc::clone(&sink), ticks, silent: false };
-    Ok((Outgoing::Frame(sink), Incoming::FrameReader(frames)))
+    let frames = FrameReader { stream, sink: Rc::clone(&sink), timeout, ticks, silent: false };
+    Ok((Outgoing::Frame { sink, timeout }, Incoming::FrameReader(frames)))
 }
 
 impl Outgoing {
@@ -130,20 +136,26 @@ impl Outgoing {
                 sent.collect(MAX_POST_RESPONSE).await?;
                 if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
             }
-            Self::Frame(sink) => {
+            Self::Frame { sink, timeout } => {
                 let text = message.try_into();
                 let text = text.map_err(|_| Fault::Malformed("a message is not UTF-8".to_owned()))?;
-                sink.lock().await.send(Message::Text(text)).await.map_err(|error| fault(&error))
+                send_frame(sink, Message::Text(text), *timeout).await
             }
+        }
+    }
+
+    /// The time within which the upstream takes a message.
+    pub(super) fn timeout(&self) -> Duration {
+        match self {
+            Self::Post { timeout, .. } | Self::Frame { timeout, .. } => *timeout,
         }
     }
 
     /// Sends a closing frame; a failure is only logged.
     pub(super) async fn close(&self) {
-        let Self::Frame(sink) = self else { return };
-        let closing = async { sink.lock().await.send(Message::Close(None)).await };
-        if let Ok(Err(error)) = tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
-            tracing::debug!(%error, "the WebSocket is closed already");
+        let Self::Frame { sink, .. } = self else { return };
+        if let Err(fault) = send_frame(sink, Message::Close(None), CLOSE_TIMEOUT).await {
+            tracing::debug!(%fault, "cannot close a WebSocket in order");
         }
     }
 }
@@ -161,6 +173,12 @@ impl Incoming {
             },
         }
     }
+}
+
+/// Sends a frame, after those that are being sent, within this time in all.
+async fn send_frame(sink: &Sink, frame: Message, timeout: Duration) -> Result<(), Fault> {
+    let sent = async { sink.lock().await.send(frame).await.map_err(|error| fault(&error)) };
+    tokio::time::timeout(timeout, sent).await.unwrap_or(Err(Fault::Timeout))
 }
 
 async fn next_event((response, decoder): &mut (HttpResponse, Decoder)) -> Result<mcp::sse::Event, Fault> {
@@ -181,8 +199,7 @@ impl FrameReader {
                     if std::mem::replace(&mut self.silent, true) {
                         return Err(Fault::Interrupted);
                     }
-                    let ping = Message::Ping(Bytes::new());
-                    self.sink.lock().await.send(ping).await.map_err(|error| fault(&error))?;
+                    send_frame(&self.sink, Message::Ping(Bytes::new()), self.timeout).await?;
                     continue;
                 }
             };

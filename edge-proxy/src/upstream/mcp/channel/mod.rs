@@ -14,17 +14,19 @@ pub(super) use pool::ChannelPool;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mcp::json;
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use self::dispatcher::Dispatcher;
 use self::framing::{Incoming, Outgoing};
+use super::reply_queue::{ReplyQueue, not_taken};
 use super::session;
 use super::session::SessionKey;
+use crate::collections::byte_queue::Receiver;
 use crate::error::Fault;
 use crate::observe::{Gauge, GaugeGuard};
 use crate::snapshot::{McpTransport, Upstream};
@@ -40,6 +42,7 @@ const INITIALIZE_ID: u64 = 0;
 pub(super) struct Channel {
     outgoing: Outgoing,
     dispatcher: Rc<Dispatcher>,
+    replies: Rc<ReplyQueue>,
     reader: AbortHandle,
     used: Cell<Instant>,
     _counted: GaugeGuard,
@@ -58,12 +61,12 @@ impl Channel {
         let (limit, max_message) = (upstream.request_timeout, http_pool.max_message());
         let opened = async {
             let (outgoing, incoming) = match transport {
-                McpTransport::WebSocket => framing::open_websocket(http_pool, max_message).await?,
+                McpTransport::WebSocket => framing::open_websocket(http_pool, limit, max_message).await?,
                 McpTransport::HttpSse | McpTransport::StreamableHttp => {
                     framing::open_event_stream(http_pool, upstream, max_message).await?
                 }
             };
-            let channel = Rc::new(Self::start(outgoing, incoming, exclusive, gauge));
+            let channel = Rc::new(Self::start(outgoing, incoming, exclusive, http_pool, gauge));
             let answer = channel.request(INITIALIZE_ID, session::initialize(key).into()).await?;
             session::negotiated(upstream, &answer)?;
             let initialized =
@@ -74,11 +77,20 @@ impl Channel {
         tokio::time::timeout(limit, opened).await.map_err(|_| Fault::Timeout)?
     }
 
-    fn start(outgoing: Outgoing, incoming: Incoming, exclusive: bool, gauge: &Gauge) -> Self {
-        let dispatcher = Rc::new(Dispatcher::new(exclusive));
-        let reader =
-            tokio::task::spawn_local(read(incoming, Rc::clone(&dispatcher), outgoing.clone())).abort_handle();
-        Self { outgoing, dispatcher, reader, used: Cell::new(Instant::now()), _counted: gauge.enter() }
+    fn start(
+        outgoing: Outgoing,
+        incoming: Incoming,
+        exclusive: bool,
+        http_pool: &HttpPool,
+        gauge: &Gauge,
+    ) -> Self {
+        let metrics = Arc::clone(http_pool.metrics());
+        let dispatcher = Rc::new(Dispatcher::new(exclusive, http_pool.max_message(), metrics));
+        let replies = Rc::new(ReplyQueue::default());
+        let reader = read(incoming, Rc::clone(&dispatcher), Rc::clone(&replies), outgoing.clone());
+        let reader = tokio::task::spawn_local(reader).abort_handle();
+        let used = Cell::new(Instant::now());
+        Self { outgoing, dispatcher, replies, reader, used, _counted: gauge.enter() }
     }
 
     /// Sends the request of this number, and waits for its response.
@@ -107,6 +119,12 @@ impl Channel {
         });
     }
 
+    /// Responds to a request of the upstream. Waits, until then, for room among the responses before it. Cancel safe.
+    async fn reply(&self, body: Bytes, until: tokio::time::Instant) -> Result<(), Fault> {
+        let sender = || Ok(reply_sender(self.outgoing.clone(), Rc::clone(&self.dispatcher)));
+        self.replies.send(body, until, sender).await
+    }
+
     /// Pings the upstream after an unexpected silence, and ends the channel if it stays silent.
     fn check_alive(self: &Rc<Self>) {
         let (channel, pinged) = (Rc::clone(self), Instant::now());
@@ -125,7 +143,7 @@ impl Channel {
     }
 
     /// Returns the messages that belong to no call.
-    pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
+    pub(super) fn listen(&self) -> Receiver<Bytes> {
         self.dispatcher.listen()
     }
 
@@ -151,8 +169,16 @@ impl Drop for Channel {
 }
 
 /// Dispatches every message until the connection ends.
-async fn read(mut incoming: Incoming, dispatcher: Rc<Dispatcher>, outgoing: Outgoing) {
+async fn read(
+    mut incoming: Incoming,
+    dispatcher: Rc<Dispatcher>,
+    replies: Rc<ReplyQueue>,
+    outgoing: Outgoing,
+) {
     let ended = loop {
+        if dispatcher.is_closed() {
+            return;
+        }
         let message = match incoming.next().await {
             Ok(message) => message,
             Err(fault) => break fault,
@@ -160,18 +186,28 @@ async fn read(mut incoming: Incoming, dispatcher: Rc<Dispatcher>, outgoing: Outg
         match dispatcher.dispatch(message).await {
             Ok(None) => {}
             Ok(Some(reply)) => {
-                let outgoing = outgoing.clone();
-                tokio::task::spawn_local(async move {
-                    if let Err(fault) = outgoing.send(reply).await {
-                        tracing::debug!(%fault, "cannot send a response on a channel");
-                    }
-                });
+                let until = tokio::time::Instant::now() + outgoing.timeout();
+                let sender = || Ok(reply_sender(outgoing.clone(), Rc::clone(&dispatcher)));
+                if let Err(fault) = replies.send(reply, until, sender).await {
+                    break fault;
+                }
             }
             Err(fault) => break fault,
         }
     };
     tracing::debug!(fault = %ended, "a channel ended");
     dispatcher.close(&ended);
+}
+
+/// Returns what sends responses on a channel, which ends where they are not taken in time.
+fn reply_sender(outgoing: Outgoing, dispatcher: Rc<Dispatcher>) -> impl AsyncFn(Bytes) -> Result<(), Fault> {
+    async move |reply| {
+        let sent = outgoing.send(reply).await;
+        if sent == Err(Fault::Timeout) {
+            dispatcher.close(&not_taken());
+        }
+        sent
+    }
 }
 
 /// Refuses a request that no client can be asked.

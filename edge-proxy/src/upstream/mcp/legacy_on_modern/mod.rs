@@ -24,7 +24,8 @@ use crate::upstream::mcp::translator::CallContext;
 use crate::upstream::mcp::{same_modern, unreadable, without_client};
 use crate::usage::Account;
 
-const MAX_QUEUED: usize = 16;
+/// Messages that wait for the client; each may be as large as an event.
+const MAX_QUEUED: usize = 1;
 
 /// Makes a call, as often as the upstream requires input.
 pub(super) async fn call(

@@ -32,6 +32,8 @@ use crate::usage::Outcome;
 
 /// Wait for further requests, so that a client is sent all of them at once.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// Server requests of one call.
+const MAX_REQUESTS: usize = 256;
 /// Longest `requestState` for a client; a call with a longer one is held open here.
 const MAX_STATE: usize = 48 << 10;
 /// Time for which a session is kept longer than its parked calls.
@@ -50,28 +52,44 @@ pub(super) struct PendingRequests {
     pub(super) answered: Vec<Box<str>>,
     /// The time at which the client is to be sent the newest.
     ask_at: Option<Instant>,
+    /// The bytes of params that may wait.
+    max_bytes: usize,
 }
 
 impl PendingRequests {
+    /// None yet. The params of those that wait for the client have at most so many bytes together.
+    pub(super) fn within(max_bytes: usize) -> Self {
+        Self { max_bytes, ..Self::default() }
+    }
+
     /// Restores those of a parked call.
-    pub(super) fn of(parked: &ParkedCall) -> Self {
+    pub(super) fn restored(self, parked: &ParkedCall) -> Self {
         Self {
             requests: parked.pending.clone(),
             total: parked.total,
             answered: parked.answered.clone(),
             ask_at: None,
+            max_bytes: self.max_bytes,
         }
     }
 
-    /// Adds a request, unless it is known: upstreams repeat their last messages on a resumed stream.
-    pub(super) fn add(&mut self, request: ServerRequest) {
+    /// Adds a request, unless it is known: upstreams repeat their last messages on a resumed stream. Returns false if there is
+    /// no room for it.
+    pub(super) fn add(&mut self, request: ServerRequest) -> bool {
         let known = self.requests.iter().any(|pending| pending.request.id == request.id);
         if known || self.answered.contains(&request.id) {
-            return;
+            return true;
+        }
+        let bytes = self.requests.iter().map(|pending| pending.request.params.len()).sum::<usize>();
+        if self.requests.len() + self.answered.len() >= MAX_REQUESTS
+            || bytes.saturating_add(request.params.len()) > self.max_bytes
+        {
+            return false;
         }
         self.total = self.total.saturating_add(1);
         self.requests.push(PendingRequest { number: self.total, request });
         self.ask_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+        true
     }
 
     /// The time at which the client is to be sent them.
@@ -209,9 +227,10 @@ pub(super) fn response_to(pending: &PendingRequest, response: &str) -> Bytes {
 
 /// Refuses all requests that the client will not answer.
 pub(super) fn refuse_all(context: &Rc<Context>, translator: &ModernOnLegacy, requests: &[PendingRequest]) {
-    for PendingRequest { request, .. } in requests {
-        translator.send(context, refusal(request.method.as_str(), &request.id));
-    }
+    let refused =
+        requests.iter().map(|pending| refusal(pending.request.method.as_str(), &pending.request.id));
+    let (call, session) = (&translator.call, &translator.in_session.session);
+    session_messages::reply_to_all(context, &call.upstream, session, refused.collect());
 }
 
 /// Waits for a client that may resume the call at any edge. One that never does, or no longer may, must not leave the
@@ -266,4 +285,28 @@ fn url_elicitations(error: &str, declared: Capabilities) -> Option<PendingReques
     })
     .ok()?;
     (declared.cover(ClientFeature::Url) && !pending.requests.is_empty()).then_some(pending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_wait_for_the_client_are_bounded_in_number_and_bytes() {
+        let request = |number: usize, bytes: usize| ServerRequest {
+            id: number.to_string().into(),
+            method: Method::ElicitationCreate,
+            params: "x".repeat(bytes).into(),
+        };
+        let mut pending = PendingRequests::within(1_000);
+        assert!(pending.add(request(0, 600)));
+        assert!(!pending.add(request(1, 600)), "there is no room for its bytes");
+        assert!(pending.add(request(0, 600)), "it is known");
+        assert!((2..=MAX_REQUESTS).all(|number| pending.add(request(number, 1))));
+        assert!(!pending.add(request(MAX_REQUESTS + 1, 1)), "there are too many");
+        // Those that were answered are kept as well.
+        let key = pending.requests[0].key();
+        assert!(pending.take(&key).is_some());
+        assert!(!pending.add(request(MAX_REQUESTS + 2, 1)));
+    }
 }

@@ -10,7 +10,7 @@ use mcp::json::{self, JsonError};
 use tokio::sync::mpsc;
 
 use super::held_open::ResumeInput;
-use super::park::{self, PendingRequests, input_required_response};
+use super::park::{self, input_required_response};
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
 use super::task_polling::TaskPoller;
 use super::translator::{AwaitedTask, CallTask, ModernOnLegacy};
@@ -27,7 +27,8 @@ use crate::upstream::mcp::unreadable;
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
 use crate::usage::{Account, Outcome};
 
-const MAX_QUEUED: usize = 16;
+/// Messages that wait for the client; each may be as large as an event.
+const MAX_QUEUED: usize = 1;
 
 /// Resumes the call that a raw `requestState` names.
 pub(super) async fn call(
@@ -148,7 +149,7 @@ async fn resume_stream(
     let context = call.context;
     let mut stream = UpstreamStream::resumed(context, parked_translator(call, &parked)?, event);
     let pending = &mut stream.translator.pending;
-    *pending = PendingRequests::of(&parked);
+    *pending = std::mem::take(pending).restored(&parked);
     let responses: Vec<_> = answers
         .iter()
         .filter_map(|(key, response)| Some(park::response_to(&pending.take(key)?, response)))

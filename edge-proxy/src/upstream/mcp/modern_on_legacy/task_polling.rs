@@ -29,10 +29,11 @@ use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedS
 use crate::upstream::mcp::response::{TranslatedResponse, read_response, read_rpc_response};
 use crate::upstream::mcp::session::{SessionKey, SessionPool, SessionTransport};
 use crate::upstream::mcp::translator::{CallContext, Translator as _};
-use crate::upstream::mcp::{session_messages, task};
+use crate::upstream::mcp::{MAX_KEPT, session_messages, task};
 use crate::usage::Account;
 
-const MAX_QUEUED: usize = 16;
+/// Messages that wait for the client; each may be as large as an event.
+const MAX_QUEUED: usize = 1;
 /// Poll interval where the upstream does not say.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 /// Bounds of the poll interval.
@@ -191,6 +192,9 @@ impl TaskPoller {
                 self.send(answer, true).await;
                 return Ok(());
             };
+            if created.id.len() > MAX_KEPT {
+                return Err(Fault::Malformed(format!("the id of a task is longer than {MAX_KEPT} bytes")));
+            }
             self.interval = created.interval;
             let awaited = AwaitedTask::new(&created.id, self.translator.in_session.number);
             self.translator.task = CallTask::Awaited(awaited);

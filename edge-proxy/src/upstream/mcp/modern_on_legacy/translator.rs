@@ -108,7 +108,10 @@ impl Translator for ModernOnLegacy {
                 Ok(Translated::Response(message, outcome))
             }
             Kind::Notification => self.notification(&message, &envelope),
-            Kind::Request => Ok(self.request(&envelope)),
+            Kind::Request => Ok(match envelope.id.and_then(responses::refuse_long_id) {
+                Some(refusal) => Translated::Reply(refusal),
+                None => self.request(&envelope),
+            }),
         }
     }
 
@@ -148,7 +151,7 @@ impl ModernOnLegacy {
         client: ModernClient,
         task: CallTask,
     ) -> Self {
-        let pending = PendingRequests::default();
+        let pending = PendingRequests::within(call.context.environment.limits.max_event_bytes);
         Self { call: CallContext::of(call), in_session, client, task, pending }
     }
 
@@ -264,10 +267,18 @@ impl ModernOnLegacy {
         });
         match request {
             Some(request) => {
-                self.pending.add(request);
-                Translated::Ignore
+                if self.pending.add(request) {
+                    return Translated::Ignore;
+                }
+                Translated::Reply(too_many(id))
             }
             None => Translated::Reply(input_requests::refusal(method, id)),
         }
     }
+}
+
+/// Refuses a request for which there is no room among those that wait for the client.
+fn too_many(id: &str) -> Bytes {
+    let text = "too many requests to the client wait in this call";
+    codes::render(Some(id), codes::INTERNAL_ERROR, text, None)
 }

@@ -8,8 +8,8 @@ use mcp::splice::Splice;
 
 use super::apply;
 use crate::error::Fault;
-use crate::upstream::mcp::malformed;
 use crate::upstream::mcp::outcome::outcome_of_code;
+use crate::upstream::mcp::{MAX_KEPT, malformed};
 use crate::usage::Outcome;
 
 /// Builds a response with this raw id, whose `member` is `result` or `error`.
@@ -17,6 +17,13 @@ pub(in crate::upstream::mcp) fn render(id: &[u8], member: &str, value: &str) -> 
     let parts: [&[u8]; 7] =
         [br#"{"jsonrpc":"2.0","id":"#, id, b",\"", member.as_bytes(), b"\":", value.as_bytes(), b"}"];
     parts.concat().into()
+}
+
+/// Refuses a request of an upstream whose raw id is too long to be kept: it would be held for the whole call, and sealed
+/// into the id that the client is given. The refusal carries no id.
+pub(in crate::upstream::mcp) fn refuse_long_id(id: &str) -> Option<Bytes> {
+    let text = format!("the id is longer than {MAX_KEPT} bytes");
+    (id.len() > MAX_KEPT).then(|| codes::render(None, codes::INVALID_REQUEST, &text, None))
 }
 
 /// Builds the response to a ping.

@@ -61,7 +61,10 @@ impl Translator for SameLegacy {
         match envelope.kind() {
             Kind::Response => self.response(&message, &envelope),
             Kind::Notification => self.notification(&message, &envelope),
-            Kind::Request => self.request(&message, &envelope),
+            Kind::Request => match envelope.id.and_then(responses::refuse_long_id) {
+                Some(refusal) => Ok(Translated::Reply(refusal)),
+                None => self.request(&message, &envelope),
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! The messages of the legacy handshake with an upstream. It must not know how they are sent.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use mcp::json;
 use mcp::message::Envelope;
 use mcp::revision::{Era, Revision};
@@ -8,6 +9,7 @@ use mcp::revision::{Era, Revision};
 use super::session_key::SessionKey;
 use crate::error::Fault;
 use crate::snapshot::Upstream;
+use crate::upstream::mcp::MAX_KEPT;
 
 /// Builds the `initialize` that opens a session.
 pub(in crate::upstream) fn initialize(key: SessionKey) -> String {
@@ -23,6 +25,18 @@ pub(in crate::upstream) fn initialize(key: SessionKey) -> String {
 pub(in crate::upstream) fn set_level(level: &[u8]) -> Bytes {
     let before = br#"{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{"level":"#;
     [before.as_slice(), level, b"}}"].concat().into()
+}
+
+/// Checks the id of a session: visible ASCII, as the revisions have it, and short, because it is sealed into the ids that
+/// clients are given.
+pub(in crate::upstream) fn session_id(value: &HeaderValue) -> Result<HeaderValue, Fault> {
+    let bytes = value.as_bytes();
+    if bytes.len() > MAX_KEPT || !bytes.iter().all(u8::is_ascii_graphic) {
+        return Err(Fault::Session(format!(
+            "its Mcp-Session-Id is not at most {MAX_KEPT} visible ASCII characters"
+        )));
+    }
+    Ok(value.clone())
 }
 
 /// Reads the revision in the response to `initialize`.

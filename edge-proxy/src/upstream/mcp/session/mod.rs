@@ -19,4 +19,4 @@ pub(super) use self::server_stream::{FinalMessage, ServerMessages};
 pub(super) use self::session_errors::unless_session_unknown;
 pub(in crate::upstream) use self::session_key::SessionKey;
 pub(in crate::upstream) use self::session_pool::SessionPool;
-pub(super) use self::upstream_session::{SessionTransport, UpstreamSession};
+pub(super) use self::upstream_session::{SessionTransport, UpstreamSession, post_sender};

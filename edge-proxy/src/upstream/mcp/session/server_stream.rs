@@ -13,17 +13,23 @@ use mcp::error as codes;
 use mcp::message::{Envelope, Kind};
 use mcp::method::Method;
 use mcp::sse::{Decoder, Event};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
+use super::upstream_session::{UpstreamSession, post_sender};
+use crate::collections::byte_queue::{self, Receiver, Sender};
 use crate::error::Fault;
 use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::upstream::mcp::MAX_KEPT;
+use crate::upstream::mcp::rewrite::responses;
 
 /// Largest message.
 const MAX_EVENT: usize = 256 << 10;
 /// Messages that wait for one client; further ones are dropped or refused.
 const MAX_QUEUED: usize = 256;
+const MAX_QUEUED_BYTES: usize = 1 << 20;
 /// Longest silence of the stream.
 const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
@@ -34,18 +40,18 @@ const LATE_MESSAGE_WINDOW: Duration = Duration::from_millis(25);
 
 /// The calls of one conversation in flight. The youngest receives the messages.
 #[derive(Clone, Default)]
-pub(in crate::upstream) struct MessageSubscribers(Rc<RefCell<Vec<mpsc::Sender<Bytes>>>>);
+pub(in crate::upstream) struct MessageSubscribers(Rc<RefCell<Vec<Sender<Bytes>>>>);
 
 /// The messages on the server stream during a call.
 pub(in crate::upstream) struct ServerMessages {
-    messages: mpsc::Receiver<Bytes>,
+    messages: Receiver<Bytes>,
     answer: Option<Event>,
 }
 
 impl MessageSubscribers {
     /// Subscribes a call to the messages from now on.
     pub(in crate::upstream) fn subscribe(&self) -> ServerMessages {
-        let (sender, messages) = mpsc::channel(MAX_QUEUED);
+        let (sender, messages) = byte_queue::channel(MAX_QUEUED, MAX_QUEUED_BYTES);
         self.0.borrow_mut().push(sender);
         ServerMessages { messages, answer: None }
     }
@@ -104,16 +110,18 @@ impl Drop for ServerStream {
 }
 
 impl ServerStream {
-    /// Opens the stream of the session whose requests carry `headers`, and waits for it, for a while.
+    /// Opens the stream of a session whose messages are requests, and waits for it, for a while.
     pub(in crate::upstream) async fn open(
         http_pool: &Rc<HttpPool>,
-        headers: &HeaderMap,
+        session: &Rc<UpstreamSession>,
         subscribers: &MessageSubscribers,
+        timeout: Duration,
     ) -> Self {
         let (opened, is_opened) = oneshot::channel();
         let reader = StreamReader {
             http_pool: Rc::clone(http_pool),
-            headers: headers.clone(),
+            session: Rc::clone(session),
+            timeout,
             subscribers: subscribers.clone(),
         };
         let task = tokio::task::spawn_local(reader.run(opened)).abort_handle();
@@ -125,7 +133,9 @@ impl ServerStream {
 
 struct StreamReader {
     http_pool: Rc<HttpPool>,
-    headers: HeaderMap,
+    session: Rc<UpstreamSession>,
+    /// The time within which the upstream takes a response.
+    timeout: Duration,
     subscribers: MessageSubscribers,
 }
 
@@ -133,7 +143,7 @@ impl StreamReader {
     async fn run(self, opened: oneshot::Sender<()>) {
         let mut opened = Some(opened);
         loop {
-            let headers = self.headers.clone();
+            let headers = self.headers();
             let opened_stream =
                 self.http_pool.send(&Verb::GET, headers, Bytes::new(), Retry::Safe, MAX_SILENCE).await;
             match opened_stream {
@@ -159,38 +169,40 @@ impl StreamReader {
         while let Some(chunk) = response.chunk().await? {
             decoder.push(chunk);
             while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-                self.handle(event.data);
+                if let Some(reply) = self.handle(event.data) {
+                    self.reply(reply).await?;
+                }
             }
         }
         Ok(())
     }
 
-    fn handle(&self, message: Bytes) {
-        let Ok(envelope) = Envelope::parse(&message) else { return };
+    /// Hands a message to the youngest call. Returns the response of the edge, where the edge responds.
+    fn handle(&self, message: Bytes) -> Option<Bytes> {
+        let envelope = Envelope::parse(&message).ok()?;
         let method = envelope.method.as_deref().and_then(Method::parse);
         match (envelope.kind(), method, envelope.id) {
-            (Kind::Request, Some(Method::Ping), Some(id)) => self.reply(id, r#""result":{}"#),
+            (Kind::Request, _, Some(id)) if id.len() > MAX_KEPT => responses::refuse_long_id(id),
+            (Kind::Request, Some(Method::Ping), Some(id)) => Some(responses::pong(id)),
             (Kind::Request, _, Some(id)) if !self.subscribers.send(message.clone()) => {
                 let text = "the client cannot be asked while no call is in flight";
-                let code = codes::METHOD_NOT_FOUND;
-                self.reply(id, &format!(r#""error":{{"code":{code},"message":"{text}"}}"#));
+                Some(codes::render(Some(id), codes::METHOD_NOT_FOUND, text, None))
             }
             (Kind::Notification, Some(Method::Message), _) if !self.subscribers.send(message.clone()) => {
                 tracing::debug!("dropped a log message without a client");
+                None
             }
-            _ => {}
+            _ => None,
         }
     }
 
-    fn reply(&self, id: &str, answer: &str) {
-        let body = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#));
-        let (http_pool, headers) = (Rc::clone(&self.http_pool), self.headers.clone());
-        tokio::task::spawn_local(async move {
-            if let Err(fault) =
-                http_pool.send(&Verb::POST, headers, body, Retry::IfUnsent, OPEN_TIMEOUT).await
-            {
-                tracing::debug!(%fault, "cannot deliver a response to an upstream");
-            }
-        });
+    fn headers(&self) -> HeaderMap {
+        self.session.headers().cloned().unwrap_or_default()
+    }
+
+    /// Responds to a request of the upstream, which is read on when there is room for the response.
+    async fn reply(&self, body: Bytes) -> Result<(), Fault> {
+        let sender = || Ok(post_sender(Rc::clone(&self.http_pool), self.headers(), self.timeout));
+        self.session.replies.send(body, Instant::now() + self.timeout, sender).await
     }
 }

@@ -145,8 +145,10 @@ impl SessionPool {
         }
         let session = Rc::new(self.initialize().await?);
         self.complete_handshake(&session).await?;
-        if let (Some(_), SessionTransport::Http(headers)) = (self.key.conversation, &session.transport) {
-            let server_stream = ServerStream::open(&self.http_pool, headers, &self.subscribers).await;
+        if let (Some(_), SessionTransport::Http(_)) = (self.key.conversation, &session.transport) {
+            let timeout = self.upstream.request_timeout;
+            let server_stream =
+                ServerStream::open(&self.http_pool, &session, &self.subscribers, timeout).await;
             *self.server_stream.borrow_mut() = Some(server_stream);
         }
         *self.session.borrow_mut() = Some(Rc::clone(&session));
@@ -159,7 +161,8 @@ impl SessionPool {
         let timeout = self.upstream.request_timeout;
         let response =
             self.http_pool.send(&Verb::POST, headers.clone(), body.into(), Retry::Safe, timeout).await?;
-        let id = response.headers.get(SESSION_ID).cloned();
+        let id = response.headers.get(SESSION_ID).filter(|id| !id.is_empty());
+        let id = id.map(handshake::session_id).transpose()?;
         let revision = handshake::negotiated(&self.upstream, &read_rpc_response(response).await?)?;
         let mut headers = headers;
         headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));

@@ -4,18 +4,27 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, Method as Verb};
 use mcp::header::SESSION_ID;
 
+use crate::error::Fault;
 use crate::observe::GaugeGuard;
+use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::mcp::channel::ChannelClaim;
+use crate::upstream::mcp::reply_queue::ReplyQueue;
 use crate::upstream::mcp::server_requests::ReplyTo;
+
+/// Largest body of the upstream's answer to a response.
+const MAX_REPLY_RESPONSE: usize = 64 << 10;
 
 /// A session that is open.
 pub(in crate::upstream) struct UpstreamSession {
     pub transport: SessionTransport,
     /// Whether a request was answered in it: only then can the upstream have forgotten it.
     confirmed: Cell<bool>,
+    /// The edge's own responses to the upstream's requests, where messages are requests.
+    pub replies: ReplyQueue,
     /// The time until which a parked call or a task needs it.
     kept_until: Cell<Option<Instant>>,
     _counted: Option<GaugeGuard>,
@@ -29,12 +38,27 @@ pub(in crate::upstream) enum SessionTransport {
     Channel(Rc<ChannelClaim>),
 }
 
+/// Returns what posts the edge's own responses in a session whose requests carry these headers.
+pub(in crate::upstream::mcp) fn post_sender(
+    http_pool: Rc<HttpPool>,
+    headers: HeaderMap,
+    timeout: Duration,
+) -> impl AsyncFn(Bytes) -> Result<(), Fault> + 'static {
+    async move |reply| {
+        let sent = http_pool.send(&Verb::POST, headers.clone(), reply, Retry::IfUnsent, timeout).await?;
+        let status = sent.status;
+        sent.collect(MAX_REPLY_RESPONSE).await?;
+        if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
+    }
+}
+
 impl UpstreamSession {
     /// Wraps a session that `initialize` has opened.
     pub(super) fn initialized(headers: HeaderMap, counted: GaugeGuard) -> Self {
         Self {
             transport: SessionTransport::Http(headers),
             confirmed: Cell::new(false),
+            replies: ReplyQueue::default(),
             kept_until: Cell::default(),
             _counted: Some(counted),
         }
@@ -51,7 +75,13 @@ impl UpstreamSession {
     }
 
     fn existing(transport: SessionTransport) -> Self {
-        Self { transport, confirmed: Cell::new(true), kept_until: Cell::default(), _counted: None }
+        Self {
+            transport,
+            confirmed: Cell::new(true),
+            replies: ReplyQueue::default(),
+            kept_until: Cell::default(),
+            _counted: None,
+        }
     }
 
     /// The headers of every request in it, where messages are requests.

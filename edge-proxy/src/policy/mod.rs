@@ -19,8 +19,8 @@ pub use denied::{Denied, Reason};
 pub use permit::Permit;
 
 use crate::identity::{Principal, PrincipalKind};
-use crate::route::{Destination, NamedTarget};
-use crate::snapshot::{Permissions, Snapshot, Token, View};
+use crate::route::{Destination, NamedTarget, TargetKind};
+use crate::snapshot::{Entry, Permissions, Snapshot, Token, View};
 
 /// A principal at one server, whose rights are in force. Only `admit` makes one, and no target is permitted without.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +134,23 @@ fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
         }
     }
     by_uri.map(Permit::to).ok_or(denied)
+}
+
+/// Returns the URI by which `view` allows to read what this upstream knows as `original`, if it does.
+fn readable(view: &View, upstream: &str, original: &str) -> Option<Box<str>> {
+    let server = &view.server;
+    let is_there = |entry: &&Arc<Entry>| *entry.upstream.uid == *upstream;
+    let listed = view.visible.resources.iter().filter_map(|position| server.resources.entries.get(position));
+    if let Some(entry) = listed.filter(is_there).find(|entry| *entry.original == *original) {
+        return Some(entry.exposed.clone());
+    }
+    let mut templates = server.resource_templates.entries.iter().filter(is_there);
+    templates.find_map(|template| {
+        let exposed = format!("{}{original}", template.uri_prefix);
+        let permit = decide(view, &NamedTarget::of(TargetKind::Resource, &exposed)).ok()?;
+        let leads_there = *permit.entry().upstream.uid == *upstream && permit.original() == original;
+        leads_there.then(|| exposed.into())
+    })
 }
 
 fn is_listed(view: &View, destination: &Destination) -> bool {

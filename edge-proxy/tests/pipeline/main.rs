@@ -13,6 +13,7 @@ mod hostile;
 mod legacy;
 mod lists;
 mod modern;
+mod relayed;
 mod rotation;
 mod sessions;
 mod shares;

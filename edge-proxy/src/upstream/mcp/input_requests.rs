@@ -6,7 +6,8 @@ use bytes::Bytes;
 use mcp::error as codes;
 use mcp::json::{self, JsonError};
 use mcp::message::span;
-use mcp::method::Method;
+use mcp::method::{Form, Method, Sender};
+use mcp::revision::Era;
 use memchr::memmem;
 
 use crate::session::capabilities::{Capabilities, ClientFeature};
@@ -46,6 +47,13 @@ impl InputRequired {
 /// Whether an upstream may require input during a call of this method.
 pub(super) fn may_ask(method: Method) -> bool {
     matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
+}
+
+/// Whether the legacy era has a request of this method that servers send.
+pub(super) fn is_server_request(method: &str) -> bool {
+    Method::parse(method).is_some_and(|method| {
+        method.form() == Form::Request && method.sender() != Sender::Client && method.is_in_era(Era::Legacy)
+    })
 }
 
 /// Returns the feature that a client must have for this request; `None` where no client can be asked it.

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mcp::message::Envelope;
 use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::time::Instant;
 
+use super::malformed;
+use super::rewrite::notifications;
 use super::session::UpstreamSession;
 use super::upstream_stream::UpstreamStream;
 use crate::error::Fault;
@@ -130,6 +133,15 @@ impl CallContext {
             uri_prefix: entry.uri_prefix.clone(),
             active: call.active.clone(),
         }
+    }
+
+    /// Translates a notification that is not about one request or task; `None` for what the client is not to be told.
+    pub(super) fn notification(
+        &self,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Result<Option<Bytes>, Fault> {
+        notifications::general(message, envelope, |uri| self.active.readable(uri)).map_err(malformed)
     }
 
     /// The owner of handles that are sealed in messages.

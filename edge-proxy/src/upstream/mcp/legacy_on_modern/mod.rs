@@ -92,6 +92,7 @@ fn prepare(call: &McpCall<'_>, conversation: &Rc<Conversation>) -> Result<InputL
         session_id: conversation.session_id,
         permit: call.permit.clone(),
         exposed: call.named.exposed.as_ref().into(),
+        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         outdated: content::outdated(conversation.revision),
         number,
     };

@@ -237,10 +237,6 @@ impl ModernOnLegacy {
                 | Method::ResourcesUpdated
                 | Method::Cancelled,
             ) => None,
-            // The edge itself notifies clients of changed lists.
-            Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
-                None
-            }
             Some(Method::Message) => {
                 let [level] = json::members(envelope.params.unwrap_or("{}"), ["level"]).map_err(malformed)?;
                 let level = self.client.level.zip(level.and_then(LogLevel::parse));
@@ -250,7 +246,7 @@ impl ModernOnLegacy {
                 let ours = self.in_session.progress_token.as_ref();
                 notifications::progress(message, envelope, self.progress_token(), ours).map_err(malformed)?
             }
-            _ => Some(message.clone()),
+            _ => self.call.notification(message, envelope)?,
         };
         Ok(translated.map_or(Translated::Ignore, Translated::Forward))
     }

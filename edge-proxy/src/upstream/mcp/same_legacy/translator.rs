@@ -22,7 +22,7 @@ use crate::upstream::mcp::outcome::outcome_of_result;
 use crate::upstream::mcp::rewrite::{apply, content, notifications, responses, tasks, uris};
 use crate::upstream::mcp::task::MAX_LIFETIME;
 use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, Translated, Translator};
-use crate::upstream::mcp::{malformed, server_requests, session_messages};
+use crate::upstream::mcp::{input_requests, malformed, server_requests, session_messages};
 use crate::usage::Outcome;
 
 /// Open requests of an upstream in one call.
@@ -146,10 +146,6 @@ impl SameLegacy {
 
     fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
         let translated = match envelope.method.as_deref().and_then(Method::parse) {
-            // The edge itself notifies clients of changed lists.
-            Some(Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged) => {
-                None
-            }
             Some(Method::Progress) => {
                 let CallInSession { number, progress_token, .. } = &self.in_session;
                 notifications::progress(message, envelope, *number, progress_token.as_ref())
@@ -164,7 +160,7 @@ impl SameLegacy {
                 }
                 CallTasks::None | CallTasks::Created { .. } => None,
             },
-            _ => Some(message.clone()),
+            _ => self.call.notification(message, envelope)?,
         };
         Ok(translated.map_or(Translated::Ignore, Translated::Forward))
     }
@@ -172,8 +168,12 @@ impl SameLegacy {
     /// Gives a server request an id with which any edge finds the upstream's session.
     fn request(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
         let Some(id) = envelope.id else { return Ok(Translated::Ignore) };
-        if envelope.method.as_deref() == Some(Method::Ping.as_str()) {
+        let method = envelope.method.as_deref().unwrap_or_default();
+        if method == Method::Ping.as_str() {
             return Ok(Translated::Reply(responses::pong(id)));
+        }
+        if !input_requests::is_server_request(method) {
+            return Ok(Translated::Reply(input_requests::refusal(method, id)));
         }
         if self.requests.len() >= MAX_OPEN_REQUESTS {
             return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));

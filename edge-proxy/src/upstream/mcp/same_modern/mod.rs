@@ -40,6 +40,7 @@ async fn exchange(call: &McpCall<'_>, account: &mut Option<Account>) -> Result<C
     let translator = SameModern {
         call: CallContext::of(call),
         exposed: call.named.exposed.as_ref().into(),
+        progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         tasks: CallTasks::of_modern(call),
     };
     let response = RawResponse::Http(response);

@@ -25,6 +25,8 @@ const MAX_CREDIT: usize = MAX_AT_ONCE * FRAME_COST;
 /// Bytes that are read before other tasks get their turn; a message counts as [`MESSAGE_TURN`] more.
 const TURN: usize = 64 << 10;
 const MESSAGE_TURN: usize = 4 << 10;
+/// The largest payload that a frame is charged for: HTTP/2 refuses larger ones, and says so (RFC 9113 §4.2).
+const MAX_PAYLOAD: usize = 16 << 10;
 /// Bytes that are checked, and passed on, at a time.
 const PIECE: usize = 16 << 10;
 
@@ -52,7 +54,7 @@ impl<S: Stream<Item = io::Result<Bytes>> + Unpin> Budgeted<S> {
                 credit.earn(length);
                 credit.charge(FRAME_COST)
             }
-            Frame::Other(length) => credit.charge(FRAME_COST + length),
+            Frame::Other(length) => credit.charge(FRAME_COST + length.min(MAX_PAYLOAD)),
         })
     }
 }

@@ -24,7 +24,9 @@ use crate::observe::Bound;
 use crate::os::clock;
 use crate::respond::Reply;
 use crate::session::capabilities::Capabilities;
-use crate::session::{Conversation, LogLevel, MAX_URI_BYTES, MAX_URIS, NotKept, Session, Subscriber, event};
+use crate::session::{
+    Conversation, LogLevel, MAX_URI_BYTES, MAX_URIS, NotKept, Session, SubscribingSession, event,
+};
 use crate::transport::Message;
 use crate::upstream::SessionCommand;
 use crate::usage::Outcome;
@@ -178,7 +180,7 @@ async fn subscribe(
         return Err(Failure::params("the upstream does not announce changes of this resource"));
     }
     let shared = &context.worker.shared;
-    let subscriber = Subscriber::new(conversation, &context.principal().uid);
+    let subscriber = SubscribingSession::new(conversation, &context.principal().uid);
     let change = shared.subscriptions.change(subscriber, &named.exposed, true, clock::now_us());
     let change = change.map_err(|not_kept| match not_kept {
         NotKept::TooManyUris => {
@@ -204,7 +206,7 @@ async fn unsubscribe(
     {
         return Ok(result(id, "{}"));
     }
-    let subscriber = Subscriber::new(conversation, &context.principal().uid);
+    let subscriber = SubscribingSession::new(conversation, &context.principal().uid);
     let change = subscriptions.change(subscriber, uri, false, clock::now_us());
     // If there was no room to store it, nothing was subscribed to either.
     if let Ok(change) = change {

@@ -13,7 +13,9 @@ use trunkline::edge::v1::{CallCancelled, LogLevelSet, SessionEnded, Subscription
 use super::edge::EdgeState;
 use crate::fleet::{Fleet, LocalEdge};
 use crate::os::clock;
-use crate::session::{Conversation, SessionId, SessionSubscriptions, Subscriber, SubscriptionChange, event};
+use crate::session::{
+    Conversation, SessionId, SessionSubscriptions, SubscribingSession, SubscriptionChange, event,
+};
 use crate::snapshot::Current;
 use crate::upstream::SessionCommand;
 
@@ -81,7 +83,7 @@ fn subscription_changed(shared: &EdgeState, event: SubscriptionChanged) -> Optio
         subscribed: event.subscribed,
         changed_us: event.changed_us,
     };
-    let subscriber = Subscriber { session_id: &session_id, expires, principal: &event.principal };
+    let subscriber = SubscribingSession { session_id: &session_id, expires, principal: &event.principal };
     // The event may come after the session has ended.
     if !shared.terminated.contains(&session_id)
         && !shared.subscriptions.take(subscriber, &change, clock::now())
@@ -142,7 +144,7 @@ fn all_events(shared: &EdgeState) -> impl Iterator<Item = Vec<SessionEvent>> + S
     let subscribed = subscribed.into_iter().flat_map(|of_session| {
         let SessionSubscriptions { session_id, expires, principal, changes } = of_session;
         changes.into_iter().map(move |change| {
-            let subscriber = Subscriber { session_id: &session_id, expires, principal: &principal };
+            let subscriber = SubscribingSession { session_id: &session_id, expires, principal: &principal };
             event::subscription_changed(subscriber, &change)
         })
     });
@@ -205,7 +207,7 @@ mod tests {
             1 | 2 => {
                 let change = SubscriptionChange { uri: uri.into(), subscribed: what == 1, changed_us };
                 let subscriber =
-                    Subscriber { session_id: &session_id, expires: u64::MAX >> 1, principal: "t" };
+                    SubscribingSession { session_id: &session_id, expires: u64::MAX >> 1, principal: "t" };
                 event::subscription_changed(subscriber, &change)
             }
             _ => {

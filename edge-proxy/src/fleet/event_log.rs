@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::{Subscriber, SubscriptionChange, event};
+    use crate::session::{SubscribingSession, SubscriptionChange, event};
 
     fn happened(number: u64) -> SessionEvent {
         let mut session_id = [0; 16];
@@ -145,7 +145,7 @@ mod tests {
         let uri: Box<str> = "x".repeat(MAX_BYTES / 4).into();
         let change = SubscriptionChange { uri, subscribed: true, changed_us: 1 };
         let large = || {
-            let subscriber = Subscriber { session_id: &[0; 16], expires: 1, principal: "t" };
+            let subscriber = SubscribingSession { session_id: &[0; 16], expires: 1, principal: "t" };
             event::subscription_changed(subscriber, &change)
         };
         for _ in 0..20 {

@@ -8,7 +8,7 @@ use trunkline::edge::v1::{
 };
 
 use super::ticket::Ticket;
-use super::{Conversation, SessionId, Subscriber, SubscriptionChange};
+use super::{Conversation, SessionId, SubscribingSession, SubscriptionChange};
 
 /// A session has ended.
 pub fn ended(session_id: &SessionId, expires: u64) -> SessionEvent {
@@ -16,7 +16,7 @@ pub fn ended(session_id: &SessionId, expires: u64) -> SessionEvent {
 }
 
 /// A session has subscribed to a resource, or unsubscribed.
-pub fn subscription_changed(subscriber: Subscriber<'_>, change: &SubscriptionChange) -> SessionEvent {
+pub fn subscription_changed(subscriber: SubscribingSession<'_>, change: &SubscriptionChange) -> SessionEvent {
     event(Event::SubscriptionChanged(SubscriptionChanged {
         session: subscriber.session_id.to_vec(),
         expire_unix: unix(subscriber.expires),

@@ -30,8 +30,8 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 pub use subscriptions::{
-    MAX_URI_BYTES, MAX_URIS, NotKept, SessionSubscriptions, SubscribedUris, Subscriber, SubscriptionChange,
-    Subscriptions,
+    MAX_URI_BYTES, MAX_URIS, NotKept, SessionSubscriptions, SubscribedUris, SubscribingSession,
+    SubscriptionChange, Subscriptions,
 };
 pub use terminated::TerminatedSessions;
 pub use terminated_file::TerminatedFile;

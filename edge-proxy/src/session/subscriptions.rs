@@ -26,7 +26,7 @@ pub struct Subscriptions(Mutex<SharedMap<SessionId, Entry>>);
 
 /// The session that subscribes.
 #[derive(Debug, Clone, Copy)]
-pub struct Subscriber<'a> {
+pub struct SubscribingSession<'a> {
     /// The session.
     pub session_id: &'a SessionId,
     /// The time of its end, in seconds since the Unix epoch.
@@ -83,7 +83,7 @@ impl Default for Subscriptions {
     }
 }
 
-impl<'a> Subscriber<'a> {
+impl<'a> SubscribingSession<'a> {
     /// Names a session and its principal.
     pub fn new(session: &'a Conversation, principal: &'a str) -> Self {
         Self { session_id: &session.session_id, expires: session.expires, principal }
@@ -94,7 +94,7 @@ impl Subscriptions {
     /// Changes a subscription here and now, unless there is no room. Returns the change for the siblings.
     pub fn change(
         &self,
-        subscriber: Subscriber<'_>,
+        subscriber: SubscribingSession<'_>,
         uri: &str,
         subscribed: bool,
         now_us: u64,
@@ -114,14 +114,14 @@ impl Subscriptions {
     }
 
     /// Applies a change that was made at a sibling. Returns false if there is no room.
-    pub fn take(&self, subscriber: Subscriber<'_>, change: &SubscriptionChange, now: u64) -> bool {
+    pub fn take(&self, subscriber: SubscribingSession<'_>, change: &SubscriptionChange, now: u64) -> bool {
         self.with(subscriber, now, |entry| entry.take(change)).unwrap_or(false)
     }
 
     /// Watches the subscriptions of a session.
     pub fn watch(
         &self,
-        subscriber: Subscriber<'_>,
+        subscriber: SubscribingSession<'_>,
         now: u64,
     ) -> Result<watch::Receiver<SubscribedUris>, NoRoom> {
         self.with(subscriber, now, |entry| entry.uris.subscribe())
@@ -152,11 +152,11 @@ impl Subscriptions {
 
     fn with<T>(
         &self,
-        subscriber: Subscriber<'_>,
+        subscriber: SubscribingSession<'_>,
         now: u64,
         then: impl FnOnce(&mut Entry) -> T,
     ) -> Result<T, NoRoom> {
-        let Subscriber { session_id, expires, principal } = subscriber;
+        let SubscribingSession { session_id, expires, principal } = subscriber;
         let fresh = || Entry {
             uris: watch::Sender::default(),
             changed_us: HashMap::new(),
@@ -228,9 +228,9 @@ mod tests {
         let subscriptions = Subscriptions::default();
         let begin = || Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, 10);
         let (mine, theirs) = (begin(), begin());
-        let mut watch = subscriptions.watch(Subscriber::new(&mine, "t"), 0).unwrap();
+        let mut watch = subscriptions.watch(SubscribingSession::new(&mine, "t"), 0).unwrap();
         let set = |by: &Conversation, uri: &str, wants| {
-            subscriptions.change(Subscriber::new(by, "t"), uri, wants, 0)
+            subscriptions.change(SubscribingSession::new(by, "t"), uri, wants, 0)
         };
         assert!(set(&mine, "a", true).is_ok() && set(&theirs, "b", true).is_ok());
         assert!(watch.has_changed().unwrap());
@@ -254,7 +254,7 @@ mod tests {
         let subscriptions = Subscriptions::default();
         let subscribe = |number: usize, principal: &str| {
             let session_id = (number as u128).to_be_bytes();
-            let subscriber = Subscriber { session_id: &session_id, expires: 10, principal };
+            let subscriber = SubscribingSession { session_id: &session_id, expires: 10, principal };
             subscriptions.change(subscriber, "a", true, 0)
         };
         let kept = (0..MAX_SESSIONS).take_while(|number| subscribe(*number, "first").is_ok()).count();
@@ -271,7 +271,7 @@ mod tests {
         let session = Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, 10);
         let (first, second, third) =
             (Subscriptions::default(), Subscriptions::default(), Subscriptions::default());
-        let subscriber = Subscriber::new(&session, "t");
+        let subscriber = SubscribingSession::new(&session, "t");
         let subscribed = first.change(subscriber, "a", true, 900).unwrap();
         assert!(second.take(subscriber, &subscribed, 0));
         let given_up = second.change(subscriber, "a", false, 100).unwrap();

@@ -32,7 +32,7 @@ use crate::identity::Principal;
 use crate::observe::Bound;
 use crate::policy::{self, Caller, Facts};
 use crate::respond::{Reply, StreamItem};
-use crate::session::{Conversation, MAX_URIS, SessionId, Subscriber};
+use crate::session::{Conversation, MAX_URIS, SessionId, SubscribingSession};
 use crate::snapshot::Snapshot;
 use crate::transport::Message;
 use crate::usage::Outcome;
@@ -50,7 +50,7 @@ pub fn legacy(context: &RequestContext<'_>, conversation: &Rc<Conversation>) -> 
     let mut stream = NotificationStream::begin(context, Era::Legacy, [true; 3])?;
     stream.session = Some(conversation.session_id);
     let (shared, subscriber) =
-        (&context.worker.shared, Subscriber::new(conversation, &context.principal().uid));
+        (&context.worker.shared, SubscribingSession::new(conversation, &context.principal().uid));
     let subscribed = shared.subscriptions.watch(subscriber, context.now());
     stream.watched.subscribed =
         Some(subscribed.map_err(|no_room| shared.no_room(Bound::Subscriptions, no_room))?);

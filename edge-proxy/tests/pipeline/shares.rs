@@ -3,7 +3,7 @@
 use inbound::Holder;
 use trunkline_edge_proxy::config::limits::Limits;
 use trunkline_edge_proxy::observe::Bound;
-use trunkline_edge_proxy::session::Subscriber;
+use trunkline_edge_proxy::session::SubscribingSession;
 
 use crate::eras::{ask, open_stream};
 use crate::streams::{telling, telling_edge, until};
@@ -148,7 +148,7 @@ async fn one_token_leaves_places_for_subscriptions_to_the_next() {
     let other = another_token(&mut edge);
     for number in 0..32_768_u128 {
         let session_id = number.to_be_bytes();
-        let subscriber = Subscriber { session_id: &session_id, expires: u64::MAX, principal: "uid-all" };
+        let subscriber = SubscribingSession { session_id: &session_id, expires: u64::MAX, principal: "uid-all" };
         edge.shared.subscriptions.change(subscriber, "u+file:///r", true, 1).unwrap();
     }
     let subscribe =

@@ -480,21 +480,19 @@ async fn what_an_upstream_lists_is_read_as_it_is_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_uri_of_two_templates_goes_to_the_one_that_the_token_sees() {
-    let wide = files(&[], &["file:///{+path}"]).await;
-    let narrow = files(&[], &["file:///public/{+path}"]).await;
+async fn a_uri_of_two_templates_is_permitted_by_the_one_that_the_token_sees() {
+    let upstream = files(&[], &["file:///{+path}", "file:///public/{+path}"]).await;
     let gateway = Gateway::start(Store::Sqlite, 1).await;
-    gateway.admin.create_upstream("a-wide", &wide.url()).await;
-    gateway.admin.create_upstream("b-narrow", &narrow.url()).await;
-    gateway.admin.create_server("dev", &["a-wide/*", "b-narrow/*"]).await;
+    gateway.admin.create_upstream("files", &upstream.url()).await;
+    gateway.admin.create_server("dev", &["files/*"]).await;
     let to_narrow = create_token(&gateway, "narrow", scope(&[], &[ALLOWED], &[])).await;
     let to_wide = create_token(&gateway, "wide", scope(&[], &["file:///{+path}"], &[])).await;
     let to_both = create_token(&gateway, "both", scope(&[], &["*"], &[])).await;
     gateway.admin.settled().await;
-    for (bearer, token, listed, upstream) in [
-        (&to_narrow, "narrow", &["file:///public/{+path}"][..], &narrow),
-        (&to_wide, "wide", &["file:///{+path}"], &wide),
-        (&to_both, "both", &["file:///{+path}", "file:///public/{+path}"], &narrow),
+    for (bearer, token, listed) in [
+        (&to_narrow, "narrow", &["file:///public/{+path}"][..]),
+        (&to_wide, "wide", &["file:///{+path}"]),
+        (&to_both, "both", &["file:///{+path}", "file:///public/{+path}"]),
     ] {
         for (at, (name, mut way)) in Way::all(&gateway, bearer).await.into_iter().enumerate() {
             let list = way.ask("resources/templates/list", &json!({})).await;
@@ -504,11 +502,9 @@ async fn a_uri_of_two_templates_goes_to_the_one_that_the_token_sees() {
             let uri = format!("file:///public/{token}/{at}");
             let answer = way.ask("resources/read", &json!({"uri": uri})).await;
             assert_eq!(answer["result"]["contents"][0]["uri"], *uri, "{name}: {answer}");
-            assert!(sent(upstream).contains(&uri), "{name}");
+            assert!(sent(&upstream).contains(&uri), "{name}");
         }
     }
-    let of = |token: &str, upstream: &Fake| sent(upstream).iter().filter(|uri| uri.contains(token)).count();
-    assert_eq!([of("/narrow/", &wide), of("/wide/", &narrow), of("/both/", &wide)], [0, 0, 0]);
 }
 
 /// Posts `tools/list` to a path as it is written, which HTTP libraries would correct. Returns the status.

@@ -49,15 +49,22 @@ async fn status_of(gateway: &Gateway, id: &str) -> UpstreamStatus {
 
 #[tokio::test]
 async fn a_server_that_no_edge_could_receive_keeps_nothing_else_from_edges() {
-    let good = Fake::start(TOOLS, |_, request| result(request, &json!({"content": []})).unwrap()).await;
+    let mut tools: Vec<Value> = serde_json::from_str(TOOLS).unwrap();
+    tools.extend((1..2_000).map(|n| json!({"name": format!("t{n}"), "inputSchema": {"type": "object"}})));
+    let selected: Vec<String> = tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect();
+    let answer = |_: &str, request: &Received| result(request, &json!({"content": []})).unwrap();
+    let good = Fake::start(&json!(tools).to_string(), answer).await;
     let gateway = Gateway::start(Store::Sqlite, 1).await;
     gateway.admin.create_upstream("good", &good.url()).await;
     let bearer = gateway.admin.create_token("first", "*", &["*"]).await;
 
-    // In JSON each of these characters is two bytes.
-    let large =
-        Member { r#match: "good/go".to_owned(), description: "\"".repeat(16 << 20), ..Default::default() };
-    let server = Server { tools: vec![large.clone()], ..Default::default() };
+    // In JSON each of these characters is six bytes.
+    let large = |name: &String| Member {
+        r#match: format!("good/{name}"),
+        description: "\u{1}".repeat(4_096),
+        ..Default::default()
+    };
+    let server = Server { tools: selected.iter().map(large).collect(), ..Default::default() };
     let request =
         CreateServerRequest { server_id: "large".to_owned(), server: Some(server), ..Default::default() };
     let mut servers =
@@ -89,7 +96,12 @@ async fn a_server_that_no_edge_could_receive_keeps_nothing_else_from_edges() {
     // Made smaller, it is there.
     let smaller = Server {
         name: "servers/large".to_owned(),
-        tools: vec![Member { description: "short".to_owned(), alias: "go".to_owned(), ..large }],
+        tools: vec![Member {
+            r#match: "good/go".to_owned(),
+            description: "short".to_owned(),
+            alias: "go".to_owned(),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     let mask = prost_types::FieldMask { paths: vec!["tools".to_owned()] };

@@ -148,7 +148,8 @@ async fn one_token_leaves_places_for_subscriptions_to_the_next() {
     let other = another_token(&mut edge);
     for number in 0..32_768_u128 {
         let session_id = number.to_be_bytes();
-        let subscriber = SubscribingSession { session_id: &session_id, expires: u64::MAX, principal: "uid-all" };
+        let subscriber =
+            SubscribingSession { session_id: &session_id, expires: u64::MAX, principal: "uid-all" };
         edge.shared.subscriptions.change(subscriber, "u+file:///r", true, 1).unwrap();
     }
     let subscribe =

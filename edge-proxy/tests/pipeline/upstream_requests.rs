@@ -75,7 +75,8 @@ async fn an_upstream_that_takes_its_answers_gets_them_all() {
             events(&messages)
         })
         .await;
-        let reply = call(&legacy_only(&upstream), client).await;
+        let edge = legacy_only(&upstream);
+        let reply = call(&edge, client).await;
         let last = reply.messages().pop().unwrap();
         assert!(last.contains(r#""result""#), "{client:?}: {last}");
         eventually("all pings are answered", || answers(&upstream) == 100).await;
@@ -96,7 +97,8 @@ async fn an_upstream_that_does_not_take_its_answers_loses_the_call() {
             open_stream(&pings)
         })
         .await;
-        let reply = call(&legacy_only(&upstream), client).await;
+        let edge = legacy_only(&upstream);
+        let reply = call(&edge, client).await;
         let last = reply.messages().pop().unwrap();
         assert_eq!(
             last,
@@ -295,14 +297,16 @@ async fn opening(headers: Vec<(&'static str, String)>) -> Upstream {
 async fn session_ids_that_no_revision_allows_open_no_session() {
     for odd in ["s".repeat(1_025), "a b".to_owned(), "é".to_owned(), "a\tb".to_owned()] {
         let upstream = opening(vec![("mcp-session-id", odd.clone())]).await;
-        let reply = call(&legacy_only(&upstream), Client::Legacy).await;
+        let edge = legacy_only(&upstream);
+        let reply = call(&edge, Client::Legacy).await;
         let message = r#""message":"upstream u: cannot open a session: its Mcp-Session-Id is not at most 1024 visible ASCII characters""#;
         assert!(reply.error_code() == -31107 && reply.body.contains(message), "{odd}: {}", reply.body);
         assert_eq!(upstream.calls("tools/call").len(), 0);
     }
     for (fine, sent) in [("s".repeat(1_024), Some("s".repeat(1_024))), (String::new(), None)] {
         let upstream = opening(vec![("mcp-session-id", fine)]).await;
-        let reply = call(&legacy_only(&upstream), Client::Legacy).await;
+        let edge = legacy_only(&upstream);
+        let reply = call(&edge, Client::Legacy).await;
         assert!(reply.body.contains(r#""result""#), "{}", reply.body);
         let call = upstream.calls("tools/call").remove(0);
         assert_eq!(call.headers.get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned()), sent);
@@ -373,7 +377,8 @@ async fn a_response_that_trickles_ends_in_time() {
             _ => status(202, ""),
         })
         .await;
-        let reply = call(&legacy_only(&upstream), Client::Legacy).await;
+        let edge = legacy_only(&upstream);
+        let reply = call(&edge, Client::Legacy).await;
         assert_eq!(reply.error_code(), -31102, "{what}: {}", reply.body);
     }
 }
@@ -403,7 +408,8 @@ async fn what_follows_a_response_is_not_read_for_long() {
             Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
         })
         .await;
-        let reply = call(&legacy_only(&upstream), Client::Legacy).await;
+        let edge = legacy_only(&upstream);
+        let reply = call(&edge, Client::Legacy).await;
         assert!(reply.body.contains(r#""result""#), "{}", reply.body);
         let ended = tokio::time::timeout(PATIENCE, ends.recv()).await;
         assert_eq!(ended, Ok(Some(())), "the edge reads on and on");

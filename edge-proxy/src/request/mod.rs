@@ -313,8 +313,7 @@ fn resume(
     last_event_id: &str,
 ) -> Option<Result<Reply, Failure>> {
     let (trust, server) = (&context.snapshot.trust, context.server());
-    let session_id = conversation.session_id;
-    let resumption = upstream::Resumption::open(trust, context.owner(), session_id, last_event_id)?;
+    let resumption = upstream::Resumption::open(trust, context.owner(), conversation, last_event_id)?;
     let permit = policy::check(&context.caller, &resumption.target()?.named()).ok()?;
     let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
     let stream_permit = match context.stream_permit() {

@@ -49,6 +49,8 @@ fn talkative(request: &Recorded) -> axum::response::Response {
     said.extend([r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned(), VENDOR.to_owned()]);
     said.extend([r#"{"jsonrpc":"2.0","method":"notifications/tasks","params":{"taskId":"t"}}"#.to_owned()]);
     said.extend([LOGGED.to_owned(), ask(5, "vendor/ask"), ask(6, "resources/read"), ask(7, "tools/call")]);
+    // This client declared nothing that it could be asked.
+    said.extend([ask(8, "sampling/createMessage"), ask(9, "roots/list")]);
     said.push(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()));
     events(&said)
 }
@@ -98,7 +100,7 @@ async fn a_client_is_told_what_it_may_know_and_nothing_else() {
         }
         assert_eq!(messages, expected, "a {client} client at a {upstream_era} upstream");
         if upstream_era == "legacy" {
-            for id in [5, 6, 7] {
+            for id in 5..=9 {
                 let refused = format!(
                     r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32601,"message":"this client does not support this request"}}}}"#
                 );

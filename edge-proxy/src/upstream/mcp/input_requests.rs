@@ -49,11 +49,19 @@ pub(super) fn may_ask(method: Method) -> bool {
     matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
 }
 
-/// Whether the legacy era has a request of this method that servers send.
-pub(super) fn is_server_request(method: &str) -> bool {
-    Method::parse(method).is_some_and(|method| {
-        method.form() == Form::Request && method.sender() != Sender::Client && method.is_in_era(Era::Legacy)
-    })
+/// Whether a request of an upstream may reach a legacy client: servers send it, and the client declared what it needs.
+pub(super) fn may_reach(method: &str, params: &str, declared: Capabilities) -> bool {
+    match Method::parse(method) {
+        Some(Method::RootsList | Method::SamplingCreateMessage | Method::ElicitationCreate) => {
+            feature(method, params).is_some_and(|feature| declared.cover(feature))
+        }
+        Some(method) => {
+            method.form() == Form::Request
+                && method.sender() != Sender::Client
+                && method.is_in_era(Era::Legacy)
+        }
+        None => false,
+    }
 }
 
 /// Returns the feature that a client must have for this request; `None` where no client can be asked it.

@@ -233,7 +233,8 @@ async fn notifications_of_a_modern_upstream_reach_a_legacy_client_during_its_cal
     .await;
     let edge = modern_only(&upstream);
     let session = edge.session("2025-06-18", "{}").await;
-    let reply = edge.post(&[("mcp-session-id", &session)], CALL).await;
+    let call = CALL.replace(r#""name""#, r#""_meta":{"progressToken":"p"},"name""#);
+    let reply = edge.post(&[("mcp-session-id", &session)], &call).await;
     let progress =
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1}}"#;
     assert_eq!(reply.messages(), [progress, DONE]);

@@ -60,7 +60,7 @@ pub(in crate::upstream::mcp) async fn call(
     let (translated, outdated) = (CallContext::of(&call), content::outdated(conversation.revision));
     let Call { task, permit, active, mut account, .. } = call.call;
     let task = task.map(|(task, _)| task);
-    let session_id = conversation.session_id;
+    let (session_id, capabilities) = (conversation.session_id, conversation.capabilities);
     let cancelled = Rc::clone(&sessions);
     let cancel = move |why: &'static str| session_messages::cancel_request(&cancelled, number, why);
     let made = Detached::new(Rc::clone(&context), active, cancel, async move {
@@ -74,6 +74,7 @@ pub(in crate::upstream::mcp) async fn call(
             let translator = SameLegacy {
                 call: translated,
                 session_id,
+                capabilities,
                 in_session,
                 permit,
                 outdated,

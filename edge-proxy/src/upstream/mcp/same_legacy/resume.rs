@@ -11,7 +11,8 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use super::SameLegacy;
 use super::resumption_token::ResumptionToken;
 use crate::route::Target;
-use crate::session::{HandleOwner, SessionId};
+use crate::session::capabilities::Capabilities;
+use crate::session::{Conversation, HandleOwner, SessionId};
 use crate::snapshot::Trust;
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::mcp::call_tasks::CallTasks;
@@ -24,6 +25,7 @@ use crate::upstream::{Context, ResumingCaller};
 pub struct Resumption {
     content: Vec<u8>,
     session_id: SessionId,
+    capabilities: Capabilities,
 }
 
 impl Resumption {
@@ -31,11 +33,12 @@ impl Resumption {
     pub fn open(
         trust: &Trust,
         owner: HandleOwner<'_>,
-        session_id: SessionId,
+        conversation: &Conversation,
         last_event_id: &str,
     ) -> Option<Self> {
+        let Conversation { session_id, capabilities, .. } = *conversation;
         let content = ResumptionToken::open(trust, owner, &session_id, last_event_id)?;
-        Some(Self { content, session_id })
+        Some(Self { content, session_id, capabilities })
     }
 
     /// The target of the call.
@@ -83,6 +86,7 @@ pub(in crate::upstream) fn resume(
     let translator = SameLegacy {
         call,
         session_id: resumption.session_id,
+        capabilities: resumption.capabilities,
         in_session: CallInSession { session, number: from.number, progress_token },
         permit,
         // Clients that do not know every block are given no event ids.

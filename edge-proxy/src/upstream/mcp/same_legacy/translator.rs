@@ -16,6 +16,7 @@ use super::resumption_token::ResumptionToken;
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::SessionId;
+use crate::session::capabilities::Capabilities;
 use crate::upstream::Context;
 use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::outcome::outcome_of_result;
@@ -33,6 +34,8 @@ pub(in crate::upstream) struct SameLegacy {
     pub(super) call: CallContext,
     /// The client's session, in which alone it answers and resumes.
     pub(super) session_id: SessionId,
+    /// What the client declared that it can be asked.
+    pub(super) capabilities: Capabilities,
     pub(super) in_session: CallInSession,
     pub(super) permit: Permit,
     /// The client's revision, where it does not know every block of content.
@@ -172,7 +175,8 @@ impl SameLegacy {
         if method == Method::Ping.as_str() {
             return Ok(Translated::Reply(responses::pong(id)));
         }
-        if !input_requests::is_server_request(method) {
+        let params = envelope.params.unwrap_or("{}");
+        if !input_requests::may_reach(method, params, self.capabilities) {
             return Ok(Translated::Reply(input_requests::refusal(method, id)));
         }
         if self.requests.len() >= MAX_OPEN_REQUESTS {

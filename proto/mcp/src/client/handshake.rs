@@ -114,19 +114,17 @@ fn facts(
     check_size(method, "capabilities", capabilities, MAX_CAPABILITIES_BYTES)?;
     json::each_member(capabilities, |_, _| Ok::<_, JsonError>(()))?;
     let [name, version] = json::members(info.unwrap_or("{}"), ["name", "version"])?;
-    let text = |raw: Option<&str>| raw.and_then(|raw| json::string(raw).ok()).map(|text| http.redact(&text));
-    let facts = ServerFacts {
+    let text = |part: &str, raw: Option<&str>, max| match raw.and_then(|raw| json::string(raw).ok()) {
+        Some(text) => check_size(method, part, &text, max).map(|()| Some(http.redact(&text))),
+        None => Ok(None),
+    };
+    Ok(ServerFacts {
         versions,
         capabilities: capabilities.to_owned(),
-        name: text(name).unwrap_or_default(),
-        version: text(version).unwrap_or_default(),
-        instructions: text(instructions),
-    };
-    check_size(method, "a name", &facts.name, MAX_NAME_BYTES)?;
-    check_size(method, "a version", &facts.version, MAX_NAME_BYTES)?;
-    let instructions = facts.instructions.as_deref().unwrap_or_default();
-    check_size(method, "instructions", instructions, MAX_INSTRUCTIONS_BYTES)?;
-    Ok(facts)
+        name: text("a name", name, MAX_NAME_BYTES)?.unwrap_or_default(),
+        version: text("a version", version, MAX_NAME_BYTES)?.unwrap_or_default(),
+        instructions: text("instructions", instructions, MAX_INSTRUCTIONS_BYTES)?,
+    })
 }
 
 fn check_size(method: &'static str, part: &str, text: &str, max: usize) -> Result<(), ClientError> {

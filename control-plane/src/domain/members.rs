@@ -138,8 +138,8 @@ pub fn lists(server: &Server) -> [(Kind, &[Member]); 3] {
 }
 
 /// Evaluates a server. The first member that selects an entry governs it; stale and disabled entries, and
-/// those of disabled upstreams, are out; of two entries with one name the older one stays, and what an older template of
-/// another upstream leads to is left out.
+/// those of disabled upstreams, are out; of two entries with one name the older one stays, and so does the
+/// older one of a template of one upstream and what it leads to of another.
 pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a> {
     let mut exposure = Exposure::default();
     for (kind, members) in lists(server) {
@@ -167,7 +167,9 @@ pub fn evaluate<'a>(server: &'a Server, catalogue: &'a Catalogue) -> Exposure<'a
                 continue;
             }
             if choice.entry.template {
-                taken_uris.take(&choice.upstream.id, &exposed_name, &choice.entry.name);
+                taken_uris.take_template(&choice.upstream.id, &exposed_name, &choice.entry.name);
+            } else if kind == Kind::Resource {
+                taken_uris.take_uri(&choice.upstream.id, &exposed_name, &choice.entry.name);
             }
             taken.insert(slot, &choice.entry.name);
             exposure.entries.push(Exposed {

@@ -1,8 +1,10 @@
-//! The URIs that a server's templates have taken: what leads to one upstream is not given to another that came later. Pure.
+//! The URIs that a server's resources and templates have taken: what leads to one upstream is not given to another that
+//! came later. Pure.
 //!
 //! It must not know members, nor which entry is older: it is asked from the oldest to the youngest.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use mcp::uri::UriTemplate;
 
@@ -11,10 +13,13 @@ const MAX_STEPS: usize = 4_000_000;
 /// Comparisons that two templates may cost.
 const MAX_PAIR_STEPS: usize = 50_000;
 
-/// The templates that are exposed so far, by upstream.
+/// The resources and templates that are exposed so far.
 #[derive(Debug)]
 pub(super) struct TakenUris<'a> {
+    /// The templates, by upstream.
     upstreams: BTreeMap<&'a str, Family<'a>>,
+    /// The upstream and the resource name of each URI.
+    uris: BTreeMap<String, (&'a str, &'a str)>,
     steps: usize,
 }
 
@@ -35,13 +40,18 @@ struct Taken<'a> {
 
 impl Default for TakenUris<'_> {
     fn default() -> Self {
-        Self { upstreams: BTreeMap::new(), steps: MAX_STEPS }
+        Self { upstreams: BTreeMap::new(), uris: BTreeMap::new(), steps: MAX_STEPS }
     }
 }
 
 impl<'a> TakenUris<'a> {
+    /// Takes one URI. `entry` is the resource name.
+    pub(super) fn take_uri(&mut self, upstream: &'a str, exposed: &str, entry: &'a str) {
+        self.uris.insert(exposed.to_owned(), (upstream, entry));
+    }
+
     /// Takes the URIs of a template. `entry` is its resource name.
-    pub(super) fn take(&mut self, upstream: &'a str, exposed: &str, entry: &'a str) {
+    pub(super) fn take_template(&mut self, upstream: &'a str, exposed: &str, entry: &'a str) {
         let taken = Taken { exposed: exposed.to_owned(), entry };
         match self.upstreams.get_mut(upstream) {
             Some(family) => {
@@ -56,14 +66,29 @@ impl<'a> TakenUris<'a> {
         }
     }
 
-    /// Returns the template of another upstream that has taken the exposed URI, or URIs of the exposed template.
+    /// Returns the resource or template of another upstream that has taken the exposed URI, or URIs of the exposed template.
     pub(super) fn owner(&mut self, upstream: &str, exposed: &str, template: bool) -> Option<&'a str> {
-        let Self { upstreams, steps } = self;
+        let Self { upstreams, uris, steps } = self;
         let own_head = if template { head(exposed) } else { exposed };
         let others = upstreams.iter().filter(|(id, family)| **id != upstream && meet(&family.head, own_head));
         let mut taken = others.flat_map(|(_, family)| &family.templates);
-        taken.find(|taken| takes(taken, exposed, own_head, template, steps)).map(|taken| taken.entry)
+        let older =
+            taken.find(|taken| takes(taken, exposed, own_head, template, steps)).map(|taken| taken.entry);
+        if older.is_some() || !template {
+            return older;
+        }
+        let in_reach = uris
+            .range::<str, _>((Bound::Included(own_head), Bound::Unbounded))
+            .take_while(|(uri, _)| uri.starts_with(own_head));
+        let mut others = in_reach.filter(|(_, (id, _))| *id != upstream);
+        let own = UriTemplate::new(exposed);
+        others.find(|(uri, _)| leads_to(&own, uri, steps)).map(|(_, (_, entry))| *entry)
     }
+}
+
+fn leads_to(template: &UriTemplate<'_>, uri: &str, steps: &mut usize) -> bool {
+    *steps = steps.saturating_sub(uri.len());
+    *steps == 0 || template.matches(uri)
 }
 
 fn takes(taken: &Taken<'_>, exposed: &str, own_head: &str, template: bool, steps: &mut usize) -> bool {
@@ -82,8 +107,7 @@ fn takes(taken: &Taken<'_>, exposed: &str, own_head: &str, template: bool, steps
         *steps -= granted - left;
         return overlaps;
     }
-    *steps = steps.saturating_sub(exposed.len());
-    older.matches(exposed)
+    leads_to(&older, exposed, steps)
 }
 
 /// The text of a template before its first brace.
@@ -109,14 +133,20 @@ mod tests {
     #[test]
     fn what_leads_to_one_upstream_is_not_given_to_another() {
         let mut taken = TakenUris::default();
-        taken.take("old", "file:///{+path}", "old/files");
-        taken.take("old", "db://users/{id}", "old/users");
+        taken.take_template("old", "file:///{+path}", "old/files");
+        taken.take_template("old", "db://users/{id}", "old/users");
+        taken.take_uri("old", "note://a/1", "old/note");
         for (upstream, exposed, template, expected) in [
             ("new", "file:///secrets/{+p}", true, Some("old/files")),
             ("new", "file:///public/readme", false, Some("old/files")),
             ("new", "db://users/1", false, Some("old/users")),
             ("new", "db://users/{id}/posts", true, None),
             ("new", "memo://{id}", true, None),
+            ("new", "note://{+path}", true, Some("old/note")),
+            ("new", "note://a/{id}", true, Some("old/note")),
+            ("new", "note://b/{id}", true, None),
+            ("new", "note://a/2", false, None),
+            ("old", "note://{+path}", true, None),
             ("new", "memo://1", false, None),
             ("old", "file:///secrets/{+p}", true, None),
             ("old", "file:///public/readme", false, None),
@@ -130,7 +160,7 @@ mod tests {
         let mut taken = TakenUris::default();
         let long = "{a}x".repeat(400);
         for number in 0..100 {
-            taken.take("old", &format!("x:{long}{number}/"), "old/one");
+            taken.take_template("old", &format!("x:{long}{number}/"), "old/one");
         }
         let mut left_out = 0;
         for number in 0..100 {

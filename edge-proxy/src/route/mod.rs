@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mcp::json;
+use mcp::json::{self, JsonError};
 use mcp::method::Method;
 use mcp::uri::{self, CanonicalUri, NotCanonical, UriTemplate};
 
@@ -140,8 +140,13 @@ fn name<'a>(kind: TargetKind, raw: Option<&'a str>, member: &str) -> Result<Name
 /// Reads the `ref` of `completion/complete`.
 fn reference<'a>(raw: Option<&'a str>) -> Result<NamedTarget<'a>, Failure> {
     let raw = raw.ok_or_else(|| Failure::params("params.ref is required"))?;
-    let [kind, prompt, uri] = json::members(raw, ["type", "name", "uri"])
-        .map_err(|_| Failure::params("params.ref must be an object"))?;
+    let [kind, prompt, uri] =
+        json::exact_members(raw, ["type", "name", "uri"], &[]).map_err(|error| match error {
+            JsonError::Repeated(_) | JsonError::Variant { .. } => {
+                Failure::params(format!("params.ref: {error}"))
+            }
+            _ => Failure::params("params.ref must be an object"),
+        })?;
     match kind.and_then(|kind| json::string(kind).ok()).as_deref() {
         Some("ref/prompt") => name(TargetKind::Prompt, prompt, "ref.name"),
         Some("ref/resource") => name(TargetKind::Template, uri, "ref.uri"),

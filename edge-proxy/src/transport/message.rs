@@ -27,6 +27,9 @@ pub struct Message<'a> {
     pub params: Params<'a>,
 }
 
+/// Members of `params` that are read elsewhere.
+const OTHERS: [&str; 6] = ["taskId", "task", "inputResponses", "level", "argument", "context"];
+
 /// Members of `params`, raw.
 #[derive(Debug, Default)]
 pub struct Params<'a> {
@@ -81,9 +84,12 @@ impl<'a> Message<'a> {
 
 impl<'a> Params<'a> {
     fn read(raw: &'a str) -> Result<Self, Failure> {
-        let [name, uri, arguments, cursor, reference, request_state, meta] =
-            json::members(raw, ["name", "uri", "arguments", "cursor", "ref", "requestState", meta::META])
-                .map_err(malformed)?;
+        let [name, uri, arguments, cursor, reference, request_state, meta] = json::exact_members(
+            raw,
+            ["name", "uri", "arguments", "cursor", "ref", "requestState", meta::META],
+            &OTHERS,
+        )
+        .map_err(malformed)?;
         let [progress_token, version, capabilities, log_level] = match meta {
             Some(meta) if meta.starts_with('{') => json::members(
                 meta,

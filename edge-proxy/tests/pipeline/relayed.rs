@@ -110,6 +110,52 @@ async fn a_client_is_told_what_it_may_know_and_nothing_else() {
     }
 }
 
+/// An upstream whose reader ignores case would take the other member, which nobody checked (`encoding/json` of Go).
+#[tokio::test]
+async fn what_is_checked_is_what_any_upstream_reads() {
+    let upstream = Upstream::start(talkative).await;
+    let edge = edge_before(&upstream, "legacy");
+    let session = edge.session("2025-11-25", "{}").await;
+    for (method, params, said) in [
+        (
+            "tools/call",
+            r#""name":"u_echo","Name":"other""#,
+            r#"params: member \"Name\" differs from \"name\" in case only"#,
+        ),
+        (
+            "tools/call",
+            r#""name":"u_echo","ARGUMENTS":{}"#,
+            r#"params: member \"ARGUMENTS\" differs from \"arguments\" in case only"#,
+        ),
+        (
+            "tools/call",
+            r#""name":"u_echo","_META":{}"#,
+            r#"params: member \"_META\" differs from \"_meta\" in case only"#,
+        ),
+        (
+            "resources/read",
+            r#""uri":"u+file:///t/1","URI":"file:///r""#,
+            r#"params: member \"URI\" differs from \"uri\" in case only"#,
+        ),
+        (
+            "tasks/get",
+            r#""taskId":"1","TaskId":"2""#,
+            r#"params: member \"TaskId\" differs from \"taskId\" in case only"#,
+        ),
+        (
+            "completion/complete",
+            r#""ref":{"type":"ref/resource","uri":"u+file:///t/1","Uri":"x"},"argument":{"name":"a","value":""}"#,
+            r#"params.ref: member \"Uri\" differs from \"uri\" in case only"#,
+        ),
+    ] {
+        let request = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}}}}}"#);
+        let reply = edge.post(&[("mcp-session-id", &session)], &request).await;
+        assert!(reply.body.contains(said), "{method}: {}", reply.body);
+    }
+    let sent = upstream.requests();
+    assert!(!sent.iter().any(|request| request.body.contains("differ") || request.method() == "tools/call"));
+}
+
 /// A right that is narrowed while a call runs narrows what it tells.
 #[tokio::test]
 async fn a_running_call_tells_of_what_may_be_read_now() {

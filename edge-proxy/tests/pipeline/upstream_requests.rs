@@ -295,15 +295,15 @@ async fn opening(headers: Vec<(&'static str, String)>) -> Upstream {
 
 #[tokio::test]
 async fn session_ids_that_no_revision_allows_open_no_session() {
-    for odd in ["s".repeat(1_025), "a b".to_owned(), "é".to_owned(), "a\tb".to_owned()] {
+    for odd in ["s".repeat(4_097), "a b".to_owned(), "é".to_owned(), "a\tb".to_owned()] {
         let upstream = opening(vec![("mcp-session-id", odd.clone())]).await;
         let edge = legacy_only(&upstream);
         let reply = call(&edge, Client::Legacy).await;
-        let message = r#""message":"upstream u: cannot open a session: its Mcp-Session-Id is not at most 1024 visible ASCII characters""#;
+        let message = r#""message":"upstream u: cannot open a session: its Mcp-Session-Id is not at most 4096 visible ASCII characters""#;
         assert!(reply.error_code() == -31107 && reply.body.contains(message), "{odd}: {}", reply.body);
         assert_eq!(upstream.calls("tools/call").len(), 0);
     }
-    for (fine, sent) in [("s".repeat(1_024), Some("s".repeat(1_024))), (String::new(), None)] {
+    for (fine, sent) in [("s".repeat(4_096), Some("s".repeat(4_096))), (String::new(), None)] {
         let upstream = opening(vec![("mcp-session-id", fine)]).await;
         let edge = legacy_only(&upstream);
         let reply = call(&edge, Client::Legacy).await;

@@ -27,6 +27,14 @@ pub enum JsonError {
     /// A member that was asked for is there twice, so that readers could disagree on it.
     #[error("member {0:?} is repeated")]
     Repeated(String),
+    /// A member differs in case only from one that is read, so that readers who ignore case could disagree on it.
+    #[error("member {found:?} differs from {member:?} in case only")]
+    Variant {
+        /// The member as it is spelled.
+        found: String,
+        /// The member that it could be taken for.
+        member: String,
+    },
     /// An escape names half of a surrogate pair.
     #[error("a string contains half of a surrogate pair")]
     Surrogate,
@@ -41,11 +49,37 @@ pub fn members<'a, const N: usize>(
     object: &'a str,
     keys: [&str; N],
 ) -> Result<[Option<&'a str>; N], JsonError> {
+    find(object, keys, |_| Ok(()))
+}
+
+/// The same as [`members`], for what others are to read after it was checked here: a member that differs in case only from
+/// one of `keys`, or from one of `others` that are read elsewhere, is refused.
+///
+/// # Errors
+/// As those of [`members`], or [`JsonError::Variant`].
+#[inline]
+pub fn exact_members<'a, const N: usize>(
+    object: &'a str,
+    keys: [&str; N],
+    others: &[&str],
+) -> Result<[Option<&'a str>; N], JsonError> {
+    find(object, keys, |found| match variant_of(found, &keys).or_else(|| variant_of(found, others)) {
+        None => Ok(()),
+        Some(member) => Err(JsonError::Variant { found: found.to_owned(), member: member.to_owned() }),
+    })
+}
+
+#[inline]
+fn find<'a, const N: usize>(
+    object: &'a str,
+    keys: [&str; N],
+    mut unknown: impl FnMut(&str) -> Result<(), JsonError>,
+) -> Result<[Option<&'a str>; N], JsonError> {
     let mut found = [None; N];
     each_member(object, |raw, value| {
         let key = key_text(raw);
         let Some(wanted) = keys.iter().position(|k| *k == key) else {
-            return Ok(());
+            return unknown(&key);
         };
         match found[wanted].replace(value) {
             None => Ok(()),

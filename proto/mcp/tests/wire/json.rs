@@ -1,6 +1,6 @@
 //! `json` against tables and against a map.
 
-use mcp::json::{JsonError, each_element, each_member, members, set_members, string};
+use mcp::json::{JsonError, each_element, each_member, exact_members, members, set_members, string};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
@@ -20,6 +20,24 @@ fn a_repeated_member_is_an_error_only_when_it_is_wanted() {
     let object = r#"{"a":1,"\u0061":2,"b":3}"#;
     assert_eq!(members(object, ["a"]), Err(JsonError::Repeated("a".into())));
     assert_eq!(members(object, ["b"]), Ok([Some("3")]));
+}
+
+#[test]
+fn a_member_in_another_case_is_an_error_where_others_read_on() {
+    let variant = |found: &str, member: &str| {
+        Err(JsonError::Variant { found: found.to_owned(), member: member.to_owned() })
+    };
+    for (object, found, member) in [
+        (r#"{"name":1,"Name":2}"#, "Name", "name"),
+        (r#"{"n\u0061mE":2}"#, "namE", "name"),
+        (r#"{"name":1,"TaskID":2}"#, "TaskID", "taskId"),
+        (r#"{"ta\u017fkId":2}"#, "ta\u{17f}kId", "taskId"),
+    ] {
+        assert_eq!(exact_members(object, ["name"], &["taskId"]), variant(found, member), "{object}");
+        assert!(members(object, ["name"]).is_ok());
+    }
+    let object = r#"{"names":1,"name":2,"taskId":3,"x":{"Name":4}}"#;
+    assert_eq!(exact_members(object, ["name"], &["taskId"]), Ok([Some("2")]));
 }
 
 #[test]

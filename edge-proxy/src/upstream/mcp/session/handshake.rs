@@ -9,7 +9,9 @@ use mcp::revision::{Era, Revision};
 use super::session_key::SessionKey;
 use crate::error::Fault;
 use crate::snapshot::Upstream;
-use crate::upstream::mcp::MAX_KEPT;
+
+/// The longest id of a session, in bytes: some servers put a signed token into it.
+const MAX_SESSION_ID: usize = 4_096;
 
 /// Builds the `initialize` that opens a session.
 pub(in crate::upstream) fn initialize(key: SessionKey) -> String {
@@ -31,9 +33,9 @@ pub(in crate::upstream) fn set_level(level: &[u8]) -> Bytes {
 /// clients are given.
 pub(in crate::upstream) fn session_id(value: &HeaderValue) -> Result<HeaderValue, Fault> {
     let bytes = value.as_bytes();
-    if bytes.len() > MAX_KEPT || !bytes.iter().all(u8::is_ascii_graphic) {
+    if bytes.len() > MAX_SESSION_ID || !bytes.iter().all(u8::is_ascii_graphic) {
         return Err(Fault::Session(format!(
-            "its Mcp-Session-Id is not at most {MAX_KEPT} visible ASCII characters"
+            "its Mcp-Session-Id is not at most {MAX_SESSION_ID} visible ASCII characters"
         )));
     }
     Ok(value.clone())

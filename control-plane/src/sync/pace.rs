@@ -9,8 +9,8 @@ use tokio::time::Instant;
 /// Announcements within this time lead to one import.
 const COALESCE: Duration = Duration::from_millis(100);
 /// The imports that follow announcements at once after a quiet time, and the interval of all further ones.
-const BURST: u32 = 10;
-const INTERVAL: Duration = Duration::from_secs(15);
+const BURST: u32 = 30;
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The pace of the imports of one upstream: quick at first, then one an interval, and never more than half of the time.
 #[derive(Debug, Default)]
@@ -47,9 +47,9 @@ mod tests {
     #[test]
     fn the_first_announcements_are_followed_at_once_and_a_storm_at_intervals() {
         let (mut pace, mut now) = (Pace::default(), Instant::now());
-        let storm = waits(&mut pace, &mut now, 40, Duration::ZERO);
-        assert_eq!(storm[..10], [100; 10]);
-        assert!(storm[11..].iter().all(|wait| *wait == 15_000), "{storm:?}");
+        let storm = waits(&mut pace, &mut now, 60, Duration::ZERO);
+        assert_eq!(storm[..30], [100; 30]);
+        assert!(storm[33..].iter().all(|wait| *wait == 2_000), "{storm:?}");
         now += INTERVAL * BURST;
         assert_eq!(waits(&mut pace, &mut now, 3, Duration::ZERO), [100; 3]);
     }

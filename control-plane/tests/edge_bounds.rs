@@ -11,9 +11,6 @@ use std::sync::{Mutex, PoisonError};
 
 use control::{Control, with_bearer};
 use edge_end::{EdgeEnd, Held, PATIENCE};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -96,13 +93,6 @@ fn record(target: &str) -> UsageRecord {
 
 fn batch(sequence: i64, records: Vec<UsageRecord>) -> ReportUsageRequest {
     ReportUsageRequest { run_id: "run".to_owned(), sequence, records, ..Default::default() }
-}
-
-async fn metrics(control: &Control) -> String {
-    let url = format!("http://{}/metrics", control.running.addr).parse().unwrap();
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
-    let body = client.get(url).await.unwrap().into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(body.to_vec()).unwrap()
 }
 
 #[tokio::test]
@@ -197,7 +187,7 @@ async fn a_bad_record_is_set_aside_and_a_batch_that_is_none_is_refused_for_ever(
     let mut client = UsageServiceClient::new(control.channel.clone());
     let counted = client.query_usage(request).await.unwrap().into_inner().records;
     assert_eq!(counted, [record("a"), record("b")]);
-    let metrics = metrics(&control).await;
+    let metrics = control.metrics().await;
     assert!(metrics.contains("\ntrunkline_control_usage_records_set_aside_total 3\n"), "{metrics}");
 
     for batch in [
@@ -256,7 +246,7 @@ async fn a_stranger_who_tries_join_tokens_again_and_again_does_not_fill_the_log(
     for reason in ["the join token is unknown or was deleted", "the join token is used up"] {
         assert!(lines.iter().any(|line| line.contains(reason) && line.contains("times=1")), "{lines:#?}");
     }
-    let metrics = metrics(&control).await;
+    let metrics = control.metrics().await;
     let refused = "trunkline_control_enrollments_total{outcome=\"token_refused\"} 200";
     assert!(metrics.lines().any(|line| line == refused), "{metrics}");
 }

@@ -9,9 +9,6 @@ mod edge_end;
 
 use control::{Control, with_bearer};
 use edge_end::{EdgeEnd, Held, PATIENCE, holds};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -157,18 +154,11 @@ async fn a_join_token_takes_over_no_edge_that_is_enrolled() {
     assert!(address.is_loopback() && refused.last_time.is_some());
     assert_eq!(edge_status(&control, "e2").await.refused_enrollments, None);
     let enrollments = |outcome: &str| format!("trunkline_control_enrollments_total{{outcome=\"{outcome}\"}}");
-    let metrics = metrics(&control).await;
+    let metrics = control.metrics().await;
     for (outcome, count) in [("enrolled", 2), ("edge_exists", 5), ("replaced", 0)] {
         let line = format!("{} {count}", enrollments(outcome));
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
-}
-
-async fn metrics(control: &Control) -> String {
-    let url = format!("http://{}/metrics", control.running.addr).parse().unwrap();
-    let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
-    let body = client.get(url).await.unwrap().into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(body.to_vec()).unwrap()
 }
 
 #[tokio::test]

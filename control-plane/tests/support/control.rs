@@ -1,6 +1,9 @@
 //! A control plane that runs in this process, and a channel to it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -45,6 +48,14 @@ impl Control {
         let running = app::start_on(config, listener).await.unwrap();
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         Self { running, channel, folder }
+    }
+
+    /// What it says at `/metrics`.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.running.addr).parse().unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
+        let body = client.get(url).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
     }
 
     /// A request of an administrator.

@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::fleet::Fleet;
 use crate::observe::{Bound, Metrics};
 use crate::os::clock;
-use crate::session::{LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets};
+use crate::session::{EndedCalls, LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets};
 use crate::snapshot::Current;
 use crate::transport::OriginPolicy;
 use crate::upstream::{Environment, Places, SessionCommand};
@@ -74,6 +74,7 @@ impl EdgeState {
             fleet: Arc::new(fleet),
             tunnels: Arc::default(),
             exclusive_sessions: Arc::default(),
+            ended_calls: EndedCalls::default(),
             places: Places::default(),
             resolver,
             tls: Arc::new(tls),

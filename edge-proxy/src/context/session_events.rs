@@ -14,7 +14,7 @@ use super::edge::EdgeState;
 use crate::fleet::{Fleet, LocalEdge};
 use crate::os::clock;
 use crate::session::{
-    Conversation, SessionId, SessionSubscriptions, SubscribingSession, SubscriptionChange, event,
+    Conversation, EndedCall, SessionId, SessionSubscriptions, SubscribingSession, SubscriptionChange, event,
 };
 use crate::snapshot::Current;
 use crate::upstream::SessionCommand;
@@ -57,6 +57,9 @@ fn apply(shared: &EdgeState, event: SessionEvent) {
         Event::Cancelled(event) => cancelled(shared, event),
         Event::LevelSet(event) => level_set(shared, event),
         Event::TicketUsed(event) => ticket_used(shared, &event),
+        Event::CallEnded(event) => {
+            EndedCall::from_bytes(&event.call).map(|call| shared.environment.ended_calls.add(call))
+        }
         Event::TunnelChanged(event) => {
             shared.environment.tunnels.tunnel_changed(event);
             Some(())

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use trunkline::edge::v1::session_event::Event;
 use trunkline::edge::v1::{
-    CallCancelled, LogLevelSet, SessionEnded, SessionEvent, SubscriptionChanged, TicketUsed, TunnelChanged,
+    CallCancelled, CallEnded, LogLevelSet, SessionEnded, SessionEvent, SubscriptionChanged, TicketUsed,
+    TunnelChanged,
 };
 
 use super::ticket::Ticket;
-use super::{Conversation, SessionId, SubscribingSession, SubscriptionChange};
+use super::{Conversation, EndedCall, SessionId, SubscribingSession, SubscriptionChange};
 
 /// A session has ended.
 pub fn ended(session_id: &SessionId, expires: u64) -> SessionEvent {
@@ -37,6 +38,11 @@ pub fn cancelled(session_id: &SessionId, notification: &[u8], at: &Range<usize>)
         id_start: position(at.start),
         id_end: position(at.end),
     }))
+}
+
+/// A parked call that was resumed has ended.
+pub fn call_ended(call: EndedCall) -> SessionEvent {
+    event(Event::CallEnded(CallEnded { call: call.bytes().to_vec() }))
 }
 
 /// A ticket of the principal with this uid was used.

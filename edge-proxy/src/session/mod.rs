@@ -6,6 +6,7 @@ pub mod capabilities;
 mod connection;
 mod conversation;
 pub mod cursor;
+mod ended_calls;
 pub mod event;
 mod log_level;
 mod log_levels;
@@ -23,6 +24,7 @@ use std::rc::Rc;
 
 pub use connection::ConnectionSession;
 pub use conversation::{Conversation, SessionId, session_text};
+pub use ended_calls::{EndedCall, EndedCalls};
 use http::HeaderMap;
 pub use log_level::LogLevel;
 pub use log_levels::LogLevels;

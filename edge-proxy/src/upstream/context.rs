@@ -20,6 +20,7 @@ use crate::config::limits::Limits;
 use crate::error::Fault;
 use crate::fleet::Fleet;
 use crate::observe::Metrics;
+use crate::session::EndedCalls;
 use crate::snapshot::{ConnectionKey, Current, Upstream, UpstreamKind};
 use crate::tunnels::Tunnels;
 
@@ -39,6 +40,8 @@ pub struct Environment {
     pub tunnels: Arc<Tunnels>,
     /// Sessions with upstreams that conversations have for themselves.
     pub exclusive_sessions: Arc<mcp::ExclusiveSessions>,
+    /// Parked calls that were resumed and have ended.
+    pub ended_calls: EndedCalls,
     /// What tokens share of the calls that go on or wait after their request.
     pub places: Places,
     /// The addresses of upstreams, as far as they are allowed.

@@ -8,7 +8,7 @@ mod tasks;
 
 use trunkline_edge_proxy::config::limits::Limits;
 
-use crate::support::{Edge, PATIENCE, Recorded, Upstream, mcp};
+use crate::support::{Edge, PATIENCE, Recorded, TestSnapshot, Upstream, mcp};
 
 /// An edge whose upstream speaks the legacy era alone.
 fn legacy_only(upstream: &Upstream) -> Edge {
@@ -17,10 +17,14 @@ fn legacy_only(upstream: &Upstream) -> Edge {
 
 fn legacy_limited(upstream: &Upstream, limits: Limits) -> Edge {
     let mut edge = Edge::limited(&upstream.url, limits);
-    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
-    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_capabilities_json.clear();
+    speaks_legacy_alone(&mut edge.snapshot);
     edge.publish();
     edge
+}
+
+fn speaks_legacy_alone(snapshot: &mut TestSnapshot) {
+    mcp(&mut snapshot.resources.upstreams[0]).modern_versions.clear();
+    mcp(&mut snapshot.resources.upstreams[0]).modern_capabilities_json.clear();
 }
 
 /// An edge whose upstream speaks the modern era alone.

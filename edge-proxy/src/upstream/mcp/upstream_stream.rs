@@ -3,14 +3,15 @@
 //! A legacy upstream may close the stream and let it be resumed (2025-11-25, polling), which the client does not
 //! notice. It must not know how events are written to the client.
 
+mod resumption;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
-use mcp::header::LAST_EVENT_ID;
+use http::HeaderValue;
 use mcp::sse::{self, Event};
 use tokio::time::Instant;
 
@@ -22,13 +23,8 @@ use super::translator::{CallInSession, HangUp, Translated, Translator};
 use super::{session_messages, without_client};
 use crate::error::{ErrorContext, Failure, Fault};
 use crate::upstream::Context;
-use crate::upstream::connect::MediaType;
 use crate::usage::{Account, Outcome};
 
-/// Longest wait for the first event of a resumed stream.
-const RESUME_TIMEOUT: Duration = Duration::from_millis(100);
-/// Events that are taken from a resumed stream before it is read.
-const MAX_REPLAYED: usize = 256;
 /// A call's stream.
 pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     pub(super) context: Rc<Context>,
@@ -78,14 +74,6 @@ impl<T: Translator> UpstreamStream<T> {
             opened: false,
             done: false,
         }
-    }
-
-    /// Resumes a stream after the event that the upstream knows as `from`.
-    pub(super) fn resumed(context: &Rc<Context>, translator: T, from: HeaderValue) -> Self {
-        let mut stream = Self::new(context, None, translator, None);
-        stream.reconnect = Reconnect::at_once(from);
-        stream.opened = true;
-        stream
     }
 
     /// Opens a stream, and waits for its first event.
@@ -323,32 +311,6 @@ impl<T: Translator> UpstreamStream<T> {
         }
     }
 
-    /// Waits briefly for the first event of a resumed stream, and takes those that came with it. Some servers lose messages
-    /// to a stream between the request for it and its start.
-    pub(super) async fn confirm_resumed(&mut self) -> Result<(), Fault> {
-        let mut patience = RESUME_TIMEOUT;
-        let max_bytes = self.context.environment.limits.max_event_bytes;
-        for _ in 0..MAX_REPLAYED {
-            if self.queued.iter().map(|event| event.data.len()).sum::<usize>() > max_bytes {
-                return Ok(());
-            }
-            let Some(source) = &mut self.source else { return Ok(()) };
-            match tokio::time::timeout(patience, source.next()).await {
-                Err(_) => return Ok(()),
-                Ok(Ok(Some(event))) => {
-                    let event = self.translate_event(event)?;
-                    self.queued.extend(event);
-                    self.send_reply().await?;
-                }
-                // The next read asks for it again.
-                Ok(Ok(None) | Err(Fault::Interrupted)) => self.source = None,
-                Ok(Err(fault)) => return Err(fault),
-            }
-            patience = Duration::ZERO;
-        }
-        Ok(())
-    }
-
     /// Ends the call, which its caller may no longer make, and cancels it at the upstream unless it has responded.
     pub(in crate::upstream) fn withdraw(&mut self) {
         if !self.done {
@@ -426,26 +388,6 @@ impl<T: Translator> UpstreamStream<T> {
 
     fn may_reconnect(&self) -> bool {
         self.translator.in_session().is_some() && self.reconnect.is_allowed()
-    }
-
-    /// Resumes a stream that the upstream closed.
-    pub(super) async fn reconnect_now(&mut self) -> Result<(), Fault> {
-        self.reconnect.wait().await;
-        let headers = self.translator.in_session().and_then(|call| call.session.headers());
-        let (Some(headers), Some(from)) = (headers, self.reconnect.last_event_id()) else {
-            return Err(Fault::Interrupted);
-        };
-        let mut headers = headers.clone();
-        headers.insert(LAST_EVENT_ID, from.clone());
-        let http_pool = self.context.http_pool(&self.translator.call().upstream)?;
-        let limit = self.translator.response_timeout();
-        let response = reconnect::request_stream(&http_pool, &headers, limit).await?;
-        if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
-            return Err(Fault::Interrupted);
-        }
-        self.source =
-            Some(MessageSource::event_stream(response, self.context.environment.limits.max_event_bytes));
-        Ok(())
     }
 
     /// Returns the error that ends a stream whose status was already sent.

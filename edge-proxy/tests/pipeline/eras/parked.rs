@@ -8,9 +8,10 @@ use axum::response::Response;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use trunkline_edge_proxy::config::limits::Limits;
+use trunkline_edge_proxy::session::EndedCall;
 
-use crate::eras::{ask, legacy_limited, legacy_only, open_stream, result};
-use crate::support::{Edge, Reply, Upstream, events, json, modern, status};
+use crate::eras::{ask, legacy_limited, legacy_only, open_stream, result, speaks_legacy_alone};
+use crate::support::{Edge, Reply, TestFleet, Upstream, events, eventually, json, modern, status};
 
 const QUESTION: &str =
     r#"{"jsonrpc":"2.0","id":"up q","method":"elicitation/create","params":{"message":"\u00e9?"}}"#;
@@ -145,6 +146,55 @@ async fn a_retry_that_is_made_twice_answers_the_upstream_once() {
     }
     assert_eq!(upstream.requests().iter().filter(|request| request.verb == "GET").count(), 2);
     assert_eq!(upstream.calls("").iter().filter(|request| request.body.contains("up q")).count(), 1);
+}
+
+/// An upstream that asks in the middle, responds when it is answered, and keeps no event that it has sent: a stream that is
+/// asked for again says nothing.
+async fn forgetful() -> Upstream {
+    let call = Mutex::new(Some(String::new()));
+    let answered = watch::Sender::new(false);
+    Upstream::start(move |request| match (request.verb.as_str(), request.method().as_str()) {
+        ("GET", _) => match call.lock().unwrap().take() {
+            Some(id) => {
+                let response = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#);
+                once_answered(&[], &[response], answered.subscribe())
+            }
+            None => open_stream(": nothing\n\n"),
+        },
+        (_, "") => {
+            answered.send_replace(true);
+            status(202, "")
+        }
+        _ => {
+            *call.lock().unwrap() = Some(request.id());
+            answered.send_replace(false);
+            open_stream(&format!("id: e/1\ndata: {QUESTION}\n\n"))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_state_that_is_brought_after_its_call_has_ended_is_refused_at_every_edge() {
+    let upstream = forgetful().await;
+    let fleet = TestFleet::changed(&upstream.url, 2, speaks_legacy_alone).await;
+    let (here, there) = (&fleet.edges[0], &fleet.edges[1]);
+    let state = parked(here, "u_echo").await;
+    let retry = call("u_echo", &bring(&state, ANSWER), "");
+    let reply = here.post(&modern("tools/call", Some("u_echo")), &retry).await;
+    assert_eq!((reply.status, reply.messages()), (200, vec![DONE.to_owned()]));
+
+    let number = upstream.calls("tools/call")[0].id().parse().unwrap();
+    let ended = EndedCall::of("u", b"up-0", number);
+    eventually("the other edge knows", || there.shared.environment.ended_calls.contains(ended)).await;
+    for edge in [here, there] {
+        let reply = edge.post(&modern("tools/call", Some("u_echo")), &retry).await;
+        let lost = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-31109,"message":"upstream u: the call that waited for this input is lost","data":{"reason":"upstream_call_lost","upstream":"u","retryable":false}}}"#;
+        assert_eq!((reply.status, reply.body.as_str()), (200, lost));
+    }
+    assert_eq!(upstream.calls("tools/call").len(), 1);
+    assert_eq!(upstream.calls("").iter().filter(|request| request.body.contains("up q")).count(), 1);
+    assert_eq!(upstream.calls("notifications/cancelled").len(), 0);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Calls of modern clients at legacy upstreams: in a session of clients with the same capabilities, until the client
 //! hangs up, which cancels the call.
 
+mod ended_call;
 mod held_open;
 mod park;
 mod parked_call;

@@ -9,6 +9,7 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json::{self, JsonError};
 use tokio::sync::mpsc;
 
+use super::ended_call::ParkedCallEnd;
 use super::held_open::ResumeInput;
 use super::park::{self, input_required_response};
 use super::parked_call::{CallBinding, ParkedCall, PendingRequest, ResumeBy, digest};
@@ -147,7 +148,10 @@ async fn resume_stream(
     let ResumeBy::Event(event) = &parked.resume_by else { return Err(unknown_state()) };
     let event = HeaderValue::from_bytes(event).map_err(|_| unknown_state())?;
     let context = call.context;
+    let end = ParkedCallEnd::of(context, &parked);
+    let has_ended = end.has_come();
     let mut stream = UpstreamStream::resumed(context, parked_translator(call, &parked)?, event);
+    stream.translator.end = Some(end);
     let pending = &mut stream.translator.pending;
     *pending = std::mem::take(pending).restored(&parked);
     let responses: Vec<_> = answers
@@ -162,6 +166,13 @@ async fn resume_stream(
         Ok(())
     };
     let lost = |fault: Fault| lost(call, &fault);
+    if has_ended {
+        // A client whose connection broke off may have the response, if the upstream still has it.
+        stream.reconnect_now().await.map_err(lost)?;
+        stream.await_replay().await.map_err(lost)?;
+        stream.attach_account(account.take());
+        return Ok(CallResponse::Events(Box::new(stream).into()));
+    }
     if !stream.translator.pending.requests.is_empty() {
         release_waiter(call, &parked);
         posted.await.map_err(lost)?;

@@ -13,6 +13,7 @@ use mcp::revision::Era;
 use mcp::splice::Splice;
 use tokio::time::Instant;
 
+use super::ended_call::ParkedCallEnd;
 use super::park::{self, PendingRequests, url_elicitation_required};
 use crate::error::Fault;
 use crate::session::LogLevel;
@@ -38,6 +39,8 @@ pub(in crate::upstream) struct ModernOnLegacy {
     pub(super) task: CallTask,
     /// Server requests that the client must answer.
     pub(super) pending: PendingRequests,
+    /// What its response ends, where a client has resumed a parked call.
+    pub(super) end: Option<ParkedCallEnd>,
 }
 
 /// A modern client of a legacy upstream.
@@ -105,6 +108,9 @@ impl Translator for ModernOnLegacy {
         match envelope.kind() {
             Kind::Response => {
                 let (message, outcome) = self.response(&message, &envelope)?;
+                if let Some(end) = self.end.take() {
+                    end.note();
+                }
                 Ok(Translated::Response(message, outcome))
             }
             Kind::Notification => self.notification(&message, &envelope),
@@ -152,7 +158,7 @@ impl ModernOnLegacy {
         task: CallTask,
     ) -> Self {
         let pending = PendingRequests::within(call.context.environment.limits.max_event_bytes);
-        Self { call: CallContext::of(call), in_session, client, task, pending }
+        Self { call: CallContext::of(call), in_session, client, task, pending, end: None }
     }
 
     /// The raw id of the task that the edge waits for.

@@ -64,16 +64,29 @@ impl Backlog {
         self.pending.len() + self.sealed.iter().map(|batch| batch.records.len()).sum::<usize>()
     }
 
-    /// Serializes everything that waits as numbered batches, for the next run to deliver.
-    pub(super) fn serialize(&mut self, now: u64) -> Vec<u8> {
+    /// Serializes what waits as numbered batches, for the next run to deliver: the newest, as many as have at most `max_bytes`
+    /// together. Returns the number of records in the others, which are lost, as well.
+    pub(super) fn serialize(&mut self, now: u64, max_bytes: usize) -> (Vec<u8>, usize) {
         if !self.pending.is_empty() {
             self.seal(now);
         }
+        let lost = self.drop_oldest(max_bytes);
         let mut bytes = Vec::new();
         for batch in &self.sealed {
             bytes.extend_from_slice(&batch.encode_length_delimited_to_vec());
         }
-        bytes
+        (bytes, lost)
+    }
+
+    /// Drops the oldest batches until the others have at most so many bytes. Returns the records that were in them.
+    fn drop_oldest(&mut self, max_bytes: usize) -> usize {
+        let mut kept = 0;
+        let fits = |batch: &&ReportUsageRequest| {
+            kept += batch.encoded_len();
+            kept <= max_bytes
+        };
+        let excess = self.sealed.len() - self.sealed.iter().rev().take_while(fits).count();
+        self.sealed.drain(..excess).map(|batch| batch.records.len()).sum()
     }
 
     /// Restores the batches of an earlier run. Returns false if they cannot be read to their end.
@@ -236,7 +249,8 @@ mod tests {
     fn an_earlier_runs_batches_are_delivered_under_its_name() {
         let mut earlier = Backlog::new("one".into(), 0);
         earlier.add(&counts(&[1]));
-        let serialized = earlier.serialize(5);
+        let (serialized, lost) = earlier.serialize(5, usize::MAX);
+        assert_eq!(lost, 0);
         let mut backlog = Backlog::new("two".into(), 6);
         assert!(backlog.restore(&serialized));
         backlog.add(&counts(&[2]));
@@ -245,6 +259,24 @@ mod tests {
         backlog.acknowledge("one", 1);
         assert_eq!(backlog.next(7).map(|b| (&*b.run_id, b.sequence)), Some(("two", 1)));
         assert!(!Backlog::new("x".into(), 0).restore(&serialized[..serialized.len() - 1]));
+    }
+
+    #[test]
+    fn runs_that_find_no_control_plane_keep_the_newest_and_count_what_is_lost() {
+        let (mut kept, mut lost) = (Vec::new(), 0);
+        for run in 0..100 {
+            let mut backlog = Backlog::new(format!("r{run}"), run);
+            assert!(backlog.restore(&kept));
+            backlog.add(&counts(&[1, 2, 3]));
+            let (serialized, of_this_run) = backlog.serialize(run + 1, 10_000);
+            (kept, lost) = (serialized, lost + of_this_run);
+        }
+        assert!((5_000..10_500).contains(&kept.len()), "{}", kept.len());
+        let mut backlog = Backlog::new("last".into(), 0);
+        assert!(backlog.restore(&kept));
+        assert!(lost > 0);
+        assert_eq!(lost + backlog.len(), 3 * 100);
+        assert_eq!(backlog.sealed.back().map(|batch| &*batch.run_id), Some("r99"), "the newest is there");
     }
 
     proptest! {
@@ -267,7 +299,8 @@ mod tests {
                     }
                     _ => {
                         runs += 1;
-                        let serialized = backlog.serialize(2);
+                        let (serialized, lost) = backlog.serialize(2, usize::MAX);
+                        prop_assert_eq!(lost, 0);
                         backlog = Backlog::new(format!("r{runs}"), 2);
                         prop_assert!(backlog.restore(&serialized));
                     }

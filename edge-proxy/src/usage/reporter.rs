@@ -22,6 +22,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit of delivering when the edge stops. The rest is written to disk.
 const FINAL_DELIVERY: Duration = Duration::from_secs(3);
+/// What is kept on disk at most, of all runs that found no control plane together.
+const KEPT_BYTES: usize = 64 << 20;
 const MAX_QUEUED: usize = 256;
 
 /// A task that delivers counts, for as long as the edge runs.
@@ -206,7 +208,10 @@ impl Delivery {
 }
 
 fn keep(backlog: &mut Backlog, path: &std::path::Path) {
-    let left = backlog.serialize(clock::now());
+    let (left, lost) = backlog.serialize(clock::now(), KEPT_BYTES);
+    if lost > 0 {
+        tracing::error!(records = lost, "dropped the oldest unsent usage: there is too much to keep");
+    }
     let kept = if left.is_empty() { files::remove(path) } else { files::write(path, &left) };
     match kept {
         Ok(()) if !left.is_empty() => {

@@ -18,13 +18,14 @@ mod rpc;
 mod session;
 mod websocket;
 
+pub use crate::quirk::Quirk;
 pub use dial::{Connection, Dial};
 pub use endpoint::{ClientInfo, Endpoint, Reach};
 pub use error::{ClientError, ProbeError};
 pub use handshake::ServerFacts;
 pub use listen::Notices;
 pub use notice::ChangeNotice;
-pub use probe::{Attempt, Findings, LegacySide, ModernSide, Probe, Quirk, Transport, probe, probe_modern};
+pub use probe::{Attempt, Findings, LegacySide, ModernSide, Probe, Transport, probe, probe_modern};
 pub use resolve::{Resolution, Resolve, ResolveError};
 pub use session::Session;
 pub use url::Url;

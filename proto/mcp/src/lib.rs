@@ -4,11 +4,14 @@
 //! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them, [`endpoint`] is
 //! where those of HTTP+SSE go; [`uri`] is what clients may make of URI templates; [`revision`], [`method`],
 //! [`error`], [`header`] and [`meta`] are the tables of the protocol; [`secrets`] are taken out of what a peer says;
-//! `client` (a feature) speaks it to a server.
+//! [`border`] is what is made of messages and bodies that are not as they should be, [`quirk`] names it, [`entry`],
+//! [`redirect`] and [`session_loss`] are its kin; `client` (a feature) speaks it to a server.
 
+pub mod border;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod endpoint;
+pub mod entry;
 pub mod error;
 pub mod extension;
 pub mod header;
@@ -16,9 +19,12 @@ pub mod json;
 pub mod message;
 pub mod meta;
 pub mod method;
+pub mod quirk;
+pub mod redirect;
 pub mod revision;
 mod scan;
 pub mod secrets;
+pub mod session_loss;
 pub mod splice;
 pub mod sse;
 pub mod stdio;

@@ -4,6 +4,7 @@
 //! its own way. A URI on which they may differ is refused. It must not know who may read what, nor what is listed: a URI
 //! that a server lists is used as it is listed, canonical or not.
 
+pub mod naming;
 mod template;
 
 use std::borrow::Cow;

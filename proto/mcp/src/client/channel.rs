@@ -13,13 +13,13 @@ use tokio::time::timeout;
 use super::error::ClientError;
 use super::http::{Events, HttpClient, ResponseBody};
 use super::notice::{Unread, UnreadNotices};
-use super::probe::Quirk;
 use super::websocket::{self, Frames, Socket};
 use crate::endpoint;
 use crate::error::{METHOD_NOT_FOUND, render};
 use crate::header::{ACCEPT_BOTH, EVENT_STREAM, JSON};
 use crate::message::{Envelope, Kind, split_batch};
 use crate::method::Method;
+use crate::quirk::Quirk;
 use ::http::{HeaderMap, HeaderValue, Method as Verb, header};
 
 /// Messages that may wait for one reader that wants notifications. Others wait for one message, their response.

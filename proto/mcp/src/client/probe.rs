@@ -10,6 +10,7 @@ use super::http::HttpClient;
 use super::rpc::RpcClient;
 use crate::error::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::method::Method;
+use crate::quirk::Quirk;
 use crate::revision::Revision;
 
 /// The description of a probed endpoint. At least one era is there.
@@ -98,27 +99,6 @@ impl Transport {
             Self::StreamableHttp => "streamable-http",
             Self::HttpSse => "http+sse",
             Self::WebSocket => "websocket",
-        }
-    }
-}
-
-/// A harmless deviation of a server from the specification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Quirk {
-    /// It gives out session ids, and does not let them be ended.
-    NoDelete,
-    /// Its WebSocket does not choose the subprotocol `mcp`.
-    NoSubprotocol,
-}
-
-impl Quirk {
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoDelete => "no-delete",
-            Self::NoSubprotocol => "no-subprotocol",
         }
     }
 }

@@ -1,0 +1,19 @@
+//! The border: what a peer plainly means is taken, what it may mean in two ways is not.
+//!
+//! Whatever a server or a client sends is first read strictly; only what fails there comes here, or what is odd by a bit
+//! that is never set for sane peers. What leaves is valid in every case. It must not know who asks, nor what a message is
+//! about.
+
+pub mod body;
+pub mod events;
+pub mod excerpt;
+pub mod ids;
+pub mod mark;
+pub mod mend;
+
+pub use body::{Coding, InflateError, Inflater, Media};
+pub use events::{Skipped, Take};
+pub use excerpt::excerpt;
+pub use ids::Spelling;
+pub use mark::without_mark;
+pub use mend::{Mended, Peer, Unreadable, mend};

@@ -1,0 +1,75 @@
+//! What an event of a stream is, on Streamable HTTP and HTTP+SSE, and what is skipped there. It must not know who waits
+//! for what.
+
+use bytes::Bytes;
+
+use super::mend::Unreadable;
+use crate::quirk::Quirk;
+use crate::sse::Event;
+
+/// Messages that are skipped before an answer comes, at most.
+pub const MAX_SKIPPED: u32 = 1_000;
+/// Bytes that are skipped before an answer comes, at most.
+pub const MAX_SKIPPED_BYTES: usize = 1 << 20;
+
+/// What is to be made of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take<'a> {
+    /// It carries a message.
+    Message(&'a Bytes),
+    /// It carries an id, a retry time or nothing.
+    Nothing,
+    /// It carries something that is not MCP: it is skipped, and its quirk noted.
+    Odd(Quirk),
+}
+
+/// What is to be made of an event. Those of types other than `message` carry no MCP, even if their data would parse.
+#[inline]
+#[must_use]
+pub fn take(event: &Event) -> Take<'_> {
+    match &event.event {
+        None if event.data.is_empty() => Take::Nothing,
+        None => Take::Message(&event.data),
+        Some(named) => take_named(named, &event.data),
+    }
+}
+
+fn take_named<'a>(named: &[u8], data: &'a Bytes) -> Take<'a> {
+    match (named, data.trim_ascii()) {
+        (b"message" | b"", b"") => Take::Nothing,
+        (b"message" | b"", _) => Take::Message(data),
+        _ => Take::Odd(Quirk::ForeignEvents),
+    }
+}
+
+/// What was skipped on a stream or channel since its last readable message.
+#[derive(Debug, Default)]
+pub struct Skipped {
+    count: u32,
+    bytes: usize,
+    first: Option<Box<Unreadable>>,
+}
+
+impl Skipped {
+    /// Counts a message that is skipped.
+    ///
+    /// # Errors
+    /// The first message that was skipped, past [`MAX_SKIPPED`] messages or [`MAX_SKIPPED_BYTES`].
+    pub fn add(&mut self, unreadable: Unreadable) -> Result<(), Unreadable> {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(unreadable.length);
+        let over = self.count > MAX_SKIPPED || self.bytes > MAX_SKIPPED_BYTES;
+        let first = self.first.get_or_insert_with(|| Box::new(unreadable));
+        if over { Err(Unreadable::clone(first)) } else { Ok(()) }
+    }
+
+    /// Begins anew: a message could be read.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The first message that was skipped: the likely reason when no answer came.
+    pub fn take_first(&mut self) -> Option<Unreadable> {
+        self.first.take().map(|first| *first)
+    }
+}

@@ -415,3 +415,37 @@ async fn what_follows_a_response_is_not_read_for_long() {
         assert_eq!(ended, Ok(Some(())), "the edge reads on and on");
     }
 }
+
+#[tokio::test]
+async fn a_call_asks_its_client_as_often_as_it_likes() {
+    const ASKED: usize = 300;
+    let ask = |number: usize| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{number},"method":"elicitation/create","params":{{"message":"?"}}}}"#
+        )
+    };
+    let cancelled = |number: usize| {
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number}}}}}"#)
+    };
+    let upstream = Upstream::start(move |request| {
+        let mut messages: Vec<String> = (0..ASKED).map(ask).collect();
+        messages.extend([cancelled(0), cancelled(ASKED - 1), result(&request.body, "{}")]);
+        events(&messages)
+    })
+    .await;
+    let edge = legacy_only(&upstream);
+    let session = edge.session("2025-11-25", r#"{"elicitation":{}}"#).await;
+    let messages = edge.post(&[("mcp-session-id", &session)], CALL).await.messages();
+    let (asked, rest): (Vec<_>, Vec<_>) = messages
+        .iter()
+        .filter(|message| !message.is_empty())
+        .partition(|message| message.contains("/create"));
+    assert_eq!(asked.len(), ASKED);
+    // The latest requests alone are known by the id that the client was given.
+    assert_eq!(rest.len(), 2, "{rest:?}");
+    assert!(
+        rest[0].contains("notifications/cancelled") && rest[0].contains(&id(asked[ASKED - 1])),
+        "{rest:?}"
+    );
+    assert!(rest[1].contains(r#""result""#), "{rest:?}");
+}

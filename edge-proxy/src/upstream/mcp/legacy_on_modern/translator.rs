@@ -4,7 +4,6 @@ use bytes::Bytes;
 use mcp::error as codes;
 use mcp::json;
 use mcp::message::{Envelope, Kind, span};
-use mcp::method::Method;
 use mcp::revision::Revision;
 use mcp::splice::Splice;
 
@@ -15,7 +14,7 @@ use crate::upstream::mcp::input_requests::InputRequired;
 use crate::upstream::mcp::malformed;
 use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
 use crate::upstream::mcp::rewrite::responses::OwnResponse;
-use crate::upstream::mcp::rewrite::{apply, content, notifications, responses, results, uris};
+use crate::upstream::mcp::rewrite::{apply, content, responses, results, uris};
 use crate::upstream::mcp::translator::CallContext;
 use crate::usage::Outcome;
 
@@ -54,22 +53,13 @@ impl LegacyOnModern {
         let envelope = Envelope::parse(&message).map_err(malformed)?;
         match envelope.kind() {
             Kind::Response => self.response(&message, &envelope),
-            Kind::Notification => self.notification(&message, &envelope),
+            Kind::Notification => {
+                let token = self.progress_token.as_ref();
+                let translated = self.call.modern_notification(&message, &envelope, token)?;
+                Ok(translated.map_or(TranslatedModern::Ignore, TranslatedModern::Forward))
+            }
             Kind::Request => Ok(TranslatedModern::Ignore),
         }
-    }
-
-    fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<TranslatedModern, Fault> {
-        let translated = match envelope.method.as_deref().and_then(Method::parse) {
-            Some(Method::Progress) => {
-                notifications::own_progress(message, envelope, self.progress_token.as_ref())
-                    .map_err(malformed)?
-            }
-            // Upstreams of the modern era have no requests that they could cancel, and tasks are followed by subscriptions.
-            Some(Method::Cancelled | Method::TasksStatus | Method::ElicitationComplete) => None,
-            _ => self.call.notification(message, envelope)?,
-        };
-        Ok(translated.map_or(TranslatedModern::Ignore, TranslatedModern::Forward))
     }
 
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<TranslatedModern, Fault> {

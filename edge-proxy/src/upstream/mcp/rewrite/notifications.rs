@@ -4,6 +4,7 @@
 //! It must not know eras.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use mcp::json::{self, JsonError};
@@ -89,7 +90,7 @@ pub(in crate::upstream::mcp) fn progress(
 pub(in crate::upstream::mcp) fn cancelled(
     message: &Bytes,
     envelope: &Envelope<'_>,
-    sent: &[(Box<str>, String)],
+    sent: &VecDeque<(Box<str>, String)>,
 ) -> Result<Option<Bytes>, JsonError> {
     let [raw] = json::members(envelope.params.unwrap_or("{}"), ["requestId"])?;
     let Some(raw) = raw else { return Ok(None) };

@@ -6,6 +6,7 @@ mod resume;
 mod resumption_token;
 mod translator;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -70,7 +71,7 @@ pub(in crate::upstream::mcp) async fn call(
                 Some(task) => task.ask(&sessions, number, &body, retry, patience).await?,
             };
             let in_session = CallInSession { session, number, progress_token };
-            let requests = Vec::new();
+            let requests = VecDeque::new();
             let translator = SameLegacy {
                 call: translated,
                 session_id,

@@ -1,6 +1,7 @@
 //! Resumes the stream of a call that a client was reading, here or at another edge. It must not know where its messages
 //! come from.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ pub(in crate::upstream) fn resume(
         // Nor are calls that create or await a task.
         tasks: CallTasks::None,
         resumable: true,
-        requests: Vec::new(),
+        requests: VecDeque::new(),
     };
     let stream = UpstreamStream::resumed(context, translator, HeaderValue::from_bytes(from.event).ok()?);
     Some(Box::new(stream).into())

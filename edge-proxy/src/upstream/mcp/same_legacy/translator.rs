@@ -1,5 +1,6 @@
 //! Translates the messages of a legacy upstream for a legacy client.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, Trans
 use crate::upstream::mcp::{input_requests, malformed, server_requests, session_messages};
 use crate::usage::Outcome;
 
-/// Open requests of an upstream in one call.
-const MAX_OPEN_REQUESTS: usize = 256;
+/// The latest requests of an upstream in one call whose cancellation reaches the client. Nothing tells when one is answered,
+/// since the answer may arrive at any edge, so those before them count as answered.
+const MAX_KNOWN_REQUESTS: usize = 256;
 
 /// The translator of a legacy client's call at a legacy upstream.
 pub(in crate::upstream) struct SameLegacy {
@@ -43,8 +45,8 @@ pub(in crate::upstream) struct SameLegacy {
     pub(super) tasks: CallTasks,
     /// True if the client may resume a stream that broke off.
     pub(super) resumable: bool,
-    /// Server requests that were sent to the client, by the upstream's raw id and the client's.
-    pub(super) requests: Vec<(Box<str>, String)>,
+    /// The latest server requests that were sent to the client, by the upstream's raw id and the client's.
+    pub(super) requests: VecDeque<(Box<str>, String)>,
 }
 
 impl Translator for SameLegacy {
@@ -179,9 +181,6 @@ impl SameLegacy {
         if !input_requests::may_reach(method, params, self.capabilities) {
             return Ok(Translated::Reply(input_requests::refusal(method, id)));
         }
-        if self.requests.len() >= MAX_OPEN_REQUESTS {
-            return Err(Fault::Malformed("too many requests to the client in one call".to_owned()));
-        }
         let reply_to = self.in_session.session.reply_to();
         let reply_to = reply_to
             .ok_or_else(|| Fault::Session("too many requests to clients wait at this edge".to_owned()))?;
@@ -189,7 +188,10 @@ impl SameLegacy {
         let sealed = server_requests::seal(trust, owner, &self.session_id, &self.permit, &reply_to, id)
             .map_err(malformed)?;
         let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
-        self.requests.push((id.into(), sealed));
+        if self.requests.len() >= MAX_KNOWN_REQUESTS {
+            self.requests.pop_front();
+        }
+        self.requests.push_back((id.into(), sealed));
         Ok(Translated::Forward(edited))
     }
 }

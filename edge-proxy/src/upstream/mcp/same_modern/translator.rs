@@ -13,7 +13,7 @@ use crate::error::Fault;
 use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::malformed;
 use crate::upstream::mcp::outcome::outcome_of_result;
-use crate::upstream::mcp::rewrite::{apply, notifications, responses, tasks, uris};
+use crate::upstream::mcp::rewrite::{apply, responses, tasks, uris};
 use crate::upstream::mcp::translator::{CallContext, HangUp, Translated, Translator};
 use crate::usage::Outcome;
 
@@ -42,26 +42,17 @@ impl Translator for SameModern {
                 let (message, outcome) = self.response(&message, &envelope)?;
                 Ok(Translated::Response(message, outcome))
             }
-            Kind::Notification => self.notification(&message, &envelope),
+            Kind::Notification => {
+                let token = self.progress_token.as_ref();
+                let translated = self.call.modern_notification(&message, &envelope, token)?;
+                Ok(translated.map_or(Translated::Ignore, Translated::Forward))
+            }
             Kind::Request => Ok(Translated::Ignore),
         }
     }
 }
 
 impl SameModern {
-    fn notification(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
-        let translated = match envelope.method.as_deref().and_then(Method::parse) {
-            Some(Method::Progress) => {
-                notifications::own_progress(message, envelope, self.progress_token.as_ref())
-                    .map_err(malformed)?
-            }
-            // Upstreams of the modern era have no requests that they could cancel, and tasks are followed by subscriptions.
-            Some(Method::Cancelled | Method::TasksStatus | Method::ElicitationComplete) => None,
-            _ => self.call.notification(message, envelope)?,
-        };
-        Ok(translated.map_or(Translated::Ignore, Translated::Forward))
-    }
-
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<(Bytes, Outcome), Fault> {
         let CallContext { id: own, method, uri_prefix, .. } = &self.call;
         if let Some(error) = envelope.error {

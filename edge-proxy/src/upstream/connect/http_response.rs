@@ -66,6 +66,11 @@ impl HttpResponse {
         }
     }
 
+    /// The longest silence between two chunks.
+    pub(in crate::upstream) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Sets the longest silence between two chunks, from now on.
     pub(in crate::upstream) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
@@ -117,7 +122,8 @@ impl HttpResponse {
         self.read(limit).await
     }
 
-    async fn read(&mut self, limit: usize) -> Result<Bytes, Fault> {
+    /// Reads the whole body, within the timeout.
+    pub(in crate::upstream) async fn read(&mut self, limit: usize) -> Result<Bytes, Fault> {
         // The connection is released with the last chunk.
         let pool = self.connection.as_ref().map(PooledConnection::pool);
         let Some(pool) = pool else { return Ok(self.chunk().await?.unwrap_or_default()) };

@@ -2,7 +2,7 @@
 //! sent to the client.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,6 +10,7 @@ use mcp::error as codes;
 use mcp::json;
 use mcp::message::{Envelope, Kind};
 use mcp::revision::Era;
+use mcp::session_loss::Refusal;
 use mcp::sse::Decoder;
 
 use super::in_flight::InFlightGuard;
@@ -25,6 +26,8 @@ use crate::usage::{Account, Outcome};
 
 /// Largest response to a request that is not a client's call.
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
+/// Longest wait for a text that says why a call is refused.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The response to a call, translated for its client.
 pub(super) enum TranslatedResponse<T: Translator> {
@@ -54,43 +57,166 @@ where
 pub(super) async fn read_response<T: Translator>(
     context: &Rc<Context>,
     answered: RawResponse,
-    mut translator: T,
+    translator: T,
     account: &mut Option<Account>,
     guard: Option<InFlightGuard>,
 ) -> Result<TranslatedResponse<T>, Fault> {
-    let response = match answered {
-        RawResponse::Http(response) => response,
+    read_refusable(context, answered, translator, account, guard).await.0
+}
+
+/// Reads a response as [`read_response`] does. If the upstream refused the call before the client was sent anything, be it by
+/// a status or by an error, returns how: the session may be lost. The account is then left to the caller, settled, so that
+/// the call can be made again.
+pub(super) async fn read_refusable<T: Translator>(
+    context: &Rc<Context>,
+    answered: RawResponse,
+    translator: T,
+    account: &mut Option<Account>,
+    guard: Option<InFlightGuard>,
+) -> (Result<TranslatedResponse<T>, Fault>, Option<Refusal>) {
+    match answered {
         RawResponse::Channel(messages) => {
             let source = MessageSource::Channel(messages);
-            let mut stream = UpstreamStream::open(context, source, translator, account, guard).await?;
-            return Ok(match stream.take_sole_response() {
-                Some(body) => TranslatedResponse::Json { status: StatusCode::OK, body },
-                None => TranslatedResponse::Events(Box::new(stream)),
-            });
+            (read_channel(context, source, translator, account, guard).await, None)
         }
-    };
-    let (status, media) = (response.status, response.media_type());
-    if status == StatusCode::OK && media == MediaType::Events {
-        let source = MessageSource::event_stream(response, context.environment.limits.max_event_bytes);
-        let stream = UpstreamStream::open(context, source, translator, account, guard).await?;
-        return Ok(TranslatedResponse::Events(Box::new(stream)));
+        RawResponse::Http(response) => match open(context, response).await {
+            Ok(Opened::Events(source)) => read_events(context, source, translator, account, guard).await,
+            Ok(Opened::Message(status, body)) => read_message(status, &body, translator, account),
+            Err(NoResponse { fault, refused_with }) => {
+                let own = translator.own_id().raw();
+                let refusal = refused_with.map(|(status, text)| Refusal::read(status.as_u16(), &text, &own));
+                (Err(fault), refusal)
+            }
+        },
     }
-    if media != MediaType::Json {
-        return Err(unexpected_response(status));
+}
+
+async fn read_channel<T: Translator>(
+    context: &Rc<Context>,
+    source: MessageSource,
+    translator: T,
+    account: &mut Option<Account>,
+    guard: Option<InFlightGuard>,
+) -> Result<TranslatedResponse<T>, Fault> {
+    let mut stream = UpstreamStream::new(context, Some(source), translator, guard);
+    stream.begin(account).await.0?;
+    Ok(match stream.take_sole_response() {
+        Some(body) => TranslatedResponse::Json { status: StatusCode::OK, body },
+        None => TranslatedResponse::Events(Box::new(stream)),
+    })
+}
+
+async fn read_events<T: Translator>(
+    context: &Rc<Context>,
+    source: MessageSource,
+    translator: T,
+    account: &mut Option<Account>,
+    guard: Option<InFlightGuard>,
+) -> (Result<TranslatedResponse<T>, Fault>, Option<Refusal>) {
+    let mut stream = UpstreamStream::new(context, Some(source), translator, guard);
+    let (begun, refusal) = stream.begin(account).await;
+    if let Err(fault) = begun {
+        return (Err(fault), refusal);
     }
-    let body = response.collect(context.environment.limits.max_answer_bytes).await?;
-    if !status.is_success() && !is_error_response(&body) {
-        return Err(Fault::Status(status.as_u16()));
+    if refusal.is_some()
+        && let Some(body) = stream.take_sole_response()
+    {
+        *account = stream.account.take();
+        let status = StatusCode::OK;
+        return (Ok(TranslatedResponse::Json { status, body }), refusal);
     }
-    let Translated::Response(body, outcome) = translator.translate(body)? else {
-        return Err(Fault::Malformed("a message that is not a response".to_owned()));
+    (Ok(TranslatedResponse::Events(Box::new(stream))), None)
+}
+
+fn read_message<T: Translator>(
+    status: StatusCode,
+    body: &Bytes,
+    mut translator: T,
+    account: &mut Option<Account>,
+) -> (Result<TranslatedResponse<T>, Fault>, Option<Refusal>) {
+    let translated = translator.translate(body);
+    let refused = is_refusal(&translated) && is_error_response(body);
+    let refusal = refused.then(|| Refusal::read(status.as_u16(), body, &translator.own_id().raw()));
+    let (body, outcome) = match translated {
+        Ok(Translated::Response(body, outcome)) => (body, outcome),
+        Ok(_) => return (Err(Fault::Malformed("a message that is not a response".to_owned())), None),
+        Err(fault) => return (Err(fault), refusal),
     };
     if let Some(account) = account {
         account.ended(outcome, body.len());
     }
     let clients_own = T::CLIENT_ERA == Era::Modern && outcome == Outcome::ClientError;
     let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
-    Ok(TranslatedResponse::Json { status, body })
+    (Ok(TranslatedResponse::Json { status, body }), refusal)
+}
+
+/// Whether a message may be an error with which the upstream refuses a call.
+pub(super) fn is_refusal(translated: &Result<Translated, Fault>) -> bool {
+    match translated {
+        Ok(Translated::Response(_, outcome)) => {
+            matches!(outcome, Outcome::ClientError | Outcome::UpstreamError)
+        }
+        Ok(_) => false,
+        Err(fault) => matches!(fault, Fault::Malformed(_)),
+    }
+}
+
+/// The response to a call, whose head was read.
+pub(super) enum Opened {
+    /// One message.
+    Message(StatusCode, Bytes),
+    /// A stream of messages.
+    Events(MessageSource),
+}
+
+/// A response that carries no message.
+pub(super) struct NoResponse {
+    pub fault: Fault,
+    /// The status and the text with which the upstream refused the call.
+    refused_with: Option<(StatusCode, Bytes)>,
+}
+
+impl From<Fault> for NoResponse {
+    fn from(fault: Fault) -> Self {
+        Self { fault, refused_with: None }
+    }
+}
+
+/// Reads what a response to a call carries.
+pub(super) async fn open(context: &Context, mut response: HttpResponse) -> Result<Opened, NoResponse> {
+    let limits = &context.environment.limits;
+    let (status, media) = (response.status, response.media_type());
+    if !status.is_success() {
+        return open_refusal(response, media, limits.max_answer_bytes).await;
+    }
+    if status == StatusCode::OK && media == MediaType::Events {
+        return Ok(Opened::Events(MessageSource::event_stream(response, limits.max_event_bytes)));
+    }
+    if media != MediaType::Json {
+        return Err(unexpected_response(status).into());
+    }
+    Ok(Opened::Message(status, response.read(limits.max_answer_bytes).await?))
+}
+
+/// Reads a response whose status is no success: an error of JSON-RPC, or a text.
+#[cold]
+async fn open_refusal(
+    mut response: HttpResponse,
+    media: MediaType,
+    limit: usize,
+) -> Result<Opened, NoResponse> {
+    let status = response.status;
+    let text = if media == MediaType::Json {
+        response.read(limit).await?
+    } else {
+        // What it says is a help, and no more.
+        response.set_timeout(response.timeout().min(REFUSAL_TIMEOUT));
+        response.read(MAX_SMALL_RESPONSE).await.unwrap_or_default()
+    };
+    if is_error_response(&text) {
+        return Ok(Opened::Message(status, text));
+    }
+    Err(NoResponse { fault: unexpected_response(status), refused_with: Some((status, text)) })
 }
 
 pub(super) fn unexpected_response(status: StatusCode) -> Fault {
@@ -110,14 +236,19 @@ pub(super) fn is_error_response(body: &[u8]) -> bool {
 }
 
 /// Reads the JSON-RPC response in an HTTP response, be it JSON or a stream, within the timeout.
-pub(super) async fn read_rpc_response(mut response: HttpResponse) -> Result<Bytes, Fault> {
+pub(super) async fn read_rpc_response(response: HttpResponse) -> Result<Bytes, Fault> {
     if !response.status.is_success() {
         return Err(Fault::Status(response.status.as_u16()));
     }
+    read_rpc_body(response, MAX_SMALL_RESPONSE).await
+}
+
+/// Reads the body of an HTTP response of any status or, of a stream, the first JSON-RPC response, within the timeout.
+pub(super) async fn read_rpc_body(mut response: HttpResponse, limit: usize) -> Result<Bytes, Fault> {
     if response.media_type() != MediaType::Events {
-        return response.collect(MAX_SMALL_RESPONSE).await;
+        return response.collect(limit).await;
     }
-    let mut decoder = Decoder::new(MAX_SMALL_RESPONSE);
+    let mut decoder = Decoder::new(limit);
     let begun = Instant::now();
     while let Some(chunk) = response.chunk_since(begun).await? {
         decoder.push(chunk);

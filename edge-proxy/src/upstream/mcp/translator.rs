@@ -50,6 +50,15 @@ pub(in crate::upstream) struct CallInSession {
     pub progress_token: Option<Bytes>,
 }
 
+/// The id of a request at its upstream.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::upstream) enum OwnId<'a> {
+    /// A number of the edge.
+    Number(u64),
+    /// The client's own, raw.
+    Raw(&'a Bytes),
+}
+
 /// A message of an upstream, translated.
 #[derive(Debug)]
 pub(in crate::upstream) enum Translated {
@@ -83,8 +92,11 @@ pub(in crate::upstream) trait Translator: Sized {
 
     fn call(&self) -> &CallContext;
 
+    /// The id of the call at the upstream.
+    fn own_id(&self) -> OwnId<'_>;
+
     /// Translates a message.
-    fn translate(&mut self, message: Bytes) -> Result<Translated, Fault>;
+    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault>;
 
     /// The call in its session, in which its stream can be resumed and the edge answers for the client.
     fn in_session(&self) -> Option<&CallInSession> {
@@ -165,6 +177,16 @@ impl CallContext {
     /// The owner of handles that are sealed in messages.
     pub(super) fn owner(&self) -> HandleOwner<'_> {
         HandleOwner { server: &self.server.uid, principal: &self.principal.uid }
+    }
+}
+
+impl OwnId<'_> {
+    /// The raw id.
+    pub(super) fn raw(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Raw(raw) => String::from_utf8_lossy(raw).into_owned(),
+        }
     }
 }
 

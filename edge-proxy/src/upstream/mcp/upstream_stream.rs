@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
+use mcp::session_loss::Refusal;
 use mcp::sse::{self, Event};
 use tokio::time::Instant;
 
 use super::in_flight::InFlightGuard;
 use super::message_source::MessageSource;
 use super::reconnect::{self, Reconnect};
+use super::response::{is_error_response, is_refusal};
 use super::session::{FinalMessage, ServerMessages};
 use super::translator::{CallInSession, HangUp, Translated, Translator};
 use super::{session_messages, without_client};
@@ -38,6 +40,8 @@ pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     reply: Option<(Bytes, Instant)>,
     reconnect: Reconnect,
     outcome: Option<Outcome>,
+    /// How the upstream refused the call, if it did so before the client was sent anything.
+    refusal: Option<Refusal>,
     /// False while the first event is awaited: whoever waits for it decides whether the call goes on without a client.
     opened: bool,
     done: bool,
@@ -54,7 +58,8 @@ pub(super) enum Received {
 }
 
 impl<T: Translator> UpstreamStream<T> {
-    fn new(
+    /// Wraps the messages of a call; [`Self::begin`] waits for the first.
+    pub(super) fn new(
         context: &Rc<Context>,
         source: Option<MessageSource>,
         translator: T,
@@ -71,30 +76,27 @@ impl<T: Translator> UpstreamStream<T> {
             reply: None,
             reconnect: Reconnect::default(),
             outcome: None,
+            refusal: None,
             opened: false,
             done: false,
         }
     }
 
-    /// Opens a stream, and waits for its first event.
-    pub(super) async fn open(
-        context: &Rc<Context>,
-        source: MessageSource,
-        translator: T,
+    /// Waits for the first event of a new stream. Returns how the call was refused, if it was.
+    pub(super) async fn begin(
+        &mut self,
         account: &mut Option<Account>,
-        guard: Option<InFlightGuard>,
-    ) -> Result<Self, Fault> {
-        let mut stream = Self::new(context, Some(source), translator, guard);
-        match stream.client_event().await {
-            Ok(first) => stream.queued.extend(first),
+    ) -> (Result<(), Fault>, Option<Refusal>) {
+        match self.client_event().await {
+            Ok(first) => self.queued.extend(first),
             Err(fault) => {
-                stream.done = true;
-                return Err(fault);
+                self.done = true;
+                return (Err(fault), self.refusal.take());
             }
         }
-        stream.opened = true;
-        stream.attach_account(account.take());
-        Ok(stream)
+        self.opened = true;
+        self.attach_account(account.take());
+        (Ok(()), self.refusal.take())
     }
 
     /// Takes the response, where no message came before it.
@@ -268,7 +270,11 @@ impl<T: Translator> UpstreamStream<T> {
 
     fn translate_message(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
         self.reconnect.succeeded();
-        match self.translator.translate(data)? {
+        let translated = self.translator.translate(&data);
+        if !self.opened && is_refusal(&translated) {
+            self.refusal = self.refusal_in(&data);
+        }
+        match translated? {
             Translated::Forward(message) => Ok(Some(message)),
             Translated::Response(message, outcome) => {
                 self.set_outcome(outcome);
@@ -283,6 +289,13 @@ impl<T: Translator> UpstreamStream<T> {
             }
             Translated::Ignore => Ok(None),
         }
+    }
+
+    /// Reads a message by which the upstream refuses the call.
+    #[cold]
+    fn refusal_in(&self, message: &Bytes) -> Option<Refusal> {
+        let own = self.translator.own_id().raw();
+        is_error_response(message).then(|| Refusal::read(StatusCode::OK.as_u16(), message, &own))
     }
 
     /// Sends the response to a request of the upstream, which is read on when there is room for it. Cancel safe.

@@ -8,12 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method as Verb, StatusCode};
+use http::{HeaderMap, Method as Verb};
 use mcp::json::{self, JsonError};
 use mcp::message::Envelope;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
-use mcp::sse::Decoder;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -22,12 +21,10 @@ use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::Waiter;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
-use crate::upstream::connect::{HttpPool, Retry};
-use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::upstream::connect::{HttpPool, HttpResponse, Retry};
 use crate::upstream::mcp::input_requests::{InputRequired, feature};
-use crate::upstream::mcp::message_source::MessageSource;
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
-use crate::upstream::mcp::response::{is_error_response, unexpected_response};
+use crate::upstream::mcp::response::{self, Opened};
 use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::server_requests::{self, ReplyTo};
 use crate::upstream::mcp::translator::CallContext;
@@ -97,34 +94,26 @@ impl InputLoop {
     /// Reads the response to one request; messages before it go to the client.
     async fn read_step(
         &mut self,
-        mut response: HttpResponse,
+        response: HttpResponse,
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Step, Fault> {
-        let (status, media) = (response.status, response.media_type());
-        if status != StatusCode::OK || media != MediaType::Events {
-            if media != MediaType::Json {
-                return Err(unexpected_response(status));
+        let mut source = match response::open(&self.context, response).await.map_err(|none| none.fault)? {
+            Opened::Events(source) => source,
+            Opened::Message(_, body) => {
+                let step = self.next_step(body, client).await?;
+                return step.ok_or_else(|| Fault::Malformed("a message that is not a response".to_owned()));
             }
-            let body = response.collect(self.context.environment.limits.max_answer_bytes).await?;
-            if !status.is_success() && !is_error_response(&body) {
-                return Err(Fault::Status(status.as_u16()));
+        };
+        while let Some(event) = source.next().await? {
+            if event.data.is_empty() {
+                continue;
             }
-            let step = self.next_step(body, client).await?;
-            return step.ok_or_else(|| Fault::Malformed("a message that is not a response".to_owned()));
+            if let Some(step) = self.next_step(event.data, client).await? {
+                drain_in_background(source);
+                return Ok(step);
+            }
         }
-        let mut decoder = Decoder::new(self.context.environment.limits.max_event_bytes);
-        loop {
-            while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-                if event.data.is_empty() {
-                    continue;
-                }
-                if let Some(step) = self.next_step(event.data, client).await? {
-                    drain_in_background(MessageSource::Http(response, decoder));
-                    return Ok(step);
-                }
-            }
-            decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
-        }
+        Err(Fault::Interrupted)
     }
 
     async fn next_step(
@@ -132,7 +121,7 @@ impl InputLoop {
         message: Bytes,
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Option<Step>, Fault> {
-        Ok(match self.translator.translate(message)? {
+        Ok(match self.translator.translate(&message)? {
             TranslatedModern::Response(message, outcome) => Some(Step::Response(message, outcome)),
             TranslatedModern::InputRequired(input) => Some(Step::InputRequired(input)),
             TranslatedModern::Forward(message) => {

@@ -49,13 +49,13 @@ pub(super) enum TranslatedModern {
 
 impl LegacyOnModern {
     /// Translates a message.
-    pub(super) fn translate(&self, message: Bytes) -> Result<TranslatedModern, Fault> {
-        let envelope = Envelope::parse(&message).map_err(malformed)?;
+    pub(super) fn translate(&self, message: &Bytes) -> Result<TranslatedModern, Fault> {
+        let envelope = Envelope::parse(message).map_err(malformed)?;
         match envelope.kind() {
-            Kind::Response => self.response(&message, &envelope),
+            Kind::Response => self.response(message, &envelope),
             Kind::Notification => {
                 let token = self.progress_token.as_ref();
-                let translated = self.call.modern_notification(&message, &envelope, token)?;
+                let translated = self.call.modern_notification(message, &envelope, token)?;
                 Ok(translated.map_or(TranslatedModern::Ignore, TranslatedModern::Forward))
             }
             Kind::Request => Ok(TranslatedModern::Ignore),

@@ -25,7 +25,7 @@ use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
 use crate::upstream::mcp::rewrite::responses::OwnResponse;
 use crate::upstream::mcp::rewrite::{apply, notifications, responses, results, tasks, uris};
 use crate::upstream::mcp::task::{self, MAX_LIFETIME};
-use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, Translated, Translator};
+use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, OwnId, Translated, Translator};
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
 use crate::upstream::mcp::{call_tasks, malformed, session_messages};
 use crate::usage::Outcome;
@@ -99,21 +99,29 @@ impl Translator for ModernOnLegacy {
         &self.call
     }
 
-    fn translate(&mut self, message: Bytes) -> Result<Translated, Fault> {
+    fn own_id(&self) -> OwnId<'_> {
+        OwnId::Number(self.in_session.number)
+    }
+
+    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault> {
+        let unrelated;
         let message = match self.task {
-            CallTask::Awaited(_) => tasks::set_related(message, None).map_err(malformed)?,
+            CallTask::Awaited(_) => {
+                unrelated = tasks::set_related(message.clone(), None).map_err(malformed)?;
+                &unrelated
+            }
             CallTask::None | CallTask::HandedOff { .. } => message,
         };
-        let envelope = Envelope::parse(&message).map_err(malformed)?;
+        let envelope = Envelope::parse(message).map_err(malformed)?;
         match envelope.kind() {
             Kind::Response => {
-                let (message, outcome) = self.response(&message, &envelope)?;
+                let (message, outcome) = self.response(message, &envelope)?;
                 if let Some(end) = self.end.take() {
                     end.note();
                 }
                 Ok(Translated::Response(message, outcome))
             }
-            Kind::Notification => self.notification(&message, &envelope),
+            Kind::Notification => self.notification(message, &envelope),
             Kind::Request => Ok(match envelope.id.and_then(responses::refuse_long_id) {
                 Some(refusal) => Translated::Reply(refusal),
                 None => self.request(&envelope),

@@ -23,7 +23,7 @@ use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::outcome::outcome_of_result;
 use crate::upstream::mcp::rewrite::{apply, content, notifications, responses, tasks, uris};
 use crate::upstream::mcp::task::MAX_LIFETIME;
-use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, Translated, Translator};
+use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, OwnId, Translated, Translator};
 use crate::upstream::mcp::{input_requests, malformed, server_requests, session_messages};
 use crate::usage::Outcome;
 
@@ -57,18 +57,26 @@ impl Translator for SameLegacy {
         &self.call
     }
 
-    fn translate(&mut self, message: Bytes) -> Result<Translated, Fault> {
+    fn own_id(&self) -> OwnId<'_> {
+        OwnId::Number(self.in_session.number)
+    }
+
+    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault> {
+        let related;
         let message = match &self.tasks {
-            CallTasks::Known { ours, .. } => tasks::set_related(message, Some(ours)).map_err(malformed)?,
+            CallTasks::Known { ours, .. } => {
+                related = tasks::set_related(message.clone(), Some(ours)).map_err(malformed)?;
+                &related
+            }
             CallTasks::None | CallTasks::Created { .. } => message,
         };
-        let envelope = Envelope::parse(&message).map_err(malformed)?;
+        let envelope = Envelope::parse(message).map_err(malformed)?;
         match envelope.kind() {
-            Kind::Response => self.response(&message, &envelope),
-            Kind::Notification => self.notification(&message, &envelope),
+            Kind::Response => self.response(message, &envelope),
+            Kind::Notification => self.notification(message, &envelope),
             Kind::Request => match envelope.id.and_then(responses::refuse_long_id) {
                 Some(refusal) => Ok(Translated::Reply(refusal)),
-                None => self.request(&message, &envelope),
+                None => self.request(message, &envelope),
             },
         }
     }

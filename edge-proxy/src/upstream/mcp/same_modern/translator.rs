@@ -14,7 +14,7 @@ use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::malformed;
 use crate::upstream::mcp::outcome::outcome_of_result;
 use crate::upstream::mcp::rewrite::{apply, responses, tasks, uris};
-use crate::upstream::mcp::translator::{CallContext, HangUp, Translated, Translator};
+use crate::upstream::mcp::translator::{CallContext, HangUp, OwnId, Translated, Translator};
 use crate::usage::Outcome;
 
 /// The translator of a modern client's call at a modern upstream.
@@ -35,16 +35,20 @@ impl Translator for SameModern {
         &self.call
     }
 
-    fn translate(&mut self, message: Bytes) -> Result<Translated, Fault> {
-        let envelope = Envelope::parse(&message).map_err(malformed)?;
+    fn own_id(&self) -> OwnId<'_> {
+        OwnId::Raw(&self.call.id)
+    }
+
+    fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault> {
+        let envelope = Envelope::parse(message).map_err(malformed)?;
         match envelope.kind() {
             Kind::Response => {
-                let (message, outcome) = self.response(&message, &envelope)?;
+                let (message, outcome) = self.response(message, &envelope)?;
                 Ok(Translated::Response(message, outcome))
             }
             Kind::Notification => {
                 let token = self.progress_token.as_ref();
-                let translated = self.call.modern_notification(&message, &envelope, token)?;
+                let translated = self.call.modern_notification(message, &envelope, token)?;
                 Ok(translated.map_or(Translated::Ignore, Translated::Forward))
             }
             Kind::Request => Ok(Translated::Ignore),

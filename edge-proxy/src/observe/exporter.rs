@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use egress::Class;
 use inbound::{BodyBudget, CloseReason, Connections};
+use mcp::quirk::Quirk;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
@@ -199,6 +200,14 @@ fn counts(meter: &Meter, metrics: &Arc<Metrics>) {
         }
     });
     let read = Arc::clone(metrics);
+    let quirks = "Times that upstreams deviated from the specification in a way that is tolerated, by quirk";
+    counter(meter, "upstream_quirks", quirks, move |observer| {
+        for quirk in Quirk::ALL {
+            let label = KeyValue::new("quirk", quirk.as_str());
+            observer.observe(read.upstream_quirk(*quirk).get(), &[label]);
+        }
+    });
+    let read = Arc::clone(metrics);
     let overflow = "Calls counted under a folded key, because there were too many keys";
     counter(meter, "usage_overflow", overflow, move |observer| {
         observer.observe(read.usage_overflow.get(), &[])
@@ -336,6 +345,7 @@ mod tests {
         metrics.shares_refused(Bound::Tickets).inc();
         metrics.upstream_fault(UpstreamFault::Timeout).add(2);
         metrics.egress_refused(Class::LinkLocal).inc();
+        metrics.upstream_quirk(Quirk::ClosesConnections).add(3);
         metrics.revision.set(7);
         let _session = metrics.client_sessions(ConnectionTransport::Sse).enter();
         metrics.client_sessions_ended(ConnectionTransport::WebSocket, SessionCloseReason::Binary).inc();
@@ -348,6 +358,8 @@ mod tests {
             "trunkline_edge_shares_refused_total{bound=\"tickets\"} 1",
             "trunkline_edge_upstream_errors_total{fault=\"timeout\"} 2",
             "trunkline_edge_egress_refused_total{class=\"link-local\"} 1",
+            "trunkline_edge_upstream_quirks_total{quirk=\"closes-connections\"} 3",
+            "trunkline_edge_upstream_quirks_total{quirk=\"no-delete\"} 0",
             "trunkline_edge_snapshot_revision 7",
             "trunkline_edge_client_sessions{transport=\"sse\"} 1",
             "trunkline_edge_client_sessions_ended_total{reason=\"binary\",transport=\"websocket\"} 1",

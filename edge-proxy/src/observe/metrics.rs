@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use egress::Class;
+use mcp::quirk::Quirk;
 use trunkline::telemetry::v1::UsageOutcome as Outcome;
 
 /// A number that only grows.
@@ -256,7 +257,18 @@ pub struct Metrics {
     shares_refused: [Counter; Bound::ALL.len()],
     upstream_faults: [Counter; UpstreamFault::ALL.len()],
     egress_refused: [Counter; Class::ALL.len()],
+    upstream_quirks: QuirkCounters,
     calls: Mutex<BTreeMap<(Box<str>, Outcome), Calls>>,
+}
+
+/// A counter for each quirk of upstreams.
+#[derive(Debug)]
+struct QuirkCounters([Counter; Quirk::ALL.len()]);
+
+impl Default for QuirkCounters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
 }
 
 /// Sums over the calls of one method with one outcome.
@@ -310,6 +322,11 @@ impl Metrics {
     /// Counts the connections to upstreams that the egress rule refused for an address of this class.
     pub fn egress_refused(&self, class: Class) -> &Counter {
         &self.egress_refused[class as usize]
+    }
+
+    /// Counts how often upstreams showed this quirk.
+    pub fn upstream_quirk(&self, quirk: Quirk) -> &Counter {
+        &self.upstream_quirks.0[quirk as usize]
     }
 
     /// Counts calls that workers handed over. Not on the path of a call.

@@ -8,6 +8,7 @@ mod connect;
 mod context;
 mod mcp;
 mod place;
+mod quirk_sink;
 
 use std::rc::Rc;
 use std::sync::Arc;

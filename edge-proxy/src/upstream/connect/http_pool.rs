@@ -20,12 +20,15 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use inbound::Reservation;
+use mcp::quirk::Quirk;
+use mcp::secrets::Secrets;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use url::Url;
 
 use super::http_response::HttpResponse;
 use crate::error::Fault;
@@ -34,6 +37,7 @@ use crate::observe::Metrics;
 use crate::snapshot::Upstream;
 use crate::tunnels::TunnelStream;
 use crate::upstream::Environment;
+use crate::upstream::quirk_sink::QuirkSink;
 
 /// Largest head of a response.
 const MAX_HEAD: usize = 256 << 10;
@@ -53,6 +57,8 @@ pub(in crate::upstream) struct HttpPool {
     target: Uri,
     /// The headers of every request, those of the upstream's kind and its credential included.
     pub headers: HeaderMap,
+    /// Where its quirks are noted.
+    pub quirks: Rc<QuirkSink>,
     idle: RefCell<Vec<Idle>>,
     used: Cell<Instant>,
     refused_before: Cell<bool>,
@@ -95,6 +101,7 @@ impl HttpPool {
             .then(|| ServerName::try_from(host.clone()))
             .transpose()
             .map_err(|_| bad("a host that is not valid"))?;
+        let secrets = secrets_of(&url, &upstream.credential.headers);
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = HeaderMap::new();
         // The user info of a URL is no part of Host.
@@ -103,7 +110,9 @@ impl HttpPool {
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.extend(kind_headers);
         headers.extend(upstream.credential.headers.clone());
+        let metrics = Arc::clone(&environment.metrics);
         Ok(Self {
+            quirks: Rc::new(QuirkSink::new(&upstream.id, secrets, metrics)),
             environment,
             upstream: upstream.id.clone(),
             port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
@@ -176,8 +185,10 @@ impl HttpPool {
             return Err(refused("a Sec-WebSocket-Accept that does not match"));
         }
         // Servers that know no subprotocols are accepted as well.
-        if response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|chosen| chosen != subprotocol) {
-            return Err(refused("a subprotocol that was not offered"));
+        match response.headers().get(SEC_WEBSOCKET_PROTOCOL) {
+            None => self.quirks.note(Quirk::NoSubprotocol, ""),
+            Some(chosen) if chosen == subprotocol => {}
+            Some(_) => return Err(refused("a subprotocol that was not offered")),
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(|error| fault_of(&error))?;
         Ok(TokioIo::new(upgraded))
@@ -306,6 +317,12 @@ fn request(target: &Uri, method: &Method, headers: HeaderMap, body: Bytes) -> Re
     *request.uri_mut() = target.clone();
     *request.headers_mut() = headers;
     request
+}
+
+/// The secrets of requests to an upstream.
+fn secrets_of(url: &Uri, headers: &HeaderMap) -> Secrets {
+    let url = Url::parse(&url.to_string());
+    url.map_or_else(|_| Secrets::default(), |url| Secrets::of_request(&url, headers))
 }
 
 async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, Fault> {

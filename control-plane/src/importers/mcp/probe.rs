@@ -36,6 +36,7 @@ fn report(found: &Probe) -> ProbeReport {
     ProbeReport {
         transport: found.transport.as_str().to_owned(),
         quirks: found.quirks.iter().map(|quirk| quirk.as_str().to_owned()).collect(),
+        quirk_details: Vec::new(),
         modern: found.modern.as_ref().map(|side| ModernEra {
             versions: side.versions.iter().map(|version| version.as_str().to_owned()).collect(),
             capabilities_json: side.capabilities.clone(),

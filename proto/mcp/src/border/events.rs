@@ -28,7 +28,7 @@ pub enum Take<'a> {
 #[must_use]
 pub fn take(event: &Event) -> Take<'_> {
     match &event.event {
-        None if event.data.is_empty() => Take::Nothing,
+        None if event.data.trim_ascii().is_empty() => Take::Nothing,
         None => Take::Message(&event.data),
         Some(named) => take_named(named, &event.data),
     }

@@ -1,11 +1,15 @@
 //! Ids of requests, compared by what they denote. It must not know which requests are open.
 
-/// How an id is spelled that denotes a number.
+use std::borrow::Cow;
+
+use crate::json;
+
+/// How an id is spelled that denotes what was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {
     /// As it was sent.
     Exact,
-    /// In another way: as a text, with a fraction of zeros, or with an exponent.
+    /// In another way: as a text, with a fraction of zeros, with an exponent, or with escapes.
     Other,
 }
 
@@ -13,27 +17,190 @@ pub enum Spelling {
 #[inline]
 #[must_use]
 pub fn denotes(raw: &str, number: u64) -> Option<Spelling> {
-    (raw.parse() == Ok(number)).then_some(Spelling::Exact)
+    if raw.parse() == Ok(number) {
+        return Some(Spelling::Exact);
+    }
+    denotes_otherwise(raw, number)
+}
+
+#[cold]
+fn denotes_otherwise(raw: &str, number: u64) -> Option<Spelling> {
+    (denoted(raw)? == Denoted::Integer(number.into())).then_some(Spelling::Other)
 }
 
 /// How the raw id `raw` spells `own`, another raw id; `None` when they denote different things.
 #[inline]
 #[must_use]
 pub fn same(raw: &str, own: &str) -> Option<Spelling> {
-    (raw == own).then_some(Spelling::Exact)
+    if raw == own { Some(Spelling::Exact) } else { same_otherwise(raw, own) }
+}
+
+#[cold]
+fn same_otherwise(raw: &str, own: &str) -> Option<Spelling> {
+    (denoted(raw)? == denoted(own)?).then_some(Spelling::Other)
+}
+
+/// What an id stands for.
+#[derive(PartialEq)]
+enum Denoted<'a> {
+    Integer(i128),
+    Text(Cow<'a, str>),
+}
+
+fn denoted(raw: &str) -> Option<Denoted<'_>> {
+    if !raw.starts_with('"') {
+        return integer(raw).map(Denoted::Integer);
+    }
+    let text = json::string(raw).ok()?;
+    Some(integer(&text).map_or(Denoted::Text(text), Denoted::Integer))
+}
+
+/// The integer that a JSON number denotes; `None` for fractions, for what is no number, and past 128 bits.
+fn integer(text: &str) -> Option<i128> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
+        None => (digits, 0),
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        None => (mantissa, "0"),
+        Some(parts) => parts,
+    };
+    let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !are_digits(whole) || !are_digits(fraction) || whole.len() > 1 && whole.starts_with('0') {
+        return None;
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let all = format!("{whole}{fraction}");
+    let significant = all.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    let scale = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let zeros = significant.len() - significant.trim_end_matches('0').len();
+    let (significant, scale) = match usize::try_from(-i64::from(scale)) {
+        Ok(places) if places > zeros => return None,
+        Ok(places) => (&significant[..significant.len() - places], 0),
+        Err(_) => (significant, u32::try_from(scale).ok()?),
+    };
+    significant.parse::<i128>().ok()?.checked_mul(10_i128.checked_pow(scale)?)?.checked_mul(sign)
 }
 
 /// Whether bytes that cannot be read as a message were the answer to request `number`: they have its `id`, and a `result`
 /// or an `error`.
 #[cold]
 #[must_use]
-pub fn claims(_source: &[u8], _number: u64) -> bool {
-    false
+pub fn claims(source: &[u8], number: u64) -> bool {
+    let (mut named, mut answers) = (false, false);
+    for (key, value) in Members::of(source) {
+        let id = value.and_then(|value| std::str::from_utf8(value).ok());
+        named |= key == b"id" && id.is_some_and(|raw| denotes(raw, number).is_some());
+        answers |= matches!(key, b"result" | b"error");
+    }
+    named && answers
 }
 
 /// The raw id of a message of which only the start is there; `None` when it has none there, or one that is no id.
 #[cold]
 #[must_use]
-pub fn id_in_prefix(_start: &[u8]) -> Option<&str> {
-    None
+pub fn id_in_prefix(start: &[u8]) -> Option<&str> {
+    let (_, value) = Members::of(start).find(|(key, _)| *key == b"id")?;
+    let raw = std::str::from_utf8(value?).ok()?;
+    denoted(raw).map(|_| raw)
+}
+
+/// The members of the first object in bytes that may be anything, as far as they can be told. A value that is cut off is
+/// `None`. Keys are without their quotes, and raw.
+struct Members<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Members<'a> {
+    fn of(source: &'a [u8]) -> Self {
+        let start = memchr::memchr(b'{', source).map_or(source.len(), |brace| brace + 1);
+        Self { rest: &source[start..] }
+    }
+
+    fn space(&mut self) {
+        self.rest = self.rest.trim_ascii_start();
+    }
+
+    /// Takes what is next, up to `length`.
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        taken
+    }
+
+    /// Takes a value; `None` when its end is not there.
+    fn value(&mut self) -> Option<&'a [u8]> {
+        self.space();
+        let length = match self.rest.first()? {
+            b'"' => string_length(self.rest),
+            b'{' | b'[' => container_length(self.rest),
+            _ => self.rest.iter().position(|b| matches!(b, b',' | b'}' | b']') || b.is_ascii_whitespace()),
+        };
+        let Some(length) = length else {
+            self.rest = &[];
+            return None;
+        };
+        Some(self.take(length))
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let start = self.rest.iter().position(|b| matches!(b, b'"' | b'{' | b'[' | b'}'))?;
+            self.take(start);
+            match self.rest[0] {
+                b'"' => {}
+                b'}' => return None,
+                // Where a key should be: stepped over whole, so that what is in it is not taken for a member.
+                _ => {
+                    let length = container_length(self.rest)?;
+                    self.take(length);
+                    continue;
+                }
+            }
+            let length = string_length(self.rest)?;
+            let key = self.take(length);
+            self.space();
+            if self.rest.first() == Some(&b':') {
+                self.take(1);
+                return Some((&key[1..key.len() - 1], self.value()));
+            }
+        }
+    }
+}
+
+/// The length of the string at the start, quotes included; `None` when it does not end.
+fn string_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// The length of the array or object at the start; `None` when it does not end.
+fn container_length(bytes: &[u8]) -> Option<usize> {
+    let (mut at, mut depth) = (0, 0_usize);
+    loop {
+        match bytes.get(at)? {
+            b'"' => at += string_length(&bytes[at..])? - 1,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The codecs and tables, from the outside.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod border;
 mod envelope;
 mod fuzz;
 mod header;

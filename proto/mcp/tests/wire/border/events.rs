@@ -1,0 +1,66 @@
+use bytes::Bytes;
+use mcp::border::events::{MAX_SKIPPED, MAX_SKIPPED_BYTES, take};
+use mcp::border::{Skipped, Take, Unreadable};
+use mcp::message::EnvelopeError;
+use mcp::quirk::Quirk;
+use mcp::sse::Event;
+
+fn event(kind: Option<&'static str>, data: &'static str) -> Event {
+    Event {
+        event: kind.map(|kind| Bytes::from_static(kind.as_bytes())),
+        data: data.into(),
+        ..Event::default()
+    }
+}
+
+#[test]
+fn only_events_of_type_message_carry_messages() {
+    for (kind, data, taken) in [
+        (None, "{}", "message"),
+        (Some("message"), "{}", "message"),
+        (Some(""), "{}", "message"),
+        (None, "noise", "message"),
+        (None, "", "nothing"),
+        (None, " \t", "nothing"),
+        (Some("message"), "", "nothing"),
+        (Some("ping"), "2026-11-29", "odd"),
+        (Some("heartbeat"), "{}", "odd"),
+        (Some("heartbeat"), "", "odd"),
+        (Some("Message"), "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}", "odd"),
+    ] {
+        let event = event(kind, data);
+        let expected = match taken {
+            "message" => Take::Message(&event.data),
+            "nothing" => Take::Nothing,
+            _ => Take::Odd(Quirk::ForeignEvents),
+        };
+        assert_eq!(take(&event), expected, "{kind:?} {data:?}");
+    }
+}
+
+fn unreadable(text: &str) -> Unreadable {
+    Unreadable::new(text.as_bytes(), EnvelopeError::NotObject)
+}
+
+#[test]
+fn what_is_skipped_is_bounded_in_messages() {
+    let mut skipped = Skipped::default();
+    skipped.add(unreadable("first")).unwrap();
+    for _ in 1..MAX_SKIPPED {
+        skipped.add(unreadable("noise")).unwrap();
+    }
+    let error = skipped.add(unreadable("last")).unwrap_err();
+    assert_eq!(&*error.excerpt, "first", "the one that came first says most");
+    skipped.clear();
+    assert_eq!(skipped.take_first(), None);
+    skipped.add(unreadable("again")).unwrap();
+    assert_eq!(skipped.take_first(), Some(unreadable("again")));
+}
+
+#[test]
+fn what_is_skipped_is_bounded_in_bytes() {
+    let mut skipped = Skipped::default();
+    skipped.add(unreadable(&"x".repeat(MAX_SKIPPED_BYTES))).unwrap();
+    skipped.add(unreadable("y")).unwrap_err();
+    Skipped::default().add(unreadable(&"x".repeat(MAX_SKIPPED_BYTES + 1))).unwrap_err();
+}

@@ -1,0 +1,6 @@
+//! `border`, `redirect` and `session_loss`: what is tolerated, what is not, and that nothing else changes.
+
+mod events;
+mod excerpt;
+mod ids;
+mod quirks;

@@ -18,8 +18,8 @@ pub enum JsonError {
         /// What should be there.
         expected: &'static str,
     },
-    /// Arrays and objects nest more than 128 deep.
-    #[error("byte {at}: nested more than 128 deep")]
+    /// Arrays and objects nest more than 1,024 deep.
+    #[error("byte {at}: nested more than 1024 deep")]
     Depth {
         /// Where, in bytes from the start of the text.
         at: usize,

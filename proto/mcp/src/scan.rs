@@ -4,8 +4,12 @@
 
 use crate::json::JsonError;
 
-/// Greatest depth of nested arrays and objects. One bit of a `u128` each.
-pub(crate) const MAX_DEPTH: u32 = u128::BITS;
+/// Greatest depth of nested arrays and objects.
+const MAX_DEPTH: usize = 1_024;
+/// Levels that are kept in a word, a bit each.
+const LEVELS: u32 = u128::BITS;
+/// Words that are set aside at most: the one at hand makes the rest.
+const MAX_OUTER: usize = MAX_DEPTH / LEVELS as usize - 1;
 
 /// A position in JSON text.
 pub(crate) struct Scanner<'a> {
@@ -196,7 +200,7 @@ impl<'a> Scanner<'a> {
     /// After a value: closes what ends here; true when the outermost container did.
     #[inline]
     fn closes(&mut self, open: &mut Nesting) -> Result<bool, Stop> {
-        while open.depth > 0 {
+        while open.any() {
             self.space();
             let object = open.in_object();
             match self.peek() {
@@ -295,13 +299,17 @@ impl<'a> Scanner<'a> {
 #[derive(Default)]
 struct Nesting {
     objects: u128,
+    /// Levels in `objects`.
     depth: u32,
+    /// The words of the levels around those. Hardly any message nests so deep that there are any.
+    outer: Vec<u128>,
 }
 
 impl Nesting {
     /// Whether there was room.
+    #[inline]
     fn push(&mut self, object: bool) -> bool {
-        if self.depth == MAX_DEPTH {
+        if self.depth == LEVELS && !self.spill() {
             return false;
         }
         self.objects = self.objects << 1 | u128::from(object);
@@ -309,9 +317,34 @@ impl Nesting {
         true
     }
 
+    /// Sets a full word aside; whether there was room.
+    #[cold]
+    fn spill(&mut self) -> bool {
+        if self.outer.len() == MAX_OUTER {
+            return false;
+        }
+        self.outer.push(self.objects);
+        (self.objects, self.depth) = (0, 0);
+        true
+    }
+
+    #[inline]
     fn pop(&mut self) {
         self.objects >>= 1;
         self.depth -= 1;
+    }
+
+    /// Whether a container is open; if so, the innermost one is in the word at hand.
+    #[inline]
+    fn any(&mut self) -> bool {
+        self.depth > 0 || !self.outer.is_empty() && self.restore()
+    }
+
+    #[cold]
+    fn restore(&mut self) -> bool {
+        let Some(objects) = self.outer.pop() else { return false };
+        (self.objects, self.depth) = (objects, LEVELS);
+        true
     }
 
     fn in_object(&self) -> bool {

@@ -97,9 +97,16 @@ fn depth_is_bounded_and_costs_no_stack() {
     let nested = |depth: usize| {
         format!(r#"{{"jsonrpc":"2.0","id":1,"result":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
     };
-    assert!(parse(&nested(128)).is_ok());
-    assert_eq!(parse(&nested(129)), Err(EnvelopeError::Json(JsonError::Depth { at: 161 })));
+    assert!(parse(&nested(1_024)).is_ok());
+    assert_eq!(parse(&nested(1_025)), Err(EnvelopeError::Json(JsonError::Depth { at: 1_057 })));
     assert!(matches!(parse(&nested(1_000_000)), Err(EnvelopeError::Json(JsonError::Depth { .. }))));
+}
+
+/// Arrays and objects, `true` for objects, in each other, with more before and after the inner one.
+fn nest(levels: &[bool]) -> String {
+    let open = levels.iter().map(|object| if *object { "{\"a\":[{}],\"b\":" } else { "[0,[],{}," });
+    let close = levels.iter().rev().map(|object| if *object { ",\"c\":[[]]}" } else { ",{\"d\":{}}]" });
+    open.chain(["1"]).chain(close).collect()
 }
 
 #[test]
@@ -147,6 +154,23 @@ proptest! {
         prop_assume!(!source.starts_with(b"["));
         let strict = serde_json::from_slice::<&RawValue>(&source).is_ok();
         prop_assert_eq!(readable, strict, "{}", String::from_utf8_lossy(&source));
+    }
+
+    /// Levels beyond those of one word are told apart as the first ones are.
+    #[test]
+    fn deep_values_are_read_as_others_read_them(
+        levels in prop::collection::vec(any::<bool>(), 100..600), damaged in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut value = nest(&levels);
+        if let Some(at) = damaged {
+            let closers: Vec<usize> = value.match_indices([']', '}']).map(|(at, _)| at).collect();
+            let at = closers[at.index(closers.len())];
+            let other = if &value[at..=at] == "]" { "}" } else { "]" };
+            value.replace_range(at..=at, other);
+        }
+        let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{value}}}");
+        prop_assert_eq!(parse(&text).is_ok(), damaged.is_none());
+        prop_assert_eq!(oracle(text.as_bytes()).is_some(), damaged.is_none());
     }
 
     #[test]

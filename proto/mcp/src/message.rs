@@ -15,7 +15,7 @@ pub const MAX_BATCH: usize = 1024;
 /// One JSON-RPC 2.0 message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// Raw JSON, a string or an integer. `None` in notifications, and in errors about unreadable messages.
+    /// Raw JSON, a string or a number. `None` in notifications, and in errors about unreadable messages.
     pub id: Option<&'a str>,
     /// The method, escapes taken out. `None` in responses.
     pub method: Option<Cow<'a, str>>,
@@ -70,8 +70,8 @@ pub enum EnvelopeError {
         /// The member that some readers take it for.
         member: &'static str,
     },
-    /// `id` is not a string or an integer.
-    #[error("member \"id\" must be a string or an integer")]
+    /// `id` is not a string or a number.
+    #[error("member \"id\" must be a string or a number")]
     Id,
     /// `method` is not a string.
     #[error("member \"method\" must be a string")]
@@ -209,9 +209,9 @@ impl<'a> Parts<'a> {
         if version.as_deref() != Some("2.0") {
             return Err(EnvelopeError::Version);
         }
-        let error = present(error);
-        // Servers of the JSON-RPC 1.0 school send both members, one of them null.
-        let result = result.filter(|raw| error.is_none() || *raw != "null");
+        // Who writes a struct writes its absent members as null: JSON-RPC 1.0 asks for it, and many serializers do it.
+        let (error, method) = (present(error), present(method));
+        let result = result.filter(|raw| (error.is_none() && method.is_none()) || *raw != "null");
         let shape = (method.is_some(), result.is_some(), error.is_some());
         let id = match shape {
             // The message that it answers was unreadable.
@@ -260,10 +260,8 @@ fn object(raw: Option<&str>, wrong: EnvelopeError) -> Result<Option<&str>, Envel
     }
 }
 
-/// A string or an integer of any length. Fractions and exponents are refused: no two parties write them alike.
+/// A string or a number, of any length. One with a fraction or an exponent goes back as it came: whoever writes 7.0 for 7
+/// reads it, too.
 fn is_id(raw: &str) -> bool {
-    raw.starts_with('"') || {
-        let digits = raw.strip_prefix('-').unwrap_or(raw);
-        !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-    }
+    raw.starts_with(['"', '-']) || raw.starts_with(|first: char| first.is_ascii_digit())
 }

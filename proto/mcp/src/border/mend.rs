@@ -4,13 +4,16 @@
 //! parses, and it must not know what a message is about.
 
 use std::fmt;
+use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::excerpt::excerpt;
-use crate::json::JsonError;
-use crate::message::EnvelopeError;
-use crate::quirk::Quirks;
+use super::mark::MARK;
+use crate::json::{self, JsonError};
+use crate::message::{Envelope, EnvelopeError, split_batch};
+use crate::quirk::{Quirk, Quirks};
+use crate::splice::Splice;
 
 /// Who sent a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +37,8 @@ pub struct Mended {
     pub quirks: Quirks,
 }
 
-/// A message that cannot be read, nor mended.
+/// A message that cannot be read, nor mended. What it quotes may hold secrets that were sent to the peer, as all that peers
+/// say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// Why.
@@ -47,14 +51,146 @@ pub struct Unreadable {
     pub length: usize,
 }
 
-/// Mends the message that [`crate::message::Envelope::parse`] refused with `error`.
+/// Mends the message that [`Envelope::parse`] refused with `error`.
 ///
 /// # Errors
 /// When it may be meant in several ways, or in none.
 #[cold]
 #[inline(never)]
-pub fn mend(source: &Bytes, error: EnvelopeError, _from: Peer<'_>) -> Result<Mended, Unreadable> {
-    Err(Unreadable::new(source, error))
+pub fn mend(source: &Bytes, error: EnvelopeError, from: Peer<'_>) -> Result<Mended, Unreadable> {
+    attempt(source, from).ok_or_else(|| Unreadable::new(source, error))
+}
+
+/// Takes one step after the other until the message parses.
+fn attempt(source: &Bytes, from: Peer<'_>) -> Option<Mended> {
+    let mut draft = Mended { message: source.clone(), quirks: Quirks::default() };
+    let steps: [fn(&mut Mended, Peer<'_>) -> Option<()>; 4] =
+        [unframe, make_finite, unwrap_list, mend_members];
+    for step in steps {
+        step(&mut draft, from)?;
+        if Envelope::parse(&draft.message).is_ok() {
+            return Some(draft);
+        }
+    }
+    None
+}
+
+/// Takes off what stands around the message: a byte order mark, and the NUL with which strings end in C.
+fn unframe(draft: &mut Mended, _from: Peer<'_>) -> Option<()> {
+    if draft.message.starts_with(MARK) {
+        draft.message.advance(MARK.len());
+        draft.quirks.note(Quirk::ByteOrderMark);
+    }
+    let surplus = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    let end = draft.message.iter().rposition(|byte| !surplus(byte)).map_or(0, |last| last + 1);
+    draft.message.truncate(end);
+    Some(())
+}
+
+/// Writes `null` for the numbers that JSON does not have. Python writes them; JavaScript writes `null` itself. A client
+/// is told instead: it can write what it means.
+fn make_finite(draft: &mut Mended, from: Peer<'_>) -> Option<()> {
+    if from == Peer::Client {
+        return Some(());
+    }
+    let mut splice = Splice::new();
+    for word in non_finite(&draft.message) {
+        splice = splice.replace(word, "null");
+    }
+    if !splice.is_empty() {
+        draft.message = splice.apply(&draft.message);
+        draft.quirks.note(Quirk::NonFinite);
+    }
+    Some(())
+}
+
+/// Where `NaN`, `Infinity` and `-Infinity` stand outside of strings.
+fn non_finite(source: &[u8]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(next) = source.get(at..).and_then(|rest| memchr::memchr3(b'"', b'N', b'I', rest)) {
+        at += next;
+        let word = [&b"NaN"[..], b"Infinity"].into_iter().find(|word| source[at..].starts_with(word));
+        match word {
+            Some(word) => {
+                let start = at - usize::from(word != b"NaN" && source[..at].ends_with(b"-"));
+                at += word.len();
+                found.push(start..at);
+            }
+            None if source[at] == b'"' => at = string_end(source, at),
+            None => at += 1,
+        }
+    }
+    found
+}
+
+/// Where the string that begins at `at` ends, or the source does.
+fn string_end(source: &[u8], at: usize) -> usize {
+    let mut at = at + 1;
+    while let Some(next) = source.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += next;
+        if source[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    source.len()
+}
+
+/// Takes the only message out of an array.
+fn unwrap_list(draft: &mut Mended, from: Peer<'_>) -> Option<()> {
+    let Ok(text) = std::str::from_utf8(&draft.message) else { return None };
+    if from == Peer::Client || !text.trim_ascii_start().starts_with('[') {
+        return Some(());
+    }
+    let [part]: [Range<usize>; 1] = split_batch(&draft.message).ok()?.try_into().ok()?;
+    draft.message = draft.message.slice(part);
+    draft.quirks.note(Quirk::ListOfOne);
+    Some(())
+}
+
+/// Replaces, adds and takes out members.
+fn mend_members(draft: &mut Mended, from: Peer<'_>) -> Option<()> {
+    let text = std::str::from_utf8(&draft.message).ok()?;
+    let found = json::members(text, ["jsonrpc", "id", "method", "params", "result"]).ok()?;
+    let [version, id, method, params, result] = found;
+    let (method, id) = (present(method), present(id));
+    let mut edits: Vec<(&str, Option<&str>)> = Vec::new();
+    if from != Peer::Client && is_incomplete(version) {
+        edits.push(("jsonrpc", Some("\"2.0\"")));
+        draft.quirks.note(Quirk::NoVersionMember);
+    }
+    if method.is_some() && params.is_some_and(is_empty_array) {
+        edits.push(("params", Some("{}")));
+        draft.quirks.note(Quirk::NullMembers);
+    }
+    if method.is_some_and(is_notification) && id.is_none() && found[1].is_some() {
+        edits.push(("id", None));
+        draft.quirks.note(Quirk::NullMembers);
+    }
+    if let (Peer::Server { open: Some(open) }, None, None, Some(_)) = (from, method, id, result) {
+        edits.push(("id", Some(open)));
+        draft.quirks.note(Quirk::IdsMissing);
+    }
+    draft.message = json::set_members(text, &edits).ok()?.into();
+    Some(())
+}
+
+fn present(raw: Option<&str>) -> Option<&str> {
+    raw.filter(|raw| *raw != "null")
+}
+
+/// Whether `jsonrpc` is absent, or says version 2.0, or the one before it, in another way. Others may mean what they say.
+fn is_incomplete(version: Option<&str>) -> bool {
+    matches!(present(version), None | Some("2.0" | "2" | "1.0" | "\"2\"" | "\"1.0\""))
+}
+
+fn is_empty_array(raw: &str) -> bool {
+    raw.strip_prefix('[').is_some_and(|rest| rest.trim_ascii_start() == "]")
+}
+
+fn is_notification(method: &str) -> bool {
+    json::string(method).is_ok_and(|method| method.starts_with("notifications/"))
 }
 
 impl Unreadable {

@@ -24,6 +24,20 @@ fn kinds_of_messages() {
         (r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"m"}}"#, Kind::Response),
         (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":null}"#, Kind::Response),
         (r#"{"jsonrpc":"2.0","id":1,"result":null,"error":{}}"#, Kind::Response),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null,"result":null,"error":null}"#,
+            Kind::Request,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","result":null,"error":null}"#,
+            Kind::Notification,
+        ),
+        (r#"{"jsonrpc":"2.0","id":1,"method":null,"params":null,"result":{},"error":null}"#, Kind::Response),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":null,"params":null,"result":null,"error":null}"#,
+            Kind::Response,
+        ),
+        (r#"{"jsonrpc":"2.0","id":1,"method":null,"result":null,"error":{}}"#, Kind::Response),
         (" {\n\"result\" : 1 , \"id\" : 2 , \"jsonrpc\" : \"2.0\" }\r\n", Kind::Response),
     ];
     for (text, kind) in cases {
@@ -41,6 +55,14 @@ fn parts_are_what_was_written() {
     assert_eq!(envelope.params, Some(r#"{"b":123456789012345678901234567890,"a":1.50}"#));
     let at = span(text.as_bytes(), envelope.params.unwrap());
     assert_eq!(&text[at], envelope.params.unwrap());
+}
+
+#[test]
+fn an_id_is_any_number_as_it_was_written() {
+    for id in ["1.0", "1e2", "-7", "0.5E-3", "7"] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+        assert_eq!(parse(&text).unwrap().id, Some(id));
+    }
 }
 
 #[test]
@@ -62,13 +84,13 @@ fn what_is_refused_and_why() {
         (r#"{"id":1,"method":"ping"}"#, EnvelopeError::Version),
         (r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, EnvelopeError::Version),
         (r#"{"jsonrpc":2.0,"id":1,"method":"ping"}"#, EnvelopeError::Version),
-        (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, EnvelopeError::Id),
-        (r#"{"jsonrpc":"2.0","id":1e2,"method":"ping"}"#, EnvelopeError::Id),
         (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, EnvelopeError::Id),
         (r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#, EnvelopeError::Id),
         (r#"{"jsonrpc":"2.0","id":[1],"method":"ping"}"#, EnvelopeError::Id),
         (r#"{"jsonrpc":"2.0","id":null,"result":{}}"#, EnvelopeError::Id),
         (r#"{"jsonrpc":"2.0","result":{}}"#, EnvelopeError::NoId),
+        (r#"{"jsonrpc":"2.0","id":1,"method":null}"#, EnvelopeError::Shape),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{},"error":null}"#, EnvelopeError::Shape),
         (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, EnvelopeError::Method),
         (r#"{"jsonrpc":"2.0","id":1,"method":"\ud800"}"#, EnvelopeError::Method),
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#, EnvelopeError::Params),

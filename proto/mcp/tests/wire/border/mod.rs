@@ -3,4 +3,5 @@
 mod events;
 mod excerpt;
 mod ids;
+mod mend;
 mod quirks;

@@ -1,5 +1,6 @@
 //! `border`, `redirect` and `session_loss`: what is tolerated, what is not, and that nothing else changes.
 
+mod body;
 mod events;
 mod excerpt;
 mod ids;

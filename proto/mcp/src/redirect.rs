@@ -2,10 +2,13 @@
 
 use url::Url;
 
+use crate::border::excerpt;
 use crate::quirk::Quirk;
 
 /// Redirects of one request that are followed.
 pub const MAX_REDIRECTS: usize = 5;
+/// Longest URL of another origin that is named.
+const MAX_NAMED: usize = 200;
 
 /// Where a request goes on, with the same method and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,34 +25,71 @@ pub enum NotFollowed {
     /// The status is none of 301, 302, 307 and 308.
     #[error("status {0} is not followed")]
     Status(u16),
-    /// To another origin, whose credentials are not ours to send.
+    /// To another origin, which may not have the credentials and was not registered. The URL is without its query.
     #[error("redirects to {0}, which is not followed: register that URL")]
-    OtherOrigin(String),
+    OtherOrigin(Box<str>),
     /// There is no `Location`.
     #[error("redirects without saying where to")]
     NoLocation,
     /// `Location` is not a URL.
-    #[error("redirects to what is not a URL: {0}")]
+    #[error("redirects to what is not a URL: \"{0}\"")]
     Malformed(Box<str>),
-    /// It leads back, or on for more than [`MAX_REDIRECTS`].
+    /// It leads to where it comes from, or on for more than [`MAX_REDIRECTS`].
     #[error("redirects without end")]
     Loop,
 }
 
-/// Whether a status is a redirect that may be followed: 301, 302, 307 or 308.
+/// Whether a status is a redirect that may be followed: 301, 302, 307 or 308. A 303 asks for another method.
 #[inline]
 #[must_use]
-pub fn is_redirect(status: u16) -> bool {
+pub const fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 307 | 308)
 }
 
 /// Where a response with `status` and `location` sends a request to `base`.
 ///
+/// A server that is behind TLS and does not know it redirects to `http`: of such a URL, on the same host and without a
+/// port, only the path and query are taken.
+///
 /// # Errors
 /// When it is not followed.
 #[cold]
 pub fn follow(base: &Url, status: u16, location: Option<&[u8]>) -> Result<Followed, NotFollowed> {
-    let _ = (base, status);
+    if !is_redirect(status) {
+        return Err(NotFollowed::Status(status));
+    }
     let location = location.ok_or(NotFollowed::NoLocation)?;
-    Err(NotFollowed::OtherOrigin(String::from_utf8_lossy(location).into_owned()))
+    let malformed = || NotFollowed::Malformed(excerpt(location, 0));
+    let text = std::str::from_utf8(location).map_err(|_| malformed())?;
+    let to = base.join(text).map_err(|_| malformed())?;
+    let quirk = if to.origin() == base.origin() {
+        Quirk::Redirects
+    } else if is_downgrade(base, &to) {
+        Quirk::DowngradingRedirect
+    } else {
+        return Err(NotFollowed::OtherOrigin(named(&to)));
+    };
+    // What is the base's stays: its scheme, port and user.
+    let mut url = base.clone();
+    url.set_path(to.path());
+    url.set_query(to.query());
+    url.set_fragment(None);
+    if url == *base {
+        return Err(NotFollowed::Loop);
+    }
+    Ok(Followed { url, quirk })
+}
+
+fn is_downgrade(base: &Url, to: &Url) -> bool {
+    base.scheme() == "https" && to.scheme() == "http" && to.port().is_none() && to.host() == base.host()
+}
+
+/// The URL without its user and query, where secrets may be.
+fn named(url: &Url) -> Box<str> {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Only URLs without a host have no user to be taken off.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    printable::line(url.as_str()).chars().take(MAX_NAMED).collect::<String>().into()
 }

@@ -1,5 +1,14 @@
-//! Whether a server has forgotten a session, told from how it refuses a call and then a ping. It must not know how
-//! sessions are kept, nor how a call is repeated.
+//! Whether a server has forgotten a session, told from how it refuses a call and then a ping.
+//!
+//! Servers say it in many ways, and say the same words for other reasons. What a ping is refused with, too, is not about
+//! the call. It must not know how sessions are kept, nor how a call is repeated.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use crate::border::ids;
+use crate::error::{METHOD_NOT_FOUND, PARSE_ERROR, URL_ELICITATION_REQUIRED};
+use crate::json;
+use crate::message::Envelope;
 
 /// How a server refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,9 +17,9 @@ pub struct Refusal {
     pub status: u16,
     /// The code of the JSON-RPC error, if it is one.
     pub code: Option<i64>,
-    /// A hash of what it says, without ids and numbers.
+    /// A hash of what it says, without numbers and ids.
     pub words: u64,
-    /// Whether the error carries the id of the request.
+    /// Whether the error carries the id of the request: it may come from whoever handles the request.
     pub echoed: bool,
 }
 
@@ -43,28 +52,84 @@ impl Refusal {
     /// A refusal with `status` and a body that is a JSON-RPC message or a text; `own` is the raw id of the request.
     #[cold]
     #[must_use]
-    pub fn read(status: u16, _body: &[u8], _own: &str) -> Self {
-        Self { status, code: None, words: 0, echoed: false }
+    pub fn read(status: u16, body: &[u8], own: &str) -> Self {
+        if let Ok(Envelope { error: Some(error), id, .. }) = Envelope::parse(body) {
+            let echoed = id.is_some_and(|id| ids::same(id, own).is_some());
+            return Self::of_error(status, error, echoed);
+        }
+        Self { status, code: None, words: hash(None, &String::from_utf8_lossy(body)), echoed: false }
     }
 
-    /// A refusal by a JSON-RPC error, given raw, that answered with `status`.
+    /// A refusal by a JSON-RPC error, given raw, that was answered with `status`.
     #[cold]
     #[must_use]
-    pub fn of_error(status: u16, _error: &str, echoed: bool) -> Self {
-        Self { status, code: None, words: 0, echoed }
+    pub fn of_error(status: u16, error: &str, echoed: bool) -> Self {
+        let [code, message] = json::members(error, ["code", "message"]).unwrap_or_default();
+        let code = code.and_then(|code| code.parse().ok());
+        let message = message.and_then(|message| json::string(message).ok()).unwrap_or_default();
+        Self { status, code, words: hash(code, &message), echoed }
     }
 }
 
-/// Whether a refusal may mean that the session is lost: then a ping tells.
+impl Ping {
+    /// The end of a ping that was refused.
+    #[must_use]
+    pub fn of(refusal: Refusal) -> Self {
+        match refusal.code {
+            Some(METHOD_NOT_FOUND) => Self::Answered,
+            _ => Self::Refused(refusal),
+        }
+    }
+}
+
+/// Whether a refusal may mean that the session is lost: then a ping tells. Results and time-outs are no refusals.
 #[cold]
 #[must_use]
 pub fn suspicious(refusal: &Refusal) -> bool {
-    refusal.status == 404
+    match refusal.code {
+        Some(PARSE_ERROR | METHOD_NOT_FOUND | URL_ELICITATION_REQUIRED) => false,
+        Some(_) if refusal.status < 300 => true,
+        _ => refusal.status >= 400 && refusal.status != 429,
+    }
 }
 
 /// What a refused call and the ping after it tell of the session.
 #[cold]
 #[must_use]
-pub fn verdict(_call: &Refusal, _ping: &Ping) -> Verdict {
-    Verdict::Unknown
+pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
+    match ping {
+        Ping::Answered => Verdict::Alive,
+        Ping::Failed => Verdict::Unknown,
+        // The same words for another request are not about the request.
+        Ping::Refused(ping) if (ping.status, ping.words) == (call.status, call.words) => {
+            Verdict::Lost { untouched: call.status < 500 }
+        }
+        Ping::Refused(ping) if says_lost(ping) => {
+            Verdict::Lost { untouched: (400..500).contains(&call.status) && !call.echoed }
+        }
+        Ping::Refused(_) => Verdict::Unknown,
+    }
+}
+
+/// Whether servers refuse what is in a session that they do not know so: by the statuses of bad requests and missing
+/// things, or by the codes that SDKs use.
+fn says_lost(ping: &Refusal) -> bool {
+    matches!(ping.status, 400 | 401 | 404 | 410 | 422)
+        || matches!(ping.code, Some(-32_000 | -32_001 | -32_002 | -32_600))
+}
+
+/// Hashes a code and a text, without its digits and its ids: they differ between two requests that are refused alike.
+fn hash(code: Option<i64>, text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    code.hash(&mut hasher);
+    for word in text.split(|c: char| !c.is_alphanumeric() && c != '-').filter(|word| !is_id(word)) {
+        word.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// A word that is a number, or a hexadecimal id such as a UUID.
+fn is_id(word: &str) -> bool {
+    let hexadecimal = word.len() >= 6 && word.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    hexadecimal || word.bytes().all(|b| b.is_ascii_digit())
 }

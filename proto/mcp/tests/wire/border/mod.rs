@@ -6,3 +6,5 @@ mod excerpt;
 mod ids;
 mod mend;
 mod quirks;
+mod redirect;
+mod session_loss;

@@ -1,0 +1,124 @@
+use mcp::session_loss::{Ping, Refusal, Verdict, suspicious, verdict};
+use proptest::prelude::*;
+
+const UNTOUCHED: Verdict = Verdict::Lost { untouched: true };
+const TOUCHED: Verdict = Verdict::Lost { untouched: false };
+
+/// A JSON-RPC error with this id.
+fn error(id: &str, code: i64, message: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#)
+}
+
+fn call(status: u16, body: &str) -> Refusal {
+    Refusal::read(status, body.as_bytes(), "7")
+}
+
+fn ping(status: u16, body: &str) -> Ping {
+    Ping::of(Refusal::read(status, body.as_bytes(), "8"))
+}
+
+#[test]
+fn what_makes_a_ping_worth_it() {
+    for (status, body, worth) in [
+        (400, "Bad Request: No valid session ID provided".to_owned(), true),
+        (401, String::new(), true),
+        (403, String::new(), true),
+        (404, error("null", -32001, "Session not found"), true),
+        (422, error("7", -32602, "Invalid request parameters"), true),
+        (500, "oops".to_owned(), true),
+        (503, String::new(), true),
+        (200, error("7", -32000, "Server not initialized"), true),
+        (200, error("7", -32602, "Invalid request parameters"), true),
+        (200, error("7", -32603, "oops"), true),
+        (429, "slow down".to_owned(), false),
+        (302, String::new(), false),
+        (200, error("7", -32601, "Method not found"), false),
+        (404, error("7", -32601, "Method not found"), false),
+        (400, error("null", -32700, "Parse error"), false),
+        (200, error("7", -32042, "visit a URL"), false),
+        (200, "no error at all".to_owned(), false),
+    ] {
+        assert_eq!(suspicious(&call(status, &body)), worth, "{status} {body}");
+    }
+}
+
+#[test]
+fn a_session_that_answers_a_ping_is_alive() {
+    let refused = call(404, &error("null", -32001, "Session not found"));
+    assert_eq!(verdict(&refused, &Ping::Answered), Verdict::Alive);
+    assert_eq!(verdict(&refused, &ping(200, &error("8", -32601, "Method not found"))), Verdict::Alive);
+    assert_eq!(verdict(&refused, &ping(404, &error("8", -32601, "Unknown method: ping"))), Verdict::Alive);
+    assert_eq!(verdict(&refused, &Ping::Failed), Verdict::Unknown);
+}
+
+#[test]
+fn the_same_words_for_a_ping_are_about_the_session() {
+    for (status, call_body, ping_body, expected) in [
+        (400, "unknown session 8c1f-22".to_owned(), "unknown session 8c1f-22".to_owned(), UNTOUCHED),
+        (200, error("7", -32000, "not initialized"), error("8", -32000, "not initialized"), UNTOUCHED),
+        (200, error("7", -32602, "request 7: Invalid"), error("8", -32602, "request 8: Invalid"), UNTOUCHED),
+        (
+            403,
+            error("null", 1, "no 6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+            error("null", 1, "no 6ba7b811-9dad-11d1-80b4-00c04fd430c8"),
+            UNTOUCHED,
+        ),
+        (500, "oops".to_owned(), "oops".to_owned(), TOUCHED),
+        (503, String::new(), String::new(), TOUCHED),
+        (403, "no session".to_owned(), "you may not ping".to_owned(), Verdict::Unknown),
+        (200, error("7", -32050, "a"), error("8", -32051, "a"), Verdict::Unknown),
+    ] {
+        assert_eq!(verdict(&call(status, &call_body), &ping(status, &ping_body)), expected, "{call_body}");
+    }
+}
+
+#[test]
+fn other_words_tell_by_their_status_and_code() {
+    let pings = [
+        (400, "Bad Request: no session".to_owned()),
+        (401, String::new()),
+        (404, "gone".to_owned()),
+        (410, "gone".to_owned()),
+        (422, "bad".to_owned()),
+        (200, error("8", -32000, "no")),
+        (200, error("8", -32001, "no")),
+        (200, error("8", -32002, "no")),
+        (200, error("8", -32600, "no")),
+    ];
+    for (status, body) in &pings {
+        let ping = ping(*status, body);
+        for (refused, expected) in [
+            (call(400, "call: no session"), UNTOUCHED),
+            (call(400, &error("null", -32099, "call")), UNTOUCHED),
+            // It may have come from whoever handles the call, after something was done.
+            (call(400, &error("7", -32099, "call")), TOUCHED),
+            (call(400, &error("\"7\"", -32099, "call")), TOUCHED),
+            (call(200, &error("null", -32099, "call")), TOUCHED),
+            (call(500, "call failed"), TOUCHED),
+        ] {
+            assert_eq!(verdict(&refused, &ping), expected, "{refused:?} {status} {body}");
+        }
+    }
+    assert_eq!(verdict(&call(400, "a"), &ping(500, "b")), Verdict::Unknown);
+    assert_eq!(verdict(&call(400, "a"), &ping(200, &error("8", -32050, "b"))), Verdict::Unknown);
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    (200..600_u16, prop::option::of(-32_800..-31_000_i64), 0..3_u64, any::<bool>())
+        .prop_map(|(status, code, words, echoed)| Refusal { status, code, words, echoed })
+}
+
+proptest! {
+    /// What may have run is repeated by nobody.
+    #[test]
+    fn only_what_was_refused_before_it_ran_is_untouched(refused in refusal(), ping in refusal()) {
+        prop_assert_eq!(verdict(&refused, &Ping::Answered), Verdict::Alive);
+        prop_assert_eq!(verdict(&refused, &Ping::Failed), Verdict::Unknown);
+        if let Verdict::Lost { untouched: true } = verdict(&refused, &Ping::of(ping)) {
+            prop_assert!(refused.status < 500);
+            prop_assert!(ping.code != Some(-32_601));
+            let alike = (refused.status, refused.words) == (ping.status, ping.words);
+            prop_assert!(alike || (400..500).contains(&refused.status) && !refused.echoed);
+        }
+    }
+}

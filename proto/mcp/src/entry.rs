@@ -1,9 +1,19 @@
 //! Definitions of tools, resources, templates and prompts, made to fit what clients' SDKs accept.
 //!
-//! One definition that an SDK rejects takes the whole list with it. It must not know where definitions come from, nor who
-//! is shown them.
+//! One definition that an SDK rejects takes the whole list with it. What has one meaning is completed, what has none is
+//! named and not listed; nothing is guessed. The tables are those of the schema of the specification, as the SDKs for
+//! TypeScript and Python check it: neither looks into the properties of a property. It must not know where definitions come
+//! from, nor who is shown them.
 
+mod schema;
+mod shape;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::json::{self, JsonError};
 use crate::revision::Era;
+use shape::{Field, Mend, Shape};
 
 /// The list that a definition is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,20 +47,178 @@ pub enum Fit {
 /// What is wrong with a member of a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Note {
-    /// The member; a path with dots.
+    /// The member.
     pub member: &'static str,
-    /// What is wrong with it, and what is listed in its place.
+    /// What is wrong with it, and what is done about it.
     pub what: &'static str,
 }
 
-impl std::fmt::Display for Note {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.member, self.what)
     }
 }
 
-/// How a definition, one JSON object, fits for the clients of `era`.
+const ICONS: Shape = Shape::List(&Shape::Struct(&[
+    Field::required("src", Shape::Text),
+    Field::optional("mimeType", Shape::Text),
+    Field::optional("sizes", Shape::List(&Shape::Text)),
+    Field::optional("theme", Shape::OneOf(&["light", "dark"])),
+]));
+
+const ANNOTATIONS: Shape = Shape::Struct(&[
+    Field::optional("audience", Shape::List(&Shape::OneOf(&["user", "assistant"]))),
+    Field::optional("priority", Shape::Share),
+    Field::optional("lastModified", Shape::Moment),
+]);
+
+const HINTS: Shape = Shape::Struct(&[
+    Field::optional("title", Shape::Text),
+    Field::optional("readOnlyHint", Shape::Flag),
+    Field::optional("destructiveHint", Shape::Flag),
+    Field::optional("idempotentHint", Shape::Flag),
+    Field::optional("openWorldHint", Shape::Flag),
+]);
+
+const EXECUTION: Shape =
+    Shape::Struct(&[Field::optional("taskSupport", Shape::OneOf(&["required", "optional", "forbidden"]))]);
+
+const ARGUMENTS: Shape = Shape::List(&Shape::Struct(&[
+    Field::required("name", Shape::Text),
+    Field::optional("title", Shape::Text),
+    Field::optional("description", Shape::Text),
+    Field::optional("required", Shape::Flag),
+]));
+
+const TOOL: &[Field] = &[
+    Field::required("name", Shape::Text),
+    Field::optional("title", Shape::Text),
+    Field::optional("description", Shape::Text),
+    Field::optional("icons", ICONS),
+    Field::required("inputSchema", Shape::InputSchema),
+    Field::optional("outputSchema", Shape::OutputSchema),
+    Field::optional("annotations", HINTS),
+    Field::optional("execution", EXECUTION),
+    Field::optional("_meta", Shape::Object),
+];
+
+const RESOURCE: &[Field] = &[
+    Field::required("uri", Shape::Text),
+    Field::required("name", Shape::Name { uri: "uri" }),
+    Field::optional("title", Shape::Text),
+    Field::optional("description", Shape::Text),
+    Field::optional("mimeType", Shape::Text),
+    Field::optional("size", Shape::Integer),
+    Field::optional("icons", ICONS),
+    Field::optional("annotations", ANNOTATIONS),
+    Field::optional("_meta", Shape::Object),
+];
+
+const TEMPLATE: &[Field] = &[
+    Field::required("uriTemplate", Shape::Text),
+    Field::required("name", Shape::Name { uri: "uriTemplate" }),
+    Field::optional("title", Shape::Text),
+    Field::optional("description", Shape::Text),
+    Field::optional("mimeType", Shape::Text),
+    Field::optional("icons", ICONS),
+    Field::optional("annotations", ANNOTATIONS),
+    Field::optional("_meta", Shape::Object),
+];
+
+const PROMPT: &[Field] = &[
+    Field::required("name", Shape::Text),
+    Field::optional("title", Shape::Text),
+    Field::optional("description", Shape::Text),
+    Field::optional("icons", ICONS),
+    Field::optional("arguments", ARGUMENTS),
+    Field::optional("_meta", Shape::Object),
+];
+
+/// How a definition, one JSON object, fits for the clients of `era`. A definition that is mended fits.
 #[must_use]
-pub fn fit(_list: List, _era: Era, _definition: &str) -> Fit {
-    Fit::Valid
+pub fn fit(list: List, era: Era, definition: &str) -> Fit {
+    let Ok(members) = Members::read(definition) else {
+        return Fit::Withheld(Note { member: "definition", what: "is not one JSON object" });
+    };
+    let fields = match list {
+        List::Tools => TOOL,
+        List::Resources => RESOURCE,
+        List::Templates => TEMPLATE,
+        List::Prompts => PROMPT,
+    };
+    let (mut edits, mut notes) = (Vec::new(), Vec::new());
+    for field in fields {
+        let member = field.name;
+        let (edit, what) = match mend(field, &members, era) {
+            Mend::Fits => continue,
+            Mend::Put(value, what) => (Some(value), what),
+            Mend::LeaveOut(what) if !field.is_required => (None, what),
+            Mend::LeaveOut(_) => return Fit::Withheld(Note { member, what: "is no text" }),
+            Mend::Withhold(what) => return Fit::Withheld(Note { member, what }),
+        };
+        edits.push((member, edit));
+        notes.push(Note { member, what });
+    }
+    if notes.is_empty() {
+        return Fit::Valid;
+    }
+    let edits: Vec<_> = edits.iter().map(|(member, value)| (*member, value.as_deref())).collect();
+    match json::set_members(definition, &edits) {
+        Ok(definition) => Fit::Mended { definition, notes },
+        Err(_) => Fit::Withheld(notes[0]),
+    }
+}
+
+/// What is to be done about one member of a definition.
+fn mend(field: &Field, members: &Members<'_>, era: Era) -> Mend {
+    let Ok(raw) = members.only(field.name) else {
+        return Mend::Withhold("is there twice");
+    };
+    match (field.shape, raw) {
+        (Shape::InputSchema, raw) => schema::input(raw),
+        (Shape::OutputSchema, Some(raw)) => schema::output(raw, era),
+        (Shape::Name { uri }, raw) if !raw.is_some_and(is_text) => name(members, uri),
+        (_, None) if field.is_required => Mend::Withhold("is absent"),
+        (_, None) => Mend::Fits,
+        (shape, Some(raw)) => shape.mend(raw),
+    }
+}
+
+/// The name of a resource that has none: its title, or else the end of its URI.
+fn name(members: &Members<'_>, uri: &str) -> Mend {
+    if let Ok(Some(title)) = members.only("title")
+        && is_text(title)
+    {
+        return Mend::Put(title.to_owned(), "is no text: the title is listed");
+    }
+    let Ok(Some(uri)) = members.only(uri).map(|uri| uri.and_then(|uri| json::string(uri).ok())) else {
+        return Mend::Withhold("is no text");
+    };
+    let end = uri.trim_end_matches('/').rsplit('/').next().filter(|end| !end.is_empty());
+    Mend::Put(json::quote(end.unwrap_or(&uri)), "is no text: the end of the URI is listed")
+}
+
+fn is_text(raw: &str) -> bool {
+    raw.starts_with('"')
+}
+
+/// The members of an object, keys without escapes.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Members<'a> {
+    fn read(object: &'a str) -> Result<Self, JsonError> {
+        let mut members = Vec::new();
+        json::each_member(object, |key, value| {
+            members.push((json::key_text(key), value));
+            Ok(())
+        })?;
+        Ok(Self(members))
+    }
+
+    /// The raw value of a member; an error when it is there twice.
+    fn only(&self, name: &str) -> Result<Option<&'a str>, ()> {
+        let mut found = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| *value);
+        let first = found.next();
+        if found.next().is_some() { Err(()) } else { Ok(first) }
+    }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod border;
+mod entry;
 mod envelope;
 mod fuzz;
 mod header;

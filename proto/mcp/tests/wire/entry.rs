@@ -1,0 +1,280 @@
+//! `entry` against a table of what servers list, and against itself.
+
+use mcp::entry::List::{self, Prompts, Resources, Templates, Tools};
+use mcp::entry::{Fit, fit};
+use mcp::revision::Era;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::strategies;
+
+/// What is listed for the clients of an era; an error says why nothing is.
+fn listed(list: List, era: Era, definition: &str) -> Result<String, String> {
+    match fit(list, era, definition) {
+        Fit::Valid => Ok(definition.to_owned()),
+        Fit::Mended { definition, notes } => {
+            assert!(!notes.is_empty());
+            Ok(definition)
+        }
+        Fit::Withheld(note) => Err(note.to_string()),
+    }
+}
+
+#[test]
+fn valid_definitions_keep_their_bytes() {
+    for (list, definition) in [
+        (Tools, r#"{"name":"t","inputSchema":{"type":"object"}}"#),
+        (
+            Tools,
+            r#" {"x":1, "name":"t","title":"T","description":"d","inputSchema":{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"a":{"type":"string"},"b":{}},"required":["a"],"additionalProperties":false,"anyOf":[true]},"outputSchema":{"type":"object","properties":{}},"annotations":{"title":"T","readOnlyHint":true,"x":null},"execution":{"taskSupport":"optional"},"icons":[{"src":"data:,","mimeType":"image/png","sizes":["48x48"],"theme":"dark"}],"_meta":{"a":[1]}} "#,
+        ),
+        (
+            Resources,
+            r#"{"uri":"a://b","name":"b","size":12,"annotations":{"audience":["user","assistant"],"priority":0.5,"lastModified":"2024-02-29T23:59:59.123+01:00"}}"#,
+        ),
+        (
+            Resources,
+            r#"{"uri":"a://b","name":"","size":1e3,"annotations":{"lastModified":"2026-11-29T14:00Z"}}"#,
+        ),
+        (Templates, r#"{"uriTemplate":"a://{b}","name":"b","mimeType":"text/plain"}"#),
+        (
+            Prompts,
+            r#"{"name":"p","arguments":[{"name":"a","description":"d","required":true},{"name":"b","title":"B"}]}"#,
+        ),
+        (Prompts, r#"{"name":"p","arguments":[]}"#),
+    ] {
+        for era in [Era::Legacy, Era::Modern] {
+            assert_eq!(fit(list, era, definition), Fit::Valid, "{definition}");
+        }
+    }
+}
+
+#[test]
+fn schemas_of_arguments_are_completed_or_withheld() {
+    const ANY: &str = r#"{"type":"object"}"#;
+    for (schema, expected) in [
+        ("null", Ok(ANY)),
+        ("true", Ok(ANY)),
+        ("[]", Ok(ANY)),
+        ("[ ]", Ok(ANY)),
+        ("{}", Ok(ANY)),
+        (r#"{"type":null}"#, Ok(ANY)),
+        (r#"{"type":["object","null"]}"#, Ok(ANY)),
+        (r##"{"anyOf":[{"$ref":"#/a"}]}"##, Ok(r##"{"anyOf":[{"$ref":"#/a"}],"type":"object"}"##)),
+        (r#"{"properties":{"a":{}}}"#, Ok(r#"{"properties":{"a":{}},"type":"object"}"#)),
+        (r#"{"type":"object","properties":null}"#, Ok(ANY)),
+        (r#"{"type":"object","properties":[]}"#, Ok(ANY)),
+        (
+            r#"{"type":"object","properties":{"a":true,"b":false,"c":[],"d":null,"e":{"properties":[]}}}"#,
+            Ok(
+                r#"{"type":"object","properties":{"a":{},"b":{"not":{}},"c":{},"d":{},"e":{"properties":[]}}}"#,
+            ),
+        ),
+        (r#"{"type":"object","required":null}"#, Ok(ANY)),
+        (r#"{"type":"object","required":{}}"#, Ok(ANY)),
+        (r#"{"type":"object","required":true}"#, Ok(ANY)),
+        (r#"{"type":"object","required":["a",7,null]}"#, Ok(r#"{"type":"object","required":["a"]}"#)),
+        (r#"{"$schema":7,"type":"object"}"#, Ok(ANY)),
+        (r#""{}""#, Err("inputSchema is no schema of an object")),
+        ("7", Err("inputSchema is no schema of an object")),
+        ("false", Err("inputSchema is no schema of an object")),
+        (r#"[{"type":"object"}]"#, Err("inputSchema is no schema of an object")),
+        (r#"{"type":"string"}"#, Err("inputSchema has a type that is not object")),
+        (r#"{"type":["string","null"]}"#, Err("inputSchema has a type that is not object")),
+        (r#"{"type":{}}"#, Err("inputSchema has a type that is not object")),
+        (r#"{"type":"object","type":"object"}"#, Err("inputSchema has a member twice")),
+        (r#"{"type":"object","properties":"a"}"#, Err("inputSchema has properties that are no schemas")),
+        (
+            r#"{"type":"object","properties":{"a":"string"}}"#,
+            Err("inputSchema has properties that are no schemas"),
+        ),
+        (
+            r#"{"type":"object","properties":[{"a":1}]}"#,
+            Err("inputSchema has properties that are no schemas"),
+        ),
+    ] {
+        for era in [Era::Legacy, Era::Modern] {
+            let tool = |schema: &str| format!(r#"{{"name":"t", "inputSchema": {schema} }}"#);
+            let expected = expected.map(tool).map_err(str::to_owned);
+            assert_eq!(listed(Tools, era, &tool(schema)), expected, "{schema}");
+        }
+    }
+}
+
+#[test]
+fn schemas_of_results_depend_on_the_era() {
+    for (schema, legacy, modern) in [
+        (r#"{"type":"object"}"#, true, true),
+        (r#"{"type":"array"}"#, false, true),
+        ("{}", false, true),
+        (r#"{"type":"object","properties":{"a":true}}"#, false, true),
+        ("null", false, false),
+        ("[]", false, false),
+        ("true", false, false),
+    ] {
+        let tool = format!(r#"{{"name":"t","outputSchema":{schema},"inputSchema":{{"type":"object"}}}}"#);
+        let without = r#"{"name":"t","inputSchema":{"type":"object"}}"#;
+        for (era, kept) in [(Era::Legacy, legacy), (Era::Modern, modern)] {
+            let expected = if kept { tool.clone() } else { without.to_owned() };
+            assert_eq!(listed(Tools, era, &tool), Ok(expected), "{schema}");
+        }
+    }
+}
+
+#[test]
+fn other_members_are_left_out_completed_or_withheld() {
+    for (list, definition, expected) in [
+        (
+            Tools,
+            r#"{"name":"t","title":null,"description":7,"annotations":[],"_meta":[],"icons":{},"execution":null}"#,
+            Ok(r#"{"name":"t","inputSchema":{"type":"object"}}"#),
+        ),
+        (
+            Tools,
+            r#"{"name":"t","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":"yes","title":null,"x":[]}}"#,
+            Ok(r#"{"name":"t","inputSchema":{"type":"object"},"annotations":{"x":[]}}"#),
+        ),
+        (
+            Tools,
+            r#"{"name":"t","inputSchema":{"type":"object"},"icons":[{"src":"a","sizes":"any"},{"href":"b"},null,{"src":"c","theme":"blue"}]}"#,
+            Ok(r#"{"name":"t","inputSchema":{"type":"object"},"icons":[{"src":"a"},{"src":"c"}]}"#),
+        ),
+        (Tools, r#"{"name":7,"inputSchema":{"type":"object"}}"#, Err("name is no text")),
+        (Tools, r#"{"inputSchema":{"type":"object"}}"#, Err("name is absent")),
+        (Tools, r#"{"name":"t","name":"u","inputSchema":{"type":"object"}}"#, Err("name is there twice")),
+        (Tools, r#"["t"]"#, Err("definition is not one JSON object")),
+        (Tools, r#"{"name":"t""#, Err("definition is not one JSON object")),
+        (Resources, r#"{"uri":"a://b/c.txt"}"#, Ok(r#"{"uri":"a://b/c.txt","name":"c.txt"}"#)),
+        (Resources, r#"{"uri":"a://b/","name":null}"#, Ok(r#"{"uri":"a://b/","name":"b"}"#)),
+        (
+            Resources,
+            r#"{"uri":"a:b","name":null,"title":"T"}"#,
+            Ok(r#"{"uri":"a:b","name":"T","title":"T"}"#),
+        ),
+        (Resources, r#"{"uri":"urn:x","title":7}"#, Ok(r#"{"uri":"urn:x","name":"urn:x"}"#)),
+        (Resources, r#"{"name":"b"}"#, Err("uri is absent")),
+        (Resources, r#"{"uri":null,"name":"b"}"#, Err("uri is no text")),
+        (Resources, r#"{"uri":"a:b","name":"b","size":"0012"}"#, Ok(r#"{"uri":"a:b","name":"b","size":12}"#)),
+        (Resources, r#"{"uri":"a:b","name":"b","size":"000"}"#, Ok(r#"{"uri":"a:b","name":"b","size":0}"#)),
+        (Resources, r#"{"uri":"a:b","name":"b","size":"12 KB"}"#, Ok(r#"{"uri":"a:b","name":"b"}"#)),
+        (Resources, r#"{"uri":"a:b","name":"b","size":1.5}"#, Ok(r#"{"uri":"a:b","name":"b"}"#)),
+        (
+            Resources,
+            r#"{"uri":"a:b","name":"b","annotations":{"audience":["user","bot"],"priority":2,"lastModified":"yesterday"}}"#,
+            Ok(r#"{"uri":"a:b","name":"b","annotations":{"audience":["user"]}}"#),
+        ),
+        (
+            Resources,
+            r#"{"uri":"a:b","name":"b","annotations":{"audience":"user","priority":"1"}}"#,
+            Ok(r#"{"uri":"a:b","name":"b","annotations":{}}"#),
+        ),
+        (Templates, r#"{"uriTemplate":"a://b/{c}"}"#, Ok(r#"{"uriTemplate":"a://b/{c}","name":"{c}"}"#)),
+        (Templates, r#"{"uri":"a://b"}"#, Err("uriTemplate is absent")),
+        (Prompts, r#"{"name":"p","arguments":{}}"#, Ok(r#"{"name":"p"}"#)),
+        (Prompts, r#"{"name":"p","arguments":null}"#, Ok(r#"{"name":"p"}"#)),
+        (
+            Prompts,
+            r#"{"name":"p","arguments":["a",{"name":"b","required":"yes","description":null},{"name":null}, {"name":"c"}]}"#,
+            Ok(r#"{"name":"p","arguments":[{"name":"b"},{"name":"c"}]}"#),
+        ),
+    ] {
+        for era in [Era::Legacy, Era::Modern] {
+            assert_eq!(
+                listed(list, era, definition),
+                expected.map(str::to_owned).map_err(str::to_owned),
+                "{definition}"
+            );
+        }
+    }
+}
+
+#[test]
+fn moments_are_dates_that_there_are() {
+    for (moment, fits) in [
+        ("2026-11-29T14:00:00Z", true),
+        ("2026-11-29T14:00:00.5-00:30", true),
+        ("2026-11-29T14:00+23:59", true),
+        ("2024-02-29T00:00:00Z", true),
+        ("2023-02-29T00:00:00Z", false),
+        ("1900-02-29T00:00:00Z", false),
+        ("2026-13-01T00:00:00Z", false),
+        ("2026-04-31T00:00:00Z", false),
+        ("2026-11-29", false),
+        ("2026-11-29T14:00:00", false),
+        ("2026-11-29 14:00:00Z", false),
+        ("2026-11-29T24:00:00Z", false),
+        ("2026-11-29T14:00:60Z", false),
+        ("2026-11-29T14:00:00.Z", false),
+        ("2026-11-29T14:00:00+1:00", false),
+        ("2026-11-29T14Z", false),
+        ("26-11-29T14:00:00Z", false),
+        ("2026-11-29T+1:00:00Z", false),
+        ("é", false),
+        ("TéééZ", false),
+        ("", false),
+    ] {
+        let definition = format!(r#"{{"uri":"a:b","name":"b","annotations":{{"lastModified":"{moment}"}}}}"#);
+        assert_eq!(fit(Resources, Era::Legacy, &definition) == Fit::Valid, fits, "{moment}");
+    }
+}
+
+/// Definitions with members of any type.
+fn definition() -> impl Strategy<Value = String> {
+    let names = vec![
+        "name",
+        "title",
+        "description",
+        "uri",
+        "uriTemplate",
+        "mimeType",
+        "size",
+        "inputSchema",
+        "outputSchema",
+        "annotations",
+        "arguments",
+        "icons",
+        "execution",
+        "_meta",
+    ];
+    let inner = prop::sample::select(vec![
+        "null",
+        "true",
+        "false",
+        "\"12\"",
+        "\"a/b\"",
+        "12",
+        "0.5",
+        "[]",
+        "{}",
+        "[\"user\",7]",
+        "{\"type\":\"object\"}",
+        "{\"properties\":{\"a\":true},\"required\":[1]}",
+        "{\"type\":[\"object\"]}",
+        "[{\"name\":\"a\",\"required\":1}]",
+        "[{\"src\":\"a\",\"sizes\":[1]},7]",
+        "{\"readOnlyHint\":null,\"audience\":[null],\"priority\":9}",
+        "{\"lastModified\":\"x\"}",
+        "{\"taskSupport\":\"x\"}",
+    ]);
+    let value = prop_oneof![5 => inner.prop_map(str::to_owned), 1 => strategies::value()];
+    prop::sample::subsequence(names, 0..14).prop_flat_map(move |names| {
+        let members: Vec<_> = names.into_iter().map(|name| (Just(name), value.clone())).collect();
+        members.prop_map(|members| {
+            let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            format!("{{{}}}", members.join(","))
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_mended_fits(
+        definition in definition(), list in prop::sample::select(vec![Tools, Resources, Templates, Prompts]), modern: bool,
+    ) {
+        let era = if modern { Era::Modern } else { Era::Legacy };
+        if let Fit::Mended { definition: mended, .. } = fit(list, era, &definition) {
+            prop_assert_eq!(fit(list, era, &mended), Fit::Valid, "{} of {}", mended, definition);
+            prop_assert!(serde_json::from_str::<Value>(&mended).is_ok());
+        }
+    }
+}

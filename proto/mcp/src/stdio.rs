@@ -6,14 +6,19 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+/// The start of a line that is too long which is kept.
+pub const KEPT_START: usize = 4 << 10;
+
 /// An error of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// The line is larger than the limit; it is skipped and the next one can be had.
     #[error("a line is larger than {limit} bytes")]
     TooLong {
         /// The limit.
         limit: usize,
+        /// Its first [`KEPT_START`] bytes, or as many as the limit: [`crate::border::ids::id_in_prefix`] may find there what it was about.
+        start: Bytes,
     },
 }
 
@@ -81,9 +86,12 @@ impl LineDecoder {
             return Ok(());
         }
         if self.partial.len() + start.len() > self.limit {
-            self.partial = BytesMut::new();
+            let mut kept = std::mem::take(&mut self.partial);
+            kept.extend_from_slice(&start[..start.len().min(KEPT_START)]);
             self.skipping = true;
-            return Err(LineError::TooLong { limit: self.limit });
+            // Copied, so that the rest is free.
+            let start = Bytes::copy_from_slice(&kept[..KEPT_START.min(self.limit)]);
+            return Err(LineError::TooLong { limit: self.limit, start });
         }
         self.partial.extend_from_slice(start);
         Ok(())

@@ -1,7 +1,7 @@
 //! `stdio`: lines, however they arrive.
 
 use bytes::Bytes;
-use mcp::stdio::{LineDecoder, LineError, encode};
+use mcp::stdio::{KEPT_START, LineDecoder, LineError, encode};
 use proptest::prelude::*;
 
 fn drain(decoder: &mut LineDecoder) -> Vec<Result<Bytes, LineError>> {
@@ -31,8 +31,21 @@ fn a_long_line_is_refused_once_and_skipped() {
     }
     decoder.push(Bytes::from_static(b"end\nnext\n01234567890\nlast\n"));
     lines.extend(drain(&mut decoder));
-    let long = Err(LineError::TooLong { limit: 10 });
-    assert_eq!(lines, [long.clone(), Ok("next".into()), long, Ok("last".into())]);
+    let long = || Err(LineError::TooLong { limit: 10, start: "0123456789".into() });
+    assert_eq!(lines, [long(), Ok("next".into()), long(), Ok("last".into())]);
+}
+
+#[test]
+fn the_start_of_a_long_line_is_kept() {
+    let limit = 10 * KEPT_START;
+    let mut decoder = LineDecoder::new(limit);
+    let line = format!("{{\"id\":7,\"method\":\"{}", "x".repeat(limit));
+    for chunk in line.as_bytes().chunks(1_000) {
+        decoder.push(Bytes::copy_from_slice(chunk));
+    }
+    let Err(LineError::TooLong { start, .. }) = decoder.next() else { panic!("it is too long") };
+    assert_eq!(start, line.as_bytes()[..KEPT_START]);
+    assert_eq!(mcp::border::ids::id_in_prefix(&start), Some("7"));
 }
 
 #[test]

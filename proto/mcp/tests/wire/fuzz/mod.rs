@@ -2,8 +2,12 @@
 
 mod batch;
 mod endpoint;
+mod entry;
 mod envelope;
+mod inflate;
+mod mend;
 mod mirror;
+mod redirect;
 mod scan;
 mod sse;
 mod uri;
@@ -43,6 +47,30 @@ fn schema() -> impl Strategy<Value = String> {
     })
 }
 
+/// An answer that is odd at its members or around them.
+fn odd() -> impl Strategy<Value = String> {
+    (
+        "(\u{feff}|\\[)?",
+        "(\"jsonrpc\":(2.0|null|\"1.0\"),)?",
+        "(\"id\":(null|7|7.0|\"7\"),)?",
+        value(),
+        "(NaN|-Infinity|1)",
+        "(\\]|\0| )?",
+    )
+        .prop_map(|(before, version, id, result, number, after)| {
+            format!("{before}{{{version}{id}\"result\":[{result},{number}]}}{after}")
+        })
+}
+
+/// A tool with a schema of anything.
+fn tool() -> impl Strategy<Value = String> {
+    (value(), value(), value()).prop_map(|(schema, properties, annotations)| {
+        format!(
+            r#"{{"name":"t","inputSchema":{{"type":{schema},"properties":{{"a":{properties}}}}},"outputSchema":{schema},"annotations":{annotations}}}"#
+        )
+    })
+}
+
 proptest! {
     #[test]
     fn batches(source in prop_oneof![noise(), cut(vec(message(), 0..4).prop_map(|parts| format!("[{}]", parts.join(","))))]) {
@@ -52,6 +80,26 @@ proptest! {
     #[test]
     fn endpoints(data in prop_oneof![noise(), cut("(https?:)?(//)?[a-z@:\\[\\]\\\\.]{0,12}[/?#]?[ -~\t\n]{0,24}")]) {
         endpoint::check(&data);
+    }
+
+    #[test]
+    fn entries(definition in prop_oneof![".{0,24}", object(), tool()]) {
+        entry::check(&definition);
+    }
+
+    #[test]
+    fn inflated(chunk: u8, body in prop_oneof![noise(), vec(any::<u8>(), 0..64).prop_map(|rest| [&b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], &rest].concat())]) {
+        inflate::check((chunk, &body));
+    }
+
+    #[test]
+    fn mended(source in prop_oneof![noise(), cut(message()), cut(odd())]) {
+        mend::check(&source);
+    }
+
+    #[test]
+    fn redirects(location in prop_oneof![noise(), cut("(https?:)?(//)?[a-z@:\\[\\]\\\\.]{0,12}[/?#]?[ -~\t\n]{0,24}")]) {
+        redirect::check(&location);
     }
 
     #[test]

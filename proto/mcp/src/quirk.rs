@@ -68,7 +68,6 @@ quirks! {
     NonFinite = "non-finite-numbers": "writes `NaN` or `Infinity`, which JSON does not have", "reads `null`";
     ByteOrderMark = "byte-order-mark": "begins with a byte order mark", "takes it off";
     PrettyPrinted = "pretty-printed": "stdio: writes a message over several lines", "joins them, up to 1 MiB";
-    Deep = "deep-values": "nests values more than 128 deep", "reads up to 1,024 levels";
     WrongLabel = "wrong-label": "sends JSON or events under another content type, or none", "looks at the first bytes";
     UnaskedCoding = "unasked-coding": "compresses with `gzip` or `deflate`, which was not asked for",
         "decodes, within the bound on answers; `br` and `zstd` are an error that names them";

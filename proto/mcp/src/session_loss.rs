@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::border::ids;
-use crate::error::{METHOD_NOT_FOUND, PARSE_ERROR, URL_ELICITATION_REQUIRED};
+use crate::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, PARSE_ERROR, URL_ELICITATION_REQUIRED};
 use crate::json;
 use crate::message::Envelope;
 
@@ -102,13 +102,18 @@ pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
         Ping::Failed => Verdict::Unknown,
         // The same words for another request are not about the request.
         Ping::Refused(ping) if (ping.status, ping.words) == (call.status, call.words) => {
-            Verdict::Lost { untouched: call.status < 500 }
+            Verdict::Lost { untouched: !is_breakdown(call) }
         }
         Ping::Refused(ping) if says_lost(ping) => {
-            Verdict::Lost { untouched: (400..500).contains(&call.status) && !call.echoed }
+            Verdict::Lost { untouched: call.status >= 400 && !is_breakdown(call) && !call.echoed }
         }
         Ping::Refused(_) => Verdict::Unknown,
     }
+}
+
+/// Whether the server broke, perhaps while it worked: then it may say the same of everything.
+fn is_breakdown(call: &Refusal) -> bool {
+    call.status >= 500 || call.code == Some(INTERNAL_ERROR)
 }
 
 /// Whether servers refuse what is in a session that they do not know so: by the statuses of bad requests and missing

@@ -32,6 +32,9 @@ pub(super) fn output(raw: &str, era: Era) -> Mend {
     }
 }
 
+/// What is done about a member of a schema.
+type Rule = fn(Option<&str>) -> Mend;
+
 /// What is done about a schema that should be one of an object.
 fn object(raw: &str) -> Mend {
     let Ok(members) = Members::read(raw) else {
@@ -39,7 +42,7 @@ fn object(raw: &str) -> Mend {
     };
     let mut edits: Vec<(&str, Option<String>)> = Vec::new();
     let mut first = None;
-    let rules: [(&str, fn(Option<&str>) -> Mend); 4] =
+    let rules: [(&str, Rule); 4] =
         [("type", kind), ("properties", properties), ("required", required), ("$schema", dialect)];
     for (member, rule) in rules {
         let Ok(value) = members.only(member) else {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use mcp::quirk::Quirk;
+
 use crate::sources::{Source, sources};
 use crate::support::gateway::{Gateway, Store};
 use crate::support::{binary, root};
@@ -123,6 +125,22 @@ async fn every_metric_is_documented() {
     }
     assert!(metrics.contains("trunkline_"), "no metric of ours: {metrics}");
     none("metrics that docs/OPERATIONS.md does not name", missing);
+}
+
+/// The page says of each quirk what the programs say, and of no other.
+#[test]
+fn every_quirk_is_documented() {
+    let text = operations();
+    let page = text.split_once("### Servers that misbehave").expect("the page").1;
+    let page = page.split_once("\n### ").map_or(page, |(page, _)| page);
+    let table = page.split_once("| quirk | the server | Trunkline |\n|---|---|---|\n").expect("the table").1;
+    let table = table.split_once("\n\n").map_or(table, |(table, _)| table);
+    let rows = Quirk::ALL.iter().map(|quirk| {
+        let (name, text, cure) = (quirk.as_str(), quirk.text(), quirk.cure());
+        format!("| `{name}` | {text} | {cure} |")
+    });
+    let rows: Vec<String> = rows.collect();
+    assert_eq!(table.lines().collect::<Vec<_>>(), rows, "the table must be:\n{}", rows.join("\n"));
 }
 
 /// Loose files that a crate may have beside its rooms.

@@ -111,7 +111,7 @@ impl SharedPermit {
     /// Returns the URI by which the caller may read the resource that the upstream of the permit knows as `original`.
     /// `None` where it may not, or the server has no such resource.
     pub fn readable(&self, original: &str) -> Option<Box<str>> {
-        super::readable(&self.0.view.borrow(), &self.0.permit.entry().upstream.uid, original)
+        super::readable(&self.0.view.borrow(), &self.0.permit.entry().upstream, original)
     }
 
     /// The principal that it was given to.

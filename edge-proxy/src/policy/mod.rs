@@ -13,6 +13,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp::uri::naming;
+
 pub use active::{ActivePermit, ActivePermits, SharedPermit};
 pub use conditions::Facts;
 pub use denied::{Denied, Reason};
@@ -20,7 +22,7 @@ pub use permit::Permit;
 
 use crate::identity::{Principal, PrincipalKind};
 use crate::route::{Destination, NamedTarget, TargetKind};
-use crate::snapshot::{Entry, Permissions, Snapshot, Token, View};
+use crate::snapshot::{Entry, Permissions, Snapshot, Token, Upstream, View};
 
 /// A principal at one server, whose rights are in force. Only `admit` makes one, and no target is permitted without.
 #[derive(Debug, Clone, Copy)]
@@ -137,18 +139,26 @@ fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
 }
 
 /// Returns the URI by which `view` allows to read what this upstream knows as `original`, if it does.
-fn readable(view: &View, upstream: &str, original: &str) -> Option<Box<str>> {
+fn readable(view: &View, upstream: &Upstream, original: &str) -> Option<Box<str>> {
     let server = &view.server;
-    let is_there = |entry: &&Arc<Entry>| *entry.upstream.uid == *upstream;
+    let is_there = |entry: &&Arc<Entry>| *entry.upstream.uid == *upstream.uid;
+    // Most are exposed as they are, or after the id of their upstream.
+    let prefix = format!("{}+", upstream.id);
+    for usual in [original, &naming::expose(&prefix, original)] {
+        let found = server.resources.find(usual).filter(|(at, _)| view.visible.resources.contains(*at));
+        if let Some((_, entry)) = found.filter(|(_, entry)| is_there(entry) && *entry.original == *original) {
+            return Some(entry.exposed.clone());
+        }
+    }
     let listed = view.visible.resources.iter().filter_map(|position| server.resources.entries.get(position));
     if let Some(entry) = listed.filter(is_there).find(|entry| *entry.original == *original) {
         return Some(entry.exposed.clone());
     }
     let mut templates = server.resource_templates.entries.iter().filter(is_there);
     templates.find_map(|template| {
-        let exposed = format!("{}{original}", template.uri_prefix);
+        let exposed = naming::expose(&template.uri_prefix, original);
         let permit = decide(view, &NamedTarget::of(TargetKind::Resource, &exposed)).ok()?;
-        let leads_there = *permit.entry().upstream.uid == *upstream && permit.original() == original;
+        let leads_there = *permit.entry().upstream.uid == *upstream.uid && permit.original() == original;
         leads_there.then(|| exposed.into())
     })
 }

@@ -37,6 +37,8 @@ pub struct Server {
     /// The positions of `resource_templates` in the order in which a URI is matched with them: the more specific ones
     /// first, and the earlier of two that are as specific.
     pub templates_to_match: Box<[usize]>,
+    /// True if clients see a URI, or a template of URIs, otherwise than its upstream.
+    pub renames_uris: bool,
     /// By exposed name.
     pub prompts: Table,
     /// The upstreams that its entries lead to, each once.

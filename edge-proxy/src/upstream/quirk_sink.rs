@@ -39,7 +39,15 @@ impl QuirkSink {
     }
 
     /// Returns the beginning of a text of the upstream, for a log: one line, without secrets.
-    fn excerpt(&self, says: &str) -> String {
+    pub(in crate::upstream) fn excerpt(&self, says: &str) -> String {
         self.secrets.excerpt(says)
+    }
+
+    /// Notes several, seen in the same text.
+    #[cold]
+    pub(in crate::upstream) fn note_all(&self, quirks: Quirks, says: &str) {
+        for quirk in quirks.iter() {
+            self.note(quirk, says);
+        }
     }
 }

@@ -11,7 +11,7 @@ use trunkline_edge_proxy::config::limits::Limits;
 use crate::support::{Edge, PATIENCE, Recorded, TestSnapshot, Upstream, mcp};
 
 /// An edge whose upstream speaks the legacy era alone.
-fn legacy_only(upstream: &Upstream) -> Edge {
+pub(crate) fn legacy_only(upstream: &Upstream) -> Edge {
     legacy_limited(upstream, Limits::default())
 }
 
@@ -28,7 +28,7 @@ fn speaks_legacy_alone(snapshot: &mut TestSnapshot) {
 }
 
 /// An edge whose upstream speaks the modern era alone.
-fn modern_only(upstream: &Upstream) -> Edge {
+pub(crate) fn modern_only(upstream: &Upstream) -> Edge {
     let mut edge = Edge::start(&upstream.url);
     mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_version.clear();
     mcp(&mut edge.snapshot.resources.upstreams[0]).legacy_capabilities_json.clear();

@@ -13,6 +13,7 @@ mod hostile;
 mod legacy;
 mod lists;
 mod modern;
+mod odd_messages;
 mod relayed;
 mod rotation;
 mod sessions;

@@ -92,7 +92,9 @@ impl<'a> Assembly<'a> {
         let resource_templates = self.table(&message.name, Part::Template, &message.resource_templates);
         let prompts = self.table(&message.name, Part::Prompt, &message.prompts);
         let upstreams: Vec<Arc<Upstream>> = self.used.into_values().collect();
+        let mut uris = resources.entries.iter().chain(&resource_templates.entries);
         let server = Server {
+            renames_uris: uris.any(|entry| entry.exposed != entry.original),
             name: message.name.as_str().into(),
             id: message.name.trim_start_matches("servers/").into(),
             uid: message.uid.as_str().into(),

@@ -1,17 +1,25 @@
 //! An upstream's HTTP response: its head, and its body chunk by chunk within bounds of time and size. It must not know
 //! what the body says.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use mcp::border::body::{self, Media};
 
+use super::content_coding::Decoding;
 use super::http_pool::PooledConnection;
 use crate::error::Fault;
 use crate::transport::{BufferError, BufferedBody};
+use crate::upstream::quirk_sink::QuirkSink;
+
+/// First bytes that tell what a body is, and the most that is waited for where white space comes before them.
+const MIN_FIRST: usize = 8;
+const MAX_FIRST: usize = 4 << 10;
 
 /// A response whose head was read. Dropping it before its end closes the connection.
 pub(in crate::upstream) struct HttpResponse {
@@ -19,7 +27,10 @@ pub(in crate::upstream) struct HttpResponse {
     pub headers: HeaderMap,
     body: Incoming,
     buffered: Option<Bytes>,
+    /// What decompresses the body, which nobody asked the upstream to compress.
+    decoding: Option<Box<Decoding>>,
     connection: Option<PooledConnection>,
+    quirks: Rc<QuirkSink>,
     timeout: Duration,
     last_received: Instant,
 }
@@ -42,12 +53,16 @@ impl HttpResponse {
         timeout: Duration,
     ) -> Self {
         let (head, body) = response.into_parts();
+        let pool = connection.pool();
+        let decoding = Decoding::of(&head.headers, &pool);
         Self {
             status: head.status,
             headers: head.headers,
             body,
             buffered: None,
+            decoding,
             connection: Some(connection),
+            quirks: Rc::clone(&pool.quirks),
             timeout,
             last_received: Instant::now(),
         }
@@ -55,15 +70,16 @@ impl HttpResponse {
 
     /// Reads the `Content-Type`.
     pub(in crate::upstream) fn media_type(&self) -> MediaType {
-        let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let kind = value.split_once(';').map_or(value, |(kind, _)| kind).trim();
-        if kind.eq_ignore_ascii_case(mcp::header::JSON) {
-            MediaType::Json
-        } else if kind.eq_ignore_ascii_case(mcp::header::EVENT_STREAM) {
-            MediaType::Events
-        } else {
-            MediaType::Other
+        match body::label(self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)) {
+            Some(Media::Json) => MediaType::Json,
+            Some(Media::Events) => MediaType::Events,
+            None => MediaType::Other,
         }
+    }
+
+    /// Where quirks of its upstream are noted.
+    pub(in crate::upstream) fn quirks(&self) -> &Rc<QuirkSink> {
+        &self.quirks
     }
 
     /// The longest silence between two chunks.
@@ -91,12 +107,16 @@ impl HttpResponse {
                     if let Some(connection) = self.connection.take() {
                         connection.release();
                     }
-                    return Ok(None);
+                    let rest = self.decoding.take().map(|decoding| decoding.finish()).transpose()?;
+                    return Ok(rest.filter(|rest| !rest.is_empty()));
                 }
                 Some(Err(_)) => return Err(Fault::Interrupted),
                 Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
+                    let Ok(data) = frame.into_data() else { continue };
+                    let Some(decoding) = &mut self.decoding else { return Ok(Some(data)) };
+                    let decoded = decoding.feed(&data)?;
+                    if !decoded.is_empty() {
+                        return Ok(Some(decoded));
                     }
                 }
             }
@@ -110,10 +130,27 @@ impl HttpResponse {
         self.chunk().await
     }
 
+    /// Returns the first bytes of the body, as far as they tell what it is, and keeps them for the next reader.
+    pub(in crate::upstream) async fn first_bytes(&mut self) -> Result<Bytes, Fault> {
+        let mut first = BytesMut::new();
+        while first.trim_ascii_start().len() < MIN_FIRST && first.len() < MAX_FIRST {
+            let Some(chunk) = self.chunk().await? else { break };
+            first.extend_from_slice(&chunk);
+        }
+        let first = first.freeze();
+        self.put_back(first.clone());
+        Ok(first)
+    }
+
+    /// Keeps bytes that were read for the next reader.
+    pub(in crate::upstream) fn put_back(&mut self, read: Bytes) {
+        self.buffered = (!read.is_empty()).then_some(read);
+    }
+
     /// Reads the whole body, and keeps it for the next reader.
     pub(in crate::upstream) async fn buffer(&mut self, limit: usize) -> Result<Bytes, Fault> {
         let body = self.read(limit).await?;
-        self.buffered = Some(body.clone());
+        self.put_back(body.clone());
         Ok(body)
     }
 

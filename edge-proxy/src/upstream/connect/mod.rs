@@ -2,6 +2,7 @@
 //!
 //! It must not know what is sent on them.
 
+mod content_coding;
 mod http_pool;
 mod http_response;
 

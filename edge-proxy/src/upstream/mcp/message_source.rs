@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use mcp::border::body::{self, Media};
+use mcp::border::excerpt;
+use mcp::quirk::Quirk;
 use mcp::sse::{Decoder, Event};
 
 use super::channel::CallMessages;
@@ -23,29 +27,94 @@ pub(in crate::upstream) enum RawResponse {
 #[expect(clippy::large_enum_variant, reason = "the large one is the one on the hot path")]
 pub(super) enum MessageSource {
     /// The event stream of a response.
-    Http(HttpResponse, Decoder),
+    Http(EventStream),
     /// The messages that a channel dispatches to the call.
     Channel(CallMessages),
+}
+
+/// The events of a response.
+pub(super) struct EventStream {
+    response: HttpResponse,
+    decoder: Decoder,
+    max_event_bytes: usize,
+    form: Form,
+}
+
+/// What the body of an event stream turned out to be.
+enum Form {
+    /// Nothing came yet.
+    Unknown,
+    /// Events, as its label says.
+    Events,
+    /// One JSON text, of which this much has come.
+    Json(BytesMut),
+}
+
+impl Form {
+    /// Whether a chunk belongs to events: the first one begins with a field or a comment.
+    #[inline]
+    fn carries_events(&mut self, chunk: &[u8]) -> bool {
+        if matches!(self, Self::Unknown) && matches!(chunk.first(), Some(b'd' | b'e' | b'i' | b'r' | b':')) {
+            *self = Self::Events;
+        }
+        matches!(self, Self::Events)
+    }
+}
+
+impl EventStream {
+    /// Returns the next event, or `None` at the end. Cancel safe.
+    async fn next(&mut self) -> Result<Option<Event>, Fault> {
+        loop {
+            if let Some(event) = self.decoder.next().map_err(|_| Fault::TooLarge)? {
+                return Ok(Some(event));
+            }
+            match self.response.chunk().await? {
+                Some(chunk) if self.form.carries_events(&chunk) => self.decoder.push(chunk),
+                Some(chunk) => self.take_odd(chunk)?,
+                None => return Ok(self.end()),
+            }
+        }
+    }
+
+    /// Takes a chunk that may belong to something else than events.
+    #[cold]
+    fn take_odd(&mut self, chunk: Bytes) -> Result<(), Fault> {
+        if matches!(self.form, Form::Unknown) && body::sniff(&chunk) == Some(Media::Json) {
+            self.form = Form::Json(BytesMut::new());
+            self.response.quirks().note(Quirk::WrongLabel, &excerpt(&chunk, 0));
+        }
+        match &mut self.form {
+            Form::Json(text) if text.len() + chunk.len() > self.max_event_bytes => {
+                return Err(Fault::TooLarge);
+            }
+            Form::Json(text) => text.extend_from_slice(&chunk),
+            Form::Unknown | Form::Events => {
+                self.form = Form::Events;
+                self.decoder.push(chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream has ended. Returns its JSON text, if it was one.
+    fn end(&mut self) -> Option<Event> {
+        let Form::Json(text) = &mut self.form else { return None };
+        let data = text.split().freeze();
+        (!data.is_empty()).then(|| Event { data, ..Event::default() })
+    }
 }
 
 impl MessageSource {
     /// Reads the event stream of a response, whose events may have so many bytes.
     pub(super) fn event_stream(response: HttpResponse, max_event_bytes: usize) -> Self {
-        Self::Http(response, Decoder::new(max_event_bytes))
+        let decoder = Decoder::new(max_event_bytes);
+        Self::Http(EventStream { response, decoder, max_event_bytes, form: Form::Unknown })
     }
 
     /// Returns the next event, or `None` at the end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         match self {
-            Self::Http(response, decoder) => loop {
-                if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-                    return Ok(Some(event));
-                }
-                match response.chunk().await? {
-                    Some(chunk) => decoder.push(chunk),
-                    None => return Ok(None),
-                }
-            },
+            Self::Http(events) => events.next().await,
             Self::Channel(messages) => {
                 let data = messages.next().await?;
                 Ok(Some(Event { data, ..Event::default() }))
@@ -68,7 +137,7 @@ impl MessageSource {
     /// Sets the longest silence before the next message, from now on.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         match self {
-            Self::Http(response, _) => response.set_timeout(timeout),
+            Self::Http(events) => events.response.set_timeout(timeout),
             Self::Channel(messages) => messages.set_timeout(timeout),
         }
     }
@@ -76,7 +145,7 @@ impl MessageSource {
     /// Reads and drops the rest, unless it is longer than `max` bytes. Returns whether the end came.
     pub(super) async fn end(self, max: usize) -> bool {
         // A channel has no end, and the call has no more messages on it.
-        let Self::Http(mut response, _) = self else { return true };
+        let Self::Http(EventStream { mut response, .. }) = self else { return true };
         let mut rest = 0;
         loop {
             match response.chunk().await {
@@ -93,7 +162,7 @@ impl MessageSource {
     /// Reads and drops the rest.
     pub(super) async fn drain(mut self) {
         match &mut self {
-            Self::Http(response, _) => while let Ok(Some(_)) = response.chunk().await {},
+            Self::Http(events) => while let Ok(Some(_)) = events.response.chunk().await {},
             Self::Channel(messages) => while messages.next().await.is_ok() {},
         }
     }

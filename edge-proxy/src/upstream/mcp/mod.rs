@@ -6,6 +6,7 @@ mod call_tasks;
 mod channel;
 mod detached;
 mod in_flight;
+mod incoming;
 mod input_requests;
 mod legacy_on_modern;
 mod message_source;
@@ -32,7 +33,7 @@ mod without_client;
 use std::fmt::Display;
 use std::ops::{Deref, DerefMut};
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use mcp::header::{ACCEPT_BOTH, JSON};
 use mcp::json::JsonError;
@@ -81,8 +82,13 @@ impl DerefMut for McpCall<'_> {
 }
 
 /// Returns the headers of every request.
-pub(super) fn request_headers() -> [(HeaderName, HeaderValue); 2] {
-    [(CONTENT_TYPE, HeaderValue::from_static(JSON)), (ACCEPT, HeaderValue::from_static(ACCEPT_BOTH))]
+pub(super) fn request_headers() -> [(HeaderName, HeaderValue); 3] {
+    [
+        (CONTENT_TYPE, HeaderValue::from_static(JSON)),
+        (ACCEPT, HeaderValue::from_static(ACCEPT_BOTH)),
+        // Without it every coding is welcome (RFC 9110 section 12.5.3).
+        (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+    ]
 }
 
 /// Makes a call, in the era of the upstream that suits the client's best, or in that of the task that it concerns.

@@ -4,16 +4,22 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::StatusCode;
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use mcp::border::body::{self, Media};
+use mcp::border::events::{Take, take};
+use mcp::border::{Peer, excerpt, mend};
 use mcp::error as codes;
 use mcp::json;
-use mcp::message::{Envelope, Kind};
+use mcp::message::{Envelope, EnvelopeError, Kind};
+use mcp::quirk::Quirk;
 use mcp::revision::Era;
 use mcp::session_loss::Refusal;
-use mcp::sse::Decoder;
+use mcp::sse::{Decoder, Event};
 
 use super::in_flight::InFlightGuard;
+use super::incoming;
 use super::message_source::{MessageSource, RawResponse};
 use super::translator::{Translated, Translator};
 use super::upstream_stream::UpstreamStream;
@@ -22,10 +28,14 @@ use crate::upstream::Context;
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::call::CallResponse;
 use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::upstream::quirk_sink::QuirkSink;
 use crate::usage::{Account, Outcome};
 
 /// Largest response to a request that is not a client's call.
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
+/// The raw id of the handshake. Other responses are read by their place, and not by their id.
+const HANDSHAKE_ID: &str = "0";
+const NO_RESPONSE: &str = "it accepted a request without responding to it";
 /// Longest wait for a text that says why a call is refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,7 +91,7 @@ pub(super) async fn read_refusable<T: Translator>(
         }
         RawResponse::Http(response) => match open(context, response).await {
             Ok(Opened::Events(source)) => read_events(context, source, translator, account, guard).await,
-            Ok(Opened::Message(status, body)) => read_message(status, &body, translator, account),
+            Ok(Opened::Message(status, body)) => read_message(context, status, body, translator, account),
             Err(NoResponse { fault, refused_with }) => {
                 let own = translator.own_id().raw();
                 let refusal = refused_with.map(|(status, text)| Refusal::read(status.as_u16(), &text, &own));
@@ -129,14 +139,15 @@ async fn read_events<T: Translator>(
 }
 
 fn read_message<T: Translator>(
+    context: &Context,
     status: StatusCode,
-    body: &Bytes,
+    mut body: Bytes,
     mut translator: T,
     account: &mut Option<Account>,
 ) -> (Result<TranslatedResponse<T>, Fault>, Option<Refusal>) {
-    let translated = translator.translate(body);
-    let refused = is_refusal(&translated) && is_error_response(body);
-    let refusal = refused.then(|| Refusal::read(status.as_u16(), body, &translator.own_id().raw()));
+    let translated = incoming::translate_body(context, &mut translator, &mut body);
+    let refused = is_refusal(&translated) && is_error_response(&body);
+    let refusal = refused.then(|| Refusal::read(status.as_u16(), &body, &translator.own_id().raw()));
     let (body, outcome) = match translated {
         Ok(Translated::Response(body, outcome)) => (body, outcome),
         Ok(_) => return (Err(Fault::Malformed("a message that is not a response".to_owned())), None),
@@ -185,17 +196,51 @@ impl From<Fault> for NoResponse {
 /// Reads what a response to a call carries.
 pub(super) async fn open(context: &Context, mut response: HttpResponse) -> Result<Opened, NoResponse> {
     let limits = &context.environment.limits;
-    let (status, media) = (response.status, response.media_type());
-    if !status.is_success() {
-        return open_refusal(response, media, limits.max_answer_bytes).await;
+    let status = response.status;
+    let media = match response.media_type() {
+        media if !status.is_success() => return open_refusal(response, media, limits.max_answer_bytes).await,
+        MediaType::Json => Media::Json,
+        MediaType::Events => Media::Events,
+        MediaType::Other => media_of_unlabelled(&mut response).await?,
+    };
+    if media == Media::Json {
+        let body = response.read(limits.max_answer_bytes).await?;
+        if body.starts_with(b"{") || !put_back_events(&mut response, &body) {
+            return Ok(Opened::Message(status, body));
+        }
     }
-    if status == StatusCode::OK && media == MediaType::Events {
-        return Ok(Opened::Events(MessageSource::event_stream(response, limits.max_event_bytes)));
+    Ok(Opened::Events(MessageSource::event_stream(response, limits.max_event_bytes)))
+}
+
+/// Puts a body back that is labelled as JSON, where it plainly carries events.
+#[cold]
+fn put_back_events(response: &mut HttpResponse, body: &Bytes) -> bool {
+    let are_events = body::sniff(body) == Some(Media::Events);
+    if are_events {
+        response.quirks().note(Quirk::WrongLabel, &excerpt(body, 0));
+        response.put_back(body.clone());
     }
-    if media != MediaType::Json {
-        return Err(unexpected_response(status).into());
+    are_events
+}
+
+/// Returns what a body plainly is that has another label than it should, or none.
+#[cold]
+async fn media_of_unlabelled(response: &mut HttpResponse) -> Result<Media, Fault> {
+    let first = response.first_bytes().await?;
+    let label = response.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let label = String::from_utf8_lossy(label).into_owned();
+    match body::sniff(&first) {
+        Some(media) => {
+            response.quirks().note(Quirk::WrongLabel, &label);
+            Ok(media)
+        }
+        None if first.trim_ascii().is_empty() => Err(Fault::Malformed(NO_RESPONSE.to_owned())),
+        None => {
+            let (label, says) =
+                (response.quirks().excerpt(&label), response.quirks().excerpt(&excerpt(&first, 0)));
+            Err(Fault::Malformed(format!("the content type is \"{label}\"; it says \"{says}\"")))
+        }
     }
-    Ok(Opened::Message(status, response.read(limits.max_answer_bytes).await?))
 }
 
 /// Reads a response whose status is no success: an error of JSON-RPC, or a text.
@@ -213,22 +258,65 @@ async fn open_refusal(
         response.set_timeout(response.timeout().min(REFUSAL_TIMEOUT));
         response.read(MAX_SMALL_RESPONSE).await.unwrap_or_default()
     };
-    if is_error_response(&text) {
-        return Ok(Opened::Message(status, text));
+    let message = readable(text.clone(), response.quirks());
+    if is_error_response(&message) {
+        return Ok(Opened::Message(status, message));
     }
-    Err(NoResponse { fault: unexpected_response(status), refused_with: Some((status, text)) })
+    let fault = Fault::Status(status.as_u16());
+    Err(NoResponse { fault, refused_with: Some((status, text)) })
 }
 
-pub(super) fn unexpected_response(status: StatusCode) -> Fault {
-    match status {
-        StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
-            Fault::Malformed("it accepted a request without responding to it".to_owned())
-        }
-        status if status.is_success() => {
-            Fault::Malformed("the content type is neither JSON nor a stream".to_owned())
-        }
-        status => Fault::Status(status.as_u16()),
+/// Returns the message that a body carries, mended where it has one meaning; a body that cannot be read is returned as it is.
+fn readable(body: Bytes, quirks: &QuirkSink) -> Bytes {
+    match Envelope::parse(&body) {
+        Ok(_) => body,
+        Err(error) => meant(body, error, quirks),
     }
+}
+
+#[cold]
+fn meant(body: Bytes, error: EnvelopeError, quirks: &QuirkSink) -> Bytes {
+    if body::sniff(&body) == Some(Media::Events) {
+        quirks.note(Quirk::WrongLabel, &excerpt(&body, 0));
+        return first_response(&body, quirks).unwrap_or(body);
+    }
+    mended(&body, error, quirks).unwrap_or(body)
+}
+
+fn mended(message: &Bytes, error: EnvelopeError, quirks: &QuirkSink) -> Option<Bytes> {
+    let mended = mend(message, error, Peer::Server { open: Some(HANDSHAKE_ID) }).ok()?;
+    quirks.note_all(mended.quirks, &excerpt(message, 0));
+    Some(mended.message)
+}
+
+/// Returns the first response among the events of a whole body.
+fn first_response(body: &Bytes, quirks: &QuirkSink) -> Option<Bytes> {
+    let mut decoder = Decoder::new(body.len());
+    decoder.push(body.clone());
+    while let Ok(Some(event)) = decoder.next() {
+        if let Some(response) = response_in(event, quirks) {
+            return Some(response);
+        }
+    }
+    None
+}
+
+/// Returns the response that an event carries.
+fn response_in(event: Event, quirks: &QuirkSink) -> Option<Bytes> {
+    match take(&event) {
+        Take::Message(_) => {}
+        Take::Nothing => return None,
+        Take::Odd(quirk) => {
+            quirks.note(quirk, &excerpt(event.event.as_deref().unwrap_or_default(), 0));
+            return None;
+        }
+    }
+    let message = match Envelope::parse(&event.data) {
+        Ok(_) => event.data,
+        Err(error) => mended(&event.data, error, quirks)?,
+    };
+    let is_response = Envelope::parse(&message).is_ok_and(|envelope| envelope.kind() == Kind::Response);
+    is_response.then_some(message)
 }
 
 pub(super) fn is_error_response(body: &[u8]) -> bool {
@@ -243,24 +331,36 @@ pub(super) async fn read_rpc_response(response: HttpResponse) -> Result<Bytes, F
     read_rpc_body(response, MAX_SMALL_RESPONSE).await
 }
 
-/// Reads the body of an HTTP response of any status or, of a stream, the first JSON-RPC response, within the timeout.
+/// Reads the body of an HTTP response of any status or, of a stream, the first JSON-RPC response, within the timeout. What has
+/// one meaning is mended; a response without an id gets 0, that of the handshake.
 pub(super) async fn read_rpc_body(mut response: HttpResponse, limit: usize) -> Result<Bytes, Fault> {
     if response.media_type() != MediaType::Events {
-        return response.collect(limit).await;
+        let body = response.read(limit).await?;
+        return Ok(readable(body, response.quirks()));
     }
     let mut decoder = Decoder::new(limit);
+    let mut whole = BytesMut::new();
     let begun = Instant::now();
     while let Some(chunk) = response.chunk_since(begun).await? {
+        if !whole.is_empty() || body::sniff(&chunk) == Some(Media::Json) {
+            if whole.len() + chunk.len() > limit {
+                return Err(Fault::TooLarge);
+            }
+            whole.extend_from_slice(&chunk);
+            continue;
+        }
         decoder.push(chunk);
         while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-            let answers =
-                Envelope::parse(&event.data).is_ok_and(|envelope| envelope.kind() == Kind::Response);
-            if answers {
-                return Ok(event.data);
+            if let Some(answer) = response_in(event, response.quirks()) {
+                return Ok(answer);
             }
         }
     }
-    Err(Fault::Interrupted)
+    if whole.is_empty() {
+        return Err(Fault::Interrupted);
+    }
+    response.quirks().note(Quirk::WrongLabel, &excerpt(&whole, 0));
+    Ok(readable(whole.freeze(), response.quirks()))
 }
 
 /// Returns the status of an error: a missing capability is the client's fault and keeps its status, others are

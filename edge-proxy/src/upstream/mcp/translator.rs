@@ -1,18 +1,22 @@
 //! The translation of one call's messages, as the stream of the call sees it. Each path has a translator of its own, with
 //! the fields that this path needs.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mcp::border::{Spelling, ids};
 use mcp::message::Envelope;
 use mcp::method::Method;
+use mcp::quirk::{Quirk, Quirks};
 use mcp::revision::Era;
+use mcp::splice::Splice;
 use tokio::time::Instant;
 
 use super::malformed;
-use super::rewrite::notifications;
+use super::rewrite::{mentions, notifications, uris};
 use super::session::UpstreamSession;
 use super::upstream_stream::UpstreamStream;
 use crate::error::Fault;
@@ -38,6 +42,8 @@ pub(in crate::upstream) struct CallContext {
     pub uri_prefix: Box<str>,
     /// The permit of the call, for what goes on after the request.
     pub active: SharedPermit,
+    /// What was odd in the message that was translated last.
+    pub odd: Cell<Quirks>,
 }
 
 /// A call as the session with its legacy upstream has it.
@@ -144,7 +150,27 @@ impl CallContext {
             id: call.id(),
             uri_prefix: entry.uri_prefix.clone(),
             active: call.active.clone(),
+            odd: Cell::default(),
         }
+    }
+
+    /// Returns whether a raw id is that of the call, which its upstream knows as `own`.
+    pub(super) fn is_own(&self, own: OwnId<'_>, id: &str) -> bool {
+        match own.spelling(id) {
+            Some(Spelling::Exact) => true,
+            Some(Spelling::Other) => {
+                self.note_odd(Quirk::IdsRespelt);
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[cold]
+    fn note_odd(&self, quirk: Quirk) {
+        let mut odd = self.odd.get();
+        odd.note(quirk);
+        self.odd.set(odd);
     }
 
     /// Translates a notification that is not about one request or task; `None` for what the client is not to be told.
@@ -174,6 +200,21 @@ impl CallContext {
         }
     }
 
+    /// Translates the URIs in a result into those that the client knows.
+    pub(super) fn expose_uris<'a>(
+        &self,
+        edits: Splice<'a>,
+        message: &Bytes,
+        result: &str,
+    ) -> Result<Splice<'a>, Fault> {
+        let edits = uris::expose(edits, message, result, self.method, &self.uri_prefix).map_err(malformed)?;
+        if !self.server.renames_uris {
+            return Ok(edits);
+        }
+        let readable = |uri: &str| self.active.readable(uri);
+        mentions::in_result(edits, message, result, self.method, readable).map_err(malformed)
+    }
+
     /// The owner of handles that are sealed in messages.
     pub(super) fn owner(&self) -> HandleOwner<'_> {
         HandleOwner { server: &self.server.uid, principal: &self.principal.uid }
@@ -181,18 +222,21 @@ impl CallContext {
 }
 
 impl OwnId<'_> {
+    /// How a raw id spells this one; `None` if it is that of another request.
+    #[inline]
+    fn spelling(self, id: &str) -> Option<Spelling> {
+        match self {
+            Self::Number(number) => ids::denotes(id, number),
+            Self::Raw(own) if id.as_bytes() == own => Some(Spelling::Exact),
+            Self::Raw(own) => ids::same(id, std::str::from_utf8(own).ok()?),
+        }
+    }
+
     /// The raw id.
     pub(super) fn raw(self) -> String {
         match self {
             Self::Number(number) => number.to_string(),
             Self::Raw(raw) => String::from_utf8_lossy(raw).into_owned(),
         }
-    }
-}
-
-impl CallInSession {
-    /// Returns whether a raw id is that of the call.
-    pub(super) fn is_own_id(&self, id: &str) -> bool {
-        id.parse() == Ok(self.number)
     }
 }

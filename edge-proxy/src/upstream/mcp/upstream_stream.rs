@@ -3,27 +3,31 @@
 //! A legacy upstream may close the stream and let it be resumed (2025-11-25, polling), which the client does not
 //! notice. It must not know how events are written to the client.
 
+mod ending;
 mod resumption;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use mcp::border::events::{Take, take};
+use mcp::border::excerpt;
+use mcp::quirk::Quirk;
 use mcp::session_loss::Refusal;
 use mcp::sse::{self, Event};
 use tokio::time::Instant;
 
 use super::in_flight::InFlightGuard;
+use super::incoming::{self, Awaited, SetAside};
 use super::message_source::MessageSource;
 use super::reconnect::{self, Reconnect};
 use super::response::{is_error_response, is_refusal};
 use super::session::{FinalMessage, ServerMessages};
-use super::translator::{CallInSession, HangUp, Translated, Translator};
-use super::{session_messages, without_client};
-use crate::error::{ErrorContext, Failure, Fault};
+use super::session_messages;
+use super::translator::{CallInSession, Translated, Translator};
+use crate::error::Fault;
 use crate::upstream::Context;
 use crate::usage::{Account, Outcome};
 
@@ -40,6 +44,9 @@ pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     reply: Option<(Bytes, Instant)>,
     reconnect: Reconnect,
     outcome: Option<Outcome>,
+    set_aside: SetAside,
+    /// Whether the source is the response to the request itself, on which no other request is open.
+    alone: bool,
     /// How the upstream refused the call, if it did so before the client was sent anything.
     refusal: Option<Refusal>,
     /// False while the first event is awaited: whoever waits for it decides whether the call goes on without a client.
@@ -67,6 +74,7 @@ impl<T: Translator> UpstreamStream<T> {
     ) -> Self {
         Self {
             server_messages: guard.as_mut().and_then(|guard| guard.server_messages.take()),
+            alone: matches!(source, Some(MessageSource::Http(_))),
             context: Rc::clone(context),
             source,
             translator,
@@ -76,6 +84,7 @@ impl<T: Translator> UpstreamStream<T> {
             reply: None,
             reconnect: Reconnect::default(),
             outcome: None,
+            set_aside: SetAside::default(),
             refusal: None,
             opened: false,
             done: false,
@@ -227,7 +236,7 @@ impl<T: Translator> UpstreamStream<T> {
                     return Ok(Received::HandedOver);
                 }
                 Ok(None) | Err(Fault::Interrupted) if self.may_reconnect() => self.source = None,
-                Ok(None) => return Err(Fault::Interrupted),
+                Ok(None) => return Err(self.ended()?),
                 Err(fault) => return Err(fault),
             }
         }
@@ -239,10 +248,14 @@ impl<T: Translator> UpstreamStream<T> {
         let id = event.id.as_deref().filter(|id| id.len() <= reconnect::MAX_EVENT_ID);
         let id = id.and_then(|id| self.translator.resumption_token(id));
         let retry = event.retry.filter(|_| id.is_some());
-        let data = match event.data {
+        let data = match take(&event) {
+            Take::Message(_) => self.translate_message(event.data)?,
             // It carries an id to resume from, before the first message.
-            empty if empty.is_empty() => id.is_some().then_some(empty),
-            message => self.translate_message(message)?,
+            Take::Nothing => id.is_some().then(Bytes::new),
+            Take::Odd(quirk) => {
+                self.note(quirk, event.event.as_deref().unwrap_or_default())?;
+                id.is_some().then(Bytes::new)
+            }
         };
         Ok(data.map(|data| Event { event: None, data, id, retry }))
     }
@@ -268,13 +281,18 @@ impl<T: Translator> UpstreamStream<T> {
         Ok(None)
     }
 
-    fn translate_message(&mut self, data: Bytes) -> Result<Option<Bytes>, Fault> {
+    fn translate_message(&mut self, mut data: Bytes) -> Result<Option<Bytes>, Fault> {
         self.reconnect.succeeded();
-        let translated = self.translator.translate(&data);
+        let translated = match self.translator.translate(&data) {
+            Ok(translated) => Ok(translated),
+            Err(fault) => self.reconsider(&mut data, fault),
+        };
         if !self.opened && is_refusal(&translated) {
             self.refusal = self.refusal_in(&data);
         }
-        match translated? {
+        let translated = translated?;
+        incoming::note_odd(&self.context, self.translator.call(), &data)?;
+        match translated {
             Translated::Forward(message) => Ok(Some(message)),
             Translated::Response(message, outcome) => {
                 self.set_outcome(outcome);
@@ -289,6 +307,24 @@ impl<T: Translator> UpstreamStream<T> {
             }
             Translated::Ignore => Ok(None),
         }
+    }
+
+    /// Looks again at a message that could not be translated.
+    #[cold]
+    fn reconsider(&mut self, data: &mut Bytes, fault: Fault) -> Result<Translated, Fault> {
+        let pool = self.context.http_pool(&self.translator.call().upstream)?;
+        let own = self.translator.own_id().raw();
+        let awaited = Awaited { own: &own, alone: self.alone, quirks: &pool.quirks };
+        let translate = |data: &Bytes| self.translator.translate(data);
+        let translated = self.set_aside.reconsider(data, fault, &awaited, translate)?;
+        Ok(translated.unwrap_or(Translated::Ignore))
+    }
+
+    /// Notes a quirk of the upstream, and what it was seen in.
+    #[cold]
+    fn note(&self, quirk: Quirk, says: &[u8]) -> Result<(), Fault> {
+        self.context.http_pool(&self.translator.call().upstream)?.quirks.note(quirk, &excerpt(says, 0));
+        Ok(())
     }
 
     /// Reads a message by which the upstream refuses the call.
@@ -322,17 +358,6 @@ impl<T: Translator> UpstreamStream<T> {
         if let (Some(outcome), Some(account)) = (self.outcome, &mut self.account) {
             account.outcome = outcome;
         }
-    }
-
-    /// Ends the call, which its caller may no longer make, and cancels it at the upstream unless it has responded.
-    pub(in crate::upstream) fn withdraw(&mut self) {
-        if !self.done {
-            self.translator.cancel(&self.context, session_messages::WITHDRAWN);
-            self.set_outcome(Outcome::ClientError);
-        }
-        self.done = true;
-        (self.source, self.guard, self.server_messages) = (None, None, None);
-        self.queued.clear();
     }
 
     /// Whether its response was read by the client.
@@ -377,73 +402,7 @@ impl<T: Translator> UpstreamStream<T> {
         self.translator.is_resumable() && self.reconnect.last_event_id().is_some()
     }
 
-    /// Leaves the rest to the client, which may resume it at any edge. For a while it can still cancel the call here.
-    fn hand_over(&mut self) {
-        self.done = true;
-        self.source = None;
-        self.set_outcome(Outcome::Ok);
-        let wait = without_client::wait_for_client(self.guard.take());
-        self.go_on(wait);
-    }
-
-    /// Runs `rest` of the call without its client.
-    fn go_on(&self, rest: impl Future<Output = ()> + 'static) {
-        let call = self.translator.call();
-        let (context, upstream) = (Rc::clone(&self.context), Arc::clone(&call.upstream));
-        let in_session = self.translator.in_session().cloned();
-        let cancel = move |why: &'static str| {
-            if let Some(in_session) = in_session {
-                session_messages::cancel(&context, &upstream, &in_session, why);
-            }
-        };
-        without_client::go_on(&self.context, &call.active, rest, cancel);
-    }
-
     fn may_reconnect(&self) -> bool {
         self.translator.in_session().is_some() && self.reconnect.is_allowed()
-    }
-
-    /// Returns the error that ends a stream whose status was already sent.
-    fn failed(&mut self, fault: Fault) -> Event {
-        self.done = true;
-        self.set_outcome(Outcome::UpstreamError);
-        if let Some(counted) = fault.counts_as() {
-            self.context.environment.metrics.upstream_fault(counted).inc();
-        }
-        if fault == Fault::Timeout {
-            self.translator.cancel(&self.context, session_messages::TIMED_OUT);
-        }
-        let error_context =
-            ErrorContext { id: Some(self.translator.call().id.clone()), ..ErrorContext::default() };
-        let data = Failure::upstream(&self.translator.call().upstream.id, fault).message(&error_context);
-        Event { data, ..Event::default() }
-    }
-
-    /// Reads the rest after the response, which is mostly nothing, so that the connection can be used again.
-    fn drain_rest(&mut self) {
-        if let Some(source) = self.source.take() {
-            without_client::drain_in_background(source);
-        }
-    }
-}
-
-impl<T: Translator> Drop for UpstreamStream<T> {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        match (T::HANG_UP, self.source.take()) {
-            (HangUp::Cancels, Some(_)) => {
-                self.translator.cancel(&self.context, session_messages::CLIENT_GONE)
-            }
-            (HangUp::Cancels | HangUp::Closes, _) => {}
-            (HangUp::Continues, _) if !self.opened => {}
-            (HangUp::Continues, Some(source)) if !self.is_resumable() => {
-                let rest = without_client::drain(source, self.guard.take());
-                self.go_on(rest);
-            }
-            // Some upstreams send the rest to one reader only, and the client may be the next.
-            (HangUp::Continues, _) => self.hand_over(),
-        }
     }
 }

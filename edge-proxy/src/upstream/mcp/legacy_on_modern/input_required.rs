@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method as Verb};
+use mcp::border::events::{Take, take};
+use mcp::border::excerpt;
 use mcp::json::{self, JsonError};
 use mcp::message::Envelope;
 use mcp::method::Method;
@@ -22,6 +24,7 @@ use crate::fleet::Waiter;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::connect::{HttpPool, HttpResponse, Retry};
+use crate::upstream::mcp::incoming::{self, Awaited, SetAside};
 use crate::upstream::mcp::input_requests::{InputRequired, feature};
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
 use crate::upstream::mcp::response::{self, Opened};
@@ -100,28 +103,51 @@ impl InputLoop {
         let mut source = match response::open(&self.context, response).await.map_err(|none| none.fault)? {
             Opened::Events(source) => source,
             Opened::Message(_, body) => {
-                let step = self.next_step(body, client).await?;
-                return step.ok_or_else(|| Fault::Malformed("a message that is not a response".to_owned()));
+                let mut set_aside = SetAside::default();
+                let step = self.next_step(body, &mut set_aside, client).await?;
+                return step.ok_or_else(|| match set_aside.ended(&self.http_pool.quirks) {
+                    Fault::Interrupted => Fault::Malformed("a message that is not a response".to_owned()),
+                    fault => fault,
+                });
             }
         };
+        let mut set_aside = SetAside::default();
         while let Some(event) = source.next().await? {
-            if event.data.is_empty() {
-                continue;
+            match take(&event) {
+                Take::Message(_) => {}
+                Take::Nothing => continue,
+                Take::Odd(quirk) => {
+                    let kind = event.event.as_deref().unwrap_or_default();
+                    self.http_pool.quirks.note(quirk, &excerpt(kind, 0));
+                    continue;
+                }
             }
-            if let Some(step) = self.next_step(event.data, client).await? {
+            if let Some(step) = self.next_step(event.data, &mut set_aside, client).await? {
                 drain_in_background(source);
                 return Ok(step);
             }
         }
-        Err(Fault::Interrupted)
+        Err(set_aside.ended(&self.http_pool.quirks))
     }
 
     async fn next_step(
         &mut self,
-        message: Bytes,
+        mut message: Bytes,
+        set_aside: &mut SetAside,
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Option<Step>, Fault> {
-        Ok(match self.translator.translate(&message)? {
+        let translated = match self.translator.translate(&message) {
+            Ok(translated) => translated,
+            Err(fault) => {
+                let own = self.translator.number.to_string();
+                let awaited = Awaited { own: &own, alone: true, quirks: &self.http_pool.quirks };
+                let translate = |message: &Bytes| self.translator.translate(message);
+                let translated = set_aside.reconsider(&mut message, fault, &awaited, translate)?;
+                translated.unwrap_or(TranslatedModern::Ignore)
+            }
+        };
+        incoming::note_odd(&self.context, &self.translator.call, &message)?;
+        Ok(match translated {
             TranslatedModern::Response(message, outcome) => Some(Step::Response(message, outcome)),
             TranslatedModern::InputRequired(input) => Some(Step::InputRequired(input)),
             TranslatedModern::Forward(message) => {

@@ -14,8 +14,8 @@ use crate::upstream::mcp::input_requests::InputRequired;
 use crate::upstream::mcp::malformed;
 use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
 use crate::upstream::mcp::rewrite::responses::OwnResponse;
-use crate::upstream::mcp::rewrite::{apply, content, responses, results, uris};
-use crate::upstream::mcp::translator::CallContext;
+use crate::upstream::mcp::rewrite::{apply, content, responses, results};
+use crate::upstream::mcp::translator::{CallContext, OwnId};
 use crate::usage::Outcome;
 
 /// The translator of a legacy client's call at a modern upstream. Its stream is read by the input loop.
@@ -63,7 +63,7 @@ impl LegacyOnModern {
     }
 
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<TranslatedModern, Fault> {
-        let is_own = |id: &str| id.parse() == Ok(self.number);
+        let is_own = |id: &str| self.call.is_own(OwnId::Number(self.number), id);
         let (id, result) = match responses::own_response(envelope, is_own)? {
             OwnResponse::Result { id, result } => (id, result),
             OwnResponse::Error(error) => return self.error(error),
@@ -71,9 +71,19 @@ impl LegacyOnModern {
         if let Some(input) = InputRequired::of(message, result).map_err(malformed)? {
             return Ok(TranslatedModern::InputRequired(input));
         }
-        let CallContext { method, uri_prefix, .. } = &self.call;
+        let mentioned = self.call.expose_uris(Splice::new(), message, result)?;
+        if !mentioned.is_empty() {
+            // What follows may replace the whole result.
+            let exposed = mentioned.apply(message);
+            let (id, result) = responses::own_result(&Envelope::parse(&exposed).map_err(malformed)?, is_own)?;
+            return self.result(&exposed, id, result);
+        }
+        self.result(message, id, result)
+    }
+
+    fn result(&self, message: &Bytes, id: &str, result: &str) -> Result<TranslatedModern, Fault> {
+        let CallContext { method, .. } = &self.call;
         let edits = Splice::new().replace(span(message, id), self.call.id.clone());
-        let edits = uris::prefix(edits, message, result, *method, uri_prefix).map_err(malformed)?;
         let edits = results::to_legacy(edits, message, result, *method).map_err(malformed)?;
         let translated = apply(edits, message);
         let translated = match self.outdated {

@@ -23,7 +23,7 @@ use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::input_requests::{self, ServerRequest};
 use crate::upstream::mcp::outcome::{outcome_of_code, outcome_of_result};
 use crate::upstream::mcp::rewrite::responses::OwnResponse;
-use crate::upstream::mcp::rewrite::{apply, notifications, responses, results, tasks, uris};
+use crate::upstream::mcp::rewrite::{apply, notifications, responses, results, tasks};
 use crate::upstream::mcp::task::{self, MAX_LIFETIME};
 use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, OwnId, Translated, Translator};
 use crate::upstream::mcp::upstream_stream::UpstreamStream;
@@ -204,16 +204,17 @@ impl ModernOnLegacy {
     }
 
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<(Bytes, Outcome), Fault> {
-        let (id, result) = match responses::own_response(envelope, |id| self.in_session.is_own_id(id))? {
+        let is_own = |id: &str| self.call.is_own(self.own_id(), id);
+        let (id, result) = match responses::own_response(envelope, is_own)? {
             OwnResponse::Result { id, result } => (id, result),
             OwnResponse::Error(error) => return self.error(error),
         };
         if let Some(created) = self.created_task(result)? {
             return Ok((created, Outcome::Ok));
         }
-        let CallContext { method, uri_prefix, .. } = &self.call;
+        let CallContext { method, .. } = &self.call;
         let edits = Splice::new().replace(span(message, id), self.call.id.clone());
-        let edits = uris::prefix(edits, message, result, *method, uri_prefix).map_err(malformed)?;
+        let edits = self.call.expose_uris(edits, message, result)?;
         let edits = results::to_modern(edits, message, result, *method).map_err(malformed)?;
         Ok((apply(edits, message), outcome_of_result(result)))
     }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use mcp::border::ids;
 use mcp::json::{self, JsonError};
 use mcp::message::{Envelope, span};
 use mcp::method::{Method, Sender};
@@ -52,7 +53,7 @@ pub(in crate::upstream::mcp) fn general(
     }
 }
 
-/// Returns progress as it is, if it is under the raw token that the client gave its call.
+/// Returns progress under the raw token that the client gave its call; `None` for that of another call.
 pub(in crate::upstream::mcp) fn own_progress(
     message: &Bytes,
     envelope: &Envelope<'_>,
@@ -60,8 +61,12 @@ pub(in crate::upstream::mcp) fn own_progress(
 ) -> Result<Option<Bytes>, JsonError> {
     let [raw] = json::members(envelope.params.unwrap_or("{}"), ["progressToken"])?;
     let own = token.and_then(|token| std::str::from_utf8(token).ok());
-    let is_own = raw.zip(own).is_some_and(|(raw, own)| raw == own || same_string(raw, own));
-    Ok(is_own.then(|| message.clone()))
+    let Some((raw, own)) = raw.zip(own) else { return Ok(None) };
+    if raw == own {
+        return Ok(Some(message.clone()));
+    }
+    let is_own = same_string(raw, own) || ids::same(raw, own).is_some();
+    Ok(is_own.then(|| Splice::new().replace(span(message, raw), own).apply(message)))
 }
 
 /// Whether two raw values are the same string, however it is escaped.
@@ -79,7 +84,7 @@ pub(in crate::upstream::mcp) fn progress(
     token: Option<&Bytes>,
 ) -> Result<Option<Bytes>, JsonError> {
     let [raw] = json::members(envelope.params.unwrap_or("{}"), ["progressToken"])?;
-    let raw = raw.filter(|raw| raw.parse() == Ok(number));
+    let raw = raw.filter(|raw| ids::denotes(raw, number).is_some());
     Ok(raw
         .zip(token)
         .map(|(raw, token)| Splice::new().replace(span(message, raw), token.clone()).apply(message)))
@@ -94,7 +99,7 @@ pub(in crate::upstream::mcp) fn cancelled(
 ) -> Result<Option<Bytes>, JsonError> {
     let [raw] = json::members(envelope.params.unwrap_or("{}"), ["requestId"])?;
     let Some(raw) = raw else { return Ok(None) };
-    let known = sent.iter().find(|(theirs, _)| **theirs == *raw);
+    let known = sent.iter().find(|(theirs, _)| ids::same(raw, theirs).is_some());
     Ok(known.map(|(_, ours)| Splice::new().replace(span(message, raw), json::quote(ours)).apply(message)))
 }
 

@@ -1,13 +1,14 @@
-//! Prefixes the URIs of a resource that was read, so that upstreams with equal URIs can be told apart.
+//! The URIs of a resource that was read, which upstreams with equal URIs are told apart by.
 
 use bytes::Bytes;
 use mcp::json::{self, JsonError};
 use mcp::message::span;
 use mcp::method::Method;
 use mcp::splice::Splice;
+use mcp::uri::naming;
 
-/// Prefixes the URI of each content in the result of a read.
-pub(in crate::upstream::mcp) fn prefix<'a>(
+/// Exposes the URI of each content in the result of a read, be it listed or not.
+pub(in crate::upstream::mcp) fn expose<'a>(
     edits: Splice<'a>,
     message: &Bytes,
     result: &str,
@@ -26,12 +27,10 @@ pub(in crate::upstream::mcp) fn prefix<'a>(
             .then(|| json::members(content, ["uri"]))
             .transpose()?
             .and_then(|[uri]| uri)
-            && uri.starts_with('"')
+            && let Ok(own) = json::string(uri)
         {
-            let quoted = json::quote(prefix);
-            let start = span(message, uri).start + 1;
-            let inner = quoted[1..quoted.len() - 1].to_owned();
-            edits = edits.take().map(|edits| edits.replace(start..start, inner));
+            let exposed = json::quote(&naming::expose(prefix, &own));
+            edits = edits.take().map(|edits| edits.replace(span(message, uri), exposed));
         }
         Ok(())
     })?;

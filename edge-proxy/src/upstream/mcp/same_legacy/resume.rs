@@ -1,6 +1,7 @@
 //! Resumes the stream of a call that a client was reading, here or at another edge. It must not know where its messages
 //! come from.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,6 +83,7 @@ pub(in crate::upstream) fn resume(
         id: Bytes::copy_from_slice(from.id),
         uri_prefix: from.uri_prefix.into(),
         active,
+        odd: Cell::default(),
     };
     let session = Rc::new(UpstreamSession::joined(headers));
     let translator = SameLegacy {

@@ -21,7 +21,7 @@ use crate::session::capabilities::Capabilities;
 use crate::upstream::Context;
 use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::outcome::outcome_of_result;
-use crate::upstream::mcp::rewrite::{apply, content, notifications, responses, tasks, uris};
+use crate::upstream::mcp::rewrite::{apply, content, mentions, notifications, responses, tasks};
 use crate::upstream::mcp::task::MAX_LIFETIME;
 use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, OwnId, Translated, Translator};
 use crate::upstream::mcp::{input_requests, malformed, server_requests, session_messages};
@@ -127,7 +127,7 @@ impl SameLegacy {
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<Translated, Fault> {
         let (message, outcome) = match envelope.error {
             Some(error) => {
-                let own = envelope.id.map(|id| self.in_session.is_own_id(id));
+                let own = envelope.id.map(|id| self.call.is_own(self.own_id(), id));
                 responses::forward_error(message, envelope, error, own, &self.call.id)?
             }
             None => self.result(message, envelope)?,
@@ -142,10 +142,9 @@ impl SameLegacy {
     }
 
     fn result(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<(Bytes, Outcome), Fault> {
-        let (id, result) = responses::own_result(envelope, |id| self.in_session.is_own_id(id))?;
-        let CallContext { method, uri_prefix, .. } = &self.call;
+        let (id, result) = responses::own_result(envelope, |id| self.call.is_own(self.own_id(), id))?;
         let edits = Splice::new().replace(span(message, id), self.call.id.clone());
-        let edits = uris::prefix(edits, message, result, *method, uri_prefix).map_err(malformed)?;
+        let edits = self.call.expose_uris(edits, message, result)?;
         let task = match &self.tasks {
             CallTasks::None => None,
             CallTasks::Created { tool } => {
@@ -195,7 +194,12 @@ impl SameLegacy {
         let (trust, owner) = (&self.call.trust, self.call.owner());
         let sealed = server_requests::seal(trust, owner, &self.session_id, &self.permit, &reply_to, id)
             .map_err(malformed)?;
-        let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
+        let mut edits = Splice::new().replace(span(message, id), json::quote(&sealed));
+        if self.call.server.renames_uris && method == Method::SamplingCreateMessage.as_str() {
+            let readable = |uri: &str| self.call.active.readable(uri);
+            edits = mentions::in_sampling(edits, message, params, readable).map_err(malformed)?;
+        }
+        let edited = edits.apply(message);
         if self.requests.len() >= MAX_KNOWN_REQUESTS {
             self.requests.pop_front();
         }

@@ -13,7 +13,7 @@ use crate::error::Fault;
 use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::malformed;
 use crate::upstream::mcp::outcome::outcome_of_result;
-use crate::upstream::mcp::rewrite::{apply, responses, tasks, uris};
+use crate::upstream::mcp::rewrite::{apply, responses, tasks};
 use crate::upstream::mcp::translator::{CallContext, HangUp, OwnId, Translated, Translator};
 use crate::usage::Outcome;
 
@@ -58,13 +58,18 @@ impl Translator for SameModern {
 
 impl SameModern {
     fn response(&self, message: &Bytes, envelope: &Envelope<'_>) -> Result<(Bytes, Outcome), Fault> {
-        let CallContext { id: own, method, uri_prefix, .. } = &self.call;
+        let own = &self.call.id;
         if let Some(error) = envelope.error {
-            let is_own = envelope.id.map(|id| id.as_bytes() == own);
+            let is_own = envelope.id.map(|id| self.call.is_own(self.own_id(), id));
             return responses::forward_error(message, envelope, error, is_own, own);
         }
-        let (_, result) = responses::own_result(envelope, |id| id.as_bytes() == own)?;
-        let edits = uris::prefix(Splice::new(), message, result, *method, uri_prefix).map_err(malformed)?;
+        let (id, result) = responses::own_result(envelope, |id| self.call.is_own(self.own_id(), id))?;
+        let edits = if id.as_bytes() == own {
+            Splice::new()
+        } else {
+            Splice::new().replace(span(message, id), own.clone())
+        };
+        let edits = self.call.expose_uris(edits, message, result)?;
         let task = match &self.tasks {
             CallTasks::None => None,
             CallTasks::Created { tool } => call_tasks::created(&self.call, tool, result)?,

@@ -93,6 +93,7 @@ impl<T: Translator> UpstreamStream<T> {
         }
         self.source =
             Some(MessageSource::event_stream(response, self.context.environment.limits.max_event_bytes));
+        self.alone = false;
         Ok(())
     }
 }

@@ -1,0 +1,142 @@
+//! Reads messages of an upstream that cannot be translated as they are: what has one meaning is mended, what has none is set
+//! aside as long as another message may come, and named when none does.
+//!
+//! It is entered only after a message could not be translated, so sane upstreams pay nothing. It must not know methods.
+
+use bytes::Bytes;
+use mcp::border::{Mended, Peer, Skipped, Unreadable, excerpt, ids, mend};
+use mcp::message::{Envelope, Kind};
+use mcp::quirk::{Quirk, Quirks};
+
+use super::translator::{CallContext, Translated, Translator};
+use crate::error::Fault;
+use crate::upstream::Context;
+use crate::upstream::quirk_sink::QuirkSink;
+
+/// What was set aside while the response to one call is awaited.
+#[derive(Default)]
+pub(super) struct SetAside {
+    skipped: Skipped,
+    /// Why the first message was set aside that could be read.
+    reason: Option<Box<str>>,
+}
+
+/// A request whose response is awaited.
+pub(super) struct Awaited<'a> {
+    /// Its raw id at the upstream.
+    pub own: &'a str,
+    /// Whether a response without an id can only be the one to it: it is alone on its exchange.
+    pub alone: bool,
+    pub quirks: &'a QuirkSink,
+}
+
+impl SetAside {
+    /// Looks again at a message that could not be translated because of `fault`. Returns the translation of what it was meant
+    /// to be, in whose place it is put, or `None` if it is set aside.
+    #[cold]
+    pub(super) fn reconsider<T>(
+        &mut self,
+        message: &mut Bytes,
+        fault: Fault,
+        awaited: &Awaited<'_>,
+        translate: impl FnOnce(&Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let Err(error) = Envelope::parse(message) else {
+            return self.set_aside(message, fault, awaited).map(|()| None);
+        };
+        let open = awaited.alone.then_some(awaited.own);
+        let Mended { message: meant, quirks } = match mend(message, error, Peer::Server { open }) {
+            Ok(mended) => mended,
+            Err(unreadable) => return self.skip(message, unreadable, awaited).map(|()| None),
+        };
+        awaited.quirks.note_all(quirks, &excerpt(message, 0));
+        *message = meant;
+        match translate(message) {
+            Ok(translated) => Ok(Some(translated)),
+            Err(fault) => self.set_aside(message, fault, awaited).map(|()| None),
+        }
+    }
+
+    /// Sets a message aside that can be read: the response to another request, or a notification that says nothing.
+    fn set_aside(&mut self, message: &Bytes, fault: Fault, awaited: &Awaited<'_>) -> Result<(), Fault> {
+        let (Fault::Malformed(reason), Ok(envelope)) = (&fault, Envelope::parse(message)) else {
+            return Err(fault);
+        };
+        let reason = match (envelope.kind(), envelope.id) {
+            (Kind::Response, Some(id)) if ids::same(id, awaited.own).is_none() => {
+                format!("it answered request {}, but was asked {}", excerpt(id.as_bytes(), 0), awaited.own)
+            }
+            (Kind::Notification, _) => reason.clone(),
+            _ => return Err(fault),
+        };
+        awaited.quirks.note(Quirk::UnreadableMessages, &excerpt(message, 0));
+        self.reason.get_or_insert(reason.into());
+        Ok(())
+    }
+
+    /// Skips a message that cannot be read, unless it was the response, or too many were skipped.
+    fn skip(&mut self, message: &Bytes, unreadable: Unreadable, awaited: &Awaited<'_>) -> Result<(), Fault> {
+        let malformed = |unreadable: &Unreadable| Fault::Malformed(quoted(unreadable, awaited.quirks));
+        if awaited.own.parse().is_ok_and(|number| ids::claims(message, number)) {
+            return Err(malformed(&unreadable));
+        }
+        awaited.quirks.note(Quirk::UnreadableMessages, &unreadable.excerpt);
+        self.skipped.add(unreadable).map_err(|first| malformed(&first))
+    }
+
+    /// The fault of a response that ended before the call was answered.
+    #[cold]
+    pub(super) fn ended(&mut self, quirks: &QuirkSink) -> Fault {
+        match (self.skipped.take_first(), self.reason.take()) {
+            (Some(unreadable), _) => Fault::Malformed(quoted(&unreadable, quirks)),
+            (None, Some(reason)) => Fault::Malformed(reason.into()),
+            (None, None) => Fault::Interrupted,
+        }
+    }
+}
+
+/// Translates the one message of a body, which can only be the response to the call.
+pub(super) fn translate_body<T: Translator>(
+    context: &Context,
+    translator: &mut T,
+    body: &mut Bytes,
+) -> Result<Translated, Fault> {
+    let translated = match translator.translate(body) {
+        Ok(translated) => translated,
+        Err(fault) => reconsider_body(context, translator, body, fault)?,
+    };
+    note_odd(context, translator.call(), body)?;
+    Ok(translated)
+}
+
+#[cold]
+fn reconsider_body<T: Translator>(
+    context: &Context,
+    translator: &mut T,
+    body: &mut Bytes,
+    fault: Fault,
+) -> Result<Translated, Fault> {
+    let pool = context.http_pool(&translator.call().upstream)?;
+    let own = translator.own_id().raw();
+    let awaited = Awaited { own: &own, alone: true, quirks: &pool.quirks };
+    let mut set_aside = SetAside::default();
+    let translated = set_aside.reconsider(body, fault, &awaited, |body| translator.translate(body))?;
+    translated.ok_or_else(|| set_aside.ended(&pool.quirks))
+}
+
+/// Notes what a translator found odd in a message.
+#[inline]
+pub(super) fn note_odd(context: &Context, call: &CallContext, message: &Bytes) -> Result<(), Fault> {
+    let odd = call.odd.take();
+    if odd.is_empty() { Ok(()) } else { note(context, call, odd, message) }
+}
+
+#[cold]
+fn note(context: &Context, call: &CallContext, odd: Quirks, message: &Bytes) -> Result<(), Fault> {
+    context.http_pool(&call.upstream)?.quirks.note_all(odd, &excerpt(message, 0));
+    Ok(())
+}
+
+fn quoted(unreadable: &Unreadable, quirks: &QuirkSink) -> String {
+    format!("{}; it says \"{}\"", unreadable.error, quirks.excerpt(&unreadable.excerpt))
+}

@@ -6,7 +6,7 @@ use axum::response::Response;
 use mcp::quirk::Quirk;
 
 use crate::eras::{ask, legacy_only, modern_only, open_stream};
-use crate::support::{Edge, Recorded, Reply, Upstream, events, json, modern};
+use crate::support::{Edge, Recorded, Reply, Upstream, events, json, modern, status};
 
 /// The id of every call, which upstreams of the modern era see as it is.
 const ID: &str = "7";
@@ -85,7 +85,7 @@ fn event(data: &str) -> String {
 /// The streams of real servers that have the response in them.
 #[tokio::test]
 async fn a_stream_may_carry_what_is_no_message() {
-    let cases: [(Answer, Quirk); 6] = [
+    let cases: [(Answer, Quirk); 7] = [
         (
             |id| stream(&format!("event: ping\ndata: ping - 2026\n\n{}", event(&response(id)))),
             Quirk::ForeignEvents,
@@ -113,6 +113,13 @@ async fn a_stream_may_carry_what_is_no_message() {
                 stream(&(event(odd) + &event(&response(id))))
             },
             Quirk::UnreadableMessages,
+        ),
+        (
+            |id| {
+                let odd = r#"{"jsonrpc":"2.0","id":null,"method":"notifications/touched","params":[]}"#;
+                stream(&(event(odd) + &event(&response(id))))
+            },
+            Quirk::NullMembers,
         ),
     ];
     for (number, (answer, quirk)) in cases.into_iter().enumerate() {
@@ -185,16 +192,12 @@ async fn progress_may_spell_its_token_in_another_way() {
 
 #[tokio::test]
 async fn what_has_one_meaning_is_mended() {
-    let cases: [(fn(&str) -> String, Quirk); 6] = [
+    let cases: [(fn(&str) -> String, Quirk); 5] = [
         (|id| response(id).replace(r#""jsonrpc":"2.0","#, ""), Quirk::NoVersionMember),
         (|id| response(id).replace(r#""2.0""#, "2.0"), Quirk::NoVersionMember),
         (|id| format!("[{}]", response(id)), Quirk::ListOfOne),
         (|id| response(id).replace(r#""k":1"#, r#""v":NaN,"k":1,"w":[-Infinity]"#), Quirk::NonFinite),
         (|id| format!("\u{feff}{}", response(id)), Quirk::ByteOrderMark),
-        (
-            |id| response(id).replace(r#""jsonrpc""#, r#""params":[],"method":null,"jsonrpc""#),
-            Quirk::NullMembers,
-        ),
     ];
     for (number, (body, quirk)) in cases.into_iter().enumerate() {
         for streamed in [false, true] {
@@ -263,7 +266,7 @@ async fn what_has_no_meaning_is_an_error_that_quotes_it() {
         ),
         (|_| encoded("br", "application/json", "{}"), "its body is encoded as br, which was not asked for"),
         (
-            |_| encoded("gzip", "application/json", "{}"),
+            |_| encoded("gzip", "application/json", response("7")),
             "its body is not compressed as its Content-Encoding says",
         ),
         // The stream stays open: it was the response, and no other comes.
@@ -303,5 +306,53 @@ async fn a_client_can_read_what_a_result_mentions() {
             let message = path.call(&edge, "u_echo", "").await.messages().pop().unwrap();
             assert_eq!(message, mentioning(ID, "u+file:///r", "u+file:///t/1"), "{path:?} {streamed}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_client_can_read_what_it_is_asked_about() {
+    let sampling = |uri: &str| {
+        format!(
+            r#""params":{{"messages":[{{"role":"user","content":{{"type":"resource_link","uri":"{uri}"}}}}],"maxTokens":1}}"#
+        )
+    };
+    for path in PATHS {
+        let upstream = Upstream::start(move |request: &Recorded| {
+            let asked = sampling("file:///r");
+            if request.method().is_empty() {
+                return status(202, "");
+            }
+            match path {
+                Path::SameLegacy | Path::ModernOnLegacy => {
+                    open_stream(&event(&format!(r#"{{"jsonrpc":"2.0","id":"q","method":"sampling/createMessage",{asked}}}"#)))
+                }
+                Path::SameModern | Path::LegacyOnModern => json(&format!(
+                    r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"input_required","inputRequests":{{"q":{{"method":"sampling/createMessage",{asked}}}}},"requestState":"s"}}}}"#,
+                    request.id()
+                )),
+            }
+        })
+        .await;
+        let edge = path.edge(&upstream);
+        let capabilities = r#"{"sampling":{}}"#;
+        let request = match path {
+            Path::SameLegacy | Path::LegacyOnModern => {
+                let session = edge.session("2025-11-25", capabilities).await;
+                let body = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"u_echo"}}"#;
+                edge.request("POST", &[("mcp-session-id", &session)], body)
+            }
+            Path::SameModern | Path::ModernOnLegacy => {
+                let body = ask(ID, "tools/call", r#""name":"u_echo","#, capabilities, "");
+                edge.request("POST", &modern("tools/call", Some("u_echo")), &body)
+            }
+        };
+        let mut response = request.send().await.unwrap();
+        let mut seen = String::new();
+        while !seen.contains("maxTokens") {
+            let chunk = response.chunk().await.unwrap();
+            let chunk = chunk.unwrap_or_else(|| panic!("{path:?}: {seen}"));
+            seen.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        assert!(seen.contains(r#""uri":"u+file:///r""#), "{path:?}: {seen}");
     }
 }

@@ -15,8 +15,8 @@ use crate::upstream::quirk_sink::QuirkSink;
 
 /// What was set aside while the response to one call is awaited.
 #[derive(Default)]
-pub(super) struct SetAside {
-    skipped: Skipped,
+pub(super) struct SkippedMessages {
+    unreadable: Skipped,
     /// Why the first message was set aside that could be read.
     reason: Option<Box<str>>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Awaited<'a> {
     pub quirks: &'a QuirkSink,
 }
 
-impl SetAside {
+impl SkippedMessages {
     /// Looks again at a message that could not be translated because of `fault`. Returns the translation of what it was meant
     /// to be, in whose place it is put, or `None` if it is set aside.
     #[cold]
@@ -81,13 +81,13 @@ impl SetAside {
             return Err(malformed(&unreadable));
         }
         awaited.quirks.note(Quirk::UnreadableMessages, &unreadable.excerpt);
-        self.skipped.add(unreadable).map_err(|first| malformed(&first))
+        self.unreadable.add(unreadable).map_err(|first| malformed(&first))
     }
 
     /// The fault of a response that ended before the call was answered.
     #[cold]
     pub(super) fn ended(&mut self, quirks: &QuirkSink) -> Fault {
-        match (self.skipped.take_first(), self.reason.take()) {
+        match (self.unreadable.take_first(), self.reason.take()) {
             (Some(unreadable), _) => Fault::Malformed(quoted(&unreadable, quirks)),
             (None, Some(reason)) => Fault::Malformed(reason.into()),
             (None, None) => Fault::Interrupted,
@@ -119,9 +119,9 @@ fn reconsider_body<T: Translator>(
     let pool = context.http_pool(&translator.call().upstream)?;
     let own = translator.own_id().raw();
     let awaited = Awaited { own: &own, alone: true, quirks: &pool.quirks };
-    let mut set_aside = SetAside::default();
-    let translated = set_aside.reconsider(body, fault, &awaited, |body| translator.translate(body))?;
-    translated.ok_or_else(|| set_aside.ended(&pool.quirks))
+    let mut skipped = SkippedMessages::default();
+    let translated = skipped.reconsider(body, fault, &awaited, |body| translator.translate(body))?;
+    translated.ok_or_else(|| skipped.ended(&pool.quirks))
 }
 
 /// Notes what a translator found odd in a message.

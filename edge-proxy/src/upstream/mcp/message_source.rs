@@ -37,11 +37,11 @@ pub(super) struct EventStream {
     response: HttpResponse,
     decoder: Decoder,
     max_event_bytes: usize,
-    form: Form,
+    form: StreamForm,
 }
 
 /// What the body of an event stream turned out to be.
-enum Form {
+enum StreamForm {
     /// Nothing came yet.
     Unknown,
     /// Events, as its label says.
@@ -50,7 +50,7 @@ enum Form {
     Json(BytesMut),
 }
 
-impl Form {
+impl StreamForm {
     /// Whether a chunk belongs to events: the first one begins with a field or a comment.
     #[inline]
     fn carries_events(&mut self, chunk: &[u8]) -> bool {
@@ -79,17 +79,17 @@ impl EventStream {
     /// Takes a chunk that may belong to something else than events.
     #[cold]
     fn take_odd(&mut self, chunk: Bytes) -> Result<(), Fault> {
-        if matches!(self.form, Form::Unknown) && body::sniff(&chunk) == Some(Media::Json) {
-            self.form = Form::Json(BytesMut::new());
+        if matches!(self.form, StreamForm::Unknown) && body::sniff(&chunk) == Some(Media::Json) {
+            self.form = StreamForm::Json(BytesMut::new());
             self.response.quirks().note(Quirk::WrongLabel, &excerpt(&chunk, 0));
         }
         match &mut self.form {
-            Form::Json(text) if text.len() + chunk.len() > self.max_event_bytes => {
+            StreamForm::Json(text) if text.len() + chunk.len() > self.max_event_bytes => {
                 return Err(Fault::TooLarge);
             }
-            Form::Json(text) => text.extend_from_slice(&chunk),
-            Form::Unknown | Form::Events => {
-                self.form = Form::Events;
+            StreamForm::Json(text) => text.extend_from_slice(&chunk),
+            StreamForm::Unknown | StreamForm::Events => {
+                self.form = StreamForm::Events;
                 self.decoder.push(chunk);
             }
         }
@@ -98,7 +98,7 @@ impl EventStream {
 
     /// The stream has ended. Returns its JSON text, if it was one.
     fn end(&mut self) -> Option<Event> {
-        let Form::Json(text) = &mut self.form else { return None };
+        let StreamForm::Json(text) = &mut self.form else { return None };
         let data = text.split().freeze();
         (!data.is_empty()).then(|| Event { data, ..Event::default() })
     }
@@ -108,7 +108,7 @@ impl MessageSource {
     /// Reads the event stream of a response, whose events may have so many bytes.
     pub(super) fn event_stream(response: HttpResponse, max_event_bytes: usize) -> Self {
         let decoder = Decoder::new(max_event_bytes);
-        Self::Http(EventStream { response, decoder, max_event_bytes, form: Form::Unknown })
+        Self::Http(EventStream { response, decoder, max_event_bytes, form: StreamForm::Unknown })
     }
 
     /// Returns the next event, or `None` at the end. Cancel safe.

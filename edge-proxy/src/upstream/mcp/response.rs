@@ -90,8 +90,12 @@ pub(super) async fn read_refusable<T: Translator>(
             (read_channel(context, source, translator, account, guard).await, None)
         }
         RawResponse::Http(response) => match open(context, response).await {
-            Ok(Opened::Events(source)) => read_events(context, source, translator, account, guard).await,
-            Ok(Opened::Message(status, body)) => read_message(context, status, body, translator, account),
+            Ok(OpenedResponse::Events(source)) => {
+                read_events(context, source, translator, account, guard).await
+            }
+            Ok(OpenedResponse::Message(status, body)) => {
+                read_message(context, status, body, translator, account)
+            }
             Err(NoResponse { fault, refused_with }) => {
                 let own = translator.own_id().raw();
                 let refusal = refused_with.map(|(status, text)| Refusal::read(status.as_u16(), &text, &own));
@@ -173,7 +177,8 @@ pub(super) fn is_refusal(translated: &Result<Translated, Fault>) -> bool {
 }
 
 /// The response to a call, whose head was read.
-pub(super) enum Opened {
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub(super) enum OpenedResponse {
     /// One message.
     Message(StatusCode, Bytes),
     /// A stream of messages.
@@ -194,7 +199,10 @@ impl From<Fault> for NoResponse {
 }
 
 /// Reads what a response to a call carries.
-pub(super) async fn open(context: &Context, mut response: HttpResponse) -> Result<Opened, NoResponse> {
+pub(super) async fn open(
+    context: &Context,
+    mut response: HttpResponse,
+) -> Result<OpenedResponse, NoResponse> {
     let limits = &context.environment.limits;
     let status = response.status;
     let media = match response.media_type() {
@@ -206,10 +214,10 @@ pub(super) async fn open(context: &Context, mut response: HttpResponse) -> Resul
     if media == Media::Json {
         let body = response.read(limits.max_answer_bytes).await?;
         if body.starts_with(b"{") || !put_back_events(&mut response, &body) {
-            return Ok(Opened::Message(status, body));
+            return Ok(OpenedResponse::Message(status, body));
         }
     }
-    Ok(Opened::Events(MessageSource::event_stream(response, limits.max_event_bytes)))
+    Ok(OpenedResponse::Events(MessageSource::event_stream(response, limits.max_event_bytes)))
 }
 
 /// Puts a body back that is labelled as JSON, where it plainly carries events.
@@ -249,7 +257,7 @@ async fn open_refusal(
     mut response: HttpResponse,
     media: MediaType,
     limit: usize,
-) -> Result<Opened, NoResponse> {
+) -> Result<OpenedResponse, NoResponse> {
     let status = response.status;
     let text = if media == MediaType::Json {
         response.read(limit).await?
@@ -260,7 +268,7 @@ async fn open_refusal(
     };
     let message = readable(text.clone(), response.quirks());
     if is_error_response(&message) {
-        return Ok(Opened::Message(status, message));
+        return Ok(OpenedResponse::Message(status, message));
     }
     let fault = Fault::Status(status.as_u16());
     Err(NoResponse { fault, refused_with: Some((status, text)) })

@@ -215,6 +215,23 @@ impl CallContext {
         mentions::in_result(edits, message, result, self.method, readable).map_err(malformed)
     }
 
+    /// Translates the URIs in a request that samples; `None` for one that mentions none.
+    pub(super) fn expose_sampling(
+        &self,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Result<Option<Bytes>, Fault> {
+        if !self.server.renames_uris
+            || envelope.method.as_deref() != Some(Method::SamplingCreateMessage.as_str())
+        {
+            return Ok(None);
+        }
+        let readable = |uri: &str| self.active.readable(uri);
+        let params = envelope.params.unwrap_or("{}");
+        let edits = mentions::in_sampling(Splice::new(), message, params, readable).map_err(malformed)?;
+        Ok((!edits.is_empty()).then(|| edits.apply(message)))
+    }
+
     /// The owner of handles that are sealed in messages.
     pub(super) fn owner(&self) -> HandleOwner<'_> {
         HandleOwner { server: &self.server.uid, principal: &self.principal.uid }

@@ -20,7 +20,7 @@ use mcp::sse::{self, Event};
 use tokio::time::Instant;
 
 use super::in_flight::InFlightGuard;
-use super::incoming::{self, Awaited, SetAside};
+use super::incoming::{self, Awaited, SkippedMessages};
 use super::message_source::MessageSource;
 use super::reconnect::{self, Reconnect};
 use super::response::{is_error_response, is_refusal};
@@ -44,7 +44,7 @@ pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     reply: Option<(Bytes, Instant)>,
     reconnect: Reconnect,
     outcome: Option<Outcome>,
-    set_aside: SetAside,
+    skipped: SkippedMessages,
     /// Whether the source is the response to the request itself, on which no other request is open.
     alone: bool,
     /// How the upstream refused the call, if it did so before the client was sent anything.
@@ -84,7 +84,7 @@ impl<T: Translator> UpstreamStream<T> {
             reply: None,
             reconnect: Reconnect::default(),
             outcome: None,
-            set_aside: SetAside::default(),
+            skipped: SkippedMessages::default(),
             refusal: None,
             opened: false,
             done: false,
@@ -316,7 +316,7 @@ impl<T: Translator> UpstreamStream<T> {
         let own = self.translator.own_id().raw();
         let awaited = Awaited { own: &own, alone: self.alone, quirks: &pool.quirks };
         let translate = |data: &Bytes| self.translator.translate(data);
-        let translated = self.set_aside.reconsider(data, fault, &awaited, translate)?;
+        let translated = self.skipped.reconsider(data, fault, &awaited, translate)?;
         Ok(translated.unwrap_or(Translated::Ignore))
     }
 

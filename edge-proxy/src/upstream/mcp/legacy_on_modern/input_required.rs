@@ -24,10 +24,10 @@ use crate::fleet::Waiter;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::connect::{HttpPool, HttpResponse, Retry};
-use crate::upstream::mcp::incoming::{self, Awaited, SetAside};
+use crate::upstream::mcp::incoming::{self, Awaited, SkippedMessages};
 use crate::upstream::mcp::input_requests::{InputRequired, feature};
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
-use crate::upstream::mcp::response::{self, Opened};
+use crate::upstream::mcp::response::{self, OpenedResponse};
 use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::server_requests::{self, ReplyTo};
 use crate::upstream::mcp::translator::CallContext;
@@ -101,17 +101,17 @@ impl InputLoop {
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Step, Fault> {
         let mut source = match response::open(&self.context, response).await.map_err(|none| none.fault)? {
-            Opened::Events(source) => source,
-            Opened::Message(_, body) => {
-                let mut set_aside = SetAside::default();
-                let step = self.next_step(body, &mut set_aside, client).await?;
-                return step.ok_or_else(|| match set_aside.ended(&self.http_pool.quirks) {
+            OpenedResponse::Events(source) => source,
+            OpenedResponse::Message(_, body) => {
+                let mut skipped = SkippedMessages::default();
+                let step = self.next_step(body, &mut skipped, client).await?;
+                return step.ok_or_else(|| match skipped.ended(&self.http_pool.quirks) {
                     Fault::Interrupted => Fault::Malformed("a message that is not a response".to_owned()),
                     fault => fault,
                 });
             }
         };
-        let mut set_aside = SetAside::default();
+        let mut skipped = SkippedMessages::default();
         while let Some(event) = source.next().await? {
             match take(&event) {
                 Take::Message(_) => {}
@@ -122,18 +122,18 @@ impl InputLoop {
                     continue;
                 }
             }
-            if let Some(step) = self.next_step(event.data, &mut set_aside, client).await? {
+            if let Some(step) = self.next_step(event.data, &mut skipped, client).await? {
                 drain_in_background(source);
                 return Ok(step);
             }
         }
-        Err(set_aside.ended(&self.http_pool.quirks))
+        Err(skipped.ended(&self.http_pool.quirks))
     }
 
     async fn next_step(
         &mut self,
         mut message: Bytes,
-        set_aside: &mut SetAside,
+        skipped: &mut SkippedMessages,
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Option<Step>, Fault> {
         let translated = match self.translator.translate(&message) {
@@ -142,7 +142,7 @@ impl InputLoop {
                 let own = self.translator.number.to_string();
                 let awaited = Awaited { own: &own, alone: true, quirks: &self.http_pool.quirks };
                 let translate = |message: &Bytes| self.translator.translate(message);
-                let translated = set_aside.reconsider(&mut message, fault, &awaited, translate)?;
+                let translated = skipped.reconsider(&mut message, fault, &awaited, translate)?;
                 translated.unwrap_or(TranslatedModern::Ignore)
             }
         };

@@ -68,9 +68,6 @@ impl LegacyOnModern {
             OwnResponse::Result { id, result } => (id, result),
             OwnResponse::Error(error) => return self.error(error),
         };
-        if let Some(input) = InputRequired::of(message, result).map_err(malformed)? {
-            return Ok(TranslatedModern::InputRequired(input));
-        }
         let mentioned = self.call.expose_uris(Splice::new(), message, result)?;
         if !mentioned.is_empty() {
             // What follows may replace the whole result.
@@ -82,6 +79,9 @@ impl LegacyOnModern {
     }
 
     fn result(&self, message: &Bytes, id: &str, result: &str) -> Result<TranslatedModern, Fault> {
+        if let Some(input) = InputRequired::of(message, result).map_err(malformed)? {
+            return Ok(TranslatedModern::InputRequired(input));
+        }
         let CallContext { method, .. } = &self.call;
         let edits = Splice::new().replace(span(message, id), self.call.id.clone());
         let edits = results::to_legacy(edits, message, result, *method).map_err(malformed)?;

@@ -124,7 +124,10 @@ impl Translator for ModernOnLegacy {
             Kind::Notification => self.notification(message, &envelope),
             Kind::Request => Ok(match envelope.id.and_then(responses::refuse_long_id) {
                 Some(refusal) => Translated::Reply(refusal),
-                None => self.request(&envelope),
+                None => match self.call.expose_sampling(message, &envelope)? {
+                    None => self.request(&envelope),
+                    Some(exposed) => self.request(&Envelope::parse(&exposed).map_err(malformed)?),
+                },
             }),
         }
     }

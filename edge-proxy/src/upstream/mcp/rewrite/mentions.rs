@@ -31,6 +31,12 @@ pub(in crate::upstream::mcp) fn in_result<'a>(
         return Ok(edits);
     }
     let mut mentions = Mentions { message, edits: Some(edits), exposed, unknown: 0 };
+    if has(INPUT_REQUESTS.as_bytes()) {
+        let [requests] = json::members(result, [INPUT_REQUESTS])?;
+        json::each_member(requests.filter(|raw| raw.starts_with('{')).unwrap_or("{}"), |_, request| {
+            if request.starts_with('{') { mentions.input_request(request) } else { Ok(()) }
+        })?;
+    }
     match method {
         Method::ToolsCall | Method::TasksResult => {
             let [content, meta] = json::members(result, ["content", meta::META])?;
@@ -72,6 +78,8 @@ pub(in crate::upstream::mcp) fn in_sampling<'a>(
 /// Members of `_meta` that name the page of an app.
 const RESOURCE_URI: &str = "ui/resourceUri";
 const TEMPLATE: &str = "openai/outputTemplate";
+/// The member of a result that requires input, with requests to the client.
+const INPUT_REQUESTS: &str = "inputRequests";
 
 /// The URIs of one message while they are translated.
 struct Mentions<'m, 'a, F> {
@@ -82,6 +90,17 @@ struct Mentions<'m, 'a, F> {
 }
 
 impl<F: FnMut(&str) -> Option<Box<str>>> Mentions<'_, '_, F> {
+    /// Translates those in a request for input, if it has messages.
+    fn input_request(&mut self, request: &str) -> Result<(), JsonError> {
+        let [method, params] = json::members(request, ["method", "params"])?;
+        let is_sampling = method
+            .and_then(|raw| json::string(raw).ok())
+            .is_some_and(|method| method == Method::SamplingCreateMessage.as_str());
+        let params = params.filter(|params| is_sampling && params.starts_with('{'));
+        let [messages] = json::members(params.unwrap_or("{}"), ["messages"])?;
+        self.messages(messages)
+    }
+
     /// Translates those in a list of messages.
     fn messages(&mut self, list: Option<&str>) -> Result<(), JsonError> {
         each_object(list, |message| {

@@ -21,7 +21,7 @@ use crate::session::capabilities::Capabilities;
 use crate::upstream::Context;
 use crate::upstream::mcp::call_tasks::{self, CallTasks};
 use crate::upstream::mcp::outcome::outcome_of_result;
-use crate::upstream::mcp::rewrite::{apply, content, mentions, notifications, responses, tasks};
+use crate::upstream::mcp::rewrite::{apply, content, notifications, responses, tasks};
 use crate::upstream::mcp::task::MAX_LIFETIME;
 use crate::upstream::mcp::translator::{CallContext, CallInSession, HangUp, OwnId, Translated, Translator};
 use crate::upstream::mcp::{input_requests, malformed, server_requests, session_messages};
@@ -76,7 +76,10 @@ impl Translator for SameLegacy {
             Kind::Notification => self.notification(message, &envelope),
             Kind::Request => match envelope.id.and_then(responses::refuse_long_id) {
                 Some(refusal) => Ok(Translated::Reply(refusal)),
-                None => self.request(message, &envelope),
+                None => match self.call.expose_sampling(message, &envelope)? {
+                    None => self.request(message, &envelope),
+                    Some(exposed) => self.request(&exposed, &Envelope::parse(&exposed).map_err(malformed)?),
+                },
             },
         }
     }
@@ -194,12 +197,7 @@ impl SameLegacy {
         let (trust, owner) = (&self.call.trust, self.call.owner());
         let sealed = server_requests::seal(trust, owner, &self.session_id, &self.permit, &reply_to, id)
             .map_err(malformed)?;
-        let mut edits = Splice::new().replace(span(message, id), json::quote(&sealed));
-        if self.call.server.renames_uris && method == Method::SamplingCreateMessage.as_str() {
-            let readable = |uri: &str| self.call.active.readable(uri);
-            edits = mentions::in_sampling(edits, message, params, readable).map_err(malformed)?;
-        }
-        let edited = edits.apply(message);
+        let edited = Splice::new().replace(span(message, id), json::quote(&sealed)).apply(message);
         if self.requests.len() >= MAX_KNOWN_REQUESTS {
             self.requests.pop_front();
         }

@@ -49,7 +49,7 @@ impl<T: Translator> UpstreamStream<T> {
     #[cold]
     pub(super) fn ended(&mut self) -> Result<Fault, Fault> {
         let pool = self.context.http_pool(&self.translator.call().upstream)?;
-        Ok(self.set_aside.ended(&pool.quirks))
+        Ok(self.skipped.ended(&pool.quirks))
     }
 
     /// Returns the error that ends a stream whose status was already sent.

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::header::ORIGIN;
-use http::{Request, Response};
+use http::header::{CONNECTION, ORIGIN};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use mcp::extension::{self, declares_tasks};
 use mcp::header::LAST_EVENT_ID;
@@ -29,7 +29,7 @@ use crate::identity::Principal;
 use crate::respond::Reply;
 use crate::session::{self, Session, SessionId};
 use crate::transport::path::{self, Endpoint};
-use crate::transport::streamable::{HttpRequest, Verb};
+use crate::transport::streamable::{self, HttpRequest, Verb};
 use crate::transport::websocket::Handshake;
 use crate::transport::{Body, HolderIdentity, HttpConnection, Message, OriginPolicy, unreadable};
 use crate::tunnels::accept;
@@ -44,16 +44,27 @@ pub async fn serve(
 ) -> Response<Body> {
     let origin = request.headers().get(ORIGIN).cloned();
     let mut error_context = ErrorContext::default();
-    let mut response = match handle(worker, http_connection, request, &mut error_context).await {
+    let mut is_body_pending = streamable::is_body_pending(&request);
+    let handled = handle(worker, http_connection, request, &mut error_context, &mut is_body_pending).await;
+    let mut response = match handled {
         Ok(response) => response,
         // The page that sent it may not even read why.
         Err(failure @ (Failure::Host | Failure::Origin | Failure::RepeatedHeader(_))) => {
-            return rejected(worker, &failure, &error_context);
+            return closing(is_body_pending, rejected(worker, &failure, &error_context));
         }
         Err(failure) => rejected(worker, &failure, &error_context),
     };
     if let Some(origin) = origin {
         OriginPolicy::expose(origin, response.headers_mut());
+    }
+    closing(is_body_pending, response)
+}
+
+/// Says that the connection ends where a part of the body is still to come: clients that reuse connections would send
+/// their next request into its end.
+fn closing(is_body_pending: bool, mut response: Response<Body>) -> Response<Body> {
+    if is_body_pending {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -70,6 +81,7 @@ async fn handle(
     http_connection: &Rc<HttpConnection>,
     request: Request<Incoming>,
     error_context: &mut ErrorContext,
+    is_body_pending: &mut bool,
 ) -> Result<Response<Body>, Failure> {
     let (started, shared) = (Instant::now(), &worker.shared);
     let mut in_flight = shared.in_flight_permit()?;
@@ -96,8 +108,13 @@ async fn handle(
     http_connection.set_authenticated(HolderIdentity::Token(&first.principal().uid))?;
     in_flight.charge(first.principal().holder)?;
     let has_body = http_request.verb == Verb::Post && http_request.endpoint != Endpoint::Ticket;
-    let body =
-        if has_body { read(worker, &mut http_request, first.principal()).await? } else { Bytes::new() };
+    let body = if has_body {
+        let read = read(worker, &mut http_request, first.principal()).await;
+        *is_body_pending = http_request.is_body_pending();
+        read?
+    } else {
+        Bytes::new()
+    };
     let arrival = Arrival::Request(&http_request.headers);
     let bearer = http_request.bearer().unwrap_or_default();
     let again;

@@ -17,10 +17,11 @@ pub enum Endpoint {
     Ticket,
 }
 
-/// Reads the id of the server and the endpoint from a path.
+/// Reads the id of the server and the endpoint from a path. One slash at its end changes nothing, as long as it names an
+/// endpoint and no handle.
 pub fn read(path: &str) -> Option<(&str, Endpoint)> {
     let (server, rest) = path.strip_prefix("/servers/")?.split_once('/')?;
-    let endpoint = match rest {
+    let endpoint = match rest.strip_suffix('/').unwrap_or(rest) {
         "mcp" => Endpoint::Mcp,
         "sse" => Endpoint::Sse,
         "ws" => Endpoint::WebSocket,
@@ -81,6 +82,10 @@ mod tests {
             ("/servers/dev/sse/abc", Endpoint::Messages("abc".into())),
             ("/servers/dev/ws", Endpoint::WebSocket),
             ("/servers/dev/ws/ticket", Endpoint::Ticket),
+            ("/servers/dev/mcp/", Endpoint::Mcp),
+            ("/servers/dev/sse/", Endpoint::Sse),
+            ("/servers/dev/ws/", Endpoint::WebSocket),
+            ("/servers/dev/ws/ticket/", Endpoint::Ticket),
         ] {
             assert_eq!(read(path), Some(("dev", endpoint)), "{path}");
         }
@@ -89,11 +94,13 @@ mod tests {
             "/servers//mcp",
             "/servers/mcp",
             "/servers/a/b/mcp",
-            "/servers/a/mcp/",
+            "/servers/a/mcp//",
+            "/servers//mcp/",
+            "/servers/a/",
             "/x/servers/a/mcp",
-            "/servers/a/sse/",
+            "/servers/a/sse//",
+            "/servers/a/sse/b/",
             "/servers/a/sse/b/c",
-            "/servers/a/ws/",
         ] {
             assert_eq!(read(path), None, "{path}");
         }

@@ -22,6 +22,12 @@ use crate::error::Failure;
 /// The time limit of reading the rest of a body that is too large.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Bytes of the rest of a body that is too large, of which nothing is kept.
+const LINGER_BYTES: usize = 16 << 20;
+
+/// Largest body that has come with its head, so that a response without reading it leaves the connection usable.
+const COMES_WITH_HEAD: u64 = 8 << 10;
+
 /// A request whose head was accepted.
 #[derive(Debug)]
 pub struct HttpRequest {
@@ -33,6 +39,7 @@ pub struct HttpRequest {
     pub endpoint: Endpoint,
     server: String,
     body: Incoming,
+    is_body_pending: bool,
     upgrade: Option<OnUpgrade>,
 }
 
@@ -70,8 +77,14 @@ impl HttpRequest {
             return Err(Failure::Verb(endpoint.verbs()));
         }
         let upgrade = (endpoint == Endpoint::WebSocket).then(|| hyper::upgrade::on(&mut request));
+        let is_body_pending = is_body_pending(&request);
         let (head, body) = request.into_parts();
-        Ok(Self { headers: head.headers, verb, endpoint, server, body, upgrade })
+        Ok(Self { headers: head.headers, verb, endpoint, server, body, is_body_pending, upgrade })
+    }
+
+    /// Whether a part of the body is still to come, so that the connection ends with the response.
+    pub fn is_body_pending(&self) -> bool {
+        self.is_body_pending
     }
 
     /// The id of the server that the path names.
@@ -111,19 +124,23 @@ impl HttpRequest {
             Some(length) if length > limits.max_body_bytes as u64 => 0,
             _ => limits.max_body_bytes,
         };
+        self.is_body_pending = true;
         let collected = collect(&mut self.body, BufferedBody::within(limit, reserve));
         match tokio::time::timeout(limits.body_timeout, collected).await {
             Err(_) => Err(Failure::BodyTimeout),
             Ok(Err(BodyError::TooLarge)) => {
-                linger(&mut self.body, limits.max_body_bytes).await;
+                self.is_body_pending = !linger(&mut self.body).await;
                 Err(too_large())
             }
             Ok(Err(BodyError::OverBudget)) => {
-                linger(&mut self.body, limits.max_body_bytes).await;
+                self.is_body_pending = !linger(&mut self.body).await;
                 Err(Failure::BodyMemory)
             }
             Ok(Err(BodyError::Interrupted)) => Err(Failure::BodyBroken),
-            Ok(Ok(body)) => Ok(body),
+            Ok(Ok(body)) => {
+                self.is_body_pending = false;
+                Ok(body)
+            }
         }
     }
 }
@@ -149,19 +166,25 @@ async fn collect(
 }
 
 /// Reads on for a while without keeping anything: a client that is still writing does not read the response yet, and
-/// closing the connection would discard it.
-async fn linger(body: &mut Incoming, mut left: usize) {
+/// closing the connection would discard it. Returns whether the body has ended.
+async fn linger(body: &mut Incoming) -> bool {
     let rest = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(length) {
-                Some(less) => left = less,
-                None => return,
-            }
+        let mut left = LINGER_BYTES;
+        while let Some(frame) = body.frame().await {
+            let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
+            left = left.checked_sub(length)?;
         }
+        Some(())
     };
     // A client that takes longer is cut off.
-    let _: Result<(), _> = tokio::time::timeout(LINGER, rest).await;
+    matches!(tokio::time::timeout(LINGER, rest).await, Ok(Some(())))
+}
+
+/// Whether the body of a request that was not read is still to come when it is answered.
+pub fn is_body_pending(request: &Request<Incoming>) -> bool {
+    use hyper::body::Body as _;
+    let body = request.body();
+    !body.is_end_stream() && body.size_hint().exact().is_none_or(|length| length > COMES_WITH_HEAD)
 }
 
 fn is_json(value: &HeaderValue) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use trunkline_edge_proxy::config::limits::Limits;
 
@@ -138,11 +138,59 @@ async fn heads_and_slow_bodies_are_bounded() {
         edge.keys.bearer("all")
     );
     let slow = raw(&edge, &format!("{head}content-length: 100\r\n\r\n{{")).await;
-    assert!(slow.starts_with("HTTP/1.1 408 "), "{slow}");
+    assert!(slow.starts_with("HTTP/1.1 408 ") && slow.contains("connection: close\r\n"), "{slow}");
     let large = raw(&edge, &format!("{head}x: {}\r\n\r\n", "y".repeat(70_000))).await;
     assert!(large.starts_with("HTTP/1.1 431 "), "{large}");
     let half = raw(&edge, "POST /servers").await;
     assert_eq!(half, "");
+}
+
+#[tokio::test]
+async fn a_connection_lives_on_where_the_body_was_read_and_is_said_to_end_where_not() {
+    let edge = edge().await;
+    let (address, bearer) = (edge.address, edge.keys.bearer("all"));
+    let post = |bearer: &str, length: usize| {
+        format!(
+            "POST /servers/dev/mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer {bearer}\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    // Far too large, and read to its end: what is asked next on the connection is answered.
+    let mut stream = tokio::io::BufReader::new(TcpStream::connect(address).await.unwrap());
+    for _ in 0..3 {
+        let body = vec![b' '; 9 << 20];
+        stream.write_all(post(&bearer, body.len()).as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        let refusal = head_and_body(&mut stream).await;
+        assert!(refusal.starts_with("HTTP/1.1 413 ") && !refusal.contains("connection: close"), "{refusal}");
+        stream.write_all(format!("{}{LIST}", post(&bearer, LIST.len())).as_bytes()).await.unwrap();
+        let next = head_and_body(&mut stream).await;
+        assert!(next.starts_with("HTTP/1.1 400 ") && !next.contains("connection: close"), "{next}");
+    }
+    // Refused before it has come, and nobody waits for it.
+    let refused = raw(&edge, &post("nobody", 9 << 20)).await;
+    assert!(refused.starts_with("HTTP/1.1 401 ") && refused.contains("connection: close\r\n"), "{refused}");
+    // A small one has come with its head.
+    let mut stream = tokio::io::BufReader::new(TcpStream::connect(address).await.unwrap());
+    for _ in 0..2 {
+        stream.write_all(format!("{}{LIST}", post("nobody", LIST.len())).as_bytes()).await.unwrap();
+        let refused = head_and_body(&mut stream).await;
+        assert!(refused.starts_with("HTTP/1.1 401 ") && !refused.contains("connection: close"), "{refused}");
+    }
+}
+
+/// Reads one response with a `Content-Length`, and leaves the connection open.
+async fn head_and_body(stream: &mut tokio::io::BufReader<TcpStream>) -> String {
+    let read = async {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(stream.read_line(&mut head).await.unwrap() > 0, "closed after {head:?}");
+        }
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        let mut body = vec![0; length.parse().unwrap()];
+        stream.read_exact(&mut body).await.unwrap();
+        head
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("the edge answers")
 }
 
 /// What comes back until the edge closes.

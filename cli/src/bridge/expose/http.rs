@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -45,11 +45,19 @@ type Refusal = Box<Response>;
 /// Builds the routes of all transports.
 pub fn router(shared: Arc<Shared>) -> Router {
     let name_check = middleware::from_fn_with_state(shared.clone(), check_names);
-    Router::new()
-        .route("/mcp", post(on_post).get(on_get).delete(on_delete))
-        .route("/sse", get(sse_websocket::on_sse))
-        .route("/message", post(sse_websocket::on_message))
-        .route("/ws", get(sse_websocket::on_ws))
+    let endpoints = [
+        ("/mcp", post(on_post).get(on_get).delete(on_delete)),
+        ("/sse", get(sse_websocket::on_sse)),
+        ("/message", post(sse_websocket::on_message)),
+        ("/ws", get(sse_websocket::on_ws)),
+    ];
+    // With a slash at the end they are the same, as at an edge.
+    let both = |router: Router<Arc<Shared>>, (path, endpoint): (&str, MethodRouter<Arc<Shared>>)| {
+        router.route(path, endpoint.clone()).route(&format!("{path}/"), endpoint)
+    };
+    endpoints
+        .into_iter()
+        .fold(Router::new(), both)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(shared.clone(), read_body))
         .layer(name_check)
@@ -89,7 +97,7 @@ fn unread(error: &BodyError) -> Response {
         BodyError::OverBudget(_) => StatusCode::SERVICE_UNAVAILABLE,
         BodyError::Interrupted(_) => StatusCode::BAD_REQUEST,
     };
-    let mut response = (status, format!("{error}\n")).into_response();
+    let mut response = closing((status, format!("{error}\n")));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -101,8 +109,16 @@ async fn check_names(State(shared): State<Arc<Shared>>, request: Request, next: 
     let verdict = shared.names.as_ref().map_or(Ok(()), |names| names.check(&request));
     match verdict {
         Ok(()) => next.run(request).await,
-        Err(error) => (StatusCode::FORBIDDEN, format!("{error}; see --allow-host\n")).into_response(),
+        Err(error) => closing((StatusCode::FORBIDDEN, format!("{error}; see --allow-host\n"))),
     }
+}
+
+/// Makes the response to a request whose body may not have been read to its end. It says that the connection ends with
+/// it: clients that reuse connections would send their next request into that end.
+fn closing(refusal: (StatusCode, String)) -> Response {
+    let mut response = refusal.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn on_post(

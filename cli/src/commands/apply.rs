@@ -67,9 +67,15 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         output::eprint("nothing was stored (dry run)");
         return Ok(());
     }
-    save_bearers(invocation, &changes, args.no_save)?;
+    let has_bearers = save_bearers(invocation, &changes, args.no_save)?;
     output::eprint(format!("revision {revision}"));
-    if args.wait { rollout::wait(invocation, &client, revision).await } else { Ok(()) }
+    if args.wait {
+        return rollout::wait(invocation, &client, revision).await;
+    }
+    if has_bearers {
+        rollout::wait_briefly(invocation, &client, revision, "a new bearer").await;
+    }
+    Ok(())
 }
 
 /// Runs `diff`. Exits with 0 (no difference), 1 (differences) or 2 (error).
@@ -119,12 +125,15 @@ fn render_plan(changes: &[DynamicMessage]) -> String {
     changes.iter().map(line).collect()
 }
 
-fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> Result {
+/// Prints and saves the bearers of new tokens. Returns whether there are any.
+fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bool) -> Result<bool> {
+    let mut has_bearers = false;
     for change in changes {
         let bearer = reflection::text(change, "bearer");
         let token =
             reflection::submessage(change, "after").and_then(|after| reflection::submessage(&after, "token"));
         let Some(token) = token.filter(|_| !bearer.is_empty()) else { continue };
+        has_bearers = true;
         if invocation.format.is_none_or(|format| matches!(format, Format::Table | Format::Name)) {
             output::eprint(format!(
                 "bearer of {} (shown only once): {bearer}",
@@ -135,7 +144,7 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
             create::save_token(invocation, &token, &bearer)?;
         }
     }
-    Ok(())
+    Ok(has_bearers)
 }
 
 /// Renders a change as a unified diff of YAML; empty if nothing changes.

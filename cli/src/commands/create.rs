@@ -6,7 +6,7 @@ use clap::Subcommand;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
-use crate::commands::Invocation;
+use crate::commands::{Invocation, rollout};
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
 use crate::context::{SavedToken, Secret};
 use crate::error::{Error, Result};
@@ -57,6 +57,9 @@ enum Target {
         /// Do not save the bearer in the context file, where `call`, `connect` and `client-config` find it
         #[arg(long)]
         no_save: bool,
+        /// Do not wait for the edges to acknowledge the token [default: at most --timeout, or 5s]
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Create a tool that an upstream does not list itself
     Tool(Entry),
@@ -93,7 +96,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     match args.target {
         Target::Upstream { name, flags, no_wait } => creator.upstream(&name, &flags, no_wait).await,
         Target::Server { name, flags } => creator.plain("server", &name, flags.fields()).await,
-        Target::Token { name, flags, no_save } => creator.token(&name, &flags, no_save).await,
+        Target::Token { name, flags, no_save, no_wait } => {
+            let Some(token) = creator.token(&name, &flags, no_save).await? else { return Ok(()) };
+            if no_wait { Ok(()) } else { wait_for_edges(invocation, &token).await }
+        }
         Target::Tool(entry) => creator.plain("tool", &entry.name, entry.flags.fields()?).await,
         Target::Resource(entry) => creator.plain("resource", &entry.name, entry.flags.fields()?).await,
         Target::Prompt(entry) => creator.plain("prompt", &entry.name, entry.flags.fields()?).await,
@@ -162,7 +168,13 @@ impl Creator<'_> {
         Ok(())
     }
 
-    async fn token(&self, name: &str, flags: &TokenFlags, no_save: bool) -> Result {
+    /// Creates a token, shows its bearer and saves it. Returns the token, unless nothing was stored.
+    async fn token(
+        &self,
+        name: &str,
+        flags: &TokenFlags,
+        no_save: bool,
+    ) -> Result<Option<DynamicMessage>> {
         let kind = Kind::from_word("token");
         if flags.servers.is_empty() {
             return Err(Error::usage("--server is required: a server that the token may call, or * for all"));
@@ -170,21 +182,21 @@ impl Creator<'_> {
         let answer = self.send(kind, name, flags.fields_for_creation(), Value::Null).await?;
         let bearer = reflection::text(&answer, "bearer");
         if self.validate_only {
-            return self.show(kind, &answer).map(drop);
+            return self.show(kind, &answer).map(|_| None);
         }
         let item = reflection::submessage(&answer, kind.singular)
             .ok_or_else(|| Error::failure("the response contains no token"))?;
         // Printed before saving, so that a failure to save does not lose it.
         self.show_token(kind, &item, &bearer)?;
         if no_save {
-            return Ok(());
+            return Ok(Some(item));
         }
         save_token(self.invocation, &item, &bearer)?;
         output::eprint(format!(
             "The bearer is saved in {} for `call`, `connect` and `client-config`.",
             self.invocation.context_file.path().display()
         ));
-        Ok(())
+        Ok(Some(item))
     }
 
     fn show_token(&self, kind: &Kind, item: &DynamicMessage, bearer: &str) -> Result {
@@ -230,6 +242,13 @@ impl Creator<'_> {
             }
         }
     }
+}
+
+/// Waits until the edges know a new token, so that its bearer works at once.
+async fn wait_for_edges(invocation: &Invocation, token: &DynamicMessage) -> Result {
+    let revision = reflection::submessage(token, "meta").map_or(0, |meta| reflection::number(&meta, "revision"));
+    rollout::wait_briefly(invocation, &invocation.client().await?, revision, "the bearer").await;
+    Ok(())
 }
 
 /// Saves the bearer of a token in the context file.

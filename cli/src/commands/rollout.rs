@@ -10,18 +10,28 @@ use crate::commands::Invocation;
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::short_name;
-use crate::output::progress::Spinner;
+use crate::output::{self, progress::Spinner};
 use crate::reflection;
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+
+/// The wait of a command that is done without the edges.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
 
 /// Waits until every connected edge has acknowledged or refused the revision.
 pub async fn wait(invocation: &Invocation, client: &ControlClient, revision: i64) -> Result {
     let started = Instant::now();
     let mut rollout = Rollout::default();
-    let spinner = Spinner::start(format!("waiting for the edges to acknowledge revision {revision}"));
-    let follow = follow(client, revision, started, &mut rollout, &spinner);
+    let spinner = start_spinner(revision);
+    let follow = follow(client, revision, &mut rollout, |change| {
+        if let Some(line) = change.line(started.elapsed()) {
+            spinner.println(&line);
+        }
+    });
     let ended = tokio::time::timeout(invocation.timeout.unwrap_or(DEFAULT_WAIT), follow).await;
+    if rollout.edges.is_empty() && matches!(ended, Ok(Ok(()))) {
+        spinner.println("warning: no edge is connected; edges that connect later start with this revision");
+    }
     drop(spinner);
     match ended {
         Ok(ended) => ended?,
@@ -39,24 +49,60 @@ pub async fn wait(invocation: &Invocation, client: &ControlClient, revision: i64
     rollout.result()
 }
 
+/// Waits a moment until every connected edge has acknowledged the revision, so that `what` works at once. It is stored
+/// already, so nothing fails here: edges that lag are named.
+pub async fn wait_briefly(invocation: &Invocation, client: &ControlClient, revision: i64, what: &str) {
+    let mut rollout = Rollout::default();
+    let spinner = start_spinner(revision);
+    let follow = follow(client, revision, &mut rollout, |_| ());
+    let ended = tokio::time::timeout(invocation.timeout.unwrap_or(SHORT_WAIT), follow).await;
+    drop(spinner);
+    if let Ok(Err(error)) = ended {
+        return output::eprint(format!("warning: the edges could not be asked whether {what} works: {error}"));
+    }
+    if let Some(warning) = rollout.shortfall(what) {
+        output::eprint(format!("warning: {warning}"));
+    }
+}
+
+fn start_spinner(revision: i64) -> Spinner {
+    Spinner::start(format!("waiting for the edges to acknowledge revision {revision}"))
+}
+
 async fn follow(
     client: &ControlClient,
     revision: i64,
-    started: Instant,
     rollout: &mut Rollout,
-    spinner: &Spinner,
+    mut on_change: impl FnMut(Change),
 ) -> Result {
     let request = json!({ "revision": revision });
     let mut stream = client.stream("trunkline.discovery.v1.FleetService/WatchRollout", request).await?;
     while let Some(message) = stream.message().await.map_err(|status| client.explain(&status))? {
-        if let Some(line) = rollout.update(&message, started.elapsed()) {
-            spinner.println(&line);
+        if let Some(change) = rollout.update(&message) {
+            on_change(change);
         }
     }
-    if rollout.edges.is_empty() {
-        spinner.println("warning: no edge is connected; edges that connect later start with this revision");
-    }
     Ok(())
+}
+
+/// A new state of an edge in a rollout.
+struct Change {
+    edge: String,
+    state: String,
+    refusals: Vec<String>,
+}
+
+impl Change {
+    /// The line that tells it; none for a state in between.
+    fn line(&self, elapsed: Duration) -> Option<String> {
+        let edge = &self.edge;
+        match self.state.as_str() {
+            "acknowledged" => Some(format!("{edge} acknowledged after {} ms", elapsed.as_millis())),
+            "refused" => Some(format!("{edge} refused {}", self.refusals.join("; "))),
+            "disconnected" => Some(format!("{edge} is disconnected and was not waited for")),
+            _ => None,
+        }
+    }
 }
 
 /// The state of each edge in a rollout.
@@ -66,8 +112,8 @@ struct Rollout {
 }
 
 impl Rollout {
-    /// Records a message. Returns the line to print, if the state of the edge changed.
-    fn update(&mut self, message: &DynamicMessage, elapsed: Duration) -> Option<String> {
+    /// Records a message. Returns the state of the edge, if it changed.
+    fn update(&mut self, message: &DynamicMessage) -> Option<Change> {
         let edge = reflection::submessage(message, "edge")?;
         let name = reflection::text(&edge, "name");
         let state = reflection::enum_word(message, "state");
@@ -78,14 +124,23 @@ impl Rollout {
                 format!("{}: {}", reflection::text(&refusal, "name"), reflection::text(&refusal, "reason"))
             })
             .collect();
-        let line = match state.as_str() {
-            "acknowledged" => format!("{name} acknowledged after {} ms", elapsed.as_millis()),
-            "refused" => format!("{name} refused {}", refusals.join("; ")),
-            "disconnected" => format!("{name} is disconnected and was not waited for"),
-            _ => String::new(),
-        };
-        let before = self.edges.insert(name, (state.clone(), refusals));
-        (!line.is_empty() && before.is_none_or(|(old, _)| old != state)).then_some(line)
+        let before = self.edges.insert(name.clone(), (state.clone(), refusals.clone()));
+        before.is_none_or(|(old, _)| old != state).then_some(Change { edge: name, state, refusals })
+    }
+
+    /// Where `what` does not work yet, as far as the rollout went.
+    fn shortfall(&self, what: &str) -> Option<String> {
+        let pending = self.in_state("pending");
+        if !pending.is_empty() {
+            return Some(format!(
+                "not acknowledged yet by {}; {what} works there as soon as it is",
+                pending.join(", ")
+            ));
+        }
+        if self.in_state("disconnected").len() == self.edges.len() {
+            return Some(format!("no edge is connected; {what} works at those that connect later"));
+        }
+        self.result().err().map(|error| error.to_string())
     }
 
     fn in_state(&self, state: &str) -> Vec<String> {
@@ -122,19 +177,40 @@ mod tests {
     #[test]
     fn one_line_an_edge_and_the_refusal_by_name() {
         let mut rollout = Rollout::default();
-        let after = Duration::from_millis(34);
-        assert_eq!(rollout.update(&message("PENDING", json!([])), after), None);
+        let line = |change: Option<Change>| change?.line(Duration::from_millis(34));
+        assert_eq!(line(rollout.update(&message("PENDING", json!([])))), None);
         assert_eq!(rollout.in_state("pending"), ["edges/e1"]);
         assert_eq!(
-            rollout.update(&message("ACKNOWLEDGED", json!([])), after).unwrap(),
+            line(rollout.update(&message("ACKNOWLEDGED", json!([])))).unwrap(),
             "edges/e1 acknowledged after 34 ms"
         );
-        assert_eq!(rollout.update(&message("ACKNOWLEDGED", json!([])), after), None);
+        assert_eq!(line(rollout.update(&message("ACKNOWLEDGED", json!([])))), None);
         assert!(rollout.result().is_ok());
         let refusals = json!([{"refusal": {"name": "servers/dev", "reason": "a schema is no JSON"}}]);
-        rollout.update(&message("REFUSED", refusals), after);
+        rollout.update(&message("REFUSED", refusals));
         let error = rollout.result().unwrap_err();
         assert_eq!(error.exit, Exit::Refused);
         assert!(error.to_string().starts_with("edge e1 refused servers/dev: a schema is no JSON"), "{error}");
+    }
+
+    #[test]
+    fn the_edges_where_it_does_not_work_yet_are_named() {
+        let mut rollout = Rollout::default();
+        let shortfall = |rollout: &Rollout| rollout.shortfall("the bearer").unwrap_or_default();
+        assert_eq!(
+            shortfall(&rollout),
+            "no edge is connected; the bearer works at those that connect later"
+        );
+        for (state, starts) in [
+            ("PENDING", "not acknowledged yet by edges/e1; the bearer works there"),
+            ("DISCONNECTED", "no edge is connected; the bearer works at"),
+            ("REFUSED", "edge e1 refused servers/dev: a schema is no JSON"),
+            ("ACKNOWLEDGED", ""),
+        ] {
+            let refusal = json!([{"refusal": {"name": "servers/dev", "reason": "a schema is no JSON"}}]);
+            rollout.update(&message(state, if state == "REFUSED" { refusal } else { json!([]) }));
+            let said = shortfall(&rollout);
+            assert!(said.starts_with(starts) && said.is_empty() == starts.is_empty(), "{state}: {said}");
+        }
     }
 }

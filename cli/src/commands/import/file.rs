@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::jsonc;
+use super::variables::{Unresolved, Variables, shell_word, sole_variable};
+
 /// A server in the configuration of an MCP host.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostServer {
     /// Its name in the file.
     pub key: String,
@@ -17,7 +20,7 @@ pub struct HostServer {
 }
 
 /// The transport of a server.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
     /// A URL, with headers.
     Http {
@@ -54,7 +57,8 @@ struct Server {
 
 /// Parses the servers of a file: `mcpServers` (Claude, Cursor and most others) or `servers` (Visual Studio Code).
 pub fn parse(text: &str) -> Result<Vec<HostServer>, String> {
-    let file: Value = serde_json::from_str(text).map_err(|error| format!("invalid JSON: {error}"))?;
+    let file: Value =
+        serde_json::from_str(&jsonc::to_json(text)).map_err(|error| format!("invalid JSON: {error}"))?;
     let servers = file.get("mcpServers").or_else(|| file.get("servers")).and_then(Value::as_object);
     let servers = servers.ok_or("it contains neither `mcpServers` nor `servers`")?;
     let mut entries = Vec::new();
@@ -68,6 +72,29 @@ pub fn parse(text: &str) -> Result<Vec<HostServer>, String> {
         }
     }
     Ok(entries)
+}
+
+impl HostServer {
+    /// Replaces the variables in it.
+    ///
+    /// # Errors
+    /// When one has no value.
+    pub fn resolve(self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Unresolved> {
+        let mut variables = Variables::new(lookup);
+        let mut expand = |text: &String| variables.expand(text);
+        let transport = match &self.transport {
+            Transport::Http { url, headers } => Transport::Http {
+                url: expand(url),
+                headers: headers.iter().map(|(name, value)| (name.clone(), expand(value))).collect(),
+            },
+            Transport::Stdio { command, env } => Transport::Stdio {
+                command: command.iter().map(&mut expand).collect(),
+                env: env.iter().map(|(name, value)| (name.clone(), expand(value))).collect(),
+            },
+        };
+        variables.finish()?;
+        Ok(Self { transport, ..self })
+    }
 }
 
 fn transport(server: Server) -> Option<Transport> {
@@ -121,21 +148,16 @@ pub fn credential(headers: &BTreeMap<String, String>) -> Option<Value> {
     }
 }
 
-/// Renders the shell command that exposes and registers a server.
+/// Renders the shell command that exposes and registers a server. Variables are named without their values, which may
+/// be secrets.
 pub fn command_line(entry: &HostServer) -> String {
     let Transport::Stdio { command, env } = &entry.transport else { return String::new() };
-    let variables = env.iter().map(|(key, _)| format!("{key}=\"${key}\" ")).collect::<String>();
-    let words = command.iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
-    format!("{variables}mcpctl expose --register {} -- {words}", entry.id)
-}
-
-fn shell_quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    let variables = env.iter().map(|(key, value)| {
+        let from = sole_variable(value).unwrap_or(key);
+        format!("{key}=\"${from}\" ")
+    });
+    let words = command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
+    format!("{}mcpctl expose --register {} -- {words}", variables.collect::<String>(), entry.id)
 }
 
 #[cfg(test)]
@@ -163,6 +185,39 @@ mod tests {
             Transport::Http { url: "https://o/mcp".into(), headers: headers.clone() }
         );
         assert_eq!(credential(&headers).unwrap(), json!({"headers": {"headers": {"X-Key": "k"}}}));
+    }
+
+    #[test]
+    fn variables_are_replaced_wherever_hosts_replace_them() {
+        let text = r#"{"mcpServers": { // mine
+            "a": {"url": "${URL}/mcp", "headers": {"X-Key": "Bearer ${env:KEY}"},},
+            "b": {"command": "${BIN:-npx}", "args": ["--key=${KEY}"], "env": {"T": "${KEY}", "U": "u${KEY}"}},
+            "c": {"url": "https://c/mcp", "headers": {"X-Key": "${NONE}"}},
+        }}"#;
+        let lookup = |name: &str| match name {
+            "URL" => Some("https://a".to_owned()),
+            "KEY" => Some("k3y".to_owned()),
+            _ => None,
+        };
+        let entries = parse(text).unwrap();
+        assert_eq!(
+            command_line(&entries[1]),
+            r#"T="$KEY" U="$U" mcpctl expose --register b -- "${BIN:-npx}" "--key=${KEY}""#
+        );
+        let [a, b, c] = entries.try_into().unwrap();
+        let headers = BTreeMap::from([("X-Key".to_owned(), "Bearer k3y".to_owned())]);
+        assert_eq!(
+            a.resolve(&lookup).unwrap().transport,
+            Transport::Http { url: "https://a/mcp".into(), headers }
+        );
+        assert_eq!(
+            b.resolve(&lookup).unwrap().transport,
+            Transport::Stdio {
+                command: vec!["npx".into(), "--key=k3y".into()],
+                env: vec![("T".into(), "k3y".into()), ("U".into(), "uk3y".into())]
+            }
+        );
+        assert_eq!(c.resolve(&lookup).unwrap_err().to_string(), "${NONE} is not set in the environment");
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! are printed.
 
 pub mod file;
+mod jsonc;
+mod variables;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use mcp::border::without_mark;
 use serde_json::json;
 
 use crate::bridge::child::Program;
@@ -37,26 +40,53 @@ pub struct Args {
 
 /// Runs `import`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let text = std::fs::read_to_string(&args.file)
-        .map_err(|error| Error::usage(format!("cannot read {}: {error}", args.file.display())))?;
+    let text = read(&args.file)?;
     let mut entries =
         file::parse(&text).map_err(|why| Error::usage(format!("{}: {why}", args.file.display())))?;
     entries.retain(|entry| args.only.is_empty() || args.only.contains(&entry.key));
     if entries.is_empty() {
         return Err(Error::not_found(format!("{} contains no matching server", args.file.display())));
     }
+    let mut skipped = Vec::new();
     let mut commands = Vec::new();
     for entry in entries {
-        match &entry.transport {
-            Transport::Http { .. } if args.dry_run => print(&format!("{} imported (dry run)", entry.id))?,
-            Transport::Http { .. } => remote(invocation, &entry).await?,
-            Transport::Stdio { .. } => commands.push(entry),
+        // A command that is only printed keeps its variables.
+        if matches!(entry.transport, Transport::Stdio { .. }) && (args.dry_run || !args.expose) {
+            commands.push(entry);
+            continue;
+        }
+        let key = entry.key.clone();
+        match entry.resolve(&|name| std::env::var(name).ok()) {
+            Err(unresolved) => {
+                eprint(format!("server {key}: skipped: {unresolved}"));
+                skipped.push(key);
+            }
+            Ok(entry) => match entry.transport {
+                Transport::Http { .. } if args.dry_run => print(&format!("{} imported (dry run)", entry.id))?,
+                Transport::Http { .. } => remote(invocation, &entry).await?,
+                Transport::Stdio { .. } => commands.push(entry),
+            },
         }
     }
     if args.expose && !args.dry_run {
-        return run_all(invocation, commands).await;
+        run_all(invocation, commands).await?;
+    } else {
+        print_commands(&commands)?;
     }
-    print_commands(&commands)
+    if skipped.is_empty() { Ok(()) } else { Err(Error::failure(format!("not imported: {}", skipped.join(", ")))) }
+}
+
+/// Reads a configuration file as text, without a byte order mark.
+fn read(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
+    let wrong = |why: &str| Error::usage(format!("{}: {why}", path.display()));
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(wrong("it is UTF-16, as PowerShell writes it; save it as UTF-8"));
+    }
+    let text = std::str::from_utf8(without_mark(&bytes))
+        .map_err(|error| wrong(&format!("it is not UTF-8 from byte {} on", error.valid_up_to())))?;
+    Ok(text.to_owned())
 }
 
 async fn remote(invocation: &Invocation, entry: &HostServer) -> Result {
@@ -75,7 +105,7 @@ async fn remote(invocation: &Invocation, entry: &HostServer) -> Result {
     print(&format!("{} imported", reflection::text(&item, "name")))
 }
 
-/// Prints the commands to run. Variables are named without their values, which may be secrets.
+/// Prints the commands to run.
 fn print_commands(commands: &[HostServer]) -> Result {
     if commands.is_empty() {
         return Ok(());
@@ -88,7 +118,7 @@ fn print_commands(commands: &[HostServer]) -> Result {
         .iter()
         .any(|entry| matches!(&entry.transport, Transport::Stdio { env, .. } if !env.is_empty()))
     {
-        eprint("Set the variables first, to their values in the file.");
+        eprint("Set the variables first, to their values in the file or in the environment of its host.");
     }
     Ok(())
 }

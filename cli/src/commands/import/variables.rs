@@ -1,0 +1,226 @@
+//! Variables in the configuration of a host: `${NAME}` and `${NAME:-default}` (Claude Code), `${env:NAME}` and
+//! `${userHome}` (Cursor, Visual Studio Code), `${input:id}` (Visual Studio Code). Pure: it must not know where values
+//! come from.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// The variables of a server that have no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", said(.0))]
+pub struct Unresolved(BTreeSet<String>);
+
+/// Values of variables, by name.
+pub struct Variables<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    unresolved: BTreeSet<String>,
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part<'a> {
+    Text(&'a str),
+    /// A variable of the environment. A value that is empty or absent gives way to the default.
+    Variable {
+        name: &'a str,
+        default: Option<&'a str>,
+    },
+    /// A value that only the host has.
+    OfHost(&'a str),
+}
+
+impl<'a> Variables<'a> {
+    /// Reads values with `lookup`.
+    pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { lookup, unresolved: BTreeSet::new() }
+    }
+
+    /// Replaces the variables in a text. Those without a value are remembered.
+    pub fn expand(&mut self, text: &str) -> String {
+        parts(text).into_iter().map(|part| self.value(part)).collect()
+    }
+
+    fn value<'t>(&mut self, part: Part<'t>) -> Cow<'t, str> {
+        match part {
+            Part::Text(text) => text.into(),
+            Part::Variable { name, default } => {
+                let value = (self.lookup)(name).filter(|value| !value.is_empty() || default.is_none());
+                match (value, default) {
+                    (Some(value), _) => value.into(),
+                    (None, Some(default)) => default.into(),
+                    (None, None) => self.missing(name),
+                }
+            }
+            Part::OfHost(name) => self.missing(name),
+        }
+    }
+
+    fn missing(&mut self, name: &str) -> Cow<'static, str> {
+        self.unresolved.insert(name.to_owned());
+        "".into()
+    }
+
+    /// Ends the replacement.
+    ///
+    /// # Errors
+    /// When a variable had no value.
+    pub fn finish(self) -> Result<(), Unresolved> {
+        if self.unresolved.is_empty() { Ok(()) } else { Err(Unresolved(self.unresolved)) }
+    }
+}
+
+fn said(names: &BTreeSet<String>) -> String {
+    let (inputs, variables): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.contains(':'));
+    let list = |names: &[&String]| names.iter().map(|name| format!("${{{name}}}")).collect::<Vec<_>>().join(", ");
+    let mut said = Vec::new();
+    if !variables.is_empty() {
+        said.push(format!("{} is not set in the environment", list(&variables)));
+    }
+    if !inputs.is_empty() {
+        said.push(format!(
+            "{} is known to its host only: write ${{env:NAME}} in its place, and set that variable",
+            list(&inputs)
+        ));
+    }
+    said.join("; ")
+}
+
+/// Renders a text as a word of a POSIX shell in which its variables are variables of the shell, so that no value is
+/// printed.
+pub fn shell_word(text: &str) -> String {
+    let parts = parts(text);
+    if parts.iter().all(|part| !matches!(part, Part::Variable { .. })) {
+        return quote(text);
+    }
+    let word: String = parts
+        .into_iter()
+        .map(|part| match part {
+            Part::Text(text) => escape(text),
+            Part::Variable { name, default: None } => format!("${{{name}}}"),
+            Part::Variable { name, default: Some(default) } => format!("${{{name}:-{}}}", escape(default)),
+            Part::OfHost(name) => escape(&format!("${{{name}}}")),
+        })
+        .collect();
+    format!("\"{word}\"")
+}
+
+/// The variable of the environment that a text consists of, and nothing else.
+pub fn sole_variable(text: &str) -> Option<&str> {
+    match parts(text)[..] {
+        [Part::Variable { name, default: None }] => Some(name),
+        _ => None,
+    }
+}
+
+/// Escapes what has a meaning between double quotes (POSIX.1-2017, Shell 2.2.3).
+fn escape(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| matches!(c, '"' | '\\' | '$' | '`').then_some('\\').into_iter().chain([c]))
+        .collect()
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Splits a text at its variables. What only looks like one, such as `${a[@]}`, is text.
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let (mut parts, mut start, mut from) = (Vec::new(), 0, 0);
+    while let Some(at) = text[from..].find("${").map(|at| from + at) {
+        let Some(end) = text[at..].find('}').map(|end| at + end) else { break };
+        from = at + 2;
+        let Some(part) = variable(&text[from..end]) else { continue };
+        if start < at {
+            parts.push(Part::Text(&text[start..at]));
+        }
+        parts.push(part);
+        start = end + 1;
+        from = start;
+    }
+    if start < text.len() {
+        parts.push(Part::Text(&text[start..]));
+    }
+    parts
+}
+
+/// Reads what is between the braces.
+fn variable(inner: &str) -> Option<Part<'_>> {
+    if inner == "userHome" {
+        return Some(Part::Variable { name: "HOME", default: None });
+    }
+    if let Some((kind, rest)) = inner.split_once(':')
+        && ["input", "command", "config"].contains(&kind)
+    {
+        return (!rest.is_empty()).then_some(Part::OfHost(inner));
+    }
+    let inner = inner.strip_prefix("env:").unwrap_or(inner);
+    let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+    let is_name = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some(Part::Variable { name, default })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expand(text: &str) -> Result<String, Unresolved> {
+        let lookup = |name: &str| match name {
+            "KEY" => Some("k3y".to_owned()),
+            "HOME" => Some("/home/u".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let mut variables = Variables::new(&lookup);
+        let expanded = variables.expand(text);
+        variables.finish().map(|()| expanded)
+    }
+
+    #[test]
+    fn every_spelling_is_replaced() {
+        for (text, expanded) in [
+            ("${KEY}", "k3y"),
+            ("Bearer ${env:KEY}!", "Bearer k3y!"),
+            ("${KEY:-x}${NONE:-http://a:1/}b", "k3yhttp://a:1/b"),
+            ("${EMPTY}|${EMPTY:-x}|${NONE:-}", "|x|"),
+            ("${userHome}/.cfg", "/home/u/.cfg"),
+            ("$KEY ${a[@]} ${} ${1} ${KEY", "$KEY ${a[@]} ${} ${1} ${KEY"),
+            ("${a ${KEY}", "${a k3y"),
+            ("é${KEY}é", "ék3yé"),
+        ] {
+            assert_eq!(expand(text).as_deref(), Ok(expanded), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_value_is_named_and_replaced_by_nothing() {
+        let error = expand("${B} ${A} ${input:tok} ${KEY}").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "${A}, ${B} is not set in the environment; ${input:tok} is known to its host only: write ${env:NAME} in its place, and set that variable"
+        );
+        assert!(expand("${command:x}").is_err() && expand("${workspaceFolder}").is_err());
+    }
+
+    #[test]
+    fn a_shell_word_has_variables_and_no_values() {
+        for (text, word) in [
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("--key=${KEY}", r#""--key=${KEY}""#),
+            ("${env:KEY}", r#""${KEY}""#),
+            (r#"${A:-x"y} `$`"#, r#""${A:-x\"y} \`\$\`""#),
+            ("${input:t}", "'${input:t}'"),
+        ] {
+            assert_eq!(shell_word(text), word, "{text}");
+        }
+        assert_eq!(sole_variable("${env:KEY}"), Some("KEY"));
+        assert_eq!((sole_variable("${KEY:-s3cret}"), sole_variable("x${KEY}")), (None, None));
+    }
+}

@@ -14,6 +14,7 @@ use crate::collections::byte_queue::NotQueued;
 use crate::error::{ErrorContext, Failure};
 use crate::observe::CloseReason;
 use crate::respond::{Reply, StreamItem, joined};
+use crate::transport::mended;
 
 impl ClientConnection {
     /// Receives a message of the client. Waits while too many are being processed or the client does not read, because
@@ -40,25 +41,42 @@ impl ClientConnection {
     }
 
     async fn process(self: &Rc<Self>, body: &Bytes) {
-        let read = Envelope::parse(body);
-        let Ok(envelope) = &read else {
-            return match self.request_permit(matches!(read, Err(EnvelopeError::Batch))) {
-                Ok(_request_permit) => self.respond(body, read, ErrorContext::default()).await,
+        match Envelope::parse(body) {
+            Ok(envelope) => self.process_message(body, envelope).await,
+            Err(error) => Box::pin(self.process_odd(body, error)).await,
+        }
+    }
+
+    /// Processes a batch, or a message that cannot be read as it is.
+    async fn process_odd(self: &Rc<Self>, body: &Bytes, error: EnvelopeError) {
+        if error == EnvelopeError::Batch {
+            return match self.request_permit(true) {
+                Ok(_request_permit) => self.respond(body, Err(error), ErrorContext::default()).await,
                 Err(failure) => self.send_failure(&failure, &ErrorContext::default()).await,
             };
+        }
+        let Ok(meant) = mended(body, error.clone()) else {
+            return self.respond(body, Err(error), ErrorContext::default()).await;
         };
+        match Envelope::parse(&meant) {
+            Ok(envelope) => self.process_message(&meant, envelope).await,
+            Err(error) => self.respond(body, Err(error), ErrorContext::default()).await,
+        }
+    }
+
+    async fn process_message(self: &Rc<Self>, body: &Bytes, envelope: Envelope<'_>) {
         match (envelope.kind(), envelope.id) {
             (Kind::Request, Some(id)) => {
                 let id = body.slice(mcp::message::span(body, id));
-                self.request(id, body, read).await;
+                self.request(id, body, envelope).await;
             }
-            _ if self.cancel(envelope) => {}
-            _ => self.respond(body, read, ErrorContext::default()).await,
+            _ if self.cancel(&envelope) => {}
+            _ => self.respond(body, Ok(envelope), ErrorContext::default()).await,
         }
     }
 
     /// Answers a request, which can be cancelled while it is in flight and whose id is taken as long.
-    async fn request(self: &Rc<Self>, id: Bytes, body: &Bytes, read: Result<Envelope<'_>, EnvelopeError>) {
+    async fn request(self: &Rc<Self>, id: Bytes, body: &Bytes, envelope: Envelope<'_>) {
         let error_context = ErrorContext { id: Some(id.clone()), ..ErrorContext::default() };
         let request_permit = match self.request_permit(true) {
             Ok(request_permit) => request_permit,
@@ -75,7 +93,7 @@ impl ClientConnection {
         let in_flight = InFlight { connection: self, id };
         // An error means that it was cancelled, and that no answer is awaited.
         let _cancelled: Result<(), _> =
-            Abortable::new(self.respond(body, read, error_context), registration).await;
+            Abortable::new(self.respond(body, Ok(envelope), error_context), registration).await;
         drop((in_flight, request_permit));
     }
 

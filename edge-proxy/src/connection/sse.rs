@@ -18,7 +18,7 @@ use crate::fleet::{Delivery, Undelivered, Waiter};
 use crate::observe::{CloseReason, ConnectionTransport};
 use crate::respond::events_stream;
 use crate::session::post_address;
-use crate::transport::{Body, HttpConnection, unreadable};
+use crate::transport::{Body, HttpConnection, mended};
 
 /// The time that a client has to read what was written before its stream ended.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,11 +56,11 @@ pub async fn post(
 ) -> Result<Response<Body>, Failure> {
     let address =
         post_address::open(&context.snapshot.trust, context.owner(), handle).ok_or(Failure::Disconnected)?;
-    match Envelope::parse(&message) {
+    let message = match Envelope::parse(&message).err() {
         // The conversation decides whether there are batches.
-        Ok(_) | Err(EnvelopeError::Batch) => {}
-        Err(error) => return Err(unreadable(error)),
-    }
+        None | Some(EnvelopeError::Batch) => message,
+        Some(error) => mended(&message, error)?,
+    };
     let delivered =
         context.worker.shared.environment.fleet.deliver(&address, Delivery { message, answers: None }).await;
     delivered.map_err(|undelivered| match undelivered {

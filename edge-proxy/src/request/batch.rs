@@ -9,7 +9,7 @@ use crate::context::RequestContext;
 use crate::error::{ErrorContext, Failure};
 use crate::respond::{Reply, joined};
 use crate::session::Conversation;
-use crate::transport::{Message, unreadable};
+use crate::transport::{Message, mended, unreadable};
 
 /// The messages that one batch may hold.
 const MAX: usize = 64;
@@ -59,8 +59,15 @@ async fn response_to(
     body: &Bytes,
     error_context: &mut ErrorContext,
 ) -> Result<Option<Bytes>, Failure> {
-    let message = Message::new(body, Envelope::parse(body).map_err(unreadable)?)?;
-    error_context.id = message.envelope.id.map(|id| message.slice(id));
+    let meant;
+    let (body, envelope) = match Envelope::parse(body) {
+        Ok(envelope) => (body, envelope),
+        Err(error) => {
+            meant = mended(body, error)?;
+            (&meant, Envelope::parse(&meant).map_err(unreadable)?)
+        }
+    };
+    let message = Message::new(body, envelope, error_context)?;
     if message.method == Some(Method::Initialize) {
         return Err(Failure::Invalid("initialize must not be part of a batch".to_owned()));
     }

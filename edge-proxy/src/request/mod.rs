@@ -31,7 +31,10 @@ use crate::session::{self, Session, SessionId};
 use crate::transport::path::{self, Endpoint};
 use crate::transport::streamable::{self, HttpRequest, Verb};
 use crate::transport::websocket::Handshake;
-use crate::transport::{Body, HolderIdentity, HttpConnection, Message, OriginPolicy, unreadable};
+use crate::transport::{
+    Body, HolderIdentity, HttpConnection, Message, OriginPolicy, is_empty_list, mended, unreadable,
+    with_object_arguments,
+};
 use crate::tunnels::accept;
 use crate::usage::{Account, Outcome};
 use crate::{policy, respond, route, upstream};
@@ -245,10 +248,29 @@ async fn messages(
     error_context: &mut ErrorContext,
 ) -> Result<Reply, Failure> {
     match read {
-        Ok(envelope) => message(context, Message::new(body, envelope)?, error_context).await,
+        Ok(envelope) => {
+            let read = Message::new(body, envelope, error_context)?;
+            if read.params.arguments.is_some_and(is_empty_list) {
+                return Box::pin(odd_message(context, body.clone(), error_context)).await;
+            }
+            message(context, read, error_context).await
+        }
         Err(EnvelopeError::Batch) => batch::messages(context, body, &*conversation(context)?).await,
-        Err(error) => Err(unreadable(error)),
+        Err(error) => Box::pin(odd_message(context, mended(body, error)?, error_context)).await,
     }
+}
+
+/// Handles a message that upstreams could not read before it is mended.
+#[cold]
+async fn odd_message(
+    context: &RequestContext<'_>,
+    body: Bytes,
+    error_context: &mut ErrorContext,
+) -> Result<Reply, Failure> {
+    let body = with_object_arguments(body);
+    let envelope = Envelope::parse(&body).map_err(unreadable)?;
+    let read = Message::new(&body, envelope, error_context)?;
+    message(context, read, error_context).await
 }
 
 /// Handles one message, from its session up to its answer.
@@ -257,7 +279,6 @@ pub async fn message(
     message: Message<'_>,
     error_context: &mut ErrorContext,
 ) -> Result<Reply, Failure> {
-    error_context.id = message.envelope.id.map(|id| message.slice(id));
     let session = session_of(context, &message, error_context)?;
     match message.kind() {
         Kind::Request => request(context, &session, &message).await,

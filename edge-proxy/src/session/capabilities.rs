@@ -5,6 +5,8 @@
 use mcp::json;
 use mcp::revision::Revision;
 
+use crate::transport::is_empty_list;
+
 /// A set of client capabilities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Capabilities(pub u8);
@@ -54,8 +56,12 @@ impl Capabilities {
         self.0 & bit != 0
     }
 
-    /// Reads the `capabilities` of an `initialize`. What is not understood is not relayed.
+    /// Reads the `capabilities` of an `initialize`. What is not understood is not relayed. `null`, and the empty list that
+    /// PHP writes for an empty object, declare none.
     pub fn of_client(raw: &str) -> Result<Self, json::JsonError> {
+        if raw == "null" || is_empty_list(raw) {
+            return Ok(Self::default());
+        }
         let [elicitation, sampling, roots] = json::members(raw, ["elicitation", "sampling", "roots"])?;
         let mut set = 0;
         if let Some(elicitation) = elicitation {

@@ -3,12 +3,14 @@
 //! It must not know what any method does.
 
 use bytes::Bytes;
+use mcp::border::{Peer, Unreadable, mend};
 use mcp::json::{self, JsonError};
 use mcp::message::{Envelope, EnvelopeError, Kind, span};
 use mcp::meta;
 use mcp::method::Method;
+use mcp::splice::Splice;
 
-use crate::error::Failure;
+use crate::error::{ErrorContext, Failure};
 
 /// Longest raw id of a request, and longest raw progress token, in bytes: they are kept for the call, and sealed into the ids
 /// of its events.
@@ -58,8 +60,13 @@ pub struct Params<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the parameters of an envelope.
-    pub fn new(body: &'a Bytes, envelope: Envelope<'a>) -> Result<Self, Failure> {
+    /// Reads the parameters of an envelope. The id is known to `error_context` before anything is refused, unless it is
+    /// what is refused.
+    pub fn new(
+        body: &'a Bytes,
+        envelope: Envelope<'a>,
+        error_context: &mut ErrorContext,
+    ) -> Result<Self, Failure> {
         let method = envelope.method.as_deref().and_then(Method::parse);
         if let Some(id) = envelope.id.filter(|id| envelope.method.is_some() && id.len() > MAX_ID) {
             return Err(Failure::Invalid(format!(
@@ -67,6 +74,7 @@ impl<'a> Message<'a> {
                 id.len()
             )));
         }
+        error_context.id = envelope.id.map(|id| body.slice(span(body, id)));
         let params = envelope.params.map(Params::read).transpose()?.unwrap_or_default();
         Ok(Self { body, envelope, method, params })
     }
@@ -117,6 +125,31 @@ impl<'a> Params<'a> {
             log_level,
             meta,
         })
+    }
+}
+
+/// Reads what a client plainly meant with a message that was refused with `error`: that message, which parses.
+#[cold]
+pub fn mended(body: &Bytes, error: EnvelopeError) -> Result<Bytes, Failure> {
+    match mend(body, error, Peer::Client) {
+        Ok(mended) => Ok(mended.message),
+        Err(Unreadable { error, .. }) => Err(unreadable(error)),
+    }
+}
+
+/// Whether a raw value is a list without elements, which PHP writes for an empty object.
+pub fn is_empty_list(raw: &str) -> bool {
+    raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|rest| rest.trim().is_empty())
+}
+
+/// The message with an empty object as `arguments`, if those are an empty list.
+#[cold]
+pub fn with_object_arguments(body: Bytes) -> Bytes {
+    let params = Envelope::parse(&body).ok().and_then(|envelope| envelope.params);
+    let arguments = params.and_then(|params| json::members(params, ["arguments"]).ok().and_then(|[raw]| raw));
+    match arguments.filter(|raw| is_empty_list(raw)).map(|raw| span(&body, raw)) {
+        Some(list) => Splice::new().replace(list, Bytes::from_static(b"{}")).apply(&body),
+        None => body,
     }
 }
 

@@ -12,5 +12,5 @@ pub mod websocket;
 pub use body::{Body, Chunks};
 pub use buffered_body::{BufferError, BufferedBody};
 pub use http_connection::{HolderIdentity, HttpConnection};
-pub use message::{Message, unreadable};
+pub use message::{Message, is_empty_list, mended, unreadable, with_object_arguments};
 pub use origin_policy::OriginPolicy;

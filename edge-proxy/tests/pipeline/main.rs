@@ -14,6 +14,7 @@ mod legacy;
 mod lists;
 mod modern;
 mod odd_messages;
+mod odd_clients;
 mod relayed;
 mod rotation;
 mod sessions;

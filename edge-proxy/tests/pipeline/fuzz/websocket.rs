@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 
 use mcp::message::{Envelope, split_batch};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
+use trunkline_edge_proxy::error::ErrorContext;
 use trunkline_edge_proxy::transport::Message;
 use trunkline_edge_proxy::transport::websocket::{FrameEvent, config, frame_event};
 
@@ -39,7 +40,7 @@ pub(crate) fn check(frames: &[u8]) {
                 assert!(std::str::from_utf8(&body).is_ok());
                 let _parts = split_batch(&body);
                 if let Ok(envelope) = Envelope::parse(&body) {
-                    let _message = Message::new(&body, envelope);
+                    let _message = Message::new(&body, envelope, &mut ErrorContext::default());
                 }
             }
             FrameEvent::Alive => {}

@@ -81,7 +81,7 @@ impl Program {
 
     /// Returns the secrets that its stderr lines must not contain: the values of its variables, which clients sent. What
     /// else is in its environment is its user's own.
-    fn secrets(&self) -> Secrets {
+    pub(crate) fn secrets(&self) -> Secrets {
         let mut secrets = Secrets::default();
         self.env.iter().for_each(|(_, value)| secrets.add_header(value.as_bytes()));
         secrets

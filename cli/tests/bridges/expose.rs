@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use mcpctl::bridge::expose::{self, Settings};
 use serde_json::{Value, json};
 
-use crate::support::{McpClient, call, events, expose, post};
+use crate::support::{McpClient, call, events, expose, post, program, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_with_the_same_ids_share_one_child() {
@@ -201,5 +202,71 @@ async fn a_legacy_child_says_so_to_modern_clients() {
     let response = response.await.unwrap();
     assert_eq!(response.status(), 400);
     assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], -32600);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_is_plainly_understood_is_served() {
+    for odd in ["noise", "mark", "pretty", "ids", "bare"] {
+        let running = expose(&[&format!("--odd={odd}")]).await;
+        let client = McpClient::open(&running.url().unwrap(), json!({})).await;
+        for id in [json!(1), json!("a")] {
+            let answer: Value = client.call(id.clone(), "cafe", json!({})).await.json().await.unwrap();
+            let text = &answer["result"]["content"][0]["text"];
+            assert_eq!((&answer["id"], &answer["jsonrpc"], text), (&id, &json!("2.0"), &json!("café")), "{odd}");
+        }
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_read_ends_its_call_and_no_other() {
+    let running = expose(&["--odd=latin"]).await;
+    let client = McpClient::open(&running.url().unwrap(), json!({})).await;
+    let answer: Value = client.call(json!("a"), "cafe", json!({})).await.json().await.unwrap();
+    let said = answer["error"]["message"].as_str().unwrap();
+    assert!(answer["id"] == "a" && said.contains("UTF-8") && said.contains("caf"), "{answer}");
+    let next: Value = client.call(json!(2), "pid", json!({})).await.json().await.unwrap();
+    assert!(next["result"].is_object(), "{next}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_child_wrote_instead_of_an_answer_is_quoted() {
+    // It ends long before the time that it has: nobody waits for what cannot come.
+    for (odd, part) in [("lsp", "as LSP does"), ("utf16", "UTF-16")] {
+        let running = expose::start(program(&[&format!("--odd={odd}")]), settings(0)).await.unwrap();
+        let why = running.ready().await.unwrap_err().to_string();
+        assert!(why.contains(part), "{odd}: {why}");
+        running.ended().await;
+        running.stop().await;
+    }
+    // What may be noise before an answer has its time.
+    let patience = Duration::from_secs(3);
+    let settings = Settings { start_timeout: patience, ..settings(0) };
+    let running = expose::start(program(&["--odd=prefix"]), settings).await.unwrap();
+    let why = running.ready().await.unwrap_err().to_string();
+    assert!(why.contains("did not respond in time") && why.contains("mcp>"), "{why}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slash_at_the_end_of_the_path_changes_nothing() {
+    let running = expose(&[]).await;
+    let url = format!("{}/", running.url().unwrap());
+    let client = McpClient::open(&url, json!({})).await;
+    let answer: Value = client.call(json!(1), "cafe", json!({})).await.json().await.unwrap();
+    assert_eq!(answer["result"]["content"][0]["text"], "café");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_is_plainly_understood_is_answered() {
+    let running = expose(&[]).await;
+    let client = McpClient::open(&running.url().unwrap(), json!({})).await;
+    let marked = "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":[]}";
+    let request = post(&client.http, &client.url, marked).header("mcp-session-id", &client.session);
+    let answer: Value = request.send().await.unwrap().json().await.unwrap();
+    assert!(answer["result"]["tools"].is_array(), "{answer}");
     running.stop().await;
 }

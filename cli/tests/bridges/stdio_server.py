@@ -8,15 +8,35 @@ import threading
 import time
 
 MODERN = "--modern" in sys.argv
+# What is odd about how it writes.
+ODD = next((word[len("--odd="):] for word in sys.argv if word.startswith("--odd=")), "")
 LOCK = threading.Lock()
 CANCELLED = set()
 ASKED = {}
 
 
 def send(message):
+    whole = {"jsonrpc": "2.0", **message}
+    if ODD == "bare":
+        del whole["jsonrpc"]
+    if ODD == "ids" and isinstance(whole.get("id"), int):
+        whole["id"] = str(whole["id"])
+    body = json.dumps(whole, ensure_ascii=False, indent=1 if ODD == "pretty" else None).encode()
+    if ODD == "mark":
+        body = b"\xef\xbb\xbf" + body
+    elif ODD == "noise":
+        body = b'{"level":"error","id":1}\n{\n[1,2]\nhello\n' + body
+    elif ODD == "prefix":
+        body = b"mcp> " + body
+    elif ODD == "lsp":
+        body = b"Content-Length: %d\r\n\r\n" % len(body) + body
+    elif ODD == "utf16":
+        body = body.decode().encode("utf-16")
+    elif ODD == "latin":
+        body = body.decode().encode("latin-1")
     with LOCK:
-        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        sys.stdout.buffer.write(body if ODD == "lsp" else body + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def text(value):
@@ -51,7 +71,7 @@ def die(request, meta):
     os._exit(3)
 
 
-TOOLS = {"count": count, "sleep": sleep, "ask": ask, "die": die, "pid": lambda *_: text(str(os.getpid())), "env": lambda *_: text(os.environ.get("SECRET", "none"))}
+TOOLS = {"cafe": lambda *_: text("café"), "count": count, "sleep": sleep, "ask": ask, "die": die, "pid": lambda *_: text(str(os.getpid())), "env": lambda *_: text(os.environ.get("SECRET", "none"))}
 LIST = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
 INFO = {"name": "fixture", "version": "1"}
 

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mcp::border::{Peer, mend};
 use mcp::json;
-use mcp::message::{Envelope, Kind};
+use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::stdio::encode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
@@ -78,15 +79,25 @@ struct HostBridge {
 impl HostBridge {
     /// Handles one line from the host. Waits only for the handshake and for notifications, whose order matters.
     async fn handle_line(self: Arc<Self>, line: Bytes) {
-        let message = match Envelope::parse(&line) {
-            Ok(message) => message,
-            Err(error) => {
-                return self
-                    .connection
-                    .send_to_host(mcp::error::render(None, error.code(), &error.to_string(), None))
-                    .await;
-            }
+        match Envelope::parse(&line) {
+            Ok(message) => self.handle_message(&line, message).await,
+            Err(error) => self.handle_odd_line(&line, error).await,
+        }
+    }
+
+    /// Handles a line that is no message as it stands.
+    async fn handle_odd_line(self: Arc<Self>, line: &Bytes, error: EnvelopeError) {
+        let meant = match mend(line, error, Peer::Client) {
+            Ok(mended) => mended.message,
+            Err(unreadable) => return self.refuse(&unreadable.error).await,
         };
+        match Envelope::parse(&meant) {
+            Ok(message) => self.handle_message(&meant, message).await,
+            Err(error) => self.refuse(&error).await,
+        }
+    }
+
+    async fn handle_message(self: Arc<Self>, line: &Bytes, message: Envelope<'_>) {
         let method = message.method.as_deref().unwrap_or_default();
         match message.kind() {
             Kind::Request if method == "initialize" => self.connection.initialize(line.clone()).await,
@@ -96,6 +107,10 @@ impl HostBridge {
             Kind::Notification => self.connection.send(line.clone()).await,
             Kind::Request | Kind::Response => self.send_in_background(line.clone(), message.id).await,
         }
+    }
+
+    async fn refuse(&self, error: &EnvelopeError) {
+        self.connection.send_to_host(mcp::error::render(None, error.code(), &error.to_string(), None)).await;
     }
 
     async fn send_in_background(self: Arc<Self>, line: Bytes, id: Option<&str>) {

@@ -1,12 +1,21 @@
 //! The handshake with a child: `initialize` or `server/discover`, and the information it returns.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use mcp::border::ids;
 use mcp::json::{self, JsonError};
 use mcp::message::Envelope;
 use mcp::meta;
 use mcp::revision::{Era, Revision};
 
 use crate::bridge::child::Child;
+use crate::bridge::expose::child_output::{OutputReader, Recovered, UnreadableOutput};
+
+/// The raw id of the first request.
+const FIRST_ID: &str = "0";
+/// The silence after which a child that frames its messages otherwise is given up.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The information from a child's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,30 +42,77 @@ impl ServerInfo {
     }
 }
 
-/// Performs the handshake with a new child. `None` means that the child ended, `Err` that it refused.
-pub async fn handshake(child: &mut Child, era: Era) -> Option<Result<ServerInfo, String>> {
+/// The reason why a handshake failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandshakeError {
+    /// The child refused, for this reason.
+    Refused(String),
+    /// What the child writes cannot be read.
+    Unreadable(String),
+}
+
+/// Performs the handshake with a new child. `None` means that the child ended. `on_unreadable` hears of the first line
+/// that is no message.
+pub async fn handshake(
+    child: &mut Child,
+    reader: &mut OutputReader,
+    era: Era,
+    mut on_unreadable: impl FnMut(&str),
+) -> Option<Result<ServerInfo, HandshakeError>> {
     child.input.send(first_request(era)).await.ok()?;
+    let mut heard: Option<UnreadableOutput> = None;
     loop {
-        let line = child.output.recv().await?;
-        let Ok(message) = Envelope::parse(&line) else { continue };
-        if message.id != Some("0") || message.method.is_some() {
-            continue;
-        }
-        let Some(result) = message.result else {
-            return Some(Err(message
-                .error
-                .and_then(error_message)
-                .unwrap_or_else(|| "no reason given".into())));
+        let hopeless = heard.as_ref().filter(|heard| heard.is_hopeless);
+        let line = match hopeless {
+            None => child.output.recv().await?,
+            Some(heard) => match tokio::time::timeout(QUIET, child.output.recv()).await {
+                Ok(line) => line?,
+                Err(_) => return Some(Err(HandshakeError::Unreadable(heard.said.clone()))),
+            },
         };
-        let Some(revision) = revision(era, result) else {
-            return Some(Err("it speaks no known revision of the protocol".into()));
+        let message = match Envelope::parse(&line) {
+            Ok(_) => {
+                reader.on_message();
+                line
+            }
+            Err(error) => match reader.recover(&line, error, Some(FIRST_ID)) {
+                Recovered::Message(message) => message,
+                Recovered::Partial => continue,
+                Recovered::Unreadable(unreadable) if ids::claims(&unreadable.source, 0) => {
+                    return Some(Err(HandshakeError::Unreadable(unreadable.said)));
+                }
+                Recovered::Unreadable(unreadable) => {
+                    if heard.is_none() {
+                        on_unreadable(&unreadable.said);
+                    }
+                    heard.get_or_insert(unreadable);
+                    continue;
+                }
+            },
         };
-        if era == Era::Legacy {
-            let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-            child.input.send(done).await.ok()?;
+        let Ok(message) = Envelope::parse(&message) else { continue };
+        if let Some(answer) = answer(&message, era) {
+            if answer.is_ok() && era == Era::Legacy {
+                let done = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+                child.input.send(done).await.ok()?;
+            }
+            return Some(answer.map_err(HandshakeError::Refused));
         }
-        return Some(Ok(ServerInfo { result: result.to_owned(), revision }));
     }
+}
+
+/// Reads the answer to the first request; `None` if a message is something else.
+fn answer(message: &Envelope<'_>, era: Era) -> Option<Result<ServerInfo, String>> {
+    if message.method.is_some() || ids::denotes(message.id?, 0).is_none() {
+        return None;
+    }
+    let Some(result) = message.result else {
+        return Some(Err(message.error.and_then(error_message).unwrap_or_else(|| "no reason given".into())));
+    };
+    let Some(revision) = revision(era, result) else {
+        return Some(Err("it speaks no known revision of the protocol".into()));
+    };
+    Some(Ok(ServerInfo { result: result.to_owned(), revision }))
 }
 
 fn error_message(error: &str) -> Option<String> {

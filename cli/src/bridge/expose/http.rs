@@ -13,12 +13,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use inbound::{BodyError, BodyLimits, BoundedBody, ConnectionHandle, ConnectionHolder, Framing};
+use mcp::border::{Peer, mend};
 use mcp::error::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render,
 };
 use mcp::header::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, decode_value};
 use mcp::json;
-use mcp::message::{Envelope, Kind};
+use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
@@ -147,18 +148,27 @@ async fn serve(
             .into_response()
             .into());
     }
-    let message = Envelope::parse(&body)
-        .map_err(|e| refuse(StatusCode::BAD_REQUEST, None, e.code(), &e.to_string()))?;
+    let wrong = |error: EnvelopeError| {
+        refuse(StatusCode::BAD_REQUEST, None, error.code(), &error.to_string())
+    };
+    let meant;
+    let (body, message) = match Envelope::parse(&body) {
+        Ok(message) => (&body, message),
+        Err(error) => {
+            meant = mend(&body, error, Peer::Client).map_err(|unreadable| wrong(unreadable.error))?.message;
+            (&meant, Envelope::parse(&meant).map_err(wrong)?)
+        }
+    };
     let version = text(headers, PROTOCOL_VERSION);
     let header_is_modern =
         version.and_then(Revision::parse).is_some_and(|revision| revision.era() == Era::Modern);
     match meta_version(&message) {
-        Some(version) => modern(instance, headers, &body, &message, &version).await,
+        Some(version) => modern(instance, headers, body, &message, &version).await,
         None if header_is_modern => {
             let why = "`_meta` names no protocol version";
             Err(refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, why))
         }
-        None => legacy(instance, headers, source, &body, &message).await,
+        None => legacy(instance, headers, source, body, &message).await,
     }
 }
 

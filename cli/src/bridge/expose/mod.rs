@@ -5,6 +5,7 @@
 //! [`sessions`] holds the legacy sessions; [`share`] leaves some of all of them to others; [`http`] and [`sse_websocket`] speak the transports, to clients that connect and,
 //! through the tunnels of [`tunnel_client`], to gateways that cannot connect.
 
+pub mod child_output;
 pub mod handshake;
 pub mod http;
 pub mod instances;

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::Program;
+use crate::bridge::expose::child_output::OutputReader;
 use crate::bridge::expose::handshake::handshake;
 use crate::bridge::expose::supervised_child::SupervisedChild;
 use crate::bridge::expose::{Eras, Settings};
@@ -65,7 +66,10 @@ impl ModernChild {
     /// Probes a copy of the command, because some servers end when they get a request before `initialize`.
     async fn copy_is_modern(&self) -> bool {
         let Ok(mut copy) = self.program.spawn() else { return false };
-        let answer = tokio::time::timeout(PROBE_TIMEOUT, handshake(&mut copy, Era::Modern));
+        // The child itself will tell what is odd.
+        let mut reader = OutputReader::new(None, self.program.secrets());
+        let answer = handshake(&mut copy, &mut reader, Era::Modern, |_| ());
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, answer);
         let modern = tokio::select! {
             answer = answer => matches!(answer, Ok(Some(Ok(_)))),
             () = self.stop.cancelled() => false,

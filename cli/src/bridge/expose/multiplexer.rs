@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use mcp::border::ids;
 use mcp::json;
-use mcp::message::{Envelope, Kind, span};
+use mcp::message::{Envelope, EnvelopeError, Kind, span};
 use mcp::meta;
 use mcp::splice::Splice;
 
@@ -20,6 +21,9 @@ pub type CallId = u64;
 pub const MAX_CALLS: usize = 1_024;
 /// Maximum number of subscriptions of one client.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
+
+/// Maximum number of calls that output which is no message is compared with.
+const MAX_CLAIMS: usize = 64;
 
 const CLIENT_GONE: i64 = -31_001;
 
@@ -131,7 +135,10 @@ impl Multiplexer {
             "notifications/cancelled" => {
                 let [id] = json::members(message.params?, ["requestId"]).ok()?;
                 let id = id?;
-                let (call, _) = self.calls.iter().find(|(_, call)| call.client == client && call.id == id)?;
+                let (call, _) = self
+                    .calls
+                    .iter()
+                    .find(|(_, call)| call.client == client && ids::same(id, &call.id).is_some())?;
                 let (call, number) = (*call, Bytes::from(call.to_string()));
                 // A cancelled request gets no response, so nothing else would end the call.
                 self.calls.remove(&call);
@@ -141,10 +148,17 @@ impl Multiplexer {
         }
     }
 
-    /// Returns whether a client's response answers a request that the child sent to this client.
-    pub fn response(&mut self, client: ClientId, message: &Envelope<'_>) -> bool {
-        let Some(id) = message.id else { return false };
-        self.child_requests.get(id) == Some(&client) && self.child_requests.remove(id).is_some()
+    /// Translates a client's response for the child; `None` if it answers no request that the child sent to this client.
+    pub fn response(&mut self, client: ClientId, source: &Bytes, message: &Envelope<'_>) -> Option<Bytes> {
+        let id = message.id?;
+        let mut asked = self.child_requests.iter().filter(|(_, asked)| **asked == client);
+        let (own, _) = asked.find(|(own, _)| ids::same(id, own).is_some())?;
+        let own = own.clone();
+        self.child_requests.remove(&own);
+        if own == id {
+            return Some(source.clone());
+        }
+        Some(Splice::new().replace(span(source, id), Bytes::from(own)).apply(source))
     }
 
     /// Cancels a call. Returns the notification for the child.
@@ -170,22 +184,42 @@ impl Multiplexer {
     }
 
     /// The destination of a message from the child.
-    pub fn from_child(&mut self, source: &Bytes) -> Delivery {
-        let message = match Envelope::parse(source) {
-            Ok(message) => message,
-            Err(error) => {
-                return Delivery::Discard(format!("dropped a line that is not an MCP message: {error}"));
-            }
-        };
-        match message.kind() {
+    ///
+    /// # Errors
+    /// When it is no message.
+    pub fn from_child(&mut self, source: &Bytes) -> Result<Delivery, EnvelopeError> {
+        let message = Envelope::parse(source)?;
+        Ok(match message.kind() {
             Kind::Response => self.deliver_response(source, &message),
             Kind::Request => self.child_request(source, &message),
             Kind::Notification => self.child_notification(source, &message),
+        })
+    }
+
+    /// The number of the only request that the child has not answered.
+    pub fn sole_call(&self) -> Option<CallId> {
+        // The subscriptions of a child before this one may be under way, too.
+        let is_subscribed = self.clients.values().any(|client| !client.subscriptions.is_empty());
+        let (call, _) = self.calls.first_key_value().filter(|_| self.calls.len() == 1 && !is_subscribed)?;
+        Some(*call)
+    }
+
+    /// Ends the call that output which is no message was the answer to. Returns it with the id that its client gave it.
+    pub fn end_claimed(&mut self, source: &[u8]) -> Option<(CallId, String)> {
+        let claimed = self.calls.keys().take(MAX_CLAIMS).copied().find(|call| ids::claims(source, *call))?;
+        self.calls.remove(&claimed).map(|call| (claimed, call.id))
+    }
+
+    /// The call that the child names by `raw`, however it spells the number.
+    fn named(&self, raw: &str) -> Option<CallId> {
+        if let Ok(number) = raw.parse() {
+            return Some(number);
         }
+        self.calls.keys().copied().find(|call| ids::denotes(raw, *call).is_some())
     }
 
     fn deliver_response(&mut self, source: &[u8], message: &Envelope<'_>) -> Delivery {
-        let call = message.id.and_then(|id| Some((id, id.parse::<CallId>().ok()?)));
+        let call = message.id.and_then(|id| Some((id, self.named(id)?)));
         let Some((raw, id)) = call else {
             return Delivery::Discard("dropped a response to an unknown request".into());
         };
@@ -264,7 +298,7 @@ impl Multiplexer {
 
     /// Replaces the id or token that the child knows by the client's own.
     fn on_call(&self, source: &[u8], raw: &str, own: impl Fn(&Call) -> Option<&str>) -> Delivery {
-        let call = raw.parse::<CallId>().ok().and_then(|id| Some((id, self.calls.get(&id)?)));
+        let call = self.named(raw).and_then(|id| Some((id, self.calls.get(&id)?)));
         match call.and_then(|(id, call)| Some((id, own(call)?.to_owned()))) {
             Some((id, own)) => Delivery::Interim(
                 id,
@@ -346,7 +380,7 @@ mod tests {
     }
 
     fn receive(multiplexer: &mut Multiplexer, text: &str) -> Delivery {
-        multiplexer.from_child(&Bytes::copy_from_slice(text.as_bytes()))
+        multiplexer.from_child(&Bytes::copy_from_slice(text.as_bytes())).unwrap()
     }
 
     #[test]
@@ -368,6 +402,41 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_matched_however_they_are_spelled() {
+        let mut multiplexer = Multiplexer::default();
+        let client = multiplexer.add_client(r#"{"sampling":{}}"#);
+        for spelled in [|call: CallId| format!("\"{call}\""), |call: CallId| format!("{call}.0")] {
+            let (call, _) = request(&mut multiplexer, client, r#"{"jsonrpc":"2.0","id":"a","method":"x"}"#);
+            assert_eq!(multiplexer.sole_call(), Some(call));
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, spelled(call));
+            let expected = r#"{"jsonrpc":"2.0","id":"a","result":{}}"#;
+            assert_eq!(receive(&mut multiplexer, &answer), Delivery::Final(call, expected.into()));
+            let other = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, spelled(call + 1));
+            assert!(matches!(receive(&mut multiplexer, &other), Delivery::Discard(_)));
+        }
+        // What goes to the child has the child's own spelling.
+        receive(&mut multiplexer, r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage"}"#);
+        let answer = Bytes::from_static(br#"{"jsonrpc":"2.0","id":"7","result":{}}"#);
+        let sent = multiplexer.response(client, &answer, &Envelope::parse(&answer).unwrap()).unwrap();
+        assert_eq!(sent, br#"{"jsonrpc":"2.0","id":7,"result":{}}"#.as_slice());
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_ends_the_call_that_it_names_and_no_other() {
+        let mut multiplexer = Multiplexer::default();
+        let client = multiplexer.add_client("{}");
+        let (first, _) = request(&mut multiplexer, client, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        let (second, _) = request(&mut multiplexer, client, r#"{"jsonrpc":"2.0","id":"b","method":"x"}"#);
+        let answer = |call| format!("{{\"jsonrpc\":\"2.0\",\"id\":{call},\"result\":{{\"a\":\"?").into_bytes();
+        let latin = |call| [answer(call), b"\xe9\"}}".to_vec()].concat();
+        assert_eq!(multiplexer.end_claimed(b"caf\xe9"), None);
+        assert_eq!(multiplexer.end_claimed(&latin(second + 1)), None);
+        assert_eq!(multiplexer.end_claimed(&latin(second)), Some((second, "\"b\"".into())));
+        assert_eq!(multiplexer.end_claimed(&latin(second)), None);
+        assert_eq!(multiplexer.sole_call(), Some(first));
+    }
+
+    #[test]
     fn a_question_goes_only_to_the_client_that_it_must_be_for() {
         let mut multiplexer = Multiplexer::default();
         let (a, b) = (multiplexer.add_client(r#"{"sampling":{}}"#), multiplexer.add_client("{}"));
@@ -376,12 +445,10 @@ mod tests {
         assert!(matches!(receive(&mut multiplexer, question), Delivery::Child(_)));
         let (call, _) = request(&mut multiplexer, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
         assert_eq!(receive(&mut multiplexer, question), Delivery::Interim(call, Bytes::from(question)));
-        let answer = Envelope::parse(br#"{"jsonrpc":"2.0","id":7,"result":{}}"#).unwrap();
-        assert!(
-            !multiplexer.response(b, &answer)
-                && multiplexer.response(a, &answer)
-                && !multiplexer.response(a, &answer)
-        );
+        let answer = Bytes::from_static(br#"{"jsonrpc":"2.0","id":7,"result":{}}"#);
+        let mut respond =
+            |client| multiplexer.response(client, &answer, &Envelope::parse(&answer).unwrap());
+        assert_eq!([respond(b), respond(a), respond(a)], [None, Some(answer.clone()), None]);
         request(&mut multiplexer, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
         assert!(matches!(receive(&mut multiplexer, question), Delivery::Child(_)));
         let ping = receive(&mut multiplexer, r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#);
@@ -428,6 +495,6 @@ mod tests {
         assert_eq!(multiplexer.sole_client(), Some((a, Some(first))));
         let (calls, messages) = multiplexer.remove_client(a);
         assert_eq!((calls, messages.len()), (vec![first], 1));
-        assert!(matches!(receive(&mut multiplexer, "no json"), Delivery::Discard(why) if !why.is_empty()));
+        assert!(multiplexer.from_child(&Bytes::from_static(b"no json")).is_err());
     }
 }

@@ -14,8 +14,9 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
+use mcp::border::{Peer, mend};
 use mcp::error::{INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, render};
-use mcp::message::{Envelope, Kind, split_batch};
+use mcp::message::{Envelope, EnvelopeError, Kind, split_batch};
 use mcp::revision::Revision;
 use mcp::sse::{self, Event};
 use tokio::sync::mpsc;
@@ -244,15 +245,29 @@ impl Connection {
                     self.handle(source.slice(part)).await;
                 }
             }
-            Err(error) => self.send(render(None, error.code(), &error.to_string(), None)).await,
+            Err(error) => self.refuse(&error).await,
         }
     }
 
     async fn handle(&mut self, body: Bytes) {
-        let message = match Envelope::parse(&body) {
-            Ok(message) => message,
-            Err(error) => return self.send(render(None, error.code(), &error.to_string(), None)).await,
+        let meant = match Envelope::parse(&body) {
+            Ok(message) => return self.handle_message(&body, message).await,
+            Err(error) => mend(&body, error, Peer::Client),
         };
+        match meant {
+            Ok(mended) => match Envelope::parse(&mended.message) {
+                Ok(message) => self.handle_message(&mended.message, message).await,
+                Err(error) => self.refuse(&error).await,
+            },
+            Err(unreadable) => self.refuse(&unreadable.error).await,
+        }
+    }
+
+    async fn refuse(&self, error: &EnvelopeError) {
+        self.send(render(None, error.code(), &error.to_string(), None)).await;
+    }
+
+    async fn handle_message(&mut self, body: &Bytes, message: Envelope<'_>) {
         let result = match (message.kind(), &self.client) {
             (Kind::Request, _) if message.method.as_deref() == Some("initialize") => {
                 self.initialize(&message).await
@@ -262,14 +277,14 @@ impl Connection {
                 self.send(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()).await;
                 return;
             }
-            (Kind::Request, Some((child, client))) => self.call(child, *client, &body, &message),
+            (Kind::Request, Some((child, client))) => self.call(child, *client, body, &message),
             (Kind::Request, None) => Err(render(message.id, INVALID_REQUEST, "start with initialize", None)),
             (Kind::Notification, Some((child, client))) => {
-                child.notify(*client, &body, &message);
+                child.notify(*client, body, &message);
                 Ok(())
             }
             (Kind::Response, Some((child, client))) => {
-                child.respond(*client, &body, &message);
+                child.respond(*client, body, &message);
                 Ok(())
             }
             (_, None) => Ok(()),

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::child::{Child, Program};
 use crate::bridge::expose::Settings;
-use crate::bridge::expose::handshake::{ServerInfo, handshake, list_changed};
+use crate::bridge::expose::child_output::{Complaints, OutputReader, Recovered, UnreadableOutput};
+use crate::bridge::expose::handshake::{HandshakeError, ServerInfo, handshake, list_changed};
 use crate::bridge::expose::multiplexer::{CallId, ClientId, Delivery, Multiplexer};
 use crate::output::eprint;
 
@@ -25,6 +26,8 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// JSON-RPC code of the error for calls that the end of the child interrupted.
 const CHILD_ENDED: i64 = -31_002;
+/// JSON-RPC code of the error for a call whose answer cannot be read.
+const ANSWER_UNREADABLE: i64 = -31_004;
 
 /// The reason why the child cannot take calls.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,9 +38,16 @@ pub enum NotReady {
     /// The child ended and is not restarted.
     #[error("the command has ended")]
     Ended,
-    /// The handshake has not completed yet.
-    #[error("the command did not respond in time")]
-    Starting,
+    /// What the child writes cannot be read.
+    #[error("what the command writes to its stdout cannot be read: {0}")]
+    Unreadable(String),
+    /// The handshake has not completed yet. What it wrote so far may be no message.
+    #[error("the command did not respond in time{}", .0.as_deref().map_or(String::new(), but_wrote))]
+    Starting(Option<String>),
+}
+
+fn but_wrote(said: &str) -> String {
+    format!("; what it wrote to its stdout is no MCP message: {said}")
 }
 
 #[derive(Debug, Clone)]
@@ -45,6 +55,7 @@ enum Phase {
     Starting,
     Ready(Arc<ServerInfo>),
     Refused(String),
+    Unreadable(String),
     Ended,
 }
 
@@ -72,6 +83,8 @@ struct State {
     calls: HashMap<CallId, mpsc::Sender<CallMessage>>,
     streams: HashMap<ClientId, mpsc::Sender<Bytes>>,
     input: Option<mpsc::Sender<Bytes>>,
+    /// The first output before the handshake that is no message.
+    heard: Option<String>,
 }
 
 impl SupervisedChild {
@@ -89,11 +102,12 @@ impl SupervisedChild {
         let mut phase = self.phase.subscribe();
         let settled = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
         let Ok(Ok(phase)) = tokio::time::timeout(self.start_timeout, settled).await else {
-            return Err(NotReady::Starting);
+            return Err(NotReady::Starting(self.lock().heard.clone()));
         };
         match &*phase {
             Phase::Ready(info) => Ok(info.clone()),
             Phase::Refused(why) => Err(NotReady::Refused(why.clone())),
+            Phase::Unreadable(why) => Err(NotReady::Unreadable(why.clone())),
             Phase::Ended | Phase::Starting => Err(NotReady::Ended),
         }
     }
@@ -101,7 +115,8 @@ impl SupervisedChild {
     /// Waits until the child has ended for good.
     pub async fn ended(&self) {
         let mut phase = self.phase.subscribe();
-        let _ = phase.wait_for(|phase| matches!(phase, Phase::Ended | Phase::Refused(_))).await;
+        let has_ended = |phase: &Phase| !matches!(phase, Phase::Starting | Phase::Ready(_));
+        let _ = phase.wait_for(has_ended).await;
     }
 
     /// Returns whether the child has ended for good.
@@ -166,7 +181,8 @@ impl SupervisedChild {
     /// Forwards a client's response, if the child has asked this client.
     pub fn respond(&self, client: ClientId, source: &Bytes, message: &Envelope<'_>) -> bool {
         let mut state = self.lock();
-        state.multiplexer.response(client, message) && state.send(source.clone())
+        let response = state.multiplexer.response(client, source, message);
+        response.is_some_and(|response| state.send(response))
     }
 
     /// Opens the stream of messages that belong to none of the client's calls; `None` if one is open already.
@@ -190,8 +206,11 @@ impl SupervisedChild {
             let started = Instant::now();
             let end = self.run_once(&program, &stop).await;
             self.lock().fail_all();
-            if let RunEnd::Refused(why) = end {
-                self.phase.send_replace(Phase::Refused(why));
+            if let RunEnd::Failed(error) = end {
+                self.phase.send_replace(match error {
+                    HandshakeError::Refused(why) => Phase::Refused(why),
+                    HandshakeError::Unreadable(why) => Phase::Unreadable(why),
+                });
                 return;
             }
             if stop.is_cancelled() || !restart {
@@ -220,7 +239,13 @@ impl SupervisedChild {
                 return RunEnd::Ended;
             }
         };
-        let handshake = tokio::time::timeout(self.start_timeout, handshake(&mut child, self.era));
+        let mut reader = OutputReader::new(Some(program.label.clone()), program.secrets());
+        let on_unreadable = |said: &str| {
+            eprint(format!("[{}] wrote to its stdout what is no MCP message: {said}", program.label));
+            self.lock().heard = Some(said.to_owned());
+        };
+        let handshake = handshake(&mut child, &mut reader, self.era, on_unreadable);
+        let handshake = tokio::time::timeout(self.start_timeout, handshake);
         let outcome = tokio::select! {
             outcome = handshake => outcome,
             () = stop.cancelled() => {
@@ -232,12 +257,12 @@ impl SupervisedChild {
             Ok(Some(Ok(info))) => {
                 self.on_ready(&child, info);
                 tokio::select! {
-                    () = self.forward_output(&mut child, &program.label) => {}
+                    () = self.forward_output(&mut child, &mut reader, &program.label) => {}
                     () = stop.cancelled() => {}
                 }
                 RunEnd::Ended
             }
-            Ok(Some(Err(why))) => RunEnd::Refused(why),
+            Ok(Some(Err(error))) => RunEnd::Failed(error),
             Ok(None) => RunEnd::Ended,
             Err(_) => {
                 eprint(format!("[{}] did not respond to the handshake in time", program.label));
@@ -252,6 +277,7 @@ impl SupervisedChild {
     fn on_ready(&self, child: &Child, info: ServerInfo) {
         let mut state = self.lock();
         state.input = Some(child.input.clone());
+        state.heard = None;
         let messages = state.multiplexer.resubscribe();
         state.send_all(messages);
         // Clients that stayed through a restart may hold lists of the previous child.
@@ -262,9 +288,11 @@ impl SupervisedChild {
         self.phase.send_replace(Phase::Ready(Arc::new(info)));
     }
 
-    async fn forward_output(&self, child: &mut Child, label: &str) {
-        while let Some(message) = child.output.recv().await {
-            if let Some(why) = self.lock().deliver(&message) {
+    async fn forward_output(&self, child: &mut Child, reader: &mut OutputReader, label: &str) {
+        let mut complaints = Complaints::default();
+        while let Some(line) = child.output.recv().await {
+            let complaint = self.lock().receive(&line, reader);
+            if let Some(why) = complaint.and_then(|why| complaints.line(&why, Instant::now())) {
                 eprint(format!("[{label}] {why}"));
             }
         }
@@ -273,7 +301,7 @@ impl SupervisedChild {
 
 enum RunEnd {
     Ended,
-    Refused(String),
+    Failed(HandshakeError),
 }
 
 impl State {
@@ -287,9 +315,42 @@ impl State {
         }
     }
 
-    /// Delivers a message from the child. Returns the complaint about one that has no destination.
-    fn deliver(&mut self, message: &Bytes) -> Option<String> {
-        match self.multiplexer.from_child(message) {
+    /// Delivers a line from the child. Returns the complaint about one that has no destination.
+    fn receive(&mut self, line: &Bytes, reader: &mut OutputReader) -> Option<String> {
+        let error = match self.multiplexer.from_child(line) {
+            Ok(delivery) => {
+                reader.on_message();
+                return self.deliver(delivery);
+            }
+            Err(error) => error,
+        };
+        let open = self.multiplexer.sole_call().map(|call| call.to_string());
+        match reader.recover(line, error, open.as_deref()) {
+            Recovered::Message(message) => match self.multiplexer.from_child(&message) {
+                Ok(delivery) => self.deliver(delivery),
+                Err(error) => Some(error.to_string()),
+            },
+            Recovered::Partial => None,
+            Recovered::Unreadable(UnreadableOutput { source, said, .. }) => {
+                self.end_claimed(&source, &said);
+                Some(format!("dropped a line that is no MCP message: {said}"))
+            }
+        }
+    }
+
+    /// Ends the call whose answer cannot be read: nothing else would.
+    fn end_claimed(&mut self, source: &[u8], said: &str) {
+        let Some((call, id)) = self.multiplexer.end_claimed(source) else { return };
+        if let Some(sender) = self.calls.remove(&call) {
+            let why = format!("the server's answer cannot be read: {said}");
+            let error = mcp::error::render(Some(&id), ANSWER_UNREADABLE, &why, None);
+            let _ = sender.try_send(CallMessage::Final(error));
+        }
+    }
+
+    /// Delivers a message. Returns the complaint about one that has no destination.
+    fn deliver(&mut self, delivery: Delivery) -> Option<String> {
+        match delivery {
             Delivery::Final(call, message) => {
                 if let Some(sender) = self.calls.remove(&call) {
                     // Interim messages always leave one slot free for it.

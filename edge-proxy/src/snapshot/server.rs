@@ -70,10 +70,13 @@ pub struct Entry {
     pub target: Box<str>,
     /// The upstream that is called.
     pub upstream: Arc<Upstream>,
-    /// The definition as clients of the modern era see it: renamed, with overrides.
+    /// The definition as clients of the modern era see it: renamed, with overrides, completed where it is not valid;
+    /// empty where it is withheld.
     pub definition: Bytes,
-    /// The definition for clients of the legacy era, where those cannot take it as it is.
+    /// The same for clients of the legacy era, where it differs.
     pub legacy_definition: Option<Bytes>,
+    /// By era, whether it cannot be read as valid, and so is in no list. It can be called by its name.
+    pub withheld: [bool; 2],
     /// The prefix to take off an exposed URI to get the upstream's own; empty where they are the same.
     pub uri_prefix: Box<str>,
     /// The facts of a tool's definition that calls need.
@@ -186,9 +189,11 @@ impl Table {
 }
 
 impl Entry {
-    /// Returns whether clients of `era` are shown it. The modern era excludes tools that break its rules.
+    /// Returns whether clients of `era` are shown it: not what cannot be read as valid and, in the modern era, no tool that
+    /// breaks its rules.
     pub fn is_offered_in(&self, era: Era) -> bool {
         match (era, self.upstream.side_for(era)) {
+            _ if self.withheld[era as usize] => false,
             (_, None) => false,
             (Era::Legacy, Some(Era::Legacy)) => true,
             _ => !self.tool.unfit_for_modern,

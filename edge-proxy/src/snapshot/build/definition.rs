@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use mcp::entry::{self, Fit, List};
 use mcp::json;
+use mcp::revision::Era;
 use serde_json::value::RawValue;
 
 use super::super::{TaskSupport, ToolFacts};
@@ -64,6 +66,16 @@ fn merge_annotations(definition: &str, over: &str) -> Result<String, json::JsonE
     }
     let edits: Vec<_> = over_members.iter().map(|(key, value)| (key.as_str(), Some(value.get()))).collect();
     json::set_members(theirs, &edits)
+}
+
+/// The definition as clients of `era` can take it, whose bytes stay if they can take those; `None` if it cannot be read as
+/// valid. One that clients' SDKs reject would take the whole list with it.
+pub(super) fn fitted(list: List, era: Era, definition: Bytes) -> Option<Bytes> {
+    match entry::fit(list, era, std::str::from_utf8(&definition).ok()?) {
+        Fit::Valid => Some(definition),
+        Fit::Mended { definition, .. } => Some(definition.into()),
+        Fit::Withheld(_) => None,
+    }
 }
 
 /// Removes a tool's `outputSchema` where it describes a result that clients of the legacy era cannot take: until

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mcp::entry::List;
 use mcp::revision::Era;
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
@@ -171,6 +172,16 @@ impl Part {
         }
     }
 
+    /// The list that it is in.
+    fn list(self) -> List {
+        match self {
+            Part::Tool => List::Tools,
+            Part::Resource => List::Resources,
+            Part::Template => List::Templates,
+            Part::Prompt => List::Prompts,
+        }
+    }
+
     /// The member of a definition that names it.
     fn key(self) -> &'static str {
         match self {
@@ -232,20 +243,27 @@ fn resolve(part: Part, message: &wire::Entry, target: &Accepted, upstream: &Arc<
         _ => ToolFacts::default(),
     };
     let crosses = matches!(part, Part::Tool) && upstream.side_for(Era::Legacy) == Some(Era::Modern);
-    let legacy_definition = std::str::from_utf8(&definition).ok().filter(|_| crosses);
+    let for_legacy = std::str::from_utf8(&definition).ok().filter(|_| crosses);
+    let for_legacy = for_legacy.and_then(definition::for_legacy).unwrap_or_else(|| definition.clone());
+    let [legacy, modern] = [(Era::Legacy, for_legacy), (Era::Modern, definition)]
+        .map(|(era, definition)| definition::fitted(part.list(), era, definition));
+    let withheld = [legacy.is_none(), modern.is_none()];
+    let (legacy, modern) = (legacy.unwrap_or_default(), modern.unwrap_or_default());
     Some(Entry {
-        legacy_definition: legacy_definition.and_then(definition::for_legacy),
         exposed: exposed.into(),
         original: original.into(),
         target: message.target.as_str().into(),
         upstream: Arc::clone(upstream),
         uri_prefix: message.uri_prefix.as_str().into(),
         fingerprint: Fingerprint::new()
-            .part(&definition)
+            .part(&modern)
+            .part(&legacy)
             .number(upstream.side_for(Era::Legacy).map_or(0, |era| era as u64 + 1))
             .number(upstream.side_for(Era::Modern).map_or(0, |era| era as u64 + 1))
             .finish(),
-        definition,
+        legacy_definition: (legacy != modern).then_some(legacy),
+        definition: modern,
+        withheld,
         tool,
     })
 }

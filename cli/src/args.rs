@@ -61,6 +61,8 @@ pub enum Command {
     Refresh(commands::upstream::RefreshArgs),
     /// Probe a URL or an upstream without storing anything
     Probe(commands::upstream::ProbeArgs),
+    /// List what upstreams should mend; exits with 1 if there is anything
+    Lint(commands::lint::Args),
     /// Apply resource files: all changes at one revision, or none
     Apply(commands::apply::Args),
     /// Show the changes that `apply` would make; exits with 0 (none), 1 (some) or 2 (error)

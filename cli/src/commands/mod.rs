@@ -15,6 +15,7 @@ pub mod expose;
 pub mod fields;
 pub mod get;
 pub mod import;
+pub mod lint;
 pub mod revoke;
 pub mod rollout;
 pub mod tunnel;
@@ -93,6 +94,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Revoke(args) => revoke::run(&invocation, args).await?,
         Command::Refresh(args) => upstream::refresh(&invocation, args).await?,
         Command::Probe(args) => upstream::probe(&invocation, args).await?,
+        Command::Lint(args) => lint::run(&invocation, args).await?,
         Command::Apply(args) => apply::run(&invocation, args).await?,
         Command::Diff(args) => return apply::diff(&invocation, args).await,
         Command::Export(args) => export::run(&invocation, args).await?,

@@ -1,0 +1,95 @@
+//! `mcpctl lint [UPSTREAM…]`: what upstreams should mend, one line each, from the status that the registry keeps.
+
+use serde_json::{Map, Value};
+
+use crate::commands::{Invocation, get};
+use crate::error::{Error, Result};
+use crate::kinds::{Kind, short_name};
+use crate::output;
+use crate::reflection;
+
+/// Arguments of `lint`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Names of upstreams [default: all]
+    names: Vec<String>,
+}
+
+/// Runs `lint`. It fails if there is anything to mend.
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let kind = Kind::from_word("upstream");
+    let client = invocation.client().await?;
+    let mut upstreams = Vec::new();
+    for name in &args.names {
+        upstreams.push(get::one(&client, kind, name).await?);
+    }
+    if args.names.is_empty() {
+        upstreams = get::all_pages(&client, kind, Map::new()).await?;
+    }
+    let mut lines = Vec::new();
+    for upstream in &upstreams {
+        let id = short_name(&reflection::text(upstream, "name"));
+        let found = findings(&reflection::to_json(upstream)["status"]);
+        lines.extend(found.into_iter().map(|finding| printable::line(&format!("{id}: {finding}")).into_owned()));
+    }
+    if lines.is_empty() {
+        return output::print(&format!("{} upstreams, nothing to mend", upstreams.len()));
+    }
+    output::print(&lines.join("\n"))?;
+    Err(Error::failure(format!("{} things to mend", lines.len())))
+}
+
+/// Lists what the status of an upstream says of it, the worst first.
+fn findings(status: &Value) -> Vec<String> {
+    let items = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    let state = text(&status["state"]);
+    if state != "UPSTREAM_STATE_READY" {
+        let state = state.trim_start_matches("UPSTREAM_STATE_").to_lowercase();
+        found.push(format!("{}: {}", if state.is_empty() { "unknown" } else { &state }, text(&status["reason"])));
+    }
+    for list in items(&status["lists"]) {
+        let trouble = text(&list["trouble"]);
+        if !trouble.is_empty() {
+            found.push(format!("{}: {trouble}", text(&list["list"])));
+        }
+    }
+    found.extend(items(&status["warnings"]).iter().map(text));
+    let details = items(&status["probe"]["quirkDetails"]);
+    for (at, quirk) in items(&status["probe"]["quirks"]).iter().enumerate() {
+        let detail = details.get(at).map(text).unwrap_or_default();
+        found.push(format!("quirk {}  {detail}", text(quirk)).trim_end().to_owned());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_that_the_status_says_is_listed_and_the_worst_is_first() {
+        let status = json!({
+            "state": "UPSTREAM_STATE_UNREACHABLE",
+            "reason": "connection refused",
+            "lists": [{"list": "tools/list", "count": 3}, {"list": "prompts/list", "trouble": "HTTP 500"}],
+            "warnings": ["tools[3] \"st\": withheld: inputSchema has another type"],
+            "probe": {"quirks": ["no-delete", "redirects"], "quirkDetails": ["does not end sessions"]},
+        });
+        assert_eq!(
+            findings(&status),
+            [
+                "unreachable: connection refused",
+                "prompts/list: HTTP 500",
+                "tools[3] \"st\": withheld: inputSchema has another type",
+                "quirk no-delete  does not end sessions",
+                "quirk redirects",
+            ]
+        );
+        assert!(findings(&json!({"state": "UPSTREAM_STATE_READY", "probe": {"quirks": []}})).is_empty());
+        assert_eq!(findings(&json!({})), ["unknown: "]);
+    }
+}

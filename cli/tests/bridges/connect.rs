@@ -164,3 +164,39 @@ async fn only_reads_are_sent_again_when_a_connection_broke() {
     serving.abort();
     host.input.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_large_is_refused_under_its_id() {
+    let running = expose(&[]).await;
+    let mut host = Host::start(&running.url().unwrap());
+    host.initialize().await;
+    let filler = vec![b' '; 1 << 20];
+    for start in [r#"{"jsonrpc":"2.0","id":"large","method":"tools/call","params":{"#, r#"{"jsonrpc":"2.0","params":{"#] {
+        host.input.write_all(start.as_bytes()).await.unwrap();
+        for _ in 0..64 {
+            host.input.write_all(&filler).await.unwrap();
+        }
+        host.input.write_all(b"}}\n").await.unwrap();
+        let refusal = host.next().await;
+        let id = if start.contains("large") { json!("large") } else { Value::Null };
+        assert_eq!((&refusal["id"], &refusal["error"]["code"]), (&id, &json!(-32600)), "{refusal}");
+        assert!(refusal["error"]["message"].as_str().unwrap().contains("larger than"), "{refusal}");
+    }
+    host.send(call(json!(1), "cafe", json!({}))).await;
+    assert_eq!(host.next().await["result"]["content"][0]["text"], "café");
+    drop(host.input);
+    host.bridge.await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_plainly_understood_is_answered() {
+    let running = expose(&[]).await;
+    let mut host = Host::start(&running.url().unwrap());
+    host.initialize().await;
+    host.input.write_all(b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":[]}\n").await.unwrap();
+    assert!(host.next().await["result"]["tools"].is_array());
+    drop(host.input);
+    host.bridge.await.unwrap();
+    running.stop().await;
+}

@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp::border::{Peer, mend};
+use mcp::border::{Peer, ids, mend};
+use mcp::error::INVALID_REQUEST;
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
-use mcp::stdio::encode;
+use mcp::stdio::{LineError, encode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -23,7 +24,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::bridge::child::{LineReader, MAX_MESSAGE_BYTES};
 use crate::error::Result;
-use crate::output::eprint;
 pub use connection::{Connection, Target};
 
 /// Maximum number of requests in flight. Further lines wait.
@@ -51,7 +51,7 @@ pub async fn run(
     while let Some(line) = lines.next().await {
         match line {
             Ok(line) => host.clone().handle_line(line).await,
-            Err(error) => eprint(format!("dropped a message from the host: {error}")),
+            Err(LineError::TooLong { limit, start }) => host.refuse_long(limit, &start).await,
         }
     }
     host.end().await;
@@ -107,6 +107,13 @@ impl HostBridge {
             Kind::Notification => self.connection.send(line.clone()).await,
             Kind::Request | Kind::Response => self.send_in_background(line.clone(), message.id).await,
         }
+    }
+
+    /// Answers a line that is too large, of which only the start is there.
+    async fn refuse_long(&self, limit: usize, start: &[u8]) {
+        let why = format!("the message is larger than {limit} bytes");
+        let id = ids::id_in_prefix(start);
+        self.connection.send_to_host(mcp::error::render(id, INVALID_REQUEST, &why, None)).await;
     }
 
     async fn refuse(&self, error: &EnvelopeError) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mcp::quirk::{Quirk, Quirks};
 use mcp::secrets::Secrets;
+use mcp::sse::Event;
 
 use crate::observe::Metrics;
 
@@ -38,6 +39,12 @@ impl QuirkSink {
         }
     }
 
+    /// Notes that an event of the upstream showed a quirk, by its type.
+    #[cold]
+    pub(in crate::upstream) fn note_event(&self, quirk: Quirk, event: &Event) {
+        self.note(quirk, &String::from_utf8_lossy(event.event.as_deref().unwrap_or_default()));
+    }
+
     /// Returns the beginning of a text of the upstream, for a log: one line, without secrets.
     pub(in crate::upstream) fn excerpt(&self, says: &str) -> String {
         self.secrets.excerpt(says)
@@ -49,5 +56,50 @@ impl QuirkSink {
         for quirk in quirks.iter() {
             self.note(quirk, says);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_is_counted_and_the_first_of_its_kind_logged_without_secrets() {
+        let (lines, metrics) = (Lines::default(), Arc::new(Metrics::new()));
+        let mut secrets = Secrets::default();
+        secrets.add(b"sekret-of-ours");
+        let sink = QuirkSink::new("u", secrets, Arc::clone(&metrics));
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(log, || {
+            sink.note(Quirk::ForeignEvents, "ping of sekret-of-ours\u{1b}[31m");
+            sink.note(Quirk::ForeignEvents, "pong");
+            sink.note(Quirk::Redirects, "");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let logged: Vec<&str> = text.lines().collect();
+        assert_eq!(logged.len(), 2, "{text}");
+        assert!(logged[0].contains("foreign-events") && logged[0].contains("upstream=\"u\""), "{text}");
+        assert!(!text.contains("sekret") && !text.contains('\u{1b}') && !text.contains("pong"), "{text}");
+        assert!(logged[1].contains("redirects"), "{text}");
+        let counts = [Quirk::ForeignEvents, Quirk::Redirects, Quirk::NoDelete];
+        assert_eq!(counts.map(|quirk| metrics.upstream_quirk(quirk).get()), [2, 1, 0]);
     }
 }

@@ -44,9 +44,13 @@ fn rule(allow: &str) -> Rule {
 }
 
 async fn call(edge: &Edge) -> Reply {
+    call_tool(edge, "u_echo").await
+}
+
+async fn call_tool(edge: &Edge, tool: &str) -> Reply {
     let call =
-        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"u_echo",{META}}}}}"#);
-    edge.post(&modern("tools/call", Some("u_echo")), &call).await
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}",{META}}}}}"#);
+    edge.post(&modern("tools/call", Some(tool)), &call).await
 }
 
 /// An upstream that keeps no connection unless `keeps`, and its URL under a name that no system knows.
@@ -98,7 +102,7 @@ async fn a_connection_that_is_kept_costs_no_look() {
     let turns = Turns::new(&[&["127.0.0.1"]]);
     let edge = Edge::resolving(&url, CheckedResolver::new(rule("loopback"), turns.clone()));
     for _ in 0..10 {
-        assert_eq!(call(&edge).await.body, SERVED);
+        assert_eq!(call_tool(&edge, "u_safe").await.body, SERVED);
     }
     // Each of the two workers has connections of its own.
     assert!(turns.asked().len() <= 2, "{:?}", turns.asked());

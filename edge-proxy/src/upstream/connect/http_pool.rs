@@ -1,6 +1,6 @@
 //! The warm HTTP/1.1 connections of one worker to one upstream, each with one request at a time.
 //!
-//! It must not know what is sent on them.
+//! It must not know what is sent on them. Where requests go that the upstream redirects is in `redirects`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,17 +13,15 @@ use http::header::{
     CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE, USER_AGENT,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use inbound::Reservation;
 use mcp::quirk::Quirk;
 use mcp::secrets::Secrets;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -31,6 +29,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::Url;
 
 use super::http_response::HttpResponse;
+use super::keeps::{Closed, Keeps};
+use super::redirects::Redirected;
+use super::upstream_connection::{IdleConnection, UpstreamConnection, closed_before_response, fault_of};
 use crate::error::Fault;
 use crate::fleet::Waiters;
 use crate::observe::Metrics;
@@ -39,40 +40,38 @@ use crate::tunnels::TunnelStream;
 use crate::upstream::Environment;
 use crate::upstream::quirk_sink::QuirkSink;
 
-/// Largest head of a response.
-const MAX_HEAD: usize = 256 << 10;
 const MAX_IDLE: usize = 256;
 const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
-
-type Sender = SendRequest<Full<Bytes>>;
 
 /// The connections of one worker to one upstream.
 pub(in crate::upstream) struct HttpPool {
     environment: Arc<Environment>,
-    upstream: Box<str>,
+    pub(super) upstream: Box<str>,
     host: String,
     port: u16,
     tls: Option<ServerName<'static>>,
     dials_in: Option<Box<str>>,
-    target: Uri,
+    /// The scheme and authority of its URL.
+    pub(super) origin: Box<str>,
+    pub(super) target: Uri,
+    pub(super) redirected: Redirected,
     /// The headers of every request, those of the upstream's kind and its credential included.
     pub headers: HeaderMap,
     /// Where its quirks are noted.
     pub quirks: Rc<QuirkSink>,
-    idle: RefCell<Vec<Idle>>,
+    keeps: Cell<Keeps>,
+    /// Those without a request, the latest at the end.
+    idle: RefCell<Vec<IdleConnection>>,
     used: Cell<Instant>,
     refused_before: Cell<bool>,
-}
-
-struct Idle {
-    sender: Sender,
-    since: Instant,
 }
 
 /// A connection that returns to the pool when its response is read.
 pub(in crate::upstream) struct PooledConnection {
     http_pool: Rc<HttpPool>,
-    sender: Sender,
+    connection: UpstreamConnection,
+    /// False if the upstream said that it closes it.
+    stays: bool,
 }
 
 /// Whether a request may be sent again when it is unknown whether it arrived.
@@ -107,6 +106,7 @@ impl HttpPool {
         // The user info of a URL is no part of Host.
         let name = authority.as_str().rsplit('@').next().unwrap_or_default();
         headers.insert(HOST, HeaderValue::from_str(name).map_err(|_| bad("a host that is not valid"))?);
+        let origin = format!("{}://{name}", url.scheme_str().unwrap_or("http"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.extend(kind_headers);
         headers.extend(upstream.credential.headers.clone());
@@ -119,8 +119,11 @@ impl HttpPool {
             host,
             tls,
             dials_in: upstream.reach.is_tunnel().then(|| upstream.uid.clone()),
+            origin: origin.into(),
             target: path.parse().map_err(|_| bad("a path that is not valid"))?,
+            redirected: Redirected::default(),
             headers,
+            keeps: Cell::default(),
             idle: RefCell::default(),
             used: Cell::new(Instant::now()),
             refused_before: Cell::new(false),
@@ -128,7 +131,7 @@ impl HttpPool {
     }
 
     /// Sends one request and waits for the head of its response. `timeout` applies until its first byte, and then
-    /// between two bytes.
+    /// between two bytes. Redirects within the origin of the upstream are followed.
     pub(in crate::upstream) async fn send(
         self: &Rc<Self>,
         method: &Method,
@@ -137,10 +140,17 @@ impl HttpPool {
         retry: Retry,
         timeout: Duration,
     ) -> Result<HttpResponse, Fault> {
-        self.send_to(&self.target, method, headers, body, retry, timeout).await
+        if !self.redirected.is_settled() {
+            return Box::pin(self.send_redirected(method, &headers, &body, retry, timeout)).await;
+        }
+        let response = self.send_to(&self.target, method, headers, body, retry, timeout).await?;
+        if response.status.is_redirection() {
+            self.redirected.unsettle();
+        }
+        Ok(response)
     }
 
-    /// Sends one request, as `send` does, to another path of the upstream.
+    /// Sends one request to a path of the upstream, and follows no redirects.
     pub(in crate::upstream) async fn send_to(
         self: &Rc<Self>,
         target: &Uri,
@@ -175,9 +185,9 @@ impl HttpPool {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| refused("no key"))?);
-        let mut sender = self.connect_in_time().await?;
+        let mut connection = self.connect_in_time().await?;
         let request = request(&self.target, &Method::GET, headers, Bytes::new());
-        let response = sender.send_request(request).await.map_err(|error| fault_of(&error))?;
+        let response = connection.sender.send_request(request).await.map_err(|error| fault_of(&error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(Fault::Status(response.status().as_u16()));
         }
@@ -197,6 +207,11 @@ impl HttpPool {
     /// The size of the largest message that is read.
     pub(in crate::upstream) fn max_message(&self) -> usize {
         self.environment.limits.max_event_bytes
+    }
+
+    /// The size of the largest response that is one message.
+    pub(in crate::upstream) fn max_answer(&self) -> usize {
+        self.environment.limits.max_answer_bytes
     }
 
     /// The size of the largest message of a client.
@@ -225,17 +240,24 @@ impl HttpPool {
         let spare = (retry == Retry::Safe).then(|| headers.clone());
         let mut request = request(target, method, headers, body.clone());
         loop {
-            let (mut sender, reused) = self.checkout().await?;
-            let mut failed = match sender.try_send_request(request).await {
+            let (mut connection, idle) = self.checkout(retry).await?;
+            let mut failed = match connection.sender.try_send_request(request).await {
                 Ok(response) => {
-                    return Ok((response, PooledConnection { http_pool: Rc::clone(self), sender }));
+                    let stays = self.keeps.get() == Keeps::Proven || self.learn(&response, idle);
+                    let http_pool = Rc::clone(self);
+                    return Ok((response, PooledConnection { http_pool, connection, stays }));
                 }
                 Err(failed) => failed,
             };
+            let (reused, unsent) = (idle.is_some(), failed.take_message());
+            let closed = closed_before_response(failed.error());
+            if reused && closed {
+                self.note_closed(Closed::InUse, connection.opened);
+            }
             // A connection that the upstream closed while it was idle says nothing about the upstream.
-            request = match (failed.take_message(), &spare) {
+            request = match (unsent, &spare) {
                 (Some(unsent), _) if reused => unsent,
-                (None, Some(headers)) if reused && closed_before_response(failed.error()) => {
+                (None, Some(headers)) if reused && closed => {
                     self::request(target, method, headers.clone(), body.clone())
                 }
                 _ => return Err(fault_of(&failed.into_error())),
@@ -243,24 +265,66 @@ impl HttpPool {
         }
     }
 
-    /// Takes an idle connection or opens one; returns it and whether it was used before.
-    async fn checkout(&self) -> Result<(Sender, bool), Fault> {
+    /// Takes an idle connection or opens one; returns it, and how long it was idle.
+    async fn checkout(&self, retry: Retry) -> Result<(UpstreamConnection, Option<Duration>), Fault> {
         self.used.set(Instant::now());
-        loop {
-            let idle = self.idle.borrow_mut().pop();
-            let Some(mut idle) = idle else { break };
-            let fresh = idle.since.elapsed() < self.environment.limits.upstream_idle;
-            if fresh
-                && !idle.sender.is_closed()
-                && (idle.sender.is_ready() || idle.sender.ready().await.is_ok())
-            {
-                return Ok((idle.sender, true));
+        while let Some(mut idle) = self.take_idle(retry) {
+            let lasted = idle.lasted();
+            let sender = &mut idle.connection.sender;
+            if lasted >= self.environment.limits.upstream_idle {
+                continue;
             }
+            if !sender.is_closed() && (sender.is_ready() || sender.ready().await.is_ok()) {
+                return Ok((idle.connection, Some(lasted)));
+            }
+            self.note_closed(Closed::Idle(idle.lasted()), idle.connection.opened);
         }
-        Ok((self.connect_in_time().await?, false))
+        Ok((self.connect_in_time().await?, None))
     }
 
-    async fn connect_in_time(&self) -> Result<Sender, Fault> {
+    /// Takes the connection that was used last; until the upstream is known to keep them, the one that has lasted longest.
+    fn take_idle(&self, retry: Retry) -> Option<IdleConnection> {
+        let mut idle = self.idle.borrow_mut();
+        if self.keeps.get() == Keeps::Proven {
+            return idle.pop();
+        }
+        let keeps = self.keeps.get().at(Instant::now());
+        self.keeps.set(keeps);
+        let may_reuse = idle.first().is_some_and(|oldest| keeps.may_reuse(oldest.since.elapsed(), retry));
+        may_reuse.then(|| idle.remove(0))
+    }
+
+    /// Learns from a response on a connection that was idle for so long. Returns whether the connection stays open, as far as
+    /// the upstream says.
+    #[cold]
+    fn learn(&self, response: &Response<Incoming>, idle: Option<Duration>) -> bool {
+        let keeps = idle.map_or(self.keeps.get(), |idle| self.keeps.get().answered(idle));
+        self.keeps.set(keeps);
+        let said = response.headers().get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let said = said.flat_map(|value| value.split(',')).map(str::trim);
+        let old = response.version() < Version::HTTP_11;
+        match said
+            .into_iter()
+            .find(|word| ["close", "keep-alive"].iter().any(|known| word.eq_ignore_ascii_case(known)))
+        {
+            Some(word) => !word.eq_ignore_ascii_case("close"),
+            None => !old,
+        }
+    }
+
+    /// Notes that a connection, open since `opened`, was closed, of which nothing was said.
+    #[cold]
+    fn note_closed(&self, closed: Closed, opened: Instant) {
+        let (before, now) = (self.keeps.get(), Instant::now());
+        let keeps = before.closed(closed, opened, now);
+        self.keeps.set(keeps);
+        if keeps != before && matches!(keeps, Keeps::Never { .. }) {
+            self.quirks.note(Quirk::ClosesConnections, "");
+            self.idle.borrow_mut().clear();
+        }
+    }
+
+    async fn connect_in_time(&self) -> Result<UpstreamConnection, Fault> {
         let connect_in_time =
             tokio::time::timeout(self.environment.limits.connect_timeout, self.connect()).await;
         let late = if self.dials_in.is_some() {
@@ -271,11 +335,11 @@ impl HttpPool {
         connect_in_time.unwrap_or_else(|_| Err(Fault::Connect(late.to_owned())))
     }
 
-    async fn connect(&self) -> Result<Sender, Fault> {
+    async fn connect(&self) -> Result<UpstreamConnection, Fault> {
         if let Some(uid) = &self.dials_in {
             return match self.environment.tunnels.connect(&self.environment.fleet, uid).await? {
-                TunnelStream::Local(stream) => handshake(stream).await,
-                TunnelStream::Remote(stream) => handshake(stream).await,
+                TunnelStream::Local(stream) => UpstreamConnection::begin(stream).await,
+                TunnelStream::Remote(stream) => UpstreamConnection::begin(stream).await,
             };
         }
         let failed = |error: std::io::Error| Fault::Connect(error.to_string());
@@ -284,10 +348,11 @@ impl HttpPool {
         let stream = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         match &self.tls {
-            None => handshake(stream).await,
+            None => UpstreamConnection::begin(stream).await,
             Some(name) => {
                 let connector = TlsConnector::from(Arc::clone(&self.environment.tls));
-                handshake(connector.connect(name.clone(), stream).await.map_err(failed)?).await
+                UpstreamConnection::begin(connector.connect(name.clone(), stream).await.map_err(failed)?)
+                    .await
             }
         }
     }
@@ -306,7 +371,7 @@ impl HttpPool {
     pub(in crate::upstream) fn sweep(&self, unused: Duration) -> bool {
         let limit = self.environment.limits.upstream_idle;
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
+        idle.retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < limit);
         idle.is_empty() && self.used.get().elapsed() > unused
     }
 }
@@ -325,20 +390,6 @@ fn secrets_of(url: &Uri, headers: &HeaderMap) -> Secrets {
     url.map_or_else(|_| Secrets::default(), |url| Secrets::of_request(&url, headers))
 }
 
-async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, Fault> {
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| fault_of(&error))?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "an upstream connection ended early");
-        }
-    });
-    Ok(sender)
-}
-
 impl PooledConnection {
     /// The pool that the connection belongs to.
     pub(super) fn pool(&self) -> Rc<HttpPool> {
@@ -347,25 +398,10 @@ impl PooledConnection {
 
     /// Returns the connection to the pool: its response was read to the end.
     pub(in crate::upstream) fn release(self) {
-        let Self { http_pool, sender } = self;
+        let Self { http_pool, connection, stays } = self;
         let mut idle = http_pool.idle.borrow_mut();
-        if !sender.is_closed() && idle.len() < MAX_IDLE {
-            idle.push(Idle { sender, since: Instant::now() });
+        if stays && !connection.sender.is_closed() && idle.len() < MAX_IDLE {
+            idle.push(IdleConnection { connection, since: Instant::now() });
         }
-    }
-}
-
-/// Whether the connection ended before any of the response came.
-fn closed_before_response(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed()
-}
-
-fn fault_of(error: &hyper::Error) -> Fault {
-    if error.is_parse_too_large() {
-        Fault::TooLarge
-    } else if error.is_parse() {
-        Fault::Malformed(error.to_string())
-    } else {
-        Fault::Interrupted
     }
 }

@@ -5,6 +5,9 @@
 mod content_coding;
 mod http_pool;
 mod http_response;
+mod keeps;
+mod redirects;
+mod upstream_connection;
 
 pub(super) use self::http_pool::{HttpPool, Retry};
 pub(super) use self::http_response::{HttpResponse, MediaType};

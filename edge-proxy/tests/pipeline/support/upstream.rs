@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded {
     pub(crate) verb: String,
+    /// The path and query.
+    pub(crate) path: String,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: String,
 }
@@ -76,7 +78,8 @@ impl Upstream {
                 let (head, body) = request.into_parts();
                 let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
                 let body = String::from_utf8(body.to_vec()).unwrap();
-                let request = Recorded { verb: head.method.to_string(), headers: head.headers, body };
+                let (verb, path) = (head.method.to_string(), head.uri.to_string());
+                let request = Recorded { verb, path, headers: head.headers, body };
                 recorded.lock().unwrap().push(request.clone());
                 answer(&request)
             }

@@ -1,0 +1,130 @@
+//! Requests that an upstream redirects: followed within its origin, with the same method and body, and remembered.
+//!
+//! A request that is redirected was not acted on, so each may follow. It must not know what the requests are.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::LOCATION;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use mcp::redirect::{self, MAX_REDIRECTS, NotFollowed};
+use url::{Position, Url};
+
+use super::http_pool::{HttpPool, Retry};
+use super::http_response::HttpResponse;
+use crate::error::Fault;
+
+/// Largest body of a redirect that is read.
+const MAX_BODY: usize = 64 << 10;
+
+/// Where an upstream has sent requests.
+#[derive(Default)]
+pub(super) struct Redirected {
+    /// Whether the upstream answers where it is registered.
+    settled: Cell<bool>,
+    to: RefCell<Option<Uri>>,
+    /// Whether a redirect was logged that is not followed.
+    refused: Cell<bool>,
+}
+
+impl Redirected {
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.get()
+    }
+
+    /// The next request is sent in a way that can follow.
+    #[cold]
+    pub(super) fn unsettle(&self) {
+        self.settled.set(false);
+    }
+
+    /// Notes where a request was answered; `None` for where the upstream is registered.
+    fn note(&self, to: Option<&Uri>, proves: bool) {
+        *self.to.borrow_mut() = to.cloned();
+        self.settled.set(to.is_none() && proves);
+    }
+}
+
+impl HttpPool {
+    /// The path and query that requests go to.
+    pub(in crate::upstream) fn target(&self) -> Uri {
+        self.redirected.to.borrow().clone().unwrap_or_else(|| self.target.clone())
+    }
+
+    /// Sends a request, as `send` does, where it may be redirected.
+    #[cold]
+    pub(super) async fn send_redirected(
+        self: &Rc<Self>,
+        method: &Method,
+        headers: &HeaderMap,
+        body: &Bytes,
+        retry: Retry,
+        timeout: Duration,
+    ) -> Result<HttpResponse, Fault> {
+        let mut known = self.redirected.to.borrow().clone();
+        let mut to = known.clone();
+        let mut hops = 0;
+        loop {
+            let target = to.as_ref().unwrap_or(&self.target);
+            let sent = self.send_to(target, method, headers.clone(), body.clone(), retry, timeout);
+            let response = sent.await?;
+            let status = response.status;
+            // It is no longer there, so nothing was done.
+            if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
+                && known.take().is_some()
+            {
+                to = None;
+                continue;
+            }
+            if !redirect::is_redirect(status.as_u16()) {
+                if status.is_success() {
+                    self.redirected.note(to.as_ref(), *method == Method::POST);
+                }
+                return Ok(response);
+            }
+            hops += 1;
+            to = match self.next_target(target, &response, hops) {
+                Ok(next) => Some(next),
+                Err(_) => return Ok(response),
+            };
+            known = None;
+            // Read to its end, so that its connection can be used again.
+            if let Err(fault) = response.collect(MAX_BODY).await {
+                tracing::debug!(%fault, "cannot read the body of a redirect");
+            }
+        }
+    }
+
+    /// Returns where a response sends the request to `target`, after so many redirects. One that is not followed is logged.
+    #[cold]
+    pub(in crate::upstream) fn next_target(
+        &self,
+        target: &Uri,
+        response: &HttpResponse,
+        hops: usize,
+    ) -> Result<Uri, NotFollowed> {
+        let followed = self.followed(target, response, hops);
+        if let Err(reason) = &followed
+            && !self.redirected.refused.replace(true)
+        {
+            let reason = self.quirks.excerpt(&reason.to_string());
+            tracing::warn!(upstream = &*self.upstream, reason, "an upstream redirects");
+        }
+        followed
+    }
+
+    fn followed(&self, target: &Uri, response: &HttpResponse, hops: usize) -> Result<Uri, NotFollowed> {
+        if hops > MAX_REDIRECTS {
+            return Err(NotFollowed::Loop);
+        }
+        let malformed = || NotFollowed::Malformed(target.to_string().into());
+        let base = Url::parse(&format!("{}{target}", self.origin)).map_err(|_| malformed())?;
+        let location = response.headers.get(LOCATION).map(http::HeaderValue::as_bytes);
+        let followed = redirect::follow(&base, response.status.as_u16(), location)?;
+        self.quirks.note(followed.quirk, followed.url.path());
+        let next = &followed.url[Position::BeforePath..Position::AfterQuery];
+        next.parse().map_err(|_| malformed())
+    }
+}

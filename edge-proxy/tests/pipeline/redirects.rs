@@ -1,0 +1,143 @@
+//! Upstreams that redirect: within their origin they are followed, and remembered; elsewhere nothing goes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::response::Response;
+use mcp::quirk::Quirk;
+
+use crate::support::{Edge, META, Recorded, Reply, Upstream, json, mcp, modern, status};
+
+const LEGACY: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo"}}"#;
+
+fn to(code: u16, place: &str) -> Response {
+    let mut response = status(code, "moved");
+    response.headers_mut().insert("location", place.parse().unwrap());
+    response
+}
+
+/// Answers as a server of both eras does.
+fn answer(request: &Recorded) -> Response {
+    let id = request.id();
+    match request.method().as_str() {
+        "initialize" => {
+            let version = request.json()["params"]["protocolVersion"].clone();
+            json(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":{version},"capabilities":{{}}}}}}"#
+            ))
+        }
+        "tools/call" => json(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#)),
+        _ => status(202, ""),
+    }
+}
+
+/// An edge before an upstream of one era, which has a credential.
+fn edge_before(upstream: &Upstream, era: &str) -> Edge {
+    let mut edge = Edge::start(&upstream.url);
+    let mcp = mcp(&mut edge.snapshot.resources.upstreams[0]);
+    match era {
+        "legacy" => mcp.modern_versions.clear(),
+        _ => mcp.legacy_version.clear(),
+    }
+    edge.publish();
+    edge
+}
+
+async fn call(edge: &Edge, era: &str) -> Reply {
+    if era == "legacy" {
+        let session = edge.session("2025-11-25", "{}").await;
+        return edge.post(&[("mcp-session-id", &session)], LEGACY).await;
+    }
+    let call = LEGACY.replace(r#""u_echo""#, &format!(r#""u_echo",{META}"#));
+    edge.post(&modern("tools/call", Some("u_echo")), &call).await
+}
+
+fn works(reply: &Reply) -> bool {
+    reply.body.contains(r#""content":[]"#)
+}
+
+#[tokio::test]
+async fn a_redirect_within_the_origin_is_followed_with_the_same_body_and_remembered() {
+    for (code, place) in
+        [(301, "/mcp/"), (302, "/mcp/"), (307, "mcp/"), (308, "HOST/mcp/"), (307, "/mcp/?a=b")]
+    {
+        for era in ["legacy", "modern"] {
+            let upstream = Upstream::raw(move |request| match request.path.as_str() {
+                "/mcp" => to(code, &place.replace("HOST", &format!("http://{}", request.header("host")))),
+                _ => answer(request),
+            })
+            .await;
+            let edge = edge_before(&upstream, era);
+            for _ in 0..6 {
+                assert!(works(&call(&edge, era).await), "{code} {place} {era}");
+            }
+            let requests = upstream.requests();
+            let (first, followed): (Vec<_>, Vec<_>) =
+                requests.iter().partition(|request| request.path == "/mcp");
+            assert!(first.len() <= 2, "{code} {place} {era}: each worker remembers");
+            let query = place.split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
+            let expected = format!("/mcp/{query}");
+            assert!(followed.iter().all(|request| request.path == expected && request.verb == "POST"));
+            assert!(first.iter().all(|request| followed.iter().any(|then| then.body == request.body)));
+            let ran = followed.iter().filter(|request| request.method() == "tools/call");
+            assert_eq!(ran.count(), 6, "{code} {place} {era}: each ran once");
+            assert_eq!(edge.metrics.upstream_quirk(Quirk::Redirects).get(), first.len() as u64);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_moved_back_is_found_again() {
+    for era in ["legacy", "modern"] {
+        let moved = Arc::new(AtomicBool::new(true));
+        let is_moved = Arc::clone(&moved);
+        let upstream =
+            Upstream::raw(move |request| match (request.path.as_str(), is_moved.load(Ordering::Relaxed)) {
+                ("/mcp", true) => to(307, "/mcp/"),
+                ("/mcp/", false) => status(404, "gone"),
+                _ => answer(request),
+            })
+            .await;
+        let edge = edge_before(&upstream, era);
+        for moves in [false, true, false] {
+            assert!(works(&call(&edge, era).await), "{era}");
+            moved.store(moves, Ordering::Relaxed);
+            // One that may not run twice is redirected without a way to follow, at most once on each worker.
+            let replies = [call(&edge, era).await, call(&edge, era).await, call(&edge, era).await];
+            assert!(replies.iter().any(works), "{era}: {replies:?}");
+            assert!(works(&call(&edge, era).await), "{era}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_origin_or_without_end_is_not_followed() {
+    let elsewhere = Upstream::raw(answer).await;
+    let other = elsewhere.url.clone();
+    let places: [(u16, String); 7] = [
+        (307, other.clone()),
+        (308, other.replace("127.0.0.1", "localhost")),
+        (307, "https://127.0.0.1/mcp".into()),
+        (303, "/mcp/".into()),
+        (307, "/mcp".into()),
+        (307, "/next".into()),
+        (307, "http://[".into()),
+    ];
+    for (code, place) in places {
+        for era in ["legacy", "modern"] {
+            let place = place.clone();
+            let upstream = Upstream::raw(move |request| match request.path.strip_prefix("/next") {
+                // On and on.
+                Some(so_far) => to(code, &format!("/next{so_far}x")),
+                None if request.path == "/mcp/" => answer(request),
+                None => to(code, &place),
+            })
+            .await;
+            let edge = edge_before(&upstream, era);
+            let refused = call(&edge, era).await;
+            assert_eq!(refused.error_code(), -31104, "{code} {era}: {refused:?}");
+            assert!(upstream.requests().len() <= 6, "{code} {era}: {}", upstream.requests().len());
+        }
+    }
+    assert!(elsewhere.requests().is_empty(), "nothing goes elsewhere");
+}

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ::mcp::quirk::Quirk;
 use trunkline_edge_proxy::config::limits::Limits;
 
 use crate::support::{
@@ -239,20 +240,203 @@ async fn resources_are_watched_on_a_connection_of_their_own() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_or_no_message_ends_the_connection_and_nothing_else() {
+async fn what_is_too_large_ends_the_connection_and_nothing_else() {
     for kind in KINDS {
-        for (wrong, code) in [("x".repeat(80 << 10), -31106), ("no json".to_owned(), -31105)] {
-            let talker = Talker::start(move |message| match message.contains("good") {
-                true => echo(message),
-                false => vec![wrong.clone()],
+        let talker = Talker::start(move |message| match message.contains("good") {
+            true => echo(message),
+            false => vec!["x".repeat(80 << 10)],
+        })
+        .await;
+        let limits = Limits { max_event_bytes: 64 << 10, ..Limits::default() };
+        let edge = talker.limited(kind, limits);
+        let session = edge.session("2025-11-25", "{}").await;
+        assert_eq!(call(&edge, &session, CALL).await.error_code(), -31106);
+        let good = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"good":1}"#);
+        assert!(call(&edge, &session, &good).await.body.contains(r#""n":1.0"#));
+    }
+}
+
+/// What servers say between messages, and the quirk that it is.
+const BETWEEN: &[(&str, Quirk)] = &[
+    ("no json", Quirk::UnreadableMessages),
+    (r#"{"heartbeat":1}"#, Quirk::UnreadableMessages),
+    (r#"{"jsonrpc":"2.0","id":"#, Quirk::UnreadableMessages),
+    ("[]", Quirk::UnreadableMessages),
+    ("42", Quirk::UnreadableMessages),
+];
+
+#[tokio::test]
+async fn what_is_no_message_is_skipped_and_ends_no_call() {
+    for kind in KINDS {
+        for (between, quirk) in BETWEEN {
+            let talker = Talker::start(move |message| {
+                let mut said = vec![(*between).to_owned(); 3];
+                said.extend(echo(message));
+                said
             })
             .await;
-            let limits = Limits { max_event_bytes: 64 << 10, ..Limits::default() };
-            let edge = talker.limited(kind, limits);
+            let edge = talker.edge(kind);
             let session = edge.session("2025-11-25", "{}").await;
-            assert_eq!(call(&edge, &session, CALL).await.error_code(), code);
-            let good = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"good":1}"#);
-            assert!(call(&edge, &session, &good).await.body.contains(r#""n":1.0"#));
+            let replies = futures_util::future::join_all((0..5).map(|_| call(&edge, &session, CALL)));
+            for reply in replies.await {
+                assert_eq!(reply.body, r#"{"result":{"n":1.0},"jsonrpc":"2.0","id":"a"}"#, "{between}");
+            }
+            assert_eq!(talker.said("tools/call").len(), 5, "{between}");
+            assert!(talker.said("initialize").len() <= 2, "{between}: the connection stays");
+            assert!(edge.metrics.upstream_quirk(*quirk).get() >= 3, "{between}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_can_be_read_any_more_ends() {
+    for kind in KINDS {
+        let talker = Talker::start(|message| match message.contains("good") {
+            true => echo(message),
+            false => vec!["no json".to_owned(); 1_001],
+        })
+        .await;
+        let edge = talker.edge(kind);
+        let session = edge.session("2025-11-25", "{}").await;
+        let reply = call(&edge, &session, CALL).await;
+        assert_eq!(reply.error_code(), -31105);
+        assert!(reply.body.contains("no json"), "it is quoted: {reply:?}");
+        let good = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"good":1}"#);
+        assert!(call(&edge, &session, &good).await.body.contains(r#""n":1.0"#));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_ends_its_call_alone() {
+    for kind in KINDS {
+        let talker = Talker::start(|message| match message.contains("bad") {
+            true => vec![format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"a":1,"a":2,}}}}"#, id(message))],
+            false => Vec::new(),
+        })
+        .await;
+        let edge = talker.edge(kind);
+        let session = edge.session("2025-11-25", "{}").await;
+        let bad = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"bad":1}"#);
+        let (other, broken) = tokio::join!(call(&edge, &session, CALL), call(&edge, &session, &bad));
+        assert_eq!(broken.error_code(), -31105, "{broken:?}");
+        assert_eq!(other.error_code(), -31102, "it waits for its own answer: {other:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_found_however_its_id_is_spelled() {
+    for kind in KINDS {
+        for spell in ["\"{}\"", "{}.0", "\"{}.0\""] {
+            let talker = Talker::start(move |message| {
+                let number = spell.replace("{}", &id(message));
+                let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1,"progressToken":N}}"#;
+                let answer = r#"{"result":{"n":1.0},"jsonrpc":"2.0","id":N}"#;
+                vec![progress.replace('N', &number), answer.replace('N', &number)]
+            })
+            .await;
+            let edge = talker.edge(kind);
+            let session = edge.session("2025-11-25", "{}").await;
+            let reply = call(&edge, &session, CALL).await;
+            let last = reply.messages().pop().unwrap();
+            assert_eq!(last, r#"{"result":{"n":1.0},"jsonrpc":"2.0","id":"a"}"#, "{spell}");
+            assert_eq!(talker.said("tools/call").len(), 1, "{spell}");
+            assert!(edge.metrics.upstream_quirk(Quirk::IdsRespelt).get() > 0, "{spell}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_result_without_an_id_is_nobodys() {
+    for kind in KINDS {
+        let talker =
+            Talker::start(|_| vec![r#"{"jsonrpc":"2.0","id":null,"result":{"whose":1}}"#.to_owned()]).await;
+        let edge = talker.edge(kind);
+        for capabilities in ["{}", r#"{"roots":{}}"#] {
+            let session = edge.session("2025-11-25", capabilities).await;
+            let reply = call(&edge, &session, CALL).await;
+            assert_eq!(reply.error_code(), -31102, "{capabilities}: {reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn binary_frames_are_read_as_text() {
+    let talker = Talker::start(|message| {
+        vec![String::new(), "BINARY:".to_owned(), format!("BINARY:{}", result(message, r#"{"n":1.0}"#))]
+    })
+    .await;
+    let edge = talker.edge(KINDS[1]);
+    let session = edge.session("2025-11-25", "{}").await;
+    assert!(call(&edge, &session, CALL).await.body.contains(r#""n":1.0"#));
+    assert!(edge.metrics.upstream_quirk(Quirk::BinaryFrames).get() > 0);
+}
+
+#[tokio::test]
+async fn an_answer_in_the_response_to_a_post_is_taken_once() {
+    let talker = Talker::start(|message| {
+        let answer = result(message, r#"{"n":1.0}"#);
+        match message.contains("both") {
+            true => vec![answer.clone(), format!("POST:{answer}")],
+            false => vec![format!("POST:{answer}")],
+        }
+    })
+    .await;
+    let edge = talker.edge(KINDS[0]);
+    let session = edge.session("2025-11-25", "{}").await;
+    for body in [CALL.to_owned(), CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"both":1}"#)] {
+        let reply = call(&edge, &session, &body).await;
+        assert_eq!(reply.body, r#"{"result":{"n":1.0},"jsonrpc":"2.0","id":"a"}"#);
+    }
+    assert_eq!(talker.said("tools/call").len(), 2);
+    assert!(edge.metrics.upstream_quirk(Quirk::AnswersInPost).get() > 0);
+}
+
+#[tokio::test]
+async fn a_stream_may_say_something_before_its_endpoint_but_not_for_ever() {
+    let events = [("ping", "{}"), ("message", "hello"), ("heartbeat", r#"{"jsonrpc":"2.0"}"#)];
+    let talker = Talker::start(echo).await;
+    talker.begin_with(&events);
+    let edge = talker.edge(KINDS[0]);
+    let session = edge.session("2025-11-25", "{}").await;
+    assert!(call(&edge, &session, CALL).await.body.contains(r#""n":1.0"#));
+    assert!(edge.metrics.upstream_quirk(Quirk::ForeignEvents).get() >= 2);
+    let long = "x".repeat(1 << 10);
+    for many in [vec![("ping", "{}"); 64], vec![("ping", long.as_str()); 63 + 2]] {
+        let talker = Talker::start(echo).await;
+        talker.begin_with(&many);
+        let edge = talker.edge(KINDS[0]);
+        let session = edge.session("2025-11-25", "{}").await;
+        assert_eq!(call(&edge, &session, CALL).await.error_code(), -31107);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_forgotten_behind_an_open_stream_is_opened_anew() {
+    for (status, body, works) in [
+        (400, CALL, true),
+        (401, CALL, true),
+        (404, CALL, true),
+        (410, CALL, true),
+        (500, SAFE, true),
+        // It may have run.
+        (500, CALL, false),
+        (503, CALL, false),
+    ] {
+        for capabilities in ["{}", r#"{"roots":{}}"#] {
+            let talker = Talker::start(echo).await;
+            let edge = talker.edge(KINDS[0]);
+            let session = edge.session("2025-11-25", capabilities).await;
+            for _ in 0..2 {
+                assert!(call(&edge, &session, body).await.body.contains(r#""n":1.0"#), "{status}");
+            }
+            talker.forget(status);
+            let first = call(&edge, &session, body).await;
+            assert_eq!(first.body.contains(r#""n":1.0"#), works, "{status} {capabilities}: {first:?}");
+            for _ in 0..3 {
+                assert!(call(&edge, &session, body).await.body.contains(r#""n":1.0"#), "{status}");
+            }
+            let ran = 2 + usize::from(works) + 3;
+            assert_eq!(talker.said("tools/call").len(), ran, "{status} {capabilities}: each ran once");
         }
     }
 }

@@ -9,6 +9,7 @@ mod eras;
 mod fleet;
 mod fuzz;
 mod handles;
+mod healing;
 mod hostile;
 mod legacy;
 mod lists;

@@ -14,6 +14,7 @@ mod modern_on_legacy;
 mod outcome;
 mod reconnect;
 mod relayed_stream;
+mod repeat;
 mod reply_queue;
 mod response;
 mod rewrite;

@@ -63,8 +63,16 @@ where
     }
 }
 
+/// A call that the upstream refused.
+pub(super) struct RefusedCall<T> {
+    /// How.
+    pub refusal: Refusal,
+    /// The translator, for the case that the call is made again.
+    pub translator: T,
+}
+
 /// Reads an upstream's response into one for the client. The account is settled with it, or handed to the stream.
-pub(super) async fn read_response<T: Translator>(
+pub(super) async fn read_response<T: Translator + Clone>(
     context: &Rc<Context>,
     answered: RawResponse,
     translator: T,
@@ -77,13 +85,13 @@ pub(super) async fn read_response<T: Translator>(
 /// Reads a response as [`read_response`] does. If the upstream refused the call before the client was sent anything, be it by
 /// a status or by an error, returns how: the session may be lost. The account is then left to the caller, settled, so that
 /// the call can be made again.
-pub(super) async fn read_refusable<T: Translator>(
+pub(super) async fn read_refusable<T: Translator + Clone>(
     context: &Rc<Context>,
     answered: RawResponse,
     translator: T,
     account: &mut Option<Account>,
     guard: Option<InFlightGuard>,
-) -> (Result<TranslatedResponse<T>, Fault>, Option<Refusal>) {
+) -> (Result<TranslatedResponse<T>, Fault>, Option<RefusedCall<T>>) {
     match answered {
         RawResponse::Channel(messages) => {
             let source = MessageSource::Channel(messages);
@@ -97,9 +105,11 @@ pub(super) async fn read_refusable<T: Translator>(
                 read_message(context, status, body, translator, account)
             }
             Err(NoResponse { fault, refused_with }) => {
-                let own = translator.own_id().raw();
-                let refusal = refused_with.map(|(status, text)| Refusal::read(status.as_u16(), &text, &own));
-                (Err(fault), refusal)
+                let refused = refused_with.map(|(status, text)| {
+                    let refusal = Refusal::read(status.as_u16(), &text, &translator.own_id().raw());
+                    RefusedCall { refusal, translator }
+                });
+                (Err(fault), refused)
             }
         },
     }
@@ -120,24 +130,25 @@ async fn read_channel<T: Translator>(
     })
 }
 
-async fn read_events<T: Translator>(
+async fn read_events<T: Translator + Clone>(
     context: &Rc<Context>,
     source: MessageSource,
     translator: T,
     account: &mut Option<Account>,
     guard: Option<InFlightGuard>,
-) -> (Result<TranslatedResponse<T>, Fault>, Option<Refusal>) {
+) -> (Result<TranslatedResponse<T>, Fault>, Option<RefusedCall<T>>) {
     let mut stream = UpstreamStream::new(context, Some(source), translator, guard);
     let (begun, refusal) = stream.begin(account).await;
+    let refused = refusal.map(|refusal| RefusedCall { refusal, translator: stream.translator.clone() });
     if let Err(fault) = begun {
-        return (Err(fault), refusal);
+        return (Err(fault), refused);
     }
-    if refusal.is_some()
+    if refused.is_some()
         && let Some(body) = stream.take_sole_response()
     {
         *account = stream.account.take();
         let status = StatusCode::OK;
-        return (Ok(TranslatedResponse::Json { status, body }), refusal);
+        return (Ok(TranslatedResponse::Json { status, body }), refused);
     }
     (Ok(TranslatedResponse::Events(Box::new(stream))), None)
 }
@@ -148,21 +159,24 @@ fn read_message<T: Translator>(
     mut body: Bytes,
     mut translator: T,
     account: &mut Option<Account>,
-) -> (Result<TranslatedResponse<T>, Fault>, Option<Refusal>) {
+) -> (Result<TranslatedResponse<T>, Fault>, Option<RefusedCall<T>>) {
     let translated = incoming::translate_body(context, &mut translator, &mut body);
-    let refused = is_refusal(&translated) && is_error_response(&body);
-    let refusal = refused.then(|| Refusal::read(status.as_u16(), &body, &translator.own_id().raw()));
+    let is_refused = is_refusal(&translated) && is_error_response(&body);
+    let refused = is_refused.then(|| {
+        let refusal = Refusal::read(status.as_u16(), &body, &translator.own_id().raw());
+        RefusedCall { refusal, translator }
+    });
     let (body, outcome) = match translated {
         Ok(Translated::Response(body, outcome)) => (body, outcome),
         Ok(_) => return (Err(Fault::Malformed("a message that is not a response".to_owned())), None),
-        Err(fault) => return (Err(fault), refusal),
+        Err(fault) => return (Err(fault), refused),
     };
     if let Some(account) = account {
         account.ended(outcome, body.len());
     }
     let clients_own = T::CLIENT_ERA == Era::Modern && outcome == Outcome::ClientError;
     let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
-    (Ok(TranslatedResponse::Json { status, body }), refusal)
+    (Ok(TranslatedResponse::Json { status, body }), refused)
 }
 
 /// Whether a message may be an error with which the upstream refuses a call.

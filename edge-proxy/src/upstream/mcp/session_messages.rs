@@ -44,6 +44,28 @@ pub(super) fn cancel_request(pool: &Rc<SessionPool>, number: u64, why: &str) {
     notify(Rc::clone(pool), number, cancellation(number, why));
 }
 
+/// Cancels a call when the client hangs up before the response begins, which is when this is dropped.
+pub(super) struct CancelOnDrop {
+    pool: Rc<SessionPool>,
+    number: u64,
+    /// Whether it still cancels.
+    pub armed: bool,
+}
+
+impl CancelOnDrop {
+    pub(super) fn new(pool: &Rc<SessionPool>, number: u64) -> Self {
+        Self { pool: Rc::clone(pool), number, armed: true }
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            cancel_request(&self.pool, self.number, CLIENT_GONE);
+        }
+    }
+}
+
 fn cancellation(number: u64, why: &str) -> Bytes {
     format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"{why}"}}}}"#).into()
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
+use mcp::border::events::{Take, take};
 use mcp::extension::TASKS;
 use mcp::header::{METHOD, PROTOCOL_VERSION};
 use mcp::json;
@@ -29,8 +30,8 @@ use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::{McpUpstream, Upstream};
 use crate::upstream::Context;
-use crate::upstream::connect::Retry;
-use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::upstream::connect::{HttpPool, HttpResponse, MediaType, Retry};
+use crate::upstream::quirk_sink::QuirkSink;
 
 /// Largest notification.
 const MAX_EVENT: usize = 256 << 10;
@@ -166,7 +167,7 @@ struct SubscriptionTask {
 /// The source of an upstream's notifications.
 enum NotificationSource {
     /// A stream of events.
-    Stream(Box<(HttpResponse, Decoder)>),
+    Stream(Box<(HttpResponse, Decoder, Rc<QuirkSink>)>),
     /// A connection that is the session.
     Channel(Receiver<Bytes>),
 }
@@ -222,7 +223,7 @@ impl SubscriptionTask {
         let session = pool.session().await?;
         let headers = session.headers().cloned().unwrap_or_default();
         let response = self.open_stream(&Verb::GET, headers, Bytes::new()).await?;
-        let mut source = NotificationSource::stream(response, MAX_EVENT);
+        let mut source = NotificationSource::stream(response, MAX_EVENT, &pool.http_pool);
         let request = async |_, body| read_rpc_response(pool.post(&session, body, Retry::Safe).await?).await;
         self.run_subscribed(&mut source, request).await
     }
@@ -290,7 +291,8 @@ impl SubscriptionTask {
             let response = self.open_stream(&Verb::POST, headers, body).await?;
             // The notification of a finished task carries its result.
             let max_event = self.context.environment.limits.max_event_bytes;
-            if !self.relay(&mut NotificationSource::stream(response, max_event)).await? {
+            let mut source = NotificationSource::stream(response, max_event, &http_pool);
+            if !self.relay(&mut source).await? {
                 return Ok(());
             }
         }
@@ -349,8 +351,8 @@ impl SubscriptionTask {
 }
 
 impl NotificationSource {
-    fn stream(response: HttpResponse, max_event: usize) -> Self {
-        Self::Stream(Box::new((response, Decoder::new(max_event))))
+    fn stream(response: HttpResponse, max_event: usize, http_pool: &HttpPool) -> Self {
+        Self::Stream(Box::new((response, Decoder::new(max_event), Rc::clone(&http_pool.quirks))))
     }
 
     /// Returns the next message. Cancel safe.
@@ -358,9 +360,13 @@ impl NotificationSource {
         match self {
             Self::Channel(messages) => messages.recv().await.ok_or(Fault::Interrupted),
             Self::Stream(stream) => loop {
-                let (response, decoder) = &mut **stream;
-                if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-                    return Ok(event.data);
+                let (response, decoder, quirks) = &mut **stream;
+                while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
+                    match take(&event) {
+                        Take::Message(_) => return Ok(event.data),
+                        Take::Nothing => {}
+                        Take::Odd(quirk) => quirks.note_event(quirk, &event),
+                    }
                 }
                 decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
             },

@@ -1,6 +1,6 @@
 //! An upstream whose connections are its sessions: HTTP+SSE at `/sse`, WebSocket at `/ws`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,17 +29,29 @@ pub(crate) struct Talker {
     script: Arc<Script>,
     said: Said,
     lines: Arc<Mutex<Vec<mpsc::Sender<String>>>>,
+    /// The connections of which it has forgotten the sessions, and the status with which it says so.
+    forgotten: Arc<Mutex<(u16, HashSet<usize>)>>,
+    /// Events before the one that names the URL for messages, by type and data.
+    before: Arc<Mutex<Vec<(&'static str, String)>>>,
 }
 
 /// The two kinds of connection.
 pub(crate) const KINDS: [UpstreamTransport; 2] = [UpstreamTransport::HttpSse, UpstreamTransport::Websocket];
 
 impl Talker {
-    /// Answers handshakes by itself, and everything else by `script`; `END` ends the connection.
+    /// Answers handshakes by itself, and everything else by `script`; `END` ends the connection, `POST:` begins what is said in
+    /// the response to a post, and `BINARY:` what is sent in a binary frame.
     pub(crate) async fn start(script: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let talker = Self { address, script: Arc::new(script), said: Said::default(), lines: Arc::default() };
+        let talker = Self {
+            address,
+            script: Arc::new(script),
+            said: Said::default(),
+            lines: Arc::default(),
+            forgotten: Arc::default(),
+            before: Arc::default(),
+        };
         let router = Router::new()
             .route("/sse", get(stream))
             .route("/message", post(message))
@@ -98,6 +110,17 @@ impl Talker {
         self.lines.lock().unwrap()[line].is_closed()
     }
 
+    /// Forgets all sessions, whose streams stay open: what is posted in them is refused with this status from now on.
+    pub(crate) fn forget(&self, status: u16) {
+        *self.forgotten.lock().unwrap() = (status, (0..self.lines.lock().unwrap().len()).collect());
+    }
+
+    /// Sends these events on each stream before the first that means something, by type and data.
+    pub(crate) fn begin_with(&self, events: &[(&'static str, &str)]) {
+        let events = events.iter().map(|(kind, data)| (*kind, (*data).to_owned())).collect();
+        *self.before.lock().unwrap() = events;
+    }
+
     fn open(&self) -> (usize, mpsc::Receiver<String>) {
         let (sender, receiver) = mpsc::channel(64);
         let mut lines = self.lines.lock().unwrap();
@@ -105,16 +128,22 @@ impl Talker {
         (lines.len() - 1, receiver)
     }
 
-    async fn take(&self, line: usize, text: &str) {
+    /// Takes a message. Returns what is said in the response to its post.
+    async fn take(&self, line: usize, text: &str) -> Option<String> {
         self.said.lock().unwrap().push((line, text.to_owned()));
+        let mut in_post = None;
         for answer in self.answers(text) {
             if answer == "END" {
                 // The receiver ends when the last sender is gone.
                 self.lines.lock().unwrap()[line] = mpsc::channel(1).0;
-                return;
+                return None;
             }
-            self.say(line, &answer).await;
+            match answer.strip_prefix("POST:") {
+                Some(answer) => in_post = Some(answer.to_owned()),
+                None => self.say(line, &answer).await,
+            }
         }
+        in_post
     }
 
     fn answers(&self, text: &str) -> Vec<String> {
@@ -144,12 +173,15 @@ pub(crate) fn result(message: &str, result: &str) -> String {
 async fn stream(State(talker): State<Talker>) -> Response {
     let (line, messages) = talker.open();
     let first = Event::default().event("endpoint").data(format!("message?line={line}"));
-    let events = unfold((Some(first), messages), |(first, mut messages)| async {
-        let event = match first {
+    let before = talker.before.lock().unwrap().clone();
+    let before = before.into_iter().map(|(kind, data)| Event::default().event(kind).data(data));
+    let first: VecDeque<Event> = before.chain([first]).collect();
+    let events = unfold((first, messages), |(mut first, mut messages)| async {
+        let event = match first.pop_front() {
             Some(first) => first,
             None => Event::default().event("message").data(messages.recv().await?),
         };
-        Some((Ok::<_, Infallible>(event), (None, messages)))
+        Some((Ok::<_, Infallible>(event), (first, messages)))
     });
     Sse::new(events).into_response()
 }
@@ -158,9 +190,19 @@ async fn message(
     State(talker): State<Talker>,
     Query(query): Query<HashMap<String, usize>>,
     body: String,
-) -> http::StatusCode {
-    talker.take(query["line"], &body).await;
-    http::StatusCode::ACCEPTED
+) -> Response {
+    let line = query["line"];
+    let (status, is_lost) = {
+        let forgotten = talker.forgotten.lock().unwrap();
+        (forgotten.0, forgotten.1.contains(&line))
+    };
+    if is_lost {
+        return super::status(status, "No transport found for sessionId");
+    }
+    match talker.take(line, &body).await {
+        Some(answer) => super::json(&answer),
+        None => super::status(202, "Accepted"),
+    }
 }
 
 async fn socket(State(talker): State<Talker>, upgrade: WebSocketUpgrade) -> Response {
@@ -172,14 +214,21 @@ async fn talk(talker: Talker, mut socket: WebSocket) {
     loop {
         tokio::select! {
             frame = socket.recv() => match frame {
-                Some(Ok(Message::Text(text))) => talker.take(line, &text).await,
+                Some(Ok(Message::Text(text))) => drop(talker.take(line, &text).await),
                 Some(Ok(_)) => {}
                 _ => return,
             },
             message = messages.recv() => match message {
-                Some(message) => socket.send(Message::Text(message.into())).await.unwrap(),
+                Some(message) => socket.send(frame(message)).await.unwrap(),
                 None => return,
             },
         }
+    }
+}
+
+fn frame(message: String) -> Message {
+    match message.strip_prefix("BINARY:") {
+        Some(binary) => Message::Binary(binary.to_owned().into()),
+        None => Message::Text(message.into()),
     }
 }

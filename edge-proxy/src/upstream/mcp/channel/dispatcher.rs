@@ -2,19 +2,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use mcp::message::{Envelope, Kind, split_batch};
+use mcp::border::{Mended, Peer, Skipped, Unreadable, ids, mend};
+use mcp::json;
+use mcp::message::{Envelope, EnvelopeError, Kind, split_batch};
 use mcp::method::Method;
+use mcp::quirk::Quirk;
 
-use super::{MAX_QUEUED, number, refusal};
+use super::{MAX_QUEUED, refusal};
 use crate::collections::byte_queue::{self, NotQueued, Receiver, Sender};
 use crate::error::Fault;
 use crate::observe::Metrics;
 use crate::upstream::mcp::MAX_KEPT;
 use crate::upstream::mcp::rewrite::responses;
+use crate::upstream::quirk_sink::QuirkSink;
 
 /// The calls that wait for messages of one channel.
 pub(super) struct Dispatcher {
@@ -22,6 +27,10 @@ pub(super) struct Dispatcher {
     /// Bytes that wait for one call, besides its response.
     max_queued_bytes: usize,
     metrics: Arc<Metrics>,
+    quirks: Rc<QuirkSink>,
+    /// Whether the last message was skipped, and those that were since one could be read.
+    skips: Cell<bool>,
+    skipped: RefCell<Skipped>,
     calls: RefCell<HashMap<u64, PendingCall>>,
     listener: RefCell<Option<Sender<Bytes>>>,
     closed: Cell<bool>,
@@ -35,12 +44,27 @@ pub(super) struct PendingCall {
     pub cancelled: bool,
 }
 
+impl PendingCall {
+    /// Ends a call that is no longer registered.
+    pub(super) fn fail(&self, fault: Fault) {
+        let _: Result<(), _> = self.messages.try_send_last(Err(fault));
+    }
+}
+
 impl Dispatcher {
-    pub(super) fn new(exclusive: bool, max_queued_bytes: usize, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        exclusive: bool,
+        max_queued_bytes: usize,
+        metrics: Arc<Metrics>,
+        quirks: Rc<QuirkSink>,
+    ) -> Self {
         Self {
             exclusive,
             max_queued_bytes,
             metrics,
+            quirks,
+            skips: Cell::new(false),
+            skipped: RefCell::default(),
             calls: RefCell::default(),
             listener: RefCell::default(),
             closed: Cell::new(false),
@@ -101,7 +125,7 @@ impl Dispatcher {
     /// Ends a call that could not be sent.
     pub(super) fn fail(&self, number: u64, fault: Fault) {
         if let Some(call) = self.unregister(number) {
-            let _: Result<(), _> = call.messages.try_send_last(Err(fault));
+            call.fail(fault);
         }
     }
 
@@ -125,13 +149,14 @@ impl Dispatcher {
         }
     }
 
-    /// Dispatches a message, or a batch of them. The message that is returned is to be sent back.
+    /// Dispatches a message, or a batch of them. The message that is returned is to be sent back. Fails where nothing can be
+    /// read any more.
     pub(super) async fn dispatch(&self, source: Bytes) -> Result<Option<Bytes>, Fault> {
         self.last_received.set(Instant::now());
         if !source.trim_ascii_start().starts_with(b"[") {
             return self.dispatch_one(source).await;
         }
-        let parts = split_batch(&source).map_err(|error| Fault::Malformed(error.to_string()))?;
+        let Ok(parts) = split_batch(&source) else { return self.dispatch_one(source).await };
         let mut replies = Vec::new();
         for part in parts {
             replies.extend(self.dispatch_one(source.slice(part)).await?);
@@ -142,31 +167,112 @@ impl Dispatcher {
         Ok(Some([b"[", replies.join(&b','.to_owned()).as_slice(), b"]"].concat().into()))
     }
 
-    async fn dispatch_one(&self, message: Bytes) -> Result<Option<Bytes>, Fault> {
-        let envelope = Envelope::parse(&message).map_err(|error| Fault::Malformed(error.to_string()))?;
-        let method = envelope.method.as_deref().and_then(Method::parse);
-        match (envelope.kind(), envelope.id) {
-            (Kind::Response, Some(id)) => {
-                let call = id.parse().ok().and_then(|number| self.unregister(number));
-                if let Some(call) = call {
-                    // It is not read when the client has gone.
-                    let _: Result<(), _> = call.messages.send_last(Ok(message)).await;
-                }
-            }
-            // An error without an id is about the only call there is.
-            (Kind::Response, None) => self.send_to_only_call(message).await,
-            (Kind::Request, Some(id)) if id.len() > MAX_KEPT => return Ok(responses::refuse_long_id(id)),
-            (Kind::Request, Some(id)) if method == Some(Method::Ping) => {
-                return Ok(Some(responses::pong(id)));
-            }
-            (Kind::Request, Some(id)) if !self.exclusive || self.is_idle() => return Ok(Some(refusal(id))),
-            (Kind::Notification, _) if method == Some(Method::Progress) && !self.exclusive => {
-                self.send_progress(number(envelope.params, "progressToken"), message);
-            }
-            (Kind::Notification, _) if !self.exclusive || self.is_idle() => self.send_to_listener(message),
-            _ => self.send_to_only_call(message).await,
+    /// Takes the body of the response to a post, if it is the response to a call.
+    #[cold]
+    pub(super) async fn take_answer(&self, body: Bytes) {
+        let Ok(envelope) = Envelope::parse(&body) else { return };
+        let waits =
+            |id: &str| self.pending(id).is_some_and(|number| self.calls.borrow().contains_key(&number));
+        if envelope.kind() == Kind::Response && envelope.id.is_some_and(waits) {
+            self.quirks.note(Quirk::AnswersInPost, "");
+            // It is read, so that nothing is to be sent back.
+            let _: Result<_, _> = self.dispatch_one(body).await;
         }
-        Ok(None)
+    }
+
+    async fn dispatch_one(&self, mut message: Bytes) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let error = match Envelope::parse(&message) {
+                Ok(envelope) => {
+                    if self.skips.replace(false) {
+                        self.skipped.borrow_mut().clear();
+                    }
+                    let method = envelope.method.as_deref().and_then(Method::parse);
+                    match (envelope.kind(), envelope.id) {
+                        (Kind::Response, Some(id)) => {
+                            let call = self.pending(id).and_then(|number| self.unregister(number));
+                            if let Some(call) = call {
+                                // It is not read when the client has gone.
+                                let _: Result<(), _> = call.messages.send_last(Ok(message)).await;
+                            }
+                        }
+                        // An error without an id is about the only call there is; a result may be anybody's.
+                        (Kind::Response, None) if envelope.error.is_none() => {}
+                        (Kind::Response, None) => self.send_to_only_call(message).await,
+                        (Kind::Request, Some(id)) if id.len() > MAX_KEPT => {
+                            return Ok(responses::refuse_long_id(id));
+                        }
+                        (Kind::Request, Some(id)) if method == Some(Method::Ping) => {
+                            return Ok(Some(responses::pong(id)));
+                        }
+                        (Kind::Request, Some(id)) if !self.exclusive || self.is_idle() => {
+                            return Ok(Some(refusal(id)));
+                        }
+                        (Kind::Notification, _) if method == Some(Method::Progress) && !self.exclusive => {
+                            self.send_progress(self.progress_of(envelope.params), message);
+                        }
+                        (Kind::Notification, _) if !self.exclusive || self.is_idle() => {
+                            self.send_to_listener(message);
+                        }
+                        _ => self.send_to_only_call(message).await,
+                    }
+                    return Ok(None);
+                }
+                Err(error) => error,
+            };
+            match self.mended(&message, error)? {
+                Some(mended) => message = mended,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Returns what the upstream meant with a message that cannot be read; `None` where that is not plain, and the message is
+    /// skipped: no message ends the calls of others.
+    #[cold]
+    fn mended(&self, message: &Bytes, error: EnvelopeError) -> Result<Option<Bytes>, Fault> {
+        match mend(message, error, Peer::Server { open: None }) {
+            Ok(Mended { message: mended, quirks }) => {
+                self.quirks.note_all(quirks, &String::from_utf8_lossy(message));
+                Ok(Some(mended))
+            }
+            Err(unreadable) => self.skip(message, unreadable).map(|()| None),
+        }
+    }
+
+    fn skip(&self, message: &[u8], unreadable: Unreadable) -> Result<(), Fault> {
+        let claimed = self.calls.borrow().keys().copied().find(|number| ids::claims(message, *number));
+        if let Some(number) = claimed {
+            self.fail(number, Fault::Malformed(unreadable.to_string()));
+            return Ok(());
+        }
+        self.quirks.note(Quirk::UnreadableMessages, &String::from_utf8_lossy(message));
+        self.skips.set(true);
+        let added = self.skipped.borrow_mut().add(unreadable);
+        added.map_err(|first| Fault::Malformed(first.to_string()))
+    }
+
+    /// The call that waits for the response with this raw id.
+    fn pending(&self, id: &str) -> Option<u64> {
+        match id.parse() {
+            Ok(number) => Some(number),
+            Err(_) => self.respelt(id),
+        }
+    }
+
+    /// The call whose number is spelled so.
+    #[cold]
+    fn respelt(&self, raw: &str) -> Option<u64> {
+        let number =
+            self.calls.borrow().keys().copied().find(|number| ids::denotes(raw, *number).is_some())?;
+        self.quirks.note(Quirk::IdsRespelt, raw);
+        Some(number)
+    }
+
+    /// The call that raw params of progress are about.
+    fn progress_of(&self, params: Option<&str>) -> Option<u64> {
+        let [raw] = json::members(params?, ["progressToken"]).ok()?;
+        self.pending(raw?)
     }
 
     /// Sends progress, and keeps the last place in the queue for the response. Drops it where the client does not keep up: a
@@ -199,7 +305,14 @@ impl Dispatcher {
 
 #[cfg(test)]
 mod tests {
+    use mcp::secrets::Secrets;
+
     use super::*;
+
+    fn dispatcher(exclusive: bool, max_queued_bytes: usize, metrics: &Arc<Metrics>) -> Dispatcher {
+        let quirks = QuirkSink::new("u", Secrets::default(), Arc::clone(metrics));
+        Dispatcher::new(exclusive, max_queued_bytes, Arc::clone(metrics), Rc::new(quirks))
+    }
 
     fn progress(bytes: usize) -> Bytes {
         let text = "x".repeat(bytes);
@@ -213,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn progress_that_a_slow_client_leaves_waiting_is_bounded_in_bytes() {
         let metrics = Arc::new(Metrics::default());
-        let dispatcher = Dispatcher::new(false, 1_000, Arc::clone(&metrics));
+        let dispatcher = dispatcher(false, 1_000, &metrics);
         let mut messages = dispatcher.register(1).unwrap();
         for _ in 0..20 {
             assert_eq!(dispatcher.dispatch(progress(300)).await, Ok(None));
@@ -229,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_there_is_one_call_the_upstream_waits_for_its_client() {
-        let dispatcher = Dispatcher::new(true, 1_000, Arc::default());
+        let dispatcher = dispatcher(true, 1_000, &Arc::default());
         let mut messages = dispatcher.register(1).unwrap();
         let sending = async {
             for _ in 0..20 {
@@ -249,7 +362,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_id_is_refused_and_a_short_one_answered() {
-        let dispatcher = Dispatcher::new(false, 1_000, Arc::default());
+        let dispatcher = dispatcher(false, 1_000, &Arc::default());
         let ping = |length| -> Bytes {
             format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, "i".repeat(length)).into()
         };

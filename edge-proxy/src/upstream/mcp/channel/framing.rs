@@ -8,24 +8,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use mcp::border::events::{Take, take};
 use mcp::endpoint::{self, EVENT};
-use mcp::sse::Decoder;
+use mcp::quirk::Quirk;
+use mcp::redirect;
+use mcp::sse::{Decoder, Event};
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use url::Url;
 
+use super::super::session::cookies;
 use crate::error::Fault;
 use crate::snapshot::Upstream;
-use crate::upstream::connect::{HttpPool, Retry};
-use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::upstream::connect::{HttpPool, HttpResponse, MediaType, Retry};
+use crate::upstream::quirk_sink::QuirkSink;
 
 /// The subprotocol of WebSockets.
 const SUBPROTOCOL: &str = "mcp";
@@ -37,6 +41,9 @@ const PING: Duration = Duration::from_secs(30);
 const MAX_POST_RESPONSE: usize = 64 << 10;
 /// The bytes that may wait to be written besides one message: pongs pile up where an upstream pings and does not read.
 const WRITE_BUFFER: usize = 2 << 20;
+/// Events, and bytes of their data, that may come before the one that names the URL for messages.
+const MAX_BEFORE_ENDPOINT: usize = 64;
+const MAX_BYTES_BEFORE_ENDPOINT: usize = 64 << 10;
 /// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -47,14 +54,36 @@ type Sink = Rc<Mutex<SplitSink<Socket, Message>>>;
 #[derive(Clone)]
 pub(super) enum Outgoing {
     /// Each message is posted to the URL that the upstream named.
-    Post { http_pool: Rc<HttpPool>, target: Uri, timeout: Duration },
+    Post(Rc<Posting>),
     /// Each message is a frame.
     Frame { sink: Sink, timeout: Duration },
 }
 
+/// Where and how messages are posted.
+pub(super) struct Posting {
+    http_pool: Rc<HttpPool>,
+    target: Uri,
+    headers: HeaderMap,
+    timeout: Duration,
+}
+
+/// What became of a message that was sent.
+pub(super) enum SendOutcome {
+    /// It is on its way, or was taken.
+    Taken,
+    /// It was taken, and the response to the post has a body that is JSON.
+    Answered(Bytes),
+    /// It was refused.
+    Refused {
+        status: u16,
+        /// The body of the response to the post.
+        body: Bytes,
+    },
+}
+
 /// The receiving half of a channel.
 pub(super) enum Incoming {
-    Events(Box<(HttpResponse, Decoder)>),
+    Events { stream: Box<(HttpResponse, Decoder)>, quirks: Rc<QuirkSink> },
     FrameReader(FrameReader),
 }
 
@@ -65,6 +94,7 @@ pub(super) struct FrameReader {
     timeout: Duration,
     ticks: Interval,
     silent: bool,
+    quirks: Rc<QuirkSink>,
 }
 
 /// Opens a stream of events, and waits for its first, which names the URL that messages are posted to.
@@ -83,20 +113,52 @@ pub(super) async fn open_event_stream(
     if response.media_type() != MediaType::Events {
         return Err(Fault::Session("it opens no event stream".to_owned()));
     }
-    let mut stream = Box::new((response, Decoder::new(max_message)));
-    let first = next_event(&mut stream).await?;
-    if first.event.as_deref() != Some(EVENT) {
-        return Err(Fault::Session("its stream does not begin with the event `endpoint`".to_owned()));
+    let mut headers = http_pool.headers.clone();
+    if let Some(cookie) = cookies(&response.headers, headers.get(COOKIE)) {
+        http_pool.quirks.note(Quirk::AffinityCookies, "");
+        headers.insert(COOKIE, cookie);
     }
+    let base = base_url(http_pool, upstream)?;
+    let mut stream = Box::new((response, Decoder::new(max_message)));
+    let endpoint = endpoint_event(&mut stream, &http_pool.quirks).await?;
     let session = |error: String| Fault::Session(error);
-    let url = upstream.credential.url(upstream.reach.url()).map_err(|error| session(error.to_string()))?;
-    let base = Url::parse(&url.to_string()).map_err(|error| session(error.to_string()))?;
-    let url = endpoint::resolve(&base, &first.data).map_err(|error| session(error.to_string()))?;
+    let url = endpoint::resolve(&base, &endpoint.data).map_err(|error| session(error.to_string()))?;
     let target = &url[url::Position::BeforePath..];
     let target = target.parse().map_err(|_| session("its endpoint is not a URL".to_owned()))?;
-    let outgoing =
-        Outgoing::Post { http_pool: Rc::clone(http_pool), target, timeout: upstream.request_timeout };
-    Ok((outgoing, Incoming::Events(stream)))
+    let http_pool = Rc::clone(http_pool);
+    let quirks = Rc::clone(&http_pool.quirks);
+    let posting = Posting { http_pool, target, headers, timeout: upstream.request_timeout };
+    Ok((Outgoing::Post(Rc::new(posting)), Incoming::Events { stream, quirks }))
+}
+
+/// The URL at which the stream was opened.
+fn base_url(http_pool: &HttpPool, upstream: &Upstream) -> Result<Url, Fault> {
+    let url = upstream.credential.url(upstream.reach.url()).ok();
+    let url = url.and_then(|url| Url::parse(&url.to_string()).ok());
+    let opened_at = url.and_then(|url| url.join(&http_pool.target().to_string()).ok());
+    opened_at.ok_or_else(|| Fault::Session("its URL is not valid".to_owned()))
+}
+
+/// Returns the event that names the URL for messages. Some servers send others before it.
+async fn endpoint_event(stream: &mut (HttpResponse, Decoder), quirks: &QuirkSink) -> Result<Event, Fault> {
+    let mut bytes = 0;
+    for _ in 0..MAX_BEFORE_ENDPOINT {
+        let event = next_event(stream).await?;
+        if event.event.as_deref() == Some(EVENT) {
+            return Ok(event);
+        }
+        bytes += event.data.len();
+        if bytes > MAX_BYTES_BEFORE_ENDPOINT {
+            break;
+        }
+        match take(&event) {
+            Take::Nothing => {}
+            Take::Odd(quirk) => quirks.note_event(quirk, &event),
+            // Nothing was asked yet.
+            Take::Message(data) => quirks.note(Quirk::UnreadableMessages, &String::from_utf8_lossy(data)),
+        }
+    }
+    Err(Fault::Session("its stream does not begin with the event `endpoint`".to_owned()))
 }
 
 /// Opens a WebSocket.
@@ -119,27 +181,28 @@ pub(super) async fn open_websocket(
     let mut ticks = interval(PING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
-    let frames = FrameReader { stream, sink: Rc::clone(&sink), timeout, ticks, silent: false };
+    let quirks = Rc::clone(&http_pool.quirks);
+    let frames = FrameReader { stream, sink: Rc::clone(&sink), timeout, ticks, silent: false, quirks };
     Ok((Outgoing::Frame { sink, timeout }, Incoming::FrameReader(frames)))
 }
 
 impl Outgoing {
+    /// Sends a message, and drops what the upstream says to that.
     pub(super) async fn send(&self, message: Bytes) -> Result<(), Fault> {
+        match self.deliver(message).await? {
+            SendOutcome::Taken | SendOutcome::Answered(_) => Ok(()),
+            SendOutcome::Refused { status, .. } => Err(Fault::Status(status)),
+        }
+    }
+
+    /// Sends a message.
+    pub(super) async fn deliver(&self, message: Bytes) -> Result<SendOutcome, Fault> {
         match self {
-            Self::Post { http_pool, target, timeout } => {
-                let headers = http_pool.headers.clone();
-                let sent = http_pool
-                    .send_to(target, &Method::POST, headers, message, Retry::IfUnsent, *timeout)
-                    .await?;
-                let status = sent.status;
-                // Servers respond on the stream, not here.
-                sent.collect(MAX_POST_RESPONSE).await?;
-                if status.is_success() { Ok(()) } else { Err(Fault::Status(status.as_u16())) }
-            }
+            Self::Post(posting) => posting.post(message).await,
             Self::Frame { sink, timeout } => {
                 let text = message.try_into();
                 let text = text.map_err(|_| Fault::Malformed("a message is not UTF-8".to_owned()))?;
-                send_frame(sink, Message::Text(text), *timeout).await
+                send_frame(sink, Message::Text(text), *timeout).await.map(|()| SendOutcome::Taken)
             }
         }
     }
@@ -147,7 +210,8 @@ impl Outgoing {
     /// The time within which the upstream takes a message.
     pub(super) fn timeout(&self) -> Duration {
         match self {
-            Self::Post { timeout, .. } | Self::Frame { timeout, .. } => *timeout,
+            Self::Post(posting) => posting.timeout,
+            Self::Frame { timeout, .. } => *timeout,
         }
     }
 
@@ -160,15 +224,56 @@ impl Outgoing {
     }
 }
 
+impl Posting {
+    async fn post(&self, message: Bytes) -> Result<SendOutcome, Fault> {
+        let sent = self.post_to(&self.target, message.clone()).await?;
+        let sent = match redirect::is_redirect(sent.status.as_u16()) {
+            true => Box::pin(self.follow(sent, &message)).await?,
+            false => sent,
+        };
+        let (status, media) = (sent.status, sent.media_type());
+        if !status.is_success() {
+            let body = sent.collect(MAX_POST_RESPONSE).await?;
+            return Ok(SendOutcome::Refused { status: status.as_u16(), body });
+        }
+        // Servers respond on the stream, and a few of them here.
+        if status == StatusCode::OK && media == MediaType::Json {
+            return sent.collect(self.http_pool.max_message()).await.map(SendOutcome::Answered);
+        }
+        sent.collect(MAX_POST_RESPONSE).await.map(|_| SendOutcome::Taken)
+    }
+
+    async fn post_to(&self, target: &Uri, message: Bytes) -> Result<HttpResponse, Fault> {
+        let headers = self.headers.clone();
+        self.http_pool.send_to(target, &Method::POST, headers, message, Retry::IfUnsent, self.timeout).await
+    }
+
+    #[cold]
+    async fn follow(&self, mut redirected: HttpResponse, message: &Bytes) -> Result<HttpResponse, Fault> {
+        let mut target = self.target.clone();
+        for hops in 1.. {
+            if !redirect::is_redirect(redirected.status.as_u16()) {
+                break;
+            }
+            let Ok(next) = self.http_pool.next_target(&target, &redirected, hops) else { break };
+            target = next;
+            redirected = self.post_to(&target, message.clone()).await?;
+        }
+        Ok(redirected)
+    }
+}
+
 impl Incoming {
     /// Returns the next message; a fault at the end.
     pub(super) async fn next(&mut self) -> Result<Bytes, Fault> {
         match self {
             Self::FrameReader(frames) => frames.next().await,
-            Self::Events(stream) => loop {
+            Self::Events { stream, quirks } => loop {
                 let event = next_event(stream).await?;
-                if !event.data.is_empty() && event.event.as_deref().is_none_or(|kind| kind == b"message") {
-                    return Ok(event.data);
+                match take(&event) {
+                    Take::Message(_) => return Ok(event.data),
+                    Take::Nothing => {}
+                    Take::Odd(quirk) => quirks.note_event(quirk, &event),
                 }
             },
         }
@@ -181,7 +286,7 @@ async fn send_frame(sink: &Sink, frame: Message, timeout: Duration) -> Result<()
     tokio::time::timeout(timeout, sent).await.unwrap_or(Err(Fault::Timeout))
 }
 
-async fn next_event((response, decoder): &mut (HttpResponse, Decoder)) -> Result<mcp::sse::Event, Fault> {
+async fn next_event((response, decoder): &mut (HttpResponse, Decoder)) -> Result<Event, Fault> {
     loop {
         if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
             return Ok(event);
@@ -205,13 +310,31 @@ impl FrameReader {
             };
             self.silent = false;
             match frame {
-                Some(Ok(Message::Text(text))) => return Ok(text.into()),
-                Some(Ok(Message::Binary(_))) => return Err(Fault::Malformed("a binary frame".to_owned())),
+                Some(Ok(Message::Text(text))) => {
+                    if !text.trim_ascii().is_empty() {
+                        return Ok(text.into());
+                    }
+                }
+                Some(Ok(Message::Binary(data))) => {
+                    if let Some(text) = self.text_of(data)? {
+                        return Ok(text);
+                    }
+                }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(fault(&error)),
                 None => return Err(Fault::Interrupted),
             }
         }
+    }
+
+    /// Reads a binary frame, in which some servers send their messages; `None` for an empty one.
+    #[cold]
+    fn text_of(&self, frame: Bytes) -> Result<Option<Bytes>, Fault> {
+        if Utf8Bytes::try_from(frame.clone()).is_err() {
+            return Err(Fault::Malformed("a binary frame that is not UTF-8".to_owned()));
+        }
+        self.quirks.note(Quirk::BinaryFrames, "");
+        Ok(Some(frame).filter(|frame| !frame.trim_ascii().is_empty()))
     }
 }
 

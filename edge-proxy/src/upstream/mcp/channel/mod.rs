@@ -12,17 +12,18 @@ mod pool;
 pub(super) use claim::{CallMessages, ChannelClaim};
 pub(super) use pool::ChannelPool;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mcp::json;
+use mcp::quirk::Quirk;
+use mcp::session_loss::{self, Ping, Refusal, Verdict};
 use tokio::task::AbortHandle;
 
 use self::dispatcher::Dispatcher;
-use self::framing::{Incoming, Outgoing};
+use self::framing::{Incoming, Outgoing, SendOutcome};
 use super::reply_queue::{ReplyQueue, not_taken};
 use super::session;
 use super::session::SessionKey;
@@ -31,10 +32,14 @@ use crate::error::Fault;
 use crate::observe::{Gauge, GaugeGuard};
 use crate::snapshot::{McpTransport, Upstream};
 use crate::upstream::connect::HttpPool;
+use crate::upstream::quirk_sink::QuirkSink;
 
 const MAX_QUEUED: usize = 256;
 /// Longest wait for a sign of an upstream that kept silent.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The raw id of a ping; no call has it.
+const PING_ID: &str = r#""there?""#;
+const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#;
 /// The id of `initialize`; no call has it.
 const INITIALIZE_ID: u64 = 0;
 
@@ -45,6 +50,9 @@ pub(super) struct Channel {
     replies: Rc<ReplyQueue>,
     reader: AbortHandle,
     used: Cell<Instant>,
+    quirks: Rc<QuirkSink>,
+    /// Calls that were refused because the session was lost, and cannot have run.
+    untouched: RefCell<Vec<u64>>,
     _counted: GaugeGuard,
 }
 
@@ -67,11 +75,7 @@ impl Channel {
                 }
             };
             let channel = Rc::new(Self::start(outgoing, incoming, exclusive, http_pool, gauge));
-            let answer = channel.request(INITIALIZE_ID, session::initialize(key).into()).await?;
-            session::negotiated(upstream, &answer)?;
-            let initialized =
-                Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-            channel.outgoing.send(initialized).await?;
+            channel.initialize(upstream, key).await?;
             Ok(channel)
         };
         tokio::time::timeout(limit, opened).await.map_err(|_| Fault::Timeout)?
@@ -85,19 +89,49 @@ impl Channel {
         gauge: &Gauge,
     ) -> Self {
         let metrics = Arc::clone(http_pool.metrics());
-        let dispatcher = Rc::new(Dispatcher::new(exclusive, http_pool.max_message(), metrics));
+        let quirks = Rc::clone(&http_pool.quirks);
+        let dispatcher = Rc::new(Dispatcher::new(exclusive, http_pool.max_message(), metrics, quirks));
         let replies = Rc::new(ReplyQueue::default());
         let reader = read(incoming, Rc::clone(&dispatcher), Rc::clone(&replies), outgoing.clone());
         let reader = tokio::task::spawn_local(reader).abort_handle();
         let used = Cell::new(Instant::now());
-        Self { outgoing, dispatcher, replies, reader, used, _counted: gauge.enter() }
+        let quirks = Rc::clone(&http_pool.quirks);
+        let (untouched, _counted) = (RefCell::default(), gauge.enter());
+        Self { outgoing, dispatcher, replies, reader, used, quirks, untouched, _counted }
+    }
+
+    /// Begins the session with the first revision that the upstream takes.
+    async fn initialize(&self, upstream: &Upstream, key: SessionKey) -> Result<(), Fault> {
+        let (offer, fallback) = session::offers(key.revision, upstream);
+        let begin = async |offer| {
+            let answer = self.request(INITIALIZE_ID, session::initialize(key, offer).into()).await?;
+            session::negotiated(upstream, &answer)
+        };
+        match (begin(offer).await, fallback) {
+            (Err(fault), Some(fallback)) if session::may_be_about_revision(&fault) => {
+                begin(fallback).await?;
+                self.quirks.note(Quirk::RefusesNewerVersions, offer.as_str());
+            }
+            (begun, _) => {
+                begun?;
+            }
+        }
+        let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        if let SendOutcome::Refused { status, .. } = self.outgoing.deliver(initialized).await? {
+            self.quirks.note(Quirk::RefusesInitialized, &format!("HTTP {status}"));
+        }
+        Ok(())
     }
 
     /// Sends the request of this number, and waits for its response.
     pub(super) async fn request(&self, number: u64, body: Bytes) -> Result<Bytes, Fault> {
         let mut answers = self.dispatcher.register(number)?;
         let sent = async {
-            self.outgoing.send(body).await?;
+            match self.outgoing.deliver(body).await? {
+                SendOutcome::Refused { status, .. } => return Err(Fault::Status(status)),
+                SendOutcome::Answered(body) => self.dispatcher.take_answer(body).await,
+                SendOutcome::Taken => {}
+            }
             std::future::pending().await
         };
         tokio::select! {
@@ -111,12 +145,63 @@ impl Channel {
         let channel = Rc::clone(self);
         channel.used.set(Instant::now());
         tokio::task::spawn_local(async move {
-            let Err(fault) = channel.outgoing.send(body).await else { return };
+            let fault = match channel.outgoing.deliver(body).await {
+                Ok(SendOutcome::Taken) => return,
+                Ok(SendOutcome::Answered(body)) => return channel.dispatcher.take_answer(body).await,
+                Ok(SendOutcome::Refused { status, body }) => match number {
+                    Some(number) => return channel.refused(number, status, &body).await,
+                    None => Fault::Status(status),
+                },
+                Err(fault) => fault,
+            };
             match number {
                 Some(number) => channel.dispatcher.fail(number, fault),
                 None => tracing::debug!(%fault, "cannot send a message on a channel"),
             }
         });
+    }
+
+    /// Ends a call that the upstream has refused, and the channel where it turns out to have forgotten its session, though the
+    /// stream is still open.
+    #[cold]
+    async fn refused(&self, number: u64, status: u16, body: &[u8]) {
+        // Others that are refused meanwhile may end the channel first.
+        let call = self.dispatcher.unregister(number);
+        let verdict = self.examine(&Refusal::read(status, body, &number.to_string())).await;
+        if let Verdict::Lost { untouched } = verdict {
+            if status != 404 {
+                self.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
+            }
+            if untouched {
+                self.untouched.borrow_mut().push(number);
+            }
+            self.dispatcher.close(&Fault::Interrupted);
+        }
+        if let Some(call) = call {
+            call.fail(Fault::Status(status));
+        }
+    }
+
+    /// Whether a call was refused before it could run, because the session was lost.
+    fn has_refused(&self, number: u64) -> bool {
+        self.untouched.borrow().contains(&number)
+    }
+
+    /// What a refusal tells of the session, after a ping where it may mean that the session is lost.
+    async fn examine(&self, refusal: &Refusal) -> Verdict {
+        // As the protocol has it, before anything is done.
+        if refusal.status == 404 {
+            return Verdict::Lost { untouched: true };
+        }
+        if !session_loss::suspicious(refusal) {
+            return Verdict::Alive;
+        }
+        let ping = match self.outgoing.deliver(Bytes::from_static(PING)).await {
+            Ok(SendOutcome::Taken | SendOutcome::Answered(_)) => Ping::Answered,
+            Ok(SendOutcome::Refused { status, body }) => Ping::of(Refusal::read(status, &body, PING_ID)),
+            Err(_) => Ping::Failed,
+        };
+        session_loss::verdict(refusal, &ping)
     }
 
     /// Responds to a request of the upstream. Waits, until then, for room among the responses before it. Cancel safe.
@@ -128,7 +213,7 @@ impl Channel {
     /// Pings the upstream after an unexpected silence, and ends the channel if it stays silent.
     fn check_alive(self: &Rc<Self>) {
         let (channel, pinged) = (Rc::clone(self), Instant::now());
-        self.send(None, Bytes::from_static(br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#));
+        self.send(None, Bytes::from_static(PING));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(LIVENESS_TIMEOUT).await;
             if channel.dispatcher.last_received() < pinged {
@@ -214,10 +299,4 @@ fn reply_sender(outgoing: Outgoing, dispatcher: Rc<Dispatcher>) -> impl AsyncFn(
 fn refusal(id: &str) -> Bytes {
     let error = "this client does not support this request";
     mcp::error::render(Some(id), mcp::error::METHOD_NOT_FOUND, error, None)
-}
-
-/// Reads a member of raw params that is a number.
-fn number(params: Option<&str>, member: &'static str) -> Option<u64> {
-    let [raw] = json::members(params?, [member]).ok()?;
-    raw?.parse().ok()
 }

@@ -82,10 +82,11 @@ impl ChannelPool {
             messages.claim.channel.send(Some(number), body.clone());
             let cancelled = |messages: &CallMessages| messages.claim.channel.dispatcher.is_cancelled(number);
             match messages.first().await {
-                // The upstream no longer knows the session, and has done nothing.
-                Err(Fault::Status(404)) if may_retry => {
-                    messages.claim.channel.dispatcher.close(&Fault::Interrupted)
-                }
+                // The upstream no longer knows the session.
+                Err(Fault::Status(_))
+                    if may_retry
+                        && messages.claim.channel.is_closed()
+                        && (retry == Retry::Safe || messages.claim.channel.has_refused(number)) => {}
                 Err(Fault::Interrupted) if may_retry && retry == Retry::Safe && !cancelled(&messages) => {}
                 outcome => return outcome.map(|()| messages),
             }

@@ -12,6 +12,7 @@ mod translator;
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use mcp::extension::declares_tasks;
 
 pub(super) use self::task_handoff::call as call_about_task;
@@ -24,11 +25,13 @@ use crate::snapshot::TaskSupport;
 use crate::upstream::call::{CallError, CallResponse, record_outcome};
 use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::message_source::RawResponse;
-use crate::upstream::mcp::response::read_response;
+use crate::upstream::mcp::repeat::SentCall;
+use crate::upstream::mcp::response::TranslatedResponse;
 use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::session::{SessionKey, SessionPool};
+use crate::upstream::mcp::session_messages::CancelOnDrop;
 use crate::upstream::mcp::translator::CallInSession;
-use crate::upstream::mcp::{session_messages, unreadable};
+use crate::upstream::mcp::unreadable;
 use crate::usage::Account;
 
 /// Makes a call, or resumes one that was parked.
@@ -67,9 +70,38 @@ async fn call_directly(
 ) -> Result<CallResponse, CallError> {
     let task = matches!(created, CallTask::HandedOff { .. }).then_some("{}");
     let capabilities = modern_client.capabilities;
-    let (_, answered, in_session) = send(call, capabilities, modern_client.level, task).await?;
-    let translator = ModernOnLegacy::new(call, in_session, modern_client, created);
-    Ok(read_response(call.context, answered, translator, account, None).await?.into())
+    let sent = send(call, capabilities, modern_client.level, task).await?;
+    let translator = ModernOnLegacy::new(call, sent.in_session.clone(), modern_client, created);
+    Ok(sent.read(call, translator, account).await?.0.into())
+}
+
+/// A call that was sent in a session of modern clients.
+struct Sent {
+    pool: Rc<SessionPool>,
+    answered: RawResponse,
+    in_session: CallInSession,
+    body: Bytes,
+}
+
+impl Sent {
+    /// Reads the response. Returns it with the session that it came in, which is another where the first was lost.
+    async fn read(
+        self,
+        call: &McpCall<'_>,
+        translator: ModernOnLegacy,
+        account: &mut Option<Account>,
+    ) -> Result<(TranslatedResponse<ModernOnLegacy>, CallInSession), Fault> {
+        let Self { pool, answered, mut in_session, body } = self;
+        let (context, retry) = (call.context, call.retry());
+        let sent = SentCall { context, pool: &pool, in_session: in_session.clone(), body: &body, retry };
+        let rejoin = |translator: &mut ModernOnLegacy, session| {
+            translator.in_session.session = Rc::clone(&session);
+            in_session.session = session;
+            None
+        };
+        let response = sent.read(answered, translator, account, None, rejoin).await?;
+        Ok((response, in_session))
+    }
 }
 
 /// Sends a call in a session of clients with these capabilities and, for now, this level of log messages, as a task with
@@ -79,7 +111,7 @@ async fn send(
     capabilities: Capabilities,
     level: Option<LogLevel>,
     task: Option<&str>,
-) -> Result<(Rc<SessionPool>, RawResponse, CallInSession), CallError> {
+) -> Result<Sent, CallError> {
     let context = call.context;
     let upstream = &call.permit.entry().upstream;
     let key = SessionKey::of_modern_clients(upstream, capabilities);
@@ -89,12 +121,13 @@ async fn send(
     if let Some(level) = level {
         pool.ensure_level(level).await;
     }
-    let mut cancel_on_drop = CancelOnDrop { pool: Rc::clone(&pool), number, armed: true };
+    let mut cancel_on_drop = CancelOnDrop::new(&pool, number);
     let sent = pool.call(number, &body, call.retry()).await;
     cancel_on_drop.armed = matches!(sent, Err(Fault::Timeout));
     let (answered, session) = sent?;
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
-    Ok((pool, answered, CallInSession { session, number, progress_token }))
+    let in_session = CallInSession { session, number, progress_token };
+    Ok(Sent { pool, answered, in_session, body })
 }
 
 fn modern_client_of(call: &McpCall<'_>) -> Result<ModernClient, CallError> {
@@ -110,19 +143,4 @@ fn modern_client_of(call: &McpCall<'_>) -> Result<ModernClient, CallError> {
         level: level.transpose()?,
         arguments: params.arguments.map(|raw| call.message.slice(raw)),
     })
-}
-
-/// Cancels the call when the client hangs up before the response begins.
-struct CancelOnDrop {
-    pool: Rc<SessionPool>,
-    number: u64,
-    armed: bool,
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if self.armed {
-            session_messages::cancel_request(&self.pool, self.number, session_messages::CLIENT_GONE);
-        }
-    }
 }

@@ -73,12 +73,14 @@ pub(super) async fn call(
     account: &mut Option<Account>,
 ) -> Result<CallResponse, CallError> {
     let ModernClient { capabilities, level, .. } = modern_client;
-    let (pool, answered, in_session) = send(call, capabilities, level, Some("{}")).await?;
-    let translator = ModernOnLegacy::new(call, in_session, modern_client, CallTask::None);
+    let sent = send(call, capabilities, level, Some("{}")).await?;
+    let (pool, in_session) = (Rc::clone(&sent.pool), sent.in_session.clone());
+    let mut translator = ModernOnLegacy::new(call, in_session, modern_client, CallTask::None);
     // A call could not be resumed if it were parked before there is a task.
     let mut not_asked = translator.clone();
     not_asked.client.capabilities = Capabilities::default();
-    let created = read_response(call.context, answered, not_asked, &mut None, None).await?;
+    let (created, in_session) = sent.read(call, not_asked, &mut None).await?;
+    translator.in_session = in_session;
     if let TranslatedResponse::Json { body, .. } = &created
         && CreatedTask::of(body).is_none()
     {

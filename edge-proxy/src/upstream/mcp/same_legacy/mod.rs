@@ -26,7 +26,7 @@ use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::detached::Detached;
 use crate::upstream::mcp::in_flight::InFlightGuard;
-use crate::upstream::mcp::response::read_response;
+use crate::upstream::mcp::repeat::SentCall;
 use crate::upstream::mcp::rewrite::content;
 use crate::upstream::mcp::session::SessionKey;
 use crate::upstream::mcp::session_messages;
@@ -71,6 +71,13 @@ pub(in crate::upstream::mcp) async fn call(
                 Some(task) => task.ask(&sessions, number, &body, retry, patience).await?,
             };
             let in_session = CallInSession { session, number, progress_token };
+            let made = SentCall {
+                context: &context,
+                pool: &sessions,
+                in_session: in_session.clone(),
+                body: &body,
+                retry,
+            };
             let requests = VecDeque::new();
             let translator = SameLegacy {
                 call: translated,
@@ -83,7 +90,12 @@ pub(in crate::upstream::mcp) async fn call(
                 resumable,
                 requests,
             };
-            read_response(&context, answered, translator, &mut account, Some(guard)).await
+            let rejoin = |translator: &mut SameLegacy, session| {
+                translator.in_session.session = session;
+                let id = translator.call.id.clone();
+                Some(InFlightGuard::new(&context, number, session_id, id, Rc::clone(&sessions)))
+            };
+            made.read(answered, translator, &mut account, Some(guard), rejoin).await
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {

@@ -32,6 +32,7 @@ use crate::usage::Outcome;
 const MAX_KNOWN_REQUESTS: usize = 256;
 
 /// The translator of a legacy client's call at a legacy upstream.
+#[derive(Clone)]
 pub(in crate::upstream) struct SameLegacy {
     pub(super) call: CallContext,
     /// The client's session, in which alone it answers and resumes.

@@ -18,6 +18,7 @@ use crate::upstream::mcp::translator::{CallContext, HangUp, OwnId, Translated, T
 use crate::usage::Outcome;
 
 /// The translator of a modern client's call at a modern upstream.
+#[derive(Clone)]
 pub(in crate::upstream) struct SameModern {
     pub(super) call: CallContext,
     /// The exposed name, which the request state is bound to.

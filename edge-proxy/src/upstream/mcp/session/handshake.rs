@@ -8,14 +8,29 @@ use mcp::revision::{Era, Revision};
 
 use super::session_key::SessionKey;
 use crate::error::Fault;
-use crate::snapshot::Upstream;
+use crate::snapshot::{Upstream, UpstreamKind};
 
 /// The longest id of a session, in bytes: some servers put a signed token into it.
 const MAX_SESSION_ID: usize = 4_096;
 
-/// Builds the `initialize` that opens a session.
-pub(in crate::upstream) fn initialize(key: SessionKey) -> String {
-    let revision = key.revision;
+/// Returns the revisions that `initialize` offers for clients of this one: at first none that is newer than what the upstream
+/// settled on with the control plane, and if that is refused, the same.
+pub(in crate::upstream) fn offers(clients: Revision, upstream: &Upstream) -> (Revision, Option<Revision>) {
+    let UpstreamKind::Mcp(mcp) = &upstream.kind;
+    match mcp.legacy {
+        Some(settled) if settled <= clients => (settled, None),
+        settled => (clients, settled),
+    }
+}
+
+/// Whether `initialize` may have failed for the revision that it offers: some servers refuse those that they do not know, where they
+/// should offer one that they do.
+pub(in crate::upstream) fn may_be_about_revision(fault: &Fault) -> bool {
+    matches!(fault, Fault::Session(_) | Fault::Status(400..=499))
+}
+
+/// Builds the `initialize` that opens a session, and offers this revision.
+pub(in crate::upstream) fn initialize(key: SessionKey, revision: Revision) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{},"clientInfo":{{"name":"trunkline","version":"{}"}}}}}}"#,
         key.capabilities.to_upstream(revision),

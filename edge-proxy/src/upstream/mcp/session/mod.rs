@@ -2,8 +2,10 @@
 //!
 //! It must not know calls, nor the modern era.
 
+mod cookies;
 mod exclusive_sessions;
 mod handshake;
+mod heal;
 mod reestablish;
 mod server_stream;
 mod session_errors;
@@ -11,10 +13,11 @@ mod session_key;
 mod session_pool;
 mod upstream_session;
 
+pub(super) use self::cookies::cookies;
 pub(in crate::upstream) use self::exclusive_sessions::ExclusiveSession;
 pub use self::exclusive_sessions::ExclusiveSessions;
 pub(super) use self::exclusive_sessions::SessionHolder;
-pub(super) use self::handshake::{initialize, negotiated, set_level};
+pub(super) use self::handshake::{initialize, may_be_about_revision, negotiated, offers, set_level};
 pub(super) use self::server_stream::{FinalMessage, ServerMessages};
 pub(super) use self::session_errors::unless_session_unknown;
 pub(in crate::upstream) use self::session_key::SessionKey;

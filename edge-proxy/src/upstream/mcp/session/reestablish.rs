@@ -1,4 +1,4 @@
-//! Re-establishes a legacy session that the upstream has forgotten.
+//! Re-establishes a legacy session that the upstream says it has forgotten. What does not say so is in `heal`.
 
 use std::rc::Rc;
 
@@ -39,10 +39,6 @@ impl SessionPool {
         retry: Retry,
     ) -> Result<Option<HttpResponse>, Fault> {
         let response = self.post(session, body.clone(), retry).await?;
-        let response = unless_session_unknown(session, response).await?;
-        if response.is_some() {
-            session.confirm();
-        }
-        Ok(response)
+        unless_session_unknown(session, response).await
     }
 }

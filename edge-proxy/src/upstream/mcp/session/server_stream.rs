@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method as Verb, StatusCode};
+use mcp::border::events::{Take, take};
 use mcp::error as codes;
 use mcp::message::{Envelope, Kind};
 use mcp::method::Method;
@@ -169,8 +170,14 @@ impl StreamReader {
         while let Some(chunk) = response.chunk().await? {
             decoder.push(chunk);
             while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-                if let Some(reply) = self.handle(event.data) {
-                    self.reply(reply).await?;
+                match take(&event) {
+                    Take::Message(_) => {
+                        if let Some(reply) = self.handle(event.data) {
+                            self.reply(reply).await?;
+                        }
+                    }
+                    Take::Nothing => {}
+                    Take::Odd(quirk) => self.http_pool.quirks.note_event(quirk, &event),
                 }
             }
         }

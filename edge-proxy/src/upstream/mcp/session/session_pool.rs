@@ -8,12 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::COOKIE;
 use http::{HeaderValue, Method as Verb};
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
+use mcp::quirk::Quirk;
+use mcp::revision::Revision;
 
+use super::cookies::cookies;
 use super::exclusive_sessions::{ExclusiveSession, SessionHolder};
 use super::handshake;
+use super::heal::Healing;
 use super::server_stream::{MessageSubscribers, ServerMessages, ServerStream};
 use super::session_key::SessionKey;
 use super::upstream_session::{SessionTransport, UpstreamSession};
@@ -25,7 +30,7 @@ use crate::upstream::connect::HttpResponse;
 use crate::upstream::connect::{HttpPool, Retry};
 use crate::upstream::mcp::channel::ChannelPool;
 use crate::upstream::mcp::message_source::RawResponse;
-use crate::upstream::mcp::response::read_rpc_response;
+use crate::upstream::mcp::response::{is_error_response, read_rpc_body, read_rpc_response};
 
 /// Largest response to a message that is not a call.
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
@@ -35,7 +40,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The session that clients of one key share, opened when needed.
 pub(in crate::upstream) struct SessionPool {
     pub http_pool: Rc<HttpPool>,
-    upstream: Arc<Upstream>,
+    pub(super) upstream: Arc<Upstream>,
     /// True if the upstream takes log levels.
     logs: bool,
     key: SessionKey,
@@ -43,6 +48,7 @@ pub(in crate::upstream) struct SessionPool {
     channels: Option<ChannelPool>,
     session: RefCell<Option<Rc<UpstreamSession>>>,
     opening: tokio::sync::Mutex<()>,
+    pub(super) healing: Healing,
     /// The raw level that clients asked for with `logging/setLevel`.
     level: RefCell<Option<Bytes>>,
     subscribers: MessageSubscribers,
@@ -78,6 +84,7 @@ impl SessionPool {
             channels,
             session: RefCell::default(),
             opening: tokio::sync::Mutex::default(),
+            healing: Healing::default(),
             level: RefCell::new(level),
             subscribers: MessageSubscribers::default(),
             server_stream: RefCell::default(),
@@ -140,9 +147,24 @@ impl SessionPool {
             return Ok(session);
         }
         let _opening = self.opening.lock().await;
-        if let Some(session) = self.current() {
-            return Ok(session);
+        match self.current() {
+            Some(session) => Ok(session),
+            None => self.open().await,
         }
+    }
+
+    /// Opens another session in the place of one that is lost, unless that was done already. Where none can be opened, the lost
+    /// one stays.
+    pub(super) async fn renew(&self, lost: &Rc<UpstreamSession>) -> Result<Rc<UpstreamSession>, Fault> {
+        let _opening = self.opening.lock().await;
+        match self.current().filter(|current| !Rc::ptr_eq(current, lost)) {
+            Some(session) => Ok(session),
+            None => self.open().await,
+        }
+    }
+
+    /// Opens a session, from now on the one that calls are made in.
+    async fn open(&self) -> Result<Rc<UpstreamSession>, Fault> {
         let session = Rc::new(self.initialize().await?);
         self.complete_handshake(&session).await?;
         if let (Some(_), SessionTransport::Http(_)) = (self.key.conversation, &session.transport) {
@@ -155,16 +177,38 @@ impl SessionPool {
         Ok(session)
     }
 
+    /// Opens a session with the first revision that the upstream takes.
     async fn initialize(&self) -> Result<UpstreamSession, Fault> {
-        let body = handshake::initialize(self.key);
+        let (offer, fallback) = handshake::offers(self.key.revision, &self.upstream);
+        let refused = match (self.initialize_as(offer).await, fallback) {
+            (Err(fault), Some(fallback)) if handshake::may_be_about_revision(&fault) => fallback,
+            (opened, _) => return opened,
+        };
+        let opened = self.initialize_as(refused).await?;
+        self.http_pool.quirks.note(Quirk::RefusesNewerVersions, offer.as_str());
+        Ok(opened)
+    }
+
+    async fn initialize_as(&self, offer: Revision) -> Result<UpstreamSession, Fault> {
+        let body = handshake::initialize(self.key, offer);
         let headers = self.http_pool.headers.clone();
         let timeout = self.upstream.request_timeout;
         let response =
             self.http_pool.send(&Verb::POST, headers.clone(), body.into(), Retry::Safe, timeout).await?;
         let id = response.headers.get(SESSION_ID).filter(|id| !id.is_empty());
         let id = id.map(handshake::session_id).transpose()?;
-        let revision = handshake::negotiated(&self.upstream, &read_rpc_response(response).await?)?;
+        let cookie = cookies(&response.headers, headers.get(COOKIE));
+        let status = response.status;
+        let answer = read_rpc_body(response, self.http_pool.max_answer()).await?;
+        if !status.is_success() && !is_error_response(&answer) {
+            return Err(Fault::Status(status.as_u16()));
+        }
+        let revision = handshake::negotiated(&self.upstream, &answer)?;
         let mut headers = headers;
+        if let Some(cookie) = cookie {
+            self.http_pool.quirks.note(Quirk::AffinityCookies, "");
+            headers.insert(COOKIE, cookie);
+        }
         headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
         if let Some(id) = id {
             headers.insert(SESSION_ID, id);
@@ -175,7 +219,15 @@ impl SessionPool {
     /// Sends `notifications/initialized`, and the log level that clients asked for.
     async fn complete_handshake(&self, session: &UpstreamSession) -> Result<(), Fault> {
         let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        self.post(session, initialized, Retry::Safe).await?.collect(MAX_SMALL_RESPONSE).await?;
+        let answer = self.post(session, initialized, Retry::Safe).await?;
+        if !answer.status.is_success() {
+            let status = answer.status.as_u16();
+            self.http_pool.quirks.note(Quirk::RefusesInitialized, &format!("HTTP {status}"));
+        }
+        // Whatever a server says to a notification, it was sent.
+        if let Err(fault) = answer.collect(MAX_SMALL_RESPONSE).await {
+            tracing::debug!(upstream = %self.upstream.id, %fault, "cannot read the answer to a notification");
+        }
         let level = self.level.borrow().clone();
         if let Some(level) = level {
             self.post_level(session, &level).await;

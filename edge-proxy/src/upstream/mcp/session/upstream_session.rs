@@ -114,7 +114,7 @@ impl UpstreamSession {
     }
 
     /// Notes that a request was answered in it.
-    pub(super) fn confirm(&self) {
+    pub(in crate::upstream::mcp) fn confirm(&self) {
         self.confirmed.set(true);
     }
 

@@ -1,0 +1,154 @@
+//! Heals a session that its upstream has forgotten without saying so in the protocol's way (HTTP 404): servers that were
+//! restarted refuse calls in many ways.
+//!
+//! A call that is refused in a session that was good tells nothing yet. A ping in the same session does, which all calls share
+//! that fail meanwhile. A call is repeated once, and only where it cannot have run, or may run twice. It must not know what calls
+//! ask for.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mcp::message::Envelope;
+use mcp::quirk::Quirk;
+use mcp::session_loss::{self, Ping, Refusal, Verdict};
+
+use super::session_pool::SessionPool;
+use super::upstream_session::{SessionTransport, UpstreamSession};
+use crate::error::Fault;
+use crate::upstream::connect::Retry;
+use crate::upstream::mcp::response::read_rpc_body;
+
+/// Largest answer to a ping.
+const MAX_ANSWER: usize = 256 << 10;
+/// Longest wait for it.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The raw id of a ping; no call has it.
+const PING_ID: &str = r#""there?""#;
+const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#;
+/// First and longest time for which nothing is healed after a ping that had no answer, or a session that could not be opened.
+const FIRST_PEACE: Duration = Duration::from_secs(1);
+const MAX_PEACE: Duration = Duration::from_secs(30);
+
+/// What healing needs to know of before.
+#[derive(Default)]
+pub(super) struct Healing {
+    /// One ping at a time.
+    turn: tokio::sync::Mutex<()>,
+    /// The last ping: when it began, in which session, and how it ended.
+    last: RefCell<Option<(Instant, Weak<UpstreamSession>, Ping)>>,
+    /// Until when nothing is healed, and how long that was.
+    peace: Cell<Option<(Instant, Duration)>>,
+}
+
+impl Healing {
+    /// Heals nothing for a while after a failure, longer each time: an upstream whose credential has expired, or that hangs on
+    /// pings, must not cost every call more.
+    fn rest(&self, failed: bool) {
+        let before = self.peace.get().map(|(_, time)| time);
+        let time = before.map_or(FIRST_PEACE, |time| (time * 2).min(MAX_PEACE));
+        self.peace.set(failed.then(|| (Instant::now() + time, time)));
+    }
+}
+
+impl SessionPool {
+    /// Finds out whether a call that was refused in this session is to be made again. Returns the session for that.
+    #[cold]
+    pub(in crate::upstream::mcp) async fn heal(
+        &self,
+        session: &Rc<UpstreamSession>,
+        refusal: &Refusal,
+        retry: Retry,
+    ) -> Option<Rc<UpstreamSession>> {
+        let at_peace = self.healing.peace.get().is_some_and(|(until, _)| Instant::now() < until);
+        let is_request = matches!(session.transport, SessionTransport::Http(_));
+        if at_peace || !is_request || !session.is_confirmed() || !session_loss::suspicious(refusal) {
+            return None;
+        }
+        let ping = self.ping_after(Instant::now(), session).await;
+        let verdict = session_loss::verdict(refusal, &ping);
+        let Verdict::Lost { untouched } = verdict else {
+            self.healing.rest(ping == Ping::Failed);
+            return None;
+        };
+        let status = refusal.status;
+        self.http_pool.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
+        let renewed = self.renew(session).await;
+        self.healing.rest(renewed.is_err());
+        match renewed {
+            Ok(renewed) => (untouched || retry == Retry::Safe).then_some(renewed),
+            Err(fault) => {
+                tracing::debug!(upstream = %self.upstream.id, %fault, "cannot open a session in the place of a lost one");
+                None
+            }
+        }
+    }
+
+    /// Pings in a session in which a call failed at this time. Calls that failed before a ping began share it.
+    async fn ping_after(&self, failed: Instant, session: &Rc<UpstreamSession>) -> Ping {
+        let _turn = self.healing.turn.lock().await;
+        let shared = self.healing.last.borrow().as_ref().and_then(|(began, pinged, ping)| {
+            (*began >= failed && pinged.as_ptr() == Rc::as_ptr(session)).then_some(*ping)
+        });
+        if let Some(ping) = shared {
+            return ping;
+        }
+        let began = Instant::now();
+        let ping = tokio::time::timeout(PING_TIMEOUT, self.ping(session)).await.unwrap_or(Ping::Failed);
+        *self.healing.last.borrow_mut() = Some((began, Rc::downgrade(session), ping));
+        ping
+    }
+
+    async fn ping(&self, session: &UpstreamSession) -> Ping {
+        let answered = async {
+            let response = self.post(session, Bytes::from_static(PING), Retry::Safe).await?;
+            let status = response.status.as_u16();
+            Ok::<_, Fault>((status, read_rpc_body(response, MAX_ANSWER).await?))
+        };
+        answered.await.map_or(Ping::Failed, |(status, body)| how_it_ended(status, &body))
+    }
+}
+
+/// What an answer to a ping tells. A server without pings answers as well.
+fn how_it_ended(status: u16, body: &[u8]) -> Ping {
+    let is_success = (200..300).contains(&status);
+    match Envelope::parse(body) {
+        Ok(envelope) if is_success && envelope.error.is_none() => Ping::Answered,
+        Err(_) if is_success => Ping::Failed,
+        _ => Ping::of(Refusal::read(status, body, PING_ID)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_has_no_ping_has_answered_it() {
+        let error = |code: i64| {
+            format!(r#"{{"jsonrpc":"2.0","id":"there?","error":{{"code":{code},"message":"m"}}}}"#)
+        };
+        for (status, body, answered) in [
+            (200, r#"{"jsonrpc":"2.0","id":"there?","result":{}}"#.to_owned(), Some(true)),
+            (200, r#"{"jsonrpc":"2.0","id":"there?","result":[]}"#.to_owned(), Some(true)),
+            (200, error(-32601), Some(true)),
+            (404, error(-32601), Some(true)),
+            (200, error(-32602), Some(false)),
+            (400, "no session".to_owned(), Some(false)),
+            (500, String::new(), Some(false)),
+            (202, String::new(), None),
+            (200, "<html>".to_owned(), None),
+        ] {
+            let found = match how_it_ended(status, body.as_bytes()) {
+                Ping::Answered => Some(true),
+                Ping::Refused(refusal) => {
+                    assert_eq!(refusal.status, status);
+                    Some(false)
+                }
+                Ping::Failed => None,
+            };
+            assert_eq!(found, answered, "{status} {body}");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Upstreams that forget their sessions, in the many ways in which servers say so. No call runs twice that may not.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::response::Response;
+use mcp::quirk::Quirk;
+
+use crate::support::{Edge, META, Recorded, Reply, Upstream, events, json, mcp, modern, never, status};
+
+/// How an upstream refuses what is in a session that it does not know.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    refuse: fn(&Recorded) -> Response,
+    /// Whether it gives its sessions ids.
+    ids: bool,
+    /// Whether it has `ping`.
+    ping: bool,
+    /// Whether it may have done something before: then only what is safe to repeat is repeated.
+    broke: bool,
+}
+
+impl Way {
+    const fn new(name: &'static str, refuse: fn(&Recorded) -> Response) -> Self {
+        Self { name, refuse, ids: true, ping: true, broke: false }
+    }
+}
+
+const NO_ID: &str = "null";
+
+fn error(status: u16, id: &str, code: i64, text: &str) -> Response {
+    let mut response =
+        json(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{text}"}}}}"#));
+    *response.status_mut() = status.try_into().unwrap();
+    response
+}
+
+const WAYS: &[Way] = &[
+    Way::new("400, a text", |_| status(400, "Invalid or missing session ID")),
+    Way::new("400, an error without an id", |_| {
+        error(400, NO_ID, -32000, "Bad Request: that session is not known")
+    }),
+    Way::new("400, an error of another id", |_| error(400, r#""server-error""#, -32020, "Unsupported")),
+    Way::new("401", |_| status(401, "unknown session")),
+    Way::new("403", |_| status(403, "Unknown session")),
+    Way::new("404 with an id", |_| status(404, "Session not found")),
+    Way::new("406", |_| status(406, "Unknown session")),
+    Way::new("409", |_| status(409, "Unknown session")),
+    Way::new("410", |_| status(410, "")),
+    Way::new("422", |_| status(422, "Unprocessable Entity: Expected initialize request")),
+    Way::new("200, an error", |request| error(200, &request.id(), -32600, "Session not found")),
+    Way::new("200, another error", |request| error(200, &request.id(), -32002, "Server not initialized")),
+    Way::new("200, a stream", |request| {
+        let id = request.id();
+        events(&[format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"Unknown session"}}}}"#
+        )])
+    }),
+    Way {
+        ids: false,
+        ..Way::new("no ids", |request| error(200, &request.id(), -32002, "Server not initialized"))
+    },
+    Way { ping: false, ..Way::new("no ping", |_| status(400, "Bad Request: session")) },
+    Way { broke: true, ..Way::new("500", |_| status(500, "Unknown session")) },
+    Way { broke: true, ..Way::new("503", |_| status(503, "Unknown session")) },
+    Way {
+        broke: true,
+        ..Way::new("500, an error", |_| error(500, NO_ID, -32603, "Cannot read properties of undefined"))
+    },
+];
+
+/// An upstream whose sessions can be forgotten, and that counts the calls that ran.
+struct Forgetful {
+    upstream: Upstream,
+    known: Arc<Mutex<HashSet<String>>>,
+    ran: Arc<AtomicUsize>,
+}
+
+impl Forgetful {
+    async fn start(way: Way) -> Self {
+        Self::answering(way, |request| {
+            json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+        })
+        .await
+    }
+
+    async fn answering(way: Way, answer: impl Fn(&Recorded) -> Response + Send + Sync + 'static) -> Self {
+        let (known, ran) = (Arc::new(Mutex::new(HashSet::new())), Arc::new(AtomicUsize::new(0)));
+        let (sessions, count, opened) = (Arc::clone(&known), Arc::clone(&ran), AtomicUsize::new(0));
+        let upstream = Upstream::raw(move |request| {
+            if request.verb == "GET" {
+                return status(405, "");
+            }
+            let knows =
+                |request: &Recorded| sessions.lock().unwrap().contains(request.header("mcp-session-id"));
+            match request.method().as_str() {
+                "initialize" => {
+                    let id = match way.ids {
+                        true => format!("s{}", opened.fetch_add(1, Ordering::Relaxed)),
+                        false => String::new(),
+                    };
+                    sessions.lock().unwrap().insert(id.clone());
+                    initialized(request, &id)
+                }
+                _ if !knows(request) => (way.refuse)(request),
+                "ping" if way.ping => {
+                    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))
+                }
+                "ping" => error(200, &request.id(), -32601, "Method not found"),
+                "tools/call" => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    answer(request)
+                }
+                _ => status(202, ""),
+            }
+        })
+        .await;
+        Self { upstream, known, ran }
+    }
+
+    fn edge(&self) -> Edge {
+        let mut edge = Edge::start(&self.upstream.url);
+        mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+        edge.publish();
+        edge
+    }
+
+    /// Forgets all sessions, as a restart does.
+    fn forget(&self) {
+        self.known.lock().unwrap().clear();
+    }
+
+    fn opened(&self) -> usize {
+        self.upstream.calls("initialize").len()
+    }
+
+    fn ran(&self) -> usize {
+        self.ran.load(Ordering::Relaxed)
+    }
+}
+
+fn initialized(request: &Recorded, id: &str) -> Response {
+    let version = request.json()["params"]["protocolVersion"].clone();
+    let mut response = json(&format!(
+        r#"{{"jsonrpc":"2.0","id":{},"result":{{"protocolVersion":{version},"capabilities":{{}}}}}}"#,
+        request.id()
+    ));
+    if !id.is_empty() {
+        response.headers_mut().insert("mcp-session-id", id.parse().unwrap());
+    }
+    response
+}
+
+/// A client of either era, which calls a tool.
+enum Client<'a> {
+    Legacy(&'a Edge, String),
+    Modern(&'a Edge),
+}
+
+impl<'a> Client<'a> {
+    async fn of(edge: &'a Edge, era: &str, capabilities: &str) -> Self {
+        match era {
+            "legacy" => Self::Legacy(edge, edge.session("2025-11-25", capabilities).await),
+            _ => Self::Modern(edge),
+        }
+    }
+
+    async fn call(&self, tool: &str) -> Reply {
+        let call = |meta: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{{"name":"{tool}"{meta}}}}}"#
+            )
+        };
+        match self {
+            Self::Legacy(edge, session) => edge.post(&[("mcp-session-id", session)], &call("")).await,
+            Self::Modern(edge) => {
+                edge.post(&modern("tools/call", Some(tool)), &call(&format!(",{META}"))).await
+            }
+        }
+    }
+}
+
+fn works(reply: &Reply) -> bool {
+    reply.messages().last().is_some_and(|message| message.contains(r#""content":[]"#))
+}
+
+#[tokio::test]
+async fn a_session_that_was_forgotten_heals_and_nothing_runs_twice() {
+    for way in WAYS {
+        for era in ["legacy", "modern"] {
+            let server = Forgetful::start(*way).await;
+            let edge = server.edge();
+            let client = Client::of(&edge, era, "{}").await;
+            for _ in 0..3 {
+                assert!(works(&client.call("u_echo").await), "{era}, {}", way.name);
+            }
+            let (before, opened) = (server.ran(), server.opened());
+            server.forget();
+            let mut worked = 0;
+            for _ in 0..10 {
+                worked += usize::from(works(&client.call("u_echo").await));
+            }
+            assert_eq!(server.ran() - before, worked, "{era}, {}: each ran once", way.name);
+            // A call that may have run before the upstream broke fails, once on each worker.
+            let at_least = if way.broke { 8 } else { 10 };
+            assert!(worked >= at_least, "{era}, {}: {worked} of 10", way.name);
+            assert!((1..=2).contains(&(server.opened() - opened)), "{era}, {}", way.name);
+            let noted = edge.metrics.upstream_quirk(Quirk::ForgetsSessions).get();
+            assert_eq!(noted > 0, way.name != "404 with an id", "{era}, {}", way.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_run_twice_is_repeated_wherever_the_upstream_broke() {
+    for way in WAYS.iter().filter(|way| way.broke) {
+        for era in ["legacy", "modern"] {
+            let server = Forgetful::start(*way).await;
+            let edge = server.edge();
+            let client = Client::of(&edge, era, "{}").await;
+            assert!(works(&client.call("u_safe").await));
+            server.forget();
+            for _ in 0..5 {
+                assert!(works(&client.call("u_safe").await), "{era}, {}", way.name);
+            }
+            assert_eq!(server.ran(), 6, "{era}, {}", way.name);
+        }
+    }
+}
+
+/// Ways in which tools fail in sessions that live.
+const FAILURES: &[fn(&Recorded) -> Response] = &[
+    |_| error(400, NO_ID, -32000, "Bad Request: No valid session of the customer"),
+    |_| status(400, "no session"),
+    |_| status(401, "not for you"),
+    |_| status(422, "session?"),
+    |_| status(500, "Unknown session"),
+    |request| error(200, &request.id(), -32002, "Server not initialized"),
+    |request| error(200, &request.id(), -32602, "Unknown session"),
+];
+
+#[tokio::test]
+async fn a_tool_that_fails_in_a_living_session_runs_once_and_opens_none() {
+    for (nth, fails) in FAILURES.iter().enumerate() {
+        for era in ["legacy", "modern"] {
+            let server = Forgetful::answering(WAYS[0], move |request| match request.body.contains("safe") {
+                true => {
+                    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+                }
+                false => fails(request),
+            })
+            .await;
+            let edge = server.edge();
+            let client = Client::of(&edge, era, "{}").await;
+            for _ in 0..6 {
+                assert!(works(&client.call("u_safe").await), "{era}, {nth}");
+                assert!(!works(&client.call("u_echo").await), "{era}, {nth}");
+            }
+            assert_eq!(server.ran(), 12, "{era}, {nth}");
+            assert!(server.opened() <= 2, "{era}, {nth}");
+            assert!(!server.upstream.calls("ping").is_empty(), "{era}, {nth}: nobody asked");
+            assert_eq!(edge.metrics.upstream_quirk(Quirk::ForgetsSessions).get(), 0, "{era}, {nth}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_that_fail_together_open_one_session() {
+    let server = Forgetful::start(WAYS[0]).await;
+    let edge = server.edge();
+    let client = Client::of(&edge, "legacy", "{}").await;
+    let calls = || futures_util::future::join_all((0..24).map(|_| client.call("u_echo")));
+    assert!(calls().await.iter().all(works));
+    let opened = server.opened();
+    server.forget();
+    assert!(calls().await.iter().all(works));
+    assert_eq!(server.ran(), 48);
+    assert!(server.opened() - opened <= 2, "one on each worker");
+}
+
+#[tokio::test]
+async fn an_upstream_that_opens_no_session_any_more_is_left_in_peace() {
+    let refuses = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (refusing, opened) = (Arc::clone(&refuses), AtomicUsize::new(0));
+    let upstream = Upstream::raw(move |request| match request.method().as_str() {
+        _ if refusing.load(Ordering::Relaxed) => status(401, "the credential has expired"),
+        "initialize" => initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed))),
+        "tools/call" => {
+            json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+        }
+        _ => status(202, ""),
+    })
+    .await;
+    let mut edge = Edge::start(&upstream.url);
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+    edge.publish();
+    let client = Client::of(&edge, "legacy", "{}").await;
+    assert!(works(&client.call("u_echo").await));
+    let before = upstream.calls("initialize").len();
+    refuses.store(true, Ordering::Relaxed);
+    for _ in 0..40 {
+        let refused = client.call("u_echo").await;
+        assert_eq!(refused.error_code(), -31104, "what the upstream said stands: {refused:?}");
+    }
+    // At most one a second, less often each time, on each worker.
+    assert!(upstream.calls("initialize").len() - before < 20);
+    refuses.store(false, Ordering::Relaxed);
+    assert!(works(&client.call("u_echo").await), "the session was kept");
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_on_pings_delays_few_calls() {
+    let upstream = Upstream::raw(|request| match request.method().as_str() {
+        "initialize" => initialized(request, "s"),
+        "ping" => never(),
+        "tools/call" if request.body.contains("safe") => {
+            json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+        }
+        "tools/call" => error(200, &request.id(), -32602, "bad arguments"),
+        _ => status(202, ""),
+    })
+    .await;
+    let mut edge = Edge::start(&upstream.url);
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+    edge.publish();
+    let client = Client::of(&edge, "legacy", "{}").await;
+    assert!(works(&client.call("u_safe").await));
+    for _ in 0..20 {
+        assert_eq!(client.call("u_echo").await.error_code(), -32602);
+    }
+    assert_eq!(upstream.calls("tools/call").len(), 21);
+    assert!((1..10).contains(&upstream.calls("ping").len()), "{}", upstream.calls("ping").len());
+}
+
+#[tokio::test]
+async fn a_session_of_one_conversation_is_read_on_after_it_healed() {
+    let server = Forgetful::start(WAYS[0]).await;
+    let edge = server.edge();
+    let client = Client::of(&edge, "legacy", r#"{"roots":{}}"#).await;
+    assert!(works(&client.call("u_echo").await));
+    server.forget();
+    assert!(works(&client.call("u_echo").await));
+    let streams = server.upstream.requests().into_iter().filter(|request| request.verb == "GET");
+    let streams: HashSet<String> =
+        streams.map(|request| request.header("mcp-session-id").to_owned()).collect();
+    assert!(streams.len() >= 2, "the server stream of each session is opened: {streams:?}");
+}
+
+#[tokio::test]
+async fn a_session_is_pinned_by_the_cookies_that_it_was_opened_with() {
+    let upstream = Upstream::raw(|request| match request.method().as_str() {
+        "initialize" => {
+            let mut response = initialized(request, "s");
+            for cookie in ["NODE=7; Path=/; HttpOnly", "gone=1; Max-Age=0", "more=x"] {
+                response.headers_mut().append("set-cookie", cookie.parse().unwrap());
+            }
+            response
+        }
+        _ if request.header("cookie") != "NODE=7; more=x" => status(404, "another node"),
+        "tools/call" => {
+            json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+        }
+        _ => status(202, ""),
+    })
+    .await;
+    let mut edge = Edge::start(&upstream.url);
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+    edge.publish();
+    for era in ["legacy", "modern"] {
+        let client = Client::of(&edge, era, "{}").await;
+        for _ in 0..4 {
+            assert!(works(&client.call("u_echo").await), "{era}");
+        }
+    }
+    let opened = upstream.calls("initialize");
+    assert!(opened.len() <= 4 && opened.iter().all(|request| request.header("cookie").is_empty()));
+    assert_eq!(edge.metrics.upstream_quirk(Quirk::AffinityCookies).get(), opened.len() as u64);
+}
+
+#[tokio::test]
+async fn a_handshake_is_as_large_as_any_answer_and_a_notification_may_be_answered_at_length() {
+    let upstream = Upstream::raw(|request| match request.method().as_str() {
+        "initialize" => {
+            let version = request.json()["params"]["protocolVersion"].clone();
+            let (id, long) = (request.id(), "x".repeat(400_000));
+            json(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":{version},"capabilities":{{}},"instructions":"{long}"}}}}"#
+            ))
+        }
+        "tools/call" => json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id())),
+        _ => status(404, &"y".repeat(400_000)),
+    })
+    .await;
+    let mut edge = Edge::start(&upstream.url);
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+    edge.publish();
+    let client = Client::of(&edge, "legacy", "{}").await;
+    assert!(works(&client.call("u_echo").await));
+    assert!(edge.metrics.upstream_quirk(Quirk::RefusesInitialized).get() > 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_revisions_is_offered_the_one_it_settled_on() {
+    for (clients, offered) in
+        [("2025-11-25", &["2025-06-18"][..]), ("2025-03-26", &["2025-03-26", "2025-06-18"])]
+    {
+        let upstream = Upstream::raw(|request| match request.method().as_str() {
+            "initialize" if !request.body.contains("2025-06-18") => {
+                error(400, &request.id(), -32602, "Unsupported protocol version")
+            }
+            "initialize" => initialized(request, "s"),
+            "tools/call" => {
+                json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+            }
+            _ => status(202, ""),
+        })
+        .await;
+        let mut edge = Edge::start(&upstream.url);
+        let settled = mcp(&mut edge.snapshot.resources.upstreams[0]);
+        settled.modern_versions.clear();
+        settled.legacy_version = "2025-06-18".into();
+        edge.publish();
+        let session = edge.session(clients, "{}").await;
+        let reply = Client::Legacy(&edge, session).call("u_echo").await;
+        assert!(works(&reply), "{clients}: {reply:?}");
+        let sent: Vec<String> = upstream
+            .calls("initialize")
+            .iter()
+            .map(|request| request.json()["params"]["protocolVersion"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(sent, offered, "{clients}");
+        let noted = edge.metrics.upstream_quirk(Quirk::RefusesNewerVersions).get();
+        assert_eq!(noted, offered.len() as u64 - 1, "{clients}");
+    }
+}

@@ -6,8 +6,8 @@ use clap::Subcommand;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
-use crate::commands::{Invocation, rollout};
 use crate::commands::fields::{EntryFlags, Fields, ServerFlags, TokenFlags, UpstreamFlags};
+use crate::commands::{Invocation, rollout};
 use crate::context::{SavedToken, Secret};
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
@@ -169,12 +169,7 @@ impl Creator<'_> {
     }
 
     /// Creates a token, shows its bearer and saves it. Returns the token, unless nothing was stored.
-    async fn token(
-        &self,
-        name: &str,
-        flags: &TokenFlags,
-        no_save: bool,
-    ) -> Result<Option<DynamicMessage>> {
+    async fn token(&self, name: &str, flags: &TokenFlags, no_save: bool) -> Result<Option<DynamicMessage>> {
         let kind = Kind::from_word("token");
         if flags.servers.is_empty() {
             return Err(Error::usage("--server is required: a server that the token may call, or * for all"));
@@ -246,7 +241,8 @@ impl Creator<'_> {
 
 /// Waits until the edges know a new token, so that its bearer works at once.
 async fn wait_for_edges(invocation: &Invocation, token: &DynamicMessage) -> Result {
-    let revision = reflection::submessage(token, "meta").map_or(0, |meta| reflection::number(&meta, "revision"));
+    let revision =
+        reflection::submessage(token, "meta").map_or(0, |meta| reflection::number(&meta, "revision"));
     rollout::wait_briefly(invocation, &invocation.client().await?, revision, "the bearer").await;
     Ok(())
 }

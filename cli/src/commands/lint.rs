@@ -30,7 +30,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     for upstream in &upstreams {
         let id = short_name(&reflection::text(upstream, "name"));
         let found = findings(&reflection::to_json(upstream)["status"]);
-        lines.extend(found.into_iter().map(|finding| printable::line(&format!("{id}: {finding}")).into_owned()));
+        lines.extend(
+            found.into_iter().map(|finding| printable::line(&format!("{id}: {finding}")).into_owned()),
+        );
     }
     if lines.is_empty() {
         return output::print(&format!("{} upstreams, nothing to mend", upstreams.len()));
@@ -47,7 +49,11 @@ fn findings(status: &Value) -> Vec<String> {
     let state = text(&status["state"]);
     if state != "UPSTREAM_STATE_READY" {
         let state = state.trim_start_matches("UPSTREAM_STATE_").to_lowercase();
-        found.push(format!("{}: {}", if state.is_empty() { "unknown" } else { &state }, text(&status["reason"])));
+        found.push(format!(
+            "{}: {}",
+            if state.is_empty() { "unknown" } else { &state },
+            text(&status["reason"])
+        ));
     }
     for list in items(&status["lists"]) {
         let trouble = text(&list["trouble"]);

@@ -58,7 +58,9 @@ pub async fn wait_briefly(invocation: &Invocation, client: &ControlClient, revis
     let ended = tokio::time::timeout(invocation.timeout.unwrap_or(SHORT_WAIT), follow).await;
     drop(spinner);
     if let Ok(Err(error)) = ended {
-        return output::eprint(format!("warning: the edges could not be asked whether {what} works: {error}"));
+        return output::eprint(format!(
+            "warning: the edges could not be asked whether {what} works: {error}"
+        ));
     }
     if let Some(warning) = rollout.shortfall(what) {
         output::eprint(format!("warning: {warning}"));
@@ -197,10 +199,7 @@ mod tests {
     fn the_edges_where_it_does_not_work_yet_are_named() {
         let mut rollout = Rollout::default();
         let shortfall = |rollout: &Rollout| rollout.shortfall("the bearer").unwrap_or_default();
-        assert_eq!(
-            shortfall(&rollout),
-            "no edge is connected; the bearer works at those that connect later"
-        );
+        assert_eq!(shortfall(&rollout), "no edge is connected; the bearer works at those that connect later");
         for (state, starts) in [
             ("PENDING", "not acknowledged yet by edges/e1; the bearer works there"),
             ("DISCONNECTED", "no edge is connected; the bearer works at"),

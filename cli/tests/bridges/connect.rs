@@ -171,7 +171,10 @@ async fn a_message_that_is_too_large_is_refused_under_its_id() {
     let mut host = Host::start(&running.url().unwrap());
     host.initialize().await;
     let filler = vec![b' '; 1 << 20];
-    for start in [r#"{"jsonrpc":"2.0","id":"large","method":"tools/call","params":{"#, r#"{"jsonrpc":"2.0","params":{"#] {
+    for start in [
+        r#"{"jsonrpc":"2.0","id":"large","method":"tools/call","params":{"#,
+        r#"{"jsonrpc":"2.0","params":{"#,
+    ] {
         host.input.write_all(start.as_bytes()).await.unwrap();
         for _ in 0..64 {
             host.input.write_all(&filler).await.unwrap();
@@ -194,7 +197,10 @@ async fn a_host_that_is_plainly_understood_is_answered() {
     let running = expose(&[]).await;
     let mut host = Host::start(&running.url().unwrap());
     host.initialize().await;
-    host.input.write_all(b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":[]}\n").await.unwrap();
+    host.input
+        .write_all(b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":[]}\n")
+        .await
+        .unwrap();
     assert!(host.next().await["result"]["tools"].is_array());
     drop(host.input);
     host.bridge.await.unwrap();

@@ -213,7 +213,11 @@ async fn a_child_that_is_plainly_understood_is_served() {
         for id in [json!(1), json!("a")] {
             let answer: Value = client.call(id.clone(), "cafe", json!({})).await.json().await.unwrap();
             let text = &answer["result"]["content"][0]["text"];
-            assert_eq!((&answer["id"], &answer["jsonrpc"], text), (&id, &json!("2.0"), &json!("café")), "{odd}");
+            assert_eq!(
+                (&answer["id"], &answer["jsonrpc"], text),
+                (&id, &json!("2.0"), &json!("café")),
+                "{odd}"
+            );
         }
         running.stop().await;
     }

@@ -14,7 +14,10 @@ const REQUESTS: [(&str, &str); 6] = [
         r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo"},"result":null,"error":null}"#,
         r#""c""#,
     ),
-    ("\u{feff}{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"tools/call\",\"params\":{\"name\":\"u_echo\"}}", "4"),
+    (
+        "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"tools/call\",\"params\":{\"name\":\"u_echo\"}}",
+        "4",
+    ),
     ("{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"ping\"}\n\0", "5"),
     (r#"{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"u_echo","arguments":[ ]}}"#, "6"),
 ];
@@ -61,9 +64,8 @@ async fn capabilities_that_are_nothing_declare_nothing() {
     let upstream = Upstream::start(ok).await;
     let edge = Edge::start(&upstream.url);
     for nothing in ["null", "[]", "{}"] {
-        let params = format!(
-            r#"{{"protocolVersion":"2025-06-18","capabilities":{nothing},"clientInfo":{nothing}}}"#
-        );
+        let params =
+            format!(r#"{{"protocolVersion":"2025-06-18","capabilities":{nothing},"clientInfo":{nothing}}}"#);
         let message = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{params}}}"#);
         let reply = edge.post(&[], &message).await;
         assert!(reply.status == 200 && answers(&reply.body, "1"), "{nothing}: {}", reply.body);
@@ -78,16 +80,16 @@ async fn what_may_mean_several_things_is_refused_and_names_the_request() {
     let edge = Edge::start(&upstream.url);
     let session = edge.session("2025-06-18", "{}").await;
     let mut socket = Socket::session(&edge, "2025-06-18", "{}").await;
-    let call = |params: &str| format!(r#"{{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{params}}}"#);
+    let call =
+        |params: &str| format!(r#"{{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{params}}}"#);
     for message in [
         call(r#"{"name":"u_echo","name":"b"}"#),
         call(r#"{"name":"u_echo","Name":"b"}"#),
         call(&format!(r#"{{"name":"u_echo","_meta":{{"progressToken":"{}"}}}}"#, "t".repeat(2_000))),
     ] {
-        for answer in [
-            edge.post(&[("mcp-session-id", &session)], &message).await.body,
-            socket.ask(&message).await,
-        ] {
+        for answer in
+            [edge.post(&[("mcp-session-id", &session)], &message).await.body, socket.ask(&message).await]
+        {
             assert!(answer.starts_with(r#"{"jsonrpc":"2.0","id":"x","error":{"#), "{message}: {answer}");
         }
     }
@@ -104,7 +106,9 @@ async fn a_slash_at_the_end_of_a_path_changes_nothing() {
     let edge = Edge::start(&upstream.url);
     let bearer = format!("Bearer {}", edge.keys.bearer("all"));
     let initialize = crate::support::initialize("2025-06-18", "{}");
-    for (path, status) in [("/servers/dev/mcp/", 200), ("/servers/dev/mcp//", 404), ("/servers/dev/sse/x/", 404)] {
+    for (path, status) in
+        [("/servers/dev/mcp/", 200), ("/servers/dev/mcp//", 404), ("/servers/dev/sse/x/", 404)]
+    {
         let request = edge.at("POST", path, &initialize).header("authorization", &bearer);
         assert_eq!(Reply::of(request).await.status, status, "{path}");
     }

@@ -94,9 +94,10 @@ impl OutputReader {
             }
             Err(unreadable) => {
                 let framing = foreign_framing(source);
-                let why = framing.map_or_else(|| unreadable.to_string(), |framing| {
-                    format!("{framing}; it says \"{}\"", unreadable.excerpt)
-                });
+                let why = framing.map_or_else(
+                    || unreadable.to_string(),
+                    |framing| format!("{framing}; it says \"{}\"", unreadable.excerpt),
+                );
                 let said = self.secrets.redact(&why).into_owned();
                 Recovered::Unreadable(UnreadableOutput {
                     source: source.clone(),
@@ -262,7 +263,10 @@ mod tests {
             (b"caf\xe9", "UTF-8", false),
         ] {
             let Recovered::Unreadable(unreadable) = read(&mut reader(), line) else { panic!("{line:?}") };
-            assert!(unreadable.said.contains(part) && unreadable.is_hopeless == is_hopeless, "{unreadable:?}");
+            assert!(
+                unreadable.said.contains(part) && unreadable.is_hopeless == is_hopeless,
+                "{unreadable:?}"
+            );
         }
         let mut secrets = Secrets::default();
         secrets.add_header(b"s3cret-value");

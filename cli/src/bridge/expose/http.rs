@@ -148,9 +148,8 @@ async fn serve(
             .into_response()
             .into());
     }
-    let wrong = |error: EnvelopeError| {
-        refuse(StatusCode::BAD_REQUEST, None, error.code(), &error.to_string())
-    };
+    let wrong =
+        |error: EnvelopeError| refuse(StatusCode::BAD_REQUEST, None, error.code(), &error.to_string());
     let meant;
     let (body, message) = match Envelope::parse(&body) {
         Ok(message) => (&body, message),

@@ -427,7 +427,8 @@ mod tests {
         let client = multiplexer.add_client("{}");
         let (first, _) = request(&mut multiplexer, client, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
         let (second, _) = request(&mut multiplexer, client, r#"{"jsonrpc":"2.0","id":"b","method":"x"}"#);
-        let answer = |call| format!("{{\"jsonrpc\":\"2.0\",\"id\":{call},\"result\":{{\"a\":\"?").into_bytes();
+        let answer =
+            |call| format!("{{\"jsonrpc\":\"2.0\",\"id\":{call},\"result\":{{\"a\":\"?").into_bytes();
         let latin = |call| [answer(call), b"\xe9\"}}".to_vec()].concat();
         assert_eq!(multiplexer.end_claimed(b"caf\xe9"), None);
         assert_eq!(multiplexer.end_claimed(&latin(second + 1)), None);
@@ -446,8 +447,7 @@ mod tests {
         let (call, _) = request(&mut multiplexer, a, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
         assert_eq!(receive(&mut multiplexer, question), Delivery::Interim(call, Bytes::from(question)));
         let answer = Bytes::from_static(br#"{"jsonrpc":"2.0","id":7,"result":{}}"#);
-        let mut respond =
-            |client| multiplexer.response(client, &answer, &Envelope::parse(&answer).unwrap());
+        let mut respond = |client| multiplexer.response(client, &answer, &Envelope::parse(&answer).unwrap());
         assert_eq!([respond(b), respond(a), respond(a)], [None, Some(answer.clone()), None]);
         request(&mut multiplexer, b, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
         assert!(matches!(receive(&mut multiplexer, question), Delivery::Child(_)));

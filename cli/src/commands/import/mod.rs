@@ -73,7 +73,11 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     } else {
         print_commands(&commands)?;
     }
-    if skipped.is_empty() { Ok(()) } else { Err(Error::failure(format!("not imported: {}", skipped.join(", ")))) }
+    if skipped.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::failure(format!("not imported: {}", skipped.join(", "))))
+    }
 }
 
 /// Reads a configuration file as text, without a byte order mark.

@@ -71,7 +71,8 @@ impl<'a> Variables<'a> {
 
 fn said(names: &BTreeSet<String>) -> String {
     let (inputs, variables): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.contains(':'));
-    let list = |names: &[&String]| names.iter().map(|name| format!("${{{name}}}")).collect::<Vec<_>>().join(", ");
+    let list =
+        |names: &[&String]| names.iter().map(|name| format!("${{{name}}}")).collect::<Vec<_>>().join(", ");
     let mut said = Vec::new();
     if !variables.is_empty() {
         said.push(format!("{} is not set in the environment", list(&variables)));
@@ -159,7 +160,8 @@ fn variable(inner: &str) -> Option<Part<'_>> {
         return (!rest.is_empty()).then_some(Part::OfHost(inner));
     }
     let inner = inner.strip_prefix("env:").unwrap_or(inner);
-    let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+    let (name, default) =
+        inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
     let is_name = !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');

@@ -138,7 +138,8 @@ pub(super) fn list(element: Shape, raw: &str) -> Mend {
 
 /// An integer, also one that is written as a text.
 fn integer(raw: &str) -> Mend {
-    if is_number(raw, |number| number.fract() == 0.0) {
+    // Past 2^53 no two SDKs read the same number, and some read none.
+    if is_number(raw, |number| number.fract() == 0.0 && number.abs() <= 2_f64.powi(53)) {
         return Mend::Fits;
     }
     match json::string(raw) {
@@ -155,32 +156,28 @@ fn is_number(raw: &str, fits: impl FnOnce(f64) -> bool) -> bool {
     raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && raw.parse().is_ok_and(fits)
 }
 
-/// `2026-11-29T14:00[:00[.5]](Z|+01:00)`, with a day that there is.
+/// `2026-11-29T14:00:00[.5](Z|+01:00)`, with a day that there is.
 fn is_moment(text: &str) -> bool {
-    let two = |part: &str, range: std::ops::RangeInclusive<u32>| {
-        part.len() == 2
-            && part.bytes().all(|b| b.is_ascii_digit())
-            && part.parse().is_ok_and(|number| range.contains(&number))
-    };
     let Some((date, time)) = text.split_once('T') else { return false };
-    let zoned = time.strip_suffix('Z').or_else(|| {
-        let (time, zone) = time.split_at_checked(time.len().checked_sub(6)?)?;
-        let (hours, minutes) = zone.strip_prefix(['+', '-'])?.split_once(':')?;
-        (two(hours, 0..=23) && two(minutes, 0..=59)).then_some(time)
-    });
-    let Some(time) = zoned else { return false };
-    let (time, fraction) = time.split_once('.').map_or((time, None), |(time, part)| (time, Some(part)));
+    let Some(time) = time.strip_suffix('Z').or_else(|| without_zone(time)) else { return false };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let parts: Vec<&str> = time.split(':').collect();
-    let is_time = match (&*parts, fraction) {
-        ([hours, minutes], None) => two(hours, 0..=23) && two(minutes, 0..=59),
-        ([hours, minutes, seconds], fraction) => {
-            let digits =
-                fraction.is_none_or(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
-            two(hours, 0..=23) && two(minutes, 0..=59) && two(seconds, 0..=59) && digits
-        }
-        _ => false,
-    };
-    is_time && is_date(date)
+    let [hours, minutes, seconds] = *parts else { return false };
+    let is_time = is_number_to(23, hours) && is_number_to(59, minutes) && is_number_to(59, seconds);
+    is_time && !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit()) && is_date(date)
+}
+
+/// The time before a zone such as `+01:00`.
+fn without_zone(time: &str) -> Option<&str> {
+    let (time, zone) = time.split_at_checked(time.len().checked_sub(6)?)?;
+    let (hours, minutes) = zone.strip_prefix(['+', '-'])?.split_once(':')?;
+    (is_number_to(23, hours) && is_number_to(59, minutes)).then_some(time)
+}
+
+/// Two digits that are at most `last`.
+fn is_number_to(last: u32, text: &str) -> bool {
+    let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+    digits && text.parse::<u32>().is_ok_and(|number| number <= last)
 }
 
 /// `2026-11-29`.

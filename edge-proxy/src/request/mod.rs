@@ -4,6 +4,7 @@
 //! knows only their order.
 
 mod batch;
+mod stream;
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -14,16 +15,13 @@ use http::header::{CONNECTION, ORIGIN};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use mcp::extension::{self, declares_tasks};
-use mcp::header::LAST_EVENT_ID;
 use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::method::Method;
 use mcp::revision::Era;
 
 use crate::builtin::{self, capabilities, listen};
 use crate::connection::{ClientConnection, sse, websocket};
-use crate::context::{
-    ActiveCall, Arrival, Authenticated, InFlightPermit, RequestContext, StreamPermit, WorkerState,
-};
+use crate::context::{ActiveCall, Arrival, Authenticated, InFlightPermit, RequestContext, WorkerState};
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
 use crate::respond::Reply;
@@ -159,7 +157,7 @@ async fn streamable(
     error_context: &mut ErrorContext,
 ) -> Result<Reply, Failure> {
     match verb {
-        Verb::Get => stream(context),
+        Verb::Get => stream::open(context),
         Verb::Delete => Ok(builtin::end(context, &*conversation(context)?).await),
         Verb::Post | Verb::Options => messages(context, body, Envelope::parse(body), error_context).await,
     }
@@ -334,42 +332,6 @@ fn carries_modern(context: &RequestContext<'_>) -> bool {
     }
 }
 
-/// Resumes a call's stream that broke off, or opens the stream of notifications.
-fn stream(context: &RequestContext<'_>) -> Result<Reply, Failure> {
-    let conversation = conversation(context)?;
-    let last = context.headers().and_then(|headers| headers.get(LAST_EVENT_ID)?.to_str().ok());
-    match last.and_then(|id| resume(context, &conversation, id)) {
-        Some(reply) => reply,
-        None => listen::legacy(context, &conversation),
-    }
-}
-
-/// Resumes the call's stream that an event id names, if the caller may still make that call.
-fn resume(
-    context: &RequestContext<'_>,
-    conversation: &session::Conversation,
-    last_event_id: &str,
-) -> Option<Result<Reply, Failure>> {
-    let (trust, server) = (&context.snapshot.trust, context.server());
-    let resumption = upstream::Resumption::open(trust, context.owner(), conversation, last_event_id)?;
-    let permit = policy::check(&context.caller, &resumption.target()?.named()).ok()?;
-    let error_context = ErrorContext { id: Some(resumption.id()?), era: Era::Legacy };
-    let stream_permit = match context.stream_permit() {
-        Ok(stream_permit) => stream_permit,
-        Err(failure) => return Some(Err(failure)),
-    };
-    let active = ActiveCall::begin(context.worker, context.caller, &permit, error_context);
-    let caller = upstream::ResumingCaller {
-        trust,
-        server,
-        principal: context.principal(),
-        active: active.share_permit(),
-        permit,
-    };
-    let events = upstream::resume(&context.worker.upstreams, &resumption, caller)?;
-    Some(Ok(Reply::Events(Box::new(active.stream(events, stream_permit)))))
-}
-
 fn conversation(context: &RequestContext<'_>) -> Result<Rc<session::Conversation>, Failure> {
     let (worker, trust) = (context.worker, &context.snapshot.trust);
     match context.arrival {
@@ -460,7 +422,7 @@ async fn send(
     route_to: Route<'_>,
     mut account: Account,
 ) -> Result<Reply, Failure> {
-    let reserved = reserve_stream(context, message)?;
+    let reserved = stream::reserve(context, message)?;
     account.leads_to(route_to.permit.entry());
     account.outcome = Outcome::Cancelled;
     let error_context =
@@ -491,39 +453,6 @@ async fn send(
         upstream::CallResponse::Json { status, body } => {
             Reply::Json { status, parts: [body].into(), session: None }
         }
-        upstream::CallResponse::Events(events) => reply_stream(context, active, events, reserved)?,
+        upstream::CallResponse::Events(events) => stream::reply(context, active, events, reserved)?,
     })
-}
-
-/// Takes one of the caller's streams for a call that asks for progress, before the call has an effect. Other calls are
-/// mostly answered without a stream, and take one when their answer begins as one.
-fn reserve_stream(
-    context: &RequestContext<'_>,
-    message: &Message<'_>,
-) -> Result<Option<StreamPermit>, Failure> {
-    if message.params.progress_token.is_some() { context.stream_permit() } else { Ok(None) }
-}
-
-/// Streams the answer to a call, unless the caller holds too many streams. Then the call is stopped.
-fn reply_stream(
-    context: &RequestContext<'_>,
-    active: ActiveCall,
-    mut events: upstream::AnswerStream,
-    reserved: Option<StreamPermit>,
-) -> Result<Reply, Failure> {
-    // An answer that has come as a whole, as most do, is written at once and keeps nothing open.
-    if events.has_response() {
-        return Ok(Reply::Events(Box::new(active.stream(events, None))));
-    }
-    let permit = match reserved {
-        Some(reserved) => Ok(Some(reserved)),
-        None => context.stream_permit(),
-    };
-    match permit {
-        Ok(permit) => Ok(Reply::Events(Box::new(active.stream(events, permit)))),
-        Err(failure) => {
-            events.withdraw();
-            Err(failure)
-        }
-    }
 }

@@ -76,7 +76,7 @@ quirks! {
     ListShape = "list-shape": "has a list that is null, `{}` or missing", "reads it as empty";
     PagingLoops = "paging-loops": "pages a list without end", "keeps what came, and stops";
     ListsFail = "lists-fail": "fails to give one list while it gives others",
-        "serves the others, keeps the last good entries, and asks again after 30 s to 5 min; `get upstream` has the reason";
+        "serves the others, keeps its last good entries for 24 hours, and asks again after 30 s to 5 min; `get upstream` has the reason";
     EntriesMended = "entries-mended": "has definitions that SDKs reject and that have one meaning",
         "lists them completed; they are stored as they came, and named in `status.warnings`";
     EntriesWithheld = "entries-withheld": "has definitions that cannot be read as valid",

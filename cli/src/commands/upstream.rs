@@ -87,7 +87,11 @@ fn render_probe(status: &Value) -> String {
         lines.push(("transport", text(&probe["transport"])));
         lines.push(("modern", if modern.is_empty() { "no".to_owned() } else { modern }));
         lines.push(("legacy", legacy));
-        lines.push(("quirks", strings(&probe["quirks"]).join(", ")));
+        let mut details = strings(&probe["quirkDetails"]).into_iter();
+        let quirks = strings(&probe["quirks"]).into_iter();
+        lines.extend(quirks.map(|name| {
+            ("quirk", format!("{name:<20}  {}", details.next().unwrap_or_default()).trim_end().to_owned())
+        }));
     }
     let tried = status["attempts"].as_array().into_iter().flatten();
     lines.extend(tried.map(|attempt| {
@@ -113,9 +117,13 @@ fn check_ready(status: &Value, name: &str) -> Result {
         Some("UPSTREAM_STATE_UNAUTHORIZED") => {
             Err(Error::new(Exit::Refused, format!("{name} rejected the credential: {reason}")))
         }
-        Some("UPSTREAM_STATE_INCOMPATIBLE") => Err(Error::failure(format!(
+        // What answers with a status only is something else than a server.
+        Some("UPSTREAM_STATE_INCOMPATIBLE") if reason.starts_with("HTTP ") => Err(Error::failure(format!(
             "{name} is not a usable MCP server: {reason}; check the path of its URL, such as /mcp"
         ))),
+        Some("UPSTREAM_STATE_INCOMPATIBLE") => {
+            Err(Error::failure(format!("{name} is not a usable MCP server: {reason}")))
+        }
         _ => Err(Error::new(Exit::Unavailable, format!("{name} is unreachable: {reason}"))),
     }
 }
@@ -131,6 +139,10 @@ pub fn report_state(upstream: &DynamicMessage) {
             let (tools, resources, prompts) =
                 (count("toolCount"), count("resourceCount"), count("promptCount"));
             output::eprint(format!("{id} is ready: {tools} tools, {resources} resources, {prompts} prompts"));
+            let reason = status["reason"].as_str().unwrap_or_default();
+            if !reason.is_empty() {
+                output::eprint(format!("{id}: {reason}"));
+            }
         }
         Err(error) => output::eprint(format!(
             "{error}. Retrying in the background; run `mcpctl refresh upstream {id}` to retry now"
@@ -147,7 +159,8 @@ mod tests {
         let attempt = |transport: &str, handshake: &str, error: &str| json!({ "transport": transport, "handshake": handshake, "error": error });
         let status = json!({
             "probe": {
-                "transport": "http+sse", "serverName": "old", "serverVersion": "1", "quirks": ["no-delete"],
+                "transport": "http+sse", "serverName": "old", "serverVersion": "1",
+                "quirks": ["foreign-events", "no-delete"], "quirkDetails": ["sends events; first: \"ping\""],
                 "legacy": { "version": "2024-11-05", "sessionful": true }
             },
             "attempts": [
@@ -159,7 +172,8 @@ server     old 1
 transport  http+sse
 modern     no
 legacy     2024-11-05, with sessions
-quirks     no-delete
+quirk      foreign-events        sends events; first: \"ping\"
+quirk      no-delete
 tried      streamable-http  initialize       HTTP 405: no text
 tried      http+sse         initialize       ok";
         assert_eq!(render_probe(&status), expected);

@@ -6,6 +6,7 @@ mod mcp;
 
 use std::sync::Arc;
 
+use ::mcp::quirk::Quirk;
 use egress::CheckedResolver;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -89,6 +90,16 @@ pub(crate) trait ImportSession: Send + Sync {
     fn watch(&self) -> BoxFuture<'_, Option<Announcements>>;
     /// Ends it, as well as that goes.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// A quirk's name, and what it is: as `ProbeReport` has them. `first` is what was met first, safe to print; empty where
+/// nothing is to be said.
+pub(crate) fn described(quirk: Quirk, first: &str) -> (String, String) {
+    let detail = match first {
+        "" => quirk.text().to_owned(),
+        first => format!("{}; first: {first}", quirk.text()),
+    };
+    (quirk.as_str().to_owned(), detail)
 }
 
 /// Builds the importer of an upstream, for its kind. `credential` holds its secrets in the clear; `tunnels` lead to those

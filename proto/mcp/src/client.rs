@@ -3,7 +3,10 @@
 //! It must not know who asks or why. Everything that a server sends is bounded in size, and every wait in time.
 //! Texts of errors never hold what the endpoint's headers or query say.
 
+mod answer;
+mod body;
 mod channel;
+mod connections;
 mod dial;
 mod endpoint;
 mod error;
@@ -13,6 +16,7 @@ mod list;
 mod listen;
 mod notice;
 mod probe;
+mod quirk_log;
 mod resolve;
 mod rpc;
 mod session;
@@ -23,9 +27,11 @@ pub use dial::{Connection, Dial};
 pub use endpoint::{ClientInfo, Endpoint, Reach};
 pub use error::{ClientError, ProbeError};
 pub use handshake::ServerFacts;
+pub use list::Listing;
 pub use listen::Notices;
 pub use notice::ChangeNotice;
 pub use probe::{Attempt, Findings, LegacySide, ModernSide, Probe, Transport, probe, probe_modern};
+pub use quirk_log::QuirkNote;
 pub use resolve::{Resolution, Resolve, ResolveError};
 pub use session::Session;
 pub use url::Url;

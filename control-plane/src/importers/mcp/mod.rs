@@ -77,7 +77,9 @@ impl ImportSession for McpSession {
 fn failed(error: &ProbeError) -> Failure {
     let state = match error {
         ProbeError::Unauthorized { .. } => UpstreamState::Unauthorized,
-        ProbeError::NotMcp { .. } | ProbeError::Protocol(_) => UpstreamState::Incompatible,
+        ProbeError::NotMcp { .. } | ProbeError::Version { .. } | ProbeError::Protocol(_) => {
+            UpstreamState::Incompatible
+        }
         ProbeError::Unreachable(_) | ProbeError::Timeout(_) | ProbeError::Unavailable { .. } => {
             UpstreamState::Unreachable
         }

@@ -1,21 +1,22 @@
 //! Probes an MCP server: the transports, eras and revisions that it speaks.
 
-use mcp::client::{Attempt, Endpoint, Findings, Probe, probe, probe_modern};
+use mcp::client::{Attempt, Endpoint, Findings, Probe, QuirkNote, probe, probe_modern};
 use trunkline::registry::v1::{EraPolicy, LegacyEra, ModernEra, ProbeAttempt, ProbeReport};
 
 use super::{Failure, Probed, failed, incompatible, info};
 use crate::clock;
+use crate::importers::described;
 
 /// Finds out what a server is.
 pub(super) async fn probe_server(endpoint: &Endpoint, policy: EraPolicy) -> Result<(Probed, Probe), Failure> {
-    let Findings { attempts, verdict } = match policy {
+    let Findings { attempts, verdict, quirks } = match policy {
         EraPolicy::Modern => probe_modern(endpoint, &info()).await,
         _ => probe(endpoint, &info()).await,
     };
     let attempts: Vec<ProbeAttempt> = attempts.iter().map(attempt).collect();
     let found = verdict.map_err(|error| failed(&error));
     match found.and_then(|found| check_era(&found, policy).map(|()| found)) {
-        Ok(found) => Ok((Probed { report: report(&found), attempts }, found)),
+        Ok(found) => Ok((Probed { report: report(&found, quirks), attempts }, found)),
         Err(failure) => Err(Failure { attempts, ..failure }),
     }
 }
@@ -32,11 +33,12 @@ fn check_era(found: &Probe, policy: EraPolicy) -> Result<(), Failure> {
     }
 }
 
-fn report(found: &Probe) -> ProbeReport {
+fn report(found: &Probe, quirks: Vec<QuirkNote>) -> ProbeReport {
+    let (quirks, quirk_details) = quirks.iter().map(|note| described(note.quirk, &note.first)).unzip();
     ProbeReport {
         transport: found.transport.as_str().to_owned(),
-        quirks: found.quirks.iter().map(|quirk| quirk.as_str().to_owned()).collect(),
-        quirk_details: Vec::new(),
+        quirks,
+        quirk_details,
         modern: found.modern.as_ref().map(|side| ModernEra {
             versions: side.versions.iter().map(|version| version.as_str().to_owned()).collect(),
             capabilities_json: side.capabilities.clone(),

@@ -10,14 +10,19 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::answer::parsed;
+use super::body::Events;
 use super::error::ClientError;
-use super::http::{Events, HttpClient, ResponseBody};
+use super::http::{HttpClient, Outbound, ResponseBody};
 use super::notice::{Unread, UnreadNotices};
+use super::rpc::outbound;
 use super::websocket::{self, Frames, Socket};
+use crate::border::body::{self, Media};
+use crate::border::{Skipped, Take, events, ids};
 use crate::endpoint;
 use crate::error::{METHOD_NOT_FOUND, render};
 use crate::header::{ACCEPT_BOTH, EVENT_STREAM, JSON};
-use crate::message::{Envelope, Kind, split_batch};
+use crate::message::{Envelope, Kind};
 use crate::method::Method;
 use crate::quirk::Quirk;
 use ::http::{HeaderMap, HeaderValue, Method as Verb, header};
@@ -25,12 +30,14 @@ use ::http::{HeaderMap, HeaderValue, Method as Verb, header};
 /// Messages that may wait for one reader that wants notifications. Others wait for one message, their response.
 const MAX_QUEUED: usize = 1_024;
 
+/// Events that may come before the one that names the endpoint.
+const MAX_EVENTS_BEFORE_ENDPOINT: usize = 64;
+
 /// A connection that is the session.
 pub(super) struct Channel {
     outgoing: Outgoing,
     dispatcher: Arc<Dispatcher>,
     reader: AbortHandle,
-    quirks: Vec<Quirk>,
 }
 
 /// The sending half.
@@ -49,8 +56,10 @@ enum Incoming {
 }
 
 /// Dispatches messages to the requests that wait for them.
-#[derive(Default)]
-struct Dispatcher(Mutex<Pending>);
+struct Dispatcher {
+    http: Arc<HttpClient>,
+    pending: Mutex<Pending>,
+}
 
 #[derive(Default)]
 struct Pending {
@@ -64,7 +73,7 @@ struct Pending {
 
 /// One request that waits.
 struct PendingRequest {
-    messages: mpsc::Sender<Bytes>,
+    messages: mpsc::Sender<Result<Bytes, ClientError>>,
     wants_notifications: bool,
 }
 
@@ -84,50 +93,44 @@ pub(super) struct Listening {
 pub(super) struct Responses {
     dispatcher: Arc<Dispatcher>,
     id: String,
-    messages: mpsc::Receiver<Bytes>,
+    messages: mpsc::Receiver<Result<Bytes, ClientError>>,
 }
 
 impl Channel {
-    /// Opens a stream of events, and waits for its first, which names the URL that messages are posted to.
+    /// Opens a stream of events, and waits for the one that names the URL that messages are posted to.
     pub(super) async fn over_sse(http: &Arc<HttpClient>) -> Result<Self, ClientError> {
         let limit = http.endpoint.timeout;
         let opened = async {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
-            let response = http.send(Verb::GET, headers, Bytes::new()).await?;
+            let (response, opened_at) = http.send_to(outbound(Verb::GET, headers, Bytes::new())).await?;
             let ResponseBody::Events(mut events) = http.read(response).await? else {
                 return Err(ClientError::Protocol("GET did not return a stream".to_owned()));
             };
-            let first = events.next(None).await?;
-            let event = first.filter(|event| event.event.as_deref() == Some(endpoint::EVENT));
-            let event = event.ok_or_else(|| {
-                ClientError::Protocol("the stream does not begin with the event `endpoint`".to_owned())
-            })?;
-            let url = endpoint::resolve(&http.endpoint.url, &event.data)
+            let target = named_endpoint(http, &mut events).await?;
+            let url = endpoint::resolve(&opened_at, &target)
                 .map_err(|error| ClientError::Protocol(error.to_string()))?;
-            Ok(Self::start(Outgoing::Post(Arc::new(http.at(url))), Incoming::Events(events), Vec::new()))
+            let post = Outgoing::Post(Arc::new(http.at(url)));
+            Ok(Self::start(Arc::clone(http), post, Incoming::Events(events)))
         };
         timeout(limit, opened).await.unwrap_or(Err(ClientError::Timeout(limit)))
     }
 
     /// Opens a WebSocket.
-    pub(super) async fn over_websocket(http: &HttpClient) -> Result<Self, ClientError> {
+    pub(super) async fn over_websocket(http: &Arc<HttpClient>) -> Result<Self, ClientError> {
         let limit = http.endpoint.timeout;
         let opened = timeout(limit, websocket::open(http)).await;
         let (socket, frames) = opened.unwrap_or(Err(ClientError::Timeout(limit)))?;
-        let quirks = if frames.has_subprotocol { Vec::new() } else { vec![Quirk::NoSubprotocol] };
-        Ok(Self::start(Outgoing::Frame(socket), Incoming::Frames(frames), quirks))
+        if !frames.has_subprotocol {
+            http.quirks.note(Quirk::NoSubprotocol, String::new);
+        }
+        Ok(Self::start(Arc::clone(http), Outgoing::Frame(socket), Incoming::Frames(frames)))
     }
 
-    fn start(outgoing: Outgoing, incoming: Incoming, quirks: Vec<Quirk>) -> Self {
-        let dispatcher = Arc::new(Dispatcher::default());
+    fn start(http: Arc<HttpClient>, outgoing: Outgoing, incoming: Incoming) -> Self {
+        let dispatcher = Arc::new(Dispatcher { http, pending: Mutex::default() });
         let reader = tokio::spawn(read(incoming, Arc::clone(&dispatcher), outgoing.clone())).abort_handle();
-        Self { outgoing, dispatcher, reader, quirks }
-    }
-
-    /// Its quirks.
-    pub(super) fn quirks(&self) -> Vec<Quirk> {
-        self.quirks.clone()
+        Self { outgoing, dispatcher, reader }
     }
 
     /// Registers the request of this raw id, which is about to be sent; returns its response, after the notifications
@@ -167,8 +170,12 @@ impl Channel {
             .unwrap_or_else(|| ClientError::Broken("messages arrived faster than they were read".to_owned()))
     }
 
+    /// Sends a message. A server of HTTP+SSE may answer in the response to that, and not on the stream.
     pub(super) async fn send(&self, message: Bytes) -> Result<(), ClientError> {
-        self.outgoing.send(message).await
+        if let Some(answer) = self.outgoing.send(message).await? {
+            self.dispatcher.answer(&answer);
+        }
+        Ok(())
     }
 
     /// Ends the session; a failure is only logged.
@@ -188,40 +195,71 @@ impl Drop for Channel {
 }
 
 impl Outgoing {
-    async fn send(&self, message: Bytes) -> Result<(), ClientError> {
-        match self {
-            Self::Post(http) => {
-                let mut headers = HeaderMap::new();
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
-                headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT_BOTH));
-                http.expect_success(http.send(Verb::POST, headers, message).await?).await
-            }
-            Self::Frame(socket) => socket.send(message).await,
+    /// Sends a message. Returns what JSON comes in response to that.
+    async fn send(&self, message: Bytes) -> Result<Option<Bytes>, ClientError> {
+        let http = match self {
+            Self::Post(http) => http,
+            Self::Frame(socket) => return socket.send(message).await.map(|()| None),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+        headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT_BOTH));
+        let request = Outbound { may_repeat: false, ..outbound(Verb::POST, headers, message) };
+        let response = http.send(request).await?;
+        if !is_json(&response) {
+            return http.expect_success(response).await.map(|()| None);
+        }
+        match http.read(response).await {
+            Ok(ResponseBody::Json(body)) => Ok(Some(body)),
+            Ok(_) => Ok(None),
+            // It was accepted. Whatever is wrong with a body that nobody needs does not matter.
+            Err(_) => Ok(None),
         }
     }
 }
 
 impl Incoming {
     /// The next message; an error at the end.
-    async fn next(&mut self) -> Result<Bytes, ClientError> {
+    async fn next(&mut self, http: &HttpClient) -> Result<Bytes, ClientError> {
         match self {
-            Self::Frames(frames) => frames.next().await,
+            Self::Frames(frames) => frames.next(http).await,
             Self::Events(events) => loop {
                 let event = events.next(None).await?;
                 let event = event.ok_or_else(|| ClientError::Broken("the stream ended".to_owned()))?;
-                if !event.data.is_empty() && event.event.as_deref().is_none_or(|kind| kind == b"message") {
-                    return Ok(event.data);
+                match events::take(&event) {
+                    Take::Message(message) => return Ok(message.clone()),
+                    Take::Nothing => {}
+                    Take::Odd(quirk) => http.note_event(quirk, &event),
                 }
             },
         }
     }
 }
 
+/// The event that names the URL that messages are posted to. Some servers send others before it.
+async fn named_endpoint(http: &HttpClient, events: &mut Events) -> Result<Bytes, ClientError> {
+    for _ in 0..MAX_EVENTS_BEFORE_ENDPOINT {
+        let Some(event) = events.next(None).await? else { break };
+        if event.event.as_deref() == Some(endpoint::EVENT) {
+            return Ok(event.data);
+        }
+        http.note_event(Quirk::ForeignEvents, &event);
+    }
+    Err(ClientError::Protocol("the stream does not begin with the event `endpoint`".to_owned()))
+}
+
+/// Whether a response to a message has a body that may be an answer.
+fn is_json(response: &reqwest::Response) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    response.status().is_success() && body::label(content_type) == Some(Media::Json)
+}
+
 /// Dispatches every message until the connection ends.
 async fn read(mut incoming: Incoming, dispatcher: Arc<Dispatcher>, outgoing: Outgoing) {
+    let mut skipped = Skipped::default();
     let ended = loop {
-        let dispatched = match incoming.next().await {
-            Ok(message) => dispatcher.dispatch(&message),
+        let dispatched = match incoming.next(&dispatcher.http).await {
+            Ok(message) => dispatcher.dispatch(&message, &mut skipped),
             Err(error) => break error,
         };
         match dispatched {
@@ -240,27 +278,49 @@ async fn read(mut incoming: Incoming, dispatcher: Arc<Dispatcher>, outgoing: Out
 
 impl Dispatcher {
     fn with<T>(&self, access: impl FnOnce(&mut Pending) -> T) -> T {
-        access(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        access(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Dispatches a message or a batch; returns the replies to send.
-    fn dispatch(&self, source: &Bytes) -> Result<Vec<Bytes>, ClientError> {
-        let malformed = |e| ClientError::Protocol(format!("a message: {e}"));
-        let parts = match source.trim_ascii_start().starts_with(b"[") {
-            true => split_batch(source).map_err(malformed)?,
-            false => std::iter::once(0..source.len()).collect(),
-        };
+    /// Dispatches a message or a batch; returns the replies to send. What cannot be read ends the request that it names,
+    /// or is passed over; too much of that is an error.
+    fn dispatch(&self, source: &Bytes, skipped: &mut Skipped) -> Result<Vec<Bytes>, ClientError> {
         let mut replies = Vec::new();
-        for part in parts {
-            let message = source.slice(part);
-            let envelope = Envelope::parse(&message).map_err(malformed)?;
+        for part in self.http.parts(source) {
+            let message = match self.http.readable(&part, None) {
+                Ok(message) => message,
+                Err(unreadable) => {
+                    let error = self.http.unreadable(&part, &unreadable);
+                    self.http
+                        .quirks
+                        .note(Quirk::UnreadableMessages, || self.http.quoted(&part, unreadable.at));
+                    if !self.with(|pending| pending.end_claimed(&part, &error)) {
+                        skipped.add(unreadable).map_err(|_| error)?;
+                    }
+                    continue;
+                }
+            };
+            skipped.clear();
+            let envelope = parsed(&message)?;
             if envelope.kind() == Kind::Request {
                 replies.extend(reply(&envelope));
-            } else {
-                self.with(|pending| pending.dispatch(&envelope, &message));
+            } else if let Some(respelt) = self.with(|pending| pending.dispatch(&envelope, &message)) {
+                self.http.quirks.note(Quirk::IdsRespelt, || self.http.sanitize(&respelt));
             }
         }
         Ok(replies)
+    }
+
+    /// Dispatches what a server sent in response to a message, if that is the response to a request.
+    fn answer(&self, body: &Bytes) {
+        for part in self.http.parts(body) {
+            let Ok(message) = self.http.readable(&part, None) else { continue };
+            let Ok(envelope) = Envelope::parse(&message) else { continue };
+            let Some(id) = envelope.id.filter(|_| envelope.kind() == Kind::Response) else { continue };
+            if self.with(|pending| pending.waiting(id).is_some()) {
+                self.http.quirks.note(Quirk::AnswersInPost, String::new);
+                self.with(|pending| pending.dispatch(&envelope, &message));
+            }
+        }
     }
 
     fn close(&self, reason: ClientError) {
@@ -275,14 +335,32 @@ impl Dispatcher {
 }
 
 impl Pending {
-    fn dispatch(&mut self, envelope: &Envelope<'_>, message: &Bytes) {
-        let deliver = |request: &PendingRequest| request.messages.try_send(message.clone()).is_ok();
+    /// The request that a raw id of a response means, as it was sent.
+    fn waiting(&self, id: &str) -> Option<String> {
+        let meant = || self.requests.keys().find(|sent| ids::same(id, sent).is_some());
+        self.requests.get_key_value(id).map(|(sent, _)| sent).or_else(meant).cloned()
+    }
+
+    /// Ends the request whose response a text plainly is that cannot be read. False: there is none.
+    fn end_claimed(&mut self, source: &[u8], error: &ClientError) -> bool {
+        let claimed = |sent: &&String| sent.parse().is_ok_and(|number| ids::claims(source, number));
+        let Some(sent) = self.requests.keys().find(claimed).cloned() else { return false };
+        if let Some(request) = self.requests.remove(&sent) {
+            // It has room for one message, or is not read: then it ends all the same.
+            let _ended: Result<(), _> = request.messages.try_send(Err(error.clone()));
+        }
+        true
+    }
+
+    /// Delivers a notification or response. Returns its id, if it is spelled in another way than it was sent.
+    fn dispatch(&mut self, envelope: &Envelope<'_>, message: &Bytes) -> Option<String> {
+        let deliver = |request: &PendingRequest| request.messages.try_send(Ok(message.clone())).is_ok();
         match (envelope.kind(), envelope.id) {
-            (Kind::Response, Some(id)) if self.requests.contains_key(id) => {
-                if let Some(request) = self.requests.remove(id) {
+            (Kind::Response, Some(id)) if let Some(sent) = self.waiting(id) => {
+                if let Some(request) = self.requests.remove(&sent) {
                     deliver(&request);
                 }
-                return;
+                return (sent != id).then(|| id.to_owned());
             }
             // A notification is about any request.
             (Kind::Notification, _) => {
@@ -296,6 +374,7 @@ impl Pending {
             listener.unread.hear(envelope, message);
             listener.heard.notify_one();
         }
+        None
     }
 }
 
@@ -323,8 +402,8 @@ impl Drop for Listening {
 }
 
 impl Responses {
-    /// The next message, `None` when there will be none.
-    pub(super) async fn next(&mut self) -> Option<Bytes> {
+    /// The next message, or why the response cannot be read; `None` when there will be none.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, ClientError>> {
         self.messages.recv().await
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::json::JsonError;
+use crate::json::{JsonError, quote};
+use crate::revision::Revision;
+use crate::session_loss::Refusal;
 
 /// The error of a request to a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +55,12 @@ pub enum ClientError {
     /// The server does not keep to the protocol.
     #[error("violates the protocol: {0}")]
     Protocol(String),
+    /// The server offers a revision that is not spoken here.
+    #[error("{}", unknown_version(.offered))]
+    Version {
+        /// Its date, as the server wrote it, safe to print; empty if it named none.
+        offered: String,
+    },
     /// The server no longer knows the session; open another one.
     #[error("the server no longer knows the session")]
     SessionLost,
@@ -80,9 +88,47 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// The HTTP status that it came with.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Http { status, .. } | Self::Unauthorized { status, .. } | Self::Rpc { status, .. } => {
+                Some(*status)
+            }
+            _ => None,
+        }
+    }
+
+    /// How the server refused, if that is what it did.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Http { status, excerpt } => Some(Refusal::read(*status, excerpt.as_bytes(), "")),
+            Self::Unauthorized { status, www_authenticate } => {
+                let text = www_authenticate.as_deref().unwrap_or_default();
+                Some(Refusal::read(*status, text.as_bytes(), ""))
+            }
+            Self::Rpc { code, message, status, .. } => {
+                let error = format!(r#"{{"code":{code},"message":{}}}"#, quote(message));
+                Some(Refusal::of_error(*status, &error, true))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl From<JsonError> for ClientError {
     fn from(error: JsonError) -> Self {
         Self::Protocol(format!("a result: {error}"))
+    }
+}
+
+fn unknown_version(offered: &str) -> String {
+    let spoken = format!("this release speaks {} to {}", Revision::ALL[0], Revision::LATEST);
+    match offered {
+        "" => format!("names no protocol version; {spoken}"),
+        offered => {
+            format!("offers protocol version {offered:?}, which this release does not speak; {spoken}")
+        }
     }
 }
 
@@ -123,6 +169,12 @@ pub enum ProbeError {
         /// The start of the body, or what was wrong with it.
         excerpt: String,
     },
+    /// It offers a revision that is not spoken here.
+    #[error("{}", unknown_version(.offered))]
+    Version {
+        /// Its date, as the server wrote it, safe to print; empty if it named none.
+        offered: String,
+    },
     /// It speaks MCP, but refuses us or does not keep to the protocol.
     #[error("{0}")]
     Protocol(String),
@@ -140,6 +192,7 @@ impl From<ClientError> for ProbeError {
                 Self::Unavailable { status, excerpt }
             }
             ClientError::Http { status, excerpt } => Self::NotMcp { status, excerpt },
+            ClientError::Version { offered } => Self::Version { offered },
             other => Self::Protocol(other.to_string()),
         }
     }

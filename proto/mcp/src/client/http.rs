@@ -2,36 +2,52 @@
 //!
 //! It must not know what the messages say.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use bytes::{Bytes, BytesMut};
-use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Response};
+use bytes::Bytes;
+use reqwest::Response;
 use tokio::time::timeout;
+use url::Url;
 
 use super::MAX_MESSAGE_BYTES;
+use super::body::{Body, Events};
+use super::connections::{Connections, reason};
 use super::dial::{self, Dial, DialError};
 use super::endpoint::{ClientInfo, Endpoint, Reach};
 use super::error::ClientError;
-use super::resolve::{self, Names};
-use crate::header::{EVENT_STREAM, JSON};
+use super::quirk_log::QuirkLog;
+use super::resolve;
+use crate::border::body::Media;
+use crate::border::{self, Peer, Unreadable, without_mark};
 use crate::json;
-use crate::message::Envelope;
+use crate::message::{Envelope, split_batch};
+use crate::quirk::Quirk;
+use crate::redirect::{self, MAX_REDIRECTS, NotFollowed};
 use crate::secrets::Secrets;
-use crate::sse::{Decoder, Event};
+use crate::sse::Event;
 
 /// Largest body of an error that is read, and largest text of a server about itself.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
-const MAX_REDIRECTS: usize = 5;
 
 /// A server that can be sent requests.
 pub(super) struct HttpClient {
-    client: Client,
+    connections: Arc<Connections>,
     agent: HeaderValue,
     pub(super) endpoint: Endpoint,
     pub(super) secrets: Arc<Secrets>,
+    /// Those that were met so far.
+    pub(super) quirks: Arc<QuirkLog>,
+}
+
+/// A request. Its headers are added to those of the endpoint.
+pub(super) struct Outbound {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// Whether it may reach the server twice.
+    pub(super) may_repeat: bool,
 }
 
 /// An answer with a status of success.
@@ -49,65 +65,73 @@ impl HttpClient {
         // Some firewalls turn away who does not name itself.
         let name = HeaderValue::try_from(format!("{}/{}", info.name, info.version));
         let agent = name.unwrap_or(HeaderValue::from_static("mcp"));
-        let mut builder = Client::builder();
-        if endpoint.is_websocket() {
-            // HTTP/2 has no upgrades.
-            builder = builder.http1_only();
-        }
-        if let Reach::Resolved(resolver) = &endpoint.reach {
-            builder = builder.dns_resolver(Names(Arc::clone(resolver))).no_proxy();
-        }
-        let client = builder
-            .user_agent(agent.clone())
-            .redirect(Policy::custom(same_origin))
-            .connect_timeout(endpoint.timeout)
-            .tcp_keepalive(Duration::from_secs(30))
-            .build()
-            .map_err(|e| ClientError::Unreachable(reason(e)))?;
+        let quirks = Arc::new(QuirkLog::default());
+        let connections = Arc::new(Connections::new(endpoint, agent.clone(), Arc::clone(&quirks))?);
         let secrets = Arc::new(endpoint.secrets());
-        Ok(Self { client, agent, secrets, endpoint: endpoint.over_http() })
+        Ok(Self { connections, agent, secrets, quirks, endpoint: endpoint.over_http() })
     }
 
     /// Returns a client of the same server at another URL.
-    pub(super) fn at(&self, url: url::Url) -> Self {
+    pub(super) fn at(&self, url: Url) -> Self {
         let endpoint = Endpoint { url, ..self.endpoint.clone() };
         let mut secrets = Secrets::clone(&self.secrets);
         secrets.add_url(&endpoint.url);
-        let secrets = Arc::new(secrets);
-        Self { client: self.client.clone(), agent: self.agent.clone(), endpoint, secrets }
+        let (connections, quirks) = (Arc::clone(&self.connections), Arc::clone(&self.quirks));
+        Self { connections, agent: self.agent.clone(), endpoint, secrets: Arc::new(secrets), quirks }
     }
 
     /// Sends a request; its answer is looked at no further than its headers.
-    pub(super) async fn send(
-        &self,
-        method: Method,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Response, ClientError> {
-        let mut all = self.endpoint.headers.clone();
-        all.extend(headers);
-        let sent = async {
-            match &self.endpoint.reach {
-                Reach::Dial(dial) => self.send_dialled(dial, method, all, body).await,
-                Reach::System | Reach::Resolved(_) => self.send_direct(method, all, body).await,
-            }
-        };
-        timeout(self.endpoint.timeout, sent).await.unwrap_or(Err(ClientError::Timeout(self.endpoint.timeout)))
+    pub(super) async fn send(&self, request: Outbound) -> Result<Response, ClientError> {
+        Ok(self.send_to(request).await?.0)
     }
 
-    async fn send_direct(
-        &self,
-        method: Method,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Response, ClientError> {
-        let url = &self.endpoint.url;
+    /// Sends a request, which a redirect within the origin takes along, method and body; returns the response and the URL
+    /// that it came from.
+    pub(super) async fn send_to(&self, mut request: Outbound) -> Result<(Response, Url), ClientError> {
+        request.headers = merged(self.endpoint.headers.clone(), request.headers);
+        // Whoever does not say takes everything (RFC 9110 §12.5.3).
+        request.headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        let limit = self.endpoint.timeout;
+        timeout(limit, self.follow(&request)).await.unwrap_or(Err(ClientError::Timeout(limit)))
+    }
+
+    async fn follow(&self, request: &Outbound) -> Result<(Response, Url), ClientError> {
+        let mut url = self.endpoint.url.clone();
+        let mut followed = 0;
+        loop {
+            let response = match &self.endpoint.reach {
+                Reach::Dial(dial) => self.send_dialled(dial, &url, request).await?,
+                Reach::System | Reach::Resolved(_) => self.send_direct(&url, request).await?,
+            };
+            let status = response.status().as_u16();
+            if !(300..400).contains(&status) {
+                return Ok((response, url));
+            }
+            let location = response.headers().get(header::LOCATION).map(HeaderValue::as_bytes);
+            let next = match redirect::follow(&url, status, location) {
+                Ok(_) if followed == MAX_REDIRECTS => Err(NotFollowed::Loop),
+                next => next,
+            };
+            let next = next.map_err(|why| {
+                let excerpt = self.sanitize(&why.to_string());
+                ClientError::Http { status, excerpt }
+            })?;
+            self.quirks.note(next.quirk, || self.sanitize(&format!("HTTP {status} to {}", next.url.path())));
+            url = next.url;
+            followed += 1;
+        }
+    }
+
+    async fn send_direct(&self, url: &Url, request: &Outbound) -> Result<Response, ClientError> {
         if let Reach::Resolved(resolver) = &self.endpoint.reach {
             let checked = resolve::check_address(&**resolver, url).await;
             checked.map_err(|error| ClientError::Unreachable(error.to_string()))?;
         }
-        let request = self.client.request(method, url.clone()).headers(headers).body(body);
-        request.send().await.map_err(|error| match error {
+        let mut sent = reqwest::Request::new(request.method.clone(), url.clone());
+        *sent.headers_mut() = request.headers.clone();
+        *sent.body_mut() = Some(request.body.clone().into());
+        let response = self.connections.send(&self.endpoint, sent, request.may_repeat).await;
+        response.map_err(|error| match error {
             e if let Some(text) = resolve::refusal(&e) => ClientError::Unreachable(text),
             e if e.is_timeout() => ClientError::Timeout(self.endpoint.timeout),
             e if e.is_connect() => ClientError::Unreachable(self.sanitize(&reason(e))),
@@ -118,12 +142,12 @@ impl HttpClient {
     async fn send_dialled(
         &self,
         dial: &Dial,
-        method: Method,
-        mut headers: HeaderMap,
-        body: Bytes,
+        url: &Url,
+        request: &Outbound,
     ) -> Result<Response, ClientError> {
+        let mut headers = request.headers.clone();
         headers.insert(header::USER_AGENT, self.agent.clone());
-        let request = dial::request(method, &self.endpoint.url, headers, body)
+        let request = dial::request(request.method.clone(), url, headers, request.body.clone())
             .map_err(|error| ClientError::Unreachable(self.sanitize(&error.to_string())))?;
         match dial.send(request).await {
             Ok(response) => Ok(dial::into_reqwest(response)),
@@ -148,17 +172,11 @@ impl HttpClient {
         if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
             return Ok(ResponseBody::Empty);
         }
-        match media_type(&response).as_str() {
-            JSON => {
-                let body = self.body(response, MAX_MESSAGE_BYTES).await?;
-                Ok(ResponseBody::Json(body))
-            }
-            EVENT_STREAM => Ok(ResponseBody::Events(Box::new(Events::new(response)))),
-            other => {
-                let malformed = format!("content type {other:?} instead of {JSON} or {EVENT_STREAM}");
-                Err(ClientError::Http { status: status.as_u16(), excerpt: self.sanitize(&malformed) })
-            }
-        }
+        let mut body = Body::new(self, response)?;
+        Ok(match body.media(self).await? {
+            Media::Json => ResponseBody::Json(body.whole(MAX_MESSAGE_BYTES, self.endpoint.timeout).await?),
+            Media::Events => ResponseBody::Events(Box::new(Events::new(body))),
+        })
     }
 
     /// The error for a response without success.
@@ -169,17 +187,61 @@ impl HttpClient {
             let asked = asked.map(|value| self.sanitize(&String::from_utf8_lossy(value.as_bytes())));
             return ClientError::Unauthorized { status: status.as_u16(), www_authenticate: asked };
         }
-        if status.is_redirection() {
-            let excerpt = "redirects to another origin, which is not followed".to_owned();
-            return ClientError::Http { status: status.as_u16(), excerpt };
-        }
         // Whatever goes wrong here, the status is what matters.
-        let body = self.body(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
-        let error = Envelope::parse(&body).ok().and_then(|e| Some(self.rpc(e.error?, status.as_u16())));
+        let body = match Body::new(self, response) {
+            Ok(mut body) => body.whole(MAX_REFUSAL_BYTES, self.endpoint.timeout).await.unwrap_or_default(),
+            Err(_) => Bytes::new(),
+        };
+        let message = self.readable(&body, None).ok();
+        let message = message.as_deref().and_then(|message| Envelope::parse(message).ok());
+        let error = message.and_then(|message| Some(self.rpc(message.error?, status.as_u16())));
         error.unwrap_or_else(|| ClientError::Http {
             status: status.as_u16(),
             excerpt: self.sanitize(&String::from_utf8_lossy(&body)),
         })
+    }
+
+    /// The messages in a text: those of a batch, or the whole.
+    pub(super) fn parts(&self, source: &Bytes) -> Vec<Bytes> {
+        let is_batch = without_mark(source).trim_ascii_start().starts_with(b"[");
+        let parts = if is_batch { split_batch(without_mark(source)).ok() } else { None };
+        let whole = source.slice_ref(without_mark(source));
+        parts.map_or(vec![source.clone()], |parts| parts.into_iter().map(|part| whole.slice(part)).collect())
+    }
+
+    /// Notes an event that is passed over.
+    pub(super) fn note_event(&self, quirk: Quirk, event: &Event) {
+        self.quirks.note(quirk, || self.quoted(event.event.as_ref().unwrap_or(&event.data), 0));
+    }
+
+    /// A message of the server that parses: as it came, or as it was plainly meant. `open` is the raw id of the only
+    /// request that is open on its exchange.
+    pub(super) fn readable(&self, source: &Bytes, open: Option<&str>) -> Result<Bytes, Unreadable> {
+        let Err(error) = Envelope::parse(source) else { return Ok(source.clone()) };
+        let mended = border::mend(source, error, Peer::Server { open })?;
+        for quirk in mended.quirks.iter() {
+            self.quirks.note(quirk, || self.quoted(source, 0));
+        }
+        Ok(mended.message)
+    }
+
+    /// The error for a message that cannot be read.
+    pub(super) fn unreadable(&self, source: &[u8], unreadable: &Unreadable) -> ClientError {
+        let Unreadable { error, at, .. } = unreadable;
+        ClientError::Protocol(match source {
+            [] => format!("a message: {error}"),
+            source => format!("a message: {error}; it says {}", self.quoted(source, *at)),
+        })
+    }
+
+    /// A quotation of what a server sent around a place, safe to print and without secrets.
+    pub(super) fn quoted(&self, source: &[u8], at: usize) -> String {
+        let text = String::from_utf8_lossy(&source[..source.len().min(at.saturating_add(MAX_REFUSAL_BYTES))]);
+        match self.secrets.redact(&text) {
+            Cow::Borrowed(_) => format!("\"{}\"", border::excerpt(source, at)),
+            // A cut could leave a part of a secret: the beginning is quoted, without them.
+            Cow::Owned(redacted) => format!("\"{}\"", self.secrets.excerpt(&redacted)),
+        }
     }
 
     /// The raw `error` member of a message as an error of ours.
@@ -200,18 +262,6 @@ impl HttpClient {
         }
     }
 
-    /// A whole body, refused as soon as it passes the limit.
-    async fn body(&self, mut response: Response, limit: usize) -> Result<Bytes, ClientError> {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = next_chunk(&mut response, Some(self.endpoint.timeout)).await? {
-            if body.len() + chunk.len() > limit {
-                return Err(ClientError::TooLarge { limit });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    }
-
     /// Text of a server for people: one line, short, without secrets.
     pub(super) fn sanitize(&self, text: &str) -> String {
         self.secrets.excerpt(text)
@@ -223,70 +273,14 @@ impl HttpClient {
     }
 }
 
-/// The events of a response.
-pub(super) struct Events {
-    response: Response,
-    decoder: Decoder,
-}
-
-impl Events {
-    pub(super) fn new(response: Response) -> Self {
-        Self { response, decoder: Decoder::new(MAX_MESSAGE_BYTES) }
+/// The endpoint's headers and those of a request, which replace them but for cookies, which go along.
+fn merged(mut headers: HeaderMap, mut own: HeaderMap) -> HeaderMap {
+    if let Some(given) = headers.get(header::COOKIE)
+        && let Some(cookies) = own.get(header::COOKIE)
+        && let Ok(both) = HeaderValue::from_bytes(&[given.as_bytes(), b"; ", cookies.as_bytes()].concat())
+    {
+        own.insert(header::COOKIE, both);
     }
-
-    /// The next event, `None` at the end of the stream. Without `silence`, waits as long as it takes.
-    pub(super) async fn next(&mut self, silence: Option<Duration>) -> Result<Option<Event>, ClientError> {
-        loop {
-            let event =
-                self.decoder.next().map_err(|_| ClientError::TooLarge { limit: MAX_MESSAGE_BYTES })?;
-            if event.is_some() {
-                return Ok(event);
-            }
-            match next_chunk(&mut self.response, silence).await? {
-                Some(chunk) => self.decoder.push(chunk),
-                None => return Ok(None),
-            }
-        }
-    }
-}
-
-async fn next_chunk(
-    response: &mut Response,
-    silence: Option<Duration>,
-) -> Result<Option<Bytes>, ClientError> {
-    let broken = |e| ClientError::Broken(reason(e));
-    let Some(silence) = silence else {
-        return response.chunk().await.map_err(broken);
-    };
-    match timeout(silence, response.chunk()).await {
-        Err(_) => Err(ClientError::Timeout(silence)),
-        Ok(chunk) => chunk.map_err(broken),
-    }
-}
-
-/// Follows a redirect only where the credentials were meant for.
-fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let from = attempt.previous().last().map(|url| url.origin());
-    if from == Some(attempt.url().origin()) && attempt.previous().len() <= MAX_REDIRECTS {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
-}
-
-/// The media type, without parameters, in lower case.
-fn media_type(response: &Response) -> String {
-    let value = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let bare = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    bare.trim().to_ascii_lowercase()
-}
-
-/// The innermost cause, which is the one that says something, without the URL.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    headers.extend(own);
+    headers
 }

@@ -7,14 +7,18 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use tokio::time::timeout;
 
+use super::answer::parsed;
+use super::body::Events;
 use super::channel::{Channel, Listening};
 use super::error::ClientError;
-use super::http::{Events, ResponseBody};
+use super::http::{HttpClient, ResponseBody};
 use super::notice::{ChangeNotice, Notification, Unread};
 use super::rpc::RpcClient;
+use crate::border::{Skipped, Take, events, ids};
 use crate::error::METHOD_NOT_FOUND;
-use crate::message::{Envelope, Kind};
+use crate::message::Kind;
 use crate::method::Method;
+use crate::quirk::Quirk;
 use crate::revision::Era;
 
 /// A stream of changes. It ends when the server ends it, and after an error; changes until the next one is opened are
@@ -31,6 +35,8 @@ struct ListenStream {
     source: NoticeSource,
     /// The id of the request that it answers, in the modern era.
     request: Option<String>,
+    /// What could not be read since the last message that could.
+    skipped: Skipped,
     closed: bool,
 }
 
@@ -57,7 +63,7 @@ pub(super) async fn open(rpc: Arc<RpcClient>) -> Result<Notices, ClientError> {
                 Some(channel) => NoticeSource::Channel(channel.listen(None)?),
                 None => NoticeSource::Events(rpc.get(None).await?),
             };
-            ListenStream { rpc, source, request: None, closed: false }
+            ListenStream { rpc, source, request: None, skipped: Skipped::default(), closed: false }
         }
         Era::Modern => acknowledged(rpc).await?,
     };
@@ -72,7 +78,8 @@ pub(super) async fn open(rpc: Arc<RpcClient>) -> Result<Notices, ClientError> {
 async fn acknowledged(rpc: Arc<RpcClient>) -> Result<ListenStream, ClientError> {
     let (id, source) = request_listen(&rpc).await?;
     let limit = rpc.http.endpoint.timeout;
-    let mut stream = ListenStream { rpc, source, request: Some(id), closed: false };
+    let mut stream =
+        ListenStream { rpc, source, request: Some(id), skipped: Skipped::default(), closed: false };
     let acknowledged = async {
         loop {
             match stream.next_message().await? {
@@ -107,14 +114,20 @@ async fn request_listen(rpc: &RpcClient) -> Result<(String, NoticeSource), Clien
 }
 
 /// The next message of a stream, `None` at the end.
-async fn next_event(events: &mut Events) -> Result<Option<Bytes>, ClientError> {
+async fn next_event(http: &HttpClient, events: &mut Events) -> Result<Option<Bytes>, ClientError> {
     loop {
-        match events.next(None).await? {
-            None => return Ok(None),
-            Some(event) if event.data.is_empty() => {}
-            Some(event) => return Ok(Some(event.data)),
+        let Some(event) = events.next(None).await? else { return Ok(None) };
+        match events::take(&event) {
+            Take::Message(message) => return Ok(Some(message.clone())),
+            Take::Nothing => {}
+            Take::Odd(quirk) => http.note_event(quirk, &event),
         }
     }
+}
+
+/// Whether a response with this raw id is the one to the listen.
+fn is_meant(id: Option<&str>, request: Option<&str>) -> bool {
+    id == request || id.zip(request).is_some_and(|(id, request)| ids::same(id, request).is_some())
 }
 
 impl ListenStream {
@@ -136,7 +149,7 @@ impl ListenStream {
     /// The next message that is one.
     async fn next_message(&mut self) -> Result<ListenMessage, ClientError> {
         let message = match &mut self.source {
-            NoticeSource::Events(events) => next_event(events).await?,
+            NoticeSource::Events(events) => next_event(&self.rpc.http, events).await?,
             NoticeSource::Channel(listening) => match listening.next().await {
                 Some(Unread::Change(notice)) => return Ok(ListenMessage::Change(notice)),
                 Some(Unread::Acknowledged) => return Ok(ListenMessage::Acknowledged),
@@ -150,9 +163,18 @@ impl ListenStream {
         }
     }
 
-    async fn read(&self, message: &[u8]) -> Result<ListenMessage, ClientError> {
-        let message = Envelope::parse(message);
-        let message = message.map_err(|e| ClientError::Protocol(format!("a message: {e}")))?;
+    async fn read(&mut self, source: &Bytes) -> Result<ListenMessage, ClientError> {
+        let http = &self.rpc.http;
+        let message = match http.readable(source, None) {
+            Ok(message) => message,
+            Err(unreadable) => {
+                http.quirks.note(Quirk::UnreadableMessages, || http.quoted(source, unreadable.at));
+                let error = http.unreadable(source, &unreadable);
+                return self.skipped.add(unreadable).map(|()| ListenMessage::Ignored).map_err(|_| error);
+            }
+        };
+        self.skipped.clear();
+        let message = parsed(&message)?;
         match message.kind() {
             Kind::Notification => Ok(match Notification::read(&message) {
                 Notification::Change(notice) => ListenMessage::Change(notice),
@@ -165,7 +187,7 @@ impl ListenStream {
             }
             Kind::Response => match message.error {
                 Some(error) => Err(self.rpc.http.rpc(error, 200)),
-                None if self.request.as_deref() == message.id => Ok(ListenMessage::Closed),
+                None if is_meant(message.id, self.request.as_deref()) => Ok(ListenMessage::Closed),
                 None => Ok(ListenMessage::Ignored),
             },
         }

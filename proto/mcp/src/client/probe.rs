@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::channel::Channel;
 use super::endpoint::{ClientInfo, Endpoint};
 use super::error::{ClientError, ProbeError};
 use super::handshake::{ServerFacts, discover, initialize};
 use super::http::HttpClient;
+use super::quirk_log::QuirkNote;
 use super::rpc::RpcClient;
 use crate::error::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::method::Method;
@@ -28,8 +28,6 @@ pub struct Probe {
     pub instructions: Option<String>,
     /// The transport of messages.
     pub transport: Transport,
-    /// Its quirks.
-    pub quirks: Vec<Quirk>,
 }
 
 /// The result of a probe, and its attempts.
@@ -39,6 +37,8 @@ pub struct Findings {
     pub attempts: Vec<Attempt>,
     /// The result.
     pub verdict: Result<Probe, ProbeError>,
+    /// The quirks that were met, also where nothing worked.
+    pub quirks: Vec<QuirkNote>,
 }
 
 /// One handshake that was tried.
@@ -108,7 +108,6 @@ struct Legacy {
     facts: ServerFacts,
     transport: Transport,
     sessionful: bool,
-    quirks: Vec<Quirk>,
 }
 
 struct Prober<'a> {
@@ -125,26 +124,32 @@ struct Prober<'a> {
 pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
     let mut prober = match Prober::new(endpoint, info) {
         Ok(prober) => prober,
-        Err(error) => return Findings { attempts: Vec::new(), verdict: Err(error.into()) },
+        Err(error) => return Findings::none(error),
     };
     let verdict = prober.run(transport_of(endpoint)).await;
-    Findings { attempts: prober.attempts, verdict }
+    prober.findings(verdict)
 }
 
 /// Probes an endpoint in the modern era only.
 pub async fn probe_modern(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
     let mut prober = match Prober::new(endpoint, info) {
         Ok(prober) => prober,
-        Err(error) => return Findings { attempts: Vec::new(), verdict: Err(error.into()) },
+        Err(error) => return Findings::none(error),
     };
     let transport = transport_of(endpoint);
     let found = prober.try_discover(transport).await;
     let verdict = found.map(|modern| combine(transport, Some(modern), None)).map_err(Into::into);
-    Findings { attempts: prober.attempts, verdict }
+    prober.findings(verdict)
 }
 
 fn transport_of(endpoint: &Endpoint) -> Transport {
     if endpoint.is_websocket() { Transport::WebSocket } else { Transport::StreamableHttp }
+}
+
+impl Findings {
+    fn none(error: ClientError) -> Self {
+        Self { attempts: Vec::new(), verdict: Err(error.into()), quirks: Vec::new() }
+    }
 }
 
 impl<'a> Prober<'a> {
@@ -199,18 +204,32 @@ impl<'a> Prober<'a> {
     async fn try_initialize(&mut self, transport: Transport) -> Result<Legacy, ClientError> {
         let handshake = async {
             let mut rpc = self.rpc(transport, Revision::LATEST_LEGACY).await?;
-            let mut quirks = rpc.channel.as_ref().map(Channel::quirks).unwrap_or_default();
             let facts = initialize(&mut rpc).await;
             let ended = rpc.delete().await;
             if !ended {
-                quirks.push(Quirk::NoDelete);
+                rpc.http.quirks.note(Quirk::NoDelete, String::new);
             }
-            let sessionful = rpc.session_id.is_some() || rpc.channel.is_some();
-            Ok(Legacy { facts: facts?, transport, sessionful, quirks })
+            let sessionful = rpc.session.id.is_some() || rpc.channel.is_some();
+            Ok(Legacy { facts: facts?, transport, sessionful })
         };
         let found = handshake.await;
         self.record(transport, Method::Initialize, found.as_ref().err());
         found
+    }
+
+    fn findings(self, verdict: Result<Probe, ProbeError>) -> Findings {
+        let quirks = self.http.quirks.notes();
+        // Whoever waits in vain is told what came in place of a response.
+        let skipped =
+            quirks.iter().find(|note| matches!(note.quirk, Quirk::ForeignEvents | Quirk::UnreadableMessages));
+        let verdict = verdict.map_err(|error| match (error, skipped) {
+            (ProbeError::Timeout(after), Some(QuirkNote { quirk, first })) => ProbeError::Protocol(format!(
+                "no response within {after:?}; it {}; first: {first}",
+                quirk.text()
+            )),
+            (error, _) => error,
+        });
+        Findings { attempts: self.attempts, verdict, quirks }
     }
 
     async fn rpc(&self, transport: Transport, revision: Revision) -> Result<RpcClient, ClientError> {
@@ -256,7 +275,6 @@ fn combine(transport: Transport, modern: Option<ServerFacts>, legacy: Option<Leg
         server_version,
         instructions: facts.clone().find_map(|facts| facts.instructions.clone()),
         transport: legacy.as_ref().map_or(transport, |legacy| legacy.transport),
-        quirks: legacy.as_ref().map(|legacy| legacy.quirks.clone()).unwrap_or_default(),
         modern: modern.map(|facts| ModernSide { versions: facts.versions, capabilities: facts.capabilities }),
         legacy: legacy.and_then(|Legacy { facts, sessionful, .. }| {
             let version = *facts.versions.first()?;

@@ -6,26 +6,30 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, StatusCode, header};
 use bytes::Bytes;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::answer::parsed;
+use super::body::Events;
 use super::channel::{self, Channel};
 use super::endpoint::ClientInfo;
 use super::error::ClientError;
-use super::http::{Events, HttpClient, ResponseBody};
+use super::http::{HttpClient, Outbound, ResponseBody};
 use super::probe::Transport;
+use crate::error::METHOD_NOT_FOUND;
 use crate::header::{self as names, MirroredParam, encode_value, mirror};
 use crate::json::{self, JsonError, quote, set_members};
-use crate::message::{Envelope, Kind, split_batch};
+use crate::message::Envelope;
+use crate::meta;
 use crate::method::Method;
+use crate::quirk::Quirk;
 use crate::revision::{Era, Revision};
-use crate::{meta, sse};
+use crate::session_loss::{self, Ping, Verdict};
 
-/// Resumptions of a broken stream in a row without an event.
-const MAX_RECONNECTS: usize = 8;
-/// Bounds of the retry delay that a server asks for, and the delay where it asks for none.
-const MIN_RETRY: Duration = Duration::from_millis(100);
-const MAX_RETRY: Duration = Duration::from_secs(10);
-const DEFAULT_RETRY: Duration = Duration::from_millis(500);
+/// Longest wait for the end of a session.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Cookies of a session, and their bytes.
+const MAX_COOKIES: usize = 8;
+const MAX_COOKIES_BYTES: usize = 4 << 10;
 
 /// Callback for notifications: their method, and their params as raw JSON.
 pub(super) type OnNotification<'f> = &'f mut (dyn FnMut(&str, Option<&str>) + Send);
@@ -39,8 +43,17 @@ pub(super) struct RpcClient {
     pub(super) revision: Revision,
     /// Whether the revision was negotiated: before, legacy requests have no version header.
     pub(super) negotiated: bool,
-    pub(super) session_id: Option<HeaderValue>,
+    pub(super) session: SessionHeaders,
     next_id: AtomicU64,
+}
+
+/// What a server gave out to tell the session by.
+#[derive(Debug, Default, Clone)]
+pub(super) struct SessionHeaders {
+    /// Its id.
+    pub(super) id: Option<HeaderValue>,
+    /// Cookies, by which balancers find the instance that has it.
+    pub(super) cookies: Option<HeaderValue>,
 }
 
 impl RpcClient {
@@ -51,7 +64,7 @@ impl RpcClient {
             info,
             revision,
             negotiated: false,
-            session_id: None,
+            session: SessionHeaders::default(),
             next_id: AtomicU64::new(1),
         }
     }
@@ -73,6 +86,13 @@ impl RpcClient {
 
     /// Sends a request; returns its raw result, all within the endpoint's timeout.
     pub(super) async fn call(&self, method: &str, params: &str) -> Result<String, ClientError> {
+        match self.call_once(method, params).await {
+            Err(error) if self.is_lost(&error).await => Err(ClientError::SessionLost),
+            result => result,
+        }
+    }
+
+    async fn call_once(&self, method: &str, params: &str) -> Result<String, ClientError> {
         let id = self.next_request_id();
         let limit = self.http.endpoint.timeout;
         let mut ignore = |_: &str, _: Option<&str>| {};
@@ -80,6 +100,23 @@ impl RpcClient {
         let result = timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(limit)));
         self.cancel_on_timeout(&id, method, &result).await;
         result
+    }
+
+    /// Whether a call failed because the server has forgotten the session: then it refuses a ping, too.
+    async fn is_lost(&self, error: &ClientError) -> bool {
+        if !self.negotiated || self.revision.era() == Era::Modern || self.channel.is_some() {
+            return false;
+        }
+        let Some(refusal) = error.refusal().filter(session_loss::suspicious) else { return false };
+        let ping = match self.call_once(Method::Ping.as_str(), "{}").await {
+            Ok(_) | Err(ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => Ping::Answered,
+            Err(error) => error.refusal().map_or(Ping::Failed, Ping::Refused),
+        };
+        let lost = matches!(session_loss::verdict(&refusal, &ping), Verdict::Lost { .. });
+        if lost && refusal.status != StatusCode::NOT_FOUND.as_u16() {
+            self.http.quirks.note(Quirk::ForgetsSessions, || error.to_string());
+        }
+        lost
     }
 
     /// Sends a request; returns its raw result, however long it takes, as long as the stream is not silent for too
@@ -95,28 +132,30 @@ impl RpcClient {
         let silence = Some(self.http.endpoint.timeout);
         let result = self.exchange(&id, method, params, mirrored, silence, on_notification).await;
         self.cancel_on_timeout(&id, method, &result).await;
-        result
+        match result {
+            Err(error) if self.session.id.is_some() && error.status() == Some(404) => {
+                Err(ClientError::SessionLost)
+            }
+            result => result,
+        }
     }
 
-    /// Sends the first request of a session; returns its raw result and the session id.
+    /// Sends the first request of a session; returns its raw result, and what the session is told by.
     pub(super) async fn call_initialize(
         &self,
         method: &str,
         params: &str,
-    ) -> Result<(String, Option<HeaderValue>), ClientError> {
+    ) -> Result<(String, SessionHeaders), ClientError> {
         if self.channel.is_some() {
-            return Ok((self.call(method, params).await?, None));
+            return Ok((self.call_once(method, params).await?, SessionHeaders::default()));
         }
         let id = self.next_request_id();
         let limit = self.http.endpoint.timeout;
         let exchange = async {
-            let response = self.http.send(
-                Verb::POST,
-                self.headers(method, params, &[])?,
-                self.body(&id, method, params)?,
-            );
-            let response = response.await?;
-            let session = response.headers().get(names::SESSION_ID).cloned();
+            let headers = self.headers(method, params, &[])?;
+            let response =
+                self.http.send(outbound(Verb::POST, headers, self.body(&id, method, params)?)).await?;
+            let session = SessionHeaders::of(response.headers());
             let answer = self.http.read(response).await?;
             let result = self.result(answer, &id, None, &mut |_, _| {}).await?;
             Ok((result, session))
@@ -129,7 +168,8 @@ impl RpcClient {
         if let Some(channel) = &self.channel {
             return channel.send(message).await;
         }
-        let response = self.http.send(Verb::POST, self.headers("", "{}", &[])?, message).await?;
+        let request = outbound(Verb::POST, self.headers("", "{}", &[])?, message);
+        let response = self.http.send(request).await?;
         self.http.expect_success(self.check_session(response)?).await
     }
 
@@ -140,8 +180,10 @@ impl RpcClient {
         params: &str,
     ) -> Result<(String, ResponseBody), ClientError> {
         let id = self.next_request_id();
-        let answer = self.post(self.headers(method, params, &[])?, self.body(&id, method, params)?).await?;
-        Ok((id, answer))
+        let request =
+            outbound(Verb::POST, self.headers(method, params, &[])?, self.body(&id, method, params)?);
+        let response = self.http.send(request).await?;
+        Ok((id, self.http.read(self.check_session(response)?).await?))
     }
 
     /// Opens the stream of a session, or resumes one after `last_event`.
@@ -151,7 +193,7 @@ impl RpcClient {
         if let Some(id) = last_event.and_then(|id| HeaderValue::from_bytes(id).ok()) {
             headers.insert(HeaderName::from_static(names::LAST_EVENT_ID), id);
         }
-        let response = self.http.send(Verb::GET, headers, Bytes::new()).await?;
+        let response = self.http.send(outbound(Verb::GET, headers, Bytes::new())).await?;
         match response.status() {
             StatusCode::METHOD_NOT_ALLOWED => return Err(ClientError::Unsupported),
             StatusCode::CONFLICT => return Err(ClientError::Busy),
@@ -168,15 +210,17 @@ impl RpcClient {
         if let Some(channel) = &self.channel {
             channel.close().await;
         }
-        if self.session_id.is_none() {
+        if self.session.id.is_none() {
             return true;
         }
-        match self.http.send(Verb::DELETE, self.session_headers(), Bytes::new()).await {
-            Ok(response) => response.status().is_success(),
-            Err(error) => {
+        let request = outbound(Verb::DELETE, self.session_headers(), Bytes::new());
+        match timeout(CLOSE_TIMEOUT, self.http.send(request)).await {
+            Ok(Ok(response)) => response.status().is_success(),
+            Ok(Err(error)) => {
                 tracing::debug!(%error, "cannot end a session");
                 false
             }
+            Err(_) => false,
         }
     }
 
@@ -190,11 +234,6 @@ impl RpcClient {
 
     pub(super) fn next_request_id(&self) -> String {
         self.next_id.fetch_add(1, Ordering::Relaxed).to_string()
-    }
-
-    async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<ResponseBody, ClientError> {
-        let response = self.http.send(Verb::POST, headers, body).await?;
-        self.http.read(self.check_session(response)?).await
     }
 
     async fn exchange(
@@ -211,7 +250,11 @@ impl RpcClient {
             return self.exchange_on_channel(channel, id, message, silence, on_notification).await;
         }
         let headers = self.headers(method, params, mirrored)?;
-        let answer = self.post(headers, self.body(id, method, params)?).await?;
+        let request = outbound(Verb::POST, headers, self.body(id, method, params)?);
+        // A tool that runs twice is worse than one that did not run.
+        let may_repeat = method != Method::ToolsCall.as_str();
+        let response = self.http.send(Outbound { may_repeat, ..request }).await?;
+        let answer = self.http.read(response).await?;
         self.result(answer, id, silence, on_notification).await
     }
 
@@ -232,8 +275,8 @@ impl RpcClient {
                     timeout(limit, responses.next()).await.map_err(|_| ClientError::Timeout(limit))?
                 }
             };
-            let message = next.ok_or_else(|| channel.close_reason())?;
-            if let Some(result) = self.find_response(&message, id, on_notification).await? {
+            let message = next.ok_or_else(|| channel.close_reason())??;
+            if let Some(result) = self.message(&parsed(&message)?, id, on_notification).await? {
                 return Ok(result);
             }
         }
@@ -241,7 +284,7 @@ impl RpcClient {
 
     /// Checks for a 404 in a session, which means that it is gone.
     fn check_session(&self, response: reqwest::Response) -> Result<reqwest::Response, ClientError> {
-        if response.status() == StatusCode::NOT_FOUND && self.session_id.is_some() {
+        if response.status() == StatusCode::NOT_FOUND && self.session.id.is_some() {
             return Err(ClientError::SessionLost);
         }
         Ok(response)
@@ -259,118 +302,6 @@ impl RpcClient {
         if let Err(error) = self.notify(message.into()).await {
             tracing::debug!(%error, "cannot cancel a request");
         }
-    }
-
-    /// Reads a response body until the response to `id`.
-    async fn result(
-        &self,
-        answer: ResponseBody,
-        id: &str,
-        silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
-    ) -> Result<String, ClientError> {
-        match answer {
-            ResponseBody::Empty => {
-                Err(ClientError::Protocol("the server accepted a request without a response".to_owned()))
-            }
-            ResponseBody::Json(body) => {
-                let found = self.find_response(&body, id, on_notification).await?;
-                found.ok_or_else(|| {
-                    ClientError::Protocol("the body contains no response to the request".to_owned())
-                })
-            }
-            ResponseBody::Events(events) => self.stream(events, id, silence, on_notification).await,
-        }
-    }
-
-    /// Reads a stream until the response to `id`; resumes it where it breaks and the server allows it.
-    async fn stream(
-        &self,
-        mut events: Box<Events>,
-        id: &str,
-        silence: Option<Duration>,
-        on_notification: OnNotification<'_>,
-    ) -> Result<String, ClientError> {
-        let (mut last_event, mut retry, mut reconnects) = (None, DEFAULT_RETRY, 0);
-        loop {
-            let end = match events.next(silence).await {
-                Ok(Some(event)) => {
-                    reconnects = 0;
-                    last_event = event.id.clone().or(last_event);
-                    retry =
-                        event.retry.map_or(retry, |ms| Duration::from_millis(ms).clamp(MIN_RETRY, MAX_RETRY));
-                    if let Some(result) = self.event(&event, id, on_notification).await? {
-                        return Ok(result);
-                    }
-                    continue;
-                }
-                Ok(None) => ClientError::Broken("the stream ended before the response".to_owned()),
-                Err(broken @ ClientError::Broken(_)) => broken,
-                Err(other) => return Err(other),
-            };
-            let legacy = self.revision.era() == Era::Legacy;
-            reconnects += 1;
-            if !legacy || last_event.is_none() || reconnects > MAX_RECONNECTS {
-                return Err(end);
-            }
-            sleep(retry).await;
-            events = self.get(last_event.as_ref()).await.map_err(|_| end)?;
-        }
-    }
-
-    async fn event(
-        &self,
-        event: &sse::Event,
-        id: &str,
-        on_notification: OnNotification<'_>,
-    ) -> Result<Option<String>, ClientError> {
-        if event.data.is_empty() {
-            return Ok(None);
-        }
-        self.find_response(&event.data, id, on_notification).await
-    }
-
-    /// Handles one message or, in 2025-03-26, a batch.
-    async fn find_response(
-        &self,
-        source: &[u8],
-        id: &str,
-        on_notification: OnNotification<'_>,
-    ) -> Result<Option<String>, ClientError> {
-        let malformed = |e| ClientError::Protocol(format!("a message: {e}"));
-        if !source.trim_ascii_start().starts_with(b"[") {
-            let message = Envelope::parse(source).map_err(malformed)?;
-            return self.message(&message, id, on_notification).await;
-        }
-        let mut found = None;
-        for range in split_batch(source).map_err(malformed)? {
-            let message = Envelope::parse(&source[range]).map_err(malformed)?;
-            found = self.message(&message, id, on_notification).await?.or(found);
-        }
-        Ok(found)
-    }
-
-    async fn message(
-        &self,
-        message: &Envelope<'_>,
-        id: &str,
-        on_notification: OnNotification<'_>,
-    ) -> Result<Option<String>, ClientError> {
-        match message.kind() {
-            Kind::Notification => {
-                on_notification(message.method.as_deref().unwrap_or_default(), message.params)
-            }
-            Kind::Request => self.reply(message).await,
-            // An error without an id is about the only request there is.
-            Kind::Response if message.id.is_none_or(|answered| answered == id) => {
-                if let Some(error) = message.error {
-                    return Err(self.http.rpc(error, 200));
-                }
-                return Ok(message.result.map(str::to_owned));
-            }
-            Kind::Response => {}
-        }
-        Ok(None)
     }
 
     pub(super) fn body(&self, id: &str, method: &str, params: &str) -> Result<Bytes, ClientError> {
@@ -424,11 +355,41 @@ impl RpcClient {
             let version = HeaderValue::from_static(self.revision.as_str());
             headers.insert(HeaderName::from_static(names::PROTOCOL_VERSION), version);
         }
-        if let Some(id) = &self.session_id {
+        if let Some(id) = &self.session.id {
             headers.insert(HeaderName::from_static(names::SESSION_ID), id.clone());
+        }
+        if let Some(cookies) = &self.session.cookies {
+            headers.insert(header::COOKIE, cookies.clone());
         }
         headers
     }
+}
+
+impl SessionHeaders {
+    /// Those that a response to `initialize` sets: of its cookies no more than balancers need.
+    fn of(headers: &HeaderMap) -> Self {
+        let mut cookies: Vec<&[u8]> = Vec::new();
+        for line in headers.get_all(header::SET_COOKIE) {
+            let mut parts = line.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let pair = parts.next().unwrap_or_default();
+            let named = pair.iter().position(|byte| *byte == b'=').is_some_and(|at| at > 0);
+            let deleted = parts.any(|attribute| attribute.eq_ignore_ascii_case(b"max-age=0"));
+            let bytes: usize = cookies.iter().map(|cookie| cookie.len() + 2).sum();
+            if named && !deleted && cookies.len() < MAX_COOKIES && bytes + pair.len() <= MAX_COOKIES_BYTES {
+                cookies.push(pair);
+            }
+        }
+        let joined = Some(cookies.join(&b"; "[..])).filter(|joined| !joined.is_empty());
+        Self {
+            id: headers.get(names::SESSION_ID).cloned(),
+            cookies: joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()),
+        }
+    }
+}
+
+/// A request that may be repeated.
+pub(super) fn outbound(method: Verb, headers: HeaderMap, body: Bytes) -> Outbound {
+    Outbound { method, headers, body, may_repeat: true }
 }
 
 /// Returns the parts that a modern request mirrors in headers: the name of its target, and its arguments.

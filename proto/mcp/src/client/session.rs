@@ -6,7 +6,9 @@ use super::endpoint::{ClientInfo, Endpoint};
 use super::error::ClientError;
 use super::handshake::{ServerFacts, discover, initialize};
 use super::http::HttpClient;
+use super::list::Listing;
 use super::probe::Transport;
+use super::quirk_log::QuirkNote;
 use super::rpc::RpcClient;
 use super::{list, listen};
 use crate::header::MirroredParam;
@@ -58,7 +60,7 @@ impl Session {
     /// Whether the server keeps a session.
     #[must_use]
     pub fn is_sessionful(&self) -> bool {
-        self.rpc.session_id.is_some() || self.rpc.channel.is_some()
+        self.rpc.session.id.is_some() || self.rpc.channel.is_some()
     }
 
     /// Sends a request with `params` (raw JSON object) and waits for its result (raw JSON), within the timeout.
@@ -85,12 +87,24 @@ impl Session {
         self.rpc.call_streaming(method, params, mirrored, &mut on_notification).await
     }
 
+    /// Reads a list, over all its pages. What came before something went wrong is kept.
+    pub async fn list(&self, method: Method, max_items: usize) -> Listing {
+        list::all(&self.rpc, method, max_items).await
+    }
+
     /// All definitions of a list, over all its pages, each as the server wrote it.
     ///
     /// # Errors
     /// When there are more than `max_items`, or the pages do not end; and as [`Self::request`].
     pub async fn list_all(&self, method: Method, max_items: usize) -> Result<Vec<String>, ClientError> {
-        list::all(&self.rpc, method, max_items).await
+        let Listing { entries, trouble } = self.list(method, max_items).await;
+        trouble.map_or(Ok(entries), Err)
+    }
+
+    /// The quirks of the server that were met so far, by name.
+    #[must_use]
+    pub fn quirks(&self) -> Vec<QuirkNote> {
+        self.rpc.http.quirks.notes()
     }
 
     /// Listens to changes from now on: a list that is fetched after this returns misses none.

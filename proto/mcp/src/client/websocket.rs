@@ -22,6 +22,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::MAX_MESSAGE_BYTES;
 use super::error::ClientError;
 use super::http::HttpClient;
+use super::rpc::outbound;
+use crate::quirk::Quirk;
 use crate::secrets::Secrets;
 
 /// The subprotocol. Servers that do not know it are accepted as well.
@@ -58,7 +60,7 @@ pub(super) async fn open(http: &HttpClient) -> Result<(Socket, Frames), ClientEr
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     let accept = derive_accept_key(key.as_bytes());
     headers.extend(HeaderValue::try_from(key).map(|key| (header::SEC_WEBSOCKET_KEY, key)));
-    let response = http.send(Method::GET, headers, Bytes::new()).await?;
+    let response = http.send(outbound(Method::GET, headers, Bytes::new())).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = response.status().as_u16();
         http.expect_success(response).await?;
@@ -109,7 +111,7 @@ impl Socket {
 
 impl Frames {
     /// The next message; an error at the end.
-    pub(super) async fn next(&mut self) -> Result<Bytes, ClientError> {
+    pub(super) async fn next(&mut self, http: &HttpClient) -> Result<Bytes, ClientError> {
         loop {
             let frame = tokio::select! {
                 frame = self.stream.next() => frame,
@@ -125,9 +127,12 @@ impl Frames {
             match frame {
                 None => return Err(ClientError::Broken("the connection was closed".to_owned())),
                 Some(Err(error)) => return Err(broken(error)),
+                Some(Ok(Message::Text(text))) if text.is_empty() => {}
                 Some(Ok(Message::Text(text))) => return Ok(text.into()),
-                Some(Ok(Message::Binary(_))) => {
-                    return Err(ClientError::Protocol("a binary frame".to_owned()));
+                // Those that are no text are passed over as texts that are no message are.
+                Some(Ok(Message::Binary(bytes))) => {
+                    http.quirks.note(Quirk::BinaryFrames, || http.quoted(&bytes, 0));
+                    return Ok(bytes);
                 }
                 Some(Ok(Message::Close(Some(frame)))) => {
                     let why = self.secrets.excerpt(&frame.reason);

@@ -12,14 +12,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::stream::unfold;
 use http::{HeaderMap, HeaderValue};
-use mcp::client::{
-    ChangeNotice, ClientError, Endpoint, Findings, Quirk, Reach, Session, Transport, Url, probe,
-};
+use mcp::client::{ChangeNotice, ClientError, Endpoint, Findings, Reach, Session, Transport, Url, probe};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use tokio::sync::mpsc;
 
-use crate::scripted_server::info;
+use crate::scripted_server::{info, quirk_names};
 
 /// What a server says to a message: any number of messages.
 type Script = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
@@ -215,9 +213,9 @@ async fn both_kinds_of_line_carry_a_whole_conversation() {
 #[tokio::test]
 async fn a_probe_tells_what_it_tried() {
     let server = Server::start("message?s={}", legacy).await;
-    let Findings { attempts, verdict } = probe(&server.sse(), &info()).await;
+    let Findings { attempts, verdict, quirks } = probe(&server.sse(), &info()).await;
     let found = verdict.unwrap();
-    assert_eq!((found.transport, found.quirks), (Transport::HttpSse, vec![]));
+    assert_eq!((found.transport, quirks), (Transport::HttpSse, vec![]));
     assert_eq!((found.server_name.as_str(), found.modern), ("old", None));
     let legacy_side = found.legacy.unwrap();
     assert_eq!((legacy_side.version, legacy_side.sessionful), (Revision::V2024_11_05, true));
@@ -239,15 +237,16 @@ async fn a_probe_tells_what_it_tried() {
     );
 
     let mut plain = Server::start("", legacy).await;
-    let found = probe(&plain.ws(), &info()).await.verdict.unwrap();
-    assert_eq!((found.transport, found.quirks), (Transport::WebSocket, vec![]));
+    let Findings { verdict, quirks, .. } = probe(&plain.ws(), &info()).await;
+    assert_eq!((verdict.unwrap().transport, quirks), (Transport::WebSocket, vec![]));
     plain = Server { subprotocol: false, ..plain };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     plain.at.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
     let router = Router::new().route("/ws", get(socket)).with_state(plain.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let found = probe(&plain.ws(), &info()).await.verdict.unwrap();
-    assert_eq!(found.quirks, [Quirk::NoSubprotocol]);
+    let Findings { verdict, quirks, .. } = probe(&plain.ws(), &info()).await;
+    assert!(verdict.is_ok());
+    assert_eq!(quirk_names(&quirks), ["no-subprotocol"]);
 }
 
 #[tokio::test]
@@ -289,9 +288,10 @@ async fn a_server_that_sends_us_elsewhere_is_left() {
 
 #[tokio::test]
 async fn a_line_that_breaks_tells_everybody_who_waits() {
-    for answer in ["END", "not json", "BINARY"] {
+    for answer in ["END", "TOO MUCH"] {
         let server = Server::start("/message?s={}", move |message| match message.contains("tools/call") {
-            true => vec![answer.to_owned()],
+            true if answer == "END" => vec![answer.to_owned()],
+            true => vec!["not json".to_owned(); 1_001],
             false => legacy(message),
         })
         .await;
@@ -305,6 +305,46 @@ async fn a_line_that_breaks_tells_everybody_who_waits() {
             assert_eq!(told, Some(Err(error.clone())), "{answer}");
             assert_eq!(session.request("ping", "{}").await, Err(error), "{answer}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_message_ends_nothing_and_answers_are_matched_by_value() {
+    let server = Server::start("/message?s={}", |message| {
+        let mut said = legacy(message);
+        if message.contains("tools/call") {
+            let respelt = format!(r#"{{"jsonrpc":"2.0","id":"{}","result":{{}}}}"#, id(message));
+            said = vec!["ping - 2026".to_owned(), "BINARY".to_owned(), "[7]".to_owned(), respelt];
+        }
+        said
+    })
+    .await;
+    for (endpoint, transport) in [(server.sse(), Transport::HttpSse), (server.ws(), Transport::WebSocket)] {
+        let session = Session::open(&endpoint, transport, Revision::LATEST_LEGACY, info()).await.unwrap();
+        let answered = session.request("tools/call", r#"{"name":"x"}"#).await;
+        assert_eq!(answered.as_deref(), Ok("{}"));
+        let quirks = session.quirks();
+        let expected: &[&str] = match transport {
+            Transport::WebSocket => &["binary-frames", "ids-respelt", "unreadable-messages"],
+            _ => &["ids-respelt", "unreadable-messages"],
+        };
+        assert_eq!(quirk_names(&quirks), expected);
+        assert!(quirks.last().unwrap().first.contains("ping - 2026"), "{quirks:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unreadable_answer_ends_the_call_that_it_is_for() {
+    let server = Server::start("/message?s={}", |message| match message.contains("tools/call") {
+        true => vec![format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"n":1e}}}}"#, id(message))],
+        false => legacy(message),
+    })
+    .await;
+    for (endpoint, transport) in [(server.sse(), Transport::HttpSse), (server.ws(), Transport::WebSocket)] {
+        let session = Session::open(&endpoint, transport, Revision::LATEST_LEGACY, info()).await.unwrap();
+        let error = session.request("tools/call", r#"{"name":"x"}"#).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Protocol(why) if why.contains("1e")), "{error}");
+        assert_eq!(session.list_all(Method::ToolsList, 10).await.unwrap(), [r#"{"name":"x"}"#]);
     }
 }
 

@@ -65,8 +65,11 @@ async fn a_redirect_to_another_origin_is_not_followed() {
     let other = ScriptedServer::start(|_| json(200, "{}")).await;
     let location = other.endpoint.url.to_string();
     let (error, _) = probed(move |_| (307, vec![("location", location.clone())], "".into())).await;
-    let excerpt = "redirects to another origin, which is not followed".to_owned();
-    assert_eq!(error, ProbeError::NotMcp { status: 307, excerpt });
+    let named = other.endpoint.url.origin().ascii_serialization();
+    assert!(
+        matches!(&error, ProbeError::NotMcp { status: 307, excerpt } if excerpt.contains(&named)),
+        "{error}"
+    );
     assert!(other.asked().is_empty());
 }
 
@@ -99,15 +102,18 @@ async fn messages_that_are_none() {
     assert_eq!(wrong("").await.0.to_string(), format!("{prefix}not JSON: byte 0: expected a value"));
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":1}"#).await.0.to_string(),
-        format!("{prefix}a message must have exactly one of \"method\", \"result\" and \"error\"")
+        format!(
+            "{prefix}a message must have exactly one of \"method\", \"result\" and \"error\"; it says \"{}\"",
+            r#"{"jsonrpc":"2.0","id":1}"#
+        )
     );
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":99,"result":{}}"#).await.0.to_string(),
-        "violates the protocol: the body contains no response to the request"
+        "violates the protocol: answered request 99, but was asked 1"
     );
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"1999-01-01"}}"#).await.0.to_string(),
-        "violates the protocol: initialize returned protocol version \"1999-01-01\""
+        "offers protocol version \"1999-01-01\", which this release does not speak; this release speaks 2024-11-05 to 2026-07-28"
     );
     assert_eq!(
         wrong(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-7,"message":"go away"}}"#).await.0.to_string(),
@@ -153,21 +159,6 @@ async fn silence_runs_into_the_timeout_and_the_request_is_called_off() {
     );
 }
 
-#[tokio::test]
-async fn pages_that_go_round_are_noticed() {
-    let server = ScriptedServer::start(|asked| {
-        let next = if asked.body.contains("\"b\"") { "a" } else { "b" };
-        let page = format!(r#"{{"tools":[{{"name":"t"}}],"nextCursor":"{next}"}}"#);
-        asked.handshake().unwrap_or_else(|| json(200, asked.result(&page)))
-    })
-    .await;
-    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info())
-        .await
-        .unwrap();
-    let list = session.list_all(Method::ToolsList, 100).await;
-    assert_eq!(list, Err(ClientError::CursorLoop { method: "tools/list" }));
-}
-
 /// Counts what is listed, where one request may take as long as `timeout`.
 async fn listed(
     timeout: Duration,
@@ -193,12 +184,11 @@ async fn a_cursor_is_as_long_as_a_cursor_needs_to_be() {
     ] {
         let cursor = "c".repeat(length);
         let list = listed(Duration::from_secs(60), move |asked| {
-            let next = if asked.body.contains("ccc") {
-                String::new()
-            } else {
-                format!(r#","nextCursor":"{cursor}""#)
+            let (name, next) = match asked.body.contains("ccc") {
+                true => ("second", String::new()),
+                false => ("first", format!(r#","nextCursor":"{cursor}""#)),
             };
-            json(200, asked.result(&format!(r#"{{"tools":[{{"name":"t"}}]{next}}}"#)))
+            json(200, asked.result(&format!(r#"{{"tools":[{{"name":"{name}"}}]{next}}}"#)))
         });
         assert_eq!(list.await, expected);
     }

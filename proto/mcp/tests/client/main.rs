@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod channels;
+mod connections;
 mod faulty_servers;
 mod reach;
 mod rmcp_server;
 mod scripted_server;
 mod secrets;
+mod tolerance;
 mod transcripts;

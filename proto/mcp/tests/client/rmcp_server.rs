@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use http::HeaderMap;
 use mcp::client::{
-    ChangeNotice, ClientError, ClientInfo, Endpoint, Probe, Reach, Session, Transport, Url, probe,
+    ChangeNotice, ClientError, ClientInfo, Endpoint, Findings, Probe, Reach, Session, Transport, Url, probe,
 };
 use mcp::header::mirrored_params;
 use mcp::method::Method;
@@ -119,8 +119,8 @@ const BOTH: [Revision; 2] = [Revision::LATEST_LEGACY, Revision::LATEST];
 #[tokio::test]
 async fn both_sides_are_found() {
     let server = serve(true).await;
-    let Probe { modern, legacy, server_name, server_version, instructions, transport, quirks } =
-        probe(&server.endpoint, &info()).await.verdict.unwrap();
+    let Findings { verdict, quirks, .. } = probe(&server.endpoint, &info()).await;
+    let Probe { modern, legacy, server_name, server_version, instructions, transport } = verdict.unwrap();
     let (modern, legacy) = (modern.unwrap(), legacy.unwrap());
     assert_eq!(modern.versions, [Revision::V2026_07_28]);
     assert_eq!(modern.capabilities, r#"{"tools":{"listChanged":true}}"#);

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue};
-use mcp::client::{ClientInfo, Endpoint, Reach, Url};
+use mcp::client::{ClientInfo, Endpoint, QuirkNote, Reach, Url};
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -20,8 +20,10 @@ pub(crate) struct Asked {
     pub(crate) body: String,
 }
 
-/// What is answered: status, headers, body.
+/// What is answered: status, headers, body. [`SILENCE`] as a status: nothing is ever answered.
 pub(crate) type Answer = (u16, Vec<(&'static str, String)>, Body);
+
+pub(crate) const SILENCE: u16 = 0;
 
 type Script = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
 
@@ -71,6 +73,9 @@ async fn answer(
     };
     asked.lock().unwrap().push_back(question.clone());
     let (status, headers, body) = script(&question);
+    if status == SILENCE {
+        std::future::pending::<()>().await;
+    }
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);
@@ -80,6 +85,11 @@ async fn answer(
 
 pub(crate) fn info() -> ClientInfo {
     ClientInfo { name: "test".to_owned(), version: "0".to_owned() }
+}
+
+/// The names of quirks.
+pub(crate) fn quirk_names(quirks: &[QuirkNote]) -> Vec<&'static str> {
+    quirks.iter().map(|note| note.quirk.as_str()).collect()
 }
 
 pub(crate) fn json(status: u16, body: impl Into<Body>) -> Answer {

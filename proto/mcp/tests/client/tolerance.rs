@@ -1,0 +1,445 @@
+//! Servers that are odd and can be used: what they plainly mean is taken, and named.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use http::HeaderValue;
+use mcp::client::{ClientError, Endpoint, Findings, Listing, ProbeError, Session, Transport, probe};
+use mcp::method::Method;
+use mcp::revision::Revision;
+
+use crate::scripted_server::{
+    Answer, Asked, SILENCE, ScriptedServer, events, info, json, quirk_names, stalling, text,
+};
+
+/// For anything that must happen: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn open(server: &ScriptedServer) -> Session {
+    let endpoint = Endpoint { timeout: PATIENCE, ..server.endpoint.clone() };
+    Session::open(&endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info()).await.unwrap()
+}
+
+/// What is listed where `page` answers to the cursors, raw, in turn; and the quirks.
+async fn listed(
+    page: impl Fn(Option<&str>, &Asked) -> Answer + Send + Sync + 'static,
+) -> (Listing, Vec<&'static str>, usize) {
+    let server = ScriptedServer::start(move |asked| {
+        asked.handshake().unwrap_or_else(|| {
+            let params = mcp::message::Envelope::parse(asked.body.as_bytes()).unwrap().params.unwrap();
+            let [cursor] = mcp::json::members(params, ["cursor"]).unwrap();
+            page(cursor, asked)
+        })
+    })
+    .await;
+    let session = open(&server).await;
+    let listing = session.list(Method::ToolsList, 100).await;
+    let pages = server.asked().iter().filter(|asked| asked.is("tools/list")).count();
+    (listing, quirk_names(&session.quirks()), pages)
+}
+
+/// A page with the tools of these names.
+fn page(names: &str, next: &str) -> String {
+    let tools: Vec<_> = names.chars().map(|name| format!(r#"{{"name":"{name}"}}"#)).collect();
+    format!(r#"{{"tools":[{}]{next}}}"#, tools.join(","))
+}
+
+/// The first letters of what is listed.
+fn names(listing: &Listing) -> String {
+    listing.entries.iter().filter_map(|raw| raw.chars().nth(9)).collect()
+}
+
+#[tokio::test]
+async fn pages_that_do_not_end_are_kept() {
+    let count = Mutex::new(0);
+    let number = move || {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        *count
+    };
+    /// What it is about, what is listed, the trouble, the quirks.
+    type Expected = (&'static str, &'static str, Option<&'static str>, &'static [&'static str]);
+    type Page = Box<dyn Fn(Option<&str>, &Asked) -> Answer + Send + Sync>;
+    let always = |names: &'static str, next: &'static str| -> Page {
+        Box::new(move |_, asked| json(200, asked.result(&page(names, next))))
+    };
+    let then = |next: &'static str, second: fn(&Asked) -> Answer| -> Page {
+        Box::new(move |cursor, asked| match cursor {
+            None => json(200, asked.result(&page("a", &format!(r#","nextCursor":{next}"#)))),
+            Some(cursor) => {
+                assert_eq!(cursor, next, "a cursor is sent as it came");
+                second(asked)
+            }
+        })
+    };
+    let b: fn(&Asked) -> Answer = |asked| json(200, asked.result(&page("b", "")));
+    let invalid: fn(&Asked) -> Answer = |asked| {
+        let error = r#""error":{"code":-32602,"message":"Invalid cursor"}"#;
+        json(200, format!(r#"{{"jsonrpc":"2.0","id":{},{error}}}"#, asked.id()))
+    };
+    let invalid_cursor = Some("error -32602: Invalid cursor");
+    let twice = Some("the server returned the same page of tools/list twice");
+    let loops: &'static [&'static str] = &["paging-loops"];
+    let cases: [(Expected, Page); 10] = [
+        (("no cursor", "ab", None, &[]), always("ab", "")),
+        (("null", "ab", None, &[]), always("ab", r#","nextCursor":null"#)),
+        (("an empty cursor for the end", "a", None, loops), always("a", r#","nextCursor":"""#)),
+        (("an empty list and an empty cursor", "", None, loops), always("", r#","nextCursor":"""#)),
+        (("the same cursor", "ab", None, loops), always("ab", r#","nextCursor":"b""#)),
+        (("the same cursor without entries", "", twice, &[]), always("", r#","nextCursor":"b""#)),
+        (
+            ("new cursors for ever", "ab", None, loops),
+            Box::new(move |_, asked| {
+                json(200, asked.result(&page("ab", &format!(r#","nextCursor":"{}""#, number()))))
+            }),
+        ),
+        (("an empty cursor that leads on", "ab", None, &[]), then(r#""""#, b)),
+        (("an empty cursor that is none", "a", None, loops), then(r#""""#, invalid)),
+        (("a number", "ab", None, &[]), then("2", b)),
+    ];
+    for ((case, expected, trouble, quirks), page) in cases {
+        let (listing, met, pages) = listed(page).await;
+        assert_eq!(names(&listing), expected, "{case}");
+        assert_eq!(listing.trouble.map(|error| error.to_string()).as_deref(), trouble, "{case}");
+        assert_eq!(met, quirks, "{case}");
+        assert!(pages <= 6, "{case}: {pages} pages");
+    }
+    let (listing, _, _) = listed(then(r#""x""#, invalid)).await;
+    assert_eq!(names(&listing), "a", "what came before an error");
+    assert_eq!(listing.trouble.map(|error| error.to_string()).as_deref(), invalid_cursor);
+}
+
+#[tokio::test]
+async fn lists_of_other_shapes_are_empty_or_say_what_they_are() {
+    for (result, quirk, trouble) in [
+        ("null", true, None),
+        ("[]", true, None),
+        ("{}", true, None),
+        (r#"{"tools":null}"#, true, None),
+        (r#"{"tools":{ }}"#, true, None),
+        (r#"{"other":1}"#, true, None),
+        (r#"{"tools":[]}"#, false, None),
+        (r#"{"tools":{"a":1}}"#, false, Some("\"tools\" is an object instead of a list")),
+        (r#"{"tools":"none"}"#, false, Some("\"tools\" is a text instead of a list")),
+        (r#""none""#, false, Some("the result is a text instead of an object")),
+        (r#"[1]"#, false, Some("the result is a list instead of an object")),
+        (r#"{"isError":true,"content":[]}"#, false, Some("the result says that it is an error")),
+    ] {
+        let (listing, quirks, _) = listed(move |_, asked| json(200, asked.result(result))).await;
+        assert!(listing.entries.is_empty(), "{result}");
+        assert_eq!(quirks, ["list-shape"][..usize::from(quirk)], "{result}");
+        let says = listing.trouble.map(|error| error.to_string());
+        match trouble {
+            None => assert_eq!(says, None, "{result}"),
+            Some(part) => {
+                assert!(says.as_ref().is_some_and(|says| says.contains(part)), "{result}: {says:?}")
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_initialized_or_has_odd_capabilities_is_used() {
+    for (refusal, capabilities, expected) in [
+        (Some(400), r#""capabilities":{}"#, vec!["refuses-initialized"]),
+        (Some(404), r#""capabilities":{}"#, vec!["refuses-initialized"]),
+        (Some(405), r#""capabilities":{}"#, vec!["refuses-initialized"]),
+        (Some(500), r#""capabilities":{}"#, vec!["refuses-initialized"]),
+        (None, r#""capabilities":null"#, vec!["capabilities-shape"]),
+        (None, r#""capabilities":["tools"]"#, vec!["capabilities-shape"]),
+        (None, r#""x":1"#, vec!["capabilities-shape"]),
+        (None, r#""capabilities":{}"#, vec![]),
+    ] {
+        let server = ScriptedServer::start(move |asked| match asked.is("initialize") {
+            true => json(200, asked.result(&format!(r#"{{"protocolVersion":"2025-06-18",{capabilities}}}"#))),
+            false if asked.is("notifications/initialized") => text(refusal.unwrap_or(202), ""),
+            false => json(200, asked.result("{}")),
+        })
+        .await;
+        let session = open(&server).await;
+        assert_eq!(session.server().capabilities, "{}");
+        assert_eq!(session.request("ping", "{}").await.as_deref(), Ok("{}"));
+        assert_eq!(quirk_names(&session.quirks()), expected, "{refusal:?} {capabilities}");
+    }
+}
+
+/// The revisions that are offered to a server that refuses all but `own`, and what came of it.
+async fn offered(own: &'static str, refusal: fn(&Asked) -> Answer) -> (Vec<String>, Findings) {
+    let server = ScriptedServer::start(move |asked| {
+        let right = asked.body.contains(&format!(r#""protocolVersion":"{own}""#));
+        match asked.is("initialize") {
+            true if right => {
+                json(200, asked.result(&format!(r#"{{"protocolVersion":"{own}","capabilities":{{}}}}"#)))
+            }
+            true => refusal(asked),
+            false if asked.is("server/discover") => text(404, ""),
+            false => json(202, ""),
+        }
+    })
+    .await;
+    let findings = probe(&server.endpoint, &info()).await;
+    let asked = server.asked();
+    let offers = asked.iter().filter(|asked| asked.is("initialize")).map(|asked| {
+        let at = asked.body.find("\"protocolVersion\":\"").unwrap() + 19;
+        asked.body[at..at + 10].to_owned()
+    });
+    (offers.collect(), findings)
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_newer_revisions_is_offered_those_that_it_names_or_older_ones() {
+    let with_data: fn(&Asked) -> Answer = |asked| {
+        let data = r#"{"supported":["2024-11-05","2025-03-26"],"requested":"2025-11-25"}"#;
+        let error = format!(r#"{{"code":-32602,"message":"Unsupported protocol version","data":{data}}}"#);
+        json(200, format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, asked.id()))
+    };
+    let with_text: fn(&Asked) -> Answer = |_| {
+        text(400, "Bad Request: Unsupported protocol version (supported versions: 2025-03-26, 2024-11-05)")
+    };
+    let mute: fn(&Asked) -> Answer = |asked| {
+        let error = r#"{"code":-32600,"message":"Unsupported MCP protocol version: 2025-11-25"}"#;
+        json(200, format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, asked.id()))
+    };
+    for (own, refusal, expected) in [
+        ("2025-03-26", with_data, vec!["2025-11-25", "2025-03-26"]),
+        ("2025-03-26", with_text, vec!["2025-11-25", "2025-03-26"]),
+        ("2024-11-05", mute, vec!["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]),
+    ] {
+        let (offers, findings) = offered(own, refusal).await;
+        assert_eq!(offers, expected);
+        assert_eq!(findings.verdict.unwrap().legacy.unwrap().version.as_str(), own);
+        assert_eq!(quirk_names(&findings.quirks), ["refuses-newer-versions"]);
+    }
+    // What is about something else is not tried again, and what is refused to the end says what was refused first.
+    let other: fn(&Asked) -> Answer = |asked| {
+        let error = r#"{"code":-32000,"message":"no room"}"#;
+        json(200, format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, asked.id()))
+    };
+    let (offers, findings) = offered("1999-01-01", other).await;
+    assert_eq!(
+        (offers.len(), findings.verdict.unwrap_err().to_string().as_str()),
+        (1, "error -32000: no room")
+    );
+    let foreign: fn(&Asked) -> Answer = |asked| {
+        let error =
+            r#"{"code":-32602,"message":"Unsupported protocol version","data":{"supported":["2099-01-01"]}}"#;
+        json(200, format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, asked.id()))
+    };
+    assert_eq!(offered("1999-01-01", foreign).await.0, ["2025-11-25"]);
+    let (offers, findings) = offered("1999-01-01", mute).await;
+    assert_eq!((offers.len(), findings.quirks), (4, vec![]));
+    assert!(matches!(findings.verdict, Err(ProbeError::Protocol(why)) if why.contains("2025-11-25")));
+}
+
+/// What comes of a call that is answered with `answer`.
+async fn called(
+    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+) -> (Result<String, String>, Vec<&'static str>) {
+    let server = ScriptedServer::start(move |asked| asked.handshake().unwrap_or_else(|| answer(asked))).await;
+    let session = open(&server).await;
+    let result = session.request("tools/call", r#"{"name":"x"}"#).await.map_err(|error| error.to_string());
+    (result, quirk_names(&session.quirks()))
+}
+
+#[tokio::test]
+async fn messages_that_have_one_meaning_are_taken() {
+    let good = Ok("{\"n\":1}".to_owned());
+    type Case = (&'static str, fn(&Asked) -> Answer, &'static [&'static str]);
+    let cases: [Case; 8] = [
+        (
+            "a text id",
+            |a| json(200, format!(r#"{{"jsonrpc":"2.0","id":"{}","result":{{"n":1}}}}"#, a.id())),
+            &["ids-respelt"],
+        ),
+        ("no id", |_| json(200, r#"{"jsonrpc":"2.0","result":{"n":1}}"#), &["ids-missing"]),
+        ("no jsonrpc", |a| json(200, format!(r#"{{"id":{},"result":{{"n":1}}}}"#, a.id())), &["no-jsonrpc"]),
+        ("a list of one", |a| json(200, format!("[{}]", a.result(r#"{"n":1}"#))), &["list-of-one"]),
+        ("a mark", |a| json(200, format!("\u{feff}{}", a.result(r#"{"n":1}"#))), &["byte-order-mark"]),
+        ("no label", |a| (200, vec![], a.result(r#"{"n":1}"#).into()), &["wrong-label"]),
+        (
+            "events without a label",
+            |a| (200, vec![], format!("data: {}\n\n", a.result(r#"{"n":1}"#)).into()),
+            &["wrong-label"],
+        ),
+        (
+            "what is no message, and what is no MCP, before the answer",
+            |a| {
+                events(format!("event: ping\ndata: 1\n\ndata: alive\n\ndata: {}\n\n", a.result(r#"{"n":1}"#)))
+            },
+            &["foreign-events", "unreadable-messages"],
+        ),
+    ];
+    for (case, answer, quirks) in cases {
+        assert_eq!(called(answer).await, (good.clone(), quirks.to_vec()), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_meant_is_quoted() {
+    type Case = (&'static str, fn(&Asked) -> Answer, &'static str);
+    let cases: [Case; 4] = [
+        (
+            "another id",
+            |_| json(200, r#"{"jsonrpc":"2.0","id":0,"result":{}}"#),
+            "answered request 0, but was asked 2",
+        ),
+        ("no message", |_| events("data: Traceback header-secret\n\n"), "it says \"Traceback [redacted]\""),
+        (
+            "an unreadable answer",
+            |a| {
+                events(stalling(&format!(
+                    "data: {{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{{]}}\n\n",
+                    a.id()
+                )))
+            },
+            "it says",
+        ),
+        (
+            "a coding that is not decoded",
+            |_| {
+                (
+                    200,
+                    vec![
+                        ("content-encoding", "br".to_owned()),
+                        ("content-type", "application/json".to_owned()),
+                    ],
+                    "x".into(),
+                )
+            },
+            "br",
+        ),
+    ];
+    for (case, answer, expected) in cases {
+        let (result, _) = called(answer).await;
+        let error = result.unwrap_err();
+        assert!(error.contains(expected), "{case}: {error}");
+        assert!(!error.contains("header-secret"), "{case}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_within_the_origin_keep_method_and_body() {
+    for status in [301, 302, 307, 308] {
+        let server = ScriptedServer::start(move |asked| match asked.path.as_str() {
+            "/mcp" => (status, vec![("location", "/mcp/".to_owned())], "".into()),
+            _ => asked.handshake().unwrap_or_else(|| json(200, asked.result(&page("a", "")))),
+        })
+        .await;
+        let session = open(&server).await;
+        assert_eq!(names(&session.list(Method::ToolsList, 9).await), "a", "{status}");
+        assert_eq!(quirk_names(&session.quirks()), ["redirects"]);
+        let asked = server.asked();
+        let (sent, followed): (Vec<_>, Vec<_>) = asked.iter().partition(|asked| asked.path == "/mcp");
+        let said =
+            |asked: &[&Asked]| -> Vec<_> { asked.iter().map(|a| (a.verb.clone(), a.body.clone())).collect() };
+        assert_eq!(said(&sent), said(&followed), "{status}");
+    }
+    let server = ScriptedServer::start(|_| (307, vec![("location", "/mcp".to_owned())], "".into())).await;
+    let error = probe(&server.endpoint, &info()).await.verdict.unwrap_err();
+    assert!(
+        matches!(&error, ProbeError::NotMcp { status: 307, excerpt } if excerpt.contains("without end")),
+        "{error}"
+    );
+    assert!(server.asked().len() <= 12 * 2);
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_there_loses_no_session_and_a_lost_session_is_seen_by_a_ping() {
+    for (status, ping, expected) in [
+        (404, 200, "HTTP 404: no text"),
+        (500, 200, "HTTP 500: no text"),
+        (404, 404, "the server no longer knows the session"),
+        (400, 400, "the server no longer knows the session"),
+    ] {
+        let server = ScriptedServer::start(move |asked| {
+            asked.handshake().unwrap_or_else(|| match asked.is("ping") {
+                true if ping == 200 => json(200, asked.result("{}")),
+                true => text(ping, ""),
+                false => text(status, ""),
+            })
+        })
+        .await;
+        let trouble = open(&server).await.list(Method::PromptsList, 9).await.trouble.unwrap();
+        assert_eq!(trouble.to_string(), expected, "{status} {ping}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_ended_holds_nobody() {
+    let server = ScriptedServer::start(|asked| match asked.verb.as_str() {
+        "DELETE" => (SILENCE, vec![], "".into()),
+        _ => asked.handshake().unwrap_or_else(|| text(404, "")),
+    })
+    .await;
+    let endpoint = Endpoint { timeout: PATIENCE * 2, ..server.endpoint };
+    let findings = tokio::time::timeout(PATIENCE, probe(&endpoint, &info())).await.unwrap();
+    assert!(findings.verdict.is_ok());
+    assert_eq!(quirk_names(&findings.quirks), ["no-delete"]);
+}
+
+#[tokio::test]
+async fn cookies_of_a_session_go_with_it_and_those_of_the_endpoint_stay() {
+    let server = ScriptedServer::start(|asked| {
+        let (status, mut headers, body) = asked.handshake().unwrap_or_else(|| json(200, asked.result("{}")));
+        if asked.is("initialize") {
+            for cookie in ["route=a; Path=/; HttpOnly", "gone=1; Max-Age=0", "=nameless", "lb=b"] {
+                headers.push(("set-cookie", cookie.to_owned()));
+            }
+        }
+        (status, headers, body)
+    })
+    .await;
+    for (own, expected) in [(None, "route=a; lb=b"), (Some("own=1"), "own=1; route=a; lb=b")] {
+        let mut endpoint = server.endpoint.clone();
+        endpoint.headers.extend(own.map(|own| (http::header::COOKIE, HeaderValue::from_static(own))));
+        let session =
+            Session::open(&endpoint, Transport::StreamableHttp, Revision::V2025_06_18, info()).await.unwrap();
+        session.request("ping", "{}").await.unwrap();
+        let last = server.asked().pop().unwrap();
+        assert_eq!(last.headers["cookie"], expected);
+        let quirks = session.quirks();
+        assert_eq!((quirk_names(&quirks), quirks[0].first.as_str()), (vec!["affinity-cookies"], "route, lb"));
+    }
+    let many = ScriptedServer::start(|asked| {
+        let (status, mut headers, body) = asked.handshake().unwrap_or_else(|| json(200, asked.result("{}")));
+        headers.extend((0..20).map(|at| ("set-cookie", format!("c{at}={}", "x".repeat(900)))));
+        (status, headers, body)
+    })
+    .await;
+    open(&many).await.request("ping", "{}").await.unwrap();
+    let last = many.asked().pop().unwrap();
+    let sent = last.headers["cookie"].to_str().unwrap();
+    assert!(sent.len() <= 4_096 && sent.split("; ").count() == 4, "{sent}");
+}
+
+#[tokio::test]
+async fn a_timeout_is_no_lost_session() {
+    let server =
+        ScriptedServer::start(|asked| asked.handshake().unwrap_or_else(|| events(stalling("")))).await;
+    let session = Session::open(&server.endpoint, Transport::StreamableHttp, Revision::V2025_06_18, info())
+        .await
+        .unwrap();
+    let trouble = session.list(Method::PromptsList, 9).await.trouble;
+    assert_eq!(trouble, Some(ClientError::Timeout(server.endpoint.timeout)));
+    assert!(!server.asked().iter().any(|asked| asked.is("ping")));
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_is_told_what_came() {
+    let server = ScriptedServer::start(|asked| match (asked.verb.as_str(), asked.path.as_str()) {
+        ("GET", _) => events(stalling(
+            "event: ping\ndata: 1\n\nevent: endpoint\ndata: /said\n\nevent: response\ndata: {}\n\n",
+        )),
+        (_, "/said") => json(202, ""),
+        _ => text(405, ""),
+    })
+    .await;
+    let findings = probe(&server.endpoint, &info()).await;
+    assert_eq!(quirk_names(&findings.quirks), ["foreign-events"]);
+    assert!(findings.quirks[0].first.contains("ping"), "{:?}", findings.quirks);
+    let error = findings.verdict.unwrap_err().to_string();
+    assert!(
+        error.starts_with("no response within 1.5s; it sends events") && error.contains("ping"),
+        "{error}"
+    );
+}

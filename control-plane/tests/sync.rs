@@ -201,12 +201,126 @@ async fn invalid_entries_of_an_upstream_are_named_and_the_rest_is_imported() {
     assert_eq!(imported.keys().collect::<Vec<_>>(), ["good", "last"]);
     assert_eq!(imported["good"].definition_json, good, "byte for byte");
 
-    // A list that goes round in a circle is none, and what is known stays.
+    // A list that goes round in a circle is not read to its end, and what is known stays.
     *list.lock().unwrap() = r#"{"tools":[],"nextCursor":"again"}"#.to_owned();
     let status = refresh(&control, "liar").await;
     assert_eq!(status.state(), UpstreamState::Incompatible);
     assert_eq!(status.reason, "tools/list: the server returned the same page of tools/list twice");
     assert_eq!(fresh_names(&control, "liar").await, ["good", "last"]);
+}
+
+/// A legacy server that answers each list with what it is told to: a result, or `HTTP` and a status.
+async fn four_lists(answers: &Arc<Mutex<BTreeMap<&'static str, String>>>) -> String {
+    let answers = answers.clone();
+    let answer = move |body: String| {
+        let answers = answers.clone();
+        async move {
+            let message: serde_json::Value = serde_json::from_str(&body).unwrap();
+            let Some(id) = message.get("id") else { return http::StatusCode::ACCEPTED.into_response() };
+            let told = answers.lock().unwrap().get(message["method"].as_str().unwrap()).cloned();
+            let told = told.unwrap_or_else(|| r#""error":{"code":-32601,"message":"unknown"}"#.to_owned());
+            match told.strip_prefix("HTTP ") {
+                Some(status) => http::StatusCode::from_bytes(status.as_bytes()).unwrap().into_response(),
+                None => {
+                    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},{told}}}"#);
+                    ([("content-type", "application/json")], body).into_response()
+                }
+            }
+        }
+    };
+    let router = axum::Router::new().route("/mcp", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+const LISTS: [(&str, &str); 4] = [
+    ("tools/list", r#""result":{"tools":[{"name":"t","inputSchema":{"type":"object"}}]}"#),
+    ("resources/list", r#""result":{"resources":[{"uri":"a://b","name":"b"}]}"#),
+    ("resources/templates/list", r#""result":{"resourceTemplates":[{"uriTemplate":"a://{c}","name":"c"}]}"#),
+    ("prompts/list", r#""result":{"prompts":[{"name":"p"}]}"#),
+];
+
+/// Every list well, with these capabilities.
+fn answers_well(capabilities: &str) -> BTreeMap<&'static str, String> {
+    let initialize = format!(r#""result":{{"protocolVersion":"2025-06-18","capabilities":{capabilities}}}"#);
+    let lists = LISTS.map(|(list, result)| (list, result.to_owned()));
+    lists.into_iter().chain([("initialize", initialize), ("ping", r#""result":{}"#.to_owned())]).collect()
+}
+
+const DECLARED: &str = r#"{"tools":{},"resources":{},"prompts":{}}"#;
+
+#[tokio::test]
+async fn each_list_stands_alone_and_keeps_what_it_had_while_it_fails() {
+    let control = Control::start().await;
+    let answers = Arc::new(Mutex::new(answers_well(DECLARED)));
+    let url = four_lists(&answers).await;
+    let status = control.upstream("lists", upstream_at(url), true).await.status.unwrap();
+    let counts = |status: &UpstreamStatus| [status.tool_count, status.resource_count, status.prompt_count];
+    assert_eq!((counts(&status), status.reason.as_str()), ([1, 2, 1], ""));
+    let seen: Vec<_> = status.lists.iter().map(|list| (list.list.as_str(), list.count)).collect();
+    assert_eq!(seen, LISTS.map(|(list, _)| (list, 1)));
+
+    for (list, _) in LISTS {
+        for (trouble, says) in [
+            ("HTTP 404", "HTTP 404: no text"),
+            ("HTTP 500", "HTTP 500"),
+            ("HTTP 401", "HTTP 401: not authorized"),
+            (r#""error":{"code":-32603,"message":"boom"}"#, "error -32603: boom"),
+            (r#""result":"none""#, "a text instead of an object"),
+        ] {
+            let mut odd = answers_well(DECLARED);
+            odd.insert(list, trouble.to_owned());
+            *answers.lock().unwrap() = odd;
+            let status = refresh(&control, "lists").await;
+            assert_eq!(status.state(), UpstreamState::Ready, "{list} {trouble}: {}", status.reason);
+            assert!(status.reason.starts_with(list) && status.reason.contains(says), "{}", status.reason);
+            assert_eq!(counts(&status), [1, 2, 1], "{list} {trouble}: what was there stays");
+            let troubled: Vec<_> = status.lists.iter().filter(|status| !status.trouble.is_empty()).collect();
+            assert_eq!(troubled.len(), 1);
+            assert!(troubled[0].list == list && troubled[0].count == 0 && troubled[0].since.is_some());
+            let probe = status.probe.unwrap();
+            assert_eq!(
+                (probe.quirks.as_slice(), probe.quirk_details.len()),
+                (&["lists-fail".to_owned()][..], 1)
+            );
+        }
+        // Whole again, and without its entry: now that one is gone.
+        let mut empty = answers_well(DECLARED);
+        empty.insert(list, r#""result":{}"#.to_owned());
+        *answers.lock().unwrap() = empty;
+        let status = refresh(&control, "lists").await;
+        assert_eq!((status.reason.as_str(), counts(&status).iter().sum::<i32>()), ("", 3), "{list}");
+        assert_eq!(status.probe.unwrap().quirks, ["list-shape"]);
+        *answers.lock().unwrap() = answers_well(DECLARED);
+        assert_eq!(counts(&refresh(&control, "lists").await), [1, 2, 1], "{list}");
+    }
+
+    // Where all fail, the upstream is not ready.
+    let mut failing = answers_well(DECLARED);
+    failing.extend(LISTS.map(|(list, _)| (list, "HTTP 401".to_owned())));
+    *answers.lock().unwrap() = failing;
+    let status = refresh(&control, "lists").await;
+    assert_eq!((status.state(), counts(&status)), (UpstreamState::Unauthorized, [1, 2, 1]));
+    assert!(status.reason.starts_with("tools/list: HTTP 401"), "{}", status.reason);
+}
+
+#[tokio::test]
+async fn tools_that_are_not_declared_are_found() {
+    let control = Control::start().await;
+    for (at, (capabilities, tools)) in
+        [("{}", 1), ("null", 1), (r#"{"experimental":{}}"#, 1), (r#"{"prompts":{}}"#, 0)]
+            .into_iter()
+            .enumerate()
+    {
+        let answers = Arc::new(Mutex::new(answers_well(capabilities)));
+        let url = four_lists(&answers).await;
+        let status = control.upstream(&format!("u{at}"), upstream_at(url), true).await.status.unwrap();
+        assert_eq!((status.state(), status.tool_count), (UpstreamState::Ready, tools), "{capabilities}");
+        let quirks = status.probe.unwrap().quirks;
+        assert_eq!(quirks.contains(&"undeclared-lists".to_owned()), tools == 1, "{capabilities}: {quirks:?}");
+    }
 }
 
 #[tokio::test]

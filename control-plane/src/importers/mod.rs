@@ -4,6 +4,7 @@
 
 mod mcp;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::mcp::quirk::Quirk;
@@ -15,6 +16,12 @@ use trunkline::registry::v1::{Credential, ProbeAttempt, ProbeReport, Upstream, U
 use tunnel::Tunnels;
 
 use crate::domain::upstream;
+
+/// The names of lists, as `ListStatus.list` has them.
+pub(crate) const TOOLS: &str = "tools/list";
+pub(crate) const RESOURCES: &str = "resources/list";
+pub(crate) const TEMPLATES: &str = "resources/templates/list";
+pub(crate) const PROMPTS: &str = "prompts/list";
 
 /// The reason why an upstream that dials in cannot be reached.
 pub(crate) const NO_TUNNEL: &str =
@@ -43,13 +50,38 @@ pub(crate) struct Probed {
     pub(crate) attempts: Vec<ProbeAttempt>,
 }
 
-/// The lists of an upstream, each entry as MCP describes it.
+/// The lists of an upstream, and the quirks that were met while they were read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Lists {
-    pub(crate) tools: Vec<String>,
-    pub(crate) resources: Vec<String>,
-    pub(crate) templates: Vec<String>,
-    pub(crate) prompts: Vec<String>,
+    pub(crate) tools: FetchedList,
+    pub(crate) resources: FetchedList,
+    pub(crate) templates: FetchedList,
+    pub(crate) prompts: FetchedList,
+    /// As [`described`] has them.
+    pub(crate) quirks: BTreeMap<String, String>,
+}
+
+/// A list, as far as it was read.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct FetchedList {
+    /// Whether it was asked for. Otherwise the upstream has none.
+    pub(crate) asked: bool,
+    /// Its entries, each as MCP describes it.
+    pub(crate) entries: Vec<String>,
+    /// Why there are no more entries than those. `None`: the list was read to its end.
+    pub(crate) trouble: Option<String>,
+}
+
+impl Lists {
+    /// Each list with its name.
+    pub(crate) fn each(&self) -> [(&'static str, &FetchedList); 4] {
+        [
+            (TOOLS, &self.tools),
+            (RESOURCES, &self.resources),
+            (TEMPLATES, &self.templates),
+            (PROMPTS, &self.prompts),
+        ]
+    }
 }
 
 /// The lists that an upstream announced changes of since the last import.
@@ -84,7 +116,7 @@ pub(crate) trait Importer: Send + Sync {
 pub(crate) trait ImportSession: Send + Sync {
     /// Returns the result of the probe that the session began with.
     fn probed(&self) -> &Probed;
-    /// Fetches everything that it offers.
+    /// Fetches everything that it offers. A list that fails takes nothing from the others; it is an error where all fail.
     fn fetch(&self) -> BoxFuture<'_, Result<Lists, Failure>>;
     /// Listens for announced changes. `None` where the upstream announces none.
     fn watch(&self) -> BoxFuture<'_, Option<Announcements>>;

@@ -10,7 +10,7 @@ use prost_types::Timestamp;
 use trunkline::registry::v1::{Prompt, Resource, Tool};
 
 use crate::domain::{KindRules, definition, names};
-use crate::importers::Lists;
+use crate::importers::{Lists, PROMPTS, RESOURCES, TEMPLATES, TOOLS};
 
 /// The maximum number of warnings that are kept.
 pub(super) const MAX_WARNINGS: usize = 100;
@@ -30,6 +30,8 @@ pub(super) struct Import {
     pub(super) resources: BTreeMap<String, Resource>,
     pub(super) prompts: BTreeMap<String, Prompt>,
     pub(super) warnings: Vec<String>,
+    /// Bytes of names that are left.
+    pub(super) names_left: usize,
 }
 
 /// An entry of a catalogue: a definition, and whether it is stale.
@@ -42,10 +44,12 @@ pub(super) trait CatalogueEntry: KindRules {
     fn position(&mut self) -> &mut i32;
     /// Tells whether people disabled it.
     fn is_disabled(&self) -> bool;
+    /// The name of the list that it is in.
+    fn list(&self) -> &'static str;
 }
 
 macro_rules! catalogue_entry {
-    ($($kind:ty),*) => {$(
+    ($($kind:ty: $list:expr),*) => {$(
         impl CatalogueEntry for $kind {
             fn definition(&mut self) -> &mut String {
                 &mut self.definition_json
@@ -59,28 +63,36 @@ macro_rules! catalogue_entry {
             fn is_disabled(&self) -> bool {
                 self.disabled
             }
+            fn list(&self) -> &'static str {
+                let list: fn(&Self) -> &'static str = $list;
+                list(self)
+            }
         }
     )*};
 }
-catalogue_entry!(Tool, Resource, Prompt);
+catalogue_entry!(
+    Tool: |_| TOOLS,
+    Resource: |resource| if resource.uri_template.is_empty() { RESOURCES } else { TEMPLATES },
+    Prompt: |_| PROMPTS
+);
 
 /// Takes what can be taken.
 pub(super) fn import(upstream_id: &str, lists: &Lists) -> Import {
-    let mut import = Import::default();
-    let (warnings, room) = (&mut import.warnings, &mut { MAX_NAMES_BYTES });
-    take(upstream_id, "tools", "name", &lists.tools, &mut import.tools, room, warnings);
-    take(upstream_id, "resources", "uri", &lists.resources, &mut import.resources, room, warnings);
+    let mut import = Import { names_left: MAX_NAMES_BYTES, ..Import::default() };
+    let (warnings, room) = (&mut import.warnings, &mut import.names_left);
+    take(upstream_id, "tools", "name", &lists.tools.entries, &mut import.tools, room, warnings);
+    take(upstream_id, "resources", "uri", &lists.resources.entries, &mut import.resources, room, warnings);
     take(
         upstream_id,
         "resourceTemplates",
         "uriTemplate",
-        &lists.templates,
+        &lists.templates.entries,
         &mut import.resources,
         room,
         warnings,
     );
-    take(upstream_id, "prompts", "name", &lists.prompts, &mut import.prompts, room, warnings);
-    warn_of_templates(&lists.templates, warnings);
+    take(upstream_id, "prompts", "name", &lists.prompts.entries, &mut import.prompts, room, warnings);
+    warn_of_templates(&lists.templates.entries, warnings);
     import
 }
 
@@ -171,15 +183,22 @@ fn variant(definition: &str) -> Result<Option<(String, &'static str)>, JsonError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::importers::FetchedList;
+
+    fn list(entries: Vec<String>) -> FetchedList {
+        FetchedList { asked: true, entries, trouble: None }
+    }
 
     #[test]
     fn an_invalid_entry_is_named_and_the_rest_is_imported() {
         let long = format!(r#"{{"name":"{}"}}"#, "n".repeat(129));
         let lists = Lists {
-            tools: ["{}", r#"{"name":"a","x":1.10}"#, "7", r#"{"name":"a"}"#, &long, r#"{"name":""}"#]
-                .map(str::to_owned)
-                .to_vec(),
-            templates: vec![r#"{"uriTemplate":"file:///{p}","name":"t"}"#.to_owned()],
+            tools: list(
+                ["{}", r#"{"name":"a","x":1.10}"#, "7", r#"{"name":"a"}"#, &long, r#"{"name":""}"#]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ),
+            templates: list(vec![r#"{"uriTemplate":"file:///{p}","name":"t"}"#.to_owned()]),
             ..Lists::default()
         };
         let import = import("up", &lists);
@@ -197,7 +216,7 @@ mod tests {
         let templates = ["memo://{id}/a b", "memo://{id}", r"file:///C:\a b\{name}", "x:{v}/../y"];
         let templates =
             templates.map(|text| serde_json::json!({"uriTemplate": text, "name": "t"}).to_string());
-        let import = import("up", &Lists { templates: templates.to_vec(), ..Lists::default() });
+        let import = import("up", &Lists { templates: list(templates.to_vec()), ..Lists::default() });
         assert_eq!(import.resources.len(), 4);
         assert_eq!(
             import.warnings,
@@ -212,7 +231,7 @@ mod tests {
     fn the_names_of_an_upstream_are_bounded_together() {
         let resource =
             |at: usize| serde_json::json!({"uri": format!("x:{at:0>1900}"), "name": "n"}).to_string();
-        let lists = Lists { resources: (0..6_000).map(resource).collect(), ..Lists::default() };
+        let lists = Lists { resources: list((0..6_000).map(resource).collect()), ..Lists::default() };
         let import = import("up", &lists);
         let bytes: usize = import.resources.keys().map(String::len).sum();
         assert!((MAX_NAMES_BYTES - 2_048..=MAX_NAMES_BYTES).contains(&bytes), "{bytes}");
@@ -225,23 +244,26 @@ mod tests {
 
     #[test]
     fn warnings_are_bounded() {
-        let lists = Lists { tools: vec!["{}".to_owned(); 500], ..Lists::default() };
+        let lists = Lists { tools: list(vec!["{}".to_owned(); 500]), ..Lists::default() };
         assert_eq!(import("up", &lists).warnings.len(), MAX_WARNINGS);
     }
 
     #[test]
     fn an_entry_whose_name_is_read_in_two_ways_is_refused() {
         let lists = Lists {
-            tools: [
-                r#"{"name":"thief_x","Name":"victim_search"}"#,
-                r#"{"name":"thief_y","na\u004de":"victim_search"}"#,
-                r#"{"name":"fine","Title":"x","names":1,"\ud800":2}"#,
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            resources: vec![r#"{"uri":"a:b","name":"r","URI":"c:d"}"#.to_owned()],
-            templates: vec![r#"{"uriTemplate":"a:{b}","name":"r","uritemplate":"c:{d}"}"#.to_owned()],
-            prompts: vec![r#"{"NAME":"p"}"#.to_owned()],
+            tools: list(
+                [
+                    r#"{"name":"thief_x","Name":"victim_search"}"#,
+                    r#"{"name":"thief_y","na\u004de":"victim_search"}"#,
+                    r#"{"name":"fine","Title":"x","names":1,"\ud800":2}"#,
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+            ),
+            resources: list(vec![r#"{"uri":"a:b","name":"r","URI":"c:d"}"#.to_owned()]),
+            templates: list(vec![r#"{"uriTemplate":"a:{b}","name":"r","uritemplate":"c:{d}"}"#.to_owned()]),
+            prompts: list(vec![r#"{"NAME":"p"}"#.to_owned()]),
+            ..Lists::default()
         };
         let import = import("up", &lists);
         assert_eq!(import.tools.keys().collect::<Vec<_>>(), ["upstreams/up/tools/fine"]);

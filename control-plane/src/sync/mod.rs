@@ -6,6 +6,7 @@
 mod catalogue_sync;
 mod housekeeping;
 mod import;
+mod list_status;
 mod notifications;
 mod pace;
 mod record;

@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use trunkline::registry::v1::{Upstream, UpstreamState, UpstreamStatus};
+use trunkline::registry::v1::{ListStatus, Upstream, UpstreamState, UpstreamStatus};
 
 use super::catalogue_sync::RefreshError;
 use super::import::{CatalogueEntry, Import, import};
+use super::list_status::{self, Room, add_quirks};
 use super::stale::{StaleEntry, superfluous};
 use crate::clock;
 use crate::domain::{Kind, names};
@@ -35,23 +36,29 @@ pub(super) async fn store_import(
     let current = current(&mut tx, row, lease).await?;
     let before: Upstream = current.message()?;
     let old = before.status.clone().unwrap_or_default();
+    let lists = list_status::statuses(&old.lists, &finding.lists, tx.now_us());
+    let mut probe = finding.probed.report;
+    add_quirks(&mut probe, finding.lists.quirks.into_iter().chain(list_status::failing(&lists)));
+    let warnings = import.warnings.clone();
+    let written = write_catalogue(&mut tx, &row.name, import, &lists).await?;
+    let [tool_count, resource_count, prompt_count] = written.available.map(count);
     let status = UpstreamStatus {
-        probe: Some(finding.probed.report),
+        probe: Some(probe),
         attempts: finding.probed.attempts,
         refresh_time: Some(clock::timestamp(tx.now_us())),
-        tool_count: count(import.tools.len()),
-        resource_count: count(import.resources.len()),
-        prompt_count: count(import.prompts.len()),
+        tool_count,
+        resource_count,
+        prompt_count,
         change_count: old.change_count + i64::from(finding.announced != Announced::default()),
         tools_change_count: old.tools_change_count + i64::from(finding.announced.tools),
         resources_change_count: old.resources_change_count + i64::from(finding.announced.resources),
         prompts_change_count: old.prompts_change_count + i64::from(finding.announced.prompts),
-        warnings: import.warnings.clone(),
-        ..state(&old, UpstreamState::Ready, String::new(), tx.now_us())
+        warnings,
+        ..state(&old, UpstreamState::Ready, list_status::reason(&lists), tx.now_us())
     };
-    let changed = write_catalogue(&mut tx, &row.name, import).await?;
+    let status = UpstreamStatus { lists, ..status };
     let after = Upstream { status: Some(status.clone()), ..before.clone() };
-    if changed || edges_see_a_difference(&before, &after) {
+    if written.changed || edges_see_a_difference(&before, &after) {
         tx.put_status(&current, &after).await?;
         tx.commit().await?;
     } else {
@@ -116,24 +123,41 @@ fn edges_see_a_difference(before: &Upstream, after: &Upstream) -> bool {
     seen(before) != seen(after)
 }
 
-async fn write_catalogue(tx: &mut Tx, upstream: &str, import: Import) -> Result<bool, RefreshError> {
+/// What was written.
+struct Written {
+    /// Whether anything was.
+    changed: bool,
+    /// The tools, resources and prompts that are available now.
+    available: [usize; 3],
+}
+
+async fn write_catalogue(
+    tx: &mut Tx,
+    upstream: &str,
+    import: Import,
+    lists: &[ListStatus],
+) -> Result<Written, RefreshError> {
     let mut known: BTreeMap<(Kind, String), Row> = BTreeMap::new();
     for row in tx.children(upstream).await? {
         known.insert((row.kind, row.name.clone()), row);
     }
-    let mut changed = write_kind(tx, import.tools, &mut known).await?;
-    changed |= write_kind(tx, import.resources, &mut known).await?;
-    changed |= write_kind(tx, import.prompts, &mut known).await?;
-    Ok(changed)
+    let mut left = import.names_left;
+    let tools = write_kind(tx, import.tools, &mut known, lists, &mut left).await?;
+    let resources = write_kind(tx, import.resources, &mut known, lists, &mut left).await?;
+    let prompts = write_kind(tx, import.prompts, &mut known, lists, &mut left).await?;
+    Ok(Written { changed: tools.0 | resources.0 | prompts.0, available: [tools.1, resources.1, prompts.1] })
 }
 
-/// Writes what is new or different, and what vanished. Answers whether anything was.
+/// Writes what is new or different, and what vanished. Answers whether anything was, and how many entries are available.
 async fn write_kind<N: CatalogueEntry>(
     tx: &mut Tx,
     listed: BTreeMap<String, N>,
     known: &mut BTreeMap<(Kind, String), Row>,
-) -> Result<bool, RefreshError> {
+    lists: &[ListStatus],
+    names_left: &mut usize,
+) -> Result<(bool, usize), RefreshError> {
     let mut changed = false;
+    let available = listed.len();
     for (name, mut entry) in listed {
         let Some(row) = known.remove(&(N::KIND, name)) else {
             tx.put(&entry, None, None).await?;
@@ -152,7 +176,31 @@ async fn write_kind<N: CatalogueEntry>(
         tx.put(&stored, Some(&row), None).await?;
         changed = true;
     }
-    Ok(changed | mark_vanished::<N>(tx, known).await?)
+    let mut room = Room::beside(available, *names_left);
+    let kept = keep::<N>(known, lists, tx.now_us(), &mut room)?;
+    *names_left = room.bytes();
+    Ok((changed | mark_vanished::<N>(tx, known).await?, available + kept))
+}
+
+/// Leaves those entries as they are that were not read because their list is in trouble. Answers how many.
+fn keep<N: CatalogueEntry>(
+    known: &mut BTreeMap<(Kind, String), Row>,
+    lists: &[ListStatus],
+    now_us: i64,
+    room: &mut Room,
+) -> Result<usize, RefreshError> {
+    let mut kept = Vec::new();
+    for (key, row) in known.iter().filter(|(key, _)| key.0 == N::KIND) {
+        let mut entry: N = row.message()?;
+        let available = entry.stale().is_none() && list_status::keeps(lists, entry.list(), now_us);
+        if available && room.take(&row.name) {
+            kept.push(key.clone());
+        }
+    }
+    for key in &kept {
+        known.remove(key);
+    }
+    Ok(kept.len())
 }
 
 /// Marks what is no longer listed as stale, and deletes what is stale for too long, or too much. Answers whether anything was.

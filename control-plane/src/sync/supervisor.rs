@@ -28,6 +28,9 @@ const RENEW: Duration = Duration::from_secs(5);
 const MIN_BACKOFF: Duration = Duration::from_secs(2);
 const MAX_BACKOFF: Duration = Duration::from_secs(120);
 const REFRESH: Duration = Duration::from_secs(300);
+/// The shortest and the longest pause until lists are fetched again of which some failed.
+const MIN_LIST_RETRY: Duration = Duration::from_secs(30);
+const MAX_LIST_RETRY: Duration = Duration::from_secs(300);
 /// The delay after which the status of an upstream that dials in counts as out of date.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -309,6 +312,7 @@ async fn listen(
 ) -> Result<Outcome, RefreshError> {
     let wake = sync.subscribe(&row.name);
     let mut announced = Announced::default();
+    let mut list_retry = MIN_LIST_RETRY;
     loop {
         let began = Instant::now();
         let status = sync.fetch(row, session, lease, announced).await?;
@@ -316,23 +320,35 @@ async fn listen(
         if status.state() != UpstreamState::Ready {
             return Ok(Outcome::Retry);
         }
-        let Some(announcements) = &mut announcements else {
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = wake.notified() => {}
+        let retry_at = match status.lists.iter().any(|list| !list.trouble.is_empty()) {
+            true => Instant::now() + jitter(list_retry),
+            false => due,
+        };
+        let heard = async {
+            match &mut announcements {
+                Some(announcements) => announcements.next().await,
+                None => std::future::pending().await,
             }
-            return Ok(Outcome::Due);
         };
         announced = tokio::select! {
+            biased;
             () = tokio::time::sleep_until(due) => return Ok(Outcome::Due),
             () = wake.notified() => return Ok(Outcome::Due),
-            heard = announcements.next() => match heard {
+            () = tokio::time::sleep_until(retry_at) => {
+                list_retry = (list_retry * 2).min(MAX_LIST_RETRY);
+                announced = Announced::default();
+                continue;
+            }
+            heard = heard => match heard {
                 Some(announced) => announced,
                 None => return Ok(Outcome::Retry),
             },
         };
+        list_retry = MIN_LIST_RETRY;
         let now = Instant::now();
-        coalesce(announcements, &mut announced, now + pace.wait(now, took)).await;
+        if let Some(announcements) = &mut announcements {
+            coalesce(announcements, &mut announced, now + pace.wait(now, took)).await;
+        }
     }
 }
 

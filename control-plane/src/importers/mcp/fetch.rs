@@ -1,44 +1,100 @@
-//! Fetches the catalogue of an MCP server, over all pages.
+//! Fetches the catalogue of an MCP server: its lists, all at once, each over all its pages and on its own.
 
-use mcp::client::{ClientError, Session};
+use std::collections::BTreeMap;
+
+use mcp::client::{ClientError, Listing, Session};
+use mcp::error::METHOD_NOT_FOUND;
 use mcp::method::Method;
+use mcp::quirk::Quirk;
 
-use super::{Failure, Lists, broken};
+use super::{Failure, FetchedList, Lists, broken};
+use crate::importers::{PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
 
 /// The maximum number of entries of a list.
 const MAX_ENTRIES: usize = 20_000;
 
-/// Fetches everything that the server offers.
-pub(super) async fn lists(session: &Session, capabilities: &str) -> Result<Lists, Failure> {
-    let list = |method, capability| list(session, capabilities, method, capability);
-    Ok(Lists {
-        tools: list(Method::ToolsList, "tools").await?,
-        resources: list(Method::ResourcesList, "resources").await?,
-        templates: list(Method::ResourcesTemplatesList, "resources").await?,
-        prompts: list(Method::PromptsList, "prompts").await?,
-    })
+/// The reason why there is no catalogue.
+pub(super) enum NotFetched {
+    /// The server has forgotten the session.
+    SessionLost,
+    /// No list could be read.
+    Failed(Failure),
 }
 
-async fn list(
-    session: &Session,
-    capabilities: &str,
-    method: Method,
-    capability: &str,
-) -> Result<Vec<String>, Failure> {
-    if !has(capabilities, capability) {
-        return Ok(Vec::new());
+/// A list that was asked for, and the error that it has as its trouble.
+#[derive(Default)]
+struct Answer {
+    list: FetchedList,
+    error: Option<ClientError>,
+}
+
+/// Fetches everything that the server offers.
+pub(super) async fn lists(session: &Session, capabilities: &str) -> Result<Lists, NotFetched> {
+    let list = |method, capability| list(session, capabilities, method, capability);
+    let (tools, resources, templates, prompts) = tokio::join!(
+        list(Method::ToolsList, "tools"),
+        list(Method::ResourcesList, "resources"),
+        list(Method::ResourcesTemplatesList, "resources"),
+        list(Method::PromptsList, "prompts"),
+    );
+    let mut answers = [tools, resources, templates, prompts];
+    let undeclared = answers.iter().all(|answer| !answer.list.asked);
+    if undeclared {
+        answers[0] = undeclared_tools(session).await;
     }
-    match session.list_all(method, MAX_ENTRIES).await {
-        Ok(entries) => Ok(entries),
-        // Many servers have resources and know nothing of templates, and some declare more than they have.
-        Err(ClientError::Rpc { code: mcp::error::METHOD_NOT_FOUND, .. }) => Ok(Vec::new()),
-        Err(error) => {
-            let Failure { state, reason, .. } = broken(error);
-            Err(Failure::new(state, format!("{}: {reason}", method.as_str())))
+    if let Some(failed) = failure(&answers) {
+        return Err(failed);
+    }
+    let [tools, resources, templates, prompts] = answers.map(|answer| answer.list);
+    let mut quirks: BTreeMap<_, _> =
+        session.quirks().iter().map(|note| described(note.quirk, &note.first)).collect();
+    if undeclared && tools.asked {
+        quirks.extend([described(Quirk::UndeclaredLists, "")]);
+    }
+    Ok(Lists { tools, resources, templates, prompts, quirks })
+}
+
+async fn list(session: &Session, capabilities: &str, method: Method, capability: &str) -> Answer {
+    if !has(capabilities, capability) {
+        return Answer::default();
+    }
+    let Listing { entries, trouble: error } = session.list(method, MAX_ENTRIES).await;
+    // Many servers have resources and know nothing of templates, and some declare more than they have.
+    let error =
+        error.filter(|error| !matches!(error, ClientError::Rpc { code, .. } if *code == METHOD_NOT_FOUND));
+    let trouble = error.clone().map(|error| broken(error).reason);
+    Answer { list: FetchedList { asked: true, entries, trouble }, error }
+}
+
+/// Asks a server for its tools that declares nothing: some that have tools do not say so.
+async fn undeclared_tools(session: &Session) -> Answer {
+    let Listing { entries, trouble } = session.list(Method::ToolsList, MAX_ENTRIES).await;
+    match trouble {
+        Some(ClientError::SessionLost) => Answer { error: trouble, ..Answer::default() },
+        _ if entries.is_empty() => Answer::default(),
+        trouble => {
+            let reason = trouble.clone().map(|error| broken(error).reason);
+            Answer { list: FetchedList { asked: true, entries, trouble: reason }, error: trouble }
         }
     }
 }
 
+/// The failure of the whole, if nothing came of any list, or the session is lost.
+fn failure(answers: &[Answer; 4]) -> Option<NotFetched> {
+    let errors = || answers.iter().filter_map(|answer| answer.error.as_ref());
+    if errors().any(|error| *error == ClientError::SessionLost) {
+        return Some(NotFetched::SessionLost);
+    }
+    let mut asked =
+        answers.iter().zip([TOOLS, RESOURCES, TEMPLATES, PROMPTS]).filter(|(answer, _)| answer.list.asked);
+    let (first, method) = asked.clone().next()?;
+    if !asked.all(|(answer, _)| answer.error.is_some() && answer.list.entries.is_empty()) {
+        return None;
+    }
+    let Failure { state, reason, .. } = broken(first.error.clone()?);
+    Some(NotFetched::Failed(Failure::new(state, format!("{method}: {reason}"))))
+}
+
 fn has(capabilities: &str, capability: &str) -> bool {
-    matches!(mcp::json::members(capabilities, [capability]), Ok([Some(raw)]) if raw != "null")
+    matches!(mcp::json::members(capabilities, [capability]), Ok([Some(raw)]) if !matches!(raw, "null" | "false"))
 }

@@ -7,13 +7,15 @@ mod watch;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use mcp::client::{ClientError, ClientInfo, Endpoint, ProbeError, Session};
+use mcp::client::{ClientError, ClientInfo, Endpoint, ProbeError, Session, Transport};
 use mcp::revision::Revision;
 use trunkline::registry::v1::{EraPolicy, UpstreamState};
 
 pub(super) use endpoint::endpoint;
 
-use super::{Announcements, Failure, ImportSession, Importer, Lists, Probed};
+use fetch::NotFetched;
+
+use super::{Announcements, Failure, FetchedList, ImportSession, Importer, Lists, Probed};
 
 /// Imports from an MCP server.
 pub(super) struct McpImporter {
@@ -24,6 +26,8 @@ pub(super) struct McpImporter {
 /// A session of MCP, in the newest era that may be spoken.
 struct McpSession {
     probed: Probed,
+    endpoint: Endpoint,
+    transport: Transport,
     session: Session,
     capabilities: String,
 }
@@ -44,9 +48,29 @@ impl McpImporter {
             (None, Some(side)) => (side.version, side.capabilities),
             (None, None) => return Err(incompatible("it speaks no era that its policy allows")),
         };
+        let (endpoint, transport) = (self.endpoint.clone(), found.transport);
+        let session = Session::open(&endpoint, transport, revision, info()).await.map_err(broken)?;
+        Ok(McpSession { probed, endpoint, transport, session, capabilities })
+    }
+}
+
+impl McpSession {
+    /// Fetches the lists. Where the server has forgotten the session, once more in one of their own.
+    async fn fetch(&self) -> Result<Lists, Failure> {
+        match fetch::lists(&self.session, &self.capabilities).await {
+            Ok(lists) => return Ok(lists),
+            Err(NotFetched::Failed(failure)) => return Err(failure),
+            Err(NotFetched::SessionLost) => {}
+        }
+        let revision = self.session.revision();
         let session =
-            Session::open(&self.endpoint, found.transport, revision, info()).await.map_err(broken)?;
-        Ok(McpSession { probed, session, capabilities })
+            Session::open(&self.endpoint, self.transport, revision, info()).await.map_err(broken)?;
+        let lists = fetch::lists(&session, &self.capabilities).await;
+        session.close().await;
+        lists.map_err(|error| match error {
+            NotFetched::Failed(failure) => failure,
+            NotFetched::SessionLost => broken(ClientError::SessionLost),
+        })
     }
 }
 
@@ -64,7 +88,7 @@ impl ImportSession for McpSession {
         &self.probed
     }
     fn fetch(&self) -> BoxFuture<'_, Result<Lists, Failure>> {
-        fetch::lists(&self.session, &self.capabilities).boxed()
+        self.fetch().boxed()
     }
     fn watch(&self) -> BoxFuture<'_, Option<Announcements>> {
         watch::announcements(&self.session).boxed()

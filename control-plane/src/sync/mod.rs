@@ -12,6 +12,7 @@ mod pace;
 mod record;
 mod stale;
 mod supervisor;
+mod unfit;
 
 pub use catalogue_sync::{CatalogueSync, RefreshError};
 pub use housekeeping::Housekeeping;

@@ -10,6 +10,7 @@ use super::catalogue_sync::RefreshError;
 use super::import::{CatalogueEntry, Import, import};
 use super::list_status::{self, Room, add_quirks};
 use super::stale::{StaleEntry, superfluous};
+use super::unfit;
 use crate::clock;
 use crate::domain::{Kind, names};
 use crate::importers::{Announced, Failure, Lists, Probed};
@@ -38,8 +39,11 @@ pub(super) async fn store_import(
     let old = before.status.clone().unwrap_or_default();
     let lists = list_status::statuses(&old.lists, &finding.lists, tx.now_us());
     let mut probe = finding.probed.report;
-    add_quirks(&mut probe, finding.lists.quirks.into_iter().chain(list_status::failing(&lists)));
-    let warnings = import.warnings.clone();
+    let unfit = unfit::look(&finding.lists);
+    let quirks = finding.lists.quirks.into_iter().chain(list_status::failing(&lists)).chain(unfit.quirks());
+    add_quirks(&mut probe, quirks);
+    let mut warnings = import.warnings.clone();
+    unfit.warn(&mut warnings);
     let written = write_catalogue(&mut tx, &row.name, import, &lists).await?;
     let [tool_count, resource_count, prompt_count] = written.available.map(count);
     let status = UpstreamStatus {

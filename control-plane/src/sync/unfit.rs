@@ -1,0 +1,156 @@
+//! Definitions that clients' SDKs would reject, in words for the status: edges complete what has one meaning, and withhold
+//! the rest. Pure.
+//!
+//! It must not know what is stored: definitions are kept as they came.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mcp::entry::{Fit, List, fit};
+use mcp::json;
+use mcp::quirk::Quirk;
+use mcp::revision::Era;
+
+use super::import::MAX_WARNINGS;
+use crate::importers::{FetchedList, Lists, described};
+
+/// Characters of an entry's name that are shown.
+const SHOWN: usize = 80;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Unfit {
+    /// One line for each definition that is withheld.
+    withheld: Vec<String>,
+    /// The first definition that is completed in some way, and how many others are, by list and way.
+    mended: BTreeMap<(&'static str, String), (String, usize)>,
+}
+
+/// Looks at every definition.
+pub(super) fn look(lists: &Lists) -> Unfit {
+    let mut unfit = Unfit::default();
+    unfit.look_at(List::Tools, "tools", "name", &lists.tools);
+    unfit.look_at(List::Resources, "resources", "uri", &lists.resources);
+    unfit.look_at(List::Templates, "resourceTemplates", "uriTemplate", &lists.templates);
+    unfit.look_at(List::Prompts, "prompts", "name", &lists.prompts);
+    unfit
+}
+
+impl Unfit {
+    fn look_at(&mut self, list: List, word: &'static str, member: &'static str, sent: &FetchedList) {
+        for (position, raw) in sent.entries.iter().enumerate() {
+            let [legacy, modern] = [Era::Legacy, Era::Modern].map(|era| fit(list, era, raw));
+            if legacy == Fit::Valid && modern == Fit::Valid {
+                continue;
+            }
+            // What has no name is not imported, and named for that.
+            let Some(name) = name(member, raw) else { continue };
+            let place = format!("{word}[{position}] {name:?}");
+            match (legacy, modern) {
+                (Fit::Withheld(note), Fit::Withheld(_)) => {
+                    self.withheld.push(format!("{place}: withheld: {note}"));
+                }
+                (Fit::Withheld(note), other) => {
+                    self.withheld.push(format!("{place}: withheld from clients with sessions: {note}"));
+                    self.complete(word, &place, [other]);
+                }
+                (other, Fit::Withheld(note)) => {
+                    self.withheld.push(format!("{place}: withheld from clients without sessions: {note}"));
+                    self.complete(word, &place, [other]);
+                }
+                (legacy, modern) => self.complete(word, &place, [legacy, modern]),
+            }
+        }
+    }
+
+    fn complete<const N: usize>(&mut self, word: &'static str, place: &str, fits: [Fit; N]) {
+        let notes = fits.into_iter().flat_map(|fit| match fit {
+            Fit::Mended { notes, .. } => notes,
+            Fit::Valid | Fit::Withheld(_) => Vec::new(),
+        });
+        let ways: BTreeSet<String> = notes.map(|note| note.to_string()).collect();
+        for way in ways {
+            let known = self.mended.entry((word, way)).and_modify(|(_, others)| *others += 1);
+            known.or_insert_with(|| (place.to_owned(), 0));
+        }
+    }
+
+    /// The quirks that this shows.
+    pub(super) fn quirks(&self) -> Vec<(String, String)> {
+        let withheld = self.withheld.first().map(|line| described(Quirk::EntriesWithheld, line));
+        let mended = self.mended.iter().next();
+        let mended =
+            mended.map(|((_, way), (place, _))| described(Quirk::EntriesMended, &format!("{place}: {way}")));
+        withheld.into_iter().chain(mended).collect()
+    }
+
+    /// Adds it to warnings: what is withheld first.
+    pub(super) fn warn(self, warnings: &mut Vec<String>) {
+        let mended = self.mended.into_iter().map(|((_, way), (place, others))| match others {
+            0 => format!("{place}: {way}"),
+            others => format!("{place} and {others} more: {way}"),
+        });
+        let room = MAX_WARNINGS.saturating_sub(warnings.len());
+        warnings.extend(self.withheld.into_iter().chain(mended).take(room));
+    }
+}
+
+/// The beginning of the name of an entry that has one.
+fn name(member: &str, raw: &str) -> Option<String> {
+    let [name] = json::members(raw, [member]).ok()?;
+    let name = json::string(name?).ok()?;
+    (!name.is_empty()).then(|| name.chars().take(SHOWN).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(entries: &[&str]) -> FetchedList {
+        let entries = entries.iter().map(|&raw| raw.to_owned()).collect();
+        FetchedList { asked: true, entries, trouble: None }
+    }
+
+    fn warnings(lists: &Lists) -> (Vec<String>, Vec<String>) {
+        let (unfit, mut warnings) = (look(lists), Vec::new());
+        let quirks = unfit.quirks().into_iter().map(|(name, _)| name).collect();
+        unfit.warn(&mut warnings);
+        (warnings, quirks)
+    }
+
+    #[test]
+    fn what_is_withheld_is_named_first_and_what_is_completed_alike_is_folded() {
+        let lists = Lists {
+            tools: list(&[
+                r#"{"name":"none"}"#,
+                r#"{"name":"good","inputSchema":{"type":"object"}}"#,
+                r#"{"name":"text","inputSchema":"{}"}"#,
+                r#"{"name":"none too"}"#,
+                "{}",
+            ]),
+            ..Lists::default()
+        };
+        let (warnings, quirks) = warnings(&lists);
+        assert_eq!(quirks, ["entries-withheld", "entries-mended"]);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].starts_with("tools[2] \"text\": withheld: inputSchema "), "{warnings:?}");
+        assert!(warnings[1].starts_with("tools[0] \"none\" and 1 more: inputSchema "), "{warnings:?}");
+    }
+
+    #[test]
+    fn sane_definitions_are_not_named_and_warnings_are_bounded() {
+        let sane = Lists {
+            tools: list(&[
+                r#"{"name":"a","description":"b","inputSchema":{"type":"object","properties":{}}}"#,
+            ]),
+            resources: list(&[r#"{"uri":"a://b","name":"b"}"#]),
+            templates: list(&[r#"{"uriTemplate":"a://{b}","name":"b"}"#]),
+            prompts: list(&[r#"{"name":"p","arguments":[{"name":"x"}]}"#]),
+            ..Lists::default()
+        };
+        assert_eq!(warnings(&sane), (vec![], vec![]));
+        let odd = |at: usize| format!(r#"{{"name":"t{at}","inputSchema":7}}"#);
+        let entries = (0..300).map(odd).collect();
+        let many = Lists { tools: FetchedList { asked: true, entries, trouble: None }, ..Lists::default() };
+        assert_eq!(warnings(&many).0.len(), MAX_WARNINGS);
+    }
+}

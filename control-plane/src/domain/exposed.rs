@@ -20,7 +20,7 @@ pub fn name(style: NameStyle, upstream_id: &str, own: &str) -> String {
     }
 }
 
-/// The prefix of the exposed URI or URI template, before the upstream's own.
+/// The prefix under which a URI or URI template is exposed, by [`mcp::uri::naming::expose`].
 pub fn uri_prefix(style: NameStyle, upstream_id: &str) -> String {
     match style {
         NameStyle::Unprefixed => String::new(),

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use mcp::uri::naming;
 use trunkline::registry::v1::{Member, Server};
 
 use super::catalogue::{Entry, UpstreamEntry};
@@ -40,7 +41,7 @@ pub struct Exposed<'a> {
     index: usize,
     /// The name that clients see.
     pub exposed_name: String,
-    /// For resources: what stands before the upstream's own URI in the exposed one.
+    /// For resources: what the upstream's own URI is exposed under, by [`naming::expose`].
     pub uri_prefix: String,
 }
 
@@ -241,7 +242,7 @@ fn appearance(server: &Server, kind: Kind, choice: &Choice<'_>) -> (String, Stri
     let (style, upstream, own) = (server.name_style(), &choice.upstream.id, &choice.entry.own);
     if kind == Kind::Resource {
         let prefix = exposed::uri_prefix(style, upstream);
-        (format!("{prefix}{own}"), prefix)
+        (naming::expose(&prefix, own), prefix)
     } else {
         (exposed::name(style, upstream, own), String::new())
     }
@@ -277,6 +278,29 @@ mod tests {
         assert_eq!(seen(&["*/*"]), ["a_y", "a_k", "a_x", "b_z", "b_m", "b_a"]);
         assert_eq!(seen(&["b/a", "a/x", "b/*"]), ["b_a", "a_x", "b_z", "b_m"]);
     }
+
+    #[test]
+    fn the_scheme_of_apps_stays_in_front() {
+        let mut catalogue = Catalogue::default();
+        catalogue.put_upstream(&Upstream { name: "upstreams/up".to_owned(), ..Default::default() });
+        for uri in ["docs://a", "ui://w/1", "ui://{page}"] {
+            let mut resource =
+                Resource { name: names::entry(Kind::Resource, "up", uri), ..Default::default() };
+            match uri.contains('{') {
+                true => resource.uri_template = uri.to_owned(),
+                false => resource.uri = uri.to_owned(),
+            }
+            catalogue.put_resource(&resource);
+        }
+        let member = Member { r#match: "*/*".to_owned(), ..Default::default() };
+        let server = Server { resources: vec![member], ..Default::default() };
+        let exposure = evaluate(&server, &catalogue);
+        let mut seen: Vec<_> =
+            exposure.entries.iter().map(|exposed| (&*exposed.exposed_name, &*exposed.uri_prefix)).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [("ui://up/w/1", "up+"), ("ui://up/{page}", "up+"), ("up+docs://a", "up+")]);
+    }
+
     #[test]
     fn what_an_older_template_leads_to_is_not_exposed_for_another_upstream() {
         let mut catalogue = Catalogue::default();

@@ -52,6 +52,13 @@ pub struct UnreadableOutput {
     pub is_hopeless: bool,
 }
 
+impl UnreadableOutput {
+    /// Whether it stands where a message does. After other text it may be a copy for a log, and the message comes yet.
+    pub fn is_in_place(&self) -> bool {
+        self.source.trim_ascii_start().starts_with(b"{")
+    }
+}
+
 impl OutputReader {
     /// Creates the reader for a new child.
     pub fn new(label: Option<String>, secrets: Secrets) -> Self {

@@ -15,7 +15,7 @@ use crate::bridge::expose::child_output::{OutputReader, Recovered, UnreadableOut
 /// The raw id of the first request.
 const FIRST_ID: &str = "0";
 /// The silence after which a child that frames its messages otherwise is given up.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_secs(2);
 
 /// The information from a child's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,14 +60,15 @@ pub async fn handshake(
     mut on_unreadable: impl FnMut(&str),
 ) -> Option<Result<ServerInfo, HandshakeError>> {
     child.input.send(first_request(era)).await.ok()?;
-    let mut heard: Option<UnreadableOutput> = None;
+    let mut has_told = false;
+    // What the last line says, if nothing can follow that is read.
+    let mut hopeless: Option<String> = None;
     loop {
-        let hopeless = heard.as_ref().filter(|heard| heard.is_hopeless);
-        let line = match hopeless {
+        let line = match hopeless.take() {
             None => child.output.recv().await?,
-            Some(heard) => match tokio::time::timeout(QUIET, child.output.recv()).await {
+            Some(said) => match tokio::time::timeout(QUIET, child.output.recv()).await {
                 Ok(line) => line?,
-                Err(_) => return Some(Err(HandshakeError::Unreadable(heard.said.clone()))),
+                Err(_) => return Some(Err(HandshakeError::Unreadable(said))),
             },
         };
         let message = match Envelope::parse(&line) {
@@ -78,14 +79,14 @@ pub async fn handshake(
             Err(error) => match reader.recover(&line, error, Some(FIRST_ID)) {
                 Recovered::Message(message) => message,
                 Recovered::Partial => continue,
-                Recovered::Unreadable(unreadable) if ids::claims(&unreadable.source, 0) => {
-                    return Some(Err(HandshakeError::Unreadable(unreadable.said)));
+                Recovered::Unreadable(answer) if answer.is_in_place() && ids::claims(&answer.source, 0) => {
+                    return Some(Err(HandshakeError::Unreadable(answer.said)));
                 }
-                Recovered::Unreadable(unreadable) => {
-                    if heard.is_none() {
-                        on_unreadable(&unreadable.said);
+                Recovered::Unreadable(UnreadableOutput { said, is_hopeless, .. }) => {
+                    if !std::mem::replace(&mut has_told, true) {
+                        on_unreadable(&said);
                     }
-                    heard.get_or_insert(unreadable);
+                    hopeless = is_hopeless.then_some(said);
                     continue;
                 }
             },

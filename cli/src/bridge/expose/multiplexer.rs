@@ -196,14 +196,6 @@ impl Multiplexer {
         })
     }
 
-    /// The number of the only request that the child has not answered.
-    pub fn sole_call(&self) -> Option<CallId> {
-        // The subscriptions of a child before this one may be under way, too.
-        let is_subscribed = self.clients.values().any(|client| !client.subscriptions.is_empty());
-        let (call, _) = self.calls.first_key_value().filter(|_| self.calls.len() == 1 && !is_subscribed)?;
-        Some(*call)
-    }
-
     /// Ends the call that output which is no message was the answer to. Returns it with the id that its client gave it.
     pub fn end_claimed(&mut self, source: &[u8]) -> Option<(CallId, String)> {
         let claimed = self.calls.keys().take(MAX_CLAIMS).copied().find(|call| ids::claims(source, *call))?;
@@ -407,7 +399,6 @@ mod tests {
         let client = multiplexer.add_client(r#"{"sampling":{}}"#);
         for spelled in [|call: CallId| format!("\"{call}\""), |call: CallId| format!("{call}.0")] {
             let (call, _) = request(&mut multiplexer, client, r#"{"jsonrpc":"2.0","id":"a","method":"x"}"#);
-            assert_eq!(multiplexer.sole_call(), Some(call));
             let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, spelled(call));
             let expected = r#"{"jsonrpc":"2.0","id":"a","result":{}}"#;
             assert_eq!(receive(&mut multiplexer, &answer), Delivery::Final(call, expected.into()));
@@ -434,7 +425,7 @@ mod tests {
         assert_eq!(multiplexer.end_claimed(&latin(second + 1)), None);
         assert_eq!(multiplexer.end_claimed(&latin(second)), Some((second, "\"b\"".into())));
         assert_eq!(multiplexer.end_claimed(&latin(second)), None);
-        assert_eq!(multiplexer.sole_call(), Some(first));
+        assert_eq!(multiplexer.end_claimed(&latin(first)), Some((first, "1".into())));
     }
 
     #[test]

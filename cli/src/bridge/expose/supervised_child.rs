@@ -324,22 +324,24 @@ impl State {
             }
             Err(error) => error,
         };
-        let open = self.multiplexer.sole_call().map(|call| call.to_string());
-        match reader.recover(line, error, open.as_deref()) {
+        // A result without an id may answer a notification: many servers answer those.
+        match reader.recover(line, error, None) {
             Recovered::Message(message) => match self.multiplexer.from_child(&message) {
                 Ok(delivery) => self.deliver(delivery),
                 Err(error) => Some(error.to_string()),
             },
             Recovered::Partial => None,
-            Recovered::Unreadable(UnreadableOutput { source, said, .. }) => {
-                self.end_claimed(&source, &said);
-                Some(format!("dropped a line that is no MCP message: {said}"))
+            Recovered::Unreadable(unreadable) => {
+                if unreadable.is_in_place() {
+                    self.end_claimed(&unreadable);
+                }
+                Some(format!("dropped a line that is no MCP message: {}", unreadable.said))
             }
         }
     }
 
     /// Ends the call whose answer cannot be read: nothing else would.
-    fn end_claimed(&mut self, source: &[u8], said: &str) {
+    fn end_claimed(&mut self, UnreadableOutput { source, said, .. }: &UnreadableOutput) {
         let Some((call, id)) = self.multiplexer.end_claimed(source) else { return };
         if let Some(sender) = self.calls.remove(&call) {
             let why = format!("the server's answer cannot be read: {said}");

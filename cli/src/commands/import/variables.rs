@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 pub struct Unresolved(BTreeSet<String>);
 
 /// Values of variables, by name.
-pub struct Variables<'a> {
+pub(super) struct Variables<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     unresolved: BTreeSet<String>,
 }
@@ -31,12 +31,12 @@ enum Part<'a> {
 
 impl<'a> Variables<'a> {
     /// Reads values with `lookup`.
-    pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self { lookup, unresolved: BTreeSet::new() }
     }
 
     /// Replaces the variables in a text. Those without a value are remembered.
-    pub fn expand(&mut self, text: &str) -> String {
+    pub(super) fn expand(&mut self, text: &str) -> String {
         parts(text).into_iter().map(|part| self.value(part)).collect()
     }
 
@@ -64,7 +64,7 @@ impl<'a> Variables<'a> {
     ///
     /// # Errors
     /// When a variable had no value.
-    pub fn finish(self) -> Result<(), Unresolved> {
+    pub(super) fn finish(self) -> Result<(), Unresolved> {
         if self.unresolved.is_empty() { Ok(()) } else { Err(Unresolved(self.unresolved)) }
     }
 }
@@ -88,7 +88,7 @@ fn said(names: &BTreeSet<String>) -> String {
 
 /// Renders a text as a word of a POSIX shell in which its variables are variables of the shell, so that no value is
 /// printed.
-pub fn shell_word(text: &str) -> String {
+pub(super) fn shell_word(text: &str) -> String {
     let parts = parts(text);
     if parts.iter().all(|part| !matches!(part, Part::Variable { .. })) {
         return quote(text);
@@ -106,7 +106,7 @@ pub fn shell_word(text: &str) -> String {
 }
 
 /// The variable of the environment that a text consists of, and nothing else.
-pub fn sole_variable(text: &str) -> Option<&str> {
+pub(super) fn sole_variable(text: &str) -> Option<&str> {
     match parts(text)[..] {
         [Part::Variable { name, default: None }] => Some(name),
         _ => None,

@@ -13,7 +13,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp::uri::naming;
+use mcp::uri::{CanonicalUri, UriTemplate, naming};
 
 pub use active::{ActivePermit, ActivePermits, SharedPermit};
 pub use conditions::Facts;
@@ -168,5 +168,13 @@ fn is_listed(view: &View, destination: &Destination) -> bool {
 }
 
 fn is_uri_allowed(view: &View, destination: &Destination) -> bool {
-    destination.produced.as_ref().is_some_and(|uri| view.visible.allows_uri(uri))
+    let Some(uri) = &destination.produced else { return false };
+    view.visible.allows_uri(uri) || former(destination).is_some_and(|uri| view.visible.allows_uri(&uri))
+}
+
+/// The produced URI as it was before `ui://` was kept: scopes may still name it so.
+fn former(destination: &Destination) -> Option<CanonicalUri> {
+    let entry = &destination.entry;
+    let uri = naming::former(&entry.uri_prefix, destination.original.as_deref()?)?;
+    UriTemplate::new(&entry.former()?).uri(&uri)?.ok()
 }

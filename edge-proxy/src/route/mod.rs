@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mcp::json::{self, JsonError};
 use mcp::method::Method;
-use mcp::uri::{self, CanonicalUri, NotCanonical, UriTemplate};
+use mcp::uri::{self, CanonicalUri, NotCanonical, UriTemplate, naming};
 
 use crate::error::Failure;
 use crate::snapshot::{Entry, List, Server};
@@ -189,25 +189,24 @@ impl<'a> NamedTarget<'a> {
 }
 
 fn exact(list: List, server: &Server, exposed: &str) -> Option<Destination> {
-    let table = match list {
-        List::Tools => &server.tools,
-        List::Prompts => &server.prompts,
-        List::Resources => &server.resources,
-        List::ResourceTemplates => &server.resource_templates,
+    let (position, entry) = match list {
+        List::Tools => server.tools.find(exposed)?,
+        List::Prompts => server.prompts.find(exposed)?,
+        List::Resources => server.resources.find_uri(exposed)?,
+        List::ResourceTemplates => server.resource_templates.find_uri(exposed)?,
     };
-    let (position, entry) = table.find(exposed)?;
     Some(Destination { list, position, entry: Arc::clone(entry), original: None, produced: None })
 }
 
-/// Returns the templates that could have produced `uri`.
+/// Returns the templates that could have produced `uri`, which may be spelled as before `ui://` was kept.
 fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Result<Destination, NotCanonical>> {
     server.templates_to_match.iter().filter_map(move |position| {
         let entry = server.resource_templates.entries.get(*position)?;
-        let produced = match UriTemplate::new(&entry.exposed).uri(uri)? {
+        let (exposed, original) = spellings(&entry.uri_prefix, uri)?;
+        let produced = match UriTemplate::new(&entry.exposed).uri(&exposed)? {
             Ok(produced) => produced,
             Err(problem) => return Some(Err(problem)),
         };
-        let original = uri.strip_prefix(&*entry.uri_prefix)?;
         Some(Ok(Destination {
             list: List::ResourceTemplates,
             position: *position,
@@ -216,4 +215,14 @@ fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Result<Destinati
             produced: Some(produced),
         }))
     })
+}
+
+/// The exposed URI that a client means with `uri`, and the upstream's own.
+fn spellings<'a>(prefix: &str, uri: &'a str) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+    if let Some(original) = naming::original(prefix, uri) {
+        return Some((Cow::Borrowed(uri), original));
+    }
+    let original = uri.strip_prefix(prefix)?;
+    let is_former = naming::former(prefix, original).as_deref() == Some(uri);
+    is_former.then(|| (naming::expose(prefix, original).into(), original.into()))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mcp::revision::Era;
-use mcp::uri::UriTemplate;
+use mcp::uri::{UriTemplate, naming};
 
 use super::{List, ServerViews, Upstream};
 
@@ -186,9 +186,30 @@ impl Table {
         let at = self.position(exposed)?;
         Some((at, self.entries.get(at)?))
     }
+
+    /// Returns the resource or template with this exposed URI, which may be the former one, and its position.
+    pub fn find_uri(&self, exposed: &str) -> Option<(usize, &Arc<Entry>)> {
+        self.find(exposed).or_else(|| {
+            let found = self.find(&renewed(exposed)?)?;
+            (found.1.former().as_deref() == Some(exposed)).then_some(found)
+        })
+    }
+}
+
+/// The URI, or URI template, that was exposed as `former` before `ui://` was kept.
+#[cold]
+fn renewed(former: &str) -> Option<String> {
+    let (id, own) = former.split_once('+')?;
+    let renewed = naming::expose(&format!("{id}+"), own);
+    (renewed != former).then_some(renewed)
 }
 
 impl Entry {
+    /// The URI, or URI template, by which scopes and clients may still name it: its exposed one before `ui://` was kept.
+    pub fn former(&self) -> Option<String> {
+        naming::former(&self.uri_prefix, &self.original)
+    }
+
     /// Returns whether clients of `era` are shown it: not what cannot be read as valid and, in the modern era, no tool that
     /// breaks its rules.
     pub fn is_offered_in(&self, era: Era) -> bool {

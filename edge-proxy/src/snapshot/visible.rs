@@ -136,13 +136,15 @@ impl<'a> GlobMatches<'a> {
         self.compared
     }
 
-    /// Returns the entries of `list` whose exposed name one of `globs` matches.
+    /// Returns the entries of `list` whose exposed name, or former URI, one of `globs` matches.
     fn matches(&mut self, list: List, globs: &[Box<str>]) -> Positions {
         let table = self.server.table(list);
         let mut positions = Positions::none(table.entries.len());
         for pattern in globs {
+            let is_uri = matches!(list, List::Resources | List::ResourceTemplates);
             if !pattern.contains('*') {
-                table.position(pattern).into_iter().for_each(|position| positions.insert(position));
+                let found = if is_uri { table.find_uri(pattern) } else { table.find(pattern) };
+                found.into_iter().for_each(|(position, _)| positions.insert(position));
             } else if &**pattern == "*" {
                 return Positions::all(table.entries.len());
             } else {
@@ -162,8 +164,10 @@ impl<'a> GlobMatches<'a> {
             // A listed URI that servers resolve is not below a prefix, though it begins so.
             let is_uri = matches!(list, List::Resources | List::ResourceTemplates);
             let leads_out = |name: &str| is_uri && uri::resolves_elsewhere(name);
-            let matching = names
-                .filter(|(_, entry)| glob::matches(pattern, &entry.exposed) && !leads_out(&entry.exposed));
+            let named = |name: &str| glob::matches(pattern, name) && !leads_out(name);
+            let matching = names.filter(|(_, entry)| {
+                named(&entry.exposed) || entry.former().is_some_and(|former| named(&former))
+            });
             matching.for_each(|(position, _)| positions.insert(position));
             positions
         })
@@ -181,8 +185,10 @@ impl<'a> GlobMatches<'a> {
             positions.insert_all(self.producing.entry(pattern.clone()).or_insert_with(|| {
                 *compared += entries.len();
                 let mut positions = Positions::none(entries.len());
-                let templates = entries.iter().map(|entry| UriTemplate::new(&entry.exposed)).enumerate();
-                let matching = templates.filter(|(_, template)| glob::may_match(pattern, template));
+                let named = |template: &str| glob::may_match(pattern, &UriTemplate::new(template));
+                let matching = entries.iter().enumerate().filter(|(_, entry)| {
+                    named(&entry.exposed) || entry.former().is_some_and(|former| named(&former))
+                });
                 matching.for_each(|(position, _)| positions.insert(position));
                 positions
             }));

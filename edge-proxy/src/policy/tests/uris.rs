@@ -215,3 +215,48 @@ fn a_view_reaches_the_templates_that_produce_what_is_allowed() {
         assert_eq!(caller.view().readable_upstreams().len(), expected, "{globs:?}");
     }
 }
+
+/// A scope and a client may name `ui://u/…` as `u+ui://…`, as it was before that scheme was kept.
+#[test]
+fn the_former_names_of_uris_allow_and_find_the_same() {
+    let names = Names {
+        uris: ["ui://w/1", "docs://a"].map(str::to_owned).into(),
+        templates: ["ui://p/{id}"].map(str::to_owned).into(),
+        ..Names::default()
+    };
+    let read = |glob: &str, uri: &str| {
+        let mut made = resources(&names, vec![token("t", &[glob.to_owned()])]);
+        let server = &mut made.servers[0];
+        for entry in server.resources.iter_mut().chain(&mut server.resource_templates) {
+            entry.exposed_name = mcp::uri::naming::expose("u+", &entry.exposed_name);
+            entry.uri_prefix = "u+".into();
+        }
+        let (snapshot, refusals) = compile(&made);
+        assert_eq!(refusals, []);
+        let principal = principal("t", None);
+        let caller = admit(&snapshot, &principal, "dev", facts()).unwrap();
+        check(&caller, &NamedTarget::of(TargetKind::Resource, uri)).map(|permit| permit.original().to_owned())
+    };
+    for (glob, uri, original) in [
+        ("u+*", "ui://u/w/1", "ui://w/1"),
+        ("u+ui://w/*", "ui://u/w/1", "ui://w/1"),
+        ("u+ui://w/1", "ui://u/w/1", "ui://w/1"),
+        ("ui://u/*", "u+ui://w/1", "ui://w/1"),
+        ("u+ui://p/*", "ui://u/p/7", "ui://p/7"),
+        ("ui://u/p/*", "u+ui://p/7", "ui://p/7"),
+        ("u+ui://p/7", "u+ui://p/7", "ui://p/7"),
+        ("u+docs://*", "u+docs://a", "docs://a"),
+    ] {
+        assert_eq!(read(glob, uri).as_deref().ok(), Some(original), "{glob} {uri}");
+    }
+    for (glob, uri) in [
+        ("u+ui://w/*", "ui://u/p/7"),
+        ("u+ui://p/*", "ui://u/w/1"),
+        ("ui://w/*", "ui://u/w/1"),
+        ("*", "other+ui://w/1"),
+        ("*", "ui://w/1"),
+        ("u+ui://p/*", "ui://u/p/%2e%2e%2fw"),
+    ] {
+        assert!(read(glob, uri).is_err(), "{glob} {uri}");
+    }
+}

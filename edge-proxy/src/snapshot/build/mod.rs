@@ -8,6 +8,7 @@
 mod accept;
 mod accepted;
 mod definition;
+mod mentions;
 mod scopes;
 mod servers;
 mod siblings;

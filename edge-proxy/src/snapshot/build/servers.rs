@@ -11,6 +11,7 @@ use trunkline::edge::v1::StreamType;
 
 use super::super::{Entry, Fingerprint, Server, Table, ToolFacts, Upstream};
 use super::accepted::{Accepted, AcceptedResources};
+use super::mentions::{ExposedUris, may_mention};
 use super::upstreams::UpstreamCache;
 use super::{ByName, Changed, MissingReference, decode, definition, upstream_of};
 
@@ -75,6 +76,7 @@ struct Assembly<'a> {
     used: BTreeMap<Box<str>, Arc<Upstream>>,
     mentions: HashSet<Box<str>>,
     missing: Vec<MissingReference>,
+    uris: ExposedUris,
 }
 
 impl<'a> Assembly<'a> {
@@ -84,13 +86,15 @@ impl<'a> Assembly<'a> {
         entries: &'a mut HashMap<u128, Arc<Entry>>,
     ) -> Self {
         let (used, mentions, missing) = (BTreeMap::new(), HashSet::new(), Vec::new());
-        Assembly { accepted, upstreams, entries, used, mentions, missing }
+        Assembly { accepted, upstreams, entries, used, mentions, missing, uris: ExposedUris::default() }
     }
 
     fn server(mut self, message: &wire::Server) -> Built {
-        let tools = self.table(&message.name, Part::Tool, &message.tools);
         let resources = self.table(&message.name, Part::Resource, &message.resources);
         let resource_templates = self.table(&message.name, Part::Template, &message.resource_templates);
+        // What tools and prompts mention.
+        self.uris = ExposedUris::new(&resources, &resource_templates);
+        let tools = self.table(&message.name, Part::Tool, &message.tools);
         let prompts = self.table(&message.name, Part::Prompt, &message.prompts);
         let upstreams: Vec<Arc<Upstream>> = self.used.into_values().collect();
         let mut uris = resources.entries.iter().chain(&resource_templates.entries);
@@ -138,11 +142,15 @@ impl<'a> Assembly<'a> {
         }
         let upstream = self.upstreams.get(upstream_name)?;
         let target = self.accepted.get(part.kind(), &message.target)?;
-        let key = entry_key(part, message, target, upstream);
+        let mentions = matches!(part, Part::Tool | Part::Prompt)
+            && (may_mention(&target.body) || may_mention(message.overrides_json.as_bytes()));
+        let uris = if mentions { self.uris.fingerprint(upstream) } else { 0 };
+        let key = entry_key(part, message, target, upstream, uris);
         let entry = match self.entries.get(&key) {
             Some(entry) => Arc::clone(entry),
             None => {
-                let entry = Arc::new(resolve(part, message, target, upstream)?);
+                let uris = Some(&self.uris).filter(|_| uris != 0);
+                let entry = Arc::new(resolve(part, message, target, upstream, uris)?);
                 self.entries.insert(key, Arc::clone(&entry));
                 entry
             }
@@ -217,9 +225,16 @@ impl Part {
 }
 
 /// Hashes all that an entry is built from. A kept entry keeps its upstream alive, so the upstream's address stands for
-/// its content.
-fn entry_key(part: Part, message: &wire::Entry, target: &Accepted, upstream: &Arc<Upstream>) -> u128 {
+/// its content, as `uris` does for the names of its URIs.
+fn entry_key(
+    part: Part,
+    message: &wire::Entry,
+    target: &Accepted,
+    upstream: &Arc<Upstream>,
+    uris: u128,
+) -> u128 {
     Fingerprint::new()
+        .part(&uris.to_le_bytes())
         .number(part as u64)
         .number(Arc::as_ptr(upstream) as u64)
         .part(target.version.as_bytes())
@@ -230,13 +245,23 @@ fn entry_key(part: Part, message: &wire::Entry, target: &Accepted, upstream: &Ar
         .finish()
 }
 
-fn resolve(part: Part, message: &wire::Entry, target: &Accepted, upstream: &Arc<Upstream>) -> Option<Entry> {
+fn resolve(
+    part: Part,
+    message: &wire::Entry,
+    target: &Accepted,
+    upstream: &Arc<Upstream>,
+    uris: Option<&ExposedUris>,
+) -> Option<Entry> {
     let (original, definition) = part.read(target)?;
     let exposed = message.exposed_name.as_str();
     let unchanged = exposed == original && message.overrides_json.is_empty();
     let definition = match unchanged {
         true => Bytes::from(definition),
         false => definition::rewrite(&definition, part.key(), exposed, &message.overrides_json).ok()?,
+    };
+    let definition = match uris {
+        Some(uris) => uris.translate(upstream, definition),
+        None => definition,
     };
     let tool = match (part, std::str::from_utf8(&definition)) {
         (Part::Tool, Ok(text)) => definition::tool_facts(text, upstream.makes_tasks()),

@@ -14,6 +14,8 @@ use crate::snapshot::{List, View};
 
 const TOOL: &str = r#"{"z":1e400, "name":"now","annotations":{"readOnlyHint":true,"x":[ ]},"inputSchema":{"type":"object"}}"#;
 
+const SET: &str = r#"{"name":"set","inputSchema":{"type":"object"}}"#;
+
 fn upstream(id: &str) -> wire::Upstream {
     wire::Upstream {
         name: format!("upstreams/{id}"),
@@ -77,7 +79,7 @@ pub(crate) fn fixture() -> Resources {
     Resources {
         trust_bundles: vec![trust()],
         upstreams: vec![upstream("time")],
-        tools: vec![tool("time", "now", TOOL), tool("time", "set", r#"{"name":"set"}"#)],
+        tools: vec![tool("time", "now", TOOL), tool("time", "set", SET)],
         tokens: vec![token("all", &["*"]), token("some", &["*_now"])],
         servers: vec![server("dev", vec![renamed, entry("time_set", "upstreams/time/tools/set")])],
         ..Default::default()
@@ -107,8 +109,92 @@ fn definitions_keep_every_byte_but_the_name_and_the_overrides() {
     let (snapshot, refusals) = compile(&fixture());
     assert_eq!(refusals, []);
     let now = r#"{"z":1e400, "name":"time_now","annotations":{"readOnlyHint":false,"x":[ ]},"inputSchema":{"type":"object"},"title":"T"}"#;
-    assert_eq!(tools(&snapshot, "uid-all", Era::Modern), format!(r#"[{now},{{"name":"time_set"}}]"#));
+    assert_eq!(
+        tools(&snapshot, "uid-all", Era::Modern),
+        format!("[{now},{}]", SET.replace("set", "time_set"))
+    );
     assert_eq!(tools(&snapshot, "uid-some", Era::Legacy), format!("[{now}]"));
+}
+
+#[test]
+fn what_clients_reject_is_completed_or_in_no_list_and_all_else_keeps_its_bytes() {
+    let mut fixture = fixture();
+    let mut listed = |definition: &str, era| {
+        fixture.tools[1].definition_json = definition.into();
+        let (snapshot, refusals) = compile(&fixture);
+        assert_eq!(refusals, []);
+        assert!(snapshot.servers.get("dev").unwrap().tools.find("time_set").is_some(), "it can be called");
+        let all = tools(&snapshot, "uid-all", era);
+        let now = tools(&snapshot, "uid-some", era);
+        assert!(all.starts_with(now.strip_suffix(']').unwrap()), "{all}");
+        let rest = all[now.len() - 1..].trim_start_matches(',');
+        rest.strip_suffix(']').unwrap().to_owned()
+    };
+    for era in [Era::Legacy, Era::Modern] {
+        let completed = listed(r#"{"name":"set","description":null,"inputSchema":null,"x":1e400}"#, era);
+        let value = completed.replace("1e400", "1");
+        let value: serde_json::Value = serde_json::from_str(&value).unwrap();
+        assert_eq!(value["inputSchema"], serde_json::json!({"type": "object"}));
+        assert!(value.get("description").is_none() && completed.contains(r#""x":1e400"#), "{completed}");
+        for unreadable in [r#""{}""#, "7", r#"{"type":"array"}"#] {
+            assert_eq!(listed(&format!(r#"{{"name":"set","inputSchema":{unreadable}}}"#), era), "");
+        }
+    }
+    // Until 2025-11-25 structured content is an object.
+    let array = r#"{"name":"set","inputSchema":{"type":"object"},"outputSchema":{"type":"array"}}"#;
+    assert_eq!(listed(array, Era::Modern), array.replace("set", "time_set"));
+    assert!(!listed(array, Era::Legacy).contains("outputSchema"));
+}
+
+#[test]
+fn definitions_mention_resources_by_the_names_that_their_server_exposes_them_by() {
+    let resource = |id: &str, uri: &str, template: &str| wire::Resource {
+        name: format!("upstreams/time/resources/{id}"),
+        uri: uri.into(),
+        uri_template: template.into(),
+        definition_json: match template {
+            "" => format!(r#"{{"uri":"{uri}","name":"{id}"}}"#),
+            _ => format!(r#"{{"uriTemplate":"{template}","name":"{id}"}}"#),
+        },
+    };
+    let mut fixture = fixture();
+    let meta = r#"{"ui":{"resourceUri":"ui://w/1"},"ui/resourceUri":"ui://p/7","openai/outputTemplate":"ui://no/1"}"#;
+    fixture.tools[1].definition_json =
+        SET.replace("\"inputSchema\"", &format!("\"_meta\":{meta},\"inputSchema\""));
+    fixture.resources = vec![resource("w", "ui://w/1", ""), resource("p", "", "ui://p/{id}")];
+    // The same tool in a server without prefixes, and in one that does not have the resources.
+    for id in ["plain", "bare"] {
+        fixture.servers.push(server(id, vec![entry("time_set", "upstreams/time/tools/set")]));
+    }
+    fixture.tokens[0].servers = vec!["*".into()];
+    for (at, prefix) in [(0, "time+"), (1, "")] {
+        let exposed = |name: &str, uri: &str| wire::Entry {
+            uri_prefix: prefix.into(),
+            ..entry(&mcp::uri::naming::expose(prefix, uri), &format!("upstreams/time/resources/{name}"))
+        };
+        fixture.servers[at].resources = vec![exposed("w", "ui://w/1")];
+        fixture.servers[at].resource_templates = vec![exposed("p", "ui://p/{id}")];
+    }
+    let (snapshot, refusals) = compile(&fixture);
+    assert_eq!(refusals, []);
+    let definition = |id: &str| {
+        let (_, entry) = snapshot.servers.get(id).unwrap().tools.find("time_set").unwrap();
+        String::from_utf8(entry.definition.to_vec()).unwrap()
+    };
+    let own = fixture.tools[1].definition_json.replace("\"set\"", "\"time_set\"");
+    assert_eq!((definition("plain"), definition("bare")), (own.clone(), own.clone()));
+    let renamed = own.replace("ui://w/1", "ui://time/w/1").replace("ui://p/7", "ui://time/p/7");
+    assert_eq!(definition("dev"), renamed);
+
+    // A resource that goes takes its name along, step by step as at once.
+    let mut builder = builder(&fixture);
+    builder.compile(1);
+    fixture.servers[0].resources.clear();
+    let server = fixture.candidates().into_iter().find(|one| one.name == "servers/dev").unwrap();
+    builder.accept(server).unwrap();
+    let snapshot = builder.compile(2).snapshot;
+    let (_, entry) = snapshot.servers.get("dev").unwrap().tools.find("time_set").unwrap();
+    assert_eq!(entry.definition, own.replace("ui://p/7", "ui://time/p/7").as_bytes());
 }
 
 #[test]

@@ -63,10 +63,12 @@ async fn set_up(gateway: &Gateway, upstreams: &Upstreams) -> String {
     gateway.ctl("create server dev --tool time/* --tool git/* --tool everything/*").await;
     let mut create = vec!["create", "token", "laptop", "--server", "dev"];
     ALLOWED.iter().for_each(|tool| create.extend(["--tool", tool]));
-    create.extend(["-o", "json"]);
+    create.extend(["-o", "json", "--timeout", "60s"]);
     let token: Value = serde_json::from_str(&gateway.ctl_args(&create).await).unwrap();
-    gateway.admin.settled().await;
-    token["bearer"].as_str().unwrap().to_owned()
+    let bearer = token["bearer"].as_str().unwrap().to_owned();
+    // The command has waited for every edge: nobody else does.
+    open_everywhere(gateway, &bearer).await;
+    bearer
 }
 
 fn order(gateway: &Gateway, edge: usize, bearer: &str, upstreams: &Upstreams) -> Order {

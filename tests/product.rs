@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
 
 mod attacks;
+mod definitions;
 mod fidelity;
 mod fleet;
 mod harness;

@@ -1,0 +1,65 @@
+//! Definitions that SDKs reject, and with each the whole list: every client gets what can be read of them, and calls it.
+
+use crate::support::clients::{self, Call, Order, Sdk};
+use crate::support::fake::{Fake, id, json};
+use crate::support::gateway::{Gateway, Store};
+
+/// Tools whose one meaning is plain, by name.
+const READABLE: [(&str, &str); 14] = [
+    ("absent", ""),
+    ("annotations", r#","inputSchema":{"type":"object"},"annotations":[]"#),
+    ("description", r#","inputSchema":{"type":"object"},"description":["a"]"#),
+    ("hints", r#","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":"yes","title":7}"#),
+    ("icons", r#","inputSchema":{"type":"object"},"icons":[{"src":1}]"#),
+    ("meta", r#","inputSchema":{"type":"object"},"_meta":[]"#),
+    ("null", r#","inputSchema":null"#),
+    ("output", r#","inputSchema":{"type":"object"},"outputSchema":true"#),
+    ("properties", r#","inputSchema":{"type":"object","properties":null}"#),
+    ("property", r#","inputSchema":{"type":"object","properties":{"a":true,"b":false}}"#),
+    ("required", r#","inputSchema":{"type":"object","required":null}"#),
+    ("title", r#","inputSchema":{"type":"object"},"title":5"#),
+    ("true", r#","inputSchema":true"#),
+    ("untyped", r#","inputSchema":{"$schema":"http://json-schema.org/draft-07/schema#","anyOf":[{}]}"#),
+];
+
+/// Tools whose schema may mean anything.
+const UNREADABLE: [(&str, &str); 3] =
+    [("array", r#"{"type":"array"}"#), ("string", r#"{"type":"string"}"#), ("text", r#""{}""#)];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sdk_takes_the_list_and_calls_what_is_in_it() {
+    let readable = READABLE.iter().map(|(name, more)| format!(r#"{{"name":"{name}"{more}}}"#));
+    let unreadable =
+        UNREADABLE.iter().map(|(name, schema)| format!(r#"{{"name":"{name}","inputSchema":{schema}}}"#));
+    let tools = format!("[{}]", readable.chain(unreadable).collect::<Vec<_>>().join(","));
+    let fake = Fake::start(&tools, |name, request| {
+        let result = format!(
+            r#"{{"resultType":"complete","content":[{{"type":"text","text":"{name}"}}],"structuredContent":{{}}}}"#
+        );
+        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id(request)))]
+    })
+    .await;
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    gateway.admin.create_upstream("fake", &fake.url()).await;
+    gateway.admin.create_server("dev", &["fake/*"]).await;
+    let bearer = gateway.admin.create_token("t", "dev", &["*"]).await;
+    gateway.admin.settled().await;
+    let call = |name: &str| Call { name: format!("fake_{name}"), arguments: serde_json::json!({}) };
+    let order = Order {
+        url: gateway.url(0, "dev"),
+        bearer,
+        mode: "auto",
+        calls: vec![call("absent"), call("required"), call("text")],
+    };
+    for sdk in Sdk::ALL {
+        let report = clients::run(sdk, &order).await;
+        let mut tools = report.tools.clone();
+        tools.sort();
+        assert_eq!(tools, READABLE.map(|(name, _)| format!("fake_{name}")), "{sdk:?}");
+        // What is in no list is called all the same.
+        for (outcome, text) in report.calls.iter().zip(["absent", "required", "text"]) {
+            assert!(outcome.error.is_none() && outcome.text.contains(text), "{sdk:?}: {outcome:?}");
+        }
+    }
+    assert_eq!(fake.received("tools/call").len(), 3 * Sdk::ALL.len());
+}

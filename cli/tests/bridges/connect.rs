@@ -187,7 +187,7 @@ async fn a_message_that_is_too_large_is_refused_under_its_id() {
     }
     host.send(call(json!(1), "cafe", json!({}))).await;
     assert_eq!(host.next().await["result"]["content"][0]["text"], "café");
-    drop(host.input);
+    host.input.shutdown().await.unwrap();
     host.bridge.await.unwrap();
     running.stop().await;
 }
@@ -202,7 +202,7 @@ async fn a_host_that_is_plainly_understood_is_answered() {
         .await
         .unwrap();
     assert!(host.next().await["result"]["tools"].is_array());
-    drop(host.input);
+    host.input.shutdown().await.unwrap();
     host.bridge.await.unwrap();
     running.stop().await;
 }

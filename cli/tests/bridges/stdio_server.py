@@ -71,7 +71,7 @@ def die(request, meta):
     os._exit(3)
 
 
-TOOLS = {"cafe": lambda *_: text("café"), "count": count, "sleep": sleep, "ask": ask, "die": die, "pid": lambda *_: text(str(os.getpid())), "env": lambda *_: text(os.environ.get("SECRET", "none"))}
+TOOLS = {"count": count, "cafe": lambda *_: text("café"), "sleep": sleep, "ask": ask, "die": die, "pid": lambda *_: text(str(os.getpid())), "env": lambda *_: text(os.environ.get("SECRET", "none"))}
 LIST = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
 INFO = {"name": "fixture", "version": "1"}
 

@@ -134,6 +134,9 @@ mod tests {
         ] {
             assert_eq!(Capabilities::of_client(raw).unwrap().to_upstream(revision), upstream, "{raw}");
         }
-        assert!(Capabilities::of_client("[]").is_err());
+        for nothing in ["{}", "null", "[]", "[ ]"] {
+            assert_eq!(Capabilities::of_client(nothing).unwrap(), Capabilities::default(), "{nothing}");
+        }
+        assert!(Capabilities::of_client(r#"["sampling"]"#).is_err());
     }
 }

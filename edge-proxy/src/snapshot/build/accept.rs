@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use mcp::uri::naming;
 use prost::Message;
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
@@ -147,8 +148,10 @@ fn entries(
         pattern(&entry.target, "", &["upstreams", "", collection, ""])
             .map_err(|_| problem(format!("the target {:?} is none of {list}", entry.target)))?;
         definition::check_overrides(&entry.overrides_json, key).map_err(|e| problem(e.to_string()))?;
-        if !entry.uri_prefix.is_empty() && !entry.exposed_name.starts_with(&entry.uri_prefix) {
-            return Err(problem("the exposed name does not begin with uri_prefix".into()));
+        let (prefix, exposed) = (&*entry.uri_prefix, &*entry.exposed_name);
+        // A control plane of the release before did not keep `ui://`.
+        if !exposed.starts_with(prefix) && naming::original(prefix, exposed).is_none() {
+            return Err(problem("the exposed name is none of uri_prefix".into()));
         }
         if !seen.insert(&*entry.exposed_name) {
             return Err(InvalidResource::ExposedTwice { list, name: entry.exposed_name.clone() });

@@ -78,15 +78,6 @@ pub(super) fn fitted(list: List, era: Era, definition: Bytes) -> Option<Bytes> {
     }
 }
 
-/// Removes a tool's `outputSchema` where it describes a result that clients of the legacy era cannot take: until
-/// 2025-11-25 structured content is an object.
-pub(super) fn for_legacy(definition: &str) -> Option<Bytes> {
-    let [schema] = json::members(definition, ["outputSchema"]).ok()?;
-    let [root] = json::members(schema?, ["type"]).unwrap_or_default();
-    let without = || json::set_members(definition, &[("outputSchema", None)]).ok().map(Bytes::from);
-    if root == Some(r#""object""#) { None } else { without() }
-}
-
 /// Reads the facts that calls need. `taskSupport` means nothing from servers that make no tasks.
 pub(super) fn tool_facts(definition: &str, makes_tasks: bool) -> ToolFacts {
     let [annotations, schema, execution] =

@@ -267,11 +267,8 @@ fn resolve(
         (Part::Tool, Ok(text)) => definition::tool_facts(text, upstream.makes_tasks()),
         _ => ToolFacts::default(),
     };
-    let crosses = matches!(part, Part::Tool) && upstream.side_for(Era::Legacy) == Some(Era::Modern);
-    let for_legacy = std::str::from_utf8(&definition).ok().filter(|_| crosses);
-    let for_legacy = for_legacy.and_then(definition::for_legacy).unwrap_or_else(|| definition.clone());
-    let [legacy, modern] = [(Era::Legacy, for_legacy), (Era::Modern, definition)]
-        .map(|(era, definition)| definition::fitted(part.list(), era, definition));
+    let [legacy, modern] =
+        [Era::Legacy, Era::Modern].map(|era| definition::fitted(part.list(), era, definition.clone()));
     let withheld = [legacy.is_none(), modern.is_none()];
     let (legacy, modern) = (legacy.unwrap_or_default(), modern.unwrap_or_default());
     Some(Entry {

@@ -399,8 +399,14 @@ impl PooledConnection {
     /// Returns the connection to the pool: its response was read to the end.
     pub(in crate::upstream) fn release(self) {
         let Self { http_pool, connection, stays } = self;
+        if connection.sender.is_closed() {
+            if stays {
+                http_pool.note_closed(Closed::Idle(Duration::ZERO), connection.opened);
+            }
+            return;
+        }
         let mut idle = http_pool.idle.borrow_mut();
-        if stays && !connection.sender.is_closed() && idle.len() < MAX_IDLE {
+        if stays && idle.len() < MAX_IDLE {
             idle.push(IdleConnection { connection, since: Instant::now() });
         }
     }

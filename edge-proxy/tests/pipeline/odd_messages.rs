@@ -85,7 +85,7 @@ fn event(data: &str) -> String {
 /// The streams of real servers that have the response in them.
 #[tokio::test]
 async fn a_stream_may_carry_what_is_no_message() {
-    let cases: [(Answer, Quirk); 7] = [
+    let cases: [(Answer, Quirk); 8] = [
         (
             |id| stream(&format!("event: ping\ndata: ping - 2026\n\n{}", event(&response(id)))),
             Quirk::ForeignEvents,
@@ -120,6 +120,14 @@ async fn a_stream_may_carry_what_is_no_message() {
                 stream(&(event(odd) + &event(&response(id))))
             },
             Quirk::NullMembers,
+        ),
+        // A response to something else, as its name tells only when the one to the call comes.
+        (
+            |id| {
+                let unnamed = response("null").replace(r#""k":1"#, r#""k":2"#);
+                stream(&(event(&unnamed) + &event(&response(id))))
+            },
+            Quirk::IdsMissing,
         ),
     ];
     for (number, (answer, quirk)) in cases.into_iter().enumerate() {
@@ -255,7 +263,7 @@ async fn a_body_may_carry_another_label_than_it_should() {
 
 #[tokio::test]
 async fn what_has_no_meaning_is_an_error_that_quotes_it() {
-    let cases: [(Answer, &str); 9] = [
+    let cases: [(Answer, &str); 10] = [
         (|_| json(&response("987654321")), "it answered request 987654321, but was asked"),
         (|_| stream(&event(&response("987654321"))), "it answered request 987654321, but was asked"),
         (|_| stream(&(event("no \u{1b}[31m message") + &event("second"))), "it says \\\"no "),
@@ -269,6 +277,7 @@ async fn what_has_no_meaning_is_an_error_that_quotes_it() {
             |_| encoded("gzip", "application/json", response("7")),
             "its body is not compressed as its Content-Encoding says",
         ),
+        (|_| stream(&event(&response("null")).repeat(2)), "it sent several responses without an id"),
         // The stream stays open: it was the response, and no other comes.
         (
             |id| open_stream(&event(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"k":tru}}}}"#))),

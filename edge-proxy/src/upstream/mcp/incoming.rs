@@ -19,15 +19,28 @@ pub(super) struct SkippedMessages {
     unreadable: Skipped,
     /// Why the first message was set aside that could be read.
     reason: Option<Box<str>>,
+    /// A response without an id on a stream. It is the one to the call only where no other comes.
+    unnamed: Option<Bytes>,
 }
 
 /// A request whose response is awaited.
 pub(super) struct Awaited<'a> {
     /// Its raw id at the upstream.
     pub own: &'a str,
-    /// Whether a response without an id can only be the one to it: it is alone on its exchange.
-    pub alone: bool,
+    /// Where the response comes.
+    pub place: ResponsePlace,
     pub quirks: &'a QuirkSink,
+}
+
+/// Where a response comes, which tells what to make of one without an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResponsePlace {
+    /// The body of the request's own response: it is the one.
+    Body,
+    /// The stream that responds to the request: it is the one if it stays the only one.
+    OwnStream,
+    /// A stream or channel on which other requests may be open: nobody can tell.
+    Shared,
 }
 
 impl SkippedMessages {
@@ -44,17 +57,38 @@ impl SkippedMessages {
         let Err(error) = Envelope::parse(message) else {
             return self.set_aside(message, fault, awaited).map(|()| None);
         };
-        let open = awaited.alone.then_some(awaited.own);
+        let open = (awaited.place != ResponsePlace::Shared).then_some(awaited.own);
         let Mended { message: meant, quirks } = match mend(message, error, Peer::Server { open }) {
             Ok(mended) => mended,
             Err(unreadable) => return self.skip(message, unreadable, awaited).map(|()| None),
         };
         awaited.quirks.note_all(quirks, &excerpt(message, 0));
+        if awaited.place == ResponsePlace::OwnStream && quirks.contains(Quirk::IdsMissing) {
+            return self.hold(meant).map(|()| None);
+        }
         *message = meant;
         match translate(message) {
             Ok(translated) => Ok(Some(translated)),
             Err(fault) => self.set_aside(message, fault, awaited).map(|()| None),
         }
+    }
+
+    /// Holds a response that had no id until the stream ends, under the id of the call.
+    fn hold(&mut self, response: Bytes) -> Result<(), Fault> {
+        match self.unnamed.replace(response) {
+            None => Ok(()),
+            Some(_) => Err(Fault::Malformed("it sent several responses without an id".to_owned())),
+        }
+    }
+
+    /// Whether one response came without an id.
+    pub(super) fn has_unnamed(&self) -> bool {
+        self.unnamed.is_some()
+    }
+
+    /// The response to the call when its stream has ended: the only one, which had no id.
+    pub(super) fn take_unnamed(&mut self) -> Option<Bytes> {
+        self.unnamed.take()
     }
 
     /// Sets a message aside that can be read: the response to another request, or a notification that says nothing.
@@ -118,7 +152,7 @@ fn reconsider_body<T: Translator>(
 ) -> Result<Translated, Fault> {
     let pool = context.http_pool(&translator.call().upstream)?;
     let own = translator.own_id().raw();
-    let awaited = Awaited { own: &own, alone: true, quirks: &pool.quirks };
+    let awaited = Awaited { own: &own, place: ResponsePlace::Body, quirks: &pool.quirks };
     let mut skipped = SkippedMessages::default();
     let translated = skipped.reconsider(body, fault, &awaited, |body| translator.translate(body))?;
     translated.ok_or_else(|| skipped.ended(&pool.quirks))

@@ -20,7 +20,7 @@ use mcp::sse::{self, Event};
 use tokio::time::Instant;
 
 use super::in_flight::InFlightGuard;
-use super::incoming::{self, Awaited, SkippedMessages};
+use super::incoming::{self, Awaited, ResponsePlace, SkippedMessages};
 use super::message_source::MessageSource;
 use super::reconnect::{self, Reconnect};
 use super::response::{is_error_response, is_refusal};
@@ -231,6 +231,13 @@ impl<T: Translator> UpstreamStream<T> {
                     let Some(event) = self.translate_event(event)? else { continue };
                     return Ok(Received::Event(event));
                 }
+                Ok(None) if self.skipped.has_unnamed() => {
+                    let data = self.skipped.take_unnamed().unwrap_or_default();
+                    let event = Event { data, ..Event::default() };
+                    if let Some(event) = self.translate_event(event)? {
+                        return Ok(Received::Event(event));
+                    }
+                }
                 Ok(None) if self.is_resumable() => {
                     self.hand_over();
                     return Ok(Received::HandedOver);
@@ -314,7 +321,8 @@ impl<T: Translator> UpstreamStream<T> {
     fn reconsider(&mut self, data: &mut Bytes, fault: Fault) -> Result<Translated, Fault> {
         let pool = self.context.http_pool(&self.translator.call().upstream)?;
         let own = self.translator.own_id().raw();
-        let awaited = Awaited { own: &own, alone: self.alone, quirks: &pool.quirks };
+        let place = if self.alone { ResponsePlace::OwnStream } else { ResponsePlace::Shared };
+        let awaited = Awaited { own: &own, place, quirks: &pool.quirks };
         let translate = |data: &Bytes| self.translator.translate(data);
         let translated = self.skipped.reconsider(data, fault, &awaited, translate)?;
         Ok(translated.unwrap_or(Translated::Ignore))

@@ -24,7 +24,7 @@ use crate::fleet::Waiter;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
 use crate::upstream::connect::{HttpPool, HttpResponse, Retry};
-use crate::upstream::mcp::incoming::{self, Awaited, SkippedMessages};
+use crate::upstream::mcp::incoming::{self, Awaited, ResponsePlace, SkippedMessages};
 use crate::upstream::mcp::input_requests::{InputRequired, feature};
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
 use crate::upstream::mcp::response::{self, OpenedResponse};
@@ -104,7 +104,7 @@ impl InputLoop {
             OpenedResponse::Events(source) => source,
             OpenedResponse::Message(_, body) => {
                 let mut skipped = SkippedMessages::default();
-                let step = self.next_step(body, &mut skipped, client).await?;
+                let step = self.next_step(body, ResponsePlace::Body, &mut skipped, client).await?;
                 return step.ok_or_else(|| match skipped.ended(&self.http_pool.quirks) {
                     Fault::Interrupted => Fault::Malformed("a message that is not a response".to_owned()),
                     fault => fault,
@@ -122,10 +122,18 @@ impl InputLoop {
                     continue;
                 }
             }
-            if let Some(step) = self.next_step(event.data, &mut skipped, client).await? {
+            if let Some(step) =
+                self.next_step(event.data, ResponsePlace::OwnStream, &mut skipped, client).await?
+            {
                 drain_in_background(source);
                 return Ok(step);
             }
+        }
+        if let Some(unnamed) = skipped.take_unnamed()
+            && let Some(step) =
+                self.next_step(unnamed, ResponsePlace::OwnStream, &mut skipped, client).await?
+        {
+            return Ok(step);
         }
         Err(skipped.ended(&self.http_pool.quirks))
     }
@@ -133,6 +141,7 @@ impl InputLoop {
     async fn next_step(
         &mut self,
         mut message: Bytes,
+        place: ResponsePlace,
         skipped: &mut SkippedMessages,
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Option<Step>, Fault> {
@@ -140,7 +149,7 @@ impl InputLoop {
             Ok(translated) => translated,
             Err(fault) => {
                 let own = self.translator.number.to_string();
-                let awaited = Awaited { own: &own, alone: true, quirks: &self.http_pool.quirks };
+                let awaited = Awaited { own: &own, place, quirks: &self.http_pool.quirks };
                 let translate = |message: &Bytes| self.translator.translate(message);
                 let translated = skipped.reconsider(&mut message, fault, &awaited, translate)?;
                 translated.unwrap_or(TranslatedModern::Ignore)

@@ -62,7 +62,7 @@ async fn list(session: &Session, capabilities: &str, method: Method, capability:
     // Many servers have resources and know nothing of templates, and some declare more than they have.
     let error =
         error.filter(|error| !matches!(error, ClientError::Rpc { code, .. } if *code == METHOD_NOT_FOUND));
-    let trouble = error.clone().map(|error| broken(error).reason);
+    let trouble = error.as_ref().map(ToString::to_string);
     Answer { list: FetchedList { asked: true, entries, trouble }, error }
 }
 
@@ -73,7 +73,7 @@ async fn undeclared_tools(session: &Session) -> Answer {
         Some(ClientError::SessionLost) => Answer { error: trouble, ..Answer::default() },
         _ if entries.is_empty() => Answer::default(),
         trouble => {
-            let reason = trouble.clone().map(|error| broken(error).reason);
+            let reason = trouble.as_ref().map(ToString::to_string);
             Answer { list: FetchedList { asked: true, entries, trouble: reason }, error: trouble }
         }
     }

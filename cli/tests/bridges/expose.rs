@@ -246,7 +246,7 @@ async fn what_a_child_wrote_instead_of_an_answer_is_quoted() {
         running.stop().await;
     }
     // What may be noise before an answer has its time.
-    let patience = Duration::from_secs(3);
+    let patience = Duration::from_secs(15);
     let settings = Settings { start_timeout: patience, ..settings(0) };
     let running = expose::start(program(&["--odd=prefix"]), settings).await.unwrap();
     let why = running.ready().await.unwrap_err().to_string();

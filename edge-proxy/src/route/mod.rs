@@ -202,8 +202,10 @@ fn exact(list: List, server: &Server, exposed: &str) -> Option<Destination> {
 fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Result<Destination, NotCanonical>> {
     server.templates_to_match.iter().filter_map(move |position| {
         let entry = server.resource_templates.entries.get(*position)?;
-        let (exposed, original) = spellings(&entry.uri_prefix, uri)?;
-        let produced = match UriTemplate::new(&entry.exposed).uri(&exposed)? {
+        let original = naming::original(&entry.uri_prefix, uri)?;
+        let template = UriTemplate::new(&entry.exposed);
+        let by_former_name = || template.uri(&renewed(&entry.uri_prefix, &original, uri)?);
+        let produced = match template.uri(uri).or_else(by_former_name)? {
             Ok(produced) => produced,
             Err(problem) => return Some(Err(problem)),
         };
@@ -217,12 +219,9 @@ fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Result<Destinati
     })
 }
 
-/// The exposed URI that a client means with `uri`, and the upstream's own.
-fn spellings<'a>(prefix: &str, uri: &'a str) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
-    if let Some(original) = naming::original(prefix, uri) {
-        return Some((Cow::Borrowed(uri), original));
-    }
-    let original = uri.strip_prefix(prefix)?;
+/// The exposed URI of an upstream's `original`, if `uri` is its former one.
+#[cold]
+fn renewed(prefix: &str, original: &str, uri: &str) -> Option<String> {
     let is_former = naming::former(prefix, original).as_deref() == Some(uri);
-    is_former.then(|| (naming::expose(prefix, original).into(), original.into()))
+    is_former.then(|| naming::expose(prefix, original))
 }

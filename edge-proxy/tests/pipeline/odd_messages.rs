@@ -8,6 +8,9 @@ use mcp::quirk::Quirk;
 use crate::eras::{ask, legacy_only, modern_only, open_stream};
 use crate::support::{Edge, Recorded, Reply, Upstream, events, json, modern, status};
 
+/// How a server answers a request of this id, and the quirk that it is.
+type OddAnswer = (fn(&str) -> String, Quirk);
+
 /// The id of every call, which upstreams of the modern era see as it is.
 const ID: &str = "7";
 
@@ -148,7 +151,7 @@ fn is_answered(message: &str, what: &str) {
 
 #[tokio::test]
 async fn a_response_may_spell_its_id_in_another_way_or_leave_it_out() {
-    let spellings: [(fn(&str) -> String, Quirk); 5] = [
+    let spellings: [OddAnswer; 5] = [
         (|id| format!("\"{id}\""), Quirk::IdsRespelt),
         (|id| format!("{id}.0"), Quirk::IdsRespelt),
         (|id| format!("\"{id}.0\""), Quirk::IdsRespelt),
@@ -200,7 +203,7 @@ async fn progress_may_spell_its_token_in_another_way() {
 
 #[tokio::test]
 async fn what_has_one_meaning_is_mended() {
-    let cases: [(fn(&str) -> String, Quirk); 5] = [
+    let cases: [OddAnswer; 5] = [
         (|id| response(id).replace(r#""jsonrpc":"2.0","#, ""), Quirk::NoVersionMember),
         (|id| response(id).replace(r#""2.0""#, "2.0"), Quirk::NoVersionMember),
         (|id| format!("[{}]", response(id)), Quirk::ListOfOne),

@@ -18,7 +18,8 @@ struct Way {
     ids: bool,
     /// Whether it has `ping`.
     ping: bool,
-    /// Whether it may have done something before: then only what is safe to repeat is repeated.
+    /// Whether it may have done something before, since it does not name the session: then only what is safe to repeat is
+    /// repeated.
     broke: bool,
 }
 
@@ -42,13 +43,16 @@ const WAYS: &[Way] = &[
     Way::new("400, an error without an id", |_| {
         error(400, NO_ID, -32000, "Bad Request: that session is not known")
     }),
-    Way::new("400, an error of another id", |_| error(400, r#""server-error""#, -32020, "Unsupported")),
+    Way {
+        broke: true,
+        ..Way::new("400, an error of another id", |_| error(400, r#""server-error""#, -32020, "Unsupported"))
+    },
     Way::new("401", |_| status(401, "unknown session")),
     Way::new("403", |_| status(403, "Unknown session")),
     Way::new("404 with an id", |_| status(404, "Session not found")),
     Way::new("406", |_| status(406, "Unknown session")),
     Way::new("409", |_| status(409, "Unknown session")),
-    Way::new("410", |_| status(410, "")),
+    Way { broke: true, ..Way::new("410", |_| status(410, "")) },
     Way::new("422", |_| status(422, "Unprocessable Entity: Expected initialize request")),
     Way::new("200, an error", |request| error(200, &request.id(), -32600, "Session not found")),
     Way::new("200, another error", |request| error(200, &request.id(), -32002, "Server not initialized")),
@@ -62,7 +66,7 @@ const WAYS: &[Way] = &[
         ids: false,
         ..Way::new("no ids", |request| error(200, &request.id(), -32002, "Server not initialized"))
     },
-    Way { ping: false, ..Way::new("no ping", |_| status(400, "Bad Request: session")) },
+    Way { ping: false, ..Way::new("no ping", |_| status(400, "Bad Request: unknown session")) },
     Way { broke: true, ..Way::new("500", |_| status(500, "Unknown session")) },
     Way { broke: true, ..Way::new("503", |_| status(503, "Unknown session")) },
     Way {
@@ -203,7 +207,7 @@ async fn a_session_that_was_forgotten_heals_and_nothing_runs_twice() {
                 worked += usize::from(works(&client.call("u_echo").await));
             }
             assert_eq!(server.ran() - before, worked, "{era}, {}: each ran once", way.name);
-            // A call that may have run before the upstream broke fails, once on each worker.
+            // A call that may have run before it was refused fails, once on each worker.
             let at_least = if way.broke { 8 } else { 10 };
             assert!(worked >= at_least, "{era}, {}: {worked} of 10", way.name);
             assert!((1..=2).contains(&(server.opened() - opened)), "{era}, {}", way.name);
@@ -262,6 +266,62 @@ async fn a_tool_that_fails_in_a_living_session_runs_once_and_opens_none() {
             assert!(server.opened() <= 2, "{era}, {nth}");
             assert!(!server.upstream.calls("ping").is_empty(), "{era}, {nth}: nobody asked");
             assert_eq!(edge.metrics.upstream_quirk(Quirk::ForgetsSessions).get(), 0, "{era}, {nth}");
+        }
+    }
+}
+
+/// Refusals of a call that ran and broke its session, which the upstream has for whatever comes after.
+const AFTERWARDS: &[fn(&Recorded) -> Response] = &[
+    |request| error(200, &request.id(), -32000, "Connection closed"),
+    |request| error(400, &request.id(), -32000, "Connection closed"),
+    |request| error(200, &request.id(), -32001, "Request timed out"),
+    |request| error(200, &request.id(), -32002, "The command has exited"),
+    |_| status(400, "failed"),
+    |_| status(408, ""),
+    |_| status(422, "Session terminated"),
+];
+/// Refusals of pings: those after a call, and those of servers that have none.
+const OF_PINGS: &[Option<fn(&Recorded) -> Response>] = &[
+    None,
+    Some(|_| status(400, "no such method")),
+    Some(|_| status(404, "")),
+    Some(|_| status(401, "")),
+    Some(|request| error(200, &request.id(), -32600, "Invalid Request")),
+];
+
+#[tokio::test]
+async fn a_call_that_broke_its_session_is_not_made_again() {
+    for (nth, fails) in AFTERWARDS.iter().enumerate() {
+        for (kind, of_ping) in OF_PINGS.iter().enumerate() {
+            let (ran, broken) = (Arc::<AtomicUsize>::default(), std::sync::atomic::AtomicBool::new(false));
+            let (count, opened) = (Arc::clone(&ran), AtomicUsize::new(0));
+            let upstream = Upstream::raw(move |request| match request.method().as_str() {
+                "initialize" => {
+                    broken.store(false, Ordering::Relaxed);
+                    initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed)))
+                }
+                "ping" if of_ping.is_some() => of_ping.unwrap()(request),
+                "ping" | "tools/call" if broken.load(Ordering::Relaxed) => fails(request),
+                "tools/call" if request.body.contains("safe") => {
+                    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
+                }
+                "tools/call" => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    broken.store(true, Ordering::Relaxed);
+                    fails(request)
+                }
+                _ => status(202, ""),
+            })
+            .await;
+            let mut edge = Edge::start(&upstream.url);
+            mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+            edge.publish();
+            let client = Client::of(&edge, "legacy", "{}").await;
+            for calls in 1..=3 {
+                assert!(works(&client.call("u_safe").await), "{nth}, {kind}");
+                assert!(!works(&client.call("u_echo").await), "{nth}, {kind}");
+                assert!(ran.load(Ordering::Relaxed) <= calls, "{nth}, {kind}: it ran twice");
+            }
         }
     }
 }

@@ -86,6 +86,25 @@ async fn a_redirect_within_the_origin_is_followed_with_the_same_body_and_remembe
     }
 }
 
+/// Frameworks for web pages lead from what was done to a page with its result.
+#[tokio::test]
+async fn a_call_that_is_led_to_its_result_is_not_made_again() {
+    for code in [301, 302] {
+        for era in ["legacy", "modern"] {
+            let upstream = Upstream::raw(move |request| match request.method().as_str() {
+                "tools/call" => to(code, "/result"),
+                _ => answer(request),
+            })
+            .await;
+            let edge = edge_before(&upstream, era);
+            for calls in 1..=4 {
+                assert_eq!(call(&edge, era).await.error_code(), -31104, "{code} {era}");
+                assert_eq!(upstream.calls("tools/call").len(), calls, "{code} {era}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_upstream_that_moved_back_is_found_again() {
     for era in ["legacy", "modern"] {

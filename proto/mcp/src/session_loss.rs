@@ -5,7 +5,6 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use crate::border::ids;
 use crate::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, PARSE_ERROR, URL_ELICITATION_REQUIRED};
 use crate::json;
 use crate::message::Envelope;
@@ -19,8 +18,8 @@ pub struct Refusal {
     pub code: Option<i64>,
     /// A hash of what it says, without numbers and ids.
     pub words: u64,
-    /// Whether the error carries the id of the request: it may come from whoever handles the request.
-    pub echoed: bool,
+    /// Whether it says that the session is not known: who says so has not looked at what the request asks for.
+    pub names_session: bool,
 }
 
 /// How the ping ended that was sent in the session of a refused call.
@@ -49,25 +48,28 @@ pub enum Verdict {
 }
 
 impl Refusal {
-    /// A refusal with `status` and a body that is a JSON-RPC message or a text; `own` is the raw id of the request.
+    /// A refusal with `status` and a body that is a JSON-RPC message or a text.
     #[cold]
     #[must_use]
-    pub fn read(status: u16, body: &[u8], own: &str) -> Self {
-        if let Ok(Envelope { error: Some(error), id, .. }) = Envelope::parse(body) {
-            let echoed = id.is_some_and(|id| ids::same(id, own).is_some());
-            return Self::of_error(status, error, echoed);
+    pub fn read(status: u16, body: &[u8]) -> Self {
+        if let Ok(Envelope { error: Some(error), .. }) = Envelope::parse(body) {
+            return Self::of_error(status, error);
         }
-        Self { status, code: None, words: hash(None, &String::from_utf8_lossy(body)), echoed: false }
+        Self::saying(status, None, &String::from_utf8_lossy(body))
     }
 
     /// A refusal by a JSON-RPC error, given raw, that was answered with `status`.
     #[cold]
     #[must_use]
-    pub fn of_error(status: u16, error: &str, echoed: bool) -> Self {
+    pub fn of_error(status: u16, error: &str) -> Self {
         let [code, message] = json::members(error, ["code", "message"]).unwrap_or_default();
         let code = code.and_then(|code| code.parse().ok());
         let message = message.and_then(|message| json::string(message).ok()).unwrap_or_default();
-        Self { status, code, words: hash(code, &message), echoed }
+        Self::saying(status, code, &message)
+    }
+
+    fn saying(status: u16, code: Option<i64>, text: &str) -> Self {
+        Self { status, code, words: hash(code, text), names_session: names_session(text) }
     }
 }
 
@@ -100,13 +102,13 @@ pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
     match ping {
         Ping::Answered => Verdict::Alive,
         Ping::Failed => Verdict::Unknown,
-        // The same words for another request are not about the request.
+        // The same words for another request are not about the request. They may be about what became of it, all the same: a
+        // bridge whose command died says "Connection closed" of this call and of all that follow.
         Ping::Refused(ping) if (ping.status, ping.words) == (call.status, call.words) => {
-            Verdict::Lost { untouched: !is_breakdown(call) }
+            Verdict::Lost { untouched: !is_breakdown(call) && (call.status == 404 || call.names_session) }
         }
-        Ping::Refused(ping) if says_lost(ping) => {
-            Verdict::Lost { untouched: call.status >= 400 && !is_breakdown(call) && !call.echoed }
-        }
+        // Servers without pings may refuse them so.
+        Ping::Refused(ping) if says_lost(ping) => Verdict::Lost { untouched: false },
         Ping::Refused(_) => Verdict::Unknown,
     }
 }
@@ -121,6 +123,34 @@ fn is_breakdown(call: &Refusal) -> bool {
 fn says_lost(ping: &Refusal) -> bool {
     matches!(ping.status, 400 | 401 | 404 | 410 | 422)
         || matches!(ping.code, Some(-32_000 | -32_001 | -32_002 | -32_600))
+}
+
+/// Whether a text says that a session is not known, or was not begun. That one has ended may be what became of the call.
+fn names_session(text: &str) -> bool {
+    const UNKNOWN: [&str; 12] = [
+        "not found",
+        "not known",
+        "unknown",
+        "not recognized",
+        "invalid",
+        "missing",
+        "expired",
+        "no valid",
+        "no session",
+        "no transport",
+        "does not exist",
+        "required",
+    ];
+    const NOT_BEGUN: [&str; 5] = [
+        "not initialized",
+        "not been initialized",
+        "initialize request",
+        "expect initialize",
+        "before initialization",
+    ];
+    let text = text.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    says(&NOT_BEGUN) || text.contains("session") && says(&UNKNOWN)
 }
 
 /// Hashes a code and a text, without its digits and its ids: they differ between two requests that are refused alike.

@@ -1,6 +1,8 @@
 //! Requests that an upstream redirects: followed within its origin, with the same method and body, and remembered.
 //!
-//! A request that is redirected was not acted on, so each may follow. It must not know what the requests are.
+//! A request that is redirected by 307 or 308 was not acted on, so each may follow. By 301 or 302 a server may lead from what a
+//! request did to its result: what may not run twice follows those only to the same path with a slash more or less. It must not
+//! know what the requests are.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -85,9 +87,10 @@ impl HttpPool {
                 return Ok(response);
             }
             hops += 1;
+            let may_have_run = retry == Retry::IfUnsent && leads_to_results(status);
             to = match self.next_target(target, &response, hops) {
-                Ok(next) => Some(next),
-                Err(_) => return Ok(response),
+                Ok(next) if !may_have_run || is_same_but_slash(target, &next) => Some(next),
+                Ok(_) | Err(_) => return Ok(response),
             };
             known = None;
             // Read to its end, so that its connection can be used again.
@@ -127,4 +130,13 @@ impl HttpPool {
         let next = &followed.url[Position::BeforePath..Position::AfterQuery];
         next.parse().map_err(|_| malformed())
     }
+}
+
+/// Whether servers answer so what they have done, as browsers have it (RFC 9110, sections 15.4.2 and 15.4.3).
+fn leads_to_results(status: StatusCode) -> bool {
+    matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND)
+}
+
+fn is_same_but_slash(one: &Uri, other: &Uri) -> bool {
+    one.path().trim_end_matches('/') == other.path().trim_end_matches('/')
 }

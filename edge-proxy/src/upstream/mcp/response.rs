@@ -106,7 +106,7 @@ pub(super) async fn read_refusable<T: Translator + Clone>(
             }
             Err(NoResponse { fault, refused_with }) => {
                 let refused = refused_with.map(|(status, text)| {
-                    let refusal = Refusal::read(status.as_u16(), &text, &translator.own_id().raw());
+                    let refusal = Refusal::read(status.as_u16(), &text);
                     RefusedCall { refusal, translator }
                 });
                 (Err(fault), refused)
@@ -163,7 +163,7 @@ fn read_message<T: Translator>(
     let translated = incoming::translate_body(context, &mut translator, &mut body);
     let is_refused = is_refusal(&translated) && is_error_response(&body);
     let refused = is_refused.then(|| {
-        let refusal = Refusal::read(status.as_u16(), &body, &translator.own_id().raw());
+        let refusal = Refusal::read(status.as_u16(), &body);
         RefusedCall { refusal, translator }
     });
     let (body, outcome) = match translated {

@@ -295,7 +295,7 @@ impl<T: Translator> UpstreamStream<T> {
             Err(fault) => self.reconsider(&mut data, fault),
         };
         if !self.opened && is_refusal(&translated) {
-            self.refusal = self.refusal_in(&data);
+            self.refusal = refusal_in(&data);
         }
         let translated = translated?;
         incoming::note_odd(&self.context, self.translator.call(), &data)?;
@@ -333,13 +333,6 @@ impl<T: Translator> UpstreamStream<T> {
     fn note(&self, quirk: Quirk, says: &[u8]) -> Result<(), Fault> {
         self.context.http_pool(&self.translator.call().upstream)?.quirks.note(quirk, &excerpt(says, 0));
         Ok(())
-    }
-
-    /// Reads a message by which the upstream refuses the call.
-    #[cold]
-    fn refusal_in(&self, message: &Bytes) -> Option<Refusal> {
-        let own = self.translator.own_id().raw();
-        is_error_response(message).then(|| Refusal::read(StatusCode::OK.as_u16(), message, &own))
     }
 
     /// Sends the response to a request of the upstream, which is read on when there is room for it. Cancel safe.
@@ -413,4 +406,10 @@ impl<T: Translator> UpstreamStream<T> {
     fn may_reconnect(&self) -> bool {
         self.translator.in_session().is_some() && self.reconnect.is_allowed()
     }
+}
+
+/// Reads a message by which the upstream refuses the call.
+#[cold]
+fn refusal_in(message: &Bytes) -> Option<Refusal> {
+    is_error_response(message).then(|| Refusal::read(StatusCode::OK.as_u16(), message))
 }

@@ -102,14 +102,14 @@ impl ClientError {
     /// How the server refused, if that is what it did.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Http { status, excerpt } => Some(Refusal::read(*status, excerpt.as_bytes(), "")),
+            Self::Http { status, excerpt } => Some(Refusal::read(*status, excerpt.as_bytes())),
             Self::Unauthorized { status, www_authenticate } => {
                 let text = www_authenticate.as_deref().unwrap_or_default();
-                Some(Refusal::read(*status, text.as_bytes(), ""))
+                Some(Refusal::read(*status, text.as_bytes()))
             }
             Self::Rpc { code, message, status, .. } => {
                 let error = format!(r#"{{"code":{code},"message":{}}}"#, quote(message));
-                Some(Refusal::of_error(*status, &error, true))
+                Some(Refusal::of_error(*status, &error))
             }
             _ => None,
         }

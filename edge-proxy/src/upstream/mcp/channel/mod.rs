@@ -38,7 +38,6 @@ const MAX_QUEUED: usize = 256;
 /// Longest wait for a sign of an upstream that kept silent.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The raw id of a ping; no call has it.
-const PING_ID: &str = r#""there?""#;
 const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#;
 /// The id of `initialize`; no call has it.
 const INITIALIZE_ID: u64 = 0;
@@ -167,7 +166,7 @@ impl Channel {
     async fn refused(&self, number: u64, status: u16, body: &[u8]) {
         // Others that are refused meanwhile may end the channel first.
         let call = self.dispatcher.unregister(number);
-        let verdict = self.examine(&Refusal::read(status, body, &number.to_string())).await;
+        let verdict = self.examine(&Refusal::read(status, body)).await;
         if let Verdict::Lost { untouched } = verdict {
             if status != 404 {
                 self.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
@@ -198,7 +197,7 @@ impl Channel {
         }
         let ping = match self.outgoing.deliver(Bytes::from_static(PING)).await {
             Ok(SendOutcome::Taken | SendOutcome::Answered(_)) => Ping::Answered,
-            Ok(SendOutcome::Refused { status, body }) => Ping::of(Refusal::read(status, &body, PING_ID)),
+            Ok(SendOutcome::Refused { status, body }) => Ping::of(Refusal::read(status, &body)),
             Err(_) => Ping::Failed,
         };
         session_loss::verdict(refusal, &ping)

@@ -24,8 +24,7 @@ use crate::upstream::mcp::response::read_rpc_body;
 const MAX_ANSWER: usize = 256 << 10;
 /// Longest wait for it.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// The raw id of a ping; no call has it.
-const PING_ID: &str = r#""there?""#;
+/// A ping, under an id that no call has.
 const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#;
 /// First and longest time for which nothing is healed after a ping that had no answer, or a session that could not be opened.
 const FIRST_PEACE: Duration = Duration::from_secs(1);
@@ -116,7 +115,7 @@ fn how_it_ended(status: u16, body: &[u8]) -> Ping {
     match Envelope::parse(body) {
         Ok(envelope) if is_success && envelope.error.is_none() => Ping::Answered,
         Err(_) if is_success => Ping::Failed,
-        _ => Ping::of(Refusal::read(status, body, PING_ID)),
+        _ => Ping::of(Refusal::read(status, body)),
     }
 }
 

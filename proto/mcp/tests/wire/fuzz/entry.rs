@@ -17,6 +17,6 @@ pub(crate) fn check(definition: &str) {
     }
     let exposed = expose("up+", definition);
     assert_eq!(original("up+", &exposed).as_deref(), Some(definition));
-    let refusal = Refusal::read(404, definition.as_bytes(), "7");
+    let refusal = Refusal::read(404, definition.as_bytes());
     assert!(suspicious(&refusal) || refusal.code.is_some());
 }

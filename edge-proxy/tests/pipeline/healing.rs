@@ -9,11 +9,14 @@ use mcp::quirk::Quirk;
 
 use crate::support::{Edge, META, Recorded, Reply, Upstream, events, json, mcp, modern, never, status};
 
+/// Refuses a request.
+type Refuse = fn(&Recorded) -> Response;
+
 /// How an upstream refuses what is in a session that it does not know.
 #[derive(Clone, Copy)]
 struct Way {
     name: &'static str,
-    refuse: fn(&Recorded) -> Response,
+    refuse: Refuse,
     /// Whether it gives its sessions ids.
     ids: bool,
     /// Whether it has `ping`.
@@ -24,7 +27,7 @@ struct Way {
 }
 
 impl Way {
-    const fn new(name: &'static str, refuse: fn(&Recorded) -> Response) -> Self {
+    const fn new(name: &'static str, refuse: Refuse) -> Self {
         Self { name, refuse, ids: true, ping: true, broke: false }
     }
 }
@@ -271,7 +274,7 @@ async fn a_tool_that_fails_in_a_living_session_runs_once_and_opens_none() {
 }
 
 /// Refusals of a call that ran and broke its session, which the upstream has for whatever comes after.
-const AFTERWARDS: &[fn(&Recorded) -> Response] = &[
+const AFTERWARDS: &[Refuse] = &[
     |request| error(200, &request.id(), -32000, "Connection closed"),
     |request| error(400, &request.id(), -32000, "Connection closed"),
     |request| error(200, &request.id(), -32001, "Request timed out"),
@@ -281,7 +284,7 @@ const AFTERWARDS: &[fn(&Recorded) -> Response] = &[
     |_| status(422, "Session terminated"),
 ];
 /// Refusals of pings: those after a call, and those of servers that have none.
-const OF_PINGS: &[Option<fn(&Recorded) -> Response>] = &[
+const OF_PINGS: &[Option<Refuse>] = &[
     None,
     Some(|_| status(400, "no such method")),
     Some(|_| status(404, "")),

@@ -107,8 +107,8 @@ pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
         Ping::Refused(ping) if (ping.status, ping.words) == (call.status, call.words) => {
             Verdict::Lost { untouched: !is_breakdown(call) && (call.status == 404 || call.names_session) }
         }
-        // Servers without pings may refuse them so.
-        Ping::Refused(ping) if says_lost(ping) => Verdict::Lost { untouched: false },
+        Ping::Refused(ping) if ping.status == 404 || ping.names_session => Verdict::Lost { untouched: false },
+        // Servers without pings refuse them in their own words.
         Ping::Refused(_) => Verdict::Unknown,
     }
 }
@@ -116,13 +116,6 @@ pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
 /// Whether the server broke, perhaps while it worked: then it may say the same of everything.
 fn is_breakdown(call: &Refusal) -> bool {
     call.status >= 500 || call.code == Some(INTERNAL_ERROR)
-}
-
-/// Whether servers refuse what is in a session that they do not know so: by the statuses of bad requests and missing
-/// things, or by the codes that SDKs use.
-fn says_lost(ping: &Refusal) -> bool {
-    matches!(ping.status, 400 | 401 | 404 | 410 | 422)
-        || matches!(ping.code, Some(-32_000 | -32_001 | -32_002 | -32_600))
 }
 
 /// Whether a text says that a session is not known, or was not begun. That one has ended may be what became of the call.

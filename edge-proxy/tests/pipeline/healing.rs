@@ -292,6 +292,9 @@ const OF_PINGS: &[Option<Refuse>] = &[
     Some(|request| error(200, &request.id(), -32600, "Invalid Request")),
 ];
 
+/// Where in them HTTP 404 is, by which the protocol says that a session is lost.
+const NOT_FOUND: usize = 2;
+
 #[tokio::test]
 async fn a_call_that_broke_its_session_is_not_made_again() {
     for (nth, fails) in AFTERWARDS.iter().enumerate() {
@@ -321,7 +324,10 @@ async fn a_call_that_broke_its_session_is_not_made_again() {
             edge.publish();
             let client = Client::of(&edge, "legacy", "{}").await;
             for calls in 1..=3 {
-                assert!(works(&client.call("u_safe").await), "{nth}, {kind}");
+                // Where a ping is refused in words of its own, nobody knows whether the session is lost: it stays.
+                let heals = of_ping.is_none() || kind == NOT_FOUND;
+                let safe = client.call("u_safe").await;
+                assert!(works(&safe) || calls > 1 && !heals, "{nth}, {kind}: {safe:?}");
                 assert!(!works(&client.call("u_echo").await), "{nth}, {kind}");
                 assert!(ran.load(Ordering::Relaxed) <= calls, "{nth}, {kind}: it ran twice");
             }

@@ -5,6 +5,7 @@
 //! about.
 
 pub mod body;
+pub mod cookies;
 pub mod events;
 pub mod excerpt;
 pub mod ids;

@@ -15,6 +15,7 @@ use super::endpoint::ClientInfo;
 use super::error::ClientError;
 use super::http::{HttpClient, Outbound, ResponseBody};
 use super::probe::Transport;
+use crate::border::cookies::cookies;
 use crate::error::METHOD_NOT_FOUND;
 use crate::header::{self as names, MirroredParam, encode_value, mirror};
 use crate::json::{self, JsonError, quote, set_members};
@@ -27,9 +28,6 @@ use crate::session_loss::{self, Ping, Verdict};
 
 /// Longest wait for the end of a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Cookies of a session, and their bytes.
-const MAX_COOKIES: usize = 8;
-const MAX_COOKIES_BYTES: usize = 4 << 10;
 
 /// Callback for notifications: their method, and their params as raw JSON.
 pub(super) type OnNotification<'f> = &'f mut (dyn FnMut(&str, Option<&str>) + Send);
@@ -366,24 +364,9 @@ impl RpcClient {
 }
 
 impl SessionHeaders {
-    /// Those that a response to `initialize` sets: of its cookies no more than balancers need.
+    /// Those that a response to `initialize` sets.
     fn of(headers: &HeaderMap) -> Self {
-        let mut cookies: Vec<&[u8]> = Vec::new();
-        for line in headers.get_all(header::SET_COOKIE) {
-            let mut parts = line.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let pair = parts.next().unwrap_or_default();
-            let named = pair.iter().position(|byte| *byte == b'=').is_some_and(|at| at > 0);
-            let deleted = parts.any(|attribute| attribute.eq_ignore_ascii_case(b"max-age=0"));
-            let bytes: usize = cookies.iter().map(|cookie| cookie.len() + 2).sum();
-            if named && !deleted && cookies.len() < MAX_COOKIES && bytes + pair.len() <= MAX_COOKIES_BYTES {
-                cookies.push(pair);
-            }
-        }
-        let joined = Some(cookies.join(&b"; "[..])).filter(|joined| !joined.is_empty());
-        Self {
-            id: headers.get(names::SESSION_ID).cloned(),
-            cookies: joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()),
-        }
+        Self { id: headers.get(names::SESSION_ID).cloned(), cookies: cookies(headers, None) }
     }
 }
 

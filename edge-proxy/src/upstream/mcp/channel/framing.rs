@@ -12,6 +12,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use mcp::border::cookies::cookies;
 use mcp::border::events::{Take, take};
 use mcp::endpoint::{self, EVENT};
 use mcp::quirk::Quirk;
@@ -25,7 +26,6 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use url::Url;
 
-use super::super::session::cookies;
 use crate::error::Fault;
 use crate::snapshot::Upstream;
 use crate::upstream::connect::{HttpPool, HttpResponse, MediaType, Retry};

@@ -2,7 +2,6 @@
 //!
 //! It must not know calls, nor the modern era.
 
-mod cookies;
 mod exclusive_sessions;
 mod handshake;
 mod heal;
@@ -13,7 +12,6 @@ mod session_key;
 mod session_pool;
 mod upstream_session;
 
-pub(super) use self::cookies::cookies;
 pub(in crate::upstream) use self::exclusive_sessions::ExclusiveSession;
 pub use self::exclusive_sessions::ExclusiveSessions;
 pub(super) use self::exclusive_sessions::SessionHolder;

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderValue, Method as Verb};
+use mcp::border::cookies::cookies;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::quirk::Quirk;
 use mcp::revision::Revision;
 
-use super::cookies::cookies;
 use super::exclusive_sessions::{ExclusiveSession, SessionHolder};
 use super::handshake;
 use super::heal::Healing;

@@ -1,6 +1,7 @@
 //! `border`, `redirect` and `session_loss`: what is tolerated, what is not, and that nothing else changes.
 
 mod body;
+mod cookies;
 mod events;
 mod excerpt;
 mod ids;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use axum::response::Response;
 use mcp::quirk::Quirk;
 
-use crate::support::{Edge, META, Recorded, Reply, Upstream, events, json, mcp, modern, never, status};
+use crate::support::{
+    Edge, META, Recorded, Reply, Upstream, edge_before, events, json, mcp, modern, never, status,
+};
 
 /// Refuses a request.
 type Refuse = fn(&Recorded) -> Response;
@@ -87,10 +89,7 @@ struct Forgetful {
 
 impl Forgetful {
     async fn start(way: Way) -> Self {
-        Self::answering(way, |request| {
-            json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
-        })
-        .await
+        Self::answering(way, done).await
     }
 
     async fn answering(way: Way, answer: impl Fn(&Recorded) -> Response + Send + Sync + 'static) -> Self {
@@ -128,10 +127,7 @@ impl Forgetful {
     }
 
     fn edge(&self) -> Edge {
-        let mut edge = Edge::start(&self.upstream.url);
-        mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
-        edge.publish();
-        edge
+        edge_before(&self.upstream, "legacy")
     }
 
     /// Forgets all sessions, as a restart does.
@@ -187,6 +183,11 @@ impl<'a> Client<'a> {
             }
         }
     }
+}
+
+/// The result of a call.
+fn done(request: &Recorded) -> Response {
+    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
 }
 
 fn works(reply: &Reply) -> bool {
@@ -253,9 +254,7 @@ async fn a_tool_that_fails_in_a_living_session_runs_once_and_opens_none() {
     for (nth, fails) in FAILURES.iter().enumerate() {
         for era in ["legacy", "modern"] {
             let server = Forgetful::answering(WAYS[0], move |request| match request.body.contains("safe") {
-                true => {
-                    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
-                }
+                true => done(request),
                 false => fails(request),
             })
             .await;
@@ -308,9 +307,7 @@ async fn a_call_that_broke_its_session_is_not_made_again() {
                 }
                 "ping" if of_ping.is_some() => of_ping.unwrap()(request),
                 "ping" | "tools/call" if broken.load(Ordering::Relaxed) => fails(request),
-                "tools/call" if request.body.contains("safe") => {
-                    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
-                }
+                "tools/call" if request.body.contains("safe") => done(request),
                 "tools/call" => {
                     count.fetch_add(1, Ordering::Relaxed);
                     broken.store(true, Ordering::Relaxed);
@@ -319,9 +316,7 @@ async fn a_call_that_broke_its_session_is_not_made_again() {
                 _ => status(202, ""),
             })
             .await;
-            let mut edge = Edge::start(&upstream.url);
-            mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
-            edge.publish();
+            let edge = edge_before(&upstream, "legacy");
             let client = Client::of(&edge, "legacy", "{}").await;
             for calls in 1..=3 {
                 // Where a ping is refused in words of its own, nobody knows whether the session is lost: it stays.
@@ -356,15 +351,11 @@ async fn an_upstream_that_opens_no_session_any_more_is_left_in_peace() {
     let upstream = Upstream::raw(move |request| match request.method().as_str() {
         _ if refusing.load(Ordering::Relaxed) => status(401, "the credential has expired"),
         "initialize" => initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed))),
-        "tools/call" => {
-            json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
-        }
+        "tools/call" => done(request),
         _ => status(202, ""),
     })
     .await;
-    let mut edge = Edge::start(&upstream.url);
-    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
-    edge.publish();
+    let edge = edge_before(&upstream, "legacy");
     let client = Client::of(&edge, "legacy", "{}").await;
     assert!(works(&client.call("u_echo").await));
     let before = upstream.calls("initialize").len();
@@ -384,16 +375,12 @@ async fn an_upstream_that_hangs_on_pings_delays_few_calls() {
     let upstream = Upstream::raw(|request| match request.method().as_str() {
         "initialize" => initialized(request, "s"),
         "ping" => never(),
-        "tools/call" if request.body.contains("safe") => {
-            json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
-        }
+        "tools/call" if request.body.contains("safe") => done(request),
         "tools/call" => error(200, &request.id(), -32602, "bad arguments"),
         _ => status(202, ""),
     })
     .await;
-    let mut edge = Edge::start(&upstream.url);
-    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
-    edge.publish();
+    let edge = edge_before(&upstream, "legacy");
     let client = Client::of(&edge, "legacy", "{}").await;
     assert!(works(&client.call("u_safe").await));
     for _ in 0..20 {
@@ -428,15 +415,11 @@ async fn a_session_is_pinned_by_the_cookies_that_it_was_opened_with() {
             response
         }
         _ if request.header("cookie") != "NODE=7; more=x" => status(404, "another node"),
-        "tools/call" => {
-            json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
-        }
+        "tools/call" => done(request),
         _ => status(202, ""),
     })
     .await;
-    let mut edge = Edge::start(&upstream.url);
-    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
-    edge.publish();
+    let edge = edge_before(&upstream, "legacy");
     for era in ["legacy", "modern"] {
         let client = Client::of(&edge, era, "{}").await;
         for _ in 0..4 {
@@ -458,13 +441,11 @@ async fn a_handshake_is_as_large_as_any_answer_and_a_notification_may_be_answere
                 r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":{version},"capabilities":{{}},"instructions":"{long}"}}}}"#
             ))
         }
-        "tools/call" => json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id())),
+        "tools/call" => done(request),
         _ => status(404, &"y".repeat(400_000)),
     })
     .await;
-    let mut edge = Edge::start(&upstream.url);
-    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
-    edge.publish();
+    let edge = edge_before(&upstream, "legacy");
     let client = Client::of(&edge, "legacy", "{}").await;
     assert!(works(&client.call("u_echo").await));
     assert!(edge.metrics.upstream_quirk(Quirk::RefusesInitialized).get() > 0);
@@ -480,9 +461,7 @@ async fn an_upstream_that_refuses_revisions_is_offered_the_one_it_settled_on() {
                 error(400, &request.id(), -32602, "Unsupported protocol version")
             }
             "initialize" => initialized(request, "s"),
-            "tools/call" => {
-                json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[]}}}}"#, request.id()))
-            }
+            "tools/call" => done(request),
             _ => status(202, ""),
         })
         .await;

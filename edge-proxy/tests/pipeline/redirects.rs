@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::response::Response;
 use mcp::quirk::Quirk;
 
-use crate::support::{Edge, META, Recorded, Reply, Upstream, json, mcp, modern, status};
+use crate::support::{Edge, META, Recorded, Reply, Upstream, edge_before, json, modern, status};
 
 const LEGACY: &str = r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"u_echo"}}"#;
 
@@ -29,18 +29,6 @@ fn answer(request: &Recorded) -> Response {
         "tools/call" => json(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#)),
         _ => status(202, ""),
     }
-}
-
-/// An edge before an upstream of one era, which has a credential.
-fn edge_before(upstream: &Upstream, era: &str) -> Edge {
-    let mut edge = Edge::start(&upstream.url);
-    let mcp = mcp(&mut edge.snapshot.resources.upstreams[0]);
-    match era {
-        "legacy" => mcp.modern_versions.clear(),
-        _ => mcp.legacy_version.clear(),
-    }
-    edge.publish();
-    edge
 }
 
 async fn call(edge: &Edge, era: &str) -> Reply {

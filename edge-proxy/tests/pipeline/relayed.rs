@@ -9,7 +9,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::eras::ask;
 use crate::streams::until;
-use crate::support::{Edge, PATIENCE, Recorded, Upstream, events, json, mcp, modern, status};
+use crate::support::{Edge, PATIENCE, Recorded, Upstream, events, json, modern, speaks, status};
 
 const VENDOR: &str = r#"{"jsonrpc":"2.0","method":"vendor/said","params":{"a":1.50}}"#;
 const LOGGED: &str =
@@ -58,11 +58,7 @@ fn talkative(request: &Recorded) -> axum::response::Response {
 /// An edge before it that speaks one era with it, and whose token may read `u+file:///t/1` alone.
 fn edge_before(upstream: &Upstream, era: &str) -> Edge {
     let mut edge = Edge::start(&upstream.url);
-    let mcp = mcp(&mut edge.snapshot.resources.upstreams[0]);
-    match era {
-        "legacy" => mcp.modern_versions.clear(),
-        _ => mcp.legacy_version.clear(),
-    }
+    speaks(&mut edge.snapshot, era);
     edge.snapshot.resources.tokens[0].resources = vec!["u+file:///t/1".into()];
     edge.publish();
     edge

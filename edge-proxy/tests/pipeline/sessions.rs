@@ -6,7 +6,7 @@ use trunkline_edge_proxy::config::limits::Limits;
 use crate::eras::open_stream;
 use crate::streams::until;
 use crate::support::{
-    Edge, Recorded, Reply, Socket, Sse, Upstream, eventually, initialize, json, mcp, status,
+    Edge, Recorded, Reply, Socket, Sse, Upstream, edge_before, eventually, initialize, json, status,
 };
 
 const CAN: &str = r#"{"sampling":{}}"#;
@@ -30,17 +30,6 @@ async fn asking() -> Upstream {
         _ => status(202, ""),
     })
     .await
-}
-
-fn edge_before(upstream: &Upstream, era: &str) -> Edge {
-    let mut edge = Edge::start(&upstream.url);
-    let mcp = mcp(&mut edge.snapshot.resources.upstreams[0]);
-    match era {
-        "legacy" => mcp.modern_versions.clear(),
-        _ => mcp.legacy_version.clear(),
-    }
-    edge.publish();
-    edge
 }
 
 fn answer(question: &str, by: &str) -> String {

@@ -32,6 +32,23 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     waited.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
 }
 
+/// Leaves the upstream of a snapshot one era: `legacy`, or the modern one.
+pub(crate) fn speaks(snapshot: &mut TestSnapshot, era: &str) {
+    let mcp = mcp(&mut snapshot.resources.upstreams[0]);
+    match era {
+        "legacy" => mcp.modern_versions.clear(),
+        _ => mcp.legacy_version.clear(),
+    }
+}
+
+/// An edge before an upstream that speaks one era.
+pub(crate) fn edge_before(upstream: &Upstream, era: &str) -> Edge {
+    let mut edge = Edge::start(&upstream.url);
+    speaks(&mut edge.snapshot, era);
+    edge.publish();
+    edge
+}
+
 /// Headers of a modern request for `method`, about `name` where there is one.
 pub(crate) fn modern<'a>(method: &'a str, name: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let mut headers = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];

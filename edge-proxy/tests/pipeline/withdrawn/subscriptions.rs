@@ -4,7 +4,7 @@ use super::without_client::OpenStreams;
 use super::{WITHDRAWALS, Withdrawal, before, rest};
 use crate::eras::ask;
 use crate::streams::until;
-use crate::support::{Edge, Recorded, Socket, Sse, Upstream, eventually, json, mcp, modern};
+use crate::support::{Edge, Recorded, Socket, Sse, Upstream, eventually, json, mcp, modern, speaks};
 
 const SUBSCRIBE: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"u+file:///r"}}"#;
@@ -37,10 +37,7 @@ fn edge_before(upstream: &Upstream, era: &str) -> Edge {
     let mcp = mcp(&mut edge.snapshot.resources.upstreams[0]);
     let tells = r#"{"tools":{},"resources":{"subscribe":true}}"#;
     (mcp.modern_capabilities_json, mcp.legacy_capabilities_json) = (tells.into(), tells.into());
-    match era {
-        "legacy" => mcp.modern_versions.clear(),
-        _ => mcp.legacy_version.clear(),
-    }
+    speaks(&mut edge.snapshot, era);
     edge.publish();
     edge
 }

@@ -9,7 +9,7 @@ use trunkline_edge_proxy::config::limits::Limits;
 use super::{CALL, WITHDRAWALS, before, cancelled, endless, last_code, rest};
 use crate::eras::{ask, open_stream};
 use crate::streams::until;
-use crate::support::{Edge, Recorded, Socket, Sse, Upstream, eventually, mcp, never};
+use crate::support::{Edge, Recorded, Socket, Sse, Upstream, eventually, mcp, never, speaks};
 
 const NOTIFICATION: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n";
 
@@ -119,12 +119,7 @@ async fn as_many_calls_go_on_without_their_clients_as_are_left_for_others() {
         let mut edge = Edge::limited(&upstream.url, limits.clone());
         edge.snapshot.resources.upstreams[0].request_timeout =
             Some(prost_types::Duration { seconds: 600, nanos: 0 });
-        let mcp = mcp(&mut edge.snapshot.resources.upstreams[0]);
-        if era == "legacy" {
-            mcp.modern_versions.clear()
-        } else {
-            mcp.legacy_version.clear()
-        }
+        speaks(&mut edge.snapshot, era);
         edge.publish();
         let session = edge.session("2025-06-18", "{}").await;
         for number in 1..=3 {

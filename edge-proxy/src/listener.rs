@@ -129,10 +129,11 @@ async fn serve_connection(stream: TcpStream, connection: &Connection, worker: &R
         let (worker, http_connection) = (Rc::clone(worker), Rc::clone(&http_connection));
         http_connection.note_request();
         let in_progress = connection.handle().begin_request();
-        async move {
+        // Boxed: hyper moves it several times, and each connection would hold the room for it while it is idle.
+        Box::pin(async move {
             let response = request::serve(&worker, &http_connection, request).await;
             Ok::<_, Infallible>(response.map(|body| Guarded::new(body, in_progress)))
-        }
+        })
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -185,7 +185,7 @@ impl HttpPool {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| refused("no key"))?);
-        let mut connection = self.connect_in_time().await?;
+        let mut connection = Box::pin(self.connect_in_time()).await?;
         let request = request(&self.target, &Method::GET, headers, Bytes::new());
         let response = connection.sender.send_request(request).await.map_err(|error| fault_of(&error))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -279,7 +279,8 @@ impl HttpPool {
             }
             self.note_closed(Closed::Idle(idle.lasted()), idle.connection.opened);
         }
-        Ok((self.connect_in_time().await?, None))
+        // Boxed, as all that most calls do not need: each call would carry its state otherwise.
+        Ok((Box::pin(self.connect_in_time()).await?, None))
     }
 
     /// Takes the connection that was used last; until the upstream is known to keep them, the one that has lasted longest.

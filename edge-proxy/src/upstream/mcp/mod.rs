@@ -106,7 +106,7 @@ pub(super) async fn call(call: Call<'_>, upstream: &McpUpstream) -> Result<CallR
         Some(Path::SameModern) => same_modern::call(call).await,
         Some(Path::LegacyOnModern(conversation)) => legacy_on_modern::call(call, conversation).await,
         Some(Path::ModernOnLegacy) => modern_on_legacy::call(call).await,
-        Some(Path::ModernAboutLegacyTask) => modern_on_legacy::call_about_task(call).await,
+        Some(Path::ModernAboutLegacyTask) => Box::pin(modern_on_legacy::call_about_task(call)).await,
         None => record_outcome(Err(Fault::Era(session.era()).into()), &mut call.account),
     }
 }

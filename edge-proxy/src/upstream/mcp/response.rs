@@ -122,11 +122,11 @@ async fn read_channel<T: Translator>(
     account: &mut Option<Account>,
     guard: Option<InFlightGuard>,
 ) -> Result<TranslatedResponse<T>, Fault> {
-    let mut stream = UpstreamStream::new(context, Some(source), translator, guard);
+    let mut stream = Box::new(UpstreamStream::new(context, Some(source), translator, guard));
     stream.begin(account).await.0?;
     Ok(match stream.take_sole_response() {
         Some(body) => TranslatedResponse::Json { status: StatusCode::OK, body },
-        None => TranslatedResponse::Events(Box::new(stream)),
+        None => TranslatedResponse::Events(stream),
     })
 }
 
@@ -137,7 +137,7 @@ async fn read_events<T: Translator + Clone>(
     account: &mut Option<Account>,
     guard: Option<InFlightGuard>,
 ) -> (Result<TranslatedResponse<T>, Fault>, Option<RefusedCall<T>>) {
-    let mut stream = UpstreamStream::new(context, Some(source), translator, guard);
+    let mut stream = Box::new(UpstreamStream::new(context, Some(source), translator, guard));
     let (begun, refusal) = stream.begin(account).await;
     let refused = refusal.map(|refusal| RefusedCall { refusal, translator: stream.translator.clone() });
     if let Err(fault) = begun {
@@ -150,7 +150,7 @@ async fn read_events<T: Translator + Clone>(
         let status = StatusCode::OK;
         return (Ok(TranslatedResponse::Json { status, body }), refused);
     }
-    (Ok(TranslatedResponse::Events(Box::new(stream))), None)
+    (Ok(TranslatedResponse::Events(stream)), None)
 }
 
 fn read_message<T: Translator>(

@@ -215,7 +215,7 @@ impl<T: Translator> UpstreamStream<T> {
                 if ask_at.is_some() {
                     return Ok(Received::ServerRequests);
                 }
-                self.reconnect_now().await?;
+                Box::pin(self.reconnect_now()).await?;
                 continue;
             };
             let next = source.next_beside(self.server_messages.as_mut());

@@ -102,7 +102,7 @@ impl ChannelPool {
         for _ in 0..MAX_OPEN_ATTEMPTS {
             let channel = match self.find_free(exclusive) {
                 Some(channel) => channel,
-                None if exclusive => self.open(true, level).await?,
+                None if exclusive => Box::pin(self.open(true, level)).await?,
                 None => self.shared().await?,
             };
             // One that was opened a moment ago may have ended, or be taken.
@@ -134,7 +134,7 @@ impl ChannelPool {
         let _turn = self.opening.lock().await;
         match self.find_free(false) {
             Some(channel) => Ok(channel),
-            None => self.open(false, None).await,
+            None => Box::pin(self.open(false, None)).await,
         }
     }
 

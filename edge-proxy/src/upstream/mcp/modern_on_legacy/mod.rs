@@ -39,7 +39,7 @@ pub(super) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallErro
     let mut account = call.account.take();
     let answered = match call.message.params.request_state {
         None => begin(&call, &mut account).await,
-        Some(state) => resume_with_input::call(&call, state, &mut account).await,
+        Some(state) => Box::pin(resume_with_input::call(&call, state, &mut account)).await,
     };
     record_outcome(answered, &mut account)
 }
@@ -55,7 +55,7 @@ async fn begin(call: &McpCall<'_>, account: &mut Option<Account>) -> Result<Call
         return call_directly(call, modern_client, CallTask::HandedOff { tool }, account).await;
     }
     match support {
-        TaskSupport::Required => task_polling::call(call, modern_client, account).await,
+        TaskSupport::Required => Box::pin(task_polling::call(call, modern_client, account)).await,
         TaskSupport::Optional | TaskSupport::Forbidden => {
             call_directly(call, modern_client, CallTask::None, account).await
         }

@@ -68,7 +68,7 @@ pub(in crate::upstream::mcp) async fn call(
         let answered = async {
             let (answered, session) = match &task {
                 None => sessions.call(number, &body, retry).await?,
-                Some(task) => task.ask(&sessions, number, &body, retry, patience).await?,
+                Some(task) => Box::pin(task.ask(&sessions, number, &body, retry, patience)).await?,
             };
             let in_session = CallInSession { session, number, progress_token };
             let made = SentCall {

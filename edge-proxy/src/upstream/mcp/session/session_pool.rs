@@ -149,7 +149,7 @@ impl SessionPool {
         let _opening = self.opening.lock().await;
         match self.current() {
             Some(session) => Ok(session),
-            None => self.open().await,
+            None => Box::pin(self.open()).await,
         }
     }
 
@@ -159,7 +159,7 @@ impl SessionPool {
         let _opening = self.opening.lock().await;
         match self.current().filter(|current| !Rc::ptr_eq(current, lost)) {
             Some(session) => Ok(session),
-            None => self.open().await,
+            None => Box::pin(self.open()).await,
         }
     }
 

@@ -466,6 +466,32 @@ async fn an_upstream_that_sends_us_elsewhere_is_not_followed() {
 }
 
 #[tokio::test]
+async fn what_is_posted_follows_a_redirect_unless_it_may_lead_to_a_result() {
+    for (status, path, follows) in [
+        (307, "/elsewhere", true),
+        (308, "/message/", true),
+        (301, "/message/", true),
+        (302, "/message/", true),
+        (301, "/elsewhere", false),
+        (302, "/elsewhere", false),
+        (303, "/message/", false),
+    ] {
+        let talker = Talker::start(echo).await;
+        let edge = talker.edge(KINDS[0]);
+        let session = edge.session("2025-11-25", "{}").await;
+        assert!(call(&edge, &session, CALL).await.body.contains(r#""n":1.0"#));
+        talker.redirect(status, path);
+        for calls in 2..=4 {
+            let reply = call(&edge, &session, CALL).await;
+            assert_eq!(reply.body.contains(r#""n":1.0"#), follows, "{status} {path}: {reply:?}");
+            let ran = if follows { calls } else { 1 };
+            assert_eq!(talker.said("tools/call").len(), ran, "{status} {path}: each is taken once");
+        }
+        assert_eq!(edge.metrics.upstream_quirk(Quirk::Redirects).get() > 0, status != 303, "{status} {path}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_fell_silent_is_left() {
     let talker = Talker::start(|message| match message.contains("tools/call") {
         true if message.contains("now") => echo(message),

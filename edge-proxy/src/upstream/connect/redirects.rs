@@ -87,11 +87,8 @@ impl HttpPool {
                 return Ok(response);
             }
             hops += 1;
-            let may_have_run = retry == Retry::IfUnsent && leads_to_results(status);
-            to = match self.next_target(target, &response, hops) {
-                Ok(next) if !may_have_run || is_same_but_slash(target, &next) => Some(next),
-                Ok(_) | Err(_) => return Ok(response),
-            };
+            let Some(next) = self.next_target(target, &response, hops, retry) else { return Ok(response) };
+            to = Some(next);
             known = None;
             // Read to its end, so that its connection can be used again.
             if let Err(fault) = response.collect(MAX_BODY).await {
@@ -100,14 +97,16 @@ impl HttpPool {
         }
     }
 
-    /// Returns where a response sends the request to `target`, after so many redirects. One that is not followed is logged.
+    /// Returns where a response sends the request to `target`, after so many redirects; `None` where it does not follow. A redirect
+    /// that nothing follows is logged.
     #[cold]
     pub(in crate::upstream) fn next_target(
         &self,
         target: &Uri,
         response: &HttpResponse,
         hops: usize,
-    ) -> Result<Uri, NotFollowed> {
+        retry: Retry,
+    ) -> Option<Uri> {
         let followed = self.followed(target, response, hops);
         if let Err(reason) = &followed
             && !self.redirected.refused.replace(true)
@@ -115,7 +114,8 @@ impl HttpPool {
             let reason = self.quirks.excerpt(&reason.to_string());
             tracing::warn!(upstream = &*self.upstream, reason, "an upstream redirects");
         }
-        followed
+        let may_have_run = retry == Retry::IfUnsent && leads_to_results(response.status);
+        followed.ok().filter(|next| !may_have_run || is_same_but_slash(target, next))
     }
 
     fn followed(&self, target: &Uri, response: &HttpResponse, hops: usize) -> Result<Uri, NotFollowed> {

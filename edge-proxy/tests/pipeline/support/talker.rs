@@ -33,6 +33,8 @@ pub(crate) struct Talker {
     forgotten: Arc<Mutex<(u16, HashSet<usize>)>>,
     /// Events before the one that names the URL for messages, by type and data.
     before: Arc<Mutex<Vec<(&'static str, String)>>>,
+    /// The status and the path with which it redirects what is posted.
+    redirect: Arc<Mutex<Option<(u16, &'static str)>>>,
 }
 
 /// The two kinds of connection.
@@ -51,10 +53,13 @@ impl Talker {
             lines: Arc::default(),
             forgotten: Arc::default(),
             before: Arc::default(),
+            redirect: Arc::default(),
         };
         let router = Router::new()
             .route("/sse", get(stream))
             .route("/message", post(message))
+            .route("/message/", post(message))
+            .route("/elsewhere", post(message))
             .route("/ws", get(socket))
             .with_state(talker.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -119,6 +124,11 @@ impl Talker {
     pub(crate) fn begin_with(&self, events: &[(&'static str, &str)]) {
         let events = events.iter().map(|(kind, data)| (*kind, (*data).to_owned())).collect();
         *self.before.lock().unwrap() = events;
+    }
+
+    /// Redirects what is posted where the stream says, from now on.
+    pub(crate) fn redirect(&self, status: u16, path: &'static str) {
+        *self.redirect.lock().unwrap() = Some((status, path));
     }
 
     fn open(&self) -> (usize, mpsc::Receiver<String>) {
@@ -189,9 +199,16 @@ async fn stream(State(talker): State<Talker>) -> Response {
 async fn message(
     State(talker): State<Talker>,
     Query(query): Query<HashMap<String, usize>>,
+    uri: axum::http::Uri,
     body: String,
 ) -> Response {
     let line = query["line"];
+    let redirect = talker.redirect.lock().unwrap().filter(|_| uri.path() == "/message");
+    if let Some((status, path)) = redirect {
+        let mut redirected = super::status(status, "moved");
+        redirected.headers_mut().insert("location", format!("{path}?line={line}").parse().unwrap());
+        return redirected;
+    }
     let (status, is_lost) = {
         let forgotten = talker.forgotten.lock().unwrap();
         (forgotten.0, forgotten.1.contains(&line))

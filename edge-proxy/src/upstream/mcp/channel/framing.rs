@@ -255,7 +255,9 @@ impl Posting {
             if !redirect::is_redirect(redirected.status.as_u16()) {
                 break;
             }
-            let Ok(next) = self.http_pool.next_target(&target, &redirected, hops) else { break };
+            // What a message asks for may have run.
+            let next = self.http_pool.next_target(&target, &redirected, hops, Retry::IfUnsent);
+            let Some(next) = next else { break };
             target = next;
             redirected = self.post_to(&target, message.clone()).await?;
         }

@@ -49,11 +49,16 @@ fn result(request: &Recorded, result: &str) -> String {
 
 /// An open stream that begins with this.
 pub(crate) fn open_stream(start: &str) -> axum::response::Response {
+    open_body("text/event-stream", start)
+}
+
+/// A body under this label that begins so, and stays open.
+pub(crate) fn open_body(label: &str, start: &str) -> axum::response::Response {
     use futures_util::StreamExt as _;
     let start = Ok::<_, std::convert::Infallible>(bytes::Bytes::from(start.to_owned()));
     let body = futures_util::stream::iter([start]).chain(futures_util::stream::pending());
     let body = axum::body::Body::from_stream(body);
-    axum::response::Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+    axum::response::Response::builder().header("content-type", label).body(body).unwrap()
 }
 
 /// The next message of a stream.

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::response::Response;
 use mcp::quirk::Quirk;
 
-use crate::eras::{ask, legacy_only, modern_only, open_stream};
+use crate::eras::{ask, legacy_only, modern_only, open_body, open_stream};
 use crate::support::{Edge, Recorded, Reply, Upstream, events, json, modern, status};
 
 /// How a server answers a request of this id, and the quirk that it is.
@@ -244,7 +244,15 @@ fn encoded(coding: &str, label: &str, body: impl Into<Body>) -> Response {
 
 #[tokio::test]
 async fn a_body_may_carry_another_label_than_it_should() {
-    let cases: [(Answer, Quirk); 9] = [
+    let cases: [(Answer, Quirk); 13] = [
+        // Those that stay open are told by how they begin.
+        (|id| open_body("application/json", &event(&response(id))), Quirk::WrongLabel),
+        (
+            |id| open_body("application/json", &format!(": a comment\n\n{}", event(&response(id)))),
+            Quirk::WrongLabel,
+        ),
+        (|id| open_body("text/plain", &event(&response(id))), Quirk::WrongLabel),
+        (|id| open_body("text/event-stream", &response(id)), Quirk::WrongLabel),
         (|id| labelled(None, response(id)), Quirk::WrongLabel),
         (|id| labelled(Some("text/plain"), response(id)), Quirk::WrongLabel),
         (|id| labelled(Some("text/html; charset=utf-8"), format!("\n {}", response(id))), Quirk::WrongLabel),
@@ -265,8 +273,39 @@ async fn a_body_may_carry_another_label_than_it_should() {
 }
 
 #[tokio::test]
+async fn a_handshake_and_a_refusal_may_carry_another_label() {
+    let forms: [fn(&str) -> Response; 5] = [
+        |body| open_body("application/json", &event(body)),
+        |body| open_body("text/event-stream", body),
+        |body| open_body("text/plain", &event(body)),
+        |body| labelled(Some("text/event-stream"), body.to_owned()),
+        |body| labelled(None, body.to_owned()),
+    ];
+    for (number, form) in forms.into_iter().enumerate() {
+        let upstream = Upstream::raw(move |request: &Recorded| match request.method().as_str() {
+            "initialize" => form(&format!(
+                r#"{{"jsonrpc":"2.0","id":{},"result":{{"protocolVersion":"2025-11-25","capabilities":{{}},"serverInfo":{{"name":"u","version":"1"}}}}}}"#,
+                request.id()
+            )),
+            "notifications/initialized" => status(202, ""),
+            _ => {
+                let error = r#""error":{"code":-32602,"message":"the words of the upstream"}"#;
+                let mut refused = form(&format!(r#"{{"jsonrpc":"2.0","id":{},{error}}}"#, request.id()));
+                *refused.status_mut() = http::StatusCode::BAD_REQUEST;
+                refused
+            }
+        })
+        .await;
+        let edge = legacy_only(&upstream);
+        let reply = Path::SameLegacy.call(&edge, "u_echo", "").await;
+        assert!(reply.body.contains("the words of the upstream"), "{number}: {}", reply.body);
+        assert!(edge.metrics.upstream_quirk(Quirk::WrongLabel).get() >= 1, "{number}");
+    }
+}
+
+#[tokio::test]
 async fn what_has_no_meaning_is_an_error_that_quotes_it() {
-    let cases: [(Answer, &str); 10] = [
+    let cases: [(Answer, &str); 11] = [
         (|_| json(&response("987654321")), "it answered request 987654321, but was asked"),
         (|_| stream(&event(&response("987654321"))), "it answered request 987654321, but was asked"),
         (|_| stream(&(event("no \u{1b}[31m message") + &event("second"))), "it says \\\"no "),
@@ -288,6 +327,10 @@ async fn what_has_no_meaning_is_an_error_that_quotes_it() {
         ),
         // So does this one, which goes on without end.
         (|_| open_stream(&event("noise").repeat(1_001)), "it says \\\"noise\\\""),
+        (
+            |_| open_stream(&event(&response("987654321")).repeat(1_001)),
+            "it answered request 987654321, but was asked",
+        ),
     ];
     for (number, (answer, expected)) in cases.into_iter().enumerate() {
         for (path, message, _) in on_all_paths(answer).await {

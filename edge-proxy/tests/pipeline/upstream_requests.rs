@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use ::mcp::quirk::Quirk;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
-use crate::eras::open_stream;
+use crate::eras::{open_body, open_stream};
 use crate::support::{
     Edge, KINDS, META, PATIENCE, Recorded, Reply, Talker, Upstream, events, eventually, id, json, mcp,
     modern, never, result, status,
@@ -128,6 +129,32 @@ async fn pings_on_the_stream_of_a_session_are_answered_one_at_a_time() {
     // The stream ends where an answer is not taken, and is opened again.
     eventually("the stream is opened again", || streams() >= 2).await;
     assert!(answers(&upstream) <= 2 * streams(), "{} connections", answers(&upstream));
+}
+
+#[tokio::test]
+async fn only_messages_are_read_on_the_stream_of_a_session() {
+    for label in ["text/event-stream", "text/plain"] {
+        let upstream = Upstream::start(move |request| match (&*request.verb, is_answer(request)) {
+            ("GET", _) => open_body(
+                label,
+                &format!(
+                    ": hello\n\nevent: heartbeat\ndata: {}\n\ndata: alive\n\ndata: {}\n\n",
+                    ping(1),
+                    ping(2)
+                ),
+            ),
+            (_, true) => status(202, ""),
+            _ => json(&result(&request.body, "{}")),
+        })
+        .await;
+        let edge = legacy_only(&upstream);
+        let session = edge.session("2025-11-25", r#"{"sampling":{}}"#).await;
+        let reply = edge.post(&[("mcp-session-id", &session)], CALL).await;
+        assert!(reply.body.contains(r#""result""#), "{}", reply.body);
+        let sent = upstream.received(&pong(2)).await;
+        assert_eq!((sent.verb.as_str(), answers(&upstream)), ("POST", 1), "{label}");
+        assert!(edge.metrics.upstream_quirk(Quirk::ForeignEvents).get() > 0, "{label}");
+    }
 }
 
 /// A WebSocket upstream that is called, and from then on pings and does not read. Says when its connection ended.

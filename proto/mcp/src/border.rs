@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod cookies;
+pub mod event_reader;
 pub mod events;
 pub mod excerpt;
 pub mod ids;
@@ -13,8 +14,9 @@ pub mod mark;
 pub mod mend;
 
 pub use body::{Coding, InflateError, Inflater, Media};
+pub use event_reader::EventReader;
 pub use events::{Skipped, Take};
 pub use excerpt::excerpt;
 pub use ids::Spelling;
-pub use mark::without_mark;
+pub use mark::{text_without_mark, without_mark};
 pub use mend::{Mended, Peer, Unreadable, mend};

@@ -4,22 +4,19 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use mcp::border::body::{self, Media};
+use mcp::border::body::{Media, Told, label, tell};
+use mcp::quirk::Quirk;
 
 use super::content_coding::Decoding;
 use super::http_pool::PooledConnection;
 use crate::error::Fault;
 use crate::transport::{BufferError, BufferedBody};
 use crate::upstream::quirk_sink::QuirkSink;
-
-/// First bytes that tell what a body is, and the most that is waited for where white space comes before them.
-const MIN_FIRST: usize = 8;
-const MAX_FIRST: usize = 4 << 10;
 
 /// A response whose head was read. Dropping it before its end closes the connection.
 pub(in crate::upstream) struct HttpResponse {
@@ -32,18 +29,9 @@ pub(in crate::upstream) struct HttpResponse {
     connection: Option<PooledConnection>,
     quirks: Rc<QuirkSink>,
     timeout: Duration,
+    /// The time since which all of a body must come within the timeout.
+    begun: Instant,
     last_received: Instant,
-}
-
-/// The kind of body that a response has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::upstream) enum MediaType {
-    /// One message.
-    Json,
-    /// A stream of messages.
-    Events,
-    /// Something else.
-    Other,
 }
 
 impl HttpResponse {
@@ -55,6 +43,7 @@ impl HttpResponse {
         let (head, body) = response.into_parts();
         let pool = connection.pool();
         let decoding = Decoding::of(&head.headers, &pool);
+        let now = Instant::now();
         Self {
             status: head.status,
             headers: head.headers,
@@ -64,17 +53,60 @@ impl HttpResponse {
             connection: Some(connection),
             quirks: Rc::clone(&pool.quirks),
             timeout,
-            last_received: Instant::now(),
+            begun: now,
+            last_received: now,
         }
     }
 
-    /// Reads the `Content-Type`.
-    pub(in crate::upstream) fn media_type(&self) -> MediaType {
-        match body::label(self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)) {
-            Some(Media::Json) => MediaType::Json,
-            Some(Media::Events) => MediaType::Events,
-            None => MediaType::Other,
+    /// What its `Content-Type` says that its body is.
+    pub(in crate::upstream) fn label(&self) -> Option<Media> {
+        label(self.content_type())
+    }
+
+    /// Its `Content-Type`.
+    pub(in crate::upstream) fn content_type(&self) -> Option<&[u8]> {
+        self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)
+    }
+
+    /// What its body is: by its label, unless its first bytes say otherwise, which are kept for the next reader; `None` where
+    /// neither tells. Those of a stream of events are not waited for: whoever reads it looks at them.
+    pub(in crate::upstream) async fn media(&mut self) -> Result<Option<Media>, Fault> {
+        let label = self.label();
+        if label == Some(Media::Events) {
+            return Ok(label);
         }
+        let (mut first, mut ended) = (Bytes::new(), false);
+        let told = loop {
+            if let Some(told) = tell(label, &first, ended) {
+                break told;
+            }
+            match self.chunk_since(self.begun).await? {
+                None => ended = true,
+                Some(chunk) if first.is_empty() => first = chunk,
+                Some(chunk) => first = [&first[..], &chunk].concat().into(),
+            }
+        };
+        self.put_back(first);
+        Ok(match told {
+            Told::Labelled(media) => Some(media),
+            Told::Mislabelled(media) => {
+                self.note_label();
+                Some(media)
+            }
+            Told::Neither => None,
+        })
+    }
+
+    /// Notes that its body is not what its label says.
+    #[cold]
+    pub(in crate::upstream) fn note_label(&self) {
+        let label = String::from_utf8_lossy(self.content_type().unwrap_or_default());
+        self.quirks.note(Quirk::WrongLabel, &format!("content type {label:?}"));
+    }
+
+    /// What was read of the body for the next reader.
+    pub(in crate::upstream) fn first_bytes(&self) -> &[u8] {
+        self.buffered.as_deref().unwrap_or_default()
     }
 
     /// Where quirks of its upstream are noted.
@@ -90,7 +122,8 @@ impl HttpResponse {
     /// Sets the longest silence between two chunks, from now on.
     pub(in crate::upstream) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
-        self.last_received = Instant::now();
+        self.begun = Instant::now();
+        self.last_received = self.begun;
     }
 
     /// Returns the next chunk, or `None` at the end. Cancel safe: the timeout goes on from the last chunk.
@@ -125,25 +158,13 @@ impl HttpResponse {
 
     /// Returns the next chunk of a body that began at `begun`: all of it must come within the timeout, and not only the next
     /// chunk.
-    pub(in crate::upstream) async fn chunk_since(&mut self, begun: Instant) -> Result<Option<Bytes>, Fault> {
+    async fn chunk_since(&mut self, begun: Instant) -> Result<Option<Bytes>, Fault> {
         self.last_received = begun;
         self.chunk().await
     }
 
-    /// Returns the first bytes of the body, as far as they tell what it is, and keeps them for the next reader.
-    pub(in crate::upstream) async fn first_bytes(&mut self) -> Result<Bytes, Fault> {
-        let mut first = BytesMut::new();
-        while first.trim_ascii_start().len() < MIN_FIRST && first.len() < MAX_FIRST {
-            let Some(chunk) = self.chunk().await? else { break };
-            first.extend_from_slice(&chunk);
-        }
-        let first = first.freeze();
-        self.put_back(first.clone());
-        Ok(first)
-    }
-
     /// Keeps bytes that were read for the next reader.
-    pub(in crate::upstream) fn put_back(&mut self, read: Bytes) {
+    fn put_back(&mut self, read: Bytes) {
         self.buffered = (!read.is_empty()).then_some(read);
     }
 
@@ -165,13 +186,23 @@ impl HttpResponse {
         let pool = self.connection.as_ref().map(PooledConnection::pool);
         let Some(pool) = pool else { return Ok(self.chunk().await?.unwrap_or_default()) };
         let mut buffered = BufferedBody::within(limit, || pool.reservation());
-        let begun = Instant::now();
-        while let Some(data) = self.chunk_since(begun).await? {
+        while let Some(data) = self.chunk_since(self.begun).await? {
             buffered.push(data).map_err(|error| match error {
                 BufferError::TooLarge => Fault::TooLarge,
                 BufferError::OverBudget => Fault::OverBudget,
             })?;
         }
         Ok(buffered.finish())
+    }
+
+    /// Reads what comes of the body within the timeout, `limit` bytes at most: whatever goes wrong is its end.
+    pub(in crate::upstream) async fn read_what_comes(&mut self, limit: usize) -> Bytes {
+        let pool = self.connection.as_ref().map(PooledConnection::pool);
+        let Some(pool) = pool else { return self.buffered.take().unwrap_or_default() };
+        let mut buffered = BufferedBody::within(limit, || pool.reservation());
+        while let Ok(Some(data)) = self.chunk_since(self.begun).await
+            && buffered.push(data).is_ok()
+        {}
+        buffered.finish()
     }
 }

@@ -10,4 +10,4 @@ mod redirects;
 mod upstream_connection;
 
 pub(super) use self::http_pool::{HttpPool, Retry};
-pub(super) use self::http_response::{HttpResponse, MediaType};
+pub(super) use self::http_response::HttpResponse;

@@ -91,7 +91,8 @@ impl SkippedMessages {
         self.unnamed.take()
     }
 
-    /// Sets a message aside that can be read: the response to another request, or a notification that says nothing.
+    /// Sets a message aside that can be read: the response to another request, or a notification that says nothing. Too many of
+    /// them are an error as well: they would keep the call waiting for ever.
     fn set_aside(&mut self, message: &Bytes, fault: Fault, awaited: &Awaited<'_>) -> Result<(), Fault> {
         let (Fault::Malformed(reason), Ok(envelope)) = (&fault, Envelope::parse(message)) else {
             return Err(fault);
@@ -104,8 +105,11 @@ impl SkippedMessages {
             _ => return Err(fault),
         };
         awaited.quirks.note(Quirk::UnreadableMessages, &excerpt(message, 0));
-        self.reason.get_or_insert(reason.into());
-        Ok(())
+        let first = self.reason.get_or_insert(reason.into());
+        match self.unreadable.is_over(message.len()) {
+            true => Err(Fault::Malformed(first.to_string())),
+            false => Ok(()),
+        }
     }
 
     /// Skips a message that cannot be read, unless it was the response, or too many were skipped.

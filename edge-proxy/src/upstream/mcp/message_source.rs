@@ -4,13 +4,10 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use mcp::border::body::{self, Media};
-use mcp::border::excerpt;
-use mcp::quirk::Quirk;
-use mcp::sse::{Decoder, Event};
+use mcp::sse::Event;
 
 use super::channel::CallMessages;
+use super::event_stream::EventStream;
 use super::session::ServerMessages;
 use crate::error::Fault;
 use crate::upstream::connect::HttpResponse;
@@ -32,83 +29,10 @@ pub(super) enum MessageSource {
     Channel(CallMessages),
 }
 
-/// The events of a response.
-pub(super) struct EventStream {
-    response: HttpResponse,
-    decoder: Decoder,
-    max_event_bytes: usize,
-    form: StreamForm,
-}
-
-/// What the body of an event stream turned out to be.
-enum StreamForm {
-    /// Nothing came yet.
-    Unknown,
-    /// Events, as its label says.
-    Events,
-    /// One JSON text, of which this much has come.
-    Json(BytesMut),
-}
-
-impl StreamForm {
-    /// Whether a chunk belongs to events: the first one begins with a field or a comment.
-    #[inline]
-    fn carries_events(&mut self, chunk: &[u8]) -> bool {
-        if matches!(self, Self::Unknown) && matches!(chunk.first(), Some(b'd' | b'e' | b'i' | b'r' | b':')) {
-            *self = Self::Events;
-        }
-        matches!(self, Self::Events)
-    }
-}
-
-impl EventStream {
-    /// Returns the next event, or `None` at the end. Cancel safe.
-    async fn next(&mut self) -> Result<Option<Event>, Fault> {
-        loop {
-            if let Some(event) = self.decoder.next().map_err(|_| Fault::TooLarge)? {
-                return Ok(Some(event));
-            }
-            match self.response.chunk().await? {
-                Some(chunk) if self.form.carries_events(&chunk) => self.decoder.push(chunk),
-                Some(chunk) => self.take_odd(chunk)?,
-                None => return Ok(self.end()),
-            }
-        }
-    }
-
-    /// Takes a chunk that may belong to something else than events.
-    #[cold]
-    fn take_odd(&mut self, chunk: Bytes) -> Result<(), Fault> {
-        if matches!(self.form, StreamForm::Unknown) && body::sniff(&chunk) == Some(Media::Json) {
-            self.form = StreamForm::Json(BytesMut::new());
-            self.response.quirks().note(Quirk::WrongLabel, &excerpt(&chunk, 0));
-        }
-        match &mut self.form {
-            StreamForm::Json(text) if text.len() + chunk.len() > self.max_event_bytes => {
-                return Err(Fault::TooLarge);
-            }
-            StreamForm::Json(text) => text.extend_from_slice(&chunk),
-            StreamForm::Unknown | StreamForm::Events => {
-                self.form = StreamForm::Events;
-                self.decoder.push(chunk);
-            }
-        }
-        Ok(())
-    }
-
-    /// The stream has ended. Returns its JSON text, if it was one.
-    fn end(&mut self) -> Option<Event> {
-        let StreamForm::Json(text) = &mut self.form else { return None };
-        let data = text.split().freeze();
-        (!data.is_empty()).then(|| Event { data, ..Event::default() })
-    }
-}
-
 impl MessageSource {
     /// Reads the event stream of a response, whose events may have so many bytes.
     pub(super) fn event_stream(response: HttpResponse, max_event_bytes: usize) -> Self {
-        let decoder = Decoder::new(max_event_bytes);
-        Self::Http(EventStream { response, decoder, max_event_bytes, form: StreamForm::Unknown })
+        Self::Http(EventStream::new(response, max_event_bytes))
     }
 
     /// Returns the next event, or `None` at the end. Cancel safe.
@@ -137,7 +61,7 @@ impl MessageSource {
     /// Sets the longest silence before the next message, from now on.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         match self {
-            Self::Http(events) => events.response.set_timeout(timeout),
+            Self::Http(events) => events.set_timeout(timeout),
             Self::Channel(messages) => messages.set_timeout(timeout),
         }
     }
@@ -145,10 +69,10 @@ impl MessageSource {
     /// Reads and drops the rest, unless it is longer than `max` bytes. Returns whether the end came.
     pub(super) async fn end(self, max: usize) -> bool {
         // A channel has no end, and the call has no more messages on it.
-        let Self::Http(EventStream { mut response, .. }) = self else { return true };
+        let Self::Http(mut events) = self else { return true };
         let mut rest = 0;
         loop {
-            match response.chunk().await {
+            match events.chunk().await {
                 Ok(Some(chunk)) => rest += chunk.len(),
                 Ok(None) => return true,
                 Err(_) => return false,
@@ -162,7 +86,7 @@ impl MessageSource {
     /// Reads and drops the rest.
     pub(super) async fn drain(mut self) {
         match &mut self {
-            Self::Http(events) => while let Ok(Some(_)) = events.response.chunk().await {},
+            Self::Http(events) => while let Ok(Some(_)) = events.chunk().await {},
             Self::Channel(messages) => while messages.next().await.is_ok() {},
         }
     }

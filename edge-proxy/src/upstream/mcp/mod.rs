@@ -5,6 +5,7 @@
 mod call_tasks;
 mod channel;
 mod detached;
+mod event_stream;
 mod in_flight;
 mod incoming;
 mod input_requests;

@@ -2,22 +2,21 @@
 //! sent to the client.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
-use mcp::border::body::{self, Media};
-use mcp::border::events::{Take, take};
-use mcp::border::{Peer, excerpt, mend};
+use bytes::Bytes;
+use http::StatusCode;
+use mcp::border::body::sniff;
+use mcp::border::events::{Take, events_of, take};
+use mcp::border::{Media, Peer, excerpt, mend};
 use mcp::error as codes;
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
-use mcp::quirk::Quirk;
 use mcp::revision::Era;
 use mcp::session_loss::Refusal;
-use mcp::sse::{Decoder, Event};
+use mcp::sse::Event;
 
+use super::event_stream::EventStream;
 use super::in_flight::InFlightGuard;
 use super::incoming;
 use super::message_source::{MessageSource, RawResponse};
@@ -27,7 +26,7 @@ use crate::error::Fault;
 use crate::upstream::Context;
 use crate::upstream::answer_stream::AnswerStream;
 use crate::upstream::call::CallResponse;
-use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::upstream::connect::HttpResponse;
 use crate::upstream::quirk_sink::QuirkSink;
 use crate::usage::{Account, Outcome};
 
@@ -219,68 +218,46 @@ pub(super) async fn open(
 ) -> Result<OpenedResponse, NoResponse> {
     let limits = &context.environment.limits;
     let status = response.status;
-    let media = match response.media_type() {
-        media if !status.is_success() => return open_refusal(response, media, limits.max_answer_bytes).await,
-        MediaType::Json => Media::Json,
-        MediaType::Events => Media::Events,
-        MediaType::Other => media_of_unlabelled(&mut response).await?,
-    };
-    if media == Media::Json {
-        let body = response.read(limits.max_answer_bytes).await?;
-        if body.starts_with(b"{") || !put_back_events(&mut response, &body) {
-            return Ok(OpenedResponse::Message(status, body));
-        }
+    if !status.is_success() {
+        return open_refusal(response, limits.max_answer_bytes).await;
     }
-    Ok(OpenedResponse::Events(MessageSource::event_stream(response, limits.max_event_bytes)))
+    match response.media().await? {
+        Some(Media::Json) => {
+            Ok(OpenedResponse::Message(status, response.read(limits.max_answer_bytes).await?))
+        }
+        Some(Media::Events) => {
+            Ok(OpenedResponse::Events(MessageSource::event_stream(response, limits.max_event_bytes)))
+        }
+        None => Err(unlabelled(&response).into()),
+    }
 }
 
-/// Puts a body back that is labelled as JSON, where it plainly carries events.
+/// The fault of a body that is neither JSON nor events.
 #[cold]
-fn put_back_events(response: &mut HttpResponse, body: &Bytes) -> bool {
-    let are_events = body::sniff(body) == Some(Media::Events);
-    if are_events {
-        response.quirks().note(Quirk::WrongLabel, &excerpt(body, 0));
-        response.put_back(body.clone());
+fn unlabelled(response: &HttpResponse) -> Fault {
+    let first = response.first_bytes();
+    if first.trim_ascii().is_empty() {
+        return Fault::Malformed(NO_RESPONSE.to_owned());
     }
-    are_events
-}
-
-/// Returns what a body plainly is that has another label than it should, or none.
-#[cold]
-async fn media_of_unlabelled(response: &mut HttpResponse) -> Result<Media, Fault> {
-    let first = response.first_bytes().await?;
-    let label = response.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let label = String::from_utf8_lossy(label).into_owned();
-    match body::sniff(&first) {
-        Some(media) => {
-            response.quirks().note(Quirk::WrongLabel, &label);
-            Ok(media)
-        }
-        None if first.trim_ascii().is_empty() => Err(Fault::Malformed(NO_RESPONSE.to_owned())),
-        None => {
-            let (label, says) =
-                (response.quirks().excerpt(&label), response.quirks().excerpt(&excerpt(&first, 0)));
-            Err(Fault::Malformed(format!("the content type is \"{label}\"; it says \"{says}\"")))
-        }
-    }
+    let quirks = response.quirks();
+    let label = String::from_utf8_lossy(response.content_type().unwrap_or_default());
+    let (label, says) = (quirks.excerpt(&label), quirks.excerpt(&excerpt(first, 0)));
+    Fault::Malformed(format!("the content type is \"{label}\"; it says \"{says}\""))
 }
 
 /// Reads a response whose status is no success: an error of JSON-RPC, or a text.
 #[cold]
-async fn open_refusal(
-    mut response: HttpResponse,
-    media: MediaType,
-    limit: usize,
-) -> Result<OpenedResponse, NoResponse> {
+async fn open_refusal(mut response: HttpResponse, limit: usize) -> Result<OpenedResponse, NoResponse> {
     let status = response.status;
-    let text = if media == MediaType::Json {
-        response.read(limit).await?
-    } else {
-        // What it says is a help, and no more.
-        response.set_timeout(response.timeout().min(REFUSAL_TIMEOUT));
-        response.read(MAX_SMALL_RESPONSE).await.unwrap_or_default()
+    let text = match response.label() {
+        Some(Media::Json) if response.media().await? == Some(Media::Json) => response.read(limit).await?,
+        _ => {
+            // What it says is a help, and no more.
+            response.set_timeout(response.timeout().min(REFUSAL_TIMEOUT));
+            response.read_what_comes(MAX_SMALL_RESPONSE).await
+        }
     };
-    let message = readable(text.clone(), response.quirks());
+    let message = refusal_of(&text, response.quirks());
     if is_error_response(&message) {
         return Ok(OpenedResponse::Message(status, message));
     }
@@ -288,57 +265,31 @@ async fn open_refusal(
     Err(NoResponse { fault, refused_with: Some((status, text)) })
 }
 
+/// Returns the error that the text of a refusal is, or that an event in it carries.
+fn refusal_of(text: &Bytes, quirks: &QuirkSink) -> Bytes {
+    if sniff(text) != Some(Media::Events) {
+        return readable(text.clone(), quirks);
+    }
+    let in_event = |event: Event| match take(&event) {
+        Take::Message(_) => Some(readable(event.data, quirks)).filter(|message| is_error_response(message)),
+        Take::Nothing | Take::Odd(_) => None,
+    };
+    events_of(text).find_map(in_event).unwrap_or_default()
+}
+
 /// Returns the message that a body carries, mended where it has one meaning; a body that cannot be read is returned as it is.
 fn readable(body: Bytes, quirks: &QuirkSink) -> Bytes {
     match Envelope::parse(&body) {
         Ok(_) => body,
-        Err(error) => meant(body, error, quirks),
+        Err(error) => mended(&body, error, quirks).unwrap_or(body),
     }
 }
 
 #[cold]
-fn meant(body: Bytes, error: EnvelopeError, quirks: &QuirkSink) -> Bytes {
-    if body::sniff(&body) == Some(Media::Events) {
-        quirks.note(Quirk::WrongLabel, &excerpt(&body, 0));
-        return first_response(&body, quirks).unwrap_or(body);
-    }
-    mended(&body, error, quirks).unwrap_or(body)
-}
-
 fn mended(message: &Bytes, error: EnvelopeError, quirks: &QuirkSink) -> Option<Bytes> {
     let mended = mend(message, error, Peer::Server { open: Some(HANDSHAKE_ID) }).ok()?;
     quirks.note_all(mended.quirks, &excerpt(message, 0));
     Some(mended.message)
-}
-
-/// Returns the first response among the events of a whole body.
-fn first_response(body: &Bytes, quirks: &QuirkSink) -> Option<Bytes> {
-    let mut decoder = Decoder::new(body.len());
-    decoder.push(body.clone());
-    while let Ok(Some(event)) = decoder.next() {
-        if let Some(response) = response_in(event, quirks) {
-            return Some(response);
-        }
-    }
-    None
-}
-
-/// Returns the response that an event carries.
-fn response_in(event: Event, quirks: &QuirkSink) -> Option<Bytes> {
-    match take(&event) {
-        Take::Message(_) => {}
-        Take::Nothing => return None,
-        Take::Odd(quirk) => {
-            quirks.note(quirk, &excerpt(event.event.as_deref().unwrap_or_default(), 0));
-            return None;
-        }
-    }
-    let message = match Envelope::parse(&event.data) {
-        Ok(_) => event.data,
-        Err(error) => mended(&event.data, error, quirks)?,
-    };
-    let is_response = Envelope::parse(&message).is_ok_and(|envelope| envelope.kind() == Kind::Response);
-    is_response.then_some(message)
 }
 
 pub(super) fn is_error_response(body: &[u8]) -> bool {
@@ -356,33 +307,31 @@ pub(super) async fn read_rpc_response(response: HttpResponse) -> Result<Bytes, F
 /// Reads the body of an HTTP response of any status or, of a stream, the first JSON-RPC response, within the timeout. What has
 /// one meaning is mended; a response without an id gets 0, that of the handshake.
 pub(super) async fn read_rpc_body(mut response: HttpResponse, limit: usize) -> Result<Bytes, Fault> {
-    if response.media_type() != MediaType::Events {
-        let body = response.read(limit).await?;
-        return Ok(readable(body, response.quirks()));
+    if response.media().await? == Some(Media::Events) {
+        return read_response_event(response, limit).await;
     }
-    let mut decoder = Decoder::new(limit);
-    let mut whole = BytesMut::new();
-    let begun = Instant::now();
-    while let Some(chunk) = response.chunk_since(begun).await? {
-        if !whole.is_empty() || body::sniff(&chunk) == Some(Media::Json) {
-            if whole.len() + chunk.len() > limit {
-                return Err(Fault::TooLarge);
+    let body = response.read(limit).await?;
+    Ok(readable(body, response.quirks()))
+}
+
+/// Reads the first response of a stream, within the timeout. Where there is none, returns the last message that came in its
+/// place.
+async fn read_response_event(response: HttpResponse, limit: usize) -> Result<Bytes, Fault> {
+    let (timeout, mut events) = (response.timeout(), EventStream::new(response, limit));
+    let mut last = None;
+    let read = async {
+        while let Some(message) = events.next_unread().await? {
+            let message = readable(message, events.quirks());
+            let envelope = Envelope::parse(&message);
+            if envelope.is_ok_and(|envelope| envelope.kind() == Kind::Response) {
+                return Ok(message);
             }
-            whole.extend_from_slice(&chunk);
-            continue;
+            last = Some(message);
         }
-        decoder.push(chunk);
-        while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-            if let Some(answer) = response_in(event, response.quirks()) {
-                return Ok(answer);
-            }
-        }
-    }
-    if whole.is_empty() {
-        return Err(Fault::Interrupted);
-    }
-    response.quirks().note(Quirk::WrongLabel, &excerpt(&whole, 0));
-    Ok(readable(whole.freeze(), response.quirks()))
+        Err(Fault::Interrupted)
+    };
+    let read = tokio::time::timeout(timeout, read).await.unwrap_or(Err(Fault::Timeout));
+    read.or_else(|fault| last.ok_or(fault))
 }
 
 /// Returns the status of an error: a missing capability is the client's fault and keeps its status, others are

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
-use mcp::border::events::{Take, take};
+use mcp::border::Media;
 use mcp::extension::TASKS;
 use mcp::header::{METHOD, PROTOCOL_VERSION};
 use mcp::json;
@@ -16,11 +16,11 @@ use mcp::message::Envelope;
 use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
-use mcp::sse::Decoder;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::channel::Channel;
+use super::event_stream::EventStream;
 use super::response::read_rpc_response;
 use super::session::{SessionKey, SessionPool};
 use super::task::Task;
@@ -30,8 +30,7 @@ use crate::policy::Permit;
 use crate::session::capabilities::Capabilities;
 use crate::snapshot::{McpUpstream, Upstream};
 use crate::upstream::Context;
-use crate::upstream::connect::{HttpPool, HttpResponse, MediaType, Retry};
-use crate::upstream::quirk_sink::QuirkSink;
+use crate::upstream::connect::{HttpResponse, Retry};
 
 /// Largest notification.
 const MAX_EVENT: usize = 256 << 10;
@@ -167,7 +166,7 @@ struct SubscriptionTask {
 /// The source of an upstream's notifications.
 enum NotificationSource {
     /// A stream of events.
-    Stream(Box<(HttpResponse, Decoder, Rc<QuirkSink>)>),
+    Stream(Box<EventStream>),
     /// A connection that is the session.
     Channel(Receiver<Bytes>),
 }
@@ -223,7 +222,7 @@ impl SubscriptionTask {
         let session = pool.session().await?;
         let headers = session.headers().cloned().unwrap_or_default();
         let response = self.open_stream(&Verb::GET, headers, Bytes::new()).await?;
-        let mut source = NotificationSource::stream(response, MAX_EVENT, &pool.http_pool);
+        let mut source = NotificationSource::stream(response, MAX_EVENT);
         let request = async |_, body| read_rpc_response(pool.post(&session, body, Retry::Safe).await?).await;
         self.run_subscribed(&mut source, request).await
     }
@@ -291,7 +290,7 @@ impl SubscriptionTask {
             let response = self.open_stream(&Verb::POST, headers, body).await?;
             // The notification of a finished task carries its result.
             let max_event = self.context.environment.limits.max_event_bytes;
-            let mut source = NotificationSource::stream(response, max_event, &http_pool);
+            let mut source = NotificationSource::stream(response, max_event);
             if !self.relay(&mut source).await? {
                 return Ok(());
             }
@@ -300,13 +299,13 @@ impl SubscriptionTask {
 
     async fn open_stream(&self, verb: &Verb, headers: HeaderMap, body: Bytes) -> Result<HttpResponse, Fault> {
         let http_pool = self.context.http_pool(&self.upstream)?;
-        let answered = http_pool.send(verb, headers, body, Retry::Safe, MAX_SILENCE);
-        let answered = tokio::time::timeout(self.upstream.request_timeout, answered).await;
-        let response = answered.map_err(|_| Fault::Timeout)??;
-        if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
-            return Err(Fault::Status(response.status.as_u16()));
-        }
-        Ok(response)
+        let opened = async {
+            let mut response = http_pool.send(verb, headers, body, Retry::Safe, MAX_SILENCE).await?;
+            let is_open = response.status == StatusCode::OK && response.media().await? == Some(Media::Events);
+            if is_open { Ok(response) } else { Err(Fault::Status(response.status.as_u16())) }
+        };
+        let opened = tokio::time::timeout(self.upstream.request_timeout, opened).await;
+        opened.unwrap_or(Err(Fault::Timeout))
     }
 
     /// Relays notifications until the targets change (true) or the subscription is dropped (false).
@@ -351,25 +350,15 @@ impl SubscriptionTask {
 }
 
 impl NotificationSource {
-    fn stream(response: HttpResponse, max_event: usize, http_pool: &HttpPool) -> Self {
-        Self::Stream(Box::new((response, Decoder::new(max_event), Rc::clone(&http_pool.quirks))))
+    fn stream(response: HttpResponse, max_event: usize) -> Self {
+        Self::Stream(Box::new(EventStream::new(response, max_event)))
     }
 
     /// Returns the next message. Cancel safe.
     async fn next(&mut self) -> Result<Bytes, Fault> {
         match self {
             Self::Channel(messages) => messages.recv().await.ok_or(Fault::Interrupted),
-            Self::Stream(stream) => loop {
-                let (response, decoder, quirks) = &mut **stream;
-                while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-                    match take(&event) {
-                        Take::Message(_) => return Ok(event.data),
-                        Take::Nothing => {}
-                        Take::Odd(quirk) => quirks.note_event(quirk, &event),
-                    }
-                }
-                decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
-            },
+            Self::Stream(stream) => stream.next_message().await?.ok_or(Fault::Interrupted),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Changed resources and lists, told across the eras: a modern client of a legacy upstream, and the other way round.
 
+use ::mcp::quirk::Quirk;
+
 use crate::eras::{ask, legacy_only, modern_only, next_message, open_stream};
 use crate::support::{Edge, Recorded, Upstream, eventually, json, mcp, modern};
 
@@ -7,11 +9,14 @@ const TELLS: &str = r#"{"resources":{"subscribe":true}}"#;
 
 /// Tells of a changed resource as soon as it is asked to, in the one era that it speaks.
 fn telling(request: &Recorded) -> axum::response::Response {
-    let told = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///r"}}"#;
+    // It leaves `jsonrpc` out, as some do.
+    let told = r#"{"method":"notifications/resources/updated","params":{"uri":"file:///r"}}"#;
+    // Events of other types say nothing, whatever their data, and neither does what is no message.
+    let odd = format!(": a comment\n\nevent: heartbeat\ndata: {told}\n\ndata: alive\n\n");
     match (request.verb.as_str(), request.method().as_str()) {
-        ("GET", _) => open_stream(&format!("data: {told}\n\n")),
+        ("GET", _) => open_stream(&format!("{odd}data: {told}\n\n")),
         (_, "subscriptions/listen") => open_stream(&format!(
-            "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{}}}}\n\ndata: {told}\n\n"
+            "{odd}data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{}}}}\n\ndata: {told}\n\n"
         )),
         _ => json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id())),
     }
@@ -49,6 +54,7 @@ async fn a_modern_listen_hears_of_a_legacy_upstreams_resources() {
     edge.snapshot.resources.servers[0].tools.pop();
     edge.publish();
     assert_eq!(next_message(&mut stream).await, notice("tools/list_changed", ""));
+    assert!(edge.metrics.upstream_quirk(Quirk::ForeignEvents).get() > 0);
     drop(stream);
     ended(&upstream).await;
 }
@@ -88,4 +94,5 @@ async fn a_legacy_session_hears_of_a_modern_upstreams_resources() {
         next_message(&mut stream).await,
         r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#
     );
+    assert!(edge.metrics.upstream_quirk(Quirk::ForeignEvents).get() > 0);
 }

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use super::excerpt::excerpt;
-use super::mark::without_mark;
+use super::mark::{MARK, without_mark};
 use crate::header::{EVENT_STREAM, JSON};
 
 /// What a body is.
@@ -43,6 +43,11 @@ fn is_other_json(kind: &[u8]) -> bool {
         || kind.starts_with(b"application/") && kind.ends_with(b"+json")
 }
 
+/// First bytes that are looked at to see what a body is, at most.
+const MAX_SNIFFED: usize = 4 << 10;
+/// How a body begins that carries events: with a field, or with a comment.
+const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+
 /// What a body is by its first bytes; `None` when it is neither. MCP has objects and, in batches, arrays.
 #[cold]
 #[must_use]
@@ -51,8 +56,47 @@ pub fn sniff(first_bytes: &[u8]) -> Option<Media> {
     if start.starts_with(b"{") || start.starts_with(b"[") {
         return Some(Media::Json);
     }
-    let fields = [&b"data:"[..], b"event:", b"id:", b"retry:", b":"];
-    fields.iter().any(|field| start.starts_with(field)).then_some(Media::Events)
+    FIELDS.iter().any(|field| start.starts_with(field)).then_some(Media::Events)
+}
+
+/// What a body is, by its label and its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// What its label says.
+    Labelled(Media),
+    /// Something else than its label says, or it has none.
+    Mislabelled(Media),
+    /// Neither; it has no label.
+    Neither,
+}
+
+/// What a body is that has this label and these first bytes: no label stands against what they plainly are. `None` where more
+/// of them must come first; never once the body has `ended`.
+#[inline]
+#[must_use]
+pub fn tell(label: Option<Media>, first_bytes: &[u8], ended: bool) -> Option<Told> {
+    match (label, first_bytes.first()) {
+        (Some(Media::Json), Some(b'{')) => Some(Told::Labelled(Media::Json)),
+        (Some(Media::Events), Some(b'd' | b'e' | b'i' | b'r' | b':')) => Some(Told::Labelled(Media::Events)),
+        _ => tell_odd(label, first_bytes, ended),
+    }
+}
+
+#[cold]
+fn tell_odd(label: Option<Media>, first_bytes: &[u8], ended: bool) -> Option<Told> {
+    let labelled = label.map_or(Told::Neither, Told::Labelled);
+    match sniff(first_bytes) {
+        Some(media) if label == Some(media) => Some(labelled),
+        Some(media) => Some(Told::Mislabelled(media)),
+        None if !ended && first_bytes.len() < MAX_SNIFFED && tells_nothing(first_bytes) => None,
+        None => Some(labelled),
+    }
+}
+
+/// Whether these are no more than white space, or the beginning of a mark or a field.
+fn tells_nothing(first_bytes: &[u8]) -> bool {
+    let start = without_mark(first_bytes).trim_ascii_start();
+    MARK.starts_with(start) || FIELDS.iter().any(|field| field.starts_with(start))
 }
 
 /// How a body is compressed (`Content-Encoding`, RFC 9110 §8.4).

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::mend::Unreadable;
 use crate::quirk::Quirk;
-use crate::sse::Event;
+use crate::sse::{Decoder, Event};
 
 /// Messages that are skipped before an answer comes, at most.
 pub const MAX_SKIPPED: u32 = 1_000;
@@ -42,6 +42,13 @@ fn take_named<'a>(named: &[u8], data: &'a Bytes) -> Take<'a> {
     }
 }
 
+/// The events of a whole body.
+pub fn events_of(body: &Bytes) -> impl Iterator<Item = Event> {
+    let mut decoder = Decoder::new(body.len());
+    decoder.push(body.clone());
+    std::iter::from_fn(move || decoder.next().ok().flatten())
+}
+
 /// What was skipped on a stream or channel since its last readable message.
 #[derive(Debug, Default)]
 pub struct Skipped {
@@ -56,11 +63,16 @@ impl Skipped {
     /// # Errors
     /// The first message that was skipped, past [`MAX_SKIPPED`] messages or [`MAX_SKIPPED_BYTES`].
     pub fn add(&mut self, unreadable: Unreadable) -> Result<(), Unreadable> {
-        self.count += 1;
-        self.bytes = self.bytes.saturating_add(unreadable.length);
-        let over = self.count > MAX_SKIPPED || self.bytes > MAX_SKIPPED_BYTES;
+        let over = self.is_over(unreadable.length);
         let first = self.first.get_or_insert_with(|| Box::new(unreadable));
         if over { Err(Unreadable::clone(first)) } else { Ok(()) }
+    }
+
+    /// Counts a message of so many bytes that is skipped, such as one to somebody else. Returns whether it is one too many.
+    pub fn is_over(&mut self, bytes: usize) -> bool {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.count > MAX_SKIPPED || self.bytes > MAX_SKIPPED_BYTES
     }
 
     /// Begins anew: a message could be read.

@@ -2,6 +2,7 @@
 //!
 //! It must not know what messages say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, header as names};
@@ -13,17 +14,19 @@ use super::MAX_MESSAGE_BYTES;
 use super::connections::reason;
 use super::error::ClientError;
 use super::http::HttpClient;
-use crate::border::body::{Coding, InflateError, Inflater, Media, coding, label, sniff};
+use super::quirk_log::QuirkLog;
+use crate::border::EventReader;
+use crate::border::body::{Coding, InflateError, Inflater, Media, Told, coding, label, tell};
 use crate::header::{EVENT_STREAM, JSON};
 use crate::quirk::Quirk;
-use crate::sse::{Decoder, Event};
-
-/// Bytes that are looked at to see what a body is.
-const MAX_SNIFFED_BYTES: usize = 256;
+use crate::secrets::Secrets;
+use crate::sse::Event;
 
 /// The body of a response, while it is read.
 pub(super) struct Body {
     response: Response,
+    quirks: Arc<QuirkLog>,
+    secrets: Arc<Secrets>,
     inflater: Option<Inflater>,
     /// What was read to see what it is.
     ahead: Option<Bytes>,
@@ -33,7 +36,7 @@ pub(super) struct Body {
 /// The events of a body.
 pub(super) struct Events {
     body: Body,
-    decoder: Decoder,
+    reader: EventReader,
 }
 
 impl Body {
@@ -53,33 +56,51 @@ impl Body {
                 return Err(ClientError::Http { status, excerpt });
             }
         }
-        Ok(Self { response, inflater: Inflater::new(&coding), ahead: None, ended: false })
+        let (quirks, secrets) = (Arc::clone(&http.quirks), Arc::clone(&http.secrets));
+        let inflater = Inflater::new(&coding);
+        Ok(Self { response, quirks, secrets, inflater, ahead: None, ended: false })
     }
 
-    /// What it is: by its label, or else by how it begins.
-    pub(super) async fn media(&mut self, http: &HttpClient) -> Result<Media, ClientError> {
-        let content_type = header(self.response.headers(), names::CONTENT_TYPE);
-        if let Some(media) = label(content_type) {
-            return Ok(media);
+    /// What it is: by its label, unless its first bytes say otherwise. Those of a stream of events are not waited for: they
+    /// are looked at when they come.
+    pub(super) async fn media(&mut self, silence: Duration) -> Result<Media, ClientError> {
+        let label = label(self.content_type());
+        if label == Some(Media::Events) {
+            return Ok(Media::Events);
         }
-        let labelled = String::from_utf8_lossy(content_type.unwrap_or_default()).into_owned();
-        let mut start = BytesMut::new();
-        let mut found = None;
-        while found.is_none()
-            && start.len() < MAX_SNIFFED_BYTES
-            && let Some(chunk) = self.next(Some(http.endpoint.timeout)).await?
-        {
-            start.extend_from_slice(&chunk);
-            found = sniff(&start);
-        }
-        self.ahead = Some(start.freeze()).filter(|start| !start.is_empty());
-        let Some(media) = found else {
-            let status = self.response.status().as_u16();
-            let malformed = format!("content type {labelled:?} instead of {JSON} or {EVENT_STREAM}");
-            return Err(ClientError::Http { status, excerpt: http.sanitize(&malformed) });
+        let mut first = Bytes::new();
+        let told = loop {
+            if let Some(told) = tell(label, &first, self.ended) {
+                break told;
+            }
+            let chunk = self.next(Some(silence)).await?.unwrap_or_default();
+            first = if first.is_empty() { chunk } else { [&first[..], &chunk].concat().into() };
         };
-        http.quirks.note(Quirk::WrongLabel, || http.sanitize(&format!("content type {labelled:?}")));
-        Ok(media)
+        self.ahead = Some(first).filter(|first| !first.is_empty());
+        match told {
+            Told::Labelled(media) => Ok(media),
+            Told::Mislabelled(media) => {
+                self.note_label();
+                Ok(media)
+            }
+            Told::Neither => {
+                let status = self.response.status().as_u16();
+                let excerpt = format!("{} instead of {JSON} or {EVENT_STREAM}", self.labelled());
+                Err(ClientError::Http { status, excerpt: self.secrets.excerpt(&excerpt) })
+            }
+        }
+    }
+
+    fn content_type(&self) -> Option<&[u8]> {
+        header(self.response.headers(), names::CONTENT_TYPE)
+    }
+
+    fn labelled(&self) -> String {
+        format!("content type {:?}", String::from_utf8_lossy(self.content_type().unwrap_or_default()))
+    }
+
+    fn note_label(&self) {
+        self.quirks.note(Quirk::WrongLabel, || self.secrets.excerpt(&self.labelled()));
     }
 
     /// The next chunk, decoded; `None` at the end. Without `silence`, waits as long as it takes.
@@ -120,20 +141,20 @@ impl Body {
 
 impl Events {
     pub(super) fn new(body: Body) -> Self {
-        Self { body, decoder: Decoder::new(MAX_MESSAGE_BYTES) }
+        Self { body, reader: EventReader::new(MAX_MESSAGE_BYTES) }
     }
 
     /// The next event, `None` at the end of the stream. Without `silence`, waits as long as it takes.
     pub(super) async fn next(&mut self, silence: Option<Duration>) -> Result<Option<Event>, ClientError> {
+        let too_large = |_| ClientError::TooLarge { limit: MAX_MESSAGE_BYTES };
         loop {
-            let event =
-                self.decoder.next().map_err(|_| ClientError::TooLarge { limit: MAX_MESSAGE_BYTES })?;
+            let event = self.reader.next().map_err(too_large)?;
             if event.is_some() {
                 return Ok(event);
             }
-            match self.body.next(silence).await? {
-                Some(chunk) => self.decoder.push(chunk),
-                None => return Ok(None),
+            let Some(chunk) = self.body.next(silence).await? else { return Ok(self.reader.end()) };
+            if self.reader.push(chunk).map_err(too_large)? {
+                self.body.note_label();
             }
         }
     }

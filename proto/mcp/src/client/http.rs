@@ -19,7 +19,8 @@ use super::endpoint::{ClientInfo, Endpoint, Reach};
 use super::error::ClientError;
 use super::quirk_log::QuirkLog;
 use super::resolve;
-use crate::border::body::Media;
+use crate::border::body::{Media, sniff};
+use crate::border::events::{Take, events_of, take};
 use crate::border::{self, Peer, Unreadable, without_mark};
 use crate::json;
 use crate::message::{Envelope, split_batch};
@@ -173,7 +174,7 @@ impl HttpClient {
             return Ok(ResponseBody::Empty);
         }
         let mut body = Body::new(self, response)?;
-        Ok(match body.media(self).await? {
+        Ok(match body.media(self.endpoint.timeout).await? {
             Media::Json => ResponseBody::Json(body.whole(MAX_MESSAGE_BYTES, self.endpoint.timeout).await?),
             Media::Events => ResponseBody::Events(Box::new(Events::new(body))),
         })
@@ -192,13 +193,26 @@ impl HttpClient {
             Ok(mut body) => body.whole(MAX_REFUSAL_BYTES, self.endpoint.timeout).await.unwrap_or_default(),
             Err(_) => Bytes::new(),
         };
-        let message = self.readable(&body, None).ok();
-        let message = message.as_deref().and_then(|message| Envelope::parse(message).ok());
-        let error = message.and_then(|message| Some(self.rpc(message.error?, status.as_u16())));
-        error.unwrap_or_else(|| ClientError::Http {
-            status: status.as_u16(),
+        let status = status.as_u16();
+        self.rpc_error_in(&body, status).unwrap_or_else(|| ClientError::Http {
+            status,
             excerpt: self.sanitize(&String::from_utf8_lossy(&body)),
         })
+    }
+
+    /// The error of JSON-RPC that the body of a refusal is, or that an event in it carries.
+    fn rpc_error_in(&self, body: &Bytes, status: u16) -> Option<ClientError> {
+        let error_in = |source: &Bytes| {
+            let message = self.readable(source, None).ok()?;
+            Some(self.rpc(Envelope::parse(&message).ok()?.error?, status))
+        };
+        if sniff(body) == Some(Media::Events) {
+            return events_of(body).find_map(|event| match take(&event) {
+                Take::Message(data) => error_in(data),
+                Take::Nothing | Take::Odd(_) => None,
+            });
+        }
+        error_in(body)
     }
 
     /// The messages in a text: those of a batch, or the whole.

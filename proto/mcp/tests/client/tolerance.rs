@@ -245,7 +245,19 @@ async fn called(
 async fn messages_that_have_one_meaning_are_taken() {
     let good = Ok("{\"n\":1}".to_owned());
     type Case = (&'static str, fn(&Asked) -> Answer, &'static [&'static str]);
-    let cases: [Case; 8] = [
+    let cases: [Case; 12] = [
+        ("JSON as events", |a| events(a.result(r#"{"n":1}"#)), &["wrong-label"]),
+        (
+            "JSON as events, on a stream that stays open",
+            |a| events(stalling(&a.result(r#"{"n":1}"#))),
+            &["wrong-label"],
+        ),
+        ("events as JSON", |a| json(200, format!("data: {}\n\n", a.result(r#"{"n":1}"#))), &["wrong-label"]),
+        (
+            "events as JSON, on a stream that stays open",
+            |a| json(200, stalling(&format!("event: message\ndata: {}\n\n", a.result(r#"{"n":1}"#)))),
+            &["wrong-label"],
+        ),
         (
             "a text id",
             |a| json(200, format!(r#"{{"jsonrpc":"2.0","id":"{}","result":{{"n":1}}}}"#, a.id())),
@@ -314,6 +326,34 @@ async fn what_cannot_be_meant_is_quoted() {
         let error = result.unwrap_err();
         assert!(error.contains(expected), "{case}: {error}");
         assert!(!error.contains("header-secret"), "{case}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_may_be_events_and_a_handshake_may_carry_another_label() {
+    let refusal = |asked: &Asked| {
+        format!(r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32602,"message":"words"}}}}"#, asked.id())
+    };
+    let (result, _) = called(move |asked| {
+        let (_, headers, body) = events(format!("event: ping\ndata: 1\n\ndata: {}\n\n", refusal(asked)));
+        (400, headers, body)
+    })
+    .await;
+    assert_eq!(result, Err("error -32602: words".to_owned()));
+    let forms: [fn(String) -> Answer; 3] = [
+        |body| json(200, stalling(&format!("data: {body}\n\n"))),
+        |body| events(stalling(&body)),
+        |body| (200, vec![], body.into()),
+    ];
+    for form in forms {
+        let server = ScriptedServer::start(move |asked| match asked.is("initialize") {
+            true => form(asked.result(r#"{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"n","version":"1"}}"#)),
+            false => asked.handshake().unwrap_or_else(|| text(404, "none")),
+        })
+        .await;
+        let findings = probe(&Endpoint { timeout: PATIENCE, ..server.endpoint.clone() }, &info()).await;
+        assert_eq!(findings.verdict.unwrap().server_name, "n");
+        assert_eq!(quirk_names(&findings.quirks), ["wrong-label"]);
     }
 }
 

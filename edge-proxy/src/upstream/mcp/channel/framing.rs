@@ -12,12 +12,13 @@ use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use mcp::border::Media;
 use mcp::border::cookies::cookies;
 use mcp::border::events::{Take, take};
 use mcp::endpoint::{self, EVENT};
 use mcp::quirk::Quirk;
 use mcp::redirect;
-use mcp::sse::{Decoder, Event};
+use mcp::sse::Event;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
@@ -28,7 +29,8 @@ use url::Url;
 
 use crate::error::Fault;
 use crate::snapshot::Upstream;
-use crate::upstream::connect::{HttpPool, HttpResponse, MediaType, Retry};
+use crate::upstream::connect::{HttpPool, HttpResponse, Retry};
+use crate::upstream::mcp::event_stream::EventStream;
 use crate::upstream::quirk_sink::QuirkSink;
 
 /// The subprotocol of WebSockets.
@@ -83,7 +85,7 @@ pub(super) enum SendOutcome {
 
 /// The receiving half of a channel.
 pub(super) enum Incoming {
-    Events { stream: Box<(HttpResponse, Decoder)>, quirks: Rc<QuirkSink> },
+    Events(Box<EventStream>),
     FrameReader(FrameReader),
 }
 
@@ -106,11 +108,11 @@ pub(super) async fn open_event_stream(
     let mut headers = http_pool.headers.clone();
     headers.remove(CONTENT_TYPE);
     headers.insert(ACCEPT, HeaderValue::from_static(mcp::header::EVENT_STREAM));
-    let response = http_pool.send(&Method::GET, headers, Bytes::new(), Retry::Safe, MAX_SILENCE).await?;
+    let mut response = http_pool.send(&Method::GET, headers, Bytes::new(), Retry::Safe, MAX_SILENCE).await?;
     if response.status != StatusCode::OK {
         return Err(Fault::Status(response.status.as_u16()));
     }
-    if response.media_type() != MediaType::Events {
+    if response.media().await? != Some(Media::Events) {
         return Err(Fault::Session("it opens no event stream".to_owned()));
     }
     let mut headers = http_pool.headers.clone();
@@ -119,16 +121,15 @@ pub(super) async fn open_event_stream(
         headers.insert(COOKIE, cookie);
     }
     let base = base_url(http_pool, upstream)?;
-    let mut stream = Box::new((response, Decoder::new(max_message)));
-    let endpoint = endpoint_event(&mut stream, &http_pool.quirks).await?;
+    let mut stream = Box::new(EventStream::new(response, max_message));
+    let endpoint = endpoint_event(&mut stream).await?;
     let session = |error: String| Fault::Session(error);
     let url = endpoint::resolve(&base, &endpoint.data).map_err(|error| session(error.to_string()))?;
     let target = &url[url::Position::BeforePath..];
     let target = target.parse().map_err(|_| session("its endpoint is not a URL".to_owned()))?;
     let http_pool = Rc::clone(http_pool);
-    let quirks = Rc::clone(&http_pool.quirks);
     let posting = Posting { http_pool, target, headers, timeout: upstream.request_timeout };
-    Ok((Outgoing::Post(Rc::new(posting)), Incoming::Events { stream, quirks }))
+    Ok((Outgoing::Post(Rc::new(posting)), Incoming::Events(stream)))
 }
 
 /// The URL at which the stream was opened.
@@ -140,10 +141,10 @@ fn base_url(http_pool: &HttpPool, upstream: &Upstream) -> Result<Url, Fault> {
 }
 
 /// Returns the event that names the URL for messages. Some servers send others before it.
-async fn endpoint_event(stream: &mut (HttpResponse, Decoder), quirks: &QuirkSink) -> Result<Event, Fault> {
+async fn endpoint_event(stream: &mut EventStream) -> Result<Event, Fault> {
     let mut bytes = 0;
     for _ in 0..MAX_BEFORE_ENDPOINT {
-        let event = next_event(stream).await?;
+        let event = stream.next().await?.ok_or(Fault::Interrupted)?;
         if event.event.as_deref() == Some(EVENT) {
             return Ok(event);
         }
@@ -153,9 +154,11 @@ async fn endpoint_event(stream: &mut (HttpResponse, Decoder), quirks: &QuirkSink
         }
         match take(&event) {
             Take::Nothing => {}
-            Take::Odd(quirk) => quirks.note_event(quirk, &event),
+            Take::Odd(quirk) => stream.quirks().note_event(quirk, &event),
             // Nothing was asked yet.
-            Take::Message(data) => quirks.note(Quirk::UnreadableMessages, &String::from_utf8_lossy(data)),
+            Take::Message(data) => {
+                stream.quirks().note(Quirk::UnreadableMessages, &String::from_utf8_lossy(data));
+            }
         }
     }
     Err(Fault::Session("its stream does not begin with the event `endpoint`".to_owned()))
@@ -231,13 +234,13 @@ impl Posting {
             true => Box::pin(self.follow(sent, &message)).await?,
             false => sent,
         };
-        let (status, media) = (sent.status, sent.media_type());
+        let (status, label) = (sent.status, sent.label());
         if !status.is_success() {
             let body = sent.collect(MAX_POST_RESPONSE).await?;
             return Ok(SendOutcome::Refused { status: status.as_u16(), body });
         }
         // Servers respond on the stream, and a few of them here.
-        if status == StatusCode::OK && media == MediaType::Json {
+        if status == StatusCode::OK && label == Some(Media::Json) {
             return sent.collect(self.http_pool.max_message()).await.map(SendOutcome::Answered);
         }
         sent.collect(MAX_POST_RESPONSE).await.map(|_| SendOutcome::Taken)
@@ -270,14 +273,7 @@ impl Incoming {
     pub(super) async fn next(&mut self) -> Result<Bytes, Fault> {
         match self {
             Self::FrameReader(frames) => frames.next().await,
-            Self::Events { stream, quirks } => loop {
-                let event = next_event(stream).await?;
-                match take(&event) {
-                    Take::Message(_) => return Ok(event.data),
-                    Take::Nothing => {}
-                    Take::Odd(quirk) => quirks.note_event(quirk, &event),
-                }
-            },
+            Self::Events(stream) => stream.next_unread().await?.ok_or(Fault::Interrupted),
         }
     }
 }
@@ -286,15 +282,6 @@ impl Incoming {
 async fn send_frame(sink: &Sink, frame: Message, timeout: Duration) -> Result<(), Fault> {
     let sent = async { sink.lock().await.send(frame).await.map_err(|error| fault(&error)) };
     tokio::time::timeout(timeout, sent).await.unwrap_or(Err(Fault::Timeout))
-}
-
-async fn next_event((response, decoder): &mut (HttpResponse, Decoder)) -> Result<Event, Fault> {
-    loop {
-        if let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-            return Ok(event);
-        }
-        decoder.push(response.chunk().await?.ok_or(Fault::Interrupted)?);
-    }
 }
 
 impl FrameReader {

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method as Verb, StatusCode};
-use mcp::border::events::{Take, take};
+use mcp::border::Media;
 use mcp::error as codes;
 use mcp::message::{Envelope, Kind};
 use mcp::method::Method;
-use mcp::sse::{Decoder, Event};
+use mcp::sse::Event;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use super::upstream_session::{UpstreamSession, post_sender};
 use crate::collections::byte_queue::{self, Receiver, Sender};
 use crate::error::Fault;
-use crate::upstream::connect::{HttpPool, Retry};
-use crate::upstream::connect::{HttpResponse, MediaType};
+use crate::upstream::connect::{HttpPool, HttpResponse, Retry};
 use crate::upstream::mcp::MAX_KEPT;
+use crate::upstream::mcp::event_stream::EventStream;
 use crate::upstream::mcp::rewrite::responses;
 
 /// Largest message.
@@ -148,9 +148,11 @@ impl StreamReader {
             let opened_stream =
                 self.http_pool.send(&Verb::GET, headers, Bytes::new(), Retry::Safe, MAX_SILENCE).await;
             match opened_stream {
-                Ok(response)
-                    if response.status == StatusCode::OK && response.media_type() == MediaType::Events =>
-                {
+                Ok(mut response) if response.status == StatusCode::OK => {
+                    // The upstream has no such stream.
+                    if !matches!(response.media().await, Ok(Some(Media::Events))) {
+                        return;
+                    }
                     drop(opened.take());
                     if let Err(fault) = self.read(response).await {
                         tracing::debug!(%fault, "the server stream of a session ended");
@@ -165,20 +167,11 @@ impl StreamReader {
         }
     }
 
-    async fn read(&self, mut response: HttpResponse) -> Result<(), Fault> {
-        let mut decoder = Decoder::new(MAX_EVENT);
-        while let Some(chunk) = response.chunk().await? {
-            decoder.push(chunk);
-            while let Some(event) = decoder.next().map_err(|_| Fault::TooLarge)? {
-                match take(&event) {
-                    Take::Message(_) => {
-                        if let Some(reply) = self.handle(event.data) {
-                            self.reply(reply).await?;
-                        }
-                    }
-                    Take::Nothing => {}
-                    Take::Odd(quirk) => self.http_pool.quirks.note_event(quirk, &event),
-                }
+    async fn read(&self, response: HttpResponse) -> Result<(), Fault> {
+        let mut events = EventStream::new(response, MAX_EVENT);
+        while let Some(message) = events.next_message().await? {
+            if let Some(reply) = self.handle(message) {
+                self.reply(reply).await?;
             }
         }
         Ok(())

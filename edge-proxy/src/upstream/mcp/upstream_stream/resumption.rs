@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
+use mcp::border::Media;
 use mcp::header::LAST_EVENT_ID;
 
 use super::{Received, UpstreamStream};
 use crate::error::Fault;
 use crate::upstream::Context;
-use crate::upstream::connect::MediaType;
 use crate::upstream::mcp::message_source::MessageSource;
 use crate::upstream::mcp::reconnect::{self, Reconnect};
 use crate::upstream::mcp::translator::Translator;
@@ -87,8 +87,8 @@ impl<T: Translator> UpstreamStream<T> {
         headers.insert(LAST_EVENT_ID, from.clone());
         let http_pool = self.context.http_pool(&self.translator.call().upstream)?;
         let limit = self.translator.response_timeout();
-        let response = reconnect::request_stream(&http_pool, &headers, limit).await?;
-        if response.status != StatusCode::OK || response.media_type() != MediaType::Events {
+        let mut response = reconnect::request_stream(&http_pool, &headers, limit).await?;
+        if response.status != StatusCode::OK || response.media().await? != Some(Media::Events) {
             return Err(Fault::Interrupted);
         }
         self.source =

@@ -2,7 +2,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-use mcp::border::body::{coding, label, sniff};
+use mcp::border::body::{Told, coding, label, sniff, tell};
 use mcp::border::{Coding, InflateError, Inflater, Media};
 use proptest::prelude::*;
 
@@ -58,6 +58,38 @@ fn first_bytes() {
     ] {
         assert_eq!(sniff(body.as_bytes()), media, "{body:?}");
     }
+}
+
+#[test]
+fn no_label_stands_against_what_a_body_plainly_is() {
+    use Media::{Events, Json};
+    use Told::{Labelled, Mislabelled, Neither};
+    for (first, as_json, as_events, unlabelled) in [
+        ("{\"a\"", Labelled(Json), Mislabelled(Json), Mislabelled(Json)),
+        ("\u{feff}\n {", Labelled(Json), Mislabelled(Json), Mislabelled(Json)),
+        ("[{", Labelled(Json), Mislabelled(Json), Mislabelled(Json)),
+        ("data: 1", Mislabelled(Events), Labelled(Events), Mislabelled(Events)),
+        ("\r\n\r\nid: 1", Mislabelled(Events), Labelled(Events), Mislabelled(Events)),
+        (": ping", Mislabelled(Events), Labelled(Events), Mislabelled(Events)),
+        // Neither: then the label says, and what reads it what is wrong.
+        ("<html>", Labelled(Json), Labelled(Events), Neither),
+        ("error: no such session", Labelled(Json), Labelled(Events), Neither),
+        ("dates", Labelled(Json), Labelled(Events), Neither),
+        ("7", Labelled(Json), Labelled(Events), Neither),
+    ] {
+        for (label, expected) in [(Some(Json), as_json), (Some(Events), as_events), (None, unlabelled)] {
+            assert_eq!(tell(label, first.as_bytes(), false), Some(expected), "{first:?} {label:?}");
+        }
+    }
+    // Too little to tell, unless nothing more comes.
+    for first in ["", " \n", "\u{feff}", "\n\u{feff}", "dat", "retry", "i"] {
+        for (label, ended) in [(Some(Json), Labelled(Json)), (None, Neither)] {
+            assert_eq!(tell(label, first.as_bytes(), false), None, "{first:?} {label:?}");
+            assert_eq!(tell(label, first.as_bytes(), true), Some(ended), "{first:?} {label:?}");
+        }
+    }
+    assert_eq!(tell(Some(Json), b"\xef\xbb", false), None, "half a mark");
+    assert_eq!(tell(Some(Json), &[b' '; 4096], false), Some(Labelled(Json)), "it is not waited for ever");
 }
 
 #[test]

@@ -58,6 +58,17 @@ fn what_is_skipped_is_bounded_in_messages() {
 }
 
 #[test]
+fn messages_to_others_count_as_well() {
+    let mut skipped = Skipped::default();
+    skipped.add(unreadable("first")).unwrap();
+    assert!((1..MAX_SKIPPED).all(|_| !skipped.is_over(1)));
+    assert!(skipped.is_over(1));
+    assert!(
+        !Skipped::default().is_over(MAX_SKIPPED_BYTES) && Skipped::default().is_over(MAX_SKIPPED_BYTES + 1)
+    );
+}
+
+#[test]
 fn what_is_skipped_is_bounded_in_bytes() {
     let mut skipped = Skipped::default();
     skipped.add(unreadable(&"x".repeat(MAX_SKIPPED_BYTES))).unwrap();

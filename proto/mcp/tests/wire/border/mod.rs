@@ -2,6 +2,7 @@
 
 mod body;
 mod cookies;
+mod event_reader;
 mod events;
 mod excerpt;
 mod ids;

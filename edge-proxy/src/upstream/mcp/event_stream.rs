@@ -1,0 +1,99 @@
+//! The events of an HTTP response. It must not know what they say.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mcp::border::events::{Take, take};
+use mcp::border::{EventReader, Mended, Peer, excerpt, mend};
+use mcp::message::{Envelope, EnvelopeError};
+use mcp::quirk::Quirk;
+use mcp::sse::Event;
+
+use crate::error::Fault;
+use crate::upstream::connect::HttpResponse;
+use crate::upstream::quirk_sink::QuirkSink;
+
+/// The events of a response.
+pub(super) struct EventStream {
+    response: HttpResponse,
+    reader: EventReader,
+}
+
+impl EventStream {
+    /// Reads the events of a response, which may have so many bytes.
+    pub(super) fn new(response: HttpResponse, max_event_bytes: usize) -> Self {
+        Self { response, reader: EventReader::new(max_event_bytes) }
+    }
+
+    /// Where quirks of its upstream are noted.
+    pub(super) fn quirks(&self) -> &QuirkSink {
+        self.response.quirks()
+    }
+
+    /// Returns the next event, or `None` at the end. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
+        loop {
+            if let Some(event) = self.reader.next().map_err(|_| Fault::TooLarge)? {
+                return Ok(Some(event));
+            }
+            let Some(chunk) = self.response.chunk().await? else { return Ok(self.reader.end()) };
+            if self.reader.push(chunk).map_err(|_| Fault::TooLarge)? {
+                self.response.note_label();
+            }
+        }
+    }
+
+    /// Returns the data of the next event that carries a message, unread, or `None` at the end. Events of other types are passed
+    /// over. Cancel safe.
+    pub(super) async fn next_unread(&mut self) -> Result<Option<Bytes>, Fault> {
+        while let Some(event) = self.next().await? {
+            match take(&event) {
+                Take::Message(_) => return Ok(Some(event.data)),
+                Take::Nothing => {}
+                Take::Odd(quirk) => self.quirks().note_event(quirk, &event),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the next message that can be read on a stream that answers no request, or `None` at the end: mended where it has one
+    /// meaning. What is no message is passed over. Cancel safe.
+    pub(super) async fn next_message(&mut self) -> Result<Option<Bytes>, Fault> {
+        while let Some(data) = self.next_unread().await? {
+            match Envelope::parse(&data) {
+                Ok(_) => return Ok(Some(data)),
+                Err(error) => {
+                    let mended = self.mended(&data, error);
+                    if mended.is_some() {
+                        return Ok(mended);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    #[cold]
+    fn mended(&self, message: &Bytes, error: EnvelopeError) -> Option<Bytes> {
+        match mend(message, error, Peer::Server { open: None }) {
+            Ok(Mended { message: meant, quirks }) => {
+                self.quirks().note_all(quirks, &excerpt(message, 0));
+                Some(meant)
+            }
+            Err(unreadable) => {
+                self.quirks().note(Quirk::UnreadableMessages, &unreadable.excerpt);
+                None
+            }
+        }
+    }
+
+    /// Returns the next chunk, unread, or `None` at the end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        self.response.chunk().await
+    }
+
+    /// Sets the longest silence between two chunks, from now on.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.response.set_timeout(timeout);
+    }
+}

@@ -1,0 +1,152 @@
+//! Reads the events of a body, which may turn out to be JSON texts under the label of events. It must not know connections,
+//! nor what the events say.
+
+use bytes::{Bytes, BytesMut};
+
+use super::body::{Media, Told, tell};
+use crate::sse::{Decoder, Event, EventError};
+
+/// Takes a body that is labelled as events apart, while it comes.
+///
+/// What it holds is bounded by `max_event_bytes`, plus the chunk that was pushed last: push, then call `next` until it has no
+/// more, and `end` when the body has ended.
+#[derive(Debug)]
+pub struct EventReader {
+    limit: usize,
+    form: Form,
+    decoder: Decoder,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// Only so much has come, which does not tell.
+    Unknown(Bytes),
+    Events,
+    Json(JsonTexts),
+}
+
+/// JSON texts, one after another.
+#[derive(Debug, Default)]
+struct JsonTexts {
+    held: BytesMut,
+    /// Bytes of `held` that were looked at.
+    scanned: usize,
+    depth: usize,
+    in_string: bool,
+    /// Whether the byte before, in a string, was the backslash of an escape.
+    escaped: bool,
+}
+
+impl EventReader {
+    /// A reader that refuses events larger than `max_event_bytes`.
+    #[must_use]
+    pub fn new(max_event_bytes: usize) -> Self {
+        Self {
+            limit: max_event_bytes,
+            form: Form::Unknown(Bytes::new()),
+            decoder: Decoder::new(max_event_bytes),
+        }
+    }
+
+    /// Adds what arrived. Returns true when that shows that the body is JSON, which is told once.
+    ///
+    /// # Errors
+    /// When a text is larger than the limit.
+    #[inline]
+    pub fn push(&mut self, chunk: Bytes) -> Result<bool, EventError> {
+        if matches!(self.form, Form::Events) {
+            self.decoder.push(chunk);
+            return Ok(false);
+        }
+        self.push_unproven(chunk)
+    }
+
+    #[cold]
+    fn push_unproven(&mut self, chunk: Bytes) -> Result<bool, EventError> {
+        let first = match &mut self.form {
+            Form::Json(texts) => return texts.push(&chunk, self.limit).map(|()| false),
+            Form::Unknown(before) if before.is_empty() => chunk,
+            Form::Unknown(before) => [&before[..], &chunk].concat().into(),
+            Form::Events => chunk,
+        };
+        match tell(Some(Media::Events), &first, false) {
+            None => self.form = Form::Unknown(first),
+            Some(Told::Mislabelled(_)) => {
+                let mut texts = JsonTexts::default();
+                texts.push(&first, self.limit)?;
+                self.form = Form::Json(texts);
+                return Ok(true);
+            }
+            Some(Told::Labelled(_) | Told::Neither) => {
+                self.form = Form::Events;
+                self.decoder.push(first);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The next whole event, or `None` until more is pushed. A JSON text is the data of an event.
+    ///
+    /// # Errors
+    /// When an event is larger than the limit; from then on always.
+    #[expect(clippy::should_implement_trait, reason = "it is not an iterator: `None` is not the end")]
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Event>, EventError> {
+        match &mut self.form {
+            Form::Json(texts) => Ok(texts.next().map(event)),
+            Form::Events | Form::Unknown(_) => self.decoder.next(),
+        }
+    }
+
+    /// What the body's end cut off of a JSON text, as an event. Events that are cut off never come.
+    pub fn end(&mut self) -> Option<Event> {
+        let Form::Json(texts) = &mut self.form else { return None };
+        let rest = std::mem::take(texts).held.freeze();
+        (!rest.trim_ascii().is_empty()).then(|| event(rest))
+    }
+}
+
+fn event(data: Bytes) -> Event {
+    Event { data, ..Event::default() }
+}
+
+impl JsonTexts {
+    fn push(&mut self, chunk: &[u8], limit: usize) -> Result<(), EventError> {
+        if self.held.len() + chunk.len() > limit {
+            return Err(EventError::TooLarge { limit });
+        }
+        self.held.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// The next whole text. It ends with the bracket that closes its first one.
+    fn next(&mut self) -> Option<Bytes> {
+        while let Some(&byte) = self.held.get(self.scanned) {
+            self.scanned += 1;
+            if self.ends_with(byte) {
+                let end = std::mem::take(&mut self.scanned);
+                return Some(self.held.split_to(end).freeze());
+            }
+        }
+        None
+    }
+
+    fn ends_with(&mut self, byte: u8) -> bool {
+        if self.in_string {
+            let escaped = std::mem::take(&mut self.escaped);
+            self.in_string = byte != b'"' || escaped;
+            self.escaped = byte == b'\\' && !escaped;
+            return false;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                return self.depth == 0;
+            }
+            _ => {}
+        }
+        false
+    }
+}

@@ -29,7 +29,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::Url;
 
 use super::http_response::HttpResponse;
-use super::keeps::{Closed, Keeps};
+use super::keeps::{Closed, Idle, Keeps};
 use super::redirects::Redirected;
 use super::upstream_connection::{IdleConnection, UpstreamConnection, closed_before_response, fault_of};
 use crate::error::Fault;
@@ -70,6 +70,8 @@ pub(in crate::upstream) struct HttpPool {
 pub(in crate::upstream) struct PooledConnection {
     http_pool: Rc<HttpPool>,
     connection: UpstreamConnection,
+    /// The kind of the request that it has.
+    carries: Retry,
     /// False if the upstream said that it closes it.
     stays: bool,
 }
@@ -245,7 +247,7 @@ impl HttpPool {
                 Ok(response) => {
                     let stays = self.keeps.get() == Keeps::Proven || self.learn(&response, idle);
                     let http_pool = Rc::clone(self);
-                    return Ok((response, PooledConnection { http_pool, connection, stays }));
+                    return Ok((response, PooledConnection { http_pool, connection, carries: retry, stays }));
                 }
                 Err(failed) => failed,
             };
@@ -265,8 +267,8 @@ impl HttpPool {
         }
     }
 
-    /// Takes an idle connection or opens one; returns it, and how long it was idle.
-    async fn checkout(&self, retry: Retry) -> Result<(UpstreamConnection, Option<Duration>), Fault> {
+    /// Takes an idle connection or opens one; returns it, and how it was idle.
+    async fn checkout(&self, retry: Retry) -> Result<(UpstreamConnection, Option<Idle>), Fault> {
         self.used.set(Instant::now());
         while let Some(mut idle) = self.take_idle(retry) {
             let lasted = idle.lasted();
@@ -275,7 +277,7 @@ impl HttpPool {
                 continue;
             }
             if !sender.is_closed() && (sender.is_ready() || sender.ready().await.is_ok()) {
-                return Ok((idle.connection, Some(lasted)));
+                return Ok((idle.connection, Some(Idle { lasted, after: idle.after })));
             }
             self.note_closed(Closed::Idle(idle.lasted()), idle.connection.opened);
         }
@@ -295,10 +297,10 @@ impl HttpPool {
         may_reuse.then(|| idle.remove(0))
     }
 
-    /// Learns from a response on a connection that was idle for so long. Returns whether the connection stays open, as far as
+    /// Learns from a response on a connection, and how that was idle before. Returns whether the connection stays open, as far as
     /// the upstream says.
     #[cold]
-    fn learn(&self, response: &Response<Incoming>, idle: Option<Duration>) -> bool {
+    fn learn(&self, response: &Response<Incoming>, idle: Option<Idle>) -> bool {
         let keeps = idle.map_or(self.keeps.get(), |idle| self.keeps.get().answered(idle));
         self.keeps.set(keeps);
         let said = response.headers().get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
@@ -399,7 +401,7 @@ impl PooledConnection {
 
     /// Returns the connection to the pool: its response was read to the end.
     pub(in crate::upstream) fn release(self) {
-        let Self { http_pool, connection, stays } = self;
+        let Self { http_pool, connection, carries, stays } = self;
         if connection.sender.is_closed() {
             if stays {
                 http_pool.note_closed(Closed::Idle(Duration::ZERO), connection.opened);
@@ -408,7 +410,7 @@ impl PooledConnection {
         }
         let mut idle = http_pool.idle.borrow_mut();
         if stays && idle.len() < MAX_IDLE {
-            idle.push(IdleConnection { connection, since: Instant::now() });
+            idle.push(IdleConnection { connection, since: Instant::now(), after: carries });
         }
     }
 }

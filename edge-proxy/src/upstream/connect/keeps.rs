@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::Retry;
 
-/// A connection that is open for so long after a response is kept: servers that close it do so before.
-const SETTLING: Duration = Duration::from_millis(50);
-/// A connection that is closed within this time after a response was closed because of it.
-const CLOSED_EARLY: Duration = Duration::from_millis(200);
+/// A connection that is open for so long after a response is kept; one that is closed before was closed because of it.
+const SETTLING: Duration = Duration::from_millis(200);
 /// The time for which connections are not used again.
 const DISTRUST: Duration = Duration::from_secs(600);
 
@@ -40,6 +38,15 @@ pub(super) enum Closed {
     Idle(Duration),
 }
 
+/// How a connection was unused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Idle {
+    /// For how long.
+    pub lasted: Duration,
+    /// After which kind of request.
+    pub after: Retry,
+}
+
 impl Default for Keeps {
     fn default() -> Self {
         Self::Unproven { struck: None }
@@ -56,10 +63,11 @@ impl Keeps {
         }
     }
 
-    /// After a response on a connection that was idle for so long before.
-    pub(super) fn answered(self, idle: Duration) -> Self {
+    /// After a response on a connection that was unused before as `idle` says. Only one that was kept after a request that may
+    /// not be sent again tells of those: some servers close connections after calls, and not after pings.
+    pub(super) fn answered(self, idle: Idle) -> Self {
         match self {
-            Self::Unproven { .. } if idle >= SETTLING => Self::Proven,
+            Self::Unproven { .. } if idle.lasted >= SETTLING && idle.after == Retry::IfUnsent => Self::Proven,
             other => other,
         }
     }
@@ -72,7 +80,7 @@ impl Keeps {
             (_, Closed::InUse) => true,
             // Servers close idle connections sooner or later.
             (Self::Proven, Closed::Idle(_)) => false,
-            (Self::Unproven { .. }, Closed::Idle(idle)) => idle < CLOSED_EARLY,
+            (Self::Unproven { .. }, Closed::Idle(idle)) => idle < SETTLING,
         };
         match self {
             _ if !counts => self,
@@ -110,12 +118,12 @@ mod tests {
         for (keeps, idle, retry, expected) in [
             (UNPROVEN, MS(0), Retry::Safe, true),
             (UNPROVEN, MS(0), Retry::IfUnsent, false),
-            (UNPROVEN, MS(49), Retry::IfUnsent, false),
-            (UNPROVEN, MS(50), Retry::IfUnsent, true),
+            (UNPROVEN, MS(199), Retry::IfUnsent, false),
+            (UNPROVEN, MS(200), Retry::IfUnsent, true),
             (struck, MS(0), Retry::IfUnsent, false),
             (Keeps::Proven, MS(0), Retry::IfUnsent, true),
-            (never, MS(90), Retry::IfUnsent, false),
-            (never, MS(90), Retry::Safe, false),
+            (never, MS(900), Retry::IfUnsent, false),
+            (never, MS(900), Retry::Safe, false),
         ] {
             assert_eq!(keeps.may_reuse(idle, retry), expected, "{keeps:?} {idle:?} {retry:?}");
         }
@@ -134,8 +142,18 @@ mod tests {
         assert_eq!(never.at(at(60)), never);
         let again = never.at(at(50) + DISTRUST);
         assert!(matches!(again, Keeps::Unproven { struck: Some(_) }), "{again:?}");
-        assert_eq!(once.answered(MS(60)), Keeps::Proven);
-        assert_eq!(once.answered(MS(1)), once);
+    }
+
+    #[test]
+    fn only_what_is_kept_after_calls_tells_of_calls() {
+        let struck = Keeps::Unproven { struck: Some(Instant::now()) };
+        for (lasted, after, expected) in [
+            (MS(200), Retry::IfUnsent, Keeps::Proven),
+            (MS(199), Retry::IfUnsent, struck),
+            (MS(9_000), Retry::Safe, struck),
+        ] {
+            assert_eq!(struck.answered(Idle { lasted, after }), expected, "{lasted:?} {after:?}");
+        }
     }
 
     #[test]
@@ -149,14 +167,15 @@ mod tests {
 
     #[derive(Debug, Clone, Copy)]
     enum Step {
-        Answered(u64),
+        Answered(Idle),
         Closed(Closed, u64),
         Wait(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (0..300u64).prop_map(Step::Answered),
+            (0..300u64, prop_oneof![Just(Retry::Safe), Just(Retry::IfUnsent)])
+                .prop_map(|(ms, after)| Step::Answered(Idle { lasted: MS(ms), after })),
             (0..300u64).prop_map(|age| Step::Closed(Closed::InUse, age)),
             (0..300u64, 0..300u64).prop_map(|(idle, age)| Step::Closed(Closed::Idle(MS(idle)), age)),
             (0..900_000u64).prop_map(Step::Wait),
@@ -174,8 +193,9 @@ mod tests {
                 keeps = match step {
                     Step::Answered(idle) => {
                         let before = keeps.at(now);
-                        lived |= idle >= 50 && before.may_reuse(MS(idle), Retry::Safe);
-                        before.answered(MS(idle))
+                        let tells = idle.lasted >= MS(200) && idle.after == Retry::IfUnsent;
+                        lived |= tells && before.may_reuse(idle.lasted, Retry::Safe);
+                        before.answered(idle)
                     }
                     Step::Closed(how, age) => {
                         lived &= how != Closed::InUse;

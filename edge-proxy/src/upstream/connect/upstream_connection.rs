@@ -10,6 +10,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Retry;
 use crate::error::Fault;
 
 /// Largest head of a response.
@@ -27,6 +28,8 @@ pub(super) struct UpstreamConnection {
 pub(super) struct IdleConnection {
     pub connection: UpstreamConnection,
     pub since: Instant,
+    /// The kind of the request before.
+    pub after: Retry,
 }
 
 impl UpstreamConnection {

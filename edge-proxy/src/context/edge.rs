@@ -19,7 +19,7 @@ use crate::os::clock;
 use crate::session::{EndedCalls, LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets};
 use crate::snapshot::Current;
 use crate::transport::OriginPolicy;
-use crate::upstream::{Environment, Places, SessionCommand};
+use crate::upstream::{Environment, Places, SessionCommand, SessionLosses};
 
 /// Orders that may wait for one worker.
 const WORKER_QUEUE: usize = 1_024;
@@ -74,6 +74,7 @@ impl EdgeState {
             fleet: Arc::new(fleet),
             tunnels: Arc::default(),
             exclusive_sessions: Arc::default(),
+            session_losses: SessionLosses::default(),
             ended_calls: EndedCalls::default(),
             places: Places::default(),
             resolver,

@@ -40,6 +40,8 @@ pub struct Environment {
     pub tunnels: Arc<Tunnels>,
     /// Sessions with upstreams that conversations have for themselves.
     pub exclusive_sessions: Arc<mcp::ExclusiveSessions>,
+    /// Sessions that upstreams have lost.
+    pub session_losses: mcp::SessionLosses,
     /// Parked calls that were resumed and have ended.
     pub ended_calls: EndedCalls,
     /// What tokens share of the calls that go on or wait after their request.

@@ -20,8 +20,8 @@ use self::call::CallError;
 pub use self::call::{Call, CallResponse};
 pub use self::context::{Context, Environment};
 pub use self::mcp::{
-    ExclusiveSessions, Resumption, ServerRequestId, SessionCommand, SubscriptionNotice, SubscriptionTargets,
-    Task, UpstreamSubscription,
+    ExclusiveSessions, Resumption, ServerRequestId, SessionCommand, SessionLosses, SubscriptionNotice,
+    SubscriptionTargets, Task, UpstreamSubscription,
 };
 pub use self::place::Places;
 use crate::collections::byte_queue::Sender;

@@ -43,6 +43,9 @@ pub enum Verdict {
         /// Whether the call cannot have run, so that it may be repeated in another session.
         untouched: bool,
     },
+    /// The call says that it is lost, and the ping does not say otherwise: another session is worth a try, and the refusal of
+    /// what may not run twice stands.
+    PerhapsLost,
     /// Nobody can tell: the refusal stands.
     Unknown,
 }
@@ -108,7 +111,8 @@ pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
             Verdict::Lost { untouched: !is_breakdown(call) && (call.status == 404 || call.names_session) }
         }
         Ping::Refused(ping) if ping.status == 404 || ping.names_session => Verdict::Lost { untouched: false },
-        // Servers without pings refuse them in their own words.
+        // Servers without pings refuse them in their own words. With a status of success, a tool may speak of a session of its own.
+        Ping::Refused(_) if call.status >= 400 && call.names_session => Verdict::PerhapsLost,
         Ping::Refused(_) => Verdict::Unknown,
     }
 }

@@ -37,8 +37,8 @@ use crate::fleet::Waiters;
 use crate::observe::Metrics;
 use crate::snapshot::Upstream;
 use crate::tunnels::TunnelStream;
-use crate::upstream::Environment;
 use crate::upstream::quirk_sink::QuirkSink;
+use crate::upstream::{Environment, SessionLosses};
 
 const MAX_IDLE: usize = 256;
 const AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));
@@ -224,6 +224,11 @@ impl HttpPool {
     /// The counters and gauges of the edge.
     pub(in crate::upstream) fn metrics(&self) -> &Arc<Metrics> {
         &self.environment.metrics
+    }
+
+    /// The sessions that upstreams have lost.
+    pub(in crate::upstream) fn session_losses(&self) -> &SessionLosses {
+        &self.environment.session_losses
     }
 
     /// The calls that wait at this edge.

@@ -49,7 +49,7 @@ pub(super) use self::same_legacy::{SameLegacy, resume};
 pub(super) use self::same_modern::SameModern;
 pub use self::server_requests::ServerRequestId;
 pub(super) use self::server_requests::deliver_response;
-pub use self::session::ExclusiveSessions;
+pub use self::session::{ExclusiveSessions, SessionLosses};
 pub(super) use self::state::State;
 pub(super) use self::subscription::subscribe;
 pub use self::subscription::{SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};

@@ -110,7 +110,9 @@ impl RpcClient {
             Ok(_) | Err(ClientError::Rpc { code: METHOD_NOT_FOUND, .. }) => Ping::Answered,
             Err(error) => error.refusal().map_or(Ping::Failed, Ping::Refused),
         };
-        let lost = matches!(session_loss::verdict(&refusal, &ping), Verdict::Lost { .. });
+        // Whoever opens another session decides what is repeated in it.
+        let verdict = session_loss::verdict(&refusal, &ping);
+        let lost = matches!(verdict, Verdict::Lost { .. } | Verdict::PerhapsLost);
         if lost && refusal.status != StatusCode::NOT_FOUND.as_u16() {
             self.http.quirks.note(Quirk::ForgetsSessions, || error.to_string());
         }

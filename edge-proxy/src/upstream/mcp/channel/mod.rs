@@ -167,7 +167,8 @@ impl Channel {
         // Others that are refused meanwhile may end the channel first.
         let call = self.dispatcher.unregister(number);
         let verdict = self.examine(&Refusal::read(status, body)).await;
-        if let Verdict::Lost { untouched } = verdict {
+        let untouched = verdict == Verdict::Lost { untouched: true };
+        if untouched || matches!(verdict, Verdict::Lost { .. } | Verdict::PerhapsLost) {
             if status != 404 {
                 self.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
             }

@@ -42,8 +42,13 @@ pub(super) struct Healing {
 }
 
 impl Healing {
-    /// Heals nothing for a while after a failure, longer each time: an upstream whose credential has expired, or that hangs on
-    /// pings, must not cost every call more.
+    /// Whether nothing is healed now.
+    fn is_at_peace(&self) -> bool {
+        self.peace.get().is_some_and(|(until, _)| Instant::now() < until)
+    }
+
+    /// Heals nothing for a while after a failure, or where nobody knows whether it helped, longer each time: an upstream whose
+    /// credential has expired, or that hangs on pings, must not cost every call more.
     fn rest(&self, failed: bool) {
         let before = self.peace.get().map(|(_, time)| time);
         let time = before.map_or(FIRST_PEACE, |time| (time * 2).min(MAX_PEACE));
@@ -60,21 +65,31 @@ impl SessionPool {
         refusal: &Refusal,
         retry: Retry,
     ) -> Option<Rc<UpstreamSession>> {
-        let at_peace = self.healing.peace.get().is_some_and(|(until, _)| Instant::now() < until);
         let is_request = matches!(session.transport, SessionTransport::Http(_));
-        if at_peace || !is_request || !session.is_confirmed() || !session_loss::suspicious(refusal) {
+        let may_heal = is_request && session.is_confirmed() && !self.healing.is_at_peace();
+        if !may_heal || !session_loss::suspicious(refusal) {
             return None;
         }
         let ping = self.ping_after(Instant::now(), session).await;
         let verdict = session_loss::verdict(refusal, &ping);
-        let Verdict::Lost { untouched } = verdict else {
-            self.healing.rest(ping == Ping::Failed);
-            return None;
+        let untouched = match verdict {
+            Verdict::Lost { untouched } => untouched,
+            Verdict::PerhapsLost => false,
+            Verdict::Alive | Verdict::Unknown => {
+                self.healing.rest(ping == Ping::Failed);
+                return None;
+            }
         };
         let status = refusal.status;
         self.http_pool.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
-        let renewed = self.renew(session).await;
-        self.healing.rest(renewed.is_err());
+        let is_sure = verdict != Verdict::PerhapsLost;
+        let tell_others = || {
+            if is_sure {
+                self.losses.note(*refusal)
+            }
+        };
+        let renewed = self.renew(session, tell_others).await;
+        self.healing.rest(renewed.is_err() || !is_sure);
         match renewed {
             Ok(renewed) => (untouched || retry == Retry::Safe).then_some(renewed),
             Err(fault) => {
@@ -82,6 +97,27 @@ impl SessionPool {
                 None
             }
         }
+    }
+
+    /// Looks whether a session is alive after the upstream has lost another one. Returns it, or one in its place: a restart loses
+    /// all of them, and only the first call that meets it has to fail.
+    #[cold]
+    pub(super) async fn recheck(&self, session: Rc<UpstreamSession>) -> Rc<UpstreamSession> {
+        let _turn = self.healing.turn.lock().await;
+        let session = self.current().unwrap_or(session);
+        let losses = self.losses.count();
+        let Some(refusal) = self.losses.latest().filter(|_| !session.has_outlived(losses)) else {
+            return session;
+        };
+        if !session.is_confirmed() || self.healing.is_at_peace() {
+            return session;
+        }
+        let ping = self.ping_in_time(&session).await;
+        session.note_losses(losses);
+        let is_lost = matches!(session_loss::verdict(&refusal, &ping), Verdict::Lost { .. });
+        let renewed = if is_lost { Some(self.renew(&session, || ()).await) } else { None };
+        self.healing.rest(ping == Ping::Failed || matches!(renewed, Some(Err(_))));
+        renewed.and_then(Result::ok).unwrap_or(session)
     }
 
     /// Pings in a session in which a call failed at this time. Calls that failed before a ping began share it.
@@ -93,6 +129,10 @@ impl SessionPool {
         if let Some(ping) = shared {
             return ping;
         }
+        self.ping_in_time(session).await
+    }
+
+    async fn ping_in_time(&self, session: &Rc<UpstreamSession>) -> Ping {
         let began = Instant::now();
         let ping = tokio::time::timeout(PING_TIMEOUT, self.ping(session)).await.unwrap_or(Ping::Failed);
         *self.healing.last.borrow_mut() = Some((began, Rc::downgrade(session), ping));

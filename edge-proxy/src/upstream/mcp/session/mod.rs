@@ -9,6 +9,7 @@ mod reestablish;
 mod server_stream;
 mod session_errors;
 mod session_key;
+mod session_losses;
 mod session_pool;
 mod upstream_session;
 
@@ -19,5 +20,6 @@ pub(super) use self::handshake::{initialize, may_be_about_revision, negotiated, 
 pub(super) use self::server_stream::{FinalMessage, ServerMessages};
 pub(super) use self::session_errors::unless_session_unknown;
 pub(in crate::upstream) use self::session_key::SessionKey;
+pub use self::session_losses::SessionLosses;
 pub(in crate::upstream) use self::session_pool::SessionPool;
 pub(super) use self::upstream_session::{SessionTransport, UpstreamSession, post_sender};

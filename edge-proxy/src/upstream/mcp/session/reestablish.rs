@@ -19,7 +19,10 @@ impl SessionPool {
         body: &Bytes,
         retry: Retry,
     ) -> Result<(HttpResponse, Rc<UpstreamSession>), Fault> {
-        let session = self.session().await?;
+        let mut session = self.session().await?;
+        if !session.has_outlived(self.losses.count()) {
+            session = Box::pin(self.recheck(session)).await;
+        }
         if let Some(response) = self.try_in(&session, body, retry).await? {
             return Ok((response, session));
         }

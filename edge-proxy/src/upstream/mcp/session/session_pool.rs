@@ -21,6 +21,7 @@ use super::handshake;
 use super::heal::Healing;
 use super::server_stream::{MessageSubscribers, ServerMessages, ServerStream};
 use super::session_key::SessionKey;
+use super::session_losses::UpstreamLosses;
 use super::upstream_session::{SessionTransport, UpstreamSession};
 use crate::error::Fault;
 use crate::observe::Gauge;
@@ -49,6 +50,7 @@ pub(in crate::upstream) struct SessionPool {
     session: RefCell<Option<Rc<UpstreamSession>>>,
     opening: tokio::sync::Mutex<()>,
     pub(super) healing: Healing,
+    pub(super) losses: Arc<UpstreamLosses>,
     /// The raw level that clients asked for with `logging/setLevel`.
     level: RefCell<Option<Bytes>>,
     subscribers: MessageSubscribers,
@@ -77,6 +79,7 @@ impl SessionPool {
             channels.set_level(level);
         }
         Self {
+            losses: http_pool.session_losses().of(key.connection),
             http_pool,
             logs: mcp.logs(),
             upstream,
@@ -153,19 +156,28 @@ impl SessionPool {
         }
     }
 
-    /// Opens another session in the place of one that is lost, unless that was done already. Where none can be opened, the lost
-    /// one stays.
-    pub(super) async fn renew(&self, lost: &Rc<UpstreamSession>) -> Result<Rc<UpstreamSession>, Fault> {
+    /// Opens another session in the place of one that is lost, unless that was done already; `before` is done first. Where none
+    /// can be opened, the lost one stays.
+    pub(super) async fn renew(
+        &self,
+        lost: &Rc<UpstreamSession>,
+        before: impl FnOnce(),
+    ) -> Result<Rc<UpstreamSession>, Fault> {
         let _opening = self.opening.lock().await;
         match self.current().filter(|current| !Rc::ptr_eq(current, lost)) {
             Some(session) => Ok(session),
-            None => Box::pin(self.open()).await,
+            None => {
+                before();
+                Box::pin(self.open()).await
+            }
         }
     }
 
     /// Opens a session, from now on the one that calls are made in.
     async fn open(&self) -> Result<Rc<UpstreamSession>, Fault> {
+        let losses = self.losses.count();
         let session = Rc::new(self.initialize().await?);
+        session.note_losses(losses);
         self.complete_handshake(&session).await?;
         if let (Some(_), SessionTransport::Http(_)) = (self.key.conversation, &session.transport) {
             let timeout = self.upstream.request_timeout;

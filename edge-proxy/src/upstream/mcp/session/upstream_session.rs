@@ -23,6 +23,8 @@ pub(in crate::upstream) struct UpstreamSession {
     pub transport: SessionTransport,
     /// Whether a request was answered in it: only then can the upstream have forgotten it.
     confirmed: Cell<bool>,
+    /// The losses of sessions of its upstream that it has outlived.
+    outlived: Cell<u64>,
     /// The edge's own responses to the upstream's requests, where messages are requests.
     pub replies: ReplyQueue,
     /// The time until which a parked call or a task needs it.
@@ -58,6 +60,7 @@ impl UpstreamSession {
         Self {
             transport: SessionTransport::Http(headers),
             confirmed: Cell::new(false),
+            outlived: Cell::default(),
             replies: ReplyQueue::default(),
             kept_until: Cell::default(),
             _counted: Some(counted),
@@ -78,6 +81,7 @@ impl UpstreamSession {
         Self {
             transport,
             confirmed: Cell::new(true),
+            outlived: Cell::default(),
             replies: ReplyQueue::default(),
             kept_until: Cell::default(),
             _counted: None,
@@ -120,5 +124,16 @@ impl UpstreamSession {
 
     pub(super) fn is_confirmed(&self) -> bool {
         self.confirmed.get()
+    }
+
+    /// Notes that it was found alive after so many losses.
+    pub(super) fn note_losses(&self, losses: u64) {
+        self.outlived.set(losses);
+    }
+
+    /// Whether it is known to have outlived so many losses.
+    #[inline]
+    pub(super) fn has_outlived(&self, losses: u64) -> bool {
+        self.outlived.get() == losses
     }
 }

@@ -74,7 +74,8 @@ fn the_same_words_for_a_ping_are_about_the_session() {
         (503, String::new(), String::new(), TOUCHED),
         // What broke may have broken half way.
         (200, error("7", -32603, "Internal error"), error("8", -32603, "Internal error"), TOUCHED),
-        (403, "no session".to_owned(), "you may not ping".to_owned(), Verdict::Unknown),
+        (403, "no session".to_owned(), "you may not ping".to_owned(), Verdict::PerhapsLost),
+        (200, error("7", -32000, "no session"), error("8", -32000, "no ping"), Verdict::Unknown),
         (200, error("7", -32050, "a"), error("8", -32051, "a"), Verdict::Unknown),
     ] {
         assert_eq!(verdict(&call(status, &call_body), &ping(status, &ping_body)), expected, "{call_body}");
@@ -97,12 +98,30 @@ fn other_words_tell_only_where_they_name_the_session() {
     for (status, body, expected) in &pings {
         let ping = ping(*status, body);
         for refused in [
-            call(400, "call: no session"),
+            call(400, "call: a session?"),
             call(400, &error("null", -32099, "call")),
             call(200, &error("7", -32099, "call")),
             call(500, "call failed"),
         ] {
             assert_eq!(verdict(&refused, &ping), *expected, "{refused:?} {status} {body}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_names_the_session_is_worth_another_where_the_ping_does_not_tell() {
+    let pings =
+        [ping(400, "no such method"), ping(401, ""), ping(200, &error("8", -32600, "Invalid Request"))];
+    for ping in &pings {
+        for (status, body, expected) in [
+            (400, "Unknown session".to_owned(), Verdict::PerhapsLost),
+            (401, error("null", -32000, "no valid session"), Verdict::PerhapsLost),
+            (503, "Server not initialized".to_owned(), Verdict::PerhapsLost),
+            // A tool may say so of what it calls a session.
+            (200, error("7", -32602, "Unknown session"), Verdict::Unknown),
+            (400, "bad request".to_owned(), Verdict::Unknown),
+        ] {
+            assert_eq!(verdict(&call(status, &body), ping), expected, "{status} {body} {ping:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
-    observe::init(config.log_format, &config.log);
+    observe::init(config.log_format, &config.log).context("--log (TRUNKLINE_LOG)")?;
     inbound::raise_file_limit();
     // A second provider is impossible: nothing was installed before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

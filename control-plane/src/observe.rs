@@ -5,13 +5,13 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
-use printable::logs::{JsonStderr, PrintableFields, filter as log_filter};
+use printable::logs::{FilterError, JsonStderr, PrintableFields, filter as log_filter};
 
 use crate::config::LogFormat;
 
 /// Log lines go to stderr: stdout is for data. Where something logs already, that stays.
-pub fn init(format: LogFormat, filter: &str) {
-    let filter = log_filter(filter).or_else(|_| log_filter("info")).unwrap_or_default();
+pub fn init(format: LogFormat, filter: &str) -> Result<(), FilterError> {
+    let filter = log_filter(filter)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
     // Colours are for terminals, and there `NO_COLOR` has its say; in files they are noise.
     let lines = if std::io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
@@ -19,6 +19,7 @@ pub fn init(format: LogFormat, filter: &str) {
         LogFormat::Text => lines.fmt_fields(PrintableFields).with_writer(std::io::stderr).try_init(),
         LogFormat::Json => lines.json().with_writer(|| JsonStderr).try_init(),
     };
+    Ok(())
 }
 
 /// A number of `/metrics` that goes up and down, without labels.

@@ -78,7 +78,8 @@ pub struct Args {
         env = "TRUNKLINE_LOG",
         hide_env_values = true,
         value_name = "FILTER",
-        default_value = "warn"
+        default_value = "warn",
+        value_parser = printable::logs::checked
     )]
     log: String,
 }

@@ -51,7 +51,7 @@ pub struct Config {
     #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Log filter: a level, or `target=level,…`.
-    #[arg(long, env = "TRUNKLINE_LOG", default_value = "info")]
+    #[arg(long, env = "TRUNKLINE_LOG", default_value = "info", value_parser = printable::logs::checked)]
     pub log: String,
     // The last: what follows it would be under its heading in the help.
     /// Where upstreams may be.

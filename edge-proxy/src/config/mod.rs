@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use mcp::border::text_without_mark;
 use serde_json::json;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Uri};
 
@@ -95,7 +96,7 @@ pub struct Config {
     #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Log filter: a level, or a list of target=level.
-    #[arg(long, env = "TRUNKLINE_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(long, env = "TRUNKLINE_LOG", value_name = "FILTER", default_value = "info", value_parser = printable::logs::checked)]
     pub log: String,
     /// Every bound of the road of a call.
     #[command(flatten)]
@@ -242,7 +243,9 @@ fn without_user_info(uri: &Uri) -> String {
 }
 
 fn read(option: &'static str, path: &std::path::Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| ConfigError::File { option, path: path.to_owned(), error })
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| ConfigError::File { option, path: path.to_owned(), error })?;
+    Ok(text_without_mark(&text).to_owned())
 }
 
 fn control_plane(text: &str) -> Result<Uri, String> {

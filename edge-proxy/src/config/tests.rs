@@ -84,6 +84,8 @@ fn what_cannot_work_is_refused_at_once() {
         (&["--sibling-advertise=here"], "HOST:PORT"),
         (&["--edge-id=A"], "must match"),
         (&["--join-token=a", "--join-token-file=b"], "cannot be used with"),
+        (&["--log=verbose"], "`verbose` is no level"),
+        (&["--log=info,h2=loud"], "'--log <FILTER>'"),
         (&["--frobnicate"], "unexpected argument"),
     ] {
         let error = config(args).expect_err("it cannot work").to_string();
@@ -95,9 +97,11 @@ fn what_cannot_work_is_refused_at_once() {
 fn a_join_token_is_read_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    std::fs::write(&path, "s3cr3t\n").unwrap();
     let flag = format!("--join-token-file={}", path.display());
-    assert_eq!(config(&[&flag]).unwrap().join_token().unwrap().unwrap().expose(), "s3cr3t");
+    for text in ["s3cr3t\n", "\u{feff}s3cr3t\r\n"] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(config(&[&flag]).unwrap().join_token().unwrap().unwrap().expose(), "s3cr3t");
+    }
     std::fs::remove_file(&path).unwrap();
     let error = config(&[&flag]).unwrap().join_token().expect_err("it is gone").to_string();
     assert!(error.starts_with("--join-token-file"), "{error}");

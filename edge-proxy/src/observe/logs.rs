@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use printable::logs::{JsonStderr, PrintableFields, filter as log_filter};
+use printable::logs::{FilterError, JsonStderr, PrintableFields, filter as log_filter};
 
 use crate::config::LogFormat;
 
@@ -10,8 +10,8 @@ use crate::config::LogFormat;
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter cannot be read.
-    #[error("invalid log filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    #[error("--log (TRUNKLINE_LOG): {0}")]
+    Filter(#[from] FilterError),
     /// Logs were set up before.
     #[error("logging is set up already")]
     Again,

@@ -1,12 +1,12 @@
 //! Log lines that no logged text can forge, cut or colour.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::io::{self, Write};
 
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::{MakeExt as _, RecordFields};
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{self, Writer};
 
@@ -15,14 +15,60 @@ use tracing_subscriber::fmt::format::{self, Writer};
 const SILENT: &str = "h2=off,hyper=off,hyper_util=off,rustls=off,tokio_rustls=off,tungstenite=off,\
     tokio_tungstenite=off,tonic=off,tower_http=off,axum=off,reqwest=off";
 
+/// Why a text is no log filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterError {
+    /// A word is neither a level nor part of `target=level`: by itself it would silence all targets but one.
+    NoLevel(String),
+    /// A part cannot be read.
+    NoDirective(String),
+}
+
+impl std::error::Error for FilterError {}
+
+impl Display for FilterError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoLevel(word) => write!(
+                f,
+                "`{word}` is no level: use off, error, warn, info, debug or trace; a target has one too, as in `{word}=debug`"
+            ),
+            Self::NoDirective(part) => {
+                write!(f, "`{part}` is neither a level nor TARGET=LEVEL, as in `info,h2=warn`")
+            }
+        }
+    }
+}
+
 /// Parses a log filter: a level, or a list of `target=level`. Crates whose lines any peer can cause are off, whatever
 /// the level, unless the filter names them.
 ///
 /// # Errors
-/// When it is not a filter.
-pub fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+/// When it is not a filter; the error names the part that is wrong.
+pub fn filter(directives: &str) -> Result<EnvFilter, FilterError> {
+    if let Some(word) = directives.split(',').map(str::trim).find(|part| is_bare_target(part)) {
+        return Err(FilterError::NoLevel(crate::line(word).into_owned()));
+    }
+    let parsed = |text: &str| EnvFilter::builder().parse(text);
     // Of two directives for one target the later one counts.
-    EnvFilter::builder().parse(format!("{SILENT},{directives}"))
+    parsed(&format!("{SILENT},{directives}")).map_err(|_| {
+        let part = directives.split(',').find(|part| parsed(part).is_err()).unwrap_or(directives);
+        FilterError::NoDirective(crate::line(part).into_owned())
+    })
+}
+
+/// Checks a log filter, for a command line; returns it as it is.
+///
+/// # Errors
+/// As [`filter`].
+pub fn checked(directives: &str) -> Result<String, FilterError> {
+    filter(directives).map(|_| directives.to_owned())
+}
+
+fn is_bare_target(part: &str) -> bool {
+    let is_word =
+        !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '-' | '.'));
+    is_word && part.parse::<LevelFilter>().is_err()
 }
 
 /// Formats the message and the fields of an event or a span as `message name=value`, each safe as a part of one line.
@@ -130,6 +176,35 @@ mod tests {
         assert_eq!(logged("info,h2=warn"), ["h2", "ours"]);
         assert_eq!(logged("off,rustls=error"), ["rustls"]);
         assert_eq!(logged("tonic::status=warn,tunnel=info"), ["tonic", "ours"]);
-        assert!(filter("a=b=c").is_err());
+    }
+
+    #[test]
+    fn what_is_no_filter_is_named() {
+        for good in [
+            "",
+            "info",
+            "WARN",
+            "off",
+            "3",
+            "info,h2=warn",
+            "h2=0, tonic=off",
+            "a::b=debug,",
+            "[span{a=1}]=info",
+        ] {
+            assert_eq!(checked(good).as_deref(), Ok(good));
+        }
+        let no_level = "is no level: use off, error, warn, info, debug or trace";
+        for (bad, part, why) in [
+            ("verbose", "`verbose`", no_level),
+            ("inf", "`inf`", no_level),
+            ("info,trunkline_edge_proxy", "`trunkline_edge_proxy`", no_level),
+            ("6", "`6`", no_level),
+            ("a=b=c", "`a=b=c`", "neither a level nor TARGET=LEVEL"),
+            ("info,h2=loud", "`h2=loud`", "neither a level nor TARGET=LEVEL"),
+            ("a=\u{1b}[31m", "`a=\\u{1b}[31m`", "neither a level nor TARGET=LEVEL"),
+        ] {
+            let error = filter(bad).map(|_| ()).expect_err(bad).to_string();
+            assert!(error.contains(part) && error.contains(why), "{bad}: {error}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use mcp::border::text_without_mark;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit, Result};
@@ -103,7 +104,7 @@ impl Context {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::usage(format!("cannot read the admin token: {}: {error}", path.display()))
         })?;
-        Ok(Some(Secret::new(text.trim())))
+        Ok(Some(Secret::new(text_without_mark(&text).trim())))
     }
 
     /// Returns the saved token for a server: the named one, or else the first that may call it.
@@ -294,6 +295,19 @@ mod tests {
         std::fs::write(store.path(), "contexts: {a: {bearer: s3cret}}\n").unwrap();
         let error = store.read().unwrap_err().to_string();
         assert!(!error.contains("s3cret") && error.contains("mcpctl.yaml"), "{error}");
+    }
+
+    #[test]
+    fn files_may_begin_with_a_byte_order_mark() {
+        let (folder, store) = store();
+        let path = folder.path().join("admin-token");
+        std::fs::write(&path, "\u{feff}s3cret\r\n").unwrap();
+        let context = Context { admin_token_file: Some(path), ..Context::default() };
+        assert_eq!(context.admin_bearer().unwrap(), Some(Secret::new("s3cret")));
+        store.edit(|_| Ok(())).unwrap();
+        let text = std::fs::read_to_string(store.path()).unwrap();
+        std::fs::write(store.path(), format!("\u{feff}{text}")).unwrap();
+        store.read().unwrap();
     }
 
     #[test]

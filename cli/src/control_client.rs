@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
+use mcp::border::without_mark;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use serde_json::Value;
@@ -112,7 +113,7 @@ fn endpoint(target: &str, context: &Context) -> Result<Endpoint> {
     if let Some(path) = &context.ca_file {
         let pem = std::fs::read(path)
             .map_err(|error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display())))?;
-        tls = tls.ca_certificate(Certificate::from_pem(pem));
+        tls = tls.ca_certificate(Certificate::from_pem(without_mark(&pem)));
     }
     endpoint.tls_config(tls).map_err(|error| wrong(cause(&error)))
 }

@@ -214,6 +214,7 @@ mod tests {
         let text = "kind: Upstream\nname: time\nhttp: {url: 'http://x/mcp'}\nmeta: {labels: {team: core}}\n---\n---\n\
                     - {kind: Server, name: servers/dev, tools: [{match: time/*}]}\n- {kind: Token, name: laptop}\n";
         assert_eq!(check(text), "Upstream upstreams/time\nServer servers/dev\nToken tokens/laptop\n");
+        assert_eq!(check(&format!("\u{feff}{text}")), check(text), "a byte order mark");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mcp::border::text_without_mark;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
@@ -51,7 +52,7 @@ fn text(value: &Option<String>) -> Option<Value> {
     value.clone().map(Value::String)
 }
 
-/// Reads a file, or stdin for `-`, without trailing newlines.
+/// Reads a file, or stdin for `-`, without a byte order mark and trailing newlines.
 pub fn read_text(path: &Path) -> Result<String> {
     let text = if path.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin())
@@ -59,7 +60,7 @@ pub fn read_text(path: &Path) -> Result<String> {
         std::fs::read_to_string(path)
     };
     let text = text.map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    Ok(text_without_mark(&text).trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// The credential that is presented to an upstream.
@@ -314,6 +315,17 @@ impl EntryFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_editors_put_around_a_text_is_no_part_of_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (written, read) in
+            [("s3cret", "s3cret"), ("\u{feff}s3cret\r\n", "s3cret"), (" a\u{feff}b \n\n", " a\u{feff}b ")]
+        {
+            std::fs::write(file.path(), written).unwrap();
+            assert_eq!(read_text(file.path()).unwrap(), read);
+        }
+    }
 
     #[test]
     fn flags_become_a_body_and_a_mask() {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use mcp::border::text_without_mark;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -89,7 +90,7 @@ pub fn read_or_create(
         }
         Ok(_) => {
             let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-            Ok(Zeroizing::new(text.trim().to_owned()))
+            Ok(Zeroizing::new(text_without_mark(&text).trim().to_owned()))
         }
         Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => {
             let text = Zeroizing::new(make());
@@ -117,6 +118,10 @@ mod tests {
         let again = MasterKey::load(None, folder.path()).unwrap();
         assert_eq!(first.id, again.id);
         let path = folder.path().join("master.key");
+        // As an editor may write it.
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("\u{feff}{text}\r\n")).unwrap();
+        assert_eq!(MasterKey::load(None, folder.path()).unwrap().id, first.id);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();

@@ -11,6 +11,7 @@ use http::{StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use mcp::border::without_mark;
 use reqwest::Upgraded;
 use tokio::sync::{Notify, watch};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -69,7 +70,7 @@ impl TunnelClient {
         if let Some(path) = ca_file {
             let wrong = |why: String| Error::usage(format!("cannot use {}: {why}", path.display()));
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem);
+            let certificates = reqwest::Certificate::from_pem_bundle(without_mark(&pem));
             let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
             http = certificates.into_iter().fold(http, reqwest::ClientBuilder::add_root_certificate);
         }

@@ -6,10 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
-use trunkline::registry::v1::{Upstream, UpstreamState};
+use trunkline::registry::v1::{Upstream, UpstreamState, UpstreamStatus};
 
 use super::catalogue_sync::{CatalogueSync, RefreshError};
 use super::pace::Pace;
@@ -17,7 +19,7 @@ use super::record::store_failure;
 use crate::clock;
 use crate::domain::Kind;
 use crate::domain::upstream::dials_in;
-use crate::importers::{Announced, Announcements, Failure, ImportSession, NO_TUNNEL};
+use crate::importers::{Announced, Announcements, Failure, NO_TUNNEL};
 use crate::store::leases::{Lease, Leases};
 use crate::store::{Row, StoreError};
 
@@ -296,26 +298,26 @@ async fn import_until_due(
     // Listening starts before the first import, so that no announcement falls between the two.
     let announcements = session.watch().await;
     let due = Instant::now() + jitter(interval);
-    let ended = listen(sync, &row, lease, session.as_ref(), announcements, due, pace).await;
+    let fetch = |announced| sync.fetch(&row, session.as_ref(), lease, announced).boxed();
+    let ended = listen(&fetch, &sync.subscribe(name), announcements, due, pace).await;
     session.close().await;
     ended
 }
 
-async fn listen(
-    sync: &CatalogueSync,
-    row: &Row,
-    lease: Option<&Lease>,
-    session: &dyn ImportSession,
+/// Fetches the lists now, at every announcement, and again and again while one of them is in trouble, until the next probe is due
+/// or somebody wakes it.
+async fn listen<'a>(
+    fetch: &(dyn Fn(Announced) -> BoxFuture<'a, Result<UpstreamStatus, RefreshError>> + Sync),
+    wake: &Notify,
     mut announcements: Option<Announcements>,
     due: Instant,
     pace: &mut Pace,
 ) -> Result<Outcome, RefreshError> {
-    let wake = sync.subscribe(&row.name);
     let mut announced = Announced::default();
     let mut list_retry = MIN_LIST_RETRY;
     loop {
         let began = Instant::now();
-        let status = sync.fetch(row, session, lease, announced).await?;
+        let status = fetch(announced).await?;
         let took = began.elapsed();
         if status.state() != UpstreamState::Ready {
             return Ok(Outcome::Retry);
@@ -362,4 +364,75 @@ async fn coalesce(announcements: &mut Announcements, announced: &mut Announced, 
 /// Varies a duration by a tenth, so that upstreams are not all probed at once.
 fn jitter(duration: Duration) -> Duration {
     duration.mul_f64(rand::random_range(0.9..1.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::stream;
+    use trunkline::registry::v1::ListStatus;
+
+    use super::*;
+
+    /// A status in which one list is in trouble, or none.
+    fn status(trouble: &str) -> UpstreamStatus {
+        let list = ListStatus { trouble: trouble.to_owned(), ..Default::default() };
+        UpstreamStatus { state: UpstreamState::Ready.into(), lists: vec![list], ..Default::default() }
+    }
+
+    /// The times of the fetches until the next probe is due, in seconds, where those of `troubled` find a list in trouble.
+    async fn fetches(
+        troubled: fn(usize) -> bool,
+        announcements: Option<Announcements>,
+        due: Duration,
+    ) -> Vec<f64> {
+        let (began, times) = (Instant::now(), Mutex::new(Vec::new()));
+        let fetch = |_: Announced| {
+            let mut times = times.lock().unwrap();
+            times.push(began.elapsed().as_secs_f64());
+            let trouble = if troubled(times.len()) { "HTTP 500" } else { "" };
+            async move { Ok(status(trouble)) }.boxed()
+        };
+        let due = began + due;
+        let ended = listen(&fetch, &Notify::new(), announcements, due, &mut Pace::default()).await;
+        assert!(matches!(ended, Ok(Outcome::Due)));
+        assert!(Instant::now() >= due);
+        times.into_inner().unwrap()
+    }
+
+    /// The pauses between times.
+    fn pauses(times: &[f64]) -> Vec<f64> {
+        times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lists_in_trouble_are_fetched_again_less_often_each_time() {
+        let pauses = pauses(&fetches(|_| true, None, Duration::from_secs(3_000)).await);
+        assert!(pauses.len() >= 9, "{pauses:?}");
+        for (pause, expected) in pauses.iter().zip([30.0, 60.0, 120.0, 240.0, 300.0, 300.0, 300.0]) {
+            assert!((expected * 0.9..expected * 1.1 + 0.01).contains(pause), "{pauses:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lists_that_are_whole_are_left_alone_until_the_next_probe() {
+        assert_eq!(fetches(|_| false, None, Duration::from_secs(3_000)).await.len(), 1);
+        let healed = fetches(|nth| nth == 1, None, Duration::from_secs(3_000)).await;
+        assert_eq!(healed.len(), 2, "{healed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_announced_is_fetched_at_once_and_the_pause_begins_anew() {
+        let once = async {
+            sleep(Duration::from_secs(50)).await;
+            Announced { tools: true, ..Announced::default() }
+        };
+        let announcements = stream::once(once).chain(stream::pending()).boxed();
+        let times = fetches(|_| true, Some(announcements), Duration::from_secs(100)).await;
+        // At 0, after some 30 s, what is announced at 50 s, and some 30 s after that.
+        assert_eq!(times.len(), 4, "{times:?}");
+        assert!((50.0..51.0).contains(&times[2]), "{times:?}");
+        assert!((26.0..34.0).contains(&(times[3] - times[2])), "{times:?}");
+    }
 }

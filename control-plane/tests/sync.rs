@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use control::{Control, upstream_at};
+use trunkline::registry::v1::probe_upstream_request::Target;
 use trunkline::registry::v1::tool_service_client::ToolServiceClient;
 use trunkline::registry::v1::upstream_service_client::UpstreamServiceClient;
 use trunkline::registry::v1::{
-    GetUpstreamRequest, ListToolsRequest, RefreshUpstreamRequest, Tool, UpdateToolRequest, UpstreamState,
-    UpstreamStatus,
+    GetUpstreamRequest, ListToolsRequest, ProbeUpstreamRequest, RefreshUpstreamRequest, Tool,
+    UpdateToolRequest, UpstreamState, UpstreamStatus,
 };
 use upstream::Upstream;
 
@@ -305,6 +306,93 @@ async fn each_list_stands_alone_and_keeps_what_it_had_while_it_fails() {
     let status = refresh(&control, "lists").await;
     assert_eq!((status.state(), counts(&status)), (UpstreamState::Unauthorized, [1, 2, 1]));
     assert!(status.reason.starts_with("tools/list: HTTP 401"), "{}", status.reason);
+}
+
+async fn probe(control: &Control, target: Target) -> UpstreamStatus {
+    let request = control.admin(ProbeUpstreamRequest { target: Some(target) });
+    let mut client = UpstreamServiceClient::new(control.channel.clone());
+    client.probe_upstream(request).await.unwrap().into_inner().status.unwrap()
+}
+
+/// The status without the times.
+fn timeless(mut status: UpstreamStatus) -> UpstreamStatus {
+    (status.state_time, status.refresh_time) = (None, None);
+    status.probe.iter_mut().for_each(|probe| probe.probe_time = None);
+    status.lists.iter_mut().for_each(|list| list.since = None);
+    status
+}
+
+#[tokio::test]
+async fn a_probe_finds_what_a_registration_does_and_stores_nothing() {
+    let control = Control::start().await;
+    let odd_tools = r#""result":{"tools":[{"name":"mended"},{"name":"withheld","inputSchema":"{}"},{"inputSchema":{}},
+        {"name":"good","inputSchema":{"type":"object"}}]}"#;
+    let failing = LISTS.map(|(list, _)| (list, "HTTP 401"));
+    type Case<'a> = (&'a str, &'a [(&'static str, &'a str)], UpstreamState, [i32; 3], &'a [&'a str]);
+    let cases: [Case; 4] = [
+        ("sane", &[], UpstreamState::Ready, [1, 0, 0], &[]),
+        (
+            "odd",
+            &[("tools/list", odd_tools)],
+            UpstreamState::Ready,
+            [4, 1, 1],
+            &["entries-mended", "entries-withheld"],
+        ),
+        ("one-fails", &[("prompts/list", "HTTP 500")], UpstreamState::Ready, [1, 0, 0], &["lists-fail"]),
+        ("all-fail", &failing, UpstreamState::Unauthorized, [0, 0, 0], &[]),
+    ];
+    for (name, odd, state, [count, withheld, mended], quirks) in cases {
+        let mut answers = answers_well(DECLARED);
+        answers.extend(odd.iter().map(|(list, answer)| (*list, (*answer).to_owned())));
+        let url = four_lists(&Arc::new(Mutex::new(answers))).await;
+        let unregistered = probe(&control, Target::Upstream(upstream_at(url.clone()))).await;
+        assert_eq!(unregistered.state(), state, "{name}: {}", unregistered.reason);
+        let tools = unregistered.lists.first().cloned().unwrap_or_default();
+        assert_eq!(
+            (tools.count, tools.withheld_count, tools.mended_count),
+            (count, withheld, mended),
+            "{name}"
+        );
+        let listed = |list: &str| unregistered.warnings.iter().filter(|line| line.starts_with(list)).count();
+        assert_eq!(listed("tools[") > 0, name == "odd", "{name}: {:?}", unregistered.warnings);
+        assert_eq!(unregistered.probe.as_ref().unwrap().quirks, quirks, "{name}");
+
+        let registered = control.upstream(name, upstream_at(url), true).await.status.unwrap();
+        if state == UpstreamState::Ready {
+            assert_eq!(timeless(registered), timeless(unregistered.clone()), "{name}");
+        } else {
+            assert_eq!(
+                (registered.state(), registered.reason),
+                (state, unregistered.reason.clone()),
+                "{name}"
+            );
+        }
+        let before = status(&control, name).await;
+        let again = probe(&control, Target::Name(format!("upstreams/{name}"))).await;
+        assert_eq!(timeless(again), timeless(unregistered), "{name}");
+        assert_eq!(status(&control, name).await, before, "{name}: nothing was stored");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_says_what_odd_things_it_saw() {
+    let control = Control::start().await;
+    let router = axum::Router::new()
+        .fallback(|| async { ([("content-type", "text/event-stream")], "event: ping\ndata: 1\n\n") });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let found = probe(&control, Target::Upstream(upstream_at(url.clone()))).await;
+    let stored = control.upstream("pings", upstream_at(url), true).await.status.unwrap();
+    for status in [found, stored] {
+        assert_eq!(status.state(), UpstreamState::Incompatible, "{}", status.reason);
+        assert!(status.probe.is_none());
+        let first = &status.attempts[0];
+        assert!(!first.error.is_empty());
+        assert_eq!(first.quirks, ["foreign-events"]);
+        assert!(first.quirk_details[0].contains("ping"), "{:?}", first.quirk_details);
+        assert!(status.attempts[1..].iter().all(|attempt| attempt.quirks.is_empty()), "each is named once");
+    }
 }
 
 #[tokio::test]

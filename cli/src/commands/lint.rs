@@ -62,10 +62,19 @@ fn findings(status: &Value) -> Vec<String> {
         }
     }
     found.extend(items(&status["warnings"]).iter().map(text));
-    let details = items(&status["probe"]["quirkDetails"]);
-    for (at, quirk) in items(&status["probe"]["quirks"]).iter().enumerate() {
-        let detail = details.get(at).map(text).unwrap_or_default();
-        found.push(format!("quirk {}  {detail}", text(quirk)).trim_end().to_owned());
+    let mut reports = vec![status["probe"].clone()];
+    // What was odd in a handshake that failed may be why it failed.
+    reports
+        .extend(items(&status["attempts"]).into_iter().filter(|attempt| !text(&attempt["error"]).is_empty()));
+    for report in reports {
+        let details = items(&report["quirkDetails"]);
+        for (at, quirk) in items(&report["quirks"]).iter().enumerate() {
+            let detail = details.get(at).map(text).unwrap_or_default();
+            let line = format!("quirk {}  {detail}", text(quirk)).trim_end().to_owned();
+            if !found.contains(&line) {
+                found.push(line);
+            }
+        }
     }
     found
 }

@@ -70,7 +70,7 @@ pub async fn probe(invocation: &Invocation, args: ProbeArgs) -> Result {
     check_ready(&reflection::to_json(&status), &args.target)
 }
 
-/// Renders the outcome of a probe: what the server is, and every attempt.
+/// Renders the outcome of a probe: what the server is, how its lists were read, and every attempt.
 fn render_probe(status: &Value) -> String {
     let probe = &status["probe"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -87,14 +87,15 @@ fn render_probe(status: &Value) -> String {
         lines.push(("transport", text(&probe["transport"])));
         lines.push(("modern", if modern.is_empty() { "no".to_owned() } else { modern }));
         lines.push(("legacy", legacy));
-        let mut details = strings(&probe["quirkDetails"]).into_iter();
-        let quirks = strings(&probe["quirks"]).into_iter();
-        lines.extend(quirks.map(|name| {
-            ("quirk", format!("{name:<20}  {}", details.next().unwrap_or_default()).trim_end().to_owned())
-        }));
     }
-    let tried = status["attempts"].as_array().into_iter().flatten();
-    lines.extend(tried.map(|attempt| {
+    lines.extend(items(&status["lists"]).map(|list| ("list", render_list(list))));
+    lines.extend(strings(&status["warnings"]).into_iter().map(|warning| ("warning", warning.to_owned())));
+    // Where nothing worked, what was odd may be why.
+    match probe.is_object() {
+        true => lines.extend(quirks(probe)),
+        false => lines.extend(items(&status["attempts"]).flat_map(quirks)),
+    }
+    lines.extend(items(&status["attempts"]).map(|attempt| {
         let error = text(&attempt["error"]);
         let outcome = if error.is_empty() { "ok" } else { &error };
         (
@@ -104,6 +105,31 @@ fn render_probe(status: &Value) -> String {
     }));
     let lines = lines.iter().filter(|(_, value)| !value.is_empty());
     lines.map(|(key, value)| format!("{key:<9}  {}", printable::line(value))).collect::<Vec<_>>().join("\n")
+}
+
+/// How a list was read: what an import would have of it.
+fn render_list(list: &Value) -> String {
+    let count = |key: &str| list[key].as_i64().unwrap_or_default();
+    let text = |key: &str| list[key].as_str().unwrap_or_default();
+    let mut said = vec![format!("{} entries", count("count"))];
+    for (key, word) in [("withheldCount", "withheld"), ("mendedCount", "completed")] {
+        if count(key) > 0 {
+            said.push(format!("{} {word}", count(key)));
+        }
+    }
+    let trouble = if text("trouble").is_empty() { String::new() } else { format!("; {}", text("trouble")) };
+    format!("{:<24}  {}{trouble}", text("list"), said.join(", "))
+}
+
+/// The quirks of a report or of an attempt.
+fn quirks(of: &Value) -> impl Iterator<Item = (&'static str, String)> {
+    let details = strings(&of["quirkDetails"]).into_iter().chain(std::iter::repeat(""));
+    let named = strings(&of["quirks"]).into_iter().zip(details);
+    named.map(|(name, detail)| ("quirk", format!("{name:<20}  {detail}").trim_end().to_owned()))
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
 }
 
 fn strings(list: &Value) -> Vec<&str> {
@@ -165,18 +191,34 @@ mod tests {
             },
             "attempts": [
                 attempt("streamable-http", "initialize", "HTTP 405: no text"), attempt("http+sse", "initialize", "")
-            ]
+            ],
+            "lists": [
+                { "list": "tools/list", "count": 12, "withheldCount": 1, "mendedCount": 2 },
+                { "list": "resources/list", "trouble": "error -32603: oops" }
+            ],
+            "warnings": ["tools[2] \"x\": withheld: inputSchema is a text"]
         });
         let expected = "\
 server     old 1
 transport  http+sse
 modern     no
 legacy     2024-11-05, with sessions
+list       tools/list                12 entries, 1 withheld, 2 completed
+list       resources/list            0 entries; error -32603: oops
+warning    tools[2] \"x\": withheld: inputSchema is a text
 quirk      foreign-events        sends events; first: \"ping\"
 quirk      no-delete
 tried      streamable-http  initialize       HTTP 405: no text
 tried      http+sse         initialize       ok";
         assert_eq!(render_probe(&status), expected);
         assert_eq!(render_probe(&json!({})), "");
+        let failed = json!({ "attempts": [{
+            "transport": "streamable-http", "handshake": "initialize", "error": "no response within 5s",
+            "quirks": ["foreign-events"], "quirkDetails": ["sends events"]
+        }] });
+        let expected = "\
+quirk      foreign-events        sends events
+tried      streamable-http  initialize       no response within 5s";
+        assert_eq!(render_probe(&failed), expected);
     }
 }

@@ -106,9 +106,7 @@ pub(crate) type Announcements = BoxStream<'static, Announced>;
 
 /// Imports from one upstream.
 pub(crate) trait Importer: Send + Sync {
-    /// Finds out what the upstream is.
-    fn probe(&self) -> BoxFuture<'_, Result<Probed, Failure>>;
-    /// Probes it and begins a session.
+    /// Finds out what the upstream is, and begins a session.
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn ImportSession>, Failure>>;
 }
 

@@ -12,18 +12,21 @@ use tokio::time::timeout;
 use trunkline::registry::v1::{Credential, Upstream, UpstreamState, UpstreamStatus};
 use tunnel::Tunnels;
 
-use super::record::{Imported, store_failure, store_import};
+use super::finding::{Imported, failed};
+use super::record::{store_failure, store_import};
 use crate::auth::vault::Vault;
 use crate::clock;
-use crate::domain::Kind;
 use crate::domain::upstream::dials_in;
-use crate::importers::{Announced, Failure, ImportSession, Importer, Probed, importer};
+use crate::domain::{Kind, names};
+use crate::importers::{Announced, Failure, ImportSession, Importer, importer};
 use crate::snapshot;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
 
 /// An upstream that is slower than this to give out its whole catalogue counts as not answering.
 const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The id under which the entries of an upstream are looked at that has no name yet.
+const UNNAMED: &str = "probed";
 
 /// Probes upstreams and imports their catalogues. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -97,29 +100,31 @@ impl CatalogueSync {
         }
     }
 
-    /// Probes an upstream, and stores nothing. `credential` holds its secrets in the clear.
+    /// Probes an upstream and reads its lists, as [`Self::refresh`] does, and stores nothing. `credential` holds its secrets in
+    /// the clear.
     pub async fn probe(&self, upstream: &Upstream, credential: Option<&Credential>) -> UpstreamStatus {
         let _room = self.inner.concurrency.acquire().await;
-        let probed = match self.importer(upstream, credential) {
-            Ok(importer) => within(importer.probe()).await,
+        let (nothing, now_us) = (UpstreamStatus::default(), clock::now_us());
+        let opened = match self.importer(upstream, credential) {
+            Ok(importer) => within(importer.open()).await,
             Err(failure) => Err(failure),
         };
-        let now = Some(clock::timestamp(clock::now_us()));
-        match probed {
-            Ok(Probed { report, attempts }) => UpstreamStatus {
-                state: UpstreamState::Ready.into(),
-                state_time: now,
-                probe: Some(report),
-                attempts,
-                ..Default::default()
-            },
-            Err(Failure { state, reason, attempts }) => UpstreamStatus {
-                state: state.into(),
-                state_time: now,
-                reason,
-                attempts,
-                ..Default::default()
-            },
+        let session = match opened {
+            Ok(session) => session,
+            Err(failure) => return failed(&nothing, failure, now_us),
+        };
+        let (probed, lists) = (session.probed().clone(), within(session.fetch()).await);
+        session.close().await;
+        match lists {
+            Ok(lists) => {
+                let id = if upstream.name.is_empty() { UNNAMED } else { names::id(&upstream.name) };
+                Imported { probed, lists, announced: Announced::default() }.status(id, &nothing, now_us).0
+            }
+            Err(failure) => {
+                let known =
+                    UpstreamStatus { probe: Some(probed.report), attempts: probed.attempts, ..nothing };
+                failed(&known, failure, now_us)
+            }
         }
     }
 

@@ -57,6 +57,7 @@ pub(super) fn statuses(old: &[ListStatus], lists: &Lists, now_us: i64) -> Vec<Li
             count: i32::try_from(list.entries.len()).unwrap_or(i32::MAX),
             trouble: list.trouble.clone().unwrap_or_default(),
             since: since.filter(|_| list.trouble.is_some()),
+            ..ListStatus::default()
         }
     });
     status.collect()

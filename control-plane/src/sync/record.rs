@@ -4,25 +4,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use trunkline::registry::v1::{ListStatus, Upstream, UpstreamState, UpstreamStatus};
+use trunkline::registry::v1::{ListStatus, Upstream, UpstreamStatus};
 
 use super::catalogue_sync::RefreshError;
-use super::import::{CatalogueEntry, Import, import};
-use super::list_status::{self, Room, add_quirks};
+use super::finding::{Imported, count, failed};
+use super::import::{CatalogueEntry, Import};
+use super::list_status::{self, Room};
 use super::stale::{StaleEntry, superfluous};
-use super::unfit;
 use crate::clock;
 use crate::domain::{Kind, names};
-use crate::importers::{Announced, Failure, Lists, Probed};
+use crate::importers::Failure;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, Tx};
-
-/// The result of a probe and an import.
-pub(super) struct Imported {
-    pub(super) probed: Probed,
-    pub(super) lists: Lists,
-    pub(super) announced: Announced,
-}
 
 /// Stores a finding. Nothing is stored where the upstream was changed or deleted since `row` was read, or
 /// where the lease went to another replica: whoever did that asks again.
@@ -32,35 +25,14 @@ pub(super) async fn store_import(
     lease: Option<&Lease>,
     finding: Imported,
 ) -> Result<UpstreamStatus, RefreshError> {
-    let import = import(names::id(&row.name), &finding.lists);
     let mut tx = store.write().await?;
     let current = current(&mut tx, row, lease).await?;
     let before: Upstream = current.message()?;
     let old = before.status.clone().unwrap_or_default();
-    let lists = list_status::statuses(&old.lists, &finding.lists, tx.now_us());
-    let mut probe = finding.probed.report;
-    let unfit = unfit::look(&finding.lists);
-    let quirks = finding.lists.quirks.into_iter().chain(list_status::failing(&lists)).chain(unfit.quirks());
-    add_quirks(&mut probe, quirks);
-    let mut warnings = import.warnings.clone();
-    unfit.warn(&mut warnings);
-    let written = write_catalogue(&mut tx, &row.name, import, &lists).await?;
+    let (found, import) = finding.status(names::id(&row.name), &old, tx.now_us());
+    let written = write_catalogue(&mut tx, &row.name, import, &found.lists).await?;
     let [tool_count, resource_count, prompt_count] = written.available.map(count);
-    let status = UpstreamStatus {
-        probe: Some(probe),
-        attempts: finding.probed.attempts,
-        refresh_time: Some(clock::timestamp(tx.now_us())),
-        tool_count,
-        resource_count,
-        prompt_count,
-        change_count: old.change_count + i64::from(finding.announced != Announced::default()),
-        tools_change_count: old.tools_change_count + i64::from(finding.announced.tools),
-        resources_change_count: old.resources_change_count + i64::from(finding.announced.resources),
-        prompts_change_count: old.prompts_change_count + i64::from(finding.announced.prompts),
-        warnings,
-        ..state(&old, UpstreamState::Ready, list_status::reason(&lists), tx.now_us())
-    };
-    let status = UpstreamStatus { lists, ..status };
+    let status = UpstreamStatus { tool_count, resource_count, prompt_count, ..found };
     let after = Upstream { status: Some(status.clone()), ..before.clone() };
     if written.changed || edges_see_a_difference(&before, &after) {
         tx.put_status(&current, &after).await?;
@@ -82,23 +54,10 @@ pub(super) async fn store_failure(
     let mut upstream: Upstream =
         current.ok_or_else(|| RefreshError::NotFound(row.name.clone()))?.message()?;
     let old = upstream.status.clone().unwrap_or_default();
-    let mut status = state(&old, failure.state, failure.reason, clock::now_us());
-    if !failure.attempts.is_empty() {
-        status.attempts = failure.attempts;
-    }
+    let status = failed(&old, failure, clock::now_us());
     upstream.status = Some(status.clone());
     store.observe(&row.name, &row.uid, &upstream).await?;
     Ok(status)
-}
-
-fn state(old: &UpstreamStatus, state: UpstreamState, reason: String, now_us: i64) -> UpstreamStatus {
-    let since = old.state_time.filter(|_| old.state() == state);
-    UpstreamStatus {
-        state: state.into(),
-        state_time: since.or_else(|| Some(clock::timestamp(now_us))),
-        reason,
-        ..old.clone()
-    }
 }
 
 async fn current(tx: &mut Tx, row: &Row, lease: Option<&Lease>) -> Result<Row, RefreshError> {
@@ -237,8 +196,4 @@ async fn mark_vanished<N: CatalogueEntry>(
         }
     }
     Ok(changed)
-}
-
-fn count(entries: usize) -> i32 {
-    i32::try_from(entries).unwrap_or(i32::MAX)
 }

@@ -9,9 +9,10 @@ use mcp::entry::{Fit, List, fit};
 use mcp::json;
 use mcp::quirk::Quirk;
 use mcp::revision::Era;
+use trunkline::registry::v1::ListStatus;
 
 use super::import::MAX_WARNINGS;
-use crate::importers::{FetchedList, Lists, described};
+use crate::importers::{FetchedList, Lists, PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
 
 /// Characters of an entry's name that are shown.
 const SHOWN: usize = 80;
@@ -23,20 +24,28 @@ pub(super) struct Unfit {
     withheld: Vec<String>,
     /// The first definition that is completed in some way, and how many others are, by list and way.
     mended: BTreeMap<(&'static str, String), (String, usize)>,
+    /// How many definitions of each list are withheld, and how many completed.
+    counts: BTreeMap<&'static str, (i32, i32)>,
 }
 
 /// Looks at every definition.
 pub(super) fn look(lists: &Lists) -> Unfit {
     let mut unfit = Unfit::default();
-    unfit.look_at(List::Tools, "tools", "name", &lists.tools);
-    unfit.look_at(List::Resources, "resources", "uri", &lists.resources);
-    unfit.look_at(List::Templates, "resourceTemplates", "uriTemplate", &lists.templates);
-    unfit.look_at(List::Prompts, "prompts", "name", &lists.prompts);
+    unfit.look_at((List::Tools, TOOLS), "tools", "name", &lists.tools);
+    unfit.look_at((List::Resources, RESOURCES), "resources", "uri", &lists.resources);
+    unfit.look_at((List::Templates, TEMPLATES), "resourceTemplates", "uriTemplate", &lists.templates);
+    unfit.look_at((List::Prompts, PROMPTS), "prompts", "name", &lists.prompts);
     unfit
 }
 
 impl Unfit {
-    fn look_at(&mut self, list: List, word: &'static str, member: &'static str, sent: &FetchedList) {
+    fn look_at(
+        &mut self,
+        (list, method): (List, &'static str),
+        word: &'static str,
+        member: &'static str,
+        sent: &FetchedList,
+    ) {
         for (position, raw) in sent.entries.iter().enumerate() {
             let [legacy, modern] = [Era::Legacy, Era::Modern].map(|era| fit(list, era, raw));
             if legacy == Fit::Valid && modern == Fit::Valid {
@@ -45,6 +54,11 @@ impl Unfit {
             // What has no name is not imported, and named for that.
             let Some(name) = name(member, raw) else { continue };
             let place = format!("{word}[{position}] {name:?}");
+            let (withheld, mended) = self.counts.entry(method).or_default();
+            match [&legacy, &modern].iter().any(|fit| matches!(fit, Fit::Withheld(_))) {
+                true => *withheld += 1,
+                false => *mended += 1,
+            }
             match (legacy, modern) {
                 (Fit::Withheld(note), Fit::Withheld(_)) => {
                     self.withheld.push(format!("{place}: withheld: {note}"));
@@ -71,6 +85,14 @@ impl Unfit {
         for way in ways {
             let known = self.mended.entry((word, way)).and_modify(|(_, others)| *others += 1);
             known.or_insert_with(|| (place.to_owned(), 0));
+        }
+    }
+
+    /// Adds to the status of each list how many of its definitions are withheld and completed.
+    pub(super) fn count(&self, lists: &mut [ListStatus]) {
+        for list in lists {
+            (list.withheld_count, list.mended_count) =
+                self.counts.get(&*list.list).copied().unwrap_or_default();
         }
     }
 
@@ -134,6 +156,10 @@ mod tests {
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].starts_with("tools[2] \"text\": withheld: inputSchema "), "{warnings:?}");
         assert!(warnings[1].starts_with("tools[0] \"none\" and 1 more: inputSchema "), "{warnings:?}");
+        let mut statuses =
+            [TOOLS, PROMPTS].map(|list| ListStatus { list: list.to_owned(), ..Default::default() });
+        look(&lists).count(&mut statuses);
+        assert_eq!(statuses.map(|list| (list.withheld_count, list.mended_count)), [(1, 2), (0, 0)]);
     }
 
     #[test]

@@ -75,9 +75,6 @@ impl McpSession {
 }
 
 impl Importer for McpImporter {
-    fn probe(&self) -> BoxFuture<'_, Result<Probed, Failure>> {
-        async { Ok(probe::probe_server(&self.endpoint, self.policy).await?.0) }.boxed()
-    }
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn ImportSession>, Failure>> {
         async { Ok(Box::new(self.open().await?) as Box<dyn ImportSession>) }.boxed()
     }

@@ -56,7 +56,10 @@ fn report(found: &Probe, quirks: Vec<QuirkNote>) -> ProbeReport {
 }
 
 fn attempt(tried: &Attempt) -> ProbeAttempt {
+    let (quirks, quirk_details) = tried.quirks.iter().map(|note| described(note.quirk, &note.first)).unzip();
     ProbeAttempt {
+        quirks,
+        quirk_details,
         transport: tried.transport.as_str().to_owned(),
         handshake: tried.handshake.as_str().to_owned(),
         error: tried.error.as_ref().map(ToString::to_string).unwrap_or_default(),

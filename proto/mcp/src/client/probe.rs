@@ -50,6 +50,8 @@ pub struct Attempt {
     pub handshake: Method,
     /// Its error, if it failed.
     pub error: Option<ClientError>,
+    /// The quirks that were first met in it.
+    pub quirks: Vec<QuirkNote>,
 }
 
 /// The modern side of a server.
@@ -237,7 +239,12 @@ impl<'a> Prober<'a> {
     }
 
     fn record(&mut self, transport: Transport, handshake: Method, error: Option<&ClientError>) {
-        self.attempts.push(Attempt { transport, handshake, error: error.cloned() });
+        let is_new = |note: &QuirkNote| {
+            let before = self.attempts.iter().flat_map(|attempt| &attempt.quirks);
+            before.clone().all(|known| known.quirk != note.quirk)
+        };
+        let quirks = self.http.quirks.notes().into_iter().filter(is_new).collect();
+        self.attempts.push(Attempt { transport, handshake, error: error.cloned(), quirks });
     }
 }
 

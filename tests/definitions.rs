@@ -1,7 +1,7 @@
 //! Definitions that SDKs reject, and with each the whole list: every client gets what can be read of them, and calls it.
 
 use crate::support::clients::{self, Call, Order, Sdk};
-use crate::support::fake::{Fake, id, json};
+use crate::support::fake::{Fake, Received, id, json, tool};
 use crate::support::gateway::{Gateway, Store};
 
 /// Tools whose one meaning is plain, by name.
@@ -62,4 +62,52 @@ async fn every_sdk_takes_the_list_and_calls_what_is_in_it() {
         }
     }
     assert_eq!(fake.received("tools/call").len(), 3 * Sdk::ALL.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_what_upstreams_should_mend() {
+    let answers = |name: &str, request: &Received| {
+        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"n":"{name}"}}}}"#, id(request)))]
+    };
+    let sane = Fake::start(&format!("[{}]", tool("good")), answers).await;
+    let odd = format!(r#"[{},{{"name":"mended"}},{{"name":"text","inputSchema":"{{}}"}}]"#, tool("good"));
+    let odd = Fake::start(&odd, answers).await;
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    gateway.admin.create_upstream("sane", &sane.url()).await;
+    gateway.admin.create_upstream("odd", &odd.url()).await;
+
+    let lint = gateway.try_ctl(&["lint", "sane"]).await;
+    let said = String::from_utf8_lossy(&lint.stdout).into_owned();
+    assert!(lint.status.success() && said.contains("nothing to mend"), "{said}");
+    for names in [&["lint"][..], &["lint", "odd"], &["lint", "sane", "odd"]] {
+        let lint = gateway.try_ctl(names).await;
+        let (said, why) = (String::from_utf8_lossy(&lint.stdout), String::from_utf8_lossy(&lint.stderr));
+        assert_eq!(lint.status.code(), Some(1), "{names:?}: {said}{why}");
+        for line in [
+            "odd: tools[2] \"text\": withheld: inputSchema ",
+            "odd: tools[1] \"mended\": inputSchema ",
+            "odd: quirk entries-withheld",
+            "odd: quirk entries-mended",
+        ] {
+            assert!(
+                said.lines().any(|said| said.starts_with(line)),
+                "{names:?}: {line:?} is missing:\n{said}"
+            );
+        }
+        assert!(said.lines().all(|line| line.starts_with("odd: ")), "{names:?}: {said}");
+        assert!(why.contains("4 things to mend"), "{names:?}: {why}");
+    }
+
+    // What a registration will find, before there is one, and where nothing can be registered.
+    let probed = gateway.ctl(&format!("probe {}", odd.url())).await;
+    let read = "list       tools/list                3 entries, 1 withheld, 1 completed";
+    assert!(probed.lines().any(|line| line == read), "{probed}");
+    assert!(probed.contains("warning    tools[2] \"text\": withheld: inputSchema "), "{probed}");
+    let refuses = Fake::scripted("[]", |request| {
+        request.body.contains("tools/list").then(|| vec![json(500, "no lists here")])
+    })
+    .await;
+    let failed = gateway.try_ctl(&["probe", &refuses.url()]).await;
+    let why = String::from_utf8_lossy(&failed.stderr);
+    assert!(!failed.status.success() && why.contains("tools/list: HTTP 500"), "{why}");
 }

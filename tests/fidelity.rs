@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::fake::{Fake, Step, id, json, stream_head, tool, write};
 use crate::support::gateway::{Gateway, Store};
-use crate::support::wire::{Answer, Client, MODERN, modern_meta};
+use crate::support::wire::{Answer, Client, LEGACY, MODERN, modern_meta};
 
 /// What re-typing would change: order, spacing, escapes, digits, unknown and null members.
 const RESULT: &str = r#"{"zeta":1, "resultType":"complete","content":[ {"type":"text","text":"\u00e9 \/ é","x-unknown":null} ],"structuredContent":{"n":123456789012345678901234567890,"m":1.10,"e":1E400},"_meta":{"b":1,"a":2}, "isError":false}"#;
@@ -99,5 +99,45 @@ async fn the_id_comes_back_as_it_was_spelled() {
         let message = String::from_utf8(answer.message()).unwrap();
         assert!(message.contains(&format!(r#""id":{id}"#)), "{id}: {message}");
         assert!(message.contains(RESULT), "{id}: {message}");
+    }
+}
+
+/// A result that mentions a resource wherever one may be mentioned, and where its URI is only text.
+fn mentioning(uri: &str) -> String {
+    format!(
+        r#"{{"zeta":1, "resultType":"complete","content":[ {{"type":"resource_link" , "uri":"{uri}","name":"\u00e9 \/","x":1.10}},{{"type":"text","text":"memo://a"}},
+        {{"type":"resource","resource":{{"n":123456789012345678901234567890,"uri" : "{uri}","text":"memo:\/\/a"}}}} ,{{"type":"resource_link","uri":"memo://unknown","name":"memo://a"}}],"structuredContent":{{"uri":"memo://a","e":1E400}},"_meta":{{"b":1,"ui":{{"resourceUri":"{uri}" ,"x":null}}}}, "isError":false}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_result_mentions_is_renamed_and_every_other_byte_stays() {
+    let tools = format!("[{}]", tool("exact"));
+    let fake = Fake::scripted(&tools, |request| {
+        let message: serde_json::Value = serde_json::from_str(&request.body).unwrap_or_default();
+        let capabilities = r#"{"tools":{},"resources":{}}"#;
+        let result = match message["method"].as_str().unwrap_or_default() {
+            "server/discover" => format!(
+                r#"{{"resultType":"complete","supportedVersions":["{MODERN}"],"capabilities":{capabilities},"ttlMs":0,"cacheScope":"public"}}"#
+            ),
+            "initialize" => format!(r#"{{"protocolVersion":"{LEGACY}","capabilities":{capabilities}}}"#),
+            "resources/list" => r#"{"resultType":"complete","resources":[{"uri":"memo://a","name":"a"}],"ttlMs":0,"cacheScope":"public"}"#.to_owned(),
+            "tools/call" => mentioning("memo://a"),
+            _ => return None,
+        };
+        Some(vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id(request)))])
+    })
+    .await;
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    gateway.admin.create_upstream("fake", &fake.url()).await;
+    gateway.ctl("create server dev --tool fake/* --resource fake/*").await;
+    let bearer = gateway.admin.create_token("t", "dev", &["*"]).await;
+    gateway.admin.settled().await;
+    let url = gateway.url(0, "dev");
+    for client in [Client::open(&url, &bearer).await.unwrap(), Client::new(&url, &bearer)] {
+        let era = if client.session().is_some() { "legacy" } else { "modern" };
+        let message = String::from_utf8(call(&client, "fake_exact").await.message()).unwrap();
+        let expected = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{}}}"#, mentioning("fake+memo://a"));
+        assert_eq!(message, expected, "{era}");
     }
 }

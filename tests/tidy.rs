@@ -211,3 +211,59 @@ fn declarations_are_found_whatever_their_visibility() {
         assert_eq!(declared(line), None, "{line}");
     }
 }
+
+/// Where messages are parsed and not mended, and why that takes nothing from odd peers.
+const PARSED_ONLY: [(&str, &str); 25] = [
+    (
+        "cli/src/bridge/connect/connection.rs",
+        "the peer is one of our edges, or the line was read in `connect`",
+    ),
+    ("cli/src/bridge/expose/handshake.rs", "`child_output` has mended it"),
+    ("cli/src/bridge/expose/multiplexer.rs", "`child_output` mends what this refuses"),
+    ("edge-proxy/src/upstream/mcp/channel/claim.rs", "`dispatcher` has mended it"),
+    (
+        "edge-proxy/src/upstream/mcp/legacy_on_modern/input_required.rs",
+        "a client's message, read by `transport`",
+    ),
+    ("edge-proxy/src/upstream/mcp/legacy_on_modern/translator.rs", "`incoming` mends what this refuses"),
+    ("edge-proxy/src/upstream/mcp/modern_on_legacy/held_open.rs", "it was translated"),
+    ("edge-proxy/src/upstream/mcp/modern_on_legacy/task_handoff.rs", "`response` has mended it"),
+    ("edge-proxy/src/upstream/mcp/modern_on_legacy/task_polling.rs", "`response` has mended it"),
+    ("edge-proxy/src/upstream/mcp/modern_on_legacy/translator.rs", "`incoming` mends what this refuses"),
+    ("edge-proxy/src/upstream/mcp/outcome.rs", "it was translated"),
+    ("edge-proxy/src/upstream/mcp/relayed_stream.rs", "another edge has translated it"),
+    ("edge-proxy/src/upstream/mcp/rewrite/content.rs", "it was translated"),
+    ("edge-proxy/src/upstream/mcp/rewrite/requests.rs", "a client's message, read by `transport`"),
+    ("edge-proxy/src/upstream/mcp/rewrite/tasks.rs", "it was translated"),
+    ("edge-proxy/src/upstream/mcp/same_legacy/translator.rs", "`incoming` mends what this refuses"),
+    ("edge-proxy/src/upstream/mcp/same_modern/translator.rs", "`incoming` mends what this refuses"),
+    ("edge-proxy/src/upstream/mcp/session/handshake.rs", "`response` has mended it"),
+    ("edge-proxy/src/upstream/mcp/session/heal.rs", "`response` has mended it"),
+    ("edge-proxy/src/upstream/mcp/session/server_stream.rs", "`event_stream` has mended it"),
+    ("edge-proxy/src/upstream/mcp/session/session_errors.rs", "only the exact words of two SDKs count"),
+    ("edge-proxy/src/upstream/mcp/subscription.rs", "`event_stream` or `dispatcher` has mended it"),
+    ("proto/mcp/src/client/answer.rs", "`http` has mended it"),
+    ("proto/mcp/src/client/channel.rs", "`http` has mended it"),
+    ("proto/mcp/src/session_loss.rs", "what is no error of JSON-RPC is taken for a text"),
+];
+
+/// Whoever parses a message that a peer has sent has it mended where that fails, or is in the list above: otherwise one odd peer is
+/// taken in one place and refused in another.
+#[test]
+fn what_a_peer_sends_is_mended_where_it_is_first_read() {
+    let parses = |source: &Source| source.product().contains("Envelope::parse(");
+    let mends = |source: &Source| ["mend(", "mended("].iter().any(|word| source.product().contains(word));
+    let found: Vec<String> = sources()
+        .into_iter()
+        .filter(|source| parses(source) && !mends(source))
+        .map(|source| source.path)
+        .collect();
+    let known = |path: &str| PARSED_ONLY.iter().any(|(known, _)| *known == path);
+    none(
+        "files that parse messages and mend none: mend them with `mcp::border::mend`, or say in `PARSED_ONLY` who did",
+        found.iter().filter(|path| !known(path)).cloned().collect(),
+    );
+    let gone =
+        PARSED_ONLY.iter().map(|(path, _)| *path).filter(|path| !found.iter().any(|found| found == path));
+    none("files in `PARSED_ONLY` that parse nothing, or mend", gone.map(str::to_owned).collect());
+}

@@ -2,7 +2,7 @@
 
 use trunkline::edge::v1 as wire;
 
-use crate::support::{Edge, META, Reply, modern};
+use crate::support::{Edge, META, Reply, Upstream, json, modern};
 
 const TOOLS: &str = r#"[{"name":"u_echo","inputSchema":{"type":"object"}},{"name":"u_other","inputSchema":{"type":"object"}},{"name":"u_region","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}},{"name":"u_safe","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]"#;
 
@@ -76,6 +76,50 @@ async fn a_long_list_comes_in_pages_whose_cursors_are_sealed() {
 async fn ask_again(edge: &Edge, session: &str, params: &str) -> i64 {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{params}}}"#);
     edge.post(&[("mcp-session-id", session)], &body).await.error_code()
+}
+
+#[tokio::test]
+async fn what_clients_cannot_read_is_in_no_list_and_is_called_all_the_same() {
+    let upstream = Upstream::start(|request| {
+        json(&format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[],"resultType":"complete"}}}}"#,
+            request.id()
+        ))
+    })
+    .await;
+    let mut edge = Edge::start(&upstream.url);
+    let tools = &mut edge.snapshot.resources.tools;
+    for (name, definition) in
+        [("echo", r#"{"name":"echo","inputSchema":"{}"}"#), ("other", r#"{"name":"other","x":1.10}"#)]
+    {
+        tools.iter_mut().find(|tool| tool.tool_name == name).unwrap().definition_json = definition.to_owned();
+    }
+    edge.publish();
+    let session = edge.session("2025-11-25", "{}").await;
+    let legacy = [("mcp-session-id", session.as_str())];
+    for era in ["legacy", "modern"] {
+        let ask = async |method: &str, name: Option<&str>, params: &str| match era {
+            "legacy" => {
+                let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}}}}}"#);
+                edge.post(&legacy, &body).await
+            }
+            _ => {
+                let params = if params.is_empty() { META.to_owned() } else { format!("{params},{META}") };
+                let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}}}}}"#);
+                edge.post(&modern(method, name), &body).await
+            }
+        };
+        let list: serde_json::Value = serde_json::from_str(&ask("tools/list", None, "").await.body).unwrap();
+        let tools = list["result"]["tools"].as_array().unwrap();
+        let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["u_other", "u_region", "u_safe"], "{era}");
+        assert_eq!(tools[0]["inputSchema"], serde_json::json!({"type": "object"}), "{era}: completed");
+        let called = ask("tools/call", Some("u_echo"), r#""name":"u_echo","arguments":{"a":1}"#).await;
+        assert!(called.body.contains(r#""content":[]"#), "{era}: {called:?}");
+        let sent = upstream.calls("tools/call").pop().unwrap().json();
+        assert_eq!(sent["params"]["name"], "echo", "{era}");
+    }
+    assert_eq!(upstream.calls("tools/call").len(), 2, "each is made once");
 }
 
 #[tokio::test]

@@ -60,8 +60,14 @@ async fn sessions_begin_and_end() {
     assert_eq!(status(None, None).await, 400);
     assert_eq!(status(Some("guess"), None).await, 404);
     assert_eq!(status(Some(&client.session), Some("2025-06-18")).await, 200);
-    assert_eq!(status(Some(&client.session), Some("1999-01-01")).await, 400);
-    let delete = client.http.delete(&client.url).header("mcp-session-id", &client.session);
+    // What the client knows besides changes nothing; the session has what was negotiated.
+    assert_eq!(status(Some(&client.session), Some("2026-07-28")).await, 200);
+    for version in ["1999-01-01", "undefined"] {
+        assert_eq!(status(Some(&client.session), Some(version)).await, 400);
+    }
+    let repeated = format!("{0}, {0}", client.session);
+    assert_eq!(status(Some(&repeated), Some("2025-06-18, 2025-06-18")).await, 200);
+    let delete = client.http.delete(&client.url).header("mcp-session-id", &repeated);
     assert_eq!(delete.send().await.unwrap().status(), 204);
     assert_eq!(status(Some(&client.session), None).await, 404);
     running.stop().await;
@@ -84,14 +90,13 @@ async fn what_is_malformed_or_comes_under_a_foreign_name_is_refused() {
     assert_eq!(status("origin", "http://localhost:3000", ping).await, 400);
     assert_eq!(status("x", "y", "{").await, 400);
     assert_eq!(status("x", "y", "[]").await, 400);
-    let text = http
-        .post(running.url().unwrap())
-        .header("content-type", "text/plain")
-        .body(ping)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(text.status(), 415);
+    assert_eq!(status("content-encoding", "gzip", "\u{1f}").await, 415);
+    assert_eq!(status("content-encoding", "identity", "\u{1f}").await, 400);
+    for (label, expected) in [("text/plain", 415), ("text/json", 400), ("Application/JSON", 400)] {
+        let labelled = http.post(running.url().unwrap()).header("content-type", label).body(ping);
+        // JSON that begins no session.
+        assert_eq!(labelled.send().await.unwrap().status(), expected, "{label}");
+    }
     let large = http
         .post(running.url().unwrap())
         .header("content-type", "application/json")

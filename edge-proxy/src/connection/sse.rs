@@ -18,7 +18,7 @@ use crate::fleet::{Delivery, Undelivered, Waiter};
 use crate::observe::{CloseReason, ConnectionTransport};
 use crate::respond::events_stream;
 use crate::session::post_address;
-use crate::transport::{Body, HttpConnection, mended};
+use crate::transport::{Body, HttpConnection, mended, streamable};
 
 /// The time that a client has to read what was written before its stream ended.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,7 +59,10 @@ pub async fn post(
     let message = match Envelope::parse(&message).err() {
         // The conversation decides whether there are batches.
         None | Some(EnvelopeError::Batch) => message,
-        Some(error) => mended(&message, error)?,
+        Some(error) => {
+            streamable::check_coding(context.headers())?;
+            mended(&message, error)?
+        }
     };
     let delivered =
         context.worker.shared.environment.fleet.deliver(&address, Delivery { message, answers: None }).await;

@@ -54,7 +54,7 @@ pub enum Failure {
     #[error("this path supports only {0}")]
     Verb(&'static str),
     /// No bearer, or one that is not valid.
-    #[error("{}", if *.presented { "the bearer token is not valid" } else { "a bearer token is required" })]
+    #[error("{}", if *.presented { "the bearer token is not valid" } else { "a bearer token is required, in the header Authorization: Bearer TOKEN" })]
     Bearer {
         /// True if one was presented.
         presented: bool,
@@ -73,9 +73,12 @@ pub enum Failure {
     /// No contact with a control plane for too long.
     #[error("this edge has had no contact with its control plane for longer than bearers may be trusted")]
     TrustStale,
-    /// A body that is not JSON.
-    #[error("the content type must be application/json")]
-    ContentType,
+    /// A body that is not JSON: its content type, safe to print; empty where there is none.
+    #[error("the content type must be application/json, and is {}", if .0.is_empty() { "missing" } else { &**.0 })]
+    ContentType(Box<str>),
+    /// A body that is compressed: its coding, safe to print.
+    #[error("the body has the content coding {0}, and must have none")]
+    ContentCoding(Box<str>),
     /// A body past the limit.
     #[error("the body is larger than {0} bytes")]
     BodyTooLarge(usize),
@@ -124,7 +127,9 @@ pub enum Failure {
     #[error("{0}")]
     Invalid(String),
     /// `Mcp-Session-Id` is absent.
-    #[error("the header Mcp-Session-Id is required; the response to initialize contains it")]
+    #[error(
+        "the header Mcp-Session-Id is required; the response to initialize contains it. Clients of HTTP+SSE connect to /sse"
+    )]
     SessionMissing,
     /// The session is unknown, another caller's, or over.
     #[error("unknown session; initialize again without Mcp-Session-Id")]
@@ -135,9 +140,16 @@ pub enum Failure {
     /// The connection that a message belongs to is gone, or another caller's.
     #[error("the stream is closed; open it again")]
     Disconnected,
-    /// `MCP-Protocol-Version` of the legacy era that names no revision.
-    #[error("the header MCP-Protocol-Version names an unsupported revision")]
-    LegacyVersion,
+    /// `MCP-Protocol-Version` in a legacy session that names no revision.
+    #[error(
+        "the header MCP-Protocol-Version is \"{sent}\", which is not supported; this session has {revision}"
+    )]
+    LegacyVersion {
+        /// The header, safe to print.
+        sent: Box<str>,
+        /// What was negotiated.
+        revision: Revision,
+    },
     /// The modern era's headers and body do not agree.
     #[error("{0}")]
     Header(String),
@@ -224,7 +236,7 @@ impl Failure {
             Self::Host | Self::Origin | Self::RepeatedHeader(_) => -31003,
             Self::Path | Self::Server | Self::Tunnel => -31004,
             Self::Verb(_) | Self::Upgrade => -31005,
-            Self::ContentType => -31006,
+            Self::ContentType(_) | Self::ContentCoding(_) => -31006,
             Self::BodyTooLarge(_) => -31007,
             Self::BodyTimeout | Self::BodyBroken => -31008,
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
@@ -232,7 +244,7 @@ impl Failure {
             Self::TooMany { .. } => -31009,
             Self::SessionMissing | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
-            Self::LegacyVersion => codes::INVALID_REQUEST,
+            Self::LegacyVersion { .. } => codes::INVALID_REQUEST,
             Self::Parse(_) => codes::PARSE_ERROR,
             Self::Invalid(_) => codes::INVALID_REQUEST,
             Self::Header(_) => codes::HEADER_MISMATCH,
@@ -265,7 +277,7 @@ impl Failure {
             | Self::TooManyTunnels
             | Self::TooManyConnections(_)
             | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentType(_) | Self::ContentCoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken
@@ -275,7 +287,7 @@ impl Failure {
             | Self::NotInitialized
             | Self::BearerInUrl
             | Self::RepeatedHeader(_)
-            | Self::LegacyVersion => StatusCode::BAD_REQUEST,
+            | Self::LegacyVersion { .. } => StatusCode::BAD_REQUEST,
             Self::Header(_) | Self::Version { .. } | Self::Extension(_) => StatusCode::BAD_REQUEST,
             Self::Params { bad_request: true, .. } if era == Era::Modern => StatusCode::BAD_REQUEST,
             Self::Method if era == Era::Modern => StatusCode::NOT_FOUND,
@@ -305,7 +317,8 @@ impl Failure {
             Self::TooManyTunnels => reason("too_many_tunnels"),
             Self::TooManyConnections(_) => reason("too_many_connections"),
             Self::Verb(_) => reason("method_not_allowed"),
-            Self::ContentType => reason("content_type"),
+            Self::ContentType(_) => reason("content_type"),
+            Self::ContentCoding(_) => reason("content_coding"),
             Self::BodyTooLarge(_) => reason("body_too_large"),
             Self::BodyTimeout => reason("body_timeout"),
             Self::BodyBroken => reason("body_incomplete"),
@@ -346,7 +359,9 @@ impl Failure {
             Self::SessionMissing | Self::SessionUnknown | Self::NotInitialized | Self::Disconnected => {
                 Rejection::UnknownSession
             }
-            Self::Verb(_) | Self::ContentType | Self::Upgrade => Rejection::Unacceptable,
+            Self::Verb(_) | Self::ContentType(_) | Self::ContentCoding(_) | Self::Upgrade => {
+                Rejection::Unacceptable
+            }
             Self::BodyTooLarge(_) => Rejection::BodyTooLarge,
             Self::BodyTimeout | Self::BodyBroken => Rejection::Slow,
             Self::Overloaded | Self::BodyMemory => Rejection::Overloaded,
@@ -358,7 +373,7 @@ impl Failure {
             Self::Draining => Rejection::Draining,
             Self::Parse(_)
             | Self::Invalid(_)
-            | Self::LegacyVersion
+            | Self::LegacyVersion { .. }
             | Self::Header(_)
             | Self::Version { .. } => Rejection::Malformed,
             _ => return None,

@@ -254,7 +254,10 @@ async fn messages(
             message(context, read, error_context).await
         }
         Err(EnvelopeError::Batch) => batch::messages(context, body, &*conversation(context)?).await,
-        Err(error) => Box::pin(odd_message(context, mended(body, error)?, error_context)).await,
+        Err(error) => {
+            streamable::check_coding(context.headers())?;
+            Box::pin(odd_message(context, mended(body, error)?, error_context)).await
+        }
     }
 }
 

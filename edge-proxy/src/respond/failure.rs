@@ -1,6 +1,8 @@
 //! Failures as HTTP responses: status, message, and the headers that say what to do.
 
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response};
 
 use crate::error::{ErrorContext, Failure};
@@ -15,6 +17,10 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
     match failure {
         Failure::Verb(allow) => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
         Failure::Bearer { presented } => drop(headers.insert(WWW_AUTHENTICATE, challenge(*presented))),
+        // RFC 9110, section 15.5.16.
+        Failure::ContentCoding(_) => {
+            drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+        }
         Failure::Ticket => drop(headers.insert(WWW_AUTHENTICATE, challenge(true))),
         Failure::Upgrade => {
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

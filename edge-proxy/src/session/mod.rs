@@ -28,6 +28,7 @@ pub use ended_calls::{EndedCall, EndedCalls};
 use http::HeaderMap;
 pub use log_level::LogLevel;
 pub use log_levels::LogLevels;
+use mcp::border::{excerpt, head};
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
@@ -112,12 +113,17 @@ struct CachedSession {
     conversation: Rc<Conversation>,
 }
 
-/// Returns whether a message is of the modern era: its `_meta` or its header names such a revision.
+/// Returns whether a message is of the modern era: its `_meta` names such a revision, or its header does and nothing else
+/// about it is legacy.
 pub fn is_modern(headers: Option<&HeaderMap>, message: &Message<'_>) -> bool {
-    let named = || headers?.get(PROTOCOL_VERSION)?.to_str().ok();
-    // Revisions are dates, and dates of this form sort as text.
-    message.params.version.is_some()
-        || named().is_some_and(|version| version >= Revision::V2026_07_28.as_str())
+    let by_header = |headers: &HeaderMap| {
+        let is_initialize = message.method == Some(Method::Initialize);
+        headers.get(PROTOCOL_VERSION).is_some_and(|version| {
+            let in_session = headers.contains_key(SESSION_ID);
+            head::is_version_of_modern_request(version.as_bytes(), in_session, is_initialize)
+        })
+    };
+    message.params.version.is_some() || headers.is_some_and(by_header)
 }
 
 /// Returns whether a message begins a legacy conversation.
@@ -169,14 +175,24 @@ impl SessionCache {
     ) -> Result<Rc<Conversation>, Failure> {
         let id = headers.get(SESSION_ID).ok_or(Failure::SessionMissing)?;
         let id = id.to_str().map_err(|_| Failure::SessionUnknown)?;
+        let find = |id: &str| self.find(id, trust, owner, terminated, now);
+        let found = find(id).or_else(|| find(joined_id(id)?));
+        let conversation = found.ok_or(Failure::SessionUnknown)?;
+        check_version(headers, conversation.revision)?;
+        Ok(conversation)
+    }
+
+    fn find(
+        &self,
+        id: &str,
+        trust: &Trust,
+        owner: HandleOwner<'_>,
+        terminated: &TerminatedSessions,
+        now: u64,
+    ) -> Option<Rc<Conversation>> {
         let known =
             self.handles.borrow_mut().with(id, |known| known.conversation(trust, owner, terminated, now));
-        let conversation = match known.flatten() {
-            Some(conversation) => conversation,
-            None => self.open(id, trust, owner, terminated, now).ok_or(Failure::SessionUnknown)?,
-        };
-        check_version(headers)?;
-        Ok(conversation)
+        known.flatten().or_else(|| self.open(id, trust, owner, terminated, now))
     }
 
     fn open(
@@ -204,11 +220,21 @@ impl SessionCache {
     }
 }
 
-/// Checks that the version header of a legacy request, where it has one, names a legacy revision.
-fn check_version(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
-    let revision = value.to_str().ok().and_then(Revision::parse);
-    revision.filter(|revision| revision.era() == Era::Legacy).map(drop).ok_or(Failure::LegacyVersion)
+/// The id in a header that repeats it.
+#[cold]
+fn joined_id(header: &str) -> Option<&str> {
+    let id = std::str::from_utf8(head::sole(header.as_bytes())).ok()?;
+    (id != header).then_some(id)
+}
+
+/// Checks that the version header of a legacy request, where it has one, can be meant for a session of `revision`.
+fn check_version(headers: &HeaderMap, revision: Revision) -> Result<(), Failure> {
+    match headers.get(PROTOCOL_VERSION) {
+        Some(sent) if !head::is_version_of_session(sent.as_bytes()) => {
+            Err(Failure::LegacyVersion { sent: excerpt(sent.as_bytes(), 0), revision })
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

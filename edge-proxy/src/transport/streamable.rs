@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use inbound::Reservation;
+use mcp::border::{self, Coding, excerpt, head};
 
 use super::buffered_body::{BufferError, BufferedBody};
 use super::origin_policy::OriginPolicy;
@@ -115,9 +116,7 @@ impl HttpRequest {
         limits: &Limits,
         reserve: impl FnOnce() -> Reservation,
     ) -> Result<Bytes, Failure> {
-        if !self.headers.get(CONTENT_TYPE).is_some_and(is_json) {
-            return Err(Failure::ContentType);
-        }
+        check_type(self.headers.get(CONTENT_TYPE))?;
         let too_large = || Failure::BodyTooLarge(limits.max_body_bytes);
         let announced = self.header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
         let limit = match announced {
@@ -187,25 +186,19 @@ pub fn is_body_pending(request: &Request<Incoming>) -> bool {
     !body.is_end_stream() && body.size_hint().exact().is_none_or(|length| length > COMES_WITH_HEAD)
 }
 
-fn is_json(value: &HeaderValue) -> bool {
-    let Ok(value) = value.to_str() else { return false };
-    let kind = value.split_once(';').map_or(value, |(kind, _)| kind);
-    kind.trim().eq_ignore_ascii_case(mcp::header::JSON)
+fn check_type(content_type: Option<&HeaderValue>) -> Result<(), Failure> {
+    let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+    if head::is_json(content_type) { Ok(()) } else { Err(Failure::ContentType(excerpt(content_type, 0))) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_told_by_its_media_type() {
-        for (value, json) in [
-            ("application/json", true),
-            ("Application/JSON; charset=utf-8", true),
-            ("text/plain", false),
-            ("application/jsonp", false),
-        ] {
-            assert_eq!(is_json(&HeaderValue::from_static(value)), json, "{value}");
+/// Refuses a body that could not be read because it is compressed.
+#[cold]
+pub fn check_coding(headers: Option<&HeaderMap>) -> Result<(), Failure> {
+    let Some(sent) = headers.and_then(|headers| headers.get(CONTENT_ENCODING)) else { return Ok(()) };
+    match border::body::coding(Some(sent.as_bytes())) {
+        Coding::Identity | Coding::Mislabelled => Ok(()),
+        Coding::Gzip | Coding::Deflate | Coding::Unknown(_) => {
+            Err(Failure::ContentCoding(excerpt(sent.as_bytes(), 0)))
         }
     }
 }

@@ -115,3 +115,94 @@ async fn a_slash_at_the_end_of_a_path_changes_nothing() {
     let stream = edge.at("GET", "/servers/dev/sse/", "").header("authorization", &bearer);
     assert_eq!(stream.send().await.unwrap().status(), 200);
 }
+
+/// A call without `_meta`.
+const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"u_echo"}}"#;
+
+#[tokio::test]
+async fn a_header_alone_does_not_make_a_legacy_client_modern() {
+    let upstream = Upstream::start(ok).await;
+    let edge = Edge::start(&upstream.url);
+    let initialize = crate::support::initialize("2025-06-18", "{}");
+    let session = edge.session("2025-06-18", "{}").await;
+    let all = ["2025-11-25", "2025-06-18, 2025-06-18", "2026-07-28", "2027-01-01"];
+    let odd = ["DRAFT-2026-v1", "undefined", "latest", "1999-01-01", "2026-07-28, 2025-06-18"];
+    for version in all.iter().chain(&odd) {
+        let opened = edge.post(&[("mcp-protocol-version", version)], &initialize).await;
+        assert!(opened.status == 200 && answers(&opened.body, "0"), "{version}: {}", opened.body);
+        let headers = [("mcp-protocol-version", *version), ("mcp-session-id", session.as_str())];
+        let called = edge.post(&headers, CALL).await;
+        if all.contains(version) {
+            assert!(answers(&called.messages()[0], "7"), "{version}: {}", called.body);
+        } else {
+            let message = format!(
+                r#"the header MCP-Protocol-Version is \"{version}\", which is not supported; this session has 2025-06-18"#
+            );
+            assert!(called.status == 400 && called.body.contains(&message), "{version}: {}", called.body);
+        }
+    }
+    let calls = upstream.calls("tools/call");
+    assert_eq!(calls.len(), all.len());
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.header("mcp-protocol-version") == calls[0].header("mcp-protocol-version"))
+    );
+    // Outside of a session a date of the modern era is what it says.
+    let alone = edge.post(&[("mcp-protocol-version", "2026-07-28")], CALL).await;
+    assert!(alone.status == 400 && alone.body.contains("_meta"), "{}", alone.body);
+}
+
+#[tokio::test]
+async fn a_session_id_that_is_repeated_in_one_line_is_one() {
+    let upstream = Upstream::start(ok).await;
+    let edge = Edge::start(&upstream.url);
+    let (one, other) = (edge.session("2025-06-18", "{}").await, edge.session("2025-06-18", "{}").await);
+    for (id, status) in
+        [(format!("{one}, {one}"), 200), (format!("{one}, {other}"), 404), (format!("{one}, x"), 404)]
+    {
+        let called = edge.post(&[("mcp-session-id", &id)], CALL).await;
+        assert_eq!(called.status, status, "{}", called.body);
+    }
+    assert_eq!(upstream.calls("tools/call").len(), 1);
+    let repeated = format!("{one}, {one}");
+    let ended = Reply::of(edge.request("DELETE", &[("mcp-session-id", &repeated)], "")).await;
+    assert_eq!(ended.status, 200);
+    assert_eq!(edge.post(&[("mcp-session-id", &one)], CALL).await.status, 404);
+}
+
+#[tokio::test]
+async fn other_labels_of_json_are_taken_and_what_is_refused_is_named() {
+    let upstream = Upstream::start(ok).await;
+    let edge = Edge::start(&upstream.url);
+    let session = edge.session("2025-06-18", "{}").await;
+    let post = async |name: &str, value: &str, body: &str| {
+        edge.post(&[("mcp-session-id", &session), (name, value)], body).await
+    };
+    let labels = ["application/json, application/json", "text/json", "application/json-rpc"];
+    for label in labels {
+        let called = post("content-type", label, CALL).await;
+        assert!(answers(&called.messages()[0], "7"), "{label}: {}", called.body);
+    }
+    assert_eq!(upstream.calls("tools/call").len(), labels.len());
+    for (label, said) in [
+        ("text/plain", "must be application/json, and is text/plain"),
+        ("application/json, text/plain", "and is application/json, text/plain"),
+        ("", "and is missing"),
+    ] {
+        let refused = post("content-type", label, CALL).await;
+        assert!(refused.status == 415 && refused.body.contains(said), "{label}: {}", refused.body);
+    }
+    for (coding, status, said) in [
+        ("gzip", 415, "has the content coding gzip, and must have none"),
+        ("zstd", 415, "has the content coding zstd, and must have none"),
+        ("identity", 400, "the body is not JSON"),
+        ("utf-8", 400, "the body is not JSON"),
+    ] {
+        let refused = post("content-encoding", coding, "\u{1f}compressed").await;
+        assert!(refused.status == status && refused.body.contains(said), "{coding}: {}", refused.body);
+        assert_eq!(refused.header("accept-encoding"), if status == 415 { "identity" } else { "" });
+        let called = post("content-encoding", coding, CALL).await;
+        assert!(answers(&called.messages()[0], "7"), "{coding}: {}", called.body);
+    }
+}

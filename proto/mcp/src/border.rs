@@ -9,6 +9,7 @@ pub mod cookies;
 pub mod event_reader;
 pub mod events;
 pub mod excerpt;
+pub mod head;
 pub mod ids;
 pub mod mark;
 pub mod mend;

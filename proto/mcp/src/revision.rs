@@ -80,6 +80,21 @@ impl Revision {
     }
 }
 
+impl Era {
+    /// The era of a date, known here as a revision or not; `None` for what has not the form of one.
+    #[must_use]
+    pub fn of(date: &str) -> Option<Self> {
+        let is_date = date.len() == 10
+            && date.bytes().enumerate().all(|(at, byte)| match at {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
+        // Dates of this form sort as text.
+        let era = if date < Revision::V2026_07_28.as_str() { Self::Legacy } else { Self::Modern };
+        is_date.then_some(era)
+    }
+}
+
 impl std::fmt::Display for Revision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

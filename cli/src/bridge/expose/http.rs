@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use inbound::{BodyError, BodyLimits, BoundedBody, ConnectionHandle, ConnectionHolder, Framing};
-use mcp::border::{Peer, mend};
+use mcp::border::{self, Coding, Peer, excerpt, head, mend};
 use mcp::error::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render,
 };
@@ -22,7 +22,7 @@ use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::meta;
 use mcp::method::Method;
-use mcp::revision::{Era, Revision};
+use mcp::revision::Revision;
 use tokio::sync::mpsc;
 
 use crate::bridge::expose::Shared;
@@ -141,15 +141,13 @@ async fn serve(
     source: Source,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let content_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if content_type.split(';').next().map(str::trim) != Some(mcp::header::JSON) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json\n")
-            .into_response()
-            .into());
+    if !headers.get(header::CONTENT_TYPE).is_some_and(|value| head::is_json(value.as_bytes())) {
+        return Err(unsupported("the content type must be application/json\n".to_owned()));
     }
-    let wrong =
-        |error: EnvelopeError| refuse(StatusCode::BAD_REQUEST, None, error.code(), &error.to_string());
+    let wrong = |error: EnvelopeError| {
+        compressed(headers)
+            .unwrap_or_else(|| refuse(StatusCode::BAD_REQUEST, None, error.code(), &error.to_string()))
+    };
     let meant;
     let (body, message) = match Envelope::parse(&body) {
         Ok(message) => (&body, message),
@@ -158,12 +156,14 @@ async fn serve(
             (&meant, Envelope::parse(&meant).map_err(wrong)?)
         }
     };
-    let version = text(headers, PROTOCOL_VERSION);
-    let header_is_modern =
-        version.and_then(Revision::parse).is_some_and(|revision| revision.era() == Era::Modern);
+    let header_is_modern = || {
+        let version = headers.get(PROTOCOL_VERSION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let is_initialize = message.method.as_deref() == Some(Method::Initialize.as_str());
+        head::is_version_of_modern_request(version, headers.contains_key(SESSION_ID), is_initialize)
+    };
     match meta_version(&message) {
         Some(version) => modern(instance, headers, body, &message, &version).await,
-        None if header_is_modern => {
+        None if header_is_modern() => {
             let why = "`_meta` names no protocol version";
             Err(refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, why))
         }
@@ -283,7 +283,7 @@ async fn on_delete(State(shared): State<Arc<Shared>>, source: Source, headers: H
     if let Err(refusal) = session(&instance, &headers, None) {
         return *refusal;
     }
-    let client = text(&headers, SESSION_ID).and_then(|id| instance.sessions.close(id));
+    let client = of_session(&headers, |id| instance.sessions.close(id));
     if let (Some(client), Some(child)) = (client, &instance.legacy) {
         child.remove_client(client);
     }
@@ -292,18 +292,37 @@ async fn on_delete(State(shared): State<Arc<Shared>>, source: Source, headers: H
 
 /// Finds the client of the session that a request names.
 fn session(instance: &Instance, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
-    let Some(session) = text(headers, SESSION_ID) else {
+    if !headers.contains_key(SESSION_ID) {
         let why = "the header Mcp-Session-Id is missing; start with initialize";
         return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, why));
-    };
-    if let Some(version) = text(headers, PROTOCOL_VERSION)
-        && Revision::parse(version).is_none_or(|revision| revision.era() != Era::Legacy)
-    {
-        return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, "unknown MCP-Protocol-Version"));
     }
-    instance.sessions.find(session).ok_or_else(|| {
+    if let Some(version) = headers.get(PROTOCOL_VERSION).map(HeaderValue::as_bytes)
+        && !head::is_version_of_session(version)
+    {
+        let why = format!("unknown MCP-Protocol-Version \"{}\"", excerpt(version, 0));
+        return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, &why));
+    }
+    of_session(headers, |session| instance.sessions.find(session)).ok_or_else(|| {
         refuse(StatusCode::NOT_FOUND, id, INVALID_REQUEST, "unknown session; start again with initialize")
     })
+}
+
+/// What `find` has for the session id of a request, as it stands there or, where it is repeated in one line, once.
+fn of_session<T>(headers: &HeaderMap, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let sent = text(headers, SESSION_ID)?;
+    find(sent).or_else(|| find(std::str::from_utf8(head::sole(sent.as_bytes())).ok()?))
+}
+
+/// The refusal of a body that is compressed.
+fn compressed(headers: &HeaderMap) -> Option<Refusal> {
+    let sent = headers.get(header::CONTENT_ENCODING)?.as_bytes();
+    let is_plain = matches!(border::body::coding(Some(sent)), Coding::Identity | Coding::Mislabelled);
+    let why = || format!("the body has the content coding {}, and must have none\n", excerpt(sent, 0));
+    (!is_plain).then(|| unsupported(why()))
+}
+
+fn unsupported(why: String) -> Refusal {
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, [(header::ACCEPT_ENCODING, "identity")], why).into_response().into()
 }
 
 async fn legacy_child(

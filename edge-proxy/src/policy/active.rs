@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::{Caller, Denied, Facts, Permit};
+use super::{Caller, Denied, Facts, Permit, ReadableUris};
 use crate::error::Failure;
 use crate::identity::Principal;
 use crate::snapshot::{Snapshot, View};
@@ -108,10 +108,9 @@ impl Drop for ActivePermit {
 }
 
 impl SharedPermit {
-    /// Returns the URI by which the caller may read the resource that the upstream of the permit knows as `original`.
-    /// `None` where it may not, or the server has no such resource.
-    pub fn readable(&self, original: &str) -> Option<Box<str>> {
-        super::readable(&self.0.view.borrow(), &self.0.permit.entry().upstream, original)
+    /// The URIs by which the caller may read resources of the upstream of the permit, for one message of it.
+    pub fn readable(&self) -> ReadableUris<'_> {
+        ReadableUris::new(Arc::clone(&self.0.view.borrow()), &self.0.permit.entry().upstream)
     }
 
     /// The principal that it was given to.

@@ -7,6 +7,7 @@ mod active;
 mod conditions;
 mod denied;
 mod permit;
+mod readable;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +20,11 @@ pub use active::{ActivePermit, ActivePermits, SharedPermit};
 pub use conditions::Facts;
 pub use denied::{Denied, Reason};
 pub use permit::Permit;
+pub use readable::ReadableUris;
 
 use crate::identity::{Principal, PrincipalKind};
-use crate::route::{Destination, NamedTarget, TargetKind};
-use crate::snapshot::{Entry, Permissions, Snapshot, Token, Upstream, View};
+use crate::route::{Destination, NamedTarget};
+use crate::snapshot::{Permissions, Snapshot, Token, View};
 
 /// A principal at one server, whose rights are in force. Only `admit` makes one, and no target is permitted without.
 #[derive(Debug, Clone, Copy)]
@@ -136,31 +138,6 @@ fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
         }
     }
     by_uri.map(Permit::to).ok_or(denied)
-}
-
-/// Returns the URI by which `view` allows to read what this upstream knows as `original`, if it does.
-fn readable(view: &View, upstream: &Upstream, original: &str) -> Option<Box<str>> {
-    let server = &view.server;
-    let is_there = |entry: &&Arc<Entry>| *entry.upstream.uid == *upstream.uid;
-    // Most are exposed as they are, or after the id of their upstream.
-    let prefix = format!("{}+", upstream.id);
-    for usual in [original, &naming::expose(&prefix, original)] {
-        let found = server.resources.find(usual).filter(|(at, _)| view.visible.resources.contains(*at));
-        if let Some((_, entry)) = found.filter(|(_, entry)| is_there(entry) && *entry.original == *original) {
-            return Some(entry.exposed.clone());
-        }
-    }
-    let listed = view.visible.resources.iter().filter_map(|position| server.resources.entries.get(position));
-    if let Some(entry) = listed.filter(is_there).find(|entry| *entry.original == *original) {
-        return Some(entry.exposed.clone());
-    }
-    let mut templates = server.resource_templates.entries.iter().filter(is_there);
-    templates.find_map(|template| {
-        let exposed = naming::expose(&template.uri_prefix, original);
-        let permit = decide(view, &NamedTarget::of(TargetKind::Resource, &exposed)).ok()?;
-        let leads_there = *permit.entry().upstream.uid == *upstream.uid && permit.original() == original;
-        leads_there.then(|| exposed.into())
-    })
 }
 
 fn is_listed(view: &View, destination: &Destination) -> bool {

@@ -1,5 +1,6 @@
 //! Decisions: by property, lists and calls agree with each other and with the globs; by example, each reason of a refusal.
 
+mod readable;
 mod uris;
 
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mcp::json::{self, JsonError};
 use mcp::method::Method;
-use mcp::uri::{self, CanonicalUri, NotCanonical, UriTemplate, naming};
+use mcp::uri::{self, CanonicalUri, NotCanonical, naming};
 
 use crate::error::Failure;
 use crate::snapshot::{Entry, List, Server};
@@ -200,10 +200,10 @@ fn exact(list: List, server: &Server, exposed: &str) -> Option<Destination> {
 
 /// Returns the templates that could have produced `uri`, which may be spelled as before `ui://` was kept.
 fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Result<Destination, NotCanonical>> {
-    server.templates_to_match.iter().filter_map(move |position| {
-        let entry = server.resource_templates.entries.get(*position)?;
+    server.templates_to_match(uri).into_iter().filter_map(move |position| {
+        let entry = server.resource_templates.entries.get(position)?;
         let original = naming::original(&entry.uri_prefix, uri)?;
-        let template = UriTemplate::new(&entry.exposed);
+        let template = entry.template.as_ref()?;
         let by_former_name = || template.uri(&renewed(&entry.uri_prefix, &original, uri)?);
         let produced = match template.uri(uri).or_else(by_former_name)? {
             Ok(produced) => produced,
@@ -211,7 +211,7 @@ fn produced(server: &Server, uri: &str) -> impl Iterator<Item = Result<Destinati
         };
         Some(Ok(Destination {
             list: List::ResourceTemplates,
-            position: *position,
+            position,
             entry: Arc::clone(entry),
             original: Some(original.into()),
             produced: Some(produced),

@@ -15,6 +15,7 @@ mod server;
 mod sibling;
 mod trust;
 mod upstream;
+mod uri_index;
 mod view;
 mod views;
 mod visible;
@@ -32,6 +33,7 @@ pub use trust::{Issuer, SealingKey, SealingKeys, Trust, VerificationKey};
 pub use upstream::{
     ConnectionKey, Credential, Generations, McpTransport, McpUpstream, Reach, Upstream, UpstreamKind,
 };
+pub use uri_index::{UpstreamNames, UriIndex};
 pub use view::View;
 pub use views::ServerViews;
 pub use visible::{GlobMatches, Positions, Visible};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use mcp::revision::Era;
 use mcp::uri::{UriTemplate, naming};
 
-use super::{List, ServerViews, Upstream};
+use super::{List, ServerViews, Upstream, UriIndex};
 
 /// All virtual servers by id, with their views; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -34,9 +34,8 @@ pub struct Server {
     pub resources: Table,
     /// By exposed URI template.
     pub resource_templates: Table,
-    /// The positions of `resource_templates` in the order in which a URI is matched with them: the more specific ones
-    /// first, and the earlier of two that are as specific.
-    pub templates_to_match: Box<[usize]>,
+    /// Where URIs lead, and come from.
+    pub uris: UriIndex,
     /// True if clients see a URI, or a template of URIs, otherwise than its upstream.
     pub renames_uris: bool,
     /// By exposed name.
@@ -79,6 +78,8 @@ pub struct Entry {
     pub withheld: [bool; 2],
     /// The prefix to take off an exposed URI to get the upstream's own; empty where they are the same.
     pub uri_prefix: Box<str>,
+    /// What its exposed URIs are like, where it is a template.
+    pub template: Option<Box<UriTemplate<'static>>>,
     /// The facts of a tool's definition that calls need.
     pub tool: ToolFacts,
     /// A hash of all that clients see of it.
@@ -157,6 +158,19 @@ impl Server {
             List::Prompts => &self.prompts,
         }
     }
+
+    /// Returns the positions of the templates that a URI is matched with, the more specific ones first, and the earlier of
+    /// two that are as specific. The URI may be spelled as before `ui://` was kept.
+    pub fn templates_to_match(&self, uri: &str) -> Vec<usize> {
+        let mut found: Vec<usize> = self.uris.templates(uri).collect();
+        if let Some(renewed) = naming::renewed(uri) {
+            found.extend(self.uris.templates(&renewed));
+            let template = |at: usize| self.resource_templates.entries.get(at)?.template.as_ref();
+            found.sort_by_cached_key(|at| (template(*at).map(|template| template.generality()), *at));
+            found.dedup();
+        }
+        found
+    }
 }
 
 impl Table {
@@ -167,13 +181,6 @@ impl Table {
         };
         let index = entries.iter().enumerate().map(key).collect();
         Table { entries, index }
-    }
-
-    /// Returns the positions of templates, the more specific ones first.
-    pub fn templates_to_match(&self) -> Box<[usize]> {
-        let mut positions: Box<[usize]> = (0..self.entries.len()).collect();
-        positions.sort_by_cached_key(|at| UriTemplate::new(&self.entries[*at].exposed).generality());
-        positions
     }
 
     /// Returns the position of the entry with this exposed name.
@@ -190,18 +197,10 @@ impl Table {
     /// Returns the resource or template with this exposed URI, which may be the former one, and its position.
     pub fn find_uri(&self, exposed: &str) -> Option<(usize, &Arc<Entry>)> {
         self.find(exposed).or_else(|| {
-            let found = self.find(&renewed(exposed)?)?;
+            let found = self.find(&naming::renewed(exposed)?)?;
             (found.1.former().as_deref() == Some(exposed)).then_some(found)
         })
     }
-}
-
-/// The URI, or URI template, that was exposed as `former` before `ui://` was kept.
-#[cold]
-fn renewed(former: &str) -> Option<String> {
-    let (id, own) = former.split_once('+')?;
-    let renewed = naming::expose(&format!("{id}+"), own);
-    (renewed != former).then_some(renewed)
 }
 
 impl Entry {

@@ -72,6 +72,11 @@ impl Visible {
         glob::any_matches_uri(&self.resource_globs, uri)
     }
 
+    /// Returns how many bytes it compares at least to tell whether a URI is allowed: one glob after the other.
+    pub fn glob_steps(&self, uri: &str) -> usize {
+        self.resource_globs.len() * (uri.len() + 1)
+    }
+
     /// Returns the allowed entries of `list`.
     pub fn of(&self, list: List) -> &Positions {
         match list {
@@ -185,9 +190,10 @@ impl<'a> GlobMatches<'a> {
             positions.insert_all(self.producing.entry(pattern.clone()).or_insert_with(|| {
                 *compared += entries.len();
                 let mut positions = Positions::none(entries.len());
-                let named = |template: &str| glob::may_match(pattern, &UriTemplate::new(template));
+                let named = |template: &UriTemplate<'_>| glob::may_match(pattern, template);
                 let matching = entries.iter().enumerate().filter(|(_, entry)| {
-                    named(&entry.exposed) || entry.former().is_some_and(|former| named(&former))
+                    entry.template.as_ref().is_some_and(|template| named(template))
+                        || entry.former().is_some_and(|former| named(&UriTemplate::new(&former)))
                 });
                 matching.for_each(|(position, _)| positions.insert(position));
                 positions

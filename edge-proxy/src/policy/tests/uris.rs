@@ -260,3 +260,25 @@ fn the_former_names_of_uris_allow_and_find_the_same() {
         assert!(read(glob, uri).is_err(), "{glob} {uri}");
     }
 }
+
+proptest! {
+    /// The index finds what a look at each template finds, in the same order.
+    #[test]
+    fn every_template_that_may_have_produced_a_uri_is_found_in_order(
+        templates in btree_set("x:[ab]{0,3}(\\{[+?/]?v\\}[ab]{0,2}){1,2}", 0..12),
+        uri in "x:[ab/?]{0,6}",
+    ) {
+        let templates: Vec<&str> = templates.iter().map(|template| &**template).collect();
+        let snapshot = server(&templates, &["*"]);
+        let server = snapshot.servers.get("dev").unwrap();
+        let template = |at: usize| UriTemplate::new(&server.resource_templates.entries[at].exposed);
+        let found = server.templates_to_match(&uri);
+        let all = 0..templates.len();
+        let mut expected: Vec<usize> = all.clone().filter(|at| uri.starts_with(template(*at).fixed())).collect();
+        expected.sort_by_key(|at| template(*at).generality());
+        prop_assert_eq!(&found, &expected);
+        for at in all {
+            prop_assert!(found.contains(&at) || !template(at).matches(&uri), "{}", templates[at]);
+        }
+    }
+}

@@ -10,7 +10,7 @@ use mcp::json;
 use mcp::message::span;
 use mcp::meta;
 use mcp::splice::Splice;
-use mcp::uri::{UriTemplate, naming};
+use mcp::uri::naming;
 
 use super::super::{Entry, Fingerprint, Table, Upstream};
 
@@ -83,7 +83,7 @@ impl UpstreamUris {
         }
         self.templates.iter().find_map(|entry| {
             let exposed = naming::expose(&entry.uri_prefix, own);
-            let produced = UriTemplate::new(&entry.exposed).uri(&exposed)?;
+            let produced = entry.template.as_ref()?.uri(&exposed)?;
             produced.is_ok().then_some(exposed)
         })
     }

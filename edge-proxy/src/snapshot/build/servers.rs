@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mcp::entry::List;
 use mcp::revision::Era;
+use mcp::uri::UriTemplate;
 use trunkline::edge::v1 as wire;
 use trunkline::edge::v1::StreamType;
 
-use super::super::{Entry, Fingerprint, Server, Table, ToolFacts, Upstream};
+use super::super::{Entry, Fingerprint, Server, Table, ToolFacts, Upstream, UriIndex};
 use super::accepted::{Accepted, AcceptedResources};
 use super::mentions::{ExposedUris, may_mention};
 use super::upstreams::UpstreamCache;
@@ -111,8 +112,8 @@ impl<'a> Assembly<'a> {
             }),
             prompts_generation: generation(&[&prompts], &upstreams, |u| u.generations().prompts),
             tools,
+            uris: UriIndex::new(&resources, &resource_templates),
             resources,
-            templates_to_match: resource_templates.templates_to_match(),
             resource_templates,
             prompts,
             upstreams,
@@ -271,7 +272,9 @@ fn resolve(
         [Era::Legacy, Era::Modern].map(|era| definition::fitted(part.list(), era, definition.clone()));
     let withheld = [legacy.is_none(), modern.is_none()];
     let (legacy, modern) = (legacy.unwrap_or_default(), modern.unwrap_or_default());
+    let is_template = matches!(part, Part::Template);
     Some(Entry {
+        template: is_template.then(|| Box::new(UriTemplate::new(exposed).into_owned())),
         exposed: exposed.into(),
         original: original.into(),
         target: message.target.as_str().into(),

@@ -179,7 +179,7 @@ impl CallContext {
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Result<Option<Bytes>, Fault> {
-        notifications::general(message, envelope, |uri| self.active.readable(uri)).map_err(malformed)
+        notifications::general(message, envelope, |uri| self.active.readable().find(uri)).map_err(malformed)
     }
 
     /// Translates a notification of a modern upstream in this call, of which `token` is the client's raw progress token;
@@ -211,8 +211,9 @@ impl CallContext {
         if !self.server.renames_uris {
             return Ok(edits);
         }
-        let readable = |uri: &str| self.active.readable(uri);
-        mentions::in_result(edits, message, result, self.method, readable).map_err(malformed)
+        let mut readable = self.active.readable();
+        let exposed = |uri: &str| readable.find(uri);
+        mentions::in_result(edits, message, result, self.method, exposed).map_err(malformed)
     }
 
     /// Translates the URIs in a request that samples; `None` for one that mentions none.
@@ -226,9 +227,10 @@ impl CallContext {
         {
             return Ok(None);
         }
-        let readable = |uri: &str| self.active.readable(uri);
+        let mut readable = self.active.readable();
+        let exposed = |uri: &str| readable.find(uri);
         let params = envelope.params.unwrap_or("{}");
-        let edits = mentions::in_sampling(Splice::new(), message, params, readable).map_err(malformed)?;
+        let edits = mentions::in_sampling(Splice::new(), message, params, exposed).map_err(malformed)?;
         Ok((!edits.is_empty()).then(|| edits.apply(message)))
     }
 

@@ -15,6 +15,14 @@ pub fn expose(prefix: &str, own: &str) -> String {
     format!("{}{inserted}{}", &own[..at], &own[at..])
 }
 
+/// Whether [`expose`] names `own` so.
+#[must_use]
+pub fn is_exposed(prefix: &str, own: &str, exposed: &str) -> bool {
+    let (at, inserted) = insertion(prefix, own);
+    let rest = exposed.strip_prefix(&own[..at]).and_then(|rest| rest.strip_prefix(&*inserted));
+    rest == Some(&own[at..])
+}
+
 /// The upstream's own URI that is exposed as `exposed`, also as it was before `ui://` was kept; `None` when it is not
 /// exposed under this prefix.
 #[must_use]
@@ -44,6 +52,14 @@ pub fn insertion<'a>(prefix: &'a str, own: &str) -> (usize, Cow<'a, str>) {
 #[must_use]
 pub fn former(prefix: &str, own: &str) -> Option<String> {
     (own.starts_with(UI) && !prefix.is_empty()).then(|| format!("{prefix}{own}"))
+}
+
+/// The URI, or URI template, that was exposed as `former` before `ui://` was kept, whatever its prefix is; `None` where that
+/// is no former name.
+#[must_use]
+pub fn renewed(former: &str) -> Option<String> {
+    let (id, own) = former.split_once('+')?;
+    own.strip_prefix(UI).map(|rest| format!("{UI}{id}/{rest}"))
 }
 
 #[cfg(test)]
@@ -83,6 +99,9 @@ mod tests {
     fn the_former_name_is_read_yet() {
         assert_eq!(former("up+", "ui://widget/1").as_deref(), Some("up+ui://widget/1"));
         assert_eq!(original("up+", "up+ui://widget/1").as_deref(), Some("ui://widget/1"));
+        assert_eq!(renewed("up+ui://widget/1").as_deref(), Some("ui://up/widget/1"));
+        assert_eq!(renewed("up+docs://a"), None);
+        assert_eq!(renewed("ui://up/widget+ui"), None);
         assert_eq!(former("up+", "docs://a"), None);
         assert_eq!(former("", "ui://widget/1"), None);
     }
@@ -94,10 +113,13 @@ mod tests {
             let exposed = expose(&prefix, &own);
             let back = original(&prefix, &exposed);
             prop_assert_eq!(back.as_deref(), Some(&*own));
+            prop_assert!(is_exposed(&prefix, &own, &exposed));
+            prop_assert!(prefix == other || !is_exposed(&other, &own, &exposed));
             prop_assert!(prefix == other || expose(&other, &own) != exposed, "injective");
             if let Some(former) = former(&prefix, &own) {
                 let back = original(&prefix, &former);
                 prop_assert_eq!(back.as_deref(), Some(&*own));
+                prop_assert_eq!(renewed(&former), Some(exposed));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Matching of URIs against URI templates (RFC 6570). It must not know resources.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
@@ -15,10 +16,10 @@ pub struct UriTemplate<'a> {
 }
 
 /// A part of a template.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Part<'a> {
     /// Literal text.
-    Literal(&'a str),
+    Literal(Cow<'a, str>),
     /// Characters up to one of these.
     UpTo(&'static [u8]),
     /// Nothing, or this character and what follows up to one of these.
@@ -65,7 +66,17 @@ impl Element {
 impl<'a> UriTemplate<'a> {
     /// Reads a template.
     pub fn new(text: &'a str) -> Self {
-        Self { parts: parse(text).unwrap_or_else(|| vec![Part::Literal(text)]) }
+        Self { parts: parse(text).unwrap_or_else(|| vec![Part::Literal(text.into())]) }
+    }
+
+    /// The template without the text that it was read from, to be kept.
+    pub fn into_owned(self) -> UriTemplate<'static> {
+        UriTemplate { parts: self.parts.into_iter().map(Part::into_owned).collect() }
+    }
+
+    /// Returns how many steps it takes at most to match `uri` once: the product of both lengths.
+    pub fn steps(&self, uri: &str) -> usize {
+        if uri.len() > MAX_URI { 0 } else { self.parts.len() * (uri.len() + 1) }
     }
 
     /// Returns `uri` if the template could have produced it; an error if it could, but not in canonical form. What the
@@ -145,7 +156,7 @@ impl<'a> UriTemplate<'a> {
 
     /// Takes the template apart byte by byte.
     fn elements(&self) -> Vec<Element> {
-        let elements = |part: &Part<'a>| -> Vec<Element> {
+        let elements = |part: &Part<'_>| -> Vec<Element> {
             match part {
                 Part::Literal(text) => text.bytes().map(Element::Byte).collect(),
                 Part::UpTo(stops) => vec![Element::Run(stops)],
@@ -183,8 +194,8 @@ impl<'a> UriTemplate<'a> {
         (Reverse(self.fixed().len()), Reverse(literal), wide)
     }
 
-    /// The text before the first variable.
-    fn fixed(&self) -> &'a str {
+    /// The text before the first variable, with which every URI begins that it could have produced.
+    pub fn fixed(&self) -> &str {
         self.parts.first().map_or("", |part| part.literal())
     }
 }
@@ -193,11 +204,11 @@ fn parse(mut template: &str) -> Option<Vec<Part<'_>>> {
     let mut parts = Vec::new();
     while let Some(open) = template.find('{') {
         let close = open + template[open..].find('}')?;
-        parts.push(Part::Literal(&template[..open]));
+        parts.push(Part::Literal(template[..open].into()));
         parts.push(expression(&template[open + 1..close]));
         template = &template[close + 1..];
     }
-    parts.push(Part::Literal(template));
+    parts.push(Part::Literal(template.into()));
     Some(parts)
 }
 
@@ -214,8 +225,16 @@ fn expression(inner: &str) -> Part<'static> {
     }
 }
 
-impl<'a> Part<'a> {
-    fn literal(&self) -> &'a str {
+impl Part<'_> {
+    fn into_owned(self) -> Part<'static> {
+        match self {
+            Self::Literal(text) => Part::Literal(Cow::Owned(text.into_owned())),
+            Self::UpTo(stops) => Part::UpTo(stops),
+            Self::Led(lead, stops) => Part::Led(lead, stops),
+        }
+    }
+
+    fn literal(&self) -> &str {
         match self {
             Self::Literal(text) => text,
             Self::UpTo(_) | Self::Led(..) => "",
@@ -387,6 +406,13 @@ mod tests {
                 let (start, end) = (start.index(uri.len() + 1), end.index(uri.len() + 1));
                 prop_assert!(template.may_produce(&uri[..start], &uri[end..]));
             }
+        }
+
+        #[test]
+        fn what_is_kept_is_the_same_and_begins_as_it_says(template in "[ab]{0,2}(\\{[+?/]?v\\}[ab/]{0,2}){0,2}", uri in "[ab/?]{0,6}") {
+            let kept = UriTemplate::new(&template).into_owned();
+            prop_assert_eq!(kept.matches(&uri), matches(&template, &uri));
+            prop_assert!(!kept.matches(&uri) || uri.starts_with(kept.fixed()));
         }
 
         #[test]

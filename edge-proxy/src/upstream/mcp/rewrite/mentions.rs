@@ -14,9 +14,6 @@ use mcp::method::Method;
 use mcp::splice::Splice;
 use memchr::memmem;
 
-/// URIs that are looked up in vain in one message; those after them stay as they are.
-const MAX_UNKNOWN: usize = 256;
-
 /// Translates the URIs that a result mentions, as far as `exposed` knows them.
 pub(in crate::upstream::mcp) fn in_result<'a>(
     edits: Splice<'a>,
@@ -30,7 +27,7 @@ pub(in crate::upstream::mcp) fn in_result<'a>(
     if !has(b"esource") && !has(TEMPLATE.as_bytes()) {
         return Ok(edits);
     }
-    let mut mentions = Mentions { message, edits: Some(edits), exposed, unknown: 0 };
+    let mut mentions = Mentions { message, edits: Some(edits), exposed };
     if has(INPUT_REQUESTS.as_bytes()) {
         let [requests] = json::members(result, [INPUT_REQUESTS])?;
         json::each_member(requests.filter(|raw| raw.starts_with('{')).unwrap_or("{}"), |_, request| {
@@ -69,7 +66,7 @@ pub(in crate::upstream::mcp) fn in_sampling<'a>(
     if memmem::find(params.as_bytes(), b"esource").is_none() {
         return Ok(edits);
     }
-    let mut mentions = Mentions { message, edits: Some(edits), exposed, unknown: 0 };
+    let mut mentions = Mentions { message, edits: Some(edits), exposed };
     let [messages] = json::members(params, ["messages"])?;
     mentions.messages(messages)?;
     Ok(mentions.edits.unwrap_or_default())
@@ -86,7 +83,6 @@ struct Mentions<'m, 'a, F> {
     message: &'m Bytes,
     edits: Option<Splice<'a>>,
     exposed: F,
-    unknown: usize,
 }
 
 impl<F: FnMut(&str) -> Option<Box<str>>> Mentions<'_, '_, F> {
@@ -139,16 +135,12 @@ impl<F: FnMut(&str) -> Option<Box<str>>> Mentions<'_, '_, F> {
 
     /// Translates one, given raw.
     fn uri(&mut self, raw: Option<&str>) {
-        let Some(raw) = raw.filter(|raw| raw.starts_with('"') && self.unknown < MAX_UNKNOWN) else { return };
+        let Some(raw) = raw.filter(|raw| raw.starts_with('"')) else { return };
         let Ok(uri) = json::string(raw) else { return };
         let uri: Cow<'_, str> = uri;
-        match (self.exposed)(&uri) {
-            Some(exposed) if *exposed == *uri => {}
-            Some(exposed) => {
-                let at = span(self.message, raw);
-                self.edits = self.edits.take().map(|edits| edits.replace(at, json::quote(&exposed)));
-            }
-            None => self.unknown += 1,
+        if let Some(exposed) = (self.exposed)(&uri).filter(|exposed| **exposed != *uri) {
+            let at = span(self.message, raw);
+            self.edits = self.edits.take().map(|edits| edits.replace(at, json::quote(&exposed)));
         }
     }
 }
@@ -239,24 +231,6 @@ mod tests {
             translate(r#"{"content":[{"type":"resource_link","uri":"docs:\/\/a"}]}"#, Method::ToolsCall),
             r#"{"content":[{"type":"resource_link","uri":"u+docs://a"}]}"#
         );
-    }
-
-    #[test]
-    fn what_cannot_be_found_is_not_looked_for_without_end() {
-        let link = |uri: &str| format!(r#"{{"type":"resource_link","uri":"{uri}"}}"#);
-        let blocks: Vec<String> =
-            (0..=MAX_UNKNOWN).map(|n| link(&format!("https://e/{n}"))).chain([link("docs://a")]).collect();
-        let result = format!(r#"{{"content":[{}]}}"#, blocks.join(","));
-        let mut asked = 0;
-        let message: Bytes = result.clone().into();
-        let text = std::str::from_utf8(&message).unwrap();
-        let counted = |_: &str| {
-            asked += 1;
-            None
-        };
-        let edits = in_result(Splice::new(), &message, text, Method::ToolsCall, counted).unwrap();
-        assert!(edits.is_empty());
-        assert_eq!(asked, MAX_UNKNOWN);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use crate::error::Fault;
 use crate::upstream::connect::HttpResponse;
 
 /// The response to a call before it is read.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(in crate::upstream) enum RawResponse {
     /// An HTTP response whose head was read.
     Http(HttpResponse),

@@ -247,6 +247,8 @@ const FAILURES: &[fn(&Recorded) -> Response] = &[
     |_| status(500, "Unknown session"),
     |request| error(200, &request.id(), -32002, "Server not initialized"),
     |request| error(200, &request.id(), -32602, "Unknown session"),
+    |request| error(404, &request.id(), -32000, "record not found"),
+    |request| error(404, &request.id(), -32602, "Unknown tool"),
 ];
 
 #[tokio::test]
@@ -345,6 +347,8 @@ const AFTERWARDS: &[Refuse] = &[
     |_| status(400, "failed"),
     |_| status(408, ""),
     |_| status(422, "Session terminated"),
+    |_| status(401, "Session expired"),
+    |request| error(404, &request.id(), -32000, "the browser is closed"),
 ];
 /// Refusals of pings: those after a call, and those of servers that have none.
 const OF_PINGS: &[Option<Refuse>] = &[

@@ -20,6 +20,9 @@ pub struct Refusal {
     pub words: u64,
     /// Whether it says that the session is not known: who says so has not looked at what the request asks for.
     pub names_session: bool,
+    /// Whether it is an error with the id of the request, which clients number: it may come from what handled the request. What
+    /// refuses sessions before a request is read answers without an id.
+    pub has_number: bool,
 }
 
 /// How the ping ended that was sent in the session of a refused call.
@@ -55,8 +58,9 @@ impl Refusal {
     #[cold]
     #[must_use]
     pub fn read(status: u16, body: &[u8]) -> Self {
-        if let Ok(Envelope { error: Some(error), .. }) = Envelope::parse(body) {
-            return Self::of_error(status, error);
+        if let Ok(Envelope { error: Some(error), id, .. }) = Envelope::parse(body) {
+            let has_number = id.is_some_and(|id| id.trim_matches('"').parse::<f64>().is_ok());
+            return Self { has_number, ..Self::of_error(status, error) };
         }
         Self::saying(status, None, &String::from_utf8_lossy(body))
     }
@@ -72,7 +76,14 @@ impl Refusal {
     }
 
     fn saying(status: u16, code: Option<i64>, text: &str) -> Self {
-        Self { status, code, words: hash(code, text), names_session: names_session(text) }
+        let (words, names_session) = (hash(code, text), names_session(text));
+        Self { status, code, words, names_session, has_number: false }
+    }
+
+    /// Whether it says what the protocol says of a session that is gone: 404, and not of what the request asked for.
+    #[must_use]
+    pub fn is_of_protocol(&self) -> bool {
+        self.status == 404 && (self.names_session || !self.has_number)
     }
 }
 
@@ -108,9 +119,11 @@ pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
         // The same words for another request are not about the request. They may be about what became of it, all the same: a
         // bridge whose command died says "Connection closed" of this call and of all that follow.
         Ping::Refused(ping) if (ping.status, ping.words) == (call.status, call.words) => {
-            Verdict::Lost { untouched: !is_breakdown(call) && (call.status == 404 || call.names_session) }
+            Verdict::Lost { untouched: !is_breakdown(call) && (call.is_of_protocol() || call.names_session) }
         }
-        Ping::Refused(ping) if ping.status == 404 || ping.names_session => Verdict::Lost { untouched: false },
+        Ping::Refused(ping) if ping.is_of_protocol() || ping.names_session => {
+            Verdict::Lost { untouched: false }
+        }
         // Servers without pings refuse them in their own words. With a status of success, a tool may speak of a session of its own.
         Ping::Refused(_) if call.status >= 400 && call.names_session => Verdict::PerhapsLost,
         Ping::Refused(_) => Verdict::Unknown,
@@ -124,14 +137,13 @@ fn is_breakdown(call: &Refusal) -> bool {
 
 /// Whether a text says that a session is not known, or was not begun. That one has ended may be what became of the call.
 fn names_session(text: &str) -> bool {
-    const UNKNOWN: [&str; 12] = [
+    const UNKNOWN: [&str; 11] = [
         "not found",
         "not known",
         "unknown",
         "not recognized",
         "invalid",
         "missing",
-        "expired",
         "no valid",
         "no session",
         "no transport",

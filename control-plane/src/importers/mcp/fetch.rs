@@ -28,8 +28,9 @@ struct Answer {
     error: Option<ClientError>,
 }
 
-/// Fetches everything that the server offers.
-pub(super) async fn lists(session: &Session, capabilities: &str) -> Result<Lists, NotFetched> {
+/// Fetches everything that the server offers. A session that was just opened is not lost, whatever the server says: one without
+/// pings refuses them in the words in which it refuses a list.
+pub(super) async fn lists(session: &Session, capabilities: &str, is_new: bool) -> Result<Lists, NotFetched> {
     let list = |method, capability| list(session, capabilities, method, capability);
     let (tools, resources, templates, prompts) = tokio::join!(
         list(Method::ToolsList, "tools"),
@@ -40,7 +41,10 @@ pub(super) async fn lists(session: &Session, capabilities: &str) -> Result<Lists
     let mut answers = [tools, resources, templates, prompts];
     let undeclared = answers.iter().all(|answer| !answer.list.asked);
     if undeclared {
-        answers[0] = undeclared_tools(session).await;
+        answers[0] = undeclared_tools(session, is_new).await;
+    }
+    if !is_new && is_session_lost(&answers) {
+        return Err(NotFetched::SessionLost);
     }
     if let Some(failed) = failure(&answers) {
         return Err(failed);
@@ -62,36 +66,45 @@ async fn list(session: &Session, capabilities: &str, method: Method, capability:
     // Many servers have resources and know nothing of templates, and some declare more than they have.
     let error =
         error.filter(|error| !matches!(error, ClientError::Rpc { code, .. } if *code == METHOD_NOT_FOUND));
-    let trouble = error.as_ref().map(ToString::to_string);
+    let trouble = trouble_of(error.as_ref());
     Answer { list: FetchedList { asked: true, entries, trouble }, error }
 }
 
 /// Asks a server for its tools that declares nothing: some that have tools do not say so.
-async fn undeclared_tools(session: &Session) -> Answer {
+async fn undeclared_tools(session: &Session, is_new: bool) -> Answer {
     let Listing { entries, trouble } = session.list(Method::ToolsList, MAX_ENTRIES).await;
     match trouble {
-        Some(ClientError::SessionLost) => Answer { error: trouble, ..Answer::default() },
+        Some(error) if !is_new && error.is_session_lost() => {
+            Answer { error: Some(error), ..Answer::default() }
+        }
         _ if entries.is_empty() => Answer::default(),
         trouble => {
-            let reason = trouble.as_ref().map(ToString::to_string);
+            let reason = trouble_of(trouble.as_ref());
             Answer { list: FetchedList { asked: true, entries, trouble: reason }, error: trouble }
         }
     }
 }
 
-/// The failure of the whole, if nothing came of any list, or the session is lost.
+fn trouble_of(error: Option<&ClientError>) -> Option<String> {
+    error.map(|error| error.clone().as_refused().to_string())
+}
+
+/// Whether the server has forgotten the session: not where it has answered for a list in it.
+fn is_session_lost(answers: &[Answer; 4]) -> bool {
+    let is_answered = |answer: &Answer| answer.list.asked && answer.error.is_none();
+    let is_lost = |answer: &Answer| answer.error.as_ref().is_some_and(ClientError::is_session_lost);
+    answers.iter().any(is_lost) && !answers.iter().any(is_answered)
+}
+
+/// The failure of the whole, if nothing came of any list.
 fn failure(answers: &[Answer; 4]) -> Option<NotFetched> {
-    let errors = || answers.iter().filter_map(|answer| answer.error.as_ref());
-    if errors().any(|error| *error == ClientError::SessionLost) {
-        return Some(NotFetched::SessionLost);
-    }
     let mut asked =
         answers.iter().zip([TOOLS, RESOURCES, TEMPLATES, PROMPTS]).filter(|(answer, _)| answer.list.asked);
     let (first, method) = asked.clone().next()?;
     if !asked.all(|(answer, _)| answer.error.is_some() && answer.list.entries.is_empty()) {
         return None;
     }
-    let Failure { state, reason, .. } = broken(first.error.clone()?);
+    let Failure { state, reason, .. } = broken(first.error.clone()?.as_refused());
     Some(NotFetched::Failed(Failure::new(state, format!("{method}: {reason}"))))
 }
 

@@ -57,7 +57,7 @@ impl McpImporter {
 impl McpSession {
     /// Fetches the lists. Where the server has forgotten the session, once more in one of their own.
     async fn fetch(&self) -> Result<Lists, Failure> {
-        match fetch::lists(&self.session, &self.capabilities).await {
+        match fetch::lists(&self.session, &self.capabilities, false).await {
             Ok(lists) => return Ok(lists),
             Err(NotFetched::Failed(failure)) => return Err(failure),
             Err(NotFetched::SessionLost) => {}
@@ -65,11 +65,11 @@ impl McpSession {
         let revision = self.session.revision();
         let session =
             Session::open(&self.endpoint, self.transport, revision, info()).await.map_err(broken)?;
-        let lists = fetch::lists(&session, &self.capabilities).await;
+        let lists = fetch::lists(&session, &self.capabilities, true).await;
         session.close().await;
         lists.map_err(|error| match error {
             NotFetched::Failed(failure) => failure,
-            NotFetched::SessionLost => broken(ClientError::SessionLost),
+            NotFetched::SessionLost => broken(ClientError::SESSION_LOST),
         })
     }
 }
@@ -111,7 +111,7 @@ fn failed(error: &ProbeError) -> Failure {
 /// Translates the failure of a session that worked before: the upstream is unreachable at the moment.
 fn broken(error: ClientError) -> Failure {
     match error {
-        ClientError::Broken(_) | ClientError::SessionLost => {
+        ClientError::Broken(_) | ClientError::SessionLost { .. } => {
             Failure::new(UpstreamState::Unreachable, error.to_string())
         }
         error => failed(&error.into()),

@@ -184,7 +184,7 @@ impl Channel {
             socket.close().await;
         }
         self.reader.abort();
-        self.dispatcher.close(ClientError::SessionLost);
+        self.dispatcher.close(ClientError::SESSION_LOST);
     }
 }
 

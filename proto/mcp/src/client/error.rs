@@ -49,57 +49,7 @@ pub enum ClientError {
         message: String,
         /// Its data, raw JSON.
         data: Option<String>,
-        /// The HTTP status that it came with.
-        status: u16,
-    },
-    /// The server does not keep to the protocol.
-    #[error("violates the protocol: {0}")]
-    Protocol(String),
-    /// The server offers a revision that is not spoken here.
-    #[error("{}", unknown_version(.offered))]
-    Version {
-        /// Its date, as the server wrote it, safe to print; empty if it named none.
-        offered: String,
-    },
-    /// The server no longer knows the session; open another one.
-    #[error("the server no longer knows the session")]
-    SessionLost,
-    /// The server does not offer this.
-    #[error("the server does not offer this")]
-    Unsupported,
-    /// The server lets only one listen, and someone else does.
-    #[error("another client has the stream of this session open")]
-    Busy,
-    /// The pages of a list lead back to one that was read already.
-    #[error("the server returned the same page of {method} twice")]
-    CursorLoop {
-        /// The list.
-        method: &'static str,
-    },
-    /// A list is longer than the caller takes.
-    #[error("{method} has more than {limit} {unit}")]
-    TooMany {
-        /// The list.
-        method: &'static str,
-        /// The limit.
-        limit: usize,
-        /// Of what.
-        unit: &'static str,
-    },
-}
-
-impl ClientError {
-    /// The HTTP status that it came with.
-    pub(super) fn status(&self) -> Option<u16> {
-        match self {
-            Self::Http { status, .. } | Self::Unauthorized { status, .. } | Self::Rpc { status, .. } => {
-                Some(*status)
-            }
-            _ => None,
-        }
-    }
-
-    /// How the server refused, if that is what it did.
+        /// How the server refused, if that is what it did.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Http { status, excerpt } => Some(Refusal::read(*status, excerpt.as_bytes())),
@@ -109,7 +59,7 @@ impl ClientError {
             }
             Self::Rpc { code, message, status, .. } => {
                 let error = format!(r#"{{"code":{code},"message":{}}}"#, quote(message));
-                Some(Refusal::of_error(*status, &error))
+                Some(Refusal { has_number: true, ..Refusal::of_error(*status, &error) })
             }
             _ => None,
         }

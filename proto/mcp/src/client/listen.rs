@@ -195,6 +195,6 @@ impl ListenStream {
 
     fn close_reason(&self) -> ClientError {
         let reason = self.rpc.channel.as_ref().map(Channel::close_reason);
-        reason.unwrap_or(ClientError::SessionLost)
+        reason.unwrap_or(ClientError::SESSION_LOST)
     }
 }

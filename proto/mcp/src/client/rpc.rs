@@ -85,7 +85,9 @@ impl RpcClient {
     /// Sends a request; returns its raw result, all within the endpoint's timeout.
     pub(super) async fn call(&self, method: &str, params: &str) -> Result<String, ClientError> {
         match self.call_once(method, params).await {
-            Err(error) if self.is_lost(&error).await => Err(ClientError::SessionLost),
+            Err(error) if self.is_lost(&error).await => {
+                Err(ClientError::SessionLost { refused_with: Some(Box::new(error)) })
+            }
             result => result,
         }
     }
@@ -133,8 +135,11 @@ impl RpcClient {
         let result = self.exchange(&id, method, params, mirrored, silence, on_notification).await;
         self.cancel_on_timeout(&id, method, &result).await;
         match result {
-            Err(error) if self.session.id.is_some() && error.status() == Some(404) => {
-                Err(ClientError::SessionLost)
+            Err(error)
+                if self.session.id.is_some()
+                    && error.refusal().is_some_and(|refusal| refusal.is_of_protocol()) =>
+            {
+                Err(ClientError::SESSION_LOST)
             }
             result => result,
         }
@@ -285,7 +290,7 @@ impl RpcClient {
     /// Checks for a 404 in a session, which means that it is gone.
     fn check_session(&self, response: reqwest::Response) -> Result<reqwest::Response, ClientError> {
         if response.status() == StatusCode::NOT_FOUND && self.session.id.is_some() {
-            return Err(ClientError::SessionLost);
+            return Err(ClientError::SESSION_LOST);
         }
         Ok(response)
     }

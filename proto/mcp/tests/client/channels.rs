@@ -182,7 +182,7 @@ async fn conversation(endpoint: &Endpoint, transport: Transport) -> Vec<String> 
     let answered = session.request_streaming("tools/call", r#"{"name":"x"}"#, &[], on).await;
     assert_eq!(answered.as_deref(), Ok(r#"{"content":[],"n":1.0}"#));
     session.close().await;
-    assert_eq!(session.request("ping", "{}").await, Err(ClientError::SessionLost));
+    assert_eq!(session.request("ping", "{}").await, Err(ClientError::SESSION_LOST));
     told
 }
 
@@ -379,6 +379,6 @@ async fn changes_that_nobody_reads_are_kept_once_and_end_nothing() {
         assert_eq!(next().await, Some(Ok(ChangeNotice::Prompts)));
         assert!(futures_util::FutureExt::now_or_never(next()).is_none());
         session.close().await;
-        assert_eq!(next().await, Some(Err(ClientError::SessionLost)));
+        assert_eq!(next().await, Some(Err(ClientError::SESSION_LOST)));
     }
 }

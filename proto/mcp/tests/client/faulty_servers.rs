@@ -274,7 +274,7 @@ async fn a_server_of_another_time_says_so_first() {
 #[tokio::test]
 async fn a_get_that_is_refused_says_why() {
     for (status, expected) in
-        [(405, ClientError::Unsupported), (409, ClientError::Busy), (404, ClientError::SessionLost)]
+        [(405, ClientError::Unsupported), (409, ClientError::Busy), (404, ClientError::SESSION_LOST)]
     {
         let server =
             ScriptedServer::start(move |asked| asked.handshake().unwrap_or_else(|| text(status, ""))).await;

@@ -49,6 +49,11 @@ impl PendingCall {
     pub(super) fn fail(&self, fault: Fault) {
         let _: Result<(), _> = self.messages.try_send_last(Err(fault));
     }
+
+    /// Ends a call that is no longer registered with its response. It is not read when the client has gone.
+    pub(super) async fn answer(&self, response: Bytes) {
+        let _: Result<(), _> = self.messages.send_last(Ok(response)).await;
+    }
 }
 
 impl Dispatcher {
@@ -192,8 +197,7 @@ impl Dispatcher {
                         (Kind::Response, Some(id)) => {
                             let call = self.pending(id).and_then(|number| self.unregister(number));
                             if let Some(call) = call {
-                                // It is not read when the client has gone.
-                                let _: Result<(), _> = call.messages.send_last(Ok(message)).await;
+                                call.answer(message).await;
                             }
                         }
                         // An error without an id is about the only call there is; a result may be anybody's.

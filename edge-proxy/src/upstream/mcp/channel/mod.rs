@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use mcp::border::ids;
+use mcp::message::{Envelope, Kind};
 use mcp::quirk::Quirk;
 use mcp::session_loss::{self, Ping, Refusal, Verdict};
 use tokio::task::AbortHandle;
@@ -148,7 +150,7 @@ impl Channel {
                 Ok(SendOutcome::Taken) => return,
                 Ok(SendOutcome::Answered(body)) => return channel.dispatcher.take_answer(body).await,
                 Ok(SendOutcome::Refused { status, body }) => match number {
-                    Some(number) => return channel.refused(number, status, &body).await,
+                    Some(number) => return channel.refused(number, status, body).await,
                     None => Fault::Status(status),
                 },
                 Err(fault) => fault,
@@ -163,10 +165,10 @@ impl Channel {
     /// Ends a call that the upstream has refused, and the channel where it turns out to have forgotten its session, though the
     /// stream is still open.
     #[cold]
-    async fn refused(&self, number: u64, status: u16, body: &[u8]) {
+    async fn refused(&self, number: u64, status: u16, body: Bytes) {
         // Others that are refused meanwhile may end the channel first.
         let call = self.dispatcher.unregister(number);
-        let verdict = self.examine(&Refusal::read(status, body)).await;
+        let verdict = self.examine(&Refusal::read(status, &body)).await;
         let untouched = verdict == Verdict::Lost { untouched: true };
         if untouched || matches!(verdict, Verdict::Lost { .. } | Verdict::PerhapsLost) {
             if status != 404 {
@@ -177,8 +179,14 @@ impl Channel {
             }
             self.dispatcher.close(&Fault::Interrupted);
         }
-        if let Some(call) = call {
-            call.fail(Fault::Status(status));
+        match call {
+            // Its error, instead of on the stream.
+            Some(call) if !untouched && is_response_to(number, &body) => {
+                self.quirks.note(Quirk::AnswersInPost, &format!("HTTP {status}"));
+                call.answer(body).await;
+            }
+            Some(call) => call.fail(Fault::Status(status)),
+            None => {}
         }
     }
 
@@ -190,7 +198,7 @@ impl Channel {
     /// What a refusal tells of the session, after a ping where it may mean that the session is lost.
     async fn examine(&self, refusal: &Refusal) -> Verdict {
         // As the protocol has it, before anything is done.
-        if refusal.status == 404 {
+        if refusal.is_of_protocol() {
             return Verdict::Lost { untouched: true };
         }
         if !session_loss::suspicious(refusal) {
@@ -293,6 +301,13 @@ fn reply_sender(outgoing: Outgoing, dispatcher: Rc<Dispatcher>) -> impl AsyncFn(
         }
         sent
     }
+}
+
+/// Whether the body of a refused post is the response to the call of this number.
+fn is_response_to(number: u64, body: &[u8]) -> bool {
+    let id =
+        Envelope::parse(body).ok().filter(|envelope| envelope.kind() == Kind::Response).and_then(|it| it.id);
+    id.is_some_and(|id| ids::denotes(id, number).is_some())
 }
 
 /// Refuses a request that no client can be asked.

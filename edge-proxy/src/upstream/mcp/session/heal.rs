@@ -29,6 +29,8 @@ const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#;
 /// First and longest time for which nothing is healed after a ping that had no answer, or a session that could not be opened.
 const FIRST_PEACE: Duration = Duration::from_secs(1);
 const MAX_PEACE: Duration = Duration::from_secs(30);
+/// For how long words with which an upstream refused a ping in a new session tell nothing of sessions.
+const WORDS_KNOWN: Duration = Duration::from_secs(600);
 
 /// What healing needs to know of before.
 #[derive(Default)]
@@ -39,12 +41,19 @@ pub(super) struct Healing {
     last: RefCell<Option<(Instant, Weak<UpstreamSession>, Ping)>>,
     /// Until when nothing is healed, and how long that was.
     peace: Cell<Option<(Instant, Duration)>>,
+    /// The words with which a ping was refused in a new session, and until when that is believed.
+    of_new: Cell<Option<(u64, Instant)>>,
 }
 
 impl Healing {
     /// Whether nothing is healed now.
     fn is_at_peace(&self) -> bool {
         self.peace.get().is_some_and(|(until, _)| Instant::now() < until)
+    }
+
+    /// Whether the upstream says the same in a session that was just opened: it has no pings, and refuses what it does not know so.
+    fn is_said_of_new(&self, refusal: &Refusal) -> bool {
+        self.of_new.get().is_some_and(|(words, until)| words == refusal.words && Instant::now() < until)
     }
 
     /// Heals nothing for a while after a failure, or where nobody knows whether it helped, longer each time: an upstream whose
@@ -67,7 +76,7 @@ impl SessionPool {
     ) -> Option<Rc<UpstreamSession>> {
         let is_request = matches!(session.transport, SessionTransport::Http(_));
         let may_heal = is_request && session.is_confirmed() && !self.healing.is_at_peace();
-        if !may_heal || !session_loss::suspicious(refusal) {
+        if !may_heal || !session_loss::suspicious(refusal) || self.healing.is_said_of_new(refusal) {
             return None;
         }
         let ping = self.ping_after(Instant::now(), session).await;
@@ -90,6 +99,13 @@ impl SessionPool {
         };
         let renewed = self.renew(session, tell_others).await;
         self.healing.rest(renewed.is_err() || !is_sure);
+        if let Ok(renewed) = &renewed
+            && !untouched
+            && let Ping::Refused(of_new) = self.ping_in_time(renewed).await
+            && of_new.words == refusal.words
+        {
+            self.healing.of_new.set(Some((refusal.words, Instant::now() + WORDS_KNOWN)));
+        }
         match renewed {
             Ok(renewed) => (untouched || retry == Retry::Safe).then_some(renewed),
             Err(fault) => {

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use mcp::json;
 use mcp::message::Envelope;
+use mcp::session_loss::Refusal;
 
 use super::upstream_session::UpstreamSession;
 use crate::error::Fault;
@@ -16,13 +17,16 @@ const UNKNOWN_SESSION: [&str; 2] =
     ["Bad Request: No valid session ID provided", "Bad Request: Server not initialized"];
 
 /// Returns the response, unless it says that the session is gone: with the protocol's 404, which comes before anything is
-/// done, or with the messages of the SDKs.
+/// done, or with the messages of the SDKs. Servers also answer a request by 404, with an error that has its id.
 pub(in crate::upstream) async fn unless_session_unknown(
     session: &UpstreamSession,
     mut response: HttpResponse,
 ) -> Result<Option<HttpResponse>, Fault> {
     let unknown = match response.status {
-        StatusCode::NOT_FOUND => session.has_id(),
+        StatusCode::NOT_FOUND if session.has_id() => match response.buffer(MAX_REFUSAL).await {
+            Ok(body) => Refusal::read(404, &body).is_of_protocol(),
+            Err(_) => true,
+        },
         StatusCode::BAD_REQUEST if session.has_id() && session.is_confirmed() => {
             is_unknown_session(&response.buffer(MAX_REFUSAL).await?)
         }

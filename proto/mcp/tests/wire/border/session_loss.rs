@@ -72,6 +72,12 @@ fn the_same_words_for_a_ping_are_about_the_session() {
         (500, "unknown session".to_owned(), "unknown session".to_owned(), TOUCHED),
         (500, "oops".to_owned(), "oops".to_owned(), TOUCHED),
         (503, String::new(), String::new(), TOUCHED),
+        (400, "Session expired".to_owned(), "Session expired".to_owned(), TOUCHED),
+        // 404 is what the protocol says of a session, but not with the id of the request: a handler may have said it.
+        (404, error("null", -32000, "gone"), error("null", -32000, "gone"), UNTOUCHED),
+        (404, error("7", -32001, "Session not found"), error("8", -32001, "Session not found"), UNTOUCHED),
+        (404, error("7", -32000, "record not found"), error("8", -32000, "record not found"), TOUCHED),
+        (404, error("\"7\"", -32000, "disk full"), error("\"8\"", -32000, "disk full"), TOUCHED),
         // What broke may have broken half way.
         (200, error("7", -32603, "Internal error"), error("8", -32603, "Internal error"), TOUCHED),
         (403, "no session".to_owned(), "you may not ping".to_owned(), Verdict::PerhapsLost),
@@ -92,6 +98,7 @@ fn other_words_tell_only_where_they_name_the_session() {
         (400, "no such method".to_owned(), Verdict::Unknown),
         (401, String::new(), Verdict::Unknown),
         (422, "bad".to_owned(), Verdict::Unknown),
+        (404, error("8", -32000, "no such thing"), Verdict::Unknown),
         (200, error("8", -32000, "no"), Verdict::Unknown),
         (200, error("8", -32600, "Invalid Request"), Verdict::Unknown),
     ];
@@ -127,8 +134,15 @@ fn a_call_that_names_the_session_is_worth_another_where_the_ping_does_not_tell()
 }
 
 fn refusal() -> impl Strategy<Value = Refusal> {
-    (200..600_u16, prop::option::of(-32_800..-31_000_i64), 0..3_u64, any::<bool>())
-        .prop_map(|(status, code, words, names_session)| Refusal { status, code, words, names_session })
+    (200..600_u16, prop::option::of(-32_800..-31_000_i64), 0..3_u64, any::<(bool, bool)>()).prop_map(
+        |(status, code, words, (names_session, has_number))| Refusal {
+            status,
+            code,
+            words,
+            names_session,
+            has_number,
+        },
+    )
 }
 
 proptest! {
@@ -142,7 +156,7 @@ proptest! {
             let alike = (refused.status, refused.words) == (ping.status, ping.words);
             prop_assert!(refused.code != Some(-32_603));
             prop_assert!(ping.code != Some(-32_601));
-            prop_assert!(alike && (refused.names_session || refused.status == 404));
+            prop_assert!(alike && (refused.names_session || refused.status == 404 && !refused.has_number));
         }
     }
 }

@@ -92,12 +92,7 @@ impl SessionPool {
         let status = refusal.status;
         self.http_pool.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
         let is_sure = verdict != Verdict::PerhapsLost;
-        let tell_others = || {
-            if is_sure {
-                self.losses.note(*refusal)
-            }
-        };
-        let renewed = self.renew(session, tell_others).await;
+        let renewed = self.renew(session).await;
         self.healing.rest(renewed.is_err() || !is_sure);
         if let Ok(renewed) = &renewed
             && !untouched
@@ -107,7 +102,12 @@ impl SessionPool {
             self.healing.of_new.set(Some((refusal.words, Instant::now() + WORDS_KNOWN)));
         }
         match renewed {
-            Ok(renewed) => (untouched || retry == Retry::Safe).then_some(renewed),
+            Ok((renewed, is_new)) => {
+                if is_new && is_sure {
+                    renewed.note_losses(self.losses.note(*refusal));
+                }
+                (untouched || retry == Retry::Safe).then_some(renewed)
+            }
             Err(fault) => {
                 tracing::debug!(upstream = %self.upstream.id, %fault, "cannot open a session in the place of a lost one");
                 None
@@ -131,9 +131,9 @@ impl SessionPool {
         let ping = self.ping_in_time(&session).await;
         session.note_losses(losses);
         let is_lost = matches!(session_loss::verdict(&refusal, &ping), Verdict::Lost { .. });
-        let renewed = if is_lost { Some(self.renew(&session, || ()).await) } else { None };
+        let renewed = if is_lost { Some(self.renew(&session).await) } else { None };
         self.healing.rest(ping == Ping::Failed || matches!(renewed, Some(Err(_))));
-        renewed.and_then(Result::ok).unwrap_or(session)
+        renewed.and_then(Result::ok).map_or(session, |(renewed, _)| renewed)
     }
 
     /// Pings in a session in which a call failed at this time. Calls that failed before a ping began share it.

@@ -41,10 +41,10 @@ impl UpstreamLosses {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Notes one more, and how a call was refused in that session.
-    pub(super) fn note(&self, refusal: Refusal) {
+    /// Notes one more, and how a call was refused in that session. Returns how many there are now.
+    pub(super) fn note(&self, refusal: Refusal) -> u64 {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
-        self.count.fetch_add(1, Ordering::Release);
+        self.count.fetch_add(1, Ordering::Release) + 1
     }
 
     /// How a call was refused in the session that was lost last.
@@ -63,7 +63,7 @@ mod tests {
         let key = |reach| ConnectionKey { reach, credential: 0 };
         let (one, same, other) = (all.of(key(1)), all.of(key(1)), all.of(key(2)));
         let refusal = Refusal::read(503, b"gone");
-        one.note(refusal);
+        assert_eq!(one.note(refusal), 1);
         assert_eq!((same.count(), same.latest()), (1, Some(refusal)));
         assert_eq!((other.count(), other.latest()), (0, None));
         drop((one, same, other));

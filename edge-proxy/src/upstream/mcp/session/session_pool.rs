@@ -156,20 +156,16 @@ impl SessionPool {
         }
     }
 
-    /// Opens another session in the place of one that is lost, unless that was done already; `before` is done first. Where none
-    /// can be opened, the lost one stays.
+    /// Opens another session in the place of one that is lost, unless that was done already; returns it, and whether it is new.
+    /// Where none can be opened, the lost one stays.
     pub(super) async fn renew(
         &self,
         lost: &Rc<UpstreamSession>,
-        before: impl FnOnce(),
-    ) -> Result<Rc<UpstreamSession>, Fault> {
+    ) -> Result<(Rc<UpstreamSession>, bool), Fault> {
         let _opening = self.opening.lock().await;
         match self.current().filter(|current| !Rc::ptr_eq(current, lost)) {
-            Some(session) => Ok(session),
-            None => {
-                before();
-                Box::pin(self.open()).await
-            }
+            Some(session) => Ok((session, false)),
+            None => Ok((Box::pin(self.open()).await?, true)),
         }
     }
 

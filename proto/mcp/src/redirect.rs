@@ -34,9 +34,25 @@ pub enum NotFollowed {
     /// `Location` is not a URL.
     #[error("redirects to what is not a URL: \"{0}\"")]
     Malformed(Box<str>),
+    /// By 301 or 302 to another path, where a server may show what the request did: it may not run twice.
+    #[error("status {0} to another path may lead to what the request did; 307 or 308 is followed")]
+    ToResult(u16),
     /// It leads to where it comes from, or on for more than [`MAX_REDIRECTS`].
     #[error("redirects without end")]
     Loop,
+}
+
+impl Followed {
+    /// The same for a request to `base` that may not run twice and was redirected with `status`. By 307 and 308 a server says that it
+    /// was not acted on; by 301 and 302 it may lead from what was done to the result, as browsers have it (RFC 9110, sections
+    /// 15.4.2 and 15.4.3), unless only a slash is more or less.
+    ///
+    /// # Errors
+    /// When it is not followed.
+    pub fn unless_it_ran(self, base: &Url, status: u16) -> Result<Self, NotFollowed> {
+        let same_path = self.url.path().trim_end_matches('/') == base.path().trim_end_matches('/');
+        if matches!(status, 301 | 302) && !same_path { Err(NotFollowed::ToResult(status)) } else { Ok(self) }
+    }
 }
 
 /// Whether a status is a redirect that may be followed: 301, 302, 307 or 308. A 303 asks for another method.

@@ -1,8 +1,6 @@
 //! Requests that an upstream redirects: followed within its origin, with the same method and body, and remembered.
 //!
-//! A request that is redirected by 307 or 308 was not acted on, so each may follow. By 301 or 302 a server may lead from what a
-//! request did to its result: what may not run twice follows those only to the same path with a slash more or less. It must not
-//! know what the requests are.
+//! It must not know what the requests are.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -107,36 +105,36 @@ impl HttpPool {
         hops: usize,
         retry: Retry,
     ) -> Option<Uri> {
-        let followed = self.followed(target, response, hops);
+        let followed = self.followed(target, response, hops, retry);
         if let Err(reason) = &followed
             && !self.redirected.refused.replace(true)
         {
             let reason = self.quirks.excerpt(&reason.to_string());
             tracing::warn!(upstream = &*self.upstream, reason, "an upstream redirects");
         }
-        let may_have_run = retry == Retry::IfUnsent && leads_to_results(response.status);
-        followed.ok().filter(|next| !may_have_run || is_same_but_slash(target, next))
+        followed.ok()
     }
 
-    fn followed(&self, target: &Uri, response: &HttpResponse, hops: usize) -> Result<Uri, NotFollowed> {
+    fn followed(
+        &self,
+        target: &Uri,
+        response: &HttpResponse,
+        hops: usize,
+        retry: Retry,
+    ) -> Result<Uri, NotFollowed> {
         if hops > MAX_REDIRECTS {
             return Err(NotFollowed::Loop);
         }
         let malformed = || NotFollowed::Malformed(target.to_string().into());
         let base = Url::parse(&format!("{}{target}", self.origin)).map_err(|_| malformed())?;
         let location = response.headers.get(LOCATION).map(http::HeaderValue::as_bytes);
-        let followed = redirect::follow(&base, response.status.as_u16(), location)?;
+        let status = response.status.as_u16();
+        let followed = match redirect::follow(&base, status, location)? {
+            followed if retry == Retry::IfUnsent => followed.unless_it_ran(&base, status)?,
+            followed => followed,
+        };
         self.quirks.note(followed.quirk, followed.url.path());
         let next = &followed.url[Position::BeforePath..Position::AfterQuery];
         next.parse().map_err(|_| malformed())
     }
-}
-
-/// Whether servers answer so what they have done, as browsers have it (RFC 9110, sections 15.4.2 and 15.4.3).
-fn leads_to_results(status: StatusCode) -> bool {
-    matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND)
-}
-
-fn is_same_but_slash(one: &Uri, other: &Uri) -> bool {
-    one.path().trim_end_matches('/') == other.path().trim_end_matches('/')
 }

@@ -111,6 +111,7 @@ impl HttpClient {
             let location = response.headers().get(header::LOCATION).map(HeaderValue::as_bytes);
             let next = match redirect::follow(&url, status, location) {
                 Ok(_) if followed == MAX_REDIRECTS => Err(NotFollowed::Loop),
+                Ok(next) if !request.may_repeat => next.unless_it_ran(&url, status),
                 next => next,
             };
             let next = next.map_err(|why| {

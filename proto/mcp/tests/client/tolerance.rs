@@ -335,6 +335,9 @@ async fn a_refusal_may_be_events_and_a_handshake_may_carry_another_label() {
         format!(r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32602,"message":"words"}}}}"#, asked.id())
     };
     let (result, _) = called(move |asked| {
+        if asked.is("ping") {
+            return json(200, asked.result("{}"));
+        }
         let (_, headers, body) = events(format!("event: ping\ndata: 1\n\ndata: {}\n\n", refusal(asked)));
         (400, headers, body)
     })
@@ -381,6 +384,22 @@ async fn redirects_within_the_origin_keep_method_and_body() {
         "{error}"
     );
     assert!(server.asked().len() <= 12 * 2);
+}
+
+#[tokio::test]
+async fn a_call_is_not_led_to_its_result() {
+    for (status, follows) in [(302, false), (301, false), (307, true)] {
+        let server = ScriptedServer::start(move |asked| match asked.path.as_str() {
+            "/mcp" if asked.is("tools/call") => (status, vec![("location", "/result".to_owned())], "".into()),
+            _ => asked.handshake().unwrap_or_else(|| json(200, asked.result("{}"))),
+        })
+        .await;
+        let session = open(&server).await;
+        let called = session.request("tools/call", r#"{"name":"x"}"#).await;
+        assert_eq!(called.is_ok(), follows, "{status}: {called:?}");
+        let sent = server.asked().iter().filter(|asked| asked.is("tools/call")).count();
+        assert_eq!(sent, if follows { 2 } else { 1 }, "{status}");
+    }
 }
 
 #[tokio::test]

@@ -65,6 +65,23 @@ fn what_leads_nowhere_is_not_followed() {
     }
 }
 
+#[test]
+fn what_may_not_run_twice_is_not_led_to_its_result() {
+    let base = Url::parse("http://h/mcp?k=v").unwrap();
+    for (status, location, follows) in [
+        (307, "/elsewhere", true),
+        (308, "/elsewhere", true),
+        (301, "/mcp/", true),
+        (302, "/mcp/?a=b", true),
+        (301, "/elsewhere", false),
+        (302, "/mcp/result", false),
+    ] {
+        let followed = follow(&base, status, Some(location.as_bytes())).unwrap();
+        let expected = if follows { Ok(followed.clone()) } else { Err(NotFollowed::ToResult(status)) };
+        assert_eq!(followed.unless_it_ran(&base, status), expected, "{status} {location}");
+    }
+}
+
 proptest! {
     /// No `Location` leads to another origin, nor off TLS.
     #[test]

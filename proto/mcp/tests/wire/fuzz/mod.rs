@@ -4,6 +4,7 @@ mod batch;
 mod endpoint;
 mod entry;
 mod envelope;
+mod event_reader;
 mod inflate;
 mod mend;
 mod mirror;
@@ -120,6 +121,18 @@ proptest! {
     #[test]
     fn events(size: u8, stream in prop_oneof![noise(), cut("((data|event|id|retry|)[: ]{0,2}[a-z0-9]{0,30}(\r|\n|\r\n){1,2}){0,8}")]) {
         sse::check((size % 16, stream));
+    }
+
+    #[test]
+    fn bodies(
+        size in 0..16_u8,
+        body in prop_oneof![
+            noise(),
+            cut("(\u{feff}|\n)?((data|event|id|)[: ]{0,2}[a-z{}]{0,9}(\r|\n|\r\n){1,2}|[{}\\[\\]\"\\\\a ]{0,12}){0,5}"),
+            cut(vec(message(), 0..3).prop_map(|parts| parts.join("\n"))),
+        ],
+    ) {
+        event_reader::check((size, body));
     }
 
     #[test]

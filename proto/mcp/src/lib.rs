@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of Trunkline: no scopes, no registry, no snapshot. Reading order: [`message`] and [`json`] look at
 //! bytes without copying them, [`splice`] edits them, [`sse`] and [`stdio`] frame them, [`endpoint`] is
-//! where those of HTTP+SSE go; [`uri`] is what clients may make of URI templates; [`revision`], [`method`],
+//! where those of HTTP+SSE go; [`uri`] is what clients may make of URI templates, [`mentions`] where results name others; [`revision`], [`method`],
 //! [`error`], [`header`] and [`meta`] are the tables of the protocol; [`secrets`] are taken out of what a peer says;
 //! [`border`] is what is made of messages and bodies that are not as they should be, [`quirk`] names it, [`entry`],
 //! [`redirect`] and [`session_loss`] are its kin; `client` (a feature) speaks it to a server.
@@ -16,6 +16,7 @@ pub mod error;
 pub mod extension;
 pub mod header;
 pub mod json;
+pub mod mentions;
 pub mod message;
 pub mod meta;
 pub mod method;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mcp::border::{Spelling, ids};
+use mcp::mentions;
 use mcp::message::Envelope;
 use mcp::method::Method;
 use mcp::quirk::{Quirk, Quirks};
@@ -16,7 +17,7 @@ use mcp::splice::Splice;
 use tokio::time::Instant;
 
 use super::malformed;
-use super::rewrite::{mentions, notifications, uris};
+use super::rewrite::{notifications, uris};
 use super::session::UpstreamSession;
 use super::upstream_stream::UpstreamStream;
 use crate::error::Fault;

@@ -3,7 +3,6 @@
 //! It must not know calls.
 
 pub(super) mod content;
-pub(super) mod mentions;
 pub(super) mod notifications;
 pub(super) mod requests;
 pub(super) mod responses;

@@ -7,6 +7,7 @@ mod envelope;
 mod event_reader;
 mod inflate;
 mod mend;
+mod mentions;
 mod mirror;
 mod redirect;
 mod scan;
@@ -63,6 +64,25 @@ fn odd() -> impl Strategy<Value = String> {
         })
 }
 
+/// A message that mentions URIs where that is looked for, and around it.
+fn mentioning() -> impl Strategy<Value = String> {
+    let uri = "\"[a-z]{1,3}:(\\\\/|/|\\\\u0061|[ -!#-\\[\\]-~]){0,6}\"|7|null";
+    let block = (uri, uri, value()).prop_map(|(link, page, other)| {
+        format!(
+            r#"{{"type":"resource_link","uri":{link},"_meta":{{"ui":{{"resourceUri":{page}}}}}}},{{"type":"resource","resource":{{"uri":{link},"x":{other}}}}},{other}"#
+        )
+    });
+    let inside = "(content|contents|messages|inputRequests|_meta)";
+    (inside, vec(block, 0..3), any::<bool>(), any::<bool>()).prop_map(
+        |(inside, blocks, is_result, nested)| {
+            let blocks = format!("[{}]", blocks.join(","));
+            let blocks = if nested { format!(r#"[{{"content":{blocks}}}]"#) } else { blocks };
+            let outside = if is_result { r#""result""# } else { r#""method":"m","params""# };
+            format!(r#"{{"jsonrpc":"2.0","id":1,{outside}:{{"{inside}":{blocks}}}}}"#)
+        },
+    )
+}
+
 /// A tool with a schema of anything.
 fn tool() -> impl Strategy<Value = String> {
     (value(), value(), value()).prop_map(|(schema, properties, annotations)| {
@@ -106,6 +126,11 @@ proptest! {
     #[test]
     fn envelopes(source in prop_oneof![noise(), cut(message())]) {
         envelope::check(&source);
+    }
+
+    #[test]
+    fn mentions(method: u8, source in prop_oneof![noise(), cut(message()), cut(mentioning())]) {
+        mentions::check((method, source));
     }
 
     #[test]

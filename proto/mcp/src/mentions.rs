@@ -1,21 +1,25 @@
-//! Translates the URIs of resources that results mention, so that a client can read what it is handed: a link, an embedded
-//! resource, the page of an app.
+//! The URIs of resources that results mention, and their translation, so that a client can read what it is handed: a link, an
+//! embedded resource, the page of an app.
 //!
-//! Only what stands where the protocol, or a convention of the field, has a URI is looked at, and only what the server exposes is
+//! Only what stands where the protocol, or a convention of the field, has a URI is looked at, and only what a server exposes is
 //! translated: text and structured content keep every byte. It must not know what a server exposes.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use mcp::json::{self, JsonError};
-use mcp::message::span;
-use mcp::meta;
-use mcp::method::Method;
-use mcp::splice::Splice;
 use memchr::memmem;
 
-/// Translates the URIs that a result mentions, as far as `exposed` knows them.
-pub(in crate::upstream::mcp) fn in_result<'a>(
+use crate::json::{self, JsonError};
+use crate::message::span;
+use crate::meta;
+use crate::method::Method;
+use crate::splice::Splice;
+
+/// Adds to the edits of a message the translation of the URIs that its `result`, a part of it, mentions, as far as `exposed` knows them.
+///
+/// # Errors
+/// When the result is not JSON, or has a member twice that is looked at.
+pub fn in_result<'a>(
     edits: Splice<'a>,
     message: &Bytes,
     result: &str,
@@ -56,8 +60,11 @@ pub(in crate::upstream::mcp) fn in_result<'a>(
     Ok(mentions.edits.unwrap_or_default())
 }
 
-/// Translates the URIs that the messages of a sampling request mention.
-pub(in crate::upstream::mcp) fn in_sampling<'a>(
+/// The same for the `params` of a sampling request.
+///
+/// # Errors
+/// As [`in_result`].
+pub fn in_sampling<'a>(
     edits: Splice<'a>,
     message: &Bytes,
     params: &str,

@@ -65,7 +65,8 @@ pub const fn is_redirect(status: u16) -> bool {
 /// Where a response with `status` and `location` sends a request to `base`.
 ///
 /// A server that is behind TLS and does not know it redirects to `http`: of such a URL, on the same host and without a
-/// port, only the path and query are taken.
+/// port, only the path and query are taken. The request for a WebSocket is one over HTTP (RFC 6455 §4.1), so `ws` is the
+/// same as `http`, and `wss` as `https`.
 ///
 /// # Errors
 /// When it is not followed.
@@ -78,12 +79,10 @@ pub fn follow(base: &Url, status: u16, location: Option<&[u8]>) -> Result<Follow
     let malformed = || NotFollowed::Malformed(excerpt(location, 0));
     let text = std::str::from_utf8(location).map_err(|_| malformed())?;
     let to = base.join(text).map_err(|_| malformed())?;
-    let quirk = if to.origin() == base.origin() {
-        Quirk::Redirects
-    } else if is_downgrade(base, &to) {
-        Quirk::DowngradingRedirect
-    } else {
-        return Err(NotFollowed::OtherOrigin(named(&to)));
+    let quirk = match (over_http(base), over_http(&to)) {
+        (base, to) if to.origin() == base.origin() => Quirk::Redirects,
+        (base, to) if is_downgrade(&base, &to) => Quirk::DowngradingRedirect,
+        (_, to) => return Err(NotFollowed::OtherOrigin(named(&to))),
     };
     // What is the base's stays: its scheme, port and user.
     let mut url = base.clone();
@@ -94,6 +93,19 @@ pub fn follow(base: &Url, status: u16, location: Option<&[u8]>) -> Result<Follow
         return Err(NotFollowed::Loop);
     }
     Ok(Followed { url, quirk })
+}
+
+/// The URL of the request for a WebSocket, as one of HTTP.
+fn over_http(url: &Url) -> Url {
+    let mut url = url.clone();
+    let scheme = match url.scheme() {
+        "ws" => "http",
+        "wss" => "https",
+        _ => return url,
+    };
+    // These schemes may always take each other's place.
+    let _ = url.set_scheme(scheme);
+    url
 }
 
 fn is_downgrade(base: &Url, to: &Url) -> bool {

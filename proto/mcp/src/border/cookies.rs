@@ -30,7 +30,13 @@ pub fn cookies(answer: &HeaderMap, own: Option<&HeaderValue>) -> Option<HeaderVa
     if kept.is_empty() {
         return None;
     }
-    let all: Vec<&[u8]> = own.map(HeaderValue::as_bytes).into_iter().chain(kept).collect();
+    beside(own, &HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok()?)
+}
+
+/// Returns the `Cookie` for requests that carry one of their `own` anyway, and those that a session keeps.
+#[must_use]
+pub fn beside(own: Option<&HeaderValue>, kept: &HeaderValue) -> Option<HeaderValue> {
+    let all: Vec<&[u8]> = own.into_iter().chain([kept]).map(HeaderValue::as_bytes).collect();
     let mut value = HeaderValue::from_bytes(&all.join(&b"; "[..])).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -276,6 +276,18 @@ async fn a_websocket_speaks_the_modern_era_as_well() {
 }
 
 #[tokio::test]
+async fn a_websocket_that_closes_on_what_it_does_not_know_speaks_the_legacy_era() {
+    let server = Server::start("", |message| {
+        if message.contains("server/discover") { vec!["END".to_owned()] } else { legacy(message) }
+    })
+    .await;
+    let found = probe(&server.ws(), &info()).await.verdict.unwrap();
+    assert_eq!((found.transport, found.modern), (Transport::WebSocket, None));
+    assert_eq!(found.legacy.unwrap().version, Revision::V2024_11_05);
+    assert_eq!(conversation(&server.ws(), Transport::WebSocket).await, ["notifications/progress"]);
+}
+
+#[tokio::test]
 async fn a_server_that_sends_us_elsewhere_is_left() {
     for place in ["http://127.0.0.1:1/message", "//localhost/message", "http://[/"] {
         let server = Server::start(place, legacy).await;

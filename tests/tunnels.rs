@@ -15,12 +15,16 @@ const FAR: &str = "kind: Upstream\nname: upstreams/far\ntunnel: {}\n";
 
 /// `mcpctl expose --connect`, towards the control plane at one URL and edges at others.
 pub(crate) fn expose(gateway: &Gateway, control: &str, edges: &[String]) -> Process {
+    expose_server(gateway, control, edges, "cli/tests/bridges/stdio_server.py")
+}
+
+fn expose_server(gateway: &Gateway, control: &str, edges: &[String], server: &str) -> Process {
     let mut command = Command::new(binary("mcpctl"));
     command.args(["expose", "--register", "far", "--connect", control]);
     for edge in edges {
         command.args(["--edge", edge]);
     }
-    command.args(["--", "python3"]).arg(root().join("cli/tests/bridges/stdio_server.py"));
+    command.args(["--", "python3"]).arg(root().join(server));
     command.env("MCPCTL_CONFIG", gateway.folder().join("mcpctl.yaml"));
     Process::start("expose", command, gateway.folder())
 }
@@ -149,6 +153,67 @@ async fn a_server_that_cannot_be_dialled_is_called_through_every_edge_and_comes_
     })
     .await;
     assert!(exposed.terminate(PATIENCE).success());
+}
+
+/// The text of a call's result.
+async fn text(client: &Client, tool: &str) -> Result<String, String> {
+    let answer = client.call(tool, "{}").await?.json();
+    let text = answer["result"]["content"][0]["text"].as_str();
+    text.map(str::to_owned).ok_or_else(|| answer.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_stops_answers_the_calls_of_other_edges_through_its_tunnels() {
+    const CALLS: usize = 8;
+    let mut gateway = Gateway::start_with(Store::Sqlite, 2, &["--drain-timeout", "600"]).await;
+    let control = format!("http://{}", gateway.control_address());
+    let balancer = Line::to_first(&[gateway.edge_address(0), gateway.edge_address(1)]).await;
+    let _exposed = expose_server(&gateway, &control, &[balancer.url()], "tests/servers/held_server.py");
+    let bearer = serve(&gateway).await;
+    let client = Client::open(&gateway.url(1, "dev"), &bearer).await.unwrap();
+    eventually("calls get through", PATIENCE, || text(&client, "runs")).await;
+    assert_eq!(tunnels(&gateway, 1).await, "trunkline_edge_tunnels 0");
+    // A client that logs has a session of its own, whose server stream stays open between its calls.
+    let logging = Client::open(&gateway.url(1, "dev"), &bearer).await.unwrap();
+    let level = r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"debug"}}"#;
+    logging.post(level, &[]).await.unwrap();
+    eventually("calls get through", PATIENCE, || text(&logging, "runs")).await;
+
+    // All of them run, through the first edge, when that is told to stop.
+    let mut calls = Vec::new();
+    for _ in 0..CALLS {
+        let client = Client::open(&gateway.url(1, "dev"), &bearer).await.unwrap();
+        calls.push(tokio::spawn(async move { text(&client, "held").await }));
+    }
+    eventually("all calls run", PATIENCE, || async {
+        let runs = text(&client, "runs").await?;
+        if runs == CALLS.to_string() { Ok(()) } else { Err(runs) }
+    })
+    .await;
+    gateway.signal_edge(0, "TERM");
+
+    // The upstream dials again at once, and what is called now goes through the second edge, at the first attempt.
+    eventually("the tunnels are open to the other edge", PATIENCE, || async {
+        let count = tunnels(&gateway, 1).await;
+        if count == "trunkline_edge_tunnels 2" { Ok(()) } else { Err(count) }
+    })
+    .await;
+    assert_eq!(text(&client, "runs").await.unwrap(), CALLS.to_string());
+    assert_eq!(text(&logging, "runs").await.unwrap(), CALLS.to_string());
+    assert!(calls.iter().all(|call| !call.is_finished()), "{}", gateway.edge(0).output());
+    assert_eq!(text(&client, "release").await.unwrap(), "released");
+
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.unwrap().unwrap());
+    }
+    answers.sort();
+    assert_eq!(answers, (1..=CALLS).map(|number| number.to_string()).collect::<Vec<_>>());
+    // Nothing idle keeps it from ending: neither connections nor server streams.
+    let said = gateway.edge(0).output();
+    gateway.stop_edge(0);
+    assert!(!said.contains("were interrupted"), "{said}");
+    assert_eq!(text(&client, "runs").await.unwrap(), CALLS.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

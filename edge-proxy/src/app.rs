@@ -28,7 +28,7 @@ use crate::snapshot::build::Builder;
 use crate::snapshot::client::{Client, Publication, Subscriber};
 use crate::snapshot::disk::{Disk, DiskKey, KeyError, LoadedCopy, Saver};
 use crate::snapshot::{Budget, Current, PageLimits};
-use crate::tunnels::TunnelServer;
+use crate::tunnels::{TunnelServer, Tunnels};
 use crate::usage::{Reporter, Shard};
 
 /// A running edge.
@@ -42,6 +42,7 @@ pub struct Running {
     drain_timeout: Duration,
     threads: Vec<JoinHandle<()>>,
     ended: oneshot::Receiver<()>,
+    tunnels: Arc<Tunnels>,
     stop: DropGuard,
 }
 
@@ -166,9 +167,16 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     let mut threads = workers(config, &client, &shared, &reporter, &draining)?;
     drop(client);
     let stop = CancellationToken::new();
-    threads.push(serve_tunnels(Arc::clone(&shared), stop.clone())?);
+    let tunnels = Arc::clone(&shared.environment.tunnels);
+    let tunnels_stop = if siblings.is_some() { CancellationToken::new() } else { stop.clone() };
+    threads.push(serve_tunnels(Arc::clone(&shared), tunnels_stop.clone())?);
+    let drain_timeout = Duration::from_secs(config.drain_timeout);
     match siblings {
-        Some((listener, runtime)) => threads.push(serve_siblings(runtime, listener, shared, stop.clone())?),
+        Some((listener, runtime)) => {
+            let late = drain_over(draining.clone(), drain_timeout);
+            let end = SiblingsEnd { stop: stop.clone(), tunnels: tunnels_stop.drop_guard() };
+            threads.push(serve_siblings(runtime, listener, shared, late, end)?);
+        }
         None => current.set_synced(),
     }
     let advertised = AdvertisedAddress::new(config.sibling_advertise.as_deref(), sibling_addr);
@@ -198,9 +206,8 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         Admin { current, exporter, config: config.to_json(), names, draining, connections: operators };
     serve_operators(admin, ops)?;
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is ready");
-    let drain_timeout = Duration::from_secs(config.drain_timeout);
     let stop = stop.drop_guard();
-    Ok(Running { client_addr, ops_addr, drain, drain_timeout, threads, ended, stop })
+    Ok(Running { client_addr, ops_addr, drain, drain_timeout, threads, ended, tunnels, stop })
 }
 
 fn bind(
@@ -288,15 +295,11 @@ async fn serve(
     listener: TcpListener,
     shared: Arc<EdgeState>,
     usage: Rc<Shard>,
-    mut drain: watch::Receiver<bool>,
+    drain: watch::Receiver<bool>,
     drain_timeout: Duration,
 ) {
     let serving = listener::serve(listener, shared, Rc::clone(&usage), drain.clone());
-    let cut_off = async {
-        // The sender is in `Running`; if that is dropped, the edge is to stop as well.
-        let _ = drain.wait_for(|draining| *draining).await;
-        tokio::time::sleep(drain_timeout).await;
-    };
+    let cut_off = drain_over(drain, drain_timeout);
     tokio::select! {
         served = serving => {
             if let Err(error) = served {
@@ -306,6 +309,13 @@ async fn serve(
         () = cut_off => tracing::warn!("calls were interrupted because they took longer than --drain-timeout"),
     }
     usage.finish().await;
+}
+
+/// Waits until the edge has drained for as long as it may.
+async fn drain_over(mut drain: watch::Receiver<bool>, drain_timeout: Duration) {
+    // The sender is in `Running`; if that is dropped, the edge is to stop as well.
+    let _ = drain.wait_for(|draining| *draining).await;
+    tokio::time::sleep(drain_timeout).await;
 }
 
 /// The tasks beside the path of calls.
@@ -333,22 +343,41 @@ impl Background {
     }
 }
 
-/// Serves the siblings until `stop`: on a thread of its own, so that it never waits for a snapshot to be compiled.
+/// How the siblings are served to the end.
+struct SiblingsEnd {
+    /// Set when the calls of this edge have ended.
+    stop: CancellationToken,
+    /// Closes the tunnels, once nothing of siblings goes through them.
+    tunnels: DropGuard,
+}
+
+/// Serves the siblings until `end.stop`, and what they have begun until `late`: on a thread of its own, so that it never
+/// waits for a snapshot to be compiled.
 fn serve_siblings(
     runtime: Runtime,
     listener: TcpListener,
     shared: Arc<EdgeState>,
-    stop: CancellationToken,
+    late: impl Future<Output = ()> + Send + 'static,
+    end: SiblingsEnd,
 ) -> std::io::Result<JoinHandle<()>> {
+    let SiblingsEnd { stop, tunnels } = end;
     spawn("edge-siblings", runtime, move |runtime| {
         runtime.block_on(async {
-            let serving = stop.run_until_cancelled(Fleet::serve(listener, Arc::clone(&shared)));
-            if let Some(Err(error)) = serving.await {
-                tracing::error!(%error, "other edges can no longer reach this one");
-                shared.environment.current.set_synced();
-                stop.cancelled().await;
+            let late = async { tokio::join!(late, stop.cancelled()) };
+            tokio::select! {
+                served = Fleet::serve(listener, Arc::clone(&shared), stop.clone()) => {
+                    if let Err(error) = served {
+                        tracing::error!(%error, "other edges can no longer reach this one");
+                        shared.environment.current.set_synced();
+                        stop.cancelled().await;
+                    }
+                }
+                _ = late => tracing::warn!(
+                    "calls of other edges were interrupted because they took longer than --drain-timeout"
+                ),
             }
         });
+        drop(tunnels);
     })
 }
 
@@ -391,14 +420,16 @@ fn spawn(
 }
 
 impl Running {
-    /// Stops accepting, lets calls finish and streams end, delivers or keeps usage, and returns when all that is done,
-    /// at the latest a little after `--drain-timeout`.
+    /// Stops accepting, hands its tunnels over to other edges, lets calls finish and streams end, those of other edges through
+    /// its tunnels included, delivers or keeps usage, and returns when all that is done, at the latest a little after
+    /// `--drain-timeout`.
     pub async fn drain(self) {
         tracing::info!(patience = ?self.drain_timeout, "draining");
         self.drain.send_replace(true);
+        self.tunnels.drain();
         // An error means that the background tasks have ended already.
         let _ = self.ended.await;
-        // Siblings may have waited for the last calls until now.
+        // Siblings may have waited for the last calls until now. Theirs that go through tunnels here end with these threads.
         drop(self.stop);
         for thread in self.threads {
             if thread.join().is_err() {

@@ -279,6 +279,11 @@ impl Gateway {
         assert!(status.success(), "edge {index} ended with {status}");
     }
 
+    /// Sends a signal to an edge.
+    pub(crate) fn signal_edge(&self, index: usize, name: &str) {
+        self.edge(index).signal(name);
+    }
+
     /// Waits until the control plane sees every edge connected.
     pub(crate) async fn all_connected(&self) {
         let (admin, wanted) = (&self.admin, self.edges.len());

@@ -27,14 +27,20 @@ pub(crate) struct Line {
 impl Line {
     /// To an address of this machine.
     pub(crate) async fn to(target: &str) -> Self {
+        Self::to_first(&[target]).await
+    }
+
+    /// To the first of these addresses that takes connections, as a load balancer may lead.
+    pub(crate) async fn to_first(targets: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, target) = (listener.local_addr().unwrap(), target.to_owned());
+        let address = listener.local_addr().unwrap();
+        let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
         let (state, states) = watch::channel(State::Whole);
         let accepting = tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
                 if *states.borrow() == State::Whole {
-                    tokio::spawn(carry(near, target.clone(), states.clone()));
+                    tokio::spawn(carry(near, targets.clone(), states.clone()));
                 }
             }
         });
@@ -73,8 +79,15 @@ impl Drop for Line {
     }
 }
 
-async fn carry(mut near: TcpStream, target: String, mut states: watch::Receiver<State>) {
-    let Ok(mut far) = TcpStream::connect(target).await else { return };
+async fn carry(mut near: TcpStream, targets: Vec<String>, mut states: watch::Receiver<State>) {
+    let mut connected = None;
+    for target in targets {
+        if let Ok(far) = TcpStream::connect(target).await {
+            connected = Some(far);
+            break;
+        }
+    }
+    let Some(mut far) = connected else { return };
     let changed = tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
         state = states.wait_for(|state| *state != State::Whole) => state.map(|state| *state),

@@ -53,6 +53,11 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Sends a signal to this process alone.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, &self.pid().to_string());
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self, limit: Duration) -> ExitStatus {
         signal("TERM", &self.pid().to_string());

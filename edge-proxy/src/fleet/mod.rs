@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use trunkline::edge::v1::sibling_service_server::SiblingServiceServer;
 use trunkline::edge::v1::{DeliverRequest, DeliverResponse, SessionEvent};
@@ -160,11 +161,16 @@ impl Fleet {
         }
     }
 
-    /// Serves the siblings until `listener` fails or the future is dropped.
+    /// Serves the siblings until `listener` fails or `stop`: then no further connection is accepted, and what siblings have
+    /// begun is served to its end.
     ///
     /// # Errors
     /// If the socket or TLS cannot be used.
-    pub async fn serve(listener: StdListener, local: Arc<impl LocalEdge>) -> io::Result<()> {
+    pub async fn serve(
+        listener: StdListener,
+        local: Arc<impl LocalEdge>,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
         let Some(network) = &local.fleet().network else { return Ok(()) };
         let known = Arc::clone(&network.current);
         let accepts = move |found: &_| service::is_sibling(&known, found);
@@ -182,10 +188,17 @@ impl Fleet {
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(4 * WINDOW)
             .add_service(service)
-            .serve_with_incoming(ReceiverStream::new(connections));
+            .serve_with_incoming_shutdown(ReceiverStream::new(connections), stop.clone().cancelled_owned());
         let gauge = network.metrics.sibling_connections.clone();
         let tls = TlsAcceptor::from(Arc::new(tls));
         let accepting = listener::accept(listener, tls, network.connections.clone(), gauge, accepted);
+        let accepting = async {
+            match stop.run_until_cancelled(accepting).await {
+                Some(Err(error)) => Err(error),
+                // The server takes no more of them, and ends by itself.
+                Some(Ok(())) | None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             served = server => served.map_err(io::Error::other),
             accepting = accepting => accepting,

@@ -13,7 +13,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use trunkline::edge::v1::TunnelChanged;
 
 use self::remote::RemoteTunnels;
@@ -33,14 +34,16 @@ pub struct Tunnels {
     remote: RemoteTunnels,
     accepted: mpsc::Sender<AcceptedTunnel>,
     to_serve: Mutex<Option<mpsc::Receiver<AcceptedTunnel>>>,
+    /// Set once this edge is stopping: its tunnels serve what goes through them, and nothing new of siblings.
+    draining: CancellationToken,
 }
 
 /// A connection through a tunnel of this edge or of a sibling.
 pub enum TunnelStream {
     /// Through a tunnel to this edge.
     Local(tunnel::Stream),
-    /// Through a sibling.
-    Remote(SiblingStream),
+    /// Through a sibling, until it says that its tunnel ends: what is idle then is closed, so that the sibling can stop.
+    Remote(SiblingStream, CancellationToken),
 }
 
 impl Default for Tunnels {
@@ -51,6 +54,7 @@ impl Default for Tunnels {
             remote: RemoteTunnels::default(),
             accepted,
             to_serve: Mutex::new(Some(to_serve)),
+            draining: CancellationToken::new(),
         }
     }
 }
@@ -67,7 +71,7 @@ impl Tunnels {
                 return Ok(TunnelStream::Local(stream));
             }
             let retry = match self.through_siblings(fleet, upstream).await {
-                Ok(reached) => return Ok(TunnelStream::Remote(reached)),
+                Ok((reached, retired)) => return Ok(TunnelStream::Remote(reached, retired)),
                 Err(unreached) => unreached == SiblingError::Unreachable || self.local.has(upstream),
             };
             tokio::select! {
@@ -79,11 +83,15 @@ impl Tunnels {
         }
     }
 
-    async fn through_siblings(&self, fleet: &Fleet, upstream: &str) -> Result<SiblingStream, SiblingError> {
+    async fn through_siblings(
+        &self,
+        fleet: &Fleet,
+        upstream: &str,
+    ) -> Result<(SiblingStream, CancellationToken), SiblingError> {
         let mut outcome = SiblingError::NoTunnel;
         for holder in self.remote.holders(upstream) {
             match fleet.open_tunnel_stream(&holder.edge, upstream).await {
-                Ok(reached) => return Ok(reached),
+                Ok(reached) => return Ok((reached, holder.retired)),
                 Err(SiblingError::NoTunnel) => self.remote.mark_closed(upstream, &holder),
                 Err(SiblingError::Unreachable) => outcome = SiblingError::Unreachable,
             }
@@ -94,14 +102,28 @@ impl Tunnels {
     /// Opens a connection through a tunnel to this edge, for a sibling.
     ///
     /// # Errors
-    /// If no tunnel here works.
+    /// If no tunnel here works, or this edge is stopping.
     pub async fn open_here(&self, upstream: &str) -> io::Result<tunnel::Stream> {
+        if self.draining.is_cancelled() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         self.local.open(upstream).await
     }
 
-    /// Returns whether there is a tunnel to this edge, working or not.
+    /// Returns whether there is a tunnel to this edge for siblings to use, working or not.
     pub fn is_here(&self, upstream: &str) -> bool {
-        self.local.has(upstream)
+        !self.draining.is_cancelled() && self.local.has(upstream)
+    }
+
+    /// Begins to hand over: the upstreams are told to dial other edges, and the siblings to go elsewhere. What goes through the
+    /// tunnels goes on until they are closed.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Changes whenever a sibling reports a tunnel.
+    pub fn reports(&self) -> watch::Receiver<()> {
+        self.remote.changes()
     }
 
     /// Applies the state of a tunnel that a sibling sent.
@@ -113,7 +135,8 @@ impl Tunnels {
     pub fn all(&self, own_id: &str) -> Vec<TunnelChanged> {
         let (changed_us, mut all) = (clock::now_us(), self.remote.all());
         all.retain(|state| state.edge != own_id);
-        all.extend(self.local.keys().into_iter().map(|upstream| TunnelChanged {
+        let here = if self.draining.is_cancelled() { Vec::new() } else { self.local.keys() };
+        all.extend(here.into_iter().map(|upstream| TunnelChanged {
             upstream: upstream.into(),
             edge: own_id.to_owned(),
             open: true,

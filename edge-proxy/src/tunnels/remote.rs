@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use trunkline::edge::v1::TunnelChanged;
 
 /// States that are kept; past it, closed tunnels are forgotten.
@@ -20,16 +21,20 @@ pub(super) struct RemoteTunnels {
 }
 
 /// The reported state of one tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 struct State {
     open: bool,
     at_us: u64,
+    /// Set when the tunnel is no longer open.
+    retired: CancellationToken,
 }
 
 /// A sibling that reported a tunnel, and the time of the report.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct TunnelHolder {
     pub(super) edge: Box<str>,
+    /// Set when it reports that the tunnel is no longer open.
+    pub(super) retired: CancellationToken,
     at_us: u64,
 }
 
@@ -44,17 +49,24 @@ impl RemoteTunnels {
     pub(super) fn apply(&self, event: TunnelChanged) {
         let TunnelChanged { upstream, edge, open, changed_us } = event;
         let mut states = self.lock();
-        let known = states.get(upstream.as_str()).and_then(|edges| edges.get(edge.as_str())).copied();
-        if known.is_some_and(|known| known.at_us > changed_us) {
+        if let Some(known) = states.get_mut(upstream.as_str()).and_then(|edges| edges.get_mut(edge.as_str()))
+        {
+            if known.at_us > changed_us {
+                return;
+            }
+            known.report(open, changed_us);
+            drop(states);
+            self.changed.send_replace(());
             return;
         }
-        if known.is_none() && count(&states) >= MAX_KNOWN {
+        if count(&states) >= MAX_KNOWN {
             retain_states(&mut states, |_, _, states| states.open);
             if count(&states) >= MAX_KNOWN {
                 return tracing::warn!("too many tunnels at other edges to track them all");
             }
         }
-        states.entry(upstream.into()).or_default().insert(edge.into(), State { open, at_us: changed_us });
+        let state = State { open, at_us: changed_us, retired: CancellationToken::new() };
+        states.entry(upstream.into()).or_default().insert(edge.into(), state);
         drop(states);
         self.changed.send_replace(());
     }
@@ -70,7 +82,7 @@ impl RemoteTunnels {
         let mut all = self.lock();
         let states = all.get_mut(upstream).and_then(|edges| edges.get_mut(&holder.edge));
         if let Some(states) = states.filter(|states| states.at_us == holder.at_us) {
-            states.open = false;
+            states.report(false, holder.at_us);
         }
     }
 
@@ -78,8 +90,12 @@ impl RemoteTunnels {
     pub(super) fn holders(&self, upstream: &str) -> Vec<TunnelHolder> {
         let states = self.lock();
         let open = states.get(upstream).into_iter().flatten().filter(|(_, states)| states.open);
-        let mut holders: Vec<_> =
-            open.map(|(edge, states)| TunnelHolder { edge: edge.clone(), at_us: states.at_us }).collect();
+        let holder = |(edge, state): (&Box<str>, &State)| TunnelHolder {
+            edge: edge.clone(),
+            retired: state.retired.clone(),
+            at_us: state.at_us,
+        };
+        let mut holders: Vec<_> = open.map(holder).collect();
         holders.sort_by_key(|holder| std::cmp::Reverse(holder.at_us));
         holders
     }
@@ -107,6 +123,17 @@ impl RemoteTunnels {
 
     fn lock(&self) -> MutexGuard<'_, StatesByUpstream> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn report(&mut self, open: bool, at_us: u64) {
+        match (self.open, open) {
+            (true, false) => self.retired.cancel(),
+            (false, true) => self.retired = CancellationToken::new(),
+            _ => {}
+        }
+        (self.open, self.at_us) = (open, at_us);
     }
 }
 
@@ -152,6 +179,27 @@ mod tests {
         // That was known of an earlier report.
         remote.mark_closed("u", &b);
         assert_eq!(edges(&remote, "u"), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_way_through_an_edge_is_retired_once_that_edge_says_that_its_tunnel_ends() {
+        let remote = RemoteTunnels::default();
+        let way = || remote.holders("u")[0].retired.clone();
+        remote.apply(states("a", true, 1));
+        let first = way();
+        remote.apply(states("a", true, 2));
+        assert!(!first.is_cancelled());
+        remote.apply(states("a", false, 3));
+        assert!(first.is_cancelled());
+        remote.apply(states("a", true, 4));
+        let second = way();
+        assert!(!second.is_cancelled());
+        // What is late changes nothing.
+        remote.apply(states("a", false, 3));
+        assert!(!second.is_cancelled());
+        let holder = remote.holders("u")[0].clone();
+        remote.mark_closed("u", &holder);
+        assert!(second.is_cancelled());
     }
 
     #[test]

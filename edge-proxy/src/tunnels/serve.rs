@@ -1,8 +1,10 @@
 //! Serves the tunnels to this edge, and announces them to the siblings. It must not know who may open one.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpStream as StdStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -15,6 +17,9 @@ use crate::observe::Metrics;
 use crate::os::clock;
 use crate::session::event;
 use crate::snapshot::{Current, Snapshot};
+
+/// The time that an upstream has to take the news that this edge is stopping.
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A tunnel that was accepted.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ impl TunnelServer {
             Err(error) => return tracing::info!(%error, "cannot open a tunnel"),
         };
         let had = self.tunnels.local.has(&upstream);
-        let Ok(entry) = self.tunnels.local.register(&upstream, tunnel) else {
+        let Ok(entry) = self.tunnels.local.register(&upstream, tunnel.clone()) else {
             return tracing::warn!(upstream = &*upstream, "too many tunnels are open");
         };
         // The upstream may have been deleted since the tunnel was accepted.
@@ -83,6 +88,7 @@ impl TunnelServer {
             tokio::select! {
                 error = driver => (error.to_string(), entry.ended(&error)),
                 () = entry.close_requested() => ("the upstream no longer uses it".to_owned(), false),
+                never = self.hand_over(&upstream, &tunnel) => match never {},
             }
         };
         // The tunnel is served while it is announced, because a sibling may be slow.
@@ -104,9 +110,28 @@ impl TunnelServer {
         }
     }
 
-    /// Announces to the siblings whether this edge has a tunnel to an upstream.
+    /// Once this edge is stopping, tells the upstream to dial another, and the siblings that the tunnel ends.
+    async fn hand_over(&self, upstream: &str, tunnel: &Tunnel) -> Infallible {
+        self.tunnels.draining.cancelled().await;
+        let told = async {
+            match tokio::time::timeout(ANNOUNCE_TIMEOUT, tunnel.announce_draining()).await {
+                Ok(Ok(())) => tracing::info!(upstream, "told an upstream to open its tunnel to another edge"),
+                // It dials again when the tunnel has ended.
+                Ok(Err(error)) => {
+                    tracing::debug!(upstream, %error, "an upstream cannot be told that its tunnel ends")
+                }
+                Err(_) => {
+                    tracing::debug!(upstream, "an upstream does not respond to the news that its tunnel ends")
+                }
+            }
+        };
+        tokio::join!(told, self.announce(upstream));
+        std::future::pending().await
+    }
+
+    /// Announces to the siblings whether this edge has a tunnel to an upstream for them.
     async fn announce(&self, upstream: &str) {
-        let (edge, open) = (self.fleet.waiters().edge(), self.tunnels.local.has(upstream));
+        let (edge, open) = (self.fleet.waiters().edge(), self.tunnels.is_here(upstream));
         self.fleet.broadcast(event::tunnel_changed(upstream, edge, open, clock::now_us())).await;
     }
 }

@@ -532,7 +532,7 @@ async fn an_upstream_that_cannot_be_reached_is_left_alone_for_a_while() {
     }
 }
 
-async fn until(response: &mut reqwest::Response, needle: &str) -> String {
+pub(crate) async fn until(response: &mut reqwest::Response, needle: &str) -> String {
     let mut seen = String::new();
     let read = async {
         while !seen.contains(needle) {
@@ -542,4 +542,33 @@ async fn until(response: &mut reqwest::Response, needle: &str) -> String {
     };
     tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("no {needle}"));
     seen
+}
+
+#[tokio::test]
+async fn the_request_for_a_websocket_is_led_on_within_its_origin() {
+    for path in ["/led/307/ws", "/led/301/led/308/led/302/ws"] {
+        let talker = Talker::start(echo).await;
+        let edge = talker.edge_at(path);
+        let session = edge.session("2025-11-25", "{}").await;
+        assert_eq!(
+            call(&edge, &session, CALL).await.body,
+            r#"{"result":{"n":1.0},"jsonrpc":"2.0","id":"a"}"#
+        );
+        assert_eq!(
+            (talker.said("tools/call").len(), edge.metrics.upstream_quirk(Quirk::Redirects).get() > 0),
+            (1, true),
+            "{path}"
+        );
+    }
+    // What leads on for ever, elsewhere or with another method is the answer.
+    for path in
+        ["/led/307/led/307/led/307/led/307/led/307/led/307/ws", "/led/307//elsewhere/ws", "/led/303/ws"]
+    {
+        let talker = Talker::start(echo).await;
+        let edge = talker.edge_at(path);
+        let session = edge.session("2025-11-25", "{}").await;
+        let refused = call(&edge, &session, CALL).await;
+        assert_eq!(refused.error_code(), -31104, "{path}: {refused:?}");
+        assert!(talker.said("initialize").is_empty());
+    }
 }

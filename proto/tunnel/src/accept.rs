@@ -5,17 +5,19 @@ use std::io;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
-use crate::{MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, keepalive};
+use crate::{DRAINING, MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, keepalive};
 
 /// Serves a connection until it ends: every stream that the far side opens is passed to `serve_stream`, on a task of
-/// its own. Returns the error that ended it; streams that are still served end with it.
+/// its own. Returns the error that ended it; streams that are still served end with it. `draining` is called when the far
+/// side says that it is about to stop: another tunnel is wanted then, while this one is served until it ends.
 pub async fn accept<F>(
     carrier: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     serve_stream: impl Fn(Stream) -> F,
+    draining: impl Fn(),
 ) -> io::Error
 where
     F: Future<Output = ()> + Send + 'static,
@@ -32,12 +34,16 @@ where
     };
     let Some(ping_pong) = connection.ping_pong() else { return io::Error::other("pings are in use already") };
     tokio::select! {
-        ended = serve(connection, serve_stream) => ended,
+        ended = serve(connection, serve_stream, draining) => ended,
         silent = keepalive::watch(ping_pong) => silent,
     }
 }
 
-async fn serve<F, C>(mut connection: Connection<C, Bytes>, serve_stream: impl Fn(Stream) -> F) -> io::Error
+async fn serve<F, C>(
+    mut connection: Connection<C, Bytes>,
+    serve_stream: impl Fn(Stream) -> F,
+    draining: impl Fn(),
+) -> io::Error
 where
     F: Future<Output = ()> + Send + 'static,
     C: AsyncRead + AsyncWrite + Unpin,
@@ -49,6 +55,13 @@ where
             Some(_) = streams.join_next() => continue,
         };
         match accepted {
+            Some(Ok((request, mut response))) if is_draining(&request) => {
+                let mut taken = Response::new(());
+                *taken.status_mut() = StatusCode::NO_CONTENT;
+                // An error means that the tunnel has ended already.
+                let _: Result<_, _> = response.send_response(taken, true);
+                draining();
+            }
             Some(Ok((request, response))) => {
                 // A stream that ended before it began is dropped.
                 if let Some(stream) = open_stream(request, response) {
@@ -59,6 +72,10 @@ where
             None => return io::Error::new(io::ErrorKind::ConnectionAborted, "it was closed"),
         }
     }
+}
+
+fn is_draining(request: &Request<RecvStream>) -> bool {
+    request.method() == Method::POST && request.uri().path() == DRAINING
 }
 
 fn open_stream(request: Request<RecvStream>, mut response: SendResponse<Bytes>) -> Option<Stream> {

@@ -28,6 +28,9 @@ pub const SUBPROTOCOL: &str = "trunkline.tunnel.v1";
 pub const AUDIENCE: &str = "trunkline-tunnels";
 /// The largest frame of that WebSocket, in bytes.
 pub const MAX_FRAME: usize = 1 << 20;
+/// The path of the request, not a CONNECT, by which the side that was dialled says that it is about to stop. Whoever does not know it
+/// refuses it, and nothing else happens.
+const DRAINING: &str = "/draining";
 /// Bytes that the WebSocket reads at a time, which may be many frames: tokio lets others have their turn after 128 reads.
 pub const READ_BUFFER: usize = 16 << 10;
 

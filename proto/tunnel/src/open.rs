@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use http::{Method, Request, Uri};
+use http::{Method, Request, Uri, uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, keepalive};
+use crate::{DRAINING, MAX_STREAMS, STREAM_WINDOW, Stream, TUNNEL_WINDOW, keepalive};
 
 /// CONNECT needs an authority; the other side serves one thing only and does not look at it.
 const AUTHORITY: &str = "tunnel:80";
@@ -78,6 +78,26 @@ impl Tunnel {
             return Err(io::Error::other(format!("the other side responded with {}", response.status())));
         }
         Ok(Stream::new(send, response.into_body(), Some(slot)))
+    }
+
+    /// Tells the far side that this side is about to stop: it dials again, elsewhere, and goes on serving the streams of this
+    /// tunnel. It waits for as long as the far side does not answer.
+    ///
+    /// # Errors
+    /// When the tunnel is over, or the far side does not know the request.
+    pub async fn announce_draining(&self) -> io::Result<()> {
+        let to = uri::Builder::new().scheme("http").authority(AUTHORITY).path_and_query(DRAINING).build();
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = to.map_err(io::Error::other)?;
+        let mut sender = self.sender.clone().ready().await.map_err(io::Error::other)?;
+        let (response, _) = sender.send_request(request, true).map_err(io::Error::other)?;
+        let status = response.await.map_err(io::Error::other)?.status();
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("it responded with {status}")))
+        }
     }
 
     /// Whether the tunnel has ended.

@@ -15,7 +15,7 @@ use tunnel::{Stream, Tunnel, Tunnels, accept, carrier};
 /// A tunnel whose far side sends back what it hears, and the tasks of both sides.
 async fn echoing() -> (Tunnel, JoinHandle<()>, JoinHandle<()>) {
     let (near, far) = tokio::io::duplex(64 << 10);
-    let far = tokio::spawn(async move { drop(accept(far, echo).await) });
+    let far = tokio::spawn(async move { drop(accept(far, echo, || {}).await) });
     let (tunnel, driver) = Tunnel::start(near).await.unwrap();
     (tunnel, tokio::spawn(async move { drop(driver.await) }), far)
 }
@@ -164,9 +164,29 @@ async fn there_are_no_more_to_one_far_side_than_anybody_needs() {
 }
 
 #[tokio::test]
+async fn a_side_that_stops_says_so_and_its_streams_go_on() {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (told, mut is_told) = tokio::sync::mpsc::unbounded_channel();
+    let far = tokio::spawn(async move { drop(accept(far, echo, || told.send(()).unwrap()).await) });
+    let (tunnel, driver) = Tunnel::start(near).await.unwrap();
+    let driver = tokio::spawn(async move { drop(driver.await) });
+    let (mut reader, mut writer) = tokio::io::split(tunnel.open().await.unwrap());
+    tunnel.announce_draining().await.unwrap();
+    is_told.recv().await.unwrap();
+    assert!(is_told.is_empty() && !tunnel.is_ended());
+    writer.write_all(b"still here").await.unwrap();
+    writer.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    reader.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"still here");
+    driver.abort();
+    far.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_peer_that_speaks_another_protocol_ends_the_tunnel() {
     let (mut near, far) = tokio::io::duplex(1 << 10);
-    let serving = tokio::spawn(async move { accept(far, echo).await });
+    let serving = tokio::spawn(async move { accept(far, echo, || {}).await });
     near.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let served = tokio::time::timeout(Duration::from_secs(10), serving).await.unwrap();
     served.unwrap();

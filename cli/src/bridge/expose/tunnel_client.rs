@@ -14,7 +14,9 @@ use hyper_util::service::TowerToHyperService;
 use mcp::border::without_mark;
 use reqwest::Upgraded;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_util::sync::CancellationToken;
 use tunnel::{Role, SUBPROTOCOL, accept};
 use url::Url;
 
@@ -27,6 +29,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_DELAY: Duration = Duration::from_secs(15);
 /// Uptime after which a tunnel counts as stable, and the retry delay starts over.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// Tunnels to gateways that are stopping, which are served until they end.
+const MAX_DRAINING: usize = 4;
 /// Time allowed for opening a tunnel.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,6 +54,8 @@ enum TunnelError {
     Refused,
     #[error("HTTP {0}: {1}")]
     Status(u16, String),
+    #[error("the gateway is stopping")]
+    Draining,
     #[error("the server does not accept tunnels")]
     NotAGateway,
 }
@@ -78,9 +84,11 @@ impl TunnelClient {
         Ok(Arc::new(Self { http, shared, label, credential, refused }))
     }
 
-    /// Keeps one tunnel open for ever. `open` shows whether it is open.
+    /// Keeps one tunnel open for ever. `open` shows whether it is open. When the gateway says that it is stopping, another
+    /// tunnel is opened, where the URL leads to another gateway then, and the first is served until it ends.
     pub async fn keep_open(self: Arc<Self>, url: Url, open: watch::Sender<bool>) {
         let (mut delay, mut reported) = (FIRST_DELAY, None);
+        let mut ending = JoinSet::new();
         loop {
             let opened = tokio::time::timeout(OPEN_TIMEOUT, self.open(&url)).await;
             let late = Err(TunnelError::Unreachable("no response in time".to_owned()));
@@ -88,14 +96,27 @@ impl TunnelClient {
                 Ok(socket) => {
                     self.report(&format!("tunnel to {} is open", url.origin().ascii_serialization()));
                     open.send_replace(true);
-                    let began = Instant::now();
-                    let broke = self.serve(socket).await;
+                    let (began, draining) = (Instant::now(), CancellationToken::new());
+                    let mut served = Box::pin(Arc::clone(&self).serve(socket, draining.clone()));
+                    let broke = tokio::select! {
+                        broke = &mut served => Some(broke),
+                        () = draining.cancelled() => None,
+                    };
                     open.send_replace(false);
                     if began.elapsed() > STABLE_AFTER {
                         delay = FIRST_DELAY;
                     }
                     reported = None;
-                    TunnelError::Unreachable(broke)
+                    match broke {
+                        Some(broke) => TunnelError::Unreachable(broke),
+                        None => {
+                            while ending.try_join_next().is_some() {}
+                            if ending.len() < MAX_DRAINING {
+                                ending.spawn(served);
+                            }
+                            TunnelError::Draining
+                        }
+                    }
                 }
                 Err(error) => error,
             };
@@ -103,12 +124,16 @@ impl TunnelClient {
             if matches!(error, TunnelError::Refused | TunnelError::Status(404, _)) {
                 self.refused.notify_one();
             }
+            let moves = error == TunnelError::Draining;
             if reported.as_ref() != Some(&error) {
                 let url = url.origin().ascii_serialization();
                 self.report(&format!("no tunnel to {url}: {error}. Retrying in the background"));
                 reported = Some(error);
             }
-            tokio::time::sleep(delay.mul_f64(rand::random_range(0.5..1.5))).await;
+            // A gateway that is stopping goes on serving for a while, and calls wait for the next tunnel already.
+            if !(moves && delay == FIRST_DELAY) {
+                tokio::time::sleep(delay.mul_f64(rand::random_range(0.5..1.5))).await;
+            }
             delay = (delay * 2).min(MAX_DELAY);
         }
     }
@@ -146,11 +171,11 @@ impl TunnelClient {
         }
     }
 
-    /// Serves requests through a tunnel until it breaks. Returns the reason.
-    async fn serve(&self, socket: Upgraded) -> String {
+    /// Serves requests through a tunnel until it breaks. Returns the reason. Sets `draining` when the gateway is stopping.
+    async fn serve(self: Arc<Self>, socket: Upgraded, draining: CancellationToken) -> String {
         let carrier = tunnel::websocket(socket, Role::Client, Vec::new()).await;
         let router = expose_http::router(self.shared.clone());
-        let ended = accept(carrier, move |stream: tunnel::Stream| {
+        let serve_stream = move |stream: tunnel::Stream| {
             let service = TowerToHyperService::new(router.clone());
             async move {
                 let mut builder = Builder::new(TokioExecutor::new());
@@ -159,8 +184,8 @@ impl TunnelClient {
                 let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
                 drop(served.await);
             }
-        });
-        cause(&ended.await)
+        };
+        cause(&accept(carrier, serve_stream, || draining.cancel()).await)
     }
 
     fn report(&self, text: &str) {

@@ -2,6 +2,7 @@
 //!
 //! It must not know what is sent on them. Where requests go that the upstream redirects is in `redirects`.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,12 +21,14 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use inbound::Reservation;
 use mcp::quirk::Quirk;
+use mcp::redirect;
 use mcp::secrets::Secrets;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::http_response::HttpResponse;
@@ -64,6 +67,7 @@ pub(in crate::upstream) struct HttpPool {
     idle: RefCell<Vec<IdleConnection>>,
     used: Cell<Instant>,
     refused_before: Cell<bool>,
+    watches_reports: Cell<bool>,
 }
 
 /// A connection that returns to the pool when its response is read.
@@ -129,6 +133,7 @@ impl HttpPool {
             idle: RefCell::default(),
             used: Cell::new(Instant::now()),
             refused_before: Cell::new(false),
+            watches_reports: Cell::new(false),
         })
     }
 
@@ -173,9 +178,10 @@ impl HttpPool {
         self.environment.bodies.reservation((&self.host, self.port))
     }
 
-    /// Upgrades a connection to a WebSocket of this subprotocol, with a request that carries `headers`.
+    /// Upgrades a connection to a WebSocket of this subprotocol, with a request that carries `headers`. Redirects within the
+    /// origin of the upstream are followed.
     pub(in crate::upstream) async fn upgrade(
-        &self,
+        self: &Rc<Self>,
         mut headers: HeaderMap,
         subprotocol: &'static str,
     ) -> Result<TokioIo<Upgraded>, Fault> {
@@ -187,9 +193,7 @@ impl HttpPool {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).map_err(|_| refused("no key"))?);
-        let mut connection = Box::pin(self.connect_in_time()).await?;
-        let request = request(&self.target, &Method::GET, headers, Bytes::new());
-        let response = connection.sender.send_request(request).await.map_err(|error| fault_of(&error))?;
+        let response = self.request_upgrade(headers).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(Fault::Status(response.status().as_u16()));
         }
@@ -204,6 +208,24 @@ impl HttpPool {
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(|error| fault_of(&error))?;
         Ok(TokioIo::new(upgraded))
+    }
+
+    /// Requests an upgrade, where the upstream redirects it to; returns the response.
+    async fn request_upgrade(self: &Rc<Self>, headers: HeaderMap) -> Result<Response<Incoming>, Fault> {
+        let mut target = Cow::Borrowed(&self.target);
+        for hops in 1.. {
+            let mut connection = Box::pin(self.connect_in_time()).await?;
+            let request = request(&target, &Method::GET, headers.clone(), Bytes::new());
+            let response = connection.sender.send_request(request).await.map_err(|error| fault_of(&error))?;
+            if !redirect::is_redirect(response.status().as_u16()) {
+                return Ok(response);
+            }
+            match self.next_target(&target, response.status(), response.headers(), hops, Retry::Safe) {
+                Some(next) => target = Cow::Owned(next),
+                None => return Ok(response),
+            }
+        }
+        Err(Fault::Interrupted)
     }
 
     /// The size of the largest message that is read.
@@ -273,14 +295,17 @@ impl HttpPool {
     }
 
     /// Takes an idle connection or opens one; returns it, and how it was idle.
-    async fn checkout(&self, retry: Retry) -> Result<(UpstreamConnection, Option<Idle>), Fault> {
+    async fn checkout(
+        self: &Rc<Self>,
+        retry: Retry,
+    ) -> Result<(UpstreamConnection, Option<Idle>), Fault> {
         self.used.set(Instant::now());
         while let Some(mut idle) = self.take_idle(retry) {
             let lasted = idle.lasted();
-            let sender = &mut idle.connection.sender;
-            if lasted >= self.environment.limits.upstream_idle {
+            if lasted >= self.environment.limits.upstream_idle || idle.connection.is_retired() {
                 continue;
             }
+            let sender = &mut idle.connection.sender;
             if !sender.is_closed() && (sender.is_ready() || sender.ready().await.is_ok()) {
                 return Ok((idle.connection, Some(Idle { lasted, after: idle.after })));
             }
@@ -332,7 +357,7 @@ impl HttpPool {
         }
     }
 
-    async fn connect_in_time(&self) -> Result<UpstreamConnection, Fault> {
+    async fn connect_in_time(self: &Rc<Self>) -> Result<UpstreamConnection, Fault> {
         let connect_in_time =
             tokio::time::timeout(self.environment.limits.connect_timeout, self.connect()).await;
         let late = if self.dials_in.is_some() {
@@ -343,11 +368,16 @@ impl HttpPool {
         connect_in_time.unwrap_or_else(|_| Err(Fault::Connect(late.to_owned())))
     }
 
-    async fn connect(&self) -> Result<UpstreamConnection, Fault> {
+    async fn connect(self: &Rc<Self>) -> Result<UpstreamConnection, Fault> {
         if let Some(uid) = &self.dials_in {
             return match self.environment.tunnels.connect(&self.environment.fleet, uid).await? {
                 TunnelStream::Local(stream) => UpstreamConnection::begin(stream).await,
-                TunnelStream::Remote(stream) => UpstreamConnection::begin(stream).await,
+                TunnelStream::Remote(stream, retired) => {
+                    self.watch_reports();
+                    let mut connection = UpstreamConnection::begin(stream).await?;
+                    connection.retired = Some(retired);
+                    Ok(connection)
+                }
             };
         }
         let failed = |error: std::io::Error| Fault::Connect(error.to_string());
@@ -363,6 +393,21 @@ impl HttpPool {
                     .await
             }
         }
+    }
+
+    /// Closes idle connections through other edges as soon as those say that their tunnels end: they wait for it.
+    #[cold]
+    fn watch_reports(self: &Rc<Self>) {
+        if self.watches_reports.replace(true) {
+            return;
+        }
+        let (pool, mut reports) = (Rc::downgrade(self), self.environment.tunnels.reports());
+        tokio::task::spawn_local(async move {
+            while reports.changed().await.is_ok() {
+                let Some(pool) = pool.upgrade() else { return };
+                pool.idle.borrow_mut().retain(|idle| !idle.connection.is_retired());
+            }
+        });
     }
 
     fn unresolved(&self, error: &ResolveError) -> Fault {
@@ -404,9 +449,17 @@ impl PooledConnection {
         Rc::clone(&self.http_pool)
     }
 
+    /// What is set when the way to the upstream is about to end.
+    pub(super) fn retirement(&self) -> Option<CancellationToken> {
+        self.connection.retired.clone()
+    }
+
     /// Returns the connection to the pool: its response was read to the end.
     pub(in crate::upstream) fn release(self) {
         let Self { http_pool, connection, carries, stays } = self;
+        if connection.is_retired() {
+            return;
+        }
         if connection.sender.is_closed() {
             if stays {
                 http_pool.note_closed(Closed::Idle(Duration::ZERO), connection.opened);

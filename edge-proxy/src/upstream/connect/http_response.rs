@@ -58,6 +58,18 @@ impl HttpResponse {
         }
     }
 
+    /// Resolves when the way to the upstream is about to end: a stream that belongs to no call is opened anew then. A call's is
+    /// read to its end.
+    pub(in crate::upstream) fn retired(&self) -> impl Future<Output = ()> + use<> {
+        let retirement = self.connection.as_ref().and_then(PooledConnection::retirement);
+        async move {
+            match retirement {
+                Some(retirement) => retirement.cancelled().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// What its `Content-Type` says that its body is.
     pub(in crate::upstream) fn label(&self) -> Option<Media> {
         label(self.content_type())

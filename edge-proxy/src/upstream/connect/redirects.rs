@@ -85,7 +85,8 @@ impl HttpPool {
                 return Ok(response);
             }
             hops += 1;
-            let Some(next) = self.next_target(target, &response, hops, retry) else { return Ok(response) };
+            let next = self.next_target(target, status, &response.headers, hops, retry);
+            let Some(next) = next else { return Ok(response) };
             to = Some(next);
             known = None;
             // Read to its end, so that its connection can be used again.
@@ -95,17 +96,18 @@ impl HttpPool {
         }
     }
 
-    /// Returns where a response sends the request to `target`, after so many redirects; `None` where it does not follow. A redirect
-    /// that nothing follows is logged.
+    /// Returns where a response with this status and these headers sends the request to `target`, after so many redirects; `None`
+    /// where it does not follow. A redirect that nothing follows is logged.
     #[cold]
     pub(in crate::upstream) fn next_target(
         &self,
         target: &Uri,
-        response: &HttpResponse,
+        status: StatusCode,
+        headers: &HeaderMap,
         hops: usize,
         retry: Retry,
     ) -> Option<Uri> {
-        let followed = self.followed(target, response, hops, retry);
+        let followed = self.followed(target, status, headers, hops, retry);
         if let Err(reason) = &followed
             && !self.redirected.refused.replace(true)
         {
@@ -118,7 +120,8 @@ impl HttpPool {
     fn followed(
         &self,
         target: &Uri,
-        response: &HttpResponse,
+        status: StatusCode,
+        headers: &HeaderMap,
         hops: usize,
         retry: Retry,
     ) -> Result<Uri, NotFollowed> {
@@ -127,8 +130,8 @@ impl HttpPool {
         }
         let malformed = || NotFollowed::Malformed(target.to_string().into());
         let base = Url::parse(&format!("{}{target}", self.origin)).map_err(|_| malformed())?;
-        let location = response.headers.get(LOCATION).map(http::HeaderValue::as_bytes);
-        let status = response.status.as_u16();
+        let location = headers.get(LOCATION).map(http::HeaderValue::as_bytes);
+        let status = status.as_u16();
         let followed = match redirect::follow(&base, status, location)? {
             followed if retry == Retry::IfUnsent => followed.unless_it_ran(&base, status)?,
             followed => followed,

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 use super::Retry;
 use crate::error::Fault;
@@ -20,6 +21,9 @@ const MAX_HEAD: usize = 256 << 10;
 pub(super) struct UpstreamConnection {
     pub sender: SendRequest<Full<Bytes>>,
     pub opened: Instant,
+    /// Set when the way to the upstream is about to end, where it leads through another edge. A request that was sent is
+    /// answered still.
+    pub retired: Option<CancellationToken>,
     /// The time when it ended.
     ended: Rc<Cell<Option<Instant>>>,
 }
@@ -50,7 +54,12 @@ impl UpstreamConnection {
             }
             note_end.set(Some(Instant::now()));
         });
-        Ok(Self { sender, opened: Instant::now(), ended })
+        Ok(Self { sender, opened: Instant::now(), retired: None, ended })
+    }
+
+    /// Whether no further request is to be sent on it.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 }
 

@@ -2,6 +2,7 @@
 //! era, with `subscriptions/listen` in the modern one. It must not know how the client is notified.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -310,9 +311,11 @@ impl SubscriptionTask {
 
     /// Relays notifications until the targets change (true) or the subscription is dropped (false).
     async fn relay(&mut self, source: &mut NotificationSource) -> Result<bool, Fault> {
+        let mut retired = pin!(source.retired());
         loop {
             let message = tokio::select! {
                 message = source.next() => message?,
+                () = &mut retired => return Err(Fault::Interrupted),
                 changed = self.targets.changed() => return Ok(changed.is_ok()),
             };
             if let Some(notice) = self.notice_of(&message) {
@@ -352,6 +355,20 @@ impl SubscriptionTask {
 impl NotificationSource {
     fn stream(response: HttpResponse, max_event: usize) -> Self {
         Self::Stream(Box::new(EventStream::new(response, max_event)))
+    }
+
+    /// Resolves when the stream is to be opened on another way to the upstream.
+    fn retired(&self) -> impl Future<Output = ()> + use<> {
+        let stream = match self {
+            Self::Stream(stream) => Some(stream.0.retired()),
+            Self::Channel(_) => None,
+        };
+        async move {
+            match stream {
+                Some(retired) => retired.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Returns the next message. Cancel safe.

@@ -94,7 +94,11 @@ impl Member {
         let (stop, shared) = (CancellationToken::new(), Arc::clone(&edge.shared));
         let until = stop.clone();
         std::thread::spawn(move || {
-            runtime.block_on(until.run_until_cancelled(Fleet::serve(listener, shared)));
+            runtime.block_on(async {
+                // Cut, not stopped in order.
+                let never = CancellationToken::new();
+                let _ = until.run_until_cancelled(Fleet::serve(listener, shared, never)).await;
+            });
         });
         Self { edge, sibling, serving: stop.drop_guard() }
     }

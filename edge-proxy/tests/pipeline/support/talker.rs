@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -61,9 +61,18 @@ impl Talker {
             .route("/message/", post(message))
             .route("/elsewhere", post(message))
             .route("/ws", get(socket))
+            .route("/led/{status}/{*to}", get(led))
             .with_state(talker.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         talker
+    }
+
+    /// An edge before it, at this path.
+    pub(crate) fn edge_at(&self, path: &str) -> Edge {
+        let mut edge = Edge::limited(&format!("ws://{}{path}", self.address), Limits::default());
+        super::mcp(&mut edge.snapshot.resources.upstreams[0]).set_transport(UpstreamTransport::Websocket);
+        edge.publish();
+        edge
     }
 
     /// An edge before it.
@@ -178,6 +187,12 @@ pub(crate) fn id(message: &str) -> String {
 /// The answer to a message.
 pub(crate) fn result(message: &str, result: &str) -> String {
     format!(r#"{{"result":{result},"jsonrpc":"2.0","id":{}}}"#, id(message))
+}
+
+/// Redirects with this status.
+async fn led(Path((status, to)): Path<(u16, String)>) -> Response {
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    (status, [("location", format!("/{to}"))]).into_response()
 }
 
 async fn stream(State(talker): State<Talker>) -> Response {

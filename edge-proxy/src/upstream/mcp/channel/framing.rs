@@ -259,7 +259,8 @@ impl Posting {
                 break;
             }
             // What a message asks for may have run.
-            let next = self.http_pool.next_target(&target, &redirected, hops, Retry::IfUnsent);
+            let (status, headers) = (redirected.status, &redirected.headers);
+            let next = self.http_pool.next_target(&target, status, headers, hops, Retry::IfUnsent);
             let Some(next) = next else { break };
             target = next;
             redirected = self.post_to(&target, message.clone()).await?;

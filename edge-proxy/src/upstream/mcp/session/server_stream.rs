@@ -4,6 +4,7 @@
 //! It must not know how they reach the client.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
 const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// Longest wait of a call for the stream to open.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
+/// The interval at which it is seen whether calls still wait for messages, before their stream is opened anew.
+const LEAVE_EVERY: Duration = Duration::from_millis(100);
 /// Messages and the response to a call come on two streams: how much later the former may come.
 const LATE_MESSAGE_WINDOW: Duration = Duration::from_millis(25);
 
@@ -55,6 +58,11 @@ impl MessageSubscribers {
         let (sender, messages) = byte_queue::channel(MAX_QUEUED, MAX_QUEUED_BYTES);
         self.0.borrow_mut().push(sender);
         ServerMessages { messages, answer: None }
+    }
+
+    /// Whether a call is in flight.
+    fn are_waiting(&self) -> bool {
+        self.0.borrow().iter().any(|subscriber| !subscriber.is_closed())
     }
 
     /// Sends a message to the youngest call. Returns whether there was one.
@@ -132,6 +140,14 @@ impl ServerStream {
     }
 }
 
+/// How a stream ended.
+enum StreamEnd {
+    /// The upstream closed it.
+    Closed,
+    /// The way to the upstream is about to end, and the next stream is opened on another.
+    Retired,
+}
+
 struct StreamReader {
     http_pool: Rc<HttpPool>,
     session: Rc<UpstreamSession>,
@@ -154,8 +170,10 @@ impl StreamReader {
                         return;
                     }
                     drop(opened.take());
-                    if let Err(fault) = self.read(response).await {
-                        tracing::debug!(%fault, "the server stream of a session ended");
+                    match self.read(response).await {
+                        Ok(StreamEnd::Retired) => continue,
+                        Ok(StreamEnd::Closed) => {}
+                        Err(fault) => tracing::debug!(%fault, "the server stream of a session ended"),
                     }
                 }
                 Ok(response) if response.status.is_server_error() => {}
@@ -167,14 +185,26 @@ impl StreamReader {
         }
     }
 
-    async fn read(&self, response: HttpResponse) -> Result<(), Fault> {
+    async fn read(&self, response: HttpResponse) -> Result<StreamEnd, Fault> {
+        let retired = response.retired();
+        let mut leaving = pin!(async {
+            retired.await;
+            // No call misses a message.
+            while self.subscribers.are_waiting() {
+                tokio::time::sleep(LEAVE_EVERY).await;
+            }
+        });
         let mut events = EventStream::new(response, MAX_EVENT);
-        while let Some(message) = events.next_message().await? {
+        loop {
+            let message = tokio::select! {
+                message = events.next_message() => message?,
+                () = &mut leaving => return Ok(StreamEnd::Retired),
+            };
+            let Some(message) = message else { return Ok(StreamEnd::Closed) };
             if let Some(reply) = self.handle(message) {
                 self.reply(reply).await?;
             }
         }
-        Ok(())
     }
 
     /// Hands a message to the youngest call. Returns the response of the edge, where the edge responds.

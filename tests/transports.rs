@@ -80,7 +80,7 @@ async fn a_server_over_websocket() {
     let (gateway, port) = (Gateway::start(Store::Sqlite, 1).await, free_port());
     let _server = serve("ws-python", python("ws_server.py", port), port, &gateway).await;
     let client = open(&gateway, &format!("ws://127.0.0.1:{port}/"), "websocket").await;
-    assert_eq!(client.tools().await.unwrap(), ["ask", "echo", "grow"]);
+    assert_eq!(client.tools().await.unwrap(), ["ask", "echo", "era", "grow"]);
     assert_eq!(text(&client, "echo", r#"{"text":"grüße 😀"}"#).await, "grüße 😀");
     let answer = asked(&client, &client, "ask", &json!({"action": "decline"})).await;
     assert_eq!(answer["result"]["content"][0]["text"], r#"{"action": "decline"}"#, "{answer}");
@@ -91,6 +91,36 @@ async fn a_server_over_websocket() {
     })
     .await;
     assert_eq!(text(&client, "grown", "{}").await, "grown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_over_websocket_is_spoken_to_in_the_era_that_it_speaks() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let mut servers = Vec::new();
+    for (eras, to_legacy, to_modern) in
+        [("both", "legacy", "modern"), ("modern", "modern", "modern"), ("strict", "legacy", "legacy")]
+    {
+        let port = free_port();
+        let mut command = python("ws_server.py", port);
+        command.arg(eras);
+        servers.push(serve(&format!("ws-{eras}"), command, port, &gateway).await);
+        gateway.ctl(&format!("create upstream {eras} --url ws://127.0.0.1:{port}/")).await;
+        gateway.admin.create_server(eras, &[&format!("{eras}/*")]).await;
+        let bearer = gateway.admin.create_token(&format!("token-{eras}"), eras, &["*"]).await;
+        gateway.admin.settled().await;
+        let url = gateway.url(0, eras);
+        let legacy = eventually("a legacy client is served", PATIENCE, || Client::open(&url, &bearer)).await;
+        assert_eq!(text(&legacy, "era", "{}").await, to_legacy, "{eras}");
+        assert_eq!(legacy.tools().await.unwrap(), ["ask", "echo", "era", "grow"]);
+        let modern = Client::new(&url, &bearer);
+        assert_eq!(text(&modern, "era", "{}").await, to_modern, "{eras}");
+        text(&legacy, "grow", "{}").await;
+        eventually("the new tool is listed", PATIENCE, || async {
+            let tools = legacy.tools().await?;
+            if tools.iter().any(|tool| tool == "grown") { Ok(()) } else { Err(format!("{tools:?}")) }
+        })
+        .await;
+    }
 }
 
 /// Makes a call, answers `there` what it is asked `with` this, and returns the call's own answer.

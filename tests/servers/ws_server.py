@@ -1,6 +1,7 @@
-"""An MCP server over WebSocket, by hand over the `websockets` library: `ws_server.py PORT`.
+"""An MCP server over WebSocket, by hand over the `websockets` library: `ws_server.py PORT [ERAS]`.
 
-What it tells of changes, it tells on every connection.
+It speaks the `legacy` era, the `modern` one or `both`; `strict` is a legacy one that closes the connection on which it is sent what it
+does not know. What it tells of changes, it tells on every connection.
 """
 
 import asyncio
@@ -9,7 +10,8 @@ import sys
 
 import websockets
 
-TOOLS = ["ask", "echo", "grow"]
+ERAS = sys.argv[2] if len(sys.argv) > 2 else "legacy"
+TOOLS = ["ask", "echo", "era", "grow"]
 CONNECTIONS = set()
 
 
@@ -38,19 +40,31 @@ async def call(connection, answers, name, arguments):
 
 async def answer(connection, answers, message):
     method, params = message.get("method"), message.get("params", {})
-    if method == "initialize":
+    modern = "io.modelcontextprotocol/protocolVersion" in params.get("_meta", {})
+    if method == "server/discover" and ERAS in ("modern", "both"):
+        result = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}}}
+    elif method == "subscriptions/listen" and modern:
+        await say(connection, method="notifications/subscriptions/acknowledged", params={"notifications": {"toolsListChanged": True}})
+        return
+    elif method == "initialize" and ERAS != "modern":
         facts = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {"listChanged": True}}}
         result = {**facts, "serverInfo": {"name": "frames", "version": "1"}}
     elif method == "tools/list":
         result = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}
     elif method == "tools/call":
-        result = await call(connection, answers, params["name"], params.get("arguments", {}))
+        if params["name"] == "era":
+            result = text("modern" if modern else "legacy")
+        else:
+            result = await call(connection, answers, params["name"], params.get("arguments", {}))
     elif method == "ping":
         result = {}
+    elif ERAS == "strict":
+        await connection.close()
+        return
     else:
         await say(connection, id=message["id"], error={"code": -32601, "message": f"no {method}"})
         return
-    await say(connection, id=message["id"], result=result)
+    await say(connection, id=message["id"], result={**result, "resultType": "complete"} if modern else result)
 
 
 async def serve(connection):

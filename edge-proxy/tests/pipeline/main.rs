@@ -14,6 +14,7 @@ mod hostile;
 mod legacy;
 mod lists;
 mod modern;
+mod modern_websocket;
 mod odd_clients;
 mod odd_messages;
 mod redirects;

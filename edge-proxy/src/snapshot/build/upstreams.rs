@@ -100,8 +100,9 @@ fn mcp_upstream(
     url: &Uri,
 ) -> Result<McpUpstream, InvalidResource> {
     let transport = transport(mcp, url);
-    // A connection that is a session speaks the era of sessions.
-    let modern = if transport.is_channel() { Vec::new() } else { modern_revisions(&mcp.modern_versions) };
+    // HTTP+SSE is a transport of 2024-11-05, and of no later revision.
+    let is_legacy_alone = transport == McpTransport::HttpSse;
+    let modern = if is_legacy_alone { Vec::new() } else { modern_revisions(&mcp.modern_versions) };
     Ok(McpUpstream {
         transport,
         modern,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::channel::ChannelPool;
 use super::in_flight::InFlightCall;
 use super::session::{ExclusiveSession, SessionHolder, SessionKey, SessionPool};
 use crate::collections::TwoGenerationCache;
@@ -31,6 +32,8 @@ const LEVELS: usize = 16_384;
 /// One worker's state with MCP upstreams.
 pub(in crate::upstream) struct State {
     pub(super) session_pools: RefCell<HashMap<SessionKey, Rc<SessionPool>>>,
+    /// The connections of the modern era to upstreams over WebSocket.
+    modern_channels: RefCell<HashMap<ConnectionKey, Rc<ChannelPool>>>,
     pub(super) calls: RefCell<HashMap<u64, InFlightCall>>,
     levels: RefCell<TwoGenerationCache<SessionId, Bytes>>,
     next: Cell<u64>,
@@ -41,6 +44,7 @@ impl State {
     pub(in crate::upstream) fn new() -> Self {
         Self {
             session_pools: RefCell::default(),
+            modern_channels: RefCell::default(),
             calls: RefCell::default(),
             levels: RefCell::new(TwoGenerationCache::new(LEVELS)),
             next: Cell::new(rand::random::<u64>() & FIRST_ID_MASK),
@@ -78,6 +82,10 @@ impl State {
             *session_pools = kept;
             gone.into_values().collect()
         };
+        self.modern_channels.borrow_mut().retain(|connection, channels| {
+            channels.sweep(idle.min(patience(*connection)));
+            !channels.is_empty() || Rc::strong_count(channels) > 1
+        });
         for pool in unused {
             tokio::task::spawn_local(async move { pool.close().await });
         }
@@ -89,6 +97,9 @@ impl State {
             self.session_pools.borrow_mut().drain().map(|(_, pool)| pool).collect();
         for pool in session_pools {
             pool.close().await;
+        }
+        for (_, channels) in self.modern_channels.borrow_mut().drain() {
+            channels.close();
         }
     }
 }
@@ -121,6 +132,22 @@ impl Context {
             Rc::new(SessionPool::new(http_pool, Arc::clone(upstream), mcp, key, level, gauge, exclusive));
         session_pools.insert(key, Rc::clone(&pool));
         Ok(pool)
+    }
+
+    /// Returns the connections of the modern era to an upstream over WebSocket, which are opened when needed.
+    pub(super) fn modern_channels(
+        &self,
+        upstream: &Arc<Upstream>,
+        mcp: &McpUpstream,
+    ) -> Result<Rc<ChannelPool>, Fault> {
+        if let Some(channels) = self.mcp.modern_channels.borrow().get(&upstream.connection_key) {
+            return Ok(Rc::clone(channels));
+        }
+        let (http_pool, key) = (self.http_pool(upstream)?, SessionKey::of_modern_connection(upstream));
+        let gauge = self.environment.metrics.upstream_sessions.clone();
+        let channels = Rc::new(ChannelPool::new(http_pool, Arc::clone(upstream), mcp.transport, key, gauge));
+        self.mcp.modern_channels.borrow_mut().insert(upstream.connection_key, Rc::clone(&channels));
+        Ok(channels)
     }
 
     /// Counts one more session that a conversation has for itself, for which the idlest of the same token at the same

@@ -52,7 +52,7 @@ pub struct SubscriptionTargets {
 struct Names {
     /// URIs of resources, the upstream's and the client's.
     resources: BTreeMap<Box<str>, Box<str>>,
-    /// Ids of tasks, the upstream's and the client's; only the modern era has notifications of them.
+    /// Ids of tasks, the upstream's and the client's; those of the legacy era are polled.
     tasks: BTreeMap<Box<str>, Box<str>>,
 }
 
@@ -191,6 +191,7 @@ impl SubscriptionTask {
             let ended = match era {
                 Era::Legacy if self.mcp.transport.is_channel() => self.run_on_channel().await,
                 Era::Legacy => self.run_in_session().await,
+                Era::Modern if self.mcp.transport.is_channel() => self.run_listening_on_channel().await,
                 Era::Modern => self.run_listening().await,
             };
             match ended {
@@ -287,12 +288,35 @@ impl SubscriptionTask {
             let mut headers = http_pool.headers.clone();
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(revision.as_str()));
             headers.insert(METHOD, HeaderValue::from_static(Method::SubscriptionsListen.as_str()));
-            let body = listen_request(revision, &self.targets.borrow_and_update());
+            let body = listen_request(1, revision, &self.targets.borrow_and_update());
             let response = self.open_stream(&Verb::POST, headers, body).await?;
             // The notification of a finished task carries its result.
             let max_event = self.context.environment.limits.max_event_bytes;
             let mut source = NotificationSource::stream(response, max_event);
             if !self.relay(&mut source).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends `subscriptions/listen` on a connection of its own, another one whenever the targets change.
+    async fn run_listening_on_channel(&mut self) -> Result<(), Fault> {
+        loop {
+            let revision = self.mcp.modern.first().copied().unwrap_or(Revision::LATEST);
+            let http_pool = self.context.http_pool(&self.upstream)?;
+            let gauge = &self.context.environment.metrics.upstream_sessions;
+            let (transport, key) = (self.mcp.transport, SessionKey::of_modern_connection(&self.upstream));
+            let channel = Channel::open(&http_pool, &self.upstream, transport, key, false, gauge).await?;
+            let mut source = NotificationSource::Channel(channel.listen());
+            let number = self.context.mcp.next_request_id();
+            let body = listen_request(number, revision, &self.targets.borrow_and_update());
+            let goes_on = tokio::select! {
+                // The upstream has ended it, or refuses it.
+                answered = channel.request(number, body) => answered.and(Err(Fault::Interrupted)),
+                relayed = self.relay(&mut source) => relayed,
+            };
+            channel.close();
+            if !goes_on? {
                 return Ok(());
             }
         }
@@ -394,7 +418,7 @@ fn log_failure(method: Method, answered: Result<Bytes, Fault>) {
     }
 }
 
-fn listen_request(revision: Revision, targets: &Names) -> Bytes {
+fn listen_request(number: u64, revision: Revision, targets: &Names) -> Bytes {
     let members = [("resourceSubscriptions", &targets.resources), ("taskIds", &targets.tasks)];
     let members = members.into_iter().filter(|(_, targets)| !targets.is_empty()).map(|(member, targets)| {
         let names: Vec<String> = targets.keys().map(|name| json::quote(name)).collect();
@@ -408,7 +432,7 @@ fn listen_request(revision: Revision, targets: &Names) -> Bytes {
     };
     let method = Method::SubscriptionsListen;
     format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"notifications":{{{}}},"_meta":{{"{}":"{revision}","{}":{capabilities},"{}":{{"name":"trunkline","version":"{}"}}}}}}}}"#,
+        r#"{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":{{"notifications":{{{}}},"_meta":{{"{}":"{revision}","{}":{capabilities},"{}":{{"name":"trunkline","version":"{}"}}}}}}}}"#,
         members.join(","),
         meta::PROTOCOL_VERSION,
         meta::CLIENT_CAPABILITIES,

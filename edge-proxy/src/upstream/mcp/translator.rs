@@ -183,18 +183,21 @@ impl CallContext {
         notifications::general(message, envelope, |uri| self.active.readable().find(uri)).map_err(malformed)
     }
 
-    /// Translates a notification of a modern upstream in this call, of which `token` is the client's raw progress token;
-    /// `None` for what the client is not to be told.
+    /// Translates a notification of a modern upstream in this call, of which `token` is the client's raw progress token, and
+    /// `number` the one at the upstream where that is not the same; `None` for what the client is not to be told.
     pub(super) fn modern_notification(
         &self,
         message: &Bytes,
         envelope: &Envelope<'_>,
         token: Option<&Bytes>,
+        number: Option<u64>,
     ) -> Result<Option<Bytes>, Fault> {
         match envelope.method.as_deref().and_then(Method::parse) {
-            Some(Method::Progress) => {
-                notifications::own_progress(message, envelope, token).map_err(malformed)
+            Some(Method::Progress) => match number {
+                None => notifications::own_progress(message, envelope, token),
+                Some(number) => notifications::progress(message, envelope, number, token),
             }
+            .map_err(malformed),
             // Upstreams of the modern era have no requests that they could cancel, and tasks are followed by subscriptions.
             Some(Method::Cancelled | Method::TasksStatus | Method::ElicitationComplete) => Ok(None),
             _ => self.notification(message, envelope),

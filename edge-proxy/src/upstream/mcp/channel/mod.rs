@@ -1,5 +1,6 @@
 //! Connections that are sessions: HTTP+SSE and WebSocket upstreams. One is opened on first use and kept warm, and its
-//! messages are dispatched to the calls that they belong to.
+//! messages are dispatched to the calls that they belong to. In the modern era there is no handshake: a WebSocket carries
+//! requests that each say everything.
 //!
 //! It must not know clients. A server request or a log message on a connection does not say which call it belongs to,
 //! so calls that may be asked something have one each, and only the others share.
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use mcp::border::ids;
 use mcp::message::{Envelope, Kind};
 use mcp::quirk::Quirk;
+use mcp::revision::Era;
 use mcp::session_loss::{self, Ping, Refusal, Verdict};
 use tokio::task::AbortHandle;
 
@@ -41,6 +43,8 @@ const MAX_QUEUED: usize = 256;
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The raw id of a ping; no call has it.
 const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#;
+/// The same in the modern era, which has no pings: every server answers it, and does nothing.
+const MODERN_PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
 /// The id of `initialize`; no call has it.
 const INITIALIZE_ID: u64 = 0;
 
@@ -52,13 +56,15 @@ pub(super) struct Channel {
     reader: AbortHandle,
     used: Cell<Instant>,
     quirks: Rc<QuirkSink>,
+    /// What is answered by an upstream that is there.
+    ping: &'static [u8],
     /// Calls that were refused because the session was lost, and cannot have run.
     untouched: RefCell<Vec<u64>>,
     _counted: GaugeGuard,
 }
 
 impl Channel {
-    /// Connects and initializes. An `exclusive` channel has one call at a time, which receives all messages meanwhile.
+    /// Connects, and initializes in the legacy era. An `exclusive` channel has one call at a time, which receives all messages meanwhile.
     pub(super) async fn open(
         http_pool: &Rc<HttpPool>,
         upstream: &Upstream,
@@ -75,8 +81,11 @@ impl Channel {
                     framing::open_event_stream(http_pool, upstream, max_message).await?
                 }
             };
-            let channel = Rc::new(Self::start(outgoing, incoming, exclusive, http_pool, gauge));
-            channel.initialize(upstream, key).await?;
+            let era = key.revision.era();
+            let channel = Rc::new(Self::start(outgoing, incoming, exclusive, http_pool, era, gauge));
+            if era == Era::Legacy {
+                channel.initialize(upstream, key).await?;
+            }
             Ok(channel)
         };
         tokio::time::timeout(limit, opened).await.map_err(|_| Fault::Timeout)?
@@ -87,6 +96,7 @@ impl Channel {
         incoming: Incoming,
         exclusive: bool,
         http_pool: &HttpPool,
+        era: Era,
         gauge: &Gauge,
     ) -> Self {
         let metrics = Arc::clone(http_pool.metrics());
@@ -97,8 +107,9 @@ impl Channel {
         let reader = tokio::task::spawn_local(reader).abort_handle();
         let used = Cell::new(Instant::now());
         let quirks = Rc::clone(&http_pool.quirks);
+        let ping = if era == Era::Legacy { PING } else { MODERN_PING };
         let (untouched, _counted) = (RefCell::default(), gauge.enter());
-        Self { outgoing, dispatcher, replies, reader, used, quirks, untouched, _counted }
+        Self { outgoing, dispatcher, replies, reader, used, quirks, ping, untouched, _counted }
     }
 
     /// Begins the session with the first revision that the upstream takes.
@@ -221,7 +232,7 @@ impl Channel {
     /// Pings the upstream after an unexpected silence, and ends the channel if it stays silent.
     fn check_alive(self: &Rc<Self>) {
         let (channel, pinged) = (Rc::clone(self), Instant::now());
-        self.send(None, Bytes::from_static(PING));
+        self.send(None, Bytes::from_static(self.ping));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(LIVENESS_TIMEOUT).await;
             if channel.dispatcher.last_received() < pinged {

@@ -76,9 +76,33 @@ impl ChannelPool {
         retry: Retry,
         level: Option<&Bytes>,
     ) -> Result<CallMessages, Fault> {
+        let exclusive = self.key.capabilities != Capabilities::default() || level.is_some();
+        self.exchange(number, body, retry, exclusive, level).await
+    }
+
+    /// Makes a call in the modern era, as `call` does. Log messages do not say which call they belong to, so one that wants
+    /// them is alone on its channel.
+    pub(in super::super) async fn call_modern(
+        &self,
+        number: u64,
+        body: &Bytes,
+        retry: Retry,
+        wants_logs: bool,
+    ) -> Result<CallMessages, Fault> {
+        self.exchange(number, body, retry, wants_logs, None).await
+    }
+
+    async fn exchange(
+        &self,
+        number: u64,
+        body: &Bytes,
+        retry: Retry,
+        exclusive: bool,
+        level: Option<&Bytes>,
+    ) -> Result<CallMessages, Fault> {
         let mut may_retry = true;
         loop {
-            let mut messages = self.checkout(number, level).await?;
+            let mut messages = self.checkout(number, exclusive, level).await?;
             messages.claim.channel.send(Some(number), body.clone());
             let cancelled = |messages: &CallMessages| messages.claim.channel.dispatcher.is_cancelled(number);
             match messages.first().await {
@@ -95,8 +119,12 @@ impl ChannelPool {
     }
 
     /// Claims a channel: one without another call, where calls may be asked something.
-    async fn checkout(&self, number: u64, level: Option<&Bytes>) -> Result<CallMessages, Fault> {
-        let exclusive = self.key.capabilities != Capabilities::default() || level.is_some();
+    async fn checkout(
+        &self,
+        number: u64,
+        exclusive: bool,
+        level: Option<&Bytes>,
+    ) -> Result<CallMessages, Fault> {
         let timeout = self.upstream.request_timeout;
         let slot = if exclusive { Some(self.acquire_slot().await?) } else { None };
         for _ in 0..MAX_OPEN_ATTEMPTS {
@@ -182,6 +210,11 @@ impl ChannelPool {
         for channel in self.open.borrow().iter().filter(|channel| channel.dispatcher.is_exclusive()) {
             channel.set_level(level);
         }
+    }
+
+    /// Whether none is open.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
     }
 
     /// Whether no call waits.

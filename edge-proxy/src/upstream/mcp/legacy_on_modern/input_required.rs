@@ -23,9 +23,11 @@ use crate::error::{ErrorContext, Failure, Fault};
 use crate::fleet::Waiter;
 use crate::session::capabilities::{Capabilities, ClientFeature};
 use crate::upstream::Context;
-use crate::upstream::connect::{HttpPool, HttpResponse, Retry};
+use crate::upstream::connect::{HttpPool, Retry};
+use crate::upstream::mcp::channel::ChannelPool;
 use crate::upstream::mcp::incoming::{self, Awaited, ResponsePlace, SkippedMessages};
 use crate::upstream::mcp::input_requests::{InputRequired, feature};
+use crate::upstream::mcp::message_source::{MessageSource, RawResponse};
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
 use crate::upstream::mcp::response::{self, OpenedResponse};
 use crate::upstream::mcp::rewrite::requests;
@@ -46,6 +48,10 @@ const RETRY_DELAY: Duration = Duration::from_millis(250);
 pub(super) struct InputLoop {
     pub context: Rc<Context>,
     pub http_pool: Rc<HttpPool>,
+    /// The connections to the upstream, where calls share those.
+    pub channels: Option<Rc<ChannelPool>>,
+    /// Whether the client wants log messages.
+    pub wants_logs: bool,
     pub headers: HeaderMap,
     /// The request for the upstream.
     pub body: Bytes,
@@ -83,9 +89,7 @@ impl InputLoop {
 
     async fn run_rounds(&mut self, client: &mpsc::Sender<RelayedMessage>) -> Result<(Bytes, Outcome), Fault> {
         for _ in 0..MAX_ROUNDS {
-            let timeout = self.translator.call.upstream.request_timeout;
-            let (headers, body) = (self.headers.clone(), self.body.clone());
-            let response = self.http_pool.send(&Verb::POST, headers, body, self.retry, timeout).await?;
+            let response = self.send().await?;
             match self.read_step(response, client).await? {
                 Step::Response(message, outcome) => return Ok((message, outcome)),
                 Step::InputRequired(input) => self.prepare_request(input, client).await?,
@@ -94,13 +98,37 @@ impl InputLoop {
         Err(Fault::InputUnavailable(format!("it asked for input {MAX_ROUNDS} times")))
     }
 
+    /// Sends the request.
+    async fn send(&self) -> Result<RawResponse, Fault> {
+        let timeout = self.translator.call.upstream.request_timeout;
+        let Some(channels) = &self.channels else {
+            let (headers, body) = (self.headers.clone(), self.body.clone());
+            let response = self.http_pool.send(&Verb::POST, headers, body, self.retry, timeout).await?;
+            return Ok(RawResponse::Http(response));
+        };
+        let number = self.translator.number;
+        let body = requests::on_channel(&self.body, number);
+        let body = body.map_err(|error| Fault::Malformed(error.to_string()))?;
+        let messages = channels.call_modern(number, &body, self.retry, self.wants_logs).await?;
+        Ok(RawResponse::Channel(messages))
+    }
+
     /// Reads the response to one request; messages before it go to the client.
     async fn read_step(
         &mut self,
-        response: HttpResponse,
+        response: RawResponse,
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Step, Fault> {
-        let mut source = match response::open(&self.context, response).await.map_err(|none| none.fault)? {
+        let (opened, place) = match response {
+            RawResponse::Http(response) => {
+                let opened = response::open(&self.context, response).await.map_err(|none| none.fault)?;
+                (opened, ResponsePlace::OwnStream)
+            }
+            RawResponse::Channel(messages) => {
+                (OpenedResponse::Events(MessageSource::Channel(messages)), ResponsePlace::Shared)
+            }
+        };
+        let mut source = match opened {
             OpenedResponse::Events(source) => source,
             OpenedResponse::Message(_, body) => {
                 let mut skipped = SkippedMessages::default();
@@ -122,16 +150,13 @@ impl InputLoop {
                     continue;
                 }
             }
-            if let Some(step) =
-                self.next_step(event.data, ResponsePlace::OwnStream, &mut skipped, client).await?
-            {
+            if let Some(step) = self.next_step(event.data, place, &mut skipped, client).await? {
                 drain_in_background(source);
                 return Ok(step);
             }
         }
         if let Some(unnamed) = skipped.take_unnamed()
-            && let Some(step) =
-                self.next_step(unnamed, ResponsePlace::OwnStream, &mut skipped, client).await?
+            && let Some(step) = self.next_step(unnamed, place, &mut skipped, client).await?
         {
             return Ok(step);
         }

@@ -87,6 +87,8 @@ fn prepare(call: &McpCall<'_>, conversation: &Rc<Conversation>) -> Result<InputL
     let body = requests::to_modern(call, conversation, level.as_deref(), number).map_err(unreadable)?;
     let http_pool = call.context.http_pool(upstream)?;
     let headers = same_modern::headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
+    let on_channel = call.upstream.transport.is_channel();
+    let channels = on_channel.then(|| call.context.modern_channels(upstream, call.upstream)).transpose()?;
     let translator = LegacyOnModern {
         call: CallContext::of(call),
         session_id: conversation.session_id,
@@ -95,10 +97,13 @@ fn prepare(call: &McpCall<'_>, conversation: &Rc<Conversation>) -> Result<InputL
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
         outdated: content::outdated(conversation.revision),
         number,
+        on_channel,
     };
     Ok(InputLoop {
         context: Rc::clone(call.context),
         http_pool,
+        channels,
+        wants_logs: level.is_some(),
         headers,
         body,
         retry: call.retry(),

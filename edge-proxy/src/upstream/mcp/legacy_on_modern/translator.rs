@@ -32,6 +32,8 @@ pub(super) struct LegacyOnModern {
     pub outdated: Option<Revision>,
     /// The id of the request at the upstream.
     pub number: u64,
+    /// Whether calls share a connection, on which that is the progress token as well.
+    pub on_channel: bool,
 }
 
 /// A message of a modern upstream, translated.
@@ -55,7 +57,12 @@ impl LegacyOnModern {
             Kind::Response => self.response(message, &envelope),
             Kind::Notification => {
                 let token = self.progress_token.as_ref();
-                let translated = self.call.modern_notification(message, &envelope, token)?;
+                let translated = self.call.modern_notification(
+                    message,
+                    &envelope,
+                    token,
+                    self.on_channel.then_some(self.number),
+                )?;
                 Ok(translated.map_or(TranslatedModern::Ignore, TranslatedModern::Forward))
             }
             Kind::Request => Ok(TranslatedModern::Ignore),

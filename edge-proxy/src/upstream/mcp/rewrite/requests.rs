@@ -83,6 +83,22 @@ pub(in crate::upstream::mcp) fn with_input(
     Ok(edits.apply(request))
 }
 
+/// Returns a request of the modern era for a connection that many calls share, with `number` as id and progress token.
+pub(in crate::upstream::mcp) fn on_channel(request: &Bytes, number: u64) -> Result<Bytes, JsonError> {
+    let number = number.to_string();
+    let Ok(Envelope { id: Some(id), params, .. }) = Envelope::parse(request) else {
+        return Ok(request.clone());
+    };
+    let mut edits = Splice::new().replace(span(request, id), number.clone());
+    let [meta] = json::members(params.unwrap_or("{}"), [meta::META])?;
+    if let Some(raw) = meta.filter(|raw| raw.starts_with('{'))
+        && let [Some(token)] = json::members(raw, [meta::PROGRESS_TOKEN])?
+    {
+        edits = edits.replace(span(request, token), number);
+    }
+    Ok(edits.apply(request))
+}
+
 /// Returns the client's message with this id, the upstream's own name, and `changes` to its params.
 fn rewrite(call: &Call<'_>, id: &str, changes: &[(&str, Option<&str>)]) -> Result<Bytes, JsonError> {
     let message = call.message;

@@ -19,12 +19,15 @@ use crate::session::{HandleOwner, Session};
 use crate::upstream::call::{CallError, CallResponse, record_outcome};
 use crate::upstream::mcp::McpCall;
 use crate::upstream::mcp::call_tasks::CallTasks;
+use crate::upstream::mcp::channel::CallMessages;
 use crate::upstream::mcp::message_source::RawResponse;
 use crate::upstream::mcp::response::read_response;
+use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::translator::CallContext;
+use crate::upstream::mcp::unreadable;
 use crate::usage::Account;
 
-/// Makes a call on a connection of its own. Dropping it closes the connection, which cancels the call.
+/// Makes a call: over HTTP on a connection of its own, and dropping it closes that, which cancels the call.
 pub(in crate::upstream::mcp) async fn call(mut call: McpCall<'_>) -> Result<CallResponse, CallError> {
     let mut account = call.account.take();
     let answered = exchange(&call, &mut account).await;
@@ -34,17 +37,33 @@ pub(in crate::upstream::mcp) async fn call(mut call: McpCall<'_>) -> Result<Call
 async fn exchange(call: &McpCall<'_>, account: &mut Option<Account>) -> Result<CallResponse, CallError> {
     let upstream = &call.permit.entry().upstream;
     let http_pool = call.context.http_pool(upstream)?;
-    let headers = headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
     let body = outgoing(call).map_err(CallError::Client)?;
-    let response = http_pool.send(&Verb::POST, headers, body, call.retry(), upstream.request_timeout).await?;
+    let (response, number) = if call.upstream.transport.is_channel() {
+        let (messages, number) = send_on_channel(call, &body).await?;
+        (RawResponse::Channel(messages), Some(number))
+    } else {
+        let headers = headers(call, http_pool.headers.clone()).map_err(CallError::Client)?;
+        let (retry, timeout) = (call.retry(), upstream.request_timeout);
+        (RawResponse::Http(http_pool.send(&Verb::POST, headers, body, retry, timeout).await?), None)
+    };
     let translator = SameModern {
         call: CallContext::of(call),
         exposed: call.named.exposed.as_ref().into(),
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
+        number,
         tasks: CallTasks::of_modern(call),
     };
-    let response = RawResponse::Http(response);
     Ok(read_response(call.context, response, translator, account, None).await?.into())
+}
+
+/// Makes a call on a connection that calls share. Dropping its messages cancels it.
+async fn send_on_channel(call: &McpCall<'_>, body: &Bytes) -> Result<(CallMessages, u64), CallError> {
+    let upstream = &call.permit.entry().upstream;
+    let number = call.context.mcp.next_request_id();
+    let body = requests::on_channel(body, number).map_err(unreadable)?;
+    let channels = call.context.modern_channels(upstream, call.upstream)?;
+    let wants_logs = call.message.params.log_level.is_some();
+    Ok((channels.call_modern(number, &body, call.retry(), wants_logs).await?, number))
 }
 
 pub(in crate::upstream::mcp) fn headers(

@@ -25,6 +25,8 @@ pub(in crate::upstream) struct SameModern {
     pub(super) exposed: Box<str>,
     /// The raw progress token of the client's request.
     pub(super) progress_token: Option<Bytes>,
+    /// The id and progress token at the upstream, where calls share a connection; else they are the client's own.
+    pub(super) number: Option<u64>,
     pub(super) tasks: CallTasks,
 }
 
@@ -37,7 +39,10 @@ impl Translator for SameModern {
     }
 
     fn own_id(&self) -> OwnId<'_> {
-        OwnId::Raw(&self.call.id)
+        match self.number {
+            None => OwnId::Raw(&self.call.id),
+            Some(number) => OwnId::Number(number),
+        }
     }
 
     fn translate(&mut self, message: &Bytes) -> Result<Translated, Fault> {
@@ -49,7 +54,7 @@ impl Translator for SameModern {
             }
             Kind::Notification => {
                 let token = self.progress_token.as_ref();
-                let translated = self.call.modern_notification(message, &envelope, token)?;
+                let translated = self.call.modern_notification(message, &envelope, token, self.number)?;
                 Ok(translated.map_or(Translated::Ignore, Translated::Forward))
             }
             Kind::Request => Ok(Translated::Ignore),

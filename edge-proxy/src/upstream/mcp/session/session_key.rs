@@ -45,6 +45,11 @@ impl SessionKey {
         }
     }
 
+    /// The connections of the modern era, which has no sessions: every request says who asks, and in which revision.
+    pub(in crate::upstream) fn of_modern_connection(upstream: &Upstream) -> Self {
+        Self { revision: Revision::LATEST, ..Self::of_modern_clients(upstream, Capabilities::default()) }
+    }
+
     /// The session of modern clients that declare these capabilities: apart from legacy clients, whose log levels last.
     pub(in crate::upstream) fn of_modern_clients(upstream: &Upstream, capabilities: Capabilities) -> Self {
         Self {

@@ -21,7 +21,7 @@ pub use self::call::{Call, CallResponse};
 pub use self::context::{Context, Environment};
 pub use self::mcp::{
     ExclusiveSessions, Resumption, ServerRequestId, SessionCommand, SessionLosses, SubscriptionNotice,
-    SubscriptionTargets, Task, UpstreamSubscription,
+    SubscriptionTargets, Task, UpstreamSubscription, poll_interval,
 };
 pub use self::place::Places;
 use crate::collections::byte_queue::Sender;

@@ -4,6 +4,7 @@
 //! It must not know how upstreams are watched.
 
 mod known_lists;
+mod task_polling;
 mod tasks;
 mod watched;
 
@@ -21,6 +22,7 @@ use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use mcp::sse::KEEP_ALIVE;
+use task_polling::Follower;
 pub use tasks::permit as task_permit;
 use tasks::{TASKS, WatchedTask};
 use tokio::sync::watch;
@@ -77,6 +79,9 @@ pub async fn modern(context: &RequestContext<'_>, message: &Message<'_>) -> Resu
     let subscription = format!(r#""_meta":{{"{}":{id}}}"#, meta::SUBSCRIPTION_ID);
     let accepted =
         stream.watched.watch_only(context.worker, &context.caller, uris.iter().map(|uri| &**uri), &tasks);
+    let server = [&context.server().id, &context.server().uid].map(|name| Box::from(&**name));
+    let (worker, principal) = (Rc::clone(context.worker), Arc::clone(context.principal()));
+    stream.watched.poll(&Follower { worker, principal, address: stream.address, server }, &tasks);
     stream.uris = accepted.iter().map(|uri| (*uri).into()).collect();
     stream.ready.push_back(acknowledgement(wanted, &accepted, &tasks, &subscription));
     stream.closing = Some(message_of(format!(

@@ -29,7 +29,8 @@ pub fn permit(caller: &Caller<'_>, task: &Task) -> Option<Permit> {
     (*permit.entry().upstream.id == *task.upstream).then_some(permit)
 }
 
-/// Reads the tasks that a client wants to watch, except those that are not its own or that no upstream announces.
+/// Reads the tasks that a client wants to watch, except those that are not its own or that cannot be followed: an
+/// upstream of the modern era announces them, and in the legacy era they are polled.
 pub(super) fn requested(
     context: &RequestContext<'_>,
     message: &Message<'_>,
@@ -42,10 +43,9 @@ pub(super) fn requested(
         let task = Task::open(&context.snapshot.trust, context.owner(), &id)?;
         let permit = permit(&context.caller, &task)?;
         let upstream = &permit.entry().upstream;
-        let announced = task.era() == Era::Modern
-            && upstream.speaks(Era::Modern)
-            && declares_tasks(upstream.capabilities(Era::Modern));
-        announced.then(|| WatchedTask { id: id.into(), task })
+        let followed = upstream.speaks(task.era())
+            && (task.era() == Era::Legacy || declares_tasks(upstream.capabilities(Era::Modern)));
+        followed.then(|| WatchedTask { id: id.into(), task })
     };
     Ok(strings(raw, TASKS)?.into_iter().filter_map(open).collect())
 }

@@ -9,6 +9,7 @@ use mcp::method::Method;
 use mcp::revision::Era;
 use tokio::sync::watch;
 
+use super::task_polling::{Follower, TaskPolling};
 use super::tasks::{self, WatchedTask};
 use crate::builtin::capabilities::update_era;
 use crate::collections::byte_queue;
@@ -29,6 +30,8 @@ pub(super) struct WatchedTargets {
     era: Era,
     /// By upstream, and the era in which it announces changes.
     watching: BTreeMap<(Box<str>, Era), UpstreamSubscription>,
+    /// The tasks that their upstreams do not announce, by upstream.
+    polling: Vec<TaskPolling>,
     sender: byte_queue::Sender<SubscriptionNotice>,
     notices: byte_queue::Receiver<SubscriptionNotice>,
     /// The subscriptions of the session, where the stream is a session's.
@@ -54,7 +57,19 @@ impl WatchedTargets {
     /// Creates an empty set.
     pub(super) fn new(era: Era) -> Self {
         let (sender, notices) = byte_queue::channel(MAX_WAITING, MAX_WAITING_BYTES);
-        Self { era, watching: BTreeMap::new(), sender, notices, subscribed: None }
+        Self { era, watching: BTreeMap::new(), polling: Vec::new(), sender, notices, subscribed: None }
+    }
+
+    /// Polls those of the tasks that their upstreams do not announce, each upstream's for itself. To be called once: it is
+    /// checked with each poll whether the client may still ask.
+    pub(super) fn poll(&mut self, follower: &Follower, watched_tasks: &[WatchedTask]) {
+        let mut by_upstream: BTreeMap<&str, Vec<&WatchedTask>> = BTreeMap::new();
+        for watched in watched_tasks.iter().filter(|watched| watched.task.era() == Era::Legacy) {
+            by_upstream.entry(&watched.task.upstream).or_default().push(watched);
+        }
+        let start =
+            |tasks: Vec<_>| TaskPolling::start(follower.clone(), tasks.into_iter(), self.sender.clone());
+        self.polling = by_upstream.into_values().map(start).collect();
     }
 
     /// Watches these and no others. Returns the resources that are watched: the others may not be read, or no upstream
@@ -77,7 +92,9 @@ impl WatchedTargets {
                 accepted.insert(uri);
             }
         }
-        for WatchedTask { id, task } in watched_tasks {
+        for WatchedTask { id, task } in
+            watched_tasks.iter().filter(|watched| watched.task.era() == Era::Modern)
+        {
             let Some(permit) = tasks::permit(caller, task) else { continue };
             let entry = wanted.entry((permit.entry().upstream.id.clone(), task.era()));
             entry.or_insert_with(|| SubscriptionTargets::at(&permit)).add_task(&permit, task, id);

@@ -53,7 +53,7 @@ pub use self::session::{ExclusiveSessions, SessionLosses};
 pub(super) use self::state::State;
 pub(super) use self::subscription::subscribe;
 pub use self::subscription::{SubscriptionNotice, SubscriptionTargets, UpstreamSubscription};
-pub use self::task::Task;
+pub use self::task::{Task, poll_interval};
 pub(super) use self::upstream_stream::UpstreamStream;
 use super::call::{Call, CallError, CallResponse, record_outcome};
 use crate::error::{Failure, Fault};

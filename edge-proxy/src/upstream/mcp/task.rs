@@ -26,6 +26,11 @@ use crate::upstream::connect::Retry;
 
 /// Longest wait for the result of a task, and longest time for which its session is kept.
 pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(3_600);
+/// Poll interval where the upstream does not say.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+/// Bounds of the poll interval.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A task at an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +109,15 @@ pub(super) fn lifetime(ttl: Option<&str>) -> Duration {
     ttl.unwrap_or(MAX_LIFETIME).min(MAX_LIFETIME)
 }
 
+/// Returns the poll interval that an upstream asks for with this raw number of milliseconds.
+pub fn poll_interval(raw: Option<&str>) -> Duration {
+    let millis =
+        raw.and_then(|raw| raw.parse::<f64>().ok()).filter(|millis| millis.is_finite() && *millis >= 0.0);
+    millis.map_or(DEFAULT_INTERVAL, |millis| {
+        Duration::from_secs_f64(millis.min(1e9) / 1e3).clamp(MIN_INTERVAL, MAX_INTERVAL)
+    })
+}
+
 /// Translates the id of the related task in a client's response into the upstream's.
 pub(super) fn of_response<'a>(
     edits: Splice<'a>,
@@ -143,6 +157,20 @@ mod tests {
         assert_eq!(Task::open(&trust, owner, &text), Some(task));
         assert_eq!(Task::open(&trust, HandleOwner { server: "s", principal: "u" }, &text), None);
         assert_eq!(Task::open(&trust, owner, "7"), None);
+    }
+
+    #[test]
+    fn poll_intervals_are_bounded() {
+        for (raw, expected) in [
+            (None, DEFAULT_INTERVAL),
+            (Some("\"soon\""), DEFAULT_INTERVAL),
+            (Some("-1"), DEFAULT_INTERVAL),
+            (Some("250"), Duration::from_millis(250)),
+            (Some("0"), MIN_INTERVAL),
+            (Some("1e300"), MAX_INTERVAL),
+        ] {
+            assert_eq!(poll_interval(raw), expected, "{raw:?}");
+        }
     }
 
     #[test]

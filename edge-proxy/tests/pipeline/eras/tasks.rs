@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::eras::{ask, legacy_only, modern_only, open_stream};
+use crate::eras::{ask, legacy_only, modern_only, next_message, open_stream};
 use crate::support::{
     Edge, Recorded, Upstream, events, eventually, json, making, mcp, modern, never, status,
 };
@@ -355,6 +355,85 @@ async fn a_client_of_the_extension_is_handed_a_legacy_task_and_follows_it_in_its
         |method: &str| upstream.calls(method).iter().all(|asked| asked.header("mcp-session-id") == "up-0");
     assert!(sessions("tasks/get") && sessions("tasks/result") && sessions("tasks/cancel"));
     assert_eq!(upstream.calls("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn a_listen_is_notified_of_a_legacy_task_in_the_words_of_the_extension_and_of_no_other() {
+    let stands = Arc::new(Mutex::new("working"));
+    let now = Arc::clone(&stands);
+    let upstream = Upstream::start(move |request| match request.method().as_str() {
+        "tasks/result" => json(&result(request)),
+        _ => making(request, &now.lock().unwrap()),
+    })
+    .await;
+    let mut edge = legacy_only(&upstream);
+    edge.make_tasks("optional");
+    let id = handed(&edge).await;
+    // At another edge than the one that began it.
+    let mut elsewhere = legacy_only(&upstream);
+    elsewhere.make_tasks("optional");
+    let listen = |ids: &str| {
+        ask("\"l\"", "subscriptions/listen", &format!(r#""notifications":{{"taskIds":{ids}}},"#), KNOWS, "")
+    };
+    let headers = modern("subscriptions/listen", None);
+    let subscription = r#""io.modelcontextprotocol/subscriptionId":"l""#;
+    let acknowledged = |honoured: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{{{honoured}}},"_meta":{{{subscription}}}}}}}"#
+        )
+    };
+    let notified = |status: &str, more: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{{"taskId":"{id}","status":"{status}","createdAt":"c","lastUpdatedAt":"l","ttlMs":60000,"pollIntervalMs":50{more},"_meta":{{{subscription}}}}}}}"#
+        )
+    };
+    let mut stream =
+        elsewhere.request("POST", &headers, &listen(&format!(r#"["t 1","{id}"]"#))).send().await.unwrap();
+    assert_eq!(next_message(&mut stream).await, acknowledged(&format!(r#""taskIds":["{id}"]"#)));
+    assert_eq!(next_message(&mut stream).await, notified("working", ""));
+    // What has not changed is not told again, however often it is looked at.
+    let polls = upstream.calls("tasks/get").len();
+    eventually("it is polled", || upstream.calls("tasks/get").len() > polls + 3).await;
+    *stands.lock().unwrap() = "input_required";
+    assert_eq!(next_message(&mut stream).await, notified("input_required", r#","inputRequests":{}"#));
+    *stands.lock().unwrap() = "completed";
+    let result = r#","result":{"resultType":"complete","content":[],"_meta":{"k":1}}"#;
+    assert_eq!(next_message(&mut stream).await, notified("completed", result));
+    assert_eq!(upstream.calls("tools/call").len(), 1);
+    assert!(upstream.calls("tasks/get").iter().all(|asked| asked.header("mcp-session-id") == "up-0"));
+
+    // Nobody else is told of it, and no poll is made for them.
+    let polls = upstream.calls("tasks/get").len();
+    let bearer = format!("Bearer {}", edge.keys.bearer("some"));
+    let theirs = listen(&format!(r#"["{id}"]"#));
+    let mut theirs = edge.bare("POST", "dev", &theirs).header("authorization", bearer);
+    for (name, value) in headers {
+        theirs = theirs.header(name, value);
+    }
+    assert_eq!(next_message(&mut theirs.send().await.unwrap()).await, acknowledged(""));
+    assert_eq!(upstream.calls("tasks/get").len(), polls);
+}
+
+#[tokio::test]
+async fn a_task_is_polled_no_longer_than_its_stream_lasts() {
+    let upstream = Upstream::start(|request| making(request, "working")).await;
+    let mut edge = legacy_only(&upstream);
+    edge.make_tasks("optional");
+    let id = handed(&edge).await;
+    let body =
+        ask("1", "subscriptions/listen", &format!(r#""notifications":{{"taskIds":["{id}"]}},"#), KNOWS, "");
+    let stream = edge.request("POST", &modern("subscriptions/listen", None), &body).send().await.unwrap();
+    eventually("it is polled", || upstream.calls("tasks/get").len() > 2).await;
+    drop(stream);
+    // It is polled every 50 ms: one that goes on would be seen among so many looks.
+    let (mut polls, mut unchanged) = (0, 0);
+    eventually("the polling ends", || {
+        let now = upstream.calls("tasks/get").len();
+        unchanged = if now == polls { unchanged + 1 } else { 0 };
+        polls = now;
+        unchanged > 50
+    })
+    .await;
 }
 
 fn making_nothing(request: &Recorded) -> axum::response::Response {

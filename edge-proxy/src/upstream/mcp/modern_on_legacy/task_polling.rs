@@ -29,16 +29,11 @@ use crate::upstream::mcp::relayed_stream::{RelaySource, RelayedMessage, RelayedS
 use crate::upstream::mcp::response::{TranslatedResponse, read_response, read_rpc_response};
 use crate::upstream::mcp::session::{SessionKey, SessionPool, SessionTransport};
 use crate::upstream::mcp::translator::{CallContext, Translator as _};
-use crate::upstream::mcp::{MAX_KEPT, session_messages, task};
+use crate::upstream::mcp::{MAX_KEPT, poll_interval, session_messages, task};
 use crate::usage::Account;
 
 /// Messages that wait for the client; each may be as large as an event.
 const MAX_QUEUED: usize = 1;
-/// Poll interval where the upstream does not say.
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-/// Bounds of the poll interval.
-const MIN_INTERVAL: Duration = Duration::from_millis(50);
-const MAX_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest wait for the result of a finished task.
 const RESULT_GRACE: Duration = Duration::from_secs(5);
 /// Failed polls in a row.
@@ -98,16 +93,8 @@ impl CreatedTask {
     fn of(message: &[u8]) -> Option<Self> {
         let [created] = json::members(Envelope::parse(message).ok()?.result?, ["task"]).ok()?;
         let [id, interval] = json::members(created?, ["taskId", "pollInterval"]).ok()?;
-        Some(Self { id: id?.into(), interval: parse_interval(interval) })
+        Some(Self { id: id?.into(), interval: poll_interval(interval) })
     }
-}
-
-fn parse_interval(raw: Option<&str>) -> Duration {
-    let millis =
-        raw.and_then(|raw| raw.parse::<f64>().ok()).filter(|millis| millis.is_finite() && *millis >= 0.0);
-    millis.map_or(DEFAULT_INTERVAL, |millis| {
-        Duration::from_secs_f64(millis.min(1e9) / 1e3).clamp(MIN_INTERVAL, MAX_INTERVAL)
-    })
 }
 
 /// Whether the stream of a result was cut off, which says nothing about the task.
@@ -124,7 +111,7 @@ impl TaskPoller {
     ) -> (Self, mpsc::Receiver<RelayedMessage>) {
         let (client, messages) = mpsc::channel(MAX_QUEUED);
         let context = Rc::clone(call.context);
-        (Self { context, pool, translator, client, interval: DEFAULT_INTERVAL }, messages)
+        (Self { context, pool, translator, client, interval: poll_interval(None) }, messages)
     }
 
     /// Returns the poller of a parked call, and the messages for its client.
@@ -292,7 +279,7 @@ impl TaskPoller {
                 _ => return Ok(()),
             }
             if next.is_some() {
-                interval = parse_interval(next);
+                interval = poll_interval(next);
             }
         }
     }
@@ -326,20 +313,6 @@ impl TaskPoller {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn poll_intervals_are_bounded() {
-        for (raw, expected) in [
-            (None, DEFAULT_INTERVAL),
-            (Some("\"soon\""), DEFAULT_INTERVAL),
-            (Some("-1"), DEFAULT_INTERVAL),
-            (Some("250"), Duration::from_millis(250)),
-            (Some("0"), MIN_INTERVAL),
-            (Some("1e300"), MAX_INTERVAL),
-        ] {
-            assert_eq!(parse_interval(raw), expected, "{raw:?}");
-        }
-    }
 
     #[test]
     fn a_created_task_is_read_from_the_result() {

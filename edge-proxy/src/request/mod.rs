@@ -304,8 +304,10 @@ async fn deliver_response(
     let server_request = server_request.ok_or_else(Failure::answers_nothing)?;
     let permit = policy::check(&context.caller, &server_request.target().named())
         .map_err(|denied| denied.failure(Failure::answers_nothing))?;
-    upstream::deliver_response(&context.worker.upstreams, trust, owner, message, server_request, &permit)
-        .await
+    let own_uri = |uri: &str| policy::own_uri_at(&context.caller, &permit, uri);
+    let own_uri = context.server().renames_uris.then_some(&own_uri as &dyn Fn(&str) -> Option<Box<str>>);
+    let upstreams = &context.worker.upstreams;
+    upstream::deliver_response(upstreams, trust, owner, message, server_request, &permit, own_uri).await
 }
 
 fn session_of(

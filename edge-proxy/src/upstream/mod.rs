@@ -84,7 +84,7 @@ pub(crate) fn subscribe(
 }
 
 /// Delivers a client's response to the upstream whose request it answers. The permit is for the call that the request
-/// was made in.
+/// was made in; `own_uri` returns the upstream's own URI for one that the client knows, where the server renames any.
 pub async fn deliver_response(
     context: &Rc<Context>,
     trust: &Trust,
@@ -92,10 +92,11 @@ pub async fn deliver_response(
     message: &Message<'_>,
     request: ServerRequestId,
     permit: &Permit,
+    own_uri: Option<&dyn Fn(&str) -> Option<Box<str>>>,
 ) -> Result<(), Failure> {
     match &permit.entry().upstream.kind {
         UpstreamKind::Mcp(_) => {
-            self::mcp::deliver_response(context, trust, owner, message, request, permit).await
+            self::mcp::deliver_response(context, trust, owner, message, request, permit, own_uri).await
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod affinity;
 mod calls;
 mod channels;
 mod egress;
@@ -17,6 +18,7 @@ mod modern;
 mod modern_websocket;
 mod odd_clients;
 mod odd_messages;
+mod own_uris;
 mod redirects;
 mod relayed;
 mod reuse;

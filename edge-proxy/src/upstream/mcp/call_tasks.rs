@@ -1,8 +1,6 @@
 //! The tasks that the messages of a call may concern, where its client and its upstream are of one era.
 
-use http::HeaderValue;
 use mcp::extension::declares_tasks;
-use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::method::Method;
 use mcp::revision::Revision;
@@ -85,7 +83,7 @@ pub(super) fn created_in_session<'a>(
     let Some(created) = created else { return Ok(None) };
     let [id, ttl] = json::members(created, ["taskId", "ttl"]).map_err(malformed)?;
     session.keep_for(task::lifetime(ttl));
-    id.map(|raw| Ok((raw, seal(call, tool, raw, session_headers(session))?))).transpose()
+    id.map(|raw| Ok((raw, seal(call, tool, raw, address_of(session))?))).transpose()
 }
 
 /// Seals the raw id of a task; returns it raw.
@@ -104,10 +102,8 @@ fn seal(
     Ok(json::quote(&task.seal(&call.trust, call.owner()).map_err(malformed)?))
 }
 
-/// Returns the id and the revision of a session; a connection has no id.
-fn session_headers(session: &UpstreamSession) -> (Box<[u8]>, Box<[u8]>) {
-    let header =
-        |name: &str| session.headers().and_then(|headers| headers.get(name)).map(HeaderValue::as_bytes);
-    let version = header(PROTOCOL_VERSION).unwrap_or(Revision::LATEST_LEGACY.as_str().as_bytes());
-    (header(SESSION_ID).unwrap_or_default().into(), version.into())
+/// Returns the address and the revision of a session; a connection has no address.
+fn address_of(session: &UpstreamSession) -> (Box<[u8]>, Box<[u8]>) {
+    let version = Some(session.version()).filter(|version| !version.is_empty());
+    (session.address().into(), version.unwrap_or(Revision::LATEST_LEGACY.as_str().as_bytes()).into())
 }

@@ -35,14 +35,17 @@ mod without_client;
 use std::fmt::Display;
 use std::ops::{Deref, DerefMut};
 
+use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use mcp::header::{ACCEPT_BOTH, JSON};
 use mcp::json::JsonError;
+use mcp::message::Envelope;
 
 pub use self::in_flight::SessionCommand;
 pub(super) use self::modern_on_legacy::ModernOnLegacy;
 pub(super) use self::relayed_stream::RelayedStream;
+use self::rewrite::own_uris;
 use self::route::{Path, route};
 pub use self::same_legacy::Resumption;
 pub(super) use self::same_legacy::{SameLegacy, resume};
@@ -56,8 +59,10 @@ pub use self::subscription::{SubscriptionNotice, SubscriptionTargets, UpstreamSu
 pub use self::task::{Task, poll_interval};
 pub(super) use self::upstream_stream::UpstreamStream;
 use super::call::{Call, CallError, CallResponse, record_outcome};
-use crate::error::{Failure, Fault};
+use crate::error::{ErrorContext, Failure, Fault};
+use crate::route::NamedTarget;
 use crate::snapshot::McpUpstream;
+use crate::transport::Message;
 
 /// Longest text of an upstream that is kept for a call or a session, such as the id of a request, a task or a session, in
 /// bytes.
@@ -93,8 +98,34 @@ pub(super) fn request_headers() -> [(HeaderName, HeaderValue); 3] {
     ]
 }
 
-/// Makes a call, in the era of the upstream that suits the client's best, or in that of the task that it concerns.
+/// Makes a call, with the upstream's own URIs where the client hands on what it knows by other names.
 pub(super) async fn call(call: Call<'_>, upstream: &McpUpstream) -> Result<CallResponse, CallError> {
+    if call.server.renames_uris {
+        let own = |uri: &str| call.active.own_uri(uri);
+        if let Some(body) = own_uris::in_request(call.message, call.method, own) {
+            return Box::pin(call_with(call, &body, upstream)).await;
+        }
+    }
+    call_in_era(call, upstream).await
+}
+
+/// Makes a call with another body than the client's, which names the same target.
+#[cold]
+async fn call_with(call: Call<'_>, body: &Bytes, upstream: &McpUpstream) -> Result<CallResponse, CallError> {
+    let envelope = Envelope::parse(body).map_err(malformed)?;
+    let mut error_context = ErrorContext { id: None, era: call.session.era() };
+    let message = Message::new(body, envelope, &mut error_context).map_err(CallError::Client)?;
+    let raw = call.method.target().member().and_then(|member| match member {
+        "uri" => message.params.uri,
+        _ => message.params.name,
+    });
+    let raw = raw.unwrap_or(call.named.raw);
+    let named = NamedTarget { kind: call.named.kind, exposed: call.named.exposed.clone(), raw };
+    call_in_era(Call { message: &message, named: &named, ..call }, upstream).await
+}
+
+/// Makes a call, in the era of the upstream that suits the client's best, or in that of the task that it concerns.
+async fn call_in_era(call: Call<'_>, upstream: &McpUpstream) -> Result<CallResponse, CallError> {
     let session = call.session;
     let era = match &call.task {
         None => upstream.side_for(session.era()),

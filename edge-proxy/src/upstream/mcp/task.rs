@@ -5,8 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method as Verb};
-use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use http::{HeaderMap, Method as Verb};
 use mcp::json;
 use mcp::message::span;
 use mcp::meta;
@@ -16,7 +15,7 @@ use mcp::splice::Splice;
 use memchr::memmem;
 
 use super::message_source::RawResponse;
-use super::session::{SessionPool, UpstreamSession, unless_session_unknown};
+use super::session::{SessionPool, UpstreamSession, has_id, unless_session_unknown};
 use crate::error::Fault;
 use crate::session::HandleOwner;
 use crate::session::seal::{self, HandleBinding, Purpose, SealError};
@@ -41,7 +40,7 @@ pub struct Task {
     pub tool: String,
     /// Its id at the upstream.
     pub id: String,
-    /// The session that it was created in; empty where there is none.
+    /// The address of the session that it was created in; empty where there is none.
     pub session: Box<[u8]>,
     /// The revision of that session; empty for a task of the modern era.
     pub version: Box<[u8]>,
@@ -70,12 +69,9 @@ impl Task {
         if self.version.is_empty() { Era::Modern } else { Era::Legacy }
     }
 
-    /// Adds the headers of its session, where it has one.
-    fn joined(&self, mut headers: HeaderMap) -> Option<HeaderMap> {
-        let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).ok();
-        headers.insert(PROTOCOL_VERSION, value(&self.version)?);
-        headers.insert(SESSION_ID, value(&self.session).filter(|id| !id.is_empty())?);
-        Some(headers)
+    /// Joins its session, where that has an id.
+    fn joined(&self, headers: HeaderMap) -> Option<UpstreamSession> {
+        has_id(&self.session).then(|| UpstreamSession::at(headers, &self.session, &self.version))?
     }
 
     /// Sends a request about it in the session that it was created in, or where that is gone in the client's own.
@@ -87,8 +83,8 @@ impl Task {
         retry: Retry,
         patience: Duration,
     ) -> Result<(RawResponse, Rc<UpstreamSession>), Fault> {
-        if let Some(headers) = self.joined(pool.http_pool.headers.clone()) {
-            let open = Rc::new(UpstreamSession::joined(headers.clone()));
+        if let Some(open) = self.joined(pool.http_pool.headers.clone()) {
+            let (headers, open) = (open.headers().cloned().unwrap_or_default(), Rc::new(open));
             let response = pool.http_pool.send(&Verb::POST, headers, body.clone(), retry, patience).await?;
             if let Some(response) = unless_session_unknown(&open, response).await? {
                 return Ok((RawResponse::Http(response), open));

@@ -8,9 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use mcp::error as codes;
-use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::method::Method;
 use tokio::time::Instant;
@@ -166,16 +164,12 @@ fn resume_method(stream: &UpstreamStream<ModernOnLegacy>) -> Option<ResumeBy> {
 impl ParkedCall {
     /// Describes a parked call, without a waiter.
     pub(super) fn of(translator: &ModernOnLegacy, pending: &PendingRequests, lifetime: Duration) -> Self {
-        let headers = translator.in_session.session.headers();
-        let header = |name: &str| {
-            let value = headers.and_then(|headers| headers.get(name));
-            value.map_or(b"".as_slice(), HeaderValue::as_bytes).into()
-        };
+        let session = &translator.in_session.session;
         Self {
             expires: now() + lifetime.as_secs().max(1),
             upstream: translator.call.upstream.id.clone(),
-            session: header(SESSION_ID),
-            version: header(PROTOCOL_VERSION),
+            session: session.address().into(),
+            version: session.version().into(),
             number: translator.progress_token(),
             task: translator.awaited_task().unwrap_or_default().into(),
             resume_by: ResumeBy::NewCall,

@@ -17,7 +17,7 @@ pub(in crate::upstream) struct ParkedCall {
     pub expires: u64,
     /// The id of the upstream.
     pub upstream: Box<str>,
-    /// The session there; empty where it has none.
+    /// The address of the session there; empty where it has none.
     pub session: Box<[u8]>,
     /// The revision of that session.
     pub version: Box<[u8]>,

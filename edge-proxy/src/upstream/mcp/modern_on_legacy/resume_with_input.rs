@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue};
-use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use http::HeaderValue;
 use mcp::json::{self, JsonError};
 use tokio::sync::mpsc;
 
@@ -196,14 +195,10 @@ async fn resume_stream(
 /// Builds the translator of a parked call, wherever it was begun.
 fn parked_translator(call: &McpCall<'_>, parked: &ParkedCall) -> Result<ModernOnLegacy, CallError> {
     let upstream = &call.permit.entry().upstream;
-    let mut headers: HeaderMap = call.context.http_pool(upstream)?.headers.clone();
-    let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).map_err(|_| unknown_state());
-    headers.insert(PROTOCOL_VERSION, value(&parked.version)?);
-    if !parked.session.is_empty() {
-        headers.insert(SESSION_ID, value(&parked.session)?);
-    }
+    let headers = call.context.http_pool(upstream)?.headers.clone();
+    let session = UpstreamSession::at(headers, &parked.session, &parked.version).ok_or_else(unknown_state)?;
     let in_session = CallInSession {
-        session: Rc::new(UpstreamSession::joined(headers)),
+        session: Rc::new(session),
         number: parked.number,
         progress_token: call.message.params.progress_token.map(|raw| call.message.slice(raw)),
     };

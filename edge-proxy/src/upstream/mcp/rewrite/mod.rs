@@ -4,6 +4,7 @@
 
 pub(super) mod content;
 pub(super) mod notifications;
+pub(super) mod own_uris;
 pub(super) mod requests;
 pub(super) mod responses;
 pub(super) mod results;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 
 use super::SameLegacy;
 use super::resumption_token::ResumptionToken;
@@ -67,11 +66,8 @@ pub(in crate::upstream) fn resume(
     if *upstream.id != *from.upstream {
         return None;
     }
-    let mut headers = context.http_pool(&upstream).ok()?.headers.clone();
-    headers.insert(PROTOCOL_VERSION, HeaderValue::from_bytes(from.version).ok()?);
-    if !from.session.is_empty() {
-        headers.insert(SESSION_ID, HeaderValue::from_bytes(from.session).ok()?);
-    }
+    let headers = context.http_pool(&upstream).ok()?.headers.clone();
+    let session = Rc::new(UpstreamSession::at(headers, from.session, from.version)?);
     let progress_token =
         (!from.progress_token.is_empty()).then(|| Bytes::copy_from_slice(from.progress_token));
     let call = CallContext {
@@ -85,7 +81,6 @@ pub(in crate::upstream) fn resume(
         active,
         odd: Cell::default(),
     };
-    let session = Rc::new(UpstreamSession::joined(headers));
     let translator = SameLegacy {
         call,
         session_id: resumption.session_id,

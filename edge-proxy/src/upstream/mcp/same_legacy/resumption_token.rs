@@ -14,7 +14,7 @@ use crate::snapshot::Trust;
 pub(super) struct ResumptionToken<'a> {
     /// The id of the upstream.
     pub upstream: &'a str,
-    /// The session there; empty where it has none.
+    /// The address of the session there; empty where it has none.
     pub session: &'a [u8],
     /// The revision of that session.
     pub version: &'a [u8],

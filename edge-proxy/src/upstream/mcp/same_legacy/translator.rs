@@ -5,8 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::message::{Envelope, Kind, span};
 use mcp::method::Method;
@@ -105,11 +103,13 @@ impl Translator for SameLegacy {
             return None;
         }
         let CallContext { trust, upstream, method, id, uri_prefix, .. } = &self.call;
-        let headers = self.in_session.session.headers()?;
+        let session = &self.in_session.session;
+        session.headers()?;
+        let address = session.address();
         let resumption = ResumptionToken {
             upstream: &upstream.id,
-            session: headers.get(SESSION_ID).map_or(b"", HeaderValue::as_bytes),
-            version: headers.get(PROTOCOL_VERSION).map_or(b"", HeaderValue::as_bytes),
+            session: &address,
+            version: session.version(),
             number: self.in_session.number,
             id,
             progress_token: self.in_session.progress_token.as_deref().unwrap_or_default(),

@@ -2,8 +2,6 @@
 //!
 //! So the response may arrive at any edge, and no edge remembers the request.
 
-use http::HeaderValue;
-use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 
 use crate::policy::Permit;
@@ -31,24 +29,13 @@ pub struct ServerRequestId {
 pub(in crate::upstream) enum ReplyTo {
     /// A session with the upstream, which any edge can post to.
     Session {
-        /// Its id, if it has one.
-        id: Option<HeaderValue>,
+        /// Its address.
+        address: Box<[u8]>,
         /// Its revision.
-        version: HeaderValue,
+        version: Box<[u8]>,
     },
     /// A call that waits at one edge.
     Held(WaiterAddress),
-}
-
-impl ReplyTo {
-    /// Returns the session whose requests carry these headers.
-    pub(in crate::upstream) fn session(headers: &http::HeaderMap) -> Self {
-        let version = headers.get(PROTOCOL_VERSION).cloned();
-        Self::Session {
-            id: headers.get(SESSION_ID).cloned(),
-            version: version.unwrap_or(HeaderValue::from_static("")),
-        }
-    }
 }
 
 /// Seals the id for the client of a request with the raw id `id`, made in a call of this session.
@@ -62,9 +49,7 @@ pub(in crate::upstream) fn seal(
 ) -> Result<String, SealError> {
     let number;
     let (kind, first, second): (&[u8], &[u8], &[u8]) = match reply_to {
-        ReplyTo::Session { id, version } => {
-            (b"s", id.as_ref().map_or(b"", HeaderValue::as_bytes), version.as_bytes())
-        }
+        ReplyTo::Session { address, version } => (b"s", address, version),
         ReplyTo::Held(place) => {
             number = place.number.to_be_bytes();
             (b"h", place.edge.as_bytes(), &number)
@@ -111,10 +96,7 @@ fn open(
     let content = seal::open(trust, binding(owner, &[session_text(session_id, &mut buffer)]), text)?;
     let [upstream, target_kind, exposed, kind, first, second, id] = seal::split(&content)?;
     let reply_to = match kind {
-        b"s" => ReplyTo::Session {
-            id: (!first.is_empty()).then(|| HeaderValue::from_bytes(first)).transpose().ok()?,
-            version: HeaderValue::from_bytes(second).ok()?,
-        },
+        b"s" => ReplyTo::Session { address: first.into(), version: second.into() },
         b"h" => ReplyTo::Held(WaiterAddress {
             edge: std::str::from_utf8(first).ok()?.into(),
             number: u64::from_be_bytes(second.try_into().ok()?),

@@ -2,6 +2,7 @@
 //!
 //! It must not know calls, nor the modern era.
 
+mod address;
 mod exclusive_sessions;
 mod handshake;
 mod heal;
@@ -13,6 +14,7 @@ mod session_losses;
 mod session_pool;
 mod upstream_session;
 
+pub(super) use self::address::has_id;
 pub(in crate::upstream) use self::exclusive_sessions::ExclusiveSession;
 pub use self::exclusive_sessions::ExclusiveSessions;
 pub(super) use self::exclusive_sessions::SessionHolder;

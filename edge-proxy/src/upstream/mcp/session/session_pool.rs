@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderValue, Method as Verb};
-use mcp::border::cookies::cookies;
+use mcp::border::cookies::{beside, cookies};
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::quirk::Quirk;
@@ -205,7 +205,7 @@ impl SessionPool {
             self.http_pool.send(&Verb::POST, headers.clone(), body.into(), Retry::Safe, timeout).await?;
         let id = response.headers.get(SESSION_ID).filter(|id| !id.is_empty());
         let id = id.map(handshake::session_id).transpose()?;
-        let cookie = cookies(&response.headers, headers.get(COOKIE));
+        let cookies = cookies(&response.headers, None);
         let status = response.status;
         let answer = read_rpc_body(response, self.http_pool.max_answer()).await?;
         if !status.is_success() && !is_error_response(&answer) {
@@ -213,7 +213,9 @@ impl SessionPool {
         }
         let revision = handshake::negotiated(&self.upstream, &answer)?;
         let mut headers = headers;
-        if let Some(cookie) = cookie {
+        if let Some(set) = &cookies
+            && let Some(cookie) = beside(headers.get(COOKIE), set)
+        {
             self.http_pool.quirks.note(Quirk::AffinityCookies, "");
             headers.insert(COOKIE, cookie);
         }
@@ -221,7 +223,7 @@ impl SessionPool {
         if let Some(id) = id {
             headers.insert(SESSION_ID, id);
         }
-        Ok(UpstreamSession::initialized(headers, self.gauge.enter()))
+        Ok(UpstreamSession::initialized(headers, cookies, self.gauge.enter()))
     }
 
     /// Sends `notifications/initialized`, and the log level that clients asked for.

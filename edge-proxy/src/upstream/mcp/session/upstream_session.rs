@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method as Verb};
+use http::{HeaderMap, HeaderValue, Method as Verb};
 use mcp::header::SESSION_ID;
 
 use crate::error::Fault;
@@ -21,6 +21,8 @@ const MAX_REPLY_RESPONSE: usize = 64 << 10;
 /// A session that is open.
 pub(in crate::upstream) struct UpstreamSession {
     pub transport: SessionTransport,
+    /// The cookies that its opening set, which are in its headers as well.
+    cookies: Option<HeaderValue>,
     /// Whether a request was answered in it: only then can the upstream have forgotten it.
     confirmed: Cell<bool>,
     /// The losses of sessions of its upstream that it has outlived.
@@ -56,9 +58,10 @@ pub(in crate::upstream::mcp) fn post_sender(
 
 impl UpstreamSession {
     /// Wraps a session that `initialize` has opened.
-    pub(super) fn initialized(headers: HeaderMap, counted: GaugeGuard) -> Self {
+    pub(super) fn initialized(headers: HeaderMap, cookies: Option<HeaderValue>, counted: GaugeGuard) -> Self {
         Self {
             transport: SessionTransport::Http(headers),
+            cookies,
             confirmed: Cell::new(false),
             outlived: Cell::default(),
             replies: ReplyQueue::default(),
@@ -68,8 +71,8 @@ impl UpstreamSession {
     }
 
     /// Joins a session that was opened elsewhere.
-    pub(in crate::upstream) fn joined(headers: HeaderMap) -> Self {
-        Self::existing(SessionTransport::Http(headers))
+    pub(super) fn joined(headers: HeaderMap, cookies: Option<HeaderValue>) -> Self {
+        Self { cookies, ..Self::existing(SessionTransport::Http(headers)) }
     }
 
     /// Wraps a call's claim on a connection.
@@ -80,6 +83,7 @@ impl UpstreamSession {
     fn existing(transport: SessionTransport) -> Self {
         Self {
             transport,
+            cookies: None,
             confirmed: Cell::new(true),
             outlived: Cell::default(),
             replies: ReplyQueue::default(),
@@ -99,9 +103,16 @@ impl UpstreamSession {
     /// The address of responses to the upstream's requests in it; `None` when this edge holds too many.
     pub(in crate::upstream) fn reply_to(&self) -> Option<ReplyTo> {
         match &self.transport {
-            SessionTransport::Http(headers) => Some(ReplyTo::session(headers)),
+            SessionTransport::Http(_) => {
+                Some(ReplyTo::Session { address: self.address().into(), version: self.version().into() })
+            }
             SessionTransport::Channel(claim) => claim.reply_address().map(ReplyTo::Held),
         }
+    }
+
+    /// The cookies that its opening set.
+    pub(super) fn cookies(&self) -> Option<&HeaderValue> {
+        self.cookies.as_ref()
     }
 
     /// Keeps it open for so long, though it may seem unused: a call is parked in it, or a task was created.

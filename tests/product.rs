@@ -8,6 +8,7 @@ mod fidelity;
 mod fleet;
 mod harness;
 mod hostile;
+mod importing;
 mod journey;
 mod matrix;
 mod messages;

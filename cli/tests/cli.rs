@@ -92,3 +92,51 @@ fn importing_runs_nothing_unless_told_to() {
     assert!(talk.contains("were not run") && !talk.contains("s3cret"), "{talk}");
     assert!(!folder.path().join("ran").exists());
 }
+
+#[test]
+fn what_cannot_be_imported_is_named_and_what_can_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
+    let command = "mcpctl expose --register a -- true -x";
+    // A file, its content, the exit code, and what is printed or said.
+    for (name, text, code, said) in [
+        (
+            "a.json",
+            r#"{"mcp": {"a": {"command": ["true", "-x"]}, "b": {"url": 5}}}"#,
+            1,
+            "server b: skipped: `url` is a number",
+        ),
+        (
+            "b.yaml",
+            "mcpServers:\n  a: {command: true -x}\n  c: {command: d, disabled: true}\n",
+            0,
+            "server c: left out, since it is disabled",
+        ),
+        (
+            "c.json",
+            r#"{"mcpServers": [{"name": "a", "command": "true -x", "envFile": ".env"}]}"#,
+            0,
+            "server a: `envFile` is not taken along",
+        ),
+    ] {
+        write(name, text.as_bytes());
+        let (found, out, talk) = check(folder.path(), &format!("import {name}"));
+        assert_eq!((found, out.as_str()), (code, command), "{name}: {talk}");
+        assert!(talk.contains(said), "{name}: {talk}");
+    }
+    let utf16: Vec<u8> = "\u{feff}{\"mcpServers\": {\"a\": {\"url\": \"http://a\"}}}"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    write("d.json", &utf16);
+    assert_eq!(check(folder.path(), "import d.json --dry-run").1, "a imported (dry run)");
+    for (name, text, said) in [
+        ("e.toml", "[mcp_servers.a]\nurl = \"http://a\"\n", "it is TOML, which is not read"),
+        ("f.json", r#"{"a": 1}"#, "it has no servers at `mcpServers`, `servers`, "),
+    ] {
+        write(name, text.as_bytes());
+        let (code, out, talk) = check(folder.path(), &format!("import {name}"));
+        assert_eq!((code, out.as_str()), (2, ""), "{name}: {talk}");
+        assert!(talk.contains(&format!("{name}: {said}")), "{talk}");
+    }
+}

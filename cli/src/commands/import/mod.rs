@@ -1,31 +1,39 @@
 //! `mcpctl import FILE`: imports the servers of another MCP host.
 //!
 //! Servers with a URL become upstreams. Servers that are commands run only with `--expose`; without it, the commands to run
-//! are printed.
+//! are printed. What cannot be imported is named, and takes nothing else along.
 
+mod entry;
 pub mod file;
 mod jsonc;
+mod mcp_remote;
+mod places;
+mod text;
+pub mod transport;
 mod variables;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use mcp::border::without_mark;
 use serde_json::json;
 
 use crate::bridge::child::Program;
 use crate::bridge::expose::{self, Eras, Running, Settings};
 use crate::commands::Invocation;
 use crate::commands::expose::{StopSignal, register_as};
-use crate::error::{Error, Result};
+use crate::control_client::ControlClient;
+use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
 use crate::output::{eprint, print};
 use crate::reflection;
-use file::{HostServer, Transport};
+use file::{EntryState, HostEntry, HostServer};
+use transport::Transport;
 
 /// Arguments of `import`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Configuration file, such as claude_desktop_config.json, .mcp.json, .cursor/mcp.json or .vscode/mcp.json
+    /// Configuration file of any MCP host, as JSON or YAML, such as claude_desktop_config.json, .mcp.json, ~/.claude.json,
+    /// .cursor/mcp.json, .vscode/mcp.json, .gemini/settings.json or opencode.json; - is stdin
     file: PathBuf,
     /// Import only this server; repeatable
     #[arg(long, value_name = "NAME")]
@@ -40,73 +48,137 @@ pub struct Args {
 
 /// Runs `import`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
-    let text = read(&args.file)?;
-    let mut entries =
-        file::parse(&text).map_err(|why| Error::usage(format!("{}: {why}", args.file.display())))?;
+    let entries = chosen(&args)?;
+    let mut skipped = Skipped::default();
+    for name in &args.only {
+        if entries.iter().all(|entry| entry.key != *name) {
+            skipped.add(name, "there is none of this name");
+        }
+    }
+    let mut commands = Vec::new();
+    for entry in entries {
+        match entry.state {
+            EntryState::Server(server) => {
+                let command = import(invocation, &args, server, &mut skipped).await?;
+                commands.extend(command);
+            }
+            EntryState::Off => eprint(format!("server {}: left out, since it is disabled", entry.key)),
+            EntryState::Unusable(reason) => skipped.add(&entry.key, &reason),
+        }
+    }
+    if args.expose && !args.dry_run {
+        run_all(invocation, commands, &mut skipped).await?;
+    } else {
+        print_commands(&commands)?;
+    }
+    skipped.into_result()
+}
+
+/// The servers that were not imported.
+#[derive(Debug, Default)]
+struct Skipped(Vec<String>);
+
+impl Skipped {
+    fn add(&mut self, server: &str, reason: &str) {
+        eprint(format!("server {server}: skipped: {reason}"));
+        self.0.push(server.to_owned());
+    }
+
+    fn into_result(self) -> Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(Error::failure(format!("not imported: {}", self.0.join(", "))))
+    }
+}
+
+/// Reads the entries that were asked for.
+fn chosen(args: &Args) -> Result<Vec<HostEntry>> {
+    let wrong = |why: String| Error::usage(format!("{}: {why}", args.file.display()));
+    let value = text::decode(&bytes(&args.file)?).and_then(|text| text::parse(&text)).map_err(wrong)?;
+    let mut entries = file::parse(&value, is_gemini(&args.file)).map_err(wrong)?;
     entries.retain(|entry| args.only.is_empty() || args.only.contains(&entry.key));
     if entries.is_empty() {
         return Err(Error::not_found(format!("{} contains no matching server", args.file.display())));
     }
-    let mut skipped = Vec::new();
-    let mut commands = Vec::new();
-    for entry in entries {
-        // A command that is only printed keeps its variables.
-        if matches!(entry.transport, Transport::Stdio { .. }) && (args.dry_run || !args.expose) {
-            commands.push(entry);
-            continue;
-        }
-        let key = entry.key.clone();
-        match entry.resolve(&|name| std::env::var(name).ok()) {
-            Err(unresolved) => {
-                eprint(format!("server {key}: skipped: {unresolved}"));
-                skipped.push(key);
-            }
-            Ok(entry) => match entry.transport {
-                Transport::Http { .. } if args.dry_run => print(&format!("{} imported (dry run)", entry.id))?,
-                Transport::Http { .. } => remote(invocation, &entry).await?,
-                Transport::Stdio { .. } => commands.push(entry),
-            },
+    Ok(entries)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = match path.to_str() {
+        Some("-") => std::io::stdin().read_to_end(&mut bytes).map(|_| bytes),
+        _ => std::fs::read(path),
+    };
+    read.map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))
+}
+
+/// Whether a file is one of Gemini CLI: its settings, or the manifest of an extension.
+fn is_gemini(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == ".gemini")
+        || path.file_name().is_some_and(|name| name == "gemini-extension.json")
+}
+
+/// Imports one server, or returns it if it is a command.
+async fn import(
+    invocation: &Invocation,
+    args: &Args,
+    mut server: HostServer,
+    skipped: &mut Skipped,
+) -> Result<Option<HostServer>> {
+    for note in &server.notes {
+        eprint(format!("server {}: {note}", server.key));
+    }
+    // A command that is only printed keeps its variables.
+    if matches!(server.transport, Transport::Stdio { .. }) && (args.dry_run || !args.expose) {
+        return Ok(Some(server));
+    }
+    match server.transport.resolve(&|name| std::env::var(name).ok()) {
+        Ok(resolved) => server.transport = resolved,
+        Err(unresolved) => {
+            skipped.add(&server.key, &unresolved.to_string());
+            return Ok(None);
         }
     }
-    if args.expose && !args.dry_run {
-        run_all(invocation, commands).await?;
+    let Transport::Http { .. } = &server.transport else { return Ok(Some(server)) };
+    if args.dry_run {
+        print(&format!("{} imported (dry run)", server.id))?;
     } else {
-        print_commands(&commands)?;
+        let client = invocation.client().await?;
+        skip_if_refused(&server.key, remote(&client, &server).await, skipped)?;
     }
-    if skipped.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::failure(format!("not imported: {}", skipped.join(", "))))
+    Ok(None)
+}
+
+/// Skips a server that was refused. What every other would meet, too, ends the import.
+fn skip_if_refused(server: &str, outcome: Result, skipped: &mut Skipped) -> Result {
+    match outcome {
+        Err(error) if matches!(error.exit, Exit::Refused | Exit::Unavailable) => Err(error),
+        Err(error) => {
+            skipped.add(server, &error.to_string());
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 
-/// Reads a configuration file as text, without a byte order mark.
-fn read(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
-    let wrong = |why: &str| Error::usage(format!("{}: {why}", path.display()));
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(wrong("it is UTF-16, as PowerShell writes it; save it as UTF-8"));
-    }
-    let text = std::str::from_utf8(without_mark(&bytes))
-        .map_err(|error| wrong(&format!("it is not UTF-8 from byte {} on", error.valid_up_to())))?;
-    Ok(text.to_owned())
-}
-
-async fn remote(invocation: &Invocation, entry: &HostServer) -> Result {
-    let Transport::Http { url, headers } = &entry.transport else { return Ok(()) };
+async fn remote(client: &ControlClient, server: &HostServer) -> Result {
+    let Transport::Http { url, headers } = &server.transport else { return Ok(()) };
     let kind = Kind::from_word("upstream");
-    let mut upstream = json!({ "name": kind.full_name(&entry.id)?, "http": { "url": url } });
+    let name = kind.full_name(&server.id)?;
+    let mut upstream = json!({ "name": name, "http": { "url": url } });
     let mut mask = "http.url".to_owned();
-    if let Some(credential) = file::credential(headers) {
+    if let Some(credential) = transport::credential(headers) {
         upstream["credential"] = credential;
         mask.push_str(",credential");
     }
+    let exists = client.call(&kind.method("Get"), json!({ "name": name })).await.is_ok();
     let request = json!({ "upstream": upstream, "updateMask": mask, "allowMissing": true });
-    let answer = invocation.client().await?.call(&kind.method("Update"), request).await?;
+    let answer = client.call(&kind.method("Update"), request).await?;
     let item = reflection::submessage(&answer, kind.singular)
         .ok_or_else(|| Error::failure("the response contains no upstream"))?;
-    print(&format!("{} imported", reflection::text(&item, "name")))
+    let replaced = if exists { "; it was there already, and is changed" } else { "" };
+    print(&format!("{} imported{replaced}", reflection::text(&item, "name")))
 }
 
 /// Prints the commands to run.
@@ -116,7 +188,7 @@ fn print_commands(commands: &[HostServer]) -> Result {
     }
     eprint("These servers are commands and were not run. Run them yourself, or use --expose:");
     for entry in commands {
-        print(&file::command_line(entry))?;
+        print(&entry.transport.command_line(&entry.id))?;
     }
     if commands
         .iter()
@@ -127,15 +199,16 @@ fn print_commands(commands: &[HostServer]) -> Result {
     Ok(())
 }
 
-async fn run_all(invocation: &Invocation, commands: Vec<HostServer>) -> Result {
+async fn run_all(invocation: &Invocation, commands: Vec<HostServer>, skipped: &mut Skipped) -> Result {
     let mut stop = StopSignal::new()?;
     let mut running = Vec::new();
     let served = tokio::select! {
-        served = start_all(invocation, commands, &mut running) => served,
+        served = start_all(invocation, commands, &mut running, skipped) => served,
         () = stop.wait() => Ok(()),
     };
     if served.is_ok() && !running.is_empty() {
-        eprint("All servers are running. Press Ctrl-C to stop them.");
+        let all = if skipped.0.is_empty() { "All servers" } else { "All other servers" };
+        eprint(format!("{all} are running. Press Ctrl-C to stop them."));
         stop.wait().await;
     }
     for one in running {
@@ -144,31 +217,52 @@ async fn run_all(invocation: &Invocation, commands: Vec<HostServer>) -> Result {
     served
 }
 
-async fn start_all(invocation: &Invocation, commands: Vec<HostServer>, running: &mut Vec<Running>) -> Result {
-    for entry in commands {
-        let Transport::Stdio { command, env } = entry.transport else { continue };
-        eprint(format!("[{}] running {}", entry.id, command.join(" ")));
-        let mut program = Program::new(command.into_iter().map(Into::into).collect(), Some(entry.id.clone()));
-        program.env = env;
-        if !program.exists() {
-            eprint(format!("[{}] skipped: command not found", entry.id));
-            continue;
-        }
-        let settings = Settings {
-            listen: Some(([127, 0, 0, 1], 0).into()),
-            hosts: Vec::new(),
-            restart: true,
-            start_timeout: std::time::Duration::from_secs(120),
-            eras: Eras::Auto,
-            env_from_headers: Vec::new(),
-        };
-        let one = expose::start(program, settings).await?;
-        running.push(one);
-        let Some(one) = running.last() else { continue };
-        let who = one.ready().await?;
-        let url = one.url().unwrap_or_default();
-        eprint(format!("[{}] {who}; listening at {url}", entry.id));
-        register_as(invocation, &entry.id, &url).await?;
+async fn start_all(
+    invocation: &Invocation,
+    commands: Vec<HostServer>,
+    running: &mut Vec<Running>,
+    skipped: &mut Skipped,
+) -> Result {
+    for server in commands {
+        let key = server.key.clone();
+        let started = start(invocation, server, running).await;
+        skip_if_refused(&key, started, skipped)?;
     }
     Ok(())
+}
+
+/// Runs a command and registers it. One that cannot be offered is stopped.
+async fn start(invocation: &Invocation, server: HostServer, running: &mut Vec<Running>) -> Result {
+    let Transport::Stdio { command, env } = server.transport else { return Ok(()) };
+    eprint(format!("[{}] running {}", server.id, command.join(" ")));
+    let mut program = Program::new(command.into_iter().map(Into::into).collect(), Some(server.id.clone()));
+    program.env = env;
+    if !program.exists() {
+        return Err(Error::not_found("command not found"));
+    }
+    let settings = Settings {
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        hosts: Vec::new(),
+        restart: true,
+        start_timeout: std::time::Duration::from_secs(120),
+        eras: Eras::Auto,
+        env_from_headers: Vec::new(),
+    };
+    // Whatever ends this early, it is stopped with the others.
+    running.push(expose::start(program, settings).await?);
+    let Some(one) = running.last() else { return Ok(()) };
+    let offered = offer(invocation, &server.id, one).await;
+    if offered.is_err()
+        && let Some(one) = running.pop()
+    {
+        one.stop().await;
+    }
+    offered
+}
+
+async fn offer(invocation: &Invocation, id: &str, one: &Running) -> Result {
+    let who = one.ready().await?;
+    let url = one.url().unwrap_or_default();
+    eprint(format!("[{id}] {who}; listening at {url}"));
+    register_as(invocation, id, &url).await
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// The variables of a server that have no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", said(.0))]
-pub struct Unresolved(BTreeSet<String>);
+pub(super) struct Unresolved(BTreeSet<String>);
 
 /// Values of variables, by name.
 pub(super) struct Variables<'a> {
@@ -67,6 +67,73 @@ impl<'a> Variables<'a> {
     pub(super) fn finish(self) -> Result<(), Unresolved> {
         if self.unresolved.is_empty() { Ok(()) } else { Err(Unresolved(self.unresolved)) }
     }
+}
+
+/// How a host writes variables of the environment, beside the common `${NAME}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Not otherwise.
+    Common,
+    /// `$NAME` (Gemini CLI).
+    Dollar,
+    /// `{env:NAME}` (OpenCode).
+    Braces,
+}
+
+impl Dialect {
+    /// A text with its variables as they are written in common.
+    pub(super) fn common(self, text: &str) -> String {
+        let (open, close) = match self {
+            Self::Common => return text.to_owned(),
+            Self::Dollar => ("$", ""),
+            Self::Braces => ("{env:", "}"),
+        };
+        let (mut common, mut rest) = (String::new(), text);
+        while let Some(at) = rest.find(open) {
+            let (before, after) = (&rest[..at], &rest[at + open.len()..]);
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            common.push_str(before);
+            rest = match after[end..].strip_prefix(close) {
+                Some(rest) if is_name(&after[..end]) => {
+                    common.push_str(&format!("${{{}}}", &after[..end]));
+                    rest
+                }
+                _ => {
+                    common.push_str(open);
+                    after
+                }
+            };
+        }
+        common + rest
+    }
+}
+
+/// Whether what is no variable here looks like one of some host, such as `$NAME`, `{env:NAME}`, `{{NAME}}` or `%NAME%`.
+pub(super) fn is_like_a_variable(text: &str) -> bool {
+    let is_like_one = |word: &str| {
+        let inner = word.strip_prefix('%').and_then(|rest| rest.strip_suffix('%'));
+        word.strip_prefix('$').or(inner).is_some_and(is_name)
+            || ["${", "{{", "{env:", "{file:"].iter().any(|open| word.contains(open))
+    };
+    let texts = parts(text).into_iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        Part::Variable { .. } | Part::OfHost(_) => None,
+    });
+    texts.flat_map(str::split_whitespace).any(is_like_one)
+}
+
+/// A text with the values of some variables in their places; the others stay.
+pub(super) fn with_values(text: &str, values: &[(String, String)]) -> String {
+    let value = |name: &str| values.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let written = |part| match part {
+        Part::Text(text) => text.to_owned(),
+        Part::Variable { name, default } => value(name).unwrap_or_else(|| match default {
+            Some(default) => format!("${{{name}:-{default}}}"),
+            None => format!("${{{name}}}"),
+        }),
+        Part::OfHost(name) => format!("${{{name}}}"),
+    };
+    parts(text).into_iter().map(written).collect()
 }
 
 fn said(names: &BTreeSet<String>) -> String {
@@ -162,10 +229,13 @@ fn variable(inner: &str) -> Option<Part<'_>> {
     let inner = inner.strip_prefix("env:").unwrap_or(inner);
     let (name, default) =
         inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
-    let is_name = !name.is_empty()
+    is_name(name).then_some(Part::Variable { name, default })
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_name.then_some(Part::Variable { name, default })
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
@@ -197,6 +267,34 @@ mod tests {
             ("é${KEY}é", "ék3yé"),
         ] {
             assert_eq!(expand(text).as_deref(), Ok(expanded), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_spellings_of_hosts_become_the_common_one() {
+        for (dialect, text, common) in [
+            (Dialect::Common, "$KEY {env:KEY}", "$KEY {env:KEY}"),
+            (Dialect::Dollar, "$KEY Bearer $A_1.x ${KEY} $$5 $", "${KEY} Bearer ${A_1}.x ${KEY} $$5 $"),
+            (Dialect::Braces, "{env:KEY}é{env:A B}{env:}{env:K", "${KEY}é{env:A B}{env:}{env:K"),
+        ] {
+            assert_eq!(dialect.common(text), common, "{text}");
+        }
+        for like in ["$KEY", "Bearer $KEY", "{env:KEY}", "Bearer {{KEY}}", "%KEY%", "${a-b}", "{file:x}"] {
+            assert!(is_like_a_variable(like), "{like}");
+        }
+        for unlike in ["", "k3y", "${KEY}", "Bearer ${env:KEY}", "$2b$10$x", "a$b", "100%", "% %", "{x}"] {
+            assert!(!is_like_a_variable(unlike), "{unlike}");
+        }
+    }
+
+    #[test]
+    fn values_of_an_entry_take_the_places_of_its_variables_and_others_stay() {
+        let values = [("A".to_owned(), "${A} x".to_owned())];
+        for (text, expected) in [
+            ("${A}|${env:A:-d}|$A", "${A} x|${A} x|$A"),
+            ("${B}${B:-d}${input:t}${a[@]}", "${B}${B:-d}${input:t}${a[@]}"),
+        ] {
+            assert_eq!(with_values(text, &values), expected, "{text}");
         }
     }
 

@@ -43,7 +43,7 @@ async fn what_is_refused_takes_no_other_server_of_the_file_along() {
     let stored = gateway.ctl("get upstreams -o name").await;
     let names: Vec<_> = stored.split_whitespace().filter_map(|name| name.rsplit('/').next()).collect();
     assert_eq!(names, ["my-files", "project", "remote", "zoo"]);
-    let shown = |name: &'static str| gateway.ctl_args(&["get", "upstream", name, "-o", "json"]);
+    let shown = async |name: &str| gateway.ctl_args(&["get", "upstream", name, "-o", "json"]).await;
     let files: serde_json::Value = serde_json::from_str(&shown("my-files").await).unwrap();
     assert_eq!(files["http"]["url"], "http://127.0.0.1:1/a");
     // The header of the bridge has become the credential of the upstream.

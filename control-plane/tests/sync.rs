@@ -308,6 +308,43 @@ async fn each_list_stands_alone_and_keeps_what_it_had_while_it_fails() {
     assert!(status.reason.starts_with("tools/list: HTTP 401"), "{}", status.reason);
 }
 
+/// Servers without pings refuse one in the words in which they refuse a list: that is not a session that is lost.
+#[tokio::test]
+async fn a_list_that_is_refused_as_a_ping_is_takes_no_other_along() {
+    let control = Control::start().await;
+    let answers = Arc::new(Mutex::new(answers_well(DECLARED)));
+    let url = four_lists(&answers).await;
+    control.upstream("no-pings", upstream_at(url), true).await;
+    for (refusal, says) in [
+        ("HTTP 400", "HTTP 400"),
+        ("HTTP 405", "HTTP 405"),
+        ("HTTP 501", "HTTP 501"),
+        (r#""error":{"code":-32600,"message":"Unsupported method"}"#, "error -32600: Unsupported method"),
+        (r#""error":{"code":-32603,"message":"not implemented"}"#, "error -32603: not implemented"),
+        (r#""error":{"code":-32000,"message":"no session"}"#, "error -32000: no session"),
+    ] {
+        for refused in [&LISTS[3..], &LISTS[1..]] {
+            let mut odd = answers_well(DECLARED);
+            odd.insert("ping", refusal.to_owned());
+            odd.extend(refused.iter().map(|(list, _)| (*list, refusal.to_owned())));
+            *answers.lock().unwrap() = odd;
+            let status = refresh(&control, "no-pings").await;
+            assert_eq!(status.state(), UpstreamState::Ready, "{refusal}: {}", status.reason);
+            let troubled = status.lists.iter().filter(|list| list.trouble.contains(says));
+            assert_eq!(troubled.count(), refused.len(), "{refusal}: {:?}", status.lists);
+            assert_eq!(status.lists[0].count, 1, "{refusal}: its tools are there");
+        }
+        // A server that refuses all of them says why, and not that it has lost a session that was just opened.
+        let mut none = answers_well(DECLARED);
+        none.insert("ping", refusal.to_owned());
+        none.extend(LISTS.map(|(list, _)| (list, refusal.to_owned())));
+        *answers.lock().unwrap() = none;
+        let status = refresh(&control, "no-pings").await;
+        assert_ne!(status.state(), UpstreamState::Ready, "{refusal}");
+        assert!(status.reason.contains(says), "{refusal}: {}", status.reason);
+    }
+}
+
 async fn probe(control: &Control, target: Target) -> UpstreamStatus {
     let request = control.admin(ProbeUpstreamRequest { target: Some(target) });
     let mut client = UpstreamServiceClient::new(control.channel.clone());
@@ -329,7 +366,7 @@ async fn a_probe_finds_what_a_registration_does_and_stores_nothing() {
         {"name":"good","inputSchema":{"type":"object"}}]}"#;
     let failing = LISTS.map(|(list, _)| (list, "HTTP 401"));
     type Case<'a> = (&'a str, &'a [(&'static str, &'a str)], UpstreamState, [i32; 3], &'a [&'a str]);
-    let cases: [Case; 4] = [
+    let cases: [Case<'_>; 4] = [
         ("sane", &[], UpstreamState::Ready, [1, 0, 0], &[]),
         (
             "odd",

@@ -338,6 +338,46 @@ async fn a_tool_that_speaks_of_sessions_opens_few_where_pings_tell_nothing() {
     }
 }
 
+#[tokio::test]
+async fn an_upstream_that_refuses_pings_as_it_refuses_calls_keeps_its_sessions() {
+    let refusals: [Refuse; 6] = [
+        |_| status(400, "Unsupported"),
+        |_| status(401, "no session of that kind"),
+        |_| status(500, "failed"),
+        |request| error(200, &request.id(), -32602, "Invalid request parameters"),
+        |request| error(200, &request.id(), -32603, "failed"),
+        |request| error(422, &request.id(), -32600, "no such browser session"),
+    ];
+    for (nth, refuse) in refusals.into_iter().enumerate() {
+        for era in ["legacy", "modern"] {
+            let (opened, used) = (AtomicUsize::new(0), Arc::<Mutex<HashSet<String>>>::default());
+            let sessions = Arc::clone(&used);
+            let upstream = Upstream::raw(move |request| match request.method().as_str() {
+                "initialize" => initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed))),
+                "ping" => refuse(request),
+                "tools/call" if request.body.contains("echo") => refuse(request),
+                "tools/call" => {
+                    sessions.lock().unwrap().insert(request.header("mcp-session-id").to_owned());
+                    done(request)
+                }
+                _ => status(202, ""),
+            })
+            .await;
+            let edge = edge_before(&upstream, "legacy");
+            let client = Client::of(&edge, era, "{}").await;
+            for _ in 0..6 {
+                assert!(works(&client.call("u_safe").await), "{nth}, {era}");
+                assert!(!works(&client.call("u_echo").await), "{nth}, {era}");
+            }
+            assert_eq!(upstream.calls("tools/call").len(), 12, "{nth}, {era}: each was made once");
+            // Each of the two workers has one, and tries another once.
+            let opened = upstream.calls("initialize").len();
+            let kept = used.lock().unwrap().len();
+            assert!(kept <= 2 && opened <= 4, "{nth}, {era}: {opened} opened, {kept} used");
+        }
+    }
+}
+
 /// Refusals of a call that ran and broke its session, which the upstream has for whatever comes after.
 const AFTERWARDS: &[Refuse] = &[
     |request| error(200, &request.id(), -32000, "Connection closed"),

@@ -295,10 +295,7 @@ impl HttpPool {
     }
 
     /// Takes an idle connection or opens one; returns it, and how it was idle.
-    async fn checkout(
-        self: &Rc<Self>,
-        retry: Retry,
-    ) -> Result<(UpstreamConnection, Option<Idle>), Fault> {
+    async fn checkout(self: &Rc<Self>, retry: Retry) -> Result<(UpstreamConnection, Option<Idle>), Fault> {
         self.used.set(Instant::now());
         while let Some(mut idle) = self.take_idle(retry) {
             let lasted = idle.lasted();

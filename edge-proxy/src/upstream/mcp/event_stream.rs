@@ -30,6 +30,11 @@ impl EventStream {
         self.response.quirks()
     }
 
+    /// Resolves when the way to the upstream is about to end.
+    pub(super) fn retired(&self) -> impl Future<Output = ()> + use<> {
+        self.response.retired()
+    }
+
     /// Returns the next event, or `None` at the end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         loop {

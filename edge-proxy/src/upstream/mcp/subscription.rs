@@ -384,7 +384,7 @@ impl NotificationSource {
     /// Resolves when the stream is to be opened on another way to the upstream.
     fn retired(&self) -> impl Future<Output = ()> + use<> {
         let stream = match self {
-            Self::Stream(stream) => Some(stream.0.retired()),
+            Self::Stream(stream) => Some(stream.retired()),
             Self::Channel(_) => None,
         };
         async move {

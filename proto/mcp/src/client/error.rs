@@ -49,7 +49,69 @@ pub enum ClientError {
         message: String,
         /// Its data, raw JSON.
         data: Option<String>,
-        /// How the server refused, if that is what it did.
+        /// The HTTP status that it came with.
+        status: u16,
+    },
+    /// The server does not keep to the protocol.
+    #[error("violates the protocol: {0}")]
+    Protocol(String),
+    /// The server offers a revision that is not spoken here.
+    #[error("{}", unknown_version(.offered))]
+    Version {
+        /// Its date, as the server wrote it, safe to print; empty if it named none.
+        offered: String,
+    },
+    /// The server no longer knows the session; open another one.
+    #[error("the server no longer knows the session")]
+    SessionLost {
+        /// How it refused a call, where a ping told that the session is lost.
+        refused_with: Option<Box<ClientError>>,
+    },
+    /// The server does not offer this.
+    #[error("the server does not offer this")]
+    Unsupported,
+    /// The server lets only one listen, and someone else does.
+    #[error("another client has the stream of this session open")]
+    Busy,
+    /// The pages of a list lead back to one that was read already.
+    #[error("the server returned the same page of {method} twice")]
+    CursorLoop {
+        /// The list.
+        method: &'static str,
+    },
+    /// A list is longer than the caller takes.
+    #[error("{method} has more than {limit} {unit}")]
+    TooMany {
+        /// The list.
+        method: &'static str,
+        /// The limit.
+        limit: usize,
+        /// Of what.
+        unit: &'static str,
+    },
+}
+
+impl ClientError {
+    /// A session that is lost, as the protocol says it.
+    pub const SESSION_LOST: Self = Self::SessionLost { refused_with: None };
+
+    /// Whether another session is to be opened.
+    #[must_use]
+    pub fn is_session_lost(&self) -> bool {
+        matches!(self, Self::SessionLost { .. })
+    }
+
+    /// The refusal that was taken for a lost session, for whoever knows better: servers without pings refuse whatever they do not
+    /// know in the same words.
+    #[must_use]
+    pub fn as_refused(self) -> Self {
+        match self {
+            Self::SessionLost { refused_with: Some(refused) } => *refused,
+            error => error,
+        }
+    }
+
+    /// How the server refused, if that is what it did.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Http { status, excerpt } => Some(Refusal::read(*status, excerpt.as_bytes())),

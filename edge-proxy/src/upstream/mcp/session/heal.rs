@@ -2,7 +2,7 @@
 //! restarted refuse calls in many ways.
 //!
 //! A call that is refused in a session that was good tells nothing yet. A ping in the same session does, which all calls share
-//! that fail meanwhile. A call is repeated once, and only where it cannot have run, or may run twice. It must not know what calls
+//! that fail meanwhile, if a ping in a new session is not refused alike: many servers have no pings. A call is repeated once, and only where it cannot have run, or may run twice. It must not know what calls
 //! ask for.
 
 use std::cell::{Cell, RefCell};
@@ -14,7 +14,7 @@ use mcp::message::Envelope;
 use mcp::quirk::Quirk;
 use mcp::session_loss::{self, Ping, Refusal, Verdict};
 
-use super::session_pool::SessionPool;
+use super::session_pool::{Renewed, SessionPool};
 use super::upstream_session::{SessionTransport, UpstreamSession};
 use crate::error::Fault;
 use crate::upstream::connect::Retry;
@@ -89,30 +89,37 @@ impl SessionPool {
                 return None;
             }
         };
-        let status = refusal.status;
-        self.http_pool.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
         let is_sure = verdict != Verdict::PerhapsLost;
-        let renewed = self.renew(session).await;
+        let renewed = self.renew(session, refusal).await;
         self.healing.rest(renewed.is_err() || !is_sure);
-        if let Ok(renewed) = &renewed
-            && !untouched
-            && let Ping::Refused(of_new) = self.ping_in_time(renewed).await
-            && of_new.words == refusal.words
-        {
-            self.healing.of_new.set(Some((refusal.words, Instant::now() + WORDS_KNOWN)));
-        }
-        match renewed {
-            Ok((renewed, is_new)) => {
-                if is_new && is_sure {
+        let renewed = match renewed {
+            Ok(Renewed::Now(renewed)) => {
+                let status = refusal.status;
+                self.http_pool.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
+                if is_sure {
                     renewed.note_losses(self.losses.note(*refusal));
                 }
-                (untouched || retry == Retry::Safe).then_some(renewed)
+                renewed
             }
+            Ok(Renewed::Before(renewed)) => renewed,
+            Ok(Renewed::Not) => return None,
             Err(fault) => {
                 tracing::debug!(upstream = %self.upstream.id, %fault, "cannot open a session in the place of a lost one");
-                None
+                return None;
             }
+        };
+        (untouched || retry == Retry::Safe).then_some(renewed)
+    }
+
+    /// Whether a ping in a session that was just opened is refused as a call was in another: then the upstream has no pings, and
+    /// refuses so what it does not know. That is remembered.
+    pub(super) async fn refuses_in_new(&self, session: &Rc<UpstreamSession>, refusal: &Refusal) -> bool {
+        let Ping::Refused(of_new) = self.ping_in_time(session).await else { return false };
+        let is_alike = (of_new.status, of_new.words) == (refusal.status, refusal.words);
+        if is_alike {
+            self.healing.of_new.set(Some((refusal.words, Instant::now() + WORDS_KNOWN)));
         }
+        is_alike
     }
 
     /// Looks whether a session is alive after the upstream has lost another one. Returns it, or one in its place: a restart loses
@@ -131,9 +138,12 @@ impl SessionPool {
         let ping = self.ping_in_time(&session).await;
         session.note_losses(losses);
         let is_lost = matches!(session_loss::verdict(&refusal, &ping), Verdict::Lost { .. });
-        let renewed = if is_lost { Some(self.renew(&session).await) } else { None };
+        let renewed = if is_lost { Some(self.renew(&session, &refusal).await) } else { None };
         self.healing.rest(ping == Ping::Failed || matches!(renewed, Some(Err(_))));
-        renewed.and_then(Result::ok).map_or(session, |(renewed, _)| renewed)
+        match renewed {
+            Some(Ok(Renewed::Before(renewed) | Renewed::Now(renewed))) => renewed,
+            Some(Ok(Renewed::Not) | Err(_)) | None => session,
+        }
     }
 
     /// Pings in a session in which a call failed at this time. Calls that failed before a ping began share it.

@@ -15,6 +15,7 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::json;
 use mcp::quirk::Quirk;
 use mcp::revision::Revision;
+use mcp::session_loss::Refusal;
 
 use super::exclusive_sessions::{ExclusiveSession, SessionHolder};
 use super::handshake;
@@ -59,6 +60,16 @@ pub(in crate::upstream) struct SessionPool {
     gauge: Gauge,
     /// The count of the session, where it is one conversation's own.
     exclusive: RefCell<Option<ExclusiveSession>>,
+}
+
+/// What became of a session that may be lost.
+pub(super) enum Renewed {
+    /// Another was opened in its place before.
+    Before(Rc<UpstreamSession>),
+    /// Another has been opened.
+    Now(Rc<UpstreamSession>),
+    /// A new one is no better, so it stays.
+    Not,
 }
 
 impl SessionPool {
@@ -156,33 +167,50 @@ impl SessionPool {
         }
     }
 
-    /// Opens another session in the place of one that is lost, unless that was done already; returns it, and whether it is new.
-    /// Where none can be opened, the lost one stays.
+    /// Opens another session in the place of one in which a call and a ping were refused, unless that was done already. Where none
+    /// can be opened, or a ping in it is refused alike, the old one stays.
     pub(super) async fn renew(
         &self,
         lost: &Rc<UpstreamSession>,
-    ) -> Result<(Rc<UpstreamSession>, bool), Fault> {
+        refusal: &Refusal,
+    ) -> Result<Renewed, Fault> {
         let _opening = self.opening.lock().await;
-        match self.current().filter(|current| !Rc::ptr_eq(current, lost)) {
-            Some(session) => Ok((session, false)),
-            None => Ok((Box::pin(self.open()).await?, true)),
+        if let Some(session) = self.current().filter(|current| !Rc::ptr_eq(current, lost)) {
+            return Ok(Renewed::Before(session));
         }
+        let session = Box::pin(self.open_beside()).await?;
+        if self.refuses_in_new(&session, refusal).await {
+            self.end(&session).await;
+            return Ok(Renewed::Not);
+        }
+        self.put(&session).await;
+        Ok(Renewed::Now(session))
     }
 
     /// Opens a session, from now on the one that calls are made in.
     async fn open(&self) -> Result<Rc<UpstreamSession>, Fault> {
+        let session = self.open_beside().await?;
+        self.put(&session).await;
+        Ok(session)
+    }
+
+    async fn open_beside(&self) -> Result<Rc<UpstreamSession>, Fault> {
         let losses = self.losses.count();
         let session = Rc::new(self.initialize().await?);
         session.note_losses(losses);
         self.complete_handshake(&session).await?;
+        Ok(session)
+    }
+
+    /// Makes this session the one that calls are made in.
+    async fn put(&self, session: &Rc<UpstreamSession>) {
         if let (Some(_), SessionTransport::Http(_)) = (self.key.conversation, &session.transport) {
             let timeout = self.upstream.request_timeout;
             let server_stream =
-                ServerStream::open(&self.http_pool, &session, &self.subscribers, timeout).await;
+                ServerStream::open(&self.http_pool, session, &self.subscribers, timeout).await;
             *self.server_stream.borrow_mut() = Some(server_stream);
         }
-        *self.session.borrow_mut() = Some(Rc::clone(&session));
-        Ok(session)
+        *self.session.borrow_mut() = Some(Rc::clone(session));
     }
 
     /// Opens a session with the first revision that the upstream takes.
@@ -319,7 +347,12 @@ impl SessionPool {
         *self.server_stream.borrow_mut() = None;
         let session = self.session.borrow_mut().take();
         // Another edge may resume a call that is parked in it.
-        let Some(session) = session.filter(|session| session.has_id() && !session.is_kept()) else { return };
+        if let Some(session) = session.filter(|session| session.has_id() && !session.is_kept()) {
+            self.end(&session).await;
+        }
+    }
+
+    async fn end(&self, session: &UpstreamSession) {
         let headers = session.headers().cloned().unwrap_or_default();
         let closing = self.http_pool.send(&Verb::DELETE, headers, Bytes::new(), Retry::Safe, CLOSE_TIMEOUT);
         // An upstream may refuse to end sessions, or be gone.

@@ -30,6 +30,7 @@ use crate::discovery::authenticate::EdgeAuthenticator;
 use crate::discovery::enrollment::Enrollment;
 use crate::discovery::fleet::Fleet;
 use crate::discovery::roster::Roster;
+use crate::discovery::stream_admission::StreamAdmission;
 use crate::discovery::usage_service::Usage;
 use crate::listener;
 use crate::snapshot::Publisher;
@@ -53,6 +54,7 @@ pub struct Running {
     pub admin_token: SecretString,
     enrollment: Enrollment,
     store: Store,
+    fleet: Arc<Fleet>,
     leases: Leases,
     drain: CancellationToken,
     stop: CancellationToken,
@@ -70,6 +72,7 @@ struct Parts {
     admin: AdminToken,
     edges: Edges,
     fleet: Arc<Fleet>,
+    admission: Arc<StreamAdmission>,
     usage: UsageTable,
     usage_service: Usage,
     tunnels: Arc<Tunnels>,
@@ -112,6 +115,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
         admin_token: parts.admin.expose().into(),
         enrollment: parts.enrollment,
         store: parts.store,
+        fleet: parts.fleet,
         leases,
         drain: parts.drain,
         stop,
@@ -134,6 +138,10 @@ impl Running {
             tracing::error!(%error, "the listener failed");
         }
         self.tasks.shutdown().await;
+        // Otherwise other replicas would believe for a while that its edges are still here.
+        if let Err(error) = self.fleet.flush().await {
+            tracing::debug!(%error, "cannot record that edges disconnected");
+        }
         // Otherwise the next replica would wait until they end by themselves.
         if let Err(error) = self.leases.release().await {
             tracing::debug!(%error, "cannot release the leases");
@@ -169,6 +177,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
         usage_service: Usage::new(usage.clone(), fleet.clone(), days(config.usage_retention)),
         fleet,
+        admission: Arc::new(StreamAdmission::new(usize::from(config.stream_concurrency))),
         usage,
         sync: CatalogueSync::new(
             store.clone(),

@@ -7,10 +7,14 @@
 mod database;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use database::Database;
+use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use trunkline_control_plane::store::Store;
-use trunkline_control_plane::store::edges::{EdgeRow, Edges};
+use trunkline_control_plane::store::edges::{DepartureRow, EdgeRow, Edges};
 use trunkline_control_plane::store::enrollments::{EnrollmentRequest, Enrollments, Outcome, TokenRefusal};
 use trunkline_control_plane::store::join_tokens::{JoinTokens, NewJoinToken};
 
@@ -24,6 +28,7 @@ suite! {
     refused_enrollments_are_counted_for_every_replica,
     join_tokens_are_listed_with_their_edges_and_deleted,
     edges_of_earlier_builds_stay_enrolled,
+    enrollments_do_not_hold_up_who_writes_the_registry,
     an_edge_that_was_never_connected_is_forgotten,
 }
 
@@ -49,6 +54,11 @@ impl Tables {
 
     async fn open(database: &Database) -> Self {
         Self::of(&database.open().await)
+    }
+
+    /// Writes where an edge stands. Tells whether its enrolment is the present one.
+    async fn report(&self, row: &EdgeRow) -> bool {
+        self.edges.report(std::slice::from_ref(row)).await.unwrap().contains(&row.id)
     }
 
     async fn token(&self, name: &str, max_uses: i64, edge: &str) {
@@ -196,7 +206,7 @@ async fn a_replaced_enrollment_leaves_nothing_behind(database: Database) {
         refusals: vec![1],
         ..tables.present("e1").await
     };
-    assert!(tables.edges.report(&connected).await.unwrap());
+    assert!(tables.report(&connected).await);
     assert_eq!(tables.edges.siblings(0).await.unwrap().len(), 1);
     assert!(matches!(tables.enroll("e1", "of e1").await, Outcome::Replaced(_)));
     let now = tables.present("e1").await;
@@ -210,8 +220,9 @@ async fn a_replaced_enrollment_leaves_nothing_behind(database: Database) {
     assert_eq!(now, untouched);
     assert_eq!(tables.edges.siblings(0).await.unwrap(), [], "its siblings forget it");
     // What the replica that held it still writes changes nothing.
-    assert!(!tables.edges.report(&connected).await.unwrap());
-    tables.edges.leave("e1", "r", 3).await.unwrap();
+    assert!(!tables.report(&connected).await);
+    let departure = DepartureRow { id: "e1".to_owned(), connection: 3, state_us: 9 };
+    tables.edges.leave("r", &[departure]).await.unwrap();
     assert_eq!(tables.present("e1").await, untouched);
 }
 
@@ -301,7 +312,7 @@ async fn edges_of_earlier_builds_stay_enrolled(database: Database) {
     let edge = tables.present("e1").await;
     assert_eq!((edge.enrollment.id.as_str(), edge.version.as_str()), ("1800000000000001", "0.0.9"));
     assert_eq!(edge.enrollment.join_token, "");
-    assert!(tables.edges.report(&edge).await.unwrap());
+    assert!(tables.report(&edge).await);
     let tokens = tables.tokens.list("", 10).await.unwrap();
     assert_eq!((tokens[0].id.as_str(), tokens[0].uses), (&hash("of earlier")[..12], 1));
     assert_eq!(tables.enroll("e1", "of earlier").await, Outcome::Taken);
@@ -319,10 +330,48 @@ async fn an_edge_that_was_never_connected_is_forgotten(database: Database) {
     }
     let mut row = tables.present("connected").await;
     row.beat_us = 1;
-    assert!(tables.edges.report(&row).await.unwrap());
+    assert!(tables.report(&row).await);
     database.run("update edges set enroll_us = 100 where id <> 'new'").await;
     assert_eq!(tables.edges.forget_unused(100).await.unwrap(), [""; 0]);
     assert_eq!(tables.edges.forget_unused(101).await.unwrap(), ["made-up"]);
     let left: Vec<_> = tables.edges.list("", 10).await.unwrap().into_iter().map(|row| row.id).collect();
     assert_eq!(left, ["connected", "new"]);
+}
+
+async fn enrollments_do_not_hold_up_who_writes_the_registry(database: Database) {
+    // More than there are connections to the database.
+    const EDGES: usize = 40;
+    let store = database.open().await;
+    let tables = Tables::of(&store);
+    tables.token("many", EDGES.try_into().unwrap(), "").await;
+    let first = store.write().await.unwrap();
+    let started = Arc::new(Semaphore::new(0));
+    let mut enrolling = JoinSet::new();
+    for number in 0..EDGES {
+        let (enrollments, started) = (tables.enrollments.clone(), started.clone());
+        enrolling.spawn(async move {
+            started.add_permits(1);
+            let (edge, token_hash) = (format!("e{number}"), hash("many"));
+            let request =
+                EnrollmentRequest { edge: &edge, token_hash: &token_hash, proved: "", request_hash: "" };
+            enrollments.enroll(request).await.unwrap()
+        });
+    }
+    let _ = started.acquire_many(EDGES.try_into().unwrap()).await.unwrap();
+    // They wait, and not with all connections: whoever reads does not wait for them.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+        assert_eq!(store.revision().await.unwrap(), 0);
+    }
+    let mut second = Box::pin(store.write());
+    assert!((&mut second).now_or_never().is_none(), "it stands in line from here on");
+    first.commit().await.unwrap();
+    // Of all that came before it, one at the most was enrolled.
+    let second = second.await.unwrap();
+    let enrolled = tables.edges.enrollments().await.unwrap().len();
+    assert!(enrolled <= 1, "{enrolled} edges were enrolled before");
+    second.commit().await.unwrap();
+    for outcome in enrolling.join_all().await {
+        assert!(matches!(outcome, Outcome::Enrolled(_)), "{outcome:?}");
+    }
 }

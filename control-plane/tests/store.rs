@@ -26,6 +26,7 @@ suite! {
     pages_by_parent_and_label,
     the_log_tells_everything,
     an_upstream_takes_its_catalogue_along,
+    many_are_stored_as_one_is,
     referrers_are_known,
     secrets_live_with_their_resource,
     replicas_hear_of_each_other,
@@ -213,6 +214,61 @@ async fn an_upstream_takes_its_catalogue_along(database: Database) {
     assert_eq!(names, ["upstreams/a", "upstreams/a/tools/x"]);
     assert!(rows.iter().all(|row| row.deleted && row.revision == revision));
     assert!(store.get(Kind::Tool, "upstreams/ab/tools/x").await.unwrap().is_some());
+}
+
+/// Which tools carry a label.
+async fn with_label(store: &Store, key: &str, value: &str) -> usize {
+    let labels = vec![(key.to_owned(), value.to_owned())];
+    let page = Page { labels, limit: 1_000, ..page(Kind::Tool, Order::Name, false) };
+    store.page(&page).await.unwrap().len()
+}
+
+async fn many_are_stored_as_one_is(database: Database) {
+    let store = database.open().await;
+    put(&store, &upstream("a", "t")).await;
+    let tools = |value: &str, title: &str| -> Vec<Tool> {
+        let one = |at: usize| Tool { definition_json: title.to_owned(), ..tool("a", &format!("t{at:03}")) };
+        (0..600).map(|at| labelled(one(at), "team", value)).collect()
+    };
+    let mut tx = store.write().await.unwrap();
+    let revision = tx.revision();
+    let new: Vec<_> = tools("x", "1").into_iter().map(|tool| (tool, None)).collect();
+    tx.put_many(&new).await.unwrap();
+    assert_eq!(tx.commit().await.unwrap(), revision);
+    let (_, first) = store.changes_since(revision - 1).await.unwrap();
+    assert_eq!((first.len(), with_label(&store, "team", "x").await), (600, 600));
+    let read: Tool = first[599].message().unwrap();
+    assert_eq!((read.name.as_str(), read.definition_json.as_str()), ("upstreams/a/tools/t599", "1"));
+    let one =
+        put(&store, &labelled(Tool { definition_json: "1".to_owned(), ..tool("a", "one") }, "team", "x"))
+            .await;
+    assert_eq!(one.body, first[0].body, "as one is");
+
+    // What is equal is left alone, and takes no revision.
+    let before = store.revision().await.unwrap();
+    let stored =
+        |tools: Vec<Tool>| tools.into_iter().zip(first.iter().cloned().map(Some)).collect::<Vec<_>>();
+    let mut tx = store.write().await.unwrap();
+    tx.put_many(&stored(tools("x", "1"))).await.unwrap();
+    assert_eq!(tx.commit().await.unwrap(), before);
+
+    let mut tx = store.write().await.unwrap();
+    let mut changed = stored(tools("x", "1"));
+    let others = stored(tools("y", "2"));
+    changed[300..].clone_from_slice(&others[300..]);
+    tx.put_many(&changed).await.unwrap();
+    let revision = tx.commit().await.unwrap();
+    let (_, rows) = store.changes_since(revision - 1).await.unwrap();
+    assert_eq!(rows.len(), 300);
+    assert!(
+        rows.iter().zip(&first[300..]).all(|(row, old)| row.uid == old.uid && row.create_us == old.create_us)
+    );
+    assert_eq!((with_label(&store, "team", "x").await, with_label(&store, "team", "y").await), (301, 300));
+
+    let revision = delete(&store, Kind::Upstream, "upstreams/a").await;
+    let (_, rows) = store.changes_since(revision - 1).await.unwrap();
+    assert_eq!((rows.len(), rows.iter().all(|row| row.deleted && row.body.is_empty())), (602, true));
+    assert_eq!(with_label(&store, "team", "y").await, 0);
 }
 
 async fn referrers_are_known(database: Database) {

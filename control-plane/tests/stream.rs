@@ -151,26 +151,39 @@ async fn a_refusal_is_shown_until_the_resource_is_mended() {
     let revision = control.server("odd", titled("odd")).await;
     let good = control.server("good", titled("good")).await;
     edge.until(|held| holds(held, StreamType::Server, "servers/good")).await;
-    let refused = BTreeMap::from([("edges/e1".to_owned(), RolloutState::Refused)]);
-    assert_eq!(rollout(&control, good).await, refused);
+    let all = |state| BTreeMap::from([("edges/e1".to_owned(), state)]);
+    // What is refused is no part of the change that came after it, and does not hold that back.
+    assert_eq!(rollout(&control, good).await, all(RolloutState::Acknowledged));
+    assert_eq!(rollout(&control, revision).await, all(RolloutState::Refused));
     let status = edge_status(&control, "edges/e1").await;
     let [refusal] = &status.refusals[..] else { panic!("{status:?}") };
     let told = refusal.refusal.clone().unwrap();
     assert_eq!((told.name.as_str(), told.reason.as_str()), ("servers/odd", "not to my taste"));
     assert_eq!(refusal.type_url, StreamType::Server.url());
-    assert!(status.acked_revision < revision, "{status:?}");
-    assert!(status.sent_revision >= good, "{status:?}");
+    assert_eq!(refusal.revision, revision);
+    assert!(status.acked_revision >= good && status.sent_revision >= good, "{status:?}");
+    assert_eq!(status.lag, Some(prost_types::Duration::default()));
+
+    // A change of the same resource that is refused again is a change that is refused.
+    let request = UpdateServerRequest {
+        server: Some(Server { name: "servers/odd".to_owned(), ..titled("as odd") }),
+        ..Default::default()
+    };
+    let mut servers = ServerServiceClient::new(control.channel.clone());
+    let updated = servers.update_server(control.admin(request)).await.unwrap().into_inner();
+    let again = updated.server.unwrap().meta.unwrap().revision;
+    let response = edge.next().await.unwrap().unwrap();
+    edge.take(response).await;
+    assert_eq!(rollout(&control, again).await, all(RolloutState::Refused));
 
     edge.refused.clear();
     let request = UpdateServerRequest {
         server: Some(Server { name: "servers/odd".to_owned(), ..titled("even") }),
         ..Default::default()
     };
-    let mut servers = ServerServiceClient::new(control.channel.clone());
     servers.update_server(control.admin(request)).await.unwrap();
     edge.until(|held| holds(held, StreamType::Server, "servers/odd")).await;
-    let accepted = BTreeMap::from([("edges/e1".to_owned(), RolloutState::Acknowledged)]);
-    assert_eq!(rollout(&control, 0).await, accepted);
+    assert_eq!(rollout(&control, 0).await, all(RolloutState::Acknowledged));
     assert_eq!(edge_status(&control, "edges/e1").await.refusals, []);
 }
 

@@ -18,7 +18,7 @@ use trunkline_control_plane::auth::keys::{KeyError, Signer};
 use trunkline_control_plane::auth::master::MasterKey;
 use trunkline_control_plane::auth::vault::{Sealed, Vault, VaultError};
 use trunkline_control_plane::store::Store;
-use trunkline_control_plane::store::edges::{EdgeRow, Edges};
+use trunkline_control_plane::store::edges::{DepartureRow, EdgeRow, Edges, EnrollmentRow};
 use trunkline_control_plane::store::enrollments::{EnrollmentRequest, Enrollments, Outcome};
 use trunkline_control_plane::store::join_tokens::{JoinTokens, NewJoinToken};
 use trunkline_control_plane::store::keys::{Keys, NewKey, Purpose};
@@ -28,6 +28,7 @@ use trunkline_control_plane::store::usage::{UsageQuery, UsageTable};
 suite! {
     a_lease_has_one_holder_and_its_token_grows,
     replicas_that_want_a_lease_at_once_do_not_both_get_it,
+    a_lease_outlives_a_long_write,
     a_batch_is_counted_once,
     usage_is_summed_filtered_and_forgotten,
     usage_of_an_edge_that_lies_breaks_no_sum,
@@ -39,6 +40,7 @@ suite! {
     sealing_keys_seal_once_every_edge_can_open,
     secrets_outlive_the_change_of_the_master_key,
     edges_are_told_apart_by_their_enrollments,
+    many_edges_are_a_few_statements,
     credentials_of_earlier_builds_name_the_time_of_enrollment,
 }
 
@@ -73,6 +75,34 @@ async fn replicas_that_want_a_lease_at_once_do_not_both_get_it(database: Databas
     }
     let held = tasks.join_all().await;
     assert_eq!(held.iter().flatten().count(), 1, "{held:?}");
+}
+
+async fn a_lease_outlives_a_long_write(database: Database) {
+    // More than there are connections to the database.
+    const TAKES: usize = 40;
+    let store = database.open().await;
+    let leases = Leases::new(&store, "a".to_owned());
+    let lease = leases.take("sync", LONG).await.unwrap();
+    let write = store.write().await.unwrap();
+    let started = Arc::new(tokio::sync::Semaphore::new(0));
+    let mut takes = tokio::task::JoinSet::new();
+    for _ in 0..TAKES {
+        let (leases, started) = (leases.clone(), started.clone());
+        takes.spawn(async move {
+            started.add_permits(1);
+            leases.take("sync", LONG).await
+        });
+    }
+    let _ = started.acquire_many(TAKES.try_into().unwrap()).await.unwrap();
+    // They wait for their turn, and not in the database, with a connection each, until it gives up.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+        assert_eq!(store.revision().await.unwrap(), 0);
+    }
+    write.commit().await.unwrap();
+    for taken in takes.join_all().await {
+        assert_eq!(taken.unwrap(), lease);
+    }
 }
 
 fn record(server: &str, token: &str, calls: i64) -> UsageRecord {
@@ -323,6 +353,14 @@ async fn secrets_outlive_the_change_of_the_master_key(database: Database) {
     assert_eq!(*again.open("of a", &stored).unwrap(), b"secret");
 }
 
+async fn report(edges: &Edges, row: &EdgeRow) -> Vec<String> {
+    edges.report(std::slice::from_ref(row)).await.unwrap().into_iter().collect()
+}
+
+fn departure(id: &str, connection: i64) -> DepartureRow {
+    DepartureRow { id: id.to_owned(), connection, state_us: 9 }
+}
+
 async fn edges_are_told_apart_by_their_enrollments(database: Database) {
     let store = database.open().await;
     let (edges, enrollments, tokens) =
@@ -350,23 +388,23 @@ async fn edges_are_told_apart_by_their_enrollments(database: Database) {
         refusals: vec![1, 0, 255],
         ..EdgeRow::default()
     };
-    assert!(edges.report(&connected).await.unwrap());
+    assert_eq!(report(&edges, &connected).await, ["e1"]);
     assert_eq!(edges.get("e1").await.unwrap(), Some(connected.clone()));
     let ids = |rows: Vec<EdgeRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
     assert_eq!(ids(edges.list("", 10).await.unwrap()), ["e1", "e2"]);
     assert_eq!(ids(edges.list("e1", 10).await.unwrap()), ["e2"]);
 
-    edges.leave("e1", "r", 2).await.unwrap();
+    edges.leave("r", &[departure("e1", 2)]).await.unwrap();
     assert_eq!(edges.get("e1").await.unwrap().unwrap().replica, "r", "it has a newer connection");
-    edges.leave("e1", "r", 3).await.unwrap();
+    edges.leave("r", &[departure("e1", 3)]).await.unwrap();
     assert_eq!(edges.get("e1").await.unwrap().unwrap().replica, "");
 
     assert!(edges.delete("e1").await.unwrap());
     assert!(!edges.delete("e1").await.unwrap());
-    assert!(!edges.report(&connected).await.unwrap());
+    assert_eq!(report(&edges, &connected).await, [""; 0]);
     let second = enroll("e1").await;
     assert_ne!(second.id, first.id);
-    assert!(!edges.report(&connected).await.unwrap(), "that was another enrolment");
+    assert_eq!(report(&edges, &connected).await, [""; 0], "that was another enrolment");
     let present = edges.enrollments().await.unwrap();
     assert!(present.contains(&("e1".to_owned(), second.id)) && present.len() == 2, "{present:?}");
 }
@@ -387,4 +425,62 @@ async fn credentials_of_earlier_builds_name_the_time_of_enrollment(database: Dat
     assert_eq!(credentials.verify_ended(&expired).unwrap().enrollment, "1800000000000001");
     let (other, _) = signer.sign_token("tokens/e1", "u").unwrap();
     assert!(credentials.verify_ended(&other).is_err(), "what was signed for clients proves nothing");
+}
+
+/// A row that says where an edge stands, each column with a value of its own.
+fn standing(at: i64, enrollment: EnrollmentRow) -> EdgeRow {
+    EdgeRow {
+        id: format!("e{at}"),
+        enrollment,
+        replica: "r".to_owned(),
+        connection: at + 1,
+        beat_us: at + 2,
+        state_us: at + 3,
+        version: format!("v{at}"),
+        client_address: format!("c{at}"),
+        sibling_address: format!("s{at}"),
+        sibling_certificate: format!("f{at}"),
+        sent_revision: at + 4,
+        answered_revision: at + 5,
+        acked_revision: at + 6,
+        behind_us: at + 7,
+        refusals: vec![1, (at % 200) as u8],
+    }
+}
+
+async fn many_edges_are_a_few_statements(database: Database) {
+    const EDGES: i64 = 600;
+    let store = database.open().await;
+    let edges = Edges::new(&store);
+    let nothing = if database.is_sqlite() { "x''" } else { "''" };
+    let values: Vec<_> = (0..EDGES)
+        .map(|at| format!("('e{at}', 1, 'n{at}', '', 0, 0, 0, '', '', '', '', 0, 0, 0, 0, {nothing})"))
+        .collect();
+    let insert = "insert into edges (id, enroll_us, enrollment, replica, connection, beat_us, state_us, version, \
+                  client_address, sibling_address, sibling_certificate, sent_revision, answered_revision, \
+                  acked_revision, behind_us, refusals) values ";
+    database.run(&format!("{insert}{}", values.join(", "))).await;
+
+    let stored = |at| EnrollmentRow { id: format!("n{at}"), enroll_us: 1, ..EnrollmentRow::default() };
+    let mut rows: Vec<_> = (0..EDGES).map(|at| standing(at, stored(at))).collect();
+    rows[7].enrollment.id = "another".to_owned();
+    let present = edges.report(&rows).await.unwrap();
+    assert_eq!((present.len(), present.contains("e7"), edges.statements().writes()), (599, false, 3));
+    for at in [0, 249, 250, 599] {
+        assert_eq!(edges.get(&format!("e{at}")).await.unwrap().unwrap(), rows[at as usize]);
+    }
+    assert_eq!(edges.get("e7").await.unwrap().unwrap().replica, "");
+
+    let ids: Vec<_> = (0..EDGES).map(|at| format!("e{at}")).chain(["unknown".to_owned()]).collect();
+    let found = edges.enrollments_of(&ids.iter().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!((found.len(), found["e599"].as_str(), edges.statements().lookups()), (600, "n599", 3));
+    assert!(edges.enrollments_of(&[]).await.unwrap().is_empty());
+
+    let departures: Vec<_> = (0..EDGES).map(|at| departure(&format!("e{at}"), at + 1)).collect();
+    edges.leave("elsewhere", &departures).await.unwrap();
+    assert_eq!(edges.get("e250").await.unwrap().unwrap(), rows[250]);
+    edges.leave("r", &departures).await.unwrap();
+    let left = edges.get("e250").await.unwrap().unwrap();
+    assert_eq!(left, EdgeRow { replica: String::new(), state_us: 9, ..rows[250].clone() });
+    assert_eq!(edges.statements().writes(), 9);
 }

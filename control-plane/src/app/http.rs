@@ -23,6 +23,7 @@ use trunkline::edge::v1::StreamType;
 use super::Parts;
 use crate::discovery::enrollment_counters::EnrollmentCounters;
 use crate::discovery::fleet::Fleet;
+use crate::discovery::stream_admission::StreamAdmission;
 use crate::discovery::usage_service::Usage;
 use crate::observe::{Counter, Gauge, render};
 use crate::snapshot::DatabaseHealth;
@@ -36,6 +37,7 @@ const READY: Duration = Duration::from_secs(15);
 struct HttpState {
     store: Store,
     fleet: Arc<Fleet>,
+    admission: Arc<StreamAdmission>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     database: DatabaseHealth,
     tunnels: Arc<Tunnels>,
@@ -54,6 +56,7 @@ pub(super) fn router(
     let state = HttpState {
         store: parts.store.clone(),
         fleet: parts.fleet.clone(),
+        admission: parts.admission.clone(),
         snapshots,
         database,
         tunnels: parts.tunnels.clone(),
@@ -161,6 +164,16 @@ async fn metrics(State(state): State<HttpState>) -> Response {
             "Edges connected to this replica.",
             i64::try_from(state.fleet.connected_here()).unwrap_or(i64::MAX),
         ),
+        gauge(
+            "trunkline_control_streams_admitted",
+            "Edges that are being brought up to date.",
+            count(state.admission.admitted()),
+        ),
+        gauge(
+            "trunkline_control_streams_waiting",
+            "Edges that wait for others to be brought up to date.",
+            count(state.admission.waiting()),
+        ),
         gauge("trunkline_control_upstreams", "Upstreams published to edges.", size(StreamType::Upstream)),
         gauge("trunkline_control_tools", "Tools published to edges.", size(StreamType::Tool)),
         gauge("trunkline_control_servers", "Virtual servers published to edges.", size(StreamType::Server)),
@@ -219,6 +232,14 @@ fn counters(state: &HttpState) -> Vec<Counter> {
             name: "trunkline_control_enrollments_total",
             help: "Requests of edges to enrol that this replica answered, by outcome.",
             values: state.enrollments.read().map(enrolled).into(),
+        },
+        Counter {
+            name: "trunkline_control_edge_statements_total",
+            help: "Statements to the database about edges that are connected: enrolments looked up, and their state written.",
+            values: vec![
+                (Some(("purpose", "lookup")), state.fleet.statements().lookups()),
+                (Some(("purpose", "write")), state.fleet.statements().writes()),
+            ],
         },
         Counter {
             name: "trunkline_control_usage_records_set_aside_total",

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use tonic::service::Routes;
-use trunkline::discovery::v1::discovery_service_server::DiscoveryServiceServer;
 use trunkline::discovery::v1::enrollment_service_server::EnrollmentServiceServer;
 use trunkline::discovery::v1::fleet_service_server::FleetServiceServer;
 use trunkline::telemetry::v1::usage_service_server::UsageServiceServer;
@@ -19,20 +18,26 @@ use crate::api::permissions::served;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::discovery::fleet_service::FleetApi;
 use crate::discovery::service::Discovery;
+use crate::discovery::stream_codec::DiscoveryServer;
 use crate::snapshot::Publisher;
 use crate::tunnels;
 
 pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Router> {
     let (snapshots, database) = (publisher.snapshots(), publisher.database_health());
-    let discovery =
-        Discovery::new(snapshots.clone(), database.clone(), parts.fleet.clone(), parts.drain.clone());
+    let discovery = Discovery::new(
+        snapshots.clone(),
+        database.clone(),
+        parts.fleet.clone(),
+        parts.admission.clone(),
+        parts.drain.clone(),
+    );
     let fleets =
         FleetApi::new(parts.fleet.clone(), parts.store.clone(), parts.vault.clone(), parts.drain.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     http::watch_health(health, parts.drain.clone());
     let mut routes = Routes::builder();
     routes
-        .add_service(DiscoveryServiceServer::new(discovery).max_decoding_message_size(MAX_EDGE_MESSAGE_BYTES))
+        .add_service(DiscoveryServer::new(discovery, MAX_EDGE_MESSAGE_BYTES))
         .add_service(EnrollmentServiceServer::new(parts.enrollment.clone()))
         .add_service(FleetServiceServer::new(fleets))
         .add_service(

@@ -44,6 +44,9 @@ pub struct Config {
     /// Maximum number of upstreams that are refreshed at the same time [number].
     #[arg(long, env = "TRUNKLINE_SYNC_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub sync_concurrency: u16,
+    /// Maximum number of edges that are sent much of the registry at the same time [number]. Further ones wait their turn.
+    #[arg(long, env = "TRUNKLINE_STREAM_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub stream_concurrency: u16,
     /// Retention of usage records [days].
     #[arg(long, env = "TRUNKLINE_USAGE_RETENTION", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..))]
     pub usage_retention: u16,
@@ -161,6 +164,7 @@ impl Config {
             },
             egress: egress::Options::default(),
             sync_concurrency: 16,
+            stream_concurrency: 32,
             usage_retention: 90,
             log_format: LogFormat::Text,
             log: "info".to_owned(),

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::authenticate::ended;
+use super::enrollment_lookup::EnrollmentLookup;
 use crate::auth::credential::EdgeClaims;
 use crate::error::Error;
 use crate::store::edges::Edges;
@@ -38,6 +39,7 @@ enum StreamEnd {
 #[derive(Debug)]
 pub(super) struct EnrollmentWatch {
     edges: Edges,
+    lookup: EnrollmentLookup,
     open: Mutex<OpenStreams>,
 }
 
@@ -67,7 +69,7 @@ pub(super) struct WatchedStream {
 impl EnrollmentWatch {
     /// Watches this table of edges.
     pub(super) fn new(edges: Edges) -> Self {
-        Self { edges, open: Mutex::default() }
+        Self { lookup: EnrollmentLookup::new(edges.clone()), edges, open: Mutex::default() }
     }
 
     /// Watches a stream from now on, and ends the one that the enrolment had for this purpose. Fails where the enrolment has
@@ -79,9 +81,12 @@ impl EnrollmentWatch {
     ) -> Result<WatchedStream, Error> {
         // Registered before the table is read: an enrolment that ends meanwhile is noticed by one or the other.
         let stream = self.register(claims, purpose);
-        let row = self.edges.get(&claims.sub).await?;
-        let is_present = row.is_some_and(|row| row.enrollment.id == claims.enrollment);
-        if is_present { Ok(stream) } else { Err(ended(&claims.sub)) }
+        if self.is_present(claims).await? { Ok(stream) } else { Err(ended(&claims.sub)) }
+    }
+
+    /// Tells whether an enrolment is the present one of an edge.
+    pub(super) async fn is_present(&self, claims: &EdgeClaims) -> Result<bool, Error> {
+        Ok(self.lookup.present(&claims.sub).await?.is_some_and(|present| present == claims.enrollment))
     }
 
     /// Ends the streams of an edge here, but for those of the enrolment `except`.

@@ -18,39 +18,37 @@ use super::join_tokens::name_of;
 use crate::auth::credential::EdgeClaims;
 use crate::clock;
 use crate::error::Error;
-use crate::store::edges::{EdgeRow, Edges, EnrollmentRow};
+use crate::store::edges::{DepartureRow, EdgeRow, EdgeStatements, Edges, EnrollmentRow};
 
-/// Between two signs of life in the table.
-const BEAT: Duration = Duration::from_secs(10);
 /// Without a sign of life for so long, an edge's replica is gone, and the edge with it.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Progress is gathered for so long before it is written.
-const GATHER: Duration = Duration::from_millis(50);
 
 /// The edges.
 #[derive(Debug)]
 pub struct Fleet {
-    edges: Edges,
-    replica: String,
+    pub(super) edges: Edges,
+    pub(super) replica: String,
     enrollments: Arc<EnrollmentWatch>,
     local: Mutex<Local>,
     changed: watch::Sender<u64>,
     /// Changes when the table of edges has come to name other siblings.
-    siblings: watch::Sender<u64>,
+    pub(super) siblings: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Local {
+pub(super) struct Local {
     next: i64,
-    connected: BTreeMap<String, Connected>,
+    pub(super) connected: BTreeMap<String, Connected>,
+    /// The last connections of edges that left, until the table says so.
+    pub(super) departed: BTreeMap<String, DepartureRow>,
 }
 
 #[derive(Debug)]
-struct Connected {
-    row: EdgeRow,
-    dirty: bool,
+pub(super) struct Connected {
+    pub(super) row: EdgeRow,
+    pub(super) dirty: bool,
     /// True once the table says that it is here.
-    told: bool,
+    pub(super) told: bool,
     evicted: CancellationToken,
 }
 
@@ -123,8 +121,17 @@ impl Fleet {
 
     /// Edges after `after`, wherever they are connected.
     pub async fn list(&self, after: &str, limit: i64) -> sqlx::Result<Vec<EdgeProgress>> {
-        let rows = self.edges.list(after, limit).await?;
-        Ok(rows.into_iter().map(|row| self.standing(row)).collect())
+        Ok(self.standings(&self.rows(after, limit).await?))
+    }
+
+    /// Edges after `after`, as the table has them.
+    pub(super) async fn rows(&self, after: &str, limit: i64) -> sqlx::Result<Vec<EdgeRow>> {
+        self.edges.list(after, limit).await
+    }
+
+    /// Adds what is known here to what the table has.
+    pub(super) fn standings(&self, rows: &[EdgeRow]) -> Vec<EdgeProgress> {
+        rows.iter().map(|row| self.standing(row.clone())).collect()
     }
 
     /// One edge.
@@ -147,25 +154,18 @@ impl Fleet {
     }
 
     /// Tells whether an enrolment is the present one of an edge.
-    pub async fn knows(&self, claims: &EdgeClaims) -> sqlx::Result<bool> {
-        Ok(self.edges.get(&claims.sub).await?.is_some_and(|row| row.enrollment.id == claims.enrollment))
+    pub async fn knows(&self, claims: &EdgeClaims) -> Result<bool, Error> {
+        self.enrollments.is_present(claims).await
     }
 
     /// Writes what changed, and signs of life, and watches the enrolments, for ever.
     pub async fn run(self: Arc<Self>) {
-        tokio::join!(self.enrollments.clone().run(), self.report());
+        tokio::join!(self.enrollments.clone().run(), self.keep_written());
     }
 
-    async fn report(&self) {
-        let mut changed = self.changed();
-        loop {
-            let progress = tokio::time::timeout(BEAT, changed.changed()).await.is_ok();
-            if progress {
-                tokio::time::sleep(GATHER).await;
-                changed.borrow_and_update();
-            }
-            self.write(!progress).await;
-        }
+    /// The number of statements about edges that this replica has made.
+    pub fn statements(&self) -> &EdgeStatements {
+        self.edges.statements()
     }
 
     /// Counts the edges connected here.
@@ -173,39 +173,7 @@ impl Fleet {
         self.local().connected.len()
     }
 
-    async fn write(&self, everything: bool) {
-        let now = clock::now_us();
-        let stale = now - clock::duration_us(BEAT);
-        let rows: Vec<EdgeRow> = self
-            .local()
-            .connected
-            .values_mut()
-            .filter(|edge| everything || edge.dirty || edge.row.beat_us < stale)
-            .map(|edge| {
-                edge.dirty = false;
-                edge.row.beat_us = now;
-                edge.row.clone()
-            })
-            .collect();
-        let mut arrived = false;
-        for row in rows {
-            match self.edges.report(&row).await {
-                Ok(true) => self.with(&row.id, row.connection, |edge| {
-                    arrived |= !std::mem::replace(&mut edge.told, true);
-                }),
-                Ok(false) => self.evict(&row.id, |edge| edge.row.connection == row.connection),
-                Err(error) => {
-                    tracing::warn!(%error, edge = row.id, "cannot write the state of an edge");
-                    self.with(&row.id, row.connection, |edge| edge.dirty = true);
-                }
-            }
-        }
-        if arrived {
-            self.siblings.send_modify(|count| *count += 1);
-        }
-    }
-
-    fn evict(&self, id: &str, is_over: impl FnOnce(&Connected) -> bool) {
+    pub(super) fn evict(&self, id: &str, is_over: impl FnOnce(&Connected) -> bool) {
         let mut local = self.local();
         let found = local.connected.get(id).is_some_and(is_over);
         if let Some(edge) = found.then(|| local.connected.remove(id)).flatten() {
@@ -229,7 +197,7 @@ impl Fleet {
         }
     }
 
-    fn with(&self, id: &str, connection: i64, change: impl FnOnce(&mut Connected)) {
+    pub(super) fn with(&self, id: &str, connection: i64, change: impl FnOnce(&mut Connected)) {
         if let Some(edge) =
             self.local().connected.get_mut(id).filter(|edge| edge.row.connection == connection)
         {
@@ -237,11 +205,20 @@ impl Fleet {
         }
     }
 
+    /// Notes that a connection ended, unless a later one of the edge ended before it.
+    fn depart(&self, departure: DepartureRow) {
+        let mut local = self.local();
+        let is_older = |noted: &DepartureRow| noted.connection > departure.connection;
+        if !local.departed.get(&departure.id).is_some_and(is_older) {
+            local.departed.insert(departure.id.clone(), departure);
+        }
+    }
+
     fn touch(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    fn local(&self) -> MutexGuard<'_, Local> {
+    pub(super) fn local(&self) -> MutexGuard<'_, Local> {
         self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -256,7 +233,7 @@ impl ConnectionGuard {
             row.answered_revision = progress.answered;
             row.acked_revision = progress.acked;
             row.refusals = refusals.encode_to_vec();
-            row.behind_us = match (progress.acked < revision, row.behind_us) {
+            row.behind_us = match (progress.answered < revision, row.behind_us) {
                 (false, _) => 0,
                 (true, 0) => clock::now_us(),
                 (true, since) => since,
@@ -278,16 +255,10 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.fleet.evict(&self.edge, |edge| edge.row.connection == self.connection);
+        let departure =
+            DepartureRow { id: self.edge.clone(), connection: self.connection, state_us: clock::now_us() };
+        self.fleet.depart(departure);
         self.fleet.touch();
-        let (fleet, edge, connection) = (self.fleet.clone(), self.edge.clone(), self.connection);
-        // Outside of a runtime the program is ending, and silence says the same a little later.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = fleet.edges.leave(&edge, &fleet.replica, connection).await {
-                    tracing::debug!(%error, edge, "cannot record that an edge disconnected");
-                }
-            });
-        }
     }
 }
 
@@ -301,10 +272,16 @@ pub struct EdgeProgress {
 }
 
 impl EdgeProgress {
+    /// Returns the newest revision that made something which the edge refuses. 0: it refuses nothing.
+    pub(super) fn newest_refused(&self) -> i64 {
+        let refusals = EdgeStatus::decode(self.row.refusals.as_slice()).unwrap_or_default().refusals;
+        refusals.iter().map(|refusal| refusal.revision).max().unwrap_or_default()
+    }
+
     /// Builds the status of the contract, for a registry at `revision`.
     pub fn status(&self, revision: i64) -> EdgeStatus {
         let row = &self.row;
-        let behind = self.connected && row.acked_revision < revision && row.behind_us > 0;
+        let behind = self.connected && row.answered_revision < revision && row.behind_us > 0;
         let lag = if behind { (clock::now_us() - row.behind_us).max(0) } else { 0 };
         let known = EdgeStatus::decode(row.refusals.as_slice()).unwrap_or_default();
         EdgeStatus {

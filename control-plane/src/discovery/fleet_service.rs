@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -18,17 +19,20 @@ use trunkline::discovery::v1::{
 };
 
 use super::announcement::is_edge_id;
-use super::fleet::{EdgeProgress, Fleet};
+use super::fleet::Fleet;
 use super::page::Pages;
 use super::rollout::Rollout;
 use crate::auth::vault::Vault;
 use crate::error::Error;
 use crate::store::Store;
+use crate::store::edges::EdgeRow;
 
 /// Edges read from the table at one time.
 const MAX_PAGE: i64 = 1_000;
-/// The interval at which edges of other replicas are polled while somebody waits for them.
+/// The interval at which the table is read, which knows the edges of other replicas, while somebody waits for them.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Progress is gathered for so long before all edges are looked at again, for each edge there is.
+const GATHER_PER_EDGE: Duration = Duration::from_micros(20);
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -45,12 +49,12 @@ impl FleetApi {
         Self { fleet, store, pages: Pages::new(vault, "page of edges"), stop }
     }
 
-    /// Every edge there is.
-    async fn list_all(&self) -> Result<Vec<EdgeProgress>, Error> {
-        let mut all: Vec<EdgeProgress> = Vec::new();
+    /// Every edge there is, as the table has it.
+    async fn read_all(&self) -> Result<Vec<EdgeRow>, Error> {
+        let mut all: Vec<EdgeRow> = Vec::new();
         loop {
-            let after = all.last().map(|last| last.row.id.clone()).unwrap_or_default();
-            let page = self.fleet.list(&after, MAX_PAGE).await?;
+            let after = all.last().map(|last| last.id.clone()).unwrap_or_default();
+            let page = self.fleet.rows(&after, MAX_PAGE).await?;
             let full = page.len() as i64 == MAX_PAGE;
             all.extend(page);
             if !full {
@@ -62,12 +66,17 @@ impl FleetApi {
     async fn watch(self, revision: i64, out: mpsc::Sender<Result<WatchRolloutResponse, Status>>) {
         let mut rollout = Rollout::new(revision);
         let mut changed = self.fleet.changed();
+        let (mut rows, mut next_read) = (Vec::new(), Instant::now());
         loop {
             changed.borrow_and_update();
-            let (updates, over) = match self.list_all().await {
-                Ok(fleet) => rollout.advance(&fleet),
-                Err(error) => return drop(out.send(Err(error.into())).await),
-            };
+            if Instant::now() >= next_read {
+                rows = match self.read_all().await {
+                    Ok(rows) => rows,
+                    Err(error) => return drop(out.send(Err(error.into())).await),
+                };
+                next_read = Instant::now() + POLL_INTERVAL;
+            }
+            let (updates, over) = rollout.advance(&self.fleet.standings(&rows));
             for response in updates {
                 if out.send(Ok(response)).await.is_err() {
                     return;
@@ -76,9 +85,11 @@ impl FleetApi {
             if over {
                 return;
             }
+            // Many edges get further one by one, and each time all are looked at.
+            let gather = GATHER_PER_EDGE * u32::try_from(rows.len()).unwrap_or(u32::MAX);
             tokio::select! {
-                _ = changed.changed() => {}
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                _ = changed.changed() => sleep(gather.min(POLL_INTERVAL)).await,
+                () = sleep_until(next_read) => {}
                 () = out.closed() => return,
                 () = self.stop.cancelled() => {
                     return drop(out.send(Err(Status::unavailable("the control plane is stopping"))).await);

@@ -4,15 +4,20 @@
 
 mod announcement;
 pub mod authenticate;
+mod edge_stream;
 pub mod enrollment;
 pub mod enrollment_counters;
+mod enrollment_lookup;
 mod enrollment_watch;
 pub mod fleet;
 pub mod fleet_service;
+mod fleet_writer;
 mod join_tokens;
 mod page;
 mod rollout;
 pub mod roster;
 pub mod service;
+pub mod stream_admission;
+pub mod stream_codec;
 mod usage_bounds;
 pub mod usage_service;

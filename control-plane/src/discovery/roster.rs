@@ -10,7 +10,7 @@ use delta::Items;
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use trunkline::edge::v1::Sibling;
+use trunkline::edge::v1::{Sibling, StreamType};
 
 use crate::clock;
 use crate::snapshot::content;
@@ -74,8 +74,9 @@ impl Roster {
     /// Reads the table. Returns whether it names other edges than before.
     async fn poll(&self) -> sqlx::Result<bool> {
         let since = since(clock::now_us(), self.started_us);
-        let items = items(&self.edges.siblings(since).await?);
+        let rows = self.edges.siblings(since).await?;
         Ok(self.siblings.send_if_modified(|known| {
+            let items = items(&rows, known);
             let differs = **known != items;
             if differs {
                 *known = Arc::new(items);
@@ -91,7 +92,8 @@ fn since(now_us: i64, started_us: i64) -> i64 {
     if now_us - started_us < grace { started_us - clock::duration_us(ABSENCE) } else { now_us - grace }
 }
 
-fn items(rows: &[SiblingRow]) -> Items {
+/// The items of these edges. Those that `known` has already are shared with it, so that nobody compares them again.
+fn items(rows: &[SiblingRow], known: &Items) -> Items {
     let item = |row: &SiblingRow| {
         let name = format!("siblings/{}", row.id);
         let sibling = Sibling {
@@ -99,7 +101,11 @@ fn items(rows: &[SiblingRow]) -> Items {
             address: row.address.clone(),
             certificate_sha256: bytes(&row.certificate),
         };
-        (name.into(), Arc::new(content::item(sibling.encode_to_vec())))
+        let item = content::item(StreamType::Sibling, &name, 0, sibling.encode_to_vec());
+        match known.get_key_value(&*name).filter(|(_, known)| ***known == item) {
+            Some((name, item)) => (name.clone(), item.clone()),
+            None => (name.into(), Arc::new(item)),
+        }
     };
     rows.iter().map(item).collect()
 }
@@ -128,8 +134,10 @@ mod tests {
             certificate: "07".repeat(32),
             seen_us,
         };
-        assert_eq!(items(&[row(1)]), items(&[row(2)]));
+        let first = items(&[row(1)], &Items::new());
+        let second = items(&[row(2)], &first);
+        assert!(Arc::ptr_eq(&first["siblings/e"], &second["siblings/e"]));
         assert_eq!(bytes(&row(1).certificate), [7; 32]);
-        assert_eq!(items(&[row(1)]).keys().map(|name| &**name).collect::<Vec<_>>(), ["siblings/e"]);
+        assert_eq!(first.keys().map(|name| &**name).collect::<Vec<_>>(), ["siblings/e"]);
     }
 }

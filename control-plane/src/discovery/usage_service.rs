@@ -84,7 +84,7 @@ impl Usage {
     ) -> Result<ReportUsageResponse, Status> {
         let set_aside = check(&mut batch, clock::now_us(), self.retention)?;
         // Another replica may have ended the enrolment just now.
-        if !self.fleet.knows(claims).await.map_err(Error::from)? {
+        if !self.fleet.knows(claims).await? {
             return Err(ended(&claims.sub).into());
         }
         let acked_sequence = self.table.store(&claims.sub, &batch).await.map_err(Error::from)?;

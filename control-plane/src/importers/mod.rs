@@ -4,7 +4,7 @@
 
 mod mcp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::mcp::quirk::Quirk;
@@ -50,6 +50,25 @@ pub(crate) struct Probed {
     pub(crate) attempts: Vec<ProbeAttempt>,
 }
 
+/// The lists that are to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ListSelection {
+    /// Every list that the upstream has.
+    All,
+    /// Those of these names, and nothing is said of the others.
+    Only(BTreeSet<String>),
+}
+
+impl ListSelection {
+    /// Tells whether a list is to be fetched.
+    pub(crate) fn has(&self, list: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(list),
+        }
+    }
+}
+
 /// The lists of an upstream, and the quirks that were met while they were read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Lists {
@@ -64,7 +83,7 @@ pub(crate) struct Lists {
 /// A list, as far as it was read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct FetchedList {
-    /// Whether it was asked for. Otherwise the upstream has none.
+    /// Whether it was asked for. Otherwise the upstream has none, or it was not selected.
     pub(crate) asked: bool,
     /// Its entries, each as MCP describes it.
     pub(crate) entries: Vec<String>,
@@ -114,8 +133,9 @@ pub(crate) trait Importer: Send + Sync {
 pub(crate) trait ImportSession: Send + Sync {
     /// Returns the result of the probe that the session began with.
     fn probed(&self) -> &Probed;
-    /// Fetches everything that it offers. A list that fails takes nothing from the others; it is an error where all fail.
-    fn fetch(&self) -> BoxFuture<'_, Result<Lists, Failure>>;
+    /// Fetches what is selected of what it offers. A list that fails takes nothing from the others; it is an error where all
+    /// fail, or where one of a few that are selected cannot be asked for at all.
+    fn fetch<'a>(&'a self, selection: &'a ListSelection) -> BoxFuture<'a, Result<Lists, Failure>>;
     /// Listens for announced changes. `None` where the upstream announces none.
     fn watch(&self) -> BoxFuture<'_, Option<Announcements>>;
     /// Ends it, as well as that goes.

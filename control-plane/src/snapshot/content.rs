@@ -11,10 +11,10 @@ use trunkline::edge::v1::StreamType;
 /// Everything that edges may hold at one revision.
 pub type Snapshot = delta::Snapshot<StreamType>;
 
-/// Creates an item of these bytes.
-pub fn item(body: Vec<u8>) -> Item {
+/// Creates the item of a resource, of whose type and content these bytes are, as the registry has it since `revision`.
+pub fn item(kind: StreamType, name: &str, revision: i64, body: Vec<u8>) -> Item {
     let hash = digest(&SHA256, &body);
-    Item { version: URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]).into(), body }
+    Item::new(kind, name, &URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]), revision, body)
 }
 
 #[cfg(test)]
@@ -35,7 +35,9 @@ mod tests {
 
     #[test]
     fn versions_are_of_the_content() {
-        assert_eq!(item(b"a".to_vec()), item(b"a".to_vec()));
-        assert_ne!(item(b"a".to_vec()).version, item(b"b".to_vec()).version);
+        let item = |revision, body: &str| item(StreamType::Tool, "t", revision, body.as_bytes().to_vec());
+        assert_eq!(item(1, "a"), item(2, "a"));
+        assert_ne!(item(1, "a").version, item(1, "b").version);
+        assert_eq!(item(1, "abc").body(), b"abc");
     }
 }

@@ -27,10 +27,12 @@ pub struct Projector {
     items: ByType<StreamType, Arc<Items>>,
     catalogue: Catalogue,
     servers: BTreeMap<String, Server>,
-    /// Upstreams of which something changed since servers were last resolved.
-    touched: BTreeSet<String>,
-    /// Servers that changed themselves.
-    stale: BTreeSet<String>,
+    /// Upstreams of which something changed since servers were last resolved, and the revision that did.
+    touched: BTreeMap<String, i64>,
+    /// Servers that changed themselves, and the revision that did.
+    stale: BTreeMap<String, i64>,
+    /// The revision that what is taken in is of.
+    revision: i64,
     /// What is too large to be sent to edges, each with the reason.
     too_large: BTreeMap<(StreamType, String), String>,
     /// Those of it that became too large since they were last asked for.
@@ -52,8 +54,10 @@ impl Projector {
     /// Takes a row in, or its end.
     pub fn apply(&mut self, row: &Row) -> Result<(), StoreError> {
         row.apply_to(&mut self.catalogue)?;
+        self.revision = row.revision;
         if let Some(upstream) = names::upstream_id(&row.name) {
-            self.touched.insert(upstream.to_owned());
+            let revision = self.touched.entry(upstream.to_owned()).or_default();
+            *revision = row.revision.max(*revision);
         }
         match row.kind {
             Kind::Server => self.apply_server(row),
@@ -98,13 +102,15 @@ impl Projector {
         }
     }
 
-    /// Takes the opened credential of an upstream in.
-    pub fn put_secret(&mut self, upstream: &str, credential: &Credential) {
+    /// Takes the opened credential of an upstream in, which changed at a revision.
+    pub fn put_secret(&mut self, revision: i64, upstream: &str, credential: &Credential) {
+        self.revision = revision;
         self.set(StreamType::Secret, upstream, Some(&edge_messages::secret(upstream, credential)));
     }
 
-    /// Takes in what bearers and handles are believed by.
-    pub fn put_trust(&mut self, trust: &TrustBundle) {
+    /// Takes in what bearers and handles are believed by, at a revision.
+    pub fn put_trust(&mut self, revision: i64, trust: &TrustBundle) {
+        self.revision = revision;
         self.set(
             StreamType::TrustBundle,
             TRUST,
@@ -120,13 +126,17 @@ impl Projector {
     /// The snapshot as of now. Only servers that something changed for are resolved again.
     pub fn snapshot(&mut self, revision: i64) -> Snapshot {
         let (touched, stale) = (std::mem::take(&mut self.touched), std::mem::take(&mut self.stale));
+        let changed = |server: &Server| {
+            let own = stale.get(&server.name).copied();
+            own.max(leads_to(server, &touched))
+        };
         let affected: Vec<_> = self
             .servers
             .values()
-            .filter(|server| stale.contains(&server.name) || leads_to(server, &touched))
-            .map(|server| (server.name.clone(), self.resolve(server)))
+            .filter_map(|server| Some((server.name.clone(), changed(server)?, self.resolve(server))))
             .collect();
-        for (name, resolved) in affected {
+        for (name, revision, resolved) in affected {
+            self.revision = revision;
             self.set(StreamType::Server, &name, Some(&resolved));
         }
         Snapshot { revision, items: self.items.clone() }
@@ -146,7 +156,7 @@ impl Projector {
         let server = if row.deleted { None } else { Some(row.message::<Server>()?) };
         match server.filter(|server| !server.disabled) {
             Some(server) => {
-                self.stale.insert(row.name.clone());
+                self.stale.insert(row.name.clone(), row.revision);
                 self.servers.insert(row.name.clone(), server);
             }
             None => {
@@ -208,13 +218,13 @@ impl Projector {
     /// Only hints are merged with what the upstream says; all else replaces it without looking.
     fn definition(&self, exposed: &Exposed<'_>) -> String {
         let item = exposed.member.hints.as_ref().and(self.items[StreamType::Tool].get(&*exposed.entry.name));
-        let tool = item.and_then(|item| edge::Tool::decode(item.body.as_slice()).ok());
+        let tool = item.and_then(|item| edge::Tool::decode(item.body()).ok());
         tool.map(|tool| tool.definition_json).unwrap_or_default()
     }
 
     fn set(&mut self, kind: StreamType, name: &str, message: Option<&impl Message>) {
         let Some(message) = message else { return self.remove(kind, name) };
-        let item = content::item(message.encode_to_vec());
+        let item = content::item(kind, name, self.revision, message.encode_to_vec());
         self.note_excess(kind, name, item.excess());
         let items = &mut self.items[kind];
         if items.get(name).is_none_or(|known| **known != item) {
@@ -245,13 +255,16 @@ impl Projector {
     }
 }
 
-/// Tells whether a member of the server may select something of these upstreams.
-fn leads_to(server: &Server, upstreams: &BTreeSet<String>) -> bool {
+/// Returns the newest revision that changed an upstream of which a member of the server may select something. `None`: none did.
+fn leads_to(server: &Server, touched: &BTreeMap<String, i64>) -> Option<i64> {
     let members = lists(server).into_iter().flat_map(|(_, members)| members);
     let targets = members.filter_map(|member| Target::parse(&member.r#match));
-    let mut patterns = targets.map(|target| target.upstream);
-    patterns.any(|pattern| match glob::is_pattern(pattern) {
-        true => upstreams.iter().any(|upstream| glob::matches(pattern, upstream)),
-        false => upstreams.contains(pattern),
-    })
+    let changed = |pattern: &str| match glob::is_pattern(pattern) {
+        true => {
+            let matching = touched.iter().filter(|(upstream, _)| glob::matches(pattern, upstream));
+            matching.map(|(_, revision)| *revision).max()
+        }
+        false => touched.get(pattern).copied(),
+    };
+    targets.filter_map(|target| changed(target.upstream)).max()
 }

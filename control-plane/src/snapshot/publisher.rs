@@ -163,7 +163,7 @@ impl Publisher {
             }
         }
         self.open_secrets(rows).await?;
-        self.projector.put_trust(&trust(&self.signer, &self.signer.ring(), self.max_age));
+        self.projector.put_trust(revision, &trust(&self.signer, &self.signer.ring(), self.max_age));
         self.revision = revision;
         self.fresh.confirm();
         tracing::debug!(revision, rows = rows.len(), "published");
@@ -194,7 +194,7 @@ impl Publisher {
                 continue;
             }
             if let Some(credential) = open_secret(&self.store, &self.vault, &upstream).await? {
-                self.projector.put_secret(&row.name, &credential);
+                self.projector.put_secret(row.revision, &row.name, &credential);
             }
         }
         Ok(())

@@ -2,13 +2,15 @@
 //!
 //! It must not know streams: what is written about an edge is for `discovery` to say.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row as _};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::Store;
-use crate::clock;
+use super::values::{self, ROWS};
 
 /// An edge as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,22 +79,60 @@ pub struct SiblingRow {
     pub seen_us: i64,
 }
 
+/// A connection of an edge that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DepartureRow {
+    /// The id of the edge.
+    pub id: String,
+    /// The number of the connection on its replica.
+    pub connection: i64,
+    /// The time at which it ended.
+    pub state_us: i64,
+}
+
+/// Statements about the edges that are connected, which grow with the changes and not with the edges.
+#[derive(Debug, Default)]
+pub struct EdgeStatements {
+    lookups: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl EdgeStatements {
+    /// Those that looked up enrolments.
+    pub fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::Relaxed)
+    }
+
+    /// Those that wrote where edges stand.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+}
+
 /// The tables.
 #[derive(Debug, Clone)]
 pub struct Edges {
-    pool: AnyPool,
+    store: Store,
+    statements: Arc<EdgeStatements>,
 }
 
 impl Edges {
     /// The tables of this database.
     pub fn new(store: &Store) -> Self {
-        Self { pool: store.pool().clone() }
+        Self { store: store.clone(), statements: Arc::default() }
+    }
+
+    /// The number of statements so far.
+    pub fn statements(&self) -> &EdgeStatements {
+        &self.statements
     }
 
     /// One edge.
     pub async fn get(&self, id: &str) -> sqlx::Result<Option<EdgeRow>> {
-        let row =
-            sqlx::query("SELECT * FROM edges WHERE id = $1").bind(id).fetch_optional(&self.pool).await?;
+        let row = sqlx::query("SELECT * FROM edges WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.store.pool())
+            .await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -101,7 +141,7 @@ impl Edges {
         sqlx::query("SELECT * FROM edges WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(after)
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(self.store.pool())
             .await?
             .iter()
             .map(read)
@@ -110,15 +150,17 @@ impl Edges {
 
     /// Forgets an edge. Answers whether it was there.
     pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
-        let done = sqlx::query("DELETE FROM edges WHERE id = $1").bind(id).execute(&self.pool).await?;
+        let _turn = self.store.turn().await;
+        let done = sqlx::query("DELETE FROM edges WHERE id = $1").bind(id).execute(self.store.pool()).await?;
         Ok(done.rows_affected() > 0)
     }
 
     /// Forgets the edges that enrolled before `before_us` and were never connected since. Returns their ids.
     pub async fn forget_unused(&self, before_us: i64) -> sqlx::Result<Vec<String>> {
+        let _turn = self.store.turn().await;
         sqlx::query("DELETE FROM edges WHERE beat_us = 0 AND enroll_us < $1 RETURNING id")
             .bind(before_us)
-            .fetch_all(&self.pool)
+            .fetch_all(self.store.pool())
             .await?
             .iter()
             .map(|row| row.try_get("id"))
@@ -127,36 +169,64 @@ impl Edges {
 
     /// Lists the edges with the ids of their present enrolments.
     pub async fn enrollments(&self) -> sqlx::Result<HashSet<(String, String)>> {
-        let rows = sqlx::query("SELECT id, enrollment FROM edges").fetch_all(&self.pool).await?;
+        let rows = sqlx::query("SELECT id, enrollment FROM edges").fetch_all(self.store.pool()).await?;
         rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("enrollment")?))).collect()
     }
 
-    /// Writes where an edge stands. Answers whether that enrolment of the edge is still the present one.
-    pub async fn report(&self, row: &EdgeRow) -> sqlx::Result<bool> {
-        let done = sqlx::query(
-            "UPDATE edges SET replica = $3, connection = $4, beat_us = $5, state_us = $6, version = $7, \
-             client_address = $8, sent_revision = $9, answered_revision = $10, acked_revision = $11, \
-             behind_us = $12, refusals = $13, sibling_address = $14, sibling_certificate = $15 \
-             WHERE id = $1 AND enrollment = $2",
-        )
-        .bind(row.id.as_str())
-        .bind(row.enrollment.id.as_str())
-        .bind(row.replica.as_str())
-        .bind(row.connection)
-        .bind(row.beat_us)
-        .bind(row.state_us)
-        .bind(row.version.as_str())
-        .bind(row.client_address.as_str())
-        .bind(row.sent_revision)
-        .bind(row.answered_revision)
-        .bind(row.acked_revision)
-        .bind(row.behind_us)
-        .bind(row.refusals.as_slice())
-        .bind(row.sibling_address.as_str())
-        .bind(row.sibling_certificate.as_str())
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() > 0)
+    /// Looks up the present enrolments of these edges, by id. Edges that are not enrolled are left out.
+    pub async fn enrollments_of(&self, ids: &[&str]) -> sqlx::Result<HashMap<String, String>> {
+        let mut found = HashMap::new();
+        for ids in ids.chunks(ROWS) {
+            let places = values::list(0, ids.len());
+            let sql = format!("SELECT id, enrollment FROM edges WHERE id IN ({places})");
+            let query = sqlx::query(AssertSqlSafe(sql)).persistent(ids.len() == 1);
+            let query = ids.iter().fold(query, |query, id| query.bind(*id));
+            self.statements.lookups.fetch_add(1, Ordering::Relaxed);
+            for row in query.fetch_all(self.store.pool()).await? {
+                found.insert(row.try_get("id")?, row.try_get("enrollment")?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes where edges stand, each at most once. Returns the ids of those whose enrolment is still the present one.
+    pub async fn report(&self, rows: &[EdgeRow]) -> sqlx::Result<HashSet<String>> {
+        let mut present = HashSet::new();
+        for rows in rows.chunks(ROWS) {
+            let sql = AssertSqlSafe(update(
+                "",
+                &STANDING,
+                &["id", "enrollment"],
+                0,
+                rows.len(),
+                "RETURNING edges.id AS id",
+            ));
+            let query = rows.iter().fold(sqlx::query(sql).persistent(rows.len() == ROWS), |query, row| {
+                query
+                    .bind(row.id.as_str())
+                    .bind(row.enrollment.id.as_str())
+                    .bind(row.replica.as_str())
+                    .bind(row.connection)
+                    .bind(row.beat_us)
+                    .bind(row.state_us)
+                    .bind(row.version.as_str())
+                    .bind(row.client_address.as_str())
+                    .bind(row.sent_revision)
+                    .bind(row.answered_revision)
+                    .bind(row.acked_revision)
+                    .bind(row.behind_us)
+                    .bind(row.refusals.as_slice())
+                    .bind(row.sibling_address.as_str())
+                    .bind(row.sibling_certificate.as_str())
+            });
+            // For each statement: whoever writes the registry waits for one of them at most.
+            let _turn = self.store.turn().await;
+            self.statements.writes.fetch_add(1, Ordering::Relaxed);
+            for row in query.fetch_all(self.store.pool()).await? {
+                present.insert(row.try_get("id")?);
+            }
+        }
+        Ok(present)
     }
 
     /// The edges that other edges can reach and that were there since `since_us`, by id.
@@ -166,26 +236,65 @@ impl Edges {
              WHERE sibling_address <> '' AND (beat_us >= $1 OR state_us >= $1) ORDER BY id",
         )
         .bind(since_us)
-        .fetch_all(&self.pool)
+        .fetch_all(self.store.pool())
         .await?
         .iter()
         .map(read_sibling)
         .collect()
     }
 
-    /// Writes that a connection ended, unless the edge has another one by now.
-    pub async fn leave(&self, id: &str, replica: &str, connection: i64) -> sqlx::Result<()> {
-        sqlx::query(
-            "UPDATE edges SET replica = '', state_us = $4 WHERE id = $1 AND replica = $2 AND connection = $3",
-        )
-        .bind(id)
-        .bind(replica)
-        .bind(connection)
-        .bind(clock::now_us())
-        .execute(&self.pool)
-        .await?;
+    /// Writes that connections to `replica` ended, unless the edge has another one by now.
+    pub async fn leave(&self, replica: &str, departures: &[DepartureRow]) -> sqlx::Result<()> {
+        for rows in departures.chunks(ROWS) {
+            let still_there = "AND edges.replica = $1";
+            let sql = update("replica = '', ", &DEPARTURE, &["id", "connection"], 1, rows.len(), still_there);
+            let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(replica);
+            let query = rows.iter().fold(query, |query, row| {
+                query.bind(row.id.as_str()).bind(row.connection).bind(row.state_us)
+            });
+            let _turn = self.store.turn().await;
+            self.statements.writes.fetch_add(1, Ordering::Relaxed);
+            query.execute(self.store.pool()).await?;
+        }
         Ok(())
     }
+}
+
+/// The columns that say where an edge stands, after those that name its enrolment.
+const STANDING: [&str; 15] = [
+    "id",
+    "enrollment",
+    "replica",
+    "connection",
+    "beat_us",
+    "state_us",
+    "version",
+    "client_address",
+    "sent_revision",
+    "answered_revision",
+    "acked_revision",
+    "behind_us",
+    "refusals",
+    "sibling_address",
+    "sibling_certificate",
+];
+
+/// The columns that say that an edge left.
+const DEPARTURE: [&str; 3] = ["id", "connection", "state_us"];
+
+/// The statement that updates so many edges at once: a row of values for each, of these columns, of which `keys` find the edge.
+/// `assigned` comes before what is set, `end` after the condition, and `before` is the number of other values.
+fn update(assigned: &str, columns: &[&str], keys: &[&str], before: usize, rows: usize, end: &str) -> String {
+    let equal = |columns: Vec<&&str>, of: &str, joint: &str| {
+        columns.iter().map(|name| format!("{of}{name} = v.{name}")).collect::<Vec<_>>().join(joint)
+    };
+    let values = values::rows(before, columns.len(), rows);
+    let set = equal(columns.iter().filter(|name| !keys.contains(*name)).collect(), "", ", ");
+    let found = equal(keys.iter().collect(), "edges.", " AND ");
+    let columns = columns.join(", ");
+    format!(
+        "WITH v ({columns}) AS (VALUES {values}) UPDATE edges SET {assigned}{set} FROM v WHERE {found} {end}"
+    )
 }
 
 fn read_sibling(row: &AnyRow) -> sqlx::Result<SiblingRow> {

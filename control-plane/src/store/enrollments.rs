@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{AnyConnection, AnyPool, Connection as _, Row as _};
+use sqlx::{AnyConnection, Connection as _, Row as _};
 use tokio::sync::Mutex;
 
 use super::Store;
@@ -55,21 +55,23 @@ pub enum TokenRefusal {
 /// The tables.
 #[derive(Debug, Clone)]
 pub struct Enrollments {
-    pool: AnyPool,
-    /// The turn of this process: many that enrol at once must not wait for each other with a connection each.
-    turn: Arc<Mutex<()>>,
+    store: Store,
+    /// One at a time waits for the turn of this process to write: whoever writes the registry waits for one enrolment at most,
+    /// however many edges enrol at once.
+    line: Arc<Mutex<()>>,
 }
 
 impl Enrollments {
     /// The tables of this database.
     pub fn new(store: &Store) -> Self {
-        Self { pool: store.pool().clone(), turn: store.inner.writer.clone() }
+        Self { store: store.clone(), line: Arc::default() }
     }
 
     /// Enrols an edge: uses the join token and stores the enrolment, or changes nothing.
     pub async fn enroll(&self, request: EnrollmentRequest<'_>) -> sqlx::Result<Outcome> {
-        let _turn = self.turn.lock().await;
-        let mut connection = self.pool.acquire().await?;
+        let _line = self.line.lock().await;
+        let _turn = self.store.inner.writer.lock().await;
+        let mut connection = self.store.pool().acquire().await?;
         let mut transaction = connection.begin().await?;
         let outcome = enroll(&mut transaction, request).await?;
         match outcome {
@@ -83,6 +85,8 @@ impl Enrollments {
 
     /// Counts an attempt to enrol under the id of an edge that is enrolled.
     pub async fn count_refused(&self, edge: &str, address: &str, join_token: &str) -> sqlx::Result<()> {
+        let _line = self.line.lock().await;
+        let _turn = self.store.turn().await;
         sqlx::query(
             "UPDATE edges SET refused_count = refused_count + 1, refused_us = $2, refused_address = $3, \
              refused_join_token = $4 WHERE id = $1",
@@ -91,7 +95,7 @@ impl Enrollments {
         .bind(clock::now_us())
         .bind(address)
         .bind(join_token)
-        .execute(&self.pool)
+        .execute(self.store.pool())
         .await?;
         Ok(())
     }

@@ -2,8 +2,8 @@
 //!
 //! It must not know how edges enrol with them.
 
+use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row as _};
 
 use super::Store;
 use crate::clock;
@@ -46,7 +46,7 @@ pub struct NewJoinToken<'a> {
 /// The table.
 #[derive(Debug, Clone)]
 pub struct JoinTokens {
-    pool: AnyPool,
+    store: Store,
 }
 
 /// Derives the id of a join token from its hash: so also one that was deleted can be named in the log.
@@ -57,15 +57,16 @@ pub fn id_of(hash: &str) -> &str {
 impl JoinTokens {
     /// The table of this database.
     pub fn new(store: &Store) -> Self {
-        Self { pool: store.pool().clone() }
+        Self { store: store.clone() }
     }
 
     /// Stores a join token, and forgets those that ended a week ago.
     pub async fn add(&self, new: &NewJoinToken<'_>) -> sqlx::Result<()> {
         let now = clock::now_us();
+        let _turn = self.store.turn().await;
         sqlx::query("DELETE FROM join_tokens WHERE expire_us < $1")
             .bind(now - KEPT_US)
-            .execute(&self.pool)
+            .execute(self.store.pool())
             .await?;
         sqlx::query(
             "INSERT INTO join_tokens (id, hash, create_us, expire_us, max_uses, uses, edge) \
@@ -77,14 +78,15 @@ impl JoinTokens {
         .bind(new.expire_us)
         .bind(new.max_uses)
         .bind(new.edge)
-        .execute(&self.pool)
+        .execute(self.store.pool())
         .await?;
         Ok(())
     }
 
     /// Finds a join token by its id.
     pub async fn get(&self, id: &str) -> sqlx::Result<Option<JoinTokenRow>> {
-        let row = sqlx::query("SELECT * FROM join_tokens WHERE id = $1").bind(id).fetch_optional(&self.pool);
+        let row =
+            sqlx::query("SELECT * FROM join_tokens WHERE id = $1").bind(id).fetch_optional(self.store.pool());
         row.await?.as_ref().map(read).transpose()
     }
 
@@ -93,7 +95,7 @@ impl JoinTokens {
         sqlx::query("SELECT * FROM join_tokens WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(after)
             .bind(limit)
-            .fetch_all(&self.pool)
+            .fetch_all(self.store.pool())
             .await?
             .iter()
             .map(read)
@@ -108,7 +110,7 @@ impl JoinTokens {
         )
         .bind(first)
         .bind(last)
-        .fetch_all(&self.pool)
+        .fetch_all(self.store.pool())
         .await?
         .iter()
         .map(|row| Ok((row.try_get("join_token")?, row.try_get("id")?)))
@@ -117,7 +119,9 @@ impl JoinTokens {
 
     /// Forgets a join token. Answers whether it was there.
     pub async fn delete(&self, id: &str) -> sqlx::Result<bool> {
-        let done = sqlx::query("DELETE FROM join_tokens WHERE id = $1").bind(id).execute(&self.pool).await?;
+        let _turn = self.store.turn().await;
+        let done =
+            sqlx::query("DELETE FROM join_tokens WHERE id = $1").bind(id).execute(self.store.pool()).await?;
         Ok(done.rows_affected() > 0)
     }
 }

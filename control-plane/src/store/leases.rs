@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AnyConnection, AnyPool, Row as _};
+use sqlx::{AnyConnection, Row as _};
 
 use super::Store;
 use crate::clock;
@@ -21,18 +21,20 @@ pub struct Lease {
 /// The table.
 #[derive(Debug, Clone)]
 pub struct Leases {
-    pool: AnyPool,
+    store: Store,
     holder: String,
 }
 
 impl Leases {
     /// The table of this database, for a replica.
     pub fn new(store: &Store, holder: String) -> Self {
-        Self { pool: store.pool().clone(), holder }
+        Self { store: store.clone(), holder }
     }
 
-    /// Takes a lease, or makes one that is held last longer; `None` where another replica has it.
+    /// Takes a lease, or makes one that is held last longer; `None` where another replica has it. Where the database has one
+    /// writer, it waits for its turn, behind a write of any length.
     pub async fn take(&self, name: &'static str, duration: Duration) -> sqlx::Result<Option<Lease>> {
+        let _turn = self.store.turn().await;
         let now = clock::now_us();
         let row = sqlx::query(
             "INSERT INTO leases (name, holder, token, expire_us) VALUES ($1, $2, 1, $3) \
@@ -44,16 +46,17 @@ impl Leases {
         .bind(self.holder.as_str())
         .bind(now + clock::duration_us(duration))
         .bind(now)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.store.pool())
         .await?;
         row.map(|row| Ok(Lease { name, token: row.try_get("token")? })).transpose()
     }
 
     /// Gives back early what this replica holds.
     pub async fn release(&self) -> sqlx::Result<()> {
+        let _turn = self.store.turn().await;
         sqlx::query("UPDATE leases SET expire_us = 0 WHERE holder = $1")
             .bind(self.holder.as_str())
-            .execute(&self.pool)
+            .execute(self.store.pool())
             .await?;
         Ok(())
     }

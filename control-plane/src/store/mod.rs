@@ -7,6 +7,7 @@ pub mod enrollments;
 pub mod join_tokens;
 pub mod keys;
 pub mod leases;
+mod many;
 mod migrate;
 mod notify;
 mod resources;
@@ -14,6 +15,7 @@ mod row;
 mod secrets;
 mod tx;
 pub mod usage;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;

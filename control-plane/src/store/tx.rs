@@ -145,8 +145,22 @@ impl Tx {
         old: Option<&Row>,
         set: Option<&str>,
     ) -> Result<Row, StoreError> {
+        let row = self.row(message, old, set);
+        if let Some(old) = old.filter(|old| same(old, &row)) {
+            return self.adopt(old, row.apply_set).await;
+        }
+        self.upsert(&row).await?;
+        if old.is_none_or(|old| old.body != row.body) {
+            self.index(&row, message, old.is_some()).await?;
+        }
+        self.dirty = true;
+        Ok(row)
+    }
+
+    /// The row that a message becomes, in the place of `old`.
+    pub(super) fn row<K: KindRules>(&self, message: &K, old: Option<&Row>, set: Option<&str>) -> Row {
         let (body, status) = split(message);
-        let row = Row {
+        Row {
             kind: K::KIND,
             name: message.name().to_owned(),
             uid: old.map_or_else(|| uuid::Uuid::now_v7().to_string(), |old| old.uid.clone()),
@@ -157,16 +171,7 @@ impl Tx {
             apply_set: set.or(old.map(|old| old.apply_set.as_str())).unwrap_or_default().to_owned(),
             body,
             status,
-        };
-        if let Some(old) = old.filter(|old| same(old, &row)) {
-            return self.adopt(old, row.apply_set).await;
         }
-        self.upsert(&row).await?;
-        if old.is_none_or(|old| old.body != row.body) {
-            self.index(&row, message, old.is_some()).await?;
-        }
-        self.dirty = true;
-        Ok(row)
     }
 
     /// Notes the apply set of a resource that is otherwise as it was: no revision is taken for that.
@@ -199,9 +204,7 @@ impl Tx {
     /// its content, remains.
     pub async fn delete(&mut self, row: &Row) -> Result<(), StoreError> {
         if row.kind == Kind::Upstream {
-            for child in self.children(&row.name).await? {
-                self.mark_deleted(&child).await?;
-            }
+            self.delete_children(&row.name).await?;
         }
         self.delete_secret(&row.name).await?;
         self.mark_deleted(row).await
@@ -308,7 +311,7 @@ impl Store {
 }
 
 /// Tells whether a write would change nothing but the times.
-fn same(old: &Row, new: &Row) -> bool {
+pub(super) fn same(old: &Row, new: &Row) -> bool {
     !old.deleted && old.body == new.body && old.status == new.status
 }
 

@@ -11,15 +11,13 @@ use tokio::sync::Mutex;
 use trunkline::telemetry::v1::{ReportUsageRequest, UsageRecord};
 
 use super::Store;
+use super::values::{self, ROWS};
 use crate::clock;
 
 const MINUTE_US: i64 = 60_000_000;
 /// The most that a row can count, whatever edges report: so many rows as 131,072 minutes (91 days) have add up without an
 /// overflow.
 const MAX_COUNT: i64 = 1 << 46;
-/// Rows that one statement writes: far fewer values than SQLite (32,766) and PostgreSQL (65,535) take.
-const ROWS: usize = 250;
-
 /// A query of counted calls.
 #[derive(Debug, Clone, Default)]
 pub struct UsageQuery {
@@ -178,10 +176,6 @@ fn upsert(rows: usize) -> String {
         "request_bytes",
         "response_bytes",
     ];
-    let row = |row: usize| {
-        let values = (1..=COLUMNS.len()).map(|column| format!("${}", row * COLUMNS.len() + column));
-        format!("({})", values.collect::<Vec<_>>().join(", "))
-    };
     let sum = |column: &&str| {
         format!(
             "{column} = CASE WHEN usage_sums.{column} > {MAX_COUNT} - excluded.{column} THEN {MAX_COUNT} \
@@ -191,7 +185,7 @@ fn upsert(rows: usize) -> String {
     format!(
         "INSERT INTO usage_sums ({}) VALUES {} ON CONFLICT ({}) DO UPDATE SET {}",
         COLUMNS.join(", "),
-        (0..rows).map(row).collect::<Vec<_>>().join(", "),
+        values::rows(0, COLUMNS.len(), rows),
         COLUMNS[..6].join(", "),
         COLUMNS[6..].iter().map(sum).collect::<Vec<_>>().join(", "),
     )

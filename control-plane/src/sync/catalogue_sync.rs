@@ -13,12 +13,13 @@ use trunkline::registry::v1::{Credential, Upstream, UpstreamState, UpstreamStatu
 use tunnel::Tunnels;
 
 use super::finding::{Imported, failed};
+use super::import::MAX_NAMES_BYTES;
 use super::record::{store_failure, store_import};
 use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::upstream::dials_in;
 use crate::domain::{Kind, names};
-use crate::importers::{Announced, Failure, ImportSession, Importer, importer};
+use crate::importers::{Announced, Failure, ImportSession, Importer, ListSelection, importer};
 use crate::snapshot;
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, StoreError};
@@ -42,6 +43,21 @@ struct Inner {
     resolver: Arc<CheckedResolver>,
     concurrency: Semaphore,
     wakers: Mutex<HashMap<String, Arc<Notify>>>,
+}
+
+/// What is fetched of a catalogue, and what was announced that led to it.
+#[derive(Debug, Clone)]
+pub(super) struct Fetch {
+    pub(super) selection: ListSelection,
+    pub(super) announced: Announced,
+}
+
+impl Fetch {
+    /// Everything, because it is due.
+    pub(super) const ALL: Self = Self {
+        selection: ListSelection::All,
+        announced: Announced { tools: false, resources: false, prompts: false },
+    };
 }
 
 /// A catalogue could not be stored. That an upstream does not answer is no error: its status says so.
@@ -92,7 +108,7 @@ impl CatalogueSync {
         }
         match self.open(&row).await {
             Ok(session) => {
-                let stored = self.fetch(&row, session.as_ref(), None, Announced::default()).await;
+                let stored = self.fetch(&row, session.as_ref(), None, Fetch::ALL).await;
                 session.close().await;
                 stored
             }
@@ -113,12 +129,15 @@ impl CatalogueSync {
             Ok(session) => session,
             Err(failure) => return failed(&nothing, failure, now_us),
         };
-        let (probed, lists) = (session.probed().clone(), within(session.fetch()).await);
+        let (probed, lists) = (session.probed().clone(), within(session.fetch(&ListSelection::All)).await);
         session.close().await;
         match lists {
             Ok(lists) => {
                 let id = if upstream.name.is_empty() { UNNAMED } else { names::id(&upstream.name) };
-                Imported { probed, lists, announced: Announced::default() }.status(id, &nothing, now_us).0
+                let Fetch { selection, announced } = Fetch::ALL;
+                let finding = Imported { probed, lists, selection, announced };
+                let import = finding.import(id, MAX_NAMES_BYTES);
+                finding.status(&import, &nothing, now_us)
             }
             Err(failure) => {
                 let known =
@@ -191,20 +210,20 @@ impl CatalogueSync {
         within(importer.open()).await
     }
 
-    /// Fetches the whole catalogue and stores it.
+    /// Fetches the whole catalogue, or some of its lists, and stores it.
     pub(super) async fn fetch(
         &self,
         row: &Row,
         session: &dyn ImportSession,
         lease: Option<&Lease>,
-        announced: Announced,
+        Fetch { selection, announced }: Fetch,
     ) -> Result<UpstreamStatus, RefreshError> {
         let permit = self.inner.concurrency.acquire().await;
-        let lists = within(session.fetch()).await;
+        let lists = within(session.fetch(&selection)).await;
         drop(permit);
         match lists {
             Ok(lists) => {
-                let finding = Imported { probed: session.probed().clone(), lists, announced };
+                let finding = Imported { probed: session.probed().clone(), lists, selection, announced };
                 store_import(self.store(), row, lease, finding).await
             }
             Err(failure) => store_failure(self.store(), row, failure).await,

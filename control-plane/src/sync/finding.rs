@@ -2,39 +2,55 @@
 //!
 //! It must not know how upstreams are asked, nor what is stored of them.
 
+use mcp::quirk::Quirk;
 use trunkline::registry::v1::{UpstreamState, UpstreamStatus};
 
-use super::import::{Import, import};
+use super::import::{Import, MAX_WARNINGS, import, warned_of};
 use super::list_status::{self, add_quirks};
 use super::unfit;
 use crate::clock;
-use crate::importers::{Announced, Failure, Lists, Probed};
+use crate::importers::{
+    Announced, Failure, ListSelection, Lists, PROMPTS, Probed, RESOURCES, TEMPLATES, TOOLS,
+};
 
 /// The result of a probe and an import.
 pub(super) struct Imported {
     pub(super) probed: Probed,
     pub(super) lists: Lists,
+    /// The lists that were fetched.
+    pub(super) selection: ListSelection,
     pub(super) announced: Announced,
 }
 
 impl Imported {
-    /// The status of the upstream with this id, after `old`, and the entries that can be imported. They are counted as if
-    /// nothing was stored before.
-    pub(super) fn status(self, id: &str, old: &UpstreamStatus, now_us: i64) -> (UpstreamStatus, Import) {
-        let Self { probed, lists, announced } = self;
-        let import = import(id, &lists);
+    /// The entries of the upstream with this id that can be imported. `names_left` are the bytes of names for which there is
+    /// room.
+    pub(super) fn import(&self, id: &str, names_left: usize) -> Import {
+        import(id, &self.lists, names_left)
+    }
+
+    /// The status of the upstream, after `old`, with these entries, which are counted as if nothing was stored before. What it
+    /// says of lists that were not fetched stays.
+    pub(super) fn status(self, import: &Import, old: &UpstreamStatus, now_us: i64) -> UpstreamStatus {
+        let Self { probed, lists, selection, announced } = self;
         let unfit = unfit::look(&lists);
-        let mut statuses = list_status::statuses(&old.lists, &lists, now_us);
-        unfit.count(&mut statuses);
+        let mut statuses = list_status::statuses(&old.lists, &lists, &selection, now_us);
+        unfit.count(&mut statuses, &selection);
         let mut probe = probed.report;
         let quirks = lists.quirks.into_iter().chain(list_status::failing(&statuses)).chain(unfit.quirks());
-        add_quirks(&mut probe, quirks);
+        add_quirks(&mut probe, quirks.chain(quirks_of_others(old, &selection)));
         let mut warnings = import.warnings.clone();
         unfit.warn(&mut warnings);
+        warnings.extend(warnings_of_others(old, &selection));
+        warnings.truncate(MAX_WARNINGS);
+        let refresh_time = match selection {
+            ListSelection::All => Some(clock::timestamp(now_us)),
+            ListSelection::Only(_) => old.refresh_time,
+        };
         let status = UpstreamStatus {
             probe: Some(probe),
             attempts: probed.attempts,
-            refresh_time: Some(clock::timestamp(now_us)),
+            refresh_time,
             tool_count: count(import.tools.len()),
             resource_count: count(import.resources.len()),
             prompt_count: count(import.prompts.len()),
@@ -45,8 +61,26 @@ impl Imported {
             warnings,
             ..state(old, UpstreamState::Ready, list_status::reason(&statuses), now_us)
         };
-        (UpstreamStatus { lists: statuses, ..status }, import)
+        UpstreamStatus { lists: statuses, ..status }
     }
+}
+
+/// The quirks that were met in lists that were not fetched this time: that lists fail is known anew.
+fn quirks_of_others(old: &UpstreamStatus, selection: &ListSelection) -> Vec<(String, String)> {
+    let probe = old.probe.as_ref().filter(|_| *selection != ListSelection::All);
+    let quirks = probe.into_iter().flat_map(|probe| probe.quirks.iter().zip(&probe.quirk_details));
+    let quirks = quirks.filter(|(name, _)| *name != Quirk::ListsFail.as_str());
+    quirks.map(|(name, detail)| (name.clone(), detail.clone())).collect()
+}
+
+/// The warnings about lists that were not fetched this time.
+fn warnings_of_others(old: &UpstreamStatus, selection: &ListSelection) -> Vec<String> {
+    let is_of_others = |warning: &&String| {
+        let mut fetched =
+            [TOOLS, RESOURCES, TEMPLATES, PROMPTS].into_iter().filter(|list| selection.has(list));
+        !fetched.any(|list| warning.starts_with(warned_of(list)))
+    };
+    old.warnings.iter().filter(|_| *selection != ListSelection::All).filter(is_of_others).cloned().collect()
 }
 
 /// The status of an upstream that cannot be used now, after `old`. What is known of it stays.

@@ -21,7 +21,7 @@ const IDENTITIES: [&str; 3] = ["name", "uri", "uriTemplate"];
 
 /// Bytes of the resource names of all entries of an upstream. A virtual server that exposes all of them can be sent to edges,
 /// and edges can say that they hold them.
-const MAX_NAMES_BYTES: usize = 8 << 20;
+pub(super) const MAX_NAMES_BYTES: usize = 8 << 20;
 
 /// The entries that can be imported, by resource name.
 #[derive(Debug, Default, PartialEq)]
@@ -76,9 +76,19 @@ catalogue_entry!(
     Prompt: |_| PROMPTS
 );
 
-/// Takes what can be taken.
-pub(super) fn import(upstream_id: &str, lists: &Lists) -> Import {
-    let mut import = Import { names_left: MAX_NAMES_BYTES, ..Import::default() };
+/// The beginnings of the warnings about a list.
+pub(super) fn warned_of(list: &str) -> &'static str {
+    match list {
+        TOOLS => "tools[",
+        RESOURCES => "resources[",
+        TEMPLATES => "resourceTemplates[",
+        _ => "prompts[",
+    }
+}
+
+/// Takes what can be taken. `names_left` are the bytes of names for which there is room.
+pub(super) fn import(upstream_id: &str, lists: &Lists, names_left: usize) -> Import {
+    let mut import = Import { names_left, ..Import::default() };
     let (warnings, room) = (&mut import.warnings, &mut import.names_left);
     take(upstream_id, "tools", "name", &lists.tools.entries, &mut import.tools, room, warnings);
     take(upstream_id, "resources", "uri", &lists.resources.entries, &mut import.resources, room, warnings);
@@ -201,7 +211,7 @@ mod tests {
             templates: list(vec![r#"{"uriTemplate":"file:///{p}","name":"t"}"#.to_owned()]),
             ..Lists::default()
         };
-        let import = import("up", &lists);
+        let import = import("up", &lists, MAX_NAMES_BYTES);
         assert_eq!(import.tools.keys().collect::<Vec<_>>(), ["upstreams/up/tools/a"]);
         assert_eq!(import.tools["upstreams/up/tools/a"].definition_json, r#"{"name":"a","x":1.10}"#);
         let template = import.resources.values().next().unwrap();
@@ -216,7 +226,8 @@ mod tests {
         let templates = ["memo://{id}/a b", "memo://{id}", r"file:///C:\a b\{name}", "x:{v}/../y"];
         let templates =
             templates.map(|text| serde_json::json!({"uriTemplate": text, "name": "t"}).to_string());
-        let import = import("up", &Lists { templates: list(templates.to_vec()), ..Lists::default() });
+        let import =
+            import("up", &Lists { templates: list(templates.to_vec()), ..Lists::default() }, MAX_NAMES_BYTES);
         assert_eq!(import.resources.len(), 4);
         assert_eq!(
             import.warnings,
@@ -232,7 +243,7 @@ mod tests {
         let resource =
             |at: usize| serde_json::json!({"uri": format!("x:{at:0>1900}"), "name": "n"}).to_string();
         let lists = Lists { resources: list((0..6_000).map(resource).collect()), ..Lists::default() };
-        let import = import("up", &lists);
+        let import = import("up", &lists, MAX_NAMES_BYTES);
         let bytes: usize = import.resources.keys().map(String::len).sum();
         assert!((MAX_NAMES_BYTES - 2_048..=MAX_NAMES_BYTES).contains(&bytes), "{bytes}");
         let taken = import.resources.len();
@@ -245,7 +256,7 @@ mod tests {
     #[test]
     fn warnings_are_bounded() {
         let lists = Lists { tools: list(vec!["{}".to_owned(); 500]), ..Lists::default() };
-        assert_eq!(import("up", &lists).warnings.len(), MAX_WARNINGS);
+        assert_eq!(import("up", &lists, MAX_NAMES_BYTES).warnings.len(), MAX_WARNINGS);
     }
 
     #[test]
@@ -265,7 +276,7 @@ mod tests {
             prompts: list(vec![r#"{"NAME":"p"}"#.to_owned()]),
             ..Lists::default()
         };
-        let import = import("up", &lists);
+        let import = import("up", &lists, MAX_NAMES_BYTES);
         assert_eq!(import.tools.keys().collect::<Vec<_>>(), ["upstreams/up/tools/fine"]);
         assert!(import.resources.is_empty() && import.prompts.is_empty());
         let refused = |at: &str, key: &str, name: &str| {

@@ -9,7 +9,7 @@ use mcp::quirk::Quirk;
 use trunkline::registry::v1::{ListStatus, ProbeReport};
 
 use crate::clock;
-use crate::importers::{Lists, described};
+use crate::importers::{ListSelection, Lists, described};
 
 /// The time for which entries stay available that were listed before their list got into trouble.
 const KEPT: Duration = Duration::from_secs(24 * 3_600);
@@ -46,19 +46,28 @@ impl Room {
     }
 }
 
-/// How the lists were read that were asked for, after they were read as `old` says.
-pub(super) fn statuses(old: &[ListStatus], lists: &Lists, now_us: i64) -> Vec<ListStatus> {
-    let asked = lists.each().into_iter().filter(|(_, list)| list.asked);
-    let status = asked.map(|(name, list)| {
-        let before = old.iter().find(|before| before.list == name && !before.trouble.is_empty());
+/// How the lists were read that were asked for, after they were read as `old` says. Those that were not selected are as they
+/// were.
+pub(super) fn statuses(
+    old: &[ListStatus],
+    lists: &Lists,
+    selection: &ListSelection,
+    now_us: i64,
+) -> Vec<ListStatus> {
+    let status = lists.each().into_iter().filter_map(|(name, list)| {
+        let before = old.iter().find(|before| before.list == name);
+        if !selection.has(name) {
+            return before.cloned();
+        }
+        let before = before.filter(|before| list.asked && !before.trouble.is_empty());
         let since = before.and_then(|before| before.since).or_else(|| Some(clock::timestamp(now_us)));
-        ListStatus {
+        list.asked.then(|| ListStatus {
             list: name.to_owned(),
             count: i32::try_from(list.entries.len()).unwrap_or(i32::MAX),
             trouble: list.trouble.clone().unwrap_or_default(),
             since: since.filter(|_| list.trouble.is_some()),
             ..ListStatus::default()
-        }
+        })
     });
     status.collect()
 }
@@ -109,28 +118,39 @@ mod tests {
     #[test]
     fn trouble_begins_when_it_began_and_ends_when_the_list_is_whole() {
         let lists = |trouble| Lists { tools: list(2, None), prompts: list(0, trouble), ..Lists::default() };
-        let first = statuses(&[], &lists(Some("HTTP 500: a")), HOUR);
+        let first = statuses(&[], &lists(Some("HTTP 500: a")), &ListSelection::All, HOUR);
         assert_eq!(
             first.iter().map(|status| status.list.as_str()).collect::<Vec<_>>(),
             ["tools/list", "prompts/list"]
         );
         assert_eq!((first[0].count, first[0].since, first[1].since), (2, None, Some(clock::timestamp(HOUR))));
         assert_eq!(reason(&first), "prompts/list: HTTP 500: a");
-        let second = statuses(&first, &lists(Some("HTTP 502: b")), 2 * HOUR);
+        let second = statuses(&first, &lists(Some("HTTP 502: b")), &ListSelection::All, 2 * HOUR);
         assert_eq!(
             (second[1].trouble.as_str(), second[1].since),
             ("HTTP 502: b", Some(clock::timestamp(HOUR)))
         );
-        let whole = statuses(&second, &lists(None), 3 * HOUR);
+        let whole = statuses(&second, &lists(None), &ListSelection::All, 3 * HOUR);
         assert_eq!((reason(&whole).as_str(), whole[1].since), ("", None));
-        let again = statuses(&whole, &lists(Some("c")), 4 * HOUR);
+        let again = statuses(&whole, &lists(Some("c")), &ListSelection::All, 4 * HOUR);
         assert_eq!(again[1].since, Some(clock::timestamp(4 * HOUR)));
+    }
+
+    #[test]
+    fn lists_that_were_not_selected_are_as_they_were() {
+        let lists = Lists { tools: list(2, None), prompts: list(1, Some("a")), ..Lists::default() };
+        let first = statuses(&[], &lists, &ListSelection::All, HOUR);
+        let only = ListSelection::Only(["prompts/list".to_owned()].into());
+        let lists = Lists { prompts: list(3, None), ..Lists::default() };
+        let second = statuses(&first, &lists, &only, 2 * HOUR);
+        assert_eq!((second.len(), &second[0], second[1].count), (2, &first[0], 3));
+        assert_eq!(reason(&second), "");
     }
 
     #[test]
     fn entries_are_kept_for_a_day_of_trouble() {
         let lists = Lists { tools: list(0, None), prompts: list(0, Some("x")), ..Lists::default() };
-        let status = statuses(&[], &lists, 0);
+        let status = statuses(&[], &lists, &ListSelection::All, 0);
         assert!(keeps(&status, "prompts/list", 0) && keeps(&status, "prompts/list", 24 * HOUR));
         assert!(!keeps(&status, "prompts/list", 24 * HOUR + 1));
         assert!(!keeps(&status, "tools/list", 0) && !keeps(&status, "resources/list", 0));

@@ -4,18 +4,28 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use trunkline::registry::v1::{ListStatus, Upstream, UpstreamStatus};
+use trunkline::registry::v1::{ListStatus, Prompt, Resource, Tool, Upstream, UpstreamStatus};
 
 use super::catalogue_sync::RefreshError;
 use super::finding::{Imported, count, failed};
-use super::import::{CatalogueEntry, Import};
+use super::import::{CatalogueEntry, Import, MAX_NAMES_BYTES};
 use super::list_status::{self, Room};
 use super::stale::{StaleEntry, superfluous};
 use crate::clock;
 use crate::domain::{Kind, names};
-use crate::importers::Failure;
+use crate::importers::{Failure, ListSelection, PROMPTS, TOOLS};
 use crate::store::leases::Lease;
 use crate::store::{Row, Store, Tx};
+
+/// The entries that are stored of an upstream.
+struct Stored {
+    /// Those of the lists that were fetched.
+    known: BTreeMap<(Kind, String), Row>,
+    /// The tools, resources and prompts of other lists that are available, and stay so.
+    others: [usize; 3],
+    /// The bytes of their names.
+    others_bytes: usize,
+}
 
 /// Stores a finding. Nothing is stored where the upstream was changed or deleted since `row` was read, or
 /// where the lease went to another replica: whoever did that asks again.
@@ -25,12 +35,19 @@ pub(super) async fn store_import(
     lease: Option<&Lease>,
     finding: Imported,
 ) -> Result<UpstreamStatus, RefreshError> {
+    let id = names::id(&row.name);
+    // Before the write, during which others wait. For a few lists there is room beside what is stored of the others.
+    let whole = finding.selection == ListSelection::All;
+    let whole = whole.then(|| finding.import(id, MAX_NAMES_BYTES));
     let mut tx = store.write().await?;
     let current = current(&mut tx, row, lease).await?;
     let before: Upstream = current.message()?;
     let old = before.status.clone().unwrap_or_default();
-    let (found, import) = finding.status(names::id(&row.name), &old, tx.now_us());
-    let written = write_catalogue(&mut tx, &row.name, import, &found.lists).await?;
+    let stored = stored(&mut tx, &row.name, &finding.selection).await?;
+    let room = MAX_NAMES_BYTES.saturating_sub(stored.others_bytes);
+    let import = whole.unwrap_or_else(|| finding.import(id, room));
+    let found = finding.status(&import, &old, tx.now_us());
+    let written = write_catalogue(&mut tx, stored, import, &found.lists).await?;
     let [tool_count, resource_count, prompt_count] = written.available.map(count);
     let status = UpstreamStatus { tool_count, resource_count, prompt_count, ..found };
     let after = Upstream { status: Some(status.clone()), ..before.clone() };
@@ -94,21 +111,47 @@ struct Written {
     available: [usize; 3],
 }
 
+/// Reads what is stored of an upstream.
+async fn stored(tx: &mut Tx, upstream: &str, selection: &ListSelection) -> Result<Stored, RefreshError> {
+    let mut stored = Stored { known: BTreeMap::new(), others: [0; 3], others_bytes: 0 };
+    for row in tx.children(upstream).await? {
+        if selection == &ListSelection::All {
+            stored.known.insert((row.kind, row.name.clone()), row);
+            continue;
+        }
+        let (at, list, is_stale) = match row.kind {
+            Kind::Tool => (0, TOOLS, row.message::<Tool>()?.stale_time.is_some()),
+            Kind::Prompt => (2, PROMPTS, row.message::<Prompt>()?.stale_time.is_some()),
+            _ => {
+                let resource: Resource = row.message()?;
+                (1, resource.list(), resource.stale_time.is_some())
+            }
+        };
+        if selection.has(list) {
+            stored.known.insert((row.kind, row.name.clone()), row);
+        } else if !is_stale {
+            stored.others[at] += 1;
+            stored.others_bytes += row.name.len();
+        }
+    }
+    Ok(stored)
+}
+
 async fn write_catalogue(
     tx: &mut Tx,
-    upstream: &str,
+    stored: Stored,
     import: Import,
     lists: &[ListStatus],
 ) -> Result<Written, RefreshError> {
-    let mut known: BTreeMap<(Kind, String), Row> = BTreeMap::new();
-    for row in tx.children(upstream).await? {
-        known.insert((row.kind, row.name.clone()), row);
-    }
+    let Stored { mut known, others, .. } = stored;
     let mut left = import.names_left;
     let tools = write_kind(tx, import.tools, &mut known, lists, &mut left).await?;
     let resources = write_kind(tx, import.resources, &mut known, lists, &mut left).await?;
     let prompts = write_kind(tx, import.prompts, &mut known, lists, &mut left).await?;
-    Ok(Written { changed: tools.0 | resources.0 | prompts.0, available: [tools.1, resources.1, prompts.1] })
+    Ok(Written {
+        changed: tools.0 | resources.0 | prompts.0,
+        available: [tools.1 + others[0], resources.1 + others[1], prompts.1 + others[2]],
+    })
 }
 
 /// Writes what is new or different, and what vanished. Answers whether anything was, and how many entries are available.
@@ -119,12 +162,11 @@ async fn write_kind<N: CatalogueEntry>(
     lists: &[ListStatus],
     names_left: &mut usize,
 ) -> Result<(bool, usize), RefreshError> {
-    let mut changed = false;
+    let mut changes = Vec::new();
     let available = listed.len();
     for (name, mut entry) in listed {
         let Some(row) = known.remove(&(N::KIND, name)) else {
-            tx.put(&entry, None, None).await?;
-            changed = true;
+            changes.push((entry, None));
             continue;
         };
         let mut stored: N = row.message()?;
@@ -136,13 +178,13 @@ async fn write_kind<N: CatalogueEntry>(
         *stored.position() = *entry.position();
         *stored.stale() = None;
         stored.set_defaults();
-        tx.put(&stored, Some(&row), None).await?;
-        changed = true;
+        changes.push((stored, Some(row)));
     }
+    tx.put_many(&changes).await?;
     let mut room = Room::beside(available, *names_left);
     let kept = keep::<N>(known, lists, tx.now_us(), &mut room)?;
     *names_left = room.bytes();
-    Ok((changed | mark_vanished::<N>(tx, known).await?, available + kept))
+    Ok((!changes.is_empty() | mark_vanished::<N>(tx, known).await?, available + kept))
 }
 
 /// Leaves those entries as they are that were not read because their list is in trouble. Answers how many.
@@ -186,14 +228,89 @@ async fn mark_vanished<N: CatalogueEntry>(
         tx.delete(row).await?;
         changed = true;
     }
+    let mut marked = Vec::new();
     let vanished = known.values().filter(|row| row.kind == N::KIND && !deleted.contains(row.name.as_str()));
     for row in vanished {
         let mut stored: N = row.message()?;
         if stored.stale().is_none() {
             *stored.stale() = Some(clock::timestamp(tx.now_us()));
-            tx.put(&stored, Some(row), None).await?;
-            changed = true;
+            marked.push((stored, Some(row.clone())));
         }
     }
-    Ok(changed)
+    tx.put_many(&marked).await?;
+    Ok(changed || !marked.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline::registry::v1::ProbeReport;
+
+    use super::*;
+    use crate::importers::{Announced, FetchedList, Lists, Probed};
+
+    const UPSTREAM: &str = "upstreams/up";
+
+    fn list(entries: &[&str], trouble: Option<&str>) -> FetchedList {
+        let entries = entries.iter().map(|&entry| entry.to_owned()).collect();
+        FetchedList { asked: true, entries, trouble: trouble.map(str::to_owned) }
+    }
+
+    async fn record(store: &Store, lists: Lists, selection: ListSelection) -> UpstreamStatus {
+        let row = store.get(Kind::Upstream, UPSTREAM).await.unwrap().unwrap();
+        let probed = Probed { report: ProbeReport::default(), attempts: Vec::new() };
+        let finding = Imported { probed, lists, selection, announced: Announced::default() };
+        store_import(store, &row, None, finding).await.unwrap()
+    }
+
+    async fn stale(store: &Store, name: &str) -> bool {
+        let row = store.get(Kind::Tool, &format!("{UPSTREAM}/tools/{name}")).await.unwrap().unwrap();
+        row.message::<Tool>().unwrap().stale_time.is_some()
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_of_lists_that_were_not_fetched_stays() {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        tx.put(&Upstream { name: UPSTREAM.to_owned(), ..Upstream::default() }, None, None).await.unwrap();
+        tx.commit().await.unwrap();
+        let schema = r#""inputSchema":{"type":"object"}"#;
+        let (one, two) = (format!(r#"{{"name":"one",{schema}}}"#), format!(r#"{{"name":"two",{schema}}}"#));
+        let lists = Lists {
+            tools: list(&[&one, &two, "{}"], None),
+            templates: list(&[r#"{"uriTemplate":"a:{b}","name":"t"}"#], None),
+            prompts: list(&[], Some("HTTP 500: no")),
+            ..Lists::default()
+        };
+        let first = record(&store, lists, ListSelection::All).await;
+        let lists = Lists {
+            tools: list(&[&one, "{}"], None),
+            prompts: list(&[], Some("HTTP 500: no")),
+            ..Lists::default()
+        };
+        let first = UpstreamStatus {
+            refresh_time: first.refresh_time,
+            ..record(&store, lists, ListSelection::All).await
+        };
+        assert_eq!((first.tool_count, first.resource_count, stale(&store, "two").await), (1, 0, true));
+        assert_eq!(first.reason, "prompts/list: HTTP 500: no");
+
+        // A list that is asked for again says nothing of others.
+        let only = || ListSelection::Only([PROMPTS.to_owned()].into());
+        let prompts =
+            |entries: &[&str], trouble| Lists { prompts: list(entries, trouble), ..Lists::default() };
+        let again = record(&store, prompts(&[], Some("HTTP 502: no")), only()).await;
+        assert_eq!((again.tool_count, again.prompt_count, again.lists.len()), (1, 0, 2));
+        assert_eq!((&again.warnings, again.reason.as_str()), (&first.warnings, "prompts/list: HTTP 502: no"));
+        assert_eq!(again.probe.unwrap().quirks, ["lists-fail"]);
+
+        let before = store.get(Kind::Upstream, UPSTREAM).await.unwrap().unwrap();
+        let before = before.message::<Upstream>().unwrap().status.unwrap();
+        let whole = record(&store, prompts(&[r#"{"name":"p"}"#, "7"], None), only()).await;
+        assert_eq!((whole.tool_count, whole.prompt_count, whole.reason.as_str()), (1, 1, ""));
+        assert_eq!(whole.refresh_time, before.refresh_time, "it was not fetched in full");
+        assert_eq!(whole.probe.unwrap().quirks, [""; 0]);
+        let about: Vec<_> = whole.warnings.iter().map(|warning| warning.split(':').next().unwrap()).collect();
+        assert_eq!(about, ["prompts[1]", "tools[1]"]);
+        assert!(!stale(&store, "one").await && stale(&store, "two").await);
+    }
 }

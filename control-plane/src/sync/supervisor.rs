@@ -3,7 +3,7 @@
 //!
 //! It must not know what is fetched or stored.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -13,13 +13,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use trunkline::registry::v1::{Upstream, UpstreamState, UpstreamStatus};
 
-use super::catalogue_sync::{CatalogueSync, RefreshError};
+use super::catalogue_sync::{CatalogueSync, Fetch, RefreshError};
 use super::pace::Pace;
 use super::record::store_failure;
 use crate::clock;
 use crate::domain::Kind;
 use crate::domain::upstream::dials_in;
-use crate::importers::{Announced, Announcements, Failure, NO_TUNNEL};
+use crate::importers::{Announced, Announcements, Failure, ListSelection, NO_TUNNEL};
 use crate::store::leases::{Lease, Leases};
 use crate::store::{Row, StoreError};
 
@@ -35,6 +35,13 @@ const MIN_LIST_RETRY: Duration = Duration::from_secs(30);
 const MAX_LIST_RETRY: Duration = Duration::from_secs(300);
 /// The delay after which the status of an upstream that dials in counts as out of date.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// The lease of this replica, and until when it is held for all that is known here.
+#[derive(Debug)]
+struct HeldLease {
+    lease: Lease,
+    until: Instant,
+}
 
 /// Starts and stops the tasks.
 #[derive(Debug)]
@@ -82,36 +89,32 @@ impl Supervisor {
         let mut tunnels = self.sync.tunnels().changes();
         let mut renew = interval(RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut lease: Option<Lease> = None;
+        let mut held: Option<HeldLease> = None;
         loop {
+            let lease = held.as_ref().map(|held| held.lease.clone());
             tokio::select! {
-                _ = renew.tick() => lease = self.renew(lease).await,
+                _ = renew.tick() => held = self.renew(held).await,
                 changed = revisions.changed() => if changed.is_err() { return },
                 // The sender lives as long as `self.sync`.
                 _ = tunnels.changed() => self.review_dialling(lease.as_ref()).await,
             }
             revisions.borrow_and_update();
-            if let Err(error) = self.catch_up(lease.as_ref()).await {
+            if let Err(error) = self.catch_up(held.as_ref().map(|held| &held.lease)).await {
                 tracing::warn!(%error, "cannot supervise the upstreams that changed; retrying");
             }
         }
     }
 
     /// Takes or keeps the lease. Where it is lost, all tasks end, and start anew when it is back.
-    async fn renew(&mut self, held: Option<Lease>) -> Option<Lease> {
-        let lease = match self.leases.take("sync", LEASE).await {
-            Ok(lease) => lease,
-            Err(error) => {
-                tracing::warn!(%error, "cannot renew the lease on upstreams");
-                None
-            }
-        };
-        if lease != held {
+    async fn renew(&mut self, held: Option<HeldLease>) -> Option<HeldLease> {
+        let before = held.as_ref().map(|held| held.lease.clone());
+        let held = renewed(held, Instant::now(), self.leases.take("sync", LEASE).await);
+        if held.as_ref().map(|held| &held.lease) != before.as_ref() {
             self.tasks.clear();
             self.dialling.clear();
             self.revision = 0;
         }
-        lease
+        held
     }
 
     /// Reacts to a tunnel that opened or closed.
@@ -195,6 +198,22 @@ impl Supervisor {
             self.sync.tunnels().retain(|key| key != uid);
         }
         Ok(())
+    }
+}
+
+/// The lease after it was asked for at `asked`. A database that does not answer takes away no lease that is held for longer.
+fn renewed(
+    held: Option<HeldLease>,
+    asked: Instant,
+    answer: sqlx::Result<Option<Lease>>,
+) -> Option<HeldLease> {
+    match answer {
+        Ok(lease) => lease.map(|lease| HeldLease { lease, until: asked + LEASE }),
+        Err(error) => {
+            let held = held.filter(|held| Instant::now() < held.until);
+            tracing::warn!(%error, held = held.is_some(), "cannot renew the lease on upstreams");
+            held
+        }
     }
 }
 
@@ -298,7 +317,7 @@ async fn import_until_due(
     // Listening starts before the first import, so that no announcement falls between the two.
     let announcements = session.watch().await;
     let due = Instant::now() + jitter(interval);
-    let fetch = |announced| sync.fetch(&row, session.as_ref(), lease, announced).boxed();
+    let fetch = |fetch| sync.fetch(&row, session.as_ref(), lease, fetch).boxed();
     let ended = listen(&fetch, &sync.subscribe(name), announcements, due, pace).await;
     session.close().await;
     ended
@@ -307,38 +326,36 @@ async fn import_until_due(
 /// Fetches the lists now, at every announcement, and again and again while one of them is in trouble, until the next probe is due
 /// or somebody wakes it.
 async fn listen<'a>(
-    fetch: &(dyn Fn(Announced) -> BoxFuture<'a, Result<UpstreamStatus, RefreshError>> + Sync),
+    fetch: &(dyn Fn(Fetch) -> BoxFuture<'a, Result<UpstreamStatus, RefreshError>> + Sync),
     wake: &Notify,
     mut announcements: Option<Announcements>,
     due: Instant,
     pace: &mut Pace,
 ) -> Result<Outcome, RefreshError> {
-    let mut announced = Announced::default();
+    let mut next = Fetch::ALL;
     let mut list_retry = MIN_LIST_RETRY;
     loop {
         let began = Instant::now();
-        let status = fetch(announced).await?;
+        let status = fetch(next).await?;
         let took = began.elapsed();
         if status.state() != UpstreamState::Ready {
             return Ok(Outcome::Retry);
         }
-        let retry_at = match status.lists.iter().any(|list| !list.trouble.is_empty()) {
-            true => Instant::now() + jitter(list_retry),
-            false => due,
-        };
+        let retry = retry(&status);
+        let retry_at = if retry.is_some() { Instant::now() + jitter(list_retry) } else { due };
         let heard = async {
             match &mut announcements {
                 Some(announcements) => announcements.next().await,
                 None => std::future::pending().await,
             }
         };
-        announced = tokio::select! {
+        let mut announced = tokio::select! {
             biased;
             () = tokio::time::sleep_until(due) => return Ok(Outcome::Due),
             () = wake.notified() => return Ok(Outcome::Due),
             () = tokio::time::sleep_until(retry_at) => {
                 list_retry = (list_retry * 2).min(MAX_LIST_RETRY);
-                announced = Announced::default();
+                next = retry.unwrap_or(Fetch::ALL);
                 continue;
             }
             heard = heard => match heard {
@@ -351,7 +368,16 @@ async fn listen<'a>(
         if let Some(announcements) = &mut announcements {
             coalesce(announcements, &mut announced, now + pace.wait(now, took)).await;
         }
+        next = Fetch { selection: ListSelection::All, announced };
     }
+}
+
+/// What is fetched again before everything is due: the lists that are in trouble. `None`: none is.
+fn retry(status: &UpstreamStatus) -> Option<Fetch> {
+    let troubled = status.lists.iter().filter(|list| !list.trouble.is_empty());
+    let troubled: BTreeSet<String> = troubled.map(|list| list.list.clone()).collect();
+    let selection = ListSelection::Only(troubled);
+    (selection != ListSelection::Only(BTreeSet::new())).then(|| Fetch { selection, ..Fetch::ALL })
 }
 
 /// Adds the announcements until `end`.
@@ -388,9 +414,12 @@ mod tests {
         due: Duration,
     ) -> Vec<f64> {
         let (began, times) = (Instant::now(), Mutex::new(Vec::new()));
-        let fetch = |_: Announced| {
+        let fetch = |fetch: Fetch| {
             let mut times = times.lock().unwrap();
             times.push(began.elapsed().as_secs_f64());
+            // What is neither the first nor announced is about the lists in trouble.
+            let is_whole = times.len() == 1 || fetch.announced != Announced::default();
+            assert_eq!(fetch.selection == ListSelection::All, is_whole, "{fetch:?}");
             let trouble = if troubled(times.len()) { "HTTP 500" } else { "" };
             async move { Ok(status(trouble)) }.boxed()
         };
@@ -434,5 +463,39 @@ mod tests {
         assert_eq!(times.len(), 4, "{times:?}");
         assert!((50.0..51.0).contains(&times[2]), "{times:?}");
         assert!((26.0..34.0).contains(&(times[3] - times[2])), "{times:?}");
+    }
+
+    #[test]
+    fn only_the_lists_in_trouble_are_asked_again() {
+        let list = |list: &str, trouble: &str| ListStatus {
+            list: list.to_owned(),
+            trouble: trouble.to_owned(),
+            ..Default::default()
+        };
+        let status = |trouble| UpstreamStatus {
+            lists: vec![list("tools/list", ""), list("prompts/list", trouble)],
+            ..Default::default()
+        };
+        assert!(retry(&status("")).is_none());
+        let selection = retry(&status("HTTP 500: no")).unwrap().selection;
+        assert!(selection.has("prompts/list") && !selection.has("tools/list"), "{selection:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_does_not_answer_takes_no_lease_away_before_its_end() {
+        let lease = |token| Lease { name: "sync", token };
+        let token = |held: &Option<HeldLease>| held.as_ref().map(|held| held.lease.token);
+        let silent = || Err(sqlx::Error::PoolTimedOut);
+        let held = renewed(None, Instant::now(), Ok(Some(lease(1))));
+        tokio::time::advance(LEASE - Duration::from_secs(1)).await;
+        let held = renewed(held, Instant::now(), silent());
+        assert_eq!(token(&held), Some(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(token(&renewed(held, Instant::now(), silent())), None);
+
+        let held = renewed(None, Instant::now(), Ok(Some(lease(1))));
+        assert_eq!(token(&renewed(held, Instant::now(), Ok(None))), None, "another replica has it");
+        let held = renewed(None, Instant::now(), Ok(Some(lease(1))));
+        assert_eq!(token(&renewed(held, Instant::now(), Ok(Some(lease(2))))), Some(2));
     }
 }

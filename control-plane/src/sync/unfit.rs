@@ -12,7 +12,7 @@ use mcp::revision::Era;
 use trunkline::registry::v1::ListStatus;
 
 use super::import::MAX_WARNINGS;
-use crate::importers::{FetchedList, Lists, PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
+use crate::importers::{FetchedList, ListSelection, Lists, PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
 
 /// Characters of an entry's name that are shown.
 const SHOWN: usize = 80;
@@ -88,9 +88,9 @@ impl Unfit {
         }
     }
 
-    /// Adds to the status of each list how many of its definitions are withheld and completed.
-    pub(super) fn count(&self, lists: &mut [ListStatus]) {
-        for list in lists {
+    /// Adds to the status of each list that was fetched how many of its definitions are withheld and completed.
+    pub(super) fn count(&self, lists: &mut [ListStatus], selection: &ListSelection) {
+        for list in lists.iter_mut().filter(|list| selection.has(&list.list)) {
             (list.withheld_count, list.mended_count) =
                 self.counts.get(&*list.list).copied().unwrap_or_default();
         }
@@ -158,7 +158,7 @@ mod tests {
         assert!(warnings[1].starts_with("tools[0] \"none\" and 1 more: inputSchema "), "{warnings:?}");
         let mut statuses =
             [TOOLS, PROMPTS].map(|list| ListStatus { list: list.to_owned(), ..Default::default() });
-        look(&lists).count(&mut statuses);
+        look(&lists).count(&mut statuses, &ListSelection::All);
         assert_eq!(statuses.map(|list| (list.withheld_count, list.mended_count)), [(1, 2), (0, 0)]);
     }
 

@@ -28,7 +28,12 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap()).await
+        Self::start_with(|_| ()).await
+    }
+
+    /// One that is configured differently.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), change).await
     }
 
     /// Another control plane on the same database.
@@ -36,15 +41,16 @@ impl Control {
         // Its folder is that of the first, whose files stay while the first does.
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(self.folder.path().join("data"), folder.path().join("data")).unwrap();
-        Self::start_in(folder).await
+        Self::start_in(folder, |_| ()).await
     }
 
-    async fn start_in(folder: TempDir) -> Self {
+    async fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut config = Config::local(&folder.path().join("data"), address);
         config.egress.egress_allow = vec!["loopback".parse().unwrap()];
+        change(&mut config);
         let running = app::start_on(config, listener).await.unwrap();
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         Self { running, channel, folder }

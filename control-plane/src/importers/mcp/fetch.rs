@@ -8,7 +8,7 @@ use mcp::method::Method;
 use mcp::quirk::Quirk;
 
 use super::{Failure, FetchedList, Lists, broken};
-use crate::importers::{PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
+use crate::importers::{ListSelection, PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
 
 /// The maximum number of entries of a list.
 const MAX_ENTRIES: usize = 20_000;
@@ -28,10 +28,20 @@ struct Answer {
     error: Option<ClientError>,
 }
 
-/// Fetches everything that the server offers. A session that was just opened is not lost, whatever the server says: one without
-/// pings refuses them in the words in which it refuses a list.
-pub(super) async fn lists(session: &Session, capabilities: &str, is_new: bool) -> Result<Lists, NotFetched> {
-    let list = |method, capability| list(session, capabilities, method, capability);
+/// Fetches what is selected of what the server offers. A session that was just opened is not lost, whatever the server says: one
+/// without pings refuses them in the words in which it refuses a list.
+pub(super) async fn lists(
+    session: &Session,
+    capabilities: &str,
+    selection: &ListSelection,
+    is_new: bool,
+) -> Result<Lists, NotFetched> {
+    let list = |method: Method, capability| async move {
+        match selection.has(method.as_str()) {
+            true => list(session, capabilities, method, capability).await,
+            false => Answer::default(),
+        }
+    };
     let (tools, resources, templates, prompts) = tokio::join!(
         list(Method::ToolsList, "tools"),
         list(Method::ResourcesList, "resources"),
@@ -39,14 +49,14 @@ pub(super) async fn lists(session: &Session, capabilities: &str, is_new: bool) -
         list(Method::PromptsList, "prompts"),
     );
     let mut answers = [tools, resources, templates, prompts];
-    let undeclared = answers.iter().all(|answer| !answer.list.asked);
+    let undeclared = answers.iter().all(|answer| !answer.list.asked) && selection.has(TOOLS);
     if undeclared {
         answers[0] = undeclared_tools(session, is_new).await;
     }
     if !is_new && is_session_lost(&answers) {
         return Err(NotFetched::SessionLost);
     }
-    if let Some(failed) = failure(&answers) {
+    if let Some(failed) = failure(&answers, selection) {
         return Err(failed);
     }
     let [tools, resources, templates, prompts] = answers.map(|answer| answer.list);
@@ -96,8 +106,14 @@ fn is_session_lost(answers: &[Answer; 4]) -> bool {
     answers.iter().any(is_lost) && !answers.iter().any(is_answered)
 }
 
-/// The failure of the whole, if nothing came of any list.
-fn failure(answers: &[Answer; 4]) -> Option<NotFetched> {
+/// The failure of the whole, if nothing came of any list. Of some lists alone it is one only where the server cannot be reached:
+/// what else they fail of is theirs.
+fn failure(answers: &[Answer; 4], selection: &ListSelection) -> Option<NotFetched> {
+    if *selection != ListSelection::All {
+        let mut errors = answers.iter().filter_map(|answer| answer.error.as_ref());
+        let unreachable = errors.find(|error| matches!(error, ClientError::Unreachable(_)))?;
+        return Some(NotFetched::Failed(broken(unreachable.clone())));
+    }
     let mut asked =
         answers.iter().zip([TOOLS, RESOURCES, TEMPLATES, PROMPTS]).filter(|(answer, _)| answer.list.asked);
     let (first, method) = asked.clone().next()?;
@@ -110,4 +126,28 @@ fn failure(answers: &[Answer; 4]) -> Option<NotFetched> {
 
 fn has(capabilities: &str, capability: &str) -> bool {
     matches!(mcp::json::members(capabilities, [capability]), Ok([Some(raw)]) if !matches!(raw, "null" | "false"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn answers(error: Option<ClientError>) -> [Answer; 4] {
+        let trouble = error.as_ref().map(ToString::to_string);
+        let prompts = Answer { list: FetchedList { asked: true, entries: Vec::new(), trouble }, error };
+        [Answer::default(), Answer::default(), Answer::default(), prompts]
+    }
+
+    #[test]
+    fn a_few_lists_that_fail_are_no_failure_of_the_whole() {
+        let only = ListSelection::Only([PROMPTS.to_owned()].into());
+        let timeout = || Some(ClientError::Timeout(Duration::from_secs(1)));
+        assert!(failure(&answers(None), &only).is_none());
+        assert!(failure(&answers(timeout()), &only).is_none());
+        assert!(matches!(failure(&answers(timeout()), &ListSelection::All), Some(NotFetched::Failed(_))));
+        let unreachable = failure(&answers(Some(ClientError::Unreachable("refused".to_owned()))), &only);
+        assert!(matches!(unreachable, Some(NotFetched::Failed(_))));
+    }
 }

@@ -15,7 +15,7 @@ pub(super) use endpoint::endpoint;
 
 use fetch::NotFetched;
 
-use super::{Announcements, Failure, FetchedList, ImportSession, Importer, Lists, Probed};
+use super::{Announcements, Failure, FetchedList, ImportSession, Importer, ListSelection, Lists, Probed};
 
 /// Imports from an MCP server.
 pub(super) struct McpImporter {
@@ -56,8 +56,8 @@ impl McpImporter {
 
 impl McpSession {
     /// Fetches the lists. Where the server has forgotten the session, once more in one of their own.
-    async fn fetch(&self) -> Result<Lists, Failure> {
-        match fetch::lists(&self.session, &self.capabilities, false).await {
+    async fn fetch(&self, selection: &ListSelection) -> Result<Lists, Failure> {
+        match fetch::lists(&self.session, &self.capabilities, selection, false).await {
             Ok(lists) => return Ok(lists),
             Err(NotFetched::Failed(failure)) => return Err(failure),
             Err(NotFetched::SessionLost) => {}
@@ -65,7 +65,7 @@ impl McpSession {
         let revision = self.session.revision();
         let session =
             Session::open(&self.endpoint, self.transport, revision, info()).await.map_err(broken)?;
-        let lists = fetch::lists(&session, &self.capabilities, true).await;
+        let lists = fetch::lists(&session, &self.capabilities, selection, true).await;
         session.close().await;
         lists.map_err(|error| match error {
             NotFetched::Failed(failure) => failure,
@@ -84,8 +84,8 @@ impl ImportSession for McpSession {
     fn probed(&self) -> &Probed {
         &self.probed
     }
-    fn fetch(&self) -> BoxFuture<'_, Result<Lists, Failure>> {
-        self.fetch().boxed()
+    fn fetch<'a>(&'a self, selection: &'a ListSelection) -> BoxFuture<'a, Result<Lists, Failure>> {
+        self.fetch(selection).boxed()
     }
     fn watch(&self) -> BoxFuture<'_, Option<Announcements>> {
         watch::announcements(&self.session).boxed()

@@ -18,7 +18,7 @@ const BAD: u8 = 4;
 fn token(name: &str, version: u8) -> Item {
     let uid = if version == BAD { String::new() } else { format!("u{version}-{name}") };
     let message = Token { name: name.into(), uid, ..Default::default() };
-    Item { version: format!("v{version}").into(), body: message.encode_to_vec() }
+    Item::new(StreamType::Token, name, &format!("v{version}"), 0, message.encode_to_vec())
 }
 
 /// A control plane's session, the edge, and what is on its way between them.
@@ -78,7 +78,9 @@ impl Play {
     fn control_plane(&mut self, event: server::Event<StreamType>) {
         for action in self.session.on(event) {
             if let server::Action::Send(response) = action {
-                self.to_edge.push_back(response);
+                let mut encoded = Vec::new();
+                response.encode(&mut encoded);
+                self.to_edge.push_back(StreamResourcesResponse::decode(encoded.as_slice()).unwrap());
             }
         }
     }

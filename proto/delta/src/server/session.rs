@@ -2,15 +2,14 @@
 //!
 //! It must not know how responses travel, or how a snapshot is made.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use prost_types::Any;
 use trunkline::TypeTable;
-use trunkline::discovery::v1::{
-    EdgeRefusal, Refusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
-};
+use trunkline::discovery::v1::{EdgeRefusal, Refusal, StreamResourcesRequest, StreamResourcesResponse};
 
-use super::substream::{Changes, MAX_REASONS, Substream};
+use super::response::OutgoingResponse;
+use super::substream::{Changes, MAX_REASONS, RefusedResource, Substream};
 use crate::{ByType, Snapshot};
 
 /// The memory for what a client alone causes to be kept, in bytes: what it claims to hold and the registry does not have, and
@@ -35,7 +34,7 @@ pub enum Event<T> {
 #[derive(Debug, PartialEq)]
 pub enum Action {
     /// Send this. `send_time` is left for the sender to fill in.
-    Send(StreamResourcesResponse),
+    Send(OutgoingResponse),
     /// The client stands here now.
     Progress(Progress),
     /// End the stream.
@@ -54,9 +53,10 @@ pub struct Progress {
     pub sent: i64,
     /// Everything of the snapshot at this revision was answered, by acceptance or refusal.
     pub answered: i64,
-    /// Everything of the snapshot at this revision was accepted.
+    /// Everything of the snapshot at this revision was answered, and nothing that this revision itself made is refused: what
+    /// is refused for longer does not hold back what came after it.
     pub acked: i64,
-    /// The resources that are refused at present: the first 100, by type and name.
+    /// The resources that are refused at present, by type and name: the 100 that changed last.
     pub refusals: Vec<EdgeRefusal>,
 }
 
@@ -115,7 +115,8 @@ impl<T: TypeTable> Session<T> {
             request.refusals.into_iter().map(|refusal| (refusal.name, refusal.reason)).collect();
         let substream = &mut self.substreams[kind];
         // An answer with another nonce than the last is to a response that no longer counts.
-        if !substream.acknowledge(&request.response_nonce, &refusals) {
+        let is_answer = substream.acknowledge(&request.response_nonce, &refusals);
+        if !is_answer || !request.subscribe.is_empty() || !request.unsubscribe.is_empty() {
             substream.compare();
         }
         self.push()
@@ -182,24 +183,27 @@ impl<T: TypeTable> Session<T> {
         }
     }
 
-    fn response(&self, kind: T, nonce: String, changes: Changes) -> StreamResourcesResponse {
-        let resources = changes.resources.into_iter().map(|(name, item)| VersionedResource {
-            name: name.to_string(),
-            version: item.version.to_string(),
-            body: Some(Any { type_url: kind.url().to_owned(), value: item.body.clone() }),
-        });
-        StreamResourcesResponse {
+    fn response(&self, kind: T, nonce: String, changes: Changes) -> OutgoingResponse {
+        let head = StreamResourcesResponse {
             type_url: kind.url().to_owned(),
-            resources: resources.collect(),
             removed: changes.removed.iter().map(ToString::to_string).collect(),
             nonce,
             revision: self.snapshot.revision,
             ..Default::default()
-        }
+        };
+        OutgoingResponse::new(head, changes.resources.into_iter().map(|(_, item)| item).collect())
     }
 
-    fn heartbeat(&self, draining: bool) -> StreamResourcesResponse {
-        StreamResourcesResponse { revision: self.snapshot.revision, draining, ..Default::default() }
+    fn heartbeat(&self, draining: bool) -> OutgoingResponse {
+        let revision = self.snapshot.revision;
+        let head = StreamResourcesResponse { revision, draining, ..Default::default() };
+        OutgoingResponse::new(head, Vec::new())
+    }
+
+    /// Tells whether the client has said what it holds of everything, and has answered everything that it was sent and should
+    /// be sent.
+    pub fn is_settled(&self) -> bool {
+        self.is_opened() && self.substreams.values().all(Substream::is_answered)
     }
 
     fn is_pending(&self) -> bool {
@@ -221,7 +225,7 @@ impl<T: TypeTable> Session<T> {
             }
             if self.substreams.values().all(Substream::is_answered) {
                 progress.answered = revision;
-                if progress.refusals.is_empty() {
+                if progress.refusals.iter().all(|refusal| refusal.revision < revision) {
                     progress.acked = revision;
                 }
                 // The first time, so that a client which holds everything already learns that it does.
@@ -238,13 +242,32 @@ impl<T: TypeTable> Session<T> {
 
     fn refusals(&self) -> Vec<EdgeRefusal> {
         let of_type = |kind: T| {
-            self.substreams[kind].refusals().iter().map(move |(name, refused)| EdgeRefusal {
-                type_url: kind.url().to_owned(),
-                refusal: Some(Refusal { name: name.to_string(), reason: refused.reason.clone() }),
-                resource_version: refused.version.to_string(),
-            })
+            self.substreams[kind].refusals().iter().map(move |(name, refused)| (kind, name, refused))
         };
-        T::ALL.iter().copied().flat_map(of_type).take(MAX_REASONS).collect()
+        let mut refusals: Vec<_> = T::ALL.iter().copied().flat_map(of_type).collect();
+        if refusals.len() > MAX_REASONS {
+            let mut revisions: Vec<i64> = refusals.iter().map(|(_, _, refused)| refused.revision).collect();
+            revisions.sort_unstable_by_key(|revision| std::cmp::Reverse(*revision));
+            let oldest = revisions[MAX_REASONS - 1];
+            let newer = revisions.iter().filter(|revision| **revision > oldest).count();
+            let mut room = MAX_REASONS - newer;
+            refusals.retain(|(_, _, refused)| match refused.revision.cmp(&oldest) {
+                Ordering::Less => false,
+                Ordering::Equal => {
+                    let fits = room > 0;
+                    room = room.saturating_sub(1);
+                    fits
+                }
+                Ordering::Greater => true,
+            });
+        }
+        let refusal = |(kind, name, refused): (T, &Arc<str>, &RefusedResource)| EdgeRefusal {
+            type_url: kind.url().to_owned(),
+            refusal: Some(Refusal { name: name.to_string(), reason: refused.reason.clone() }),
+            resource_version: refused.version.to_string(),
+            revision: refused.revision,
+        };
+        refusals.into_iter().map(refusal).collect()
     }
 }
 

@@ -43,6 +43,16 @@ impl Subscription {
         self.bytes
     }
 
+    /// Tells whether the client wants every resource.
+    pub(super) fn is_wildcard(&self) -> bool {
+        self.wildcard
+    }
+
+    /// Tells whether the client subscribed to this name by itself.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// Tells whether the client wants the resource of this name.
     pub(super) fn covers(&self, name: &str) -> bool {
         self.wildcard || self.names.contains(name)

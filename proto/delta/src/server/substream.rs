@@ -1,10 +1,12 @@
 //! One type on one stream: what the client holds, what is in flight, and what is still to be sent.
 //!
-//! It must not know the other types: when it may send is for `session` to say.
+//! What the client holds is kept as the difference from what it should hold: a client that is up to date costs nothing, and a
+//! change costs what it touches. It must not know the other types: when it may send is for `session` to say.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::difference::differences;
 use super::subscription::{Subscription, kept_bytes};
 use crate::snapshot::{Item, Items};
 
@@ -21,10 +23,13 @@ pub(super) struct Substream {
     /// True once the client has sent a request for this type.
     pub(super) opened: bool,
     subscription: Subscription,
-    /// The versions that the client holds, as it declared or acknowledged them.
-    held: BTreeMap<Arc<str>, Arc<str>>,
-    /// The memory for those that it declared and that are not in the registry, at the most.
+    /// The versions that the client declared to hold, until it has subscribed.
+    claimed: BTreeMap<Arc<str>, Arc<str>>,
+    /// The memory for those of them that are not in the registry, at the most.
     claimed_bytes: usize,
+    /// The versions that the client holds, as it declared or acknowledged them, of what it wants: where they are not those of
+    /// `target`. `None`: it holds none.
+    differing: BTreeMap<Arc<str>, Option<Arc<str>>>,
     /// The resources that it refused, or that are too large for it, until they change.
     refused: BTreeMap<Arc<str>, RefusedResource>,
     /// The one response that is not answered yet.
@@ -40,14 +45,16 @@ pub(super) struct Substream {
 struct InFlight {
     nonce: String,
     has_additions: bool,
-    /// Version sent, or `None` for a removal.
-    items: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    /// What was sent, or `None` for a removal.
+    items: BTreeMap<Arc<str>, Option<Arc<Item>>>,
 }
 
 /// A resource that the client could not use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RefusedResource {
     pub(super) version: Arc<str>,
+    /// The revision of the registry that made this version.
+    pub(super) revision: i64,
     pub(super) reason: String,
 }
 
@@ -66,10 +73,10 @@ impl Substream {
         }
         for (name, version) in versions {
             match registry.get_key_value(&*name).filter(|(_, item)| *item.version == *version) {
-                Some((name, item)) => self.held.insert(name.clone(), item.version.clone()),
+                Some((name, item)) => self.claimed.insert(name.clone(), item.version.clone()),
                 None => {
                     self.claimed_bytes += kept_bytes(&[&name, &version]);
-                    self.held.insert(name.into(), version.into())
+                    self.claimed.insert(name.into(), version.into())
                 }
             };
         }
@@ -83,32 +90,56 @@ impl Substream {
         self.claimed_bytes + self.subscription.bytes() + requested
     }
 
-    /// Changes the subscription. A name that is subscribed to is answered even if nothing changed.
+    /// Changes the subscription. A name that is subscribed to is answered even if nothing changed. The client forgets by itself
+    /// what it no longer asks for, so nothing is said about it.
     pub(super) fn subscribe(&mut self, subscribe: &[String], unsubscribe: &[String]) {
         unsubscribe.iter().for_each(|name| self.subscription.remove(name));
-        self.requested.extend(subscribe.iter().filter_map(|name| self.subscription.add(name)));
-        self.forget_unwanted();
+        if !unsubscribe.is_empty() {
+            self.differing.retain(|name, _| self.subscription.covers(name));
+        }
+        for name in subscribe {
+            let had_all = self.subscription.is_wildcard();
+            let was_covered = self.subscription.covers(name);
+            match self.subscription.add(name) {
+                Some(name) => {
+                    if !was_covered {
+                        let held = self.claimed.remove(&name);
+                        self.hold(name.clone(), held);
+                    }
+                    self.requested.insert(name);
+                }
+                None if !had_all => self.hold_all(),
+                None => {}
+            }
+        }
+        self.claimed.clear();
+        self.requested.retain(|name| self.subscription.covers(name));
     }
 
     /// Sets the resources that the client should hold.
     pub(super) fn set_target(&mut self, target: &Arc<Items>) {
-        if !Arc::ptr_eq(&self.target, target) {
-            self.target = target.clone();
-            self.compare();
+        if Arc::ptr_eq(&self.target, target) {
+            return;
         }
+        let before = std::mem::replace(&mut self.target, target.clone());
+        for (name, item) in differences(&before, target) {
+            if self.subscription.covers(name) {
+                let held = self.differing.get(name).cloned();
+                let held = held.unwrap_or_else(|| item.map(|item| item.version.clone()));
+                self.hold(name.clone(), held);
+            }
+        }
+        self.compare();
     }
 
-    /// Works out what is still to be sent.
+    /// Works out what is still to be sent. Of what is neither different, nor under way, nor asked for, nor refused, nothing is.
     pub(super) fn compare(&mut self) {
-        let target = self.target.clone();
-        self.end_refusals(&target);
-        self.withhold(&target);
-        self.additions = target
-            .iter()
-            .filter(|(name, item)| self.subscription.covers(name) && self.must_send(name, item))
-            .map(|(name, item)| (name.clone(), item.clone()))
-            .collect();
-        self.removals = self.names_to_remove(&target);
+        self.additions.clear();
+        self.removals.clear();
+        let sent = self.in_flight.iter().flat_map(|in_flight| in_flight.items.keys());
+        let names = self.differing.keys().chain(sent).chain(&self.requested).chain(self.refused.keys());
+        let names: BTreeSet<Arc<str>> = names.cloned().collect();
+        names.iter().for_each(|name| self.compare_one(name));
     }
 
     /// Takes an acknowledgement or a refusal. Returns whether it is for the response in flight.
@@ -119,23 +150,25 @@ impl Substream {
         // A client may send any number of refusals; of two for one resource the later counts.
         let reasons: HashMap<&str, &String> =
             refusals.iter().map(|(refused, reason)| (&**refused, reason)).collect();
-        for (name, version) in in_flight.items {
-            let reason = reasons.get(&*name).copied();
-            match (version, reason) {
-                (None, _) => drop(self.held.remove(&name)),
-                (Some(version), None) => {
-                    self.refused.remove(&name);
-                    self.held.insert(name, version);
-                }
-                (Some(version), Some(reason)) => {
+        for (name, item) in in_flight.items {
+            let version = item.as_ref().map(|item| item.version.clone());
+            match item.zip(reasons.get(&*name)) {
+                Some((item, reason)) => {
                     let is_kept = self.refused.len() < MAX_REASONS;
-                    let reason = if is_kept { reason.clone() } else { NO_REASON.to_owned() };
-                    self.refused.insert(name, RefusedResource { version, reason });
+                    let reason = if is_kept { (*reason).clone() } else { NO_REASON.to_owned() };
+                    self.refused.insert(name.clone(), RefusedResource::new(&item, reason));
+                }
+                None => {
+                    if version.is_some() {
+                        self.refused.remove(&name);
+                    }
+                    if self.subscription.covers(&name) {
+                        self.hold(name.clone(), version);
+                    }
                 }
             }
+            self.compare_one(&name);
         }
-        self.forget_unwanted();
-        self.compare();
         true
     }
 
@@ -146,7 +179,7 @@ impl Substream {
         }
         let (mut changes, mut bytes) = (Changes::default(), 0);
         while additions && !self.additions.is_empty() {
-            let size = self.additions.first_key_value().map_or(0, |(name, item)| size(name, Some(item)));
+            let size = self.additions.first_key_value().map_or(0, |(_, item)| item.field().len());
             if bytes > 0 && bytes + size > MAX_RESPONSE_BYTES {
                 break;
             }
@@ -154,8 +187,9 @@ impl Substream {
             changes.resources.extend(self.additions.pop_first());
         }
         while removals && !self.removals.is_empty() && bytes < MAX_RESPONSE_BYTES {
+            const FRAMING: usize = 8;
             let name = self.removals.pop_first();
-            bytes += name.as_ref().map_or(0, |name| size(name, None));
+            bytes += name.as_ref().map_or(0, |name| name.len() + FRAMING);
             changes.removed.extend(name);
         }
         if changes.resources.is_empty() && changes.removed.is_empty() {
@@ -195,35 +229,79 @@ impl Substream {
         &self.refused
     }
 
-    /// The client forgets by itself what it no longer asks for, so nothing is said about it.
-    fn forget_unwanted(&mut self) {
-        self.held.retain(|name, _| self.subscription.covers(name));
-        self.requested.retain(|name| self.subscription.covers(name));
+    /// Notes what the client holds of a name that it wants.
+    fn hold(&mut self, name: Arc<str>, version: Option<Arc<str>>) {
+        if self.target.get(&name).map(|item| &item.version) == version.as_ref() {
+            self.differing.remove(&name);
+        } else {
+            self.differing.insert(name, version);
+        }
     }
 
-    /// Ends the refusals of what has changed or is gone. The client is told even if it holds what is true now: what it
-    /// was sent last, it refuses.
-    fn end_refusals(&mut self, target: &Items) {
-        let has_changed = |name: &Arc<str>, refused: &mut RefusedResource| {
-            target.get(name).is_none_or(|item| item.version != refused.version)
-        };
-        let ended = self.refused.extract_if(.., has_changed).map(|(name, _)| name);
-        self.requested.extend(ended.filter(|name| self.subscription.covers(name)));
+    /// Notes what a client holds that wants everything from now on: what it declared, and what it asked for before.
+    fn hold_all(&mut self) {
+        let claimed = std::mem::take(&mut self.claimed);
+        let target = self.target.clone();
+        let is_new = |name: &Arc<str>| !self.subscription.names(name);
+        let new = target.keys().filter(|name| is_new(name) && !claimed.contains_key(*name));
+        let new: Vec<_> = new.map(|name| (name.clone(), None)).collect();
+        let declared = claimed.into_iter().filter(|(name, _)| is_new(name));
+        let declared: Vec<_> = declared.map(|(name, version)| (name, Some(version))).collect();
+        for (name, version) in new.into_iter().chain(declared) {
+            self.hold(name, version);
+        }
     }
 
-    /// Refuses in the client's place what it could not even receive. What it holds of it stays: the target has the name.
-    fn withhold(&mut self, target: &Items) {
-        for (name, item) in target.iter().filter(|(name, _)| self.subscription.covers(name)) {
-            if let Some(reason) = item.excess()
-                && self.expected(name) != Some(&item.version)
-            {
-                self.refused.insert(name.clone(), RefusedResource { version: item.version.clone(), reason });
+    /// Works out what is still to be sent of one name.
+    fn compare_one(&mut self, name: &Arc<str>) {
+        let is_wanted = self.subscription.covers(name);
+        let item = self.target.get(name).cloned();
+        self.end_refusal(name, item.as_deref(), is_wanted);
+        self.additions.remove(name);
+        self.removals.remove(name);
+        if !is_wanted {
+            return;
+        }
+        match item {
+            None if self.requested.contains(name) || self.expected(name).is_some() => {
+                self.removals.insert(name.clone());
+            }
+            None => {}
+            Some(item) => {
+                self.withhold(name, &item);
+                if self.must_send(name, &item) {
+                    self.additions.insert(name.clone(), item);
+                }
             }
         }
     }
 
+    /// Ends the refusal of what has changed or is gone. The client is told even if it holds what is true now: what it
+    /// was sent last, it refuses. Where a later revision made the same again, that is what is refused.
+    fn end_refusal(&mut self, name: &Arc<str>, item: Option<&Item>, is_wanted: bool) {
+        let Some(refused) = self.refused.get_mut(name) else { return };
+        match item.filter(|item| item.version == refused.version) {
+            Some(item) => refused.revision = item.revision,
+            None => {
+                self.refused.remove(name);
+                if is_wanted {
+                    self.requested.insert(name.clone());
+                }
+            }
+        }
+    }
+
+    /// Refuses in the client's place what it could not even receive. What it holds of it stays: the target has the name.
+    fn withhold(&mut self, name: &Arc<str>, item: &Item) {
+        if let Some(reason) = item.excess()
+            && self.expected(name) != Some(&item.version)
+        {
+            self.refused.insert(name.clone(), RefusedResource::new(item, reason));
+        }
+    }
+
     fn mark_in_flight(&mut self, nonce: &str, changes: &Changes) {
-        let added = changes.resources.iter().map(|(name, item)| (name.clone(), Some(item.version.clone())));
+        let added = changes.resources.iter().map(|(name, item)| (name.clone(), Some(item.clone())));
         let removed = changes.removed.iter().map(|name| (name.clone(), None));
         let items: BTreeMap<_, _> = added.chain(removed).collect();
         self.requested.retain(|name| !items.contains_key(name));
@@ -239,24 +317,22 @@ impl Substream {
     /// Returns the version that the client will hold once it has accepted the response in flight.
     fn expected(&self, name: &Arc<str>) -> Option<&Arc<str>> {
         match self.in_flight.as_ref().and_then(|in_flight| in_flight.items.get(name)) {
-            Some(version) => version.as_ref(),
-            None => self.held.get(name),
+            Some(item) => item.as_ref().map(|item| &item.version),
+            None => self.held(name),
         }
     }
 
-    fn names_to_remove(&self, target: &Items) -> BTreeSet<Arc<str>> {
-        let sent = self.in_flight.iter().flat_map(|in_flight| in_flight.items.keys());
-        let known = self.held.keys().chain(sent).filter(|name| self.expected(name).is_some());
-        known
-            .chain(&self.requested)
-            .filter(|name| self.subscription.covers(name) && !target.contains_key(*name))
-            .cloned()
-            .collect()
+    /// Returns the version that the client holds of a name that it wants.
+    fn held(&self, name: &Arc<str>) -> Option<&Arc<str>> {
+        match self.differing.get(name) {
+            Some(held) => held.as_ref(),
+            None => self.target.get(name).map(|item| &item.version),
+        }
     }
 }
 
-/// Estimates the bytes that a resource takes in a response.
-fn size(name: &str, item: Option<&Arc<Item>>) -> usize {
-    const FRAMING: usize = 96;
-    name.len() + item.map_or(8, |item| item.body.len() + FRAMING)
+impl RefusedResource {
+    fn new(item: &Item, reason: String) -> Self {
+        Self { version: item.version.clone(), revision: item.revision, reason }
+    }
 }

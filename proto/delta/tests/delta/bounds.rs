@@ -14,7 +14,7 @@ use trunkline::discovery::v1::{
     Edge, EdgeRefusal, Refusal, StreamResourcesRequest, StreamResourcesResponse, VersionedResource,
 };
 
-use crate::library::{Kind, snapshot, subscribe, version};
+use crate::library::{Kind, read, snapshot, subscribe, version};
 use crate::map_sink::MapSink;
 
 const LARGE: usize = 20_000;
@@ -63,6 +63,7 @@ fn takes(session: &mut Session<Kind>, request: StreamResourcesRequest) -> (Vec<S
     for action in session.on(Event::Request(request)) {
         match action {
             Action::Send(response) => {
+                let response = read(&response);
                 sent.extend(response.resources.into_iter().map(|resource| format!("+{}", resource.name)));
                 sent.extend(response.removed.into_iter().map(|name| format!("-{name}")));
             }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use delta::client::{self, Event, Subscriber};
+use delta::server::OutgoingResponse;
 use prost_types::Any;
 use trunkline::TypeTable as _;
 use trunkline::discovery::v1::{Edge, StreamResourcesResponse, VersionedResource};
 
-use crate::library::{Kind, version};
+use crate::library::{Kind, read, version};
 use crate::map_sink::MapSink;
 
 type Action = client::Action<MapSink>;
@@ -160,6 +161,13 @@ fn types_of_other_versions_are_passed_over() {
         ..Default::default()
     };
     assert_eq!(words(&subscriber().on(Event::Received(response))), ["contact"]);
+}
+
+#[test]
+fn a_sign_that_it_has_to_wait_is_no_contact_to_count_from() {
+    let waiting = read(&OutgoingResponse::waiting());
+    let actions = subscriber().on(Event::Received(waiting));
+    assert!(matches!(actions[..], [Action::Contact(Some(0))]), "{actions:?}");
 }
 
 #[test]

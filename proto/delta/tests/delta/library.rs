@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use delta::server::OutgoingResponse;
 use delta::{Item, Snapshot};
+use prost::Message as _;
 use trunkline::TypeTable;
-use trunkline::discovery::v1::StreamResourcesRequest;
+use trunkline::discovery::v1::{StreamResourcesRequest, StreamResourcesResponse};
 
 /// The types of a library: authors have books, cards let people in, and lists lead to books.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,8 +43,16 @@ impl TypeTable for Kind {
 }
 
 /// An item whose version stands for its content, as a hash does.
-pub(crate) fn item(body: &str) -> Item {
-    Item { version: version(body).into(), body: body.as_bytes().to_vec() }
+pub(crate) fn item(kind: Kind, name: &str, revision: i64, body: &str) -> Item {
+    Item::new(kind, name, &version(body), revision, body.as_bytes().to_vec())
+}
+
+/// What a client reads of a response.
+pub(crate) fn read(response: &OutgoingResponse) -> StreamResourcesResponse {
+    let mut encoded = Vec::new();
+    response.encode(&mut encoded);
+    assert_eq!(encoded.len(), response.encoded_len());
+    StreamResourcesResponse::decode(encoded.as_slice()).unwrap()
 }
 
 pub(crate) fn version(body: &str) -> String {
@@ -56,7 +66,8 @@ pub(crate) fn version(body: &str) -> String {
 pub(crate) fn snapshot(revision: i64, items: &[(Kind, &str, &str)]) -> Arc<Snapshot<Kind>> {
     let mut snapshot = Snapshot { revision, ..Snapshot::default() };
     for (kind, name, body) in items {
-        Arc::make_mut(&mut snapshot.items[*kind]).insert((*name).into(), item(body).into());
+        Arc::make_mut(&mut snapshot.items[*kind])
+            .insert((*name).into(), item(*kind, name, revision, body).into());
     }
     Arc::new(snapshot)
 }

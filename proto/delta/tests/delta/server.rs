@@ -8,7 +8,7 @@ use delta::server::{Action, Event, Progress, Session};
 use trunkline::TypeTable as _;
 use trunkline::discovery::v1::{Refusal, StreamResourcesRequest, StreamResourcesResponse};
 
-use crate::library::{Kind, snapshot, subscribe, version};
+use crate::library::{Kind, read, snapshot, subscribe, version};
 
 fn ack(response: &StreamResourcesResponse) -> Event<Kind> {
     Event::Request(StreamResourcesRequest {
@@ -29,7 +29,7 @@ fn nack(response: &StreamResourcesResponse, name: &str) -> Event<Kind> {
 
 fn sent(actions: Vec<Action>) -> Vec<StreamResourcesResponse> {
     let responses = actions.into_iter().filter_map(|action| match action {
-        Action::Send(response) if !response.type_url.is_empty() => Some(response),
+        Action::Send(response) => Some(read(&response)).filter(|response| !response.type_url.is_empty()),
         _ => None,
     });
     responses.collect()
@@ -166,7 +166,7 @@ fn the_largest_resource_fits_into_a_response() {
     let name = "n".repeat(2_048);
     let mut largest = Snapshot { revision: 1, ..Snapshot::default() };
     let body = vec![b'x'; delta::MAX_RESOURCE_BYTES];
-    let item = delta::Item { version: "v".into(), body };
+    let item = delta::Item::new(Kind::List, &name, "v", 1, body);
     let mut items = delta::Items::new();
     items.insert(name.as_str().into(), item.into());
     largest.items[Kind::List] = items.into();
@@ -261,7 +261,7 @@ fn a_client_that_holds_everything_is_told_at_once() {
     request.initial_versions = BTreeMap::from([("l".to_owned(), version)]);
     let actions = Session::new("s", start).on(Event::Request(request));
     let heartbeat = StreamResourcesResponse { revision: 7, ..Default::default() };
-    assert_eq!(actions[0], Action::Send(heartbeat));
+    assert!(matches!(&actions[0], Action::Send(response) if read(response) == heartbeat));
     assert_eq!(progress(&actions).unwrap().acked, 7);
 }
 
@@ -350,7 +350,11 @@ fn heartbeats_say_that_nothing_is_newer_only_when_that_is_so() {
 fn draining_is_said_before_the_end() {
     let mut session = up_to_date(&snapshot(5, &[]));
     let draining = StreamResourcesResponse { revision: 5, draining: true, ..Default::default() };
-    assert_eq!(session.on(Event::Drain), [Action::Send(draining), Action::Close]);
+    let actions = session.on(Event::Drain);
+    assert!(
+        matches!(&actions[..], [Action::Send(response), Action::Close] if read(response) == draining),
+        "{actions:?}"
+    );
 }
 
 #[test]
@@ -370,4 +374,87 @@ fn a_revision_that_changes_nothing_is_acknowledged_without_a_response() {
     let actions = session.on(Event::Snapshot(snapshot(2, &[(Kind::Book, "b", "1")])));
     assert_eq!(progress(&actions).unwrap().acked, 2);
     assert!(sent(actions).is_empty());
+}
+
+#[test]
+fn all_clients_are_sent_the_same_bytes_of_a_resource() {
+    let start = snapshot(1, &[(Kind::Book, "b", "1"), (Kind::Book, "c", "2")]);
+    let bytes = |stream: &str, held: &[(&str, &str)]| {
+        let initial_versions = held.iter().map(|(name, body)| ((*name).to_owned(), version(body))).collect();
+        let request = StreamResourcesRequest { initial_versions, ..subscribe(Kind::Book) };
+        let actions = Session::new(stream, start.clone()).on(Event::Request(request));
+        let Action::Send(response) = &actions[0] else { panic!("{actions:?}") };
+        response.resources().iter().map(|item| item.field().as_ptr()).collect::<Vec<_>>()
+    };
+    let all = bytes("s1", &[]);
+    assert_eq!(all.len(), 2);
+    assert_eq!(bytes("s2", &[]), all);
+    assert_eq!(bytes("s3", &[("b", "1"), ("c", "1")]), all[1..]);
+}
+
+#[test]
+fn what_is_refused_for_longer_holds_back_no_later_revision() {
+    let mut session = up_to_date(&snapshot(1, &[(Kind::Book, "a", "1")]));
+    let bad = snapshot(2, &[(Kind::Book, "a", "1"), (Kind::Book, "b", "2")]);
+    let responses = sent(session.on(Event::Snapshot(bad.clone())));
+    let actions = session.on(nack(&responses[0], "b"));
+    let stand = progress(&actions).unwrap();
+    assert_eq!((stand.answered, stand.acked, stand.refusals[0].revision), (2, 1, 2));
+
+    let mut later = snapshot(3, &[(Kind::Book, "a", "3")]);
+    let kept = bad.items[Kind::Book]["b"].clone();
+    Arc::make_mut(&mut Arc::make_mut(&mut later).items[Kind::Book]).insert("b".into(), kept);
+    let responses = sent(session.on(Event::Snapshot(later)));
+    assert_eq!(summary(&responses), ["Book +a"]);
+    let actions = session.on(ack(&responses[0]));
+    let stand = progress(&actions).unwrap();
+    assert_eq!((stand.answered, stand.acked, stand.refusals.len()), (3, 3, 1));
+}
+
+#[test]
+fn of_many_refusals_those_that_changed_last_are_reported() {
+    let mut session = up_to_date(&snapshot(1, &[]));
+    let names: Vec<String> = (0..130).map(|number| format!("b{number:03}")).collect();
+    let many = snapshot(2, &names.iter().map(|name| (Kind::Book, name.as_str(), "x")).collect::<Vec<_>>());
+    let refuse_all = |response: &StreamResourcesResponse| {
+        let refusal = |name: &String| Refusal { name: name.clone(), reason: "not to my taste".to_owned() };
+        let names = response.resources.iter().map(|resource| &resource.name);
+        Event::Request(StreamResourcesRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            refusals: names.map(refusal).collect(),
+            ..Default::default()
+        })
+    };
+    let responses = sent(session.on(Event::Snapshot(many.clone())));
+    session.on(refuse_all(&responses[0]));
+    let mut next = (*many).clone();
+    next.revision = 3;
+    let last = snapshot(3, &[(Kind::Book, "b129", "y"), (Kind::List, "l", "z")]);
+    for kind in [Kind::Book, Kind::List] {
+        let changed = last.items[kind].iter().map(|(name, item)| (name.clone(), item.clone()));
+        Arc::make_mut(&mut next.items[kind]).extend(changed);
+    }
+    let responses = sent(session.on(Event::Snapshot(Arc::new(next))));
+    session.on(refuse_all(&responses[0]));
+    let actions = session.on(refuse_all(&responses[1]));
+    let stand = progress(&actions).unwrap();
+    let named =
+        |name: &str| stand.refusals.iter().any(|refusal| refusal.refusal.as_ref().unwrap().name == name);
+    assert_eq!((stand.refusals.len(), stand.acked, stand.answered), (100, 1, 3));
+    assert!(named("b129") && named("l"), "{stand:?}");
+}
+
+#[test]
+fn a_session_is_settled_when_all_that_it_sent_is_answered() {
+    let start = snapshot(1, &[(Kind::List, "l", "1")]);
+    let mut session = Session::new("s", start);
+    let mut responses = Vec::new();
+    for &kind in Kind::ALL {
+        assert!(!session.is_settled(), "before {kind:?}");
+        responses.extend(sent(session.on(Event::Request(subscribe(kind)))));
+    }
+    assert!(!session.is_settled(), "it has not answered");
+    session.on(ack(&responses[0]));
+    assert!(session.is_settled());
 }

@@ -42,8 +42,12 @@ pub(crate) async fn run(edges: usize, tools: usize, repeats: usize) {
     println!("{:60} {}", "memory of the control plane without edges", megabytes(pid));
 
     let (start, before) = (Instant::now(), cpu::used_by_all(pid));
-    let crowd = Crowd::gather(&gateway, edges).await;
-    admin.settled().await;
+    let gathered = async {
+        let crowd = Crowd::gather(&gateway, edges).await;
+        admin.settled().await;
+        crowd
+    };
+    let (crowd, applied, failed) = while_applying(&gateway, gathered).await;
     let say = |what: &str, took: f64, cpu: Duration, heard: u64| {
         let (cpu, heard) = (cpu.as_secs_f64() * 1e3, heard as f64 / 1024.0 / 1024.0);
         println!("{what:60} {took:.0} ms; CPU of the control plane {cpu:.0} ms; {heard:.1} MiB sent");
@@ -57,6 +61,16 @@ pub(crate) async fn run(edges: usize, tools: usize, repeats: usize) {
     );
     let turned_away = crowd.turned_away.load(Ordering::Relaxed);
     println!("{:60} {turned_away}", "streams that were turned away meanwhile, and came again");
+    let longest = applied.iter().max().map_or(0.0, |time| time.as_secs_f64() * 1e3);
+    let what = "apply meanwhile: the scope of a token";
+    println!(
+        "{what:60} {:.0} ms, {longest:.0} at most, of {}; {failed} failed",
+        median(&applied),
+        applied.len()
+    );
+    let lost = gateway.control_said().matches("cannot renew the lease").count();
+    println!("{:60} {lost}", "times that the lease could not be renewed meanwhile");
+    println!("{:60} {}", "memory of the control plane meanwhile", megabytes(pid));
     crowd.quiet().await;
     println!("{:60} {}", "memory of the control plane with them", megabytes(pid));
 
@@ -81,6 +95,31 @@ pub(crate) async fn run(edges: usize, tools: usize, repeats: usize) {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let idle = cpu::used_by_all(pid).saturating_sub(before).as_secs_f64() / start.elapsed().as_secs_f64();
     println!("{:60} {:.1} %", "CPU of the control plane when nothing happens", idle * 100.0);
+}
+
+/// Applies edits, one after the other, while something goes on. Returns what came of that, how long each edit took, and how
+/// many failed.
+async fn while_applying<T>(gateway: &Gateway, goes_on: impl Future<Output = T>) -> (T, Vec<Duration>, usize) {
+    let mut goes_on = std::pin::pin!(goes_on);
+    let (mut times, mut failed) = (Vec::new(), 0);
+    loop {
+        let file = gateway.folder().join("meanwhile.yaml");
+        std::fs::write(&file, token(times.len())).unwrap();
+        let (start, arguments) = (Instant::now(), ["apply", "-f", file.to_str().unwrap()]);
+        tokio::select! {
+            biased;
+            done = &mut goes_on => return (done, times, failed),
+            applied = gateway.try_ctl(&arguments) => {
+                failed += usize::from(!applied.status.success());
+                times.push(start.elapsed());
+            }
+        }
+        tokio::select! {
+            biased;
+            done = &mut goes_on => return (done, times, failed),
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+        }
+    }
 }
 
 fn token(edition: usize) -> String {
@@ -207,7 +246,8 @@ impl Member {
         let mut client = DiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let mut responses = client.stream_resources(request).await?.into_inner();
         while let Some(response) = responses.message().await? {
-            if response.type_url.is_empty() {
+            // A heartbeat, or a sign that it has to wait.
+            if response.nonce.is_empty() {
                 continue;
             }
             let bodies = response.resources.iter().filter_map(|resource| resource.body.as_ref());

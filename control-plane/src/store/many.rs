@@ -6,7 +6,7 @@
 use sqlx::AssertSqlSafe;
 
 use super::row::{Row, parent};
-use super::tx::{same, split};
+use super::tx::same;
 use super::values::{self, ROWS};
 use super::{StoreError, Tx};
 use crate::domain::{Kind, KindRules};

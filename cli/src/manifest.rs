@@ -18,6 +18,9 @@ use crate::reflection;
 /// Maximum number of resources in `ApplyResources`; a larger set is refused before it is sent.
 const MAX_RESOURCES: usize = 10_000;
 
+/// Levels of lists and mappings in a document, as the parser has it.
+const MAX_DEPTH: usize = 128;
+
 /// A resource from a file.
 #[derive(Debug)]
 pub struct Resource {
@@ -93,6 +96,7 @@ fn check_unique(resources: &[Resource]) -> Result {
 
 /// Parses the documents of a file. A document is a resource or a list of resources.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Resource>> {
+    check_depth(text).map_err(|why| Error::usage(format!("{file}: {why}")))?;
     let mut resources = Vec::new();
     for (index, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
         let place = format!("{file} document {}", index + 1);
@@ -108,6 +112,29 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Resource>> {
         }
     }
     Ok(resources)
+}
+
+/// Refuses JSON that nests deeper than documents may: the parser takes time in proportion to the square of the depth to say so.
+fn check_depth(text: &str) -> std::result::Result<(), String> {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return Ok(());
+    }
+    let (mut depth, mut line, mut in_string, mut escaped) = (0_usize, 1, false, false);
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => line += 1,
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(format!("line {line} nests more than {MAX_DEPTH} deep"));
+        }
+    }
+    Ok(())
 }
 
 fn parse_resource(document: Document, place: &str) -> Result<Resource> {
@@ -207,6 +234,17 @@ mod tests {
             Ok(resources) => resources.iter().map(|r| format!("{} {}\n", r.kind.name, r.name)).collect(),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_refused_before_it_is_parsed() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let refused = |text: &str| parse("f", text).unwrap_err().to_string();
+        assert_eq!(refused(&format!("[\n{}]", "[".repeat(300_000))), "f: line 2 nests more than 128 deep");
+        assert_eq!(refused(&nested(129)), "f: line 1 nests more than 128 deep");
+        assert!(refused(&nested(3)).contains("must be a mapping"));
+        let text = format!(r#"{{"kind":"Server","name":"x","title":"\\"{}"}}"#, "[".repeat(500));
+        assert!(parse("f", &text).is_ok(), "brackets in a text are text");
     }
 
     #[test]

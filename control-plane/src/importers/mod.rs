@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::mcp::quirk::Quirk;
+use ::mcp::secrets::Secrets;
 use egress::CheckedResolver;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -70,7 +71,7 @@ impl ListSelection {
 }
 
 /// The lists of an upstream, and the quirks that were met while they were read.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Lists {
     pub(crate) tools: FetchedList,
     pub(crate) resources: FetchedList,
@@ -78,6 +79,8 @@ pub(crate) struct Lists {
     pub(crate) prompts: FetchedList,
     /// As [`described`] has them.
     pub(crate) quirks: BTreeMap<String, String>,
+    /// What the upstream was sent, and what quotes of its entries must not hold.
+    pub(crate) secrets: Arc<Secrets>,
 }
 
 /// A list, as far as it was read.

@@ -3,19 +3,18 @@
 //!
 //! It must not know what is stored: definitions are kept as they came.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mcp::entry::{Fit, List, fit};
 use mcp::json;
 use mcp::quirk::Quirk;
 use mcp::revision::Era;
+use mcp::secrets::Secrets;
 use trunkline::registry::v1::ListStatus;
 
 use super::import::MAX_WARNINGS;
 use crate::importers::{FetchedList, ListSelection, Lists, PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
-
-/// Characters of an entry's name that are shown.
-const SHOWN: usize = 80;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -31,10 +30,14 @@ pub(super) struct Unfit {
 /// Looks at every definition.
 pub(super) fn look(lists: &Lists) -> Unfit {
     let mut unfit = Unfit::default();
-    unfit.look_at((List::Tools, TOOLS), "tools", "name", &lists.tools);
-    unfit.look_at((List::Resources, RESOURCES), "resources", "uri", &lists.resources);
-    unfit.look_at((List::Templates, TEMPLATES), "resourceTemplates", "uriTemplate", &lists.templates);
-    unfit.look_at((List::Prompts, PROMPTS), "prompts", "name", &lists.prompts);
+    for (list, word, member, sent) in [
+        ((List::Tools, TOOLS), "tools", "name", &lists.tools),
+        ((List::Resources, RESOURCES), "resources", "uri", &lists.resources),
+        ((List::Templates, TEMPLATES), "resourceTemplates", "uriTemplate", &lists.templates),
+        ((List::Prompts, PROMPTS), "prompts", "name", &lists.prompts),
+    ] {
+        unfit.look_at(list, [word, member], sent, &lists.secrets);
+    }
     unfit
 }
 
@@ -42,9 +45,9 @@ impl Unfit {
     fn look_at(
         &mut self,
         (list, method): (List, &'static str),
-        word: &'static str,
-        member: &'static str,
+        [word, member]: [&'static str; 2],
         sent: &FetchedList,
+        secrets: &Secrets,
     ) {
         for (position, raw) in sent.entries.iter().enumerate() {
             let [legacy, modern] = [Era::Legacy, Era::Modern].map(|era| fit(list, era, raw));
@@ -53,7 +56,8 @@ impl Unfit {
             }
             // What has no name is not imported, and named for that.
             let Some(name) = name(member, raw) else { continue };
-            let place = format!("{word}[{position}] {name:?}");
+            let name = secrets.quote(name.as_bytes(), 0);
+            let place = format!("{word}[{position}] \"{name}\"");
             let (withheld, mended) = self.counts.entry(method).or_default();
             match [&legacy, &modern].iter().any(|fit| matches!(fit, Fit::Withheld(_))) {
                 true => *withheld += 1,
@@ -116,11 +120,11 @@ impl Unfit {
     }
 }
 
-/// The beginning of the name of an entry that has one.
-fn name(member: &str, raw: &str) -> Option<String> {
+/// The name of an entry that has one.
+fn name<'a>(member: &str, raw: &'a str) -> Option<Cow<'a, str>> {
     let [name] = json::members(raw, [member]).ok()?;
     let name = json::string(name?).ok()?;
-    (!name.is_empty()).then(|| name.chars().take(SHOWN).collect())
+    (!name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]

@@ -28,10 +28,11 @@ pub use ended_calls::{EndedCall, EndedCalls};
 use http::HeaderMap;
 pub use log_level::LogLevel;
 pub use log_levels::LogLevels;
-use mcp::border::{excerpt, head};
+use mcp::border::head;
 use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
+use mcp::secrets::Secrets;
 pub use subscriptions::{
     MAX_URI_BYTES, MAX_URIS, NotKept, SessionSubscriptions, SubscribedUris, SubscribingSession,
     SubscriptionChange, Subscriptions,
@@ -231,7 +232,7 @@ fn joined_id(header: &str) -> Option<&str> {
 fn check_version(headers: &HeaderMap, revision: Revision) -> Result<(), Failure> {
     match headers.get(PROTOCOL_VERSION) {
         Some(sent) if !head::is_version_of_session(sent.as_bytes()) => {
-            Err(Failure::LegacyVersion { sent: excerpt(sent.as_bytes(), 0), revision })
+            Err(Failure::LegacyVersion { sent: Secrets::default().quote(sent.as_bytes(), 0), revision })
         }
         _ => Ok(()),
     }

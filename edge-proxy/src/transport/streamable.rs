@@ -12,7 +12,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use inbound::Reservation;
-use mcp::border::{self, Coding, excerpt, head};
+use mcp::border::{self, Coding, head};
+use mcp::secrets::Secrets;
 
 use super::buffered_body::{BufferError, BufferedBody};
 use super::origin_policy::OriginPolicy;
@@ -188,7 +189,11 @@ pub fn is_body_pending(request: &Request<Incoming>) -> bool {
 
 fn check_type(content_type: Option<&HeaderValue>) -> Result<(), Failure> {
     let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
-    if head::is_json(content_type) { Ok(()) } else { Err(Failure::ContentType(excerpt(content_type, 0))) }
+    if head::is_json(content_type) {
+        Ok(())
+    } else {
+        Err(Failure::ContentType(Secrets::default().quote(content_type, 0)))
+    }
 }
 
 /// Refuses a body that could not be read because it is compressed.
@@ -198,7 +203,7 @@ pub fn check_coding(headers: Option<&HeaderMap>) -> Result<(), Failure> {
     match border::body::coding(Some(sent.as_bytes())) {
         Coding::Identity | Coding::Mislabelled => Ok(()),
         Coding::Gzip | Coding::Deflate | Coding::Unknown(_) => {
-            Err(Failure::ContentCoding(excerpt(sent.as_bytes(), 0)))
+            Err(Failure::ContentCoding(Secrets::default().quote(sent.as_bytes(), 0)))
         }
     }
 }

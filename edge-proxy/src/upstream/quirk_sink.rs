@@ -28,31 +28,43 @@ impl QuirkSink {
     /// Notes that the upstream showed a quirk. `says` is what it was seen in, as the upstream wrote it; it is cut, and freed of
     /// secrets, for the log. Empty where there is nothing to show.
     #[cold]
-    pub(in crate::upstream) fn note(&self, quirk: Quirk, says: &str) {
+    pub(in crate::upstream) fn note(&self, quirk: Quirk, says: impl AsRef<[u8]>) {
         self.metrics.upstream_quirk(quirk).inc();
         let mut met = self.met.get();
         let is_first = met.note(quirk);
         self.met.set(met);
         if is_first {
-            let (upstream, says) = (&*self.upstream, self.excerpt(says));
+            let (upstream, says) = (&*self.upstream, self.quote(says.as_ref()));
             tracing::info!(upstream, quirk = quirk.as_str(), says, "an upstream {}", quirk.text());
         }
+    }
+
+    /// Whether the upstream has shown a quirk at this worker.
+    #[inline]
+    pub(in crate::upstream) fn has_met(&self, quirk: Quirk) -> bool {
+        self.met.get().contains(quirk)
     }
 
     /// Notes that an event of the upstream showed a quirk, by its type.
     #[cold]
     pub(in crate::upstream) fn note_event(&self, quirk: Quirk, event: &Event) {
-        self.note(quirk, &String::from_utf8_lossy(event.event.as_deref().unwrap_or_default()));
+        self.note(quirk, event.event.as_deref().unwrap_or_default());
     }
 
-    /// Returns the beginning of a text of the upstream, for a log: one line, without secrets.
-    pub(in crate::upstream) fn excerpt(&self, says: &str) -> String {
-        self.secrets.excerpt(says)
+    /// Quotes the beginning of what the upstream sent, for errors and logs: cut, on one line, without secrets.
+    #[cold]
+    pub(in crate::upstream) fn quote(&self, source: &[u8]) -> Box<str> {
+        self.secrets.quote(source, 0)
+    }
+
+    /// The secrets that the upstream is called with.
+    pub(in crate::upstream) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Notes several, seen in the same text.
     #[cold]
-    pub(in crate::upstream) fn note_all(&self, quirks: Quirks, says: &str) {
+    pub(in crate::upstream) fn note_all(&self, quirks: Quirks, says: &[u8]) {
         for quirk in quirks.iter() {
             self.note(quirk, says);
         }

@@ -360,6 +360,32 @@ async fn a_result_without_an_id_is_nobodys() {
     }
 }
 
+/// An error without an id is about the only call there is; not where a call before it gave up, whose answer it may be.
+#[tokio::test]
+async fn a_late_error_without_an_id_is_not_the_next_calls() {
+    const ERROR: &str = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"about the first"}}"#;
+    for kind in KINDS {
+        let asked = AtomicUsize::new(0);
+        let talker = Talker::start(move |message| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 if message.contains("tools/call") => Vec::new(),
+            _ if message.contains("tools/call") => vec![ERROR.to_owned(), result(message, r#"{"n":1.0}"#)],
+            _ => echo(message),
+        })
+        .await;
+        let mut edge = talker.edge(kind);
+        edge.snapshot.resources.upstreams[0].request_timeout =
+            Some(prost_types::Duration { seconds: 0, nanos: 300_000_000 });
+        edge.publish();
+        let session = edge.session("2025-11-25", "{}").await;
+        let gave_up = call(&edge, &session, CALL).await;
+        assert_eq!(gave_up.error_code(), -31102, "{gave_up:?}");
+        for _ in 0..4 {
+            let reply = call(&edge, &session, CALL).await;
+            assert!(!reply.body.contains("about the first"), "{kind:?}: {reply:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn binary_frames_are_read_as_text() {
     let talker = Talker::start(|message| {

@@ -19,6 +19,7 @@ mod modern_websocket;
 mod odd_clients;
 mod odd_messages;
 mod own_uris;
+mod quotes;
 mod redirects;
 mod relayed;
 mod reuse;

@@ -1,8 +1,8 @@
 //! Upstreams that close their connections after each response, with a word, without one, or in HTTP/1.0. Every call works, and
 //! runs once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use mcp::quirk::Quirk;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -140,4 +140,80 @@ async fn eventually_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waiting = async { while !holds().await {} };
     let waited = tokio::time::timeout(crate::support::PATIENCE, waiting).await;
     waited.unwrap_or_else(|_| panic!("{what}: not in time"));
+}
+
+/// When an upstream sends a second response to a call, without an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Second {
+    /// With the first.
+    AtOnce,
+    /// When the next call comes on the connection, before the response to that.
+    BeforeTheNext,
+}
+
+/// An upstream that responds to each call twice, and how often it was called for each number.
+async fn double(second: Second, streamed: bool) -> (Arc<Mutex<Vec<u64>>>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&calls);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(respond_twice(stream, second, streamed, Arc::clone(&noted)));
+        }
+    });
+    (calls, url)
+}
+
+async fn respond_twice(mut stream: TcpStream, second: Second, streamed: bool, calls: Arc<Mutex<Vec<u64>>>) {
+    let http = |id: &str, number: u64| {
+        let message = format!(r#"{{"jsonrpc":"2.0",{id}"result":{{"content":[],"whose":{number}}}}}"#);
+        let (media, body) = match streamed {
+            true => ("text/event-stream", format!("data: {message}\n\n")),
+            false => ("application/json", message),
+        };
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\ncontent-type: {media}\r\ncontent-length: {length}\r\n\r\n{body}")
+    };
+    let (mut read, mut late) = (Vec::new(), String::new());
+    while let Some(body) = next_body(&mut stream, &mut read).await {
+        let message: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let number = message["params"]["arguments"]["number"].as_u64().unwrap();
+        calls.lock().unwrap().push(number);
+        let first = http(&format!(r#""id":{},"#, message["id"]), number);
+        let again = http("", number);
+        let sent = match second {
+            Second::AtOnce => first + &again,
+            Second::BeforeTheNext => std::mem::replace(&mut late, again) + &first,
+        };
+        if stream.write_all(sent.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Nobody gets what another call was answered, however the connections are used.
+#[tokio::test]
+async fn a_second_response_without_an_id_is_nobodys() {
+    for second in [Second::AtOnce, Second::BeforeTheNext] {
+        for streamed in [false, true] {
+            let (calls, url) = double(second, streamed).await;
+            let edge = edge_before(&url);
+            let mut failed = 0;
+            for number in 0..40 {
+                let tool = if number % 4 == 3 { "u_echo" } else { "u_safe" };
+                let call = format!(
+                    r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"number":{number}}},{META}}}}}"#
+                );
+                let reply = edge.post(&modern("tools/call", Some(tool)), &call).await;
+                let own = format!(r#""whose":{number}}}"#);
+                let what = format!("{second:?} {streamed} {number}: {reply:?}");
+                assert!(reply.body.contains(&own) || !reply.body.contains("whose"), "{what}");
+                failed += usize::from(!reply.body.contains(&own));
+            }
+            let made = calls.lock().unwrap().clone();
+            assert!(made.iter().filter(|number| *number % 4 == 3).count() == 10, "{second:?}: each ran once");
+            assert!(failed <= 2, "{second:?} {streamed}: each worker finds out at once, and {failed} failed");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! It must not know the protocol.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use crate::message::span;
 use crate::scan::Scanner;
@@ -162,9 +163,17 @@ pub fn set_members(object: &str, edits: &[(&str, Option<&str>)]) -> Result<Strin
     editor.finish(object)
 }
 
+/// So many edits are looked through for each member; more are looked up.
+const FEW_EDITS: usize = 16;
+
 /// The state of [`set_members`] between two members.
 struct Editor<'e> {
     edits: &'e [(&'e str, Option<&'e str>)],
+    /// The positions of many edits by their keys; empty where they are few.
+    index: HashMap<&'e str, usize>,
+    /// Keys that were compared with one.
+    #[cfg(test)]
+    compared: usize,
     done: Vec<bool>,
     source: &'e str,
     out: String,
@@ -180,8 +189,17 @@ struct Editor<'e> {
 impl<'e> Editor<'e> {
     fn new(source: &'e str, edits: &'e [(&'e str, Option<&'e str>)]) -> Self {
         let growth: usize = edits.iter().map(|(key, value)| key.len() + value.map_or(0, str::len) + 8).sum();
+        let mut index = HashMap::new();
+        if edits.len() > FEW_EDITS {
+            edits.iter().enumerate().for_each(|(at, (key, _))| {
+                index.entry(*key).or_insert(at);
+            });
+        }
         Self {
             edits,
+            index,
+            #[cfg(test)]
+            compared: 0,
             done: vec![false; edits.len()],
             source,
             out: String::with_capacity(source.len() + growth),
@@ -217,13 +235,28 @@ impl<'e> Editor<'e> {
     /// The edit for this key, at most once.
     fn edit(&mut self, raw_key: &str) -> Result<Option<Option<&'e str>>, JsonError> {
         let key = key_text(raw_key);
-        let Some(at) = self.edits.iter().position(|(k, _)| *k == key) else {
+        let Some(at) = self.position(&key) else {
             return Ok(None);
         };
         if std::mem::replace(&mut self.done[at], true) {
             return Err(JsonError::Repeated(key.into_owned()));
         }
         Ok(Some(self.edits[at].1))
+    }
+
+    fn position(&mut self, key: &str) -> Option<usize> {
+        if !self.index.is_empty() {
+            #[cfg(test)]
+            {
+                self.compared += 1;
+            }
+            return self.index.get(key).copied();
+        }
+        #[cfg(test)]
+        {
+            self.compared += self.edits.len();
+        }
+        self.edits.iter().position(|(k, _)| *k == key)
     }
 
     fn finish(mut self, object: &str) -> Result<String, JsonError> {
@@ -307,4 +340,24 @@ fn escaped_unicode(text: &str) -> Option<(char, usize)> {
     let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
     let character = char::decode_utf16(pair).next()?.ok()?;
     Some((character, 12))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The work of editing grows with the members and the edits, and not with the product of both.
+    #[test]
+    fn many_edits_take_one_pass() {
+        for count in [1, FEW_EDITS, FEW_EDITS + 1, 2_000] {
+            let keys: Vec<String> = (0..count).map(|n| format!("k{n}")).collect();
+            let members: Vec<String> = keys.iter().map(|key| format!("\"{key}\":true")).collect();
+            let object = format!("{{{}}}", members.join(","));
+            let edits: Vec<(&str, Option<&str>)> = keys.iter().map(|key| (&**key, Some("{}"))).collect();
+            let mut editor = Editor::new(&object, &edits);
+            each_member(&object, |key, value| editor.member(key, value)).unwrap();
+            assert!(editor.compared <= FEW_EDITS * count, "{} for {count}", editor.compared);
+            assert_eq!(editor.finish(&object).unwrap(), object.replace("true", "{}"));
+        }
+    }
 }

@@ -2,13 +2,11 @@
 
 use url::Url;
 
-use crate::border::excerpt;
 use crate::quirk::Quirk;
+use crate::secrets::Secrets;
 
 /// Redirects of one request that are followed.
 pub const MAX_REDIRECTS: usize = 5;
-/// Longest URL of another origin that is named.
-const MAX_NAMED: usize = 200;
 
 /// Where a request goes on, with the same method and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,20 +24,37 @@ pub enum NotFollowed {
     #[error("status {0} is not followed")]
     Status(u16),
     /// To another origin, which may not have the credentials and was not registered. The URL is without its query.
-    #[error("redirects to {0}, which is not followed: register that URL")]
+    #[error("redirects to another origin")]
     OtherOrigin(Box<str>),
     /// There is no `Location`.
     #[error("redirects without saying where to")]
     NoLocation,
     /// `Location` is not a URL.
-    #[error("redirects to what is not a URL: \"{0}\"")]
-    Malformed(Box<str>),
+    #[error("redirects to what is not a URL")]
+    Malformed(Box<[u8]>),
     /// By 301 or 302 to another path, where a server may show what the request did: it may not run twice.
     #[error("status {0} to another path may lead to what the request did; 307 or 308 is followed")]
     ToResult(u16),
     /// It leads to where it comes from, or on for more than [`MAX_REDIRECTS`].
     #[error("redirects without end")]
     Loop,
+}
+
+impl NotFollowed {
+    /// The reason with what it is about, cut and without the secrets that the server was sent.
+    #[cold]
+    #[must_use]
+    pub fn quoted(&self, secrets: &Secrets) -> String {
+        match self {
+            Self::OtherOrigin(url) => {
+                format!("redirects to {}, which is not followed: register that URL", secrets.excerpt(url))
+            }
+            Self::Malformed(location) => {
+                format!("redirects to what is not a URL: \"{}\"", secrets.quote(location, 0))
+            }
+            Self::Status(_) | Self::NoLocation | Self::ToResult(_) | Self::Loop => self.to_string(),
+        }
+    }
 }
 
 impl Followed {
@@ -76,7 +91,7 @@ pub fn follow(base: &Url, status: u16, location: Option<&[u8]>) -> Result<Follow
         return Err(NotFollowed::Status(status));
     }
     let location = location.ok_or(NotFollowed::NoLocation)?;
-    let malformed = || NotFollowed::Malformed(excerpt(location, 0));
+    let malformed = || NotFollowed::Malformed(location.into());
     let text = std::str::from_utf8(location).map_err(|_| malformed())?;
     let to = base.join(text).map_err(|_| malformed())?;
     let quirk = match (over_http(base), over_http(&to)) {
@@ -119,5 +134,5 @@ fn named(url: &Url) -> Box<str> {
     url.set_fragment(None);
     // Only URLs without a host have no user to be taken off.
     let _ = url.set_username("").and_then(|()| url.set_password(None));
-    printable::line(url.as_str()).chars().take(MAX_NAMED).collect::<String>().into()
+    url.as_str().into()
 }

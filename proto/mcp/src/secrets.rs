@@ -15,6 +15,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use http::HeaderMap;
 use url::Url;
 
+use crate::border::excerpt::excerpt;
 use decode::Decoded;
 
 /// Shown in the place of a secret.
@@ -32,6 +33,8 @@ const MIN_KEY_IN_URL: usize = 16;
 const EXCERPT_CHARS: usize = 200;
 /// Texts are looked through in parts of this size.
 const PART_BYTES: usize = 64 << 10;
+/// Bytes of a quoted text that are looked at on either side of the place: no secret that reaches into the quotation is longer.
+const AROUND_QUOTE: usize = 32 << 10;
 
 /// Secrets in every form in which they are recognised.
 ///
@@ -112,6 +115,22 @@ impl Secrets {
             at = end;
         }
         if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(without(text, found)) }
+    }
+
+    /// Quotes what a peer sent around the byte `at`, for errors and logs: cut to 80 characters, as a part of one line, with what
+    /// does not print escaped, and without the secrets. They are taken out first: a cut within one would leave its beginning.
+    #[must_use]
+    pub fn quote(&self, source: &[u8], at: usize) -> Box<str> {
+        let at = at.min(source.len());
+        let near = at.saturating_sub(AROUND_QUOTE)..source.len().min(at + AROUND_QUOTE);
+        let text = String::from_utf8_lossy(&source[near.clone()]);
+        match self.redact(&text) {
+            Cow::Borrowed(_) => excerpt(source, at),
+            Cow::Owned(redacted) => {
+                let before = String::from_utf8_lossy(&source[near.start..at]);
+                excerpt(redacted.as_bytes(), self.redact(&before).len())
+            }
+        }
     }
 
     /// Returns the beginning of a text of a peer, to be shown to people: one line of at most 200 characters, safe for a

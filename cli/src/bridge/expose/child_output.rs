@@ -101,11 +101,10 @@ impl OutputReader {
             }
             Err(unreadable) => {
                 let framing = foreign_framing(source);
-                let why = framing.map_or_else(
-                    || unreadable.to_string(),
-                    |framing| format!("{framing}; it says \"{}\"", unreadable.excerpt),
+                let said = framing.map_or_else(
+                    || unreadable.quoted(source, &self.secrets),
+                    |framing| format!("{framing}; it says \"{}\"", self.secrets.quote(source, unreadable.at)),
                 );
-                let said = self.secrets.redact(&why).into_owned();
                 Recovered::Unreadable(UnreadableOutput {
                     source: source.clone(),
                     said,

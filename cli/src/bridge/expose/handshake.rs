@@ -79,7 +79,9 @@ pub async fn handshake(
             Err(error) => match reader.recover(&line, error, Some(FIRST_ID)) {
                 Recovered::Message(message) => message,
                 Recovered::Partial => continue,
-                Recovered::Unreadable(answer) if answer.is_in_place() && ids::claims(&answer.source, 0) => {
+                Recovered::Unreadable(answer)
+                    if answer.is_in_place() && ids::claimed(&answer.source) == Some(0) =>
+                {
                     return Some(Err(HandshakeError::Unreadable(answer.said)));
                 }
                 Recovered::Unreadable(UnreadableOutput { said, is_hopeless, .. }) => {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use inbound::{BodyError, BodyLimits, BoundedBody, ConnectionHandle, ConnectionHolder, Framing};
-use mcp::border::{self, Coding, Peer, excerpt, head, mend};
+use mcp::border::{self, Coding, Peer, head, mend};
 use mcp::error::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render,
 };
@@ -23,6 +23,7 @@ use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::Revision;
+use mcp::secrets::Secrets;
 use tokio::sync::mpsc;
 
 use crate::bridge::expose::Shared;
@@ -299,7 +300,7 @@ fn session(instance: &Instance, headers: &HeaderMap, id: Option<&str>) -> Result
     if let Some(version) = headers.get(PROTOCOL_VERSION).map(HeaderValue::as_bytes)
         && !head::is_version_of_session(version)
     {
-        let why = format!("unknown MCP-Protocol-Version \"{}\"", excerpt(version, 0));
+        let why = format!("unknown MCP-Protocol-Version \"{}\"", Secrets::default().quote(version, 0));
         return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, &why));
     }
     of_session(headers, |session| instance.sessions.find(session)).ok_or_else(|| {
@@ -317,7 +318,9 @@ fn of_session<T>(headers: &HeaderMap, find: impl Fn(&str) -> Option<T>) -> Optio
 fn compressed(headers: &HeaderMap) -> Option<Refusal> {
     let sent = headers.get(header::CONTENT_ENCODING)?.as_bytes();
     let is_plain = matches!(border::body::coding(Some(sent)), Coding::Identity | Coding::Mislabelled);
-    let why = || format!("the body has the content coding {}, and must have none\n", excerpt(sent, 0));
+    let why = || {
+        format!("the body has the content coding {}, and must have none\n", Secrets::default().quote(sent, 0))
+    };
     (!is_plain).then(|| unsupported(why()))
 }
 

@@ -22,9 +22,6 @@ pub const MAX_CALLS: usize = 1_024;
 /// Maximum number of subscriptions of one client.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
 
-/// Maximum number of calls that output which is no message is compared with.
-const MAX_CLAIMS: usize = 64;
-
 const CLIENT_GONE: i64 = -31_001;
 
 /// The calls, clients and subscriptions of one child.
@@ -198,7 +195,7 @@ impl Multiplexer {
 
     /// Ends the call that output which is no message was the answer to. Returns it with the id that its client gave it.
     pub fn end_claimed(&mut self, source: &[u8]) -> Option<(CallId, String)> {
-        let claimed = self.calls.keys().take(MAX_CLAIMS).copied().find(|call| ids::claims(source, *call))?;
+        let claimed = ids::claimed(source)?;
         self.calls.remove(&claimed).map(|call| (claimed, call.id))
     }
 
@@ -207,7 +204,7 @@ impl Multiplexer {
         if let Ok(number) = raw.parse() {
             return Some(number);
         }
-        self.calls.keys().copied().find(|call| ids::denotes(raw, *call).is_some())
+        ids::number(raw).filter(|call| self.calls.contains_key(call))
     }
 
     fn deliver_response(&mut self, source: &[u8], message: &Envelope<'_>) -> Delivery {

@@ -91,9 +91,7 @@ fn print_result(invocation: &Invocation, result: &str) -> Result<u8> {
     match invocation.format() {
         // Printed as the server wrote it, so that no number is rounded and no key moves.
         Format::Json => output::print(&printable::json(result))?,
-        Format::Yaml => {
-            output::print(&output::yaml(&serde_json::from_str::<Value>(result).unwrap_or_default())?)?
-        }
+        Format::Yaml => output::print(&output::yaml(&value(result)?)?)?,
         Format::Table | Format::Name => output::print_content(&render::result(result))?,
     }
     let [is_error] = json::members(result, ["isError"]).unwrap_or_default();
@@ -102,6 +100,11 @@ fn print_result(invocation: &Invocation, result: &str) -> Result<u8> {
         return Ok(Exit::ToolError as u8);
     }
     Ok(0)
+}
+
+fn value(result: &str) -> Result<Value> {
+    serde_json::from_str(result)
+        .map_err(|error| Error::failure(format!("the result is not printed as YAML: {error}; use -o json")))
 }
 
 /// Builds the endpoint of a server with the bearer of a saved token.

@@ -1,46 +1,63 @@
 //! Renders the result of a tool, and its notifications, for people. Contents that are texts stay as they are; what is made of
 //! anything else is one line, safe for a terminal also where it goes through a pipe.
 
+use std::borrow::Cow;
+
+use mcp::json::{self, JsonError};
 use serde_json::Value;
 
 use crate::output::progress::Spinner;
 
-/// Renders a result: texts as they are, a placeholder for other content, structured content if there is nothing else.
+/// Renders a result: texts as they are, a placeholder for other content, structured content if there is nothing else. It may
+/// nest deeper than values of `serde_json` do, so its parts are read one by one.
 pub fn result(result: &str) -> String {
-    let result: Value = serde_json::from_str(result).unwrap_or_default();
-    let content = result["content"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let lines: Vec<_> = content.iter().map(block).collect();
-    match &result["structuredContent"] {
-        structured if lines.is_empty() && !structured.is_null() => {
-            let pretty = serde_json::to_string_pretty(structured).unwrap_or_default();
-            printable::json(&pretty).into_owned()
+    let Ok([content, structured]) = json::members(result, ["content", "structuredContent"]) else {
+        return printable::json(result).into_owned();
+    };
+    let mut lines = Vec::new();
+    let read = json::each_element(content.unwrap_or("[]"), |raw| {
+        lines.push(block(raw));
+        Ok::<(), JsonError>(())
+    });
+    match structured {
+        Some(structured) if read.is_err() || lines.is_empty() && structured != "null" => {
+            printable::json(&pretty(structured)).into_owned()
         }
         _ => lines.join("\n"),
     }
 }
 
-fn block(block: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let kind = block["type"].as_str();
-    match (kind, block["resource"]["text"].as_str()) {
-        (Some("text"), _) => text(&block["text"]),
-        (Some("resource"), Some(content)) => content.to_owned(),
-        _ => printable::line(&placeholder(kind, block)).into_owned(),
-    }
+/// Indents a value, unless it nests too deep for that.
+fn pretty(raw: &str) -> Cow<'_, str> {
+    let value = serde_json::from_str::<Value>(raw).and_then(|value| serde_json::to_string_pretty(&value));
+    value.map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
-/// Names a content that is no text.
-fn placeholder(kind: Option<&str>, block: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    match kind {
-        Some("resource_link") => text(&block["uri"]),
-        Some("resource") => format!("[resource {}]", text(&block["resource"]["uri"])),
-        Some(kind) => {
-            let bytes = block["data"].as_str().map_or(0, |data| data.len() / 4 * 3);
-            format!("[{kind} {}, about {bytes} bytes; use -o json to print it]", text(&block["mimeType"]))
+fn block(raw: &str) -> String {
+    let read = json::members(raw, ["type", "text", "resource", "uri", "mimeType", "data"]);
+    let [kind, text, resource, uri, media, data] = read.unwrap_or_default();
+    let resource = json::members(resource.unwrap_or("{}"), ["text", "uri"]);
+    let [content, resource_uri] = resource.unwrap_or_default();
+    let kind = kind.and_then(|kind| json::string(kind).ok());
+    let shown = match kind.as_deref() {
+        Some("text") => return plain(text),
+        Some("resource") if content.is_some_and(|content| json::string(content).is_ok()) => {
+            return plain(content);
         }
-        None => block.to_string(),
-    }
+        Some("resource_link") => plain(uri),
+        Some("resource") => format!("[resource {}]", plain(resource_uri)),
+        Some(kind) => {
+            let bytes = plain(data).len() / 4 * 3;
+            format!("[{kind} {}, about {bytes} bytes; use -o json to print it]", plain(media))
+        }
+        None => raw.to_owned(),
+    };
+    printable::line(&shown).into_owned()
+}
+
+/// The text that a raw value is; empty for another one.
+fn plain(raw: Option<&str>) -> String {
+    raw.and_then(|raw| json::string(raw).ok()).unwrap_or_default().into_owned()
 }
 
 /// Shows progress in the spinner and prints log messages.
@@ -73,6 +90,20 @@ mod tests {
             "one\n[image image/png, about 3 bytes; use -o json to print it]\nfile:///a"
         );
         assert_eq!(result(r#"{"content": [], "structuredContent": {"a": 1}}"#), "{\n  \"a\": 1\n}");
+    }
+
+    #[test]
+    fn what_nests_deep_is_printed_as_well() {
+        for depth in [1, 125, 126, 127, 500, 1_000] {
+            let deep = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+            let texts = format!(
+                r#"{{"content":[{{"type":"text","text":"hello","_meta":{deep}}}],"structuredContent":{deep}}}"#
+            );
+            assert_eq!(result(&texts), "hello", "{depth}");
+            let structured = result(&format!(r#"{{"content":[],"structuredContent":{deep}}}"#));
+            assert_eq!(structured.replace([' ', '\n'], ""), deep);
+        }
+        assert_eq!(result("[]"), "[]", "what is no result is shown");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Fetches the catalogue of an MCP server: its lists, all at once, each over all its pages and on its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mcp::client::{ClientError, Listing, Session};
 use mcp::error::METHOD_NOT_FOUND;
@@ -65,7 +66,8 @@ pub(super) async fn lists(
     if undeclared && tools.asked {
         quirks.extend([described(Quirk::UndeclaredLists, "")]);
     }
-    Ok(Lists { tools, resources, templates, prompts, quirks })
+    let secrets = Arc::clone(session.secrets());
+    Ok(Lists { tools, resources, templates, prompts, quirks, secrets })
 }
 
 async fn list(session: &Session, capabilities: &str, method: Method, capability: &str) -> Answer {

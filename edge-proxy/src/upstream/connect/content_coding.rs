@@ -4,20 +4,16 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 use mcp::border::body::{self, Coding, InflateError, Inflater};
-use mcp::quirk::Quirk;
 
 use super::HttpPool;
 use crate::error::Fault;
 
 /// The decompression of one body.
-pub(super) struct Decoding {
-    /// `None` where the coding is not decoded.
-    inflater: Option<Inflater>,
-    /// The coding that the upstream names, safe to print.
-    name: Box<str>,
-    /// Bytes that one chunk may come to.
-    limit: usize,
-    begun: bool,
+pub(super) enum Decoding {
+    /// Of a coding that is decoded.
+    Known(Inflater),
+    /// Of another one, which the upstream names so. That is an error once something comes.
+    Unknown(Box<str>),
 }
 
 impl Decoding {
@@ -28,41 +24,49 @@ impl Decoding {
 
     #[cold]
     fn named(value: &HeaderValue, pool: &HttpPool) -> Option<Box<Self>> {
-        let text = String::from_utf8_lossy(value.as_bytes());
         let coding = body::coding(Some(value.as_bytes()));
-        let name = match &coding {
-            Coding::Identity => return None,
-            Coding::Mislabelled => {
-                pool.quirks.note(Quirk::WrongLabel, &text);
-                return None;
-            }
-            Coding::Gzip | Coding::Deflate => {
-                pool.quirks.note(Quirk::UnaskedCoding, &text);
-                text.into()
-            }
-            Coding::Unknown(name) => name.clone(),
-        };
-        let limit = pool.max_message();
-        Some(Box::new(Self { inflater: Inflater::new(&coding), name, limit, begun: false }))
+        if let Some(quirk) = coding.quirk() {
+            pool.quirks.note(quirk, value.as_bytes());
+        }
+        if coding == Coding::Unknown {
+            return Some(Box::new(Self::Unknown(pool.quirks.quote(value.as_bytes()))));
+        }
+        let limit = pool.max_message().max(pool.max_answer());
+        Inflater::new(&coding, limit).map(|inflater| Box::new(Self::Known(inflater)))
     }
 
-    /// Returns what the next chunk decompresses to.
-    pub(super) fn feed(&mut self, chunk: &[u8]) -> Result<Bytes, Fault> {
-        let Some(inflater) = &mut self.inflater else {
-            let coding = &self.name;
-            return Err(Fault::Malformed(format!(
-                "its body is encoded as {coding}, which was not asked for"
-            )));
-        };
-        self.begun = true;
-        inflater.feed(chunk, self.limit).map_err(fault)
+    /// Takes the next chunk.
+    pub(super) fn feed(&mut self, chunk: Bytes) -> Result<(), Fault> {
+        match self {
+            Self::Known(inflater) => {
+                inflater.feed(chunk);
+                Ok(())
+            }
+            Self::Unknown(coding) => {
+                Err(Fault::Malformed(format!("its body is encoded as {coding}, which was not asked for")))
+            }
+        }
     }
 
-    /// Returns what was still to come when the body ended.
-    pub(super) fn finish(mut self) -> Result<Bytes, Fault> {
-        match self.inflater.take().filter(|_| self.begun) {
-            Some(mut inflater) => inflater.finish(self.limit).map_err(fault),
-            None => Ok(Bytes::new()),
+    /// Takes the end of the body.
+    pub(super) fn end(&mut self) {
+        if let Self::Known(inflater) = self {
+            inflater.end();
+        }
+    }
+
+    /// Returns the next part of what came, decompressed; `None` when there is no more of it.
+    pub(super) fn step(&mut self) -> Result<Option<Bytes>, Fault> {
+        match self {
+            Self::Known(inflater) => inflater.step().map_err(fault),
+            Self::Unknown(_) => Ok(None),
+        }
+    }
+
+    /// A message of so many bytes was among the parts.
+    pub(super) fn message_taken(&mut self, bytes: usize) {
+        if let Self::Known(inflater) = self {
+            inflater.message_taken(bytes);
         }
     }
 }

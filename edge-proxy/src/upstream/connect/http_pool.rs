@@ -74,6 +74,8 @@ pub(in crate::upstream) struct HttpPool {
 pub(in crate::upstream) struct PooledConnection {
     http_pool: Rc<HttpPool>,
     connection: UpstreamConnection,
+    /// Whether it carried another request before.
+    reused: bool,
     /// The kind of the request that it has.
     carries: Retry,
     /// False if the upstream said that it closes it.
@@ -147,14 +149,19 @@ impl HttpPool {
         retry: Retry,
         timeout: Duration,
     ) -> Result<HttpResponse, Fault> {
-        if !self.redirected.is_settled() {
-            return Box::pin(self.send_redirected(method, &headers, &body, retry, timeout)).await;
-        }
-        let response = self.send_to(&self.target, method, headers, body, retry, timeout).await?;
-        if response.status.is_redirection() {
+        let first = if self.redirected.is_settled() {
+            let sent = self.send_to(&self.target, method, &headers, body.clone(), retry, timeout);
+            let response = sent.await?;
+            if !response.status.is_redirection() {
+                return Ok(response);
+            }
+            // It has begun to redirect.
             self.redirected.unsettle();
-        }
-        Ok(response)
+            Some(response)
+        } else {
+            None
+        };
+        Box::pin(self.send_redirected(first, method, &headers, &body, retry, timeout)).await
     }
 
     /// Sends one request to a path of the upstream, and follows no redirects.
@@ -162,7 +169,7 @@ impl HttpPool {
         self: &Rc<Self>,
         target: &Uri,
         method: &Method,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         body: Bytes,
         retry: Retry,
         timeout: Duration,
@@ -262,19 +269,21 @@ impl HttpPool {
         self: &Rc<Self>,
         target: &Uri,
         method: &Method,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         body: Bytes,
         retry: Retry,
     ) -> Result<(Response<Incoming>, PooledConnection), Fault> {
-        let spare = (retry == Retry::Safe).then(|| headers.clone());
-        let mut request = request(target, method, headers, body.clone());
+        let mut request = request(target, method, headers.clone(), body.clone());
         loop {
             let (mut connection, idle) = self.checkout(retry).await?;
             let mut failed = match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     let stays = self.keeps.get() == Keeps::Proven || self.learn(&response, idle);
                     let http_pool = Rc::clone(self);
-                    return Ok((response, PooledConnection { http_pool, connection, carries: retry, stays }));
+                    let reused = idle.is_some();
+                    let connection =
+                        PooledConnection { http_pool, connection, carries: retry, reused, stays };
+                    return Ok((response, connection));
                 }
                 Err(failed) => failed,
             };
@@ -284,9 +293,9 @@ impl HttpPool {
                 self.note_closed(Closed::InUse, connection.opened);
             }
             // A connection that the upstream closed while it was idle says nothing about the upstream.
-            request = match (unsent, &spare) {
-                (Some(unsent), _) if reused => unsent,
-                (None, Some(headers)) if reused && closed => {
+            request = match unsent {
+                Some(unsent) if reused => unsent,
+                None if reused && closed && retry == Retry::Safe => {
                     self::request(target, method, headers.clone(), body.clone())
                 }
                 _ => return Err(fault_of(&failed.into_error())),
@@ -315,6 +324,11 @@ impl HttpPool {
     /// Takes the connection that was used last; until the upstream is known to keep them, the one that has lasted longest.
     fn take_idle(&self, retry: Retry) -> Option<IdleConnection> {
         let mut idle = self.idle.borrow_mut();
+        if self.quirks.has_met(Quirk::IdsMissing) {
+            // A late response to the request before could not be told from the one to this request.
+            idle.clear();
+            return None;
+        }
         if self.keeps.get() == Keeps::Proven {
             return idle.pop();
         }
@@ -446,6 +460,11 @@ impl PooledConnection {
         Rc::clone(&self.http_pool)
     }
 
+    /// Whether it carried another request before.
+    pub(super) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
     /// What is set when the way to the upstream is about to end.
     pub(super) fn retirement(&self) -> Option<CancellationToken> {
         self.connection.retired.clone()
@@ -453,7 +472,7 @@ impl PooledConnection {
 
     /// Returns the connection to the pool: its response was read to the end.
     pub(in crate::upstream) fn release(self) {
-        let Self { http_pool, connection, carries, stays } = self;
+        let Self { http_pool, connection, carries, reused: _, stays } = self;
         if connection.is_retired() {
             return;
         }

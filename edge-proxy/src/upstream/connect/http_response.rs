@@ -26,6 +26,9 @@ pub(in crate::upstream) struct HttpResponse {
     buffered: Option<Bytes>,
     /// What decompresses the body, which nobody asked the upstream to compress.
     decoding: Option<Box<Decoding>>,
+    has_ended: bool,
+    /// Whether its connection carried another request before.
+    reused: bool,
     connection: Option<PooledConnection>,
     quirks: Rc<QuirkSink>,
     timeout: Duration,
@@ -50,6 +53,8 @@ impl HttpResponse {
             body,
             buffered: None,
             decoding,
+            has_ended: false,
+            reused: connection.is_reused(),
             connection: Some(connection),
             quirks: Rc::clone(&pool.quirks),
             timeout,
@@ -68,6 +73,11 @@ impl HttpResponse {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// Whether its connection carried another request before, of which a late response could be read in the place of this one.
+    pub(in crate::upstream) fn is_reused(&self) -> bool {
+        self.reused
     }
 
     /// What its `Content-Type` says that its body is.
@@ -144,27 +154,55 @@ impl HttpResponse {
             return Ok(Some(buffered));
         }
         loop {
+            if let Some(decoded) = self.decode().await? {
+                return Ok(Some(decoded));
+            }
+            if self.has_ended {
+                return Ok(None);
+            }
             let left = self.timeout.saturating_sub(self.last_received.elapsed());
             let frame = tokio::time::timeout(left, self.body.frame()).await.map_err(|_| Fault::Timeout)?;
             self.last_received = Instant::now();
             match frame {
-                None => {
-                    if let Some(connection) = self.connection.take() {
-                        connection.release();
-                    }
-                    let rest = self.decoding.take().map(|decoding| decoding.finish()).transpose()?;
-                    return Ok(rest.filter(|rest| !rest.is_empty()));
-                }
+                None => self.end(),
                 Some(Err(_)) => return Err(Fault::Interrupted),
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     let Some(decoding) = &mut self.decoding else { return Ok(Some(data)) };
-                    let decoded = decoding.feed(&data)?;
-                    if !decoded.is_empty() {
-                        return Ok(Some(decoded));
-                    }
+                    decoding.feed(data)?;
                 }
             }
+        }
+    }
+
+    /// The body has ended: its connection is free for others.
+    fn end(&mut self) {
+        self.has_ended = true;
+        if let Some(connection) = self.connection.take() {
+            connection.release();
+        }
+        if let Some(decoding) = &mut self.decoding {
+            decoding.end();
+        }
+    }
+
+    /// Returns the next part of what came, decompressed; `None` when there is no more of it.
+    async fn decode(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Some(decoding) = &mut self.decoding else { return Ok(None) };
+        loop {
+            // A chunk may come to very much, and the worker has other calls.
+            tokio::task::yield_now().await;
+            match decoding.step()? {
+                Some(part) if part.is_empty() => {}
+                part => return Ok(part),
+            }
+        }
+    }
+
+    /// A message of so many bytes was among the chunks.
+    pub(in crate::upstream) fn message_taken(&mut self, bytes: usize) {
+        if let Some(decoding) = &mut self.decoding {
+            decoding.message_taken(bytes);
         }
     }
 

@@ -53,23 +53,27 @@ impl HttpPool {
         self.redirected.to.borrow().clone().unwrap_or_else(|| self.target.clone())
     }
 
-    /// Sends a request, as `send` does, where it may be redirected.
+    /// Sends a request, as `send` does, where it may be redirected. `first` is the response to it where it is registered, if it
+    /// was sent there already.
     #[cold]
     pub(super) async fn send_redirected(
         self: &Rc<Self>,
+        mut first: Option<HttpResponse>,
         method: &Method,
         headers: &HeaderMap,
         body: &Bytes,
         retry: Retry,
         timeout: Duration,
     ) -> Result<HttpResponse, Fault> {
-        let mut known = self.redirected.to.borrow().clone();
+        let mut known = self.redirected.to.borrow().clone().filter(|_| first.is_none());
         let mut to = known.clone();
         let mut hops = 0;
         loop {
             let target = to.as_ref().unwrap_or(&self.target);
-            let sent = self.send_to(target, method, headers.clone(), body.clone(), retry, timeout);
-            let response = sent.await?;
+            let response = match first.take() {
+                Some(response) => response,
+                None => self.send_to(target, method, headers, body.clone(), retry, timeout).await?,
+            };
             let status = response.status;
             // It is no longer there, so nothing was done.
             if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
@@ -111,7 +115,7 @@ impl HttpPool {
         if let Err(reason) = &followed
             && !self.redirected.refused.replace(true)
         {
-            let reason = self.quirks.excerpt(&reason.to_string());
+            let reason = reason.quoted(self.quirks.secrets());
             tracing::warn!(upstream = &*self.upstream, reason, "an upstream redirects");
         }
         followed.ok()
@@ -128,7 +132,7 @@ impl HttpPool {
         if hops > MAX_REDIRECTS {
             return Err(NotFollowed::Loop);
         }
-        let malformed = || NotFollowed::Malformed(target.to_string().into());
+        let malformed = || NotFollowed::Malformed(target.to_string().into_bytes().into());
         let base = Url::parse(&format!("{}{target}", self.origin)).map_err(|_| malformed())?;
         let location = headers.get(LOCATION).map(http::HeaderValue::as_bytes);
         let status = status.as_u16();

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mcp::border::events::{Take, take};
-use mcp::border::{EventReader, Mended, Peer, excerpt, mend};
+use mcp::border::{EventReader, Mended, Peer, mend};
 use mcp::message::{Envelope, EnvelopeError};
 use mcp::quirk::Quirk;
 use mcp::sse::Event;
 
+use super::incoming::ResponsePlace;
 use crate::error::Fault;
 use crate::upstream::connect::HttpResponse;
 use crate::upstream::quirk_sink::QuirkSink;
@@ -25,6 +26,11 @@ impl EventStream {
         Self { response, reader: EventReader::new(max_event_bytes) }
     }
 
+    /// Where a response comes.
+    pub(super) fn place(&self) -> ResponsePlace {
+        if self.response.is_reused() { ResponsePlace::Shared } else { ResponsePlace::OwnStream }
+    }
+
     /// Where quirks of its upstream are noted.
     pub(super) fn quirks(&self) -> &QuirkSink {
         self.response.quirks()
@@ -39,6 +45,7 @@ impl EventStream {
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
         loop {
             if let Some(event) = self.reader.next().map_err(|_| Fault::TooLarge)? {
+                self.response.message_taken(event.data.len());
                 return Ok(Some(event));
             }
             let Some(chunk) = self.response.chunk().await? else { return Ok(self.reader.end()) };
@@ -82,11 +89,11 @@ impl EventStream {
     fn mended(&self, message: &Bytes, error: EnvelopeError) -> Option<Bytes> {
         match mend(message, error, Peer::Server { open: None }) {
             Ok(Mended { message: meant, quirks }) => {
-                self.quirks().note_all(quirks, &excerpt(message, 0));
+                self.quirks().note_all(quirks, message);
                 Some(meant)
             }
-            Err(unreadable) => {
-                self.quirks().note(Quirk::UnreadableMessages, &unreadable.excerpt);
+            Err(_) => {
+                self.quirks().note(Quirk::UnreadableMessages, message);
                 None
             }
         }

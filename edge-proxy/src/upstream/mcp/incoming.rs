@@ -4,7 +4,7 @@
 //! It is entered only after a message could not be translated, so sane upstreams pay nothing. It must not know methods.
 
 use bytes::Bytes;
-use mcp::border::{Mended, Peer, Skipped, Unreadable, excerpt, ids, mend};
+use mcp::border::{Mended, Peer, Skipped, Unreadable, ids, mend};
 use mcp::message::{Envelope, Kind};
 use mcp::quirk::{Quirk, Quirks};
 
@@ -13,10 +13,13 @@ use crate::error::Fault;
 use crate::upstream::Context;
 use crate::upstream::quirk_sink::QuirkSink;
 
+/// Why a response without an id is not taken.
+const SOMEBODYS: &str = "it sent a response without an id where that may be the one to another request";
+
 /// What was set aside while the response to one call is awaited.
 #[derive(Default)]
 pub(super) struct SkippedMessages {
-    unreadable: Skipped,
+    unreadable: Skipped<Box<str>>,
     /// Why the first message was set aside that could be read.
     reason: Option<Box<str>>,
     /// A response without an id on a stream. It is the one to the call only where no other comes.
@@ -35,11 +38,11 @@ pub(super) struct Awaited<'a> {
 /// Where a response comes, which tells what to make of one without an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResponsePlace {
-    /// The body of the request's own response: it is the one.
+    /// The body of the request's own response, on a connection that carried nothing before: it is the one.
     Body,
-    /// The stream that responds to the request: it is the one if it stays the only one.
+    /// The stream that responds to the request, on such a connection: it is the one if it stays the only one.
     OwnStream,
-    /// A stream or channel on which other requests may be open: nobody can tell.
+    /// A stream, channel or connection of other requests, before it or beside it: nobody can tell.
     Shared,
 }
 
@@ -57,14 +60,18 @@ impl SkippedMessages {
         let Err(error) = Envelope::parse(message) else {
             return self.set_aside(message, fault, awaited).map(|()| None);
         };
-        let open = (awaited.place != ResponsePlace::Shared).then_some(awaited.own);
-        let Mended { message: meant, quirks } = match mend(message, error, Peer::Server { open }) {
+        let from = Peer::Server { open: Some(awaited.own) };
+        let Mended { message: meant, quirks } = match mend(message, error, from) {
             Ok(mended) => mended,
-            Err(unreadable) => return self.skip(message, unreadable, awaited).map(|()| None),
+            Err(unreadable) => return self.skip(message, &unreadable, awaited).map(|()| None),
         };
-        awaited.quirks.note_all(quirks, &excerpt(message, 0));
-        if awaited.place == ResponsePlace::OwnStream && quirks.contains(Quirk::IdsMissing) {
-            return self.hold(meant).map(|()| None);
+        awaited.quirks.note_all(quirks, message);
+        if quirks.contains(Quirk::IdsMissing) {
+            match awaited.place {
+                ResponsePlace::Body => {}
+                ResponsePlace::OwnStream => return self.hold(meant).map(|()| None),
+                ResponsePlace::Shared => return self.leave(message).map(|()| None),
+            }
         }
         *message = meant;
         match translate(message) {
@@ -79,6 +86,12 @@ impl SkippedMessages {
             None => Ok(()),
             Some(_) => Err(Fault::Malformed("it sent several responses without an id".to_owned())),
         }
+    }
+
+    /// Leaves a response that had no id, where it may be the one to another request.
+    fn leave(&mut self, response: &Bytes) -> Result<(), Fault> {
+        let added = self.unreadable.add(response.len(), || SOMEBODYS.into());
+        added.map_err(|first| Fault::Malformed(first.into()))
     }
 
     /// Whether one response came without an id.
@@ -99,12 +112,13 @@ impl SkippedMessages {
         };
         let reason = match (envelope.kind(), envelope.id) {
             (Kind::Response, Some(id)) if ids::same(id, awaited.own).is_none() => {
-                format!("it answered request {}, but was asked {}", excerpt(id.as_bytes(), 0), awaited.own)
+                let id = awaited.quirks.quote(id.as_bytes());
+                format!("it answered request {id}, but was asked {}", awaited.own)
             }
             (Kind::Notification, _) => reason.clone(),
             _ => return Err(fault),
         };
-        awaited.quirks.note(Quirk::UnreadableMessages, &excerpt(message, 0));
+        awaited.quirks.note(Quirk::UnreadableMessages, message);
         let first = self.reason.get_or_insert(reason.into());
         match self.unreadable.is_over(message.len()) {
             true => Err(Fault::Malformed(first.to_string())),
@@ -113,20 +127,21 @@ impl SkippedMessages {
     }
 
     /// Skips a message that cannot be read, unless it was the response, or too many were skipped.
-    fn skip(&mut self, message: &Bytes, unreadable: Unreadable, awaited: &Awaited<'_>) -> Result<(), Fault> {
-        let malformed = |unreadable: &Unreadable| Fault::Malformed(quoted(unreadable, awaited.quirks));
-        if awaited.own.parse().is_ok_and(|number| ids::claims(message, number)) {
-            return Err(malformed(&unreadable));
+    fn skip(&mut self, message: &Bytes, unreadable: &Unreadable, awaited: &Awaited<'_>) -> Result<(), Fault> {
+        let quoted = || unreadable.quoted(message, awaited.quirks.secrets());
+        if awaited.own.parse().is_ok_and(|number: u64| ids::claimed(message) == Some(number)) {
+            return Err(Fault::Malformed(quoted()));
         }
-        awaited.quirks.note(Quirk::UnreadableMessages, &unreadable.excerpt);
-        self.unreadable.add(unreadable).map_err(|first| malformed(&first))
+        awaited.quirks.note(Quirk::UnreadableMessages, message);
+        let added = self.unreadable.add(unreadable.length, || quoted().into());
+        added.map_err(|first| Fault::Malformed(first.into()))
     }
 
     /// The fault of a response that ended before the call was answered.
     #[cold]
-    pub(super) fn ended(&mut self, quirks: &QuirkSink) -> Fault {
+    pub(super) fn ended(&mut self) -> Fault {
         match (self.unreadable.take_first(), self.reason.take()) {
-            (Some(unreadable), _) => Fault::Malformed(quoted(&unreadable, quirks)),
+            (Some(unreadable), _) => Fault::Malformed(unreadable.into()),
             (None, Some(reason)) => Fault::Malformed(reason.into()),
             (None, None) => Fault::Interrupted,
         }
@@ -138,10 +153,11 @@ pub(super) fn translate_body<T: Translator>(
     context: &Context,
     translator: &mut T,
     body: &mut Bytes,
+    place: ResponsePlace,
 ) -> Result<Translated, Fault> {
     let translated = match translator.translate(body) {
         Ok(translated) => translated,
-        Err(fault) => reconsider_body(context, translator, body, fault)?,
+        Err(fault) => reconsider_body(context, translator, body, place, fault)?,
     };
     note_odd(context, translator.call(), body)?;
     Ok(translated)
@@ -152,14 +168,15 @@ fn reconsider_body<T: Translator>(
     context: &Context,
     translator: &mut T,
     body: &mut Bytes,
+    place: ResponsePlace,
     fault: Fault,
 ) -> Result<Translated, Fault> {
     let pool = context.http_pool(&translator.call().upstream)?;
     let own = translator.own_id().raw();
-    let awaited = Awaited { own: &own, place: ResponsePlace::Body, quirks: &pool.quirks };
+    let awaited = Awaited { own: &own, place, quirks: &pool.quirks };
     let mut skipped = SkippedMessages::default();
     let translated = skipped.reconsider(body, fault, &awaited, |body| translator.translate(body))?;
-    translated.ok_or_else(|| skipped.ended(&pool.quirks))
+    translated.ok_or_else(|| skipped.ended())
 }
 
 /// Notes what a translator found odd in a message.
@@ -171,10 +188,6 @@ pub(super) fn note_odd(context: &Context, call: &CallContext, message: &Bytes) -
 
 #[cold]
 fn note(context: &Context, call: &CallContext, odd: Quirks, message: &Bytes) -> Result<(), Fault> {
-    context.http_pool(&call.upstream)?.quirks.note_all(odd, &excerpt(message, 0));
+    context.http_pool(&call.upstream)?.quirks.note_all(odd, message);
     Ok(())
-}
-
-fn quoted(unreadable: &Unreadable, quirks: &QuirkSink) -> String {
-    format!("{}; it says \"{}\"", unreadable.error, quirks.excerpt(&unreadable.excerpt))
 }

@@ -8,6 +8,7 @@ use mcp::sse::Event;
 
 use super::channel::CallMessages;
 use super::event_stream::EventStream;
+use super::incoming::ResponsePlace;
 use super::session::ServerMessages;
 use crate::error::Fault;
 use crate::upstream::connect::HttpResponse;
@@ -34,6 +35,14 @@ impl MessageSource {
     /// Reads the event stream of a response, whose events may have so many bytes.
     pub(super) fn event_stream(response: HttpResponse, max_event_bytes: usize) -> Self {
         Self::Http(EventStream::new(response, max_event_bytes))
+    }
+
+    /// Where the response to the call comes.
+    pub(super) fn place(&self) -> ResponsePlace {
+        match self {
+            Self::Http(events) => events.place(),
+            Self::Channel(_) => ResponsePlace::Shared,
+        }
     }
 
     /// Returns the next event, or `None` at the end. Cancel safe.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use mcp::border::body::sniff;
 use mcp::border::events::{Take, events_of, take};
-use mcp::border::{Media, Peer, excerpt, mend};
+use mcp::border::{Media, Peer, mend};
 use mcp::error as codes;
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
@@ -18,7 +18,7 @@ use mcp::sse::Event;
 
 use super::event_stream::EventStream;
 use super::in_flight::InFlightGuard;
-use super::incoming;
+use super::incoming::{self, ResponsePlace};
 use super::message_source::{MessageSource, RawResponse};
 use super::translator::{Translated, Translator};
 use super::upstream_stream::UpstreamStream;
@@ -100,9 +100,7 @@ pub(super) async fn read_refusable<T: Translator + Clone>(
             Ok(OpenedResponse::Events(source)) => {
                 read_events(context, source, translator, account, guard).await
             }
-            Ok(OpenedResponse::Message(status, body)) => {
-                read_message(context, status, body, translator, account)
-            }
+            Ok(OpenedResponse::Message(message)) => read_message(context, message, translator, account),
             Err(NoResponse { fault, refused_with }) => {
                 let refused = refused_with.map(|(status, text)| {
                     let refusal = Refusal::read(status.as_u16(), &text);
@@ -154,12 +152,11 @@ async fn read_events<T: Translator + Clone>(
 
 fn read_message<T: Translator>(
     context: &Context,
-    status: StatusCode,
-    mut body: Bytes,
+    OpenedMessage { status, mut body, place }: OpenedMessage,
     mut translator: T,
     account: &mut Option<Account>,
 ) -> (Result<TranslatedResponse<T>, Fault>, Option<RefusedCall<T>>) {
-    let translated = incoming::translate_body(context, &mut translator, &mut body);
+    let translated = incoming::translate_body(context, &mut translator, &mut body, place);
     let is_refused = is_refusal(&translated) && is_error_response(&body);
     let refused = is_refused.then(|| {
         let refusal = Refusal::read(status.as_u16(), &body);
@@ -193,9 +190,24 @@ pub(super) fn is_refusal(translated: &Result<Translated, Fault>) -> bool {
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum OpenedResponse {
     /// One message.
-    Message(StatusCode, Bytes),
+    Message(OpenedMessage),
     /// A stream of messages.
     Events(MessageSource),
+}
+
+/// A response that is one message.
+pub(super) struct OpenedMessage {
+    status: StatusCode,
+    pub body: Bytes,
+    /// Where it came.
+    pub place: ResponsePlace,
+}
+
+impl OpenedMessage {
+    fn new(response: &HttpResponse, body: Bytes) -> Self {
+        let place = if response.is_reused() { ResponsePlace::Shared } else { ResponsePlace::Body };
+        Self { status: response.status, body, place }
+    }
 }
 
 /// A response that carries no message.
@@ -223,7 +235,8 @@ pub(super) async fn open(
     }
     match response.media().await? {
         Some(Media::Json) => {
-            Ok(OpenedResponse::Message(status, response.read(limits.max_answer_bytes).await?))
+            let body = response.read(limits.max_answer_bytes).await?;
+            Ok(OpenedResponse::Message(OpenedMessage::new(&response, body)))
         }
         Some(Media::Events) => {
             Ok(OpenedResponse::Events(MessageSource::event_stream(response, limits.max_event_bytes)))
@@ -240,8 +253,8 @@ fn unlabelled(response: &HttpResponse) -> Fault {
         return Fault::Malformed(NO_RESPONSE.to_owned());
     }
     let quirks = response.quirks();
-    let label = String::from_utf8_lossy(response.content_type().unwrap_or_default());
-    let (label, says) = (quirks.excerpt(&label), quirks.excerpt(&excerpt(first, 0)));
+    let label = response.content_type().unwrap_or_default();
+    let (label, says) = (quirks.quote(label), quirks.quote(first));
     Fault::Malformed(format!("the content type is \"{label}\"; it says \"{says}\""))
 }
 
@@ -259,7 +272,7 @@ async fn open_refusal(mut response: HttpResponse, limit: usize) -> Result<Opened
     };
     let message = refusal_of(&text, response.quirks());
     if is_error_response(&message) {
-        return Ok(OpenedResponse::Message(status, message));
+        return Ok(OpenedResponse::Message(OpenedMessage::new(&response, message)));
     }
     let fault = Fault::Status(status.as_u16());
     Err(NoResponse { fault, refused_with: Some((status, text)) })
@@ -288,7 +301,7 @@ fn readable(body: Bytes, quirks: &QuirkSink) -> Bytes {
 #[cold]
 fn mended(message: &Bytes, error: EnvelopeError, quirks: &QuirkSink) -> Option<Bytes> {
     let mended = mend(message, error, Peer::Server { open: Some(HANDSHAKE_ID) }).ok()?;
-    quirks.note_all(mended.quirks, &excerpt(message, 0));
+    quirks.note_all(mended.quirks, message);
     Some(mended.message)
 }
 

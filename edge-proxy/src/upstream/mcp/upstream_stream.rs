@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use mcp::border::events::{Take, take};
-use mcp::border::excerpt;
 use mcp::quirk::Quirk;
 use mcp::session_loss::Refusal;
 use mcp::sse::{self, Event};
@@ -45,8 +44,8 @@ pub(in crate::upstream) struct UpstreamStream<T: Translator> {
     reconnect: Reconnect,
     outcome: Option<Outcome>,
     skipped: SkippedMessages,
-    /// Whether the source is the response to the request itself, on which no other request is open.
-    alone: bool,
+    /// Where the response comes.
+    place: ResponsePlace,
     /// How the upstream refused the call, if it did so before the client was sent anything.
     refusal: Option<Refusal>,
     /// False while the first event is awaited: whoever waits for it decides whether the call goes on without a client.
@@ -74,7 +73,7 @@ impl<T: Translator> UpstreamStream<T> {
     ) -> Self {
         Self {
             server_messages: guard.as_mut().and_then(|guard| guard.server_messages.take()),
-            alone: matches!(source, Some(MessageSource::Http(_))),
+            place: source.as_ref().map_or(ResponsePlace::Shared, MessageSource::place),
             context: Rc::clone(context),
             source,
             translator,
@@ -243,7 +242,7 @@ impl<T: Translator> UpstreamStream<T> {
                     return Ok(Received::HandedOver);
                 }
                 Ok(None) | Err(Fault::Interrupted) if self.may_reconnect() => self.source = None,
-                Ok(None) => return Err(self.ended()?),
+                Ok(None) => return Err(self.ended()),
                 Err(fault) => return Err(fault),
             }
         }
@@ -321,8 +320,7 @@ impl<T: Translator> UpstreamStream<T> {
     fn reconsider(&mut self, data: &mut Bytes, fault: Fault) -> Result<Translated, Fault> {
         let pool = self.context.http_pool(&self.translator.call().upstream)?;
         let own = self.translator.own_id().raw();
-        let place = if self.alone { ResponsePlace::OwnStream } else { ResponsePlace::Shared };
-        let awaited = Awaited { own: &own, place, quirks: &pool.quirks };
+        let awaited = Awaited { own: &own, place: self.place, quirks: &pool.quirks };
         let translate = |data: &Bytes| self.translator.translate(data);
         let translated = self.skipped.reconsider(data, fault, &awaited, translate)?;
         Ok(translated.unwrap_or(Translated::Ignore))
@@ -331,7 +329,7 @@ impl<T: Translator> UpstreamStream<T> {
     /// Notes a quirk of the upstream, and what it was seen in.
     #[cold]
     fn note(&self, quirk: Quirk, says: &[u8]) -> Result<(), Fault> {
-        self.context.http_pool(&self.translator.call().upstream)?.quirks.note(quirk, &excerpt(says, 0));
+        self.context.http_pool(&self.translator.call().upstream)?.quirks.note(quirk, says);
         Ok(())
     }
 

@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use bytes::{Bytes, BytesMut};
+use bytes::buf::Writer;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use super::excerpt::excerpt;
 use super::mark::{MARK, without_mark};
 use crate::header::{EVENT_STREAM, JSON};
+use crate::quirk::Quirk;
 
 /// What a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +101,7 @@ fn tells_nothing(first_bytes: &[u8]) -> bool {
 }
 
 /// How a body is compressed (`Content-Encoding`, RFC 9110 §8.4).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
     /// Not at all; the header is absent or says so.
     Identity,
@@ -110,8 +111,20 @@ pub enum Coding {
     Gzip,
     /// `deflate`, with the frame of zlib (RFC 9110 §8.4.1.2) or, as some send it, without.
     Deflate,
-    /// In a way that is not decoded, safe to print.
-    Unknown(Box<str>),
+    /// In a way that is not decoded.
+    Unknown,
+}
+
+impl Coding {
+    /// The quirk that it is in a response to a request that asked for none.
+    #[must_use]
+    pub fn quirk(&self) -> Option<Quirk> {
+        match self {
+            Self::Identity | Self::Unknown => None,
+            Self::Mislabelled => Some(Quirk::WrongLabel),
+            Self::Gzip | Self::Deflate => Some(Quirk::UnaskedCoding),
+        }
+    }
 }
 
 /// How a body is compressed.
@@ -133,13 +146,28 @@ fn named_coding(value: &[u8]) -> Coding {
         Some(b"gzip" | b"x-gzip") => Coding::Gzip,
         Some(b"deflate") => Coding::Deflate,
         Some(b"none" | b"utf-8" | b"utf8" | b"binary" | b"7bit" | b"8bit") => Coding::Mislabelled,
-        Some(_) => Coding::Unknown(excerpt(value, 0)),
+        Some(_) => Coding::Unknown,
     };
-    if applied.next().is_some() { Coding::Unknown(excerpt(value, 0)) } else { coding }
+    if applied.next().is_some() { Coding::Unknown } else { coding }
 }
 
-/// Decompresses a body while it is read. What a chunk decompresses to is bounded, however well it was compressed.
-pub struct Inflater(State);
+/// The most that one step decompresses to, but for what the decoder itself holds: some ten thousand bytes.
+pub const STEP_BYTES: usize = 64 << 10;
+/// Bytes of a stream around each message, at most: names of fields, ids, and ends of lines.
+const AROUND_MESSAGE: usize = 256;
+
+/// Decompresses a body while it is read, step by step: however well it was compressed, no step takes long, and what comes to
+/// no message is bounded.
+pub struct Inflater {
+    state: State,
+    /// What came and is still to be decompressed.
+    input: Bytes,
+    has_ended: bool,
+    /// Bytes that it decompressed to since, as far as is known, they are part of a message.
+    unused: usize,
+    /// The most that a message has.
+    limit: usize,
+}
 
 enum State {
     /// Nothing has come yet: whether `deflate` has a frame shows in its first byte.
@@ -169,85 +197,102 @@ pub enum InflateError {
 }
 
 impl Inflater {
-    /// An inflater; `None` for what is not compressed, or in a way that is not decoded.
+    /// An inflater for messages of `limit` bytes; `None` for what is not compressed, or in a way that is not decoded.
     #[must_use]
-    pub fn new(coding: &Coding) -> Option<Self> {
-        match coding {
-            Coding::Gzip => Some(Self(State::New { gzip: true })),
-            Coding::Deflate => Some(Self(State::New { gzip: false })),
-            Coding::Identity | Coding::Mislabelled | Coding::Unknown(_) => None,
-        }
+    pub fn new(coding: &Coding, limit: usize) -> Option<Self> {
+        let gzip = match coding {
+            Coding::Gzip => true,
+            Coding::Deflate => false,
+            Coding::Identity | Coding::Mislabelled | Coding::Unknown => return None,
+        };
+        let state = State::New { gzip };
+        Some(Self { state, input: Bytes::new(), has_ended: false, unused: 0, limit })
     }
 
-    /// What the next chunk of the body decompresses to, `limit` bytes at most. All that has come is given out: events are
-    /// not held back.
+    /// Takes the next chunk of the body, once [`Self::step`] has returned `None`.
+    pub fn feed(&mut self, chunk: Bytes) {
+        if let (State::New { gzip }, Some(first)) = (&self.state, chunk.first()) {
+            self.state = State::Running(decoder(*gzip, *first));
+        }
+        self.input = chunk;
+    }
+
+    /// The body has ended. What is still to come are the last steps.
+    pub fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// What the next part of the body decompresses to, about [`STEP_BYTES`] at most; `None` when there is nothing more until
+    /// the next chunk, or for good. All that has come is given out: events are not held back.
     ///
     /// # Errors
-    /// When it is larger or broken; from then on always.
-    pub fn feed(&mut self, chunk: &[u8], limit: usize) -> Result<Bytes, InflateError> {
-        if let (State::New { gzip }, Some(first)) = (&self.0, chunk.first()) {
-            self.0 = State::Running(decoder(*gzip, *first));
-        }
-        let feed =
-            |decoder: &mut (dyn Decode + Send)| decoder.write_all(chunk).and_then(|()| decoder.flush());
-        self.run(limit, feed, InflateError::Malformed)
-    }
-
-    /// The body has ended; returns what was still to come, `limit` bytes at most. Nothing is the body of nothing.
-    ///
-    /// # Errors
-    /// When it is larger, or, with gzip, its end is missing or does not fit.
-    pub fn finish(&mut self, limit: usize) -> Result<Bytes, InflateError> {
-        let rest = self.run(limit, |decoder| decoder.end(), InflateError::CutOff)?;
-        self.0 = State::Finished;
-        Ok(rest)
-    }
-
-    /// Runs the decoder, and takes what came out of it.
-    fn run(
-        &mut self,
-        limit: usize,
-        act: impl FnOnce(&mut (dyn Decode + Send)) -> io::Result<()>,
-        failure: InflateError,
-    ) -> Result<Bytes, InflateError> {
-        let decoder = match &mut self.0 {
+    /// When it is broken or, with gzip, its end is missing or does not fit; when it came to twice the limit without a
+    /// message. From then on always.
+    pub fn step(&mut self) -> Result<Option<Bytes>, InflateError> {
+        let decoder = match &mut self.state {
             State::Running(decoder) => decoder,
             State::Failed(error) => return Err(*error),
-            State::New { .. } | State::Finished => return Ok(Bytes::new()),
+            State::New { .. } | State::Finished => return Ok(None),
         };
-        decoder.sink().limit = limit;
-        let ended = act(&mut **decoder);
-        let sink = decoder.sink();
-        if ended.is_ok() {
-            return Ok(sink.out.split().freeze());
+        let is_last = self.input.is_empty();
+        let ran = match (is_last, self.has_ended) {
+            (false, _) => run(&mut **decoder, &mut self.input).map_err(|_| InflateError::Malformed),
+            (true, true) => decoder.end().map_err(|_| InflateError::CutOff),
+            (true, false) => return Ok(None),
+        };
+        let out = decoder.out().split().freeze();
+        self.unused = self.unused.saturating_add(out.len());
+        let limit = self.limit;
+        let bounded =
+            if self.unused > limit.saturating_mul(2) { Err(InflateError::TooLarge { limit }) } else { ran };
+        match bounded {
+            Err(error) => self.state = State::Failed(error),
+            Ok(()) if is_last => self.state = State::Finished,
+            Ok(()) => {}
         }
-        let error = if sink.is_full { InflateError::TooLarge { limit } } else { failure };
-        self.0 = State::Failed(error);
-        Err(error)
+        bounded.map(|()| Some(out))
     }
+
+    /// A message of so many bytes was among what it decompressed to.
+    pub fn message_taken(&mut self, bytes: usize) {
+        self.unused = self.unused.saturating_sub(bytes.saturating_add(AROUND_MESSAGE));
+    }
+}
+
+/// Decompresses some of `input`. Each write of the decoder takes as much as fills its buffer once.
+fn run(decoder: &mut (dyn Decode + Send), input: &mut Bytes) -> io::Result<()> {
+    while !input.is_empty() && decoder.out().len() < STEP_BYTES {
+        let taken = decoder.write(input)?;
+        if taken == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let _taken = input.split_to(taken);
+    }
+    if input.is_empty() { decoder.flush() } else { Ok(()) }
 }
 
 /// The decoder of a body that begins with `first`. Raw deflate never begins as the frame of zlib does, with the number of
 /// its method in the low half of the first byte (RFC 1950 §2.2): compressors do not write stored blocks with odd padding.
 fn decoder(gzip: bool, first: u8) -> Box<dyn Decode + Send> {
     match (gzip, first & 0x0f) {
-        (true, _) => Box::new(MultiGzDecoder::new(Sink::default())),
-        (false, 8) => Box::new(ZlibDecoder::new(Sink::default())),
-        (false, _) => Box::new(DeflateDecoder::new(Sink::default())),
+        (true, _) => Box::new(MultiGzDecoder::new(sink())),
+        (false, 8) => Box::new(ZlibDecoder::new(sink())),
+        (false, _) => Box::new(DeflateDecoder::new(sink())),
     }
 }
 
 /// What the decoders of the codings have in common.
 trait Decode: Write {
-    fn sink(&mut self) -> &mut Sink;
+    /// What came out.
+    fn out(&mut self) -> &mut BytesMut;
     fn end(&mut self) -> io::Result<()>;
 }
 
 macro_rules! decode {
     ($($decoder:ident)+) => {$(
         impl Decode for $decoder<Sink> {
-            fn sink(&mut self) -> &mut Sink {
-                self.get_mut()
+            fn out(&mut self) -> &mut BytesMut {
+                self.get_mut().get_mut()
             }
 
             fn end(&mut self) -> io::Result<()> {
@@ -259,25 +304,9 @@ macro_rules! decode {
 
 decode! { MultiGzDecoder ZlibDecoder DeflateDecoder }
 
-/// Takes what is decompressed, up to a limit.
-#[derive(Default)]
-struct Sink {
-    out: BytesMut,
-    limit: usize,
-    is_full: bool,
-}
+/// Takes what is decompressed.
+type Sink = Writer<BytesMut>;
 
-impl Write for Sink {
-    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        if part.len() > self.limit - self.out.len().min(self.limit) {
-            self.is_full = true;
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        self.out.extend_from_slice(part);
-        Ok(part.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn sink() -> Sink {
+    BytesMut::new().writer()
 }

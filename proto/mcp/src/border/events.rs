@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 
-use super::mend::Unreadable;
 use crate::quirk::Quirk;
 use crate::sse::{Decoder, Event};
 
@@ -50,22 +49,28 @@ pub fn events_of(body: &Bytes) -> impl Iterator<Item = Event> {
 }
 
 /// What was skipped on a stream or channel since its last readable message.
-#[derive(Debug, Default)]
-pub struct Skipped {
+#[derive(Debug)]
+pub struct Skipped<E> {
     count: u32,
     bytes: usize,
-    first: Option<Box<Unreadable>>,
+    first: Option<E>,
 }
 
-impl Skipped {
-    /// Counts a message that is skipped.
+impl<E> Default for Skipped<E> {
+    fn default() -> Self {
+        Self { count: 0, bytes: 0, first: None }
+    }
+}
+
+impl<E: Clone> Skipped<E> {
+    /// Counts a message of so many bytes that is skipped because of `error`.
     ///
     /// # Errors
-    /// The first message that was skipped, past [`MAX_SKIPPED`] messages or [`MAX_SKIPPED_BYTES`].
-    pub fn add(&mut self, unreadable: Unreadable) -> Result<(), Unreadable> {
-        let over = self.is_over(unreadable.length);
-        let first = self.first.get_or_insert_with(|| Box::new(unreadable));
-        if over { Err(Unreadable::clone(first)) } else { Ok(()) }
+    /// The error of the first message that was skipped, past [`MAX_SKIPPED`] messages or [`MAX_SKIPPED_BYTES`].
+    pub fn add(&mut self, length: usize, error: impl FnOnce() -> E) -> Result<(), E> {
+        let over = self.is_over(length);
+        let first = self.first.get_or_insert_with(error);
+        if over { Err(first.clone()) } else { Ok(()) }
     }
 
     /// Counts a message of so many bytes that is skipped, such as one to somebody else. Returns whether it is one too many.
@@ -80,8 +85,8 @@ impl Skipped {
         *self = Self::default();
     }
 
-    /// The first message that was skipped: the likely reason when no answer came.
-    pub fn take_first(&mut self) -> Option<Unreadable> {
-        self.first.take().map(|first| *first)
+    /// The error of the first message that was skipped: the likely reason when no answer came.
+    pub fn take_first(&mut self) -> Option<E> {
+        self.first.take()
     }
 }

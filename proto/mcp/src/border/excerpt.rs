@@ -1,13 +1,15 @@
 //! What a peer sent, cut and made safe for errors and logs. It must not know why it is quoted.
+//!
+//! Only `Secrets::quote` cuts so, after secrets were taken out: what is left of one that is cut is found by nobody.
 
 /// Characters of an excerpt before they are escaped, at most.
-pub const MAX_EXCERPT: usize = 80;
+const MAX_EXCERPT: usize = 80;
 
 /// Up to [`MAX_EXCERPT`] characters around the byte `at`, as a part of one line: what does not print is escaped, what is
 /// not UTF-8 becomes U+FFFD, and `…` stands where something was cut.
 #[cold]
 #[must_use]
-pub fn excerpt(source: &[u8], at: usize) -> Box<str> {
+pub(crate) fn excerpt(source: &[u8], at: usize) -> Box<str> {
     let start = boundary(source, at.min(source.len()).saturating_sub(MAX_EXCERPT / 2));
     // No character has more than four bytes: where this cuts, there are more than are shown.
     let end = source.len().min(start + 4 * (MAX_EXCERPT + 1));

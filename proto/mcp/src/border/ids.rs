@@ -86,18 +86,30 @@ fn integer(text: &str) -> Option<i128> {
     significant.parse::<i128>().ok()?.checked_mul(10_i128.checked_pow(scale)?)?.checked_mul(sign)
 }
 
-/// Whether bytes that cannot be read as a message were the answer to request `number`: they have its `id`, and a `result`
-/// or an `error`.
+/// The number that a raw id denotes, however it is spelled.
 #[cold]
 #[must_use]
-pub fn claims(source: &[u8], number: u64) -> bool {
-    let (mut named, mut answers) = (false, false);
+pub fn number(raw: &str) -> Option<u64> {
+    match denoted(raw)? {
+        Denoted::Integer(integer) => u64::try_from(integer).ok(),
+        Denoted::Text(_) => None,
+    }
+}
+
+/// The number of the request that bytes were the answer to which cannot be read as a message: they have its `id`, and a
+/// `result` or an `error`. One look tells it for all requests that are open.
+#[cold]
+#[must_use]
+pub fn claimed(source: &[u8]) -> Option<u64> {
+    let (mut named, mut answers) = (None, false);
     for (key, value) in Members::of(source) {
-        let id = value.and_then(|value| std::str::from_utf8(value).ok());
-        named |= key == b"id" && id.is_some_and(|raw| denotes(raw, number).is_some());
+        if key == b"id" {
+            let raw = value.and_then(|value| std::str::from_utf8(value).ok());
+            named = raw.and_then(number).or(named);
+        }
         answers |= matches!(key, b"result" | b"error");
     }
-    named && answers
+    named.filter(|_| answers)
 }
 
 /// The raw id of a message of which only the start is there; `None` when it has none there, or one that is no id.

@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use bytes::{Buf as _, Bytes};
 
-use super::excerpt::excerpt;
 use super::mark::MARK;
 use crate::json::{self, JsonError};
 use crate::message::{Envelope, EnvelopeError, split_batch};
 use crate::quirk::{Quirk, Quirks};
+use crate::secrets::Secrets;
 use crate::splice::Splice;
 
 /// Who sent a message.
@@ -37,14 +37,11 @@ pub struct Mended {
     pub quirks: Quirks,
 }
 
-/// A message that cannot be read, nor mended. What it quotes may hold secrets that were sent to the peer, as all that peers
-/// say.
+/// A message that cannot be read, nor mended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// Why.
     pub error: EnvelopeError,
-    /// What it says there, safe to print.
-    pub excerpt: Box<str>,
     /// Where, in bytes from its start.
     pub at: usize,
     /// Its size in bytes.
@@ -199,13 +196,20 @@ impl Unreadable {
     #[must_use]
     pub fn new(source: &[u8], error: EnvelopeError) -> Self {
         let at = place(&error);
-        Self { error, excerpt: excerpt(source, at), at, length: source.len() }
+        Self { error, at, length: source.len() }
+    }
+
+    /// Why, and what the message says there, without the secrets that its sender was sent.
+    #[cold]
+    #[must_use]
+    pub fn quoted(&self, source: &[u8], secrets: &Secrets) -> String {
+        format!("{}; it says \"{}\"", self.error, secrets.quote(source, self.at))
     }
 }
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; it says \"{}\"", self.error, self.excerpt)
+        self.error.fmt(f)
     }
 }
 

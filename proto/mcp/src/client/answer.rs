@@ -27,7 +27,7 @@ const DEFAULT_RETRY: Duration = Duration::from_millis(500);
 /// What was skipped while a response was awaited.
 #[derive(Default)]
 struct SkippedMessages {
-    count: Skipped,
+    count: Skipped<ClientError>,
     /// The error that quotes the first of them.
     first: Option<ClientError>,
 }
@@ -156,12 +156,12 @@ impl RpcClient {
         skipped: &mut SkippedMessages,
     ) -> Result<(), ClientError> {
         let error = self.http.unreadable(source, &unreadable);
-        if id.parse().is_ok_and(|number| ids::claims(source, number)) {
+        if id.parse().is_ok_and(|number: u64| ids::claimed(source) == Some(number)) {
             return Err(error);
         }
         self.http.quirks.note(Quirk::UnreadableMessages, || self.http.quoted(source, unreadable.at));
         let first = skipped.first.get_or_insert(error);
-        skipped.count.add(unreadable).map_err(|_| first.clone())
+        skipped.count.add(unreadable.length, || first.clone())
     }
 
     /// The messages in a text: one, or a batch. `open` is the raw id of the only request that it can answer.

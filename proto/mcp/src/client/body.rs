@@ -8,6 +8,7 @@ use std::time::Duration;
 use ::http::{HeaderMap, HeaderName, header as names};
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::MAX_MESSAGE_BYTES;
@@ -44,20 +45,17 @@ impl Body {
     pub(super) fn new(http: &HttpClient, response: Response) -> Result<Self, ClientError> {
         let named = header(response.headers(), names::CONTENT_ENCODING);
         let coding = coding(named);
-        let says = || http.sanitize(&String::from_utf8_lossy(named.unwrap_or_default()));
-        match &coding {
-            Coding::Identity => {}
-            Coding::Mislabelled => http.quirks.note(Quirk::WrongLabel, says),
-            Coding::Gzip | Coding::Deflate => http.quirks.note(Quirk::UnaskedCoding, says),
-            Coding::Unknown(name) => {
-                let status = response.status().as_u16();
-                let excerpt =
-                    format!("Content-Encoding {name:?}, which was not asked for and is not decoded");
-                return Err(ClientError::Http { status, excerpt });
-            }
+        let says = || http.quoted(named.unwrap_or_default(), 0);
+        if coding == Coding::Unknown {
+            let status = response.status().as_u16();
+            let excerpt = format!("Content-Encoding {}, which was not asked for and is not decoded", says());
+            return Err(ClientError::Http { status, excerpt });
+        }
+        if let Some(quirk) = coding.quirk() {
+            http.quirks.note(quirk, says);
         }
         let (quirks, secrets) = (Arc::clone(&http.quirks), Arc::clone(&http.secrets));
-        let inflater = Inflater::new(&coding);
+        let inflater = Inflater::new(&coding, MAX_MESSAGE_BYTES);
         Ok(Self { response, quirks, secrets, inflater, ahead: None, ended: false })
     }
 
@@ -108,22 +106,36 @@ impl Body {
         if let Some(ahead) = self.ahead.take() {
             return Ok(Some(ahead));
         }
-        while !self.ended {
+        loop {
+            if let Some(decoded) = self.decode().await? {
+                return Ok(Some(decoded));
+            }
+            if self.ended {
+                return Ok(None);
+            }
             let chunk = next_chunk(&mut self.response, silence).await?;
             self.ended = chunk.is_none();
-            let decoded = match (&mut self.inflater, chunk) {
+            match (&mut self.inflater, chunk) {
                 (None, chunk) => return Ok(chunk),
-                (Some(inflater), Some(chunk)) => inflater.feed(&chunk, MAX_MESSAGE_BYTES),
-                (Some(inflater), None) => inflater.finish(MAX_MESSAGE_BYTES),
-            };
-            match decoded {
-                Ok(decoded) if decoded.is_empty() => {}
-                Ok(decoded) => return Ok(Some(decoded)),
+                (Some(inflater), Some(chunk)) => inflater.feed(chunk),
+                (Some(inflater), None) => inflater.end(),
+            }
+        }
+    }
+
+    /// The next part of what came, decompressed; `None` when there is no more of it.
+    async fn decode(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let Some(inflater) = &mut self.inflater else { return Ok(None) };
+        loop {
+            // A chunk may come to very much, and others have work to do.
+            yield_now().await;
+            match inflater.step() {
+                Ok(Some(part)) if part.is_empty() => {}
+                Ok(part) => return Ok(part),
                 Err(InflateError::TooLarge { limit }) => return Err(ClientError::TooLarge { limit }),
                 Err(error) => return Err(ClientError::Protocol(format!("the body {error}"))),
             }
         }
-        Ok(None)
     }
 
     /// The whole of it, refused as soon as it passes the limit.
@@ -148,9 +160,11 @@ impl Events {
     pub(super) async fn next(&mut self, silence: Option<Duration>) -> Result<Option<Event>, ClientError> {
         let too_large = |_| ClientError::TooLarge { limit: MAX_MESSAGE_BYTES };
         loop {
-            let event = self.reader.next().map_err(too_large)?;
-            if event.is_some() {
-                return Ok(event);
+            if let Some(event) = self.reader.next().map_err(too_large)? {
+                if let Some(inflater) = &mut self.body.inflater {
+                    inflater.message_taken(event.data.len());
+                }
+                return Ok(Some(event));
             }
             let Some(chunk) = self.body.next(silence).await? else { return Ok(self.reader.end()) };
             if self.reader.push(chunk).map_err(too_large)? {

@@ -283,7 +283,11 @@ impl Dispatcher {
 
     /// Dispatches a message or a batch; returns the replies to send. What cannot be read ends the request that it names,
     /// or is passed over; too much of that is an error.
-    fn dispatch(&self, source: &Bytes, skipped: &mut Skipped) -> Result<Vec<Bytes>, ClientError> {
+    fn dispatch(
+        &self,
+        source: &Bytes,
+        skipped: &mut Skipped<ClientError>,
+    ) -> Result<Vec<Bytes>, ClientError> {
         let mut replies = Vec::new();
         for part in self.http.parts(source) {
             let message = match self.http.readable(&part, None) {
@@ -294,7 +298,7 @@ impl Dispatcher {
                         .quirks
                         .note(Quirk::UnreadableMessages, || self.http.quoted(&part, unreadable.at));
                     if !self.with(|pending| pending.end_claimed(&part, &error)) {
-                        skipped.add(unreadable).map_err(|_| error)?;
+                        skipped.add(unreadable.length, || error)?;
                     }
                     continue;
                 }
@@ -343,12 +347,10 @@ impl Pending {
 
     /// Ends the request whose response a text plainly is that cannot be read. False: there is none.
     fn end_claimed(&mut self, source: &[u8], error: &ClientError) -> bool {
-        let claimed = |sent: &&String| sent.parse().is_ok_and(|number| ids::claims(source, number));
-        let Some(sent) = self.requests.keys().find(claimed).cloned() else { return false };
-        if let Some(request) = self.requests.remove(&sent) {
-            // It has room for one message, or is not read: then it ends all the same.
-            let _ended: Result<(), _> = request.messages.try_send(Err(error.clone()));
-        }
+        let claimed = ids::claimed(source).and_then(|number| self.requests.remove(&number.to_string()));
+        let Some(request) = claimed else { return false };
+        // It has room for one message, or is not read: then it ends all the same.
+        let _ended: Result<(), _> = request.messages.try_send(Err(error.clone()));
         true
     }
 

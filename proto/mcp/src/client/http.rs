@@ -2,7 +2,6 @@
 //!
 //! It must not know what the messages say.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -114,10 +113,8 @@ impl HttpClient {
                 Ok(next) if !request.may_repeat => next.unless_it_ran(&url, status),
                 next => next,
             };
-            let next = next.map_err(|why| {
-                let excerpt = self.sanitize(&why.to_string());
-                ClientError::Http { status, excerpt }
-            })?;
+            let next =
+                next.map_err(|why| ClientError::Http { status, excerpt: why.quoted(&self.secrets) })?;
             self.quirks.note(next.quirk, || self.sanitize(&format!("HTTP {status} to {}", next.url.path())));
             url = next.url;
             followed += 1;
@@ -242,21 +239,15 @@ impl HttpClient {
 
     /// The error for a message that cannot be read.
     pub(super) fn unreadable(&self, source: &[u8], unreadable: &Unreadable) -> ClientError {
-        let Unreadable { error, at, .. } = unreadable;
         ClientError::Protocol(match source {
-            [] => format!("a message: {error}"),
-            source => format!("a message: {error}; it says {}", self.quoted(source, *at)),
+            [] => format!("a message: {unreadable}"),
+            source => format!("a message: {}", unreadable.quoted(source, &self.secrets)),
         })
     }
 
     /// A quotation of what a server sent around a place, safe to print and without secrets.
     pub(super) fn quoted(&self, source: &[u8], at: usize) -> String {
-        let text = String::from_utf8_lossy(&source[..source.len().min(at.saturating_add(MAX_REFUSAL_BYTES))]);
-        match self.secrets.redact(&text) {
-            Cow::Borrowed(_) => format!("\"{}\"", border::excerpt(source, at)),
-            // A cut could leave a part of a secret: the beginning is quoted, without them.
-            Cow::Owned(redacted) => format!("\"{}\"", self.secrets.excerpt(&redacted)),
-        }
+        format!("\"{}\"", self.secrets.quote(source, at))
     }
 
     /// The raw `error` member of a message as an error of ours.

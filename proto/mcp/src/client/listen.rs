@@ -36,7 +36,7 @@ struct ListenStream {
     /// The id of the request that it answers, in the modern era.
     request: Option<String>,
     /// What could not be read since the last message that could.
-    skipped: Skipped,
+    skipped: Skipped<ClientError>,
     closed: bool,
 }
 
@@ -170,7 +170,7 @@ impl ListenStream {
             Err(unreadable) => {
                 http.quirks.note(Quirk::UnreadableMessages, || http.quoted(source, unreadable.at));
                 let error = http.unreadable(source, &unreadable);
-                return self.skipped.add(unreadable).map(|()| ListenMessage::Ignored).map_err(|_| error);
+                return self.skipped.add(unreadable.length, || error).map(|()| ListenMessage::Ignored);
             }
         };
         self.skipped.clear();

@@ -14,6 +14,7 @@ use super::{list, listen};
 use crate::header::MirroredParam;
 use crate::method::Method;
 use crate::revision::{Era, Revision};
+use crate::secrets::Secrets;
 
 /// A conversation with a server. In the modern era there is no session behind it.
 ///
@@ -43,6 +44,12 @@ impl Session {
             Era::Modern => discover(&mut rpc).await?,
         };
         Ok(Self { rpc: Arc::new(rpc), server })
+    }
+
+    /// Returns what the server was sent that must not be shown.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.rpc.http.secrets
     }
 
     /// Returns the server's description of itself.

@@ -30,8 +30,10 @@ pub(super) struct Dispatcher {
     quirks: Rc<QuirkSink>,
     /// Whether the last message was skipped, and those that were since one could be read.
     skips: Cell<bool>,
-    skipped: RefCell<Skipped>,
+    skipped: RefCell<Skipped<Box<str>>>,
     calls: RefCell<HashMap<u64, PendingCall>>,
+    /// Whether a call ended without its response, which may come yet.
+    abandoned: Cell<bool>,
     listener: RefCell<Option<Sender<Bytes>>>,
     closed: Cell<bool>,
     last_received: Cell<Instant>,
@@ -71,6 +73,7 @@ impl Dispatcher {
             skips: Cell::new(false),
             skipped: RefCell::default(),
             calls: RefCell::default(),
+            abandoned: Cell::new(false),
             listener: RefCell::default(),
             closed: Cell::new(false),
             last_received: Cell::new(Instant::now()),
@@ -109,6 +112,12 @@ impl Dispatcher {
 
     /// Removes a call; returns it where it had no response.
     pub(super) fn unregister(&self, number: u64) -> Option<PendingCall> {
+        let unanswered = self.take(number);
+        self.abandoned.set(self.abandoned.get() || unanswered.is_some());
+        unanswered
+    }
+
+    fn take(&self, number: u64) -> Option<PendingCall> {
         self.calls.borrow_mut().remove(&number)
     }
 
@@ -129,7 +138,7 @@ impl Dispatcher {
 
     /// Ends a call that could not be sent.
     pub(super) fn fail(&self, number: u64, fault: Fault) {
-        if let Some(call) = self.unregister(number) {
+        if let Some(call) = self.take(number) {
             call.fail(fault);
         }
     }
@@ -195,13 +204,14 @@ impl Dispatcher {
                     let method = envelope.method.as_deref().and_then(Method::parse);
                     match (envelope.kind(), envelope.id) {
                         (Kind::Response, Some(id)) => {
-                            let call = self.pending(id).and_then(|number| self.unregister(number));
+                            let call = self.pending(id).and_then(|number| self.take(number));
                             if let Some(call) = call {
                                 call.answer(message).await;
                             }
                         }
-                        // An error without an id is about the only call there is; a result may be anybody's.
-                        (Kind::Response, None) if envelope.error.is_none() => {}
+                        // An error without an id is about the only call there is, unless one before it may still have its
+                        // response to come; a result may be anybody's.
+                        (Kind::Response, None) if envelope.error.is_none() || self.abandoned.get() => {}
                         (Kind::Response, None) => self.send_to_only_call(message).await,
                         (Kind::Request, Some(id)) if id.len() > MAX_KEPT => {
                             return Ok(responses::refuse_long_id(id));
@@ -237,23 +247,23 @@ impl Dispatcher {
     fn mended(&self, message: &Bytes, error: EnvelopeError) -> Result<Option<Bytes>, Fault> {
         match mend(message, error, Peer::Server { open: None }) {
             Ok(Mended { message: mended, quirks }) => {
-                self.quirks.note_all(quirks, &String::from_utf8_lossy(message));
+                self.quirks.note_all(quirks, message);
                 Ok(Some(mended))
             }
-            Err(unreadable) => self.skip(message, unreadable).map(|()| None),
+            Err(unreadable) => self.skip(message, &unreadable).map(|()| None),
         }
     }
 
-    fn skip(&self, message: &[u8], unreadable: Unreadable) -> Result<(), Fault> {
-        let claimed = self.calls.borrow().keys().copied().find(|number| ids::claims(message, *number));
-        if let Some(number) = claimed {
-            self.fail(number, Fault::Malformed(unreadable.to_string()));
+    fn skip(&self, message: &[u8], unreadable: &Unreadable) -> Result<(), Fault> {
+        let quoted = || unreadable.quoted(message, self.quirks.secrets());
+        if let Some(number) = self.known(ids::claimed(message)) {
+            self.fail(number, Fault::Malformed(quoted()));
             return Ok(());
         }
-        self.quirks.note(Quirk::UnreadableMessages, &String::from_utf8_lossy(message));
+        self.quirks.note(Quirk::UnreadableMessages, message);
         self.skips.set(true);
-        let added = self.skipped.borrow_mut().add(unreadable);
-        added.map_err(|first| Fault::Malformed(first.to_string()))
+        let added = self.skipped.borrow_mut().add(unreadable.length, || quoted().into());
+        added.map_err(|first| Fault::Malformed(first.into()))
     }
 
     /// The call that waits for the response with this raw id.
@@ -264,11 +274,14 @@ impl Dispatcher {
         }
     }
 
+    fn known(&self, number: Option<u64>) -> Option<u64> {
+        number.filter(|number| self.calls.borrow().contains_key(number))
+    }
+
     /// The call whose number is spelled so.
     #[cold]
     fn respelt(&self, raw: &str) -> Option<u64> {
-        let number =
-            self.calls.borrow().keys().copied().find(|number| ids::denotes(raw, *number).is_some())?;
+        let number = self.known(ids::number(raw))?;
         self.quirks.note(Quirk::IdsRespelt, raw);
         Some(number)
     }

@@ -156,9 +156,7 @@ async fn endpoint_event(stream: &mut EventStream) -> Result<Event, Fault> {
             Take::Nothing => {}
             Take::Odd(quirk) => stream.quirks().note_event(quirk, &event),
             // Nothing was asked yet.
-            Take::Message(data) => {
-                stream.quirks().note(Quirk::UnreadableMessages, &String::from_utf8_lossy(data));
-            }
+            Take::Message(data) => stream.quirks().note(Quirk::UnreadableMessages, data),
         }
     }
     Err(Fault::Session("its stream does not begin with the event `endpoint`".to_owned()))
@@ -247,8 +245,8 @@ impl Posting {
     }
 
     async fn post_to(&self, target: &Uri, message: Bytes) -> Result<HttpResponse, Fault> {
-        let headers = self.headers.clone();
-        self.http_pool.send_to(target, &Method::POST, headers, message, Retry::IfUnsent, self.timeout).await
+        let (headers, retry) = (&self.headers, Retry::IfUnsent);
+        self.http_pool.send_to(target, &Method::POST, headers, message, retry, self.timeout).await
     }
 
     #[cold]

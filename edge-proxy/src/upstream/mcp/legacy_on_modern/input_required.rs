@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method as Verb};
 use mcp::border::events::{Take, take};
-use mcp::border::excerpt;
 use mcp::json::{self, JsonError};
 use mcp::message::Envelope;
 use mcp::method::Method;
@@ -29,7 +28,7 @@ use crate::upstream::mcp::incoming::{self, Awaited, ResponsePlace, SkippedMessag
 use crate::upstream::mcp::input_requests::{InputRequired, feature};
 use crate::upstream::mcp::message_source::{MessageSource, RawResponse};
 use crate::upstream::mcp::relayed_stream::RelayedMessage;
-use crate::upstream::mcp::response::{self, OpenedResponse};
+use crate::upstream::mcp::response::{self, OpenedMessage, OpenedResponse};
 use crate::upstream::mcp::rewrite::requests;
 use crate::upstream::mcp::server_requests::{self, ReplyTo};
 use crate::upstream::mcp::translator::CallContext;
@@ -130,23 +129,22 @@ impl InputLoop {
         };
         let mut source = match opened {
             OpenedResponse::Events(source) => source,
-            OpenedResponse::Message(_, body) => {
+            OpenedResponse::Message(OpenedMessage { body, place, .. }) => {
                 let mut skipped = SkippedMessages::default();
-                let step = self.next_step(body, ResponsePlace::Body, &mut skipped, client).await?;
-                return step.ok_or_else(|| match skipped.ended(&self.http_pool.quirks) {
+                let step = self.next_step(body, place, &mut skipped, client).await?;
+                return step.ok_or_else(|| match skipped.ended() {
                     Fault::Interrupted => Fault::Malformed("a message that is not a response".to_owned()),
                     fault => fault,
                 });
             }
         };
-        let mut skipped = SkippedMessages::default();
+        let (mut skipped, place) = (SkippedMessages::default(), source.place());
         while let Some(event) = source.next().await? {
             match take(&event) {
                 Take::Message(_) => {}
                 Take::Nothing => continue,
                 Take::Odd(quirk) => {
-                    let kind = event.event.as_deref().unwrap_or_default();
-                    self.http_pool.quirks.note(quirk, &excerpt(kind, 0));
+                    self.http_pool.quirks.note_event(quirk, &event);
                     continue;
                 }
             }
@@ -160,7 +158,7 @@ impl InputLoop {
         {
             return Ok(step);
         }
-        Err(skipped.ended(&self.http_pool.quirks))
+        Err(skipped.ended())
     }
 
     async fn next_step(

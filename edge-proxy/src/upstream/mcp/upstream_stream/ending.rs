@@ -47,9 +47,8 @@ impl<T: Translator> UpstreamStream<T> {
 
     /// Returns the fault of a stream that ended in order, without a response.
     #[cold]
-    pub(super) fn ended(&mut self) -> Result<Fault, Fault> {
-        let pool = self.context.http_pool(&self.translator.call().upstream)?;
-        Ok(self.skipped.ended(&pool.quirks))
+    pub(super) fn ended(&mut self) -> Fault {
+        self.skipped.ended()
     }
 
     /// Returns the error that ends a stream whose status was already sent.

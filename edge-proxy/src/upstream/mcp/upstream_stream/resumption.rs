@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use mcp::border::Media;
 use mcp::header::LAST_EVENT_ID;
 
-use super::{Received, UpstreamStream};
+use super::{Received, ResponsePlace, UpstreamStream};
 use crate::error::Fault;
 use crate::upstream::Context;
 use crate::upstream::mcp::message_source::MessageSource;
@@ -93,7 +93,7 @@ impl<T: Translator> UpstreamStream<T> {
         }
         self.source =
             Some(MessageSource::event_stream(response, self.context.environment.limits.max_event_bytes));
-        self.alone = false;
+        self.place = ResponsePlace::Shared;
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 use bytes::Bytes;
 use mcp::border::events::{MAX_SKIPPED, MAX_SKIPPED_BYTES, take};
-use mcp::border::{Skipped, Take, Unreadable};
-use mcp::message::EnvelopeError;
+use mcp::border::{Skipped, Take};
 use mcp::quirk::Quirk;
 use mcp::sse::Event;
 
@@ -38,23 +37,19 @@ fn only_events_of_type_message_carry_messages() {
     }
 }
 
-fn unreadable(text: &str) -> Unreadable {
-    Unreadable::new(text.as_bytes(), EnvelopeError::NotObject)
-}
-
 #[test]
 fn what_is_skipped_is_bounded_in_messages() {
     let mut skipped = Skipped::default();
-    skipped.add(unreadable("first")).unwrap();
+    skipped.add(5, || "first").unwrap();
     for _ in 1..MAX_SKIPPED {
-        skipped.add(unreadable("noise")).unwrap();
+        skipped.add(5, || "noise").unwrap();
     }
-    let error = skipped.add(unreadable("last")).unwrap_err();
-    assert_eq!(&*error.excerpt, "first", "the one that came first says most");
+    let error = skipped.add(4, || "last").unwrap_err();
+    assert_eq!(error, "first", "the one that came first says most");
     skipped.clear();
     assert_eq!(skipped.take_first(), None);
-    skipped.add(unreadable("again")).unwrap();
-    assert_eq!(skipped.take_first(), Some(unreadable("again")));
+    skipped.add(5, || "again").unwrap();
+    assert_eq!(skipped.take_first(), Some("again"));
 }
 
 #[test]
@@ -71,7 +66,7 @@ fn messages_to_others_count_as_well() {
 #[test]
 fn what_is_skipped_is_bounded_in_bytes() {
     let mut skipped = Skipped::default();
-    skipped.add(unreadable(&"x".repeat(MAX_SKIPPED_BYTES))).unwrap();
-    skipped.add(unreadable("y")).unwrap_err();
-    Skipped::default().add(unreadable(&"x".repeat(MAX_SKIPPED_BYTES + 1))).unwrap_err();
+    skipped.add(MAX_SKIPPED_BYTES, || "x").unwrap();
+    skipped.add(1, || "y").unwrap_err();
+    Skipped::default().add(MAX_SKIPPED_BYTES + 1, || "x").unwrap_err();
 }

@@ -1,6 +1,14 @@
-use mcp::border::excerpt::MAX_EXCERPT;
-use mcp::border::{excerpt, without_mark};
+use mcp::border::without_mark;
+use mcp::secrets::Secrets;
+
 use proptest::prelude::*;
+
+/// Characters of what is quoted, at most.
+const MAX_EXCERPT: usize = 80;
+
+fn excerpt(source: &[u8], at: usize) -> Box<str> {
+    Secrets::default().quote(source, at)
+}
 
 #[test]
 fn what_is_quoted_is_cut_and_cannot_act() {
@@ -31,6 +39,24 @@ fn a_mark_is_taken_off_the_start_once() {
     ] {
         assert_eq!(without_mark(text), rest);
     }
+}
+
+/// A cut within a secret would leave its beginning, which nobody recognises any more.
+#[test]
+fn no_part_of_a_secret_is_left_at_the_cut() {
+    let secret = "sk-live-0123456789abcdef0123456789abcdef";
+    let mut secrets = Secrets::default();
+    secrets.add(secret.as_bytes());
+    for before in 0..2 * MAX_EXCERPT {
+        for at in [0, before, before + 5, before + secret.len()] {
+            let source = format!("{}{secret} and more of it", ".".repeat(before));
+            let shown = secrets.quote(source.as_bytes(), at);
+            let leaks = (4..=secret.len()).any(|length| shown.contains(&secret[..length]));
+            assert!(!leaks && !shown.contains("cdef"), "{before} {at} {shown}");
+        }
+    }
+    let long = format!("{}{secret}{}", "x".repeat(70 << 10), "y".repeat(70 << 10));
+    assert!(secrets.quote(long.as_bytes(), 70 << 10).contains("[redacted]"));
 }
 
 proptest! {

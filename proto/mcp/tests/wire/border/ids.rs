@@ -1,5 +1,5 @@
 use mcp::border::Spelling;
-use mcp::border::ids::{claims, denotes, id_in_prefix, same};
+use mcp::border::ids::{self, claimed, denotes, id_in_prefix, same};
 use proptest::prelude::*;
 
 use crate::strategies;
@@ -40,6 +40,7 @@ fn numbers_are_told_however_they_are_spelled() {
         ("[7]", 7, None),
     ] {
         assert_eq!(denotes(raw, number), spelling, "{raw} {number}");
+        assert_eq!(ids::number(raw) == Some(number), spelling.is_some(), "{raw} {number}");
     }
 }
 
@@ -62,7 +63,7 @@ fn raw_ids_are_compared_by_value() {
 
 #[test]
 fn unreadable_answers_name_their_call() {
-    for (source, claimed) in [
+    for (source, is_claimed) in [
         (&b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":\"caf\xe9\"}"[..], true),
         (b"{\"id\": \"7\", \"error\": {\"code\":1", true),
         (b"INFO {\"result\":{\"id\":8},\"id\":7}", true),
@@ -80,7 +81,7 @@ fn unreadable_answers_name_their_call() {
         (b"{\"id", false),
         (b"{[\"id\":7],\"result\":1}", false),
     ] {
-        assert_eq!(claims(source, 7), claimed, "{}", String::from_utf8_lossy(source));
+        assert_eq!(claimed(source) == Some(7), is_claimed, "{}", String::from_utf8_lossy(source));
     }
 }
 
@@ -140,8 +141,7 @@ proptest! {
             true => format!("{{\"id\":{id},\"result\":{result}}}"),
             false => format!("{{\"result\":{result},\"id\":{id}}}"),
         };
-        prop_assert!(claims(text.as_bytes(), number));
-        prop_assert!(!claims(text.as_bytes(), number.wrapping_add(1)));
+        prop_assert_eq!(claimed(text.as_bytes()), Some(number));
         let mut start = text.into_bytes();
         start.truncate(cut.index(start.len()));
         let found = id_in_prefix(&start);

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use mcp::border::{Mended, Peer, Unreadable, mend};
 use mcp::message::{Envelope, EnvelopeError};
 use mcp::quirk::Quirk::{self, *};
+use mcp::secrets::Secrets;
 use proptest::prelude::*;
 
 use crate::strategies;
@@ -157,7 +158,8 @@ fn what_cannot_be_read_says_what_and_where() {
         ),
         (b"\x1b[2J", r#"not JSON: byte 0: expected a value; it says "\u{1b}[2J""#),
     ] {
-        assert_eq!(mended(source.to_vec(), SERVER).unwrap_err().to_string(), text);
+        let unreadable = mended(source.to_vec(), SERVER).unwrap_err();
+        assert_eq!(unreadable.quoted(source, &Secrets::default()), text);
     }
 }
 

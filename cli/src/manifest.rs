@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use mcp::border::text_without_mark;
 use prost_reflect::{DynamicMessage, Kind as FieldKind, MessageDescriptor, Value as Field};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -98,6 +99,7 @@ fn check_unique(resources: &[Resource]) -> Result {
 pub fn parse(file: &str, text: &str) -> Result<Vec<Resource>> {
     check_depth(text).map_err(|why| Error::usage(format!("{file}: {why}")))?;
     let mut resources = Vec::new();
+    let text = text_without_mark(text);
     for (index, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
         let place = format!("{file} document {}", index + 1);
         let document = Document::deserialize(document).map_err(|e| Error::usage(format!("{place}: {e}")))?;

@@ -404,11 +404,18 @@ async fn a_probe_finds_what_a_registration_does_and_stores_nothing() {
                 "{name}"
             );
         }
-        let before = status(&control, name).await;
         let again = probe(&control, Target::Name(format!("upstreams/{name}"))).await;
         assert_eq!(timeless(again), timeless(unregistered), "{name}");
-        assert_eq!(status(&control, name).await, before, "{name}: nothing was stored");
     }
+    // Of one that is disabled nothing is read but by a probe.
+    let url = four_lists(&Arc::new(Mutex::new(answers_well(DECLARED)))).await;
+    let mut asleep = upstream_at(url);
+    asleep.disabled = true;
+    control.upstream("asleep", asleep, false).await;
+    let found = probe(&control, Target::Name("upstreams/asleep".to_owned())).await;
+    assert_eq!((found.state(), found.tool_count), (UpstreamState::Ready, 1));
+    assert_eq!(status(&control, "asleep").await, UpstreamStatus::default(), "nothing was stored");
+    assert!(tools(&control, "asleep").await.is_empty());
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ quirks! {
     AffinityCookies = "affinity-cookies": "is behind a balancer that pins sessions by cookie",
         "sends the cookies of `initialize` back in that session, to that origin";
     ForgetsSessions = "forgets-sessions": "forgets sessions without HTTP 404",
-        "pings; if the ping fails alike, opens a session anew and repeats the call once, if it was refused for its session or may run twice";
+        "pings; if the ping fails alike, opens a session anew and repeats the call once, if it was refused for its session or may run twice; other sessions of the edge are pinged before their next call; if the ping is refused in other words, opens a session anew, at most once a second, where an HTTP error of the call names it";
     IdsRespelt = "ids-respelt": "answers the id 7 as `\"7\"` or `7.0`",
         "matches by value; the client gets its own spelling";
     IdsMissing = "ids-missing": "answers with an `id` that is null or absent",

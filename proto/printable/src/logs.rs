@@ -46,13 +46,14 @@ impl Display for FilterError {
 /// # Errors
 /// When it is not a filter; the error names the part that is wrong.
 pub fn filter(directives: &str) -> Result<EnvFilter, FilterError> {
-    if let Some(word) = directives.split(',').map(str::trim).find(|part| is_bare_target(part)) {
+    let parts: Vec<&str> = directives.split(',').map(str::trim).collect();
+    if let Some(word) = parts.iter().find(|part| is_bare_target(part)) {
         return Err(FilterError::NoLevel(crate::line(word).into_owned()));
     }
     let parsed = |text: &str| EnvFilter::builder().parse(text);
     // Of two directives for one target the later one counts.
-    parsed(&format!("{SILENT},{directives}")).map_err(|_| {
-        let part = directives.split(',').find(|part| parsed(part).is_err()).unwrap_or(directives);
+    parsed(&format!("{SILENT},{}", parts.join(","))).map_err(|_| {
+        let part = parts.iter().find(|part| parsed(part).is_err()).unwrap_or(&directives);
         FilterError::NoDirective(crate::line(part).into_owned())
     })
 }

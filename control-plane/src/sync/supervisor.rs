@@ -377,7 +377,7 @@ fn retry(status: &UpstreamStatus) -> Option<Fetch> {
     let troubled = status.lists.iter().filter(|list| !list.trouble.is_empty());
     let troubled: BTreeSet<String> = troubled.map(|list| list.list.clone()).collect();
     let selection = ListSelection::Only(troubled);
-    (selection != ListSelection::Only(BTreeSet::new())).then(|| Fetch { selection, ..Fetch::ALL })
+    (selection != ListSelection::Only(BTreeSet::new())).then_some(Fetch { selection, ..Fetch::ALL })
 }
 
 /// Adds the announcements until `end`.

@@ -305,7 +305,7 @@ async fn deliver_response(
     let permit = policy::check(&context.caller, &server_request.target().named())
         .map_err(|denied| denied.failure(Failure::answers_nothing))?;
     let own_uri = |uri: &str| policy::own_uri_at(&context.caller, &permit, uri);
-    let own_uri = context.server().renames_uris.then_some(&own_uri as &dyn Fn(&str) -> Option<Box<str>>);
+    let own_uri = context.server().renames_uris.then_some(&own_uri as upstream::OwnUri<'_>);
     let upstreams = &context.worker.upstreams;
     upstream::deliver_response(upstreams, trust, owner, message, server_request, &permit, own_uri).await
 }

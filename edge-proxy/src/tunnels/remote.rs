@@ -90,12 +90,12 @@ impl RemoteTunnels {
     pub(super) fn holders(&self, upstream: &str) -> Vec<TunnelHolder> {
         let states = self.lock();
         let open = states.get(upstream).into_iter().flatten().filter(|(_, states)| states.open);
-        let holder = |(edge, state): (&Box<str>, &State)| TunnelHolder {
+        let holders = open.map(|(edge, state)| TunnelHolder {
             edge: edge.clone(),
             retired: state.retired.clone(),
             at_us: state.at_us,
-        };
-        let mut holders: Vec<_> = open.map(holder).collect();
+        });
+        let mut holders: Vec<_> = holders.collect();
         holders.sort_by_key(|holder| std::cmp::Reverse(holder.at_us));
         holders
     }

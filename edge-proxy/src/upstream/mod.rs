@@ -83,6 +83,9 @@ pub(crate) fn subscribe(
     }
 }
 
+/// Returns the upstream's own URI for one that the client knows.
+pub type OwnUri<'a> = &'a dyn Fn(&str) -> Option<Box<str>>;
+
 /// Delivers a client's response to the upstream whose request it answers. The permit is for the call that the request
 /// was made in; `own_uri` returns the upstream's own URI for one that the client knows, where the server renames any.
 pub async fn deliver_response(
@@ -92,7 +95,7 @@ pub async fn deliver_response(
     message: &Message<'_>,
     request: ServerRequestId,
     permit: &Permit,
-    own_uri: Option<&dyn Fn(&str) -> Option<Box<str>>>,
+    own_uri: Option<OwnUri<'_>>,
 ) -> Result<(), Failure> {
     match &permit.entry().upstream.kind {
         UpstreamKind::Mcp(_) => {

@@ -123,7 +123,7 @@ impl HttpResponse {
     #[cold]
     pub(in crate::upstream) fn note_label(&self) {
         let label = String::from_utf8_lossy(self.content_type().unwrap_or_default());
-        self.quirks.note(Quirk::WrongLabel, &format!("content type {label:?}"));
+        self.quirks.note(Quirk::WrongLabel, format!("content type {label:?}"));
     }
 
     /// What was read of the body for the next reader.

@@ -236,6 +236,6 @@ async fn a_session_that_is_gone_is_said_to_be() {
         .unwrap();
     assert!(session.is_sessionful());
     session.close().await;
-    assert_eq!(session.request("ping", "{}").await, Err(ClientError::SESSION_LOST));
+    assert!(session.request("ping", "{}").await.is_err_and(|error| error.is_session_lost()));
     assert_eq!(session.listen().await.err(), Some(ClientError::SESSION_LOST));
 }

@@ -130,7 +130,7 @@ impl Channel {
         }
         let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         if let SendOutcome::Refused { status, .. } = self.outgoing.deliver(initialized).await? {
-            self.quirks.note(Quirk::RefusesInitialized, &format!("HTTP {status}"));
+            self.quirks.note(Quirk::RefusesInitialized, format!("HTTP {status}"));
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Channel {
         let untouched = verdict == Verdict::Lost { untouched: true };
         if untouched || matches!(verdict, Verdict::Lost { .. } | Verdict::PerhapsLost) {
             if status != 404 {
-                self.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
+                self.quirks.note(Quirk::ForgetsSessions, format!("HTTP {status}"));
             }
             if untouched {
                 self.untouched.borrow_mut().push(number);
@@ -193,7 +193,7 @@ impl Channel {
         match call {
             // Its error, instead of on the stream.
             Some(call) if !untouched && is_response_to(number, &body) => {
-                self.quirks.note(Quirk::AnswersInPost, &format!("HTTP {status}"));
+                self.quirks.note(Quirk::AnswersInPost, format!("HTTP {status}"));
                 call.answer(body).await;
             }
             Some(call) => call.fail(Fault::Status(status)),

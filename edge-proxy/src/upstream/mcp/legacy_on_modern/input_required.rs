@@ -118,14 +118,11 @@ impl InputLoop {
         response: RawResponse,
         client: &mpsc::Sender<RelayedMessage>,
     ) -> Result<Step, Fault> {
-        let (opened, place) = match response {
+        let opened = match response {
             RawResponse::Http(response) => {
-                let opened = response::open(&self.context, response).await.map_err(|none| none.fault)?;
-                (opened, ResponsePlace::OwnStream)
+                response::open(&self.context, response).await.map_err(|none| none.fault)?
             }
-            RawResponse::Channel(messages) => {
-                (OpenedResponse::Events(MessageSource::Channel(messages)), ResponsePlace::Shared)
-            }
+            RawResponse::Channel(messages) => OpenedResponse::Events(MessageSource::Channel(messages)),
         };
         let mut source = match opened {
             OpenedResponse::Events(source) => source,

@@ -15,6 +15,7 @@ use crate::session::HandleOwner;
 use crate::snapshot::Trust;
 use crate::transport::Message;
 use crate::upstream::Context;
+use crate::upstream::OwnUri;
 use crate::upstream::mcp::rewrite::own_uris;
 use crate::upstream::mcp::session::UpstreamSession;
 use crate::upstream::mcp::session_messages::post;
@@ -29,7 +30,7 @@ pub(in crate::upstream) async fn deliver_response(
     message: &Message<'_>,
     request: ServerRequestId,
     permit: &Permit,
-    own_uri: Option<&dyn Fn(&str) -> Option<Box<str>>>,
+    own_uri: Option<OwnUri<'_>>,
 ) -> Result<(), Failure> {
     let unknown = Failure::answers_nothing;
     let upstream = &permit.entry().upstream;

@@ -95,7 +95,7 @@ impl SessionPool {
         let renewed = match renewed {
             Ok(Renewed::Now(renewed)) => {
                 let status = refusal.status;
-                self.http_pool.quirks.note(Quirk::ForgetsSessions, &format!("HTTP {status}"));
+                self.http_pool.quirks.note(Quirk::ForgetsSessions, format!("HTTP {status}"));
                 if is_sure {
                     renewed.note_losses(self.losses.note(*refusal));
                 }

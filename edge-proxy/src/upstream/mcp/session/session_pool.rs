@@ -260,7 +260,7 @@ impl SessionPool {
         let answer = self.post(session, initialized, Retry::Safe).await?;
         if !answer.status.is_success() {
             let status = answer.status.as_u16();
-            self.http_pool.quirks.note(Quirk::RefusesInitialized, &format!("HTTP {status}"));
+            self.http_pool.quirks.note(Quirk::RefusesInitialized, format!("HTTP {status}"));
         }
         // Whatever a server says to a notification, it was sent.
         if let Err(fault) = answer.collect(MAX_SMALL_RESPONSE).await {

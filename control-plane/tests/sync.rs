@@ -442,17 +442,66 @@ async fn a_probe_that_fails_says_what_odd_things_it_saw() {
 #[tokio::test]
 async fn tools_that_are_not_declared_are_found() {
     let control = Control::start().await;
-    for (at, (capabilities, tools)) in
-        [("{}", 1), ("null", 1), (r#"{"experimental":{}}"#, 1), (r#"{"prompts":{}}"#, 0)]
-            .into_iter()
-            .enumerate()
+    for (at, (capabilities, tools)) in [
+        ("{}", 1),
+        ("null", 1),
+        (r#"{"experimental":{}}"#, 1),
+        (r#"{"prompts":{}}"#, 1),
+        (r#"{"tools":{}}"#, 1),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let answers = Arc::new(Mutex::new(answers_well(capabilities)));
         let url = four_lists(&answers).await;
         let status = control.upstream(&format!("u{at}"), upstream_at(url), true).await.status.unwrap();
         assert_eq!((status.state(), status.tool_count), (UpstreamState::Ready, tools), "{capabilities}");
         let quirks = status.probe.unwrap().quirks;
-        assert_eq!(quirks.contains(&"undeclared-lists".to_owned()), tools == 1, "{capabilities}: {quirks:?}");
+        let declared = capabilities.contains("tools");
+        assert_eq!(quirks.contains(&"undeclared-lists".to_owned()), !declared, "{capabilities}: {quirks:?}");
+    }
+    // Who has none may refuse the question as it likes.
+    for refusal in ["HTTP 404", "HTTP 500", r#""error":{"code":-32600,"message":"no"}"#] {
+        let mut without = answers_well(r#"{"prompts":{}}"#);
+        without.extend([("tools/list", refusal.to_owned()), ("ping", refusal.to_owned())]);
+        let url = four_lists(&Arc::new(Mutex::new(without))).await;
+        let id = format!("without{}", refusal.len());
+        let status = control.upstream(&id, upstream_at(url), true).await.status.unwrap();
+        assert_eq!((status.state(), status.reason.as_str()), (UpstreamState::Ready, ""), "{refusal}");
+        assert_eq!((status.tool_count, status.prompt_count), (0, 1), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_pings_has_not_lost_its_session_when_it_refuses_a_list() {
+    let control = Control::start().await;
+    let refusals = [
+        ("HTTP 400", "HTTP 400"),
+        ("HTTP 404", "HTTP 404"),
+        ("HTTP 500", "HTTP 500"),
+        (r#""error":{"code":-32600,"message":"Unsupported method"}"#, "error -32600: Unsupported method"),
+        (r#""error":{"code":-32603,"message":"not implemented"}"#, "error -32603: not implemented"),
+    ];
+    for (at, (refusal, says)) in refusals.into_iter().enumerate() {
+        let mut answers = answers_well(DECLARED);
+        answers.extend(
+            ["prompts/list", "resources/templates/list", "ping"].map(|asked| (asked, refusal.to_owned())),
+        );
+        let url = four_lists(&Arc::new(Mutex::new(answers))).await;
+        let status = control.upstream(&format!("p{at}"), upstream_at(url), true).await.status.unwrap();
+        assert_eq!(status.state(), UpstreamState::Ready, "{refusal}: {}", status.reason);
+        assert_eq!([status.tool_count, status.resource_count, status.prompt_count], [1, 1, 0], "{refusal}");
+        assert!(status.reason.contains(says) && !status.reason.contains("session"), "{}", status.reason);
+        // Where nothing else was asked, another session tells.
+        let mut answers = answers_well(r#"{"prompts":{}}"#);
+        answers.extend(["tools/list", "prompts/list", "ping"].map(|asked| (asked, refusal.to_owned())));
+        let url = four_lists(&Arc::new(Mutex::new(answers))).await;
+        let status = control.upstream(&format!("q{at}"), upstream_at(url), true).await.status.unwrap();
+        assert!(
+            status.reason.starts_with("prompts/list: ") && status.reason.contains(says),
+            "{}",
+            status.reason
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use mcp::json::{JsonError, members, string};
+use mcp::json::{JsonError, members, string, without_halves};
 use trunkline::registry::v1::ToolHints;
 
 use super::{Violations, names};
@@ -41,19 +41,22 @@ pub enum DefinitionError {
     TooLarge(usize),
 }
 
-/// Reads a definition.
+/// Reads a definition. Half of a surrogate pair in a text for people reads as U+FFFD, as edges list it; what an entry is known by
+/// has no other spelling.
 pub fn read(json: &str) -> Result<Definition, DefinitionError> {
     if json.len() > MAX_DEFINITION_BYTES {
         return Err(DefinitionError::TooLarge(json.len()));
     }
     let [name, title, description, uri, uri_template, annotations] =
         members(json, ["name", "title", "description", "uri", "uriTemplate", "annotations"])?;
+    let (uri, uri_template) = (text(uri)?, text(uri_template)?);
+    let is_known_by_uri = !uri.is_empty() || !uri_template.is_empty();
     let mut definition = Definition {
-        name: text(name)?,
-        title: text(title)?,
-        description: text(description)?,
-        uri: text(uri)?,
-        uri_template: text(uri_template)?,
+        name: if is_known_by_uri { shown(name)? } else { text(name)? },
+        title: shown(title)?,
+        description: shown(description)?,
+        uri,
+        uri_template,
         hints: ToolHints::default(),
     };
     if let Some(annotations) = annotations.filter(|raw| raw.starts_with('{')) {
@@ -62,7 +65,7 @@ pub fn read(json: &str) -> Result<Definition, DefinitionError> {
             ["title", "readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"],
         )?;
         if definition.title.is_empty() {
-            definition.title = text(title)?;
+            definition.title = shown(title)?;
         }
         definition.hints = ToolHints {
             read_only: flag(read_only),
@@ -111,6 +114,14 @@ fn text(raw: Option<&str>) -> Result<String, JsonError> {
     match raw.filter(|raw| raw.starts_with('"')) {
         Some(raw) => string(raw).map(Cow::into_owned),
         None => Ok(String::new()),
+    }
+}
+
+/// The same of what is for people only.
+fn shown(raw: Option<&str>) -> Result<String, JsonError> {
+    match raw.map(|raw| (raw, without_halves(raw))) {
+        Some((_, Some(mended))) => text(Some(&mended)),
+        other => text(other.map(|(raw, _)| raw)),
     }
 }
 

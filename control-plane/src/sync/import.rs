@@ -222,6 +222,28 @@ mod tests {
     }
 
     #[test]
+    fn half_of_a_character_costs_a_text_and_no_entry() {
+        let halves = |texts: [&str; 2]| list(texts.map(str::to_owned).to_vec());
+        let lists = Lists {
+            tools: halves([r#"{"name":"cut","description":"x\ud83d"}"#, r#"{"name":"x\ud83d"}"#]),
+            resources: halves([r#"{"uri":"a:b","name":"n\ud83d"}"#, r#"{"uri":"a:\ud83d","name":"n"}"#]),
+            ..Lists::default()
+        };
+        let import = import("up", &lists);
+        let tool = &import.tools["upstreams/up/tools/cut"];
+        assert_eq!(
+            (tool.description.as_str(), tool.definition_json.as_str()),
+            ("x\u{fffd}", &*lists.tools.entries[0])
+        );
+        assert_eq!(
+            import.resources.values().map(|found| found.title.as_str()).collect::<Vec<_>>(),
+            ["n\u{fffd}"]
+        );
+        let problem = "is not a valid JSON object: a string contains half of a surrogate pair";
+        assert_eq!(import.warnings, ["tools[1]", "resources[1]"].map(|place| format!("{place}: {problem}")));
+    }
+
+    #[test]
     fn a_template_without_canonical_uris_is_imported_with_a_warning() {
         let templates = ["memo://{id}/a b", "memo://{id}", r"file:///C:\a b\{name}", "x:{v}/../y"];
         let templates =

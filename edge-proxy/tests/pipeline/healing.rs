@@ -382,6 +382,7 @@ async fn an_upstream_that_refuses_pings_as_it_refuses_calls_keeps_its_sessions()
 const AFTERWARDS: &[Refuse] = &[
     |request| error(200, &request.id(), -32000, "Connection closed"),
     |request| error(400, &request.id(), -32000, "Connection closed"),
+    |request| error(404, &request.id(), -32000, "Connection closed"),
     |request| error(200, &request.id(), -32001, "Request timed out"),
     |request| error(200, &request.id(), -32002, "The command has exited"),
     |_| status(400, "failed"),
@@ -560,15 +561,77 @@ async fn a_handshake_is_as_large_as_any_answer_and_a_notification_may_be_answere
 }
 
 #[tokio::test]
+async fn odd_answers_to_a_handshake_cost_no_call() {
+    let ways: [(&str, fn(&Recorded) -> Response, &str); 4] = [
+        ("a stream that stays open", |_| never(), "s"),
+        ("an id with a space", |_| status(202, ""), "s 1"),
+        ("no id", |_| status(202, ""), ""),
+        ("a redirect that leads nowhere", |_| status(307, ""), "s"),
+    ];
+    for (way, answer, id) in ways {
+        let upstream = Upstream::raw(move |request| match request.method().as_str() {
+            "initialize" => initialized(request, id),
+            "notifications/initialized" => answer(request),
+            "tools/call" if request.header("mcp-session-id") == id => done(request),
+            _ => status(400, "whose session?"),
+        })
+        .await;
+        let edge = edge_before(&upstream, "legacy");
+        let client = Client::of(&edge, "legacy", "{}").await;
+        for _ in 0..3 {
+            assert!(works(&client.call("u_echo").await), "{way}");
+        }
+        // Servers that count in 32 bits can take every id, and those for which 0 is none.
+        for request in upstream.requests().iter().filter(|request| request.body.contains("\"id\"")) {
+            let id = request.json()["id"].as_u64().unwrap();
+            assert!((1..1 << 31).contains(&id), "{way}: {id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_in_a_batch_is_the_response() {
+    fn batch(request: &Recorded, result: &str, in_events: bool) -> Response {
+        let notification = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        let response = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, request.id());
+        let batch = format!("[{notification},{response}]");
+        if in_events { events(&[batch]) } else { json(&batch) }
+    }
+    for in_events in [false, true] {
+        let upstream = Upstream::raw(move |request| match request.method().as_str() {
+            "initialize" => {
+                batch(request, r#"{"protocolVersion":"2025-03-26","capabilities":{}}"#, in_events)
+            }
+            "tools/call" => batch(request, r#"{"content":[]}"#, in_events),
+            _ => status(202, ""),
+        })
+        .await;
+        let edge = edge_before(&upstream, "legacy");
+        let client = Client::of(&edge, "legacy", "{}").await;
+        for _ in 0..2 {
+            assert!(works(&client.call("u_echo").await), "{in_events}");
+        }
+        assert_eq!(upstream.calls("tools/call").len(), 2);
+        assert!(edge.metrics.upstream_quirk(Quirk::Batches).get() > 0);
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_refuses_revisions_is_offered_the_one_it_settled_on() {
-    for (clients, offered) in
-        [("2025-11-25", &["2025-06-18"][..]), ("2025-03-26", &["2025-03-26", "2025-06-18"])]
-    {
-        let upstream = Upstream::raw(|request| match request.method().as_str() {
-            "initialize" if !request.body.contains("2025-06-18") => {
+    let cases = [("2025-11-25", &["2025-06-18"][..]), ("2025-03-26", &["2025-03-26", "2025-06-18"])];
+    // Some refuse what they do not speak at once, and some after they agreed to it.
+    let cases = cases
+        .into_iter()
+        .flat_map(|(clients, offered)| [true, false].map(|at_once| (clients, offered, at_once)));
+    for (clients, offered, at_once) in cases {
+        let upstream = Upstream::raw(move |request| match request.method().as_str() {
+            "initialize" if at_once && !request.body.contains("2025-06-18") => {
                 error(400, &request.id(), -32602, "Unsupported protocol version")
             }
             "initialize" => initialized(request, "s"),
+            _ if request.header("mcp-protocol-version") != "2025-06-18" => {
+                error(400, NO_ID, -32000, "Bad Request: Unsupported protocol version")
+            }
             "tools/call" => done(request),
             _ => status(202, ""),
         })
@@ -586,8 +649,8 @@ async fn an_upstream_that_refuses_revisions_is_offered_the_one_it_settled_on() {
             .iter()
             .map(|request| request.json()["params"]["protocolVersion"].as_str().unwrap().to_owned())
             .collect();
-        assert_eq!(sent, offered, "{clients}");
+        assert_eq!(sent, offered, "{clients}, {at_once}");
         let noted = edge.metrics.upstream_quirk(Quirk::RefusesNewerVersions).get();
-        assert_eq!(noted, offered.len() as u64 - 1, "{clients}");
+        assert_eq!(noted, offered.len() as u64 - 1, "{clients}, {at_once}");
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! One definition that an SDK rejects takes the whole list with it. What has one meaning is completed, what has none is
 //! named and not listed; nothing is guessed. The tables are those of the schema of the specification, as the SDKs for
-//! TypeScript and Python check it: neither looks into the properties of a property. It must not know where definitions come
-//! from, nor who is shown them.
+//! TypeScript and Python check it: neither looks into the properties of a property, but one compiles output schemas. It must
+//! not know where definitions come from, nor who is shown them.
 
+mod compile;
 mod schema;
 mod shape;
 
 use std::borrow::Cow;
 use std::fmt;
+
+use url::Url;
 
 use crate::json::{self, JsonError};
 use crate::revision::Era;
@@ -103,7 +106,7 @@ const TOOL: &[Field] = &[
 ];
 
 const RESOURCE: &[Field] = &[
-    Field::required("uri", Shape::Text),
+    Field::required("uri", Shape::Uri),
     Field::required("name", Shape::Name { uri: "uri" }),
     Field::optional("title", Shape::Text),
     Field::optional("description", Shape::Text),
@@ -134,20 +137,64 @@ const PROMPT: &[Field] = &[
     Field::optional("_meta", Shape::Object),
 ];
 
+impl List {
+    fn fields(self) -> &'static [Field] {
+        match self {
+            Self::Tools => TOOL,
+            Self::Resources => RESOURCE,
+            Self::Templates => TEMPLATE,
+            Self::Prompts => PROMPT,
+        }
+    }
+
+    /// The member by which an entry is known.
+    fn identity(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+}
+
 /// How a definition, one JSON object, fits for the clients of `era`. A definition that is mended fits.
 #[must_use]
 pub fn fit(list: List, era: Era, definition: &str) -> Fit {
+    match json::without_halves(definition) {
+        None => fit_members(list, era, definition),
+        Some(mended) => fit_without_halves(list, era, definition, mended),
+    }
+}
+
+/// Some cut texts in the middle of a character. What an entry is known by has no other spelling.
+#[cold]
+fn fit_without_halves(list: List, era: Era, definition: &str, mended: String) -> Fit {
+    let member = list.identity();
+    let is_known_by_half = match json::members(definition, [member]) {
+        Ok([Some(raw)]) => json::without_halves(raw).is_some(),
+        _ => false,
+    };
+    if is_known_by_half {
+        return Fit::Withheld(Note { member, what: "has half of a surrogate pair" });
+    }
+    let what = "has half of a surrogate pair: U+FFFD is listed";
+    let note = Note { member: "a text", what };
+    match fit_members(list, era, &mended) {
+        Fit::Valid => Fit::Mended { definition: mended, notes: vec![note] },
+        Fit::Mended { definition, mut notes } => {
+            notes.insert(0, note);
+            Fit::Mended { definition, notes }
+        }
+        withheld => withheld,
+    }
+}
+
+fn fit_members(list: List, era: Era, definition: &str) -> Fit {
     let Ok(members) = Members::read(definition) else {
         return Fit::Withheld(Note { member: "definition", what: "is not one JSON object" });
     };
-    let fields = match list {
-        List::Tools => TOOL,
-        List::Resources => RESOURCE,
-        List::Templates => TEMPLATE,
-        List::Prompts => PROMPT,
-    };
     let (mut edits, mut notes) = (Vec::new(), Vec::new());
-    for field in fields {
+    for field in list.fields() {
         let member = field.name;
         let (edit, what) = match mend(field, &members, era) {
             Mend::Fits => continue,
@@ -175,8 +222,12 @@ fn mend(field: &Field, members: &Members<'_>, era: Era) -> Mend {
         return Mend::Withhold("is there twice");
     };
     match (field.shape, raw) {
-        (Shape::InputSchema, raw) => schema::input(raw),
+        (Shape::InputSchema, raw) => schema::input(raw, members),
         (Shape::OutputSchema, Some(raw)) => schema::output(raw, era),
+        // The Python SDK checks it up to 1.25, whose clients are of this era.
+        (Shape::Uri, Some(raw)) if era == Era::Legacy && is_text(raw) && !is_uri(raw) => {
+            Mend::Withhold("is no URI: it is withheld from clients up to 2025-11-25")
+        }
         (Shape::Name { uri }, raw) if !raw.is_some_and(is_text) => name(members, uri),
         (_, None) if field.is_required => Mend::Withhold("is absent"),
         (_, None) => Mend::Fits,
@@ -196,6 +247,11 @@ fn name(members: &Members<'_>, uri: &str) -> Mend {
     };
     let end = uri.trim_end_matches('/').rsplit('/').next().filter(|end| !end.is_empty());
     Mend::Put(json::quote(end.unwrap_or(&uri)), "is no text: the end of the URI is listed")
+}
+
+/// Whether a raw text is a URI, which has a scheme (RFC 3986, section 3), as `url` reads it, by which clients check it.
+fn is_uri(raw: &str) -> bool {
+    json::string(raw).is_ok_and(|uri| Url::parse(&uri).is_ok())
 }
 
 fn is_text(raw: &str) -> bool {

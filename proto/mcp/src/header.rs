@@ -3,9 +3,11 @@
 //! It must not know requests or responses as a whole.
 
 mod mirror;
+mod session;
 mod value;
 
 pub use mirror::{MirrorError, MirroredParam, mirror, mirrored_params, verify};
+pub use session::{SessionIdError, session_id};
 pub use value::{ValueError, decode_value, encode_value};
 
 /// The session, up to 2025-11-25.

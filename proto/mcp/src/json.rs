@@ -145,6 +145,41 @@ pub fn string(raw: &str) -> Result<Cow<'_, str>, JsonError> {
     unescape(inner).ok_or(JsonError::Surrogate)
 }
 
+/// JSON text with `\ufffd` in the place of every escape that names half of a surrogate pair, as browsers, Go and Rust read it;
+/// `None` where there is none. Python's SDK refuses a whole message for one.
+#[must_use]
+pub fn without_halves(json: &str) -> Option<String> {
+    let mut escapes = memchr::memmem::find_iter(json.as_bytes(), br"\u").map(|at| &json[at + 2..]);
+    // Escapes of other characters are common.
+    escapes.any(|digits| digits.starts_with(['d', 'D'])).then(|| replace_halves(json)).flatten()
+}
+
+#[cold]
+fn replace_halves(json: &str) -> Option<String> {
+    let (mut mended, mut kept, mut at) = (String::new(), 0, 0);
+    // In JSON text, a backslash is in a string, and begins an escape.
+    while let Some(found) = memchr::memchr(b'\\', &json.as_bytes()[at..]) {
+        let escape = at + found;
+        let (is_half, length) = match (code_unit(json, escape), code_unit(json, escape + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (false, 12),
+            (Some(0xd800..=0xdfff), _) => (true, 6),
+            _ => (false, 2),
+        };
+        at = (escape + length).min(json.len());
+        if is_half {
+            mended.extend([&json[kept..escape], r"\ufffd"]);
+            kept = at;
+        }
+    }
+    (kept > 0).then(|| mended + &json[kept..])
+}
+
+/// The UTF-16 code unit that the escape at a place names, if it names one.
+fn code_unit(json: &str, at: usize) -> Option<u16> {
+    let digits = json.get(at..at + 6)?.strip_prefix(r"\u")?;
+    u16::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// Text as a JSON string, quotes included.
 #[must_use]
 pub fn quote(text: &str) -> String {

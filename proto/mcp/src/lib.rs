@@ -5,7 +5,7 @@
 //! where those of HTTP+SSE go; [`uri`] is what clients may make of URI templates, [`mentions`] where results name others; [`revision`], [`method`],
 //! [`error`], [`header`] and [`meta`] are the tables of the protocol; [`secrets`] are taken out of what a peer says;
 //! [`border`] is what is made of messages and bodies that are not as they should be, [`quirk`] names it, [`entry`],
-//! [`redirect`] and [`session_loss`] are its kin; `client` (a feature) speaks it to a server.
+//! [`redirect`], [`session_loss`] and [`version_refusal`] are its kin; `client` (a feature) speaks it to a server.
 
 pub mod border;
 #[cfg(feature = "client")]
@@ -30,3 +30,4 @@ pub mod splice;
 pub mod sse;
 pub mod stdio;
 pub mod uri;
+pub mod version_refusal;

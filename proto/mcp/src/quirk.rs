@@ -65,6 +65,8 @@ quirks! {
     NoVersionMember = "no-jsonrpc": "leaves `jsonrpc` out, or writes something else than \"2.0\"", "completes it";
     NullMembers = "null-members": "writes absent members as `null`, or `[]` for `{}`", "reads them as absent, as empty";
     ListOfOne = "list-of-one": "wraps a single message into an array", "takes it out";
+    Batches = "batches": "answers in a batch, as 2025-03-26 allows",
+        "takes the response out of it; notifications beside it reach nobody";
     NonFinite = "non-finite-numbers": "writes `NaN` or `Infinity`, which JSON does not have", "reads `null`";
     ByteOrderMark = "byte-order-mark": "begins with a byte order mark", "takes it off";
     PrettyPrinted = "pretty-printed": "stdio: writes a message over several lines", "joins them, up to 1 MiB";
@@ -72,8 +74,9 @@ quirks! {
     UnaskedCoding = "unasked-coding": "compresses with `gzip` or `deflate`, which was not asked for",
         "decodes, within the bound on answers; `br` and `zstd` are an error that names them";
     CapabilitiesShape = "capabilities-shape": "has `capabilities` that are absent, null or a list", "reads them as empty";
-    UndeclaredLists = "undeclared-lists": "has tools and declares none", "asks for them once";
-    ListShape = "list-shape": "has a list that is null, `{}` or missing", "reads it as empty";
+    UndeclaredLists = "undeclared-lists": "has tools and does not declare them", "asks for them once";
+    ListShape = "list-shape": "has a list that is null, `{}` or missing, or that is an object or in another list",
+        "reads it as empty, or the entries out of it";
     PagingLoops = "paging-loops": "pages a list without end", "keeps what came, and stops";
     ListsFail = "lists-fail": "fails to give one list while it gives others",
         "serves the others, keeps its last good entries for 24 hours, and asks again after 30 s to 5 min; `get upstream` has the reason";
@@ -82,8 +85,10 @@ quirks! {
     EntriesWithheld = "entries-withheld": "has definitions that cannot be read as valid",
         "does not list them, and names them; a call by name still goes through";
     RefusesInitialized = "refuses-initialized": "refuses `notifications/initialized`", "goes on";
-    RefusesNewerVersions = "refuses-newer-versions": "refuses revisions that it does not know, instead of offering its own",
-        "offers what its error names, else older ones in turn";
+    RefusesNewerVersions = "refuses-newer-versions": "refuses revisions that it does not know, instead of offering its own; or agrees to one, and refuses every request that names it",
+        "offers what its error names, else older ones in turn; a probe pings where the offer was agreed to";
+    LongSelfDescription = "long-self-description": "describes itself in more than 64 KiB of instructions or capabilities, or 1 KiB of a name or version",
+        "cuts texts, and leaves out the longest capabilities, which are experimental ones";
 }
 
 impl Quirk {

@@ -43,6 +43,16 @@ impl Revision {
         Self::ALL.into_iter().find(|r| r.as_str() == date)
     }
 
+    /// The legacy revision that a server answers `initialize` with. Spaces around it mean nothing, and 2024-10-07, which SDKs
+    /// still list, differs from 2024-11-05 in nothing that is used here.
+    #[must_use]
+    pub fn agreed(date: &str) -> Option<Self> {
+        match date.trim() {
+            "2024-10-07" => Some(Self::V2024_11_05),
+            date => Self::parse(date).filter(|revision| revision.era() == Era::Legacy),
+        }
+    }
+
     /// The dates of the modern revisions, oldest first: a JSON array.
     #[must_use]
     pub fn modern_json() -> String {

@@ -145,7 +145,7 @@ fn first_request(era: Era) -> Bytes {
 fn revision(era: Era, result: &str) -> Option<Revision> {
     let [legacy, modern] = json::members(result, ["protocolVersion", "supportedVersions"]).ok()?;
     match era {
-        Era::Legacy => Revision::parse(&json::string(legacy?).ok()?).filter(|r| r.era() == Era::Legacy),
+        Era::Legacy => Revision::agreed(&json::string(legacy?).ok()?),
         Era::Modern => {
             let versions: Vec<String> = serde_json::from_str(modern?).ok()?;
             versions.iter().filter_map(|date| Revision::parse(date)).filter(|r| r.era() == Era::Modern).max()

@@ -50,7 +50,7 @@ pub(super) async fn lists(
         list(Method::PromptsList, "prompts"),
     );
     let mut answers = [tools, resources, templates, prompts];
-    let undeclared = answers.iter().all(|answer| !answer.list.asked) && selection.has(TOOLS);
+    let undeclared = !answers[0].list.asked && selection.has(TOOLS);
     if undeclared {
         answers[0] = undeclared_tools(session, is_new).await;
     }
@@ -82,7 +82,7 @@ async fn list(session: &Session, capabilities: &str, method: Method, capability:
     Answer { list: FetchedList { asked: true, entries, trouble }, error }
 }
 
-/// Asks a server for its tools that declares nothing: some that have tools do not say so.
+/// Asks a server for its tools that does not declare them: some that have tools do not say so.
 async fn undeclared_tools(session: &Session, is_new: bool) -> Answer {
     let Listing { entries, trouble } = session.list(Method::ToolsList, MAX_ENTRIES).await;
     match trouble {

@@ -33,7 +33,7 @@ use crate::usage::{Account, Outcome};
 /// Largest response to a request that is not a client's call.
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
 /// The raw id of the handshake. Other responses are read by their place, and not by their id.
-const HANDSHAKE_ID: &str = "0";
+const HANDSHAKE_ID: &str = "1";
 const NO_RESPONSE: &str = "it accepted a request without responding to it";
 /// Longest wait for a text that says why a call is refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -318,7 +318,7 @@ pub(super) async fn read_rpc_response(response: HttpResponse) -> Result<Bytes, F
 }
 
 /// Reads the body of an HTTP response of any status or, of a stream, the first JSON-RPC response, within the timeout. What has
-/// one meaning is mended; a response without an id gets 0, that of the handshake.
+/// one meaning is mended; a response without an id gets 1, that of the handshake.
 pub(super) async fn read_rpc_body(mut response: HttpResponse, limit: usize) -> Result<Bytes, Fault> {
     if response.media().await? == Some(Media::Events) {
         return read_response_event(response, limit).await;

@@ -20,8 +20,11 @@ use crate::session::SessionId;
 use crate::snapshot::{ConnectionKey, McpUpstream, Upstream};
 use crate::upstream::Context;
 
-/// Bits of a worker's first request id. Some JSON libraries read no integers beyond 2^53.
-const FIRST_ID_MASK: u64 = (1 << 52) - 1;
+/// Bits of a worker's first request id, and its largest: servers on small machines count in 32 bits, and Lua's JSON in 14 digits.
+const FIRST_ID_MASK: u64 = (1 << 30) - 1;
+const MAX_ID: u64 = (1 << 31) - 1;
+/// The smallest id of a request: servers that ask `if (!id)` know no 0, and 1 is that of handshakes.
+const MIN_ID: u64 = 2;
 const MAX_POOLS: usize = 4_096;
 /// Past so many, a conversation shares sessions that it would have for itself, and misses messages on the server
 /// stream.
@@ -37,6 +40,8 @@ pub(in crate::upstream) struct State {
     pub(super) calls: RefCell<HashMap<u64, InFlightCall>>,
     levels: RefCell<TwoGenerationCache<SessionId, Bytes>>,
     next: Cell<u64>,
+    /// Whether ids began anew: from then on one may belong to a call that is still in flight.
+    began_anew: Cell<bool>,
 }
 
 impl State {
@@ -47,7 +52,8 @@ impl State {
             modern_channels: RefCell::default(),
             calls: RefCell::default(),
             levels: RefCell::new(TwoGenerationCache::new(LEVELS)),
-            next: Cell::new(rand::random::<u64>() & FIRST_ID_MASK),
+            next: Cell::new(MIN_ID + (rand::random::<u64>() & FIRST_ID_MASK)),
+            began_anew: Cell::default(),
         }
     }
 
@@ -65,9 +71,17 @@ impl State {
     /// Returns an id that no other request of this worker has, and hardly one of another worker or edge: some servers
     /// confuse the streams of several sessions when their requests have the same id.
     pub(super) fn next_request_id(&self) -> u64 {
-        let number = self.next.get();
-        self.next.set(number.wrapping_add(1));
-        number
+        loop {
+            let number = self.next.get();
+            self.next.set(number + 1);
+            if number >= MAX_ID {
+                self.next.set(MIN_ID);
+                self.began_anew.set(true);
+            }
+            if !self.began_anew.get() || !self.calls.borrow().contains_key(&number) {
+                return number;
+            }
+        }
     }
 
     /// Closes sessions that are unused for as long as `patience` says, and what is idle of the others.
@@ -172,5 +186,22 @@ impl Context {
         self.environment.metrics.upstream_sessions_replaced.inc();
         tokio::task::spawn_local(async move { idlest.close().await });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_such_that_every_server_can_count_them() {
+        for _ in 0..100 {
+            let first = State::new().next_request_id();
+            assert!((MIN_ID..=MIN_ID + FIRST_ID_MASK).contains(&first), "{first}");
+        }
+        let state = State::new();
+        state.next.set(MAX_ID - 1);
+        let ids: Vec<u64> = (0..4).map(|_| state.next_request_id()).collect();
+        assert_eq!(ids, [MAX_ID - 1, MAX_ID, MIN_ID, MIN_ID + 1]);
     }
 }

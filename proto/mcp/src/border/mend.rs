@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes};
 
 use super::mark::MARK;
 use crate::json::{self, JsonError};
-use crate::message::{Envelope, EnvelopeError, split_batch};
+use crate::message::{Envelope, EnvelopeError, Kind, split_batch};
 use crate::quirk::{Quirk, Quirks};
 use crate::secrets::Secrets;
 use crate::splice::Splice;
@@ -134,16 +134,36 @@ fn string_end(source: &[u8], at: usize) -> usize {
     source.len()
 }
 
-/// Takes the only message out of an array.
+/// Takes the only message out of an array; of a batch, the only response, where the sender is asked one thing and asks nothing.
 fn unwrap_list(draft: &mut Mended, from: Peer<'_>) -> Option<()> {
     let Ok(text) = std::str::from_utf8(&draft.message) else { return None };
     if from == Peer::Client || !text.trim_ascii_start().starts_with('[') {
         return Some(());
     }
-    let [part]: [Range<usize>; 1] = split_batch(&draft.message).ok()?.try_into().ok()?;
+    let parts = split_batch(&draft.message).ok()?;
+    let (part, quirk) = match <[Range<usize>; 1]>::try_from(parts) {
+        Ok([part]) => (part, Quirk::ListOfOne),
+        Err(parts) if matches!(from, Peer::Server { open: Some(_) }) => {
+            (sole_response(&draft.message, parts)?, Quirk::Batches)
+        }
+        Err(_) => return None,
+    };
     draft.message = draft.message.slice(part);
-    draft.quirks.note(Quirk::ListOfOne);
+    draft.quirks.note(quirk);
     Some(())
+}
+
+/// The response in a batch in which everything else is a notification.
+fn sole_response(batch: &[u8], parts: Vec<Range<usize>>) -> Option<Range<usize>> {
+    let mut found = None;
+    for part in parts {
+        match Envelope::parse(&batch[part.clone()]).ok()?.kind() {
+            Kind::Notification => {}
+            Kind::Response if found.is_none() => found = Some(part),
+            Kind::Response | Kind::Request => return None,
+        }
+    }
+    found
 }
 
 /// Replaces, adds and takes out members.

@@ -12,6 +12,7 @@ use super::error::ClientError;
 use super::http::ResponseBody;
 use super::rpc::{OnNotification, RpcClient};
 use crate::border::{Skipped, Spelling, Take, Unreadable, events, ids};
+use crate::endpoint;
 use crate::message::{Envelope, Kind};
 use crate::quirk::Quirk;
 use crate::revision::{Era, Revision};
@@ -129,6 +130,9 @@ impl RpcClient {
         let data = match events::take(event) {
             Take::Message(data) => data,
             Take::Nothing => return Ok(None),
+            Take::Odd(_) if !self.negotiated && event.event.as_deref() == Some(endpoint::EVENT) => {
+                return Err(ClientError::EventStream);
+            }
             Take::Odd(quirk) => {
                 self.http.note_event(quirk, event);
                 return Ok(None);

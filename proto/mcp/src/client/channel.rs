@@ -18,6 +18,7 @@ use super::notice::{Unread, UnreadNotices};
 use super::rpc::outbound;
 use super::websocket::{self, Frames, Socket};
 use crate::border::body::{self, Media};
+use crate::border::cookies::cookies;
 use crate::border::{Skipped, Take, events, ids};
 use crate::endpoint;
 use crate::error::{METHOD_NOT_FOUND, render};
@@ -104,13 +105,20 @@ impl Channel {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
             let (response, opened_at) = http.send_to(outbound(Verb::GET, headers, Bytes::new())).await?;
+            let status = response.status().as_u16();
+            let cookies = cookies(response.headers(), http.endpoint.headers.get(header::COOKIE));
             let ResponseBody::Events(mut events) = http.read(response).await? else {
-                return Err(ClientError::Protocol("GET did not return a stream".to_owned()));
+                return Err(ClientError::Http { status, excerpt: "GET did not return a stream".to_owned() });
             };
             let target = named_endpoint(http, &mut events).await?;
             let url = endpoint::resolve(&opened_at, &target)
                 .map_err(|error| ClientError::Protocol(error.to_string()))?;
-            let post = Outgoing::Post(Arc::new(http.at(url)));
+            let mut posting = http.at(url);
+            if let Some(cookies) = cookies {
+                http.quirks.note(Quirk::AffinityCookies, String::new);
+                posting.endpoint.headers.insert(header::COOKIE, cookies);
+            }
+            let post = Outgoing::Post(Arc::new(posting));
             Ok(Self::start(Arc::clone(http), post, Incoming::Events(events)))
         };
         timeout(limit, opened).await.unwrap_or(Err(ClientError::Timeout(limit)))

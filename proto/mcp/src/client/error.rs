@@ -67,6 +67,9 @@ pub enum ClientError {
         /// How it refused a call, where a ping told that the session is lost.
         refused_with: Option<Box<ClientError>>,
     },
+    /// The server answers a POST with the stream of HTTP+SSE, whose URL this is.
+    #[error("violates the protocol: answers a POST with the stream of HTTP+SSE")]
+    EventStream,
     /// The server does not offer this.
     #[error("the server does not offer this")]
     Unsupported,
@@ -108,6 +111,16 @@ impl ClientError {
         match self {
             Self::SessionLost { refused_with: Some(refused) } => *refused,
             error => error,
+        }
+    }
+
+    /// The HTTP status that it came with.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Http { status, .. } | Self::Unauthorized { status, .. } | Self::Rpc { status, .. } => {
+                Some(*status)
+            }
+            _ => None,
         }
     }
 

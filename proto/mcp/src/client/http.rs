@@ -273,9 +273,9 @@ impl HttpClient {
         self.secrets.excerpt(text)
     }
 
-    /// Text of a server, at most [`MAX_REFUSAL_BYTES`] of it, without secrets.
+    /// Text of a server, however long, without secrets.
     pub(super) fn redact(&self, text: &str) -> String {
-        self.secrets.redact(&text[..text.floor_char_boundary(MAX_REFUSAL_BYTES)]).into_owned()
+        self.secrets.redact(text).into_owned()
     }
 }
 

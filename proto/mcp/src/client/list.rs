@@ -1,5 +1,6 @@
 //! Reads lists over all their pages, within bounds. What came before something went wrong is kept.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -8,7 +9,6 @@ use tokio::time::timeout;
 use super::error::ClientError;
 use super::http::HttpClient;
 use super::rpc::RpcClient;
-use crate::error::INVALID_PARAMS;
 use crate::json::{self, JsonError};
 use crate::method::Method;
 use crate::quirk::Quirk;
@@ -20,11 +20,13 @@ const MAX_REPEATED_PAGES: usize = 4;
 /// Bytes of all definitions and cursors of a list together.
 const MAX_LIST_BYTES: usize = 64 << 20;
 /// Bytes of a cursor.
-const MAX_CURSOR_BYTES: usize = 4 << 10;
+const MAX_CURSOR_BYTES: usize = 64 << 10;
 /// The longest time that all pages of a list may take together, in units of what one request may take.
 const MAX_TIMEOUTS: u32 = 10;
 /// A cursor that many servers write for "no more", and that leads on at others. Raw.
 const EMPTY_CURSOR: &str = r#""""#;
+/// Cursors, raw, that may all be meant so: if the server refuses what it wrote, it was none.
+const DOUBTFUL_CURSORS: [&str; 5] = [EMPTY_CURSOR, "0", "-1", r#""null""#, r#""undefined""#];
 
 /// A list, as far as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +57,7 @@ struct Reading<'a> {
 /// One page.
 struct Page<'a> {
     /// The list, a raw JSON array.
-    entries: &'a str,
+    entries: Cow<'a, str>,
     /// Where it goes on, raw.
     next: Option<&'a str>,
 }
@@ -104,23 +106,25 @@ impl Met {
 impl Reading<'_> {
     async fn pages(&mut self, rpc: &RpcClient) -> Result<(), ClientError> {
         let mut params = "{}".to_owned();
-        let mut at_empty_cursor = false;
+        let mut at_doubtful_cursor = false;
         for _ in 0..MAX_PAGES {
             let result = match rpc.call(self.method, &params).await {
-                // It was no cursor.
+                // It was no cursor, however that is refused.
                 Err(
-                    ClientError::Rpc { code: INVALID_PARAMS, .. } | ClientError::Http { status: 400, .. },
-                ) if at_empty_cursor => {
+                    ClientError::Rpc { .. }
+                    | ClientError::Http { .. }
+                    | ClientError::SessionLost { refused_with: Some(_) },
+                ) if at_doubtful_cursor => {
                     self.note_loop();
                     return Ok(());
                 }
                 result => result?,
             };
             let page = self.page(&result)?;
-            let brought = self.take(page.entries)?;
+            let brought = self.take(&page.entries)?;
             let Some(cursor) = page.next else { return Ok(()) };
             self.count_cursor(cursor)?;
-            at_empty_cursor = cursor == EMPTY_CURSOR;
+            at_doubtful_cursor = DOUBTFUL_CURSORS.contains(&cursor);
             if !self.leads_on(cursor, &brought)? {
                 self.note_loop();
                 return Ok(());
@@ -132,7 +136,7 @@ impl Reading<'_> {
 
     /// Reads a page. A list that is null, `{}` or missing is meant to be empty.
     fn page<'r>(&self, result: &'r str) -> Result<Page<'r>, ClientError> {
-        let nothing = Page { entries: "[]", next: None };
+        let nothing = Page { entries: Cow::Borrowed("[]"), next: None };
         if matches!(result, "null") || is_empty(result, ('[', ']')) {
             self.note_shape(result);
             return Ok(nothing);
@@ -148,9 +152,15 @@ impl Reading<'_> {
             let says = self.http.sanitize(result);
             return Err(ClientError::Protocol(format!("the result says that it is an error: {says}")));
         }
-        let next = next.filter(|raw| *raw != "null");
+        let next = next.filter(|raw| !self.is_no_cursor(raw));
         match entries {
-            Some(entries) if entries.starts_with('[') => Ok(Page { entries, next }),
+            Some(entries) if entries.starts_with('[') => {
+                let inner = sole_list(entries);
+                if inner.is_some() {
+                    self.note_shape(entries);
+                }
+                Ok(Page { entries: Cow::Borrowed(inner.unwrap_or(entries)), next })
+            }
             Some(entries) if entries == "null" || is_empty(entries, ('{', '}')) => {
                 self.note_shape(result);
                 Ok(Page { next, ..nothing })
@@ -159,11 +169,25 @@ impl Reading<'_> {
                 self.note_shape(result);
                 Ok(Page { next, ..nothing })
             }
+            Some(object) if let Some(entries) = entries_in(object, self.member) => {
+                self.note_shape(object);
+                Ok(Page { entries: Cow::Owned(entries), next })
+            }
             Some(other) => {
                 let (member, word) = (self.member, word(other));
                 Err(ClientError::Protocol(format!("{member:?} is {word} instead of a list")))
             }
         }
+    }
+
+    /// Whether a raw `nextCursor` says that there is none.
+    fn is_no_cursor(&self, raw: &str) -> bool {
+        let says_none = raw == "false" || is_empty(raw, ('[', ']')) || is_empty(raw, ('{', '}'));
+        if says_none {
+            let says = || format!("{} returned nextCursor {raw}", self.method);
+            self.http.quirks.note(Quirk::NullMembers, says);
+        }
+        says_none || raw == "null"
     }
 
     /// Takes the entries of a page, but for those that a page before had. Returns how many it has, and how many of them
@@ -236,6 +260,41 @@ impl Reading<'_> {
     fn note_loop(&self) {
         self.http.quirks.note(Quirk::PagingLoops, || self.method.to_owned());
     }
+}
+
+/// The list that is the only element of a list, given raw.
+fn sole_list(raw: &str) -> Option<&str> {
+    raw[1..].trim_ascii_start().starts_with('[').then_some(())?;
+    let mut elements = Vec::new();
+    json::each_element(raw, |element| {
+        elements.push(element);
+        Ok::<_, JsonError>(())
+    })
+    .ok()?;
+    let [inner] = *elements else { return None };
+    Some(inner)
+}
+
+/// The entries of a list, as a raw list, that is an object instead: one entry, or a map of them, as PHP writes a list with gaps.
+/// `None` where not every value is an entry.
+fn entries_in(object: &str, list: &str) -> Option<String> {
+    let identity = match list {
+        "resources" => "uri",
+        "resourceTemplates" => "uriTemplate",
+        _ => "name",
+    };
+    let is_entry =
+        |raw: &str| matches!(json::members(raw, [identity]), Ok([Some(known)]) if known.starts_with('"'));
+    if is_entry(object) {
+        return Some(format!("[{object}]"));
+    }
+    let mut entries = Vec::new();
+    json::each_member(object, |_, value| {
+        entries.push(value);
+        Ok(())
+    })
+    .ok()?;
+    entries.iter().all(|entry| is_entry(entry)).then(|| format!("[{}]", entries.join(",")))
 }
 
 /// Whether a raw value is an array or an object without anything in it.

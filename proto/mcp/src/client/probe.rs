@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::endpoint::{ClientInfo, Endpoint};
-use super::error::{ClientError, ProbeError};
-use super::handshake::{ServerFacts, discover, initialize};
+use super::error::{ClientError, ProbeError, is_outage};
+use super::handshake::{Proof, ServerFacts, discover, initialize};
 use super::http::HttpClient;
 use super::quirk_log::QuirkNote;
 use super::rpc::RpcClient;
-use crate::error::{HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
+use crate::error::{HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION};
 use crate::method::Method;
 use crate::quirk::Quirk;
 use crate::revision::Revision;
@@ -119,8 +119,8 @@ struct Prober<'a> {
 }
 
 /// Probes an endpoint. `server/discover` is tried first, because it runs nothing on servers that do not know it; then
-/// `initialize`, because the response to the first does not tell whether the second works. Where neither works in a way
-/// that servers of 2024-11-05 have, the URL may be that of an HTTP+SSE stream.
+/// `initialize`, because the response to the first does not tell whether the second works: filters and gateways before a
+/// server refuse a method that they do not know. Where neither works, the URL may be that of an HTTP+SSE stream.
 ///
 /// Where nothing works, the error is that of the handshake that came furthest.
 pub async fn probe(endpoint: &Endpoint, info: &ClientInfo) -> Findings {
@@ -161,22 +161,16 @@ impl<'a> Prober<'a> {
 
     async fn run(&mut self, transport: Transport) -> Result<Probe, ProbeError> {
         let modern = self.try_discover(transport).await;
-        if let Err(error) = modern.as_ref()
-            && !suggests_legacy(error)
-        {
-            return Err(error.clone().into());
+        if let Err(error @ ClientError::Unreachable(_)) = modern {
+            return Err(error.into());
         }
         let mut legacy = self.try_initialize(transport).await;
-        if let Err(error) = &legacy
+        if let Err(refused) = &legacy
             && modern.is_err()
             && transport == Transport::StreamableHttp
-            && suggests_sse(error)
+            && suggests_sse(refused)
         {
-            legacy = match self.try_initialize(Transport::HttpSse).await {
-                // There is no stream either: the first error is the right one.
-                Err(ClientError::Http { .. } | ClientError::Rpc { .. }) => legacy,
-                streamed => streamed,
-            };
+            legacy = self.try_stream(refused.clone()).await;
         }
         match (modern, legacy) {
             (modern, Ok(legacy)) => Ok(combine(transport, modern.ok(), Some(legacy))),
@@ -184,9 +178,8 @@ impl<'a> Prober<'a> {
                 tracing::debug!(%error, "the server does not speak the legacy era");
                 Ok(combine(transport, Some(modern), None))
             }
-            // A server of other revisions: the first error is the right one.
-            (Err(error @ ClientError::Rpc { code: UNSUPPORTED_VERSION, .. }), Err(_)) => Err(error.into()),
-            (Err(_), Err(error)) => Err(error.into()),
+            (Err(modern), Err(legacy)) if is_of_modern_server(&modern, &legacy) => Err(modern.into()),
+            (Err(_), Err(legacy)) => Err(legacy.into()),
         }
     }
 
@@ -204,17 +197,25 @@ impl<'a> Prober<'a> {
 
     /// On a connection of its own: some servers break it off when the first message is not theirs.
     async fn try_initialize(&mut self, transport: Transport) -> Result<Legacy, ClientError> {
-        let handshake = async {
-            let mut rpc = self.rpc(transport, Revision::LATEST_LEGACY).await?;
-            let facts = initialize(&mut rpc).await;
-            let ended = rpc.delete().await;
-            if !ended {
-                rpc.http.quirks.note(Quirk::NoDelete, String::new);
-            }
-            let sessionful = rpc.session.id.is_some() || rpc.channel.is_some();
-            Ok(Legacy { facts: facts?, transport, sessionful })
+        let found = match self.rpc(transport, Revision::LATEST_LEGACY).await {
+            Ok(rpc) => initialized(rpc, transport).await,
+            Err(error) => Err(error),
         };
-        let found = handshake.await;
+        self.record(transport, Method::Initialize, found.as_ref().err());
+        found
+    }
+
+    /// Tries the stream of HTTP+SSE where a POST was refused so. Without one, that stays the error.
+    async fn try_stream(&mut self, refused: ClientError) -> Result<Legacy, ClientError> {
+        let transport = Transport::HttpSse;
+        let rpc = match self.rpc(transport, Revision::LATEST_LEGACY).await {
+            Ok(rpc) => rpc,
+            Err(error) => {
+                self.record(transport, Method::Initialize, Some(&error));
+                return Err(if says_more(&error, &refused) { error } else { refused });
+            }
+        };
+        let found = initialized(rpc, transport).await;
         self.record(transport, Method::Initialize, found.as_ref().err());
         found
     }
@@ -248,26 +249,53 @@ impl<'a> Prober<'a> {
     }
 }
 
-/// Whether a failed `server/discover` leaves `initialize` worth trying. An outage, missing credentials and errors of
-/// modern servers do not.
-fn suggests_legacy(error: &ClientError) -> bool {
+/// Performs `initialize`, and ends the session.
+async fn initialized(mut rpc: RpcClient, transport: Transport) -> Result<Legacy, ClientError> {
+    let facts = initialize(&mut rpc, Proof::Ping).await;
+    let ended = rpc.delete().await;
+    if !ended {
+        rpc.http.quirks.note(Quirk::NoDelete, String::new);
+    }
+    let sessionful = rpc.session.id.is_some() || rpc.channel.is_some();
+    Ok(Legacy { facts: facts?, transport, sessionful })
+}
+
+/// Whether the error of `server/discover` is the right one where `initialize` failed, too: the server is a modern one that
+/// refuses us, or one that knows no `initialize` and is down or wants credentials.
+fn is_of_modern_server(modern: &ClientError, legacy: &ClientError) -> bool {
+    const MODERN: [i64; 3] = [HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION];
+    let code = |error: &ClientError| match error {
+        ClientError::Rpc { code, .. } => Some(*code),
+        _ => None,
+    };
+    let knows_no_initialize =
+        code(legacy).is_some_and(|code| code == METHOD_NOT_FOUND || MODERN.contains(&code));
+    let tells_nothing =
+        modern.status().is_some_and(|status| matches!(status, 401 | 403) || is_outage(status));
+    code(modern).is_some_and(|code| MODERN.contains(&code)) || tells_nothing && knows_no_initialize
+}
+
+/// Whether a failed `initialize` leaves a stream of events worth asking for: any refusal of the POST does, and an answer that
+/// is no MCP. The revisions 2025-03-26 to 2025-11-25 say so of 4xx or less, and servers refuse in more ways.
+fn suggests_sse(error: &ClientError) -> bool {
     match error {
-        ClientError::Unreachable(_) | ClientError::Unauthorized { .. } => false,
-        // Proxies of a server that is down answer these; some servers answer 500 to unknown methods.
-        ClientError::Http { status, .. } => !matches!(status, 429 | 502..=504),
-        ClientError::Rpc { code, .. } => !matches!(*code, HEADER_MISMATCH | MISSING_CAPABILITY),
-        _ => true,
+        ClientError::Rpc { status, code, .. } => {
+            *status >= 400 && !matches!(*code, HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION)
+        }
+        ClientError::Http { .. }
+        | ClientError::Unauthorized { .. }
+        | ClientError::Protocol(_)
+        | ClientError::EventStream => true,
+        _ => false,
     }
 }
 
-/// Whether a failed `initialize` leaves a stream of events worth asking for, as the revisions of Streamable HTTP say.
-fn suggests_sse(error: &ClientError) -> bool {
-    match error {
-        ClientError::Http { status, .. } => matches!(status, 400 | 404 | 405),
-        ClientError::Rpc { status, code, .. } => {
-            matches!(status, 400 | 404 | 405)
-                && !matches!(*code, HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION)
-        }
+/// Whether the error of a GET says more of an HTTP+SSE server than that of the POST before: it names an endpoint that cannot be
+/// used, or wants credentials where a POST is not served at all.
+fn says_more(get: &ClientError, post: &ClientError) -> bool {
+    match get {
+        ClientError::Protocol(_) => true,
+        ClientError::Unauthorized { .. } => matches!(post.status(), Some(400 | 404 | 405)),
         _ => false,
     }
 }

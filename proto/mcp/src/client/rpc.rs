@@ -13,6 +13,7 @@ use super::body::Events;
 use super::channel::{self, Channel};
 use super::endpoint::ClientInfo;
 use super::error::ClientError;
+use super::handshake::is_about_revision;
 use super::http::{HttpClient, Outbound, ResponseBody};
 use super::probe::Transport;
 use crate::border::cookies::cookies;
@@ -92,7 +93,7 @@ impl RpcClient {
         }
     }
 
-    async fn call_once(&self, method: &str, params: &str) -> Result<String, ClientError> {
+    pub(super) async fn call_once(&self, method: &str, params: &str) -> Result<String, ClientError> {
         let id = self.next_request_id();
         let limit = self.http.endpoint.timeout;
         let mut ignore = |_: &str, _: Option<&str>| {};
@@ -102,9 +103,13 @@ impl RpcClient {
         result
     }
 
-    /// Whether a call failed because the server has forgotten the session: then it refuses a ping, too.
+    /// Whether a call may have failed because the server has forgotten the session: then it refuses a ping, too.
     async fn is_lost(&self, error: &ClientError) -> bool {
         if !self.negotiated || self.revision.era() == Era::Modern || self.channel.is_some() {
+            return false;
+        }
+        // What refuses the revision refuses pings alike, in every session.
+        if is_about_revision(error) {
             return false;
         }
         let Some(refusal) = error.refusal().filter(session_loss::suspicious) else { return false };
@@ -163,7 +168,7 @@ impl RpcClient {
             let session = SessionHeaders::of(response.headers());
             let answer = self.http.read(response).await?;
             let result = self.result(answer, &id, None, &mut |_, _| {}).await?;
-            Ok((result, session))
+            Ok((result, session?))
         };
         timeout(limit, exchange).await.unwrap_or(Err(ClientError::Timeout(limit)))
     }
@@ -372,8 +377,9 @@ impl RpcClient {
 
 impl SessionHeaders {
     /// Those that a response to `initialize` sets.
-    fn of(headers: &HeaderMap) -> Self {
-        Self { id: headers.get(names::SESSION_ID).cloned(), cookies: cookies(headers, None) }
+    fn of(headers: &HeaderMap) -> Result<Self, ClientError> {
+        let id = names::session_id(headers).map_err(|error| ClientError::Protocol(error.to_string()))?;
+        Ok(Self { id, cookies: cookies(headers, None) })
     }
 }
 

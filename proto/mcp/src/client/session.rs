@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::endpoint::{ClientInfo, Endpoint};
 use super::error::ClientError;
-use super::handshake::{ServerFacts, discover, initialize};
+use super::handshake::{Proof, ServerFacts, discover, initialize};
 use super::http::HttpClient;
 use super::list::Listing;
 use super::probe::Transport;
@@ -40,7 +40,7 @@ impl Session {
         let http = Arc::new(HttpClient::new(endpoint, &info)?);
         let mut rpc = RpcClient::open_over(transport, http, info, revision).await?;
         let server = match revision.era() {
-            Era::Legacy => initialize(&mut rpc).await?,
+            Era::Legacy => initialize(&mut rpc, Proof::FirstRequest).await?,
             Era::Modern => discover(&mut rpc).await?,
         };
         Ok(Self { rpc: Arc::new(rpc), server })

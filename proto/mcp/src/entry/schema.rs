@@ -1,21 +1,46 @@
 //! The schemas of a tool: objects of JSON Schema, as far as SDKs look into them. It must not know the rest of JSON Schema.
 
+use super::compile::compiles;
 use super::shape::{Mend, Shape, list};
 use super::{Members, is_text};
 use crate::json;
 use crate::revision::Era;
 
 /// What is done about an `inputSchema`. It must describe an object: that is what arguments are.
-pub(super) fn input(raw: Option<&str>) -> Mend {
+pub(super) fn input(raw: Option<&str>, tool: &Members<'_>) -> Mend {
     const EMPTY: &str = r#"{"type":"object"}"#;
     let empty = |what| Mend::Put(EMPTY.to_owned(), what);
     match raw {
-        None => empty("is absent: the schema of any object is listed"),
+        None => {
+            under_another_name(tool).unwrap_or_else(|| empty("is absent: the schema of any object is listed"))
+        }
         Some("null") => empty("is null: the schema of any object is listed"),
         Some("true") => empty("is true: the schema of any object is listed"),
         Some(raw) if is_empty_list(raw) => empty("is an empty list: the schema of any object is listed"),
         Some(raw) if raw.starts_with('{') => object(raw),
         Some(_) => Mend::Withhold("is no schema of an object"),
+    }
+}
+
+/// The schema of arguments in the member that other interfaces of models have it in, if it is in one of them.
+fn under_another_name(tool: &Members<'_>) -> Option<Mend> {
+    let names = [
+        ("input_schema", "is absent: input_schema is listed"),
+        ("parameters", "is absent: parameters is listed"),
+    ];
+    let mut found = names.iter().filter_map(|(name, what)| Some((tool.only(name).ok()??, *what)));
+    let first = found.next()?;
+    if found.next().is_some() { None } else { listed_as(first) }
+}
+
+fn listed_as((raw, what): (&str, &'static str)) -> Option<Mend> {
+    let is_schema = raw.starts_with('{')
+        && Members::read(raw)
+            .is_ok_and(|members| members.only("properties").is_ok_and(|found| found.is_some()));
+    match object(raw) {
+        Mend::Fits if is_schema => Some(Mend::Put(raw.to_owned(), what)),
+        Mend::Put(mended, _) if is_schema => Some(Mend::Put(mended, what)),
+        _ => None,
     }
 }
 
@@ -25,7 +50,11 @@ pub(super) fn output(raw: &str, era: Era) -> Mend {
         return Mend::LeaveOut("is no object: it is left out");
     }
     match (era, object(raw)) {
-        (Era::Modern, _) | (Era::Legacy, Mend::Fits) => Mend::Fits,
+        (Era::Modern, _) => Mend::Fits,
+        (Era::Legacy, Mend::Fits) if compiles(raw) => Mend::Fits,
+        (Era::Legacy, Mend::Fits) => {
+            Mend::LeaveOut("does not compile: it is left out for clients up to 2025-11-25")
+        }
         (Era::Legacy, _) => {
             Mend::LeaveOut("is no schema of an object: it is left out for clients up to 2025-11-25")
         }

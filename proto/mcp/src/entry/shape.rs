@@ -37,6 +37,7 @@ pub(super) enum Shape {
     Object,
     Struct(&'static [Field]),
     List(&'static Shape),
+    Uri,
     /// The name of what has the URI in this member.
     Name {
         uri: &'static str,
@@ -63,7 +64,7 @@ impl Shape {
             return Mend::LeaveOut("is null: it is left out");
         }
         let (fits, otherwise) = match self {
-            Self::Text | Self::Name { .. } => (is_text(raw), "is no text: it is left out"),
+            Self::Text | Self::Uri | Self::Name { .. } => (is_text(raw), "is no text: it is left out"),
             Self::Flag => (matches!(raw, "true" | "false"), "is not true or false: it is left out"),
             Self::Share => {
                 (is_number(raw, |n| (0.0..=1.0).contains(&n)), "is not from 0 to 1: it is left out")

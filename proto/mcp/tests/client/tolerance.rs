@@ -77,12 +77,17 @@ async fn pages_that_do_not_end_are_kept() {
         let error = r#""error":{"code":-32602,"message":"Invalid cursor"}"#;
         json(200, format!(r#"{{"jsonrpc":"2.0","id":{},{error}}}"#, asked.id()))
     };
+    let broken: fn(&Asked) -> Answer = |_| text(500, "");
     let invalid_cursor = Some("error -32602: Invalid cursor");
     let twice = Some("the server returned the same page of tools/list twice");
     let loops: &'static [&'static str] = &["paging-loops"];
-    let cases: [(Expected, Page); 10] = [
+    let nulls: &'static [&'static str] = &["null-members"];
+    let cases: [(Expected, Page); 17] = [
         (("no cursor", "ab", None, &[]), always("ab", "")),
         (("null", "ab", None, &[]), always("ab", r#","nextCursor":null"#)),
+        (("false", "ab", None, nulls), always("ab", r#","nextCursor":false"#)),
+        (("an empty list", "ab", None, nulls), always("ab", r#","nextCursor":[]"#)),
+        (("an empty object", "ab", None, nulls), always("ab", r#","nextCursor":{ }"#)),
         (("an empty cursor for the end", "a", None, loops), always("a", r#","nextCursor":"""#)),
         (("an empty list and an empty cursor", "", None, loops), always("", r#","nextCursor":"""#)),
         (("the same cursor", "ab", None, loops), always("ab", r#","nextCursor":"b""#)),
@@ -95,6 +100,10 @@ async fn pages_that_do_not_end_are_kept() {
         ),
         (("an empty cursor that leads on", "ab", None, &[]), then(r#""""#, b)),
         (("an empty cursor that is none", "a", None, loops), then(r#""""#, invalid)),
+        (("an empty cursor that breaks the server", "a", None, loops), then(r#""""#, broken)),
+        (("a number that is none", "a", None, loops), then("0", broken)),
+        (("a word that is none", "a", None, loops), then(r#""null""#, invalid)),
+        (("a number that may be one", "a", Some("HTTP 500: no text"), &[]), then("2", broken)),
         (("a number", "ab", None, &[]), then("2", b)),
     ];
     for ((case, expected, trouble, quirks), page) in cases {
@@ -135,6 +144,23 @@ async fn lists_of_other_shapes_are_empty_or_say_what_they_are() {
                 assert!(says.as_ref().is_some_and(|says| says.contains(part)), "{result}: {says:?}")
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn entries_are_found_in_lists_of_other_shapes() {
+    let (a, b) = (r#"{"name":"a"}"#, r#"{"name":"b","x":{"name":1}}"#);
+    for (tools, expected) in [
+        (format!(r#"{{"0":{a},"2":{b}}}"#), "ab"),
+        (format!(r#"{{"first":{a},"name":{b}}}"#), "ab"),
+        (b.to_owned(), "b"),
+        (format!("[[{a},{b}]]"), "ab"),
+        (format!("[ [{a}] ]"), "a"),
+    ] {
+        let result = format!(r#"{{"tools":{tools}}}"#);
+        let (listing, quirks, _) = listed(move |_, asked| json(200, asked.result(&result))).await;
+        assert_eq!((names(&listing).as_str(), listing.trouble), (expected, None), "{tools}");
+        assert_eq!(quirks, ["list-shape"], "{tools}");
     }
 }
 
@@ -229,6 +255,257 @@ async fn a_server_that_refuses_newer_revisions_is_offered_those_that_it_names_or
     let (offers, findings) = offered("1999-01-01", mute).await;
     assert_eq!((offers.len(), findings.quirks), (4, vec![]));
     assert!(matches!(findings.verdict, Err(ProbeError::Protocol(why)) if why.contains("2025-11-25")));
+}
+
+/// An error that refuses a revision, or a text, with this status.
+type RevisionRefusal = fn(&Asked, &str) -> Answer;
+
+/// A server that agrees to every revision, gives out a session for each, and takes requests of `own` ones only.
+fn agreeing(
+    own: &'static [&'static str],
+    refusal: RevisionRefusal,
+) -> impl Fn(&Asked) -> Answer + Send + Sync {
+    move |asked| {
+        if asked.is("initialize") {
+            let params = mcp::message::Envelope::parse(asked.body.as_bytes()).unwrap().params.unwrap();
+            let [version] = mcp::json::members(params, ["protocolVersion"]).unwrap();
+            let result = format!(r#"{{"protocolVersion":{},"capabilities":{{}}}}"#, version.unwrap());
+            let (status, mut headers, body) = json(200, asked.result(&result));
+            headers.push(("mcp-session-id", version.unwrap().replace('"', "")));
+            return (status, headers, body);
+        }
+        let version = asked.headers.get("mcp-protocol-version").map(|value| value.to_str().unwrap());
+        match (asked.verb.as_str(), version) {
+            (_, Some(version)) if !own.contains(&version) => refusal(asked, version),
+            ("DELETE", _) => json(204, ""),
+            _ if asked.is("notifications/initialized") => json(202, ""),
+            _ => json(200, asked.result(&page("a", ""))),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revision_that_was_agreed_to_and_is_refused_afterwards_is_agreed_on_anew() {
+    fn error(asked: &Asked, status: u16, error: &str) -> Answer {
+        let id = if asked.body.contains("\"id\":") { asked.id() } else { "null".to_owned() };
+        json(status, format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{{error}}}}}"#))
+    }
+    const LISTS: &str =
+        "Bad Request: Unsupported protocol version (supported versions: 2025-03-26, 2025-06-18)";
+    const TWO: &[&str] = &["2025-03-26", "2025-06-18"];
+    const OLDEST: &[&str] = &["2024-11-05"];
+    let newest_known = vec!["2025-11-25", "2025-06-18"];
+    let all = vec!["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+    let cases: [(&str, &'static [&'static str], RevisionRefusal, Vec<&str>); 7] = [
+        (
+            "an error that lists",
+            TWO,
+            |a, _| error(a, 400, &format!(r#""code":-32000,"message":"{LISTS}""#)),
+            newest_known.clone(),
+        ),
+        ("a text that lists", TWO, |_, _| text(400, LISTS), newest_known.clone()),
+        (
+            "a text that lists nothing",
+            OLDEST,
+            |_, _| text(400, "Unsupported MCP-Protocol-Version"),
+            all.clone(),
+        ),
+        ("another status", OLDEST, |_, _| text(415, "unknown protocol version"), all),
+        (
+            "data that lists",
+            TWO,
+            |a, _| {
+                let data = r#""data":{"supported":["2025-03-26","2025-06-18"]}"#;
+                error(a, 400, &format!(r#""code":-32602,"message":"Unsupported protocol version",{data}"#))
+            },
+            newest_known.clone(),
+        ),
+        (
+            "errors under 200",
+            TWO,
+            |a, v| error(a, 200, &format!(r#""code":-32600,"message":"Unsupported protocol version {v}""#)),
+            newest_known.clone(),
+        ),
+        (
+            "notifications are taken without a look",
+            TWO,
+            |a, _| match a.is("notifications/initialized") {
+                true => json(202, ""),
+                false => error(a, 400, &format!(r#""code":-32602,"message":"{LISTS}""#)),
+            },
+            newest_known,
+        ),
+    ];
+    for (case, own, refusal, expected) in cases {
+        let server = ScriptedServer::start(agreeing(own, refusal)).await;
+        let findings = probe(&server.endpoint, &info()).await;
+        let version = findings.verdict.unwrap().legacy.unwrap().version;
+        assert_eq!(Some(&version.as_str()), expected.last(), "{case}");
+        assert!(quirk_names(&findings.quirks).contains(&"refuses-newer-versions"), "{case}");
+        let asked = server.asked();
+        let sessions: Vec<&str> = asked
+            .iter()
+            .filter(|asked| asked.verb == "DELETE")
+            .map(|asked| asked.headers["mcp-session-id"].to_str().unwrap())
+            .collect();
+        assert_eq!(sessions, expected, "{case}: each session is ended");
+        assert_eq!(asked.iter().filter(|asked| asked.is("initialize")).count(), expected.len(), "{case}");
+        // What the probe has found is taken at once.
+        let session =
+            Session::open(&server.endpoint, Transport::StreamableHttp, version, info()).await.unwrap();
+        assert_eq!(names(&session.list(Method::ToolsList, 9).await), "a", "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_revision_says_so_and_one_that_speaks_of_versions_is_not_offered_others() {
+    let refusal: RevisionRefusal =
+        |_, version| text(400, &format!("Unsupported protocol version: {version}"));
+    let server = ScriptedServer::start(agreeing(&[], refusal)).await;
+    let findings = probe(&server.endpoint, &info()).await;
+    let error = findings.verdict.unwrap_err().to_string();
+    assert!(error.contains("Unsupported protocol version: 2025-11-25"), "{error}");
+    assert_eq!(server.asked().iter().filter(|asked| asked.is("initialize")).count(), 4);
+    // `notifications/initialized` is refused with such words, and nothing else.
+    let server = ScriptedServer::start(|asked| match asked.is("notifications/initialized") {
+        true => text(400, "protocol version 1 has no notifications"),
+        false => agreeing(&["2025-11-25"], |_, _| text(400, ""))(asked),
+    })
+    .await;
+    let findings = probe(&server.endpoint, &info()).await;
+    assert_eq!(findings.verdict.unwrap().legacy.unwrap().version, Revision::V2025_11_25);
+    assert_eq!(quirk_names(&findings.quirks), ["refuses-initialized"]);
+    // A session in which the revision is refused later is not called lost.
+    let server =
+        ScriptedServer::start(|asked| match asked.is("initialize") || asked.body.contains("notif") {
+            true => agreeing(&["2025-11-25"], |_, _| text(400, ""))(asked),
+            false => text(400, "Unsupported protocol version"),
+        })
+        .await;
+    let trouble = open(&server).await.list(Method::ToolsList, 9).await.trouble.unwrap();
+    assert_eq!(trouble.to_string(), "HTTP 400: Unsupported protocol version");
+    assert!(!server.asked().iter().any(|asked| asked.is("ping")));
+}
+
+#[tokio::test]
+async fn revisions_are_read_as_what_they_can_only_mean() {
+    for (said, expected) in [
+        (" 2025-06-18 ", Ok(Revision::V2025_06_18)),
+        ("2024-10-07", Ok(Revision::V2024_11_05)),
+        ("2026-07-28", Err("2026-07-28")),
+        ("2025-06", Err("2025-06")),
+    ] {
+        let server = ScriptedServer::start(move |asked| match asked.is("initialize") {
+            true => {
+                json(200, asked.result(&format!(r#"{{"protocolVersion":"{said}","capabilities":{{}}}}"#)))
+            }
+            false => json(202, ""),
+        })
+        .await;
+        let opened =
+            Session::open(&server.endpoint, Transport::StreamableHttp, Revision::LATEST_LEGACY, info()).await;
+        let found = opened.map(|session| session.revision());
+        assert_eq!(found, expected.map_err(|offered| ClientError::Version { offered: offered.to_owned() }));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_describes_itself_at_length_is_used_and_its_texts_are_cut() {
+    for (capabilities, name, version, instructions, long) in [
+        (65_536, 1_024, 1_024, 65_536, false),
+        (65_537, 0, 0, 0, true),
+        (24, 1_025, 0, 0, true),
+        (24, 0, 1_026, 0, true),
+        (24, 0, 0, 300_000, true),
+    ] {
+        // Two bytes each: a cut must not go through one.
+        let text = |bytes: usize| "é".repeat(bytes / 2) + &"x".repeat(bytes % 2);
+        let said = format!(
+            r#""capabilities":{{"tools":{{}},"x":"{}"}},"instructions":"{}""#,
+            "x".repeat(capabilities - 19),
+            text(instructions)
+        );
+        let own = format!(r#"{{"name":"{}","version":"{}"}}"#, text(name), text(version));
+        let server = ScriptedServer::start(move |asked| {
+            let result = match (asked.is("server/discover"), asked.is("initialize")) {
+                (true, _) => format!(
+                    r#"{{"supportedVersions":["2026-07-28"],{said},"_meta":{{"io.modelcontextprotocol/serverInfo":{own}}}}}"#
+                ),
+                (_, true) => format!(r#"{{"protocolVersion":"2025-06-18",{said},"serverInfo":{own}}}"#),
+                _ => return json(202, ""),
+            };
+            json(200, asked.result(&result))
+        })
+        .await;
+        let findings = probe(&server.endpoint, &info()).await;
+        assert_eq!(quirk_names(&findings.quirks), ["long-self-description"][..usize::from(long)]);
+        let found = findings.verdict.unwrap();
+        assert_eq!(found.server_name.len(), name.min(1_024));
+        assert_eq!(found.server_version.len(), version.min(1_024));
+        assert_eq!(found.instructions.map(|text| text.len()), Some(instructions.min(65_536)));
+        for kept in [found.modern.unwrap().capabilities, found.legacy.unwrap().capabilities] {
+            assert!(kept.starts_with(r#"{"tools":{}"#) && kept.len() <= 65_536, "{}", kept.len());
+            assert_eq!(kept.contains("\"x\""), capabilities <= 65_536);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_refuses_server_discover_does_not_keep_initialize_from_being_tried() {
+    let error = |code: i64| format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":"no"}}}}"#);
+    let mut answers: Vec<(u16, String)> =
+        [401, 403, 404, 411, 429, 500, 502, 503, 504, 530].map(|status| (status, "no".to_owned())).into();
+    answers.extend([-32020, -32021, -32022, -32601].map(|code| (400, error(code))));
+    for (status, body) in answers {
+        let said = body.clone();
+        let server = ScriptedServer::start(move |asked| match asked.is("server/discover") {
+            true => json(status, said.clone()),
+            false => asked.handshake().unwrap_or_else(|| json(200, asked.result("{}"))),
+        })
+        .await;
+        let found = probe(&server.endpoint, &info()).await.verdict;
+        assert!(found.is_ok_and(|found| found.legacy.is_some()), "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn the_url_of_a_stream_is_found_however_a_post_to_it_is_refused() {
+    fn posted(status: u16, body: &'static str) -> Post {
+        Box::new(move |_| text(status, body))
+    }
+    type Post = Box<dyn Fn(&Asked) -> Answer + Send + Sync>;
+    let statuses = [400, 401, 403, 404, 405, 406, 410, 411, 415, 422, 500, 501, 200, 202, 204];
+    let mut posts: Vec<(String, Post)> =
+        statuses.map(|status| (status.to_string(), posted(status, "<html>"))).into();
+    posts.push(("JSON".to_owned(), Box::new(|_| json(200, "{}"))));
+    posts.push((
+        "a POST for a GET".to_owned(),
+        Box::new(|_| events(stalling("event: endpoint\ndata: /x\n\n"))),
+    ));
+    for (case, post) in posts {
+        // The POST of a message is answered where it was sent, which is taken, too.
+        let server = ScriptedServer::start(move |asked| match (asked.verb.as_str(), asked.path.as_str()) {
+            ("GET", _) => events(stalling("event: endpoint\ndata: /said\n\n")),
+            (_, "/said") => asked.handshake().unwrap_or_else(|| json(202, "")),
+            _ => post(asked),
+        })
+        .await;
+        let findings = probe(&server.endpoint, &info()).await;
+        let found = findings.verdict.unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_eq!(found.transport, Transport::HttpSse, "{case}");
+    }
+    // Without a stream the refusal of the POST stays the error, but where the stream alone says what is missing.
+    for (post, get, expected) in [
+        (422, 404, "HTTP 422: not an MCP server: no"),
+        (422, 401, "HTTP 422: not an MCP server: no"),
+        (500, 401, "HTTP 500: unavailable: no"),
+        (404, 401, "HTTP 401: not authorized"),
+    ] {
+        let server =
+            ScriptedServer::start(move |asked| text(if asked.verb == "GET" { get } else { post }, "no"))
+                .await;
+        assert_eq!(probe(&server.endpoint, &info()).await.verdict.unwrap_err().to_string(), expected);
+    }
 }
 
 /// What comes of a call that is answered with `answer`.
@@ -420,6 +697,75 @@ async fn a_list_that_is_not_there_loses_no_session_and_a_lost_session_is_seen_by
         .await;
         let trouble = open(&server).await.list(Method::PromptsList, 9).await.trouble.unwrap();
         assert_eq!(trouble.to_string(), expected, "{status} {ping}");
+    }
+}
+
+#[tokio::test]
+async fn odd_ids_of_sessions_and_cookies_of_streams_are_sent_back() {
+    for (id, expected) in [("s 1", Some("s 1")), ("", None), ("  ", None)] {
+        let server = ScriptedServer::start(move |asked| {
+            let (status, mut headers, body) =
+                asked.handshake().unwrap_or_else(|| json(200, asked.result("{}")));
+            headers.retain(|(name, _)| *name != "mcp-session-id");
+            headers.push(("mcp-session-id", id.to_owned()));
+            (status, headers, body)
+        })
+        .await;
+        let session = open(&server).await;
+        assert_eq!(session.request("ping", "{}").await.as_deref(), Ok("{}"), "{id:?}");
+        assert_eq!(session.is_sessionful(), expected.is_some());
+        let last = server.asked().pop().unwrap();
+        assert_eq!(last.headers.get("mcp-session-id").map(|id| id.to_str().unwrap()), expected);
+    }
+    let long = ScriptedServer::start(|asked| {
+        let (status, _, body) = asked.handshake().unwrap_or_else(|| json(200, asked.result("{}")));
+        (
+            status,
+            vec![("content-type", "application/json".to_owned()), ("mcp-session-id", "x".repeat(4_097))],
+            body,
+        )
+    })
+    .await;
+    // Edges could not send it back either.
+    let error = probe(&long.endpoint, &info()).await.verdict.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "violates the protocol: its Mcp-Session-Id is not at most 4096 visible ASCII characters"
+    );
+    let pinned = ScriptedServer::start(|asked| match (asked.verb.as_str(), asked.path.as_str()) {
+        ("GET", _) => {
+            let (status, mut headers, body) = events(stalling("event: endpoint\ndata: /said\n\n"));
+            headers.push(("set-cookie", "node=a; Path=/".to_owned()));
+            (status, headers, body)
+        }
+        (_, "/said") if asked.headers.get("cookie").is_some_and(|cookie| cookie == "node=a") => {
+            asked.handshake().unwrap_or_else(|| json(202, ""))
+        }
+        _ => text(405, ""),
+    })
+    .await;
+    let findings = probe(&pinned.endpoint, &info()).await;
+    assert_eq!(findings.verdict.unwrap().transport, Transport::HttpSse);
+    assert_eq!(quirk_names(&findings.quirks), ["affinity-cookies", "answers-in-post"]);
+}
+
+#[tokio::test]
+async fn a_modern_server_that_writes_absent_members_is_used() {
+    for (versions, meta) in
+        [(r#"["2026-07-28"]"#, "null"), (r#"["2026-07-28"]"#, "[]"), (r#""2026-07-28""#, "{}")]
+    {
+        let server = ScriptedServer::start(move |asked| match asked.is("server/discover") {
+            true => json(
+                200,
+                asked.result(&format!(
+                    r#"{{"supportedVersions":{versions},"capabilities":{{}},"_meta":{meta}}}"#
+                )),
+            ),
+            false => text(404, ""),
+        })
+        .await;
+        let found = probe(&server.endpoint, &info()).await.verdict.unwrap();
+        assert_eq!(found.modern.unwrap().versions, [Revision::LATEST], "{versions} {meta}");
     }
 }
 

@@ -281,3 +281,143 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn halves_of_surrogate_pairs_are_listed_as_u_fffd_but_in_what_an_entry_is_known_by() {
+    const SCHEMA: &str = r#""inputSchema":{"type":"object"}"#;
+    for (list, definition, expected) in [
+        (
+            Tools,
+            format!(r#"{{"name":"t","description":"cut \ud83d",{SCHEMA}}}"#),
+            Ok(format!(r#"{{"name":"t","description":"cut \ufffd",{SCHEMA}}}"#)),
+        ),
+        (
+            Tools,
+            r#"{"name":"t","inputSchema":{"properties":{"k\ud83d":{"default":"\ude00"}}},"_meta":{"x":"\uD83D"}}"#.to_owned(),
+            Ok(r#"{"name":"t","inputSchema":{"properties":{"k\ufffd":{"default":"\ufffd"}},"type":"object"},"_meta":{"x":"\ufffd"}}"#.to_owned()),
+        ),
+        (
+            Prompts,
+            r#"{"name":"p","arguments":[{"name":"x","description":"\ud83d"}]}"#.to_owned(),
+            Ok(r#"{"name":"p","arguments":[{"name":"x","description":"\ufffd"}]}"#.to_owned()),
+        ),
+        (
+            Resources,
+            r#"{"uri":"a:b","name":"n\ud83d"}"#.to_owned(),
+            Ok(r#"{"uri":"a:b","name":"n\ufffd"}"#.to_owned()),
+        ),
+        (Tools, format!(r#"{{"name":"t\ud83d",{SCHEMA}}}"#), Err("name has half of a surrogate pair")),
+        (Resources, r#"{"uri":"a:\ud83d","name":"n"}"#.to_owned(), Err("uri has half of a surrogate pair")),
+        (
+            Templates,
+            r#"{"uriTemplate":"a:\ud83d{x}","name":"n"}"#.to_owned(),
+            Err("uriTemplate has half of a surrogate pair"),
+        ),
+    ] {
+        for era in [Era::Legacy, Era::Modern] {
+            let expected = expected.clone().map_err(str::to_owned);
+            assert_eq!(listed(list, era, &definition), expected, "{definition}");
+        }
+    }
+    // Whole pairs are as good as any other character.
+    let whole = format!(r#"{{"name":"t\ud83d\ude00",{SCHEMA}}}"#);
+    assert_eq!(fit(Tools, Era::Legacy, &whole), Fit::Valid);
+}
+
+#[test]
+fn a_uri_that_is_none_is_withheld_from_clients_that_check_it() {
+    for (uri, is_one) in [
+        ("a://b", true),
+        ("mailto:a@b.c", true),
+        ("a://日本語/é#x", true),
+        ("file:///C:/Program Files/x.txt", true),
+        ("C:\\\\x", true),
+        ("users/me", false),
+        ("/abs/path", false),
+        ("README.md", false),
+        ("a b://c d", false),
+        ("s_y://x", false),
+        ("http://", false),
+        ("http://[::1", false),
+    ] {
+        let definition = format!(r#"{{"uri":"{uri}","name":"n"}}"#);
+        let expected = match is_one {
+            true => Ok(definition.clone()),
+            false => Err("uri is no URI: it is withheld from clients up to 2025-11-25".to_owned()),
+        };
+        assert_eq!(listed(Resources, Era::Legacy, &definition), expected, "{uri}");
+        assert_eq!(listed(Resources, Era::Modern, &definition), Ok(definition.clone()));
+        let exposed = definition.replace(&format!(r#""uri":"{uri}""#), &format!(r#""uri":"up-1+{uri}""#));
+        assert_eq!(listed(Resources, Era::Legacy, &exposed).is_ok(), is_one || uri == "http://", "{uri}");
+    }
+}
+
+#[test]
+fn output_schemas_that_do_not_compile_are_left_out_for_clients_that_compile_them() {
+    for (schema, compiles) in [
+        (r##""properties":{"a":{"$ref":"#/$defs/A"}},"$defs":{"A":{"type":"string"}}"##, true),
+        (r##""properties":{"a":{"$ref":"#"},"b":{"$ref":"#/properties/a~1b"},"a/b":{}}"##, true),
+        (r##""properties":{"a":{"$ref":"other"}},"$defs":{"o":{"$id":"other"}}"##, true),
+        (r#""properties":{"enum":{"enum":["a"]},"type":{"type":["string","null"]},"n":{"minimum":0}}"#, true),
+        (r#""properties":{"a":{"pattern":"^[\\w\\-.]+@(?:x|y)\\.(?<z>\\p{L})$","items":[{},true]}}"#, true),
+        (
+            r#""properties":{"a":{"default":{"type":"odd","enum":[]},"x-any":{"type":1}}},"unknown":null"#,
+            true,
+        ),
+        (r#""properties":{"a":{"type":"string","nullable":true}},"$defs":{"unused":{"type":"odd"}}"#, true),
+        (r##""properties":{"a":{"$ref":"#/$defs/Screen"}}"##, false),
+        (r#""properties":{"a":{"$ref":"https://example.com/a.json"}}"#, false),
+        (r#""properties":{"a":{"type":"strng"}}"#, false),
+        (r#""properties":{"a":{"items":{"type":null}}}"#, false),
+        (r#""properties":{"a":{"pattern":"(?P<y>a)"}}"#, false),
+        (r#""properties":{"a":{"pattern":"["}}"#, false),
+        (r#""properties":{"a":{"pattern":"\\A\\d"}}"#, false),
+        (r#""patternProperties":{"(":{}}"#, false),
+        (r#""properties":{"a":{"enum":[]}}"#, false),
+        (r#""properties":{"a":{"minimum":"0"}}"#, false),
+        (r#""properties":{"a":{"required":true}}"#, false),
+        (r#""properties":{"a":{"anyOf":{}}}"#, false),
+        (r#""allOf":[null]"#, false),
+        (r#""additionalProperties":null"#, false),
+        (r#""properties":{"a":{"nullable":true}}"#, false),
+        (r#""properties":{"a":{"exclusiveMinimum":true}}"#, false),
+        (r#""dependencies":null"#, false),
+    ] {
+        let tool = format!(
+            r#"{{"name":"t","inputSchema":{{"type":"object"}},"outputSchema":{{"type":"object",{schema}}}}}"#
+        );
+        let without = r#"{"name":"t","inputSchema":{"type":"object"}}"#.to_owned();
+        let legacy = if compiles { tool.clone() } else { without };
+        assert_eq!(listed(Tools, Era::Legacy, &tool), Ok(legacy), "{schema}");
+        assert_eq!(listed(Tools, Era::Modern, &tool), Ok(tool), "{schema}");
+    }
+    // However deep, or full of references, they are looked at in time.
+    let deep = format!("{}{}", r#"{"items":"#.repeat(400), "{}") + &"}".repeat(400);
+    let many = vec![r##"{"$ref":"#/properties/a"}"##; 4_000].join(",");
+    for schema in
+        [format!(r#""properties":{{"a":{deep}}}"#), format!(r#""properties":{{"a":{{}}}},"anyOf":[{many}]"#)]
+    {
+        let tool = format!(
+            r#"{{"name":"t","inputSchema":{{"type":"object"}},"outputSchema":{{"type":"object",{schema}}}}}"#
+        );
+        assert_eq!(fit(Tools, Era::Legacy, &tool), Fit::Valid);
+    }
+}
+
+#[test]
+fn schemas_of_arguments_are_found_under_the_names_that_other_interfaces_have_for_them() {
+    const SCHEMA: &str = r#"{"type":"object","properties":{"a":{}}}"#;
+    const ANY: &str = r#"{"type":"object"}"#;
+    for (members, expected) in [
+        (format!(r#""input_schema":{SCHEMA}"#), SCHEMA),
+        (format!(r#""parameters":{SCHEMA}"#), SCHEMA),
+        (r#""parameters":{"properties":{"a":{}}}"#.to_owned(), r#"{"properties":{"a":{}},"type":"object"}"#),
+        (format!(r#""parameters":{SCHEMA},"input_schema":{SCHEMA}"#), ANY),
+        (r#""parameters":{"a":"a number"}"#.to_owned(), ANY),
+        (r#""parameters":["a"]"#.to_owned(), ANY),
+    ] {
+        let definition = format!(r#"{{"name":"t",{members}}}"#);
+        let expected = format!(r#"{{"name":"t",{members},"inputSchema":{expected}}}"#);
+        assert_eq!(listed(Tools, Era::Legacy, &definition), Ok(expected), "{members}");
+    }
+}

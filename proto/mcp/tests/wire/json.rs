@@ -1,6 +1,8 @@
 //! `json` against tables and against a map.
 
-use mcp::json::{JsonError, each_element, each_member, exact_members, members, set_members, string};
+use mcp::json::{
+    JsonError, each_element, each_member, exact_members, members, set_members, string, without_halves,
+};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
@@ -152,5 +154,35 @@ proptest! {
         prop_assert_eq!(read(a), map.get("a").cloned());
         prop_assert_eq!(read(name), map.get("name").cloned());
         prop_assert_eq!(absent, None);
+    }
+}
+
+#[test]
+fn halves_of_surrogate_pairs_are_replaced_and_nothing_else() {
+    for (json, expected) in [
+        (r#""\ud83d""#, Some(r#""\ufffd""#)),
+        (
+            r#"{"a":"x\uD83D","b\ude00":["\ud83d\ud83d\ude00\ude00"]}"#,
+            Some(r#"{"a":"x\ufffd","b\ufffd":["\ufffd\ud83d\ude00\ufffd"]}"#),
+        ),
+        (r#""\ud83d\u0041""#, Some(r#""\ufffd\u0041""#)),
+        (r#""\\\ud83d""#, Some(r#""\\\ufffd""#)),
+        (r#""\\ud83d""#, None),
+        (r#""\ud83d\ude00""#, None),
+        (r#""\u00e9 \n \"ud83d\"""#, None),
+        (r#""plain""#, None),
+    ] {
+        assert_eq!(without_halves(json).as_deref(), expected, "{json}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_has_no_halves_can_be_read(units in prop::collection::vec(prop_oneof![0xd7ff..0xe001_u16, 0x41..0x43_u16], 0..12)) {
+        let escapes: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+        let json = format!("{{\"a\":\"{escapes}\"}}");
+        let mended = without_halves(&json).unwrap_or(json);
+        let value: serde_json::Value = serde_json::from_str(&mended).unwrap();
+        prop_assert_eq!(value["a"].as_str().unwrap(), String::from_utf16_lossy(&units));
     }
 }

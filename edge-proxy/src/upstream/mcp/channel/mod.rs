@@ -46,7 +46,7 @@ const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#;
 /// The same in the modern era, which has no pings: every server answers it, and does nothing.
 const MODERN_PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
 /// The id of `initialize`; no call has it.
-const INITIALIZE_ID: u64 = 0;
+const INITIALIZE_ID: u64 = 1;
 
 /// One connection, which is one session.
 pub(super) struct Channel {

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use http::header::COOKIE;
 use http::{HeaderValue, Method as Verb};
 use mcp::border::cookies::{beside, cookies};
-use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp::header::{PROTOCOL_VERSION, SESSION_ID, session_id};
 use mcp::json;
 use mcp::quirk::Quirk;
 use mcp::revision::Revision;
 use mcp::session_loss::Refusal;
+use mcp::version_refusal::refuses_revision;
 
 use super::exclusive_sessions::{ExclusiveSession, SessionHolder};
 use super::handshake;
@@ -38,6 +39,8 @@ use crate::upstream::mcp::response::{is_error_response, read_rpc_body, read_rpc_
 const MAX_SMALL_RESPONSE: usize = 256 << 10;
 /// Longest wait for the end of a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for what a server says to `notifications/initialized`.
+const INITIALIZED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The session that clients of one key share, opened when needed.
 pub(in crate::upstream) struct SessionPool {
@@ -198,7 +201,10 @@ impl SessionPool {
         let losses = self.losses.count();
         let session = Rc::new(self.initialize().await?);
         session.note_losses(losses);
-        self.complete_handshake(&session).await?;
+        let level = self.level.borrow().clone();
+        if let Some(level) = level {
+            self.post_level(&session, &level).await;
+        }
         Ok(session)
     }
 
@@ -216,11 +222,21 @@ impl SessionPool {
     /// Opens a session with the first revision that the upstream takes.
     async fn initialize(&self) -> Result<UpstreamSession, Fault> {
         let (offer, fallback) = handshake::offers(self.key.revision, &self.upstream);
-        let refused = match (self.initialize_as(offer).await, fallback) {
+        let begin = async |offer, is_last| {
+            let session = self.initialize_as(offer).await?;
+            if self.say_initialized(&session).await? || is_last {
+                return Ok(session);
+            }
+            if session.has_id() {
+                self.end(&session).await;
+            }
+            Err(Fault::Session(format!("refuses {offer}")))
+        };
+        let fallback = match (begin(offer, fallback.is_none()).await, fallback) {
             (Err(fault), Some(fallback)) if handshake::may_be_about_revision(&fault) => fallback,
             (opened, _) => return opened,
         };
-        let opened = self.initialize_as(refused).await?;
+        let opened = begin(fallback, true).await?;
         self.http_pool.quirks.note(Quirk::RefusesNewerVersions, offer.as_str());
         Ok(opened)
     }
@@ -231,8 +247,7 @@ impl SessionPool {
         let timeout = self.upstream.request_timeout;
         let response =
             self.http_pool.send(&Verb::POST, headers.clone(), body.into(), Retry::Safe, timeout).await?;
-        let id = response.headers.get(SESSION_ID).filter(|id| !id.is_empty());
-        let id = id.map(handshake::session_id).transpose()?;
+        let id = session_id(&response.headers).map_err(|error| Fault::Session(error.to_string()))?;
         let cookies = cookies(&response.headers, None);
         let status = response.status;
         let answer = read_rpc_body(response, self.http_pool.max_answer()).await?;
@@ -254,23 +269,27 @@ impl SessionPool {
         Ok(UpstreamSession::initialized(headers, cookies, self.gauge.enter()))
     }
 
-    /// Sends `notifications/initialized`, and the log level that clients asked for.
-    async fn complete_handshake(&self, session: &UpstreamSession) -> Result<(), Fault> {
+    /// Sends `notifications/initialized`. Returns whether the upstream still takes the revision that it agreed to.
+    async fn say_initialized(&self, session: &UpstreamSession) -> Result<bool, Fault> {
         let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        let answer = self.post(session, initialized, Retry::Safe).await?;
-        if !answer.status.is_success() {
-            let status = answer.status.as_u16();
-            self.http_pool.quirks.note(Quirk::RefusesInitialized, format!("HTTP {status}"));
+        let answer = match self.post(session, initialized, Retry::Safe).await {
+            Ok(answer) => answer,
+            Err(unreachable @ (Fault::Connect(_) | Fault::NotAllowed)) => return Err(unreachable),
+            // Nothing hangs on it.
+            Err(fault) => {
+                self.http_pool.quirks.note(Quirk::RefusesInitialized, fault.to_string());
+                return Ok(true);
+            }
+        };
+        let status = answer.status;
+        // It was sent, whatever a server says to a notification, and however long.
+        let said = tokio::time::timeout(INITIALIZED_TIMEOUT, answer.collect(MAX_SMALL_RESPONSE)).await;
+        if status.is_success() {
+            return Ok(true);
         }
-        // Whatever a server says to a notification, it was sent.
-        if let Err(fault) = answer.collect(MAX_SMALL_RESPONSE).await {
-            tracing::debug!(upstream = %self.upstream.id, %fault, "cannot read the answer to a notification");
-        }
-        let level = self.level.borrow().clone();
-        if let Some(level) = level {
-            self.post_level(session, &level).await;
-        }
-        Ok(())
+        let status = status.as_u16();
+        self.http_pool.quirks.note(Quirk::RefusesInitialized, format!("HTTP {status}"));
+        Ok(!said.is_ok_and(|said| said.is_ok_and(|said| refuses_revision(&said))))
     }
 
     /// Asks for log messages from a raw level on, now and whenever the session is re-established.

@@ -36,6 +36,18 @@ fn what_has_one_meaning_is_mended() {
         ),
         (r#"[{"jsonrpc":"2.0","id":1,"result":{}}]"#, SERVER, RESULT, &[ListOfOne]),
         (
+            r#"[{"jsonrpc":"2.0","method":"x"},{"jsonrpc":"2.0","id":1,"result":{}}]"#,
+            OPEN,
+            RESULT,
+            &[Batches],
+        ),
+        (
+            r#" [{"jsonrpc":"2.0","id":1,"result":{}} , {"jsonrpc":"2.0","method":"x"}]"#,
+            OPEN,
+            RESULT,
+            &[Batches],
+        ),
+        (
             r#" [ {"id":1,"result":{} , "jsonrpc":2.0} ] "#,
             SERVER,
             r#"{"id":1,"result":{} , "jsonrpc":"2.0"}"#,
@@ -129,6 +141,13 @@ fn what_may_be_meant_in_two_ways_is_not() {
         ("[]", SERVER),
         (r#"[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":2,"result":{}}]"#, SERVER),
         (r#"[[{"jsonrpc":"2.0","id":1,"result":{}}]]"#, SERVER),
+        (r#"[{"jsonrpc":"2.0","id":1,"result":{}},{"jsonrpc":"2.0","id":2,"method":"ping"}]"#, OPEN),
+        (
+            r#"[{"jsonrpc":"2.0","method":"x"},{"jsonrpc":"2.0","id":1,"result":{}}]"#,
+            Peer::Server { open: None },
+        ),
+        (r#"[{"jsonrpc":"2.0","method":"x"},{"jsonrpc":"2.0","method":"y"}]"#, OPEN),
+        (r#"[{"jsonrpc":"2.0","id":1,"result":{}},7]"#, OPEN),
         (r#"{NaN:1,"jsonrpc":"2.0","id":1,"result":{}}"#, SERVER),
         (r#"{"jsonrpc":"2.0","id":1,"result":NaNs}"#, SERVER),
         (r#"{"jsonrpc":"2.0","id":NaN,"result":1}"#, SERVER),

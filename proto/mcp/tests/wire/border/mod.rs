@@ -1,4 +1,4 @@
-//! `border`, `redirect` and `session_loss`: what is tolerated, what is not, and that nothing else changes.
+//! `border`, `redirect`, `session_loss` and `version_refusal`: what is tolerated, what is not, and that nothing else changes.
 
 mod body;
 mod cookies;
@@ -10,3 +10,4 @@ mod mend;
 mod quirks;
 mod redirect;
 mod session_loss;
+mod version_refusal;

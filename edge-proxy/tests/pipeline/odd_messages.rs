@@ -88,7 +88,9 @@ fn event(data: &str) -> String {
 /// The streams of real servers that have the response in them.
 #[tokio::test]
 async fn a_stream_may_carry_what_is_no_message() {
-    let cases: [(Answer, Quirk); 8] = [
+    let cases: [(Answer, Quirk); 10] = [
+        (|id| open_stream(&format!("data: {}\n", response(id))), Quirk::UnendedEvents),
+        (|id| stream(&format!("data: {}\n", response(id))), Quirk::UnendedEvents),
         (
             |id| stream(&format!("event: ping\ndata: ping - 2026\n\n{}", event(&response(id)))),
             Quirk::ForeignEvents,

@@ -45,6 +45,8 @@ quirks! {
         "skips them, whatever their data";
     UnreadableMessages = "unreadable-messages": "sends texts that are no MCP message between messages",
         "skips up to 1,000 of them, or 1 MiB, before an answer; if none comes, quotes the first; one that bears the id of the call ends it with the quote";
+    UnendedEvents = "unended-events": "leaves out the empty line after its last event",
+        "takes that event if its data is a whole message; while the stream is open, after 250 ms";
     AnswersInPost = "answers-in-post": "HTTP+SSE: answers in the body of the POST",
         "takes the answer from there if it is one to an open call";
     BinaryFrames = "binary-frames": "WebSocket: sends JSON in binary frames", "reads them as text if they are UTF-8";

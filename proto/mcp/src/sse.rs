@@ -51,7 +51,7 @@ pub struct Decoder {
 }
 
 /// The event that is being put together.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Pending {
     event: Option<Bytes>,
     /// A single line stays a slice of its chunk.
@@ -105,6 +105,29 @@ impl Decoder {
             }
         }
         Ok(None)
+    }
+
+    /// Whether an event has begun whose end has not come yet.
+    #[inline]
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.pending.size > 0 || !self.partial.is_empty()
+    }
+
+    /// The event whose end has not come yet, as far as it came. By the standard it is none.
+    #[must_use]
+    pub fn unended(&self) -> Option<Event> {
+        let mut pending = self.pending.clone();
+        if self.partial.first().is_some_and(|first| *first != b':') {
+            pending.field(&Bytes::copy_from_slice(&self.partial));
+        }
+        pending.take()
+    }
+
+    /// Forgets the event whose end has not come yet.
+    pub fn skip_unended(&mut self) {
+        self.partial.clear();
+        self.pending = Pending::default();
     }
 
     /// The next whole line, without its end.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use mcp::border::event_reader::UNENDED_WAIT;
 use mcp::border::events::{Take, take};
 use mcp::border::{EventReader, Mended, Peer, mend};
 use mcp::message::{Envelope, EnvelopeError};
@@ -18,6 +19,14 @@ use crate::upstream::quirk_sink::QuirkSink;
 pub(super) struct EventStream {
     response: HttpResponse,
     reader: EventReader,
+}
+
+/// What came after the beginning of an event.
+enum Rest {
+    /// A chunk, or the end.
+    Chunk(Option<Bytes>),
+    /// Nothing, and the event is whole.
+    Unended(Event),
 }
 
 impl EventStream {
@@ -48,11 +57,41 @@ impl EventStream {
                 self.response.message_taken(event.data.len());
                 return Ok(Some(event));
             }
-            let Some(chunk) = self.response.chunk().await? else { return Ok(self.reader.end()) };
+            let came = match self.reader.has_begun() {
+                false => self.response.chunk().await?,
+                true => match Box::pin(self.rest_of_event()).await? {
+                    Rest::Chunk(came) => came,
+                    Rest::Unended(event) => return Ok(Some(event)),
+                },
+            };
+            let Some(chunk) = came else { return Ok(self.end()) };
             if self.reader.push(chunk).map_err(|_| Fault::TooLarge)? {
                 self.response.note_label();
             }
         }
+    }
+
+    /// Waits for the rest of an event, though not for long if only its end is missing. Cancel safe.
+    async fn rest_of_event(&mut self) -> Result<Rest, Fault> {
+        if let Ok(came) = tokio::time::timeout(UNENDED_WAIT, self.response.chunk()).await {
+            return came.map(Rest::Chunk);
+        }
+        match self.reader.take_unended() {
+            None => self.response.chunk().await.map(Rest::Chunk),
+            Some(event) => {
+                self.quirks().note(Quirk::UnendedEvents, "");
+                Ok(Rest::Unended(event))
+            }
+        }
+    }
+
+    #[cold]
+    fn end(&mut self) -> Option<Event> {
+        let last = self.reader.end()?;
+        if !self.reader.is_json() {
+            self.quirks().note(Quirk::UnendedEvents, "");
+        }
+        Some(last)
     }
 
     /// Returns the data of the next event that carries a message, unread, or `None` at the end. Events of other types are passed

@@ -1,10 +1,16 @@
 //! Reads the events of a body, which may turn out to be JSON texts under the label of events. It must not know connections,
 //! nor what the events say.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 
 use super::body::{Media, Told, tell};
+use crate::message::Envelope;
 use crate::sse::{Decoder, Event, EventError};
+
+/// How long the end of an event is waited for before it is taken without.
+pub const UNENDED_WAIT: Duration = Duration::from_millis(250);
 
 /// Takes a body that is labelled as events apart, while it comes.
 ///
@@ -98,11 +104,39 @@ impl EventReader {
         }
     }
 
-    /// What the body's end cut off of a JSON text, as an event. Events that are cut off never come.
+    /// What the body's end cut off of a JSON text, as an event; or the last event, if only the empty line after it is missing: no
+    /// line could have been added to a whole message.
     pub fn end(&mut self) -> Option<Event> {
-        let Form::Json(texts) = &mut self.form else { return None };
-        let rest = std::mem::take(texts).held.freeze();
-        (!rest.trim_ascii().is_empty()).then(|| event(rest))
+        match &mut self.form {
+            Form::Unknown(_) => None,
+            Form::Events => self.take_unended(),
+            Form::Json(texts) => {
+                let rest = std::mem::take(texts).held.freeze();
+                (!rest.trim_ascii().is_empty()).then(|| event(rest))
+            }
+        }
+    }
+
+    /// Whether an event has begun whose end has not come yet.
+    #[inline]
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.decoder.has_begun()
+    }
+
+    /// The event whose end has not come yet, if its data is a whole message. To be asked when nothing has come for [`UNENDED_WAIT`]:
+    /// some servers keep a stream open without the empty line after its last event.
+    #[cold]
+    pub fn take_unended(&mut self) -> Option<Event> {
+        let event = self.decoder.unended().filter(|event| Envelope::parse(&event.data).is_ok())?;
+        self.decoder.skip_unended();
+        Some(event)
+    }
+
+    /// Whether the body turned out to be JSON.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        matches!(self.form, Form::Json(_))
     }
 }
 

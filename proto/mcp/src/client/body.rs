@@ -18,6 +18,7 @@ use super::http::HttpClient;
 use super::quirk_log::QuirkLog;
 use crate::border::EventReader;
 use crate::border::body::{Coding, InflateError, Inflater, Media, Told, coding, label, tell};
+use crate::border::event_reader::UNENDED_WAIT;
 use crate::header::{EVENT_STREAM, JSON};
 use crate::quirk::Quirk;
 use crate::secrets::Secrets;
@@ -166,7 +167,26 @@ impl Events {
                 }
                 return Ok(Some(event));
             }
-            let Some(chunk) = self.body.next(silence).await? else { return Ok(self.reader.end()) };
+            let came = match self.reader.has_begun() {
+                false => self.body.next(silence).await?,
+                true => match timeout(UNENDED_WAIT, self.body.next(silence)).await {
+                    Ok(came) => came?,
+                    Err(_) => match self.reader.take_unended() {
+                        None => self.body.next(silence).await?,
+                        Some(event) => {
+                            self.body.quirks.note(Quirk::UnendedEvents, String::new);
+                            return Ok(Some(event));
+                        }
+                    },
+                },
+            };
+            let Some(chunk) = came else {
+                let last = self.reader.end();
+                if last.is_some() && !self.reader.is_json() {
+                    self.body.quirks.note(Quirk::UnendedEvents, String::new);
+                }
+                return Ok(last);
+            };
             if self.reader.push(chunk).map_err(too_large)? {
                 self.body.note_label();
             }

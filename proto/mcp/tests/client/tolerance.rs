@@ -522,7 +522,17 @@ async fn called(
 async fn messages_that_have_one_meaning_are_taken() {
     let good = Ok("{\"n\":1}".to_owned());
     type Case = (&'static str, fn(&Asked) -> Answer, &'static [&'static str]);
-    let cases: [Case; 12] = [
+    let cases: [Case; 14] = [
+        (
+            "a last event without its empty line, on a stream that stays open",
+            |a| events(stalling(&format!("data: {}", a.result(r#"{"n":1}"#)))),
+            &["unended-events"],
+        ),
+        (
+            "a last event without its empty line",
+            |a| events(format!("data: {}\n", a.result(r#"{"n":1}"#))),
+            &["unended-events"],
+        ),
         ("JSON as events", |a| events(a.result(r#"{"n":1}"#)), &["wrong-label"]),
         (
             "JSON as events, on a stream that stays open",

@@ -25,6 +25,20 @@ fn json_under_the_label_of_events_is_given_out_when_it_is_whole() {
         ("data: {\"a\":1}\n\n", &["{\"a\":1}"][..], false, None),
         ("\u{feff}data: 1\n\n", &["1"], false, None),
         ("\n\n: ping\n\ndata: 1\n\n", &["1"], false, None),
+        // An event without the empty line after it is taken where nothing is missing of its message.
+        (
+            "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n",
+            &[],
+            false,
+            Some("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}"),
+        ),
+        (
+            "id: 1\ndata:{\"jsonrpc\":\"2.0\",\"method\":\"a\"}",
+            &[],
+            false,
+            Some("{\"jsonrpc\":\"2.0\",\"method\":\"a\"}"),
+        ),
+        ("data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}", &[], false, None),
         // A stream of events that is cut off.
         ("data: {\"a\":1}", &[], false, None),
         ("", &[], false, None),

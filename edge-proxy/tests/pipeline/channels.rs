@@ -492,6 +492,60 @@ async fn an_upstream_that_sends_us_elsewhere_is_not_followed() {
 }
 
 #[tokio::test]
+async fn what_is_said_beside_having_taken_a_message_does_no_harm() {
+    for (status, label, text) in [
+        (202, "text/plain", "Accepted".repeat(20_000)),
+        (200, "text/html", "<p>".repeat(40_000)),
+        (202, "application/json", r#"{"accepted":true}"#.to_owned()),
+        (200, "text/plain", String::new()),
+    ] {
+        let talker = Talker::start(echo).await;
+        talker.accept_with(status, label, text);
+        let edge = talker.edge(KINDS[0]);
+        let session = edge.session("2025-11-25", "{}").await;
+        for called in 1..=3 {
+            let reply = call(&edge, &session, CALL).await;
+            assert!(reply.body.contains(r#""n":1.0"#), "{status} {label}: {reply:?}");
+            assert_eq!(talker.said("tools/call").len(), called, "{status} {label}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_post_is_taken_whatever_its_status_and_label() {
+    for (status, label) in
+        [(201, "application/json"), (202, "application/json"), (200, "text/plain"), (202, "text/html")]
+    {
+        let talker =
+            Talker::start(|message| vec![format!(r#"POST:{{"result":{{"n":1.0}},"id":{}}}"#, id(message))])
+                .await;
+        talker.accept_with(status, label, String::new());
+        let edge = talker.edge(KINDS[0]);
+        let session = edge.session("2025-11-25", "{}").await;
+        let reply = call(&edge, &session, CALL).await;
+        assert!(
+            reply.body.contains(r#""n":1.0"#) && reply.body.contains(r#""jsonrpc":"2.0""#),
+            "{status} {label}: {reply:?}"
+        );
+        assert_eq!(talker.said("tools/call").len(), 1, "{status} {label}");
+        assert!(edge.metrics.upstream_quirk(Quirk::AnswersInPost).get() > 0);
+        assert!(edge.metrics.upstream_quirk(Quirk::NoVersionMember).get() > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_may_carry_another_label() {
+    let talker = Talker::start(echo).await;
+    for label in ["text/plain", "application/octet-stream"] {
+        talker.label_streams(label);
+        let edge = talker.edge(KINDS[0]);
+        let session = edge.session("2025-11-25", "{}").await;
+        assert!(call(&edge, &session, CALL).await.body.contains(r#""n":1.0"#), "{label}");
+        assert!(edge.metrics.upstream_quirk(Quirk::WrongLabel).get() > 0, "{label}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_posted_follows_a_redirect_unless_it_may_lead_to_a_result() {
     for (status, path, follows) in [
         (307, "/elsewhere", true),

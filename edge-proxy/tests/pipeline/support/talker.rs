@@ -35,6 +35,10 @@ pub(crate) struct Talker {
     before: Arc<Mutex<Vec<(&'static str, String)>>>,
     /// The status and the path with which it redirects what is posted.
     redirect: Arc<Mutex<Option<(u16, &'static str)>>>,
+    /// The label of its streams, where it is another than it should be.
+    label: Arc<Mutex<Option<&'static str>>>,
+    /// With what status, label and text it accepts what is posted.
+    accepts: Arc<Mutex<Option<(u16, &'static str, String)>>>,
 }
 
 /// The two kinds of connection.
@@ -54,6 +58,8 @@ impl Talker {
             forgotten: Arc::default(),
             before: Arc::default(),
             redirect: Arc::default(),
+            label: Arc::default(),
+            accepts: Arc::default(),
         };
         let router = Router::new()
             .route("/sse", get(stream))
@@ -140,6 +146,17 @@ impl Talker {
         *self.redirect.lock().unwrap() = Some((status, path));
     }
 
+    /// Labels its streams so, from now on.
+    pub(crate) fn label_streams(&self, label: &'static str) {
+        *self.label.lock().unwrap() = Some(label);
+    }
+
+    /// Accepts what is posted with this status, label and text, from now on; with an answer in the place of the text where there is
+    /// one.
+    pub(crate) fn accept_with(&self, status: u16, label: &'static str, text: String) {
+        *self.accepts.lock().unwrap() = Some((status, label, text));
+    }
+
     fn open(&self) -> (usize, mpsc::Receiver<String>) {
         let (sender, receiver) = mpsc::channel(64);
         let mut lines = self.lines.lock().unwrap();
@@ -208,7 +225,11 @@ async fn stream(State(talker): State<Talker>) -> Response {
         };
         Some((Ok::<_, Infallible>(event), (first, messages)))
     });
-    Sse::new(events).into_response()
+    let mut response = Sse::new(events).into_response();
+    if let Some(label) = *talker.label.lock().unwrap() {
+        response.headers_mut().insert("content-type", label.parse().unwrap());
+    }
+    response
 }
 
 async fn message(
@@ -231,7 +252,13 @@ async fn message(
     if is_lost {
         return super::status(status, "No transport found for sessionId");
     }
-    match talker.take(line, &body).await {
+    let answer = talker.take(line, &body).await;
+    if let Some((status, label, text)) = talker.accepts.lock().unwrap().clone() {
+        let mut accepted = super::status(status, &answer.unwrap_or(text));
+        accepted.headers_mut().insert("content-type", label.parse().unwrap());
+        return accepted;
+    }
+    match answer {
         Some(answer) => super::json(&answer),
         None => super::status(202, "Accepted"),
     }

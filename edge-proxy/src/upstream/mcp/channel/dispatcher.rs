@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use mcp::border::{Mended, Peer, Skipped, Unreadable, ids, mend};
+use mcp::border::{Mended, Peer, Skipped, Unreadable, excerpt, ids, mend};
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind, split_batch};
 use mcp::method::Method;
@@ -183,7 +183,14 @@ impl Dispatcher {
 
     /// Takes the body of the response to a post, if it is the response to a call.
     #[cold]
-    pub(super) async fn take_answer(&self, body: Bytes) {
+    pub(super) async fn take_answer(&self, mut body: Bytes, number: Option<u64>) {
+        if let Err(error) = Envelope::parse(&body) {
+            // A post has one message, whose answer this is.
+            let open = number.map(|number| number.to_string());
+            let Ok(mended) = mend(&body, error, Peer::Server { open: open.as_deref() }) else { return };
+            self.quirks.note_all(mended.quirks, &excerpt(&body, 0));
+            body = mended.message;
+        }
         let Ok(envelope) = Envelope::parse(&body) else { return };
         let waits =
             |id: &str| self.pending(id).is_some_and(|number| self.calls.borrow().contains_key(&number));

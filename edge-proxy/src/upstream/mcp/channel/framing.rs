@@ -241,7 +241,21 @@ impl Posting {
         if status == StatusCode::OK && label == Some(Media::Json) {
             return sent.collect(self.http_pool.max_message()).await.map(SendOutcome::Answered);
         }
-        sent.collect(MAX_POST_RESPONSE).await.map(|_| SendOutcome::Taken)
+        Ok(Box::pin(self.taken(sent)).await)
+    }
+
+    /// Reads what a server says beside having taken a message, which may be the answer under any status of success and any label.
+    /// Whatever is wrong with a body that nobody needs does not matter: the message was taken.
+    async fn taken(&self, mut sent: HttpResponse) -> SendOutcome {
+        match sent.media().await {
+            Ok(Some(Media::Json)) => {
+                SendOutcome::Answered(sent.read_what_comes(self.http_pool.max_message()).await)
+            }
+            _ => {
+                sent.read_what_comes(MAX_POST_RESPONSE).await;
+                SendOutcome::Taken
+            }
+        }
     }
 
     async fn post_to(&self, target: &Uri, message: Bytes) -> Result<HttpResponse, Fault> {

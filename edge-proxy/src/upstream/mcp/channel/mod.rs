@@ -141,7 +141,7 @@ impl Channel {
         let sent = async {
             match self.outgoing.deliver(body).await? {
                 SendOutcome::Refused { status, .. } => return Err(Fault::Status(status)),
-                SendOutcome::Answered(body) => self.dispatcher.take_answer(body).await,
+                SendOutcome::Answered(body) => self.dispatcher.take_answer(body, Some(number)).await,
                 SendOutcome::Taken => {}
             }
             std::future::pending().await
@@ -159,7 +159,7 @@ impl Channel {
         tokio::task::spawn_local(async move {
             let fault = match channel.outgoing.deliver(body).await {
                 Ok(SendOutcome::Taken) => return,
-                Ok(SendOutcome::Answered(body)) => return channel.dispatcher.take_answer(body).await,
+                Ok(SendOutcome::Answered(body)) => return channel.dispatcher.take_answer(body, number).await,
                 Ok(SendOutcome::Refused { status, body }) => match number {
                     Some(number) => return channel.refused(number, status, body).await,
                     None => Fault::Status(status),

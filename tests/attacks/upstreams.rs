@@ -93,6 +93,11 @@ async fn a_server_that_no_edge_could_receive_keeps_nothing_else_from_edges() {
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("trunkline_control_too_large 1"), "{metrics}");
 
+    // Other changes are waited for as if it were not there.
+    let file = gateway.folder().join("other.yaml");
+    std::fs::write(&file, "kind: Server\nname: servers/other\ntitle: Other\n").unwrap();
+    gateway.ctl_args(&["apply", "-f", file.to_str().unwrap(), "--wait"]).await;
+
     // Made smaller, it is there.
     let smaller = Server {
         name: "servers/large".to_owned(),

@@ -190,3 +190,47 @@ fn request(mut message: StreamResourcesRequest) -> Event<StreamType> {
     }
     Event::Request(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+    use trunkline::discovery::v1::Edge;
+
+    use super::*;
+    use crate::discovery::fleet::Fleet;
+    use crate::discovery::stream_admission::StreamAdmission;
+    use crate::snapshot::DatabaseHealth;
+    use crate::store::Store;
+    use crate::store::edges::Edges;
+
+    #[tokio::test]
+    async fn an_edge_that_waits_is_told_so_from_time_to_time() {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let fleet = Arc::new(Fleet::new(Edges::new(&store), "here".to_owned()));
+        let admission = Arc::new(StreamAdmission::new(1));
+        let (_publisher, snapshots) = watch::channel(Arc::default());
+        let stop = CancellationToken::new();
+        let discovery =
+            Discovery::new(snapshots, DatabaseHealth::default(), fleet.clone(), admission.clone(), stop);
+        let taken = admission.admit().await;
+        tokio::time::pause();
+        let (out, mut told) = mpsc::channel(4);
+        let connection = fleet.join(&Edge { id: "e1".to_owned(), ..Edge::default() }, "enrolled");
+        let mut stream = EdgeStream::new(&discovery, "e1", connection, &out);
+        {
+            let mut waiting = pin!(stream.take_place());
+            for _ in 0..2 {
+                let sign = tokio::select! {
+                    biased;
+                    _ = &mut waiting => panic!("the place is taken"),
+                    sign = told.recv() => sign.unwrap().unwrap(),
+                };
+                assert_eq!(sign, OutgoingResponse::waiting());
+            }
+            drop(taken);
+            waiting.await.unwrap();
+        }
+        assert!(stream.place.is_some());
+    }
+}

@@ -229,7 +229,7 @@ mod tests {
             resources: halves([r#"{"uri":"a:b","name":"n\ud83d"}"#, r#"{"uri":"a:\ud83d","name":"n"}"#]),
             ..Lists::default()
         };
-        let import = import("up", &lists);
+        let import = import("up", &lists, MAX_NAMES_BYTES);
         let tool = &import.tools["upstreams/up/tools/cut"];
         assert_eq!(
             (tool.description.as_str(), tool.definition_json.as_str()),

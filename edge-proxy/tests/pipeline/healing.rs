@@ -562,7 +562,7 @@ async fn a_handshake_is_as_large_as_any_answer_and_a_notification_may_be_answere
 
 #[tokio::test]
 async fn odd_answers_to_a_handshake_cost_no_call() {
-    let ways: [(&str, fn(&Recorded) -> Response, &str); 4] = [
+    let ways: [(&str, Refuse, &str); 4] = [
         ("a stream that stays open", |_| never(), "s"),
         ("an id with a space", |_| status(202, ""), "s 1"),
         ("no id", |_| status(202, ""), ""),

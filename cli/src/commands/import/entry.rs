@@ -7,6 +7,9 @@ use super::mcp_remote;
 use super::transport::Transport;
 use super::variables::{Dialect, is_like_a_variable};
 
+/// Names and values, in their order.
+type Pairs = Vec<(String, String)>;
+
 /// Members that change what a server does, and are not taken along.
 const NOT_TAKEN: [&str; 11] = [
     "cwd",
@@ -99,7 +102,7 @@ impl<'a> Members<'a> {
     }
 
     /// The command with its arguments, and its variables.
-    fn command(self) -> Result<(Vec<String>, Vec<(String, String)>), String> {
+    fn command(self) -> Result<(Vec<String>, Pairs), String> {
         let (name, value) = self.first(&["command", "cmd"]).ok_or("neither `url` nor `command` is set")?;
         let args = self.list("args")?;
         let env = self.pairs(&["env", "environment", "envs"])?;
@@ -141,7 +144,7 @@ impl<'a> Members<'a> {
     }
 
     /// A map of texts. `null` is absent, and a list without elements is what PHP writes for an empty map.
-    fn pairs(self, names: &[&'static str]) -> Result<Vec<(String, String)>, String> {
+    fn pairs(self, names: &[&'static str]) -> Result<Pairs, String> {
         let (name, map) = match self.first(names) {
             None => return Ok(Vec::new()),
             Some((_, Value::Array(list))) if list.is_empty() => return Ok(Vec::new()),

@@ -23,6 +23,9 @@ type Script = dyn Fn(&str) -> Vec<String> + Send + Sync;
 /// What it was sent, by connection.
 type Said = Arc<Mutex<Vec<(usize, String)>>>;
 
+/// A status, a label and a text.
+type Accepted = (u16, &'static str, String);
+
 #[derive(Clone)]
 pub(crate) struct Talker {
     address: String,
@@ -38,7 +41,7 @@ pub(crate) struct Talker {
     /// The label of its streams, where it is another than it should be.
     label: Arc<Mutex<Option<&'static str>>>,
     /// With what status, label and text it accepts what is posted.
-    accepts: Arc<Mutex<Option<(u16, &'static str, String)>>>,
+    accepts: Arc<Mutex<Option<Accepted>>>,
 }
 
 /// The two kinds of connection.

@@ -22,7 +22,7 @@ pub fn session_id(headers: &HeaderMap) -> Result<Option<HeaderValue>, SessionIdE
         return Ok(None);
     };
     let is_printable = |byte: &u8| *byte == b' ' || byte.is_ascii_graphic();
-    if id.len() > MAX_BYTES || !id.as_bytes().iter().all(|byte| is_printable(byte)) {
+    if id.len() > MAX_BYTES || !id.as_bytes().iter().all(is_printable) {
         return Err(SessionIdError);
     }
     Ok(Some(id.clone()))

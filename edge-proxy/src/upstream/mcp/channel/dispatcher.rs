@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use mcp::border::{Mended, Peer, Skipped, Unreadable, excerpt, ids, mend};
+use mcp::border::{Mended, Peer, Skipped, Unreadable, ids, mend};
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind, split_batch};
 use mcp::method::Method;
@@ -188,7 +188,7 @@ impl Dispatcher {
             // A post has one message, whose answer this is.
             let open = number.map(|number| number.to_string());
             let Ok(mended) = mend(&body, error, Peer::Server { open: open.as_deref() }) else { return };
-            self.quirks.note_all(mended.quirks, &excerpt(&body, 0));
+            self.quirks.note_all(mended.quirks, &body);
             body = mended.message;
         }
         let Ok(envelope) = Envelope::parse(&body) else { return };

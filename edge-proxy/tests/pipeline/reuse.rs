@@ -67,6 +67,51 @@ async fn serve(mut stream: TcpStream, ends: Ends, seen: Arc<Seen>) {
     }
 }
 
+/// Answers as a server of the legacy era, which cuts the connection at `notifications/initialized`.
+async fn serve_and_cut(mut stream: TcpStream, calls: Arc<AtomicUsize>) {
+    let mut read = Vec::new();
+    while let Some(body) = next_body(&mut stream, &mut read).await {
+        let message: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let result = match message["method"].as_str().unwrap() {
+            "initialize" => r#"{"protocolVersion":"2025-11-25","capabilities":{}}"#,
+            "notifications/initialized" => return,
+            _ => {
+                calls.fetch_add(1, Ordering::Relaxed);
+                r#"{"content":[]}"#
+            }
+        };
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, message["id"]);
+        let length = answer.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(format!("{head}{answer}").as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_at_a_notification_costs_no_call() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let calls = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&calls);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve_and_cut(stream, Arc::clone(&counted)));
+        }
+    });
+    let mut edge = Edge::start(&url);
+    mcp(&mut edge.snapshot.resources.upstreams[0]).modern_versions.clear();
+    edge.publish();
+    let session = edge.session("2025-11-25", "{}").await;
+    for called in 1..=4 {
+        let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"u_echo"}}"#;
+        let reply = edge.post(&[("mcp-session-id", &session)], call).await;
+        assert!(reply.body.contains(r#""content":[]"#), "{reply:?}");
+        assert_eq!(calls.load(Ordering::Relaxed), called, "each is made once");
+    }
+    assert!(edge.metrics.upstream_quirk(Quirk::RefusesInitialized).get() > 0);
+}
+
 /// The body of the next request; `None` at the end.
 async fn next_body(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<Vec<u8>> {
     loop {

@@ -461,11 +461,12 @@ async fn tools_that_are_not_declared_are_found() {
         assert_eq!(quirks.contains(&"undeclared-lists".to_owned()), !declared, "{capabilities}: {quirks:?}");
     }
     // Who has none may refuse the question as it likes.
-    for refusal in ["HTTP 404", "HTTP 500", r#""error":{"code":-32600,"message":"no"}"#] {
+    let refusals = ["HTTP 404", "HTTP 500", r#""error":{"code":-32600,"message":"no"}"#];
+    for (at, refusal) in refusals.into_iter().enumerate() {
         let mut without = answers_well(r#"{"prompts":{}}"#);
         without.extend([("tools/list", refusal.to_owned()), ("ping", refusal.to_owned())]);
         let url = four_lists(&Arc::new(Mutex::new(without))).await;
-        let id = format!("without{}", refusal.len());
+        let id = format!("without{at}");
         let status = control.upstream(&id, upstream_at(url), true).await.status.unwrap();
         assert_eq!((status.state(), status.reason.as_str()), (UpstreamState::Ready, ""), "{refusal}");
         assert_eq!((status.tool_count, status.prompt_count), (0, 1), "{refusal}");

@@ -415,7 +415,7 @@ async fn a_server_that_describes_itself_at_length_is_used_and_its_texts_are_cut(
         (65_536, 1_024, 1_024, 65_536, false),
         (65_537, 0, 0, 0, true),
         (24, 1_025, 0, 0, true),
-        (24, 0, 1_026, 0, true),
+        (24, 1, 1_026, 0, true),
         (24, 0, 0, 300_000, true),
     ] {
         // Two bytes each: a cut must not go through one.

@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(refused(&format!("[\n{}]", "[".repeat(300_000))), "f: line 2 nests more than 128 deep");
         assert_eq!(refused(&nested(129)), "f: line 1 nests more than 128 deep");
         assert!(refused(&nested(3)).contains("must be a mapping"));
-        let text = format!(r#"{{"kind":"Server","name":"x","title":"\\"{}"}}"#, "[".repeat(500));
+        let text = format!(r#"{{"kind":"Server","name":"x","title":"\"{}"}}"#, "[".repeat(500));
         assert!(parse("f", &text).is_ok(), "brackets in a text are text");
     }
 

@@ -167,6 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn no_name_shows_what_the_upstream_was_sent() {
+        let key = "sk-live-0123456789abcdef0123456789abcdef";
+        let mut secrets = Secrets::default();
+        secrets.add(key.as_bytes());
+        for before in [0, 60, 75, 90] {
+            let tool = format!(r#"{{"name":"{}{key}","inputSchema":"{{}}"}}"#, "x".repeat(before));
+            let lists = Lists { tools: list(&[&tool]), secrets: secrets.clone().into(), ..Lists::default() };
+            let (warnings, _) = warnings(&lists);
+            assert!(warnings[0].contains("tools[0]") && !warnings[0].contains("sk-"), "{warnings:?}");
+        }
+    }
+
+    #[test]
     fn sane_definitions_are_not_named_and_warnings_are_bounded() {
         let sane = Lists {
             tools: list(&[

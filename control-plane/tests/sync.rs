@@ -308,6 +308,56 @@ async fn each_list_stands_alone_and_keeps_what_it_had_while_it_fails() {
     assert!(status.reason.starts_with("tools/list: HTTP 401"), "{}", status.reason);
 }
 
+/// A legacy server that takes one request at a time: it refuses others meanwhile, also with `refusal`.
+async fn one_at_a_time(refusal: &'static str) -> String {
+    let (busy, refused) =
+        (Arc::new(tokio::sync::Semaphore::new(1)), Arc::new(tokio::sync::Semaphore::new(0)));
+    let answer = move |body: String| {
+        let (busy, refused) = (Arc::clone(&busy), Arc::clone(&refused));
+        async move {
+            let message: serde_json::Value = serde_json::from_str(&body).unwrap();
+            let Some(id) = message.get("id") else { return http::StatusCode::ACCEPTED.into_response() };
+            let method = message["method"].as_str().unwrap();
+            let answers = answers_well(DECLARED);
+            let Ok(_turn) = busy.try_acquire() else {
+                refused.add_permits(1);
+                let answer =
+                    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"busy"}}}}"#);
+                return match refusal.strip_prefix("HTTP ") {
+                    Some(status) => http::StatusCode::from_bytes(status.as_bytes()).unwrap().into_response(),
+                    None => ([("content-type", "application/json")], answer).into_response(),
+                };
+            };
+            // Those that are asked for together are: the first waits until another was refused.
+            if method.ends_with("/list") {
+                drop(tokio::time::timeout(std::time::Duration::from_secs(60), refused.acquire()).await);
+                refused.add_permits(1);
+            }
+            let told = answers.get(method).cloned();
+            let told = told.unwrap_or_else(|| r#""error":{"code":-32601,"message":"unknown"}"#.to_owned());
+            ([("content-type", "application/json")], format!(r#"{{"jsonrpc":"2.0","id":{id},{told}}}"#))
+                .into_response()
+        }
+    };
+    let router = axum::Router::new().route("/mcp", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test]
+async fn a_server_that_takes_one_request_at_a_time_has_all_its_lists() {
+    let control = Control::start().await;
+    for (nth, refusal) in ["HTTP 500", "HTTP 503", "HTTP 409", "error"].into_iter().enumerate() {
+        let url = one_at_a_time(refusal).await;
+        let status = control.upstream(&format!("busy{nth}"), upstream_at(url), true).await.status.unwrap();
+        assert_eq!((status.state(), status.reason.as_str()), (UpstreamState::Ready, ""), "{refusal}");
+        let counts: Vec<_> = status.lists.iter().map(|list| (list.count, list.trouble.as_str())).collect();
+        assert_eq!(counts, [(1, ""); 4], "{refusal}");
+    }
+}
+
 /// Servers without pings refuse one in the words in which they refuse a list: that is not a session that is lost.
 #[tokio::test]
 async fn a_list_that_is_refused_as_a_ping_is_takes_no_other_along() {

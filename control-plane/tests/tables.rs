@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::Database;
+use futures_util::FutureExt as _;
 use prost_types::Timestamp;
 use trunkline::telemetry::v1::{ReportUsageRequest, UsageOutcome, UsageRecord};
 use trunkline_control_plane::auth::credential::EdgeCredentials;
@@ -183,11 +184,8 @@ async fn reports_do_not_hold_up_who_writes_the_registry(database: Database) {
         tokio::task::yield_now().await;
         assert_eq!(store.revision().await.unwrap(), 0);
     }
-    let second = {
-        let store = store.clone();
-        tokio::spawn(async move { store.write().await.unwrap() })
-    };
-    tokio::task::yield_now().await;
+    let mut second = Box::pin(store.write());
+    assert!((&mut second).now_or_never().is_none(), "it stands in line from here on");
     if database.is_sqlite() {
         first.commit().await.unwrap();
         // Of all that came before it, one report at the most was stored; PostgreSQL lets them write meanwhile.

@@ -1,16 +1,24 @@
-//! Fetches the catalogue of an MCP server: its lists, all at once, each over all its pages and on its own.
+//! Fetches the catalogue of an MCP server: its lists, all at once, each over all its pages and on its own. What fails so is asked
+//! for once more in turn.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mcp::client::{ClientError, Listing, Session};
-use mcp::error::METHOD_NOT_FOUND;
+use mcp::error::{INVALID_PARAMS, METHOD_NOT_FOUND};
 use mcp::method::Method;
 use mcp::quirk::Quirk;
 
 use super::{Failure, FetchedList, Lists, broken};
 use crate::importers::{ListSelection, PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
 
+/// The lists of a server, and the capabilities with which it declares them.
+const LISTS: [(Method, &str); 4] = [
+    (Method::ToolsList, "tools"),
+    (Method::ResourcesList, "resources"),
+    (Method::ResourcesTemplatesList, "resources"),
+    (Method::PromptsList, "prompts"),
+];
 /// The maximum number of entries of a list.
 const MAX_ENTRIES: usize = 20_000;
 
@@ -43,12 +51,8 @@ pub(super) async fn lists(
             false => Answer::default(),
         }
     };
-    let (tools, resources, templates, prompts) = tokio::join!(
-        list(Method::ToolsList, "tools"),
-        list(Method::ResourcesList, "resources"),
-        list(Method::ResourcesTemplatesList, "resources"),
-        list(Method::PromptsList, "prompts"),
-    );
+    let [tools, resources, templates, prompts] = LISTS.map(|(method, capability)| list(method, capability));
+    let (tools, resources, templates, prompts) = tokio::join!(tools, resources, templates, prompts);
     let mut answers = [tools, resources, templates, prompts];
     let undeclared = !answers[0].list.asked && selection.has(TOOLS);
     if undeclared {
@@ -57,6 +61,7 @@ pub(super) async fn lists(
     if !is_new && is_session_lost(&answers) {
         return Err(NotFetched::SessionLost);
     }
+    ask_in_turn(session, capabilities, &mut answers).await;
     if let Some(failed) = failure(&answers, selection) {
         return Err(failed);
     }
@@ -80,6 +85,30 @@ async fn list(session: &Session, capabilities: &str, method: Method, capability:
         error.filter(|error| !matches!(error, ClientError::Rpc { code, .. } if *code == METHOD_NOT_FOUND));
     let trouble = trouble_of(error.as_ref());
     Answer { list: FetchedList { asked: true, entries, trouble }, error }
+}
+
+/// Asks once more for lists that failed while others were asked for, one after the other: some servers take one request at a time.
+async fn ask_in_turn(session: &Session, capabilities: &str, answers: &mut [Answer; 4]) {
+    if answers.iter().filter(|answer| answer.list.asked).count() < 2 {
+        return;
+    }
+    for (answer, (method, capability)) in answers.iter_mut().zip(LISTS) {
+        if answer.error.clone().is_some_and(may_be_of_haste) {
+            let again = list(session, capabilities, method, capability).await;
+            if again.error.is_none() {
+                *answer = again;
+            }
+        }
+    }
+}
+
+/// Whether a server may say so because it is at work on another request.
+fn may_be_of_haste(error: ClientError) -> bool {
+    match error.as_refused() {
+        ClientError::Http { status, .. } => matches!(status, 409 | 429 | 500..),
+        ClientError::Rpc { code, .. } => code != INVALID_PARAMS,
+        _ => false,
+    }
 }
 
 /// Asks a server for its tools that does not declare them: some that have tools do not say so.

@@ -1,6 +1,7 @@
 //! The program from outside: exit codes, one line on stderr, data on stdout.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -139,4 +140,64 @@ fn what_cannot_be_imported_is_named_and_what_can_is_told() {
         assert_eq!((code, out.as_str()), (2, ""), "{name}: {talk}");
         assert!(talk.contains(&format!("{name}: {said}")), "{talk}");
     }
+}
+
+/// Answers every connection with 401, and passes on the first line of what came.
+fn deaf_edge() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, (asked, lines)) =
+        (format!("http://{}", listener.local_addr().unwrap()), std::sync::mpsc::channel());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+            asked.send(head.next().unwrap().unwrap()).unwrap();
+            let length = head
+                .by_ref()
+                .map(Result::unwrap)
+                .take_while(|line| !line.is_empty())
+                .filter_map(|line| {
+                    line.to_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok()
+                })
+                .last();
+            assert!(length.is_some());
+            stream
+                .write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .unwrap();
+        }
+    });
+    (url, lines)
+}
+
+#[test]
+fn no_proxy_of_the_environment_stands_before_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((edge, asked), (proxy, proxied)) = (deaf_edge(), deaf_edge());
+    let context = format!(
+        "currentContext: test\ncontexts:\n  test:\n    edge: {edge}\n    tokens:\n      laptop: {{bearer: s3cret, servers: ['*']}}\n"
+    );
+    std::fs::write(folder.path().join("mcpctl.yaml"), context).unwrap();
+    let message = folder.path().join("message");
+    let params =
+        r#"{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}"#;
+    std::fs::write(
+        &message,
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{params}}}\n"),
+    )
+    .unwrap();
+    for arguments in [["call", "dev", "now"].as_slice(), &["connect", "dev"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcpctl"));
+        command.args(arguments).env("MCPCTL_CONFIG", folder.path().join("mcpctl.yaml"));
+        for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env(name, &proxy);
+        }
+        command.env_remove("NO_PROXY").env_remove("no_proxy").env_remove("MCPCTL_CONTEXT");
+        let output = command.stdin(std::fs::File::open(&message).unwrap()).output().unwrap();
+        let lines: Vec<String> = asked.try_iter().collect();
+        assert!(
+            lines.iter().any(|line| line == "POST /servers/dev/mcp HTTP/1.1"),
+            "{arguments:?}: {lines:?} {output:?}"
+        );
+    }
+    assert_eq!(proxied.try_iter().next(), None);
 }

@@ -66,6 +66,10 @@ async fn calls_progress_and_questions_pass_both_ways() {
 
     host.send(json!([])).await;
     assert_eq!(host.next().await["error"]["code"], -32600);
+    // What cannot be read is answered under its id, so that nobody waits for it.
+    host.send(json!({"jsonrpc": "1.0", "id": "odd", "method": "ping"})).await;
+    let refused = host.next().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!("odd"), &json!(-32600)));
     host.send(json!({"jsonrpc": "2.0", "id": 3, "method": "no/such"})).await;
     assert_eq!(host.next().await["error"]["code"], -32601);
     // Closing stdin ends the bridge, and the outstanding response still arrives.

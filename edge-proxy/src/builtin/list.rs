@@ -57,7 +57,9 @@ fn number(
     member: &str,
     generation: u64,
 ) -> Result<u32, Failure> {
-    let Some(raw) = message.params.cursor.filter(|raw| *raw != "null") else { return Ok(0) };
+    // No cursor of ours is empty.
+    let given = message.params.cursor.filter(|raw| *raw != "\"\"");
+    let Some(raw) = given else { return Ok(0) };
     let text = json::string(raw).map_err(|_| Failure::params("params.cursor must be a string"))?;
     let cursor = Cursor::open(&context.snapshot.trust, context.owner(), member, &text);
     let cursor = cursor.ok_or_else(|| Failure::params("params.cursor was not issued for this list"))?;

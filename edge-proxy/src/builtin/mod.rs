@@ -105,14 +105,15 @@ fn result(id: &str, result: &str) -> Reply {
 }
 
 fn initialize(context: &RequestContext<'_>, message: &Message<'_>, id: &str) -> Result<Reply, Failure> {
-    let malformed =
-        |_| Failure::params("params of initialize must have protocolVersion, capabilities and clientInfo");
+    let malformed = |_| Failure::params("params of initialize must be an object");
     let params = message.envelope.params.unwrap_or("{}");
     let [version, declared, client] =
         json::members(params, ["protocolVersion", "capabilities", "clientInfo"]).map_err(malformed)?;
-    let version = json::string(version.unwrap_or("\"\"")).map_err(malformed)?;
+    // A version that is no text is none.
+    let version = version.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
     let revision = Revision::negotiate_legacy(&version);
-    let declared = Capabilities::of_client(declared.unwrap_or("{}")).map_err(malformed)?;
+    let declared = Capabilities::of_client(declared.unwrap_or("{}"))
+        .map_err(|_| Failure::params("params.capabilities must be an object"))?;
     let lifetime = context.worker.shared.environment.limits.session_lifetime.as_secs();
     let conversation = Conversation::begin(revision, declared, &client_name(client), context.now(), lifetime);
     let body = format!(

@@ -55,7 +55,7 @@ impl ClientConnection {
                 Err(failure) => self.send_failure(&failure, &ErrorContext::default()).await,
             };
         }
-        let Ok(meant) = mended(body, error.clone()) else {
+        let Ok(meant) = mended(body, error.clone(), &mut ErrorContext::default()) else {
             return self.respond(body, Err(error), ErrorContext::default()).await;
         };
         match Envelope::parse(&meant) {

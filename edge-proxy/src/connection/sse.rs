@@ -13,7 +13,7 @@ use mcp::sse::{self, Event, KEEP_ALIVE};
 
 use super::{ClientConnection, ConnectionGuard, Handler};
 use crate::context::RequestContext;
-use crate::error::Failure;
+use crate::error::{ErrorContext, Failure};
 use crate::fleet::{Delivery, Undelivered, Waiter};
 use crate::observe::{CloseReason, ConnectionTransport};
 use crate::respond::events_stream;
@@ -53,6 +53,7 @@ pub async fn post(
     context: &RequestContext<'_>,
     handle: &str,
     message: Bytes,
+    error_context: &mut ErrorContext,
 ) -> Result<Response<Body>, Failure> {
     let address =
         post_address::open(&context.snapshot.trust, context.owner(), handle).ok_or(Failure::Disconnected)?;
@@ -61,7 +62,7 @@ pub async fn post(
         None | Some(EnvelopeError::Batch) => message,
         Some(error) => {
             streamable::check_coding(context.headers())?;
-            mended(&message, error)?
+            mended(&message, error, error_context)?
         }
     };
     let delivered =

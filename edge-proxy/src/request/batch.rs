@@ -63,7 +63,7 @@ async fn response_to(
     let (body, envelope) = match Envelope::parse(body) {
         Ok(envelope) => (body, envelope),
         Err(error) => {
-            meant = mended(body, error)?;
+            meant = mended(body, error, error_context)?;
             (&meant, Envelope::parse(&meant).map_err(unreadable)?)
         }
     };

@@ -132,7 +132,7 @@ async fn handle(
             Ok(streamable(&context, http_request.verb, &body, error_context).await?.into_response(worker))
         }
         Endpoint::Sse => sse::open(&context, http_connection, connection_message_boxed),
-        Endpoint::Messages(handle) => sse::post(&context, handle, body).await,
+        Endpoint::Messages(handle) => sse::post(&context, handle, body, error_context).await,
         Endpoint::Ticket | Endpoint::WebSocket => {
             Ok(websocket::no_store(websocket::ticket(&context)?.into_response(worker)))
         }
@@ -256,7 +256,7 @@ async fn messages(
         Err(EnvelopeError::Batch) => batch::messages(context, body, &*conversation(context)?).await,
         Err(error) => {
             streamable::check_coding(context.headers())?;
-            Box::pin(odd_message(context, mended(body, error)?, error_context)).await
+            Box::pin(odd_message(context, mended(body, error, error_context)?, error_context)).await
         }
     }
 }

@@ -57,21 +57,23 @@ impl Capabilities {
     }
 
     /// Reads the `capabilities` of an `initialize`. What is not understood is not relayed. `null`, and the empty list that
-    /// PHP writes for an empty object, declare none.
+    /// PHP writes for an empty object, declare none. In a member, `null` is absent, and `true` an empty object, as that
+    /// list is.
     pub fn of_client(raw: &str) -> Result<Self, json::JsonError> {
         if raw == "null" || is_empty_list(raw) {
             return Ok(Self::default());
         }
-        let [elicitation, sampling, roots] = json::members(raw, ["elicitation", "sampling", "roots"])?;
+        let [elicitation, sampling, roots] =
+            json::members(raw, ["elicitation", "sampling", "roots"])?.map(object);
         let mut set = 0;
         if let Some(elicitation) = elicitation {
-            let [form, url] = json::members(elicitation, ["form", "url"])?;
+            let [form, url] = json::members(elicitation, ["form", "url"])?.map(object);
             // An empty object means forms, which was all there was before URLs.
             set |= if form.is_some() || url.is_none() { FORM } else { 0 };
             set |= if url.is_some() { URL } else { 0 };
         }
         if let Some(sampling) = sampling {
-            let [tools, context] = json::members(sampling, ["tools", "context"])?;
+            let [tools, context] = json::members(sampling, ["tools", "context"])?.map(object);
             set |= SAMPLING;
             set |= if tools.is_some() { SAMPLING_TOOLS } else { 0 };
             set |= if context.is_some() { SAMPLING_CONTEXT } else { 0 };
@@ -114,6 +116,16 @@ impl Capabilities {
     }
 }
 
+/// The object that a member is, or stands for.
+fn object(raw: Option<&str>) -> Option<&str> {
+    raw.and_then(|raw| if raw.starts_with('{') { Some(raw) } else { stands_for_empty(raw) })
+}
+
+#[cold]
+fn stands_for_empty(raw: &str) -> Option<&'static str> {
+    (raw == "true" || is_empty_list(raw)).then_some("{}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +143,18 @@ mod tests {
                 r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#,
             ),
             (r#"{"sampling":{"tools":{}}}"#, Revision::V2025_06_18, r#"{"sampling":{}}"#),
+            (r#"{"roots":null,"sampling":null,"elicitation":null}"#, Revision::V2025_11_25, "{}"),
+            (r#"{"roots":false,"sampling":"x","elicitation":["x"]}"#, Revision::V2025_11_25, "{}"),
+            (
+                r#"{"roots":[],"sampling":true,"elicitation":[ ]}"#,
+                Revision::V2025_11_25,
+                r#"{"elicitation":{},"sampling":{},"roots":{}}"#,
+            ),
+            (
+                r#"{"elicitation":{"form":null,"url":{}},"sampling":{"tools":null,"context":true}}"#,
+                Revision::V2025_11_25,
+                r#"{"elicitation":{"url":{}},"sampling":{"context":{}}}"#,
+            ),
         ] {
             assert_eq!(Capabilities::of_client(raw).unwrap().to_upstream(revision), upstream, "{raw}");
         }

@@ -3,7 +3,7 @@
 //! It must not know what any method does.
 
 use bytes::Bytes;
-use mcp::border::{Peer, Unreadable, mend};
+use mcp::border::{Peer, Unreadable, ids, mend};
 use mcp::json::{self, JsonError};
 use mcp::message::{Envelope, EnvelopeError, Kind, span};
 use mcp::meta;
@@ -112,28 +112,39 @@ impl<'a> Params<'a> {
                 "params._meta.progressToken has {found} bytes, of which {allowed} are allowed"
             )));
         }
+        // Clients write every member that they know.
+        let given = |raw: Option<&'a str>| raw.filter(|raw| *raw != "null");
         Ok(Self {
             name,
             uri,
             arguments,
-            cursor,
+            cursor: given(cursor),
             reference,
-            request_state,
+            request_state: given(request_state),
             progress_token,
             version,
             capabilities,
-            log_level,
+            log_level: given(log_level),
             meta,
         })
     }
 }
 
-/// Reads what a client plainly meant with a message that was refused with `error`: that message, which parses.
+/// Reads what a client plainly meant with a message that was refused with `error`: that message, which parses. Where there is
+/// none, `error_context` has the id of the request that it was to be: whoever waits for it learns why.
 #[cold]
-pub fn mended(body: &Bytes, error: EnvelopeError) -> Result<Bytes, Failure> {
+pub fn mended(
+    body: &Bytes,
+    error: EnvelopeError,
+    error_context: &mut ErrorContext,
+) -> Result<Bytes, Failure> {
     match mend(body, error, Peer::Client) {
         Ok(mended) => Ok(mended.message),
-        Err(Unreadable { error, .. }) => Err(unreadable(error)),
+        Err(Unreadable { error, .. }) => {
+            let id = ids::id_of_unreadable(body).filter(|raw| raw.len() <= MAX_ID);
+            error_context.id = id.map(|raw| body.slice(span(body, raw)));
+            Err(unreadable(error))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Clients whose messages have one plain meaning, though not as the specification spells it, over every transport.
 
-use crate::support::{Edge, Recorded, Reply, Socket, Sse, Upstream, json};
+use crate::support::{Edge, META, Recorded, Reply, Socket, Sse, Upstream, json, modern};
 
 fn ok(request: &Recorded) -> axum::response::Response {
     json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))
@@ -70,8 +70,44 @@ async fn capabilities_that_are_nothing_declare_nothing() {
         let reply = edge.post(&[], &message).await;
         assert!(reply.status == 200 && answers(&reply.body, "1"), "{nothing}: {}", reply.body);
     }
+    for params in [
+        r#"{"protocolVersion":null,"capabilities":{"roots":null,"sampling":null,"elicitation":null}}"#,
+        r#"{"protocolVersion":5,"capabilities":{"roots":[],"sampling":true}}"#,
+    ] {
+        let message = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{params}}}"#);
+        let reply = edge.post(&[], &message).await;
+        assert!(
+            reply.status == 200 && reply.body.contains(r#""protocolVersion":"2025-11-25""#),
+            "{}",
+            reply.body
+        );
+    }
     let wrong = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":["sampling"]}}"#;
-    assert_eq!(edge.post(&[], wrong).await.error_code(), -32602);
+    let refused = edge.post(&[], wrong).await;
+    assert!(refused.error_code() == -32602 && refused.body.contains("params.capabilities must be an object"));
+}
+
+#[tokio::test]
+async fn what_a_client_writes_as_null_or_empty_is_absent() {
+    let upstream = Upstream::start(ok).await;
+    let edge = Edge::start(&upstream.url);
+    let session = edge.session("2025-06-18", "{}").await;
+    let first = |cursor: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{{"cursor":{cursor}}}}}"#)
+    };
+    for cursor in ["null", "\"\""] {
+        let listed = edge.post(&[("mcp-session-id", &session)], &first(cursor)).await;
+        assert!(answers(&listed.body, "2"), "{cursor}: {}", listed.body);
+    }
+    assert_eq!(edge.post(&[("mcp-session-id", &session)], &first("\"x\"")).await.error_code(), -32602);
+    // A modern call.
+    let call = format!(
+        r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{"name":"u_echo","requestState":null,{}}}}}"#,
+        META.replace("}}", r#"},"io.modelcontextprotocol/logLevel":null}"#)
+    );
+    let called = edge.post(&modern("tools/call", Some("u_echo")), &call).await;
+    assert!(called.messages().iter().any(|message| message.contains(r#""result""#)), "{}", called.body);
+    assert_eq!(upstream.calls("tools/call").len(), 1);
 }
 
 #[tokio::test]
@@ -86,6 +122,11 @@ async fn what_may_mean_several_things_is_refused_and_names_the_request() {
         call(r#"{"name":"u_echo","name":"b"}"#),
         call(r#"{"name":"u_echo","Name":"b"}"#),
         call(&format!(r#"{{"name":"u_echo","_meta":{{"progressToken":"{}"}}}}"#, "t".repeat(2_000))),
+        call("[1]"),
+        call(r#"{"name":NaN}"#),
+        call("{}").replace("2.0", "1.0"),
+        call("{}").replace("\"tools/call\"", "5"),
+        call(r#"{},"method":"ping""#),
     ] {
         for answer in
             [edge.post(&[("mcp-session-id", &session)], &message).await.body, socket.ask(&message).await]

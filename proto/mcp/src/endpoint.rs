@@ -2,7 +2,7 @@
 //!
 //! It must not know how they are. A server may not send us elsewhere than to itself: our credentials go along.
 
-use url::{Url, form_urlencoded};
+use url::{Host, Url, form_urlencoded};
 
 /// The type of that event.
 pub const EVENT: &[u8] = b"endpoint";
@@ -21,6 +21,17 @@ pub enum EndpointError {
     /// It leads to another origin.
     #[error("its endpoint is at another origin, which is not followed")]
     CrossOrigin,
+}
+
+/// Whether a URL leads to this machine, which no proxy of the environment stands before.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// The URL that the data of an `endpoint` event names, for a stream that was opened at `base`. Parameters of the stream's query go
@@ -60,6 +71,21 @@ mod tests {
     fn at(data: &str) -> Result<String, EndpointError> {
         let base = Url::parse("https://host:8443/base/sse?key=k").unwrap();
         resolve(&base, data.as_bytes()).map(Into::into)
+    }
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        for (url, is_ours) in [
+            ("http://localhost:1/", true),
+            ("http://LOCALHOST/", true),
+            ("http://127.9.0.1/", true),
+            ("https://[::1]:8/", true),
+            ("http://localhost.evil.example/", false),
+            ("http://10.0.0.1/", false),
+            ("data:,x", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), is_ours, "{url}");
+        }
     }
 
     #[test]

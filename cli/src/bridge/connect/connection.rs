@@ -76,7 +76,11 @@ enum Failure {
 impl Connection {
     /// Prepares a connection without sending anything.
     pub fn new(target: Target, to_host: mpsc::Sender<Bytes>) -> Result<Arc<Self>> {
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        if mcp::endpoint::is_loopback(&target.url) {
+            http = http.no_proxy();
+        }
+        let http = http
             .connect_timeout(Duration::from_secs(5))
             .tcp_keepalive(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())

@@ -89,11 +89,11 @@ impl HostBridge {
     async fn handle_odd_line(self: Arc<Self>, line: &Bytes, error: EnvelopeError) {
         let meant = match mend(line, error, Peer::Client) {
             Ok(mended) => mended.message,
-            Err(unreadable) => return self.refuse(&unreadable.error).await,
+            Err(unreadable) => return self.refuse(line, &unreadable.error).await,
         };
         match Envelope::parse(&meant) {
             Ok(message) => self.handle_message(&meant, message).await,
-            Err(error) => self.refuse(&error).await,
+            Err(error) => self.refuse(&meant, &error).await,
         }
     }
 
@@ -116,8 +116,10 @@ impl HostBridge {
         self.connection.send_to_host(mcp::error::render(id, INVALID_REQUEST, &why, None)).await;
     }
 
-    async fn refuse(&self, error: &EnvelopeError) {
-        self.connection.send_to_host(mcp::error::render(None, error.code(), &error.to_string(), None)).await;
+    /// Answers a line that cannot be read, under the id of the request that it was to be.
+    async fn refuse(&self, line: &[u8], error: &EnvelopeError) {
+        let id = ids::id_of_unreadable(line);
+        self.connection.send_to_host(mcp::error::render(id, error.code(), &error.to_string(), None)).await;
     }
 
     async fn send_in_background(self: Arc<Self>, line: Bytes, id: Option<&str>) {

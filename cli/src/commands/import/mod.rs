@@ -15,6 +15,7 @@ mod variables;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::bridge::child::Program;
@@ -199,41 +200,59 @@ fn print_commands(commands: &[HostServer]) -> Result {
     Ok(())
 }
 
+/// A command that runs and is to be offered.
+struct Started {
+    server: String,
+    id: String,
+    running: Running,
+}
+
 async fn run_all(invocation: &Invocation, commands: Vec<HostServer>, skipped: &mut Skipped) -> Result {
     let mut stop = StopSignal::new()?;
-    let mut running = Vec::new();
-    let served = tokio::select! {
-        served = start_all(invocation, commands, &mut running, skipped) => served,
-        () = stop.wait() => Ok(()),
+    let mut started = Vec::new();
+    let offered = tokio::select! {
+        offered = offer_all(invocation, commands, &mut started, skipped) => Some(offered),
+        () = stop.wait() => None,
     };
-    if served.is_ok() && !running.is_empty() {
+    if matches!(offered, Some(Ok(()))) && !started.is_empty() {
         let all = if skipped.0.is_empty() { "All servers" } else { "All other servers" };
         eprint(format!("{all} are running. Press Ctrl-C to stop them."));
         stop.wait().await;
     }
-    for one in running {
-        one.stop().await;
-    }
-    served
+    join_all(started.into_iter().map(|one| one.running.stop())).await;
+    offered.unwrap_or(Ok(()))
 }
 
-async fn start_all(
+/// Starts the commands, and registers each when it is ready: none waits for another. Those that cannot be offered are
+/// stopped.
+async fn offer_all(
     invocation: &Invocation,
     commands: Vec<HostServer>,
-    running: &mut Vec<Running>,
+    started: &mut Vec<Started>,
     skipped: &mut Skipped,
 ) -> Result {
     for server in commands {
         let key = server.key.clone();
-        let started = start(invocation, server, running).await;
-        skip_if_refused(&key, started, skipped)?;
+        let one = start(server).await;
+        skip_if_refused(&key, one.map(|one| started.extend(one)), skipped)?;
     }
-    Ok(())
+    let offers = join_all(started.iter().map(|one| offer(invocation, one))).await;
+    let (mut kept, mut outcome) = (Vec::new(), Ok(()));
+    for (one, offered) in started.drain(..).zip(offers) {
+        if offered.is_ok() {
+            kept.push(one);
+            continue;
+        }
+        one.running.stop().await;
+        outcome = outcome.and(skip_if_refused(&one.server, offered, skipped));
+    }
+    started.extend(kept);
+    outcome
 }
 
-/// Runs a command and registers it. One that cannot be offered is stopped.
-async fn start(invocation: &Invocation, server: HostServer, running: &mut Vec<Running>) -> Result {
-    let Transport::Stdio { command, env } = server.transport else { return Ok(()) };
+/// Runs a command.
+async fn start(server: HostServer) -> Result<Option<Started>> {
+    let Transport::Stdio { command, env } = server.transport else { return Ok(None) };
     eprint(format!("[{}] running {}", server.id, command.join(" ")));
     let mut program = Program::new(command.into_iter().map(Into::into).collect(), Some(server.id.clone()));
     program.env = env;
@@ -248,21 +267,13 @@ async fn start(invocation: &Invocation, server: HostServer, running: &mut Vec<Ru
         eras: Eras::Auto,
         env_from_headers: Vec::new(),
     };
-    // Whatever ends this early, it is stopped with the others.
-    running.push(expose::start(program, settings).await?);
-    let Some(one) = running.last() else { return Ok(()) };
-    let offered = offer(invocation, &server.id, one).await;
-    if offered.is_err()
-        && let Some(one) = running.pop()
-    {
-        one.stop().await;
-    }
-    offered
+    let running = expose::start(program, settings).await?;
+    Ok(Some(Started { server: server.key, id: server.id, running }))
 }
 
-async fn offer(invocation: &Invocation, id: &str, one: &Running) -> Result {
-    let who = one.ready().await?;
-    let url = one.url().unwrap_or_default();
+async fn offer(invocation: &Invocation, one: &Started) -> Result {
+    let (id, who) = (&one.id, one.running.ready().await?);
+    let url = one.running.url().unwrap_or_default();
     eprint(format!("[{id}] {who}; listening at {url}"));
     register_as(invocation, id, &url).await
 }

@@ -121,6 +121,24 @@ pub fn id_in_prefix(start: &[u8]) -> Option<&str> {
     denoted(raw).map(|_| raw)
 }
 
+/// The raw id of a request that cannot be read; `None` when it may be a response, or has no id or several.
+#[cold]
+#[must_use]
+pub fn id_of_unreadable(source: &[u8]) -> Option<&str> {
+    let (mut id, mut asks) = (None, false);
+    for (key, value) in Members::of(source) {
+        let says_something = value != Some(b"null");
+        match key {
+            b"id" if id.is_some() => return None,
+            b"id" => id = Some(std::str::from_utf8(value?).ok()?),
+            b"method" => asks |= says_something,
+            b"result" | b"error" if says_something => return None,
+            _ => {}
+        }
+    }
+    id.filter(|raw| asks && denoted(raw).is_some())
+}
+
 /// The members of the first object in bytes that may be anything, as far as they can be told. A value that is cut off is
 /// `None`. Keys are without their quotes, and raw.
 struct Members<'a> {

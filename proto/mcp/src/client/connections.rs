@@ -14,6 +14,7 @@ use super::endpoint::{Endpoint, Reach};
 use super::error::ClientError;
 use super::quirk_log::QuirkLog;
 use super::resolve::Names;
+use crate::endpoint::is_loopback;
 use crate::quirk::Quirk;
 
 /// Requests that broke on a kept connection and were answered on another, after which none is kept any more.
@@ -82,6 +83,9 @@ fn client(endpoint: &Endpoint, agent: &HeaderValue, keeps: bool) -> Result<Clien
     }
     if let Reach::Resolved(resolver) = &endpoint.reach {
         builder = builder.dns_resolver(Names(Arc::clone(resolver))).no_proxy();
+    }
+    if is_loopback(&endpoint.url) {
+        builder = builder.no_proxy();
     }
     builder
         .user_agent(agent.clone())

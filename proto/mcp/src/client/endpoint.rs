@@ -28,8 +28,8 @@ pub struct Endpoint {
 /// How a server is connected to.
 #[derive(Clone)]
 pub enum Reach {
-    /// As the system reaches the host of its URL, with the proxies that the environment names. Nothing is refused: for URLs
-    /// that the user of the program wrote.
+    /// As the system reaches the host of its URL, with the proxies that the environment names, unless that is this machine.
+    /// Nothing is refused: for URLs that the user of the program wrote.
     System,
     /// At those addresses of the host that the resolver returns, and at no others. Proxies are not used: they would resolve
     /// the host themselves.

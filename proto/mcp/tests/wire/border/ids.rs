@@ -1,5 +1,5 @@
 use mcp::border::Spelling;
-use mcp::border::ids::{self, claimed, denotes, id_in_prefix, same};
+use mcp::border::ids::{self, claimed, denotes, id_in_prefix, id_of_unreadable, same};
 use proptest::prelude::*;
 
 use crate::strategies;
@@ -99,6 +99,30 @@ fn the_id_is_found_in_the_start_of_a_message() {
         ("{\"method\":\"id\",", None),
     ] {
         assert_eq!(id_in_prefix(start.as_bytes()), id, "{start}");
+    }
+}
+
+#[test]
+fn the_id_of_an_unreadable_request_is_found_and_no_other() {
+    for (source, id) in [
+        (&br#"{"id":7,"method":"tools/list"}"#[..], Some("7")),
+        (br#"{"jsonrpc":"1.0","id":"a","method":"tools/list"}"#, Some("\"a\"")),
+        (br#"{"jsonrpc":"2.0","method":5,"params":["x"],"id":-1.0}"#, Some("-1.0")),
+        (br#"{"id":7,"method":"a","params":{"x":NaN}}"#, Some("7")),
+        (b"{\"id\":7,\"method\":\"caf\xe9\"}", Some("7")),
+        (br#"{"id":7,"method":"a","result":null}"#, Some("7")),
+        // What may be a response ends no request of its sender.
+        (br#"{"id":7,"method":"a","result":{}}"#, None),
+        (br#"{"id":7,"error":{"code":1}}"#, None),
+        (br#"{"id":7,"method":null}"#, None),
+        (br#"{"id":7,"id":8,"method":"a"}"#, None),
+        (br#"{"id":null,"method":"a"}"#, None),
+        (br#"{"id":{},"method":"a"}"#, None),
+        (br#"{"method":"a","params":{"id":7}}"#, None),
+        (br#"{"id":7"#, None),
+        (b"", None),
+    ] {
+        assert_eq!(id_of_unreadable(source), id, "{}", String::from_utf8_lossy(source));
     }
 }
 

@@ -273,9 +273,9 @@ pub struct EdgeProgress {
 
 impl EdgeProgress {
     /// Returns the newest revision that made something which the edge refuses. 0: it refuses nothing.
-    pub(super) fn newest_refused(&self) -> i64 {
+    pub(super) fn newest_refused(&self) -> Option<i64> {
         let refusals = EdgeStatus::decode(self.row.refusals.as_slice()).unwrap_or_default().refusals;
-        refusals.iter().map(|refusal| refusal.revision).max().unwrap_or_default()
+        refusals.iter().map(|refusal| refusal.revision).max()
     }
 
     /// Builds the status of the contract, for a registry at `revision`.

@@ -44,7 +44,9 @@ impl Rollout {
             standing if !standing.connected => RolloutState::Disconnected,
             standing if standing.row.answered_revision < self.revision => RolloutState::Pending,
             // What was refused before is no part of it. What is newer may contain it.
-            standing if standing.newest_refused() >= self.revision => RolloutState::Refused,
+            standing if standing.newest_refused().is_some_and(|newest| newest >= self.revision) => {
+                RolloutState::Refused
+            }
             _ => RolloutState::Acknowledged,
         }
     }
@@ -104,6 +106,12 @@ mod tests {
             let told = updates[0].edge.clone().unwrap_or_default().refusals;
             assert_eq!(told.len(), refused.iter().filter(|revision| **revision >= 5).count());
         }
+    }
+
+    #[test]
+    fn an_edge_has_refused_nothing_of_an_empty_registry() {
+        let (updates, over) = Rollout::new(0).advance(&[edge("a", true, 0, &[])]);
+        assert_eq!((states(&updates), over), (vec![RolloutState::Acknowledged], true));
     }
 
     #[test]

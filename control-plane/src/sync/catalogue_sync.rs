@@ -15,6 +15,7 @@ use tunnel::Tunnels;
 use super::finding::{Imported, failed};
 use super::import::MAX_NAMES_BYTES;
 use super::record::{store_failure, store_import};
+use super::unfit;
 use crate::auth::vault::Vault;
 use crate::clock;
 use crate::domain::upstream::dials_in;
@@ -137,7 +138,8 @@ impl CatalogueSync {
                 let Fetch { selection, announced } = Fetch::ALL;
                 let finding = Imported { probed, lists, selection, announced };
                 let import = finding.import(id, MAX_NAMES_BYTES);
-                finding.status(&import, &nothing, now_us)
+                let unfit = unfit::look(&finding.lists);
+                finding.status(&import, unfit, &nothing, now_us)
             }
             Err(failure) => {
                 let known =

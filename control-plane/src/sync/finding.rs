@@ -7,7 +7,7 @@ use trunkline::registry::v1::{UpstreamState, UpstreamStatus};
 
 use super::import::{Import, MAX_WARNINGS, import, warned_of};
 use super::list_status::{self, add_quirks};
-use super::unfit;
+use super::unfit::Unfit;
 use crate::clock;
 use crate::importers::{
     Announced, Failure, ListSelection, Lists, PROMPTS, Probed, RESOURCES, TEMPLATES, TOOLS,
@@ -31,9 +31,14 @@ impl Imported {
 
     /// The status of the upstream, after `old`, with these entries, which are counted as if nothing was stored before. What it
     /// says of lists that were not fetched stays.
-    pub(super) fn status(self, import: &Import, old: &UpstreamStatus, now_us: i64) -> UpstreamStatus {
+    pub(super) fn status(
+        self,
+        import: &Import,
+        unfit: Unfit,
+        old: &UpstreamStatus,
+        now_us: i64,
+    ) -> UpstreamStatus {
         let Self { probed, lists, selection, announced } = self;
-        let unfit = unfit::look(&lists);
         let mut statuses = list_status::statuses(&old.lists, &lists, &selection, now_us);
         unfit.count(&mut statuses, &selection);
         let mut probe = probed.report;

@@ -11,6 +11,7 @@ use super::finding::{Imported, count, failed};
 use super::import::{CatalogueEntry, Import, MAX_NAMES_BYTES};
 use super::list_status::{self, Room};
 use super::stale::{StaleEntry, superfluous};
+use super::unfit;
 use crate::clock;
 use crate::domain::{Kind, names};
 use crate::importers::{Failure, ListSelection, PROMPTS, TOOLS};
@@ -39,6 +40,7 @@ pub(super) async fn store_import(
     // Before the write, during which others wait. For a few lists there is room beside what is stored of the others.
     let whole = finding.selection == ListSelection::All;
     let whole = whole.then(|| finding.import(id, MAX_NAMES_BYTES));
+    let unfit = unfit::look(&finding.lists);
     let mut tx = store.write().await?;
     let current = current(&mut tx, row, lease).await?;
     let before: Upstream = current.message()?;
@@ -46,7 +48,7 @@ pub(super) async fn store_import(
     let stored = stored(&mut tx, &row.name, &finding.selection).await?;
     let room = MAX_NAMES_BYTES.saturating_sub(stored.others_bytes);
     let import = whole.unwrap_or_else(|| finding.import(id, room));
-    let found = finding.status(&import, &old, tx.now_us());
+    let found = finding.status(&import, unfit, &old, tx.now_us());
     let written = write_catalogue(&mut tx, stored, import, &found.lists).await?;
     let [tool_count, resource_count, prompt_count] = written.available.map(count);
     let status = UpstreamStatus { tool_count, resource_count, prompt_count, ..found };

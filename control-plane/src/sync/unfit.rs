@@ -14,6 +14,7 @@ use mcp::secrets::Secrets;
 use trunkline::registry::v1::ListStatus;
 
 use super::import::MAX_WARNINGS;
+use crate::domain::definition::MAX_DEFINITION_BYTES;
 use crate::importers::{FetchedList, ListSelection, Lists, PROMPTS, RESOURCES, TEMPLATES, TOOLS, described};
 
 /// What was found.
@@ -49,7 +50,9 @@ impl Unfit {
         sent: &FetchedList,
         secrets: &Secrets,
     ) {
-        for (position, raw) in sent.entries.iter().enumerate() {
+        // What is too large is not imported, and named for that.
+        let fitting = sent.entries.iter().enumerate().filter(|(_, raw)| raw.len() <= MAX_DEFINITION_BYTES);
+        for (position, raw) in fitting {
             let [legacy, modern] = [Era::Legacy, Era::Modern].map(|era| fit(list, era, raw));
             if legacy == Fit::Valid && modern == Fit::Valid {
                 continue;

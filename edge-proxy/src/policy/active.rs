@@ -113,12 +113,6 @@ impl SharedPermit {
         ReadableUris::new(Arc::clone(&self.0.view.borrow()), &self.0.permit.entry().upstream)
     }
 
-    /// Returns the URI by which the upstream of the permit knows the resource that the caller may read as `exposed`, where
-    /// that is another and nothing else can be meant.
-    pub fn own_uri(&self, exposed: &str) -> Option<Box<str>> {
-        super::own_uri(&self.0.view.borrow(), &self.0.permit.entry().upstream, exposed)
-    }
-
     /// The principal that it was given to.
     pub fn principal(&self) -> &Principal {
         &self.0.principal

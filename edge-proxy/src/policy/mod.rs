@@ -23,8 +23,8 @@ pub use permit::Permit;
 pub use readable::ReadableUris;
 
 use crate::identity::{Principal, PrincipalKind};
-use crate::route::{Destination, NamedTarget, TargetKind};
-use crate::snapshot::{Permissions, Snapshot, Token, Upstream, View};
+use crate::route::{Destination, NamedTarget};
+use crate::snapshot::{Permissions, Snapshot, Token, View};
 
 /// A principal at one server, whose rights are in force. Only `admit` makes one, and no target is permitted without.
 #[derive(Debug, Clone, Copy)]
@@ -95,10 +95,9 @@ fn check_again(caller: &Caller<'_>, permit: &Permit, known: &Arc<View>) -> Resul
     if is_same { Ok(()) } else { Err(Denied::NotFound) }
 }
 
-/// Returns the URI by which the upstream of a permit knows the resource that `caller` may read as `exposed`, where that is
-/// another and nothing else can be meant.
-pub fn own_uri_at(caller: &Caller<'_>, permit: &Permit, exposed: &str) -> Option<Box<str>> {
-    own_uri(caller.view, &permit.entry().upstream, exposed)
+/// The URIs by which `caller` may read resources of the upstream of a permit, for one message.
+pub fn readable_at<'a>(caller: &Caller<'_>, permit: &'a Permit) -> ReadableUris<'a> {
+    ReadableUris::new(Arc::clone(caller.view), &permit.entry().upstream)
 }
 
 /// The permissions of a principal, if it has any.
@@ -144,15 +143,6 @@ fn decide(view: &View, named: &NamedTarget<'_>) -> Result<Permit, Denied> {
         }
     }
     by_uri.map(Permit::to).ok_or(denied)
-}
-
-/// Returns the URI by which this upstream knows the resource that `view` allows to read as `exposed`, where that is another.
-/// `None` as well where the upstream has a resource of its own by that name: either may be meant.
-fn own_uri(view: &Arc<View>, upstream: &Upstream, exposed: &str) -> Option<Box<str>> {
-    let permit = decide(view, &NamedTarget::of(TargetKind::Resource, exposed)).ok()?;
-    let is_renamed = *permit.entry().upstream.uid == *upstream.uid && permit.original() != exposed;
-    let is_ambiguous = || ReadableUris::new(Arc::clone(view), upstream).find(exposed).is_some();
-    (is_renamed && !is_ambiguous()).then(|| permit.original().into())
 }
 
 fn is_listed(view: &View, destination: &Destination) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mcp::uri::naming;
 
-use super::decide;
+use super::{Permit, decide};
 use crate::route::{NamedTarget, TargetKind};
 use crate::snapshot::{List, Upstream, View};
 
@@ -40,6 +40,15 @@ impl<'a> ReadableUris<'a> {
         prefixes.find_map(|prefix| self.produced(original, naming::expose(prefix, original)))
     }
 
+    /// Returns the URI by which the upstream knows the resource that the caller may read as `exposed`, where that is another.
+    /// `None` as well where the upstream has a resource of its own by that name, as either may be meant, or it takes too long to
+    /// tell.
+    pub fn own(&mut self, exposed: &str) -> Option<Box<str>> {
+        let permit = self.decided(exposed)?;
+        let is_renamed = *permit.entry().upstream.uid == *self.upstream.uid && permit.original() != exposed;
+        (is_renamed && self.find(exposed).is_none()).then(|| permit.original().into())
+    }
+
     /// The steps that were taken so far.
     #[cfg(test)]
     pub(super) fn steps(&self) -> usize {
@@ -60,14 +69,19 @@ impl<'a> ReadableUris<'a> {
 
     /// Returns `exposed` if it leads to `original` through a template. One decision tells for all templates of a prefix.
     fn produced(&mut self, original: &str, exposed: String) -> Option<Box<str>> {
-        let steps = self.steps.saturating_add(self.steps_to_decide(&exposed));
+        let permit = self.decided(&exposed)?;
+        let leads_there = *permit.entry().upstream.uid == *self.upstream.uid && permit.original() == original;
+        leads_there.then(|| exposed.into())
+    }
+
+    /// The permit to read what `exposed` names, if there is one and it does not take too long to tell.
+    fn decided(&mut self, exposed: &str) -> Option<Permit> {
+        let steps = self.steps.saturating_add(self.steps_to_decide(exposed));
         if steps > MAX_STEPS {
             return None;
         }
         self.steps = steps;
-        let permit = decide(&self.view, &NamedTarget::of(TargetKind::Resource, &exposed)).ok()?;
-        let leads_there = *permit.entry().upstream.uid == *self.upstream.uid && permit.original() == original;
-        leads_there.then(|| exposed.into())
+        decide(&self.view, &NamedTarget::of(TargetKind::Resource, exposed)).ok()
     }
 
     /// What a decision compares: the URI with templates that begin as it does, and with globs where a template is not listed.

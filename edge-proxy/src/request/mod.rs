@@ -6,6 +6,7 @@
 mod batch;
 mod stream;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -304,7 +305,8 @@ async fn deliver_response(
     let server_request = server_request.ok_or_else(Failure::answers_nothing)?;
     let permit = policy::check(&context.caller, &server_request.target().named())
         .map_err(|denied| denied.failure(Failure::answers_nothing))?;
-    let own_uri = |uri: &str| policy::own_uri_at(&context.caller, &permit, uri);
+    let uris = RefCell::new(policy::readable_at(&context.caller, &permit));
+    let own_uri = |uri: &str| uris.borrow_mut().own(uri);
     let own_uri = context.server().renames_uris.then_some(&own_uri as upstream::OwnUri<'_>);
     let upstreams = &context.worker.upstreams;
     upstream::deliver_response(upstreams, trust, owner, message, server_request, &permit, own_uri).await

@@ -249,6 +249,7 @@ const FAILURES: &[fn(&Recorded) -> Response] = &[
     |request| error(200, &request.id(), -32602, "Unknown session"),
     |request| error(404, &request.id(), -32000, "record not found"),
     |request| error(404, &request.id(), -32602, "Unknown tool"),
+    |request| error(404, &request.id(), -32000, "Checkout session cs_123 not found"),
 ];
 
 #[tokio::test]
@@ -339,22 +340,41 @@ async fn a_tool_that_speaks_of_sessions_opens_few_where_pings_tell_nothing() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_refuses_pings_as_it_refuses_calls_keeps_its_sessions() {
-    let refusals: [Refuse; 6] = [
-        |_| status(400, "Unsupported"),
-        |_| status(401, "no session of that kind"),
-        |_| status(500, "failed"),
-        |request| error(200, &request.id(), -32602, "Invalid request parameters"),
-        |request| error(200, &request.id(), -32603, "failed"),
-        |request| error(422, &request.id(), -32600, "no such browser session"),
+async fn an_upstream_without_pings_keeps_its_sessions_where_calls_fail() {
+    // How it refuses calls, and pings.
+    let refusals: [(Refuse, Refuse); 9] = [
+        (|_| status(400, "Unsupported"), |_| status(400, "Unsupported")),
+        (|_| status(401, "no session of that kind"), |_| status(401, "no session of that kind")),
+        (|_| status(500, "failed"), |_| status(500, "failed")),
+        (
+            |request| error(200, &request.id(), -32602, "Invalid request parameters"),
+            |request| error(200, &request.id(), -32602, "Invalid request parameters"),
+        ),
+        (
+            |request| error(422, &request.id(), -32600, "no such browser session"),
+            |request| error(422, &request.id(), -32600, "no such browser session"),
+        ),
+        (|request| error(200, &request.id(), -32000, "no such customer"), |_| status(404, "Not Found")),
+        (
+            |request| error(200, &request.id(), -32000, "no such customer"),
+            |_| error(404, NO_ID, -32600, "no such method"),
+        ),
+        (
+            |request| error(200, &request.id(), -32000, "no such customer"),
+            |_| status(400, "unknown method ping in this session"),
+        ),
+        (
+            |request| error(200, &request.id(), -32000, "no such customer"),
+            |request| error(200, &request.id(), -32602, "session field required"),
+        ),
     ];
-    for (nth, refuse) in refusals.into_iter().enumerate() {
+    for (nth, (refuse, of_ping)) in refusals.into_iter().enumerate() {
         for era in ["legacy", "modern"] {
             let (opened, used) = (AtomicUsize::new(0), Arc::<Mutex<HashSet<String>>>::default());
             let sessions = Arc::clone(&used);
             let upstream = Upstream::raw(move |request| match request.method().as_str() {
                 "initialize" => initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed))),
-                "ping" => refuse(request),
+                "ping" => of_ping(request),
                 "tools/call" if request.body.contains("echo") => refuse(request),
                 "tools/call" => {
                     sessions.lock().unwrap().insert(request.header("mcp-session-id").to_owned());

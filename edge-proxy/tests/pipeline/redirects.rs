@@ -93,6 +93,39 @@ async fn a_call_that_is_led_to_its_result_is_not_made_again() {
     }
 }
 
+/// Some servers answer what they did by a status that says that it is not there.
+#[tokio::test]
+async fn a_call_that_is_answered_where_it_was_led_is_not_made_again() {
+    for code in [404, 405] {
+        for era in ["legacy", "modern"] {
+            let upstream =
+                Upstream::raw(move |request| match (request.path.as_str(), request.method().as_str()) {
+                    ("/mcp", _) => to(307, "/mcp/"),
+                    (_, "tools/call") => {
+                        let id = request.id();
+                        let mut answer = json(&format!(
+                            r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"no such record"}}}}"#
+                        ));
+                        *answer.status_mut() = code.try_into().unwrap();
+                        answer
+                    }
+                    _ => answer(request),
+                })
+                .await;
+            let edge = edge_before(&upstream, era);
+            for calls in 1..=4 {
+                let reply = call(&edge, era).await;
+                assert!(reply.body.contains("no such record"), "{code} {era}: {reply:?}");
+                let ran = upstream
+                    .requests()
+                    .into_iter()
+                    .filter(|request| request.path == "/mcp/" && request.method() == "tools/call");
+                assert_eq!(ran.count(), calls, "{code} {era}: each ran once");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_upstream_that_moved_back_is_found_again() {
     for era in ["legacy", "modern"] {

@@ -88,6 +88,15 @@ impl Refusal {
 }
 
 impl Ping {
+    /// How it was refused, if it was.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Answered | Self::Failed => None,
+        }
+    }
+
     /// The end of a ping that was refused.
     #[must_use]
     pub fn of(refusal: Refusal) -> Self {

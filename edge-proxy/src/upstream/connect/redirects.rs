@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use mcp::redirect::{self, MAX_REDIRECTS, NotFollowed};
+use mcp::session_loss::Refusal;
 use url::{Position, Url};
 
 use super::http_pool::{HttpPool, Retry};
@@ -70,14 +71,15 @@ impl HttpPool {
         let mut hops = 0;
         loop {
             let target = to.as_ref().unwrap_or(&self.target);
-            let response = match first.take() {
+            let mut response = match first.take() {
                 Some(response) => response,
                 None => self.send_to(target, method, headers, body.clone(), retry, timeout).await?,
             };
             let status = response.status;
-            // It is no longer there, so nothing was done.
+            // It is no longer there, so nothing was done, unless what was done is answered so.
             if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
                 && known.take().is_some()
+                && (retry == Retry::Safe || !is_answer(&mut response).await)
             {
                 to = None;
                 continue;
@@ -144,4 +146,12 @@ impl HttpPool {
         let next = &followed.url[Position::BeforePath..Position::AfterQuery];
         next.parse().map_err(|_| malformed())
     }
+}
+
+/// Whether a response with a status that is no success answers the request by its id, or cannot be read.
+#[cold]
+async fn is_answer(response: &mut HttpResponse) -> bool {
+    let status = response.status.as_u16();
+    let read = response.buffer(MAX_BODY).await;
+    read.map_or(true, |body| Refusal::read(status, &body).has_number)
 }

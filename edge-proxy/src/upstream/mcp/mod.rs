@@ -101,8 +101,10 @@ pub(super) fn request_headers() -> [(HeaderName, HeaderValue); 3] {
 /// Makes a call, with the upstream's own URIs where the client hands on what it knows by other names.
 pub(super) async fn call(call: Call<'_>, upstream: &McpUpstream) -> Result<CallResponse, CallError> {
     if call.server.renames_uris {
-        let own = |uri: &str| call.active.own_uri(uri);
-        if let Some(body) = own_uris::in_request(call.message, call.method, own) {
+        let mut uris = call.active.readable();
+        let body = own_uris::in_request(call.message, call.method, |uri| uris.own(uri));
+        drop(uris);
+        if let Some(body) = body {
             return Box::pin(call_with(call, &body, upstream)).await;
         }
     }

@@ -11,6 +11,8 @@ use crate::sse::{Decoder, Event, EventError};
 
 /// How long the end of an event is waited for before it is taken without.
 pub const UNENDED_WAIT: Duration = Duration::from_millis(250);
+/// How often an event that has begun is looked at: to look is to read all of it.
+const MAX_LOOKS: u8 = 8;
 
 /// Takes a body that is labelled as events apart, while it comes.
 ///
@@ -21,6 +23,8 @@ pub struct EventReader {
     limit: usize,
     form: Form,
     decoder: Decoder,
+    /// How often the event that has begun was looked at as a whole.
+    looks: u8,
 }
 
 #[derive(Debug)]
@@ -51,6 +55,7 @@ impl EventReader {
             limit: max_event_bytes,
             form: Form::Unknown(Bytes::new()),
             decoder: Decoder::new(max_event_bytes),
+            looks: 0,
         }
     }
 
@@ -100,7 +105,13 @@ impl EventReader {
     pub fn next(&mut self) -> Result<Option<Event>, EventError> {
         match &mut self.form {
             Form::Json(texts) => Ok(texts.next().map(event)),
-            Form::Events | Form::Unknown(_) => self.decoder.next(),
+            Form::Events | Form::Unknown(_) => {
+                let event = self.decoder.next()?;
+                if event.is_some() {
+                    self.looks = 0;
+                }
+                Ok(event)
+            }
         }
     }
 
@@ -109,7 +120,10 @@ impl EventReader {
     pub fn end(&mut self) -> Option<Event> {
         match &mut self.form {
             Form::Unknown(_) => None,
-            Form::Events => self.take_unended(),
+            Form::Events => {
+                self.looks = 0;
+                self.take_unended()
+            }
             Form::Json(texts) => {
                 let rest = std::mem::take(texts).held.freeze();
                 (!rest.trim_ascii().is_empty()).then(|| event(rest))
@@ -125,11 +139,18 @@ impl EventReader {
     }
 
     /// The event whose end has not come yet, if its data is a whole message. To be asked when nothing has come for [`UNENDED_WAIT`]:
-    /// some servers keep a stream open without the empty line after its last event.
+    /// some servers keep a stream open without the empty line after its last event. One that comes in many parts is looked at a few
+    /// times only.
     #[cold]
     pub fn take_unended(&mut self) -> Option<Event> {
+        self.looks += 1;
+        if self.looks > MAX_LOOKS {
+            self.looks = MAX_LOOKS;
+            return None;
+        }
         let event = self.decoder.unended().filter(|event| Envelope::parse(&event.data).is_ok())?;
         self.decoder.skip_unended();
+        self.looks = 0;
         Some(event)
     }
 

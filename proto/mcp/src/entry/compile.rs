@@ -7,8 +7,10 @@ use crate::json;
 
 /// Deeper schemas are not looked into.
 const MAX_DEPTH: usize = 64;
-/// So many references are followed; what comes after them is taken to lead somewhere.
-const MAX_REFERENCES: usize = 200;
+/// How often a schema may be read, and how many bytes of it in all; the rest is taken to compile. Parts are read anew for whatever
+/// is in them, and for each reference to them.
+const MAX_READINGS: usize = 32;
+const MAX_READ: usize = 2 << 20;
 
 const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
 
@@ -33,18 +35,30 @@ enum Value {
 
 /// Whether no keyword of a schema, given raw, keeps it from being compiled.
 pub(super) fn compiles(schema: &str) -> bool {
-    let mut compiler = Compiler { root: schema, references: 0 };
+    let has_names = ["\"$id\"", "\"$anchor\""].iter().any(|name| schema.contains(name));
+    let left = schema.len().saturating_mul(MAX_READINGS).min(MAX_READ.max(schema.len()));
+    let mut compiler = Compiler { root: schema, has_names, left };
     compiler.schema(schema, 0)
 }
 
 struct Compiler<'s> {
     root: &'s str,
-    references: usize,
+    /// Whether parts have names of their own: then nobody can tell at a glance where a reference leads.
+    has_names: bool,
+    /// Bytes that may still be read.
+    left: usize,
 }
 
 impl Compiler<'_> {
+    /// Takes what is read from what may be. Returns whether it may be read.
+    fn may_read(&mut self, raw: &str) -> bool {
+        let left = self.left.checked_sub(raw.len());
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+
     fn schema(&mut self, raw: &str, depth: usize) -> bool {
-        if depth > MAX_DEPTH || matches!(raw, "true" | "false") {
+        if depth > MAX_DEPTH || matches!(raw, "true" | "false") || !self.may_read(raw) {
             return true;
         }
         if !raw.starts_with('{') {
@@ -62,6 +76,9 @@ impl Compiler<'_> {
     }
 
     fn value(&mut self, kind: &Value, raw: &str, depth: usize) -> bool {
+        if !self.may_read(raw) {
+            return true;
+        }
         match kind {
             Value::Number => raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()),
             Value::Object => raw.starts_with('{'),
@@ -91,33 +108,42 @@ impl Compiler<'_> {
             })
     }
 
-    /// Whether a reference leads to a part of the schema. Where parts have names of their own, nobody can tell at a glance.
+    /// Whether a reference leads to a part of the schema.
     fn leads_somewhere(&mut self, reference: &str) -> bool {
-        self.references += 1;
-        let has_names = ["\"$id\"", "\"$anchor\""].iter().any(|name| self.root.contains(name));
-        if has_names || self.references > MAX_REFERENCES || reference.starts_with("http://json-schema.org/") {
+        if self.has_names || reference.starts_with("http://json-schema.org/") {
             return true;
         }
         match reference.strip_prefix('#') {
             Some("") => true,
             // Escaped as in a URL.
             Some(pointer) if pointer.contains('%') => true,
-            Some(pointer) => pointer.starts_with('/') && part(self.root, pointer).is_some(),
+            Some(pointer) => pointer.starts_with('/') && self.has_part(pointer),
             None => false,
         }
     }
+
+    /// Whether a pointer leads to a part of the schema (RFC 6901), or it takes too long to tell.
+    fn has_part(&mut self, pointer: &str) -> bool {
+        let mut value = self.root;
+        for token in pointer.split('/').skip(1) {
+            if !self.may_read(value) {
+                return true;
+            }
+            let Some(found) = member(value, &token.replace("~1", "/").replace("~0", "~")) else {
+                return false;
+            };
+            value = found;
+        }
+        true
+    }
 }
 
-/// The part of a JSON text to which a pointer leads (RFC 6901).
-fn part<'a>(root: &'a str, pointer: &str) -> Option<&'a str> {
-    pointer.split('/').skip(1).try_fold(root, |value, token| {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        if value.starts_with('[') {
-            return elements(value)?.get(token.parse::<usize>().ok()?).copied();
-        }
-        let [found] = json::members(value, [&*token]).ok()?;
-        found
-    })
+fn member<'a>(value: &'a str, name: &str) -> Option<&'a str> {
+    if value.starts_with('[') {
+        return elements(value)?.get(name.parse::<usize>().ok()?).copied();
+    }
+    let [found] = json::members(value, [name]).ok()?;
+    found
 }
 
 fn keyword(key: &str) -> Option<Value> {

@@ -394,9 +394,15 @@ fn output_schemas_that_do_not_compile_are_left_out_for_clients_that_compile_them
     // However deep, or full of references, they are looked at in time.
     let deep = format!("{}{}", r#"{"items":"#.repeat(400), "{}") + &"}".repeat(400);
     let many = vec![r##"{"$ref":"#/properties/a"}"##; 4_000].join(",");
-    for schema in
-        [format!(r#""properties":{{"a":{deep}}}"#), format!(r#""properties":{{"a":{{}}}},"anyOf":[{many}]"#)]
-    {
+    // Where it takes too long to tell, they are taken to compile: this one does not.
+    let large = format!(r#"{}{{"b":"{}"}}{}"#, r#"{"a":"#.repeat(500), "x".repeat(20_000), "}".repeat(500));
+    let far = format!(r##"{{"$ref":"#/$defs{}/none"}}"##, "/a".repeat(500));
+    let far = vec![far; 60].join(",");
+    for schema in [
+        format!(r#""properties":{{"a":{deep}}}"#),
+        format!(r#""properties":{{"a":{{}}}},"anyOf":[{many}]"#),
+        format!(r#""$defs":{large},"anyOf":[{far}]"#),
+    ] {
         let tool = format!(
             r#"{{"name":"t","inputSchema":{{"type":"object"}},"outputSchema":{{"type":"object",{schema}}}}}"#
         );

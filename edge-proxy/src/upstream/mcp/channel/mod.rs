@@ -209,7 +209,7 @@ impl Channel {
     /// What a refusal tells of the session, after a ping where it may mean that the session is lost.
     async fn examine(&self, refusal: &Refusal) -> Verdict {
         // As the protocol has it, before anything is done.
-        if refusal.is_of_protocol() {
+        if refusal.status == 404 && !refusal.has_number {
             return Verdict::Lost { untouched: true };
         }
         if !session_loss::suspicious(refusal) {

@@ -81,16 +81,18 @@ impl SessionPool {
         }
         let ping = self.ping_after(Instant::now(), session).await;
         let verdict = session_loss::verdict(refusal, &ping);
-        let untouched = match verdict {
-            Verdict::Lost { untouched } => untouched,
-            Verdict::PerhapsLost => false,
-            Verdict::Alive | Verdict::Unknown => {
+        let (untouched, said) = match (verdict, &ping) {
+            (Verdict::Lost { .. }, Ping::Refused(said)) if self.healing.is_said_of_new(said) => return None,
+            (Verdict::Lost { untouched }, _) => (untouched, &ping),
+            // The ping tells nothing.
+            (Verdict::PerhapsLost, _) => (false, &Ping::Failed),
+            (Verdict::Alive | Verdict::Unknown, _) => {
                 self.healing.rest(ping == Ping::Failed);
                 return None;
             }
         };
         let is_sure = verdict != Verdict::PerhapsLost;
-        let renewed = self.renew(session, refusal).await;
+        let renewed = self.renew(session, refusal, said).await;
         self.healing.rest(renewed.is_err() || !is_sure);
         let renewed = match renewed {
             Ok(Renewed::Now(renewed)) => {
@@ -111,13 +113,22 @@ impl SessionPool {
         (untouched || retry == Retry::Safe).then_some(renewed)
     }
 
-    /// Whether a ping in a session that was just opened is refused as a call was in another: then the upstream has no pings, and
-    /// refuses so what it does not know. That is remembered.
-    pub(super) async fn refuses_in_new(&self, session: &Rc<UpstreamSession>, refusal: &Refusal) -> bool {
+    /// Whether a ping in a session that was just opened is refused as a call or a ping was in another: then the upstream has no
+    /// pings, and refuses so what it does not know. That is remembered.
+    pub(super) async fn refuses_in_new(
+        &self,
+        session: &Rc<UpstreamSession>,
+        refusal: &Refusal,
+        ping: &Ping,
+    ) -> bool {
         let Ping::Refused(of_new) = self.ping_in_time(session).await else { return false };
-        let is_alike = (of_new.status, of_new.words) == (refusal.status, refusal.words);
+        let said_before = [Some(refusal), ping.refusal()];
+        let is_alike = said_before
+            .into_iter()
+            .flatten()
+            .any(|said| (said.status, said.words) == (of_new.status, of_new.words));
         if is_alike {
-            self.healing.of_new.set(Some((refusal.words, Instant::now() + WORDS_KNOWN)));
+            self.healing.of_new.set(Some((of_new.words, Instant::now() + WORDS_KNOWN)));
         }
         is_alike
     }
@@ -137,8 +148,9 @@ impl SessionPool {
         }
         let ping = self.ping_in_time(&session).await;
         session.note_losses(losses);
-        let is_lost = matches!(session_loss::verdict(&refusal, &ping), Verdict::Lost { .. });
-        let renewed = if is_lost { Some(self.renew(&session, &refusal).await) } else { None };
+        let is_known = ping.refusal().is_some_and(|said| self.healing.is_said_of_new(said));
+        let is_lost = !is_known && matches!(session_loss::verdict(&refusal, &ping), Verdict::Lost { .. });
+        let renewed = if is_lost { Some(self.renew(&session, &refusal, &ping).await) } else { None };
         self.healing.rest(ping == Ping::Failed || matches!(renewed, Some(Err(_))));
         match renewed {
             Some(Ok(Renewed::Before(renewed) | Renewed::Now(renewed))) => renewed,

@@ -24,7 +24,7 @@ pub(in crate::upstream) async fn unless_session_unknown(
 ) -> Result<Option<HttpResponse>, Fault> {
     let unknown = match response.status {
         StatusCode::NOT_FOUND if session.has_id() => match response.buffer(MAX_REFUSAL).await {
-            Ok(body) => Refusal::read(404, &body).is_of_protocol(),
+            Ok(body) => !Refusal::read(404, &body).has_number,
             Err(_) => true,
         },
         StatusCode::BAD_REQUEST if session.has_id() && session.is_confirmed() => {

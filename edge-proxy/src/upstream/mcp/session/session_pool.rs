@@ -15,7 +15,7 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID, session_id};
 use mcp::json;
 use mcp::quirk::Quirk;
 use mcp::revision::Revision;
-use mcp::session_loss::Refusal;
+use mcp::session_loss::{Ping, Refusal};
 use mcp::version_refusal::refuses_revision;
 
 use super::exclusive_sessions::{ExclusiveSession, SessionHolder};
@@ -176,13 +176,14 @@ impl SessionPool {
         &self,
         lost: &Rc<UpstreamSession>,
         refusal: &Refusal,
+        ping: &Ping,
     ) -> Result<Renewed, Fault> {
         let _opening = self.opening.lock().await;
         if let Some(session) = self.current().filter(|current| !Rc::ptr_eq(current, lost)) {
             return Ok(Renewed::Before(session));
         }
         let session = Box::pin(self.open_beside()).await?;
-        if self.refuses_in_new(&session, refusal).await {
+        if self.refuses_in_new(&session, refusal, ping).await {
             self.end(&session).await;
             return Ok(Renewed::Not);
         }

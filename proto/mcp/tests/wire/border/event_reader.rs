@@ -81,3 +81,25 @@ proptest! {
         prop_assert_eq!(read(&pieces, 200), whole);
     }
 }
+
+#[test]
+fn an_event_that_comes_in_many_parts_is_looked_at_a_few_times() {
+    let whole = r#"data: {"jsonrpc":"2.0","id":1,"result":{}}"#.as_bytes();
+    for (looks, taken) in [(0, true), (7, true), (8, false), (300, false)] {
+        let mut reader = EventReader::new(100);
+        reader.push(Bytes::from_static(&whole[..20])).unwrap();
+        assert_eq!(reader.next(), Ok(None));
+        for _ in 0..looks {
+            assert_eq!(reader.take_unended(), None);
+        }
+        reader.push(Bytes::from_static(&whole[20..])).unwrap();
+        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.take_unended().is_some(), taken, "after {looks}");
+        // The next event is looked at anew.
+        reader.push(Bytes::from_static(b"\n\n")).unwrap();
+        assert_eq!(reader.next().map(|event| event.is_some()), Ok(!taken), "after {looks}");
+        reader.push(Bytes::from_static(whole)).unwrap();
+        assert_eq!(reader.next(), Ok(None));
+        assert!(reader.take_unended().is_some(), "after {looks}");
+    }
+}

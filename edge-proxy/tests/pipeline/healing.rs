@@ -420,9 +420,6 @@ const OF_PINGS: &[Option<Refuse>] = &[
     Some(|request| error(200, &request.id(), -32600, "Invalid Request")),
 ];
 
-/// Where in them HTTP 404 is, by which the protocol says that a session is lost.
-const NOT_FOUND: usize = 2;
-
 #[tokio::test]
 async fn a_call_that_broke_its_session_is_not_made_again() {
     for (nth, fails) in AFTERWARDS.iter().enumerate() {
@@ -449,7 +446,7 @@ async fn a_call_that_broke_its_session_is_not_made_again() {
             let client = Client::of(&edge, "legacy", "{}").await;
             for calls in 1..=3 {
                 // Where a ping is refused in words of its own, nobody knows whether the session is lost: it stays.
-                let heals = of_ping.is_none() || kind == NOT_FOUND;
+                let heals = of_ping.is_none();
                 let safe = client.call("u_safe").await;
                 assert!(works(&safe) || calls > 1 && !heals, "{nth}, {kind}: {safe:?}");
                 assert!(!works(&client.call("u_echo").await), "{nth}, {kind}");

@@ -213,19 +213,22 @@ fn declarations_are_found_whatever_their_visibility() {
 }
 
 /// Where messages are parsed and not mended, and why that takes nothing from odd peers.
-const PARSED_ONLY: [(&str, &str); 26] = [
+const PARSED_ONLY: [(&str, &str); 30] = [
     (
         "cli/src/bridge/connect/connection.rs",
         "the peer is one of our edges, or the line was read in `connect`",
     ),
     ("cli/src/bridge/expose/handshake.rs", "`child_output` has mended it"),
     ("cli/src/bridge/expose/multiplexer.rs", "`child_output` mends what this refuses"),
+    ("edge-proxy/src/builtin/listen/task_polling.rs", "the call that it makes has mended it"),
     ("edge-proxy/src/upstream/mcp/channel/claim.rs", "`dispatcher` has mended it"),
+    ("edge-proxy/src/upstream/mcp/channel/mod.rs", "whether a refusal is the answer; `dispatcher` mends it"),
     (
         "edge-proxy/src/upstream/mcp/legacy_on_modern/input_required.rs",
         "a client's message, read by `transport`",
     ),
     ("edge-proxy/src/upstream/mcp/legacy_on_modern/translator.rs", "`incoming` mends what this refuses"),
+    ("edge-proxy/src/upstream/mcp/mod.rs", "a client's message, read by `transport`"),
     ("edge-proxy/src/upstream/mcp/modern_on_legacy/held_open.rs", "it was translated"),
     ("edge-proxy/src/upstream/mcp/modern_on_legacy/task_handoff.rs", "`response` has mended it"),
     ("edge-proxy/src/upstream/mcp/modern_on_legacy/task_polling.rs", "`response` has mended it"),
@@ -246,6 +249,7 @@ const PARSED_ONLY: [(&str, &str); 26] = [
     ("proto/mcp/src/client/answer.rs", "`http` has mended it"),
     ("proto/mcp/src/client/channel.rs", "`http` has mended it"),
     ("proto/mcp/src/session_loss.rs", "what is no error of JSON-RPC is taken for a text"),
+    ("proto/mcp/src/version_refusal.rs", "the words of a refusal, whatever they are in"),
 ];
 
 /// Whoever parses a message that a peer has sent has it mended where that fails, or is in the list above: otherwise one odd peer is

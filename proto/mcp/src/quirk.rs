@@ -63,7 +63,7 @@ quirks! {
     IdsRespelt = "ids-respelt": "answers the id 7 as `\"7\"` or `7.0`",
         "matches by value; the client gets its own spelling";
     IdsMissing = "ids-missing": "answers with an `id` that is null or absent",
-        "takes the answer where exactly one call is open on that exchange";
+        "takes the answer where exactly one call is open on that exchange, on a connection that carried no other before; from then on each request has a connection of its own";
     NoVersionMember = "no-jsonrpc": "leaves `jsonrpc` out, or writes something else than \"2.0\"", "completes it";
     NullMembers = "null-members": "writes absent members as `null`, or `[]` for `{}`", "reads them as absent, as empty";
     ListOfOne = "list-of-one": "wraps a single message into an array", "takes it out";

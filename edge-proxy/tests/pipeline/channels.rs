@@ -497,6 +497,10 @@ async fn what_is_said_beside_having_taken_a_message_does_no_harm() {
         (202, "text/plain", "Accepted".repeat(20_000)),
         (200, "text/html", "<p>".repeat(40_000)),
         (202, "application/json", r#"{"accepted":true}"#.to_owned()),
+        (202, "application/json", r#"{"result":"ok"}"#.to_owned()),
+        (200, "application/json", r#"{"result":{}}"#.to_owned()),
+        (200, "application/json", r#"{"jsonrpc":"2.0","result":{"status":"accepted"}}"#.to_owned()),
+        (202, "text/plain", r#"{"jsonrpc":"2.0","id":null,"result":null}"#.to_owned()),
         (200, "text/plain", String::new()),
     ] {
         let talker = Talker::start(echo).await;
@@ -516,9 +520,10 @@ async fn an_answer_to_a_post_is_taken_whatever_its_status_and_label() {
     for (status, label) in
         [(201, "application/json"), (202, "application/json"), (200, "text/plain"), (202, "text/html")]
     {
-        let talker =
-            Talker::start(|message| vec![format!(r#"POST:{{"result":{{"n":1.0}},"id":{}}}"#, id(message))])
-                .await;
+        let talker = Talker::start(|message| {
+            vec![format!(r#"POST:{{"result":{{"content":[],"n":1.0}},"id":{}}}"#, id(message))]
+        })
+        .await;
         talker.accept_with(status, label, String::new());
         let edge = talker.edge(KINDS[0]);
         let session = edge.session("2025-11-25", "{}").await;

@@ -20,8 +20,8 @@ pub struct Refusal {
     pub words: u64,
     /// Whether it says that the session is not known: who says so has not looked at what the request asks for.
     pub names_session: bool,
-    /// Whether it is an error with the id of the request, which clients number: it may come from what handled the request. What
-    /// refuses sessions before a request is read answers without an id.
+    /// Whether it has the id of the request, which clients number, in whatever form: it may come from what handled the request.
+    /// What refuses sessions before a request is read answers without an id.
     pub has_number: bool,
 }
 
@@ -58,11 +58,12 @@ impl Refusal {
     #[cold]
     #[must_use]
     pub fn read(status: u16, body: &[u8]) -> Self {
-        if let Ok(Envelope { error: Some(error), id, .. }) = Envelope::parse(body) {
-            let has_number = id.is_some_and(|id| id.trim_matches('"').parse::<f64>().is_ok());
-            return Self { has_number, ..Self::of_error(status, error) };
-        }
-        Self::saying(status, None, &String::from_utf8_lossy(body))
+        let text = String::from_utf8_lossy(body);
+        let refusal = match Envelope::parse(body) {
+            Ok(Envelope { error: Some(error), .. }) => Self::of_error(status, error),
+            _ => Self::saying(status, None, &text),
+        };
+        Self { has_number: has_number(&text), ..refusal }
     }
 
     /// A refusal by a JSON-RPC error, given raw, that was answered with `status`.
@@ -78,6 +79,12 @@ impl Refusal {
     fn saying(status: u16, code: Option<i64>, text: &str) -> Self {
         let (words, names_session) = (hash(code, text), names_session(text));
         Self { status, code, words, names_session, has_number: false }
+    }
+
+    /// Whether the server broke, perhaps while it worked: then it may say the same of everything, for a while.
+    #[must_use]
+    pub fn is_breakdown(&self) -> bool {
+        self.status >= 500 || self.code == Some(INTERNAL_ERROR)
     }
 
     /// Whether it says what the protocol says of a session that is gone: 404, and not of what the request asked for.
@@ -128,7 +135,7 @@ pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
         // The same words for another request are not about the request. They may be about what became of it, all the same: a
         // bridge whose command died says "Connection closed" of this call and of all that follow.
         Ping::Refused(ping) if (ping.status, ping.words) == (call.status, call.words) => {
-            Verdict::Lost { untouched: !is_breakdown(call) && (call.is_of_protocol() || call.names_session) }
+            Verdict::Lost { untouched: !call.is_breakdown() && (call.is_of_protocol() || call.names_session) }
         }
         Ping::Refused(ping) if ping.is_of_protocol() || ping.names_session => {
             Verdict::Lost { untouched: false }
@@ -139,9 +146,28 @@ pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
     }
 }
 
-/// Whether the server broke, perhaps while it worked: then it may say the same of everything.
-fn is_breakdown(call: &Refusal) -> bool {
-    call.status >= 500 || call.code == Some(INTERNAL_ERROR)
+/// Whether a text is a message with a number for an id, a list or events of such.
+fn has_number(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let in_object = |raw: &str| {
+        let id = json::members(raw, ["id"]).ok().and_then(|[id]| id);
+        id.is_some_and(|id| id.trim_matches('"').parse::<f64>().is_ok())
+    };
+    match text.bytes().next() {
+        Some(b'{') => in_object(text),
+        Some(b'[') => {
+            let mut found = false;
+            let read = json::each_element(text, |element| {
+                found |= element.starts_with('{') && in_object(element);
+                Ok::<_, json::JsonError>(())
+            });
+            read.is_ok() && found
+        }
+        _ => text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data:"))
+            .any(|data| in_object(data.trim_start())),
+    }
 }
 
 /// Whether a text says that a session is not known, or was not begun. That one has ended may be what became of the call.

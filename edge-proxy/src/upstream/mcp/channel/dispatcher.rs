@@ -181,17 +181,23 @@ impl Dispatcher {
         Ok(Some([b"[", replies.join(&b','.to_owned()).as_slice(), b"]"].concat().into()))
     }
 
-    /// Takes the body of the response to a post, if it is the response to a call.
+    /// Takes the body of the response to a post, if it is the response to a call. Most servers only say there that they have taken
+    /// the message, in whatever words.
     #[cold]
-    pub(super) async fn take_answer(&self, mut body: Bytes, number: Option<u64>) {
+    pub(super) async fn take_answer(&self, mut body: Bytes, is_labelled: bool, number: Option<u64>) {
+        let mut is_plain = is_labelled;
         if let Err(error) = Envelope::parse(&body) {
             // A post has one message, whose answer this is.
             let open = number.map(|number| number.to_string());
             let Ok(mended) = mend(&body, error, Peer::Server { open: open.as_deref() }) else { return };
             self.quirks.note_all(mended.quirks, &body);
             body = mended.message;
+            is_plain = false;
         }
         let Ok(envelope) = Envelope::parse(&body) else { return };
+        if !is_plain && envelope.result.is_some_and(|result| !tells_something(result)) {
+            return;
+        }
         let waits =
             |id: &str| self.pending(id).is_some_and(|number| self.calls.borrow().contains_key(&number));
         if envelope.kind() == Kind::Response && envelope.id.is_some_and(waits) {
@@ -325,6 +331,25 @@ impl Dispatcher {
     fn send_to_listener(&self, message: Bytes) {
         self.listener.borrow_mut().take_if(|listener| listener.try_send(message).is_err());
     }
+}
+
+/// Whether a result has what results of the protocol have.
+fn tells_something(result: &str) -> bool {
+    const MEMBERS: [&str; 12] = [
+        "protocolVersion",
+        "content",
+        "structuredContent",
+        "task",
+        "taskId",
+        "tools",
+        "resources",
+        "resourceTemplates",
+        "prompts",
+        "contents",
+        "messages",
+        "completion",
+    ];
+    mcp::json::members(result, MEMBERS).is_ok_and(|found| found.iter().any(Option::is_some))
 }
 
 #[cfg(test)]

@@ -74,7 +74,12 @@ pub(super) enum SendOutcome {
     /// It is on its way, or was taken.
     Taken,
     /// It was taken, and the response to the post has a body that is JSON.
-    Answered(Bytes),
+    Answered {
+        /// What it says.
+        body: Bytes,
+        /// Whether it is labelled as an answer is.
+        is_labelled: bool,
+    },
     /// It was refused.
     Refused {
         status: u16,
@@ -191,7 +196,7 @@ impl Outgoing {
     /// Sends a message, and drops what the upstream says to that.
     pub(super) async fn send(&self, message: Bytes) -> Result<(), Fault> {
         match self.deliver(message).await? {
-            SendOutcome::Taken | SendOutcome::Answered(_) => Ok(()),
+            SendOutcome::Taken | SendOutcome::Answered { .. } => Ok(()),
             SendOutcome::Refused { status, .. } => Err(Fault::Status(status)),
         }
     }
@@ -239,7 +244,8 @@ impl Posting {
         }
         // Servers respond on the stream, and a few of them here.
         if status == StatusCode::OK && label == Some(Media::Json) {
-            return sent.collect(self.http_pool.max_message()).await.map(SendOutcome::Answered);
+            let body = sent.collect(self.http_pool.max_message()).await?;
+            return Ok(SendOutcome::Answered { body, is_labelled: true });
         }
         Ok(Box::pin(self.taken(sent)).await)
     }
@@ -249,7 +255,8 @@ impl Posting {
     async fn taken(&self, mut sent: HttpResponse) -> SendOutcome {
         match sent.media().await {
             Ok(Some(Media::Json)) => {
-                SendOutcome::Answered(sent.read_what_comes(self.http_pool.max_message()).await)
+                let body = sent.read_what_comes(self.http_pool.max_message()).await;
+                SendOutcome::Answered { body, is_labelled: false }
             }
             _ => {
                 sent.read_what_comes(MAX_POST_RESPONSE).await;

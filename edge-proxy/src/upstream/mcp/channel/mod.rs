@@ -141,7 +141,9 @@ impl Channel {
         let sent = async {
             match self.outgoing.deliver(body).await? {
                 SendOutcome::Refused { status, .. } => return Err(Fault::Status(status)),
-                SendOutcome::Answered(body) => self.dispatcher.take_answer(body, Some(number)).await,
+                SendOutcome::Answered { body, is_labelled } => {
+                    self.dispatcher.take_answer(body, is_labelled, Some(number)).await;
+                }
                 SendOutcome::Taken => {}
             }
             std::future::pending().await
@@ -159,7 +161,9 @@ impl Channel {
         tokio::task::spawn_local(async move {
             let fault = match channel.outgoing.deliver(body).await {
                 Ok(SendOutcome::Taken) => return,
-                Ok(SendOutcome::Answered(body)) => return channel.dispatcher.take_answer(body, number).await,
+                Ok(SendOutcome::Answered { body, is_labelled }) => {
+                    return channel.dispatcher.take_answer(body, is_labelled, number).await;
+                }
                 Ok(SendOutcome::Refused { status, body }) => match number {
                     Some(number) => return channel.refused(number, status, body).await,
                     None => Fault::Status(status),
@@ -216,7 +220,7 @@ impl Channel {
             return Verdict::Alive;
         }
         let ping = match self.outgoing.deliver(Bytes::from_static(PING)).await {
-            Ok(SendOutcome::Taken | SendOutcome::Answered(_)) => Ping::Answered,
+            Ok(SendOutcome::Taken | SendOutcome::Answered { .. }) => Ping::Answered,
             Ok(SendOutcome::Refused { status, body }) => Ping::of(Refusal::read(status, &body)),
             Err(_) => Ping::Failed,
         };

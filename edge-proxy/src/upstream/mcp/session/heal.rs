@@ -93,7 +93,7 @@ impl SessionPool {
         };
         let is_sure = verdict != Verdict::PerhapsLost;
         let renewed = self.renew(session, refusal, said).await;
-        self.healing.rest(renewed.is_err() || !is_sure);
+        self.healing.rest(matches!(renewed, Err(_) | Ok(Renewed::Not)) || !is_sure);
         let renewed = match renewed {
             Ok(Renewed::Now(renewed)) => {
                 let status = refusal.status;
@@ -127,7 +127,8 @@ impl SessionPool {
             .into_iter()
             .flatten()
             .any(|said| (said.status, said.words) == (of_new.status, of_new.words));
-        if is_alike {
+        // What broke says so for a while only.
+        if is_alike && !of_new.is_breakdown() {
             self.healing.of_new.set(Some((of_new.words, Instant::now() + WORDS_KNOWN)));
         }
         is_alike
@@ -151,7 +152,7 @@ impl SessionPool {
         let is_known = ping.refusal().is_some_and(|said| self.healing.is_said_of_new(said));
         let is_lost = !is_known && matches!(session_loss::verdict(&refusal, &ping), Verdict::Lost { .. });
         let renewed = if is_lost { Some(self.renew(&session, &refusal, &ping).await) } else { None };
-        self.healing.rest(ping == Ping::Failed || matches!(renewed, Some(Err(_))));
+        self.healing.rest(ping == Ping::Failed || matches!(renewed, Some(Err(_) | Ok(Renewed::Not))));
         match renewed {
             Some(Ok(Renewed::Before(renewed) | Renewed::Now(renewed))) => renewed,
             Some(Ok(Renewed::Not) | Err(_)) | None => session,

@@ -35,7 +35,7 @@ async fn what_is_refused_takes_no_other_server_of_the_file_along() {
         "server text: skipped: it is a text",
         "server off: left out, since it is disabled",
         "server zoo: `cwd` is not taken along",
-        "not imported: my-files, ",
+        "not imported: host, my-files, scheme, text, gone",
     ] {
         assert!(talk.contains(said), "says nothing of {said:?}: {talk}");
     }

@@ -122,7 +122,7 @@ async fn a_server_that_no_edge_could_receive_keeps_nothing_else_from_edges() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_says_megabytes_of_itself_is_incompatible_and_costs_only_itself() {
+async fn an_upstream_that_says_megabytes_of_itself_is_cut_short_and_costs_only_itself() {
     let good = Fake::start(TOOLS, |_, request| result(request, &json!({"content": []})).unwrap()).await;
     let large = "x".repeat(9 << 20);
     let killer = Fake::scripted("[]", move |request| {
@@ -158,14 +158,9 @@ async fn an_upstream_that_says_megabytes_of_itself_is_incompatible_and_costs_onl
         if status.state() == UpstreamState::Unspecified { Err("not yet".to_owned()) } else { Ok(status) }
     })
     .await;
-    assert_eq!(status.state(), UpstreamState::Incompatible, "{}", status.reason);
-    let size = r#"{"experimental":{"x":""},"tools":{}}"#.len() + (9 << 20);
-    assert_eq!(
-        status.reason,
-        format!(
-            "violates the protocol: initialize returned capabilities of {size} bytes; the maximum is 65536"
-        )
-    );
+    assert_eq!((status.state(), status.reason.as_str()), (UpstreamState::Ready, ""));
+    let probe = status.probe.unwrap();
+    assert!(probe.quirks.contains(&"long-self-description".to_owned()), "{:?}", probe.quirks);
     learns_of_a_new_server(&gateway, "later").await;
 }
 

@@ -65,9 +65,13 @@ async fn a_long_list_comes_in_pages_whose_cursors_are_sealed() {
     }
     assert_eq!(names.len(), 1_504);
     assert!(names.is_sorted());
-    for forged in [r#"{"cursor":"x"}"#, r#"{"cursor":""}"#, r#"{"cursor":1}"#] {
+    for forged in [r#"{"cursor":"x"}"#, r#"{"cursor":1}"#] {
         assert_eq!(ask(forged).await.error_code(), -32602, "{forged}");
     }
+    // Some clients begin with one that is empty.
+    let page: serde_json::Value = serde_json::from_str(&ask(r#"{"cursor":""}"#).await.body).unwrap();
+    let first = &page["result"]["tools"][0]["name"];
+    assert_eq!(first.as_str(), names.first().map(String::as_str));
     edge.snapshot.resources.servers[0].tools.pop();
     edge.publish();
     assert_eq!(ask_again(&edge, &session, &params).await, -32602);

@@ -2,19 +2,13 @@
 
 use std::net::SocketAddr;
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, VARY,
-};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use inbound::cors;
 use inbound::names::AllowedNames;
 
 use super::Body;
 use crate::config::published::PublishedNames;
 use crate::error::Failure;
-
-const DEFAULT_HEADERS: &str = "authorization, content-type, last-event-id, mcp-method, mcp-name, mcp-protocol-version, \
-                               mcp-session-id, traceparent, tracestate, baggage";
 
 /// The hosts and origins that requests may name.
 #[derive(Debug, Clone)]
@@ -44,22 +38,12 @@ impl OriginPolicy {
     pub fn preflight(&self, requested: &HeaderMap) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-        let wanted = requested.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
-        let allowed = wanted.unwrap_or(HeaderValue::from_static(DEFAULT_HEADERS));
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        cors::preflight(requested, response.headers_mut());
         response
     }
 
     /// Lets an allowed page read the response. To be called only for an `origin` that was checked.
     pub fn expose(origin: HeaderValue, headers: &mut HeaderMap) {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("mcp-session-id, www-authenticate"),
-        );
-        headers.append(VARY, HeaderValue::from_static("origin"));
+        cors::expose(origin, headers);
     }
 }

@@ -9,6 +9,7 @@ mod body;
 mod body_budget;
 mod client_io;
 mod connections;
+pub mod cors;
 mod guarded;
 pub mod http;
 mod line_endings;

@@ -1,4 +1,4 @@
-//! Whatever bytes come after the handshake, what is taken for a message is text of at most the size that is allowed, and
+//! Whatever bytes come after the handshake, what is taken for a message has at most the size that is allowed, and
 //! the end comes.
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! WebSocket: each text frame is a message, in either direction. It must not know what the messages ask for.
+//! WebSocket: each frame is a message, in either direction; those to the client are text. It must not know what the messages ask for.
 //!
 //! It follows the SDKs that have this transport: subprotocol `mcp`, no session id, the connection is the session.
 

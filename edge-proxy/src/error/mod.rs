@@ -131,6 +131,11 @@ pub enum Failure {
         "the header Mcp-Session-Id is required; the response to initialize contains it. Clients of HTTP+SSE connect to /sse"
     )]
     SessionMissing,
+    /// A stream that belongs to no session. The status tells clients that there is none; most then do without.
+    #[error(
+        "there is no stream without a session: send initialize to this URL first (POST), then Mcp-Session-Id. Clients of HTTP+SSE connect to /sse"
+    )]
+    StreamWithoutSession,
     /// The session is unknown, another caller's, or over.
     #[error("unknown session; initialize again without Mcp-Session-Id")]
     SessionUnknown,
@@ -242,7 +247,7 @@ impl Failure {
             Self::Overloaded | Self::TooManyStreams | Self::TooManyRequests | Self::Draining => -31009,
             Self::TooManyTunnels | Self::TooManyConnections(_) | Self::BodyMemory => -31009,
             Self::TooMany { .. } => -31009,
-            Self::SessionMissing | Self::SessionUnknown => -31010,
+            Self::SessionMissing | Self::StreamWithoutSession | Self::SessionUnknown => -31010,
             Self::NotInitialized | Self::Disconnected => -31010,
             Self::LegacyVersion { .. } => codes::INVALID_REQUEST,
             Self::Parse(_) => codes::PARSE_ERROR,
@@ -266,7 +271,7 @@ impl Failure {
             Self::Path | Self::Server | Self::Tunnel | Self::SessionUnknown | Self::Disconnected => {
                 StatusCode::NOT_FOUND
             }
-            Self::Verb(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Verb(_) | Self::StreamWithoutSession => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upgrade => StatusCode::UPGRADE_REQUIRED,
             Self::Bearer { .. } | Self::Ticket => StatusCode::UNAUTHORIZED,
             Self::TrustStale | Self::Overloaded | Self::BodyMemory | Self::Draining => {
@@ -328,7 +333,7 @@ impl Failure {
             Self::TooManyRequests => reason("too_many_requests"),
             Self::TooMany { of, .. } => reason(reason_of(*of)),
             Self::Draining => reason("draining"),
-            Self::SessionMissing => reason("session_missing"),
+            Self::SessionMissing | Self::StreamWithoutSession => reason("session_missing"),
             Self::SessionUnknown | Self::Disconnected => reason("session_unknown"),
             Self::NotInitialized => reason("not_initialized"),
             Self::Upstream { upstream, fault: fault @ Fault::Lost { retryable } } => Some(format!(
@@ -356,9 +361,11 @@ impl Failure {
             Self::Bearer { .. } | Self::BearerInUrl | Self::Ticket | Self::TrustStale => {
                 Rejection::Unauthenticated
             }
-            Self::SessionMissing | Self::SessionUnknown | Self::NotInitialized | Self::Disconnected => {
-                Rejection::UnknownSession
-            }
+            Self::SessionMissing
+            | Self::StreamWithoutSession
+            | Self::SessionUnknown
+            | Self::NotInitialized
+            | Self::Disconnected => Rejection::UnknownSession,
             Self::Verb(_) | Self::ContentType(_) | Self::ContentCoding(_) | Self::Upgrade => {
                 Rejection::Unacceptable
             }

@@ -348,7 +348,7 @@ mod tests {
         metrics.upstream_quirk(Quirk::ClosesConnections).add(3);
         metrics.revision.set(7);
         let _session = metrics.client_sessions(ConnectionTransport::Sse).enter();
-        metrics.client_sessions_ended(ConnectionTransport::WebSocket, SessionCloseReason::Binary).inc();
+        metrics.client_sessions_ended(ConnectionTransport::WebSocket, SessionCloseReason::TooLarge).inc();
         let text = exporter.text().unwrap();
         for line in [
             "trunkline_edge_connections 1",
@@ -362,7 +362,7 @@ mod tests {
             "trunkline_edge_upstream_quirks_total{quirk=\"no-delete\"} 0",
             "trunkline_edge_snapshot_revision 7",
             "trunkline_edge_client_sessions{transport=\"sse\"} 1",
-            "trunkline_edge_client_sessions_ended_total{reason=\"binary\",transport=\"websocket\"} 1",
+            "trunkline_edge_client_sessions_ended_total{reason=\"too_large\",transport=\"websocket\"} 1",
             "trunkline_edge_stream_connected 0",
             "trunkline_edge_disk_snapshot_age_seconds -1",
             "trunkline_edge_disk_snapshot_behind 0",

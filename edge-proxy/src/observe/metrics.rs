@@ -190,8 +190,6 @@ labels! {
         NotReading = "not_reading",
         /// The client sent nothing for too long.
         Silent = "silent",
-        /// A frame that is not text.
-        Binary = "binary",
         /// A message that is too large.
         TooLarge = "too_large",
         /// A frame that is no WebSocket.

@@ -1,6 +1,6 @@
 //! The streams of a caller: of notifications, of calls that are resumed, and of answers. It must not know what is called.
 
-use mcp::header::LAST_EVENT_ID;
+use mcp::header::{LAST_EVENT_ID, SESSION_ID};
 use mcp::revision::Era;
 
 use super::conversation;
@@ -13,6 +13,9 @@ use crate::{policy, session, upstream};
 
 /// Resumes a call's stream that broke off, or opens the stream of notifications.
 pub(super) fn open(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    if !context.headers().is_some_and(|headers| headers.contains_key(SESSION_ID)) {
+        return Err(Failure::StreamWithoutSession);
+    }
     let conversation = conversation(context)?;
     let last = context.headers().and_then(|headers| headers.get(LAST_EVENT_ID)?.to_str().ok());
     match last.and_then(|id| resume(context, &conversation, id)) {

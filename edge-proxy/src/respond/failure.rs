@@ -16,6 +16,9 @@ pub fn failure(failure: &Failure, error_context: &ErrorContext) -> Response<Body
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     match failure {
         Failure::Verb(allow) => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
+        Failure::StreamWithoutSession => {
+            drop(headers.insert(ALLOW, HeaderValue::from_static("POST, DELETE")));
+        }
         Failure::Bearer { presented } => drop(headers.insert(WWW_AUTHENTICATE, challenge(*presented))),
         // RFC 9110, section 15.5.16.
         Failure::ContentCoding(_) => {

@@ -90,11 +90,12 @@ pub enum FrameEvent {
     End(CloseReason),
 }
 
-/// Reads a frame, or the end of the stream. One text frame is one message.
+/// Reads a frame, or the end of the stream. One frame is one message: of text, as messages are, or binary, which some
+/// clients send. Whether that is UTF-8 is seen when it is read.
 pub fn frame_event(read: Option<Result<Frame, Error>>) -> FrameEvent {
     match read {
         Some(Ok(Frame::Text(text))) => FrameEvent::Message(text.into()),
-        Some(Ok(Frame::Binary(_))) => FrameEvent::End(CloseReason::Binary),
+        Some(Ok(Frame::Binary(bytes))) => FrameEvent::Message(bytes),
         Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => FrameEvent::Alive,
         Some(Ok(Frame::Close(_))) | None => FrameEvent::End(CloseReason::Client),
         Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
@@ -119,7 +120,6 @@ pub fn close(ending: CloseReason, in_conversation: bool) -> (CloseCode, &'static
         CloseReason::Unauthorized => (CloseCode::Policy, "the token is no longer valid"),
         CloseReason::NotReading => (CloseCode::Again, "the client does not read messages"),
         CloseReason::Silent => (CloseCode::Away, "the client does not respond to pings"),
-        CloseReason::Binary => (CloseCode::Unsupported, "messages must be text frames"),
         CloseReason::TooLarge => (CloseCode::Size, "the message is too large"),
         CloseReason::Malformed => (CloseCode::Protocol, "invalid WebSocket frame"),
         CloseReason::Encoding => (CloseCode::Invalid, "the text is not UTF-8"),
@@ -227,7 +227,6 @@ mod tests {
             [FrameEvent::Alive, message("{\"a\":1}"), FrameEvent::End(CloseReason::Client)]
         );
         for (bytes, ending) in [
-            (frame(2, true, b"{}"), CloseReason::Binary),
             (frame(1, true, b"\xff"), CloseReason::Encoding),
             (frame(1, true, &[b'x'; 101]), CloseReason::TooLarge),
             ([frame(1, false, &[b'x'; 60]), frame(0, true, &[b'x'; 60])].concat(), CloseReason::TooLarge),
@@ -243,12 +242,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_messages_are_bounded_text_and_there_is_an_end(bytes: Vec<u8>, opcode in 0u8..16, last: bool) {
+        fn whatever_comes_messages_are_bounded_and_there_is_an_end(bytes: Vec<u8>, opcode in 0u8..16, last: bool) {
             let framed = frame(opcode, last, &bytes[..bytes.len().min(125)]);
             for bytes in [&bytes, &framed, &[framed.clone(), bytes.clone()].concat()] {
                 for frame_event in all_events(bytes, 100) {
                     if let FrameEvent::Message(message) = frame_event {
-                        prop_assert!(message.len() <= 100 && std::str::from_utf8(&message).is_ok());
+                        prop_assert!(message.len() <= 100);
                     }
                 }
             }
@@ -256,9 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn only_text_is_a_message() {
-        assert_eq!(frame_event(Some(Ok(Frame::text("{}")))), FrameEvent::Message(Bytes::from_static(b"{}")));
-        assert_eq!(frame_event(Some(Ok(Frame::binary("{}")))), FrameEvent::End(CloseReason::Binary));
+    fn text_and_binary_frames_are_messages() {
+        for frame in [Frame::text("{}"), Frame::binary("{}")] {
+            assert_eq!(frame_event(Some(Ok(frame))), FrameEvent::Message(Bytes::from_static(b"{}")));
+        }
         assert_eq!(frame_event(Some(Ok(Frame::Pong(Bytes::new())))), FrameEvent::Alive);
         assert_eq!(frame_event(None), FrameEvent::End(CloseReason::Client));
     }

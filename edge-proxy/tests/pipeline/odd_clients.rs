@@ -51,6 +51,28 @@ async fn what_is_plainly_meant_is_answered_under_the_id_as_it_was_spelled() {
 }
 
 #[tokio::test]
+async fn a_stream_without_a_session_is_none_and_one_of_an_unknown_session_is_not_found() {
+    let edge = Edge::start("http://127.0.0.1:9/mcp");
+    let session = edge.session("2025-06-18", "{}").await;
+    let get = async |headers: &[(&'static str, &str)]| {
+        let headers = [&[("accept", "text/event-stream")], headers].concat();
+        Reply::of(edge.request("GET", &headers, "")).await
+    };
+    for version in [&[][..], &[("mcp-protocol-version", "2025-06-18")], &[("last-event-id", "x")]] {
+        let refused = get(version).await;
+        assert_eq!((refused.status, refused.header("allow")), (405, "POST, DELETE"), "{version:?}");
+        let said = r#"{"jsonrpc":"2.0","error":{"code":-31010,"message":"there is no stream without a session: send initialize to this URL first (POST), then Mcp-Session-Id. Clients of HTTP+SSE connect to /sse","data":{"reason":"session_missing"}}}"#;
+        assert_eq!(refused.body, said);
+    }
+    assert_eq!(get(&[("mcp-session-id", "x")]).await.status, 404);
+    let stream = edge.request("GET", &[("mcp-session-id", &session)], "").send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    drop(stream);
+    // What ends a session names one.
+    assert_eq!(Reply::of(edge.request("DELETE", &[], "")).await.status, 400);
+}
+
+#[tokio::test]
 async fn a_notification_whose_id_is_null_is_one() {
     let upstream = Upstream::start(ok).await;
     let edge = Edge::start(&upstream.url);

@@ -211,18 +211,34 @@ async fn an_expired_token_closes_it_with_the_next_message() {
 }
 
 #[tokio::test]
-async fn what_is_no_text_or_too_large_closes_it() {
+async fn binary_frames_are_read_as_text_and_what_is_none_is_answered() {
+    let upstream = Upstream::start(ok).await;
+    let edge = Edge::start(&upstream.url);
+    let mut client = Socket::session(&edge, "2025-11-25", "{}").await;
+    let mut ask = async |frame: &[u8]| {
+        client.socket.send(Message::Binary(Bytes::copy_from_slice(frame))).await.unwrap();
+        client.next().await
+    };
+    assert_eq!(ask(CALL.as_bytes()).await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    // It is answered under its id, and the connection goes on.
+    assert_eq!(
+        ask(b"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"\xff\"}").await,
+        r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32700,"message":"the body is not JSON: not UTF-8 from byte 34 on"}}"#
+    );
+    assert_eq!(ask(PING.as_bytes()).await, r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
+}
+
+#[tokio::test]
+async fn what_is_too_large_closes_it() {
     let limits = Limits { max_body_bytes: 10_000, ..Limits::default() };
     let edge = Edge::limited("http://127.0.0.1:9/mcp", limits);
-    for (frame, code) in
-        [(Message::Binary(Bytes::from_static(b"{}")), 1003), (Message::text("x".repeat(2_000_000)), 1009)]
-    {
+    for frame in [Message::text("x".repeat(2_000_000)), Message::Binary(vec![b' '; 2_000_000].into())] {
         let mut client = Socket::open(&edge).await;
         client.socket.send(frame).await.unwrap();
-        assert_eq!(client.closed().await, code);
+        assert_eq!(client.closed().await, 1009);
     }
     edge.nothing_is_left().await;
-    assert_eq!((ended(&edge, CloseReason::Binary), ended(&edge, CloseReason::TooLarge)), (1, 1));
+    assert_eq!(ended(&edge, CloseReason::TooLarge), 2);
 }
 
 #[tokio::test]

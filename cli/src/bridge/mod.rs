@@ -5,4 +5,5 @@
 pub mod child;
 pub mod connect;
 pub mod expose;
+pub mod joined_lines;
 pub mod reaper;

@@ -126,6 +126,43 @@ async fn a_modern_host_needs_no_session_and_cancels_by_closing() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_writes_over_several_lines_is_read_and_what_is_no_message_is_quoted() {
+    let running = expose(&[]).await;
+    let mut host = Host::start(&running.url().unwrap());
+    host.initialize().await;
+    let pretty = |id: u64| serde_json::to_string_pretty(&call(json!(id), "pid", json!({}))).unwrap();
+    let lines = format!("\u{feff}\r\n\r\n\u{feff}{}\r\n", pretty(1).replace('\n', "\r\n"));
+    host.input.write_all(lines.as_bytes()).await.unwrap();
+    let answer = host.next().await;
+    assert!(answer["id"] == 1 && answer["result"]["content"][0]["text"].is_string(), "{answer}");
+
+    // What is no message is answered at once, under its id where it has one, and nothing else is lost.
+    let ping = r#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#;
+    for (lines, id, code, said) in [
+        ("hello\n", Value::Null, -32700, "hello"),
+        ("{\"id\":2,\"method\":\"\u{1}\"}\n", json!(2), -32700, r"\u{1}"),
+        (&format!("{{\n\"method\": \"cut\",\n{ping}\n"), Value::Null, -32700, "cut"),
+        ("{\n\"jsonrpc\": \"1.0\", \"id\": 4, \"method\": \"ping\"\n}\n", json!(4), -32600, "1.0"),
+    ] {
+        host.input.write_all(lines.as_bytes()).await.unwrap();
+        let refused = host.next().await;
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains("it says \"") && message.contains(said), "{lines}: {message}");
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&id, &json!(code)), "{lines}: {refused}");
+        if lines.contains(ping) {
+            assert_eq!(host.next().await, json!({"jsonrpc": "2.0", "id": 3, "result": {}}));
+        }
+    }
+    // The end of stdin cuts off what was under way.
+    host.input.write_all(b"{\n\"id\": 5, \"method\": \"ping\"").await.unwrap();
+    host.input.shutdown().await.unwrap();
+    let refused = host.next().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(5), &json!(-32700)), "{refused}");
+    host.bridge.await.unwrap();
+    running.stop().await;
+}
+
 /// Starts a server that breaks the first of two connections after the request, and responds on the second.
 async fn breaks_off_once() -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

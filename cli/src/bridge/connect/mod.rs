@@ -1,6 +1,6 @@
 //! The stdio side of `mcpctl connect`, for hosts that speak only stdio.
 //!
-//! This module reads lines from the host, forwards each, and writes responses back. [`connection`] speaks HTTP to the edge,
+//! This module reads messages from the host, a line each or joined from several, forwards each, and writes responses back. [`connection`] speaks HTTP to the edge,
 //! with the [`headers`] of the modern era. Messages are relayed byte for byte; the host does not notice an edge that restarts
 //! or loses the session.
 
@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp::border::{Peer, ids, mend};
+use mcp::border::{Peer, Unreadable, ids, mend};
 use mcp::error::INVALID_REQUEST;
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
+use mcp::secrets::Secrets;
 use mcp::stdio::{LineError, encode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
@@ -23,6 +24,7 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge::child::{LineReader, MAX_MESSAGE_BYTES};
+use crate::bridge::joined_lines::{JoinedLine, JoinedLines};
 use crate::error::Result;
 pub use connection::{Connection, Target};
 
@@ -47,13 +49,14 @@ pub async fn run(
         in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         tasks: TaskTracker::new(),
     });
-    let mut lines = LineReader::new(source, MAX_MESSAGE_BYTES);
+    let (mut lines, mut joined) = (LineReader::new(source, MAX_MESSAGE_BYTES), JoinedLines::default());
     while let Some(line) = lines.next().await {
         match line {
-            Ok(line) => host.clone().handle_line(line).await,
+            Ok(line) => host.clone().handle_line(line, &mut joined).await,
             Err(LineError::TooLong { limit, start }) => host.refuse_long(limit, &start).await,
         }
     }
+    host.refuse_rest(&mut joined).await;
     host.end().await;
     drop(host);
     let _ = writer.await;
@@ -78,22 +81,45 @@ struct HostBridge {
 
 impl HostBridge {
     /// Handles one line from the host. Waits only for the handshake and for notifications, whose order matters.
-    async fn handle_line(self: Arc<Self>, line: Bytes) {
+    async fn handle_line(self: Arc<Self>, line: Bytes, joined: &mut JoinedLines) {
         match Envelope::parse(&line) {
-            Ok(message) => self.handle_message(&line, message).await,
-            Err(error) => self.handle_odd_line(&line, error).await,
+            Ok(message) => {
+                self.refuse_rest(joined).await;
+                self.handle_message(&line, message).await;
+            }
+            Err(error) => match joined.push(&line) {
+                JoinedLine::Apart => self.handle_odd(&line, error).await,
+                JoinedLine::Part => {}
+                JoinedLine::Last(whole) => self.handle_joined(&whole).await,
+            },
         }
     }
 
-    /// Handles a line that is no message as it stands.
-    async fn handle_odd_line(self: Arc<Self>, line: &Bytes, error: EnvelopeError) {
-        let meant = match mend(line, error, Peer::Client) {
+    /// Handles a message over several lines.
+    async fn handle_joined(self: Arc<Self>, whole: &Bytes) {
+        match Envelope::parse(whole) {
+            Ok(message) => self.handle_message(whole, message).await,
+            Err(error) => self.handle_odd(whole, error).await,
+        }
+    }
+
+    /// Handles what is no message as it stands.
+    async fn handle_odd(self: Arc<Self>, source: &Bytes, error: EnvelopeError) {
+        let meant = match mend(source, error, Peer::Client) {
             Ok(mended) => mended.message,
-            Err(unreadable) => return self.refuse(line, &unreadable.error).await,
+            Err(unreadable) => return self.refuse(source, &unreadable).await,
         };
-        match Envelope::parse(&meant) {
-            Ok(message) => self.handle_message(&meant, message).await,
-            Err(error) => self.refuse(&meant, &error).await,
+        if let Ok(message) = Envelope::parse(&meant) {
+            self.handle_message(&meant, message).await;
+        }
+    }
+
+    /// Answers the lines so far of a message that does not go on.
+    async fn refuse_rest(&self, joined: &mut JoinedLines) {
+        let Some(rest) = joined.take() else { return };
+        let Err(error) = Envelope::parse(&rest) else { return };
+        if let Err(unreadable) = mend(&rest, error, Peer::Client) {
+            self.refuse(&rest, &unreadable).await;
         }
     }
 
@@ -116,10 +142,11 @@ impl HostBridge {
         self.connection.send_to_host(mcp::error::render(id, INVALID_REQUEST, &why, None)).await;
     }
 
-    /// Answers a line that cannot be read, under the id of the request that it was to be.
-    async fn refuse(&self, line: &[u8], error: &EnvelopeError) {
-        let id = ids::id_of_unreadable(line);
-        self.connection.send_to_host(mcp::error::render(id, error.code(), &error.to_string(), None)).await;
+    /// Answers what cannot be read with an excerpt, under the id of the request that it was to be.
+    async fn refuse(&self, source: &[u8], unreadable: &Unreadable) {
+        let id = ids::id_of_unreadable(source);
+        let why = unreadable.quoted(source, &Secrets::default());
+        self.connection.send_to_host(mcp::error::render(id, unreadable.error.code(), &why, None)).await;
     }
 
     async fn send_in_background(self: Arc<Self>, line: Bytes, id: Option<&str>) {

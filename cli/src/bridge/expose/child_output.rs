@@ -5,18 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mcp::border::{Peer, mend};
 use mcp::message::{Envelope, EnvelopeError};
 use mcp::quirk::{Quirk, Quirks};
 use mcp::secrets::Secrets;
 
+use crate::bridge::joined_lines::{JoinedLine, JoinedLines};
 use crate::output::eprint;
 
-/// Most bytes of a message over several lines.
-const MAX_JOINED_BYTES: usize = 1 << 20;
-/// Most lines of such a message.
-const MAX_JOINED_LINES: usize = 10_000;
 /// Most lines a second on stderr about what a child writes.
 const MAX_COMPLAINTS: u32 = 10;
 
@@ -27,7 +24,7 @@ pub struct OutputReader {
     label: Option<String>,
     secrets: Secrets,
     quirks: Quirks,
-    joined: Option<Joined>,
+    joined: JoinedLines,
 }
 
 /// What a line is that is no message as it stands.
@@ -35,7 +32,7 @@ pub struct OutputReader {
 pub enum Recovered {
     /// It is one, mended, or the last line of one.
     Message(Bytes),
-    /// It is a line of a message whose end is not here yet.
+    /// It is a line of a message whose end is not here yet, or blank.
     Partial,
     /// It is none.
     Unreadable(UnreadableOutput),
@@ -62,27 +59,22 @@ impl UnreadableOutput {
 impl OutputReader {
     /// Creates the reader for a new child.
     pub fn new(label: Option<String>, secrets: Secrets) -> Self {
-        Self { label, secrets, quirks: Quirks::default(), joined: None }
+        Self { label, secrets, quirks: Quirks::default(), joined: JoinedLines::default() }
     }
 
     /// Notes that a line was a message: what was joined before it is none.
     pub fn on_message(&mut self) {
-        self.joined = None;
+        drop(self.joined.take());
     }
 
     /// Reads a line that is no message because of `error`. `open` is the raw id of the only request that the child has not
     /// answered.
     pub fn recover(&mut self, line: &Bytes, error: EnvelopeError, open: Option<&str>) -> Recovered {
-        if self.joined.is_none() && !matches!(line.trim_ascii(), b"{" | b"[") {
-            return self.mended(line, error, open);
-        }
-        let joined = self.joined.get_or_insert_default();
-        joined.push(line);
-        if !joined.is_whole() && !joined.is_full() {
-            return Recovered::Partial;
-        }
-        let whole = std::mem::take(&mut joined.text).freeze();
-        self.joined = None;
+        let whole = match self.joined.push(line) {
+            JoinedLine::Apart => return self.mended(line, error, open),
+            JoinedLine::Part => return Recovered::Partial,
+            JoinedLine::Last(whole) => whole,
+        };
         let read = match Envelope::parse(&whole) {
             Ok(_) => Recovered::Message(whole),
             Err(error) => self.mended(&whole, error, open),
@@ -134,43 +126,6 @@ fn foreign_framing(source: &[u8]) -> Option<&'static str> {
         .get(..header.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(header))
         .then_some("it frames messages with Content-Length, as LSP does, and MCP has one message a line")
-}
-
-/// The lines so far of a message over several lines.
-#[derive(Debug, Default)]
-struct Joined {
-    text: BytesMut,
-    lines: usize,
-    /// Brackets that are open.
-    depth: usize,
-}
-
-impl Joined {
-    fn push(&mut self, line: &[u8]) {
-        self.lines += 1;
-        self.text.extend_from_slice(line);
-        self.text.extend_from_slice(b"\n");
-        // A string of JSON has no line breaks, so none is open at the start of a line.
-        let (mut in_string, mut escaped) = (false, false);
-        for byte in line {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_string => escaped = true,
-                b'"' => in_string = !in_string,
-                b'{' | b'[' if !in_string => self.depth += 1,
-                b'}' | b']' if !in_string => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.depth == 0
-    }
-
-    fn is_full(&self) -> bool {
-        self.text.len() > MAX_JOINED_BYTES || self.lines >= MAX_JOINED_LINES
-    }
 }
 
 /// Keeps lines on stderr about what a child writes to a few a second.
@@ -245,20 +200,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_joined_is_bounded() {
-        let mut reader = reader();
-        let mut lines = 1;
-        assert_eq!(read(&mut reader, b"["), Recovered::Partial);
-        while read(&mut reader, b"1,") == Recovered::Partial {
-            lines += 1;
-        }
-        assert!(lines < MAX_JOINED_LINES);
-        assert_eq!(read(&mut reader, b"["), Recovered::Partial);
-        let large = vec![b' '; MAX_JOINED_BYTES];
-        assert!(matches!(read(&mut reader, &large), Recovered::Unreadable(_)));
-    }
-
-    #[test]
     fn other_framings_are_named_and_secrets_are_not() {
         let utf16: Vec<u8> = "{\"a\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let utf16 = [b"\xff\xfe".as_slice(), &utf16].concat();
@@ -299,7 +240,7 @@ mod tests {
                 let _ = read(&mut reader, line.as_bytes());
             }
             prop_assert_eq!(read(&mut reader, message.as_bytes()), Recovered::Message(message.into()));
-            prop_assert!(reader.joined.is_none());
+            prop_assert_eq!(reader.joined.take(), None);
         }
     }
 }

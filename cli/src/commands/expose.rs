@@ -45,6 +45,9 @@ pub struct Args {
     /// Host name that clients may use besides localhost and the listening address; repeatable
     #[arg(long = "allow-host", value_name = "NAME", value_parser = inbound::names::host)]
     hosts: Vec<String>,
+    /// Origin of web pages that may call it besides those of localhost and the allowed hosts, or *; repeatable
+    #[arg(long = "allow-origin", value_name = "ORIGIN", value_parser = inbound::names::origin)]
+    origins: Vec<String>,
     /// Time allowed for the command to complete the handshake
     #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = parse::duration)]
     start_timeout: Duration,
@@ -97,6 +100,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let settings = Settings {
         listen: tunnels.is_none().then_some(args.listen),
         hosts: args.hosts,
+        origins: args.origins,
         restart: args.restart == Restart::Always,
         start_timeout: args.start_timeout,
         eras: args.era,

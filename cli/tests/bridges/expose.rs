@@ -127,6 +127,102 @@ async fn a_question_reaches_the_client_that_is_being_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_of_allowed_origins_are_told_what_they_may_send_and_read() {
+    let running = expose(&[]).await;
+    let (http, url) = (reqwest::Client::new(), running.url().unwrap());
+    let preflight = async |origin: &str| {
+        let request = http.request(http::Method::OPTIONS, &url).header("origin", origin);
+        let request = request.header("access-control-request-method", "POST");
+        request.header("access-control-request-headers", "content-type,mcp-session-id").send().await.unwrap()
+    };
+    for origin in ["http://localhost:6274", "https://app.example"] {
+        let allowed = preflight(origin).await;
+        assert_eq!(allowed.status(), 204);
+        for (name, value) in [
+            ("access-control-allow-origin", origin),
+            ("access-control-allow-methods", "GET, POST, DELETE"),
+            ("access-control-allow-headers", "content-type,mcp-session-id"),
+            ("vary", "origin"),
+        ] {
+            assert_eq!(allowed.headers()[name], value, "{origin}");
+        }
+        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        // Also what went wrong can be read.
+        let answer = post(&http, &url, ping).header("origin", origin).send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["access-control-allow-origin"]),
+            (400, &origin.parse().unwrap())
+        );
+        let readable = answer.headers()["access-control-expose-headers"].to_str().unwrap();
+        assert!(
+            readable.contains("mcp-session-id") && readable.contains("mcp-protocol-version"),
+            "{readable}"
+        );
+    }
+    let foreign = preflight("https://evil.example").await;
+    assert_eq!(
+        (foreign.status().as_u16(), foreign.headers().get("access-control-allow-origin")),
+        (403, None)
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_answered_in_the_revision_that_has_them() {
+    let running = expose(&[]).await;
+    let url = running.url().unwrap();
+    let ping = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
+    let open = async |revision: &str| McpClient::open_in(revision, &url, json!({})).await;
+    let ask = async |client: &McpClient, batch: Value| {
+        let response = client.post(&batch).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap_or_default())
+    };
+    let client = open("2025-03-26").await;
+    let hello = json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {}});
+    let done = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let counting = call(json!("c"), "count", json!({"progressToken": "t"}));
+    let (status, answers) = ask(
+        &client,
+        json!([ping(1), done, hello, counting, 5, {"jsonrpc": "1.0", "id": 3, "method": "ping"}]),
+    )
+    .await;
+    assert_eq!(status, 200, "{answers}");
+    assert_eq!(answers[0], json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+    assert_eq!((&answers[1]["id"], &answers[1]["error"]["code"]), (&json!(2), &json!(-32600)));
+    assert_eq!(
+        (&answers[2]["id"], &answers[2]["result"]["content"][0]["text"]),
+        (&json!("c"), &json!("counted"))
+    );
+    assert_eq!((&answers[3]["id"], &answers[3]["error"]["code"]), (&Value::Null, &json!(-32600)));
+    assert_eq!((&answers[4]["id"], &answers[4]["error"]["code"]), (&json!(3), &json!(-32600)));
+    assert_eq!(answers.as_array().unwrap().len(), 5);
+    assert_eq!(ask(&client, json!([done])).await.0, 202);
+    assert_eq!(ask(&client, json!([])).await.0, 400);
+    assert_eq!(ask(&client, (0..65).map(ping).collect()).await.0, 400);
+    let later = open("2025-06-18").await;
+    let (status, refused) = ask(&later, json!([ping(1)])).await;
+    assert_eq!(
+        (status, &refused["error"]["message"]),
+        (400, &json!("batches are not part of this revision"))
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_a_session_is_none() {
+    let running = expose(&[]).await;
+    let get = || reqwest::Client::new().get(running.url().unwrap()).header("accept", "text/event-stream");
+    let refused = get().send().await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["allow"]),
+        (405, &"POST, DELETE".parse().unwrap())
+    );
+    assert!(refused.text().await.unwrap().contains("start with initialize"));
+    assert_eq!(get().header("mcp-session-id", "x").send().await.unwrap().status(), 404);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_can_be_cancelled_and_changes_are_told() {
     let running = expose(&[]).await;
     let client = McpClient::open(&running.url().unwrap(), json!({})).await;

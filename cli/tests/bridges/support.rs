@@ -37,6 +37,7 @@ pub(crate) fn settings(port: u16) -> Settings {
     Settings {
         listen: Some(([127, 0, 0, 1], port).into()),
         hosts: vec!["bridge.example".into()],
+        origins: vec!["https://app.example".into()],
         restart: true,
         start_timeout: Duration::from_secs(30),
         eras: Eras::Auto,
@@ -53,8 +54,12 @@ pub(crate) struct McpClient {
 
 impl McpClient {
     pub(crate) async fn open(url: &str, capabilities: Value) -> Self {
+        Self::open_in("2025-11-25", url, capabilities).await
+    }
+
+    pub(crate) async fn open_in(revision: &str, url: &str, capabilities: Value) -> Self {
         let http = Client::new();
-        let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "t", "version": "1"}});
+        let params = json!({"protocolVersion": revision, "capabilities": capabilities, "clientInfo": {"name": "t", "version": "1"}});
         let request = json!({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": params});
         let response = post(&http, url, &request.to_string()).send().await.unwrap();
         assert_eq!(response.status(), 200);

@@ -158,6 +158,8 @@ fn revision(era: Era, result: &str) -> Option<Revision> {
 pub struct Initialization<'m> {
     /// The capabilities that the client declared, as raw JSON.
     pub capabilities: &'m str,
+    /// The revision that was agreed on.
+    pub revision: Revision,
     pub response: Bytes,
 }
 
@@ -179,7 +181,7 @@ pub fn initialization<'m>(
     let result = json::set_members(&info.result, &[("protocolVersion", Some(&quoted))])?;
     let id = message.id.unwrap_or_default();
     let response = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into();
-    Ok(Initialization { capabilities: capabilities.unwrap_or("{}"), response })
+    Ok(Initialization { capabilities: capabilities.unwrap_or("{}"), revision, response })
 }
 
 /// Builds `list_changed` notifications for the kinds of lists that the child has.

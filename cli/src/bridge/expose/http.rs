@@ -1,5 +1,7 @@
 //! The HTTP routes and the check of Host and Origin; and Streamable HTTP of both eras on one URL.
 
+mod batch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
-use inbound::{BodyError, BodyLimits, BoundedBody, ConnectionHandle, ConnectionHolder, Framing};
+use inbound::{BodyError, BodyLimits, BoundedBody, ConnectionHandle, ConnectionHolder, Framing, cors};
 use mcp::border::{self, Coding, Peer, head, mend};
 use mcp::error::{
     HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, UNSUPPORTED_VERSION, render,
@@ -30,7 +32,8 @@ use crate::bridge::expose::Shared;
 use crate::bridge::expose::handshake::{Initialization, ServerInfo, initialization};
 use crate::bridge::expose::instances::Instance;
 use crate::bridge::expose::multiplexer::ClientId;
-use crate::bridge::expose::response::{self, Accepts, ClientGuard, PendingCall};
+use crate::bridge::expose::response::{self, Accepts, ClientGuard, PendingCall, pong};
+use crate::bridge::expose::sessions::OpenSession;
 use crate::bridge::expose::share::Source;
 use crate::bridge::expose::sse_websocket;
 use crate::bridge::expose::supervised_child::{CallMessage, NotReady, SupervisedChild};
@@ -110,9 +113,28 @@ fn unread(error: &BodyError) -> Response {
 async fn check_names(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let verdict = shared.names.as_ref().map_or(Ok(()), |names| names.check(&request));
     match verdict {
+        Ok(()) if shared.names.is_some() => with_cors(request, next).await,
         Ok(()) => next.run(request).await,
-        Err(error) => closing((StatusCode::FORBIDDEN, format!("{error}; see --allow-host\n"))),
+        Err(error) => {
+            closing((StatusCode::FORBIDDEN, format!("{error}; see --allow-host and --allow-origin\n")))
+        }
     }
+}
+
+/// Answers preflights, and lets pages read responses, as an edge does. The origin has been checked.
+async fn with_cors(request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = if request.method() == http::Method::OPTIONS {
+        let mut allowed = StatusCode::NO_CONTENT.into_response();
+        cors::preflight(request.headers(), allowed.headers_mut());
+        allowed
+    } else {
+        next.run(request).await
+    };
+    if let Some(origin) = origin {
+        cors::expose(origin, response.headers_mut());
+    }
+    response
 }
 
 /// Makes the response to a request whose body may not have been read to its end. It says that the connection ends with
@@ -152,6 +174,7 @@ async fn serve(
     let meant;
     let (body, message) = match Envelope::parse(&body) {
         Ok(message) => (&body, message),
+        Err(EnvelopeError::Batch) => return batch::answer(instance, headers, &body).await,
         Err(error) => {
             meant = mend(&body, error, Peer::Client).map_err(|unreadable| wrong(unreadable.error))?.message;
             (&meant, Envelope::parse(&meant).map_err(wrong)?)
@@ -183,7 +206,7 @@ async fn legacy(
     if method == Some("initialize") && message.kind() == Kind::Request {
         return initialize(instance, source, message).await;
     }
-    let client = session(instance, headers, message.id)?;
+    let OpenSession { client, .. } = session(instance, headers, message.id)?;
     let child = legacy_child(instance, message.id).await?.0;
     match message.kind() {
         Kind::Notification => {
@@ -195,8 +218,7 @@ async fn legacy(
             Err((StatusCode::BAD_REQUEST, "this response belongs to no request\n").into_response().into())
         }
         Kind::Request if method == Some("ping") => {
-            let id = message.id.unwrap_or_default();
-            Ok(response::json(StatusCode::OK, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)))
+            Ok(response::json(StatusCode::OK, pong(message.id.unwrap_or_default())))
         }
         Kind::Request => {
             let items = call(&child, client, body, message)?;
@@ -213,10 +235,10 @@ async fn initialize(
     let (child, info) = legacy_child(instance, message.id).await?;
     let wrong = |_| refuse(StatusCode::BAD_REQUEST, message.id, INVALID_PARAMS, "invalid params");
     // Streamable HTTP came after 2024-11-05.
-    let Initialization { capabilities, response } =
+    let Initialization { capabilities, revision, response } =
         initialization(&info, message, Revision::V2025_03_26).map_err(wrong)?;
     let client = child.add_client(capabilities);
-    let Some((id, evicted)) = instance.sessions.open(client, source) else {
+    let Some((id, evicted)) = instance.sessions.open(client, revision, source) else {
         child.remove_client(client);
         return Err(busy(message.id, "too many sessions are open"));
     };
@@ -265,8 +287,11 @@ fn call(
 
 async fn on_get(State(shared): State<Arc<Shared>>, source: Source, headers: HeaderMap) -> Response {
     let Some(instance) = shared.instances.for_headers(&headers, source) else { return *too_many_instances() };
+    if !headers.contains_key(SESSION_ID) {
+        return no_stream();
+    }
     let client = match session(&instance, &headers, None) {
-        Ok(client) => client,
+        Ok(session) => session.client,
         Err(refusal) => return *refusal,
     };
     if !accepts(&headers).events {
@@ -277,6 +302,12 @@ async fn on_get(State(shared): State<Arc<Shared>>, source: Source, headers: Head
         Some(messages) => response::open_stream(messages),
         None => (StatusCode::CONFLICT, "this session already has an open stream\n").into_response(),
     }
+}
+
+/// The answer to who asks for a stream without a session: 405, with which clients do without one.
+fn no_stream() -> Response {
+    let why = "there is no stream without a session: start with initialize (POST). Clients of HTTP+SSE connect to /sse\n";
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST, DELETE")], why).into_response()
 }
 
 async fn on_delete(State(shared): State<Arc<Shared>>, source: Source, headers: HeaderMap) -> Response {
@@ -291,8 +322,8 @@ async fn on_delete(State(shared): State<Arc<Shared>>, source: Source, headers: H
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// Finds the client of the session that a request names.
-fn session(instance: &Instance, headers: &HeaderMap, id: Option<&str>) -> Result<ClientId, Refusal> {
+/// Finds the session that a request names.
+fn session(instance: &Instance, headers: &HeaderMap, id: Option<&str>) -> Result<OpenSession, Refusal> {
     if !headers.contains_key(SESSION_ID) {
         let why = "the header Mcp-Session-Id is missing; start with initialize";
         return Err(refuse(StatusCode::BAD_REQUEST, id, INVALID_REQUEST, why));

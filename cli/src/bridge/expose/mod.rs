@@ -62,6 +62,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// Host names that clients may use besides localhost and the listening address.
     pub hosts: Vec<String>,
+    /// Origins of pages that may call it besides those of these hosts.
+    pub origins: Vec<String>,
     /// True to restart the command when it ends.
     pub restart: bool,
     /// Time allowed for the command's handshake.
@@ -102,7 +104,8 @@ pub async fn start(program: Program, settings: Settings) -> Result<Running> {
     };
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let stop = CancellationToken::new();
-    let names = address.map(|address| AllowedNames::new(address, &settings.hosts, &[]).only_named());
+    let names =
+        address.map(|address| AllowedNames::new(address, &settings.hosts, &settings.origins).only_named());
     let instances = Arc::new(Instances::new(program, settings, stop.clone()));
     // Starts the shared instance, if there is one.
     let _started = instances.single();

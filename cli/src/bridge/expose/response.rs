@@ -66,6 +66,15 @@ impl PendingCall {
         }
     }
 
+    /// Waits for the response alone. `None` if nothing comes: the call was cancelled or its session ended.
+    pub async fn last(mut self) -> Option<Bytes> {
+        loop {
+            if let CallMessage::Final(message) = self.items.recv().await? {
+                return Some(message);
+            }
+        }
+    }
+
     fn into_event_stream(self, first: Bytes) -> Body {
         let first = sse::encode_data(&first);
         Body::from_stream(stream::unfold((Some(first), Some(self)), async |(first, waiting)| {
@@ -99,6 +108,11 @@ pub fn open_stream(messages: mpsc::Receiver<Bytes>) -> Response {
             Ok(None) => None,
         }
     })))
+}
+
+/// The response to a `ping` with this raw id, which no child has to be asked for.
+pub fn pong(id: &str) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()
 }
 
 /// Responds with one message as JSON.

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
-use mcp::border::{Peer, mend};
+use mcp::border::{Peer, ids, mend};
 use mcp::error::{INVALID_PARAMS, INVALID_REQUEST, UNSUPPORTED_VERSION, render};
 use mcp::message::{Envelope, EnvelopeError, Kind, split_batch};
 use mcp::revision::Revision;
@@ -200,15 +200,15 @@ async fn run_websocket(
                 }
             }
         };
-        match frame {
-            Some(Ok(Message::Text(text))) => {
-                if inbox.try_send(text.into()).is_err() {
-                    break (close_code::AGAIN, "too many messages are waiting");
-                }
-            }
-            Some(Ok(Message::Binary(_))) => break (close_code::UNSUPPORTED, "messages must be text"),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+        let message: Bytes = match frame {
+            Some(Ok(Message::Text(text))) => text.into(),
+            // Some clients send text so, as edges know.
+            Some(Ok(Message::Binary(bytes))) => bytes,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
             Some(Ok(Message::Close(_)) | Err(_)) | None => break (close_code::NORMAL, ""),
+        };
+        if inbox.try_send(message).is_err() {
+            break (close_code::AGAIN, "too many messages are waiting");
         }
     };
     drop(replies);
@@ -245,7 +245,7 @@ impl Connection {
                     self.handle(source.slice(part)).await;
                 }
             }
-            Err(error) => self.refuse(&error).await,
+            Err(error) => self.refuse(&source, &error).await,
         }
     }
 
@@ -257,14 +257,16 @@ impl Connection {
         match meant {
             Ok(mended) => match Envelope::parse(&mended.message) {
                 Ok(message) => self.handle_message(&mended.message, message).await,
-                Err(error) => self.refuse(&error).await,
+                Err(error) => self.refuse(&body, &error).await,
             },
-            Err(unreadable) => self.refuse(&unreadable.error).await,
+            Err(unreadable) => self.refuse(&body, &unreadable.error).await,
         }
     }
 
-    async fn refuse(&self, error: &EnvelopeError) {
-        self.send(render(None, error.code(), &error.to_string(), None)).await;
+    /// Answers what cannot be read, under the id of the request that it was to be.
+    async fn refuse(&self, source: &[u8], error: &EnvelopeError) {
+        let id = ids::id_of_unreadable(source);
+        self.send(render(id, error.code(), &error.to_string(), None)).await;
     }
 
     async fn handle_message(&mut self, body: &Bytes, message: Envelope<'_>) {
@@ -273,9 +275,7 @@ impl Connection {
                 self.initialize(&message).await
             }
             (Kind::Request, _) if message.method.as_deref() == Some("ping") => {
-                let id = message.id.unwrap_or_default();
-                self.send(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#).into()).await;
-                return;
+                return self.send(response::pong(message.id.unwrap_or_default())).await;
             }
             (Kind::Request, Some((child, client))) => self.call(child, *client, body, &message),
             (Kind::Request, None) => Err(render(message.id, INVALID_REQUEST, "start with initialize", None)),
@@ -308,7 +308,7 @@ impl Connection {
             }
         })?;
         let initialized = initialization(&info, message, Revision::V2024_11_05);
-        let Initialization { capabilities, response } =
+        let Initialization { capabilities, response, .. } =
             initialized.map_err(|_| refuse(INVALID_PARAMS, "invalid params"))?;
         let client = child.add_client(capabilities);
         if let Some(mut stream) = child.open_stream(client) {

@@ -266,6 +266,7 @@ async fn start(server: HostServer) -> Result<Option<Started>> {
         start_timeout: std::time::Duration::from_secs(120),
         eras: Eras::Auto,
         env_from_headers: Vec::new(),
+        origins: Vec::new(),
     };
     let running = expose::start(program, settings).await?;
     Ok(Some(Started { server: server.key, id: server.id, running }))

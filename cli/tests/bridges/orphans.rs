@@ -81,6 +81,52 @@ async fn sigterm_ends_everything_and_waits_for_it() {
 }
 
 #[tokio::test]
+async fn an_import_names_variables_without_values_and_sigterm_ends_what_it_runs() {
+    let word = format!("--orphan-import-{}", std::process::id());
+    let folder = tempfile::tempdir().unwrap();
+    // A control plane that never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mcpctl = || {
+        let mut mcpctl = Command::new(env!("CARGO_BIN_EXE_mcpctl"));
+        mcpctl.env("MCPCTL_CONFIG", folder.path().join("mcpctl.yaml")).env_remove("MCPCTL_CONTEXT");
+        mcpctl.env("IMPORTED_KEY", "s3cret-value").stdin(Stdio::null());
+        mcpctl
+    };
+    let control = format!("http://{}", listener.local_addr().unwrap());
+    let context = mcpctl().args(["config", "set-context", "here", "--control", &control]).output().await;
+    assert!(context.unwrap().status.success());
+    let arguments = ["-u", &crate::support::script(), "--key=${IMPORTED_KEY}", &word];
+    let file = serde_json::json!({"mcpServers": {
+        "kept": {"command": "python3", "args": arguments},
+        // One that ends at once, and is being started again.
+        "broken": {"command": "false", "args": [&word]},
+        "unset": {"command": "true", "args": ["${IMPORTED_NOWHERE}"]},
+    }});
+    let path = folder.path().join("hosts.json");
+    std::fs::write(&path, file.to_string()).unwrap();
+    let mut import = mcpctl();
+    import.arg("import").arg(&path).arg("--expose").stderr(Stdio::piped());
+    let mut import = import.spawn().unwrap();
+    let mut lines = BufReader::new(import.stderr.take().unwrap()).lines();
+    let (mut said, mut is_restarting) = (Vec::new(), false);
+    while !(is_restarting && said.iter().any(|line: &String| line.contains("; listening at "))) {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        is_restarting = line.starts_with("[broken] restarting");
+        said.push(line);
+    }
+    send(&import, Signal::TERM);
+    // One server was not imported.
+    assert_eq!(tokio::time::timeout(PATIENCE, import.wait()).await.unwrap().unwrap().code(), Some(1));
+    all_gone(&word).await;
+    while let Some(line) = lines.next_line().await.unwrap() {
+        said.push(line);
+    }
+    let said = said.join("\n");
+    assert!(said.contains("--key=${IMPORTED_KEY}") && !said.contains("s3cret-value"), "{said}");
+    assert!(said.contains("server unset: skipped: ${IMPORTED_NOWHERE} is not set"), "{said}");
+}
+
+#[tokio::test]
 async fn a_reaper_that_is_killed_takes_the_server_along() {
     let word = format!("--orphan-reaper-{}", std::process::id());
     let mut child = start(&word, &["--deaf"]).await;

@@ -225,7 +225,10 @@ impl SupervisedChild {
             eprint(format!("[{}] restarting in {} ms", program.label, wait.as_millis()));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => {
+                    self.phase.send_replace(Phase::Ended);
+                    return;
+                }
             }
             delay = (delay * 2).min(MAX_DELAY);
         }

@@ -130,18 +130,15 @@ async fn import(
     for note in &server.notes {
         eprint(format!("server {}: {note}", server.key));
     }
-    // A command that is only printed keeps its variables.
-    if matches!(server.transport, Transport::Stdio { .. }) && (args.dry_run || !args.expose) {
-        return Ok(Some(server));
-    }
-    match server.transport.resolve(&|name| std::env::var(name).ok()) {
+    // A command keeps its variables until it runs, and is printed with them.
+    let Transport::Http { .. } = &server.transport else { return Ok(Some(server)) };
+    match resolved(&server.transport) {
         Ok(resolved) => server.transport = resolved,
         Err(unresolved) => {
             skipped.add(&server.key, &unresolved.to_string());
             return Ok(None);
         }
     }
-    let Transport::Http { .. } = &server.transport else { return Ok(Some(server)) };
     if args.dry_run {
         print(&format!("{} imported (dry run)", server.id))?;
     } else {
@@ -149,6 +146,12 @@ async fn import(
         skip_if_refused(&server.key, remote(&client, &server).await, skipped)?;
     }
     Ok(None)
+}
+
+/// Replaces variables by their values in this environment.
+fn resolved(transport: &Transport) -> Result<Transport> {
+    let resolved = transport.resolve(&|name| std::env::var(name).ok());
+    resolved.map_err(|unresolved| Error::failure(unresolved.to_string()))
 }
 
 /// Skips a server that was refused. What every other would meet, too, ends the import.
@@ -237,23 +240,24 @@ async fn offer_all(
         skip_if_refused(&key, one.map(|one| started.extend(one)), skipped)?;
     }
     let offers = join_all(started.iter().map(|one| offer(invocation, one))).await;
-    let (mut kept, mut outcome) = (Vec::new(), Ok(()));
-    for (one, offered) in started.drain(..).zip(offers) {
+    let (mut refused, mut outcome) = (Vec::new(), Ok(()));
+    for (one, offered) in std::mem::take(started).into_iter().zip(offers) {
         if offered.is_ok() {
-            kept.push(one);
+            started.push(one);
             continue;
         }
-        one.running.stop().await;
         outcome = outcome.and(skip_if_refused(&one.server, offered, skipped));
+        refused.push(one.running.stop());
     }
-    started.extend(kept);
+    join_all(refused).await;
     outcome
 }
 
 /// Runs a command.
 async fn start(server: HostServer) -> Result<Option<Started>> {
-    let Transport::Stdio { command, env } = server.transport else { return Ok(None) };
-    eprint(format!("[{}] running {}", server.id, command.join(" ")));
+    let Transport::Stdio { command: named, .. } = &server.transport else { return Ok(None) };
+    let Transport::Stdio { command, env } = resolved(&server.transport)? else { return Ok(None) };
+    eprint(format!("[{}] running {}", server.id, transport::shell_words(named)));
     let mut program = Program::new(command.into_iter().map(Into::into).collect(), Some(server.id.clone()));
     program.env = env;
     if !program.exists() {
@@ -262,11 +266,11 @@ async fn start(server: HostServer) -> Result<Option<Started>> {
     let settings = Settings {
         listen: Some(([127, 0, 0, 1], 0).into()),
         hosts: Vec::new(),
+        origins: Vec::new(),
         restart: true,
         start_timeout: std::time::Duration::from_secs(120),
         eras: Eras::Auto,
         env_from_headers: Vec::new(),
-        origins: Vec::new(),
     };
     let running = expose::start(program, settings).await?;
     Ok(Some(Started { server: server.key, id: server.id, running }))

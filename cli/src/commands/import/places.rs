@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Members from the top of a file down to its servers; `*` is any.
+/// Members from the top of a file down to its servers; `*` is any. The hosts are in docs/OPERATIONS.md.
 const PLACES: [&[&str]; 9] = [
     // Claude, Cursor, Windsurf, Gemini CLI, Cline, Copilot CLI, LM Studio, LibreChat, Continue.
     &["mcpServers"],
@@ -35,6 +35,11 @@ pub(super) struct Candidate<'a> {
     pub(super) value: Result<&'a Value, &'static str>,
 }
 
+/// The place as it is called in messages.
+fn name(place: &[&str]) -> String {
+    format!("`{}`", place.join("."))
+}
+
 /// Everything that stands where servers do, of every place that the file has.
 ///
 /// # Errors
@@ -54,7 +59,7 @@ pub(super) fn candidates(file: &Value) -> Result<Vec<Candidate<'_>>, String> {
         holders.push((String::new(), file));
     }
     if holders.is_empty() {
-        let places = PLACES.iter().chain(&SHARED_PLACES).map(|place| format!("`{}`", place.join(".")));
+        let places = PLACES.iter().chain(&SHARED_PLACES).map(|place| name(place));
         return Err(format!("it has no servers at {}", places.collect::<Vec<_>>().join(", ")));
     }
     Ok(holders.into_iter().flat_map(|(place, holder)| held(place, holder)).collect())
@@ -153,6 +158,16 @@ mod tests {
                 .collect();
             assert_eq!(said.join(" "), expected, "{file}");
         }
+    }
+
+    #[test]
+    fn the_places_are_those_of_the_documentation() {
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
+        let guide = std::fs::read_to_string(guide).unwrap();
+        let rows = guide.lines().skip_while(|line| !line.starts_with("| servers at | of |")).skip(2);
+        let rows: Vec<_> = rows.map_while(|line| line.strip_prefix("| ")?.split(" |").next()).collect();
+        let places: Vec<_> = PLACES.iter().chain(&SHARED_PLACES).map(|place| name(place)).collect();
+        assert_eq!(rows, places);
     }
 
     #[test]

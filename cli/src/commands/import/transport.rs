@@ -55,9 +55,14 @@ impl Transport {
             let from = sole_variable(value).unwrap_or(key);
             format!("{key}=\"${from}\" ")
         });
-        let words = command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
+        let words = shell_words(command);
         format!("{}mcpctl expose --register {id} -- {words}", variables.collect::<String>())
     }
+}
+
+/// Renders a command as words of a shell, with the names of variables in the places of their values.
+pub(super) fn shell_words(command: &[String]) -> String {
+    command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// Turns headers into a credential; `None` if there are none.

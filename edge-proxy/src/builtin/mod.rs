@@ -25,7 +25,8 @@ use crate::os::clock;
 use crate::respond::Reply;
 use crate::session::capabilities::Capabilities;
 use crate::session::{
-    Conversation, LogLevel, MAX_URI_BYTES, MAX_URIS, NotKept, Session, SubscribingSession, event,
+    Conversation, EndedSession, LogLevel, MAX_URI_BYTES, MAX_URIS, NotKept, Session, SessionOwner,
+    SubscribingSession, event,
 };
 use crate::transport::Message;
 use crate::upstream::SessionCommand;
@@ -88,8 +89,10 @@ pub async fn notification(
 /// Ends a session, on every edge that can be reached.
 pub async fn end(context: &RequestContext<'_>, conversation: &Conversation) -> Reply {
     let shared = &context.worker.shared;
-    shared.end(conversation.session_id, conversation.expires);
-    broadcast(context, event::ended(&conversation.session_id, conversation.expires)).await;
+    let owner = SessionOwner::of(&context.principal().uid);
+    let ended = EndedSession { expires: conversation.expires, owner };
+    shared.end(conversation.session_id, ended);
+    broadcast(context, event::ended(&conversation.session_id, ended)).await;
     Reply::Done
 }
 
@@ -231,15 +234,16 @@ async fn set_level(
         context.view().upstreams().iter().filter(|upstream| upstream.logs()).cloned().collect();
     let shared = &context.worker.shared;
     let changed_us = shared.levels.next(&conversation.session_id, clock::now_us());
-    let event =
-        event::level_set(conversation, upstreams.iter().map(|up| &*up.id), level.as_bytes(), changed_us);
+    let owner = SessionOwner::of(&context.principal().uid);
+    let ids = upstreams.iter().map(|upstream| &*upstream.id);
+    let event = event::level_set(conversation, owner, ids, level.as_bytes(), changed_us);
     shared.send_to_workers(&SessionCommand::SetLevel {
         upstreams,
         conversation: Arc::new(Conversation::clone(conversation)),
         // Kept for the session, and the body is not.
         level: Bytes::copy_from_slice(level.as_bytes()),
     });
-    shared.levels.set(conversation, event.clone(), changed_us, context.now());
+    shared.levels.set(conversation, owner, event.clone(), changed_us, context.now());
     broadcast(context, event).await;
     Ok(result(id, "{}"))
 }

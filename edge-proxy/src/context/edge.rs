@@ -16,7 +16,9 @@ use crate::error::Failure;
 use crate::fleet::Fleet;
 use crate::observe::{Bound, Metrics};
 use crate::os::clock;
-use crate::session::{EndedCalls, LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets};
+use crate::session::{
+    EndedCalls, EndedSession, LogLevels, SessionId, Subscriptions, TerminatedSessions, UsedTickets,
+};
 use crate::snapshot::Current;
 use crate::transport::OriginPolicy;
 use crate::upstream::{Environment, Places, SessionCommand, SessionLosses};
@@ -109,8 +111,8 @@ impl EdgeState {
     }
 
     /// Ends a session on this edge.
-    pub fn end(&self, session_id: SessionId, expires: u64) {
-        self.terminated.terminate(session_id, expires, clock::now());
+    pub fn end(&self, session_id: SessionId, ended: EndedSession) {
+        self.terminated.terminate(session_id, ended, clock::now());
         self.subscriptions.end(&session_id);
         self.levels.end(&session_id);
     }

@@ -14,7 +14,8 @@ use super::edge::EdgeState;
 use crate::fleet::{Fleet, LocalEdge};
 use crate::os::clock;
 use crate::session::{
-    Conversation, EndedCall, SessionId, SessionSubscriptions, SubscribingSession, SubscriptionChange, event,
+    Conversation, EndedCall, EndedSession, SessionId, SessionOwner, SessionSubscriptions, SubscribingSession,
+    SubscriptionChange, event,
 };
 use crate::snapshot::Current;
 use crate::upstream::SessionCommand;
@@ -75,7 +76,9 @@ fn parse_session_id(session: &[u8]) -> Option<SessionId> {
 }
 
 fn ended(shared: &EdgeState, event: &SessionEnded) -> Option<()> {
-    shared.end(parse_session_id(&event.session)?, u64::try_from(event.expire_unix).ok()?);
+    let expires = u64::try_from(event.expire_unix).ok()?;
+    let ended = EndedSession { expires, owner: SessionOwner(event.owner) };
+    shared.end(parse_session_id(&event.session)?, ended);
     Some(())
 }
 
@@ -125,7 +128,8 @@ fn level_set(shared: &EdgeState, event: LogLevelSet) -> Option<()> {
         return Some(());
     }
     let stored = SessionEvent { event: Some(Event::LevelSet(event.clone())) };
-    if !shared.levels.set(&conversation, stored, event.changed_us, clock::now()) {
+    let owner = SessionOwner(event.owner);
+    if !shared.levels.set(&conversation, owner, stored, event.changed_us, clock::now()) {
         return Some(());
     }
     let snapshot = shared.environment.current.load();
@@ -143,7 +147,7 @@ fn all_events(shared: &EdgeState) -> impl Iterator<Item = Vec<SessionEvent>> + S
     let now = clock::now();
     let ended = shared.terminated.all(now);
     let subscribed = shared.subscriptions.all(now);
-    let ended = ended.into_iter().map(|(session_id, expires)| event::ended(&session_id, expires));
+    let ended = ended.into_iter().map(|(session_id, ended)| event::ended(&session_id, ended));
     let subscribed = subscribed.into_iter().flat_map(|of_session| {
         let SessionSubscriptions { session_id, expires, principal, changes } = of_session;
         changes.into_iter().map(move |change| {
@@ -180,6 +184,8 @@ mod tests {
     use crate::session::{Conversation, SubscriptionChange};
     use crate::snapshot::Current;
 
+    const ENDED: EndedSession = EndedSession { expires: u64::MAX >> 1, owner: SessionOwner(5) };
+
     fn edge() -> Arc<EdgeState> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (current, metrics) = (Arc::new(Current::new()), Arc::new(Metrics::new()));
@@ -206,7 +212,7 @@ mod tests {
         let session = (0u8..3).prop_map(|number| [number; 16]);
         let uri = prop_oneof![Just("a"), Just("b")];
         (session, uri, 0..4, 0u64..8).prop_map(|(session_id, uri, what, changed_us)| match what {
-            0 => event::ended(&session_id, u64::MAX >> 1),
+            0 => event::ended(&session_id, ENDED),
             1 | 2 => {
                 let change = SubscriptionChange { uri: uri.into(), subscribed: what == 1, changed_us };
                 let subscriber =
@@ -219,6 +225,7 @@ mod tests {
                     Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, lifetime);
                 event::level_set(
                     &Conversation { session_id, ..begun },
+                    SessionOwner(u64::from(session_id[0])),
                     ["u"].into_iter(),
                     uri.as_bytes(),
                     changed_us,
@@ -258,7 +265,7 @@ mod tests {
     fn large_states_are_sent_in_several_messages() {
         let edge = edge();
         for number in 0..=EVENTS_PER_MESSAGE as u128 {
-            edge.end(number.to_be_bytes(), u64::MAX >> 1);
+            edge.end(number.to_be_bytes(), ENDED);
         }
         assert_eq!(all_events(&edge).map(|part| part.len()).collect::<Vec<_>>(), [EVENTS_PER_MESSAGE, 1]);
     }

@@ -118,12 +118,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::{SubscribingSession, SubscriptionChange, event};
+    use crate::session::{EndedSession, SessionOwner, SubscribingSession, SubscriptionChange, event};
 
     fn happened(number: u64) -> SessionEvent {
         let mut session_id = [0; 16];
         session_id[..8].copy_from_slice(&number.to_be_bytes());
-        event::ended(&session_id, number)
+        event::ended(&session_id, EndedSession { expires: number, owner: SessionOwner::default() })
     }
 
     #[test]

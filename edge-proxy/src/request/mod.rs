@@ -26,7 +26,7 @@ use crate::context::{ActiveCall, Arrival, Authenticated, InFlightPermit, Request
 use crate::error::{ErrorContext, Failure};
 use crate::identity::Principal;
 use crate::respond::Reply;
-use crate::session::{self, Session, SessionId};
+use crate::session::{self, Session, SessionId, SessionLookup};
 use crate::transport::path::{self, Endpoint};
 use crate::transport::streamable::{self, HttpRequest, Verb};
 use crate::transport::websocket::Handshake;
@@ -344,7 +344,8 @@ fn conversation(context: &RequestContext<'_>) -> Result<Rc<session::Conversation
     match context.arrival {
         Arrival::Request(headers) => {
             let terminated = &worker.shared.terminated;
-            worker.sessions.conversation(headers, trust, context.owner(), terminated, context.now())
+            let lookup = SessionLookup { trust, owner: context.owner(), terminated, now: context.now() };
+            worker.sessions.conversation(headers, lookup)
         }
         Arrival::Connection(session) => session.conversation(),
     }

@@ -9,11 +9,17 @@ use trunkline::edge::v1::{
 };
 
 use super::ticket::Ticket;
-use super::{Conversation, EndedCall, SessionId, SubscribingSession, SubscriptionChange};
+use super::{
+    Conversation, EndedCall, EndedSession, SessionId, SessionOwner, SubscribingSession, SubscriptionChange,
+};
 
 /// A session has ended.
-pub fn ended(session_id: &SessionId, expires: u64) -> SessionEvent {
-    event(Event::Ended(SessionEnded { session: session_id.to_vec(), expire_unix: unix(expires) }))
+pub fn ended(session_id: &SessionId, ended: EndedSession) -> SessionEvent {
+    event(Event::Ended(SessionEnded {
+        session: session_id.to_vec(),
+        expire_unix: unix(ended.expires),
+        owner: ended.owner.0,
+    }))
 }
 
 /// A session has subscribed to a resource, or unsubscribed.
@@ -54,15 +60,17 @@ pub fn ticket_used(ticket: &Ticket, principal: &str) -> SessionEvent {
     }))
 }
 
-/// A session has set the level of log messages of these upstreams.
+/// A session of `owner` has set the level of log messages of these upstreams.
 pub fn level_set<'a>(
     conversation: &Conversation,
+    owner: SessionOwner,
     upstreams: impl Iterator<Item = &'a str>,
     level: &[u8],
     changed_us: u64,
 ) -> SessionEvent {
     let (conversation, upstreams) = (conversation.encode(), upstreams.map(str::to_owned).collect());
-    event(Event::LevelSet(LogLevelSet { conversation, upstreams, level: level.to_vec(), changed_us }))
+    let level = level.to_vec();
+    event(Event::LevelSet(LogLevelSet { conversation, upstreams, level, changed_us, owner: owner.0 }))
 }
 
 /// An edge has opened its first tunnel to the upstream with this uid, or closed the last.

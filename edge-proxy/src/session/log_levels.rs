@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use trunkline::edge::v1::SessionEvent;
 
+use super::owner::{SessionOwner, make_room};
 use super::{Conversation, SessionId};
 
-/// Past this, the sessions that would expire first are forgotten: their clients get messages of every level.
+/// Past this, sessions of those who have most are forgotten: their clients get messages of every level.
 const MAX: usize = 65_536;
 
 /// The last level of each session, as the event that sends it to a sibling.
@@ -20,6 +21,7 @@ struct StoredLevel {
     /// The time of setting, in microseconds since the Unix epoch: the latest counts, in whatever order events arrive.
     changed_us: u64,
     expires: u64,
+    owner: SessionOwner,
 }
 
 impl LogLevels {
@@ -29,16 +31,24 @@ impl LogLevels {
         levels.get(session_id).map_or(now_us, |stored| now_us.max(stored.changed_us + 1))
     }
 
-    /// Stores the level that a session set last. Returns false for one that is older than the known.
-    pub fn set(&self, session: &Conversation, event: SessionEvent, changed_us: u64, now: u64) -> bool {
+    /// Stores the level that a session of `owner` set last. Returns false for one that is older than the known.
+    pub fn set(
+        &self,
+        session: &Conversation,
+        owner: SessionOwner,
+        event: SessionEvent,
+        changed_us: u64,
+        now: u64,
+    ) -> bool {
         let mut levels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if levels.get(&session.session_id).is_some_and(|stored| stored.changed_us >= changed_us) {
             return false;
         }
         if levels.len() >= MAX && !levels.contains_key(&session.session_id) {
-            make_room(&mut levels, now);
+            make_room(&mut levels, MAX, now, |stored| (stored.owner, stored.expires));
         }
-        levels.insert(session.session_id, StoredLevel { event, changed_us, expires: session.expires });
+        let stored = StoredLevel { event, changed_us, expires: session.expires, owner };
+        levels.insert(session.session_id, stored);
         true
     }
 
@@ -54,17 +64,6 @@ impl LogLevels {
     }
 }
 
-fn make_room(levels: &mut HashMap<SessionId, StoredLevel>, now: u64) {
-    levels.retain(|_, stored| stored.expires > now);
-    if levels.len() < MAX {
-        return;
-    }
-    let mut ends: Vec<u64> = levels.values().map(|stored| stored.expires).collect();
-    let (_, median, _) = ends.select_nth_unstable(MAX / 2);
-    let median = *median;
-    levels.retain(|_, stored| stored.expires > median);
-}
-
 #[cfg(test)]
 mod tests {
     use mcp::revision::Revision;
@@ -77,11 +76,12 @@ mod tests {
     fn the_last_level_of_a_session_is_remembered_until_it_ends() {
         let levels = LogLevels::default();
         let session = Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, 10);
-        let level = |level: &str| event::level_set(&session, ["u"].into_iter(), level.as_bytes(), 0);
-        assert!(levels.set(&session, level("\"debug\""), 5, 0));
+        let owner = SessionOwner(7);
+        let level = |level: &str| event::level_set(&session, owner, ["u"].into_iter(), level.as_bytes(), 0);
+        assert!(levels.set(&session, owner, level("\"debug\""), 5, 0));
         assert_eq!((levels.next(&session.session_id, 3), levels.next(&session.session_id, 9)), (6, 9));
-        assert!(levels.set(&session, level("\"error\""), 6, 0));
-        assert!(!levels.set(&session, level("\"debug\""), 5, 0));
+        assert!(levels.set(&session, owner, level("\"error\""), 6, 0));
+        assert!(!levels.set(&session, owner, level("\"debug\""), 5, 0));
         assert_eq!(levels.all(0), [level("\"error\"")]);
         assert!(levels.all(10).is_empty());
         levels.end(&session.session_id);
@@ -90,12 +90,17 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let levels = LogLevels::default();
-        for lifetime in 0..=MAX as u64 {
-            let session =
-                Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, lifetime);
-            levels.set(&session, SessionEvent::default(), 1, 0);
+        let (levels, event) = (LogLevels::default(), SessionEvent::default());
+        let begin =
+            |lifetime| Conversation::begin(Revision::V2025_11_25, Capabilities::default(), "c", 0, lifetime);
+        // One of another owner, that would expire first.
+        let other = begin(1);
+        levels.set(&other, SessionOwner(1), event.clone(), 5, 0);
+        for lifetime in 2..=MAX as u64 {
+            levels.set(&begin(lifetime), SessionOwner(2), event.clone(), 1, 0);
         }
-        assert!(levels.all(0).len() <= MAX);
+        levels.set(&begin(9), SessionOwner(2), event, 1, 0);
+        assert!(levels.all(0).len() < MAX);
+        assert_eq!(levels.next(&other.session_id, 0), 6, "what it set is still known");
     }
 }

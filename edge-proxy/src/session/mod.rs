@@ -11,6 +11,7 @@ pub mod event;
 mod log_level;
 mod log_levels;
 pub mod modern;
+mod owner;
 pub mod post_address;
 pub mod seal;
 mod subscriptions;
@@ -33,11 +34,12 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use mcp::secrets::Secrets;
+pub use owner::SessionOwner;
 pub use subscriptions::{
     MAX_URI_BYTES, MAX_URIS, NotKept, SessionSubscriptions, SubscribedUris, SubscribingSession,
     SubscriptionChange, Subscriptions,
 };
-pub use terminated::TerminatedSessions;
+pub use terminated::{EndedSession, TerminatedSessions};
 pub use terminated_file::TerminatedFile;
 pub use ticket::UsedTickets;
 pub use waiter_address::WaiterAddress;
@@ -138,15 +140,23 @@ impl Default for SessionCache {
     }
 }
 
+/// What the id of a session is looked up with.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLookup<'a> {
+    /// The keys that ids are sealed with.
+    pub trust: &'a Trust,
+    /// Whose the session must be.
+    pub owner: HandleOwner<'a>,
+    /// The sessions that have ended.
+    pub terminated: &'a TerminatedSessions,
+    /// The time, in seconds since the Unix epoch.
+    pub now: u64,
+}
+
 impl CachedSession {
     /// Returns the conversation, if it was opened with today's keys for this owner, and has not ended.
-    fn conversation(
-        &mut self,
-        trust: &Trust,
-        owner: HandleOwner<'_>,
-        terminated: &TerminatedSessions,
-        now: u64,
-    ) -> Option<Rc<Conversation>> {
+    fn conversation(&mut self, lookup: SessionLookup<'_>) -> Option<Rc<Conversation>> {
+        let SessionLookup { trust, owner, terminated, now } = lookup;
         let same = self.sealing == trust.sealing.generation
             && *self.server == *owner.server
             && *self.principal == *owner.principal;
@@ -169,41 +179,24 @@ impl SessionCache {
     pub fn conversation(
         &self,
         headers: &HeaderMap,
-        trust: &Trust,
-        owner: HandleOwner<'_>,
-        terminated: &TerminatedSessions,
-        now: u64,
+        lookup: SessionLookup<'_>,
     ) -> Result<Rc<Conversation>, Failure> {
         let id = headers.get(SESSION_ID).ok_or(Failure::SessionMissing)?;
         let id = id.to_str().map_err(|_| Failure::SessionUnknown)?;
-        let find = |id: &str| self.find(id, trust, owner, terminated, now);
+        let find = |id: &str| self.find(id, lookup);
         let found = find(id).or_else(|| find(joined_id(id)?));
         let conversation = found.ok_or(Failure::SessionUnknown)?;
         check_version(headers, conversation.revision)?;
         Ok(conversation)
     }
 
-    fn find(
-        &self,
-        id: &str,
-        trust: &Trust,
-        owner: HandleOwner<'_>,
-        terminated: &TerminatedSessions,
-        now: u64,
-    ) -> Option<Rc<Conversation>> {
-        let known =
-            self.handles.borrow_mut().with(id, |known| known.conversation(trust, owner, terminated, now));
-        known.flatten().or_else(|| self.open(id, trust, owner, terminated, now))
+    fn find(&self, id: &str, lookup: SessionLookup<'_>) -> Option<Rc<Conversation>> {
+        let known = self.handles.borrow_mut().with(id, |known| known.conversation(lookup));
+        known.flatten().or_else(|| self.open(id, lookup))
     }
 
-    fn open(
-        &self,
-        id: &str,
-        trust: &Trust,
-        owner: HandleOwner<'_>,
-        terminated: &TerminatedSessions,
-        now: u64,
-    ) -> Option<Rc<Conversation>> {
+    fn open(&self, id: &str, lookup: SessionLookup<'_>) -> Option<Rc<Conversation>> {
+        let SessionLookup { trust, owner, terminated, now } = lookup;
         let checked = terminated.changes();
         let conversation = Rc::new(Conversation::open(trust, owner.server, owner.principal, id, now)?);
         if terminated.contains(&conversation.session_id) {
@@ -252,7 +245,9 @@ mod tests {
         let id = begun.seal(&trust, owner.server, owner.principal).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(SESSION_ID, id.parse().unwrap());
-        let open = |trust: &Trust| cache.conversation(&headers, trust, owner, &terminated, 0);
+        let open = |trust: &Trust| {
+            cache.conversation(&headers, SessionLookup { trust, owner, terminated: &terminated, now: 0 })
+        };
 
         let first = open(&trust).unwrap();
         trust.issuer.generation += 1;

@@ -2,12 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::SessionId;
+use super::owner::{SessionOwner, make_room};
 
-/// Past this, the sessions that would expire first are forgotten: their clients ended them themselves.
+/// Past this, sessions of those who have most are forgotten: their clients ended them themselves.
 const MAX: usize = 262_144;
+
+/// A session that was terminated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedSession {
+    /// When it would have expired.
+    pub expires: u64,
+    /// Whose it was.
+    pub owner: SessionOwner,
+}
 
 /// Sessions that were terminated, kept until they would have expired.
 ///
@@ -15,7 +25,7 @@ const MAX: usize = 262_144;
 #[derive(Debug, Default)]
 pub struct TerminatedSessions {
     changes: AtomicU64,
-    until: Mutex<HashMap<SessionId, u64>>,
+    sessions: Mutex<HashMap<SessionId, EndedSession>>,
 }
 
 impl TerminatedSessions {
@@ -25,41 +35,31 @@ impl TerminatedSessions {
     }
 
     /// Terminates a session on this edge.
-    pub fn terminate(&self, session_id: SessionId, expires: u64, now: u64) {
-        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        if until.len() >= MAX {
-            make_room(&mut until, now);
+    pub fn terminate(&self, session_id: SessionId, ended: EndedSession, now: u64) {
+        let mut sessions = self.lock();
+        if sessions.len() >= MAX {
+            make_room(&mut sessions, MAX, now, |ended| (ended.owner, ended.expires));
         }
-        until.insert(session_id, expires);
-        drop(until);
+        sessions.insert(session_id, ended);
+        drop(sessions);
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Returns those that have not expired, with the time when they will.
-    pub fn all(&self, now: u64) -> Vec<(SessionId, u64)> {
-        let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until
-            .iter()
-            .filter(|(_, expires)| **expires > now)
-            .map(|(session_id, expires)| (*session_id, *expires))
-            .collect()
+    /// Returns those that have not expired.
+    pub fn all(&self, now: u64) -> Vec<(SessionId, EndedSession)> {
+        let sessions = self.lock();
+        let alive = sessions.iter().filter(|(_, ended)| ended.expires > now);
+        alive.map(|(session_id, ended)| (*session_id, *ended)).collect()
     }
 
     /// Returns whether a session was terminated.
     pub fn contains(&self, session_id: &SessionId) -> bool {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner).contains_key(session_id)
+        self.lock().contains_key(session_id)
     }
-}
 
-fn make_room(until: &mut HashMap<SessionId, u64>, now: u64) {
-    until.retain(|_, expires| *expires > now);
-    if until.len() < MAX {
-        return;
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, EndedSession>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let mut ends: Vec<u64> = until.values().copied().collect();
-    let (_, median, _) = ends.select_nth_unstable(MAX / 2);
-    let median = *median;
-    until.retain(|_, expires| *expires > median);
 }
 
 #[cfg(test)]
@@ -75,11 +75,14 @@ mod tests {
             session_id
         };
         for number in 0..=MAX as u64 {
-            terminated.terminate(session_id(number), 1_000 + number, 0);
+            // One of another owner, that would expire first.
+            let owner = SessionOwner(u64::from(number > 0));
+            terminated.terminate(session_id(number), EndedSession { expires: 1_000 + number, owner }, 0);
         }
         assert_eq!(terminated.changes(), MAX as u64 + 1);
         assert!(terminated.contains(&session_id(MAX as u64)));
         assert!(!terminated.contains(&session_id(MAX as u64 + 1)));
-        assert!(terminated.until.lock().unwrap().len() <= MAX);
+        assert!(terminated.contains(&session_id(0)) && !terminated.contains(&session_id(1)));
+        assert!(terminated.all(0).len() <= MAX);
     }
 }

@@ -8,13 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{SessionId, TerminatedSessions};
+use super::{EndedSession, SessionId, SessionOwner, TerminatedSessions};
 use crate::os::{clock, files};
 
 /// The interval of writes.
 const EVERY: Duration = Duration::from_secs(2);
-/// The bytes of a session id and of its expiry: seconds since the Unix epoch, the most significant byte first.
-const RECORD: usize = 16 + 8;
+/// What the file begins with. No session id is like it: those are random UUIDs, with a version in the seventh byte.
+const HEADER: &[u8; 8] = b"ended-2\n";
+/// The bytes of a session id, of its expiry (seconds since the Unix epoch) and of its owner, the most significant byte
+/// first.
+const RECORD: usize = 16 + 8 + 8;
+/// The bytes of a session in a file without a header, as releases before this one wrote it: it has no owner.
+const OLD_RECORD: usize = 16 + 8;
 
 /// Keeps the file up to date.
 #[derive(Debug)]
@@ -61,32 +66,42 @@ impl TerminatedFile {
     }
 }
 
-fn encode(ended: &[(SessionId, u64)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ended.len() * RECORD);
-    for (session_id, expires) in ended {
+fn encode(sessions: &[(SessionId, EndedSession)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER.len() + sessions.len() * RECORD);
+    bytes.extend_from_slice(HEADER);
+    for (session_id, EndedSession { expires, owner }) in sessions {
         bytes.extend_from_slice(session_id);
         bytes.extend_from_slice(&expires.to_be_bytes());
+        bytes.extend_from_slice(&owner.0.to_be_bytes());
     }
     bytes
 }
 
 fn read(path: &Path, terminated: &TerminatedSessions, now: u64) -> io::Result<()> {
     let bytes = files::read(path)?.unwrap_or_default();
-    let (records, rest) = bytes.as_chunks::<RECORD>();
-    for record in records {
-        let (session_id, expires) = record.split_at(16);
-        if let (Ok(session_id), Ok(expires)) =
-            (session_id.try_into(), expires.try_into().map(u64::from_be_bytes))
-            && expires > now
-        {
-            terminated.terminate(session_id, expires, now);
-        }
+    let (records, length) = match bytes.strip_prefix(HEADER) {
+        Some(records) => (records, RECORD),
+        None => (&*bytes, OLD_RECORD),
+    };
+    let records = records.chunks_exact(length);
+    let rest = records.remainder();
+    for (session_id, ended) in records.filter_map(decode).filter(|(_, ended)| ended.expires > now) {
+        terminated.terminate(session_id, ended, now);
     }
     if rest.is_empty() {
         Ok(())
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidData, "it ends within a record"))
     }
+}
+
+fn decode(record: &[u8]) -> Option<(SessionId, EndedSession)> {
+    let (session_id, rest) = record.split_first_chunk::<16>()?;
+    let (expires, owner) = rest.split_first_chunk::<8>()?;
+    let owner = owner
+        .first_chunk::<8>()
+        .map_or(SessionOwner::default(), |owner| SessionOwner(u64::from_be_bytes(*owner)));
+    Some((*session_id, EndedSession { expires: u64::from_be_bytes(*expires), owner }))
 }
 
 #[cfg(test)]
@@ -98,10 +113,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sessions.ended");
         let (kept, old) = ([1; 16], [2; 16]);
-        files::write(&path, &encode(&[(kept, 100), (old, 50)])).unwrap();
+        let ended = |expires| EndedSession { expires, owner: SessionOwner(7) };
+        files::write(&path, &encode(&[(kept, ended(100)), (old, ended(50))])).unwrap();
         let terminated = TerminatedSessions::default();
         read(&path, &terminated, 50).unwrap();
-        assert_eq!(terminated.all(0), [(kept, 100)]);
+        assert_eq!(terminated.all(0), [(kept, ended(100))]);
+    }
+
+    #[test]
+    fn what_the_release_before_wrote_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions.ended");
+        std::fs::write(&path, [&[1; 16], &100u64.to_be_bytes()[..], &[2; 16], &50u64.to_be_bytes()].concat())
+            .unwrap();
+        let terminated = TerminatedSessions::default();
+        read(&path, &terminated, 50).unwrap();
+        let ended = EndedSession { expires: 100, owner: SessionOwner::default() };
+        assert_eq!(terminated.all(0), [([1; 16], ended)]);
     }
 
     #[test]
@@ -110,7 +138,8 @@ mod tests {
         let path = folder.path().join("sessions.ended");
         let terminated = TerminatedSessions::default();
         read(&path, &terminated, 0).unwrap();
-        let mut bytes = encode(&[([1; 16], 100)]);
+        let ended = EndedSession { expires: 100, owner: SessionOwner::default() };
+        let mut bytes = encode(&[([1; 16], ended)]);
         bytes.push(7);
         std::fs::write(&path, bytes).unwrap();
         let error = read(&path, &terminated, 0).unwrap_err();

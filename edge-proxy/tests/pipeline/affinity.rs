@@ -80,6 +80,38 @@ async fn a_stream_is_resumed_at_the_node_of_its_session() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_session_has_large_cookies_is_answered_and_not_offered_to_be_resumed() {
+    for (length, has_ids) in [(100, true), (2_900, true), (3_100, false)] {
+        let upstream = Upstream::raw(move |request| match request.method().as_str() {
+            "initialize" => {
+                let result = r#"{"protocolVersion":"2025-11-25","capabilities":{}}"#;
+                let mut response = answered(request, result);
+                let cookie = format!("NODE={}", "7".repeat(length));
+                response.headers_mut().insert("set-cookie", cookie.parse().unwrap());
+                response
+            }
+            "tools/call" => {
+                let id = request.id();
+                open_stream(&format!(
+                    "id: e/1\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}\n\n"
+                ))
+            }
+            _ if request.verb == "GET" => status(405, ""),
+            _ => status(202, ""),
+        })
+        .await;
+        let edge = legacy_only(&upstream);
+        let session = edge.session("2025-11-25", "{}").await;
+        let answer = edge.post(&[("mcp-session-id", &session)], &call("")).await;
+        assert_eq!(answer.messages(), [r#"{"jsonrpc":"2.0","id":7,"result":{}}"#], "{length}");
+        let ids: Vec<_> = answer.body.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+        assert_eq!(ids.len(), usize::from(has_ids), "{length}: {}", answer.body);
+        assert!(ids.iter().all(|id| id.len() <= 5 << 10), "{length}: {ids:?}");
+        assert_eq!(upstream.calls("tools/call")[0].header("cookie").len(), "NODE=".len() + length);
+    }
+}
+
+#[tokio::test]
 async fn a_question_is_answered_at_the_node_that_asked() {
     let upstream = pinned(|request| match request.verb.as_str() {
         "GET" => status(405, ""),

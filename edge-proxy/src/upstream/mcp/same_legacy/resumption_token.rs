@@ -9,6 +9,10 @@ use crate::session::seal::{self, HandleBinding, Purpose, SealError};
 use crate::session::{HandleOwner, SessionId, session_text};
 use crate::snapshot::Trust;
 
+/// Longest address of a session that ids of events carry, in bytes: 4 KiB once sealed. One with more cookies would make
+/// ids that proxies refuse in `Last-Event-ID`, so its streams are not offered to be resumed.
+pub(super) const MAX_ADDRESS: usize = 3 << 10;
+
 /// The position in a stream, and the call that it belongs to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ResumptionToken<'a> {

@@ -11,7 +11,7 @@ use mcp::method::Method;
 use mcp::revision::{Era, Revision};
 use mcp::splice::Splice;
 
-use super::resumption_token::ResumptionToken;
+use super::resumption_token::{MAX_ADDRESS, ResumptionToken};
 use crate::error::Fault;
 use crate::policy::Permit;
 use crate::session::SessionId;
@@ -99,7 +99,7 @@ impl Translator for SameLegacy {
     }
 
     fn resumption_token(&self, event: &[u8]) -> Option<Bytes> {
-        if !self.resumable {
+        if !self.is_resumable() {
             return None;
         }
         let CallContext { trust, upstream, method, id, uri_prefix, .. } = &self.call;
@@ -123,7 +123,7 @@ impl Translator for SameLegacy {
     }
 
     fn is_resumable(&self) -> bool {
-        self.resumable
+        self.resumable && self.in_session.session.address().len() <= MAX_ADDRESS
     }
 }
 

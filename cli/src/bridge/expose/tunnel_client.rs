@@ -12,7 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use mcp::border::without_mark;
-use reqwest::Upgraded;
+use mcp::endpoint::is_loopback;
+use reqwest::{Certificate, ClientBuilder, Upgraded};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -36,7 +37,10 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state shared by all tunnels of a command.
 pub struct TunnelClient {
+    /// Goes through the proxy that the environment names, if any.
     http: reqwest::Client,
+    /// Goes through none, as everything does that leads to this machine.
+    direct: reqwest::Client,
     shared: Arc<Shared>,
     label: String,
     /// The bearer that opens tunnels. The owner of the sender renews it.
@@ -69,19 +73,15 @@ impl TunnelClient {
         credential: watch::Receiver<Secret>,
         refused: Arc<Notify>,
     ) -> Result<Arc<Self>> {
-        let unusable =
-            |error: reqwest::Error| Error::failure(format!("cannot create an HTTP client: {error}"));
+        let certificates = ca_file.map(certificates).transpose()?.unwrap_or_default();
+        let build = |http: ClientBuilder| {
+            let http = certificates.iter().cloned().fold(http, ClientBuilder::add_root_certificate);
+            http.build().map_err(|error| Error::failure(format!("cannot create an HTTP client: {error}")))
+        };
         // HTTP/2 has no upgrades.
-        let mut http = reqwest::Client::builder().http1_only().connect_timeout(OPEN_TIMEOUT);
-        if let Some(path) = ca_file {
-            let wrong = |why: String| Error::usage(format!("cannot use {}: {why}", path.display()));
-            let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(without_mark(&pem));
-            let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
-            http = certificates.into_iter().fold(http, reqwest::ClientBuilder::add_root_certificate);
-        }
-        let http = http.build().map_err(unusable)?;
-        Ok(Arc::new(Self { http, shared, label, credential, refused }))
+        let http = || reqwest::Client::builder().http1_only().connect_timeout(OPEN_TIMEOUT);
+        let (http, direct) = (build(http())?, build(http().no_proxy())?);
+        Ok(Arc::new(Self { http, direct, shared, label, credential, refused }))
     }
 
     /// Keeps one tunnel open for ever. `open` shows whether it is open. When the gateway says that it is stopping, another
@@ -140,8 +140,8 @@ impl TunnelClient {
 
     async fn open(&self, url: &Url) -> std::result::Result<Upgraded, TunnelError> {
         let bearer = self.credential.borrow().clone();
-        let request = self
-            .http
+        let http = if is_loopback(url) { &self.direct } else { &self.http };
+        let request = http
             .get(url.clone())
             .bearer_auth(bearer.expose())
             .header(header::CONNECTION, "Upgrade")
@@ -191,6 +191,13 @@ impl TunnelClient {
     fn report(&self, text: &str) {
         eprint(format!("[{}] {text}", self.label));
     }
+}
+
+/// Reads the certificates (PEM) in a file.
+fn certificates(path: &Path) -> Result<Vec<Certificate>> {
+    let wrong = |why: String| Error::usage(format!("cannot use {}: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    Certificate::from_pem_bundle(without_mark(&pem)).map_err(|error| wrong(error.to_string()))
 }
 
 /// Extracts the reason from a refusal: the message of a JSON-RPC error, or the body.

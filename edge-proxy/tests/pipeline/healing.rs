@@ -8,7 +8,7 @@ use axum::response::Response;
 use mcp::quirk::Quirk;
 
 use crate::support::{
-    Edge, META, Recorded, Reply, Upstream, edge_before, events, json, mcp, modern, never, status,
+    Edge, META, Recorded, Reply, Upstream, edge_before, events, eventually, json, mcp, modern, never, status,
 };
 
 /// Refuses a request.
@@ -538,6 +538,43 @@ async fn a_session_of_one_conversation_is_read_on_after_it_healed() {
     let streams: HashSet<String> =
         streams.map(|request| request.header("mcp-session-id").to_owned()).collect();
     assert!(streams.len() >= 2, "the server stream of each session is opened: {streams:?}");
+}
+
+#[tokio::test]
+async fn a_long_answer_with_404_is_about_its_call() {
+    for era in ["legacy", "modern"] {
+        let server = Forgetful::answering(WAYS[0], |request| {
+            let (id, long) = (request.id(), "y".repeat(300_000));
+            let error = format!(r#"{{"code":-32000,"message":"no such record","data":"{long}"}}"#);
+            status(404, &format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
+        })
+        .await;
+        let edge = server.edge();
+        let client = Client::of(&edge, era, "{}").await;
+        assert!(!works(&client.call("u_echo").await), "{era}");
+        assert_eq!(server.ran(), 1, "{era}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_stream_that_is_not_given_now_is_asked_for_again() {
+    let asked = AtomicUsize::new(0);
+    let upstream = Upstream::raw(move |request| match request.method().as_str() {
+        "initialize" => initialized(request, "s"),
+        "tools/call" => done(request),
+        _ if request.verb != "GET" => status(202, ""),
+        _ => match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => status(409, "Only one stream is allowed"),
+            1 => status(503, "starting"),
+            _ => never(),
+        },
+    })
+    .await;
+    let edge = edge_before(&upstream, "legacy");
+    let client = Client::of(&edge, "legacy", r#"{"roots":{}}"#).await;
+    assert!(works(&client.call("u_echo").await));
+    let streams = || upstream.requests().into_iter().filter(|request| request.verb == "GET").count();
+    eventually("the stream is asked for until it is given", || streams() == 3).await;
 }
 
 #[tokio::test]

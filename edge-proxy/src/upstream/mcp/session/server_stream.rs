@@ -34,7 +34,9 @@ const MAX_QUEUED: usize = 256;
 const MAX_QUEUED_BYTES: usize = 1 << 20;
 /// Longest silence of the stream.
 const MAX_SILENCE: Duration = Duration::from_secs(24 * 3_600);
-const RECONNECT_DELAY: Duration = Duration::from_secs(1);
+/// First and longest pause before a stream that ended, or was not given, is opened again. The pauses double.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait of a call for the stream to open.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
 /// The interval at which it is seen whether calls still wait for messages, before their stream is opened anew.
@@ -148,6 +150,13 @@ enum StreamEnd {
     Retired,
 }
 
+/// Whether an upstream that refuses its stream with this status may give it later. The SDKs say 409 as long as they have not
+/// seen that the stream before was cut.
+fn may_come_later(status: StatusCode) -> bool {
+    let for_now = [StatusCode::CONFLICT, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED || for_now.contains(&status)
+}
+
 struct StreamReader {
     http_pool: Rc<HttpPool>,
     session: Rc<UpstreamSession>,
@@ -159,7 +168,9 @@ struct StreamReader {
 impl StreamReader {
     async fn run(self, opened: oneshot::Sender<()>) {
         let mut opened = Some(opened);
+        let mut pause = FIRST_PAUSE;
         loop {
+            let began = Instant::now();
             let headers = self.headers();
             let opened_stream =
                 self.http_pool.send(&Verb::GET, headers, Bytes::new(), Retry::Safe, MAX_SILENCE).await;
@@ -176,12 +187,17 @@ impl StreamReader {
                         Err(fault) => tracing::debug!(%fault, "the server stream of a session ended"),
                     }
                 }
-                Ok(response) if response.status.is_server_error() => {}
+                Ok(response) if may_come_later(response.status) => {}
                 // The session has ended, or the upstream has no such stream.
                 Ok(_) => return,
                 Err(fault) => tracing::debug!(%fault, "cannot open the server stream of a session"),
             }
-            tokio::time::sleep(RECONNECT_DELAY).await;
+            // One that lasted was of use; servers that end each at once, or are out of order, are asked ever less.
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -234,5 +250,19 @@ impl StreamReader {
     async fn reply(&self, body: Bytes) -> Result<(), Fault> {
         let sender = || Ok(post_sender(Rc::clone(&self.http_pool), self.headers(), self.timeout));
         self.session.replies.send(body, Instant::now() + self.timeout, sender).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_asked_for_again_where_the_refusal_may_pass() {
+        let later = [408, 409, 429, 500, 502, 503];
+        let never = [400, 401, 404, 405, 406, 501];
+        let asked_again = |status: u16| may_come_later(StatusCode::from_u16(status).unwrap());
+        assert!(later.into_iter().all(asked_again));
+        assert!(!never.into_iter().any(asked_again));
     }
 }

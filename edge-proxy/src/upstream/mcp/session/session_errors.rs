@@ -25,7 +25,8 @@ pub(in crate::upstream) async fn unless_session_unknown(
     let unknown = match response.status {
         StatusCode::NOT_FOUND if session.has_id() => match response.buffer(MAX_REFUSAL).await {
             Ok(body) => !Refusal::read(404, &body).has_number,
-            Err(_) => true,
+            // Refusals of sessions are short and whole: what is not may bear the id of the request.
+            Err(fault) => return Err(fault),
         },
         StatusCode::BAD_REQUEST if session.has_id() && session.is_confirmed() => {
             is_unknown_session(&response.buffer(MAX_REFUSAL).await?)

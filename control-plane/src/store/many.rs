@@ -43,7 +43,8 @@ impl Tx {
             let differs = |write: &Write<'_, K>| !write.old.is_some_and(|old| same(old, &write.row));
             let writes: Vec<_> = writes.filter(differs).collect();
             if !writes.is_empty() {
-                self.upsert_many(&writes).await?;
+                let rows: Vec<_> = writes.iter().map(|write| &write.row).collect();
+                self.upsert(&rows).await?;
                 self.index_many(&writes).await?;
                 self.touch();
             }
@@ -79,16 +80,17 @@ impl Tx {
         Ok(())
     }
 
-    async fn upsert_many<K: KindRules>(&mut self, writes: &[Write<'_, K>]) -> Result<(), StoreError> {
+    /// Stores these rows, of different names.
+    pub(super) async fn upsert(&mut self, rows: &[&Row]) -> Result<(), StoreError> {
         let set: Vec<_> = COLUMNS[3..].iter().map(|name| format!("{name} = excluded.{name}")).collect();
         let sql = format!(
             "insert into resources ({}) values {} on conflict (kind, name) do update set {}",
             COLUMNS.join(", "),
-            values::rows(0, COLUMNS.len(), writes.len()),
+            values::rows(0, COLUMNS.len(), rows.len()),
             set.join(", ")
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(writes.len() == ROWS);
-        let query = writes.iter().fold(query, |query, Write { row, .. }| {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(matches!(rows.len(), 1 | ROWS));
+        let query = rows.iter().fold(query, |query, row| {
             query
                 .bind(row.kind.as_str())
                 .bind(row.name.as_str())

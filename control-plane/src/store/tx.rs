@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
-use super::row::{COLUMNS, Row, parent};
+use super::row::{COLUMNS, Row};
 use super::{Store, StoreError, announce, resources};
 use crate::clock;
 use crate::domain::{Kind, KindRules, meta};
@@ -149,7 +149,7 @@ impl Tx {
         if let Some(old) = old.filter(|old| same(old, &row)) {
             return self.adopt(old, row.apply_set).await;
         }
-        self.upsert(&row).await?;
+        self.upsert(&[&row]).await?;
         if old.is_none_or(|old| old.body != row.body) {
             self.index(&row, message, old.is_some()).await?;
         }
@@ -195,7 +195,7 @@ impl Tx {
             return Ok(old.clone());
         }
         let row = Row { revision: self.revision, update_us: self.now_us, status, ..old.clone() };
-        self.upsert(&row).await?;
+        self.upsert(&[&row]).await?;
         self.dirty = true;
         Ok(row)
     }
@@ -225,29 +225,6 @@ impl Tx {
         .await?;
         self.unindex(row).await?;
         self.dirty = true;
-        Ok(())
-    }
-
-    async fn upsert(&mut self, row: &Row) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into resources (kind, name, parent, uid, revision, created, updated, deleted, apply_set, body, status) \
-             values ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10) \
-             on conflict (kind, name) do update set uid = excluded.uid, revision = excluded.revision, \
-             created = excluded.created, updated = excluded.updated, deleted = 0, \
-             apply_set = excluded.apply_set, body = excluded.body, status = excluded.status",
-        )
-        .bind(row.kind.as_str())
-        .bind(row.name.as_str())
-        .bind(parent(row.kind, &row.name))
-        .bind(row.uid.as_str())
-        .bind(row.revision)
-        .bind(row.create_us)
-        .bind(row.update_us)
-        .bind(row.apply_set.as_str())
-        .bind(row.body.as_slice())
-        .bind(row.status.as_slice())
-        .execute(self.connection())
-        .await?;
         Ok(())
     }
 

@@ -138,7 +138,7 @@ impl CatalogueSync {
                 let Fetch { selection, announced } = Fetch::ALL;
                 let finding = Imported { probed, lists, selection, announced };
                 let import = finding.import(id, MAX_NAMES_BYTES);
-                let unfit = unfit::look(&finding.lists);
+                let unfit = unfit::look(&finding.lists).await;
                 finding.status(&import, unfit, &nothing, now_us)
             }
             Err(failure) => {

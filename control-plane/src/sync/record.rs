@@ -40,7 +40,7 @@ pub(super) async fn store_import(
     // Before the write, during which others wait. For a few lists there is room beside what is stored of the others.
     let whole = finding.selection == ListSelection::All;
     let whole = whole.then(|| finding.import(id, MAX_NAMES_BYTES));
-    let unfit = unfit::look(&finding.lists);
+    let unfit = unfit::look(&finding.lists).await;
     let mut tx = store.write().await?;
     let current = current(&mut tx, row, lease).await?;
     let before: Upstream = current.message()?;

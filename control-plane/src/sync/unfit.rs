@@ -28,8 +28,29 @@ pub(super) struct Unfit {
     counts: BTreeMap<&'static str, (i32, i32)>,
 }
 
+/// So many bytes of definitions are looked at where others are served; more cost a thread of their own.
+const MAX_BESIDE_OTHERS: usize = 256 << 10;
+
+/// Looks at every definition, and holds up nobody.
+pub(super) async fn look(lists: &Lists) -> Unfit {
+    if bytes(lists) <= MAX_BESIDE_OTHERS {
+        return look_at_all(lists);
+    }
+    let copy = lists.clone();
+    match tokio::task::spawn_blocking(move || look_at_all(&copy)).await {
+        Ok(unfit) => unfit,
+        // The program stops.
+        Err(_) => look_at_all(lists),
+    }
+}
+
+fn bytes(lists: &Lists) -> usize {
+    let all = [&lists.tools, &lists.resources, &lists.templates, &lists.prompts];
+    all.into_iter().flat_map(|list| &list.entries).map(String::len).sum()
+}
+
 /// Looks at every definition.
-pub(super) fn look(lists: &Lists) -> Unfit {
+fn look_at_all(lists: &Lists) -> Unfit {
     let mut unfit = Unfit::default();
     for (list, word, member, sent) in [
         ((List::Tools, TOOLS), "tools", "name", &lists.tools),
@@ -140,7 +161,7 @@ mod tests {
     }
 
     fn warnings(lists: &Lists) -> (Vec<String>, Vec<String>) {
-        let (unfit, mut warnings) = (look(lists), Vec::new());
+        let (unfit, mut warnings) = (look_at_all(lists), Vec::new());
         let quirks = unfit.quirks().into_iter().map(|(name, _)| name).collect();
         unfit.warn(&mut warnings);
         (warnings, quirks)
@@ -165,7 +186,7 @@ mod tests {
         assert!(warnings[1].starts_with("tools[0] \"none\" and 1 more: inputSchema "), "{warnings:?}");
         let mut statuses =
             [TOOLS, PROMPTS].map(|list| ListStatus { list: list.to_owned(), ..Default::default() });
-        look(&lists).count(&mut statuses, &ListSelection::All);
+        look_at_all(&lists).count(&mut statuses, &ListSelection::All);
         assert_eq!(statuses.map(|list| (list.withheld_count, list.mended_count)), [(1, 2), (0, 0)]);
     }
 

@@ -137,13 +137,31 @@ impl Secrets {
     /// terminal, without the secrets.
     #[must_use]
     pub fn excerpt(&self, text: &str) -> String {
-        let text = self.redact(&text[..text.floor_char_boundary(PART_BYTES)]);
+        let text = self.beginning(text);
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let shown = printable::line(&line);
         match shown.char_indices().nth(EXCERPT_CHARS) {
             Some((end, _)) => format!("{}…", &shown[..end]),
             None if shown.is_empty() => "no text".to_owned(),
             None => shown.into_owned(),
+        }
+    }
+
+    /// The beginning of a text without the secrets. It is cut after they are taken out, and so far before the end of what was
+    /// looked at that no half of one is left.
+    fn beginning<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let looked_at = text.floor_char_boundary(PART_BYTES);
+        let shown = self.redact(&text[..looked_at]);
+        if looked_at == text.len() {
+            return shown;
+        }
+        let end = shown.floor_char_boundary(shown.len().saturating_sub(AROUND_QUOTE));
+        match shown {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+            Cow::Owned(mut text) => {
+                text.truncate(end);
+                Cow::Owned(text)
+            }
         }
     }
 

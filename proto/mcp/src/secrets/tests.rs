@@ -15,6 +15,20 @@ fn of_secret(secret: &str) -> Secrets {
     secrets
 }
 
+/// White space is folded, so that what stands far down in a text may be shown.
+#[test]
+fn no_half_of_a_secret_is_shown_where_a_text_is_cut() {
+    let (secret, limit) = ("k9Zr3vQ8mW2xT7pLbN4c", 64 << 10);
+    let secrets = of_secret(secret);
+    for cut in 0..=secret.len() {
+        let text = format!("{}{secret} end", " ".repeat(limit - cut));
+        let shown = secrets.excerpt(&text);
+        assert!(!shown.contains("k9") && !shown.contains("4c"), "{cut}: {shown}");
+    }
+    let long = format!("said {secret}, {}", "x".repeat(2 * limit));
+    assert!(secrets.excerpt(&long).starts_with("said [redacted], xxx"));
+}
+
 #[test]
 fn a_password_of_basic_is_found_alone_and_in_its_pair() {
     let pair = STANDARD.encode("anna:k9/Zr+ü \"x\"");

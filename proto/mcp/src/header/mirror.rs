@@ -1,6 +1,7 @@
 //! Arguments that are repeated in headers: what `x-mcp-header` in a tool's schema asks for.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -70,17 +71,21 @@ pub fn mirrored_params(schema_json: &str) -> Result<Vec<MirroredParam>, MirrorEr
         return Ok(Vec::new());
     }
     let schema: Value = serde_json::from_str(schema_json).map_err(|_| MirrorError::Schema)?;
-    let mut found = Vec::new();
+    let mut found = Found::default();
     walk(&schema, Some(&mut Vec::new()), &mut found)?;
-    Ok(found)
+    Ok(found.params)
+}
+
+/// The arguments that were found so far.
+#[derive(Default)]
+struct Found {
+    params: Vec<MirroredParam>,
+    /// Their headers in lower case.
+    headers: HashSet<String>,
 }
 
 /// Looks at a schema and what is in it. `path` is `None` where `properties` alone do not lead.
-fn walk(
-    schema: &Value,
-    mut path: Option<&mut Vec<String>>,
-    found: &mut Vec<MirroredParam>,
-) -> Result<(), MirrorError> {
+fn walk(schema: &Value, mut path: Option<&mut Vec<String>>, found: &mut Found) -> Result<(), MirrorError> {
     let members = match schema {
         Value::Object(members) => members,
         Value::Array(schemas) => return schemas.iter().try_for_each(|s| walk(s, None, found)),
@@ -88,7 +93,7 @@ fn walk(
     };
     for (keyword, value) in members {
         match keyword.as_str() {
-            ANNOTATION => found.push(annotated(members, value, path.as_deref(), found)?),
+            ANNOTATION => annotated(members, value, path.as_deref(), found)?,
             "properties" => properties(value, path.as_deref_mut(), found)?,
             "$defs" | "definitions" | "dependentSchemas" | "patternProperties" => {
                 properties(value, None, found)?;
@@ -102,11 +107,7 @@ fn walk(
 }
 
 /// Looks at the schemas of a map from names to schemas.
-fn properties(
-    map: &Value,
-    mut path: Option<&mut Vec<String>>,
-    found: &mut Vec<MirroredParam>,
-) -> Result<(), MirrorError> {
+fn properties(map: &Value, mut path: Option<&mut Vec<String>>, found: &mut Found) -> Result<(), MirrorError> {
     for (name, schema) in map.as_object().into_iter().flatten() {
         let Some(path) = path.as_deref_mut() else {
             walk(schema, None, found)?;
@@ -119,13 +120,13 @@ fn properties(
     Ok(())
 }
 
-/// One annotation, checked.
+/// Adds one annotation, checked.
 fn annotated(
     schema: &Map<String, Value>,
     annotation: &Value,
     path: Option<&Vec<String>>,
-    found: &[MirroredParam],
-) -> Result<MirroredParam, MirrorError> {
+    found: &mut Found,
+) -> Result<(), MirrorError> {
     let path = path.filter(|path| !path.is_empty()).ok_or(MirrorError::Unreachable)?;
     let property = || path.join(".");
     let header =
@@ -133,10 +134,11 @@ fn annotated(
     if !matches!(schema.get("type").and_then(Value::as_str), Some("string" | "integer" | "boolean")) {
         return Err(MirrorError::Type(property()));
     }
-    if found.iter().any(|p| p.header.eq_ignore_ascii_case(header)) {
+    if !found.headers.insert(header.to_ascii_lowercase()) {
         return Err(MirrorError::Repeated(header.to_owned()));
     }
-    Ok(MirroredParam { header: header.to_owned(), path: path.clone() })
+    found.params.push(MirroredParam { header: header.to_owned(), path: path.clone() });
+    Ok(())
 }
 
 /// RFC 9110 §5.6.2.

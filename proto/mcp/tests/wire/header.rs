@@ -165,6 +165,17 @@ fn headers_must_say_what_the_body_says() {
     assert_eq!(verify(&twice, body, &params()), Err(MirrorError::Unwanted("S".into())));
 }
 
+/// As many as a definition has room for: each header is looked up, and not compared with all before it.
+#[test]
+fn many_annotations_are_told_apart() {
+    let property = |n: usize| format!(r#""p{n}":{{"type":"string","x-mcp-header":"H-{n}"}}"#);
+    let properties: Vec<String> = (0..4_000).map(property).collect();
+    let schema = |more: &str| format!(r#"{{"properties":{{{}{more}}}}}"#, properties.join(","));
+    assert_eq!(mirrored_params(&schema("")).unwrap().len(), 4_000);
+    let again = r#","z":{"type":"string","x-mcp-header":"h-7"}"#;
+    assert_eq!(mirrored_params(&schema(again)), Err(MirrorError::Repeated("h-7".into())));
+}
+
 proptest! {
     #[test]
     fn values_come_back(text in any::<String>()) {

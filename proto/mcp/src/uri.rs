@@ -4,6 +4,7 @@
 //! its own way. A URI on which they may differ is refused. It must not know who may read what, nor what is listed: a URI
 //! that a server lists is used as it is listed, canonical or not.
 
+mod ancestry;
 pub mod naming;
 mod template;
 
@@ -11,6 +12,7 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization as _;
 
+pub use ancestry::ancestors;
 pub use template::UriTemplate;
 
 /// A URI that a template could have produced, in canonical form. Only [`UriTemplate::uri`] makes one.

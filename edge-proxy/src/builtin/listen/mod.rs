@@ -279,6 +279,11 @@ impl NotificationStream {
             Update::Updated(uri) if permit(caller, uri).is_some() => {
                 self.ready.push_back(message_of(watched::resource_updated(uri, &self.params)));
             }
+            Update::PartUpdated { watched, part } => {
+                let part = watched::readable_part(caller, watched, part);
+                let updated = part.map(|part| message_of(watched::resource_updated(&part, &self.params)));
+                self.ready.extend(updated);
+            }
             Update::Task(id, params) if self.may_follow(id, caller) => {
                 let status = tasks::status_notification(params, &self.subscription);
                 self.ready.extend(status.ok().map(message_of));

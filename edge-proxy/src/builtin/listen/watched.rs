@@ -42,10 +42,24 @@ pub(super) struct WatchedTargets {
 pub(super) enum Update {
     /// This resource has changed.
     Updated(Box<str>),
+    /// A part of a watched resource has changed, which its upstream knows by this URI.
+    PartUpdated { watched: Box<str>, part: Box<str> },
     /// The task of this id has the state in these raw params.
     Task(Box<str>, Box<str>),
     /// The session's subscriptions have changed.
     Subscribed,
+}
+
+impl Update {
+    /// What a notice tells; `None` where nothing has changed.
+    fn of(notice: SubscriptionNotice) -> Option<Self> {
+        match notice {
+            SubscriptionNotice::Live => None,
+            SubscriptionNotice::Updated(uri) => Some(Self::Updated(uri)),
+            SubscriptionNotice::PartUpdated { watched, part } => Some(Self::PartUpdated { watched, part }),
+            SubscriptionNotice::Task { id, params } => Some(Self::Task(id, params)),
+        }
+    }
 }
 
 /// Returns the permit to read a resource, which is also the right to watch it.
@@ -123,10 +137,9 @@ impl WatchedTargets {
         let (mut missing, mut updates) = (self.watching.len(), Vec::new());
         let all_live = async {
             while missing > 0 {
-                match self.notices.recv().await {
-                    Some(SubscriptionNotice::Live) => missing -= 1,
-                    Some(SubscriptionNotice::Updated(uri)) => updates.push(Update::Updated(uri)),
-                    Some(SubscriptionNotice::Task { id, params }) => updates.push(Update::Task(id, params)),
+                match self.notices.recv().await.map(Update::of) {
+                    Some(None) => missing -= 1,
+                    Some(Some(update)) => updates.push(update),
                     None => return,
                 }
             }
@@ -154,14 +167,20 @@ impl WatchedTargets {
                     }
                     return Update::Subscribed;
                 }
-                Some(notice) = notices.recv() => match notice {
-                    SubscriptionNotice::Live => {}
-                    SubscriptionNotice::Updated(uri) => return Update::Updated(uri),
-                    SubscriptionNotice::Task { id, params } => return Update::Task(id, params),
-                },
+                Some(notice) = notices.recv() => {
+                    if let Some(update) = Update::of(notice) {
+                        return update;
+                    }
+                }
             }
         }
     }
+}
+
+/// Returns the URI by which the caller may read a part of a resource that it watches, and may still read.
+pub(super) fn readable_part(caller: &Caller<'_>, watched: &str, part: &str) -> Option<Box<str>> {
+    let watched = permit(caller, watched)?;
+    policy::readable_at(caller, &watched).find(part)
 }
 
 /// Renders the notification of a changed resource. `more` are further members of its params.

@@ -17,6 +17,7 @@ use mcp::message::Envelope;
 use mcp::meta;
 use mcp::method::Method;
 use mcp::revision::{Era, Revision};
+use mcp::uri::ancestors;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -85,6 +86,13 @@ pub enum SubscriptionNotice {
     Live,
     /// A resource changed, which the client knows by this URI.
     Updated(Box<str>),
+    /// A part of a resource changed.
+    PartUpdated {
+        /// The URI by which the client knows the resource.
+        watched: Box<str>,
+        /// The URI by which the upstream knows the part.
+        part: Box<str>,
+    },
     /// The status of a task changed.
     Task {
         /// The id that the client knows.
@@ -99,6 +107,7 @@ impl Weigh for SubscriptionNotice {
         match self {
             Self::Live => 0,
             Self::Updated(uri) => uri.len(),
+            Self::PartUpdated { watched, part } => watched.len() + part.len(),
             Self::Task { id, params } => id.len() + params.len(),
         }
     }
@@ -355,7 +364,14 @@ impl SubscriptionTask {
             Method::ResourcesUpdated => {
                 let [uri] = json::members(envelope.params?, ["uri"]).ok()?;
                 let uri = json::string(uri?).ok()?;
-                self.targets.borrow().resources.get(&*uri).cloned().map(SubscriptionNotice::Updated)
+                let targets = self.targets.borrow();
+                let (above, watched) =
+                    ancestors(&uri).find_map(|above| targets.resources.get_key_value(above))?;
+                Some(if **above == *uri {
+                    SubscriptionNotice::Updated(watched.clone())
+                } else {
+                    SubscriptionNotice::PartUpdated { watched: watched.clone(), part: (*uri).into() }
+                })
             }
             Method::TasksChanged => self.task_notice(envelope.params?),
             _ => None,

@@ -4,6 +4,7 @@ use ::mcp::quirk::Quirk;
 
 use crate::eras::{ask, legacy_only, modern_only, next_message, open_stream};
 use crate::support::{Edge, Recorded, Upstream, eventually, json, mcp, modern};
+use trunkline::edge::v1 as wire;
 
 const TELLS: &str = r#"{"resources":{"subscribe":true}}"#;
 
@@ -19,6 +20,60 @@ fn telling(request: &Recorded) -> axum::response::Response {
             "{odd}data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{}}}}\n\ndata: {told}\n\n"
         )),
         _ => json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id())),
+    }
+}
+
+/// Tells of parts of a resource, of which the client may read the last.
+fn telling_of_parts(request: &Recorded) -> axum::response::Response {
+    let mut told = r#"data: {"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{}}
+
+"#
+    .to_owned();
+    for uri in ["file:///r/hidden", "file:///rest", "file:///r/part"] {
+        let method = "notifications/resources/updated";
+        told += &format!(
+            "data: {{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{\"uri\":\"{uri}\"}}}}\n\n"
+        );
+    }
+    match (request.verb.as_str(), request.method().as_str()) {
+        ("GET", _) | (_, "subscriptions/listen") => open_stream(&told),
+        _ => json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id())),
+    }
+}
+
+/// A server may name a part of what was subscribed to. Who may not read that part is not told.
+#[tokio::test]
+async fn a_listen_hears_of_the_parts_of_a_resource_that_it_may_read() {
+    for modern_upstream in [false, true] {
+        let upstream = Upstream::start(telling_of_parts).await;
+        let mut edge = if modern_upstream { modern_only(&upstream) } else { legacy_only(&upstream) };
+        let resources = &mut edge.snapshot.resources;
+        let settings = mcp(&mut resources.upstreams[0]);
+        (settings.legacy_capabilities_json, settings.modern_capabilities_json) = (TELLS.into(), TELLS.into());
+        for (name, uri) in [("part", "file:///r/part"), ("rest", "file:///rest")] {
+            resources.resources.push(wire::Resource {
+                name: format!("upstreams/u/resources/{name}"),
+                uri: uri.into(),
+                definition_json: format!(r#"{{"uri":"{uri}","name":"{name}"}}"#),
+                ..Default::default()
+            });
+            resources.servers[0].resources.push(wire::Entry {
+                exposed_name: format!("u+{uri}"),
+                target: format!("upstreams/u/resources/{name}"),
+                uri_prefix: "u+".into(),
+                ..Default::default()
+            });
+        }
+        edge.publish();
+        let wanted = r#""notifications":{"resourceSubscriptions":["u+file:///r"]},"#;
+        let body = ask("1", "subscriptions/listen", wanted, "{}", "");
+        let request = edge.request("POST", &modern("subscriptions/listen", None), &body);
+        let mut stream = request.send().await.unwrap();
+        assert!(next_message(&mut stream).await.contains("acknowledged"));
+        assert_eq!(
+            next_message(&mut stream).await,
+            r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"u+file:///r/part","_meta":{"io.modelcontextprotocol/subscriptionId":1}}}"#
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Definitions that SDKs reject, and with each the whole list: every client gets what can be read of them, and calls it.
+//! Definitions that SDKs reject, and with each the whole list, and answers that they drop: every client gets what can be read of
+//! them.
 
 use crate::support::clients::{self, Call, Order, Sdk};
 use crate::support::fake::{Fake, Received, id, json, tool};
@@ -62,6 +63,53 @@ async fn every_sdk_takes_the_list_and_calls_what_is_in_it() {
         }
     }
     assert_eq!(fake.received("tools/call").len(), 3 * Sdk::ALL.len());
+}
+
+/// Answers that strict SDKs drop, so that their callers wait for ever: the tool that gives each, and what is in a message then.
+const DROPPED: [(&str, &str); 6] = [
+    (
+        "error_null",
+        r#""result":{"resultType":"complete","content":[{"type":"text","text":"fine"}]},"error":null"#,
+    ),
+    (
+        "inside",
+        r#""result":{"resultType":"complete","content":[{"type":"text","text":"fine","annotations":null,"_meta":null}],"isError":null,"_meta":null}"#,
+    ),
+    ("bare", r#""error":"no""#),
+    ("code", r#""error":{"code":"E_NO","message":"no"},"result":null"#),
+    ("digits", r#""error":{"code":"-32603","message":"no"}"#),
+    ("silent", r#""error":{"code":-32603,"data":"no"}"#),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sdk_reads_the_answers_that_it_would_drop() {
+    let tools = format!("[{}]", DROPPED.map(|(name, _)| tool(name)).join(","));
+    let fake = Fake::start(&tools, |name, request| {
+        let members = DROPPED.iter().find(|(known, _)| *known == name).unwrap().1;
+        vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},{members}}}"#, id(request)))]
+    })
+    .await;
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    gateway.admin.create_upstream("fake", &fake.url()).await;
+    gateway.admin.create_server("dev", &["fake/*"]).await;
+    let bearer = gateway.admin.create_token("t", "dev", &["*"]).await;
+    gateway.admin.settled().await;
+    let call = |(name, _): &(&str, &str)| Call { name: (*name).to_owned(), arguments: serde_json::json!({}) };
+    let calls = DROPPED.iter().map(call).collect();
+    let order = Order { url: gateway.url(0, "dev"), bearer, mode: "auto", calls };
+    for sdk in Sdk::ALL {
+        let report = clients::run(sdk, &order).await;
+        assert_eq!(report.calls.len(), DROPPED.len(), "{sdk:?}");
+        for ((name, members), outcome) in DROPPED.iter().zip(report.calls) {
+            match outcome.error {
+                None => assert!(members.contains("fine") && outcome.text == "fine", "{sdk:?} {name}"),
+                Some(error) => {
+                    let is_told = error.code == -32603 && error.message.ends_with("no");
+                    assert!(!members.contains("fine") && is_told, "{sdk:?} {name}: {error:?}");
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

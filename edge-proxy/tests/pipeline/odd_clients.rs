@@ -7,7 +7,7 @@ fn ok(request: &Recorded) -> axum::response::Response {
 }
 
 /// Messages, and the id that each is answered with.
-const REQUESTS: [(&str, &str); 6] = [
+const REQUESTS: [(&str, &str); 7] = [
     (r#"{"jsonrpc":"2.0","id":1.0,"method":"tools/call","params":{"name":"u_echo"}}"#, "1.0"),
     (r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":[]}"#, "2"),
     (
@@ -20,6 +20,10 @@ const REQUESTS: [(&str, &str); 6] = [
     ),
     ("{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"ping\"}\n\0", "5"),
     (r#"{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"u_echo","arguments":[ ]}}"#, "6"),
+    (
+        r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"u_echo","arguments":null,"_meta":{"progressToken":null}}}"#,
+        "7",
+    ),
 ];
 
 fn answers(answer: &str, id: &str) -> bool {
@@ -43,8 +47,9 @@ async fn what_is_plainly_meant_is_answered_under_the_id_as_it_was_spelled() {
     }
     // Upstreams get what the specification wants, and each call once.
     let calls = upstream.calls("tools/call");
-    assert_eq!(calls.len(), 3 * 4);
+    assert_eq!(calls.len(), 3 * 5);
     for call in calls {
+        assert!(!call.body.contains("null"), "{}", call.body);
         let params = &call.json()["params"];
         assert!(params["arguments"].is_null() || params["arguments"].is_object(), "{params}");
     }

@@ -233,6 +233,63 @@ async fn what_has_one_meaning_is_mended() {
     }
 }
 
+/// SDKs drop a whole message for one `null`, and their callers wait until they time out.
+#[tokio::test]
+async fn what_is_null_for_absent_does_not_reach_the_client() {
+    let cases: [fn(&str) -> String; 3] = [
+        |id| response(id).replace(r#""result""#, r#""error":null,"method":null,"params":null,"result""#),
+        |id| response(id).replace(r#""k":1"#, r#""isError":null,"k":1,"_meta":null"#),
+        |id| {
+            let block = r#"[{"type":"text","text":"t","annotations":null,"_meta":{"progressToken":null}}]"#;
+            response(id).replace("[]", block)
+        },
+    ];
+    for (number, body) in cases.into_iter().enumerate() {
+        for streamed in [false, true] {
+            for path in PATHS {
+                let upstream = Upstream::start(move |request: &Recorded| {
+                    let body = body(&request.id());
+                    if streamed { stream(&event(&body)) } else { json(&body) }
+                })
+                .await;
+                let edge = path.edge(&upstream);
+                let message = path.call(&edge, "u_echo", "").await.messages().pop().unwrap();
+                let what = format!("{number} {streamed} {path:?}");
+                is_answered(&message, &what);
+                assert!(!message.contains("null"), "{what}: {message}");
+                assert_eq!(edge.metrics.upstream_quirk(Quirk::NullMembers).get(), 1, "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_that_no_sdk_reads_reach_the_client_completed() {
+    let cases = [
+        (r#"{"code":"-32000","message":"m"}"#, r#"{"code":-32000,"message":"m"}"#),
+        (r#"{"message":"m"}"#, r#"{"code":-32603,"message":"m"}"#),
+        (r#""m""#, r#"{"code":-32603,"message":"m"}"#),
+        (r#"{"code":-32000,"message":null,"data":"m"}"#, r#"{"code":-32000,"message":"m","data":"m"}"#),
+    ];
+    for (error, completed) in cases {
+        for streamed in [false, true] {
+            for path in PATHS {
+                let upstream = Upstream::start(move |request: &Recorded| {
+                    let body = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, request.id());
+                    if streamed { stream(&event(&body)) } else { json(&body) }
+                })
+                .await;
+                let edge = path.edge(&upstream);
+                let message = path.call(&edge, "u_echo", "").await.messages().pop().unwrap();
+                let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+                let answer = format!(r#"{{"jsonrpc":"2.0","id":{ID},"error":{completed}}}"#);
+                assert_eq!(parsed(&message), parsed(&answer), "{error} {streamed} {path:?}");
+                assert!(edge.metrics.upstream_quirk(Quirk::OddErrors).get() > 0, "{error} {path:?}");
+            }
+        }
+    }
+}
+
 /// A body in blocks that are not compressed (RFC 1951 section 3.2.4).
 fn deflated(body: &str) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap();

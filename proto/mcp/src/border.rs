@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod cookies;
+mod errors;
 pub mod event_reader;
 pub mod events;
 pub(crate) mod excerpt;

@@ -1,6 +1,8 @@
 //! JSON-RPC messages as envelopes that borrow: what routes a message is looked at, the rest is passed by.
 //!
-//! It must not know methods or their parameters.
+//! It must not know methods or their parameters; [`absent`] knows what in them is no value.
+
+pub(crate) mod absent;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -79,9 +81,15 @@ pub enum EnvelopeError {
     /// `params` is not an object.
     #[error("member \"params\" must be an object")]
     Params,
-    /// `error` is not an object.
-    #[error("member \"error\" must be an object")]
+    /// `error` is not an object that says what happened.
+    #[error("member \"error\" must be an object with an integer \"code\" and a text \"message\"")]
     Error,
+    /// `result` is a list without elements, which PHP writes for an object without members.
+    #[error("member \"result\" must be an object")]
+    Result,
+    /// A member is `null` that must be absent then: SDKs drop the whole message for one.
+    #[error("a member that must be absent is null")]
+    Null,
     /// Not exactly one of method, result and error.
     #[error("a message must have exactly one of \"method\", \"result\" and \"error\"")]
     Shape,
@@ -108,23 +116,27 @@ impl EnvelopeError {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads one message. The whole text is checked, so that what is relayed is well-formed.
+    /// Reads one message. The whole text is checked, so that what is relayed is well-formed, and what SDKs refuse is an error:
+    /// [`crate::border::mend`] knows what was meant.
     ///
     /// # Errors
     /// When it is not exactly one JSON-RPC 2.0 message.
     pub fn parse(source: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let text = utf8(source)?;
-        let mut scanner = Scanner::new(text);
-        scanner.space();
-        match scanner.peek() {
-            Some(b'{') => {}
-            Some(b'[') => return Err(EnvelopeError::Batch),
-            _ => return Err(not_object(scanner)),
+        let (parts, notes_null) = Parts::read(source)?;
+        let envelope = parts.envelope()?;
+        if notes_null && absent::any(&envelope) {
+            return Err(EnvelopeError::Null);
         }
-        let mut parts = Parts::default();
-        scanner.object(|key, value| parts.put(key, value))?;
-        scanner.end().map_err(|stop| scanner.error(stop))?;
-        parts.envelope()
+        Ok(envelope)
+    }
+
+    /// Reads a message that is looked at and goes no further: its members may be `null` for absent, and its error incomplete.
+    ///
+    /// # Errors
+    /// When nobody can tell what it is.
+    #[cold]
+    pub fn look(source: &'a [u8]) -> Result<Self, EnvelopeError> {
+        Parts::read(source)?.0.loose()
     }
 
     /// What it is.
@@ -184,10 +196,26 @@ fn not_object(mut scanner: Scanner<'_>) -> EnvelopeError {
 const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
 /// The members of a message, raw, in the order of [`MEMBERS`].
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Parts<'a>([Option<&'a str>; 6]);
 
 impl<'a> Parts<'a> {
+    /// The parts of a message, and whether a member in one of them is `null` that may have to be absent.
+    #[inline]
+    fn read(source: &'a [u8]) -> Result<(Self, bool), EnvelopeError> {
+        let mut scanner = Scanner::watching(utf8(source)?, &absent::OPTIONAL);
+        scanner.space();
+        match scanner.peek() {
+            Some(b'{') => {}
+            Some(b'[') => return Err(EnvelopeError::Batch),
+            _ => return Err(not_object(scanner)),
+        }
+        let mut parts = Self::default();
+        scanner.object(|key, value| parts.put(key, value))?;
+        scanner.end().map_err(|stop| scanner.error(stop))?;
+        Ok((parts, scanner.has_noted()))
+    }
+
     #[inline]
     fn put(&mut self, key: &str, value: &'a str) -> Result<(), EnvelopeError> {
         let member = |name: &str| MEMBERS.iter().position(|member| *member == name);
@@ -203,7 +231,24 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// The message that they are, in the form that it is relayed in.
+    #[inline]
     fn envelope(self) -> Result<Envelope<'a>, EnvelopeError> {
+        let [.., method, params, result, error] = self.0;
+        let envelope = self.loose()?;
+        if [method, params, result, error].contains(&Some("null")) {
+            return Err(EnvelopeError::Null);
+        }
+        match (envelope.result, envelope.error) {
+            (Some(result), _) if is_empty_list(result) => Err(EnvelopeError::Result),
+            (_, Some(error)) if !is_readable_error(error) => Err(EnvelopeError::Error),
+            _ => Ok(envelope),
+        }
+    }
+
+    /// The message that they can be told to be.
+    #[inline]
+    fn loose(self) -> Result<Envelope<'a>, EnvelopeError> {
         let [jsonrpc, id, method, params, result, error] = self.0;
         let version = jsonrpc.filter(|raw| raw.starts_with('"')).map(json::key_text);
         if version.as_deref() != Some("2.0") {
@@ -258,6 +303,23 @@ fn object(raw: Option<&str>, wrong: EnvelopeError) -> Result<Option<&str>, Envel
         Some(raw) if !raw.starts_with('{') => Err(wrong),
         other => Ok(other),
     }
+}
+
+/// Whether a raw value is a list without elements.
+pub(crate) fn is_empty_list(raw: &str) -> bool {
+    raw.strip_prefix('[').is_some_and(|rest| rest.trim_ascii_start() == "]")
+}
+
+/// Whether an error has a code and a message, as SDKs read them.
+#[cold]
+fn is_readable_error(error: &str) -> bool {
+    let [code, message] = json::members(error, ["code", "message"]).unwrap_or_default();
+    code.is_some_and(is_error_code) && message.is_some_and(|raw| raw.starts_with('"'))
+}
+
+/// Whether a raw value is an integer that every peer can hold.
+pub(crate) fn is_error_code(raw: &str) -> bool {
+    raw.parse::<i64>().is_ok_and(|code| code.unsigned_abs() < 1 << 53)
 }
 
 /// A string or a number, of any length. One with a fraction or an exponent goes back as it came: whoever writes 7.0 for 7

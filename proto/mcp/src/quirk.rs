@@ -66,6 +66,8 @@ quirks! {
         "takes the answer where exactly one call is open on that exchange, on a connection that carried no other before; from then on each request has a connection of its own";
     NoVersionMember = "no-jsonrpc": "leaves `jsonrpc` out, or writes something else than \"2.0\"", "completes it";
     NullMembers = "null-members": "writes absent members as `null`, or `[]` for `{}`", "reads them as absent, as empty";
+    OddErrors = "odd-errors": "sends errors without an integer `code` or a text `message`, or a bare text for one",
+        "completes them: a code that is a number is written as one, else it is -32603; what else was said is in the message, or in `data`";
     ListOfOne = "list-of-one": "wraps a single message into an array", "takes it out";
     Batches = "batches": "answers in a batch, as 2025-03-26 allows",
         "takes the response out of it; notifications beside it reach nobody";

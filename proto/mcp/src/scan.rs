@@ -11,12 +11,19 @@ const LEVELS: u32 = u128::BITS;
 /// Words that are set aside at most: the one at hand makes the rest.
 const MAX_OUTER: usize = MAX_DEPTH / LEVELS as usize - 1;
 
+/// Depth up to which members are watched: that of a block of content in a message of a prompt, and one more.
+const MAX_WATCHED: u32 = 5;
+
 /// A position in JSON text.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     failure: Failure,
+    /// The names of members that are worth a note where they are `null`.
+    watched: &'static [&'static str],
+    /// Whether one of them was.
+    noted: bool,
 }
 
 /// The scanner stopped; why is noted in it. It is empty so that the thousands of results on the way are, too.
@@ -31,7 +38,18 @@ enum Failure {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0, failure: Failure::Expected("a value") }
+        Self::watching(text, &[])
+    }
+
+    /// One that notes whether a member of one of these names is `null`, up to [`MAX_WATCHED`] deep in a value.
+    pub(crate) fn watching(text: &'a str, watched: &'static [&'static str]) -> Self {
+        let failure = Failure::Expected("a value");
+        Self { text, bytes: text.as_bytes(), at: 0, failure, watched, noted: false }
+    }
+
+    /// Whether a member was `null` that is watched. Others may share its name.
+    pub(crate) fn has_noted(&self) -> bool {
+        self.noted
     }
 
     /// Where it stands, in bytes from the start of the text.
@@ -179,6 +197,7 @@ impl<'a> Scanner<'a> {
         let (object, close) = match self.peek() {
             Some(b'{') => (true, b'}'),
             Some(b'[') => (false, b']'),
+            Some(b'n') => return self.null(open).map(|()| false),
             _ => return self.leaf().map(|()| false),
         };
         if !open.push(object) {
@@ -232,6 +251,15 @@ impl<'a> Scanner<'a> {
             Some(b'n') => self.literal("null"),
             _ => Err(self.wrong("a value")),
         }
+    }
+
+    /// A `null` in a container.
+    fn null(&mut self, open: &Nesting) -> Result<(), Stop> {
+        if open.in_object() && open.is_shallow() && !self.watched.is_empty() && !self.noted {
+            let key = key_before(&self.text[..self.at]);
+            self.noted = key.is_some_and(|key| self.watched.contains(&key));
+        }
+        self.literal("null")
     }
 
     fn literal(&mut self, word: &'static str) -> Result<(), Stop> {
@@ -350,6 +378,16 @@ impl Nesting {
     fn in_object(&self) -> bool {
         self.objects & 1 == 1
     }
+
+    fn is_shallow(&self) -> bool {
+        self.depth <= MAX_WATCHED && self.outer.is_empty()
+    }
+}
+
+/// The key, without its quotes, whose value begins where `text` ends. One with escapes is no name that is watched.
+fn key_before(text: &str) -> Option<&str> {
+    let key = text.trim_ascii_end().strip_suffix(':')?.trim_ascii_end().strip_suffix('"')?;
+    key.rfind('"').map(|quote| &key[quote + 1..])
 }
 
 const LOW: u64 = 0x0101_0101_0101_0101;

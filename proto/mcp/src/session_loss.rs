@@ -59,7 +59,7 @@ impl Refusal {
     #[must_use]
     pub fn read(status: u16, body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
-        let refusal = match Envelope::parse(body) {
+        let refusal = match Envelope::look(body) {
             Ok(Envelope { error: Some(error), .. }) => Self::of_error(status, error),
             _ => Self::saying(status, None, &text),
         };

@@ -51,7 +51,7 @@ impl VersionRefusal<'_> {
 #[cold]
 #[must_use]
 pub fn refuses_revision(body: &[u8]) -> bool {
-    if let Ok(envelope) = Envelope::parse(body) {
+    if let Ok(envelope) = Envelope::look(body) {
         let Some(error) = envelope.error else { return false };
         let [code, message, data] = json::members(error, ["code", "message", "data"]).unwrap_or_default();
         let text = message.and_then(|message| json::string(message).ok()).unwrap_or_default();

@@ -148,7 +148,7 @@ impl EventReader {
             self.looks = MAX_LOOKS;
             return None;
         }
-        let event = self.decoder.unended().filter(|event| Envelope::parse(&event.data).is_ok())?;
+        let event = self.decoder.unended().filter(|event| Envelope::look(&event.data).is_ok())?;
         self.decoder.skip_unended();
         self.looks = 0;
         Some(event)

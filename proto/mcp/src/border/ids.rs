@@ -40,6 +40,16 @@ fn same_otherwise(raw: &str, own: &str) -> Option<Spelling> {
     (denoted(raw)? == denoted(own)?).then_some(Spelling::Other)
 }
 
+/// The one of `open`, each with its raw id, that `raw` names: the one that is spelled so, or the only one that denotes the same.
+pub fn find<'a, T>(raw: &str, open: impl Iterator<Item = (&'a str, T)> + Clone) -> Option<T> {
+    if let Some((_, exact)) = open.clone().find(|(own, _)| *own == raw) {
+        return Some(exact);
+    }
+    let mut alike = open.filter(|(own, _)| same(raw, own).is_some());
+    let (_, found) = alike.next()?;
+    alike.next().is_none().then_some(found)
+}
+
 /// What an id stands for.
 #[derive(PartialEq)]
 enum Denoted<'a> {
@@ -92,6 +102,15 @@ fn integer(text: &str) -> Option<i128> {
 pub fn number(raw: &str) -> Option<u64> {
     match denoted(raw)? {
         Denoted::Integer(integer) => u64::try_from(integer).ok(),
+        Denoted::Text(_) => None,
+    }
+}
+
+/// The code that a raw value denotes which is no integer as it stands: `"-32000"`, `-32e3`.
+#[cold]
+pub(super) fn code(raw: &str) -> Option<i64> {
+    match denoted(raw)? {
+        Denoted::Integer(integer) => i64::try_from(integer).ok().filter(|code| code.unsigned_abs() < 1 << 53),
         Denoted::Text(_) => None,
     }
 }

@@ -8,9 +8,10 @@ use std::ops::Range;
 
 use bytes::{Buf as _, Bytes};
 
+use super::errors;
 use super::mark::MARK;
 use crate::json::{self, JsonError};
-use crate::message::{Envelope, EnvelopeError, Kind, split_batch};
+use crate::message::{Envelope, EnvelopeError, Kind, absent, is_empty_list, split_batch};
 use crate::quirk::{Quirk, Quirks};
 use crate::secrets::Secrets;
 use crate::splice::Splice;
@@ -64,8 +65,11 @@ fn attempt(source: &Bytes, from: Peer<'_>) -> Option<Mended> {
     let steps: [fn(&mut Mended, Peer<'_>) -> Option<()>; 4] =
         [unframe, make_finite, unwrap_list, mend_members];
     for step in steps {
+        let before = draft.message.clone();
         step(&mut draft, from)?;
-        if Envelope::parse(&draft.message).is_ok() {
+        // What is as it was does not parse now, either.
+        let is_changed = before.as_ptr_range() != draft.message.as_ptr_range();
+        if is_changed && Envelope::parse(&draft.message).is_ok() {
             return Some(draft);
         }
     }
@@ -157,7 +161,7 @@ fn unwrap_list(draft: &mut Mended, from: Peer<'_>) -> Option<()> {
 fn sole_response(batch: &[u8], parts: Vec<Range<usize>>) -> Option<Range<usize>> {
     let mut found = None;
     for part in parts {
-        match Envelope::parse(&batch[part.clone()]).ok()?.kind() {
+        match Envelope::look(&batch[part.clone()]).ok()?.kind() {
             Kind::Notification => {}
             Kind::Response if found.is_none() => found = Some(part),
             Kind::Response | Kind::Request => return None,
@@ -169,28 +173,104 @@ fn sole_response(batch: &[u8], parts: Vec<Range<usize>>) -> Option<Range<usize>>
 /// Replaces, adds and takes out members.
 fn mend_members(draft: &mut Mended, from: Peer<'_>) -> Option<()> {
     let text = std::str::from_utf8(&draft.message).ok()?;
-    let found = json::members(text, ["jsonrpc", "id", "method", "params", "result"]).ok()?;
-    let [version, id, method, params, result] = found;
-    let (method, id) = (present(method), present(id));
-    let mut edits: Vec<(&str, Option<&str>)> = Vec::new();
-    if from != Peer::Client && is_incomplete(version) {
-        edits.push(("jsonrpc", Some("\"2.0\"")));
-        draft.quirks.note(Quirk::NoVersionMember);
+    let members = Members::of(text)?;
+    let mut edits = Edits::default();
+    if from != Peer::Client && is_incomplete(members.version) {
+        edits.set("jsonrpc", "\"2.0\"", Quirk::NoVersionMember);
     }
-    if method.is_some() && params.is_some_and(is_empty_array) {
-        edits.push(("params", Some("{}")));
-        draft.quirks.note(Quirk::NullMembers);
+    members.mend_nulls(&mut edits);
+    members.mend_inside(&mut edits);
+    if let (Peer::Server { open: Some(open) }, true) = (from, members.is_unnamed_result()) {
+        edits.set("id", open, Quirk::IdsMissing);
     }
-    if method.is_some_and(is_notification) && id.is_none() && found[1].is_some() {
-        edits.push(("id", None));
-        draft.quirks.note(Quirk::NullMembers);
-    }
-    if let (Peer::Server { open: Some(open) }, None, None, Some(_)) = (from, method, id, result) {
-        edits.push(("id", Some(open)));
-        draft.quirks.note(Quirk::IdsMissing);
-    }
-    draft.message = json::set_members(text, &edits).ok()?.into();
+    let list: Vec<_> = edits.list.iter().map(|(name, value)| (*name, value.as_deref())).collect();
+    let message = json::set_members(text, &list).ok()?;
+    draft.quirks.merge(edits.quirks);
+    draft.message = message.into();
     Some(())
+}
+
+/// Changes to the members of a message.
+#[derive(Default)]
+struct Edits {
+    list: Vec<(&'static str, Option<String>)>,
+    quirks: Quirks,
+}
+
+impl Edits {
+    fn set(&mut self, name: &'static str, value: impl Into<String>, quirk: Quirk) {
+        self.list.push((name, Some(value.into())));
+        self.quirks.note(quirk);
+    }
+
+    fn remove_null(&mut self, name: &'static str) {
+        self.list.push((name, None));
+        self.quirks.note(Quirk::NullMembers);
+    }
+}
+
+/// The members of a message, raw.
+struct Members<'a> {
+    version: Option<&'a str>,
+    id: Option<&'a str>,
+    method: Option<&'a str>,
+    params: Option<&'a str>,
+    result: Option<&'a str>,
+    error: Option<&'a str>,
+}
+
+impl<'a> Members<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        let found = json::members(text, ["jsonrpc", "id", "method", "params", "result", "error"]).ok()?;
+        let [version, id, method, params, result, error] = found;
+        Some(Self { version, id, method, params, result, error })
+    }
+
+    /// Whether `result` is there and says nothing, because the message is something else.
+    fn has_idle_result(&self) -> bool {
+        self.result == Some("null") && (present(self.method).is_some() || present(self.error).is_some())
+    }
+
+    fn is_unnamed_result(&self) -> bool {
+        let is_result = self.result.is_some() && !self.has_idle_result();
+        is_result && present(self.method).is_none() && present(self.id).is_none()
+    }
+
+    /// Takes out members that are `null`, and makes objects of what stands for ones without members.
+    fn mend_nulls(&self, edits: &mut Edits) {
+        for (name, raw) in [("method", self.method), ("params", self.params), ("error", self.error)] {
+            if raw == Some("null") {
+                edits.remove_null(name);
+            }
+        }
+        if self.has_idle_result() {
+            edits.remove_null("result");
+        } else if self.result.is_some_and(|raw| raw == "null" || is_empty_list(raw)) {
+            edits.set("result", "{}", Quirk::NullMembers);
+        }
+        let method = present(self.method);
+        if method.is_some() && self.params.is_some_and(is_empty_list) {
+            edits.set("params", "{}", Quirk::NullMembers);
+        }
+        if method.is_some_and(is_notification) && self.id == Some("null") {
+            edits.remove_null("id");
+        }
+    }
+
+    /// The same in what the message carries; and completes an error.
+    fn mend_inside(&self, edits: &mut Edits) {
+        let method = present(self.method).and_then(|raw| json::string(raw).ok());
+        let (name, raw) = if method.is_some() { ("params", self.params) } else { ("result", self.result) };
+        let without = raw.and_then(|raw| absent::without(method.as_deref(), raw));
+        if let Some(without) = without {
+            edits.set(name, without, Quirk::NullMembers);
+        }
+        // A text without a sign of JSON-RPC beside it is an error of something else.
+        let is_rpc = self.version.is_some() || self.id.is_some();
+        if let Some(mended) = present(self.error).and_then(|raw| errors::completed(raw, is_rpc)) {
+            edits.set("error", mended, Quirk::OddErrors);
+        }
+    }
 }
 
 fn present(raw: Option<&str>) -> Option<&str> {
@@ -200,10 +280,6 @@ fn present(raw: Option<&str>) -> Option<&str> {
 /// Whether `jsonrpc` is absent, or says version 2.0, or the one before it, in another way. Others may mean what they say.
 fn is_incomplete(version: Option<&str>) -> bool {
     matches!(present(version), None | Some("2.0" | "2" | "1.0" | "\"2\"" | "\"1.0\""))
-}
-
-fn is_empty_array(raw: &str) -> bool {
-    raw.strip_prefix('[').is_some_and(|rest| rest.trim_ascii_start() == "]")
 }
 
 fn is_notification(method: &str) -> bool {

@@ -84,7 +84,7 @@ async fn pages_that_do_not_end_are_kept() {
     let nulls: &'static [&'static str] = &["null-members"];
     let cases: [(Expected, Page); 17] = [
         (("no cursor", "ab", None, &[]), always("ab", "")),
-        (("null", "ab", None, &[]), always("ab", r#","nextCursor":null"#)),
+        (("null", "ab", None, nulls), always("ab", r#","nextCursor":null"#)),
         (("false", "ab", None, nulls), always("ab", r#","nextCursor":false"#)),
         (("an empty list", "ab", None, nulls), always("ab", r#","nextCursor":[]"#)),
         (("an empty object", "ab", None, nulls), always("ab", r#","nextCursor":{ }"#)),
@@ -136,7 +136,10 @@ async fn lists_of_other_shapes_are_empty_or_say_what_they_are() {
     ] {
         let (listing, quirks, _) = listed(move |_, asked| json(200, asked.result(result))).await;
         assert!(listing.entries.is_empty(), "{result}");
-        assert_eq!(quirks, ["list-shape"][..usize::from(quirk)], "{result}");
+        // A result that is nothing at all is odd in itself.
+        let met = ["list-shape", "null-members"];
+        let met = if matches!(result, "null" | "[]") { &met[..] } else { &met[..usize::from(quirk)] };
+        assert_eq!(quirks, met, "{result}");
         let says = listing.trouble.map(|error| error.to_string());
         match trouble {
             None => assert_eq!(says, None, "{result}"),

@@ -22,22 +22,6 @@ fn kinds_of_messages() {
         (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"m"}}"#, Kind::Response),
         (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"m"}}"#, Kind::Response),
         (r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"m"}}"#, Kind::Response),
-        (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":null}"#, Kind::Response),
-        (r#"{"jsonrpc":"2.0","id":1,"result":null,"error":{}}"#, Kind::Response),
-        (
-            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null,"result":null,"error":null}"#,
-            Kind::Request,
-        ),
-        (
-            r#"{"jsonrpc":"2.0","method":"notifications/progress","result":null,"error":null}"#,
-            Kind::Notification,
-        ),
-        (r#"{"jsonrpc":"2.0","id":1,"method":null,"params":null,"result":{},"error":null}"#, Kind::Response),
-        (
-            r#"{"jsonrpc":"2.0","id":1,"method":null,"params":null,"result":null,"error":null}"#,
-            Kind::Response,
-        ),
-        (r#"{"jsonrpc":"2.0","id":1,"method":null,"result":null,"error":{}}"#, Kind::Response),
         (" {\n\"result\" : 1 , \"id\" : 2 , \"jsonrpc\" : \"2.0\" }\r\n", Kind::Response),
     ];
     for (text, kind) in cases {
@@ -65,9 +49,54 @@ fn an_id_is_any_number_as_it_was_written() {
     }
 }
 
+/// What is looked at alone is told by what is not null; what is relayed must not have it.
 #[test]
-fn null_params_are_absent() {
-    assert_eq!(parse(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#).unwrap().params, None);
+fn null_members_are_absent_to_who_looks_and_refused_where_it_is_relayed() {
+    let cases = [
+        (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":null}"#, Kind::Response),
+        (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, Kind::Response),
+        (r#"{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1,"message":"m"}}"#, Kind::Response),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null,"result":null,"error":null}"#,
+            Kind::Request,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","result":null,"error":null}"#,
+            Kind::Notification,
+        ),
+        (r#"{"jsonrpc":"2.0","id":1,"method":null,"params":null,"result":{},"error":null}"#, Kind::Response),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":null,"params":null,"result":null,"error":null}"#,
+            Kind::Response,
+        ),
+        (r#"{"jsonrpc":"2.0","id":1,"method":null,"result":null,"error":{}}"#, Kind::Response),
+    ];
+    for (text, kind) in cases {
+        assert_eq!(Envelope::look(text.as_bytes()).unwrap().kind(), kind, "{text}");
+        assert_eq!(parse(text), Err(EnvelopeError::Null), "{text}");
+    }
+    let text = r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#;
+    assert_eq!(Envelope::look(text.as_bytes()).unwrap().params, None);
+}
+
+#[test]
+fn an_error_is_relayed_if_every_sdk_reads_it() {
+    for (error, is_readable) in [
+        (r#"{"code":-32000,"message":"m"}"#, true),
+        (r#"{"message":"\ud800","data":null,"code":9007199254740991,"more":1}"#, true),
+        ("{}", false),
+        (r#"{"code":"-32000","message":"m"}"#, false),
+        (r#"{"code":1.0,"message":"m"}"#, false),
+        (r#"{"code":9007199254740992,"message":"m"}"#, false),
+        (r#"{"code":1}"#, false),
+        (r#"{"code":1,"message":null}"#, false),
+        (r#"{"code":1,"code":2,"message":"m"}"#, false),
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#);
+        let read = parse(&text).map(|envelope| envelope.error);
+        assert_eq!(read, if is_readable { Ok(Some(error)) } else { Err(EnvelopeError::Error) }, "{error}");
+        assert_eq!(Envelope::look(text.as_bytes()).unwrap().error, Some(error));
+    }
 }
 
 #[test]
@@ -95,6 +124,12 @@ fn what_is_refused_and_why() {
         (r#"{"jsonrpc":"2.0","id":1,"method":"\ud800"}"#, EnvelopeError::Method),
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#, EnvelopeError::Params),
         (r#"{"jsonrpc":"2.0","id":1,"error":"no"}"#, EnvelopeError::Error),
+        (r#"{"jsonrpc":"2.0","id":1,"result":[ ]}"#, EnvelopeError::Result),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{"_meta":null}}"#, EnvelopeError::Null),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments" : null}}"#,
+            EnvelopeError::Null,
+        ),
         (r#"{"jsonrpc":"2.0","id":1}"#, EnvelopeError::Shape),
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#, EnvelopeError::Shape),
         (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#, EnvelopeError::Shape),
@@ -160,7 +195,7 @@ proptest! {
     fn whatever_serde_json_reads_is_read_alike(value in strategies::value(), before in strategies::space()) {
         let text = format!("{before}{{\"jsonrpc\":\"2.0\",{before}\"id\":7,\"result\":{before}{value}{before}}}");
         prop_assert!(oracle(text.as_bytes()).is_some());
-        prop_assert_eq!(parse(&text).unwrap().result, Some(&*value));
+        prop_assert_eq!(Envelope::look(text.as_bytes()).unwrap().result, Some(&*value));
     }
 
     #[test]
@@ -256,7 +291,7 @@ proptest! {
             name.chars().enumerate().map(letter).collect()
         };
         let message = |name: &str| {
-            let (more, known) = (format!(r#""{}":null"#, write(name)), r#""jsonrpc":"2.0","id":1,"result":{}"#);
+            let (more, known) = (format!(r#""{}":7"#, write(name)), r#""jsonrpc":"2.0","id":1,"result":{}"#);
             if first { format!("{{{more},{known}}}") } else { format!("{{{known},{more}}}") }
         };
         let text = message(&spelled);

@@ -11,7 +11,7 @@ use mcp::border::{Mended, Peer, Skipped, Unreadable, ids, mend};
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind, split_batch};
 use mcp::method::Method;
-use mcp::quirk::Quirk;
+use mcp::quirk::{Quirk, Quirks};
 
 use super::{MAX_QUEUED, refusal};
 use crate::collections::byte_queue::{self, NotQueued, Receiver, Sender};
@@ -192,7 +192,7 @@ impl Dispatcher {
             let Ok(mended) = mend(&body, error, Peer::Server { open: open.as_deref() }) else { return };
             self.quirks.note_all(mended.quirks, &body);
             body = mended.message;
-            is_plain = false;
+            is_plain &= mended.quirks == Quirks::from(Quirk::NullMembers);
         }
         let Ok(envelope) = Envelope::parse(&body) else { return };
         if !is_plain && envelope.result.is_some_and(|result| !tells_something(result)) {

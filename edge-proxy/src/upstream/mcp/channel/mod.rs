@@ -321,7 +321,7 @@ fn reply_sender(outgoing: Outgoing, dispatcher: Rc<Dispatcher>) -> impl AsyncFn(
 /// Whether the body of a refused post is the response to the call of this number.
 fn is_response_to(number: u64, body: &[u8]) -> bool {
     let id =
-        Envelope::parse(body).ok().filter(|envelope| envelope.kind() == Kind::Response).and_then(|it| it.id);
+        Envelope::look(body).ok().filter(|envelope| envelope.kind() == Kind::Response).and_then(|it| it.id);
     id.is_some_and(|id| ids::denotes(id, number).is_some())
 }
 

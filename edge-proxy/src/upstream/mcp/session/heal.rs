@@ -191,7 +191,7 @@ impl SessionPool {
 /// What an answer to a ping tells. A server without pings answers as well.
 fn how_it_ended(status: u16, body: &[u8]) -> Ping {
     let is_success = (200..300).contains(&status);
-    match Envelope::parse(body) {
+    match Envelope::look(body) {
         Ok(envelope) if is_success && envelope.error.is_none() => Ping::Answered,
         Err(_) if is_success => Ping::Failed,
         _ => Ping::of(Refusal::read(status, body)),

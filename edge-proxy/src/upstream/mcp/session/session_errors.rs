@@ -39,7 +39,7 @@ pub(in crate::upstream) async fn unless_session_unknown(
 /// Whether the body of a 400 is the one of an SDK that does not know the session. A response that echoes the id of our
 /// request, which is a number, may come from the handler, after something was done.
 fn is_unknown_session(body: &[u8]) -> bool {
-    let Ok(envelope) = Envelope::parse(body) else {
+    let Ok(envelope) = Envelope::look(body) else {
         return std::str::from_utf8(body).is_ok_and(|text| UNKNOWN_SESSION.contains(&text.trim()));
     };
     let Some(error) = envelope.error.filter(|_| envelope.id.is_none_or(|id| id.starts_with('"'))) else {

@@ -62,6 +62,21 @@ fn raw_ids_are_compared_by_value() {
 }
 
 #[test]
+fn an_id_names_the_request_that_is_spelled_so_or_the_only_one_that_it_denotes() {
+    for (raw, open, found) in [
+        ("7", &["7", "\"7\""][..], Some(0)),
+        ("\"7\"", &["7", "\"7\""], Some(1)),
+        ("7.0", &["7", "\"7\""], None),
+        ("7.0", &["8", "\"7\""], Some(1)),
+        ("\"a\"", &["7"], None),
+        ("[7]", &["7"], None),
+    ] {
+        let open = open.iter().copied().zip(0..);
+        assert_eq!(ids::find(raw, open), found, "{raw}");
+    }
+}
+
+#[test]
 fn unreadable_answers_name_their_call() {
     for (source, is_claimed) in [
         (&b"{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":\"caf\xe9\"}"[..], true),

@@ -55,12 +55,16 @@ fn odd() -> impl Strategy<Value = String> {
         "(\u{feff}|\\[)?",
         "(\"jsonrpc\":(2.0|null|\"1.0\"),)?",
         "(\"id\":(null|7|7.0|\"7\"),)?",
-        value(),
+        prop_oneof![value(), "\\{\"(_meta|content|name)\":null\\}"],
         "(NaN|-Infinity|1)",
         "(\\]|\0| )?",
     )
         .prop_map(|(before, version, id, result, number, after)| {
-            format!("{before}{{{version}{id}\"result\":[{result},{number}]}}{after}")
+            let member = match number.as_str() {
+                "1" => format!("\"error\":{result},\"result\":null"),
+                number => format!("\"result\":[{result},{number}]"),
+            };
+            format!("{before}{{{version}{id}{member}}}{after}")
         })
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, Abortable};
+use mcp::border::ids;
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::method::Method;
@@ -115,7 +116,8 @@ impl ClientConnection {
         }
         let [id] = json::members(envelope.params.unwrap_or("{}"), ["requestId"]).unwrap_or_default();
         let requests = self.requests.borrow();
-        let known = id.and_then(|id| requests.get(id.as_bytes()));
+        let open = requests.iter().filter_map(|(own, handle)| Some((std::str::from_utf8(own).ok()?, handle)));
+        let known = id.and_then(|id| requests.get(id.as_bytes()).or_else(|| ids::find(id, open)));
         match known {
             Some(Some(handle)) => {
                 handle.abort();

@@ -454,7 +454,8 @@ async fn a_call_asks_its_client_as_often_as_it_likes() {
         )
     };
     let cancelled = |number: usize| {
-        format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number}}}}}"#)
+        let spelt = format!("\"{number}\"");
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{spelt}}}}}"#)
     };
     let upstream = Upstream::start(move |request| {
         let mut messages: Vec<String> = (0..ASKED).map(ask).collect();

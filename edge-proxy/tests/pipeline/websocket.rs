@@ -109,6 +109,14 @@ async fn a_cancelled_modern_call_is_let_go_and_never_answered() {
         .await;
     let edge = Edge::start(&upstream.url);
     let mut client = Socket::open(&edge).await;
+    for (id, cancelled) in [("7", r#""7""#), (r#""8""#, "8.0")] {
+        client.say(&modern_call(id, "u_other")).await;
+        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":ID}}"#;
+        client.say(&cancel.replace("ID", cancelled)).await;
+        assert_eq!(client.ask(&modern_call("1", "u_echo")).await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        let again = modern_call(id, "u_echo");
+        assert_eq!(client.ask(&again).await, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
+    }
     client.say(&modern_call(r#""slow""#, "u_other")).await;
     assert_eq!(client.ask(&modern_call("2", "u_echo")).await, r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
     client.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"slow"}}"#).await;

@@ -168,7 +168,9 @@ impl HostBridge {
         let id =
             message.params.and_then(|params| json::members(params, ["requestId"]).ok().and_then(|[id]| id));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = id.and_then(|id| running.remove(id)) {
+        let open = running.keys().map(|own| (own.as_str(), own));
+        let named = id.and_then(|id| ids::find(id, open)).cloned();
+        if let Some(task) = named.and_then(|own| running.remove(&own)) {
             task.abort();
         }
     }

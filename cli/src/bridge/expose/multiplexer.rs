@@ -11,6 +11,7 @@ use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind, span};
 use mcp::meta;
 use mcp::splice::Splice;
+use mcp::uri::ancestors;
 
 /// A client of the child: a session in the legacy era, one request in the modern era.
 pub type ClientId = u64;
@@ -132,11 +133,9 @@ impl Multiplexer {
             "notifications/cancelled" => {
                 let [id] = json::members(message.params?, ["requestId"]).ok()?;
                 let id = id?;
-                let (call, _) = self
-                    .calls
-                    .iter()
-                    .find(|(_, call)| call.client == client && ids::same(id, &call.id).is_some())?;
-                let (call, number) = (*call, Bytes::from(call.to_string()));
+                let open = self.calls.iter().filter(|(_, call)| call.client == client);
+                let call = ids::find(id, open.map(|(number, call)| (call.id.as_str(), *number)))?;
+                let number = Bytes::from(call.to_string());
                 // A cancelled request gets no response, so nothing else would end the call.
                 self.calls.remove(&call);
                 Some((Splice::new().replace(span(source, id), number).apply(source), Some(call)))
@@ -269,8 +268,11 @@ impl Multiplexer {
             ("notifications/progress", Some(token), _) => {
                 self.on_call(source, token, |call| call.token.as_deref())
             }
-            ("notifications/cancelled", _, Some(request)) => match self.child_requests.remove(request) {
-                Some(client) => Delivery::Client(client, source.clone()),
+            ("notifications/cancelled", _, Some(request)) => match self.take_child_request(request) {
+                Some((own, client)) => {
+                    let edits = Splice::new().replace(span(source, request), Bytes::from(own));
+                    Delivery::Client(client, edits.apply(source))
+                }
                 None => self.on_call(source, request, |call| Some(&call.id)),
             },
             _ if subscription.is_some() => {
@@ -283,6 +285,13 @@ impl Multiplexer {
             ("notifications/resources/updated", ..) => self.to_subscribers(source, uri),
             _ => Delivery::AllClients(source.clone()),
         }
+    }
+
+    /// The request of the child that it names by `raw`, however it spells it now, by the id that its client was asked with.
+    fn take_child_request(&mut self, raw: &str) -> Option<(String, ClientId)> {
+        let open = self.child_requests.keys().map(|own| (own.as_str(), own));
+        let own = ids::find(raw, open).cloned()?;
+        self.child_requests.remove_entry(&own)
     }
 
     /// Replaces the id or token that the child knows by the client's own.
@@ -299,8 +308,7 @@ impl Multiplexer {
 
     fn to_subscribers(&self, source: &Bytes, uri: Option<&str>) -> Delivery {
         let uri = uri.and_then(|raw| json::string(raw).ok()).unwrap_or_default();
-        let concerns =
-            |client: &Client| client.subscriptions.iter().any(|known| uri.starts_with(known.as_str()));
+        let concerns = |client: &Client| ancestors(&uri).any(|above| client.subscriptions.contains(above));
         let mut clients = self.clients.iter().filter(|(_, client)| concerns(client));
         match (clients.next(), clients.next()) {
             (Some((client, _)), None) => Delivery::Client(*client, source.clone()),

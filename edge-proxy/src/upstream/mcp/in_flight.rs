@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mcp::border::ids;
 use mcp::splice::Splice;
 
 use super::session::{ServerMessages, SessionKey, SessionPool};
@@ -129,16 +130,18 @@ impl Context {
     }
 
     fn cancel(&self, session_id: SessionId, id: &Bytes, notification: &Bytes, at: std::ops::Range<usize>) {
-        for (number, call) in &*self.mcp.calls.borrow() {
-            if call.session_id == session_id && call.id == *id {
-                match &call.cancellation {
-                    Cancellation::Notify(pool) => {
-                        let body = Splice::new().replace(at.clone(), number.to_string()).apply(notification);
-                        session_messages::notify(Rc::clone(pool), *number, body);
-                    }
-                    Cancellation::Stop(stop) => stop.notify_one(),
-                }
+        let calls = self.mcp.calls.borrow();
+        let open = calls.iter().filter(|(_, call)| call.session_id == session_id);
+        let open =
+            open.filter_map(|(number, call)| Some((std::str::from_utf8(&call.id).ok()?, (number, call))));
+        let found = std::str::from_utf8(id).ok().and_then(|id| ids::find(id, open));
+        match found.map(|(number, call)| (number, &call.cancellation)) {
+            Some((number, Cancellation::Notify(pool))) => {
+                let body = Splice::new().replace(at, number.to_string()).apply(notification);
+                session_messages::notify(Rc::clone(pool), *number, body);
             }
+            Some((_, Cancellation::Stop(stop))) => stop.notify_one(),
+            None => {}
         }
     }
 

@@ -99,8 +99,8 @@ pub(in crate::upstream::mcp) fn cancelled(
 ) -> Result<Option<Bytes>, JsonError> {
     let [raw] = json::members(envelope.params.unwrap_or("{}"), ["requestId"])?;
     let Some(raw) = raw else { return Ok(None) };
-    let known = sent.iter().find(|(theirs, _)| ids::same(raw, theirs).is_some());
-    Ok(known.map(|(_, ours)| Splice::new().replace(span(message, raw), json::quote(ours)).apply(message)))
+    let known = ids::find(raw, sent.iter().map(|(theirs, ours)| (&**theirs, ours)));
+    Ok(known.map(|ours| Splice::new().replace(span(message, raw), json::quote(ours)).apply(message)))
 }
 
 #[cfg(test)]

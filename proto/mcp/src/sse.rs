@@ -33,6 +33,30 @@ pub enum EventError {
     },
 }
 
+/// Bytes that are kept of each end of what is too large.
+const KEPT: usize = 512;
+
+/// The first and the last bytes of what was too large to be held.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The first bytes.
+    pub first: Vec<u8>,
+    /// The last bytes, which may be among the first as well.
+    pub last: Vec<u8>,
+}
+
+impl Ends {
+    /// Adds what comes next, of which the middle is forgotten.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let room = KEPT - self.first.len();
+        self.first.extend_from_slice(&bytes[..room.min(bytes.len())]);
+        let new = &bytes[bytes.len().saturating_sub(KEPT)..];
+        let excess = (self.last.len() + new.len()).saturating_sub(KEPT);
+        self.last.drain(..excess);
+        self.last.extend_from_slice(new);
+    }
+}
+
 /// Takes a stream apart into events.
 ///
 /// What it holds is bounded by `max_event_bytes`, plus the chunks that were pushed and not yet asked for: push, then
@@ -47,7 +71,20 @@ pub struct Decoder {
     after_return: bool,
     first_line: bool,
     failed: bool,
+    /// Whether it goes on after an event that is too large.
+    skips: bool,
+    skipping: Option<Box<Skipping>>,
+    /// What is left of the event that was skipped last.
+    ends: Option<Ends>,
     pending: Pending,
+}
+
+/// An event that is too large, while it is skipped.
+#[derive(Debug, Default)]
+struct Skipping {
+    ends: Ends,
+    /// Whether a line has begun.
+    in_line: bool,
 }
 
 /// The event that is being put together.
@@ -74,8 +111,23 @@ impl Decoder {
             after_return: false,
             first_line: true,
             failed: false,
+            skips: false,
+            skipping: None,
+            ends: None,
             pending: Pending::default(),
         }
+    }
+
+    /// A decoder that skips events larger than `max_event_bytes`: `next` fails once at the end of each, and goes on after it.
+    #[must_use]
+    pub fn skipping(max_event_bytes: usize) -> Self {
+        Self { skips: true, ..Self::new(max_event_bytes) }
+    }
+
+    /// Takes what is left of the data of the event for which `next` has failed, if it goes on.
+    #[cold]
+    pub fn take_ends(&mut self) -> Option<Ends> {
+        self.ends.take()
     }
 
     /// Adds what arrived.
@@ -88,12 +140,22 @@ impl Decoder {
     /// The next whole event, or `None` until more is pushed. An event that the stream's end cuts off never comes.
     ///
     /// # Errors
-    /// When the limit is passed; from then on always.
+    /// When the limit is passed; from then on always, unless it skips.
     #[expect(clippy::should_implement_trait, reason = "it is not an iterator: `None` is not the end")]
     pub fn next(&mut self) -> Result<Option<Event>, EventError> {
         if self.failed {
             return Err(EventError::TooLarge { limit: self.limit });
         }
+        if self.skipping.is_some() {
+            return self.skip().map(|()| None);
+        }
+        match self.read() {
+            Err(_) if self.skipping.is_some() => self.skip().map(|()| None),
+            read => read,
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Event>, EventError> {
         while let Some(line) = self.line()? {
             if line.is_empty() {
                 if let Some(event) = self.pending.take() {
@@ -101,7 +163,7 @@ impl Decoder {
                 }
             } else if line[0] != b':' {
                 self.pending.field(&line);
-                self.bound(self.pending.size)?;
+                self.bound(self.pending.size, None)?;
             }
         }
         Ok(None)
@@ -152,14 +214,21 @@ impl Decoder {
 
     /// Keeps the start of a line for when its end comes.
     fn keep(&mut self, start: &[u8]) -> Result<(), EventError> {
-        self.bound(self.pending.size + self.partial.len() + start.len())?;
+        let size = self.pending.size + self.partial.len() + start.len();
+        self.bound(size, Some(start))?;
         self.partial.extend_from_slice(start);
         Ok(())
     }
 
     /// A line from its last part and what was kept of it. It is bounded alike however it was cut.
     fn whole(&mut self, end: Bytes) -> Result<Bytes, EventError> {
-        self.bound(self.pending.size + self.partial.len() + end.len())?;
+        let size = self.pending.size + self.partial.len() + end.len();
+        if let Err(error) = self.bound(size, Some(&end)) {
+            if let Some(skipping) = &mut self.skipping {
+                skipping.in_line = false;
+            }
+            return Err(error);
+        }
         let mut line = end;
         if !self.partial.is_empty() {
             self.partial.extend_from_slice(&line);
@@ -171,12 +240,64 @@ impl Decoder {
         Ok(line)
     }
 
-    fn bound(&mut self, size: usize) -> Result<(), EventError> {
-        if size <= self.limit {
-            return Ok(());
+    /// Refuses an event of so many bytes, the last of which are `part` of a line that is not held yet.
+    fn bound(&mut self, size: usize, part: Option<&[u8]>) -> Result<(), EventError> {
+        if size <= self.limit { Ok(()) } else { self.refuse(part) }
+    }
+
+    #[cold]
+    fn refuse(&mut self, part: Option<&[u8]>) -> Result<(), EventError> {
+        if self.skips {
+            let (pending, partial) = (std::mem::take(&mut self.pending), self.partial.split());
+            let mut skipping = Skipping::default();
+            skipping.ends.add(pending.line.as_deref().unwrap_or(&pending.lines));
+            skipping.add(&partial);
+            skipping.add(part.unwrap_or_default());
+            self.skipping = Some(Box::new(skipping));
+        } else {
+            *self = Self { failed: true, ..Self::new(self.limit) };
         }
-        *self = Self { failed: true, ..Self::new(self.limit) };
         Err(EventError::TooLarge { limit: self.limit })
+    }
+
+    /// Skips what came of an event that is too large. Fails at its end.
+    #[cold]
+    fn skip(&mut self) -> Result<(), EventError> {
+        let Some(skipping) = &mut self.skipping else { return Ok(()) };
+        while let Some(mut chunk) = self.chunks.pop_front() {
+            if std::mem::take(&mut self.after_return) && chunk[0] == b'\n' {
+                let _feed = chunk.split_to(1);
+            }
+            let Some(end) = memchr::memchr2(b'\n', b'\r', &chunk) else {
+                skipping.add(&chunk);
+                continue;
+            };
+            let line = chunk.split_to(end);
+            self.after_return = chunk.split_to(1)[0] == b'\r';
+            if !chunk.is_empty() {
+                self.chunks.push_front(chunk);
+            }
+            let is_blank = line.is_empty() && !skipping.in_line;
+            skipping.add(&line);
+            skipping.in_line = false;
+            if is_blank {
+                self.ends = self.skipping.take().map(|skipped| skipped.ends);
+                return Err(EventError::TooLarge { limit: self.limit });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Skipping {
+    /// Adds a part of a line of data.
+    fn add(&mut self, part: &[u8]) {
+        let data = match part.strip_prefix(b"data:") {
+            Some(data) if !self.in_line => data.strip_prefix(b" ").unwrap_or(data),
+            _ => part,
+        };
+        self.ends.add(data);
+        self.in_line |= !part.is_empty();
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::body::{Media, Told, tell};
 use crate::message::Envelope;
-use crate::sse::{Decoder, Event, EventError};
+use crate::sse::{Decoder, Ends, Event, EventError};
 
 /// How long the end of an event is waited for before it is taken without.
 pub const UNENDED_WAIT: Duration = Duration::from_millis(250);
@@ -59,6 +59,18 @@ impl EventReader {
         }
     }
 
+    /// A reader that skips events larger than `max_event_bytes`: `next` fails once for each, and goes on.
+    #[must_use]
+    pub fn skipping(max_event_bytes: usize) -> Self {
+        Self { decoder: Decoder::skipping(max_event_bytes), ..Self::new(max_event_bytes) }
+    }
+
+    /// Takes what is left of the data of the event for which `next` has failed, if it goes on.
+    #[cold]
+    pub fn take_ends(&mut self) -> Option<Ends> {
+        self.decoder.take_ends()
+    }
+
     /// Adds what arrived. Returns true when that shows that the body is JSON, which is told once.
     ///
     /// # Errors
@@ -99,7 +111,7 @@ impl EventReader {
     /// The next whole event, or `None` until more is pushed. A JSON text is the data of an event.
     ///
     /// # Errors
-    /// When an event is larger than the limit; from then on always.
+    /// When an event is larger than the limit; from then on always, unless it skips.
     #[expect(clippy::should_implement_trait, reason = "it is not an iterator: `None` is not the end")]
     #[inline]
     pub fn next(&mut self) -> Result<Option<Event>, EventError> {

@@ -131,6 +131,53 @@ pub fn claimed(source: &[u8]) -> Option<u64> {
     named.filter(|_| answers)
 }
 
+/// Whose message it is of which only the ends are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The answer to the request of this number.
+    Answer(u64),
+    /// A request or a notification.
+    NoAnswer,
+    /// That cannot be told.
+    Unknown,
+}
+
+/// Whose message it is of which only the first and the last bytes are there. An id is taken from its beginning, or from its very
+/// end: what stands before the last brace is a member of the message itself.
+#[cold]
+#[must_use]
+pub fn claim_of_ends(first: &[u8], last: &[u8]) -> Claim {
+    // A batch has several.
+    if !first.trim_ascii_start().starts_with(b"{") {
+        return Claim::Unknown;
+    }
+    let (mut named, mut answers) = (None, false);
+    for (key, value) in Members::of(first) {
+        match key {
+            b"method" => return Claim::NoAnswer,
+            b"result" | b"error" => answers = true,
+            b"id" => named = value.and_then(|value| std::str::from_utf8(value).ok()).and_then(number),
+            _ => {}
+        }
+    }
+    match named.or_else(|| number_at_end(last)) {
+        Some(number) if answers => Claim::Answer(number),
+        _ => Claim::Unknown,
+    }
+}
+
+/// The number that the id of a message denotes which ends so, with nothing after it but its version.
+fn number_at_end(last: &[u8]) -> Option<u64> {
+    let members = last.trim_ascii_end().strip_suffix(b"}")?;
+    let id = memchr::memmem::rfind(members, br#""id""#)?;
+    let rest = members[id + 4..].trim_ascii_start().strip_prefix(b":")?;
+    let text = std::str::from_utf8(rest).ok()?;
+    let (raw, version) = text.split_once(',').unwrap_or((text, ""));
+    let version: String = version.split_ascii_whitespace().collect();
+    let is_last = version.is_empty() || version == r#""jsonrpc":"2.0""#;
+    number(raw.trim_ascii()).filter(|_| is_last)
+}
+
 /// The raw id of a message of which only the start is there; `None` when it has none there, or one that is no id.
 #[cold]
 #[must_use]

@@ -1,7 +1,7 @@
 //! `sse` against tables; any chunking gives the same events.
 
 use bytes::Bytes;
-use mcp::sse::{Decoder, Event, EventError, KEEP_ALIVE, encode, encode_data};
+use mcp::sse::{Decoder, Ends, Event, EventError, KEEP_ALIVE, encode, encode_data};
 use proptest::prelude::*;
 
 fn event(data: &str) -> Event {
@@ -100,6 +100,35 @@ fn large_events_are_refused_before_they_are_held() {
 }
 
 #[test]
+fn a_large_event_is_skipped_and_leaves_its_ends() {
+    let long = "x".repeat(3_000);
+    for stream in [
+        format!("data: {{\"id\":1,{long}}}\n\ndata: a\n\n"),
+        format!("event: message\r\ndata: {{\"id\":1,\r\ndata: {long}}}\r\n\r\ndata: a\r\n\r\n"),
+        format!("data: {{\"id\":1,\rdata:{long}\rdata:}}\r\rdata: a\r\r"),
+    ] {
+        for size in [1, 7, 100, 10_000] {
+            let mut decoder = Decoder::skipping(100);
+            let (mut events, mut ends) = (Vec::new(), Vec::new());
+            for chunk in stream.as_bytes().chunks(size) {
+                decoder.push(Bytes::copy_from_slice(chunk));
+                loop {
+                    match decoder.next() {
+                        Ok(Some(event)) => events.push(event),
+                        Ok(None) => break,
+                        Err(_) => ends.push(decoder.take_ends().expect("it goes on")),
+                    }
+                }
+            }
+            assert_eq!(events, [event("a")], "{size} {stream:?}");
+            let [Ends { first, last }] = &ends[..] else { panic!("{ends:?}") };
+            assert!(first.starts_with(b"{\"id\":1,") && last.ends_with(b"}"), "{size} {ends:?}");
+            assert!(first.len() <= 512 && last.len() <= 512);
+        }
+    }
+}
+
+#[test]
 fn the_limit_is_for_one_event_not_for_the_stream() {
     let mut decoder = Decoder::new(20);
     for _ in 0..100 {
@@ -152,6 +181,33 @@ proptest! {
         }
         events.extend(drain(&mut decoder).unwrap());
         prop_assert_eq!(events, decode(&stream));
+    }
+
+    /// Whatever is too large, however it is cut, the rest is what it is without it.
+    #[test]
+    fn what_is_skipped_takes_nothing_along(
+        events in prop::collection::vec("[a-z]{1,20}|[a-z]{40,90}", 0..9), size in 1_usize..200,
+    ) {
+        let mut decoder = Decoder::skipping(30);
+        let (mut read, mut skipped) = (Vec::new(), 0);
+        let stream: Vec<u8> = events.iter().flat_map(|data| encode_data(data.as_bytes())).collect();
+        for chunk in stream.chunks(size) {
+            decoder.push(Bytes::copy_from_slice(chunk));
+            loop {
+                match decoder.next() {
+                    Ok(Some(event)) => read.push(event.data),
+                    Ok(None) => break,
+                    Err(_) => {
+                        skipped += 1;
+                        let ends = decoder.take_ends();
+                        prop_assert!(ends.is_some_and(|ends| ends.first == ends.last));
+                    }
+                }
+            }
+        }
+        let (small, large): (Vec<&String>, Vec<&String>) = events.iter().partition(|data| data.len() <= 30);
+        prop_assert_eq!((read.len(), skipped), (small.len(), large.len()));
+        prop_assert!(read.iter().zip(small).all(|(read, data)| **read == *data.as_bytes()));
     }
 
     #[test]

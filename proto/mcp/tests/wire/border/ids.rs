@@ -1,8 +1,41 @@
 use mcp::border::Spelling;
-use mcp::border::ids::{self, claimed, denotes, id_in_prefix, id_of_unreadable, same};
+use mcp::border::ids::{self, Claim, claim_of_ends, claimed, denotes, id_in_prefix, id_of_unreadable, same};
 use proptest::prelude::*;
 
 use crate::strategies;
+
+#[test]
+fn whose_message_it_is_tells_its_first_or_its_last_bytes() {
+    for (first, last, claim) in [
+        (r#"{"jsonrpc":"2.0","id":7,"result":{"a":"xx"#, r#"xx"}}"#, Claim::Answer(7)),
+        (r#" {"id":"7","error":{"message":"xx"#, r#"xx"}}"#, Claim::Answer(7)),
+        (r#"{"result":{"a":"xx"#, r#"xx"},"jsonrpc":"2.0","id":7}"#, Claim::Answer(7)),
+        (r#"{"result":{"a":"xx"#, "xx\"}, \"id\" : \"7\" , \"jsonrpc\": \"2.0\" }\n", Claim::Answer(7)),
+        // It asks, or says.
+        (
+            r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":{"a":"xx"#,
+            r#"xx"}}"#,
+            Claim::NoAnswer,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"a":"xx"#,
+            r#"xx"},"id":7}"#,
+            Claim::NoAnswer,
+        ),
+        (r#"{"id":7,"params":{"a":"xx"#, r#"xx"},"method":"m"}"#, Claim::Unknown),
+        // An id of something in it.
+        (r#"{"result":{"a":"xx"#, r#"xx","id":7}}"#, Claim::Unknown),
+        (r#"{"result":{"a":"xx"#, r#"xx\"id\":7"}"#, Claim::Unknown),
+        (r#"{"result":{"a":"xx"#, r#"xx"},"id":7,"more":1}"#, Claim::Unknown),
+        (r#"{"result":{"a":"xx"#, r#"xx"},"id":null}"#, Claim::Unknown),
+        // A batch, and what is no message.
+        (r#"[{"id":7,"result":{"a":"xx"#, r#"xx"}}]"#, Claim::Unknown),
+        ("xx", "xx", Claim::Unknown),
+        ("", "", Claim::Unknown),
+    ] {
+        assert_eq!(claim_of_ends(first.as_bytes(), last.as_bytes()), claim, "{first} {last}");
+    }
+}
 
 #[test]
 fn numbers_are_told_however_they_are_spelled() {
@@ -185,5 +218,12 @@ proptest! {
         start.truncate(cut.index(start.len()));
         let found = id_in_prefix(&start);
         prop_assert!(found.is_none() || found == Some(&*id));
+    }
+}
+
+proptest! {
+    #[test]
+    fn junk_at_both_ends_claims_nothing_and_does_not_panic(first: Vec<u8>, last: Vec<u8>) {
+        let _claim = claim_of_ends(&first, &last);
     }
 }

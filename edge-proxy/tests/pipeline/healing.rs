@@ -36,6 +36,42 @@ impl Way {
 
 const NO_ID: &str = "null";
 
+/// What comes in the place of an answer, or nothing.
+const NOTHINGS: [(&str, Refuse); 8] = [
+    ("200 and nothing", |_| status(200, "")),
+    ("202 and nothing", |_| status(202, "")),
+    ("204 and nothing", |_| status(204, "")),
+    ("a page", page),
+    ("a redirect elsewhere", |_| {
+        let mut response = status(302, "sign in");
+        response.headers_mut().insert("location", "https://login.example/".parse().unwrap());
+        response
+    }),
+    ("a stream that ends", |_| events(&[])),
+    ("a connection that is cut", cut),
+    ("a body that is cut", |_| {
+        let broken = futures_util::stream::iter([Ok("{\"jsonrpc\""), Err("cut")]);
+        let mut response = Response::new(axum::body::Body::from_stream(broken));
+        response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        response
+    }),
+];
+
+fn page(_: &Recorded) -> Response {
+    let mut response = status(200, "<html><body>Please sign in</body></html>");
+    response.headers_mut().insert("content-type", "text/html".parse().unwrap());
+    response
+}
+
+/// Cuts the connection without a word.
+fn cut(_: &Recorded) -> Response {
+    std::panic::resume_unwind(Box::new("cut"))
+}
+
+fn pong(request: &Recorded) -> Response {
+    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))
+}
+
 fn error(status: u16, id: &str, code: i64, text: &str) -> Response {
     let mut response =
         json(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{text}"}}}}"#));
@@ -78,7 +114,41 @@ const WAYS: &[Way] = &[
         broke: true,
         ..Way::new("500, an error", |_| error(500, NO_ID, -32603, "Cannot read properties of undefined"))
     },
+    Way {
+        broke: true,
+        ..Way::new("404, no method", |request| error(404, &request.id(), -32601, "Method not found"))
+    },
+    Way {
+        broke: true,
+        ..Way::new("404, no such method", |request| {
+            let method = request.method();
+            error(404, &request.id(), -32601, &format!("Method {method} not found"))
+        })
+    },
+    Way {
+        ping: false,
+        broke: true,
+        ..Way::new("404, no method and no ping", |request| {
+            error(404, &request.id(), -32601, "Method not found")
+        })
+    },
+    Way {
+        broke: true,
+        ..Way::new("404, no request", |request| error(404, &request.id(), -32600, "Invalid Request"))
+    },
+    Way {
+        broke: true,
+        ..Way::new("404, another error", |request| error(404, &request.id(), -32001, "Not Found"))
+    },
 ];
+
+/// The ways in which servers refuse what is in a session that they do not know, and those in which they say nothing.
+fn ways() -> impl Iterator<Item = Way> {
+    let unanswered = NOTHINGS.iter().flat_map(|(name, nothing)| {
+        [true, false].map(|ping| Way { broke: true, ping, ..Way::new(name, *nothing) })
+    });
+    WAYS.iter().copied().chain(unanswered)
+}
 
 /// An upstream whose sessions can be forgotten, and that counts the calls that ran.
 struct Forgetful {
@@ -111,9 +181,7 @@ impl Forgetful {
                     initialized(request, &id)
                 }
                 _ if !knows(request) => (way.refuse)(request),
-                "ping" if way.ping => {
-                    json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, request.id()))
-                }
+                "ping" if way.ping => pong(request),
                 "ping" => error(200, &request.id(), -32601, "Method not found"),
                 "tools/call" => {
                     count.fetch_add(1, Ordering::Relaxed);
@@ -196,9 +264,9 @@ fn works(reply: &Reply) -> bool {
 
 #[tokio::test]
 async fn a_session_that_was_forgotten_heals_and_nothing_runs_twice() {
-    for way in WAYS {
+    for way in ways() {
         for era in ["legacy", "modern"] {
-            let server = Forgetful::start(*way).await;
+            let server = Forgetful::start(way).await;
             let edge = server.edge();
             let client = Client::of(&edge, era, "{}").await;
             for _ in 0..3 {
@@ -223,9 +291,9 @@ async fn a_session_that_was_forgotten_heals_and_nothing_runs_twice() {
 
 #[tokio::test]
 async fn what_may_run_twice_is_repeated_wherever_the_upstream_broke() {
-    for way in WAYS.iter().filter(|way| way.broke) {
+    for way in ways().filter(|way| way.broke) {
         for era in ["legacy", "modern"] {
-            let server = Forgetful::start(*way).await;
+            let server = Forgetful::start(way).await;
             let edge = server.edge();
             let client = Client::of(&edge, era, "{}").await;
             assert!(works(&client.call("u_safe").await));
@@ -261,11 +329,13 @@ const FAILURES: &[fn(&Recorded) -> Response] = &[
         *event.status_mut() = http::StatusCode::NOT_FOUND;
         event
     },
+    |request| error(404, &request.id(), -32601, "Method not found"),
 ];
 
 #[tokio::test]
 async fn a_tool_that_fails_in_a_living_session_runs_once_and_opens_none() {
-    for (nth, fails) in FAILURES.iter().enumerate() {
+    let fails = FAILURES.iter().chain(NOTHINGS.iter().map(|(_, nothing)| nothing));
+    for (nth, fails) in fails.enumerate() {
         for era in ["legacy", "modern"] {
             let server = Forgetful::answering(WAYS[0], move |request| match request.body.contains("safe") {
                 true => done(request),
@@ -353,7 +423,7 @@ async fn a_tool_that_speaks_of_sessions_opens_few_where_pings_tell_nothing() {
 #[tokio::test]
 async fn an_upstream_without_pings_keeps_its_sessions_where_calls_fail() {
     // How it refuses calls, and pings.
-    let refusals: [(Refuse, Refuse); 8] = [
+    let refusals: [(Refuse, Refuse); 11] = [
         (|_| status(400, "Unsupported"), |_| status(400, "Unsupported")),
         (|_| status(401, "no session of that kind"), |_| status(401, "no session of that kind")),
         (
@@ -377,6 +447,12 @@ async fn an_upstream_without_pings_keeps_its_sessions_where_calls_fail() {
             |request| error(200, &request.id(), -32000, "no such customer"),
             |request| error(200, &request.id(), -32602, "session field required"),
         ),
+        (
+            |request| error(404, &request.id(), -32601, "Unknown method tools/call"),
+            |request| error(404, &request.id(), -32601, "Unknown method ping"),
+        ),
+        (page, |_| status(400, "no such method")),
+        (|_| events(&[]), |request| error(404, &request.id(), -32601, "Unknown method ping")),
     ];
     for (nth, (refuse, of_ping)) in refusals.into_iter().enumerate() {
         for era in ["legacy", "modern"] {
@@ -420,6 +496,7 @@ const AFTERWARDS: &[Refuse] = &[
     |_| status(422, "Session terminated"),
     |_| status(401, "Session expired"),
     |request| error(404, &request.id(), -32000, "the browser is closed"),
+    |request| error(404, &request.id(), -32601, "Method not found"),
 ];
 /// Refusals of pings: those after a call, and those of servers that have none.
 const OF_PINGS: &[Option<Refuse>] = &[
@@ -432,24 +509,29 @@ const OF_PINGS: &[Option<Refuse>] = &[
 
 #[tokio::test]
 async fn a_call_that_broke_its_session_is_not_made_again() {
-    for (nth, fails) in AFTERWARDS.iter().enumerate() {
+    let afterwards = AFTERWARDS.iter().chain(NOTHINGS.iter().map(|(_, nothing)| nothing));
+    for (nth, fails) in afterwards.enumerate() {
         for (kind, of_ping) in OF_PINGS.iter().enumerate() {
-            let (ran, broken) = (Arc::<AtomicUsize>::default(), std::sync::atomic::AtomicBool::new(false));
+            let (ran, broken) = (Arc::<AtomicUsize>::default(), Mutex::<HashSet<String>>::default());
             let (count, opened) = (Arc::clone(&ran), AtomicUsize::new(0));
-            let upstream = Upstream::raw(move |request| match request.method().as_str() {
-                "initialize" => {
-                    broken.store(false, Ordering::Relaxed);
-                    initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed)))
+            let upstream = Upstream::raw(move |request| {
+                let session = request.header("mcp-session-id");
+                let is_broken = broken.lock().unwrap().contains(session);
+                match request.method().as_str() {
+                    "initialize" => {
+                        initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed)))
+                    }
+                    "ping" if of_ping.is_some() => of_ping.unwrap()(request),
+                    "ping" | "tools/call" if is_broken => fails(request),
+                    "tools/call" if request.body.contains("safe") => done(request),
+                    "tools/call" => {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        broken.lock().unwrap().insert(session.to_owned());
+                        fails(request)
+                    }
+                    "ping" => pong(request),
+                    _ => status(202, ""),
                 }
-                "ping" if of_ping.is_some() => of_ping.unwrap()(request),
-                "ping" | "tools/call" if broken.load(Ordering::Relaxed) => fails(request),
-                "tools/call" if request.body.contains("safe") => done(request),
-                "tools/call" => {
-                    count.fetch_add(1, Ordering::Relaxed);
-                    broken.store(true, Ordering::Relaxed);
-                    fails(request)
-                }
-                _ => status(202, ""),
             })
             .await;
             let edge = edge_before(&upstream, "legacy");
@@ -504,6 +586,77 @@ async fn an_upstream_that_opens_no_session_any_more_is_left_in_peace() {
     assert!(upstream.calls("initialize").len() - before < 20);
     refuses.store(false, Ordering::Relaxed);
     assert!(works(&client.call("u_echo").await), "the session was kept");
+}
+
+/// Nobody knows there whether a session is lost, and another is no better.
+#[tokio::test]
+async fn an_upstream_that_answers_no_ping_keeps_its_session_where_tools_answer_nothing() {
+    for (name, nothing) in NOTHINGS {
+        let (opened, used) = (AtomicUsize::new(0), Arc::<Mutex<HashSet<String>>>::default());
+        let sessions = Arc::clone(&used);
+        let upstream = Upstream::raw(move |request| match request.method().as_str() {
+            "initialize" => initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed))),
+            "tools/call" if request.body.contains("safe") => {
+                sessions.lock().unwrap().insert(request.header("mcp-session-id").to_owned());
+                done(request)
+            }
+            "tools/call" | "ping" => nothing(request),
+            _ => status(202, ""),
+        })
+        .await;
+        let edge = edge_before(&upstream, "legacy");
+        let client = Client::of(&edge, "legacy", "{}").await;
+        for _ in 0..10 {
+            assert!(works(&client.call("u_safe").await), "{name}");
+            assert!(!works(&client.call("u_echo").await), "{name}");
+        }
+        assert_eq!(upstream.calls("tools/call").len(), 20, "{name}: each was made once");
+        assert!(used.lock().unwrap().len() <= 2, "{name}: each worker keeps its own");
+        // At most one a second, less often each time, on each worker.
+        assert!(upstream.calls("initialize").len() < 20, "{name}");
+    }
+}
+
+/// A call and a ping may be cut by chance.
+#[tokio::test]
+async fn a_session_that_answers_again_after_another_was_opened_is_kept() {
+    for (name, nothing) in NOTHINGS {
+        let (opened, odd) = (AtomicUsize::new(0), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let is_odd = Arc::clone(&odd);
+        let upstream = Upstream::raw(move |request| match request.method().as_str() {
+            "initialize" => {
+                is_odd.store(false, Ordering::Relaxed);
+                initialized(request, &format!("s{}", opened.fetch_add(1, Ordering::Relaxed)))
+            }
+            "tools/call" | "ping" if is_odd.load(Ordering::Relaxed) => nothing(request),
+            "tools/call" => done(request),
+            "ping" => pong(request),
+            _ => status(202, ""),
+        })
+        .await;
+        let edge = edge_before(&upstream, "legacy");
+        let client = Client::of(&edge, "legacy", "{}").await;
+        let sessions = || upstream.calls("initialize").len();
+        let mut tried = None;
+        // A worker that has no session yet opens one, and its call works.
+        for _ in 0..3 {
+            assert!(works(&client.call("u_echo").await), "{name}");
+            odd.store(true, Ordering::Relaxed);
+            let before = sessions();
+            if !works(&client.call("u_echo").await) {
+                tried = Some(before);
+                break;
+            }
+        }
+        let tried = tried.expect("no call failed");
+        assert_eq!(sessions(), tried + 1, "{name}: another was tried");
+        for _ in 0..4 {
+            assert!(works(&client.call("u_echo").await), "{name}");
+        }
+        let calls = upstream.calls("tools/call");
+        let tried = format!("s{tried}");
+        assert!(calls.iter().all(|call| call.header("mcp-session-id") != tried), "{name}: the first is kept");
+    }
 }
 
 #[tokio::test]

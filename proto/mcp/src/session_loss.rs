@@ -1,8 +1,9 @@
-//! Whether a server has forgotten a session, told from how it refuses a call and then a ping.
+//! Whether a server has forgotten a session, told from how a call and then a ping fail.
 //!
-//! Servers say it in many ways, and say the same words for other reasons. What a ping is refused with, too, is not about
-//! the call. It must not know how sessions are kept, nor how a call is repeated.
+//! Servers say it in many ways, and say the same words for other reasons; some say nothing. What a ping is refused with, too, is
+//! not about the call. It must not know how sessions are kept, nor how a call is repeated.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, PARSE_ERROR, URL_ELICITATION_REQUIRED};
@@ -25,18 +26,32 @@ pub struct Refusal {
     pub has_number: bool,
 }
 
-/// How the ping ended that was sent in the session of a refused call.
+/// How a call ended that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With a refusal.
+    Refused(Refusal),
+    /// With what is no answer of the protocol: nothing at all, a page, a redirect that leads elsewhere, a connection that is cut.
+    /// Whether it ran is not known.
+    Unanswered,
+}
+
+/// How the ping ended that was sent in the session of a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ping {
     /// With a result, or with -32601: many servers have no ping.
     Answered,
     /// With a refusal.
     Refused(Refusal),
-    /// Without an answer.
+    /// With what is no answer of the protocol.
+    Unanswered,
+    /// Not in time.
     Failed,
+    /// It could not be sent.
+    Unsent,
 }
 
-/// What a refused call and the ping after it tell of the session.
+/// What a call that failed and the ping after it tell of the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is alive: the refusal was about the call.
@@ -77,7 +92,9 @@ impl Refusal {
     }
 
     fn saying(status: u16, code: Option<i64>, text: &str) -> Self {
-        let (words, names_session) = (hash(code, text), names_session(text));
+        // Many servers name the method that they do not have: it differs between requests that are refused alike.
+        let compared = if code == Some(METHOD_NOT_FOUND) { "" } else { text };
+        let (words, names_session) = (hash(code, compared), names_session(text));
         Self { status, code, words, names_session, has_number: false }
     }
 
@@ -87,10 +104,87 @@ impl Refusal {
         self.status >= 500 || self.code == Some(INTERNAL_ERROR)
     }
 
+    /// Whether another says the same.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.status, self.words) == (other.status, other.words)
+    }
+
+    /// Whether it says that there is no such method, with a status that says that there is nothing at all. A router that does not
+    /// know the session says so of every method.
+    fn has_no_method(&self) -> bool {
+        self.code == Some(METHOD_NOT_FOUND) && is_error(self.status)
+    }
+
     /// Whether it says what the protocol says of a session that is gone: 404, and not of what the request asked for.
     #[must_use]
     pub fn is_of_protocol(&self) -> bool {
         self.status == 404 && (self.names_session || !self.has_number)
+    }
+}
+
+impl Ending {
+    /// The end of a call that was answered with `status`, which is no success, and a body that is a JSON-RPC message or a text. A
+    /// redirect that is not followed refuses nothing.
+    #[cold]
+    #[must_use]
+    pub fn read(status: u16, body: &[u8]) -> Self {
+        let refusal = Refusal::read(status, body);
+        if refusal.code.is_none() && status < 400 { Self::Unanswered } else { Self::Refused(refusal) }
+    }
+
+    /// How it was refused, if it was.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Unanswered => None,
+        }
+    }
+
+    /// Whether it may mean that the session is lost: then a ping tells. Results and time-outs are no such ends.
+    #[cold]
+    #[must_use]
+    pub fn is_suspicious(&self) -> bool {
+        self.refusal().is_none_or(suspicious)
+    }
+
+    /// What it and the ping after it tell of the session.
+    #[cold]
+    #[must_use]
+    pub fn verdict(&self, ping: &Ping) -> Verdict {
+        match (self, ping) {
+            (Self::Refused(refusal), _) => verdict(refusal, ping),
+            // What has no session for any method would have said so of the call.
+            (Self::Unanswered, Ping::Refused(said)) if said.code == Some(METHOD_NOT_FOUND) => Verdict::Alive,
+            (Self::Unanswered, Ping::Unanswered | Ping::Refused(_)) => Verdict::Lost { untouched: false },
+            (Self::Unanswered, Ping::Answered) => Verdict::Alive,
+            (Self::Unanswered, Ping::Failed | Ping::Unsent) => Verdict::Unknown,
+        }
+    }
+
+    /// Whether a session in which a ping ends with `of_new` is no better than the one in which the call ended so and the ping with
+    /// `ping`. A refusal must be another one; where nothing was said, the ping must be answered.
+    #[cold]
+    #[must_use]
+    pub fn is_no_better(&self, ping: &Ping, of_new: &Ping) -> bool {
+        let alike = |said: &Refusal| of_new.refusal().is_some_and(|new| new.is_like(said));
+        let said_before = [self.refusal(), ping.refusal()];
+        let is_of_server = match of_new {
+            Ping::Answered => true,
+            Ping::Refused(new) => new.code == Some(METHOD_NOT_FOUND),
+            Ping::Unanswered | Ping::Failed | Ping::Unsent => false,
+        };
+        said_before.into_iter().flatten().any(alike) || *self == Self::Unanswered && !is_of_server
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "HTTP {}", refusal.status),
+            Self::Unanswered => f.write_str("no answer"),
+        }
     }
 }
 
@@ -100,29 +194,51 @@ impl Ping {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
-            Self::Answered | Self::Failed => None,
+            Self::Answered | Self::Unanswered | Self::Failed | Self::Unsent => None,
         }
     }
 
-    /// The end of a ping that was refused.
+    /// The end of a ping that was refused. A server that has no ping has answered it, unless it says so with a status by which a
+    /// session may be refused as well.
     #[must_use]
     pub fn of(refusal: Refusal) -> Self {
         match refusal.code {
-            Some(METHOD_NOT_FOUND) => Self::Answered,
+            Some(METHOD_NOT_FOUND) if !refusal.has_no_method() => Self::Answered,
             _ => Self::Refused(refusal),
+        }
+    }
+
+    /// The end of a ping that was answered with `status` and this body.
+    #[cold]
+    #[must_use]
+    pub fn read(status: u16, body: &[u8]) -> Self {
+        let is_success = (200..300).contains(&status);
+        match Envelope::look(body) {
+            Ok(envelope) if is_success && envelope.error.is_none() => Self::Answered,
+            Err(_) if is_success => Self::Unanswered,
+            _ => match Ending::read(status, body) {
+                Ending::Refused(refusal) => Self::of(refusal),
+                Ending::Unanswered => Self::Unanswered,
+            },
         }
     }
 }
 
-/// Whether a refusal may mean that the session is lost: then a ping tells. Results and time-outs are no refusals.
+/// Whether a refusal may mean that the session is lost: then a ping tells.
 #[cold]
 #[must_use]
 pub fn suspicious(refusal: &Refusal) -> bool {
     match refusal.code {
-        Some(PARSE_ERROR | METHOD_NOT_FOUND | URL_ELICITATION_REQUIRED) => false,
+        Some(METHOD_NOT_FOUND) => refusal.has_no_method(),
+        Some(PARSE_ERROR | URL_ELICITATION_REQUIRED) => false,
         Some(_) if refusal.status < 300 => true,
-        _ => refusal.status >= 400 && refusal.status != 429,
+        _ => is_error(refusal.status),
     }
+}
+
+/// Whether a status refuses a request. That it comes too soon is said of no session.
+fn is_error(status: u16) -> bool {
+    status >= 400 && status != 429
 }
 
 /// What a refused call and the ping after it tell of the session.
@@ -131,10 +247,12 @@ pub fn suspicious(refusal: &Refusal) -> bool {
 pub fn verdict(call: &Refusal, ping: &Ping) -> Verdict {
     match ping {
         Ping::Answered => Verdict::Alive,
-        Ping::Failed => Verdict::Unknown,
+        Ping::Unanswered | Ping::Failed | Ping::Unsent => Verdict::Unknown,
+        // It has no ping, and has looked at what the call asks for.
+        Ping::Refused(ping) if ping.has_no_method() && !call.has_no_method() => Verdict::Alive,
         // The same words for another request are not about the request. They may be about what became of it, all the same: a
         // bridge whose command died says "Connection closed" of this call and of all that follow.
-        Ping::Refused(ping) if (ping.status, ping.words) == (call.status, call.words) => {
+        Ping::Refused(ping) if ping.is_like(call) => {
             Verdict::Lost { untouched: !call.is_breakdown() && (call.is_of_protocol() || call.names_session) }
         }
         Ping::Refused(ping) if ping.is_of_protocol() || ping.names_session => {

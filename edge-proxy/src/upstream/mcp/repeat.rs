@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::in_flight::InFlightGuard;
 use super::message_source::RawResponse;
-use super::response::{RefusedCall, TranslatedResponse, read_refusable};
+use super::response::{FailedCall, TranslatedResponse, read_repeatable};
 use super::session::{SessionPool, UpstreamSession};
 use super::session_messages::CancelOnDrop;
 use super::translator::{CallInSession, HangUp, Translator};
@@ -35,15 +35,15 @@ impl SentCall<'_> {
         guard: Option<InFlightGuard>,
         rejoin: impl FnOnce(&mut T, Rc<UpstreamSession>) -> Option<InFlightGuard>,
     ) -> Result<TranslatedResponse<T>, Fault> {
-        let (response, refused) = read_refusable(self.context, answered, translator, account, guard).await;
-        match refused {
+        let (response, failed) = read_repeatable(self.context, answered, translator, account, guard).await;
+        match failed {
             None => {
                 if response.is_ok() {
                     self.in_session.session.confirm();
                 }
                 response
             }
-            Some(refused) => Box::pin(self.heal(response, refused, account, rejoin)).await,
+            Some(failed) => Box::pin(self.heal(response, failed, account, rejoin)).await,
         }
     }
 
@@ -51,21 +51,21 @@ impl SentCall<'_> {
     async fn heal<T: Translator + Clone>(
         self,
         response: Result<TranslatedResponse<T>, Fault>,
-        refused: RefusedCall<T>,
+        failed: FailedCall<T>,
         account: &mut Option<Account>,
         rejoin: impl FnOnce(&mut T, Rc<UpstreamSession>) -> Option<InFlightGuard>,
     ) -> Result<TranslatedResponse<T>, Fault> {
         let Self { context, pool, in_session: CallInSession { session, number, .. }, body, retry } = self;
-        let RefusedCall { refusal, mut translator } = refused;
-        let Some(renewed) = pool.heal(&session, &refusal, retry).await else { return response };
+        let FailedCall { ending, mut translator } = failed;
+        let Some(renewed) = pool.heal(&session, &ending, retry).await else { return response };
         let guard = rejoin(&mut translator, Rc::clone(&renewed));
         let mut cancel_on_drop = CancelOnDrop::new(pool, number);
         cancel_on_drop.armed = T::HANG_UP == HangUp::Cancels;
         let answered = pool.post(&renewed, body.clone(), retry).await;
         cancel_on_drop.armed &= matches!(answered, Err(Fault::Timeout));
         let answered = RawResponse::Http(answered?);
-        let (response, refused) = read_refusable(context, answered, translator, account, guard).await;
-        if response.is_ok() && refused.is_none() {
+        let (response, failed) = read_repeatable(context, answered, translator, account, guard).await;
+        if response.is_ok() && failed.is_none() {
             renewed.confirm();
         }
         response

@@ -13,13 +13,14 @@ use mcp::error as codes;
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind};
 use mcp::revision::Era;
-use mcp::session_loss::Refusal;
+use mcp::session_loss::{Ending, Refusal};
 use mcp::sse::Event;
 
 use super::event_stream::EventStream;
 use super::in_flight::InFlightGuard;
 use super::incoming::{self, ResponsePlace};
 use super::message_source::{MessageSource, RawResponse};
+use super::session::is_no_answer;
 use super::translator::{Translated, Translator};
 use super::upstream_stream::UpstreamStream;
 use crate::error::Fault;
@@ -62,10 +63,10 @@ where
     }
 }
 
-/// A call that the upstream refused.
-pub(super) struct RefusedCall<T> {
-    /// How.
-    pub refusal: Refusal,
+/// A call that the upstream refused, or did not answer.
+pub(super) struct FailedCall<T> {
+    /// How it ended.
+    pub ending: Ending,
     /// The translator, for the case that the call is made again.
     pub translator: T,
 }
@@ -78,19 +79,19 @@ pub(super) async fn read_response<T: Translator + Clone>(
     account: &mut Option<Account>,
     guard: Option<InFlightGuard>,
 ) -> Result<TranslatedResponse<T>, Fault> {
-    read_refusable(context, answered, translator, account, guard).await.0
+    read_repeatable(context, answered, translator, account, guard).await.0
 }
 
 /// Reads a response as [`read_response`] does. If the upstream refused the call before the client was sent anything, be it by
-/// a status or by an error, returns how: the session may be lost. The account is then left to the caller, settled, so that
-/// the call can be made again.
-pub(super) async fn read_refusable<T: Translator + Clone>(
+/// a status or by an error, or did not answer it, returns how it ended: the session may be lost. The account is then left to the
+/// caller, settled, so that the call can be made again.
+pub(super) async fn read_repeatable<T: Translator + Clone>(
     context: &Rc<Context>,
     answered: RawResponse,
     translator: T,
     account: &mut Option<Account>,
     guard: Option<InFlightGuard>,
-) -> (Result<TranslatedResponse<T>, Fault>, Option<RefusedCall<T>>) {
+) -> (Result<TranslatedResponse<T>, Fault>, Option<FailedCall<T>>) {
     match answered {
         RawResponse::Channel(messages) => {
             let source = MessageSource::Channel(messages);
@@ -101,12 +102,9 @@ pub(super) async fn read_refusable<T: Translator + Clone>(
                 read_events(context, source, translator, account, guard).await
             }
             Ok(OpenedResponse::Message(message)) => read_message(context, message, translator, account),
-            Err(NoResponse { fault, refused_with }) => {
-                let refused = refused_with.map(|(status, text)| {
-                    let refusal = Refusal::read(status.as_u16(), &text);
-                    RefusedCall { refusal, translator }
-                });
-                (Err(fault), refused)
+            Err(no_response) => {
+                let failed = no_response.ending().map(|ending| FailedCall { ending, translator });
+                (Err(no_response.fault), failed)
             }
         },
     }
@@ -133,19 +131,24 @@ async fn read_events<T: Translator + Clone>(
     translator: T,
     account: &mut Option<Account>,
     guard: Option<InFlightGuard>,
-) -> (Result<TranslatedResponse<T>, Fault>, Option<RefusedCall<T>>) {
+) -> (Result<TranslatedResponse<T>, Fault>, Option<FailedCall<T>>) {
     let mut stream = Box::new(UpstreamStream::new(context, Some(source), translator, guard));
     let (begun, refusal) = stream.begin(account).await;
-    let refused = refusal.map(|refusal| RefusedCall { refusal, translator: stream.translator.clone() });
+    let ending = match (refusal, &begun) {
+        (Some(refusal), _) => Some(Ending::Refused(refusal)),
+        (None, Err(fault)) if is_no_answer(fault) => Some(Ending::Unanswered),
+        (None, _) => None,
+    };
+    let failed = ending.map(|ending| FailedCall { ending, translator: stream.translator.clone() });
     if let Err(fault) = begun {
-        return (Err(fault), refused);
+        return (Err(fault), failed);
     }
-    if refused.is_some()
+    if failed.is_some()
         && let Some(body) = stream.take_sole_response()
     {
         *account = stream.account.take();
         let status = StatusCode::OK;
-        return (Ok(TranslatedResponse::Json { status, body }), refused);
+        return (Ok(TranslatedResponse::Json { status, body }), failed);
     }
     (Ok(TranslatedResponse::Events(stream)), None)
 }
@@ -155,24 +158,46 @@ fn read_message<T: Translator>(
     OpenedMessage { status, mut body, place }: OpenedMessage,
     mut translator: T,
     account: &mut Option<Account>,
-) -> (Result<TranslatedResponse<T>, Fault>, Option<RefusedCall<T>>) {
+) -> (Result<TranslatedResponse<T>, Fault>, Option<FailedCall<T>>) {
     let translated = incoming::translate_body(context, &mut translator, &mut body, place);
-    let is_refused = is_refusal(&translated) && is_error_response(&body);
-    let refused = is_refused.then(|| {
-        let refusal = Refusal::read(status.as_u16(), &body);
-        RefusedCall { refusal, translator }
-    });
+    let failed = ending_of(&translated, status, &body).map(|ending| FailedCall { ending, translator });
     let (body, outcome) = match translated {
         Ok(Translated::Response(body, outcome)) => (body, outcome),
-        Ok(_) => return (Err(Fault::Malformed("a message that is not a response".to_owned())), None),
-        Err(fault) => return (Err(fault), refused),
+        Ok(_) => return (Err(Fault::Malformed("a message that is not a response".to_owned())), failed),
+        Err(fault) => return (Err(fault), failed),
     };
     if let Some(account) = account {
         account.ended(outcome, body.len());
     }
     let clients_own = T::CLIENT_ERA == Era::Modern && outcome == Outcome::ClientError;
     let status = if clients_own { modern_status(&body) } else { StatusCode::OK };
-    (Ok(TranslatedResponse::Json { status, body }), refused)
+    (Ok(TranslatedResponse::Json { status, body }), failed)
+}
+
+/// How a call ended whose response is this message, if it failed.
+#[inline]
+fn ending_of(translated: &Result<Translated, Fault>, status: StatusCode, body: &[u8]) -> Option<Ending> {
+    match translated {
+        Ok(Translated::Response(..)) if !is_refusal(translated) => None,
+        _ => ending_of_failed(translated, status, body),
+    }
+}
+
+#[cold]
+fn ending_of_failed(
+    translated: &Result<Translated, Fault>,
+    status: StatusCode,
+    body: &[u8],
+) -> Option<Ending> {
+    if is_refusal(translated) && is_error_response(body) {
+        return Some(Ending::Refused(Refusal::read(status.as_u16(), body)));
+    }
+    let is_unanswered = match translated {
+        Ok(Translated::Response(..)) => false,
+        Ok(_) => true,
+        Err(fault) => is_no_answer(fault),
+    };
+    is_unanswered.then_some(Ending::Unanswered)
 }
 
 /// Whether a message may be an error with which the upstream refuses a call.
@@ -215,6 +240,17 @@ pub(super) struct NoResponse {
     pub fault: Fault,
     /// The status and the text with which the upstream refused the call.
     refused_with: Option<(StatusCode, Bytes)>,
+}
+
+impl NoResponse {
+    /// How the call ended, where that may be for its session.
+    #[cold]
+    fn ending(&self) -> Option<Ending> {
+        match &self.refused_with {
+            Some((status, text)) => Some(Ending::read(status.as_u16(), text)),
+            None => is_no_answer(&self.fault).then_some(Ending::Unanswered),
+        }
+    }
 }
 
 impl From<Fault> for NoResponse {

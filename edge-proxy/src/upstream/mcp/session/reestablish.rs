@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use mcp::session_loss::Ending;
 
+use super::heal::is_no_answer;
 use super::session_errors::unless_session_unknown;
 use super::session_pool::SessionPool;
 use super::upstream_session::UpstreamSession;
@@ -23,8 +25,13 @@ impl SessionPool {
         if !session.has_outlived(self.losses.count()) {
             session = Box::pin(self.recheck(session)).await;
         }
-        if let Some(response) = self.try_in(&session, body, retry).await? {
-            return Ok((response, session));
+        match self.try_in(&session, body, retry).await {
+            Ok(Some(response)) => return Ok((response, session)),
+            Ok(None) => {}
+            Err(fault) if is_no_answer(&fault) => {
+                return Box::pin(self.send_after(fault, &session, body, retry)).await;
+            }
+            Err(fault) => return Err(fault),
         }
         self.forget(&session);
         let session = self.session().await?;
@@ -32,6 +39,20 @@ impl SessionPool {
             Some(response) => Ok((response, session)),
             None => Err(Fault::Session("it does not keep its sessions".to_owned())),
         }
+    }
+
+    /// Sends a request again that had no answer in a session which turns out to be lost, if it may run twice.
+    #[cold]
+    async fn send_after(
+        &self,
+        fault: Fault,
+        session: &Rc<UpstreamSession>,
+        body: &Bytes,
+        retry: Retry,
+    ) -> Result<(HttpResponse, Rc<UpstreamSession>), Fault> {
+        let renewed = self.heal(session, &Ending::Unanswered, retry).await.ok_or(fault)?;
+        let response = self.post(&renewed, body.clone(), retry).await?;
+        Ok((response, renewed))
     }
 
     /// Sends a request in this session; `None` where the upstream does not know the session.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use mcp::session_loss::Refusal;
+use mcp::session_loss::Ending;
 
 use crate::snapshot::ConnectionKey;
 
@@ -17,7 +17,7 @@ pub struct SessionLosses(Mutex<HashMap<ConnectionKey, Weak<UpstreamLosses>>>);
 #[derive(Debug, Default)]
 pub(super) struct UpstreamLosses {
     count: AtomicU64,
-    latest: Mutex<Option<Refusal>>,
+    latest: Mutex<Option<Ending>>,
 }
 
 impl SessionLosses {
@@ -41,14 +41,14 @@ impl UpstreamLosses {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Notes one more, and how a call was refused in that session. Returns how many there are now.
-    pub(super) fn note(&self, refusal: Refusal) -> u64 {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+    /// Notes one more, and how a call ended in that session. Returns how many there are now.
+    pub(super) fn note(&self, ending: Ending) -> u64 {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
         self.count.fetch_add(1, Ordering::Release) + 1
     }
 
-    /// How a call was refused in the session that was lost last.
-    pub(super) fn latest(&self) -> Option<Refusal> {
+    /// How a call ended in the session that was lost last.
+    pub(super) fn latest(&self) -> Option<Ending> {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,9 +62,9 @@ mod tests {
         let all = SessionLosses::default();
         let key = |reach| ConnectionKey { reach, credential: 0 };
         let (one, same, other) = (all.of(key(1)), all.of(key(1)), all.of(key(2)));
-        let refusal = Refusal::read(503, b"gone");
-        assert_eq!(one.note(refusal), 1);
-        assert_eq!((same.count(), same.latest()), (1, Some(refusal)));
+        let ending = Ending::read(503, b"gone");
+        assert_eq!(one.note(ending), 1);
+        assert_eq!((same.count(), same.latest()), (1, Some(ending)));
         assert_eq!((other.count(), other.latest()), (0, None));
         drop((one, same, other));
         let fresh = all.of(key(1));

@@ -15,7 +15,7 @@ use mcp::header::{PROTOCOL_VERSION, SESSION_ID, session_id};
 use mcp::json;
 use mcp::quirk::Quirk;
 use mcp::revision::Revision;
-use mcp::session_loss::{Ping, Refusal};
+use mcp::session_loss::{Ending, Ping};
 use mcp::version_refusal::refuses_revision;
 
 use super::exclusive_sessions::{ExclusiveSession, SessionHolder};
@@ -170,12 +170,12 @@ impl SessionPool {
         }
     }
 
-    /// Opens another session in the place of one in which a call and a ping were refused, unless that was done already. Where none
-    /// can be opened, or a ping in it is refused alike, the old one stays.
+    /// Opens another session in the place of one in which a call and a ping failed, unless that was done already. Where none can be
+    /// opened, or a ping in it fails alike, the old one stays.
     pub(super) async fn renew(
         &self,
         lost: &Rc<UpstreamSession>,
-        refusal: &Refusal,
+        ending: &Ending,
         ping: &Ping,
     ) -> Result<Renewed, Fault> {
         let _opening = self.opening.lock().await;
@@ -183,7 +183,7 @@ impl SessionPool {
             return Ok(Renewed::Before(session));
         }
         let session = Box::pin(self.open_beside()).await?;
-        if self.refuses_in_new(&session, refusal, ping).await {
+        if self.is_no_better(&session, lost, ending, ping).await {
             self.end(&session).await;
             return Ok(Renewed::Not);
         }

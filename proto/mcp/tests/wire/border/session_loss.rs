@@ -1,4 +1,4 @@
-use mcp::session_loss::{Ping, Refusal, Verdict, suspicious, verdict};
+use mcp::session_loss::{Ending, Ping, Refusal, Verdict, suspicious, verdict};
 use proptest::prelude::*;
 
 const UNTOUCHED: Verdict = Verdict::Lost { untouched: true };
@@ -33,13 +33,97 @@ fn what_makes_a_ping_worth_it() {
         (429, "slow down".to_owned(), false),
         (302, String::new(), false),
         (200, error("7", -32601, "Method not found"), false),
-        (404, error("7", -32601, "Method not found"), false),
+        // A router that does not know the session has no method for it.
+        (404, error("7", -32601, "Method not found"), true),
+        (400, error("7", -32601, "Unknown method tools/call"), true),
+        (429, error("7", -32601, "Method not found"), false),
+        (404, error("7", -32700, "Parse error"), false),
         (400, error("null", -32700, "Parse error"), false),
         (200, error("7", -32042, "visit a URL"), false),
         (200, "no error at all".to_owned(), false),
     ] {
         assert_eq!(suspicious(&call(status, &body)), worth, "{status} {body}");
+        let is_redirect = (300..400).contains(&status);
+        assert_eq!(
+            Ending::read(status, body.as_bytes()).is_suspicious(),
+            worth || is_redirect,
+            "{status} {body}"
+        );
     }
+    assert!(Ending::Unanswered.is_suspicious());
+}
+
+#[test]
+fn how_a_ping_ends() {
+    for (status, body, expected) in [
+        (200, error("\"there?\"", 0, "").replace("\"error\":", "\"result\":"), Ping::Answered),
+        (200, r#"{"jsonrpc":"2.0","id":"there?","result":[]}"#.to_owned(), Ping::Answered),
+        (200, error("\"there?\"", -32601, "Method not found"), Ping::Answered),
+        (202, String::new(), Ping::Unanswered),
+        (200, "<html>".to_owned(), Ping::Unanswered),
+        (302, "moved".to_owned(), Ping::Unanswered),
+    ] {
+        assert_eq!(Ping::read(status, body.as_bytes()), expected, "{status} {body}");
+    }
+    for (status, body) in [
+        // Only the session after it tells whether it is the ping or the session that is not known.
+        (404, error("\"there?\"", -32601, "Method not found")),
+        (200, error("\"there?\"", -32602, "m")),
+        (302, error("\"there?\"", -32602, "m")),
+        (400, "no session".to_owned()),
+        (500, String::new()),
+    ] {
+        let ping = Ping::read(status, body.as_bytes());
+        assert_eq!(ping, Ping::Refused(Refusal::read(status, body.as_bytes())), "{status} {body}");
+    }
+}
+
+#[test]
+fn a_session_in_which_nothing_is_answered_is_lost_if_another_is_better() {
+    let (refused, no_ping) = (ping(400, "no such method"), ping(404, &error("null", -32601, "ping?")));
+    for (after, expected) in [
+        (Ping::Answered, Verdict::Alive),
+        (Ping::Unanswered, TOUCHED),
+        (refused, TOUCHED),
+        (no_ping, Verdict::Alive),
+        (Ping::Failed, Verdict::Unknown),
+        (Ping::Unsent, Verdict::Unknown),
+    ] {
+        assert_eq!(Ending::Unanswered.verdict(&after), expected, "{after:?}");
+    }
+    for (before, of_new, is_better) in [
+        (Ping::Unanswered, Ping::Answered, true),
+        (Ping::Unanswered, no_ping, true),
+        (refused, Ping::Answered, true),
+        (Ping::Unanswered, refused, false),
+        (refused, refused, false),
+        (Ping::Unanswered, Ping::Unanswered, false),
+        (Ping::Unanswered, Ping::Failed, false),
+        (refused, Ping::Unsent, false),
+    ] {
+        assert_eq!(!Ending::Unanswered.is_no_better(&before, &of_new), is_better, "{before:?} {of_new:?}");
+    }
+    let call = Ending::Refused(call(400, "no session"));
+    for (before, of_new, is_better) in [
+        (ping(400, "no session"), ping(400, "no session"), false),
+        (refused, refused, false),
+        (ping(400, "no session"), refused, true),
+        (ping(400, "no session"), Ping::Answered, true),
+        (ping(400, "no session"), Ping::Failed, true),
+    ] {
+        assert_eq!(!call.is_no_better(&before, &of_new), is_better, "{before:?} {of_new:?}");
+    }
+}
+
+#[test]
+fn a_method_that_is_not_known_any_more_is_not_known_in_the_session() {
+    let refused = call(404, &error("7", -32601, "Unknown method tools/call"));
+    // What the tool says of what it calls may be the same.
+    assert_eq!(verdict(&refused, &ping(404, &error("8", -32601, "Unknown method ping"))), TOUCHED);
+    assert_eq!(verdict(&refused, &ping(200, &error("8", -32601, "Unknown method ping"))), Verdict::Alive);
+    assert_eq!(verdict(&refused, &Ping::Answered), Verdict::Alive);
+    let named = call(404, &error("7", -32601, "Session not found"));
+    assert_eq!(verdict(&named, &ping(404, &error("8", -32601, "Session not found"))), UNTOUCHED);
 }
 
 #[test]
@@ -150,12 +234,15 @@ proptest! {
     #[test]
     fn only_what_was_refused_before_it_ran_is_untouched(refused in refusal(), ping in refusal()) {
         prop_assert_eq!(verdict(&refused, &Ping::Answered), Verdict::Alive);
-        prop_assert_eq!(verdict(&refused, &Ping::Failed), Verdict::Unknown);
+        for untold in [Ping::Unanswered, Ping::Failed, Ping::Unsent] {
+            prop_assert_eq!(verdict(&refused, &untold), Verdict::Unknown);
+        }
+        prop_assert_ne!(Ending::Unanswered.verdict(&Ping::of(ping)), UNTOUCHED);
         if let Verdict::Lost { untouched: true } = verdict(&refused, &Ping::of(ping)) {
             prop_assert!(refused.status < 500);
             let alike = (refused.status, refused.words) == (ping.status, ping.words);
             prop_assert!(refused.code != Some(-32_603));
-            prop_assert!(ping.code != Some(-32_601));
+            prop_assert!(ping.code != Some(-32_601) || ping.status >= 400);
             prop_assert!(alike && (refused.names_session || refused.status == 404 && !refused.has_number));
         }
     }

@@ -240,7 +240,7 @@ async fn resources_are_watched_on_a_connection_of_their_own() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_ends_the_connection_and_nothing_else() {
+async fn what_is_too_large_ends_its_call_and_nothing_else() {
     for kind in KINDS {
         let talker = Talker::start(move |message| match message.contains("good") {
             true => echo(message),
@@ -253,6 +253,52 @@ async fn what_is_too_large_ends_the_connection_and_nothing_else() {
         assert_eq!(call(&edge, &session, CALL).await.error_code(), -31106);
         let good = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"good":1}"#);
         assert!(call(&edge, &session, &good).await.body.contains(r#""n":1.0"#));
+    }
+}
+
+/// Whose answer it is tells its id, which some servers write first and some last.
+#[tokio::test]
+async fn an_answer_that_is_too_large_ends_its_call_alone() {
+    for kind in KINDS {
+        for at_end in [false, true] {
+            let answered = AtomicUsize::new(0);
+            let talker = Talker::start(move |message| {
+                let (id, long) = (id(message), "x".repeat(300 << 10));
+                let large = match at_end {
+                    true => format!(r#"{{"result":{{"long":"{long}"}},"jsonrpc":"2.0","id":{id}}}"#),
+                    false => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"long":"{long}"}}}}"#),
+                };
+                let notification = format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{long}"}}}}"#
+                );
+                match message.contains("large") {
+                    true => vec![notification, large],
+                    false if answered.fetch_add(1, Ordering::Relaxed) > 0 => echo(message),
+                    // It is answered when it was seen that others go on.
+                    false => Vec::new(),
+                }
+            })
+            .await;
+            let edge = talker.limited(kind, Limits { max_event_bytes: 64 << 10, ..Limits::default() });
+            let session = edge.session("2025-11-25", "{}").await;
+            let large = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"large":1}"#);
+            let waiting = async {
+                let reply = call(&edge, &session, CALL).await;
+                assert_eq!(reply.body, r#"{"result":{"n":1.0},"jsonrpc":"2.0","id":"a"}"#, "{at_end}");
+            };
+            let others = async {
+                eventually("it waits", || !talker.said("tools/call").is_empty()).await;
+                for _ in 0..3 {
+                    assert_eq!(call(&edge, &session, &large).await.error_code(), -31106, "{at_end}");
+                    assert!(call(&edge, &session, CALL).await.body.contains(r#""n":1.0"#), "{at_end}");
+                }
+                let (line, first) = talker.said("tools/call").remove(0);
+                talker.say(line, &result(&first, r#"{"n":1.0}"#)).await;
+            };
+            tokio::join!(waiting, others);
+            assert_eq!(talker.said("tools/call").len(), 7, "{at_end}: each was made once");
+            assert!(talker.said("initialize").len() <= 2, "{at_end}: the connections stay");
+        }
     }
 }
 
@@ -464,6 +510,81 @@ async fn a_session_that_was_forgotten_behind_an_open_stream_is_opened_anew() {
             }
             let ran = 2 + usize::from(works) + 3;
             assert_eq!(talker.said("tools/call").len(), ran, "{status} {capabilities}: each ran once");
+        }
+    }
+}
+
+/// A bridge whose server was restarted refuses every call, and keeps its connections.
+#[tokio::test]
+async fn a_session_that_was_forgotten_behind_an_open_connection_is_opened_anew() {
+    const UNKNOWN: &str = r#"{"code":-32000,"message":"Unknown session"}"#;
+    const CLOSED: &str = r#"{"code":-32000,"message":"Connection closed"}"#;
+    const BROKEN: &str = r#"{"code":-32603,"message":"fetch failed"}"#;
+    for kind in KINDS {
+        for (error, body, works) in [
+            (UNKNOWN, CALL, true),
+            (r#"{"code":-32002,"message":"Server not initialized"}"#, CALL, true),
+            (CLOSED, SAFE, true),
+            (BROKEN, SAFE, true),
+            // It may have run.
+            (CLOSED, CALL, false),
+            (BROKEN, CALL, false),
+        ] {
+            for capabilities in ["{}", r#"{"roots":{}}"#] {
+                let talker = Talker::start(echo).await;
+                let edge = talker.edge(kind);
+                let session = edge.session("2025-11-25", capabilities).await;
+                for _ in 0..2 {
+                    assert!(call(&edge, &session, body).await.body.contains(r#""n":1.0"#), "{error}");
+                }
+                talker.forget_with(error);
+                let first = call(&edge, &session, body).await;
+                assert_eq!(first.body.contains(r#""n":1.0"#), works, "{error} {capabilities}: {first:?}");
+                for _ in 0..3 {
+                    assert!(call(&edge, &session, body).await.body.contains(r#""n":1.0"#), "{error}");
+                }
+                let ran = 2 + usize::from(works) + 3;
+                assert_eq!(talker.said("tools/call").len(), ran, "{error} {capabilities}: each ran once");
+                assert!(edge.metrics.upstream_quirk(Quirk::ForgetsSessions).get() > 0, "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_fails_in_a_living_session_leaves_its_connection() {
+    const INVALID: &str = r#"{"code":-32602,"message":"Invalid request parameters"}"#;
+    for kind in KINDS {
+        for (error, of_ping) in [
+            (r#"{"code":-32000,"message":"Unknown session"}"#, None),
+            (INVALID, None),
+            (INVALID, Some(r#"{"code":-32601,"message":"Method not found"}"#)),
+            (INVALID, Some(INVALID)),
+            (r#"{"code":-32000,"message":"Connection closed"}"#, Some(INVALID)),
+        ] {
+            let refused = |message: &str, error: &str| {
+                vec![format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id(message))]
+            };
+            let talker = Talker::start(move |message| match of_ping {
+                Some(of_ping) if message.contains(r#""method":"ping""#) => refused(message, of_ping),
+                _ if message.contains("bad") => refused(message, error),
+                _ => echo(message),
+            })
+            .await;
+            let edge = talker.edge(kind);
+            let session = edge.session("2025-11-25", "{}").await;
+            let bad = CALL.replace(r#""u_echo""#, r#""u_echo","arguments":{"bad":1}"#);
+            for _ in 0..6 {
+                assert!(call(&edge, &session, CALL).await.body.contains(r#""n":1.0"#), "{error}");
+                assert!(call(&edge, &session, &bad).await.body.contains(r#""error""#), "{error}");
+            }
+            let calls = talker.said("tools/call");
+            assert_eq!(calls.len(), 12, "{error}: each was made once");
+            let used: HashSet<usize> = calls.iter().map(|(line, _)| *line).collect();
+            // Each of the two workers has one, and tries another once.
+            assert!(used.len() <= 2, "{error}: {used:?}");
+            assert!(talker.said("initialize").len() <= 4, "{error}");
+            assert!(!talker.said("ping").is_empty(), "{error}: nobody asked");
         }
     }
 }

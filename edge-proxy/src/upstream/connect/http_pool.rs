@@ -33,7 +33,7 @@ use url::Url;
 
 use super::http_response::HttpResponse;
 use super::keeps::{Closed, Idle, Keeps};
-use super::redirects::Redirected;
+use super::redirects::{Redirect, Redirected};
 use super::upstream_connection::{IdleConnection, UpstreamConnection, closed_before_response, fault_of};
 use crate::error::Fault;
 use crate::fleet::Waiters;
@@ -227,7 +227,9 @@ impl HttpPool {
             if !redirect::is_redirect(response.status().as_u16()) {
                 return Ok(response);
             }
-            match self.next_target(&target, response.status(), response.headers(), hops, Retry::Safe) {
+            let (status, headers) = (response.status(), response.headers());
+            let redirect = Redirect { target: &target, status, headers, hops, retry: Retry::Safe };
+            match redirect.next_target(self) {
                 Some(next) => target = Cow::Owned(next),
                 None => return Ok(response),
             }

@@ -11,3 +11,4 @@ mod upstream_connection;
 
 pub(super) use self::http_pool::{HttpPool, Retry};
 pub(super) use self::http_response::HttpResponse;
+pub(super) use self::redirects::Redirect;

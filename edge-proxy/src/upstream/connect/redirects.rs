@@ -76,13 +76,17 @@ impl HttpPool {
                 None => self.send_to(target, method, headers, body.clone(), retry, timeout).await?,
             };
             let status = response.status;
-            // It is no longer there, so nothing was done, unless what was done is answered so.
+            // It may be no longer there. What may not run twice is not sent elsewhere, as it may be answered so; the next is.
             if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
                 && known.take().is_some()
-                && (retry == Retry::Safe || !is_answer(&mut response).await)
             {
-                to = None;
-                continue;
+                if retry == Retry::Safe {
+                    to = None;
+                    continue;
+                }
+                if !is_answer(&mut response).await {
+                    self.redirected.note(None, false);
+                }
             }
             if !redirect::is_redirect(status.as_u16()) {
                 if status.is_success() {
@@ -91,8 +95,8 @@ impl HttpPool {
                 return Ok(response);
             }
             hops += 1;
-            let next = self.next_target(target, status, &response.headers, hops, retry);
-            let Some(next) = next else { return Ok(response) };
+            let redirect = Redirect { target, status, headers: &response.headers, hops, retry };
+            let Some(next) = redirect.next_target(self) else { return Ok(response) };
             to = Some(next);
             known = None;
             // Read to its end, so that its connection can be used again.
@@ -101,48 +105,48 @@ impl HttpPool {
             }
         }
     }
+}
 
-    /// Returns where a response with this status and these headers sends the request to `target`, after so many redirects; `None`
-    /// where it does not follow. A redirect that nothing follows is logged.
+/// A response that redirects a request.
+pub(in crate::upstream) struct Redirect<'a> {
+    /// Where the request went.
+    pub target: &'a Uri,
+    pub status: StatusCode,
+    pub headers: &'a HeaderMap,
+    /// How often it was redirected, this time included.
+    pub hops: usize,
+    /// Whether the request may be sent twice.
+    pub retry: Retry,
+}
+
+impl Redirect<'_> {
+    /// Returns where the request goes on; `None` where it does not. A redirect that nothing follows is logged.
     #[cold]
-    pub(in crate::upstream) fn next_target(
-        &self,
-        target: &Uri,
-        status: StatusCode,
-        headers: &HeaderMap,
-        hops: usize,
-        retry: Retry,
-    ) -> Option<Uri> {
-        let followed = self.followed(target, status, headers, hops, retry);
+    pub(in crate::upstream) fn next_target(&self, pool: &HttpPool) -> Option<Uri> {
+        let followed = self.followed(pool);
         if let Err(reason) = &followed
-            && !self.redirected.refused.replace(true)
+            && !pool.redirected.refused.replace(true)
         {
-            let reason = reason.quoted(self.quirks.secrets());
-            tracing::warn!(upstream = &*self.upstream, reason, "an upstream redirects");
+            let reason = reason.quoted(pool.quirks.secrets());
+            tracing::warn!(upstream = &*pool.upstream, reason, "an upstream redirects");
         }
         followed.ok()
     }
 
-    fn followed(
-        &self,
-        target: &Uri,
-        status: StatusCode,
-        headers: &HeaderMap,
-        hops: usize,
-        retry: Retry,
-    ) -> Result<Uri, NotFollowed> {
-        if hops > MAX_REDIRECTS {
+    fn followed(&self, pool: &HttpPool) -> Result<Uri, NotFollowed> {
+        if self.hops > MAX_REDIRECTS {
             return Err(NotFollowed::Loop);
         }
+        let target = self.target;
         let malformed = || NotFollowed::Malformed(target.to_string().into_bytes().into());
-        let base = Url::parse(&format!("{}{target}", self.origin)).map_err(|_| malformed())?;
-        let location = headers.get(LOCATION).map(http::HeaderValue::as_bytes);
-        let status = status.as_u16();
+        let base = Url::parse(&format!("{}{target}", pool.origin)).map_err(|_| malformed())?;
+        let location = self.headers.get(LOCATION).map(http::HeaderValue::as_bytes);
+        let status = self.status.as_u16();
         let followed = match redirect::follow(&base, status, location)? {
-            followed if retry == Retry::IfUnsent => followed.unless_it_ran(&base, status)?,
+            followed if self.retry == Retry::IfUnsent => followed.unless_it_ran(&base, status)?,
             followed => followed,
         };
-        self.quirks.note(followed.quirk, followed.url.path());
+        pool.quirks.note(followed.quirk, followed.url.path());
         let next = &followed.url[Position::BeforePath..Position::AfterQuery];
         next.parse().map_err(|_| malformed())
     }

@@ -8,7 +8,7 @@ use mcp::border::events::{Take, take};
 use mcp::border::{EventReader, Mended, Peer, mend};
 use mcp::message::{Envelope, EnvelopeError};
 use mcp::quirk::Quirk;
-use mcp::sse::Event;
+use mcp::sse::{Ends, Event};
 
 use super::incoming::ResponsePlace;
 use crate::error::Fault;
@@ -33,6 +33,17 @@ impl EventStream {
     /// Reads the events of a response, which may have so many bytes.
     pub(super) fn new(response: HttpResponse, max_event_bytes: usize) -> Self {
         Self { response, reader: EventReader::new(max_event_bytes) }
+    }
+
+    /// Reads the events of a stream that belongs to many calls, which goes on after an event that has more bytes.
+    pub(super) fn skipping(response: HttpResponse, max_event_bytes: usize) -> Self {
+        Self { response, reader: EventReader::skipping(max_event_bytes) }
+    }
+
+    /// Takes what is left of the event that was too large, if the stream goes on after it.
+    #[cold]
+    pub(super) fn take_ends(&mut self) -> Option<Ends> {
+        self.reader.take_ends()
     }
 
     /// Where a response comes.

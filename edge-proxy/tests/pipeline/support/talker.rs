@@ -34,6 +34,8 @@ pub(crate) struct Talker {
     lines: Arc<Mutex<Vec<mpsc::Sender<String>>>>,
     /// The connections of which it has forgotten the sessions, and the status with which it says so.
     forgotten: Arc<Mutex<(u16, HashSet<usize>)>>,
+    /// The connections on which it refuses everything but handshakes, and the error with which it does.
+    refused: Arc<Mutex<(&'static str, HashSet<usize>)>>,
     /// Events before the one that names the URL for messages, by type and data.
     before: Arc<Mutex<Vec<(&'static str, String)>>>,
     /// The status and the path with which it redirects what is posted.
@@ -59,6 +61,7 @@ impl Talker {
             said: Said::default(),
             lines: Arc::default(),
             forgotten: Arc::default(),
+            refused: Arc::default(),
             before: Arc::default(),
             redirect: Arc::default(),
             label: Arc::default(),
@@ -138,6 +141,18 @@ impl Talker {
         *self.forgotten.lock().unwrap() = (status, (0..self.lines.lock().unwrap().len()).collect());
     }
 
+    /// Forgets all sessions, whose connections stay open: what is asked in them is answered with this error from now on.
+    pub(crate) fn forget_with(&self, error: &'static str) {
+        *self.refused.lock().unwrap() = (error, (0..self.lines.lock().unwrap().len()).collect());
+    }
+
+    /// How a message is refused, if its session was forgotten.
+    fn refusal(&self, line: usize, text: &str) -> Option<String> {
+        let refused = self.refused.lock().unwrap();
+        let is_refused = refused.1.contains(&line) && !text.contains(r#""method":"notifications/"#);
+        is_refused.then(|| format!(r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#, id(text), refused.0))
+    }
+
     /// Sends these events on each stream before the first that means something, by type and data.
     pub(crate) fn begin_with(&self, events: &[(&'static str, &str)]) {
         let events = events.iter().map(|(kind, data)| (*kind, (*data).to_owned())).collect();
@@ -169,6 +184,10 @@ impl Talker {
 
     /// Takes a message. Returns what is said in the response to its post.
     async fn take(&self, line: usize, text: &str) -> Option<String> {
+        if let Some(refusal) = self.refusal(line, text) {
+            self.say(line, &refusal).await;
+            return None;
+        }
         self.said.lock().unwrap().push((line, text.to_owned()));
         let mut in_post = None;
         for answer in self.answers(text) {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use mcp::message::{Envelope, Kind};
+use mcp::session_loss::Refusal;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
@@ -36,6 +38,8 @@ pub(in crate::upstream) struct CallMessages {
     last: Instant,
     /// Whether the client has a request to answer, for which it has time.
     awaits_response: bool,
+    /// Whether the last message was an error.
+    is_error: bool,
 }
 
 impl ChannelClaim {
@@ -96,6 +100,7 @@ impl Drop for ChannelClaim {
         if let Some((_, forwarding)) = self.answers.borrow_mut().take() {
             forwarding.abort();
         }
+        self.channel.refusals.borrow_mut().remove(&self.number);
         let Some(waiting) = self.channel.dispatcher.unregister(self.number) else { return };
         if !waiting.cancelled {
             let number = self.number;
@@ -120,7 +125,8 @@ impl CallMessages {
         timeout: Duration,
     ) -> Self {
         let claim = Rc::new(claim);
-        Self { claim, receiver, buffered: None, timeout, last: Instant::now(), awaits_response: false }
+        let last = Instant::now();
+        Self { claim, receiver, buffered: None, timeout, last, awaits_response: false, is_error: false }
     }
 
     /// The claim that they come through.
@@ -137,6 +143,20 @@ impl CallMessages {
     pub(super) async fn first(&mut self) -> Result<(), Fault> {
         self.buffered = Some(self.next().await?);
         Ok(())
+    }
+
+    /// Whether the first message is an error.
+    pub(super) fn begins_with_error(&self) -> bool {
+        self.is_error
+    }
+
+    /// How the call was refused, if it was before any other message came.
+    #[cold]
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let ChannelClaim { channel, number, .. } = &*self.claim;
+        let of_post = channel.refusals.borrow().get(number).copied();
+        let message = self.buffered.as_ref().filter(|_| self.is_error);
+        of_post.or_else(|| message.map(|message| Refusal::read(StatusCode::OK.as_u16(), message)))
     }
 
     /// Returns the response, and drops messages before it.
@@ -162,8 +182,9 @@ impl CallMessages {
         };
         self.last = Instant::now();
         let message = came.unwrap_or(Err(Fault::Interrupted))?;
-        self.awaits_response =
-            Envelope::parse(&message).is_ok_and(|envelope| envelope.kind() == Kind::Request);
+        let envelope = Envelope::parse(&message);
+        self.is_error = envelope.as_ref().is_ok_and(|envelope| envelope.error.is_some());
+        self.awaits_response = envelope.is_ok_and(|envelope| envelope.kind() == Kind::Request);
         Ok(message)
     }
 }

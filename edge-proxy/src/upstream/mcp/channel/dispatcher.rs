@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use mcp::border::ids::Claim;
 use mcp::border::{Mended, Peer, Skipped, Unreadable, ids, mend};
 use mcp::json;
 use mcp::message::{Envelope, EnvelopeError, Kind, split_batch};
 use mcp::method::Method;
 use mcp::quirk::{Quirk, Quirks};
+use mcp::sse::Ends;
+use tokio::sync::oneshot;
 
-use super::{MAX_QUEUED, refusal};
+use super::{MAX_QUEUED, PING_ID, refusal};
 use crate::collections::byte_queue::{self, NotQueued, Receiver, Sender};
 use crate::error::Fault;
 use crate::observe::Metrics;
@@ -35,6 +38,8 @@ pub(super) struct Dispatcher {
     /// Whether a call ended without its response, which may come yet.
     abandoned: Cell<bool>,
     listener: RefCell<Option<Sender<Bytes>>>,
+    /// Who waits for the answer to a ping.
+    pinged: RefCell<Option<oneshot::Sender<Bytes>>>,
     closed: Cell<bool>,
     last_received: Cell<Instant>,
 }
@@ -75,6 +80,7 @@ impl Dispatcher {
             calls: RefCell::default(),
             abandoned: Cell::new(false),
             listener: RefCell::default(),
+            pinged: RefCell::default(),
             closed: Cell::new(false),
             last_received: Cell::new(Instant::now()),
         }
@@ -152,10 +158,32 @@ impl Dispatcher {
         receiver
     }
 
+    /// Returns what resolves with the answer to the next ping, in the place of the one before.
+    #[cold]
+    pub(super) fn await_pong(&self) -> oneshot::Receiver<Bytes> {
+        let (pinged, pong) = oneshot::channel();
+        if !self.closed.get() {
+            *self.pinged.borrow_mut() = Some(pinged);
+        }
+        pong
+    }
+
+    /// Takes a response that is no call's, if it is that to a ping.
+    #[cold]
+    fn take_pong(&self, response: Bytes) {
+        if is_pong(&response)
+            && let Some(pinged) = self.pinged.borrow_mut().take()
+        {
+            // Who waited may have gone.
+            let _: Result<(), _> = pinged.send(response);
+        }
+    }
+
     /// Ends all calls. A response that was too large is the fault of the only call there is, or of none in particular.
     pub(super) fn close(&self, fault: &Fault) {
         self.closed.set(true);
         self.listener.borrow_mut().take();
+        self.pinged.borrow_mut().take();
         let calls = std::mem::take(&mut *self.calls.borrow_mut());
         let fault = if calls.len() == 1 { fault.clone() } else { Fault::Interrupted };
         for call in calls.into_values() {
@@ -218,13 +246,15 @@ impl Dispatcher {
                     match (envelope.kind(), envelope.id) {
                         (Kind::Response, Some(id)) => {
                             let call = self.pending(id).and_then(|number| self.take(number));
-                            if let Some(call) = call {
-                                call.answer(message).await;
+                            match call {
+                                Some(call) => call.answer(message).await,
+                                None => self.take_pong(message),
                             }
                         }
                         // An error without an id is about the only call there is, unless one before it may still have its
                         // response to come; a result may be anybody's.
                         (Kind::Response, None) if envelope.error.is_none() || self.abandoned.get() => {}
+                        (Kind::Response, None) if self.is_idle() => self.take_pong(message),
                         (Kind::Response, None) => self.send_to_only_call(message).await,
                         (Kind::Request, Some(id)) if id.len() > MAX_KEPT => {
                             return Ok(responses::refuse_long_id(id));
@@ -279,6 +309,27 @@ impl Dispatcher {
         added.map_err(|first| Fault::Malformed(first.into()))
     }
 
+    /// Ends the call whose answer was too large, if it can be told whose it was: others go on.
+    #[cold]
+    pub(super) fn set_aside(&self, too_large: &Ends) {
+        self.last_received.set(Instant::now());
+        let number = match ids::claim_of_ends(&too_large.first, &too_large.last) {
+            Claim::Answer(number) => Some(number),
+            Claim::NoAnswer => None,
+            Claim::Unknown => self.only_call(),
+        };
+        match number {
+            Some(number) => self.fail(number, Fault::TooLarge),
+            None => tracing::debug!("skipped a message that is too large"),
+        }
+    }
+
+    /// The only call there is, unless one before it may still have its response to come.
+    fn only_call(&self) -> Option<u64> {
+        let calls = self.calls.borrow();
+        calls.keys().next().copied().filter(|_| calls.len() == 1 && !self.abandoned.get())
+    }
+
     /// The call that waits for the response with this raw id.
     fn pending(&self, id: &str) -> Option<u64> {
         match id.parse() {
@@ -331,6 +382,15 @@ impl Dispatcher {
     fn send_to_listener(&self, message: Bytes) {
         self.listener.borrow_mut().take_if(|listener| listener.try_send(message).is_err());
     }
+}
+
+/// Whether a response is the one to a ping, or an error that says not to what.
+#[cold]
+pub(super) fn is_pong(response: &[u8]) -> bool {
+    Envelope::parse(response).is_ok_and(|envelope| match envelope.id {
+        Some(id) => envelope.kind() == Kind::Response && id == PING_ID,
+        None => envelope.error.is_some(),
+    })
 }
 
 /// Whether a result has what results of the protocol have.

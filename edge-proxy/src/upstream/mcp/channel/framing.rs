@@ -18,7 +18,7 @@ use mcp::border::events::{Take, take};
 use mcp::endpoint::{self, EVENT};
 use mcp::quirk::Quirk;
 use mcp::redirect;
-use mcp::sse::Event;
+use mcp::sse::{Ends, Event};
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
@@ -27,9 +27,10 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use url::Url;
 
+use super::bounded_frames::{BoundedFrames, SkippedFrames};
 use crate::error::Fault;
 use crate::snapshot::Upstream;
-use crate::upstream::connect::{HttpPool, HttpResponse, Retry};
+use crate::upstream::connect::{HttpPool, HttpResponse, Redirect, Retry};
 use crate::upstream::mcp::event_stream::EventStream;
 use crate::upstream::quirk_sink::QuirkSink;
 
@@ -49,7 +50,7 @@ const MAX_BYTES_BEFORE_ENDPOINT: usize = 64 << 10;
 /// Longest wait for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket = WebSocketStream<BoundedFrames<TokioIo<Upgraded>>>;
 type Sink = Rc<Mutex<SplitSink<Socket, Message>>>;
 
 /// The sending half of a channel.
@@ -101,6 +102,8 @@ pub(super) struct FrameReader {
     timeout: Duration,
     ticks: Interval,
     silent: bool,
+    /// What is left of messages that were too large.
+    skipped: SkippedFrames,
     quirks: Rc<QuirkSink>,
 }
 
@@ -126,7 +129,7 @@ pub(super) async fn open_event_stream(
         headers.insert(COOKIE, cookie);
     }
     let base = base_url(http_pool, upstream)?;
-    let mut stream = Box::new(EventStream::new(response, max_message));
+    let mut stream = Box::new(EventStream::skipping(response, max_message));
     let endpoint = endpoint_event(&mut stream).await?;
     let session = |error: String| Fault::Session(error);
     let url = endpoint::resolve(&base, &endpoint.data).map_err(|error| session(error.to_string()))?;
@@ -181,14 +184,17 @@ pub(super) async fn open_websocket(
     headers.remove(CONTENT_TYPE);
     headers.remove(ACCEPT);
     let upgraded = http_pool.upgrade(headers, SUBPROTOCOL).await?;
-    let socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
+    let skipped = SkippedFrames::default();
+    let bounded = BoundedFrames::new(upgraded, max_message, &skipped);
+    let socket = WebSocketStream::from_raw_socket(bounded, Role::Client, Some(config)).await;
     let (sink, stream) = socket.split();
     let sink = Rc::new(Mutex::new(sink));
     let mut ticks = interval(PING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     let quirks = Rc::clone(&http_pool.quirks);
-    let frames = FrameReader { stream, sink: Rc::clone(&sink), timeout, ticks, silent: false, quirks };
+    let silent = false;
+    let frames = FrameReader { stream, sink: Rc::clone(&sink), timeout, ticks, silent, skipped, quirks };
     Ok((Outgoing::Frame { sink, timeout }, Incoming::FrameReader(frames)))
 }
 
@@ -279,8 +285,8 @@ impl Posting {
             }
             // What a message asks for may have run.
             let (status, headers) = (redirected.status, &redirected.headers);
-            let next = self.http_pool.next_target(&target, status, headers, hops, Retry::IfUnsent);
-            let Some(next) = next else { break };
+            let redirect = Redirect { target: &target, status, headers, hops, retry: Retry::IfUnsent };
+            let Some(next) = redirect.next_target(&self.http_pool) else { break };
             target = next;
             redirected = self.post_to(&target, message.clone()).await?;
         }
@@ -289,7 +295,16 @@ impl Posting {
 }
 
 impl Incoming {
-    /// Returns the next message; a fault at the end.
+    /// Takes what is left of a message that was too large, where more can be read after it.
+    #[cold]
+    pub(super) fn take_ends(&mut self) -> Option<Ends> {
+        match self {
+            Self::FrameReader(frames) => frames.skipped.take(),
+            Self::Events(stream) => stream.take_ends(),
+        }
+    }
+
+    /// Returns the next message; a fault at the end, or for one that is too large.
     pub(super) async fn next(&mut self) -> Result<Bytes, Fault> {
         match self {
             Self::FrameReader(frames) => frames.next().await,
@@ -307,6 +322,9 @@ async fn send_frame(sink: &Sink, frame: Message, timeout: Duration) -> Result<()
 impl FrameReader {
     async fn next(&mut self) -> Result<Bytes, Fault> {
         loop {
+            if !self.skipped.is_empty() {
+                return Err(Fault::TooLarge);
+            }
             let frame = tokio::select! {
                 frame = self.stream.next() => frame,
                 _ = self.ticks.tick() => {

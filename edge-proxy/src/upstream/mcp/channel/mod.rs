@@ -5,25 +5,29 @@
 //! It must not know clients. A server request or a log message on a connection does not say which call it belongs to,
 //! so calls that may be asked something have one each, and only the others share.
 
+mod bounded_frames;
 mod claim;
 mod dispatcher;
 mod framing;
+mod heal;
 mod pool;
 
 pub(super) use claim::{CallMessages, ChannelClaim};
 pub(super) use pool::ChannelPool;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use mcp::border::ids;
 use mcp::message::{Envelope, Kind};
 use mcp::quirk::Quirk;
 use mcp::revision::Era;
-use mcp::session_loss::{self, Ping, Refusal, Verdict};
+use mcp::session_loss::{Ping, Refusal};
 use tokio::task::AbortHandle;
 
 use self::dispatcher::Dispatcher;
@@ -42,6 +46,7 @@ const MAX_QUEUED: usize = 256;
 /// Longest wait for a sign of an upstream that kept silent.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The raw id of a ping; no call has it.
+const PING_ID: &str = r#""there?""#;
 const PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"ping"}"#;
 /// The same in the modern era, which has no pings: every server answers it, and does nothing.
 const MODERN_PING: &[u8] = br#"{"jsonrpc":"2.0","id":"there?","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
@@ -58,8 +63,12 @@ pub(super) struct Channel {
     quirks: Rc<QuirkSink>,
     /// What is answered by an upstream that is there.
     ping: &'static [u8],
-    /// Calls that were refused because the session was lost, and cannot have run.
-    untouched: RefCell<Vec<u64>>,
+    /// How calls were refused in the responses to their posts.
+    refusals: RefCell<HashMap<u64, Refusal>>,
+    /// Whether a request was answered on it: only then can the upstream have forgotten its session.
+    confirmed: Cell<bool>,
+    /// The end of the ping by which its session was found lost.
+    lost_by: Cell<Option<Ping>>,
     _counted: GaugeGuard,
 }
 
@@ -108,8 +117,19 @@ impl Channel {
         let used = Cell::new(Instant::now());
         let quirks = Rc::clone(&http_pool.quirks);
         let ping = if era == Era::Legacy { PING } else { MODERN_PING };
-        let (untouched, _counted) = (RefCell::default(), gauge.enter());
-        Self { outgoing, dispatcher, replies, reader, used, quirks, ping, untouched, _counted }
+        Self {
+            outgoing,
+            dispatcher,
+            replies,
+            reader,
+            used,
+            quirks,
+            ping,
+            refusals: RefCell::default(),
+            confirmed: Cell::default(),
+            lost_by: Cell::default(),
+            _counted: gauge.enter(),
+        }
     }
 
     /// Begins the session with the first revision that the upstream takes.
@@ -177,54 +197,37 @@ impl Channel {
         });
     }
 
-    /// Ends a call that the upstream has refused, and the channel where it turns out to have forgotten its session, though the
-    /// stream is still open.
+    /// Ends a call that the upstream has refused, though the stream is still open: it may have forgotten the session.
     #[cold]
     async fn refused(&self, number: u64, status: u16, body: Bytes) {
-        // Others that are refused meanwhile may end the channel first.
-        let call = self.dispatcher.unregister(number);
-        let verdict = self.examine(&Refusal::read(status, &body)).await;
-        let untouched = verdict == Verdict::Lost { untouched: true };
-        if untouched || matches!(verdict, Verdict::Lost { .. } | Verdict::PerhapsLost) {
-            if status != 404 {
-                self.quirks.note(Quirk::ForgetsSessions, format!("HTTP {status}"));
-            }
-            if untouched {
-                self.untouched.borrow_mut().push(number);
-            }
-            self.dispatcher.close(&Fault::Interrupted);
-        }
-        match call {
+        let Some(call) = self.dispatcher.unregister(number) else { return };
+        self.refusals.borrow_mut().insert(number, Refusal::read(status, &body));
+        if is_response_to(number, &body) {
             // Its error, instead of on the stream.
-            Some(call) if !untouched && is_response_to(number, &body) => {
-                self.quirks.note(Quirk::AnswersInPost, format!("HTTP {status}"));
-                call.answer(body).await;
+            self.quirks.note(Quirk::AnswersInPost, format!("HTTP {status}"));
+            call.answer(body).await;
+        } else {
+            call.fail(Fault::Status(status));
+        }
+    }
+
+    /// Asks whether the session lives.
+    #[cold]
+    async fn ping(&self) -> Ping {
+        let asked = async {
+            let pong = self.dispatcher.await_pong();
+            match self.outgoing.deliver(Bytes::from_static(PING)).await {
+                Ok(SendOutcome::Refused { status, body }) => Ping::of(Refusal::read(status, &body)),
+                Ok(SendOutcome::Answered { body, .. }) if dispatcher::is_pong(&body) => {
+                    Ping::read(StatusCode::OK.as_u16(), &body)
+                }
+                Ok(SendOutcome::Taken | SendOutcome::Answered { .. }) => {
+                    pong.await.map_or(Ping::Failed, |body| Ping::read(StatusCode::OK.as_u16(), &body))
+                }
+                Err(_) => Ping::Failed,
             }
-            Some(call) => call.fail(Fault::Status(status)),
-            None => {}
-        }
-    }
-
-    /// Whether a call was refused before it could run, because the session was lost.
-    fn has_refused(&self, number: u64) -> bool {
-        self.untouched.borrow().contains(&number)
-    }
-
-    /// What a refusal tells of the session, after a ping where it may mean that the session is lost.
-    async fn examine(&self, refusal: &Refusal) -> Verdict {
-        // As the protocol has it, before anything is done.
-        if refusal.status == 404 && !refusal.has_number {
-            return Verdict::Lost { untouched: true };
-        }
-        if !session_loss::suspicious(refusal) {
-            return Verdict::Alive;
-        }
-        let ping = match self.outgoing.deliver(Bytes::from_static(PING)).await {
-            Ok(SendOutcome::Taken | SendOutcome::Answered { .. }) => Ping::Answered,
-            Ok(SendOutcome::Refused { status, body }) => Ping::of(Refusal::read(status, &body)),
-            Err(_) => Ping::Failed,
         };
-        session_loss::verdict(refusal, &ping)
+        tokio::time::timeout(LIVENESS_TIMEOUT, asked).await.unwrap_or(Ping::Failed)
     }
 
     /// Responds to a request of the upstream. Waits, until then, for room among the responses before it. Cancel safe.
@@ -289,7 +292,13 @@ async fn read(
         }
         let message = match incoming.next().await {
             Ok(message) => message,
-            Err(fault) => break fault,
+            Err(fault) => match incoming.take_ends().filter(|_| fault == Fault::TooLarge) {
+                Some(ends) => {
+                    dispatcher.set_aside(&ends);
+                    continue;
+                }
+                None => break fault,
+            },
         };
         match dispatcher.dispatch(message).await {
             Ok(None) => {}

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::super::session::SessionKey;
 use super::Channel;
 use super::claim::{CallMessages, ChannelClaim};
+use super::heal::{ChannelHealing, RefusedCall};
 use crate::error::Fault;
 use crate::observe::Gauge;
 use crate::session::capabilities::Capabilities;
@@ -28,15 +29,16 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// The channels of one worker to one upstream for clients with the same capabilities.
 pub(in super::super) struct ChannelPool {
-    http_pool: Rc<HttpPool>,
-    upstream: Arc<Upstream>,
+    pub(super) http_pool: Rc<HttpPool>,
+    pub(super) upstream: Arc<Upstream>,
     transport: McpTransport,
-    key: SessionKey,
+    pub(super) key: SessionKey,
     gauge: Gauge,
     open: RefCell<Vec<Rc<Channel>>>,
     opening: tokio::sync::Mutex<()>,
     slots: Arc<Semaphore>,
     backoff: RefCell<Option<OpenBackoff>>,
+    pub(super) healing: ChannelHealing,
 }
 
 /// The time for which an upstream that could not be reached is not tried again.
@@ -64,6 +66,7 @@ impl ChannelPool {
             opening: tokio::sync::Mutex::default(),
             slots: Arc::new(Semaphore::new(MAX_CHANNELS)),
             backoff: RefCell::default(),
+            healing: ChannelHealing::default(),
         }
     }
 
@@ -104,18 +107,33 @@ impl ChannelPool {
         loop {
             let mut messages = self.checkout(number, exclusive, level).await?;
             messages.claim.channel.send(Some(number), body.clone());
-            let cancelled = |messages: &CallMessages| messages.claim.channel.dispatcher.is_cancelled(number);
-            match messages.first().await {
-                // The upstream no longer knows the session.
-                Err(Fault::Status(_))
-                    if may_retry
-                        && messages.claim.channel.is_closed()
-                        && (retry == Retry::Safe || messages.claim.channel.has_refused(number)) => {}
-                Err(Fault::Interrupted) if may_retry && retry == Retry::Safe && !cancelled(&messages) => {}
-                outcome => return outcome.map(|()| messages),
+            let first = messages.first().await;
+            if first.is_ok() && !messages.begins_with_error() {
+                messages.claim.channel.confirmed.set(true);
+                return Ok(messages);
+            }
+            if !may_retry || !Box::pin(self.is_to_be_repeated(&messages, &first, retry, level)).await {
+                return first.map(|()| messages);
             }
             may_retry = false;
         }
+    }
+
+    /// Whether a call that failed is to be made again.
+    #[cold]
+    async fn is_to_be_repeated(
+        &self,
+        messages: &CallMessages,
+        first: &Result<(), Fault>,
+        retry: Retry,
+        level: Option<&Bytes>,
+    ) -> bool {
+        let ChannelClaim { channel, number, .. } = &*messages.claim;
+        if let Some(refusal) = messages.refusal() {
+            return self.heal(&RefusedCall { channel, refusal, retry, level }).await;
+        }
+        let is_cut = *first == Err(Fault::Interrupted) && !channel.dispatcher.is_cancelled(*number);
+        is_cut && retry == Retry::Safe
     }
 
     /// Claims a channel: one without another call, where calls may be asked something.
@@ -167,6 +185,18 @@ impl ChannelPool {
     }
 
     async fn open(&self, exclusive: bool, level: Option<&Bytes>) -> Result<Rc<Channel>, Fault> {
+        let channel = self.connect(exclusive, level).await?;
+        self.put(Rc::clone(&channel));
+        Ok(channel)
+    }
+
+    /// Makes calls on this channel from now on.
+    pub(super) fn put(&self, channel: Rc<Channel>) {
+        self.open.borrow_mut().push(channel);
+    }
+
+    /// Opens a channel, beside those that are open.
+    pub(super) async fn connect(&self, exclusive: bool, level: Option<&Bytes>) -> Result<Rc<Channel>, Fault> {
         let paused = self
             .backoff
             .borrow()
@@ -184,7 +214,6 @@ impl ChannelPool {
                 if let Some(level) = level {
                     channel.set_level(level);
                 }
-                self.open.borrow_mut().push(Rc::clone(&channel));
                 Ok(channel)
             }
             Err(fault) => {

@@ -24,6 +24,7 @@ mod redirects;
 mod relayed;
 mod reuse;
 mod rotation;
+mod server_streams;
 mod sessions;
 mod shares;
 mod sse;

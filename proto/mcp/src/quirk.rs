@@ -49,6 +49,8 @@ quirks! {
         "takes that event if its data is a whole message; while the stream is open, after 250 ms";
     AnswersInPost = "answers-in-post": "HTTP+SSE: answers in the body of the POST",
         "takes the answer from there if it is one to an open call";
+    ProgressAside = "progress-aside": "sends the progress of a call on the stream of its session and not in the response, as older Python SDKs do",
+        "passes it on by its token; a session that several clients share has such a stream once a call wants progress";
     BinaryFrames = "binary-frames": "WebSocket: sends JSON in binary frames", "reads them as text if they are UTF-8";
     Redirects = "redirects": "redirects within its origin, such as `/mcp` to `/mcp/`",
         "follows 301, 302, 307 and 308 with the same method and body, up to 5, and remembers; what may not run twice follows 301 and 302 to the same path with a slash only; register the final URL to save the first hop. Requests for WebSockets are led on as well, each time anew";

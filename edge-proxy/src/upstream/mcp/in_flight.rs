@@ -53,20 +53,20 @@ enum Cancellation {
 pub(super) struct InFlightGuard {
     context: Rc<Context>,
     number: u64,
-    /// The messages on the server stream meanwhile, where the session is the conversation's own.
+    /// The messages on the server stream meanwhile, where there may be any for the call.
     pub(super) server_messages: Option<ServerMessages>,
 }
 
 impl InFlightGuard {
-    /// Registers a call that is cancelled by a notification.
+    /// Registers a call that is cancelled by a notification, and subscribes it to the server stream.
     pub(super) fn new(
         context: &Rc<Context>,
-        number: u64,
+        (number, wants_progress): (u64, bool),
         session_id: SessionId,
         id: Bytes,
         pool: Rc<SessionPool>,
     ) -> Self {
-        let server_messages = pool.server_messages();
+        let server_messages = pool.server_messages(number, wants_progress);
         Self::register(
             context,
             number,

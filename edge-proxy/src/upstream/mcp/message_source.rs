@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use mcp::sse::Event;
 
+use super::awaited_response::AwaitedResponse;
 use super::channel::CallMessages;
 use super::event_stream::EventStream;
 use super::incoming::ResponsePlace;
+use super::response::OpenedResponse;
 use super::session::ServerMessages;
 use crate::error::Fault;
 use crate::upstream::connect::HttpResponse;
@@ -29,6 +31,8 @@ pub(super) enum MessageSource {
     Http(EventStream),
     /// The messages that a channel dispatches to the call.
     Channel(CallMessages),
+    /// A response whose head has not come.
+    Awaited(AwaitedResponse),
 }
 
 impl MessageSource {
@@ -41,18 +45,26 @@ impl MessageSource {
     pub(super) fn place(&self) -> ResponsePlace {
         match self {
             Self::Http(events) => events.place(),
-            Self::Channel(_) => ResponsePlace::Shared,
+            Self::Channel(_) | Self::Awaited(_) => ResponsePlace::Shared,
         }
     }
 
     /// Returns the next event, or `None` at the end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Fault> {
-        match self {
-            Self::Http(events) => events.next().await,
-            Self::Channel(messages) => {
-                let data = messages.next().await?;
-                Ok(Some(Event { data, ..Event::default() }))
-            }
+        loop {
+            let message = match self {
+                Self::Http(events) => return events.next().await,
+                Self::Channel(messages) => messages.next().await?,
+                Self::Awaited(awaited) => match awaited.opened().await? {
+                    Some(OpenedResponse::Message(message)) => message.body,
+                    Some(OpenedResponse::Events(source)) => {
+                        *self = source;
+                        continue;
+                    }
+                    None => return Ok(None),
+                },
+            };
+            return Ok(Some(Event { data: message, ..Event::default() }));
         }
     }
 
@@ -73,13 +85,19 @@ impl MessageSource {
         match self {
             Self::Http(events) => events.set_timeout(timeout),
             Self::Channel(messages) => messages.set_timeout(timeout),
+            // Its head comes within the time of the request.
+            Self::Awaited(_) => {}
         }
     }
 
     /// Reads and drops the rest, unless it is longer than `max` bytes. Returns whether the end came.
     pub(super) async fn end(self, max: usize) -> bool {
-        // A channel has no end, and the call has no more messages on it.
-        let Self::Http(mut events) = self else { return true };
+        let mut events = match self {
+            Self::Http(events) => events,
+            // A channel has no end, and the call has no more messages on it.
+            Self::Channel(_) => return true,
+            Self::Awaited(_) => return false,
+        };
         let mut rest = 0;
         loop {
             match events.chunk().await {
@@ -98,6 +116,7 @@ impl MessageSource {
         match &mut self {
             Self::Http(events) => while let Ok(Some(_)) = events.chunk().await {},
             Self::Channel(messages) => while messages.next().await.is_ok() {},
+            Self::Awaited(_) => while let Ok(Some(_)) = self.next().await {},
         }
     }
 }

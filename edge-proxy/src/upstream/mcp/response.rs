@@ -95,7 +95,7 @@ pub(super) async fn read_repeatable<T: Translator + Clone>(
     match answered {
         RawResponse::Channel(messages) => {
             let source = MessageSource::Channel(messages);
-            (read_channel(context, source, translator, account, guard).await, None)
+            (read_stream(context, source, translator, account, guard).await, None)
         }
         RawResponse::Http(response) => match open(context, response).await {
             Ok(OpenedResponse::Events(source)) => {
@@ -110,7 +110,8 @@ pub(super) async fn read_repeatable<T: Translator + Clone>(
     }
 }
 
-async fn read_channel<T: Translator>(
+/// Reads messages that come in order, the first of which may be awaited.
+pub(super) async fn read_stream<T: Translator>(
     context: &Rc<Context>,
     source: MessageSource,
     translator: T,

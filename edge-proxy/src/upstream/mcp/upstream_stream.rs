@@ -188,13 +188,15 @@ impl<T: Translator> UpstreamStream<T> {
             return self.late_messages().await;
         }
         match self.receive().await? {
-            Received::Event(event) => match self.server_messages.as_mut().filter(|_| self.done) {
-                Some(server_messages) => {
-                    server_messages.hold_answer(event);
-                    self.late_messages().await
+            Received::Event(event) => {
+                match self.server_messages.as_mut().filter(|late| self.done && late.may_come_late()) {
+                    Some(server_messages) => {
+                        server_messages.hold_answer(event);
+                        self.late_messages().await
+                    }
+                    None => Ok(Some(event)),
                 }
-                None => Ok(Some(event)),
-            },
+            }
             Received::HandedOver => Ok(None),
             Received::ServerRequests => {
                 let Some(data) = T::park(self)? else { return Ok(None) };

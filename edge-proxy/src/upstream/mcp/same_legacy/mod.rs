@@ -23,10 +23,13 @@ use crate::error::Fault;
 use crate::session::Conversation;
 use crate::upstream::call::{Call, CallError, CallResponse, record_outcome};
 use crate::upstream::mcp::McpCall;
+use crate::upstream::mcp::awaited_response::{self, FirstOfCall};
 use crate::upstream::mcp::call_tasks::CallTasks;
 use crate::upstream::mcp::detached::Detached;
 use crate::upstream::mcp::in_flight::InFlightGuard;
+use crate::upstream::mcp::message_source::MessageSource;
 use crate::upstream::mcp::repeat::SentCall;
+use crate::upstream::mcp::response::read_stream;
 use crate::upstream::mcp::rewrite::content;
 use crate::upstream::mcp::session::SessionKey;
 use crate::upstream::mcp::session_messages;
@@ -44,9 +47,10 @@ pub(in crate::upstream::mcp) async fn call(
     let sessions = context.session_pool(upstream, call.upstream, key, call.principal)?;
     let number = context.mcp.next_request_id();
     let body = outgoing(&call, number);
-    let guard =
-        InFlightGuard::new(&context, number, conversation.session_id, call.id(), Rc::clone(&sessions));
     let progress_token = call.message.params.progress_token.map(|raw| call.message.slice(raw));
+    let numbered = (number, progress_token.is_some());
+    let mut guard =
+        InFlightGuard::new(&context, numbered, conversation.session_id, call.id(), Rc::clone(&sessions));
     let retry = call.retry();
     let patience = match call.method {
         Method::TasksResult => MAX_LIFETIME,
@@ -66,12 +70,21 @@ pub(in crate::upstream::mcp) async fn call(
     let cancel = move |why: &'static str| session_messages::cancel_request(&cancelled, number, why);
     let made = Detached::new(Rc::clone(&context), active, cancel, async move {
         let answered = async {
-            let (answered, session) = match &task {
-                None => sessions.call(number, &body, retry).await?,
-                Some(task) => Box::pin(task.ask(&sessions, number, &body, retry, patience)).await?,
+            let server_messages = guard.server_messages.as_mut();
+            let first = match &task {
+                None => {
+                    awaited_response::call(&context, &sessions, (number, &body), retry, server_messages)
+                        .await?
+                }
+                Some(task) => {
+                    let asked = Box::pin(task.ask(&sessions, number, &body, retry, patience));
+                    let (response, session) = asked.await?;
+                    FirstOfCall::Response(response, session)
+                }
             };
+            let session = first.session();
             let in_session = CallInSession { session, number, progress_token };
-            let made = SentCall {
+            let sent = SentCall {
                 context: &context,
                 pool: &sessions,
                 in_session: in_session.clone(),
@@ -93,9 +106,17 @@ pub(in crate::upstream::mcp) async fn call(
             let rejoin = |translator: &mut SameLegacy, session| {
                 translator.in_session.session = session;
                 let id = translator.call.id.clone();
-                Some(InFlightGuard::new(&context, number, session_id, id, Rc::clone(&sessions)))
+                Some(InFlightGuard::new(&context, numbered, session_id, id, Rc::clone(&sessions)))
             };
-            made.read(answered, translator, &mut account, Some(guard), rejoin).await
+            match first {
+                FirstOfCall::Response(response, _) => {
+                    sent.read(response, translator, &mut account, Some(guard), rejoin).await
+                }
+                FirstOfCall::ServerMessage(awaited, _) => {
+                    let source = MessageSource::Awaited(awaited);
+                    Box::pin(read_stream(&context, source, translator, &mut account, Some(guard))).await
+                }
+            }
         };
         let answered = answered.await;
         if matches!(answered, Err(Fault::Timeout)) {

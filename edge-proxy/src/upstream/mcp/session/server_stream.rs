@@ -1,6 +1,8 @@
 //! The stream of a legacy session on which the upstream sends messages outside of responses: log messages and requests.
 //!
-//! Its messages do not say which call they belong to, so it is read only where a session belongs to one conversation.
+//! Most of its messages do not say which call they belong to, so they are passed on only where a session belongs to one
+//! conversation. Progress says it: servers on older Python SDKs send all of it here, so a session that is shared has such a stream
+//! as well, once a call wants progress.
 //! It must not know how they reach the client.
 
 use std::cell::RefCell;
@@ -10,10 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method as Verb, StatusCode};
-use mcp::border::Media;
+use mcp::border::{Media, ids};
 use mcp::error as codes;
+use mcp::json;
 use mcp::message::{Envelope, Kind};
 use mcp::method::Method;
+use mcp::quirk::Quirk;
 use mcp::sse::Event;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -44,44 +48,84 @@ const LEAVE_EVERY: Duration = Duration::from_millis(100);
 /// Messages and the response to a call come on two streams: how much later the former may come.
 const LATE_MESSAGE_WINDOW: Duration = Duration::from_millis(25);
 
-/// The calls of one conversation in flight. The youngest receives the messages.
+/// The calls in flight of one session that want its messages. The youngest receives those that do not say whom they are for.
 #[derive(Clone, Default)]
-pub(in crate::upstream) struct MessageSubscribers(Rc<RefCell<Vec<Sender<Bytes>>>>);
+pub(in crate::upstream) struct MessageSubscribers(Rc<RefCell<Vec<Subscriber>>>);
+
+struct Subscriber {
+    /// The number of its call, which is the call's progress token as well.
+    number: u64,
+    messages: Sender<Bytes>,
+}
+
+/// Who makes calls in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SessionUse {
+    /// One conversation.
+    Own,
+    /// Several: messages that do not say which call they belong to are nobody's.
+    Shared,
+}
 
 /// The messages on the server stream during a call.
 pub(in crate::upstream) struct ServerMessages {
     messages: Receiver<Bytes>,
+    /// A message that was taken too soon.
+    first: Option<Bytes>,
     answer: Option<Event>,
+    session: SessionUse,
 }
 
 impl MessageSubscribers {
-    /// Subscribes a call to the messages from now on.
-    pub(in crate::upstream) fn subscribe(&self) -> ServerMessages {
+    /// Subscribes the call of this number to the messages from now on.
+    pub(super) fn subscribe(&self, number: u64, session: SessionUse) -> ServerMessages {
         let (sender, messages) = byte_queue::channel(MAX_QUEUED, MAX_QUEUED_BYTES);
-        self.0.borrow_mut().push(sender);
-        ServerMessages { messages, answer: None }
+        let mut subscribers = self.0.borrow_mut();
+        subscribers.retain(|subscriber| !subscriber.messages.is_closed());
+        subscribers.push(Subscriber { number, messages: sender });
+        ServerMessages { messages, first: None, answer: None, session }
     }
 
     /// Whether a call is in flight.
-    fn are_waiting(&self) -> bool {
-        self.0.borrow().iter().any(|subscriber| !subscriber.is_closed())
+    pub(super) fn are_waiting(&self) -> bool {
+        self.0.borrow().iter().any(|subscriber| !subscriber.messages.is_closed())
     }
 
     /// Sends a message to the youngest call. Returns whether there was one.
     fn send(&self, message: Bytes) -> bool {
         let mut subscribers = self.0.borrow_mut();
-        subscribers.retain(|subscriber| !subscriber.is_closed());
-        subscribers.last().is_some_and(|youngest| youngest.try_send(message).is_ok())
+        subscribers.retain(|subscriber| !subscriber.messages.is_closed());
+        subscribers.last().is_some_and(|youngest| youngest.messages.try_send(message).is_ok())
+    }
+
+    /// Sends progress to the call that has this raw token. Returns whether there is one.
+    fn send_progress(&self, token: &str, message: Bytes) -> bool {
+        let subscribers = self.0.borrow();
+        let call = subscribers.iter().find(|subscriber| ids::denotes(token, subscriber.number).is_some());
+        call.is_some_and(|call| call.messages.try_send(message).is_ok())
     }
 }
 
 impl ServerMessages {
     /// Returns the next message. Cancel safe.
     pub(in crate::upstream) async fn next(&mut self) -> Bytes {
+        if let Some(first) = self.first.take() {
+            return first;
+        }
         match self.messages.recv().await {
             Some(message) => message,
             None => std::future::pending().await,
         }
+    }
+
+    /// Makes a message the next one again.
+    pub(in crate::upstream) fn put_back(&mut self, message: Bytes) {
+        self.first = Some(message);
+    }
+
+    /// Whether messages of the call may come after its response: progress is of no use then.
+    pub(in crate::upstream) fn may_come_late(&self) -> bool {
+        self.session == SessionUse::Own
     }
 
     /// Holds the response to the call back until late messages have come.
@@ -122,9 +166,9 @@ impl Drop for ServerStream {
 
 impl ServerStream {
     /// Opens the stream of a session whose messages are requests, and waits for it, for a while.
-    pub(in crate::upstream) async fn open(
+    pub(super) async fn open(
         http_pool: &Rc<HttpPool>,
-        session: &Rc<UpstreamSession>,
+        (session, session_use): (&Rc<UpstreamSession>, SessionUse),
         subscribers: &MessageSubscribers,
         timeout: Duration,
     ) -> Self {
@@ -132,6 +176,7 @@ impl ServerStream {
         let reader = StreamReader {
             http_pool: Rc::clone(http_pool),
             session: Rc::clone(session),
+            session_use,
             timeout,
             subscribers: subscribers.clone(),
         };
@@ -160,6 +205,7 @@ fn may_come_later(status: StatusCode) -> bool {
 struct StreamReader {
     http_pool: Rc<HttpPool>,
     session: Rc<UpstreamSession>,
+    session_use: SessionUse,
     /// The time within which the upstream takes a response.
     timeout: Duration,
     subscribers: MessageSubscribers,
@@ -223,19 +269,28 @@ impl StreamReader {
         }
     }
 
-    /// Hands a message to the youngest call. Returns the response of the edge, where the edge responds.
+    /// Hands a message to the call that it belongs to. Returns the response of the edge, where the edge responds.
     fn handle(&self, message: Bytes) -> Option<Bytes> {
         let envelope = Envelope::parse(&message).ok()?;
         let method = envelope.method.as_deref().and_then(Method::parse);
+        let send = |message: Bytes| self.session_use == SessionUse::Own && self.subscribers.send(message);
         match (envelope.kind(), method, envelope.id) {
             (Kind::Request, _, Some(id)) if id.len() > MAX_KEPT => responses::refuse_long_id(id),
             (Kind::Request, Some(Method::Ping), Some(id)) => Some(responses::pong(id)),
-            (Kind::Request, _, Some(id)) if !self.subscribers.send(message.clone()) => {
+            (Kind::Request, _, Some(id)) if !send(message.clone()) => {
                 let text = "the client cannot be asked while no call is in flight";
                 Some(codes::render(Some(id), codes::METHOD_NOT_FOUND, text, None))
             }
-            (Kind::Notification, Some(Method::Message), _) if !self.subscribers.send(message.clone()) => {
+            (Kind::Notification, Some(Method::Message), _) if !send(message.clone()) => {
                 tracing::debug!("dropped a log message without a client");
+                None
+            }
+            (Kind::Notification, Some(Method::Progress), _) => {
+                let [token] = json::members(envelope.params?, ["progressToken"]).ok()?;
+                match self.subscribers.send_progress(token?, message.clone()) {
+                    true => self.http_pool.quirks.note(Quirk::ProgressAside, ""),
+                    false => tracing::debug!("dropped progress of a call that has ended"),
+                }
                 None
             }
             _ => None,

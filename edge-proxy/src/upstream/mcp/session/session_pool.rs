@@ -21,7 +21,7 @@ use mcp::version_refusal::refuses_revision;
 use super::exclusive_sessions::{ExclusiveSession, SessionHolder};
 use super::handshake;
 use super::heal::Healing;
-use super::server_stream::{MessageSubscribers, ServerMessages, ServerStream};
+use super::server_stream::{MessageSubscribers, ServerMessages, ServerStream, SessionUse};
 use super::session_key::SessionKey;
 use super::session_losses::UpstreamLosses;
 use super::upstream_session::{SessionTransport, UpstreamSession};
@@ -119,6 +119,9 @@ impl SessionPool {
         retry: Retry,
     ) -> Result<(RawResponse, Rc<UpstreamSession>), Fault> {
         let Some(channels) = &self.channels else {
+            if self.lacks_server_stream() {
+                Box::pin(self.open_server_stream()).await?;
+            }
             let (response, session) = self.send(body, retry).await?;
             return Ok((RawResponse::Http(response), session));
         };
@@ -211,13 +214,38 @@ impl SessionPool {
 
     /// Makes this session the one that calls are made in.
     async fn put(&self, session: &Rc<UpstreamSession>) {
-        if let (Some(_), SessionTransport::Http(_)) = (self.key.conversation, &session.transport) {
-            let timeout = self.upstream.request_timeout;
-            let server_stream =
-                ServerStream::open(&self.http_pool, session, &self.subscribers, timeout).await;
-            *self.server_stream.borrow_mut() = Some(server_stream);
+        let has_stream = self.session_use() == SessionUse::Own || self.server_stream.borrow().is_some();
+        if has_stream && matches!(session.transport, SessionTransport::Http(_)) {
+            self.read_server_stream(session).await;
         }
         *self.session.borrow_mut() = Some(Rc::clone(session));
+    }
+
+    /// Whether a call wants the messages of a stream that was not opened with the session.
+    #[inline]
+    fn lacks_server_stream(&self) -> bool {
+        self.server_stream.borrow().is_none() && self.subscribers.are_waiting()
+    }
+
+    #[cold]
+    async fn open_server_stream(&self) -> Result<(), Fault> {
+        let session = self.session().await?;
+        let _opening = self.opening.lock().await;
+        let is_current = self.current().is_some_and(|current| Rc::ptr_eq(&current, &session));
+        if is_current && self.server_stream.borrow().is_none() {
+            self.read_server_stream(&session).await;
+        }
+        Ok(())
+    }
+
+    async fn read_server_stream(&self, session: &Rc<UpstreamSession>) {
+        let (session, timeout) = ((session, self.session_use()), self.upstream.request_timeout);
+        let server_stream = ServerStream::open(&self.http_pool, session, &self.subscribers, timeout).await;
+        *self.server_stream.borrow_mut() = Some(server_stream);
+    }
+
+    fn session_use(&self) -> SessionUse {
+        if self.key.conversation.is_some() { SessionUse::Own } else { SessionUse::Shared }
     }
 
     /// Opens a session with the first revision that the upstream takes.
@@ -321,9 +349,16 @@ impl SessionPool {
         }
     }
 
-    /// Subscribes to the server stream, if the session belongs to one conversation.
-    pub(in crate::upstream) fn server_messages(&self) -> Option<ServerMessages> {
-        (self.key.conversation.is_some() && self.channels.is_none()).then(|| self.subscribers.subscribe())
+    /// Subscribes the call of this number to the server stream, if the session belongs to one conversation, or the call wants
+    /// progress.
+    pub(in crate::upstream) fn server_messages(
+        &self,
+        number: u64,
+        wants_progress: bool,
+    ) -> Option<ServerMessages> {
+        let session = self.session_use();
+        let subscribes = self.channels.is_none() && (wants_progress || session == SessionUse::Own);
+        subscribes.then(|| self.subscribers.subscribe(number, session))
     }
 
     /// Forgets a session that is lost, unless another has taken its place.

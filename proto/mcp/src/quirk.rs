@@ -53,15 +53,15 @@ quirks! {
         "passes it on by its token; a session that several clients share has such a stream once a call wants progress";
     BinaryFrames = "binary-frames": "WebSocket: sends JSON in binary frames", "reads them as text if they are UTF-8";
     Redirects = "redirects": "redirects within its origin, such as `/mcp` to `/mcp/`",
-        "follows 301, 302, 307 and 308 with the same method and body, up to 5, and remembers; what may not run twice follows 301 and 302 to the same path with a slash only; register the final URL to save the first hop. Requests for WebSockets are led on as well, each time anew";
+        "follows 301, 302, 307 and 308 with the same method and body, up to 5, and remembers; what may not run twice follows 301 and 302 to the same path with a slash only, and is not sent again where it ended with 404 or 405 at the place that is remembered (the next call is); register the final URL to save the first hop. Requests for WebSockets are led on as well, each time anew";
     DowngradingRedirect = "downgrading-redirect": "redirects from `https` to `http` on its own host, as servers behind TLS do that do not know of it",
         "takes the path, stays on `https`";
     ClosesConnections = "closes-connections": "closes connections after an answer without saying so",
         "does not reuse its connections for calls that may not run twice";
     AffinityCookies = "affinity-cookies": "is behind a balancer that pins sessions by cookie",
         "sends the cookies of `initialize` back in that session, to that origin, from whichever edge a stream is resumed, a question answered or a task asked about";
-    ForgetsSessions = "forgets-sessions": "forgets sessions without HTTP 404",
-        "pings; if the ping fails alike, opens a session anew and repeats the call once, if it was refused for its session or may run twice; other sessions of the edge are pinged before their next call; if the ping is refused in other words, opens a session anew, at most once a second, where an HTTP error of the call names it";
+    ForgetsSessions = "forgets-sessions": "forgets sessions without HTTP 404: refuses calls in other words, answers nothing or a page, redirects elsewhere, or cuts the connection; on HTTP+SSE and WebSocket, answers with errors",
+        "pings; if the ping fails alike and a ping in a new session does not, goes on in that one, and repeats the call once if it was refused for its session or may run twice; other sessions of the edge are pinged before their next call; if the ping is refused in other words, opens a session anew, at most once a second, where an HTTP error of the call names it. Where the ping in the new session fails as well, the old one stays";
     IdsRespelt = "ids-respelt": "answers the id 7 as `\"7\"` or `7.0`",
         "matches by value; the client gets its own spelling";
     IdsMissing = "ids-missing": "answers with an `id` that is null or absent",

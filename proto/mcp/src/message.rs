@@ -236,7 +236,9 @@ impl<'a> Parts<'a> {
     fn envelope(self) -> Result<Envelope<'a>, EnvelopeError> {
         let [.., method, params, result, error] = self.0;
         let envelope = self.loose()?;
-        if [method, params, result, error].contains(&Some("null")) {
+        // A null that is all that there is, is the result.
+        let is_idle = result == Some("null") && envelope.result.is_none();
+        if is_idle || [method, params, error].contains(&Some("null")) {
             return Err(EnvelopeError::Null);
         }
         match (envelope.result, envelope.error) {

@@ -245,7 +245,7 @@ impl<'a> Members<'a> {
         }
         if self.has_idle_result() {
             edits.remove_null("result");
-        } else if self.result.is_some_and(|raw| raw == "null" || is_empty_list(raw)) {
+        } else if self.result.is_some_and(is_empty_list) {
             edits.set("result", "{}", Quirk::NullMembers);
         }
         let method = present(self.method);

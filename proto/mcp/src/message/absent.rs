@@ -127,11 +127,14 @@ fn object(name: &str, raw: &str, depth: usize) -> Result<Option<String>, JsonErr
     json::each_member(raw, |key, held| {
         let key = json::key_text(key);
         if held == "null" && is_optional(name, &key) {
-            // A result of the modern era may be any value, and one of a tool has content.
-            match &*key {
-                STRUCTURED if kind.is_some() => {}
-                CONTENT if name.is_empty() && action.is_none() => edits.push((key, Some("[]".to_owned()))),
-                _ => edits.push((key, None)),
+            // A result of the modern era may be any value, and that of a tool is lost without its content.
+            let stays = match &*key {
+                STRUCTURED => kind.is_some(),
+                CONTENT => name.is_empty() && action.is_none(),
+                _ => false,
+            };
+            if !stays {
+                edits.push((key, None));
             }
         } else if is_map || is_looked_into(name, &key) && !(key == CONTENT && action.is_some()) {
             // What a person has filled in is not the protocol's.

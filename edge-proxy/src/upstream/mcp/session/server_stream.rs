@@ -196,10 +196,12 @@ enum StreamEnd {
 }
 
 /// Whether an upstream that refuses its stream with this status may give it later. The SDKs say 409 as long as they have not
-/// seen that the stream before was cut.
-fn may_come_later(status: StatusCode) -> bool {
+/// seen that the stream before was cut, others 400; where it never gave one, that is what it says of a stream that it does not have.
+fn may_come_later(status: StatusCode, was_given: bool) -> bool {
     let for_now = [StatusCode::CONFLICT, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED || for_now.contains(&status)
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+        || for_now.contains(&status)
+        || was_given && status == StatusCode::BAD_REQUEST
 }
 
 struct StreamReader {
@@ -215,6 +217,7 @@ impl StreamReader {
     async fn run(self, opened: oneshot::Sender<()>) {
         let mut opened = Some(opened);
         let mut pause = FIRST_PAUSE;
+        let mut was_given = false;
         loop {
             let began = Instant::now();
             let headers = self.headers();
@@ -227,13 +230,14 @@ impl StreamReader {
                         return;
                     }
                     drop(opened.take());
+                    was_given = true;
                     match self.read(response).await {
                         Ok(StreamEnd::Retired) => continue,
                         Ok(StreamEnd::Closed) => {}
                         Err(fault) => tracing::debug!(%fault, "the server stream of a session ended"),
                     }
                 }
-                Ok(response) if may_come_later(response.status) => {}
+                Ok(response) if may_come_later(response.status, was_given) => {}
                 // The session has ended, or the upstream has no such stream.
                 Ok(_) => return,
                 Err(fault) => tracing::debug!(%fault, "cannot open the server stream of a session"),
@@ -315,9 +319,12 @@ mod tests {
     #[test]
     fn a_stream_is_asked_for_again_where_the_refusal_may_pass() {
         let later = [408, 409, 429, 500, 502, 503];
-        let never = [400, 401, 404, 405, 406, 501];
-        let asked_again = |status: u16| may_come_later(StatusCode::from_u16(status).unwrap());
-        assert!(later.into_iter().all(asked_again));
-        assert!(!never.into_iter().any(asked_again));
+        let never = [401, 404, 405, 406, 501];
+        let status = |status: u16| StatusCode::from_u16(status).unwrap();
+        for was_given in [false, true] {
+            assert!(later.into_iter().all(|refusal| may_come_later(status(refusal), was_given)));
+            assert!(!never.into_iter().any(|refusal| may_come_later(status(refusal), was_given)));
+        }
+        assert!(may_come_later(status(400), true) && !may_come_later(status(400), false));
     }
 }

@@ -9,7 +9,7 @@ use trunkline_edge_proxy::config::limits::Limits;
 use super::{CALL, WITHDRAWALS, before, cancelled, endless, last_code, rest};
 use crate::eras::{ask, open_stream};
 use crate::streams::until;
-use crate::support::{Edge, Recorded, Socket, Sse, Upstream, eventually, mcp, never, speaks};
+use crate::support::{Edge, Recorded, Socket, Sse, Upstream, eventually, mcp, never, speaks, status};
 
 const NOTIFICATION: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n";
 
@@ -115,7 +115,11 @@ async fn as_many_calls_go_on_without_their_clients_as_are_left_for_others() {
         let streams = OpenStreams::default();
         let opened = streams.clone();
         let start = if first.is_empty() { ": \n\n" } else { NOTIFICATION };
-        let upstream = Upstream::start(move |_| opened.open(start)).await;
+        let upstream = Upstream::start(move |request| match request.verb.as_str() {
+            "GET" => status(405, ""),
+            _ => opened.open(start),
+        })
+        .await;
         let mut edge = Edge::limited(&upstream.url, limits.clone());
         edge.snapshot.resources.upstreams[0].request_timeout =
             Some(prost_types::Duration { seconds: 600, nanos: 0 });

@@ -21,6 +21,7 @@ mod sessions;
 mod sources;
 mod support;
 mod tasks;
+mod terminal;
 mod tidy;
 mod transports;
 mod tunnels;

@@ -10,6 +10,7 @@ use tokio::process::Child;
 use super::admin::Admin;
 use super::folder::Folder;
 use super::process::Process;
+use super::terminal::{Size, Terminal};
 use super::{PATIENCE, binary, eventually, free_port};
 
 /// Where the registry is kept.
@@ -357,6 +358,11 @@ impl Gateway {
     pub(crate) fn spawn_ctl(&self, arguments: &[&str]) -> Child {
         let mut command = self.ctl_command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// `mcpctl` on a terminal of its own.
+    pub(crate) fn terminal(&self, arguments: &[&str], size: Size, environment: &[(&str, &str)]) -> Terminal {
+        Terminal::start(self.ctl_command(arguments).into_std(), size, environment)
     }
 
     fn ctl_command(&self, arguments: &[&str]) -> tokio::process::Command {

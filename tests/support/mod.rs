@@ -11,6 +11,7 @@ pub(crate) mod literals;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod snapshot_file;
+pub(crate) mod terminal;
 pub(crate) mod upstreams;
 pub(crate) mod wire;
 

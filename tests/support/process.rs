@@ -105,7 +105,7 @@ impl Drop for Process {
 }
 
 /// Kills a process group as soon as this process is gone: one that is killed, as at its time limit, drops nothing.
-fn guard(group: u32) -> Child {
+pub(crate) fn guard(group: u32) -> Child {
     let mut guard = Command::new("sh");
     guard.args(["-c", &format!("read -r _; kill -s KILL -- -{group}")]).process_group(0);
     // The end of its input is the end of whoever holds the other side, which is this process alone.

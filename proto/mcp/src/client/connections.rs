@@ -12,6 +12,7 @@ use reqwest::{Client, Request, Response};
 
 use super::endpoint::{Endpoint, Reach};
 use super::error::ClientError;
+use super::fault::Fault;
 use super::quirk_log::QuirkLog;
 use super::resolve::Names;
 use crate::endpoint::is_loopback;
@@ -98,6 +99,9 @@ fn client(endpoint: &Endpoint, agent: &HeaderValue, keeps: bool) -> Result<Clien
 /// The innermost cause, which is the one that says something, without the URL.
 pub(super) fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
+    if let Some(fault) = Fault::of(&error) {
+        return fault.to_string();
+    }
     let mut cause: &dyn std::error::Error = &error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -16,6 +16,7 @@ use super::connections::{Connections, reason};
 use super::dial::{self, Dial, DialError};
 use super::endpoint::{ClientInfo, Endpoint, Reach};
 use super::error::ClientError;
+use super::fault::Fault;
 use super::quirk_log::QuirkLog;
 use super::resolve;
 use crate::border::body::{Media, sniff};
@@ -133,7 +134,9 @@ impl HttpClient {
         response.map_err(|error| match error {
             e if let Some(text) = resolve::refusal(&e) => ClientError::Unreachable(text),
             e if e.is_timeout() => ClientError::Timeout(self.endpoint.timeout),
-            e if e.is_connect() => ClientError::Unreachable(self.sanitize(&reason(e))),
+            e if e.is_connect() || Fault::of(&e).is_some() => {
+                ClientError::Unreachable(self.sanitize(&reason(e)))
+            }
             e => ClientError::Broken(self.sanitize(&reason(e))),
         })
     }

@@ -178,7 +178,11 @@ impl<'a> Prober<'a> {
                 tracing::debug!(%error, "the server does not speak the legacy era");
                 Ok(combine(transport, Some(modern), None))
             }
-            (Err(modern), Err(legacy)) if is_of_modern_server(&modern, &legacy) => Err(modern.into()),
+            (Err(modern), Err(legacy))
+                if is_of_modern_server(&modern, &legacy) || tells_more(&modern, &legacy) =>
+            {
+                Err(modern.into())
+            }
             (Err(_), Err(legacy)) => Err(legacy.into()),
         }
     }
@@ -273,6 +277,21 @@ fn is_of_modern_server(modern: &ClientError, legacy: &ClientError) -> bool {
     let tells_nothing =
         modern.status().is_some_and(|status| matches!(status, 401 | 403) || is_outage(status));
     code(modern).is_some_and(|code| MODERN.contains(&code)) || tells_nothing && knows_no_initialize
+}
+
+/// Whether the error of `server/discover` says more than that of `initialize`: a redirect that is not followed is about the URL
+/// itself, and a page of a proxy is not about credentials.
+fn tells_more(modern: &ClientError, legacy: &ClientError) -> bool {
+    let is_redirect = |error: &ClientError| matches!(error, ClientError::Http { status: 300..400, .. });
+    match modern {
+        ClientError::Http { status: 300..400, .. } => {
+            !is_redirect(legacy) && !matches!(legacy, ClientError::Unauthorized { .. })
+        }
+        ClientError::Unauthorized { .. } => {
+            matches!(legacy, ClientError::Http { .. }) && !is_redirect(legacy)
+        }
+        _ => false,
+    }
 }
 
 /// Whether a failed `initialize` leaves a stream of events worth asking for: any refusal of the POST does, and an answer that

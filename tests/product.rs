@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so where it stands")]
 
 mod attacks;
+mod callers;
 mod definitions;
 mod fidelity;
 mod fleet;
@@ -15,6 +16,7 @@ mod messages;
 mod options;
 mod outage;
 mod parked;
+mod reaching;
 mod rolling;
 mod secure;
 mod sessions;

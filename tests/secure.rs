@@ -19,15 +19,15 @@ use crate::support::{PATIENCE, binary, eventually, free_port};
 const ADMIN_TOKEN: &str = "an-admin-token-for-tests-only-0123456789abcdef";
 
 /// An authority and a certificate of it for this machine.
-struct Authority {
-    ca: PathBuf,
+pub(crate) struct Authority {
+    pub(crate) ca: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
     server: Arc<rustls::ServerConfig>,
 }
 
 impl Authority {
-    fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_key = KeyPair::generate().unwrap();
@@ -59,7 +59,7 @@ impl Authority {
 }
 
 /// Takes the TLS off and leads on to `target`. Returns where it listens.
-async fn behind_tls(authority: &Authority, target: String) -> u16 {
+pub(crate) async fn behind_tls(authority: &Authority, target: String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let acceptor = TlsAcceptor::from(Arc::clone(&authority.server));

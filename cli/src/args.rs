@@ -71,8 +71,14 @@ pub enum Command {
     Export(commands::export::Args),
     /// Show call counts
     Usage(commands::usage::Args),
-    /// Call a tool of a server through the edge
+    /// Call a tool of a server through the edge, or list its tools
     Call(commands::call::Args),
+    /// Read a resource of a server through the edge, or list its resources
+    Read(commands::read::Args),
+    /// Get a prompt of a server through the edge, or list its prompts
+    Prompt(commands::prompt::Args),
+    /// Ask a server through the edge for a sign of life, as a client would
+    Ping(commands::ping::Args),
     /// Print the configuration for an MCP host or program
     ClientConfig(commands::client_config::Args),
     /// Expose a stdio MCP server over HTTP, and supervise it

@@ -12,9 +12,10 @@ use mcp::border::text_without_mark;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit, Result};
+use crate::suggest::did_you_mean;
 
 /// A secret that `Debug` does not print.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -72,13 +73,25 @@ pub struct Context {
 }
 
 /// A saved bearer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SavedToken {
     pub bearer: Secret,
     /// The servers that the token may call, by id, or `*`.
     #[serde(default)]
     pub servers: Vec<String>,
+    /// Patterns of the tools that it might use when it was saved. `None` is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+    /// The same of resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Vec<String>>,
+    /// The same of prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<Vec<String>>,
+    /// When it was made (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
 }
 
 impl Context {
@@ -107,20 +120,15 @@ impl Context {
         Ok(Some(Secret::new(text_without_mark(&text).trim())))
     }
 
-    /// Returns the saved token for a server: the named one, or else the first that may call it.
-    pub fn token_for(&self, server: &str, named: Option<&str>) -> Result<(&str, &SavedToken)> {
-        if let Some(name) = named {
-            let name = name.strip_prefix("tokens/").unwrap_or(name);
-            return self.tokens.get_key_value(name).map(|(n, t)| (n.as_str(), t)).ok_or_else(|| {
-                Error::not_found(format!(
-                    "the context file contains no bearer of token {name}; bearers are shown only once, by `mcpctl create token`"
-                ))
-            });
-        }
-        let fits = |token: &SavedToken| token.servers.iter().any(|s| s == server || s == "*");
-        self.tokens.iter().find(|(_, token)| fits(token)).map(|(n, t)| (n.as_str(), t)).ok_or_else(|| {
+    /// Returns a saved token, which is one of those in `file`.
+    pub fn saved_token(&self, name: &str, file: &Path) -> Result<(&str, &SavedToken)> {
+        let name = name.strip_prefix("tokens/").unwrap_or(name);
+        self.tokens.get_key_value(name).map(|(name, token)| (name.as_str(), token)).ok_or_else(|| {
+            let hint = did_you_mean(name, self.tokens.keys().map(String::as_str));
             Error::not_found(format!(
-                "the context file contains no token for server {server}; create one with `mcpctl create token NAME --server {server}`"
+                "no bearer of token {name} is saved in {}{hint}; bearers are shown only once, by `mcpctl create token`; \
+                 save one that you have with `mcpctl config set-bearer {name}`",
+                file.display()
             ))
         })
     }
@@ -186,8 +194,9 @@ impl ContextFile {
             Error::new(
                 Exit::NotFound,
                 format!(
-                    "context {name} does not exist in {}; run `mcpctl config get-contexts` to list contexts",
-                    self.path.display()
+                    "context {name} does not exist in {}{}; run `mcpctl config get-contexts` to list contexts",
+                    self.path.display(),
+                    did_you_mean(&name, contexts.contexts.keys().map(String::as_str)),
                 ),
             )
         })
@@ -275,14 +284,16 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_token_is_found_by_server_and_the_file_is_private() {
+    fn a_saved_token_is_found_by_name_and_the_file_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
         let (_folder, store) = store();
-        let token = SavedToken { bearer: Secret::new("s3cret"), servers: vec!["dev".into()] };
+        let token = SavedToken { bearer: Secret::new("s3cret"), ..SavedToken::default() };
         store.save_token("laptop", token.clone()).unwrap();
         let context = store.current().unwrap();
-        assert_eq!(context.token_for("dev", None).unwrap(), ("laptop", &token));
-        assert_eq!(context.token_for("other", None).unwrap_err().exit, Exit::NotFound);
+        assert_eq!(context.saved_token("tokens/laptop", store.path()).unwrap(), ("laptop", &token));
+        let error = context.saved_token("laptp", store.path()).unwrap_err();
+        assert_eq!(error.exit, Exit::NotFound);
+        assert!(error.to_string().contains("did you mean laptop?"), "{error}");
         assert_eq!(std::fs::metadata(store.path()).unwrap().permissions().mode() & 0o777, 0o600);
         store.forget_token("laptop").unwrap();
         assert!(store.current().unwrap().tokens.is_empty());

@@ -1,25 +1,39 @@
 //! The gRPC client of the control plane: one generic call, driven by the descriptors of the API.
 //!
-//! It knows no kinds: requests are proto-JSON, responses are dynamic messages.
+//! Requests are proto-JSON, responses are dynamic messages. Kinds matter only where a name does not exist, and another was
+//! perhaps meant.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use mcp::border::without_mark;
+use mcp::client::Fault;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status, Streaming};
 
+use crate::answers::Answers;
 use crate::context::Context;
+use crate::error::tls::read_certificates;
 use crate::error::{Error, Exit, Result};
+use crate::kinds::{Kind, short_name};
 use crate::reflection;
+use crate::suggest::did_you_mean;
 
 /// Maximum size of a response. A list of a thousand tools with their schemas is large, but not larger than this.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// How many names are looked at for the one that was meant.
+const SUGGESTIONS: u32 = 1_000;
+
+/// An answer that takes longer is doubted. Calls of a control plane may take as long as they like.
+const SUSPICION: Duration = Duration::from_millis(300);
 
 /// A connection to the control plane of a context.
 #[derive(Clone)]
@@ -28,6 +42,8 @@ pub struct ControlClient {
     authorization: Option<MetadataValue<Ascii>>,
     timeout: Duration,
     target: String,
+    /// Whether a control plane has answered on this connection.
+    proven: Arc<AtomicBool>,
 }
 
 impl ControlClient {
@@ -35,10 +51,12 @@ impl ControlClient {
     pub async fn connect(context: &Context, timeout: Duration) -> Result<Self> {
         let target = context.control_url()?.to_owned();
         let endpoint = endpoint(&target, context)?;
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| Error::from_status(&Status::unavailable(cause(&error)), &target))?;
+        let channel = match endpoint.connect().await {
+            Ok(channel) => channel,
+            Err(error) => {
+                return Err(unreached(Reason::of(&error), &target, context.ca_file.as_deref()).await);
+            }
+        };
         let authorization = context
             .admin_bearer()?
             .map(|bearer| format!("Bearer {}", bearer.expose()).parse())
@@ -47,35 +65,93 @@ impl ControlClient {
                 Error::usage("the admin token contains characters that are not allowed in an HTTP header")
             })?;
         let grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
-        Ok(Self { grpc, authorization, timeout, target })
+        Ok(Self { grpc, authorization, timeout, target, proven: Arc::default() })
     }
 
     /// Calls `package.Service/Method` with a request in proto-JSON.
     pub async fn call(&self, method: &str, request: Value) -> Result<DynamicMessage> {
+        match self.unary(method, request).await {
+            Err(error) if error.exit == Exit::NotFound => Err(self.with_suggestion(error).await),
+            answer => answer,
+        }
+    }
+
+    /// Adds the name that was perhaps meant by the one that does not exist.
+    async fn with_suggestion(&self, error: Error) -> Error {
+        let message = error.to_string();
+        let named = message.split([' ', ';']).find_map(|word| Some((word, Kind::of_resource(word)?)));
+        let Some((name, kind)) = named else { return error };
+        let mut request = json!({ "pageSize": SUGGESTIONS });
+        if kind.catalogued {
+            request["parent"] = "upstreams/-".into();
+        }
+        let listed = self.unary(&kind.method("List"), request).await;
+        let items = listed.map(|page| reflection::submessages(&page, &kind.list_field())).unwrap_or_default();
+        let names: Vec<_> = items.iter().map(|item| short_name(&reflection::text(item, "name"))).collect();
+        let hint = did_you_mean(&short_name(name), names.iter().map(String::as_str));
+        let (said, plural) = (message.split("; run ").next().unwrap_or_default(), kind.plural);
+        Error::not_found(format!("{said}{hint}; run `mcpctl get {plural}` to list what exists"))
+    }
+
+    async fn unary(&self, method: &str, request: Value) -> Result<DynamicMessage> {
         let (request, path, codec) = self.prepare(method, request)?;
         let mut grpc = self.grpc.clone();
-        let answer = async {
-            grpc.ready().await.map_err(|error| Status::unavailable(cause(&error)))?;
+        self.answered(async {
+            grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             grpc.unary(request, path, codec).await
-        };
-        let answer = tokio::time::timeout(self.timeout, answer)
-            .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("")));
-        answer.map(tonic::Response::into_inner).map_err(|status| self.explain(&status))
+        })
+        .await
     }
 
     /// Calls a streaming method. The timeout covers only the start of the stream.
     pub async fn stream(&self, method: &str, request: Value) -> Result<Streaming<DynamicMessage>> {
         let (request, path, codec) = self.prepare(method, request)?;
         let mut grpc = self.grpc.clone();
-        let answer = async {
-            grpc.ready().await.map_err(|error| Status::unavailable(cause(&error)))?;
+        self.answered(async {
+            grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             grpc.server_streaming(request, path, codec).await
+        })
+        .await
+    }
+
+    /// Waits for an answer. Where none comes soon, whoever answers there is asked what it is: tonic would connect again and again
+    /// to what is no control plane.
+    async fn answered<T>(
+        &self,
+        answer: impl Future<Output = std::result::Result<tonic::Response<T>, Status>>,
+    ) -> Result<T> {
+        let answer = tokio::time::timeout(self.timeout, answer);
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or_else(|_| Err(Status::deadline_exceeded(""))),
+            what = self.found_out(), if !self.proven.load(Ordering::Relaxed) => {
+                return Err(not_a_control_plane(&self.target, what));
+            }
         };
-        let answer = tokio::time::timeout(self.timeout, answer)
-            .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("")));
-        answer.map(tonic::Response::into_inner).map_err(|status| self.explain(&status))
+        match answer {
+            Ok(answer) => {
+                self.proven.store(true, Ordering::Relaxed);
+                Ok(answer.into_inner())
+            }
+            // With a cause, it is of this side: no answer has come.
+            Err(status) => match std::error::Error::source(&status).map(Reason::of) {
+                Some(reason) => Err(unreached(reason, &self.target, None).await),
+                None => Err(self.explain(&status)),
+            },
+        }
+    }
+
+    /// Returns once it is certain that something else than a control plane answers.
+    async fn found_out(&self) -> &'static str {
+        tokio::time::sleep(SUSPICION).await;
+        match Answers::at(&self.target).await {
+            // HTTP/2 was agreed on there, or TLS would have failed: a proxy may serve gRPC beside pages of its own.
+            Answers::Web if self.target.starts_with("https://") => std::future::pending().await,
+            found => match found.instead_of_a_control_plane() {
+                Some(what) => what,
+                None => std::future::pending().await,
+            },
+        }
     }
 
     /// Turns a status of this control plane into an error for people.
@@ -111,11 +187,51 @@ fn endpoint(target: &str, context: &Context) -> Result<Endpoint> {
     }
     let mut tls = ClientTlsConfig::new().with_native_roots();
     if let Some(path) = &context.ca_file {
-        let pem = std::fs::read(path)
-            .map_err(|error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display())))?;
-        tls = tls.ca_certificate(Certificate::from_pem(without_mark(&pem)));
+        tls = tls.ca_certificate(Certificate::from_pem(read_certificates(path)?));
     }
     endpoint.tls_config(tls).map_err(|error| wrong(cause(&error)))
+}
+
+/// Why nobody answered.
+struct Reason {
+    fault: Option<Fault>,
+    cause: String,
+}
+
+impl Reason {
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { fault: Fault::of(error), cause: cause(error) }
+    }
+}
+
+/// Says why nobody answered, and what to do about it.
+async fn unreached(reason: Reason, target: &str, ca_file: Option<&Path>) -> Error {
+    let place = format!("the control plane at {target}");
+    let unavailable = |text: String| Error::new(Exit::Unavailable, text);
+    match reason.fault {
+        Some(fault @ Fault::UnknownIssuer) => unavailable(match ca_file {
+            Some(file) => format!(
+                "cannot trust {place}: {fault}, nor is it in {} (--ca-file of the context)",
+                file.display()
+            ),
+            None => format!(
+                "cannot trust {place}: {fault}; to trust it, run `mcpctl config set-context NAME --ca-file FILE`"
+            ),
+        }),
+        Some(fault @ Fault::NotTls) => unavailable(format!("cannot connect to {place}: {fault}")),
+        Some(fault) => unavailable(format!("cannot trust {place}: {fault}")),
+        None => match Answers::at(target).await.instead_of_a_control_plane() {
+            Some(what) => not_a_control_plane(target, what),
+            None => Error::from_status(&Status::unavailable(reason.cause), target),
+        },
+    }
+}
+
+fn not_a_control_plane(target: &str, what: &str) -> Error {
+    Error::new(
+        Exit::Unavailable,
+        format!("no control plane is at {target}: {what} (`mcpctl config set-context NAME --control URL`)"),
+    )
 }
 
 /// Returns the innermost cause: the outer ones only say "transport error".

@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::error::{Error, Result};
 use crate::output::table::{Cell, Column};
+use crate::suggest::did_you_mean;
 
 /// A kind of resource, and how it is presented.
 #[derive(Debug)]
@@ -205,7 +206,8 @@ impl Kind {
         KINDS.iter().find(|kind| kind.name == name && kind.manifest.is_some()).ok_or_else(|| {
             let kinds: Vec<_> =
                 KINDS.iter().filter(|kind| kind.manifest.is_some()).map(|kind| kind.name).collect();
-            Error::usage(format!("unknown kind {name:?}; expected one of {}", kinds.join(", ")))
+            let hint = did_you_mean(name, kinds.iter().copied());
+            Error::usage(format!("unknown kind {name:?}{hint}; expected one of {}", kinds.join(", ")))
         })
     }
 

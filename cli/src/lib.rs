@@ -4,8 +4,11 @@
 //! [`control_client`] (one generic gRPC call) -> [`output`]. [`bridge`] is separate: it carries MCP between stdio and HTTP and
 //! knows nothing of the registry. Only `commands/dev.rs` knows the other two programs.
 
+pub mod answers;
 pub mod args;
+pub mod ask;
 pub mod bridge;
+pub mod client;
 pub mod commands;
 pub mod context;
 pub mod control_client;
@@ -15,6 +18,7 @@ pub mod manifest;
 pub mod output;
 pub mod parse;
 pub mod reflection;
+pub mod suggest;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -15,6 +15,7 @@ use serde_yaml_ng::Value as Document;
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, is_observed};
 use crate::reflection;
+use crate::suggest::nearest;
 
 /// Maximum number of resources in `ApplyResources`; a larger set is refused before it is sent.
 const MAX_RESOURCES: usize = 10_000;
@@ -193,15 +194,8 @@ fn is_trunkline(message: &MessageDescriptor) -> bool {
 }
 
 fn unknown_field(message: &MessageDescriptor, key: &str, path: &str) -> String {
-    let similarity = |name: &str| {
-        let (a, b) = (name.to_lowercase(), key.to_lowercase().replace(['_', '-'], ""));
-        similar::TextDiff::from_chars(&a, &b).ratio()
-    };
-    let best = message
-        .fields()
-        .map(|field| field.json_name().to_owned())
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    match best.filter(|name| similarity(name) > 0.6) {
+    let names: Vec<_> = message.fields().map(|field| field.json_name().to_owned()).collect();
+    match nearest(key, names.iter().map(String::as_str)) {
         Some(name) => format!("unknown field `{path}`; did you mean `{name}`?"),
         None => format!("unknown field `{path}`"),
     }
@@ -264,7 +258,7 @@ mod tests {
             ("name: x\n", "team.yaml document 1: `kind` is missing, as in `kind: Upstream`"),
             (
                 "kind: Upsteam\n",
-                "team.yaml document 1: unknown kind \"Upsteam\"; expected one of Upstream, Server, Tool, Resource, Prompt, Token",
+                "team.yaml document 1: unknown kind \"Upsteam\"; did you mean Upstream?; expected one of Upstream, Server, Tool, Resource, Prompt, Token",
             ),
             (
                 "kind: Upstream\n",

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::client::caller::saved;
 use crate::commands::Invocation;
 use crate::context::SavedToken;
 use crate::error::Result;
@@ -20,7 +21,7 @@ pub struct Args {
     /// Host or library to configure
     #[arg(long = "for", value_enum, value_name = "HOST")]
     host: Host,
-    /// Saved token to use [default: the first that may call the server]
+    /// Saved token to use [default: the first that was made of those that may call the server]
     #[arg(long, value_name = "NAME")]
     token: Option<String>,
     /// Include the bearer itself instead of a reference to it
@@ -72,14 +73,14 @@ const VARIABLE: &str = "TRUNKLINE_TOKEN";
 pub fn run(invocation: &Invocation, args: Args) -> Result {
     let context = invocation.context()?;
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
-    let (token, saved) = context.token_for(server, args.token.as_deref())?;
+    let (token, kept) = saved(&context, invocation.context_file.path(), server, args.token.as_deref())?;
     let url = context.server_url(server)?;
     let snippet = Snippet {
         server,
         url: &args.transport.address(&url),
         transport: args.transport,
         token,
-        bearer: args.show_bearer.then_some(saved),
+        bearer: args.show_bearer.then_some(kept),
         config: invocation.context_file.path(),
         named: args.token.is_some(),
     };
@@ -297,7 +298,7 @@ mod tests {
     }
 
     fn check_over(transport: Transport, host: Host, via: Option<Via>, shown: bool) -> String {
-        let saved = SavedToken { bearer: Secret::new("s3cret"), servers: vec!["dev".into()] };
+        let saved = SavedToken { bearer: Secret::new("s3cret"), ..SavedToken::default() };
         let snippet = Snippet {
             server: "dev",
             url: &transport.address("http://127.0.0.1:4444/servers/dev/mcp"),

@@ -1,14 +1,19 @@
 //! `mcpctl config`: contexts, and the bearers saved in them.
 
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use crate::ask;
+use crate::client::caller;
 use crate::commands::Invocation;
 use crate::commands::fields::read_text;
-use crate::context::Secret;
-use crate::error::{Error, Result};
+use crate::context::{Contexts, SavedToken, Secret};
+use crate::error::{Error, Exit, Result, tls};
+use crate::kinds::short_name;
 use crate::output::{self, Format, table};
+use crate::suggest::did_you_mean;
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +55,20 @@ enum Action {
         /// Name of the context
         name: String,
     },
+    /// Save a bearer that you were given, for `call`, `connect` and `client-config`
+    SetBearer {
+        /// Name to save it under [default: the name of its token]
+        name: Option<String>,
+        /// File with the bearer; - reads stdin [default: asked for on a terminal, else stdin]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Server that it may call, or * for all; repeatable
+        #[arg(long = "server", value_name = "NAME", default_value = "*")]
+        servers: Vec<String>,
+        /// Replace the bearer that is saved under this name
+        #[arg(long)]
+        replace: bool,
+    },
     /// Print a saved bearer
     GetBearer {
         /// Name of the token
@@ -69,7 +88,7 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
         }
         Action::UseContext { name } => {
             invocation.context_file.edit(|contexts| {
-                check_known(contexts.contexts.contains_key(&name), &name)?;
+                check_known(contexts, &name)?;
                 contexts.current_context = Some(name.clone());
                 Ok(())
             })?;
@@ -78,7 +97,8 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
         }
         Action::DeleteContext { name } => {
             invocation.context_file.edit(|contexts| {
-                check_known(contexts.contexts.remove(&name).is_some(), &name)?;
+                check_known(contexts, &name)?;
+                contexts.contexts.remove(&name);
                 contexts.current_context.take_if(|current| *current == name);
                 Ok(())
             })?;
@@ -86,11 +106,25 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
             Ok(())
         }
         Action::GetBearer { name } => {
-            output::print(invocation.context()?.token_for("", Some(&name))?.1.bearer.expose())
+            let file = invocation.context_file.path();
+            output::print(invocation.context()?.saved_token(&name, file)?.1.bearer.expose())
+        }
+        Action::SetBearer { name, file, servers, replace } => {
+            set_bearer(invocation, name, file.as_deref(), &servers, replace)
         }
         Action::SetContext { name, control, edge, admin_token_file, ca_file } => {
+            let is_nothing = control.is_none() && edge.is_none() && admin_token_file.is_none();
+            if is_nothing && ca_file.is_none() {
+                return Err(Error::usage(format!(
+                    "nothing to set in context {name}; give --control, --edge, --admin-token-file or --ca-file"
+                )));
+            }
             for url in [&control, &edge].into_iter().flatten() {
                 check_url(url)?;
+            }
+            let ca_file = ca_file.map(std::path::absolute).transpose()?;
+            if let Some(path) = &ca_file {
+                tls::read_certificates(path)?;
             }
             let from_stdin = admin_token_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
             let token = admin_token_file.as_deref().filter(|_| from_stdin).map(read_text).transpose()?;
@@ -115,14 +149,52 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
     }
 }
 
-fn check_known(known: bool, name: &str) -> Result {
-    if known {
-        Ok(())
-    } else {
-        Err(Error::not_found(format!(
-            "context {name} does not exist; run `mcpctl config get-contexts` to list contexts"
-        )))
+/// Saves a bearer in the current context. One that is there under this name is kept, unless it is to be replaced: bearers
+/// are shown only once.
+fn set_bearer(
+    invocation: &Invocation,
+    name: Option<String>,
+    file: Option<&Path>,
+    servers: &[String],
+    replace: bool,
+) -> Result {
+    let is_asked = file.is_none() && std::io::stdin().is_terminal();
+    let (text, place) = match file {
+        Some(path) => (read_text(path)?, path.display().to_string()),
+        None if is_asked => (ask::secret("Bearer: ")?, "the answer".to_owned()),
+        None => (read_text(Path::new("-"))?, "stdin".to_owned()),
+    };
+    let bearer = caller::checked(&text, &place)?;
+    let told = || caller::claims(&bearer)?["sub"].as_str()?.strip_prefix("tokens/").map(str::to_owned);
+    let name = name.map(|name| short_name(&name)).or_else(told).ok_or_else(|| {
+        Error::usage("the bearer does not say of which token it is; run `mcpctl config set-bearer NAME`")
+    })?;
+    let path = invocation.context_file.path();
+    let earlier = invocation.context()?.tokens.remove(&name);
+    if !replace && earlier.is_some_and(|earlier| earlier.bearer != bearer) {
+        return Err(Error::new(
+            Exit::Conflict,
+            format!(
+                "another bearer of token {name} is saved in {}; add --replace to replace it",
+                path.display()
+            ),
+        ));
     }
+    let servers = servers.iter().map(|server| short_name(server)).collect();
+    let token = SavedToken { bearer, servers, ..SavedToken::default() };
+    invocation.context_file.save_token(&name, token)?;
+    output::eprint(format!("bearer of token {name} saved in {}", path.display()));
+    Ok(())
+}
+
+fn check_known(contexts: &Contexts, name: &str) -> Result {
+    if contexts.contexts.contains_key(name) {
+        return Ok(());
+    }
+    let hint = did_you_mean(name, contexts.contexts.keys().map(String::as_str));
+    Err(Error::not_found(format!(
+        "context {name} does not exist{hint}; run `mcpctl config get-contexts` to list contexts"
+    )))
 }
 
 fn check_url(url: &str) -> Result {

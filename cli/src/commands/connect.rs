@@ -1,6 +1,9 @@
 //! `mcpctl connect SERVER`: connects stdio to a server of the edge.
 
+use std::path::Path;
+
 use crate::bridge::connect::{self, Target};
+use crate::client::caller::{CallerFlags, Wanted, callers};
 use crate::commands::Invocation;
 use crate::error::{Error, Result};
 use crate::output;
@@ -10,9 +13,8 @@ use crate::output;
 pub struct Args {
     /// Name of the server
     server: String,
-    /// Saved token to use [default: the first that may call the server]
-    #[arg(long, value_name = "NAME")]
-    token: Option<String>,
+    #[command(flatten)]
+    caller: CallerFlags,
 }
 
 /// Runs `connect`.
@@ -21,8 +23,16 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let server = args.server.strip_prefix("servers/").unwrap_or(&args.server);
     let url = context.server_url(server)?;
     let url = url.parse().map_err(|error| Error::usage(format!("invalid edge URL {url}: {error}")))?;
-    let (name, token) = context.token_for(server, args.token.as_deref())?;
-    output::eprint(format!("connecting stdio to {url} with token {name}"));
-    let target = Target { url, bearer: token.bearer.clone() };
+    if args.caller.bearer_file.as_deref() == Some(Path::new("-")) {
+        return Err(Error::usage(
+            "--bearer-file - cannot be used here: stdin carries the messages of the host",
+        ));
+    }
+    let file = invocation.context_file.path();
+    let callers = callers(&context, file, server, Wanted::Anything, &args.caller)?;
+    let Some(caller) = callers.into_iter().next() else { return Ok(()) };
+    caller.authorization()?;
+    output::eprint(format!("connecting stdio to {url} with {caller}"));
+    let target = Target { url, whose: caller.to_string(), bearer: caller.bearer };
     connect::run(target, tokio::io::stdin(), tokio::io::stdout()).await
 }

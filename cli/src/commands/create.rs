@@ -38,6 +38,9 @@ enum Target {
         /// Do not wait for the first probe and import
         #[arg(long)]
         no_wait: bool,
+        /// A command, which `expose` runs
+        #[arg(last = true, hide = true)]
+        command: Vec<String>,
     },
     /// Create a virtual server, which clients connect to
     #[command(visible_alias = "servers")]
@@ -94,7 +97,11 @@ struct Entry {
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let creator = Creator { invocation, validate_only: args.dry_run };
     match args.target {
-        Target::Upstream { name, flags, no_wait } => creator.upstream(&name, &flags, no_wait).await,
+        Target::Upstream { name, command, .. } if !command.is_empty() => Err(Error::usage(format!(
+            "an upstream is reached by a URL; to run a command as one, use `mcpctl expose --register {name} -- {}`",
+            command.join(" ")
+        ))),
+        Target::Upstream { name, flags, no_wait, .. } => creator.upstream(&name, &flags, no_wait).await,
         Target::Server { name, flags } => creator.plain("server", &name, flags.fields()).await,
         Target::Token { name, flags, no_save, no_wait } => {
             let Some(token) = creator.token(&name, &flags, no_save).await? else { return Ok(()) };
@@ -249,8 +256,18 @@ async fn wait_for_edges(invocation: &Invocation, token: &DynamicMessage) -> Resu
 
 /// Saves the bearer of a token in the context file.
 pub fn save_token(invocation: &Invocation, token: &DynamicMessage, bearer: &str) -> Result {
-    let scope = reflection::to_json(token);
-    let servers = scope["scope"]["servers"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let saved = SavedToken { bearer: Secret::new(bearer), servers: servers.map(short_name).collect() };
+    let document = reflection::to_json(token);
+    let list = |field: &str| {
+        let items = document["scope"][field].as_array().into_iter().flatten().filter_map(Value::as_str);
+        items.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let saved = SavedToken {
+        bearer: Secret::new(bearer),
+        servers: list("servers").iter().map(|name| short_name(name)).collect(),
+        tools: Some(list("tools")),
+        resources: Some(list("resources")),
+        prompts: Some(list("prompts")),
+        created: document["meta"]["createTime"].as_str().map(str::to_owned),
+    };
     invocation.context_file.save_token(&short_name(&reflection::text(token, "name")), saved)
 }

@@ -94,7 +94,13 @@ async fn fetch(client: &ControlClient, args: &Args) -> Result<Vec<DynamicMessage
     let mut items = Vec::new();
     for word in &args.names {
         if is_upstream(args.kind, word) {
-            items.extend(list(client, args, word.strip_prefix("upstreams/").unwrap_or(word)).await?);
+            let upstream = word.strip_prefix("upstreams/").unwrap_or(word);
+            let listed = list(client, args, upstream).await?;
+            if listed.is_empty() && upstream != "-" {
+                // An upstream without entries and one that does not exist are not the same.
+                one(client, Kind::from_word("upstream"), upstream).await?;
+            }
+            items.extend(listed);
         } else if args.filter.is_some() || args.order_by.is_some() {
             return Err(Error::usage("--filter and --order-by apply to lists; omit the name"));
         } else {

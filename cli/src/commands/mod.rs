@@ -16,6 +16,9 @@ pub mod fields;
 pub mod get;
 pub mod import;
 pub mod lint;
+pub mod ping;
+pub mod prompt;
+pub mod read;
 pub mod revoke;
 pub mod rollout;
 pub mod tunnel;
@@ -100,6 +103,9 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Export(args) => export::run(&invocation, args).await?,
         Command::Usage(args) => usage::run(&invocation, args).await?,
         Command::Call(args) => return call::run(&invocation, args).await,
+        Command::Read(args) => read::run(&invocation, args).await?,
+        Command::Prompt(args) => prompt::run(&invocation, args).await?,
+        Command::Ping(args) => ping::run(&invocation, args).await?,
         Command::ClientConfig(args) => client_config::run(&invocation, args)?,
         Command::Expose(args) => expose::run(&invocation, args).await?,
         Command::Connect(args) => connect::run(&invocation, args).await?,

@@ -40,16 +40,20 @@ pub async fn refresh(invocation: &Invocation, args: RefreshArgs) -> Result {
     let item = reflection::submessage(&answer?, kind.singular)
         .ok_or_else(|| Error::failure("the response contains no upstream"))?;
     output::print(&output::resources(kind, std::slice::from_ref(&item), true, invocation.format())?)?;
-    check_ready(&reflection::to_json(&item)["status"], &args.name)
+    let item = reflection::to_json(&item);
+    check_ready(&item["status"], &args.name, &Credential::of(&item))
 }
 
 /// Runs `probe`.
 pub async fn probe(invocation: &Invocation, args: ProbeArgs) -> Result {
     let kind = Kind::from_word("upstream");
+    let mut credential = Credential::Unknown;
     let request = if args.target.contains("://") {
         let mut upstream = json!({ "http": { "url": args.target } });
-        if let Some(credential) = args.credential.json()? {
-            upstream["credential"] = credential;
+        credential = Credential::NoneForProbe;
+        if let Some(given) = args.credential.json()? {
+            upstream["credential"] = given;
+            credential = Credential::Given;
         }
         json!({ "upstream": upstream })
     } else {
@@ -67,7 +71,7 @@ pub async fn probe(invocation: &Invocation, args: ProbeArgs) -> Result {
         Format::Table | Format::Name => render_probe(&reflection::to_json(&status)),
     };
     output::print(&shown)?;
-    check_ready(&reflection::to_json(&status), &args.target)
+    check_ready(&reflection::to_json(&status), &args.target, &credential)
 }
 
 /// Renders the outcome of a probe: what the server is, how its lists were read, and every attempt.
@@ -136,12 +140,43 @@ fn strings(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-fn check_ready(status: &Value, name: &str) -> Result {
+/// What is known of the credential that was presented.
+enum Credential {
+    Unknown,
+    Given,
+    /// An upstream that has none.
+    None,
+    /// A URL that was probed without one.
+    NoneForProbe,
+}
+
+impl Credential {
+    fn of(upstream: &Value) -> Self {
+        if upstream["credential"].is_object() { Self::Given } else { Self::None }
+    }
+
+    /// What to do about an upstream that wants another one.
+    fn advice(&self, name: &str) -> String {
+        match self {
+            Self::Unknown | Self::Given => format!("{name} rejected the credential"),
+            Self::None => format!(
+                "{name} wants a credential and has none (`mcpctl update upstream {name} --bearer-file FILE`)"
+            ),
+            Self::NoneForProbe => {
+                format!(
+                    "{name} wants a credential and was sent none (--bearer-file, --basic, --header or --query)"
+                )
+            }
+        }
+    }
+}
+
+fn check_ready(status: &Value, name: &str, credential: &Credential) -> Result {
     let reason = status["reason"].as_str().unwrap_or("no response");
     match status["state"].as_str() {
         Some("UPSTREAM_STATE_READY") => Ok(()),
         Some("UPSTREAM_STATE_UNAUTHORIZED") => {
-            Err(Error::new(Exit::Refused, format!("{name} rejected the credential: {reason}")))
+            Err(Error::new(Exit::Refused, format!("{}: {reason}", credential.advice(name))))
         }
         // What answers with a status only is something else than a server.
         Some("UPSTREAM_STATE_INCOMPATIBLE") if reason.starts_with("HTTP ") => Err(Error::failure(format!(
@@ -159,7 +194,7 @@ pub fn report_state(upstream: &DynamicMessage) {
     let json = reflection::to_json(upstream);
     let (status, name) = (&json["status"], reflection::text(upstream, "name"));
     let id = name.trim_start_matches("upstreams/");
-    match check_ready(status, id) {
+    match check_ready(status, id, &Credential::of(&json)) {
         Ok(()) => {
             let count = |key: &str| status[key].as_i64().unwrap_or_default();
             let (tools, resources, prompts) =

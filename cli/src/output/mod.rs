@@ -28,6 +28,13 @@ pub enum Format {
     Name,
 }
 
+impl Format {
+    /// Whether it is read by people.
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Name)
+    }
+}
+
 /// Prints data to stdout; what does not print is escaped. A closed pipe (`| head`) is not an error.
 pub fn print(text: &str) -> Result {
     write_stdout(&printable::text(text))

@@ -37,6 +37,8 @@ pub struct Target {
     pub url: url::Url,
     /// The token's bearer.
     pub bearer: Secret,
+    /// Whose it is and where it came from, in words.
+    pub whose: String,
 }
 
 /// The connection to the edge on behalf of one host.
@@ -375,12 +377,13 @@ impl Connection {
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
         let why = Envelope::parse(&body).ok().as_ref().and_then(error_message);
+        let whose = &self.target.whose;
         let hint = match status {
             StatusCode::UNAUTHORIZED => {
-                "; the token is no longer valid: create another with `mcpctl create token`"
+                format!("; {whose} is not valid (any more): create another with `mcpctl create token`")
             }
-            StatusCode::NOT_FOUND => "; check that the server exists and that the token may call it",
-            _ => "",
+            StatusCode::NOT_FOUND => format!("; check that the server exists and that {whose} may call it"),
+            _ => String::new(),
         };
         Failure::Final(format!(
             "the edge responded with {status}{}{hint}",

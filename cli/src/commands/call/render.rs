@@ -33,7 +33,8 @@ fn pretty(raw: &str) -> Cow<'_, str> {
     value.map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
-fn block(raw: &str) -> String {
+/// Renders one content.
+pub fn block(raw: &str) -> String {
     let read = json::members(raw, ["type", "text", "resource", "uri", "mimeType", "data"]);
     let [kind, text, resource, uri, media, data] = read.unwrap_or_default();
     let resource = json::members(resource.unwrap_or("{}"), ["text", "uri"]);

@@ -2,6 +2,8 @@
 //!
 //! Errors are shown to people; secrets must never reach them.
 
+pub mod tls;
+
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -110,13 +112,6 @@ fn exit_and_message(code: Code, message: String, target: &str) -> (Exit, String)
             (Exit::Conflict, format!("{message}; change it with `mcpctl update` or `mcpctl apply`"))
         }
         Code::Aborted | Code::FailedPrecondition => (Exit::Conflict, message),
-        Code::Unavailable if message.contains("invalid peer certificate") => (
-            Exit::Unavailable,
-            format!(
-                "cannot verify the certificate of the control plane at {target}: {message}; to trust its \
-                 issuer, run `mcpctl config set-context NAME --ca-file FILE`"
-            ),
-        ),
         Code::Unavailable => (
             Exit::Unavailable,
             format!(
@@ -153,15 +148,6 @@ mod tests {
         let error = Error::from_status(&status, "http://x");
         assert_eq!(error.exit, Exit::Usage);
         assert_eq!(error.to_string(), "the upstream is not valid; upstream.http.url: must be absolute");
-    }
-
-    #[test]
-    fn a_certificate_that_is_not_trusted_says_how_to_trust_it() {
-        let status = Status::unavailable("invalid peer certificate: UnknownIssuer");
-        assert_eq!(
-            Error::from_status(&status, "https://control:4445").to_string(),
-            "cannot verify the certificate of the control plane at https://control:4445: invalid peer certificate: UnknownIssuer; to trust its issuer, run `mcpctl config set-context NAME --ca-file FILE`"
-        );
     }
 
     #[test]

@@ -1,0 +1,52 @@
+//! Asks on the terminal for what must not be seen there. Whoever calls knows that stdin is one.
+
+use std::io::{Read as _, Write as _};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::error::{Error, Result};
+
+/// Keys as a terminal sends them.
+const INTERRUPT: u8 = 3;
+const END: u8 = 4;
+const BACKSPACE: [u8; 2] = [8, 127];
+
+/// Asks for a secret, which is not shown while it is typed.
+pub fn secret(question: &str) -> Result<String> {
+    let failure = |error| Error::failure(format!("cannot set up the terminal: {error}"));
+    let before = tcgetattr(std::io::stdin()).map_err(failure)?;
+    let mut quiet = before.clone();
+    // Ctrl-C comes as a key, so that nothing ends this program before the terminal is as it was.
+    quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+    tcsetattr(std::io::stdin(), OptionalActions::Now, &quiet).map_err(failure)?;
+    let _restored = Restored(before);
+    let _ = write!(std::io::stderr(), "{question}");
+    let typed = read();
+    let _ = writeln!(std::io::stderr());
+    typed?.ok_or_else(|| Error::failure("cancelled; nothing was changed"))
+}
+
+/// Returns what is typed before Enter; `None` if it is cancelled.
+fn read() -> Result<Option<String>> {
+    let mut typed = Vec::new();
+    for key in std::io::stdin().lock().bytes() {
+        match key? {
+            b'\r' | b'\n' => break,
+            INTERRUPT => return Ok(None),
+            END if typed.is_empty() => return Ok(None),
+            END => break,
+            key if BACKSPACE.contains(&key) => drop(typed.pop()),
+            key => typed.push(key),
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&typed).into_owned()))
+}
+
+/// Gives the terminal its settings back.
+struct Restored(Termios);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}

@@ -1,0 +1,47 @@
+//! What a server answered, printed in the format that was asked for.
+
+use serde_json::Value;
+
+use crate::commands::Invocation;
+use crate::error::{Error, Result};
+use crate::output::{self, Format};
+
+/// Prints a result: as the server wrote it, as YAML, or for people.
+pub fn print(invocation: &Invocation, result: &str, people: impl FnOnce(&str) -> String) -> Result {
+    match invocation.format() {
+        // Printed as the server wrote it, so that no number is rounded and no key moves.
+        Format::Json => output::print(&printable::json(result)),
+        Format::Yaml => output::print(&output::yaml(&value(result)?)?),
+        Format::Table | Format::Name => output::print_content(&people(result)),
+    }
+}
+
+/// Prints definitions: each as the server wrote it, their names, or a line and a description for people.
+pub fn print_list(
+    invocation: &Invocation,
+    definitions: &[String],
+    name: impl Fn(&str) -> String,
+    people: impl Fn(&str) -> (String, String),
+) -> Result {
+    match invocation.format() {
+        Format::Name => {
+            let names = definitions.iter().map(|definition| output::name_line(&name(definition)));
+            output::print(&names.collect::<String>())
+        }
+        Format::Json | Format::Yaml => {
+            print(invocation, &format!("[{}]", definitions.join(",")), |_| String::new())
+        }
+        Format::Table => {
+            let lines = definitions.iter().map(|definition| match people(definition) {
+                (line, text) if text.is_empty() => line + "\n",
+                (line, text) => format!("{line}\n    {text}\n"),
+            });
+            output::print(&lines.collect::<String>())
+        }
+    }
+}
+
+fn value(result: &str) -> Result<Value> {
+    serde_json::from_str(result)
+        .map_err(|error| Error::failure(format!("the result is not printed as YAML: {error}; use -o json")))
+}

@@ -1,0 +1,290 @@
+//! Whose bearer is presented to an edge, and where it came from, so that every error can say so.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::HeaderValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::commands::fields::read_text;
+use crate::context::{Context, SavedToken, Secret};
+use crate::error::{Error, Result};
+use crate::suggest::did_you_mean;
+
+/// The variable that holds a bearer.
+pub const VARIABLE: &str = "TRUNKLINE_BEARER";
+
+/// The flags of every command that calls a server.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CallerFlags {
+    /// Saved token to use [default: the first that was made of those that may call the server and what is asked for]
+    #[arg(long, value_name = "NAME", conflicts_with = "bearer_file")]
+    pub token: Option<String>,
+    /// File with the bearer to use instead of that of a saved token; - reads stdin. Without it, TRUNKLINE_BEARER is used if it
+    /// is set
+    #[arg(long, value_name = "FILE")]
+    pub bearer_file: Option<PathBuf>,
+}
+
+/// What a caller asks a server for.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// Nothing in particular.
+    Anything,
+    /// A tool, by its exposed name or its upstream's own.
+    Tool(&'a str),
+    /// A resource, by its exposed URI.
+    Resource(&'a str),
+    /// A prompt, by its exposed name or its upstream's own.
+    Prompt(&'a str),
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub bearer: Secret,
+    pub source: BearerSource,
+}
+
+/// Where a bearer came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BearerSource {
+    /// A file that was named.
+    File(PathBuf),
+    /// [`VARIABLE`].
+    Environment,
+    /// A saved token.
+    Saved { name: String, file: PathBuf },
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            BearerSource::File(path) if path.as_os_str() == "-" => f.write_str("the bearer from stdin"),
+            BearerSource::File(path) => write!(f, "the bearer in {}", path.display()),
+            BearerSource::Environment => write!(f, "the bearer in {VARIABLE}"),
+            BearerSource::Saved { name, file } => write!(f, "token {name} (saved in {})", file.display()),
+        }
+    }
+}
+
+impl Caller {
+    fn saved(name: &str, token: &SavedToken, file: &Path) -> Self {
+        let source = BearerSource::Saved { name: name.to_owned(), file: file.to_owned() };
+        Self { bearer: token.bearer.clone(), source }
+    }
+
+    /// Returns the value of `authorization`.
+    pub fn authorization(&self) -> Result<HeaderValue> {
+        let value = HeaderValue::from_str(&format!("Bearer {}", self.bearer.expose()));
+        let mut value = value.map_err(|_| {
+            Error::usage(format!("{self} contains characters that are not allowed in an HTTP header"))
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+/// Returns who may call, best first: the one that was named, or the saved tokens that cover what is wanted, in the order in
+/// which they were made. There is at least one.
+pub fn callers(
+    context: &Context,
+    file: &Path,
+    server: &str,
+    wanted: Wanted<'_>,
+    flags: &CallerFlags,
+) -> Result<Vec<Caller>> {
+    if let Some(path) = &flags.bearer_file {
+        let bearer = checked(&read_text(path)?, &path.display().to_string())?;
+        return Ok(vec![Caller { bearer, source: BearerSource::File(path.clone()) }]);
+    }
+    if let Some(name) = &flags.token {
+        let (name, token) = context.saved_token(name, file)?;
+        return Ok(vec![Caller::saved(name, token, file)]);
+    }
+    if let Some(bearer) = std::env::var(VARIABLE).ok().filter(|bearer| !bearer.trim().is_empty()) {
+        return Ok(vec![Caller { bearer: checked(&bearer, VARIABLE)?, source: BearerSource::Environment }]);
+    }
+    let saved = candidates(context, server, wanted);
+    let callers: Vec<_> = saved.into_iter().map(|(name, token)| Caller::saved(name, token, file)).collect();
+    if callers.is_empty() { Err(none_covers(context, file, server)) } else { Ok(callers) }
+}
+
+/// Returns the saved token for a server: the named one, or else the first that was made of those that may call it.
+pub fn saved<'a>(
+    context: &'a Context,
+    file: &Path,
+    server: &str,
+    named: Option<&str>,
+) -> Result<(&'a str, &'a SavedToken)> {
+    if let Some(name) = named {
+        return context.saved_token(name, file);
+    }
+    let first = candidates(context, server, Wanted::Anything).into_iter().next();
+    first.ok_or_else(|| none_covers(context, file, server))
+}
+
+/// Returns the saved tokens that may call a server: those that cover what is wanted before those that only may, and of each the
+/// first that was made first.
+fn candidates<'a>(context: &'a Context, server: &str, wanted: Wanted<'_>) -> Vec<(&'a str, &'a SavedToken)> {
+    let fits = |token: &SavedToken| token.servers.iter().any(|s| s == server || s == "*");
+    let all = context.tokens.iter().map(|(name, token)| (name.as_str(), token));
+    let mut found: Vec<_> = all.filter(|(_, token)| fits(token)).collect();
+    found.sort_by_key(|(_, token)| (rank(token, wanted), made(token)));
+    found
+}
+
+/// How well a token covers what is wanted; 0 is best.
+fn rank(token: &SavedToken, wanted: Wanted<'_>) -> u8 {
+    let (patterns, name, has_prefixes) = match wanted {
+        Wanted::Anything => return 0,
+        Wanted::Tool(name) => (&token.tools, name, true),
+        Wanted::Resource(uri) => (&token.resources, uri, false),
+        Wanted::Prompt(name) => (&token.prompts, name, true),
+    };
+    // What a token may use is not known of those that were saved by an earlier release, or handed over.
+    let Some(patterns) = patterns else { return 0 };
+    let end = format!("_{name}");
+    match patterns {
+        _ if patterns.iter().any(|pattern| matches(pattern, name)) => 0,
+        _ if has_prefixes && patterns.iter().any(|pattern| may_end_with(pattern, &end)) => 1,
+        _ => 2,
+    }
+}
+
+/// Whether a pattern, in which `*` stands for any characters, matches a text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(head) else { return false };
+    while let Some((part, after)) = rest.split_once('*') {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+        rest = after;
+    }
+    text.ends_with(rest)
+}
+
+/// Whether a pattern matches some text with this end: a name behind the prefix of its upstream.
+fn may_end_with(pattern: &str, end: &str) -> bool {
+    match pattern.rsplit_once('*') {
+        Some((_, tail)) => tail.ends_with(end) || end.ends_with(tail),
+        None => pattern.ends_with(end),
+    }
+}
+
+/// When a token was made. Those of which that is not known come last.
+fn made(token: &SavedToken) -> OffsetDateTime {
+    let told = token.created.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let issued = || OffsetDateTime::from_unix_timestamp(claims(&token.bearer)?["iat"].as_i64()?).ok();
+    told.or_else(issued).unwrap_or(time::macros::datetime!(9999-12-31 0:00 UTC))
+}
+
+/// Returns what a bearer says of itself, unverified: only its edge can tell whether it is true.
+pub fn claims(bearer: &Secret) -> Option<serde_json::Value> {
+    let payload = bearer.expose().split('.').nth(1)?;
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+}
+
+/// Returns the bearer in a text that came from `place`. It may be written as in the header.
+pub fn checked(text: &str, place: &str) -> Result<Secret> {
+    let text = text.trim();
+    let bearer = text.strip_prefix("Bearer ").unwrap_or(text).trim();
+    if bearer.is_empty() {
+        return Err(Error::usage(format!("{place} contains no bearer")));
+    }
+    if !bearer.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::usage(format!(
+            "{place} contains no bearer: one is a single word of letters, digits and signs"
+        )));
+    }
+    Ok(Secret::new(bearer))
+}
+
+fn none_covers(context: &Context, file: &Path, server: &str) -> Error {
+    let saved = context.tokens.iter().map(|(name, token)| format!("{name} ({})", token.servers.join(", ")));
+    let saved: Vec<_> = saved.take(20).collect();
+    let others: Vec<_> =
+        context.tokens.values().flat_map(|token| &token.servers).map(String::as_str).collect();
+    let (has, hint) = match saved.as_slice() {
+        [] => ("no token is saved there".to_owned(), String::new()),
+        saved => (format!("saved there: {}", saved.join(", ")), did_you_mean(server, others)),
+    };
+    Error::not_found(format!(
+        "no token in {} may call server {server}{hint}; {has}; create one with `mcpctl create token NAME --server {server}`, \
+         or use a bearer that you were given: `mcpctl config set-bearer NAME`, --bearer-file or {VARIABLE}",
+        file.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(servers: &[&str], tools: Option<&[&str]>, created: Option<&str>) -> SavedToken {
+        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        SavedToken {
+            bearer: Secret::new("s3cret"),
+            servers: owned(servers),
+            tools: tools.map(owned),
+            created: created.map(str::to_owned),
+            ..SavedToken::default()
+        }
+    }
+
+    fn chosen(context: &Context, wanted: Wanted<'_>) -> String {
+        let found = candidates(context, "dev", wanted);
+        found.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+    }
+
+    fn context(tokens: &[(&str, SavedToken)]) -> Context {
+        let tokens = tokens.iter().map(|(name, token)| ((*name).to_owned(), token.clone())).collect();
+        Context { tokens, ..Context::default() }
+    }
+
+    #[test]
+    fn the_first_that_was_made_and_covers_what_is_wanted_is_used() {
+        let all: Option<&[&str]> = Some(&["*"]);
+        let context = context(&[
+            ("alpha", token(&["dev"], all, Some("2026-02-01T00:00:00Z"))),
+            ("narrow", token(&["dev"], Some(&["time_image"]), Some("2025-01-01T00:00:00Z"))),
+            ("other", token(&["prod"], all, Some("2024-01-01T00:00:00Z"))),
+            ("zlaptop", token(&["*"], Some(&["time_*"]), Some("2026-01-01T00:00:00.5Z"))),
+        ]);
+        assert_eq!(chosen(&context, Wanted::Anything), "narrow zlaptop alpha");
+        assert_eq!(chosen(&context, Wanted::Tool("time_get_current_time")), "zlaptop alpha narrow");
+        assert_eq!(chosen(&context, Wanted::Tool("time_image")), "narrow zlaptop alpha");
+        // By the upstream's own name: `zlaptop` may have it with a prefix, and `alpha` whatever it is called.
+        assert_eq!(chosen(&context, Wanted::Tool("get_current_time")), "alpha zlaptop narrow");
+    }
+
+    #[test]
+    fn a_bearer_says_when_it_was_made_where_the_file_does_not() {
+        let signed = |seconds: i64| {
+            let claims = BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"iat":{seconds}}}"#));
+            SavedToken { bearer: Secret::new(format!("h.{claims}.s")), ..token(&["dev"], None, None) }
+        };
+        let context = context(&[("a", token(&["dev"], None, None)), ("b", signed(2)), ("c", signed(1))]);
+        assert_eq!(chosen(&context, Wanted::Tool("now")), "c b a");
+    }
+
+    #[test]
+    fn what_is_no_bearer_is_told_by_its_place() {
+        assert_eq!(checked("Bearer a.b.c\n", "FILE").unwrap(), Secret::new("a.b.c"));
+        for (text, part) in [(" \n", "FILE contains no bearer"), ("s3cret\nmore", "a single word")] {
+            let error = checked(text, "FILE").unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_server_without_a_token_says_what_is_there() {
+        let context = context(&[("laptop", token(&["development"], None, None))]);
+        let error =
+            callers(&context, Path::new("FILE"), "developmnt", Wanted::Anything, &CallerFlags::default());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("did you mean development?; saved there: laptop (development)"), "{error}");
+    }
+}

@@ -1,0 +1,8 @@
+//! The side of a client of servers: whose bearer is presented, and the session with a server of the edge.
+//!
+//! It must not know what is asked for in the session.
+
+pub mod answer;
+pub mod caller;
+pub mod session;
+pub mod signature;

@@ -1,0 +1,58 @@
+//! `mcpctl ping SERVER`: asks a server through the edge for a sign of life, as a client would.
+
+use std::time::Instant;
+
+use mcp::revision::Era;
+use serde_json::json;
+
+use crate::client::answer;
+use crate::client::caller::Wanted;
+use crate::client::session::{EdgeSession, SessionFlags};
+use crate::commands::Invocation;
+use crate::error::Result;
+use crate::output::progress::Spinner;
+
+/// Arguments of `ping`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the server
+    server: String,
+    #[command(flatten)]
+    session: SessionFlags,
+}
+
+/// Runs `ping`.
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let spinner = Spinner::start(format!("opening a session with {}", args.server));
+    let start = Instant::now();
+    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Anything).await?;
+    let opened = start.elapsed();
+    // The modern era has no ping: what a client asks first is answered as well.
+    let method = match session.revision.era() {
+        Era::Legacy => "ping",
+        Era::Modern => "server/discover",
+    };
+    let start = Instant::now();
+    let answer = session.request(method, "{}").await;
+    let took = start.elapsed();
+    drop(spinner);
+    answer?;
+    let millis = |time: std::time::Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
+    let told = json!({
+        "server": session.server,
+        "protocol": session.mcp.revision().to_string(),
+        "caller": session.caller.to_string(),
+        "openMillis": millis(opened),
+        "pingMillis": millis(took),
+    });
+    answer::print(invocation, &told.to_string(), |_| {
+        format!(
+            "{} answered in {} ms (session opened in {} ms, protocol {}, with {})",
+            session.server,
+            millis(took),
+            millis(opened),
+            session.mcp.revision(),
+            session.caller
+        )
+    })
+}

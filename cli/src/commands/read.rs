@@ -1,0 +1,103 @@
+//! `mcpctl read SERVER [URI]`: reads a resource of a server through the edge, or lists them.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use mcp::json::{self, JsonError, quote};
+use mcp::method::Method;
+
+use crate::client::caller::Wanted;
+use crate::client::session::{EdgeSession, SessionFlags};
+use crate::client::{answer, signature};
+use crate::commands::Invocation;
+use crate::error::{Error, Result};
+use crate::output;
+use crate::output::progress::Spinner;
+
+const MAX_RESOURCES: usize = 100_000;
+
+/// Arguments of `read`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the server
+    server: String,
+    /// URI of the resource as clients see it [default: list all]
+    uri: Option<String>,
+    #[command(flatten)]
+    session: SessionFlags,
+}
+
+/// Runs `read`.
+pub async fn run(invocation: &Invocation, args: Args) -> Result {
+    let Some(uri) = &args.uri else { return list(invocation, &args).await };
+    let spinner = Spinner::start(format!("reading {uri}"));
+    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Resource(uri)).await?;
+    let result = session.request("resources/read", &format!(r#"{{"uri":{}}}"#, quote(uri))).await;
+    drop(spinner);
+    let result = result?;
+    if invocation.format().is_for_people() {
+        print(&result)
+    } else {
+        answer::print(invocation, &result, str::to_owned)
+    }
+}
+
+async fn list(invocation: &Invocation, args: &Args) -> Result {
+    let session = EdgeSession::open(invocation, &args.server, &args.session, Wanted::Anything).await?;
+    let mut definitions = Vec::new();
+    for method in [Method::ResourcesList, Method::ResourcesTemplatesList] {
+        definitions.extend(session.list_if_offered(method, MAX_RESOURCES).await?);
+    }
+    session.mcp.close().await;
+    if definitions.is_empty() {
+        output::eprint(format!(
+            "server {} has no resources that {} may read",
+            session.server, session.caller
+        ));
+    }
+    answer::print_list(invocation, &definitions, address, |definition| {
+        let [name, text] = json::members(definition, ["name", "description"]).unwrap_or_default();
+        let said = [signature::first_line(name), signature::first_line(text)];
+        let said: Vec<_> = said.into_iter().filter(|text| !text.is_empty()).collect();
+        (printable::line(&address(definition)).into_owned(), said.join(": "))
+    })
+}
+
+fn address(definition: &str) -> String {
+    let [uri, template] = json::members(definition, ["uri", "uriTemplate"]).unwrap_or_default();
+    signature::text(uri.or(template))
+}
+
+/// Prints the contents of a resource: texts safely on a terminal, and everything byte for byte elsewhere.
+fn print(result: &str) -> Result {
+    let [contents] = json::members(result, ["contents"]).unwrap_or_default();
+    let mut parts = Vec::new();
+    let read = json::each_element(contents.unwrap_or("[]"), |raw| {
+        parts.push(raw.to_owned());
+        Ok::<(), JsonError>(())
+    });
+    read.map_err(|error| Error::failure(format!("the result cannot be read: {error}; use -o json")))?;
+    for part in parts {
+        let [text, blob, media] = json::members(&part, ["text", "blob", "mimeType"]).unwrap_or_default();
+        match blob {
+            Some(blob) => print_bytes(&signature::text(Some(blob)), &signature::text(media))?,
+            None => output::print_content(&signature::text(text))?,
+        }
+    }
+    Ok(())
+}
+
+fn print_bytes(encoded: &str, media: &str) -> Result {
+    let bytes = BASE64_STANDARD.decode(encoded);
+    let bytes = bytes.map_err(|error| Error::failure(format!("the content is not base64: {error}")))?;
+    if std::io::stdout().is_terminal() {
+        let text = format!("[{media}, {} bytes; redirect the output into a file to save them]", bytes.len());
+        return output::print(&printable::line(&text));
+    }
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

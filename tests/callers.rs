@@ -1,0 +1,164 @@
+//! Who calls: which saved token is used where none is named, bearers that were handed over, and what a client can ask for by
+//! `mcpctl`. Every error names the bearer and where it came from.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::fake::{Fake, Received, Step, id, json};
+use crate::support::gateway::{Gateway, Store};
+use crate::support::terminal::WIDE;
+use crate::support::wire::LEGACY;
+
+const TOOLS: &str = r#"[{"name":"now","description":"Tells the time.","inputSchema":{"type":"object","required":["zone"],
+    "properties":{"zone":{"type":"string"},"count":{"type":"integer","default":1}}}}]"#;
+
+/// An upstream with a tool, a resource and a prompt.
+async fn upstream() -> Fake {
+    Fake::scripted(TOOLS, answer).await
+}
+
+fn answer(request: &Received) -> Option<Vec<Step>> {
+    let message: Value = serde_json::from_str(&request.body).unwrap_or_default();
+    let result = match message["method"].as_str()? {
+        "initialize" => format!(
+            r#"{{"protocolVersion":"{LEGACY}","capabilities":{{"tools":{{}},"resources":{{}},"prompts":{{}}}},"serverInfo":{{"name":"fake","version":"1"}}}}"#
+        ),
+        "server/discover" => return Some(vec![json(404, "no")]),
+        "tools/call" => r#"{"content":[{"type":"text","text":"noon"}]}"#.to_owned(),
+        "resources/list" => {
+            r#"{"resources":[{"uri":"file:///a","name":"a","description":"The first."},{"uri":"file:///b","name":"b"}]}"#.to_owned()
+        }
+        "resources/read" if message["params"]["uri"] == "file:///b" => {
+            r#"{"contents":[{"uri":"file:///b","mimeType":"image/png","blob":"AAECAw=="}]}"#.to_owned()
+        }
+        "resources/read" => r#"{"contents":[{"uri":"file:///a","text":"the text"}]}"#.to_owned(),
+        "resources/templates/list" => r#"{"resourceTemplates":[]}"#.to_owned(),
+        "prompts/list" => r#"{"prompts":[{"name":"greet","arguments":[{"name":"who","required":true}]}]}"#.to_owned(),
+        "prompts/get" => format!(
+            r#"{{"messages":[{{"role":"user","content":{{"type":"text","text":"Greet {}."}}}}]}}"#,
+            message["params"]["arguments"]["who"].as_str().unwrap_or_default()
+        ),
+        _ => return None,
+    };
+    Some(vec![json(200, &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id(request)))])
+}
+
+async fn start(store: Store) -> (Gateway, Fake) {
+    let gateway = Gateway::start(store, 1).await;
+    let upstream = upstream().await;
+    gateway.ctl(&format!("create upstream fake --url {}", upstream.url())).await;
+    gateway.ctl("create server dev --tool fake/* --resource fake/* --prompt fake/*").await;
+    (gateway, upstream)
+}
+
+fn said(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+async fn try_ctl(gateway: &Gateway, line: &str) -> (i32, String, String) {
+    said(&gateway.try_ctl(&line.split_whitespace().collect::<Vec<_>>()).await)
+}
+
+#[tokio::test]
+async fn the_first_token_that_was_made_and_may_do_it_is_used() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let (gateway, _upstream) = start(store).await;
+        for line in [
+            "create token narrow --server dev --tool fake_other",
+            "create token zlaptop --server dev --tool fake_now --tool fake_later",
+            "create token alpha --server dev --tool fake_now",
+        ] {
+            gateway.ctl(line).await;
+        }
+        // By its exposed name and by the upstream's own, `narrow` is passed over, and `alpha` was made later.
+        for tool in ["fake_now", "now"] {
+            assert_eq!(gateway.ctl(&format!("call dev {tool} zone=UTC")).await.trim_end(), "noon");
+        }
+        let (code, _, talk) = try_ctl(&gateway, "call dev fake_nwo --token zlaptop").await;
+        assert_eq!(code, 3, "{talk}");
+        assert!(
+            talk.contains("that token zlaptop (saved in ") && talk.contains("did you mean fake_now?"),
+            "{talk}"
+        );
+        // Revoked elsewhere, so that it is still in the file: the next one is tried, and that is said.
+        gateway.admin.revoke_token("zlaptop").await;
+        gateway.admin.settled().await;
+        let (code, out, talk) = try_ctl(&gateway, "call dev fake_now zone=UTC").await;
+        assert_eq!((code, out.as_str()), (0, "noon"), "{talk}");
+        assert!(talk.contains("token zlaptop (saved in ") && talk.contains("trying token alpha"), "{talk}");
+        let (code, _, talk) = try_ctl(&gateway, "call dev fake_now --token zlaptop").await;
+        assert_eq!(code, 4, "{talk}");
+        assert!(talk.contains("rejected token zlaptop (saved in "), "{talk}");
+        let (code, _, talk) = try_ctl(&gateway, "call dve fake_now").await;
+        assert_eq!(code, 3);
+        assert!(talk.contains("may call server dve; did you mean dev?"), "{talk}");
+    }
+}
+
+#[tokio::test]
+async fn a_bearer_that_was_handed_over_is_used() {
+    let (gateway, _upstream) = start(Store::Sqlite).await;
+    let bearer = gateway.ctl("create token friend --server dev --no-save").await;
+    let file = gateway.folder().join("bearer");
+    std::fs::write(&file, &bearer).unwrap();
+    let (code, _, talk) = try_ctl(&gateway, "call dev fake_now zone=UTC").await;
+    assert_eq!(code, 3, "{talk}");
+    assert!(talk.contains("--bearer-file") && talk.contains("TRUNKLINE_BEARER"), "{talk}");
+    let call = ["call", "dev", "fake_now", "zone=UTC", "--bearer-file", file.to_str().unwrap()];
+    assert_eq!(gateway.ctl_args(&call).await.trim_end(), "noon");
+    std::fs::write(gateway.folder().join("wrong"), "a.b.c").unwrap();
+    let (code, _, talk) = try_ctl(&gateway, "call dev fake_now --bearer-file wrong").await;
+    assert_eq!(code, 4);
+    assert!(talk.contains("rejected the bearer in wrong;") && !talk.contains("a.b.c"), "{talk}");
+
+    // Asked for on a terminal, and not shown there; its own name is the default.
+    let mut terminal = gateway.terminal(&["config", "set-bearer"], WIDE, &[]);
+    terminal.wait_for("Bearer:").await;
+    terminal.type_line(bearer.trim());
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.screen());
+    assert!(!terminal.raw().contains(bearer.trim()), "{}", terminal.raw());
+    assert!(terminal.screen().contains("bearer of token friend saved in"), "{}", terminal.screen());
+    assert_eq!(gateway.ctl("call dev fake_now zone=UTC").await.trim_end(), "noon");
+    let (code, _, talk) = try_ctl(&gateway, "config set-bearer friend --file wrong").await;
+    assert_eq!(code, 6);
+    assert!(talk.contains("add --replace"), "{talk}");
+    let mut terminal = gateway.terminal(&["config", "set-bearer", "other"], WIDE, &[]);
+    terminal.wait_for("Bearer:").await;
+    terminal.type_keys("half\u{3}");
+    assert_eq!(terminal.ended().await, 1, "{}", terminal.screen());
+    assert!(terminal.screen().contains("cancelled"), "{}", terminal.screen());
+}
+
+#[tokio::test]
+async fn what_a_client_can_do_can_be_done_here() {
+    let (gateway, _upstream) = start(Store::Sqlite).await;
+    gateway.ctl("create token laptop --server dev").await;
+    assert_eq!(
+        gateway.ctl("call dev").await,
+        "fake_now(zone: string, count?: integer = 1)\n    Tells the time.\n"
+    );
+    assert_eq!(gateway.ctl("call dev -o name").await, "fake_now\n");
+    let listed: Value = serde_json::from_str(&gateway.ctl("call dev -o json").await).unwrap();
+    assert_eq!(listed[0]["name"], "fake_now");
+    let resources = gateway.ctl("read dev -o name").await;
+    let uris: Vec<_> = resources.lines().collect();
+    let [first, second] = uris[..] else { panic!("{resources}") };
+    assert!(gateway.ctl("read dev").await.contains("a: The first."));
+    assert_eq!(gateway.ctl(&format!("read dev {first}")).await, "the text\n");
+    let image = gateway.try_ctl(&["read", "dev", second]).await;
+    assert_eq!(image.stdout, [0, 1, 2, 3]);
+    let mut terminal = gateway.terminal(&["read", "dev", second], WIDE, &[]);
+    assert_eq!(terminal.ended().await, 0);
+    assert!(terminal.screen().contains("[image/png, 4 bytes;"), "{}", terminal.screen());
+    assert_eq!(gateway.ctl("prompt dev").await, "fake_greet(who)\n");
+    assert_eq!(gateway.ctl("prompt dev fake_greet who=you").await, "user:\nGreet you.\n");
+    for era in ["legacy", "modern"] {
+        let pong = gateway.ctl(&format!("ping dev --era {era}")).await;
+        assert!(pong.starts_with("dev answered in ") && pong.contains("token laptop (saved in "), "{pong}");
+    }
+    let (code, _, talk) = try_ctl(&gateway, "read dev file:///none").await;
+    assert_ne!(code, 0);
+    assert!(talk.contains("token laptop (saved in "), "{talk}");
+}

@@ -1,0 +1,123 @@
+//! Addresses that lead elsewhere: what is wrong is said at once, with the exit code of whoever got no answer.
+
+use std::time::{Duration, Instant};
+
+use crate::secure::{Authority, behind_tls};
+use crate::support::fake::{Fake, write};
+use crate::support::gateway::{Gateway, Store};
+
+/// The exit code where nobody answered.
+const UNAVAILABLE: i32 = 7;
+/// Far less than the time that an answer is waited for.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// Runs `mcpctl` with a context of its own.
+async fn with(gateway: &Gateway, control: &str, edge: &str, more: &[&str], line: &[&str]) -> (i32, String) {
+    let admin = gateway.folder().join("admin");
+    std::fs::write(&admin, gateway.admin_token()).unwrap();
+    let admin = admin.to_str().unwrap();
+    let set =
+        ["config", "set-context", "there", "--control", control, "--edge", edge, "--admin-token-file", admin];
+    gateway.ctl_args(&[&set[..], more].concat()).await;
+    let start = Instant::now();
+    let output = gateway.try_ctl(&[&["--context", "there"], line].concat()).await;
+    let talk = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+    assert!(start.elapsed() < AT_ONCE, "it took {:?} to say: {talk}", start.elapsed());
+    (output.status.code().unwrap(), talk)
+}
+
+#[tokio::test]
+async fn a_wrong_address_is_told_at_once() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    gateway.ctl("create server dev").await;
+    gateway.ctl("create token laptop --server dev").await;
+    let bearer = gateway.ctl("config get-bearer laptop").await;
+    std::fs::write(gateway.folder().join("bearer"), bearer).unwrap();
+    let page = "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+    let web = Fake::scripted("[]", move |_| Some(vec![write(page)])).await;
+    let web = web.url().replace("/mcp", "");
+    let authority = Authority::new(gateway.folder(), "ours");
+    let tls = behind_tls(&authority, gateway.control_address().to_owned()).await;
+    let [control, edge, operations] =
+        [gateway.control_address(), gateway.edge_address(0), gateway.operations_address(0)]
+            .map(|a| format!("http://{a}"));
+    let (https, http) = (format!("https://127.0.0.1:{tls}"), format!("http://127.0.0.1:{tls}"));
+    let ca = ["--ca-file", authority.ca.to_str().unwrap()];
+
+    let get = ["get", "servers"];
+    for (control, more, part) in [
+        (edge.as_str(), &[][..], "that is the port of an edge for clients"),
+        (&operations, &[], "that is the port of an edge for operators"),
+        (&web, &[], "a web server answers there"),
+        (&http, &[], "it speaks TLS: its URL begins with https://"),
+        (
+            &control.replace("http:", "https:"),
+            &[],
+            "it does not speak TLS there; its URL begins with http://",
+        ),
+        (&https, &[], "--ca-file FILE"),
+    ] {
+        let (code, talk) = with(&gateway, control, &edge, more, &get).await;
+        assert_eq!(code, UNAVAILABLE, "{control}: {talk}");
+        assert!(
+            talk.contains(part) && talk.contains(control) && talk.lines().count() == 1,
+            "{control}: {talk}"
+        );
+    }
+    let (code, talk) = with(&gateway, &control, &edge, &ca, &get).await;
+    assert_eq!(code, 0, "{talk}");
+
+    let call = ["call", "dev", "now", "--bearer-file", "bearer"];
+    for (edge, part) in [
+        (control.as_str(), "that is a control plane: set it with --control"),
+        (&operations, "that is the port of the edge for operators"),
+        (&web, "a web server answers there, and no edge"),
+        (&http, "it speaks TLS: its URL begins with https://"),
+    ] {
+        let (code, talk) = with(&gateway, &control, edge, &[], &call).await;
+        assert_eq!(code, UNAVAILABLE, "{edge}: {talk}");
+        assert!(talk.contains(part) && talk.contains(edge) && talk.lines().count() == 1, "{edge}: {talk}");
+    }
+
+    for (url, part) in [
+        (format!("{http}/mcp"), "if it speaks TLS, its URL begins with https://"),
+        (format!("{https}/mcp"), "signed by an authority that is not trusted here"),
+        (
+            format!("{}/mcp", edge.replace("http:", "https:")),
+            "it does not speak TLS there; its URL begins with http://",
+        ),
+    ] {
+        let (code, talk) = with(&gateway, &control, &edge, &[], &["probe", &url]).await;
+        assert_eq!(code, UNAVAILABLE, "{url}: {talk}");
+        assert!(talk.contains(part), "{url}: {talk}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_meant_is_named() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    gateway.ctl("create upstream time --url http://127.0.0.1:1/mcp --no-wait").await;
+    for (line, code, part) in [
+        ("get upstream tme", 3, "upstreams/tme does not exist; did you mean time?"),
+        ("describe upstream tiem", 3, "did you mean time?"),
+        ("delete upstream times", 3, "did you mean time?"),
+        ("get tools tme", 3, "upstreams/tme does not exist; did you mean time?"),
+        (
+            "get upstream zoo",
+            3,
+            "upstreams/zoo does not exist; run `mcpctl get upstreams` to list what exists",
+        ),
+        ("get upstrems", 2, "upstreams"),
+        ("get upstreams --context tset", 3, "did you mean test?"),
+        ("config use-context tset", 3, "did you mean test?"),
+        ("config set-context test", 2, "nothing to set in context test"),
+        ("config set-context test --ca-file mcpctl.yaml", 2, "contains no certificate"),
+        ("create upstream x -- npx y", 2, "mcpctl expose --register x -- npx y"),
+    ] {
+        let output = gateway.try_ctl(&line.split(' ').collect::<Vec<_>>()).await;
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {talk}");
+        assert!(talk.contains(part), "{line}: {talk}");
+    }
+    assert_eq!(gateway.ctl("get tools time -o name").await, "", "an upstream without tools is no error");
+}

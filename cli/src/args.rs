@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::bridge;
 use crate::commands;
 use crate::error::EXIT_CODES;
+use crate::examples;
 use crate::output::Format;
 use crate::parse;
 
 /// Manage Trunkline, the MCP gateway.
 #[derive(Debug, Parser)]
-#[command(name = "mcpctl", version, after_long_help = EXIT_CODES, after_help = "Run `mcpctl --help` for the exit codes.")]
-#[command(propagate_version = false, disable_help_subcommand = true)]
+#[command(name = "mcpctl", version, after_long_help = EXIT_CODES, after_help = "Run `mcpctl options` for the options that every command takes, and `mcpctl --help` for the exit codes.")]
+#[command(propagate_version = false)]
 pub struct Args {
     #[command(flatten)]
     pub global: GlobalArgs,
@@ -22,21 +23,48 @@ pub struct Args {
     pub command: Command,
 }
 
+/// Returns the command line with the examples in its help.
+pub fn command() -> clap::Command {
+    examples::add(Args::command())
+}
+
+/// Reads the command line of this process, or says what is wrong with it and exits.
+pub fn parse() -> Args {
+    let matches = command().get_matches();
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 /// The flags that every command takes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
     /// Context file [default: ~/.config/trunkline/mcpctl.yaml, else that of `mcpctl dev`]
-    #[arg(long, env = "MCPCTL_CONFIG", hide_env_values = true, global = true, value_name = "FILE")]
+    #[arg(
+        long,
+        env = "MCPCTL_CONFIG",
+        hide_env_values = true,
+        global = true,
+        hide_short_help = true,
+        hide_long_help = true,
+        value_name = "FILE"
+    )]
     pub config: Option<PathBuf>,
     /// Context to use instead of the current one
-    #[arg(long, env = "MCPCTL_CONTEXT", hide_env_values = true, global = true, value_name = "NAME")]
+    #[arg(
+        long,
+        env = "MCPCTL_CONTEXT",
+        hide_env_values = true,
+        global = true,
+        hide_short_help = true,
+        hide_long_help = true,
+        value_name = "NAME"
+    )]
     pub context: Option<String>,
     /// Output format
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
     /// Time to wait for a response, such as 500ms, 30s or 5m [default: 30s]
-    #[arg(long, env = "TRUNKLINE_TIMEOUT", hide_env_values = true, global = true, value_name = "DURATION", value_parser = parse::duration)]
+    #[arg(long, env = "TRUNKLINE_TIMEOUT", hide_env_values = true, global = true, hide_short_help = true, hide_long_help = true, value_name = "DURATION", value_parser = parse::duration)]
     pub timeout: Option<Duration>,
 }
 
@@ -91,6 +119,8 @@ pub enum Command {
     Config(commands::config::Args),
     /// Print a completion script for a shell
     Completion(commands::completion::Args),
+    /// Print the options that every command takes
+    Options,
     /// Print the version
     Version,
     /// Supervise a command for `expose` (internal)
@@ -100,12 +130,8 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
     #[test]
     fn the_command_line_is_consistent() {
-        Args::command().debug_assert();
+        super::command().debug_assert();
     }
 }

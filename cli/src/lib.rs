@@ -13,6 +13,7 @@ pub mod commands;
 pub mod context;
 pub mod control_client;
 pub mod error;
+pub mod examples;
 pub mod kinds;
 pub mod manifest;
 pub mod output;

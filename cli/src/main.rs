@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     // Only one provider is compiled in; an error means that it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match mcpctl::commands::run(mcpctl::args::Args::parse()) {
+    match mcpctl::commands::run(mcpctl::args::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             mcpctl::output::eprint(format!("mcpctl: {error}"));

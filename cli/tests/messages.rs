@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use clap::CommandFactory as _;
-use mcpctl::args::Args;
+use mcpctl::args;
+use mcpctl::commands::options;
 use mcpctl::error::Error;
 use tonic::{Code, Status};
 
@@ -88,15 +88,16 @@ fn every_message_is_in_the_file() {
 
 /// Renders the help of every command. The global options are in the first one only.
 fn help() -> String {
-    let mut command = Args::command().term_width(100);
+    let mut command = args::command().term_width(100);
     command.build();
     let mut text = format!("==== mcpctl\n{}\n", command.render_long_help());
+    writeln!(text, "==== mcpctl options\n{}", options::render(&command)).unwrap();
     add_help(&mut command, "mcpctl", &mut text);
     text
 }
 
 fn add_help(command: &mut clap::Command, path: &str, text: &mut String) {
-    for command in command.get_subcommands_mut() {
+    for command in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {
         let path = format!("{path} {}", command.get_name());
         let help = command.render_long_help().to_string();
         let own = help.split("\nGlobal options:").next().unwrap_or_default().trim_end();
@@ -130,7 +131,9 @@ fn printed() -> BTreeSet<String> {
         for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("examples.rs")
+            {
                 let source = std::fs::read_to_string(path).unwrap();
                 let product = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
                 let texts = literals::literals(product).into_iter().filter(literals::Literal::is_message);

@@ -1,7 +1,5 @@
 //! `mcpctl completion SHELL`.
 
-use clap::CommandFactory as _;
-
 use crate::error::Result;
 use crate::output;
 
@@ -28,6 +26,6 @@ pub fn run(args: Args) -> Result {
         Shell::Fish => clap_complete::Shell::Fish,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut crate::args::Args::command(), "mcpctl", &mut script);
+    clap_complete::generate(shell, &mut crate::args::command(), "mcpctl", &mut script);
     output::print(&String::from_utf8_lossy(&script))
 }

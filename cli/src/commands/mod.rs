@@ -16,6 +16,7 @@ pub mod fields;
 pub mod get;
 pub mod import;
 pub mod lint;
+pub mod options;
 pub mod ping;
 pub mod prompt;
 pub mod read;
@@ -114,6 +115,7 @@ async fn dispatch(invocation: Invocation, command: Command) -> Result<u8> {
         Command::Dev(args) => dev::run(&invocation, args).await?,
         Command::Config(args) => config::run(&invocation, args)?,
         Command::Completion(args) => completion::run(args)?,
+        Command::Options => options::run()?,
         Command::Version => output::print(concat!("mcpctl ", env!("CARGO_PKG_VERSION")))?,
     }
     Ok(0)

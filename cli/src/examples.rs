@@ -1,0 +1,274 @@
+//! The examples in the help of every command. Each is a command line that this program reads; a test holds them to that.
+
+use clap::Command;
+
+/// The path of a command, and its examples: what for, and the command line.
+pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
+    (
+        "dev",
+        &[
+            ("A gateway on this machine", "mcpctl dev"),
+            (
+                "A second one beside it",
+                "mcpctl dev --data-dir other --edge-listen 127.0.0.1:5444 --control-listen 127.0.0.1:5445 --ops-listen 127.0.0.1:5446",
+            ),
+        ],
+    ),
+    (
+        "get",
+        &[
+            ("All upstreams", "mcpctl get upstreams"),
+            ("The tools of one upstream", "mcpctl get tools time"),
+            ("One server as a file for apply", "mcpctl get server dev -o yaml"),
+            ("Those with a label", "mcpctl get upstreams --filter 'labels.team = \"core\"'"),
+        ],
+    ),
+    ("describe", &[("An upstream with its catalogue", "mcpctl describe upstream time")]),
+    (
+        "create",
+        &[
+            (
+                "An upstream, a server with its tools, and a token for it",
+                "mcpctl create upstream docs --url https://docs.example/mcp",
+            ),
+            ("", "mcpctl create server dev --tool 'docs/*'"),
+            ("", "mcpctl create token laptop --server dev"),
+        ],
+    ),
+    (
+        "create upstream",
+        &[
+            (
+                "A server with a URL",
+                "mcpctl create upstream docs --url https://docs.example/mcp --bearer-file token",
+            ),
+            ("A command is exposed instead", "mcpctl expose --register time -- uvx mcp-server-time"),
+        ],
+    ),
+    (
+        "create server",
+        &[(
+            "All tools of one upstream, and one of another",
+            "mcpctl create server dev --tool 'time/*' --tool git/git_status",
+        )],
+    ),
+    (
+        "create token",
+        &[
+            ("All of a server", "mcpctl create token laptop --server dev"),
+            ("Some tools, for 90 days", "mcpctl create token ci --server dev --tool 'time_*' --expires 90d"),
+        ],
+    ),
+    (
+        "create tool",
+        &[(
+            "A tool that its upstream does not list",
+            "mcpctl create tool time/hidden --definition @tool.json",
+        )],
+    ),
+    (
+        "create resource",
+        &[(
+            "A resource that its upstream does not list",
+            "mcpctl create resource files/file:///a --definition @resource.json",
+        )],
+    ),
+    (
+        "create prompt",
+        &[(
+            "A prompt that its upstream does not list",
+            "mcpctl create prompt docs/review --definition @prompt.json",
+        )],
+    ),
+    (
+        "create join-token",
+        &[
+            ("For one edge within an hour", "mcpctl create join-token"),
+            ("For any number of edges", "mcpctl create join-token --max-uses 0 --ttl 30d"),
+        ],
+    ),
+    ("update", &[("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp")]),
+    ("update upstream", &[("Another URL", "mcpctl update upstream docs --url https://docs2.example/mcp")]),
+    ("update server", &[("Other members", "mcpctl update server dev --tool 'time/*'")]),
+    ("update token", &[("Other tools", "mcpctl update token ci --tool time_get_current_time")]),
+    ("update tool", &[("Another description", "mcpctl update tool time/get_current_time --disabled")]),
+    ("update resource", &[("Out of service", "mcpctl update resource files/file:///a --disabled")]),
+    ("update prompt", &[("Out of service", "mcpctl update prompt docs/review --disabled")]),
+    (
+        "delete",
+        &[
+            ("Two tokens", "mcpctl delete token laptop ci"),
+            ("An upstream that servers refer to", "mcpctl delete upstream time --force"),
+        ],
+    ),
+    ("revoke", &[("On every edge within a second", "mcpctl revoke token laptop")]),
+    ("refresh", &[("Fetch its catalogue now", "mcpctl refresh upstream time")]),
+    (
+        "probe",
+        &[
+            ("A URL, before it is registered", "mcpctl probe https://docs.example/mcp"),
+            ("An upstream", "mcpctl probe time"),
+        ],
+    ),
+    ("lint", &[("What all upstreams should mend", "mcpctl lint")]),
+    (
+        "apply",
+        &[
+            ("Every file in a folder", "mcpctl apply -f team/"),
+            ("What would change", "mcpctl apply -f team.yaml --dry-run"),
+            ("From another program", "mcpctl export | mcpctl apply -f -"),
+        ],
+    ),
+    ("diff", &[("What apply would change", "mcpctl diff -f team/")]),
+    ("export", &[("Everything, for apply elsewhere", "mcpctl export > all.yaml")]),
+    ("usage", &[("The calls of a week", "mcpctl usage --since 7d")]),
+    (
+        "call",
+        &[
+            ("The tools and their arguments", "mcpctl call dev"),
+            ("One of them", "mcpctl call dev get_current_time timezone=UTC"),
+            ("With arguments from a file", "mcpctl call dev get_current_time --args @arguments.json"),
+            (
+                "With a bearer that you were given",
+                "mcpctl call dev get_current_time timezone=UTC --bearer-file bearer",
+            ),
+        ],
+    ),
+    (
+        "read",
+        &[
+            ("The resources", "mcpctl read dev"),
+            ("One of them, into a file", "mcpctl read dev files+file:///a > a"),
+        ],
+    ),
+    (
+        "prompt",
+        &[
+            ("The prompts and their arguments", "mcpctl prompt dev"),
+            ("One of them", "mcpctl prompt dev docs_review style=short"),
+        ],
+    ),
+    ("ping", &[("Whether it answers, and how fast", "mcpctl ping dev")]),
+    ("client-config", &[("For a host", "mcpctl client-config dev --for cursor")]),
+    (
+        "expose",
+        &[
+            (
+                "A command as an upstream of the gateway",
+                "mcpctl expose --register time -- uvx mcp-server-time",
+            ),
+            (
+                "On a laptop that the gateway cannot reach",
+                "mcpctl expose --register time --connect -- uvx mcp-server-time",
+            ),
+        ],
+    ),
+    ("connect", &[("What a host runs that speaks only stdio", "mcpctl connect dev")]),
+    (
+        "import",
+        &[
+            ("What would be imported", "mcpctl import claude_desktop_config.json --dry-run"),
+            ("One server of a file", "mcpctl import ~/.cursor/mcp.json --only time"),
+        ],
+    ),
+    (
+        "config",
+        &[("The contexts", "mcpctl config get-contexts"), ("Another one", "mcpctl config use-context prod")],
+    ),
+    ("config get-contexts", &[("Names alone", "mcpctl config get-contexts -o name")]),
+    ("config current-context", &[("Its name", "mcpctl config current-context")]),
+    ("config use-context", &[("Another gateway from now on", "mcpctl config use-context prod")]),
+    (
+        "config set-context",
+        &[(
+            "A gateway",
+            "mcpctl config set-context prod --control https://control.example:4445 --edge https://mcp.example --admin-token-file admin-token",
+        )],
+    ),
+    ("config delete-context", &[("A gateway that is gone", "mcpctl config delete-context old")]),
+    (
+        "config set-bearer",
+        &[
+            ("Asked for, and not shown", "mcpctl config set-bearer laptop --server dev"),
+            ("From a file", "mcpctl config set-bearer --file bearer"),
+        ],
+    ),
+    ("config get-bearer", &[("For a program", "mcpctl config get-bearer laptop")]),
+    ("completion", &[("For this shell", "mcpctl completion bash > mcpctl.bash")]),
+];
+
+/// Adds the examples to the help of every command.
+pub fn add(mut command: Command) -> Command {
+    for (path, examples) in EXAMPLES {
+        let words: Vec<_> = path.split(' ').collect();
+        command = at(command, &words, &render(examples));
+    }
+    command
+}
+
+fn at(command: Command, path: &[&str], text: &str) -> Command {
+    match path {
+        [] => command.after_help(text.to_owned()),
+        [first, rest @ ..] => command.mut_subcommand(first, |inner| at(inner, rest, text)),
+    }
+}
+
+fn render(examples: &[(&str, &str)]) -> String {
+    let lines = examples.iter().map(|(what, line)| match *what {
+        "" => format!("  {line}\n"),
+        what => format!("  # {what}\n  {line}\n"),
+    });
+    format!("Examples:\n{}", lines.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::args::Args;
+
+    /// Splits as a shell does, as far as the examples need it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+        for c in line.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(std::mem::take(&mut word)),
+                c => word.push(c),
+            }
+        }
+        words.push(word);
+        words
+    }
+
+    #[test]
+    fn every_example_is_read() {
+        for (path, examples) in EXAMPLES {
+            assert!(!examples.is_empty(), "{path}");
+            for line in examples.iter().flat_map(|(_, line)| line.split(" | ")) {
+                let line = line.split(" > ").next().unwrap_or_default();
+                assert!(line.starts_with("mcpctl "), "{line}");
+                let read = Args::command().try_get_matches_from(words(line));
+                assert!(read.is_ok(), "{line}: {}", read.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        fn check(command: &Command, path: &str, missing: &mut Vec<String>) {
+            for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+                let path = format!("{path} {}", inner.get_name());
+                if !EXAMPLES.iter().any(|(known, _)| *known == path.trim()) {
+                    missing.push(path.trim().to_owned());
+                }
+                check(inner, &path, missing);
+            }
+        }
+        let mut missing = Vec::new();
+        check(&Args::command(), "", &mut missing);
+        missing.retain(|path| !matches!(path.as_str(), "version" | "options"));
+        assert!(missing.is_empty(), "without examples: {missing:?}");
+    }
+}

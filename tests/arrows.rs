@@ -18,7 +18,7 @@ const CRATES: [&str; 2] = ["control-plane", "edge-proxy"];
 
 /// What each folder of sources may know of ours: the contract knows nobody, the protocol only how text is made safe, programs know those and not
 /// each other, and `mcpctl dev` assembles the others.
-const KNOWN: [(&str, &[&str]); 11] = [
+const KNOWN: [(&str, &[&str]); 12] = [
     ("proto/lib.rs", &["trunkline"]),
     ("proto/mcp/src", &["mcp", "printable"]),
     ("proto/tunnel/src", &["tunnel"]),
@@ -26,19 +26,40 @@ const KNOWN: [(&str, &[&str]); 11] = [
     ("proto/inbound/src", &["inbound"]),
     ("proto/egress/src", &["egress"]),
     ("proto/printable/src", &["printable"]),
+    ("proto/startup/src", &["startup"]),
     (
         "control-plane/src",
-        &["trunkline", "mcp", "tunnel", "delta", "inbound", "egress", "printable", "trunkline_control_plane"],
+        &[
+            "trunkline",
+            "mcp",
+            "tunnel",
+            "delta",
+            "inbound",
+            "egress",
+            "printable",
+            "startup",
+            "trunkline_control_plane",
+        ],
     ),
     (
         "edge-proxy/src",
-        &["trunkline", "mcp", "tunnel", "delta", "inbound", "egress", "printable", "trunkline_edge_proxy"],
+        &[
+            "trunkline",
+            "mcp",
+            "tunnel",
+            "delta",
+            "inbound",
+            "egress",
+            "printable",
+            "startup",
+            "trunkline_edge_proxy",
+        ],
     ),
     ("cli/src/commands/dev.rs", &OURS),
     ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "printable", "mcpctl"]),
 ];
 
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "trunkline",
     "mcp",
     "tunnel",
@@ -46,6 +67,7 @@ const OURS: [&str; 10] = [
     "inbound",
     "egress",
     "printable",
+    "startup",
     "trunkline_control_plane",
     "trunkline_edge_proxy",
     "mcpctl",

@@ -21,6 +21,7 @@ mod rolling;
 mod secure;
 mod sessions;
 mod sources;
+mod starting;
 mod support;
 mod tasks;
 mod terminal;

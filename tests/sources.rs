@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Folders of production code.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "proto/lib.rs",
     "proto/mcp/src",
     "proto/tunnel/src",
@@ -11,6 +11,7 @@ const SOURCES: [&str; 10] = [
     "proto/inbound/src",
     "proto/egress/src",
     "proto/printable/src",
+    "proto/startup/src",
     "control-plane/src",
     "edge-proxy/src",
     "cli/src",

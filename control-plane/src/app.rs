@@ -14,6 +14,7 @@ use egress::CheckedResolver;
 use inbound::names::AllowedNames;
 use inbound::{BodyBudget, Connections};
 use secrecy::{ExposeSecret as _, SecretString};
+use startup::DirectoryLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,11 +35,11 @@ use crate::discovery::stream_admission::StreamAdmission;
 use crate::discovery::usage_service::Usage;
 use crate::listener;
 use crate::snapshot::Publisher;
-use crate::store::Store;
 use crate::store::edges::Edges;
 use crate::store::keys::Keys;
 use crate::store::leases::Leases;
 use crate::store::usage::UsageTable;
+use crate::store::{self, Store};
 use crate::sync::{CatalogueSync, Housekeeping, Notifications, Supervisor};
 
 /// The interval at which the database is polled for a new revision when no notification comes.
@@ -60,6 +61,8 @@ pub struct Running {
     stop: CancellationToken,
     server: tokio::task::JoinHandle<()>,
     tasks: JoinSet<()>,
+    /// What nobody else may open meanwhile.
+    lock: Option<DirectoryLock>,
 }
 
 /// The parts that the services are made of.
@@ -84,12 +87,22 @@ struct Parts {
 
 /// Starts a control plane on the address that `config` says.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
+    let lock = lock(&config)?;
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
-    start_on(config, listener).await
+    Ok(Running { lock, ..start_on(config, listener).await? })
 }
 
-/// Starts a control plane on a listener that is bound already.
+/// Takes the embedded database for this process: another one would not hear of its writes. PostgreSQL is made for many.
+fn lock(config: &Config) -> anyhow::Result<Option<DirectoryLock>> {
+    let Some(url) = &config.database_url else {
+        return Ok(Some(DirectoryLock::take(&config.data_dir()?, "control-plane", config.listen)?));
+    };
+    let path = store::sqlite_path(url.expose_secret());
+    Ok(path.map(|path| DirectoryLock::take_beside(&path, config.listen)).transpose()?)
+}
+
+/// Starts a control plane on a listener that is bound already. Who calls it sees to it that the database is used by no other.
 pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<Running> {
     let addr = listener.local_addr()?;
     let tls = match (&config.tls.tls_cert, &config.tls.tls_key) {
@@ -121,6 +134,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
         stop,
         server,
         tasks,
+        lock: None,
     })
 }
 
@@ -147,6 +161,7 @@ impl Running {
             tracing::debug!(%error, "cannot release the leases");
         }
         self.store.close().await;
+        drop(self.lock);
     }
 }
 
@@ -157,7 +172,7 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
         let path = data_dir.join(DATABASE);
         create_private_file(&path).with_context(|| format!("cannot create {}", path.display()))?;
     }
-    let store = Store::open(database_url(config, &data_dir).expose_secret()).await?;
+    let store = store::open(database_url(config, &data_dir).expose_secret()).await?;
     let master = MasterKey::load(config.keys.master_key.as_ref(), &data_dir)?;
     let previous = config.keys.previous_master_key.as_ref();
     let previous = previous

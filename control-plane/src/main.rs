@@ -1,28 +1,45 @@
 //! The control plane as a program: arguments, start, wait, drain.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use clap::Parser as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use trunkline_control_plane::{app, config::Config, observe};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let config = Config::parse();
-    observe::init(config.log_format, &config.log).context("--log (TRUNKLINE_LOG)")?;
-    inbound::raise_file_limit();
-    // A second provider is impossible: nothing was installed before.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    startup::run("trunkline-control-plane", || {
+        observe::init(config.log_format, &config.log).context("--log (TRUNKLINE_LOG)")?;
+        inbound::raise_file_limit();
+        // A second provider is impossible: nothing was installed before.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+        runtime.block_on(serve(config))
+    })
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let running = app::start(config).await?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let running = tokio::select! {
+        running = app::start(config) => running?,
+        // A start may wait for the database.
+        () = either(&mut terminate, &mut interrupt) => return Ok(()),
+    };
     tracing::info!(address = %running.addr, "control plane is ready");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupt = tokio::signal::ctrl_c() => interrupt.context("cannot wait for ctrl-c")?,
-    }
+    either(&mut terminate, &mut interrupt).await;
     tracing::info!("draining");
     running.drain().await;
     Ok(())
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }

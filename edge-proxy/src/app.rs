@@ -10,6 +10,7 @@ use std::time::Duration;
 use egress::CheckedResolver;
 use inbound::Connections;
 use inbound::names::AllowedNames;
+use startup::{DirectoryLock, LockError};
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -44,6 +45,8 @@ pub struct Running {
     ended: oneshot::Receiver<()>,
     tunnels: Arc<Tunnels>,
     stop: DropGuard,
+    /// The data directory: two edges in one would end each other's streams for ever.
+    _lock: DirectoryLock,
 }
 
 /// Sockets that are bound already, for callers who must know the ports before.
@@ -63,6 +66,9 @@ pub enum StartError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Another process has the data directory.
+    #[error(transparent)]
+    InUse(#[from] LockError),
     /// An address cannot be listened on.
     #[error("{option} {address}: {error}")]
     Listen {
@@ -102,6 +108,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
 /// Starts an edge on sockets that are bound already.
 pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartError> {
+    let folder = config.data_dir()?;
+    let lock = DirectoryLock::take(&folder, "edge", config.listen)?;
     let client = bind(listeners.client, "--listen", config.listen)?;
     let ops = bind(listeners.ops, "--ops-listen", config.ops_listen)?;
     let (client_addr, ops_addr) = (address(&client)?, address(&ops)?);
@@ -111,7 +119,6 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
         (None, None) => None,
     };
     let sibling_addr = sibling_listener.as_ref().map(address).transpose()?;
-    let folder = config.data_dir()?;
     let data = |error| StartError::Data { folder: folder.clone(), error };
     files::make_folder(&folder).map_err(data)?;
     let edge_id = edge_id::load_or_create(config.edge_id.as_deref(), &folder).map_err(data)?;
@@ -207,7 +214,7 @@ pub fn start_on(config: &Config, listeners: Listeners) -> Result<Running, StartE
     serve_operators(admin, ops)?;
     tracing::info!(edge = edge_id, clients = %client_addr, operators = %ops_addr, "the edge is ready");
     let stop = stop.drop_guard();
-    Ok(Running { client_addr, ops_addr, drain, drain_timeout, threads, ended, tunnels, stop })
+    Ok(Running { client_addr, ops_addr, drain, drain_timeout, threads, ended, tunnels, stop, _lock: lock })
 }
 
 fn bind(

@@ -12,13 +12,8 @@ use trunkline_edge_proxy::{app, observe};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match run(&Config::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("trunkline-edge-proxy: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let config = Config::parse();
+    startup::run("trunkline-edge-proxy", || run(&config))
 }
 
 fn run(config: &Config) -> anyhow::Result<()> {

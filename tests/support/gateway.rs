@@ -181,6 +181,11 @@ impl Gateway {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// The URL of its database, if that is PostgreSQL.
+    pub(crate) fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
     /// How the control plane is started from now on.
     pub(crate) fn configure_control(&mut self, options: &[&str], environment: &[(&str, &str)]) {
         self.control_options = options.iter().map(|o| (*o).to_owned()).collect();
@@ -374,7 +379,7 @@ impl Gateway {
 }
 
 /// A schema of its own on the server that `tests/services.sh` started.
-fn fresh_schema() -> String {
+pub(crate) fn fresh_schema() -> String {
     let server = std::env::var("TEST_POSTGRES_URL")
         .expect("TEST_POSTGRES_URL is not set: run `make test`, or `tests/services.sh cargo test`");
     let schema = format!("t{}", uuid::Uuid::new_v4().simple());

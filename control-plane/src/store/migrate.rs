@@ -56,6 +56,10 @@ pub(super) async fn run(pool: &AnyPool, sqlite: bool) -> Result<(), StoreError> 
     .execute(&mut *transaction)
     .await?;
     let done = newest(&mut transaction).await?;
+    let known = MIGRATIONS.last().map_or(0, |(version, _)| *version);
+    if done > known {
+        return Err(StoreError::NewerSchema { found: done, known });
+    }
     for (version, migration) in MIGRATIONS.iter().filter(|(version, _)| *version > done) {
         match migration {
             Migration::Sql(text) => {

@@ -10,6 +10,7 @@ pub mod leases;
 mod many;
 mod migrate;
 mod notify;
+mod open;
 mod resources;
 mod row;
 mod secrets;
@@ -24,6 +25,7 @@ use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 
+pub use open::{DatabaseError, open, sqlite_path};
 pub use resources::Page;
 pub use row::Row;
 pub use secrets::SecretRow;
@@ -42,6 +44,17 @@ pub enum StoreError {
         name: String,
         /// The reason.
         source: prost::DecodeError,
+    },
+    /// Another program has brought its tables further than this one knows.
+    #[error(
+        "the database was written by a newer version of Trunkline (schema {found}; this version knows {known}); \
+         start the newer version, or restore a copy from before"
+    )]
+    NewerSchema {
+        /// The newest migration there.
+        found: i64,
+        /// The newest that is known here.
+        known: i64,
     },
     /// A row that the store did not write.
     #[error("the database contains a row of the unknown kind `{0}`")]

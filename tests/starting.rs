@@ -1,0 +1,172 @@
+//! Starts that cannot succeed say so at once, in one line, and change nothing; a database that comes later is waited for.
+
+use std::process::{Command, Output};
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::folder::Folder;
+use crate::support::gateway::{Gateway, Store, fresh_schema};
+use crate::support::process::Process;
+use crate::support::{PATIENCE, binary, eventually, free_port};
+
+/// A control plane on a free port, with these options besides.
+fn control_plane(folder: &Folder, options: &[&str]) -> Command {
+    let mut command = Command::new(binary("trunkline-control-plane"));
+    command.args(["--listen", &format!("127.0.0.1:{}", free_port())]);
+    command.arg("--data-dir").arg(folder.path().join("data")).args(options);
+    // What a backtrace would be printed with.
+    command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
+    command
+}
+
+/// The one line that a start failed with.
+fn line(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+    text.trim_end().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_do_not_share_a_data_directory() {
+    let gateway = Gateway::start(Store::Sqlite, 1).await;
+    let text = gateway.refused_control();
+    let data = gateway.folder().join("control");
+    let (pid, address) = (gateway.control().pid(), gateway.control_address());
+    assert_eq!(
+        text,
+        format!(
+            "trunkline-control-plane: {} is in use by trunkline-control-plane, process {pid}, on {address}; \
+             stop that first, or use another --data-dir\n",
+            data.display()
+        )
+    );
+    // The same database by another way.
+    let folder = Folder::new();
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("registry.db").display());
+    let first = Process::start("first", control_plane(&folder, &["--database-url", &url]), folder.path());
+    eventually("it runs", PATIENCE, || {
+        let text = first.output();
+        async move { if text.contains("is ready") { Ok(()) } else { Err(text) } }
+    })
+    .await;
+    let other = Folder::new();
+    let text = line(&control_plane(&other, &["--database-url", &url]).output().unwrap());
+    let holder = format!("registry.db is in use by trunkline-control-plane, process {}, on ", first.pid());
+    assert!(text.contains(&holder), "{text}");
+
+    let mut edge = Command::new(binary("trunkline-edge-proxy"));
+    edge.args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--sibling-listen", "off"]);
+    edge.args(["--control-plane", &format!("http://{}", gateway.control_address())]);
+    edge.arg("--data-dir").arg(gateway.folder().join("edge0")).env("RUST_BACKTRACE", "1");
+    let text = line(&edge.output().unwrap());
+    let holder = format!("edge0 is in use by trunkline-edge-proxy, process {}, on ", gateway.edge(0).pid());
+    assert!(text.starts_with("trunkline-edge-proxy: ") && text.contains(&holder), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_version_is_left_alone_on_sqlite() {
+    let mut gateway = Gateway::start(Store::Sqlite, 0).await;
+    gateway.stop_control();
+    let database = gateway.folder().join("control/registry.db");
+    let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('insert into migrations values (99, 0)'); c.commit()";
+    assert!(Command::new("python3").args(["-c", script]).arg(&database).status().unwrap().success());
+    assert_newer(&gateway.refused_control());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_version_is_left_alone_on_postgres() {
+    let mut gateway = Gateway::start(Store::Postgres, 0).await;
+    gateway.stop_control();
+    let url = gateway.database().unwrap();
+    let insert = ["-q", "-c", "insert into migrations values (99, 0)"];
+    assert!(Command::new("psql").arg(url).args(insert).status().unwrap().success());
+    assert_newer(&gateway.refused_control());
+}
+
+fn assert_newer(text: &str) {
+    let start = "trunkline-control-plane: the database was written by a newer version of Trunkline (schema 99; this version knows ";
+    let end = "); start the newer version, or restore a copy from before";
+    // PostgreSQL has logged what there was already.
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.starts_with(start) && last.ends_with(end), "{text}");
+}
+
+#[test]
+fn a_database_that_is_none_is_named_at_once() {
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("registry.db"), "no database\n".repeat(1_000)).unwrap();
+    assert_eq!(
+        line(&control_plane(&folder, &[]).output().unwrap()),
+        format!(
+            "trunkline-control-plane: the database {} is damaged, or is no database of SQLite (file is not a database); \
+             restore a copy of it, or start with another --data-dir",
+            data.join("registry.db").display()
+        )
+    );
+    assert_eq!(
+        line(&control_plane(&folder, &["--database-url", "mysql://host/registry"]).output().unwrap()),
+        "trunkline-control-plane: --database-url must begin with `sqlite:` or `postgres://`"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_comes_later_is_waited_for() {
+    let folder = Folder::new();
+    let url = fresh_schema();
+    let (server, port) = (url::server(&url), free_port());
+    let address = format!("127.0.0.1:{port}");
+    let command = || control_plane(&folder, &["--database-url", &url.replace(&server, &address)]);
+    let said = |process: &Process, what: &'static str| {
+        let text = process.output();
+        async move { if text.contains(what) { Ok(()) } else { Err(text) } }
+    };
+    let waits = format!("waiting for PostgreSQL at {address}: ");
+    let mut process = Process::start("stopped", command(), folder.path());
+    eventually("it says what it waits for", PATIENCE, || said(&process, "waiting for PostgreSQL at ")).await;
+    assert!(process.output().contains(&waits), "{}", process.output());
+    let status = process.terminate(PATIENCE);
+    assert!(status.success(), "{status}: {}", process.output());
+
+    let process = Process::start("patient", command(), folder.path());
+    eventually("it says what it waits for", PATIENCE, || said(&process, "waiting for PostgreSQL at ")).await;
+    let listener = TcpListener::bind(&address).await.unwrap();
+    let forward = tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    eventually("it starts when the server is there", PATIENCE, || said(&process, "control plane is ready"))
+        .await;
+    drop(process);
+    forward.abort();
+
+    let text = line(
+        &control_plane(&folder, &["--database-url", &format!("{}/nosuch", url::base(&url))])
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        text.contains("refuses the connection (database \"nosuch\" does not exist); correct --database-url"),
+        "{text}"
+    );
+}
+
+/// Parts of the URL of a server for tests.
+mod url {
+    /// Host and port.
+    pub(super) fn server(url: &str) -> String {
+        let rest = url.split_once('@').unwrap().1;
+        rest.split('/').next().unwrap().to_owned()
+    }
+
+    /// The URL up to the name of the database.
+    pub(super) fn base(url: &str) -> &str {
+        url.split('?').next().unwrap().rsplit_once('/').unwrap().0
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! It is the only file of the program that holds secrets, and only its owner can read it (0600).
 
+pub mod kept;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -94,7 +96,32 @@ pub struct SavedToken {
     pub created: Option<String>,
 }
 
+impl Contexts {
+    /// Adds what other contexts have and these do not.
+    fn add(&mut self, others: Self) {
+        for (name, other) in others.contexts {
+            match self.contexts.get_mut(&name) {
+                Some(context) => context.add(other),
+                None => drop(self.contexts.insert(name, other)),
+            }
+        }
+        self.current_context = self.current_context.take().or(others.current_context);
+    }
+}
+
 impl Context {
+    fn add(&mut self, other: Self) {
+        for (name, token) in other.tokens {
+            self.tokens.entry(name).or_insert(token);
+        }
+        self.control = self.control.take().or(other.control);
+        self.edge = self.edge.take().or(other.edge);
+        self.ca_file = self.ca_file.take().or(other.ca_file);
+        if self.admin_token.is_none() && self.admin_token_file.is_none() {
+            (self.admin_token, self.admin_token_file) = (other.admin_token, other.admin_token_file);
+        }
+    }
+
     /// Returns the control plane's URL, or an error that says how to set it.
     pub fn control_url(&self) -> Result<&str> {
         self.control.as_deref().ok_or_else(|| no_context("control plane", "--control http://127.0.0.1:4445"))
@@ -141,6 +168,9 @@ fn no_context(what: &str, flag: &str) -> Error {
     ))
 }
 
+/// Symbolic links that lead to one another at most.
+const MAX_LINKS: usize = 40;
+
 /// The path of the context file, and the context that was named on the command line.
 #[derive(Debug, Clone)]
 pub struct ContextFile {
@@ -166,19 +196,17 @@ impl ContextFile {
 
     /// Reads the file. A missing file is empty.
     pub fn read(&self) -> Result<Contexts> {
-        let text = match std::fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Contexts::default()),
-            Err(error) => return Err(Error::usage(format!("cannot read {}: {error}", self.path.display()))),
-        };
-        // The parser's own message is left out, because it may quote a secret.
-        serde_yaml_ng::from_str(&text).map_err(|error| {
-            let place = error.location().map_or(String::new(), |at| format!(" line {}", at.line()));
-            Error::usage(format!(
-                "{}{place}: invalid context file; correct or remove it",
-                self.path.display()
-            ))
-        })
+        read_contexts(&self.path)
+    }
+
+    /// Returns the file that is written: where the path is a symbolic link, what it leads to, whether that exists or not.
+    fn target(&self) -> PathBuf {
+        let mut path = self.path.clone();
+        for _ in 0..MAX_LINKS {
+            let Ok(next) = std::fs::read_link(&path) else { break };
+            path = folder_of(&path).join(next);
+        }
+        path
     }
 
     /// Returns the name of the context to use.
@@ -204,21 +232,32 @@ impl ContextFile {
 
     /// Changes the file under a lock, and replaces it atomically.
     pub fn edit<T>(&self, change: impl FnOnce(&mut Contexts) -> Result<T>) -> Result<T> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Error::failure(format!("cannot create {}: {e}", folder.display())))?;
+        self.locked(|path| {
+            let mut contexts = read_contexts(path)?;
+            let value = change(&mut contexts)?;
+            let text = serde_yaml_ng::to_string(&contexts).map_err(|e| Error::failure(e.to_string()))?;
+            let temporary = path.with_extension(format!("yaml.{}", std::process::id()));
+            let mut file = open_private(&temporary)?;
+            file.set_len(0)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, path)?;
+            sync_folder(path)?;
+            Ok(value)
+        })
+    }
+
+    /// Does something to the file while no other command does.
+    fn locked<T>(&self, action: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let target = self.target();
+        for path in [&self.path, &target] {
+            let folder = folder_of(path);
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Error::failure(format!("cannot create {}: {e}", folder.display())))?;
+        }
         let lock = open_private(&self.path.with_extension("yaml.lock"))?;
         lock.lock()?;
-        let mut contexts = self.read()?;
-        let value = change(&mut contexts)?;
-        let text = serde_yaml_ng::to_string(&contexts).map_err(|e| Error::failure(e.to_string()))?;
-        let temporary = self.path.with_extension(format!("yaml.{}", std::process::id()));
-        let mut file = open_private(&temporary)?;
-        file.set_len(0)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &self.path)?;
-        Ok(value)
+        action(&target)
     }
 
     /// Saves a token's bearer in the current context.
@@ -246,6 +285,28 @@ impl ContextFile {
             Ok(())
         })
     }
+}
+
+fn read_contexts(path: &Path) -> Result<Contexts> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Contexts::default()),
+        Err(error) => return Err(Error::usage(format!("cannot read {}: {error}", path.display()))),
+    };
+    // The parser's own message is left out, because it may quote a secret.
+    serde_yaml_ng::from_str(&text).map_err(|error| {
+        let place = error.location().map_or(String::new(), |at| format!(" line {}", at.line()));
+        Error::usage(format!("{}{place}: invalid context file; correct or remove it", path.display()))
+    })
+}
+
+/// Brings what was renamed in the folder of a file to disk.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens a file that only its owner can read.

@@ -9,11 +9,13 @@ use clap::Parser as _;
 use printable::logs::{PrintableFields, filter as log_filter};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use startup::DirectoryLock;
 use trunkline_control_plane::{app as control_plane, config::Config as ControlConfig};
 use trunkline_edge_proxy::{app as edge_proxy, config::Config as EdgeConfig};
 
 use crate::commands::Invocation;
 use crate::commands::expose::StopSignal;
+use crate::context::kept::KeptContexts;
 use crate::context::{Context, ContextFile, Contexts, Secret, data_home};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
@@ -94,15 +96,18 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let folder = args.data_dir.clone().unwrap_or_else(|| data_home().join("trunkline"));
     let folder = std::path::absolute(folder)?;
     let file = ContextFile::locate(Some(folder.join("mcpctl.yaml")), None);
+    // First of all: a second gateway here must not get so far as to touch the files of the first.
+    let _lock = lock(&folder, args.control_listen)?;
     let mut stop = StopSignal::new()?;
     let spinner = Spinner::start("starting the control plane");
 
-    let control = control_plane::start(control_config(&args, &folder)?)
-        .await
-        .map_err(start_failure("the control plane"))?;
-    // The file of an earlier run would signal readiness too soon. The bearers saved in it are kept.
-    let earlier = file.read()?;
-    remove(file.path())?;
+    // The file of an earlier run would signal readiness too soon.
+    let kept = KeptContexts::put_aside(file.clone())?;
+    let control = tokio::select! {
+        started = control_plane::start(control_config(&args, &folder)?) => started,
+        () = stop.wait() => return Err(stopped()),
+    };
+    let control = control.map_err(start_failure("the control plane"))?;
     let join_token = control.create_join_token().await.map_err(start_failure("the control plane"))?;
     spinner.text("starting the edge");
     let control_url = format!("http://{}", control.addr);
@@ -112,20 +117,16 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
         control: Some(control_url),
         edge: Some(format!("http://{}", edge.client_addr)),
         admin_token: Some(Secret::new(control.admin_token.expose_secret())),
-        ..earlier.contexts.get(CONTEXT).cloned().unwrap_or_default()
+        ..kept.contexts()?.contexts.remove(CONTEXT).unwrap_or_default()
     };
     spinner.text("waiting for the edge to receive its snapshot");
     let ready = tokio::select! {
         ready = wait_until_ready(&context, invocation.timeout()) => ready,
-        () = stop.wait() => Err(Error::failure("stopped before the gateway was ready")),
+        () = stop.wait() => Err(stopped()),
     };
-    file.edit(|contexts| {
-        *contexts = earlier;
-        set_dev_context(contexts, context.clone());
-        Ok(())
-    })?;
-    drop(spinner);
     ready?;
+    kept.replace(|contexts| set_dev_context(contexts, context.clone()))?;
+    drop(spinner);
     print_next_steps(&context, &file, edge.ops_addr, &args.egress().rule());
     stop.wait().await;
     eprint("Stopping. Press Ctrl-C again to stop at once.");
@@ -184,14 +185,20 @@ fn edge_config(args: &Args, folder: &Path, control_url: &str, join_token: &str) 
     Ok(EdgeConfig { egress: args.egress(), ..config })
 }
 
-fn remove(path: &Path) -> Result {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
+/// Takes the data directory for this process.
+fn lock(folder: &Path, address: SocketAddr) -> Result<DirectoryLock> {
+    DirectoryLock::take(folder, "dev", address).map_err(|error| Error::failure(error.to_string()))
 }
 
-fn set_dev_context(contexts: &mut Contexts, context: Context) {
+fn stopped() -> Error {
+    Error::failure("stopped before the gateway was ready")
+}
+
+/// Bearers that were saved while the gateway started stay.
+fn set_dev_context(contexts: &mut Contexts, mut context: Context) {
+    if let Some(saved) = contexts.contexts.remove(CONTEXT) {
+        context.tokens.extend(saved.tokens);
+    }
     contexts.contexts.insert(CONTEXT.to_owned(), context);
     contexts.current_context = Some(CONTEXT.to_owned());
 }

@@ -9,7 +9,8 @@ use crate::ask;
 use crate::client::caller;
 use crate::commands::Invocation;
 use crate::commands::fields::read_text;
-use crate::context::{Contexts, SavedToken, Secret};
+use crate::confirm::confirm;
+use crate::context::{Context, Contexts, SavedToken, Secret};
 use crate::error::{Error, Exit, Result, tls};
 use crate::kinds::short_name;
 use crate::output::{self, Format, table};
@@ -54,6 +55,9 @@ enum Action {
     DeleteContext {
         /// Name of the context
         name: String,
+        /// Delete the bearers saved in it without a question
+        #[arg(short, long)]
+        yes: bool,
     },
     /// Save a bearer that you were given, for `call`, `connect` and `client-config`
     SetBearer {
@@ -95,7 +99,8 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
             output::eprint(format!("context {name} is the current context"));
             Ok(())
         }
-        Action::DeleteContext { name } => {
+        Action::DeleteContext { name, yes } => {
+            confirm_loss(&name, invocation.context_file.read()?.contexts.get(&name), yes)?;
             invocation.context_file.edit(|contexts| {
                 check_known(contexts, &name)?;
                 contexts.contexts.remove(&name);
@@ -147,6 +152,13 @@ pub fn run(invocation: &Invocation, args: Args) -> Result {
             Ok(())
         }
     }
+}
+
+/// Asks where bearers would be lost, which are shown only once.
+fn confirm_loss(name: &str, context: Option<&Context>, yes: bool) -> Result {
+    let Some(context) = context.filter(|context| !context.tokens.is_empty()) else { return Ok(()) };
+    let tokens = context.tokens.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    confirm(&format!("context {name} holds the only copy of the bearers of {tokens}"), yes)
 }
 
 /// Saves a bearer in the current context. One that is there under this name is kept, unless it is to be replaced: bearers

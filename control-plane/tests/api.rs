@@ -388,12 +388,136 @@ async fn a_set_is_applied_whole_or_not_at_all() {
     );
     assert_eq!(again["revision"], applied["revision"]);
 
-    let pruned = api.ok(APPLY, json!({"manifests": [upstream], "applySet": "team", "prune": true})).await;
+    let pruned = api
+        .ok(APPLY, json!({"manifests": [upstream], "applySet": "team", "prune": true, "force": true}))
+        .await;
     assert_eq!(
         actions(&pruned),
         pairs(&[("upstreams/git", "UNCHANGED"), ("servers/dev", "DELETED"), ("tokens/t", "DELETED")])
     );
     assert_eq!(masked(pruned["changes"][0]["before"].clone()), masked(pruned["changes"][0]["after"].clone()));
+}
+
+/// An upstream for a set of resources.
+fn disabled(id: &str) -> Value {
+    json!({"upstream": {"name": format!("upstreams/{id}"), "http": {"url": "http://127.0.0.1:1/mcp"}, "disabled": true}})
+}
+
+async fn names_of_upstreams(api: &Api) -> Vec<String> {
+    let listed = api.ok(&format!("{UPSTREAMS}/ListUpstreams"), json!({})).await;
+    let upstreams = listed["upstreams"].as_array().cloned().unwrap_or_default();
+    upstreams.iter().map(|upstream| upstream["name"].as_str().unwrap().replace("upstreams/", "")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prune_deletes_no_more_than_was_meant() {
+    let api = Api::start().await;
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(disabled);
+    api.ok(APPLY, json!({"manifests": [a, b, c, d], "applySet": "team"})).await;
+    let refused = async |request: Value| {
+        let error = api.fails(APPLY, request).await;
+        let (code, reason) = reason(&error);
+        (code.to_owned(), reason.to_owned(), error["message"].as_str().unwrap().to_owned())
+    };
+    let expected = |code: &str, reason: &str, message: &str| (code.into(), reason.into(), message.into());
+
+    assert_eq!(
+        refused(json!({"applySet": "team", "prune": true, "force": true, "takeOver": true})).await,
+        expected(
+            "INVALID_ARGUMENT",
+            "PRUNE_WITHOUT_RESOURCES",
+            "manifests is empty, so that `prune` would delete the whole set; use DeleteResources for that"
+        )
+    );
+    for validate_only in [true, false] {
+        let request =
+            json!({"manifests": [a], "applySet": "team", "prune": true, "validateOnly": validate_only});
+        assert_eq!(
+            refused(request).await,
+            expected(
+                "FAILED_PRECONDITION",
+                "PRUNE_TOO_MUCH",
+                "prune would delete 3 of the 4 resources of set team: upstreams/b, upstreams/c, upstreams/d; \
+                 set `force` to delete them anyway"
+            )
+        );
+    }
+    let request =
+        json!({"manifests": [a, b], "applySet": "team", "prune": true, "pruneOnly": ["upstreams/c"]});
+    assert_eq!(
+        refused(request).await,
+        expected(
+            "ABORTED",
+            "PRUNE_CHANGED",
+            "prune would delete upstreams/d, which was not asked about; look again and retry"
+        )
+    );
+    assert_eq!(names_of_upstreams(&api).await, ["a", "b", "c", "d"]);
+    let request = json!({"manifests": [a, b], "applySet": "team", "prune": true, "pruneOnly": ["upstreams/c", "upstreams/d"]});
+    api.ok(APPLY, request).await;
+    assert_eq!(names_of_upstreams(&api).await, ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_takes_nothing_from_others_by_accident() {
+    let api = Api::start().await;
+    let [a, b, c] = ["a", "b", "c"].map(disabled);
+    api.ok(APPLY, json!({"manifests": [a], "applySet": "one"})).await;
+    let create = json!({"upstreamId": "b", "upstream": b["upstream"]});
+    api.ok(&format!("{UPSTREAMS}/CreateUpstream"), create).await;
+
+    let error = api.fails(APPLY, json!({"manifests": [a, c], "applySet": "two"})).await;
+    assert_eq!(reason(&error), ("FAILED_PRECONDITION", "OTHER_SET"));
+    assert_eq!(
+        error["message"],
+        "set one has applied upstreams/a; set `apply_set` to one to change them there, or set `take_over` to move them to set two"
+    );
+    assert_eq!(names_of_upstreams(&api).await, ["a", "b"], "nothing was applied");
+
+    // What nobody applied, and is the same, does not join: a later prune leaves it alone.
+    api.ok(APPLY, json!({"manifests": [b, c], "applySet": "two"})).await;
+    let sets = async || {
+        let (_, answer) = api.raw("admin.v1.BulkService/ListApplySets", "{}").await;
+        let sets = answer["applySets"].as_array().cloned().unwrap_or_default();
+        let one =
+            |set: &Value| format!("{} {}", set["name"].as_str().unwrap(), set["count"].as_str().unwrap());
+        sets.iter().map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(sets().await, ["one 1", "two 1"]);
+    api.ok(APPLY, json!({"manifests": [c], "applySet": "two", "prune": true, "force": true})).await;
+    assert_eq!(names_of_upstreams(&api).await, ["a", "b", "c"]);
+
+    let taken = api.ok(APPLY, json!({"manifests": [a, b], "applySet": "two", "takeOver": true})).await;
+    assert_eq!(
+        (&taken["changes"][0]["previousSet"], &taken["changes"][1]["previousSet"]),
+        (&json!("one"), &Value::Null)
+    );
+    assert_eq!(sets().await, ["two 3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_deleted_or_none() {
+    const DELETE: &str = "admin.v1.BulkService/DeleteResources";
+    let api = Api::start().await;
+    let server = json!({"server": {"name": "servers/dev", "tools": [{"match": "a/*"}]}});
+    api.ok(APPLY, json!({"manifests": [disabled("a"), disabled("b"), server]})).await;
+    let delete = |names: &[&str]| json!({"names": names});
+
+    let error = api.fails(DELETE, delete(&["upstreams/b", "upstreams/x", "servers/y"])).await;
+    assert_eq!(reason(&error), ("NOT_FOUND", "RESOURCE_NOT_FOUND"));
+    assert_eq!(error["message"], "upstreams/x, servers/y do not exist");
+    let error = api.fails(DELETE, delete(&["upstreams/b", "upstreams/a"])).await;
+    assert_eq!(reason(&error), ("FAILED_PRECONDITION", "RESOURCE_REFERENCED"));
+    let error = api.fails(DELETE, json!({"names": ["upstreams/b"], "etags": {"upstreams/b": "old"}})).await;
+    assert_eq!(reason(&error), ("ABORTED", "ETAG_MISMATCH"));
+    assert_eq!(fields(&api.fails(DELETE, delete(&["b"])).await), ["names[0]"]);
+    assert_eq!(fields(&api.fails(DELETE, delete(&[])).await), ["names"]);
+
+    let all = ["upstreams/a", "servers/dev", "upstreams/b", "upstreams/a"];
+    api.ok(DELETE, json!({"names": all, "validateOnly": true})).await;
+    assert_eq!(names_of_upstreams(&api).await, ["a", "b"]);
+    api.ok(DELETE, delete(&all)).await;
+    assert_eq!(names_of_upstreams(&api).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,8 @@ fn enrolment(control: &Control) -> EnrollmentServiceClient<tonic::transport::Cha
 }
 
 async fn join_token(control: &Control, max_uses: i32, edge: &str) -> CreateJoinTokenResponse {
-    let request = CreateJoinTokenRequest { max_uses: Some(max_uses), edge: edge.to_owned(), ttl: None };
+    let request =
+        CreateJoinTokenRequest { max_uses: Some(max_uses), edge: edge.to_owned(), ..Default::default() };
     enrolment(control).create_join_token(control.admin(request)).await.unwrap().into_inner()
 }
 
@@ -57,7 +58,7 @@ async fn edge_status(control: &Control, id: &str) -> EdgeStatus {
 }
 
 async fn delete_edge(control: &Control, id: &str) {
-    let request = control.admin(DeleteEdgeRequest { name: format!("edges/{id}") });
+    let request = control.admin(DeleteEdgeRequest { name: format!("edges/{id}"), ..Default::default() });
     FleetServiceClient::new(control.channel.clone()).delete_edge(request).await.unwrap();
 }
 
@@ -239,7 +240,7 @@ async fn a_refused_join_token_says_to_nobody_but_the_administrator_why() {
     );
     enroll(&control, "e1", &used.join_token).await.unwrap();
     enroll(&control, "e2", &revoked.join_token).await.unwrap();
-    let request = control.admin(DeleteJoinTokenRequest { name: revoked.name.clone() });
+    let request = control.admin(DeleteJoinTokenRequest { name: revoked.name.clone(), ..Default::default() });
     enrolment(&control).delete_join_token(request).await.unwrap();
     let mut statuses = Vec::new();
     for token in [&used.join_token, &bound.join_token, &revoked.join_token, "tlj_guess", ""] {
@@ -256,7 +257,7 @@ async fn a_refused_join_token_says_to_nobody_but_the_administrator_why() {
     // Who enrolled with a token that was revoked stays.
     assert_eq!(edge_status(&control, "e2").await.join_token, revoked.name);
     assert_eq!(get_join_token(&control, &revoked.name).await.unwrap_err().code(), Code::NotFound);
-    let again = control.admin(DeleteJoinTokenRequest { name: revoked.name.clone() });
+    let again = control.admin(DeleteJoinTokenRequest { name: revoked.name.clone(), ..Default::default() });
     assert_eq!(enrolment(&control).delete_join_token(again).await.unwrap_err().code(), Code::NotFound);
     for name in ["joinTokens/", "joinTokens/a/b", "edges/e1", "joinTokens/-"] {
         assert_eq!(get_join_token(&control, name).await.unwrap_err().code(), Code::InvalidArgument, "{name}");
@@ -310,7 +311,8 @@ async fn join_tokens_are_good_for_one_edge_unless_said_otherwise_and_listed_with
         assert_eq!(error.code(), Code::InvalidArgument);
     }
     for (max_uses, edge) in [(-1, ""), (1, "e1"), (1, "edges/E1"), (1, "tokens/e1")] {
-        let request = CreateJoinTokenRequest { max_uses: Some(max_uses), edge: edge.to_owned(), ttl: None };
+        let request =
+            CreateJoinTokenRequest { max_uses: Some(max_uses), edge: edge.to_owned(), ..Default::default() };
         let error = enrolment(&control).create_join_token(control.admin(request)).await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidArgument, "{max_uses} {edge}");
     }

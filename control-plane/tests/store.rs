@@ -15,7 +15,7 @@ use trunkline::registry::v1::upstream::{Kind as UpstreamKind, Reach};
 use trunkline::registry::v1::{EraPolicy, HttpReach, McpUpstream, Server, Tool, Upstream, UpstreamStatus};
 use trunkline_control_plane::domain::page::Order;
 use trunkline_control_plane::domain::{Kind, KindRules};
-use trunkline_control_plane::store::{Page, Row, SecretRow, Store};
+use trunkline_control_plane::store::{ApplySetRow, Membership, Page, Row, SecretRow, Store};
 
 suite! {
     a_resource_lives_and_dies,
@@ -33,6 +33,7 @@ suite! {
     replicas_migrate_at_once,
     observations_take_no_revision,
     an_apply_set_takes_no_revision,
+    a_resource_joins_a_set_when_it_is_changed,
     names_sort_by_their_bytes,
     everything_is_there_after_a_restart,
     the_era_policy_of_earlier_builds_is_carried_over,
@@ -352,12 +353,28 @@ async fn observations_take_no_revision(database: Database) {
 async fn an_apply_set_takes_no_revision(database: Database) {
     let store = database.open().await;
     let row = put(&store, &upstream("a", "t")).await;
+    for (take_over, members) in [(false, 0), (true, 1)] {
+        let mut tx = store.write().await.unwrap();
+        let set = Membership { name: "team", take_over };
+        tx.put(&upstream("a", "t"), Some(&row), Some(set)).await.unwrap();
+        assert_eq!(tx.commit().await.unwrap(), 1);
+        assert_eq!(store.revision().await.unwrap(), 1);
+        let mut tx = store.write().await.unwrap();
+        assert_eq!(tx.applied_with("team").await.unwrap().len(), members, "{take_over}");
+    }
+    let sets = store.apply_sets().await.unwrap();
+    assert_eq!(sets, [ApplySetRow { name: "team".to_owned(), count: 1, update_us: row.update_us }]);
+}
+
+async fn a_resource_joins_a_set_when_it_is_changed(database: Database) {
+    let store = database.open().await;
+    let row = put(&store, &upstream("a", "t")).await;
     let mut tx = store.write().await.unwrap();
-    tx.put(&upstream("a", "t"), Some(&row), Some("team")).await.unwrap();
-    assert_eq!(tx.commit().await.unwrap(), 1);
-    assert_eq!(store.revision().await.unwrap(), 1);
-    let mut tx = store.write().await.unwrap();
-    assert_eq!(tx.applied_with("team").await.unwrap().len(), 1);
+    let set = Membership { name: "team", take_over: false };
+    tx.put(&upstream("a", "other"), Some(&row), Some(set)).await.unwrap();
+    tx.commit().await.unwrap();
+    let sets = store.apply_sets().await.unwrap();
+    assert_eq!(sets.iter().map(|set| (set.name.as_str(), set.count)).collect::<Vec<_>>(), [("team", 1)]);
 }
 
 async fn names_sort_by_their_bytes(database: Database) {

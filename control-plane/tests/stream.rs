@@ -196,7 +196,7 @@ async fn a_deleted_edge_is_refused() {
     let mut fleet = FleetServiceClient::new(control.channel.clone());
     let listed = fleet.list_edges(control.admin(ListEdgesRequest::default())).await.unwrap().into_inner();
     assert_eq!((listed.edges[0].name.as_str(), listed.edges[0].connected), ("edges/e1", true));
-    let request = control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned() });
+    let request = control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned(), ..Default::default() });
     fleet.delete_edge(request).await.unwrap();
     assert_eq!(edge.until_end().await.0.unwrap().code(), Code::Unauthenticated);
     let again = EdgeEnd::connect(&control.channel, "e1", &credential, Held::new()).await.err().unwrap();
@@ -245,7 +245,7 @@ async fn edges_are_told_of_each_other_by_every_control_plane() {
     let before = edge_status(&control, "edges/e2").await.acked_revision;
     drop(here);
     let mut fleet = FleetServiceClient::new(control.channel.clone());
-    let request = control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned() });
+    let request = control.admin(DeleteEdgeRequest { name: "edges/e1".to_owned(), ..Default::default() });
     assert!(holds(&there.held, StreamType::Sibling, "siblings/e1"));
     fleet.delete_edge(request).await.unwrap();
     there.until(|held| !holds(held, StreamType::Sibling, "siblings/e1")).await;

@@ -9,17 +9,20 @@ use tonic::{Request, Response, Status};
 use trunkline::admin::v1::bulk_service_server::BulkService;
 use trunkline::admin::v1::manifest::Resource as Any;
 use trunkline::admin::v1::{
-    ApplyResourcesRequest, ApplyResourcesResponse, Change, ChangeAction, ExportResourcesRequest,
-    ExportResourcesResponse, Manifest,
+    ApplyResourcesRequest, ApplyResourcesResponse, ApplySet, Change, ChangeAction, DeleteResourcesRequest,
+    DeleteResourcesResponse, ExportResourcesRequest, ExportResourcesResponse, ListApplySetsRequest,
+    ListApplySetsResponse, Manifest,
 };
 
 use super::Registry;
+use super::prune::{Prune, check_sets};
 use super::write::{Write, check_etag};
+use crate::clock;
 use crate::domain::{Kind, KindMessage as _, KindRules, Violations, each_kind, mask, names};
 use crate::error::Error;
-use crate::store::Row;
+use crate::store::{Membership, Row};
 
-const MAX_MANIFESTS: usize = 10_000;
+pub(super) const MAX_MANIFESTS: usize = 10_000;
 const DEFAULT_SET: &str = "default";
 const MAX_SET: usize = 128;
 
@@ -48,13 +51,35 @@ impl BulkService for Registry {
     ) -> Result<Response<ApplyResourcesResponse>, Status> {
         Ok(Response::new(self.apply(request.into_inner()).await?))
     }
+
+    async fn delete_resources(
+        &self,
+        request: Request<DeleteResourcesRequest>,
+    ) -> Result<Response<DeleteResourcesResponse>, Status> {
+        Ok(Response::new(self.delete_many(request.into_inner()).await?))
+    }
+
+    async fn list_apply_sets(
+        &self,
+        _: Request<ListApplySetsRequest>,
+    ) -> Result<Response<ListApplySetsResponse>, Status> {
+        let sets = self.store().apply_sets().await.map_err(Error::from)?.into_iter();
+        let apply_sets = sets.map(|set| ApplySet {
+            name: set.name,
+            count: set.count,
+            update_time: Some(clock::timestamp(set.update_us)),
+        });
+        Ok(Response::new(ListApplySetsResponse { apply_sets: apply_sets.collect() }))
+    }
 }
 
 impl Registry {
     async fn apply(&self, request: ApplyResourcesRequest) -> Result<ApplyResourcesResponse, Error> {
         let set = if request.apply_set.is_empty() { DEFAULT_SET } else { &request.apply_set };
         check_request(&request.manifests, set)?;
+        let set = Membership { name: set, take_over: request.take_over };
         let mut write = Write::begin(self).await?;
+        let prune = Prune::begin(&mut write, set.name, &request).await?;
         let mut changes = Vec::with_capacity(request.manifests.len());
         let mut wanted = HashSet::new();
         // What lives under an upstream comes after it, in whatever order they were sent.
@@ -68,8 +93,9 @@ impl Registry {
             done.insert(index, change);
         }
         changes.extend((0..request.manifests.len()).filter_map(|index| done.remove(&index)));
-        if request.prune {
-            changes.extend(write.prune(set, &wanted).await?);
+        check_sets(&changes, set.name, set.take_over)?;
+        if let Some(prune) = prune {
+            changes.extend(write.delete_all(&prune.leaving(&wanted)?).await?);
         }
         let tx = write.finish().await?;
         let changed = changes.iter().any(|change| change.action() != ChangeAction::Unchanged);
@@ -84,7 +110,7 @@ impl Write<'_> {
         &mut self,
         resource: Any,
         index: usize,
-        set: &str,
+        set: Membership<'_>,
         validate_only: bool,
     ) -> Result<Change, Error> {
         let kind = Kind::of_manifest(&resource).0;
@@ -97,7 +123,12 @@ impl Write<'_> {
     }
 
     /// Makes one resource what the message says, output-only fields aside.
-    async fn replace<K: KindRules>(&mut self, message: K, set: &str, prefix: &str) -> Result<Change, Error> {
+    async fn replace<K: KindRules>(
+        &mut self,
+        message: K,
+        set: Membership<'_>,
+        prefix: &str,
+    ) -> Result<Change, Error> {
         let name = message.name().to_owned();
         let old = self.tx.get(K::KIND, &name).await?;
         let etag = message.meta().map(|meta| meta.etag.clone()).unwrap_or_default();
@@ -121,7 +152,8 @@ impl Write<'_> {
         };
         let before = old.as_ref().map(manifest).transpose()?;
         let after = Some(manifest(&row)?);
-        Ok(Change { name, action: action.into(), before, after, bearer: String::new() })
+        let previous_set = old.map(|old| old.apply_set).filter(|old| *old != set.name).unwrap_or_default();
+        Ok(Change { name, action: action.into(), before, after, bearer: String::new(), previous_set })
     }
 
     async fn with_bearer(&mut self, change: Change) -> Result<Change, Error> {
@@ -131,17 +163,15 @@ impl Write<'_> {
         Ok(Change { after: Some(manifest(&row)?), bearer, ..change })
     }
 
-    /// Deletes what was applied with the set, and is not wanted any more. Entries go with their upstreams.
-    async fn prune(&mut self, set: &str, wanted: &HashSet<String>) -> Result<Vec<Change>, Error> {
+    /// Deletes what is not wanted any more. Entries go with their upstreams.
+    async fn delete_all(&mut self, rows: &[&Row]) -> Result<Vec<Change>, Error> {
         let mut changes = Vec::new();
-        let rows = self.tx.applied_with(set).await?;
-        for row in rows.iter().filter(|row| !wanted.contains(&row.name)) {
+        for row in rows {
             changes.push(Change {
                 name: row.name.clone(),
                 action: ChangeAction::Deleted.into(),
                 before: Some(manifest(row)?),
-                after: None,
-                bearer: String::new(),
+                ..Change::default()
             });
             self.delete(row, false).await?;
         }
@@ -201,7 +231,12 @@ macro_rules! by_kind {
         output_only: [$($output_only:ident),*],
     })*) => {
         impl Write<'_> {
-            async fn replace_any(&mut self, resource: Any, set: &str, prefix: &str) -> Result<Change, Error> {
+            async fn replace_any(
+                &mut self,
+                resource: Any,
+                set: Membership<'_>,
+                prefix: &str,
+            ) -> Result<Change, Error> {
                 match resource {
                     $(Any::$variant(message) => self.replace(message, set, prefix).await,)*
                 }

@@ -13,7 +13,7 @@ use crate::domain::credential::Moved;
 use crate::domain::members::{self, Collision, Conflict};
 use crate::domain::{Kind, KindRules, Reference, Violations, names};
 use crate::error::Error;
-use crate::store::{Row, Tx};
+use crate::store::{Membership, Row, Tx};
 
 /// The number of referrers that an error names.
 const REFERRERS_NAMED: i64 = 10;
@@ -56,7 +56,7 @@ impl<'a> Write<'a> {
         &mut self,
         mut message: K,
         old: Option<&Row>,
-        set: Option<&str>,
+        set: Option<Membership<'_>>,
         prefix: &str,
     ) -> Result<Row, Error> {
         let mut violations = Violations::default();

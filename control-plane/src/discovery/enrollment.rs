@@ -212,7 +212,8 @@ impl EnrollmentService for Enrollment {
         &self,
         request: Request<DeleteJoinTokenRequest>,
     ) -> Result<Response<DeleteJoinTokenResponse>, Status> {
-        self.join_tokens.delete(&request.into_inner().name).await?;
+        let request = request.into_inner();
+        self.join_tokens.delete(&request.name, request.validate_only).await?;
         Ok(Response::new(DeleteJoinTokenResponse {}))
     }
 

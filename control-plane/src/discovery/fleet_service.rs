@@ -142,11 +142,13 @@ impl FleetService for FleetApi {
         &self,
         request: Request<DeleteEdgeRequest>,
     ) -> Result<Response<DeleteEdgeResponse>, Status> {
-        let name = request.into_inner().name;
-        if !self.fleet.delete(id(&name)?).await.map_err(Error::from)? {
-            return Err(not_found(&name).into());
-        }
-        Ok(Response::new(DeleteEdgeResponse {}))
+        let DeleteEdgeRequest { name, validate_only } = request.into_inner();
+        let id = id(&name)?;
+        let exists = match validate_only {
+            true => self.fleet.get(id).await.map_err(Error::from)?.is_some(),
+            false => self.fleet.delete(id).await.map_err(Error::from)?,
+        };
+        if exists { Ok(Response::new(DeleteEdgeResponse {})) } else { Err(not_found(&name).into()) }
     }
 
     async fn watch_rollout(

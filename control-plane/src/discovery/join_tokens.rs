@@ -51,8 +51,13 @@ impl JoinTokenManager {
             return Err(Error::field("max_uses", "must not be negative"));
         }
         let edge = if request.edge.is_empty() { "" } else { edge_of("edge", &request.edge)? };
+        let expire_us = clock::now_us() + clock::duration_us(ttl);
+        if request.validate_only {
+            let expire_time = Some(clock::timestamp(expire_us));
+            return Ok(CreateJoinTokenResponse { expire_time, ..Default::default() });
+        }
         let join_token = format!("tlj_{}", random_token());
-        let (hash, expire_us) = (token_hash(&join_token), clock::now_us() + clock::duration_us(ttl));
+        let hash = token_hash(&join_token);
         let new = NewJoinToken { hash: &hash, expire_us, max_uses: max_uses.into(), edge };
         self.table.add(&new).await?;
         Ok(CreateJoinTokenResponse {
@@ -79,9 +84,12 @@ impl JoinTokenManager {
         Ok(ListJoinTokensResponse { join_tokens: self.with_edges(found).await?, next_page_token })
     }
 
-    /// Revokes a join token.
-    pub(super) async fn delete(&self, name: &str) -> Result<(), Error> {
-        if self.table.delete(id(name)?).await? { Ok(()) } else { Err(not_found(name)) }
+    /// Revokes a join token, or only says whether it could be.
+    pub(super) async fn delete(&self, name: &str, validate_only: bool) -> Result<(), Error> {
+        let id = id(name)?;
+        let exists =
+            if validate_only { self.table.get(id).await?.is_some() } else { self.table.delete(id).await? };
+        if exists { Ok(()) } else { Err(not_found(name)) }
     }
 
     /// Builds the messages of rows, which are in the order of their ids.

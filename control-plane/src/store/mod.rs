@@ -1,6 +1,7 @@
 //! The registry's storage: all SQL of the program, one text for SQLite and PostgreSQL.
 //! It knows what a resource is, and not what any kind of resource means.
 
+mod apply_sets;
 mod catalogue;
 pub mod edges;
 pub mod enrollments;
@@ -25,6 +26,7 @@ use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 
+pub use apply_sets::{ApplySetRow, Membership};
 pub use open::{DatabaseError, open, sqlite_path};
 pub use resources::Page;
 pub use row::Row;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
+use super::apply_sets::Membership;
 use super::row::{COLUMNS, Row};
 use super::{Store, StoreError, announce, resources};
 use crate::clock;
@@ -20,7 +21,7 @@ pub struct Tx {
     now_us: i64,
     dirty: bool,
     /// Something changed that is not part of the log.
-    aside: bool,
+    pub(super) aside: bool,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -123,31 +124,20 @@ impl Tx {
         rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
     }
 
-    /// Names of those that were applied with a set, and exist.
-    pub async fn applied_with(&mut self, set: &str) -> Result<Vec<Row>, StoreError> {
-        let sql = format!(
-            "select {COLUMNS} from resources r where r.apply_set = $1 and r.deleted = 0 order by r.kind, r.name"
-        );
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(set)
-            .fetch_all(self.connection())
-            .await?
-            .iter()
-            .map(Row::read)
-            .collect()
-    }
-
     /// Stores a message: creates it, or writes over `old`, which must be the row that exists. Where nothing
     /// differs, nothing is written. `set`: the apply set; `None` keeps the one it has.
     pub async fn put<K: KindRules>(
         &mut self,
         message: &K,
         old: Option<&Row>,
-        set: Option<&str>,
+        set: Option<Membership<'_>>,
     ) -> Result<Row, StoreError> {
-        let row = self.row(message, old, set);
+        let row = self.row(message, old, set.map(|set| set.name));
         if let Some(old) = old.filter(|old| same(old, &row)) {
-            return self.adopt(old, row.apply_set).await;
+            return match set {
+                Some(set) if set.take_over => self.adopt(old, set.name).await,
+                _ => Ok(old.clone()),
+            };
         }
         self.upsert(&[&row]).await?;
         if old.is_none_or(|old| old.body != row.body) {
@@ -172,20 +162,6 @@ impl Tx {
             body,
             status,
         }
-    }
-
-    /// Notes the apply set of a resource that is otherwise as it was: no revision is taken for that.
-    async fn adopt(&mut self, old: &Row, apply_set: String) -> Result<Row, StoreError> {
-        if old.apply_set != apply_set {
-            sqlx::query("update resources set apply_set = $1 where kind = $2 and name = $3")
-                .bind(apply_set.as_str())
-                .bind(old.kind.as_str())
-                .bind(old.name.as_str())
-                .execute(self.connection())
-                .await?;
-            self.aside = true;
-        }
-        Ok(Row { apply_set, ..old.clone() })
     }
 
     /// Writes the status of a resource, where it differs, as a change that edges learn of.

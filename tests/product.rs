@@ -7,6 +7,7 @@ mod callers;
 mod definitions;
 mod fidelity;
 mod fleet;
+mod guards;
 mod harness;
 mod hostile;
 mod importing;

@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 
 use prost_reflect::DynamicMessage;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::commands::{Invocation, create, rollout};
+use crate::confirm::{self, confirm, needs_yes};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Exit, Result};
 use crate::kinds::Kind;
 use crate::manifest::{self, Resource};
 use crate::output::{self, Format};
 use crate::reflection;
+
+/// The set of resources that name none.
+const DEFAULT_SET: &str = "default";
 
 /// The arguments that both share.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,15 @@ pub struct Args {
     /// Do not save the bearers of new tokens in the context file
     #[arg(long)]
     no_save: bool,
+    /// Prune without a question
+    #[arg(short, long)]
+    yes: bool,
+    /// Prune even if that deletes more than half of the set
+    #[arg(long, requires = "prune")]
+    force: bool,
+    /// Take resources over that belong to another set, or that were not applied before and are the same already
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// Arguments of `diff`.
@@ -53,7 +66,13 @@ pub struct DiffArgs {
 /// Runs `apply`.
 pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let client = invocation.client().await?;
-    let answer = send(&client, &args.manifests, args.dry_run).await?;
+    let flags = [("validateOnly", args.dry_run), ("force", args.force), ("takeOver", args.take_over)];
+    let mut request = request(&args.manifests, flags)?;
+    warn_of_new_set(&client, args.manifests.set.as_deref()).await;
+    if args.manifests.prune && !args.dry_run && !args.yes {
+        agree_to_prune(&client, &args, &mut request).await?;
+    }
+    let answer = send(&client, request).await?;
     let revision = reflection::number(&answer, "revision");
     let changes = reflection::submessages(&answer, "changes");
     match invocation.format {
@@ -82,7 +101,10 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
 pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     let trouble = |error: Error| Error::new(Exit::Usage, error.to_string());
     let client = invocation.client().await.map_err(trouble)?;
-    let answer = send(&client, &args.manifests, true).await.map_err(trouble)?;
+    // A difference is shown, whether or not it may be applied.
+    let flags = ["validateOnly", "force", "takeOver"].map(|flag| (flag, true));
+    let request = request(&args.manifests, flags).map_err(trouble)?;
+    let answer = send(&client, request).await.map_err(trouble)?;
     let mut text = String::new();
     for change in reflection::submessages(&answer, "changes") {
         text.push_str(&unified_diff_of(&change).map_err(trouble)?);
@@ -91,18 +113,75 @@ pub async fn diff(invocation: &Invocation, args: DiffArgs) -> Result<u8> {
     Ok(u8::from(!text.is_empty()))
 }
 
-async fn send(client: &ControlClient, source: &ManifestArgs, validate_only: bool) -> Result<DynamicMessage> {
+fn request(source: &ManifestArgs, flags: [(&str, bool); 3]) -> Result<Map<String, Value>> {
     let resources = manifest::load(&source.files)?;
-    if resources.is_empty() && !source.prune {
-        return Err(Error::usage("the files contain no resources"));
+    if resources.is_empty() {
+        return Err(Error::usage(match source.prune {
+            true => {
+                "the files contain no resources, so that --prune would delete the whole set; run `mcpctl delete` to delete resources"
+            }
+            false => "the files contain no resources",
+        }));
     }
-    let request = json!({
-        "manifests": resources.iter().map(manifest_json).collect::<Vec<_>>(),
-        "applySet": source.set.as_deref().unwrap_or_default(),
-        "prune": source.prune,
-        "validateOnly": validate_only,
-    });
-    client.call("trunkline.admin.v1.BulkService/ApplyResources", request).await
+    let manifests: Vec<Value> = resources.iter().map(manifest_json).collect();
+    let set = source.set.as_deref().unwrap_or_default();
+    let fields = [("manifests", manifests.into()), ("applySet", set.into()), ("prune", source.prune.into())];
+    let flags = flags.map(|(flag, given)| (flag, Value::Bool(given)));
+    Ok(fields.into_iter().chain(flags).map(|(field, value)| (field.to_owned(), value)).collect())
+}
+
+async fn send(client: &ControlClient, request: Map<String, Value>) -> Result<DynamicMessage> {
+    client.call("trunkline.admin.v1.BulkService/ApplyResources", Value::Object(request)).await
+}
+
+/// Shows what a prune would delete, and asks. After that it deletes nothing else.
+async fn agree_to_prune(client: &ControlClient, args: &Args, request: &mut Map<String, Value>) -> Result {
+    let mut trial = request.clone();
+    trial.insert("validateOnly".into(), true.into());
+    let plan = reflection::submessages(&send(client, trial).await?, "changes");
+    let leaving: Vec<String> = plan
+        .iter()
+        .filter(|change| reflection::enum_word(change, "action") == "deleted")
+        .map(|change| reflection::text(change, "name"))
+        .collect();
+    if leaving.is_empty() {
+        request.insert("prune".into(), false.into());
+        return Ok(());
+    }
+    leaving.iter().for_each(|name| output::eprint(format!("- {name}")));
+    let set = args.manifests.set.as_deref().unwrap_or(DEFAULT_SET);
+    let what = format!("this deletes {} of set {set}", confirm::resources(leaving.len()));
+    if args.manifests.files.iter().any(|path| path.as_os_str() == "-") {
+        return Err(needs_yes(&what));
+    }
+    confirm(&what, false)?;
+    request.insert("pruneOnly".into(), leaving.into());
+    Ok(())
+}
+
+/// Names the set that was probably meant where there is none of that name. It is only a hint: sets begin like this.
+async fn warn_of_new_set(client: &ControlClient, set: Option<&str>) {
+    let Some(set) = set else { return };
+    let Ok(answer) = client.call("trunkline.admin.v1.BulkService/ListApplySets", json!({})).await else {
+        return;
+    };
+    let known: Vec<String> = reflection::submessages(&answer, "apply_sets")
+        .iter()
+        .map(|set| reflection::text(set, "name"))
+        .collect();
+    if let Some(near) = misspelt(set, &known) {
+        output::eprint(format!("warning: set {set} is new; did you mean --set {near}?"));
+    }
+}
+
+/// The known name that another one is probably a misspelling of.
+fn misspelt<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
+    if known.iter().any(|name| name == word) {
+        return None;
+    }
+    let similarity = |name: &str| similar::TextDiff::from_chars(name, word).ratio();
+    let best = known.iter().map(String::as_str).max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    best.filter(|name| similarity(name) > 0.6)
 }
 
 fn manifest_json(resource: &Resource) -> Value {
@@ -179,6 +258,16 @@ mod tests {
 
     fn change(json: Value) -> DynamicMessage {
         reflection::from_json(reflection::message("trunkline.admin.v1.Change"), json).unwrap()
+    }
+
+    #[test]
+    fn a_misspelt_set_is_noticed() {
+        let known = ["default", "team"].map(str::to_owned);
+        for (word, near) in
+            [("tema", Some("team")), ("team", None), ("other", None), ("defalt", Some("default"))]
+        {
+            assert_eq!(misspelt(word, &known), near, "{word}");
+        }
     }
 
     #[test]

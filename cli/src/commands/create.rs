@@ -230,11 +230,13 @@ impl Creator<'_> {
         }
         request.extend(ttl.map(|ttl| ("ttl".to_owned(), parse::proto_duration(ttl).into())));
         request.extend(max_uses.map(|uses| ("maxUses".to_owned(), uses.into())));
+        request.insert("validateOnly".into(), self.validate_only.into());
         let client = self.invocation.client().await?;
         let method = "trunkline.discovery.v1.EnrollmentService/CreateJoinToken";
         let answer = client.call(method, Value::Object(request)).await?;
         match self.invocation.format {
             Some(format @ (Format::Json | Format::Yaml)) => output::print(&output::message(&answer, format)?),
+            _ if self.validate_only => output::print("join token created (dry run)"),
             _ => {
                 output::eprint(format!(
                     "{} created. The join token is shown only once:",

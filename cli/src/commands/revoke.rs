@@ -1,8 +1,9 @@
-//! `mcpctl revoke token NAME`: revokes a token.
+//! `mcpctl revoke token NAME`: revokes a token; `mcpctl revoke join-token NAME`: no edge enrols with it any more.
 
 use serde_json::json;
 
 use crate::commands::{Invocation, rollout};
+use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, short_name};
 use crate::output;
@@ -11,12 +12,12 @@ use crate::reflection;
 /// Arguments of `revoke`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kind of resource: token
-    #[arg(value_parser = ["token", "tokens", "tok"], hide_possible_values = true)]
+    /// Kind of resource: token or join-token
+    #[arg(value_parser = ["token", "tokens", "tok", "join-token", "join-tokens"], hide_possible_values = true)]
     kind: String,
     /// Name of the token
     name: String,
-    /// Wait until every edge has acknowledged the revision
+    /// Wait until every edge has acknowledged the revision; not for join tokens, which edges do not know
     #[arg(long)]
     wait: bool,
 }
@@ -26,6 +27,9 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let kind = Kind::from_word(&args.kind);
     let name = kind.full_name(&args.name)?;
     let client = invocation.client().await?;
+    if kind.name == "JoinToken" {
+        return revoke_join_token(&client, kind, &name, args.wait).await;
+    }
     let answer = client.call(&kind.method("Revoke"), json!({ "name": name })).await?;
     let token = reflection::submessage(&answer, "token")
         .ok_or_else(|| Error::failure("the response contains no token"))?;
@@ -40,4 +44,13 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let meta = reflection::submessage(&token, "meta")
         .ok_or_else(|| Error::failure("the response contains no revision"))?;
     rollout::wait(invocation, &client, reflection::number(&meta, "revision")).await
+}
+
+/// A join token that is revoked is gone: nothing needs to know it any more.
+async fn revoke_join_token(client: &ControlClient, kind: &Kind, name: &str, wait: bool) -> Result {
+    if wait {
+        return Err(Error::usage("--wait has no meaning for join tokens; leave it out"));
+    }
+    client.call(&kind.method("Delete"), json!({ "name": name })).await?;
+    output::print(&format!("{name} revoked"))
 }

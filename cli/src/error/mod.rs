@@ -74,7 +74,7 @@ impl Error {
 
     /// Describes an error response of the control plane at `target`.
     pub fn from_status(status: &Status, target: &str) -> Self {
-        let mut message = one_line(status.message());
+        let mut message = in_flags(&one_line(status.message()));
         for violation in status.get_details_bad_request().iter().flat_map(|b| &b.field_violations) {
             if !message.contains(&violation.description) {
                 message.push_str(&format!("; {}: {}", violation.field, one_line(&violation.description)));
@@ -131,6 +131,17 @@ fn exit_and_message(code: Code, message: String, target: &str) -> (Exit, String)
     }
 }
 
+/// Advice for callers of the API, and what it is on the command line.
+const FLAGS: [(&str, &str); 3] = [
+    ("set `force`", "add --force"),
+    ("set `take_over`", "add --take-over"),
+    ("set `apply_set` to", "add --set"),
+];
+
+fn in_flags(message: &str) -> String {
+    FLAGS.iter().fold(message.to_owned(), |message, (field, flag)| message.replace(field, flag))
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -148,6 +159,21 @@ mod tests {
         let error = Error::from_status(&status, "http://x");
         assert_eq!(error.exit, Exit::Usage);
         assert_eq!(error.to_string(), "the upstream is not valid; upstream.http.url: must be absolute");
+    }
+
+    #[test]
+    fn advice_is_in_the_words_of_the_command_line() {
+        let status = Status::failed_precondition("a is used by b; set `force` to delete it anyway");
+        assert_eq!(
+            Error::from_status(&status, "http://x").to_string(),
+            "a is used by b; add --force to delete it anyway"
+        );
+        let status =
+            Status::failed_precondition("set `apply_set` to one to change it, or set `take_over` to move it");
+        assert_eq!(
+            Error::from_status(&status, "http://x").to_string(),
+            "add --set one to change it, or add --take-over to move it"
+        );
     }
 
     #[test]

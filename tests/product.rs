@@ -18,6 +18,7 @@ mod options;
 mod outage;
 mod parked;
 mod reaching;
+mod refusals;
 mod rolling;
 mod secure;
 mod sessions;

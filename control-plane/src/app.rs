@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use egress::CheckedResolver;
 use inbound::names::AllowedNames;
 use inbound::{BodyBudget, Connections};
@@ -118,6 +118,8 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let names = AllowedNames::new(addr, &config.hosts.allowed_hosts, &[]).with_ip_literals();
     let router =
         services::router(&parts, &publisher)?.layer(from_fn_with_state(Arc::new(names), http::check_names));
+    // Outermost, so that it hears out whoever is refused, by whatever.
+    let router = router.layer(from_fn(http::hear_out));
     let connections = parts.connections.clone();
     let server = tokio::spawn(listener::serve(listener, connections, tls, router, stop.clone()));
     let leases = Leases::new(&parts.store, replica());

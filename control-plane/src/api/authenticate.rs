@@ -59,7 +59,7 @@ impl Authenticator {
 }
 
 /// A layer for `axum::middleware::from_fn_with_state`: passes on the calls of those who may make them, with bounds on their
-/// bodies. Of others nothing but the head is read.
+/// bodies. Of others nothing but the head counts.
 pub async fn admit(
     State(authenticator): State<Arc<Authenticator>>,
     request: Request,

@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use prost::Message as _;
@@ -29,10 +29,19 @@ use crate::error::Error;
 /// Compression flag and length before each message (gRPC over HTTP/2).
 const FRAME_HEAD: usize = 5;
 
-/// A layer for `axum::middleware::from_fn`: turns a JSON call into a gRPC call, and its answer back.
+/// A layer for `axum::middleware::from_fn`: turns a JSON call into a gRPC call, and its answer back. What is neither is refused.
 pub async fn transcode(request: Request, next: Next) -> Response {
-    if request.method() != Method::POST || !is_json(request.headers()) {
+    if is_grpc(request.headers()) {
         return next.run(request).await;
+    }
+    if request.method() != Method::POST {
+        let text = "rpcs are called with POST, with a body of JSON or gRPC";
+        let refused = refused(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", text);
+        return ([(ALLOW, "POST")], refused).into_response();
+    }
+    if !is_json(request.headers()) {
+        let text = "the header `content-type` must be `application/json`, or `application/grpc` over HTTP/2";
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "CONTENT_TYPE", text);
     }
     match call(request, next).await {
         Ok(body) => (StatusCode::OK, [(CONTENT_TYPE, "application/json")], body).into_response(),
@@ -42,7 +51,13 @@ pub async fn transcode(request: Request, next: Next) -> Response {
 
 /// An error in the language of the request.
 pub(super) fn refuse(request: &HeaderMap, status: &Status) -> Response {
-    if is_json(request) { failed(status) } else { status.clone().into_http() }
+    if is_grpc(request) { status.clone().into_http() } else { failed(status) }
+}
+
+/// An error that only HTTP knows.
+fn refused(status: StatusCode, reason: &'static str, text: &str) -> Response {
+    let error = Error::new(Code::InvalidArgument, reason, text);
+    (status, failed(&error.into())).into_response()
 }
 
 async fn call(request: Request, next: Next) -> Result<String, Status> {
@@ -119,6 +134,11 @@ async fn transcode_response(descriptor: MessageDescriptor, response: Response) -
     let mut json = serde_json::Serializer::new(&mut text);
     message.serialize_with_options(&mut json, &options).map_err(|error| broken(&error))?;
     String::from_utf8(text).map_err(|error| broken(&error))
+}
+
+/// Tells whether a request is a call over gRPC.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, Version, header};
 use inbound::names::{AllowedNames, NameError};
-use inbound::{BodyBudget, CloseReason, Connections};
+use inbound::{BodyBudget, CloseReason, Connections, LentBody};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -21,6 +22,7 @@ use tunnel::Tunnels;
 use trunkline::edge::v1::StreamType;
 
 use super::Parts;
+use crate::api::json::is_grpc;
 use crate::discovery::enrollment_counters::EnrollmentCounters;
 use crate::discovery::fleet::Fleet;
 use crate::discovery::stream_admission::StreamAdmission;
@@ -95,7 +97,7 @@ pub(super) fn watch_health(health: HealthReporter, drain: CancellationToken) {
 /// Any path that nothing else answers.
 pub(super) async fn unknown(request: Request) -> Response {
     let path = request.uri().path();
-    if is_grpc(&request) {
+    if is_grpc(request.headers()) {
         return grpc(Status::unimplemented(format!("unknown rpc {path}")));
     }
     json(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("nothing is served at {path}"))
@@ -109,7 +111,7 @@ pub(super) async fn check_names(
 ) -> Response {
     match names.check(&request) {
         Ok(()) => next.run(request).await,
-        Err(error) if is_grpc(&request) => grpc(Status::permission_denied(refusal(error))),
+        Err(error) if is_grpc(request.headers()) => grpc(Status::permission_denied(refusal(error))),
         Err(error) => json(StatusCode::FORBIDDEN, "PERMISSION_DENIED", &refusal(error)),
     }
 }
@@ -118,9 +120,21 @@ fn refusal(error: NameError) -> String {
     format!("{error}; see --allowed-host")
 }
 
-fn is_grpc(request: &Request) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+/// Reads what is left of a request's body before an answer that did not wait for it: clients that are still writing may throw
+/// that away. Those of gRPC do not, and those that expect to be told to go on have written nothing.
+pub(super) async fn hear_out(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if is_grpc(headers) || headers.contains_key(header::EXPECT) || request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let (head, body) = request.into_parts();
+    let (body, mut rest) = LentBody::new(body);
+    let response = next.run(Request::from_parts(head, Body::new(body))).await;
+    if let Ok(mut rest) = rest.try_recv() {
+        // Whether or not it ends, the answer is sent.
+        let _ = inbound::linger(&mut rest).await;
+    }
+    response
 }
 
 fn grpc(status: Status) -> Response {

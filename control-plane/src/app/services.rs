@@ -51,7 +51,7 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         .add_to(&mut routes);
     let authenticator =
         Authenticator::new(parts.admin.clone(), parts.edge_authenticator.clone(), parts.bodies.clone())?;
-    // The authenticator is outermost: a stranger's body is not even read.
+    // The authenticator is outermost: nothing of a stranger's body is kept.
     let api = routes
         .routes()
         .prepare()

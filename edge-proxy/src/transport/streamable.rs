@@ -3,15 +3,13 @@
 //!
 //! It must not know eras, sessions or callers.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use inbound::Reservation;
+use inbound::{Reservation, linger};
 use mcp::border::{self, Coding, head};
 use mcp::secrets::Secrets;
 
@@ -20,12 +18,6 @@ use super::origin_policy::OriginPolicy;
 use super::path::{self, Endpoint};
 use crate::config::limits::Limits;
 use crate::error::Failure;
-
-/// The time limit of reading the rest of a body that is too large.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// Bytes of the rest of a body that is too large, of which nothing is kept.
-const LINGER_BYTES: usize = 16 << 20;
 
 /// Largest body that has come with its head, so that a response without reading it leaves the connection usable.
 const COMES_WITH_HEAD: u64 = 8 << 10;
@@ -163,21 +155,6 @@ async fn collect(
         })?;
     }
     Ok(buffered.finish())
-}
-
-/// Reads on for a while without keeping anything: a client that is still writing does not read the response yet, and
-/// closing the connection would discard it. Returns whether the body has ended.
-async fn linger(body: &mut Incoming) -> bool {
-    let rest = async {
-        let mut left = LINGER_BYTES;
-        while let Some(frame) = body.frame().await {
-            let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
-            left = left.checked_sub(length)?;
-        }
-        Some(())
-    };
-    // A client that takes longer is cut off.
-    matches!(tokio::time::timeout(LINGER, rest).await, Ok(Some(())))
 }
 
 /// Whether the body of a request that was not read is still to come when it is answered.

@@ -1,5 +1,5 @@
 //! The checks that every listener makes, whatever it serves: the names that it answers to, the connections that it keeps
-//! open for strangers, the memory that request bodies may take, the shares that callers have of what is bounded, and the
+//! open for strangers, the memory that request bodies may take, how long the rest of one is read, the shares that callers have of what is bounded, and the
 //! log lines that strangers cause.
 //!
 //! It must not know what is served, nor how callers prove who they are.
@@ -14,6 +14,7 @@ mod guarded;
 pub mod http;
 mod line_endings;
 mod line_limit;
+mod linger;
 pub mod names;
 mod options;
 mod shares;
@@ -30,6 +31,7 @@ pub use connections::{
 };
 pub use guarded::Guarded;
 pub use line_limit::LineLimit;
+pub use linger::{LentBody, linger};
 pub use options::{ConnectionOptions, at_least, parse_seconds};
 pub use shares::{Holder, OverShare, Share, Shares};
 pub use table::{

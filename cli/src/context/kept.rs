@@ -121,7 +121,7 @@ mod tests {
     fn save(file: &ContextFile, token: &str) {
         file.edit(|contexts| {
             let context = contexts.contexts.entry(CONTEXT.to_owned()).or_default();
-            let saved = SavedToken { bearer: Secret::new(token), servers: Vec::new() };
+            let saved = SavedToken { bearer: Secret::new(token), ..SavedToken::default() };
             context.tokens.insert(token.to_owned(), saved);
             Ok(())
         })

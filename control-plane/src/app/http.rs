@@ -120,17 +120,24 @@ fn refusal(error: NameError) -> String {
     format!("{error}; see --allowed-host")
 }
 
-/// Reads what is left of a request's body before an answer that did not wait for it: clients that are still writing may throw
-/// that away. Those of gRPC do not, and those that expect to be told to go on have written nothing.
+/// Reads what is left of a request's body before an answer that did not wait for it: over HTTP/2, clients that are still writing
+/// may throw that away. Those of gRPC do not, and those that expect to be told to go on have written nothing.
 pub(super) async fn hear_out(request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if is_grpc(headers) || headers.contains_key(header::EXPECT) || request.body().is_end_stream() {
+    let is_heard_out = request.version() == Version::HTTP_2
+        && !is_grpc(headers)
+        && !headers.contains_key(header::EXPECT)
+        && !request.body().is_end_stream();
+    if !is_heard_out {
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
     let (body, mut rest) = LentBody::new(body);
     let response = next.run(Request::from_parts(head, Body::new(body))).await;
-    if let Ok(mut rest) = rest.try_recv() {
+    // Who is refused because there is too much to do must not make more of it.
+    if response.status() != StatusCode::SERVICE_UNAVAILABLE
+        && let Ok(mut rest) = rest.try_recv()
+    {
         // Whether or not it ends, the answer is sent.
         let _ = inbound::linger(&mut rest).await;
     }

@@ -18,7 +18,7 @@ const CRATES: [&str; 2] = ["control-plane", "edge-proxy"];
 
 /// What each folder of sources may know of ours: the contract knows nobody, the protocol only how text is made safe, programs know those and not
 /// each other, and `mcpctl dev` assembles the others.
-const KNOWN: [(&str, &[&str]); 12] = [
+const KNOWN: [(&str, &[&str]); 13] = [
     ("proto/lib.rs", &["trunkline"]),
     ("proto/mcp/src", &["mcp", "printable"]),
     ("proto/tunnel/src", &["tunnel"]),
@@ -27,6 +27,7 @@ const KNOWN: [(&str, &[&str]); 12] = [
     ("proto/egress/src", &["egress"]),
     ("proto/printable/src", &["printable"]),
     ("proto/startup/src", &["startup"]),
+    ("proto/schema/src", &["trunkline", "schema"]),
     (
         "control-plane/src",
         &[
@@ -38,6 +39,7 @@ const KNOWN: [(&str, &[&str]); 12] = [
             "egress",
             "printable",
             "startup",
+            "schema",
             "trunkline_control_plane",
         ],
     ),
@@ -56,10 +58,10 @@ const KNOWN: [(&str, &[&str]); 12] = [
         ],
     ),
     ("cli/src/commands/dev.rs", &OURS),
-    ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "printable", "mcpctl"]),
+    ("cli/src", &["trunkline", "mcp", "tunnel", "inbound", "printable", "schema", "mcpctl"]),
 ];
 
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "trunkline",
     "mcp",
     "tunnel",
@@ -68,6 +70,7 @@ const OURS: [&str; 11] = [
     "egress",
     "printable",
     "startup",
+    "schema",
     "trunkline_control_plane",
     "trunkline_edge_proxy",
     "mcpctl",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Folders of production code.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "proto/lib.rs",
     "proto/mcp/src",
     "proto/tunnel/src",
@@ -12,6 +12,7 @@ const SOURCES: [&str; 11] = [
     "proto/egress/src",
     "proto/printable/src",
     "proto/startup/src",
+    "proto/schema/src",
     "control-plane/src",
     "edge-proxy/src",
     "cli/src",

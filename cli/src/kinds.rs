@@ -97,7 +97,7 @@ pub static KINDS: [Kind; 8] = [
         service: "trunkline.registry.v1.ToolService",
         catalogued: true,
         manifest: Some("tool"),
-        observed: &["toolName", "title", "description", "hints", "staleTime"],
+        observed: &["toolName", "title", "description", "hints", "staleTime", "position", "state", "reason"],
         columns: &ENTRY,
     },
     Kind {
@@ -109,7 +109,7 @@ pub static KINDS: [Kind; 8] = [
         service: "trunkline.registry.v1.ResourceService",
         catalogued: true,
         manifest: Some("resource_entry"),
-        observed: &["uri", "uriTemplate", "title", "description", "staleTime"],
+        observed: &["uri", "uriTemplate", "title", "description", "staleTime", "position", "state", "reason"],
         columns: &ENTRY,
     },
     Kind {
@@ -121,7 +121,7 @@ pub static KINDS: [Kind; 8] = [
         service: "trunkline.registry.v1.PromptService",
         catalogued: true,
         manifest: Some("prompt"),
-        observed: &["promptName", "title", "description", "staleTime"],
+        observed: &["promptName", "title", "description", "staleTime", "position", "state", "reason"],
         columns: &ENTRY,
     },
     Kind {
@@ -133,7 +133,7 @@ pub static KINDS: [Kind; 8] = [
         service: "trunkline.identity.v1.TokenService",
         catalogued: false,
         manifest: Some("token"),
-        observed: &["revokeTime", "keyId"],
+        observed: &["revokeTime", "keyId", "state", "reason"],
         columns: &[
             Column("NAME", "name", Cell::Id),
             Column("STATE", "", Cell::TokenState),

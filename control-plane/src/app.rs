@@ -67,6 +67,8 @@ pub struct Running {
 
 /// The parts that the services are made of.
 struct Parts {
+    /// Names this run of this process among its replicas.
+    replica: String,
     store: Store,
     vault: Arc<Vault>,
     signer: Arc<Signer>,
@@ -122,7 +124,7 @@ pub async fn start_on(config: Config, listener: TcpListener) -> anyhow::Result<R
     let router = router.layer(from_fn(http::hear_out));
     let connections = parts.connections.clone();
     let server = tokio::spawn(listener::serve(listener, connections, tls, router, stop.clone()));
-    let leases = Leases::new(&parts.store, replica());
+    let leases = Leases::new(&parts.store, parts.replica.clone());
     let mut tasks = background(&config, &parts, publisher, leases.clone())?;
     tasks.spawn(roster.run(parts.fleet.siblings_changed()));
     Ok(Running {
@@ -185,10 +187,12 @@ async fn parts(config: &Config) -> anyhow::Result<Parts> {
     let signer = Arc::new(Signer::open(keys, vault.clone(), config.keys.token_issuer.clone()).await?);
     let edges = Edges::new(&store);
     let credentials = EdgeCredentials::new(signer.clone());
-    let fleet = Arc::new(Fleet::new(edges.clone(), replica()));
+    let replica = uuid::Uuid::new_v4().to_string();
+    let fleet = Arc::new(Fleet::new(edges.clone(), replica.clone()));
     let tunnels = Arc::new(Tunnels::default());
     let usage = UsageTable::new(&store);
     Ok(Parts {
+        replica,
         edge_authenticator: EdgeAuthenticator::new(credentials.clone(), fleet.clone()),
         enrollment: Enrollment::new(&store, credentials, fleet.clone(), vault.clone()),
         admin: AdminToken::load(config.keys.admin_token.as_ref(), &data_dir)?,
@@ -258,11 +262,6 @@ fn notifications(config: &Config, data_dir: &Path) -> Notifications {
         None if database.expose_secret().starts_with("postgres") => Notifications::Postgres(database),
         None => Notifications::None,
     }
-}
-
-/// Names this run of this process among its replicas.
-fn replica() -> String {
-    uuid::Uuid::new_v4().to_string()
 }
 
 fn create_private(dir: &Path) -> std::io::Result<()> {

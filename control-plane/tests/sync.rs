@@ -51,7 +51,7 @@ async fn status_when(
 }
 
 async fn refresh(control: &Control, id: &str) -> UpstreamStatus {
-    let request = control.admin(RefreshUpstreamRequest { name: format!("upstreams/{id}") });
+    let request = control.admin(RefreshUpstreamRequest { name: format!("upstreams/{id}"), no_wait: false });
     let mut client = UpstreamServiceClient::new(control.channel.clone());
     client.refresh_upstream(request).await.unwrap().into_inner().upstream.unwrap().status.unwrap()
 }

@@ -18,6 +18,7 @@ mod secrets;
 mod servers;
 mod signing_keys;
 mod standard;
+mod system;
 mod tokens;
 mod upstreams;
 mod write;
@@ -31,6 +32,7 @@ use trunkline::admin::v1::bulk_service_server::BulkServiceServer;
 use crate::auth::keys::Signer;
 use crate::auth::tunnel::TunnelCredentials;
 use crate::auth::vault::Vault;
+use crate::clock;
 use crate::store::Store;
 use crate::sync::CatalogueSync;
 
@@ -51,13 +53,29 @@ struct Inner {
     tunnels: TunnelCredentials,
     sync: CatalogueSync,
     catalogue: Mutex<Arc<catalogue::CatalogueAtRevision>>,
+    run: ReplicaRun,
+}
+
+/// This run of this process.
+#[derive(Debug)]
+struct ReplicaRun {
+    /// Its name among the replicas.
+    replica: String,
+    start_us: i64,
 }
 
 impl Registry {
-    /// Assembles the services.
-    pub fn new(store: Store, vault: Arc<Vault>, signer: Arc<Signer>, sync: CatalogueSync) -> Self {
+    /// Assembles the services of the run that is named `replica`.
+    pub fn new(
+        store: Store,
+        vault: Arc<Vault>,
+        signer: Arc<Signer>,
+        sync: CatalogueSync,
+        replica: String,
+    ) -> Self {
         let tunnels = TunnelCredentials::new(signer.clone());
-        Self { inner: Arc::new(Inner { store, vault, signer, tunnels, sync, catalogue: Mutex::default() }) }
+        let (catalogue, run) = (Mutex::default(), ReplicaRun { replica, start_us: clock::now_us() });
+        Self { inner: Arc::new(Inner { store, vault, signer, tunnels, sync, catalogue, run }) }
     }
 
     /// Adds the services to those of others.

@@ -59,4 +59,5 @@ unary_services! {
     registry PromptService { GetPrompt ListPrompts CreatePrompt UpdatePrompt DeletePrompt }
     identity TokenService { GetToken ListTokens CreateToken UpdateToken DeleteToken RevokeToken }
     identity SigningKeyService { ListSigningKeys RotateSigningKey }
+    admin SystemService { GetSystem }
 }

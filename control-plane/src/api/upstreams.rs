@@ -65,7 +65,11 @@ impl Rpc for RefreshUpstreamRequest {
     type Response = RefreshUpstreamResponse;
 
     async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
-        let _known: Upstream = registry.get(&self.name).await?;
+        let known: Upstream = registry.get(&self.name).await?;
+        if self.no_wait {
+            registry.inner.sync.refresh_soon(&self.name).await?;
+            return Ok(RefreshUpstreamResponse { upstream: Some(known) });
+        }
         registry.inner.sync.refresh(&self.name).await?;
         let upstream = registry.get(&self.name).await?;
         Ok(RefreshUpstreamResponse { upstream: Some(upstream) })

@@ -47,8 +47,8 @@ pub(super) fn router(parts: &Parts, publisher: &Publisher) -> anyhow::Result<Rou
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    Registry::new(parts.store.clone(), parts.vault.clone(), parts.signer.clone(), parts.sync.clone())
-        .add_to(&mut routes);
+    let (store, vault, signer) = (parts.store.clone(), parts.vault.clone(), parts.signer.clone());
+    Registry::new(store, vault, signer, parts.sync.clone(), parts.replica.clone()).add_to(&mut routes);
     let authenticator =
         Authenticator::new(parts.admin.clone(), parts.edge_authenticator.clone(), parts.bodies.clone())?;
     // The authenticator is outermost: nothing of a stranger's body is kept.

@@ -10,7 +10,7 @@ use delta::server::Progress;
 use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use trunkline::discovery::v1::{Edge, EdgeStatus, RefusedEnrollments};
+use trunkline::discovery::v1::{Edge, EdgeState, EdgeStatus, RefusedEnrollments};
 
 use super::announcement::sibling;
 use super::enrollment_watch::{EnrollmentWatch, StreamPurpose, WatchedStream};
@@ -22,6 +22,9 @@ use crate::store::edges::{DepartureRow, EdgeRow, EdgeStatements, Edges, Enrollme
 
 /// Without a sign of life for so long, an edge's replica is gone, and the edge with it.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Every write takes a moment to arrive; an edge is behind that takes longer.
+const BEHIND: Duration = Duration::from_secs(2);
 
 /// The edges.
 #[derive(Debug)]
@@ -293,12 +296,23 @@ impl EdgeProgress {
             sent_revision: row.sent_revision,
             acked_revision: row.acked_revision,
             lag: prost_types::Duration::try_from(Duration::from_micros(lag.unsigned_abs())).ok(),
-            refusals: known.refusals,
             sibling_address: row.sibling_address.clone(),
             enroll_time: Some(clock::timestamp(row.enrollment.enroll_us)),
             join_token: join_token_name(&row.enrollment.join_token),
             refused_enrollments: refused_enrollments(&row.enrollment),
+            state: state(self.connected, lag, !known.refusals.is_empty()).into(),
+            refusals: known.refusals,
         }
+    }
+}
+
+/// How an edge stands that has been behind for `lag_us`.
+fn state(connected: bool, lag_us: i64, refuses: bool) -> EdgeState {
+    match connected {
+        false => EdgeState::Disconnected,
+        true if refuses => EdgeState::Refusing,
+        true if lag_us > clock::duration_us(BEHIND) => EdgeState::Behind,
+        true => EdgeState::Connected,
     }
 }
 
@@ -314,4 +328,19 @@ fn refused_enrollments(row: &EnrollmentRow) -> Option<RefusedEnrollments> {
 /// Returns the name of a join token, or nothing where its id is unknown.
 fn join_token_name(id: &str) -> String {
     if id.is_empty() { String::new() } else { name_of(id) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_is_behind_only_when_it_takes_long() {
+        let (moment, long) = (clock::duration_us(BEHIND), clock::duration_us(BEHIND) + 1);
+        assert_eq!(state(true, 0, false), EdgeState::Connected);
+        assert_eq!(state(true, moment, false), EdgeState::Connected);
+        assert_eq!(state(true, long, false), EdgeState::Behind);
+        assert_eq!(state(true, long, true), EdgeState::Refusing);
+        assert_eq!(state(false, long, true), EdgeState::Disconnected);
+    }
 }

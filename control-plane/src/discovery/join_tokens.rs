@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tonic::Code;
 use trunkline::discovery::v1::{
-    CreateJoinTokenRequest, CreateJoinTokenResponse, JoinToken, ListJoinTokensRequest, ListJoinTokensResponse,
+    CreateJoinTokenRequest, CreateJoinTokenResponse, JoinToken, JoinTokenState, ListJoinTokensRequest,
+    ListJoinTokensResponse,
 };
 
 use super::fleet_service::edge_of;
@@ -111,6 +112,15 @@ fn message(row: &JoinTokenRow, enrolled: &[(String, String)]) -> JoinToken {
         uses: i32::try_from(row.uses).unwrap_or(i32::MAX),
         edge: if row.edge.is_empty() { String::new() } else { format!("edges/{}", row.edge) },
         enrolled_edges: edges.map(|(_, edge)| format!("edges/{edge}")).collect(),
+        state: state(row, clock::now_us()).into(),
+    }
+}
+
+fn state(row: &JoinTokenRow, now_us: i64) -> JoinTokenState {
+    match row {
+        row if row.expire_us <= now_us => JoinTokenState::Expired,
+        row if row.max_uses > 0 && row.uses >= row.max_uses => JoinTokenState::UsedUp,
+        _ => JoinTokenState::Valid,
     }
 }
 
@@ -127,4 +137,18 @@ fn id(name: &str) -> Result<&str, Error> {
 
 fn not_found(name: &str) -> Error {
     Error::new(Code::NotFound, "JOIN_TOKEN_NOT_FOUND", format!("{name} does not exist")).with("name", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_token_is_used_up_by_as_many_edges_as_may() {
+        let row = |max_uses, uses| JoinTokenRow { expire_us: 10, max_uses, uses, ..Default::default() };
+        assert_eq!(state(&row(1, 0), 9), JoinTokenState::Valid);
+        assert_eq!(state(&row(1, 1), 9), JoinTokenState::UsedUp);
+        assert_eq!(state(&row(0, 7), 9), JoinTokenState::Valid);
+        assert_eq!(state(&row(1, 1), 10), JoinTokenState::Expired);
+    }
 }

@@ -18,19 +18,19 @@ macro_rules! each_kind {
             Tool {
                 package: registry, collection: "tools", under_upstream: true,
                 manifest: Tool "tool",
-                output_only: [tool_name, title, description, hints, stale_time, position],
+                output_only: [tool_name, title, description, hints, stale_time, position, state, reason],
             }
             /// A resource, or resource template, of an upstream.
             Resource {
                 package: registry, collection: "resources", under_upstream: true,
                 manifest: ResourceEntry "resource_entry",
-                output_only: [uri, uri_template, title, description, stale_time, position],
+                output_only: [uri, uri_template, title, description, stale_time, position, state, reason],
             }
             /// A prompt of an upstream.
             Prompt {
                 package: registry, collection: "prompts", under_upstream: true,
                 manifest: Prompt "prompt",
-                output_only: [prompt_name, title, description, stale_time, position],
+                output_only: [prompt_name, title, description, stale_time, position, state, reason],
             }
             /// A virtual server.
             Server {
@@ -42,7 +42,7 @@ macro_rules! each_kind {
             Token {
                 package: identity, collection: "tokens", under_upstream: false,
                 manifest: Token "token",
-                output_only: [revoke_time, key_id],
+                output_only: [revoke_time, key_id, state, reason],
             }
         }
     };

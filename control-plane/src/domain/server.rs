@@ -76,6 +76,7 @@ impl KindRules for Server {
             too_large: exposure.excess().unwrap_or_default(),
             conflicts: conflicts(&exposure),
             unresolved: exposure.unresolved,
+            ..ServerStatus::default()
         };
         self.status = Some(status);
     }

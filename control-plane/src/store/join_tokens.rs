@@ -14,7 +14,7 @@ const KEPT_US: i64 = 7 * 86_400_000_000;
 const ID_LEN: usize = 12;
 
 /// A join token as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JoinTokenRow {
     /// The id by which people name it.
     pub id: String,

@@ -77,7 +77,8 @@ pub(super) async fn run(pool: &AnyPool, sqlite: bool) -> Result<(), StoreError> 
     Ok(())
 }
 
-async fn newest(connection: &mut AnyConnection) -> Result<i64, StoreError> {
+/// The newest migration that was run.
+pub(super) async fn newest(connection: &mut AnyConnection) -> Result<i64, StoreError> {
     let row = sqlx::query("select coalesce(max(version), 0) as version from migrations")
         .fetch_one(connection)
         .await?;

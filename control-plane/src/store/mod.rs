@@ -117,6 +117,16 @@ impl Store {
         Tx::begin(self.clone()).await
     }
 
+    /// Tells whether the database is SQLite. Otherwise it is PostgreSQL.
+    pub fn is_sqlite(&self) -> bool {
+        self.inner.is_sqlite
+    }
+
+    /// The version of the tables.
+    pub async fn schema_version(&self) -> Result<i64, StoreError> {
+        migrate::newest(&mut *self.pool().acquire().await?).await
+    }
+
     /// The newest revision.
     pub async fn revision(&self) -> Result<i64, StoreError> {
         resources::revision(&self.inner.pool).await

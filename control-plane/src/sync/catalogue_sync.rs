@@ -157,12 +157,25 @@ impl CatalogueSync {
         importer(upstream, credential, &self.inner.tunnels, &self.inner.resolver)
     }
 
-    /// Fetches an upstream soon, waiting for nothing.
-    pub fn wake(&self, name: &str) {
+    /// Fetches an upstream soon, where it is supervised here. Returns whether it is.
+    pub fn wake(&self, name: &str) -> bool {
         let wakers = self.inner.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wake) = wakers.get(name) {
-            wake.notify_one();
+        let wake = wakers.get(name);
+        wake.inspect(|wake| wake.notify_one()).is_some()
+    }
+
+    /// Fetches an upstream soon, waiting for nothing, wherever it is supervised.
+    pub async fn refresh_soon(&self, name: &str) -> Result<(), RefreshError> {
+        self.row(name).await?;
+        if !self.wake(name) {
+            let (sync, name) = (self.clone(), name.to_owned());
+            tokio::spawn(async move {
+                if let Err(error) = sync.refresh(&name).await {
+                    tracing::debug!(%error, upstream = name, "cannot refresh an upstream");
+                }
+            });
         }
+        Ok(())
     }
 
     /// Returns what `wake` notifies for an upstream, until `unsubscribe`.

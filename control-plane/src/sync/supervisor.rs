@@ -110,7 +110,7 @@ impl Supervisor {
         let before = held.as_ref().map(|held| held.lease.clone());
         let held = renewed(held, Instant::now(), self.leases.take("sync", LEASE).await);
         if held.as_ref().map(|held| &held.lease) != before.as_ref() {
-            self.tasks.clear();
+            self.tasks.drain().for_each(|(name, _)| self.sync.unsubscribe(&name));
             self.dialling.clear();
             self.revision = 0;
         }

@@ -1,0 +1,28 @@
+//! What runs here: this control plane and its database.
+
+use trunkline::admin::v1::{DatabaseKind, GetSystemRequest, GetSystemResponse, System};
+
+use super::Registry;
+use super::rpc::Rpc;
+use crate::clock;
+use crate::error::Error;
+
+impl Rpc for GetSystemRequest {
+    type Response = GetSystemResponse;
+
+    async fn run(self, registry: &Registry) -> Result<Self::Response, Error> {
+        let (store, run) = (registry.store(), &registry.inner.run);
+        let database_kind = if store.is_sqlite() { DatabaseKind::Sqlite } else { DatabaseKind::Postgresql };
+        let system = System {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            start_time: Some(clock::timestamp(run.start_us)),
+            replica: run.replica.clone(),
+            database_kind: database_kind.into(),
+            schema_version: store.schema_version().await?,
+            revision: store.revision().await?,
+            // Last, so that it is as fresh as can be.
+            time: Some(clock::timestamp(clock::now_us())),
+        };
+        Ok(GetSystemResponse { system: Some(system) })
+    }
+}

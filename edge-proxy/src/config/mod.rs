@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use mcp::border::text_without_mark;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Uri};
 
@@ -145,6 +148,14 @@ pub enum ConfigError {
         /// Why.
         error: std::io::Error,
     },
+    /// A file of certificates holds none.
+    #[error("{option} {}: it contains no certificate; one begins with -----BEGIN CERTIFICATE-----", path.display())]
+    NoCertificate {
+        /// The option.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no home directory to put the data directory in.
     #[error("no home directory found; set --data-dir")]
     NoHome,
@@ -175,7 +186,7 @@ impl Config {
     pub fn endpoints(&self) -> Result<Vec<Endpoint>, ConfigError> {
         let tls = match &self.control_plane_ca {
             Some(path) => {
-                let pem = read("--control-plane-ca", path)?;
+                let pem = read_certificates("--control-plane-ca", path)?;
                 ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
             }
             None => ClientTlsConfig::new().with_native_roots(),
@@ -246,6 +257,16 @@ fn read(option: &'static str, path: &std::path::Path) -> Result<String, ConfigEr
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|error| ConfigError::File { option, path: path.to_owned(), error })?;
     Ok(text_without_mark(&text).to_owned())
+}
+
+fn read_certificates(option: &'static str, path: &std::path::Path) -> Result<String, ConfigError> {
+    let pem = read(option, path)?;
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
+    match roots.add_parsable_certificates(certificates).0 {
+        0 => Err(ConfigError::NoCertificate { option, path: path.to_owned() }),
+        _ => Ok(pem),
+    }
 }
 
 fn control_plane(text: &str) -> Result<Uri, String> {

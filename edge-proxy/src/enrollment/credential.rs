@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mcp::fault::Fault;
 use serde::{Deserialize, Serialize};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
@@ -49,7 +50,10 @@ pub enum CredentialError {
     NoJoinToken,
     /// The control plane refused the join token.
     #[error("the control plane refused to enrol this edge: {} ({})", .0.message(), .0.code())]
-    Refused(#[from] Box<tonic::Status>),
+    Refused(Box<tonic::Status>),
+    /// What answers there is no control plane, or cannot be spoken to.
+    #[error("it cannot be spoken to: {}", unreached(.0))]
+    NotReached(Box<tonic::Status>),
     /// The control plane sent a credential that cannot be used.
     #[error("the control plane sent a credential that contains characters that are not allowed in a header")]
     Unusable,
@@ -62,6 +66,44 @@ struct StoredCredential {
     credential: String,
     obtained: u64,
     expires: u64,
+}
+
+/// A status that has a cause was made on this side, of an answer that is none.
+fn refusal(status: tonic::Status) -> CredentialError {
+    let is_own = std::error::Error::source(&status).is_some();
+    let status = Box::new(status);
+    if is_own { CredentialError::NotReached(status) } else { CredentialError::Refused(status) }
+}
+
+/// Says why a control plane cannot be spoken to, and which option is about it.
+pub fn unreached(error: &(dyn std::error::Error + 'static)) -> String {
+    match Fault::of(error) {
+        Some(fault @ Fault::UnknownIssuer) => {
+            format!("{fault}; pass the authority's certificate with --control-plane-ca")
+        }
+        Some(fault) => format!("{fault}; check --control-plane"),
+        None if is_no_grpc(error) => {
+            "what answers there speaks no gRPC: it may speak TLS (https://), or be an edge or \
+                                      a web server; check --control-plane"
+                .to_owned()
+        }
+        None => innermost(error).to_string(),
+    }
+}
+
+/// Whether HTTP/2 failed by what was said in it, and not because the connection broke.
+fn is_no_grpc(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| cause.is::<hyper::Error>()) && !innermost(error).is::<std::io::Error>()
+}
+
+/// Returns the innermost cause: the outer ones only say "transport error".
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 const RETRY_RENEWAL: Duration = Duration::from_secs(30);
@@ -116,7 +158,7 @@ impl Enrollment {
             request_id: self.request_id.clone(),
         };
         let mut client = EnrollmentServiceClient::new(channel.clone());
-        let answer = client.enroll_edge(request).await.map_err(Box::new)?.into_inner();
+        let answer = client.enroll_edge(request).await.map_err(refusal)?.into_inner();
         tracing::info!(edge = self.edge_id, "enrolled with the control plane");
         self.keep(answer.credential, answer.expire_time)
     }
@@ -125,7 +167,7 @@ impl Enrollment {
         let credential = self.stored().ok_or(CredentialError::NoJoinToken)?.credential()?;
         let mut client = EnrollmentServiceClient::new(channel.clone());
         let request = credential.authorise(RenewEdgeCredentialRequest {});
-        let answer = client.renew_edge_credential(request).await.map_err(Box::new)?.into_inner();
+        let answer = client.renew_edge_credential(request).await.map_err(refusal)?.into_inner();
         self.keep(answer.credential, answer.expire_time)
     }
 

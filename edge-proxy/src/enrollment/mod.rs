@@ -7,4 +7,4 @@ mod credential;
 pub(crate) mod edge_id;
 
 pub use address::AdvertisedAddress;
-pub use credential::{CredentialError, EdgeCredential, Enrollment};
+pub use credential::{CredentialError, EdgeCredential, Enrollment, unreached};

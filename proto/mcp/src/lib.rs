@@ -14,6 +14,8 @@ pub mod endpoint;
 pub mod entry;
 pub mod error;
 pub mod extension;
+#[cfg(feature = "fault")]
+pub mod fault;
 pub mod header;
 pub mod json;
 pub mod mentions;

@@ -15,7 +15,7 @@ use trunkline::discovery::v1::{Edge, StreamResourcesRequest, StreamResourcesResp
 
 use super::Subscriber;
 use super::backoff::Backoff;
-use crate::enrollment::{AdvertisedAddress, CredentialError, EdgeCredential, Enrollment};
+use crate::enrollment::{AdvertisedAddress, CredentialError, EdgeCredential, Enrollment, unreached};
 use crate::observe::Metrics;
 use crate::os::clock;
 use crate::snapshot::Current;
@@ -68,7 +68,7 @@ pub struct Client {
 /// The reason that a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum StreamEnd {
-    #[error("it is unreachable: {}", innermost(.0))]
+    #[error("it is unreachable: {}", unreached(.0))]
     Connect(#[from] tonic::transport::Error),
     #[error("it did not respond within {} s", TIMEOUT.as_secs())]
     Slow,
@@ -82,15 +82,6 @@ enum StreamEnd {
     Silent,
     #[error("it is stopping")]
     Draining,
-}
-
-/// Returns the innermost cause: the outer ones only say "transport error".
-fn innermost(error: &tonic::transport::Error) -> &dyn std::error::Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause
 }
 
 impl Client {

@@ -12,10 +12,10 @@ use reqwest::{Client, Request, Response};
 
 use super::endpoint::{Endpoint, Reach};
 use super::error::ClientError;
-use super::fault::Fault;
 use super::quirk_log::QuirkLog;
 use super::resolve::Names;
 use crate::endpoint::is_loopback;
+use crate::fault::Fault;
 use crate::quirk::Quirk;
 
 /// Requests that broke on a kept connection and were answered on another, after which none is kept any more.

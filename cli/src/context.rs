@@ -236,13 +236,8 @@ impl ContextFile {
             let mut contexts = read_contexts(path)?;
             let value = change(&mut contexts)?;
             let text = serde_yaml_ng::to_string(&contexts).map_err(|e| Error::failure(e.to_string()))?;
-            let temporary = path.with_extension(format!("yaml.{}", std::process::id()));
-            let mut file = open_private(&temporary)?;
-            file.set_len(0)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, path)?;
-            sync_folder(path)?;
+            replace_private(path, &text)
+                .map_err(|e| Error::failure(format!("cannot write {}: {e}", path.display())))?;
             Ok(value)
         })
     }
@@ -255,7 +250,15 @@ impl ContextFile {
             std::fs::create_dir_all(folder)
                 .map_err(|e| Error::failure(format!("cannot create {}: {e}", folder.display())))?;
         }
-        let lock = open_private(&self.path.with_extension("yaml.lock"))?;
+        if std::fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
+            let path = target.display();
+            return Err(Error::usage(format!(
+                "{path} is no regular file; name another with --config or MCPCTL_CONFIG"
+            )));
+        }
+        // Beside the file itself: those who come by different links must meet.
+        let lock = open_private(&target.with_extension("yaml.lock"))
+            .map_err(|e| Error::failure(format!("cannot lock {}: {e}", target.display())))?;
         lock.lock()?;
         action(&target)
     }
@@ -309,13 +312,27 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Replaces a file by one that only its owner can read, or leaves it as it is.
+fn replace_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension(format!("yaml.{}", std::process::id()));
+    let write = || {
+        let mut file = open_private(&temporary)?;
+        file.set_len(0)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| _ = std::fs::remove_file(&temporary))?;
+    sync_folder(path)
+}
+
 /// Opens a file that only its owner can read.
-fn open_private(path: &Path) -> Result<File> {
+fn open_private(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|error| Error::failure(format!("cannot open {}: {error}", path.display())))
+    options.open(path)
 }
 
 /// Returns the user's data folder (`$XDG_DATA_HOME`, else `~/.local/share`).
@@ -367,6 +384,38 @@ mod tests {
         std::fs::write(store.path(), "contexts: {a: {bearer: s3cret}}\n").unwrap();
         let error = store.read().unwrap_err().to_string();
         assert!(!error.contains("s3cret") && error.contains("mcpctl.yaml"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_one() {
+        let (_folder, store) = store();
+        let target = store.path().with_file_name("pipe.yaml");
+        std::fs::create_dir_all(&target).unwrap();
+        std::os::unix::fs::symlink(&target, store.path()).unwrap();
+        let error = store.save_token("laptop", SavedToken::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("{} is no regular file; name another with --config or MCPCTL_CONFIG", target.display())
+        );
+        assert!(target.is_dir());
+    }
+
+    #[test]
+    fn those_who_come_by_different_links_wait_for_each_other() {
+        let (folder, store) = store();
+        let link = folder.path().join("link.yaml");
+        std::os::unix::fs::symlink(store.path(), &link).unwrap();
+        let linked = ContextFile { path: link, ..store.clone() };
+        let save = |file: &ContextFile, prefix: &str| {
+            for n in 0..20 {
+                file.save_token(&format!("{prefix}{n}"), SavedToken::default()).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| save(&store, "direct"));
+            scope.spawn(|| save(&linked, "linked"));
+        });
+        assert_eq!(store.current().unwrap().tokens.len(), 40);
     }
 
     #[test]

@@ -220,7 +220,7 @@ fn save_bearers(invocation: &Invocation, changes: &[DynamicMessage], no_save: bo
             ));
         }
         if !no_save {
-            create::save_token(invocation, &token, &bearer)?;
+            create::save_token(invocation, &token, &bearer);
         }
     }
     Ok(has_bearers)

@@ -193,11 +193,12 @@ impl Creator<'_> {
         if no_save {
             return Ok(Some(item));
         }
-        save_token(self.invocation, &item, &bearer)?;
-        output::eprint(format!(
-            "The bearer is saved in {} for `call`, `connect` and `client-config`.",
-            self.invocation.context_file.path().display()
-        ));
+        if save_token(self.invocation, &item, &bearer) {
+            output::eprint(format!(
+                "The bearer is saved in {} for `call`, `connect` and `client-config`.",
+                self.invocation.context_file.path().display()
+            ));
+        }
         Ok(Some(item))
     }
 
@@ -256,8 +257,8 @@ async fn wait_for_edges(invocation: &Invocation, token: &DynamicMessage) -> Resu
     Ok(())
 }
 
-/// Saves the bearer of a token in the context file.
-pub fn save_token(invocation: &Invocation, token: &DynamicMessage, bearer: &str) -> Result {
+/// Saves the bearer of a token in the context file. Returns whether that worked.
+pub fn save_token(invocation: &Invocation, token: &DynamicMessage, bearer: &str) -> bool {
     let document = reflection::to_json(token);
     let list = |field: &str| {
         let items = document["scope"][field].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -271,5 +272,5 @@ pub fn save_token(invocation: &Invocation, token: &DynamicMessage, bearer: &str)
         prompts: Some(list("prompts")),
         created: document["meta"]["createTime"].as_str().map(str::to_owned),
     };
-    invocation.context_file.save_token(&short_name(&reflection::text(token, "name")), saved)
+    invocation.save_bearer(&short_name(&reflection::text(token, "name")), saved)
 }

@@ -58,7 +58,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
             continue;
         }
         if kind.name == "Token" {
-            invocation.context_file.forget_token(&short_name(name))?;
+            invocation.forget_bearer(&short_name(name));
         }
         output::print(&format!("{name} deleted"))?;
     }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use crate::args::{Args, Command, GlobalArgs};
 use crate::bridge::reaper;
-use crate::context::{Context, ContextFile};
+use crate::context::{Context, ContextFile, SavedToken};
 use crate::control_client::ControlClient;
 use crate::error::{Error, Result};
 use crate::output::{self, Format};
@@ -67,6 +67,28 @@ impl Invocation {
     /// Returns the timeout for one response.
     pub fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// Saves the bearer of a token that exists now, and says so where it cannot: the token is not made a second time for that.
+    /// Returns whether it is saved.
+    pub fn save_bearer(&self, name: &str, token: SavedToken) -> bool {
+        let saved = self.context_file.save_token(name, token);
+        saved
+            .inspect_err(|error| {
+                output::eprint(format!(
+                    "warning: the bearer of tokens/{name} is not saved; keep it: {error}"
+                ));
+            })
+            .is_ok()
+    }
+
+    /// Removes the bearer of a token that is of no use any more, and says so where it cannot.
+    pub fn forget_bearer(&self, name: &str) {
+        if let Err(error) = self.context_file.forget_token(name) {
+            output::eprint(format!(
+                "warning: the bearer of tokens/{name} is still in the context file: {error}"
+            ));
+        }
     }
 
     /// Returns the output format.

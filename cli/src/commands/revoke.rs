@@ -33,7 +33,7 @@ pub async fn run(invocation: &Invocation, args: Args) -> Result {
     let answer = client.call(&kind.method("Revoke"), json!({ "name": name })).await?;
     let token = reflection::submessage(&answer, "token")
         .ok_or_else(|| Error::failure("the response contains no token"))?;
-    invocation.context_file.forget_token(&short_name(&name))?;
+    invocation.forget_bearer(&short_name(&name));
     match invocation.format {
         Some(format) => output::print(&output::resources(kind, std::slice::from_ref(&token), true, format)?)?,
         None => output::print(&format!("{name} revoked"))?,
